@@ -1,0 +1,1 @@
+"""Cloud Functions: they import the core only, never Beam, never librosa."""

@@ -1,0 +1,1 @@
+"""Everything that runs on Apache Beam, the feature jobs, and the command line."""

@@ -1,0 +1,1 @@
+"""The built-in feature jobs: pure functions on sound, one module a topic."""

@@ -1,0 +1,1 @@
+"""The core of Segue in plain Python: what a job, a file, a record and a decision are."""

@@ -1,0 +1,304 @@
+"""The ledger: the port, and the pure transitions of a record that every adapter applies atomically.
+
+Nothing about a file is decided inside an adapter. An adapter reads records in batches, and changes them in batches,
+each by a transition: a pure function from the record as it is now to the record as it shall be, and an answer. An
+adapter may call it again when somebody else was faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Generic, Protocol, TypeVar
+
+from shared.graph import Graph
+from shared.media import MediaFile
+from shared.record import EVERYTHING, Entry, Failure, Lease, Record, State, evolve
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+# From the record as it is (None: never seen) to the record as it shall be and an answer. None, or the very record that
+# came in, means that nothing is written.
+Transition = Callable[[Record | None], tuple[Record | None, T]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A record as it was read, with the store's mark of that moment."""
+
+    record: Record | None
+    revision: Any = None  # opaque; equal only if nothing was written in between
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change(Generic[T]):
+    """A transition to apply to one file's record."""
+
+    uri: str
+    transition: Transition[T]
+    known: Snapshot | None = None  # saves a read if it is still the newest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed(Generic[T_co]):
+    """What came of a change: the record as it is now, and the transition's answer."""
+
+    snapshot: Snapshot
+    answer: T_co
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many files there are, and how many entries each job has in each state."""
+
+    files: int  # without tombstones
+    deleted: int
+    jobs: Mapping[str, Mapping[str, int]]  # job → state → entries; "stale" are done ones of another fingerprint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Which records to list; all that is given must hold."""
+
+    prefix: str = ""  # of the URI
+    job: str | None = None
+    state: State | None = None  # of that job's entry
+    deleted: bool | None = None  # None: both
+
+
+class Ledger(Protocol):
+    """The completion record of every media file."""
+
+    def read(self, uris: Sequence[str]) -> list[Snapshot]:
+        """Read many records in few calls; the order is that of the URIs, ``record`` is None for an unknown one."""
+
+    def change(self, changes: Sequence[Change[T]]) -> list[Changed[T]]:
+        """Apply each transition atomically to its own record; the URIs must be distinct.
+
+        Raises ``Contended`` or ``Unavailable`` if the store does not let it finish; some of the changes may then have
+        been made, so transitions are written to be applied again.
+        """
+
+    def count(self, accepted: Mapping[str, Iterable[str]]) -> Counts:
+        """Count files and entries; ``accepted`` says which fingerprints of each job count as done."""
+
+    def find(self, query: Query, *, after: str = "", limit: int = 500) -> list[Record]:
+        """List records in order of their URIs; a page starts behind the URI ``after``."""
+
+    def close(self) -> None:
+        """Let go of connections and files."""
+
+
+class Arrival(StrEnum):
+    """What an arrival event told the ledger."""
+
+    NEW = "new"
+    NEWER = "newer"
+    DUPLICATE = "duplicate"
+    STALE = "stale"  # an older generation, or one that has been deleted since
+
+
+def arrive(record: Record | None, media: MediaFile, now: datetime) -> tuple[Record, Arrival]:
+    """Record that a version of a file is there; an older one never changes a newer record.
+
+    What was computed of an older generation is dropped from the record; what is still owed to somebody stays owed.
+    """
+    if record is not None:
+        if media.generation < record.generation:
+            return record, Arrival.STALE
+        if media.generation == record.generation:
+            stale = record.deleted_at is not None
+            return record, Arrival.STALE if stale else Arrival.DUPLICATE
+    owed = {n: e for n, e in record.jobs.items() if e.wanted} if record is not None else {}
+    arrived = Record(
+        uri=media.uri,
+        generation=media.generation,
+        size_bytes=media.size_bytes,
+        content_type=media.content_type,
+        checksum=media.checksum,
+        arrived_at=now,
+        jobs={
+            name: Entry(
+                state=State.QUEUED,
+                fingerprint=entry.fingerprint,
+                generation=media.generation,
+                wanted=entry.wanted,
+                request=entry.request,
+            )
+            for name, entry in owed.items()
+        },
+    )
+    return arrived, Arrival.NEW if record is None else Arrival.NEWER
+
+
+def delete(record: Record | None, generation: int, now: datetime) -> tuple[Record | None, bool]:
+    """Leave a tombstone, unless a newer generation has arrived; answers whether it did."""
+    if record is None or record.generation > generation or record.deleted_at is not None:
+        return record, False
+    return evolve(record, generation=generation, deleted_at=now), True
+
+
+def current(graph: Graph, record: Record, job: str) -> bool:
+    """Whether a job's entry is done, for this generation, by a fingerprint that is accepted today."""
+    entry = record.jobs.get(job)
+    return (
+        entry is not None
+        and entry.state is State.DONE
+        and entry.generation == record.generation
+        and entry.fingerprint in graph.accepted[job]
+    )
+
+
+def claim(
+    record: Record,
+    graph: Graph,
+    jobs: Iterable[str],
+    *,
+    owner: str,
+    now: datetime,
+    lease_s: float,
+    request: str | None = None,
+) -> Record:
+    """Give an owner the lease on jobs of a file; the planner has said, on this very record, that they are free."""
+    lease = Lease(owner=owner, expires_at=now + timedelta(seconds=lease_s))
+    entries = dict(record.jobs)
+    for job in jobs:
+        old = entries.get(job)
+        print_ = graph.fingerprints[job]
+        again = (
+            old is not None
+            and old.fingerprint == print_
+            and old.generation == record.generation
+            and old.state is not State.DONE
+        )
+        entries[job] = Entry(
+            state=State.RUNNING,
+            fingerprint=print_,
+            generation=record.generation,
+            attempts=(old.attempts if old is not None and again else 0) + 1,
+            lease=lease,
+            wanted=old.wanted if old is not None else (),
+            request=request,
+            started_at=now,
+        )
+    return evolve(record, jobs=entries)
+
+
+def want(record: Record, graph: Graph, job: str, targets: Iterable[str] | None) -> Record:
+    """Note at a job what is owed once it is done; requests for the same job coalesce here."""
+    old = record.jobs.get(job)
+    owed = (EVERYTHING,) if targets is None else tuple(targets)
+    if old is None:
+        entry = Entry(
+            state=State.QUEUED,
+            fingerprint=graph.fingerprints[job],
+            generation=record.generation,
+            wanted=owed,
+        )
+    else:
+        entry = evolve(old, wanted=tuple(dict.fromkeys((*old.wanted, *owed))))
+        if entry.state is State.DONE and not current(graph, record, job):
+            entry = evolve(
+                entry,
+                state=State.QUEUED,
+                fingerprint=graph.fingerprints[job],
+                generation=record.generation,
+            )
+    return evolve(record, jobs={**record.jobs, job: entry})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What became of one job of one file."""
+
+    job: str
+    state: State  # DONE, FAILED or BLOCKED; QUEUED gives the lease back, to be tried again
+    artifact: str | None = None
+    checksum: str | None = None
+    error: Failure | None = None
+    seconds: float | None = None
+    cpu_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What settling did."""
+
+    owed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # job → targets to tell
+    lost: tuple[str, ...] = ()  # results that came too late: the lease was taken, or the file changed
+
+
+def settle(
+    record: Record | None, *, generation: int, owner: str, results: Sequence[Result]
+) -> tuple[Record | None, Settled]:
+    """Record results of an owner's jobs, clear their leases, and return all targets owed, in one step.
+
+    A result whose lease has passed to another, or whose file has a newer generation, changes nothing. A lease that
+    expired and that nobody took still counts.
+    """
+    if record is None or record.generation != generation or record.deleted_at is not None:
+        return None, Settled(lost=tuple(r.job for r in results))
+    entries = dict(record.jobs)
+    owed: dict[str, tuple[str, ...]] = {}
+    lost: list[str] = []
+    for result in results:
+        old = entries.get(result.job)
+        if old is None or old.lease is None or old.lease.owner != owner:
+            lost.append(result.job)
+            continue
+        back = result.state is State.QUEUED
+        entries[result.job] = evolve(
+            old,
+            state=result.state,
+            lease=None,
+            wanted=old.wanted if back else (),
+            artifact=result.artifact,
+            checksum=result.checksum,
+            error=result.error,
+            seconds=result.seconds,
+            cpu_seconds=result.cpu_seconds,
+        )
+        if old.wanted and not back:
+            owed[result.job] = old.wanted
+    if len(lost) == len(results):
+        return None, Settled(lost=tuple(lost))
+    return evolve(record, jobs=entries), Settled(owed=owed, lost=tuple(lost))
+
+
+def extend(
+    record: Record | None, *, owner: str, jobs: Iterable[str], expires_at: datetime
+) -> tuple[Record | None, bool]:
+    """Keep leases alive; answers whether the owner still held any of them."""
+    if record is None:
+        return None, False
+    entries = dict(record.jobs)
+    held = False
+    for job in jobs:
+        entry = entries.get(job)
+        if entry is not None and entry.lease is not None and entry.lease.owner == owner:
+            entries[job] = evolve(entry, lease=Lease(owner=owner, expires_at=expires_at))
+            held = True
+    return (evolve(record, jobs=entries) if held else None), held
+
+
+def requeue(record: Record | None, jobs: Iterable[str]) -> tuple[Record | None, tuple[str, ...]]:
+    """Forget failures and blocks of jobs so that they are tried again; answers which."""
+    if record is None:
+        return None, ()
+    entries = dict(record.jobs)
+    again = []
+    for job in jobs:
+        entry = entries.get(job)
+        if entry is not None and entry.state in (State.FAILED, State.BLOCKED):
+            entries[job] = Entry(
+                state=State.QUEUED,
+                fingerprint=entry.fingerprint,
+                generation=entry.generation,
+                attempts=0,
+                wanted=entry.wanted,
+            )
+            again.append(job)
+    return (evolve(record, jobs=entries) if again else None), tuple(again)
