@@ -1,0 +1,30 @@
+"""Catalogues and graphs for benchmarks."""
+
+from __future__ import annotations
+
+import os
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def empty_files(folder: str, count: int) -> None:
+    """Make files of one byte, 1,000 a folder."""
+    for i in range(count):
+        if i % 1000 == 0:
+            os.makedirs(f"{folder}/{i // 1000:04}", exist_ok=True)
+        with open(f"{folder}/{i // 1000:04}/{i:07}.wav", "wb") as file:
+            file.write(b"x")
+
+
+def noop_graph(folder: str, jobs: int) -> str:
+    """Write a graph of jobs in a row that do nothing; returns its path."""
+    lines = ["jobs:"]
+    for i in range(1, jobs + 1):
+        needs, run = (f"above: j{i - 1}", "next_") if i > 1 else ("media: source", "first")
+        lines.append(
+            f'  j{i}: {{run: "bench.jobs:{run}", needs: {{{needs}}}, writes: application/json}}'
+        )
+    path = f"{folder}/jobs.yaml"
+    with open(path, "w") as file:
+        file.write("\n".join(lines) + "\n")
+    return path
