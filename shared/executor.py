@@ -14,11 +14,22 @@ from typing import Protocol
 
 from shared.errors import DiskFull, Kind
 from shared.graph import Graph
-from shared.ledger import Change, Ledger, Result, Settled, Snapshot, arrive, claim, extend, settle, want
+from shared.ledger import (
+    Change,
+    Ledger,
+    Result,
+    Settled,
+    Snapshot,
+    arrive,
+    claim,
+    extend,
+    settle,
+    want,
+)
 from shared.media import MediaFile
 from shared.outcome import Outcome, Status
 from shared.planner import Line, Verdict, line, never
-from shared.record import Lease, Record, State
+from shared.record import Lease, Record
 from shared.work import Report, Task
 
 LEASE_S = 900.0
@@ -69,10 +80,11 @@ class Executor:
     owner: str
     force: bool = False
     retry: bool = False
+    dry_run: bool = False
     lost: Callable[[Lease], bool] = never
     clock: Callable[[], datetime] = _utc_now
     lease_s: float = LEASE_S
-    _ready: deque[tuple[MediaFile, Snapshot]] = field(default_factory=deque)
+    _ready: deque[tuple[MediaFile, Snapshot, Record, Line]] = field(default_factory=deque)
     _running: dict[int, _Held] = field(default_factory=dict)
     _finished: list[_Held] = field(default_factory=list)
     _outcomes: deque[Outcome] = field(default_factory=deque)
@@ -126,8 +138,8 @@ class Executor:
         if refusal := _refusal(record, media):
             return Outcome.of_all(media, self.targets, refusal)
         plan = self._plan(record, now)
-        if plan.run or _leaves_word(plan):
-            self._ready.append((media, snapshot))
+        if not self.dry_run and (plan.run or _leaves_word(plan)):
+            self._ready.append((media, snapshot, record, plan))
             return None
         return Outcome.planned(media, plan)
 
@@ -153,19 +165,24 @@ class Executor:
 
     def _start(self) -> None:
         """Claim as many files as there is room for, and hand them to the crew."""
-        room = self._room() - len(self._running)
-        if not self._ready or room < min(len(self._ready), self._room() // 4, 1):
+        capacity = self._room()
+        room = capacity - len(self._running)
+        if not self._ready or room < max(
+            1, capacity // 4
+        ):  # a claim for each free place would be many writes
             return
         some = [self._ready.popleft() for _ in range(min(room, len(self._ready)))]
-        if not some:
-            return
         now = self.clock()
         changes = [
-            Change(uri=media.uri, known=snapshot, transition=self._claiming(media, now))
-            for media, snapshot in some
+            Change(
+                uri=media.uri,
+                known=snapshot,
+                transition=self._claiming(media, snapshot.record, record, plan, now),
+            )
+            for media, snapshot, record, plan in some
         ]
         tasks = []
-        for (media, _), changed in zip(some, self.ledger.change(changes), strict=True):
+        for (media, *_), changed in zip(some, self.ledger.change(changes), strict=True):
             record, plan = changed.snapshot.record, changed.answer
             if record is None or plan is None:
                 status = Status.SUPERSEDED if record is None else _refusal(record, media)
@@ -184,15 +201,20 @@ class Executor:
             self.crew.submit(tasks)
 
     def _claiming(
-        self, media: MediaFile, now: datetime
+        self, media: MediaFile, seen: Record | None, arrived: Record, planned: Line, now: datetime
     ) -> Callable[[Record | None], tuple[Record | None, Line | None]]:
-        """Arrive, plan and claim in one step, on the record as it then is."""
+        """Arrive, plan and claim in one step, on the record as it then is.
+
+        If that is still the one that was planned on, the plan holds.
+        """
 
         def transition(found: Record | None) -> tuple[Record | None, Line | None]:
-            record, _ = arrive(found, media, now)
-            if _refusal(record, media):
-                return found, None
-            plan = self._plan(record, now)
+            record, plan = arrived, planned
+            if found is not seen:
+                record, _ = arrive(found, media, now)
+                if _refusal(record, media):
+                    return found, None
+                plan = self._plan(record, now)
             for job in plan.holders:
                 record = want(record, self.graph, job, self.targets)
             if plan.run:
@@ -246,9 +268,7 @@ class Executor:
         if full is not None:
             raise DiskFull(full.message)
 
-    def _settling(
-        self, held: _Held
-    ) -> Callable[[Record | None], tuple[Record | None, Settled]]:
+    def _settling(self, held: _Held) -> Callable[[Record | None], tuple[Record | None, Settled]]:
         def transition(found: Record | None) -> tuple[Record | None, Settled]:
             return settle(
                 found,
@@ -270,14 +290,11 @@ class Executor:
         def keeping(
             jobs: Collection[str],
         ) -> Callable[[Record | None], tuple[Record | None, bool]]:
-            return lambda found: extend(
-                found, owner=self.owner, jobs=jobs, expires_at=expires_at
-            )
+            return lambda found: extend(found, owner=self.owner, jobs=jobs, expires_at=expires_at)
 
         held = list(self._running.values()) + self._finished
         changes = [
-            Change(uri=h.media.uri, known=h.snapshot, transition=keeping(h.plan.run))
-            for h in held
+            Change(uri=h.media.uri, known=h.snapshot, transition=keeping(h.plan.run)) for h in held
         ]
         for one, changed in zip(held, self.ledger.change(changes), strict=True):
             one.snapshot = changed.snapshot
@@ -293,6 +310,3 @@ def _refusal(record: Record, media: MediaFile) -> Status | None:
 def _leaves_word(plan: Line) -> bool:
     """Whether others hold what the targets wait for, so that the targets must be left with them."""
     return any(v is Verdict.WAITING for v in plan.verdicts.values())
-
-
-__all__ = ["Crew", "Executor", "State"]

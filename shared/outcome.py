@@ -89,9 +89,11 @@ class Tally:
     """Sums of many outcomes; tallies of parts add up to that of the whole."""
 
     files: int = 0
+    failed_files: int = 0  # on which something failed in this run
     jobs: dict[str, Counter[Status]] = field(default_factory=dict)
     failures: dict[str, Counter[str]] = field(default_factory=dict)  # job → kind → files
     cpu_seconds: dict[str, float] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)  # why → files that were not looked at
 
     def add(self, outcome: Outcome) -> None:
         """Count one file."""
@@ -101,22 +103,32 @@ class Tally:
             if counter is None:
                 counter = self.jobs[job] = Counter()
             counter[status] += 1
+        if Status.FAILED in outcome.jobs.values():
+            self.failed_files += 1
         for result in outcome.results:
             if result.cpu_seconds is not None:
                 spent = self.cpu_seconds.get(result.job, 0.0)
                 self.cpu_seconds[result.job] = spent + result.cpu_seconds
-            if result.error is not None and result.state is not State.BLOCKED:
+            if result.error is not None and outcome.jobs.get(result.job) is Status.FAILED:
                 self.failures.setdefault(result.job, Counter())[result.error.kind] += 1
 
     def merge(self, other: Tally) -> None:
         """Add another tally to this one."""
         self.files += other.files
+        self.failed_files += other.failed_files
+        for why, n in other.left_out.items():
+            self.left_out[why] = self.left_out.get(why, 0) + n
         for job, counter in other.jobs.items():
             self.jobs.setdefault(job, Counter()).update(counter)
         for job, kinds in other.failures.items():
             self.failures.setdefault(job, Counter()).update(kinds)
         for job, seconds in other.cpu_seconds.items():
             self.cpu_seconds[job] = self.cpu_seconds.get(job, 0.0) + seconds
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether running again would do more."""
+        return self.total(*UNFINISHED) > 0
 
     def total(self, *statuses: Status) -> int:
         """How many file-jobs ended in any of some statuses."""

@@ -1,0 +1,63 @@
+"""The artifacts of a store, file by file.
+
+The artifacts of one file lie in as many folders as there are jobs and fingerprints. These folders
+are listed side by side, in the order of the files, so that memory stays flat.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from shared.artifact import ArtifactName, parse_artifact_name
+from shared.errors import ConfigurationError
+from shared.graph import FINGERPRINT, NAME
+from shared.store import Object, ObjectStore
+
+LAST = "\U0010ffff"  # comes behind all names that go on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """An object that is an artifact by its name."""
+
+    name: ArtifactName
+    object: Object
+
+
+def list_by_file(store: ObjectStore) -> Iterator[tuple[str, list[Listed]]]:
+    """Stream the names of files (quoted, as artifacts have them), each with all its artifacts.
+
+    A file comes twice if another's name starts with its own and a slash; no artifact does.
+    """
+    folders = list(_folders(store))
+    streams = [_in_folder(store, folder) for folder in folders]
+    merged = heapq.merge(*streams, key=lambda found: found[0])
+    for file, some in groupby((listed for _, listed in merged), key=lambda one: one.name.file):
+        yield file, list(some)
+
+
+def _folders(store: ObjectStore) -> Iterator[str]:
+    """The folders of a job and a fingerprint, each found by leaping behind the one before."""
+    after: str | None = ""
+    while after is not None:
+        start, after = after, None
+        for found in store.list(after=start):
+            job, _, rest = found.name.partition("/")
+            fingerprint, slash, _ = rest.partition("/")
+            if slash and NAME.fullmatch(job) and FINGERPRINT.fullmatch(fingerprint):
+                folder = f"{job}/{fingerprint}/"
+                yield folder
+                after = folder + LAST
+                break
+
+
+def _in_folder(store: ObjectStore, folder: str) -> Iterator[tuple[str, Listed]]:
+    for found in store.list(folder):
+        try:
+            name = parse_artifact_name(found.name)
+        except ConfigurationError:  # somebody put a file of their own here
+            continue
+        yield found.name.removeprefix(folder), Listed(name=name, object=found)

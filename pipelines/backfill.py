@@ -1,0 +1,254 @@
+"""The batch pipeline: compute what a selection of files lacks for some targets, parents first, never a sibling.
+
+The pipeline is ``read the selection → work off``. The second step holds an executor with a pool of child processes, so
+that one worker of any runner uses every core it has. Counts travel as Beam metrics; the ledger holds the results.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.metrics.metric import MetricsFilter
+from apache_beam.options.pipeline_options import (
+    DebugOptions,
+    DirectOptions,
+    PipelineOptions,
+    StandardOptions,
+    WorkerOptions,
+)
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from pipelines.progress import ProgressWriter
+from pipelines.sources import Chunk, ReadSelection, Selection
+from shared.adapters.connect import connect_ledger
+from shared.errors import ConfigurationError
+from shared.executor import Executor
+from shared.graph import Graph
+from shared.outcome import Outcome, Status, Tally
+from shared.owner import is_lost, new_owner
+from shared.worker import Pool
+
+NAMESPACE = "segue"
+LOCAL_RUNNERS = {None, "", "DirectRunner", "FnApiRunner"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backfill:
+    """One run: which files, which targets, on which stack."""
+
+    graph: Graph
+    selection: Selection
+    targets: tuple[str, ...]
+    ledger: str  # URL
+    artifacts: str  # location
+    force: bool = False
+    retry: bool = False
+    dry_run: bool = False
+    processes: int | None = None  # child processes a worker; None: one a core
+    progress: str | None = None  # a folder that workers on this machine write their tallies to
+
+    def __post_init__(self) -> None:
+        unknown = [t for t in self.targets if t not in self.graph.jobs]
+        if unknown or not self.targets:
+            known = ", ".join(self.graph.jobs)
+            what = f"{unknown[0]!r} is no job of the graph" if unknown else "no job is named"
+            raise ConfigurationError(f"{what}; name some of {known} with --job, or all with --all")
+
+
+def pipeline_options(arguments: Sequence[str] = (), own: Sequence[str] = ()) -> PipelineOptions:
+    """Parse Beam's own options, and set what Segue's workers need where nobody said otherwise.
+
+    Beam drops an option that it does not know with a warning; here it is an error, which guesses among Beam's options
+    and the command's ``own``.
+    """
+    parsers: list[Any] = []
+    PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)
+    _, unknown = parsers[0].parse_known_args(list(arguments))
+    if unknown:
+        known = [*own, *(f"--{name}" for name in PipelineOptions([]).get_all_options())]
+        close = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
+        guess = (
+            f"did you mean {close[0]}?" if close else "'segue backfill --help' lists Segue's own"
+        )
+        raise ConfigurationError(f"{unknown[0]!r} is an option of neither Segue nor Beam; {guess}")
+    options = PipelineOptions(list(arguments), save_main_session=False)
+    runner = options.view_as(StandardOptions).runner
+    if runner is not None and "dataflow" in runner.lower():
+        # One process a machine, whose pool then uses all its cores: several would each start a pool that does.
+        debug = options.view_as(DebugOptions)
+        if not any("sdk_containers" in e for e in debug.experiments or ()):
+            debug.add_experiment("no_use_multiple_sdk_containers")
+        if debug.number_of_worker_harness_threads is None:
+            debug.number_of_worker_harness_threads = 1
+        if options.view_as(WorkerOptions).sdk_container_image is None:
+            raise ConfigurationError(
+                "on Dataflow the jobs run in Segue's container; name it with --sdk_container_image"
+            )
+    return options
+
+
+def build(pipeline: Any, run: Backfill, *, spread: bool) -> Any:
+    """Build the pipeline; returns the outcomes, one a file."""
+    chunks = pipeline | "Read selection" >> ReadSelection(
+        run.selection, ledger=run.ledger, spread=spread
+    )
+    return chunks | "Work off" >> beam.ParDo(WorkOff(run))
+
+
+def execute(run: Backfill, options: PipelineOptions) -> Tally:
+    """Run the pipeline to its end and return what came of it."""
+    spread = not runs_here_alone(options)
+    pipeline = beam.Pipeline(runner=_runner(options), options=options)
+    build(pipeline, run, spread=spread)
+    result = pipeline.run()
+    result.wait_until_finish()
+    return tally_of(result)
+
+
+def runs_here_alone(options: PipelineOptions) -> bool:
+    """Whether one worker in this process does everything."""
+    direct = options.view_as(DirectOptions)
+    return (
+        options.view_as(StandardOptions).runner in LOCAL_RUNNERS
+        and direct.direct_num_workers == 1
+        and direct.direct_running_mode in (None, "in_memory")
+    )
+
+
+def is_local(options: PipelineOptions) -> bool:
+    """Whether the workers run on this machine."""
+    return options.view_as(StandardOptions).runner in LOCAL_RUNNERS
+
+
+def _runner(options: PipelineOptions) -> Any:
+    """Name the local runner: the default would first look for another to download, with other semantics."""
+    runner = options.view_as(StandardOptions).runner
+    if runner not in LOCAL_RUNNERS:
+        return runner
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner  # noqa: PLC0415
+
+    return FnApiRunner()
+
+
+class WorkOff(beam.DoFn):  # type: ignore[misc]
+    """Emits an ``Outcome`` for each file of the chunks that it gets."""
+
+    def __init__(self, run: Backfill) -> None:
+        self._run = run
+        self._executor: Executor | None = None
+        self._counters: dict[str, Any] = {}
+
+    def setup(self) -> None:
+        """Connect, and start the child processes."""
+        run = self._run
+        self._stack = contextlib.ExitStack()
+        ledger = connect_ledger(run.ledger)
+        self._stack.callback(ledger.close)
+        pool = _Nobody()
+        if not run.dry_run:
+            pool = self._stack.enter_context(
+                Pool(run.graph, run.artifacts, processes=run.processes)
+            )
+        self._executor = Executor(
+            graph=run.graph,
+            ledger=ledger,
+            crew=pool,
+            targets=run.targets,
+            owner=new_owner(),
+            force=run.force,
+            retry=run.retry,
+            dry_run=run.dry_run,
+            lost=is_lost,
+        )
+        self._progress = ProgressWriter(run.progress) if run.progress else None
+
+    def process(self, chunk: Chunk) -> Iterator[Outcome]:
+        """Take a chunk in, and emit what is ready; at most a few chunks are under way."""
+        assert self._executor is not None
+        yield from self._count(self._executor.add(chunk))
+
+    def finish_bundle(self) -> Iterator[Any]:
+        """Finish all that is under way: a bundle is not done before its files are."""
+        assert self._executor is not None
+        for outcome in self._count(self._executor.drain()):
+            yield WindowedValue(outcome, GlobalWindow().max_timestamp(), [GlobalWindow()])
+
+    def teardown(self) -> None:
+        """Stop the child processes."""
+        if self._executor is not None:
+            self._stack.close()
+            self._executor = None
+
+    def _count(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+        tally = Tally()
+        try:
+            for outcome in outcomes:
+                tally.add(outcome)
+                if self._progress is not None:
+                    self._progress.add(outcome)
+                yield outcome
+        finally:
+            self._publish(tally)
+            if self._progress is not None:
+                self._progress.flush()
+
+    def _publish(self, tally: Tally) -> None:
+        self._add("files", tally.files)
+        self._add("failed_files", tally.failed_files)
+        for job, statuses in tally.jobs.items():
+            for status, n in statuses.items():
+                self._add(f"job.{job}.{status}", n)
+        for job, kinds in tally.failures.items():
+            for kind, n in kinds.items():
+                self._add(f"failure.{job}.{kind}", n)
+        for job, seconds in tally.cpu_seconds.items():
+            self._add(f"cpu_us.{job}", round(seconds * 1e6))
+
+    def _add(self, name: str, n: int) -> None:
+        counter = self._counters.get(name)
+        if counter is None:
+            counter = self._counters[name] = Metrics.counter(NAMESPACE, name)
+        counter.inc(n)
+
+
+class _Nobody:
+    """The crew of a dry run."""
+
+    processes = 1
+
+    def submit(self, tasks: Sequence[Any]) -> None:
+        raise AssertionError("a dry run gave work away")
+
+    def collect(self, timeout_s: float) -> list[Any]:  # noqa: ARG002
+        return []
+
+
+def tally_of(result: Any) -> Tally:
+    """Read a run's tally from its metrics, on any runner."""
+    tally = Tally()
+    found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
+    for counter in found["counters"]:
+        n = counter.committed if counter.committed is not None else counter.attempted
+        group, _, rest = counter.key.metric.name.partition(".")
+        job, _, what = rest.partition(".")
+        if group == "files":
+            tally.files += n
+        elif group == "job":
+            tally.jobs.setdefault(job, Counter())[Status(what)] += n
+        elif group == "failure":
+            tally.failures.setdefault(job, Counter())[what] += n
+        elif group == "failed_files":
+            tally.failed_files += n
+        elif group == "left_out":
+            tally.left_out[rest] = tally.left_out.get(rest, 0) + n
+        elif group == "cpu_us":
+            tally.cpu_seconds[rest] = tally.cpu_seconds.get(rest, 0.0) + n / 1e6
+    return tally

@@ -1,0 +1,128 @@
+"""``segue plan``: what a backfill would do, and what that takes."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import typer
+
+from pipelines.cli import selection as select
+from pipelines.cli.backfill import run_with_progress
+from pipelines.cli.command import command
+from pipelines.cli.context import Context
+from pipelines.cli.summary import show, to_json
+from pipelines.cli.table import table
+from pipelines.cli.text import duration
+
+if TYPE_CHECKING:
+    from pipelines.estimate import Estimate
+
+
+@command(
+    settings=("graph", "catalogue", "artifacts", "ledger", "price", "vcpus"),
+    examples=(
+        "segue plan --prefix ~/Music --job energy",
+        "segue plan --prefix gs://acme/masters/ --all --sample 1% --vcpus 400 --json",
+    ),
+    takes_more=True,
+)
+def plan(
+    context: Context,
+    ctx: typer.Context,
+    prefix: select.Prefix = None,
+    uris: select.Uris = None,
+    from_ledger: select.FromLedger = None,
+    jobs: select.Jobs = None,
+    everything: select.All = False,
+    force: select.Force = False,
+    retry_failed: select.RetryFailed = False,
+    limit: select.Limit = None,
+    sample: select.Sample = None,
+) -> None:
+    """Count what a backfill would compute, by job and reason, and estimate vCPU-hours, cost and time.
+
+    It is the same pipeline without the work: nothing is written. The estimate is the mean CPU time of results in the
+    ledger; for a job that was never run, run a few files first: segue backfill --limit 20.
+    """
+    from pipelines.backfill import Backfill, pipeline_options  # noqa: PLC0415 - imports Beam
+    from pipelines.estimate import estimate  # noqa: PLC0415
+    from shared.adapters.connect import location_of  # noqa: PLC0415
+
+    options = pipeline_options(ctx.args, [o for p in ctx.command.params for o in p.opts])
+    graph = context.graph
+    run = Backfill(
+        graph=graph,
+        selection=select.selection_of(
+            context, prefix=prefix, uris=uris, from_ledger=from_ledger, limit=limit, sample=sample
+        ),
+        targets=select.targets_of(graph, jobs, everything=everything),
+        ledger=context.settings.ledger,
+        artifacts=location_of(graph.artifacts),
+        force=force,
+        retry=retry_failed or from_ledger == "failed",
+        dry_run=True,
+    )
+    tally = run_with_progress(context, run, options)
+    with context.open() as stack:
+        found = estimate(
+            graph,
+            stack.ledger,
+            tally,
+            vcpus=context.settings.vcpus or os.cpu_count() or 1,
+            price=context.settings.price,
+        )
+    if context.output.as_json:
+        context.output.json({**to_json(tally, dry_run=True), "estimate": _estimate_json(found)})
+        return
+    show(context.output, tally, dry_run=True)
+    _show_estimate(context, found)
+
+
+def _estimate_json(found: Estimate) -> dict[str, object]:
+    return {
+        "complete": found.complete,
+        "vcpu_hours": round(found.vcpu_hours, 6),
+        "cost": round(found.cost, 4),
+        "eta_s": round(found.eta_s, 3),
+        "vcpus": found.vcpus,
+        "price_per_vcpu_hour": found.price,
+        "jobs": {
+            j.job: {
+                "todo": j.todo,
+                "measured_on": j.measured_on,
+                "cpu_seconds": j.cpu_seconds,
+                "vcpu_hours": j.vcpu_hours,
+            }
+            for j in found.jobs
+        },
+    }
+
+
+def _show_estimate(context: Context, found: Estimate) -> None:
+    busy = [j for j in found.jobs if j.todo]
+    if not busy:
+        context.output.print("Nothing is to do.")
+        return
+    rows = table("job", ">to do", ">CPU a file", ">measured on", ">vCPU-hours")
+    for job in busy:
+        known = job.cpu_seconds is not None
+        rows.add_row(
+            job.job,
+            f"{job.todo:,}",
+            duration(job.cpu_seconds) if job.cpu_seconds is not None else "unknown",
+            f"{job.measured_on:,}" if known else "·",
+            f"{job.vcpu_hours:,.4f}" if job.vcpu_hours is not None else "unknown",
+        )
+    context.output.print("")
+    context.output.print(rows)
+    context.output.print("")
+    least = "" if found.complete else "at least "
+    context.output.print(
+        f"{least}{found.vcpu_hours:,.3f} vCPU-hours, {found.cost:,.2f} at {found.price:g} each, "
+        f"{duration(found.eta_s)} on {found.vcpus} vCPUs"
+    )
+    if not found.complete:
+        context.output.print(
+            "Some jobs were never measured; run a few files with --limit 20 first."
+        )

@@ -1,0 +1,130 @@
+"""The options that ``plan`` and ``backfill`` share: which files, and which jobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pipelines.cli.context import Context
+from pipelines.cli.parameters import complete_job, known_jobs
+from shared.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pipelines.sources import Selection
+    from shared.graph import Graph
+
+Prefix = Annotated[
+    str | None,
+    typer.Option(
+        "--prefix",
+        metavar="PLACE",
+        help="Files below a folder or gs:// prefix. By default, the whole catalogue.",
+    ),
+]
+Uris = Annotated[
+    str | None,
+    typer.Option(
+        "--uris", metavar="FILE", help="Files listed in a text file, a URI or path a line."
+    ),
+]
+FromLedger = Annotated[
+    str | None,
+    typer.Option(
+        "--from-ledger",
+        metavar="failed|all",
+        help="Files that the ledger knows, without listing the catalogue: those on which something "
+        "failed, or all.",
+    ),
+]
+Jobs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--job",
+        metavar="JOB",
+        autocompletion=complete_job,
+        help="A job to bring up to date, with what is missing above it. May be repeated.",
+    ),
+]
+All = Annotated[bool, typer.Option("--all", help="Bring all jobs of the graph up to date.")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, metavar="N", help="Look at no more than N files.")
+]
+Sample = Annotated[
+    str | None,
+    typer.Option(
+        "--sample",
+        metavar="SHARE",
+        help="Look at a share of the files, such as 1% or 0.01: the same ones each time.",
+    ),
+]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Compute the jobs even if they are current; not what is above them."
+    ),
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed before.")]
+
+
+def targets_of(graph: Graph, jobs: list[str] | None, *, everything: bool) -> tuple[str, ...]:
+    """The jobs that are named, in the graph's order."""
+    if everything:
+        return tuple(graph.jobs)
+    if not jobs:
+        raise ConfigurationError(
+            f"no job is named; name some of {', '.join(graph.jobs)} with --job, or all with --all"
+        )
+    return known_jobs(graph, jobs)
+
+
+def selection_of(
+    context: Context,
+    *,
+    prefix: str | None,
+    uris: str | None,
+    from_ledger: str | None,
+    limit: int | None,
+    sample: str | None,
+) -> Selection:
+    """The files that are meant."""
+    from pipelines.sources import Selection, prefix_of  # noqa: PLC0415 - imports Beam
+    from shared.adapters.connect import location_of  # noqa: PLC0415
+
+    graph = context.graph
+    if uris is not None and (prefix is not None or from_ledger is not None):
+        raise ConfigurationError(
+            "--uris names the files by itself; leave --prefix and --from-ledger out"
+        )
+    ledger: Literal["failed", "all"] | None = None
+    if from_ledger is not None:
+        if from_ledger not in ("failed", "all"):
+            raise ConfigurationError(f"--from-ledger is {from_ledger!r}; write failed or all")
+        ledger = "failed" if from_ledger == "failed" else "all"
+    place = prefix or graph.catalogue
+    if place is None and uris is None and ledger is None:
+        raise ConfigurationError(
+            "no files are named; name a folder or gs:// prefix with --prefix, or a catalogue with SEGUE_CATALOGUE"
+        )
+    # What we made ourselves is no media: neither the artifacts nor anything else under .segue.
+    own = (location_of(graph.artifacts).rstrip("/") + "/", location_of(".segue") + "/")
+    return Selection(
+        prefix=prefix_of(place) if place is not None and uris is None else None,
+        uris=uris,
+        ledger=ledger,
+        include=graph.include,
+        exclude=own,
+        limit=limit,
+        sample=share_of(sample, "--sample") if sample is not None else None,
+    )
+
+
+def share_of(text: str, option: str) -> float:
+    """Read a share: ``1%`` or ``0.01``."""
+    try:
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ConfigurationError(f"{option} is {text!r}; write a share such as 1% or 0.01")
+    return share

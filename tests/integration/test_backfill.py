@@ -1,0 +1,296 @@
+"""The backfill, from a folder of sound to features: real processes, real files, the embedded stack."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from shared.adapters.connect import connect_ledger, connect_store, location_of
+from shared.artifact import Lineage, checksum
+from shared.ledger import Query
+from shared.record import State
+from shared.testing.music import music
+from shared.testing.sound import silence, tone, write
+
+SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
+GRAPH = os.path.join(os.path.dirname(__file__), "../../pipelines/jobs/jobs.yaml")
+
+
+def segue(folder: Path, *arguments: str, code: int = 0) -> dict:
+    """Run a command in a folder; returns its JSON."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("SEGUE_")}
+    done = subprocess.run(
+        [SEGUE, *arguments, "--json"],
+        cwd=folder,
+        env=clean,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    return json.loads(done.stdout)
+
+
+def statuses(summary: dict) -> dict[str, dict[str, int]]:
+    return {job: found["statuses"] for job, found in summary["jobs"].items()}
+
+
+def artifacts(folder: Path) -> dict[str, bytes]:
+    root = folder / ".segue/artifacts"
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("catalogue")
+    song = music(1, bpm=120, duration_s=8.0)
+    write(song, str(folder / "song.mp3"))
+    (folder / "a folder/ü").mkdir(parents=True)
+    write(song, str(folder / "a folder/ü/song two.flac"))
+    write(tone(440, 3.0, sr=8000), str(folder / "tone.wav"))
+    write(silence(2.0, sr=96000, channels=2), str(folder / "silence.ogg"))
+    write(music(2, bpm=100, duration_s=6.0), str(folder / "other.m4a"))
+    (folder / "empty.mp3").write_bytes(b"")
+    (folder / "text.mp3").write_text("not a sound at all\n" * 40)
+    whole = (folder / "a folder/ü/song two.flac").read_bytes()
+    (folder / "cut.flac").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(catalogue, tmp_path_factory) -> tuple[Path, dict]:
+    """A folder in which the energies of the catalogue have been computed, and what that run said."""
+    folder = tmp_path_factory.mktemp("finished")
+    summary = segue(folder, "backfill", "--prefix", str(catalogue), "--job", "energy", code=3)
+    return folder, summary
+
+
+def test_a_feature_is_computed_parents_first_and_siblings_never(finished):
+    folder, summary = finished
+    assert summary["files"] == 8
+    assert statuses(summary) == {
+        "downsample": {"done": 5, "failed": 3},
+        "beats": {"done": 5, "blocked": 3},
+        "energy": {"done": 5, "blocked": 3},
+    }
+    assert summary["failed_files"] == 3
+    assert {name.split("/")[0] for name in artifacts(folder)} == {"downsample", "beats", "energy"}
+
+
+def test_bad_media_are_recorded_by_kind(finished):
+    folder, summary = finished
+    assert summary["jobs"]["downsample"]["failures"] == {"corrupt_media": 3}
+    ledger = connect_ledger(f"sqlite:///{folder}/.segue/ledger.db")
+    failed = ledger.find(Query(job="downsample", state=State.FAILED))
+    found = {r.uri.rpartition("/")[2]: r.jobs["downsample"].error for r in failed}
+    assert set(found) == {"empty.mp3", "text.mp3", "cut.flac"}
+    assert all(error.kind == "corrupt_media" and error.message for error in found.values())
+    ledger.close()
+
+
+def test_features_have_the_values_that_the_sound_has(finished):
+    folder, _ = finished
+    beats = {n: json.loads(b) for n, b in artifacts(folder).items() if n.startswith("beats/")}
+    tempo = {n.split("/")[-2]: v["tempo_bpm"] for n, v in beats.items()}
+    # librosa's tempo comes in steps of a tempogram frame, 3 % at these tempos.
+    assert tempo["song.mp3"] == pytest.approx(120, rel=0.04)
+    assert tempo["song two.flac"] == pytest.approx(120, rel=0.04)
+    assert tempo["other.m4a"] == pytest.approx(100, rel=0.04)
+    assert tempo["silence.ogg"] is None
+
+
+def test_a_second_run_does_nothing(finished, catalogue):
+    folder, _ = finished
+    before = artifacts(folder)
+    summary = segue(folder, "backfill", "--prefix", str(catalogue), "--job", "energy")
+    assert statuses(summary)["energy"] == {"blocked": 3, "current": 5}
+    assert summary["failed_files"] == 0
+    assert artifacts(folder) == before
+
+
+def test_artifacts_tell_what_they_were_made_from(finished):
+    folder, _ = finished
+    store = connect_store(str(folder / ".segue/artifacts"))
+    ledger = connect_ledger(f"sqlite:///{folder}/.segue/ledger.db")
+    for record in ledger.find(Query(job="energy", state=State.DONE)):
+        entry = record.jobs["energy"]
+        name = entry.artifact.removeprefix(store.location + "/")
+        lineage = Lineage.from_metadata(store.stat(name).metadata)
+        assert (lineage.uri, lineage.generation) == (record.uri, record.generation)
+        assert lineage.fingerprint == entry.fingerprint
+        assert lineage.parents == {p: record.jobs[p].artifact for p in ("downsample", "beats")}
+        assert checksum(store.read(name)) == entry.checksum
+    ledger.close()
+
+
+def test_a_changed_parameter_makes_its_job_and_those_below_stale(finished, catalogue, tmp_path):
+    folder, _ = finished
+    text = Path(GRAPH).read_text()
+    changed = text.replace(
+        "needs: {audio: downsample}\n    writes: application/json",
+        "needs: {audio: downsample}\n    writes: application/json\n    params: {start_bpm: 100.0}",
+    )
+    assert changed != text
+    (tmp_path / "jobs.yaml").write_text(changed)
+    summary = segue(
+        folder,
+        *("plan", "--graph", str(tmp_path / "jobs.yaml")),
+        *("--prefix", str(catalogue), "--job", "energy"),
+    )
+    found = statuses(summary)
+    assert found["beats"] == {"blocked": 3, "todo": 5}
+    assert found["energy"] == {"blocked": 3, "todo": 5}
+    assert found["downsample"] == {"current": 5, "failed_before": 3}
+    assert summary["estimate"]["complete"] is True
+    assert summary["estimate"]["vcpu_hours"] > 0
+
+
+def test_an_overwritten_file_is_computed_again_and_nothing_else(finished, catalogue, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(catalogue, copy)
+    segue(tmp_path, "backfill", "--prefix", str(copy), "--job", "downsample", code=3)
+    write(tone(880, 2.0), str(copy / "tone.wav"))
+    summary = segue(tmp_path, "backfill", "--prefix", str(copy), "--job", "downsample")
+    assert statuses(summary)["downsample"] == {"current": 4, "done": 1, "failed_before": 3}
+
+
+def test_every_engine_writes_the_same_bytes(finished, catalogue, tmp_path):
+    folder, _ = finished
+    segue(
+        tmp_path,
+        *("backfill", "--prefix", str(catalogue), "--job", "energy"),
+        *("--direct_running_mode", "multi_processing", "--direct_num_workers", "2"),
+        code=3,
+    )
+    assert artifacts(tmp_path) == artifacts(folder)
+
+
+def test_what_is_tolerated_is_no_failure(catalogue, tmp_path):
+    arguments = ("backfill", "--prefix", str(catalogue), "--job", "downsample")
+    segue(tmp_path, *arguments, "--tolerate", "40%")
+    segue(tmp_path, *arguments, "--tolerate", "10%", "--retry-failed", code=3)
+
+
+def test_a_dry_run_leaves_no_trace(catalogue, tmp_path):
+    summary = segue(
+        tmp_path, "backfill", "--prefix", str(catalogue), "--job", "beats", "--dry-run"
+    )
+    assert statuses(summary) == {"downsample": {"todo": 8}, "beats": {"todo": 8}}
+    assert artifacts(tmp_path) == {}
+
+
+def test_a_list_of_files_limits_what_is_looked_at(catalogue, tmp_path):
+    (tmp_path / "list.txt").write_text(f"{catalogue}/tone.wav\n{catalogue}/gone.wav\n")
+    summary = segue(tmp_path, "backfill", "--uris", "list.txt", "--job", "downsample")
+    assert statuses(summary) == {"downsample": {"done": 1}}
+    assert summary["left_out"] == {"missing": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--job", "enregy"], "did you mean 'energy'"),
+        ([], "no job is named"),
+        (["--job", "energy", "--limt", "3"], "--limit"),
+        (["--job", "energy", "--tolerate", "lots"], "a share such as 1%"),
+        (["--job", "energy", "--uris", "none.txt"], "leave --prefix"),
+    ],
+)
+def test_a_wrong_command_line_is_told_with_its_remedy(catalogue, tmp_path, arguments, message):
+    done = subprocess.run(
+        [SEGUE, "backfill", "--prefix", str(catalogue), *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / ".segue").exists()
+
+
+KILL_JOBS = """
+import os, time
+
+def note(name, media):
+    with open(os.environ["RUNS"], "a") as file:
+        file.write(f"{name} {media}\\n")
+    time.sleep(0.004)
+
+def first(media):
+    note("first", media.uri)
+    return {"uri": media.uri}
+
+def second(above):
+    note("second", above["uri"])
+    return {"uri": above["uri"], "filler": "x" * 20000}
+"""
+KILL_GRAPH = """
+jobs:
+  first: {run: "kill_jobs:first", needs: {media: source}, writes: application/json}
+  second: {run: "kill_jobs:second", needs: {above: first}, writes: application/json}
+"""
+
+
+def test_killed_twenty_times_every_file_is_done_once_and_no_artifact_is_partial(tmp_path):
+    (tmp_path / "kill_jobs.py").write_text(KILL_JOBS)
+    (tmp_path / "jobs.yaml").write_text(KILL_GRAPH)
+    files = 1500
+    (tmp_path / "catalogue").mkdir()
+    for i in range(files):
+        (tmp_path / f"catalogue/{i:04}.wav").write_bytes(b"x")
+    command = [SEGUE, "backfill", "--prefix", "catalogue", "--job", "second", "--json"]
+    environ = {**os.environ, "RUNS": str(tmp_path / "runs")}
+    (tmp_path / "runs").touch()
+    rng = random.Random(7)
+    kills = 0
+    for _ in range(20):
+        size = os.path.getsize(tmp_path / "runs")
+        process = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env=environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        # Starting takes most of a run's time: wait for the work to begin, then strike at random.
+        while process.poll() is None and os.path.getsize(tmp_path / "runs") == size:
+            time.sleep(0.005)
+        time.sleep(rng.random() * 0.25)
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+    assert kills >= 10
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    ledger = connect_ledger(f"sqlite:///{tmp_path}/.segue/ledger.db")
+    store = connect_store(str(tmp_path / ".segue/artifacts"))
+    runs = Counter((tmp_path / "runs").read_text().splitlines())
+    records = ledger.find(Query(), limit=10_000)
+    assert len(records) == files
+    for record in records:
+        for job in ("first", "second"):
+            entry = record.jobs[job]
+            assert entry.state is State.DONE
+            assert entry.lease is None
+            data = store.read(entry.artifact.removeprefix(store.location + "/"))
+            assert checksum(data) == entry.checksum
+            # Each time it was computed, somebody had claimed it: a second time only after a lost lease.
+            assert 1 <= runs[f"{job} {record.uri}"] <= entry.attempts
+    ledger.close()
+    listed = [o.name for o in store.list()]
+    assert len(listed) == 2 * files
+    left = [n for _, _, names in os.walk(tmp_path / ".segue") for n in names if "unfinished" in n]
+    assert left == []
+    assert location_of(str(tmp_path / "catalogue")) in records[0].uri
