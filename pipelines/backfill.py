@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +29,7 @@ from pipelines.progress import ProgressWriter
 from pipelines.sources import Chunk, ReadSelection, Selection
 from shared.adapters.connect import connect_ledger
 from shared.errors import ConfigurationError
-from shared.executor import Executor
+from shared.executor import Crew, Executor
 from shared.graph import Graph
 from shared.outcome import Outcome, Status, Tally
 from shared.owner import is_lost, new_owner
@@ -110,7 +109,9 @@ def execute(run: Backfill, options: PipelineOptions) -> Tally:
     build(pipeline, run, spread=spread)
     result = pipeline.run()
     result.wait_until_finish()
-    return tally_of(result)
+    tally = tally_of(result)
+    tally.jobs = {job: tally.jobs[job] for job in run.graph.jobs if job in tally.jobs}
+    return tally
 
 
 def runs_here_alone(options: PipelineOptions) -> bool:
@@ -152,15 +153,15 @@ class WorkOff(beam.DoFn):  # type: ignore[misc]
         self._stack = contextlib.ExitStack()
         ledger = connect_ledger(run.ledger)
         self._stack.callback(ledger.close)
-        pool = _Nobody()
+        crew: Crew = _Nobody()
         if not run.dry_run:
-            pool = self._stack.enter_context(
+            crew = self._stack.enter_context(
                 Pool(run.graph, run.artifacts, processes=run.processes)
             )
         self._executor = Executor(
             graph=run.graph,
             ledger=ledger,
-            crew=pool,
+            crew=crew,
             targets=run.targets,
             owner=new_owner(),
             force=run.force,
@@ -179,7 +180,7 @@ class WorkOff(beam.DoFn):  # type: ignore[misc]
         """Finish all that is under way: a bundle is not done before its files are."""
         assert self._executor is not None
         for outcome in self._count(self._executor.drain()):
-            yield WindowedValue(outcome, GlobalWindow().max_timestamp(), [GlobalWindow()])
+            yield WindowedValue(outcome, GlobalWindow().max_timestamp(), (GlobalWindow(),))
 
     def teardown(self) -> None:
         """Stop the child processes."""
@@ -239,16 +240,17 @@ def tally_of(result: Any) -> Tally:
         n = counter.committed if counter.committed is not None else counter.attempted
         group, _, rest = counter.key.metric.name.partition(".")
         job, _, what = rest.partition(".")
-        if group == "files":
-            tally.files += n
-        elif group == "job":
-            tally.jobs.setdefault(job, Counter())[Status(what)] += n
-        elif group == "failure":
-            tally.failures.setdefault(job, Counter())[what] += n
-        elif group == "failed_files":
-            tally.failed_files += n
-        elif group == "left_out":
-            tally.left_out[rest] = tally.left_out.get(rest, 0) + n
-        elif group == "cpu_us":
-            tally.cpu_seconds[rest] = tally.cpu_seconds.get(rest, 0.0) + n / 1e6
+        match group:
+            case "files":
+                tally.merge(Tally(files=n))
+            case "failed_files":
+                tally.merge(Tally(failed_files=n))
+            case "job":
+                tally.merge(Tally(jobs={job: {Status(what): n}}))
+            case "failure":
+                tally.merge(Tally(failures={job: {what: n}}))
+            case "cpu_us":
+                tally.merge(Tally(cpu_seconds={rest: n / 1e6}))
+            case "left_out":
+                tally.merge(Tally(left_out={rest: n}))
     return tally

@@ -24,7 +24,7 @@ class EmptyLedger:
         """Refuse, unless there is nothing to change."""
         if changes:
             raise ConfigurationError(
-                f"there is no ledger {self._url} to change; name another with --ledger or SEGUE_LEDGER"
+                f"there is no ledger {self._url} to change; name another with --ledger"
             )
         return []
 
@@ -35,7 +35,7 @@ class EmptyLedger:
             files=0, deleted=0, jobs={job: {str(s): 0 for s in states} for job in accepted}
         )
 
-    def find(self, query: Query, *, after: str = "", limit: int = 500) -> list[Record]:  # noqa: ARG002 - the port's
+    def find(self, query: Query, *, after: str = "", limit: int = 500) -> list[Record]:  # noqa: ARG002
         """Find nothing."""
         return []
 

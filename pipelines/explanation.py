@@ -88,7 +88,7 @@ def accounts(
     now: datetime,
     lost: Callable[[Lease], bool],
 ) -> list[JobAccount]:
-    """Account for all jobs of the graph, given that a backfill of some targets came next; parents first."""
+    """Account for all jobs of the graph, if a backfill of some targets came next; parents first."""
     verdicts = line(graph, record, targets, now=now, lost=lost).verdicts
     found = []
     for job in graph.jobs:

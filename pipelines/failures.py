@@ -58,7 +58,7 @@ def failures(
 def records_in(
     ledger: Ledger, jobs: Sequence[str], states: Sequence[State], prefix: str
 ) -> Iterator[Record]:
-    """Stream the records in which any of some jobs is in any of some states, each once, in order."""
+    """Stream the records with any of some jobs in any of some states, each once, in order."""
     found = heapq.merge(
         *(
             records(ledger, Query(prefix=prefix, job=job, state=state, deleted=False))

@@ -98,7 +98,8 @@ class Collector:
             unnamed += [
                 one
                 for one in some
-                if one.object.updated_at < young and self.artifacts.uri(one.object.name) not in named
+                if one.object.updated_at < young
+                and self.artifacts.uri(one.object.name) not in named
             ]
         return unnamed
 

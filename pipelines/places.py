@@ -19,7 +19,7 @@ def prefix_uri(text: str) -> str:
 
 
 def file_uris(text: str, catalogue: str | None) -> list[str]:
-    """Turn a path, a URI or a name below the catalogue into the URIs that it may mean, the likeliest first."""
+    """Say which URIs a path, a URI or a name below the catalogue may mean, the likeliest first."""
     location = location_of(text)
     split_uri(location)
     relative = not text.startswith(("gs://", "file://", "/", "~"))

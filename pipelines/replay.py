@@ -25,7 +25,7 @@ class Choice:
     def of(self, record: Record) -> tuple[str, ...]:
         """The jobs of one file that are tried again.
 
-        A job that is chosen and blocked brings the failed job above it along: alone it could not run.
+        A job that is chosen and blocked brings the failed job above it along, or it could not run.
         """
         if record.deleted_at is not None:
             return ()

@@ -16,7 +16,7 @@ STALE = "stale"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How many files each job has in which state; the states of a job and what is missing add up to all files."""
+    """How many files each job has in which state; each job's numbers add up to all files."""
 
     files: int
     deleted: int

@@ -6,7 +6,9 @@ repeated or concurrent write changes nothing, and an old version never stands in
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -19,6 +21,10 @@ from shared.errors import ConfigurationError
 MAX_PART_BYTES = 200
 MAX_NAME_BYTES = 800
 LINEAGE_KEY = "segue"
+ARTIFACT = re.compile(
+    r"(?P<job>[a-z][a-z0-9_]*)/(?P<fingerprint>[0-9a-f]{12})/(?P<file>.+)/"
+    r"(?P<generation>0|[1-9][0-9]*)\.(?P<extension>[a-z0-9]+)"
+)
 
 
 class Lineage(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,20 +76,17 @@ def artifact_name(
 
 def parse_artifact_name(name: str) -> ArtifactName:
     """Take an artifact's name apart, or raise ``ConfigurationError`` if it is none."""
-    job, _, rest = name.partition("/")
-    fingerprint, _, rest = rest.partition("/")
-    file, _, leaf = rest.rpartition("/")
-    generation, _, extension = leaf.partition(".")
-    if not (job and fingerprint and file and extension and generation.isdecimal()):
+    found = ARTIFACT.fullmatch(name)
+    if found is None:
         raise ConfigurationError(
             f"{name!r} is not an artifact's name; one reads job/fingerprint/file/generation.extension"
         )
     return ArtifactName(
-        job=job,
-        fingerprint=fingerprint,
-        file=file,
-        generation=int(generation),
-        extension=extension,
+        job=found["job"],
+        fingerprint=found["fingerprint"],
+        file=found["file"],
+        generation=int(found["generation"]),
+        extension=found["extension"],
     )
 
 
@@ -91,16 +94,16 @@ def quote_name(name: str) -> str:
     """Make any object's name safe below a folder; ordinary names stay as they are.
 
     Empty, ``.`` and ``..`` parts are quoted with ``%``; parts and names that are too long keep their beginning and get
-    a hash, so that different names stay different.
+    a hash behind ``%-``, so that different names stay different.
     """
-    if len(name) < 100 and name.isascii() and "%" not in name and "//" not in name:
+    if 0 < len(name) < 100 and name.isascii() and "%" not in name and "//" not in name:
         if "/." not in name and name[0] not in "./" and name[-1] != "/" and name.isprintable():
             return name
     quoted = "/".join(_quote_part(part) for part in name.split("/"))
     if len(quoted.encode()) > MAX_NAME_BYTES:
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
         leaf = quoted.rpartition("/")[2]
-        quoted = f"{_cut(quoted, 300)}…/{digest}/{leaf}"
+        quoted = f"{_cut(quoted, 300)}%-/{digest}/{leaf}"
     return quoted
 
 
@@ -110,7 +113,7 @@ def _quote_part(part: str) -> str:
     quoted = "".join(f"%{ord(c):02x}" if c in "%\0\r\n" else c for c in part)
     if len(quoted.encode()) > MAX_PART_BYTES:
         digest = hashlib.sha256(part.encode()).hexdigest()[:16]
-        quoted = f"{_cut(quoted, MAX_PART_BYTES - 40)}…{digest}"
+        quoted = f"{_cut(quoted, MAX_PART_BYTES - 40)}%-{digest}"
     return quoted
 
 
@@ -123,6 +126,7 @@ def checksum(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
+@functools.cache
 def segue_version() -> str:
     """Return the version of Segue that is installed."""
     try:

@@ -1,4 +1,4 @@
-"""What a job receives and returns when it works on sound: decoded audio, and a media file at hand."""
+"""What a job gets and returns when it works on sound: decoded audio, and a media file at hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class Audio:
     Attributes
     ----------
     y : np.ndarray [shape=(n,) or (channels, n)], dtype float32
-        Samples, nominally in [-1, 1]; one dimension for mono, channels first otherwise, as in librosa.
+        Samples, nominally in [-1, 1]; one dimension for mono, channels first otherwise, as in
+        librosa.
     sr : int > 0
         Sampling rate in Hz.
     """
@@ -65,8 +66,8 @@ class Media(Protocol):
     def audio(self) -> Audio:
         """Decode at the file's own rate and channels.
 
-        The file is decoded once, however many jobs of a line ask; the samples are mapped from a temporary file, so
-        that a long file does not have to fit in memory.
+        The file is decoded once, however many jobs of a line ask; the samples are mapped from a
+        temporary file, so that a long file does not have to fit in memory.
 
         Returns
         -------
@@ -77,4 +78,10 @@ class Media(Protocol):
         ------
         CorruptMedia
             If the file is empty, truncated, not audio, or longer than Segue's limit.
+        """
+
+    def decoded(self) -> str:
+        """Return the path of a WAV file of 32-bit floats with what `audio` gives.
+
+        For programs that want a file, such as a filter of ffmpeg. It decodes as `audio` does.
         """

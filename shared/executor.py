@@ -104,7 +104,8 @@ class Executor:
                 if outcome := self._look(media, snapshot, now):
                     self._outcomes.append(outcome)
             while len(self._ready) > self._room():
-                self._step(0.05)
+                self._step(0.25)
+                yield from self._take()
             self._start()
             yield from self._take()
 

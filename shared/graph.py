@@ -13,27 +13,19 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import yaml
 
+from shared.codec import content_types
 from shared.errors import ConfigurationError
 
 SOURCE = "source"
-NAME = re.compile(r"[a-z][a-z0-9_]*")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")  # as long as a label in the cloud may be
 RUN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 FINGERPRINT = re.compile(r"[0-9a-f]{12}")
 VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
-CONTENT_TYPES = {
-    "audio/flac": "flac",
-    "audio/wav": "wav",
-    "application/json": "json",
-    "application/x-npz": "npz",
-    "image/png": "png",
-    "application/vnd.apache.parquet": "parquet",
-    "application/octet-stream": "bin",
-}
 INCLUDE = ("*.flac", "*.mp3", "*.wav", "*.ogg", "*.m4a")
 GPUS = ("none", "nvidia-l4", "nvidia-tesla-t4", "nvidia-tesla-a100", "nvidia-tesla-v100")
 # Accepted old results multiply along the graph; beyond this many a result is computed again instead.
@@ -65,10 +57,11 @@ class Job:
     resources: Resources = field(default_factory=Resources)
     equivalent: tuple[str, ...] = ()  # old fingerprints whose artifacts are accepted as still good
 
-    @property
-    def parents(self) -> tuple[str, ...]:
-        """The jobs that it reads from, in the order of its inputs, without the source."""
-        return tuple(dict.fromkeys(p for p in self.needs.values() if p != SOURCE))
+    parents: tuple[str, ...] = field(init=False)  # what it reads from, without the source
+
+    def __post_init__(self) -> None:
+        parents = dict.fromkeys(p for p in self.needs.values() if p != SOURCE)
+        object.__setattr__(self, "parents", tuple(parents))
 
     @property
     def reads_source(self) -> bool:
@@ -132,7 +125,9 @@ class Graph:
 
     def on_line(self, name: str, targets: Iterable[str] | None) -> bool:
         """Whether a job may run for these targets: it is one, or is above one. No targets means all."""
-        return targets is None or any(t == name or name in self._ancestors[t] for t in targets)
+        if targets is None:
+            return True
+        return any(t == name or name in self._ancestors.get(t, ()) for t in targets)
 
     @functools.cached_property
     def fingerprints(self) -> Mapping[str, str]:
@@ -150,12 +145,22 @@ class Graph:
         ``equivalent`` accepts of a job is accepted for the jobs below it, too.
         """
         accepted: dict[str, frozenset[str]] = {}
-        for job in self.jobs.values():
-            choices = [sorted(accepted[p]) for p in job.parents]
-            mixes = itertools.islice(itertools.product(*choices), MAX_EQUIVALENTS)
-            below = {_fingerprint(job, dict(zip(job.parents, mix, strict=True))) for mix in mixes}
-            accepted[job.name] = frozenset({self.fingerprints[job.name], *job.equivalent, *below})
+        for name, job in self.jobs.items():
+            above = [self.jobs[n] for n in self.upward(job.parents)]
+            choices = itertools.product(*((None, *each.equivalent) for each in above))
+            prints = {self.fingerprints[name], *job.equivalent}
+            for choice in itertools.islice(choices, MAX_EQUIVALENTS):
+                then: dict[str, str] = {}  # the fingerprints of a day on which these were the results above
+                for each, old in zip(above, choice, strict=True):
+                    then[each.name] = old or _fingerprint(each, then)
+                prints.add(_fingerprint(job, then))
+            accepted[name] = frozenset(prints)
         return accepted
+
+    @functools.cached_property
+    def memo(self) -> dict[Any, Any]:
+        """Where pure functions of a graph keep what they have worked out."""
+        return {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Send what was written; what is derived from it is derived again."""
@@ -197,6 +202,10 @@ class GraphError(ConfigurationError):
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         super().__init__("\n".join([f"{path} has {count}:", *(f"  {f}" for f in faults)]))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Survive the way back from another process, which would give the message alone."""
+        return type(self), (self.path, self.faults)
+
 
 def load(path: str, environ: Mapping[str, str] | None = None) -> Graph:
     """Read and check the graph in a file; ``environ`` (``os.environ`` by default) fills its ``${VARIABLES}``."""
@@ -217,9 +226,12 @@ def parse(text: str, *, path: str = "jobs.yaml", environ: Mapping[str, str] | No
     reader = _Reader(environ or {})
     try:
         document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
+        graph = reader.graph(document, path)
     except yaml.YAMLError as error:
         raise GraphError(path, [Fault("file", f"is not valid YAML: {error}")]) from error
-    graph = reader.graph(document, path)
+    except RecursionError as error:
+        message = "is nested too deeply, or an alias in it holds itself; flatten it"
+        raise GraphError(path, [Fault("file", message)]) from error
     if graph is None or reader.faults:
         raise GraphError(path, reader.faults)
     return graph
@@ -228,16 +240,27 @@ def parse(text: str, *, path: str = "jobs.yaml", environ: Mapping[str, str] | No
 class _Loader(yaml.SafeLoader):
     """YAML's safe loader, which refuses a key that is written twice instead of keeping the last."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str | int | float) and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key!r} is written twice; keep one", key_node.start_mark
-                )
-            seen.add(key) if isinstance(key, str | int | float) else None
-        return super().construct_mapping(node, deep)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    problem = f"{key.value!r} is written twice; keep one"
+                    raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+        except ValueError as error:  # the 13th month, an integer of thousands of digits
+            problem = f"a value cannot be read ({error}); put it in quotes to make it text"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
+        if isinstance(value, str) and not _is_unicode(value):
+            problem = "a value has half of a surrogate pair; write the character itself"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return value
 
 
 class _Reader:
@@ -255,8 +278,8 @@ class _Reader:
             self.fault("file", "is not a mapping; it needs a key 'jobs' with a mapping of jobs")
             return None
         self.unknown(document, ("catalogue", "artifacts", "include", "jobs"), "")
-        catalogue = self.text(document.get("catalogue") or "", "catalogue")
-        artifacts = self.text(document.get("artifacts") or ".segue/artifacts", "artifacts")
+        catalogue = self.location(document.get("catalogue"), "catalogue")
+        artifacts = self.location(document.get("artifacts"), "artifacts")
         include = self.include(document.get("include", list(INCLUDE)))
         listed = document.get("jobs")
         if not isinstance(listed, dict) or not listed:
@@ -268,7 +291,7 @@ class _Reader:
         return Graph(
             jobs=jobs,
             catalogue=catalogue or None,
-            artifacts=artifacts,
+            artifacts=artifacts or ".segue/artifacts",
             include=include,
             path=path,
         )
@@ -276,12 +299,13 @@ class _Reader:
     def job(self, name: Any, body: Any, names: Sequence[str]) -> Job | None:
         place = f"jobs.{name}"
         if not isinstance(name, str) or not NAME.fullmatch(name) or name == SOURCE:
-            rule = "a job's name is lower case letters, digits and _, starts with a letter, and is not 'source'"
+            rule = "it is up to 63 lower case letters, digits and _, starts with a letter, and is not 'source'"
             self.fault(place, f"{name!r} is not a job's name; {rule}")
         if not isinstance(body, dict):
             self.fault(place, f"is {_short(body)}; a job is a mapping with run, needs and writes")
             return None
-        self.unknown(body, tuple(f for f in Job.__dataclass_fields__ if f != "name"), place)
+        known = tuple(f.name for f in fields(Job) if f.init and f.name != "name")
+        self.unknown(body, known, place)
         return Job(
             name=str(name),
             run=self.run(body.get("run"), f"{place}.run"),
@@ -319,12 +343,20 @@ class _Reader:
                 return ""
             return found
 
-        return VARIABLE.sub(fill, value)
+        text = VARIABLE.sub(fill, value)
+        if not _is_unicode(text):
+            self.fault(place, f"{text!r} is not valid Unicode; set the variable in UTF-8")
+        return text
+
+    def location(self, value: Any, place: str) -> str:
+        return "" if value is None else self.text(value, place)
 
     def run(self, value: Any, place: str) -> str:
-        text = self.text(value if value is not None else "", place)
+        text = self.text(value, place) if isinstance(value, str) else ""
         if not RUN.fullmatch(text):
-            self.fault(place, f"{_short(value)} does not name a callable; write package.module:name")
+            self.fault(
+                place, f"{_short(value)} does not name a callable; write package.module:name"
+            )
         return text
 
     def needs(self, value: Any, place: str, name: str, names: Sequence[str]) -> dict[str, str]:
@@ -346,9 +378,12 @@ class _Reader:
         return needs
 
     def writes(self, value: Any, place: str) -> str:
-        if value not in CONTENT_TYPES:
-            known = ", ".join(CONTENT_TYPES)
-            self.fault(place, f"{_short(value)} is not a content type that Segue writes; use one of {known}")
+        if value not in content_types():
+            known = ", ".join(content_types())
+            self.fault(
+                place,
+                f"{_short(value)} is not a content type that Segue writes; use one of {known}",
+            )
         return str(value)
 
     def params(self, value: Any, place: str) -> dict[str, Any]:
@@ -377,14 +412,16 @@ class _Reader:
         if isinstance(value, float) and (value != value or abs(value) == float("inf")):  # noqa: PLR0124
             self.fault(place, f"{value} is not a finite number; JSON cannot hold it")
         elif value is not None and not isinstance(value, bool | int | float):
-            self.fault(place, f"{value!r} is a {type(value).__name__}; put it in quotes to make it text")
+            self.fault(
+                place, f"{value!r} is a {type(value).__name__}; put it in quotes to make it text"
+            )
         return value
 
     def number(self, value: Any, place: str, kind: Any, low: float, high: float) -> Any:
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
-        if not numeric or kind(value) != value or not low <= value <= high:
+        if not numeric or not low <= value <= high or kind(value) != value:
             noun = "a whole number" if kind is int else "a number"
-            self.fault(place, f"{_short(value)} is not {noun} from {low:g} to {high:g}")
+            self.fault(place, f"{_short(value)} is not {noun} from {low:,} to {high:,}")
             return kind(low)
         return kind(value)
 
@@ -408,13 +445,17 @@ class _Reader:
             return ()
         for item in value:
             if not isinstance(item, str) or not FINGERPRINT.fullmatch(item):
-                remedy = "12 hexadecimal digits in quotes, as 'segue graph' and artifact names show them"
+                remedy = (
+                    "12 hexadecimal digits in quotes, as 'segue graph' and artifact names show them"
+                )
                 self.fault(place, f"{_short(item)} is not a fingerprint; write {remedy}")
         return tuple(str(v) for v in value)
 
     def include(self, value: Any) -> tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
-            self.fault("include", f'is {_short(value)}; write a list of patterns, such as ["*.flac"]')
+            self.fault(
+                "include", f'is {_short(value)}; write a list of patterns, such as ["*.flac"]'
+            )
             return ()
         return tuple(value)
 
@@ -426,8 +467,10 @@ class _Reader:
             ready = [j for j in left.values() if not any(p in left for p in j.parents)]
             if not ready:
                 cycle = _cycle(left)
-                self.fault(f"jobs.{cycle[0]}.needs", f"go in a circle: {' → '.join(cycle)}; cut one")
-                return ordered
+                self.fault(
+                    f"jobs.{cycle[0]}.needs", f"go in a circle: {' → '.join(cycle)}; cut one"
+                )
+                left = {n: j for n, j in left.items() if n not in cycle}
             for job in ready:
                 ordered[job.name] = left.pop(job.name)
         return ordered
@@ -440,6 +483,10 @@ def _cycle(jobs: Mapping[str, Job]) -> list[str]:
         if parent in path:
             return [parent, *reversed(path[path.index(parent) :])]
         path.append(parent)
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _guess(word: Any, known: Sequence[str]) -> str:

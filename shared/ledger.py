@@ -7,12 +7,13 @@ adapter may call it again when somebody else was faster.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
+from shared.errors import ConfigurationError
 from shared.graph import Graph
 from shared.media import MediaFile
 from shared.record import EVERYTHING, Entry, Failure, Lease, Record, State, evolve
@@ -56,7 +57,9 @@ class Counts:
 
     files: int  # without tombstones
     deleted: int
-    jobs: Mapping[str, Mapping[str, int]]  # job → state → entries; "stale" are done ones of another fingerprint
+    jobs: Mapping[
+        str, Mapping[str, int]
+    ]  # job → state → entries; "stale" are done ones of another fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,10 @@ class Query:
     job: str | None = None
     state: State | None = None  # of that job's entry
     deleted: bool | None = None  # None: both
+
+    def __post_init__(self) -> None:
+        if self.state is not None and self.job is None:
+            raise ConfigurationError(f"the state {self.state} is one of a job's; name the job, too")
 
 
 class Ledger(Protocol):
@@ -135,8 +142,13 @@ def arrive(record: Record | None, media: MediaFile, now: datetime) -> tuple[Reco
 
 
 def delete(record: Record | None, generation: int, now: datetime) -> tuple[Record | None, bool]:
-    """Leave a tombstone, unless a newer generation has arrived; answers whether it did."""
-    if record is None or record.generation > generation or record.deleted_at is not None:
+    """Leave a tombstone, unless a newer generation has arrived; answers whether it did.
+
+    A tombstone is moved up by the deletion of a newer generation whose arrival is still on its way.
+    """
+    if record is None or record.generation > generation:
+        return record, False
+    if record.deleted_at is not None and record.generation == generation:
         return record, False
     return evolve(record, generation=generation, deleted_at=now), True
 
@@ -181,7 +193,7 @@ def claim(
             attempts=(old.attempts if old is not None and again else 0) + 1,
             lease=lease,
             wanted=old.wanted if old is not None else (),
-            request=request,
+            request=max(filter(None, (request, old.request if old is not None else None)), default=None),
             started_at=now,
         )
     return evolve(record, jobs=entries)
@@ -191,22 +203,37 @@ def want(record: Record, graph: Graph, job: str, targets: Iterable[str] | None) 
     """Note at a job what is owed once it is done; requests for the same job coalesce here."""
     old = record.jobs.get(job)
     owed = (EVERYTHING,) if targets is None else tuple(targets)
-    if old is None:
+    wanted = tuple(dict.fromkeys((*(old.wanted if old is not None else ()), *owed)))
+    if old is None or (old.state is State.DONE and not current(graph, record, job)):
         entry = Entry(
             state=State.QUEUED,
             fingerprint=graph.fingerprints[job],
             generation=record.generation,
-            wanted=owed,
+            wanted=wanted,
+            request=old.request if old is not None else None,
         )
     else:
-        entry = evolve(old, wanted=tuple(dict.fromkeys((*old.wanted, *owed))))
-        if entry.state is State.DONE and not current(graph, record, job):
-            entry = evolve(
-                entry,
-                state=State.QUEUED,
-                fingerprint=graph.fingerprints[job],
-                generation=record.generation,
-            )
+        entry = evolve(old, wanted=wanted)
+    return evolve(record, jobs={**record.jobs, job: entry})
+
+
+def reopen(record: Record, graph: Graph, job: str, request: str | None) -> Record:
+    """Put back a result that a request wants computed again, while something above it is missing.
+
+    What is left with a job above are targets without their force; so that it is not lost, the result counts as missing
+    from now on. One that is being computed just now will do.
+    """
+    old = record.jobs.get(job)
+    if old is None or old.state in (State.DONE, State.FAILED):
+        entry = Entry(
+            state=State.QUEUED,
+            fingerprint=graph.fingerprints[job],
+            generation=record.generation,
+            wanted=old.wanted if old is not None else (),
+            request=request,
+        )
+    else:
+        entry = evolve(old, request=request or old.request)
     return evolve(record, jobs={**record.jobs, job: entry})
 
 
@@ -227,17 +254,29 @@ class Result:
 class Settled:
     """What settling did."""
 
-    owed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # job → targets to tell
-    lost: tuple[str, ...] = ()  # results that came too late: the lease was taken, or the file changed
+    owed: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # job → targets to tell, then ``told``
+    lost: tuple[
+        str, ...
+    ] = ()  # results that came too late: the lease was taken, or the file changed
 
 
 def settle(
-    record: Record | None, *, generation: int, owner: str, results: Sequence[Result]
+    record: Record | None,
+    *,
+    generation: int,
+    owner: str,
+    results: Sequence[Result],
+    carried: Collection[str] | None = (),
 ) -> tuple[Record | None, Settled]:
     """Record results of an owner's jobs, clear their leases, and return all targets owed, in one step.
 
     A result whose lease has passed to another, or whose file has a newer generation, changes nothing. A lease that
     expired and that nobody took still counts.
+
+    What is owed stays in the record until ``told``: whoever dies in between has told nobody. ``carried`` are the
+    targets of the message that is being worked on (None: everything). They need not stay, since it comes again.
     """
     if record is None or record.generation != generation or record.deleted_at is not None:
         return None, Settled(lost=tuple(r.job for r in results))
@@ -250,22 +289,41 @@ def settle(
             lost.append(result.job)
             continue
         back = result.state is State.QUEUED
+        left = () if carried is None else tuple(t for t in old.wanted if t not in carried)
         entries[result.job] = evolve(
             old,
             state=result.state,
             lease=None,
-            wanted=old.wanted if back else (),
+            attempts=old.attempts
+            - (result.state is State.BLOCKED),  # it was claimed, but never tried
+            wanted=old.wanted if back else left,
             artifact=result.artifact,
             checksum=result.checksum,
             error=result.error,
             seconds=result.seconds,
             cpu_seconds=result.cpu_seconds,
         )
-        if old.wanted and not back:
-            owed[result.job] = old.wanted
+        if left and not back:
+            owed[result.job] = left
     if len(lost) == len(results):
         return None, Settled(lost=tuple(lost))
     return evolve(record, jobs=entries), Settled(owed=owed, lost=tuple(lost))
+
+
+def told(
+    record: Record | None, *, generation: int, owed: Mapping[str, Iterable[str]], now: datetime
+) -> tuple[Record | None, None]:
+    """Strike out targets whose children have been told; a job that is being computed again owes them again."""
+    if record is None or record.generation != generation:
+        return None, None
+    entries = dict(record.jobs)
+    for job, targets in owed.items():
+        entry = entries.get(job)
+        if entry is not None and (entry.lease is None or entry.lease.expires_at <= now):
+            struck = frozenset(targets)
+            left = tuple(t for t in entry.wanted if t not in struck)
+            entries[job] = evolve(entry, wanted=left)
+    return (evolve(record, jobs=entries) if entries != record.jobs else None), None
 
 
 def extend(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
@@ -24,13 +26,18 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     targets: tuple[str, ...] | None = None  # None: top-down, everything below
     force: bool = False  # compute the targets even if their results are current
     ping: bool = False  # walk the graph and do no work
-    request: str | None = None
+    request: str | None = None  # grows with time, so that a repeated message forces nothing: see new_request
     lane: Literal["live", "requests"] = "live"
     attempt: int = 1
 
 
 class UnreadableMessage(PermanentError):
     """The bytes are no message of a version that this code reads."""
+
+
+def new_request(now: datetime) -> str:
+    """Return an id for a request; later ones are greater, and each call gives another."""
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(4)}"
 
 
 _encoder = msgspec.json.Encoder()
@@ -46,7 +53,7 @@ def decode(data: bytes) -> Message:
     """Parse and check a message, or raise ``UnreadableMessage``."""
     try:
         return _decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableMessage(
             f"{data[:80]!r} is not a message of version {VERSION} ({error}); it goes to the dead letters"
         ) from error

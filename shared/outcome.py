@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeVar
 
 from shared.ledger import Result
 from shared.media import MediaFile
 from shared.planner import Line, Verdict
 from shared.record import Failure, State
+
+K = TypeVar("K", bound=str)
+N = TypeVar("N", int, float)
 
 
 class Status(StrEnum):
@@ -90,8 +93,8 @@ class Tally:
 
     files: int = 0
     failed_files: int = 0  # on which something failed in this run
-    jobs: dict[str, Counter[Status]] = field(default_factory=dict)
-    failures: dict[str, Counter[str]] = field(default_factory=dict)  # job → kind → files
+    jobs: dict[str, dict[Status, int]] = field(default_factory=dict)
+    failures: dict[str, dict[str, int]] = field(default_factory=dict)  # job → kind → files
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)  # why → files that were not looked at
 
@@ -99,31 +102,32 @@ class Tally:
         """Count one file."""
         self.files += 1
         for job, status in outcome.jobs.items():
-            counter = self.jobs.get(job)
-            if counter is None:
-                counter = self.jobs[job] = Counter()
-            counter[status] += 1
+            statuses = self.jobs.get(job)
+            if statuses is None:
+                statuses = self.jobs[job] = {}
+            statuses[status] = statuses.get(status, 0) + 1
         if Status.FAILED in outcome.jobs.values():
             self.failed_files += 1
         for result in outcome.results:
             if result.cpu_seconds is not None:
-                spent = self.cpu_seconds.get(result.job, 0.0)
-                self.cpu_seconds[result.job] = spent + result.cpu_seconds
+                _add(self.cpu_seconds, result.job, result.cpu_seconds)
             if result.error is not None and outcome.jobs.get(result.job) is Status.FAILED:
-                self.failures.setdefault(result.job, Counter())[result.error.kind] += 1
+                _add(self.failures.setdefault(result.job, {}), result.error.kind, 1)
 
     def merge(self, other: Tally) -> None:
         """Add another tally to this one."""
         self.files += other.files
         self.failed_files += other.failed_files
-        for why, n in other.left_out.items():
-            self.left_out[why] = self.left_out.get(why, 0) + n
-        for job, counter in other.jobs.items():
-            self.jobs.setdefault(job, Counter()).update(counter)
+        for job, statuses in other.jobs.items():
+            for status, n in statuses.items():
+                _add(self.jobs.setdefault(job, {}), status, n)
         for job, kinds in other.failures.items():
-            self.failures.setdefault(job, Counter()).update(kinds)
+            for kind, n in kinds.items():
+                _add(self.failures.setdefault(job, {}), kind, n)
         for job, seconds in other.cpu_seconds.items():
-            self.cpu_seconds[job] = self.cpu_seconds.get(job, 0.0) + seconds
+            _add(self.cpu_seconds, job, seconds)
+        for why, n in other.left_out.items():
+            _add(self.left_out, why, n)
 
     @property
     def unfinished(self) -> bool:
@@ -132,7 +136,11 @@ class Tally:
 
     def total(self, *statuses: Status) -> int:
         """How many file-jobs ended in any of some statuses."""
-        return sum(counter[s] for counter in self.jobs.values() for s in statuses)
+        return sum(found.get(s, 0) for found in self.jobs.values() for s in statuses)
+
+
+def _add(sums: dict[K, N], key: K, n: N) -> None:
+    sums[key] = sums.get(key, 0) + n
 
 
 def blocked(job: str, cause: str) -> Result:

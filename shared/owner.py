@@ -13,10 +13,12 @@ import socket
 
 from shared.record import Lease
 
+UNKNOWN = 0  # when a process started that cannot be looked at
+
 
 def new_owner() -> str:
     """Return a name for this process as the holder of leases; each call gives another."""
-    return f"{_place()}/{os.getpid()}/{_started(os.getpid()) or 0}/{secrets.token_hex(4)}"
+    return f"{_place()}/{os.getpid()}/{_started(os.getpid()) or UNKNOWN}/{secrets.token_hex(4)}"
 
 
 def is_lost(lease: Lease) -> bool:
@@ -28,7 +30,10 @@ def is_lost(lease: Lease) -> bool:
     here = _place()
     if place.partition("@")[0] != here.partition("@")[0]:
         return False
-    return place != here or _started(int(pid)) != int(started)
+    if place != here:
+        return True
+    found = _started(int(pid))
+    return found is None or (found != int(started) and UNKNOWN not in (found, int(started)))
 
 
 @functools.cache
@@ -44,15 +49,13 @@ def _place() -> str:
 
 
 def _started(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None if it does not run. Zombies do not."""
+    """When a process started, in ticks since boot or UNKNOWN; None if it does not run. Zombies do not."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
-    except FileNotFoundError:
-        if os.path.isdir("/proc/self"):
-            return None
-        return 0 if _runs(pid) else None
-    except (ProcessLookupError, PermissionError):
+    except (FileNotFoundError, PermissionError):  # gone, hidden from this user, or not Linux
+        return UNKNOWN if _runs(pid) else None
+    except ProcessLookupError:
         return None
     return None if fields[0] in {"Z", "X"} else int(fields[19])
 
@@ -60,7 +63,7 @@ def _started(pid: int) -> int | None:
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

@@ -11,9 +11,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from shared.graph import Graph
-from shared.ledger import current
+from shared.ledger import current, reopen, want
 from shared.message import Message
-from shared.record import Entry, Lease, Record, State
+from shared.record import Lease, Record, State
 
 
 def never(_lease: Lease) -> bool:
@@ -79,6 +79,8 @@ def line(
     Line
         ``run`` is in topological order, and each parent of a job in it is current or stands before it.
     """
+    if not record.jobs:
+        return _new(graph, targets)
     verdicts: dict[str, Verdict] = {}
     blockers: dict[str, str] = {}
     holders: dict[str, Lease] = {}
@@ -88,17 +90,28 @@ def line(
     for job in graph.upward(needed):
         if job not in needed:
             continue
-        entry = record.jobs.get(job)
-        if entry is not None and _held(entry, record, now, owner, lost):
+        lease = _holder(record, job, now, owner, lost)
+        if lease is not None:
             verdicts[job] = Verdict.HELD
-            assert entry.lease is not None
-            holders[job] = entry.lease
+            holders[job] = lease
         elif not retry and job not in force and _failed(graph, record, job):
             verdicts[job] = Verdict.FAILED
         else:
             verdicts[job] = _below(graph, job, verdicts, blockers)
     run = _useful(graph, targets, needed, verdicts)
     return Line(run=run, verdicts=verdicts, blockers=blockers, holders=holders)
+
+
+def _new(graph: Graph, targets: Collection[str]) -> Line:
+    """The line of a file of which nothing is known yet; it is the same for all of them."""
+    key = ("line", tuple(targets))
+    found = graph.memo.get(key)
+    if found is None:
+        run = graph.upward(targets)
+        verdicts = dict.fromkeys(run, Verdict.RUN)
+        found = graph.memo[key] = Line(run=run, verdicts=verdicts, blockers={}, holders={})
+    assert isinstance(found, Line)
+    return found
 
 
 def _missing(
@@ -123,22 +136,17 @@ def _missing(
     return needed
 
 
-def _held(
-    entry: Entry,
-    record: Record,
-    now: datetime,
-    owner: str | None,
-    lost: Callable[[Lease], bool],
-) -> bool:
-    """Whether somebody else is computing this very generation; one on an older one cannot harm it."""
-    return (
-        entry.state is State.RUNNING
-        and entry.lease is not None
-        and entry.generation == record.generation
-        and entry.lease.owner != owner
-        and entry.lease.expires_at > now
-        and not lost(entry.lease)
-    )
+def _holder(
+    record: Record, job: str, now: datetime, owner: str | None, lost: Callable[[Lease], bool]
+) -> Lease | None:
+    """Who else is computing this very generation, if anyone; one on an older one cannot harm it."""
+    entry = record.jobs.get(job)
+    if entry is None or entry.state is not State.RUNNING or entry.generation != record.generation:
+        return None
+    lease = entry.lease
+    if lease is None or lease.owner == owner or lease.expires_at <= now or lost(lease):
+        return None
+    return lease
 
 
 def _failed(graph: Graph, record: Record, job: str) -> bool:
@@ -188,14 +196,16 @@ def _useful(
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Nothing is to be done; acknowledge."""
+    """Nothing can be done; acknowledge."""
 
     reason: str
+    cause: str | None = None  # the job that failed, this one or one above; that blocks this one
+    children: tuple[str, ...] = ()  # to be told, so that the cause is recorded there, too
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """The result is there; tell these children."""
+    """The result is there, or is not needed; tell these children."""
 
     children: tuple[str, ...]
 
@@ -205,13 +215,16 @@ class Ask:
     """Results above are missing; ask these parents, and leave the targets with them."""
 
     parents: tuple[str, ...]
+    targets: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Somebody computes this, or something above it; the targets are left there."""
+    """Somebody computes this job, or one right above it; leave the targets there."""
 
     holder: str
+    job: str  # the one that is being computed
+    targets: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,69 +246,93 @@ def decide(
 ) -> Decision:
     """Say what a job does with a message, given the record of the message's file.
 
+    It is run exactly if it stands in the ``line`` of the message's targets and all its parents are current. Where it
+    does not stand in the line, because a result further down is there already, or is being computed, or cannot be
+    reached, the message passes.
+
     Returns
     -------
     Drop, Forward, Ask, Wait or Run
-        Only one of them; ``Ask`` and ``Wait`` leave the targets in the ledger, so that whoever finishes the parent
-        tells this job again.
+        Only one of them; with ``Ask`` and ``Wait``, targets are to be left in the ledger (``leave``), so that whoever
+        finishes the parent tells this job again.
     """
-    job = message.job
+    if record is None:
+        return Drop("unknown file")
     if reason := _refusal(graph, record, message):
         return Drop(reason)
-    assert record is not None
+    job = message.job
     children = tuple(c for c in graph.children[job] if graph.on_line(c, message.targets))
-    if message.ping or (current(graph, record, job) and not _forced(record, message)):
-        return Forward(children)
-    entry = record.jobs.get(job)
-    if entry is not None and _held(entry, record, now, owner, lost):
-        assert entry.lease is not None
-        return Wait(entry.lease.owner)
-    if _failed(graph, record, job) and not message.force:
-        return Drop("failed")
-    return _look_up(graph, record, job, now, owner, lost)
+    targets = (job,) if message.targets is None else _known(graph, message.targets)
+    force = tuple(t for t in targets if _forced(record, message, t))
+    plan = line(graph, record, targets, now=now, force=force, owner=owner, lost=lost)
+    verdict = Verdict.IDLE if message.ping else plan.verdicts.get(job, Verdict.IDLE)
+    match verdict:
+        case Verdict.CURRENT | Verdict.IDLE:
+            return Forward(children)
+        case Verdict.FAILED | Verdict.BLOCKED:
+            cause = plan.blockers.get(job, job)
+            return Drop("failed" if cause == job else f"blocked by {cause}", cause, children)
+        case Verdict.HELD:
+            return Wait(plan.holders[job].owner, job, message.targets)
+        case Verdict.RUN | Verdict.WAITING:
+            return _look_up(graph, plan, message)
 
 
-def _refusal(graph: Graph, record: Record | None, message: Message) -> str | None:
+def leave(graph: Graph, record: Record, message: Message, decision: Ask | Wait) -> Record:
+    """Leave targets with the jobs above that were asked or are waited for; what the message forces counts as missing."""
+    jobs = decision.parents if isinstance(decision, Ask) else (decision.job,)
+    for job in jobs:
+        record = want(record, graph, job, decision.targets)
+    for job in _known(graph, message.targets or _and_below(graph, message.job)):
+        if _forced(record, message, job):
+            record = reopen(record, graph, job, message.request)
+    return record
+
+
+def _refusal(graph: Graph, record: Record, message: Message) -> str | None:
     """Why a message is not for this job, this graph, or this version of the file."""
-    unknown = [t for t in (message.job, *(message.targets or ())) if t not in graph.jobs]
-    if unknown:
-        return f"unknown job {unknown[0]}"
+    if message.job not in graph.jobs:
+        return f"unknown job {message.job}"
+    if message.targets and not _known(graph, message.targets):
+        return f"unknown job {message.targets[0]}"
     if not graph.on_line(message.job, message.targets):
         return "off the line"
-    if record is None:
-        return "unknown file"
     if record.deleted_at is not None:
         return "deleted"
-    if record.generation != message.generation:
-        return "superseded"
-    return None
+    return "superseded" if record.generation != message.generation else None
 
 
-def _forced(record: Record, message: Message) -> bool:
-    """Whether the message forces this job; a repeated message does not force it again."""
-    if not message.force or (message.targets is not None and message.job not in message.targets):
+def _and_below(graph: Graph, job: str) -> tuple[str, ...]:
+    """A job and all that depends on it, in topological order."""
+    below = graph.descendants(job)
+    return (job, *(name for name in graph.jobs if name in below))
+
+
+def _known(graph: Graph, targets: Collection[str]) -> tuple[str, ...]:
+    """Targets without those that the graph has lost since they were asked for."""
+    return tuple(t for t in targets if t in graph.jobs)
+
+
+def _forced(record: Record, message: Message, job: str) -> bool:
+    """Whether the message forces a job; a repeated message, or one of an earlier request, does not again."""
+    if not message.force or (message.targets is not None and job not in message.targets):
         return False
-    entry = record.jobs.get(message.job)
-    return entry is None or message.request is None or entry.request != message.request
+    entry = record.jobs.get(job)
+    if entry is None or entry.request is None or message.request is None:
+        return True
+    return entry.request < message.request
 
 
-def _look_up(
-    graph: Graph,
-    record: Record,
-    job: str,
-    now: datetime,
-    owner: str | None,
-    lost: Callable[[Lease], bool],
-) -> Decision:
-    """Look at the parents of a job that is free and missing."""
-    missing = [p for p in graph.jobs[job].parents if not current(graph, record, p)]
-    if not missing:
+def _look_up(graph: Graph, plan: Line, message: Message) -> Decision:
+    """Look at the parents of a job that is to run."""
+    job = message.job
+    parents = graph.jobs[job].parents
+    free = tuple(p for p in parents if plan.verdicts[p] in (Verdict.RUN, Verdict.WAITING))
+    held = tuple(p for p in parents if plan.verdicts[p] is Verdict.HELD)
+    if not free and not held:
         return Run()
-    above = line(graph, record, missing, now=now, owner=owner, lost=lost)
-    for parent in missing:
-        if above.verdicts[parent] in (Verdict.FAILED, Verdict.BLOCKED):
-            return Drop(f"blocked by {above.blockers.get(parent, parent)}")
-    free = tuple(p for p in missing if above.verdicts[p] is not Verdict.HELD)
+    # To the parents, "everything" is what stands here and below; their other children were not asked for.
+    targets = _and_below(graph, job) if message.targets is None else message.targets
     if free:
-        return Ask(free)
-    return Wait(above.holders[missing[0]].owner)
+        return Ask(free, targets)
+    return Wait(plan.holders[held[0]].owner, held[0], targets)

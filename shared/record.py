@@ -53,7 +53,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: Failure | None = None
     lease: Lease | None = None
     wanted: tuple[str, ...] = ()  # targets still owed to those who asked; EVERYTHING after an arrival
-    request: str | None = None  # the request that forced this result
+    request: str | None = None  # the latest request that this was computed for
     started_at: datetime | None = None
     seconds: float | None = None  # wall time of the last attempt
     cpu_seconds: float | None = None  # of the last attempt, child processes included

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -118,12 +119,15 @@ class Settings:
 
 
 def _number(name: str, value: object, kind: type[float] | type[int]) -> float | int:
+    noun = "a whole number" if kind is int else "a number"
     try:
         number = kind(str(value))
     except ValueError as error:
         raise ConfigurationError(
-            f"{SETTINGS[name].variable} is {value!r}, which is not a number; {SETTINGS[name].meaning}"
+            f"{SETTINGS[name].variable} is {value!r}, which is not {noun}; {SETTINGS[name].meaning}"
         ) from error
-    if number <= 0:
-        raise ConfigurationError(f"{SETTINGS[name].variable} is {value!r}; it must be above 0")
+    if not 0 < number < math.inf:
+        raise ConfigurationError(
+            f"{SETTINGS[name].variable} is {value!r}; it must be above 0, and finite"
+        )
     return number

@@ -92,7 +92,7 @@ def backfill(
     if context.output.as_json:
         context.output.json(to_json(tally, dry_run=dry_run))
     else:
-        show(context.output, tally, dry_run=dry_run)
+        show(context.output, tally)
     if failed > tolerated:
         return ExitCode.FAILURES
     return ExitCode.UNFINISHED if tally.unfinished else ExitCode.OK
@@ -134,9 +134,10 @@ def _bar(context: Context, run: Backfill, folder: str) -> Iterator[None]:
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TextColumn("eta"),
-        TimeRemainingColumn(speed_estimate_period=60),
+        TimeRemainingColumn(),
         console=context.output.talk,
         transient=True,
+        speed_estimate_period=60,
     )
     what = "planning" if run.dry_run else ", ".join(run.targets)
     what = what if len(what) <= 24 else f"{len(run.targets)} jobs"

@@ -13,7 +13,7 @@ from pipelines.cli.command import command
 from pipelines.cli.context import Context
 from pipelines.cli.summary import show, to_json
 from pipelines.cli.table import table
-from pipelines.cli.text import duration
+from pipelines.cli.text import duration, figure
 
 if TYPE_CHECKING:
     from pipelines.estimate import Estimate
@@ -75,7 +75,7 @@ def plan(
     if context.output.as_json:
         context.output.json({**to_json(tally, dry_run=True), "estimate": _estimate_json(found)})
         return
-    show(context.output, tally, dry_run=True)
+    show(context.output, tally)
     _show_estimate(context, found)
 
 
@@ -112,7 +112,7 @@ def _show_estimate(context: Context, found: Estimate) -> None:
             f"{job.todo:,}",
             duration(job.cpu_seconds) if job.cpu_seconds is not None else "unknown",
             f"{job.measured_on:,}" if known else "·",
-            f"{job.vcpu_hours:,.4f}" if job.vcpu_hours is not None else "unknown",
+            figure(job.vcpu_hours) if job.vcpu_hours is not None else "unknown",
         )
     context.output.print("")
     context.output.print(rows)

@@ -52,17 +52,18 @@ def to_json(tally: Tally, *, dry_run: bool) -> dict[str, object]:
     }
 
 
-def show(output: Output, tally: Tally, *, dry_run: bool) -> None:
+def show(output: Output, tally: Tally) -> None:
     """Show a table of jobs by status, then failures by kind, then what to do next."""
     if tally.files == 0:
         output.print("No files were found.")
         return
     used = [s for s in COLUMNS if any(statuses.get(s) for statuses in tally.jobs.values())]
-    rows = table("job", *(f">{COLUMNS[s]}" for s in used), *([] if dry_run else [">CPU"]))
+    timed = any(tally.cpu_seconds.values())
+    rows = table("job", *(f">{COLUMNS[s]}" for s in used), *([">CPU"] if timed else []))
     for job, statuses in tally.jobs.items():
         cells = [f"{statuses[s]:,}" if statuses.get(s) else "·" for s in used]
         cpu_seconds = tally.cpu_seconds.get(job)
-        spent = [] if dry_run else [duration(cpu_seconds) if cpu_seconds else "·"]
+        spent = [duration(cpu_seconds) if cpu_seconds else "·"] if timed else []
         rows.add_row(job, *cells, *spent)
     output.print(rows)
     lines = [count(tally.files, "file") + " looked at"]

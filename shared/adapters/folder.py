@@ -8,20 +8,28 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import json
 import mimetypes
 import os
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from shared.adapters.connect import location_of
-from shared.errors import ConfigurationError, DiskFull, MissingInput, Superseded, Unavailable
+from shared.errors import (
+    ConfigurationError,
+    Contended,
+    DiskFull,
+    MissingInput,
+    Superseded,
+    Unavailable,
+)
 from shared.store import Object, check_name
 
 ATTRIBUTE = "user.segue"
 SIDECAR = ".segue-metadata"
 UNFINISHED = ".segue-unfinished-"
+TRIES = 100
 FULL = {errno.ENOSPC, errno.EDQUOT}
 NO_ATTRIBUTES = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.ENOSPC, errno.E2BIG}
 NO_NAMELESS_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.EXDEV}
@@ -40,7 +48,6 @@ class FolderStore:
         self._attributes = metadata == "auto" and hasattr(os, "setxattr")
         self._nameless = hasattr(os, "O_TMPFILE")
         self._inside: set[str] = set()  # folders that are known not to lead out of this one
-        self._numbers = itertools.count()
 
     def uri(self, name: str) -> str:
         return f"file://{self._root}/{name}"
@@ -65,7 +72,9 @@ class FolderStore:
                 if not (key.startswith(prefix) or prefix.startswith(key)) or _passed(key, after):
                     continue
                 here = _identity(entry.path)
-                if here is not None and here not in above:  # a link to a folder above would never end
+                if (
+                    here is not None and here not in above
+                ):  # a link to a folder above would never end
                     yield from self._walk(entry.path, key, prefix, after, (*above, here))
             elif key.startswith(prefix) and (not after or key.encode() > after.encode()):
                 try:
@@ -136,32 +145,38 @@ class FolderStore:
         folder = path.rpartition("/")[0]
         stored = json.dumps({"content_type": content_type, "metadata": dict(metadata)}).encode()
         with _errors(path):
-            self._make(folder)
-            if replace:
-                self._write_named(path, folder, data, stored, replace=True)
-                return True
-            try:
-                if not self._nameless or not self._write_nameless(path, folder, data, stored):
-                    self._write_named(path, folder, data, stored, replace=False)
-            except FileExistsError:
-                return False
+            for _ in range(TRIES):
+                self._make(folder)
+                # Who deletes a folder's last object deletes the folder, perhaps just now.
+                with contextlib.suppress(FileNotFoundError):
+                    return self._write(path, folder, data, stored, replace=replace)
+        raise Contended(f"the folder of {path!r} is deleted again and again; try again later")
+
+    def _write(self, path: str, folder: str, data: bytes, stored: bytes, *, replace: bool) -> bool:
+        if replace:
+            self._write_named(path, folder, data, stored, replace=True)
+            return True
+        try:
+            if not self._nameless or not self._write_nameless(path, folder, data, stored):
+                self._write_named(path, folder, data, stored, replace=False)
+        except FileExistsError:
+            return False
         return True
 
     def _make(self, folder: str) -> None:
         """Make a folder and those above it, and see that none of them leads out through a link."""
         above = folder.rpartition("/")[0]
+        if above not in self._inside and os.path.isdir(above):
+            self._check_inside(above)
         try:
             os.mkdir(folder)
         except FileExistsError:
             if folder not in self._inside:
                 self._check_inside(folder)
-            return
         except FileNotFoundError:
             self._make(above)
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder)
-        if above not in self._inside:
-            self._check_inside(above)
 
     def _check_inside(self, folder: str) -> None:
         root = os.path.realpath(self._root or "/")
@@ -180,35 +195,39 @@ class FolderStore:
         try:
             handle = os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o666)
         except OSError as error:
-            if error.errno not in NO_NAMELESS_FILES:
+            if error.errno not in NO_NAMELESS_FILES or not os.path.isdir(folder):
                 raise
             self._nameless = False
             return False
         try:
             _write(handle, data)
-            self._describe(handle, path, stored)
+            described = self._describe(handle, stored)
             # The handle as src_dir_fd is what makes Python call linkat, which follows the link under /proc.
             os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle, follow_symlinks=True)
         except FileExistsError:
             raise
         except OSError as error:
-            if error.errno not in NO_NAMELESS_FILES:
+            if error.errno not in NO_NAMELESS_FILES or not os.path.isdir(folder):
                 raise
             self._nameless = False
             return False
         finally:
             os.close(handle)
+        if not described:
+            self._describe_beside(path, folder, stored)
         return True
 
     def _write_named(
         self, path: str, folder: str, data: bytes, stored: bytes, *, replace: bool
     ) -> None:
-        unfinished = f"{folder}/{UNFINISHED}{os.getpid()}-{next(self._numbers)}"
+        unfinished = self._unfinished(folder)
         handle = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         try:
             try:
                 _write(handle, data)
-                self._describe(handle, path, stored)
+                described = self._describe(handle, stored)
+                if replace:
+                    _outdate(handle, path)
             finally:
                 os.close(handle)
             if replace:
@@ -218,8 +237,16 @@ class FolderStore:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(unfinished)
+        if not described:
+            self._describe_beside(path, folder, stored)
 
-    def _describe(self, handle: int, path: str, stored: bytes) -> None:
+    @staticmethod
+    def _unfinished(folder: str) -> str:
+        """A name that no other store, thread or process has, and none had before it was killed."""
+        return f"{folder}/{UNFINISHED}{os.urandom(8).hex()}"
+
+    def _describe(self, handle: int, stored: bytes) -> bool:
+        """Keep what is said of an object in its attributes; answers whether that could be."""
         if self._attributes:
             try:
                 os.setxattr(handle, ATTRIBUTE, stored)
@@ -229,12 +256,18 @@ class FolderStore:
                 # An attribute that is too long for this file system says nothing about the next object's.
                 self._attributes = error.errno in {errno.ENOSPC, errno.E2BIG}
             else:
-                return
-        beside = os.open(path + SIDECAR, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o666)
+                return True
+        return False
+
+    def _describe_beside(self, path: str, folder: str, stored: bytes) -> None:
+        """Keep it in a file beside the object, once it is sure whose object it is."""
+        unfinished = self._unfinished(folder)
+        beside = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         try:
             _write(beside, stored)
         finally:
             os.close(beside)
+        os.replace(unfinished, path + SIDECAR)
 
     def delete(self, name: str, *, generation: int | None = None) -> bool:
         path = self._path(name)
@@ -242,7 +275,7 @@ class FolderStore:
             with _errors(path):
                 _check(path, path, generation)
                 os.unlink(path)
-        except MissingInput:
+        except (MissingInput, Superseded):
             return False
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path + SIDECAR)
@@ -312,6 +345,17 @@ def _check(file: int | str, path: str, generation: int | None) -> None:
         raise Superseded(
             f"{path!r} has generation {found}, not {generation}: it was overwritten; its new version is worked on next"
         )
+
+
+def _outdate(handle: int, path: str) -> None:
+    """See that a file is younger than the one it will replace: file systems' clocks are coarse."""
+    try:
+        old_ns = os.stat(path).st_ctime_ns
+    except FileNotFoundError:
+        return
+    while os.fstat(handle).st_ctime_ns <= old_ns:
+        time.sleep(0.001)
+        os.utime(handle)
 
 
 def _write(handle: int, data: bytes) -> None:

@@ -83,10 +83,12 @@ class SqliteLedger:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk has rolled it back already
+                self._db.execute("ROLLBACK")
+            self._signatures.clear()  # some of them may have been taken back
             raise
-        self._db.execute("COMMIT")
 
     def read(self, uris: Sequence[str]) -> list[Snapshot]:
         with self._lock, _errors(self._path):
@@ -225,7 +227,9 @@ def _marks(count: int) -> str:
 
 
 def _snapshot(row: tuple[int, bytes] | None) -> Snapshot:
-    return Snapshot(record=None) if row is None else Snapshot(record=_decode(row[1]), revision=row[0])
+    return (
+        Snapshot(record=None) if row is None else Snapshot(record=_decode(row[1]), revision=row[0])
+    )
 
 
 def _entries(signature: str) -> Iterator[tuple[str, str, str]]:
@@ -246,7 +250,9 @@ def _errors(path: str) -> Iterator[None]:
                 f"the ledger {path!r} is locked by another process ({text}); try again when it has finished"
             ) from error
         if "full" in text:
-            raise DiskFull(f"no room is left for the ledger {path!r}; free some, and run again") from error
+            raise DiskFull(
+                f"no room is left for the ledger {path!r}; free some, and run again"
+            ) from error
         if "unable to open" in text or "readonly" in text:
             raise ConfigurationError(
                 f"the ledger {path!r} cannot be written ({text}); choose another with SEGUE_LEDGER"

@@ -1,0 +1,38 @@
+"""CPU of downsampling a stereo MP3 of three and a half minutes, everything included: fetch, decode, resample, encode, write."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+from bench.measure import report
+
+SONG_S = 210.0
+COPIES = 6
+
+
+def main() -> None:
+    """Measure and print."""
+    from bench.run import segue
+    from pipelines.graph import SHIPPED
+    from shared.testing.music import music
+    from shared.testing.sound import write
+
+    with tempfile.TemporaryDirectory() as folder:
+        os.makedirs(f"{folder}/catalogue")
+        song = music(1, bpm=120, duration_s=SONG_S, sr=44100, channels=2)
+        for i in range(COPIES):
+            write(song, f"{folder}/catalogue/{i}.mp3")
+        tally = segue(SHIPPED, f"{folder}/catalogue", f"{folder}/work", ["downsample"])
+    assert tally.total("done") == COPIES, tally
+    cpu_s = tally.cpu_seconds["downsample"] / COPIES
+    report(
+        benchmark="downsample",
+        song_s=SONG_S,
+        cpu_s=round(cpu_s, 3),
+        ratio_to_duration=round(cpu_s / SONG_S, 5),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Real jobs on all cores, against a plain multiprocessing pool that calls the same functions.
+
+Both decode MP3, downsample, encode FLAC, find beats, and measure energy. A rate is the slope between a small and a large
+catalogue, so that importing and compiling do not count. Segue lists, claims, records, and isolates besides.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+
+from bench.measure import report, usage_of
+
+SMALL, LARGE = 16, 96
+
+
+def catalogue(folder: str, count: int) -> None:
+    """Make different songs of half a minute."""
+    from shared.testing.music import music
+    from shared.testing.sound import write
+
+    os.makedirs(folder)
+    songs = [music(seed, bpm=90 + 7 * seed, duration_s=30.0) for seed in range(4)]
+    for i in range(count):
+        write(songs[i % len(songs)], f"{folder}/{i:03}.mp3")
+
+
+def one(path: str) -> int:
+    """Do to one file what the jobs do, and write the results."""
+    from pipelines.jobs.downsample import downsample
+    from pipelines.jobs.energy import energy
+    from pipelines.jobs.rhythm import beats
+    from shared.codec import encode
+    from shared.decode import LocalMedia
+
+    with tempfile.TemporaryDirectory() as folder:
+        media = LocalMedia(uri=f"file://{path}", generation=1, path=path, folder=folder)
+        audio = encode("audio/flac", downsample(media))
+        rhythm = encode("application/json", beats(audio.value))
+        powers = encode("application/json", energy(audio.value, rhythm.value))
+    for suffix, made in (("flac", audio), ("beats", rhythm), ("energy", powers)):
+        with open(f"{path}.{suffix}", "wb") as file:
+            file.write(made.data)
+    return len(powers.data)
+
+
+def case(kind: str, folder: str) -> None:
+    """Run one case; called in a process of its own."""
+    if kind == "segue":
+        from bench.run import segue
+        from pipelines.graph import SHIPPED
+
+        tally = segue(SHIPPED, f"{folder}/catalogue", f"{folder}/work", ["energy"])
+        assert tally.total("done") == 3 * tally.files, tally
+        return
+    import multiprocessing
+
+    for name in ("OMP", "OPENBLAS", "NUMBA"):
+        os.environ[f"{name}_NUM_THREADS"] = "1"
+    paths = [f"{folder}/catalogue/{n}" for n in sorted(os.listdir(f"{folder}/catalogue"))]
+    with multiprocessing.Pool() as pool:
+        for _ in pool.imap_unordered(one, paths):
+            pass
+
+
+def main() -> None:
+    """Measure and print."""
+    if sys.argv[1:2] == ["case"]:
+        case(*sys.argv[2:4])
+        return
+    rate: dict[str, float] = {}
+    for kind in ("pool", "segue"):
+        wall: dict[int, float] = {}
+        for count in (SMALL, LARGE):
+            with tempfile.TemporaryDirectory() as folder:
+                catalogue(f"{folder}/catalogue", count)
+                wall[count] = usage_of(["-m", "bench.throughput", "case", kind, folder]).wall_s
+        rate[kind] = (LARGE - SMALL) / (wall[LARGE] - wall[SMALL])
+    report(
+        benchmark="throughput",
+        cores=os.cpu_count(),
+        pool_files_per_s=round(rate["pool"], 2),
+        segue_files_per_s=round(rate["segue"], 2),
+        ratio=round(rate["segue"] / rate["pool"], 3),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What tests need, the users' own included: fakes that record, emulators, sound of known truth."""

@@ -1,0 +1,136 @@
+"""A proxy before an emulator that speaks gRPC: it counts calls, and can lose a request or a reply.
+
+A test puts it between a client and the emulator to see what a call costs, and what the client makes
+of a network that fails at the worst moment.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Self
+
+    import grpc
+
+# Headers that the proxy's own connection makes for itself.
+OWN_HEADERS = ("grpc-", ":", "user-agent", "content-type", "te")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens to one call: it is not forwarded, or it is, and its reply is lost.
+
+    With ``instead``, these bytes are the reply to a call that is not forwarded.
+    """
+
+    status: str = "UNAVAILABLE"  # a name in grpc.StatusCode
+    lost: Literal["request", "reply"] = "request"
+    instead: bytes | None = None
+
+
+class GrpcProxy:
+    """Forwards every call of every method; ``requests`` keeps what was sent, by method."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._lock = threading.Lock()
+        self._faults: dict[str, deque[Fault]] = {}
+        self.calls: Counter[str] = Counter()
+        self.requests: dict[str, list[bytes]] = {}
+
+    def fail(self, method: str, *faults: Fault) -> None:
+        """Let the next calls of a method meet these faults, one each."""
+        with self._lock:
+            self._faults.setdefault(method, deque()).extend(faults)
+
+    def reset(self) -> None:
+        """Count from zero again."""
+        with self._lock:
+            self.calls.clear()
+            self.requests.clear()
+
+    def __enter__(self) -> Self:
+        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+        import grpc  # noqa: PLC0415 - slow to import
+
+        unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+        self._channel = grpc.insecure_channel(self._target, options=unlimited)
+        self._pool = ThreadPoolExecutor(32)
+        self._server = grpc.server(self._pool, options=unlimited)
+        self._server.add_generic_rpc_handlers((_Handler(self),))
+        port = self._server.add_insecure_port("127.0.0.1:0")
+        self._server.start()
+        self.address = f"127.0.0.1:{port}"
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.stop(grace=None).wait()
+        self._channel.close()
+        self._pool.shutdown()
+
+    def forward(
+        self, path: str, requests: Iterator[bytes], context: grpc.ServicerContext
+    ) -> Iterator[bytes]:
+        """Pass one call on; on the wire, all kinds of calls are streams both ways."""
+        import grpc  # noqa: PLC0415
+
+        method = path.rpartition("/")[2]
+        with self._lock:
+            self.calls[method] += 1
+            faults = self._faults.get(method)
+            fault = faults.popleft() if faults else None
+        if fault is not None and fault.instead is not None:
+            yield fault.instead
+            return
+        if fault is not None and fault.lost == "request":
+            context.abort(grpc.StatusCode[fault.status], "lost on purpose")
+        headers = [
+            (k, v) for k, v in context.invocation_metadata() if not k.startswith(OWN_HEADERS)
+        ]
+        replies = self._channel.stream_stream(path)(
+            self._recorded(method, requests), metadata=headers
+        )
+        try:
+            for reply in replies:
+                if fault is None:
+                    yield reply
+        except grpc.RpcError as error:
+            context.abort(error.code(), error.details())
+        if fault is not None:
+            context.abort(grpc.StatusCode[fault.status], "reply lost on purpose")
+
+    def _recorded(self, method: str, requests: Iterator[bytes]) -> Iterator[bytes]:
+        for request in requests:
+            with self._lock:
+                self.requests.setdefault(method, []).append(request)
+            yield request
+
+
+class _Handler:
+    """Takes every method (grpc.GenericRpcHandler, which is slow to import)."""
+
+    def __init__(self, proxy: GrpcProxy) -> None:
+        self._proxy = proxy
+
+    def service_name(self) -> None:
+        """No one name; gRPC asks for it."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        """The handler of a call."""
+        import grpc  # noqa: PLC0415
+
+        return grpc.stream_stream_rpc_method_handler(
+            lambda requests, context: self._proxy.forward(details.method, requests, context)
+        )

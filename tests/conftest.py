@@ -1,0 +1,94 @@
+"""The emulators, each started at most once a session, and how Hypothesis runs here.
+
+No example is timed, since other work on the machine is no fault of the code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from shared.testing import emulators
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# Built on the profile that Hypothesis chooses itself: in CI, the examples are the same each time.
+settings.register_profile(
+    "segue", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("segue")
+
+
+def _started(emulator: emulators.Emulator) -> Iterator[str]:
+    if reason := emulators.missing(emulator):
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI lets no test skip: {reason}")
+        pytest.skip(reason)
+    with emulators.running(emulator) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def firestore_emulator() -> Iterator[str]:
+    """Where the Firestore emulator is; it makes any project at its first use."""
+    yield from _started(emulators.FIRESTORE)
+
+
+@pytest.fixture(scope="session")
+def pubsub_emulator() -> Iterator[str]:
+    """Where the Pub/Sub emulator is; it makes any project at its first use."""
+    yield from _started(emulators.PUBSUB)
+
+
+@pytest.fixture(scope="session")
+def storage_emulator() -> Iterator[str]:
+    """Where fake-gcs-server is, as a URL."""
+    yield from _started(emulators.STORAGE)
+
+
+@pytest.fixture
+def project() -> str:
+    """A project that no other test uses."""
+    return f"test-{uuid.uuid4().hex[:16]}"
+
+
+@pytest.fixture
+def user_credentials(tmp_path: Path) -> str:
+    """A file with credentials of the right form, which nobody accepts."""
+    credentials = {
+        "type": "authorized_user",
+        "client_id": "nobody.apps.googleusercontent.com",
+        "client_secret": "none",
+        "refresh_token": "none",
+        "quota_project_id": "acme-audio",
+    }
+    path = tmp_path / "credentials.json"
+    path.write_text(json.dumps(credentials))
+    return str(path)
+
+
+@pytest.fixture
+def firestore_url(firestore_emulator: str, project: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty ledger in the Firestore emulator."""
+    monkeypatch.setenv(emulators.FIRESTORE.variable, firestore_emulator)
+    return f"firestore://{project}"
+
+
+@pytest.fixture
+def bucket(storage_emulator: str, project: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of an empty bucket in fake-gcs-server."""
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import storage
+
+    monkeypatch.setenv(emulators.STORAGE.variable, storage_emulator)
+    client = storage.Client(project=project, credentials=AnonymousCredentials())
+    client.create_bucket(project)
+    client.close()
+    return project

@@ -1,0 +1,53 @@
+"""A process of its own that claims one job of some files in a ledger, for the contract of ledgers.
+
+It reads the files, prints ``ready``, and waits for a line, so that rivals start together; then it
+claims, and prints the URIs that it won as JSON. With ``hold`` it waits to be killed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from shared.adapters.connect import connect_ledger
+from shared.graph import parse
+from shared.ledger import Change, claim
+from shared.planner import line
+
+if TYPE_CHECKING:
+    from shared.record import Record
+
+GRAPH = parse(
+    """
+    jobs:
+      beats: {run: "features:beats", needs: {media: source}, writes: application/json}
+    """
+)
+
+
+def main(url: str, owner: str, mode: str, *uris: str) -> None:
+    ledger = connect_ledger(url)
+    snapshots = ledger.read(uris)  # stale as soon as another rival is faster
+    print("ready", flush=True)
+    sys.stdin.readline()
+    now = datetime.now(UTC)
+
+    def transition(record: Record | None) -> tuple[Record | None, bool]:
+        if not line(GRAPH, record, ["beats"], now=now).run:
+            return None, False
+        return claim(record, GRAPH, ["beats"], owner=owner, now=now, lease_s=3600), True
+
+    changes = [
+        Change(uri=u, transition=transition, known=s) for u, s in zip(uris, snapshots, strict=True)
+    ]
+    won = [u for u, c in zip(uris, ledger.change(changes), strict=True) if c.answer]
+    print(json.dumps(won), flush=True)
+    if mode == "hold":
+        sys.stdin.read()
+    ledger.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,69 @@
+"""A pool works inside Beam's own worker processes, which start Python in their own way."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = 12
+PIPELINE = """
+import json, os, sys
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+class Run(beam.DoFn):
+    def __init__(self, folder):
+        self.folder = folder
+
+    def setup(self):
+        from shared.graph import parse
+        from shared.worker import Pool
+        job = "{run: 'shared.testing.jobs:Model', needs: {media: source}, writes: application/json}"
+        self.pool = Pool(parse("jobs: {job: " + job + "}"), self.folder + "/artifacts")
+
+    def process(self, number):
+        from shared.media import MediaFile
+        from shared.testing.trial import finish
+        from shared.work import Task
+        path = f"{self.folder}/{number}.wav"
+        open(path, "w").close()
+        media = MediaFile(uri="file://" + path, generation=os.stat(path).st_ctime_ns)
+        [found] = finish(self.pool, [Task(ticket=number, media=media, run=("job",))])
+        yield found["job"].artifact
+
+    def teardown(self):
+        self.pool.close()
+
+if __name__ == "__main__":
+    folder, mode = sys.argv[1:]
+    options = PipelineOptions(["--direct_running_mode=" + mode, "--direct_num_workers=2"])
+    with beam.Pipeline(runner="FnApiRunner", options=options) as pipeline:
+        numbers = pipeline | beam.Create(range(%d)) | beam.Reshuffle()
+        numbers | beam.ParDo(Run(folder)) | beam.io.WriteToText(folder + "/uris")
+"""
+
+
+@pytest.mark.parametrize("mode", ["multi_threading", "multi_processing"])
+def test_jobs_run_in_children_of_beams_workers(tmp_path: Path, mode: str) -> None:
+    script = tmp_path / "pipeline.py"
+    script.write_text(PIPELINE % FILES)
+    ran = subprocess.run(
+        [sys.executable, str(script), str(tmp_path), mode],
+        check=False,
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stderr
+    uris = [line for path in tmp_path.glob("uris*") for line in path.read_text().split()]
+    assert len(set(uris)) == FILES
+    told = [json.loads(Path(uri.removeprefix("file://")).read_text()) for uri in uris]
+    assert {t["setups"] for t in told} == {1}
+    assert len({t["process"] for t in told}) < FILES
