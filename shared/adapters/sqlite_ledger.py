@@ -64,7 +64,7 @@ class SqliteLedger:
         self._db.execute("PRAGMA page_size = 16384")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.execute("PRAGMA cache_size = -65536")
+        self._db.execute("PRAGMA cache_size = -8192")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
             with self._transaction():
