@@ -1,7 +1,8 @@
 """Where an artifact lives, and what it says of its making.
 
-``<job>/<fingerprint>/<file name>/<generation>.<extension>``: everything that defines the bytes is in the name, so a
-repeated or concurrent write changes nothing, and an old version never stands in a new one's place.
+``<job>/<fingerprint>/<file name>/<generation>.<extension>``: everything that defines the bytes is
+in the name, so a repeated or concurrent write changes nothing, and an old version never stands in a
+new one's place.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import msgspec
 
 from shared.errors import ConfigurationError
 
-# Google Cloud Storage holds names of 1,024 bytes, file systems parts of 255: room is left for the rest of the name.
+# Google Cloud Storage holds names of 1,024 bytes, file systems parts of 255: room is left for the
+# rest of the name.
 MAX_PART_BYTES = 200
 MAX_NAME_BYTES = 800
 LINEAGE_KEY = "segue"
@@ -79,7 +81,7 @@ def parse_artifact_name(name: str) -> ArtifactName:
     found = ARTIFACT.fullmatch(name)
     if found is None:
         raise ConfigurationError(
-            f"{name!r} is not an artifact's name; one reads job/fingerprint/file/generation.extension"
+            f"{name!r} is not an artifact's name, job/fingerprint/file/generation.extension"
         )
     return ArtifactName(
         job=found["job"],
@@ -93,18 +95,24 @@ def parse_artifact_name(name: str) -> ArtifactName:
 def quote_name(name: str) -> str:
     """Make any object's name safe below a folder; ordinary names stay as they are.
 
-    Empty, ``.`` and ``..`` parts are quoted with ``%``; parts and names that are too long keep their beginning and get
-    a hash behind ``%-``, so that different names stay different.
+    Empty, ``.`` and ``..`` parts are quoted with ``%``; parts and names that are too long keep
+    their beginning and get a hash behind ``%-``, so that different names stay different.
     """
-    if 0 < len(name) < 100 and name.isascii() and "%" not in name and "//" not in name:
-        if "/." not in name and name[0] not in "./" and name[-1] != "/" and name.isprintable():
-            return name
+    if _is_ordinary(name):
+        return name
     quoted = "/".join(_quote_part(part) for part in name.split("/"))
     if len(quoted.encode()) > MAX_NAME_BYTES:
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
         leaf = quoted.rpartition("/")[2]
         quoted = f"{_cut(quoted, 300)}%-/{digest}/{leaf}"
     return quoted
+
+
+def _is_ordinary(name: str) -> bool:
+    """Whether a name surely stays as it is, which most do, and which is quick to see."""
+    if len(name) >= 100 or not name.isascii() or not name.isprintable():
+        return False
+    return not any(sign in f"/{name}/" for sign in ("%", "//", "/."))
 
 
 def _quote_part(part: str) -> str:

@@ -3,8 +3,8 @@
 ::
 
     SegueError
-    ├── ConfigurationError      the graph, a setting or an argument is wrong: tell the person, do nothing
-    ├── PermanentError          this file or job fails each time: record it, block what is below, go on
+    ├── ConfigurationError      the graph, a setting or an argument is wrong: do nothing, tell
+    ├── PermanentError          it fails each time: record it, block what is below, go on
     │   ├── CorruptMedia            the file is damaged, empty, or is not what its name says
     │   ├── MissingInput            an object that the job needs is gone
     │   ├── JobRaised               the job's own code raised
@@ -27,7 +27,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """The closed vocabulary of failures: what the ledger stores and ``segue failures`` groups by."""
+    """The closed vocabulary of failures: what the ledger stores, and ``segue failures`` counts."""
 
     CORRUPT_MEDIA = "corrupt_media"
     MISSING_INPUT = "missing_input"

@@ -1,6 +1,7 @@
-"""The graph of jobs, read from ``jobs.yaml``: the single source for the pipelines and for Terraform.
+"""The graph of jobs, read from ``jobs.yaml``: the single source for pipelines and for Terraform.
 
-Loading checks everything at once and needs none of the jobs' code; ``shared.job`` checks the code against the graph.
+Loading checks everything at once and needs none of the jobs' code; ``shared.job`` checks the code
+against the graph.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ FINGERPRINT = re.compile(r"[0-9a-f]{12}")
 VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
 INCLUDE = ("*.flac", "*.mp3", "*.wav", "*.ogg", "*.m4a")
 GPUS = ("none", "nvidia-l4", "nvidia-tesla-t4", "nvidia-tesla-a100", "nvidia-tesla-v100")
-# Accepted old results multiply along the graph; beyond this many a result is computed again instead.
+# Accepted old results multiply along the graph; beyond this many, results are computed again.
 MAX_EQUIVALENTS = 256
 
 
@@ -124,7 +125,7 @@ class Graph:
         return {}
 
     def on_line(self, name: str, targets: Iterable[str] | None) -> bool:
-        """Whether a job may run for these targets: it is one, or is above one. No targets means all."""
+        """Whether a job may run for targets: it is one, or is above one. No targets means all."""
         if targets is None:
             return True
         return any(t == name or name in self._ancestors.get(t, ()) for t in targets)
@@ -139,10 +140,10 @@ class Graph:
 
     @functools.cached_property
     def accepted(self) -> Mapping[str, frozenset[str]]:
-        """For each job, the fingerprints that count as current: its own, and those accepted by review.
+        """For each job, the fingerprints that count as current: its own, and those accepted.
 
-        A result computed from an accepted old parent is as good as one computed from the new one, so what
-        ``equivalent`` accepts of a job is accepted for the jobs below it, too.
+        A result computed from an accepted old parent is as good as one computed from the new one,
+        so what ``equivalent`` accepts of a job is accepted for the jobs below it, too.
         """
         accepted: dict[str, frozenset[str]] = {}
         for name, job in self.jobs.items():
@@ -150,7 +151,8 @@ class Graph:
             choices = itertools.product(*((None, *each.equivalent) for each in above))
             prints = {self.fingerprints[name], *job.equivalent}
             for choice in itertools.islice(choices, MAX_EQUIVALENTS):
-                then: dict[str, str] = {}  # the fingerprints of a day on which these were the results above
+                # The fingerprints of a day on which these were the results above.
+                then: dict[str, str] = {}
                 for each, old in zip(above, choice, strict=True):
                     then[each.name] = old or _fingerprint(each, then)
                 prints.add(_fingerprint(job, then))
@@ -208,13 +210,14 @@ class GraphError(ConfigurationError):
 
 
 def load(path: str, environ: Mapping[str, str] | None = None) -> Graph:
-    """Read and check the graph in a file; ``environ`` (``os.environ`` by default) fills its ``${VARIABLES}``."""
+    """Read and check the graph in a file; ``environ`` (by default ``os.environ``) fills it."""
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()
     except OSError as error:
         raise ConfigurationError(
-            f"the graph {path!r} cannot be read ({error.strerror}); name a jobs.yaml with --graph or SEGUE_GRAPH"
+            f"the graph {path!r} cannot be read ({error.strerror}); "
+            "name a jobs.yaml with --graph or SEGUE_GRAPH"
         ) from error
     except UnicodeDecodeError as error:
         raise GraphError(path, [Fault("file", "is not UTF-8 text; save it as UTF-8")]) from error
@@ -299,7 +302,9 @@ class _Reader:
     def job(self, name: Any, body: Any, names: Sequence[str]) -> Job | None:
         place = f"jobs.{name}"
         if not isinstance(name, str) or not NAME.fullmatch(name) or name == SOURCE:
-            rule = "it is up to 63 lower case letters, digits and _, starts with a letter, and is not 'source'"
+            rule = (
+                "it is up to 63 lower case letters, digits and _, a letter first, and not 'source'"
+            )
             self.fault(place, f"{name!r} is not a job's name; {rule}")
         if not isinstance(body, dict):
             self.fault(place, f"is {_short(body)}; a job is a mapping with run, needs and writes")
@@ -399,7 +404,7 @@ class _Reader:
         return params
 
     def plain(self, value: Any, place: str) -> Any:
-        """Only what JSON can say may define a result; a YAML date, say, would not survive the way."""
+        """Only what JSON can say may define a result; a date, say, would not survive the way."""
         if isinstance(value, str):
             return self.text(value, place)
         if isinstance(value, list):

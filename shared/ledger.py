@@ -1,8 +1,8 @@
 """The ledger: the port, and the pure transitions of a record that every adapter applies atomically.
 
-Nothing about a file is decided inside an adapter. An adapter reads records in batches, and changes them in batches,
-each by a transition: a pure function from the record as it is now to the record as it shall be, and an answer. An
-adapter may call it again when somebody else was faster.
+Nothing about a file is decided inside an adapter. An adapter reads records in batches, and changes
+them in batches, each by a transition: a pure function from the record as it is now to the record as
+it shall be, and an answer. An adapter may call it again when somebody else was faster.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from shared.record import EVERYTHING, Entry, Failure, Lease, Record, State, evol
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-# From the record as it is (None: never seen) to the record as it shall be and an answer. None, or the very record that
-# came in, means that nothing is written.
+# From the record as it is (None: never seen) to the record as it shall be and an answer. None, or
+# the very record that came in, means that nothing is written.
 Transition = Callable[[Record | None], tuple[Record | None, T]]
 
 
@@ -80,17 +80,17 @@ class Ledger(Protocol):
     """The completion record of every media file."""
 
     def read(self, uris: Sequence[str]) -> list[Snapshot]:
-        """Read many records in few calls; the order is that of the URIs, ``record`` is None for an unknown one."""
+        """Read many records in few calls, in the order of the URIs; an unknown one is None."""
 
     def change(self, changes: Sequence[Change[T]]) -> list[Changed[T]]:
         """Apply each transition atomically to its own record; the URIs must be distinct.
 
-        Raises ``Contended`` or ``Unavailable`` if the store does not let it finish; some of the changes may then have
-        been made, so transitions are written to be applied again.
+        Raises ``Contended`` or ``Unavailable`` if the store does not let it finish; some of the
+        changes may then have been made, so transitions are written to be applied again.
         """
 
     def count(self, accepted: Mapping[str, Iterable[str]]) -> Counts:
-        """Count files and entries; ``accepted`` says which fingerprints of each job count as done."""
+        """Count files and entries; ``accepted`` says which fingerprints of a job count as done."""
 
     def find(self, query: Query, *, after: str = "", limit: int = 500) -> list[Record]:
         """List records in order of their URIs; a page starts behind the URI ``after``."""
@@ -111,7 +111,8 @@ class Arrival(StrEnum):
 def arrive(record: Record | None, media: MediaFile, now: datetime) -> tuple[Record, Arrival]:
     """Record that a version of a file is there; an older one never changes a newer record.
 
-    What was computed of an older generation is dropped from the record; what is still owed to somebody stays owed.
+    What was computed of an older generation is dropped from the record; what is still owed to
+    somebody stays owed.
     """
     if record is not None:
         if media.generation < record.generation:
@@ -154,7 +155,7 @@ def delete(record: Record | None, generation: int, now: datetime) -> tuple[Recor
 
 
 def current(graph: Graph, record: Record, job: str) -> bool:
-    """Whether a job's entry is done, for this generation, by a fingerprint that is accepted today."""
+    """Whether a job is done, for this generation, by a fingerprint that is accepted today."""
     entry = record.jobs.get(job)
     return (
         entry is not None
@@ -174,7 +175,7 @@ def claim(
     lease_s: float,
     request: str | None = None,
 ) -> Record:
-    """Give an owner the lease on jobs of a file; the planner has said, on this very record, that they are free."""
+    """Give an owner the lease on jobs which, on this very record, the planner said are free."""
     lease = Lease(owner=owner, expires_at=now + timedelta(seconds=lease_s))
     entries = dict(record.jobs)
     for job in jobs:
@@ -193,10 +194,17 @@ def claim(
             attempts=(old.attempts if old is not None and again else 0) + 1,
             lease=lease,
             wanted=old.wanted if old is not None else (),
-            request=max(filter(None, (request, old.request if old is not None else None)), default=None),
+            request=_latest(request, old),
             started_at=now,
         )
     return evolve(record, jobs=entries)
+
+
+def _latest(request: str | None, old: Entry | None) -> str | None:
+    """Of two requests the later one: what is computed now is new enough for both."""
+    if old is None or old.request is None or request is None:
+        return request or (old.request if old is not None else None)
+    return max(request, old.request)
 
 
 def want(record: Record, graph: Graph, job: str, targets: Iterable[str] | None) -> Record:
@@ -220,8 +228,8 @@ def want(record: Record, graph: Graph, job: str, targets: Iterable[str] | None) 
 def reopen(record: Record, graph: Graph, job: str, request: str | None) -> Record:
     """Put back a result that a request wants computed again, while something above it is missing.
 
-    What is left with a job above are targets without their force; so that it is not lost, the result counts as missing
-    from now on. One that is being computed just now will do.
+    What is left with a job above are targets without their force; so that it is not lost, the
+    result counts as missing from now on. One that is being computed just now will do.
     """
     old = record.jobs.get(job)
     if old is None or old.state in (State.DONE, State.FAILED):
@@ -233,7 +241,7 @@ def reopen(record: Record, graph: Graph, job: str, request: str | None) -> Recor
             request=request,
         )
     else:
-        entry = evolve(old, request=request or old.request)
+        entry = evolve(old, request=_latest(request, old))
     return evolve(record, jobs={**record.jobs, job: entry})
 
 
@@ -254,12 +262,10 @@ class Result:
 class Settled:
     """What settling did."""
 
-    owed: Mapping[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # job → targets to tell, then ``told``
-    lost: tuple[
-        str, ...
-    ] = ()  # results that came too late: the lease was taken, or the file changed
+    # Job → targets whose children are to be told, and then struck out by ``told``.
+    owed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # Results that came too late: the lease was taken, or the file changed.
+    lost: tuple[str, ...] = ()
 
 
 def settle(
@@ -270,13 +276,14 @@ def settle(
     results: Sequence[Result],
     carried: Collection[str] | None = (),
 ) -> tuple[Record | None, Settled]:
-    """Record results of an owner's jobs, clear their leases, and return all targets owed, in one step.
+    """Record results of an owner's jobs, clear their leases, and return the targets owed.
 
-    A result whose lease has passed to another, or whose file has a newer generation, changes nothing. A lease that
-    expired and that nobody took still counts.
+    A result whose lease has passed to another, or whose file has a newer generation, changes
+    nothing. A lease that expired and that nobody took still counts.
 
-    What is owed stays in the record until ``told``: whoever dies in between has told nobody. ``carried`` are the
-    targets of the message that is being worked on (None: everything). They need not stay, since it comes again.
+    What is owed stays in the record until ``told``: whoever dies in between has told nobody.
+    ``carried`` are the targets of the message that is being worked on (None: everything). They need
+    not stay, since it comes again.
     """
     if record is None or record.generation != generation or record.deleted_at is not None:
         return None, Settled(lost=tuple(r.job for r in results))
@@ -289,13 +296,13 @@ def settle(
             lost.append(result.job)
             continue
         back = result.state is State.QUEUED
+        never_tried = result.state is State.BLOCKED
         left = () if carried is None else tuple(t for t in old.wanted if t not in carried)
         entries[result.job] = evolve(
             old,
             state=result.state,
             lease=None,
-            attempts=old.attempts
-            - (result.state is State.BLOCKED),  # it was claimed, but never tried
+            attempts=old.attempts - never_tried,
             wanted=old.wanted if back else left,
             artifact=result.artifact,
             checksum=result.checksum,
@@ -313,7 +320,7 @@ def settle(
 def told(
     record: Record | None, *, generation: int, owed: Mapping[str, Iterable[str]], now: datetime
 ) -> tuple[Record | None, None]:
-    """Strike out targets whose children have been told; a job that is being computed again owes them again."""
+    """Strike out targets whose children were told; a job that is computed again owes them again."""
     if record is None or record.generation != generation:
         return None, None
     entries = dict(record.jobs)

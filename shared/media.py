@@ -1,4 +1,4 @@
-"""A media file's identity: bucket and name say which file, the generation says which version of it."""
+"""A media file's identity: bucket and name say which file, the generation which version of it."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class MediaFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def file_id(uri: str) -> str:
-    """Return the ledger's key for a file: 32 hexadecimal digits without order, so that no range of keys grows hot."""
+    """Return the ledger's key for a file: 32 hexadecimal digits, so that no range grows hot."""
     return hashlib.blake2b(uri.encode(), digest_size=16).hexdigest()
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """Split ``gs://bucket/name`` into bucket and name; the bucket of ``file:///folder/name`` is empty."""
+    """Split ``gs://bucket/name`` into bucket and name; that of ``file:///folder/name`` is empty."""
     if uri.startswith("file:///"):
         return "", uri[8:]
     if uri.startswith("gs://"):
@@ -64,7 +64,10 @@ def bucket_location(uri: str) -> str:
 
 
 def includes(patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Return a test of names against patterns such as ``*.flac``; case does not matter, and no pattern takes all."""
+    """Return a test of names against patterns such as ``*.flac``, without regard to case.
+
+    No pattern takes all.
+    """
     if not patterns:
         return lambda _name: True
     suffixes = tuple(p[1:].casefold() for p in patterns if re.fullmatch(r"\*[^*?\[\]]+", p))

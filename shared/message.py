@@ -16,7 +16,8 @@ VERSION: Literal[1] = 1
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One job is asked to look at one file.
 
-    ``targets`` never changes on its way: it says where the request wants to get to, not who is next.
+    ``targets`` never changes on its way: it says where the request wants to get to, not who is
+    next.
     """
 
     version: Literal[1] = VERSION
@@ -26,7 +27,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     targets: tuple[str, ...] | None = None  # None: top-down, everything below
     force: bool = False  # compute the targets even if their results are current
     ping: bool = False  # walk the graph and do no work
-    request: str | None = None  # grows with time, so that a repeated message forces nothing: see new_request
+    # Grows with time, so that a repeated message forces nothing: see new_request.
+    request: str | None = None
     lane: Literal["live", "requests"] = "live"
     attempt: int = 1
 
@@ -55,5 +57,6 @@ def decode(data: bytes) -> Message:
         return _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableMessage(
-            f"{data[:80]!r} is not a message of version {VERSION} ({error}); it goes to the dead letters"
+            f"{data[:80]!r} is not a message of version {VERSION} ({error}); "
+            "it goes to the dead letters"
         ) from error

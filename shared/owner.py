@@ -1,7 +1,7 @@
 """Who holds a lease, and whether that process can still be alive.
 
-An owner is named by machine, boot and process, so that on the same machine a lease whose process was killed is known
-to be lost at once, without waiting for it to expire.
+An owner is named by machine, boot and process, so that on the same machine a lease whose process
+was killed is known to be lost at once, without waiting for it to expire.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def new_owner() -> str:
 
 
 def is_lost(lease: Lease) -> bool:
-    """Whether a lease's owner ran on this machine and is gone; owners elsewhere are believed to live."""
+    """Whether a lease's owner ran on this machine and is gone; others are believed to live."""
     parts = lease.owner.rsplit("/", 3)
     if len(parts) != 4 or not parts[1].isdecimal() or not parts[2].isdecimal():
         return False
@@ -38,7 +38,7 @@ def is_lost(lease: Lease) -> bool:
 
 @functools.cache
 def _place() -> str:
-    """Host, process namespace and boot: a container that shares a host's name does not share its processes."""
+    """Host, process namespace (a container may share the host's name alone) and boot."""
     try:
         namespace = os.readlink("/proc/self/ns/pid").strip("pid:[]")
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
@@ -49,7 +49,7 @@ def _place() -> str:
 
 
 def _started(pid: int) -> int | None:
-    """When a process started, in ticks since boot or UNKNOWN; None if it does not run. Zombies do not."""
+    """When a process started, in ticks since boot; None if it does not run, as zombies do not."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()

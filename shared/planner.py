@@ -1,6 +1,7 @@
-"""What to do next: two pure functions, used by backfill, streaming, dry run and simulator; nothing else decides.
+"""What to do next: two pure functions for backfill, streaming, dry run and simulator.
 
-``line`` says what one file needs for some targets, parents first. ``decide`` says what a job does with a message.
+``line`` says what one file needs for some targets, parents first. ``decide`` says what a job does
+with a message. Nothing else decides.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def line(
     owner: str | None = None,
     lost: Callable[[Lease], bool] = never,
 ) -> Line:
-    """Say what one file needs so that its targets are current: never a sibling, never what is already there.
+    """Say what a file needs so that its targets are current: no sibling, nothing that is there.
 
     Parameters
     ----------
@@ -77,7 +78,7 @@ def line(
     Returns
     -------
     Line
-        ``run`` is in topological order, and each parent of a job in it is current or stands before it.
+        ``run`` is in topological order; each parent of a job in it is current or stands before it.
     """
     if not record.jobs:
         return _new(graph, targets)
@@ -150,7 +151,7 @@ def _holder(
 
 
 def _failed(graph: Graph, record: Record, job: str) -> bool:
-    """Whether a job failed on just what it would be run on now; a new version of it deserves a new try."""
+    """Whether a job failed on just what it would be run on now; a new version is tried anew."""
     entry = record.jobs.get(job)
     return (
         entry is not None
@@ -180,7 +181,7 @@ def _useful(
     needed: Collection[str],
     verdicts: dict[str, Verdict],
 ) -> tuple[str, ...]:
-    """Of the jobs that could run, those that lead to a target which is not blocked; the others become idle."""
+    """Of the jobs that could run, those that lead to a target that can be reached; others idle."""
     useful: set[str] = set()
     for job in reversed(graph.upward(needed)):
         if job not in needed or verdicts[job] not in (Verdict.RUN, Verdict.WAITING):
@@ -246,15 +247,15 @@ def decide(
 ) -> Decision:
     """Say what a job does with a message, given the record of the message's file.
 
-    It is run exactly if it stands in the ``line`` of the message's targets and all its parents are current. Where it
-    does not stand in the line, because a result further down is there already, or is being computed, or cannot be
-    reached, the message passes.
+    It is run exactly if it stands in the ``line`` of the message's targets and all its parents are
+    current. Where it does not stand in the line, because a result further down is there already, or
+    is being computed, or cannot be reached, the message passes.
 
     Returns
     -------
     Drop, Forward, Ask, Wait or Run
-        Only one of them; with ``Ask`` and ``Wait``, targets are to be left in the ledger (``leave``), so that whoever
-        finishes the parent tells this job again.
+        Only one of them; with ``Ask`` and ``Wait``, targets are to be left in the ledger
+        (``leave``), so that whoever finishes the parent tells this job again.
     """
     if record is None:
         return Drop("unknown file")
@@ -279,7 +280,11 @@ def decide(
 
 
 def leave(graph: Graph, record: Record, message: Message, decision: Ask | Wait) -> Record:
-    """Leave targets with the jobs above that were asked or are waited for; what the message forces counts as missing."""
+    """Leave targets with the jobs that were asked or are waited for.
+
+    What the message forces counts as missing from now on: the targets travel on without their
+    force.
+    """
     jobs = decision.parents if isinstance(decision, Ask) else (decision.job,)
     for job in jobs:
         record = want(record, graph, job, decision.targets)
@@ -314,7 +319,7 @@ def _known(graph: Graph, targets: Collection[str]) -> tuple[str, ...]:
 
 
 def _forced(record: Record, message: Message, job: str) -> bool:
-    """Whether the message forces a job; a repeated message, or one of an earlier request, does not again."""
+    """Whether the message forces a job, as a repeated or an earlier request does not again."""
     if not message.force or (message.targets is not None and job not in message.targets):
         return False
     entry = record.jobs.get(job)
@@ -331,7 +336,8 @@ def _look_up(graph: Graph, plan: Line, message: Message) -> Decision:
     held = tuple(p for p in parents if plan.verdicts[p] is Verdict.HELD)
     if not free and not held:
         return Run()
-    # To the parents, "everything" is what stands here and below; their other children were not asked for.
+    # To the parents, "everything" is what stands here and below; their other children were not
+    # asked for.
     targets = _and_below(graph, job) if message.targets is None else message.targets
     if free:
         return Ask(free, targets)

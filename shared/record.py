@@ -52,7 +52,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempts: int = 0
     error: Failure | None = None
     lease: Lease | None = None
-    wanted: tuple[str, ...] = ()  # targets still owed to those who asked; EVERYTHING after an arrival
+    # Targets still owed to those who asked; EVERYTHING after an arrival.
+    wanted: tuple[str, ...] = ()
     request: str | None = None  # the latest request that this was computed for
     started_at: datetime | None = None
     seconds: float | None = None  # wall time of the last attempt

@@ -1,4 +1,4 @@
-"""The settings: each an environment variable and a command-line option, all with a default that works on a laptop."""
+"""The settings: each a variable and an option, with a default that works on a laptop."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ class Settings:
 
     @classmethod
     def of(
-        cls, environ: Mapping[str, str] | None = None, **options: str | float | int | None
+        cls, environ: Mapping[str, str] | None = None, **options: str | float | None
     ) -> Settings:
         """Take what the options say, else the environment, else the defaults."""
         environ = os.environ if environ is None else environ
-        found: dict[str, str | float | int] = {}
+        found: dict[str, str | float] = {}
         for field in fields(cls):
             value = options.get(field.name)
             if value is None:
@@ -95,7 +95,7 @@ class Settings:
         return cls(**found)  # type: ignore[arg-type]
 
     def load_graph(self, shipped: str | None = None) -> Graph:
-        """Load the graph that is meant: the one named, else the one here, else the one that ships with Segue.
+        """Load the graph that is named, else the one here, else the one that ships with Segue.
 
         What the settings say of catalogue and artifacts goes before what the graph says.
         """
@@ -104,7 +104,8 @@ class Settings:
             path = DEFAULT_GRAPH if os.path.exists(DEFAULT_GRAPH) else shipped
         if path is None:
             raise ConfigurationError(
-                "there is no jobs.yaml here; write one with 'segue init', or name one with SEGUE_GRAPH"
+                "there is no jobs.yaml here; "
+                "write one with 'segue init', or name one with SEGUE_GRAPH"
             )
         environ = dict(os.environ)
         for name in ("catalogue", "artifacts"):
@@ -118,7 +119,7 @@ class Settings:
         )
 
 
-def _number(name: str, value: object, kind: type[float] | type[int]) -> float | int:
+def _number(name: str, value: object, kind: type[float]) -> float:
     noun = "a whole number" if kind is int else "a number"
     try:
         number = kind(str(value))

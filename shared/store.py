@@ -1,7 +1,7 @@
 """The object store: the port that catalogue and artifacts are reached through.
 
-A store is opened at a location, such as ``gs://bucket/prefix`` or a folder; names are relative to it, use ``/``, and
-cannot leave it.
+A store is opened at a location, such as ``gs://bucket/prefix`` or a folder; names are relative to
+it, use ``/``, and cannot leave it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ class Object:
 
 
 class ObjectStore(Protocol):
-    """Objects by name. Missing ones raise ``MissingInput``, a server that is away ``Unavailable``, a full disk ``DiskFull``."""
+    """Objects by name.
+
+    A missing one raises ``MissingInput``, a server that is away ``Unavailable``, a full disk
+    ``DiskFull``.
+    """
 
     location: str  # with which the URIs of its objects start
 
@@ -35,22 +39,23 @@ class ObjectStore(Protocol):
         """The URI of an object."""
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Object]:
-        """Stream all objects whose names start with a prefix, in the order of their names' UTF-8 bytes, behind ``after``.
+        """Stream all objects below a prefix, in the order of their names' UTF-8 bytes.
 
-        Metadata is not filled. Memory stays flat, however many there are.
+        They start behind the name ``after``. Metadata is not filled. Memory stays flat, however
+        many there are.
         """
 
     def stat(self, name: str) -> Object:
         """Tell of one object, with its metadata."""
 
     def read(self, name: str, *, generation: int | None = None) -> bytes:
-        """Return an object's bytes; with a generation, exactly of that one, or raise ``Superseded``."""
+        """Return an object's bytes; with a generation, those of just that or ``Superseded``."""
 
     def local(self, name: str, *, generation: int, folder: str) -> str:
-        """Return the path of a local file with exactly that generation's bytes, or raise ``Superseded``.
+        """Return the path of a local file with just that generation's bytes, or ``Superseded``.
 
-        The file is the object itself where the store is a folder, and a download into ``folder`` otherwise; it must not
-        be changed.
+        The file is the object itself where the store is a folder, and a download into ``folder``
+        otherwise; it must not be changed.
         """
 
     def create(
@@ -62,20 +67,24 @@ class ObjectStore(Protocol):
         metadata: Mapping[str, str],
         replace: bool = False,
     ) -> bool:
-        """Write an object whole or not at all, if none has the name; answers whether it did. ``replace`` overwrites."""
+        """Write an object whole or not at all, if none has the name; answers whether it did.
+
+        ``replace`` overwrites.
+        """
 
     def delete(self, name: str, *, generation: int | None = None) -> bool:
-        """Remove an object (only that generation, if one is given); answers whether it was there."""
+        """Remove an object (of that generation, if one is given); answers whether it was there."""
 
     def close(self) -> None:
         """Let go of connections."""
 
 
 def check_name(name: str) -> str:
-    """Return an object's name, or refuse one that could leave its store or that no store could hold."""
+    """Return an object's name, or refuse one that could leave its store or that none could hold."""
     parts = name.split("/")
     if not name or "\0" in name or any(p in {"", ".", ".."} for p in parts):
         raise ConfigurationError(
-            f"{name!r} is not an object's name: it has an empty, '.' or '..' part, or a NUL; quote it first"
+            f"{name!r} is not an object's name: it has an empty, '.' or '..' part, or a NUL; "
+            "quote it first"
         )
     return name

@@ -1,0 +1,1 @@
+"""Whether what Segue needs is there. Looking changes nothing."""

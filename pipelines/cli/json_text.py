@@ -1,0 +1,51 @@
+"""JSON that people read: what fits in a line stays in one, long lists fill their lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+
+def json_text(value: Any, *, width: int) -> str:
+    """Write a value as JSON in lines of about a width."""
+    return "\n".join(_lines(value, width, ""))
+
+
+def _lines(value: Any, width: int, indent: str, before: int = 0) -> list[str]:
+    """The lines of a value; so many characters stand before it in the first of them."""
+    flat = json.dumps(value, ensure_ascii=False)
+    if len(indent) + before + len(flat) <= width or not isinstance(value, dict | list) or not value:
+        return [flat]
+    inner = indent + "  "
+    if isinstance(value, list):
+        if not any(isinstance(item, dict | list) for item in value):
+            return ["[", *_filled(value, width, inner), f"{indent}]"]
+        items = [_lines(item, width, inner) for item in value]
+        return ["[", *_joined(items, inner), f"{indent}]"]
+    items = []
+    for key, item in value.items():
+        name = json.dumps(key, ensure_ascii=False)
+        first, *rest = _lines(item, width, inner, before=len(name) + len(": ,"))
+        items.append([f"{name}: {first}", *rest])
+    return ["{", *_joined(items, inner), f"{indent}}}"]
+
+
+def _joined(items: list[list[str]], inner: str) -> Iterator[str]:
+    for number, (first, *rest) in enumerate(items):
+        comma = "," if number < len(items) - 1 else ""
+        lines = [inner + first, *rest]
+        yield from lines[:-1]
+        yield lines[-1] + comma
+
+
+def _filled(values: list[Any], width: int, inner: str) -> Iterator[str]:
+    words = [json.dumps(v, ensure_ascii=False) for v in values]
+    words = [f"{word}," for word in words[:-1]] + words[-1:]
+    line = inner
+    for word in words:
+        if line.strip() and len(line) + len(word) + 1 > width:
+            yield line.rstrip()
+            line = inner
+        line += word + " "
+    yield line.rstrip()

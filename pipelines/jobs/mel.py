@@ -1,0 +1,83 @@
+"""The mel power spectrogram that other jobs share, in bounded memory.
+
+The result is librosa's: Hann window, frames centred on multiples of the hop with zeros beyond the
+ends, the mel scale of Slaney's Auditory Toolbox with filters of equal area. librosa holds the whole
+complex STFT while it works, 1.3 GB for an hour at 22.05 kHz and 512 samples a hop; here it is made
+and reduced in blocks.
+
+.. [1] Slaney, M. "Auditory Toolbox, version 2." Interval Research Corporation, technical report
+   1998-010 (1998).
+"""
+
+# ruff: noqa: PLC0415 - numpy, scipy and librosa are imported where they are used
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+BLOCK_FRAMES = 256
+
+
+def mel_power(
+    y: NDArray[np.float32],
+    sr: int,
+    *,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    n_mels: int = 128,
+    fmin: float = 0.0,
+    fmax: float | None = None,
+) -> NDArray[np.float32]:
+    """Compute a mel-scaled power spectrogram.
+
+    Parameters
+    ----------
+    y : np.ndarray [shape=(n,)]
+        Samples of one channel.
+    sr : int > 0
+        Sampling rate in Hz.
+    n_fft : int > 0, even
+        Length of the window in samples.
+    hop_length : int > 0
+        Samples between frames.
+    n_mels : int > 0
+        Number of mel bands.
+    fmin, fmax : float >= 0
+        The lowest and highest frequency in Hz; half the rate, if `fmax` is None.
+
+    Returns
+    -------
+    np.ndarray [shape=(n_mels, 1 + n // hop_length)], dtype float32
+        Power in each band and frame.
+    """
+    import librosa
+    import numpy as np
+    import scipy.fft
+
+    bands = librosa.filters.mel(sr=sr, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax).T
+    window = librosa.filters.get_window("hann", n_fft).astype(np.float32)
+    frames = 1 + len(y) // hop_length
+    power = np.empty((n_mels, frames), np.float32)
+    for first in range(0, frames, BLOCK_FRAMES):
+        count = min(BLOCK_FRAMES, frames - first)
+        start = first * hop_length - n_fft // 2
+        span = _span(y, start, start + (count - 1) * hop_length + n_fft)
+        framed = np.lib.stride_tricks.sliding_window_view(span, n_fft)[::hop_length]
+        D = scipy.fft.rfft(framed * window, axis=1, overwrite_x=True)
+        S = np.square(D.real) + np.square(D.imag)
+        power[:, first : first + count] = (S @ bands).T
+    return power
+
+
+def _span(y: NDArray[np.float32], start: int, end: int) -> NDArray[np.float32]:
+    """Return y[start:end], with zeros for what is before its start and behind its end."""
+    import numpy as np
+
+    inside = y[max(0, start) : max(0, end)]
+    if start >= 0 and len(inside) == end - start:
+        return inside
+    return np.pad(inside, (max(0, -start), end - start - max(0, -start) - len(inside)))

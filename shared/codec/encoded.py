@@ -1,0 +1,44 @@
+"""What every codec gives, and is."""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from typing import Any
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_short = reprlib.Repr()
+_short.maxother = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The bytes of an artifact, and the value that a reader of them gets."""
+
+    data: bytes
+    value: Any
+
+
+class Codec(Protocol):
+    """One content type."""
+
+    extension: str
+
+    def encode(self, value: Any) -> Encoded:
+        """Turn a value into bytes; raises BadOutput if it does not fit."""
+
+    def decode(self, data: bytes) -> Any:
+        """Turn bytes back into the value; raises CorruptMedia if they are damaged."""
+
+
+def described(value: object) -> str:
+    """Return a short description of a value for a message: its type, and what it looks like."""
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes that begin with {value[:8]!r}"
+    # Without line breaks, and without addresses, which would make each failure a kind of its own.
+    text = _ADDRESS.sub("", _short.repr(value).replace("\n", " "))
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"

@@ -1,0 +1,20 @@
+"""What every child of a pool is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shared.graph import Graph
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upbringing:
+    """The same for all children, from the first to the last."""
+
+    graph: Graph
+    artifacts: str
+    folder: str  # for the temporary files of all
+    max_growth_gib: float
+    max_tasks: int

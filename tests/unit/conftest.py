@@ -1,0 +1,27 @@
+"""Media files at hand, for tests of what works on them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shared.decode import LocalMedia
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def open_media(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., LocalMedia]:
+    """Open a local file as a worker does, in a private folder; limits are passed on."""
+
+    def opened(path: str | Path, **limits: float) -> LocalMedia:
+        folder = str(tmp_path_factory.mktemp("decoded"))
+        name = str(path).rpartition("/")[2]
+        return LocalMedia(
+            uri=f"file:///music/{name}", generation=1, path=str(path), folder=folder, **limits
+        )
+
+    return opened

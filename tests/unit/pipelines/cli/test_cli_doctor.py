@@ -1,0 +1,66 @@
+"""What is installed and what can be reached, with a way out for what is not."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+LEDGER = ("--ledger", "sqlite:///ledger.db")
+
+
+@pytest.fixture(autouse=True)
+def _few_programs(tmp_path_factory, monkeypatch):
+    """Of all programs only ffmpeg is installed; to ask gcloud for its version takes seconds."""
+    programs = tmp_path_factory.mktemp("programs")
+    ffmpeg = shutil.which("ffmpeg")
+    if ffmpeg is not None:  # else there is the one of imageio-ffmpeg
+        (programs / "ffmpeg").symlink_to(ffmpeg)
+    monkeypatch.setenv("PATH", str(programs))
+
+
+def test_all_that_is_needed_is_there(segue, project):
+    project.media("song.wav")
+    said = segue("doctor", *LEDGER, "--catalogue", "music", "--json")
+    found = {f["name"]: f for f in said.json["findings"]}
+    assert [f for f in said.json["findings"] if f["status"] == "fault"] == []
+    assert (said.code, said.json["ok"]) == (0, True)
+    assert found["graph"]["detail"].endswith("3 jobs, and their code fits")
+    assert found["catalogue"]["detail"] == f"file://{project.folder}/music, with objects in it"
+    assert found["ledger"]["detail"] == "sqlite:///ledger.db, empty"
+    assert found["apache-beam"]["detail"][0].isdigit()
+    assert found["ffmpeg"]["detail"][0].isdigit()
+    assert (found["gcloud"]["status"], found["gcloud"]["detail"]) == ("note", "not installed")
+
+
+def test_looking_makes_nothing(segue, folder):
+    said = segue("doctor")
+    assert said.code == 0
+    assert "made when it is needed" in said.out
+    assert list(folder.iterdir()) == []
+
+
+def test_each_fault_is_told_with_a_way_out(segue, project):
+    (project.folder / "file").write_text("")
+    project.change_graph(
+        'jobs: {a: {run: "no.such:job", needs: {media: source}, writes: application/json}}'
+    )
+    said = segue(
+        *("doctor", "--ledger", "sqlite:///file/ledger.db", "--json"),
+        *("--catalogue", "nowhere", "--artifacts", "file/artifacts"),
+    )
+    faults = {f["name"]: f for f in said.json["findings"] if f["status"] == "fault"}
+    assert said.code == 1
+    assert set(faults) == {"graph", "catalogue", "artifacts", "ledger"}
+    assert "there is no module 'no'" in faults["graph"]["detail"]
+    assert "does not exist" in faults["catalogue"]["detail"]
+    assert "is no folder" in faults["artifacts"]["detail"]
+
+
+def test_a_graph_that_cannot_be_read_does_not_stop_the_rest(segue, project):
+    project.change_graph("jobs: 1")
+    said = segue("doctor", *LEDGER)
+    assert said.code == 1
+    assert "write at least one job" in said.out
+    assert "✓  ledger" in said.out
+    assert "1 fault." in said.out
