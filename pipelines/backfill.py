@@ -33,7 +33,7 @@ from shared.executor import Crew, Executor
 from shared.graph import Graph
 from shared.outcome import Outcome, Status, Tally
 from shared.owner import is_lost, new_owner
-from shared.worker import Pool
+from shared.worker.pool import Pool
 
 NAMESPACE = "segue"
 LOCAL_RUNNERS = {None, "", "DirectRunner", "FnApiRunner"}

@@ -30,7 +30,7 @@ from shared.media import MediaFile
 from shared.outcome import Outcome, Status
 from shared.planner import Line, Verdict, line, never
 from shared.record import Lease, Record
-from shared.work import Report, Task
+from shared.worker.work import Report, Task
 
 LEASE_S = 900.0
 READ_BATCH = 256

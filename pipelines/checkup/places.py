@@ -17,7 +17,7 @@ from shared.graph import Graph
 from shared.job import check
 from shared.ledger import Query
 from shared.settings import ARTIFACTS, Settings
-from shared.worker import available_cores
+from shared.worker.pool import available_cores
 
 LITTLE_ROOM_BYTES = 2 * 2**30
 EMBEDDED = "sqlite:///"

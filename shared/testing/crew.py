@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from shared.ledger import Result
 from shared.record import State
-from shared.work import Report, Task
+from shared.worker.work import Report, Task
 
 
 def all_done(task: Task) -> tuple[Result, ...]:

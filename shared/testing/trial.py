@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from shared.adapters.connect import connect_store
 from shared.media import MediaFile
-from shared.work import Task
-from shared.worker import Pool
+from shared.worker.work import Task
+from shared.worker.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -22,14 +22,14 @@ class Run(beam.DoFn):
 
     def setup(self):
         from shared.graph import parse
-        from shared.worker import Pool
+        from shared.worker.pool import Pool
         job = "{run: 'shared.testing.jobs:Model', needs: {media: source}, writes: application/json}"
         self.pool = Pool(parse("jobs: {job: " + job + "}"), self.folder + "/artifacts")
 
     def process(self, number):
         from shared.media import MediaFile
         from shared.testing.trial import finish
-        from shared.work import Task
+        from shared.worker.work import Task
         path = f"{self.folder}/{number}.wav"
         open(path, "w").close()
         media = MediaFile(uri="file://" + path, generation=os.stat(path).st_ctime_ns)

@@ -14,27 +14,27 @@ import signal
 import time
 from typing import TYPE_CHECKING, Self
 
-from shared.deadlines import Deadlines
-from shared.docket import Docket
+from shared.worker.deadlines import Deadlines
+from shared.worker.docket import Docket
 from shared.errors import ConfigurationError, SegueError, Unavailable
-from shared.inquest import Inquest, Remains, ended
+from shared.worker.inquest import Inquest, Remains, ended
 from shared.ledger import Result
-from shared.link import READ, WRITE, Link
-from shared.nursery import Birth, Nursery
-from shared.pace import LATE_S, LEAST, Pace
-from shared.scratch import Scratch
-from shared.upbringing import Upbringing
-from shared.wire import Built, Done, Leaving, Order, Returned
+from shared.worker.link import READ, WRITE, Link
+from shared.worker.nursery import Birth, Nursery
+from shared.worker.pace import LATE_S, LEAST, Pace
+from shared.worker.scratch import Scratch
+from shared.worker.upbringing import Upbringing
+from shared.worker.wire import Built, Done, Leaving, Order, Returned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from shared.cell import Place
-    from shared.docket import Item
+    from shared.worker.cell import Place
+    from shared.worker.docket import Item
     from shared.graph import Graph
-    from shared.wire import Frame
-    from shared.work import Report, Task
+    from shared.worker.wire import Frame
+    from shared.worker.work import Report, Task
 
 IMPORT_S = 600.0
 SETUP_S = 600.0

@@ -12,7 +12,7 @@ from shared.graph import Graph, parse
 from shared.record import State
 from shared.testing.jobs import Batched
 from shared.testing.trial import Trial, finish
-from shared.work import Task
+from shared.worker.work import Task
 
 FILES = 20
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from shared.failure import worth_retrying
+from shared.worker.failure import worth_retrying
 
 INITIAL_S = 0.2
 MAX_S = 10.0

@@ -18,9 +18,9 @@ from shared.errors import ConfigurationError, Unavailable
 from shared.graph import Graph, parse
 from shared.record import State
 from shared.testing.trial import Trial, finish
-from shared.work import Task
+from shared.worker.work import Task
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def job_line(run: str, extra: str = "") -> str:
@@ -259,7 +259,7 @@ SCRIPT = """
 import json, os, sys
 from shared.graph import parse
 from shared.testing.trial import Trial
-from shared.work import Task
+from shared.worker.work import Task
 folder, function, scratch = sys.argv[1:]
 text = "jobs: {job: {run: '%s', needs: {media: source}, writes: application/json}}" % function
 graph = parse(text, path=folder + "/jobs.yaml")

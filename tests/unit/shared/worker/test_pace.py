@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.pace import LATE_S, MAX_MESSAGE, MESSAGE_S, Pace
+from shared.worker.pace import LATE_S, MAX_MESSAGE, MESSAGE_S, Pace
 
 RUN = ("beats",)
 

@@ -10,25 +10,25 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
-from shared.cell import Cell, Phase
+from shared.worker.cell import Cell, Phase
 from shared.errors import ConfigurationError
-from shared.failure import Trouble, trouble
-from shared.limits import Memory, be_expendable, end_with
-from shared.line_run import LineRun, Stores
+from shared.worker.failure import Trouble, trouble
+from shared.worker.limits import Memory, be_expendable, end_with
+from shared.worker.line_run import LineRun, Stores
 from shared.outcome import blocked
 from shared.record import State
-from shared.retry import patiently
-from shared.step import Hopeless, Steps
-from shared.stopwatch import Stopwatch
-from shared.uplink import ChannelLost, Uplink
-from shared.wire import Broken, Done, Leaving, Returned
+from shared.worker.retry import patiently
+from shared.worker.step import Hopeless, Steps
+from shared.worker.stopwatch import Stopwatch
+from shared.worker.uplink import ChannelLost, Uplink
+from shared.worker.wire import Broken, Done, Leaving, Returned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from shared.step import Step
-    from shared.upbringing import Upbringing
-    from shared.wire import Order
+    from shared.worker.step import Step
+    from shared.worker.upbringing import Upbringing
+    from shared.worker.wire import Order
 
 FLUSH_S = 0.05
 LOOK_S = 0.02  # between looks at how much memory the process holds

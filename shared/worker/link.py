@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from shared.cell import Cell, new_handle
-from shared.wire import Inbox, Order, encode_orders
+from shared.worker.cell import Cell, new_handle
+from shared.worker.wire import Inbox, Order, encode_orders
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shared.cell import Place
-    from shared.docket import Item
-    from shared.nursery import Nursery
-    from shared.wire import Frame
+    from shared.worker.cell import Place
+    from shared.worker.docket import Item
+    from shared.worker.nursery import Nursery
+    from shared.worker.wire import Frame
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE

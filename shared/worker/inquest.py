@@ -5,16 +5,16 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, NamedTuple
 
-from shared.cell import Phase
+from shared.worker.cell import Phase
 from shared.errors import ConfigurationError, Kind
 from shared.record import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from shared.cell import Place
-    from shared.deadlines import Deadlines
-    from shared.docket import Docket, Item
+    from shared.worker.cell import Place
+    from shared.worker.deadlines import Deadlines
+    from shared.worker.docket import Docket, Item
     from shared.graph import Graph
 
 # So many children may die near a task, but in none of its jobs, before the next job is blamed.

@@ -6,23 +6,23 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shared.cell import Phase
+from shared.worker.cell import Phase
 from shared.codec import extension
 from shared.errors import ConfigurationError
-from shared.failure import short, understood, worth_retrying
+from shared.worker.failure import short, understood, worth_retrying
 from shared.graph import SOURCE
 from shared.job import build
-from shared.retry import patiently
-from shared.wire import Built
+from shared.worker.retry import patiently
+from shared.worker.wire import Built
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from shared.cell import Cell
+    from shared.worker.cell import Cell
     from shared.graph import Graph, Job
-    from shared.limits import Memory
-    from shared.uplink import Uplink
-    from shared.wire import Order
+    from shared.worker.limits import Memory
+    from shared.worker.uplink import Uplink
+    from shared.worker.wire import Order
 
 
 class Hopeless(Exception):

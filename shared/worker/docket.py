@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from shared.ledger import Result
 from shared.outcome import blocked
 from shared.record import Failure, State
-from shared.work import Report
+from shared.worker.work import Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from shared.graph import Graph
-    from shared.work import Task
+    from shared.worker.work import Task
 
 
 class Item:

@@ -18,9 +18,9 @@ from shared.decode import LocalMedia
 from shared.errors import BadOutput, Contended, MissingInput, Superseded
 from shared.graph import SOURCE
 from shared.media import bucket_location, split_uri
-from shared.step import Step
+from shared.worker.step import Step
 from shared.store import ObjectStore
-from shared.wire import Order
+from shared.worker.wire import Order
 
 JSON = "application/json"
 _UNREAD: Any = object()

@@ -15,8 +15,8 @@ from shared.errors import (
     Superseded,
     Unavailable,
 )
-from shared.failure import MAX_CHARACTERS, trouble, worth_retrying
-from shared.retry import patiently
+from shared.worker.failure import MAX_CHARACTERS, trouble, worth_retrying
+from shared.worker.retry import patiently
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_only_what_may_pass_is_worth_a_retry() -> None:
 
 
 def test_the_last_error_of_all_attempts_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.retry.INITIAL_S", 0.0)
-    monkeypatch.setattr("shared.retry.JITTER_S", 0.0)
+    monkeypatch.setattr("shared.worker.retry.INITIAL_S", 0.0)
+    monkeypatch.setattr("shared.worker.retry.JITTER_S", 0.0)
     calls: list[str] = []
 
     def action() -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from shared.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from shared.upbringing import Upbringing
+    from shared.worker.upbringing import Upbringing
 
 # Many threads a process times many processes fight for the cores. A set of strings has an order
 # that changes from run to run unless Python's hashes are the same, and an artifact might show it.
@@ -41,7 +41,7 @@ _START = """
 import pickle, sys
 with open(sys.argv[2], "rb") as file:
     sys.path[:] = pickle.load(file)
-    from shared.brood import main
+    from shared.worker.brood import main
     main(int(sys.argv[1]), pickle.load(file), int(sys.argv[3]), sys.argv[4:])
 """
 

@@ -17,7 +17,7 @@ from shared.graph import Graph, parse
 from shared.ledger import Result
 from shared.record import State
 from shared.testing.trial import Trial, finish
-from shared.work import Task
+from shared.worker.work import Task
 
 GRAPH = """
 jobs:

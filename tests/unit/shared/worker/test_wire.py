@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from shared.record import Failure, State
-from shared.wire import Built, Done, Inbox, Leaving, Order, encode_frame, encode_orders
+from shared.worker.wire import Built, Done, Inbox, Leaving, Order, encode_frame, encode_orders
 
 
 def test_messages_are_whole_whatever_the_pieces() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shared.cell import Phase
+from shared.worker.cell import Phase
 
 if TYPE_CHECKING:
-    from shared.cell import Place
+    from shared.worker.cell import Place
     from shared.graph import Graph
 
 # A job's first call in a process compiles and loads; once one was seen, others get so many times as

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from shared.scratch import PREFIX, Scratch
+from shared.worker.scratch import PREFIX, Scratch
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def test_a_folder_is_there_until_it_is_removed(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_the_folder_of_a_dead_process_is_swept_and_that_of_a_living_one_is_not(
     tmp_path: Path,
 ) -> None:
     living = Scratch(str(tmp_path))
-    code = f"from shared.scratch import Scratch; print(Scratch({str(tmp_path)!r}).path)"
+    code = f"from shared.worker.scratch import Scratch; print(Scratch({str(tmp_path)!r}).path)"
     told = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

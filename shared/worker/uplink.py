@@ -6,14 +6,14 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from shared.wire import Inbox, encode_frame
+from shared.worker.wire import Inbox, encode_frame
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator, Sequence
 
-    from shared.cell import Cell
-    from shared.wire import Frame, Order
+    from shared.worker.cell import Cell
+    from shared.worker.wire import Frame, Order
 
 _RECEIVE_BYTES = 2**18
 

@@ -25,7 +25,10 @@ MAX_CHARACTERS = 500
 MAX_FRAMES = 3
 FULL = (errno.ENOSPC, errno.EDQUOT)
 # What a traceback goes through before it comes to the job's own code.
-MACHINERY = tuple(f"{os.sep}shared{os.sep}{m}.py" for m in ("child", "job", "line_run", "retry"))
+MACHINERY = tuple(
+    os.path.join(os.sep, "shared", *place.split("/"))
+    for place in ("job.py", "worker/child.py", "worker/line_run.py", "worker/retry.py")
+)
 
 
 class Trouble(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared.cell import UNSENT_BYTES, Cell, Phase, new_handle
+from shared.worker.cell import UNSENT_BYTES, Cell, Phase, new_handle
 
 
 @pytest.fixture

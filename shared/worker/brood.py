@@ -15,16 +15,16 @@ import socket
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from shared.child import be_child
+from shared.worker.child import be_child
 from shared.job import make_importable
-from shared.limits import adopt_orphans
-from shared.nursery import BORN, COMMAND, DEAD, KILL, NOTICE
-from shared.preload import ending_with, preload
+from shared.worker.limits import adopt_orphans
+from shared.worker.nursery import BORN, COMMAND, DEAD, KILL, NOTICE
+from shared.worker.preload import ending_with, preload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shared.upbringing import Upbringing
+    from shared.worker.upbringing import Upbringing
 
 
 def main(handle: int, upbringing: Upbringing, parent: int, untouched: Sequence[str]) -> None:
