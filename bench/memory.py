@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 
-from bench.catalogue import empty_files, noop_graph
+from bench.catalogue import empty_files, memory_folder, noop_graph
 from bench.measure import report, usage_of
 
 SMALL, LARGE = 5_000, 50_000
@@ -14,7 +13,7 @@ def main() -> None:
     """Measure and print."""
     peak: dict[int, float] = {}
     for files in (SMALL, LARGE):
-        with tempfile.TemporaryDirectory() as folder:
+        with memory_folder() as folder:
             empty_files(f"{folder}/catalogue", files)
             graph = noop_graph(folder, 1)
             arguments = ["-m", "bench.overhead", "case", "segue", f"{folder}/catalogue"]

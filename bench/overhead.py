@@ -2,15 +2,15 @@
 
 Each case is a process of its own, measured with all its children; the cost of a file is the slope between a small and a
 large catalogue, so that starting up does not count. Segue lists, reads the ledger, claims, runs in a child process,
-writes an artifact with its lineage, and settles. The bare pipeline lists, and maps once a job.
+writes an artifact with its lineage (to memory: a disk's own cost is no framework's), and settles. The bare pipeline lists,
+and maps once a job.
 """
 
 from __future__ import annotations
 
 import sys
-import tempfile
 
-from bench.catalogue import empty_files, noop_graph
+from bench.catalogue import empty_files, memory_folder, noop_graph
 from bench.measure import report, usage_of
 
 SMALL, LARGE = 2_000, 20_000
@@ -38,7 +38,7 @@ def main() -> None:
         for kind in ("segue", "beam"):
             cpu: dict[int, float] = {}
             for files in (SMALL, LARGE):
-                with tempfile.TemporaryDirectory() as folder:
+                with memory_folder() as folder:
                     empty_files(f"{folder}/catalogue", files)
                     graph = noop_graph(folder, jobs)
                     arguments = ["-m", "bench.overhead", "case", kind, f"{folder}/catalogue"]

@@ -6,11 +6,10 @@ It lists the catalogue, reads the ledger in batches, and finds nothing to do. Th
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from datetime import UTC, datetime
 
-from bench.catalogue import empty_files, noop_graph
+from bench.catalogue import empty_files, memory_folder, noop_graph
 from bench.measure import report, usage_of
 
 FILES = 200_000
@@ -79,7 +78,7 @@ def main() -> None:
     if sys.argv[1:2] == ["case"]:
         case(*sys.argv[2:5])
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with memory_folder() as folder:
         empty_files(f"{folder}/catalogue", FILES)
         graph = noop_graph(folder, 1)
         arguments = ["-m", "bench.planning", "case", graph, f"{folder}/catalogue"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -170,6 +171,10 @@ class WorkOff(beam.DoFn):  # type: ignore[misc]
             lost=is_lost,
         )
         self._progress = ProgressWriter(run.progress) if run.progress else None
+        # Beam alone is half a million objects; the collector would go through them again and again.
+        gc.collect()
+        gc.freeze()
+        self._stack.callback(gc.unfreeze)
 
     def process(self, chunk: Chunk) -> Iterator[Outcome]:
         """Take a chunk in, and emit what is ready; at most a few chunks are under way."""

@@ -17,17 +17,17 @@ from typing import Any
 
 from shared.adapters.connect import connect_store
 from shared.errors import ConfigurationError
-from shared.worker.failure import own_traceback, trouble
 from shared.graph import Graph
 from shared.job import check, make_importable
 from shared.ledger import Result
-from shared.worker.line_run import LineRun, Stores
 from shared.media import MediaFile
 from shared.record import State
+from shared.worker.failure import own_traceback, trouble
+from shared.worker.line_run import LineRun, Stores
+from shared.worker.pool import Pool
 from shared.worker.step import load_step
 from shared.worker.wire import Order
 from shared.worker.work import Task
-from shared.worker.pool import Pool
 
 PATIENCE_S = 1.0
 DEBUG = "SEGUE_DEBUG"

@@ -17,7 +17,6 @@ from shared.adapters.connect import connect_ledger, connect_store, location_of
 from shared.errors import ConfigurationError, MissingInput
 from shared.ledger import Query
 from shared.media import MediaFile, bucket_location, includes, split_uri
-
 from shared.record import State
 
 MAX_CHUNK = 256

@@ -14,7 +14,7 @@ from shared.errors import ConfigurationError
 SCHEMES = ("gs://", "file://")
 
 
-class MediaFile(msgspec.Struct, frozen=True, kw_only=True):
+class MediaFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One version of one source object, as a listing or an event tells of it."""
 
     uri: str  # gs://bucket/name or file:///folder/name; not percent-encoded

@@ -318,14 +318,12 @@ def _known(graph: Graph, targets: Collection[str]) -> tuple[str, ...]:
     return tuple(t for t in targets if t in graph.jobs)
 
 
-def _forced(record: Record, message: Message, job: str) -> bool:
-    """Whether the message forces a job, as a repeated or an earlier request does not again."""
-    if not message.force or (message.targets is not None and job not in message.targets):
-        return False
-    entry = record.jobs.get(job)
+def _forced(record: Record, message: Message, target: str) -> bool:
+    """Whether the message forces a target, as a repeated or an earlier request does not again."""
+    entry = record.jobs.get(target)
     if entry is None or entry.request is None or message.request is None:
-        return True
-    return entry.request < message.request
+        return message.force
+    return message.force and entry.request < message.request
 
 
 def _look_up(graph: Graph, plan: Line, message: Message) -> Decision:

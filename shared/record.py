@@ -26,14 +26,14 @@ class State(StrEnum):
     BLOCKED = "blocked"  # something above it failed
 
 
-class Lease(msgspec.Struct, frozen=True, kw_only=True):
+class Lease(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The right to work on a job of a file, until it expires."""
 
     owner: str
     expires_at: datetime
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
+class Failure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why a job failed or is blocked."""
 
     kind: str  # one of shared.errors.Kind, or "blocked"
@@ -41,7 +41,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What is known of one job for one file."""
 
     state: State
@@ -60,7 +60,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cpu_seconds: float | None = None  # of the last attempt, child processes included
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """All that is known of one media file."""
 
     uri: str

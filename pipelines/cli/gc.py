@@ -190,7 +190,9 @@ def _drawn(counts: Counts, *, deleted: bool) -> Iterator[RenderableType]:
         yield rows
         yield Text()
     if counts.kept_unknown:
-        unknown = f"Kept: {text.count(counts.kept_unknown, 'artifact')} of files that are not in this"
+        unknown = (
+            f"Kept: {text.count(counts.kept_unknown, 'artifact')} of files that are not in this"
+        )
         yield Text(f"{unknown} ledger; --unknown-files takes them, too.", style="yellow")
     total = counts.artifacts.total()
     what = f"{text.count(total, 'artifact')} of {counts.looked_at:,}"

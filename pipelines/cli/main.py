@@ -21,7 +21,6 @@ from shared.errors import ConfigurationError, SegueError, TransientError
 # Each is the object of its own name in pipelines.cli.<name>, imported when it is called.
 COMMANDS = {
     "Start": {
-        "demo": "Make a small catalogue of music, and show on it what Segue does.",
         "demo": "Tour Segue on a small catalogue that it makes itself.",
         "init": "Start a project: a graph, a first job and its test.",
         "graph": "Show the graph of jobs, as a tree, Mermaid, SVG or JSON.",

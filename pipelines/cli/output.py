@@ -57,11 +57,11 @@ class Output:
         return console
 
     def print(self, *parts: RenderableType) -> None:
-        """Write something for people to standard output."""
-        if self.results.is_terminal:
-            self.results.print(*parts)
-        else:
-            for part in parts:
+        """Write something for people to standard output, each part in lines of its own."""
+        for part in parts:
+            if self.results.is_terminal:
+                self.results.print(part)
+            else:
                 self.results.file.write(plain(part))
 
     def note(self, text: str) -> None:

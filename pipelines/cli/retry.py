@@ -81,7 +81,7 @@ def _confirm(context: Context, counted: Replayed) -> None:
 
 def _words(counted: Replayed) -> str:
     failed, blocked = counted.failed.total(), counted.blocked.total()
-    also = f" and {text.count(blocked, 'job')} that they block" if blocked else ""
+    also = f" and {text.count(blocked, 'blocked job')}" if blocked else ""
     return f"{text.count(failed, 'failed job')}{also}, on {text.count(counted.files, 'file')}"
 
 

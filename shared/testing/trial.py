@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from shared.adapters.connect import connect_store
 from shared.media import MediaFile
-from shared.worker.work import Task
 from shared.worker.pool import Pool
+from shared.worker.work import Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -15,8 +15,8 @@ import socket
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from shared.worker.child import be_child
 from shared.job import make_importable
+from shared.worker.child import be_child
 from shared.worker.limits import adopt_orphans
 from shared.worker.nursery import BORN, COMMAND, DEAD, KILL, NOTICE
 from shared.worker.preload import ending_with, preload

@@ -10,13 +10,13 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
-from shared.worker.cell import Cell, Phase
 from shared.errors import ConfigurationError
-from shared.worker.failure import Trouble, trouble
-from shared.worker.limits import Memory, be_expendable, end_with
-from shared.worker.line_run import LineRun, Stores
 from shared.outcome import blocked
 from shared.record import State
+from shared.worker.cell import Cell, Phase
+from shared.worker.failure import Trouble, own_traceback, trouble
+from shared.worker.limits import Memory, be_expendable, end_with
+from shared.worker.line_run import LineRun, Stores
 from shared.worker.retry import patiently
 from shared.worker.step import Hopeless, Steps
 from shared.worker.stopwatch import Stopwatch
@@ -176,6 +176,8 @@ class Child:
             raise Hopeless(f"job {step.name!r}: {error}", transient=False) from error
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a job may raise anything
             self._check_process()
+            if os.environ.get("SEGUE_DEBUG"):
+                sys.stderr.write(own_traceback(error))
             why = trouble(error, step.memory_gib)
         wall_s, cpu_s = self._watch.lap()
         done = Done(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from shared.worker.cell import Phase
 
 if TYPE_CHECKING:
-    from shared.worker.cell import Place
     from shared.graph import Graph
+    from shared.worker.cell import Place
 
 # A job's first call in a process compiles and loads; once one was seen, others get so many times as
 # long.

@@ -5,17 +5,17 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, NamedTuple
 
-from shared.worker.cell import Phase
 from shared.errors import ConfigurationError, Kind
 from shared.record import Failure
+from shared.worker.cell import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from shared.graph import Graph
     from shared.worker.cell import Place
     from shared.worker.deadlines import Deadlines
     from shared.worker.docket import Docket, Item
-    from shared.graph import Graph
 
 # So many children may die near a task, but in none of its jobs, before the next job is blamed.
 MAX_DEATHS = 3

@@ -18,8 +18,8 @@ from shared.decode import LocalMedia
 from shared.errors import BadOutput, Contended, MissingInput, Superseded
 from shared.graph import SOURCE
 from shared.media import bucket_location, split_uri
-from shared.worker.step import Step
 from shared.store import ObjectStore
+from shared.worker.step import Step
 from shared.worker.wire import Order
 
 JSON = "application/json"

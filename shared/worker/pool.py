@@ -14,11 +14,11 @@ import signal
 import time
 from typing import TYPE_CHECKING, Self
 
+from shared.errors import ConfigurationError, SegueError, Unavailable
+from shared.ledger import Result
 from shared.worker.deadlines import Deadlines
 from shared.worker.docket import Docket
-from shared.errors import ConfigurationError, SegueError, Unavailable
 from shared.worker.inquest import Inquest, Remains, ended
-from shared.ledger import Result
 from shared.worker.link import READ, WRITE, Link
 from shared.worker.nursery import Birth, Nursery
 from shared.worker.pace import LATE_S, LEAST, Pace
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from shared.graph import Graph
     from shared.worker.cell import Place
     from shared.worker.docket import Item
-    from shared.graph import Graph
     from shared.worker.wire import Frame
     from shared.worker.work import Report, Task
 

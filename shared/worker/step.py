@@ -6,20 +6,20 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shared.worker.cell import Phase
 from shared.codec import extension
 from shared.errors import ConfigurationError
-from shared.worker.failure import short, understood, worth_retrying
 from shared.graph import SOURCE
 from shared.job import build
+from shared.worker.cell import Phase
+from shared.worker.failure import short, understood, worth_retrying
 from shared.worker.retry import patiently
 from shared.worker.wire import Built
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from shared.worker.cell import Cell
     from shared.graph import Graph, Job
+    from shared.worker.cell import Cell
     from shared.worker.limits import Memory
     from shared.worker.uplink import Uplink
     from shared.worker.wire import Order

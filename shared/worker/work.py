@@ -10,7 +10,7 @@ from shared.ledger import Result
 from shared.media import MediaFile
 
 
-class Task(msgspec.Struct, frozen=True, kw_only=True):
+class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The jobs to run on one version of a file."""
 
     ticket: int  # comes back in the reports; no two tasks under way have the same
@@ -20,7 +20,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     force: tuple[str, ...] = ()  # jobs whose artifact is replaced if there is one
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class Report(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What became of some of a task's jobs; each job is told of once."""
 
     ticket: int

@@ -1,4 +1,4 @@
-"""The transitions of a record: by themselves, and in any order against a model of what was promised."""
+"""The transitions of a record: each by itself, and in any order against a model of the promises."""
 
 from __future__ import annotations
 
@@ -398,7 +398,7 @@ TARGETS = st.lists(st.sampled_from(["a", "b", "c", EVERYTHING]), max_size=2, uni
 
 
 class Life(RuleBasedStateMachine):
-    """One file, whose events come in any order, beside a model that keeps only what was promised."""
+    """One file, whose events come in any order, beside a model that keeps what was promised."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -557,7 +557,7 @@ TestLife = Life.TestCase
 
 @given(st.lists(st.integers(1, 6), max_size=4), st.data())
 def test_arrivals_and_deletions_in_any_order_end_with_the_newest(deletions, data):
-    """Whatever the order, the record tells of the newest version, which is gone only if that one was deleted."""
+    """Whatever the order, the newest version is told of; it is gone only if that was deleted."""
     events = [(True, g) for g in range(1, 7)] + [(False, g) for g in deletions]
     record: Record | None = record_of(0)
     for arrival, generation in data.draw(st.permutations(events * 2)):

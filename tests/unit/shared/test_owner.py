@@ -15,7 +15,12 @@ from shared import owner
 from shared.owner import is_lost, new_owner
 from shared.record import Lease
 
-NAMING = "import sys; from shared.owner import new_owner; print(new_owner(), flush=True); sys.stdin.read()"
+NAMING = """
+import sys
+from shared.owner import new_owner
+print(new_owner(), flush=True)
+sys.stdin.read()
+"""
 
 
 def lease(name: str) -> Lease:
@@ -134,7 +139,7 @@ def refusing(error: type[OSError]) -> Callable[..., object]:
 
 
 def test_a_name_with_brackets_and_spaces_does_not_hide_the_state():
-    code = "import ctypes, sys; ctypes.CDLL(None).prctl(15, b'x) R (1 2', 0, 0, 0); " + NAMING
+    code = "import ctypes, sys; ctypes.CDLL(None).prctl(15, b'x) R (1 2', 0, 0, 0)" + NAMING
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -1,14 +1,15 @@
-"""The line of a file, held against its definition in words, over all small graphs and all that can be known of a job.
+"""The line of a file, held against its definition in words, over all small graphs.
 
-The definition: needed is a target that is not current, and of whatever is needed each parent that is not current.
-Somebody else's work is waited for; what failed is left, with all that needs it; the rest is run if a target can be
-reached through it.
+The definition: needed is a target that is not current, and of whatever is needed each parent that
+is not current. Somebody else's work is waited for; what failed is left, with all that needs it; the
+rest is run if a target can be reached through it.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from shared.graph import SOURCE, Graph, Job
 from shared.planner import Line, Verdict, line
-from shared.record import Entry, Failure, Lease, Record, State
+from shared.record import Entry, Failure, Lease, Record, State, evolve
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 OLD = "00000000001d"
@@ -96,46 +97,41 @@ def planned(graph: Graph, record: Record, targets: Collection[str], **more: obje
     )
 
 
-def defined(
-    parents: Mapping[str, Sequence[str]],
-    meaning: Mapping[str, str],
-    targets: Collection[str],
-    force: Collection[str],
-    retry: bool,
-) -> dict[str, str]:
-    """What is to become of each job that is looked at, from the definition: by walking every path from every target."""
-    is_current = {j: m == "current" and j not in force for j, m in meaning.items()}
+@dataclass(frozen=True)
+class Definition:
+    """What is to become of each job that is looked at, by walking every path from every target."""
 
-    def fate(job: str) -> str:
-        if is_current[job]:
+    parents: Mapping[str, Sequence[str]]
+    meaning: Mapping[str, str]
+    force: Collection[str]
+    retry: bool
+
+    def fate(self, job: str) -> str:
+        """What a job comes to that is needed, whether or not a target can be reached through it."""
+        meaning = self.meaning[job]
+        if meaning == "current" and job not in self.force:
             return "current"
-        if meaning[job] == "held":
+        if meaning == "held":
             return "held"
-        if meaning[job] == "failed" and not retry and job not in force:
+        if meaning == "failed" and not self.retry and job not in self.force:
             return "failed"
-        above = {fate(p) for p in parents[job]}
+        above = {self.fate(p) for p in self.parents[job]}
         if above & {"failed", "blocked"}:
             return "blocked"
-        return "waiting" if above & {"held", "waiting"} else "idle"
+        return "waiting" if above & {"held", "waiting"} else "run"
 
-    found: dict[str, str] = {}
-
-    def look(job: str, reached: bool) -> None:
-        what = fate(job)
-        reached = reached and what in {"idle", "waiting"}
-        if what == "idle" and reached:
-            what = "run"
-        elif what == "waiting" and not reached:
-            what = "idle"
-        if found.get(job, "idle") == "idle":
-            found[job] = what
-        if not is_current[job]:
-            for parent in parents[job]:
-                look(parent, reached)
-
-    for target in targets:
-        look(target, True)
-    return found
+    def verdicts(self, targets: Collection[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        paths = [(target, True) for target in targets]
+        while paths:
+            job, reached = paths.pop()
+            fate = self.fate(job)
+            reached = reached and fate in {"run", "waiting"}
+            if found.get(job, "idle") == "idle":  # it may be reached on another path
+                found[job] = "idle" if fate in {"run", "waiting"} and not reached else fate
+            if fate != "current":
+                paths += [(parent, reached) for parent in self.parents[job]]
+        return found
 
 
 def check(
@@ -149,7 +145,7 @@ def check(
     plan = planned(graph, record, targets, force=force, retry=retry)
     meaning = {job: KNOWN[what] for job, what in zip(graph.jobs, known, strict=True)}
     parents = {name: job.parents for name, job in graph.jobs.items()}
-    expected = defined(parents, meaning, targets, force, retry)
+    expected = Definition(parents, meaning, force, retry).verdicts(targets)
     said = (known, targets, force, retry, plan)
     assert plan.verdicts == expected, said
     assert plan.run == tuple(j for j in graph.jobs if expected.get(j) == "run"), said
@@ -186,7 +182,7 @@ def subsets(names: Collection[str]) -> Iterator[tuple[str, ...]]:
 
 
 def samples(count: int) -> Iterator[tuple[str, ...]]:
-    """Every combination of meanings; each meaning is represented by another of its causes each time."""
+    """Every combination of meanings, each represented by another of its causes each time."""
     causes = {meaning: itertools.cycle(names) for meaning, names in MEANINGS.items()}
     for meanings in itertools.product(MEANINGS, repeat=count):
         yield tuple(next(causes[m]) for m in meanings)
@@ -211,8 +207,8 @@ def test_three_jobs_with_all_targets_forces_and_retries():
         for known in samples(3):
             record = record_of(graph, known)
             for targets in subsets(graph.jobs):
-                for force in subsets(targets):
-                    check(graph, record, known, targets, force, retry=len(force) % 2 == 0)
+                for force, retry in itertools.product(subsets(targets), (False, True)):
+                    check(graph, record, known, targets, force, retry)
 
 
 def test_four_jobs_with_all_targets():
@@ -241,21 +237,17 @@ def test_any_graph_in_any_state(graph, data):
 
 @given(graphs(), st.data())
 def test_running_the_line_leaves_nothing_to_run(graph, data):
-    """Once what it names is done, the same question names nothing, so a run that is repeated does nothing."""
+    """Once what it names is done, the same question names nothing: a repeated run does nothing."""
     known = data.draw(st.tuples(*[st.sampled_from(list(ENTRIES))] * len(graph.jobs)))
     targets = data.draw(st.lists(st.sampled_from(list(graph.jobs)), unique=True, min_size=1))
     record = record_of(graph, known)
     first = planned(graph, record, targets)
     done = {job: entry(State.DONE, graph.fingerprints[job]) for job in first.run}
-    after = planned(graph, Record(**{**_fields(record), "jobs": {**record.jobs, **done}}), targets)
+    after = planned(graph, evolve(record, jobs={**record.jobs, **done}), targets)
     assert after.run == ()
     for target in targets:
         hindered = first.verdicts[target] not in (Verdict.RUN, Verdict.CURRENT)
         assert (after.verdicts[target] is Verdict.CURRENT) != hindered
-
-
-def _fields(record: Record) -> dict[str, object]:
-    return {f: getattr(record, f) for f in record.__struct_fields__}
 
 
 # --- the promises by name --------------------------------------------------------------------

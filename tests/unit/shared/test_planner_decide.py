@@ -274,6 +274,14 @@ def test_a_forced_result_counts_as_missing_while_it_waits():
     assert leave(CHAIN, left, what, found) == left
 
 
+def test_all_targets_that_are_forced_count_as_missing_while_one_waits():
+    record = record_of(JOIN, a="held", c="done", d="done", e="done")
+    what = message("e", ["e", "c"], force=True, request="r1")
+    left = leave(JOIN, record, what, decide(JOIN, record, what, NOW))
+    states = {n: e.state for n, e in left.jobs.items()}
+    assert states == {"a": "running", "c": "queued", "d": "done", "e": "queued"}
+
+
 def test_everything_that_is_forced_from_above_counts_as_missing_while_it_waits():
     record = record_of(FORK, a="done", b="held", c="done", d="failed")
     what = message("b", force=True, request="r1")

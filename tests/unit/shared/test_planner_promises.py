@@ -232,7 +232,7 @@ class World:
             self.strike(job, owed)
 
     def sweep(self) -> None:
-        """What runs at times: leases that expired, and targets that are owed with nobody at work."""
+        """What is done at times: leases have expired, and what is owed is asked for again."""
         self.now += timedelta(seconds=2 * LEASE_S)
         for job, entry in self.record.jobs.items():
             if entry.wanted:
@@ -309,7 +309,7 @@ class World:
 
 
 def _forces(request: Request, job: str) -> list[tuple[str, ...]]:
-    """What of a request may still have to be forced when a job starts: nothing, all, or it alone."""
+    """What of a request may still have to be forced when a job starts."""
     if not request.force:
         return [()]
     return [(), request.targets, *([(job,)] if job in request.targets else [])]
@@ -397,7 +397,7 @@ def demand(world: World, *, force: bool) -> None:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=1500)
+@settings(max_examples=2500)
 def test_what_was_asked_for_is_done_once_and_nothing_else(seed):
     world = world_of(seed, crashes=0, copies=0, force=False)
     world.live(most=5_000)
@@ -405,7 +405,7 @@ def test_what_was_asked_for_is_done_once_and_nothing_else(seed):
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=1500)
+@settings(max_examples=2500)
 def test_so_it_is_when_messages_come_twice_and_workers_die(seed):
     world = world_of(seed, crashes=5, copies=5, force=False)
     world.live(most=20_000)
@@ -413,7 +413,7 @@ def test_so_it_is_when_messages_come_twice_and_workers_die(seed):
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=1500)
+@settings(max_examples=2500)
 def test_so_it_is_when_results_are_forced(seed):
     world = world_of(seed, crashes=5, copies=5, force=True)
     world.live(most=20_000)

@@ -80,7 +80,7 @@ def test_the_graph_that_is_named_goes_before_the_one_here_and_that_before_the_sh
 
 
 def test_without_any_graph_the_way_out_is_told(here):
-    with pytest.raises(ConfigurationError, match="segue init.*SEGUE_GRAPH"):
+    with pytest.raises(ConfigurationError, match=r"segue init.*SEGUE_GRAPH"):
         Settings().load_graph()
 
 

@@ -15,7 +15,7 @@ LEDGER = ("--ledger", "sqlite:///ledger.db")
 
 @pytest.fixture
 def files(project):
-    """Five files: fine times out on three and is corrupt on one, and blocks after; beside is well."""
+    """Five files: fine times out on three, finds one corrupt, and blocks after; beside is well."""
     made = [project.media(f"{n}.wav") for n in range(5)]
     for number, media in enumerate(made):
         kind = "corrupt_media" if number == 3 else "timeout"

@@ -60,6 +60,14 @@ def test_a_terminal_gets_colours_unless_it_wants_none(monkeypatch):
     assert "31m" not in terminal.getvalue()
 
 
+def test_parts_stand_in_lines_of_their_own_in_a_terminal_and_in_a_pipe(monkeypatch, capsys):
+    Output().print(Text("one"), Text(), "two")
+    assert capsys.readouterr().out == "one\n\ntwo\n"
+    terminal = terminal_of_80_columns(monkeypatch)
+    Output().print(Text("one"), Text(), "two")
+    assert terminal.getvalue() == "one\n\ntwo\n"
+
+
 def test_brackets_in_names_are_no_markup(capsys):
     Output().print("song [bold]live[/bold].flac")
     assert capsys.readouterr().out == "song [bold]live[/bold].flac\n"

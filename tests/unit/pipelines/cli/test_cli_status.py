@@ -52,8 +52,8 @@ def test_in_a_pipe_each_job_has_a_line_with_all_columns(segue, project):
     assert said.code == 0
     lines = [line.split() for line in said.out.splitlines()]
     assert lines[0][:2] == ["4", "files,"]
-    assert lines[2] == "job done stale failed blocked running queued missing".split()
-    assert lines[3] == "fine 2 50.0 % 1 0 0 0 1 0".split()
+    assert lines[2] == ["job", "done", "stale", "failed", "blocked", "running", "queued", "missing"]
+    assert lines[3] == ["fine", "2", "50.0", "%", "1", "0", "0", "0", "1", "0"]
 
 
 def test_a_ledger_that_is_not_there_is_empty_and_is_not_made(segue, project):

@@ -19,7 +19,13 @@ JSON = some.recursive(
 
 @pytest.mark.parametrize(
     ("size_bytes", "said"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 * 2**30, "5.0 GiB"), (2**60, "1024.0 PiB")],
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (5 * 2**30, "5.0 GiB"),
+        (2**60, "1024.0 PiB"),
+    ],
 )
 def test_sizes_are_in_binary_units(size_bytes, said):
     assert text.size(size_bytes) == said

@@ -18,7 +18,11 @@ GRAPH = parse(
 jobs:
   end: {run: "m:f", needs: {media: source}, writes: audio/flac, owner: 'a "b" <c> & #d; | [e]'}
   class: {run: "m:f", needs: {media: source}, writes: image/png, description: '<script>&'}
-  graph: {run: "m:f", needs: {x: end, y: class}, writes: application/vnd.apache.parquet, version: 12}
+  graph:
+    run: m:f
+    needs: {x: end, y: class}
+    writes: application/vnd.apache.parquet
+    version: 12
   last: {run: "m:f", needs: {x: end, y: end, z: graph}, writes: application/json}
 """
 )

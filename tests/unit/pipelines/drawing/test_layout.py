@@ -103,7 +103,7 @@ def test_spread_is_the_nearest_order_that_does_not_fall(wished):
 
 
 def test_a_long_edge_is_straight_where_there_is_room():
-    sizes = {name: (100.0, 40.0) for name in "sabcd"}
+    sizes = dict.fromkeys("sabcd", (100.0, 40.0))
     edges = [("s", "a"), ("a", "b"), ("b", "c"), ("c", "d"), ("s", "d")]
     heights = {y for _, y in layout(sizes, edges).edges[("s", "d")][1:-1]}
     assert len(heights) == 1

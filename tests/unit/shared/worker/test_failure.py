@@ -54,7 +54,7 @@ def test_a_message_is_one_line_of_bounded_length_that_keeps_the_place() -> None:
     message = trouble(caught.value, 2.0).failure.message
     assert len(message) <= MAX_CHARACTERS
     assert "\n" not in message
-    assert "shared/test_failure.py:" in message
+    assert "worker/test_failure.py:" in message
     assert "in job" in message
 
 

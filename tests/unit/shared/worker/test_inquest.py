@@ -6,15 +6,15 @@ import signal
 
 import pytest
 
-from shared.worker.cell import Phase, Place
-from shared.worker.deadlines import Deadlines
-from shared.worker.docket import Docket, Item
 from shared.errors import Kind
 from shared.graph import parse
-from shared.worker.inquest import MAX_DEATHS, MAX_STILLBIRTHS, Inquest, Remains, ended
 from shared.ledger import Result
 from shared.media import MediaFile
 from shared.record import State
+from shared.worker.cell import Phase, Place
+from shared.worker.deadlines import Deadlines
+from shared.worker.docket import Docket, Item
+from shared.worker.inquest import MAX_DEATHS, MAX_STILLBIRTHS, Inquest, Remains, ended
 from shared.worker.work import Report, Task
 
 GRAPH = parse("""

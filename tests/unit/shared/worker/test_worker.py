@@ -14,8 +14,8 @@ from shared.graph import parse
 from shared.ledger import Result
 from shared.record import State
 from shared.testing.trial import Trial, finish
-from shared.worker.work import Task
 from shared.worker.pool import Pool
+from shared.worker.work import Task
 
 GOOD = ("good-0", "good-1", "good-2", "good-3")
 QUICK = "timeout_s: 0.3"

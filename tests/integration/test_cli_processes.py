@@ -1,0 +1,163 @@
+"""The command line as real processes: what it imports, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
+HEAVY = ("apache_beam", "librosa", "numpy", "google.api_core", "grpc", "pydantic", "rich")
+LOOK = f"""
+import sys
+from pipelines.cli.main import main
+code = main(sys.argv[1:])
+loaded = [name for name in {HEAVY!r} if name in sys.modules]
+print(code, *loaded, file=sys.stderr)
+"""
+PATIENCE_S = 60
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith("SEGUE_")} | more
+
+
+def run(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        arguments,
+        cwd=folder,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["status", "--help"],
+        ["backfill", "--help"],
+        ["run", "--help"],
+        ["doctor", "--help"],
+        ["graph", "--json"],
+        ["graph", "--format", "svg"],
+    ],
+)
+def test_what_needs_nothing_heavy_imports_nothing_heavy(tmp_path, arguments):
+    done = run(tmp_path, sys.executable, "-c", LOOK, *arguments)
+    assert done.stderr.splitlines()[-1] == "0", done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["failures"], ["retry"], ["explain", "nothing"]])
+def test_looking_at_an_embedded_ledger_imports_no_client_and_no_beam(tmp_path, arguments):
+    done = run(tmp_path, sys.executable, "-c", LOOK, *arguments)
+    _, *loaded = done.stderr.splitlines()[-1].split()
+    assert set(loaded) <= {"rich"}
+
+
+def test_jobs_of_the_graph_are_completed(tmp_path):
+    done = run(
+        tmp_path,
+        SEGUE,
+        _SEGUE_COMPLETE="complete_bash",
+        COMP_WORDS="segue failures --job be",
+        COMP_CWORD="3",
+    )
+    assert done.stdout.split() == ["beats"]
+
+
+def test_commands_are_completed(tmp_path):
+    done = run(
+        tmp_path, SEGUE, _SEGUE_COMPLETE="complete_bash", COMP_WORDS="segue st", COMP_CWORD="1"
+    )
+    assert done.stdout.split() == ["status"]
+
+
+def test_a_reader_that_goes_away_is_no_error_to_speak_of(tmp_path):
+    with subprocess.Popen(
+        [SEGUE, "graph", "--json"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdout.close()  # before anything is written
+        assert process.stderr.read() == b""
+        process.wait(PATIENCE_S)
+
+
+def test_ctrl_c_ends_a_command_with_its_own_exit_code(tmp_path):
+    with subprocess.Popen(
+        [SEGUE, "status", "--watch", "0.1"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert b"There is no ledger" in process.stderr.readline()
+        time.sleep(0.3)  # it is drawing by now, or about to
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+
+
+def test_a_tone_of_help_in_a_pipe_has_no_colours(tmp_path):
+    assert "\033" not in run(tmp_path, SEGUE, "--help", FORCE_COLOR="1").stdout
+
+
+GRAPH = """
+artifacts: artifacts
+jobs:
+  fine: {run: "shared.testing.jobs:fine", needs: {media: source}, writes: application/json}
+  bad: {run: "shared.testing.jobs:raise_error", needs: {media: source}, writes: application/json}
+  dies: {run: "shared.testing.jobs:segfault", needs: {media: source}, writes: application/json}
+  hangs:
+    run: shared.testing.jobs:hang
+    needs: {media: source}
+    writes: application/json
+    timeout_s: 0.5
+"""
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    (tmp_path / "jobs.yaml").write_text(GRAPH)
+    (tmp_path / "good.wav").write_bytes(b"sound")
+    (tmp_path / "bad.wav").write_bytes(b"sound")
+    return tmp_path
+
+
+def test_a_job_runs_isolated_and_leaves_nothing_behind(project):
+    before = sorted(p.name for p in project.iterdir())
+    done = run(project, SEGUE, "run", "fine", "good.wav", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["result"] == {"ok": True}
+    assert found["results"][0]["cpu_seconds"] is not None
+    assert sorted(p.name for p in project.iterdir()) == before
+
+
+def test_the_traceback_of_a_job_starts_in_its_own_code(project):
+    done = run(project, SEGUE, "run", "bad", "bad.wav")
+    assert (done.returncode, done.stdout) == (1, "")
+    lines = done.stderr.partition("Traceback (most recent call last):\n")[2].splitlines()
+    assert "shared/testing/jobs.py" in lines[0]
+    assert "bad failed after" in done.stderr
+
+
+@pytest.mark.parametrize(("job", "kind"), [("dies", "crashed")])
+def test_what_kills_its_process_is_told_by_its_kind(project, job, kind):
+    done = run(project, SEGUE, "run", job, "bad.wav", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["results"][0]["error"]["kind"] == kind
