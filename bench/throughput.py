@@ -7,24 +7,33 @@ catalogue, so that importing and compiling do not count. Segue lists, claims, re
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 
+from bench.catalogue import memory_folder
 from bench.measure import report, usage_of
 
 SMALL, LARGE = 16, 96
 ROUNDS = 2
 
 
-def catalogue(folder: str, count: int) -> None:
+def make_songs(folder: str) -> list[str]:
     """Make different songs of half a minute."""
     from shared.testing.music import music
     from shared.testing.sound import write
 
+    return [
+        write(music(seed, bpm=90 + 7 * seed, duration_s=30.0), f"{folder}/{seed}.mp3")
+        for seed in range(4)
+    ]
+
+
+def catalogue(songs: list[str], folder: str, count: int) -> None:
+    """Fill a folder with copies of the songs."""
     os.makedirs(folder)
-    songs = [music(seed, bpm=90 + 7 * seed, duration_s=30.0) for seed in range(4)]
     for i in range(count):
-        write(songs[i % len(songs)], f"{folder}/{i:03}.mp3")
+        shutil.copy(songs[i % len(songs)], f"{folder}/{i:03}.mp3")
 
 
 def one(path: str) -> int:
@@ -70,14 +79,20 @@ def main() -> None:
     if sys.argv[1:2] == ["case"]:
         case(*sys.argv[2:4])
         return
+    with tempfile.TemporaryDirectory() as folder:
+        measure(make_songs(folder))
+
+
+def measure(songs: list[str]) -> None:
+    """Run all cases on the same songs."""
     wall: dict[tuple[str, int], float] = {}
     cpu: dict[tuple[str, int], float] = {}
     for _ in range(ROUNDS):
         # One after the other, again and again: what else the machine does then meets both alike.
         for count in (SMALL, LARGE):
             for kind in ("pool", "segue"):
-                with tempfile.TemporaryDirectory() as folder:
-                    catalogue(f"{folder}/catalogue", count)
+                with memory_folder() as folder:
+                    catalogue(songs, f"{folder}/catalogue", count)
                     used = usage_of(["-m", "bench.throughput", "case", kind, folder])
                 key = (kind, count)
                 wall[key] = min(used.wall_s, wall.get(key, used.wall_s))

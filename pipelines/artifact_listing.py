@@ -41,23 +41,27 @@ def list_by_file(store: ObjectStore) -> Iterator[tuple[str, list[Listed]]]:
 
 def _folders(store: ObjectStore) -> Iterator[str]:
     """The folders of a job and a fingerprint, each found by leaping behind the one before."""
-    after: str | None = ""
-    while after is not None:
-        start, after = after, None
-        for found in store.list(after=start):
+    known, leap = "", ""
+    while True:
+        for found in store.list(after=leap):
             job, _, rest = found.name.partition("/")
             fingerprint, slash, _ = rest.partition("/")
-            if slash and NAME.fullmatch(job) and FINGERPRINT.fullmatch(fingerprint):
-                folder = f"{job}/{fingerprint}/"
+            folder = f"{job}/{fingerprint}/"
+            if not (slash and NAME.fullmatch(job) and FINGERPRINT.fullmatch(fingerprint)):
+                continue
+            if folder != known:  # else a name that is no text stands behind all that are
                 yield folder
-                after = folder + LAST
+                known, leap = folder, folder + LAST
                 break
+        else:
+            return
 
 
 def _in_folder(store: ObjectStore, folder: str) -> Iterator[tuple[str, Listed]]:
     for found in store.list(folder):
         try:
+            found.name.encode()
             name = parse_artifact_name(found.name)
-        except ConfigurationError:  # somebody put a file of their own here
+        except (UnicodeEncodeError, ConfigurationError):  # somebody's own file
             continue
         yield found.name.removeprefix(folder), Listed(name=name, object=found)

@@ -76,7 +76,7 @@ class FolderStore:
                     here is not None and here not in above
                 ):  # a link to a folder above would never end
                     yield from self._walk(entry.path, key, prefix, after, (*above, here))
-            elif key.startswith(prefix) and (not after or key.encode() > after.encode()):
+            elif key.startswith(prefix) and (not after or os.fsencode(key) > os.fsencode(after)):
                 try:
                     found = entry.stat()
                 except FileNotFoundError:  # deleted since, or a link to nothing
@@ -329,7 +329,7 @@ def _first_bytes(pair: tuple[str, object]) -> bytes:
 
 def _passed(key: str, after: str) -> bool:
     """Whether all names in a folder come before ``after``."""
-    return bool(after) and not after.startswith(key) and key.encode() < after.encode()
+    return bool(after) and not after.startswith(key) and os.fsencode(key) < os.fsencode(after)
 
 
 def _identity(path: str) -> tuple[int, int] | None:

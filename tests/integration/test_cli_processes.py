@@ -93,7 +93,7 @@ def test_a_reader_that_goes_away_is_no_error_to_speak_of(tmp_path):
     ) as process:
         process.stdout.close()  # before anything is written
         assert process.stderr.read() == b""
-        process.wait(PATIENCE_S)
+        assert process.wait(PATIENCE_S) == 1
 
 
 def test_ctrl_c_ends_a_command_with_its_own_exit_code(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
@@ -44,6 +46,22 @@ def test_strays_are_passed_over(tmp_path, stray):
     put(store, stray)
     assert [(f, [a.object.name for a in some]) for f, some in list_by_file(store)] == [
         ("song.flac", [name])
+    ]
+
+
+@pytest.mark.parametrize("folder", ["", "beats", f"energy/{PRINTS[0]}", f"energy/{PRINTS[0]}/a"])
+@pytest.mark.parametrize("stray", [b"caf\xe9", b"\xff"])
+def test_names_that_are_no_text_are_passed_over(tmp_path, folder, stray):
+    store = FolderStore(str(tmp_path))
+    names = [artifact_name(job, PRINTS[0], "a.flac", 7, "json") for job in ("energy", "tempo")]
+    for name in names:
+        put(store, name)
+    place = os.path.join(os.fsencode(tmp_path), folder.encode(), stray)
+    os.makedirs(place)
+    with open(os.path.join(place, b"7.json"), "w"):
+        pass
+    assert [(f, [a.object.name for a in some]) for f, some in list_by_file(store)] == [
+        ("a.flac", names)
     ]
 
 

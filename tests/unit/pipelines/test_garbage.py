@@ -30,6 +30,8 @@ jobs:
 BEATS = GRAPH.fingerprints["beats"]
 OLD = "0" * 12
 URI = "file:///music/song.flac"
+# On this machine, by a number that no process can have.
+DEAD_OWNER = f"{new_owner().rsplit('/', 3)[0]}/999999999/1/ab12"
 
 
 class Yard:
@@ -207,6 +209,7 @@ def test_files_of_the_same_name_in_two_buckets_are_not_confused(yard):
         (new_owner(), NOW + timedelta(minutes=5), True),
         (new_owner(), NOW - timedelta(minutes=5), False),
         ("elsewhere/1/1/a", NOW + timedelta(minutes=5), True),
+        (DEAD_OWNER, NOW + timedelta(minutes=5), False),
     ],
 )
 def test_what_a_run_under_way_may_be_about_to_name_is_kept(yard, owner, expires_at, kept):
