@@ -12,7 +12,8 @@ from collections.abc import Iterator
 def memory_folder() -> Iterator[str]:
     """A temporary folder in memory, where there is one.
 
-    What a disk takes for a new folder and a new file varies tenfold with its state, and is no cost of the framework.
+    What a disk takes for a new folder and a new file varies tenfold with its state, and is no cost
+    of the framework.
     """
     shared = "/dev/shm"
     place = shared if os.path.isdir(shared) and os.access(shared, os.W_OK) else None

@@ -1,4 +1,6 @@
-"""CPU of downsampling a stereo MP3 of three and a half minutes, everything included: fetch, decode, resample, encode, write."""
+"""CPU of downsampling a stereo MP3 of three and a half minutes, everything included: fetch, decode,
+resample, encode, write.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""CPU, wall time and memory of a command with all its descendants, those that outlive their parents included."""
+"""CPU, wall time and memory of a command with all its descendants, those that outlive their parents
+included.
+"""
 
 from __future__ import annotations
 

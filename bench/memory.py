@@ -1,7 +1,8 @@
-"""Memory as the catalogue grows ten times: the private memory of all processes together, at its peak."""
+"""Memory as the catalogue grows ten times: the private memory of all processes together, at its
+peak.
+"""
 
 from __future__ import annotations
-
 
 from bench.catalogue import empty_files, memory_folder, noop_graph
 from bench.measure import report, usage_of

@@ -1,9 +1,10 @@
-"""What the framework costs: CPU a file and job, with jobs that do nothing, against a bare Beam pipeline.
+"""What the framework costs: CPU a file and job, with jobs that do nothing, against a bare Beam
+pipeline.
 
-Each case is a process of its own, measured with all its children; the cost of a file is the slope between a small and a
-large catalogue, so that starting up does not count. Segue lists, reads the ledger, claims, runs in a child process,
-writes an artifact with its lineage (to memory: a disk's own cost is no framework's), and settles. The bare pipeline lists,
-and maps once a job.
+Each case is a process of its own, measured with all its children; the cost of a file is the slope
+between a small and a large catalogue, so that starting up does not count. Segue lists, reads the
+ledger, claims, runs in a child process, writes an artifact with its lineage (to memory: a disk's
+own cost is no framework's), and settles. The bare pipeline lists, and maps once a job.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Planning and skipping: a backfill over 200,000 files whose results are all there.
 
-It lists the catalogue, reads the ledger in batches, and finds nothing to do. The rate is compared with listing alone.
+It lists the catalogue, reads the ledger in batches, and finds nothing to do. The rate is compared
+with listing alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ FILES = 200_000
 
 def finish(graph_path: str, catalogue: str, work: str) -> None:
     """Record every file as done, as a backfill would have."""
-    from pipelines.sources import Selection, chunks, list_files, prefix_of
+    from pipelines.places import prefix_uri
+from pipelines.sources import Selection, chunks, list_files
     from shared.adapters.connect import connect_ledger
     from shared.graph import load
     from shared.ledger import Change, Result, arrive, claim, settle
@@ -39,13 +41,11 @@ def finish(graph_path: str, catalogue: str, work: str) -> None:
         def transition(_found):
             record, _ = arrive(None, media, now)
             record = claim(record, graph, ("j1",), owner="bench", now=now, lease_s=60)
-            return settle(
-                record, generation=media.generation, owner="bench", results=[result]
-            )
+            return settle(record, generation=media.generation, owner="bench", results=[result])
 
         return Change(uri=media.uri, transition=transition)
 
-    for chunk in chunks(list_files(Selection(prefix=prefix_of(catalogue + "/")))):
+    for chunk in chunks(list_files(Selection(prefix=prefix_uri(catalogue + "/")))):
         ledger.change([done(media) for media in chunk])
     ledger.close()
 
@@ -53,10 +53,10 @@ def finish(graph_path: str, catalogue: str, work: str) -> None:
 def case(graph: str, catalogue: str, work: str) -> None:
     """Time listing alone, and a whole run; called in a process of its own."""
     from bench.run import segue
-    from pipelines.sources import Selection, count_files, prefix_of
+    from pipelines.sources import Selection, count_files, prefix_uri
 
     finish(graph, catalogue, work)
-    selection = Selection(prefix=prefix_of(catalogue + "/"))
+    selection = Selection(prefix=prefix_uri(catalogue + "/"))
     started = time.perf_counter()
     count_files(selection, "", stop=lambda: False)
     listing_s = time.perf_counter() - started

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pipelines.backfill import Backfill, execute, pipeline_options
-from pipelines.sources import Selection, list_files, prefix_of
+from pipelines.places import prefix_uri
+from pipelines.sources import Selection, list_files
 from shared.graph import load
 from shared.outcome import Tally
 
@@ -14,7 +15,7 @@ def segue(
     """Run a backfill with the embedded stack in a folder."""
     backfill = Backfill(
         graph=load(graph),
-        selection=Selection(prefix=prefix_of(catalogue + "/")),
+        selection=Selection(prefix=prefix_uri(catalogue + "/")),
         targets=tuple(targets),
         ledger=f"sqlite:///{work}/ledger.db",
         artifacts=f"file://{work}/artifacts",
@@ -31,7 +32,7 @@ def bare(catalogue: str, jobs: int) -> None:
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         step = (
             pipeline
-            | beam.Create([prefix_of(catalogue + "/")], reshuffle=False)
+            | beam.Create([prefix_uri(catalogue + "/")], reshuffle=False)
             | "List" >> beam.FlatMap(lambda prefix: list_files(Selection(prefix=prefix)))
         )
         for i in range(jobs):

@@ -1,7 +1,8 @@
 """Real jobs on all cores, against a plain multiprocessing pool that calls the same functions.
 
-Both decode MP3, downsample, encode FLAC, find beats, and measure energy. A rate is the slope between a small and a large
-catalogue, so that importing and compiling do not count. Segue lists, claims, records, and isolates besides.
+Both decode MP3, downsample, encode FLAC, find beats, and measure energy. A rate is the slope
+between a small and a large catalogue, so that importing and compiling do not count. Segue lists,
+claims, records, and isolates besides.
 """
 
 from __future__ import annotations

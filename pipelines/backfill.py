@@ -1,7 +1,9 @@
-"""The batch pipeline: compute what a selection of files lacks for some targets, parents first, never a sibling.
+"""The batch pipeline: compute what a selection of files lacks for some targets, parents first,
+never a sibling.
 
-The pipeline is ``read the selection → work off``. The second step holds an executor with a pool of child processes, so
-that one worker of any runner uses every core it has. Counts travel as Beam metrics; the ledger holds the results.
+The pipeline is ``read the selection → work off``. The second step holds an executor with a pool of
+child processes, so that one worker of any runner uses every core it has. Counts travel as Beam
+metrics; the ledger holds the results.
 """
 
 from __future__ import annotations
@@ -66,8 +68,8 @@ class Backfill:
 def pipeline_options(arguments: Sequence[str] = (), own: Sequence[str] = ()) -> PipelineOptions:
     """Parse Beam's own options, and set what Segue's workers need where nobody said otherwise.
 
-    Beam drops an option that it does not know with a warning; here it is an error, which guesses among Beam's options
-    and the command's ``own``.
+    Beam drops an option that it does not know with a warning; here it is an error, which guesses
+    among Beam's options and the command's ``own``.
     """
     parsers: list[Any] = []
     PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)
@@ -82,7 +84,8 @@ def pipeline_options(arguments: Sequence[str] = (), own: Sequence[str] = ()) -> 
     options = PipelineOptions(list(arguments), save_main_session=False)
     runner = options.view_as(StandardOptions).runner
     if runner is not None and "dataflow" in runner.lower():
-        # One process a machine, whose pool then uses all its cores: several would each start a pool that does.
+        # One process a machine, whose pool then uses all its cores: several would each start a pool
+        # that does.
         debug = options.view_as(DebugOptions)
         if not any("sdk_containers" in e for e in debug.experiments or ()):
             debug.add_experiment("no_use_multiple_sdk_containers")
@@ -131,11 +134,13 @@ def is_local(options: PipelineOptions) -> bool:
 
 
 def _runner(options: PipelineOptions) -> Any:
-    """Name the local runner: the default would first look for another to download, with other semantics."""
+    """Name the local runner: the default would first look for another to download, with other
+    semantics.
+    """
     runner = options.view_as(StandardOptions).runner
     if runner not in LOCAL_RUNNERS:
         return runner
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner  # noqa: PLC0415
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
     return FnApiRunner()
 
@@ -230,7 +235,7 @@ class _Nobody:
 
     processes = 1
 
-    def submit(self, tasks: Sequence[Any]) -> None:
+    def submit(self, tasks: Sequence[Any]) -> None:  # noqa: ARG002
         raise AssertionError("a dry run gave work away")
 
     def collect(self, timeout_s: float) -> list[Any]:  # noqa: ARG002

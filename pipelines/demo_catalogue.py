@@ -1,4 +1,6 @@
-"""The small catalogue of the demo: music and tones whose truth is known, and three files that are broken."""
+"""The small catalogue of the demo: music and tones whose truth is known, and three files that are
+broken.
+"""
 
 from __future__ import annotations
 

@@ -80,7 +80,9 @@ def estimate(graph: Graph, ledger: Ledger, tally: Tally, *, vcpus: int, price: f
 def measure(
     graph: Graph, ledger: Ledger, jobs: Iterable[str]
 ) -> Mapping[str, tuple[int, float | None]]:
-    """For each job, on how many files its CPU time is known, and the mean in seconds; old versions count if need be."""
+    """For each job, on how many files its CPU time is known, and the mean in seconds; old versions
+    count if need be.
+    """
     measured: dict[str, tuple[int, float | None]] = {}
     for job in jobs:
         found = ledger.find(Query(job=job, state=State.DONE), limit=MEASURED_ON)

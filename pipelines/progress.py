@@ -1,6 +1,8 @@
-"""How far a run on this machine is: each worker keeps its tally in a file, whoever wants to know adds them up.
+"""How far a run on this machine is: each worker keeps its tally in a file, whoever wants to know
+adds them up.
 
-Files, because the workers may be threads or processes of any runner; a runner's own metrics come only at the end.
+Files, because the workers may be threads or processes of any runner; a runner's own metrics come
+only at the end.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ def read_progress(folder: str) -> Tally:
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             if name.endswith(".json"):
-                with contextlib.suppress(OSError, msgspec.MsgspecError):
-                    with open(f"{folder}/{name}", "rb") as file:
-                        total.merge(decode(file.read()))
+                with (
+                    contextlib.suppress(OSError, msgspec.MsgspecError),
+                    open(f"{folder}/{name}", "rb") as file,
+                ):
+                    total.merge(decode(file.read()))
     return total

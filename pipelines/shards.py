@@ -1,4 +1,6 @@
-"""Splits a prefix into parts that can be listed side by side, by asking the store which names there are."""
+"""Splits a prefix into parts that can be listed side by side, by asking the store which names there
+are.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,9 @@ class Shard:
 def split(store: ObjectStore, whole: Shard, *, enough: int = ENOUGH) -> list[Shard]:
     """Split by the next character of the names, again and again, until there are enough parts.
 
-    The parts hold each object exactly once. Names that share a long beginning cost a probe or two for each of its
-    characters, and nothing else is known of their distribution, so the parts may differ in size.
+    The parts hold each object exactly once. Names that share a long beginning cost a probe or two
+    for each of its characters, and nothing else is known of their distribution, so the parts may
+    differ in size.
     """
     shards, probes = [whole], 0
     while len(shards) < enough and probes < MAX_PROBES:

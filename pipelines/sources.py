@@ -1,11 +1,12 @@
-"""Where a backfill's files come from: a listing, a file of URIs, or the ledger. Each emits chunks of files.
+"""Where a backfill's files come from: a listing, a file of URIs, or the ledger. Each emits chunks
+of files.
 
-Chunks, not files, travel through the pipeline: what a runner charges for an element is then paid once for many.
+Chunks, not files, travel through the pipeline: what a runner charges for an element is then paid
+once for many.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -34,17 +35,6 @@ class Selection:
     exclude: tuple[str, ...] = ()  # URI prefixes, such as that of our own artifacts
     limit: int | None = None
     sample: float | None = None  # the share of the files to take, the same ones each time
-
-
-def prefix_of(text: str) -> str:
-    """Turn what a person writes for a prefix into a URI prefix; a folder stands for what is in it."""
-    location = location_of(text)
-    if location.startswith("gs://"):
-        split_uri(location)
-        return location if "/" in location[5:] else f"{location}/"
-    path = location.removeprefix("file://")
-    folder = os.path.isdir(path) or text.endswith("/")
-    return location.rstrip("/") + "/" if folder else location
 
 
 class ReadSelection(beam.PTransform):  # type: ignore[misc]
@@ -88,7 +78,9 @@ class ReadSelection(beam.PTransform):  # type: ignore[misc]
 
 
 class _SplitPrefix(beam.DoFn):  # type: ignore[misc]
-    """Emits parts of a prefix that can be listed side by side: one listing of a bucket gives some thousand names a second."""
+    """Emits parts of a prefix that can be listed side by side: one listing of a bucket gives some
+    thousand names a second.
+    """
 
     def __init__(self, selection: Selection, spread: bool) -> None:
         self._selection = selection
@@ -277,7 +269,9 @@ def _lines(place: str) -> Iterator[str]:
 
 
 def sampled(uri: str, share: float) -> bool:
-    """Whether a file belongs to a sample: by the hash of its URI, so that a larger sample holds a smaller one."""
+    """Whether a file belongs to a sample: by the hash of its URI, so that a larger sample holds a
+    smaller one.
+    """
     media = MediaFile(uri=uri, generation=0)
     return int(media.id[:13], 16) < share * 16**13
 

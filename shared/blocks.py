@@ -1,7 +1,5 @@
 """Long sound in pieces, so that an hour of it never stands in memory at once."""
 
-# ruff: noqa: PLC0415 - numpy is imported where it is used
-
 from __future__ import annotations
 
 import mmap

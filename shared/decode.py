@@ -1,7 +1,5 @@
 """A media file on the local disk, decoded once for all jobs of its line."""
 
-# ruff: noqa: PLC0415 - numpy and ffmpeg-python are imported where they are used
-
 from __future__ import annotations
 
 import contextlib

@@ -1,7 +1,8 @@
-"""Works off files: read, plan, claim, run, settle, always in batches, with every child process busy.
+"""Works off files: read, plan, claim, run, settle, always in batches, with every child process
+busy.
 
-One read and at most two writes a file, however many jobs its line has: the claim is a write on the record that was
-just read, and settling is a write on the record that the claim left.
+One read and at most two writes a file, however many jobs its line has: the claim is a write on the
+record that was just read, and settling is a write on the record that the claim left.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """The one place that starts ffmpeg: which binary, how it is bounded, what its failures mean."""
 
-# ruff: noqa: PLC0415 - ffmpeg-python and imageio-ffmpeg are imported where they are used
-
 from __future__ import annotations
 
 import os

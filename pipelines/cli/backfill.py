@@ -61,14 +61,16 @@ def backfill(
         bool, typer.Option("--dry-run", help="Only say what would be done; compute nothing.")
     ] = False,
 ) -> ExitCode:
-    """Compute what files are missing for some jobs: parents first, never a sibling, never what is there already.
+    """Compute what files are missing for some jobs: parents first, never a sibling, never what is
+    there already.
 
-    What fails is recorded with its cause, and does not stop the rest. Interrupted in any way, it is run again and goes on.
-    Options that are not its own are Beam's, such as --runner or --direct_num_workers.
+    What fails is recorded with its cause, and does not stop the rest. Interrupted in any way, it is
+    run again and goes on. Options that are not its own are Beam's, such as --runner or
+    --direct_num_workers.
     """
-    from pipelines.backfill import Backfill, pipeline_options  # noqa: PLC0415 - imports Beam
-    from shared.adapters.connect import location_of  # noqa: PLC0415
-    from shared.job import check  # noqa: PLC0415
+    from pipelines.backfill import Backfill, pipeline_options
+    from shared.adapters.connect import location_of
+    from shared.job import check
 
     tolerated = select.share_of(tolerate, "--tolerate")
     options = pipeline_options(ctx.args, [o for p in ctx.command.params for o in p.opts])
@@ -100,22 +102,24 @@ def backfill(
 
 def run_with_progress(context: Context, run: Backfill, options: PipelineOptions) -> Tally:
     """Run a backfill, with a bar in a terminal where the work is done on this machine."""
-    from pipelines.backfill import execute, is_local  # noqa: PLC0415
+    from pipelines.backfill import execute, is_local
 
     logging.getLogger("apache_beam").setLevel(
         logging.ERROR
     )  # its warnings are about its own options
     if not (is_local(options) and context.output.talk.is_terminal):
         return execute(run, options)
-    with tempfile.TemporaryDirectory(prefix="segue-progress-") as folder:
-        with _bar(context, run, folder):
-            return execute(replace(run, progress=folder), options)
+    with (
+        tempfile.TemporaryDirectory(prefix="segue-progress-") as folder,
+        _bar(context, run, folder),
+    ):
+        return execute(replace(run, progress=folder), options)
 
 
 @contextlib.contextmanager
 def _bar(context: Context, run: Backfill, folder: str) -> Iterator[None]:
     """Draw how many files are done, how fast, and when all will be."""
-    from rich.progress import (  # noqa: PLC0415
+    from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
@@ -124,7 +128,7 @@ def _bar(context: Context, run: Backfill, folder: str) -> Iterator[None]:
         TimeRemainingColumn,
     )
 
-    from pipelines.progress import read_progress  # noqa: PLC0415
+    from pipelines.progress import read_progress
 
     done = threading.Event()
     progress = Progress(
@@ -152,7 +156,7 @@ def _bar(context: Context, run: Backfill, folder: str) -> Iterator[None]:
 
     def size_up() -> None:
         """Count the files on the side; a bar without a total is better than no run."""
-        from pipelines.sources import count_files  # noqa: PLC0415
+        from pipelines.sources import count_files
 
         with contextlib.suppress(Exception):
             total = count_files(run.selection, run.ledger, stop=done.is_set)

@@ -32,7 +32,8 @@ def demo(
 ) -> ExitCode:
     """Make a small catalogue of music, and show on it what Segue does: a tour of a minute.
 
-    Every line that starts with $ is a command that you can type in the folder of the tour, and that is run as it stands.
+    Every line that starts with $ is a command that you can type in the folder of the tour, and that
+    is run as it stands.
     """
     return _Tour(context, os.path.abspath(folder)).go()
 
@@ -49,19 +50,22 @@ class _Tour:
         """Walk through."""
         self._prepare()
         self._say(
-            "Segue computes features over a catalogue of media: only what is missing, parents first, never a sibling. "
+            "Segue computes features over a catalogue of media: only what is missing, parents "
+            "first, never a sibling. "
             "These are the jobs that ship with it, and what each reads from."
         )
         self._run("graph")
         self._say("What would it take to know the energy of each beat, for all files?")
         self._run("plan", "--prefix", "catalogue", "--job", "energy")
         self._say(
-            "Compute it. The first beat tracking on a machine compiles for half a minute; three of the files are broken, "
+            "Compute it. The first beat tracking on a machine compiles for half a minute; three "
+            "of the files are broken, "
             "so some failures are tolerated."
         )
         self._run("backfill", "--prefix", "catalogue", "--job", "energy", "--tolerate", "30%")
         self._say(
-            "Downsample and beats ran, because energy needs them. Loudness and spectrogram did not: nobody asked."
+            "Downsample and beats ran, because energy needs them. Loudness and spectrogram did "
+            "not: nobody asked."
         )
         self._run("status")
         self._say(
@@ -74,7 +78,8 @@ class _Tour:
         self._say("Ask again: there is nothing left to do.")
         self._run("backfill", "--prefix", "catalogue", "--job", "energy")
         self._say(
-            "Change a parameter of beats in a copy of the graph. Beats and energy are stale, downsample is not; and as "
+            "Change a parameter of beats in a copy of the graph. Beats and energy are stale, "
+            "downsample is not; and as "
             "their cost is known by now, so is the cost of the change."
         )
         self._write_changed_graph()
@@ -92,7 +97,7 @@ class _Tour:
         return ExitCode.OK
 
     def _prepare(self) -> None:
-        from pipelines.demo_catalogue import SONGS, make  # noqa: PLC0415 - imports numpy
+        from pipelines.demo_catalogue import SONGS, make
 
         mark = os.path.join(self._folder, MARK)
         if os.path.isdir(self._folder) and os.listdir(self._folder) and not os.path.exists(mark):
@@ -113,13 +118,13 @@ class _Tour:
         self._out.print(rows)
 
     def _say(self, text: str) -> None:
-        from rich.padding import Padding  # noqa: PLC0415
-        from rich.text import Text  # noqa: PLC0415
+        from rich.padding import Padding
+        from rich.text import Text
 
         self._out.print(Padding(Text(text, style="bold"), (1, 0, 1, 0)))
 
     def _run(self, *arguments: str) -> None:
-        from rich.text import Text  # noqa: PLC0415
+        from rich.text import Text
 
         line = "$ segue " + " ".join(shlex.quote(a) for a in arguments)
         self._out.print(Text(line, style="cyan"))
@@ -135,7 +140,7 @@ class _Tour:
             raise SystemExit(done.returncode)
 
     def _compare_tempi(self) -> bool:
-        from pipelines.demo_catalogue import SONGS  # noqa: PLC0415
+        from pipelines.demo_catalogue import SONGS
 
         rows = table("file", ">made with", ">found")
         right = True
@@ -158,7 +163,7 @@ class _Tour:
         raise ConfigurationError(f"{job} wrote nothing for {file_name!r}; run the tour again")
 
     def _write_changed_graph(self) -> None:
-        from pipelines.graph import SHIPPED  # noqa: PLC0415
+        from pipelines.graph import SHIPPED
 
         with open(SHIPPED, encoding="utf-8") as file:
             text = file.read()

@@ -42,9 +42,9 @@ def doctor(context: Context, limit: Limit = 20.0) -> ExitCode:
     Packages and programs with their versions, the graph and its code, catalogue, artifacts and
     ledger, emulators, room on the disk; and what to do about what is missing. Nothing is changed.
     """
-    from pipelines.checkup.installed import installed  # noqa: PLC0415 - --help needs none of it
-    from pipelines.checkup.look import Status, look_at  # noqa: PLC0415
-    from pipelines.checkup.places import places  # noqa: PLC0415
+    from pipelines.checkup.installed import installed
+    from pipelines.checkup.look import Status, look_at
+    from pipelines.checkup.places import places
 
     findings = look_at([*installed(), *places(context.settings)], limit_s=limit)
     faults = sum(f.seen.status is Status.FAULT for f in findings)
@@ -70,8 +70,8 @@ def doctor(context: Context, limit: Limit = 20.0) -> ExitCode:
 
 
 def _drawn(findings: Sequence[Finding], faults: int) -> list[RenderableType]:
-    from rich.table import Table  # noqa: PLC0415 - not needed for JSON
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table
+    from rich.text import Text
 
     rows = Table.grid(padding=(0, 2, 0, 0))
     rows.add_column(no_wrap=True)

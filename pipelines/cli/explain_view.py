@@ -1,7 +1,5 @@
 """How an explanation looks in a terminal."""
 
-# ruff: noqa: PLC0415 - Rich is imported when there is something to draw
-
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping

@@ -123,7 +123,7 @@ def _item(failure: FailedJob) -> dict[str, Any]:
 
 
 def _drawn(groups: Groups) -> Iterator[Text]:
-    from rich.text import Text  # noqa: PLC0415 - not needed for JSON
+    from rich.text import Text
 
     for (job, kind), files in groups.counts.most_common():
         yield Text.assemble(

@@ -181,7 +181,7 @@ def _progress(context: Context, counts: Counts) -> Iterator[None]:
 
 
 def _drawn(counts: Counts, *, deleted: bool) -> Iterator[RenderableType]:
-    from rich.text import Text  # noqa: PLC0415 - not needed for JSON
+    from rich.text import Text
 
     if counts.artifacts:
         rows = table("job", "why", ">artifacts", ">size")

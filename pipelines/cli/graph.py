@@ -77,7 +77,7 @@ def graph(
     """
     loaded = context.graph
     if check:
-        from shared.job import check as check_code  # noqa: PLC0415 - imports the jobs
+        from shared.job import check as check_code
 
         check_code(loaded)
         context.output.note(f"The code of {text.count(len(loaded.jobs), 'job')} fits the graph.")
@@ -107,15 +107,15 @@ def _chosen(wish: str | None, output_file: str | None, *, as_json: bool) -> Form
 def _drawn(loaded: Graph, chosen: Format) -> str:
     match chosen:
         case Format.SVG:
-            from pipelines.drawing.svg import svg  # noqa: PLC0415 - one of four
+            from pipelines.drawing.svg import svg
 
             return svg(loaded)
         case Format.MERMAID:
-            from pipelines.drawing.mermaid import mermaid  # noqa: PLC0415
+            from pipelines.drawing.mermaid import mermaid
 
             return mermaid(loaded)
         case Format.JSON:
-            from pipelines.drawing.document import document  # noqa: PLC0415
+            from pipelines.drawing.document import document
 
             return encode(document(loaded), indent=2) + "\n"
         case Format.TREE:
@@ -123,7 +123,7 @@ def _drawn(loaded: Graph, chosen: Format) -> str:
 
 
 def _tree(loaded: Graph, *, width: int) -> "Table":
-    from rich.text import Text  # noqa: PLC0415 - JSON needs none of it
+    from rich.text import Text
 
     wide = width >= WIDE_COLUMNS
     rows = table("job", "writes", "version", "fingerprint", "owner", *(["does"] if wide else []))

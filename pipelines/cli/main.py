@@ -95,7 +95,7 @@ def _root(
 ) -> None:
     """Turn a catalogue of media into versioned features: only what is missing is computed."""
     if version:
-        from shared.artifact import segue_version  # noqa: PLC0415 - --help needs none of it
+        from shared.artifact import segue_version
 
         typer.echo(f"segue {segue_version()}")
         raise typer.Exit

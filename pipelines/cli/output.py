@@ -5,8 +5,6 @@ people: in a terminal coloured and as wide as it is; in a pipe plain, and as wid
 line, so that nothing is cut.
 """
 
-# ruff: noqa: PLC0415 - Rich is imported when there is something to draw
-
 from __future__ import annotations
 
 import functools

@@ -19,8 +19,8 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 def complete_job(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Offer the jobs of the graph that the command line means so far."""
-    from pipelines.graph import load_graph  # noqa: PLC0415 - only a shell that completes needs it
-    from shared.settings import Settings  # noqa: PLC0415
+    from pipelines.graph import load_graph
+    from shared.settings import Settings
 
     try:
         graph = load_graph(Settings.of(graph=ctx.params.get("graph")))

@@ -40,14 +40,16 @@ def plan(
     limit: select.Limit = None,
     sample: select.Sample = None,
 ) -> None:
-    """Count what a backfill would compute, by job and reason, and estimate vCPU-hours, cost and time.
+    """Count what a backfill would compute, by job and reason, and estimate vCPU-hours, cost and
+    time.
 
-    It is the same pipeline without the work: nothing is written. The estimate is the mean CPU time of results in the
-    ledger; for a job that was never run, run a few files first: segue backfill --limit 20.
+    It is the same pipeline without the work: nothing is written. The estimate is the mean CPU time
+    of results in the ledger; for a job that was never run, run a few files first: segue backfill
+    --limit 20.
     """
-    from pipelines.backfill import Backfill, pipeline_options  # noqa: PLC0415 - imports Beam
-    from pipelines.estimate import estimate  # noqa: PLC0415
-    from shared.adapters.connect import location_of  # noqa: PLC0415
+    from pipelines.backfill import Backfill, pipeline_options
+    from pipelines.estimate import estimate
+    from shared.adapters.connect import location_of
 
     options = pipeline_options(ctx.args, [o for p in ctx.command.params for o in p.opts])
     graph = context.graph

@@ -81,8 +81,8 @@ def run(
     process with its deadline and memory bound, unless --no-isolation is given. What the job prints
     goes to standard error.
     """
-    from pipelines.cli import run_view  # noqa: PLC0415 - --help needs none of it
-    from pipelines.rehearsal import cut, rehearse  # noqa: PLC0415
+    from pipelines.cli import run_view
+    from pipelines.rehearsal import cut, rehearse
 
     (name,) = known_jobs(context.graph, [job])
     part = cut(context.graph, name, dict(map(_parameter, params or ())))
@@ -122,7 +122,7 @@ def run(
 
 def _parameter(given: str) -> tuple[str, Any]:
     """Read ``name=value``, the value as in ``jobs.yaml``."""
-    import yaml  # noqa: PLC0415 - for the few who change parameters
+    import yaml
 
     name, equals, value = given.partition("=")
     if not equals or not name.isidentifier():
@@ -184,7 +184,7 @@ def _write(
     if output_file is None and content_type == "application/json":
         return None
     if output_file is None:
-        from shared.codec import extension  # noqa: PLC0415 - --help needs none of it
+        from shared.codec import extension
 
         stem = os.path.splitext(os.path.basename(media.name))[0]
         output_file = os.path.join(

@@ -88,8 +88,8 @@ def selection_of(
     sample: str | None,
 ) -> Selection:
     """The files that are meant."""
-    from pipelines.sources import Selection, prefix_of  # noqa: PLC0415 - imports Beam
-    from shared.adapters.connect import location_of  # noqa: PLC0415
+    from pipelines.sources import Selection, prefix_uri
+    from shared.adapters.connect import location_of
 
     graph = context.graph
     if uris is not None and (prefix is not None or from_ledger is not None):
@@ -104,12 +104,13 @@ def selection_of(
     place = prefix or graph.catalogue
     if place is None and uris is None and ledger is None:
         raise ConfigurationError(
-            "no files are named; name a folder or gs:// prefix with --prefix, or a catalogue with SEGUE_CATALOGUE"
+            "no files are named; name a folder or gs:// prefix with --prefix, or a catalogue "
+            "with SEGUE_CATALOGUE"
         )
     # What we made ourselves is no media: neither the artifacts nor anything else under .segue.
     own = (location_of(graph.artifacts).rstrip("/") + "/", location_of(".segue") + "/")
     return Selection(
-        prefix=prefix_of(place) if place is not None and uris is None else None,
+        prefix=prefix_uri(place) if place is not None and uris is None else None,
         uris=uris,
         ledger=ledger,
         include=graph.include,

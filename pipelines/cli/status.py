@@ -73,7 +73,7 @@ def _document(found: Standing, ledger: str, within: str) -> dict[str, object]:
 
 
 def _watch(context: Context, look: Callable[[], Standing], within: str, pause_s: float) -> None:
-    from rich.live import Live  # noqa: PLC0415 - not needed for one look
+    from rich.live import Live
 
     console = context.output.results
     with Live(console=console, auto_refresh=False) as live:
@@ -84,8 +84,8 @@ def _watch(context: Context, look: Callable[[], Standing], within: str, pause_s:
 
 def _drawn(found: Standing, within: str, console: "Console") -> "RenderableType":
     """A table: with bars and no columns of zeros in a terminal, always the same in a pipe."""
-    from rich.console import Group  # noqa: PLC0415 - not needed for JSON
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Group
+    from rich.text import Text
 
     pipe = not console.is_terminal
     columns = [c for c in COLUMNS if pipe or any(states[c] for states in found.jobs.values())]

@@ -14,7 +14,7 @@ def table(*columns: str) -> Table:
 
     A cell that is too long for a terminal is folded, never cut.
     """
-    from rich.table import Table  # noqa: PLC0415 - not needed for JSON
+    from rich.table import Table
 
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
@@ -30,7 +30,7 @@ def table(*columns: str) -> Table:
 
 def bar(part: int, whole: int, *, width: int = 12) -> Text:
     """Draw a share as a bar."""
-    from rich.text import Text  # noqa: PLC0415
+    from rich.text import Text
 
     full = round(width * part / whole) if whole else 0
     if whole and 0 < part < whole:

@@ -1,7 +1,5 @@
 """Any media file to one rate and one number of channels: what most other jobs start from."""
 
-# ruff: noqa: PLC0415 - numpy and soxr are imported where they are used
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

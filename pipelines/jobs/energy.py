@@ -5,8 +5,6 @@ reads 0.0, a full-scale sine -3.01. (AES17 puts the sine at 0; add 3.01 for that
 energy of the signal, not its loudness as heard: for that, see `pipelines.jobs.loudness`.
 """
 
-# ruff: noqa: PLC0415 - numpy is imported where it is used
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

@@ -11,8 +11,6 @@ by oversampling to 192 kHz [1]_. All are measured by the filter ``ebur128`` of f
 .. [2] EBU Tech 3342, "Loudness range: a measure to supplement EBU R 128 loudness normalisation."
 """
 
-# ruff: noqa: PLC0415 - numpy and ffmpeg-python are imported where they are used
-
 from __future__ import annotations
 
 import re

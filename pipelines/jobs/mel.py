@@ -9,8 +9,6 @@ and reduced in blocks.
    1998-010 (1998).
 """
 
-# ruff: noqa: PLC0415 - numpy, scipy and librosa are imported where they are used
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

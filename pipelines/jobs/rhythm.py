@@ -13,8 +13,6 @@ the envelope first: here the envelope is computed first, once, so the median is 
    (2007): 51-60.
 """
 
-# ruff: noqa: PLC0415 - numpy and librosa are imported where they are used
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

@@ -5,8 +5,6 @@ logarithmic above, as pitch is heard. Brightness is power in dB below the loudes
 If the beats are known, they are marked along the upper edge.
 """
 
-# ruff: noqa: PLC0415 - numpy, librosa and matplotlib are imported where they are used
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

@@ -63,7 +63,7 @@ class CloudStorage:
     @property
     def _connected(self) -> Connection:
         """The connection, made at the first use."""
-        from shared.adapters.cloud_storage_connection import Connection  # noqa: PLC0415
+        from shared.adapters.cloud_storage_connection import Connection
 
         with self._lock:
             if self._connection is None:
@@ -139,7 +139,7 @@ class CloudStorage:
         Should the server's answer get lost, the request is made again, and then answers False: the
         object is there, and who wrote it is not known.
         """
-        from google.api_core.exceptions import PreconditionFailed  # noqa: PLC0415 - slow to import
+        from google.api_core.exceptions import PreconditionFailed
 
         check_name(name)
         size = sum(len(text.encode()) for pair in metadata.items() for text in pair)
@@ -163,7 +163,7 @@ class CloudStorage:
 
     def delete(self, name: str, *, generation: int | None = None) -> bool:
         """Remove an object, on the condition that its generation is the one given."""
-        from google.api_core.exceptions import PreconditionFailed  # noqa: PLC0415 - slow to import
+        from google.api_core.exceptions import PreconditionFailed
 
         try:
             with self._errors(name):
@@ -189,9 +189,9 @@ class CloudStorage:
 
         Without a name, what is missing is the bucket.
         """
-        from google.api_core.exceptions import NotFound, PreconditionFailed  # noqa: PLC0415
+        from google.api_core.exceptions import NotFound, PreconditionFailed
 
-        from shared.adapters.cloud_storage_errors import meaning, of_the_client  # noqa: PLC0415
+        from shared.adapters.cloud_storage_errors import meaning, of_the_client
 
         try:
             yield

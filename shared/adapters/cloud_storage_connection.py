@@ -27,10 +27,10 @@ class Connection:
 
     def __init__(self, bucket: str, deadline_s: float) -> None:
         os.environ.setdefault(NO_TELEMETRY, "true")
-        from google.auth.transport.requests import AuthorizedSession  # noqa: PLC0415 - slow to import
-        from google.cloud.storage import Client  # noqa: PLC0415
-        from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: PLC0415
-        from requests.adapters import HTTPAdapter  # noqa: PLC0415
+        from google.auth.transport.requests import AuthorizedSession
+        from google.cloud.storage import Client
+        from google.cloud.storage.retry import DEFAULT_RETRY
+        from requests.adapters import HTTPAdapter
 
         emulator = os.environ.get("STORAGE_EMULATOR_HOST")
         endpoint = "https://storage.googleapis.com"
@@ -66,7 +66,7 @@ class Connection:
 
         The client would make several requests of more than 8 MiB.
         """
-        from google.api_core.exceptions import from_http_response  # noqa: PLC0415
+        from google.api_core.exceptions import from_http_response
 
         description = {
             "name": name,
@@ -112,7 +112,7 @@ def multipart(boundary: str, description: bytes, content_type: str, data: bytes)
 
 def crc32c(data: bytes) -> str:
     """Return the checksum of an object's bytes as Cloud Storage writes it."""
-    import google_crc32c  # noqa: PLC0415
+    import google_crc32c
 
     return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
 
@@ -124,8 +124,8 @@ def _read_error(response: Response, *_args: object, **_kwargs: object) -> None:
 
 
 def _credentials(*, anonymous: bool) -> tuple[Credentials, str | None]:
-    import google.auth  # noqa: PLC0415
-    from google.auth.credentials import AnonymousCredentials  # noqa: PLC0415
+    import google.auth
+    from google.auth.credentials import AnonymousCredentials
 
     if anonymous:
         return AnonymousCredentials(), None  # type: ignore[no-untyped-call]

@@ -19,9 +19,9 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 @functools.cache
 def of_the_network() -> tuple[type[Exception], ...]:
     """Return what the client raises when an answer does not come, or comes damaged."""
-    from google.api_core.exceptions import RetryError  # noqa: PLC0415 - slow to import
-    from google.cloud.storage.exceptions import DataCorruption, InvalidResponse  # noqa: PLC0415
-    from requests import RequestException  # noqa: PLC0415
+    from google.api_core.exceptions import RetryError
+    from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+    from requests import RequestException
 
     raised = (RetryError, DataCorruption, InvalidResponse, RequestException)
     return (*raised, HTTPException, ConnectionError, TimeoutError)
@@ -30,16 +30,16 @@ def of_the_network() -> tuple[type[Exception], ...]:
 @functools.cache
 def of_the_client() -> tuple[type[Exception], ...]:
     """Return all that ``meaning`` may know."""
-    from google.api_core.exceptions import GoogleAPICallError  # noqa: PLC0415
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
+    from google.api_core.exceptions import GoogleAPICallError
+    from google.auth.exceptions import GoogleAuthError
 
     return (*of_the_network(), GoogleAPICallError, GoogleAuthError, OSError)
 
 
 def meaning(error: Exception, place: str) -> SegueError | None:
     """Return what is to be raised instead; None for what is none of the cloud's doing."""
-    from google.api_core.exceptions import GoogleAPICallError  # noqa: PLC0415
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
+    from google.api_core.exceptions import GoogleAPICallError
+    from google.auth.exceptions import GoogleAuthError
 
     if isinstance(error, of_the_network()):
         return Unavailable(f"{place}: {error}; try again later")
@@ -66,7 +66,7 @@ def _of_the_server(error: GoogleAPICallError, place: str) -> SegueError:
 
 
 def _of_credentials(error: GoogleAuthError, place: str) -> SegueError:
-    from google.auth.exceptions import TransportError  # noqa: PLC0415
+    from google.auth.exceptions import TransportError
 
     if error.retryable or isinstance(error, TransportError):
         return Unavailable(f"{place}: {error}; try again later")

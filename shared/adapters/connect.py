@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 def connect_store(location: str) -> ObjectStore:
     """Open an object store: ``gs://bucket[/prefix]``, ``file:///folder`` or a folder's path."""
     if location.startswith("gs://"):
-        from shared.adapters.cloud_storage import CloudStorage  # noqa: PLC0415 - a client is slow to import
+        from shared.adapters.cloud_storage import CloudStorage
 
         return CloudStorage(location)
     if "://" in location and not location.startswith("file:///"):
         raise ConfigurationError(
-            f"{location!r} is not an object store that Segue knows; write gs://bucket/prefix or a folder"
+            f"{location!r} is not an object store that Segue knows; write gs://bucket/prefix or "
+            "a folder"
         )
-    from shared.adapters.folder import FolderStore  # noqa: PLC0415
+    from shared.adapters.folder import FolderStore
 
     return FolderStore(location)
 
@@ -30,20 +31,21 @@ def connect_store(location: str) -> ObjectStore:
 def connect_ledger(url: str) -> Ledger:
     """Open a ledger: ``firestore://project[/database]`` or ``sqlite:///path``."""
     if url.startswith("firestore://"):
-        from shared.adapters.firestore import FirestoreLedger  # noqa: PLC0415 - a client is slow to import
+        from shared.adapters.firestore import FirestoreLedger
 
         return FirestoreLedger(url)
     if url.startswith("sqlite:///"):
-        from shared.adapters.sqlite_ledger import SqliteLedger  # noqa: PLC0415
+        from shared.adapters.sqlite_ledger import SqliteLedger
 
         return SqliteLedger(url.removeprefix("sqlite:///"))
     raise ConfigurationError(
-        f"{url!r} is not a ledger that Segue knows; write firestore://project/database or sqlite:///path"
+        f"{url!r} is not a ledger that Segue knows; write firestore://project/database or "
+        "sqlite:///path"
     )
 
 
 def location_of(text: str) -> str:
-    """Turn what a person writes for a place into a location: a path becomes absolute, a URL stays."""
+    """Turn what a person writes for a place into a location: a path absolute, a URL as it is."""
     if text.startswith("gs://"):
         return text
     path = text.removeprefix("file://") if text.startswith("file:///") else text

@@ -105,7 +105,7 @@ class FirestoreLedger:
         Five queries a job and one for each thirty accepted fingerprints, eight at once. A thousand
         entries counted cost one read; the server gives up on a query after 60 s.
         """
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only for counting
+        from concurrent.futures import ThreadPoolExecutor
 
         pool = ThreadPoolExecutor(COUNTS_AT_ONCE)
         try:

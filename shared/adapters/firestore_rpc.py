@@ -47,8 +47,8 @@ class FirestoreRpc:
     """A connection to one database."""
 
     def __init__(self, project: str, database: str) -> None:
-        from google.cloud.firestore_v1 import types  # noqa: PLC0415 - slow to import
-        from google.cloud.firestore_v1.services import firestore  # noqa: PLC0415
+        from google.cloud.firestore_v1 import types
+        from google.cloud.firestore_v1.services import firestore
 
         self._types = types
         self.database = f"projects/{project}/databases/{database}"
@@ -151,8 +151,8 @@ class FirestoreRpc:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        from google.api_core.exceptions import GoogleAPICallError  # noqa: PLC0415
-        from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError  # noqa: PLC0415
+        from google.api_core.exceptions import GoogleAPICallError
+        from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 
         try:
             yield
@@ -169,8 +169,8 @@ class FirestoreRpc:
 
 
 def _channel(emulator: str | None, transport: type[FirestoreGrpcTransport]) -> Channel:
-    import grpc  # noqa: PLC0415
-    from grpc.experimental import ChannelOptions  # noqa: PLC0415
+    import grpc
+    from grpc.experimental import ChannelOptions
 
     options = [
         ("grpc.keepalive_time_ms", 30_000),

@@ -1,7 +1,8 @@
 """A folder as an object store: whole objects or none, generations, and metadata.
 
-An object is written to a file without a name, and gets its name in one step, so that a killed writer leaves nothing
-behind. Metadata stands in extended attributes where the file system has them, otherwise in a file beside the object.
+An object is written to a file without a name, and gets its name in one step, so that a killed
+writer leaves nothing behind. Metadata stands in extended attributes where the file system has them,
+otherwise in a file beside the object.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ NO_NAMELESS_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL,
 class FolderStore:
     """The object store on a file system.
 
-    A generation is the time of the file's last change in nanoseconds. The modification time would not do: renaming an
-    older file over a newer one, or copying with times preserved, sets it back.
+    A generation is the time of the file's last change in nanoseconds. The modification time would
+    not do: renaming an older file over a newer one, or copying with times preserved, sets it back.
     """
 
     def __init__(self, location: str, *, metadata: Literal["auto", "sidecar"] = "auto") -> None:
@@ -202,7 +203,8 @@ class FolderStore:
         try:
             _write(handle, data)
             described = self._describe(handle, stored)
-            # The handle as src_dir_fd is what makes Python call linkat, which follows the link under /proc.
+            # The handle as src_dir_fd is what makes Python call linkat, which follows the link
+            # under /proc.
             os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle, follow_symlinks=True)
         except FileExistsError:
             raise
@@ -253,7 +255,8 @@ class FolderStore:
             except OSError as error:
                 if error.errno not in NO_ATTRIBUTES:
                     raise
-                # An attribute that is too long for this file system says nothing about the next object's.
+                # An attribute that is too long for this file system says nothing about the next
+                # object's.
                 self._attributes = error.errno in {errno.ENOSPC, errno.E2BIG}
             else:
                 return True
@@ -293,7 +296,9 @@ class FolderStore:
 
 
 def _entries(folder: str, base: str) -> list[tuple[str, os.DirEntry[str] | None]]:
-    """A folder's files and folders (with a ``/`` behind their names), in the order of their objects' names."""
+    """A folder's files and folders (with a ``/`` behind their names), in the order of their
+    objects' names.
+    """
     found: list[tuple[str, os.DirEntry[str] | None]] = []
     try:
         with os.scandir(folder) as entries:
@@ -343,7 +348,8 @@ def _identity(path: str) -> tuple[int, int] | None:
 def _check(file: int | str, path: str, generation: int | None) -> None:
     if generation is not None and (found := os.stat(file).st_ctime_ns) != generation:
         raise Superseded(
-            f"{path!r} has generation {found}, not {generation}: it was overwritten; its new version is worked on next"
+            f"{path!r} has generation {found}, not {generation}: it was overwritten; its new "
+            "version is worked on next"
         )
 
 

@@ -1,9 +1,10 @@
 """The embedded ledger: one SQLite file, shared by several processes.
 
-A row a file, with the record as JSON, in the order of the URIs: a catalogue is worked through in that order, so that
-neighbours share pages, and a batch of writes touches few (keys without order cost three times as much). What counts and state queries need stands in one small column: the *signature* of
-a record's entries (which job is in which state by which fingerprint). A catalogue has few different ones, so that
-counting millions of entries reads one narrow index.
+A row a file, with the record as JSON, in the order of the URIs: a catalogue is worked through in
+that order, so that neighbours share pages, and a batch of writes touches few (keys without order
+cost three times as much). What counts and state queries need stands in one small column: the
+*signature* of a record's entries (which job is in which state by which fingerprint). A catalogue
+has few different ones, so that counting millions of entries reads one narrow index.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ class SqliteLedger:
                     self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         elif version != SCHEMA_VERSION:
             raise ConfigurationError(
-                f"the ledger {self._path!r} has schema {version}, this version of Segue reads {SCHEMA_VERSION}; "
+                f"the ledger {self._path!r} has schema {version}, this version of Segue reads "
+                f"{SCHEMA_VERSION}; "
                 "use the Segue that wrote it, or another SEGUE_LEDGER"
             )
 
@@ -100,7 +102,8 @@ class SqliteLedger:
         for start in range(0, len(uris), BATCH):
             some = uris[start : start + BATCH]
             found = self._db.execute(
-                "SELECT uri, revision, record FROM files WHERE uri IN " + _marks(len(some)), some
+                "SELECT uri, revision, record FROM files WHERE uri IN " + _marks(len(some)),  # noqa: S608
+                some,
             )
             for uri, revision, record in found:
                 rows[uri] = (revision, record)
@@ -109,7 +112,8 @@ class SqliteLedger:
     def _revisions(self, uris: Sequence[str]) -> dict[str, int]:
         return dict(
             self._db.execute(
-                "SELECT uri, revision FROM files WHERE uri IN " + _marks(len(uris)), uris
+                "SELECT uri, revision FROM files WHERE uri IN " + _marks(len(uris)),  # noqa: S608
+                uris,
             )
         )
 
@@ -153,7 +157,8 @@ class SqliteLedger:
             self._db.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?)", inserts)
         if updates:
             self._db.executemany(
-                "UPDATE files SET revision = ?, deleted = ?, signature = ?, record = ? WHERE uri = ?",
+                "UPDATE files SET revision = ?, deleted = ?, signature = ?, record = ? WHERE "
+                "uri = ?",
                 updates,
             )
         return changed
@@ -247,7 +252,8 @@ def _errors(path: str) -> Iterator[None]:
         text = str(error)
         if "locked" in text or "busy" in text:
             raise Contended(
-                f"the ledger {path!r} is locked by another process ({text}); try again when it has finished"
+                f"the ledger {path!r} is locked by another process ({text}); try again when it "
+                "has finished"
             ) from error
         if "full" in text:
             raise DiskFull(
@@ -260,9 +266,11 @@ def _errors(path: str) -> Iterator[None]:
         raise Unavailable(f"the ledger {path!r}: {text}") from error
     except sqlite3.DatabaseError as error:
         raise ConfigurationError(
-            f"{path!r} is not a ledger, or is damaged ({error}); restore it from a backup, or use another SEGUE_LEDGER"
+            f"{path!r} is not a ledger, or is damaged ({error}); restore it from a backup, or "
+            "use another SEGUE_LEDGER"
         ) from error
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise ConfigurationError(
-            f"the ledger {path!r} cannot be made ({error.strerror}); choose another with SEGUE_LEDGER"
+            f"the ledger {path!r} cannot be made ({error.strerror}); choose another with "
+            "SEGUE_LEDGER"
         ) from error

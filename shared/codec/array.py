@@ -1,7 +1,5 @@
 """``application/x-npz``: named numpy arrays in a zip archive, as ``numpy.load`` reads it."""
 
-# ruff: noqa: PLC0415 - numpy is imported where it is used: functions load this without it
-
 from __future__ import annotations
 
 import io

@@ -1,7 +1,5 @@
 """``image/png``: an image as pixels."""
 
-# ruff: noqa: PLC0415 - numpy and Pillow are imported where they are used: functions load this
-
 from __future__ import annotations
 
 import io

@@ -8,8 +8,6 @@ the same value must give the same bytes.
 WAV holds the 32-bit floats themselves, beyond [-1, 1] too: what stems and later steps need.
 """
 
-# ruff: noqa: PLC0415 - numpy and soundfile are imported where they are used: functions load this
-
 from __future__ import annotations
 
 import io

@@ -1,7 +1,5 @@
 """``application/vnd.apache.parquet``: rows and columns."""
 
-# ruff: noqa: PLC0415 - pyarrow is imported where it is used: functions load this without it
-
 from __future__ import annotations
 
 import sys

@@ -1,4 +1,6 @@
-"""A crew without processes: it answers each task at once with what it was told to, and remembers the tasks."""
+"""A crew without processes: it answers each task at once with what it was told to, and remembers
+the tasks.
+"""
 
 from __future__ import annotations
 

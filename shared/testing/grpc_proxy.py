@@ -56,9 +56,9 @@ class GrpcProxy:
             self.requests.clear()
 
     def __enter__(self) -> Self:
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+        from concurrent.futures import ThreadPoolExecutor
 
-        import grpc  # noqa: PLC0415 - slow to import
+        import grpc
 
         unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
         self._channel = grpc.insecure_channel(self._target, options=unlimited)
@@ -84,7 +84,7 @@ class GrpcProxy:
         self, path: str, requests: Iterator[bytes], context: grpc.ServicerContext
     ) -> Iterator[bytes]:
         """Pass one call on; on the wire, all kinds of calls are streams both ways."""
-        import grpc  # noqa: PLC0415
+        import grpc
 
         method = path.rpartition("/")[2]
         with self._lock:
@@ -129,7 +129,7 @@ class _Handler:
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         """The handler of a call."""
-        import grpc  # noqa: PLC0415
+        import grpc
 
         return grpc.stream_stream_rpc_method_handler(
             lambda requests, context: self._proxy.forward(details.method, requests, context)

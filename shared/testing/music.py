@@ -1,7 +1,5 @@
 """A small band: drums, bass, chords and an arpeggio, of a known tempo, beat and key."""
 
-# ruff: noqa: PLC0415 - numpy is imported where it is used
-
 from __future__ import annotations
 
 from functools import partial

@@ -5,8 +5,6 @@ the arguments: a click track at 120 bpm has its beats at `beat_times(120.0, ...)
 `sine_at_lufs(-23.0)` reads -23.0 LUFS on any meter.
 """
 
-# ruff: noqa: PLC0415 - numpy, soundfile and ffmpeg-python are imported where they are used
-
 from __future__ import annotations
 
 import math

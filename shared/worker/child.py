@@ -244,7 +244,7 @@ def be_child(upbringing: Upbringing, number: int, *, channel: int, cell: int, pa
     temporary = os.path.join(folder, "tmp")
     os.makedirs(temporary)
     os.environ["TMPDIR"] = tempfile.tempdir = temporary  # goes when the pool goes
-    from shared.adapters.connect import connect_store  # noqa: PLC0415 - the core knows no adapter
+    from shared.adapters.connect import connect_store
 
     connection = socket.socket(fileno=channel)
     memory = Cell(cell)

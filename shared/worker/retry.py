@@ -36,7 +36,7 @@ def patiently(
         if attempts == 1 or not worth_retrying(error):
             raise
         failed.append(error)
-    import stamina  # noqa: PLC0415 - costs more than most jobs, and is hardly ever needed
+    import stamina
 
     for attempt in stamina.retry_context(
         on=worth_retrying,

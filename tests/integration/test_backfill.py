@@ -1,4 +1,4 @@
-"""The backfill, from a folder of sound to features: real processes, real files, the embedded stack."""
+"""The backfill, from a folder of sound to features: real processes and files, embedded stack."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def catalogue(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(catalogue, tmp_path_factory) -> tuple[Path, dict]:
-    """A folder in which the energies of the catalogue have been computed, and what that run said."""
+    """A folder in which the catalogue's energies have been computed, and what that run said."""
     folder = tmp_path_factory.mktemp("finished")
     summary = segue(folder, "backfill", "--prefix", str(catalogue), "--job", "energy", code=3)
     return folder, summary
@@ -183,9 +183,7 @@ def test_what_is_tolerated_is_no_failure(catalogue, tmp_path):
 
 
 def test_a_dry_run_leaves_no_trace(catalogue, tmp_path):
-    summary = segue(
-        tmp_path, "backfill", "--prefix", str(catalogue), "--job", "beats", "--dry-run"
-    )
+    summary = segue(tmp_path, "backfill", "--prefix", str(catalogue), "--job", "beats", "--dry-run")
     assert statuses(summary) == {"downsample": {"todo": 8}, "beats": {"todo": 8}}
     assert artifacts(tmp_path) == {}
 
@@ -286,7 +284,8 @@ def test_killed_twenty_times_every_file_is_done_once_and_no_artifact_is_partial(
             assert entry.lease is None
             data = store.read(entry.artifact.removeprefix(store.location + "/"))
             assert checksum(data) == entry.checksum
-            # Each time it was computed, somebody had claimed it: a second time only after a lost lease.
+            # Each time it was computed, somebody had claimed it: a second time only after a lost
+            # lease.
             assert 1 <= runs[f"{job} {record.uri}"] <= entry.attempts
     ledger.close()
     listed = [o.name for o in store.list()]

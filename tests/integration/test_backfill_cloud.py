@@ -1,4 +1,6 @@
-"""The backfill in its cloud form: Firestore and Cloud Storage on emulators, and what Dataflow is asked to run."""
+"""The backfill in its cloud form: Firestore and Cloud Storage on emulators, and what Dataflow is
+asked to run.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +84,11 @@ def test_the_cloud_form_writes_the_same_bytes_and_the_same_ledger(
     assert contents(f"gs://{bucket}/features") == contents(str(tmp_path / ".segue/artifacts"))
     ledger = connect_ledger(firestore_url)
     done = ledger.find(Query(prefix=f"gs://{bucket}/masters/", job="energy", state=State.DONE))
-    assert [r.name for r in done] == ["masters/one album/ü song.mp3", "masters/other.flac", "masters/tone.wav"]
+    assert [r.name for r in done] == [
+        "masters/one album/ü song.mp3",
+        "masters/other.flac",
+        "masters/tone.wav",
+    ]
     ledger.close()
     again = segue(tmp_path, *command, "--prefix", f"gs://{bucket}/masters/", *cloud)
     assert again["jobs"]["energy"]["statuses"] == {"current": 3, "blocked": 1}
@@ -124,7 +130,12 @@ def dataflow_job(bucket, tmp_path, monkeypatch) -> tuple[dict, beam_runner_api_p
         artifacts="gs://acme-features",
     )
     template = str(tmp_path / "job.json")
-    places = ("--temp_location", f"gs://{bucket}/temp", "--staging_location", f"gs://{bucket}/stage")
+    places = (
+        "--temp_location",
+        f"gs://{bucket}/temp",
+        "--staging_location",
+        f"gs://{bucket}/stage",
+    )
     options = pipeline_options([*OPTIONS, *places, "--template_location", template])
     pipeline = beam.Pipeline(options=options)
     build(pipeline, run, spread=True)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from pipelines.places import prefix_uri
 from pipelines.shards import Shard, split
 from pipelines.sources import (
     MAX_CHUNK,
@@ -13,7 +14,6 @@ from pipelines.sources import (
     chunks,
     count_files,
     list_files,
-    prefix_of,
     query_files,
     read_uris,
     sampled,
@@ -44,26 +44,26 @@ def names(selection: Selection) -> list[str]:
 
 def test_a_folder_is_listed_in_order_and_only_media_are_taken(catalogue):
     selection = Selection(
-        prefix=prefix_of(str(catalogue)), include=("*.wav", "*.flac", "*.mp3", "*.ogg")
+        prefix=prefix_uri(str(catalogue)), include=("*.wav", "*.flac", "*.mp3", "*.ogg")
     )
     assert names(selection) == ["a.wav", "b.mp3", "deep.wav", "deep/ d é.ogg", "deep/er/c.FLAC"]
 
 
 def test_a_prefix_may_end_in_the_middle_of_a_name(catalogue):
-    assert names(Selection(prefix=prefix_of(f"{catalogue}/de"))) == [
+    assert names(Selection(prefix=prefix_uri(f"{catalogue}/de"))) == [
         "deep.wav",
         "deep/ d é.ogg",
         "deep/er/c.FLAC",
     ]
 
 
-def test_a_single_file_is_a_prefix_of_itself(catalogue):
-    assert names(Selection(prefix=prefix_of(f"{catalogue}/b.mp3"))) == ["b.mp3"]
+def test_a_single_file_is_a_prefix_uri_itself(catalogue):
+    assert names(Selection(prefix=prefix_uri(f"{catalogue}/b.mp3"))) == ["b.mp3"]
 
 
 def test_what_segue_made_itself_is_left_out(catalogue):
     selection = Selection(
-        prefix=prefix_of(str(catalogue)), exclude=(prefix_of(f"{catalogue}/deep"),)
+        prefix=prefix_uri(str(catalogue)), exclude=(prefix_uri(f"{catalogue}/deep"),)
     )
     assert names(selection) == ["a.wav", "b.mp3", "deep.wav", "notes.txt"]
 
@@ -72,16 +72,16 @@ def test_a_name_that_is_no_text_is_left_out(catalogue):
     path = bytes(catalogue) + b"/\xff.wav"
     with open(path, "wb") as file:
         file.write(b"x")
-    assert "a.wav" in names(Selection(prefix=prefix_of(str(catalogue)), include=("*.wav",)))
+    assert "a.wav" in names(Selection(prefix=prefix_uri(str(catalogue)), include=("*.wav",)))
 
 
 def test_a_limit_takes_the_first_and_reads_no_further(catalogue):
-    assert names(Selection(prefix=prefix_of(str(catalogue)), limit=2)) == ["a.wav", "b.mp3"]
+    assert names(Selection(prefix=prefix_uri(str(catalogue)), limit=2)) == ["a.wav", "b.mp3"]
 
 
-def test_a_bucket_is_a_prefix_of_all_its_objects():
-    assert prefix_of("gs://bucket") == "gs://bucket/"
-    assert prefix_of("gs://bucket/a/b") == "gs://bucket/a/b"
+def test_a_bucket_is_a_prefix_uri_all_its_objects():
+    assert prefix_uri("gs://bucket") == "gs://bucket/"
+    assert prefix_uri("gs://bucket/a/b") == "gs://bucket/a/b"
 
 
 def test_a_larger_sample_holds_a_smaller_one_and_has_its_share():

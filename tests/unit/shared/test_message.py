@@ -39,6 +39,12 @@ def test_a_message_is_small_and_names_its_version():
     assert json.loads(encode(message)) == SMALL
 
 
+def test_a_message_asks_for_everything_below_unless_it_says_otherwise():
+    message = decode(json.dumps(SMALL).encode())
+    assert (message.targets, message.force, message.ping) == (None, False, False)
+    assert (message.request, message.lane, message.attempt) == (None, "live", 1)
+
+
 def test_no_targets_and_an_empty_list_of_targets_are_different_things():
     assert decode(json.dumps(SMALL).encode()).targets is None
     assert decode(json.dumps({**SMALL, "targets": []}).encode()).targets == ()

@@ -30,6 +30,7 @@ def failed(job: str, kind: str, state: State = State.FAILED) -> Result:
 def test_every_verdict_has_a_status():
     assert set(FROM_VERDICT) == set(Verdict)
     outcome = Outcome.planned(MEDIA, plan(**{v: v for v in Verdict}))
+    assert outcome.media == MEDIA
     assert outcome.jobs == {
         "run": "todo",
         "current": "current",
@@ -54,7 +55,9 @@ def test_every_verdict_has_a_status():
 )
 def test_what_happened_goes_before_what_was_planned(result, status):
     planned = plan(a=Verdict.RUN, b=Verdict.CURRENT)
-    assert Outcome.run(MEDIA, planned, [result], []).jobs == {"a": status, "b": "current"}
+    outcome = Outcome.run(MEDIA, planned, [result], [])
+    assert outcome.jobs == {"a": status, "b": "current"}
+    assert (outcome.media, list(outcome.results)) == (MEDIA, [result])
     assert Outcome.run(MEDIA, planned, [result], ["a"]).jobs["a"] is Status.LOST
 
 
@@ -62,6 +65,7 @@ def test_a_refusal_holds_for_all_jobs():
     outcome = Outcome.of_all(MEDIA, ["a", "b"], Status.DELETED)
     assert outcome.jobs == {"a": "deleted", "b": "deleted"}
     assert outcome.results == ()
+    assert outcome.media == MEDIA
 
 
 def test_blocked_names_the_cause_and_the_remedy():
@@ -85,12 +89,14 @@ def test_only_what_failed_is_tallied_as_a_failure():
     tally.add(Outcome.run(MEDIA, planned, results, lost=["c"]))
     assert tally.failures == {"a": Counter(timeout=1)}
     assert (tally.files, tally.failed_files) == (1, 1)
+    tally.add(Outcome.of_all(MEDIA, ["e"], Status.FAILED_BEFORE))
+    assert (tally.files, tally.failed_files) == (2, 1)
     assert {j: dict(c) for j, c in tally.jobs.items()} == {
         "a": {"failed": 1},
         "b": {"deferred": 1},
         "c": {"lost": 1},
         "d": {"blocked": 1},
-        "e": {"failed_before": 1},
+        "e": {"failed_before": 2},
     }
 
 

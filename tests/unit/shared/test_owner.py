@@ -53,6 +53,13 @@ def test_this_process_is_not_lost():
     assert not is_lost(lease(new_owner()))
 
 
+def test_an_owner_says_when_its_process_started():
+    _, pid, started, drawn = parts(new_owner())
+    assert int(pid) == os.getpid()
+    assert int(started) > owner.UNKNOWN
+    assert len(drawn) == 8
+
+
 def test_a_process_is_lost_once_it_is_killed_and_not_before(other):
     process, name = other
     assert parts(name)[1] == str(process.pid)
@@ -98,6 +105,12 @@ def test_an_owner_of_another_make_is_believed_to_live(name):
     assert not is_lost(lease(name))
 
 
+@pytest.mark.parametrize("rest", ["x/1/y", "1/x/y", "-1/1/y", "1.0/1/y", "1/1", "1", "//"])
+def test_an_owner_of_another_make_on_this_machine_is_believed_to_live(rest):
+    place = parts(new_owner())[0]
+    assert not is_lost(lease(f"{place}/{rest}"))
+
+
 @pytest.mark.parametrize("pid", ["4194305", "9" * 30])
 def test_a_number_that_no_process_has_is_lost(pid):
     place, _, started, drawn = parts(new_owner())
@@ -115,6 +128,17 @@ def test_a_process_that_may_not_be_looked_at_is_believed_to_live(other, monkeypa
     process.kill()
     process.wait()
     assert is_lost(lease(name))
+
+
+def test_a_process_of_another_user_that_is_hidden_is_believed_to_live(other, monkeypatch):
+    _, name = other
+
+    def refuse(_pid: int, _signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("builtins.open", refusing(FileNotFoundError))
+    monkeypatch.setattr("os.kill", refuse)
+    assert not is_lost(lease(name))
 
 
 def test_a_process_of_which_only_the_number_is_known_is_lost_when_it_ends(other):

@@ -91,6 +91,8 @@ def test_a_named_graph_that_is_not_there_is_not_replaced_by_another(here):
 
 
 def test_what_the_settings_say_of_places_goes_before_what_the_graph_says(here, monkeypatch):
+    (here / "jobs.yaml").write_text("catalogue: gs://graph\n" + JOBS)
+    assert Settings.of(catalogue="gs://option").load_graph().catalogue == "gs://option"
     (here / "jobs.yaml").write_text(GRAPH)
     plain = Settings.of({}).load_graph()
     assert (plain.catalogue, plain.artifacts) == ("gs://graph", "gs://graph-out")
