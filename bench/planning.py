@@ -19,7 +19,7 @@ FILES = 200_000
 def finish(graph_path: str, catalogue: str, work: str) -> None:
     """Record every file as done, as a backfill would have."""
     from pipelines.places import prefix_uri
-from pipelines.sources import Selection, chunks, list_files
+    from pipelines.sources import Selection, chunks, list_files
     from shared.adapters.connect import connect_ledger
     from shared.graph import load
     from shared.ledger import Change, Result, arrive, claim, settle
@@ -53,7 +53,8 @@ from pipelines.sources import Selection, chunks, list_files
 def case(graph: str, catalogue: str, work: str) -> None:
     """Time listing alone, and a whole run; called in a process of its own."""
     from bench.run import segue
-    from pipelines.sources import Selection, count_files, prefix_uri
+    from pipelines.places import prefix_uri
+    from pipelines.sources import Selection, count_files
 
     finish(graph, catalogue, work)
     selection = Selection(prefix=prefix_uri(catalogue + "/"))

@@ -88,7 +88,8 @@ def selection_of(
     sample: str | None,
 ) -> Selection:
     """The files that are meant."""
-    from pipelines.sources import Selection, prefix_uri
+    from pipelines.places import prefix_uri
+    from pipelines.sources import Selection
     from shared.adapters.connect import location_of
 
     graph = context.graph

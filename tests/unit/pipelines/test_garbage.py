@@ -211,6 +211,7 @@ def test_files_of_the_same_name_in_two_buckets_are_not_confused(yard):
         ("elsewhere/1/1/a", NOW + timedelta(minutes=5), True),
         (DEAD_OWNER, NOW + timedelta(minutes=5), False),
     ],
+    ids=["held here", "expired here", "held elsewhere", "of a dead process"],
 )
 def test_what_a_run_under_way_may_be_about_to_name_is_kept(yard, owner, expires_at, kept):
     name = yard.put()
