@@ -162,7 +162,12 @@ class WorkOff(beam.DoFn):  # type: ignore[misc]
         crew: Crew = _Nobody()
         if not run.dry_run:
             crew = self._stack.enter_context(
-                Pool(run.graph, run.artifacts, processes=run.processes)
+                Pool(
+                    run.graph,
+                    run.artifacts,
+                    processes=run.processes,
+                    jobs=run.graph.upward(run.targets),
+                )
             )
         self._executor = Executor(
             graph=run.graph,

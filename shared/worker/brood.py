@@ -37,7 +37,7 @@ def main(handle: int, upbringing: Upbringing, parent: int, untouched: Sequence[s
     adopt_orphans()
     make_importable(upbringing.graph)
     with ending_with(parent):
-        preload(upbringing.graph, upbringing.artifacts, untouched)
+        preload(upbringing.graph, upbringing.artifacts, upbringing.jobs, untouched)
     os.set_inheritable(handle, False)
     gc.collect()
     gc.freeze()  # the collector would write to, and so copy, every page that is shared

@@ -27,7 +27,7 @@ from shared.worker.upbringing import Upbringing
 from shared.worker.wire import Built, Done, Leaving, Order, Returned
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from types import TracebackType
 
     from shared.graph import Graph
@@ -63,6 +63,9 @@ class Pool:
     processes : int > 0, optional
         How many children at most; by default one for each processor. They are started when there is
         work for them.
+    jobs : collection of str, optional
+        The jobs that will be asked for, to be loaded once before children are forked; by default
+        all of the graph. Any other can be asked for, too, and is then loaded in each child.
     setup_s : float > 0
         How long a job may take to be imported, constructed and set up, once in a process. There is
         no memory bound meanwhile: what a job loads then is part of what the process holds.
@@ -83,6 +86,7 @@ class Pool:
         artifacts: str,
         *,
         processes: int | None = None,
+        jobs: Collection[str] | None = None,
         setup_s: float = SETUP_S,
         warmup_s: float = WARMUP_S,
         max_growth_gib: float = 1.0,
@@ -107,6 +111,7 @@ class Pool:
         self._scratch = Scratch(scratch)
         self._upbringing = Upbringing(
             graph=graph,
+            jobs=frozenset(graph.jobs if jobs is None else jobs),
             artifacts=artifacts,
             folder=self._scratch.path,
             max_growth_gib=max_growth_gib,

@@ -14,6 +14,7 @@ class Upbringing:
     """The same for all children, from the first to the last."""
 
     graph: Graph
+    jobs: frozenset[str]  # that are to be loaded ahead; others are loaded when they are needed
     artifacts: str
     folder: str  # for the temporary files of all
     max_growth_gib: float
