@@ -29,6 +29,7 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipelines.progress import ProgressWriter
+from pipelines.raised import original
 from pipelines.sources import Chunk, ReadSelection, Selection
 from shared.adapters.connect import connect_ledger
 from shared.errors import ConfigurationError
@@ -107,12 +108,20 @@ def build(pipeline: Any, run: Backfill, *, spread: bool) -> Any:
 
 
 def execute(run: Backfill, options: PipelineOptions) -> Tally:
-    """Run the pipeline to its end and return what came of it."""
+    """Run the pipeline to its end and return what came of it.
+
+    What the work raised is raised as it was, whatever the runner made of it.
+    """
     spread = not runs_here_alone(options)
     pipeline = beam.Pipeline(runner=_runner(options), options=options)
     build(pipeline, run, spread=spread)
-    result = pipeline.run()
-    result.wait_until_finish()
+    try:
+        result = pipeline.run()
+        result.wait_until_finish()
+    except (Exception, KeyboardInterrupt) as error:
+        if (raised := original(error)) is None or raised is error:
+            raise
+        raise raised from None
     tally = tally_of(result)
     tally.jobs = {job: tally.jobs[job] for job in run.graph.jobs if job in tally.jobs}
     return tally

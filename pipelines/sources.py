@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import apache_beam as beam
 
+from pipelines.ledger_query import LedgerQuery
 from pipelines.shards import Shard, split
 from shared.adapters.connect import connect_ledger, connect_store, location_of
 from shared.errors import ConfigurationError, MissingInput
-from shared.ledger import Query
 from shared.media import MediaFile, bucket_location, includes, split_uri
-from shared.record import State
 
 MAX_CHUNK = 256
 Chunk = tuple[MediaFile, ...]
@@ -30,7 +29,7 @@ class Selection:
 
     prefix: str | None = None  # URI prefix of a listing, or of what the ledger is asked for
     uris: str | None = None  # a file with a URI or a path a line
-    ledger: Literal["failed", "all"] | None = None
+    ledger: LedgerQuery | None = None  # instead of a listing
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()  # URI prefixes, such as that of our own artifacts
     limit: int | None = None
@@ -213,18 +212,13 @@ def count_files(selection: Selection, ledger: str, *, stop: Callable[[], bool]) 
 
 
 def query_files(selection: Selection, url: str) -> Iterator[MediaFile]:
-    """List the files that the ledger knows; the planner then says what each lacks."""
-    ledger = connect_ledger(url)
-    state = State.FAILED if selection.ledger == "failed" else None
-    prefix = selection.prefix or ""
+    """List the files that the ledger knows, and that lack what the selection says."""
+    query = selection.ledger
+    assert query is not None
     left = selection.limit
-    seen = ""
-    while True:
-        query = Query(prefix=prefix, deleted=False, job=None, state=None)
-        page = ledger.find(query, after=seen, limit=1000)
-        for record in page:
-            if state is not None and all(e.state is not state for e in record.jobs.values()):
-                continue
+    ledger = connect_ledger(url)
+    try:
+        for record in query.records(ledger, selection.prefix or ""):
             if selection.sample is not None and not sampled(record.uri, selection.sample):
                 continue
             if left is not None:
@@ -232,9 +226,8 @@ def query_files(selection: Selection, url: str) -> Iterator[MediaFile]:
                     return
                 left -= 1
             yield record.media
-        if len(page) < 1000:
-            return
-        seen = page[-1].uri
+    finally:
+        ledger.close()
 
 
 def read_uris(selection: Selection) -> Iterator[str]:

@@ -75,12 +75,19 @@ def backfill(
     tolerated = select.share_of(tolerate, "--tolerate")
     options = pipeline_options(ctx.args, [o for p in ctx.command.params for o in p.opts])
     graph = context.graph
+    targets = select.targets_of(graph, jobs, everything=everything)
     run = Backfill(
         graph=graph,
         selection=select.selection_of(
-            context, prefix=prefix, uris=uris, from_ledger=from_ledger, limit=limit, sample=sample
+            context,
+            targets,
+            prefix=prefix,
+            uris=uris,
+            from_ledger=from_ledger,
+            limit=limit,
+            sample=sample,
         ),
-        targets=select.targets_of(graph, jobs, everything=everything),
+        targets=targets,
         ledger=context.settings.ledger,
         artifacts=location_of(graph.artifacts),
         force=force,
@@ -89,7 +96,11 @@ def backfill(
         processes=processes,
     )
     check(graph)
-    tally = run_with_progress(context, run, options)
+    try:
+        tally = run_with_progress(context, run, options)
+    except KeyboardInterrupt:
+        context.output.note("What was finished is recorded. Run the same command again to go on.")
+        raise
     failed = failed_share(tally)
     if context.output.as_json:
         context.output.json(to_json(tally, dry_run=dry_run))
@@ -104,9 +115,8 @@ def run_with_progress(context: Context, run: Backfill, options: PipelineOptions)
     """Run a backfill, with a bar in a terminal where the work is done on this machine."""
     from pipelines.backfill import execute, is_local
 
-    logging.getLogger("apache_beam").setLevel(
-        logging.ERROR
-    )  # its warnings are about its own options
+    # Its warnings are about its own options, and its errors are told by us.
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     if not (is_local(options) and context.output.talk.is_terminal):
         return execute(run, options)
     with (

@@ -53,12 +53,19 @@ def plan(
 
     options = pipeline_options(ctx.args, [o for p in ctx.command.params for o in p.opts])
     graph = context.graph
+    targets = select.targets_of(graph, jobs, everything=everything)
     run = Backfill(
         graph=graph,
         selection=select.selection_of(
-            context, prefix=prefix, uris=uris, from_ledger=from_ledger, limit=limit, sample=sample
+            context,
+            targets,
+            prefix=prefix,
+            uris=uris,
+            from_ledger=from_ledger,
+            limit=limit,
+            sample=sample,
         ),
-        targets=select.targets_of(graph, jobs, everything=everything),
+        targets=targets,
         ledger=context.settings.ledger,
         artifacts=location_of(graph.artifacts),
         force=force,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,9 +32,9 @@ FromLedger = Annotated[
     str | None,
     typer.Option(
         "--from-ledger",
-        metavar="failed|all",
-        help="Files that the ledger knows, without listing the catalogue: those on which something "
-        "failed, or all.",
+        metavar="failed|stale|missing|all",
+        help="Files that the ledger knows, without listing the catalogue: on which something "
+        "failed, whose jobs were changed since, or were never run; or all.",
     ),
 ]
 Jobs = Annotated[
@@ -80,6 +80,7 @@ def targets_of(graph: Graph, jobs: list[str] | None, *, everything: bool) -> tup
 
 def selection_of(
     context: Context,
+    targets: tuple[str, ...],
     *,
     prefix: str | None,
     uris: str | None,
@@ -88,6 +89,7 @@ def selection_of(
     sample: str | None,
 ) -> Selection:
     """The files that are meant."""
+    from pipelines.ledger_query import WHATS, LedgerQuery
     from pipelines.places import prefix_uri
     from pipelines.sources import Selection
     from shared.adapters.connect import location_of
@@ -97,13 +99,16 @@ def selection_of(
         raise ConfigurationError(
             "--uris names the files by itself; leave --prefix and --from-ledger out"
         )
-    ledger: Literal["failed", "all"] | None = None
+    query = None
     if from_ledger is not None:
-        if from_ledger not in ("failed", "all"):
-            raise ConfigurationError(f"--from-ledger is {from_ledger!r}; write failed or all")
-        ledger = "failed" if from_ledger == "failed" else "all"
+        what = next((w for w in WHATS if w == from_ledger), None)
+        if what is None:
+            raise ConfigurationError(
+                f"--from-ledger is {from_ledger!r}; write one of {', '.join(WHATS)}"
+            )
+        query = LedgerQuery(what=what, graph=graph, targets=targets)
     place = prefix or graph.catalogue
-    if place is None and uris is None and ledger is None:
+    if place is None and uris is None and query is None:
         raise ConfigurationError(
             "no files are named; name a folder or gs:// prefix with --prefix, or a catalogue "
             "with SEGUE_CATALOGUE"
@@ -113,7 +118,7 @@ def selection_of(
     return Selection(
         prefix=prefix_uri(place) if place is not None and uris is None else None,
         uris=uris,
-        ledger=ledger,
+        ledger=query,
         include=graph.include,
         exclude=own,
         limit=limit,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from pipelines.ledger_query import LedgerQuery
 from pipelines.places import prefix_uri
 from pipelines.shards import Shard, split
 from pipelines.sources import (
@@ -138,10 +140,12 @@ def test_the_ledger_names_all_its_files_or_those_that_failed(tmp_path):
 
     media = [MediaFile(uri=f"gs://bucket/{i:04}.wav", generation=1) for i in range(2500)]
     ledger.change([recorded(m, "failed" if i % 100 == 0 else "done") for i, m in enumerate(media)])
-    everything = Selection(prefix="gs://bucket/", ledger="all")
+    query = LedgerQuery(what="all", graph=graph, targets=("a",))
+    everything = Selection(prefix="gs://bucket/", ledger=query)
     assert list(query_files(everything, url)) == media
     assert count_files(everything, url, stop=lambda: False) == 2500
-    failed = list(query_files(Selection(prefix="gs://bucket/1", ledger="failed"), url))
+    query = replace(query, what="failed")
+    failed = list(query_files(Selection(prefix="gs://bucket/1", ledger=query), url))
     assert failed == media[1000:2000:100]
     ledger.close()
 
