@@ -89,6 +89,8 @@ class Executor:
     _running: dict[int, _Held] = field(default_factory=dict)
     _finished: list[_Held] = field(default_factory=list)
     _outcomes: deque[Outcome] = field(default_factory=deque)
+    _under_way: set[str] = field(default_factory=set)
+    _again: list[MediaFile] = field(default_factory=list)  # named once more meanwhile
     _ticket: int = 0
     _ahead: int = 0
     _mean_s: float | None = None
@@ -98,7 +100,7 @@ class Executor:
     def add(self, files: Sequence[MediaFile]) -> Iterator[Outcome]:
         """Plan files, and work while there is more at hand than the children need."""
         for start in range(0, len(files), READ_BATCH):
-            some = files[start : start + READ_BATCH]
+            some = self._first_time(files[start : start + READ_BATCH])
             now = self.clock()
             snapshots = self.ledger.read([m.uri for m in some])
             for media, snapshot in zip(some, snapshots, strict=True):
@@ -117,10 +119,27 @@ class Executor:
             yield from self._take()
         self._settle()
         yield from self._take()
+        if self._again:
+            again, self._again = self._again, []
+            yield from self.add(again)
+            yield from self.drain()
+
+    def _first_time(self, files: Sequence[MediaFile]) -> list[MediaFile]:
+        """Put files that are under way already aside: a list may name one twice."""
+        first = []
+        for media in files:
+            if media.uri in self._under_way:
+                self._again.append(media)
+            else:
+                self._under_way.add(media.uri)
+                first.append(media)
+        return first
 
     def _take(self) -> Iterator[Outcome]:
         while self._outcomes:
-            yield self._outcomes.popleft()
+            outcome = self._outcomes.popleft()
+            self._under_way.discard(outcome.media.uri)
+            yield outcome
 
     def _plan(self, record: Record, now: datetime) -> Line:
         return line(

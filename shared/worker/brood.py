@@ -16,6 +16,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from shared.job import make_importable
+from shared.worker import compiled
 from shared.worker.child import be_child
 from shared.worker.limits import adopt_orphans
 from shared.worker.nursery import BORN, COMMAND, DEAD, KILL, NOTICE
@@ -36,8 +37,11 @@ def main(handle: int, upbringing: Upbringing, parent: int, untouched: Sequence[s
     sys.stdout = sys.stderr
     adopt_orphans()
     make_importable(upbringing.graph)
+    own = compiled.use_own(upbringing.folder)
     with ending_with(parent):
         preload(upbringing.graph, upbringing.artifacts, upbringing.jobs, untouched)
+        if upbringing.leaves_compiled:
+            compiled.leave([own])
     os.set_inheritable(handle, False)
     gc.collect()
     gc.freeze()  # the collector would write to, and so copy, every page that is shared

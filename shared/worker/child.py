@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from shared.errors import ConfigurationError
 from shared.outcome import blocked
 from shared.record import State
+from shared.worker import compiled
 from shared.worker.cell import Cell, Phase
 from shared.worker.failure import Trouble, own_traceback, trouble
 from shared.worker.limits import Memory, be_expendable, end_with
@@ -244,6 +245,7 @@ def be_child(upbringing: Upbringing, number: int, *, channel: int, cell: int, pa
     temporary = os.path.join(folder, "tmp")
     os.makedirs(temporary)
     os.environ["TMPDIR"] = tempfile.tempdir = temporary  # goes when the pool goes
+    compiled.fork_own(folder)
     from shared.adapters.connect import connect_store
 
     connection = socket.socket(fileno=channel)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from shared.errors import ConfigurationError, SegueError, Unavailable
 from shared.ledger import Result
+from shared.worker import compiled
 from shared.worker.deadlines import Deadlines
 from shared.worker.docket import Docket
 from shared.worker.inquest import Inquest, Remains, ended
@@ -113,6 +114,7 @@ class Pool:
             graph=graph,
             jobs=frozenset(graph.jobs if jobs is None else jobs),
             artifacts=artifacts,
+            leaves_compiled=compiled.VARIABLE not in os.environ,
             folder=self._scratch.path,
             max_growth_gib=max_growth_gib,
             max_tasks=max_tasks,
@@ -199,6 +201,9 @@ class Pool:
         self._is_closed = True
         while self._links and (left_s := end_s - time.monotonic()) > 0:
             self._turn(left_s)
+        if self._upbringing.leaves_compiled and not self._links:
+            with os.scandir(self._scratch.path) as entries:
+                compiled.leave([os.path.join(e.path, compiled.NAME) for e in entries])
         self._let_go()
 
     def kill(self) -> None:

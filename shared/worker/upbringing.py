@@ -16,6 +16,7 @@ class Upbringing:
     graph: Graph
     jobs: frozenset[str]  # that are to be loaded ahead; others are loaded when they are needed
     artifacts: str
+    leaves_compiled: bool  # whether what is compiled is kept for later runs
     folder: str  # for the temporary files of all
     max_growth_gib: float
     max_tasks: int

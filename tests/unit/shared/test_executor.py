@@ -267,3 +267,13 @@ def test_little_is_claimed_ahead_of_slow_work(ledger):
     outcomes = run(executor(ledger, crew, targets=("a",)), files(40))
     assert len(outcomes) == 40
     assert crew.most <= 4
+
+
+def test_a_file_that_is_named_twice_is_computed_once(ledger):
+    crew = RecordingCrew()
+    (media,) = files(1)
+    outcomes = run(executor(ledger, crew), [media, media, *files(3), media])
+    assert len(crew.tasks) == 3
+    assert len(outcomes) == 6
+    assert [o.jobs["c"] for o in outcomes].count(Status.DONE) == 3
+    assert [o.jobs["c"] for o in outcomes].count(Status.CURRENT) == 3

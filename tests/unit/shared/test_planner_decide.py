@@ -239,6 +239,18 @@ def test_a_request_forces_once_however_often_its_message_comes(known):
     )
 
 
+def test_without_the_name_of_a_request_each_message_forces():
+    record = record_of(CHAIN, b="done", c="done")
+    record.jobs["c"] = evolve(record.jobs["c"], request="r1")
+    assert decide(CHAIN, record, message("c", ["c"], force=True), NOW) == Run()
+
+
+def test_a_later_request_that_does_not_force_takes_what_is_there():
+    record = record_of(CHAIN, b="done", c="done")
+    record.jobs["c"] = evolve(record.jobs["c"], request="r1")
+    assert decide(CHAIN, record, message("c", ["c"], request="r2"), NOW) == Forward(())
+
+
 def test_what_a_forced_target_needs_is_asked_for():
     what = message("c", ["c"], force=True, request="r1")
     assert said(CHAIN, what, c="done") == Ask(("b",), ("c",))

@@ -1,0 +1,102 @@
+"""The documentation says what the code does, and every module says what it is for."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.cli.main import COMMANDS, load
+from shared.graph import parse
+from shared.settings import SETTINGS
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+MODULES = [
+    p for r in ("shared", "pipelines", "functions", "bench") for p in (ROOT / r).rglob("*.py")
+]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+NAMES = {name for group in COMMANDS.values() for name in group}
+
+
+def page(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def calls(text: str) -> list[list[str]]:
+    """The calls of ``segue`` in code blocks, as words."""
+    blocks = [body for language, body in FENCE.findall(text) if language in {"", "console"}]
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    found = []
+    for line in lines:
+        for part in re.split(r"&&|;", line.lstrip("$ ").split(" #")[0]):
+            words = part.split()
+            if words[:1] == ["segue"] and len(words) > 1 and not words[1].startswith("-"):
+                found.append(shlex.split(part))
+    return found
+
+
+@pytest.mark.parametrize("path", PAGES, ids=page)
+def test_every_command_that_is_shown_exists_and_takes_what_it_is_given(path):
+    for _, name, *arguments in calls(path.read_text()):
+        if name.isupper():  # a placeholder
+            continue
+        assert name in NAMES, f"segue {name}"
+        command = load(name)
+        known = {option for parameter in command.params for option in parameter.opts}
+        for word in arguments:
+            option = word.split("=")[0]
+            if option.startswith("--") and not command.context_settings["ignore_unknown_options"]:
+                assert option in known | {"--help"}, f"segue {name} {option}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=page)
+def test_every_link_to_a_file_leads_somewhere(path):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+def test_every_environment_variable_of_the_code_is_documented():
+    told = "".join(p.read_text() for p in PAGES)
+    used = {v for p in MODULES for v in re.findall(r"SEGUE_[A-Z_]*[A-Z]", p.read_text())}
+    assert used >= {s.variable for s in SETTINGS.values()}
+    assert {v for v in used if v not in told} == set()
+
+
+def test_every_setting_in_the_readme_has_its_real_default():
+    rows = dict(
+        re.findall(
+            r"^\| `(SEGUE_\w+)` \|[^|]*\| (.+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE
+        )
+    )
+    assert {v: d.replace("`", "") for v, d in rows.items()} == {
+        s.variable: s.default for s in SETTINGS.values()
+    }
+
+
+def test_the_graphs_in_the_documentation_are_valid():
+    shown = [
+        body for p in PAGES for language, body in FENCE.findall(p.read_text()) if language == "yaml"
+    ]
+    assert shown
+    for text in shown:
+        assert yaml.safe_load(text)["jobs"]
+        assert parse(text).jobs
+
+
+def test_every_module_opens_with_a_line_on_what_it_is_for():
+    silent = [page(p) for p in MODULES if not ast.get_docstring(ast.parse(p.read_text()))]
+    templates = {s for s in silent if "/templates/" in s}
+    assert set(silent) == templates
+
+
+def test_the_glossary_is_in_order():
+    words = re.findall(
+        r"^\| ([\w-]+(?: [\w-]+)*) \|", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE
+    )[1:]
+    assert words == sorted(words)
