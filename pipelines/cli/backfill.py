@@ -68,30 +68,23 @@ def backfill(
     run again and goes on. Options that are not its own are Beam's, such as --runner or
     --direct_num_workers.
     """
-    from pipelines.backfill import Backfill, pipeline_options
-    from shared.adapters.connect import location_of
+    from pipelines.backfill import pipeline_options
     from shared.job import check
 
     tolerated = select.share_of(tolerate, "--tolerate")
     options = pipeline_options(ctx.args, [o for p in ctx.command.params for o in p.opts])
     graph = context.graph
-    targets = select.targets_of(graph, jobs, everything=everything)
-    run = Backfill(
-        graph=graph,
-        selection=select.selection_of(
-            context,
-            targets,
-            prefix=prefix,
-            uris=uris,
-            from_ledger=from_ledger,
-            limit=limit,
-            sample=sample,
-        ),
-        targets=targets,
-        ledger=context.settings.ledger,
-        artifacts=location_of(graph.artifacts),
+    run = select.run_of(
+        context,
+        prefix=prefix,
+        uris=uris,
+        from_ledger=from_ledger,
+        jobs=jobs,
+        everything=everything,
         force=force,
-        retry=retry_failed or from_ledger == "failed",
+        retry_failed=retry_failed,
+        limit=limit,
+        sample=sample,
         dry_run=dry_run,
         processes=processes,
     )

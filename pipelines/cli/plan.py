@@ -47,29 +47,22 @@ def plan(
     of results in the ledger; for a job that was never run, run a few files first: segue backfill
     --limit 20.
     """
-    from pipelines.backfill import Backfill, pipeline_options
+    from pipelines.backfill import pipeline_options
     from pipelines.estimate import estimate
-    from shared.adapters.connect import location_of
 
     options = pipeline_options(ctx.args, [o for p in ctx.command.params for o in p.opts])
     graph = context.graph
-    targets = select.targets_of(graph, jobs, everything=everything)
-    run = Backfill(
-        graph=graph,
-        selection=select.selection_of(
-            context,
-            targets,
-            prefix=prefix,
-            uris=uris,
-            from_ledger=from_ledger,
-            limit=limit,
-            sample=sample,
-        ),
-        targets=targets,
-        ledger=context.settings.ledger,
-        artifacts=location_of(graph.artifacts),
+    run = select.run_of(
+        context,
+        prefix=prefix,
+        uris=uris,
+        from_ledger=from_ledger,
+        jobs=jobs,
+        everything=everything,
         force=force,
-        retry=retry_failed or from_ledger == "failed",
+        retry_failed=retry_failed,
+        limit=limit,
+        sample=sample,
         dry_run=True,
     )
     tally = run_with_progress(context, run, options)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.cli.context import Context
 from pipelines.cli.parameters import complete_job, known_jobs
+from pipelines.places import prefix_uri
 from shared.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from pipelines.sources import Selection
+    from pipelines.backfill import Backfill
+    from pipelines.ledger_query import LedgerQuery
     from shared.graph import Graph
 
 Prefix = Annotated[
@@ -78,52 +81,85 @@ def targets_of(graph: Graph, jobs: list[str] | None, *, everything: bool) -> tup
     return known_jobs(graph, jobs)
 
 
-def selection_of(
+def run_of(
     context: Context,
-    targets: tuple[str, ...],
     *,
     prefix: str | None,
     uris: str | None,
     from_ledger: str | None,
+    jobs: list[str] | None,
+    everything: bool,
+    force: bool,
+    retry_failed: bool,
     limit: int | None,
     sample: str | None,
-) -> Selection:
-    """The files that are meant."""
-    from pipelines.ledger_query import WHATS, LedgerQuery
-    from pipelines.places import prefix_uri
+    dry_run: bool,
+    processes: int | None = None,
+) -> Backfill:
+    """The run that the options mean."""
+    from pipelines.backfill import Backfill
     from pipelines.sources import Selection
     from shared.adapters.connect import location_of
 
     graph = context.graph
+    targets = targets_of(graph, jobs, everything=everything)
     if uris is not None and (prefix is not None or from_ledger is not None):
         raise ConfigurationError(
             "--uris names the files by itself; leave --prefix and --from-ledger out"
         )
-    query = None
-    if from_ledger is not None:
-        what = next((w for w in WHATS if w == from_ledger), None)
-        if what is None:
-            raise ConfigurationError(
-                f"--from-ledger is {from_ledger!r}; write one of {', '.join(WHATS)}"
-            )
-        query = LedgerQuery(what=what, graph=graph, targets=targets)
+    query = _query(graph, targets, from_ledger)
     place = prefix or graph.catalogue
     if place is None and uris is None and query is None:
         raise ConfigurationError(
-            "no files are named; name a folder or gs:// prefix with --prefix, or a catalogue "
-            "with SEGUE_CATALOGUE"
+            "no files are named; name a folder or gs:// prefix with --prefix, or a catalogue with "
+            "SEGUE_CATALOGUE"
         )
-    # What we made ourselves is no media: neither the artifacts nor anything else under .segue.
-    own = (location_of(graph.artifacts).rstrip("/") + "/", location_of(".segue") + "/")
-    return Selection(
-        prefix=prefix_uri(place) if place is not None and uris is None else None,
-        uris=uris,
-        ledger=query,
-        include=graph.include,
-        exclude=own,
-        limit=limit,
-        sample=share_of(sample, "--sample") if sample is not None else None,
+    artifacts = location_of(graph.artifacts)
+    return Backfill(
+        graph=graph,
+        selection=Selection(
+            prefix=_existing(place) if place is not None and uris is None else None,
+            uris=uris,
+            ledger=query,
+            include=graph.include,
+            # What we made ourselves is no media: neither artifacts nor anything else in .segue.
+            exclude=(artifacts.rstrip("/") + "/", location_of(".segue") + "/"),
+            limit=limit,
+            sample=share_of(sample, "--sample") if sample is not None else None,
+        ),
+        targets=targets,
+        ledger=context.settings.ledger,
+        artifacts=artifacts,
+        force=force,
+        retry=retry_failed or from_ledger == "failed",
+        dry_run=dry_run,
+        processes=processes,
     )
+
+
+def _query(graph: Graph, targets: tuple[str, ...], what: str | None) -> LedgerQuery | None:
+    from pipelines.ledger_query import WHATS, LedgerQuery
+
+    if what is None:
+        return None
+    known = next((w for w in WHATS if w == what), None)
+    if known is None:
+        raise ConfigurationError(f"--from-ledger is {what!r}; write one of {', '.join(WHATS)}")
+    return LedgerQuery(what=known, graph=graph, targets=targets)
+
+
+def _existing(place: str) -> str:
+    """The URI prefix that a place means; one on this machine must be the beginning of something."""
+    uri = prefix_uri(place)
+    path = uri.removeprefix("file://")
+    if uri.startswith("file://") and not os.path.exists(path):
+        folder, begin = os.path.split(path)
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        if not begin or not any(name.startswith(begin) for name in names):
+            raise ConfigurationError(
+                f"nothing is at {place!r}, nor does any name begin so; look at the path"
+            )
+    return uri
 
 
 def share_of(text: str, option: str) -> float:

@@ -195,6 +195,20 @@ def test_a_list_of_files_limits_what_is_looked_at(catalogue, tmp_path):
     assert summary["left_out"] == {"missing": 1}
 
 
+def test_a_prefix_at_which_nothing_is_is_no_empty_catalogue(catalogue, tmp_path):
+    done = subprocess.run(
+        [SEGUE, "backfill", "--prefix", f"{catalogue}/sonk", "--job", "beats"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "nothing is at" in done.stderr
+    plan = segue(tmp_path, "plan", "--prefix", f"{catalogue}/son", "--job", "beats")
+    assert plan["files"] == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
