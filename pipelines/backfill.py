@@ -12,7 +12,7 @@ import contextlib
 import difflib
 import gc
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
@@ -37,7 +37,7 @@ from shared.executor import Crew, Executor
 from shared.graph import Graph
 from shared.outcome import Outcome, Status, Tally
 from shared.owner import is_lost, new_owner
-from shared.worker.pool import Pool
+from shared.worker.pool import Pool, available_cores
 
 NAMESPACE = "segue"
 LOCAL_RUNNERS = {None, "", "DirectRunner", "FnApiRunner"}
@@ -113,6 +113,9 @@ def execute(run: Backfill, options: PipelineOptions) -> Tally:
     What the work raised is raised as it was, whatever the runner made of it.
     """
     spread = not runs_here_alone(options)
+    if is_local(options) and run.processes is None:
+        workers = options.view_as(DirectOptions).direct_num_workers or available_cores()
+        run = replace(run, processes=max(1, available_cores() // workers))  # they share the cores
     pipeline = beam.Pipeline(runner=_runner(options), options=options)
     build(pipeline, run, spread=spread)
     try:

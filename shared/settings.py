@@ -12,7 +12,6 @@ from shared.graph import Graph, load
 
 DEFAULT_GRAPH = "jobs.yaml"
 LEDGER = "sqlite:///.segue/ledger.db"
-QUEUE = "sqlite:///.segue/queue.db"
 ARTIFACTS = ".segue/artifacts"
 
 
@@ -46,11 +45,6 @@ SETTINGS = {
         default=LEDGER,
         meaning="the completion record: firestore://project/database or sqlite:///path",
     ),
-    "queue": Setting(
-        variable="SEGUE_QUEUE",
-        default=QUEUE,
-        meaning="the messages between jobs: pubsub://project or sqlite:///path",
-    ),
     "price": Setting(
         variable="SEGUE_PRICE_PER_VCPU_HOUR",
         default="0.056",
@@ -72,7 +66,6 @@ class Settings:
     catalogue: str | None = None
     artifacts: str | None = None
     ledger: str = LEDGER
-    queue: str = QUEUE
     price: float = 0.056
     vcpus: int | None = None
 

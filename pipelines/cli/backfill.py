@@ -108,9 +108,13 @@ def run_with_progress(context: Context, run: Backfill, options: PipelineOptions)
     """Run a backfill, with a bar in a terminal where the work is done on this machine."""
     from pipelines.backfill import execute, is_local
 
-    # Its warnings are about its own options, and its errors are told by us.
+    if not is_local(options):
+        # What a remote runner says of its job, its address and state, is all there is to see.
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        return execute(run, options)
+    # Beam's warnings are about its own options, and its errors are told by us.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-    if not (is_local(options) and context.output.talk.is_terminal):
+    if not context.output.talk.is_terminal:
         return execute(run, options)
     with (
         tempfile.TemporaryDirectory(prefix="segue-progress-") as folder,

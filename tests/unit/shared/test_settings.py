@@ -31,10 +31,9 @@ def test_each_setting_is_told_of_and_has_its_own_variable():
 def test_everything_has_a_default_that_works_on_a_laptop():
     assert Settings.of({}) == Settings()
     assert Settings().ledger == "sqlite:///.segue/ledger.db"
-    assert Settings().queue == "sqlite:///.segue/queue.db"
 
 
-@pytest.mark.parametrize("name", ["graph", "catalogue", "artifacts", "ledger", "queue"])
+@pytest.mark.parametrize("name", ["graph", "catalogue", "artifacts", "ledger"])
 def test_an_option_goes_before_the_environment_and_that_before_the_default(name):
     environ = {SETTINGS[name].variable: "from the environment"}
     assert getattr(Settings.of(environ, **{name: "option"}), name) == "option"
