@@ -21,6 +21,7 @@ from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import (
     DebugOptions,
     DirectOptions,
+    GoogleCloudOptions,
     PipelineOptions,
     StandardOptions,
     WorkerOptions,
@@ -32,6 +33,7 @@ from pipelines.progress import ProgressWriter
 from pipelines.raised import original
 from pipelines.sources import Chunk, ReadSelection, Selection
 from shared.adapters.connect import connect_ledger
+from shared.adapters.credentials import check_credentials
 from shared.errors import ConfigurationError
 from shared.executor import Crew, Executor
 from shared.graph import Graph
@@ -96,6 +98,8 @@ def pipeline_options(arguments: Sequence[str] = (), own: Sequence[str] = ()) -> 
             raise ConfigurationError(
                 "on Dataflow the jobs run in Segue's container; name it with --sdk_container_image"
             )
+        if not options.view_as(GoogleCloudOptions).no_auth:
+            check_credentials()  # Beam would look for them for minutes
     return options
 
 

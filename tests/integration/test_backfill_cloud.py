@@ -171,6 +171,15 @@ def test_dataflow_is_asked_for_one_process_a_machine_in_our_container(dataflow_j
     } <= labels
 
 
+def test_dataflow_without_credentials_is_refused_at_once(monkeypatch, tmp_path):
+    for name in ("GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_CONFIG", "GCE_METADATA_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    with pytest.raises(ConfigurationError, match="gcloud auth application-default login"):
+        pipeline_options([option for option in OPTIONS if option != "--no_auth"])
+
+
 def test_dataflow_without_a_container_is_refused_with_the_remedy():
     with pytest.raises(ConfigurationError, match="--sdk_container_image"):
         pipeline_options(["--runner", "DataflowRunner", "--project", "p", "--region", "r"])
