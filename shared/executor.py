@@ -92,7 +92,6 @@ class Executor:
     _under_way: set[str] = field(default_factory=set)
     _again: list[MediaFile] = field(default_factory=list)  # named once more meanwhile
     _ticket: int = 0
-    _ahead: int = 0
     _mean_s: float | None = None
     _settled_at: datetime | None = None
     _extended_at: datetime | None = None
