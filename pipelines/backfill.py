@@ -29,6 +29,7 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
+from pipelines.empty_ledger import ledger_to_read
 from pipelines.progress import ProgressWriter
 from pipelines.raised import original
 from pipelines.sources import Chunk, ReadSelection, Selection
@@ -173,7 +174,7 @@ class WorkOff(beam.DoFn):  # type: ignore[misc]
         """Connect, and start the child processes."""
         run = self._run
         self._stack = contextlib.ExitStack()
-        ledger = connect_ledger(run.ledger)
+        ledger = ledger_to_read(run.ledger) if run.dry_run else connect_ledger(run.ledger)
         self._stack.callback(ledger.close)
         crew: Crew = _Nobody()
         if not run.dry_run:

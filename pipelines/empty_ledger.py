@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from shared.adapters.connect import connect_ledger
 from shared.errors import ConfigurationError
-from shared.ledger import Change, Changed, Counts, Query, Snapshot
+from shared.ledger import Change, Changed, Counts, Ledger, Query, Snapshot
 from shared.record import Record, State
+
+EMBEDDED = "sqlite:///"
 
 
 class EmptyLedger:
@@ -41,3 +45,15 @@ class EmptyLedger:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+def ledger_to_read(url: str) -> Ledger:
+    """Open a ledger that is only read: one that does not exist yet is empty, and stays unmade."""
+    return connect_ledger(url) if ledger_exists(url) else EmptyLedger(url)
+
+
+def ledger_exists(url: str) -> bool:
+    """Whether a ledger has been made; one in the cloud is believed to exist."""
+    if not url.startswith(EMBEDDED):
+        return True
+    return os.path.exists(os.path.expanduser(url.removeprefix(EMBEDDED)))

@@ -13,9 +13,10 @@ from typing import Any
 
 import apache_beam as beam
 
+from pipelines.empty_ledger import ledger_to_read
 from pipelines.ledger_query import LedgerQuery
 from pipelines.shards import Shard, split
-from shared.adapters.connect import connect_ledger, connect_store, location_of
+from shared.adapters.connect import connect_store, location_of
 from shared.errors import ConfigurationError, MissingInput
 from shared.media import MediaFile, bucket_location, includes, split_uri
 
@@ -216,7 +217,7 @@ def query_files(selection: Selection, url: str) -> Iterator[MediaFile]:
     query = selection.ledger
     assert query is not None
     left = selection.limit
-    ledger = connect_ledger(url)
+    ledger = ledger_to_read(url)
     try:
         for record in query.records(ledger, selection.prefix or ""):
             if selection.sample is not None and not sampled(record.uri, selection.sample):

@@ -26,6 +26,13 @@ settings.register_profile(
 settings.load_profile("segue")
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In CI a test that was skipped, for whatever reason, is a test that failed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") == "true" and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def _started(emulator: emulators.Emulator) -> Iterator[str]:
     if reason := emulators.missing(emulator):
         if os.environ.get("CI") == "true":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -85,13 +86,11 @@ def command(
         @functools.wraps(function)
         def run(**given: Any) -> ExitCode:
             common = {name: given.pop(name) for name in shared}
-            if common["no_color"]:
-                os.environ["NO_COLOR"] = "1"  # for child processes, too
-            if common["debug"]:
-                os.environ["SEGUE_DEBUG"] = "1"
             output = Output(as_json=common["as_json"])
             chosen = Settings.of(**{name: common[name] for name in settings})
-            return function(Context(settings=chosen, output=output), **given) or ExitCode.OK
+            told = {"NO_COLOR": common["no_color"], "SEGUE_DEBUG": common["debug"]}
+            with _child_processes_told(told):
+                return function(Context(settings=chosen, output=output), **given) or ExitCode.OK
 
         _, *own = inspect.signature(function, eval_str=True).parameters.values()
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -108,6 +107,21 @@ def command(
         return made
 
     return declare
+
+
+@contextlib.contextmanager
+def _child_processes_told(switches: Mapping[str, bool]) -> Iterator[None]:
+    """Set environment variables for as long as a command runs, as its options would."""
+    before = {name: os.environ.get(name) for name in switches}
+    os.environ.update({name: "1" for name, is_on in switches.items() if is_on})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _parameter(name: str, annotation: Any) -> inspect.Parameter:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipelines.empty_ledger import EmptyLedger
+from pipelines.empty_ledger import ledger_exists, ledger_to_read
 from pipelines.graph import load_graph
 from shared.adapters.connect import connect_ledger, connect_store
 from shared.settings import Settings
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from shared.graph import Graph
     from shared.ledger import Ledger
     from shared.store import ObjectStore
-
-EMBEDDED = "sqlite:///"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,19 +63,8 @@ def open_stack(
     """
     graph = load_graph(settings) if graph is None else graph
     with contextlib.ExitStack() as opened:
-        ledger: Ledger = (
-            connect_ledger(settings.ledger)
-            if create or ledger_exists(settings.ledger)
-            else EmptyLedger(settings.ledger)
-        )
+        ledger = connect_ledger(settings.ledger) if create else ledger_to_read(settings.ledger)
         opened.callback(ledger.close)
         artifacts = connect_store(graph.artifacts)
         opened.callback(artifacts.close)
         yield Stack(settings=settings, graph=graph, ledger=ledger, artifacts=artifacts)
-
-
-def ledger_exists(url: str) -> bool:
-    """Whether a ledger has been made; one in the cloud is believed to exist."""
-    if not url.startswith(EMBEDDED):
-        return True
-    return os.path.exists(os.path.expanduser(url.removeprefix(EMBEDDED)))

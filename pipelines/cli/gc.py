@@ -12,9 +12,10 @@ import typer
 
 from pipelines.cli import text
 from pipelines.cli.command import command
-from pipelines.cli.context import Context, ledger_exists
+from pipelines.cli.context import Context
 from pipelines.cli.parameters import seconds_of
 from pipelines.cli.table import table
+from pipelines.empty_ledger import ledger_exists
 from pipelines.garbage import Collector, Garbage, Reason
 from shared.errors import ConfigurationError
 from shared.owner import is_lost

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 
 import pytest
@@ -136,3 +137,11 @@ def test_no_color_reaches_child_processes(segue, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "")
     segue("status", "--no-color")
     assert seen == ["1"]
+
+
+def test_options_leave_the_environment_as_it_was(segue, monkeypatch):
+    monkeypatch.delenv("SEGUE_DEBUG", raising=False)
+    monkeypatch.setenv("NO_COLOR", "before")
+    segue("graph", "--debug", "--no-color")
+    assert "SEGUE_DEBUG" not in os.environ
+    assert os.environ["NO_COLOR"] == "before"
