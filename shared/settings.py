@@ -12,6 +12,7 @@ from shared.graph import Graph, load
 
 DEFAULT_GRAPH = "jobs.yaml"
 LEDGER = "sqlite:///.segue/ledger.db"
+QUEUE = "sqlite:///.segue/queue.db"
 ARTIFACTS = ".segue/artifacts"
 
 
@@ -45,6 +46,16 @@ SETTINGS = {
         default=LEDGER,
         meaning="the completion record: firestore://project/database or sqlite:///path",
     ),
+    "queue": Setting(
+        variable="SEGUE_QUEUE",
+        default=QUEUE,
+        meaning="where messages to the jobs wait: pubsub://project or sqlite:///path",
+    ),
+    "on_deletion": Setting(
+        variable="SEGUE_ON_DELETION",
+        default="keep",
+        meaning="what becomes of a deleted file's artifacts: keep (until 'segue gc') or remove",
+    ),
     "price": Setting(
         variable="SEGUE_PRICE_PER_VCPU_HOUR",
         default="0.056",
@@ -66,6 +77,8 @@ class Settings:
     catalogue: str | None = None
     artifacts: str | None = None
     ledger: str = LEDGER
+    queue: str = QUEUE
+    on_deletion: str = "keep"
     price: float = 0.056
     vcpus: int | None = None
 
@@ -85,6 +98,11 @@ class Settings:
         for name, kind in (("price", float), ("vcpus", int)):
             if name in found:
                 found[name] = _number(name, found[name], kind)
+        if found.get("on_deletion", "keep") not in {"keep", "remove"}:
+            raise ConfigurationError(
+                f"{SETTINGS['on_deletion'].variable} is {found['on_deletion']!r}; write keep or "
+                "remove"
+            )
         return cls(**found)  # type: ignore[arg-type]
 
     def load_graph(self, shipped: str | None = None) -> Graph:

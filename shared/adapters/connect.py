@@ -9,6 +9,7 @@ from shared.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from shared.ledger import Ledger
+    from shared.queue import Queue
     from shared.store import ObjectStore
 
 
@@ -41,6 +42,21 @@ def connect_ledger(url: str) -> Ledger:
     raise ConfigurationError(
         f"{url!r} is not a ledger that Segue knows; write firestore://project/database or "
         "sqlite:///path"
+    )
+
+
+def connect_queue(url: str) -> Queue:
+    """Open a queue: ``pubsub://project[/prefix]`` or ``sqlite:///path``."""
+    if url.startswith("pubsub://"):
+        from shared.adapters.pubsub import PubsubQueue
+
+        return PubsubQueue(url)
+    if url.startswith("sqlite:///"):
+        from shared.adapters.sqlite_queue import SqliteQueue
+
+        return SqliteQueue(url.removeprefix("sqlite:///"))
+    raise ConfigurationError(
+        f"{url!r} is not a queue that Segue knows; write pubsub://project or sqlite:///path"
     )
 
 
