@@ -236,7 +236,7 @@ class Executor:
                     return found, None
                 plan = self._plan(record, now)
             for job in plan.holders:
-                record = want(record, self.graph, job, self.targets)
+                record = want(record, self.graph, job, self.targets, now)
             if plan.run:
                 record = claim(
                     record, self.graph, plan.run, owner=self.owner, now=now, lease_s=self.lease_s

@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from shared.errors import ConfigurationError
 from shared.graph import Graph
 from shared.media import MediaFile
-from shared.record import EVERYTHING, Entry, Failure, Lease, Record, State, evolve
+from shared.record import EVERYTHING, Entry, Failure, Lease, Ping, Record, State, evolve
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -70,6 +70,7 @@ class Query:
     job: str | None = None
     state: State | None = None  # of that job's entry
     deleted: bool | None = None  # None: both
+    owed: bool = False  # only where some entry still has targets in ``wanted``
 
     def __post_init__(self) -> None:
         if self.state is not None and self.job is None:
@@ -134,6 +135,7 @@ def arrive(record: Record | None, media: MediaFile, now: datetime) -> tuple[Reco
                 fingerprint=entry.fingerprint,
                 generation=media.generation,
                 wanted=entry.wanted,
+                wanted_at=now,
                 request=entry.request,
             )
             for name, entry in owed.items()
@@ -142,16 +144,21 @@ def arrive(record: Record | None, media: MediaFile, now: datetime) -> tuple[Reco
     return arrived, Arrival.NEW if record is None else Arrival.NEWER
 
 
-def delete(record: Record | None, generation: int, now: datetime) -> tuple[Record | None, bool]:
+def delete(record: Record | None, media: MediaFile, now: datetime) -> tuple[Record, bool]:
     """Leave a tombstone, unless a newer generation has arrived; answers whether it did.
 
-    A tombstone is moved up by the deletion of a newer generation whose arrival is still on its way.
+    Events come in any order, so the arrival of what was deleted may still be on its way: a file
+    that was never seen gets a tombstone, too, and one is moved up by the deletion of a newer
+    generation. Either way that arrival is stale when it comes.
     """
-    if record is None or record.generation > generation:
+    if record is None:
+        arrived, _ = arrive(None, media, now)
+        return evolve(arrived, deleted_at=now), True
+    if record.generation > media.generation:
         return record, False
-    if record.deleted_at is not None and record.generation == generation:
+    if record.deleted_at is not None and record.generation == media.generation:
         return record, False
-    return evolve(record, generation=generation, deleted_at=now), True
+    return evolve(record, generation=media.generation, deleted_at=now), True
 
 
 def current(graph: Graph, record: Record, job: str) -> bool:
@@ -194,6 +201,7 @@ def claim(
             attempts=(old.attempts if old is not None and again else 0) + 1,
             lease=lease,
             wanted=old.wanted if old is not None else (),
+            wanted_at=old.wanted_at if old is not None else None,
             request=_latest(request, old),
             started_at=now,
         )
@@ -207,7 +215,9 @@ def _latest(request: str | None, old: Entry | None) -> str | None:
     return max(request, old.request)
 
 
-def want(record: Record, graph: Graph, job: str, targets: Iterable[str] | None) -> Record:
+def want(
+    record: Record, graph: Graph, job: str, targets: Iterable[str] | None, now: datetime
+) -> Record:
     """Note at a job what is owed once it is done; requests for the same job coalesce here."""
     old = record.jobs.get(job)
     owed = (EVERYTHING,) if targets is None else tuple(targets)
@@ -218,10 +228,11 @@ def want(record: Record, graph: Graph, job: str, targets: Iterable[str] | None) 
             fingerprint=graph.fingerprints[job],
             generation=record.generation,
             wanted=wanted,
+            wanted_at=now,
             request=old.request if old is not None else None,
         )
     else:
-        entry = evolve(old, wanted=wanted)
+        entry = evolve(old, wanted=wanted, wanted_at=now)
     return evolve(record, jobs={**record.jobs, job: entry})
 
 
@@ -238,6 +249,7 @@ def reopen(record: Record, graph: Graph, job: str, request: str | None) -> Recor
             fingerprint=graph.fingerprints[job],
             generation=record.generation,
             wanted=old.wanted if old is not None else (),
+            wanted_at=old.wanted_at if old is not None else None,
             request=request,
         )
     else:
@@ -304,6 +316,7 @@ def settle(
             lease=None,
             attempts=old.attempts - never_tried,
             wanted=old.wanted if back else left,
+            wanted_at=old.wanted_at if back or left else None,
             artifact=result.artifact,
             checksum=result.checksum,
             error=result.error,
@@ -329,7 +342,8 @@ def told(
         if entry is not None and (entry.lease is None or entry.lease.expires_at <= now):
             struck = frozenset(targets)
             left = tuple(t for t in entry.wanted if t not in struck)
-            entries[job] = evolve(entry, wanted=left)
+            wanted_at = entry.wanted_at if left else None
+            entries[job] = evolve(entry, wanted=left, wanted_at=wanted_at)
     return (evolve(record, jobs=entries) if entries != record.jobs else None), None
 
 
@@ -349,6 +363,18 @@ def extend(
     return (evolve(record, jobs=entries) if held else None), held
 
 
+def pinged(
+    record: Record | None, *, generation: int, job: str, request: str, now: datetime
+) -> tuple[Record | None, None]:
+    """Leave the trace of a ping at a job; of several the latest request's stays."""
+    if record is None or record.generation != generation or record.deleted_at is not None:
+        return None, None
+    old = record.pings.get(job)
+    if old is not None and old.request >= request:
+        return None, None
+    return evolve(record, pings={**record.pings, job: Ping(request=request, at=now)}), None
+
+
 def requeue(record: Record | None, jobs: Iterable[str]) -> tuple[Record | None, tuple[str, ...]]:
     """Forget failures and blocks of jobs so that they are tried again; answers which."""
     if record is None:
@@ -364,6 +390,7 @@ def requeue(record: Record | None, jobs: Iterable[str]) -> tuple[Record | None, 
                 generation=entry.generation,
                 attempts=0,
                 wanted=entry.wanted,
+                wanted_at=entry.wanted_at,
             )
             again.append(job)
     return (evolve(record, jobs=entries) if again else None), tuple(again)

@@ -264,7 +264,7 @@ def decide(
     job = message.job
     children = tuple(c for c in graph.children[job] if graph.on_line(c, message.targets))
     targets = (job,) if message.targets is None else _known(graph, message.targets)
-    force = tuple(t for t in targets if _forced(record, message, t))
+    force = tuple(t for t in targets if forced(record, message, t))
     plan = line(graph, record, targets, now=now, force=force, owner=owner, lost=lost)
     verdict = Verdict.IDLE if message.ping else plan.verdicts.get(job, Verdict.IDLE)
     match verdict:
@@ -279,7 +279,9 @@ def decide(
             return _look_up(graph, plan, message)
 
 
-def leave(graph: Graph, record: Record, message: Message, decision: Ask | Wait) -> Record:
+def leave(
+    graph: Graph, record: Record, message: Message, decision: Ask | Wait, now: datetime
+) -> Record:
     """Leave targets with the jobs that were asked or are waited for.
 
     What the message forces counts as missing from now on: the targets travel on without their
@@ -287,9 +289,9 @@ def leave(graph: Graph, record: Record, message: Message, decision: Ask | Wait) 
     """
     jobs = decision.parents if isinstance(decision, Ask) else (decision.job,)
     for job in jobs:
-        record = want(record, graph, job, decision.targets)
+        record = want(record, graph, job, decision.targets, now)
     for job in _known(graph, message.targets or _and_below(graph, message.job)):
-        if _forced(record, message, job):
+        if forced(record, message, job):
             record = reopen(record, graph, job, message.request)
     return record
 
@@ -318,7 +320,7 @@ def _known(graph: Graph, targets: Collection[str]) -> tuple[str, ...]:
     return tuple(t for t in targets if t in graph.jobs)
 
 
-def _forced(record: Record, message: Message, target: str) -> bool:
+def forced(record: Record, message: Message, target: str) -> bool:
     """Whether the message forces a target, as a repeated or an earlier request does not again."""
     entry = record.jobs.get(target)
     if entry is None or entry.request is None or message.request is None:

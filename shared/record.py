@@ -54,13 +54,21 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     lease: Lease | None = None
     # Targets still owed to those who asked; EVERYTHING after an arrival.
     wanted: tuple[str, ...] = ()
+    wanted_at: datetime | None = None  # when somebody last asked, or the sweeper asked for them
     request: str | None = None  # the latest request that this was computed for
     started_at: datetime | None = None
     seconds: float | None = None  # wall time of the last attempt
     cpu_seconds: float | None = None  # of the last attempt, child processes included
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Ping(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The trace that a ping left at a job."""
+
+    request: str  # the latest that came by
+    at: datetime
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """All that is known of one media file."""
 
     uri: str
@@ -71,6 +79,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     arrived_at: datetime
     deleted_at: datetime | None = None
     jobs: dict[str, Entry] = {}
+    pings: dict[str, Ping] = {}  # by job, of this generation
 
     @property
     def id(self) -> str:
@@ -86,6 +95,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def name(self) -> str:
         """The object's name in its bucket."""
         return split_uri(self.uri)[1]
+
+    @property
+    def owed(self) -> bool:
+        """Whether anything is still owed to somebody who asked."""
+        return any(e.wanted for e in self.jobs.values())
 
     @property
     def media(self) -> MediaFile:

@@ -139,9 +139,10 @@ class FirestoreLedger:
     def find(self, query: Query, *, after: str = "", limit: int = 500) -> list[Record]:
         """List records by URI.
 
-        It needs the composite indexes of ``firestore_indexes.indexes``: (deleted, uri), and for a
-        job (deleted, jobs.<job>.state, uri); whoever asks for files and tombstones alike, or for a
-        job in any state, asks for all values, and needs no other.
+        It needs the composite indexes of ``firestore_indexes.indexes``: (deleted, uri), for what is
+        owed (deleted, owed, uri), and for a job (deleted, jobs.<job>.state, uri); whoever asks for
+        files and tombstones alike, or for a job in any state, asks for all values, and needs no
+        other.
         """
         structured = queries.matching(query, after=after, limit=limit)
         return self._until_deadline(partial(self._find, structured))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shared.adapters.firestore_values import DELETED
+from shared.adapters.firestore_values import DELETED, EXPIRES_AT, OWED
 from shared.record import Record
 
 if TYPE_CHECKING:
@@ -37,11 +37,12 @@ def fingerprint_path(job: str) -> str:
 
 
 def indexes(graph: Graph) -> list[Index]:
-    """Return the composite indexes that ``find`` and ``count`` need: two a job, and one.
+    """Return the composite indexes that ``find`` and ``count`` need: two a job, and two.
 
-    A query for files and tombstones alike asks for ``deleted`` in both its values.
+    A query for files and tombstones alike asks for ``deleted`` in both its values. One for what is
+    owed among the files with a job in a state is served by two indexes, which Firestore merges.
     """
-    wanted = [Index((DELETED, "uri"))]
+    wanted = [Index((DELETED, "uri")), Index((DELETED, OWED, "uri"))]
     for job in graph.jobs:
         wanted.append(Index((DELETED, state_path(job), "uri")))
         wanted.append(Index((DELETED, state_path(job), fingerprint_path(job))))
@@ -50,4 +51,4 @@ def indexes(graph: Graph) -> list[Index]:
 
 def exemptions() -> list[str]:
     """Return the fields without an index of their own; ``jobs`` speaks for all below it."""
-    return [*Record.__struct_fields__, DELETED]
+    return [*Record.__struct_fields__, DELETED, OWED, EXPIRES_AT]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shared.adapters.firestore_indexes import COLLECTION, fingerprint_path, state_path
-from shared.adapters.firestore_values import DELETED
+from shared.adapters.firestore_values import DELETED, OWED
 from shared.record import State
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ IN_VALUES = 30  # that a query may compare one field with
 def matching(query: Query, *, after: str, limit: int) -> dict[str, Any]:
     """All records that fit, by URI, from behind a URI."""
     filters = [_is(DELETED, [False, True] if query.deleted is None else [query.deleted])]
+    if query.owed:
+        filters.append(_is(OWED, [True]))
     if query.job is not None:
         states = list(State) if query.state is None else [query.state]
         filters.append(_is(state_path(query.job), states))

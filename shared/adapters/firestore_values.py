@@ -17,8 +17,14 @@ from shared.record import Record
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Beside the fields of a record: no index can tell what has a date of deletion from what has none.
+# Beside the fields of a record: no index can tell what has a date of deletion from what has none,
+# nor whether any of a record's entries has something in ``wanted``.
 DELETED = "deleted"
+OWED = "owed"
+# Only tombstones have it, and Firestore's time-to-live policy then removes them. An arrival of what
+# was deleted could come late by a day: for so long Eventarc delivers an event again.
+EXPIRES_AT = "expires_at"
+TOMBSTONE_KEPT = timedelta(days=90)
 
 Fields: TypeAlias = Any  # the raw map of a document's values by name
 Value: TypeAlias = Any  # a raw google.firestore.v1.Value
@@ -32,6 +38,9 @@ def encode(record: Record, fields: Fields) -> None:
         if value is not None:
             _put(fields[name], value)
     fields[DELETED].boolean_value = record.deleted_at is not None
+    fields[OWED].boolean_value = record.owed
+    if record.deleted_at is not None:
+        _put(fields[EXPIRES_AT], record.deleted_at + TOMBSTONE_KEPT)
 
 
 def decode(name: str, fields: Fields) -> Record:

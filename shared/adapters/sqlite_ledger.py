@@ -3,8 +3,9 @@
 A row a file, with the record as JSON, in the order of the URIs: a catalogue is worked through in
 that order, so that neighbours share pages, and a batch of writes touches few (keys without order
 cost three times as much). What counts and state queries need stands in one small column: the
-*signature* of a record's entries (which job is in which state by which fingerprint). A catalogue
-has few different ones, so that counting millions of entries reads one narrow index.
+*signature* of a record's entries (which job is in which state by which fingerprint, and whether
+anything is owed). A catalogue has few different ones, so that counting millions of entries reads
+one narrow index.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ CREATE TABLE files (
 ) WITHOUT ROWID;
 CREATE INDEX files_by_signature ON files (signature, deleted);
 """
+OWED = "!"  # ends the signature of a record to which something is owed
 BATCH = 500
 BUSY_S = 60.0
 
@@ -166,6 +168,8 @@ class SqliteLedger:
     def _signature(self, record: Record) -> int:
         jobs = record.jobs
         text = ";".join([f"{n}:{jobs[n].state}:{jobs[n].fingerprint}" for n in sorted(jobs)])
+        if record.owed:
+            text += OWED
         known = self._signatures.get(text)
         if known is None:
             self._db.execute("INSERT OR IGNORE INTO signatures (text) VALUES (?)", (text,))
@@ -204,8 +208,8 @@ class SqliteLedger:
         if query.deleted is not None:
             where.append(f"deleted = {int(query.deleted)}")
         with self._lock, _errors(self._path):
-            if query.job is not None:
-                some = self._matching(query.job, query.state)
+            if query.job is not None or query.owed:
+                some = self._matching(query)
                 where.append(f"signature IN ({','.join(map(str, some))})")
             rows = self._db.execute(
                 f"SELECT record FROM files WHERE {' AND '.join(where)} ORDER BY uri LIMIT ?",  # noqa: S608
@@ -213,13 +217,17 @@ class SqliteLedger:
             ).fetchall()
         return [_decode(row[0]) for row in rows]
 
-    def _matching(self, job: str, state: State | None) -> list[int]:
-        """The signatures in which a job has an entry (in a state)."""
+    def _matching(self, query: Query) -> list[int]:
+        """The signatures of records in which the job is in the state, or something is owed."""
         rows = self._db.execute("SELECT id, text FROM signatures").fetchall()
+        if query.owed:
+            rows = [row for row in rows if row[1].endswith(OWED)]
+        if query.job is None:
+            return [i for i, _ in rows]
         return [
             i
             for i, text in rows
-            if any(j == job and state in (None, s) for j, s, _ in _entries(text))
+            if any(j == query.job and query.state in (None, s) for j, s, _ in _entries(text))
         ]
 
     def close(self) -> None:
@@ -238,7 +246,8 @@ def _snapshot(row: tuple[int, bytes] | None) -> Snapshot:
 
 
 def _entries(signature: str) -> Iterator[tuple[str, str, str]]:
-    for part in signature.split(";") if signature else ():
+    entries = signature.removesuffix(OWED)
+    for part in entries.split(";") if entries else ():
         job, state, fingerprint = part.split(":")
         yield job, state, fingerprint
 

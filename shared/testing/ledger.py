@@ -70,6 +70,8 @@ def _fits(record: Record, query: Query) -> bool:
         return False
     if query.deleted is not None and query.deleted != (record.deleted_at is not None):
         return False
+    if query.owed and not record.owed:
+        return False
     if query.job is None:
         return True
     entry = record.jobs.get(query.job)

@@ -27,7 +27,7 @@ from shared.graph import parse
 from shared.ledger import Arrival, Change, Ledger, Query, Result, Snapshot
 from shared.media import MediaFile
 from shared.planner import line
-from shared.record import Entry, Failure, Lease, Record, State, evolve
+from shared.record import Entry, Failure, Lease, Ping, Record, State, evolve
 from shared.testing.ledger import MemoryLedger
 
 if TYPE_CHECKING:
@@ -374,14 +374,16 @@ class TestLife:
         jobs = {"beats": owed, "energy": entry(State.DONE, artifact="gs://a/old")}
         put(ledger, record(uri(1), jobs=jobs))
         change(ledger, uri(1), lambda r: port.arrive(r, media(uri(1), 2), NOW))
-        beats = Entry(state=State.QUEUED, fingerprint=BEATS, generation=2, wanted=("energy",))
+        queued = Entry(state=State.QUEUED, fingerprint=BEATS, generation=2)
+        beats = evolve(queued, wanted=("energy",), wanted_at=NOW)
         assert get(ledger, uri(1)).jobs == {"beats": beats}
 
     def test_a_deletion_leaves_a_tombstone_that_only_a_newer_version_lifts(self, ledger):
         put(ledger, record(uri(1), generation=2))
         gone = NOW + timedelta(seconds=1)
-        assert not change(ledger, uri(1), lambda r: port.delete(r, 1, gone)).answer
-        assert change(ledger, uri(1), lambda r: port.delete(r, 2, gone)).answer
+        delete = lambda g: lambda r: port.delete(r, media(uri(1), g), gone)  # noqa: E731
+        assert not change(ledger, uri(1), delete(1)).answer
+        assert change(ledger, uri(1), delete(2)).answer
         assert get(ledger, uri(1)).deleted_at == gone
         again = lambda r: port.arrive(r, media(uri(1), 2), NOW)  # noqa: E731
         assert change(ledger, uri(1), again).answer is Arrival.STALE
@@ -389,9 +391,28 @@ class TestLife:
         assert change(ledger, uri(1), newer).answer is Arrival.NEWER
         assert get(ledger, uri(1)).deleted_at is None
 
+    def test_a_deletion_that_overtakes_its_arrival_leaves_a_tombstone(self, ledger):
+        assert change(ledger, uri(1), lambda r: port.delete(r, media(uri(1), 2), NOW)).answer
+        assert (ledger.count({}).files, ledger.count({}).deleted) == (0, 1)
+        for generation in (1, 2):
+            late = lambda r, g=generation: port.arrive(r, media(uri(1), g), NOW)  # noqa: E731
+            assert change(ledger, uri(1), late).answer is Arrival.STALE
+        assert get(ledger, uri(1)).deleted_at == NOW
+
+    def test_a_ping_leaves_its_trace_and_the_latest_stays(self, ledger):
+        put(ledger, with_beats(uri(1), State.DONE))
+        for request in ("r2", "r1"):
+            ping = lambda r, id_=request: port.pinged(  # noqa: E731
+                r, generation=1, job="beats", request=id_, now=NOW
+            )
+            change(ledger, uri(1), ping)
+        traces = {"beats": Ping(request="r2", at=NOW)}
+        assert get(ledger, uri(1)) == with_beats(uri(1), State.DONE, pings=traces)
+        assert ledger.count({"beats": [BEATS]}).jobs["beats"]["done"] == 1
+
     def test_a_result_is_settled_once_and_returns_what_is_owed(self, ledger):
         snapshot = change(ledger, uri(1), lambda r: port.arrive(r, media(uri(1)), NOW)).snapshot
-        wanted = lambda r: (port.want(r, GRAPH, "beats", ["energy"]), None)  # noqa: E731
+        wanted = lambda r: (port.want(r, GRAPH, "beats", ["energy"], NOW), None)  # noqa: E731
         snapshot = change(ledger, uri(1), wanted, snapshot).snapshot
         snapshot = change(ledger, uri(1), claiming("w", NOW), snapshot).snapshot
         results = [Result(job="beats", state=State.DONE, artifact="gs://a/b", checksum="sha256:0")]
@@ -538,6 +559,38 @@ class TestFind:
         for query, numbers in expected.items():
             assert found(ledger, query, limit=2) == [uri(n) for n in numbers], query
 
+    def test_records_to_which_something_is_owed_are_selected(self, ledger):
+        waiting = entry(State.RUNNING, wanted=("energy",))
+        put(
+            ledger,
+            with_beats(uri(1), State.RUNNING),
+            record(uri(2), jobs={"beats": waiting}),
+            record(uri(3), jobs={"beats": entry(State.DONE, wanted=("*",))}),
+            record(uri(4), jobs={"beats": waiting}, deleted_at=NOW),
+            record(uri(5), jobs={"beats": entry(State.DONE), "energy": waiting}),
+            record(uri(6)),
+        )
+        expected = {
+            Query(owed=True): [2, 3, 4, 5],
+            Query(owed=True, deleted=False): [2, 3, 5],
+            Query(owed=True, deleted=True): [4],
+            Query(owed=True, prefix=uri(3)): [3],
+            Query(owed=True, job="energy"): [5],
+            Query(owed=True, job="beats", state=State.RUNNING): [2, 4],
+        }
+        for query, numbers in expected.items():
+            assert found(ledger, query, limit=2) == [uri(n) for n in numbers], query
+
+    def test_what_is_no_longer_owed_is_no_longer_selected(self, ledger):
+        put(ledger, with_beats(uri(1), State.DONE), with_beats(uri(2), State.DONE))
+        want = lambda r: (port.want(r, GRAPH, "beats", ["energy"], NOW), None)  # noqa: E731
+        told = lambda r: port.told(r, generation=1, owed={"beats": ["energy"]}, now=NOW)  # noqa: E731
+        change(ledger, uri(1), want)
+        assert found(ledger, Query(owed=True)) == [uri(1)]
+        assert ledger.count({"beats": [BEATS]}).jobs["beats"]["done"] == 2
+        change(ledger, uri(1), told)
+        assert found(ledger, Query(owed=True)) == []
+
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 times = st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
@@ -558,11 +611,14 @@ entries = st.builds(
     error=st.none() | st.builds(Failure, kind=texts, type=texts, message=texts),
     lease=st.none() | st.builds(Lease, owner=texts, expires_at=times),
     wanted=st.lists(texts, max_size=3).map(tuple),
+    wanted_at=st.none() | times,
     request=st.none() | texts,
     started_at=st.none() | times,
     seconds=st.none() | numbers,
     cpu_seconds=st.none() | numbers,
 )
+# A tombstone's document says when it may be removed, which must be a date, too.
+deletions = st.datetimes(datetime(1970, 1, 1), datetime(9998, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 records = st.builds(
     Record,
     uri=texts.map(lambda name: f"gs://acme-audio/{name}"),
@@ -571,8 +627,9 @@ records = st.builds(
     content_type=st.none() | texts,
     checksum=st.none() | texts,
     arrived_at=times,
-    deleted_at=st.none() | times,
+    deleted_at=st.none() | deletions,
     jobs=st.dictionaries(job_names, entries, max_size=4),
+    pings=st.dictionaries(job_names, st.builds(Ping, request=texts, at=times), max_size=4),
 )
 
 

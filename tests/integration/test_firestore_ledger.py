@@ -17,10 +17,12 @@ from google.cloud.firestore_v1 import types
 from shared import ledger as port
 from shared.adapters.firestore import FirestoreLedger
 from shared.adapters.firestore_indexes import Index, exemptions, indexes
+from shared.adapters.firestore_values import EXPIRES_AT, TOMBSTONE_KEPT
 from shared.errors import ConfigurationError, Contended, Unavailable
 from shared.graph import parse
 from shared.ledger import Change, Query, Result
-from shared.record import Entry, Lease, Record, State, evolve
+from shared.media import MediaFile
+from shared.record import Entry, Lease, Ping, Record, State, evolve
 from shared.testing import emulators
 from shared.testing.grpc_proxy import Fault, GrpcProxy
 
@@ -305,6 +307,7 @@ class TestDocuments:
             "size_bytes": 3,
             "arrived_at": NOW,
             "deleted": False,
+            "owed": True,
             "jobs": {
                 "beats": {
                     "state": "running",
@@ -315,6 +318,17 @@ class TestDocuments:
                 }
             },
         }
+
+    def test_a_tombstone_says_when_it_expires_and_a_living_record_never_does(self, ledger, files):
+        (snapshot,) = put(ledger, record(1))
+        document = files.document(snapshot.record.id)
+        assert EXPIRES_AT not in document.get().to_dict()
+        media = snapshot.record.media
+        ledger.change([Change(uri=uri(1), transition=lambda r: port.delete(r, media, NOW))])
+        assert document.get().to_dict()[EXPIRES_AT] == NOW + TOMBSTONE_KEPT
+        newer = MediaFile(uri=uri(1), generation=2)
+        ledger.change([Change(uri=uri(1), transition=lambda r: port.arrive(r, newer, NOW))])
+        assert EXPIRES_AT not in document.get().to_dict()
 
     def test_one_that_is_no_record_is_named(self, ledger, files):
         files.document(record(1).id).set({"uri": uri(1), "generation": "one"})
@@ -333,9 +347,15 @@ class TestDocuments:
         assert written_by(proxy) == 0
 
     def test_every_field_is_exempted_from_single_field_indexes(self, ledger, files):
-        put(ledger, record(1, content_type="audio/flac", checksum="crc32c:0", deleted_at=NOW))
+        full = {"content_type": "audio/flac", "checksum": "crc32c:0", "size_bytes": 1}
+        beats = Entry(state=State.QUEUED, fingerprint="0" * 12, generation=1)
+        pings = {"beats": Ping(request="r1", at=NOW)}
+        put(ledger, record(1, **full, deleted_at=NOW, jobs={"beats": beats}, pings=pings))
         stored = files.document(record(1).id).get().to_dict()
-        assert set(stored) <= set(exemptions())
+        assert set(stored) == set(exemptions())
+
+
+OWED = Index(("deleted", "owed", "uri"))
 
 
 class TestIndexes:
@@ -356,9 +376,10 @@ class TestIndexes:
             for job, state in ((None, None), ("beats", None), ("energy", State.FAILED)):
                 query = Query(prefix="gs://a", job=job, state=state, deleted=deleted)
                 ledger.find(query, after="gs://a/b")
+            ledger.find(Query(owed=True, deleted=deleted))
         requests = map(types.RunQueryRequest.deserialize, proxy.requests["RunQuery"])
         needed = {self.needed(r.structured_query) for r in requests}
-        assert len(needed) == 3
+        assert len(needed) == 4
         assert needed <= set(indexes(GRAPH))
 
     def test_each_query_of_count_has_its_index(self, proxy, ledger):
@@ -367,7 +388,17 @@ class TestIndexes:
             types.RunAggregationQueryRequest.deserialize, proxy.requests["RunAggregationQuery"]
         )
         queries = [r.structured_aggregation_query.structured_query for r in requests]
-        assert {self.needed(q) for q in queries} == set(indexes(GRAPH))
+        assert {self.needed(q) for q in queries} == set(indexes(GRAPH)) - {OWED}
+
+    def test_what_is_owed_of_a_job_in_a_state_is_served_by_two_indexes_merged(self, proxy, ledger):
+        """Equalities are merged where the indexes agree in what comes behind these."""
+        ledger.find(Query(owed=True, job="energy", state=State.FAILED, deleted=False))
+        (request,) = map(types.RunQueryRequest.deserialize, proxy.requests["RunQuery"])
+        *equal, order = self.needed(request.structured_query).fields
+        usable = [
+            i for i in indexes(GRAPH) if i.fields[-1] == order and {*i.fields[:-1]} <= {*equal}
+        ]
+        assert {f for i in usable for f in i.fields[:-1]} == set(equal)
 
 
 class TestOpening:

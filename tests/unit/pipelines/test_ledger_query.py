@@ -54,7 +54,7 @@ def ledger():
         gone,
     ]
     ledger.change(changes)
-    ledger.change([Change(uri=gone.uri, transition=lambda r: delete(r, 1, NOW))])
+    ledger.change([Change(uri=gone.uri, transition=lambda r: delete(r, r.media, NOW))])
     return ledger
 
 

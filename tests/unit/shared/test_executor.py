@@ -210,7 +210,7 @@ def test_a_listing_that_is_older_than_the_ledger_changes_nothing(ledger, gone, s
 
     def transition(_record):
         record, _ = arrive(None, newer, NOW)
-        return (delete(record, 1, NOW)[0] if gone else record), None
+        return (delete(record, newer, NOW)[0] if gone else record), None
 
     ledger.change([Change(uri=newer.uri, transition=transition)])
     crew = RecordingCrew()

@@ -19,6 +19,7 @@ from shared.ledger import (
     current,
     delete,
     extend,
+    pinged,
     reopen,
     requeue,
     settle,
@@ -26,7 +27,7 @@ from shared.ledger import (
     want,
 )
 from shared.media import MediaFile
-from shared.record import EVERYTHING, Entry, Failure, Lease, Record, State, evolve
+from shared.record import EVERYTHING, Entry, Failure, Lease, Ping, Record, State, evolve
 
 URI = "gs://b/a.wav"
 OLD = "00000000001d"
@@ -99,7 +100,7 @@ def test_a_newer_arrival_drops_what_was_computed_and_keeps_what_is_owed():
     running = entry(State.RUNNING, wanted=("c",), lease=leased(), attempts=3, request="r1")
     record, said = arrive(record_of(a=entry(), b=running), media(6), LATER)
     assert said is Arrival.NEWER
-    queued = entry(State.QUEUED, generation=6, wanted=("c",), request="r1")
+    queued = entry(State.QUEUED, generation=6, wanted=("c",), wanted_at=LATER, request="r1")
     assert record.jobs == {"b": queued}
     assert record.arrived_at == LATER
 
@@ -109,27 +110,39 @@ def test_a_newer_arrival_drops_what_was_computed_and_keeps_what_is_owed():
     [(5, 4, False), (5, 5, False), (5, 6, True), (7, 6, False), (7, 7, False), (7, 8, True)],
 )
 def test_only_a_newer_version_lifts_a_tombstone(deleted, then, lives):
-    record, did = delete(record_of(), deleted, LATER)
+    record, did = delete(record_of(), media(deleted), LATER)
     assert did
-    assert record is not None
     assert record.deleted_at == LATER
     after, said = arrive(record, media(then), LATER)
     assert (after.deleted_at is None) == lives
     assert said is (Arrival.NEWER if lives else Arrival.STALE)
 
 
-def test_a_deletion_of_an_older_version_or_of_an_unknown_file_changes_nothing():
+def test_a_deletion_of_an_older_version_changes_nothing():
     record = record_of()
-    assert delete(record, 4, NOW) == (record, False)
-    assert delete(None, 4, NOW) == (None, False)
-    tombstone, _ = delete(record, 5, NOW)
-    assert delete(tombstone, 5, LATER) == (tombstone, False)
+    assert delete(record, media(4), NOW) == (record, False)
+    tombstone, _ = delete(record, media(5), NOW)
+    assert delete(tombstone, media(5), LATER)[0] is tombstone, (
+        "the very record, so that nothing is written"
+    )
+
+
+@pytest.mark.parametrize(("then", "lives"), [(4, False), (5, False), (6, True)])
+def test_a_deletion_that_overtook_its_files_arrival_makes_that_stale(then, lives):
+    gone = media(5, size_bytes=7, content_type="audio/wav", checksum="crc32c:0")
+    tombstone, did = delete(None, gone, NOW)
+    assert did
+    assert tombstone.media == gone
+    assert (tombstone.arrived_at, tombstone.deleted_at, tombstone.jobs) == (NOW, NOW, {})
+    after, said = arrive(tombstone, media(then), LATER)
+    assert (after is tombstone) == (not lives)
+    assert said is (Arrival.NEWER if lives else Arrival.STALE)
 
 
 def test_a_tombstone_moves_up_so_that_a_late_arrival_does_not_lift_it():
     """Deleted, put back, and deleted again, of which the arrival in between comes last."""
-    tombstone, _ = delete(record_of(), 5, NOW)
-    tombstone, did = delete(tombstone, 7, LATER)
+    tombstone, _ = delete(record_of(), media(5), NOW)
+    tombstone, did = delete(tombstone, media(7), LATER)
     assert did
     assert arrive(tombstone, media(6), LATER) == (tombstone, Arrival.STALE)
 
@@ -183,7 +196,7 @@ def test_attempts_are_counted_as_long_as_it_is_the_same_work(old, attempts):
 
 
 def test_attempts_of_an_older_version_are_not_counted_by_way_of_the_queue():
-    stale = want(record_of(b=entry(fingerprint=OLD, attempts=3)), GRAPH, "b", ["c"])
+    stale = want(record_of(b=entry(fingerprint=OLD, attempts=3)), GRAPH, "b", ["c"], NOW)
     assert claimed(stale, "b").jobs["b"].attempts == 1
 
 
@@ -237,7 +250,7 @@ def test_what_was_blocked_was_never_tried():
         record_of(b=entry()),
         claimed(record_of(), "b", owner="other"),
         claimed(record_of(6), "b"),
-        delete(claimed(record_of(), "b"), 5, NOW)[0],
+        delete(claimed(record_of(), "b"), media(5), NOW)[0],
         arrive(claimed(record_of(), "b"), media(6), NOW)[0],
         claimed(arrive(claimed(record_of(), "b"), media(6), NOW)[0], "b"),
         settled(claimed(record_of(), "b"), DONE)[0],
@@ -274,11 +287,11 @@ def test_of_many_results_those_that_were_not_lost_are_recorded():
 
 
 def test_a_lease_that_is_given_back_leaves_the_work_and_what_is_owed():
-    record = want(claimed(record_of(), "b"), GRAPH, "b", ["c"])
+    record = want(claimed(record_of(), "b"), GRAPH, "b", ["c"], NOW)
     after, said = settled(record, Result(job="b", state=State.QUEUED, error=FAILURE))
     assert said == Settled()
     assert after.jobs["b"] == entry(
-        State.QUEUED, attempts=1, wanted=("c",), error=FAILURE, started_at=NOW
+        State.QUEUED, attempts=1, wanted=("c",), wanted_at=NOW, error=FAILURE, started_at=NOW
     )
 
 
@@ -286,27 +299,29 @@ def test_a_lease_that_is_given_back_leaves_the_work_and_what_is_owed():
 
 
 def test_requests_for_the_same_job_coalesce():
-    record = want(record_of(), GRAPH, "b", ["c"])
-    assert record.jobs["b"] == entry(State.QUEUED, wanted=("c",))
-    record = want(want(record, GRAPH, "b", ["b", "c"]), GRAPH, "b", None)
+    record = want(record_of(), GRAPH, "b", ["c"], NOW)
+    assert record.jobs["b"] == entry(State.QUEUED, wanted=("c",), wanted_at=NOW)
+    record = want(want(record, GRAPH, "b", ["b", "c"], NOW), GRAPH, "b", None, NOW)
     assert record.jobs["b"].wanted == ("c", "b", EVERYTHING)
-    assert want(record, GRAPH, "b", None) == record
+    assert want(record, GRAPH, "b", None, NOW) == record
 
 
 @pytest.mark.parametrize("state", [State.RUNNING, State.QUEUED, State.FAILED, State.BLOCKED])
 def test_wanting_changes_nothing_else_of_a_job(state):
     old = entry(state, attempts=2, lease=leased() if state is State.RUNNING else None)
-    assert want(record_of(b=old), GRAPH, "b", ["c"]).jobs["b"] == evolve(old, wanted=("c",))
+    assert want(record_of(b=old), GRAPH, "b", ["c"], NOW).jobs["b"] == evolve(
+        old, wanted=("c",), wanted_at=NOW
+    )
 
 
 def test_wanting_a_stale_result_puts_the_job_back():
     old = entry(fingerprint=OLD, artifact="gs://o/old", attempts=2, wanted=("b",), request="r1")
-    made = want(record_of(b=old), GRAPH, "b", ["c"]).jobs["b"]
-    assert made == entry(State.QUEUED, wanted=("b", "c"), request="r1")
+    made = want(record_of(b=old), GRAPH, "b", ["c"], NOW).jobs["b"]
+    assert made == entry(State.QUEUED, wanted=("b", "c"), wanted_at=NOW, request="r1")
 
 
 def test_what_is_owed_stays_until_it_is_told():
-    record = want(claimed(record_of(), "b"), GRAPH, "b", ["c", "b"])
+    record = want(claimed(record_of(), "b"), GRAPH, "b", ["c", "b"], NOW)
     after, said = settled(record, DONE)
     assert said.owed == {"b": ("c", "b")}
     assert after.jobs["b"].wanted == ("c", "b")
@@ -329,7 +344,7 @@ def test_what_the_message_itself_carries_need_not_stay(carried, left):
 
 
 def test_a_failure_is_told_as_a_result_is():
-    record = want(claimed(record_of(), "b"), GRAPH, "b", ["c"])
+    record = want(claimed(record_of(), "b"), GRAPH, "b", ["c"], NOW)
     after, said = settled(record, Result(job="b", state=State.FAILED, error=FAILURE))
     assert said.owed == {"b": ("c",)}
     assert after.jobs["b"].wanted == ("c",)
@@ -389,6 +404,50 @@ def test_only_what_failed_or_is_blocked_is_tried_again():
     assert requeue(None, ["b"]) == (None, ())
 
 
+# --- pings -----------------------------------------------------------------------------------
+
+
+def ping(record: Record | None, request: str, job: str = "b", generation: int = 5) -> Record | None:
+    at = NOW if request == "r1" else LATER
+    return pinged(record, generation=generation, job=job, request=request, now=at)[0]
+
+
+def test_a_ping_leaves_its_trace_and_changes_nothing_else():
+    record = record_of(b=entry())
+    trace = {"b": Ping(request="r1", at=NOW)}
+    assert ping(record, "r1") == evolve(record, pings=trace)
+
+
+@pytest.mark.parametrize(("first", "second"), [("r1", "r2"), ("r2", "r1")])
+def test_of_several_pings_the_latest_leaves_its_trace_at_each_job(first, second):
+    record = ping(record_of(), "r1", job="a")
+    assert record is not None
+    record = ping(record, first)
+    record = ping(record, second) or record
+    assert record is not None
+    assert record.pings == {"a": Ping(request="r1", at=NOW), "b": Ping(request="r2", at=LATER)}
+
+
+def test_a_ping_that_comes_again_writes_nothing():
+    record = ping(record_of(), "r1")
+    assert record is not None
+    assert ping(record, "r1") is None
+
+
+@pytest.mark.parametrize(
+    "record",
+    [None, record_of(4), record_of(6), delete(record_of(), media(5), NOW)[0]],
+    ids=["unknown", "older", "newer", "deleted"],
+)
+def test_a_ping_of_another_version_leaves_no_trace(record):
+    assert ping(record, "r1") is None
+
+
+def test_the_traces_are_those_of_one_version():
+    record = ping(record_of(), "r1")
+    assert arrive(record, media(6), LATER)[0].pings == {}
+
+
 # --- any order -------------------------------------------------------------------------------
 
 JOBS = st.sampled_from(["a", "b", "c"])
@@ -434,8 +493,8 @@ class Life(RuleBasedStateMachine):
 
     @rule(generation=GENERATIONS)
     def delete(self, generation: int) -> None:
-        self.record, did = delete(self.record, generation, self.now)
-        if self.record is not None and generation >= self.generation:
+        self.record, did = delete(self.record, media(generation), self.now)
+        if generation >= self.generation:
             assert did == (not self.deleted or generation > self.generation)
             self.generation, self.deleted = generation, True
         else:
@@ -486,7 +545,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.alive)
     @rule(job=JOBS, wanted=st.none() | TARGETS)
     def want(self, job: str, wanted: list[str] | None) -> None:
-        self.record = want(self.record, GRAPH, job, wanted)
+        self.record = want(self.record, GRAPH, job, wanted, NOW)
         self.owed[job] |= {EVERYTHING} if wanted is None else set(wanted)
 
     @rule(job=JOBS, struck=TARGETS, generation=GENERATIONS)
@@ -559,12 +618,12 @@ TestLife = Life.TestCase
 def test_arrivals_and_deletions_in_any_order_end_with_the_newest(deletions, data):
     """Whatever the order, the newest version is told of; it is gone only if that was deleted."""
     events = [(True, g) for g in range(1, 7)] + [(False, g) for g in deletions]
-    record: Record | None = record_of(0)
+    record: Record | None = None
     for arrival, generation in data.draw(st.permutations(events * 2)):
         if arrival:
             record, _ = arrive(record, media(generation), NOW)
         else:
-            record, _ = delete(record, generation, NOW)
+            record, _ = delete(record, media(generation), NOW)
     assert record is not None
     assert record.generation == 6
     assert (record.deleted_at is not None) == (6 in deletions)

@@ -263,13 +263,13 @@ def test_what_a_forced_target_needs_is_asked_for():
 def test_targets_are_left_with_whom_was_asked_or_is_waited_for():
     record = record_of(JOIN, a="held")
     what = message("c", ["d"])
-    asked = leave(JOIN, record, what, Ask(("b",), ("d",)))
+    asked = leave(JOIN, record, what, Ask(("b",), ("d",)), NOW)
     assert asked.jobs["b"].wanted == ("d",)
     assert asked.jobs["b"].state is State.QUEUED
-    waits = leave(JOIN, asked, what, Wait("other", "a", ("d",)))
-    assert waits.jobs["a"] == evolve(record.jobs["a"], wanted=("d",))
-    assert leave(JOIN, waits, what, Wait("other", "a", ("d",))) == waits
-    everything = leave(JOIN, record, message("a"), Wait("other", "a", None))
+    waits = leave(JOIN, asked, what, Wait("other", "a", ("d",)), NOW)
+    assert waits.jobs["a"] == evolve(record.jobs["a"], wanted=("d",), wanted_at=NOW)
+    assert leave(JOIN, waits, what, Wait("other", "a", ("d",)), NOW) == waits
+    everything = leave(JOIN, record, message("a"), Wait("other", "a", None), NOW)
     assert everything.jobs["a"].wanted == (EVERYTHING,)
 
 
@@ -279,17 +279,17 @@ def test_a_forced_result_counts_as_missing_while_it_waits():
     what = message("c", ["c"], force=True, request="r1")
     found = decide(CHAIN, record, what, NOW)
     assert found == Wait("other", "b", ("c",))
-    left = leave(CHAIN, record, what, found)
+    left = leave(CHAIN, record, what, found, NOW)
     assert (left.jobs["c"].state, left.jobs["c"].request) == (State.QUEUED, "r1")
     finished = evolve(left, jobs={**left.jobs, "b": entry_of("done", CHAIN.fingerprints["b"])})
     assert decide(CHAIN, finished, message("c", ["c"]), NOW) == Run()
-    assert leave(CHAIN, left, what, found) == left
+    assert leave(CHAIN, left, what, found, NOW) == left
 
 
 def test_all_targets_that_are_forced_count_as_missing_while_one_waits():
     record = record_of(JOIN, a="held", c="done", d="done", e="done")
     what = message("e", ["e", "c"], force=True, request="r1")
-    left = leave(JOIN, record, what, decide(JOIN, record, what, NOW))
+    left = leave(JOIN, record, what, decide(JOIN, record, what, NOW), NOW)
     states = {n: e.state for n, e in left.jobs.items()}
     assert states == {"a": "running", "c": "queued", "d": "done", "e": "queued"}
 
@@ -297,7 +297,7 @@ def test_all_targets_that_are_forced_count_as_missing_while_one_waits():
 def test_everything_that_is_forced_from_above_counts_as_missing_while_it_waits():
     record = record_of(FORK, a="done", b="held", c="done", d="failed")
     what = message("b", force=True, request="r1")
-    left = leave(FORK, record, what, decide(FORK, record, what, NOW))
+    left = leave(FORK, record, what, decide(FORK, record, what, NOW), NOW)
     assert {n: e.state for n, e in left.jobs.items()} == {
         "a": "done",
         "b": "running",

@@ -135,7 +135,7 @@ class World:
             case Run():
                 self.start(message)
             case Ask() | Wait():
-                self.record = leave(self.graph, self.record, message, decision)
+                self.record = leave(self.graph, self.record, message, decision, self.now)
                 if self.dies():
                     self.bag.append(message)
                 elif isinstance(decision, Ask):

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from shared.media import MediaFile, file_id
-from shared.record import Entry, Failure, Lease, Record, State, evolve
+from shared.record import Entry, Failure, Lease, Ping, Record, State, evolve
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 FULL = Record(
@@ -37,6 +37,7 @@ FULL = Record(
             cpu_seconds=0.25,
         )
     },
+    pings={"beats": Ping(request="r1", at=NOW)},
 )
 
 
@@ -50,6 +51,16 @@ def test_an_entry_writes_only_what_it_knows():
     entry = Entry(state=State.QUEUED, fingerprint="0123456789ab", generation=1)
     data = {"state": "queued", "fingerprint": "0123456789ab", "generation": 1}
     assert msgspec.to_builtins(entry) == data
+
+
+def test_a_record_writes_only_what_it_knows():
+    record = Record(uri="gs://b/a", generation=1, arrived_at=NOW)
+    assert set(msgspec.to_builtins(record)) == {"uri", "generation", "arrived_at"}
+
+
+def test_a_record_of_an_earlier_version_can_still_be_read():
+    data = {k: v for k, v in msgspec.to_builtins(FULL).items() if k != "pings"}
+    assert msgspec.json.decode(msgspec.json.encode(data), type=Record) == evolve(FULL, pings={})
 
 
 def test_a_record_of_a_later_version_can_still_be_read():
@@ -75,6 +86,13 @@ def test_evolving_gives_another_value_and_leaves_the_first():
     assert other.jobs == FULL.jobs
     with pytest.raises(AttributeError):
         FULL.generation = 4  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("wanted", "owed"), [([(), ()], False), ([(), ("energy",)], True)])
+def test_something_is_owed_if_any_job_has_targets_that_are_wanted(wanted, owed):
+    entry = FULL.jobs["beats"]
+    jobs = {f"job{i}": evolve(entry, wanted=w) for i, w in enumerate(wanted)}
+    assert evolve(FULL, jobs=jobs).owed is owed
 
 
 def test_records_do_not_share_their_empty_jobs():

@@ -31,7 +31,7 @@ def test_nothing_is_behind_the_last_text(prefix):
     assert behind(prefix) is None
 
 
-def test_a_graph_needs_two_indexes_a_job_and_one():
+def test_a_graph_needs_two_indexes_a_job_and_two():
     graph = parse(
         """
         jobs:
@@ -41,6 +41,7 @@ def test_a_graph_needs_two_indexes_a_job_and_one():
     )
     assert indexes(graph) == [
         Index(("deleted", "uri")),
+        Index(("deleted", "owed", "uri")),
         Index(("deleted", "jobs.beats.state", "uri")),
         Index(("deleted", "jobs.beats.state", "jobs.beats.fingerprint")),
         Index(("deleted", "jobs.mel.state", "uri")),
@@ -49,7 +50,7 @@ def test_a_graph_needs_two_indexes_a_job_and_one():
 
 
 def test_every_field_of_a_record_is_exempted():
-    assert set(exemptions()) == {*Record.__struct_fields__, "deleted"}
+    assert set(exemptions()) == {*Record.__struct_fields__, "deleted", "owed", "expires_at"}
     assert all(re.fullmatch(r"[a-z_]+", path) for path in exemptions())
 
 
