@@ -15,6 +15,7 @@ REMEDIES = {
     Kind.UNAVAILABLE: "see that the server can be reached, then retry",
     Kind.CONTENDED: "retry when fewer work on the same file",
     Kind.DISK_FULL: "free some room, then retry",
+    Kind.UNREADABLE_MESSAGE: "find out who publishes it; a newer Segue may read it",
     Kind.SUPERSEDED: "run the backfill again: the new version of the file is worked on",
 }
 

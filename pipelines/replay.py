@@ -1,14 +1,18 @@
-"""Failures are forgotten on request, so that the next backfill tries again."""
+"""Failures are forgotten on request, so that the next backfill or message tries again."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import islice
 
 from pipelines.failures import records_in
-from shared.ledger import Change, Ledger, Transition, requeue
+from shared.graph import Graph
+from shared.ledger import Change, Ledger, Transition, requeue, want
+from shared.message import Message
+from shared.queue import Lane, Letter, Queue, letter
 from shared.record import Record, State
 
 BATCH = 256
@@ -76,35 +80,87 @@ class Replayed:
         self.blocked += other.blocked
 
 
-def replay(ledger: Ledger, choice: Choice, *, dry_run: bool) -> Replayed:
-    """Queue again what is chosen, or only count it."""
-    total = Replayed()
-    for records in _batches(ledger, choice):
-        if dry_run:
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """Queues again what is chosen; with a queue, the streaming pipelines are told as well."""
+
+    graph: Graph
+    ledger: Ledger
+    choice: Choice
+    queue: Queue | None = None
+    clock: Callable[[], datetime] = _utc_now
+
+    def count(self) -> Replayed:
+        """Only count."""
+        total = Replayed()
+        for records in self._batches():
             for record in records:
-                total.add(record, choice.of(record))
-            continue
-        changes = [Change(uri=r.uri, transition=_again(choice)) for r in records]
-        for changed in ledger.change(changes):
-            total.merge(changed.answer)
-    return total
+                total.add(record, self.choice.of(record))
+        return total
 
+    def run(self) -> Replayed:
+        """Forget the failures.
 
-def _batches(ledger: Ledger, choice: Choice) -> Iterator[list[Record]]:
-    found = records_in(ledger, choice.jobs, (State.FAILED, State.BLOCKED), choice.prefix)
-    while batch := list(islice(found, BATCH)):
-        yield batch
+        What is to be published is first left in the ledger, where the sweeper finds it if it does
+        not come to that.
+        """
+        total = Replayed()
+        for records in self._batches():
+            changes = [Change(uri=r.uri, transition=self._again()) for r in records]
+            letters: list[Letter] = []
+            for changed in self.ledger.change(changes):
+                counted, told = changed.answer
+                total.merge(counted)
+                letters += [letter(message) for message in told]
+            if self.queue is not None and letters:
+                self.queue.publish(letters)
+        return total
 
+    def _batches(self) -> Iterator[list[Record]]:
+        choice = self.choice
+        found = records_in(self.ledger, choice.jobs, (State.FAILED, State.BLOCKED), choice.prefix)
+        while batch := list(islice(found, BATCH)):
+            yield batch
 
-def _again(choice: Choice) -> Transition[Replayed]:
-    """Choose on the record as it is when it is written, and answer with what was chosen."""
+    def _again(self) -> Transition[tuple[Replayed, list[Message]]]:
+        """Choose on the record as it is when it is written, and answer with what was chosen."""
 
-    def transition(found: Record | None) -> tuple[Record | None, Replayed]:
-        counted = Replayed()
-        if found is None:
-            return None, counted
-        jobs = choice.of(found)
-        counted.add(found, jobs)
-        return requeue(found, jobs)[0], counted
+        def transition(
+            found: Record | None,
+        ) -> tuple[Record | None, tuple[Replayed, list[Message]]]:
+            counted = Replayed()
+            if found is None:
+                return None, (counted, [])
+            jobs = self.choice.of(found)
+            counted.add(found, jobs)
+            record, _ = requeue(found, jobs)
+            if record is None or self.queue is None:
+                return record, (counted, [])
+            return self._asked(record, jobs, counted)
 
-    return transition
+        return transition
+
+    def _asked(
+        self, record: Record, jobs: tuple[str, ...], counted: Replayed
+    ) -> tuple[Record, tuple[Replayed, list[Message]]]:
+        """Leave the jobs as targets with the topmost of them, and say which messages tell those."""
+        known = tuple(job for job in self.graph.jobs if job in jobs)
+        top = [job for job in known if not self.graph.ancestors(job) & set(known)]
+        messages = []
+        for job in top:
+            targets = tuple(t for t in known if self.graph.on_line(job, (t,)))
+            record = want(record, self.graph, job, targets, self.clock())
+            messages.append(
+                Message(
+                    uri=record.uri,
+                    generation=record.generation,
+                    job=job,
+                    targets=targets,
+                    lane=Lane.REQUESTS.value,
+                )
+            )
+        return record, (counted, messages)

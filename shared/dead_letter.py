@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from shared.errors import PermanentError
+from shared.errors import UnreadableMessage
 from shared.queue import Letter, dead_topic
 
 VERSION: Literal[1] = 1
@@ -31,7 +31,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     version: Literal[1] = VERSION
     stage: Stage
     job: str  # on whose topic it came
-    kind: str  # one of shared.errors.Kind, or "unreadable_message"
+    kind: str  # one of shared.errors.Kind
     type: str  # the exception's class
     error: str
     payload: str  # base64 of the message's bytes
@@ -43,10 +43,6 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def data(self) -> bytes:
         """The message's bytes, as they came."""
         return base64.b64decode(self.payload)
-
-
-class UnreadableDeadLetter(PermanentError):
-    """The bytes are no dead letter of a version that this code reads."""
 
 
 def dead_letter(
@@ -88,11 +84,11 @@ def letter(dead: DeadLetter) -> Letter:
 
 
 def decode(data: bytes) -> DeadLetter:
-    """Parse and check a dead letter, or raise ``UnreadableDeadLetter``."""
+    """Parse and check a dead letter, or raise ``UnreadableMessage``."""
     try:
         return _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise UnreadableDeadLetter(
+        raise UnreadableMessage(
             f"{data[:80]!r} is not a dead letter of version {VERSION} ({error}); "
             "somebody else publishes to this topic"
         ) from error

@@ -11,7 +11,8 @@
     │   ├── JobTimeout              it ran past ``timeout_s`` and was stopped
     │   ├── JobCrashed              its process died: a segmentation fault, an exit, a signal
     │   ├── OutOfMemory             it wanted more than ``memory_gib``
-    │   └── BadOutput               it returned something that its content type cannot hold
+    │   ├── BadOutput               it returned something that its content type cannot hold
+    │   └── UnreadableMessage       the bytes on a topic are no message: put them aside
     └── TransientError          the world is not ready: try again later, record nothing as failed
         ├── Unavailable             a server is away, slow, or asks to slow down
         ├── Contended               others changed the same record again and again
@@ -40,6 +41,7 @@ class Kind(StrEnum):
     CONTENDED = "contended"
     DISK_FULL = "disk_full"
     SUPERSEDED = "superseded"
+    UNREADABLE_MESSAGE = "unreadable_message"  # only of dead letters: it names no file
 
 
 class SegueError(Exception):
@@ -96,6 +98,12 @@ class BadOutput(PermanentError):
     """The job returned a value that its content type cannot hold."""
 
     kind = Kind.BAD_OUTPUT
+
+
+class UnreadableMessage(PermanentError):
+    """The bytes are no message, or no dead letter, of a version that this code reads."""
+
+    kind = Kind.UNREADABLE_MESSAGE
 
 
 class TransientError(SegueError):

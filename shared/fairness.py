@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 T = TypeVar("T")
 
@@ -17,24 +17,23 @@ def turned(sources: Sequence[str], turn: int) -> list[str]:
     return once[first:] + once[:first]
 
 
-def deal(sources: Sequence[str], limit: int, take: Callable[[str, int], Sequence[T]]) -> list[T]:
-    """Take ``limit`` things, of each source an equal share; what one lacks, the others give.
+def deal(
+    sources: Sequence[str],
+    limit: int,
+    take: Callable[[Mapping[str, int]], Mapping[str, Sequence[T]]],
+) -> list[T]:
+    """Take up to ``limit`` things, of each source an equal share; what one lacks, others give.
 
-    ``take(source, count)`` hands over up to so many; one that hands over fewer has no more. What
-    is left over when shares are equal comes from the first sources.
+    ``take`` is asked for so many of each of some sources; one that gives fewer has no more. What
+    cannot be shared equally comes from the first sources.
     """
     dealt: list[T] = []
     giving = list(sources)
     while giving and len(dealt) < limit:
-        share = max(1, (limit - len(dealt)) // len(giving))
-        still = []
-        for source in giving:
-            count = min(share, limit - len(dealt))
-            if not count:
-                break
-            taken = take(source, count)
-            dealt += taken
-            if len(taken) == count:
-                still.append(source)
-        giving = still
+        share, more = divmod(limit - len(dealt), len(giving))
+        shares = {s: share + (i < more) for i, s in enumerate(giving) if share or i < more}
+        taken = take(shares)
+        for source in shares:
+            dealt += taken[source]
+        giving = [s for s in giving if s not in shares or len(taken[s]) == shares[s]]
     return dealt

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from shared.errors import PermanentError
+from shared.errors import UnreadableMessage
 
 VERSION: Literal[1] = 1
 
@@ -31,10 +31,6 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     request: str | None = None
     lane: Literal["live", "requests"] = "live"
     attempt: int = 1
-
-
-class UnreadableMessage(PermanentError):
-    """The bytes are no message of a version that this code reads."""
 
 
 def new_request(now: datetime) -> str:

@@ -18,7 +18,7 @@ from shared.arrival import Intake
 from shared.errors import ConfigurationError, MissingInput
 from shared.graph import SOURCE, Graph
 from shared.ledger import Arrival, Change, Ledger, arrive
-from shared.media import MediaFile
+from shared.media import MediaFile, bucket_location, split_uri
 from shared.message import Message, new_request
 from shared.queue import Lane, Letter, Queue, letter
 from shared.record import Record
@@ -197,10 +197,11 @@ class Requests:
                 if refusal := self.intake.refusal(uri):
                     ignored[uri] = refusal
                     continue
-                folder, _, name = uri.rpartition("/")
-                store = stores.get(folder) or stores.setdefault(folder, self.open_store(folder))
+                where, name = bucket_location(uri), split_uri(uri)[1]
+                if where not in stores:
+                    stores[where] = self.open_store(where)
                 try:
-                    files.append(_media(uri, store, name))
+                    files.append(_media(uri, stores[where], name))
                 except MissingInput:
                     ignored[uri] = "there is no such object"
         finally:

@@ -66,6 +66,33 @@ File = Annotated[
         show_default=False,
     ),
 ]
+AskedFiles = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="FILE",
+        help="Paths, URIs (gs://bucket/name), or names below the catalogue.",
+        show_default=False,
+    ),
+]
+AskedPrefix = Annotated[
+    str | None,
+    typer.Option("--prefix", metavar="PLACE", help="All files below a folder or gs:// prefix."),
+]
+TargetJobs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--job",
+        metavar="JOB",
+        autocompletion=complete_job,
+        help="A job whose result is wanted, with what is missing above it. May be repeated.",
+    ),
+]
+Timeout = Annotated[
+    str | None,
+    typer.Option(
+        "--timeout", metavar="SPAN", help="Wait so long and no longer, such as 90s or 1h."
+    ),
+]
 
 
 def known_jobs(graph: Graph, names: Iterable[str] | None) -> tuple[str, ...]:

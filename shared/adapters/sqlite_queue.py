@@ -210,7 +210,7 @@ class SqliteQueue:
             self._db.execute(
                 "UPDATE letters SET hidden_until = NULL WHERE hidden_until <= ?", (now,)
             )
-            pulled = deal(turned(topics, self._turn), limit, self._take)
+            pulled = deal(turned(topics, self._turn), limit, self._take_all)
         self._turn += 1
         return pulled
 
@@ -222,6 +222,9 @@ class SqliteQueue:
             for topic in topics
             if (known := self._known(topic)) is not None
         )
+
+    def _take_all(self, shares: Mapping[str, int]) -> dict[str, list[Delivery]]:
+        return {topic: self._take(topic, number) for topic, number in shares.items()}
 
     def _take(self, topic: str, number: int) -> list[Delivery]:
         rows: list[_Row] = self._db.execute(

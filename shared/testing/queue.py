@@ -96,13 +96,16 @@ class MemoryQueue:
         """Hand over the oldest letters, of each topic its share."""
         end = time.monotonic() + wait_s
         with self._changed:
-            while not (pulled := deal(turned(topics, self._turn), limit, self._take)):
+            while not (pulled := deal(turned(topics, self._turn), limit, self._take_all)):
                 left_s = end - time.monotonic()
                 if left_s <= 0:
                     return []
                 self._changed.wait(min(left_s, self._next_s()))
             self._turn += 1
             return pulled
+
+    def _take_all(self, shares: Mapping[str, int]) -> dict[str, list[Delivery]]:
+        return {topic: self._take(topic, number) for topic, number in shares.items()}
 
     def _take(self, topic: str, number: int) -> list[Delivery]:
         now = self._clock()

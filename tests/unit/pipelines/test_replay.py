@@ -6,9 +6,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipelines.replay import Choice, replay
+from pipelines.replay import Choice, Replay
+from shared.errors import Unavailable
+from shared.graph import SOURCE, Graph, Job
+from shared.message import decode
 from shared.record import Entry, Failure, Record, State
 from shared.testing.ledger import MemoryLedger
+from shared.testing.queue import MemoryQueue
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -33,6 +37,19 @@ MANY = record(
     key=entry(State.FAILED, "crashed"),
     chords=blocked("key"),
     picture=entry(State.DONE),
+)
+GRAPH = Graph(
+    jobs={
+        name: Job(name=name, run="m:f", needs={"x": above}, writes="application/json")
+        for name, above in {
+            "load": SOURCE,
+            "key": SOURCE,
+            "picture": SOURCE,
+            "beats": "load",
+            "energy": "beats",
+            "chords": "key",
+        }.items()
+    }
 )
 ALL = ("load", "beats", "energy", "key", "chords", "picture")
 
@@ -68,21 +85,21 @@ def _fields(found: Record) -> dict:
 
 def test_a_file_with_several_failures_is_counted_once():
     ledger = MemoryLedger([MANY, record("file:///b", key=entry(State.FAILED, "crashed"))])
-    counted = replay(ledger, Choice(jobs=ALL), dry_run=True)
+    counted = replay(ledger).count()
     assert (counted.files, counted.jobs) == (2, 6)
     assert dict(counted.failed) == {"load": 1, "key": 2}
     assert ledger.records[MANY.uri] is MANY
-    assert replay(ledger, Choice(jobs=ALL), dry_run=False) == counted
+    assert replay(ledger).run() == counted
     states = {j: e.state for j, e in ledger.records[MANY.uri].jobs.items()}
     assert states.pop("picture") is State.DONE
     assert set(states.values()) == {State.QUEUED}
-    assert replay(ledger, Choice(jobs=ALL), dry_run=False).jobs == 0
+    assert replay(ledger).run().jobs == 0
 
 
 def test_many_files_are_queued_in_batches():
     many = [record(f"file:///{n:04}", key=entry(State.FAILED, "crashed")) for n in range(600)]
     ledger = MemoryLedger(many)
-    assert replay(ledger, Choice(jobs=ALL), dry_run=False).files == 600
+    assert replay(ledger).run().files == 600
 
 
 def test_what_was_mended_since_the_look_is_not_counted():
@@ -92,4 +109,37 @@ def test_what_was_mended_since_the_look_is_not_counted():
                 self._snapshots.pop(uri)
             return super().change(changes)
 
-    assert replay(Moving([MANY]), Choice(jobs=ALL), dry_run=False).jobs == 0
+    assert replay(Moving([MANY])).run().jobs == 0
+
+
+def replay(ledger: MemoryLedger, queue: MemoryQueue | None = None) -> Replay:
+    choice = Choice(jobs=ALL)
+    return Replay(graph=GRAPH, ledger=ledger, choice=choice, queue=queue, clock=lambda: NOW)
+
+
+def test_the_topmost_of_what_is_tried_again_is_told_and_knows_what_is_wanted():
+    ledger, queue = MemoryLedger([MANY]), MemoryQueue()
+    replay(ledger, queue).run()
+    told = queue.pull(["load-requests", "key-requests"], limit=9)
+    messages = {m.job: m for m in (decode(one.data) for one in told)}
+    assert messages["load"].targets == ("load", "beats", "energy")
+    assert messages["key"].targets == ("key", "chords")
+    assert queue.depth(["beats-requests", "energy-requests", "chords-requests"]) == {
+        "beats-requests": 0,
+        "energy-requests": 0,
+        "chords-requests": 0,
+    }
+    kept = ledger.records[MANY.uri].jobs
+    assert (kept["load"].wanted, kept["load"].wanted_at) == (("load", "beats", "energy"), NOW)
+    assert kept["beats"].wanted == ()
+
+
+def test_what_could_not_be_published_is_left_for_the_sweeper():
+    class Away(MemoryQueue):
+        def publish(self, letters):
+            raise Unavailable("away")
+
+    ledger = MemoryLedger([MANY])
+    with pytest.raises(Unavailable):
+        replay(ledger, Away()).run()
+    assert ledger.records[MANY.uri].jobs["key"].wanted == ("key", "chords")
