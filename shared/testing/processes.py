@@ -1,0 +1,125 @@
+"""Real processes for tests: started, listened to, ended or killed, and never left behind.
+
+A process of Segue says in JSON lines on standard output what it does; ``Process`` keeps them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+START_S = 120.0
+GRACE_S = 30.0
+
+
+class Process:
+    """One child process in a session of its own, with all that it starts."""
+
+    def __init__(
+        self, command: Sequence[str], *, cwd: str, environ: Mapping[str, str] | None = None
+    ) -> None:
+        self.lines: list[dict[str, Any]] = []
+        self.text: list[str] = []  # what is no JSON, standard error included
+        self._news = threading.Condition()
+        self._process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=None if environ is None else dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        """The process itself; its group has the same number."""
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for raw in self._process.stdout:
+            line = raw.decode(errors="replace").rstrip("\n")
+            try:
+                found = json.loads(line)
+            except ValueError:
+                found = None
+            with self._news:
+                if isinstance(found, dict):
+                    self.lines.append(found)
+                else:
+                    self.text.append(line)
+                self._news.notify_all()
+        with self._news:
+            self._news.notify_all()
+
+    def wait_for(
+        self, fits: Callable[[dict[str, Any]], bool], *, timeout_s: float = START_S
+    ) -> dict[str, Any]:
+        """Wait until it has said a line that fits, and return that."""
+        end_s = time.monotonic() + timeout_s
+        with self._news:
+            while True:
+                for line in self.lines:
+                    if fits(line):
+                        return line
+                left_s = end_s - time.monotonic()
+                if left_s <= 0 or not self._reader.is_alive():
+                    tail = "\n".join([*map(str, self.lines[-20:]), *self.text[-40:]])
+                    raise AssertionError(f"it did not say so in {timeout_s:g} s; it said:\n{tail}")
+                self._news.wait(min(left_s, 0.5))
+
+    def started(self, *, timeout_s: float = START_S) -> dict[str, Any]:
+        """Wait until it listens."""
+        return self.wait_for(lambda line: line.get("action") == "started", timeout_s=timeout_s)
+
+    def end(self) -> int:
+        """Ask it to end, and return its exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self, *, timeout_s: float = GRACE_S) -> int:
+        """Wait until it has ended, and return its exit code."""
+        code = self._process.wait(timeout_s)
+        self._reader.join(GRACE_S)
+        return code
+
+    def strike(self) -> None:
+        """Kill the process itself, and nothing of what it started."""
+        self._process.kill()
+        self._process.wait()
+
+    def kill(self) -> None:
+        """Kill the process with all of its group, whether it runs or not."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+        self._reader.join(GRACE_S)
+        if self._process.stdout is not None:
+            self._process.stdout.close()

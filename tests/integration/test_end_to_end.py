@@ -1,0 +1,223 @@
+"""The event-driven half in its cloud form, from end to end on real sound.
+
+The official Pub/Sub and Firestore emulators, fake-gcs-server, the functions on functions-framework,
+and two streaming pipelines that share the graph which ships with Segue. The test stands for
+Eventarc: it sends the CloudEvents that Cloud Storage would.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pytest
+
+from pipelines.cloud_events import Poster, deleted, finalized
+from shared import dead_letter
+from shared.adapters.connect import connect_ledger, connect_store
+from shared.adapters.pubsub import PubsubQueue, make_topics
+from shared.graph import load
+from shared.ledger import Ledger, current
+from shared.media import MediaFile
+from shared.queue import Letter, dead_topic, topic_of, topics_of
+from shared.record import Record, State
+from shared.store import ObjectStore
+from shared.testing import emulators
+from shared.testing.music import music
+from shared.testing.processes import Process
+from shared.testing.sound import write
+
+SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
+SHIPPED = os.path.join(os.path.dirname(__file__), "../../pipelines/jobs/jobs.yaml")
+PATIENCE_S = 240.0  # the first beat tracking in a new environment compiles for half a minute
+TEMPO_TOLERANCE = 0.04  # librosa's tempo comes in steps of 3 %
+PIPELINES = (("downsample", "loudness"), ("beats", "energy", "spectrogram"))
+
+pytestmark = pytest.mark.xdist_group("end to end")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cloud:
+    """All that runs, and what to reach it with."""
+
+    environ: dict[str, str]
+    catalogue: ObjectStore
+    artifacts: ObjectStore
+    ledger: Ledger
+    queue: PubsubQueue
+    port: int
+    pipelines: list[Process]
+
+    def upload(self, name: str, path: str) -> MediaFile:
+        """Put a file into the catalogue; no event is sent."""
+        with open(path, "rb") as file:
+            data = file.read()
+        self.catalogue.create(name, data, content_type="audio/x", metadata={}, replace=True)
+        found = self.catalogue.stat(name)
+        return MediaFile(
+            uri=self.catalogue.uri(name),
+            generation=found.generation,
+            size_bytes=found.size_bytes,
+            content_type=found.content_type,
+            checksum=found.checksum,
+        )
+
+    def send(self, path: str, event) -> None:
+        poster = Poster(lambda: ("127.0.0.1", self.port))
+        poster.post(path, event)
+        poster.close()
+
+    def record(self, media: MediaFile) -> Record:
+        found = self.ledger.read([media.uri])[0].record
+        assert found is not None
+        return found
+
+    def wait_for(self, media: MediaFile, *jobs: str) -> Record:
+        """Wait until nothing more is to be done for some jobs of a file."""
+        over = {State.DONE, State.FAILED, State.BLOCKED}
+        end_s = time.monotonic() + PATIENCE_S
+        while True:
+            record = self.record(media)
+            entries = [record.jobs.get(job) for job in jobs]
+            if all(e is not None and e.state in over and not e.wanted for e in entries):
+                return record
+            said = [p.lines[-5:] + p.text[-5:] for p in self.pipelines]
+            assert time.monotonic() < end_s, (record, said)
+            time.sleep(0.2)
+
+    def segue(self, *arguments: str, code: int = 0) -> dict:
+        done = subprocess.run(
+            [SEGUE, *arguments, "--json"],
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def cloud(firestore_url, pubsub_emulator, bucket, project, tmp_path, monkeypatch):
+    monkeypatch.setenv(emulators.PUBSUB.variable, pubsub_emulator)
+    settings = {
+        "SEGUE_GRAPH": SHIPPED,
+        "SEGUE_CATALOGUE": f"gs://{bucket}/masters/",
+        "SEGUE_ARTIFACTS": f"gs://{bucket}/features",
+        "SEGUE_LEDGER": firestore_url,
+        "SEGUE_QUEUE": f"pubsub://{project}",
+    }
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("SEGUE_")}
+    environ = clean | settings | {"GOOGLE_CLOUD_PROJECT": project}
+    graph = load(SHIPPED, settings)
+    queue = PubsubQueue(settings["SEGUE_QUEUE"])
+    make_topics(queue, [*topics_of(graph), *map(dead_topic, graph.jobs)])
+    command = [sys.executable, "-m", "functions.server", "--port", "0"]
+    functions = Process(command, cwd=str(tmp_path), environ=environ)
+    workers = []
+    try:
+        for jobs in PIPELINES:
+            named = [word for job in jobs for word in ("--job", job)]
+            worker = Process([SEGUE, "stream", *named], cwd=str(tmp_path), environ=environ)
+            workers.append(worker)
+        for worker in workers:
+            worker.started()
+        ledger = connect_ledger(settings["SEGUE_LEDGER"])
+        yield Cloud(
+            environ=environ,
+            catalogue=connect_store(settings["SEGUE_CATALOGUE"].rstrip("/")),
+            artifacts=connect_store(settings["SEGUE_ARTIFACTS"]),
+            ledger=ledger,
+            queue=queue,
+            port=int(functions.started()["port"]),
+            pipelines=workers,
+        )
+        ledger.close()
+        assert [worker.end() for worker in workers] == [0] * len(workers)
+        assert functions.end() == 0
+    finally:
+        queue.close()
+        for process in (functions, *workers):
+            process.kill()
+
+
+def dead_letters(cloud: Cloud, *jobs: str) -> list[dead_letter.DeadLetter]:
+    found = cloud.queue.pull([dead_topic(job) for job in jobs], limit=10, wait_s=30.0)
+    cloud.queue.acknowledge(found)
+    return [dead_letter.decode(one.data) for one in found]
+
+
+def test_from_an_upload_to_features_and_from_a_request_to_its_line(cloud, tmp_path):
+    graph = load(SHIPPED, cloud.environ)
+    jobs = tuple(graph.jobs)
+
+    # An upload: everything below the source runs.
+    song = write(music(1, bpm=120, duration_s=8.0), str(tmp_path / "song.mp3"))
+    media = cloud.upload("one album/ü song.mp3", song)
+    event = finalized(media, now=datetime.now(UTC))
+    cloud.send("/arrival", event)
+    cloud.send("/arrival", event)  # Eventarc delivers at least once
+    record = cloud.wait_for(media, *jobs)
+    assert {job: e.state for job, e in record.jobs.items()} == dict.fromkeys(jobs, State.DONE)
+    assert all(current(graph, record, job) for job in jobs)
+    assert {e.attempts for e in record.jobs.values()} == {1}
+    below = cloud.artifacts.location + "/"
+    beats = json.loads(cloud.artifacts.read(record.jobs["beats"].artifact.removeprefix(below)))
+    assert beats["tempo_bpm"] == pytest.approx(120, rel=TEMPO_TOLERANCE)
+    assert sum(1 for _ in cloud.artifacts.list()) == len(jobs)
+
+    # A request for one feature of a file of which no event came: its line runs, no sibling does.
+    other = write(music(2, bpm=100, duration_s=6.0), str(tmp_path / "other.flac"))
+    unseen = cloud.upload("other.flac", other)
+    body = json.dumps({"files": [unseen.uri], "jobs": ["energy"]}).encode()
+    call = urllib.request.Request(
+        f"http://127.0.0.1:{cloud.port}/request",
+        data=body,
+        headers={"content-type": "application/json"},
+    )
+    with urllib.request.urlopen(call, timeout=60) as answer:
+        accepted = json.load(answer)
+    watched = cloud.segue("watch", accepted["request"], "--timeout", f"{PATIENCE_S:.0f}s")
+    assert watched["jobs"] == {"energy": {"done": 1}}
+    line = {"downsample", "beats", "energy"}
+    assert set(cloud.record(unseen).jobs) == line
+
+    # A ping answers from every pipeline, and computes nothing.
+    pinged = cloud.segue("ping", unseen.uri, "--timeout", "60s")
+    assert {job: c["done"] for job, c in pinged["jobs"].items()} == dict.fromkeys(jobs, 1)
+    assert set(cloud.record(unseen).jobs) == line
+
+    # A poison message and a corrupt file harm nobody else.
+    cloud.queue.publish([Letter(topic=topic_of("beats", "live"), data=b"\xff poison")])
+    (poison,) = dead_letters(cloud, "beats")
+    assert (poison.stage, poison.data) == ("decode", b"\xff poison")
+    (tmp_path / "broken.mp3").write_bytes(b"this is no music" * 100)
+    broken = cloud.upload("broken.mp3", str(tmp_path / "broken.mp3"))
+    cloud.send("/arrival", finalized(broken, now=datetime.now(UTC)))
+    failed = cloud.wait_for(broken, *jobs)
+    states = {job: e.state for job, e in failed.jobs.items()}
+    assert states["downsample"] is states["loudness"] is State.FAILED
+    assert states["beats"] is states["energy"] is states["spectrogram"] is State.BLOCKED
+    assert failed.jobs["downsample"].error.kind == "corrupt_media"
+    buried = [*dead_letters(cloud, "downsample"), *dead_letters(cloud, "loudness")]
+    assert {(d.job, d.stage, d.kind, d.uri) for d in buried} == {
+        ("downsample", "run", "corrupt_media", broken.uri),
+        ("loudness", "run", "corrupt_media", broken.uri),
+    }
+
+    # Overwritten with music, it is worked on; deleted, it leaves a tombstone.
+    mended = cloud.upload("broken.mp3", song)
+    assert mended.generation > broken.generation
+    cloud.send("/deletion", deleted(broken, now=datetime.now(UTC)))
+    cloud.send("/arrival", finalized(mended, now=datetime.now(UTC)))
+    record = cloud.wait_for(mended, *jobs)
+    assert {e.state for e in record.jobs.values()} == {State.DONE}
+    cloud.send("/deletion", deleted(mended, now=datetime.now(UTC)))
+    assert cloud.record(mended).deleted_at is not None
