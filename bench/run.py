@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.backfill import Backfill, execute, pipeline_options
+from pipelines.backfill import Backfill, execute
+from pipelines.options import pipeline_options
 from pipelines.places import prefix_uri
 from pipelines.sources import Selection, list_files
 from shared.graph import load

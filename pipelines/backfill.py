@@ -9,7 +9,6 @@ metrics; the ledger holds the results.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,23 +17,16 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.metrics.metric import MetricsFilter
-from apache_beam.options.pipeline_options import (
-    DebugOptions,
-    DirectOptions,
-    GoogleCloudOptions,
-    PipelineOptions,
-    StandardOptions,
-    WorkerOptions,
-)
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipelines.empty_ledger import ledger_to_read
+from pipelines.options import is_local, runner_of, runs_here_alone
 from pipelines.progress import ProgressWriter
 from pipelines.raised import original
 from pipelines.sources import Chunk, ReadSelection, Selection
 from shared.adapters.connect import connect_ledger
-from shared.adapters.credentials import check_credentials
 from shared.errors import ConfigurationError
 from shared.executor import Crew, Executor
 from shared.graph import Graph
@@ -43,7 +35,6 @@ from shared.owner import is_lost, new_owner
 from shared.worker.pool import Pool, available_cores
 
 NAMESPACE = "segue"
-LOCAL_RUNNERS = {None, "", "DirectRunner", "FnApiRunner"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,41 +60,6 @@ class Backfill:
             raise ConfigurationError(f"{what}; name some of {known} with --job, or all with --all")
 
 
-def pipeline_options(arguments: Sequence[str] = (), own: Sequence[str] = ()) -> PipelineOptions:
-    """Parse Beam's own options, and set what Segue's workers need where nobody said otherwise.
-
-    Beam drops an option that it does not know with a warning; here it is an error, which guesses
-    among Beam's options and the command's ``own``.
-    """
-    parsers: list[Any] = []
-    PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)
-    _, unknown = parsers[0].parse_known_args(list(arguments))
-    if unknown:
-        known = [*own, *(f"--{name}" for name in PipelineOptions([]).get_all_options())]
-        close = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
-        guess = (
-            f"did you mean {close[0]}?" if close else "'segue backfill --help' lists Segue's own"
-        )
-        raise ConfigurationError(f"{unknown[0]!r} is an option of neither Segue nor Beam; {guess}")
-    options = PipelineOptions(list(arguments), save_main_session=False)
-    runner = options.view_as(StandardOptions).runner
-    if runner is not None and "dataflow" in runner.lower():
-        # One process a machine, whose pool then uses all its cores: several would each start a pool
-        # that does.
-        debug = options.view_as(DebugOptions)
-        if not any("sdk_containers" in e for e in debug.experiments or ()):
-            debug.add_experiment("no_use_multiple_sdk_containers")
-        if debug.number_of_worker_harness_threads is None:
-            debug.number_of_worker_harness_threads = 1
-        if options.view_as(WorkerOptions).sdk_container_image is None:
-            raise ConfigurationError(
-                "on Dataflow the jobs run in Segue's container; name it with --sdk_container_image"
-            )
-        if not options.view_as(GoogleCloudOptions).no_auth:
-            check_credentials()  # Beam would look for them for minutes
-    return options
-
-
 def build(pipeline: Any, run: Backfill, *, spread: bool) -> Any:
     """Build the pipeline; returns the outcomes, one a file."""
     chunks = pipeline | "Read selection" >> ReadSelection(
@@ -121,7 +77,7 @@ def execute(run: Backfill, options: PipelineOptions) -> Tally:
     if is_local(options) and run.processes is None:
         workers = options.view_as(DirectOptions).direct_num_workers or available_cores()
         run = replace(run, processes=max(1, available_cores() // workers))  # they share the cores
-    pipeline = beam.Pipeline(runner=_runner(options), options=options)
+    pipeline = beam.Pipeline(runner=runner_of(options), options=options)
     build(pipeline, run, spread=spread)
     try:
         result = pipeline.run()
@@ -133,33 +89,6 @@ def execute(run: Backfill, options: PipelineOptions) -> Tally:
     tally = tally_of(result)
     tally.jobs = {job: tally.jobs[job] for job in run.graph.jobs if job in tally.jobs}
     return tally
-
-
-def runs_here_alone(options: PipelineOptions) -> bool:
-    """Whether one worker in this process does everything."""
-    direct = options.view_as(DirectOptions)
-    return (
-        options.view_as(StandardOptions).runner in LOCAL_RUNNERS
-        and direct.direct_num_workers == 1
-        and direct.direct_running_mode in (None, "in_memory")
-    )
-
-
-def is_local(options: PipelineOptions) -> bool:
-    """Whether the workers run on this machine."""
-    return options.view_as(StandardOptions).runner in LOCAL_RUNNERS
-
-
-def _runner(options: PipelineOptions) -> Any:
-    """Name the local runner: the default would first look for another to download, with other
-    semantics.
-    """
-    runner = options.view_as(StandardOptions).runner
-    if runner not in LOCAL_RUNNERS:
-        return runner
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-
-    return FnApiRunner()
 
 
 class WorkOff(beam.DoFn):  # type: ignore[misc]

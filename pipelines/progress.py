@@ -33,6 +33,12 @@ class ProgressWriter:
         if time.monotonic() - self._written_at > WRITE_S:
             self.flush()
 
+    def count(self, files: int) -> None:
+        """Count files of which there is nothing more to tell."""
+        self._tally.files += files
+        if time.monotonic() - self._written_at > WRITE_S:
+            self.flush()
+
     def flush(self) -> None:
         """Write the tally now; a run must not fail for want of a progress bar."""
         self._written_at = time.monotonic()

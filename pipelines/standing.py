@@ -54,9 +54,8 @@ def _count(ledger: Ledger, graph: Graph, prefix: str) -> Counts:
     return Counts(files=files, deleted=deleted, jobs=jobs)
 
 
-def records(ledger: Ledger, query: Query) -> Iterator[Record]:
-    """Stream all records that a query finds, in the order of their URIs."""
-    after = ""
+def records(ledger: Ledger, query: Query, *, after: str = "") -> Iterator[Record]:
+    """Stream all records that a query finds behind a URI, in the order of their URIs."""
     while page := ledger.find(query, after=after, limit=PAGE):
         yield from page
         if len(page) < PAGE:

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
 
+from shared.errors import ConfigurationError
 from shared.graph import SOURCE, Graph
 from shared.ledger import Arrival, Change, Ledger, Snapshot, arrive
-from shared.media import MediaFile, includes
+from shared.media import MediaFile, includes, split_uri
 from shared.message import Message
 from shared.queue import Letter, Queue, letter
 from shared.record import Record
 
 NOTHING_KNOWN = Snapshot(record=None)
+DETOURS = frozenset({"", ".", ".."})  # a path with such parts may not lead where it seems to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +47,19 @@ class Intake:
 
     def refusal(self, uri: str) -> str | None:
         """Why an object is ignored; None if it is media of the catalogue."""
-        if uri.endswith("/"):
+        try:
+            bucket, name = split_uri(uri)
+        except ConfigurationError:
+            return "no URI such as gs://bucket/name"
+        if not name or name.endswith("/"):
             return "a folder"
+        if not bucket and not DETOURS.isdisjoint(name.split("/")):
+            return "a path with '.', '..' or empty parts"
         if any(uri.startswith(place) for place in self.not_below):
             return "written by Segue itself"
         if self.below is not None and not uri.startswith(self.below):
             return f"not below the catalogue {self.below}"
-        if not self.include(uri.rpartition("/")[2]):
+        if not self.include(name):
             return "no suffix that the graph includes"
         return None
 

@@ -6,7 +6,10 @@ beside the artifacts; how far it is stands in the ledger, as everything else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -22,11 +25,13 @@ from shared.media import MediaFile, bucket_location, split_uri
 from shared.message import Message, new_request
 from shared.queue import Lane, Letter, Queue, letter
 from shared.record import Record
-from shared.store import ObjectStore
+from shared.store import Object, ObjectStore
 
 VERSION: Literal[1] = 1
 FOLDER = "_requests"  # no job's name begins with an underscore
 PAGE = 1_000  # files a call
+LOOKS_AT_ONCE = 16  # at files that are named one by one
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,99}")
 
 
 class Request(
@@ -57,6 +62,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     made_at: datetime
 
 
+class InvalidRequest(ConfigurationError):
+    """Whoever asked has to ask for something else; the set-up is not at fault."""
+
+
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a request."""
 
@@ -72,11 +81,11 @@ _document = msgspec.json.Decoder(Asked)
 
 
 def decode(data: bytes) -> Request:
-    """Parse a request, or raise ``ConfigurationError`` that says what is wrong with it."""
+    """Parse a request, or raise ``InvalidRequest`` that says what is wrong with it."""
     try:
         return _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigurationError(
+        raise InvalidRequest(
             f"the body is no request ({error}); write JSON such as "
             '{"files": ["gs://bucket/name"], "jobs": ["beats"]} or {"prefix": "gs://bucket/a/"}'
         ) from error
@@ -84,8 +93,8 @@ def decode(data: bytes) -> Request:
 
 def document_name(request: str) -> str:
     """Return the name of a request's document, relative to the artifacts' location."""
-    if not request or not all(c.isascii() and (c.isalnum() or c in ".-") for c in request):
-        raise ConfigurationError(
+    if not ID.fullmatch(request):
+        raise InvalidRequest(
             f"{request!r} is not the id of a request; it is what 'segue request' printed"
         )
     return f"{FOLDER}/{request}.json"
@@ -125,15 +134,20 @@ class Requests:
 
         Raises
         ------
-        ConfigurationError
-            If jobs are unknown, too much or nothing is named, or a place is none of Segue's.
+        InvalidRequest
+            If jobs are unknown, too much or nothing is named, a place is none of Segue's, or the id
+            is that of another request.
         """
         targets = self._targets(asked)
-        self._check(asked)
-        request = asked.request or new_request(self.clock())
-        self._keep(asked, request, targets)
-        files, ignored, after = self._files(asked)
+        asked = self._checked(asked)
+        request = self._kept(asked, targets)
+        with self._blamed():
+            files, ignored, after = self._files(asked)
         records = self._registered(files)
+        there = {record.uri for record in records}
+        if asked.files:
+            gone = [media.uri for media in files if media.uri not in there]
+            ignored |= dict.fromkeys(gone, "it was deleted")
         letters = [
             one for record in records for one in self._letters(record, targets, asked, request)
         ]
@@ -147,30 +161,47 @@ class Requests:
         unknown = [job for job in asked.jobs if job not in self.graph.jobs]
         if unknown:
             known = ", ".join(self.graph.jobs)
-            raise ConfigurationError(f"{unknown[0]!r} is no job of the graph; name some of {known}")
+            raise InvalidRequest(f"{unknown[0]!r} is no job of the graph; name some of {known}")
         if asked.force and not asked.jobs:
-            raise ConfigurationError("force computes again what is named; name jobs")
+            raise InvalidRequest("force computes again what is named; name jobs")
         chosen = frozenset(asked.jobs or self.graph.jobs)
         if asked.force and asked.parents:
             chosen = frozenset(self.graph.upward(chosen))
         return tuple(job for job in self.graph.jobs if job in chosen)
 
-    def _check(self, asked: Request) -> None:
+    def _checked(self, asked: Request) -> Request:
+        """The request with a prefix that is as narrow as the catalogue; or it is refused."""
         if bool(asked.files) == (asked.prefix is not None):
-            raise ConfigurationError("name either files or a prefix")
+            raise InvalidRequest("name either files or a prefix")
         if len(asked.files) > self.page:
-            raise ConfigurationError(
+            raise InvalidRequest(
                 f"{len(asked.files)} files are more than the {self.page} of one request; "
                 "name a prefix, or make several requests"
             )
-        if asked.after is not None and asked.request is None:
-            raise ConfigurationError("a later page needs the id of the request that it belongs to")
-        if asked.request is not None:
-            document_name(asked.request)
+        if asked.after is not None and (asked.request is None or asked.prefix is None):
+            raise InvalidRequest(
+                "a later page is one of a prefix, and needs the id that the first page gave"
+            )
+        if asked.prefix is None:
+            return asked
+        try:
+            bucket, name = split_uri(asked.prefix)
+        except ConfigurationError as error:
+            raise InvalidRequest(str(error)) from error
+        prefix = f"gs://{bucket}/{name}" if bucket else asked.prefix
+        below = self.intake.below or ""
+        if not prefix.startswith(below) and not below.startswith(prefix):
+            raise InvalidRequest(f"{prefix!r} is not below the catalogue {below}")
+        return msgspec.structs.replace(asked, prefix=max(prefix, below, key=len))
 
-    def _keep(self, asked: Request, request: str, targets: tuple[str, ...]) -> None:
+    def _kept(self, asked: Request, targets: tuple[str, ...]) -> str:
+        """Keep what was asked for, and return its id; a later page has to ask for the same.
+
+        Ids are given here alone: force goes by their order, so that one from the future would
+        outdo all that come.
+        """
         document = Asked(
-            request=request,
+            request=asked.request or new_request(self.clock()),
             targets=targets,
             files=asked.files,
             prefix=asked.prefix,
@@ -178,57 +209,66 @@ class Requests:
             ping=asked.ping,
             made_at=self.clock(),
         )
-        self.artifacts.create(
-            document_name(request),
-            msgspec.json.encode(document),
-            content_type="application/json",
-            metadata={},
-        )
+        if asked.request is None:
+            self.artifacts.create(
+                document_name(document.request),
+                msgspec.json.encode(document),
+                content_type="application/json",
+                metadata={},
+            )
+            return document.request
+        try:
+            first = find(self.artifacts, asked.request)
+        except MissingInput as error:
+            raise InvalidRequest(
+                f"there is no request {asked.request}; leave the id out, and one is given"
+            ) from error
+        if msgspec.structs.replace(document, made_at=first.made_at) != first:
+            raise InvalidRequest(
+                f"request {asked.request} asked for something else; leave the id out, and another "
+                "is given"
+            )
+        return asked.request
+
+    @contextmanager
+    def _blamed(self) -> Iterator[None]:
+        """Without a catalogue, a place that cannot be looked at is the fault of who named it."""
+        try:
+            yield
+        except ConfigurationError as error:
+            if self.intake.below is not None:
+                raise
+            raise InvalidRequest(str(error)) from error
 
     def _files(self, asked: Request) -> tuple[list[MediaFile], dict[str, str], str | None]:
         """The files of this page as they are now, those that are ignored, and the next page."""
         if asked.prefix is not None:
             return self._listed(asked.prefix, asked.after)
-        files: list[MediaFile] = []
-        ignored: dict[str, str] = {}
-        stores: dict[str, ObjectStore] = {}
-        try:
-            for uri in dict.fromkeys(asked.files):
-                if refusal := self.intake.refusal(uri):
-                    ignored[uri] = refusal
-                    continue
-                where, name = bucket_location(uri), split_uri(uri)[1]
-                if where not in stores:
-                    stores[where] = self.open_store(where)
-                try:
-                    files.append(_media(uri, stores[where], name))
-                except MissingInput:
-                    ignored[uri] = "there is no such object"
-        finally:
-            for store in stores.values():
-                store.close()
+        named = dict.fromkeys(asked.files)
+        ignored = {uri: why for uri in named if (why := self.intake.refusal(uri)) is not None}
+        uris = [uri for uri in named if uri not in ignored]
+        with ExitStack() as opened:
+            stores: dict[str, ObjectStore] = {}
+            for where in dict.fromkeys(bucket_location(uri) for uri in uris):
+                stores[where] = opened.enter_context(closing(self.open_store(where)))
+            with ThreadPoolExecutor(LOOKS_AT_ONCE) as looks:
+                found = list(looks.map(lambda uri: _media(uri, stores[bucket_location(uri)]), uris))
+        files = [media for media in found if media is not None]
+        there = {media.uri for media in files}
+        ignored |= {uri: "there is no such object" for uri in uris if uri not in there}
         return files, ignored, None
 
     def _listed(
         self, prefix: str, after: str | None
     ) -> tuple[list[MediaFile], dict[str, str], str | None]:
-        folder, _, start = prefix.rpartition("/")
-        store = self.open_store(folder)
-        try:
-            seen = list(islice(store.list(start, after=after or ""), self.page))
+        with closing(self.open_store(bucket_location(prefix))) as store:
+            names = store.list(split_uri(prefix)[1], after=after or "")
+            seen = list(islice(names, self.page))
             files = [
-                MediaFile(
-                    uri=uri,
-                    generation=found.generation,
-                    size_bytes=found.size_bytes,
-                    content_type=found.content_type,
-                    checksum=found.checksum,
-                )
+                _version(uri, found)
                 for found in seen
                 if self.intake.refusal(uri := store.uri(found.name)) is None
             ]
-        finally:
-            store.close()
         return files, {}, seen[-1].name if len(seen) == self.page else None
 
     def _registered(self, files: Sequence[MediaFile]) -> list[Record]:
@@ -268,8 +308,15 @@ class Requests:
         ]
 
 
-def _media(uri: str, store: ObjectStore, name: str) -> MediaFile:
-    found = store.stat(name)
+def _media(uri: str, store: ObjectStore) -> MediaFile | None:
+    """The version of a file that is there now, if there is one."""
+    try:
+        return _version(uri, store.stat(split_uri(uri)[1]))
+    except MissingInput:
+        return None
+
+
+def _version(uri: str, found: Object) -> MediaFile:
     return MediaFile(
         uri=uri,
         generation=found.generation,

@@ -11,7 +11,7 @@ from functools import partial
 
 from pipelines.checkup.look import Look, Seen, Status
 from pipelines.graph import load_graph
-from shared.adapters.connect import connect_ledger, connect_store, location_of
+from shared.adapters.connect import connect_ledger, connect_queue, connect_store, location_of
 from shared.errors import ConfigurationError
 from shared.graph import Graph
 from shared.job import check
@@ -38,6 +38,7 @@ def places(settings: Settings) -> Iterator[Look]:
         yield Look(group, "catalogue", partial(_catalogue, graph.catalogue))
         yield Look(group, "artifacts", partial(_artifacts, artifacts))
     yield Look(group, "ledger", partial(_ledger, settings.ledger))
+    yield Look(group, "queue", partial(_queue, settings.queue))
     yield Look(
         "machine", "processors", lambda: Seen(Status.OK, f"{available_cores()} to work with")
     )
@@ -76,6 +77,17 @@ def _ledger(url: str) -> Seen:
     with contextlib.closing(connect_ledger(url)) as ledger:
         found = ledger.find(Query(), limit=1)
     return Seen(Status.OK, f"{url}, {'in use' if found else 'empty'}")
+
+
+def _queue(url: str) -> Seen:
+    path = os.path.abspath(os.path.expanduser(url.removeprefix(EMBEDDED)))
+    if url.startswith(EMBEDDED) and not os.path.exists(path):
+        return _writable(url, path)
+    with contextlib.closing(connect_queue(url)) as queue:
+        depth = queue.depth(())  # opens it
+    if depth is None:
+        return Seen(Status.OK, url, "whether its topics are there, --cloud tells")
+    return Seen(Status.OK, f"{url}, in use")
 
 
 def _contents(location: str) -> str:

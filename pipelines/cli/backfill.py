@@ -68,7 +68,7 @@ def backfill(
     run again and goes on. Options that are not its own are Beam's, such as --runner or
     --direct_num_workers.
     """
-    from pipelines.backfill import pipeline_options
+    from pipelines.options import pipeline_options
     from shared.job import check
 
     tolerated = select.share_of(tolerate, "--tolerate")
@@ -106,7 +106,8 @@ def backfill(
 
 def run_with_progress(context: Context, run: Backfill, options: PipelineOptions) -> Tally:
     """Run a backfill, with a bar in a terminal where the work is done on this machine."""
-    from pipelines.backfill import execute, is_local
+    from pipelines.backfill import execute
+    from pipelines.options import is_local
 
     if not is_local(options):
         # What a remote runner says of its job, its address and state, is all there is to see.

@@ -28,15 +28,25 @@ COMMANDS = {
         "doctor": "Check what is installed, and what can be reached.",
     },
     "Work": {
+        "up": "Run the whole system here, on a folder that it watches.",
         "plan": "Count what a backfill would do, and estimate its cost.",
         "backfill": "Compute what files are missing, and nothing else.",
+        "stream": "Work on messages as they come.",
+        "request": "Ask the streaming pipelines for results, for some files or a prefix.",
         "retry": "Let what failed be tried again.",
+        "sweep": "Publish again what was left lying.",
+        "reconcile": "Find and mend what events that never came left undone.",
         "gc": "Remove artifacts that nothing refers to any more.",
     },
     "Look": {
         "status": "Show how far each job has come.",
+        "watch": "Follow a request, or a file, until it is done.",
+        "ping": "Walk the graph without work, to see that all pipelines answer.",
         "explain": "Tell all about one file, and what would be done next.",
         "failures": "Show what failed, by job and kind.",
+    },
+    "Deploy": {
+        "package": "Build the archives of the Cloud Functions.",
     },
 }
 SUMMARIES = {name: text for group in COMMANDS.values() for name, text in group.items()}

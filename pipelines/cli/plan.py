@@ -47,8 +47,8 @@ def plan(
     of results in the ledger; for a job that was never run, run a few files first: segue backfill
     --limit 20.
     """
-    from pipelines.backfill import pipeline_options
     from pipelines.estimate import estimate
+    from pipelines.options import pipeline_options
 
     options = pipeline_options(ctx.args, [o for p in ctx.command.params for o in p.opts])
     graph = context.graph

@@ -118,7 +118,7 @@ def run_of(
     return Backfill(
         graph=graph,
         selection=Selection(
-            prefix=_existing(place) if place is not None and uris is None else None,
+            prefix=existing(place) if place is not None and uris is None else None,
             uris=uris,
             ledger=query,
             include=graph.include,
@@ -148,7 +148,7 @@ def _query(graph: Graph, targets: tuple[str, ...], what: str | None) -> LedgerQu
     return LedgerQuery(what=known, graph=graph, targets=targets)
 
 
-def _existing(place: str) -> str:
+def existing(place: str) -> str:
     """The URI prefix that a place means; one on this machine must be the beginning of something."""
     uri = prefix_uri(place)
     path = uri.removeprefix("file://")

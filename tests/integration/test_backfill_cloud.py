@@ -13,7 +13,8 @@ import apache_beam as beam
 import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 
-from pipelines.backfill import Backfill, build, pipeline_options
+from pipelines.backfill import Backfill, build
+from pipelines.options import pipeline_options
 from pipelines.sources import Selection
 from shared.adapters.connect import connect_ledger, connect_store
 from shared.errors import ConfigurationError

@@ -1,0 +1,214 @@
+"""The pipeline that reconciles: side by side, killed half-way, and beside live arrivals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import apache_beam as beam
+import pytest
+
+from pipelines.discrepancy import Kind
+from pipelines.options import pipeline_options
+from pipelines.places import prefix_uri
+from pipelines.reconcile import Reconcile, build, execute
+from shared.adapters.connect import connect_ledger, connect_queue
+from shared.errors import Unavailable
+from shared.graph import load
+from shared.ledger import Change, Query, arrive
+from shared.media import MediaFile
+from shared.message import decode
+from shared.queue import topics_of
+
+SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
+GRAPH = """
+jobs:
+  fine: {run: "shared.testing.jobs:fine", needs: {media: source}, writes: application/json}
+  after: {run: "shared.testing.jobs:after", needs: {value: fine}, writes: application/json}
+  beside: {run: "shared.testing.jobs:fine", needs: {media: source}, writes: application/json}
+"""
+NAMES = ["a.wav", "a/deep/er.wav", "a b.wav", "ab.wav", "ünì/ö.wav", "[x].wav", "\U0001f3b5.wav"]
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    (tmp_path / "jobs.yaml").write_text(GRAPH)
+    for name in NAMES:
+        path = tmp_path / "music" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"sound")
+    return tmp_path
+
+
+def run_of(folder: Path, **more) -> Reconcile:
+    return Reconcile(
+        graph=load(str(folder / "jobs.yaml"), {}),
+        prefix=prefix_uri(str(folder / "music")),
+        ledger=f"sqlite:///{folder}/ledger.db",
+        queue=f"sqlite:///{folder}/queue.db",
+        **{"started_at": datetime.now(UTC), "grace": timedelta(hours=1), "dry_run": False, **more},
+    )
+
+
+def told(folder: Path) -> list[tuple[str, str]]:
+    queue = connect_queue(f"sqlite:///{folder}/queue.db")
+    found = queue.pull(topics_of(load(str(folder / "jobs.yaml"), {})), limit=10_000)
+    queue.acknowledge(found)
+    queue.close()
+    messages = [decode(delivery.data) for delivery in found]
+    return sorted((m.uri, m.job) for m in messages)
+
+
+def known(folder: Path) -> dict[str, datetime | None]:
+    ledger = connect_ledger(f"sqlite:///{folder}/ledger.db")
+    found = {r.uri: r.deleted_at for r in ledger.find(Query(), limit=10_000)}
+    ledger.close()
+    return found
+
+
+def uris(folder: Path, names=NAMES) -> list[str]:
+    return sorted(f"file://{folder}/music/{name}" for name in names)
+
+
+MODES = [(), ("--direct_running_mode", "multi_threading", "--direct_num_workers", "2")]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=["alone", "two workers"])
+def test_a_catalogue_of_which_nothing_was_told_arrives_at_once_and_only_once(folder, mode):
+    found = execute(run_of(folder), pipeline_options(mode))
+    assert (found.listed, found.recorded, dict(found.files)) == (7, 0, {Kind.UNRECORDED: 7})
+    assert list(known(folder)) == uris(folder)
+    assert told(folder) == [(uri, job) for uri in uris(folder) for job in ("beside", "fine")]
+    again = execute(run_of(folder), pipeline_options(mode))
+    assert (again.listed, again.recorded, again.files.total()) == (7, 7, 0)
+    assert told(folder) == []
+
+
+@pytest.mark.parametrize("mode", MODES, ids=["alone", "two workers"])
+def test_names_that_are_gone_are_found_wherever_they_lay(folder, mode):
+    execute(run_of(folder), pipeline_options())
+    gone = ["a.wav", "a/deep/er.wav", "\U0001f3b5.wav"]
+    for name in gone:
+        (folder / "music" / name).unlink()
+    found = execute(run_of(folder), pipeline_options(mode))
+    assert dict(found.files) == {Kind.GONE: 3}
+    assert found.samples[Kind.GONE]
+    assert set(found.samples[Kind.GONE]) <= set(uris(folder, gone))
+    assert [uri for uri, deleted_at in known(folder).items() if deleted_at] == uris(folder, gone)
+    assert execute(run_of(folder), pipeline_options(mode)).files.total() == 0
+
+
+def test_more_than_a_page_and_a_chunk_of_files_are_compared(folder):
+    for number in range(2500):
+        (folder / f"music/{number:05d}.wav").touch()
+    found = execute(run_of(folder), pipeline_options())
+    assert (found.listed, found.files.total()) == (2507, 2507)
+    for number in range(0, 2500, 2):
+        (folder / f"music/{number:05d}.wav").unlink()
+    found = execute(run_of(folder), pipeline_options())
+    assert dict(found.files) == {Kind.GONE: 1250}
+    assert (found.listed, found.recorded, len(found.samples[Kind.GONE])) == (1257, 2507, 5)
+    assert execute(run_of(folder), pipeline_options()).files.total() == 0
+
+
+def test_another_prefix_of_the_ledger_is_not_looked_at(folder):
+    elsewhere = MediaFile(uri=f"file://{folder}/music2/gone.wav", generation=1)
+    ledger = connect_ledger(f"sqlite:///{folder}/ledger.db")
+    early = datetime.now(UTC) - timedelta(days=1)
+    ledger.change([Change(uri=elsewhere.uri, transition=lambda r: arrive(r, elsewhere, early))])
+    ledger.close()
+    execute(run_of(folder), pipeline_options())
+    assert known(folder)[elsewhere.uri] is None
+
+
+def test_what_arrived_since_the_run_began_is_left_alone(folder):
+    """Listed before it was there, recorded before the ledger was read."""
+    run = run_of(folder)
+    late = MediaFile(uri=f"{run.prefix}late.wav", generation=1)
+    ledger = connect_ledger(run.ledger)
+    ledger.change([Change(uri=late.uri, transition=lambda r: arrive(r, late, datetime.now(UTC)))])
+    ledger.close()
+    execute(run, pipeline_options())
+    assert known(folder)[late.uri] is None
+
+
+def test_an_error_of_the_stack_is_raised_as_it_is_and_the_next_run_tells_all(folder, monkeypatch):
+    class Away:
+        def publish(self, letters):
+            raise Unavailable("the queue is away; try again later")
+
+        def close(self):
+            """Nothing is held open."""
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipelines.reconcile.connect_queue", lambda _url: Away())
+        with pytest.raises(Unavailable, match="the queue is away"):
+            execute(run_of(folder), pipeline_options())
+    recorded = list(known(folder))
+    assert recorded  # the ledger comes first
+    execute(run_of(folder, grace=timedelta()), pipeline_options())
+    assert {uri for uri, _ in told(folder)} == set(uris(folder))
+
+
+def test_killed_half_way_and_run_again_it_has_told_everybody(folder):
+    for number in range(1500):
+        (folder / f"music/{number:05d}.wav").touch()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SEGUE_")}
+    stack = ("--ledger", "sqlite:///ledger.db", "--queue", "sqlite:///queue.db")
+    command = [SEGUE, "reconcile", "--prefix", "music", *stack, "--apply", "--yes", "--json"]
+    first = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE)
+    queue = connect_queue(f"sqlite:///{folder}/queue.db")
+    while first.poll() is None and not sum(queue.depth(("fine-live",)).values()):
+        queue.pull(("none-live",), limit=1, wait_s=0.01)
+    first.send_signal(signal.SIGKILL)
+    first.communicate(timeout=60)
+    queue.close()
+    second = subprocess.run(
+        [*command, "--older-than", "0s"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
+    assert json.loads(second.stdout)["listed"] == 1507
+    assert len({uri for uri, _ in told(folder)}) == 1507
+
+
+def test_a_store_that_cannot_be_listed_is_no_empty_one(folder, monkeypatch):
+    execute(run_of(folder), pipeline_options())
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("shared.adapters.folder.os.scandir", refused)
+    with pytest.raises(Exception, match="may not be read"):
+        execute(run_of(folder, allow_empty=True), pipeline_options())
+    assert not any(known(folder).values())
+
+
+def test_the_steps_have_labels_that_stay(folder):
+    labels = {}
+    for spread in (False, True):
+        pipeline = beam.Pipeline()
+        build(pipeline, run_of(folder), spread=spread)
+        proto = pipeline.to_runner_api()
+        (root,) = proto.root_transform_ids
+        steps = proto.components.transforms[root].subtransforms
+        labels[spread] = [proto.components.transforms[s].unique_name for s in steps]
+    assert labels[False] == ["Start", "Split prefix", "Compare", "Mend"]
+    assert [step for step in labels[True] if step not in labels[False]] == [
+        "Spread parts",
+        "Spread discrepancies",
+    ]
+
+
+def test_names_that_are_no_text_are_left_out_and_counted(folder):
+    os.close(os.open(os.fsencode(folder / "music") + b"/\xff.wav", os.O_CREAT))
+    found = execute(run_of(folder, dry_run=True), pipeline_options())
+    assert (found.listed, found.left_out) == (7, 1)

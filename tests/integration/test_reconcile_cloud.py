@@ -1,0 +1,137 @@
+"""Reconciling in the cloud: a bucket against Firestore, what was missed told through Pub/Sub."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from google.cloud import pubsub_v1
+
+from shared.adapters.connect import connect_ledger, connect_store
+from shared.graph import load
+from shared.ledger import Change, Query, arrive
+from shared.media import MediaFile
+from shared.message import decode
+from shared.queue import topics_of
+from shared.testing import emulators
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
+GRAPH = """
+jobs:
+  fine: {run: "shared.testing.jobs:fine", needs: {media: source}, writes: application/json}
+  after: {run: "shared.testing.jobs:after", needs: {value: fine}, writes: application/json}
+"""
+NAMES = ["masters/a.wav", "masters/a/b.wav", "masters/é.wav", "masters/\U0001f3b5.wav"]
+LONG_AGO = datetime.now(UTC) - timedelta(days=1)
+
+pytestmark = pytest.mark.xdist_group("firestore")
+
+
+class Cloud:
+    """A bucket, a ledger, and a topic with its subscription for each job and lane."""
+
+    def __init__(self, folder: Path, bucket: str, ledger_url: str, project: str) -> None:
+        self.folder, self.bucket = folder, bucket
+        (folder / "jobs.yaml").write_text(GRAPH)
+        self.graph = load(str(folder / "jobs.yaml"), {})
+        self.store = connect_store(f"gs://{bucket}")
+        self.ledger = connect_ledger(ledger_url)
+        self.stack = ("--ledger", ledger_url, "--queue", f"pubsub://{project}")
+        self.subscriber = pubsub_v1.SubscriberClient()
+        self.subscriptions = {}
+        with pubsub_v1.PublisherClient() as publisher:
+            for name in topics_of(self.graph):
+                topic = publisher.topic_path(project, f"segue-{name}")
+                publisher.create_topic(name=topic)
+                path = self.subscriber.subscription_path(project, f"segue-{name}")
+                self.subscriber.create_subscription(name=path, topic=topic)
+                self.subscriptions[name] = path
+
+    def close(self) -> None:
+        self.store.close()
+        self.ledger.close()
+        self.subscriber.close()
+
+    def upload(self, name: str, data: bytes = b"sound") -> MediaFile:
+        self.store.create(name, data, content_type="audio/wav", metadata={}, replace=True)
+        found = self.store.stat(name)
+        return MediaFile(uri=self.store.uri(name), generation=found.generation)
+
+    def record(self, media: MediaFile) -> None:
+        self.ledger.change([Change(uri=media.uri, transition=lambda r: arrive(r, media, LONG_AGO))])
+
+    def told(self, topic: str) -> set[tuple[str, int]]:
+        """What has been published on a topic; the emulator may deal it out in parts."""
+        found: set[tuple[str, int]] = set()
+        while True:
+            request = {"subscription": self.subscriptions[topic], "max_messages": 100}
+            answer = self.subscriber.pull(request={**request, "return_immediately": True})
+            if not answer.received_messages:
+                return found
+            for received in answer.received_messages:
+                message = decode(received.message.data)
+                found.add((message.uri, message.generation))
+            self.subscriber.acknowledge(
+                subscription=self.subscriptions[topic],
+                ack_ids=[r.ack_id for r in answer.received_messages],
+            )
+
+    def reconcile(self, *arguments: str) -> dict:
+        place = ("--prefix", f"gs://{self.bucket}/masters/")
+        done = subprocess.run(
+            [SEGUE, "reconcile", *place, *self.stack, *arguments, "--json"],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def cloud(tmp_path, bucket, firestore_url, pubsub_emulator, project, monkeypatch):
+    monkeypatch.setenv(emulators.PUBSUB.variable, pubsub_emulator)
+    made = Cloud(tmp_path, bucket, firestore_url, project)
+    yield made
+    made.close()
+
+
+@pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated:DeprecationWarning")
+@pytest.mark.parametrize(
+    "mode", [(), ("--direct_running_mode", "multi_threading", "--direct_num_workers", "2")]
+)
+def test_what_no_event_told_is_found_first_and_then_mended(cloud, mode):
+    new, over, idle, kept = (cloud.upload(name) for name in NAMES)
+    cloud.upload("elsewhere.wav")
+    cloud.record(MediaFile(uri=over.uri, generation=over.generation - 1))
+    cloud.record(idle)
+    gone = [MediaFile(uri=f"gs://{cloud.bucket}/masters/{n}.wav", generation=7) for n in "0zö"]
+    for media in gone:
+        cloud.record(media)
+    cloud.record(MediaFile(uri=f"gs://{cloud.bucket}/other/gone.wav", generation=7))
+
+    counts = {"unrecorded": 2, "overwritten": 1, "unstarted": 1, "gone": 3}
+    found = cloud.reconcile(*mode)
+    assert {kind: told["files"] for kind, told in found["kinds"].items()} == counts
+    assert (found["listed"], found["recorded"]) == (4, 5)
+    assert cloud.told("fine-live") == set()
+
+    found = cloud.reconcile(*mode, "--apply", "--yes")
+    assert {kind: told["files"] for kind, told in found["kinds"].items()} == counts
+    assert cloud.told("fine-live") == {(m.uri, m.generation) for m in (new, over, idle, kept)}
+    assert cloud.told("after-live") == set()
+    buried = cloud.ledger.find(Query(deleted=True))
+    assert {(r.uri, r.generation) for r in buried} == {(m.uri, m.generation) for m in gone}
+
+    found = cloud.reconcile(*mode, "--older-than", "1w")
+    assert (found["listed"], found["recorded"], found["total"]) == (4, 4, 0)
