@@ -35,5 +35,6 @@ def deal(
         taken = take(shares)
         for source in shares:
             dealt += taken[source]
-        giving = [s for s in giving if s not in shares or len(taken[s]) == shares[s]]
+        next_first = giving[more:] + giving[:more]
+        giving = [s for s in next_first if s not in shares or len(taken[s]) == shares[s]]
     return dealt

@@ -19,7 +19,12 @@ from pipelines.cli.help import format_options, styled
 from pipelines.cli.output import Output
 from shared.settings import SETTINGS, Settings
 
-METAVARS = {"graph": "FILE", "price": "NUMBER", "vcpus": "NUMBER"}
+METAVARS = {
+    "graph": "FILE",
+    "price": "NUMBER",
+    "vcpus": "NUMBER",
+    "on_deletion": "keep|remove",
+}
 
 AsJson = Annotated[
     bool,
@@ -133,7 +138,7 @@ def _parameter(name: str, annotation: Any) -> inspect.Parameter:
 def _setting(name: str) -> Any:
     setting = SETTINGS[name]
     option = typer.Option(
-        f"--{name}",
+        f"--{name.replace('_', '-')}",
         envvar=setting.variable,
         show_envvar=True,
         show_default=setting.default,

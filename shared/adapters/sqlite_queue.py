@@ -1,9 +1,7 @@
 """The embedded queue: one SQLite file, shared by several processes.
 
-A row a letter, in the order of publishing. A letter that was handed over stays in its row, hidden
-until a deadline and under the name of who holds it, so that what a killed process held comes again
-at once. Two partial indexes, one of what can be pulled and one of what is hidden, keep each call's
-cost that of the letters it is about, however many there are. Topics count their letters.
+What a process held that was killed comes again at once, since its letters are held in its name. A
+pull that waits polls a counter of SQLite's that changes with each write of another process.
 
 After a loss of power the letters of the last moments may be gone, and acknowledged ones be back
 (``synchronous = NORMAL``, as in the ledger); the sweep publishes again what the ledger waits for.
@@ -12,56 +10,32 @@ After a loss of power the letters of the last moments may be gone, and acknowled
 from __future__ import annotations
 
 import contextlib
+import math
 import os
-import sqlite3
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
 
 import msgspec
 
-from shared.errors import ConfigurationError, Contended, DiskFull, Unavailable
+from shared.adapters.sqlite_queue_file import errors, open_file, pragma, transaction
+from shared.errors import ConfigurationError
 from shared.fairness import deal, turned
 from shared.owner import is_lost, new_owner
 from shared.queue import Delivery, Letter
 from shared.record import Lease
 
-APPLICATION_ID = 0x53475145  # tells it from another SQLite file, the ledger's for one
-SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE topics (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
-    letters INTEGER NOT NULL
-);
-CREATE TABLE holders (id INTEGER PRIMARY KEY, owner TEXT NOT NULL);
-CREATE TABLE letters (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- a receipt must never fit a later letter
-    topic INTEGER NOT NULL,
-    hidden_until INTEGER,  -- microseconds since 1970; NULL: it can be pulled
-    holder INTEGER NOT NULL,
-    deliveries INTEGER NOT NULL,
-    published_at INTEGER NOT NULL,
-    attributes BLOB,  -- JSON; NULL: none
-    data BLOB NOT NULL
-);
-CREATE INDEX visible_letters ON letters (topic) WHERE hidden_until IS NULL;
-CREATE INDEX hidden_letters ON letters (hidden_until) WHERE hidden_until IS NOT NULL
-"""
 BUSY_S = 60.0
 DEADLINE_S = 60.0
 LOOK_S = 1.0  # between two looks at whether the holders are alive
 # How soon a waiting pull sees what another process published: soon, unless nothing came for long.
 NAP_S, LONG_NAP_S, LONG_S = 0.008, 0.035, 5.0
-LOG_SIZE_BYTES = 16 << 20  # what a large publication leaves on the disk
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, str]).decode
-_Row: TypeAlias = tuple[int, int, int, bytes | None, bytes]
 
 
 class SqliteQueue:
@@ -85,44 +59,10 @@ class SqliteQueue:
         self._topics: dict[str, int] = {}
         self._holder: int | None = None
         self._turn = 0
-        self._looked_at = self._busy_at = -float("inf")
+        self._looked_at = self._busy_at = -math.inf
         self._changed = threading.Condition()
         self._closed = False
-        with _errors(self._path):
-            os.makedirs(os.path.dirname(self._path), exist_ok=True)
-            self._db = sqlite3.connect(
-                self._path, timeout=busy_s, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._prepare()
-            except BaseException:
-                self._db.close()
-                raise
-
-    def _prepare(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.execute(f"PRAGMA journal_size_limit = {LOG_SIZE_BYTES}")
-        if self._pragma("user_version") == 0:
-            with self._transaction():
-                if self._pragma("user_version") == 0:
-                    for statement in SCHEMA.split(";\n"):
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                    self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        if self._pragma("application_id") != APPLICATION_ID:
-            raise ConfigurationError(
-                f"{self._path!r} is another database, not a queue; choose another with SEGUE_QUEUE"
-            )
-        version = self._pragma("user_version")
-        if version != SCHEMA_VERSION:
-            raise ConfigurationError(
-                f"the queue {self._path!r} has schema {version}, this version of Segue reads "
-                f"{SCHEMA_VERSION}; use the Segue that wrote it, or another SEGUE_QUEUE"
-            )
-
-    def _pragma(self, name: str) -> int:
-        return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+        self._db = open_file(self._path, busy_s=busy_s)
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[None]:
@@ -130,18 +70,15 @@ class SqliteQueue:
         with self._changed:
             if self._closed:
                 raise ConfigurationError(f"the queue {self._path!r} is closed; connect again")
-            with _errors(self._path):
+            with errors(self._path):
                 yield
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
         try:
-            yield
-            self._db.execute("COMMIT")
+            with transaction(self._db):
+                yield
         except BaseException:
-            if self._db.in_transaction:  # a full disk has rolled it back already
-                self._db.execute("ROLLBACK")
             self._topics.clear()  # some of them may have been taken back
             self._holder = None
             raise
@@ -150,16 +87,16 @@ class SqliteQueue:
         """Keep letters: all, or after an error none."""
         if not letters:
             return
-        now = _microseconds(0)
+        now = _microseconds()
         with self._session(), self._transaction():
             counts = Counter(letter.topic for letter in letters)
             ids = {topic: self._made(topic) for topic in counts}
             self._db.executemany(
                 "INSERT INTO letters (topic, holder, deliveries, published_at, attributes, data) "
-                f"VALUES (?, 0, 0, {now}, ?, ?)",
+                "VALUES (?, 0, 0, ?, ?, ?)",
                 [
-                    (ids[one.topic], _encode(one.attributes) if one.attributes else None, one.data)
-                    for one in letters
+                    (ids[x.topic], now, _encode(x.attributes) if x.attributes else None, x.data)
+                    for x in letters
                 ],
             )
             self._count(counts)
@@ -193,7 +130,7 @@ class SqliteQueue:
         with self._session():
             while True:
                 self._look_at_holders()
-                version = self._pragma("data_version")
+                version = pragma(self._db, "data_version")
                 if pulled := self._pull(topics, limit):
                     self._busy_at = time.monotonic()
                     return pulled
@@ -202,39 +139,42 @@ class SqliteQueue:
 
     def _pull(self, topics: Sequence[str], limit: int) -> list[Delivery]:
         """Look first: only what finds something locks the file."""
-        now = _microseconds(0)
-        late = self._db.execute("SELECT 1 FROM letters WHERE hidden_until <= ? LIMIT 1", (now,))
-        if late.fetchone() is None and not self._any(topics):
+        now = _microseconds()
+        late = self._db.execute(
+            "SELECT EXISTS (SELECT 1 FROM letters WHERE hidden_until <= ?)", (now,)
+        ).fetchone()[0]
+        if not late and not any(map(self._has_letters, topics)):
             return []
         with self._transaction():
-            self._db.execute(
-                "UPDATE letters SET hidden_until = NULL WHERE hidden_until <= ?", (now,)
-            )
-            pulled = deal(turned(topics, self._turn), limit, self._take_all)
+            if late:
+                self._db.execute(
+                    "UPDATE letters SET hidden_until = NULL WHERE hidden_until <= ?", (now,)
+                )
+            full = [topic for topic in turned(topics, self._turn) if self._has_letters(topic)]
+            pulled = deal(full, limit, self._take)
         self._turn += 1
         return pulled
 
-    def _any(self, topics: Sequence[str]) -> bool:
-        return any(
-            self._db.execute(
-                "SELECT 1 FROM letters WHERE topic = ? AND hidden_until IS NULL LIMIT 1", (known,)
-            ).fetchone()
-            for topic in topics
-            if (known := self._known(topic)) is not None
-        )
+    def _has_letters(self, topic: str) -> bool:
+        """Whether there is something to pull."""
+        found: int = self._db.execute(
+            "SELECT EXISTS (SELECT 1 FROM letters WHERE topic = ? AND hidden_until IS NULL)",
+            (self._known(topic),),
+        ).fetchone()[0]
+        return bool(found)
 
-    def _take_all(self, shares: Mapping[str, int]) -> dict[str, list[Delivery]]:
-        return {topic: self._take(topic, number) for topic, number in shares.items()}
-
-    def _take(self, topic: str, number: int) -> list[Delivery]:
-        rows: list[_Row] = self._db.execute(
-            "UPDATE letters SET hidden_until = ?, holder = ?, deliveries = deliveries + 1 "
-            "WHERE id IN (SELECT id FROM letters WHERE topic = ? AND hidden_until IS NULL "
-            "ORDER BY id LIMIT ?) RETURNING id, deliveries, published_at, attributes, data",
-            (_microseconds(self._deadline_s), self._named(), self._known(topic), number),
-        ).fetchall()
-        rows.sort()
-        return [_delivery(topic, *row) for row in rows]
+    def _take(self, shares: Mapping[str, int]) -> dict[str, list[Delivery]]:
+        until, holder = _microseconds(self._deadline_s), self._named()
+        taken = {}
+        for topic, number in shares.items():
+            rows = self._db.execute(
+                "UPDATE letters SET hidden_until = ?, holder = ?, deliveries = deliveries + 1 "
+                "WHERE id IN (SELECT id FROM letters WHERE topic = ? AND hidden_until IS NULL "
+                "ORDER BY id LIMIT ?) RETURNING id, deliveries, published_at, attributes, data",
+                (until, holder, self._known(topic), number),
+            ).fetchall()
+            taken[topic] = [_delivery(topic, *row) for row in sorted(rows)]
+        return taken
 
     def _named(self) -> int:
         """The number under which this queue holds letters."""
@@ -266,28 +206,25 @@ class SqliteQueue:
         ``version`` tells what others had written before this queue looked: reading it costs
         microseconds, and it changes with each of their writes.
         """
-        due = self._due()
-        while not self._closed:
-            now = time.monotonic()
-            if now >= end:
-                return False
-            if now >= min(due, self._looked_at + LOOK_S):
-                return True
+        due = end
+        if time.monotonic() < end:
+            due = min(self._comes_again_at(), self._looked_at + LOOK_S)
+        while (now := time.monotonic()) < end:
             nap_s = NAP_S if now < self._busy_at + LONG_S else LONG_NAP_S
-            if self._changed.wait(max(0.0, min(nap_s, end - now, due - now))):
-                return True
-            if not self._closed and self._pragma("data_version") != version:
+            told = self._changed.wait(max(0.0, min(nap_s, end - now, due - now)))
+            if self._closed:
+                break
+            if told or time.monotonic() >= due or pragma(self._db, "data_version") != version:
                 return True
         return False
 
-    def _due(self) -> float:
-        """When the next hidden letter comes again, by the monotonic clock."""
-        (until,) = self._db.execute(
+    def _comes_again_at(self) -> float:
+        """When the next hidden letter can be pulled, by the monotonic clock."""
+        until: int | None = self._db.execute(
             "SELECT min(hidden_until) FROM letters WHERE hidden_until IS NOT NULL"
-        ).fetchone()
-        if until is None:
-            return float("inf")
-        return time.monotonic() + (until - _microseconds(0)) / 1e6
+        ).fetchone()[0]
+        left_s = math.inf if until is None else (until - _microseconds()) / 1e6
+        return time.monotonic() + left_s
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Remove letters, unless they were delivered anew since."""
@@ -332,7 +269,7 @@ class SqliteQueue:
             self._db.close()
 
 
-def _microseconds(ahead_s: float) -> int:
+def _microseconds(ahead_s: float = 0.0) -> int:
     """The time, so many seconds ahead."""
     return int((time.time() + ahead_s) * 1e6)
 
@@ -355,35 +292,3 @@ def _receipt(delivery: Delivery) -> tuple[int, int]:
     """Which delivery of which letter this is."""
     number, _, deliveries = delivery.receipt.partition(".")
     return int(number), int(deliveries)
-
-
-@contextlib.contextmanager
-def _errors(path: str) -> Iterator[None]:
-    """Say in Segue's terms what SQLite said."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        text = str(error)
-        if "locked" in text or "busy" in text:
-            raise Contended(
-                f"the queue {path!r} is locked by another process ({text}); try again when it "
-                "has finished"
-            ) from error
-        if "full" in text:
-            raise DiskFull(
-                f"no room is left for the queue {path!r}; free some, and run again"
-            ) from error
-        if "unable to open" in text or "readonly" in text:
-            raise ConfigurationError(
-                f"the queue {path!r} cannot be written ({text}); choose another with SEGUE_QUEUE"
-            ) from error
-        raise Unavailable(f"the queue {path!r}: {text}") from error
-    except sqlite3.DatabaseError as error:
-        raise ConfigurationError(
-            f"{path!r} is not a queue, or is damaged ({error}); remove it, and 'segue sweep' "
-            "publishes anew what the ledger waits for; or use another SEGUE_QUEUE"
-        ) from error
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise ConfigurationError(
-            f"the queue {path!r} cannot be made ({error.strerror}); choose another with SEGUE_QUEUE"
-        ) from error

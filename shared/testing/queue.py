@@ -79,7 +79,7 @@ class MemoryQueue:
         Raises ``KeyError`` if it was acknowledged.
         """
         with self._changed:
-            return self._hand_over(message_id, self._kept[message_id])
+            return self._hand_over(message_id, self._kept[message_id], self._clock())
 
     def publish(self, letters: Sequence[Letter]) -> None:
         """Keep letters."""
@@ -96,7 +96,7 @@ class MemoryQueue:
         """Hand over the oldest letters, of each topic its share."""
         end = time.monotonic() + wait_s
         with self._changed:
-            while not (pulled := deal(turned(topics, self._turn), limit, self._take_all)):
+            while not (pulled := deal(turned(topics, self._turn), limit, self._take)):
                 left_s = end - time.monotonic()
                 if left_s <= 0:
                     return []
@@ -104,18 +104,18 @@ class MemoryQueue:
             self._turn += 1
             return pulled
 
-    def _take_all(self, shares: Mapping[str, int]) -> dict[str, list[Delivery]]:
-        return {topic: self._take(topic, number) for topic, number in shares.items()}
-
-    def _take(self, topic: str, number: int) -> list[Delivery]:
+    def _take(self, shares: Mapping[str, int]) -> dict[str, list[Delivery]]:
         now = self._clock()
-        here = self._topics.get(topic, {})
-        visible = ((i, k) for i, k in here.items() if k.hidden_until <= now)
-        return [self._hand_over(i, k) for i, k in list(islice(visible, number))]
+        taken = {}
+        for topic, number in shares.items():
+            here = self._topics.get(topic, {})
+            visible = ((i, k) for i, k in here.items() if k.hidden_until <= now)
+            taken[topic] = [self._hand_over(i, k, now) for i, k in list(islice(visible, number))]
+        return taken
 
-    def _hand_over(self, message_id: str, kept: _Kept) -> Delivery:
+    def _hand_over(self, message_id: str, kept: _Kept, now: datetime) -> Delivery:
         kept.deliveries += 1
-        kept.hidden_until = self._clock() + self._deadline
+        kept.hidden_until = now + self._deadline
         return Delivery(
             topic=kept.letter.topic,
             data=kept.letter.data,

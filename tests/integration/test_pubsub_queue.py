@@ -1,0 +1,260 @@
+"""What the Pub/Sub queue costs in calls, and what it makes of a bad network.
+
+The emulator knows neither rights nor quotas: those answers come from the proxy before it.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+from google.pubsub_v1 import SubscriberClient, types
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+
+from shared.adapters.pubsub import PubsubQueue, make_topics
+from shared.adapters.pubsub_rpc import AT_ONCE, PubsubRpc
+from shared.errors import ConfigurationError, Unavailable
+from shared.queue import Letter
+from shared.testing import emulators
+from shared.testing.grpc_proxy import Fault, GrpcProxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.xdist_group("pubsub")
+
+LIVE, REQUESTS = TOPICS = ("beats-live", "beats-requests")
+
+
+@pytest.fixture
+def proxy(pubsub_emulator, monkeypatch) -> Iterator[GrpcProxy]:
+    with GrpcProxy(pubsub_emulator) as proxy:
+        monkeypatch.setenv(emulators.PUBSUB.variable, proxy.address)
+        yield proxy
+
+
+@pytest.fixture
+def queue(proxy, project) -> Iterator[PubsubQueue]:
+    queue = PubsubQueue(f"pubsub://{project}")
+    make_topics(queue, TOPICS)
+    proxy.reset()
+    yield queue
+    queue.close()
+
+
+def letters(number: int, topic: str = LIVE, size_bytes: int = 1) -> list[Letter]:
+    return [Letter(topic=topic, data=b"x" * size_bytes)] * number
+
+
+def requests(proxy: GrpcProxy, method: str, kind: type) -> list:
+    return [kind.deserialize(r) for r in proxy.requests.get(method, [])]
+
+
+class TestCost:
+    def test_letters_to_several_topics_are_one_call_a_topic(self, proxy, queue):
+        queue.publish([x for _ in range(50) for x in (*letters(1), *letters(1, REQUESTS))])
+        sent = requests(proxy, "Publish", types.PublishRequest)
+        assert sorted(len(r.messages) for r in sent) == [50, 50]
+
+    def test_a_call_has_at_most_a_thousand_letters(self, proxy, queue):
+        queue.publish(letters(2500))
+        sent = requests(proxy, "Publish", types.PublishRequest)
+        assert sorted(len(r.messages) for r in sent) == [500, 1000, 1000]
+
+    def test_a_call_stays_below_what_the_emulator_takes(self, proxy, queue):
+        queue.publish(letters(10, size_bytes=1 << 20))
+        sizes = [len(r) for r in proxy.requests["Publish"]]
+        assert len(sizes) == 4
+        assert max(sizes) < 4 << 20
+
+    def test_no_more_is_under_way_than_fits(self, queue):
+        rpc = PubsubRpc()
+        drawn = []
+
+        def calls():
+            for number in range(100):
+                drawn.append(number)
+                message = {"data": b"x"}
+                name = queue.resource("topics", LIVE)
+                yield rpc.call("Publish", topic=name, messages=[message])
+
+        answers = rpc.make(calls(), 30)
+        next(answers)
+        assert len(drawn) <= AT_ONCE + 1
+        assert len(list(answers)) == 99
+        rpc.close()
+
+    def test_a_pull_asks_all_subscriptions_and_none_waits_on_the_server(self, proxy, queue):
+        queue.publish([*letters(5), *letters(5, REQUESTS)])
+        assert len(queue.pull(TOPICS, limit=10)) == 10
+        sent = requests(proxy, "Pull", types.PullRequest)
+        assert sorted((r.subscription.rpartition("/")[2], r.max_messages) for r in sent) == [
+            ("segue-beats-live", 5),
+            ("segue-beats-requests", 5),
+        ]
+        assert all(r.return_immediately for r in sent)
+
+    def test_an_idle_pull_asks_ever_less_often(self, proxy, queue):
+        assert queue.pull([LIVE], limit=1, wait_s=2) == []
+        assert 5 <= proxy.calls["Pull"] <= 14  # pauses of 10, 20, 40, … 250 ms, and the calls
+
+    def test_acknowledgements_are_batched(self, proxy, queue):
+        queue.publish(letters(6000))
+        held = []
+        while len(held) < 6000:
+            held += queue.pull([LIVE], limit=1000, wait_s=5)
+        queue.extend(held, 700)
+        queue.acknowledge(held)
+        sent = requests(proxy, "Acknowledge", types.AcknowledgeRequest)
+        assert sorted(len(r.ack_ids) for r in sent) == [1000, 2500, 2500]
+        extended = requests(proxy, "ModifyAckDeadline", types.ModifyAckDeadlineRequest)
+        assert {r.ack_deadline_seconds for r in extended} == {600}  # Pub/Sub takes no more
+        assert sum(len(r.ack_ids) for r in extended) == 6000
+
+    def test_parts_of_seconds_are_rounded_up(self, proxy, queue):
+        queue.publish(letters(1))
+        queue.extend(queue.pull([LIVE], limit=1, wait_s=30), 0.2)  # 0 would give it back
+        (sent,) = requests(proxy, "ModifyAckDeadline", types.ModifyAckDeadlineRequest)
+        assert sent.ack_deadline_seconds == 1
+
+
+class TestTopics:
+    def test_making_them_again_changes_nothing(self, queue):
+        queue.publish(letters(1))
+        make_topics(queue, TOPICS)
+        assert len(queue.pull([LIVE], limit=1, wait_s=30)) == 1
+
+    def test_they_are_as_terraform_makes_them(self, queue, project, pubsub_emulator):
+        import grpc
+
+        channel = grpc.insecure_channel(pubsub_emulator)
+        client = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
+        name = f"projects/{project}/subscriptions/segue-{LIVE}"
+        made = client.get_subscription(subscription=name)
+        assert made.topic == f"projects/{project}/topics/segue-{LIVE}"
+        assert made.ack_deadline_seconds == 600
+        assert made.message_retention_duration.days == 7
+        channel.close()
+
+    def test_a_prefix_keeps_installations_apart(self, queue, project):
+        other = PubsubQueue(f"pubsub://{project}/staging")
+        make_topics(other, TOPICS)
+        other.publish(letters(2))
+        assert queue.pull(TOPICS, limit=10, wait_s=0.3) == []
+        assert len(other.pull(TOPICS, limit=10, wait_s=30)) >= 1
+        other.close()
+
+    @pytest.mark.parametrize(
+        "url", ["pubsub://", "pubsub://Acme", "pubsub://acme-audio/a/b", "pubsub://acme-audio/1st"]
+    )
+    def test_another_url_is_refused(self, url):
+        with pytest.raises(ConfigurationError, match="write pubsub://project"):
+            PubsubQueue(url)
+
+
+class TestNetwork:
+    @pytest.mark.parametrize(
+        "status", ["UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "ABORTED"]
+    )
+    def test_what_passes_is_tried_again(self, proxy, queue, status):
+        proxy.fail("Publish", Fault(status), Fault(status))
+        queue.publish(letters(3))
+        assert proxy.calls["Publish"] == 3
+        proxy.fail("Pull", Fault(status))
+        held = queue.pull([LIVE], limit=3, wait_s=30)
+        assert len(held) == 3
+        proxy.fail("Acknowledge", Fault(status))
+        queue.acknowledge(held)
+        assert proxy.calls["Acknowledge"] == 2
+
+    def test_a_publication_whose_answer_is_lost_is_made_again(self, proxy, queue):
+        proxy.fail("Publish", Fault(lost="reply"))
+        queue.publish(letters(1))
+        assert len(queue.pull([LIVE], limit=2, wait_s=30)) >= 1
+
+    def test_only_the_call_that_failed_is_made_again(self, proxy, queue):
+        proxy.fail("Publish", Fault())
+        queue.publish([*letters(1), *letters(1, REQUESTS)])
+        assert proxy.calls["Publish"] == 3
+        got = [*queue.pull(TOPICS, limit=4, wait_s=30), *queue.pull(TOPICS, limit=4, wait_s=0.5)]
+        assert Counter(d.topic for d in got) == {LIVE: 1, REQUESTS: 1}
+
+    @pytest.mark.parametrize(
+        ("status", "remedy"),
+        [
+            ("PERMISSION_DENIED", "roles/pubsub.publisher"),
+            ("UNAUTHENTICATED", "roles/pubsub.subscriber"),
+            ("NOT_FOUND", "terraform apply"),
+            ("INVALID_ARGUMENT", "SEGUE_QUEUE"),
+        ],
+    )
+    def test_what_only_a_person_can_mend_says_how(self, proxy, queue, status, remedy):
+        proxy.fail("Publish", Fault(status))
+        proxy.fail("Pull", Fault(status))
+        with pytest.raises(ConfigurationError, match=remedy):
+            queue.publish(letters(1))
+        with pytest.raises(ConfigurationError, match=remedy):
+            queue.pull([LIVE], limit=1)
+        assert proxy.calls["Publish"] == proxy.calls["Pull"] == 1  # and is not tried again
+
+    def test_a_letter_too_large_for_pubsub_is_refused(self, proxy, queue):
+        with pytest.raises(ConfigurationError, match=r"Pub/Sub takes 10,000,000"):
+            queue.publish(letters(1, size_bytes=10_000_001))
+        assert not proxy.calls["Publish"]
+
+    def test_a_server_that_is_away_is_unavailable(self, project, monkeypatch):
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))  # nobody listens, and nobody else gets the port
+            monkeypatch.setenv(emulators.PUBSUB.variable, f"127.0.0.1:{unused.getsockname()[1]}")
+            self.assert_unavailable(PubsubQueue(f"pubsub://{project}", deadline_s=0.3))
+
+    def test_a_server_that_never_answers_is_unavailable(self, project, monkeypatch):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            monkeypatch.setenv(emulators.PUBSUB.variable, f"127.0.0.1:{silent.getsockname()[1]}")
+            self.assert_unavailable(PubsubQueue(f"pubsub://{project}", deadline_s=0.3))
+
+    def assert_unavailable(self, queue):
+        with pytest.raises(Unavailable, match="try again later"):
+            queue.publish([x for i in range(100) for x in letters(1, f"job{i}-live")])
+        with pytest.raises(Unavailable, match="try again later"):
+            queue.pull(TOPICS, limit=10, wait_s=60)
+        queue.close()
+
+    def test_without_credentials_it_says_how_to_get_some(self, project, tmp_path, monkeypatch):
+        monkeypatch.delenv(emulators.PUBSUB.variable, raising=False)
+        monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+        with pytest.raises(ConfigurationError, match="gcloud auth application-default login"):
+            PubsubQueue(f"pubsub://{project}").publish(letters(1))
+
+    def test_closing_lets_a_waiting_pull_return(self, queue):
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(queue.pull, [LIVE], limit=1, wait_s=60)
+            time.sleep(0.6)  # most of the time between two questions
+            queue.close()
+            try:
+                got = waiting.result(timeout=30)
+            except ConfigurationError:  # it was asking just then
+                got = []
+            assert got == []
+
+    def test_a_closed_queue_opens_again_when_it_is_used(self, queue):
+        queue.publish(letters(1))
+        queue.close()
+        assert len(queue.pull([LIVE], limit=1, wait_s=30)) == 1
+
+
+def test_nothing_heavy_is_imported_before_the_first_use():
+    code = (
+        "import sys; from shared.adapters.pubsub import PubsubQueue; "
+        "PubsubQueue('pubsub://acme-audio'); "
+        "print([m for m in ('grpc', 'google.pubsub_v1', 'google.api_core', 'sqlite3') "
+        "if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
