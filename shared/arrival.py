@@ -20,7 +20,7 @@ from shared.queue import Letter, Queue, letter
 from shared.record import Record
 
 NOTHING_KNOWN = Snapshot(record=None)
-DETOURS = frozenset({"", ".", ".."})  # a path with such parts may not lead where it seems to
+DETOURS = frozenset({"", ".", ".."})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +53,8 @@ class Intake:
             return "no URI such as gs://bucket/name"
         if not name or name.endswith("/"):
             return "a folder"
-        if not bucket and not DETOURS.isdisjoint(name.split("/")):
-            return "a path with '.', '..' or empty parts"
+        if not bucket and is_detour(name):
+            return "a path with empty, '.' or '..' parts, or a NUL"
         if any(uri.startswith(place) for place in self.not_below):
             return "written by Segue itself"
         if self.below is not None and not uri.startswith(self.below):
@@ -62,6 +62,11 @@ class Intake:
         if not self.include(name):
             return "no suffix that the graph includes"
         return None
+
+
+def is_detour(path: str) -> bool:
+    """Whether a path in a folder may not lead where it seems to."""
+    return "\0" in path or not DETOURS.isdisjoint(path.split("/"))
 
 
 def _utc_now() -> datetime:
@@ -101,6 +106,10 @@ class Arrivals:
                 letters += self.letters(files[at])
         if letters:
             self.queue.publish(letters)
+        for at, media in enumerate(files):  # a version that is named again is as in a second call
+            first = newest[media.uri]
+            if at != first and media.generation == files[first].generation:
+                told[at] = Arrival.STALE if told[first] is Arrival.STALE else Arrival.DUPLICATE
         return told
 
     def letters(self, media: MediaFile) -> list[Letter]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from shared.codec import content_types
+from shared.content_types import CONTENT_TYPES
 from shared.errors import ConfigurationError
 
 SOURCE = "source"
@@ -383,8 +383,8 @@ class _Reader:
         return needs
 
     def writes(self, value: Any, place: str) -> str:
-        if value not in content_types():
-            known = ", ".join(content_types())
+        if value not in CONTENT_TYPES:
+            known = ", ".join(CONTENT_TYPES)
             self.fault(
                 place,
                 f"{_short(value)} is not a content type that Segue writes; use one of {known}",

@@ -42,6 +42,7 @@ class Action(StrEnum):
     STARTED = "started"
     STOPPED = "stopped"
     UNAVAILABLE = "unavailable"  # a server is away
+    MISCONFIGURED = "misconfigured"  # the set-up is wrong; somebody has to repair it
 
 
 def say(action: Action, *, severity: str = "INFO", **fields: Any) -> None:

@@ -17,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-from shared.arrival import Intake
+from shared.arrival import Intake, is_detour
 from shared.errors import ConfigurationError, MissingInput
 from shared.graph import SOURCE, Graph
 from shared.ledger import Arrival, Change, Ledger, arrive
@@ -188,6 +188,8 @@ class Requests:
             bucket, name = split_uri(asked.prefix)
         except ConfigurationError as error:
             raise InvalidRequest(str(error)) from error
+        if not bucket and name and is_detour(name.removesuffix("/")):
+            raise InvalidRequest(f"{asked.prefix!r} has empty, '.' or '..' parts, or a NUL")
         prefix = f"gs://{bucket}/{name}" if bucket else asked.prefix
         below = self.intake.below or ""
         if not prefix.startswith(below) and not below.startswith(prefix):

@@ -22,6 +22,7 @@ from PIL import Image
 
 from shared import codec
 from shared.audio import Audio
+from shared.content_types import CONTENT_TYPES
 from shared.errors import BadOutput, ConfigurationError, CorruptMedia
 
 FLAC, WAV, JSON = "audio/flac", "audio/wav", "application/json"
@@ -201,6 +202,10 @@ def test_an_unknown_content_type_is_a_mistake_that_lists_the_known_ones():
             ConfigurationError, match=r"'audio/mp3' is unknown.*audio/flac.*parquet"
         ):
             use()
+
+
+def test_there_is_a_codec_for_each_content_type_that_a_graph_may_name():
+    assert codec.content_types() == CONTENT_TYPES
 
 
 def test_every_content_type_has_an_extension_of_its_own():

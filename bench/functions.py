@@ -1,0 +1,289 @@
+"""What a function adds: its start to the clients' own import, its work to the bare calls, and what
+the server of a laptop takes an event.
+
+All that is compared alternates within one run. The start is CPU in fresh processes that import an
+archive's main module as Cloud Functions does. The work is time on the official emulators: an
+arrival, by itself and through functions-framework, against the ledger's write and the queue's
+publication alone.
+The server's cost is its CPU, on the embedded stack, over connections that are kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+from bench.catalogue import memory_folder, noop_graph
+from bench.measure import report
+from shared.testing import emulators
+
+STARTS = 9
+EVENTS = 400
+SERVED, CONNECTIONS = 4_000, 4
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CLOUD = {
+    "SEGUE_GRAPH": "jobs.yaml",
+    "SEGUE_LEDGER": "firestore://acme-audio",
+    "SEGUE_QUEUE": "pubsub://acme-audio",
+    "SEGUE_ARTIFACTS": "gs://acme-features",
+}
+IMPORT = """
+import os, sys
+start = os.times()
+{statement}
+end = os.times()
+heavy = [m for m in ("apache_beam", "numpy", "librosa") if m in sys.modules]
+print(end.user + end.system - start.user - start.system, len(sys.modules), *heavy)
+"""
+
+
+def start() -> None:
+    """Import an archive's main module, and what its clients alone would import."""
+    statements = {
+        "main": "import main",
+        "framework": "import functions_framework",
+        "firestore": "import google.cloud.firestore",
+        "pubsub": "import google.cloud.pubsub",
+        "both": "import google.cloud.firestore, google.cloud.pubsub",
+    }
+    cpu_s: dict[str, list[float]] = {name: [] for name in (*statements, "unwarmed")}
+    with memory_folder() as folder:
+        _archive(folder)
+        for _ in range(STARTS):
+            for name, statement in statements.items():
+                used, modules, *heavy = _imported(folder, statement, K_SERVICE="arrival")
+                assert not heavy, heavy
+                cpu_s[name].append(float(used))
+                if name == "main":
+                    loaded = int(modules)
+            cpu_s["unwarmed"].append(float(_imported(folder, "import main", K_SERVICE="")[0]))
+    median = {name: statistics.median(values) for name, values in cpu_s.items()}
+    report(
+        benchmark="functions.start",
+        main_cpu_s=round(median["main"], 3),
+        clients_cpu_s=round(median["firestore"] + median["pubsub"], 3),
+        ratio=round(median["main"] / (median["firestore"] + median["pubsub"]), 2),
+        both_clients_in_one_process_cpu_s=round(median["both"], 3),
+        functions_framework_cpu_s=round(median["framework"], 3),
+        main_without_clients_cpu_s=round(median["unwarmed"], 3),
+        modules=loaded,
+    )
+
+
+def _archive(folder: str) -> None:
+    """Unpack the archive of the arrival function, compiled as an image of it is."""
+    from pipelines.package import archive
+    from shared.settings import Settings
+
+    graph = noop_graph(folder, 3)
+    archive("arrival", Settings(graph=graph)).write(f"{folder}/arrival.zip")
+    with zipfile.ZipFile(f"{folder}/arrival.zip") as file:
+        file.extractall(folder)
+    subprocess.run([sys.executable, "-m", "compileall", "-q", folder], check=True)
+
+
+def _imported(folder: str, statement: str, **environ: str) -> list[str]:
+    found = subprocess.run(
+        [sys.executable, "-c", IMPORT.format(statement=statement)],
+        cwd=folder,
+        env={**os.environ, **CLOUD, **environ},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return found.stdout.split()
+
+
+def work() -> None:
+    """Take in arrivals, and make their two calls alone."""
+    from functions import stack
+    from shared.log import configure
+
+    with contextlib.ExitStack() as entered:
+        for emulator in (emulators.FIRESTORE, emulators.PUBSUB):
+            if reason := emulators.missing(emulator):
+                report(benchmark="functions.work", skipped=reason)
+                return
+            os.environ[emulator.variable] = entered.enter_context(emulators.running(emulator))
+            entered.callback(os.environ.pop, emulator.variable)
+        folder = entered.enter_context(memory_folder())
+        os.environ.update(CLOUD, SEGUE_GRAPH=noop_graph(folder, 3))
+        nowhere = entered.enter_context(open(os.devnull, "w"))
+        configure(as_json=True, stream=nowhere)
+        entered.callback(stack.close)
+        seconds = _alternating(_calls())
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    report(
+        benchmark="functions.work",
+        bare_ms=round(median["bare"] * 1e3, 2),
+        handler_ms=round(median["handler"] * 1e3, 2),
+        served_ms=round(median["served"] * 1e3, 2),
+        ratio=round(median["handler"] / median["bare"], 3),
+        ratio_with_framework=round(median["served"] / median["bare"], 3),
+    )
+
+
+def _alternating(calls: dict[str, Callable[[], Callable[[], object]]]) -> dict[str, list[float]]:
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    names = list(calls)
+    for i in range(EVENTS + 20):
+        names.append(names.pop(0))  # none is always the first
+        for name in names:
+            call = calls[name]()
+            started = time.perf_counter()
+            call()
+            if i >= 20:  # the emulators' first calls are slow
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def _calls() -> dict[str, Callable[[], Callable[[], object]]]:
+    """What is compared; each prepares a new file outside of the measured time."""
+    import functions_framework
+    from werkzeug.test import EnvironBuilder, run_wsgi_app
+
+    from functions import stack
+    from functions.arrival import arrival
+    from shared.adapters.pubsub import make_topics
+    from shared.ledger import Change, Snapshot, arrive
+    from shared.media import MediaFile
+    from shared.message import Message
+    from shared.queue import letter, topics_of
+    from shared.testing.cloud_events import binary, object_event
+
+    made = stack.current()
+    make_topics(made.queue, topics_of(made.graph))  # type: ignore[arg-type]
+    app = functions_framework.create_app("arrival", f"{ROOT}/functions/arrival.py")
+    numbers = count()
+
+    def media() -> MediaFile:
+        return MediaFile(uri=f"gs://acme-audio/{next(numbers)}.wav", generation=5, size_bytes=10)
+
+    def bare() -> Callable[[], object]:
+        file = media()
+
+        def call() -> None:
+            now = datetime.now(UTC)
+            made.ledger.change(
+                [
+                    Change(
+                        uri=file.uri,
+                        known=Snapshot(record=None),
+                        transition=lambda found: arrive(found, file, now),
+                    )
+                ]
+            )
+            made.queue.publish([letter(Message(uri=file.uri, generation=5, job="j1"))])
+
+        return call
+
+    def handled() -> Callable[[], object]:
+        sent = object_event("finalized", media())
+        return lambda: arrival(sent)
+
+    def served() -> Callable[[], object]:
+        headers, body = binary(object_event("finalized", media()))
+        environ = EnvironBuilder(method="POST", headers=headers, data=body).get_environ()
+
+        def call() -> None:
+            _, status, _ = run_wsgi_app(app, environ)
+            assert status == "200 OK", status
+
+        return call
+
+    return {"bare": bare, "handler": handled, "served": served}
+
+
+def serve() -> None:
+    """Send arrivals to the server of a laptop, and see what CPU it takes."""
+    with memory_folder() as folder:
+        noop_graph(folder, 3)
+        with _server(folder) as (pid, port):
+            _post(port, 200)
+            before, started = _cpu_s(pid), time.perf_counter()
+            threads = [
+                threading.Thread(target=_post, args=(port, SERVED // CONNECTIONS))
+                for _ in range(CONNECTIONS)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            wall_s, cpu_s = time.perf_counter() - started, _cpu_s(pid) - before
+    report(
+        benchmark="functions.serve",
+        events_per_s=round(SERVED / wall_s),
+        events_per_s_and_core=round(SERVED / cpu_s),
+    )
+
+
+@contextlib.contextmanager
+def _server(folder: str) -> Iterator[tuple[int, int]]:
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("SEGUE_")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "functions.server", "--port", "0"],
+        cwd=folder,
+        env={**environ, "PYTHONPATH": ROOT},
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    said: dict[str, Any] = json.loads(process.stdout.readline())
+    drain = threading.Thread(target=process.stdout.read)
+    drain.start()
+    try:
+        yield process.pid, said["port"]
+    finally:
+        process.terminate()
+        process.wait()
+        drain.join()
+        process.stdout.close()
+
+
+def _post(port: int, number: int) -> None:
+    from shared.media import MediaFile
+    from shared.testing.cloud_events import binary, object_event
+
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    for _ in range(number):
+        uri = f"file:///music/{os.urandom(8).hex()}.wav"
+        headers, body = binary(object_event("finalized", MediaFile(uri=uri, generation=5)))
+        connection.request("POST", "/arrival", body, headers)
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 200, answer.status
+    connection.close()
+
+
+def _cpu_s(pid: int) -> float:
+    """CPU that a process and its children have used so far."""
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        pids = [str(pid), *file.read().split()]
+    ticks = 0
+    for one in pids:
+        with open(f"/proc/{one}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    """Measure and print."""
+    start()
+    work()
+    serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Archives as Cloud Functions gets them: installed in a clean environment, and sent an event."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.package import FUNCTIONS, archive
+from shared.adapters.connect import connect_ledger, connect_queue
+from shared.graph import parse
+from shared.media import MediaFile
+from shared.message import Message, decode
+from shared.queue import topics_of
+from shared.settings import Settings
+from shared.testing import emulators
+from shared.testing.cloud_events import binary, object_event
+
+GRAPH = """
+catalogue: ${SEGUE_CATALOGUE}
+artifacts: ${SEGUE_ARTIFACTS}
+jobs:
+  a: {run: "m:f", needs: {media: source}, writes: application/json}
+  b: {run: "m:f", needs: {x: a}, writes: application/json}
+"""
+PLACES = {"SEGUE_CATALOGUE": "gs://acme-audio/masters", "SEGUE_ARTIFACTS": "gs://acme-features"}
+START_S = 60.0
+HEAVY = ["apache_beam", "numpy", "librosa", "pipelines", "shared.worker", "shared.testing"]
+# The first event after a start is not to import a client: that is what warming is for.
+FIRST_EVENT = """
+import json, sys
+import main
+from cloudevents.http import CloudEvent
+before = set(sys.modules)
+main.arrival(CloudEvent(*json.loads(sys.argv[1])))
+print(json.dumps({"late": sorted(set(sys.modules) - before), "all": sorted(sys.modules)}))
+"""
+
+pytestmark = pytest.mark.xdist_group("archive")  # so that the environment is installed once
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> str:
+    """The Python of a new environment with an archive's requirements, and nothing else."""
+    folder = tmp_path_factory.mktemp("installed")
+    files = _unpacked("arrival", folder)
+    beside = Path(sys.executable).parent / "uv"
+    uv = str(beside) if beside.exists() else shutil.which("uv")
+    assert uv is not None, "uv is not installed: run 'make setup'"
+    python = str(folder / "venv/bin/python")
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder / "venv"], check=True)
+    subprocess.run(
+        [uv, "pip", "install", "--quiet", "--python", python, "-r", files / "requirements.txt"],
+        check=True,
+    )
+    return python
+
+
+def _unpacked(function: str, folder: Path) -> Path:
+    graph = folder / "graph.yaml"
+    graph.write_text(GRAPH)
+    archive(function, Settings(graph=str(graph))).write(str(folder / f"{function}.zip"))
+    with zipfile.ZipFile(folder / f"{function}.zip") as file:
+        file.extractall(folder / function)
+    return folder / function
+
+
+@pytest.fixture
+def environ(firestore_emulator, firestore_url, pubsub_emulator, project, monkeypatch):
+    """A function's environment on the emulators, as Terraform sets it."""
+    monkeypatch.setenv(emulators.PUBSUB.variable, pubsub_emulator)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "SEGUE", "VIRTUAL"))}
+    return {
+        **kept,
+        **PLACES,
+        "K_SERVICE": "arrival",
+        "SEGUE_GRAPH": "jobs.yaml",
+        "SEGUE_LEDGER": firestore_url,
+        "SEGUE_QUEUE": f"pubsub://{project}",
+        emulators.FIRESTORE.variable: firestore_emulator,
+        emulators.PUBSUB.variable: pubsub_emulator,
+    }
+
+
+@pytest.fixture
+def queue(environ):
+    """The queue, with the topics of the graph."""
+    from shared.adapters.pubsub import make_topics
+
+    made = connect_queue(environ["SEGUE_QUEUE"])
+    make_topics(made, topics_of(parse(GRAPH, environ=PLACES)))
+    yield made
+    made.close()
+
+
+@contextlib.contextmanager
+def served(python: str, folder: Path, environ: dict[str, str], log: Path) -> Iterator[str]:
+    """Serve the function in a folder, as the image of Cloud Functions does."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    command = [
+        *(str(Path(python).with_name("functions-framework")), "--target", folder.name),
+        *("--host", "127.0.0.1", "--port", str(port)),
+    ]
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environ, stdout=out, stderr=subprocess.STDOUT
+        )
+        try:
+            _wait(process, port, log)
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    end = time.monotonic() + START_S
+    while time.monotonic() < end:
+        assert process.poll() is None, log.read_text()
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"it does not serve: {log.read_text()}")
+
+
+def test_an_archive_serves_an_event_in_a_clean_environment(installed, environ, queue, tmp_path):
+    media = MediaFile(uri="gs://acme-audio/masters/a.wav", generation=1_767_000_000_123_456)
+    headers, body = binary(object_event("finalized", media))
+    log = tmp_path / "log"
+    with served(installed, _unpacked("arrival", tmp_path), environ, log) as url:
+        sent = urllib.request.Request(url, body, headers, method="POST")
+        with urllib.request.urlopen(sent, timeout=60) as answer:
+            assert answer.status == 200
+    ledger = connect_ledger(environ["SEGUE_LEDGER"])
+    record = ledger.read([media.uri])[0].record
+    ledger.close()
+    assert record is not None
+    assert record.generation == media.generation
+    [got] = queue.pull(["a-live"], limit=10, wait_s=20)
+    assert decode(got.data) == Message(uri=media.uri, generation=media.generation, job="a")
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    assert [(x["severity"], x["action"], x["file"]) for x in lines] == [
+        ("INFO", "arrived", media.uri)
+    ]
+
+
+def test_a_warmed_function_imports_no_client_with_its_first_event(
+    installed, environ, queue, tmp_path
+):
+    media = MediaFile(uri="gs://acme-audio/masters/a.wav", generation=5)
+    sent = object_event("finalized", media)
+    found = subprocess.run(
+        [installed, "-c", FIRST_EVENT, json.dumps([dict(sent.get_attributes()), sent.data])],
+        cwd=_unpacked("arrival", tmp_path),
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    modules = json.loads(found.stdout.splitlines()[-1])
+    assert [m for m in modules["late"] if m.startswith(("google.", "proto."))] == []
+    assert [m for m in HEAVY if m in modules["all"]] == []
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_archive_can_be_imported_in_a_clean_environment(
+    installed, environ, tmp_path, function
+):
+    code = f"import main; assert callable(main.{function})"
+    folder = _unpacked(function, tmp_path)
+    subprocess.run([installed, "-c", code], cwd=folder, env=environ, check=True)
+
+
+def test_a_wrong_set_up_is_answered_with_503_and_its_remedy(installed, environ, tmp_path):
+    wrong = {**environ, "SEGUE_LEDGER": "postgres://x"}
+    headers, body = binary(object_event("finalized", MediaFile(uri="gs://b/a.wav", generation=5)))
+    with served(installed, _unpacked("arrival", tmp_path), wrong, tmp_path / "log") as url:
+        sent = urllib.request.Request(url, body, headers, method="POST")
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(sent, timeout=60)
+        with refused.value as answer:
+            assert (answer.code, answer.headers["Retry-After"]) == (503, "10")
+            assert "write firestore://project/database" in json.load(answer)["error"]
+    assert "Traceback" not in (tmp_path / "log").read_text()

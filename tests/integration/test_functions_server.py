@@ -1,0 +1,154 @@
+"""The functions in one server, as a process: it starts, serves, keeps connections, and ends."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.adapters.connect import connect_ledger, connect_queue
+from shared.media import MediaFile
+from shared.testing.cloud_events import binary, object_event
+
+ROOT = Path(__file__).parents[2]
+GRAPH = """
+jobs:
+  a: {run: "m:f", needs: {media: source}, writes: application/json}
+"""
+WAIT_S = 60.0
+
+
+class Server:
+    """A server in a process, and what it said."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("SEGUE_")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "functions.server", *arguments],
+            cwd=folder,
+            env={**environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def line(self) -> dict:
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
+
+    def stop(self, number: signal.Signals) -> tuple[int, str, str]:
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=WAIT_S)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    (tmp_path / "jobs.yaml").write_text(GRAPH)
+    return tmp_path
+
+
+@contextlib.contextmanager
+def started(folder: Path, *arguments: str) -> Iterator[tuple[Server, http.client.HTTPConnection]]:
+    server = Server(folder, *arguments)
+    connection = None
+    try:
+        said = server.line()
+        assert said["action"] == "started", said
+        connection = http.client.HTTPConnection(said["host"], said["port"], timeout=WAIT_S)
+        yield server, connection
+    finally:
+        if connection is not None:
+            connection.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.process.pid, signal.SIGKILL)
+        server.process.communicate()
+
+
+def get(connection: http.client.HTTPConnection, method: str, path: str, body=None, headers=()):
+    connection.request(method, path, body, dict(headers))
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def post(connection: http.client.HTTPConnection, name: str, media: MediaFile, change="finalized"):
+    headers, body = binary(object_event(change, media))
+    return get(connection, "POST", f"/{name}", body, headers)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_tells_its_port_serves_all_functions_and_ends_when_told(folder, number):
+    media = MediaFile(uri=f"file://{folder}/music/a.wav", generation=5)
+    with started(folder, "--port", "0") as (server, connection):
+        assert get(connection, "GET", "/healthz") == (200, "ok\n")
+        first_socket = connection.sock
+        assert post(connection, "arrival", media) == (200, "OK")
+        assert post(connection, "deletion", media, "deleted") == (200, "OK")
+        assert get(connection, "POST", "/request", b"{}")[0] == 400
+        assert get(connection, "POST", "/request/", b"{}")[0] == 400
+        assert get(connection, "GET", "/elsewhere")[0] == 404
+        assert connection.sock is first_socket  # kept alive throughout
+        connection.close()
+        code, out, err = server.stop(number)
+    assert (code, err) == (0, "")
+    said = [json.loads(line)["action"] for line in out.splitlines()]
+    assert said == ["arrived", "deleted", "malformed", "malformed", "stopped"]
+
+
+def test_many_connections_at_once_lose_nothing(folder):
+    files, connections = 40, 8
+    failed = []
+
+    def send(host: str, port: int, start: int) -> None:
+        connection = http.client.HTTPConnection(host, port, timeout=WAIT_S)
+        for i in range(start, files, connections):
+            media = MediaFile(uri=f"file://{folder}/music/{i}.wav", generation=5)
+            answers = [post(connection, "arrival", media) for _ in range(2)]
+            failed.extend(answer for answer in answers if answer != (200, "OK"))
+        connection.close()
+
+    with started(folder, "--port", "0") as (_, connection):
+        threads = [
+            threading.Thread(target=send, args=(connection.host, connection.port, i))
+            for i in range(connections)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failed == []
+    ledger = connect_ledger(f"sqlite:///{folder}/.segue/ledger.db")
+    queue = connect_queue(f"sqlite:///{folder}/.segue/queue.db")
+    assert ledger.count({}).files == files
+    assert queue.depth(["a-live"]) == {"a-live": 2 * files}
+    queue.close()
+    ledger.close()
+
+
+def test_after_a_kill_another_one_goes_on(folder):
+    media = MediaFile(uri=f"file://{folder}/music/a.wav", generation=5)
+    with started(folder, "--port", "0") as (server, connection):
+        assert post(connection, "arrival", media) == (200, "OK")
+        os.killpg(server.process.pid, signal.SIGKILL)
+    with started(folder, "--port", "0") as (server, connection):
+        assert post(connection, "arrival", media) == (200, "OK")
+        assert server.line()["ledger"] == "duplicate"
+
+
+def test_a_wrong_set_up_ends_it_with_a_word(folder):
+    (folder / "jobs.yaml").write_text("jobs: {}")
+    server = Server(folder, "--port", "0")
+    said = server.line()
+    server.process.communicate(timeout=WAIT_S)
+    assert (said["action"], said["severity"]) == ("misconfigured", "ERROR")
+    assert server.process.returncode == 2

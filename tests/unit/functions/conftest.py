@@ -1,0 +1,94 @@
+"""The functions with a stack in memory, and what they log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from functions import stack
+from functions.stack import Stack, intake_of
+from shared.adapters.connect import connect_store
+from shared.arrival import Arrivals
+from shared.deletion import Deletions
+from shared.graph import Graph, parse
+from shared.log import LOGGER
+from shared.message import Message, decode
+from shared.request import Requests
+from shared.settings import Settings
+from shared.sweep import Sweeper
+from shared.testing.ledger import MemoryLedger
+from shared.testing.queue import MemoryQueue
+
+GRAPH = """
+include: ["*.wav"]
+jobs:
+  a: {run: "m:f", needs: {media: source}, writes: application/json}
+  b: {run: "m:f", needs: {x: a}, writes: application/json}
+"""
+
+
+class _Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.segue)  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def logged(monkeypatch) -> list[dict[str, Any]]:
+    """What is logged from now on."""
+    handler = _Lines()
+    monkeypatch.setattr(LOGGER, "handlers", [handler])
+    monkeypatch.setattr(LOGGER, "level", logging.INFO)
+    monkeypatch.setattr(LOGGER, "propagate", False)
+    return handler.lines
+
+
+class Memory:
+    """A stack in memory, with artifacts and music in folders."""
+
+    def __init__(self, folder, graph: Graph) -> None:
+        self.ledger = MemoryLedger()
+        self.queue = MemoryQueue()
+        self.artifacts = connect_store(str(folder / "artifacts"))
+        self.music = connect_store(str(folder / "music"))
+        intake = intake_of(graph, Settings(artifacts=str(folder / "artifacts")))
+        self.stack = Stack(
+            graph=graph,
+            ledger=self.ledger,
+            queue=self.queue,
+            artifacts=self.artifacts,
+            intake=intake,
+            arrivals=Arrivals(graph=graph, ledger=self.ledger, queue=self.queue),
+            deletions=Deletions(ledger=self.ledger, artifacts=self.artifacts),
+            requests=Requests(
+                graph=graph,
+                ledger=self.ledger,
+                queue=self.queue,
+                intake=intake,
+                open_store=connect_store,
+                artifacts=self.artifacts,
+            ),
+            sweeper=Sweeper(graph=graph, ledger=self.ledger, queue=self.queue),
+        )
+
+    @property
+    def messages(self) -> list[Message]:
+        return [decode(letter.data) for letter in self.queue.queued.values()]
+
+
+@pytest.fixture
+def memory(tmp_path, monkeypatch, logged) -> Iterator[Memory]:
+    """The stack of this process, for as long as a test runs."""
+    graph = parse(
+        f"catalogue: {tmp_path}/music\nartifacts: {tmp_path}/artifacts\n{GRAPH}", environ={}
+    )
+    made = Memory(tmp_path, graph)
+    monkeypatch.setattr(stack, "_once", stack._Once(lambda: made.stack))
+    yield made
+    stack.close()
