@@ -1,0 +1,33 @@
+# Cheap: everything scales to nothing but one small worker, and all of it may be thrown away.
+
+project     = "acme-segue-dev"
+region      = "europe-west1"
+environment = "dev"
+
+protected = false
+
+ledger = {
+  point_in_time_recovery = false
+}
+
+catalogue = {
+  soft_delete_days = 7
+}
+
+artifacts = {
+  soft_delete_days = 0
+}
+
+# One pipeline for all jobs of the graph, whatever they are.
+pipelines = {
+  all = { jobs = ["*"], max_workers = 2 }
+}
+
+sweep_schedule = "0 * * * *" # hourly
+
+alerts = {
+  thresholds = {
+    live_age_s      = 21600
+    sweep_silence_s = 14400
+  }
+}

@@ -1,0 +1,105 @@
+# The functions: what calls each, and exactly what its code may do.
+
+locals {
+  functions = {
+    arrival = {
+      description = "Records what has arrived, and tells the jobs that read the source"
+      trigger = {
+        type     = "google.cloud.storage.object.v1.finalized"
+        location = module.catalogue.location
+        bucket   = module.catalogue.bucket
+      }
+      timeout_s    = 60
+      ingress      = "ALLOW_INTERNAL_ONLY"
+      environment  = local.settings
+      publishes_to = { for name, job in local.jobs : "${name}-live" => module.queue.topics["${name}-live"] if job.reads_source }
+      bucket_roles = {}
+    }
+    deletion = {
+      description = "Leaves a tombstone for what was deleted"
+      trigger = {
+        type     = module.catalogue.deletion_event
+        location = module.catalogue.location
+        bucket   = module.catalogue.bucket
+      }
+      timeout_s    = 60
+      ingress      = "ALLOW_INTERNAL_ONLY"
+      environment  = merge(local.settings, { SEGUE_ON_DELETION = var.on_deletion })
+      publishes_to = {}
+      bucket_roles = { for role in google_project_iam_custom_role.remover : "remove" => { bucket = module.artifacts.bucket, role = role.id, prefix = null } }
+    }
+    request = {
+      description = "Takes requests for results over HTTP"
+      trigger     = null
+      timeout_s   = 300
+      ingress     = var.request_ingress
+      environment = local.settings
+      publishes_to = {
+        for name in keys(local.jobs) : "${name}-requests" => module.queue.topics["${name}-requests"]
+      }
+      bucket_roles = {
+        catalogue = { bucket = module.catalogue.bucket, role = "roles/storage.objectViewer", prefix = null }
+        write     = { bucket = module.artifacts.bucket, role = "roles/storage.objectCreator", prefix = "_requests/" }
+        read      = { bucket = module.artifacts.bucket, role = "roles/storage.objectViewer", prefix = "_requests/" }
+      }
+    }
+    sweep = {
+      description = "Publishes again what was left lying"
+      trigger = {
+        type     = "google.cloud.pubsub.topic.v1.messagePublished"
+        location = var.region
+        topic    = module.schedule.topic
+      }
+      timeout_s    = 540
+      ingress      = "ALLOW_INTERNAL_ONLY"
+      environment  = local.settings
+      publishes_to = merge(values(local.topics_of)...)
+      bucket_roles = {}
+    }
+  }
+}
+
+module "function" {
+  source   = "./modules/function"
+  for_each = local.functions
+
+  project     = var.project
+  region      = var.region
+  prefix      = var.prefix
+  name        = each.key
+  description = each.value.description
+  archive     = "${var.archives_dir}/${each.key}.zip"
+  code_bucket = module.staging.code_bucket
+  builder     = module.images.builder
+  repository  = module.images.functions_repository
+  environment = each.value.environment
+  labels      = merge(local.labels, { function = each.key })
+  kms_key     = var.kms_key
+
+  memory        = var.functions[each.key].memory
+  concurrency   = var.functions[each.key].concurrency
+  min_instances = var.functions[each.key].min_instances
+  max_instances = var.functions[each.key].max_instances
+  timeout_s     = each.value.timeout_s
+  ingress       = each.value.ingress
+  invokers      = each.key == "request" ? var.requesters : []
+
+  trigger         = each.value.trigger
+  dead_letters    = { pubsub_agent_member = google_project_service_identity.agent["pubsub.googleapis.com"].member }
+  ledger_database = module.ledger.database
+  publishes_to    = each.value.publishes_to
+  bucket_roles    = each.value.bucket_roles
+
+  depends_on = [google_project_service.this, google_project_service_identity.agent, google_project_iam_member.storage_agent, google_kms_crypto_key_iam_member.agent]
+}
+
+# No predefined role removes objects without creating some, too.
+resource "google_project_iam_custom_role" "remover" {
+  count = var.on_deletion == "remove" ? 1 : 0
+
+  project     = var.project
+  role_id     = "${replace(var.prefix, "-", "_")}_artifact_remover"
+  title       = "Segue artifact remover"
+  description = "Finds and removes the artifacts of a deleted file"
+  permissions = ["storage.objects.delete", "storage.objects.get", "storage.objects.list"]
+}

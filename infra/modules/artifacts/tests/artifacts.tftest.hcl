@@ -1,0 +1,44 @@
+mock_provider "google" {}
+
+variables {
+  project  = "acme-segue-dev"
+  name     = "acme-features"
+  location = "europe-west1"
+}
+
+run "a_bucket_is_closed_and_tidies_up" {
+  command = plan
+
+  assert {
+    condition     = google_storage_bucket.this.uniform_bucket_level_access && google_storage_bucket.this.public_access_prevention == "enforced" && !google_storage_bucket.this.force_destroy && length(google_storage_bucket.this.versioning) == 0
+    error_message = "Nobody outside may read it, Terraform may not empty it, and results have no versions."
+  }
+  assert {
+    condition = [for rule in google_storage_bucket.this.lifecycle_rule : "${one(rule.action).type} ${one(rule.condition).age} ${join(",", coalesce(one(rule.condition).matches_prefix, []))}"] == [
+      "AbortIncompleteMultipartUpload 1 ", "Delete 30 _requests/",
+    ]
+    error_message = "Only half uploads and old requests are removed, never a result."
+  }
+  assert {
+    condition     = output.url == "gs://acme-features"
+    error_message = "The URL must be as Segue writes it."
+  }
+}
+
+run "a_url_is_no_name" {
+  command = plan
+  variables { name = "gs://acme-features" }
+  expect_failures = [var.name]
+}
+
+run "to_forgive_for_a_day_is_refused" {
+  command = plan
+  variables { soft_delete_days = 1 }
+  expect_failures = [var.soft_delete_days]
+}
+
+run "requests_are_kept_for_a_day_at_least" {
+  command = plan
+  variables { requests_kept_days = 0 }
+  expect_failures = [var.requests_kept_days]
+}

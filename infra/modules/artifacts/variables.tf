@@ -1,0 +1,63 @@
+variable "project" {
+  description = "Project that holds the bucket."
+  type        = string
+  nullable    = false
+}
+
+variable "name" {
+  description = "Name of the bucket."
+  type        = string
+  nullable    = false
+  validation {
+    condition     = can(regex("^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$", var.name)) && !startswith(var.name, "goog")
+    error_message = "A bucket's name has 3 to 63 lower-case letters, digits, dots, hyphens or underscores, starts and ends with a letter or digit, and does not begin with goog; write one such as acme-features, without gs://."
+  }
+}
+
+variable "location" {
+  description = "Where the bucket is: a region, best the workers' own, or a multi-region such as eu."
+  type        = string
+  nullable    = false
+}
+
+variable "soft_delete_days" {
+  description = "Days for which a deleted result can be brought back; 0, or 7 to 90. What is there can also be computed again."
+  type        = number
+  default     = 7
+  nullable    = false
+  validation {
+    condition     = var.soft_delete_days == 0 || (var.soft_delete_days >= 7 && var.soft_delete_days <= 90)
+    error_message = "Cloud Storage keeps what was deleted for 7 to 90 days, or not at all; write 0 or 7 to 90."
+  }
+}
+
+variable "requests_kept_days" {
+  description = "Days for which the document of a request is kept."
+  type        = number
+  default     = 30
+  nullable    = false
+  validation {
+    condition     = var.requests_kept_days >= 1
+    error_message = "A request's document is kept for at least a day, as whoever asked reads there how far it is; write 1 or more."
+  }
+}
+
+variable "force_destroy" {
+  description = "Whether Terraform may delete the bucket with what is in it."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "labels" {
+  description = "Labels of the bucket."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+}
+
+variable "kms_key" {
+  description = "Key that encrypts the results; null leaves it to Google."
+  type        = string
+  default     = null
+}

@@ -1,0 +1,77 @@
+variable "project" {
+  description = "Project that holds the bucket."
+  type        = string
+  nullable    = false
+}
+
+variable "name" {
+  description = "Name of the bucket."
+  type        = string
+  nullable    = false
+  validation {
+    condition     = can(regex("^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$", var.name)) && !startswith(var.name, "goog")
+    error_message = "A bucket's name has 3 to 63 lower-case letters, digits, dots, hyphens or underscores, starts and ends with a letter or digit, and does not begin with goog; write one such as acme-masters, without gs://."
+  }
+}
+
+variable "create" {
+  description = "Whether the bucket is made; if not, it exists and is only read."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "prefix" {
+  description = "Where in the bucket the media begin; empty for all of it."
+  type        = string
+  default     = ""
+  nullable    = false
+  validation {
+    condition     = !startswith(var.prefix, "/") && !endswith(var.prefix, "/")
+    error_message = "The prefix stands between two slashes, so it has none of its own at either end; write masters or masters/2026."
+  }
+}
+
+variable "location" {
+  description = "Where the bucket is: a region, or a multi-region such as eu. Events are taken there."
+  type        = string
+  nullable    = false
+}
+
+variable "soft_delete_days" {
+  description = "Days for which a deleted object can be brought back; 0, or 7 to 90."
+  type        = number
+  default     = 30
+  nullable    = false
+  validation {
+    condition     = var.soft_delete_days == 0 || (var.soft_delete_days >= 7 && var.soft_delete_days <= 90)
+    error_message = "Cloud Storage keeps what was deleted for 7 to 90 days, or not at all; write 0 or 7 to 90."
+  }
+}
+
+variable "versioned" {
+  description = "Whether the bucket keeps versions: a deletion is then told as archived. Soft delete is the cheaper net."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "force_destroy" {
+  description = "Whether Terraform may delete the bucket with what is in it."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "labels" {
+  description = "Labels of the bucket."
+  type        = map(string)
+  default     = {}
+  nullable    = false
+}
+
+variable "kms_key" {
+  description = "Key that encrypts the media; null leaves it to Google."
+  type        = string
+  default     = null
+}

@@ -1,0 +1,181 @@
+# One Cloud Function: its identity and what that may do, its archive, its trigger.
+
+locals {
+  id = "${var.prefix}-${var.name}"
+  # Written out, so that a plan shows who gets what before anybody exists.
+  email   = "${google_service_account.this.account_id}@${var.project}.iam.gserviceaccount.com"
+  member  = "serviceAccount:${local.email}"
+  content = filesha256(var.archive)
+  bucket  = try(var.trigger.bucket, null)
+}
+
+resource "google_service_account" "this" {
+  project      = var.project
+  account_id   = "${var.prefix}-fn-${var.name}"
+  display_name = "Segue function ${var.name}"
+  description  = var.description
+}
+
+# Named by its content: the same archive is never uploaded twice, another one deploys the function anew.
+resource "google_storage_bucket_object" "archive" {
+  bucket       = var.code_bucket
+  name         = "functions/${var.name}-${substr(local.content, 0, 16)}.zip"
+  source       = var.archive
+  content_type = "application/zip"
+
+  lifecycle {
+    create_before_destroy = true # what is deployed is there until it is replaced
+  }
+}
+
+resource "google_cloudfunctions2_function" "this" {
+  #checkov:skip=CKV_GCP_124:Ingress is a variable and internal unless the root says otherwise; whoever calls is authenticated in any case.
+  project      = var.project
+  location     = var.region
+  name         = local.id
+  description  = var.description
+  kms_key_name = var.kms_key
+  labels       = var.labels
+
+  build_config {
+    runtime           = "python311"
+    entry_point       = var.name
+    service_account   = "projects/${var.project}/serviceAccounts/${var.builder}"
+    docker_repository = var.repository
+    source {
+      storage_source {
+        bucket = google_storage_bucket_object.archive.bucket
+        object = google_storage_bucket_object.archive.name
+      }
+    }
+  }
+
+  # There is no event_trigger: google_eventarc_trigger below tells which subscription carries the
+  # events, and only whoever knows that one can give it dead letters.
+  service_config {
+    available_cpu                    = "1" # more than one request at a time needs a whole one
+    available_memory                 = var.memory
+    max_instance_request_concurrency = var.concurrency
+    min_instance_count               = var.min_instances
+    max_instance_count               = var.max_instances
+    timeout_seconds                  = var.timeout_s
+    ingress_settings                 = var.ingress
+    all_traffic_on_latest_revision   = true
+    service_account_email            = local.email
+    environment_variables            = var.environment
+  }
+
+  # A new revision is only as good as what it may do.
+  depends_on = [google_project_iam_member.ledger]
+}
+
+# What the code may do.
+
+resource "google_project_iam_member" "ledger" {
+  project = var.project
+  role    = "roles/datastore.user"
+  member  = local.member
+
+  condition {
+    title       = "only the ledger"
+    description = "Firestore roles are the project's; this one is narrowed to Segue's database."
+    expression  = "resource.name == \"projects/${var.project}/databases/${var.ledger_database}\""
+  }
+}
+
+resource "google_pubsub_topic_iam_member" "publisher" {
+  for_each = var.publishes_to
+
+  project = var.project
+  topic   = each.value
+  role    = "roles/pubsub.publisher"
+  member  = local.member
+}
+
+resource "google_storage_bucket_iam_member" "object" {
+  for_each = var.bucket_roles
+
+  bucket = each.value.bucket
+  role   = each.value.role
+  member = local.member
+
+  dynamic "condition" {
+    for_each = each.value.prefix == null ? [] : [each.value.prefix]
+    content {
+      title       = "only ${condition.value}"
+      description = "The function has no business with other objects."
+      expression  = "resource.name.startsWith(\"projects/_/buckets/${each.value.bucket}/objects/${condition.value}\")"
+    }
+  }
+}
+
+resource "google_cloud_run_v2_service_iam_member" "invoker" {
+  for_each = var.invokers
+
+  project  = var.project
+  location = var.region
+  name     = google_cloudfunctions2_function.this.name
+  role     = "roles/run.invoker"
+  member   = each.value
+}
+
+# What calls it.
+
+resource "google_cloud_run_v2_service_iam_member" "trigger" {
+  count = var.trigger == null ? 0 : 1
+
+  project  = var.project
+  location = var.region
+  name     = google_cloudfunctions2_function.this.name
+  role     = "roles/run.invoker"
+  member   = local.member
+}
+
+resource "google_project_iam_member" "events" {
+  count = local.bucket == null ? 0 : 1 # an event from a topic needs no such role
+
+  project = var.project
+  role    = "roles/eventarc.eventReceiver"
+  member  = local.member
+}
+
+resource "google_eventarc_trigger" "this" {
+  count = var.trigger == null ? 0 : 1
+
+  project         = var.project
+  location        = var.trigger.location
+  name            = local.id
+  service_account = local.email
+  labels          = var.labels
+
+  matching_criteria {
+    attribute = "type"
+    value     = var.trigger.type
+  }
+
+  dynamic "matching_criteria" {
+    for_each = local.bucket == null ? [] : [local.bucket]
+    content {
+      attribute = "bucket"
+      value     = matching_criteria.value
+    }
+  }
+
+  dynamic "transport" {
+    for_each = var.trigger.topic == null ? [] : [var.trigger.topic]
+    content {
+      pubsub {
+        topic = transport.value
+      }
+    }
+  }
+
+  destination {
+    cloud_run_service {
+      service = google_cloudfunctions2_function.this.name
+      region  = var.region
+    }
+  }
+
+  depends_on = [google_cloud_run_v2_service_iam_member.trigger, google_project_iam_member.events]
+}

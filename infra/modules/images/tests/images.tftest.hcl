@@ -1,0 +1,100 @@
+mock_provider "google" {}
+
+variables {
+  project     = "acme-segue-dev"
+  region      = "europe-west1"
+  prefix      = "segue"
+  source_root = "."
+  source_hash = "0123456789abcdef"
+  graph       = "pipelines/jobs/jobs.yaml"
+  metadata    = "{\"name\": \"Segue\", \"parameters\": [{\"name\": \"jobs\"}]}"
+  code_bucket = "code"
+}
+
+run "an_image_is_named_by_what_it_is_built_from" {
+  command = plan
+
+  assert {
+    condition     = output.image == "europe-west1-docker.pkg.dev/acme-segue-dev/segue-pipelines/segue:0123456789abcdef" && length(terraform_data.build) == 1
+    error_message = "Without an image, one is built, with the hash of its sources as its tag."
+  }
+  assert {
+    condition     = one(google_artifact_registry_repository.pipelines.docker_config).immutable_tags
+    error_message = "A tag must stand for one image for good."
+  }
+  assert {
+    condition     = jsondecode(google_storage_bucket_object.template.content) == { image = output.image, sdkInfo = { language = "PYTHON" }, metadata = jsondecode(var.metadata) }
+    error_message = "The template must name the image and its parameters."
+  }
+  assert {
+    condition     = output.template == "gs://code/templates/segue-${substr(sha256(google_storage_bucket_object.template.content), 0, 16)}.json"
+    error_message = "The template must be named by its content."
+  }
+  assert {
+    condition     = output.parameters == ["jobs"]
+    error_message = "The parameters' names must be told."
+  }
+}
+
+run "an_image_that_exists_is_not_built" {
+  command = plan
+  variables { image = "europe-west1-docker.pkg.dev/other/segue-pipelines/segue@sha256:0123456789012345678901234567890123456789012345678901234567890123" }
+
+  assert {
+    condition     = output.image == var.image && length(terraform_data.build) == 0
+    error_message = "The image that is named must be run."
+  }
+}
+
+run "builds_run_as_themselves" {
+  command = plan
+
+  assert {
+    condition     = output.builder == "segue-builder@acme-segue-dev.iam.gserviceaccount.com"
+    error_message = "The builder has an identity of its own."
+  }
+  assert {
+    condition     = { for key, member in google_artifact_registry_repository_iam_member.builder : key => member.role } == { pipelines = "roles/artifactregistry.writer", cache = "roles/artifactregistry.writer", functions = "roles/artifactregistry.writer" }
+    error_message = "The builder may write to the registries."
+  }
+  assert {
+    condition     = one(google_project_iam_member.builder_sources.condition).expression == "resource.name.startsWith(\"projects/_/buckets/gcf-v2-sources-\")"
+    error_message = "Of all buckets of the project, the builder may read the sources of functions."
+  }
+}
+
+run "a_prefix_with_capitals_is_refused" {
+  command = plan
+  variables { prefix = "Segue" }
+  expect_failures = [var.prefix]
+}
+
+run "the_latest_image_is_refused" {
+  command = plan
+  variables { image = "europe-west1-docker.pkg.dev/acme/segue/segue:latest" }
+  expect_failures = [var.image]
+}
+
+run "an_image_without_a_tag_is_refused" {
+  command = plan
+  variables { image = "europe-west1-docker.pkg.dev/acme/segue/segue" }
+  expect_failures = [var.image]
+}
+
+run "a_whole_hash_is_refused" {
+  command = plan
+  variables { source_hash = "0123456789abcdef0123456789abcdef" }
+  expect_failures = [var.source_hash]
+}
+
+run "metadata_without_parameters_is_refused" {
+  command = plan
+  variables { metadata = "{\"name\": \"Segue\"}" }
+  expect_failures = [var.metadata]
+}
+
+run "one_image_is_too_few_to_roll_back" {
+  command = plan
+  variables { kept_images = 1 }
+  expect_failures = [var.kept_images]
+}

@@ -1,0 +1,94 @@
+# The ledger: a Firestore database with exactly the indexes that its queries need.
+
+locals {
+  collection = "files" # as in shared/adapters/firestore_indexes.py
+
+  # The same rules as indexes() there; every field is in ascending order.
+  indexes = merge(
+    {
+      "uri"  = ["deleted", "uri"]
+      "owed" = ["deleted", "owed", "uri"]
+    },
+    { for job in var.jobs : "${job}/state" => ["deleted", "jobs.${job}.state", "uri"] },
+    { for job in var.jobs : "${job}/fingerprint" => ["deleted", "jobs.${job}.state", "jobs.${job}.fingerprint"] },
+  )
+
+  # The same list as exemptions() there. Firestore would index every field otherwise: that multiplies
+  # what a write costs, and an index on a growing value caps the collection at 500 writes a second.
+  exempt = [
+    "uri",
+    "generation",
+    "size_bytes",
+    "content_type",
+    "checksum",
+    "arrived_at",
+    "deleted_at",
+    "jobs", # and all below it
+    "pings",
+    "deleted",
+    "owed",
+    "expires_at",
+  ]
+
+  expires_at = "expires_at" # only tombstones have it
+}
+
+resource "google_firestore_database" "ledger" {
+  project                           = var.project
+  name                              = var.database
+  location_id                       = var.location
+  type                              = "FIRESTORE_NATIVE"
+  delete_protection_state           = var.delete_protection ? "DELETE_PROTECTION_ENABLED" : "DELETE_PROTECTION_DISABLED"
+  deletion_policy                   = var.delete_protection ? "PREVENT" : "DELETE"
+  point_in_time_recovery_enablement = var.point_in_time_recovery ? "POINT_IN_TIME_RECOVERY_ENABLED" : "POINT_IN_TIME_RECOVERY_DISABLED"
+
+  dynamic "cmek_config" {
+    for_each = var.kms_key == null ? [] : [var.kms_key]
+    content {
+      kms_key_name = cmek_config.value
+    }
+  }
+}
+
+resource "google_firestore_index" "query" {
+  for_each = local.indexes
+
+  project     = var.project
+  database    = google_firestore_database.ledger.name
+  collection  = local.collection
+  query_scope = "COLLECTION"
+
+  dynamic "fields" {
+    for_each = each.value
+    content {
+      field_path = fields.value
+      order      = "ASCENDING"
+    }
+  }
+}
+
+resource "google_firestore_field" "exempt" {
+  for_each = toset(local.exempt)
+
+  project    = var.project
+  database   = google_firestore_database.ledger.name
+  collection = local.collection
+  field      = each.value
+
+  index_config {} # no index of its own
+
+  dynamic "ttl_config" {
+    for_each = each.value == local.expires_at ? [true] : []
+    content {}
+  }
+}
+
+resource "google_firestore_backup_schedule" "daily" {
+  count = var.backup_kept_days > 0 ? 1 : 0
+
+  project   = var.project
+  database  = google_firestore_database.ledger.name
+  retention = "${var.backup_kept_days * 86400}s"
+
+  daily_recurrence {}
+}

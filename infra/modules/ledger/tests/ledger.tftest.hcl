@@ -1,0 +1,104 @@
+mock_provider "google" {}
+
+variables {
+  project  = "acme-segue-dev"
+  database = "segue"
+  location = "europe-west1"
+  jobs     = ["beats", "energy"]
+}
+
+run "the_indexes_are_those_of_the_queries" {
+  command = plan
+
+  assert {
+    condition = toset([for index in google_firestore_index.query : join(", ", [for field in index.fields : field.field_path])]) == toset([
+      "deleted, uri",
+      "deleted, owed, uri",
+      "deleted, jobs.beats.state, uri",
+      "deleted, jobs.beats.state, jobs.beats.fingerprint",
+      "deleted, jobs.energy.state, uri",
+      "deleted, jobs.energy.state, jobs.energy.fingerprint",
+    ])
+    error_message = "There must be two indexes, and two a job, as shared/adapters/firestore_indexes.py has them."
+  }
+  assert {
+    condition     = alltrue(flatten([for index in google_firestore_index.query : [for field in index.fields : field.order == "ASCENDING"]]))
+    error_message = "Every field must be in ascending order."
+  }
+  assert {
+    condition     = alltrue([for index in google_firestore_index.query : index.collection == "files" && index.query_scope == "COLLECTION"])
+    error_message = "Indexes are of the one collection."
+  }
+}
+
+run "no_field_has_an_index_of_its_own_and_tombstones_expire" {
+  command = plan
+
+  assert {
+    condition     = alltrue([for field in google_firestore_field.exempt : length(field.index_config) == 1 && length(one(field.index_config).indexes) == 0])
+    error_message = "An empty index_config is what takes a field's indexes away."
+  }
+  assert {
+    condition     = [for field in google_firestore_field.exempt : field.field if length(field.ttl_config) == 1] == ["expires_at"]
+    error_message = "Only expires_at lets documents expire."
+  }
+}
+
+run "what_holds_data_is_protected_unless_said_otherwise" {
+  command = plan
+
+  assert {
+    condition     = google_firestore_database.ledger.type == "FIRESTORE_NATIVE" && google_firestore_database.ledger.delete_protection_state == "DELETE_PROTECTION_ENABLED" && google_firestore_database.ledger.deletion_policy == "PREVENT"
+    error_message = "By default, nobody may delete the ledger."
+  }
+  assert {
+    condition     = google_firestore_database.ledger.point_in_time_recovery_enablement == "POINT_IN_TIME_RECOVERY_ENABLED" && length(google_firestore_backup_schedule.daily) == 0
+    error_message = "By default, the last week can be restored, and there is no backup."
+  }
+  assert {
+    condition     = output.url == "firestore://acme-segue-dev/segue"
+    error_message = "The URL must name project and database."
+  }
+}
+
+run "it_can_be_thrown_away" {
+  command = plan
+  variables {
+    delete_protection      = false
+    point_in_time_recovery = false
+    backup_kept_days       = 7
+  }
+
+  assert {
+    condition     = google_firestore_database.ledger.delete_protection_state == "DELETE_PROTECTION_DISABLED" && google_firestore_database.ledger.deletion_policy == "DELETE" && google_firestore_database.ledger.point_in_time_recovery_enablement == "POINT_IN_TIME_RECOVERY_DISABLED"
+    error_message = "An unprotected ledger must go when it is destroyed."
+  }
+  assert {
+    condition     = google_firestore_backup_schedule.daily[0].retention == "604800s"
+    error_message = "Backups must be kept for as long as is said."
+  }
+}
+
+run "a_short_name_is_refused" {
+  command = plan
+  variables { database = "db" }
+  expect_failures = [var.database]
+}
+
+run "a_job_whose_path_would_need_quotes_is_refused" {
+  command = plan
+  variables { jobs = ["tempo-map"] }
+  expect_failures = [var.jobs]
+}
+
+run "more_jobs_than_indexes_is_refused" {
+  command = plan
+  variables { jobs = [for number in range(451) : "job${number}"] }
+  expect_failures = [var.jobs]
+}
+
+run "backups_beyond_fourteen_weeks_are_refused" {
+  command = plan
+  variables { backup_kept_days = 99 }
+  expect_failures = [var.backup_kept_days]
+}

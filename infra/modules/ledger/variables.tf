@@ -1,0 +1,66 @@
+variable "project" {
+  description = "Project that holds the database."
+  type        = string
+  nullable    = false
+}
+
+variable "database" {
+  description = "Name of the Firestore database; it is the path of the ledger's URL, firestore://PROJECT/DATABASE."
+  type        = string
+  nullable    = false
+  validation {
+    condition     = var.database == "(default)" || can(regex("^[a-z][a-z0-9-]{2,61}[a-z0-9]$", var.database))
+    error_message = "The database's name must be (default), or 4 to 63 lower-case letters, digits or hyphens that start with a letter and do not end with a hyphen; write one such as segue."
+  }
+}
+
+variable "location" {
+  description = "Where the ledger lives: a region, or a multi-region such as eur3 or nam5; it can never be changed."
+  type        = string
+  nullable    = false
+}
+
+variable "jobs" {
+  description = "The names of the graph's jobs: each needs two composite indexes."
+  type        = set(string)
+  nullable    = false
+  validation {
+    condition     = alltrue([for name in var.jobs : can(regex("^[a-z][a-z0-9_]{0,62}$", name))])
+    error_message = "A job's name must match [a-z][a-z0-9_]*: it becomes part of a field's path, which would need quoting otherwise; rename the job in jobs.yaml."
+  }
+  validation {
+    condition     = length(var.jobs) <= 450
+    error_message = "Firestore allows 1,000 composite indexes a database and a job needs two; split the graph in two environments."
+  }
+}
+
+variable "delete_protection" {
+  description = "Whether Firestore refuses to delete the database."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "point_in_time_recovery" {
+  description = "Whether the last seven days can be read and restored as of any minute."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "backup_kept_days" {
+  description = "Days for which a daily backup is kept; 0 makes none."
+  type        = number
+  default     = 0
+  nullable    = false
+  validation {
+    condition     = var.backup_kept_days >= 0 && var.backup_kept_days <= 98
+    error_message = "A backup is kept for at most 98 days (14 weeks), which is what Firestore takes; write 0 to make none."
+  }
+}
+
+variable "kms_key" {
+  description = "Key that encrypts the database: projects/P/locations/L/keyRings/R/cryptoKeys/K; null leaves it to Google."
+  type        = string
+  default     = null
+}

@@ -1,0 +1,44 @@
+# A network of its own for the workers. They have no public address, and there is no NAT: they reach
+# Google's services by Private Google Access, and nothing else.
+
+resource "google_compute_network" "this" {
+  project                         = var.project
+  name                            = var.prefix
+  description                     = "Workers of Segue's pipelines"
+  auto_create_subnetworks         = false
+  delete_default_routes_on_create = false # the default route is how Private Google Access leaves
+  routing_mode                    = "REGIONAL"
+}
+
+resource "google_compute_subnetwork" "workers" {
+  #checkov:skip=CKV_GCP_76:The network has no IPv6.
+  project                  = var.project
+  region                   = var.region
+  name                     = "${var.prefix}-workers"
+  network                  = google_compute_network.this.id
+  ip_cidr_range            = var.cidr
+  private_ip_google_access = true
+  stack_type               = "IPV4_ONLY"
+
+  log_config {
+    aggregation_interval = "INTERVAL_10_MIN"
+    flow_sampling        = 0.1
+    metadata             = "EXCLUDE_ALL_METADATA"
+  }
+}
+
+# Workers exchange data among themselves where a batch pipeline shuffles; Dataflow tags them dataflow.
+resource "google_compute_firewall" "workers" {
+  project     = var.project
+  name        = "${var.prefix}-workers"
+  network     = google_compute_network.this.id
+  description = "Dataflow workers talk to each other, and nobody else to them"
+  direction   = "INGRESS"
+  source_tags = ["dataflow"]
+  target_tags = ["dataflow"]
+
+  allow {
+    protocol = "tcp"
+    ports    = ["12345-12346"]
+  }
+}

@@ -1,0 +1,70 @@
+# One pipeline: its identity and what that may do, and the streaming job on Dataflow.
+
+locals {
+  # An identity's name may have 30 characters and no underscore. Where something has to give, a hash
+  # of the whole name keeps two of them apart.
+  plain   = replace(var.name, "_", "-")
+  fits    = length(local.plain) <= 30 && can(regex("[a-z0-9]$", local.plain))
+  stem    = trimsuffix(trimsuffix(substr(local.plain, 0, 23), "-"), "-")
+  account = local.fits ? local.plain : "${local.stem}-${substr(sha256(var.name), 0, 6)}"
+  # Written out, so that a plan shows who gets what before anybody exists.
+  email  = "${google_service_account.this.account_id}@${var.project}.iam.gserviceaccount.com"
+  member = "serviceAccount:${local.email}"
+
+  accelerator = try(var.streaming.gpu, "none") == "none" ? [] : [
+    "worker_accelerator=type:${var.streaming.gpu};count:1;install-nvidia-driver"
+  ]
+}
+
+resource "google_service_account" "this" {
+  project      = var.project
+  account_id   = local.account
+  display_name = "Segue pipeline ${var.name}"
+  description  = length(var.jobs) == 0 ? "Runs backfills" : "Runs a streaming pipeline"
+}
+
+resource "google_dataflow_flex_template_job" "this" {
+  provider = google-beta
+  for_each = var.streaming == null ? toset([]) : toset(["streaming"])
+
+  project                 = var.project
+  region                  = var.region
+  name                    = local.account
+  container_spec_gcs_path = var.streaming.template
+  parameters              = var.streaming.parameters
+  labels                  = var.labels
+
+  # Another image or parameter updates the running job in place. What cannot be updated replaces it:
+  # it is drained first, and what it had not acknowledged waits in its subscriptions for the next.
+  on_delete                    = "drain"
+  skip_wait_on_job_termination = false # the next one bears the same name
+
+  service_account_email = local.email
+  sdk_container_image   = var.streaming.image
+  machine_type          = var.streaming.machine_type
+  num_workers           = var.streaming.num_workers
+  max_workers           = var.streaming.max_workers
+  autoscaling_algorithm = "THROUGHPUT_BASED"
+  # The work itself is done on the workers; Streaming Engine keeps state and timers off their disks.
+  enable_streaming_engine = true
+  additional_experiments  = length(local.accelerator) + length(var.streaming.additional_experiments) == 0 ? null : setunion(local.accelerator, var.streaming.additional_experiments)
+
+  ip_configuration = "WORKER_IP_PRIVATE"
+  subnetwork       = var.streaming.subnetwork
+  staging_location = var.streaming.staging_location
+  temp_location    = var.streaming.temp_location
+  kms_key_name     = var.kms_key
+
+  # A worker that may not read its subscription fails at once, and the job with it.
+  depends_on = [
+    google_artifact_registry_repository_iam_member.image,
+    google_project_iam_member.ledger,
+    google_project_iam_member.worker,
+    google_pubsub_subscription_iam_member.subscriber,
+    google_pubsub_subscription_iam_member.viewer,
+    google_pubsub_topic_iam_member.publisher,
+    google_storage_bucket_iam_member.artifacts,
+    google_storage_bucket_iam_member.catalogue,
+    google_storage_bucket_iam_member.work,
+  ]
+}

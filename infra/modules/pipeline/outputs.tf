@@ -1,0 +1,33 @@
+output "service_account" {
+  description = "E-mail of the pipeline's identity."
+  value       = local.email
+}
+
+output "account_id" {
+  description = "What the identity is called, and the Dataflow job."
+  value       = local.account
+}
+
+output "job_id" {
+  description = "Dataflow's id of the running job; null without one."
+  value       = one([for job in google_dataflow_flex_template_job.this : job.job_id])
+}
+
+output "roles" {
+  description = "What the identity may do: roles, and on what."
+  value = sort(concat(
+    ["${google_project_iam_member.worker.role} on projects/${google_project_iam_member.worker.project}"],
+    ["${google_project_iam_member.ledger.role} on databases/${var.ledger_database}"],
+    ["${google_artifact_registry_repository_iam_member.image.role} on repositories/${google_artifact_registry_repository_iam_member.image.repository}"],
+    [for grant in google_pubsub_subscription_iam_member.subscriber : "${grant.role} on subscriptions/${grant.subscription}"],
+    [for grant in google_pubsub_subscription_iam_member.viewer : "${grant.role} on subscriptions/${grant.subscription}"],
+    [for grant in google_pubsub_topic_iam_member.publisher : "${grant.role} on topics/${grant.topic}"],
+    [
+      for grant in [
+        google_storage_bucket_iam_member.catalogue,
+        google_storage_bucket_iam_member.artifacts,
+        google_storage_bucket_iam_member.work,
+      ] : "${grant.role} on buckets/${grant.bucket}/*"
+    ],
+  ))
+}

@@ -1,0 +1,192 @@
+mock_provider "google" {}
+mock_provider "google-beta" {}
+
+variables {
+  project          = "acme-segue-dev"
+  region           = "europe-west1"
+  name             = "segue-job-beats"
+  labels           = { job = "beats", team = "rhythm" }
+  jobs             = ["beats"]
+  reads_from       = { beats-live = "segue-beats-live" }
+  publishes_to     = { energy-live = "segue-energy-live", beats-dead = "segue-beats-dead" }
+  ledger_database  = "segue"
+  catalogue_bucket = "masters"
+  artifacts_bucket = "features"
+  work_bucket      = "work"
+  repository       = { location = "europe-west1", name = "segue-pipelines" }
+  streaming = {
+    template         = "gs://code/templates/segue-1.json"
+    image            = "europe-west1-docker.pkg.dev/acme-segue-dev/segue-pipelines/segue:1"
+    parameters       = { jobs = "beats" }
+    subnetwork       = "regions/europe-west1/subnetworks/segue-workers"
+    staging_location = "gs://work/staging/beats"
+    temp_location    = "gs://work/temp/beats"
+    machine_type     = "n2-standard-2"
+  }
+}
+
+run "it_streams_in_private_and_drains" {
+  command = plan
+
+  assert {
+    condition     = google_dataflow_flex_template_job.this["streaming"].name == "segue-job-beats" && google_dataflow_flex_template_job.this["streaming"].on_delete == "drain" && !google_dataflow_flex_template_job.this["streaming"].skip_wait_on_job_termination
+    error_message = "What replaces a job must wait until that is drained."
+  }
+  assert {
+    condition     = google_dataflow_flex_template_job.this["streaming"].ip_configuration == "WORKER_IP_PRIVATE" && google_dataflow_flex_template_job.this["streaming"].enable_streaming_engine && google_dataflow_flex_template_job.this["streaming"].autoscaling_algorithm == "THROUGHPUT_BASED"
+    error_message = "Workers have no public address, keep no state, and are as many as are needed."
+  }
+  assert {
+    condition     = google_dataflow_flex_template_job.this["streaming"].num_workers == 1 && google_dataflow_flex_template_job.this["streaming"].max_workers == 5
+    error_message = "Growth must be bounded."
+  }
+  assert {
+    condition     = google_dataflow_flex_template_job.this["streaming"].service_account_email == "segue-job-beats@acme-segue-dev.iam.gserviceaccount.com" && google_dataflow_flex_template_job.this["streaming"].labels == tomap({ job = "beats", team = "rhythm" })
+    error_message = "It must run as itself, and be labelled."
+  }
+}
+
+run "its_identity_may_do_what_its_code_does" {
+  command = plan
+
+  assert {
+    condition     = { for key, member in google_pubsub_topic_iam_member.publisher : member.topic => member.role } == { segue-energy-live = "roles/pubsub.publisher", segue-beats-dead = "roles/pubsub.publisher" }
+    error_message = "It may publish to the topics that are named."
+  }
+  assert {
+    condition     = google_pubsub_subscription_iam_member.subscriber["beats-live"].subscription == "segue-beats-live" && google_pubsub_subscription_iam_member.viewer["beats-live"].subscription == "segue-beats-live"
+    error_message = "It may read its own subscription, and look at it."
+  }
+  assert {
+    condition     = google_storage_bucket_iam_member.catalogue.role == "roles/storage.objectViewer" && google_storage_bucket_iam_member.artifacts.role == "roles/storage.objectUser"
+    error_message = "Media are only read, and results only created."
+  }
+  assert {
+    condition     = google_project_iam_member.worker.role == "roles/dataflow.worker" && one(google_project_iam_member.ledger.condition).expression == "resource.name == \"projects/acme-segue-dev/databases/segue\""
+    error_message = "Of the project's roles, it has the worker's, and the one on its database."
+  }
+}
+
+run "an_accelerator_is_asked_for" {
+  command = plan
+  variables {
+    streaming = {
+      template         = "gs://code/templates/segue-1.json"
+      image            = "europe-west1-docker.pkg.dev/acme-segue-dev/segue-pipelines/segue:1"
+      parameters       = {}
+      subnetwork       = "regions/europe-west1/subnetworks/segue-workers"
+      staging_location = "gs://work/staging/beats"
+      temp_location    = "gs://work/temp/beats"
+      machine_type     = "g2-standard-4"
+      gpu              = "nvidia-l4"
+    }
+  }
+
+  assert {
+    condition     = google_dataflow_flex_template_job.this["streaming"].additional_experiments == toset(["worker_accelerator=type:nvidia-l4;count:1;install-nvidia-driver"])
+    error_message = "Dataflow must be told of the accelerator, and to install its driver."
+  }
+}
+
+run "an_identity_alone_launches_backfills" {
+  command = plan
+  variables {
+    name         = "segue-backfill"
+    jobs         = []
+    reads_from   = {}
+    publishes_to = {}
+    streaming    = null
+  }
+
+  assert {
+    condition     = length(google_dataflow_flex_template_job.this) == 0 && google_service_account.this.account_id == "segue-backfill" && output.job_id == null
+    error_message = "Without a streaming job there is an identity."
+  }
+  assert {
+    condition     = length(google_pubsub_topic_iam_member.publisher) + length(google_pubsub_subscription_iam_member.subscriber) == 0
+    error_message = "A backfill tells nobody."
+  }
+}
+
+run "a_long_name_is_cut_and_stays_unlike_others" {
+  command = plan
+  variables { name = "segue-job-a_rather_long_name_of_a_job" }
+
+  assert {
+    condition     = output.account_id == "segue-job-a-rather-long-${substr(sha256("segue-job-a_rather_long_name_of_a_job"), 0, 6)}" && length(output.account_id) <= 30
+    error_message = "An identity's name has 30 characters at most."
+  }
+}
+
+run "a_name_may_not_end_with_a_hyphen" {
+  command = plan
+  variables { name = "segue-job-last_" }
+
+  assert {
+    condition     = output.account_id == "segue-job-last-${substr(sha256("segue-job-last_"), 0, 6)}"
+    error_message = "An underscore at the end must not become a hyphen at the end."
+  }
+}
+
+run "a_name_with_capitals_is_refused" {
+  command = plan
+  variables { name = "Segue-job-beats" }
+  expect_failures = [var.name]
+}
+
+run "fewer_workers_at_most_than_at_least_is_refused" {
+  command = plan
+  variables {
+    streaming = {
+      template         = "gs://code/t.json"
+      image            = "i"
+      parameters       = {}
+      subnetwork       = "regions/r/subnetworks/s"
+      staging_location = "gs://work/s"
+      temp_location    = "gs://work/t"
+      machine_type     = "n2-standard-2"
+      num_workers      = 3
+      max_workers      = 2
+    }
+  }
+  expect_failures = [var.streaming]
+}
+
+run "an_unknown_accelerator_is_refused" {
+  command = plan
+  variables {
+    streaming = {
+      template         = "gs://code/t.json"
+      image            = "i"
+      parameters       = {}
+      subnetwork       = "regions/r/subnetworks/s"
+      staging_location = "gs://work/s"
+      temp_location    = "gs://work/t"
+      machine_type     = "n2-standard-2"
+      gpu              = "a100"
+    }
+  }
+  expect_failures = [var.streaming]
+}
+
+run "a_place_that_is_no_bucket_is_refused" {
+  command = plan
+  variables {
+    streaming = {
+      template         = "code/t.json"
+      image            = "i"
+      parameters       = {}
+      subnetwork       = "regions/r/subnetworks/s"
+      staging_location = "gs://work/s"
+      temp_location    = "gs://work/t"
+      machine_type     = "n2-standard-2"
+    }
+  }
+  expect_failures = [var.streaming]
+}
+
+run "a_stream_for_no_job_is_refused" {
+  command = plan
+  variables { jobs = [] }
+  expect_failures = [var.streaming]
+}

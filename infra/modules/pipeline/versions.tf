@@ -1,0 +1,13 @@
+terraform {
+  required_version = "~> 1.11"
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = "~> 8.7"
+    }
+    google-beta = { # Dataflow's Flex Template jobs are only there
+      source  = "hashicorp/google-beta"
+      version = "~> 8.7"
+    }
+  }
+}

@@ -1,0 +1,78 @@
+# A topic a job and lane, one for each job's dead letters, and on each one subscription of the same name.
+
+locals {
+  # The lanes of shared/queue.py: neither arrivals nor requests can starve the other.
+  lanes = ["live", "requests"]
+
+  told = {
+    for pair in setproduct(keys(var.jobs), local.lanes) :
+    "${pair[0]}-${pair[1]}" => { job = pair[0], lane = pair[1] }
+  }
+}
+
+resource "google_pubsub_topic" "lane" {
+  #checkov:skip=CKV_GCP_83:A customer's key is optional (kms_key); messages hold names of files, no content and no secret.
+  for_each = local.told
+
+  project      = var.project
+  name         = "${var.prefix}-${each.key}"
+  kms_key_name = var.kms_key
+  labels       = merge(var.jobs[each.value.job].labels, { lane = each.value.lane })
+
+  dynamic "message_storage_policy" {
+    for_each = length(var.persistence_regions) > 0 ? [var.persistence_regions] : []
+    content {
+      allowed_persistence_regions = message_storage_policy.value
+    }
+  }
+}
+
+# No dead-letter policy and no retry policy: Dataflow honours neither on a subscription that it reads.
+# The pipeline writes its own dead letters. No exactly-once delivery: the ledger makes repeats harmless.
+resource "google_pubsub_subscription" "lane" {
+  for_each = local.told
+
+  project                      = var.project
+  name                         = google_pubsub_topic.lane[each.key].name
+  topic                        = google_pubsub_topic.lane[each.key].id
+  ack_deadline_seconds         = var.ack_deadline_s
+  message_retention_duration   = "${var.retention_days * 86400}s"
+  enable_exactly_once_delivery = false
+  labels                       = merge(var.jobs[each.value.job].labels, { lane = each.value.lane })
+
+  expiration_policy {
+    ttl = "" # never: a pipeline may rest for longer than a month
+  }
+}
+
+resource "google_pubsub_topic" "dead" {
+  #checkov:skip=CKV_GCP_83:A customer's key is optional (kms_key); messages hold names of files, no content and no secret.
+  for_each = var.jobs
+
+  project      = var.project
+  name         = "${var.prefix}-${each.key}-dead"
+  kms_key_name = var.kms_key
+  labels       = merge(each.value.labels, { lane = "dead" })
+
+  dynamic "message_storage_policy" {
+    for_each = length(var.persistence_regions) > 0 ? [var.persistence_regions] : []
+    content {
+      allowed_persistence_regions = message_storage_policy.value
+    }
+  }
+}
+
+resource "google_pubsub_subscription" "dead" {
+  for_each = var.jobs
+
+  project                    = var.project
+  name                       = google_pubsub_topic.dead[each.key].name
+  topic                      = google_pubsub_topic.dead[each.key].id
+  ack_deadline_seconds       = var.ack_deadline_s
+  message_retention_duration = "${var.dead_retention_days * 86400}s"
+  labels                     = merge(each.value.labels, { lane = "dead" })
+
+  expiration_policy {
+    ttl = "" # never: an empty one is the usual case
+  }
+}

@@ -1,0 +1,24 @@
+output "url" {
+  description = "What SEGUE_QUEUE is set to."
+  value       = "pubsub://${var.project}/${var.prefix}"
+}
+
+output "topics" {
+  description = "Names of the topics by JOB-LANE."
+  value       = { for key, topic in google_pubsub_topic.lane : key => topic.name }
+}
+
+output "subscriptions" {
+  description = "Names of the subscriptions by JOB-LANE."
+  value       = { for key, subscription in google_pubsub_subscription.lane : key => subscription.name }
+}
+
+output "dead_topics" {
+  description = "Names of the dead-letter topics by job."
+  value       = { for job, topic in google_pubsub_topic.dead : job => topic.name }
+}
+
+output "dead_subscriptions" {
+  description = "Names of the dead-letter subscriptions by job."
+  value       = { for job, subscription in google_pubsub_subscription.dead : job => subscription.name }
+}

@@ -1,0 +1,71 @@
+variable "project" {
+  description = "Project that holds the topics."
+  type        = string
+  nullable    = false
+}
+
+variable "prefix" {
+  description = "What every name begins with; it is the path of the queue's URL, pubsub://PROJECT/PREFIX."
+  type        = string
+  nullable    = false
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{2,10}[a-z0-9]$", var.prefix)) && !startswith(var.prefix, "goog")
+    error_message = "The prefix must be 4 to 12 lower-case letters, digits or hyphens, start with a letter, end with none of the hyphens and not begin with goog, which Pub/Sub keeps for itself; write one such as segue."
+  }
+}
+
+variable "jobs" {
+  description = "The graph's jobs, each with the labels of its topics."
+  type        = map(object({ labels = optional(map(string), {}) }))
+  nullable    = false
+  validation {
+    condition     = alltrue([for name in keys(var.jobs) : can(regex("^[a-z][a-z0-9_]{0,62}$", name))])
+    error_message = "A job's name must match [a-z][a-z0-9_]*, with at most 63 characters: it becomes part of a topic's name, in which a hyphen divides job and lane; rename the job in jobs.yaml."
+  }
+}
+
+variable "persistence_regions" {
+  description = "Regions in which messages may be stored; none leaves it to the organisation's policy."
+  type        = list(string)
+  default     = []
+  nullable    = false
+}
+
+variable "kms_key" {
+  description = "Key that encrypts the topics: projects/P/locations/L/keyRings/R/cryptoKeys/K; null leaves it to Google."
+  type        = string
+  default     = null
+}
+
+variable "ack_deadline_s" {
+  description = "Seconds until an unacknowledged message is delivered again; pipelines extend it while they work."
+  type        = number
+  default     = 600
+  nullable    = false
+  validation {
+    condition     = var.ack_deadline_s >= 10 && var.ack_deadline_s <= 600
+    error_message = "The acknowledgement deadline must be 10 to 600 seconds, which is what Pub/Sub takes; longer work is covered by extending it."
+  }
+}
+
+variable "retention_days" {
+  description = "Days for which an unacknowledged message is kept."
+  type        = number
+  default     = 7
+  nullable    = false
+  validation {
+    condition     = var.retention_days >= 1 && var.retention_days <= 31
+    error_message = "Messages are kept for 1 to 31 days, which is what Pub/Sub takes; what is older is found again by reconcile."
+  }
+}
+
+variable "dead_retention_days" {
+  description = "Days for which a dead letter is kept."
+  type        = number
+  default     = 31
+  nullable    = false
+  validation {
+    condition     = var.dead_retention_days >= 1 && var.dead_retention_days <= 31
+    error_message = "Dead letters are kept for 1 to 31 days, which is what Pub/Sub takes; the ledger keeps the failure itself for good."
+  }
+}

@@ -1,0 +1,30 @@
+# A schedule that wakes a function through a topic: the function stays closed to the internet, and a
+# call that fails is tried again like any other event.
+
+resource "google_pubsub_topic" "this" {
+  #checkov:skip=CKV_GCP_83:A customer's key is optional (kms_key); the message says nothing but that it is time.
+  project      = var.project
+  name         = "${var.prefix}-${var.name}"
+  kms_key_name = var.kms_key
+  labels       = var.labels
+}
+
+resource "google_cloud_scheduler_job" "this" {
+  project     = var.project
+  region      = var.region
+  name        = "${var.prefix}-${var.name}"
+  description = "Wakes Segue's ${var.name}"
+  schedule    = var.cron
+  time_zone   = var.time_zone
+
+  pubsub_target {
+    topic_name = google_pubsub_topic.this.id
+    data       = base64encode(jsonencode(var.message))
+  }
+
+  retry_config {
+    retry_count          = 3
+    min_backoff_duration = "5s"
+    max_backoff_duration = "60s"
+  }
+}

@@ -1,0 +1,90 @@
+output "settings" {
+  description = "What the command line needs to work on this environment: export each of them."
+  value = {
+    SEGUE_CATALOGUE = module.catalogue.url
+    SEGUE_ARTIFACTS = module.artifacts.url
+    SEGUE_LEDGER    = module.ledger.url
+    SEGUE_QUEUE     = module.queue.url
+  }
+}
+
+output "request_url" {
+  description = "Where results are asked for."
+  value       = module.function["request"].url
+}
+
+output "image" {
+  description = "The image that the pipelines run; name it in another environment to run the same there."
+  value       = module.images.image
+}
+
+output "template" {
+  description = "The Flex Template that backfills are launched from."
+  value       = module.images.template
+
+  precondition {
+    condition     = length(setsubtract(keys(local.parameters), module.images.parameters)) == 0
+    error_message = "Dataflow refuses parameters that the template does not name; add to container/metadata.json: ${join(", ", setsubtract(keys(local.parameters), module.images.parameters))}."
+  }
+}
+
+output "backfill" {
+  description = "What a backfill on Dataflow is launched with."
+  value = {
+    template_file_gcs_location = module.images.template
+    region                     = var.region
+    service_account_email      = module.backfill.service_account
+    subnetwork                 = local.subnetwork
+    staging_location           = "gs://${module.staging.work_bucket}/staging/backfill"
+    temp_location              = "gs://${module.staging.work_bucket}/temp/backfill"
+  }
+}
+
+output "buckets" {
+  description = "Names of the buckets."
+  value = {
+    catalogue = module.catalogue.bucket
+    artifacts = module.artifacts.bucket
+    code      = module.staging.code_bucket
+    work      = module.staging.work_bucket
+  }
+}
+
+output "pipelines" {
+  description = "The streaming pipelines: the jobs of each, and what it is called on Dataflow."
+  value       = { for name, jobs in local.pipelines : name => { jobs = jobs, dataflow_job = module.pipeline[name].account_id } }
+}
+
+output "identities" {
+  description = "Who each part runs as."
+  value = merge(
+    { for name, function in module.function : "function/${name}" => function.service_account },
+    { for name, pipeline in module.pipeline : "pipeline/${name}" => pipeline.service_account },
+    { backfill = module.backfill.service_account, builder = module.images.builder },
+  )
+}
+
+output "roles" {
+  description = "What each part may do: roles, and on what."
+  value = merge(
+    { for name, function in module.function : "function/${name}" => function.roles },
+    { for name, pipeline in module.pipeline : "pipeline/${name}" => pipeline.roles },
+    { backfill = module.backfill.roles, builder = module.images.builder_roles },
+  )
+}
+
+output "queue" {
+  description = "Topics and subscriptions, by JOB-LANE and by job."
+  value = {
+    topics             = module.queue.topics
+    subscriptions      = module.queue.subscriptions
+    dead_topics        = module.queue.dead_topics
+    dead_subscriptions = module.queue.dead_subscriptions
+    sweep_topic        = module.schedule.topic_name
+  }
+}
+
+output "dashboard" {
+  description = "Where it is all seen."
+  value       = "https://console.cloud.google.com/monitoring/dashboards?project=${var.project}"
+}

@@ -1,0 +1,115 @@
+# One streaming pipeline a job or group, and an identity for backfills.
+
+locals {
+  # As infra/container/launch.py takes them; the graph is in the image.
+  parameters = {
+    mode      = "stream"
+    jobs      = "" # of each pipeline its own
+    catalogue = module.catalogue.url
+    artifacts = module.artifacts.url
+    ledger    = module.ledger.url
+    queue     = module.queue.url
+  }
+
+  subnetwork = coalesce(var.network.subnetwork, one(module.network[*].subnetwork))
+
+  # A pipeline tells its own jobs, asks their parents and tells their children.
+  pipeline_neighbours = {
+    for name, jobs in local.pipelines : name => distinct(flatten([
+      for job in jobs : concat([job], local.jobs[job].parents, local.jobs[job].children)
+    ]))
+  }
+}
+
+module "pipeline" {
+  source   = "./modules/pipeline"
+  for_each = local.pipelines
+
+  project = var.project
+  region  = var.region
+  name    = "${var.prefix}-job-${each.key}"
+  jobs    = each.value
+  kms_key = var.kms_key
+  labels = merge(local.labels, {
+    job  = each.key
+    team = length(distinct([for job in each.value : local.jobs[job].team])) == 1 ? local.jobs[each.value[0]].team : var.team
+  })
+
+  reads_from = merge([
+    for job in each.value : { for lane in local.lanes : "${job}-${lane}" => module.queue.subscriptions["${job}-${lane}"] }
+  ]...)
+  publishes_to = merge(
+    merge([for job in local.pipeline_neighbours[each.key] : local.topics_of[job]]...),
+    { for job in each.value : "${job}-dead" => module.queue.dead_topics[job] },
+  )
+  ledger_database  = module.ledger.database
+  catalogue_bucket = module.catalogue.bucket
+  artifacts_bucket = module.artifacts.bucket
+  work_bucket      = module.staging.work_bucket
+  repository       = module.images.pipelines_repository
+
+  streaming = {
+    template         = module.images.template
+    image            = module.images.image
+    parameters       = merge(local.parameters, { jobs = join(",", each.value) })
+    subnetwork       = local.subnetwork
+    staging_location = "gs://${module.staging.work_bucket}/staging/${each.key}"
+    temp_location    = "gs://${module.staging.work_bucket}/temp/${each.key}"
+    machine_type     = coalesce(try(var.pipelines[each.key].machine_type, null), local.pipeline_machine[each.key])
+    num_workers      = coalesce(try(var.pipelines[each.key].num_workers, null), var.pipeline_defaults.num_workers)
+    max_workers      = coalesce(try(var.pipelines[each.key].max_workers, null), var.pipeline_defaults.max_workers)
+    gpu              = length(local.pipeline_gpus[each.key]) == 0 ? "none" : local.pipeline_gpus[each.key][0]
+  }
+
+  depends_on = [google_project_service.this, google_kms_crypto_key_iam_member.agent]
+}
+
+module "backfill" {
+  source = "./modules/pipeline"
+
+  project = var.project
+  region  = var.region
+  name    = "${var.prefix}-backfill"
+  labels  = local.labels
+
+  ledger_database  = module.ledger.database
+  catalogue_bucket = module.catalogue.bucket
+  artifacts_bucket = module.artifacts.bucket
+  work_bucket      = module.staging.work_bucket
+  repository       = module.images.pipelines_repository
+
+  depends_on = [google_project_service.this]
+}
+
+# Whoever launches a backfill: reads the template, creates the job, and lets it run as that identity.
+
+resource "google_project_iam_member" "operator" {
+  #checkov:skip=CKV_GCP_49:The role creates Dataflow jobs and acts as nobody; as whom a job runs is granted below, for one identity.
+  for_each = var.operators
+
+  project = var.project
+  role    = "roles/dataflow.developer"
+  member  = each.value
+}
+
+resource "google_service_account_iam_member" "operator" {
+  for_each = var.operators
+
+  service_account_id = "projects/${var.project}/serviceAccounts/${module.backfill.service_account}"
+  role               = "roles/iam.serviceAccountUser"
+  member             = each.value
+}
+
+resource "google_storage_bucket_iam_member" "operator" {
+  for_each = var.operators
+
+  bucket = module.staging.code_bucket
+  role   = "roles/storage.objectViewer"
+  member = each.value
+
+  condition {
+    title       = "only templates"
+    description = "A launch reads its template; archives and sources are none of its business."
+    expression  = "resource.name.startsWith(\"projects/_/buckets/${module.staging.code_bucket}/objects/templates/\")"
+  }
+}

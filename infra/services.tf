@@ -1,0 +1,91 @@
+# The APIs that are called, and Google's own identities that act for the project.
+
+locals {
+  services = toset(concat([
+    "artifactregistry.googleapis.com",
+    "cloudbuild.googleapis.com",
+    "cloudfunctions.googleapis.com",
+    "cloudresourcemanager.googleapis.com",
+    "cloudscheduler.googleapis.com",
+    "compute.googleapis.com",
+    "dataflow.googleapis.com",
+    "eventarc.googleapis.com",
+    "firestore.googleapis.com",
+    "iam.googleapis.com",
+    "logging.googleapis.com",
+    "monitoring.googleapis.com",
+    "pubsub.googleapis.com",
+    "run.googleapis.com",
+    "serviceusage.googleapis.com",
+    "storage.googleapis.com",
+    ],
+    var.budget == null ? [] : ["billingbudgets.googleapis.com"],
+    var.kms_key == null ? [] : ["cloudkms.googleapis.com"],
+  ))
+
+  # Agents that exist only once somebody asks for them. Pub/Sub's moves events to the dead letters,
+  # Eventarc's makes triggers; the others only matter to whoever brings a key.
+  agents = toset(concat(
+    ["eventarc.googleapis.com", "pubsub.googleapis.com"],
+    var.kms_key == null ? [] : [
+      "artifactregistry.googleapis.com",
+      "cloudfunctions.googleapis.com",
+      "dataflow.googleapis.com",
+      "firestore.googleapis.com",
+      "run.googleapis.com",
+    ],
+  ))
+}
+
+resource "google_project_service" "this" {
+  for_each = local.services
+
+  project            = var.project
+  service            = each.value
+  disable_on_destroy = false # others in the project may need it
+}
+
+resource "google_project_service_identity" "agent" {
+  provider = google-beta
+  for_each = local.agents
+
+  project = var.project
+  service = each.value
+
+  depends_on = [google_project_service.this]
+}
+
+data "google_storage_project_service_account" "this" {
+  project = var.project
+}
+
+# Events of buckets reach Eventarc through Pub/Sub, on which Cloud Storage publishes them.
+resource "google_project_iam_member" "storage_agent" {
+  project = var.project
+  role    = "roles/pubsub.publisher"
+  member  = "serviceAccount:${data.google_storage_project_service_account.this.email_address}"
+}
+
+data "google_project" "this" {
+  count = var.kms_key == null ? 0 : 1 # agents that nobody can ask for are called by its number
+
+  project_id = var.project
+}
+
+locals {
+  encrypting = var.kms_key == null ? {} : merge(
+    { for service, agent in google_project_service_identity.agent : service => agent.member },
+    {
+      "compute.googleapis.com" = "serviceAccount:service-${data.google_project.this[0].number}@compute-system.iam.gserviceaccount.com" # workers' disks
+      "storage.googleapis.com" = "serviceAccount:${data.google_storage_project_service_account.this.email_address}"
+    },
+  )
+}
+
+resource "google_kms_crypto_key_iam_member" "agent" {
+  for_each = local.encrypting
+
+  crypto_key_id = var.kms_key
+  role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+  member        = each.value
+}

@@ -1,0 +1,20 @@
+# What goes into the pipelines' image, and the hash of it that is the image's tag.
+
+locals {
+  root = "${path.root}/.."
+  sources = sort([
+    for file in setunion(
+      fileset(local.root, "shared/**"),
+      fileset(local.root, "pipelines/**"),
+      fileset(local.root, "infra/container/{Dockerfile,*.py}"),
+      ["locks/pipelines.txt", "pyproject.toml"],
+    ) : file if !can(regex("__pycache__|\\.pyc$|(^|/)\\.", file)) # nor what tools leave behind
+  ])
+  source_hash = substr(sha256(join("\n", concat(
+    [for file in local.sources : "${file} ${filesha256("${local.root}/${file}")}"],
+    ["jobs.yaml ${filesha256(var.graph)}"],
+  ))), 0, 16)
+
+  # Docker takes only what lies below the folder that it builds from.
+  graph_in_sources = trimprefix(var.graph, "../")
+}

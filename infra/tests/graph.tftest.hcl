@@ -1,0 +1,207 @@
+# What the graph makes, and which graphs are refused.
+
+mock_provider "google" {
+  mock_data "google_storage_project_service_account" {
+    defaults = { email_address = "service-1@gs-project-accounts.iam.gserviceaccount.com" }
+  }
+}
+mock_provider "google-beta" {}
+
+variables {
+  project      = "acme-segue-dev"
+  region       = "europe-west1"
+  environment  = "dev"
+  archives_dir = "tests/archives"
+  graph        = "tests/graphs/three.yaml"
+  image        = "europe-west1-docker.pkg.dev/acme/segue/segue@sha256:0123456789012345678901234567890123456789012345678901234567890123"
+}
+
+run "every_job_has_its_topics_and_its_pipeline" {
+  command = plan
+
+  assert {
+    condition     = toset(values(output.queue.topics)) == toset(["segue-downsample-live", "segue-downsample-requests", "segue-beats-live", "segue-beats-requests", "segue-energy-live", "segue-energy-requests"])
+    error_message = "There must be two topics a job."
+  }
+  assert {
+    condition     = output.queue.dead_topics == { downsample = "segue-downsample-dead", beats = "segue-beats-dead", energy = "segue-energy-dead" }
+    error_message = "There must be a topic for each job's dead letters."
+  }
+  assert {
+    condition     = { for name, pipeline in output.pipelines : name => pipeline.dataflow_job } == { downsample = "segue-job-downsample", beats = "segue-job-beats", energy = "segue-job-energy" }
+    error_message = "There must be a pipeline a job."
+  }
+  assert {
+    condition = output.settings == {
+      SEGUE_CATALOGUE = "gs://acme-segue-dev-segue-catalogue"
+      SEGUE_ARTIFACTS = "gs://acme-segue-dev-segue-artifacts"
+      SEGUE_LEDGER    = "firestore://acme-segue-dev/segue"
+      SEGUE_QUEUE     = "pubsub://acme-segue-dev/segue"
+    }
+    error_message = "The settings must name what is made."
+  }
+  assert {
+    condition     = local.job_labels["downsample"] == { app = "segue", environment = "dev", team = "platform---tools", job = "downsample" }
+    error_message = "An owner must become a label."
+  }
+  assert {
+    condition     = output.queue.sweep_topic == "segue-sweep"
+    error_message = "The sweep is woken through PREFIX-sweep."
+  }
+}
+
+run "each_identity_has_the_roles_of_its_code" {
+  command = plan
+
+  assert {
+    condition = output.roles["function/arrival"] == tolist([
+      "roles/datastore.user on databases/segue",
+      "roles/eventarc.eventReceiver on projects/acme-segue-dev",
+      "roles/pubsub.publisher on topics/segue-downsample-live",
+      "roles/run.invoker on services/segue-arrival",
+    ])
+    error_message = "An arrival is told to the jobs that read the source, and to no other."
+  }
+  assert {
+    condition = output.roles["function/deletion"] == tolist([
+      "roles/datastore.user on databases/segue",
+      "roles/eventarc.eventReceiver on projects/acme-segue-dev",
+      "roles/run.invoker on services/segue-deletion",
+    ])
+    error_message = "A deletion leaves a tombstone, and removes nothing."
+  }
+  assert {
+    condition = output.roles["function/request"] == tolist([
+      "roles/datastore.user on databases/segue",
+      "roles/pubsub.publisher on topics/segue-beats-requests",
+      "roles/pubsub.publisher on topics/segue-downsample-requests",
+      "roles/pubsub.publisher on topics/segue-energy-requests",
+      "roles/storage.objectCreator on buckets/acme-segue-dev-segue-artifacts/_requests/",
+      "roles/storage.objectViewer on buckets/acme-segue-dev-segue-artifacts/_requests/",
+      "roles/storage.objectViewer on buckets/acme-segue-dev-segue-catalogue/*",
+    ])
+    error_message = "A request looks at the catalogue, writes its document and asks."
+  }
+  assert {
+    condition = output.roles["function/sweep"] == tolist([
+      "roles/datastore.user on databases/segue",
+      "roles/pubsub.publisher on topics/segue-beats-live",
+      "roles/pubsub.publisher on topics/segue-beats-requests",
+      "roles/pubsub.publisher on topics/segue-downsample-live",
+      "roles/pubsub.publisher on topics/segue-downsample-requests",
+      "roles/pubsub.publisher on topics/segue-energy-live",
+      "roles/pubsub.publisher on topics/segue-energy-requests",
+      "roles/run.invoker on services/segue-sweep",
+    ])
+    error_message = "The sweep tells any job again."
+  }
+  assert {
+    condition = output.roles["pipeline/downsample"] == tolist([
+      "roles/artifactregistry.reader on repositories/segue-pipelines",
+      "roles/dataflow.worker on projects/acme-segue-dev",
+      "roles/datastore.user on databases/segue",
+      "roles/pubsub.publisher on topics/segue-beats-live",
+      "roles/pubsub.publisher on topics/segue-beats-requests",
+      "roles/pubsub.publisher on topics/segue-downsample-dead",
+      "roles/pubsub.publisher on topics/segue-downsample-live",
+      "roles/pubsub.publisher on topics/segue-downsample-requests",
+      "roles/pubsub.publisher on topics/segue-energy-live",
+      "roles/pubsub.publisher on topics/segue-energy-requests",
+      "roles/pubsub.subscriber on subscriptions/segue-downsample-live",
+      "roles/pubsub.subscriber on subscriptions/segue-downsample-requests",
+      "roles/pubsub.viewer on subscriptions/segue-downsample-live",
+      "roles/pubsub.viewer on subscriptions/segue-downsample-requests",
+      "roles/storage.objectUser on buckets/acme-segue-dev-segue-artifacts/*",
+      "roles/storage.objectUser on buckets/acme-segue-dev-segue-work/*",
+      "roles/storage.objectViewer on buckets/acme-segue-dev-segue-catalogue/*",
+    ])
+    error_message = "A pipeline reads its own topics, and tells its own job and those next to it."
+  }
+  assert {
+    condition     = length([for role in output.roles["backfill"] : role if strcontains(role, "pubsub")]) == 0
+    error_message = "A backfill tells nobody."
+  }
+  assert {
+    condition     = alltrue(flatten([for roles in values(output.roles) : [for role in roles : !can(regex("^roles/(owner|editor|viewer) ", role))]]))
+    error_message = "Nobody has a basic role."
+  }
+}
+
+run "what_a_deletion_removes_needs_a_role" {
+  command = plan
+  variables { on_deletion = "remove" }
+
+  assert {
+    condition     = google_project_iam_custom_role.remover[0].permissions == toset(["storage.objects.delete", "storage.objects.get", "storage.objects.list"])
+    error_message = "The role finds and removes, and writes nothing."
+  }
+  assert {
+    condition     = length(output.roles["function/deletion"]) == 4
+    error_message = "The deletion gets the role."
+  }
+}
+
+run "workers_are_as_large_as_their_jobs_need" {
+  command = plan
+  variables { graph = "tests/graphs/hungry.yaml" }
+
+  assert {
+    condition = local.pipeline_machine == {
+      small = "n2-standard-2"
+      large = "n2-highmem-2"
+      huge  = "n2-custom-2-65536-ext"
+      l4    = "g2-standard-4"
+      t4    = "n1-highmem-4"
+      a100  = "a2-highgpu-1g"
+    }
+    error_message = "The machine must hold a job for each of its processors."
+  }
+}
+
+run "a_graph_that_is_not_there_is_refused" {
+  command = plan
+  variables { graph = "tests/graphs/none.yaml" }
+  expect_failures = [var.graph]
+}
+
+run "a_graph_without_jobs_is_refused" {
+  command = plan
+  variables { graph = "tests/graphs/no_jobs.yaml" }
+  expect_failures = [var.graph]
+}
+
+run "a_job_with_a_hyphen_is_refused" {
+  command = plan
+  variables { graph = "tests/graphs/hyphen.yaml" }
+  expect_failures = [var.graph]
+}
+
+run "a_job_called_source_is_refused" {
+  command = plan
+  variables { graph = "tests/graphs/source.yaml" }
+  expect_failures = [var.graph]
+}
+
+run "a_job_that_needs_nothing_is_refused" {
+  command = plan
+  variables { graph = "tests/graphs/no_needs.yaml" }
+  expect_failures = [var.graph]
+}
+
+run "a_job_without_its_parent_is_refused" {
+  command = plan
+  variables { graph = "tests/graphs/no_parent.yaml" }
+  expect_failures = [var.graph]
+}
+
+run "an_unknown_accelerator_is_refused" {
+  command = plan
+  variables { graph = "tests/graphs/gpu.yaml" }
+  expect_failures = [var.graph]
+}
+
+run "a_graph_that_no_build_could_take_is_refused" {
+  command = plan
+  variables { image = null }
+  expect_failures = [var.image]
+}
