@@ -8,8 +8,10 @@ import sys
 BENCHMARKS = {
     "overhead": "what the framework costs a file and job, against a bare Beam pipeline",
     "throughput": "real jobs on all cores, against a plain multiprocessing pool",
+    "streaming": "from arrival to last artifact, sustained rate, and what a kill loses",
     "planning": "planning and skipping over 200,000 finished files",
     "memory": "memory as the catalogue grows ten times",
+    "functions": "a function's start and work, against its clients' import and the bare calls",
     "downsample": "CPU of downsampling a song of three and a half minutes",
 }
 

@@ -32,9 +32,18 @@ def empty_files(folder: str, count: int) -> None:
 
 def noop_graph(folder: str, jobs: int) -> str:
     """Write a graph of jobs in a row that do nothing; returns its path."""
+    return _row(folder, jobs, "first", "next_")
+
+
+def noted_graph(folder: str, jobs: int) -> str:
+    """Write a graph of jobs in a row that write down that they ran; returns its path."""
+    return _row(folder, jobs, "noted_first", "noted_next")
+
+
+def _row(folder: str, jobs: int, first: str, next_: str) -> str:
     lines = ["jobs:"]
     for i in range(1, jobs + 1):
-        needs, run = (f"above: j{i - 1}", "next_") if i > 1 else ("media: source", "first")
+        needs, run = (f"above: j{i - 1}", next_) if i > 1 else ("media: source", first)
         lines.append(
             f'  j{i}: {{run: "bench.jobs:{run}", needs: {{{needs}}}, writes: application/json}}'
         )

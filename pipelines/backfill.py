@@ -71,6 +71,7 @@ def build(pipeline: Any, run: Backfill, *, spread: bool) -> Any:
 def execute(run: Backfill, options: PipelineOptions) -> Tally:
     """Run the pipeline to its end and return what came of it.
 
+    The launcher of a Flex Template only wants the job's description, of which nothing comes yet.
     What the work raised is raised as it was, whatever the runner made of it.
     """
     spread = not runs_here_alone(options)
@@ -81,6 +82,8 @@ def execute(run: Backfill, options: PipelineOptions) -> Tally:
     build(pipeline, run, spread=spread)
     try:
         result = pipeline.run()
+        if not getattr(result, "has_job", True):
+            return Tally()
         result.wait_until_finish()
     except (Exception, KeyboardInterrupt) as error:
         if (raised := original(error)) is None or raised is error:

@@ -253,7 +253,12 @@ class Executor:
                     artifact = record.jobs[parent].artifact
                     assert artifact is not None
                     inputs[parent] = artifact
-        force = tuple(j for j in plan.run if self.force and j in self.targets)
+        force = tuple(
+            job
+            for job in plan.run
+            # A result that a request has put back is computed for that request, whoever does it.
+            if (self.force and job in self.targets) or record.jobs[job].request is not None
+        )
         return Task(ticket=ticket, media=media, run=plan.run, inputs=inputs, force=force)
 
     def _receive(self, report: Report) -> None:

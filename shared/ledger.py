@@ -7,7 +7,7 @@ it shall be, and an answer. An adapter may call it again when somebody else was 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -286,16 +286,15 @@ def settle(
     generation: int,
     owner: str,
     results: Sequence[Result],
-    carried: Collection[str] | None = (),
 ) -> tuple[Record | None, Settled]:
     """Record results of an owner's jobs, clear their leases, and return the targets owed.
 
     A result whose lease has passed to another, or whose file has a newer generation, changes
     nothing. A lease that expired and that nobody took still counts.
 
-    What is owed stays in the record until ``told``: whoever dies in between has told nobody.
-    ``carried`` are the targets of the message that is being worked on (None: everything). They need
-    not stay, since it comes again.
+    What is owed stays in the record until ``told``: whoever dies in between has told nobody. That
+    goes for what the message that is being worked on asks for, too. A second delivery of it may
+    have left its targets here and been acknowledged, and then the message does not come again.
     """
     if record is None or record.generation != generation or record.deleted_at is not None:
         return None, Settled(lost=tuple(r.job for r in results))
@@ -307,24 +306,20 @@ def settle(
         if old is None or old.lease is None or old.lease.owner != owner:
             lost.append(result.job)
             continue
-        back = result.state is State.QUEUED
         never_tried = result.state is State.BLOCKED
-        left = () if carried is None else tuple(t for t in old.wanted if t not in carried)
         entries[result.job] = evolve(
             old,
             state=result.state,
             lease=None,
             attempts=old.attempts - never_tried,
-            wanted=old.wanted if back else left,
-            wanted_at=old.wanted_at if back or left else None,
             artifact=result.artifact,
             checksum=result.checksum,
             error=result.error,
             seconds=result.seconds,
             cpu_seconds=result.cpu_seconds,
         )
-        if left and not back:
-            owed[result.job] = left
+        if old.wanted and result.state is not State.QUEUED:
+            owed[result.job] = old.wanted
     if len(lost) == len(results):
         return None, Settled(lost=tuple(lost))
     return evolve(record, jobs=entries), Settled(owed=owed, lost=tuple(lost))
@@ -391,6 +386,7 @@ def requeue(record: Record | None, jobs: Iterable[str]) -> tuple[Record | None, 
                 attempts=0,
                 wanted=entry.wanted,
                 wanted_at=entry.wanted_at,
+                request=entry.request,  # or a repeated message would force it once more
             )
             again.append(job)
     return (evolve(record, jobs=entries) if again else None), tuple(again)

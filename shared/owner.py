@@ -18,7 +18,7 @@ UNKNOWN = 0  # when a process started that cannot be looked at
 
 def new_owner() -> str:
     """Return a name for this process as the holder of leases; each call gives another."""
-    return f"{_place()}/{os.getpid()}/{_started(os.getpid()) or UNKNOWN}/{secrets.token_hex(4)}"
+    return f"{_place()}/{_itself(os.getpid())}/{secrets.token_hex(4)}"
 
 
 def is_lost(lease: Lease) -> bool:
@@ -46,6 +46,12 @@ def _place() -> str:
     except OSError:  # not Linux
         namespace, boot = "0", "0"
     return f"{socket.gethostname()}:{namespace}@{boot}"
+
+
+@functools.lru_cache(maxsize=1)  # by its number, as a fork is another
+def _itself(pid: int) -> str:
+    """This process and when it started; reading that costs as much as a write to the ledger."""
+    return f"{pid}/{_started(pid) or UNKNOWN}"
 
 
 def _started(pid: int) -> int | None:

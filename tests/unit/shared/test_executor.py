@@ -12,7 +12,7 @@ from shared.adapters.sqlite_ledger import SqliteLedger
 from shared.errors import DiskFull
 from shared.executor import Executor
 from shared.graph import parse
-from shared.ledger import Change, Changed, Result, arrive, claim, delete
+from shared.ledger import Change, Changed, Result, arrive, claim, delete, reopen
 from shared.media import MediaFile
 from shared.outcome import Outcome, Status, Tally
 from shared.record import Failure, State
@@ -277,3 +277,15 @@ def test_a_file_that_is_named_twice_is_computed_once(ledger):
     assert len(outcomes) == 6
     assert [o.jobs["c"] for o in outcomes].count(Status.DONE) == 3
     assert [o.jobs["c"] for o in outcomes].count(Status.CURRENT) == 3
+
+
+def test_a_result_that_a_request_has_put_back_replaces_the_artifact_that_is_there(ledger):
+    crew = RecordingCrew()
+    run(executor(ledger, crew), files(1))
+    uri = files(1)[0].uri
+    ledger.change([Change(uri=uri, transition=lambda r: (reopen(r, GRAPH, "c", "r1"), None))])
+    run(executor(ledger, crew), files(1))
+    assert [(task.run, task.force) for task in crew.tasks] == [
+        (("a", "b", "c"), ()),
+        (("c",), ("c",)),
+    ]

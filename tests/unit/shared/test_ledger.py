@@ -332,17 +332,6 @@ def test_what_is_owed_stays_until_it_is_told():
     assert told(rest, generation=5, owed={"b": ["b", "c"]}, now=NOW) == (None, None)
 
 
-@pytest.mark.parametrize(
-    ("carried", "left"),
-    [((), ("c", "b", "*")), (("c",), ("b", "*")), (("c", "b"), ("*",)), (None, ())],
-)
-def test_what_the_message_itself_carries_need_not_stay(carried, left):
-    record = claimed(record_of(b=entry(State.QUEUED, wanted=("c", "b", "*"))), "b")
-    after, said = settled(record, DONE, carried=carried)
-    assert after.jobs["b"].wanted == left
-    assert said.owed == ({"b": left} if left else {})
-
-
 def test_a_failure_is_told_as_a_result_is():
     record = want(claimed(record_of(), "b"), GRAPH, "b", ["c"], NOW)
     after, said = settled(record, Result(job="b", state=State.FAILED, error=FAILURE))
@@ -402,6 +391,11 @@ def test_only_what_failed_or_is_blocked_is_tried_again():
         assert after.jobs[state] == expected
     assert requeue(record_of(b=entry()), ["b"]) == (None, ())
     assert requeue(None, ["b"]) == (None, ())
+
+
+def test_a_failure_that_is_forgotten_keeps_the_request_that_it_was_computed_for():
+    record = record_of(b=entry(State.FAILED, request="r1"))
+    assert requeue(record, ["b"])[0].jobs["b"] == entry(State.QUEUED, request="r1")
 
 
 # --- pings -----------------------------------------------------------------------------------
@@ -515,9 +509,8 @@ class Life(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         state=st.sampled_from([State.DONE, State.FAILED, State.BLOCKED, State.QUEUED]),
-        carried=st.none() | TARGETS,
     )
-    def settle(self, data: st.DataObject, state: State, carried: list[str] | None) -> None:
+    def settle(self, data: st.DataObject, state: State) -> None:
         owner, job, generation = data.draw(st.sampled_from(self.claims))
         self.count += 1
         artifact = f"gs://o/{self.count}" if state is State.DONE else None
@@ -526,7 +519,6 @@ class Life(RuleBasedStateMachine):
             generation=generation,
             owner=owner,
             results=[Result(job=job, state=state, artifact=artifact)],
-            carried=carried,
         )
         in_time = self.alive and generation == self.generation and self.holder.get(job) == owner
         assert said.lost == (() if in_time else (job,))
@@ -537,7 +529,6 @@ class Life(RuleBasedStateMachine):
         self.keep(changed)
         del self.holder[job]
         if state is not State.QUEUED:
-            self.owed[job] -= self.owed[job] if carried is None else set(carried)
             assert set(said.owed.get(job, ())) == self.owed[job]
         if artifact is not None:
             self.made[job] = artifact

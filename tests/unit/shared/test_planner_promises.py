@@ -207,7 +207,6 @@ class World:
             generation=self.record.generation if message is None else message.generation,
             owner=owner,
             results=[result],
-            carried=() if message is None else message.targets,
         )
         self.record = changed or self.record
         if not settled.lost and result.state is State.DONE:

@@ -1,0 +1,454 @@
+"""The streaming pipeline as a process of its own, over the embedded stack, on real files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from shared import dead_letter
+from shared.adapters.connect import connect_ledger, connect_queue, connect_store
+from shared.adapters.pubsub import make_topics
+from shared.arrival import Arrivals
+from shared.artifact import checksum
+from shared.graph import load
+from shared.ledger import Query
+from shared.media import MediaFile
+from shared.message import Message, new_request
+from shared.queue import Letter, dead_topic, letter, topics_of
+from shared.record import Record, State
+from shared.testing import emulators
+from shared.testing.music import music
+from shared.testing.sound import write
+
+SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
+PATIENCE_S = 120.0
+
+JOBS = """
+import os, time
+
+def note(job, uri):
+    with open(os.environ["RUNS"], "a") as file:
+        file.write(f"{job} {os.path.basename(uri)}\\n")
+
+def first(media):
+    note("first", media.uri)
+    while "heavy" in os.path.basename(media.uri) and not os.path.exists(os.environ["RELEASE"]):
+        time.sleep(0.01)
+    return {"uri": media.uri}
+
+def second(above):
+    note("second", above["uri"])
+    return {"uri": above["uri"], "filler": "x" * 20000}
+"""
+GRAPH = """
+jobs:
+  first: {run: "stream_jobs:first", needs: {media: source}, writes: application/json}
+  second: {run: "stream_jobs:second", needs: {above: first}, writes: application/json}
+"""
+
+
+class Place:
+    """A folder with a catalogue, a graph and an embedded stack."""
+
+    def __init__(
+        self,
+        folder: Path,
+        graph: str = GRAPH,
+        *,
+        ledger: str | None = None,
+        queue: str | None = None,
+    ) -> None:
+        self.folder = folder
+        (folder / "catalogue").mkdir()
+        (folder / "jobs.yaml").write_text(graph)
+        (folder / "stream_jobs.py").write_text(JOBS)
+        (folder / "runs").touch()
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("SEGUE_")}
+        self._environ = {
+            **clean,
+            "RUNS": str(folder / "runs"),
+            "RELEASE": str(folder / "release"),
+            "PYTHONPATH": str(folder),
+        }
+        self.graph = load(str(folder / "jobs.yaml"))
+        self.queue = connect_queue(queue or f"sqlite:///{folder}/.segue/queue.db")
+        self.ledger = connect_ledger(ledger or f"sqlite:///{folder}/.segue/ledger.db")
+
+    def close(self) -> None:
+        self.queue.close()
+        self.ledger.close()
+
+    def upload(self, *names: str, data: bytes = b"x") -> None:
+        """Put files into the catalogue, and let them arrive."""
+        for name in names:
+            (self.folder / "catalogue" / name).write_bytes(data)
+        self.arrive(*names)
+
+    def arrive(self, *names: str) -> None:
+        store = connect_store(str(self.folder / "catalogue"))
+        files = []
+        for name in names:
+            found = store.stat(name)
+            files.append(
+                MediaFile(
+                    uri=store.uri(name), generation=found.generation, size_bytes=found.size_bytes
+                )
+            )
+        Arrivals(graph=self.graph, ledger=self.ledger, queue=self.queue).take(files)
+
+    def start(self, *arguments: str, log: str = "log") -> subprocess.Popen:
+        """Start a pipeline, and wait until it listens."""
+        size = self._size(log)
+        with open(self.folder / log, "a") as file:
+            process = subprocess.Popen(
+                [SEGUE, "stream", *(arguments or ("--all",))],
+                cwd=self.folder,
+                env=self._environ,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+        self.until(lambda: self._size(log) > size or process.poll() is not None)
+        return process
+
+    def _size(self, log: str) -> int:
+        path = self.folder / log
+        return path.stat().st_size if path.exists() else 0
+
+    @contextlib.contextmanager
+    def streaming(self, *arguments: str, log: str = "log") -> Iterator[subprocess.Popen]:
+        """A pipeline that runs; afterwards it is stopped, which it must be well."""
+        process = self.start(*arguments, log=log)
+        try:
+            yield process
+            process.terminate()
+            assert process.wait(PATIENCE_S) == 0, (self.folder / log).read_text()
+        finally:
+            process.kill()
+            process.wait()
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds."""
+        end = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < end, "it did not come about: " + self._logs()
+            time.sleep(0.02)
+
+    def _logs(self) -> str:
+        return "\n".join(p.read_text()[-2000:] for p in self.folder.glob("log*"))
+
+    def records(self) -> dict[str, Record]:
+        found = self.ledger.find(Query(), limit=100_000)
+        return {r.uri.rpartition("/")[2]: r for r in found}
+
+    def states(self, job: str) -> Counter[str]:
+        records = self.records().values()
+        return Counter(r.jobs[job].state for r in records if job in r.jobs)
+
+    def waiting(self) -> int:
+        """How many messages are in the queue, dead ones not counted."""
+        return sum(self.queue.depth(topics_of(self.graph)).values())
+
+    def is_quiet(self) -> bool:
+        return self.waiting() == 0
+
+    def dead(self, job: str) -> list[dead_letter.DeadLetter]:
+        pulled = self.queue.pull([f"{job}-dead"], limit=100)
+        return [dead_letter.decode(one.data) for one in pulled]
+
+    def runs(self) -> Counter[str]:
+        return Counter((self.folder / "runs").read_text().splitlines())
+
+    def told(self, log: str = "log") -> list[dict]:
+        lines = (self.folder / log).read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def release(self) -> None:
+        (self.folder / "release").touch()
+
+
+@pytest.fixture
+def place(tmp_path):
+    place = Place(tmp_path)
+    yield place
+    place.close()
+
+
+def test_what_arrives_runs_through_the_graph_and_is_acknowledged(place):
+    with place.streaming():
+        place.upload("a.wav", "b.wav")
+        place.until(lambda: place.states("second") == {State.DONE: 2} and place.is_quiet())
+    assert place.runs() == {
+        "first a.wav": 1,
+        "first b.wav": 1,
+        "second a.wav": 1,
+        "second b.wav": 1,
+    }
+    store = connect_store(str(place.folder / ".segue/artifacts"))
+    for record in place.records().values():
+        for entry in record.jobs.values():
+            assert entry.lease is None
+            assert entry.wanted == ()
+            data = store.read(entry.artifact.removeprefix(store.location + "/"))
+            assert checksum(data) == entry.checksum
+    told = place.told()
+    assert [t["action"] for t in told] == ["started", *["done"] * 4, "stopped"]
+    assert {t["job"] for t in told[1:-1]} == {"first", "second"}
+
+
+def test_it_ends_by_itself_when_nothing_comes_any_more(place):
+    place.upload(*(f"{i}.wav" for i in range(20)))
+    process = place.start("--all", "--until-idle", "0.5")
+    assert process.wait(PATIENCE_S) == 0
+    assert place.states("second") == {State.DONE: 20}
+    assert place.is_quiet()
+
+
+def test_one_pipeline_a_job_does_the_same_as_one_for_all(place):
+    with (
+        place.streaming("--job", "first", log="log1"),
+        place.streaming("--job", "second", log="log2"),
+    ):
+        place.upload(*(f"{i}.wav" for i in range(20)))
+        place.until(lambda: place.states("second") == {State.DONE: 20} and place.is_quiet())
+    assert {t.get("job") for t in place.told("log1")} == {"first", None}
+    assert {t.get("job") for t in place.told("log2")} == {"second", None}
+    assert set(place.runs().values()) == {1}
+
+
+def test_a_heavy_file_holds_no_light_one_back(place):
+    with place.streaming("--all", "--processes", "2"):
+        place.upload("heavy.wav", *(f"{i}.wav" for i in range(50)))
+        place.until(lambda: place.states("second") == {State.DONE: 50})
+        assert place.records()["heavy.wav"].jobs["first"].lease is not None
+        # What came later overtakes it, too, many bundles after it was pulled.
+        place.upload(*(f"later{i}.wav" for i in range(10)))
+        place.until(lambda: place.states("second") == {State.DONE: 60})
+        place.release()
+        place.until(lambda: place.states("second") == {State.DONE: 61} and place.is_quiet())
+    assert place.runs()["first heavy.wav"] == 1
+
+
+def asked(place: Place, name: str, lane: str) -> None:
+    """Ask for a job again by force, on a lane."""
+    record = place.records()[name]
+    place.queue.publish(
+        [
+            letter(
+                Message(
+                    uri=record.uri,
+                    generation=record.generation,
+                    job="first",
+                    targets=("first",),
+                    force=True,
+                    request=new_request(datetime.now(UTC)),
+                    lane=lane,
+                )
+            )
+        ]
+    )
+
+
+@pytest.mark.parametrize(("full", "thin"), [("live", "requests"), ("requests", "live")])
+def test_neither_lane_starves_the_other(place, full, thin):
+    names = [f"{i:03}.wav" for i in range(300)]
+    place.upload(*names, "thin.wav")
+    place.start("--all", "--until-idle", "0.2").wait(PATIENCE_S)
+    for name in names:
+        asked(place, name, full)
+    asked(place, "thin.wav", thin)
+    place.start("--job", "first", "--until-idle", "0.2", log="log2").wait(PATIENCE_S)
+    done = [t for t in place.told("log2") if t["action"] == "done"]
+    order = [t["lane"] for t in done]
+    assert order.count(thin) == 1
+    assert order.index(thin) < 50
+    assert len(order) == 301
+
+
+def test_bytes_that_are_no_message_are_put_aside_with_the_reason(place):
+    with place.streaming():
+        place.queue.publish([Letter(topic="first-live", data=b"\xff poison")])
+        place.upload("a.wav")
+        place.until(lambda: place.states("second") == {State.DONE: 1} and place.is_quiet())
+    (dead,) = place.dead("first")
+    assert (dead.stage, dead.data) == ("decode", b"\xff poison")
+    (told,) = [t for t in place.told() if t["action"] == "dead_lettered"]
+    assert told["severity"] == "WARNING"
+
+
+def test_a_first_signal_lets_what_runs_finish_and_leaves_the_rest(place):
+    process = place.start("--all", "--processes", "1")
+    place.upload("heavy.wav")
+    place.until(lambda: "first heavy.wav" in place.runs())
+    process.terminate()
+    # It pulls no more, so whatever comes now stays where it is.
+    place.until(lambda: place.queue.depth(["first-live"])["first-live"] == 1)
+    place.release()
+    assert process.wait(PATIENCE_S) == 0
+    assert place.states("first") == {State.DONE: 1}
+    assert place.told()[-1]["action"] == "stopped"
+    with place.streaming():
+        place.until(lambda: place.states("second") == {State.DONE: 1} and place.is_quiet())
+    assert place.runs() == {"first heavy.wav": 1, "second heavy.wav": 1}
+
+
+def test_a_second_signal_ends_at_once_and_nothing_is_lost(place):
+    process = place.start("--all", "--processes", "1")
+    place.upload("heavy.wav")
+    place.until(lambda: "first heavy.wav" in place.runs())
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE_S) == 130
+    place.release()
+    with place.streaming():
+        place.until(lambda: place.states("second") == {State.DONE: 1} and place.is_quiet())
+    assert place.runs()["first heavy.wav"] == 2  # its lease was lost
+
+
+def test_killed_at_any_moment_nothing_is_lost_and_only_lost_leases_are_worked_on_again(place):
+    names = [f"{i:04}.wav" for i in range(1200)]
+    rng = random.Random(3)
+    kills = 0
+    for start in range(0, len(names), 120):
+        seen = os.path.getsize(place.folder / "runs")
+        process = place.start()
+        place.upload(*names[start : start + 120])
+        place.until(lambda seen=seen: os.path.getsize(place.folder / "runs") > seen)
+        time.sleep(rng.random() * 0.15)
+        process.kill()
+        kills += process.wait() == -signal.SIGKILL
+    assert kills == 10
+    with place.streaming():
+        place.until(lambda: place.states("second") == {State.DONE: len(names)} and place.is_quiet())
+    runs = place.runs()
+    for name, record in place.records().items():
+        for job in ("first", "second"):
+            entry = record.jobs[job]
+            assert entry.lease is None
+            assert entry.wanted == ()
+            # Each time it was computed, somebody had claimed it.
+            assert 1 <= runs[f"{job} {name}"] <= entry.attempts
+    store = connect_store(str(place.folder / ".segue/artifacts"))
+    assert len(list(store.list())) == 2 * len(names)
+
+
+REAL = """
+jobs:
+  downsample:
+    run: pipelines.jobs.downsample:downsample
+    needs: {media: source}
+    writes: audio/flac
+    params: {sample_rate_hz: 22050, channels: 1}
+  loudness:
+    run: pipelines.jobs.loudness:loudness
+    needs: {media: source}
+    writes: application/json
+  second:
+    run: stream_jobs:after
+    needs: {audio: downsample}
+    writes: application/json
+"""
+AFTER = """
+def after(audio):
+    return {"samples": int(audio.y.shape[-1])}
+"""
+
+
+def test_real_sound_gives_the_bytes_that_a_backfill_gives_and_a_corrupt_file_a_dead_letter(
+    tmp_path,
+):
+    place = Place(tmp_path, REAL)
+    (tmp_path / "stream_jobs.py").write_text(AFTER)
+    write(music(1, bpm=120, duration_s=4.0), str(tmp_path / "catalogue/ü song.flac"))
+    (tmp_path / "catalogue/text.mp3").write_text("not a sound at all\n" * 40)
+    with place.streaming():
+        place.arrive("ü song.flac", "text.mp3")
+        place.until(
+            lambda: (
+                place.states("second") == {State.DONE: 1, State.BLOCKED: 1}
+                and place.states("loudness") == {State.DONE: 1, State.FAILED: 1}
+                and place.is_quiet()
+            )
+        )
+    failed = place.records()["text.mp3"].jobs
+    assert failed["downsample"].error.kind == "corrupt_media"
+    assert failed["second"].error.type == "downsample"
+    (dead,) = place.dead("downsample")
+    assert (dead.stage, dead.kind, dead.generation) == (
+        "run",
+        "corrupt_media",
+        place.records()["text.mp3"].generation,
+    )
+    assert dead.uri.endswith("/text.mp3")
+    streamed = _artifacts(tmp_path)
+    place.close()
+    shutil.rmtree(tmp_path / ".segue")
+    subprocess.run(
+        [SEGUE, "backfill", "--prefix", "catalogue", "--all"],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+    )
+    assert len(streamed) == 3
+    assert _artifacts(tmp_path) == streamed
+
+
+def _artifacts(folder: Path) -> dict[str, bytes]:
+    root = folder / ".segue/artifacts"
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--job", "secnod"], "did you mean 'second'"),
+        ([], "no job is named"),
+        (["--all", "--direct_num_workers", "2"], "leave out --direct_num_workers"),
+        (["--all", "--proceses", "2"], "--processes"),
+        (["--all", "--queue", "redis://here"], "not a queue that Segue knows"),
+    ],
+)
+def test_a_wrong_command_line_of_a_stream_is_told_with_its_remedy(place, arguments, message):
+    done = subprocess.run(
+        [SEGUE, "stream", *arguments],
+        cwd=place.folder,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_cloud_form_of_queue_and_ledger_does_the_same(
+    tmp_path, pubsub_emulator, firestore_url, project, monkeypatch
+):
+    monkeypatch.setenv(emulators.PUBSUB.variable, pubsub_emulator)
+    queue_url = f"pubsub://{project}"
+    place = Place(tmp_path, ledger=firestore_url, queue=queue_url)
+    make_topics(place.queue, [*topics_of(place.graph), dead_topic("first")])
+    place.upload("a.wav", "b.wav")
+    place.queue.publish([Letter(topic="first-requests", data=b"poison")])
+    with place.streaming("--all", "--ledger", firestore_url, "--queue", queue_url):
+        place.until(lambda: place.states("second") == {State.DONE: 2})
+        place.until(lambda: "dead_lettered" in (tmp_path / "log").read_text())
+    (dead,) = place.dead("first")
+    assert dead.data == b"poison"
+    assert set(place.runs().values()) == {1}
+    assert place.queue.pull(topics_of(place.graph), limit=10) == []
+    place.close()

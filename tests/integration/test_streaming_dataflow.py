@@ -1,0 +1,227 @@
+"""What Dataflow is asked to run for a streaming pipeline, built without an account, and what its
+workers do with a bundle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing.util import assert_that, equal_to
+
+from pipelines.bundles import STRIKES, RespondInBundle, workshops
+from pipelines.options import pipeline_options
+from pipelines.streaming import Streaming, execute
+from shared.adapters.connect import connect_ledger, connect_store
+from shared.arrival import Arrivals
+from shared.errors import ConfigurationError
+from shared.graph import load
+from shared.ledger import Query
+from shared.media import MediaFile
+from shared.message import decode
+from shared.record import State
+from shared.responder import Received
+from shared.testing.queue import MemoryQueue
+from shared.worker.pool import available_cores
+
+SHIPPED = os.path.join(os.path.dirname(__file__), "../../pipelines/jobs/jobs.yaml")
+GRAPH = load(SHIPPED)
+READ, WRITE = "beam:transform:pubsub_read:v1", "beam:transform:pubsub_write:v1"
+OPTIONS = (
+    *("--runner", "DataflowRunner", "--project", "acme-project", "--region", "europe-west1"),
+    *("--sdk_container_image", "registry.example/segue:1", "--no_auth"),
+)
+NOTHING = """
+jobs:
+  a: {run: "shared.testing.jobs:fine", needs: {media: source}, writes: application/json}
+  b: {run: "shared.testing.jobs:after", needs: {value: a}, writes: application/json}
+"""
+STACK = {
+    "ledger": "firestore://acme-project",
+    "artifacts": "gs://acme-features",
+    "queue": "pubsub://acme-project/acme",
+}
+
+
+class Described:
+    """What Dataflow is asked to run."""
+
+    def __init__(self, job: dict, proto: beam_runner_api_pb2.Pipeline) -> None:
+        self.environment = job["environment"]
+        transforms = proto.components.transforms
+        (root,) = proto.root_transform_ids
+        self.steps = {transforms[t].unique_name for t in transforms[root].subtransforms}
+        self.reads, self.writes = {}, {}
+        for transform in transforms.values():
+            label = transform.unique_name.partition("/")[0]
+            payload = transform.spec.payload
+            if transform.spec.urn == READ:
+                read = beam_runner_api_pb2.PubSubReadPayload.FromString(payload)
+                self.reads[label] = read.subscription
+                assert read.with_attributes
+            elif transform.spec.urn == WRITE:
+                write = beam_runner_api_pb2.PubSubWritePayload.FromString(payload)
+                self.writes[label] = write.topic
+
+
+@pytest.fixture(autouse=True)
+def _no_account(monkeypatch):
+    """Looking for credentials that are not there takes twenty seconds."""
+    from apache_beam.internal.gcp import auth
+
+    monkeypatch.setattr(auth, "get_service_credentials", lambda _options: None)
+
+
+@pytest.fixture
+def described(bucket, tmp_path):
+    """Describes the pipeline of some jobs."""
+
+    def describe(*jobs: str) -> Described:
+        template = str(tmp_path / f"{'-'.join(jobs)}.json")
+        stage = f"stage/{'-'.join(jobs)}"
+        places = (
+            *("--temp_location", f"gs://{bucket}/temp"),
+            *("--staging_location", f"gs://{bucket}/{stage}"),
+        )
+        options = pipeline_options(
+            [*OPTIONS, *places, "--template_location", template], streaming=True
+        )
+        execute(Streaming(graph=GRAPH, jobs=jobs, **STACK), options)
+        with open(template) as file:
+            job = json.load(file)
+        store = connect_store(f"gs://{bucket}")
+        (name,) = [o.name for o in store.list(f"{stage}/") if o.name.endswith("pipeline.pb")]
+        proto = beam_runner_api_pb2.Pipeline.FromString(store.read(name))
+        store.close()
+        return Described(job, proto)
+
+    return describe
+
+
+pytestmark = pytest.mark.filterwarnings("default")  # Beam's own, about its options
+
+
+@pytest.mark.parametrize("job", list(GRAPH.jobs))
+def test_the_pipeline_of_a_job_reads_its_lanes_and_writes_to_whom_it_may_tell(described, job):
+    found = described(job)
+    assert found.reads == {
+        f"Read {job} {lane}": f"projects/acme-project/subscriptions/acme-{job}-{lane}"
+        for lane in ("live", "requests")
+    }
+    parents = [p for p in GRAPH.jobs[job].parents if p != "source"]
+    told = {job, *parents, *GRAPH.children[job]}
+    topics = {
+        f"Publish {one} {lane}": f"projects/acme-project/topics/acme-{one}-{lane}"
+        for one in told
+        for lane in ("live", "requests")
+    }
+    topics[f"Dead letters of {job}"] = f"projects/acme-project/topics/acme-{job}-dead"
+    assert found.writes == topics
+
+
+def test_the_steps_keep_their_labels_so_that_a_running_pipeline_can_be_updated(described):
+    assert described("beats").steps == {
+        "Read beats live",
+        "Read beats requests",
+        "Flatten",
+        "Respond",
+        "Publish downsample live",
+        "Publish downsample requests",
+        "Publish beats live",
+        "Publish beats requests",
+        "Publish energy live",
+        "Publish energy requests",
+        "Dead letters of beats",
+        "Commit",
+        "Strike out",
+    }
+
+
+def test_all_jobs_fit_into_one_pipeline(described):
+    found = described(*GRAPH.jobs)
+    assert len(found.reads) == 2 * len(GRAPH.jobs)
+    assert len(found.writes) == 3 * len(GRAPH.jobs)
+
+
+def test_it_streams_with_one_process_a_machine_and_many_threads(described):
+    environment = described("beats").environment
+    assert environment["version"]["job_type"] == "FNAPI_STREAMING"
+    assert "no_use_multiple_sdk_containers" in environment["experiments"]
+    assert "enable_streaming_engine" in environment["experiments"]
+    (pool,) = environment["workerPools"]
+    assert pool["numThreadsPerWorker"] == 64
+    (image,) = {i["containerImage"] for i in pool["sdkHarnessContainerImages"]}
+    assert image == "registry.example/segue:1"
+
+
+def test_what_beam_refuses_of_its_options_is_told_as_such(bucket):
+    options = pipeline_options(
+        [*OPTIONS, "--update", "--temp_location", f"gs://{bucket}/temp"], streaming=True
+    )
+    with pytest.raises(ConfigurationError, match="job name must be provided"):
+        execute(Streaming(graph=GRAPH, jobs=("beats",), **STACK), options)
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("ledger", "sqlite:///ledger.db"),
+        ("queue", "sqlite:///queue.db"),
+        ("artifacts", "file:///artifacts"),
+    ],
+)
+def test_what_workers_elsewhere_cannot_reach_is_refused(name, url):
+    options = pipeline_options(OPTIONS, streaming=True)
+    run = Streaming(graph=GRAPH, jobs=("beats",), **{**STACK, name: url})
+    with pytest.raises(ConfigurationError, match=f"--{name}"):
+        execute(run, options)
+
+
+def test_a_service_is_not_told_to_end_when_idle():
+    options = pipeline_options(OPTIONS, streaming=True)
+    run = Streaming(graph=GRAPH, jobs=("beats",), until_idle_s=1.0, **STACK)
+    with pytest.raises(ConfigurationError, match="drain the job"):
+        execute(run, options)
+
+
+def test_bundles_side_by_side_are_worked_off_with_one_pool(tmp_path):
+    (tmp_path / "jobs.yaml").write_text(NOTHING)
+    graph = load(str(tmp_path / "jobs.yaml"))
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    ledger, queue = connect_ledger(url), MemoryQueue()
+    files = []
+    for i in range(40):
+        (tmp_path / f"{i}.wav").write_bytes(b"x")
+        found = connect_store(str(tmp_path)).stat(f"{i}.wav")
+        files.append(MediaFile(uri=f"file://{tmp_path}/{i}.wav", generation=found.generation))
+    Arrivals(graph=graph, ledger=ledger, queue=queue).take(files)
+    received = [Received(job="a", data=x.data) for x in queue.queued.values()]
+    run = Streaming(
+        graph=graph, jobs=("a",), ledger=url, artifacts=f"{tmp_path}/artifacts", queue="none"
+    )
+    options = PipelineOptions(
+        ["--direct_num_workers", "4", "--direct_running_mode", "multi_threading"]
+    )
+    tags = ("b-live", "a-dead", STRIKES)
+    with beam.Pipeline(runner=FnApiRunner(), options=options) as pipeline:
+        replies = (
+            pipeline
+            | beam.Create([*received, Received(job="a", data=b"poison")])
+            | "Respond" >> beam.ParDo(RespondInBundle(run)).with_outputs(*tags)
+        )
+        told = replies["b-live"] | "URIs" >> beam.Map(lambda letter: decode(letter.data).uri)
+        assert_that(told, equal_to([f.uri for f in files]), label="told")
+        dead = replies["a-dead"] | "Topics" >> beam.Map(lambda letter: letter.topic)
+        assert_that(dead, equal_to(["a-dead"]), label="dead")
+    pool = workshops.of(run).pool
+    workshops.close(run.name)
+    assert pool.processes == available_cores()
+    records = ledger.find(Query())
+    assert [r.jobs["a"].state for r in records] == [State.DONE] * 40
+    assert {r.jobs["a"].attempts for r in records} == {1}
+    ledger.close()
