@@ -35,6 +35,9 @@ SONGS = (
     Song(name="broken/notes.mp3", broken="a text with the wrong name"),
 )
 
+# What comes later, when somebody watches.
+ENCORE = (Song(name="Rappel.flac", bpm=126), Song(name="Bis.flac", bpm=88))
+
 
 def make(folder: str, *, duration_s: float = 20.0) -> None:
     """Write the catalogue; the same bytes each time."""
@@ -61,3 +64,11 @@ def make(folder: str, *, duration_s: float = 20.0) -> None:
         pass
     with open(os.path.join(folder, "broken/notes.mp3"), "w", encoding="utf-8") as file:
         file.write("verse, chorus, verse\n" * 30)
+
+
+def make_encore(folder: str, *, duration_s: float = 10.0) -> None:
+    """Write what comes later, into a folder of its own."""
+    os.makedirs(folder, exist_ok=True)
+    for number, song in enumerate(ENCORE, start=len(SONGS)):
+        assert song.bpm is not None
+        write(music(number, bpm=song.bpm, duration_s=duration_s), os.path.join(folder, song.name))

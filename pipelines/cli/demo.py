@@ -90,14 +90,33 @@ class _Tour:
         prefix = "catalogue/night bus/01 Terminal.ogg"
         self._run("backfill", "--prefix", prefix, "--job", "spectrogram")
         self._out.print(f"  {os.path.relpath(self._find('spectrogram', '01 Terminal.ogg'))}")
+        self._watch_folder()
         self._say(
             f"All of this is in {os.path.relpath(self._folder)}. On your own music: "
-            "segue backfill --prefix ~/Music --job beats"
+            "segue backfill --prefix ~/Music --job beats, or segue up ~/Music"
         )
         return ExitCode.OK
 
+    def _watch_folder(self) -> None:
+        self._say(
+            "Nobody has to ask. Now the whole system runs on this folder, in the parts that it has "
+            "in the cloud; meanwhile two files are copied in. They get all their features."
+        )
+        self._run_line(
+            "(sleep 1; cp encore/* 'catalogue/night bus/') & segue up catalogue --until-idle 2"
+        )
+        self._run("explain", "catalogue/night bus/Rappel.flac")
+        self._say(
+            "Overwrite one and delete the other while nobody watches: the next start finds both. "
+            "The features of the old version are never taken for those of the new one."
+        )
+        self._run_line("mv 'catalogue/night bus/Bis.flac' 'catalogue/night bus/Rappel.flac'")
+        self._run_line("segue up catalogue --until-idle 1")
+        self._run("status", "--prefix", "catalogue/night bus/")
+        self._run("explain", "catalogue/night bus/Bis.flac")
+
     def _prepare(self) -> None:
-        from pipelines.demo_catalogue import SONGS, make
+        from pipelines.demo_catalogue import SONGS, make, make_encore
 
         mark = os.path.join(self._folder, MARK)
         if os.path.isdir(self._folder) and os.listdir(self._folder) and not os.path.exists(mark):
@@ -109,6 +128,7 @@ class _Tour:
         with open(mark, "w", encoding="ascii"):
             pass
         make(os.path.join(self._folder, "catalogue"))
+        make_encore(os.path.join(self._folder, "encore"))
         self._say("A small catalogue, with known truth:")
         rows = table("file", "what it is")
         for song in SONGS:
@@ -124,17 +144,18 @@ class _Tour:
         self._out.print(Padding(Text(text, style="bold"), (1, 0, 1, 0)))
 
     def _run(self, *arguments: str) -> None:
+        self._run_line("segue " + " ".join(shlex.quote(a) for a in arguments))
+
+    def _run_line(self, line: str) -> None:
+        """Run a line of the shell, with this very Segue as its ``segue``."""
         from rich.text import Text
 
-        line = "$ segue " + " ".join(shlex.quote(a) for a in arguments)
-        self._out.print(Text(line, style="cyan"))
+        self._out.print(Text(f"$ {line}", style="cyan"))
         sys.stdout.flush()
         call = "import sys; from pipelines.cli.main import main; sys.exit(main())"
+        this = f'segue() {{ {shlex.quote(sys.executable)} -c {shlex.quote(call)} "$@"; }}'
         done = subprocess.run(
-            [sys.executable, "-c", call, *arguments],
-            cwd=self._folder,
-            env=self._environ,
-            check=False,
+            ["/bin/sh", "-c", f"{this}\n{line}"], cwd=self._folder, env=self._environ, check=False
         )
         if done.returncode != 0:
             raise SystemExit(done.returncode)

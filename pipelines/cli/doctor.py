@@ -30,23 +30,37 @@ Limit = Annotated[
         show_default=True,
     ),
 ]
+Cloud = Annotated[
+    bool,
+    typer.Option("--cloud", help="Hold a deployed environment against the graph, too."),
+]
 
 
 @command(
-    settings=("graph", "catalogue", "artifacts", "ledger"),
-    examples=("segue doctor", "segue doctor --ledger firestore://acme --limit 5 --json"),
+    settings=("graph", "catalogue", "artifacts", "ledger", "queue"),
+    examples=(
+        "segue doctor",
+        "segue doctor --ledger firestore://acme --limit 5 --json",
+        "segue doctor --cloud --queue pubsub://acme --ledger firestore://acme/segue",
+    ),
 )
-def doctor(context: Context, limit: Limit = 20.0) -> ExitCode:
+def doctor(context: Context, cloud: Cloud = False, limit: Limit = 20.0) -> ExitCode:
     """Check what is installed, and what can be reached.
 
     Packages and programs with their versions, the graph and its code, catalogue, artifacts and
-    ledger, emulators, room on the disk; and what to do about what is missing. Nothing is changed.
+    ledger, emulators, room on the disk; and what to do about what is missing. With --cloud also
+    whether an environment has what the graph needs: topics, subscriptions, indexes, and the
+    documents of requests. Nothing is changed.
     """
+    from pipelines.checkup.cloud import cloud as deployed
     from pipelines.checkup.installed import installed
     from pipelines.checkup.look import Status, look_at
     from pipelines.checkup.places import places
 
-    findings = look_at([*installed(), *places(context.settings)], limit_s=limit)
+    looks = [*installed(), *places(context.settings)]
+    if cloud:
+        looks += deployed(context.settings)
+    findings = look_at(looks, limit_s=limit)
     faults = sum(f.seen.status is Status.FAULT for f in findings)
     if context.output.as_json:
         context.output.json(
