@@ -19,7 +19,7 @@ def tour(tmp_path_factory):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -52,7 +52,8 @@ def test_siblings_do_not_run_until_they_are_asked_for(tour):
     table = section(text, "$ segue status")
     (loudness,) = [line for line in table.splitlines() if line.startswith("loudness")]
     assert loudness.split()[1] == "0"
-    assert not (folder / ".segue/artifacts/loudness").exists()
+    made = {p.parent.name for p in (folder / ".segue/artifacts/loudness").rglob("*.json")}
+    assert made == {"Rappel.flac", "Bis.flac"}  # which came later, and are computed top-down
 
 
 def test_the_second_run_has_nothing_to_do(tour):
@@ -66,8 +67,27 @@ def test_the_second_run_has_nothing_to_do(tour):
 
 def test_one_picture_is_on_disk(tour):
     folder, _ = tour
-    (picture,) = (folder / ".segue/artifacts/spectrogram").rglob("*.png")
+    (picture,) = (folder / ".segue/artifacts/spectrogram").rglob("01 Terminal.ogg/*.png")
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_files_that_come_while_it_watches_get_all_their_features(tour):
+    _, text = tour
+    watched = section(text, "$ (sleep 1; cp encore/* 'catalogue/night bus/') & segue up catalogue")
+    assert "arrived=2 deleted=0 done=10 failed=0" in watched
+    told = section(watched, "$ segue explain 'catalogue/night bus/Rappel.flac'")
+    for job in ("downsample", "loudness", "beats", "spectrogram", "energy"):
+        assert f"\n{job} " in told
+
+
+def test_what_happened_while_nobody_watched_is_caught_up(tour):
+    folder, text = tour
+    again = section(text, "$ segue up catalogue --until-idle 1")
+    assert "arrived=1 deleted=1 done=5 failed=0" in again
+    assert "3 files below" in again
+    assert "the ledger keeps a tombstone" in again
+    energies = list((folder / ".segue/artifacts/energy").rglob("Rappel.flac/*.json"))
+    assert len(energies) == 2
 
 
 def test_it_never_removes_a_folder_that_is_not_its_own(tmp_path):

@@ -1,0 +1,340 @@
+"""``segue up`` as real processes: files come, change and go, and processes are killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from shared.adapters.connect import connect_ledger
+from shared.graph import load
+from shared.ledger import current
+from shared.record import Record
+from shared.testing.sound import sine_at_lufs, write
+
+SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
+PATIENCE_S = 90.0
+TOLERANCE_LU = 0.1  # of EBU Tech 3341
+HEADER = 'catalogue: music\nartifacts: artifacts\ninclude: ["*.wav"]\njobs:\n'
+CHAIN = (
+    HEADER
+    + """
+  first: {run: "shared.testing.jobs:fine", needs: {media: source}, writes: application/json}
+  second: {run: "shared.testing.jobs:after", needs: {value: first}, writes: application/json}
+  third: {run: "shared.testing.jobs:after", needs: {value: second}, writes: application/json}
+"""
+)
+SLOW = (
+    HEADER
+    + """
+  slow:
+    run: shared.testing.jobs:sleep
+    needs: {media: source}
+    writes: application/json
+    params: {seconds: 0.05}
+  next: {run: "shared.testing.jobs:after", needs: {value: slow}, writes: application/json}
+"""
+)
+REAL = (
+    HEADER
+    + """
+  loudness:
+    run: pipelines.jobs.loudness:loudness
+    needs: {media: source}
+    writes: application/json
+"""
+)
+
+
+def environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith("SEGUE_")}
+
+
+class Up:
+    """One ``segue up``, and what it prints."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [SEGUE, "up", "--json", *arguments],
+            cwd=folder,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: list[dict] = []
+        self._changes = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._changes:
+                self.lines.append(json.loads(line))
+                self._changes.notify_all()
+
+    def wait(self, condition) -> None:
+        """Wait until what was printed fulfils a condition."""
+        with self._changes:
+            if not self._changes.wait_for(lambda: condition(self.lines), PATIENCE_S):
+                pytest.fail(f"it went on without it: {self.lines[-20:]}")
+
+    def wait_until_up(self) -> Up:
+        self.wait(lambda lines: any(_is(line, "up", "started") for line in lines))
+        return self
+
+    def programs(self) -> dict[str, int]:
+        """Its child processes, by what they run."""
+        found = {}
+        for pid in children(self.process.pid):
+            name = "functions" if "functions.server" in command(pid) else "stream"
+            found[name] = pid
+        return found
+
+    def end(self, number: int = signal.SIGINT) -> int:
+        """Ask it to end; returns its exit code."""
+        self.process.send_signal(number)
+        code = self.process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
+        return code
+
+
+def _is(line: dict, process: str, action: str) -> bool:
+    return line.get("process") == process and line.get("action") == action
+
+
+def stat(pid: int) -> list[str]:
+    """What the kernel says of a process, from its state on; nothing of one that is dead."""
+    try:
+        found = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return found if found[0] not in {"Z", "X"} else []
+
+
+def command(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return ""
+
+
+def children(pid: int) -> list[int]:
+    everybody = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdecimal()]
+    return [one for one in everybody if stat(one)[1:2] == [str(pid)]]
+
+
+def family(pid: int) -> set[int]:
+    """A process's children, and theirs."""
+    found = set(children(pid))
+    return found.union(*(family(one) for one in found))
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+class Project:
+    """A folder with a graph, a catalogue, a ledger and a queue."""
+
+    def __init__(self, folder: Path, graph: str) -> None:
+        self.folder = folder
+        self.music = folder / "music"
+        self.music.mkdir()
+        (folder / "jobs.yaml").write_text(graph)
+        self.graph = load(str(folder / "jobs.yaml"), {})
+        self.ledger = connect_ledger(f"sqlite:///{folder}/.segue/ledger.db")
+        self.started: list[Up] = []
+
+    def up(self, *arguments: str) -> Up:
+        made = Up(self.folder, *arguments)
+        self.started.append(made)
+        return made
+
+    def add(self, *names: str, data: bytes = b"sound") -> None:
+        for name in names:
+            (self.music / name).write_bytes(data)
+
+    def record(self, name: str) -> Record | None:
+        return self.ledger.read([f"file://{self.music / name}"])[0].record
+
+    def is_done(self, name: str) -> bool:
+        """Whether all jobs are done, for the file as it is now."""
+        record = self.record(name)
+        return (
+            record is not None
+            and record.generation == (self.music / name).stat().st_ctime_ns
+            and all(current(self.graph, record, job) for job in self.graph.jobs)
+        )
+
+    def is_running(self, name: str, job: str) -> bool:
+        record = self.record(name)
+        return record is not None and job in record.jobs and record.jobs[job].state == "running"
+
+    def wait_until_done(self, *names: str) -> None:
+        wait_until(lambda: all(self.is_done(name) for name in names))
+
+    def artifacts(self) -> list[Path]:
+        return [p for p in (self.folder / "artifacts").rglob("*") if p.is_file()]
+
+
+def loudness_lufs(record: Record) -> float:
+    """What the artifact of a record says."""
+    artifact = record.jobs["loudness"].artifact
+    return json.loads(Path(artifact.removeprefix("file://")).read_text())["integrated_lufs"]
+
+
+@pytest.fixture
+def project(tmp_path, request):
+    made = Project(tmp_path, request.param)
+    yield made
+    for up in made.started:
+        if up.process.poll() is None:
+            up.process.kill()
+        up.process.wait()
+        up.process.stdout.close()
+        up.process.stderr.close()
+    made.ledger.close()
+
+
+with_graph = lambda graph: pytest.mark.parametrize("project", [graph], indirect=True, ids=[""])  # noqa: E731
+
+
+@with_graph(REAL)
+def test_a_song_is_copied_in_overwritten_and_deleted_and_a_corrupt_one_harms_nobody(project):
+    up = project.up().wait_until_up()
+    song = project.music / "song.wav"
+    write(sine_at_lufs(-23.0, duration_s=3.0), str(song))
+    project.wait_until_done("song.wav")
+    first = project.record("song.wav")
+    assert loudness_lufs(first) == pytest.approx(-23.0, abs=TOLERANCE_LU)
+
+    write(sine_at_lufs(-33.0, duration_s=3.0), str(song))
+    project.add("corrupt.wav", data=b"verse, chorus, verse")
+    project.wait_until_done("song.wav")
+    second = project.record("song.wav")
+    assert second.generation > first.generation
+    assert loudness_lufs(second) == pytest.approx(-33.0, abs=TOLERANCE_LU)
+
+    up.wait(lambda lines: any(_is(line, "stream", "failed") for line in lines))
+    corrupt = project.record("corrupt.wav").jobs["loudness"]
+    assert (corrupt.state, corrupt.error.kind) == ("failed", "corrupt_media")
+
+    song.unlink()
+    wait_until(lambda: project.record("song.wav").deleted_at is not None)
+    assert project.record("song.wav").generation == second.generation
+
+    everybody = family(up.process.pid)
+    assert len(everybody) > 2
+    assert up.end() == 0
+    assert [one for one in everybody if stat(one)] == []
+    assert _is(up.lines[-1], "up", "stopped")
+    assert (up.lines[-1]["arrived"], up.lines[-1]["deleted"]) == (3, 1)
+    assert up.process.stderr.read() == ""
+
+
+@with_graph(CHAIN)
+def test_a_hundred_files_at_once_and_then_what_happened_while_it_was_down(project):
+    names = [f"{number}.wav" for number in range(100)]
+    up = project.up().wait_until_up()
+    project.add(*names)
+    project.wait_until_done(*names)
+    assert len(project.artifacts()) == 300
+    assert up.end(signal.SIGTERM) == 0
+
+    (project.music / "0.wav").unlink()
+    project.add("1.wav", data=b"another sound")
+    (project.music / "album").mkdir()
+    project.add("album/new.wav")
+    again = project.up("--until-idle", "0.5")
+    assert again.process.wait(PATIENCE_S) == 0
+    assert project.record("0.wav").deleted_at is not None
+    assert project.is_done("1.wav")
+    assert project.is_done("album/new.wav")
+    # What had not changed was neither told of nor computed again.
+    assert len(project.artifacts()) == 306
+
+
+@with_graph(SLOW)
+def test_killed_programs_are_started_again_and_everything_completes(project):
+    names = [f"{number}.wav" for number in range(60)]
+    up = project.up().wait_until_up()
+    for number, name in enumerate(names):
+        project.add(name)
+        if number == 20:
+            up.wait(lambda lines: any(_is(line, "stream", "done") for line in lines))
+            os.kill(up.programs()["stream"], signal.SIGKILL)
+        if number == 40:
+            os.kill(up.programs()["functions"], signal.SIGKILL)
+    project.wait_until_done(*names)
+    deaths = {line["process"] for line in up.lines if "SIGKILL" in line.get("reason", "")}
+    assert deaths == {"stream", "functions"}
+    assert up.end() == 0
+
+
+@with_graph(SLOW)
+def test_when_it_is_killed_itself_no_process_lives_on_and_the_next_start_completes(project):
+    names = [f"{number}.wav" for number in range(60)]
+    up = project.up().wait_until_up()
+    project.add(*names)
+    up.wait(lambda lines: any(_is(line, "stream", "done") for line in lines))
+    everybody = family(up.process.pid)
+    up.process.kill()
+    wait_until(lambda: not any(stat(one) for one in everybody))
+    assert not all(project.is_done(name) for name in names)
+
+    again = project.up("--until-idle", "0.5")
+    assert again.process.wait(PATIENCE_S) == 0
+    assert [name for name in names if not project.is_done(name)] == []
+
+
+@with_graph(SLOW.replace("0.05", "60.0"))
+def test_ctrl_c_twice_ends_it_at_once(project):
+    up = project.up().wait_until_up()
+    project.add("song.wav")
+    wait_until(lambda: project.is_running("song.wav", "slow"))
+    everybody = family(up.process.pid)
+    up.process.send_signal(signal.SIGINT)
+    time.sleep(0.5)  # it is waiting for the job by now
+    assert up.process.poll() is None
+    assert up.end() == 130
+    wait_until(lambda: not any(stat(one) for one in everybody))
+
+
+@with_graph(CHAIN)
+def test_a_second_one_on_the_same_ledger_is_refused(project):
+    up = project.up().wait_until_up()
+    other = project.up()
+    assert other.process.wait(PATIENCE_S) == 2
+    assert f"(process {up.process.pid})" in other.process.stderr.read()
+    assert up.end() == 0
+
+
+@with_graph(CHAIN)
+def test_each_job_can_have_a_pipeline_of_its_own(project):
+    project.add("song.wav")
+    up = project.up("--separate", "--until-idle", "0.5")
+    assert up.process.wait(PATIENCE_S) == 0
+    assert project.is_done("song.wav")
+    started = {line["process"] for line in up.lines if line["action"] == "started"}
+    assert started == {"functions", "stream first", "stream second", "stream third", "up"}
+
+
+@with_graph(CHAIN)
+def test_a_graph_that_is_wrong_ends_it_with_the_reason(project):
+    wrong = CHAIN.replace("shared.testing.jobs:fine", "shared.testing.jobs:nothing")
+    (project.folder / "jobs.yaml").write_text(wrong)
+    up = project.up()
+    assert up.process.wait(PATIENCE_S) == 2
+    assert "nothing" in up.process.stderr.read()
