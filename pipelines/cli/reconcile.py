@@ -20,7 +20,7 @@ from pipelines.cli.context import Context
 from pipelines.cli.parameters import Yes, seconds_of
 from pipelines.cli.selection import Prefix, existing
 from pipelines.cli.table import table
-from pipelines.discrepancy import Kind
+from pipelines.reconcile.discrepancy import Kind
 from shared.adapters.connect import location_of
 from shared.errors import ConfigurationError
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
     from rich.console import RenderableType
 
-    from pipelines.reconcile import Reconcile
-    from pipelines.reconciled import Reconciled
+    from pipelines.reconcile.pipeline import Reconcile
+    from pipelines.reconcile.tally import Reconciled
 
 MEANINGS = {
     Kind.UNRECORDED: "there, but never recorded",
@@ -116,7 +116,7 @@ def reconcile(
 def _run_of(
     context: Context, prefix: str | None, *, grace: timedelta, allow_empty: bool
 ) -> Reconcile:
-    from pipelines.reconcile import Reconcile
+    from pipelines.reconcile.pipeline import Reconcile
 
     graph = context.graph
     place = prefix or graph.catalogue
@@ -143,7 +143,7 @@ def _run_with_progress(context: Context, run: Reconcile, options: PipelineOption
     A remote runner says of its job what there is to see.
     """
     from pipelines.options import is_local
-    from pipelines.reconcile import execute
+    from pipelines.reconcile.pipeline import execute
 
     if not is_local(options):
         logging.basicConfig(level=logging.INFO, format="%(message)s")

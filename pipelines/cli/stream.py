@@ -50,7 +50,7 @@ def stream(
     are Beam's, such as --runner.
     """
     from pipelines.options import is_local, pipeline_options
-    from pipelines.streaming import Streaming, execute
+    from pipelines.streaming.pipeline import Streaming, execute
     from shared.adapters.connect import location_of
     from shared.job import check
     from shared.log import configure

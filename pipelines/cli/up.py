@@ -23,9 +23,9 @@ from pipelines.cli.up_view import relative
 from shared.log import Action
 
 if TYPE_CHECKING:
-    from pipelines.supervisor import Standing
-    from pipelines.up import System
-    from pipelines.up_signals import Signals
+    from pipelines.up.signals import Signals
+    from pipelines.up.supervisor import Standing
+    from pipelines.up.system import System
 
 REFRESH_S = 0.5
 IDLE_S = 0.2  # between two looks at whether all is quiet
@@ -88,8 +88,8 @@ def up(
     start. Ctrl-C lets what runs finish, and ends; a second one ends at once. Either way nothing is
     lost. With --json, each thing that happens is a line with a JSON object.
     """
-    from pipelines.up import System
-    from pipelines.up_programs import Up
+    from pipelines.up.programs import Up
+    from pipelines.up.system import System
 
     settings = context.settings if folder is None else replace(context.settings, catalogue=folder)
     lines = Lines(context.output)
@@ -161,7 +161,7 @@ class Running:
         from rich.live import Live
 
         from pipelines.cli.up_view import Phase, drawn
-        from pipelines.up_signals import Signals
+        from pipelines.up.signals import Signals
 
         console = self._output.results
         is_page = console.is_terminal and not self._output.as_json

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from pipelines.cli import text
 from pipelines.cli.table import table
-from pipelines.supervisor import State
+from pipelines.up.supervisor import State
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
-    from pipelines.supervisor import Standing
-    from pipelines.up_look import JobLook, Look
+    from pipelines.up.look import JobLook, Look
+    from pipelines.up.supervisor import Standing
 
 
 class Phase(Enum):

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipelines.cloud_events import Poster, deleted, finalized
+from pipelines.up.cloud_events import Poster, deleted, finalized
 from shared import dead_letter
 from shared.adapters.connect import connect_ledger, connect_store
 from shared.adapters.pubsub import PubsubQueue, make_topics

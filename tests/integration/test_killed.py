@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cloud_events import Poster, finalized
+from pipelines.up.cloud_events import Poster, finalized
 from shared.adapters.connect import connect_ledger, connect_queue, connect_store
 from shared.artifact import checksum
 from shared.errors import Unavailable

@@ -13,10 +13,10 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 
-from pipelines.discrepancy import Kind
 from pipelines.options import pipeline_options
 from pipelines.places import prefix_uri
-from pipelines.reconcile import Reconcile, build, execute
+from pipelines.reconcile.discrepancy import Kind
+from pipelines.reconcile.pipeline import Reconcile, build, execute
 from shared.adapters.connect import connect_ledger, connect_queue
 from shared.errors import Unavailable
 from shared.graph import load
@@ -146,7 +146,7 @@ def test_an_error_of_the_stack_is_raised_as_it_is_and_the_next_run_tells_all(fol
             """Nothing is held open."""
 
     with monkeypatch.context() as patched:
-        patched.setattr("pipelines.reconcile.connect_queue", lambda _url: Away())
+        patched.setattr("pipelines.reconcile.pipeline.connect_queue", lambda _url: Away())
         with pytest.raises(Unavailable, match="the queue is away"):
             execute(run_of(folder), pipeline_options())
     recorded = list(known(folder))

@@ -14,9 +14,9 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipelines.bundles import STRIKES, RespondInBundle, workshops
 from pipelines.options import pipeline_options
-from pipelines.streaming import Streaming, execute
+from pipelines.streaming.bundles import STRIKES, RespondInBundle, workshops
+from pipelines.streaming.pipeline import Streaming, execute
 from shared.adapters.connect import connect_ledger, connect_store
 from shared.arrival import Arrivals
 from shared.errors import ConfigurationError

@@ -11,9 +11,9 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from pipelines.cli.up_view import Phase, drawn
-from pipelines.supervisor import Standing, State
-from pipelines.up_look import Counted, JobLook, Look
-from pipelines.up_tally import Trouble
+from pipelines.up.look import Counted, JobLook, Look
+from pipelines.up.supervisor import Standing, State
+from pipelines.up.tally import Trouble
 
 FOLDER = "/media/disk/東京/a very long way to a catalogue of music"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

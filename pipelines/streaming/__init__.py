@@ -1,0 +1,1 @@
+"""The streaming pipelines: messages in, artifacts and messages out."""

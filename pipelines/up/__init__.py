@@ -1,0 +1,1 @@
+"""The whole system on one machine: a folder watcher, the functions, and the pipelines."""
