@@ -2,9 +2,12 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
+# What checks infra/ has an environment of its own; whoever has no Terraform needs none.
+INFRA_READY := .venv-infra/.ready
+INFRA_TOOLS := $(if $(shell command -v terraform),$(INFRA_READY))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench lock clean
+.PHONY: help setup demo test lint format bench infra archives lock clean
 
 help:  ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,12 +20,17 @@ $(READY): locks/dev.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
+$(INFRA_READY): locks/infra.txt | $(READY)
+	test -x .venv-infra/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-infra
+	$(BIN)/uv pip install --quiet --python .venv-infra/bin/python -r locks/infra.txt
+	@touch $(INFRA_READY)
+
 setup: $(READY)  ## Install Segue and its tools into .venv
 
 demo: $(READY)  ## Tour the main job on synthesised music
 	@$(BIN)/segue demo
 
-test: $(READY)  ## Run all tests
+test: $(READY) $(INFRA_TOOLS)  ## Run all tests
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 lint: $(READY)  ## Check style, types and the direction of imports
@@ -38,11 +46,19 @@ format: $(READY)  ## Put the source in order
 bench: $(READY)  ## Measure: ratios, each within one run
 	$(BIN)/python -m bench
 
-lock: $(READY)  ## Renew the locks from pyproject.toml
+infra: $(READY) $(INFRA_READY)  ## Check the Terraform: format, validity, tests, plans, policy
+	$(BIN)/pytest tests/infra -n 2 --dist loadgroup
+
+archives: $(READY)  ## Build the functions' archives, for Terraform to deploy
+	$(BIN)/segue package --all --output build
+
+lock: $(READY)  ## Renew the locks from pyproject.toml and locks/infra.in
 	@for part in functions pipelines dev; do \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header \
 	    --extra $$part pyproject.toml --output-file locks/$$part.txt; \
 	done
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header \
+	  locks/infra.in --output-file locks/infra.txt
 
 clean:  ## Remove what was made, the environment included
-	rm -rf .venv .segue .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-infra .segue build .pytest_cache .mypy_cache .ruff_cache .hypothesis

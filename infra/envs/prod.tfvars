@@ -44,6 +44,6 @@ alerts = {
 
 budget = {
   billing_account = "012345-6789AB-CDEF01"
-  amount          = 4000
+  amount          = 8000
   shares          = [0.5, 0.8, 1.0]
 }

@@ -1,0 +1,183 @@
+"""A provider that serves a schema to the real Terraform over its plugin protocol, version 6."""
+
+# ruff: noqa: N802 - the protocol names the methods
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from concurrent import futures
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from provider.behaviour import applied, configured_read_only, found, planned
+from provider.values import decode, encode
+from tf.gen import tfplugin_pb2 as pb
+from tf.gen import tfplugin_pb2_grpc as rpc
+
+if TYPE_CHECKING:
+    from provider.schema import Block, Schema
+
+MAX_MESSAGE_BYTES = 256 << 20
+NESTING = pb.Schema.NestedBlock.NestingMode
+MODES = {
+    "single": NESTING.SINGLE,
+    "list": NESTING.LIST,
+    "set": NESTING.SET,
+    "map": NESTING.MAP,
+}
+
+
+class StandIn(rpc.ProviderServicer):  # type: ignore[misc]  # generated, untyped
+    """Answers as a provider does, for resources that are nowhere."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._settings: dict[str, Any] = {}
+
+    def GetMetadata(self, _request: Any, _context: Any) -> pb.GetMetadata.Response:
+        """Name the types; Terraform is to ask for the schema all the same."""
+        return pb.GetMetadata.Response(
+            server_capabilities=pb.ServerCapabilities(get_provider_schema_optional=False),
+            resources=[
+                pb.GetMetadata.ResourceMetadata(type_name=t) for t in self._schema.resources
+            ],
+            data_sources=[
+                pb.GetMetadata.DataSourceMetadata(type_name=t) for t in self._schema.data_sources
+            ],
+        )
+
+    def GetProviderSchema(self, _request: Any, _context: Any) -> pb.GetProviderSchema.Response:
+        """Tell the whole schema, for which every command of Terraform asks."""
+        return self._told
+
+    @functools.cached_property
+    def _told(self) -> pb.GetProviderSchema.Response:
+        return pb.GetProviderSchema.Response(
+            provider=_message(self._schema.provider),
+            provider_meta=pb.Schema(version=0, block=pb.Schema.Block()),
+            resource_schemas=_messages(self._schema.resources),
+            data_source_schemas=_messages(self._schema.data_sources),
+        )
+
+    def GetFunctions(self, _request: Any, _context: Any) -> pb.GetFunctions.Response:
+        """There are none."""
+        return pb.GetFunctions.Response()
+
+    def ValidateProviderConfig(
+        self, _request: Any, _context: Any
+    ) -> pb.ValidateProviderConfig.Response:
+        """Terraform itself has held the settings against the schema."""
+        return pb.ValidateProviderConfig.Response()
+
+    def ValidateResourceConfig(
+        self, request: Any, _context: Any
+    ) -> pb.ValidateResourceConfig.Response:
+        """Refuse what only the provider may decide: the one rule that Terraform leaves to it."""
+        block = self._schema.resources[request.type_name]
+        return pb.ValidateResourceConfig.Response(
+            diagnostics=[
+                pb.Diagnostic(
+                    severity=pb.Diagnostic.ERROR,
+                    summary="Value for unconfigurable attribute",
+                    detail=f"{place} is decided by the provider; leave it out.",
+                )
+                for place in configured_read_only(block, decode(request.config))
+            ]
+        )
+
+    def ValidateDataResourceConfig(
+        self, _request: Any, _context: Any
+    ) -> pb.ValidateDataResourceConfig.Response:
+        """Terraform itself has held it against the schema."""
+        return pb.ValidateDataResourceConfig.Response()
+
+    def ConfigureProvider(self, request: Any, _context: Any) -> pb.ConfigureProvider.Response:
+        """Keep the project and the default labels."""
+        self._settings = decode(request.config)
+        return pb.ConfigureProvider.Response()
+
+    def UpgradeResourceState(self, request: Any, _context: Any) -> pb.UpgradeResourceState.Response:
+        """A state is never older than this schema."""
+        state = encode(json.loads(request.raw_state.json))
+        return pb.UpgradeResourceState.Response(upgraded_state=state)
+
+    def ReadResource(self, request: Any, _context: Any) -> pb.ReadResource.Response:
+        """Nobody changes what is nowhere."""
+        return pb.ReadResource.Response(new_state=request.current_state, private=request.private)
+
+    def PlanResourceChange(self, request: Any, _context: Any) -> pb.PlanResourceChange.Response:
+        """Plan a resource; null is its removal."""
+        values = decode(request.proposed_new_state)
+        if values is not None:
+            type_ = request.type_name
+            block, prior = self._schema.resources[type_], decode(request.prior_state)
+            values = planned(type_, block, values, self._settings, prior)
+        return pb.PlanResourceChange.Response(planned_state=encode(values), legacy_type_system=True)
+
+    def ApplyResourceChange(self, request: Any, _context: Any) -> pb.ApplyResourceChange.Response:
+        """Make, change or remove a resource."""
+        values = decode(request.planned_state)
+        if values is not None:
+            type_ = request.type_name
+            values = applied(type_, self._schema.resources[type_], values)
+        return pb.ApplyResourceChange.Response(new_state=encode(values), legacy_type_system=True)
+
+    def ReadDataSource(self, request: Any, _context: Any) -> pb.ReadDataSource.Response:
+        """Answer a question about the cloud."""
+        type_ = request.type_name
+        block = self._schema.data_sources[type_]
+        values = found(type_, block, decode(request.config), self._settings)
+        return pb.ReadDataSource.Response(state=encode(values))
+
+    def StopProvider(self, _request: Any, _context: Any) -> pb.StopProvider.Response:
+        """Nothing here takes long."""
+        return pb.StopProvider.Response()
+
+
+def serve(schema: Schema) -> tuple[grpc.Server, str]:
+    """Serve a schema on a free port of this machine; return the server and its address."""
+    options = [
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ]
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=8), options=options)
+    rpc.add_ProviderServicer_to_server(StandIn(schema), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    return server, f"127.0.0.1:{port}"
+
+
+def _messages(blocks: Mapping[str, Block]) -> dict[str, pb.Schema]:
+    return {type_: _message(block) for type_, block in blocks.items()}
+
+
+def _message(block: Block) -> pb.Schema:
+    return pb.Schema(version=0, block=_block(block))
+
+
+def _block(block: Block) -> pb.Schema.Block:
+    return pb.Schema.Block(
+        version=0,
+        attributes=[
+            pb.Schema.Attribute(
+                name=name,
+                type=json.dumps(a.type).encode(),
+                required=a.required,
+                optional=a.optional,
+                computed=a.computed,
+            )
+            for name, a in sorted(block.attributes.items())
+        ],
+        block_types=[
+            pb.Schema.NestedBlock(
+                type_name=name,
+                block=_block(nested.block),
+                nesting=MODES[nested.mode],
+                min_items=nested.min_items,
+                max_items=nested.max_items,
+            )
+            for name, nested in sorted(block.blocks.items())
+        ],
+    )

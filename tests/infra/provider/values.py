@@ -1,0 +1,40 @@
+"""Values between Terraform and a provider: msgpack, with a mark for what is not known yet."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import msgpack
+from tf.gen import tfplugin_pb2 as pb
+
+
+class Unknown:
+    """A value that is known only once the resource is there."""
+
+    def __repr__(self) -> str:
+        return "UNKNOWN"
+
+
+UNKNOWN: Final = Unknown()
+UNKNOWN_CODE = 0  # of msgpack's extensions, in Terraform's encoding
+
+
+def decode(value: pb.DynamicValue) -> Any:
+    """Read a value; what Terraform knows of an unknown one beyond its type is dropped."""
+    if value.msgpack:
+        return msgpack.unpackb(
+            value.msgpack, ext_hook=lambda _code, _data: UNKNOWN, strict_map_key=False
+        )
+    return json.loads(value.json) if value.json else None
+
+
+def encode(value: Any) -> pb.DynamicValue:
+    """Write a value."""
+    return pb.DynamicValue(msgpack=msgpack.packb(value, default=_extension))
+
+
+def _extension(value: object) -> msgpack.ExtType:
+    if isinstance(value, Unknown):
+        return msgpack.ExtType(UNKNOWN_CODE, b"\0")
+    raise TypeError(f"{value!r} is no value of Terraform's")

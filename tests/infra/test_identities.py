@@ -1,0 +1,251 @@
+"""Every identity may do what its code calls, and nothing else.
+
+``CALLS`` lists each call that the code of an identity makes; a role is there because a call needs
+it. A role without a call, or a call without a role, fails.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import pytest
+from rig import plan, tools
+
+from pipelines.pubsub_io import told_jobs
+from shared.graph import Graph, load
+from shared.queue import Lane, dead_topic, topic_of
+
+pytestmark = pytest.mark.xdist_group("infra")
+
+# API call → the narrowest predefined role that allows it.
+ROLES = {
+    "artifactregistry.DownloadArtifact": "roles/artifactregistry.reader",
+    "artifactregistry.UploadArtifact": "roles/artifactregistry.writer",
+    "dataflow.LeaseWorkItem": "roles/dataflow.worker",
+    "dataflow.ReportWorkItemStatus": "roles/dataflow.worker",
+    "eventarc.ReceiveEvent": "roles/eventarc.eventReceiver",
+    "firestore.BatchGetDocuments": "roles/datastore.user",
+    "firestore.BatchWrite": "roles/datastore.user",
+    "firestore.RunQuery": "roles/datastore.user",
+    "logging.WriteLogEntries": "roles/logging.logWriter",
+    "pubsub.Acknowledge": "roles/pubsub.subscriber",
+    "pubsub.GetSubscription": "roles/pubsub.viewer",
+    "pubsub.ModifyAckDeadline": "roles/pubsub.subscriber",
+    "pubsub.Publish": "roles/pubsub.publisher",
+    "pubsub.StreamingPull": "roles/pubsub.subscriber",
+    "run.Invoke": "roles/run.invoker",
+    "storage.objects.create": "roles/storage.objectCreator",
+    "storage.objects.get": "roles/storage.objectViewer",
+    "storage.objects.list": "roles/storage.objectViewer",
+    "storage.objects.rewrite": "roles/storage.objectUser",  # creates, reads and deletes
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a call goes; {} stands for the project."""
+
+    on: str
+    only: str = ""
+
+
+LEDGER = Place("project:{}", 'resource.name == "projects/{}/databases/segue"')
+CATALOGUE = Place("bucket:{}-segue-catalogue")
+ARTIFACTS = Place("bucket:{}-segue-artifacts")
+REQUESTS = Place(
+    "bucket:{}-segue-artifacts",
+    'resource.name.startsWith("projects/_/buckets/{}-segue-artifacts/objects/_requests/")',
+)
+CODE = Place("bucket:{}-segue-code")
+SOURCES = Place("project:{}", 'resource.name.startsWith("projects/_/buckets/gcf-v2-sources-")')
+WORK = Place("bucket:{}-segue-work")
+PROJECT = Place("project:{}")
+IMAGES = Place("repository:segue-pipelines")
+
+Calls = Iterable[tuple[str, Place]]
+
+
+def topics(names: Iterable[str]) -> list[Place]:
+    return [Place(f"topic:segue-{name}") for name in names]
+
+
+def arrival(graph: Graph) -> Calls:
+    """Records, and tells the jobs that read the source."""
+    yield "firestore.BatchGetDocuments", LEDGER
+    yield "firestore.BatchWrite", LEDGER
+    yield "eventarc.ReceiveEvent", PROJECT
+    yield "run.Invoke", Place("service:segue-arrival")
+    for job in graph.jobs.values():
+        if job.reads_source:
+            yield "pubsub.Publish", Place(f"topic:segue-{topic_of(job.name, Lane.LIVE)}")
+
+
+def deletion(_graph: Graph) -> Calls:
+    """Leaves a tombstone; artifacts are kept in all of the environments here."""
+    yield "firestore.BatchGetDocuments", LEDGER
+    yield "firestore.BatchWrite", LEDGER
+    yield "eventarc.ReceiveEvent", PROJECT
+    yield "run.Invoke", Place("service:segue-deletion")
+
+
+def request(graph: Graph) -> Calls:
+    """Looks at files, keeps what was asked for, and asks."""
+    yield "firestore.BatchGetDocuments", LEDGER
+    yield "firestore.BatchWrite", LEDGER
+    yield "storage.objects.get", CATALOGUE
+    yield "storage.objects.list", CATALOGUE
+    yield "storage.objects.create", REQUESTS
+    yield "storage.objects.get", REQUESTS
+    for place in topics(topic_of(job, Lane.REQUESTS) for job in graph.jobs):
+        yield "pubsub.Publish", place
+
+
+def sweep(graph: Graph) -> Calls:
+    """Finds what was left lying, and tells it again on the lane that it came by."""
+    yield "firestore.RunQuery", LEDGER
+    yield "firestore.BatchGetDocuments", LEDGER
+    yield "firestore.BatchWrite", LEDGER
+    yield "run.Invoke", Place("service:segue-sweep")
+    for place in topics(topic_of(job, lane) for job in graph.jobs for lane in Lane):
+        yield "pubsub.Publish", place
+
+
+def works(_graph: Graph) -> Calls:
+    """What every pipeline does."""
+    yield "dataflow.LeaseWorkItem", PROJECT
+    yield "dataflow.ReportWorkItemStatus", PROJECT
+    yield "artifactregistry.DownloadArtifact", IMAGES
+    yield "storage.objects.rewrite", WORK
+    yield "storage.objects.get", CATALOGUE
+    yield "storage.objects.rewrite", ARTIFACTS  # what is forced takes the other's place
+    yield "firestore.BatchGetDocuments", LEDGER
+    yield "firestore.BatchWrite", LEDGER
+
+
+def backfill(graph: Graph) -> Calls:
+    """Lists, or asks the ledger, and works; it tells nobody."""
+    yield from works(graph)
+    yield "storage.objects.list", CATALOGUE
+    yield "firestore.RunQuery", LEDGER
+
+
+def streaming(graph: Graph, jobs: tuple[str, ...]) -> Calls:
+    """Reads its jobs' lanes, works, and tells itself, parents, children, and the dead letters."""
+    yield from works(graph)
+    for name in (topic_of(job, lane) for job in jobs for lane in Lane):
+        for call in ("GetSubscription", "StreamingPull", "Acknowledge", "ModifyAckDeadline"):
+            yield f"pubsub.{call}", Place(f"subscription:segue-{name}")
+    told = (topic_of(job, lane) for job in told_jobs(graph, jobs) for lane in Lane)
+    for place in topics([*told, *map(dead_topic, jobs)]):
+        yield "pubsub.Publish", place
+
+
+def builder(_graph: Graph) -> Calls:
+    """Builds the functions' containers and the pipelines' image."""
+    yield "logging.WriteLogEntries", PROJECT
+    yield "storage.objects.get", CODE
+    yield "storage.objects.get", SOURCES
+    for name in ("cache", "functions", "pipelines"):
+        yield "artifactregistry.UploadArtifact", Place(f"repository:segue-{name}")
+
+
+CALLS: Mapping[str, Callable[[Graph], Calls]] = {
+    "segue-fn-arrival": arrival,
+    "segue-fn-deletion": deletion,
+    "segue-fn-request": request,
+    "segue-fn-sweep": sweep,
+    "segue-backfill": backfill,
+    "segue-builder": builder,
+}
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return load(str(tools.ROOT / "pipelines" / "jobs" / "jobs.yaml"), {})
+
+
+def calls_of(identity: str, graph: Graph) -> Calls:
+    if identity in CALLS:
+        return CALLS[identity](graph)
+    name = identity.removeprefix("segue-job-")
+    return streaming(graph, tuple(graph.jobs) if name == "all" else (name,))
+
+
+def test_every_identity_has_exactly_the_roles_that_its_calls_need(built, graph):
+    project = f"acme-segue-{built.name}"
+    found = plan.resources(built.state)
+    identities = plan.names(found, "google_service_account")
+    assert set(CALLS) <= set(identities)
+    for identity in identities:
+        member = f"serviceAccount:{identity}@{project}.iam.gserviceaccount.com"
+        granted = {g for g in plan.grants(found) if g.member == member}
+        needed = {
+            plan.Grant(
+                member=member,
+                role=ROLES[call],
+                on=place.on.replace("{}", project),
+                only=place.only.replace("{}", project),
+            )
+            for call, place in calls_of(identity, graph)
+        }
+        assert {str(g) for g in granted - needed} == set(), f"{identity} may do too much"
+        assert {str(g) for g in needed - granted} == set(), f"{identity} lacks a role"
+
+
+def test_nobody_else_may_do_anything_but_googles_own_agents_and_who_is_named(built):
+    found = plan.resources(built.state)
+    domain = f"@acme-segue-{built.name}.iam.gserviceaccount.com"
+    others = {g for g in plan.grants(found) if not g.member.endswith(domain)}
+    agents = {g for g in others if re.search(r"service-\d+@(gcp-sa-pubsub|gs-project)", g.member)}
+    assert {g.role for g in agents} == {"roles/pubsub.publisher", "roles/pubsub.subscriber"}
+    people = {(g.member, g.role) for g in others - agents}
+    assert people == (PEOPLE if built.name == "prod" else set())
+
+
+PEOPLE = {
+    ("group:audio-curators@example.com", "roles/run.invoker"),
+    ("group:audio-platform@example.com", "roles/dataflow.developer"),
+    ("group:audio-platform@example.com", "roles/iam.serviceAccountUser"),
+    ("group:audio-platform@example.com", "roles/storage.objectViewer"),
+}
+
+
+def test_the_table_names_the_calls_that_the_adapters_make(graph):
+    """What an adapter calls is found in its source, so that a new call is missed in the table."""
+    adapters = tools.ROOT / "shared" / "adapters"
+    rpc = (adapters / "firestore_rpc.py").read_text()
+    firestore = {
+        "".join(word.title() for word in name.split("_"))
+        for name in re.findall(r"self\._client\.(\w+)\(", rpc)
+    }
+    # Only the command line counts, by the rights of who calls it.
+    assert firestore - {"RunAggregationQuery"} == {
+        call.partition(".")[2] for call in ROLES if call.startswith("firestore.")
+    }
+    pubsub = (adapters / "pubsub_rpc.py").read_text()
+    methods = set(re.findall(r'^    "(\w+)": ', pubsub, re.MULTILINE))
+    assert {"Publish", "Acknowledge", "ModifyAckDeadline"} <= methods
+    everyone = [*CALLS, *(f"segue-job-{job}" for job in graph.jobs)]
+    assert set(ROLES) == {call for identity in everyone for call, _ in calls_of(identity, graph)}
+
+
+def test_removing_artifacts_takes_a_role_of_its_own(tmp_path, stand_in_providers):
+    from rig.tree import copy_tree
+
+    tree = copy_tree(tmp_path, stand_in_providers)
+    planned, _ = tree.plan("dev", "-var=on_deletion=remove")
+    found = plan.resources(planned)
+    (role,) = [r.values for r in found if r.type == "google_project_iam_custom_role"]
+    # Deletions.take lists a file's artifacts, and deletes them by generation.
+    assert set(role["permissions"]) == {
+        "storage.objects.delete",
+        "storage.objects.get",
+        "storage.objects.list",
+    }
+    (granted,) = [
+        r for r in found if r.address.endswith('google_storage_bucket_iam_member.object["remove"]')
+    ]
+    assert granted.values["bucket"] == "acme-segue-dev-segue-artifacts"
+    assert granted.values["member"].startswith("serviceAccount:segue-fn-deletion@")

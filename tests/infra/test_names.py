@@ -1,0 +1,216 @@
+"""What the code uses and what Terraform makes bear the same names, derived from the same graph."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import json
+import re
+
+import msgspec
+import pytest
+from rig import plan, tools
+
+from functions.events import DELETED, FINALIZED, PUBLISHED, SweepOrder
+from pipelines.cli.main import load as load_command
+from pipelines.package import FUNCTIONS
+from shared.adapters.firestore import URL as LEDGER_URL
+from shared.adapters.firestore_indexes import COLLECTION, exemptions, indexes
+from shared.adapters.pubsub import PubsubQueue
+from shared.graph import Graph, load
+from shared.log import Action
+from shared.media import split_uri
+from shared.queue import Lane, dead_topic, topic_of, topics_of
+from shared.settings import SETTINGS, Settings
+
+pytestmark = pytest.mark.xdist_group("infra")
+
+EXPIRES = "expires_at"  # the field by which Firestore removes tombstones
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    return load(str(tools.ROOT / "pipelines" / "jobs" / "jobs.yaml"), {})
+
+
+def found(built, type_: str) -> list[plan.Resource]:
+    return [r for r in plan.resources(built.state) if r.type == type_]
+
+
+def functions(built) -> dict[str, dict]:
+    return {
+        r.name.removeprefix("segue-"): r.values
+        for r in found(built, "google_cloudfunctions2_function")
+    }
+
+
+def pipelines(built) -> dict[str, dict]:
+    return {r.name: r.values for r in found(built, "google_dataflow_flex_template_job")}
+
+
+def queue(built) -> PubsubQueue:
+    """The queue that a function is told of."""
+    environment = functions(built)["arrival"]["service_config"][0]["environment_variables"]
+    return PubsubQueue(environment["SEGUE_QUEUE"])
+
+
+def test_topics_and_subscriptions_are_those_of_the_queue(built, graph):
+    there = queue(built)
+    names = [*topics_of(graph), *map(dead_topic, graph.jobs)]
+    topics = {r.values["id"] for r in found(built, "google_pubsub_topic")}
+    of = {r.values["id"]: r.values["topic"] for r in found(built, "google_pubsub_subscription")}
+    wanted = {there.resource("topics", name) for name in names}
+    others = {there.resource("topics", name) for name in topics_beside(built)}
+    assert topics == wanted | others
+    for name in names:
+        assert of[there.resource("subscriptions", name)] == there.resource("topics", name)
+    assert len(of) == len(names) + len(others) - 1  # the sweep's is Eventarc's own
+
+
+def topics_beside(built) -> set[str]:
+    """The schedule's, and the dead letters of the functions that events call."""
+    called = {r.name.removeprefix("segue-") for r in found(built, "google_eventarc_trigger")}
+    return {"sweep", *(f"function-{name}-dead" for name in called)}
+
+
+def test_subscriptions_are_as_the_pipelines_need_them(built):
+    for each in found(built, "google_pubsub_subscription"):
+        values = each.values
+        assert values["ack_deadline_seconds"] == 600  # the adapter's longest
+        assert values["message_retention_duration"] != ""
+        # Dataflow honours neither on a subscription that it reads.
+        assert not values["dead_letter_policy"]
+        assert not values["retry_policy"]
+        assert values["expiration_policy"] == [{"ttl": ""}]
+        assert not values["filter"]
+
+
+def test_indexes_are_those_of_the_ledgers_queries(built, graph):
+    made = {
+        tuple((f["field_path"], f["order"]) for f in r.values["fields"])
+        for r in found(built, "google_firestore_index")
+    }
+    assert made == {tuple((f, "ASCENDING") for f in index.fields) for index in indexes(graph)}
+    assert {r.values["collection"] for r in found(built, "google_firestore_index")} == {COLLECTION}
+
+
+def test_no_field_has_an_index_of_its_own_and_tombstones_expire(built):
+    fields = {r.values["field"]: r.values for r in found(built, "google_firestore_field")}
+    assert set(fields) == set(exemptions())
+    for values in fields.values():
+        assert values["collection"] == COLLECTION
+        assert values["index_config"] == [{"indexes": []}]
+    assert [name for name, values in fields.items() if values["ttl_config"]] == [EXPIRES]
+
+
+def test_functions_are_the_modules_of_functions_with_handlers_of_their_names(built):
+    for name, values in functions(built).items():
+        module = ast.parse((tools.ROOT / "functions" / f"{name}.py").read_text())
+        handlers = [
+            n.name for n in module.body if isinstance(n, ast.FunctionDef) and n.decorator_list
+        ]
+        assert values["build_config"][0]["entry_point"] in handlers
+        assert values["build_config"][0]["runtime"] == "python311"
+    assert set(functions(built)) == set(FUNCTIONS)
+
+
+def test_functions_are_told_settings_that_they_read_and_can_use(built, graph):
+    for name, values in functions(built).items():
+        environment = values["service_config"][0]["environment_variables"]
+        of_all = {"graph", "catalogue", "artifacts", "ledger", "queue"}
+        wanted = of_all | ({"on_deletion"} if name == "deletion" else set())
+        assert set(environment) == {SETTINGS[setting].variable for setting in wanted}
+        settings = Settings.of(environment)
+        project = f"acme-segue-{built.name}"
+        assert environment["SEGUE_GRAPH"] == "jobs.yaml"  # as pipelines.package names it
+        match = LEDGER_URL.fullmatch(settings.ledger)
+        (database,) = found(built, "google_firestore_database")
+        assert (match[1], match[2]) == (project, database.values["name"])
+        buckets = {r.name for r in found(built, "google_storage_bucket")}
+        for place in (settings.catalogue, settings.artifacts):
+            assert place.startswith("gs://")
+            assert split_uri(place)[0] in buckets
+
+
+def test_the_archives_are_those_of_make_archives(built):
+    archives = {
+        r.values["source"].rpartition("/")[2]
+        for r in found(built, "google_storage_bucket_object")
+        if r.values["name"].startswith("functions/")
+    }
+    assert archives == {f"{name}.zip" for name in FUNCTIONS}
+    (default,) = [p for p in load_command("package").params if p.name == "output"]
+    text = (tools.INFRA / "variables.tf").read_text()
+    folder = re.search(r'variable "archives_dir" \{.*?default\s*=\s*"([^"]*)"', text, re.DOTALL)
+    assert folder[1] == f"../{default.default}"
+
+
+def test_triggers_are_the_events_that_the_functions_take(built):
+    events = {
+        r.name.removeprefix("segue-"): {
+            m["attribute"]: m["value"] for m in r.values["matching_criteria"]
+        }
+        for r in found(built, "google_eventarc_trigger")
+    }
+    catalogue = f"acme-segue-{built.name}-segue-catalogue"
+    assert events == {
+        "arrival": {"type": FINALIZED, "bucket": catalogue},
+        "deletion": {"type": DELETED, "bucket": catalogue},
+        "sweep": {"type": PUBLISHED},
+    }
+    (schedule,) = found(built, "google_cloud_scheduler_job")
+    (target,) = schedule.values["pubsub_target"]
+    assert target["topic_name"] == queue(built).resource("topics", "sweep")
+    # The message is an order to sweep, as the function decodes it.
+    data = base64.b64decode(target["data"] or "")
+    assert not data.strip() or msgspec.json.decode(data, type=SweepOrder)
+
+
+def test_the_pipelines_serve_all_jobs_and_each_of_them_once(built, graph):
+    served = [job for p in pipelines(built).values() for job in p["parameters"]["jobs"].split(",")]
+    assert sorted(served) == sorted(graph.jobs)
+
+
+def test_parameters_of_the_pipelines_are_those_of_the_template(built):
+    metadata = json.loads((tools.INFRA / "container" / "metadata.json").read_text())
+    known = {p["name"]: p for p in metadata["parameters"]}
+    needed = {name for name, p in known.items() if not p.get("isOptional", False)}
+    for values in pipelines(built).values():
+        given = values["parameters"]
+        assert needed <= set(given) <= set(known)
+        for name, value in given.items():
+            assert re.fullmatch(known[name]["regexes"][0], value), f"{name}={value}"
+        assert given["mode"] == "stream"
+        environment = functions(built)["arrival"]["service_config"][0]["environment_variables"]
+        for name in ("catalogue", "artifacts", "ledger", "queue"):
+            assert given[name] == environment[SETTINGS[name].variable]
+
+
+def test_the_template_is_launched_from_an_image_and_has_all_that_the_metadata_says(built):
+    (template,) = [
+        r for r in found(built, "google_storage_bucket_object") if "templates/" in r.values["name"]
+    ]
+    told = json.loads(template.values["content"])
+    assert told["sdkInfo"] == {"language": "PYTHON"}
+    assert told["metadata"] == json.loads((tools.INFRA / "container/metadata.json").read_text())
+    for values in pipelines(built).values():
+        assert values["sdk_container_image"] == told["image"]
+        assert values["container_spec_gcs_path"].endswith(template.values["name"])
+
+
+def test_metrics_count_the_actions_that_are_logged(built):
+    outputs = {m.name: m.values["filter"] for m in found(built, "google_logging_metric")}
+    counted: set[str] = set()
+    for filter_ in outputs.values():
+        for group in re.findall(r"\(([a-z_|]+)\)", filter_):
+            counted |= set(group.split("|")) - set(FUNCTIONS)
+    # A process that starts or stops is no event of a file.
+    assert counted == set(Action) - {Action.STARTED, Action.STOPPED}
+
+
+def test_dashboards_and_alerts_look_at_the_lanes(built):
+    texts = [r.values["dashboard_json"] for r in found(built, "google_monitoring_dashboard")]
+    texts += [json.dumps(r.values) for r in found(built, "google_monitoring_alert_policy")]
+    lanes = {lane for text in texts for lane in re.findall(r"segue-\.\*-(\w+)", text)}
+    assert lanes == {*Lane, dead_topic("x").removeprefix("x-")}
+    assert topic_of("x", Lane.LIVE) == "x-live"

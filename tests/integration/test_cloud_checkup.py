@@ -1,0 +1,207 @@
+"""``segue doctor --cloud`` against the emulators: what is missing is named, with a way out."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipelines.cli.main import main
+from shared.adapters.cloud_checkup import index_faults, queue_contents
+from shared.adapters.connect import connect_store
+from shared.adapters.firestore_indexes import indexes
+from shared.errors import ConfigurationError, Unavailable
+from shared.graph import load, parse
+from shared.queue import dead_topic, topics_of
+from shared.testing import emulators
+from shared.testing.grpc_proxy import Fault, GrpcProxy
+
+GRAPH = """
+jobs:
+  fine: {run: "shared.testing.jobs:fine", needs: {media: source}, writes: application/json}
+  after: {run: "shared.testing.jobs:after", needs: {value: fine}, writes: application/json}
+"""
+
+
+class Deployed:
+    """Topics and subscriptions of a project, made and unmade one by one."""
+
+    def __init__(self, project: str) -> None:
+        from google.cloud import pubsub_v1
+
+        self.project = project
+        self.publisher = pubsub_v1.PublisherClient()
+        self.subscriber = pubsub_v1.SubscriberClient()
+
+    def topic(self, name: str) -> str:
+        return f"projects/{self.project}/topics/{name}"
+
+    def make_topic(self, name: str) -> None:
+        self.publisher.create_topic(name=self.topic(name))
+
+    def delete_topic(self, name: str) -> None:
+        self.publisher.delete_topic(topic=self.topic(name))
+
+    def subscription(self, name: str) -> str:
+        return f"projects/{self.project}/subscriptions/{name}"
+
+    def make_subscription(self, name: str, topic: str | None = None) -> None:
+        self.subscriber.create_subscription(
+            name=self.subscription(name), topic=self.topic(topic or name)
+        )
+
+    def delete_subscription(self, name: str) -> None:
+        self.subscriber.delete_subscription(subscription=self.subscription(name))
+
+    def close(self) -> None:
+        self.publisher.transport.close()
+        self.subscriber.close()
+
+
+@pytest.fixture
+def deployed(pubsub_emulator, project, monkeypatch):
+    monkeypatch.setenv(emulators.PUBSUB.variable, pubsub_emulator)
+    graph = parse(GRAPH)
+    there = Deployed(project)
+    for name in [*topics_of(graph), *map(dead_topic, graph.jobs)]:
+        there.make_topic(f"segue-{name}")
+        there.make_subscription(f"segue-{name}")
+    there.make_topic("segue-sweep")
+    there.make_topic("other-fine-live")
+    yield there
+    there.close()
+
+
+@pytest.fixture
+def doctor(deployed, project, bucket, firestore_url, tmp_path, monkeypatch, capfd):
+    """Run it on the whole environment; returns its exit code, and what it found in the cloud."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs.yaml").write_text(GRAPH)
+
+    def run(**settings: str):
+        places = {
+            "queue": f"pubsub://{project}",
+            "ledger": firestore_url,
+            "catalogue": f"gs://{bucket}/masters",
+            "artifacts": f"gs://{bucket}/features",
+            **settings,
+        }
+        capfd.readouterr()
+        options = [f"--{name}={place}" for name, place in places.items()]
+        code = main(["doctor", "--cloud", "--json", *options])
+        findings = json.loads(capfd.readouterr().out)["findings"]
+        return code, {f["name"]: f for f in findings if f["group"] == "cloud"}
+
+    return run
+
+
+def test_an_environment_that_has_all_is_without_fault(doctor, bucket):
+    store = connect_store(f"gs://{bucket}/features")
+    store.create("_requests/r1.json", b"{}", content_type="application/json", metadata={})
+    store.close()
+    code, found = doctor()
+    assert {name: f["status"] for name, f in found.items()} == dict.fromkeys(
+        ["settings", "topics", "subscriptions", "former jobs", "indexes", "requests"], "ok"
+    )
+    assert found["topics"]["detail"] == "7, of 2 jobs and the sweep"
+    assert found["requests"]["detail"] == f"1 below gs://{bucket}/features/_requests/"
+    assert code == 0
+
+
+def test_a_topic_and_a_subscription_that_are_missing_are_named(doctor, deployed):
+    deployed.delete_topic("segue-sweep")
+    deployed.delete_topic("segue-after-dead")
+    deployed.delete_subscription("segue-fine-requests")
+    code, found = doctor()
+    assert code == 1
+    assert found["topics"]["detail"] == "missing: segue-after-dead, segue-sweep"
+    assert found["subscriptions"]["detail"] == "missing: segue-fine-requests"
+    assert "Terraform" in found["topics"]["remedy"]
+
+
+def test_a_subscription_of_another_topic_is_a_fault(doctor, deployed):
+    deployed.delete_subscription("segue-fine-live")
+    deployed.make_subscription("segue-fine-live", topic="other-fine-live")
+    code, found = doctor()
+    assert code == 1
+    assert found["subscriptions"]["detail"].endswith("of their name: segue-fine-live")
+
+
+def test_topics_of_a_job_that_is_gone_are_noted(doctor, deployed):
+    deployed.make_topic("segue-old-live")
+    deployed.make_topic("segue-old-dead")
+    code, found = doctor()
+    assert code == 0
+    assert found["former jobs"]["status"] == "note"
+    assert found["former jobs"]["detail"].endswith("segue-old-dead, segue-old-live")
+
+
+def test_places_on_this_machine_are_no_deployed_environment(doctor):
+    code, found = doctor(queue="sqlite:///queue.db", artifacts="features")
+    assert code == 1
+    assert set(found) == {"settings", "indexes"}
+    assert found["settings"]["detail"] == "artifacts is features; queue is sqlite:///queue.db"
+    assert found["settings"]["remedy"] == "set SEGUE_ARTIFACTS=gs://..., SEGUE_QUEUE=pubsub://..."
+
+
+def test_another_prefix_is_another_queue(doctor, project):
+    code, found = doctor(queue=f"pubsub://{project}/music")
+    assert code == 1
+    assert found["topics"]["detail"].startswith("missing: music-fine-live, music-fine-requests")
+
+
+def test_an_index_that_is_not_ready_is_named(firestore_emulator, project, monkeypatch):
+    graph = parse(GRAPH)
+    wanted = indexes(graph)
+    with GrpcProxy(firestore_emulator) as proxy:
+        monkeypatch.setenv(emulators.FIRESTORE.variable, proxy.address)
+        assert index_faults(f"firestore://{project}/segue", graph) == {}
+        assert proxy.calls["RunQuery"] == len(wanted)  # each index is asked for once
+        proxy.fail("RunQuery", Fault(status="FAILED_PRECONDITION"))
+        (index,) = index_faults(f"firestore://{project}/segue", graph)
+    assert index == wanted[0]
+
+
+def test_each_index_is_asked_for_by_a_query_of_its_own_fields():
+    from shared.adapters.cloud_checkup import _asking
+
+    graph = parse(GRAPH)
+    for index in indexes(graph):
+        query = _asking(index, graph)
+        filters = query["where"]["composite_filter"]["filters"]
+        asked = [f["field_filter"]["field"]["field_path"] for f in filters]
+        ordered = [o["field"]["field_path"] for o in query.get("order_by", [])]
+        assert (*asked, *ordered) == index.fields
+
+
+def test_a_ledger_that_does_not_answer_is_told_as_such(firestore_emulator, project, monkeypatch):
+    with GrpcProxy(firestore_emulator) as proxy:
+        monkeypatch.setenv(emulators.FIRESTORE.variable, proxy.address)
+        proxy.fail("BatchGetDocuments", Fault(status="PERMISSION_DENIED"), Fault())
+        url = f"firestore://{project}"
+        with pytest.raises(ConfigurationError, match=r"grant roles/datastore\.user"):
+            index_faults(url, parse(GRAPH))
+        with pytest.raises(Unavailable, match="try again later"):
+            index_faults(url, parse(GRAPH))
+
+
+def test_a_queue_that_may_not_be_listed_says_which_role_is_needed(
+    pubsub_emulator, project, monkeypatch
+):
+    with GrpcProxy(pubsub_emulator) as proxy:
+        monkeypatch.setenv(emulators.PUBSUB.variable, proxy.address)
+        proxy.fail("ListTopics", Fault(status="PERMISSION_DENIED"))
+        with pytest.raises(ConfigurationError, match=r"grant roles/pubsub\.viewer"):
+            queue_contents(f"pubsub://{project}")
+
+
+@pytest.mark.parametrize("url", ["sqlite:///queue.db", "pubsub://", "pubsub://a/b/c"])
+def test_a_queue_elsewhere_is_refused(url):
+    with pytest.raises(ConfigurationError, match="not a queue in Pub/Sub"):
+        queue_contents(url)
+
+
+def test_a_ledger_elsewhere_is_refused(tmp_path):
+    (tmp_path / "jobs.yaml").write_text(GRAPH)
+    with pytest.raises(ConfigurationError, match="not a ledger in Firestore"):
+        index_faults("sqlite:///ledger.db", load(str(tmp_path / "jobs.yaml"), {}))
