@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 from rig import plan, tools
 
-from pipelines.pubsub_io import told_jobs
+from pipelines.streaming.pubsub_io import told_jobs
 from shared.graph import Graph, load
 from shared.queue import Lane, dead_topic, topic_of
 
