@@ -41,6 +41,9 @@ def _striking(
     def transition(found: Record | None) -> tuple[Record | None, None]:
         record = found
         for one in strikes:
+            entry = found.jobs.get(one.job) if found is not None else None
+            if entry is None or entry.wanted_at != one.wanted_at:
+                continue  # whoever comes this late would strike out what others asked for since
             changed, _ = told(
                 record, generation=one.generation, owed={one.job: one.targets}, now=now
             )

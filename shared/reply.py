@@ -36,6 +36,7 @@ class Strike:
     generation: int
     job: str
     targets: tuple[str, ...]
+    wanted_at: datetime | None  # as it was; what was asked for since stays owed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

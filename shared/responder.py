@@ -355,6 +355,7 @@ class Responder:
                 generation=message.generation,
                 job=message.job,
                 targets=(*carried, *others),
+                wanted_at=entry.wanted_at,
             )
         self._reply(item, action, letters, strike=strike, reason=reason)
 

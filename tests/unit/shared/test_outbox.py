@@ -79,7 +79,7 @@ def reply(*told: str, strike: Strike | None = None) -> Reply:
 
 
 def struck(job: str, *targets: str, uri: str = URI, generation: int = 5) -> Strike:
-    return Strike(uri=uri, generation=generation, job=job, targets=targets)
+    return Strike(uri=uri, generation=generation, job=job, targets=targets, wanted_at=NOW)
 
 
 def desk(*records: Record) -> tuple[Diary, NotedQueue, NotedLedger]:
@@ -149,8 +149,22 @@ def test_a_job_that_is_computed_again_owes_its_targets_again(seconds, left):
         fingerprint="f",
         generation=5,
         wanted=("c",),
+        wanted_at=NOW,
         lease=Lease(owner="other", expires_at=NOW + timedelta(seconds=seconds)),
     )
     _, _, ledger = desk(Record(uri=URI, generation=5, arrived_at=NOW, jobs={"a": busy}))
     strike([struck("a", "c")], ledger=ledger, now=NOW)
     assert ledger.records[URI].jobs["a"].wanted == left
+
+
+def test_a_late_strike_leaves_what_was_asked_for_since():
+    asked = Entry(
+        state=State.DONE,
+        fingerprint="f",
+        generation=5,
+        wanted=("c",),
+        wanted_at=NOW + timedelta(seconds=1),
+    )
+    _, _, ledger = desk(Record(uri=URI, generation=5, arrived_at=NOW, jobs={"a": asked}))
+    strike([struck("a", "c")], ledger=ledger, now=NOW)
+    assert ledger.records[URI].jobs["a"] == asked

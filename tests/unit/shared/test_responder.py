@@ -413,7 +413,9 @@ def test_what_others_left_at_a_job_is_told_apart_and_then_struck():
     desk = Desk(FORK, a=done("a", FORK), b=queued)
     reply = desk.reply(message("b", "c"))
     assert told(reply) == [("c", ("c",)), ("b", ("d",)), ("d", ("d",))]
-    assert reply.strike == Strike(uri=URI, generation=5, job="b", targets=("c", "d"))
+    assert reply.strike == Strike(
+        uri=URI, generation=5, job="b", targets=("c", "d"), wanted_at=None
+    )
     assert desk.entry("b").wanted == ("c", "d")  # until the letters are published
 
 
@@ -437,7 +439,8 @@ def test_what_a_second_delivery_left_stays_until_it_is_told():
     replies = desk.answer(message("a", "b"), message("a", "b"))
     assert [r.action for r in replies] == [Action.WAITING, Action.DONE]
     assert desk.entry("a").wanted == ("b",)
-    assert replies[1].strike == Strike(uri=URI, generation=5, job="a", targets=("b",))
+    assert replies[1].strike.targets == ("b",)
+    assert replies[1].strike.wanted_at == desk.entry("a").wanted_at
 
 
 # --- lanes, dead letters ---------------------------------------------------------------------
