@@ -103,6 +103,13 @@ class Answering:
         )
 
 
+def remembered(
+    transition: Transition[Answer], seen: Record | None, decided: tuple[Record | None, Answer]
+) -> Transition[Answer]:
+    """Decide once only, as long as the record is the very one that was decided on."""
+    return lambda found: decided if found is seen else transition(found)
+
+
 def settling(item: Item, result: Result) -> Transition[Settled]:
     """Record a result; if it stands there already, it is not lost."""
     message = item.message

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from shared.answer import Answer, Answering, Item, keeping, settling
+from shared.answer import Answer, Answering, Item, keeping, remembered, settling
 from shared.dead_letter import Stage
 from shared.errors import DiskFull, Kind, SegueError, UnreadableMessage
 from shared.executor import Crew
@@ -190,20 +190,19 @@ class Responder:
         answering = Answering(graph=self.graph, lost=self.lost, lease_s=self.lease_s)
         snapshots = self.ledger.read([i.message.uri for i in items])
         writing: list[Item] = []
+        changes: list[Change[Answer]] = []
         answers: list[tuple[Item, Answer]] = []
         for item, snapshot in zip(items, snapshots, strict=True):
             item.snapshot = snapshot
-            record, answer = answering.deciding(item, now)(snapshot.record)
-            if record is None or record is snapshot.record:
-                answers.append((item, answer))
-            else:
-                writing.append(item)
-        changed = self.ledger.change(
-            [
-                Change(uri=i.message.uri, known=i.snapshot, transition=answering.deciding(i, now))
-                for i in writing
-            ]
-        )
+            deciding = answering.deciding(item, now)
+            decided = deciding(snapshot.record)
+            if decided[0] is None or decided[0] is snapshot.record:
+                answers.append((item, decided[1]))
+                continue
+            writing.append(item)
+            transition = remembered(deciding, snapshot.record, decided)
+            changes.append(Change(uri=item.message.uri, known=snapshot, transition=transition))
+        changed = self.ledger.change(changes)
         for item, made in zip(writing, changed, strict=True):
             item.snapshot = made.snapshot
             answers.append((item, made.answer))
