@@ -46,6 +46,7 @@ class Exhumed:
     """How many dead letters were found, by job, stage and kind."""
 
     found: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    ids: set[str] = field(default_factory=set)  # as the queue names them
     unreadable: int = 0  # which somebody else published
     examples: list[DeadLetter] = field(default_factory=list)
 
@@ -70,8 +71,14 @@ class Exhumation:
     clock: Callable[[], datetime] = _utc_now
     wait_s: float = WAIT_S
 
-    def run(self, *, dry_run: bool, limit: int = LIMIT) -> Exhumed:
-        """Send again, or only count, up to a number of them."""
+    def run(
+        self, *, dry_run: bool, limit: int = LIMIT, only: Collection[str] | None = None
+    ) -> Exhumed:
+        """Send again, or only count, up to a number of them.
+
+        With ``only``, the ids of an earlier count, all others are left alone: what is sent and
+        fails again at once would else be found here again, for ever.
+        """
         exhumed = Exhumed()
         held: list[Delivery] = []
         try:
@@ -79,9 +86,11 @@ class Exhumation:
                 again: list[tuple[Delivery, DeadLetter]] = []
                 for one in deliveries:
                     dead = self._read(one, exhumed)
-                    if dead is None or not self.chosen.fits(dead):
+                    is_meant = only is None or one.message_id in only
+                    if dead is None or not is_meant or not self.chosen.fits(dead):
                         held.append(one)
                         continue
+                    exhumed.ids.add(one.message_id)
                     exhumed.found[dead.job, str(dead.stage), dead.kind] += 1
                     exhumed.examples += [dead] * (len(exhumed.examples) < BATCH)
                     again.append((one, dead))

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import TypeVar
 
 from pipelines.artifact_listing import Listed, list_by_file
+from shared.adapters.connect import location_of
 from shared.artifact import ArtifactName, Lineage, quote_name
 from shared.errors import MissingInput, Superseded
 from shared.graph import Graph
@@ -110,7 +111,7 @@ class Collector:
         """
         if quote_name(file) != file:
             return None
-        where = bucket_location(self.graph.catalogue or "file:///")
+        where = bucket_location(location_of(self.graph.catalogue or "file:///"))
         return f"{where.rstrip('/')}/{file}" if where != "file:///" else f"file:///{file}"
 
     def _look(self, listed: Listed) -> Suspect | None:

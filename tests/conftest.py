@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import uuid
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,12 @@ settings.register_profile(
     "segue", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("segue")
+
+
+def pytest_configure() -> None:
+    """Whoever runs the tests in the background ignores Ctrl-C, and child processes inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -98,6 +98,7 @@ run "each_identity_has_the_roles_of_its_code" {
   assert {
     condition = output.roles["pipeline/downsample"] == tolist([
       "roles/artifactregistry.reader on repositories/segue-pipelines",
+      "roles/dataflow.viewer on projects/acme-segue-dev",
       "roles/dataflow.worker on projects/acme-segue-dev",
       "roles/datastore.user on databases/segue",
       "roles/pubsub.publisher on topics/segue-beats-live",

@@ -79,6 +79,14 @@ def _ending(course: Course, timeout_s: float | None) -> list[RenderableType]:
         parts.append(Text(f"{said}."))
     elif course.files == 0:
         parts.append(Text("The ledger knows no such file.", style="yellow"))
+    elif all(states["unknown"] == course.files for states in course.jobs.values()):
+        parts.append(
+            Text(
+                f"Nothing came of it within {timeout_s:g} s. Look at its name; 'segue up' finds it "
+                "if it is below the folder, and 'segue reconcile' if its event was lost.",
+                style="yellow",
+            )
+        )
     else:
         left = course.files - course.finished
         parts.append(

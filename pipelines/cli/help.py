@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 HEADING = re.compile(r"^(Usage|[A-Z][A-Za-z ]*):", re.MULTILINE)
+TYPE_OF_ARGUMENT = re.compile(r" <(str|list\[str\])>$")
 OPTION = re.compile(r"^  (-[-\w]+(?:, --[-\w]+)*)", re.MULTILINE)
 
 
@@ -37,7 +38,7 @@ def format_options(
 def help_record(parameter: Any, ctx: Any) -> tuple[str, str] | None:
     """How a parameter is written, and what it means; Typer adds to an argument that it is text."""
     record = parameter.get_help_record(ctx)
-    return None if record is None else (record[0].removesuffix(" <str>"), record[1])
+    return None if record is None else (TYPE_OF_ARGUMENT.sub("", record[0]), record[1])
 
 
 def styled(text: str) -> str:

@@ -120,11 +120,13 @@ def _show_estimate(context: Context, found: Estimate) -> None:
     context.output.print(rows)
     context.output.print("")
     least = "" if found.complete else "at least "
-    context.output.print(
-        f"{least}{found.vcpu_hours:,.3f} vCPU-hours, {found.cost:,.2f} at {found.price:g} each, "
-        f"{duration(found.eta_s)} on {found.vcpus} vCPUs"
-    )
+    if any(job.vcpu_hours is not None for job in busy):
+        context.output.print(
+            f"{least}{found.vcpu_hours:,.3f} vCPU-hours, "
+            f"{found.cost:,.2f} at {found.price:g} each, "
+            f"{duration(found.eta_s)} on {found.vcpus} vCPUs"
+        )
     if not found.complete:
         context.output.print(
-            "Some jobs were never measured; run a few files with --limit 20 first."
+            "Some jobs were never measured; 'segue backfill' with --limit 20 measures them."
         )

@@ -44,8 +44,9 @@ INTRODUCTION = """\
 <!-- Written by `python -m pipelines.cli.reference > docs/cli.md`; a test compares them. -->
 
 Results go to standard output, everything else to standard error. With `--json` standard output is
-one JSON document. In a pipe tables are plain and as wide as they need to be. `segue
---install-completion` teaches the shell to complete commands, options and the names of jobs.
+one JSON document; of `up` and `stream`, which go on, a JSON object a line. In a pipe tables are
+plain and as wide as they need to be. `segue --install-completion` teaches the shell to complete
+commands, options and the names of jobs.
 """
 
 
@@ -84,7 +85,7 @@ def _command(name: str, command: Command) -> Iterator[str]:
         context = typer.Context(command, info_name=name)
         yield from _table("option", "meaning", _records(own, context))
     if command.settings:
-        names = ", ".join(f"`--{name}`" for name in command.settings)
+        names = ", ".join(f"`--{name.replace('_', '-')}`" for name in command.settings)
         yield f"Settings: {names}.\n"
 
 

@@ -207,7 +207,7 @@ def _exhumed(
                 "terminal to confirm it in; say --yes"
             )
         typer.confirm("Send them again?", abort=True, err=True)
-    return exhumation.run(dry_run=False)
+    return exhumation.run(dry_run=False, only=found.ids)
 
 
 def _show(context: Context, found: Exhumed) -> None:
@@ -217,7 +217,8 @@ def _show(context: Context, found: Exhumed) -> None:
             rows.add_row(job, stage, kind, f"{n:,}")
         context.output.print(rows)
     for dead in found.examples[:EXAMPLES]:
-        told = f"{dead.job}: {dead.uri or 'unreadable'}: {dead.kind}: {dead.error}"
+        error = dead.error.removeprefix(f"{dead.uri}: ")
+        told = f"{dead.job}: {dead.uri or 'unreadable'}: {dead.kind}: {error}"
         context.output.print(text.printable(told))
     if found.unreadable:
         unreadable = text.count(found.unreadable, "message")

@@ -10,7 +10,18 @@ import typer
 from pipelines.cli import selection as select
 from pipelines.cli.command import command
 from pipelines.cli.context import Context
+from pipelines.cli.parameters import complete_job
 
+Served = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--job",
+        metavar="JOB",
+        autocompletion=complete_job,
+        help="A job whose messages to work on. May be repeated.",
+    ),
+]
+All = Annotated[bool, typer.Option("--all", help="Work on the messages of all jobs.")]
 UntilIdle = Annotated[
     float | None,
     typer.Option(
@@ -35,8 +46,8 @@ UntilIdle = Annotated[
 def stream(
     context: Context,
     ctx: typer.Context,
-    jobs: select.Jobs = None,
-    everything: select.All = False,
+    jobs: Served = None,
+    everything: All = False,
     processes: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Child processes a worker. By default, one a core."),

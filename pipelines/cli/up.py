@@ -135,7 +135,7 @@ def _readable(line: dict[str, Any], folder: str) -> str:
     if "file" in told:
         told["file"] = relative(str(told["file"]), folder)
     if isinstance(told.get("seconds"), float):
-        told["seconds"] = text.duration(told["seconds"])
+        told["took"] = text.duration(told.pop("seconds"))
     process = told.pop("process", "up")
     rest = "".join(f" {name}={value}" for name, value in told.items())
     mark = "" if line.get("severity", "INFO") == "INFO" else f"{str(line['severity']).lower()}: "

@@ -67,7 +67,10 @@ def drawn(look: Look, *, width: int, phase: Phase = Phase.RUNNING) -> Renderable
     letters = look.counted.dead_letters
     if letters:
         told = text.count(letters, "dead letter")
-        parts += [Text(""), _line(f"{told}; 'segue failures' tells why", "red")]
+        parts += [
+            Text(""),
+            _line(f"{told}; 'segue retry --dead-letters --dry-run' tells why", "red"),
+        ]
     if look.notes:
         parts += [Text(""), *(Text(text.printable(note), style="yellow") for note in look.notes)]
     if phase in WAYS_OUT:

@@ -84,6 +84,8 @@ class System:
             self._opened.callback(self._ledger.close)
             self._queue = connect_queue(settings.queue)
             self._opened.callback(self._queue.close)
+            with contextlib.suppress(TransientError):  # it may be there in a moment
+                self._ledger.read([f"file://{self.folder}/"])  # no rights show at the first use
             self._counter = Counter(self.graph, self._ledger, self._queue)
             self._build()
             self._watcher.start()

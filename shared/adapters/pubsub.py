@@ -52,7 +52,9 @@ class PubsubQueue:
         match = URL.fullmatch(url)
         if match is None:
             raise ConfigurationError(
-                f"{url!r} is not a Pub/Sub queue; write pubsub://project or pubsub://project/prefix"
+                f"{url!r} is not a Pub/Sub queue; write pubsub://project or "
+                "pubsub://project/prefix, where a project's id has at least 6 characters, "
+                "lower-case letters, digits and hyphens"
             )
         self._project, self._prefix = match[1], match[2] or PREFIX
         self._deadline_s = deadline_s

@@ -24,6 +24,7 @@ ROLES = {
     "artifactregistry.DownloadArtifact": "roles/artifactregistry.reader",
     "artifactregistry.UploadArtifact": "roles/artifactregistry.writer",
     "dataflow.LeaseWorkItem": "roles/dataflow.worker",
+    "dataflow.ListJobs": "roles/dataflow.viewer",
     "dataflow.ReportWorkItemStatus": "roles/dataflow.worker",
     "eventarc.ReceiveEvent": "roles/eventarc.eventReceiver",
     "firestore.BatchGetDocuments": "roles/datastore.user",
@@ -56,6 +57,7 @@ CATALOGUE = Place("bucket:{}-segue-catalogue")
 ARTIFACTS = Place("bucket:{}-segue-artifacts")
 REQUESTS = Place(
     "bucket:{}-segue-artifacts",
+    'resource.name == "projects/_/buckets/{}-segue-artifacts" || '
     'resource.name.startsWith("projects/_/buckets/{}-segue-artifacts/objects/_requests/")',
 )
 CODE = Place("bucket:{}-segue-code")
@@ -98,6 +100,7 @@ def request(graph: Graph) -> Calls:
     yield "storage.objects.list", CATALOGUE
     yield "storage.objects.create", REQUESTS
     yield "storage.objects.get", REQUESTS
+    yield "storage.objects.list", REQUESTS  # or what is not there would be forbidden
     for place in topics(topic_of(job, Lane.REQUESTS) for job in graph.jobs):
         yield "pubsub.Publish", place
 
@@ -134,6 +137,7 @@ def backfill(graph: Graph) -> Calls:
 def streaming(graph: Graph, jobs: tuple[str, ...]) -> Calls:
     """Reads its jobs' lanes, works, and tells itself, parents, children, and the dead letters."""
     yield from works(graph)
+    yield "dataflow.ListJobs", PROJECT  # Beam, with --update
     for name in (topic_of(job, lane) for job in jobs for lane in Lane):
         for call in ("GetSubscription", "StreamingPull", "Acknowledge", "ModifyAckDeadline"):
             yield f"pubsub.{call}", Place(f"subscription:segue-{name}")

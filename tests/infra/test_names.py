@@ -119,7 +119,7 @@ def test_functions_are_told_settings_that_they_read_and_can_use(built, graph):
         environment = values["service_config"][0]["environment_variables"]
         of_all = {"graph", "catalogue", "artifacts", "ledger", "queue"}
         wanted = of_all | ({"on_deletion"} if name == "deletion" else set())
-        assert set(environment) == {SETTINGS[setting].variable for setting in wanted}
+        assert set(environment) == {SETTINGS[setting].variable for setting in wanted} | {"THREADS"}
         settings = Settings.of(environment)
         project = f"acme-segue-{built.name}"
         assert environment["SEGUE_GRAPH"] == "jobs.yaml"  # as pipelines.package names it
@@ -130,6 +130,13 @@ def test_functions_are_told_settings_that_they_read_and_can_use(built, graph):
         for place in (settings.catalogue, settings.artifacts):
             assert place.startswith("gs://")
             assert split_uri(place)[0] in buckets
+
+
+def test_an_instance_has_a_thread_for_each_request_that_it_is_sent_at_a_time(built):
+    for values in functions(built).values():
+        (service,) = values["service_config"]
+        threads = service["environment_variables"]["THREADS"]
+        assert int(threads) == service["max_instance_request_concurrency"]
 
 
 def test_the_archives_are_those_of_make_archives(built):

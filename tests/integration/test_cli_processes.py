@@ -78,7 +78,7 @@ def test_jobs_of_the_graph_are_completed(tmp_path):
 
 def test_commands_are_completed(tmp_path):
     done = run(
-        tmp_path, SEGUE, _SEGUE_COMPLETE="complete_bash", COMP_WORDS="segue st", COMP_CWORD="1"
+        tmp_path, SEGUE, _SEGUE_COMPLETE="complete_bash", COMP_WORDS="segue stat", COMP_CWORD="1"
     )
     assert done.stdout.split() == ["status"]
 

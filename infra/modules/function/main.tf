@@ -62,7 +62,8 @@ resource "google_cloudfunctions2_function" "this" {
     ingress_settings                 = var.ingress
     all_traffic_on_latest_revision   = true
     service_account_email            = local.email
-    environment_variables            = var.environment
+    # Or the framework would serve four at a time, and the rest would wait where nobody scales for them.
+    environment_variables = merge(var.environment, { THREADS = tostring(var.concurrency) })
   }
 
   # A new revision is only as good as what it may do.
@@ -103,8 +104,9 @@ resource "google_storage_bucket_iam_member" "object" {
     for_each = each.value.prefix == null ? [] : [each.value.prefix]
     content {
       title       = "only ${condition.value}"
-      description = "The function has no business with other objects."
-      expression  = "resource.name.startsWith(\"projects/_/buckets/${each.value.bucket}/objects/${condition.value}\")"
+      description = "The function has no business with the content of other objects."
+      # Whoever may not list the bucket is told of an object that is not there that it is forbidden.
+      expression = "resource.name == \"projects/_/buckets/${each.value.bucket}\" || resource.name.startsWith(\"projects/_/buckets/${each.value.bucket}/objects/${condition.value}\")"
     }
   }
 }

@@ -6,6 +6,15 @@ resource "google_project_iam_member" "worker" {
   member  = local.member
 }
 
+# A launcher that updates a running job looks for it by name, among all jobs; a worker may not list them.
+resource "google_project_iam_member" "launcher" {
+  count = var.streaming == null ? 0 : 1
+
+  project = var.project
+  role    = "roles/dataflow.viewer"
+  member  = local.member
+}
+
 resource "google_project_iam_member" "ledger" {
   project = var.project
   role    = "roles/datastore.user"

@@ -58,6 +58,7 @@ resource "google_dataflow_flex_template_job" "this" {
   # A worker that may not read its subscription fails at once, and the job with it.
   depends_on = [
     google_artifact_registry_repository_iam_member.image,
+    google_project_iam_member.launcher,
     google_project_iam_member.ledger,
     google_project_iam_member.worker,
     google_pubsub_subscription_iam_member.subscriber,

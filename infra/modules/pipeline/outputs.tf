@@ -17,6 +17,7 @@ output "roles" {
   description = "What the identity may do: roles, and on what."
   value = sort(concat(
     ["${google_project_iam_member.worker.role} on projects/${google_project_iam_member.worker.project}"],
+    [for grant in google_project_iam_member.launcher : "${grant.role} on projects/${grant.project}"],
     ["${google_project_iam_member.ledger.role} on databases/${var.ledger_database}"],
     ["${google_artifact_registry_repository_iam_member.image.role} on repositories/${google_artifact_registry_repository_iam_member.image.repository}"],
     [for grant in google_pubsub_subscription_iam_member.subscriber : "${grant.role} on subscriptions/${grant.subscription}"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pipelines.dead_letters import Chosen, Exhumation
@@ -90,6 +91,23 @@ def test_only_what_is_chosen_is_sent_again():
     (left,) = queue.pull(["load-dead"], limit=9)
     assert dead_letter.decode(left.data).kind == "timeout"
     assert exhumation(ledger, queue, prefix="gs://other/").run(dry_run=False).total == 0
+
+
+class FailsAtOnce(MemoryQueue):
+    """A queue whose pipelines work at once, and put aside again whatever they are given."""
+
+    def publish(self, letters: Sequence[Letter]) -> None:
+        again = [dead() for one in letters if not one.topic.endswith("-dead")]
+        super().publish([*letters, *again])
+
+
+def test_what_fails_again_at_once_is_sent_one_time():
+    ledger, queue = MemoryLedger([record()]), FailsAtOnce()
+    queue.publish([dead()])
+    again = exhumation(ledger, queue)
+    found = again.run(dry_run=True)
+    assert again.run(dry_run=False, only=found.ids).total == 1
+    assert queue.depth(["load-dead", "load-live"]) == {"load-dead": 1, "load-live": 1}
 
 
 def test_unreadable_bytes_go_back_to_the_topic_that_they_came_on():

@@ -37,6 +37,10 @@ run "an_event_calls_it_as_itself" {
     error_message = "Events come from inside."
   }
   assert {
+    condition     = one(google_cloudfunctions2_function.this.service_config).environment_variables == tomap({ SEGUE_GRAPH = "jobs.yaml", THREADS = "1" })
+    error_message = "There must be a thread for each request that an instance takes at a time."
+  }
+  assert {
     condition     = google_eventarc_trigger.this[0].location == "eu" && toset([for criterion in google_eventarc_trigger.this[0].matching_criteria : "${criterion.attribute}=${criterion.value}"]) == toset(["type=google.cloud.storage.object.v1.finalized", "bucket=masters"])
     error_message = "The trigger must be where the bucket is, and hear of that bucket only."
   }
@@ -140,7 +144,7 @@ run "a_person_calls_it_over_http" {
     error_message = "Whoever is named may call."
   }
   assert {
-    condition     = one(google_storage_bucket_iam_member.object["write"].condition).expression == "resource.name.startsWith(\"projects/_/buckets/features/objects/_requests/\")" && length(google_storage_bucket_iam_member.object["read"].condition) == 0
+    condition     = one(google_storage_bucket_iam_member.object["write"].condition).expression == "resource.name == \"projects/_/buckets/features\" || resource.name.startsWith(\"projects/_/buckets/features/objects/_requests/\")" && length(google_storage_bucket_iam_member.object["read"].condition) == 0
     error_message = "A prefix must narrow a role to the names below it."
   }
 }

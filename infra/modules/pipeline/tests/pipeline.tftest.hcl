@@ -65,6 +65,10 @@ run "its_identity_may_do_what_its_code_does" {
     condition     = google_project_iam_member.worker.role == "roles/dataflow.worker" && one(google_project_iam_member.ledger.condition).expression == "resource.name == \"projects/acme-segue-dev/databases/segue\""
     error_message = "Of the project's roles, it has the worker's, and the one on its database."
   }
+  assert {
+    condition     = one(google_project_iam_member.launcher).role == "roles/dataflow.viewer"
+    error_message = "Its launcher must find the job that it updates."
+  }
 }
 
 run "an_accelerator_is_asked_for" {
@@ -103,8 +107,8 @@ run "an_identity_alone_launches_backfills" {
     error_message = "Without a streaming job there is an identity."
   }
   assert {
-    condition     = length(google_pubsub_topic_iam_member.publisher) + length(google_pubsub_subscription_iam_member.subscriber) == 0
-    error_message = "A backfill tells nobody."
+    condition     = length(google_pubsub_topic_iam_member.publisher) + length(google_pubsub_subscription_iam_member.subscriber) + length(google_project_iam_member.launcher) == 0
+    error_message = "A backfill tells nobody, and updates no job."
   }
 }
 

@@ -35,6 +35,12 @@ def test_without_delete_they_are_only_counted(segue, uris):
     assert all(map(exists, uris.values()))
 
 
+def test_a_catalogue_may_be_a_folder_as_it_is_typed(segue, uris):
+    said = segue("gc", *LEDGER, "--catalogue", "My Music")
+    assert (said.code, said.err) == (0, "")
+    assert "1 artifact of 3 could go" in said.out
+
+
 def test_delete_removes_what_is_not_needed_and_certain(segue, uris):
     said = segue("gc", *LEDGER, "--delete")
     assert "Removed 1 artifact of 3, 2 B." in said.out

@@ -9,6 +9,8 @@ import pytest
 
 from pipelines.cli.output import Output
 from pipelines.cli.up import Lines
+from shared.errors import ConfigurationError
+from shared.testing.ledger import MemoryLedger
 
 DONE = {
     "severity": "INFO",
@@ -30,7 +32,7 @@ def lines():
 
 def test_a_line_for_people_names_what_they_ask_for(lines, capsys):
     lines.tell(DONE)
-    assert capsys.readouterr().out == "stream: done job=beats file=雨\\x1b[31m.wav seconds=250 ms\n"
+    assert capsys.readouterr().out == "stream: done job=beats file=雨\\x1b[31m.wav took=250 ms\n"
 
 
 def test_a_warning_says_so(lines, capsys):
@@ -78,3 +80,16 @@ def test_what_is_no_folder_is_refused(segue, arguments, told):
     said = segue("up", *arguments)
     assert said.code == 2
     assert told in said.err
+
+
+def test_a_ledger_that_may_not_be_read_is_told_before_anything_starts(segue, tmp_path, monkeypatch):
+    class Refused(MemoryLedger):
+        def read(self, uris):
+            raise ConfigurationError("no credentials")
+
+    monkeypatch.setattr("pipelines.up.system.connect_ledger", lambda _url: Refused())
+    music = tmp_path / "music"
+    music.mkdir()
+    said = segue("up", str(music))
+    assert (said.code, said.out) == (2, "")
+    assert said.err == "segue: error: no credentials\n"

@@ -158,16 +158,17 @@ def test_what_a_port_refuses_for_a_while_is_done_later_and_once(world, port, cal
         ("queue", "acknowledge"),
     ],
 )
-def test_an_outage_is_told_once_and_waited_for_longer_and_longer(
-    world, port, call, caplog, monkeypatch
-):
-    monkeypatch.setattr(logging.getLogger("segue"), "propagate", True)
+def test_an_outage_is_told_once_and_waited_for_longer_and_longer(world, port, call, monkeypatch):
+    told: list[logging.LogRecord] = []
+    keeper = logging.Handler()
+    keeper.emit = told.append
+    monkeypatch.setattr(logging.getLogger("segue"), "handlers", [keeper])
     world.arrive(10)
     faults = getattr(world, port).faults[call] = [Unavailable("away")] * 100
     for _ in range(4):
         world.bundle()
     assert 100 - len(faults) < 8  # a second or two, in pauses that double
-    lines = [r.segue for r in caplog.records if r.segue["action"] == "unavailable"]
+    lines = [r.segue for r in told if r.segue["action"] == "unavailable"]
     assert len(lines) == 1
 
 
