@@ -30,7 +30,10 @@ class Received:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strike:
-    """Targets to strike out of a record once the letters of a reply are published."""
+    """Targets to strike out of a record once the letters of a reply are published.
+
+    On Dataflow it waits, pickled, behind a durable step: a change of its fields needs a drain.
+    """
 
     uri: str
     generation: int

@@ -129,6 +129,7 @@ def test_development_has_one_pipeline_and_production_one_a_job(environments):
 def test_what_terraform_cannot_do_is_done_once_by_gcloud(built):
     done = [call.split(" ")[:3] for call in built.gcloud]
     assert done == [
-        ["artifacts", "docker", "images"],
+        ["artifacts", "docker", "tags"],
+        ["builds", "submit", "."],  # as the tag is not there yet
         *[["pubsub", "subscriptions", "update"]] * 3,
     ]

@@ -147,11 +147,12 @@ resource "terraform_data" "build" {
 
   triggers_replace = local.built
 
-  # An image that is there is not built again: its tag says what it was built from.
+  # An image that is there is not built again: its tag says what it was built from, and cannot be pushed
+  # twice. Tags are listed, as to describe an image asks Container Analysis, too, which may be forbidden.
   provisioner "local-exec" {
     working_dir = var.source_root
     command     = <<-EOT
-      gcloud artifacts docker images describe "$IMAGE:$TAG" --quiet >/dev/null 2>&1 ||
+      gcloud artifacts docker tags list "$IMAGE" --format="value(tag.basename())" --quiet 2>/dev/null | grep -qx "$TAG" ||
         gcloud builds submit . --quiet --project="$PROJECT" --region="$REGION" \
           --config=infra/container/cloudbuild.yaml --ignore-file=infra/container/.gcloudignore \
           --service-account="projects/$PROJECT/serviceAccounts/$BUILDER" \

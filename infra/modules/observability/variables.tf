@@ -58,8 +58,8 @@ variable "thresholds" {
     requests_age_s   = optional(number, 86400) # the oldest request: a large one rightly waits
     failure_ratio    = optional(number, 0.05)  # of a job's files in an hour
     failure_minimum  = optional(number, 20)    # files in that hour, below which a ratio says nothing
-    system_lag_s     = optional(number, 1800)
-    watermark_age_s  = optional(number, 7200)
+    system_lag_s     = optional(number, 90000) # of both lanes: beyond requests_age_s, as what waits in a subscription counts
+    watermark_age_s  = optional(number, 90000) # likewise
     sweep_silence_s  = optional(number, 10800)
     function_5xx     = optional(number, 10) # in ten minutes
     auto_close_hours = optional(number, 48)

@@ -51,6 +51,10 @@ run "what_goes_wrong_is_told" {
     error_message = "Monitoring takes no condition without a type of resource."
   }
   assert {
+    condition     = min(var.thresholds.system_lag_s, var.thresholds.watermark_age_s) > var.thresholds.requests_age_s
+    error_message = "Lag and watermark are of both lanes: a large request, which rightly waits, must not be taken for a pipeline that is stuck."
+  }
+  assert {
     condition     = alltrue([for policy in google_monitoring_alert_policy.threshold : length(one(policy.documentation).content) > 80])
     error_message = "An alert must say what to do."
   }
