@@ -67,6 +67,7 @@ def _text(start: StartResponse, status: str, text: str) -> Iterable[bytes]:
 def serve(host: str, port: int) -> None:
     """Serve until a signal ends the process."""
     from gunicorn.app.base import BaseApplication
+    from gunicorn.arbiter import Arbiter
 
     stack.build(Settings.of()).close()  # what is wrong with the set-up is told before anything runs
     options: dict[str, Any] = {
@@ -93,7 +94,13 @@ def serve(host: str, port: int) -> None:
         def load(self) -> Callable[..., Any]:
             return made
 
-    Server().run()
+    class Calm(Arbiter):  # type: ignore[misc]
+        """Ends at Ctrl-C as it does at SIGTERM: a worker that is told to quit may not get to it."""
+
+        def handle_int(self) -> None:
+            self.handle_term()
+
+    Calm(Server()).run()
 
 
 def _started(worker: Worker) -> None:

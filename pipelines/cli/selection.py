@@ -72,6 +72,8 @@ RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again wha
 
 def targets_of(graph: Graph, jobs: list[str] | None, *, everything: bool) -> tuple[str, ...]:
     """The jobs that are named, in the graph's order."""
+    if everything and jobs:
+        raise ConfigurationError("--all means all jobs; leave it out, or leave out --job")
     if everything:
         return tuple(graph.jobs)
     if not jobs:

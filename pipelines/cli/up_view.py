@@ -39,6 +39,7 @@ MARKS = {
     State.STOPPED: ("·", "dim"),
     State.FAILED: ("✗", "red"),
 }
+GAP = "   "  # between programs
 LEAST_FOR_NAMES = 14  # columns of a terminal
 
 
@@ -53,7 +54,11 @@ def drawn(look: Look, *, width: int, phase: Phase = Phase.RUNNING) -> Renderable
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [_headline(look, width), _programs(look.programs), Text("")]
+    parts: list[RenderableType] = [
+        _headline(look, width),
+        *_programs(look.programs, width),
+        Text(""),
+    ]
     parts.append(_jobs(look, width))
     if look.troubles:
         parts += [Text(""), Text("Last failures", style="bold")]
@@ -97,20 +102,25 @@ def _headline(look: Look, width: int) -> Text:
     return line
 
 
-def _programs(programs: tuple[Standing, ...]) -> Text:
+def _programs(programs: tuple[Standing, ...], width: int) -> list[Text]:
+    """Lines of programs; none is torn apart between two lines."""
     from rich.text import Text
 
-    made = Text()
+    lines: list[Text] = []
     for program in programs:
         mark, style = MARKS[program.state]
-        made.append("   " if made else "")
-        made.append(f"{mark} ", style)
+        made = Text(f"{mark} ", no_wrap=True, overflow="ellipsis")
+        made.stylize(style)
         made.append(program.name)
         if program.state is not State.UP:
             made.append(f" {program.state}", style)
         if program.restarts:
             made.append(f" (started {text.count(program.restarts + 1, 'time')})", "yellow")
-    return made
+        if lines and lines[-1].cell_len + len(GAP) + made.cell_len <= width:
+            lines[-1].append(GAP).append_text(made)
+        else:
+            lines.append(made)
+    return lines
 
 
 def _jobs(look: Look, width: int) -> RenderableType:

@@ -179,7 +179,7 @@ class _Keeper:
             if time.monotonic() - began > GOOD_S:
                 pause_s = self._first_pause_s
             trouble = _end(code) if code is not None else f"not up within {self._start_s:g} s"
-            if (code == USAGE and not came_up) or failures >= TRIES:
+            if code == USAGE or failures >= TRIES:
                 self._set(State.FAILED, trouble=trouble, tail=tuple(self._tail), pid=None)
                 return
             self._set(

@@ -39,6 +39,7 @@ OWN = {
     f'module.pipeline["mood"].{PIPELINE}',
     'module.pipeline["mood"].google_artifact_registry_repository_iam_member.image',
     *(f'module.pipeline["mood"].google_project_iam_member.{of}' for of in ("ledger", "worker")),
+    'module.pipeline["mood"].google_project_iam_member.launcher[0]',
     *(
         f'module.pipeline["mood"].google_storage_bucket_iam_member.{of}'
         for of in ("artifacts", "catalogue", "work")

@@ -11,6 +11,9 @@ import pytest
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 
 
+pytestmark = pytest.mark.xdist_group("demo")  # the tour is walked once
+
+
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tour")

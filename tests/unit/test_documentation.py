@@ -12,6 +12,7 @@ import yaml
 
 from pipelines.cli.main import COMMANDS, load
 from shared.graph import parse
+from shared.log import Action
 from shared.settings import SETTINGS
 
 ROOT = Path(__file__).parents[2]
@@ -100,3 +101,33 @@ def test_the_glossary_is_in_order():
         r"^\| ([\w-]+(?: [\w-]+)*) \|", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE
     )[1:]
     assert words == sorted(words)
+
+
+def test_every_action_that_is_logged_is_in_the_runbook():
+    section = (ROOT / "docs/runbook.md").read_text().split("\n## What is logged\n")[1]
+    rows = re.findall(r"^\| (`[^|]*`) \|", section.split("\n## ")[0], re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(Action)
+
+
+def test_every_command_is_in_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    assert [name for name in NAMES if not re.search(rf"`segue {name}\b", readme)] == []
+
+
+def test_every_file_that_is_named_in_the_documentation_exists():
+    known = re.compile(r"`((?:shared|pipelines|functions|bench|infra|tests)/[\w./-]*)`")
+    named = {name for path in PAGES for name in known.findall(path.read_text())}
+    assert named
+    real = [name for name in sorted(named) if "ENV" not in name]
+    assert [name for name in real if not (ROOT / name).exists()] == []
+
+
+def test_every_page_is_reached_from_the_readme():
+    seen, left = set(), [ROOT / "README.md"]
+    while left:
+        at = left.pop()
+        seen.add(at)
+        targets = [at.parent / t for t in re.findall(r"\]\(([^)#:]+)\)", at.read_text())]
+        targets = [p for t in targets for p in (sorted(t.glob("*.md")) if t.is_dir() else [t])]
+        left += [t.resolve() for t in targets if t.suffix == ".md" and t.resolve() not in seen]
+    assert set(PAGES) <= seen

@@ -40,13 +40,15 @@ class _Lines(logging.Handler):
 
 
 @pytest.fixture
-def logged(monkeypatch) -> list[dict[str, Any]]:
+def logged(monkeypatch) -> Iterator[list[dict[str, Any]]]:
     """What is logged from now on."""
     handler = _Lines()
     monkeypatch.setattr(LOGGER, "handlers", [handler])
-    monkeypatch.setattr(LOGGER, "level", logging.INFO)
     monkeypatch.setattr(LOGGER, "propagate", False)
-    return handler.lines
+    level = LOGGER.level
+    LOGGER.setLevel(logging.INFO)  # which forgets, too, what was found to be off before
+    yield handler.lines
+    LOGGER.setLevel(level)
 
 
 class Memory:

@@ -61,6 +61,7 @@ def test_force_with_parents_asks_for_the_whole_line(project, segue):
         ((), "name either files"),
         (("music/a.wav", "--prefix", "music", "--job", "fine"), "name either files"),
         (("music/a.wav",), "no job is named"),
+        (("music/a.wav", "--all", "--job", "fine"), "leave it out, or leave out --job"),
         (("music/a.wav", "--job", "fin"), "did you mean 'fine'"),
         (("music/none.wav", "--job", "fine"), "there is no file"),
         (("music/a.wav", "--job", "fine", "--parents"), "--force"),

@@ -97,6 +97,11 @@ def test_a_narrow_page_keeps_what_was_done_and_what_failed():
     assert "…" in text
 
 
+def test_no_program_is_torn_apart_between_two_lines():
+    lines = page(LOOK, 40).splitlines()
+    assert lines[1:3] == ["● functions", "○ stream restarting (started 2 times)"]
+
+
 def test_the_name_of_a_file_commands_nothing():
     text = page(LOOK, 120)
     assert "\x1b" not in text.replace("\x1b[0m", "")
