@@ -173,7 +173,6 @@ def _channel(emulator: str | None, transport: type[FirestoreGrpcTransport]) -> C
     from grpc.experimental import ChannelOptions
 
     options = [
-        ("grpc.keepalive_time_ms", 30_000),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_receive_message_length", -1),
         # A thread that hands over each document of a stream costs three times the reading of it.
@@ -181,4 +180,5 @@ def _channel(emulator: str | None, transport: type[FirestoreGrpcTransport]) -> C
     ]
     if emulator:
         return grpc.insecure_channel(emulator, options=options)
-    return transport.create_channel(options=options)
+    # An emulator takes it for abuse, and cuts the connection.
+    return transport.create_channel(options=[*options, ("grpc.keepalive_time_ms", 30_000)])
