@@ -260,7 +260,7 @@ class TestBadNetwork:
 
     def test_a_record_that_others_change_without_end_is_contended(self, ledger, firestore_url):
         known = put(ledger, record(1))
-        hasty = FirestoreLedger(firestore_url, deadline_s=0.5)
+        hasty = FirestoreLedger(firestore_url, deadline_s=2.0)
 
         def overtaken(r):
             put(ledger, evolve(r, size_bytes=r.size_bytes + 1))
