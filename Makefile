@@ -5,6 +5,8 @@ READY := .venv/.ready
 # What checks infra/ has an environment of its own; whoever has no Terraform needs none.
 INFRA_READY := .venv-infra/.ready
 INFRA_TOOLS := $(if $(shell command -v terraform),$(INFRA_READY))
+# A test process that crashes ends the run: it is a failure, and what it left undone is not hidden.
+PARALLEL := -n 2 --dist loadgroup --max-worker-restart 0
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format bench infra archives lock clean
@@ -18,6 +20,8 @@ $(READY): locks/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r locks/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@echo "Compiling what the feature jobs need, once; this takes up to a minute"
+	@$(BIN)/python -m shared.worker.compiled pipelines/jobs/jobs.yaml
 	@touch $(READY)
 
 $(INFRA_READY): locks/infra.txt | $(READY)
@@ -31,7 +35,7 @@ demo: $(READY)  ## Tour the main job on synthesised music
 	@$(BIN)/segue demo
 
 test: $(READY) $(INFRA_TOOLS)  ## Run all tests
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest $(PARALLEL)
 
 lint: $(READY)  ## Check style, types and the direction of imports
 	$(BIN)/ruff check .
@@ -47,7 +51,7 @@ bench: $(READY)  ## Measure: ratios, each within one run
 	$(BIN)/python -m bench
 
 infra: $(READY) $(INFRA_READY)  ## Check the Terraform: format, validity, tests, plans, policy
-	$(BIN)/pytest tests/infra -n 2 --dist loadgroup
+	$(BIN)/pytest tests/infra $(PARALLEL)
 
 archives: $(READY)  ## Build the functions' archives, for Terraform to deploy
 	$(BIN)/segue package --all --output build

@@ -56,6 +56,13 @@ def one(path: str) -> int:
     return len(powers.data)
 
 
+def own_cache(folder: str) -> None:
+    """Let no two processes compile into one numba cache."""
+    from shared.worker.compiled import use_own
+
+    use_own(f"{folder}/numba-{os.getpid()}")
+
+
 def case(kind: str, folder: str) -> None:
     """Run one case; called in a process of its own."""
     if kind == "segue":
@@ -70,7 +77,7 @@ def case(kind: str, folder: str) -> None:
     for name in ("OMP", "OPENBLAS", "NUMBA"):
         os.environ[f"{name}_NUM_THREADS"] = "1"
     paths = [f"{folder}/catalogue/{n}" for n in sorted(os.listdir(f"{folder}/catalogue"))]
-    with multiprocessing.Pool() as pool:
+    with multiprocessing.Pool(initializer=own_cache, initargs=(folder,)) as pool:
         for _ in pool.imap_unordered(one, paths):
             pass
 

@@ -22,6 +22,7 @@ from shared.job import check, make_importable
 from shared.ledger import Result
 from shared.media import MediaFile
 from shared.record import State
+from shared.worker import compiled
 from shared.worker.failure import own_traceback, trouble
 from shared.worker.line_run import LineRun, Stores
 from shared.worker.pool import Pool
@@ -68,7 +69,10 @@ def rehearse(
         if isolated:
             results = dict(_in_child(graph, artifacts, media))
         else:
-            results = dict(_here(graph, artifacts, media, folder))
+            with contextlib.ExitStack() as own:
+                if compiled.VARIABLE not in os.environ:  # as while an image is built, to be filled
+                    own.enter_context(compiled.own_for_this_process())
+                results = dict(_here(graph, artifacts, media, folder))
         made = results[job].artifact if job in results else None
         if made is None:
             return Rehearsal(results=results, data=None)

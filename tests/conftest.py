@@ -5,6 +5,7 @@ No example is timed, since other work on the machine is no fault of the code.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from shared.testing import emulators
+from shared.worker import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,10 +29,17 @@ settings.register_profile(
 settings.load_profile("segue")
 
 
-def pytest_configure() -> None:
-    """Whoever runs the tests in the background ignores Ctrl-C, and child processes inherit that."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Whoever runs the tests in the background ignores Ctrl-C, and child processes inherit that.
+
+    Each test process has a numba cache of its own: two that compile into one would leave a cache
+    that crashes whoever loads it. It is set before any test module can import numba, and stays set.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    own = contextlib.ExitStack()
+    own.enter_context(compiled.own_for_this_process())
+    config.add_cleanup(own.close)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

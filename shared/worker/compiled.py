@@ -8,18 +8,21 @@ compiled something new leaves its folder, whole, in the place of that.
 
 Where ``NUMBA_CACHE_DIR`` is set, as in an image that has everything compiled, that is copied from,
 and nothing is left.
+
+``python -m shared.worker.compiled jobs.yaml`` compiles ahead what the jobs of a graph need.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 VARIABLE = "NUMBA_CACHE_DIR"
 NAME = "compiled"
@@ -60,15 +63,18 @@ def leave(folders: Iterable[str]) -> None:
     Only those of processes that have ended, or that have forked none yet, are at rest.
     """
     fullest = max(folders, key=_count, default=None)
-    if fullest is None or _count(fullest) <= _count_left():
-        return
+    if fullest is not None and _count(fullest) > _count_left():
+        _replace_archive(fullest)
+
+
+def _replace_archive(folder: str) -> None:
     path = archive_path()
     with contextlib.suppress(OSError):  # a place to keep things is a convenience
         os.makedirs(os.path.dirname(path), exist_ok=True)
         handle, unfinished = tempfile.mkstemp(dir=os.path.dirname(path))
         try:
             with open(handle, "wb") as file, tarfile.open(fileobj=file, mode="w") as archive:
-                archive.add(fullest, arcname=".")
+                archive.add(folder, arcname=".")
             if os.path.getsize(unfinished) <= MAX_BYTES:
                 os.replace(unfinished, path)
             else:
@@ -76,6 +82,48 @@ def leave(folders: Iterable[str]) -> None:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(unfinished)
+
+
+@contextlib.contextmanager
+def own_for_this_process() -> Iterator[str]:
+    """Keep what this process compiles in a folder of its own, which is removed in the end.
+
+    The variable stays set meanwhile: numba reads it again when it compiles.
+    """
+    given = os.environ.get(VARIABLE)
+    with tempfile.TemporaryDirectory(prefix="segue-numba-") as folder:
+        own = use_own(folder)
+        try:
+            yield own
+        finally:
+            if given is None:
+                leave([own])
+                os.environ.pop(VARIABLE, None)
+            else:
+                os.environ[VARIABLE] = given
+
+
+def fill(path: str) -> None:
+    """Compile ahead what the jobs of a graph need, and leave it for later runs.
+
+    Of several processes that are asked for the same, one compiles, and the others wait for it.
+    """
+    from shared import graph as graphs
+    from shared.job import make_importable
+    from shared.worker.preload import load, named_by
+
+    graph = graphs.load(path)
+    make_importable(graph)
+    os.makedirs(os.path.dirname(archive_path()), exist_ok=True)
+    with open(f"{archive_path()}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.environ.pop(VARIABLE, None)
+        with own_for_this_process() as own:
+            for module in dict.fromkeys(j.run.partition(":")[0] for j in graph.jobs.values()):
+                load(module)
+                for name in named_by(module):
+                    load(name)
+            _replace_archive(own)  # a newer numba replaces files, and adds none
 
 
 def archive_path() -> str:
@@ -103,3 +151,7 @@ def _count_left() -> int:
             return sum(member.isfile() for member in archive)
     except (OSError, tarfile.TarError):
         return 0
+
+
+if __name__ == "__main__":
+    fill(sys.argv[1])

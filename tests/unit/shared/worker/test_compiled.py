@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import tarfile
 
 import pytest
@@ -109,3 +111,35 @@ def test_less_than_there_is_replaces_nothing(tmp_path, monkeypatch):
         compiled.leave([str(folder)])
     with tarfile.open(compiled.archive_path()) as archive:
         assert sum(m.isfile() for m in archive) == 3
+
+
+def test_this_process_compiles_into_its_own_folder_even_after_numba_reads_its_settings_again(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv(compiled.VARIABLE, raising=False)
+    code = (
+        "import os, numba\n"
+        "from shared.worker import compiled\n"
+        "with compiled.own_for_this_process() as own:\n"
+        "    numba.njit(lambda x: x)(1)\n"
+        "    assert numba.config.CACHE_DIR == own, numba.config.CACHE_DIR\n"
+        "assert not os.path.exists(own)\n"
+        "assert compiled.VARIABLE not in os.environ\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_a_graph_needs_is_compiled_ahead_by_one_process_of_several(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv(compiled.VARIABLE, raising=False)
+    (tmp_path / "ahead.py").write_text(
+        MODULE + "\nPRELOAD = ('ahead:warm_up',)\n\ndef warm_up():\n"
+        "    print(where(None)['hits'], flush=True)\n"
+    )
+    path = tmp_path / "jobs.yaml"
+    path.write_text(GRAPH.replace("numba_job", "ahead"))
+    fill = [sys.executable, "-m", "shared.worker.compiled", str(path)]
+    both = [subprocess.Popen(fill, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert sorted(p.communicate()[0].strip() for p in both) == ["0", "1"]
+    assert [p.returncode for p in both] == [0, 0]
