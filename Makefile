@@ -21,7 +21,7 @@ $(READY): locks/dev.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r locks/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@echo "Compiling what the feature jobs need, once; this takes up to a minute"
-	@$(BIN)/python -m shared.worker.compiled pipelines/jobs/jobs.yaml
+	@$(BIN)/python -m segue.worker.numba_cache shared/segue/features/jobs.yaml
 	@touch $(READY)
 
 $(INFRA_READY): locks/infra.txt | $(READY)

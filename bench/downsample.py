@@ -16,9 +16,9 @@ COPIES = 6
 def main() -> None:
     """Measure and print."""
     from bench.run import segue
-    from pipelines.graph import SHIPPED
-    from shared.testing.music import music
-    from shared.testing.sound import write
+    from segue.stack import SHIPPED
+    from segue.testing.music import music
+    from segue.testing.sound import write
 
     with tempfile.TemporaryDirectory() as folder:
         os.makedirs(f"{folder}/catalogue")

@@ -27,7 +27,7 @@ from typing import Any
 
 from bench.catalogue import memory_folder, noop_graph
 from bench.measure import report
-from shared.testing import emulators
+from segue_support import emulators
 
 STARTS = 9
 EVENTS = 400
@@ -84,8 +84,8 @@ def start() -> None:
 
 def _archive(folder: str) -> None:
     """Unpack the archive of the arrival function, compiled as an image of it is."""
-    from pipelines.package import archive
-    from shared.settings import Settings
+    from segue.model.settings import Settings
+    from segue_cli.function_archive import archive
 
     graph = noop_graph(folder, 3)
     archive("arrival", Settings(graph=graph)).write(f"{folder}/arrival.zip")
@@ -108,8 +108,8 @@ def _imported(folder: str, statement: str, **environ: str) -> list[str]:
 
 def work() -> None:
     """Take in arrivals, and make their two calls alone."""
-    from functions import stack
-    from shared.log import configure
+    from segue.log import configure
+    from segue_functions import stack
 
     with contextlib.ExitStack() as entered:
         for emulator in (emulators.FIRESTORE, emulators.PUBSUB):
@@ -154,18 +154,18 @@ def _calls() -> dict[str, Callable[[], Callable[[], object]]]:
     import functions_framework
     from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-    from functions import stack
-    from functions.arrival import arrival
-    from shared.adapters.pubsub import make_topics
-    from shared.ledger import Change, Snapshot, arrive
-    from shared.media import MediaFile
-    from shared.message import Message
-    from shared.queue import letter, topics_of
-    from shared.testing.cloud_events import binary, object_event
+    from segue.adapters.pubsub import make_topics
+    from segue.model.ledger import Change, Snapshot, arrive
+    from segue.model.media_file import MediaFile
+    from segue.model.message import Message
+    from segue.model.queue import letter, topics_of
+    from segue_functions import stack
+    from segue_functions.arrival import arrival
+    from segue_support.cloud_events import binary, object_event
 
     made = stack.current()
     make_topics(made.queue, topics_of(made.graph))  # type: ignore[arg-type]
-    app = functions_framework.create_app("arrival", f"{ROOT}/functions/arrival.py")
+    app = functions_framework.create_app("arrival", f"{ROOT}/functions/segue_functions/arrival.py")
     numbers = count()
 
     def media() -> MediaFile:
@@ -233,7 +233,7 @@ def serve() -> None:
 def _server(folder: str) -> Iterator[tuple[int, int]]:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("SEGUE_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "functions.server", "--port", "0"],
+        [sys.executable, "-m", "segue_functions.server", "--port", "0"],
         cwd=folder,
         env={**environ, "PYTHONPATH": ROOT},
         stdout=subprocess.PIPE,
@@ -252,8 +252,8 @@ def _server(folder: str) -> Iterator[tuple[int, int]]:
 
 
 def _post(port: int, number: int) -> None:
-    from shared.media import MediaFile
-    from shared.testing.cloud_events import binary, object_event
+    from segue.model.media_file import MediaFile
+    from segue_support.cloud_events import binary, object_event
 
     connection = http.client.HTTPConnection("127.0.0.1", port)
     for _ in range(number):

@@ -18,12 +18,12 @@ FILES = 200_000
 
 def finish(graph_path: str, catalogue: str, work: str) -> None:
     """Record every file as done, as a backfill would have."""
-    from pipelines.places import prefix_uri
-    from pipelines.sources import Selection, chunks, list_files
-    from shared.adapters.connect import connect_ledger
-    from shared.graph import load
-    from shared.ledger import Change, Result, arrive, claim, settle
-    from shared.record import State
+    from segue.adapters.connect import connect_ledger
+    from segue.model.graph import load
+    from segue.model.ledger import Change, Result, arrive, claim, settle
+    from segue.model.location import prefix_uri
+    from segue.model.record import State
+    from segue_pipelines.sources import Selection, chunks, list_files
 
     graph, now = load(graph_path), datetime.now(UTC)
     ledger = connect_ledger(f"sqlite:///{work}/ledger.db")
@@ -53,8 +53,8 @@ def finish(graph_path: str, catalogue: str, work: str) -> None:
 def case(graph: str, catalogue: str, work: str) -> None:
     """Time listing alone, and a whole run; called in a process of its own."""
     from bench.run import segue
-    from pipelines.places import prefix_uri
-    from pipelines.sources import Selection, count_files
+    from segue.model.location import prefix_uri
+    from segue_pipelines.sources import Selection, count_files
 
     finish(graph, catalogue, work)
     selection = Selection(prefix=prefix_uri(catalogue + "/"))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pipelines.backfill import Backfill, execute
-from pipelines.options import pipeline_options
-from pipelines.places import prefix_uri
-from pipelines.sources import Selection, list_files
-from shared.graph import load
-from shared.outcome import Tally
+from segue.model.graph import load
+from segue.model.location import prefix_uri
+from segue.model.outcome import Tally
+from segue_pipelines.backfill import Backfill, execute
+from segue_pipelines.options import pipeline_options
+from segue_pipelines.sources import Selection, list_files
 
 
 def segue(

@@ -39,8 +39,8 @@ class Place:
     """A folder with a catalogue, a graph and an embedded stack."""
 
     def __init__(self, folder: str, graph: str) -> None:
-        from shared.adapters.connect import connect_ledger, connect_queue
-        from shared.graph import load
+        from segue.adapters.connect import connect_ledger, connect_queue
+        from segue.model.graph import load
 
         self.folder = folder
         self.graph = load(graph)
@@ -55,9 +55,9 @@ class Place:
 
     def arrive(self, name: str, count: int) -> dict[str, float]:
         """Put files into the catalogue; returns when each was there, and its jobs told."""
-        from shared.adapters.connect import connect_store
-        from shared.arrival import Arrivals
-        from shared.media import MediaFile
+        from segue.adapters.connect import connect_store
+        from segue.ingest.arrivals import Arrivals
+        from segue.model.media_file import MediaFile
 
         folder = f"{self.folder}/catalogue/{name}"
         began_s = time.monotonic()
@@ -191,10 +191,10 @@ def bare(folder: str, graph: str, count: int) -> None:
     """Make the calls of queue and ledger that streaming cannot do without; nothing else."""
     from datetime import UTC, datetime
 
-    from shared.ledger import Change, Result, claim, settle
-    from shared.message import Message, decode
-    from shared.queue import letter, topics_of
-    from shared.record import State
+    from segue.model.ledger import Change, Result, claim, settle
+    from segue.model.message import Message, decode
+    from segue.model.queue import letter, topics_of
+    from segue.model.record import State
 
     place = Place(folder, graph)
     place.arrive("full", count)
@@ -241,9 +241,9 @@ def bare(folder: str, graph: str, count: int) -> None:
 
 def kills() -> None:
     """Kill a worker in the middle of its bundles, and count."""
-    from shared.ledger import Query
-    from shared.queue import topics_of
-    from shared.record import State
+    from segue.model.ledger import Query
+    from segue.model.queue import topics_of
+    from segue.model.record import State
 
     rng = random.Random(5)
     with memory_folder() as folder:

@@ -21,8 +21,8 @@ ROUNDS = 2
 
 def make_songs(folder: str) -> list[str]:
     """Make different songs of half a minute."""
-    from shared.testing.music import music
-    from shared.testing.sound import write
+    from segue.testing.music import music
+    from segue.testing.sound import write
 
     return [
         write(music(seed, bpm=90 + 7 * seed, duration_s=30.0), f"{folder}/{seed}.mp3")
@@ -39,11 +39,11 @@ def catalogue(songs: list[str], folder: str, count: int) -> None:
 
 def one(path: str) -> int:
     """Do to one file what the jobs do, and write the results."""
-    from pipelines.jobs.downsample import downsample
-    from pipelines.jobs.energy import energy
-    from pipelines.jobs.rhythm import beats
-    from shared.codec import encode
-    from shared.decode import LocalMedia
+    from segue.codec import encode
+    from segue.features.dynamics import energy
+    from segue.features.resampling import downsample
+    from segue.features.rhythm import beats
+    from segue.media.decode import LocalMedia
 
     with tempfile.TemporaryDirectory() as folder:
         media = LocalMedia(uri=f"file://{path}", generation=1, path=path, folder=folder)
@@ -58,7 +58,7 @@ def one(path: str) -> int:
 
 def own_cache(folder: str) -> None:
     """Let no two processes compile into one numba cache."""
-    from shared.worker.compiled import use_own
+    from segue.worker.numba_cache import use_own
 
     use_own(f"{folder}/numba-{os.getpid()}")
 
@@ -67,7 +67,7 @@ def case(kind: str, folder: str) -> None:
     """Run one case; called in a process of its own."""
     if kind == "segue":
         from bench.run import segue
-        from pipelines.graph import SHIPPED
+        from segue.stack import SHIPPED
 
         tally = segue(SHIPPED, f"{folder}/catalogue", f"{folder}/work", ["energy"])
         assert tally.total("done") == 3 * tally.files, tally

@@ -8,7 +8,7 @@ locals {
       parents      = distinct([for parent in values(job.needs) : parent if parent != "source"])
       children     = [for child, other in local.graph.jobs : child if contains(values(other.needs), name)]
       reads_source = contains(values(job.needs), "source")
-      memory_gib   = try(tonumber(job.resources.memory_gib), 2) # the default of shared/graph.py
+      memory_gib   = try(tonumber(job.resources.memory_gib), 2) # the default of shared/segue/model/graph.py
       gpu          = try(job.resources.gpu, "none")
       # An owner is written for people; a label takes lower-case letters, digits, hyphens and underscores.
       team = try(job.owner, "") == "" ? var.team : substr(replace(lower(job.owner), "/[^a-z0-9_-]/", "-"), 0, 63)

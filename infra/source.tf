@@ -5,6 +5,7 @@ locals {
   sources = sort([
     for file in setunion(
       fileset(local.root, "shared/**"),
+      fileset(local.root, "cli/**"),
       fileset(local.root, "pipelines/**"),
       fileset(local.root, "infra/container/{Dockerfile,*.py}"),
       ["locks/pipelines.txt", "pyproject.toml"],

@@ -57,7 +57,7 @@ variable "team" {
 variable "graph" {
   description = "Path of jobs.yaml, the single source of all jobs, seen from infra/."
   type        = string
-  default     = "../pipelines/jobs/jobs.yaml"
+  default     = "../shared/segue/features/jobs.yaml"
   nullable    = false
   validation {
     condition     = fileexists(var.graph)

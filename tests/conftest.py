@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from shared.testing import emulators
-from shared.worker import compiled
+from segue.worker import numba_cache as compiled
+from segue_support import emulators
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -83,7 +83,7 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 
 
 if __name__ == "__main__":
-    from pipelines.cli.main import main
+    from segue_cli.main import main
 
     sys.argv[1:] = command(sys.argv[1:])
     sys.exit(main())

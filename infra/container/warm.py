@@ -13,16 +13,16 @@ import tempfile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shared.graph import Graph
+    from segue.model.graph import Graph
 
 SONG_S = 12.0
 
 
 def warm(graph: Graph, song: str) -> list[str]:
     """Run all jobs of a graph in this process; return those that made nothing of the song."""
-    from pipelines.rehearsal import cut, rehearse
-    from pipelines.sight import sight
-    from shared.record import State
+    from segue.execution.trial_run import cut, rehearse
+    from segue.ingest.media_stat import sight
+    from segue.model.record import State
 
     media = sight(f"file://{song}").media
     assert media is not None
@@ -37,10 +37,10 @@ def warm(graph: Graph, song: str) -> list[str]:
 
 def main() -> None:
     """Make the song, and run the graph that the environment names."""
-    from pipelines.graph import load_graph
-    from shared.settings import Settings
-    from shared.testing.music import music
-    from shared.testing.sound import write
+    from segue.model.settings import Settings
+    from segue.stack import load_graph
+    from segue.testing.music import music
+    from segue.testing.sound import write
 
     with tempfile.TemporaryDirectory() as folder:
         song = write(music(duration_s=SONG_S), os.path.join(folder, "song.wav"))

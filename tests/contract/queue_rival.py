@@ -11,8 +11,8 @@ import json
 import sys
 from itertools import count
 
-from shared.adapters.sqlite_queue import SqliteQueue
-from shared.queue import Letter
+from segue.adapters.sqlite_queue import SqliteQueue
+from segue.model.queue import Letter
 
 
 def main(mode: str, path: str, topic: str, number: str) -> None:

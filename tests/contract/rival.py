@@ -11,13 +11,13 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from shared.adapters.connect import connect_ledger
-from shared.graph import parse
-from shared.ledger import Change, claim
-from shared.planner import line
+from segue.adapters.connect import connect_ledger
+from segue.model.graph import parse
+from segue.model.ledger import Change, claim
+from segue.model.planner import line
 
 if TYPE_CHECKING:
-    from shared.record import Record
+    from segue.model.record import Record
 
 GRAPH = parse(
     """

@@ -21,14 +21,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared import ledger as port
-from shared.adapters.connect import connect_ledger
-from shared.graph import parse
-from shared.ledger import Arrival, Change, Ledger, Query, Result, Snapshot
-from shared.media import MediaFile
-from shared.planner import line
-from shared.record import Entry, Failure, Lease, Ping, Record, State, evolve
-from shared.testing.ledger import MemoryLedger
+from segue.adapters.connect import connect_ledger
+from segue.model import ledger as port
+from segue.model.graph import parse
+from segue.model.ledger import Arrival, Change, Ledger, Query, Result, Snapshot
+from segue.model.media_file import MediaFile
+from segue.model.planner import line
+from segue.model.record import Entry, Failure, Lease, Ping, Record, State, evolve
+from segue_support.ledger import MemoryLedger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

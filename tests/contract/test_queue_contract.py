@@ -22,12 +22,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.adapters.pubsub import PubsubQueue, make_topics
-from shared.adapters.sqlite_queue import SqliteQueue
-from shared.errors import ConfigurationError
-from shared.queue import Delivery, Letter, Queue
-from shared.testing import emulators
-from shared.testing.queue import MemoryQueue
+from segue.adapters.pubsub import PubsubQueue, make_topics
+from segue.adapters.sqlite_queue import SqliteQueue
+from segue.errors import ConfigurationError
+from segue.model.queue import Delivery, Letter, Queue
+from segue_support import emulators
+from segue_support.queue import MemoryQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

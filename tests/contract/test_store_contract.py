@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.adapters.connect import connect_store
-from shared.adapters.folder import FolderStore
-from shared.errors import ConfigurationError, MissingInput, Superseded
+from segue.adapters.connect import connect_store
+from segue.adapters.folder import FolderStore
+from segue.errors import ConfigurationError, MissingInput, Superseded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from shared.store import ObjectStore
+    from segue.model.object_store import ObjectStore
 
 JSON = "application/json"
 
@@ -455,7 +455,7 @@ class TestFolderAlone:
     @pytest.mark.parametrize("replace", [False, True])
     def test_a_killed_writer_leaves_all_or_nothing(self, folder, tmp_path, replace):
         script = (
-            "import sys; from shared.adapters.folder import FolderStore\n"
+            "import sys; from segue.adapters.folder import FolderStore\n"
             f"store = FolderStore({str(tmp_path / 'depot')!r})\n"
             "print('writing', flush=True)\n"
             "store.create(sys.argv[1], bytes(48 << 20), content_type='audio/wav',"

@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from shared.graph import load
+from segue.model.graph import load
 
 HERE = Path(__file__).parent
 

@@ -8,14 +8,13 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
-from pipelines.cli.main import load
+from segue_cli.main import load
+from segue_support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 CONTAINER = ROOT / "infra" / "container"
 METADATA = json.loads((CONTAINER / "metadata.json").read_text())
 PARAMETERS = {p["name"]: p for p in METADATA["parameters"]}
@@ -125,7 +124,7 @@ def test_all_that_is_copied_is_there_and_is_sent_to_the_builder():
         if name == "COPY" and "--from=" not in a
         for word in a.split()[:-1]
     ]
-    assert len(copied) == 10
+    assert len(copied) == 11
     for path in copied:
         assert (ROOT / path).exists(), path
         top = path.rstrip("/").split("/")[0]

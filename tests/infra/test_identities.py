@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import pytest
 from rig import plan, tools
 
-from pipelines.streaming.pubsub_io import told_jobs
-from shared.graph import Graph, load
-from shared.queue import Lane, dead_topic, topic_of
+from segue.model.graph import Graph, load
+from segue.model.queue import Lane, dead_topic, topic_of
+from segue_pipelines.streaming.pubsub_io import told_jobs
 
 pytestmark = pytest.mark.xdist_group("infra")
 
@@ -167,7 +167,7 @@ CALLS: Mapping[str, Callable[[Graph], Calls]] = {
 
 @pytest.fixture(scope="module")
 def graph() -> Graph:
-    return load(str(tools.ROOT / "pipelines" / "jobs" / "jobs.yaml"), {})
+    return load(str(tools.ROOT / "shared" / "segue" / "features" / "jobs.yaml"), {})
 
 
 def calls_of(identity: str, graph: Graph) -> Calls:
@@ -218,7 +218,7 @@ PEOPLE = {
 
 def test_the_table_names_the_calls_that_the_adapters_make(graph):
     """What an adapter calls is found in its source, so that a new call is missed in the table."""
-    adapters = tools.ROOT / "shared" / "adapters"
+    adapters = tools.ROOT / "shared" / "segue" / "adapters"
     rpc = (adapters / "firestore_rpc.py").read_text()
     firestore = {
         "".join(word.title() for word in name.split("_"))

@@ -11,17 +11,17 @@ import msgspec
 import pytest
 from rig import plan, tools
 
-from functions.events import DELETED, FINALIZED, PUBLISHED, SweepOrder
-from pipelines.cli.main import load as load_command
-from pipelines.package import FUNCTIONS
-from shared.adapters.firestore import URL as LEDGER_URL
-from shared.adapters.firestore_indexes import COLLECTION, exemptions, indexes
-from shared.adapters.pubsub import PubsubQueue
-from shared.graph import Graph, load
-from shared.log import Action
-from shared.media import split_uri
-from shared.queue import Lane, dead_topic, topic_of, topics_of
-from shared.settings import SETTINGS, Settings
+from segue.adapters.firestore import URL as LEDGER_URL
+from segue.adapters.firestore_indexes import COLLECTION, exemptions, indexes
+from segue.adapters.pubsub import PubsubQueue
+from segue.log import Action
+from segue.model.graph import Graph, load
+from segue.model.media_file import split_uri
+from segue.model.queue import Lane, dead_topic, topic_of, topics_of
+from segue.model.settings import SETTINGS, Settings
+from segue_cli.function_archive import FUNCTIONS
+from segue_cli.main import load as load_command
+from segue_functions.events import DELETED, FINALIZED, PUBLISHED, SweepOrder
 
 pytestmark = pytest.mark.xdist_group("infra")
 
@@ -30,7 +30,7 @@ EXPIRES = "expires_at"  # the field by which Firestore removes tombstones
 
 @pytest.fixture(scope="module")
 def graph() -> Graph:
-    return load(str(tools.ROOT / "pipelines" / "jobs" / "jobs.yaml"), {})
+    return load(str(tools.ROOT / "shared" / "segue" / "features" / "jobs.yaml"), {})
 
 
 def found(built, type_: str) -> list[plan.Resource]:
@@ -105,7 +105,9 @@ def test_no_field_has_an_index_of_its_own_and_tombstones_expire(built):
 
 def test_functions_are_the_modules_of_functions_with_handlers_of_their_names(built):
     for name, values in functions(built).items():
-        module = ast.parse((tools.ROOT / "functions" / f"{name}.py").read_text())
+        module = ast.parse(
+            (tools.ROOT / "functions" / "segue_functions" / f"{name}.py").read_text()
+        )
         handlers = [
             n.name for n in module.body if isinstance(n, ast.FunctionDef) and n.decorator_list
         ]
@@ -122,7 +124,7 @@ def test_functions_are_told_settings_that_they_read_and_can_use(built, graph):
         assert set(environment) == {SETTINGS[setting].variable for setting in wanted} | {"THREADS"}
         settings = Settings.of(environment)
         project = f"acme-segue-{built.name}"
-        assert environment["SEGUE_GRAPH"] == "jobs.yaml"  # as pipelines.package names it
+        assert environment["SEGUE_GRAPH"] == "jobs.yaml"  # as segue_cli.function_archive names it
         match = LEDGER_URL.fullmatch(settings.ledger)
         (database,) = found(built, "google_firestore_database")
         assert (match[1], match[2]) == (project, database.values["name"])

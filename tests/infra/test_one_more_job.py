@@ -9,18 +9,18 @@ import pytest
 from rig import environment, plan, tools
 from rig.tree import Tree
 
-from shared.graph import parse
+from segue.model.graph import parse
 
 pytestmark = pytest.mark.xdist_group("infra")
 
 JOB = """
   mood:
-    run: pipelines.jobs.energy:energy
+    run: segue.features.dynamics:energy
     needs: {audio: downsample, beats: beats}
     writes: application/json
     owner: research
 """
-BEFORE = (tools.ROOT / "pipelines" / "jobs" / "jobs.yaml").read_text()
+BEFORE = (tools.ROOT / "shared" / "segue" / "features" / "jobs.yaml").read_text()
 PIPELINE = 'google_dataflow_flex_template_job.this["streaming"]'
 IMAGE = f"europe-docker.pkg.dev/acme/segue/segue@sha256:{'0' * 64}"
 PARENTS = ("beats", "downsample")

@@ -15,15 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from shared.adapters.connect import connect_ledger, connect_store, location_of
-from shared.artifact import Lineage, checksum
-from shared.ledger import Query
-from shared.record import State
-from shared.testing.music import music
-from shared.testing.sound import silence, tone, write
+from segue.adapters.connect import connect_ledger, connect_store
+from segue.model.artifact import Lineage, checksum
+from segue.model.ledger import Query
+from segue.model.location import location_of
+from segue.model.record import State
+from segue.testing.music import music
+from segue.testing.sound import silence, tone, write
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
-GRAPH = os.path.join(os.path.dirname(__file__), "../../pipelines/jobs/jobs.yaml")
+GRAPH = os.path.join(os.path.dirname(__file__), "../../shared/segue/features/jobs.yaml")
 
 
 def segue(folder: Path, *arguments: str, code: int = 0) -> dict:

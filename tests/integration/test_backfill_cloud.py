@@ -13,19 +13,19 @@ import apache_beam as beam
 import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 
-from pipelines.backfill import Backfill, build
-from pipelines.options import pipeline_options
-from pipelines.sources import Selection
-from shared.adapters.connect import connect_ledger, connect_store
-from shared.errors import ConfigurationError
-from shared.graph import load
-from shared.ledger import Query
-from shared.record import State
-from shared.testing.music import music
-from shared.testing.sound import tone, write
+from segue.adapters.connect import connect_ledger, connect_store
+from segue.errors import ConfigurationError
+from segue.model.graph import load
+from segue.model.ledger import Query
+from segue.model.record import State
+from segue.testing.music import music
+from segue.testing.sound import tone, write
+from segue_pipelines.backfill import Backfill, build
+from segue_pipelines.options import pipeline_options
+from segue_pipelines.sources import Selection
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
-SHIPPED = os.path.join(os.path.dirname(__file__), "../../pipelines/jobs/jobs.yaml")
+SHIPPED = os.path.join(os.path.dirname(__file__), "../../shared/segue/features/jobs.yaml")
 
 
 def segue(folder, *arguments: str, code: int = 0) -> dict:

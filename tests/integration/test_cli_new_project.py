@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.testing.sound import tone, write
+from segue.testing.sound import tone, write
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 CONFIGURATION = os.path.join(os.path.dirname(__file__), "../../pyproject.toml")

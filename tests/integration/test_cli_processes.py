@@ -16,7 +16,7 @@ SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 HEAVY = ("apache_beam", "librosa", "numpy", "google.api_core", "grpc", "pydantic", "rich")
 LOOK = f"""
 import sys
-from pipelines.cli.main import main
+from segue_cli.main import main
 code = main(sys.argv[1:])
 loaded = [name for name in {HEAVY!r} if name in sys.modules]
 print(code, *loaded, file=sys.stderr)
@@ -119,11 +119,11 @@ def test_a_tone_of_help_in_a_pipe_has_no_colours(tmp_path):
 GRAPH = """
 artifacts: artifacts
 jobs:
-  fine: {run: "shared.testing.jobs:fine", needs: {media: source}, writes: application/json}
-  bad: {run: "shared.testing.jobs:raise_error", needs: {media: source}, writes: application/json}
-  dies: {run: "shared.testing.jobs:segfault", needs: {media: source}, writes: application/json}
+  fine: {run: "segue_support.jobs:fine", needs: {media: source}, writes: application/json}
+  bad: {run: "segue_support.jobs:raise_error", needs: {media: source}, writes: application/json}
+  dies: {run: "segue_support.jobs:segfault", needs: {media: source}, writes: application/json}
   hangs:
-    run: shared.testing.jobs:hang
+    run: segue_support.jobs:hang
     needs: {media: source}
     writes: application/json
     timeout_s: 0.5
@@ -152,7 +152,7 @@ def test_the_traceback_of_a_job_starts_in_its_own_code(project):
     done = run(project, SEGUE, "run", "bad", "bad.wav")
     assert (done.returncode, done.stdout) == (1, "")
     lines = done.stderr.partition("Traceback (most recent call last):\n")[2].splitlines()
-    assert "shared/testing/jobs.py" in lines[0]
+    assert "tests/support/segue_support/jobs.py" in lines[0]
     assert "bad failed after" in done.stderr
 
 

@@ -6,20 +6,20 @@ import json
 
 import pytest
 
-from pipelines.cli.main import main
-from shared.adapters.cloud_checkup import index_faults, queue_contents
-from shared.adapters.connect import connect_store
-from shared.adapters.firestore_indexes import indexes
-from shared.errors import ConfigurationError, Unavailable
-from shared.graph import load, parse
-from shared.queue import dead_topic, topics_of
-from shared.testing import emulators
-from shared.testing.grpc_proxy import Fault, GrpcProxy
+from segue.adapters.cloud_inventory import index_faults, queue_contents
+from segue.adapters.connect import connect_store
+from segue.adapters.firestore_indexes import indexes
+from segue.errors import ConfigurationError, Unavailable
+from segue.model.graph import load, parse
+from segue.model.queue import dead_topic, topics_of
+from segue_cli.main import main
+from segue_support import emulators
+from segue_support.grpc_proxy import Fault, GrpcProxy
 
 GRAPH = """
 jobs:
-  fine: {run: "shared.testing.jobs:fine", needs: {media: source}, writes: application/json}
-  after: {run: "shared.testing.jobs:after", needs: {value: fine}, writes: application/json}
+  fine: {run: "segue_support.jobs:fine", needs: {media: source}, writes: application/json}
+  after: {run: "segue_support.jobs:after", needs: {value: fine}, writes: application/json}
 """
 
 
@@ -163,7 +163,7 @@ def test_an_index_that_is_not_ready_is_named(firestore_emulator, project, monkey
 
 
 def test_each_index_is_asked_for_by_a_query_of_its_own_fields():
-    from shared.adapters.cloud_checkup import _asking
+    from segue.adapters.cloud_inventory import _asking
 
     graph = parse(GRAPH)
     for index in indexes(graph):

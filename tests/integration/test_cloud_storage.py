@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.adapters.cloud_storage import CloudStorage
-from shared.adapters.cloud_storage_connection import crc32c
-from shared.artifact import Lineage
-from shared.errors import ConfigurationError, CorruptMedia, DiskFull, MissingInput, Unavailable
-from shared.testing import emulators
+from segue.adapters.cloud_storage import CloudStorage
+from segue.adapters.cloud_storage_connection import crc32c
+from segue.errors import ConfigurationError, CorruptMedia, DiskFull, MissingInput, Unavailable
+from segue.model.artifact import Lineage
+from segue_support import emulators
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

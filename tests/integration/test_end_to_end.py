@@ -18,23 +18,23 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipelines.up.cloud_events import Poster, deleted, finalized
-from shared import dead_letter
-from shared.adapters.connect import connect_ledger, connect_store
-from shared.adapters.pubsub import PubsubQueue, make_topics
-from shared.graph import load
-from shared.ledger import Ledger, current
-from shared.media import MediaFile
-from shared.queue import Letter, dead_topic, topic_of, topics_of
-from shared.record import Record, State
-from shared.store import ObjectStore
-from shared.testing import emulators
-from shared.testing.music import music
-from shared.testing.processes import Process
-from shared.testing.sound import write
+from segue.adapters.connect import connect_ledger, connect_store
+from segue.adapters.pubsub import PubsubQueue, make_topics
+from segue.model import dead_letter
+from segue.model.graph import load
+from segue.model.ledger import Ledger, current
+from segue.model.media_file import MediaFile
+from segue.model.object_store import ObjectStore
+from segue.model.queue import Letter, dead_topic, topic_of, topics_of
+from segue.model.record import Record, State
+from segue.testing.music import music
+from segue.testing.sound import write
+from segue_cli.local.cloud_events import Poster, deleted, finalized
+from segue_support import emulators
+from segue_support.processes import Process
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
-SHIPPED = os.path.join(os.path.dirname(__file__), "../../pipelines/jobs/jobs.yaml")
+SHIPPED = os.path.join(os.path.dirname(__file__), "../../shared/segue/features/jobs.yaml")
 PATIENCE_S = 240.0  # the first beat tracking in a new environment compiles for half a minute
 TEMPO_TOLERANCE = 0.04  # librosa's tempo comes in steps of 3 %
 PIPELINES = (("downsample", "loudness"), ("beats", "energy", "spectrogram"))
@@ -119,7 +119,7 @@ def cloud(firestore_url, pubsub_emulator, bucket, project, tmp_path, monkeypatch
     graph = load(SHIPPED, settings)
     queue = PubsubQueue(settings["SEGUE_QUEUE"])
     make_topics(queue, [*topics_of(graph), *map(dead_topic, graph.jobs)])
-    command = [sys.executable, "-m", "functions.server", "--port", "0"]
+    command = [sys.executable, "-m", "segue_functions.server", "--port", "0"]
     functions = Process(command, cwd=str(tmp_path), environ=environ)
     workers = []
     try:

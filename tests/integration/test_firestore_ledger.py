@@ -14,17 +14,17 @@ import pytest
 from google.cloud import firestore
 from google.cloud.firestore_v1 import types
 
-from shared import ledger as port
-from shared.adapters.firestore import FirestoreLedger
-from shared.adapters.firestore_indexes import Index, exemptions, indexes
-from shared.adapters.firestore_values import EXPIRES_AT, TOMBSTONE_KEPT
-from shared.errors import ConfigurationError, Contended, Unavailable
-from shared.graph import parse
-from shared.ledger import Change, Query, Result
-from shared.media import MediaFile
-from shared.record import Entry, Lease, Ping, Record, State, evolve
-from shared.testing import emulators
-from shared.testing.grpc_proxy import Fault, GrpcProxy
+from segue.adapters.firestore import FirestoreLedger
+from segue.adapters.firestore_indexes import Index, exemptions, indexes
+from segue.adapters.firestore_values import EXPIRES_AT, TOMBSTONE_KEPT
+from segue.errors import ConfigurationError, Contended, Unavailable
+from segue.model import ledger as port
+from segue.model.graph import parse
+from segue.model.ledger import Change, Query, Result
+from segue.model.media_file import MediaFile
+from segue.model.record import Entry, Lease, Ping, Record, State, evolve
+from segue_support import emulators
+from segue_support.grpc_proxy import Fault, GrpcProxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 
-from pipelines.cli.main import main
-from shared.adapters.connect import connect_store
+from segue.adapters.connect import connect_store
+from segue_cli.main import main
+from segue_support.paths import ROOT
 
 pytestmark = pytest.mark.filterwarnings("default")  # Beam's own, about its options
 
-ROOT = Path(__file__).parents[2]
 PLACES = {
     "catalogue": "gs://acme-audio/masters",
     "artifacts": "gs://acme-features",
@@ -42,7 +41,7 @@ def launched(bucket, tmp_path, monkeypatch):
     # Looking for credentials that are not there takes twenty seconds.
     monkeypatch.setattr(auth, "get_service_credentials", lambda _options: None)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SEGUE_GRAPH", str(ROOT / "pipelines" / "jobs" / "jobs.yaml"))
+    monkeypatch.setenv("SEGUE_GRAPH", str(ROOT / "shared" / "segue" / "features" / "jobs.yaml"))
     template = tmp_path / "job.json"
     added = (
         *("--runner=DataflowRunner", "--project=acme-project", "--region=europe-west1"),

@@ -18,19 +18,19 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from functions import stack
-from shared.adapters.connect import connect_ledger, connect_queue, connect_store
-from shared.artifact import artifact_name
-from shared.errors import Unavailable
-from shared.graph import Graph, load
-from shared.ledger import Change
-from shared.log import LOGGER
-from shared.media import MediaFile
-from shared.message import Message, decode
-from shared.queue import topics_of
-from shared.record import Entry, Record, State, evolve
-from shared.testing import emulators
-from shared.testing.cloud_events import binary, event, message_event, object_event, structured
+from segue.adapters.connect import connect_ledger, connect_queue, connect_store
+from segue.errors import Unavailable
+from segue.log import LOGGER
+from segue.model.artifact import artifact_name
+from segue.model.graph import Graph, load
+from segue.model.ledger import Change
+from segue.model.media_file import MediaFile
+from segue.model.message import Message, decode
+from segue.model.queue import topics_of
+from segue.model.record import Entry, Record, State, evolve
+from segue_functions import stack
+from segue_support import emulators
+from segue_support.cloud_events import binary, event, message_event, object_event, structured
 
 FUNCTIONS = Path(stack.__file__).parent
 GRAPH = """
@@ -120,7 +120,7 @@ def served(request, tmp_path, monkeypatch, framework, project) -> Iterator[Serve
         "queue": f"sqlite:///{tmp_path}/queue.db",
     }
     if request.param == "cloud":
-        from shared.adapters.pubsub import make_topics
+        from segue.adapters.pubsub import make_topics
 
         bucket = request.getfixturevalue("bucket")
         monkeypatch.setenv(emulators.PUBSUB.variable, request.getfixturevalue("pubsub_emulator"))

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.package import FUNCTIONS, archive
-from shared.adapters.connect import connect_ledger, connect_queue
-from shared.graph import parse
-from shared.media import MediaFile
-from shared.message import Message, decode
-from shared.queue import topics_of
-from shared.settings import Settings
-from shared.testing import emulators
-from shared.testing.cloud_events import binary, object_event
+from segue.adapters.connect import connect_ledger, connect_queue
+from segue.model.graph import parse
+from segue.model.media_file import MediaFile
+from segue.model.message import Message, decode
+from segue.model.queue import topics_of
+from segue.model.settings import Settings
+from segue_cli.function_archive import FUNCTIONS, archive
+from segue_support import emulators
+from segue_support.cloud_events import binary, object_event
 
 GRAPH = """
 catalogue: ${SEGUE_CATALOGUE}
@@ -37,7 +37,7 @@ jobs:
 """
 PLACES = {"SEGUE_CATALOGUE": "gs://acme-audio/masters", "SEGUE_ARTIFACTS": "gs://acme-features"}
 START_S = 60.0
-HEAVY = ["apache_beam", "numpy", "librosa", "pipelines", "shared.worker", "shared.testing"]
+HEAVY = ["apache_beam", "numpy", "librosa", "segue_pipelines", "segue.worker", "segue.testing"]
 # The first event after a start is not to import a client: that is what warming is for.
 FIRST_EVENT = """
 import json, sys
@@ -97,7 +97,7 @@ def environ(firestore_emulator, firestore_url, pubsub_emulator, project, monkeyp
 @pytest.fixture
 def queue(environ):
     """The queue, with the topics of the graph."""
-    from shared.adapters.pubsub import make_topics
+    from segue.adapters.pubsub import make_topics
 
     made = connect_queue(environ["SEGUE_QUEUE"])
     make_topics(made, topics_of(parse(GRAPH, environ=PLACES)))

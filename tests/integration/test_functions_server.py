@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.adapters.connect import connect_ledger, connect_queue
-from shared.media import MediaFile
-from shared.testing.cloud_events import binary, object_event
+from segue.adapters.connect import connect_ledger, connect_queue
+from segue.model.media_file import MediaFile
+from segue_support.cloud_events import binary, object_event
+from segue_support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 GRAPH = """
 jobs:
   a: {run: "m:f", needs: {media: source}, writes: application/json}
@@ -33,7 +33,7 @@ class Server:
     def __init__(self, folder: Path, *arguments: str) -> None:
         environ = {k: v for k, v in os.environ.items() if not k.startswith("SEGUE_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "functions.server", *arguments],
+            [sys.executable, "-m", "segue_functions.server", *arguments],
             cwd=folder,
             env={**environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,

@@ -19,16 +19,16 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.up.cloud_events import Poster, finalized
-from shared.adapters.connect import connect_ledger, connect_queue, connect_store
-from shared.artifact import checksum
-from shared.errors import Unavailable
-from shared.graph import load
-from shared.ledger import Ledger, Query
-from shared.media import MediaFile
-from shared.queue import topics_of
-from shared.record import Record, State
-from shared.testing.processes import Process
+from segue.adapters.connect import connect_ledger, connect_queue, connect_store
+from segue.errors import Unavailable
+from segue.model.artifact import checksum
+from segue.model.graph import load
+from segue.model.ledger import Ledger, Query
+from segue.model.media_file import MediaFile
+from segue.model.queue import topics_of
+from segue.model.record import Record, State
+from segue_cli.local.cloud_events import Poster, finalized
+from segue_support.processes import Process
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 JOBS = """
@@ -85,7 +85,7 @@ def environ(place: Path) -> dict[str, str]:
 
 
 def server(place: Path) -> tuple[Process, int]:
-    command = [sys.executable, "-m", "functions.server", "--port", "0"]
+    command = [sys.executable, "-m", "segue_functions.server", "--port", "0"]
     process = Process(command, cwd=str(place), environ=environ(place))
     return process, int(process.started()["port"])
 

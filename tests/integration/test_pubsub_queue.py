@@ -17,12 +17,12 @@ import pytest
 from google.pubsub_v1 import SubscriberClient, types
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
-from shared.adapters.pubsub import PubsubQueue, make_topics
-from shared.adapters.pubsub_rpc import AT_ONCE, PubsubRpc
-from shared.errors import ConfigurationError, Unavailable
-from shared.queue import Letter
-from shared.testing import emulators
-from shared.testing.grpc_proxy import Fault, GrpcProxy
+from segue.adapters.pubsub import PubsubQueue, make_topics
+from segue.adapters.pubsub_rpc import AT_ONCE, PubsubRpc
+from segue.errors import ConfigurationError, Unavailable
+from segue.model.queue import Letter
+from segue_support import emulators
+from segue_support.grpc_proxy import Fault, GrpcProxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -251,7 +251,7 @@ class TestNetwork:
 
 def test_nothing_heavy_is_imported_before_the_first_use():
     code = (
-        "import sys; from shared.adapters.pubsub import PubsubQueue; "
+        "import sys; from segue.adapters.pubsub import PubsubQueue; "
         "PubsubQueue('pubsub://acme-audio'); "
         "print([m for m in ('grpc', 'google.pubsub_v1', 'google.api_core', 'sqlite3') "
         "if m in sys.modules])"

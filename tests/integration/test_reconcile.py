@@ -13,24 +13,24 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 
-from pipelines.options import pipeline_options
-from pipelines.places import prefix_uri
-from pipelines.reconcile.discrepancy import Kind
-from pipelines.reconcile.pipeline import Reconcile, build, execute
-from shared.adapters.connect import connect_ledger, connect_queue
-from shared.errors import Unavailable
-from shared.graph import load
-from shared.ledger import Change, Query, arrive
-from shared.media import MediaFile
-from shared.message import decode
-from shared.queue import topics_of
+from segue.adapters.connect import connect_ledger, connect_queue
+from segue.errors import Unavailable
+from segue.maintenance.discrepancy import Kind
+from segue.model.graph import load
+from segue.model.ledger import Change, Query, arrive
+from segue.model.location import prefix_uri
+from segue.model.media_file import MediaFile
+from segue.model.message import decode
+from segue.model.queue import topics_of
+from segue_pipelines.options import pipeline_options
+from segue_pipelines.reconcile.pipeline import Reconcile, build, execute
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 GRAPH = """
 jobs:
-  fine: {run: "shared.testing.jobs:fine", needs: {media: source}, writes: application/json}
-  after: {run: "shared.testing.jobs:after", needs: {value: fine}, writes: application/json}
-  beside: {run: "shared.testing.jobs:fine", needs: {media: source}, writes: application/json}
+  fine: {run: "segue_support.jobs:fine", needs: {media: source}, writes: application/json}
+  after: {run: "segue_support.jobs:after", needs: {value: fine}, writes: application/json}
+  beside: {run: "segue_support.jobs:fine", needs: {media: source}, writes: application/json}
 """
 NAMES = ["a.wav", "a/deep/er.wav", "a b.wav", "ab.wav", "ünì/ö.wav", "[x].wav", "\U0001f3b5.wav"]
 
@@ -146,7 +146,7 @@ def test_an_error_of_the_stack_is_raised_as_it_is_and_the_next_run_tells_all(fol
             """Nothing is held open."""
 
     with monkeypatch.context() as patched:
-        patched.setattr("pipelines.reconcile.pipeline.connect_queue", lambda _url: Away())
+        patched.setattr("segue_pipelines.reconcile.pipeline.connect_queue", lambda _url: Away())
         with pytest.raises(Unavailable, match="the queue is away"):
             execute(run_of(folder), pipeline_options())
     recorded = list(known(folder))
@@ -186,7 +186,7 @@ def test_a_store_that_cannot_be_listed_is_no_empty_one(folder, monkeypatch):
     def refused(path):
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr("shared.adapters.folder.os.scandir", refused)
+    monkeypatch.setattr("segue.adapters.folder.os.scandir", refused)
     with pytest.raises(Exception, match="may not be read"):
         execute(run_of(folder, allow_empty=True), pipeline_options())
     assert not any(known(folder).values())

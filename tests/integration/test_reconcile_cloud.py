@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 from google.cloud import pubsub_v1
 
-from shared.adapters.connect import connect_ledger, connect_store
-from shared.graph import load
-from shared.ledger import Change, Query, arrive
-from shared.media import MediaFile
-from shared.message import decode
-from shared.queue import topics_of
-from shared.testing import emulators
+from segue.adapters.connect import connect_ledger, connect_store
+from segue.model.graph import load
+from segue.model.ledger import Change, Query, arrive
+from segue.model.media_file import MediaFile
+from segue.model.message import decode
+from segue.model.queue import topics_of
+from segue_support import emulators
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 GRAPH = """
 jobs:
-  fine: {run: "shared.testing.jobs:fine", needs: {media: source}, writes: application/json}
-  after: {run: "shared.testing.jobs:after", needs: {value: fine}, writes: application/json}
+  fine: {run: "segue_support.jobs:fine", needs: {media: source}, writes: application/json}
+  after: {run: "segue_support.jobs:after", needs: {value: fine}, writes: application/json}
 """
 NAMES = ["masters/a.wav", "masters/a/b.wav", "masters/é.wav", "masters/\U0001f3b5.wav"]
 LONG_AGO = datetime.now(UTC) - timedelta(days=1)

@@ -18,20 +18,20 @@ from pathlib import Path
 
 import pytest
 
-from shared import dead_letter
-from shared.adapters.connect import connect_ledger, connect_queue, connect_store
-from shared.adapters.pubsub import make_topics
-from shared.arrival import Arrivals
-from shared.artifact import checksum
-from shared.graph import load
-from shared.ledger import Query
-from shared.media import MediaFile
-from shared.message import Message, new_request
-from shared.queue import Letter, dead_topic, letter, topics_of
-from shared.record import Record, State
-from shared.testing import emulators
-from shared.testing.music import music
-from shared.testing.sound import write
+from segue.adapters.connect import connect_ledger, connect_queue, connect_store
+from segue.adapters.pubsub import make_topics
+from segue.ingest.arrivals import Arrivals
+from segue.model import dead_letter
+from segue.model.artifact import checksum
+from segue.model.graph import load
+from segue.model.ledger import Query
+from segue.model.media_file import MediaFile
+from segue.model.message import Message, new_request
+from segue.model.queue import Letter, dead_topic, letter, topics_of
+from segue.model.record import Record, State
+from segue.testing.music import music
+from segue.testing.sound import write
+from segue_support import emulators
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 PATIENCE_S = 120.0
@@ -348,12 +348,12 @@ def test_killed_at_any_moment_nothing_is_lost_and_only_lost_leases_are_worked_on
 REAL = """
 jobs:
   downsample:
-    run: pipelines.jobs.downsample:downsample
+    run: segue.features.resampling:downsample
     needs: {media: source}
     writes: audio/flac
     params: {sample_rate_hz: 22050, channels: 1}
   loudness:
-    run: pipelines.jobs.loudness:loudness
+    run: segue.features.ebu_r128:loudness
     needs: {media: source}
     writes: application/json
   second:

@@ -14,22 +14,22 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipelines.options import pipeline_options
-from pipelines.streaming.bundles import STRIKES, RespondInBundle, workshops
-from pipelines.streaming.pipeline import Streaming, execute
-from shared.adapters.connect import connect_ledger, connect_store
-from shared.arrival import Arrivals
-from shared.errors import ConfigurationError
-from shared.graph import load
-from shared.ledger import Query
-from shared.media import MediaFile
-from shared.message import decode
-from shared.record import State
-from shared.responder import Received
-from shared.testing.queue import MemoryQueue
-from shared.worker.pool import available_cores
+from segue.adapters.connect import connect_ledger, connect_store
+from segue.errors import ConfigurationError
+from segue.execution.responder import Received
+from segue.ingest.arrivals import Arrivals
+from segue.model.graph import load
+from segue.model.ledger import Query
+from segue.model.media_file import MediaFile
+from segue.model.message import decode
+from segue.model.record import State
+from segue.worker.pool import available_cores
+from segue_pipelines.options import pipeline_options
+from segue_pipelines.streaming.bundles import STRIKES, RespondInBundle, workshops
+from segue_pipelines.streaming.pipeline import Streaming, execute
+from segue_support.queue import MemoryQueue
 
-SHIPPED = os.path.join(os.path.dirname(__file__), "../../pipelines/jobs/jobs.yaml")
+SHIPPED = os.path.join(os.path.dirname(__file__), "../../shared/segue/features/jobs.yaml")
 GRAPH = load(SHIPPED)
 READ, WRITE = "beam:transform:pubsub_read:v1", "beam:transform:pubsub_write:v1"
 OPTIONS = (
@@ -38,8 +38,8 @@ OPTIONS = (
 )
 NOTHING = """
 jobs:
-  a: {run: "shared.testing.jobs:fine", needs: {media: source}, writes: application/json}
-  b: {run: "shared.testing.jobs:after", needs: {value: a}, writes: application/json}
+  a: {run: "segue_support.jobs:fine", needs: {media: source}, writes: application/json}
+  b: {run: "segue_support.jobs:after", needs: {value: a}, writes: application/json}
 """
 STACK = {
     "ledger": "firestore://acme-project",

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.adapters.connect import connect_ledger
-from shared.graph import load
-from shared.ledger import current
-from shared.record import Record
-from shared.testing.sound import sine_at_lufs, write
+from segue.adapters.connect import connect_ledger
+from segue.model.graph import load
+from segue.model.ledger import current
+from segue.model.record import Record
+from segue.testing.sound import sine_at_lufs, write
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 PATIENCE_S = 90.0
@@ -27,27 +27,27 @@ HEADER = 'catalogue: music\nartifacts: artifacts\ninclude: ["*.wav"]\njobs:\n'
 CHAIN = (
     HEADER
     + """
-  first: {run: "shared.testing.jobs:fine", needs: {media: source}, writes: application/json}
-  second: {run: "shared.testing.jobs:after", needs: {value: first}, writes: application/json}
-  third: {run: "shared.testing.jobs:after", needs: {value: second}, writes: application/json}
+  first: {run: "segue_support.jobs:fine", needs: {media: source}, writes: application/json}
+  second: {run: "segue_support.jobs:after", needs: {value: first}, writes: application/json}
+  third: {run: "segue_support.jobs:after", needs: {value: second}, writes: application/json}
 """
 )
 SLOW = (
     HEADER
     + """
   slow:
-    run: shared.testing.jobs:sleep
+    run: segue_support.jobs:sleep
     needs: {media: source}
     writes: application/json
     params: {seconds: 0.05}
-  next: {run: "shared.testing.jobs:after", needs: {value: slow}, writes: application/json}
+  next: {run: "segue_support.jobs:after", needs: {value: slow}, writes: application/json}
 """
 )
 REAL = (
     HEADER
     + """
   loudness:
-    run: pipelines.jobs.loudness:loudness
+    run: segue.features.ebu_r128:loudness
     needs: {media: source}
     writes: application/json
 """
@@ -96,7 +96,7 @@ class Up:
         """Its child processes, by what they run."""
         found = {}
         for pid in children(self.process.pid):
-            name = "functions" if "functions.server" in command(pid) else "stream"
+            name = "functions" if "segue_functions.server" in command(pid) else "stream"
             found[name] = pid
         return found
 
@@ -333,7 +333,7 @@ def test_each_job_can_have_a_pipeline_of_its_own(project):
 
 @with_graph(CHAIN)
 def test_a_graph_that_is_wrong_ends_it_with_the_reason(project):
-    wrong = CHAIN.replace("shared.testing.jobs:fine", "shared.testing.jobs:nothing")
+    wrong = CHAIN.replace("segue_support.jobs:fine", "segue_support.jobs:nothing")
     (project.folder / "jobs.yaml").write_text(wrong)
     up = project.up()
     assert up.process.wait(PATIENCE_S) == 2

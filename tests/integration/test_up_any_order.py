@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.adapters.connect import connect_ledger
-from shared.graph import Graph, load
-from shared.ledger import Ledger, Query, current
-from shared.record import Record
+from segue.adapters.connect import connect_ledger
+from segue.model.graph import Graph, load
+from segue.model.ledger import Ledger, Query, current
+from segue.model.record import Record
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 PATIENCE_S = 120.0
@@ -29,8 +29,8 @@ catalogue: music
 artifacts: artifacts
 include: ["*.wav"]
 jobs:
-  first: {run: "shared.testing.jobs:fine", needs: {media: source}, writes: application/json}
-  second: {run: "shared.testing.jobs:after", needs: {value: first}, writes: application/json}
+  first: {run: "segue_support.jobs:fine", needs: {media: source}, writes: application/json}
+  second: {run: "segue_support.jobs:after", needs: {value: first}, writes: application/json}
 """
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from segue_support.paths import ROOT
+
 FILES = 12
 PIPELINE = """
 import json, os, sys
@@ -21,15 +22,15 @@ class Run(beam.DoFn):
         self.folder = folder
 
     def setup(self):
-        from shared.graph import parse
-        from shared.worker.pool import Pool
-        job = "{run: 'shared.testing.jobs:Model', needs: {media: source}, writes: application/json}"
+        from segue.model.graph import parse
+        from segue.worker.pool import Pool
+        job = "{run: 'segue_support.jobs:Model', needs: {media: source}, writes: application/json}"
         self.pool = Pool(parse("jobs: {job: " + job + "}"), self.folder + "/artifacts")
 
     def process(self, number):
-        from shared.media import MediaFile
-        from shared.testing.trial import finish
-        from shared.worker.work import Task
+        from segue.model.media_file import MediaFile
+        from segue.testing.trial import finish
+        from segue.worker.task import Task
         path = f"{self.folder}/{number}.wav"
         open(path, "w").close()
         media = MediaFile(uri="file://" + path, generation=os.stat(path).st_ctime_ns)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shared.decode import LocalMedia
+from segue.media.decode import LocalMedia
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.cli.main import COMMANDS, load
-from shared.graph import parse
-from shared.log import Action
-from shared.settings import SETTINGS
+from segue.log import Action
+from segue.model.graph import parse
+from segue.model.settings import SETTINGS
+from segue_cli.main import COMMANDS, load
+from segue_support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MODULES = [
-    p for r in ("shared", "pipelines", "functions", "bench") for p in (ROOT / r).rglob("*.py")
+    p
+    for r in ("shared", "cli", "pipelines", "functions", "bench")
+    for p in (ROOT / r).rglob("*.py")
 ]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NAMES = {name for group in COMMANDS.values() for name in group}
@@ -115,7 +117,7 @@ def test_every_command_is_in_the_readme():
 
 
 def test_every_file_that_is_named_in_the_documentation_exists():
-    known = re.compile(r"`((?:shared|pipelines|functions|bench|infra|tests)/[\w./-]*)`")
+    known = re.compile(r"`((?:shared|cli|pipelines|functions|bench|infra|tests)/[\w./-]*)`")
     named = {name for path in PAGES for name in known.findall(path.read_text())}
     assert named
     real = [name for name in sorted(named) if "ENV" not in name]

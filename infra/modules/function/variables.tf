@@ -66,7 +66,7 @@ variable "repository" {
 }
 
 variable "environment" {
-  description = "The function's settings, by the names in shared/settings.py."
+  description = "The function's settings, by the names in shared/segue/model/settings.py."
   type        = map(string)
   nullable    = false
   validation {

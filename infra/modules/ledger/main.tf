@@ -1,7 +1,7 @@
 # The ledger: a Firestore database with exactly the indexes that its queries need.
 
 locals {
-  collection = "files" # as in shared/adapters/firestore_indexes.py
+  collection = "files" # as in shared/segue/adapters/firestore_indexes.py
 
   # The same rules as indexes() there; every field is in ascending order.
   indexes = merge(

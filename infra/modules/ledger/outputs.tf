@@ -9,7 +9,7 @@ output "database" {
 }
 
 output "indexes" {
-  description = "The fields of each composite index, as shared/adapters/firestore_indexes.py names them."
+  description = "The fields of each composite index, as shared/segue/adapters/firestore_indexes.py names them."
   value       = [for index in google_firestore_index.query : [for field in index.fields : field.field_path]]
 }
 

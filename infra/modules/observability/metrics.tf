@@ -1,7 +1,7 @@
 # Metrics from what is logged: one line an event, with an action from a closed vocabulary.
 
 locals {
-  # As in shared/log.py, but for what a process says of itself: started and stopped.
+  # As in shared/segue/log.py, but for what a process says of itself: started and stopped.
   actions = {
     functions = ["arrived", "ignored", "malformed", "deleted", "requested", "swept", "unavailable", "misconfigured"]
     workers = [
@@ -50,7 +50,7 @@ resource "google_logging_metric" "functions" {
     labels {
       key         = "action"
       value_type  = "STRING"
-      description = "From the closed vocabulary of shared/log.py"
+      description = "From the closed vocabulary of shared/segue/log.py"
     }
   }
 
@@ -74,7 +74,7 @@ resource "google_logging_metric" "workers" {
     labels {
       key         = "action"
       value_type  = "STRING"
-      description = "From the closed vocabulary of shared/log.py"
+      description = "From the closed vocabulary of shared/segue/log.py"
     }
     labels {
       key         = "job"
@@ -84,7 +84,7 @@ resource "google_logging_metric" "workers" {
     labels {
       key         = "kind"
       value_type  = "STRING"
-      description = "The kind of failure, from shared/errors.py"
+      description = "The kind of failure, from shared/segue/errors.py"
     }
   }
 

@@ -9,7 +9,7 @@ output "metrics" {
 }
 
 output "actions" {
-  description = "The actions that are counted, as shared/log.py names them."
+  description = "The actions that are counted, as shared/segue/log.py names them."
   value       = local.actions
 }
 

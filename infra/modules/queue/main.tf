@@ -1,7 +1,7 @@
 # A topic a job and lane, one for each job's dead letters, and on each one subscription of the same name.
 
 locals {
-  # The lanes of shared/queue.py: neither arrivals nor requests can starve the other.
+  # The lanes of shared/segue/model/queue.py: neither arrivals nor requests can starve the other.
   lanes = ["live", "requests"]
 
   told = {

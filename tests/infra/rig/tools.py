@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+from segue_support.paths import ROOT
+
 INFRA = ROOT / "infra"
 HERE = ROOT / "tests" / "infra"
 ENVIRONMENT = ROOT / ".venv-infra"

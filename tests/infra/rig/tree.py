@@ -12,7 +12,7 @@ from rig.terraform import Terraform
 from rig.tools import ROOT
 
 # What infra/ reads: itself, and all that goes into the pipelines' image, of which it makes a tag.
-READ = ("infra", "shared", "pipelines", "locks/pipelines.txt", "pyproject.toml")
+READ = ("infra", "shared", "cli", "pipelines", "locks/pipelines.txt", "pyproject.toml")
 # State and what Terraform leaves behind stay where they are.
 LEFT = shutil.ignore_patterns(".terraform*", "*.tfstate*", "__pycache__", ".*_cache")
 # Plans of the tests are kept nowhere: the place that an environment names is not asked.
@@ -40,7 +40,7 @@ class Tree:
     @property
     def graph(self) -> Path:
         """The jobs.yaml that the environments are made of."""
-        return self.root / "pipelines" / "jobs" / "jobs.yaml"
+        return self.root / "shared" / "segue" / "features" / "jobs.yaml"
 
     def plan(self, environment: str, *options: str) -> tuple[dict[str, Any], list[str]]:
         """Plan one environment; return the plan, and every warning."""

@@ -6,7 +6,7 @@ variables {
   prefix      = "segue"
   source_root = "."
   source_hash = "0123456789abcdef"
-  graph       = "pipelines/jobs/jobs.yaml"
+  graph       = "shared/segue/features/jobs.yaml"
   metadata    = "{\"name\": \"Segue\", \"parameters\": [{\"name\": \"jobs\"}]}"
   code_bucket = "code"
 }

@@ -19,7 +19,7 @@ run "the_indexes_are_those_of_the_queries" {
       "deleted, jobs.energy.state, uri",
       "deleted, jobs.energy.state, jobs.energy.fingerprint",
     ])
-    error_message = "There must be two indexes, and two a job, as shared/adapters/firestore_indexes.py has them."
+    error_message = "There must be two indexes, and two a job, as shared/segue/adapters/firestore_indexes.py has them."
   }
   assert {
     condition     = alltrue(flatten([for index in google_firestore_index.query : [for field in index.fields : field.order == "ASCENDING"]]))

@@ -15,7 +15,7 @@ run "a_job_has_two_lanes_and_a_place_for_its_dead_letters" {
 
   assert {
     condition     = toset([for topic in google_pubsub_topic.lane : topic.name]) == toset(["segue-downsample-live", "segue-downsample-requests", "segue-tempo_map-live", "segue-tempo_map-requests"])
-    error_message = "Topics must be called PREFIX-JOB-LANE, as shared/queue.py has it."
+    error_message = "Topics must be called PREFIX-JOB-LANE, as shared/segue/model/queue.py has it."
   }
   assert {
     condition     = alltrue([for key, subscription in google_pubsub_subscription.lane : subscription.name == google_pubsub_topic.lane[key].name])

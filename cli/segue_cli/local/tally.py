@@ -1,0 +1,90 @@
+"""Adds up what the programs of ``segue up`` say: how fast each job is, and what went wrong."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from segue.log import Action
+
+WINDOW_S = 10
+RECENT = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """A job that failed on a file."""
+
+    at: datetime
+    job: str
+    kind: str
+    uri: str
+
+
+class Tally:
+    """Hears the lines that programs log; for several threads."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._buckets: deque[tuple[int, Counter[str]]] = deque()
+        self._began = clock()
+        self._counts: Counter[str] = Counter()
+        self._troubles: deque[Trouble] = deque(maxlen=RECENT)
+        self._active_at = clock()
+
+    def hear(self, line: Mapping[str, Any]) -> None:
+        """Take notice of one line."""
+        action, job = line.get("action"), str(line.get("job"))
+        with self._lock:
+            self._active_at = self._clock()
+            self._counts[str(action)] += 1
+            if action == Action.DONE:
+                self._bucket()[job] += 1
+            elif action == Action.FAILED:
+                kind, uri = str(line.get("kind")), str(line.get("file"))
+                now = datetime.now(UTC)
+                self._troubles.append(Trouble(at=now, job=job, kind=kind, uri=uri))
+
+    def _bucket(self) -> Counter[str]:
+        second = int(self._clock())
+        if not self._buckets or self._buckets[-1][0] != second:
+            self._buckets.append((second, Counter()))
+        self._forget(second)
+        return self._buckets[-1][1]
+
+    def _forget(self, second: int) -> None:
+        while self._buckets and self._buckets[0][0] <= second - WINDOW_S:
+            self._buckets.popleft()
+
+    def rates(self) -> dict[str, float]:
+        """How many results a second each job made lately."""
+        with self._lock:
+            now = self._clock()
+            self._forget(int(now))
+            total: Counter[str] = Counter()
+            for _, counts in self._buckets:
+                total += counts
+        span = min(max(now - self._began, 1.0), WINDOW_S)
+        return {job: n / span for job, n in total.items()}
+
+    def counts(self) -> dict[str, int]:
+        """How often each action was told of."""
+        with self._lock:
+            return dict(self._counts)
+
+    def troubles(self) -> tuple[Trouble, ...]:
+        """The last failures, the newest first."""
+        with self._lock:
+            return tuple(reversed(self._troubles))
+
+    @property
+    def quiet_s(self) -> float:
+        """For how long nothing was told."""
+        with self._lock:
+            return self._clock() - self._active_at

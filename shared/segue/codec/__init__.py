@@ -1,0 +1,108 @@
+"""From a job's value to the bytes of its artifact and back, one codec a content type.
+
+==================================  =========  ====================================================
+content type                        extension  value
+==================================  =========  ====================================================
+``audio/flac``                      flac       Audio, kept as 16-bit PCM
+``audio/wav``                       wav        Audio, kept as 32-bit floats, nothing lost
+``application/json``                json       numbers, strings, lists, dicts; numpy and dataclasses
+``application/x-npz``               npz        a dict of numpy arrays
+``image/png``                       png        an image as an array of uint8, or PNG bytes
+``application/vnd.apache.parquet``  parquet    a pyarrow.Table, or a list of flat dicts
+``application/octet-stream``        bin        bytes
+==================================  =========  ====================================================
+
+The same value gives the same bytes in every process, and encoding gives, with the bytes, the value
+that decoding them would give: what a child job in the same process is handed, so that it cannot see
+whether its parent ran beside it or a year ago. Arrays in such values are read-only for the same
+reason.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from segue.codec.audio import FlacCodec, WavCodec
+from segue.codec.encoded import Encoded
+from segue.codec.json_value import JsonCodec
+from segue.codec.npz import NpzCodec
+from segue.codec.octet_stream import BytesCodec
+from segue.codec.parquet import ParquetCodec
+from segue.codec.png import PngCodec
+from segue.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from segue.codec.encoded import Codec
+
+__all__ = ["Encoded", "content_types", "decode", "encode", "extension"]
+
+# What most jobs write is imported ahead; the other codecs import theirs when they are used.
+PRELOAD = ("numpy", "soundfile")
+
+_CODECS: dict[str, Codec] = {
+    "audio/flac": FlacCodec(),
+    "audio/wav": WavCodec(),
+    "application/json": JsonCodec(),
+    "application/x-npz": NpzCodec(),
+    "image/png": PngCodec(),
+    "application/vnd.apache.parquet": ParquetCodec(),
+    "application/octet-stream": BytesCodec(),
+}
+
+
+def encode(content_type: str, value: Any) -> Encoded:
+    """Turn a value into bytes.
+
+    Parameters
+    ----------
+    content_type : str
+        One of `content_types`.
+    value
+        What the job returned; see the table above.
+
+    Returns
+    -------
+    Encoded
+        The bytes, and the value that `decode` makes of them.
+
+    Raises
+    ------
+    BadOutput
+        If the content type cannot hold the value.
+    ConfigurationError
+        If the content type is unknown.
+    """
+    return _codec(content_type).encode(value)
+
+
+def decode(content_type: str, data: bytes) -> Any:
+    """Turn the bytes of an artifact back into the value.
+
+    Raises
+    ------
+    CorruptMedia
+        If the bytes are damaged, or of another content type.
+    ConfigurationError
+        If the content type is unknown.
+    """
+    return _codec(content_type).decode(data)
+
+
+def extension(content_type: str) -> str:
+    """Return the file name extension of a content type, without the dot."""
+    return _codec(content_type).extension
+
+
+def content_types() -> tuple[str, ...]:
+    """Return all content types that an artifact may have."""
+    return tuple(_CODECS)
+
+
+def _codec(content_type: str) -> Codec:
+    codec = _CODECS.get(content_type)
+    if codec is None:
+        known = ", ".join(_CODECS)
+        raise ConfigurationError(f"content type {content_type!r} is unknown: use one of {known}")
+    return codec

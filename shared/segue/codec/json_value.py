@@ -1,0 +1,124 @@
+"""``application/json``: plain values as compact UTF-8 text with sorted keys.
+
+JSON is what Segue writes most, often a few hundred bytes a file, so there are two ways. The fast
+one writes the value, reads it back, and compares: what is equal was plain, and nothing was lost.
+All else (numpy, dataclasses, tuples, and every mistake) takes the slow one, which walks the value,
+makes it plain, and knows the path of whatever does not fit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from segue.codec.encoded import Encoded, described
+from segue.errors import BadOutput, CorruptMedia
+
+if TYPE_CHECKING:
+    from typing import Any
+
+MAX_DEPTH = 100
+
+
+def _refuse(value: object) -> object:
+    raise TypeError(type(value).__name__)
+
+
+_encoder = msgspec.json.Encoder(order="deterministic", enc_hook=_refuse)
+_decoder = msgspec.json.Decoder()
+
+
+class JsonCodec:
+    """None, bool, int, float, str, lists and dicts of them; numpy values, tuples, dataclasses."""
+
+    extension = "json"
+
+    def encode(self, value: object) -> Encoded:
+        """Write sorted keys and no white space; numbers in their shortest form."""
+        try:
+            data = _encoder.encode(value)
+            copy = _decoder.decode(data)
+            # msgspec writes NaN as null, a key 1 as "1", a date as text: none is equal to its copy.
+            if copy == value:
+                return Encoded(data, copy)
+        except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
+            pass
+        try:
+            data = _encoder.encode(_plain(value, "$", 0))
+            return Encoded(data, _decoder.decode(data))
+        except (ValueError, OverflowError) as error:
+            raise BadOutput(f"the value cannot be JSON: {error}; write it as a string") from error
+
+    def decode(self, data: bytes) -> Any:
+        """Read a document."""
+        try:
+            return _decoder.decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise CorruptMedia(f"{described(data)} is not application/json: {error}") from error
+
+
+def _plain(value: object, path: str, depth: int) -> Any:  # noqa: C901 - one line a type
+    """Return a copy of a value in JSON's own types; `path` says where it stands."""
+    if depth > MAX_DEPTH:
+        raise BadOutput(
+            f"{path[:60]}... is more than {MAX_DEPTH} levels deep, or holds itself: flatten it"
+        )
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(value, path)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return _finite(value, path)
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+    if isinstance(value, dict):
+        return {_key(k, path): _plain(v, f"{path}.{k}", depth + 1) for k, v in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        return {n: _plain(getattr(value, n), f"{path}.{n}", depth + 1) for n in names}
+    numpy = sys.modules.get("numpy")  # a numpy value cannot exist unless it was imported
+    if numpy is not None and isinstance(value, numpy.generic | numpy.ndarray):
+        if value.dtype.kind not in "biufU":
+            raise BadOutput(
+                f"{path} is an array of {value.dtype}; JSON holds numbers, booleans and strings: "
+                "convert it (complex: two arrays; dates: text)"
+            )
+        return _plain(value.tolist(), path, depth)
+    raise BadOutput(
+        f"{path} is {described(value)}; JSON holds numbers, strings, lists and dicts: convert it, "
+        "or declare another content type (arrays: application/x-npz)"
+    )
+
+
+def _key(key: object, path: str) -> str:
+    if isinstance(key, str):
+        return _text(key, path)
+    raise BadOutput(
+        f"a key of {path} is {described(key)}; keys in JSON are strings: use str(key), or a list"
+    )
+
+
+def _text(value: str, path: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise BadOutput(
+            f"{path} is {ascii(value)[:60]}, which is not valid Unicode ({error.reason}): decode "
+            "the bytes it came from with errors='replace'"
+        ) from error
+    return str.__str__(value)
+
+
+def _finite(value: float, path: str) -> float:
+    if not math.isfinite(value):
+        raise BadOutput(
+            f"{path} is {float(value)}; JSON holds finite numbers only: return None where there is "
+            "no value, or declare application/x-npz"
+        )
+    return float(value)

@@ -1,0 +1,88 @@
+"""``application/vnd.apache.parquet``: rows and columns."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from segue.codec.encoded import Encoded, described
+from segue.errors import BadOutput, CorruptMedia
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    import pyarrow as pa
+
+
+class ParquetCodec:
+    """A pyarrow.Table, or a list of flat dicts: one a row, missing keys are null.
+
+    Decoding gives a pyarrow.Table. The columns of a list are in the order in which their names
+    first appear, and have the type that all their values share.
+    """
+
+    extension = "parquet"
+
+    def encode(self, value: object) -> Encoded:
+        """Write a Parquet file, compressed with Zstandard."""
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        table = value if isinstance(value, pa.Table) else _table(value)
+        sink = pa.BufferOutputStream()
+        try:
+            parquet.write_table(table, sink, compression="zstd", version="2.6")
+        except pa.ArrowException as error:
+            raise BadOutput(
+                f"a table with the columns {table.schema.names} does not fit into Parquet: {error}"
+            ) from error
+        data = sink.getvalue().to_pybytes()
+        return Encoded(data, self.decode(data))
+
+    def decode(self, data: bytes) -> pa.Table:
+        """Read a table."""
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        try:
+            return parquet.read_table(pa.BufferReader(data), use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise CorruptMedia(
+                f"{described(data)} is not application/vnd.apache.parquet: {error}"
+            ) from error
+
+
+def _table(rows: object) -> pa.Table:
+    import pyarrow as pa
+
+    if not (isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)):
+        raise BadOutput(
+            f"the job returned {described(rows)}; application/vnd.apache.parquet holds a list of "
+            "dicts or a pyarrow.Table; of no rows, return a table with a schema"
+        )
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {}
+    for name in names:
+        if not isinstance(name, str):
+            raise BadOutput(f"a column is named {described(name)}; names are strings: use str()")
+        values = [_cell(row.get(name), name, number) for number, row in enumerate(rows)]
+        try:
+            columns[name] = pa.array(values)
+        except (pa.ArrowException, OverflowError) as error:
+            raise BadOutput(
+                f"column {name!r} mixes types or does not fit into one: {error}; give all its "
+                "values one type"
+            ) from error
+    return pa.table(columns)
+
+
+def _cell(value: object, name: str, number: int) -> Any:
+    numpy = sys.modules.get("numpy")  # a numpy value cannot exist unless it was imported
+    if numpy is not None and isinstance(value, numpy.generic):
+        value = value.item()
+    if isinstance(value, dict | list | tuple | set) or hasattr(value, "__array__"):
+        raise BadOutput(
+            f"row {number}, column {name!r} is {described(value)}; rows are flat: give it columns "
+            "of its own, or return a pyarrow.Table"
+        )
+    return value

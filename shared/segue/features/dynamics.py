@@ -1,0 +1,102 @@
+"""How loud the signal is, over all and from beat to beat, as root mean square.
+
+Levels are in dB relative to full scale, where an RMS of 1.0 is 0 dBFS: a full-scale square wave
+reads 0.0, a full-scale sine -3.01. (AES17 puts the sine at 0; add 3.01 for that.) This is the
+energy of the signal, not its loudness as heard: for that, see `segue.features.ebu_r128`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from segue.errors import ConfigurationError
+from segue.media.audio import Audio
+from segue.media.blocks import blocks
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+PRELOAD = ("numpy",)
+
+
+def energy(audio: Audio, beats: dict[str, Any], *, floor_dbfs: float = -120.0) -> dict[str, Any]:
+    """Measure the RMS energy of a file and of each of its beats.
+
+    A beat lasts from its time to that of the next one, the last to the end of the file. What is
+    before the first beat stands apart, so that the list goes with ``beat_times_s``, one to one.
+
+    Parameters
+    ----------
+    audio : Audio
+        The sound; the power of several channels is averaged.
+    beats : dict
+        What `segue.features.rhythm.beats` returns; ``beat_times_s`` is read.
+    floor_dbfs : float < 0
+        Returned for anything quieter, digital silence included.
+
+    Returns
+    -------
+    dict
+        - ``rms_dbfs`` : float, of the whole file
+        - ``lead_in_rms_dbfs`` : float, before the first beat; None if nothing is before it, or
+          there is no beat
+        - ``beat_rms_dbfs`` : list of float, one for each beat
+        - ``floor_dbfs`` : float
+
+    Raises
+    ------
+    ConfigurationError
+        If the beats are not ascending, or not within the file.
+    """
+    import numpy as np
+
+    n = audio.y.shape[-1]
+    edges = _edges(beats["beat_times_s"], audio.sr, n)
+    sums = _sums_of_squares(audio.y, edges)
+    levels = _dbfs(sums / np.diff(edges, append=n), floor_dbfs)
+    overall = _dbfs(sums.sum(keepdims=True) / n, floor_dbfs)
+    # The first edge is the start of the file; the first beat may be on it.
+    after_lead_in = len(edges) - len(beats["beat_times_s"])
+    lead_in = levels[0] if after_lead_in and len(edges) > 1 else None
+    return {
+        "rms_dbfs": overall[0],
+        "lead_in_rms_dbfs": lead_in,
+        "beat_rms_dbfs": levels[after_lead_in:],
+        "floor_dbfs": floor_dbfs,
+    }
+
+
+def _edges(times_s: list[float], sr: int, n: int) -> NDArray[np.intp]:
+    """Return the sample at which each interval begins, the lead-in first if there is one."""
+    import numpy as np
+
+    starts = np.rint(np.asarray(times_s, np.float64) * sr).astype(np.intp)
+    if len(starts) and (starts[0] < 0 or starts[-1] >= n or (np.diff(starts) <= 0).any()):
+        raise ConfigurationError(
+            f"the beats go from {times_s[0]} to {times_s[-1]} in a file of {n / sr:.3f} s: they "
+            "must be ascending and within it. Did you supply milliseconds, or another file's beats?"
+        )
+    return starts if len(starts) and starts[0] == 0 else np.concatenate([[0], starts])
+
+
+def _sums_of_squares(y: NDArray[np.float32], edges: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the sum from each edge to the next of the squares of the samples."""
+    import numpy as np
+
+    sums = np.zeros(len(edges))
+    for start, block in blocks(y):
+        power = np.square(block, dtype=np.float64)
+        if power.ndim == 2:
+            power = power.mean(axis=0)
+        first = np.searchsorted(edges, start, "right") - 1
+        last = np.searchsorted(edges, start + len(power), "left")
+        sums[first:last] += np.add.reduceat(power, np.maximum(edges[first:last] - start, 0))
+    return sums
+
+
+def _dbfs(power: NDArray[np.float64], floor_dbfs: float) -> list[float]:
+    import numpy as np
+
+    levels = 10 * np.log10(np.maximum(power, 10 ** (floor_dbfs / 10)))
+    return [round(level, 3) for level in levels.tolist()]

@@ -1,0 +1,1 @@
+"""Repair and clean up: reconcile, retry, replay dead letters, collect garbage."""

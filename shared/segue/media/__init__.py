@@ -1,0 +1,1 @@
+"""Media files and sound: decode, read in blocks, run ffmpeg."""

@@ -1,0 +1,222 @@
+"""A media file on the local disk, decoded once for all jobs of its line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import uuid
+from typing import TYPE_CHECKING
+
+from segue.errors import CorruptMedia, MissingInput
+from segue.media import riff
+from segue.media.audio import Audio
+from segue.media.blocks import blocks
+from segue.media.ffmpeg import Report, run
+from segue.media.truncation import truncation
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+PRELOAD = ("numpy", "ffmpeg")
+
+# Containers of sound as ffmpeg names their demuxers. No playlist, script or manifest is among them:
+# those name other files, and a catalogue's media must not choose what a worker reads.
+CONTAINERS = (
+    *("wav", "w64", "aiff", "caf", "au", "flac", "mp3", "ogg", "mov", "aac", "matroska", "asf"),
+    *("ape", "wv", "tta", "mpc", "mpc8", "dsf", "ac3", "eac3", "amr"),
+)
+
+MAX_DURATION_S = 6 * 3600.0
+MAX_DECODED_BYTES = 8 * 2**30  # six hours of stereo at 44.1 kHz, or three at 96 kHz
+MAX_CHANNELS = 32
+SAMPLE_RATES_HZ = (1_000, 768_000)
+# The largest block that ffmpeg may ask for at once; a header that says a terabyte is a lie.
+MAX_ALLOCATION_BYTES = 256 * 2**20
+
+
+class LocalMedia:
+    """A file with exactly the bytes of one generation: the ``Media`` that a worker hands to jobs.
+
+    Parameters
+    ----------
+    uri : str
+        Where it came from; named in errors.
+    generation : int
+        The version of the object.
+    path : str
+        The local file. It is never written.
+    folder : str
+        A private folder for the decoded sound; the caller owns it, and removes it in the end.
+    max_duration_s : float > 0
+        Longer files are refused.
+    max_decoded_bytes : int > 0
+        Files that decode to more are refused.
+    """
+
+    def __init__(
+        self,
+        *,
+        uri: str,
+        generation: int,
+        path: str,
+        folder: str,
+        max_duration_s: float = MAX_DURATION_S,
+        max_decoded_bytes: int = MAX_DECODED_BYTES,
+    ) -> None:
+        self.uri = uri
+        self.generation = generation
+        self.path = path
+        self._max_duration_s = max_duration_s
+        self._max_decoded_bytes = max_decoded_bytes
+        # A name of its own: a file beside the source, such as the source, is never overwritten.
+        self._target = os.path.join(folder, f"{uuid.uuid4().hex}.decoded.wav")
+        self._lock = threading.Lock()
+        self._outcome: Audio | CorruptMedia | None = None
+
+    def audio(self) -> Audio:
+        """Decode at the file's own rate and channels.
+
+        ffmpeg decodes the first audio stream to 32-bit floats in a temporary WAV file, which is
+        mapped read-only; every later call returns the same samples, or raises the same error.
+
+        Returns
+        -------
+        Audio
+            ``y`` has the shape (n,) for mono files and (channels, n) for others. The latter is a
+            transposed view of interleaved samples: a channel is not contiguous in memory.
+
+        Raises
+        ------
+        CorruptMedia
+            If the file is empty, truncated, not audio, not finite, or beyond a limit.
+        MissingInput
+            If the file is not there or not readable.
+        DiskFull
+            If the folder has no room for the decoded sound.
+        OutOfMemory, JobCrashed
+            If ffmpeg ran out of memory or died.
+        ConfigurationError
+            If there is no ffmpeg.
+        """
+        with self._lock:
+            if self._outcome is None:
+                try:
+                    self._outcome = self._decode()
+                except BaseException as error:
+                    with contextlib.suppress(OSError):
+                        os.unlink(self._target)  # gives the room back at once
+                    if not isinstance(error, CorruptMedia):
+                        raise
+                    self._outcome = error
+            if isinstance(self._outcome, CorruptMedia):
+                raise self._outcome
+            return self._outcome
+
+    def decoded(self) -> str:
+        """Return the path of the decoded sound, a WAV file of 32-bit floats (RF64 from 4 GiB)."""
+        self.audio()
+        return self._target
+
+    def _decode(self) -> Audio:
+        self._check_readable()
+        report = self._run_ffmpeg()
+        if report.returncode != 0:
+            raise self._corrupt(self._refusal(report))
+        with open(self._target, "rb") as file:
+            header = riff.read(file)
+        if header is None:  # nothing came, not even a header
+            raise self._corrupt("it holds no samples")
+        self._check_plausible(header)
+        size_bytes = os.path.getsize(self._target) - header.offset_bytes
+        frames = size_bytes // (4 * header.channels)
+        if frames == 0:
+            raise self._corrupt("it holds no samples")
+        duration_s = frames / header.sample_rate_hz
+        self._check_length(duration_s, size_bytes)
+        cut = truncation(self.path, report.log, duration_s)
+        if cut is not None:
+            raise self._corrupt(cut)
+        y = _mapped(self._target, header, frames)
+        if not _finite(y):
+            raise self._corrupt("some of its samples are infinite or not a number")
+        return Audio(y=y[:, 0] if header.channels == 1 else y.T, sr=header.sample_rate_hz)
+
+    def _run_ffmpeg(self) -> Report:
+        import ffmpeg
+
+        # "file:" keeps a colon, a percent sign or a leading dash in a name from meaning something.
+        source = ffmpeg.input(
+            f"file:{self.path}",
+            threads=1,
+            protocol_whitelist="file",
+            format_whitelist=",".join(CONTAINERS),
+            max_alloc=MAX_ALLOCATION_BYTES,
+        )
+        wav = {"c:a": "pcm_f32le", "f": "wav", "rf64": "auto", "fflags": "+bitexact"}
+        sound_only = {"map_metadata": -1, "map_chapters": -1, "vn": None, "sn": None, "dn": None}
+        # One second more than is allowed, so that a file which is too long is seen to be.
+        bounds = {"t": self._max_duration_s + 1.0, "fs": self._max_decoded_bytes}
+        target = source["a:0"].output(f"file:{self._target}", **wav, **sound_only, **bounds)
+        return run(target)
+
+    def _check_readable(self) -> None:
+        try:
+            with open(self.path, "rb") as file:
+                size_bytes = os.fstat(file.fileno()).st_size
+        except OSError as error:
+            raise MissingInput(
+                f"{self.uri}: its local copy cannot be read: {error.strerror}"
+            ) from error
+        if size_bytes == 0:
+            raise self._corrupt("empty file")
+
+    def _check_plausible(self, header: riff.Header) -> None:
+        low, high = SAMPLE_RATES_HZ
+        if not low <= header.sample_rate_hz <= high:
+            raise self._corrupt(
+                f"its rate is {header.sample_rate_hz} Hz; sound has {low} to {high} Hz"
+            )
+        if not 1 <= header.channels <= MAX_CHANNELS:
+            raise self._corrupt(f"it has {header.channels} channels; {MAX_CHANNELS} are the limit")
+
+    def _check_length(self, duration_s: float, size_bytes: int) -> None:
+        if duration_s > self._max_duration_s:
+            raise self._corrupt(f"longer than {self._max_duration_s:g} s; cut it into parts")
+        if size_bytes >= self._max_decoded_bytes:
+            limit_gib = self._max_decoded_bytes / 2**30
+            raise self._corrupt(f"decodes to more than {limit_gib:g} GiB; cut it into parts")
+
+    def _refusal(self, report: Report) -> str:
+        if "Format not on whitelist" in report.log:
+            return "not audio: it looks like a playlist, a script or another kind of file"
+        if "moov atom not found" in report.log:
+            return "truncated: the index at the end of the file is missing (no moov atom)"
+        if "matches no streams" in report.log:
+            return "it has no audio stream"
+        if "Output file is empty" in report.log:
+            return "it holds no samples that can be decoded"
+        if "Stream mapping:" in report.log:
+            return f"damaged: most of it cannot be decoded: {report.reason}"
+        return f"not audio: {report.reason}"
+
+    def _corrupt(self, what: str) -> CorruptMedia:
+        return CorruptMedia(f"{self.uri}: {what}")
+
+
+def _mapped(path: str, header: riff.Header, frames: int) -> NDArray[np.float32]:
+    import numpy as np
+
+    shape = (frames, header.channels)
+    mapped = np.memmap(path, np.float32, mode="r", offset=header.offset_bytes, shape=shape)
+    # Not a memmap for the jobs: its results of reductions are memmaps again, and slower.
+    return np.asarray(mapped)
+
+
+def _finite(y: NDArray[np.float32]) -> bool:
+    import numpy as np
+
+    # The extremes carry any NaN or infinity, and need no array of flags.
+    extremes = [(block.min(), block.max()) for _, block in blocks(y.reshape(-1))]
+    return bool(np.isfinite(extremes).all())

@@ -1,0 +1,159 @@
+"""The one place that starts ffmpeg: which binary, how it is bounded, what its failures mean."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from segue.errors import ConfigurationError, DiskFull, JobCrashed, OutOfMemory
+
+if TYPE_CHECKING:
+    from typing import IO, Any
+
+# A damaged file can make ffmpeg complain once a packet: keep the start, which describes the file,
+# and the end.
+LOG_HEAD_BYTES = 256 * 1024
+LOG_TAIL_BYTES = 16 * 1024
+
+# Lines that are indented hold what the file says of itself: its tags must not decide anything.
+_DISK_FULL = re.compile(
+    r"^(?!\s).*(No space left on device|Disk quota exceeded)[ .]*$", re.MULTILINE
+)
+_NO_MEMORY = re.compile(r"^(?!\s).*Cannot allocate memory[ .]*$", re.MULTILINE)
+# An old or reduced build must not turn a whole catalogue into corrupt media.
+_UNFIT = re.compile(
+    r"^(?:\[[^\]]*\] )*"
+    r"((?:Unrecognized option|Option \S+ not found|Unknown encoder|No such filter).*)$",
+    re.MULTILINE,
+)
+_SOURCE_OF_LINE = re.compile(r"^(\[[^\]]* @ 0x[0-9a-f]+\] )+")
+# Descriptions of streams, statistics, and what follows the line that tells the cause.
+_GENERIC = re.compile(
+    r"^(\s|$|file:|Error opening (in|out)put|Conversion failed|Last message repeated"
+    r"|Output file is empty|size=|video:|Stream mapping:|(In|Out)put #)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a run of ffmpeg ended."""
+
+    returncode: int
+    log: str  # the beginning and the end of what it wrote to standard error
+
+    @property
+    def reason(self) -> str:
+        """The line of the log that says most about a failure, without addresses."""
+        lines = [_SOURCE_OF_LINE.sub("", line) for line in self.log.splitlines()]
+        telling = [line for line in lines if not _GENERIC.search(line)]
+        return (
+            telling[-1][:200].rstrip(" .")
+            if telling
+            else "ffmpeg finds nothing in it that it knows"
+        )
+
+
+def ffmpeg_executable() -> str:
+    """Return the path of ffmpeg: setting ``SEGUE_FFMPEG``, else PATH, else imageio-ffmpeg's.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is none, or the setting names something that cannot be run.
+    """
+    setting = os.environ.get("SEGUE_FFMPEG")
+    if setting:
+        chosen = shutil.which(setting)
+        if chosen is None:
+            raise ConfigurationError(
+                f"SEGUE_FFMPEG is {setting!r}, which is not a program that can be run: "
+                "set it to the path of ffmpeg, or unset it"
+            )
+        return chosen
+    on_path = shutil.which("ffmpeg")
+    if on_path is not None:
+        return on_path
+    try:
+        import imageio_ffmpeg
+
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except (ImportError, RuntimeError) as error:
+        raise ConfigurationError(
+            "ffmpeg is neither on PATH nor part of an installed imageio-ffmpeg: install it "
+            "(apt-get install ffmpeg, brew install ffmpeg, or pip install imageio-ffmpeg), "
+            "or set SEGUE_FFMPEG to its path"
+        ) from error
+
+
+def run(stream: Any) -> Report:
+    """Run ffmpeg on a stream of ffmpeg-python, in the caller's process group.
+
+    A caller that kills its process group kills ffmpeg with it.
+
+    Raises
+    ------
+    DiskFull
+        If the output's device is full.
+    ConfigurationError
+        If there is no ffmpeg, or it lacks something that Segue needs.
+    OutOfMemory
+        If ffmpeg could not get the memory that it asked for.
+    JobCrashed
+        If a signal ended it.
+    """
+    import ffmpeg
+
+    arguments = ffmpeg.get_args(
+        ffmpeg.overwrite_output(stream.global_args("-nostdin", "-hide_banner", "-nostats"))
+    )
+    with subprocess.Popen(
+        [ffmpeg_executable(), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stderr is not None
+        try:
+            log = _head_and_tail(process.stderr)
+        except BaseException:
+            process.kill()
+            raise
+    # Nor must names, which can hold line breaks.
+    for name in [argument for argument in arguments if argument.startswith("file:")]:
+        log = log.replace(name, "file:")
+    return _judged(Report(process.returncode, log))
+
+
+def _judged(report: Report) -> Report:
+    # The log first: some versions end with 0 although the last bytes could not be written.
+    full = _DISK_FULL.search(report.log)
+    if full is not None:
+        raise DiskFull(f"ffmpeg could not write decoded sound: {full[1]}; free space there")
+    if report.returncode < 0:
+        raise JobCrashed(
+            f"ffmpeg was ended by signal {-report.returncode}; if it is 9, out of memory is likely"
+        )
+    unfit = _UNFIT.search(report.log) if report.returncode > 0 else None
+    if unfit is not None:
+        raise ConfigurationError(
+            f"{ffmpeg_executable()} cannot do what Segue needs ({unfit[1]}): install ffmpeg 5.1 or "
+            "later, or set SEGUE_FFMPEG to one"
+        )
+    if report.returncode > 0 and _NO_MEMORY.search(report.log):
+        raise OutOfMemory(f"ffmpeg ran out of memory: {report.reason}; raise the job's memory_gib")
+    return report
+
+
+def _head_and_tail(pipe: IO[bytes]) -> str:
+    head, tail, cut = b"", b"", False
+    while block := os.read(pipe.fileno(), 65536):
+        if len(head) < LOG_HEAD_BYTES:
+            head += block
+            continue
+        cut = cut or len(tail) + len(block) > LOG_TAIL_BYTES
+        tail = (tail + block)[-LOG_TAIL_BYTES:]
+    return (head + (b"\n...\n" if cut else b"") + tail).decode("utf-8", "replace")

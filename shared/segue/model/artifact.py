@@ -1,0 +1,143 @@
+"""Where an artifact lives, and what it says of its making.
+
+``<job>/<fingerprint>/<file name>/<generation>.<extension>``: everything that defines the bytes is
+in the name, so a repeated or concurrent write changes nothing, and an old version never stands in a
+new one's place.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+
+import msgspec
+
+from segue.errors import ConfigurationError
+
+# Google Cloud Storage holds names of 1,024 bytes, file systems parts of 255: room is left for the
+# rest of the name.
+MAX_PART_BYTES = 200
+MAX_NAME_BYTES = 800
+LINEAGE_KEY = "segue"
+ARTIFACT = re.compile(
+    r"(?P<job>[a-z][a-z0-9_]*)/(?P<fingerprint>[0-9a-f]{12})/(?P<file>.+)/"
+    r"(?P<generation>0|[1-9][0-9]*)\.(?P<extension>[a-z0-9]+)"
+)
+
+
+class Lineage(msgspec.Struct, frozen=True, kw_only=True):
+    """What an artifact was made from; it travels with the object as metadata."""
+
+    job: str
+    fingerprint: str
+    uri: str
+    generation: int
+    parents: dict[str, str] = {}  # parent job → its artifact's URI
+    segue: str = ""  # the version that wrote it
+
+    def to_metadata(self) -> dict[str, str]:
+        """Object metadata: one key, one line of JSON."""
+        return {LINEAGE_KEY: msgspec.json.encode(self, order="deterministic").decode()}
+
+    @classmethod
+    def from_metadata(cls, found: Mapping[str, str]) -> Lineage | None:
+        """Read it back; None for an object that Segue did not write."""
+        text = found.get(LINEAGE_KEY)
+        if text is None:
+            return None
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except msgspec.MsgspecError:
+            return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactName:
+    """The parts of an artifact's name."""
+
+    job: str
+    fingerprint: str
+    file: str  # the media file's name, quoted
+    generation: int
+    extension: str
+
+    def __str__(self) -> str:
+        return f"{self.job}/{self.fingerprint}/{self.file}/{self.generation}.{self.extension}"
+
+
+def artifact_name(
+    job: str, fingerprint: str, file_name: str, generation: int, extension: str
+) -> str:
+    """Return the name of an artifact, relative to the artifacts' location."""
+    return f"{job}/{fingerprint}/{quote_name(file_name)}/{generation}.{extension}"
+
+
+def parse_artifact_name(name: str) -> ArtifactName:
+    """Take an artifact's name apart, or raise ``ConfigurationError`` if it is none."""
+    found = ARTIFACT.fullmatch(name)
+    if found is None:
+        raise ConfigurationError(
+            f"{name!r} is not an artifact's name, job/fingerprint/file/generation.extension"
+        )
+    return ArtifactName(
+        job=found["job"],
+        fingerprint=found["fingerprint"],
+        file=found["file"],
+        generation=int(found["generation"]),
+        extension=found["extension"],
+    )
+
+
+def quote_name(name: str) -> str:
+    """Make any object's name safe below a folder; ordinary names stay as they are.
+
+    Empty, ``.`` and ``..`` parts are quoted with ``%``; parts and names that are too long keep
+    their beginning and get a hash behind ``%-``, so that different names stay different.
+    """
+    if _is_ordinary(name):
+        return name
+    quoted = "/".join(_quote_part(part) for part in name.split("/"))
+    if len(quoted.encode()) > MAX_NAME_BYTES:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+        leaf = quoted.rpartition("/")[2]
+        quoted = f"{_cut(quoted, 300)}%-/{digest}/{leaf}"
+    return quoted
+
+
+def _is_ordinary(name: str) -> bool:
+    """Whether a name surely stays as it is, which most do, and which is quick to see."""
+    if len(name) >= 100 or not name.isascii() or not name.isprintable():
+        return False
+    return not any(sign in f"/{name}/" for sign in ("%", "//", "/."))
+
+
+def _quote_part(part: str) -> str:
+    if part in {"", ".", ".."}:
+        return "%" + part
+    quoted = "".join(f"%{ord(c):02x}" if c in "%\0\r\n" else c for c in part)
+    if len(quoted.encode()) > MAX_PART_BYTES:
+        digest = hashlib.sha256(part.encode()).hexdigest()[:16]
+        quoted = f"{_cut(quoted, MAX_PART_BYTES - 40)}%-{digest}"
+    return quoted
+
+
+def _cut(text: str, size_bytes: int) -> str:
+    return text.encode()[:size_bytes].decode(errors="ignore").rstrip("/")
+
+
+def checksum(data: bytes) -> str:
+    """Return the checksum that the ledger keeps of an artifact."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+@functools.cache
+def segue_version() -> str:
+    """Return the version of Segue that is installed."""
+    try:
+        return metadata.version("segue")
+    except metadata.PackageNotFoundError:  # baked into an archive without its own metadata
+        return "unknown"

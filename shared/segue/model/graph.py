@@ -1,0 +1,504 @@
+"""The graph of jobs, read from ``jobs.yaml``: the single source for pipelines and for Terraform.
+
+Loading checks everything at once and needs none of the jobs' code; ``segue.model.job_code`` checks
+the code against the graph.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import itertools
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import yaml
+
+from segue.errors import ConfigurationError
+from segue.model.content_types import CONTENT_TYPES
+
+SOURCE = "source"
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")  # as long as a label in the cloud may be
+RUN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+FINGERPRINT = re.compile(r"[0-9a-f]{12}")
+VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
+INCLUDE = ("*.flac", "*.mp3", "*.wav", "*.ogg", "*.m4a")
+GPUS = ("none", "nvidia-l4", "nvidia-tesla-t4", "nvidia-tesla-a100", "nvidia-tesla-v100")
+# Accepted old results multiply along the graph; beyond this many, results are computed again.
+MAX_EQUIVALENTS = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What one running job needs of its machine."""
+
+    memory_gib: float = 2.0  # beyond what the process holds before the job starts
+    gpu: str = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A node of the graph: a pure function from its inputs' artifacts to one artifact."""
+
+    name: str
+    run: str  # module:callable
+    needs: Mapping[str, str]  # input name → a job's name, or "source"
+    writes: str  # content type of the artifact
+    params: Mapping[str, Any] = field(default_factory=dict)
+    version: int = 1
+    owner: str = ""
+    description: str = ""
+    timeout_s: float = 120.0  # for one file
+    attempts: int = 3  # of which all but the first are for transient errors
+    resources: Resources = field(default_factory=Resources)
+    equivalent: tuple[str, ...] = ()  # old fingerprints whose artifacts are accepted as still good
+
+    parents: tuple[str, ...] = field(init=False)  # what it reads from, without the source
+
+    def __post_init__(self) -> None:
+        parents = dict.fromkeys(p for p in self.needs.values() if p != SOURCE)
+        object.__setattr__(self, "parents", tuple(parents))
+
+    @property
+    def reads_source(self) -> bool:
+        """Whether one of its inputs is the media file itself."""
+        return SOURCE in self.needs.values()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """A validated graph of jobs; ``jobs`` is in topological order, parents first."""
+
+    jobs: Mapping[str, Job]
+    catalogue: str | None = None
+    artifacts: str = ".segue/artifacts"
+    include: tuple[str, ...] = INCLUDE
+    path: str | None = None  # the jobs.yaml that it came from; users' modules are found beside it
+
+    @functools.cached_property
+    def children(self) -> Mapping[str, tuple[str, ...]]:
+        """For each job, and for ``source``, the jobs that read from it, in topological order."""
+        below: dict[str, list[str]] = {SOURCE: [], **{name: [] for name in self.jobs}}
+        for job in self.jobs.values():
+            for parent in dict.fromkeys(job.needs.values()):
+                below[parent].append(job.name)
+        return {name: tuple(jobs) for name, jobs in below.items()}
+
+    @functools.cached_property
+    def _ancestors(self) -> Mapping[str, frozenset[str]]:
+        above: dict[str, frozenset[str]] = {}
+        for job in self.jobs.values():
+            above[job.name] = frozenset(job.parents).union(*(above[p] for p in job.parents))
+        return above
+
+    @functools.cached_property
+    def _descendants(self) -> Mapping[str, frozenset[str]]:
+        below: dict[str, frozenset[str]] = {}
+        for name in reversed(tuple(self.jobs)):
+            children = self.children[name]
+            below[name] = frozenset(children).union(*(below[c] for c in children))
+        return below
+
+    def ancestors(self, name: str) -> frozenset[str]:
+        """All jobs above one, itself not included."""
+        return self._ancestors[name]
+
+    def descendants(self, name: str) -> frozenset[str]:
+        """All jobs below one, itself not included."""
+        return self._descendants[name]
+
+    def upward(self, targets: Iterable[str]) -> tuple[str, ...]:
+        """The targets and all their ancestors, in topological order."""
+        key = frozenset(targets)
+        if (known := self._upward.get(key)) is None:
+            wanted = key.union(*(self._ancestors[t] for t in key))
+            known = self._upward[key] = tuple(name for name in self.jobs if name in wanted)
+        return known
+
+    @functools.cached_property
+    def _upward(self) -> dict[frozenset[str], tuple[str, ...]]:
+        return {}
+
+    def on_line(self, name: str, targets: Iterable[str] | None) -> bool:
+        """Whether a job may run for targets: it is one, or is above one. No targets means all."""
+        if targets is None:
+            return True
+        return any(t == name or name in self._ancestors.get(t, ()) for t in targets)
+
+    @functools.cached_property
+    def fingerprints(self) -> Mapping[str, str]:
+        """For each job, the hash of all that defines its result."""
+        prints: dict[str, str] = {}
+        for job in self.jobs.values():
+            prints[job.name] = _fingerprint(job, prints)
+        return prints
+
+    @functools.cached_property
+    def accepted(self) -> Mapping[str, frozenset[str]]:
+        """For each job, the fingerprints that count as current: its own, and those accepted.
+
+        A result computed from an accepted old parent is as good as one computed from the new one,
+        so what ``equivalent`` accepts of a job is accepted for the jobs below it, too.
+        """
+        accepted: dict[str, frozenset[str]] = {}
+        for name, job in self.jobs.items():
+            above = [self.jobs[n] for n in self.upward(job.parents)]
+            choices = itertools.product(*((None, *each.equivalent) for each in above))
+            prints = {self.fingerprints[name], *job.equivalent}
+            for choice in itertools.islice(choices, MAX_EQUIVALENTS):
+                # The fingerprints of a day on which these were the results above.
+                then: dict[str, str] = {}
+                for each, old in zip(above, choice, strict=True):
+                    then[each.name] = old or _fingerprint(each, then)
+                prints.add(_fingerprint(job, then))
+            accepted[name] = frozenset(prints)
+        return accepted
+
+    @functools.cached_property
+    def memo(self) -> dict[Any, Any]:
+        """Where pure functions of a graph keep what they have worked out."""
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Send what was written; what is derived from it is derived again."""
+        return {k: self.__dict__[k] for k in self.__dataclass_fields__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
+def _fingerprint(job: Job, parents: Mapping[str, str]) -> str:
+    defining = {
+        "name": job.name,
+        "version": job.version,
+        "params": job.params,
+        "writes": job.writes,
+        "needs": {i: p if p == SOURCE else parents[p] for i, p in job.needs.items()},
+    }
+    canonical = json.dumps(defining, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a graph: where, and what to do about it."""
+
+    place: str  # such as jobs.energy.needs.audio
+    message: str  # value, rule, remedy
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}"
+
+
+class GraphError(ConfigurationError):
+    """A graph that cannot be used; it tells all its faults at once."""
+
+    def __init__(self, path: str, faults: Sequence[Fault]) -> None:
+        self.path = path
+        self.faults = tuple(faults)
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        super().__init__("\n".join([f"{path} has {count}:", *(f"  {f}" for f in faults)]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Survive the way back from another process, which would give the message alone."""
+        return type(self), (self.path, self.faults)
+
+
+def load(path: str, environ: Mapping[str, str] | None = None) -> Graph:
+    """Read and check the graph in a file; ``environ`` (by default ``os.environ``) fills it."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except OSError as error:
+        raise ConfigurationError(
+            f"the graph {path!r} cannot be read ({error.strerror}); "
+            "name a jobs.yaml with --graph or SEGUE_GRAPH"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise GraphError(path, [Fault("file", "is not UTF-8 text; save it as UTF-8")]) from error
+    return parse(text, path=path, environ=os.environ if environ is None else environ)
+
+
+def parse(text: str, *, path: str = "jobs.yaml", environ: Mapping[str, str] | None = None) -> Graph:
+    """Check the text of a graph and return it, or raise ``GraphError`` with every fault."""
+    reader = _Reader(environ or {})
+    try:
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
+        graph = reader.graph(document, path)
+    except yaml.YAMLError as error:
+        raise GraphError(path, [Fault("file", f"is not valid YAML: {error}")]) from error
+    except RecursionError as error:
+        message = "is nested too deeply, or an alias in it holds itself; flatten it"
+        raise GraphError(path, [Fault("file", message)]) from error
+    if graph is None or reader.faults:
+        raise GraphError(path, reader.faults)
+    return graph
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which refuses a key that is written twice instead of keeping the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    problem = f"{key.value!r} is written twice; keep one"
+                    raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+        except ValueError as error:  # the 13th month, an integer of thousands of digits
+            problem = f"a value cannot be read ({error}); put it in quotes to make it text"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
+        if isinstance(value, str) and not _is_unicode(value):
+            problem = "a value has half of a surrogate pair; write the character itself"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return value
+
+
+class _Reader:
+    """Walks the document, collects faults, and builds what it can."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.faults: list[Fault] = []
+
+    def fault(self, place: str, message: str) -> None:
+        self.faults.append(Fault(place, message))
+
+    def graph(self, document: Any, path: str) -> Graph | None:
+        if not isinstance(document, dict):
+            self.fault("file", "is not a mapping; it needs a key 'jobs' with a mapping of jobs")
+            return None
+        self.unknown(document, ("catalogue", "artifacts", "include", "jobs"), "")
+        catalogue = self.location(document.get("catalogue"), "catalogue")
+        artifacts = self.location(document.get("artifacts"), "artifacts")
+        include = self.include(document.get("include", list(INCLUDE)))
+        listed = document.get("jobs")
+        if not isinstance(listed, dict) or not listed:
+            self.fault("jobs", f"is {_short(listed)}; write at least one job below it")
+            return None
+        names = [n for n in listed if isinstance(n, str)]
+        read = {str(n): self.job(n, body, names) for n, body in listed.items()}
+        jobs = self.topological({n: j for n, j in read.items() if j is not None})
+        return Graph(
+            jobs=jobs,
+            catalogue=catalogue or None,
+            artifacts=artifacts or ".segue/artifacts",
+            include=include,
+            path=path,
+        )
+
+    def job(self, name: Any, body: Any, names: Sequence[str]) -> Job | None:
+        place = f"jobs.{name}"
+        if not isinstance(name, str) or not NAME.fullmatch(name) or name == SOURCE:
+            rule = (
+                "it is up to 63 lower case letters, digits and _, a letter first, and not 'source'"
+            )
+            self.fault(place, f"{name!r} is not a job's name; {rule}")
+        if not isinstance(body, dict):
+            self.fault(place, f"is {_short(body)}; a job is a mapping with run, needs and writes")
+            return None
+        known = tuple(f.name for f in fields(Job) if f.init and f.name != "name")
+        self.unknown(body, known, place)
+        return Job(
+            name=str(name),
+            run=self.run(body.get("run"), f"{place}.run"),
+            needs=self.needs(body.get("needs"), f"{place}.needs", str(name), names),
+            writes=self.writes(body.get("writes"), f"{place}.writes"),
+            params=self.params(body.get("params", {}), f"{place}.params"),
+            version=self.number(body.get("version", 1), f"{place}.version", int, 1, 10**9),
+            owner=self.text(body.get("owner", ""), f"{place}.owner"),
+            description=self.text(body.get("description", ""), f"{place}.description"),
+            timeout_s=self.number(
+                body.get("timeout_s", 120), f"{place}.timeout_s", float, 0.01, 86400
+            ),
+            attempts=self.number(body.get("attempts", 3), f"{place}.attempts", int, 1, 100),
+            resources=self.resources(body.get("resources", {}), f"{place}.resources"),
+            equivalent=self.equivalent(body.get("equivalent", []), f"{place}.equivalent"),
+        )
+
+    def unknown(self, mapping: Mapping[Any, Any], known: Sequence[str], place: str) -> None:
+        for key in mapping:
+            if key not in known:
+                where = f"{place}.{key}" if place else str(key)
+                self.fault(where, f"is not a key that Segue knows{_guess(key, known)}")
+
+    def text(self, value: Any, place: str) -> str:
+        if not isinstance(value, str):
+            self.fault(place, f"{_short(value)} is not text; put it in quotes")
+            return ""
+
+        def fill(match: re.Match[str]) -> str:
+            name, default = match.groups()
+            found = self.environ.get(name) or default
+            if found is None:
+                remedy = f"set it, or write ${{{name}:-default}}"
+                self.fault(place, f"the environment variable {name} is not set; {remedy}")
+                return ""
+            return found
+
+        text = VARIABLE.sub(fill, value)
+        if not _is_unicode(text):
+            self.fault(place, f"{text!r} is not valid Unicode; set the variable in UTF-8")
+        return text
+
+    def location(self, value: Any, place: str) -> str:
+        return "" if value is None else self.text(value, place)
+
+    def run(self, value: Any, place: str) -> str:
+        text = self.text(value, place) if isinstance(value, str) else ""
+        if not RUN.fullmatch(text):
+            self.fault(
+                place, f"{_short(value)} does not name a callable; write package.module:name"
+            )
+        return text
+
+    def needs(self, value: Any, place: str, name: str, names: Sequence[str]) -> dict[str, str]:
+        if not isinstance(value, dict) or not value:
+            remedy = "write {input: parent job}, or {media: source} to read the file itself"
+            self.fault(place, f"is {_short(value)}; {remedy}")
+            return {}
+        needs: dict[str, str] = {}
+        for key, parent in value.items():
+            if not isinstance(key, str) or not key.isidentifier():
+                self.fault(f"{place}.{key}", "is not the name of a parameter of the callable")
+            elif parent == name:
+                self.fault(f"{place}.{key}", f"{name!r} needs itself; name another job")
+            elif parent != SOURCE and parent not in names:
+                guess = _guess(parent, [SOURCE, *names])
+                self.fault(f"{place}.{key}", f"{_short(parent)} is no job of this graph{guess}")
+            else:
+                needs[key] = parent
+        return needs
+
+    def writes(self, value: Any, place: str) -> str:
+        if value not in CONTENT_TYPES:
+            known = ", ".join(CONTENT_TYPES)
+            self.fault(
+                place,
+                f"{_short(value)} is not a content type that Segue writes; use one of {known}",
+            )
+        return str(value)
+
+    def params(self, value: Any, place: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            self.fault(place, f"is {_short(value)}; write a mapping of parameter names to values")
+            return {}
+        params: dict[str, Any] = {}
+        for key, item in value.items():
+            if not isinstance(key, str) or not key.isidentifier():
+                self.fault(f"{place}.{key}", "is not the name of a parameter of the callable")
+            else:
+                params[key] = self.plain(item, f"{place}.{key}")
+        return params
+
+    def plain(self, value: Any, place: str) -> Any:
+        """Only what JSON can say may define a result; a date, say, would not survive the way."""
+        if isinstance(value, str):
+            return self.text(value, place)
+        if isinstance(value, list):
+            return [self.plain(v, f"{place}[{i}]") for i, v in enumerate(value)]
+        if isinstance(value, dict):
+            for key in value:
+                if not isinstance(key, str):
+                    self.fault(place, f"the key {key!r} is not text; put it in quotes")
+            return {str(k): self.plain(v, f"{place}.{k}") for k, v in value.items()}
+        if isinstance(value, float) and (value != value or abs(value) == float("inf")):  # noqa: PLR0124
+            self.fault(place, f"{value} is not a finite number; JSON cannot hold it")
+        elif value is not None and not isinstance(value, bool | int | float):
+            self.fault(
+                place, f"{value!r} is a {type(value).__name__}; put it in quotes to make it text"
+            )
+        return value
+
+    def number(self, value: Any, place: str, kind: Any, low: float, high: float) -> Any:
+        numeric = isinstance(value, int | float) and not isinstance(value, bool)
+        if not numeric or not low <= value <= high or kind(value) != value:
+            noun = "a whole number" if kind is int else "a number"
+            self.fault(place, f"{_short(value)} is not {noun} from {low:,} to {high:,}")
+            return kind(low)
+        return kind(value)
+
+    def resources(self, value: Any, place: str) -> Resources:
+        if not isinstance(value, dict):
+            self.fault(place, f"is {_short(value)}; write {{memory_gib: 2, gpu: none}}")
+            return Resources()
+        self.unknown(value, tuple(Resources.__dataclass_fields__), place)
+        gpu = value.get("gpu", "none")
+        if gpu not in GPUS:
+            self.fault(f"{place}.gpu", f"{_short(gpu)} is not one of {', '.join(GPUS)}")
+        memory_gib = value.get("memory_gib", 2)
+        return Resources(
+            memory_gib=self.number(memory_gib, f"{place}.memory_gib", float, 0.05, 1024),
+            gpu=str(gpu),
+        )
+
+    def equivalent(self, value: Any, place: str) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            self.fault(place, f"is {_short(value)}; write a list of old fingerprints")
+            return ()
+        for item in value:
+            if not isinstance(item, str) or not FINGERPRINT.fullmatch(item):
+                remedy = (
+                    "12 hexadecimal digits in quotes, as 'segue graph' and artifact names show them"
+                )
+                self.fault(place, f"{_short(item)} is not a fingerprint; write {remedy}")
+        return tuple(str(v) for v in value)
+
+    def include(self, value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
+            self.fault(
+                "include", f'is {_short(value)}; write a list of patterns, such as ["*.flac"]'
+            )
+            return ()
+        return tuple(value)
+
+    def topological(self, jobs: Mapping[str, Job]) -> dict[str, Job]:
+        """Parents first, otherwise in the order of the file."""
+        ordered: dict[str, Job] = {}
+        left = dict(jobs)
+        while left:
+            ready = [j for j in left.values() if not any(p in left for p in j.parents)]
+            if not ready:
+                cycle = _cycle(left)
+                self.fault(
+                    f"jobs.{cycle[0]}.needs", f"go in a circle: {' → '.join(cycle)}; cut one"
+                )
+                left = {n: j for n, j in left.items() if n not in cycle}
+            for job in ready:
+                ordered[job.name] = left.pop(job.name)
+        return ordered
+
+
+def _cycle(jobs: Mapping[str, Job]) -> list[str]:
+    path = [next(iter(jobs))]
+    while True:
+        parent = next(p for p in jobs[path[-1]].parents if p in jobs)
+        if parent in path:
+            return [parent, *reversed(path[path.index(parent) :])]
+        path.append(parent)
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def _guess(word: Any, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(str(word), known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; it knows {', '.join(sorted(known))}"
+
+
+def _short(value: Any) -> str:
+    text = "missing" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

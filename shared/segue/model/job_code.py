@@ -1,0 +1,135 @@
+"""From a job of the graph to something that can be called, and whether its code fits the graph."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from segue.errors import ConfigurationError
+from segue.model.graph import Fault, Graph, GraphError, Job
+from segue.model.signature import converted, misfits
+
+DEFAULT_BATCH_SIZE = 16
+
+Inputs = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """A job with its parameters, ready in this process."""
+
+    call: Callable[[Inputs], Any]
+    batch: Callable[[Sequence[Inputs]], Any] | None = None  # many inputs in, as many values out
+    batch_size: int = DEFAULT_BATCH_SIZE
+    setup: Callable[[], object] | None = None  # to be called once, before the first file
+
+
+def make_importable(graph: Graph) -> None:
+    """Put the folder of the graph's file where Python looks first, as it does with a script's.
+
+    A folder that is a package stays off: its modules have full names, and short ones could hide
+    others'.
+    """
+    if graph.path is None:
+        return
+    folder = os.path.dirname(os.path.abspath(graph.path))
+    if folder not in sys.path and not os.path.exists(os.path.join(folder, "__init__.py")):
+        sys.path.insert(0, folder)
+        importlib.invalidate_caches()
+
+
+def build(job: Job) -> Runner:
+    """Import a job and give it its parameters; what its own code raises is passed on."""
+    target = find(job.run)
+    params = {name: converted(target, name, value) for name, value in job.params.items()}
+    if not isinstance(target, type):
+        return Runner(call=lambda inputs: target(**inputs, **params))
+    instance = target(**params)
+    setup = getattr(instance, "setup", None)
+    many = getattr(instance, "batch", None)
+    if many is None:
+        return Runner(call=lambda inputs: instance(**inputs), setup=setup)
+    size = getattr(instance, "batch_size", DEFAULT_BATCH_SIZE)
+    # One file goes the same way as many, so that it gives the same bytes.
+    return Runner(
+        call=lambda inputs: _only(many([inputs])), batch=many, batch_size=size, setup=setup
+    )
+
+
+def _only(values: Sequence[Any]) -> Any:
+    if not isinstance(values, list | tuple) or len(values) != 1:
+        raise TypeError(
+            f"batch() returned {_short(values)} for a list of 1; return a list of as many values"
+        )
+    return values[0]
+
+
+def find(run: str) -> Any:
+    """Return what ``module:name`` names, or raise ``ConfigurationError`` with the reason."""
+    module_name, _, name = run.partition(":")
+    module = _module(module_name)
+    if not hasattr(module, name):
+        known = [
+            n for n, v in vars(module).items() if getattr(v, "__module__", None) == module_name
+        ]
+        close = difflib.get_close_matches(name, known, n=1)
+        guess = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known) or 'none'}"
+        raise ConfigurationError(f"{module_name!r} has no callable {name!r}; {guess}")
+    target = getattr(module, name)
+    if not callable(target):
+        raise ConfigurationError(
+            f"{run!r} is of type {type(target).__name__}, which cannot be called; "
+            "name a function or a class"
+        )
+    return target
+
+
+def _module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:  # a user's module may raise anything
+        if isinstance(error, ModuleNotFoundError) and _is_above(error.name, name):
+            remedy = "install its package, or put the module beside the graph's file"
+            raise ConfigurationError(f"there is no module {error.name!r}; {remedy}") from error
+        raise ConfigurationError(
+            f"the module {name!r} cannot be imported ({type(error).__name__}: {error}); "
+            "mend it, or install what it needs"
+        ) from error
+
+
+def _is_above(missing: str | None, name: str) -> bool:
+    return missing is not None and (name == missing or name.startswith(f"{missing}."))
+
+
+def check(graph: Graph) -> None:
+    """Import every job and hold its code against the graph; all faults are told at once.
+
+    Raises
+    ------
+    GraphError
+        If a job cannot be imported or called, or does not take the inputs and parameters that the
+        graph gives it.
+    """
+    make_importable(graph)
+    faults: list[Fault] = []
+    for job in graph.jobs.values():
+        place = f"jobs.{job.name}"
+        try:
+            target = find(job.run)
+        except ConfigurationError as error:
+            faults.append(Fault(f"{place}.run", str(error)))
+        else:
+            faults += [Fault(f"{place}.{f.place}", f.message) for f in misfits(target, job)]
+    if faults:
+        raise GraphError(graph.path or "the graph", faults)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,0 +1,58 @@
+"""The messages between jobs: JSON with a version, parsed once, at the edge."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+from segue.errors import UnreadableMessage
+
+VERSION: Literal[1] = 1
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One job is asked to look at one file.
+
+    ``targets`` never changes on its way: it says where the request wants to get to, not who is
+    next.
+    """
+
+    version: Literal[1] = VERSION
+    uri: str
+    generation: int
+    job: str
+    targets: tuple[str, ...] | None = None  # None: top-down, everything below
+    force: bool = False  # compute the targets even if their results are current
+    ping: bool = False  # walk the graph and do no work
+    # Grows with time, so that a repeated message forces nothing: see new_request.
+    request: str | None = None
+    lane: Literal["live", "requests"] = "live"
+    attempt: int = 1
+
+
+def new_request(now: datetime) -> str:
+    """Return an id for a request; later ones are greater, and each call gives another."""
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(4)}"
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Message)
+
+
+def encode(message: Message) -> bytes:
+    """Return a message's bytes; the version is always written."""
+    return _encoder.encode({"version": VERSION, **msgspec.to_builtins(message)})
+
+
+def decode(data: bytes) -> Message:
+    """Parse and check a message, or raise ``UnreadableMessage``."""
+    try:
+        return _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UnreadableMessage(
+            f"{data[:80]!r} is not a message of version {VERSION} ({error}); "
+            "it goes to the dead letters"
+        ) from error

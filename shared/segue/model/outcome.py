@@ -1,0 +1,153 @@
+"""What became of a file in one run, and the tally of a whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeVar
+
+from segue.model.ledger import Result
+from segue.model.media_file import MediaFile
+from segue.model.planner import Line, Verdict
+from segue.model.record import Failure, State
+
+K = TypeVar("K", bound=str)
+N = TypeVar("N", int, float)
+
+
+class Status(StrEnum):
+    """What became of one job of one file."""
+
+    DONE = "done"  # computed in this run
+    CURRENT = "current"  # was there already
+    FAILED = "failed"  # in this run
+    FAILED_BEFORE = "failed_before"  # and not tried again
+    BLOCKED = "blocked"  # something above it failed, now or before
+    HELD = "held"  # another process is computing it
+    WAITING = "waiting"  # something above it is held
+    DEFERRED = "deferred"  # a transient error outlived its retries; run again
+    LOST = "lost"  # computed, but somebody else had taken it over
+    SUPERSEDED = "superseded"  # the file has been overwritten
+    DELETED = "deleted"
+    TODO = "todo"  # in a dry run: would be computed
+    IDLE = "idle"  # missing, but of no use while its targets are blocked
+
+
+FROM_VERDICT = {
+    Verdict.RUN: Status.TODO,
+    Verdict.CURRENT: Status.CURRENT,
+    Verdict.HELD: Status.HELD,
+    Verdict.WAITING: Status.WAITING,
+    Verdict.FAILED: Status.FAILED_BEFORE,
+    Verdict.BLOCKED: Status.BLOCKED,
+    Verdict.IDLE: Status.IDLE,
+}
+FROM_STATE = {
+    State.DONE: Status.DONE,
+    State.FAILED: Status.FAILED,
+    State.BLOCKED: Status.BLOCKED,
+    State.QUEUED: Status.DEFERRED,
+}
+# A run in which any of these is left has not finished its work.
+UNFINISHED = frozenset(
+    {Status.HELD, Status.WAITING, Status.DEFERRED, Status.LOST, Status.SUPERSEDED}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one file."""
+
+    media: MediaFile
+    jobs: Mapping[str, Status]
+    results: Sequence[Result] = ()
+
+    @classmethod
+    def of_all(cls, media: MediaFile, jobs: Iterable[str], status: Status) -> Outcome:
+        """The same for all jobs."""
+        return cls(media=media, jobs=dict.fromkeys(jobs, status))
+
+    @classmethod
+    def planned(cls, media: MediaFile, plan: Line) -> Outcome:
+        """What the planner says, with nothing run."""
+        return cls(media=media, jobs={j: FROM_VERDICT[v] for j, v in plan.verdicts.items()})
+
+    @classmethod
+    def run(
+        cls, media: MediaFile, plan: Line, results: Sequence[Result], lost: Sequence[str]
+    ) -> Outcome:
+        """What the planner said, with what then happened."""
+        jobs = {j: FROM_VERDICT[v] for j, v in plan.verdicts.items()}
+        for result in results:
+            status = FROM_STATE[result.state]
+            if status is Status.DEFERRED and result.error and result.error.kind == "superseded":
+                status = Status.SUPERSEDED
+            jobs[result.job] = Status.LOST if result.job in lost else status
+        return cls(media=media, jobs=jobs, results=results)
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """Sums of many outcomes; tallies of parts add up to that of the whole."""
+
+    files: int = 0
+    failed_files: int = 0  # on which something failed in this run
+    jobs: dict[str, dict[Status, int]] = field(default_factory=dict)
+    failures: dict[str, dict[str, int]] = field(default_factory=dict)  # job → kind → files
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)  # why → files that were not looked at
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one file."""
+        self.files += 1
+        for job, status in outcome.jobs.items():
+            statuses = self.jobs.get(job)
+            if statuses is None:
+                statuses = self.jobs[job] = {}
+            statuses[status] = statuses.get(status, 0) + 1
+        if Status.FAILED in outcome.jobs.values():
+            self.failed_files += 1
+        for result in outcome.results:
+            if result.cpu_seconds is not None:
+                _add(self.cpu_seconds, result.job, result.cpu_seconds)
+            if result.error is not None and outcome.jobs.get(result.job) is Status.FAILED:
+                _add(self.failures.setdefault(result.job, {}), result.error.kind, 1)
+
+    def merge(self, other: Tally) -> None:
+        """Add another tally to this one."""
+        self.files += other.files
+        self.failed_files += other.failed_files
+        for job, statuses in other.jobs.items():
+            for status, n in statuses.items():
+                _add(self.jobs.setdefault(job, {}), status, n)
+        for job, kinds in other.failures.items():
+            for kind, n in kinds.items():
+                _add(self.failures.setdefault(job, {}), kind, n)
+        for job, seconds in other.cpu_seconds.items():
+            _add(self.cpu_seconds, job, seconds)
+        for why, n in other.left_out.items():
+            _add(self.left_out, why, n)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether running again would do more."""
+        return self.total(*UNFINISHED) > 0
+
+    def total(self, *statuses: Status) -> int:
+        """How many file-jobs ended in any of some statuses."""
+        return sum(found.get(s, 0) for found in self.jobs.values() for s in statuses)
+
+
+def _add(sums: dict[K, N], key: K, n: N) -> None:
+    sums[key] = sums.get(key, 0) + n
+
+
+def blocked(job: str, cause: str) -> Result:
+    """Say that a job could not run because one above it failed."""
+    message = f"{cause!r} above it failed; once that is mended, 'segue retry' runs both"
+    return Result(
+        job=job,
+        state=State.BLOCKED,
+        error=Failure(kind="blocked", type=cause, message=message),
+    )

@@ -1,0 +1,118 @@
+"""The completion record of a media file: one document, with one entry a job."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import msgspec
+
+from segue.model.media_file import MediaFile, file_id, split_uri
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+# In ``wanted``: whoever finishes this job tells all its children, as after an arrival.
+EVERYTHING = "*"
+
+
+class State(StrEnum):
+    """How far a job has come with a file."""
+
+    QUEUED = "queued"  # asked for; nobody works on it
+    RUNNING = "running"  # somebody holds the lease
+    DONE = "done"  # the artifact is written
+    FAILED = "failed"  # a permanent error, or the last attempt at a transient one
+    BLOCKED = "blocked"  # something above it failed
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The right to work on a job of a file, until it expires."""
+
+    owner: str
+    expires_at: datetime
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Why a job failed or is blocked."""
+
+    kind: str  # one of segue.errors.Kind, or "blocked"
+    type: str  # the exception's class, or the job that failed above
+    message: str
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What is known of one job for one file."""
+
+    state: State
+    fingerprint: str
+    generation: int
+    artifact: str | None = None  # URI
+    checksum: str | None = None  # of the artifact's bytes
+    attempts: int = 0
+    error: Failure | None = None
+    lease: Lease | None = None
+    # Targets still owed to those who asked; EVERYTHING after an arrival.
+    wanted: tuple[str, ...] = ()
+    wanted_at: datetime | None = None  # when somebody last asked, or the sweeper asked for them
+    request: str | None = None  # the latest request that this was computed for
+    started_at: datetime | None = None
+    seconds: float | None = None  # wall time of the last attempt
+    cpu_seconds: float | None = None  # of the last attempt, child processes included
+
+
+class Ping(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The trace that a ping left at a job."""
+
+    request: str  # the latest that came by
+    at: datetime
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """All that is known of one media file."""
+
+    uri: str
+    generation: int
+    size_bytes: int = 0
+    content_type: str | None = None
+    checksum: str | None = None
+    arrived_at: datetime
+    deleted_at: datetime | None = None
+    jobs: dict[str, Entry] = {}
+    pings: dict[str, Ping] = {}  # by job, of this generation
+
+    @property
+    def id(self) -> str:
+        """The ledger's key."""
+        return file_id(self.uri)
+
+    @property
+    def bucket(self) -> str:
+        """The bucket; empty for a file in a folder."""
+        return split_uri(self.uri)[0]
+
+    @property
+    def name(self) -> str:
+        """The object's name in its bucket."""
+        return split_uri(self.uri)[1]
+
+    @property
+    def owed(self) -> bool:
+        """Whether anything is still owed to somebody who asked."""
+        return any(e.wanted for e in self.jobs.values())
+
+    @property
+    def media(self) -> MediaFile:
+        """The file version that the record speaks of."""
+        return MediaFile(
+            uri=self.uri,
+            generation=self.generation,
+            size_bytes=self.size_bytes,
+            content_type=self.content_type,
+            checksum=self.checksum,
+        )
+
+
+def evolve(value: S, **changes: Any) -> S:
+    """Return a copy of a record or entry with some fields changed."""
+    return msgspec.structs.replace(value, **changes)

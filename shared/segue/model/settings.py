@@ -1,0 +1,145 @@
+"""The settings: each a variable and an option, with a default that works on a laptop."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+from segue.errors import ConfigurationError
+from segue.model.graph import Graph, load
+
+DEFAULT_GRAPH = "jobs.yaml"
+LEDGER = "sqlite:///.segue/ledger.db"
+QUEUE = "sqlite:///.segue/queue.db"
+ARTIFACTS = ".segue/artifacts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What a person is told of a setting."""
+
+    variable: str
+    default: str
+    meaning: str
+
+
+SETTINGS = {
+    "graph": Setting(
+        variable="SEGUE_GRAPH",
+        default="./jobs.yaml, else the graph that ships with Segue",
+        meaning="the jobs",
+    ),
+    "catalogue": Setting(
+        variable="SEGUE_CATALOGUE",
+        default="as the graph says",
+        meaning="the source media: gs://bucket/prefix or a folder",
+    ),
+    "artifacts": Setting(
+        variable="SEGUE_ARTIFACTS",
+        default=f"as the graph says, else {ARTIFACTS}",
+        meaning="where results are written: gs://bucket/prefix or a folder",
+    ),
+    "ledger": Setting(
+        variable="SEGUE_LEDGER",
+        default=LEDGER,
+        meaning="the completion record: firestore://project/database or sqlite:///path",
+    ),
+    "queue": Setting(
+        variable="SEGUE_QUEUE",
+        default=QUEUE,
+        meaning="where messages to the jobs wait: pubsub://project or sqlite:///path",
+    ),
+    "on_deletion": Setting(
+        variable="SEGUE_ON_DELETION",
+        default="keep",
+        meaning="what becomes of a deleted file's artifacts: keep (until 'segue gc') or remove",
+    ),
+    "price": Setting(
+        variable="SEGUE_PRICE_PER_VCPU_HOUR",
+        default="0.056",
+        meaning="what a vCPU-hour costs, in your currency, for estimates",
+    ),
+    "vcpus": Setting(
+        variable="SEGUE_VCPUS",
+        default="this machine's",
+        meaning="how many vCPUs an estimate of time assumes",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What to work with; None is what nobody said."""
+
+    graph: str | None = None
+    catalogue: str | None = None
+    artifacts: str | None = None
+    ledger: str = LEDGER
+    queue: str = QUEUE
+    on_deletion: str = "keep"
+    price: float = 0.056
+    vcpus: int | None = None
+
+    @classmethod
+    def of(
+        cls, environ: Mapping[str, str] | None = None, **options: str | float | None
+    ) -> Settings:
+        """Take what the options say, else the environment, else the defaults."""
+        environ = os.environ if environ is None else environ
+        found: dict[str, str | float] = {}
+        for field in fields(cls):
+            value = options.get(field.name)
+            if value is None:
+                value = environ.get(SETTINGS[field.name].variable) or None
+            if value is not None:
+                found[field.name] = value
+        for name, kind in (("price", float), ("vcpus", int)):
+            if name in found:
+                found[name] = _number(name, found[name], kind)
+        if found.get("on_deletion", "keep") not in {"keep", "remove"}:
+            raise ConfigurationError(
+                f"{SETTINGS['on_deletion'].variable} is {found['on_deletion']!r}; write keep or "
+                "remove"
+            )
+        return cls(**found)  # type: ignore[arg-type]
+
+    def load_graph(self, shipped: str | None = None) -> Graph:
+        """Load the graph that is named, else the one here, else the one that ships with Segue.
+
+        What the settings say of catalogue and artifacts goes before what the graph says.
+        """
+        path = self.graph
+        if path is None:
+            path = DEFAULT_GRAPH if os.path.exists(DEFAULT_GRAPH) else shipped
+        if path is None:
+            raise ConfigurationError(
+                "there is no jobs.yaml here; "
+                "write one with 'segue init', or name one with SEGUE_GRAPH"
+            )
+        environ = dict(os.environ)
+        for name in ("catalogue", "artifacts"):
+            if value := getattr(self, name):
+                environ[SETTINGS[name].variable] = value
+        graph = load(path, environ)
+        return replace(
+            graph,
+            catalogue=self.catalogue or graph.catalogue,
+            artifacts=self.artifacts or graph.artifacts,
+        )
+
+
+def _number(name: str, value: object, kind: type[float]) -> float:
+    noun = "a whole number" if kind is int else "a number"
+    try:
+        number = kind(str(value))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{SETTINGS[name].variable} is {value!r}, which is not {noun}; {SETTINGS[name].meaning}"
+        ) from error
+    if not 0 < number < math.inf:
+        raise ConfigurationError(
+            f"{SETTINGS[name].variable} is {value!r}; it must be above 0, and finite"
+        )
+    return number

@@ -1,0 +1,1 @@
+"""Answer questions: progress, explanations, failures, lineage, estimates."""

@@ -1,4 +1,0 @@
-"""The simulator: planner, ledger and handlers as they are, in a world that a seed decides.
-
-``python -m shared.testing.simulator --help`` runs histories by hand.
-"""

@@ -1,0 +1,1 @@
+"""Support for Segue's own tests: fakes, emulators, real processes, and the simulator."""

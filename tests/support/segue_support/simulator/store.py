@@ -1,0 +1,98 @@
+"""An object store in memory, whose generations are numbered from 1."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from segue.errors import MissingInput, Superseded
+from segue.model.object_store import Object
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    data: bytes
+    about: Object
+
+
+class MemoryStore:
+    """Objects by name; ``location`` is a bucket with or without a prefix."""
+
+    def __init__(self, location: str) -> None:
+        self.location = location
+        self._kept: dict[str, _Kept] = {}
+        self._generation = 0
+
+    def uri(self, name: str) -> str:
+        """The URI of an object."""
+        return f"{self.location}/{name}"
+
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Object]:
+        """Stream objects by name."""
+        for name in sorted(self._kept):
+            if name.startswith(prefix) and name > after:
+                yield self._kept[name].about
+
+    def stat(self, name: str) -> Object:
+        """Tell of one object."""
+        return self._found(name).about
+
+    def read(self, name: str, *, generation: int | None = None) -> bytes:
+        """Return an object's bytes."""
+        return self._found(name, generation).data
+
+    def local(self, name: str, *, generation: int, folder: str) -> str:
+        """Write a copy into a folder."""
+        path = os.path.join(folder, os.path.basename(name))
+        with open(path, "wb") as file:
+            file.write(self._found(name, generation).data)
+        return path
+
+    def create(
+        self,
+        name: str,
+        data: bytes,
+        *,
+        content_type: str,
+        metadata: Mapping[str, str],
+        replace: bool = False,
+    ) -> bool:
+        """Write an object if none has the name, or if it is to be replaced."""
+        if name in self._kept and not replace:
+            return False
+        self._generation += 1
+        about = Object(
+            name=name,
+            generation=self._generation,
+            size_bytes=len(data),
+            content_type=content_type,
+            metadata=metadata,
+        )
+        self._kept[name] = _Kept(data=data, about=about)
+        return True
+
+    def delete(self, name: str, *, generation: int | None = None) -> bool:
+        """Remove an object."""
+        kept = self._kept.get(name)
+        if kept is None or generation not in (None, kept.about.generation):
+            return False
+        del self._kept[name]
+        return True
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _found(self, name: str, generation: int | None = None) -> _Kept:
+        kept = self._kept.get(name)
+        if kept is None:
+            raise MissingInput(f"there is no object {self.uri(name)!r}; it may have been deleted")
+        if generation not in (None, kept.about.generation):
+            raise Superseded(
+                f"{self.uri(name)!r} has generation {kept.about.generation}, not {generation}; "
+                "it was overwritten"
+            )
+        return kept

@@ -1,0 +1,291 @@
+"""The executor: batches, leases, and one read and two writes a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from segue.adapters.sqlite_ledger import SqliteLedger
+from segue.errors import DiskFull
+from segue.execution.executor import Executor
+from segue.model.graph import parse
+from segue.model.ledger import Change, Changed, Result, arrive, claim, delete, reopen
+from segue.model.media_file import MediaFile
+from segue.model.outcome import Outcome, Status, Tally
+from segue.model.record import Failure, State
+from segue_support.recording_pool import RecordingCrew, all_done
+
+GRAPH = parse(
+    """
+jobs:
+  a: {run: "m:f", needs: {media: source}, writes: application/json}
+  b: {run: "m:f", needs: {x: a}, writes: application/json}
+  c: {run: "m:f", needs: {x: b}, writes: application/json}
+  d: {run: "m:f", needs: {x: b}, writes: application/json}
+"""
+)
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+class CountingLedger(SqliteLedger):
+    """Counts what is asked of the store."""
+
+    reads = 0
+    writes = 0
+    calls = 0
+
+    def read(self, uris: Sequence[str]) -> Any:
+        self.reads += len(uris)
+        self.calls += 1
+        return super().read(uris)
+
+    def change(self, changes: Sequence[Change[Any]]) -> list[Changed[Any]]:
+        self.writes += len(changes)
+        self.calls += 1
+        return super().change(changes)
+
+
+@pytest.fixture
+def ledger(tmp_path) -> Iterator[CountingLedger]:
+    ledger = CountingLedger(str(tmp_path / "ledger.db"))
+    yield ledger
+    ledger.close()
+
+
+def files(count: int, generation: int = 1) -> list[MediaFile]:
+    return [MediaFile(uri=f"gs://bucket/{i:05}.wav", generation=generation) for i in range(count)]
+
+
+def executor(ledger, crew, targets=("c",), **more) -> Executor:
+    settings = {"graph": GRAPH, "owner": "me", "clock": lambda: NOW} | more
+    return Executor(ledger=ledger, crew=crew, targets=targets, **settings)
+
+
+def run(worker: Executor, media: Sequence[MediaFile]) -> list[Outcome]:
+    return [*worker.add(media), *worker.drain()]
+
+
+def test_a_line_of_three_jobs_costs_one_read_and_two_writes_a_file(ledger):
+    crew = RecordingCrew()
+    outcomes = run(executor(ledger, crew), files(1000))
+    assert len(outcomes) == 1000
+    assert ledger.reads == 1000
+    assert ledger.writes == 2000
+    assert ledger.calls < 100
+    assert all(o.jobs == {"a": Status.DONE, "b": Status.DONE, "c": Status.DONE} for o in outcomes)
+
+
+def test_a_sibling_is_never_given_away(ledger):
+    crew = RecordingCrew()
+    run(executor(ledger, crew), files(3))
+    assert {task.run for task in crew.tasks} == {("a", "b", "c")}
+    assert "d" not in ledger.read([files(1)[0].uri])[0].record.jobs
+
+
+def test_a_second_run_gives_nothing_away_and_writes_nothing(ledger):
+    run(executor(ledger, RecordingCrew()), files(10))
+    ledger.writes = 0
+    crew = RecordingCrew()
+    outcomes = run(executor(ledger, crew, owner="another"), files(10))
+    assert crew.tasks == []
+    assert ledger.writes == 0
+    assert {o.jobs["c"] for o in outcomes} == {Status.CURRENT}
+
+
+def test_a_target_below_finished_work_gets_its_parents_artifact(ledger):
+    run(executor(ledger, RecordingCrew(), targets=("b",)), files(1))
+    crew = RecordingCrew()
+    run(executor(ledger, crew, targets=("d",)), files(1))
+    (task,) = crew.tasks
+    assert task.run == ("d",)
+    assert task.inputs == {"b": "file:///artifacts/b/00000.wav/1"}
+
+
+def test_force_computes_the_target_again_and_replaces_only_its_artifact(ledger):
+    run(executor(ledger, RecordingCrew()), files(1))
+    crew = RecordingCrew()
+    run(executor(ledger, crew, force=True), files(1))
+    (task,) = crew.tasks
+    assert task.run == ("c",)
+    assert task.force == ("c",)
+
+
+def test_work_under_somebody_elses_lease_is_left_alone_and_the_target_is_left_with_them(ledger):
+    (media,) = files(1)
+
+    def transition(_record):
+        record, _ = arrive(None, media, NOW)
+        return claim(record, GRAPH, ("a",), owner="other", now=NOW, lease_s=60), None
+
+    ledger.change([Change(uri=media.uri, transition=transition)])
+    crew = RecordingCrew()
+    (outcome,) = run(executor(ledger, crew), [media])
+    assert crew.tasks == []
+    assert outcome.jobs == {"a": Status.HELD, "b": Status.WAITING, "c": Status.WAITING}
+    assert ledger.read([media.uri])[0].record.jobs["a"].wanted == ("c",)
+
+
+@pytest.mark.parametrize("how", ["expired", "lost"])
+def test_a_lease_that_is_expired_or_lost_is_taken_over(ledger, how):
+    (media,) = files(1)
+    since = NOW - timedelta(hours=1) if how == "expired" else NOW
+
+    def transition(_record):
+        record, _ = arrive(None, media, since)
+        return claim(record, GRAPH, ("a",), owner="dead", now=since, lease_s=60), None
+
+    ledger.change([Change(uri=media.uri, transition=transition)])
+    crew = RecordingCrew()
+    lost = (lambda lease: lease.owner == "dead") if how == "lost" else (lambda _lease: False)
+    run(executor(ledger, crew, lost=lost), [media])
+    assert crew.tasks[0].run == ("a", "b", "c")
+    assert ledger.read([media.uri])[0].record.jobs["a"].attempts == 2
+
+
+def failing(kind: str, state: State):
+    def answer(task):
+        error = Failure(kind=kind, type="Error", message="it went wrong")
+        return (Result(job="a", state=state, error=error),)
+
+    return answer
+
+
+def test_a_transient_error_leaves_the_file_for_the_next_run(ledger):
+    crew = RecordingCrew(failing("unavailable", State.QUEUED))
+    (outcome,) = run(executor(ledger, crew, targets=("a",)), files(1))
+    assert outcome.jobs["a"] is Status.DEFERRED
+    crew = RecordingCrew()
+    (outcome,) = run(executor(ledger, crew, targets=("a",), owner="next"), files(1))
+    assert outcome.jobs["a"] is Status.DONE
+
+
+def test_a_permanent_failure_is_not_tried_again_unless_asked_to(ledger):
+    crew = RecordingCrew(failing("corrupt_media", State.FAILED))
+    (outcome,) = run(executor(ledger, crew, targets=("a",)), files(1))
+    assert outcome.jobs["a"] is Status.FAILED
+    crew = RecordingCrew()
+    (outcome,) = run(executor(ledger, crew, targets=("b",)), files(1))
+    assert crew.tasks == []
+    assert outcome.jobs == {"a": Status.FAILED_BEFORE, "b": Status.BLOCKED}
+    (outcome,) = run(executor(ledger, crew, targets=("b",), retry=True), files(1))
+    assert outcome.jobs == {"a": Status.DONE, "b": Status.DONE}
+
+
+def test_a_full_disk_stops_the_run_after_recording_what_was_done(ledger):
+    def answer(task):
+        if task.media.uri.endswith("1.wav"):
+            return failing("disk_full", State.QUEUED)(task)
+        return all_done(task)
+
+    crew = RecordingCrew(answer)
+    with pytest.raises(DiskFull, match="it went wrong"):
+        run(executor(ledger, crew, targets=("a",)), files(2))
+    first, second = (s.record.jobs["a"] for s in ledger.read([m.uri for m in files(2)]))
+    assert first.state is State.DONE
+    assert second.state is State.QUEUED
+    assert second.lease is None
+
+
+def test_a_file_that_is_overwritten_meanwhile_is_superseded(ledger):
+    (media,) = files(1)
+
+    def answer(task):
+        newer = MediaFile(uri=media.uri, generation=2)
+        ledger.change([Change(uri=media.uri, transition=lambda r: (arrive(r, newer, NOW)[0], 0))])
+        return all_done(task)
+
+    (outcome,) = run(executor(ledger, RecordingCrew(answer), targets=("a",)), [media])
+    assert outcome.jobs["a"] is Status.LOST
+    record = ledger.read([media.uri])[0].record
+    assert record.generation == 2
+    assert "a" not in record.jobs
+
+
+@pytest.mark.parametrize(("gone", "status"), [(True, Status.DELETED), (False, Status.SUPERSEDED)])
+def test_a_listing_that_is_older_than_the_ledger_changes_nothing(ledger, gone, status):
+    newer = MediaFile(uri="gs://bucket/00000.wav", generation=1 if gone else 5)
+
+    def transition(_record):
+        record, _ = arrive(None, newer, NOW)
+        return (delete(record, newer, NOW)[0] if gone else record), None
+
+    ledger.change([Change(uri=newer.uri, transition=transition)])
+    crew = RecordingCrew()
+    (outcome,) = run(executor(ledger, crew), files(1))
+    assert crew.tasks == []
+    assert set(outcome.jobs.values()) == {status}
+
+
+def test_leases_of_long_work_are_kept_alive(ledger):
+    clock = [NOW]
+
+    class SlowCrew(RecordingCrew):
+        rounds = 0
+
+        def collect(self, timeout_s):
+            clock[0] += timedelta(seconds=60)
+            self.rounds += 1
+            return super().collect(timeout_s) if self.rounds > 30 else []
+
+    crew = SlowCrew()
+    worker = executor(ledger, crew, targets=("a",), clock=lambda: clock[0], lease_s=300)
+    (outcome,) = run(worker, files(1))
+    assert clock[0] - NOW > timedelta(seconds=5 * 300)
+    assert outcome.jobs["a"] is Status.DONE
+
+
+def test_a_dry_run_writes_nothing_and_says_what_is_to_do(ledger):
+    crew = RecordingCrew()
+    outcomes = run(executor(ledger, crew, dry_run=True), files(5))
+    assert crew.tasks == []
+    assert ledger.writes == 0
+    tally = Tally()
+    for outcome in outcomes:
+        tally.add(outcome)
+    assert tally.files == 5
+    assert tally.total(Status.TODO) == 15
+
+
+def test_little_is_claimed_ahead_of_slow_work(ledger):
+    def slow(task):
+        return tuple(Result(job=j, state=State.DONE, artifact="x", seconds=60.0) for j in task.run)
+
+    class OneByOne(RecordingCrew):
+        most = 0
+
+        def collect(self, timeout_s):
+            self.most = max(self.most, len(self._waiting))
+            waiting, self._waiting = self._waiting[1:], self._waiting[:1]
+            reports = super().collect(timeout_s)
+            self._waiting = waiting
+            return reports
+
+    crew = OneByOne(slow, processes=2)
+    outcomes = run(executor(ledger, crew, targets=("a",)), files(40))
+    assert len(outcomes) == 40
+    assert crew.most <= 4
+
+
+def test_a_file_that_is_named_twice_is_computed_once(ledger):
+    crew = RecordingCrew()
+    (media,) = files(1)
+    outcomes = run(executor(ledger, crew), [media, media, *files(3), media])
+    assert len(crew.tasks) == 3
+    assert len(outcomes) == 6
+    assert [o.jobs["c"] for o in outcomes].count(Status.DONE) == 3
+    assert [o.jobs["c"] for o in outcomes].count(Status.CURRENT) == 3
+
+
+def test_a_result_that_a_request_has_put_back_replaces_the_artifact_that_is_there(ledger):
+    crew = RecordingCrew()
+    run(executor(ledger, crew), files(1))
+    uri = files(1)[0].uri
+    ledger.change([Change(uri=uri, transition=lambda r: (reopen(r, GRAPH, "c", "r1"), None))])
+    run(executor(ledger, crew), files(1))
+    assert [(task.run, task.force) for task in crew.tasks] == [
+        (("a", "b", "c"), ()),
+        (("c",), ("c",)),
+    ]

@@ -1,0 +1,129 @@
+"""What a deletion leaves, and what it removes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from segue.adapters.folder import FolderStore
+from segue.ingest.deletions import Deleted, Deletions
+from segue.model.artifact import artifact_name
+from segue.model.ledger import Change, arrive
+from segue.model.media_file import MediaFile
+from segue.model.record import Entry, Record, State, evolve
+from segue_support.ledger import MemoryLedger
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+URI = "gs://music/a.wav"
+PRINT, OLD_PRINT = "00000000000a", "00000000000b"
+
+
+def media(generation: int = 5, uri: str = URI) -> MediaFile:
+    return MediaFile(uri=uri, generation=generation, size_bytes=10)
+
+
+@pytest.fixture
+def store(tmp_path) -> FolderStore:
+    return FolderStore(str(tmp_path / "artifacts"))
+
+
+@pytest.fixture
+def ledger() -> MemoryLedger:
+    return MemoryLedger()
+
+
+@pytest.fixture
+def deletions(ledger, store) -> Deletions:
+    return Deletions(ledger=ledger, artifacts=store, clock=lambda: NOW)
+
+
+def write(store: FolderStore, job: str, generation: int = 5, *, file: str = "a.wav", made=PRINT):
+    name = artifact_name(job, made, file, generation, "json")
+    store.create(name, b"{}", content_type="application/json", metadata={})
+    return store.uri(name)
+
+
+def recorded(ledger: MemoryLedger, artifact: str, generation: int = 5) -> Record:
+    """A file whose job 'a' is done."""
+    entry = Entry(
+        state=State.DONE, fingerprint=PRINT, generation=generation, artifact=artifact, attempts=1
+    )
+    record = evolve(arrive(None, media(generation), NOW)[0], jobs={"a": entry})
+    ledger.change([Change(uri=URI, transition=lambda _: (record, None))])
+    return record
+
+
+def left(store: FolderStore) -> list[str]:
+    return [found.name for found in store.list()]
+
+
+def test_a_tombstone_is_left_and_the_artifacts_of_all_versions_go(ledger, store, deletions):
+    recorded(ledger, write(store, "a"))
+    write(store, "a", 4)
+    assert deletions.take(media()) == Deleted(buried=True, removed=2)
+    assert ledger.records[URI].deleted_at == NOW
+    assert left(store) == []
+
+
+def test_without_a_store_artifacts_are_kept(ledger, store):
+    recorded(ledger, write(store, "a"))
+    deletions = Deletions(ledger=ledger, clock=lambda: NOW)
+    assert deletions.take(media()) == Deleted(buried=True, removed=0)
+    assert len(left(store)) == 1
+
+
+def test_what_belongs_to_others_stays(ledger, store, deletions):
+    recorded(ledger, write(store, "a"))
+    others = [
+        write(store, "a", file="b.wav"),
+        write(store, "a", file="a.wav/b.wav"),  # its folder lies in the folder of a.wav
+        write(store, "a", made=OLD_PRINT),
+        write(store, "b"),
+        write(store, "a", 6),  # a newer version, whose arrival is on its way
+    ]
+    assert deletions.take(media()) == Deleted(buried=True, removed=1)
+    assert sorted(left(store)) == sorted(u.removeprefix(store.uri("")) for u in others)
+
+
+def test_an_artifact_elsewhere_is_not_touched(ledger, store, deletions, tmp_path):
+    elsewhere = FolderStore(str(tmp_path / "elsewhere"))
+    recorded(ledger, write(elsewhere, "a"))
+    assert deletions.take(media()) == Deleted(buried=True, removed=0)
+    assert len(left(elsewhere)) == 1
+
+
+def test_a_repeated_event_removes_what_the_first_one_left(ledger, store, deletions, monkeypatch):
+    recorded(ledger, write(store, "a"))
+
+    def killed(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "delete", killed)
+        with pytest.raises(KeyboardInterrupt):
+            deletions.take(media())
+    assert len(left(store)) == 1
+    assert deletions.take(media()) == Deleted(buried=False, removed=1)
+    assert left(store) == []
+    assert deletions.take(media()) == Deleted(buried=False, removed=0)
+
+
+def test_the_deletion_of_an_overwritten_version_changes_nothing(ledger, store, deletions):
+    record = recorded(ledger, write(store, "a", 6), 6)
+    assert deletions.take(media(5)) == Deleted(buried=False)
+    assert ledger.records[URI] == record
+    assert len(left(store)) == 1
+
+
+def test_a_deletion_before_its_arrival_leaves_a_tombstone(ledger, deletions):
+    assert deletions.take(media()) == Deleted(buried=True)
+    assert ledger.records[URI].deleted_at == NOW
+    assert ledger.records[URI].generation == 5
+
+
+def test_a_deletion_of_a_version_that_never_arrived_moves_the_tombstone_up(ledger, deletions):
+    deletions.take(media(5))
+    assert deletions.take(media(7)) == Deleted(buried=True)
+    assert deletions.take(media(6)) == Deleted(buried=False)
+    assert ledger.records[URI].generation == 7

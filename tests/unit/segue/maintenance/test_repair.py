@@ -1,0 +1,199 @@
+"""What is done about discrepancies, and what a second look saves from being done."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from segue.adapters.connect import connect_store
+from segue.errors import Unavailable
+from segue.maintenance.discrepancy import Discrepancy, Kind
+from segue.maintenance.repair import Mender
+from segue.model.graph import parse
+from segue.model.ledger import Change, arrive
+from segue.model.media_file import MediaFile
+from segue.model.message import Message, decode
+from segue.model.record import Entry, Record, State
+from segue_support.ledger import MemoryLedger
+from segue_support.queue import MemoryQueue
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+BEFORE = NOW - timedelta(days=1)
+GRAPH = parse(
+    """
+    jobs:
+      fine: {run: "m:f", needs: {media: source}, writes: application/json}
+      beside: {run: "m:f", needs: {media: source}, writes: application/json}
+      after: {run: "m:f", needs: {value: fine}, writes: application/json}
+    """
+)
+
+
+class Bench:
+    """A folder of files, with a ledger and a queue."""
+
+    def __init__(self, folder) -> None:
+        self.folder = folder
+        self.store = connect_store("file:///")
+        self.ledger = MemoryLedger()
+        self.queue = MemoryQueue()
+
+    def mender(self, *, dry_run: bool = False) -> Mender:
+        queue = None if dry_run else self.queue
+        return Mender(graph=GRAPH, catalogue=self.store, ledger=self.ledger, queue=queue, now=NOW)
+
+    def file(self, name: str, data: bytes = b"sound") -> MediaFile:
+        path = self.folder / name
+        path.write_bytes(data)
+        return MediaFile(uri=f"file://{path}", generation=path.stat().st_ctime_ns)
+
+    def gone(self, name: str = "gone.wav", generation: int = 5) -> MediaFile:
+        return MediaFile(uri=f"file://{self.folder}/{name}", generation=generation)
+
+    def record(self, media: MediaFile, **more) -> Record:
+        made = Record(uri=media.uri, generation=media.generation, arrived_at=BEFORE, **more)
+        self.ledger.change([Change(uri=media.uri, transition=lambda _: (made, None))])
+        return made
+
+    def known(self, media: MediaFile) -> Record | None:
+        return self.ledger.read([media.uri])[0].record
+
+    def told(self) -> list[Message]:
+        return [decode(letter.data) for letter in self.queue.queued.values()]
+
+
+@pytest.fixture
+def bench(tmp_path) -> Bench:
+    return Bench(tmp_path)
+
+
+def of(kind: Kind, media: MediaFile) -> Discrepancy:
+    return Discrepancy(kind=kind, media=media)
+
+
+def test_an_unrecorded_file_arrives_and_the_jobs_that_read_it_are_told(bench):
+    media = bench.file("new.wav")
+    found = [of(Kind.UNRECORDED, media)]
+    assert bench.mender().mend(found) == found
+    assert bench.known(media).media == media
+    assert bench.told() == [
+        Message(uri=media.uri, generation=media.generation, job=job) for job in ("fine", "beside")
+    ]
+
+
+def test_an_overwritten_file_arrives_anew(bench):
+    media = bench.file("new.wav")
+    fine = Entry(state=State.DONE, fingerprint="0" * 12, generation=1)
+    bench.record(MediaFile(uri=media.uri, generation=1), jobs={"fine": fine})
+    found = [of(Kind.OVERWRITTEN, media)]
+    assert bench.mender().mend(found) == found
+    assert (bench.known(media).generation, bench.known(media).jobs) == (media.generation, {})
+    assert len(bench.told()) == 2
+
+
+def test_an_unstarted_file_is_told_of_again_and_its_record_is_left(bench):
+    media = bench.file("known.wav")
+    before = bench.record(media)
+    found = [of(Kind.UNSTARTED, media)]
+    assert bench.mender().mend(found) == found
+    assert bench.known(media) is before
+    assert len(bench.told()) == 2
+
+
+def test_a_file_that_moved_on_since_it_was_listed_is_left_alone(bench):
+    media = bench.gone(generation=5)
+    before = bench.record(MediaFile(uri=media.uri, generation=6))
+    assert bench.mender().mend([of(Kind.UNSTARTED, media)]) == []
+    assert bench.known(media) is before
+    assert bench.told() == []
+
+
+def test_whoever_died_before_telling_tells_when_it_is_run_again(bench):
+    """Recorded, but not told: the record is young, so that its grace would hide it for an hour."""
+
+    class Away(MemoryQueue):
+        def publish(self, letters):
+            raise Unavailable("the queue is away; try again later")
+
+    media = bench.file("new.wav")
+    found = [of(Kind.UNRECORDED, media)]
+    queue, bench.queue = bench.queue, Away()
+    with pytest.raises(Unavailable):
+        bench.mender().mend(found)
+    assert bench.known(media) is not None
+    bench.queue = queue
+    assert bench.mender().mend(found) == found
+    assert len(bench.told()) == 2
+
+
+def test_a_file_that_is_gone_leaves_a_tombstone_and_nobody_is_told(bench):
+    media = bench.gone()
+    bench.record(media)
+    found = [of(Kind.GONE, media)]
+    assert bench.mender().mend(found) == found
+    assert bench.known(media).deleted_at == NOW
+    assert arrive(bench.known(media), media, NOW)[1] == "stale"
+    assert bench.told() == []
+
+
+def test_a_file_that_is_there_at_the_second_look_is_not_gone(bench):
+    there = bench.file("back.wav")
+    before = bench.record(MediaFile(uri=there.uri, generation=5))
+    assert bench.mender().mend([of(Kind.GONE, before.media)]) == []
+    assert bench.known(there) is before
+
+
+def test_a_name_at_which_a_folder_is_now_is_gone(bench):
+    (bench.folder / "a.wav").mkdir()
+    media = bench.gone("a.wav")
+    bench.record(media)
+    assert len(bench.mender().mend([of(Kind.GONE, media)])) == 1
+
+
+def test_a_file_that_may_not_be_looked_at_is_not_gone(bench, monkeypatch):
+    media = bench.gone("locked.wav")
+    before = bench.record(media)
+
+    def refused(path, *_args, **_more):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("segue.adapters.folder.os.stat", refused)  # root may look at anything
+    assert bench.mender().mend([of(Kind.GONE, media)]) == []
+    assert bench.known(media) is before
+
+
+@pytest.mark.parametrize("generation", [6, 7])
+def test_a_newer_version_that_arrived_meanwhile_is_not_buried(bench, generation):
+    media = bench.gone(generation=5)
+    before = bench.record(MediaFile(uri=media.uri, generation=generation))
+    assert bench.mender().mend([of(Kind.GONE, media)]) == []
+    assert bench.known(media) is before
+
+
+def test_what_the_ledger_has_forgotten_gets_no_tombstone(bench):
+    media = bench.gone()
+    assert bench.mender().mend([of(Kind.GONE, media)]) == []
+    assert bench.known(media) is None
+
+
+def test_a_dry_run_confirms_and_changes_nothing(bench):
+    new, gone, back = bench.file("new.wav"), bench.gone(), bench.file("back.wav")
+    bench.record(gone)
+    bench.record(back)
+    before = bench.ledger.records
+    found = [of(Kind.UNRECORDED, new), of(Kind.GONE, gone), of(Kind.GONE, back)]
+    assert bench.mender(dry_run=True).mend(found) == found[:2]
+    assert bench.ledger.records == before
+    assert bench.told() == []
+
+
+def test_many_files_of_all_kinds_are_mended_in_one_call(bench):
+    new = [bench.file(f"{i}.wav") for i in range(20)]
+    gone = [bench.gone(f"gone {i}.wav") for i in range(20)]
+    for media in gone:
+        bench.record(media)
+    found = [of(Kind.UNRECORDED, m) for m in new] + [of(Kind.GONE, m) for m in gone]
+    assert bench.mender().mend(found) == found
+    assert {m.uri for m in bench.told()} == {m.uri for m in new}
+    assert all(bench.known(m).deleted_at == NOW for m in gone)

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segue.model.fair_share import deal, turned
+
+
+def dealt(held: dict[str, int], limit: int) -> dict[str, int]:
+    """How many come of each source, and that none gave more than asked, or more than it had."""
+    left = dict(held)
+
+    def take(shares):
+        given = {s: min(n, left[s]) for s, n in shares.items()}
+        for source, number in given.items():
+            left[source] -= number
+        return {s: [s] * n for s, n in given.items()}
+
+    things = deal(list(held), limit, take)
+    return {source: things.count(source) for source in held}
+
+
+def test_full_sources_share_equally():
+    assert dealt({"a": 100, "b": 100, "c": 100}, 12) == {"a": 4, "b": 4, "c": 4}
+
+
+def test_what_cannot_be_shared_comes_from_the_first():
+    assert dealt({"a": 100, "b": 100, "c": 100}, 5) == {"a": 2, "b": 2, "c": 1}
+    assert dealt({"a": 100, "b": 100, "c": 100}, 1) == {"a": 1, "b": 0, "c": 0}
+
+
+def test_what_one_lacks_the_others_give():
+    assert dealt({"a": 1, "b": 100, "c": 3}, 20) == {"a": 1, "b": 16, "c": 3}
+    assert dealt({"a": 0, "b": 0, "c": 9}, 2) == {"a": 0, "b": 0, "c": 2}
+
+
+def test_full_sources_are_asked_once():
+    asked = []
+    deal(["a", "b"], 10, lambda shares: asked.append(dict(shares)) or {"a": [1] * 5, "b": [1] * 5})
+    assert asked == [{"a": 5, "b": 5}]
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 30)),
+    st.integers(0, 100),
+)
+def test_the_limit_is_reached_if_there_is_enough_and_nobody_is_starved(held, limit):
+    got = dealt(held, limit)
+    assert sum(got.values()) == min(limit, sum(held.values()))
+    for source, number in got.items():
+        if number < held[source]:  # it could have given more: then no other gave two more
+            assert max(got.values()) <= number + 1
+
+
+def test_each_turn_begins_with_another_and_names_each_once():
+    assert [turned(["a", "b", "b", "c"], t) for t in range(4)] == [
+        ["a", "b", "c"],
+        ["b", "c", "a"],
+        ["c", "a", "b"],
+        ["a", "b", "c"],
+    ]
+    assert turned([], 3) == []

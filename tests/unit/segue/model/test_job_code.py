@@ -1,0 +1,190 @@
+"""A job's code is found, held against the graph, and given its parameters."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from segue.errors import ConfigurationError
+from segue.model.graph import Graph, GraphError, parse
+from segue.model.job_code import build, check, make_importable
+
+CODE = """
+from __future__ import annotations
+from typing import TYPE_CHECKING, Annotated, Literal
+import msgspec
+if TYPE_CHECKING:
+    from numpy import ndarray
+    from segue.media.audio import Audio
+
+def scale(audio: Audio, *, factor: float = 1.0, mode: Literal["up", "down"] = "up",
+          times: int | None = None, band_hz: tuple[float, float] = (20.0, 20e3),
+          least: Annotated[int, msgspec.Meta(ge=3)] = 3, window: ndarray = None):
+    return [audio, factor, mode, times, list(band_hz)]
+
+def wants_more(audio, more): ...
+def takes_anything(**everything): return sorted(everything)
+def by_position(audio, /): ...
+number = 7
+
+class Model:
+    def __init__(self, *, layers: int = 1):
+        self.layers = layers
+    def setup(self):
+        self.ready = True
+    def __call__(self, audio):
+        return [audio, self.layers]
+
+class Many(Model):
+    batch_size = 4
+    def batch(self, inputs):
+        return [[i["audio"], self.layers, len(inputs)] for i in inputs]
+
+class Short(Many):
+    def batch(self, inputs):
+        return []
+
+class Mute:
+    pass
+
+class Asks:
+    def setup(self, path): ...
+    def __call__(self, audio): ...
+
+class Odd:
+    batch_size = 0
+    def batch(self, inputs): ...
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> Iterator[str]:
+    """The name of a module that stands beside the graph."""
+    name = f"code_{tmp_path.name.replace('-', '_')}"
+    Path(tmp_path, f"{name}.py").write_text(CODE)
+    before = list(sys.path)
+    yield name
+    sys.path[:] = before
+    sys.modules.pop(name, None)
+
+
+def graph_of(folder: Path, run: str, params: str = "{}", needs: str = "{audio: source}") -> Graph:
+    job = f"{{run: '{run}', needs: {needs}, writes: application/json, params: {params}}}"
+    return parse(f"jobs: {{job: {job}}}", path=str(folder / "jobs.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("scale", "{factor: 2, mode: down, times: null, band_hz: [1, 2], least: 3}"),
+        ("scale", "{window: hann}"),  # an annotation that exists for type checkers only
+        ("takes_anything", "{whatever: 1}"),
+        ("Model", "{layers: 3}"),
+        ("Many", "{}"),
+    ],
+)
+def test_code_that_fits_has_no_fault(tmp_path: Path, module: str, name: str, params: str) -> None:
+    check(graph_of(tmp_path, f"{module}:{name}", params))
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "said"),
+    [
+        ("scael", "{}", "has no callable 'scael'; did you mean 'scale'?"),
+        ("number", "{}", "is of type int, which cannot be called"),
+        ("scale", "{faktor: 2}", "jobs.job.params.faktor: .* did you mean 'factor'?"),
+        ("scale", "{factor: loud}", r"'loud' is not what .* \(expected float, got str\); write fl"),
+        ("scale", "{mode: left}", "'left' is not what"),
+        ("scale", "{times: 1.5}", r"expected int \| null, got float"),
+        ("scale", "{least: 2}", "expected int >= 3"),
+        ("scale", "{band_hz: [1]}", "jobs.job.params.band_hz: .*length 2"),
+        ("wants_more", "{}", "requires 'more', which nobody gives"),
+        ("by_position", "{}", "takes 'audio' only by position"),
+        ("Model", "{layer: 2}", "takes no parameter 'layer'; did you mean 'layers'?"),
+        ("Mute", "{}", "has no __call__; write one that takes the inputs"),
+        ("Asks", "{}", "setup wants 'path', but gets nothing"),
+        ("Odd", "{}", "batch_size is 0; it is a whole number from 1"),
+    ],
+)
+def test_a_fault_gives_the_place_the_rule_and_the_remedy(
+    tmp_path: Path, module: str, name: str, params: str, said: str
+) -> None:
+    with pytest.raises(GraphError, match=said):
+        check(graph_of(tmp_path, f"{module}:{name}", params))
+
+
+def test_an_input_that_the_code_does_not_take_is_a_fault(tmp_path: Path, module: str) -> None:
+    graph = graph_of(tmp_path, f"{module}:Model", needs="{audoi: source}")
+    with pytest.raises(GraphError) as caught:
+        check(graph)
+    assert [f.place for f in caught.value.faults] == ["jobs.job.needs.audoi", "jobs.job.run"]
+    assert "did you mean 'audio'?" in str(caught.value)
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path, module: str) -> None:
+    Path(tmp_path, "broken_module.py").write_text("import no_such_package")
+    lines = [
+        "a: {run: 'no_such_module:x', needs: {audio: source}, writes: application/json}",
+        "b: {run: 'broken_module:x', needs: {audio: source}, writes: application/json}",
+        f"c: {{run: '{module}:wants_more', needs: {{sound: source}}, writes: application/json}}",
+    ]
+    graph = parse("jobs: {" + ", ".join(lines) + "}", path=str(tmp_path / "jobs.yaml"))
+    with pytest.raises(GraphError) as caught:
+        check(graph)
+    faults = [str(f) for f in caught.value.faults]
+    assert len(faults) == 5
+    assert "no module 'no_such_module'; install its package, or put" in faults[0]
+    assert "No module named 'no_such_package'" in faults[1]
+
+
+def test_what_is_built_has_its_parameters_as_they_are_declared(tmp_path: Path, module: str) -> None:
+    graph = graph_of(tmp_path, f"{module}:scale", "{factor: 2, band_hz: [1, 2]}")
+    make_importable(graph)
+    found = build(graph.jobs["job"]).call({"audio": "a"})
+    assert found == ["a", 2.0, "up", None, [1.0, 2.0]]
+    assert isinstance(found[1], float)
+
+
+def test_a_class_is_constructed_and_set_up_once(tmp_path: Path, module: str) -> None:
+    graph = graph_of(tmp_path, f"{module}:Model", "{layers: 3}")
+    make_importable(graph)
+    runner = build(graph.jobs["job"])
+    assert runner.setup is not None
+    runner.setup()
+    assert runner.call({"audio": "a"}) == ["a", 3]
+    assert runner.batch is None
+
+
+def test_one_file_goes_through_a_batch_like_many(tmp_path: Path, module: str) -> None:
+    graph = graph_of(tmp_path, f"{module}:Many")
+    make_importable(graph)
+    runner = build(graph.jobs["job"])
+    assert runner.batch is not None
+    assert runner.batch_size == 4
+    assert runner.batch([{"audio": "a"}, {"audio": "b"}]) == [["a", 1, 2], ["b", 1, 2]]
+    assert runner.call({"audio": "a"}) == ["a", 1, 1]
+
+
+def test_a_batch_that_returns_too_little_says_so(tmp_path: Path, module: str) -> None:
+    graph = graph_of(tmp_path, f"{module}:Short")
+    make_importable(graph)
+    with pytest.raises(TypeError, match="return a list of as many values"):
+        build(graph.jobs["job"]).call({"audio": "a"})
+
+
+def test_a_job_that_is_not_there_cannot_be_built(tmp_path: Path) -> None:
+    graph = graph_of(tmp_path, "no_such_module:x")
+    with pytest.raises(ConfigurationError, match="there is no module 'no_such_module'"):
+        build(graph.jobs["job"])
+
+
+def test_a_folder_that_is_a_package_is_not_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path(tmp_path, "__init__.py").touch()
+    make_importable(graph_of(tmp_path, "x:y"))
+    assert str(tmp_path) not in sys.path

@@ -1,0 +1,131 @@
+"""Media files: their names, their keys, and which of them count."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segue.errors import ConfigurationError
+from segue.model.media_file import MediaFile, bucket_location, file_id, includes, split_uri
+
+
+@pytest.mark.parametrize(
+    ("uri", "bucket", "name"),
+    [
+        ("gs://bucket/a.wav", "bucket", "a.wav"),
+        ("gs://bucket/a/b c%20d/é.wav", "bucket", "a/b c%20d/é.wav"),
+        ("gs://bucket//a.wav", "bucket", "/a.wav"),
+        ("gs://bucket/", "bucket", ""),
+        ("gs://bucket", "bucket", ""),
+        ("gs://bucket/gs://other/a", "bucket", "gs://other/a"),
+        ("file:///music/a.wav", "", "music/a.wav"),
+        ("file:///", "", ""),
+    ],
+)
+def test_a_uri_is_split_into_bucket_and_name(uri, bucket, name):
+    assert split_uri(uri) == (bucket, name)
+    media = MediaFile(uri=uri, generation=1)
+    assert (media.bucket, media.name) == (bucket, name)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "",
+        "a.wav",
+        "/a.wav",
+        "gs://",
+        "gs:///a.wav",
+        "gs:/b/a",
+        "file://host/a",
+        "file:a",
+        "s3://b/a",
+    ],
+)
+def test_a_location_of_another_kind_is_refused_with_the_remedy(uri):
+    with pytest.raises(ConfigurationError) as caught:
+        split_uri(uri)
+    assert repr(uri) in str(caught.value)
+    assert "gs://bucket/name or file:///folder/name" in str(caught.value)
+
+
+def test_names_start_at_the_bucket_or_at_the_root():
+    assert bucket_location("gs://bucket/a/b") == "gs://bucket"
+    assert bucket_location("file:///a/b") == "file:///"
+
+
+@given(st.sampled_from(["gs://bucket/", "file:///"]), st.text(max_size=20))
+def test_a_location_and_a_name_make_the_uri_again(start, name):
+    bucket, found = split_uri(start + name)
+    location = bucket_location(start + name)
+    assert (location + "/" if bucket else location) + found == start + name
+
+
+@pytest.mark.parametrize(
+    ("uri", "key"),
+    [
+        ("gs://bucket/a.wav", "5f1c72978061f71b727974e8c63a40c9"),
+        ("gs://bucket/été.flac", "e558510509df48284adaac3c0afbe16f"),
+        ("file:///music/a.wav", "dc75d93f0978ee34fdf8808924afd81c"),
+    ],
+)
+def test_a_files_key_never_changes(uri, key):
+    assert file_id(uri) == key
+    assert MediaFile(uri=uri, generation=7).id == key
+
+
+def accepted(patterns, *names):
+    takes = includes(patterns)
+    return [name for name in names if takes(name)]
+
+
+@pytest.mark.parametrize("patterns", [["*.flac", "*.wav"], ["*.flac", "*.[w]av"]])
+def test_case_does_not_matter_in_any_kind_of_pattern(patterns):
+    names = ["a.flac", "b/A.FLAC", "c.Wav", "flac", "a.flac.txt", "a.mp3", ".flac"]
+    assert accepted(patterns, *names) == ["a.flac", "b/A.FLAC", "c.Wav", ".flac"]
+
+
+@pytest.mark.parametrize("patterns", [["*Straße.WAV"], ["?Straße.WAV"]])
+def test_case_does_not_matter_beyond_ascii(patterns):
+    assert accepted(patterns, "1straße.wav", "1STRASSE.wav", "1strase.wav") == [
+        "1straße.wav",
+        "1STRASSE.wav",
+    ]
+
+
+def test_brackets_and_question_marks_are_patterns():
+    names = ["take1.wav", "take2.wav", "take10.wav", "takeA.wav", "mix/take1.wav"]
+    assert accepted(["take[0-9].wav"], *names) == ["take1.wav", "take2.wav"]
+    assert accepted(["take[!0-9].wav"], *names) == ["takeA.wav"]
+    assert accepted(["take??.wav"], *names) == ["take10.wav"]
+    assert accepted(["TAKE[A-Z].WAV"], *names) == ["takeA.wav"]
+    assert accepted(["*[[]1].wav"], "a[1].wav", "a1.wav") == ["a[1].wav"]
+
+
+def test_a_star_crosses_folders_and_a_pattern_takes_the_whole_name():
+    names = ["masters/a.wav", "masters/x/b.wav", "demos/c.wav", "a.wav"]
+    assert accepted(["masters/*"], *names) == names[:2]
+    assert accepted(["a.wav"], *names) == ["a.wav"]
+    assert accepted(["*"], *names, "") == [*names, ""]
+
+
+def test_dots_and_other_signs_of_regular_expressions_are_themselves():
+    assert accepted(["*.wav"], "awav", "a.wav") == ["a.wav"]
+    assert accepted(["(a|b)+.wav"], "a.wav", "(a|b)+.wav") == ["(a|b)+.wav"]
+
+
+def test_a_line_break_in_a_name_hides_nothing():
+    assert accepted(["*.wav"], "a\nb.wav", "a.wav\n") == ["a\nb.wav"]
+    assert accepted(["?*.wav"], "a\nb.wav", "a.wav\n") == ["a\nb.wav"]
+
+
+def test_no_pattern_takes_all():
+    assert accepted([], "a", "", "b.txt") == ["a", "", "b.txt"]
+
+
+@given(st.text(alphabet="aAéßİ.", max_size=6), st.lists(st.text("aAéßİ.", min_size=1, max_size=3)))
+def test_the_quick_test_of_endings_is_that_of_the_patterns(name, endings):
+    suffixes = ["*" + e for e in endings]
+    slow = ["[*]never", *suffixes] if suffixes else []  # a bracket turns the quick test off
+    assert includes(suffixes)(name) == includes(slow)(name)

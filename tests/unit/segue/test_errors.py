@@ -1,0 +1,55 @@
+"""The tree of errors: two branches by what the caller does, one kind a leaf."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+import re
+
+import pytest
+
+from segue import errors
+from segue.errors import ConfigurationError, Kind, PermanentError, SegueError, TransientError
+
+CLASSES = [
+    c
+    for _, c in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(c, SegueError) and c.__module__ == errors.__name__
+]
+BRANCHES = (ConfigurationError, PermanentError, TransientError)
+LEAVES = [c for c in CLASSES if issubclass(c, BRANCHES[1:]) and c not in BRANCHES]
+
+
+def test_every_error_is_on_exactly_one_branch():
+    for each in CLASSES:
+        if each is not SegueError:
+            assert sum(issubclass(each, branch) for branch in BRANCHES) == 1, each
+
+
+def test_every_kind_belongs_to_exactly_one_leaf():
+    assert sorted(leaf.kind for leaf in LEAVES) == sorted(Kind)
+
+
+def test_the_tree_in_the_docstring_is_the_tree_in_the_code():
+    drawn: dict[str, str] = {}
+    above = {0: "SegueError"}
+    for line in (errors.__doc__ or "").splitlines():
+        if found := re.match(r"    ([│ ]*)[├└]── (\w+)  ", line):
+            depth = len(found[1]) // 4 + 1
+            drawn[found[2]] = above[depth - 1]
+            above[depth] = found[2]
+    assert drawn == {c.__name__: c.__base__.__name__ for c in CLASSES if c is not SegueError}
+
+
+@pytest.mark.parametrize("each", CLASSES, ids=lambda c: c.__name__)
+def test_an_error_survives_the_way_through_another_process(each):
+    error = each("'x' is not y; write z")
+    for same in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(same) is each
+        assert str(same) == "'x' is not y; write z"
+
+
+def test_kinds_are_plain_text_for_the_ledger():
+    assert f"{Kind.OUT_OF_MEMORY}" == "out_of_memory"
+    assert Kind("timeout") is Kind.TIMEOUT

@@ -1,0 +1,90 @@
+"""The graph, drawn in four ways."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+
+FAULTY = """
+jobs:
+  fine: {run: "segue_support.jobs:fine", needs: {media: source}, writes: application/json}
+  other: {run: "segue_support.jobs:fin", needs: {media: source}, writes: application/json}
+  third: {run: "segue_support.jobs:sleep", needs: {media: source}, writes: application/json}
+"""
+
+
+def test_the_tree_shows_each_job_with_what_defines_it(segue, project):
+    lines = segue("graph").out.splitlines()
+    assert [re.sub(r"\s{2,}.*", "", line) for line in lines[1:]] == [
+        "source",
+        "├─ fine",
+        "│",
+        "└─ beside",
+    ]
+    assert lines[3].startswith("│  └─ after")
+    for job in project.graph.jobs:
+        (line,) = [line for line in lines if job in line.split()]
+        assert project.graph.fingerprints[job] in line
+        assert "application/json" in line
+
+
+def test_json_has_everything_a_program_asks_for(segue, project):
+    for arguments in (["--json"], ["--format", "json"]):
+        found = segue("graph", *arguments).json
+        jobs = {job["name"]: job for job in found["jobs"]}
+        assert found["artifacts"] == "artifacts"
+        assert jobs["after"]["parents"] == ["fine"]
+        assert jobs["fine"]["children"] == ["after"]
+        assert jobs["fine"]["fingerprint"] == project.graph.fingerprints["fine"]
+        assert jobs["fine"]["resources"] == {"memory_gib": 2.0, "gpu": "none"}
+
+
+def test_a_picture_is_chosen_by_the_name_of_its_file(segue, project):
+    said = segue("graph", "--output", "graph.svg")
+    assert (said.code, said.out) == (0, "")
+    assert ET.parse("graph.svg").getroot().tag.endswith("svg")
+    segue("graph", "-o", "graph.mmd")
+    assert (project.folder / "graph.mmd").read_text().startswith("flowchart LR")
+    segue("graph", "-o", "graph.json")
+    assert json.loads((project.folder / "graph.json").read_text())["jobs"]
+    segue("graph", "-o", "graph.txt")
+    assert (project.folder / "graph.txt").read_text() == segue("graph").out
+
+
+def test_the_code_is_checked_on_request(segue, project):
+    said = segue("graph", "--check")
+    assert said.code == 0
+    assert "The code of 3 jobs fits the graph." in said.err
+
+
+def test_code_that_does_not_fit_is_told_with_all_faults(segue, project):
+    project.change_graph(FAULTY)
+    assert segue("graph").code == 0
+    said = segue("graph", "--check")
+    assert said.code == 2
+    assert "did you mean 'fine'?" in said.err
+    assert "jobs.third" in said.err
+    assert said.out == ""
+
+
+def test_a_faulty_graph_is_told_with_its_faults(segue, project):
+    project.change_graph("jobs: {a: {run: 1}}")
+    said = segue("graph")
+    assert said.code == 2
+    assert "jobs.a.needs" in said.err
+
+
+def test_unknown_and_contradicting_formats_are_refused(segue, project):
+    assert "did you mean 'svg'?" in segue("graph", "--format", "svgg").err
+    assert segue("graph", "--format", "svg", "--json").code == 2
+
+
+def test_a_place_that_cannot_be_written_is_refused(segue, project):
+    said = segue("graph", "-o", "no/such/folder/graph.svg")
+    assert said.code == 2
+    assert "--output" in said.err
+
+
+def test_without_a_graph_here_the_one_that_ships_with_segue_is_shown(segue, folder):
+    assert "spectrogram" in segue("graph").out

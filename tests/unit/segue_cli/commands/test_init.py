@@ -1,0 +1,69 @@
+"""A new project: what is written, and what is never overwritten."""
+
+from __future__ import annotations
+
+import pytest
+
+from segue.model.graph import load
+from segue.model.job_code import check
+
+FILES = {
+    ".gitignore",
+    "README.md",
+    "brightness.py",
+    "conftest.py",
+    "jobs.yaml",
+    "tests/test_brightness.py",
+}
+
+
+def test_a_project_is_written_whose_code_fits_its_graph(segue, folder):
+    said = segue("init", "features")
+    assert said.code == 0
+    written = {
+        p.relative_to(folder / "features").as_posix()
+        for p in (folder / "features").rglob("*")
+        if p.is_file()
+    }
+    assert written == FILES
+    check(load("features/jobs.yaml", {}))
+    assert "cd features" in said.out
+    assert "segue backfill" in said.out
+
+
+def test_a_project_can_be_started_right_here(segue, folder):
+    found = segue("init", "--json").json
+    assert set(found["written"]) == FILES
+    assert not any(step.startswith("cd") for step in found["next"])
+
+
+def test_nothing_that_exists_is_overwritten(segue, folder):
+    (folder / "jobs.yaml").write_text("mine")
+    said = segue("init")
+    assert said.code == 2
+    assert "jobs.yaml" in said.err
+    assert "--force" in said.err
+    assert [p.name for p in folder.iterdir()] == ["jobs.yaml"]
+    assert (folder / "jobs.yaml").read_text() == "mine"
+
+
+def test_force_overwrites(segue, folder):
+    (folder / "jobs.yaml").write_text("mine")
+    assert segue("init", "--force").code == 0
+    assert load("jobs.yaml", {}).jobs
+
+
+@pytest.mark.parametrize("name", [".gitignore", "README.md"])
+def test_a_project_that_is_there_keeps_its_own_papers(segue, folder, name):
+    (folder / name).write_text("mine")
+    said = segue("init")
+    assert said.code == 0
+    assert f"kept  ./{name}, which was there" in said.out
+    assert (folder / name).read_text() == "mine"
+
+
+def test_a_place_that_cannot_be_written_is_refused(segue, folder):
+    (folder / "file").write_text("")
+    said = segue("init", "file")
+    assert said.code == 2
+    assert "cannot be written" in said.err

@@ -1,0 +1,50 @@
+"""Archives from the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+
+import pytest
+
+from segue_cli.function_archive import FUNCTIONS
+
+
+def test_all_archives_are_built_into_a_folder(segue, folder):
+    said = segue("package", "--all", "--output", "out", "--json").json
+    assert [one["function"] for one in said["archives"]] == list(FUNCTIONS)
+    for one in said["archives"]:
+        data = (folder / one["path"]).read_bytes()
+        assert one["sha256"] == hashlib.sha256(data).hexdigest()
+        assert one["size_bytes"] == len(data)
+    assert {p.name for p in (folder / "out").iterdir()} == {f"{name}.zip" for name in FUNCTIONS}
+
+
+def test_one_archive_is_built_to_a_file_with_the_graph_that_is_named(segue, folder, project):
+    said = segue("package", "arrival", "--output", "here.zip", "--graph", "jobs.yaml")
+    assert said.code == 0
+    assert "here.zip" in said.out
+    with zipfile.ZipFile(folder / "here.zip") as file:
+        assert file.read("jobs.yaml") == (folder / "jobs.yaml").read_bytes()
+
+
+def test_an_archive_of_its_own_name_goes_to_build(segue, folder):
+    assert segue("package", "sweep").code == 0
+    assert [p.name for p in (folder / "build").iterdir()] == ["sweep.zip"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        ((), "name one function, or all"),
+        (("arrival", "--all"), "name one function, or all"),
+        (("upload",), "arrival, deletion, sweep, request"),
+        (("--all", "--output", "x.zip"), "name a folder"),
+        (("arrival", "--output", "jobs.yaml/x.zip"), "cannot be written"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(segue, folder, project, arguments, remedy):
+    said = segue("package", *arguments)
+    assert said.code == 2
+    assert remedy in said.err
+    assert not list(folder.glob("**/*.zip"))

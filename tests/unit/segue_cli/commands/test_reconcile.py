@@ -1,0 +1,161 @@
+"""The catalogue held against the ledger: counted first, mended on request."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+
+import pytest
+
+from segue.adapters.connect import connect_queue
+from segue.model.message import decode
+from segue.model.queue import topics_of
+from segue.model.record import State
+
+STACK = ("--ledger", "sqlite:///ledger.db", "--queue", "sqlite:///queue.db", "--prefix", "music")
+CLEAN = {"unrecorded": 0, "overwritten": 0, "unstarted": 0, "gone": 0}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def files(project):
+    """One file of each kind that is wrong, and one that is right."""
+    right, young = project.media("right.wav"), project.media("young.wav")
+    project.record(right, {"fine": project.entry("fine", right)})
+    project.record(young, {}, arrived_at=datetime.now(UTC))
+    project.media("notes.txt")
+    media = {"unrecorded": project.media("new.wav")}
+    old = project.media("over.wav", b"old")
+    project.record(old, {"fine": project.entry("fine", old)})
+    media["overwritten"] = project.media("over.wav", b"new")
+    media["unstarted"] = project.media("idle.wav")
+    project.record(media["unstarted"], {})
+    media["gone"] = project.media("gone.wav")
+    project.record(media["gone"], {"fine": project.entry("fine", media["gone"])})
+    (project.folder / "music/gone.wav").unlink()
+    return media
+
+
+def told(project) -> list[tuple[str, str]]:
+    """Which jobs have been told of which files, each topic in order."""
+    if not (project.folder / "queue.db").exists():
+        return []
+    queue = connect_queue("sqlite:///queue.db")
+    letters = queue.pull(topics_of(project.graph), limit=100)
+    queue.close()
+    return sorted((m.uri, m.job) for m in (decode(found.data) for found in letters))
+
+
+def test_without_apply_all_is_counted_and_nothing_is_changed(segue, project, files):
+    said = segue("reconcile", *STACK, "--json")
+    assert said.code == 0
+    assert said.json["kinds"] == {
+        kind: {"files": 1, "samples": [media.uri]} for kind, media in files.items()
+    }
+    found = said.json
+    assert (found["dry_run"], found["listed"], found["recorded"]) == (True, 5, 5)
+    assert project.known(files["gone"]).deleted_at is None
+    assert not (project.folder / "queue.db").exists()
+
+
+def test_in_a_folder_where_nothing_was_ever_recorded_a_dry_run_makes_nothing(segue, project):
+    project.media("new.wav")
+    before = sorted(p.name for p in project.folder.iterdir())
+    elsewhere = ("--ledger", "sqlite:///none.db", "--queue", "sqlite:///queue.db")
+    said = segue("reconcile", "--prefix", "music", *elsewhere)
+    assert "1 file to mend; 1 file there, 0 recorded. Say --apply to mend them." in said.out
+    assert sorted(p.name for p in project.folder.iterdir()) == before
+
+
+def test_apply_mends_each_kind(segue, project, files):
+    said = segue("reconcile", *STACK, "--apply", "--yes")
+    assert said.code == 0
+    assert "Mended 4 files; 5 files there, 5 recorded." in said.out
+    assert f"recorded anew, and its jobs told  {files['overwritten'].uri}" in said.out
+    there = sorted(media.uri for kind, media in files.items() if kind != "gone")
+    assert told(project) == [(uri, job) for uri in there for job in ("beside", "fine")]
+    for kind in ("unrecorded", "overwritten", "unstarted"):
+        assert project.known(files[kind]).media == files[kind]
+    assert project.known(files["gone"]).deleted_at is not None
+    again = segue("reconcile", *STACK, "--json").json
+    # It was recorded long ago, and until somebody begins with it it is told of again.
+    assert {kind: n["files"] for kind, n in again["kinds"].items()} == CLEAN | {"unstarted": 1}
+
+
+def test_a_file_that_was_only_just_recorded_is_told_of_again_on_request(segue, project, files):
+    found = segue("reconcile", *STACK, "--older-than", "0s", "--json").json["kinds"]["unstarted"]
+    assert [uri.rpartition("/")[2] for uri in found["samples"]] == ["idle.wav", "young.wav"]
+
+
+def test_what_is_agreed_to_in_a_terminal_is_mended(segue, project, files, monkeypatch):
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    said = segue("reconcile", *STACK, "--apply")
+    assert "there, but never recorded" in said.err
+    assert "Mended 4 files" in said.out
+    assert project.known(files["gone"]).deleted_at is not None
+
+
+def test_what_is_not_agreed_to_is_left(segue, project, files, monkeypatch):
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    assert segue("reconcile", *STACK, "--apply").code == 130
+    assert project.known(files["gone"]).deleted_at is None
+    assert told(project) == []
+
+
+def test_without_a_terminal_to_confirm_in_nothing_is_changed(segue, project, files, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    said = segue("reconcile", *STACK, "--apply")
+    assert said.code == 2
+    assert "--yes" in said.err
+    assert project.known(files["gone"]).deleted_at is None
+
+
+def test_where_all_is_well_nothing_is_asked(segue, project, monkeypatch):
+    monkeypatch.setattr("sys.stdin", Terminal(""))
+    media = project.media("right.wav")
+    project.record(media, {"fine": project.entry("fine", media, State.FAILED)})
+    said = segue("reconcile", *STACK, "--apply")
+    assert (said.code, said.out) == (0, "Nothing to mend: 1 file there, 1 recorded.\n")
+
+
+def test_a_catalogue_that_seems_empty_buries_its_files_only_if_told_so(segue, project, files):
+    for file in (project.folder / "music").iterdir():
+        file.unlink()
+    said = segue("reconcile", *STACK, "--apply", "--yes")
+    assert said.code == 2
+    assert "--allow-empty" in said.err
+    assert project.known(files["gone"]).deleted_at is None
+    said = segue("reconcile", *STACK, "--apply", "--yes", "--allow-empty", "--json")
+    assert said.json["kinds"]["gone"]["files"] == 5
+
+
+def test_our_own_artifacts_are_no_media(segue, project):
+    media = project.media("right.wav")
+    project.record(media, {"fine": project.entry("fine", media)})
+    project.artifacts.create("fine/x.flac", b"", content_type="audio/flac", metadata={})
+    found = segue("reconcile", *STACK[:4], "--prefix", ".", "--json").json
+    assert (found["listed"], found["total"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["--prefix", "nowhere/"], "look at the path"),
+        (["--older-than", "soon"], "such as 12h"),
+        (["--aply"], "did you mean --apply?"),
+        (["--prefix", "music", "--queue", "amqp://broker", "--apply", "--yes"], "pubsub://project"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_the_remedy(segue, project, arguments, remedy):
+    project.media("new.wav")
+    said = segue("reconcile", *arguments)
+    assert said.code == 2
+    assert remedy in said.err
+
+
+def test_without_a_catalogue_or_a_prefix_it_asks_for_one(segue, project):
+    assert "SEGUE_CATALOGUE" in segue("reconcile").err

@@ -1,0 +1,187 @@
+"""``segue request``, ``watch``, ``ping`` and ``sweep``, on the embedded queue."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from segue.adapters.connect import connect_queue
+from segue.model.ledger import Change
+from segue.model.message import Message, decode
+from segue.model.queue import topics_of
+from segue.model.record import Ping, State, evolve
+
+QUEUE = "sqlite:///.segue/queue.db"
+WHERE = ("--ledger", "sqlite:///ledger.db")
+
+
+def messages(project) -> list[Message]:
+    queue = connect_queue(QUEUE)
+    try:
+        return [decode(d.data) for d in queue.pull(topics_of(project.graph), limit=100)]
+    finally:
+        queue.close()
+
+
+def test_a_request_registers_the_file_and_asks_the_targets(project, segue):
+    media = project.media("a.wav")
+    said = segue("request", "music/a.wav", "--job", "after", *WHERE, "--json")
+    assert said.code == 0, said.err
+    assert said.json["files"] == 1
+    assert said.json["targets"] == ["after"]
+    (message,) = messages(project)
+    assert (message.uri, message.generation) == (media.uri, media.generation)
+    assert (message.job, message.targets, message.lane) == ("after", ("after",), "requests")
+    assert message.request == said.json["request"]
+    assert project.known(media).jobs == {}
+
+
+def test_a_prefix_asks_for_all_media_below_it_and_nothing_else(project, segue):
+    files = [project.media(name) for name in ("a.wav", "b/c.wav", "b/d.txt")]
+    said = segue("request", "--prefix", "music", "--job", "fine", *WHERE)
+    assert said.code == 0, said.err
+    assert "2 files" in said.out
+    assert {m.uri for m in messages(project)} == {files[0].uri, files[1].uri}
+
+
+def test_force_with_parents_asks_for_the_whole_line(project, segue):
+    project.media("a.wav")
+    line = ("--job", "after", "--force", "--parents")
+    assert segue("request", "music/a.wav", *line, *WHERE, "--json").json["targets"] == [
+        "fine",
+        "after",
+    ]
+    assert {m.job: m.force for m in messages(project)} == {"fine": True, "after": True}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "name either files"),
+        (("music/a.wav", "--prefix", "music", "--job", "fine"), "name either files"),
+        (("music/a.wav",), "no job is named"),
+        (("music/a.wav", "--all", "--job", "fine"), "leave it out, or leave out --job"),
+        (("music/a.wav", "--job", "fin"), "did you mean 'fine'"),
+        (("music/none.wav", "--job", "fine"), "there is no file"),
+        (("music/a.wav", "--job", "fine", "--parents"), "--force"),
+    ],
+)
+def test_what_is_wrong_is_said(project, segue, arguments, told):
+    project.media("a.wav")
+    said = segue("request", *arguments, *WHERE)
+    assert said.code == 2
+    assert told in said.err
+
+
+def test_an_object_that_is_no_media_is_ignored_and_said_so(project, segue):
+    project.media("notes.txt")
+    said = segue("request", "music/notes.txt", "--job", "fine", *WHERE)
+    assert said.code == 3
+    assert "no suffix that the graph includes" in said.err
+
+
+def test_a_request_is_followed_to_its_end(project, segue):
+    media = project.media("a.wav")
+    asked = segue("request", "music/a.wav", "--job", "fine", *WHERE, "--json").json["request"]
+    said = segue("watch", asked, *WHERE, "--timeout", "1s")
+    assert (said.code, "Not finished" in said.out) == (4, True)
+    project.record(media, {"fine": project.entry("fine", media)})
+    said = segue("watch", asked, *WHERE, "--json")
+    assert (said.code, said.json["over"]) == (0, True)
+    project.record(media, {"fine": project.failed("fine", media)})
+    said = segue("watch", asked, *WHERE)
+    assert (said.code, "timeout" in said.out) == (3, True)
+
+
+def test_a_file_is_followed_by_its_path(project, segue):
+    media = project.media("a.wav")
+    project.record(media, {"fine": project.entry("fine", media)})
+    assert segue("watch", "music/a.wav", "--job", "fine", *WHERE).code == 0
+    assert segue("watch", "music/a.wav", *WHERE, "--timeout", "1s").code == 4
+
+
+def test_a_request_that_nobody_made_is_said(project, segue):
+    said = segue("watch", "20260102T000000.000000Z-00000001", *WHERE)
+    assert said.code == 2
+    assert "no request" in said.err
+
+
+def test_a_ping_goes_down_the_line_and_names_who_does_not_answer(project, segue):
+    media = project.media("a.wav")
+    said = segue("ping", "music/a.wav", "--job", "after", "--timeout", "1s", *WHERE, "--json")
+    assert said.code == 4
+    assert said.json["jobs"] == {"fine": {"waiting": 1}, "after": {"waiting": 1}}
+    (message,) = messages(project)
+    assert (message.job, message.ping, message.targets) == ("fine", True, ("after",))
+    assert project.known(media).jobs == {}
+
+
+def test_a_ping_is_answered_by_traces(project, segue):
+    media = project.media("a.wav")
+    late = Ping(request="99991231T000000.000000Z-00000001", at=datetime(2026, 1, 2, tzinfo=UTC))
+    project.record(media, {}, pings={"fine": late, "beside": late, "after": late})
+    assert segue("ping", "music/a.wav", *WHERE).code == 0
+
+
+def test_the_sweeper_publishes_what_is_owed_once(project, segue):
+    media = project.media("a.wav")
+    owed = evolve(project.entry("fine", media, State.QUEUED), wanted=("after",))
+    project.record(media, {"fine": owed})
+    said = segue("sweep", "--dry-run", *WHERE, "--json")
+    assert (said.json["owed"], said.json["dry_run"]) == (1, True)
+    assert project.known(media).jobs["fine"] == owed
+    assert segue("sweep", *WHERE, "--json").json["owed"] == 1
+    (message,) = messages(project)
+    assert (message.job, message.targets, message.lane) == ("fine", ("after",), "requests")
+    assert segue("sweep", *WHERE, "--json").json["owed"] == 0
+
+
+def test_a_retry_tells_the_streaming_pipelines_where_there_is_a_queue(project, segue):
+    media = project.media("a.wav")
+    failed = {
+        "fine": project.failed("fine", media),
+        "after": project.blocked("after", media, "fine"),
+    }
+    project.record(media, failed)
+    said = segue("retry", "--yes", *WHERE, "--json")
+    assert (said.json["published"], said.json["next"] is not None) == (False, True)
+    project.record(media, failed)
+    connect_queue(QUEUE).close()
+    said = segue("retry", "--yes", *WHERE, "--json")
+    assert (said.json["published"], said.json["next"]) == (True, None)
+    (message,) = messages(project)
+    assert (message.job, message.targets) == ("fine", ("fine", "after"))
+
+
+def test_dead_letters_are_shown_before_they_are_sent_again(project, segue):
+    from segue.model import dead_letter
+    from segue.model.dead_letter import Stage
+
+    assert "no such dead letters" in segue("retry", "--dead-letters", *WHERE).out
+    queue = connect_queue(QUEUE)
+    dead = dead_letter.dead_letter(
+        stage=Stage.DECODE,
+        job="fine",
+        kind="unreadable_message",
+        type="UnreadableMessage",
+        error="no message",
+        data=b"{}",
+        at=datetime(2026, 1, 2, tzinfo=UTC),
+    )
+    queue.publish([dead_letter.letter(dead)])
+    queue.close()
+    kind = ("--kind", "unreadable_message")
+    said = segue("retry", "--dead-letters", "--dry-run", *kind, *WHERE)
+    assert "Would be sent again: 1 dead letter." in said.out
+    assert segue("retry", "--dead-letters", *WHERE).code == 2  # nobody to confirm it
+    assert segue("retry", "--dead-letters", "--yes", *WHERE, "--json").json["total"] == 1
+    assert segue("retry", "--dead-letters", "--yes", *WHERE, "--json").json["total"] == 0
+
+
+def test_a_change_while_it_is_followed_is_seen(project, segue):
+    media = project.media("a.wav")
+    project.record(media, {"fine": project.entry("fine", media, State.RUNNING)})
+    gone = lambda r: (evolve(r, deleted_at=datetime(2026, 1, 2, tzinfo=UTC)), None)  # noqa: E731
+    project.ledger.change([Change(uri=media.uri, transition=gone)])
+    assert segue("watch", "music/a.wav", "--job", "fine", *WHERE).code == 0

@@ -1,0 +1,129 @@
+"""One job on one file, in this process; how it runs in a child process is tested with real ones."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from segue.testing.sound import tone, write
+
+GRAPH = """
+artifacts: artifacts
+jobs:
+  fine: {run: "segue_support.jobs:fine", needs: {media: source}, writes: application/json}
+  after: {run: "segue_support.jobs:after", needs: {value: fine}, writes: application/json}
+  raises: {run: "segue_support.jobs:raise_error", needs: {media: source}, writes: application/json}
+  below: {run: "segue_support.jobs:after", needs: {value: raises}, writes: application/json}
+  prints: {run: "segue_support.jobs:print_much", needs: {media: source}, writes: application/json}
+  damaged: {run: "segue_support.jobs:refuse", needs: {media: source}, writes: application/json}
+  away:
+    run: segue_support.jobs:be_unavailable
+    needs: {media: source}
+    params: {times: 99}
+    writes: application/json
+  downsample:
+    run: segue.features.resampling:downsample
+    needs: {media: source}
+    params: {sample_rate_hz: 22050, channels: 1}
+    writes: audio/flac
+"""
+HERE = "--no-isolation"
+
+
+@pytest.fixture
+def files(project):
+    """A file on which jobs are well, and one on which they are not."""
+    project.change_graph(GRAPH)
+    write(tone(440.0, 1.0, peak_dbfs=-6.0, channels=2), "music/good.wav")
+    write(tone(440.0, 0.1), "music/bad.wav")
+
+
+def test_a_job_runs_with_all_above_it_and_leaves_nothing_behind(segue, project, files):
+    said = segue("run", "after", "music/good.wav", HERE)
+    assert (said.code, json.loads(said.out)) == (0, {"after": {"ok": True}})
+    assert "Running fine, after on file://" in said.err
+    assert "after took" in said.err
+    assert not (project.folder / "artifacts").exists()
+    assert not (project.folder / ".segue").exists()
+
+
+def test_as_json_the_result_comes_with_times_and_identity(segue, project, files):
+    found = segue("run", "after", "good.wav", "--catalogue", "music", HERE, "--json").json
+    assert found["result"] == {"after": {"ok": True}}
+    assert found["uri"] == f"file://{project.folder}/music/good.wav"
+    assert found["fingerprint"] == project.graph.fingerprints["after"]
+    assert [(r["job"], r["state"]) for r in found["results"]] == [
+        ("fine", "done"),
+        ("after", "done"),
+    ]
+    assert all(r["seconds"] >= 0 and r["cpu_seconds"] >= 0 for r in found["results"])
+
+
+def test_what_a_job_raises_is_shown_from_its_own_code_on(segue, files):
+    said = segue("run", "below", "music/bad.wav", HERE, "--json")
+    assert said.code == 1
+    first = said.err.partition("Traceback")[2].splitlines()[1]
+    assert "segue_support/jobs.py" in first or "job.py" in first
+    (result,) = said.json["results"]
+    assert (result["job"], result["state"]) == ("raises", "failed")
+    assert result["error"]["kind"] == "job_raised"
+    assert said.json["result"] is None
+
+
+def test_a_damaged_file_is_told_as_such(segue, files):
+    said = segue("run", "damaged", "music/bad.wav", HERE)
+    assert (said.code, said.out) == (1, "")
+    assert "corrupt_media" in said.err
+
+
+def test_a_transient_failure_says_try_again_later(segue, files, monkeypatch):
+    assert segue("run", "away", "music/bad.wav", HERE).code == 5
+
+
+def test_what_a_job_prints_is_no_part_of_the_json(segue, files):
+    assert segue("run", "prints", "music/good.wav", HERE, "--json").json["result"]
+
+
+def test_sound_is_described_and_written_to_a_file(segue, files):
+    said = segue("run", "downsample", "music/good.wav", HERE)
+    first, path = said.out.splitlines()
+    assert first.startswith("audio/flac")
+    assert "1 s, 22,050 Hz, 1 channel, peak 0.5" in first
+    assert os.path.basename(path) == "good.downsample.flac"
+    assert os.path.getsize(path) > 0
+
+
+def test_parameters_can_be_changed_for_a_run(segue, files):
+    found = segue(
+        *("run", "downsample", "music/good.wav", HERE, "--json"),
+        *("--param", "sample_rate_hz=16000", "--output", "out.flac"),
+    ).json
+    assert found["params"] == {"sample_rate_hz": 16000, "channels": 1}
+    assert found["result"]["sample_rate_hz"] == 16000
+    assert found["output"] == os.path.abspath("out.flac")
+    assert os.path.exists("out.flac")
+
+
+@pytest.mark.parametrize(
+    ("param", "said"),
+    [
+        ("sample_rate", "write NAME=VALUE"),
+        ("no such=1", "write NAME=VALUE"),
+        ("sample_rate_hz=[", "not YAML"),
+        ("rate=1", "takes no parameter 'rate'"),
+        ("sample_rate_hz=fast", "sample_rate_hz"),
+    ],
+)
+def test_a_parameter_that_is_wrong_is_refused(segue, files, param, said):
+    refused = segue("run", "downsample", "music/good.wav", HERE, "--param", param)
+    assert refused.code == 2
+    assert said in refused.err
+
+
+def test_an_unknown_job_and_a_missing_file_are_refused(segue, files):
+    assert "did you mean 'after'?" in segue("run", "aftr", "music/good.wav").err
+    said = segue("run", "after", "music/none.wav")
+    assert said.code == 2
+    assert "name one that exists" in said.err

@@ -1,0 +1,89 @@
+"""How far each job has come, as numbers and as bars."""
+
+from __future__ import annotations
+
+from segue.model.record import State
+
+
+def fill(project):
+    """Four files and a tombstone: each job's numbers are known."""
+    for name in ("a/1.wav", "a/2.wav", "b/3.wav", "b/4.wav", "b/gone.wav"):
+        project.media(name)
+    one, two, three, four, gone = (
+        project.media(n) for n in ("a/1.wav", "a/2.wav", "b/3.wav", "b/4.wav", "b/gone.wav")
+    )
+    done = project.entry("fine", one)
+    project.record(one, {"fine": done, "after": project.failed("after", one)})
+    project.record(two, {"fine": project.entry("fine", two, fingerprint="0" * 12)})
+    project.record(three, {"fine": done, "after": project.blocked("after", three, "fine")})
+    project.record(four, {"fine": project.entry("fine", four, State.QUEUED)})
+    project.record(gone, {"fine": done}, deleted_at=project.known(one).arrived_at)
+
+
+def test_each_job_is_counted_by_state_and_the_states_add_up(segue, project):
+    fill(project)
+    found = segue("status", "--ledger", "sqlite:///ledger.db", "--json").json
+    assert (found["files"], found["deleted"]) == (4, 1)
+    assert found["jobs"]["fine"] == {
+        "done": 2,
+        "stale": 1,
+        "failed": 0,
+        "blocked": 0,
+        "running": 0,
+        "queued": 1,
+        "missing": 0,
+    }
+    assert found["jobs"]["after"]["failed"] == found["jobs"]["after"]["blocked"] == 1
+    assert all(sum(states.values()) == 4 for states in found["jobs"].values())
+
+
+def test_a_prefix_counts_what_is_below_it(segue, project):
+    fill(project)
+    found = segue("status", "--ledger", "sqlite:///ledger.db", "--prefix", "music/b", "--json").json
+    assert found["prefix"] == f"file://{project.folder}/music/b/"
+    assert (found["files"], found["deleted"]) == (2, 1)
+    assert found["jobs"]["fine"]["done"] == found["jobs"]["fine"]["queued"] == 1
+    assert found["jobs"]["beside"]["missing"] == 2
+
+
+def test_in_a_pipe_each_job_has_a_line_with_all_columns(segue, project):
+    fill(project)
+    said = segue("status", "--ledger", "sqlite:///ledger.db")
+    assert said.code == 0
+    lines = [line.split() for line in said.out.splitlines()]
+    assert lines[0][:2] == ["4", "files,"]
+    assert lines[2] == ["job", "done", "stale", "failed", "blocked", "running", "queued", "missing"]
+    assert lines[3] == ["fine", "2", "50.0", "%", "1", "0", "0", "0", "1", "0"]
+
+
+def test_a_ledger_that_is_not_there_is_empty_and_is_not_made(segue, project):
+    said = segue("status", "--ledger", "sqlite:///nothing/here.db", "--json")
+    assert said.code == 0
+    assert said.json["files"] == 0
+    assert "There is no ledger sqlite:///nothing/here.db yet" in said.err
+    assert not (project.folder / "nothing").exists()
+
+
+def test_watching_and_json_exclude_each_other(segue, project):
+    said = segue("status", "--watch", "1", "--json")
+    assert (said.code, said.out) == (2, "")
+    assert "--watch" in said.err
+
+
+def test_the_ledger_comes_from_the_environment_too(segue, project, monkeypatch):
+    fill(project)
+    monkeypatch.setenv("SEGUE_LEDGER", "sqlite:///ledger.db")
+    assert segue("status", "--json").json["files"] == 4
+
+
+def test_a_ledger_of_an_unknown_kind_is_refused(segue, project):
+    said = segue("status", "--ledger", "mysql://server")
+    assert said.code == 2
+    assert "sqlite:///path" in said.err
+
+
+def test_a_file_that_is_no_ledger_is_refused(segue, project):
+    (project.folder / "noise.db").write_bytes(b"noise" * 1000)
+    said = segue("status", "--ledger", "sqlite:///noise.db")
+    assert said.code == 2
+    assert "is not a ledger" in said.err

@@ -1,0 +1,59 @@
+"""What an installation costs follows from inputs, and the page says what the module does."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from segue.model.graph import load
+from segue_cli.cost import INPUTS, LINES, amount, page, total, with_input
+from segue_support.paths import ROOT
+
+PRODUCTION = (ROOT / "infra" / "envs" / "prod.tfvars").read_text()
+
+
+def setting(name: str) -> float:
+    """A number that production is deployed with."""
+    (found,) = re.findall(rf"^ *{name} *= *(\d+)$", PRODUCTION, re.MULTILINE)
+    return float(found)
+
+
+def test_the_page_is_the_one_that_the_module_writes():
+    assert (ROOT / "docs" / "cost.md").read_text() == page()
+
+
+def test_every_figure_of_the_page_is_the_product_of_the_inputs_beside_it():
+    values = {name: given.value for name, given in INPUTS.items()}
+    rows = re.findall(r"^\| [^|]+ \| [^|]+ \| (`.*`) \| (.*) \| (.*) \|$", page(), re.MULTILINE)
+    assert len(rows) == len(LINES)
+    for formula, once, month in rows:
+        product = 1.0
+        for name in re.findall(r"`(.+?)`", formula):
+            product *= values[name]
+        said = float((once or month).strip().lstrip("$").replace(",", ""))
+        assert said == pytest.approx(product, abs=0.5 if product >= 10 else 0.005)
+
+
+def test_every_input_is_used_and_every_price_ends_a_product():
+    used = {name for line in LINES for name in line.inputs}
+    assert used == set(INPUTS)
+    for line in LINES:
+        assert [name.startswith("$") for name in line.inputs] == [
+            *([False] * (len(line.inputs) - 1)),
+            True,
+        ]
+
+
+def test_the_inputs_are_those_of_the_graph_and_of_production():
+    jobs = load(str(ROOT / "shared" / "segue" / "features" / "jobs.yaml"), {}).jobs
+    assert INPUTS["jobs"].value == INPUTS["pipelines"].value == len(jobs)
+    assert INPUTS["workers"].value == setting("num_workers")
+    assert INPUTS["backups"].value == setting("backup_kept_days")
+
+
+def test_a_changed_input_changes_what_depends_on_it_and_nothing_else():
+    dearer = with_input("$object", 2 * INPUTS["$object"].value)
+    changed = [line.what for line in LINES if amount(line, dearer) != amount(line)]
+    assert changed == ["artifacts kept"]
+    assert total(monthly=False, inputs=dearer) == total(monthly=False)

@@ -1,0 +1,149 @@
+"""A function's archive: what is in it, and that it is always the same."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from segue.errors import ConfigurationError
+from segue.model.settings import Settings
+from segue_cli.function_archive import FUNCTIONS, archive, source_tree
+
+ROOT = Path(source_tree())
+GRAPH = """
+catalogue: ${SEGUE_CATALOGUE}
+artifacts: ${SEGUE_ARTIFACTS}
+jobs:
+  a: {run: "m:f", needs: {media: source}, writes: application/json}
+"""
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch) -> Settings:
+    for name in ("SEGUE_CATALOGUE", "SEGUE_ARTIFACTS"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "jobs.yaml").write_text(GRAPH)
+    return Settings(graph=str(tmp_path / "jobs.yaml"))
+
+
+def copied(to: Path, *, order: int) -> str:
+    """The source tree somewhere else, written in another order, at another time, with another
+    mask.
+    """
+    mask = os.umask(0o077 if order < 0 else 0o002)
+    try:
+        for name in sorted(ROOT.glob("functions/**/*.py"), reverse=order < 0) + sorted(
+            ROOT.glob("shared/**/*.py"), reverse=order < 0
+        ):
+            target = to / name.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(name, target)
+            os.utime(target, (1e9 + order, 1e9 + order))
+        (to / "locks").mkdir()
+        shutil.copyfile(ROOT / "locks/functions.txt", to / "locks/functions.txt")
+    finally:
+        os.umask(mask)
+    return str(to)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_the_same_tree_gives_the_same_bytes(function, settings, tmp_path, monkeypatch):
+    made = []
+    for order, zone in ((1, "Asia/Kathmandu"), (-1, "America/Los_Angeles")):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        root = copied(tmp_path / zone, order=order)
+        path = tmp_path / f"{order}.zip"
+        archive(function, settings, root=root).write(str(path))
+        made.append(path.read_bytes())
+    monkeypatch.undo()
+    time.tzset()
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_an_archive_has_what_its_function_imports_and_no_other_function(function, settings):
+    files = archive(function, settings).files
+    others = {f"segue_functions/{name}.py" for name in (*FUNCTIONS, "server") if name != function}
+    assert f"segue_functions/{function}.py" in files
+    assert others.isdisjoint(files)
+    assert not any(name.startswith(("segue_pipelines/", "segue/testing/")) for name in files)
+    rooms = {"segue_functions", "segue"}
+    modules = {n.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for n in files}
+    for name, source in files.items():
+        if not name.endswith(".py"):
+            continue
+        for node in ast.parse(source).body:  # what is imported at once
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in rooms:
+                assert node.module in modules, name
+
+
+def test_main_names_the_handler_for_the_framework_to_find(settings):
+    main = archive("arrival", settings).files["main.py"].decode()
+    assert "from segue_functions.arrival import arrival\n" in main
+    assert 'warm("ledger", "queue")' in main
+
+
+def test_requirements_are_the_lock_and_the_graph_is_the_users(settings):
+    files = archive("arrival", settings).files
+    assert files["requirements.txt"] == (ROOT / "locks/functions.txt").read_bytes()
+    assert files["jobs.yaml"].decode() == GRAPH
+
+
+def test_a_change_of_what_no_function_imports_changes_no_archive(settings, tmp_path):
+    root = copied(tmp_path / "tree", order=1)
+    before = archive("arrival", settings, root=root).files
+    for name in (
+        "shared/segue/execution/executor.py",
+        "shared/segue/worker/pool.py",
+        "functions/segue_functions/request.py",
+    ):
+        (Path(root) / name).write_text("x = 1\n")
+    assert archive("arrival", settings, root=root).files == before
+    (Path(root) / "shared/segue/model/ledger.py").write_text("x = 1\n")
+    assert archive("arrival", settings, root=root).files != before
+
+
+def test_files_in_an_archive_can_be_read_by_anybody_and_have_no_times(settings, tmp_path):
+    path = tmp_path / "arrival.zip"
+    archive("arrival", settings).write(str(path))
+    with zipfile.ZipFile(path) as file:
+        entries = file.infolist()
+        assert file.testzip() is None
+    assert [e.filename for e in entries] == sorted(e.filename for e in entries)
+    assert {e.date_time for e in entries} == {(1980, 1, 1, 0, 0, 0)}
+    assert {e.external_attr >> 16 for e in entries} == {0o100644}
+    assert {e.compress_type for e in entries} == {zipfile.ZIP_STORED}
+
+
+def test_the_warmed_parts_are_those_that_the_stack_knows():
+    assert {part for parts in FUNCTIONS.values() for part in parts} <= {
+        "ledger",
+        "queue",
+        "artifacts",
+    }
+
+
+def test_a_graph_with_faults_is_not_packaged(settings, tmp_path):
+    (tmp_path / "jobs.yaml").write_text("jobs: {}")
+    with pytest.raises(ConfigurationError, match="write at least one job"):
+        archive("arrival", settings)
+
+
+def test_an_unknown_function_is_refused_with_the_known_ones(settings):
+    with pytest.raises(ConfigurationError, match="arrival, deletion, sweep, request"):
+        archive("upload", settings)
+
+
+def test_without_a_source_tree_it_says_where_to_run(monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        "segue_cli.function_archive.__file__", str(tmp_path / "cli/segue_cli/function_archive.py")
+    )
+    with pytest.raises(ConfigurationError, match="in a checkout"):
+        source_tree()

@@ -1,0 +1,86 @@
+"""Values as people read them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from segue_cli.views import text
+from segue_cli.views.json_text import json_text
+
+JSON = some.recursive(
+    some.none() | some.booleans() | some.integers() | some.floats(allow_nan=False) | some.text(),
+    lambda inner: some.lists(inner) | some.dictionaries(some.text(), inner),
+)
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "said"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (5 * 2**30, "5.0 GiB"),
+        (2**60, "1024.0 PiB"),
+    ],
+)
+def test_sizes_are_in_binary_units(size_bytes, said):
+    assert text.size(size_bytes) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.0123, "12 ms"),
+        (1.25, "1.2 s"),
+        (59.94, "59.9 s"),
+        (61, "1 min 01 s"),
+        (3599.6, "1 h 00 min"),
+        (90_000, "1 d 1 h"),
+    ],
+)
+def test_durations_are_in_the_two_units_that_matter(seconds, said):
+    assert text.duration(seconds) == said
+
+
+@given(some.integers(1, 10**9), some.integers(0, 10**9))
+def test_only_all_is_100_percent_and_only_nothing_is_0(whole, part):
+    part = min(part, whole)
+    said = text.percent(part, whole)
+    assert (said == "100 %") == (part == whole)
+    assert (said == "0 %") == (part == 0)
+
+
+def test_a_share_of_nothing_is_no_number():
+    assert text.percent(0, 0) == "-"
+
+
+@given(some.text())
+def test_what_is_shown_of_a_name_is_printable(name):
+    shown = text.printable(name)
+    assert shown.isprintable()
+    assert shown == name or not name.isprintable()
+
+
+def test_counts_agree_with_their_nouns():
+    assert text.count(1, "file") == "1 file"
+    assert text.count(1200, "file") == "1,200 files"
+    assert text.count(2, "entry", "entries") == "2 entries"
+
+
+@given(JSON, some.integers(20, 120))
+def test_json_text_is_the_same_json(value, width):
+    assert json.loads(json_text(value, width=width)) == value
+
+
+def test_long_lists_of_numbers_fill_their_lines():
+    lines = json_text({"beat_times_s": [n + 0.5 for n in range(100)]}, width=60).splitlines()
+    assert max(map(len, lines)) <= 60
+    assert len(lines) < 20
+
+
+def test_what_fits_stays_in_one_line():
+    assert json_text({"a": [1, 2], "b": None}, width=80) == '{"a": [1, 2], "b": null}'

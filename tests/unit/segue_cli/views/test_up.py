@@ -1,0 +1,129 @@
+"""The page of ``segue up``, as it stands in terminals of any width."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from segue_cli.local.look import Counted, JobLook, Look
+from segue_cli.local.supervisor import Standing, State
+from segue_cli.local.tally import Trouble
+from segue_cli.views.up import Phase, drawn
+
+FOLDER = "/media/disk/東京/a very long way to a catalogue of music"
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def job(name: str, queued: int | None = 0, rate: float = 0.0, **states: int) -> JobLook:
+    return JobLook(name=name, queued=queued, states=states, rate=rate)
+
+
+LOOK = Look(
+    folder=FOLDER,
+    is_lost=False,
+    since_s=12.0,
+    counted=Counted(
+        files=1204,
+        deleted=3,
+        dead_letters=2,
+        jobs=(
+            job("downsample", 12, 8.125, running=2, done=1190, failed=2),
+            job("a_job_with_a_name_that_is_long", None, 123.4, done=1_200_000, blocked=7),
+            job("energy"),
+        ),
+    ),
+    events=5,
+    programs=(
+        Standing(name="functions", state=State.UP),
+        Standing(name="stream", state=State.RESTARTING, restarts=1),
+    ),
+    troubles=(
+        Trouble(
+            at=NOW,
+            job="beats",
+            kind="corrupt_media",
+            uri=f"file://{FOLDER}/雨\x1b[31m\n[b]x[/b].wav",
+        ),
+    ),
+    notes=("stream killed by SIGKILL; it is started again",),
+)
+
+
+def page(look: Look, width: int, **more: Phase) -> str:
+    """The page as text, its lines without spaces at their ends."""
+    console = Console(
+        file=io.StringIO(), width=width, force_terminal=True, color_system=None, markup=False
+    )
+    with console.capture() as captured:
+        console.print(drawn(look, width=width, **more))
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def row(text: str, name: str) -> list[str]:
+    return next(line.split() for line in text.splitlines() if line.startswith(name))
+
+
+def test_a_wide_page_has_everything():
+    text = page(LOOK, 120)
+    assert f"1,204 files, 3 deleted, 5 events under way in {FOLDER}" in text
+    assert "● functions   ○ stream restarting (started 2 times)" in text
+    header = ["job", "queued", "running", "done", "failed", "blocked", "rate"]
+    assert row(text, "job ") == header
+    assert row(text, "downsample") == ["downsample", "12", "2", "1,190", "2", "·", "8.1/s"]
+    long = "a_job_with_a_name_that_is_long"
+    assert row(text, "a_job") == [long, "?", "·", "1,200,000", "·", "7", "123/s"]
+    assert "2 dead letters" in text
+    assert "stream killed by SIGKILL" in text
+
+
+@pytest.mark.parametrize("width", [26, 30, 40, 60, 80, 200])
+def test_no_line_is_wider_than_the_terminal_and_each_job_has_one(width):
+    lines = page(LOOK, width).splitlines()
+    assert max(map(cell_len, lines)) <= width
+    jobs = [line for line in lines if line.startswith(("down", "a_jo", "ener"))]
+    assert len(jobs) == 3
+
+
+def test_a_narrow_page_keeps_what_was_done_and_what_failed():
+    text = page(LOOK, 40)
+    assert row(text, "job ") == ["job", "done", "failed"]
+    assert row(text, "downsample") == ["downsample", "1,190", "2"]
+    assert "a_job_with_a" in text
+    assert "…" in text
+
+
+def test_no_program_is_torn_apart_between_two_lines():
+    lines = page(LOOK, 40).splitlines()
+    assert lines[1:3] == ["● functions", "○ stream restarting (started 2 times)"]
+
+
+def test_the_name_of_a_file_commands_nothing():
+    text = page(LOOK, 120)
+    assert "\x1b" not in text.replace("\x1b[0m", "")
+    assert r"雨\x1b[31m\n[b]x[/b].wav" in text
+
+
+def test_columns_and_parts_without_anything_to_tell_are_left_out():
+    quiet = replace(
+        LOOK,
+        counted=Counted(files=1, dead_letters=0, jobs=(job("energy"),)),
+        troubles=(),
+        notes=(),
+        events=0,
+    )
+    text = page(quiet, 100)
+    assert "blocked" not in text
+    assert "dead letter" not in text
+    assert "failures" not in text
+    assert text.startswith("1 file in /media")
+
+
+def test_it_says_that_the_folder_is_gone_and_that_it_is_stopping():
+    assert "is gone" in page(replace(LOOK, is_lost=True), 100)
+    assert "Ctrl-C again" in page(LOOK, 100, phase=Phase.STOPPING)
+    assert "Ctrl-C" not in page(LOOK, 100, phase=Phase.STOPPED)

@@ -1,0 +1,96 @@
+"""The functions with a stack in memory, and what they log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from segue.adapters.connect import connect_store
+from segue.ingest.arrivals import Arrivals
+from segue.ingest.deletions import Deletions
+from segue.ingest.requests import Requests
+from segue.ingest.sweep import Sweeper
+from segue.log import LOGGER
+from segue.model.graph import Graph, parse
+from segue.model.message import Message, decode
+from segue.model.settings import Settings
+from segue_functions import stack
+from segue_functions.stack import Stack, intake_of
+from segue_support.ledger import MemoryLedger
+from segue_support.queue import MemoryQueue
+
+GRAPH = """
+include: ["*.wav"]
+jobs:
+  a: {run: "m:f", needs: {media: source}, writes: application/json}
+  b: {run: "m:f", needs: {x: a}, writes: application/json}
+"""
+
+
+class _Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.segue)  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def logged(monkeypatch) -> Iterator[list[dict[str, Any]]]:
+    """What is logged from now on."""
+    handler = _Lines()
+    monkeypatch.setattr(LOGGER, "handlers", [handler])
+    monkeypatch.setattr(LOGGER, "propagate", False)
+    level = LOGGER.level
+    LOGGER.setLevel(logging.INFO)  # which forgets, too, what was found to be off before
+    yield handler.lines
+    LOGGER.setLevel(level)
+
+
+class Memory:
+    """A stack in memory, with artifacts and music in folders."""
+
+    def __init__(self, folder, graph: Graph) -> None:
+        self.ledger = MemoryLedger()
+        self.queue = MemoryQueue()
+        self.artifacts = connect_store(str(folder / "artifacts"))
+        self.music = connect_store(str(folder / "music"))
+        intake = intake_of(graph, Settings(artifacts=str(folder / "artifacts")))
+        self.stack = Stack(
+            graph=graph,
+            ledger=self.ledger,
+            queue=self.queue,
+            artifacts=self.artifacts,
+            intake=intake,
+            arrivals=Arrivals(graph=graph, ledger=self.ledger, queue=self.queue),
+            deletions=Deletions(ledger=self.ledger, artifacts=self.artifacts),
+            requests=Requests(
+                graph=graph,
+                ledger=self.ledger,
+                queue=self.queue,
+                intake=intake,
+                open_store=connect_store,
+                artifacts=self.artifacts,
+            ),
+            sweeper=Sweeper(graph=graph, ledger=self.ledger, queue=self.queue),
+        )
+
+    @property
+    def messages(self) -> list[Message]:
+        return [decode(letter.data) for letter in self.queue.queued.values()]
+
+
+@pytest.fixture
+def memory(tmp_path, monkeypatch, logged) -> Iterator[Memory]:
+    """The stack of this process, for as long as a test runs."""
+    graph = parse(
+        f"catalogue: {tmp_path}/music\nartifacts: {tmp_path}/artifacts\n{GRAPH}", environ={}
+    )
+    made = Memory(tmp_path, graph)
+    monkeypatch.setattr(stack, "_once", stack._Once(lambda: made.stack))
+    yield made
+    stack.close()

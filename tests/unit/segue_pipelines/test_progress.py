@@ -1,0 +1,40 @@
+"""Progress of workers on one machine."""
+
+from __future__ import annotations
+
+from segue.model.ledger import Result
+from segue.model.media_file import MediaFile
+from segue.model.outcome import Outcome, Status
+from segue.model.record import Failure, State
+from segue_pipelines.progress import ProgressWriter, read_progress
+
+MEDIA = MediaFile(uri="gs://bucket/a.wav", generation=1)
+ERROR = Failure(kind="timeout", type="JobTimeout", message="too long")
+OUTCOME = Outcome(
+    media=MEDIA,
+    jobs={"a": Status.DONE, "b": Status.FAILED},
+    results=(
+        Result(job="a", state=State.DONE, cpu_seconds=0.5),
+        Result(job="b", state=State.FAILED, error=ERROR),
+    ),
+)
+
+
+def test_the_tallies_of_all_workers_add_up(tmp_path):
+    for _ in range(3):
+        writer = ProgressWriter(str(tmp_path))
+        writer.add(OUTCOME)
+        writer.add(OUTCOME)
+        writer.flush()
+    found = read_progress(str(tmp_path))
+    assert found.files == found.failed_files == 6
+    assert found.jobs == {"a": {Status.DONE: 6}, "b": {Status.FAILED: 6}}
+    assert found.failures == {"b": {"timeout": 6}}
+    assert found.cpu_seconds == {"a": 3.0}
+
+
+def test_a_folder_that_is_gone_stops_neither_side(tmp_path):
+    writer = ProgressWriter(str(tmp_path / "gone"))
+    writer.add(OUTCOME)
+    writer.flush()
+    assert read_progress(str(tmp_path / "gone")).files == 0

@@ -1,0 +1,175 @@
+"""What a backfill reads: listings, files of URIs, and the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from segue.adapters.connect import connect_ledger, connect_store
+from segue.errors import ConfigurationError, MissingInput
+from segue.model.graph import parse
+from segue.model.ledger import Change, Result, arrive, claim, settle
+from segue.model.ledger_query import LedgerQuery
+from segue.model.location import prefix_uri
+from segue.model.media_file import MediaFile
+from segue.model.record import Failure, State
+from segue.model.shards import Shard, split
+from segue_pipelines.sources import (
+    MAX_CHUNK,
+    Selection,
+    chunks,
+    count_files,
+    list_files,
+    query_files,
+    read_uris,
+    sampled,
+)
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def catalogue(tmp_path):
+    folder = tmp_path / "catalogue"
+    for name in ("a.wav", "b.mp3", "deep/er/c.FLAC", "deep/ d é.ogg", "notes.txt", "deep.wav"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return folder
+
+
+def names(selection: Selection) -> list[str]:
+    return [m.uri.rpartition("catalogue/")[2] for m in list_files(selection)]
+
+
+def test_a_folder_is_listed_in_order_and_only_media_are_taken(catalogue):
+    selection = Selection(
+        prefix=prefix_uri(str(catalogue)), include=("*.wav", "*.flac", "*.mp3", "*.ogg")
+    )
+    assert names(selection) == ["a.wav", "b.mp3", "deep.wav", "deep/ d é.ogg", "deep/er/c.FLAC"]
+
+
+def test_a_prefix_may_end_in_the_middle_of_a_name(catalogue):
+    assert names(Selection(prefix=prefix_uri(f"{catalogue}/de"))) == [
+        "deep.wav",
+        "deep/ d é.ogg",
+        "deep/er/c.FLAC",
+    ]
+
+
+def test_a_single_file_is_a_prefix_uri_itself(catalogue):
+    assert names(Selection(prefix=prefix_uri(f"{catalogue}/b.mp3"))) == ["b.mp3"]
+
+
+def test_what_segue_made_itself_is_left_out(catalogue):
+    selection = Selection(
+        prefix=prefix_uri(str(catalogue)), exclude=(prefix_uri(f"{catalogue}/deep"),)
+    )
+    assert names(selection) == ["a.wav", "b.mp3", "deep.wav", "notes.txt"]
+
+
+def test_a_name_that_is_no_text_is_left_out(catalogue):
+    path = bytes(catalogue) + b"/\xff.wav"
+    with open(path, "wb") as file:
+        file.write(b"x")
+    selection = Selection(prefix=prefix_uri(str(catalogue)), include=("*.wav",))
+    assert names(selection) == ["a.wav", "deep.wav"]
+
+
+def test_a_limit_takes_the_first_and_reads_no_further(catalogue):
+    assert names(Selection(prefix=prefix_uri(str(catalogue)), limit=2)) == ["a.wav", "b.mp3"]
+
+
+def test_a_bucket_is_a_prefix_uri_all_its_objects():
+    assert prefix_uri("gs://bucket") == "gs://bucket/"
+    assert prefix_uri("gs://bucket/a/b") == "gs://bucket/a/b"
+
+
+def test_a_larger_sample_holds_a_smaller_one_and_has_its_share():
+    uris = [f"gs://bucket/{i}.wav" for i in range(20_000)]
+    small = {u for u in uris if sampled(u, 0.01)}
+    large = {u for u in uris if sampled(u, 0.1)}
+    assert small < large
+    # A binomial of n = 20,000: six standard deviations are 85 for 1 % and 255 for 10 %.
+    assert abs(len(small) - 200) < 85
+    assert abs(len(large) - 2000) < 255
+    assert all(sampled(u, 1.0) for u in uris)
+    assert not any(sampled(u, 0.0) for u in uris)
+
+
+def test_chunks_are_small_at_first_and_hold_everything_in_order():
+    made = list(chunks(range(2000)))
+    assert [len(c) for c in made[:4]] == [1, 2, 4, 8]
+    assert max(len(c) for c in made) == MAX_CHUNK
+    assert [i for c in made for i in c] == list(range(2000))
+
+
+def test_a_list_of_uris_may_have_comments_paths_and_a_byte_order_mark(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("\ufeff# mine\n\ngs://bucket/a b.wav\n/music/c.wav \r\n", encoding="utf-8")
+    assert list(read_uris(Selection(uris=str(path)))) == [
+        "gs://bucket/a b.wav",
+        "file:///music/c.wav",
+    ]
+
+
+def test_a_list_that_is_no_text_or_is_missing_is_refused(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigurationError, match="not UTF-8"):
+        list(read_uris(Selection(uris=str(path))))
+    with pytest.raises(MissingInput, match="does not exist"):
+        list(read_uris(Selection(uris=str(tmp_path / "none.txt"))))
+
+
+def test_the_ledger_names_all_its_files_or_those_that_failed(tmp_path):
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    graph = parse('jobs: {a: {run: "m:f", needs: {m: source}, writes: application/json}}')
+    ledger = connect_ledger(url)
+
+    def recorded(media, state):
+        def transition(_found):
+            record, _ = arrive(None, media, NOW)
+            record = claim(record, graph, ("a",), owner="me", now=NOW, lease_s=9)
+            error = Failure(kind="timeout", type="T", message="m") if state == "failed" else None
+            result = Result(job="a", state=State(state), error=error)
+            return settle(record, generation=1, owner="me", results=[result])
+
+        return Change(uri=media.uri, transition=transition)
+
+    media = [MediaFile(uri=f"gs://bucket/{i:04}.wav", generation=1) for i in range(2500)]
+    ledger.change([recorded(m, "failed" if i % 100 == 0 else "done") for i, m in enumerate(media)])
+    query = LedgerQuery(what="all", graph=graph, targets=("a",))
+    everything = Selection(prefix="gs://bucket/", ledger=query)
+    assert list(query_files(everything, url)) == media
+    assert count_files(everything, url, stop=lambda: False) == 2500
+    query = replace(query, what="failed")
+    failed = list(query_files(Selection(prefix="gs://bucket/1", ledger=query), url))
+    assert failed == media[1000:2000:100]
+    ledger.close()
+
+
+@pytest.mark.parametrize("enough", [1, 8, 64])
+def test_the_parts_of_a_prefix_hold_each_object_once(catalogue, enough):
+    store = connect_store(str(catalogue))
+    for i in range(300):
+        (catalogue / f"deep/{i:03}.wav").write_bytes(b"x")
+    whole = [o.name for o in store.list("deep")]
+    parts = split(store, Shard(prefix="deep"), enough=enough)
+    assert len(parts) >= min(enough, len(whole))
+    found = [o.name for part in parts for o in part.objects(store)]
+    assert found == whole
+
+
+def test_an_object_whose_name_begins_those_of_others_is_in_one_part_only(tmp_path):
+    for name in ("a", "ab", "abc", "abd"):
+        (tmp_path / name).write_bytes(b"x")
+    store = connect_store(str(tmp_path))
+    parts = split(store, Shard(prefix=""), enough=100)
+    assert [o.name for p in parts for o in p.objects(store)] == ["a", "ab", "abc", "abd"]
+
+
+def test_an_empty_prefix_has_no_parts(tmp_path):
+    assert split(connect_store(str(tmp_path)), Shard(prefix="x")) == []
