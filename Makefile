@@ -9,7 +9,7 @@ INFRA_TOOLS := $(if $(shell command -v terraform),$(INFRA_READY))
 PARALLEL := -n 2 --dist loadgroup --max-worker-restart 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench infra archives lock clean
+.PHONY: help setup demo test check lint format bench infra archives lock clean
 
 help:  ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ demo: $(READY)  ## Tour the main job on synthesised music
 
 test: $(READY) $(INFRA_TOOLS)  ## Run all tests
 	$(BIN)/pytest $(PARALLEL)
+
+check: lint  ## Lint and run the fast unit tests, in at most 90 s on two cores
+	$(BIN)/pytest tests/unit -m "not slow" --quiet $(PARALLEL)
 
 lint: $(READY)  ## Check style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -1,3 +1,3 @@
-"""Benchmarks: each is a command that prints ratios measured in one run; absolute times are for
-orientation only.
+"""Benchmarks: each is a command that prints ratios measured in one run; absolute times only give
+the order of magnitude.
 """

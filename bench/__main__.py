@@ -1,4 +1,4 @@
-"""Run all benchmarks, or say which there are: ``python -m bench [--list]``."""
+"""Run all benchmarks, or list them: ``python -m bench [--list]``."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import subprocess
 import sys
 
 BENCHMARKS = {
-    "overhead": "what the framework costs a file and job, against a bare Beam pipeline",
+    "overhead": "the framework's cost per file and job, against a bare Beam pipeline",
     "throughput": "real jobs on all cores, against a plain multiprocessing pool",
-    "streaming": "from arrival to last artifact, sustained rate, and what a kill loses",
+    "streaming": "latency from arrival to last artifact, sustained rate, and losses after a kill",
     "planning": "planning and skipping over 200,000 finished files",
-    "memory": "memory as the catalogue grows ten times",
+    "memory": "memory as the catalogue grows tenfold",
     "functions": "a function's start and work, against its clients' import and the bare calls",
     "downsample": "CPU of downsampling a song of three and a half minutes",
 }
 
 
 def main() -> int:
-    """Run what is asked for; the first that fails ends it."""
+    """Run all benchmarks until one fails, or list them."""
     if "--list" in sys.argv:
-        for name, what in BENCHMARKS.items():
-            print(f"python -m bench.{name:<11} {what}")
+        for name, description in BENCHMARKS.items():
+            print(f"python -m bench.{name:<11} {description}")
         return 0
     for name in BENCHMARKS:
         print(f"== {name}", flush=True)

@@ -9,20 +9,20 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def memory_folder() -> Iterator[str]:
-    """A temporary folder in memory, where there is one.
+def create_memory_folder() -> Iterator[str]:
+    """Create a temporary folder, in memory if possible.
 
-    What a disk takes for a new folder and a new file varies tenfold with its state, and is no cost
-    of the framework.
+    The time that a disk takes to create a folder or a file varies tenfold with its state, and is
+    not a cost of the framework.
     """
     shared = "/dev/shm"
-    place = shared if os.path.isdir(shared) and os.access(shared, os.W_OK) else None
-    with tempfile.TemporaryDirectory(dir=place) as folder:
+    parent = shared if os.path.isdir(shared) and os.access(shared, os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
         yield folder
 
 
-def empty_files(folder: str, count: int) -> None:
-    """Make files of one byte, 1,000 a folder."""
+def write_empty_files(folder: str, count: int) -> None:
+    """Write files of one byte, 1,000 per folder."""
     for i in range(count):
         if i % 1000 == 0:
             os.makedirs(f"{folder}/{i // 1000:04}", exist_ok=True)
@@ -30,17 +30,17 @@ def empty_files(folder: str, count: int) -> None:
             file.write(b"x")
 
 
-def noop_graph(folder: str, jobs: int) -> str:
-    """Write a graph of jobs in a row that do nothing; returns its path."""
-    return _row(folder, jobs, "first", "next_")
+def write_noop_graph(folder: str, jobs: int) -> str:
+    """Write a graph of chained jobs that do nothing, and return its path."""
+    return _write_graph(folder, jobs, "first", "next_")
 
 
-def noted_graph(folder: str, jobs: int) -> str:
-    """Write a graph of jobs in a row that write down that they ran; returns its path."""
-    return _row(folder, jobs, "noted_first", "noted_next")
+def write_recording_graph(folder: str, jobs: int) -> str:
+    """Write a graph of chained jobs that record their runs, and return its path."""
+    return _write_graph(folder, jobs, "record_first", "record_next")
 
 
-def _row(folder: str, jobs: int, first: str, next_: str) -> str:
+def _write_graph(folder: str, jobs: int, first: str, next_: str) -> str:
     lines = ["jobs:"]
     for i in range(1, jobs + 1):
         needs, run = (f"above: j{i - 1}", next_) if i > 1 else ("media: source", first)

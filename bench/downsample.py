@@ -1,5 +1,5 @@
-"""CPU of downsampling a stereo MP3 of three and a half minutes, everything included: fetch, decode,
-resample, encode, write.
+"""CPU of downsampling a stereo MP3 of three and a half minutes: fetch, decode, resample, encode,
+and write.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ COPIES = 6
 
 def main() -> None:
     """Measure and print."""
-    from bench.run import segue
-    from segue.stack import SHIPPED
+    from bench.run import run_segue
+    from segue.stack import SHIPPED_GRAPH
     from segue.testing.music import music
     from segue.testing.sound import write
 
@@ -25,9 +25,9 @@ def main() -> None:
         song = music(1, bpm=120, duration_s=SONG_S, sr=44100, channels=2)
         for i in range(COPIES):
             write(song, f"{folder}/catalogue/{i}.mp3")
-        tally = segue(SHIPPED, f"{folder}/catalogue", f"{folder}/work", ["downsample"])
-    assert tally.total("done") == COPIES, tally
-    cpu_s = tally.cpu_seconds["downsample"] / COPIES
+        totals = run_segue(SHIPPED_GRAPH, f"{folder}/catalogue", f"{folder}/work", ["downsample"])
+    assert totals.total("done") == COPIES, totals
+    cpu_s = totals.cpu_seconds["downsample"] / COPIES
     report(
         benchmark="downsample",
         song_s=SONG_S,

@@ -1,11 +1,10 @@
-"""What a function adds: its start to the clients' own import, its work to the bare calls, and what
-the server of a laptop takes an event.
+"""A function's overhead: its start against its clients' import, its work against the bare calls,
+and the local server's CPU per event.
 
-All that is compared alternates within one run. The start is CPU in fresh processes that import an
-archive's main module as Cloud Functions does. The work is time on the official emulators: an
-arrival, by itself and through functions-framework, against the ledger's write and the queue's
-publication alone.
-The server's cost is its CPU, on the embedded stack, over connections that are kept.
+All cases alternate within one run. The start is the CPU of fresh processes that import an archive's
+main module as Cloud Functions does. The work is the time on the official emulators: an arrival, by
+itself and through functions-framework, against only the ledger's write and the queue's publish.
+The server's cost is its CPU on the embedded stack, over persistent connections.
 """
 
 from __future__ import annotations
@@ -25,14 +24,13 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
-from bench.catalogue import memory_folder, noop_graph
-from bench.measure import report
+from bench.catalogue import create_memory_folder, write_noop_graph
+from bench.measure import ROOT, report
 from segue_support import emulators
 
 STARTS = 9
 EVENTS = 400
 SERVED, CONNECTIONS = 4_000, 4
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CLOUD = {
     "SEGUE_GRAPH": "jobs.yaml",
     "SEGUE_LEDGER": "firestore://acme-audio",
@@ -49,8 +47,8 @@ print(end.user + end.system - start.user - start.system, len(sys.modules), *heav
 """
 
 
-def start() -> None:
-    """Import an archive's main module, and what its clients alone would import."""
+def measure_start() -> None:
+    """Measure the import of an archive's main module, and of its clients alone."""
     statements = {
         "main": "import main",
         "framework": "import functions_framework",
@@ -59,16 +57,16 @@ def start() -> None:
         "both": "import google.cloud.firestore, google.cloud.pubsub",
     }
     cpu_s: dict[str, list[float]] = {name: [] for name in (*statements, "unwarmed")}
-    with memory_folder() as folder:
-        _archive(folder)
+    with create_memory_folder() as folder:
+        _unpack_archive(folder)
         for _ in range(STARTS):
             for name, statement in statements.items():
-                used, modules, *heavy = _imported(folder, statement, K_SERVICE="arrival")
+                used, modules, *heavy = _time_import(folder, statement, K_SERVICE="arrival")
                 assert not heavy, heavy
                 cpu_s[name].append(float(used))
                 if name == "main":
                     loaded = int(modules)
-            cpu_s["unwarmed"].append(float(_imported(folder, "import main", K_SERVICE="")[0]))
+            cpu_s["unwarmed"].append(float(_time_import(folder, "import main", K_SERVICE="")[0]))
     median = {name: statistics.median(values) for name, values in cpu_s.items()}
     report(
         benchmark="functions.start",
@@ -82,19 +80,19 @@ def start() -> None:
     )
 
 
-def _archive(folder: str) -> None:
-    """Unpack the archive of the arrival function, compiled as an image of it is."""
+def _unpack_archive(folder: str) -> None:
+    """Unpack the archive of the arrival function, and compile it as its image is."""
     from segue.model.settings import Settings
-    from segue_cli.function_archive import archive
+    from segue_cli.function_archive import build_archive
 
-    graph = noop_graph(folder, 3)
-    archive("arrival", Settings(graph=graph)).write(f"{folder}/arrival.zip")
+    graph = write_noop_graph(folder, 3)
+    build_archive("arrival", Settings(graph=graph)).write(f"{folder}/arrival.zip")
     with zipfile.ZipFile(f"{folder}/arrival.zip") as file:
         file.extractall(folder)
     subprocess.run([sys.executable, "-m", "compileall", "-q", folder], check=True)
 
 
-def _imported(folder: str, statement: str, **environ: str) -> list[str]:
+def _time_import(folder: str, statement: str, **environ: str) -> list[str]:
     found = subprocess.run(
         [sys.executable, "-c", IMPORT.format(statement=statement)],
         cwd=folder,
@@ -106,24 +104,24 @@ def _imported(folder: str, statement: str, **environ: str) -> list[str]:
     return found.stdout.split()
 
 
-def work() -> None:
-    """Take in arrivals, and make their two calls alone."""
+def measure_work() -> None:
+    """Measure the handling of arrivals, and their two calls alone."""
     from segue.log import configure
     from segue_functions import stack
 
     with contextlib.ExitStack() as entered:
         for emulator in (emulators.FIRESTORE, emulators.PUBSUB):
-            if reason := emulators.missing(emulator):
+            if reason := emulators.describe_missing(emulator):
                 report(benchmark="functions.work", skipped=reason)
                 return
-            os.environ[emulator.variable] = entered.enter_context(emulators.running(emulator))
+            os.environ[emulator.variable] = entered.enter_context(emulators.run_emulator(emulator))
             entered.callback(os.environ.pop, emulator.variable)
-        folder = entered.enter_context(memory_folder())
-        os.environ.update(CLOUD, SEGUE_GRAPH=noop_graph(folder, 3))
+        folder = entered.enter_context(create_memory_folder())
+        os.environ.update(CLOUD, SEGUE_GRAPH=write_noop_graph(folder, 3))
         nowhere = entered.enter_context(open(os.devnull, "w"))
         configure(as_json=True, stream=nowhere)
         entered.callback(stack.close)
-        seconds = _alternating(_calls())
+        seconds = _alternate(_build_calls())
     median = {name: statistics.median(values) for name, values in seconds.items()}
     report(
         benchmark="functions.work",
@@ -135,11 +133,11 @@ def work() -> None:
     )
 
 
-def _alternating(calls: dict[str, Callable[[], Callable[[], object]]]) -> dict[str, list[float]]:
+def _alternate(calls: dict[str, Callable[[], Callable[[], object]]]) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)
     for i in range(EVENTS + 20):
-        names.append(names.pop(0))  # none is always the first
+        names.append(names.pop(0))  # each comes first in turn
         for name in names:
             call = calls[name]()
             started = time.perf_counter()
@@ -149,22 +147,23 @@ def _alternating(calls: dict[str, Callable[[], Callable[[], object]]]) -> dict[s
     return seconds
 
 
-def _calls() -> dict[str, Callable[[], Callable[[], object]]]:
-    """What is compared; each prepares a new file outside of the measured time."""
+def _build_calls() -> dict[str, Callable[[], Callable[[], object]]]:
+    """Return the calls to compare; each prepares a new file outside the measured time."""
     import functions_framework
     from werkzeug.test import EnvironBuilder, run_wsgi_app
 
     from segue.adapters.pubsub import make_topics
-    from segue.model.ledger import Change, Snapshot, arrive
+    from segue.model.ledger import Change, Snapshot
     from segue.model.media_file import MediaFile
     from segue.model.message import Message
-    from segue.model.queue import letter, topics_of
+    from segue.model.queue import list_topics, message_to_envelope
+    from segue.model.transitions import arrive
     from segue_functions import stack
     from segue_functions.arrival import arrival
-    from segue_support.cloud_events import binary, object_event
+    from segue_support.cloud_events import build_object_event, to_binary
 
-    made = stack.current()
-    make_topics(made.queue, topics_of(made.graph))  # type: ignore[arg-type]
+    services = stack.get_services()
+    make_topics(services.queue, list_topics(services.graph))  # type: ignore[arg-type]
     app = functions_framework.create_app("arrival", f"{ROOT}/functions/segue_functions/arrival.py")
     numbers = count()
 
@@ -176,7 +175,7 @@ def _calls() -> dict[str, Callable[[], Callable[[], object]]]:
 
         def call() -> None:
             now = datetime.now(UTC)
-            made.ledger.change(
+            services.ledger.change(
                 [
                     Change(
                         uri=file.uri,
@@ -185,16 +184,18 @@ def _calls() -> dict[str, Callable[[], Callable[[], object]]]:
                     )
                 ]
             )
-            made.queue.publish([letter(Message(uri=file.uri, generation=5, job="j1"))])
+            services.queue.publish(
+                [message_to_envelope(Message(uri=file.uri, generation=5, job="j1"))]
+            )
 
         return call
 
-    def handled() -> Callable[[], object]:
-        sent = object_event("finalized", media())
+    def handle() -> Callable[[], object]:
+        sent = build_object_event("finalized", media())
         return lambda: arrival(sent)
 
-    def served() -> Callable[[], object]:
-        headers, body = binary(object_event("finalized", media()))
+    def serve() -> Callable[[], object]:
+        headers, body = to_binary(build_object_event("finalized", media()))
         environ = EnvironBuilder(method="POST", headers=headers, data=body).get_environ()
 
         def call() -> None:
@@ -203,16 +204,16 @@ def _calls() -> dict[str, Callable[[], Callable[[], object]]]:
 
         return call
 
-    return {"bare": bare, "handler": handled, "served": served}
+    return {"bare": bare, "handler": handle, "served": serve}
 
 
-def serve() -> None:
-    """Send arrivals to the server of a laptop, and see what CPU it takes."""
-    with memory_folder() as folder:
-        noop_graph(folder, 3)
-        with _server(folder) as (pid, port):
+def measure_serve() -> None:
+    """Measure the CPU that the local server uses for arrivals."""
+    with create_memory_folder() as folder:
+        write_noop_graph(folder, 3)
+        with _run_server(folder) as (pid, port):
             _post(port, 200)
-            before, started = _cpu_s(pid), time.perf_counter()
+            before, started = _read_cpu_s(pid), time.perf_counter()
             threads = [
                 threading.Thread(target=_post, args=(port, SERVED // CONNECTIONS))
                 for _ in range(CONNECTIONS)
@@ -221,7 +222,7 @@ def serve() -> None:
                 thread.start()
             for thread in threads:
                 thread.join()
-            wall_s, cpu_s = time.perf_counter() - started, _cpu_s(pid) - before
+            wall_s, cpu_s = time.perf_counter() - started, _read_cpu_s(pid) - before
     report(
         benchmark="functions.serve",
         events_per_s=round(SERVED / wall_s),
@@ -230,7 +231,7 @@ def serve() -> None:
 
 
 @contextlib.contextmanager
-def _server(folder: str) -> Iterator[tuple[int, int]]:
+def _run_server(folder: str) -> Iterator[tuple[int, int]]:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("SEGUE_")}
     process = subprocess.Popen(
         [sys.executable, "-m", "segue_functions.server", "--port", "0"],
@@ -239,11 +240,11 @@ def _server(folder: str) -> Iterator[tuple[int, int]]:
         stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
-    said: dict[str, Any] = json.loads(process.stdout.readline())
+    started: dict[str, Any] = json.loads(process.stdout.readline())
     drain = threading.Thread(target=process.stdout.read)
     drain.start()
     try:
-        yield process.pid, said["port"]
+        yield process.pid, started["port"]
     finally:
         process.terminate()
         process.wait()
@@ -253,12 +254,12 @@ def _server(folder: str) -> Iterator[tuple[int, int]]:
 
 def _post(port: int, number: int) -> None:
     from segue.model.media_file import MediaFile
-    from segue_support.cloud_events import binary, object_event
+    from segue_support.cloud_events import build_object_event, to_binary
 
     connection = http.client.HTTPConnection("127.0.0.1", port)
     for _ in range(number):
         uri = f"file:///music/{os.urandom(8).hex()}.wav"
-        headers, body = binary(object_event("finalized", MediaFile(uri=uri, generation=5)))
+        headers, body = to_binary(build_object_event("finalized", MediaFile(uri=uri, generation=5)))
         connection.request("POST", "/arrival", body, headers)
         answer = connection.getresponse()
         answer.read()
@@ -266,8 +267,8 @@ def _post(port: int, number: int) -> None:
     connection.close()
 
 
-def _cpu_s(pid: int) -> float:
-    """CPU that a process and its children have used so far."""
+def _read_cpu_s(pid: int) -> float:
+    """Return the CPU time that a process and its children have used so far."""
     with open(f"/proc/{pid}/task/{pid}/children") as file:
         pids = [str(pid), *file.read().split()]
     ticks = 0
@@ -280,9 +281,9 @@ def _cpu_s(pid: int) -> float:
 
 def main() -> None:
     """Measure and print."""
-    start()
-    work()
-    serve()
+    measure_start()
+    measure_work()
+    measure_serve()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Jobs that do nothing, so that only the framework is measured."""
+"""Jobs that do nothing, to measure only the framework."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ def next_(above: Any) -> dict[str, bool]:  # noqa: ARG001
     return {"ok": True}
 
 
-def noted_first(media: Any) -> dict[str, Any]:
-    """Write down that it ran on a file."""
-    return _noted(1, media.uri)
+def record_first(media: Any) -> dict[str, Any]:
+    """Record a run on a file."""
+    return _record(1, media.uri)
 
 
-def noted_next(above: Any) -> dict[str, Any]:
-    """Write down that it ran on a parent's result."""
-    return _noted(above["hop"] + 1, above["uri"])
+def record_next(above: Any) -> dict[str, Any]:
+    """Record a run on a parent's result."""
+    return _record(above["hop"] + 1, above["uri"])
 
 
-def _noted(hop: int, uri: str) -> dict[str, Any]:
+def _record(hop: int, uri: str) -> dict[str, Any]:
     with open(os.environ["BENCH_RUNS"], "a") as file:
         file.write(f"j{hop} {uri}\n")
     return {"hop": hop, "uri": uri}

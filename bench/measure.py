@@ -1,5 +1,5 @@
-"""CPU, wall time and memory of a command with all its descendants, those that outlive their parents
-included.
+"""CPU, wall time and memory of a command and all its descendants, including those that outlive
+their parents.
 """
 
 from __future__ import annotations
@@ -14,28 +14,30 @@ import threading
 import time
 from dataclasses import dataclass
 
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a command used."""
+    """The resources that a command used."""
 
     cpu_s: float
     wall_s: float
-    peak_mib: float  # the sum over all its processes of memory that no other shares
+    peak_mib: float  # the sum of the private memory of all its processes
     printed: str
 
 
-def usage_of(arguments: list[str]) -> Usage:
-    """Run ``python arguments…`` to its end, and that of all it started."""
+def measure_usage(arguments: list[str]) -> Usage:
+    """Run ``python arguments…`` until it and all its descendants have exited."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "this kernel does not hand orphans on; run on Linux")
+        raise OSError(ctypes.get_errno(), "this kernel has no child subreaper; run on Linux")
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out:
-        process = subprocess.Popen([sys.executable, *arguments], stdout=out)
-        watch = _Watch(process.pid)
-        watch.start()
+        environ = {**os.environ, "PYTHONPATH": ROOT}  # for the graphs whose jobs are bench.jobs
+        process = subprocess.Popen([sys.executable, *arguments], stdout=out, env=environ)
+        sampler = _MemorySampler(process.pid)
+        sampler.start()
         cpu_s, code = 0.0, 0
         while True:
             try:
@@ -47,15 +49,15 @@ def usage_of(arguments: list[str]) -> Usage:
                 code = os.waitstatus_to_exitcode(status)
                 wall_s = time.perf_counter() - started
         process.returncode = code
-        peak = watch.stop()
+        peak = sampler.stop()
         out.seek(0)
         printed = out.read()
     if code:
-        raise SystemExit(f"{' '.join(arguments)} ended with {code}\n{printed}")
+        raise SystemExit(f"{' '.join(arguments)} exited with {code}\n{printed}")
     return Usage(cpu_s=cpu_s, wall_s=wall_s, peak_mib=peak, printed=printed)
 
 
-class _Watch(threading.Thread):
+class _MemorySampler(threading.Thread):
     """Samples the memory of a process and its descendants."""
 
     def __init__(self, pid: int) -> None:
@@ -66,7 +68,7 @@ class _Watch(threading.Thread):
 
     def run(self) -> None:
         while not self._done.wait(0.5):
-            total = sum(_private_kib(pid) for pid in _tree(self._pid))
+            total = sum(_read_private_kib(pid) for pid in _list_tree(self._pid))
             self._peak = max(self._peak, total)
 
     def stop(self) -> float:
@@ -75,7 +77,7 @@ class _Watch(threading.Thread):
         return self._peak / 1024
 
 
-def _tree(top: int) -> list[int]:
+def _list_tree(top: int) -> list[int]:
     pids = [top]
     for pid in pids:
         try:
@@ -87,7 +89,7 @@ def _tree(top: int) -> list[int]:
     return pids
 
 
-def _private_kib(pid: int) -> int:
+def _read_private_kib(pid: int) -> int:
     try:
         with open(f"/proc/{pid}/smaps_rollup") as file:
             lines = [line.split() for line in file]
@@ -97,5 +99,5 @@ def _private_kib(pid: int) -> int:
 
 
 def report(**values: object) -> None:
-    """Print one line of JSON: what a benchmark found."""
+    """Print the results of a benchmark as one line of JSON."""
     print(json.dumps(values), flush=True)

@@ -1,11 +1,9 @@
-"""Memory as the catalogue grows ten times: the private memory of all processes together, at its
-peak.
-"""
+"""Peak private memory of all processes together, as the catalogue grows tenfold."""
 
 from __future__ import annotations
 
-from bench.catalogue import empty_files, memory_folder, noop_graph
-from bench.measure import report, usage_of
+from bench.catalogue import create_memory_folder, write_empty_files, write_noop_graph
+from bench.measure import measure_usage, report
 
 SMALL, LARGE = 5_000, 50_000
 
@@ -14,11 +12,11 @@ def main() -> None:
     """Measure and print."""
     peak: dict[int, float] = {}
     for files in (SMALL, LARGE):
-        with memory_folder() as folder:
-            empty_files(f"{folder}/catalogue", files)
-            graph = noop_graph(folder, 1)
+        with create_memory_folder() as folder:
+            write_empty_files(f"{folder}/catalogue", files)
+            graph = write_noop_graph(folder, 1)
             arguments = ["-m", "bench.overhead", "case", "segue", f"{folder}/catalogue"]
-            peak[files] = usage_of([*arguments, graph, "1", f"{folder}/work"]).peak_mib
+            peak[files] = measure_usage([*arguments, graph, "1", f"{folder}/work"]).peak_mib
     report(
         benchmark="memory",
         files=[SMALL, LARGE],

@@ -1,4 +1,4 @@
-"""Planning and skipping: a backfill over 200,000 files whose results are all there.
+"""Planning and skipping: a backfill over 200,000 files whose results all exist.
 
 It lists the catalogue, reads the ledger in batches, and finds nothing to do. The rate is compared
 with listing alone.
@@ -10,8 +10,8 @@ import sys
 import time
 from datetime import UTC, datetime
 
-from bench.catalogue import empty_files, memory_folder, noop_graph
-from bench.measure import report, usage_of
+from bench.catalogue import create_memory_folder, write_empty_files, write_noop_graph
+from bench.measure import measure_usage, report
 
 FILES = 200_000
 
@@ -19,16 +19,17 @@ FILES = 200_000
 def finish(graph_path: str, catalogue: str, work: str) -> None:
     """Record every file as done, as a backfill would have."""
     from segue.adapters.connect import connect_ledger
-    from segue.model.graph import load
-    from segue.model.ledger import Change, Result, arrive, claim, settle
-    from segue.model.location import prefix_uri
+    from segue.model.graph import read_graph
+    from segue.model.ledger import Change
+    from segue.model.location import parse_prefix
     from segue.model.record import State
-    from segue_pipelines.sources import Selection, chunks, list_files
+    from segue.model.transitions import Result, arrive, claim, settle
+    from segue_pipelines.sources import Selection, list_files, split_into_chunks
 
-    graph, now = load(graph_path), datetime.now(UTC)
+    graph, now = read_graph(graph_path), datetime.now(UTC)
     ledger = connect_ledger(f"sqlite:///{work}/ledger.db")
 
-    def done(media):
+    def build_change(media):
         result = Result(
             job="j1",
             state=State.DONE,
@@ -45,26 +46,26 @@ def finish(graph_path: str, catalogue: str, work: str) -> None:
 
         return Change(uri=media.uri, transition=transition)
 
-    for chunk in chunks(list_files(Selection(prefix=prefix_uri(catalogue + "/")))):
-        ledger.change([done(media) for media in chunk])
+    for chunk in split_into_chunks(list_files(Selection(prefix=parse_prefix(catalogue + "/")))):
+        ledger.change([build_change(media) for media in chunk])
     ledger.close()
 
 
-def case(graph: str, catalogue: str, work: str) -> None:
-    """Time listing alone, and a whole run; called in a process of its own."""
-    from bench.run import segue
-    from segue.model.location import prefix_uri
+def run_case(graph: str, catalogue: str, work: str) -> None:
+    """Time a listing alone and a whole run, in a separate process."""
+    from bench.run import run_segue
+    from segue.model.location import parse_prefix
     from segue_pipelines.sources import Selection, count_files
 
     finish(graph, catalogue, work)
-    selection = Selection(prefix=prefix_uri(catalogue + "/"))
+    selection = Selection(prefix=parse_prefix(catalogue + "/"))
     started = time.perf_counter()
     count_files(selection, "", stop=lambda: False)
     listing_s = time.perf_counter() - started
     started = time.perf_counter()
-    tally = segue(graph, catalogue, work, ["j1"])
+    totals = run_segue(graph, catalogue, work, ["j1"])
     run_s = time.perf_counter() - started
-    assert tally.total("current") == tally.files == FILES, tally
+    assert totals.total("current") == totals.files == FILES, totals
     report(
         benchmark="planning",
         files=FILES,
@@ -77,13 +78,13 @@ def case(graph: str, catalogue: str, work: str) -> None:
 def main() -> None:
     """Measure and print."""
     if sys.argv[1:2] == ["case"]:
-        case(*sys.argv[2:5])
+        run_case(*sys.argv[2:5])
         return
-    with memory_folder() as folder:
-        empty_files(f"{folder}/catalogue", FILES)
-        graph = noop_graph(folder, 1)
+    with create_memory_folder() as folder:
+        write_empty_files(f"{folder}/catalogue", FILES)
+        graph = write_noop_graph(folder, 1)
         arguments = ["-m", "bench.planning", "case", graph, f"{folder}/catalogue"]
-        print(usage_of([*arguments, f"{folder}/work"]).printed, end="")
+        print(measure_usage([*arguments, f"{folder}/work"]).printed, end="")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""The streaming pipeline on the embedded stack, with jobs that do nothing: how soon, how many, at
-what cost, and what a kill loses.
+"""The streaming pipeline on the embedded stack, with jobs that do nothing: latency, throughput,
+cost, and losses after a kill.
 
-latency      100 files arrive together; from then to the last artifact of three hops, for each file
-throughput   a full queue is worked off; CPU a file and job is the slope between a small and a large
-             one, beside that of the backfill and of a bare loop that makes the same calls of queue
-             and ledger, without pipeline, child processes or artifacts
-kills        a worker is killed again and again in the middle of a bundle; what is lost then, and
-             what was computed twice although no lease was lost
+latency      100 files arrive together; the time to the last artifact of three hops, for each file
+throughput   a full queue is processed; CPU per file and job is the slope between a small and large
+             queue, compared with the backfill and with a bare loop that makes the same calls of
+             queue and ledger, without pipeline, child processes or artifacts
+kills        a worker is killed repeatedly in the middle of a bundle; how much is lost, and how much
+             is computed twice although no lease was lost
 """
 
 from __future__ import annotations
@@ -25,25 +25,30 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from bench.catalogue import empty_files, memory_folder, noop_graph, noted_graph
-from bench.measure import report, usage_of
+from bench.catalogue import (
+    create_memory_folder,
+    write_empty_files,
+    write_noop_graph,
+    write_recording_graph,
+)
+from bench.measure import ROOT, measure_usage, report
 
 HOPS = 3
 TOGETHER, ROUNDS = 100, 5
-MEDIAN_S, PERCENTILE_95_S, JOBS_A_SECOND = 0.5, 1.5, 200.0  # what it must reach
+MEDIAN_S, PERCENTILE_95_S, JOBS_A_SECOND = 0.5, 1.5, 200.0  # targets
 SMALL, LARGE = 1_000, 6_000
 KILLS, FILES_A_KILL = 10, 150
 
 
-class Place:
+class Workspace:
     """A folder with a catalogue, a graph and an embedded stack."""
 
     def __init__(self, folder: str, graph: str) -> None:
         from segue.adapters.connect import connect_ledger, connect_queue
-        from segue.model.graph import load
+        from segue.model.graph import read_graph
 
         self.folder = folder
-        self.graph = load(graph)
+        self.graph = read_graph(graph)
         self.urls = {
             "graph": graph,
             "ledger": f"sqlite:///{folder}/ledger.db",
@@ -54,49 +59,46 @@ class Place:
         self.queue = connect_queue(self.urls["queue"])
 
     def arrive(self, name: str, count: int) -> dict[str, float]:
-        """Put files into the catalogue; returns when each was there, and its jobs told."""
+        """Write files to the catalogue, notify their jobs, and return when each was written."""
         from segue.adapters.connect import connect_store
         from segue.ingest.arrivals import Arrivals
-        from segue.model.media_file import MediaFile
 
         folder = f"{self.folder}/catalogue/{name}"
-        began_s = time.monotonic()
-        empty_files(folder, count)
+        started_s = time.monotonic()
+        write_empty_files(folder, count)
         store = connect_store(folder)
-        files = [
-            MediaFile(uri=store.uri(o.name), generation=o.generation, size_bytes=o.size_bytes)
-            for o in store.list()
-        ]
-        Arrivals(graph=self.graph, ledger=self.ledger, queue=self.queue).take(files)
-        return {file.uri: began_s for file in files}
+        files = [o.to_media_file(store.uri(o.name)) for o in store.list()]
+        Arrivals(graph=self.graph, ledger=self.ledger, queue=self.queue).record(files)
+        return {file.uri: started_s for file in files}
 
-    def command(self, *more: str) -> list[str]:
-        """The command line of a streaming pipeline."""
+    def build_command(self, *more: str) -> list[str]:
+        """Build the command line of a streaming pipeline."""
         options = [word for name, url in self.urls.items() for word in (f"--{name}", url)]
         return [f"{os.path.dirname(sys.executable)}/segue", "stream", "--all", *options, *more]
 
     @contextmanager
-    def streaming(self, environ: dict[str, str] | None = None) -> Iterator[Follower]:
-        """A pipeline that runs, and what it tells."""
+    def run_pipeline(self, environ: dict[str, str] | None = None) -> Iterator[LogReader]:
+        """Run a pipeline, and yield a reader of its log."""
         process = subprocess.Popen(
-            [sys.executable, *self.command()],
+            [sys.executable, *self.build_command()],
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **(environ or {})},
+            # The graph's jobs are bench.jobs, and the repository is not on the path of a command.
+            env={**os.environ, "PYTHONPATH": ROOT, **(environ or {})},
         )
-        follower = Follower(process)
+        reader = LogReader(process)
         try:
-            follower.started.wait()
-            yield follower
+            reader.started.wait()
+            yield reader
         finally:
             if process.poll() is None:
                 process.terminate()
             process.wait()
-            follower.join()
+            reader.join()
 
 
-class Follower(threading.Thread):
-    """Reads what a pipeline logs, and when."""
+class LogReader(threading.Thread):
+    """Reads a pipeline's log, and records when each line came."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         super().__init__(daemon=True)
@@ -110,35 +112,35 @@ class Follower(threading.Thread):
         assert out is not None
         for line in out:
             now_s = time.monotonic()
-            told = json.loads(line)
-            if told["action"] == "started":
+            event = json.loads(line)
+            if event["action"] == "started":
                 self.started.set()
-            elif told["action"] == "done":
-                self.done[told["job"], told["file"]] = now_s
+            elif event["action"] == "done":
+                self.done[event["job"], event["file"]] = now_s
         self.started.set()
 
     def wait_for(self, job: str, files: Iterable[str]) -> None:
-        """Wait until a job is done on all of some files."""
+        """Wait until a job is done on all given files."""
         for file in files:
             while (job, file) not in self.done:
-                assert self.process.poll() is None, "the pipeline has ended"
+                assert self.process.poll() is None, "the pipeline has exited"
                 time.sleep(0.002)
 
 
-def latency() -> None:
-    """From a file's arrival to its last artifact."""
+def measure_latency() -> None:
+    """Measure the time from a file's arrival to its last artifact."""
     found: list[float] = []
-    with memory_folder() as folder:
-        place = Place(folder, noop_graph(folder, HOPS))
-        with place.streaming() as follower:
-            follower.wait_for(f"j{HOPS}", place.arrive("warm", 4))
+    with create_memory_folder() as folder:
+        workspace = Workspace(folder, write_noop_graph(folder, HOPS))
+        with workspace.run_pipeline() as reader:
+            reader.wait_for(f"j{HOPS}", workspace.arrive("warm", 4))
             for turn in range(ROUNDS):
-                arrived = place.arrive(f"round{turn}", TOGETHER)
-                follower.wait_for(f"j{HOPS}", arrived)
-                found += [follower.done[f"j{HOPS}", f] - at for f, at in arrived.items()]
-            alone = place.arrive("alone", 1)
-            follower.wait_for(f"j{HOPS}", alone)
-            single = [follower.done[f"j{HOPS}", f] - at for f, at in alone.items()]
+                arrived = workspace.arrive(f"round{turn}", TOGETHER)
+                reader.wait_for(f"j{HOPS}", arrived)
+                found += [reader.done[f"j{HOPS}", f] - at for f, at in arrived.items()]
+            alone = workspace.arrive("alone", 1)
+            reader.wait_for(f"j{HOPS}", alone)
+            single = [reader.done[f"j{HOPS}", f] - at for f, at in alone.items()]
     median, late = statistics.median(found), statistics.quantiles(found, n=20)[-1]
     report(
         benchmark="streaming latency",
@@ -151,27 +153,27 @@ def latency() -> None:
     )
 
 
-def throughput() -> None:
-    """A full queue, worked off."""
+def measure_throughput() -> None:
+    """Measure the rate and the cost of processing a full queue."""
     cpu: dict[str, dict[int, float]] = {"stream": {}, "backfill": {}, "bare": {}}
     wall: dict[int, float] = {}
     for files in (SMALL, LARGE):
-        with memory_folder() as folder:
-            place = Place(folder, noop_graph(folder, HOPS))
-            place.arrive("full", files)
-            used = usage_of(place.command("--until-idle", "0.5"))
+        with create_memory_folder() as folder:
+            workspace = Workspace(folder, write_noop_graph(folder, HOPS))
+            workspace.arrive("full", files)
+            used = measure_usage(workspace.build_command("--until-idle", "0.5"))
             assert used.printed.count('"done"') == files * HOPS
             cpu["stream"][files], wall[files] = used.cpu_s, used.wall_s
         for kind in ("backfill", "bare"):
-            with memory_folder() as folder:
-                empty_files(f"{folder}/catalogue", files)
-                graph = noop_graph(folder, HOPS)
+            with create_memory_folder() as folder:
+                write_empty_files(f"{folder}/catalogue", files)
+                graph = write_noop_graph(folder, HOPS)
                 if kind == "backfill":
                     case = ["-m", "bench.overhead", "case", "segue", f"{folder}/catalogue", graph]
                     case += [str(HOPS), f"{folder}/work"]
                 else:
                     case = ["-m", "bench.streaming", "bare", folder, graph, str(files)]
-                cpu[kind][files] = usage_of(case).cpu_s
+                cpu[kind][files] = measure_usage(case).cpu_s
     more = (LARGE - SMALL) * HOPS
     rate = more / (wall[LARGE] - wall[SMALL])
     cost = {kind: (c[LARGE] - c[SMALL]) / more * 1e6 for kind, c in cpu.items()}
@@ -187,87 +189,88 @@ def throughput() -> None:
     )
 
 
-def bare(folder: str, graph: str, count: int) -> None:
-    """Make the calls of queue and ledger that streaming cannot do without; nothing else."""
+def run_bare(folder: str, graph: str, count: int) -> None:
+    """Make only the calls of queue and ledger that streaming needs."""
     from datetime import UTC, datetime
 
-    from segue.model.ledger import Change, Result, claim, settle
-    from segue.model.message import Message, decode
-    from segue.model.queue import letter, topics_of
+    from segue.model.ledger import Change
+    from segue.model.message import Message, decode_message
+    from segue.model.queue import list_topics, message_to_envelope
     from segue.model.record import State
+    from segue.model.transitions import Result, claim, settle
 
-    place = Place(folder, graph)
-    place.arrive("full", count)
-    topics, children = topics_of(place.graph), place.graph.children
+    workspace = Workspace(folder, graph)
+    workspace.arrive("full", count)
+    topics, children = list_topics(workspace.graph), workspace.graph.children
     done = 0
 
-    def claiming(m: Message):
+    def build_claim(m: Message):
         now = datetime.now(UTC)
         return lambda found: (
-            claim(found, place.graph, [m.job], owner="me", now=now, lease_s=60),
+            claim(found, workspace.graph, [m.job], owner="me", now=now, lease_s=60),
             None,
         )
 
-    def settling(m: Message):
+    def build_settle(m: Message):
         result = Result(job=m.job, state=State.DONE, artifact="file:///x", checksum="x")
         return lambda found: settle(found, generation=m.generation, owner="me", results=[result])
 
-    while deliveries := place.queue.pull(topics, limit=256):
-        messages = {m.uri: m for m in (decode(d.data) for d in deliveries)}.values()
-        snapshots = place.ledger.read([m.uri for m in messages])
-        claimed = place.ledger.change(
+    while envelopes := workspace.queue.pull(topics, limit=256):
+        messages = {m.uri: m for m in (decode_message(d.data) for d in envelopes)}.values()
+        snapshots = workspace.ledger.read([m.uri for m in messages])
+        claimed = workspace.ledger.change(
             [
-                Change(uri=m.uri, known=s, transition=claiming(m))
+                Change(uri=m.uri, known=s, transition=build_claim(m))
                 for m, s in zip(messages, snapshots, strict=True)
             ]
         )
-        place.ledger.change(
+        workspace.ledger.change(
             [
-                Change(uri=m.uri, known=c.snapshot, transition=settling(m))
+                Change(uri=m.uri, known=c.snapshot, transition=build_settle(m))
                 for m, c in zip(messages, claimed, strict=True)
             ]
         )
-        place.queue.publish(
+        workspace.queue.publish(
             [
-                letter(Message(uri=m.uri, generation=m.generation, job=child))
+                message_to_envelope(Message(uri=m.uri, generation=m.generation, job=child))
                 for m in messages
                 for child in children[m.job]
             ]
         )
-        place.queue.acknowledge(deliveries)
+        workspace.queue.acknowledge(envelopes)
         done += len(messages)
-    assert done == count * len(place.graph.jobs), done
+    assert done == count * len(workspace.graph.jobs), done
 
 
-def kills() -> None:
-    """Kill a worker in the middle of its bundles, and count."""
+def measure_kills() -> None:
+    """Kill a worker in the middle of its bundles, and count the losses."""
     from segue.model.ledger import Query
-    from segue.model.queue import topics_of
+    from segue.model.queue import list_topics
     from segue.model.record import State
 
     rng = random.Random(5)
-    with memory_folder() as folder:
-        place = Place(folder, noted_graph(folder, HOPS))
+    with create_memory_folder() as folder:
+        workspace = Workspace(folder, write_recording_graph(folder, HOPS))
         environ = {"BENCH_RUNS": f"{folder}/runs"}
         open(f"{folder}/runs", "w").close()
         killed = 0
         for turn in range(KILLS):
-            with place.streaming(environ) as follower:
-                seen = os.path.getsize(f"{folder}/runs")
-                place.arrive(f"kill{turn}", FILES_A_KILL)
-                while os.path.getsize(f"{folder}/runs") == seen:
+            with workspace.run_pipeline(environ) as reader:
+                size = os.path.getsize(f"{folder}/runs")
+                workspace.arrive(f"kill{turn}", FILES_A_KILL)
+                while os.path.getsize(f"{folder}/runs") == size:
                     time.sleep(0.002)
                 time.sleep(rng.random() * 0.15)
-                follower.process.send_signal(signal.SIGKILL)
-                killed += follower.process.wait() == -signal.SIGKILL
-        with place.streaming(environ):
-            while sum((place.queue.depth(topics_of(place.graph)) or {}).values()):
+                reader.process.send_signal(signal.SIGKILL)
+                killed += reader.process.wait() == -signal.SIGKILL
+        with workspace.run_pipeline(environ):
+            while sum((workspace.queue.measure_depth(list_topics(workspace.graph)) or {}).values()):
                 time.sleep(0.05)
         with open(f"{folder}/runs") as file:
             runs = Counter(file.read().splitlines())
-        records = place.ledger.find(Query(), limit=1_000_000)
+        records = workspace.ledger.find(Query(), limit=1_000_000)
         entries = {f"{j} {r.uri}": e for r in records for j, e in r.jobs.items()}
-        done = sum(e.state is State.DONE and not e.wanted for e in entries.values())
+        done = sum(e.state is State.DONE and not e.pending_targets for e in entries.values())
         report(
             benchmark="streaming kills",
             kills=killed,
@@ -281,9 +284,9 @@ def kills() -> None:
 def main() -> None:
     """Measure and print."""
     if sys.argv[1:2] == ["bare"]:
-        bare(sys.argv[2], sys.argv[3], int(sys.argv[4]))
+        run_bare(sys.argv[2], sys.argv[3], int(sys.argv[4]))
         return
-    parts = {"latency": latency, "throughput": throughput, "kills": kills}
+    parts = {"latency": measure_latency, "throughput": measure_throughput, "kills": measure_kills}
     for name in sys.argv[1:] or parts:
         parts[name]()
 

@@ -1,8 +1,8 @@
 """Real jobs on all cores, against a plain multiprocessing pool that calls the same functions.
 
 Both decode MP3, downsample, encode FLAC, find beats, and measure energy. A rate is the slope
-between a small and a large catalogue, so that importing and compiling do not count. Segue lists,
-claims, records, and isolates besides.
+between a small and a large catalogue, which excludes importing and compiling. Segue also lists,
+claims, records, and isolates.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import shutil
 import sys
 import tempfile
 
-from bench.catalogue import memory_folder
-from bench.measure import report, usage_of
+from bench.catalogue import create_memory_folder
+from bench.measure import measure_usage, report
 
 SMALL, LARGE = 16, 96
 ROUNDS = 2
 
 
 def make_songs(folder: str) -> list[str]:
-    """Make different songs of half a minute."""
+    """Write different songs of half a minute."""
     from segue.testing.music import music
     from segue.testing.sound import write
 
@@ -30,15 +30,15 @@ def make_songs(folder: str) -> list[str]:
     ]
 
 
-def catalogue(songs: list[str], folder: str, count: int) -> None:
+def fill_catalogue(songs: list[str], folder: str, count: int) -> None:
     """Fill a folder with copies of the songs."""
     os.makedirs(folder)
     for i in range(count):
         shutil.copy(songs[i % len(songs)], f"{folder}/{i:03}.mp3")
 
 
-def one(path: str) -> int:
-    """Do to one file what the jobs do, and write the results."""
+def compute(path: str) -> int:
+    """Compute what the jobs compute from one file, and write the results."""
     from segue.codec import encode
     from segue.features.dynamics import energy
     from segue.features.resampling import downsample
@@ -56,52 +56,52 @@ def one(path: str) -> int:
     return len(powers.data)
 
 
-def own_cache(folder: str) -> None:
-    """Let no two processes compile into one numba cache."""
-    from segue.worker.numba_cache import use_own
+def use_own_cache(folder: str) -> None:
+    """Use a separate numba cache in each process: concurrent compilation corrupts a shared one."""
+    from segue.worker.numba_cache import use_private_cache
 
-    use_own(f"{folder}/numba-{os.getpid()}")
+    use_private_cache(f"{folder}/numba-{os.getpid()}")
 
 
-def case(kind: str, folder: str) -> None:
-    """Run one case; called in a process of its own."""
+def run_case(kind: str, folder: str) -> None:
+    """Run one case, in a separate process."""
     if kind == "segue":
-        from bench.run import segue
-        from segue.stack import SHIPPED
+        from bench.run import run_segue
+        from segue.stack import SHIPPED_GRAPH
 
-        tally = segue(SHIPPED, f"{folder}/catalogue", f"{folder}/work", ["energy"])
-        assert tally.total("done") == 3 * tally.files, tally
+        totals = run_segue(SHIPPED_GRAPH, f"{folder}/catalogue", f"{folder}/work", ["energy"])
+        assert totals.total("done") == 3 * totals.files, totals
         return
     import multiprocessing
 
     for name in ("OMP", "OPENBLAS", "NUMBA"):
         os.environ[f"{name}_NUM_THREADS"] = "1"
     paths = [f"{folder}/catalogue/{n}" for n in sorted(os.listdir(f"{folder}/catalogue"))]
-    with multiprocessing.Pool(initializer=own_cache, initargs=(folder,)) as pool:
-        for _ in pool.imap_unordered(one, paths):
+    with multiprocessing.Pool(initializer=use_own_cache, initargs=(folder,)) as pool:
+        for _ in pool.imap_unordered(compute, paths):
             pass
 
 
 def main() -> None:
     """Measure and print."""
     if sys.argv[1:2] == ["case"]:
-        case(*sys.argv[2:4])
+        run_case(*sys.argv[2:4])
         return
     with tempfile.TemporaryDirectory() as folder:
-        measure(make_songs(folder))
+        measure_rates(make_songs(folder))
 
 
-def measure(songs: list[str]) -> None:
+def measure_rates(songs: list[str]) -> None:
     """Run all cases on the same songs."""
     wall: dict[tuple[str, int], float] = {}
     cpu: dict[tuple[str, int], float] = {}
     for _ in range(ROUNDS):
-        # One after the other, again and again: what else the machine does then meets both alike.
+        # In turn, several times: other load on the machine then affects both alike.
         for count in (SMALL, LARGE):
             for kind in ("pool", "segue"):
-                with memory_folder() as folder:
-                    catalogue(songs, f"{folder}/catalogue", count)
-                    used = usage_of(["-m", "bench.throughput", "case", kind, folder])
+                with create_memory_folder() as folder:
+                    fill_catalogue(songs, f"{folder}/catalogue", count)
+                    used = measure_usage(["-m", "bench.throughput", "case", kind, folder])
                 key = (kind, count)
                 wall[key] = min(used.wall_s, wall.get(key, used.wall_s))
                 cpu[key] = min(used.cpu_s, cpu.get(key, used.cpu_s))

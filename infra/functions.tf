@@ -1,9 +1,9 @@
-# The functions: what calls each, and exactly what its code may do.
+# The functions: what triggers each, and exactly what its code may do.
 
 locals {
   functions = {
     arrival = {
-      description = "Records what has arrived, and tells the jobs that read the source"
+      description = "Records new files, and notifies the jobs that read the source"
       trigger = {
         type     = "google.cloud.storage.object.v1.finalized"
         location = module.catalogue.location
@@ -16,7 +16,7 @@ locals {
       bucket_roles = {}
     }
     deletion = {
-      description = "Leaves a tombstone for what was deleted"
+      description = "Writes a tombstone for a deleted file"
       trigger = {
         type     = module.catalogue.deletion_event
         location = module.catalogue.location
@@ -29,7 +29,7 @@ locals {
       bucket_roles = { for role in google_project_iam_custom_role.remover : "remove" => { bucket = module.artifacts.bucket, role = role.id, prefix = null } }
     }
     request = {
-      description = "Takes requests for results over HTTP"
+      description = "Accepts requests for results over HTTP"
       trigger     = null
       timeout_s   = 300
       ingress     = var.request_ingress
@@ -44,7 +44,7 @@ locals {
       }
     }
     sweep = {
-      description = "Publishes again what was left lying"
+      description = "Publishes messages for unfinished work again"
       trigger = {
         type     = "google.cloud.pubsub.topic.v1.messagePublished"
         location = var.region
@@ -93,7 +93,7 @@ module "function" {
   depends_on = [google_project_service.this, google_project_service_identity.agent, google_project_iam_member.storage_agent, google_kms_crypto_key_iam_member.agent]
 }
 
-# No predefined role removes objects without creating some, too.
+# Every predefined role that deletes objects can also create them.
 resource "google_project_iam_custom_role" "remover" {
   count = var.on_deletion == "remove" ? 1 : 0
 

@@ -1,4 +1,4 @@
-# The graph, read from the same jobs.yaml as the code; only its jobs matter here.
+# The graph, read from the same jobs.yaml as the code; only its jobs are used here.
 
 locals {
   graph = yamldecode(file(var.graph))
@@ -10,14 +10,14 @@ locals {
       reads_source = contains(values(job.needs), "source")
       memory_gib   = try(tonumber(job.resources.memory_gib), 2) # the default of shared/segue/model/graph.py
       gpu          = try(job.resources.gpu, "none")
-      # An owner is written for people; a label takes lower-case letters, digits, hyphens and underscores.
+      # An owner is free text; a label takes only lower-case letters, digits, hyphens and underscores.
       team = try(job.owner, "") == "" ? var.team : substr(replace(lower(job.owner), "/[^a-z0-9_-]/", "-"), 0, 63)
     }
   }
 
   lanes = ["live", "requests"]
 
-  # Pipelines: those that are described, and one for each job that is left.
+  # Pipelines: those that are described, and one for each remaining job.
 
   catch_all = [for name, pipeline in var.pipelines : name if contains(coalesce(pipeline.jobs, []), "*")]
   described = {
@@ -39,7 +39,7 @@ locals {
   pipeline_memory_gib = {
     for name, jobs in local.pipelines : name => max([for job in jobs : try(local.jobs[job].memory_gib, 2)]...)
   }
-  # Every vCPU runs one job in a process of its own, which holds 1 GiB before the job starts.
+  # Every vCPU runs one job in its own process, which takes 1 GiB before the job starts.
   pipeline_machine = {
     for name, memory in local.pipeline_memory_gib : name =>
     one(local.pipeline_gpus[name]) == "nvidia-l4" ? "g2-standard-4" :

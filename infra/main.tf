@@ -1,4 +1,4 @@
-# Everything that an environment of Segue needs, composed of one module an entity.
+# Everything that an environment of Segue needs, composed of one module per entity.
 
 locals {
   labels = { app = "segue", environment = var.environment, team = var.team }
@@ -16,7 +16,7 @@ locals {
     SEGUE_QUEUE     = module.queue.url
   }
 
-  # Topics that an identity publishes to, by JOB-LANE: keys are known before anything is made.
+  # Topics that an identity publishes to, by JOB-LANE: the keys are known before anything is created.
   topics_of = {
     for name, job in local.jobs : name => { for lane in local.lanes : "${name}-${lane}" => module.queue.topics["${name}-${lane}"] }
   }

@@ -1,5 +1,5 @@
 output "settings" {
-  description = "What the command line needs to work on this environment: export each of them."
+  description = "The environment variables with which the command line works on this environment."
   value = {
     SEGUE_CATALOGUE = module.catalogue.url
     SEGUE_ARTIFACTS = module.artifacts.url
@@ -9,12 +9,12 @@ output "settings" {
 }
 
 output "request_url" {
-  description = "Where results are asked for."
+  description = "URL for requests."
   value       = module.function["request"].url
 }
 
 output "image" {
-  description = "The image that the pipelines run; name it in another environment to run the same there."
+  description = "The image that the pipelines run; set it in another environment to run the same there."
   value       = module.images.image
 }
 
@@ -24,12 +24,12 @@ output "template" {
 
   precondition {
     condition     = length(setsubtract(keys(local.parameters), module.images.parameters)) == 0
-    error_message = "Dataflow refuses parameters that the template does not name; add to container/metadata.json: ${join(", ", setsubtract(keys(local.parameters), module.images.parameters))}."
+    error_message = "Dataflow refuses parameters that the template does not declare; add to container/metadata.json: ${join(", ", setsubtract(keys(local.parameters), module.images.parameters))}."
   }
 }
 
 output "backfill" {
-  description = "What a backfill on Dataflow is launched with."
+  description = "What a backfill on Dataflow needs at launch."
   value = {
     template_file_gcs_location = module.images.template
     region                     = var.region
@@ -51,12 +51,12 @@ output "buckets" {
 }
 
 output "pipelines" {
-  description = "The streaming pipelines: the jobs of each, and what it is called on Dataflow."
+  description = "The streaming pipelines: the jobs of each, and its name on Dataflow."
   value       = { for name, jobs in local.pipelines : name => { jobs = jobs, dataflow_job = module.pipeline[name].account_id } }
 }
 
 output "identities" {
-  description = "Who each part runs as."
+  description = "The identity of each function and pipeline."
   value = merge(
     { for name, function in module.function : "function/${name}" => function.service_account },
     { for name, pipeline in module.pipeline : "pipeline/${name}" => pipeline.service_account },
@@ -65,7 +65,7 @@ output "identities" {
 }
 
 output "roles" {
-  description = "What each part may do: roles, and on what."
+  description = "The roles of each identity, and the resources that they are granted on."
   value = merge(
     { for name, function in module.function : "function/${name}" => function.roles },
     { for name, pipeline in module.pipeline : "pipeline/${name}" => pipeline.roles },
@@ -85,6 +85,6 @@ output "queue" {
 }
 
 output "dashboard" {
-  description = "Where it is all seen."
+  description = "URL of the dashboards."
   value       = "https://console.cloud.google.com/monitoring/dashboards?project=${var.project}"
 }

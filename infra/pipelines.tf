@@ -1,10 +1,10 @@
-# One streaming pipeline a job or group, and an identity for backfills.
+# One streaming pipeline per job or group, and an identity for backfills.
 
 locals {
-  # As infra/container/launch.py takes them; the graph is in the image.
+  # The parameters of infra/container/launch.py; the graph is in the image.
   parameters = {
     mode      = "stream"
-    jobs      = "" # of each pipeline its own
+    jobs      = "" # set per pipeline below
     catalogue = module.catalogue.url
     artifacts = module.artifacts.url
     ledger    = module.ledger.url
@@ -13,7 +13,7 @@ locals {
 
   subnetwork = coalesce(var.network.subnetwork, one(module.network[*].subnetwork))
 
-  # A pipeline tells its own jobs, asks their parents and tells their children.
+  # A pipeline notifies its own jobs, their parents and their children.
   pipeline_neighbours = {
     for name, jobs in local.pipelines : name => distinct(flatten([
       for job in jobs : concat([job], local.jobs[job].parents, local.jobs[job].children)
@@ -81,10 +81,10 @@ module "backfill" {
   depends_on = [google_project_service.this]
 }
 
-# Whoever launches a backfill: reads the template, creates the job, and lets it run as that identity.
+# Operators launch backfills: they read the template, create the job, and let it run as that identity.
 
 resource "google_project_iam_member" "operator" {
-  #checkov:skip=CKV_GCP_49:The role creates Dataflow jobs and acts as nobody; as whom a job runs is granted below, for one identity.
+  #checkov:skip=CKV_GCP_49:The role creates Dataflow jobs, but impersonates no identity; the one that a job runs as is granted below.
   for_each = var.operators
 
   project = var.project
@@ -109,7 +109,7 @@ resource "google_storage_bucket_iam_member" "operator" {
 
   condition {
     title       = "only templates"
-    description = "A launch reads its template; archives and sources are none of its business."
+    description = "A launch reads its template, and needs neither archives nor sources."
     expression  = "resource.name.startsWith(\"projects/_/buckets/${module.staging.code_bucket}/objects/templates/\")"
   }
 }

@@ -1,4 +1,4 @@
-# The APIs that are called, and Google's own identities that act for the project.
+# The APIs that Segue uses, and Google's service agents that act for the project.
 
 locals {
   services = toset(concat([
@@ -23,8 +23,8 @@ locals {
     var.kms_key == null ? [] : ["cloudkms.googleapis.com"],
   ))
 
-  # Agents that exist only once somebody asks for them. Pub/Sub's moves events to the dead letters,
-  # Eventarc's makes triggers; the others only matter to whoever brings a key.
+  # Agents that exist only once they are requested. Pub/Sub's moves events to the dead letters,
+  # Eventarc's creates triggers; the others matter only with a customer's key.
   agents = toset(concat(
     ["eventarc.googleapis.com", "pubsub.googleapis.com"],
     var.kms_key == null ? [] : [
@@ -59,7 +59,7 @@ data "google_storage_project_service_account" "this" {
   project = var.project
 }
 
-# Events of buckets reach Eventarc through Pub/Sub, on which Cloud Storage publishes them.
+# Events of buckets reach Eventarc through Pub/Sub, where Cloud Storage publishes them.
 resource "google_project_iam_member" "storage_agent" {
   project = var.project
   role    = "roles/pubsub.publisher"
@@ -67,7 +67,7 @@ resource "google_project_iam_member" "storage_agent" {
 }
 
 data "google_project" "this" {
-  count = var.kms_key == null ? 0 : 1 # agents that nobody can ask for are called by its number
+  count = var.kms_key == null ? 0 : 1 # the names of agents that cannot be requested contain its number
 
   project_id = var.project
 }

@@ -1,4 +1,4 @@
-# What goes into the pipelines' image, and the hash of it that is the image's tag.
+# The sources of the pipelines' image, and their hash, which is the image's tag.
 
 locals {
   root = "${path.root}/.."
@@ -9,13 +9,13 @@ locals {
       fileset(local.root, "pipelines/**"),
       fileset(local.root, "infra/container/{Dockerfile,*.py}"),
       ["locks/pipelines.txt", "pyproject.toml"],
-    ) : file if !can(regex("__pycache__|\\.pyc$|(^|/)\\.", file)) # nor what tools leave behind
+    ) : file if !can(regex("__pycache__|\\.pyc$|(^|/)\\.", file)) # no caches or hidden files
   ])
   source_hash = substr(sha256(join("\n", concat(
     [for file in local.sources : "${file} ${filesha256("${local.root}/${file}")}"],
     ["jobs.yaml ${filesha256(var.graph)}"],
   ))), 0, 16)
 
-  # Docker takes only what lies below the folder that it builds from.
+  # Docker can only use files inside the folder that it builds from.
   graph_in_sources = trimprefix(var.graph, "../")
 }

@@ -1,83 +1,83 @@
 # Where
 
 variable "project" {
-  description = "Project that Segue runs in; an environment has one to itself."
+  description = "Project that Segue runs in; each environment has its own."
   type        = string
   nullable    = false
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
-    error_message = "A project's id has 6 to 30 lower-case letters, digits or hyphens; write the id that 'gcloud projects list' shows, not the name or the number."
+    error_message = "A project's id has 6 to 30 lower-case letters, digits or hyphens; use the id that 'gcloud projects list' shows, not the name or the number."
   }
 }
 
 variable "region" {
-  description = "Region that everything runs in; best that of the catalogue, as what is read elsewhere is paid for by the byte."
+  description = "Region that everything runs in; preferably the catalogue's, because reading from another region costs money per byte."
   type        = string
   nullable    = false
   validation {
     condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
-    error_message = "That is no region; write one such as europe-west1, without a zone's letter."
+    error_message = "The value is not a region; write one such as europe-west1, without a zone's letter."
   }
 }
 
 variable "environment" {
-  description = "Which environment this is; it labels everything."
+  description = "Name of the environment, which labels all resources."
   type        = string
   nullable    = false
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{1,15}$", var.environment))
-    error_message = "An environment's name is a label: 2 to 16 lower-case letters, digits or hyphens; write one such as dev."
+    error_message = "An environment's name is a label of 2 to 16 lower-case letters, digits or hyphens; write one such as dev."
   }
 }
 
 variable "prefix" {
-  description = "What every name begins with."
+  description = "Prefix of all names."
   type        = string
   default     = "segue"
   nullable    = false
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{2,10}[a-z0-9]$", var.prefix)) && !startswith(var.prefix, "goog")
-    error_message = "The prefix must be 4 to 12 lower-case letters, digits or hyphens, start with a letter, not end with a hyphen and not begin with goog: names of identities have 30 characters at most; write one such as segue."
+    error_message = "The prefix must be 4 to 12 lower-case letters, digits or hyphens, start with a letter, not end with a hyphen and not begin with goog, because names of identities have at most 30 characters; write one such as segue."
   }
 }
 
 variable "team" {
-  description = "Label of what belongs to no job; a job's own is its owner in jobs.yaml."
+  description = "Label of resources that belong to no job; those of a job are labelled with its owner in jobs.yaml."
   type        = string
   default     = "platform"
   nullable    = false
   validation {
     condition     = can(regex("^[a-z][a-z0-9_-]{0,62}$", var.team))
-    error_message = "A team is a label: lower-case letters, digits, hyphens or underscores, starting with a letter; write one such as platform."
+    error_message = "A team is a label of lower-case letters, digits, hyphens or underscores that starts with a letter; write one such as platform."
   }
 }
 
 # What
 
 variable "graph" {
-  description = "Path of jobs.yaml, the single source of all jobs, seen from infra/."
+  description = "Path of jobs.yaml, the single source of all jobs, relative to infra/."
   type        = string
   default     = "../shared/segue/features/jobs.yaml"
   nullable    = false
   validation {
     condition     = fileexists(var.graph)
-    error_message = "The graph is not there; name jobs.yaml by its path seen from infra/, or by an absolute one."
+    error_message = "The graph's file does not exist; give the path of jobs.yaml relative to infra/, or an absolute path."
   }
   validation {
     condition     = fileexists(var.graph) ? can(keys(yamldecode(file(var.graph)).jobs)) && try(length(yamldecode(file(var.graph)).jobs), 0) > 0 : true
-    error_message = "The graph has no jobs: there must be a mapping called jobs with at least one entry; 'segue init' writes one to start from, and 'segue graph' checks it."
+    error_message = "The graph has no jobs: it needs a mapping called jobs with at least one entry; 'segue init' writes one to start from, and 'segue graph' checks it."
   }
   validation {
     condition     = alltrue([for name in try(keys(yamldecode(file(var.graph)).jobs), []) : can(regex("^[a-z][a-z0-9_]{0,62}$", name))])
-    error_message = "Names of jobs must match [a-z][a-z0-9_]* with at most 63 characters, as topics, labels and fields are named by them; rename: ${join(", ", [for name in try(keys(yamldecode(file(var.graph)).jobs), []) : name if !can(regex("^[a-z][a-z0-9_]{0,62}$", name))])}."
+    error_message = "Names of jobs must match [a-z][a-z0-9_]* with at most 63 characters, because topics, labels and fields are named after them; rename: ${join(", ", [for name in try(keys(yamldecode(file(var.graph)).jobs), []) : name if !can(regex("^[a-z][a-z0-9_]{0,62}$", name))])}."
   }
   validation {
     condition     = alltrue([for name in try(keys(yamldecode(file(var.graph)).jobs), []) : name != "source"])
-    error_message = "No job may be called source: in needs, that is the media file itself; rename the job."
+    error_message = "No job may be called source: in needs, source is the media file itself; rename the job."
   }
   validation {
     condition     = alltrue([for job in try(values(yamldecode(file(var.graph)).jobs), []) : try(length(values(job.needs)), 0) > 0])
-    error_message = "Every job needs something; write needs: {INPUT: source} or needs: {INPUT: JOB} in: ${join(", ", try([for name, job in yamldecode(file(var.graph)).jobs : name if try(length(values(job.needs)), 0) == 0], []))}."
+    error_message = "Every job needs at least one input; write needs: {INPUT: source} or needs: {INPUT: JOB} in: ${join(", ", try([for name, job in yamldecode(file(var.graph)).jobs : name if try(length(values(job.needs)), 0) == 0], []))}."
   }
   validation {
     condition = alltrue(flatten([
@@ -85,54 +85,54 @@ variable "graph" {
         for parent in try(values(job.needs), []) : parent == "source" || contains(keys(yamldecode(file(var.graph)).jobs), parent)
       ]
     ]))
-    error_message = "Jobs may only need source or other jobs of the graph; mend or add: ${join(", ", try(flatten([for name, job in yamldecode(file(var.graph)).jobs : [for parent in setsubtract(values(job.needs), concat(["source"], keys(yamldecode(file(var.graph)).jobs))) : join(" needs ", [name, parent])]]), []))}."
+    error_message = "Jobs may only need source or other jobs of the graph; fix or add: ${join(", ", try(flatten([for name, job in yamldecode(file(var.graph)).jobs : [for parent in setsubtract(values(job.needs), concat(["source"], keys(yamldecode(file(var.graph)).jobs))) : join(" needs ", [name, parent])]]), []))}."
   }
   validation {
     condition     = alltrue([for job in try(values(yamldecode(file(var.graph)).jobs), []) : contains(["none", "nvidia-l4", "nvidia-tesla-t4", "nvidia-tesla-a100", "nvidia-tesla-v100"], try(job.resources.gpu, "none"))])
-    error_message = "resources.gpu must be none, nvidia-l4, nvidia-tesla-t4, nvidia-tesla-a100 or nvidia-tesla-v100; 'segue graph' names the job."
+    error_message = "resources.gpu must be none, nvidia-l4, nvidia-tesla-t4, nvidia-tesla-a100 or nvidia-tesla-v100; 'segue graph' shows which job is wrong."
   }
 }
 
 variable "archives_dir" {
-  description = "Folder of the functions' archives, seen from infra/; 'make archives' fills it."
+  description = "Folder of the functions' archives, relative to infra/; 'make archives' fills it."
   type        = string
   default     = "../build"
   nullable    = false
   validation {
     condition     = alltrue([for name in ["arrival", "deletion", "sweep", "request"] : fileexists("${var.archives_dir}/${name}.zip")])
-    error_message = "An archive of the functions is missing; run 'make archives', or name the folder that holds arrival.zip, deletion.zip, sweep.zip and request.zip."
+    error_message = "An archive of the functions is missing; run 'make archives', or set the folder that contains arrival.zip, deletion.zip, sweep.zip and request.zip."
   }
 }
 
 variable "image" {
-  description = "An image of the pipelines that exists, by digest or fixed tag, such as one that was tried elsewhere; null builds one from the sources."
+  description = "An existing image of the pipelines, by digest or fixed tag, such as one that was tested in another environment; null builds one from the sources."
   type        = string
   default     = null
   validation {
     condition     = var.image != null || can(regex("^\\.\\./[^.]", var.graph)) && !strcontains(trimprefix(var.graph, "../"), "..")
-    error_message = "The graph is baked into the image, and a build takes only what lies below the repository; move jobs.yaml there and name it ../FOLDER/jobs.yaml, or name an image that holds it."
+    error_message = "The graph is part of the image, and a build can only use files inside the repository; move jobs.yaml there and set ../FOLDER/jobs.yaml, or set an image that contains it."
   }
 }
 
 variable "catalogue" {
-  description = "The bucket of source media: made here, or one that exists and is only read. Its location defaults to the region."
+  description = "The bucket of source media: created here, or an existing one that is only read. Its location defaults to the region."
   type = object({
     bucket           = optional(string) # default: PROJECT-PREFIX-catalogue
     create           = optional(bool, true)
     prefix           = optional(string, "")
     location         = optional(string)
-    versioned        = optional(bool, false) # of an existing one: whether it keeps versions
+    versioned        = optional(bool, false) # of an existing bucket: whether it keeps versions
     soft_delete_days = optional(number, 30)
   })
   default  = {}
   nullable = false
   validation {
     condition     = var.catalogue.create || var.catalogue.bucket != null
-    error_message = "A catalogue that is not made here must be named: write catalogue = { bucket = \"acme-masters\", create = false, location = \"eu\" }."
+    error_message = "A catalogue that is not created here needs a name; write catalogue = { bucket = \"acme-masters\", create = false, location = \"eu\" }."
   }
   validation {
     condition     = var.catalogue.create || var.catalogue.location != null
-    error_message = "Events are taken where the bucket is, so write the location of an existing catalogue; 'gcloud storage buckets describe gs://BUCKET --format=\"value(location)\"' shows it."
+    error_message = "An existing catalogue needs its location, because triggers must be there; 'gcloud storage buckets describe gs://BUCKET --format=\"value(location)\"' shows it."
   }
 }
 
@@ -193,7 +193,7 @@ variable "functions" {
     }), {})
     sweep = optional(object({
       min_instances = optional(number, 0)
-      max_instances = optional(number, 1) # two at once would find the same
+      max_instances = optional(number, 1) # two at once would find the same work
       concurrency   = optional(number, 1)
       memory        = optional(string, "1Gi")
     }), {})
@@ -203,18 +203,18 @@ variable "functions" {
 }
 
 variable "on_deletion" {
-  description = "What becomes of a deleted file's artifacts: keep (until 'segue gc') or remove."
+  description = "What happens to a deleted file's artifacts: keep (until 'segue gc') or remove."
   type        = string
   default     = "keep"
   nullable    = false
   validation {
     condition     = contains(["keep", "remove"], var.on_deletion)
-    error_message = "on_deletion must be keep or remove, as SEGUE_ON_DELETION has it."
+    error_message = "on_deletion must be keep or remove, like SEGUE_ON_DELETION."
   }
 }
 
 variable "sweep_schedule" {
-  description = "When the sweep runs, as five fields of cron."
+  description = "When the sweep runs, in cron's five fields."
   type        = string
   default     = "*/15 * * * *"
   nullable    = false
@@ -222,8 +222,9 @@ variable "sweep_schedule" {
 
 variable "pipelines" {
   description = <<-EOT
-    Pipelines that differ from one a job. An entry without jobs is the pipeline of the job that it is named by; jobs groups
-    several in one pipeline, and ["*"] takes all that no other entry names, those included that are added later.
+    Pipelines that differ from the default of one per job. An entry without jobs configures the pipeline of the job that it is
+    named after. With jobs, it groups several in one pipeline; ["*"] stands for all jobs that no other entry names, including
+    those that are added later.
   EOT
   type = map(object({
     jobs         = optional(list(string))
@@ -235,30 +236,30 @@ variable "pipelines" {
   nullable = false
   validation {
     condition     = alltrue([for name in keys(var.pipelines) : can(regex("^[a-z][a-z0-9_]{0,62}$", name))])
-    error_message = "A pipeline is named like a job, [a-z][a-z0-9_]*; rename it."
+    error_message = "A pipeline's name must match [a-z][a-z0-9_]*, like a job's; rename it."
   }
   validation {
     condition = alltrue(flatten([
       for name, pipeline in var.pipelines : [for job in coalesce(pipeline.jobs, [name]) : job == "*" || contains(keys(local.jobs), job)]
     ]))
-    error_message = "Pipelines may only name jobs of the graph, and an entry without jobs must be called like one; mend or remove: ${join(", ", distinct(flatten([for name, pipeline in var.pipelines : [for job in coalesce(pipeline.jobs, [name]) : job if job != "*" && !contains(keys(local.jobs), job)]])))}."
+    error_message = "Pipelines may only name jobs of the graph, and an entry without jobs must be named after one; fix or remove: ${join(", ", distinct(flatten([for name, pipeline in var.pipelines : [for job in coalesce(pipeline.jobs, [name]) : job if job != "*" && !contains(keys(local.jobs), job)]])))}."
   }
   validation {
     condition     = alltrue([for pipeline in var.pipelines : length(coalesce(pipeline.jobs, ["-"])) > 0])
-    error_message = "A pipeline without jobs has nothing to do; name some, or write [\"*\"] for all that are left: ${join(", ", [for name, pipeline in var.pipelines : name if length(coalesce(pipeline.jobs, ["-"])) == 0])}."
+    error_message = "A pipeline without jobs has nothing to do; name some, or write [\"*\"] for all remaining jobs: ${join(", ", [for name, pipeline in var.pipelines : name if length(coalesce(pipeline.jobs, ["-"])) == 0])}."
   }
   validation {
     condition = alltrue([
       for jobs in [flatten([for name, pipeline in var.pipelines : coalesce(pipeline.jobs, [name])])] : length([for job in jobs : job if job != "*"]) == length(distinct([for job in jobs : job if job != "*"]))
     ])
-    error_message = "A job runs in exactly one pipeline, or two would share out its messages; name each job once."
+    error_message = "A job must be in exactly one pipeline, or two would divide its messages between them; name each job once."
   }
   validation {
     condition = (
       length([for pipeline in var.pipelines : pipeline if contains(coalesce(pipeline.jobs, ["-"]), "*")]) <= 1
       && alltrue([for pipeline in var.pipelines : length(pipeline.jobs) == 1 if contains(coalesce(pipeline.jobs, ["-"]), "*")])
     )
-    error_message = "Only one pipeline can take all that is left, and [\"*\"] stands alone there; name the jobs of every other pipeline."
+    error_message = "Only one pipeline can take all remaining jobs, and its jobs must be just [\"*\"]; name the jobs of every other pipeline."
   }
   validation {
     condition = alltrue([
@@ -268,7 +269,7 @@ variable "pipelines" {
       )
       if contains(keys(local.jobs), name)
     ])
-    error_message = "A group may be called like a job only if it runs that job, or two pipelines would have one name; rename the group."
+    error_message = "A group may have the name of a job only if it runs that job, or two pipelines would have the same name; rename the group."
   }
   validation {
     condition = alltrue([
@@ -280,16 +281,16 @@ variable "pipelines" {
         )
       ])) <= 1
     ])
-    error_message = "A worker has one kind of accelerator, so jobs that need different ones run in different pipelines; part the group."
+    error_message = "A worker has one kind of accelerator, so jobs that need different ones must run in different pipelines; split the group."
   }
   validation {
     condition     = alltrue([for pipeline in var.pipelines : coalesce(pipeline.num_workers, 1) >= 1 && coalesce(pipeline.num_workers, 1) <= coalesce(pipeline.max_workers, 1000) && coalesce(pipeline.max_workers, 1) <= 1000])
-    error_message = "A pipeline starts with at least one worker and grows to max_workers, which Dataflow bounds at 1,000; keep 1 <= num_workers <= max_workers."
+    error_message = "A pipeline starts with at least one worker and grows to max_workers, which Dataflow limits to 1,000; keep 1 <= num_workers <= max_workers."
   }
 }
 
 variable "pipeline_defaults" {
-  description = "Size of a pipeline that says nothing else."
+  description = "Default size of a pipeline."
   type = object({
     num_workers = optional(number, 1)
     max_workers = optional(number, 5)
@@ -301,18 +302,18 @@ variable "pipeline_defaults" {
 # Who
 
 variable "requesters" {
-  description = "Who may ask for results over HTTP, as IAM members."
+  description = "Who may request results over HTTP, as IAM members."
   type        = set(string)
   default     = []
   nullable    = false
   validation {
     condition     = length(setintersection(var.requesters, ["allUsers", "allAuthenticatedUsers"])) == 0
-    error_message = "A request costs money, so nobody unknown may make one; name people, groups or service accounts, such as group:curators@example.com."
+    error_message = "A request costs money, so unknown callers may not make one; name people, groups or service accounts, such as group:curators@example.com."
   }
 }
 
 variable "request_ingress" {
-  description = "From where requests come: ALLOW_INTERNAL_ONLY, ALLOW_INTERNAL_AND_GCLB or ALLOW_ALL. Identities are checked in any case."
+  description = "Where requests may come from: ALLOW_INTERNAL_ONLY, ALLOW_INTERNAL_AND_GCLB or ALLOW_ALL. The caller's identity is always checked."
   type        = string
   default     = "ALLOW_INTERNAL_AND_GCLB"
   nullable    = false
@@ -332,24 +333,24 @@ variable "operators" {
 # How
 
 variable "protected" {
-  description = "Whether what holds data is safe from Terraform: buckets with objects in them, and the ledger."
+  description = "Whether Terraform refuses to delete data: buckets with objects in them, and the ledger."
   type        = bool
   default     = true
   nullable    = false
 }
 
 variable "kms_key" {
-  description = "Key that encrypts everything: projects/P/locations/L/keyRings/R/cryptoKeys/K; null leaves it to Google."
+  description = "Key that encrypts everything: projects/P/locations/L/keyRings/R/cryptoKeys/K; null uses Google's keys."
   type        = string
   default     = null
   validation {
     condition     = var.kms_key == null ? true : can(regex("^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$", var.kms_key))
-    error_message = "A key is named projects/P/locations/L/keyRings/R/cryptoKeys/K, without a version, as 'gcloud kms keys list' shows it."
+    error_message = "A key's name is projects/P/locations/L/keyRings/R/cryptoKeys/K, without a version; 'gcloud kms keys list' shows it."
   }
 }
 
 variable "network" {
-  description = "The workers' subnetwork: one that exists, or the addresses of one that is made."
+  description = "The workers' subnetwork: an existing one, or the address range of the one to create."
   type = object({
     subnetwork = optional(string) # regions/R/subnetworks/S, or the full URL of a shared one
     cidr       = optional(string, "10.80.0.0/22")
@@ -358,12 +359,12 @@ variable "network" {
   nullable = false
   validation {
     condition     = var.network.subnetwork == null ? true : can(regex("(^|/)regions/[^/]+/subnetworks/[^/]+$", var.network.subnetwork))
-    error_message = "Dataflow takes a subnetwork as regions/REGION/subnetworks/NAME, or as the full URL of a shared one; it must have Private Google Access."
+    error_message = "A subnetwork is written as regions/REGION/subnetworks/NAME, or as the full URL of a shared one; it must have Private Google Access."
   }
 }
 
 variable "alerts" {
-  description = "Who is told, and from when; see modules/observability."
+  description = "Who is notified, and at which thresholds; see modules/observability."
   type = object({
     emails   = optional(set(string), [])
     channels = optional(list(string), [])
@@ -384,7 +385,7 @@ variable "alerts" {
 }
 
 variable "budget" {
-  description = "What the project may cost a month, and the billing account; null: no budget."
+  description = "What the project may cost per month, and the billing account; null creates no budget."
   type = object({
     billing_account = string
     amount          = number

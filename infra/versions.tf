@@ -12,12 +12,12 @@ terraform {
     }
   }
 
-  # Each environment has a state of its own: init -backend-config=envs/ENVIRONMENT.gcs.tfbackend
+  # Each environment has its own state: init -backend-config=envs/ENVIRONMENT.gcs.tfbackend
   backend "gcs" {}
 }
 
-# Budgets belong to a billing account, so their calls are counted to this project, not to the account
-# of whoever applies.
+# Budgets belong to a billing account, so quota for their API is charged to this project, not to the
+# account of the user who applies.
 provider "google" {
   project               = var.project
   region                = var.region

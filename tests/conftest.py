@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from segue.worker import numba_cache as compiled
+from segue.worker import numba_cache
 from segue_support import emulators
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     own = contextlib.ExitStack()
-    own.enter_context(compiled.own_for_this_process())
+    own.enter_context(numba_cache.use_temporary_cache())
     config.add_cleanup(own.close)
 
 
@@ -50,11 +50,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _started(emulator: emulators.Emulator) -> Iterator[str]:
-    if reason := emulators.missing(emulator):
+    if reason := emulators.describe_missing(emulator):
         if os.environ.get("CI") == "true":
             pytest.fail(f"CI lets no test skip: {reason}")
         pytest.skip(reason)
-    with emulators.running(emulator) as address:
+    with emulators.run_emulator(emulator) as address:
         yield address
 
 

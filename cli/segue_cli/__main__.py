@@ -2,6 +2,6 @@
 
 import sys
 
-from segue_cli.main import main
+from segue_cli.entry_point import main
 
 sys.exit(main())

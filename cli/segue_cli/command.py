@@ -1,4 +1,4 @@
-"""How a command is declared: its parameters, the settings that it reads, and its examples."""
+"""The ``@command`` decorator: declares a command with its settings, options and examples."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from segue.extras import require
 from segue.model.settings import SETTINGS, Settings
 from segue_cli.context import Context
-from segue_cli.conversion import spare_conversion
+from segue_cli.conversion import skip_conversion
 from segue_cli.exit_code import ExitCode
-from segue_cli.help import format_options, styled
+from segue_cli.help import format_options, style_help
 from segue_cli.views.output import Output
 
 METAVARS = {
@@ -28,95 +29,100 @@ METAVARS = {
 
 AsJson = Annotated[
     bool,
-    typer.Option("--json", help="Write one JSON document to standard output, and nothing else."),
+    typer.Option("--json", help="Write a single JSON document to standard output."),
 ]
-NoColor = Annotated[
-    bool, typer.Option("--no-color", help="Write without colours, as with NO_COLOR=1.")
-]
+NoColor = Annotated[bool, typer.Option("--no-color", help="Disable colours, as NO_COLOR=1 does.")]
 Debug = Annotated[
     bool,
     typer.Option(
         "--debug",
         envvar="SEGUE_DEBUG",
         show_envvar=True,
-        help="Show the traceback of an unexpected error.",
+        help="Show tracebacks of unexpected errors.",
     ),
 ]
 GENERAL = {"as_json": AsJson, "no_color": NoColor, "debug": Debug}
 
 
 class Command(TyperCommand):
-    """A command whose help has its settings apart, and ends with examples."""
+    """A command whose help lists its settings separately, and ends with examples."""
 
     examples: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Return the parameters, --help included."""
-        return spare_conversion(super().get_params(ctx))
+        """Return the parameters, including --help."""
+        return skip_conversion(super().get_params(ctx))
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Return what the usage line says of the parameters."""
+        """Return the parameters as the usage line shows them."""
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the parameters in groups."""
+        """Write the parameters by group."""
         groups = {**dict.fromkeys(self.settings, "Settings"), **dict.fromkeys(GENERAL, "General")}
         format_options(self.get_params(ctx), groups, ctx, formatter)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
-        """Write the examples, as they are typed."""
+        """Write the examples."""
         with formatter.section("Examples"):
             for example in self.examples:
                 formatter.write(f"  {example}\n")
 
     def get_help(self, ctx: Any) -> str:
-        """Return the help, coloured where a terminal shows it."""
-        return styled(super().get_help(ctx))
+        """Return the help, in colour if standard output is a terminal."""
+        return style_help(super().get_help(ctx))
 
 
 def command(
-    *, settings: Sequence[str] = (), examples: Sequence[str] = (), takes_more: bool = False
+    *,
+    settings: Sequence[str] = (),
+    examples: Sequence[str] = (),
+    requires: Sequence[str] = (),
+    extra_options: bool = False,
 ) -> Callable[[Callable[..., ExitCode | None]], Command]:
-    """Make a command of a function.
+    """Turn a function into a command.
 
-    The function gets a ``Context`` in place of the options that all commands share, and answers
-    with an exit code (None is ``OK``). Its other parameters are annotated for Typer, its docstring
-    is the help. With ``takes_more``, options that are not its own are left in
-    ``typer.Context.args``.
+    The function receives a ``Context`` in place of the options that all commands share, and returns
+    an exit code (None means ``OK``). Its other parameters are annotated for Typer; its docstring is
+    the help. ``requires`` names the extras of Segue without which it cannot run. With
+    ``extra_options``, options that the command does not know are left in ``typer.Context.args``.
     """
-    shared = {**{name: _setting(name) for name in settings}, **GENERAL}
+    shared = {**{name: _build_setting_option(name) for name in settings}, **GENERAL}
 
     def declare(function: Callable[..., ExitCode | None]) -> Command:
         @functools.wraps(function)
-        def run(**given: Any) -> ExitCode:
-            common = {name: given.pop(name) for name in shared}
+        def run(**values: Any) -> ExitCode:
+            common = {name: values.pop(name) for name in shared}
             output = Output(as_json=common["as_json"])
-            chosen = Settings.of(**{name: common[name] for name in settings})
-            told = {"NO_COLOR": common["no_color"], "SEGUE_DEBUG": common["debug"]}
-            with _child_processes_told(told):
-                return function(Context(settings=chosen, output=output), **given) or ExitCode.OK
+            chosen = Settings.load(**{name: common[name] for name in settings})
+            switches = {"NO_COLOR": common["no_color"], "SEGUE_DEBUG": common["debug"]}
+            require("this command", *requires)
+            with _export_switches(switches):
+                return function(Context(settings=chosen, output=output), **values) or ExitCode.OK
 
         _, *own = inspect.signature(function, eval_str=True).parameters.values()
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [*own, *(_parameter(name, annotation) for name, annotation in shared.items())]
+            [*own, *(_build_parameter(name, annotation) for name, annotation in shared.items())]
         )
         run.__annotations__ = {p.name: p.annotation for p in own} | shared
-        del run.__wrapped__  # or the hints would be read from the function itself
+        del run.__wrapped__  # else the type hints would be read from the function itself
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        more = {"allow_extra_args": takes_more, "ignore_unknown_options": takes_more}
+        more = {"allow_extra_args": extra_options, "ignore_unknown_options": extra_options}
         app.command(function.__name__, cls=Command, context_settings=more)(run)
         made = typer.main.get_command(app)
         assert isinstance(made, Command)
         made.settings, made.examples = tuple(settings), tuple(examples)
+        made.requires = tuple(requires)
         return made
 
     return declare
 
 
 @contextlib.contextmanager
-def _child_processes_told(switches: Mapping[str, bool]) -> Iterator[None]:
-    """Set environment variables for as long as a command runs, as its options would."""
+def _export_switches(switches: Mapping[str, bool]) -> Iterator[None]:
+    """Pass the options on to child processes, as environment variables, while a command runs."""
     before = {name: os.environ.get(name) for name in switches}
     os.environ.update({name: "1" for name, is_on in switches.items() if is_on})
     try:
@@ -129,13 +135,13 @@ def _child_processes_told(switches: Mapping[str, bool]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _parameter(name: str, annotation: Any) -> inspect.Parameter:
+def _build_parameter(name: str, annotation: Any) -> inspect.Parameter:
     default = False if name in GENERAL else None
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(name, kind, default=default, annotation=annotation)
 
 
-def _setting(name: str) -> Any:
+def _build_setting_option(name: str) -> Any:
     setting = SETTINGS[name]
     option = typer.Option(
         f"--{name.replace('_', '-')}",

@@ -1,4 +1,4 @@
-"""What a command works with: the settings, the stack that they choose, and where its results go."""
+"""The context of a command: its settings, the stack that they select, and its output."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What each command gets in place of the options that all of them share."""
+    """The settings and output of a command, built from the options that all commands share."""
 
     settings: Settings
     output: Output
 
     @functools.cached_property
     def graph(self) -> Graph:
-        """The graph that the settings mean."""
+        """The graph that the settings select."""
         return load_graph(self.settings)
 
     @contextlib.contextmanager
     def open(self, *, create: bool = False) -> Iterator[Stack]:
-        """Open the stack; with ``create``, a ledger that does not exist yet is made."""
+        """Open the stack; with ``create``, create the ledger if it does not exist yet."""
         if not create and not ledger_exists(self.settings.ledger):
             self.output.note(
-                f"There is no ledger {self.settings.ledger} yet; nothing was recorded."
+                f"There is no ledger {self.settings.ledger} yet; nothing has been recorded."
             )
         with open_stack(self.settings, graph=self.graph, create=create) as stack:
             yield stack

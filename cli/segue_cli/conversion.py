@@ -1,7 +1,7 @@
-"""Keeps Typer from importing pydantic, a quarter of a second, for values that need no conversion.
+"""Spares Typer the import of pydantic (a quarter of a second) if no value needs a conversion.
 
-Typer builds a pydantic adapter for each parameter of a command that is called, even for a default
-and for plain text.
+Typer builds a pydantic adapter for each parameter of a command that is called, even for default
+values and plain text.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ PLAIN = (str, str | None, list[str], list[str] | None)
 
 
 class Conversion:
-    """Converts what was given for a parameter; asks Typer only if there is something to convert."""
+    """Convert the value of a parameter, with Typer's converter only if one is needed."""
 
     def __init__(self, typers: Callable[[], Any], annotation: Any) -> None:
         self._typers = typers
         self._plain = annotation in PLAIN
 
     def __call__(self) -> Conversion:
-        """Stand in for the method of a parameter that makes its conversion."""
+        """Return itself: it replaces the method of a parameter that builds its converter."""
         return self
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Return the value that the command's function gets."""
+        """Return the value to pass to the command's function."""
         many = param.multiple or param.nargs == -1
         if value is None:
             return () if many else None
@@ -33,11 +33,11 @@ class Conversion:
         return self._typers().coerce(value, param=param, ctx=ctx)
 
 
-def spare_conversion(parameters: list[Any]) -> list[Any]:
-    """Let parameters convert only what needs it, and return them."""
+def skip_conversion(parameters: list[Any]) -> list[Any]:
+    """Make parameters convert a value only if it needs it, and return them."""
     for parameter in parameters:
         descriptor = getattr(parameter, "type_descriptor", None)
-        # Without one it is another version of Typer's, which converts in another way.
+        # Without a descriptor, this version of Typer converts in another way.
         if descriptor is not None and not isinstance(parameter.get_runtime_param, Conversion):
             typers = parameter.get_runtime_param
             parameter.get_runtime_param = Conversion(typers, descriptor.annotation)

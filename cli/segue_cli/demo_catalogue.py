@@ -1,6 +1,4 @@
-"""The small catalogue of the demo: music and tones whose truth is known, and three files that are
-broken.
-"""
+"""The catalogue of the demo: music and tones with known properties, and three broken files."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from segue.testing.sound import sine_at_lufs, tone, write
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Song:
-    """One file of the catalogue, and what is true of it."""
+    """One file of the catalogue, with its true properties."""
 
     name: str
     bpm: float | None = None
@@ -31,16 +29,16 @@ SONGS = (
     Song(name="signals/telephone 8 kHz mono.wav"),
     Song(name="signals/studio 96 kHz stereo.flac"),
     Song(name="broken/truncated.flac", broken="cut off in the middle"),
-    Song(name="broken/empty.mp3", broken="no bytes at all"),
+    Song(name="broken/empty.mp3", broken="no bytes"),
     Song(name="broken/notes.mp3", broken="a text with the wrong name"),
 )
 
-# What comes later, when somebody watches.
+# Files that are added later, while the demo watches.
 ENCORE = (Song(name="Rappel.flac", bpm=126), Song(name="Bis.flac", bpm=88))
 
 
-def make(folder: str, *, duration_s: float = 20.0) -> None:
-    """Write the catalogue; the same bytes each time."""
+def make_catalogue(folder: str, *, duration_s: float = 20.0) -> None:
+    """Write the catalogue, with the same bytes each time."""
     for number, song in enumerate(SONGS):
         path = os.path.join(folder, song.name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -67,7 +65,7 @@ def make(folder: str, *, duration_s: float = 20.0) -> None:
 
 
 def make_encore(folder: str, *, duration_s: float = 10.0) -> None:
-    """Write what comes later, into a folder of its own."""
+    """Write the files that are added later to a folder."""
     os.makedirs(folder, exist_ok=True)
     for number, song in enumerate(ENCORE, start=len(SONGS)):
         assert song.bpm is not None

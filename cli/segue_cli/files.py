@@ -1,4 +1,4 @@
-"""Files that a person names to be written."""
+"""Writes the files that are named on the command line."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from segue.errors import ConfigurationError
 
 
 def write_file(path: str, data: bytes) -> None:
-    """Write a file, or say what stands in the way."""
+    """Write a file; raise ``ConfigurationError`` if that is not possible."""
     try:
         with open(path, "wb") as file:
             file.write(data)
     except OSError as error:
         raise ConfigurationError(
-            f"{path!r} cannot be written ({error.strerror}); name another with --output"
+            f"cannot write {path!r} ({error.strerror}); choose another file with --output"
         ) from error

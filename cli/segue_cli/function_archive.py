@@ -1,8 +1,8 @@
-"""A function's archive: what Cloud Functions is given to install and serve.
+"""Builds a function's archive, which Cloud Functions installs and serves.
 
-The same tree gives the same bytes on any machine, so that Terraform names an archive by its content
-and deploys only what has changed: names in order, no times, no compression (whose bytes depend on
-the library at hand).
+The same tree gives the same bytes on any machine, so Terraform can name an archive by its content
+and deploy only what has changed: names are sorted, without times and without compression (whose
+bytes depend on the library version).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from segue.errors import ConfigurationError
 from segue.model.settings import Settings
 from segue.stack import load_graph
 
-# Each with the parts of the stack that it uses, whose clients are imported while it starts.
+# Function → the parts of the stack that it uses, whose clients are imported at the start.
 FUNCTIONS = {
     "arrival": ("ledger", "queue"),
     "deletion": ("ledger", "artifacts"),
@@ -25,8 +25,8 @@ FUNCTIONS = {
     "request": ("ledger", "queue", "artifacts"),
 }
 LOCK = os.path.join("locks", "functions.txt")
-FOLDERS = {"segue_functions": "functions", "segue": "shared"}  # package → the folder that it is in
-FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can say
+FOLDERS = {"segue_functions": "functions", "segue": "shared"}  # package → its folder
+FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the earliest date of the zip format
 UNIX, FILE_MODE = 3, 0o100644
 MAIN = '''\
 """Segue's function {name}, where functions-framework looks for it."""
@@ -42,13 +42,13 @@ warm({parts})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """One function's archive."""
+    """The archive of one function."""
 
     function: str
     files: dict[str, bytes]  # by name
 
     def write(self, path: str) -> None:
-        """Write the archive in place of any other, whole or not at all."""
+        """Write the archive atomically, replacing an existing one."""
         unfinished = f"{path}.unfinished"
         try:
             os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
@@ -65,36 +65,36 @@ class Archive:
             ) from error
 
 
-def archive(function: str, settings: Settings, *, root: str | None = None) -> Archive:
-    """Put together what a function needs: its code, its requirements, and the graph."""
+def build_archive(function: str, settings: Settings, *, root: str | None = None) -> Archive:
+    """Collect the files that a function needs: its code, its requirements and the graph."""
     if function not in FUNCTIONS:
         raise ConfigurationError(
-            f"{function!r} is no function; name one of {', '.join(FUNCTIONS)}, or --all"
+            f"{function!r} is not a function; name one of {', '.join(FUNCTIONS)}, or --all"
         )
-    root = source_tree() if root is None else root
-    files = dict(_imported(root, ["segue_functions.stack", f"segue_functions.{function}"]))
+    root = find_source_tree() if root is None else root
+    files = dict(_collect_modules(root, ["segue_functions.stack", f"segue_functions.{function}"]))
     parts = ", ".join(f'"{part}"' for part in FUNCTIONS[function])
     files["main.py"] = MAIN.format(name=function, parts=parts).encode()
     files["requirements.txt"] = _read(os.path.join(root, LOCK))
-    files["jobs.yaml"] = _read(_graph(settings))
+    files["jobs.yaml"] = _read(_check_graph(settings))
     return Archive(function=function, files=files)
 
 
-def source_tree() -> str:
-    """Where the source of Segue is, with its locks."""
+def find_source_tree() -> str:
+    """Return the root of Segue's source tree, which has the locks."""
     root = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
     if not os.path.exists(os.path.join(root, LOCK)):
         raise ConfigurationError(
-            f"an archive is made from Segue's source tree, and {root!r} has no {LOCK}; "
-            "run 'segue package' in a checkout, as 'make setup' installs it"
+            f"{root!r} has no {LOCK}, and an archive needs Segue's source tree; run "
+            "'segue package' in a checkout that is set up with 'make setup'"
         )
     return root
 
 
-def _imported(root: str, modules: list[str]) -> Iterator[tuple[str, bytes]]:
-    """The files of modules, and of all in these rooms that they import, now or when they run.
+def _collect_modules(root: str, modules: list[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of modules, and of all modules of Segue that they import, also lazily.
 
-    What no function imports is left out, so that a change of it deploys nothing.
+    Other modules are left out, so that a change of them deploys nothing.
     """
     seen: set[str] = set()
     while modules:
@@ -103,33 +103,34 @@ def _imported(root: str, modules: list[str]) -> Iterator[tuple[str, bytes]]:
         if module in seen or folder is None:
             continue
         seen.add(module)
-        modules.append(module.rpartition(".")[0])  # importing a module imports those above it
+        modules.append(module.rpartition(".")[0])  # importing a module imports its parents
         stem = module.replace(".", "/")
-        for name in (f"{stem}.py", f"{stem}/__init__.py"):
+        # A package may read its stub when it is imported, as segue does for its public names.
+        for name in (f"{stem}.py", f"{stem}/__init__.py", f"{stem}/__init__.pyi"):
             path = os.path.join(root, folder, name)
             if os.path.exists(path):
                 source = _read(path)
                 yield name, source
-                modules += _imports(ast.parse(source))
+                modules += _list_imports(ast.parse(source))
 
 
-def _imports(node: ast.AST) -> Iterator[str]:
-    """What code imports; names that are imported from a package may be modules, too."""
+def _list_imports(node: ast.AST) -> Iterator[str]:
+    """Yield imported modules, and names imported from packages, which may be modules too."""
     for child in ast.iter_child_nodes(node):
         match child:
             case ast.If(test=ast.Name(id="TYPE_CHECKING"), orelse=otherwise):
-                yield from _imports(ast.Module(otherwise, []))
+                yield from _list_imports(ast.Module(otherwise, []))
             case ast.Import(names=names):
                 yield from (name.name for name in names)
             case ast.ImportFrom(module=str(module), names=names, level=0):
                 yield module
                 yield from (f"{module}.{name.name}" for name in names)
             case _:
-                yield from _imports(child)
+                yield from _list_imports(child)
 
 
-def _graph(settings: Settings) -> str:
-    """The graph's file, once it is seen to be right; the function's environment fills it later."""
+def _check_graph(settings: Settings) -> str:
+    """Check the graph, and return its file, whose variables the function's environment sets."""
     filled = replace(
         settings,
         catalogue=settings.catalogue or "gs://catalogue",

@@ -1,4 +1,4 @@
-"""The help texts: parameters in groups, and colours where a terminal shows them."""
+"""Formats the help of a command: parameters by group, in colour on a terminal."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def format_options(
     ctx: Any,
     formatter: Any,
 ) -> None:
-    """Write arguments, then options, then the groups that parameters are assigned to by name."""
+    """Write the arguments, the options, then the groups, which name their parameters."""
     rows: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
     rows |= {group: [] for group in groups.values()}
     for parameter in parameters:
-        record = help_record(parameter, ctx)
+        record = build_help_record(parameter, ctx)
         if record is None:
             continue
         own = "Arguments" if parameter.param_type_name == "argument" else "Options"
@@ -35,14 +35,14 @@ def format_options(
                 formatter.write_dl(records)
 
 
-def help_record(parameter: Any, ctx: Any) -> tuple[str, str] | None:
-    """How a parameter is written, and what it means; Typer adds to an argument that it is text."""
+def build_help_record(parameter: Any, ctx: Any) -> tuple[str, str] | None:
+    """Return a parameter's syntax and help, without the type that Typer adds to an argument."""
     record = parameter.get_help_record(ctx)
     return None if record is None else (TYPE_OF_ARGUMENT.sub("", record[0]), record[1])
 
 
-def styled(text: str) -> str:
-    """Colour headings and options, if standard output is a terminal that wants it."""
+def style_help(text: str) -> str:
+    """Colour headings and options, if standard output is a terminal with colours enabled."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty():
         return text
     text = HEADING.sub("\033[1;32m\\1:\033[0m", text)

@@ -1,4 +1,4 @@
-"""What an artifact holds, in a few words: for people who do not want to see all of it."""
+"""Describes the content of an artifact briefly, such as the length of a sound."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 from segue.codec import decode
 from segue.media.audio import Audio
 
-PNG_SIZE = struct.Struct(">II")  # behind the signature and the head of the first chunk
+PNG_SIZE = struct.Struct(">II")  # follows the signature and the header of the first chunk
 
 
-def portrait(content_type: str, data: bytes) -> dict[str, Any]:
-    """Describe the bytes of an artifact."""
-    described: dict[str, Any] = {"content_type": content_type, "size_bytes": len(data)}
+def preview_artifact(content_type: str, data: bytes) -> dict[str, Any]:
+    """Return a summary of the bytes of an artifact."""
+    preview: dict[str, Any] = {"content_type": content_type, "size_bytes": len(data)}
     if content_type == "image/png":
         width, height = PNG_SIZE.unpack_from(data, 16)
-        return {**described, "width": width, "height": height}
+        return {**preview, "width": width, "height": height}
     if content_type == "application/octet-stream":
-        return described
-    return {**described, **_of(decode(content_type, data))}
+        return preview
+    return {**preview, **_preview_value(decode(content_type, data))}
 
 
-def _of(value: Any) -> dict[str, Any]:
+def _preview_value(value: Any) -> dict[str, Any]:
     if isinstance(value, Audio):
         peak = float(abs(value.y).max()) if value.y.size else 0.0
         return {

@@ -1,4 +1,4 @@
-"""The files that a new project starts with."""
+"""Writes the files that a new project starts with."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from segue.errors import ConfigurationError
 TEMPLATES = "segue_cli"
 SUFFIX = ".template"
 HIDDEN = {"gitignore": ".gitignore"}
-# A project that is there already keeps its own; the rest would be no project without.
+# An existing project keeps its own; the other files are required.
 OPTIONAL = frozenset({".gitignore", "README.md", "conftest.py"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaffold:
-    """What was written, and what was there and stayed as it was."""
+    """The files that were written, and the existing ones that were kept."""
 
     folder: str
     written: tuple[str, ...]
     kept: tuple[str, ...]
 
 
-def scaffold(folder: str, *, force: bool = False) -> Scaffold:
-    """Write a graph, a first job and its test; without ``force`` nothing is overwritten."""
-    files = dict(_templates())
-    there = [name for name in files if os.path.lexists(os.path.join(folder, name))]
-    in_the_way = [name for name in there if name not in OPTIONAL]
-    if in_the_way and not force:
+def write_scaffold(folder: str, *, force: bool = False) -> Scaffold:
+    """Write a graph, a first job and its test; overwrite files only with ``force``."""
+    files = dict(_read_templates())
+    existing = [name for name in files if os.path.lexists(os.path.join(folder, name))]
+    conflicts = [name for name in existing if name not in OPTIONAL]
+    if conflicts and not force:
         raise ConfigurationError(
-            f"{folder!r} has {', '.join(in_the_way)} already; name another folder, or overwrite "
+            f"{folder!r} already has {', '.join(conflicts)}; name another folder, or overwrite "
             "with --force"
         )
-    kept = () if force else tuple(there)
+    kept = () if force else tuple(existing)
     written = tuple(name for name in files if name not in kept)
     for name in written:
         _write(os.path.join(folder, name), files[name])
     return Scaffold(folder=folder, written=written, kept=kept)
 
 
-def _templates() -> Iterator[tuple[str, str]]:
-    """Each file's path in a project, and its text."""
+def _read_templates() -> Iterator[tuple[str, str]]:
+    """Yield each file's path in a project, and its text."""
 
     def walk(place: Traversable, above: str) -> Iterator[tuple[str, str]]:
         for entry in sorted(place.iterdir(), key=lambda e: e.name):

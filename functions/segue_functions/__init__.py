@@ -1,1 +1,1 @@
-"""Cloud Functions: they import the core only, never Beam, never librosa."""
+"""Cloud Functions: they import the library only, never Beam, never librosa."""

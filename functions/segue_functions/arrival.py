@@ -1,4 +1,4 @@
-"""The function that a finalized object wakes: it is recorded, and its jobs are told."""
+"""The function that a finalized object triggers: it records the file, and notifies its jobs."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from typing import TYPE_CHECKING, Any
 
 import functions_framework
 
-from segue.log import Action, say
-from segue.model.ledger import Arrival
+from segue.log import Action, log_event
+from segue.model.transitions import Arrival
 from segue_functions import failures
-from segue_functions.events import FINALIZED, media_of
-from segue_functions.stack import current
+from segue_functions.events import FINALIZED, parse_media
+from segue_functions.stack import get_services
 
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
 
-failures.answered()
+failures.register_error_handlers()
 
 
 @functions_framework.cloud_event
 def arrival(event: CloudEvent) -> None:
-    """Take in one version of a file; what comes twice or too late changes nothing."""
+    """Record one version of a file; an event that is repeated or too late changes nothing."""
     about: dict[str, Any] = {"event": event["id"]}
-    with failures.told(about):
-        stack = current()
-        media = media_of(event, FINALIZED)
+    with failures.log_failures(about):
+        services = get_services()
+        media = parse_media(event, FINALIZED)
         about |= {"file": media.uri, "generation": media.generation}
-        if refusal := stack.intake.refusal(media.uri):
-            say(Action.IGNORED, reason=refusal, **about)
+        if reason := services.media_filter.find_reason_to_ignore(media.uri):
+            log_event(Action.IGNORED, reason=reason, **about)
             return
-        told = stack.arrivals.take([media])[0]
-        if told is Arrival.STALE:
+        recorded = services.arrivals.record([media])[0]
+        if recorded is Arrival.STALE:
             reason = "a newer version is there, or it was deleted since"
-            say(Action.IGNORED, ledger=told, reason=reason, **about)
+            log_event(Action.IGNORED, ledger=recorded, reason=reason, **about)
         else:
-            say(Action.ARRIVED, ledger=told, **about)
+            log_event(Action.ARRIVED, ledger=recorded, **about)

@@ -1,7 +1,7 @@
-"""The function that a deleted object wakes: a tombstone is left, and artifacts go by policy.
+"""The function that a deleted object triggers: it records a tombstone, and may remove artifacts.
 
-An object that is overwritten is told of twice, as the arrival of its new version and the deletion
-of its old one, in any order; the ledger knows which one is there.
+An overwritten object causes two events, the arrival of its new version and the deletion of its old
+one, in any order; the ledger knows which version is current.
 """
 
 from __future__ import annotations
@@ -10,31 +10,31 @@ from typing import TYPE_CHECKING, Any
 
 import functions_framework
 
-from segue.log import Action, say
+from segue.log import Action, log_event
 from segue_functions import failures
-from segue_functions.events import ARCHIVED, DELETED, media_of
-from segue_functions.stack import current
+from segue_functions.events import ARCHIVED, DELETED, parse_media
+from segue_functions.stack import get_services
 
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
 
-failures.answered()
+failures.register_error_handlers()
 
 
 @functions_framework.cloud_event
 def deletion(event: CloudEvent) -> None:
-    """Take in the end of one version of a file; what comes twice or too late changes nothing."""
+    """Record the deletion of one version; an event that is repeated or too late changes nothing."""
     about: dict[str, Any] = {"event": event["id"]}
-    with failures.told(about):
-        stack = current()
-        media = media_of(event, DELETED, ARCHIVED)
+    with failures.log_failures(about):
+        services = get_services()
+        media = parse_media(event, DELETED, ARCHIVED)
         about |= {"file": media.uri, "generation": media.generation}
-        if refusal := stack.intake.refusal(media.uri):
-            say(Action.IGNORED, reason=refusal, **about)
+        if reason := services.media_filter.find_reason_to_ignore(media.uri):
+            log_event(Action.IGNORED, reason=reason, **about)
             return
-        deleted = stack.deletions.take(media)
-        if deleted.buried or deleted.removed:
-            say(Action.DELETED, removed=deleted.removed, **about)
+        result = services.deletions.record(media)
+        if result.is_new or result.removed:
+            log_event(Action.DELETED, removed=result.removed, **about)
         else:
             reason = "a newer version is there, or it was deleted before"
-            say(Action.IGNORED, reason=reason, **about)
+            log_event(Action.IGNORED, reason=reason, **about)

@@ -1,7 +1,7 @@
-"""What CloudEvents tell: parsed once, here, into values of the core.
+"""CloudEvents are parsed once, here, into values of the library.
 
-The forms are those of https://github.com/googleapis/google-cloudevents: StorageObjectData and
-MessagePublishedData. A folder's events have the same form, with an empty bucket.
+Their schemas are those of https://github.com/googleapis/google-cloudevents: StorageObjectData and
+MessagePublishedData. A folder's events have the same schema, with an empty bucket.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 FINALIZED = "google.cloud.storage.object.v1.finalized"
 DELETED = "google.cloud.storage.object.v1.deleted"
-# What a bucket with object versioning tells instead when the live version of an object goes.
+# What a bucket with object versioning sends instead when the live version of an object goes.
 ARCHIVED = "google.cloud.storage.object.v1.archived"
 PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
-MOST_SWEPT = 100_000  # messages a run; more would not be published within a function's time
+MAX_SWEEP_LIMIT = 100_000  # messages per run; a function's timeout allows no more
 
 T = TypeVar("T")
 
 
 class MalformedEvent(PermanentError):
-    """An event that is none of those that the function is for; sent again it would be the same."""
+    """An event that the function cannot read; a retry would not help."""
 
 
 class _Object(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -54,35 +54,35 @@ class _Published(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SweepOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the schedule says of a sweep."""
+    """The parameters of a sweep, as the schedule sends them."""
 
-    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_SWEPT)] = LIMIT
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_SWEEP_LIMIT)] = LIMIT
 
 
-def media_of(event: CloudEvent, *types: str) -> MediaFile:
-    """Return the version of a file that an event of Cloud Storage tells of."""
-    found = _converted(_data(event, types), _Object)
-    place = f"gs://{found.bucket}" if found.bucket else "file://"
-    uri = f"{place}/{found.name}"
+def parse_media(event: CloudEvent, *types: str) -> MediaFile:
+    """Return the version of a file that an event of Cloud Storage is about."""
+    stored = _convert(_data(event, types), _Object)
+    place = f"gs://{stored.bucket}" if stored.bucket else "file://"
+    uri = f"{place}/{stored.name}"
     if not _is_unicode(uri):
-        raise MalformedEvent(f"the name {found.name!r} is not UTF-8 text; rename the file")
+        raise MalformedEvent(f"the name {stored.name!r} is not UTF-8 text; rename the file")
     return MediaFile(
         uri=uri,
-        generation=found.generation,
-        size_bytes=found.size,
-        content_type=found.content_type,
-        checksum=f"crc32c:{found.crc32c}" if found.crc32c else None,
+        generation=stored.generation,
+        size_bytes=stored.size,
+        content_type=stored.content_type,
+        checksum=f"crc32c:{stored.crc32c}" if stored.crc32c else None,
     )
 
 
-def sweep_order_of(event: CloudEvent) -> SweepOrder:
-    """Return what the message of a schedule says; an empty one says nothing."""
-    data = _converted(_data(event, (PUBLISHED,)), _Published).message.data
+def parse_sweep_order(event: CloudEvent) -> SweepOrder:
+    """Return the parameters in the message of a schedule; an empty message means the defaults."""
+    data = _convert(_data(event, (PUBLISHED,)), _Published).message.data
     try:
         return msgspec.json.decode(data, type=SweepOrder) if data.strip() else SweepOrder()
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedEvent(
-            f"the message is no order to sweep ({error}); let the schedule send "
+            f"the message is not a sweep order ({error}); let the schedule send "
             f'{{"limit": {LIMIT}}}, or {{}}'
         ) from error
 
@@ -93,20 +93,22 @@ def _data(event: CloudEvent, types: tuple[str, ...]) -> Any:
             f"the type is {event['type']!r}, not {types[0]!r}; correct the trigger of the function"
         )
     data = event.data
-    if not isinstance(data, str | bytes):  # of JSON, the framework has made a value
+    if not isinstance(data, str | bytes):  # the framework has parsed JSON already
         return data
     try:
         return msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedEvent(f"the data is not JSON ({error}); look at who sent it") from error
+        raise MalformedEvent(f"the data is not JSON ({error}); check the sender") from error
 
 
-def _converted(data: Any, kind: type[T]) -> T:
+def _convert(data: Any, kind: type[T]) -> T:
     try:
         return msgspec.convert(data, kind, strict=False)
     except (msgspec.ValidationError, RecursionError) as error:
         noun = "an object of Cloud Storage" if kind is _Object else "a message of Pub/Sub"
-        raise MalformedEvent(f"the data is not of {noun} ({error}); look at who sent it") from error
+        raise MalformedEvent(
+            f"the data is not that of {noun} ({error}); check the sender"
+        ) from error
 
 
 def _is_unicode(text: str) -> bool:

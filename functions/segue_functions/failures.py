@@ -1,7 +1,7 @@
-"""What a function does with what goes wrong: it is told once, and sent again where that helps.
+"""How functions handle errors: they log each one once, and have the event retried if that helps.
 
-An error that reaches the framework becomes a 500 with a traceback in the log. What can be repaired
-by others is answered with 503 instead, without one: the event is delivered again, for a day.
+An error that reaches the framework becomes a 500 with a traceback in the log. Errors that others
+can repair get a 503 without a traceback instead: the event is redelivered for a day.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import functions_framework
 from cloudevents.exceptions import DataUnmarshallerError
 
 from segue.errors import ConfigurationError, SegueError, TransientError
-from segue.log import Action, say
+from segue.log import Action, log_event
 from segue_functions.events import MalformedEvent
 
 if TYPE_CHECKING:
@@ -24,38 +24,40 @@ RETRY_AFTER_S = 10
 
 
 @contextlib.contextmanager
-def told(about: dict[str, Any]) -> Iterator[None]:
-    """Log what goes wrong; what is malformed ends here, everything else goes on to the sender.
+def log_failures(about: dict[str, Any]) -> Iterator[None]:
+    """Log errors; swallow those of malformed events, and raise all others to the framework.
 
-    ``about`` is what is known of the event by then; the function adds to it.
+    ``about`` has the log fields of the event; the function adds to it as it learns more.
     """
     try:
         yield
     except MalformedEvent as error:
-        say(Action.MALFORMED, severity="ERROR", reason=str(error), **about)
+        log_event(Action.MALFORMED, severity="ERROR", reason=str(error), **about)
     except TransientError as error:
-        say(Action.UNAVAILABLE, severity="WARNING", kind=error.kind, error=str(error), **about)
+        log_event(
+            Action.UNAVAILABLE, severity="WARNING", kind=error.kind, error=str(error), **about
+        )
         raise
     except ConfigurationError as error:
-        say(Action.MISCONFIGURED, severity="ERROR", error=str(error), **about)
+        log_event(Action.MISCONFIGURED, severity="ERROR", error=str(error), **about)
         raise
 
 
-def answered() -> None:
-    """Let the app that is being made out of a module answer errors that ``told`` has logged."""
-    for error, answer in (
-        (TransientError, _come_again),
-        (ConfigurationError, _come_again),
-        (DataUnmarshallerError, _unreadable),
+def register_error_handlers() -> None:
+    """Register responses to logged errors with the app that is being built from a module."""
+    for error, handler in (
+        (TransientError, _ask_to_retry),
+        (ConfigurationError, _ask_to_retry),
+        (DataUnmarshallerError, _accept_unreadable),
     ):
-        functions_framework.errorhandler(error)(answer)
+        functions_framework.errorhandler(error)(handler)
 
 
-def _come_again(error: SegueError) -> ResponseReturnValue:
+def _ask_to_retry(error: SegueError) -> ResponseReturnValue:
     return {"error": str(error)}, 503, {"Retry-After": str(RETRY_AFTER_S)}
 
 
-def _unreadable(error: DataUnmarshallerError) -> ResponseReturnValue:
-    """What no parser of JSON gets through never reaches a handler; nor will it the next time."""
-    say(Action.MALFORMED, severity="ERROR", reason=str(error)[:1000])
+def _accept_unreadable(error: DataUnmarshallerError) -> ResponseReturnValue:
+    """Acknowledge a body that is not JSON; it reaches no function, and a retry would not help."""
+    log_event(Action.MALFORMED, severity="ERROR", reason=str(error)[:1000])
     return "OK"

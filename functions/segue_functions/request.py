@@ -1,4 +1,4 @@
-"""The function that answers HTTP: results are asked for, and an id to follow them is returned."""
+"""The HTTP function: it accepts a request for results, and returns an id to follow it."""
 
 from __future__ import annotations
 
@@ -7,49 +7,49 @@ from typing import TYPE_CHECKING, Any
 import functions_framework
 import msgspec
 
-from segue.ingest.requests import InvalidRequest, decode
-from segue.log import Action, say
+from segue.ingest.requests import InvalidRequest, parse_request
+from segue.log import Action, log_event
 from segue_functions import failures
-from segue_functions.stack import current
+from segue_functions.stack import get_services
 
 if TYPE_CHECKING:
     import flask
     from flask.typing import ResponseReturnValue
 
-MOST_BYTES = 4 << 20  # a thousand names have a megabyte, and JSON may escape each letter
+MAX_BYTES = 4 << 20  # a thousand names take a megabyte, and JSON may escape each letter
 
-failures.answered()
+failures.register_error_handlers()
 
 
 @functions_framework.http
 def request(call: flask.Request) -> ResponseReturnValue:
-    """Take a POST of JSON such as ``{"prefix": "gs://bucket/a/", "jobs": ["beats"]}``.
+    """Accept a POST of JSON such as ``{"prefix": "gs://bucket/a/", "jobs": ["beats"]}``.
 
-    Answers 202 and the id of the request. If ``after`` is answered, too, there are more files: the
-    same request is to be sent again, with both.
+    The response is 202 with the id of the request. If it has ``after``, too, there are more files:
+    send the same request again with both.
     """
     about: dict[str, Any] = {}
-    with failures.told(about):
-        stack = current()
+    with failures.log_failures(about):
+        services = get_services()
         if call.method != "POST":
-            return _refused(f"{call.method} is not taken; POST a request", 405, Allow="POST")
+            return _refuse(f"{call.method} is not allowed; POST a request", 405, Allow="POST")
         body = call.get_data()
-        if len(body) > MOST_BYTES:
-            return _refused(f"a request has at most {MOST_BYTES:,} bytes; name a prefix", 413)
+        if len(body) > MAX_BYTES:
+            return _refuse(f"a request has at most {MAX_BYTES:,} bytes; name a prefix", 413)
         try:
-            accepted = stack.requests.take(decode(body))
+            receipt = services.requests.accept(parse_request(body))
         except InvalidRequest as error:
-            return _refused(str(error), 400)
-        about |= {"request": accepted.request, "targets": accepted.targets}
-        say(Action.REQUESTED, files=accepted.files, ignored=len(accepted.ignored), **about)
-        return _json(msgspec.json.encode(accepted), 202)
-    raise AssertionError  # nothing that is asked for is a malformed event
+            return _refuse(str(error), 400)
+        about |= {"request": receipt.request, "targets": receipt.targets}
+        log_event(Action.REQUESTED, files=receipt.files, ignored=len(receipt.ignored), **about)
+        return _respond(msgspec.json.encode(receipt), 202)
+    raise AssertionError  # only events raise MalformedEvent
 
 
-def _refused(reason: str, status: int, **headers: str) -> ResponseReturnValue:
-    say(Action.MALFORMED, severity="WARNING", reason=reason[:1000])
-    return _json(msgspec.json.encode({"error": reason}), status, **headers)
+def _refuse(reason: str, status: int, **headers: str) -> ResponseReturnValue:
+    log_event(Action.MALFORMED, severity="WARNING", reason=reason[:1000])
+    return _respond(msgspec.json.encode({"error": reason}), status, **headers)
 
 
-def _json(body: bytes, status: int, **headers: str) -> ResponseReturnValue:
+def _respond(body: bytes, status: int, **headers: str) -> ResponseReturnValue:
     return body, status, {"Content-Type": "application/json", **headers}

@@ -1,7 +1,7 @@
-"""All functions in one server, for a laptop: ``python -m segue_functions.server --port 8080``.
+"""A server of all functions, for a laptop: ``python -m segue_functions.server --port 8080``.
 
-Each function is mounted at its name, made by functions-framework from its own module as in the
-cloud, and served by gunicorn as there, with threads in one worker process.
+Each function is mounted at its name. As in the cloud, functions-framework builds it from its own
+module, and gunicorn serves it, with threads in one worker process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import functions_framework
 
 from segue.errors import SegueError
-from segue.log import Action, configure, say
+from segue.log import Action, configure, log_event
 from segue.model.settings import Settings
 from segue_functions import stack
 
@@ -27,38 +27,38 @@ if TYPE_CHECKING:
 FUNCTIONS = ("arrival", "deletion", "sweep", "request")
 THREADS = 8
 KEEP_ALIVE_S = 75
-GRACE_S = 20  # for what is under way when the server is told to end
+GRACE_S = 20  # for requests under way when the server is stopped
 
 
-def app() -> WSGIApplication:
-    """All functions, each at its name, and ``/healthz``."""
+def build_app() -> WSGIApplication:
+    """Build the app of all functions, each at its name, and ``/healthz``."""
     folder = os.path.dirname(os.path.abspath(__file__))
-    made: dict[str, WSGIApplication] = {
+    apps: dict[str, WSGIApplication] = {
         name: functions_framework.create_app(name, os.path.join(folder, f"{name}.py"))  # type: ignore[no-untyped-call]
         for name in FUNCTIONS
     }
-    made["healthz"] = _healthz
+    apps["healthz"] = _answer_healthz
 
-    def called(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+    def dispatch(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         name = environ["PATH_INFO"].strip("/")
-        if name not in made:
-            known = " ".join(f"/{name}" for name in made)
-            return _text(start, "404 Not Found", f"there are {known}\n")
-        below = {"SCRIPT_NAME": f"{environ.get('SCRIPT_NAME', '')}/{name}", "PATH_INFO": "/"}
-        return made[name]({**environ, **below}, start)
+        if name not in apps:
+            known = " ".join(f"/{name}" for name in apps)
+            return _respond(start, "404 Not Found", f"not found; there are {known}\n")
+        path = {"SCRIPT_NAME": f"{environ.get('SCRIPT_NAME', '')}/{name}", "PATH_INFO": "/"}
+        return apps[name]({**environ, **path}, start)
 
-    return called
+    return dispatch
 
 
-def _healthz(_environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+def _answer_healthz(_environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
     try:
-        stack.current()
+        stack.get_services()
     except SegueError as error:
-        return _text(start, "503 Service Unavailable", f"{error}\n")
-    return _text(start, "200 OK", "ok\n")
+        return _respond(start, "503 Service Unavailable", f"{error}\n")
+    return _respond(start, "200 OK", "ok\n")
 
 
-def _text(start: StartResponse, status: str, text: str) -> Iterable[bytes]:
+def _respond(start: StartResponse, status: str, text: str) -> Iterable[bytes]:
     body = text.encode()
     start(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
@@ -69,63 +69,63 @@ def serve(host: str, port: int) -> None:
     from gunicorn.app.base import BaseApplication
     from gunicorn.arbiter import Arbiter
 
-    stack.build(Settings.of()).close()  # what is wrong with the set-up is told before anything runs
+    stack.build_services(Settings.load()).close()  # a wrong set-up fails before anything runs
     options: dict[str, Any] = {
         "bind": f"{host}:{port}",
         "worker_class": "gthread",
         "threads": THREADS,
         "keepalive": KEEP_ALIVE_S,
         "graceful_timeout": GRACE_S,
-        "timeout": 0,  # a request over many files may take its time
+        "timeout": 0,  # a request over many files may take long
         "loglevel": "warning",
         "control_socket_disable": True,
-        "post_worker_init": _started,
-        "worker_exit": _stopped,
+        "post_worker_init": _log_start,
+        "worker_exit": _log_stop,
     }
-    made = app()
+    app = build_app()
 
     class Server(BaseApplication):  # type: ignore[misc]
-        """The server, with its options given and none read from elsewhere."""
+        """The server, with only the options given here."""
 
         def load_config(self) -> None:
             for name, value in options.items():
                 self.cfg.set(name, value)
 
         def load(self) -> Callable[..., Any]:
-            return made
+            return app
 
-    class Calm(Arbiter):  # type: ignore[misc]
-        """Ends at Ctrl-C as it does at SIGTERM: a worker that is told to quit may not get to it."""
+    class GracefulArbiter(Arbiter):  # type: ignore[misc]
+        """Handles Ctrl-C like SIGTERM: a worker that gets SIGQUIT may not end cleanly."""
 
         def handle_int(self) -> None:
             self.handle_term()
 
-    Calm(Server()).run()
+    GracefulArbiter(Server()).run()
 
 
-def _started(worker: Worker) -> None:
-    """Tell where the server is, once it can serve."""
-    stack.current()
+def _log_start(worker: Worker) -> None:
+    """Log the address of the server, once it can serve."""
+    stack.get_services()
     host, port = worker.sockets[0].getsockname()[:2]
-    say(Action.STARTED, host=host, port=port, functions=FUNCTIONS)
+    log_event(Action.STARTED, host=host, port=port, functions=FUNCTIONS)
 
 
-def _stopped(_arbiter: Arbiter, _worker: Worker) -> None:
+def _log_stop(_arbiter: Arbiter, _worker: Worker) -> None:
     stack.close()
-    say(Action.STOPPED)
+    log_event(Action.STOPPED)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line, and serve."""
     parser = argparse.ArgumentParser(prog="python -m segue_functions.server", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8080, help="0: any that is free")
+    parser.add_argument("--port", type=int, default=8080, help="0: any free port")
     given = parser.parse_args(arguments)
     configure(as_json=True)
     try:
         serve(given.host, given.port)
     except SegueError as error:
-        say(Action.MISCONFIGURED, severity="ERROR", error=str(error))
+        log_event(Action.MISCONFIGURED, severity="ERROR", error=str(error))
         return 2
     return 0
 

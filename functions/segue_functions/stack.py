@@ -1,12 +1,11 @@
-"""Puts a function together: settings, graph, ledger, queue and stores, once a process.
+"""The services of a function: graph, ledger, queue and stores, built once per process.
 
-The parts connect when they are first used. That must be in the process that serves: the framework
+They connect when they are first used. That must be in the process that serves: the framework
 imports a function, and forks then.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import threading
 from collections.abc import Callable
@@ -15,52 +14,52 @@ from typing import Literal
 
 from segue.adapters.connect import connect_ledger, connect_queue, connect_store
 from segue.errors import SegueError
-from segue.ingest.arrivals import Arrivals, Intake
+from segue.ingest.arrivals import Arrivals
 from segue.ingest.deletions import Deletions
+from segue.ingest.media_filter import MediaFilter, build_media_filter
 from segue.ingest.requests import Requests
 from segue.ingest.sweep import Sweeper
-from segue.log import LOGGER, Action, configure, say
+from segue.log import LOGGER, Action, configure, log_event
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger
-from segue.model.location import location_of
+from segue.model.location import parse_location
 from segue.model.object_store import ObjectStore
 from segue.model.queue import Queue
 from segue.model.settings import Settings
 
 Part = Literal["ledger", "queue", "artifacts"]
-# In an archive the graph lies beside main.py, whatever folder the function is started in.
+# In an archive the graph is beside main.py, whatever folder the function is started in.
 PACKAGED_GRAPH = os.path.join(os.path.dirname(os.path.dirname(__file__)), "jobs.yaml")
-SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stack:
-    """What the functions work with."""
+class Services:
+    """The services that the functions use."""
 
     graph: Graph
     ledger: Ledger
     queue: Queue
     artifacts: ObjectStore
-    intake: Intake
+    media_filter: MediaFilter
     arrivals: Arrivals
     deletions: Deletions
     requests: Requests
     sweeper: Sweeper
 
     def close(self) -> None:
-        """Let go of connections and files."""
+        """Close connections and files."""
         self.queue.close()
         self.ledger.close()
         self.artifacts.close()
 
 
-def build(settings: Settings) -> Stack:
-    """Put a stack together; its logs go to standard output, unless somebody has said otherwise."""
+def build_services(settings: Settings) -> Services:
+    """Build the services; their logs go to standard output unless a handler is configured."""
     if not LOGGER.handlers:
         configure()
-    graph = settings.load_graph(_packaged_graph())
-    intake = intake_of(graph, settings)
-    artifacts = connect_store(location_of(graph.artifacts))
+    graph = settings.load_graph(_find_packaged_graph())
+    media_filter = build_media_filter(graph, settings)
+    artifacts = connect_store(parse_location(graph.artifacts))
     ledger = connect_ledger(settings.ledger)
     try:
         queue = connect_queue(settings.queue)
@@ -68,19 +67,19 @@ def build(settings: Settings) -> Stack:
         ledger.close()
         raise
     removes = settings.on_deletion == "remove"
-    return Stack(
+    return Services(
         graph=graph,
         ledger=ledger,
         queue=queue,
         artifacts=artifacts,
-        intake=intake,
+        media_filter=media_filter,
         arrivals=Arrivals(graph=graph, ledger=ledger, queue=queue),
         deletions=Deletions(ledger=ledger, artifacts=artifacts if removes else None),
         requests=Requests(
             graph=graph,
             ledger=ledger,
             queue=queue,
-            intake=intake,
+            media_filter=media_filter,
             open_store=connect_store,
             artifacts=artifacts,
         ),
@@ -88,76 +87,59 @@ def build(settings: Settings) -> Stack:
     )
 
 
-def intake_of(graph: Graph, settings: Settings) -> Intake:
-    """Which objects are media of a graph's catalogue; nothing that Segue itself writes is."""
-    intake = Intake.of(
-        graph,
-        catalogue=location_of(graph.catalogue) if graph.catalogue else None,
-        ours=(location_of(graph.artifacts), location_of(".segue")),
-    )
-    # A database in a catalogue without suffixes would call for itself with each of its writes; its
-    # log lies beside it, under a longer name.
-    files = tuple(
-        location_of(url.removeprefix(SQLITE))
-        for url in (settings.ledger, settings.queue)
-        if url.startswith(SQLITE)
-    )
-    return dataclasses.replace(intake, not_below=(*intake.not_below, *files))
-
-
-def _packaged_graph() -> str | None:
+def _find_packaged_graph() -> str | None:
     return PACKAGED_GRAPH if os.path.exists(PACKAGED_GRAPH) else None
 
 
-class _Once:
-    """A stack that is built at its first use, by one of the threads that want it."""
+class _LazyServices:
+    """Builds the services at their first use, in one of the threads that need them."""
 
-    def __init__(self, build: Callable[[], Stack]) -> None:
+    def __init__(self, build: Callable[[], Services]) -> None:
         self._build = build
         self._lock = threading.Lock()
-        self._stack: Stack | None = None
+        self._services: Services | None = None
 
-    def get(self) -> Stack:
-        with self._lock:  # what could not be built is tried again by the next event
-            if self._stack is None:
-                self._stack = self._build()
-            return self._stack
+    def get(self) -> Services:
+        with self._lock:  # after an error the next event tries again
+            if self._services is None:
+                self._services = self._build()
+            return self._services
 
     def close(self) -> None:
         with self._lock:
-            if self._stack is not None:
-                self._stack.close()
-            self._stack = None
+            if self._services is not None:
+                self._services.close()
+            self._services = None
 
 
-_once = _Once(lambda: build(Settings.of()))
+_lazy = _LazyServices(lambda: build_services(Settings.load()))
 
 
-def current() -> Stack:
-    """Return the stack of this process."""
-    return _once.get()
+def get_services() -> Services:
+    """Return the services of this process."""
+    return _lazy.get()
 
 
 def close() -> None:
-    """Close the stack of this process; a later event builds another."""
-    _once.close()
+    """Close the services of this process; a later event builds them anew."""
+    _lazy.close()
 
 
 def warm(*parts: Part) -> None:
-    """Import, on Cloud Functions, what the first event would: starting up has more CPU than events.
+    """Import clients ahead of the first event on Cloud Functions, which has more CPU at startup.
 
-    What is wrong with the set-up is told, and told again by each event until it is repaired.
+    A wrong set-up is logged, here and by each event, until it is corrected.
     """
     if not os.environ.get("K_SERVICE"):
         return
     from segue.adapters.client_imports import preload
 
     try:
-        settings = Settings.of()
-        graph = settings.load_graph(_packaged_graph())
+        settings = Settings.load()
+        graph = settings.load_graph(_find_packaged_graph())
     except SegueError as error:
         configure()
-        say(Action.MISCONFIGURED, severity="ERROR", error=str(error))
+        log_event(Action.MISCONFIGURED, severity="ERROR", error=str(error))
         return
     urls = {"ledger": settings.ledger, "queue": settings.queue, "artifacts": graph.artifacts}
     preload(urls[part] for part in parts)

@@ -1,4 +1,4 @@
-"""The function that a schedule wakes: what was left lying is published again."""
+"""The function that a schedule triggers: it publishes messages for unfinished work again."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from typing import TYPE_CHECKING, Any
 
 import functions_framework
 
-from segue.log import Action, say
+from segue.log import Action, log_event
 from segue_functions import failures
-from segue_functions.events import sweep_order_of
-from segue_functions.stack import current
+from segue_functions.events import parse_sweep_order
+from segue_functions.stack import get_services
 
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
 
-failures.answered()
+failures.register_error_handlers()
 
 
 @functions_framework.cloud_event
 def sweep(event: CloudEvent) -> None:
-    """Look for what was left lying, and publish it up to a limit; the next run goes on."""
+    """Publish messages for unfinished work again, up to a limit; the next run continues."""
     about: dict[str, Any] = {"event": event["id"]}
-    with failures.told(about):
-        stack = current()
-        order = sweep_order_of(event)
+    with failures.log_failures(about):
+        services = get_services()
+        order = parse_sweep_order(event)
         about |= {"limit": order.limit}
-        swept = stack.sweeper.run(limit=order.limit)
-        say(
+        result = services.sweeper.run(limit=order.limit)
+        log_event(
             Action.SWEPT,
-            files=swept.files,
-            owed=swept.owed,
-            expired=swept.expired,
-            limited=swept.limited,
+            files=result.files,
+            pending=result.pending,
+            expired=result.expired,
+            limited=result.limited,
             **about,
         )

@@ -1,8 +1,8 @@
-"""What the Flex Template's launcher runs: its parameters, turned into a call of ``segue``.
+"""Runs in the Flex Template's launcher: turns its parameters into a call of ``segue``.
 
 A parameter of a template has one value and a name in snake case. One template serves both
-pipelines: ``mode`` says whether it streams or works off a backfill. What is no parameter of ours is
-Beam's, and passed on as it is; an empty value is as good as none.
+pipelines: ``mode`` selects streaming or a backfill. Other parameters are Beam's, and passed on
+unchanged; an empty value counts as none.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SHARED = {
     "artifacts": "--artifacts",
     "ledger": "--ledger",
 }
-# What only one of the commands takes.
+# Parameters of one command only.
 OWN: Mapping[str, Mapping[str, str]] = {
     STREAM: {"queue": "--queue"},
     BACKFILL: {
@@ -39,8 +39,8 @@ FLAGS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def command(arguments: Sequence[str]) -> list[str]:
-    """Turn ``--name=value`` arguments into the words of a call of ``segue``."""
+def build_command(arguments: Sequence[str]) -> list[str]:
+    """Turn ``--name=value`` arguments into the arguments of ``segue``."""
     ours, beams = _split(arguments)
     mode = ours.pop(MODE, STREAM)
     if mode not in OWN:
@@ -52,7 +52,7 @@ def command(arguments: Sequence[str]) -> list[str]:
         if name in options:
             words.append(f"{options[name]}={value}")
         elif name not in flags:
-            raise SystemExit(f"--{name} is no parameter of mode {mode}; leave it out")
+            raise SystemExit(f"--{name} is not a parameter of mode {mode}; leave it out")
         elif value not in {"true", "false"}:
             raise SystemExit(f"--{name} is {value!r}; write true or false")
         elif value == "true":
@@ -60,15 +60,15 @@ def command(arguments: Sequence[str]) -> list[str]:
     return words + beams
 
 
-def parameters() -> set[str]:
-    """The names of all parameters of the template."""
+def list_parameters() -> set[str]:
+    """Return the names of all parameters of the template."""
     both = (OWN[STREAM], OWN[BACKFILL], FLAGS[STREAM], FLAGS[BACKFILL], SHARED)
     return {MODE, JOBS}.union(*both)
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Part the template's parameters, by name, from Beam's options."""
-    known = parameters()
+    """Separate the template's parameters, by name, from Beam's options."""
+    known = list_parameters()
     ours: dict[str, str] = {}
     beams = []
     for argument in arguments:
@@ -85,5 +85,5 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
 if __name__ == "__main__":
     from segue_cli.main import main
 
-    sys.argv[1:] = command(sys.argv[1:])
+    sys.argv[1:] = build_command(sys.argv[1:])
     sys.exit(main())

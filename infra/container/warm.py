@@ -1,8 +1,7 @@
-"""Run each job of the graph once, on a made-up song, while the image is built.
+"""Runs each job of the graph once on a synthetic song, while the image is built.
 
-What numba compiles on the way is kept in ``NUMBA_CACHE_DIR``: a worker's first file then takes as
-long as any other. A job that can make nothing of the song is named, and is no reason to have no
-image.
+The code that numba compiles is kept in ``NUMBA_CACHE_DIR``, so a worker's first file takes no
+longer than others. A job that fails on the song is reported, but does not fail the build.
 """
 
 from __future__ import annotations
@@ -19,24 +18,24 @@ SONG_S = 12.0
 
 
 def warm(graph: Graph, song: str) -> list[str]:
-    """Run all jobs of a graph in this process; return those that made nothing of the song."""
-    from segue.execution.trial_run import cut, rehearse
-    from segue.ingest.media_stat import sight
+    """Run all jobs of a graph in this process; return those that failed on the song."""
+    from segue.execution.trial_run import subgraph_for, try_job
+    from segue.ingest.media_stat import stat_media
     from segue.model.record import State
 
-    media = sight(f"file://{song}").media
+    media = stat_media(f"file://{song}").media
     assert media is not None
     failed: dict[str, None] = {}
     for job in graph.jobs:
         if graph.children[job]:
-            continue  # it runs with those below it
-        done = rehearse(cut(graph, job, {}), job, media, isolated=False)
-        failed |= {n: None for n, r in done.results.items() if r.state is not State.DONE}
+            continue  # it runs with its children
+        trial = try_job(subgraph_for(graph, job, {}), job, media, isolated=False)
+        failed |= {n: None for n, r in trial.results.items() if r.state is not State.DONE}
     return list(failed)
 
 
 def main() -> None:
-    """Make the song, and run the graph that the environment names."""
+    """Synthesize the song, and run the graph of the environment."""
     from segue.model.settings import Settings
     from segue.stack import load_graph
     from segue.testing.music import music
@@ -44,8 +43,8 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         song = write(music(duration_s=SONG_S), os.path.join(folder, "song.wav"))
-        for job in warm(load_graph(Settings.of()), song):
-            print(f"{job} made nothing of the song: it compiles on its first file", file=sys.stderr)
+        for job in warm(load_graph(Settings.load()), song):
+            print(f"{job} failed on the song; it will compile on its first file", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-# Cheap: everything scales to nothing but one small worker, and all of it may be thrown away.
+# Cheap: everything scales to zero except one small worker, and all of it may be deleted.
 
 project     = "acme-segue-dev"
 region      = "europe-west1"
@@ -18,7 +18,7 @@ artifacts = {
   soft_delete_days = 0
 }
 
-# One pipeline for all jobs of the graph, whatever they are.
+# One pipeline for all jobs of the graph, including future ones.
 pipelines = {
   all = { jobs = ["*"], max_workers = 2 }
 }

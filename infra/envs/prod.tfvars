@@ -1,4 +1,4 @@
-# Safe: nothing that holds data can be deleted by accident, and somebody is told.
+# Safe: no data can be deleted by accident, and alerts are sent.
 
 project     = "acme-segue-prod"
 region      = "europe-west1"

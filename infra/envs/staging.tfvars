@@ -1,10 +1,10 @@
-# As production is built, but small: a release is tried here as it will run there.
+# Built like production, but small: releases are tested here as they will run there.
 
 project     = "acme-segue-staging"
 region      = "europe-west1"
 environment = "staging"
 
-protected = false # it is rebuilt from nothing now and then, which tries the runbook, too
+protected = false # it is rebuilt from scratch now and then, which also tests the runbook
 
 pipeline_defaults = {
   max_workers = 3

@@ -1,4 +1,4 @@
-# What the graph makes, and which graphs are refused.
+# The resources of a graph, and invalid graphs.
 
 mock_provider "google" {
   mock_data "google_storage_project_service_account" {
@@ -21,7 +21,7 @@ run "every_job_has_its_topics_and_its_pipeline" {
 
   assert {
     condition     = toset(values(output.queue.topics)) == toset(["segue-downsample-live", "segue-downsample-requests", "segue-beats-live", "segue-beats-requests", "segue-energy-live", "segue-energy-requests"])
-    error_message = "There must be two topics a job."
+    error_message = "There must be two topics per job."
   }
   assert {
     condition     = output.queue.dead_topics == { downsample = "segue-downsample-dead", beats = "segue-beats-dead", energy = "segue-energy-dead" }
@@ -29,7 +29,7 @@ run "every_job_has_its_topics_and_its_pipeline" {
   }
   assert {
     condition     = { for name, pipeline in output.pipelines : name => pipeline.dataflow_job } == { downsample = "segue-job-downsample", beats = "segue-job-beats", energy = "segue-job-energy" }
-    error_message = "There must be a pipeline a job."
+    error_message = "There must be one pipeline per job."
   }
   assert {
     condition = output.settings == {
@@ -38,7 +38,7 @@ run "every_job_has_its_topics_and_its_pipeline" {
       SEGUE_LEDGER    = "firestore://acme-segue-dev/segue"
       SEGUE_QUEUE     = "pubsub://acme-segue-dev/segue"
     }
-    error_message = "The settings must name what is made."
+    error_message = "The settings must name the created resources."
   }
   assert {
     condition     = local.job_labels["downsample"] == { app = "segue", environment = "dev", team = "platform---tools", job = "downsample" }
@@ -46,7 +46,7 @@ run "every_job_has_its_topics_and_its_pipeline" {
   }
   assert {
     condition     = output.queue.sweep_topic == "segue-sweep"
-    error_message = "The sweep is woken through PREFIX-sweep."
+    error_message = "The sweep must be triggered through PREFIX-sweep."
   }
 }
 
@@ -60,7 +60,7 @@ run "each_identity_has_the_roles_of_its_code" {
       "roles/pubsub.publisher on topics/segue-downsample-live",
       "roles/run.invoker on services/segue-arrival",
     ])
-    error_message = "An arrival is told to the jobs that read the source, and to no other."
+    error_message = "An arrival must notify the jobs that read the source, and no others."
   }
   assert {
     condition = output.roles["function/deletion"] == tolist([
@@ -68,7 +68,7 @@ run "each_identity_has_the_roles_of_its_code" {
       "roles/eventarc.eventReceiver on projects/acme-segue-dev",
       "roles/run.invoker on services/segue-deletion",
     ])
-    error_message = "A deletion leaves a tombstone, and removes nothing."
+    error_message = "A deletion must only be able to write a tombstone."
   }
   assert {
     condition = output.roles["function/request"] == tolist([
@@ -80,7 +80,7 @@ run "each_identity_has_the_roles_of_its_code" {
       "roles/storage.objectViewer on buckets/acme-segue-dev-segue-artifacts/_requests/",
       "roles/storage.objectViewer on buckets/acme-segue-dev-segue-catalogue/*",
     ])
-    error_message = "A request looks at the catalogue, writes its document and asks."
+    error_message = "A request must be able to read the catalogue, write its document and publish."
   }
   assert {
     condition = output.roles["function/sweep"] == tolist([
@@ -93,7 +93,7 @@ run "each_identity_has_the_roles_of_its_code" {
       "roles/pubsub.publisher on topics/segue-energy-requests",
       "roles/run.invoker on services/segue-sweep",
     ])
-    error_message = "The sweep tells any job again."
+    error_message = "The sweep must be able to notify any job."
   }
   assert {
     condition = output.roles["pipeline/downsample"] == tolist([
@@ -116,15 +116,15 @@ run "each_identity_has_the_roles_of_its_code" {
       "roles/storage.objectUser on buckets/acme-segue-dev-segue-work/*",
       "roles/storage.objectViewer on buckets/acme-segue-dev-segue-catalogue/*",
     ])
-    error_message = "A pipeline reads its own topics, and tells its own job and those next to it."
+    error_message = "A pipeline must be able to read its own topics, and to notify its own job and its neighbours."
   }
   assert {
     condition     = length([for role in output.roles["backfill"] : role if strcontains(role, "pubsub")]) == 0
-    error_message = "A backfill tells nobody."
+    error_message = "A backfill must not be able to publish."
   }
   assert {
     condition     = alltrue(flatten([for roles in values(output.roles) : [for role in roles : !can(regex("^roles/(owner|editor|viewer) ", role))]]))
-    error_message = "Nobody has a basic role."
+    error_message = "No identity may have a basic role."
   }
 }
 
@@ -134,11 +134,11 @@ run "what_a_deletion_removes_needs_a_role" {
 
   assert {
     condition     = google_project_iam_custom_role.remover[0].permissions == toset(["storage.objects.delete", "storage.objects.get", "storage.objects.list"])
-    error_message = "The role finds and removes, and writes nothing."
+    error_message = "The role must be able to find and delete, and not to write."
   }
   assert {
     condition     = length(output.roles["function/deletion"]) == 4
-    error_message = "The deletion gets the role."
+    error_message = "The deletion function must get the role."
   }
 }
 
@@ -155,11 +155,11 @@ run "workers_are_as_large_as_their_jobs_need" {
       t4    = "n1-highmem-4"
       a100  = "a2-highgpu-1g"
     }
-    error_message = "The machine must hold a job for each of its processors."
+    error_message = "The machine must have memory for one job per processor."
   }
 }
 
-run "a_graph_that_is_not_there_is_refused" {
+run "a_missing_graph_is_refused" {
   command = plan
   variables { graph = "tests/graphs/none.yaml" }
   expect_failures = [var.graph]
@@ -201,7 +201,7 @@ run "an_unknown_accelerator_is_refused" {
   expect_failures = [var.graph]
 }
 
-run "a_graph_that_no_build_could_take_is_refused" {
+run "a_graph_outside_the_repository_is_refused" {
   command = plan
   variables { image = null }
   expect_failures = [var.image]

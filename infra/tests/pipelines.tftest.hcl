@@ -1,4 +1,4 @@
-# How jobs are put together in pipelines.
+# How jobs are grouped in pipelines.
 
 mock_provider "google" {
   mock_data "google_storage_project_service_account" {
@@ -22,15 +22,15 @@ run "one_pipeline_takes_all" {
 
   assert {
     condition     = output.pipelines == { all = { jobs = tolist(["beats", "downsample", "energy"]), dataflow_job = "segue-job-all" } }
-    error_message = "A star stands for every job."
+    error_message = "A star must stand for every job."
   }
   assert {
     condition     = local.pipeline_machine["all"] == "n2-highmem-2"
-    error_message = "A group is as hungry as the hungriest of its jobs."
+    error_message = "A group must have the memory of its largest job."
   }
 }
 
-run "one_takes_what_the_others_leave" {
+run "one_pipeline_takes_the_remaining_jobs" {
   command = plan
   variables {
     pipelines = {
@@ -41,11 +41,11 @@ run "one_takes_what_the_others_leave" {
 
   assert {
     condition     = local.pipelines == { rest = tolist(["beats", "downsample"]), energy = tolist(["energy"]) }
-    error_message = "An entry without jobs is its namesake's pipeline; the star takes what is left."
+    error_message = "An entry without jobs must be its namesake's pipeline, and the star must take the remaining jobs."
   }
 }
 
-run "a_star_with_nothing_left_is_no_pipeline" {
+run "a_star_without_remaining_jobs_is_no_pipeline" {
   command = plan
   variables {
     pipelines = {
@@ -56,7 +56,7 @@ run "a_star_with_nothing_left_is_no_pipeline" {
 
   assert {
     condition     = keys(output.pipelines) == ["heavy"]
-    error_message = "A pipeline without jobs must not be run."
+    error_message = "A pipeline without jobs must not be created."
   }
 }
 
@@ -66,7 +66,7 @@ run "a_group_beside_single_jobs" {
 
   assert {
     condition     = toset(keys(output.pipelines)) == toset(["rhythm", "downsample"])
-    error_message = "A job that nobody names has a pipeline of its own."
+    error_message = "A job that no entry names must have its own pipeline."
   }
 }
 

@@ -1,4 +1,4 @@
-# What is asked of whoever describes an environment.
+# The settings of an environment, and invalid values.
 
 mock_provider "google" {
   mock_data "google_storage_project_service_account" {
@@ -27,7 +27,7 @@ run "an_image_is_built_unless_one_is_named" {
 
   assert {
     condition     = output.image == "europe-west1-docker.pkg.dev/acme-segue-dev/segue-pipelines/segue:${local.source_hash}"
-    error_message = "The image must be named by its sources."
+    error_message = "The image must be tagged with the hash of its sources."
   }
 }
 
@@ -37,7 +37,7 @@ run "a_catalogue_that_exists_is_read_where_it_is" {
 
   assert {
     condition     = output.settings.SEGUE_CATALOGUE == "gs://acme-masters/masters" && module.catalogue.location == "eu"
-    error_message = "An existing catalogue is named, with where its events are."
+    error_message = "An existing catalogue must be used, with its location."
   }
 }
 
@@ -47,7 +47,7 @@ run "a_shared_subnetwork_is_used" {
 
   assert {
     condition     = length(module.network) == 0 && output.backfill.subnetwork == var.network.subnetwork
-    error_message = "Where there is a subnetwork, none is made."
+    error_message = "With an existing subnetwork, none must be created."
   }
 }
 
@@ -57,7 +57,7 @@ run "a_key_is_given_to_every_agent" {
 
   assert {
     condition     = toset(keys(google_kms_crypto_key_iam_member.agent)) == toset(["artifactregistry.googleapis.com", "cloudfunctions.googleapis.com", "compute.googleapis.com", "dataflow.googleapis.com", "eventarc.googleapis.com", "firestore.googleapis.com", "pubsub.googleapis.com", "run.googleapis.com", "storage.googleapis.com"])
-    error_message = "Who encrypts must be able to use the key."
+    error_message = "Every agent that encrypts must be able to use the key."
   }
 }
 
@@ -67,16 +67,16 @@ run "operators_launch_backfills_as_that_identity" {
 
   assert {
     condition     = google_service_account_iam_member.operator["group:audio@example.com"].service_account_id == "projects/acme-segue-dev/serviceAccounts/segue-backfill@acme-segue-dev.iam.gserviceaccount.com" && google_project_iam_member.operator["group:audio@example.com"].role == "roles/dataflow.developer"
-    error_message = "An operator acts as the backfill's identity and as no other."
+    error_message = "An operator must be able to act as the backfill's identity and as no other."
   }
 }
 
-run "apis_of_what_is_not_used_stay_off" {
+run "unused_apis_are_not_enabled" {
   command = plan
 
   assert {
     condition     = !contains(keys(google_project_service.this), "billingbudgets.googleapis.com") && !contains(keys(google_project_service.this), "cloudkms.googleapis.com") && alltrue([for service in google_project_service.this : !service.disable_on_destroy])
-    error_message = "Only what is called is enabled, and nothing is disabled that others may need."
+    error_message = "Only the APIs in use must be enabled, and none disabled that others may need."
   }
 }
 
@@ -110,7 +110,7 @@ run "a_team_with_a_blank_is_refused" {
   expect_failures = [var.team]
 }
 
-run "missing_archives_are_told" {
+run "missing_archives_are_refused" {
   command = plan
   variables { archives_dir = "tests/graphs" }
   expect_failures = [var.archives_dir]
@@ -134,13 +134,13 @@ run "an_unknown_policy_of_deletion_is_refused" {
   expect_failures = [var.on_deletion]
 }
 
-run "the_public_may_not_ask" {
+run "public_requesters_are_refused" {
   command = plan
   variables { requesters = ["allAuthenticatedUsers"] }
   expect_failures = [var.requesters]
 }
 
-run "an_operator_who_is_no_member_is_refused" {
+run "an_operator_who_is_not_a_member_is_refused" {
   command = plan
   variables { operators = ["audio@example.com"] }
   expect_failures = [var.operators]

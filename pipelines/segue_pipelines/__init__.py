@@ -1,1 +1,1 @@
-"""Everything that runs on Apache Beam, the feature jobs, and the command line."""
+"""The pipelines on Apache Beam: backfill, reconcile and streaming."""

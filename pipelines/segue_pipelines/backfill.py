@@ -1,16 +1,16 @@
-"""The batch pipeline: compute what a selection of files lacks for some targets, parents first,
-never a sibling.
+"""The backfill pipeline: computes the missing results of a selection of files for some targets.
 
-The pipeline is ``read the selection → work off``. The second step holds an executor with a pool of
-child processes, so that one worker of any runner uses every core it has. Counts travel as Beam
-metrics; the ledger holds the results.
+It computes the targets and the jobs that they need, parents first, and no siblings. The pipeline is
+``read selection → compute``. The second step has an executor with a pool of child processes, so one
+worker of any runner uses all its cores. Counts are returned as Beam metrics; the results are in the
+ledger.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,15 +22,19 @@ from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from segue.adapters.connect import connect_ledger
-from segue.adapters.empty_ledger import ledger_to_read
+from segue.adapters.empty_ledger import open_ledger_to_read
 from segue.errors import ConfigurationError
-from segue.execution.executor import Crew, Executor
+from segue.execution.executor import Executor, WorkerPool
+from segue.ingest.media_filter import build_media_filter
 from segue.model.graph import Graph
-from segue.model.lease_owner import is_lost, new_owner
-from segue.model.outcome import Outcome, Status, Tally
-from segue.worker.pool import Pool, available_cores
-from segue_pipelines.beam_errors import original
-from segue_pipelines.options import is_local, runner_of, runs_here_alone
+from segue.model.lease_owner import build_owner, is_lost
+from segue.model.ledger_query import build_ledger_query
+from segue.model.location import parse_location, resolve_prefix
+from segue.model.outcome import Outcome, RunTotals, Status
+from segue.model.settings import Settings
+from segue.worker.pool import Pool, count_cores
+from segue_pipelines.beam_errors import unwrap_beam_error
+from segue_pipelines.options import build_runner, is_local, is_single_process
 from segue_pipelines.progress import ProgressWriter
 from segue_pipelines.sources import Chunk, ReadSelection, Selection
 
@@ -38,8 +42,8 @@ NAMESPACE = "segue"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Backfill:
-    """One run: which files, which targets, on which stack."""
+class BackfillRun:
+    """One backfill: which files, which targets, on which stack."""
 
     graph: Graph
     selection: Selection
@@ -49,55 +53,107 @@ class Backfill:
     force: bool = False
     retry: bool = False
     dry_run: bool = False
-    processes: int | None = None  # child processes a worker; None: one a core
-    progress: str | None = None  # a folder that workers on this machine write their tallies to
+    processes: int | None = None  # child processes per worker; None: one per core
+    progress: str | None = None  # a folder to which workers on this machine write their totals
 
     def __post_init__(self) -> None:
         unknown = [t for t in self.targets if t not in self.graph.jobs]
         if unknown or not self.targets:
             known = ", ".join(self.graph.jobs)
-            what = f"{unknown[0]!r} is no job of the graph" if unknown else "no job is named"
+            what = f"{unknown[0]!r} is not a job of the graph" if unknown else "no job is named"
             raise ConfigurationError(f"{what}; name some of {known} with --job, or all with --all")
 
 
-def build(pipeline: Any, run: Backfill, *, spread: bool) -> Any:
-    """Build the pipeline; returns the outcomes, one a file."""
+def build_run(
+    graph: Graph,
+    settings: Settings,
+    targets: Iterable[str] | None,
+    *,
+    prefix: str | None = None,
+    uris: str | None = None,
+    from_ledger: str | None = None,
+    force: bool = False,
+    retry_failed: bool = False,
+    limit: int | None = None,
+    sample: float | None = None,
+    dry_run: bool = False,
+    processes: int | None = None,
+) -> BackfillRun:
+    """Build a backfill of some targets (None: all jobs) over a selection of files.
+
+    Raises
+    ------
+    ConfigurationError
+        If a target is not a job of the graph, or no files are selected.
+    """
+    selected = graph.select(targets)
+    if uris is not None and (prefix is not None or from_ledger is not None):
+        raise ConfigurationError("a list of URIs excludes a prefix and a ledger query; give one")
+    query = build_ledger_query(graph, selected, from_ledger) if from_ledger is not None else None
+    root = prefix or graph.catalogue
+    if root is None and uris is None and query is None:
+        raise ConfigurationError(
+            "no files are selected; name a folder or gs:// prefix, or set a catalogue with "
+            "SEGUE_CATALOGUE"
+        )
+    return BackfillRun(
+        graph=graph,
+        selection=Selection(
+            prefix=resolve_prefix(root) if root is not None and uris is None else None,
+            uris=uris,
+            ledger=query,
+            media_filter=build_media_filter(graph, settings, anywhere=True),
+            limit=limit,
+            sample=sample,
+        ),
+        targets=selected,
+        ledger=settings.ledger,
+        artifacts=parse_location(graph.artifacts),
+        force=force,
+        retry=retry_failed or from_ledger == "failed",
+        dry_run=dry_run,
+        processes=processes,
+    )
+
+
+def build(pipeline: Any, run: BackfillRun, *, spread: bool) -> Any:
+    """Build the pipeline; return its outcomes, one per file."""
     chunks = pipeline | "Read selection" >> ReadSelection(
         run.selection, ledger=run.ledger, spread=spread
     )
-    return chunks | "Work off" >> beam.ParDo(WorkOff(run))
+    return chunks | "Compute" >> beam.ParDo(ComputeMissing(run))
 
 
-def execute(run: Backfill, options: PipelineOptions) -> Tally:
-    """Run the pipeline to its end and return what came of it.
+def execute(run: BackfillRun, options: PipelineOptions) -> RunTotals:
+    """Run the pipeline to its end, and return its totals.
 
-    The launcher of a Flex Template only wants the job's description, of which nothing comes yet.
-    What the work raised is raised as it was, whatever the runner made of it.
+    They are empty in the launcher of a Flex Template, which only builds the job description. An
+    error of a step is raised as it was, without the runner's wrapping.
     """
-    spread = not runs_here_alone(options)
+    spread = not is_single_process(options)
     if is_local(options) and run.processes is None:
-        workers = options.view_as(DirectOptions).direct_num_workers or available_cores()
-        run = replace(run, processes=max(1, available_cores() // workers))  # they share the cores
-    pipeline = beam.Pipeline(runner=runner_of(options), options=options)
+        workers = options.view_as(DirectOptions).direct_num_workers or count_cores()
+        run = replace(run, processes=max(1, count_cores() // workers))  # which share the cores
+    pipeline = beam.Pipeline(runner=build_runner(options), options=options)
     build(pipeline, run, spread=spread)
     try:
         result = pipeline.run()
         if not getattr(result, "has_job", True):
-            return Tally()
+            return RunTotals()
         result.wait_until_finish()
     except (Exception, KeyboardInterrupt) as error:
-        if (raised := original(error)) is None or raised is error:
+        if (raised := unwrap_beam_error(error)) is None or raised is error:
             raise
         raise raised from None
-    tally = tally_of(result)
-    tally.jobs = {job: tally.jobs[job] for job in run.graph.jobs if job in tally.jobs}
-    return tally
+    totals = read_totals(result)
+    totals.jobs = {job: totals.jobs[job] for job in run.graph.jobs if job in totals.jobs}
+    return totals
 
 
-class WorkOff(beam.DoFn):  # type: ignore[misc]
-    """Emits an ``Outcome`` for each file of the chunks that it gets."""
+class ComputeMissing(beam.DoFn):  # type: ignore[misc]
+    """Emits one ``Outcome`` per file."""
 
-    def __init__(self, run: Backfill) -> None:
+    def __init__(self, run: BackfillRun) -> None:
         self._run = run
         self._executor: Executor | None = None
         self._counters: dict[str, Any] = {}
@@ -106,42 +162,42 @@ class WorkOff(beam.DoFn):  # type: ignore[misc]
         """Connect, and start the child processes."""
         run = self._run
         self._stack = contextlib.ExitStack()
-        ledger = ledger_to_read(run.ledger) if run.dry_run else connect_ledger(run.ledger)
+        ledger = open_ledger_to_read(run.ledger) if run.dry_run else connect_ledger(run.ledger)
         self._stack.callback(ledger.close)
-        crew: Crew = _Nobody()
+        pool: WorkerPool = _DryRunPool()
         if not run.dry_run:
-            crew = self._stack.enter_context(
+            pool = self._stack.enter_context(
                 Pool(
                     run.graph,
                     run.artifacts,
                     processes=run.processes,
-                    jobs=run.graph.upward(run.targets),
+                    jobs=run.graph.add_ancestors(run.targets),
                 )
             )
         self._executor = Executor(
             graph=run.graph,
             ledger=ledger,
-            crew=crew,
+            pool=pool,
             targets=run.targets,
-            owner=new_owner(),
+            owner=build_owner(),
             force=run.force,
             retry=run.retry,
             dry_run=run.dry_run,
             lost=is_lost,
         )
         self._progress = ProgressWriter(run.progress) if run.progress else None
-        # Beam alone is half a million objects; the collector would go through them again and again.
+        # Beam alone is half a million objects; the collector would traverse them again and again.
         gc.collect()
         gc.freeze()
         self._stack.callback(gc.unfreeze)
 
     def process(self, chunk: Chunk) -> Iterator[Outcome]:
-        """Take a chunk in, and emit what is ready; at most a few chunks are under way."""
+        """Add a chunk, and emit the outcomes that are ready; few chunks are in progress at once."""
         assert self._executor is not None
         yield from self._count(self._executor.add(chunk))
 
     def finish_bundle(self) -> Iterator[Any]:
-        """Finish all that is under way: a bundle is not done before its files are."""
+        """Finish all files of the bundle."""
         assert self._executor is not None
         for outcome in self._count(self._executor.drain()):
             yield WindowedValue(outcome, GlobalWindow().max_timestamp(), (GlobalWindow(),))
@@ -153,28 +209,28 @@ class WorkOff(beam.DoFn):  # type: ignore[misc]
             self._executor = None
 
     def _count(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
-        tally = Tally()
+        totals = RunTotals()
         try:
             for outcome in outcomes:
-                tally.add(outcome)
+                totals.add(outcome)
                 if self._progress is not None:
                     self._progress.add(outcome)
                 yield outcome
         finally:
-            self._publish(tally)
+            self._publish(totals)
             if self._progress is not None:
                 self._progress.flush()
 
-    def _publish(self, tally: Tally) -> None:
-        self._add("files", tally.files)
-        self._add("failed_files", tally.failed_files)
-        for job, statuses in tally.jobs.items():
+    def _publish(self, totals: RunTotals) -> None:
+        self._add("files", totals.files)
+        self._add("failed_files", totals.failed_files)
+        for job, statuses in totals.jobs.items():
             for status, n in statuses.items():
                 self._add(f"job.{job}.{status}", n)
-        for job, kinds in tally.failures.items():
+        for job, kinds in totals.failures.items():
             for kind, n in kinds.items():
                 self._add(f"failure.{job}.{kind}", n)
-        for job, seconds in tally.cpu_seconds.items():
+        for job, seconds in totals.cpu_seconds.items():
             self._add(f"cpu_us.{job}", round(seconds * 1e6))
 
     def _add(self, name: str, n: int) -> None:
@@ -184,21 +240,21 @@ class WorkOff(beam.DoFn):  # type: ignore[misc]
         counter.inc(n)
 
 
-class _Nobody:
-    """The crew of a dry run."""
+class _DryRunPool:
+    """The pool of a dry run, which never gets a task."""
 
     processes = 1
 
     def submit(self, tasks: Sequence[Any]) -> None:  # noqa: ARG002
-        raise AssertionError("a dry run gave work away")
+        raise AssertionError("a dry run submitted a task")
 
     def collect(self, timeout_s: float) -> list[Any]:  # noqa: ARG002
         return []
 
 
-def tally_of(result: Any) -> Tally:
-    """Read a run's tally from its metrics, on any runner."""
-    tally = Tally()
+def read_totals(result: Any) -> RunTotals:
+    """Read a run's totals from its metrics, on any runner."""
+    totals = RunTotals()
     found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
     for counter in found["counters"]:
         n = counter.committed if counter.committed is not None else counter.attempted
@@ -206,15 +262,15 @@ def tally_of(result: Any) -> Tally:
         job, _, what = rest.partition(".")
         match group:
             case "files":
-                tally.merge(Tally(files=n))
+                totals.merge(RunTotals(files=n))
             case "failed_files":
-                tally.merge(Tally(failed_files=n))
+                totals.merge(RunTotals(failed_files=n))
             case "job":
-                tally.merge(Tally(jobs={job: {Status(what): n}}))
+                totals.merge(RunTotals(jobs={job: {Status(what): n}}))
             case "failure":
-                tally.merge(Tally(failures={job: {what: n}}))
+                totals.merge(RunTotals(failures={job: {what: n}}))
             case "cpu_us":
-                tally.merge(Tally(cpu_seconds={rest: n / 1e6}))
+                totals.merge(RunTotals(cpu_seconds={rest: n / 1e6}))
             case "left_out":
-                tally.merge(Tally(left_out={rest: n}))
-    return tally
+                totals.merge(RunTotals(left_out={rest: n}))
+    return totals

@@ -1,7 +1,7 @@
-"""What a step of a pipeline raised, out of what Beam makes of it.
+"""Recovers the error that a step raised from the one that Beam raises.
 
 In this process Beam raises a copy with the step's name in its message, and the original as its
-context; from another process it brings the text of the traceback.
+context; from another process it passes only the text of the traceback.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ WRAPPED = re.compile(
 )
 
 
-def original(error: BaseException) -> BaseException | None:
-    """Return what was raised on purpose, or by an interruption; None if it was neither."""
-    found: BaseException | None = None
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, SegueError | KeyboardInterrupt):
-            found = seen
-        seen = seen.__cause__ or seen.__context__
-    if found is not None:
-        return found
+def unwrap_beam_error(error: BaseException) -> BaseException | None:
+    """Return the ``SegueError`` or ``KeyboardInterrupt`` behind an error of Beam, or None."""
+    innermost: BaseException | None = None
+    current: BaseException | None = error
+    while current is not None:
+        if isinstance(current, SegueError | KeyboardInterrupt):
+            innermost = current
+        current = current.__cause__ or current.__context__
+    if innermost is not None:
+        return innermost
     for name, message in WRAPPED.findall(str(error)):
         kind = getattr(errors, name, None)
         if isinstance(kind, type) and issubclass(kind, SegueError):

@@ -1,8 +1,7 @@
-"""Beam's options: parsed strictly, with what Segue's workers need where nobody said otherwise."""
+"""Parses Beam's options strictly, with defaults that suit Segue's workers."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,41 +16,40 @@ from apache_beam.options.pipeline_options import (
 
 from segue.adapters.credentials import check_credentials
 from segue.errors import ConfigurationError
+from segue.suggestion import suggest
 
 LOCAL_RUNNERS = {None, "", "DirectRunner", "FnApiRunner"}
-# Bundles that wait for a child process or for the ledger side by side: enough of them that every
-# core of a large machine has work, although each bundle of a streaming pipeline holds few messages.
+# Bundles that wait for a child process or for the ledger at the same time: enough to keep every
+# core of a large machine busy, although a bundle of a streaming pipeline has few messages.
 STREAMING_THREADS = 64
 
 
-def pipeline_options(
+def parse_pipeline_options(
     arguments: Sequence[str] = (), own: Sequence[str] = (), *, streaming: bool = False
 ) -> PipelineOptions:
-    """Parse Beam's own options, and set what Segue's workers need where nobody said otherwise.
+    """Parse Beam's options, and set those that Segue's workers need and the caller did not set.
 
-    Beam drops an option that it does not know with a warning; here it is an error, which guesses
-    among Beam's options and the command's ``own``.
+    Beam ignores an unknown option with a warning; here it is an error, which suggests the closest
+    of Beam's options and the command's ``own``.
     """
     parsers: list[Any] = []
     PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)
     _, unknown = parsers[0].parse_known_args(list(arguments))
     if unknown:
         known = [*own, *(f"--{name}" for name in PipelineOptions([]).get_all_options())]
-        close = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
-        guess = f"did you mean {close[0]}?" if close else "the command's --help lists Segue's own"
-        raise ConfigurationError(f"{unknown[0]!r} is an option of neither Segue nor Beam; {guess}")
+        listed = "the command's --help lists Segue's own"
+        hint = suggest(unknown[0].split("=")[0], known, otherwise=listed)
+        raise ConfigurationError(f"{unknown[0]!r} is not an option of Segue or Beam; {hint}")
     options = PipelineOptions(list(arguments), save_main_session=False)
     if streaming:
         options.view_as(StandardOptions).streaming = True
     if is_dataflow(options):
-        _suit_dataflow(options, streaming=streaming)
+        _configure_dataflow(options, streaming=streaming)
     return options
 
 
-def _suit_dataflow(options: PipelineOptions, *, streaming: bool) -> None:
-    """One process a machine, whose pool then uses all its cores: several would each start a pool
-    that does.
-    """
+def _configure_dataflow(options: PipelineOptions, *, streaming: bool) -> None:
+    """Run one process per machine: its pool uses all cores, and so would that of each other one."""
     debug = options.view_as(DebugOptions)
     if not any("sdk_containers" in e for e in debug.experiments or ()):
         debug.add_experiment("no_use_multiple_sdk_containers")
@@ -59,13 +57,14 @@ def _suit_dataflow(options: PipelineOptions, *, streaming: bool) -> None:
         debug.number_of_worker_harness_threads = STREAMING_THREADS if streaming else 1
     if options.view_as(WorkerOptions).sdk_container_image is None:
         raise ConfigurationError(
-            "on Dataflow the jobs run in Segue's container; name it with --sdk_container_image"
+            "no container image is set, and on Dataflow the jobs run in Segue's container; name it "
+            "with --sdk_container_image"
         )
     cloud = options.view_as(GoogleCloudOptions)
     if streaming:
         cloud.enable_streaming_engine = True
     if not cloud.no_auth:
-        check_credentials()  # Beam would look for them for minutes
+        check_credentials()  # Beam would search for minutes
 
 
 def is_local(options: PipelineOptions) -> bool:
@@ -78,7 +77,7 @@ def is_dataflow(options: PipelineOptions) -> bool:
     return "dataflow" in (options.view_as(StandardOptions).runner or "").lower()
 
 
-def runs_here_alone(options: PipelineOptions) -> bool:
+def is_single_process(options: PipelineOptions) -> bool:
     """Whether one worker in this process does everything."""
     direct = options.view_as(DirectOptions)
     return (
@@ -88,10 +87,8 @@ def runs_here_alone(options: PipelineOptions) -> bool:
     )
 
 
-def runner_of(options: PipelineOptions) -> Any:
-    """Name the local runner: the default would first look for another to download, with other
-    semantics.
-    """
+def build_runner(options: PipelineOptions) -> Any:
+    """Return the runner; locally an ``FnApiRunner``, as Beam's default may download another one."""
     if not is_local(options):
         return options.view_as(StandardOptions).runner
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner

@@ -1,24 +1,23 @@
-"""Where a backfill's files come from: a listing, a file of URIs, or the ledger. Each emits chunks
-of files.
+"""Reads the files of a backfill: from a listing, a file of URIs, or the ledger.
 
-Chunks, not files, travel through the pipeline: what a runner charges for an element is then paid
-once for many.
+Each source emits chunks of files, because runners have a cost per element.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
 
 from segue.adapters.connect import connect_store
-from segue.adapters.empty_ledger import ledger_to_read
+from segue.adapters.empty_ledger import open_ledger_to_read
 from segue.errors import ConfigurationError, MissingInput
+from segue.ingest.media_filter import MediaFilter
 from segue.model.ledger_query import LedgerQuery
-from segue.model.location import location_of
-from segue.model.media_file import MediaFile, bucket_location, includes, split_uri
+from segue.model.location import parse_location
+from segue.model.media_file import MediaFile, find_bucket_location, split_uri
 from segue.model.shards import Shard, split
 
 MAX_CHUNK = 256
@@ -27,15 +26,14 @@ Chunk = tuple[MediaFile, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which files, and how many of them."""
+    """Which files to process, and how many of them."""
 
-    prefix: str | None = None  # URI prefix of a listing, or of what the ledger is asked for
-    uris: str | None = None  # a file with a URI or a path a line
+    prefix: str | None = None  # URI prefix of the listing or of the ledger query
+    uris: str | None = None  # a file with one URI or path per line
     ledger: LedgerQuery | None = None  # instead of a listing
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()  # URI prefixes, such as that of our own artifacts
+    media_filter: MediaFilter = field(default_factory=MediaFilter)
     limit: int | None = None
-    sample: float | None = None  # the share of the files to take, the same ones each time
+    sample: float | None = None  # the fraction of the files to take, the same ones each time
 
 
 class ReadSelection(beam.PTransform):  # type: ignore[misc]
@@ -45,9 +43,9 @@ class ReadSelection(beam.PTransform):  # type: ignore[misc]
     ----------
     selection : Selection
     ledger : str
-        URL of the ledger, for a selection that asks it.
+        URL of the ledger, for a selection that queries it.
     spread : bool
-        Whether chunks are redistributed over workers, which a runner with only one has no use for.
+        Whether chunks are redistributed over workers; a waste on a runner with only one.
     """
 
     def __init__(self, selection: Selection, *, ledger: str, spread: bool) -> None:
@@ -65,8 +63,8 @@ class ReadSelection(beam.PTransform):  # type: ignore[misc]
                 lines = lines | "Spread URIs" >> beam.Reshuffle()
             return lines | "Look up generations" >> beam.ParDo(_LookUp())
         if self._selection.ledger is not None:
-            chunks = start | "Ask the ledger" >> beam.ParDo(
-                _AskLedger(self._selection, self._ledger)
+            chunks = start | "Query ledger" >> beam.ParDo(
+                _QueryLedger(self._selection, self._ledger)
             )
         else:
             shards = start | "Split prefix" >> beam.ParDo(
@@ -79,13 +77,13 @@ class ReadSelection(beam.PTransform):  # type: ignore[misc]
 
 
 class _SplitPrefix(beam.DoFn):  # type: ignore[misc]
-    """Emits parts of a prefix that can be listed side by side: one listing of a bucket gives some
-    thousand names a second.
+    """Emits shards of a prefix that can be listed in parallel: one listing of a bucket gives only
+    some thousand names per second.
     """
 
     def __init__(self, selection: Selection, spread: bool) -> None:
         self._selection = selection
-        # A limit counts files in one place, and a folder is listed faster than it is split.
+        # A limit needs one count of all files, and a folder is listed faster than it is split.
         self._split = spread and selection.limit is None
 
     def process(self, _element: bytes) -> Iterator[Shard]:
@@ -95,7 +93,7 @@ class _SplitPrefix(beam.DoFn):  # type: ignore[misc]
         if not (self._split and bucket):
             yield whole
             return
-        yield from split(connect_store(bucket_location(self._selection.prefix)), whole)
+        yield from split(connect_store(find_bucket_location(self._selection.prefix)), whole)
 
 
 class _List(beam.DoFn):  # type: ignore[misc]
@@ -105,18 +103,18 @@ class _List(beam.DoFn):  # type: ignore[misc]
         self._selection = selection
 
     def process(self, shard: Shard) -> Iterator[Chunk]:
-        yield from chunks(list_files(self._selection, shard))
+        yield from split_into_chunks(list_files(self._selection, shard))
 
 
-class _AskLedger(beam.DoFn):  # type: ignore[misc]
-    """Emits chunks of the files that the ledger names."""
+class _QueryLedger(beam.DoFn):  # type: ignore[misc]
+    """Emits chunks of the files that match a ledger query."""
 
     def __init__(self, selection: Selection, url: str) -> None:
         self._selection = selection
         self._url = url
 
     def process(self, _element: bytes) -> Iterator[Chunk]:
-        yield from chunks(query_files(self._selection, self._url))
+        yield from split_into_chunks(query_files(self._selection, self._url))
 
 
 class _ReadUris(beam.DoFn):  # type: ignore[misc]
@@ -126,38 +124,30 @@ class _ReadUris(beam.DoFn):  # type: ignore[misc]
         self._selection = selection
 
     def process(self, _element: bytes) -> Iterator[tuple[str, ...]]:
-        yield from chunks(read_uris(self._selection))
+        yield from split_into_chunks(read_uris(self._selection))
 
 
 class _LookUp(beam.DoFn):  # type: ignore[misc]
-    """Emits chunks of files for chunks of URIs; one that does not exist is left out and counted."""
+    """Emits chunks of files for chunks of URIs; counts and skips those that do not exist."""
 
     def process(self, uris: Sequence[str]) -> Iterator[Chunk]:
         stores: dict[str, Any] = {}
         found = []
         for uri in uris:
-            location = bucket_location(uri)
+            location = find_bucket_location(uri)
             store = stores.get(location) or stores.setdefault(location, connect_store(location))
             try:
                 there = store.stat(split_uri(uri)[1])
             except (MissingInput, ConfigurationError):
                 beam.metrics.Metrics.counter("segue", "left_out.missing").inc()
                 continue
-            found.append(
-                MediaFile(
-                    uri=uri,
-                    generation=there.generation,
-                    size_bytes=there.size_bytes,
-                    content_type=there.content_type,
-                    checksum=there.checksum,
-                )
-            )
+            found.append(there.to_media_file(uri))
         if found:
             yield tuple(found)
 
 
-def chunks(items: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
-    """Group items, few at first so that work starts at once and small catalogues spread evenly."""
+def split_into_chunks(items: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+    """Group items into tuples, small at first: work starts at once and spreads evenly."""
     size, chunk = 1, []
     for item in items:
         chunk.append(item)
@@ -169,37 +159,28 @@ def chunks(items: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
 
 
 def list_files(selection: Selection, shard: Shard | None = None) -> Iterator[MediaFile]:
-    """List the media below a prefix, or of a shard of it."""
+    """List the media files below a prefix, or in one shard of it."""
     assert selection.prefix is not None
-    location = bucket_location(selection.prefix)
+    location = find_bucket_location(selection.prefix)
     store = connect_store(location)
     shard = shard or Shard(prefix=split_uri(selection.prefix)[1])
-    wanted = includes(selection.include)
     left = selection.limit
     head = location if location.endswith("/") else f"{location}/"
-    for found in shard.objects(store):
-        if not wanted(found.name) or not _encodable(found.name):
-            continue
+    for found in shard.list_objects(store):
         uri = head + found.name
-        if selection.exclude and uri.startswith(selection.exclude):
+        if not selection.media_filter.accepts(uri) or not _is_text(found.name):
             continue
-        if selection.sample is not None and not sampled(uri, selection.sample):
+        if selection.sample is not None and not is_in_sample(uri, selection.sample):
             continue
         if left is not None:
             if left <= 0:
                 return
             left -= 1
-        yield MediaFile(
-            uri=uri,
-            generation=found.generation,
-            size_bytes=found.size_bytes,
-            content_type=found.content_type,
-            checksum=found.checksum,
-        )
+        yield found.to_media_file(uri)
 
 
 def count_files(selection: Selection, ledger: str, *, stop: Callable[[], bool]) -> int | None:
-    """Count the files of a selection, for a progress bar; None if it was told to stop."""
+    """Count the files of a selection for a progress bar; return None if ``stop`` is true."""
     if selection.uris is not None:
         files: Iterator[object] = read_uris(selection)
     elif selection.ledger is not None:
@@ -214,14 +195,16 @@ def count_files(selection: Selection, ledger: str, *, stop: Callable[[], bool]) 
 
 
 def query_files(selection: Selection, url: str) -> Iterator[MediaFile]:
-    """List the files that the ledger knows, and that lack what the selection says."""
+    """List the files that match the selection's ledger query."""
     query = selection.ledger
     assert query is not None
     left = selection.limit
-    ledger = ledger_to_read(url)
+    ledger = open_ledger_to_read(url)
     try:
         for record in query.records(ledger, selection.prefix or ""):
-            if selection.sample is not None and not sampled(record.uri, selection.sample):
+            if not selection.media_filter.accepts(record.uri):
+                continue
+            if selection.sample is not None and not is_in_sample(record.uri, selection.sample):
                 continue
             if left is not None:
                 if left <= 0:
@@ -233,15 +216,18 @@ def query_files(selection: Selection, url: str) -> Iterator[MediaFile]:
 
 
 def read_uris(selection: Selection) -> Iterator[str]:
-    """Read URIs and paths, one a line; empty lines and those that start with # are comments."""
+    """Read URIs and paths, one per line; skip empty lines and those that start with #."""
     assert selection.uris is not None
     left = selection.limit
-    for raw in _lines(selection.uris):
+    for raw in _read_lines(selection.uris):
         line = raw.strip()
         if not line or line.startswith("#"):
             continue
-        uri = line if line.startswith("gs://") else location_of(line)
-        if selection.sample is not None and not sampled(uri, selection.sample):
+        uri = line if line.startswith("gs://") else parse_location(line)
+        if not selection.media_filter.accepts(uri):
+            beam.metrics.Metrics.counter("segue", "left_out.not_media").inc()
+            continue
+        if selection.sample is not None and not is_in_sample(uri, selection.sample):
             continue
         if left is not None:
             if left <= 0:
@@ -250,29 +236,29 @@ def read_uris(selection: Selection) -> Iterator[str]:
         yield uri
 
 
-def _lines(place: str) -> Iterator[str]:
-    location = location_of(place)
+def _read_lines(path: str) -> Iterator[str]:
+    location = parse_location(path)
     _, name = split_uri(location)
-    data = connect_store(bucket_location(location)).read(name)
+    data = connect_store(find_bucket_location(location)).read(name)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigurationError(
-            f"{place!r} is not UTF-8 text; write one URI or path a line"
+            f"{path!r} is not UTF-8 text; write one URI or path per line"
         ) from error
     yield from text.splitlines()
 
 
-def sampled(uri: str, share: float) -> bool:
-    """Whether a file belongs to a sample: by the hash of its URI, so that a larger sample holds a
-    smaller one.
+def is_in_sample(uri: str, share: float) -> bool:
+    """Whether a file is in a sample, by the hash of its URI: a larger sample includes a smaller
+    one.
     """
     media = MediaFile(uri=uri, generation=0)
     return int(media.id[:13], 16) < share * 16**13
 
 
-def _encodable(name: str) -> bool:
-    """Whether a name is Unicode text; a file system may hold others, which no URI can say."""
+def _is_text(name: str) -> bool:
+    """Whether a name is Unicode text; a file system may have others, which no URI can represent."""
     if name.isascii():
         return True
     try:

@@ -1,25 +1,25 @@
-"""What can go wrong, sorted by what the caller does about it.
+"""The exceptions, grouped by what the caller does about them.
 
 ::
 
     SegueError
-    ├── ConfigurationError      the graph, a setting or an argument is wrong: do nothing, tell
-    ├── PermanentError          it fails each time: record it, block what is below, go on
-    │   ├── CorruptMedia            the file is damaged, empty, or is not what its name says
+    ├── ConfigurationError      the graph, a setting or an argument is wrong: stop and report it
+    ├── PermanentError          it fails every time: record it, block the jobs below, go on
+    │   ├── CorruptMedia            the file is damaged, empty, or not what its name says
     │   ├── MissingInput            an object that the job needs is gone
     │   ├── JobRaised               the job's own code raised
     │   ├── JobTimeout              it ran past ``timeout_s`` and was stopped
-    │   ├── JobCrashed              its process died: a segmentation fault, an exit, a signal
-    │   ├── OutOfMemory             it wanted more than ``memory_gib``
-    │   ├── BadOutput               it returned something that its content type cannot hold
-    │   └── UnreadableMessage       the bytes on a topic are no message: put them aside
-    └── TransientError          the world is not ready: try again later, record nothing as failed
-        ├── Unavailable             a server is away, slow, or asks to slow down
-        ├── Contended               others changed the same record again and again
-        ├── DiskFull                no room left on the device
-        └── Superseded              the file was overwritten while it was being worked on
+    │   ├── JobCrashed              its process died: a segmentation fault, an exit or a signal
+    │   ├── OutOfMemory             it needed more than ``memory_gib``
+    │   ├── BadOutput               it returned a value that its content type cannot hold
+    │   └── UnreadableMessage       the bytes on a topic are not a message: dead-letter them
+    └── TransientError          it may succeed later: try again, record nothing as failed
+        ├── Unavailable             a server is unreachable, slow, or asks to slow down
+        ├── Contended               other processes kept changing the same record
+        ├── DiskFull                no space is left on the device
+        └── Superseded              the file was overwritten while it was being processed
 
-Every message gives the value, the rule, and the way out.
+Every message gives the value, the rule and the remedy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """The closed vocabulary of failures: what the ledger stores, and ``segue failures`` counts."""
+    """The kinds of failures: the ledger stores them, and ``segue failures`` counts them."""
 
     CORRUPT_MEDIA = "corrupt_media"
     MISSING_INPUT = "missing_input"
@@ -41,11 +41,11 @@ class Kind(StrEnum):
     CONTENDED = "contended"
     DISK_FULL = "disk_full"
     SUPERSEDED = "superseded"
-    UNREADABLE_MESSAGE = "unreadable_message"  # only of dead letters: it names no file
+    UNREADABLE_MESSAGE = "unreadable_message"  # only in dead letters, as it names no file
 
 
 class SegueError(Exception):
-    """The root of all errors that Segue raises on purpose."""
+    """The base of all errors that Segue raises on purpose."""
 
 
 class ConfigurationError(SegueError):
@@ -53,7 +53,7 @@ class ConfigurationError(SegueError):
 
 
 class PermanentError(SegueError):
-    """Trying again would give the same; the failure is recorded with its kind."""
+    """Another attempt would fail, too; the failure is recorded with its kind."""
 
     kind: Kind = Kind.JOB_RAISED
 
@@ -65,7 +65,7 @@ class CorruptMedia(PermanentError):
 
 
 class MissingInput(PermanentError):
-    """An object that the job needs does not exist (any more)."""
+    """An object that the job needs does not exist, or no longer."""
 
     kind = Kind.MISSING_INPUT
 
@@ -89,7 +89,7 @@ class JobCrashed(PermanentError):
 
 
 class OutOfMemory(PermanentError):
-    """The job wanted more memory than its ``memory_gib``."""
+    """The job needed more memory than its ``memory_gib``."""
 
     kind = Kind.OUT_OF_MEMORY
 
@@ -101,36 +101,45 @@ class BadOutput(PermanentError):
 
 
 class UnreadableMessage(PermanentError):
-    """The bytes are no message, or no dead letter, of a version that this code reads."""
+    """The bytes are not a message or dead letter of a version that this code reads."""
 
     kind = Kind.UNREADABLE_MESSAGE
 
 
 class TransientError(SegueError):
-    """Trying again later may succeed."""
+    """A later attempt may succeed."""
 
     kind: Kind = Kind.UNAVAILABLE
 
 
 class Unavailable(TransientError):
-    """A server is away, slow, or asks to slow down."""
+    """A server is unreachable, slow, or asks to slow down."""
 
     kind = Kind.UNAVAILABLE
 
 
 class Contended(TransientError):
-    """Others changed the same record on each attempt."""
+    """Other processes changed the same record on each attempt."""
 
     kind = Kind.CONTENDED
 
 
 class DiskFull(TransientError):
-    """No room is left on the device."""
+    """No space is left on the device."""
 
     kind = Kind.DISK_FULL
 
 
 class Superseded(TransientError):
-    """The file was overwritten or deleted while it was being worked on."""
+    """The file was overwritten or deleted while it was being processed."""
 
     kind = Kind.SUPERSEDED
+
+
+def build_error(kind: str, message: str) -> PermanentError | TransientError:
+    """Return the error of a kind, such as one that was recorded."""
+    for root in (PermanentError, TransientError):
+        for error in root.__subclasses__():
+            if error.kind == kind:
+                return error(message)
+    return PermanentError(message)

@@ -1,7 +1,7 @@
-"""What is logged: one line an event, with an action from a closed vocabulary.
+"""The log: one line per event, with an action from a closed vocabulary.
 
-In the cloud a line is one JSON object, on which metrics are built; in a terminal it is read by a
-person. No payload and no secret is ever logged.
+In the cloud a line is a JSON object, on which metrics are built; in a terminal it is readable text.
+Never log a payload or a secret.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ LOGGER = logging.getLogger("segue")
 
 
 class Action(StrEnum):
-    """The closed vocabulary of what happens."""
+    """The closed vocabulary of events."""
 
     # functions
-    ARRIVED = "arrived"  # a file is recorded, and its jobs are told
-    IGNORED = "ignored"  # an object that is no catalogue media, or an event that comes too late
-    MALFORMED = "malformed"  # an event or request that is none
-    DELETED = "deleted"  # a tombstone is left
-    REQUESTED = "requested"  # results were asked for
-    SWEPT = "swept"  # what was left lying is published again
+    ARRIVED = "arrived"  # a file is recorded, and its jobs are notified
+    IGNORED = "ignored"  # an object that is not catalogue media, or an event that is too late
+    MALFORMED = "malformed"  # an event or request that cannot be parsed
+    DELETED = "deleted"  # a tombstone is written
+    REQUESTED = "requested"  # results are requested
+    SWEPT = "swept"  # unfinished work is published again
     # streaming pipelines
     DONE = "done"  # a job has its result
-    FAILED = "failed"  # a job failed on a file, for good
-    BLOCKED = "blocked"  # something above it failed
+    FAILED = "failed"  # a job failed permanently on a file
+    BLOCKED = "blocked"  # a job above it failed
     DEFERRED = "deferred"  # a transient error; it is tried again
     LOST = "lost"  # a result came too late
-    FORWARDED = "forwarded"  # there was nothing to do here; the children were told
-    ASKED = "asked"  # something above was missing, and was asked for
-    WAITING = "waiting"  # somebody else is at it
-    DROPPED = "dropped"  # a message that nothing can be done about
-    PINGED = "pinged"  # a ping came by
-    DEAD_LETTERED = "dead_lettered"  # what could not be worked on was put aside
+    FORWARDED = "forwarded"  # nothing to do here; the children are notified
+    ASKED = "asked"  # a result above is missing and is requested
+    WAITING = "waiting"  # another process is computing it
+    DROPPED = "dropped"  # a message that cannot be acted on
+    PINGED = "pinged"  # a ping passed
+    DEAD_LETTERED = "dead_lettered"  # a message could not be processed
     # processes
     STARTED = "started"
     STOPPED = "stopped"
-    UNAVAILABLE = "unavailable"  # a server is away
-    MISCONFIGURED = "misconfigured"  # the set-up is wrong; somebody has to repair it
+    UNAVAILABLE = "unavailable"  # a server cannot be reached
+    MISCONFIGURED = "misconfigured"  # the set-up is wrong and has to be repaired
 
 
-def say(action: Action, *, severity: str = "INFO", **fields: Any) -> None:
+def log_event(action: Action, *, severity: str = "INFO", **fields: Any) -> None:
     """Log one event; fields that are None are left out."""
-    told = {k: v for k, v in fields.items() if v is not None}
-    line = {"severity": severity, "action": str(action), **told}
+    given = {k: v for k, v in fields.items() if v is not None}
+    line = {"severity": severity, "action": str(action), **given}
     LOGGER.log(
         logging.getLevelNamesMapping()[severity],
         "%s",
@@ -57,32 +57,32 @@ def say(action: Action, *, severity: str = "INFO", **fields: Any) -> None:
     )
 
 
-class _Readable(logging.Formatter):
-    """A line for a terminal."""
+class _ReadableFormatter(logging.Formatter):
+    """Formats an event as a line for a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write time, action and fields; a warning says so."""
+        """Return time, action and fields, and the level from a warning up."""
         line = getattr(record, "segue", None)
         time = self.formatTime(record, "%H:%M:%S")
         if line is None:
             return f"{time} {record.levelname.lower()} {record.getMessage()}"
         rest = " ".join(f"{k}={v}" for k, v in line.items() if k not in {"severity", "action"})
         mark = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
-        return f"{time} {mark}{line['action']} {_printable(rest)}"
+        return f"{time} {mark}{line['action']} {_escape_unprintable(rest)}"
 
 
-def _printable(text: str) -> str:
-    """Names of files are written by strangers: no control characters reach a terminal."""
+def _escape_unprintable(text: str) -> str:
+    """Escape control characters: strangers write file names, and the terminal would obey."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def configure(*, as_json: bool | None = None, stream: IO[str] | None = None) -> None:
-    """Send what is logged to standard output: as JSON, unless that is a terminal."""
+    """Log to standard output, as JSON unless it is a terminal."""
     out = sys.stdout if stream is None else stream
     if as_json is None:
         as_json = bool(os.environ.get("K_SERVICE")) or not out.isatty()
     handler = logging.StreamHandler(out)
-    handler.setFormatter(logging.Formatter("%(message)s") if as_json else _Readable())
+    handler.setFormatter(logging.Formatter("%(message)s") if as_json else _ReadableFormatter())
     LOGGER.handlers[:] = [handler]
     LOGGER.propagate = False
     LOGGER.setLevel(logging.INFO)

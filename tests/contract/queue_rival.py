@@ -1,8 +1,8 @@
-"""A process of its own at a queue in SQLite, for the contract of queues.
+"""A separate process that uses a queue in SQLite, for the queues' contract tests.
 
-``hold`` pulls so many letters, prints their bodies as JSON, and waits to be killed. ``share`` pulls
-and acknowledges until nothing comes for a second, and prints what it got. ``publish`` publishes one
-large set of letters after another, each letter with its set's number, and prints ``ready`` first.
+``hold`` pulls a number of envelopes, prints their bodies as JSON, and waits to be killed. ``share``
+pulls and acknowledges until none arrives for a second, and prints what it got. ``publish`` prints
+``ready``, then publishes one large set of envelopes after another, each with its set's number.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from itertools import count
 
 from segue.adapters.sqlite_queue import SqliteQueue
-from segue.model.queue import Letter
+from segue.model.queue import Envelope
 
 
 def main(mode: str, path: str, topic: str, number: str) -> None:
@@ -32,7 +32,7 @@ def main(mode: str, path: str, topic: str, number: str) -> None:
     else:
         print("ready", flush=True)
         for batch in count():
-            queue.publish([Letter(topic=topic, data=str(batch).encode())] * int(number))
+            queue.publish([Envelope(topic=topic, data=str(batch).encode())] * int(number))
     queue.close()
 
 

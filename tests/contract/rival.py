@@ -1,4 +1,4 @@
-"""A process of its own that claims one job of some files in a ledger, for the contract of ledgers.
+"""A separate process that claims one job of some files, for the ledgers' contract tests.
 
 It reads the files, prints ``ready``, and waits for a line, so that rivals start together; then it
 claims, and prints the URIs that it won as JSON. With ``hold`` it waits to be killed.
@@ -12,14 +12,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from segue.adapters.connect import connect_ledger
-from segue.model.graph import parse
-from segue.model.ledger import Change, claim
-from segue.model.planner import line
+from segue.model.graph import parse_graph
+from segue.model.ledger import Change
+from segue.model.planner import plan_line
+from segue.model.transitions import claim
 
 if TYPE_CHECKING:
     from segue.model.record import Record
 
-GRAPH = parse(
+GRAPH = parse_graph(
     """
     jobs:
       beats: {run: "features:beats", needs: {media: source}, writes: application/json}
@@ -35,7 +36,7 @@ def main(url: str, owner: str, mode: str, *uris: str) -> None:
     now = datetime.now(UTC)
 
     def transition(record: Record | None) -> tuple[Record | None, bool]:
-        if not line(GRAPH, record, ["beats"], now=now).run:
+        if not plan_line(GRAPH, record, ["beats"], now=now).run:
             return None, False
         return claim(record, GRAPH, ["beats"], owner=owner, now=now, lease_s=3600), True
 

@@ -1,8 +1,7 @@
-"""What every ledger promises: one suite for the ledger in memory, in SQLite and in Firestore.
+"""The contract of ledgers: one suite for the ledger in memory, in SQLite and in Firestore.
 
-The Firestore emulator keeps all of it but one thing, which no test here can show: it needs no
-composite index, and so cannot tell that one is missing. It is slow under contention, so races on
-it have few rounds.
+The Firestore emulator needs no composite index, so these tests cannot detect a missing one. It is
+slow under contention, so races on it have few rounds.
 """
 
 from __future__ import annotations
@@ -22,19 +21,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segue.adapters.connect import connect_ledger
-from segue.model import ledger as port
-from segue.model.graph import parse
-from segue.model.ledger import Arrival, Change, Ledger, Query, Result, Snapshot
+from segue.model import transitions
+from segue.model.graph import parse_graph
+from segue.model.ledger import Change, Ledger, Query, Snapshot
 from segue.model.media_file import MediaFile
-from segue.model.planner import line
+from segue.model.planner import plan_line
 from segue.model.record import Entry, Failure, Lease, Ping, Record, State, evolve
+from segue.model.transitions import Arrival, Result
 from segue_support.ledger import MemoryLedger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
-GRAPH = parse(
+GRAPH = parse_graph(
     """
     jobs:
       beats: {run: "features:beats", needs: {media: source}, writes: application/json}
@@ -47,11 +47,11 @@ RIVAL = Path(__file__).with_name("rival.py")
 
 @dataclass
 class Shelf:
-    """One ledger, and how to open it again."""
+    """A ledger that can be opened several times."""
 
     open: Callable[[], Ledger]
-    url: str | None  # for other processes; None where there is nothing to share
-    writers: int  # how many may fight for one record in a test
+    url: str | None  # for other processes; None if it cannot be shared
+    writers: int  # how many may compete for one record in a test
 
 
 def _memory(request: pytest.FixtureRequest) -> Shelf:
@@ -194,7 +194,9 @@ class TestChange:
     def test_a_file_known_as_unknown_that_arrived_since_is_read_again(self, ledger):
         (unknown,) = ledger.read([uri(1)])
         put(ledger, record(uri(1)))
-        changed = change(ledger, uri(1), lambda r: port.arrive(r, media(uri(1)), NOW), unknown)
+        changed = change(
+            ledger, uri(1), lambda r: transitions.arrive(r, media(uri(1)), NOW), unknown
+        )
         assert changed.answer is Arrival.DUPLICATE
 
     def test_the_snapshot_of_a_change_is_known_to_the_next(self, ledger):
@@ -255,12 +257,12 @@ def with_beats(uri: str, state: State, fingerprint: str = BEATS, **changes) -> R
 
 
 def claiming(owner: str, now: datetime):
-    """The transition that takes the lease on beats, if it is free."""
+    """Return a transition that takes the lease on beats if it is free."""
 
     def transition(r: Record) -> tuple[Record | None, bool]:
-        if not line(GRAPH, r, ["beats"], now=now).run:
+        if not plan_line(GRAPH, r, ["beats"], now=now).run:
             return None, False
-        return port.claim(r, GRAPH, ["beats"], owner=owner, now=now, lease_s=60), True
+        return transitions.claim(r, GRAPH, ["beats"], owner=owner, now=now, lease_s=60), True
 
     return transition
 
@@ -297,7 +299,9 @@ class TestRaces:
 
         def arrive(_):
             barrier.wait()
-            return change(ledger, uri(1), lambda r: port.arrive(r, media(uri(1)), NOW)).answer
+            return change(
+                ledger, uri(1), lambda r: transitions.arrive(r, media(uri(1)), NOW)
+            ).answer
 
         with ThreadPoolExecutor(shelf.writers) as pool:
             answers = sorted(pool.map(arrive, range(shelf.writers)))
@@ -336,7 +340,7 @@ class TestRaces:
 
         before = ledger.read([uri(1)])
         results = [Result(job="beats", state=State.DONE, artifact="gs://a/late")]
-        settle = lambda r: port.settle(r, generation=1, owner="the-dead", results=results)  # noqa: E731
+        settle = lambda r: transitions.settle(r, generation=1, owner="the-dead", results=results)  # noqa: E731
         assert change(ledger, uri(1), settle).answer.lost == ("beats",)
         assert ledger.read([uri(1)]) == before
         ledger.close()
@@ -357,7 +361,7 @@ def start_rival(shelf: Shelf, owner: str, mode: str, uris: list[str]) -> subproc
 class TestLife:
     def test_an_arrival_is_recorded_once_whatever_is_repeated(self, ledger):
         def arrive(generation):
-            arrived = lambda r: port.arrive(r, media(uri(1), generation), NOW)  # noqa: E731
+            arrived = lambda r: transitions.arrive(r, media(uri(1), generation), NOW)  # noqa: E731
             return change(ledger, uri(1), arrived).answer
 
         assert [arrive(g) for g in (2, 2, 1, 3, 2)] == [
@@ -367,42 +371,44 @@ class TestLife:
             "newer",
             "stale",
         ]
-        assert get(ledger, uri(1)) == port.arrive(None, media(uri(1), 3), NOW)[0]
+        assert get(ledger, uri(1)) == transitions.arrive(None, media(uri(1), 3), NOW)[0]
 
-    def test_a_newer_generation_drops_results_and_keeps_what_is_owed(self, ledger):
-        owed = entry(State.RUNNING, wanted=("energy",), lease=Lease(owner="w", expires_at=NOW))
-        jobs = {"beats": owed, "energy": entry(State.DONE, artifact="gs://a/old")}
+    def test_a_newer_generation_drops_results_and_keeps_pending_targets(self, ledger):
+        pending = entry(
+            State.RUNNING, pending_targets=("energy",), lease=Lease(owner="w", expires_at=NOW)
+        )
+        jobs = {"beats": pending, "energy": entry(State.DONE, artifact="gs://a/old")}
         put(ledger, record(uri(1), jobs=jobs))
-        change(ledger, uri(1), lambda r: port.arrive(r, media(uri(1), 2), NOW))
+        change(ledger, uri(1), lambda r: transitions.arrive(r, media(uri(1), 2), NOW))
         queued = Entry(state=State.QUEUED, fingerprint=BEATS, generation=2)
-        beats = evolve(queued, wanted=("energy",), wanted_at=NOW)
+        beats = evolve(queued, pending_targets=("energy",), pending_at=NOW)
         assert get(ledger, uri(1)).jobs == {"beats": beats}
 
     def test_a_deletion_leaves_a_tombstone_that_only_a_newer_version_lifts(self, ledger):
         put(ledger, record(uri(1), generation=2))
         gone = NOW + timedelta(seconds=1)
-        delete = lambda g: lambda r: port.delete(r, media(uri(1), g), gone)  # noqa: E731
+        delete = lambda g: lambda r: transitions.delete(r, media(uri(1), g), gone)  # noqa: E731
         assert not change(ledger, uri(1), delete(1)).answer
         assert change(ledger, uri(1), delete(2)).answer
         assert get(ledger, uri(1)).deleted_at == gone
-        again = lambda r: port.arrive(r, media(uri(1), 2), NOW)  # noqa: E731
+        again = lambda r: transitions.arrive(r, media(uri(1), 2), NOW)  # noqa: E731
         assert change(ledger, uri(1), again).answer is Arrival.STALE
-        newer = lambda r: port.arrive(r, media(uri(1), 3), NOW)  # noqa: E731
+        newer = lambda r: transitions.arrive(r, media(uri(1), 3), NOW)  # noqa: E731
         assert change(ledger, uri(1), newer).answer is Arrival.NEWER
         assert get(ledger, uri(1)).deleted_at is None
 
     def test_a_deletion_that_overtakes_its_arrival_leaves_a_tombstone(self, ledger):
-        assert change(ledger, uri(1), lambda r: port.delete(r, media(uri(1), 2), NOW)).answer
+        assert change(ledger, uri(1), lambda r: transitions.delete(r, media(uri(1), 2), NOW)).answer
         assert (ledger.count({}).files, ledger.count({}).deleted) == (0, 1)
         for generation in (1, 2):
-            late = lambda r, g=generation: port.arrive(r, media(uri(1), g), NOW)  # noqa: E731
+            late = lambda r, g=generation: transitions.arrive(r, media(uri(1), g), NOW)  # noqa: E731
             assert change(ledger, uri(1), late).answer is Arrival.STALE
         assert get(ledger, uri(1)).deleted_at == NOW
 
     def test_a_ping_leaves_its_trace_and_the_latest_stays(self, ledger):
         put(ledger, with_beats(uri(1), State.DONE))
         for request in ("r2", "r1"):
-            ping = lambda r, id_=request: port.pinged(  # noqa: E731
+            ping = lambda r, id_=request: transitions.record_ping(  # noqa: E731
                 r, generation=1, job="beats", request=id_, now=NOW
             )
             change(ledger, uri(1), ping)
@@ -410,17 +416,19 @@ class TestLife:
         assert get(ledger, uri(1)) == with_beats(uri(1), State.DONE, pings=traces)
         assert ledger.count({"beats": [BEATS]}).jobs["beats"]["done"] == 1
 
-    def test_a_result_is_settled_once_and_returns_what_is_owed(self, ledger):
-        snapshot = change(ledger, uri(1), lambda r: port.arrive(r, media(uri(1)), NOW)).snapshot
-        wanted = lambda r: (port.want(r, GRAPH, "beats", ["energy"], NOW), None)  # noqa: E731
+    def test_a_result_is_settled_once_and_returns_pending_targets(self, ledger):
+        snapshot = change(
+            ledger, uri(1), lambda r: transitions.arrive(r, media(uri(1)), NOW)
+        ).snapshot
+        wanted = lambda r: (transitions.add_pending(r, GRAPH, "beats", ["energy"], NOW), None)  # noqa: E731
         snapshot = change(ledger, uri(1), wanted, snapshot).snapshot
         snapshot = change(ledger, uri(1), claiming("w", NOW), snapshot).snapshot
         results = [Result(job="beats", state=State.DONE, artifact="gs://a/b", checksum="sha256:0")]
-        settle = lambda r: port.settle(r, generation=1, owner="w", results=results)  # noqa: E731
+        settle = lambda r: transitions.settle(r, generation=1, owner="w", results=results)  # noqa: E731
         first, second = change(ledger, uri(1), settle, snapshot), change(ledger, uri(1), settle)
-        assert first.answer.owed == {"beats": ("energy",)}
+        assert first.answer.pending_targets == {"beats": ("energy",)}
         assert second.answer.lost == ("beats",)
-        assert port.current(GRAPH, get(ledger, uri(1)), "beats")
+        assert transitions.is_current(GRAPH, get(ledger, uri(1)), "beats")
 
     def test_two_ledgers_on_the_same_store_see_each_other(self, shelf):
         one, other = shelf.open(), shelf.open()
@@ -559,37 +567,39 @@ class TestFind:
         for query, numbers in expected.items():
             assert found(ledger, query, limit=2) == [uri(n) for n in numbers], query
 
-    def test_records_to_which_something_is_owed_are_selected(self, ledger):
-        waiting = entry(State.RUNNING, wanted=("energy",))
+    def test_records_with_pending_targets_are_selected(self, ledger):
+        waiting = entry(State.RUNNING, pending_targets=("energy",))
         put(
             ledger,
             with_beats(uri(1), State.RUNNING),
             record(uri(2), jobs={"beats": waiting}),
-            record(uri(3), jobs={"beats": entry(State.DONE, wanted=("*",))}),
+            record(uri(3), jobs={"beats": entry(State.DONE, pending_targets=("*",))}),
             record(uri(4), jobs={"beats": waiting}, deleted_at=NOW),
             record(uri(5), jobs={"beats": entry(State.DONE), "energy": waiting}),
             record(uri(6)),
         )
         expected = {
-            Query(owed=True): [2, 3, 4, 5],
-            Query(owed=True, deleted=False): [2, 3, 5],
-            Query(owed=True, deleted=True): [4],
-            Query(owed=True, prefix=uri(3)): [3],
-            Query(owed=True, job="energy"): [5],
-            Query(owed=True, job="beats", state=State.RUNNING): [2, 4],
+            Query(pending=True): [2, 3, 4, 5],
+            Query(pending=True, deleted=False): [2, 3, 5],
+            Query(pending=True, deleted=True): [4],
+            Query(pending=True, prefix=uri(3)): [3],
+            Query(pending=True, job="energy"): [5],
+            Query(pending=True, job="beats", state=State.RUNNING): [2, 4],
         }
         for query, numbers in expected.items():
             assert found(ledger, query, limit=2) == [uri(n) for n in numbers], query
 
-    def test_what_is_no_longer_owed_is_no_longer_selected(self, ledger):
+    def test_a_record_is_not_selected_once_its_targets_are_cleared(self, ledger):
         put(ledger, with_beats(uri(1), State.DONE), with_beats(uri(2), State.DONE))
-        want = lambda r: (port.want(r, GRAPH, "beats", ["energy"], NOW), None)  # noqa: E731
-        told = lambda r: port.told(r, generation=1, owed={"beats": ["energy"]}, now=NOW)  # noqa: E731
+        want = lambda r: (transitions.add_pending(r, GRAPH, "beats", ["energy"], NOW), None)  # noqa: E731
+        clear = lambda r: transitions.clear_pending(  # noqa: E731
+            r, generation=1, targets={"beats": ["energy"]}, now=NOW
+        )
         change(ledger, uri(1), want)
-        assert found(ledger, Query(owed=True)) == [uri(1)]
+        assert found(ledger, Query(pending=True)) == [uri(1)]
         assert ledger.count({"beats": [BEATS]}).jobs["beats"]["done"] == 2
-        change(ledger, uri(1), told)
-        assert found(ledger, Query(owed=True)) == []
+        change(ledger, uri(1), clear)
+        assert found(ledger, Query(pending=True)) == []
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
@@ -610,8 +620,8 @@ entries = st.builds(
     attempts=whole,
     error=st.none() | st.builds(Failure, kind=texts, type=texts, message=texts),
     lease=st.none() | st.builds(Lease, owner=texts, expires_at=times),
-    wanted=st.lists(texts, max_size=3).map(tuple),
-    wanted_at=st.none() | times,
+    pending_targets=st.lists(texts, max_size=3).map(tuple),
+    pending_at=st.none() | times,
     request=st.none() | texts,
     started_at=st.none() | times,
     seconds=st.none() | numbers,

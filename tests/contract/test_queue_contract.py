@@ -1,7 +1,7 @@
-"""What every queue promises: one suite for the queue in memory, in SQLite and in Pub/Sub.
+"""The contract of queues: one suite for the queue in memory, in SQLite and in Pub/Sub.
 
-No queue promises an order, and Pub/Sub may hand over fewer letters than it has: so tests gather
-what several pulls give, and wait for what must come. What must not come is waited for briefly.
+No queue guarantees an order, and Pub/Sub may return fewer envelopes than it has. So the tests
+gather the envelopes of several pulls, and wait briefly to see that no others arrive.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from segue.adapters.pubsub import PubsubQueue, make_topics
 from segue.adapters.sqlite_queue import SqliteQueue
 from segue.errors import ConfigurationError
-from segue.model.queue import Delivery, Letter, Queue
+from segue.model.queue import Envelope, Queue, ReceivedEnvelope
 from segue_support import emulators
 from segue_support.queue import MemoryQueue
 
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 LIVE, REQUESTS, DEAD = TOPICS = ("beats-live", "beats-requests", "beats-dead")
-HASTY = "beats-hasty"  # its letters have a short deadline
-PATIENCE_S = 30.0  # until what must come has come
-MOMENT_S = 0.7  # for what must not come; longer than the hasty deadline of the embedded queues
+HASTY = "beats-hasty"  # its envelopes have a short deadline
+PATIENCE_S = 30.0  # to wait for expected envelopes
+MOMENT_S = 0.7  # to wait for unexpected ones; longer than the hasty deadline of the embedded queues
 RIVAL = Path(__file__).with_name("queue_rival.py")
 
 
 @dataclass
 class Shelf:
-    """One queue, and how to open it again."""
+    """A queue that can be opened several times."""
 
     open: Callable[[], Queue]
-    hasty: Callable[[], Queue]  # by a short deadline, on HASTY
-    makes_topics: bool  # by their first letter
+    hasty: Callable[[], Queue]  # with a short deadline, for HASTY
+    makes_topics: bool  # by their first envelope
 
 
 def _memory(request: pytest.FixtureRequest) -> Shelf:
@@ -93,13 +93,13 @@ def queue(shelf: Shelf) -> Iterator[Queue]:
     opened.close()
 
 
-def letters(number: int, topic: str = LIVE) -> list[Letter]:
-    return [Letter(topic=topic, data=f"{topic} {i}".encode()) for i in range(number)]
+def envelopes(number: int, topic: str = LIVE) -> list[Envelope]:
+    return [Envelope(topic=topic, data=f"{topic} {i}".encode()) for i in range(number)]
 
 
-def gather(queue: Queue, number: int, topics: Sequence[str] = (LIVE,)) -> list[Delivery]:
-    """Pull until there are so many, in several pulls if need be."""
-    gathered: list[Delivery] = []
+def gather(queue: Queue, number: int, topics: Sequence[str] = (LIVE,)) -> list[ReceivedEnvelope]:
+    """Pull a number of envelopes, in several pulls if necessary."""
+    gathered: list[ReceivedEnvelope] = []
     end = time.monotonic() + PATIENCE_S
     while len(gathered) < number and time.monotonic() < end:
         gathered += queue.pull(topics, limit=number - len(gathered), wait_s=1)
@@ -107,40 +107,40 @@ def gather(queue: Queue, number: int, topics: Sequence[str] = (LIVE,)) -> list[D
     return gathered
 
 
-def bodies(deliveries: Sequence[Delivery]) -> list[bytes]:
-    return sorted(d.data for d in deliveries)
+def bodies(envelopes: Sequence[ReceivedEnvelope]) -> list[bytes]:
+    return sorted(d.data for d in envelopes)
 
 
-def nothing_comes(queue: Queue, topics: Sequence[str] = (LIVE,)) -> bool:
+def stays_empty(queue: Queue, topics: Sequence[str] = (LIVE,)) -> bool:
     return queue.pull(topics, limit=10, wait_s=MOMENT_S) == []
 
 
-class TestLetters:
-    def test_a_letter_comes_as_it_was_published(self, queue):
+class TestEnvelopes:
+    def test_an_envelope_comes_as_it_was_published(self, queue):
         before = datetime.now(UTC)
         attributes = {"kind": "corrupt_media", "empty": "", "file": "gs://b/été \U0001f3b5 %20"}
-        queue.publish([Letter(topic=LIVE, data=b"\x00\xff\xfe\n", attributes=attributes)])
-        (delivery,) = gather(queue, 1)
-        assert delivery.topic == LIVE
-        assert delivery.data == b"\x00\xff\xfe\n"
-        assert delivery.attributes == attributes
-        assert delivery.message_id
-        assert delivery.published_at.utcoffset() == timedelta(0)
+        queue.publish([Envelope(topic=LIVE, data=b"\x00\xff\xfe\n", attributes=attributes)])
+        (envelope,) = gather(queue, 1)
+        assert envelope.topic == LIVE
+        assert envelope.data == b"\x00\xff\xfe\n"
+        assert envelope.attributes == attributes
+        assert envelope.message_id
+        assert envelope.published_at.utcoffset() == timedelta(0)
         slack = timedelta(seconds=1)  # another process's clock, rounded
-        assert before - slack <= delivery.published_at <= datetime.now(UTC) + slack
+        assert before - slack <= envelope.published_at <= datetime.now(UTC) + slack
 
-    def test_a_letter_without_attributes_has_none(self, queue):
-        queue.publish([Letter(topic=LIVE, data=b"x")])
+    def test_an_envelope_without_attributes_has_none(self, queue):
+        queue.publish([Envelope(topic=LIVE, data=b"x")])
         assert gather(queue, 1)[0].attributes == {}
 
-    def test_a_letter_of_attributes_alone_is_one(self, queue):
-        queue.publish([Letter(topic=LIVE, data=b"", attributes={"a": "b"})])
-        (delivery,) = gather(queue, 1)
-        assert (delivery.data, delivery.attributes) == (b"", {"a": "b"})
+    def test_an_envelope_of_attributes_alone_is_one(self, queue):
+        queue.publish([Envelope(topic=LIVE, data=b"", attributes={"a": "b"})])
+        (envelope,) = gather(queue, 1)
+        assert (envelope.data, envelope.attributes) == (b"", {"a": "b"})
 
     def test_a_megabyte_comes_whole(self, queue):
         data = random.Random(7).randbytes(1 << 20)
-        queue.publish([Letter(topic=LIVE, data=data)])
+        queue.publish([Envelope(topic=LIVE, data=data)])
         assert gather(queue, 1)[0].data == data
 
     @settings(
@@ -159,31 +159,31 @@ class TestLetters:
         ),
     )
     def test_all_bytes_and_characters_come_through(self, queue, data, attributes):
-        queue.publish([Letter(topic=LIVE, data=data, attributes=attributes)])
-        (delivery,) = gather(queue, 1)
-        queue.acknowledge([delivery])
-        assert (delivery.data, delivery.attributes) == (data, attributes)
+        queue.publish([Envelope(topic=LIVE, data=data, attributes=attributes)])
+        (envelope,) = gather(queue, 1)
+        queue.acknowledge([envelope])
+        assert (envelope.data, envelope.attributes) == (data, attributes)
 
-    def test_equal_letters_are_several(self, queue):
-        queue.publish([Letter(topic=LIVE, data=b"x")] * 3)
+    def test_equal_envelopes_are_several(self, queue):
+        queue.publish([Envelope(topic=LIVE, data=b"x")] * 3)
         assert len({d.message_id for d in gather(queue, 3)}) == 3
 
     def test_thousands_in_one_call_all_come_once(self, queue):
-        queue.publish(letters(5000))
+        queue.publish(envelopes(5000))
         gathered = gather(queue, 5000)
-        assert bodies(gathered) == sorted(x.data for x in letters(5000))
+        assert bodies(gathered) == sorted(x.data for x in envelopes(5000))
         queue.acknowledge(gathered)
-        assert nothing_comes(queue)
+        assert stays_empty(queue)
 
     def test_nothing_to_do_is_nothing_done(self, queue):
         queue.publish([])
         queue.acknowledge([])
         queue.extend([], 10)
-        assert nothing_comes(queue)
+        assert stays_empty(queue)
 
 
 class TestPull:
-    def test_without_letters_a_pull_waits_and_returns_none(self, queue):
+    def test_without_envelopes_a_pull_waits_and_returns_none(self, queue):
         start = time.monotonic()
         assert queue.pull([LIVE, REQUESTS], limit=10, wait_s=0.4) == []
         assert time.monotonic() - start >= 0.4
@@ -194,7 +194,7 @@ class TestPull:
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(queue.pull, [REQUESTS, LIVE], limit=10, wait_s=PATIENCE_S)
             time.sleep(0.2)
-            other.publish(letters(1))
+            other.publish(envelopes(1))
             assert bodies(waiting.result()) == [b"beats-live 0"]
         other.close()
 
@@ -202,51 +202,51 @@ class TestPull:
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(queue.pull, [LIVE], limit=10, wait_s=PATIENCE_S)
             time.sleep(0.2)
-            queue.publish(letters(1))
+            queue.publish(envelopes(1))
             assert bodies(waiting.result()) == [b"beats-live 0"]
 
     def test_never_more_come_than_asked_for(self, queue):
         for topic in TOPICS:
-            queue.publish(letters(10, topic))
+            queue.publish(envelopes(10, topic))
         for limit in (1, 2, 7):
             assert 1 <= len(queue.pull(TOPICS, limit=limit, wait_s=PATIENCE_S)) <= limit
 
     def test_only_the_topics_asked_for_come(self, queue):
-        queue.publish([*letters(3), *letters(4, REQUESTS), *letters(5, DEAD)])
+        queue.publish([*envelopes(3), *envelopes(4, REQUESTS), *envelopes(5, DEAD)])
         got = gather(queue, 9, (REQUESTS, DEAD))
         assert Counter(d.topic for d in got) == {REQUESTS: 4, DEAD: 5}
 
     def test_each_topic_has_its_share_however_many_wait_in_another(self, queue):
-        queue.publish([*letters(500), *letters(20, REQUESTS)])
+        queue.publish([*envelopes(500), *envelopes(20, REQUESTS)])
         pulled = queue.pull([LIVE, REQUESTS], limit=20, wait_s=PATIENCE_S)
         assert Counter(d.topic for d in pulled) == {LIVE: 10, REQUESTS: 10}
 
     def test_what_one_topic_lacks_the_others_give(self, queue):
-        queue.publish([*letters(100), *letters(2, REQUESTS)])
+        queue.publish([*envelopes(100), *envelopes(2, REQUESTS)])
         pulled = queue.pull([LIVE, REQUESTS, DEAD], limit=30, wait_s=PATIENCE_S)
         assert Counter(d.topic for d in pulled) == {LIVE: 28, REQUESTS: 2}
 
     def test_one_at_a_time_topics_take_turns(self, queue):
-        queue.publish([*letters(10), *letters(10, REQUESTS)])
+        queue.publish([*envelopes(10), *envelopes(10, REQUESTS)])
         pulled = [
             d for _ in range(8) for d in queue.pull([LIVE, REQUESTS], limit=1, wait_s=PATIENCE_S)
         ]
         assert Counter(d.topic for d in pulled) == {LIVE: 4, REQUESTS: 4}
 
     def test_a_topic_named_twice_is_one(self, queue):
-        queue.publish([*letters(10), *letters(10, REQUESTS)])
+        queue.publish([*envelopes(10), *envelopes(10, REQUESTS)])
         pulled = queue.pull([LIVE, LIVE, REQUESTS], limit=4, wait_s=PATIENCE_S)
         assert Counter(d.topic for d in pulled) == {LIVE: 2, REQUESTS: 2}
 
     def test_an_unknown_topic_is_made_or_named_with_the_remedy(self, shelf, queue):
         unknown = "energy-live"
         if shelf.makes_topics:
-            assert nothing_comes(queue, (unknown,))
-            queue.publish(letters(1, unknown))
+            assert stays_empty(queue, (unknown,))
+            queue.publish(envelopes(1, unknown))
             assert len(gather(queue, 1, (unknown,))) == 1
         else:
             with pytest.raises(ConfigurationError, match=rf"segue-{unknown}.*terraform apply"):
-                queue.publish(letters(1, unknown))
+                queue.publish(envelopes(1, unknown))
             with pytest.raises(ConfigurationError, match=rf"segue-{unknown}.*terraform apply"):
                 queue.pull([unknown], limit=1)
 
@@ -254,38 +254,38 @@ class TestPull:
 class TestDelivery:
     def test_what_is_acknowledged_never_comes_again(self, shelf):
         queue = shelf.hasty()
-        queue.publish(letters(3, HASTY))
+        queue.publish(envelopes(3, HASTY))
         queue.acknowledge(gather(queue, 3, (HASTY,)))
-        assert nothing_comes(queue, (HASTY,))
+        assert stays_empty(queue, (HASTY,))
         queue.close()
 
     def test_what_is_not_acknowledged_comes_again_after_its_deadline(self, shelf):
         queue = shelf.hasty()
-        queue.publish(letters(3, HASTY))
+        queue.publish(envelopes(3, HASTY))
         first = gather(queue, 3, (HASTY,))
         again = gather(queue, 3, (HASTY,))
         assert {d.message_id: d.data for d in again} == {d.message_id: d.data for d in first}
-        assert {d.receipt for d in again}.isdisjoint(d.receipt for d in first)
+        assert {d.ack_id for d in again}.isdisjoint(d.ack_id for d in first)
         queue.close()
 
-    def test_until_then_nobody_else_gets_it(self, shelf, queue):
-        queue.publish(letters(3))
+    def test_until_then_no_one_else_gets_it(self, shelf, queue):
+        queue.publish(envelopes(3))
         gather(queue, 3)
         other = shelf.open()
-        assert nothing_comes(other)
+        assert stays_empty(other)
         other.close()
 
     def test_what_is_given_back_comes_again_at_once(self, queue):
-        queue.publish(letters(2))
+        queue.publish(envelopes(2))
         first, second = gather(queue, 2)
         queue.extend([first], 0)
         (again,) = gather(queue, 1)
         assert again.message_id == first.message_id
         queue.acknowledge([again, second])
-        assert nothing_comes(queue)
+        assert stays_empty(queue)
 
     def test_a_waiting_pull_returns_with_what_is_given_back_meanwhile(self, queue):
-        queue.publish(letters(1))
+        queue.publish(envelopes(1))
         held = gather(queue, 1)
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(queue.pull, [LIVE], limit=1, wait_s=PATIENCE_S)
@@ -293,19 +293,19 @@ class TestDelivery:
             queue.extend(held, 0)
             assert [d.message_id for d in waiting.result()] == [held[0].message_id]
 
-    def test_an_extended_letter_stays_hidden(self, shelf):
+    def test_an_extended_envelope_stays_hidden(self, shelf):
         queue = shelf.hasty()
-        queue.publish(letters(2, HASTY))
+        queue.publish(envelopes(2, HASTY))
         kept = gather(queue, 2, (HASTY,))
         queue.extend(kept[:1], 600)
         (again,) = gather(queue, 1, (HASTY,))
         assert again.message_id == kept[1].message_id
         queue.acknowledge([again])
-        assert nothing_comes(queue, (HASTY,))
+        assert stays_empty(queue, (HASTY,))
         queue.close()
 
-    def test_an_outdated_receipt_leaves_the_newer_delivery_alone(self, queue):
-        queue.publish(letters(1))
+    def test_an_outdated_ack_id_leaves_the_newer_delivery_alone(self, queue):
+        queue.publish(envelopes(1))
         outdated = gather(queue, 1)
         queue.extend(outdated, 0)
         newer = gather(queue, 1)
@@ -314,25 +314,25 @@ class TestDelivery:
         assert bodies(gather(queue, 1)) == [b"beats-live 0"]
 
     def test_an_outdated_receipt_gives_nothing_back(self, queue):
-        queue.publish(letters(1))
+        queue.publish(envelopes(1))
         outdated = gather(queue, 1)
         queue.extend(outdated, 0)
         gather(queue, 1)
         queue.extend(outdated, 0)
-        assert nothing_comes(queue)
+        assert stays_empty(queue)
 
-    def test_acknowledging_twice_never_takes_a_later_letter_along(self, queue):
-        queue.publish(letters(1))
+    def test_acknowledging_twice_never_takes_a_later_envelope_along(self, queue):
+        queue.publish(envelopes(1))
         first = gather(queue, 1)
         queue.acknowledge(first)
-        queue.publish([Letter(topic=LIVE, data=b"later")])
+        queue.publish([Envelope(topic=LIVE, data=b"later")])
         later = gather(queue, 1)
         queue.acknowledge(first)
         queue.extend(later, 0)
         assert bodies(gather(queue, 1)) == [b"later"]
 
-    def test_letters_of_several_topics_are_acknowledged_together(self, queue):
-        queue.publish([*letters(30), *letters(30, REQUESTS), *letters(30, DEAD)])
+    def test_envelopes_of_several_topics_are_acknowledged_together(self, queue):
+        queue.publish([*envelopes(30), *envelopes(30, REQUESTS), *envelopes(30, DEAD)])
         held = gather(queue, 90, TOPICS)
         queue.acknowledge(held[::2])
         queue.extend(held[1::2], 0)
@@ -341,7 +341,7 @@ class TestDelivery:
 
 class TestSharing:
     def test_consumers_share_and_none_gets_what_another_has(self, shelf, queue):
-        queue.publish(letters(400))
+        queue.publish(envelopes(400))
         consumers = [shelf.open() for _ in range(3)]
 
         def consume(consumer: Queue) -> list[bytes]:
@@ -353,13 +353,15 @@ class TestSharing:
 
         with ThreadPoolExecutor(3) as pool:
             shares = list(pool.map(consume, consumers))
-        assert sorted(x for share in shares for x in share) == sorted(x.data for x in letters(400))
+        assert sorted(x for share in shares for x in share) == sorted(
+            x.data for x in envelopes(400)
+        )
         for consumer in consumers:
             consumer.close()
 
     def test_threads_may_share_an_adapter(self, queue):
         def work(number: int) -> list[bytes]:
-            queue.publish([Letter(topic=LIVE, data=f"{number} {i}".encode()) for i in range(50)])
+            queue.publish([Envelope(topic=LIVE, data=f"{number} {i}".encode()) for i in range(50)])
             got = gather(queue, 50)
             queue.acknowledge(got)
             return bodies(got)
@@ -367,11 +369,11 @@ class TestSharing:
         with ThreadPoolExecutor(6) as pool:
             got = [x for some in pool.map(work, range(6)) for x in some]
         assert sorted(got) == sorted(f"{n} {i}".encode() for n in range(6) for i in range(50))
-        assert nothing_comes(queue)
+        assert stays_empty(queue)
 
     def test_what_a_closed_queue_took_over_is_kept(self, shelf):
         queue = shelf.open()
-        queue.publish(letters(3))
+        queue.publish(envelopes(3))
         queue.close()
         queue.close()
         other = shelf.open()
@@ -380,19 +382,19 @@ class TestSharing:
 
 
 class TestDepth:
-    def test_letters_are_counted_until_they_are_acknowledged_or_not_at_all(self, queue):
-        queue.publish([*letters(5), *letters(2, REQUESTS)])
+    def test_envelopes_are_counted_until_they_are_acknowledged_or_not_at_all(self, queue):
+        queue.publish([*envelopes(5), *envelopes(2, REQUESTS)])
         held = gather(queue, 2)
-        depth = queue.depth([LIVE, DEAD])
+        depth = queue.measure_depth([LIVE, DEAD])
         if depth is None:
             assert isinstance(queue, PubsubQueue)
             return
         assert depth == {LIVE: 5, DEAD: 0}
         queue.acknowledge(held)
         queue.acknowledge(held)
-        assert queue.depth(TOPICS) == {LIVE: 3, REQUESTS: 2, DEAD: 0}
+        assert queue.measure_depth(TOPICS) == {LIVE: 3, REQUESTS: 2, DEAD: 0}
         queue.extend(gather(queue, 3), 0)
-        assert queue.depth([LIVE]) == {LIVE: 3}
+        assert queue.measure_depth([LIVE]) == {LIVE: 3}
 
 
 def rival(mode: str, path: str, number: int) -> subprocess.Popen[str]:
@@ -405,7 +407,7 @@ def rival(mode: str, path: str, number: int) -> subprocess.Popen[str]:
 
 
 class TestProcesses:
-    """Several processes at one file."""
+    """Several processes that use one file."""
 
     @pytest.fixture
     def path(self, tmp_path: Path) -> str:
@@ -418,21 +420,21 @@ class TestProcesses:
         queue.close()
 
     def test_what_a_killed_consumer_held_comes_at_once(self, queue, path):
-        queue.publish(letters(10))
+        queue.publish(envelopes(10))
         consumer = rival("hold", path, 7)
         held = json.loads(consumer.stdout.readline())
         assert len(held) == 7
         assert len(queue.pull([LIVE], limit=100)) == 3  # the others are hidden for an hour
-        assert nothing_comes(queue)
-        consumer.kill()  # SIGKILL, with letters in hand
+        assert stays_empty(queue)
+        consumer.kill()  # SIGKILL, with envelopes in hand
         consumer.communicate(timeout=PATIENCE_S)
         again = gather(queue, 7)
         assert bodies(again) == sorted(x.encode() for x in held)
         queue.acknowledge(again)
-        assert queue.depth([LIVE]) == {LIVE: 3}
+        assert queue.measure_depth([LIVE]) == {LIVE: 3}
 
     def test_a_pull_that_waits_gets_what_a_killed_consumer_held(self, queue, path):
-        queue.publish(letters(1))
+        queue.publish(envelopes(1))
         consumer = rival("hold", path, 1)
         assert len(json.loads(consumer.stdout.readline())) == 1
         with ThreadPoolExecutor(1) as pool:
@@ -446,12 +448,12 @@ class TestProcesses:
         consumers = [rival("share", path, 11) for _ in range(3)]
         for consumer in consumers:
             assert consumer.stdout.readline() == "ready\n"
-        queue.publish(letters(3000))
+        queue.publish(envelopes(3000))
         got = [json.loads(c.communicate("go\n", timeout=60)[0]) for c in consumers]
         assert sorted(x.encode() for some in got for x in some) == sorted(
-            x.data for x in letters(3000)
+            x.data for x in envelopes(3000)
         )
-        assert queue.depth([LIVE]) == {LIVE: 0}
+        assert queue.measure_depth([LIVE]) == {LIVE: 0}
 
     def test_a_publisher_that_is_killed_publishes_all_or_nothing(self, queue, path):
         rng, size = random.Random(11), 8000
@@ -466,4 +468,4 @@ class TestProcesses:
                 kept.update(d.data for d in pulled)
                 queue.acknowledge(pulled)
             assert set(kept.values()) <= {size}
-            assert queue.depth([LIVE]) == {LIVE: 0}
+            assert queue.measure_depth([LIVE]) == {LIVE: 0}

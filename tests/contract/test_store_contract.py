@@ -1,4 +1,4 @@
-"""What every object store promises: one suite for folders and for Cloud Storage.
+"""The contract of object stores: one suite for folders and for Cloud Storage.
 
 fake-gcs-server breaks one promise of the real service, and the test of it says so: it ignores the
 generation that a deletion is bound to.
@@ -31,7 +31,7 @@ JSON = "application/json"
 
 @dataclass
 class Depot:
-    """One place of objects, and how to open it again."""
+    """A store that can be opened several times."""
 
     open: Callable[[], ObjectStore]
     forgets_generations: bool = False  # in deletions
@@ -48,12 +48,12 @@ def _sidecars(request: pytest.FixtureRequest) -> Depot:
 
 
 def _named(request: pytest.FixtureRequest) -> Depot:
-    """As on file systems that have no files without names, such as those of networks."""
+    """Behave like a file system without unnamed files, such as a network file system."""
     folder = request.getfixturevalue("tmp_path") / "depot"
 
     def opened() -> FolderStore:
         store = FolderStore(str(folder))
-        store._nameless = False
+        store._has_o_tmpfile = False
         return store
 
     return Depot(open=opened)
@@ -102,7 +102,7 @@ def names(store: ObjectStore, prefix: str = "", after: str = "") -> list[str]:
 
 
 # In the order of their UTF-8 bytes: '/' sorts between '.' and '0', which a walk through folders
-# easily gets wrong; the last two stand the other way round in UTF-16.
+# easily gets wrong; the last two have the opposite order in UTF-16.
 NAMES = [
     "#1 hit",
     "100%",
@@ -129,11 +129,11 @@ class TestCreate:
     def test_what_was_written_is_read_back(self, store):
         assert put(store, "beats/0a/song.flac/1.json", b'{"bpm": 120}', segue='{"job": "beats"}')
         assert store.read("beats/0a/song.flac/1.json") == b'{"bpm": 120}'
-        told = store.stat("beats/0a/song.flac/1.json")
-        assert told.name == "beats/0a/song.flac/1.json"
-        assert told.size_bytes == 12
-        assert told.content_type == JSON
-        assert told.metadata == {"segue": '{"job": "beats"}'}
+        found = store.stat("beats/0a/song.flac/1.json")
+        assert found.name == "beats/0a/song.flac/1.json"
+        assert found.size_bytes == 12
+        assert found.content_type == JSON
+        assert found.metadata == {"segue": '{"job": "beats"}'}
 
     def test_a_second_writer_changes_nothing(self, store):
         assert put(store, "a", b"first", by="one")
@@ -234,7 +234,7 @@ class TestGenerations:
         put(store, "a.flac", b"one")
         generation = store.stat("a.flac").generation
         assert store.read("a.flac", generation=generation) == b"one"
-        path = store.local("a.flac", generation=generation, folder=str(tmp_path))
+        path = store.fetch("a.flac", generation=generation, folder=str(tmp_path))
         assert Path(path).read_bytes() == b"one"
 
     def test_an_older_one_is_superseded(self, store, tmp_path):
@@ -246,7 +246,7 @@ class TestGenerations:
         with pytest.raises(Superseded, match=message):
             store.read("a.flac", generation=old)
         with pytest.raises(Superseded, match=message):
-            store.local("a.flac", generation=old, folder=str(tmp_path))
+            store.fetch("a.flac", generation=old, folder=str(tmp_path))
 
     def test_a_listing_tells_the_same_as_a_look(self, store):
         put(store, "a", b"123")
@@ -263,9 +263,9 @@ class TestLocal:
     def test_the_file_keeps_its_suffix_and_stays(self, store, tmp_path):
         put(store, "masters/a song.m4a", b"sound")
         generation = store.stat("masters/a song.m4a").generation
-        path = store.local("masters/a song.m4a", generation=generation, folder=str(tmp_path))
+        path = store.fetch("masters/a song.m4a", generation=generation, folder=str(tmp_path))
         assert path.endswith(".m4a")
-        again = store.local("masters/a song.m4a", generation=generation, folder=str(tmp_path))
+        again = store.fetch("masters/a song.m4a", generation=generation, folder=str(tmp_path))
         assert again == path
         assert Path(path).read_bytes() == b"sound"
 
@@ -274,7 +274,7 @@ class TestLocal:
         for name in ("a/x.wav", "b/x.wav"):
             put(store, name, name.encode())
             generation = store.stat(name).generation
-            paths.append(store.local(name, generation=generation, folder=str(tmp_path)))
+            paths.append(store.fetch(name, generation=generation, folder=str(tmp_path)))
         assert [Path(p).read_bytes() for p in paths] == [b"a/x.wav", b"b/x.wav"]
 
     def test_what_fails_leaves_nothing_behind(self, store, tmp_path):
@@ -282,7 +282,7 @@ class TestLocal:
         scratch.mkdir()
         put(store, "a.wav")
         with pytest.raises(Superseded):
-            store.local("a.wav", generation=1, folder=str(scratch))
+            store.fetch("a.wav", generation=1, folder=str(scratch))
         assert list(scratch.iterdir()) == []
 
 
@@ -297,7 +297,7 @@ class TestMissing:
             with pytest.raises(MissingInput, match=r"none\.flac.* does not exist"):
                 store.read(name, generation=5)
             with pytest.raises(MissingInput, match=r"none\.flac.* does not exist"):
-                store.local(name, generation=5, folder=str(tmp_path))
+                store.fetch(name, generation=5, folder=str(tmp_path))
 
     def test_a_part_of_a_name_is_no_object(self, store):
         put(store, "a/b")
@@ -425,7 +425,7 @@ class TestTogether:
 
 
 class TestFolderAlone:
-    """What only a folder can be tempted to do."""
+    """Behaviour that concerns folders only."""
 
     @pytest.fixture(params=["auto", "sidecar"])
     def folder(self, request, tmp_path):
@@ -466,7 +466,7 @@ class TestFolderAlone:
                 [sys.executable, "-c", script, f"{number}.wav"], stdout=subprocess.PIPE
             )
             writer.stdout.readline()
-            threading.Event().wait(delay_s)  # to be killed somewhere on its way
+            threading.Event().wait(delay_s)  # to kill it somewhere in between
             writer.kill()
             writer.communicate()
         left = names(folder)

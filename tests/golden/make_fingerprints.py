@@ -9,14 +9,14 @@ import json
 import sys
 from pathlib import Path
 
-from segue.model.graph import load
+from segue.model.graph import read_graph
 
 HERE = Path(__file__).parent
 
 
 def fingerprints() -> dict[str, str]:
     """Return the fingerprint of each job of the golden graph."""
-    return dict(load(str(HERE / "fingerprints.yaml"), {}).fingerprints)
+    return dict(read_graph(str(HERE / "fingerprints.yaml"), {}).fingerprints)
 
 
 def main() -> None:

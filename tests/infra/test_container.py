@@ -12,7 +12,7 @@ import sys
 import pytest
 import yaml
 
-from segue_cli.main import load
+from segue_cli.main import load_command
 from segue_support.paths import ROOT
 
 CONTAINER = ROOT / "infra" / "container"
@@ -178,33 +178,33 @@ def test_the_build_pushes_a_tag_that_is_named_and_logs_to_cloud_logging():
     ],
 )
 def test_parameters_of_the_template_become_a_call_of_segue(given, called):
-    assert launch.command(given) == called
+    assert launch.build_command(given) == called
 
 
 @pytest.mark.parametrize(
     ("given", "told"),
     [
         (["--mode=both"], "write stream or backfill"),
-        (["--mode=stream", "--prefix=gs://acme/a/"], "no parameter of mode stream"),
-        (["--mode=backfill", "--queue=pubsub://acme"], "no parameter of mode backfill"),
+        (["--mode=stream", "--prefix=gs://acme/a/"], "not a parameter of mode stream"),
+        (["--mode=backfill", "--queue=pubsub://acme"], "not a parameter of mode backfill"),
         (["--mode=backfill", "--force=yes"], "write true or false"),
         (["--jobs"], "write --jobs=VALUE"),
     ],
 )
 def test_parameters_that_make_no_sense_end_the_launch(given, told):
     with pytest.raises(SystemExit, match=told):
-        launch.command(given)
+        launch.build_command(given)
 
 
 def test_the_metadata_names_exactly_the_parameters_that_the_launcher_takes():
-    assert set(PARAMETERS) == launch.parameters()
+    assert set(PARAMETERS) == launch.list_parameters()
     names = [p["name"] for p in METADATA["parameters"]]
     assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("mode", [launch.STREAM, launch.BACKFILL])
 def test_the_commands_have_all_options_that_the_launcher_gives_them(mode):
-    known = {option for parameter in load(mode).params for option in parameter.opts}
+    known = {option for parameter in load_command(mode).params for option in parameter.opts}
     given = {**launch.SHARED, **launch.OWN[mode], **launch.FLAGS[mode]}
     assert {"--job", "--all", *given.values()} <= known
 
@@ -296,7 +296,7 @@ def test_every_job_is_run_once_when_the_image_is_built_and_a_failing_one_stops_n
         check=True,
     )
     assert ran.stderr.splitlines()[-1] == (
-        "broken made nothing of the song: it compiles on its first file"
+        "broken failed on the song; it will compile on its first file"
     )
-    assert "level made nothing" not in ran.stderr
-    assert "double made nothing" not in ran.stderr
+    assert "level failed" not in ran.stderr
+    assert "double failed" not in ran.stderr

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import pytest
 from rig import plan, tools
 
-from segue.model.graph import Graph, load
-from segue.model.queue import Lane, dead_topic, topic_of
-from segue_pipelines.streaming.pubsub_io import told_jobs
+from segue.model.graph import Graph, read_graph
+from segue.model.queue import Lane, format_dead_topic, format_topic
+from segue_pipelines.streaming.pubsub_io import find_notified_jobs
 
 pytestmark = pytest.mark.xdist_group("infra")
 
@@ -81,7 +81,7 @@ def arrival(graph: Graph) -> Calls:
     yield "run.Invoke", Place("service:segue-arrival")
     for job in graph.jobs.values():
         if job.reads_source:
-            yield "pubsub.Publish", Place(f"topic:segue-{topic_of(job.name, Lane.LIVE)}")
+            yield "pubsub.Publish", Place(f"topic:segue-{format_topic(job.name, Lane.LIVE)}")
 
 
 def deletion(_graph: Graph) -> Calls:
@@ -101,7 +101,7 @@ def request(graph: Graph) -> Calls:
     yield "storage.objects.create", REQUESTS
     yield "storage.objects.get", REQUESTS
     yield "storage.objects.list", REQUESTS  # or what is not there would be forbidden
-    for place in topics(topic_of(job, Lane.REQUESTS) for job in graph.jobs):
+    for place in topics(format_topic(job, Lane.REQUESTS) for job in graph.jobs):
         yield "pubsub.Publish", place
 
 
@@ -111,7 +111,7 @@ def sweep(graph: Graph) -> Calls:
     yield "firestore.BatchGetDocuments", LEDGER
     yield "firestore.BatchWrite", LEDGER
     yield "run.Invoke", Place("service:segue-sweep")
-    for place in topics(topic_of(job, lane) for job in graph.jobs for lane in Lane):
+    for place in topics(format_topic(job, lane) for job in graph.jobs for lane in Lane):
         yield "pubsub.Publish", place
 
 
@@ -138,11 +138,11 @@ def streaming(graph: Graph, jobs: tuple[str, ...]) -> Calls:
     """Reads its jobs' lanes, works, and tells itself, parents, children, and the dead letters."""
     yield from works(graph)
     yield "dataflow.ListJobs", PROJECT  # Beam, with --update
-    for name in (topic_of(job, lane) for job in jobs for lane in Lane):
+    for name in (format_topic(job, lane) for job in jobs for lane in Lane):
         for call in ("GetSubscription", "StreamingPull", "Acknowledge", "ModifyAckDeadline"):
             yield f"pubsub.{call}", Place(f"subscription:segue-{name}")
-    told = (topic_of(job, lane) for job in told_jobs(graph, jobs) for lane in Lane)
-    for place in topics([*told, *map(dead_topic, jobs)]):
+    told = (format_topic(job, lane) for job in find_notified_jobs(graph, jobs) for lane in Lane)
+    for place in topics([*told, *map(format_dead_topic, jobs)]):
         yield "pubsub.Publish", place
 
 
@@ -167,7 +167,7 @@ CALLS: Mapping[str, Callable[[Graph], Calls]] = {
 
 @pytest.fixture(scope="module")
 def graph() -> Graph:
-    return load(str(tools.ROOT / "shared" / "segue" / "features" / "jobs.yaml"), {})
+    return read_graph(str(tools.ROOT / "shared" / "segue" / "features" / "jobs.yaml"), {})
 
 
 def calls_of(identity: str, graph: Graph) -> Calls:

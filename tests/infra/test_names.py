@@ -12,15 +12,15 @@ import pytest
 from rig import plan, tools
 
 from segue.adapters.firestore import URL as LEDGER_URL
-from segue.adapters.firestore_indexes import COLLECTION, exemptions, indexes
+from segue.adapters.firestore_indexes import COLLECTION, build_indexes, list_exempt_fields
 from segue.adapters.pubsub import PubsubQueue
 from segue.log import Action
-from segue.model.graph import Graph, load
+from segue.model.graph import Graph, read_graph
 from segue.model.media_file import split_uri
-from segue.model.queue import Lane, dead_topic, topic_of, topics_of
+from segue.model.queue import Lane, format_dead_topic, format_topic, list_topics
 from segue.model.settings import SETTINGS, Settings
 from segue_cli.function_archive import FUNCTIONS
-from segue_cli.main import load as load_command
+from segue_cli.main import load_command
 from segue_functions.events import DELETED, FINALIZED, PUBLISHED, SweepOrder
 
 pytestmark = pytest.mark.xdist_group("infra")
@@ -30,7 +30,7 @@ EXPIRES = "expires_at"  # the field by which Firestore removes tombstones
 
 @pytest.fixture(scope="module")
 def graph() -> Graph:
-    return load(str(tools.ROOT / "shared" / "segue" / "features" / "jobs.yaml"), {})
+    return read_graph(str(tools.ROOT / "shared" / "segue" / "features" / "jobs.yaml"), {})
 
 
 def found(built, type_: str) -> list[plan.Resource]:
@@ -56,7 +56,7 @@ def queue(built) -> PubsubQueue:
 
 def test_topics_and_subscriptions_are_those_of_the_queue(built, graph):
     there = queue(built)
-    names = [*topics_of(graph), *map(dead_topic, graph.jobs)]
+    names = [*list_topics(graph), *map(format_dead_topic, graph.jobs)]
     topics = {r.values["id"] for r in found(built, "google_pubsub_topic")}
     of = {r.values["id"]: r.values["topic"] for r in found(built, "google_pubsub_subscription")}
     wanted = {there.resource("topics", name) for name in names}
@@ -90,13 +90,13 @@ def test_indexes_are_those_of_the_ledgers_queries(built, graph):
         tuple((f["field_path"], f["order"]) for f in r.values["fields"])
         for r in found(built, "google_firestore_index")
     }
-    assert made == {tuple((f, "ASCENDING") for f in index.fields) for index in indexes(graph)}
+    assert made == {tuple((f, "ASCENDING") for f in index.fields) for index in build_indexes(graph)}
     assert {r.values["collection"] for r in found(built, "google_firestore_index")} == {COLLECTION}
 
 
 def test_no_field_has_an_index_of_its_own_and_tombstones_expire(built):
     fields = {r.values["field"]: r.values for r in found(built, "google_firestore_field")}
-    assert set(fields) == set(exemptions())
+    assert set(fields) == set(list_exempt_fields())
     for values in fields.values():
         assert values["collection"] == COLLECTION
         assert values["index_config"] == [{"indexes": []}]
@@ -122,7 +122,7 @@ def test_functions_are_told_settings_that_they_read_and_can_use(built, graph):
         of_all = {"graph", "catalogue", "artifacts", "ledger", "queue"}
         wanted = of_all | ({"on_deletion"} if name == "deletion" else set())
         assert set(environment) == {SETTINGS[setting].variable for setting in wanted} | {"THREADS"}
-        settings = Settings.of(environment)
+        settings = Settings.load(environment)
         project = f"acme-segue-{built.name}"
         assert environment["SEGUE_GRAPH"] == "jobs.yaml"  # as segue_cli.function_archive names it
         match = LEDGER_URL.fullmatch(settings.ledger)
@@ -221,5 +221,5 @@ def test_dashboards_and_alerts_look_at_the_lanes(built):
     texts = [r.values["dashboard_json"] for r in found(built, "google_monitoring_dashboard")]
     texts += [json.dumps(r.values) for r in found(built, "google_monitoring_alert_policy")]
     lanes = {lane for text in texts for lane in re.findall(r"segue-\.\*-(\w+)", text)}
-    assert lanes == {*Lane, dead_topic("x").removeprefix("x-")}
-    assert topic_of("x", Lane.LIVE) == "x-live"
+    assert lanes == {*Lane, format_dead_topic("x").removeprefix("x-")}
+    assert format_topic("x", Lane.LIVE) == "x-live"

@@ -9,7 +9,7 @@ import pytest
 from rig import environment, plan, tools
 from rig.tree import Tree
 
-from segue.model.graph import parse
+from segue.model.graph import parse_graph
 
 pytestmark = pytest.mark.xdist_group("infra")
 
@@ -83,7 +83,7 @@ def test_an_image_that_is_built_from_the_sources_reaches_all_pipelines_in_place(
     shutil.copytree(prod.tree.root, tmp_path / "tree")  # with its state
     found = changes(replace(prod.tree, root=tmp_path / "tree"))
     assert {a for a, what in found.items() if what == "create"} == OWN
-    running = (f'module.pipeline["{job}"].{PIPELINE}' for job in parse(BEFORE).jobs)
+    running = (f'module.pipeline["{job}"].{PIPELINE}' for job in parse_graph(BEFORE).jobs)
     assert {a: what for a, what in found.items() if a not in OWN} == {
         "module.images.terraform_data.build[0]": "replace",  # the graph is baked into the image
         "module.images.google_storage_bucket_object.template": "update",

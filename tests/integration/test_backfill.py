@@ -16,24 +16,30 @@ from pathlib import Path
 import pytest
 
 from segue.adapters.connect import connect_ledger, connect_store
-from segue.model.artifact import Lineage, checksum
+from segue.model.artifact import Lineage, compute_checksum
 from segue.model.ledger import Query
-from segue.model.location import location_of
+from segue.model.location import parse_location
 from segue.model.record import State
 from segue.testing.music import music
 from segue.testing.sound import silence, tone, write
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 GRAPH = os.path.join(os.path.dirname(__file__), "../../shared/segue/features/jobs.yaml")
+ANY_NAME = """
+catalogue: music
+include: ["*"]
+jobs:
+  fine: {run: "segue_support.jobs:fine", needs: {media: source}, writes: application/json}
+"""
 
 
-def segue(folder: Path, *arguments: str, code: int = 0) -> dict:
+def segue(folder: Path, *arguments: str, code: int = 0, environ: dict | None = None) -> dict:
     """Run a command in a folder; returns its JSON."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("SEGUE_")}
     done = subprocess.run(
         [SEGUE, *arguments, "--json"],
         cwd=folder,
-        env=clean,
+        env=clean | (environ or {}),
         capture_output=True,
         text=True,
         timeout=300,
@@ -71,7 +77,7 @@ def catalogue(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(catalogue, tmp_path_factory) -> tuple[Path, dict]:
-    """A folder in which the catalogue's energies have been computed, and what that run said."""
+    """A folder with the computed energies of the catalogue, and the output of that run."""
     folder = tmp_path_factory.mktemp("finished")
     summary = segue(folder, "backfill", "--prefix", str(catalogue), "--job", "energy", code=3)
     return folder, summary
@@ -100,7 +106,7 @@ def test_bad_media_are_recorded_by_kind(finished):
     ledger.close()
 
 
-def test_features_have_the_values_that_the_sound_has(finished):
+def test_features_match_the_sound(finished):
     folder, _ = finished
     beats = {n: json.loads(b) for n, b in artifacts(folder).items() if n.startswith("beats/")}
     tempo = {n.split("/")[-2]: v["tempo_bpm"] for n, v in beats.items()}
@@ -120,7 +126,7 @@ def test_a_second_run_does_nothing(finished, catalogue):
     assert artifacts(folder) == before
 
 
-def test_artifacts_tell_what_they_were_made_from(finished):
+def test_artifacts_have_their_lineage(finished):
     folder, _ = finished
     store = connect_store(str(folder / ".segue/artifacts"))
     ledger = connect_ledger(f"sqlite:///{folder}/.segue/ledger.db")
@@ -131,7 +137,7 @@ def test_artifacts_tell_what_they_were_made_from(finished):
         assert (lineage.uri, lineage.generation) == (record.uri, record.generation)
         assert lineage.fingerprint == entry.fingerprint
         assert lineage.parents == {p: record.jobs[p].artifact for p in ("downsample", "beats")}
-        assert checksum(store.read(name)) == entry.checksum
+        assert compute_checksum(store.read(name)) == entry.checksum
     ledger.close()
 
 
@@ -177,7 +183,7 @@ def test_every_engine_writes_the_same_bytes(finished, catalogue, tmp_path):
     assert artifacts(tmp_path) == artifacts(folder)
 
 
-def test_what_is_tolerated_is_no_failure(catalogue, tmp_path):
+def test_tolerated_failures_do_not_fail_the_run(catalogue, tmp_path):
     arguments = ("backfill", "--prefix", str(catalogue), "--job", "downsample")
     segue(tmp_path, *arguments, "--tolerate", "40%")
     segue(tmp_path, *arguments, "--tolerate", "10%", "--retry-failed", code=3)
@@ -189,14 +195,33 @@ def test_a_dry_run_leaves_no_trace(catalogue, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_list_of_files_limits_what_is_looked_at(catalogue, tmp_path):
+def test_a_list_of_files_limits_the_backfill(catalogue, tmp_path):
     (tmp_path / "list.txt").write_text(f"{catalogue}/tone.wav\n{catalogue}/gone.wav\n")
     summary = segue(tmp_path, "backfill", "--uris", "list.txt", "--job", "downsample")
     assert statuses(summary) == {"downsample": {"done": 1}}
     assert summary["left_out"] == {"missing": 1}
 
 
-def test_a_prefix_at_which_nothing_is_is_no_empty_catalogue(catalogue, tmp_path):
+def test_the_ledger_and_the_queue_in_the_catalogue_are_not_media(tmp_path):
+    (tmp_path / "jobs.yaml").write_text(ANY_NAME)
+    music = tmp_path / "music"
+    music.mkdir()
+    for name in ("a.wav", "queue.db", "queue.db-wal"):
+        (music / name).write_bytes(b"x")
+    (tmp_path / "list.txt").write_text("music/a.wav\nmusic/ledger.db\nmusic/queue.db-wal\n")
+    databases = {"SEGUE_LEDGER": f"sqlite:///{music}/ledger.db"}
+    databases["SEGUE_QUEUE"] = f"sqlite:///{music}/queue.db"
+    for _ in range(2):  # the first run writes the ledger into the catalogue
+        summary = segue(tmp_path, "backfill", "--all", environ=databases)
+        assert summary["files"] == 1
+    assert (music / "ledger.db").exists()
+    assert segue(tmp_path, "plan", "--all", "--prefix", "music", environ=databases)["files"] == 1
+    summary = segue(tmp_path, "backfill", "--all", "--uris", "list.txt", environ=databases)
+    assert summary["files"] == 1
+    assert summary["left_out"] == {"not_media": 2}
+
+
+def test_a_prefix_without_files_is_not_an_empty_catalogue(catalogue, tmp_path):
     done = subprocess.run(
         [SEGUE, "backfill", "--prefix", f"{catalogue}/sonk", "--job", "beats"],
         cwd=tmp_path,
@@ -220,7 +245,7 @@ def test_a_prefix_at_which_nothing_is_is_no_empty_catalogue(catalogue, tmp_path)
         (["--job", "energy", "--uris", "none.txt"], "leave --prefix"),
     ],
 )
-def test_a_wrong_command_line_is_told_with_its_remedy(catalogue, tmp_path, arguments, message):
+def test_a_wrong_command_line_is_an_error_with_a_hint(catalogue, tmp_path, arguments, message):
     done = subprocess.run(
         [SEGUE, "backfill", "--prefix", str(catalogue), *arguments],
         cwd=tmp_path,
@@ -278,7 +303,7 @@ def test_killed_twenty_times_every_file_is_done_once_and_no_artifact_is_partial(
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        # Starting takes most of a run's time: wait for the work to begin, then strike at random.
+        # Starting takes most of a run's time: wait for the work to begin, then kill at random.
         while process.poll() is None and os.path.getsize(tmp_path / "runs") == size:
             time.sleep(0.005)
         time.sleep(rng.random() * 0.25)
@@ -298,8 +323,8 @@ def test_killed_twenty_times_every_file_is_done_once_and_no_artifact_is_partial(
             assert entry.state is State.DONE
             assert entry.lease is None
             data = store.read(entry.artifact.removeprefix(store.location + "/"))
-            assert checksum(data) == entry.checksum
-            # Each time it was computed, somebody had claimed it: a second time only after a lost
+            assert compute_checksum(data) == entry.checksum
+            # Each run was claimed before: a second one only after a lost
             # lease.
             assert 1 <= runs[f"{job} {record.uri}"] <= entry.attempts
     ledger.close()
@@ -307,4 +332,4 @@ def test_killed_twenty_times_every_file_is_done_once_and_no_artifact_is_partial(
     assert len(listed) == 2 * files
     left = [n for _, _, names in os.walk(tmp_path / ".segue") for n in names if "unfinished" in n]
     assert left == []
-    assert location_of(str(tmp_path / "catalogue")) in records[0].uri
+    assert parse_location(str(tmp_path / "catalogue")) in records[0].uri

@@ -1,5 +1,5 @@
-"""The backfill in its cloud form: Firestore and Cloud Storage on emulators, and what Dataflow is
-asked to run.
+"""The backfill in its cloud form: Firestore and Cloud Storage on emulators, and the job description
+that Dataflow gets.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from apache_beam.portability.api import beam_runner_api_pb2
 
 from segue.adapters.connect import connect_ledger, connect_store
 from segue.errors import ConfigurationError
-from segue.model.graph import load
+from segue.ingest.media_filter import MediaFilter
+from segue.model.graph import read_graph
 from segue.model.ledger import Query
 from segue.model.record import State
 from segue.testing.music import music
 from segue.testing.sound import tone, write
-from segue_pipelines.backfill import Backfill, build
-from segue_pipelines.options import pipeline_options
+from segue_pipelines.backfill import BackfillRun, build
+from segue_pipelines.options import parse_pipeline_options
 from segue_pipelines.sources import Selection
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
-SHIPPED = os.path.join(os.path.dirname(__file__), "../../shared/segue/features/jobs.yaml")
+SHIPPED_GRAPH = os.path.join(os.path.dirname(__file__), "../../shared/segue/features/jobs.yaml")
 
 
 def segue(folder, *arguments: str, code: int = 0) -> dict:
@@ -43,7 +44,7 @@ def segue(folder, *arguments: str, code: int = 0) -> dict:
 
 @pytest.fixture
 def catalogue(tmp_path):
-    """A folder of sound."""
+    """A folder of sound files."""
     folder = tmp_path / "catalogue"
     (folder / "one album").mkdir(parents=True)
     write(music(1, bpm=120, duration_s=6.0), str(folder / "one album/ü song.mp3"))
@@ -53,7 +54,7 @@ def catalogue(tmp_path):
     return folder
 
 
-def uploaded(folder, location: str) -> None:
+def upload_all(folder, location: str) -> None:
     store = connect_store(location)
     for found in list(connect_store(str(folder)).list()):
         data = (folder / found.name).read_bytes()
@@ -61,7 +62,7 @@ def uploaded(folder, location: str) -> None:
     store.close()
 
 
-def contents(location: str) -> dict[str, list[bytes]]:
+def read_artifacts(location: str) -> dict[str, list[bytes]]:
     """The bytes of all artifacts of each job."""
     store = connect_store(location)
     found: dict[str, list[bytes]] = {}
@@ -74,7 +75,7 @@ def contents(location: str) -> dict[str, list[bytes]]:
 def test_the_cloud_form_writes_the_same_bytes_and_the_same_ledger(
     catalogue, tmp_path, bucket, firestore_url
 ):
-    uploaded(catalogue, f"gs://{bucket}/masters")
+    upload_all(catalogue, f"gs://{bucket}/masters")
     cloud = ("--ledger", firestore_url, "--artifacts", f"gs://{bucket}/features")
     command = ("backfill", "--job", "energy", "--tolerate", "50%")
     there = segue(tmp_path, *command, "--prefix", f"gs://{bucket}/masters/", *cloud)
@@ -82,7 +83,9 @@ def test_the_cloud_form_writes_the_same_bytes_and_the_same_ledger(
     assert {j: v["statuses"] for j, v in there["jobs"].items()} == {
         j: v["statuses"] for j, v in here["jobs"].items()
     }
-    assert contents(f"gs://{bucket}/features") == contents(str(tmp_path / ".segue/artifacts"))
+    assert read_artifacts(f"gs://{bucket}/features") == read_artifacts(
+        str(tmp_path / ".segue/artifacts")
+    )
     ledger = connect_ledger(firestore_url)
     done = ledger.find(Query(prefix=f"gs://{bucket}/masters/", job="energy", state=State.DONE))
     assert [r.name for r in done] == [
@@ -98,7 +101,7 @@ def test_the_cloud_form_writes_the_same_bytes_and_the_same_ledger(
 def test_a_listing_of_a_bucket_is_split_where_work_is_spread(
     catalogue, tmp_path, bucket, firestore_url
 ):
-    uploaded(catalogue, f"gs://{bucket}/masters")
+    upload_all(catalogue, f"gs://{bucket}/masters")
     summary = segue(
         tmp_path,
         *("backfill", "--job", "downsample", "--tolerate", "50%"),
@@ -118,14 +121,16 @@ OPTIONS = (
 
 @pytest.fixture
 def dataflow_job(bucket, tmp_path, monkeypatch) -> tuple[dict, beam_runner_api_pb2.Pipeline]:
-    """What Dataflow would be asked to run, built without an account."""
+    """The job description that Dataflow would get, built without an account."""
     from apache_beam.internal.gcp import auth
 
     # Looking for credentials that are not there takes twenty seconds.
     monkeypatch.setattr(auth, "get_service_credentials", lambda _options: None)
-    run = Backfill(
-        graph=load(SHIPPED),
-        selection=Selection(prefix="gs://acme-audio/masters/", include=("*.flac",)),
+    run = BackfillRun(
+        graph=read_graph(SHIPPED_GRAPH),
+        selection=Selection(
+            prefix="gs://acme-audio/masters/", media_filter=MediaFilter(include=("*.flac",))
+        ),
         targets=("energy",),
         ledger="firestore://acme-project",
         artifacts="gs://acme-features",
@@ -137,7 +142,7 @@ def dataflow_job(bucket, tmp_path, monkeypatch) -> tuple[dict, beam_runner_api_p
         "--staging_location",
         f"gs://{bucket}/stage",
     )
-    options = pipeline_options([*OPTIONS, *places, "--template_location", template])
+    options = parse_pipeline_options([*OPTIONS, *places, "--template_location", template])
     pipeline = beam.Pipeline(options=options)
     build(pipeline, run, spread=True)
     pipeline.run()
@@ -152,7 +157,7 @@ def dataflow_job(bucket, tmp_path, monkeypatch) -> tuple[dict, beam_runner_api_p
 
 
 @pytest.mark.filterwarnings("default")  # Beam's own, about its options
-def test_dataflow_is_asked_for_one_process_a_machine_in_our_container(dataflow_job):
+def test_dataflow_is_asked_for_one_process_per_machine_in_our_container(dataflow_job):
     job, proto = dataflow_job
     environment = job["environment"]
     assert environment["version"]["job_type"] == "FNAPI_BATCH"
@@ -168,7 +173,7 @@ def test_dataflow_is_asked_for_one_process_a_machine_in_our_container(dataflow_j
         "Read selection/Spread shards",
         "Read selection/List",
         "Read selection/Spread files",
-        "Work off",
+        "Compute",
     } <= labels
 
 
@@ -178,9 +183,9 @@ def test_dataflow_without_credentials_is_refused_at_once(monkeypatch, tmp_path):
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     with pytest.raises(ConfigurationError, match="gcloud auth application-default login"):
-        pipeline_options([option for option in OPTIONS if option != "--no_auth"])
+        parse_pipeline_options([option for option in OPTIONS if option != "--no_auth"])
 
 
 def test_dataflow_without_a_container_is_refused_with_the_remedy():
     with pytest.raises(ConfigurationError, match="--sdk_container_image"):
-        pipeline_options(["--runner", "DataflowRunner", "--project", "p", "--region", "r"])
+        parse_pipeline_options(["--runner", "DataflowRunner", "--project", "p", "--region", "r"])

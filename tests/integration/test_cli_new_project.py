@@ -71,7 +71,7 @@ def test_its_backfill_is_complete_and_leaves_nothing_to_do(project):
     explained = json.loads(run(project, SEGUE, "explain", "../music/tone.wav", "--json"))
     assert explained["backfill"]["run"] == []
     assert all(job["artifact_exists"] for job in explained["jobs"])
-    assert "Nothing to remove" in run(project, SEGUE, "gc", "--older-than", "0s")
+    assert "Nothing to delete" in run(project, SEGUE, "gc", "--older-than", "0s")
 
 
 def test_a_changed_parameter_leaves_garbage_that_can_be_collected(project):

@@ -157,7 +157,7 @@ def test_the_traceback_of_a_job_starts_in_its_own_code(project):
 
 
 @pytest.mark.parametrize(("job", "kind"), [("dies", "crashed")])
-def test_what_kills_its_process_is_told_by_its_kind(project, job, kind):
+def test_what_kills_its_process_is_reported_by_its_kind(project, job, kind):
     done = run(project, SEGUE, "run", job, "bad.wav", "--json")
     assert done.returncode == 1
     assert json.loads(done.stdout)["results"][0]["error"]["kind"] == kind

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from segue.adapters.cloud_storage import CloudStorage
-from segue.adapters.cloud_storage_connection import crc32c
+from segue.adapters.cloud_storage_connection import compute_crc32c
 from segue.errors import ConfigurationError, CorruptMedia, DiskFull, MissingInput, Unavailable
 from segue.model.artifact import Lineage
 from segue_support import emulators
@@ -92,8 +92,13 @@ def store(server) -> Iterator[CloudStorage]:
     store.close()
 
 
-OBJECT = {"name": "masters/a.flac", "generation": "7", "size": "5", "crc32c": crc32c(b"sound")}
-SOUND = {"x_goog_generation": "7", "x_goog_hash": f"crc32c={crc32c(b'sound')}"}
+OBJECT = {
+    "name": "masters/a.flac",
+    "generation": "7",
+    "size": "5",
+    "crc32c": compute_crc32c(b"sound"),
+}
+SOUND = {"x_goog_generation": "7", "x_goog_hash": f"crc32c={compute_crc32c(b'sound')}"}
 
 
 class TestRequests:
@@ -107,7 +112,7 @@ class TestRequests:
     def test_downloading_is_one_request_for_one_generation(self, server, store, tmp_path):
         server.answer(200, b"sound", **SOUND)
         for _ in range(2):  # the second finds the file
-            store.local("a.flac", generation=7, folder=str(tmp_path))
+            store.fetch("a.flac", generation=7, folder=str(tmp_path))
         assert [r.query["generation"] for r in server.requests] == ["7"]
 
     @pytest.mark.parametrize("size_bytes", [5, 20 << 20])
@@ -122,7 +127,7 @@ class TestRequests:
             "name": "masters/a.flac",
             "contentType": "audio/flac",
             "metadata": {"k": "é"},
-            "crc32c": crc32c(data),
+            "crc32c": compute_crc32c(data),
         }
         assert data in request.body
 
@@ -133,7 +138,7 @@ class TestRequests:
 
     def test_looking_is_one_request(self, server, store):
         server.answer(200, OBJECT)
-        assert store.stat("a.flac").checksum == f"crc32c:{crc32c(b'sound')}"
+        assert store.stat("a.flac").checksum == f"crc32c:{compute_crc32c(b'sound')}"
         assert len(server.requests) == 1
 
     def test_deleting_is_bound_to_the_generation(self, server, store):
@@ -172,7 +177,7 @@ class TestAnswers:
             lambda: list(store.list()),
             lambda: store.stat("a.flac"),
             lambda: store.read("a.flac"),
-            lambda: store.local("a.flac", generation=7, folder=str(tmp_path)),
+            lambda: store.fetch("a.flac", generation=7, folder=str(tmp_path)),
             lambda: store.create("a.flac", b"", **written),
             lambda: store.delete("a.flac"),
         ]
@@ -224,7 +229,7 @@ class TestAnswers:
         with pytest.raises(Unavailable, match="try again later"):
             store.read("a.flac")
         with pytest.raises(Unavailable, match="try again later"):
-            store.local("a.flac", generation=7, folder=str(tmp_path))
+            store.fetch("a.flac", generation=7, folder=str(tmp_path))
         assert list(tmp_path.iterdir()) == []
 
     def test_a_connection_that_breaks_off_is_unavailable(self, server, store, tmp_path):
@@ -232,21 +237,21 @@ class TestAnswers:
         with pytest.raises(Unavailable):
             store.read("a.flac")
         with pytest.raises(Unavailable):
-            store.local("a.flac", generation=7, folder=str(tmp_path))
+            store.fetch("a.flac", generation=7, folder=str(tmp_path))
         assert list(tmp_path.iterdir()) == []
 
     def test_an_object_beyond_the_bound_is_not_downloaded(self, server, tmp_path):
         server.answer(200, bytes(10_000), x_goog_generation="7")
         bounded = CloudStorage("gs://acme-audio", max_download_bytes=9_999)
         with pytest.raises(CorruptMedia, match="more than 9999 bytes"):
-            bounded.local("a.flac", generation=7, folder=str(tmp_path))
+            bounded.fetch("a.flac", generation=7, folder=str(tmp_path))
         assert list(tmp_path.iterdir()) == []
         bounded.close()
 
     def test_a_full_disk_is_said_to_be_full(self, store):
         with (
             pytest.raises(DiskFull, match="no room is left"),
-            store._errors("a.flac"),
+            store._translate_errors("a.flac"),
             open("/dev/full", "wb", buffering=0) as full,
         ):
             full.write(b"sound")
@@ -283,13 +288,13 @@ class TestNames:
     )
     def test_any_name_is_listed_and_read(self, bucket, tmp_path, name):
         writer = CloudStorage(f"gs://{bucket}")
-        writer._connected.upload(
+        writer._open_connection.upload(
             name, b"sound", content_type="audio/flac", metadata={}, only_if_absent=True
         )
         (found,) = writer.list()
         assert found.name == name
         assert writer.read(name, generation=found.generation) == b"sound"
-        path = writer.local(name, generation=found.generation, folder=str(tmp_path))
+        path = writer.fetch(name, generation=found.generation, folder=str(tmp_path))
         assert path.startswith(f"{tmp_path}/")
         assert writer.stat(name).size_bytes == 5
         assert writer.delete(name)
@@ -298,7 +303,7 @@ class TestNames:
     def test_the_marker_of_a_folder_is_not_listed_in_it(self, bucket):
         store = CloudStorage(f"gs://{bucket}")
         for name in ("masters/", "masters/a.flac", "masters2/b.flac"):
-            store._connected.upload(
+            store._open_connection.upload(
                 name, b"", content_type="text/plain", metadata={}, only_if_absent=True
             )
         assert [o.name for o in CloudStorage(f"gs://{bucket}/masters/").list()] == ["a.flac"]
@@ -348,5 +353,5 @@ class TestOpening:
         monkeypatch.delenv(emulators.STORAGE.variable, raising=False)
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", user_credentials)
         store = CloudStorage("gs://acme-audio")
-        assert store._connected.client.api_endpoint == "https://storage.googleapis.com"
+        assert store._open_connection.client.api_endpoint == "https://storage.googleapis.com"
         store.close()

@@ -30,7 +30,7 @@ def tour(tmp_path_factory):
 
 
 def section(text: str, start: str) -> str:
-    """What the tour shows from a line on, until it says something new."""
+    """Return the output of the tour from a line up to the next command."""
     return text[text.index(start) :].split("\n\n$ ", maxsplit=1)[0]
 
 
@@ -61,7 +61,7 @@ def test_siblings_do_not_run_until_they_are_asked_for(tour):
 
 def test_the_second_run_has_nothing_to_do(tour):
     _, text = tour
-    again = section(text[text.index("Ask again") :], "$ segue backfill")
+    again = section(text[text.index("Run it again") :], "$ segue backfill")
     (energy,) = [line for line in again.splitlines() if line.startswith("energy")]
     header = next(line for line in again.splitlines() if line.startswith("job"))
     assert "done" not in header.split()
@@ -78,9 +78,9 @@ def test_files_that_come_while_it_watches_get_all_their_features(tour):
     _, text = tour
     watched = section(text, "$ (sleep 1; cp encore/* 'catalogue/night bus/') & segue up catalogue")
     assert "arrived=2 deleted=0 done=10 failed=0" in watched
-    told = section(watched, "$ segue explain 'catalogue/night bus/Rappel.flac'")
+    explained = section(watched, "$ segue explain 'catalogue/night bus/Rappel.flac'")
     for job in ("downsample", "loudness", "beats", "spectrogram", "energy"):
-        assert f"\n{job} " in told
+        assert f"\n{job} " in explained
 
 
 def test_what_happened_while_nobody_watched_is_caught_up(tour):

@@ -21,20 +21,21 @@ import pytest
 from segue.adapters.connect import connect_ledger, connect_store
 from segue.adapters.pubsub import PubsubQueue, make_topics
 from segue.model import dead_letter
-from segue.model.graph import load
-from segue.model.ledger import Ledger, current
+from segue.model.graph import read_graph
+from segue.model.ledger import Ledger
 from segue.model.media_file import MediaFile
 from segue.model.object_store import ObjectStore
-from segue.model.queue import Letter, dead_topic, topic_of, topics_of
+from segue.model.queue import Envelope, format_dead_topic, format_topic, list_topics
 from segue.model.record import Record, State
+from segue.model.transitions import is_current
 from segue.testing.music import music
 from segue.testing.sound import write
-from segue_cli.local.cloud_events import Poster, deleted, finalized
+from segue_cli.local.cloud_events import EventPoster, build_deleted_event, build_finalized_event
 from segue_support import emulators
 from segue_support.processes import Process
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
-SHIPPED = os.path.join(os.path.dirname(__file__), "../../shared/segue/features/jobs.yaml")
+SHIPPED_GRAPH = os.path.join(os.path.dirname(__file__), "../../shared/segue/features/jobs.yaml")
 PATIENCE_S = 240.0  # the first beat tracking in a new environment compiles for half a minute
 TEMPO_TOLERANCE = 0.04  # librosa's tempo comes in steps of 3 %
 PIPELINES = (("downsample", "loudness"), ("beats", "energy", "spectrogram"))
@@ -60,16 +61,10 @@ class Cloud:
             data = file.read()
         self.catalogue.create(name, data, content_type="audio/x", metadata={}, replace=True)
         found = self.catalogue.stat(name)
-        return MediaFile(
-            uri=self.catalogue.uri(name),
-            generation=found.generation,
-            size_bytes=found.size_bytes,
-            content_type=found.content_type,
-            checksum=found.checksum,
-        )
+        return found.to_media_file(self.catalogue.uri(name))
 
     def send(self, path: str, event) -> None:
-        poster = Poster(lambda: ("127.0.0.1", self.port))
+        poster = EventPoster(lambda: ("127.0.0.1", self.port))
         poster.post(path, event)
         poster.close()
 
@@ -85,7 +80,7 @@ class Cloud:
         while True:
             record = self.record(media)
             entries = [record.jobs.get(job) for job in jobs]
-            if all(e is not None and e.state in over and not e.wanted for e in entries):
+            if all(e is not None and e.state in over and not e.pending_targets for e in entries):
                 return record
             said = [p.lines[-5:] + p.text[-5:] for p in self.pipelines]
             assert time.monotonic() < end_s, (record, said)
@@ -108,7 +103,7 @@ class Cloud:
 def cloud(firestore_url, pubsub_emulator, bucket, project, tmp_path, monkeypatch):
     monkeypatch.setenv(emulators.PUBSUB.variable, pubsub_emulator)
     settings = {
-        "SEGUE_GRAPH": SHIPPED,
+        "SEGUE_GRAPH": SHIPPED_GRAPH,
         "SEGUE_CATALOGUE": f"gs://{bucket}/masters/",
         "SEGUE_ARTIFACTS": f"gs://{bucket}/features",
         "SEGUE_LEDGER": firestore_url,
@@ -116,9 +111,9 @@ def cloud(firestore_url, pubsub_emulator, bucket, project, tmp_path, monkeypatch
     }
     clean = {k: v for k, v in os.environ.items() if not k.startswith("SEGUE_")}
     environ = clean | settings | {"GOOGLE_CLOUD_PROJECT": project}
-    graph = load(SHIPPED, settings)
+    graph = read_graph(SHIPPED_GRAPH, settings)
     queue = PubsubQueue(settings["SEGUE_QUEUE"])
-    make_topics(queue, [*topics_of(graph), *map(dead_topic, graph.jobs)])
+    make_topics(queue, [*list_topics(graph), *map(format_dead_topic, graph.jobs)])
     command = [sys.executable, "-m", "segue_functions.server", "--port", "0"]
     functions = Process(command, cwd=str(tmp_path), environ=environ)
     workers = []
@@ -128,7 +123,7 @@ def cloud(firestore_url, pubsub_emulator, bucket, project, tmp_path, monkeypatch
             worker = Process([SEGUE, "stream", *named], cwd=str(tmp_path), environ=environ)
             workers.append(worker)
         for worker in workers:
-            worker.started()
+            worker.wait_until_started()
         ledger = connect_ledger(settings["SEGUE_LEDGER"])
         yield Cloud(
             environ=environ,
@@ -136,12 +131,12 @@ def cloud(firestore_url, pubsub_emulator, bucket, project, tmp_path, monkeypatch
             artifacts=connect_store(settings["SEGUE_ARTIFACTS"]),
             ledger=ledger,
             queue=queue,
-            port=int(functions.started()["port"]),
+            port=int(functions.wait_until_started()["port"]),
             pipelines=workers,
         )
         ledger.close()
-        assert [worker.end() for worker in workers] == [0] * len(workers)
-        assert functions.end() == 0
+        assert [worker.terminate() for worker in workers] == [0] * len(workers)
+        assert functions.terminate() == 0
     finally:
         queue.close()
         for process in (functions, *workers):
@@ -149,24 +144,24 @@ def cloud(firestore_url, pubsub_emulator, bucket, project, tmp_path, monkeypatch
 
 
 def dead_letters(cloud: Cloud, *jobs: str) -> list[dead_letter.DeadLetter]:
-    found = cloud.queue.pull([dead_topic(job) for job in jobs], limit=10, wait_s=30.0)
+    found = cloud.queue.pull([format_dead_topic(job) for job in jobs], limit=10, wait_s=30.0)
     cloud.queue.acknowledge(found)
-    return [dead_letter.decode(one.data) for one in found]
+    return [dead_letter.decode_dead_letter(one.data) for one in found]
 
 
 def test_from_an_upload_to_features_and_from_a_request_to_its_line(cloud, tmp_path):
-    graph = load(SHIPPED, cloud.environ)
+    graph = read_graph(SHIPPED_GRAPH, cloud.environ)
     jobs = tuple(graph.jobs)
 
     # An upload: everything below the source runs.
     song = write(music(1, bpm=120, duration_s=8.0), str(tmp_path / "song.mp3"))
     media = cloud.upload("one album/ü song.mp3", song)
-    event = finalized(media, now=datetime.now(UTC))
+    event = build_finalized_event(media, now=datetime.now(UTC))
     cloud.send("/arrival", event)
     cloud.send("/arrival", event)  # Eventarc delivers at least once
     record = cloud.wait_for(media, *jobs)
     assert {job: e.state for job, e in record.jobs.items()} == dict.fromkeys(jobs, State.DONE)
-    assert all(current(graph, record, job) for job in jobs)
+    assert all(is_current(graph, record, job) for job in jobs)
     assert {e.attempts for e in record.jobs.values()} == {1}
     below = cloud.artifacts.location + "/"
     beats = json.loads(cloud.artifacts.read(record.jobs["beats"].artifact.removeprefix(below)))
@@ -195,12 +190,12 @@ def test_from_an_upload_to_features_and_from_a_request_to_its_line(cloud, tmp_pa
     assert set(cloud.record(unseen).jobs) == line
 
     # A poison message and a corrupt file harm nobody else.
-    cloud.queue.publish([Letter(topic=topic_of("beats", "live"), data=b"\xff poison")])
+    cloud.queue.publish([Envelope(topic=format_topic("beats", "live"), data=b"\xff poison")])
     (poison,) = dead_letters(cloud, "beats")
     assert (poison.stage, poison.data) == ("decode", b"\xff poison")
     (tmp_path / "broken.mp3").write_bytes(b"this is no music" * 100)
     broken = cloud.upload("broken.mp3", str(tmp_path / "broken.mp3"))
-    cloud.send("/arrival", finalized(broken, now=datetime.now(UTC)))
+    cloud.send("/arrival", build_finalized_event(broken, now=datetime.now(UTC)))
     failed = cloud.wait_for(broken, *jobs)
     states = {job: e.state for job, e in failed.jobs.items()}
     assert states["downsample"] is states["loudness"] is State.FAILED
@@ -213,11 +208,11 @@ def test_from_an_upload_to_features_and_from_a_request_to_its_line(cloud, tmp_pa
     }
 
     # Overwritten with music, it is worked on; deleted, it leaves a tombstone.
-    mended = cloud.upload("broken.mp3", song)
-    assert mended.generation > broken.generation
-    cloud.send("/deletion", deleted(broken, now=datetime.now(UTC)))
-    cloud.send("/arrival", finalized(mended, now=datetime.now(UTC)))
-    record = cloud.wait_for(mended, *jobs)
+    repaired = cloud.upload("broken.mp3", song)
+    assert repaired.generation > broken.generation
+    cloud.send("/deletion", build_deleted_event(broken, now=datetime.now(UTC)))
+    cloud.send("/arrival", build_finalized_event(repaired, now=datetime.now(UTC)))
+    record = cloud.wait_for(repaired, *jobs)
     assert {e.state for e in record.jobs.values()} == {State.DONE}
-    cloud.send("/deletion", deleted(mended, now=datetime.now(UTC)))
-    assert cloud.record(mended).deleted_at is not None
+    cloud.send("/deletion", build_deleted_event(repaired, now=datetime.now(UTC)))
+    assert cloud.record(repaired).deleted_at is not None

@@ -15,16 +15,17 @@ from google.cloud import firestore
 from google.cloud.firestore_v1 import types
 
 from segue.adapters.firestore import FirestoreLedger
-from segue.adapters.firestore_indexes import Index, exemptions, indexes
-from segue.adapters.firestore_values import EXPIRES_AT, TOMBSTONE_KEPT
+from segue.adapters.firestore_indexes import Index, build_indexes, list_exempt_fields
+from segue.adapters.firestore_values import EXPIRES_AT, TOMBSTONE_TTL
 from segue.errors import ConfigurationError, Contended, Unavailable
-from segue.model import ledger as port
-from segue.model.graph import parse
-from segue.model.ledger import Change, Query, Result
+from segue.model import transitions
+from segue.model.graph import parse_graph
+from segue.model.ledger import Change, Query
 from segue.model.media_file import MediaFile
 from segue.model.record import Entry, Lease, Ping, Record, State, evolve
+from segue.model.transitions import Result
 from segue_support import emulators
-from segue_support.grpc_proxy import Fault, GrpcProxy
+from segue_support.grpc_proxy import GrpcProxy, RpcFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.xdist_group("firestore")
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
-GRAPH = parse(
+GRAPH = parse_graph(
     """
     jobs:
       beats: {run: "features:beats", needs: {media: source}, writes: application/json}
@@ -99,9 +100,9 @@ class TestCost:
         proxy.reset()
         (snapshot,) = ledger.read([uri(1)])
         lease = {"owner": "w", "now": NOW, "lease_s": 60}
-        claim = lambda r: (port.claim(r, GRAPH, ["beats", "energy"], **lease), None)  # noqa: E731
+        claim = lambda r: (transitions.claim(r, GRAPH, ["beats", "energy"], **lease), None)  # noqa: E731
         results = [Result(job=job, state=State.DONE) for job in GRAPH.jobs]
-        settle = lambda r: port.settle(r, generation=1, owner="w", results=results)  # noqa: E731
+        settle = lambda r: transitions.settle(r, generation=1, owner="w", results=results)  # noqa: E731
         for transition in (claim, settle):
             changed = ledger.change([Change(uri=uri(1), transition=transition, known=snapshot)])
             snapshot = changed[0].snapshot
@@ -157,52 +158,54 @@ def written_by(proxy: GrpcProxy) -> int:
 class TestBadNetwork:
     @pytest.fixture
     def claimed(self, ledger):
-        """A record whose beats are held, with energy wanted of it."""
+        """A record whose beats are held, with energy as a pending target."""
         lease = Lease(owner="w", expires_at=NOW)
         beats = Entry(
             state=State.RUNNING,
             fingerprint=GRAPH.fingerprints["beats"],
             generation=1,
             lease=lease,
-            wanted=("energy",),
+            pending_targets=("energy",),
         )
         (snapshot,) = put(ledger, record(1, jobs={"beats": beats}))
         return snapshot
 
     def settled(self, ledger, claimed):
         results = [Result(job="beats", state=State.DONE, artifact="gs://acme-artifacts/1")]
-        settle = lambda r: port.settle(r, generation=1, owner="w", results=results)  # noqa: E731
+        settle = lambda r: transitions.settle(r, generation=1, owner="w", results=results)  # noqa: E731
         return ledger.change([Change(uri=uri(1), transition=settle, known=claimed)])[0]
 
     @pytest.mark.parametrize("status", ["UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN"])
     def test_a_write_whose_reply_was_lost_is_recognised(self, proxy, ledger, claimed, status):
         proxy.reset()
-        proxy.fail("BatchWrite", Fault(status, lost="reply"))
+        proxy.fail("BatchWrite", RpcFault(status, lost="reply"))
         changed = self.settled(ledger, claimed)
-        assert changed.answer.owed == {"beats": ("energy",)}  # not lost: it was this very write
+        assert changed.answer.pending_targets == {
+            "beats": ("energy",)
+        }  # not lost: it was this very write
         assert not changed.answer.lost
         assert ledger.read([uri(1)]) == [changed.snapshot]
         assert written_by(proxy) == 1
 
     def test_a_write_that_never_came_is_made_again(self, proxy, ledger, claimed):
-        proxy.fail("BatchWrite", Fault(), Fault("RESOURCE_EXHAUSTED"), Fault("ABORTED"))
-        assert self.settled(ledger, claimed).answer.owed == {"beats": ("energy",)}
+        proxy.fail("BatchWrite", RpcFault(), RpcFault("RESOURCE_EXHAUSTED"), RpcFault("ABORTED"))
+        assert self.settled(ledger, claimed).answer.pending_targets == {"beats": ("energy",)}
         assert ledger.read([uri(1)])[0].record.jobs["beats"].state is State.DONE
 
     def test_a_document_that_the_server_could_not_take_is_sent_again(self, proxy, ledger, claimed):
         proxy.reset()
-        proxy.fail("BatchWrite", Fault(instead=statuses("ABORTED")))
-        assert self.settled(ledger, claimed).answer.owed == {"beats": ("energy",)}
+        proxy.fail("BatchWrite", RpcFault(instead=statuses("ABORTED")))
+        assert self.settled(ledger, claimed).answer.pending_targets == {"beats": ("energy",)}
         assert proxy.calls == {"BatchWrite": 2}
 
     def test_a_document_of_unknown_fate_is_read_first(self, proxy, ledger, claimed):
         proxy.reset()
-        proxy.fail("BatchWrite", Fault(instead=statuses("UNAVAILABLE")))
-        assert self.settled(ledger, claimed).answer.owed == {"beats": ("energy",)}
+        proxy.fail("BatchWrite", RpcFault(instead=statuses("UNAVAILABLE")))
+        assert self.settled(ledger, claimed).answer.pending_targets == {"beats": ("energy",)}
         assert proxy.calls == {"BatchWrite": 2, "BatchGetDocuments": 1}
 
     def test_a_document_that_is_refused_is_a_matter_of_configuration(self, proxy, ledger, claimed):
-        proxy.fail("BatchWrite", Fault(instead=statuses("PERMISSION_DENIED")))
+        proxy.fail("BatchWrite", RpcFault(instead=statuses("PERMISSION_DENIED")))
         with pytest.raises(ConfigurationError, match="roles/datastore"):
             self.settled(ledger, claimed)
 
@@ -210,7 +213,7 @@ class TestBadNetwork:
     @pytest.mark.parametrize("lost", ["request", "reply"])
     def test_a_read_is_tried_again(self, proxy, ledger, method, lost):
         put(ledger, record(1))
-        proxy.fail(method, Fault(lost=lost))
+        proxy.fail(method, RpcFault(lost=lost))
         assert ledger.read([uri(1)])[0].record == record(1)
         assert ledger.find(Query()) == [record(1)]
         assert ledger.count({}).files == 1
@@ -227,7 +230,7 @@ class TestBadNetwork:
     )
     def test_what_only_a_person_can_mend_says_how(self, proxy, ledger, status, remedy):
         for method in ("BatchGetDocuments", "RunQuery", "RunAggregationQuery"):
-            proxy.fail(method, *[Fault(status)] * 2)
+            proxy.fail(method, *[RpcFault(status)] * 2)
         with pytest.raises(ConfigurationError, match=remedy):
             ledger.read([uri(1)])
         with pytest.raises(ConfigurationError, match=remedy):
@@ -298,7 +301,11 @@ class TestDocuments:
     def test_they_are_readable_with_any_client(self, ledger, files):
         lease = Lease(owner="w", expires_at=NOW + timedelta(seconds=60))
         beats = Entry(
-            state=State.RUNNING, fingerprint="0" * 12, generation=1, lease=lease, wanted=("energy",)
+            state=State.RUNNING,
+            fingerprint="0" * 12,
+            generation=1,
+            lease=lease,
+            pending_targets=("energy",),
         )
         (snapshot,) = put(ledger, record(1, size_bytes=3, jobs={"beats": beats}))
         assert files.document(snapshot.record.id).get().to_dict() == {
@@ -307,14 +314,14 @@ class TestDocuments:
             "size_bytes": 3,
             "arrived_at": NOW,
             "deleted": False,
-            "owed": True,
+            "pending": True,
             "jobs": {
                 "beats": {
                     "state": "running",
                     "fingerprint": "0" * 12,
                     "generation": 1,
                     "lease": {"owner": "w", "expires_at": lease.expires_at},
-                    "wanted": ["energy"],
+                    "pending_targets": ["energy"],
                 }
             },
         }
@@ -324,10 +331,10 @@ class TestDocuments:
         document = files.document(snapshot.record.id)
         assert EXPIRES_AT not in document.get().to_dict()
         media = snapshot.record.media
-        ledger.change([Change(uri=uri(1), transition=lambda r: port.delete(r, media, NOW))])
-        assert document.get().to_dict()[EXPIRES_AT] == NOW + TOMBSTONE_KEPT
+        ledger.change([Change(uri=uri(1), transition=lambda r: transitions.delete(r, media, NOW))])
+        assert document.get().to_dict()[EXPIRES_AT] == NOW + TOMBSTONE_TTL
         newer = MediaFile(uri=uri(1), generation=2)
-        ledger.change([Change(uri=uri(1), transition=lambda r: port.arrive(r, newer, NOW))])
+        ledger.change([Change(uri=uri(1), transition=lambda r: transitions.arrive(r, newer, NOW))])
         assert EXPIRES_AT not in document.get().to_dict()
 
     def test_one_that_is_no_record_is_named(self, ledger, files):
@@ -352,10 +359,10 @@ class TestDocuments:
         pings = {"beats": Ping(request="r1", at=NOW)}
         put(ledger, record(1, **full, deleted_at=NOW, jobs={"beats": beats}, pings=pings))
         stored = files.document(record(1).id).get().to_dict()
-        assert set(stored) == set(exemptions())
+        assert set(stored) == set(list_exempt_fields())
 
 
-OWED = Index(("deleted", "owed", "uri"))
+PENDING = Index(("deleted", "pending", "uri"))
 
 
 class TestIndexes:
@@ -376,11 +383,11 @@ class TestIndexes:
             for job, state in ((None, None), ("beats", None), ("energy", State.FAILED)):
                 query = Query(prefix="gs://a", job=job, state=state, deleted=deleted)
                 ledger.find(query, after="gs://a/b")
-            ledger.find(Query(owed=True, deleted=deleted))
+            ledger.find(Query(pending=True, deleted=deleted))
         requests = map(types.RunQueryRequest.deserialize, proxy.requests["RunQuery"])
         needed = {self.needed(r.structured_query) for r in requests}
         assert len(needed) == 4
-        assert needed <= set(indexes(GRAPH))
+        assert needed <= set(build_indexes(GRAPH))
 
     def test_each_query_of_count_has_its_index(self, proxy, ledger):
         ledger.count(GRAPH.accepted)
@@ -388,15 +395,17 @@ class TestIndexes:
             types.RunAggregationQueryRequest.deserialize, proxy.requests["RunAggregationQuery"]
         )
         queries = [r.structured_aggregation_query.structured_query for r in requests]
-        assert {self.needed(q) for q in queries} == set(indexes(GRAPH)) - {OWED}
+        assert {self.needed(q) for q in queries} == set(build_indexes(GRAPH)) - {PENDING}
 
     def test_what_is_owed_of_a_job_in_a_state_is_served_by_two_indexes_merged(self, proxy, ledger):
         """Equalities are merged where the indexes agree in what comes behind these."""
-        ledger.find(Query(owed=True, job="energy", state=State.FAILED, deleted=False))
+        ledger.find(Query(pending=True, job="energy", state=State.FAILED, deleted=False))
         (request,) = map(types.RunQueryRequest.deserialize, proxy.requests["RunQuery"])
         *equal, order = self.needed(request.structured_query).fields
         usable = [
-            i for i in indexes(GRAPH) if i.fields[-1] == order and {*i.fields[:-1]} <= {*equal}
+            i
+            for i in build_indexes(GRAPH)
+            if i.fields[-1] == order and {*i.fields[:-1]} <= {*equal}
         ]
         assert {f for i in usable for f in i.fields[:-1]} == set(equal)
 

@@ -1,4 +1,4 @@
-"""What the Flex Template's launcher does: it describes a job for Dataflow, here with no account."""
+"""The Flex Template's launcher describes a Dataflow job, here without an account."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLACES = {
 }
 
 
-def launcher():
+def load_launcher():
     path = ROOT / "infra" / "container" / "launch.py"
     spec = importlib.util.spec_from_file_location("flex_template_launch", path)
     module = importlib.util.module_from_spec(spec)
@@ -31,8 +31,8 @@ def launcher():
 
 
 @pytest.fixture
-def launched(bucket, tmp_path, monkeypatch):
-    """Launch with some parameters; returns the exit code, and what Dataflow would be asked to run.
+def launch(bucket, tmp_path, monkeypatch):
+    """Return a function that launches with some parameters; it returns exit code, job and steps.
 
     The launcher adds Beam's options to the parameters, as it does in the cloud.
     """
@@ -50,21 +50,21 @@ def launched(bucket, tmp_path, monkeypatch):
         f"--template_location={template}",
     )
 
-    def launch(**parameters: str) -> tuple[int, dict, set[str]]:
+    def run(**parameters: str) -> tuple[int, dict, set[str]]:
         given = [f"--{name}={value}" for name, value in {**PLACES, **parameters}.items()]
-        code = main(launcher().command([*given, *added]))
-        described = json.loads(template.read_text())
+        code = main(load_launcher().build_command([*given, *added]))
+        job = json.loads(template.read_text())
         with contextlib.closing(connect_store(f"gs://{bucket}")) as store:
             (name,) = [o.name for o in store.list("stage/") if o.name.endswith("pipeline.pb")]
             pipeline = beam_runner_api_pb2.Pipeline.FromString(store.read(name))
         steps = {t.unique_name for t in pipeline.components.transforms.values()}
-        return code, described, {s for s in steps if "/" not in s}
+        return code, job, {s for s in steps if "/" not in s}
 
-    return launch
+    return run
 
 
-def test_a_streaming_pipeline_is_launched_for_the_jobs_that_are_named(launched):
-    code, job, steps = launched(jobs="beats,energy", queue="pubsub://acme-project/segue")
+def test_a_streaming_pipeline_is_launched_for_the_jobs_that_are_named(launch):
+    code, job, steps = launch(jobs="beats,energy", queue="pubsub://acme-project/segue")
     assert (code, job["type"]) == (0, "JOB_TYPE_STREAMING")
     assert {step for step in steps if step.startswith("Read ")} == {
         *("Read beats live", "Read beats requests"),
@@ -72,13 +72,13 @@ def test_a_streaming_pipeline_is_launched_for_the_jobs_that_are_named(launched):
     }
 
 
-def test_a_backfill_is_launched_from_the_same_template(launched):
-    code, job, steps = launched(mode="backfill", jobs="energy", from_ledger="failed")
+def test_a_backfill_is_launched_from_the_same_template(launch):
+    code, job, steps = launch(mode="backfill", jobs="energy", from_ledger="failed")
     assert (code, job["type"]) == (0, "JOB_TYPE_BATCH")
-    assert {"Read selection", "Work off"} <= steps
+    assert {"Read selection", "Compute"} <= steps
 
 
-def test_a_launch_with_a_job_that_the_image_does_not_have_fails(launched, capfd):
-    with pytest.raises(FileNotFoundError):  # nothing was described
-        launched(jobs="moods", queue="pubsub://acme-project/segue")
-    assert "'moods' is no job of this graph" in capfd.readouterr().err
+def test_a_launch_with_a_job_that_the_image_does_not_have_fails(launch, capfd):
+    with pytest.raises(FileNotFoundError):  # no job was described
+        launch(jobs="moods", queue="pubsub://acme-project/segue")
+    assert "'moods' is not a job of this graph" in capfd.readouterr().err

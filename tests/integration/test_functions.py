@@ -1,5 +1,5 @@
 """The functions as functions-framework serves them, on both stacks: whatever comes, in whichever
-order, the ledger ends right and the jobs are told.
+order, the ledger ends right and the jobs are notified.
 """
 
 from __future__ import annotations
@@ -21,16 +21,22 @@ from werkzeug.test import TestResponse
 from segue.adapters.connect import connect_ledger, connect_queue, connect_store
 from segue.errors import Unavailable
 from segue.log import LOGGER
-from segue.model.artifact import artifact_name
-from segue.model.graph import Graph, load
+from segue.model.artifact import build_artifact_name
+from segue.model.graph import Graph, read_graph
 from segue.model.ledger import Change
 from segue.model.media_file import MediaFile
-from segue.model.message import Message, decode
-from segue.model.queue import topics_of
+from segue.model.message import Message, decode_message
+from segue.model.queue import list_topics
 from segue.model.record import Entry, Record, State, evolve
 from segue_functions import stack
 from segue_support import emulators
-from segue_support.cloud_events import binary, event, message_event, object_event, structured
+from segue_support.cloud_events import (
+    build_event,
+    build_message_event,
+    build_object_event,
+    to_binary,
+    to_structured,
+)
 
 FUNCTIONS = Path(stack.__file__).parent
 GRAPH = """
@@ -62,7 +68,7 @@ class Served:
             self.clients[name] = app.test_client()
         return self.clients[name]
 
-    def send(self, name: str, sent, mode=binary) -> TestResponse:
+    def send(self, name: str, sent, mode=to_binary) -> TestResponse:
         headers, body = mode(sent)
         return self.client(name).post("/", headers=headers, data=body)
 
@@ -74,15 +80,15 @@ class Served:
     def record(self, uri: str) -> Record | None:
         return self.ledger.read([uri])[0].record
 
-    def told(self, count: int) -> list[Message]:
+    def notified(self, count: int) -> list[Message]:
         """The next messages, so many, and no more."""
-        topics = topics_of(self.graph)
+        topics = list_topics(self.graph)
         messages: list[Message] = []
         while len(messages) < count:
             got = self.queue.pull(topics, limit=100, wait_s=PULL_S)
             assert got, f"only {messages}"
             self.queue.acknowledge(got)
-            messages += [decode(one.data) for one in got]
+            messages += [decode_message(one.data) for one in got]
         assert self.queue.pull(topics, limit=100) == []
         assert len(messages) == count
         return messages
@@ -112,7 +118,7 @@ def served(request, tmp_path, monkeypatch, framework, project) -> Iterator[Serve
     """The functions on a stack of their own."""
     (tmp_path / "jobs.yaml").write_text(GRAPH)
     monkeypatch.chdir(tmp_path)
-    graph = load("jobs.yaml", {})
+    graph = read_graph("jobs.yaml", {})
     places = {
         "catalogue": f"{tmp_path}/music",
         "artifacts": f"{tmp_path}/features",
@@ -131,7 +137,7 @@ def served(request, tmp_path, monkeypatch, framework, project) -> Iterator[Serve
             "queue": f"pubsub://{project}",
         }
         queue = connect_queue(places["queue"])
-        make_topics(queue, topics_of(graph))
+        make_topics(queue, list_topics(graph))
         queue.close()
     for name, place in places.items():
         monkeypatch.setenv(f"SEGUE_{name.upper()}", place)
@@ -152,37 +158,39 @@ def logged(capsys, monkeypatch):
 # --- arrivals and deletions -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", [binary, structured])
+@pytest.mark.parametrize("mode", [to_binary, to_structured])
 def test_an_event_is_recorded_and_told_in_either_mode(served, mode, logged):
     media = served.media(name="ä b's.wav")
-    answer = served.send("arrival", object_event("finalized", media), mode)
+    answer = served.send("arrival", build_object_event("finalized", media), mode)
     assert (answer.status_code, answer.text) == (200, "OK")
     record = served.record(media.uri)
     assert (record.generation, record.size_bytes, record.content_type) == (5, 10, "audio/wav")
     assert record.checksum == "crc32c:AAAAAA=="
-    told = {m.job: m for m in served.told(2)}
-    assert told == {j: Message(uri=media.uri, generation=5, job=j) for j in ("a", "c")}
+    notified = {m.job: m for m in served.notified(2)}
+    assert notified == {j: Message(uri=media.uri, generation=5, job=j) for j in ("a", "c")}
     assert [(x["action"], x["ledger"], x["file"]) for x in logged()] == [
         ("arrived", "new", media.uri)
     ]
 
 
-def test_a_repeated_event_records_nothing_and_tells_again(served):
+def test_a_repeated_event_records_nothing_and_notifies_again(served):
     media = served.media()
-    sent = object_event("finalized", media)
+    sent = build_object_event("finalized", media)
     served.send("arrival", sent)
     first = served.record(media.uri)
     served.send("arrival", sent)
     assert served.record(media.uri) == first
-    assert len(served.told(4)) == 4
+    assert len(served.notified(4)) == 4
 
 
 def test_an_older_generation_after_a_newer_one_changes_nothing(served):
-    served.send("arrival", object_event("finalized", served.media(6, "x.wav")))
-    served.told(2)
-    assert served.send("arrival", object_event("finalized", served.media(5, "x.wav"))).status_code
+    served.send("arrival", build_object_event("finalized", served.media(6, "x.wav")))
+    served.notified(2)
+    assert served.send(
+        "arrival", build_object_event("finalized", served.media(5, "x.wav"))
+    ).status_code
     assert served.record(served.music.uri("x.wav")).generation == 6
-    served.told(0)
+    served.notified(0)
 
 
 @pytest.mark.parametrize("seed", range(ROUNDS))
@@ -195,30 +203,30 @@ def test_a_files_history_ends_right_in_any_order_with_repetitions(served, seed):
     chance.shuffle(events)
     for function, change, generation in events:
         media = served.media(generation, "x.wav")
-        assert served.send(function, object_event(change, media)).status_code == 200
+        assert served.send(function, build_object_event(change, media)).status_code == 200
     record = served.record(served.music.uri("x.wav"))
     assert (record.generation, record.deleted_at) == (7, None)
-    told = []
-    while got := served.queue.pull(topics_of(served.graph), limit=100, wait_s=0.5):
+    notified = []
+    while got := served.queue.pull(list_topics(served.graph), limit=100, wait_s=0.5):
         served.queue.acknowledge(got)
-        told += [decode(one.data) for one in got]
-    assert {m.job for m in told if m.generation == 7} == {"a", "c"}
+        notified += [decode_message(one.data) for one in got]
+    assert {m.job for m in notified if m.generation == 7} == {"a", "c"}
 
 
 def test_a_deletion_before_its_arrival_leaves_a_tombstone(served):
     media = served.media()
-    served.send("deletion", object_event("deleted", media))
-    served.send("arrival", object_event("finalized", media))
+    served.send("deletion", build_object_event("deleted", media))
+    served.send("arrival", build_object_event("finalized", media))
     assert served.record(media.uri).deleted_at is not None
-    served.told(0)
+    served.notified(0)
 
 
 def test_a_deletion_removes_the_artifacts_that_the_file_has(served):
     media = served.media(name="x.wav")
-    served.send("arrival", object_event("finalized", media))
+    served.send("arrival", build_object_event("finalized", media))
     fingerprint = served.graph.fingerprints["a"]
-    name = artifact_name("a", fingerprint, _name(media), 5, "json")
-    other = artifact_name("a", fingerprint, _name(media) + ".wav", 5, "json")
+    name = build_artifact_name("a", fingerprint, _name(media), 5, "json")
+    other = build_artifact_name("a", fingerprint, _name(media) + ".wav", 5, "json")
     for one in (name, other):
         served.artifacts.create(one, b"{}", content_type="application/json", metadata={})
     done = Entry(
@@ -227,7 +235,7 @@ def test_a_deletion_removes_the_artifacts_that_the_file_has(served):
     served.ledger.change(
         [Change(uri=media.uri, transition=lambda r: (evolve(r, jobs={"a": done}), None))]
     )
-    served.send("deletion", object_event("deleted", media))
+    served.send("deletion", build_object_event("deleted", media))
     assert [found.name for found in served.artifacts.list()] == [other]
 
 
@@ -241,17 +249,17 @@ def _name(media: MediaFile) -> str:
 )
 def test_folders_and_foreign_suffixes_are_ignored(served, logged, function, change, name):
     media = served.media(name=name)
-    assert served.send(function, object_event(change, media)).status_code == 200
+    assert served.send(function, build_object_event(change, media)).status_code == 200
     assert [line["action"] for line in logged()] == ["ignored"]
     assert served.record(media.uri) is None
-    served.told(0)
+    served.notified(0)
 
 
 def test_our_own_artifacts_are_ignored(served, logged):
     media = MediaFile(uri=served.artifacts.uri("a/00000000000a/x/5.wav"), generation=5)
-    assert served.send("arrival", object_event("finalized", media)).status_code == 200
+    assert served.send("arrival", build_object_event("finalized", media)).status_code == 200
     assert [line["reason"] for line in logged()] == ["written by Segue itself"]
-    served.told(0)
+    served.notified(0)
 
 
 def test_threads_that_take_events_of_one_file_leave_the_newest(served):
@@ -264,7 +272,7 @@ def test_threads_that_take_events_of_one_file_leave_the_newest(served):
     def send(of: tuple[str, str, int]) -> int:
         function, change, generation = of
         media = served.media(generation, "x.wav")
-        headers, body = binary(object_event(change, media))
+        headers, body = to_binary(build_object_event(change, media))
         client = served.clients[function].application.test_client()
         return client.post("/", headers=headers, data=body).status_code
 
@@ -287,11 +295,11 @@ def test_a_request_is_followed_by_messages_on_its_lane(served):
     assert answer.status_code == 202
     said = answer.json
     assert (said["targets"], said["files"], said["after"]) == (["b"], 2, None)
-    told = served.told(2)
-    assert {(m.uri, m.job, m.targets, m.lane) for m in told} == {
+    notified = served.notified(2)
+    assert {(m.uri, m.job, m.targets, m.lane) for m in notified} == {
         (uri, "b", ("b",), "requests") for uri in uris[:2]
     }
-    assert {m.request for m in told} == {said["request"]}
+    assert {m.request for m in notified} == {said["request"]}
     document = json.loads(served.artifacts.read(f"_requests/{said['request']}.json"))
     assert document["prefix"] == asked["prefix"]
 
@@ -303,27 +311,27 @@ def test_files_are_asked_for_by_name_and_what_is_not_there_is_told(served):
     assert answer.json["files"] == 1
     assert answer.json["ignored"] == {gone: "there is no such object"}
     generation = served.music.stat("x.wav").generation
-    assert [(m.uri, m.generation) for m in served.told(1)] == [(there, generation)]
+    assert [(m.uri, m.generation) for m in served.notified(1)] == [(there, generation)]
 
 
-def test_a_sweep_publishes_what_is_owed(served, logged):
-    owed = Entry(
+def test_a_sweep_publishes_pending_targets(served, logged):
+    pending = Entry(
         state=State.DONE,
         fingerprint=served.graph.fingerprints["a"],
         generation=5,
-        wanted=("b",),
+        pending_targets=("b",),
     )
     media = served.media()
-    served.send("arrival", object_event("finalized", media))
-    served.told(2)
+    served.send("arrival", build_object_event("finalized", media))
+    served.notified(2)
     served.ledger.change(
-        [Change(uri=media.uri, transition=lambda r: (evolve(r, jobs={"a": owed}), None))]
+        [Change(uri=media.uri, transition=lambda r: (evolve(r, jobs={"a": pending}), None))]
     )
     logged()
     for _ in range(2):  # the second run leaves it alone
-        assert served.send("sweep", message_event(b'{"limit": 10}')).status_code == 200
-    assert [(m.job, m.targets) for m in served.told(1)] == [("a", ("b",))]
-    assert [(line["action"], line["owed"]) for line in logged()] == [("swept", 1), ("swept", 0)]
+        assert served.send("sweep", build_message_event(b'{"limit": 10}')).status_code == 200
+    assert [(m.job, m.targets) for m in served.notified(1)] == [("a", ("b",))]
+    assert [(line["action"], line["pending"]) for line in logged()] == [("swept", 1), ("swept", 0)]
 
 
 # --- what goes wrong --------------------------------------------------------------------------
@@ -334,10 +342,10 @@ embedded = pytest.mark.parametrize("served", ["embedded"], indirect=True)
 @embedded
 def test_a_queue_that_is_away_has_the_event_delivered_again(served, logged, monkeypatch):
     media = served.media()
-    sent = object_event("finalized", media)
-    queue = stack.current().queue
+    sent = build_object_event("finalized", media)
+    queue = stack.get_services().queue
 
-    def away(_letters):
+    def away(_envelopes):
         raise Unavailable("the queue is away; try again later")
 
     with monkeypatch.context() as patched:
@@ -345,9 +353,9 @@ def test_a_queue_that_is_away_has_the_event_delivered_again(served, logged, monk
         answer = served.send("arrival", sent)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
     assert served.record(media.uri) is not None
-    served.told(0)
+    served.notified(0)
     assert served.send("arrival", sent).status_code == 200
-    served.told(2)
+    served.notified(2)
     assert [line["action"] for line in logged()] == ["unavailable", "arrived"]
 
 
@@ -356,10 +364,10 @@ def test_a_ledger_that_is_away_has_the_event_delivered_again(served, logged, mon
     def away(_changes):
         raise Unavailable("the ledger is away; try again later")
 
-    monkeypatch.setattr(stack.current().ledger, "change", away)
+    monkeypatch.setattr(stack.get_services().ledger, "change", away)
     for name, sent in (
-        ("arrival", object_event("finalized", served.media())),
-        ("deletion", object_event("deleted", served.media())),
+        ("arrival", build_object_event("finalized", served.media())),
+        ("deletion", build_object_event("deleted", served.media())),
     ):
         assert served.send(name, sent).status_code == 503
     served.music.create("x.wav", b"sound", content_type="audio/wav", metadata={})
@@ -374,12 +382,12 @@ def test_a_wrong_set_up_has_the_event_delivered_again_until_it_is_repaired(
     served, logged, monkeypatch
 ):
     media = served.media()
-    sent = object_event("finalized", media)
+    sent = build_object_event("finalized", media)
     with monkeypatch.context() as patched:
         patched.setenv("SEGUE_LEDGER", "postgres://x")
         answer = served.send("arrival", sent)
         assert answer.status_code == 503
-        assert "not a ledger that Segue knows" in answer.json["error"]
+        assert "not a ledger that Segue supports" in answer.json["error"]
     assert served.send("arrival", sent).status_code == 200
     assert [(x["action"], x["severity"]) for x in logged()] == [
         ("misconfigured", "ERROR"),
@@ -388,7 +396,7 @@ def test_a_wrong_set_up_has_the_event_delivered_again_until_it_is_repaired(
 
 
 @embedded
-@pytest.mark.parametrize("mode", [binary, structured])
+@pytest.mark.parametrize("mode", [to_binary, to_structured])
 @pytest.mark.parametrize("data", [None, {}, [], "text", {"bucket": "b"}])
 def test_a_malformed_event_is_told_and_does_not_come_again(served, logged, mode, data):
     for name, kind in (
@@ -396,7 +404,7 @@ def test_a_malformed_event_is_told_and_does_not_come_again(served, logged, mode,
         ("deletion", "storage.object.v1.deleted"),
         ("sweep", "pubsub.topic.v1.messagePublished"),
     ):
-        answer = served.send(name, event(f"google.cloud.{kind}", data), mode)
+        answer = served.send(name, build_event(f"google.cloud.{kind}", data), mode)
         assert answer.status_code == 200
     assert [(x["action"], x["severity"]) for x in logged()] == [("malformed", "ERROR")] * 3
 
@@ -404,8 +412,8 @@ def test_a_malformed_event_is_told_and_does_not_come_again(served, logged, mode,
 @embedded
 @pytest.mark.parametrize("body", [b"{", b"\xff\xfe", b"", b"[" * 100_000, b"9" * 5000])
 def test_a_body_that_is_no_json_is_told_and_does_not_come_again(served, logged, body):
-    stack.current()  # which the last two never reach: it is what directs the logs
-    headers, _ = binary(object_event("finalized", served.media()))
+    stack.get_services()  # which the last two never reach: it is what directs the logs
+    headers, _ = to_binary(build_object_event("finalized", served.media()))
     answer = served.client("arrival").post("/", headers=headers, data=body)
     assert answer.status_code == 200
     assert [(x["action"], x["severity"]) for x in logged()] == [("malformed", "ERROR")]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,14 +18,14 @@ from pathlib import Path
 import pytest
 
 from segue.adapters.connect import connect_ledger, connect_queue
-from segue.model.graph import parse
+from segue.model.graph import parse_graph
 from segue.model.media_file import MediaFile
-from segue.model.message import Message, decode
-from segue.model.queue import topics_of
-from segue.model.settings import Settings
-from segue_cli.function_archive import FUNCTIONS, archive
+from segue.model.message import Message, decode_message
+from segue.model.queue import list_topics
+from segue_cli.function_archive import FUNCTIONS
 from segue_support import emulators
-from segue_support.cloud_events import binary, object_event
+from segue_support.cloud_events import build_object_event, to_binary
+from segue_support.environments import find_uv
 
 GRAPH = """
 catalogue: ${SEGUE_CATALOGUE}
@@ -56,9 +55,7 @@ def installed(tmp_path_factory) -> str:
     """The Python of a new environment with an archive's requirements, and nothing else."""
     folder = tmp_path_factory.mktemp("installed")
     files = _unpacked("arrival", folder)
-    beside = Path(sys.executable).parent / "uv"
-    uv = str(beside) if beside.exists() else shutil.which("uv")
-    assert uv is not None, "uv is not installed: run 'make setup'"
+    uv = find_uv()
     python = str(folder / "venv/bin/python")
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder / "venv"], check=True)
     subprocess.run(
@@ -71,7 +68,8 @@ def installed(tmp_path_factory) -> str:
 def _unpacked(function: str, folder: Path) -> Path:
     graph = folder / "graph.yaml"
     graph.write_text(GRAPH)
-    archive(function, Settings(graph=str(graph))).write(str(folder / f"{function}.zip"))
+    package = ("package", function, "--graph", str(graph), "--output", str(folder))
+    subprocess.run([sys.executable, "-m", "segue_cli", *package], check=True, capture_output=True)
     with zipfile.ZipFile(folder / f"{function}.zip") as file:
         file.extractall(folder / function)
     return folder / function
@@ -100,7 +98,7 @@ def queue(environ):
     from segue.adapters.pubsub import make_topics
 
     made = connect_queue(environ["SEGUE_QUEUE"])
-    make_topics(made, topics_of(parse(GRAPH, environ=PLACES)))
+    make_topics(made, list_topics(parse_graph(GRAPH, environ=PLACES)))
     yield made
     made.close()
 
@@ -139,7 +137,7 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 def test_an_archive_serves_an_event_in_a_clean_environment(installed, environ, queue, tmp_path):
     media = MediaFile(uri="gs://acme-audio/masters/a.wav", generation=1_767_000_000_123_456)
-    headers, body = binary(object_event("finalized", media))
+    headers, body = to_binary(build_object_event("finalized", media))
     log = tmp_path / "log"
     with served(installed, _unpacked("arrival", tmp_path), environ, log) as url:
         sent = urllib.request.Request(url, body, headers, method="POST")
@@ -151,18 +149,33 @@ def test_an_archive_serves_an_event_in_a_clean_environment(installed, environ, q
     assert record is not None
     assert record.generation == media.generation
     [got] = queue.pull(["a-live"], limit=10, wait_s=20)
-    assert decode(got.data) == Message(uri=media.uri, generation=media.generation, job="a")
+    assert decode_message(got.data) == Message(uri=media.uri, generation=media.generation, job="a")
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     assert [(x["severity"], x["action"], x["file"]) for x in lines] == [
         ("INFO", "arrived", media.uri)
     ]
 
 
+def test_an_archive_records_a_deletion_in_a_clean_environment(installed, environ, tmp_path):
+    media = MediaFile(uri="gs://acme-audio/masters/a.wav", generation=5)
+    headers, body = to_binary(build_object_event("deleted", media))
+    folder = _unpacked("deletion", tmp_path)
+    with served(installed, folder, {**environ, "K_SERVICE": "deletion"}, tmp_path / "log") as url:
+        sent = urllib.request.Request(url, body, headers, method="POST")
+        with urllib.request.urlopen(sent, timeout=60) as answer:
+            assert answer.status == 200
+    ledger = connect_ledger(environ["SEGUE_LEDGER"])
+    record = ledger.read([media.uri])[0].record
+    ledger.close()
+    assert record is not None
+    assert record.deleted_at is not None
+
+
 def test_a_warmed_function_imports_no_client_with_its_first_event(
     installed, environ, queue, tmp_path
 ):
     media = MediaFile(uri="gs://acme-audio/masters/a.wav", generation=5)
-    sent = object_event("finalized", media)
+    sent = build_object_event("finalized", media)
     found = subprocess.run(
         [installed, "-c", FIRST_EVENT, json.dumps([dict(sent.get_attributes()), sent.data])],
         cwd=_unpacked("arrival", tmp_path),
@@ -187,7 +200,9 @@ def test_every_archive_can_be_imported_in_a_clean_environment(
 
 def test_a_wrong_set_up_is_answered_with_503_and_its_remedy(installed, environ, tmp_path):
     wrong = {**environ, "SEGUE_LEDGER": "postgres://x"}
-    headers, body = binary(object_event("finalized", MediaFile(uri="gs://b/a.wav", generation=5)))
+    headers, body = to_binary(
+        build_object_event("finalized", MediaFile(uri="gs://b/a.wav", generation=5))
+    )
     with served(installed, _unpacked("arrival", tmp_path), wrong, tmp_path / "log") as url:
         sent = urllib.request.Request(url, body, headers, method="POST")
         with pytest.raises(urllib.error.HTTPError) as refused:

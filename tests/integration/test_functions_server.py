@@ -17,7 +17,7 @@ import pytest
 
 from segue.adapters.connect import connect_ledger, connect_queue
 from segue.model.media_file import MediaFile
-from segue_support.cloud_events import binary, object_event
+from segue_support.cloud_events import build_object_event, to_binary
 from segue_support.paths import ROOT
 
 GRAPH = """
@@ -82,7 +82,7 @@ def get(connection: http.client.HTTPConnection, method: str, path: str, body=Non
 
 
 def post(connection: http.client.HTTPConnection, name: str, media: MediaFile, change="finalized"):
-    headers, body = binary(object_event(change, media))
+    headers, body = to_binary(build_object_event(change, media))
     return get(connection, "POST", f"/{name}", body, headers)
 
 
@@ -130,7 +130,7 @@ def test_many_connections_at_once_lose_nothing(folder):
     ledger = connect_ledger(f"sqlite:///{folder}/.segue/ledger.db")
     queue = connect_queue(f"sqlite:///{folder}/.segue/queue.db")
     assert ledger.count({}).files == files
-    assert queue.depth(["a-live"]) == {"a-live": 2 * files}
+    assert queue.measure_depth(["a-live"]) == {"a-live": 2 * files}
     queue.close()
     ledger.close()
 

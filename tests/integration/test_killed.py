@@ -21,13 +21,13 @@ import pytest
 
 from segue.adapters.connect import connect_ledger, connect_queue, connect_store
 from segue.errors import Unavailable
-from segue.model.artifact import checksum
-from segue.model.graph import load
+from segue.model.artifact import compute_checksum
+from segue.model.graph import read_graph
 from segue.model.ledger import Ledger, Query
 from segue.model.media_file import MediaFile
-from segue.model.queue import topics_of
+from segue.model.queue import list_topics
 from segue.model.record import Record, State
-from segue_cli.local.cloud_events import Poster, finalized
+from segue_cli.local.cloud_events import EventPoster, build_finalized_event
 from segue_support.processes import Process
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
@@ -87,12 +87,12 @@ def environ(place: Path) -> dict[str, str]:
 def server(place: Path) -> tuple[Process, int]:
     command = [sys.executable, "-m", "segue_functions.server", "--port", "0"]
     process = Process(command, cwd=str(place), environ=environ(place))
-    return process, int(process.started()["port"])
+    return process, int(process.wait_until_started()["port"])
 
 
 def pipeline(place: Path) -> Process:
     process = Process([SEGUE, "stream", "--all"], cwd=str(place), environ=environ(place))
-    process.started()
+    process.wait_until_started()
     return process
 
 
@@ -103,20 +103,22 @@ def upload(place: Path, number: int) -> MediaFile:
     os.rename(place / name, place / "music" / name)
     store = connect_store(str(place / "music"))
     found = store.stat(name)
-    return MediaFile(uri=store.uri(name), generation=found.generation, size_bytes=found.size_bytes)
+    return found.to_media_file(store.uri(name))
 
 
 def wait_until_complete(place: Path, ledger: Ledger, files: int) -> list[Record]:
-    graph = load(str(place / "jobs.yaml"), {})
+    graph = read_graph(str(place / "jobs.yaml"), {})
     queue = connect_queue(f"sqlite:///{place}/.segue/queue.db")
     end_s = time.monotonic() + QUIET_S
     try:
         while True:
             records = ledger.find(Query(), limit=10_000)
             done = sum(
-                e.state is State.DONE and not e.wanted for r in records for e in r.jobs.values()
+                e.state is State.DONE and not e.pending_targets
+                for r in records
+                for e in r.jobs.values()
             )
-            left = sum((queue.depth(topics_of(graph)) or {}).values())
+            left = sum((queue.measure_depth(list_topics(graph)) or {}).values())
             if done == files * len(graph.jobs) and not left:
                 return records
             assert time.monotonic() < end_s, (done, files * len(graph.jobs), left, records[:2])
@@ -133,9 +135,9 @@ def check(place: Path, records: list[Record], files: int) -> None:
     for record in records:
         assert set(record.jobs) == {"first", "beside", "second", "third"}
         for entry in record.jobs.values():
-            assert (entry.state, entry.lease, entry.wanted) == (State.DONE, None, ())
+            assert (entry.state, entry.lease, entry.pending_targets) == (State.DONE, None, ())
             data = store.read(entry.artifact.removeprefix(store.location + "/"))
-            assert checksum(data) == entry.checksum
+            assert compute_checksum(data) == entry.checksum
         for noted, jobs in NOTED.items():
             # Each time that it was computed somebody had claimed it, and was then killed.
             claims = sum(record.jobs[job].attempts for job in jobs)
@@ -150,7 +152,7 @@ def test_functions_and_pipelines_that_are_killed_lose_nothing_and_double_nothing
         functions, port = server(place)
         worker = pipeline(place)
         stack.callback(lambda: (functions.kill(), worker.kill()))
-        poster = Poster(lambda: ("127.0.0.1", port))
+        poster = EventPoster(lambda: ("127.0.0.1", port))
         kills = 0
         while number < files:
             batch = [upload(place, n) for n in range(number, min(number + 30, files))]
@@ -158,18 +160,18 @@ def test_functions_and_pipelines_that_are_killed_lose_nothing_and_double_nothing
             strike_at = rng.randrange(len(batch))
             for at, media in enumerate(batch):
                 if at == strike_at and kills % 2 == 0:
-                    worker.strike()
+                    worker.kill_leader()
                     worker.kill()
                     worker = pipeline(place)
                     kills += 1
                 elif at == strike_at:
-                    functions.strike()
+                    functions.kill_leader()
                     functions.kill()
                     functions, port = server(place)
                     kills += 1
                 while True:
                     try:
-                        poster.post("/arrival", finalized(media, now=datetime.now(UTC)))
+                        poster.post("/arrival", build_finalized_event(media, now=datetime.now(UTC)))
                     except Unavailable:
                         time.sleep(0.05)
                     else:
@@ -181,8 +183,8 @@ def test_functions_and_pipelines_that_are_killed_lose_nothing_and_double_nothing
         records = wait_until_complete(place, ledger, files)
         check(place, records, files)
         assert kills >= 6
-        assert worker.end() == 0
-        assert functions.end() == 0
+        assert worker.terminate() == 0
+        assert functions.terminate() == 0
 
 
 def test_the_whole_system_that_is_killed_goes_on_where_it_stopped(place):
@@ -194,16 +196,16 @@ def test_the_whole_system_that_is_killed_goes_on_where_it_stopped(place):
             stack.callback(up.kill)
             ready = rng.random() < 0.7
             if ready:
-                up.started()
+                up.wait_until_started()
             for _ in range(files // 4):
                 upload(place, number)
                 number += 1
                 time.sleep(rng.random() * 0.02)
             time.sleep(rng.random() * 1.0)
-            up.strike()
+            up.kill_leader()
         up = Process(command, cwd=str(place), environ=environ(place))
         stack.callback(up.kill)
-        up.started()
+        up.wait_until_started()
         ledger = connect_ledger(f"sqlite:///{place}/.segue/ledger.db")
         stack.callback(ledger.close)
         records = wait_until_complete(place, ledger, files)

@@ -18,11 +18,11 @@ from google.pubsub_v1 import SubscriberClient, types
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from segue.adapters.pubsub import PubsubQueue, make_topics
-from segue.adapters.pubsub_rpc import AT_ONCE, PubsubRpc
+from segue.adapters.pubsub_rpc import MAX_IN_FLIGHT, PubsubRpc
 from segue.errors import ConfigurationError, Unavailable
-from segue.model.queue import Letter
+from segue.model.queue import Envelope
 from segue_support import emulators
-from segue_support.grpc_proxy import Fault, GrpcProxy
+from segue_support.grpc_proxy import GrpcProxy, RpcFault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,8 +48,8 @@ def queue(proxy, project) -> Iterator[PubsubQueue]:
     queue.close()
 
 
-def letters(number: int, topic: str = LIVE, size_bytes: int = 1) -> list[Letter]:
-    return [Letter(topic=topic, data=b"x" * size_bytes)] * number
+def envelopes(number: int, topic: str = LIVE, size_bytes: int = 1) -> list[Envelope]:
+    return [Envelope(topic=topic, data=b"x" * size_bytes)] * number
 
 
 def requests(proxy: GrpcProxy, method: str, kind: type) -> list:
@@ -58,17 +58,17 @@ def requests(proxy: GrpcProxy, method: str, kind: type) -> list:
 
 class TestCost:
     def test_letters_to_several_topics_are_one_call_a_topic(self, proxy, queue):
-        queue.publish([x for _ in range(50) for x in (*letters(1), *letters(1, REQUESTS))])
+        queue.publish([x for _ in range(50) for x in (*envelopes(1), *envelopes(1, REQUESTS))])
         sent = requests(proxy, "Publish", types.PublishRequest)
         assert sorted(len(r.messages) for r in sent) == [50, 50]
 
     def test_a_call_has_at_most_a_thousand_letters(self, proxy, queue):
-        queue.publish(letters(2500))
+        queue.publish(envelopes(2500))
         sent = requests(proxy, "Publish", types.PublishRequest)
         assert sorted(len(r.messages) for r in sent) == [500, 1000, 1000]
 
     def test_a_call_stays_below_what_the_emulator_takes(self, proxy, queue):
-        queue.publish(letters(10, size_bytes=1 << 20))
+        queue.publish(envelopes(10, size_bytes=1 << 20))
         sizes = [len(r) for r in proxy.requests["Publish"]]
         assert len(sizes) == 4
         assert max(sizes) < 4 << 20
@@ -86,12 +86,12 @@ class TestCost:
 
         answers = rpc.make(calls(), 30)
         next(answers)
-        assert len(drawn) <= AT_ONCE + 1
+        assert len(drawn) <= MAX_IN_FLIGHT + 1
         assert len(list(answers)) == 99
         rpc.close()
 
     def test_a_pull_asks_all_subscriptions_and_none_waits_on_the_server(self, proxy, queue):
-        queue.publish([*letters(5), *letters(5, REQUESTS)])
+        queue.publish([*envelopes(5), *envelopes(5, REQUESTS)])
         assert len(queue.pull(TOPICS, limit=10)) == 10
         sent = requests(proxy, "Pull", types.PullRequest)
         assert sorted((r.subscription.rpartition("/")[2], r.max_messages) for r in sent) == [
@@ -105,7 +105,7 @@ class TestCost:
         assert 5 <= proxy.calls["Pull"] <= 14  # pauses of 10, 20, 40, … 250 ms, and the calls
 
     def test_acknowledgements_are_batched(self, proxy, queue):
-        queue.publish(letters(6000))
+        queue.publish(envelopes(6000))
         held = []
         while len(held) < 6000:
             held += queue.pull([LIVE], limit=1000, wait_s=5)
@@ -118,7 +118,7 @@ class TestCost:
         assert sum(len(r.ack_ids) for r in extended) == 6000
 
     def test_parts_of_seconds_are_rounded_up(self, proxy, queue):
-        queue.publish(letters(1))
+        queue.publish(envelopes(1))
         queue.extend(queue.pull([LIVE], limit=1, wait_s=30), 0.2)  # 0 would give it back
         (sent,) = requests(proxy, "ModifyAckDeadline", types.ModifyAckDeadlineRequest)
         assert sent.ack_deadline_seconds == 1
@@ -126,7 +126,7 @@ class TestCost:
 
 class TestTopics:
     def test_making_them_again_changes_nothing(self, queue):
-        queue.publish(letters(1))
+        queue.publish(envelopes(1))
         make_topics(queue, TOPICS)
         assert len(queue.pull([LIVE], limit=1, wait_s=30)) == 1
 
@@ -145,7 +145,7 @@ class TestTopics:
     def test_a_prefix_keeps_installations_apart(self, queue, project):
         other = PubsubQueue(f"pubsub://{project}/staging")
         make_topics(other, TOPICS)
-        other.publish(letters(2))
+        other.publish(envelopes(2))
         assert queue.pull(TOPICS, limit=10, wait_s=0.3) == []
         assert len(other.pull(TOPICS, limit=10, wait_s=30)) >= 1
         other.close()
@@ -163,24 +163,24 @@ class TestNetwork:
         "status", ["UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "INTERNAL", "ABORTED"]
     )
     def test_what_passes_is_tried_again(self, proxy, queue, status):
-        proxy.fail("Publish", Fault(status), Fault(status))
-        queue.publish(letters(3))
+        proxy.fail("Publish", RpcFault(status), RpcFault(status))
+        queue.publish(envelopes(3))
         assert proxy.calls["Publish"] == 3
-        proxy.fail("Pull", Fault(status))
+        proxy.fail("Pull", RpcFault(status))
         held = queue.pull([LIVE], limit=3, wait_s=30)
         assert len(held) == 3
-        proxy.fail("Acknowledge", Fault(status))
+        proxy.fail("Acknowledge", RpcFault(status))
         queue.acknowledge(held)
         assert proxy.calls["Acknowledge"] == 2
 
     def test_a_publication_whose_answer_is_lost_is_made_again(self, proxy, queue):
-        proxy.fail("Publish", Fault(lost="reply"))
-        queue.publish(letters(1))
+        proxy.fail("Publish", RpcFault(lost="reply"))
+        queue.publish(envelopes(1))
         assert len(queue.pull([LIVE], limit=2, wait_s=30)) >= 1
 
     def test_only_the_call_that_failed_is_made_again(self, proxy, queue):
-        proxy.fail("Publish", Fault())
-        queue.publish([*letters(1), *letters(1, REQUESTS)])
+        proxy.fail("Publish", RpcFault())
+        queue.publish([*envelopes(1), *envelopes(1, REQUESTS)])
         assert proxy.calls["Publish"] == 3
         got = [*queue.pull(TOPICS, limit=4, wait_s=30), *queue.pull(TOPICS, limit=4, wait_s=0.5)]
         assert Counter(d.topic for d in got) == {LIVE: 1, REQUESTS: 1}
@@ -195,17 +195,17 @@ class TestNetwork:
         ],
     )
     def test_what_only_a_person_can_mend_says_how(self, proxy, queue, status, remedy):
-        proxy.fail("Publish", Fault(status))
-        proxy.fail("Pull", Fault(status))
+        proxy.fail("Publish", RpcFault(status))
+        proxy.fail("Pull", RpcFault(status))
         with pytest.raises(ConfigurationError, match=remedy):
-            queue.publish(letters(1))
+            queue.publish(envelopes(1))
         with pytest.raises(ConfigurationError, match=remedy):
             queue.pull([LIVE], limit=1)
         assert proxy.calls["Publish"] == proxy.calls["Pull"] == 1  # and is not tried again
 
     def test_a_letter_too_large_for_pubsub_is_refused(self, proxy, queue):
         with pytest.raises(ConfigurationError, match=r"Pub/Sub takes 10,000,000"):
-            queue.publish(letters(1, size_bytes=10_000_001))
+            queue.publish(envelopes(1, size_bytes=10_000_001))
         assert not proxy.calls["Publish"]
 
     def test_a_server_that_is_away_is_unavailable(self, project, monkeypatch):
@@ -221,7 +221,7 @@ class TestNetwork:
 
     def assert_unavailable(self, queue):
         with pytest.raises(Unavailable, match="try again later"):
-            queue.publish([x for i in range(100) for x in letters(1, f"job{i}-live")])
+            queue.publish([x for i in range(100) for x in envelopes(1, f"job{i}-live")])
         with pytest.raises(Unavailable, match="try again later"):
             queue.pull(TOPICS, limit=10, wait_s=60)
         queue.close()
@@ -230,7 +230,7 @@ class TestNetwork:
         monkeypatch.delenv(emulators.PUBSUB.variable, raising=False)
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
         with pytest.raises(ConfigurationError, match="gcloud auth application-default login"):
-            PubsubQueue(f"pubsub://{project}").publish(letters(1))
+            PubsubQueue(f"pubsub://{project}").publish(envelopes(1))
 
     def test_closing_lets_a_waiting_pull_return(self, queue):
         with ThreadPoolExecutor(1) as pool:
@@ -244,7 +244,7 @@ class TestNetwork:
             assert got == []
 
     def test_a_closed_queue_opens_again_when_it_is_used(self, queue):
-        queue.publish(letters(1))
+        queue.publish(envelopes(1))
         queue.close()
         assert len(queue.pull([LIVE], limit=1, wait_s=30)) == 1
 

@@ -1,4 +1,4 @@
-"""The pipeline that reconciles: side by side, killed half-way, and beside live arrivals."""
+"""The reconcile pipeline: in parallel, killed half-way, and beside live arrivals."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ import pytest
 
 from segue.adapters.connect import connect_ledger, connect_queue
 from segue.errors import Unavailable
-from segue.maintenance.discrepancy import Kind
-from segue.model.graph import load
-from segue.model.ledger import Change, Query, arrive
-from segue.model.location import prefix_uri
+from segue.ingest.media_filter import MediaFilter
+from segue.maintenance.discrepancy import DiscrepancyKind
+from segue.model.graph import read_graph
+from segue.model.ledger import Change, Query
+from segue.model.location import parse_prefix
 from segue.model.media_file import MediaFile
-from segue.model.message import decode
-from segue.model.queue import topics_of
-from segue_pipelines.options import pipeline_options
-from segue_pipelines.reconcile.pipeline import Reconcile, build, execute
+from segue.model.message import decode_message
+from segue.model.queue import list_topics
+from segue.model.transitions import arrive
+from segue_pipelines.options import parse_pipeline_options
+from segue_pipelines.reconcile.pipeline import ReconcileRun, build, execute
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 GRAPH = """
@@ -45,22 +47,23 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
-def run_of(folder: Path, **more) -> Reconcile:
-    return Reconcile(
-        graph=load(str(folder / "jobs.yaml"), {}),
-        prefix=prefix_uri(str(folder / "music")),
+def run_of(folder: Path, **more) -> ReconcileRun:
+    return ReconcileRun(
+        graph=read_graph(str(folder / "jobs.yaml"), {}),
+        prefix=parse_prefix(str(folder / "music")),
+        media_filter=MediaFilter(include=("*.wav",)),
         ledger=f"sqlite:///{folder}/ledger.db",
         queue=f"sqlite:///{folder}/queue.db",
         **{"started_at": datetime.now(UTC), "grace": timedelta(hours=1), "dry_run": False, **more},
     )
 
 
-def told(folder: Path) -> list[tuple[str, str]]:
+def pull_all(folder: Path) -> list[tuple[str, str]]:
     queue = connect_queue(f"sqlite:///{folder}/queue.db")
-    found = queue.pull(topics_of(load(str(folder / "jobs.yaml"), {})), limit=10_000)
+    found = queue.pull(list_topics(read_graph(str(folder / "jobs.yaml"), {})), limit=10_000)
     queue.acknowledge(found)
     queue.close()
-    messages = [decode(delivery.data) for delivery in found]
+    messages = [decode_message(envelope.data) for envelope in found]
     return sorted((m.uri, m.job) for m in messages)
 
 
@@ -79,83 +82,91 @@ MODES = [(), ("--direct_running_mode", "multi_threading", "--direct_num_workers"
 
 
 @pytest.mark.parametrize("mode", MODES, ids=["alone", "two workers"])
-def test_a_catalogue_of_which_nothing_was_told_arrives_at_once_and_only_once(folder, mode):
-    found = execute(run_of(folder), pipeline_options(mode))
-    assert (found.listed, found.recorded, dict(found.files)) == (7, 0, {Kind.UNRECORDED: 7})
+def test_a_catalogue_without_events_arrives_at_once_and_only_once(folder, mode):
+    found = execute(run_of(folder), parse_pipeline_options(mode))
+    assert (found.listed, found.recorded, dict(found.files)) == (
+        7,
+        0,
+        {DiscrepancyKind.UNRECORDED: 7},
+    )
     assert list(known(folder)) == uris(folder)
-    assert told(folder) == [(uri, job) for uri in uris(folder) for job in ("beside", "fine")]
-    again = execute(run_of(folder), pipeline_options(mode))
+    assert pull_all(folder) == [(uri, job) for uri in uris(folder) for job in ("beside", "fine")]
+    again = execute(run_of(folder), parse_pipeline_options(mode))
     assert (again.listed, again.recorded, again.files.total()) == (7, 7, 0)
-    assert told(folder) == []
+    assert pull_all(folder) == []
 
 
 @pytest.mark.parametrize("mode", MODES, ids=["alone", "two workers"])
-def test_names_that_are_gone_are_found_wherever_they_lay(folder, mode):
-    execute(run_of(folder), pipeline_options())
+def test_deleted_files_are_found_anywhere(folder, mode):
+    execute(run_of(folder), parse_pipeline_options())
     gone = ["a.wav", "a/deep/er.wav", "\U0001f3b5.wav"]
     for name in gone:
         (folder / "music" / name).unlink()
-    found = execute(run_of(folder), pipeline_options(mode))
-    assert dict(found.files) == {Kind.GONE: 3}
-    assert found.samples[Kind.GONE]
-    assert set(found.samples[Kind.GONE]) <= set(uris(folder, gone))
+    found = execute(run_of(folder), parse_pipeline_options(mode))
+    assert dict(found.files) == {DiscrepancyKind.GONE: 3}
+    assert found.samples[DiscrepancyKind.GONE]
+    assert set(found.samples[DiscrepancyKind.GONE]) <= set(uris(folder, gone))
     assert [uri for uri, deleted_at in known(folder).items() if deleted_at] == uris(folder, gone)
-    assert execute(run_of(folder), pipeline_options(mode)).files.total() == 0
+    assert execute(run_of(folder), parse_pipeline_options(mode)).files.total() == 0
 
 
 def test_more_than_a_page_and_a_chunk_of_files_are_compared(folder):
     for number in range(2500):
         (folder / f"music/{number:05d}.wav").touch()
-    found = execute(run_of(folder), pipeline_options())
+    found = execute(run_of(folder), parse_pipeline_options())
     assert (found.listed, found.files.total()) == (2507, 2507)
     for number in range(0, 2500, 2):
         (folder / f"music/{number:05d}.wav").unlink()
-    found = execute(run_of(folder), pipeline_options())
-    assert dict(found.files) == {Kind.GONE: 1250}
-    assert (found.listed, found.recorded, len(found.samples[Kind.GONE])) == (1257, 2507, 5)
-    assert execute(run_of(folder), pipeline_options()).files.total() == 0
+    found = execute(run_of(folder), parse_pipeline_options())
+    assert dict(found.files) == {DiscrepancyKind.GONE: 1250}
+    assert (found.listed, found.recorded, len(found.samples[DiscrepancyKind.GONE])) == (
+        1257,
+        2507,
+        5,
+    )
+    assert execute(run_of(folder), parse_pipeline_options()).files.total() == 0
 
 
-def test_another_prefix_of_the_ledger_is_not_looked_at(folder):
+def test_another_prefix_of_the_ledger_is_not_compared(folder):
     elsewhere = MediaFile(uri=f"file://{folder}/music2/gone.wav", generation=1)
     ledger = connect_ledger(f"sqlite:///{folder}/ledger.db")
     early = datetime.now(UTC) - timedelta(days=1)
     ledger.change([Change(uri=elsewhere.uri, transition=lambda r: arrive(r, elsewhere, early))])
     ledger.close()
-    execute(run_of(folder), pipeline_options())
+    execute(run_of(folder), parse_pipeline_options())
     assert known(folder)[elsewhere.uri] is None
 
 
 def test_what_arrived_since_the_run_began_is_left_alone(folder):
-    """Listed before it was there, recorded before the ledger was read."""
+    """The file was uploaded after the listing, and recorded before the ledger was read."""
     run = run_of(folder)
     late = MediaFile(uri=f"{run.prefix}late.wav", generation=1)
     ledger = connect_ledger(run.ledger)
     ledger.change([Change(uri=late.uri, transition=lambda r: arrive(r, late, datetime.now(UTC)))])
     ledger.close()
-    execute(run, pipeline_options())
+    execute(run, parse_pipeline_options())
     assert known(folder)[late.uri] is None
 
 
-def test_an_error_of_the_stack_is_raised_as_it_is_and_the_next_run_tells_all(folder, monkeypatch):
+def test_an_error_of_the_stack_is_raised_and_the_next_run_notifies_all(folder, monkeypatch):
     class Away:
-        def publish(self, letters):
+        def publish(self, envelopes):
             raise Unavailable("the queue is away; try again later")
 
         def close(self):
-            """Nothing is held open."""
+            """Nothing to close."""
 
     with monkeypatch.context() as patched:
         patched.setattr("segue_pipelines.reconcile.pipeline.connect_queue", lambda _url: Away())
         with pytest.raises(Unavailable, match="the queue is away"):
-            execute(run_of(folder), pipeline_options())
+            execute(run_of(folder), parse_pipeline_options())
     recorded = list(known(folder))
     assert recorded  # the ledger comes first
-    execute(run_of(folder, grace=timedelta()), pipeline_options())
-    assert {uri for uri, _ in told(folder)} == set(uris(folder))
+    execute(run_of(folder, grace=timedelta()), parse_pipeline_options())
+    assert {uri for uri, _ in pull_all(folder)} == set(uris(folder))
 
 
-def test_killed_half_way_and_run_again_it_has_told_everybody(folder):
+def test_killed_half_way_and_run_again_it_notifies_all_jobs(folder):
     for number in range(1500):
         (folder / f"music/{number:05d}.wav").touch()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SEGUE_")}
@@ -163,7 +174,7 @@ def test_killed_half_way_and_run_again_it_has_told_everybody(folder):
     command = [SEGUE, "reconcile", "--prefix", "music", *stack, "--apply", "--yes", "--json"]
     first = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE)
     queue = connect_queue(f"sqlite:///{folder}/queue.db")
-    while first.poll() is None and not sum(queue.depth(("fine-live",)).values()):
+    while first.poll() is None and not sum(queue.measure_depth(("fine-live",)).values()):
         queue.pull(("none-live",), limit=1, wait_s=0.01)
     first.send_signal(signal.SIGKILL)
     first.communicate(timeout=60)
@@ -177,18 +188,18 @@ def test_killed_half_way_and_run_again_it_has_told_everybody(folder):
         check=True,
     )
     assert json.loads(second.stdout)["listed"] == 1507
-    assert len({uri for uri, _ in told(folder)}) == 1507
+    assert len({uri for uri, _ in pull_all(folder)}) == 1507
 
 
-def test_a_store_that_cannot_be_listed_is_no_empty_one(folder, monkeypatch):
-    execute(run_of(folder), pipeline_options())
+def test_a_store_that_cannot_be_listed_is_not_empty(folder, monkeypatch):
+    execute(run_of(folder), parse_pipeline_options())
 
     def refused(path):
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr("segue.adapters.folder.os.scandir", refused)
-    with pytest.raises(Exception, match="may not be read"):
-        execute(run_of(folder, allow_empty=True), pipeline_options())
+    with pytest.raises(Exception, match="is not readable"):
+        execute(run_of(folder, allow_empty=True), parse_pipeline_options())
     assert not any(known(folder).values())
 
 
@@ -201,14 +212,14 @@ def test_the_steps_have_labels_that_stay(folder):
         (root,) = proto.root_transform_ids
         steps = proto.components.transforms[root].subtransforms
         labels[spread] = [proto.components.transforms[s].unique_name for s in steps]
-    assert labels[False] == ["Start", "Split prefix", "Compare", "Mend"]
+    assert labels[False] == ["Start", "Split prefix", "Compare", "Repair"]
     assert [step for step in labels[True] if step not in labels[False]] == [
         "Spread parts",
         "Spread discrepancies",
     ]
 
 
-def test_names_that_are_no_text_are_left_out_and_counted(folder):
+def test_names_that_are_not_text_are_left_out_and_counted(folder):
     os.close(os.open(os.fsencode(folder / "music") + b"/\xff.wav", os.O_CREAT))
-    found = execute(run_of(folder, dry_run=True), pipeline_options())
+    found = execute(run_of(folder, dry_run=True), parse_pipeline_options())
     assert (found.listed, found.left_out) == (7, 1)

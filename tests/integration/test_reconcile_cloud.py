@@ -1,4 +1,4 @@
-"""Reconciling in the cloud: a bucket against Firestore, what was missed told through Pub/Sub."""
+"""Reconcile in the cloud: compares a bucket with Firestore, and publishes to Pub/Sub."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import pytest
 from google.cloud import pubsub_v1
 
 from segue.adapters.connect import connect_ledger, connect_store
-from segue.model.graph import load
-from segue.model.ledger import Change, Query, arrive
+from segue.model.graph import read_graph
+from segue.model.ledger import Change, Query
 from segue.model.media_file import MediaFile
-from segue.model.message import decode
-from segue.model.queue import topics_of
+from segue.model.message import decode_message
+from segue.model.queue import list_topics
+from segue.model.transitions import arrive
 from segue_support import emulators
 
 if TYPE_CHECKING:
@@ -41,14 +42,14 @@ class Cloud:
     def __init__(self, folder: Path, bucket: str, ledger_url: str, project: str) -> None:
         self.folder, self.bucket = folder, bucket
         (folder / "jobs.yaml").write_text(GRAPH)
-        self.graph = load(str(folder / "jobs.yaml"), {})
+        self.graph = read_graph(str(folder / "jobs.yaml"), {})
         self.store = connect_store(f"gs://{bucket}")
         self.ledger = connect_ledger(ledger_url)
         self.stack = ("--ledger", ledger_url, "--queue", f"pubsub://{project}")
         self.subscriber = pubsub_v1.SubscriberClient()
         self.subscriptions = {}
         with pubsub_v1.PublisherClient() as publisher:
-            for name in topics_of(self.graph):
+            for name in list_topics(self.graph):
                 topic = publisher.topic_path(project, f"segue-{name}")
                 publisher.create_topic(name=topic)
                 path = self.subscriber.subscription_path(project, f"segue-{name}")
@@ -68,8 +69,8 @@ class Cloud:
     def record(self, media: MediaFile) -> None:
         self.ledger.change([Change(uri=media.uri, transition=lambda r: arrive(r, media, LONG_AGO))])
 
-    def told(self, topic: str) -> set[tuple[str, int]]:
-        """What has been published on a topic; the emulator may deal it out in parts."""
+    def pull_all(self, topic: str) -> set[tuple[str, int]]:
+        """Return all that was published on a topic; the emulator may return it in parts."""
         found: set[tuple[str, int]] = set()
         while True:
             request = {"subscription": self.subscriptions[topic], "max_messages": 100}
@@ -77,7 +78,7 @@ class Cloud:
             if not answer.received_messages:
                 return found
             for received in answer.received_messages:
-                message = decode(received.message.data)
+                message = decode_message(received.message.data)
                 found.add((message.uri, message.generation))
             self.subscriber.acknowledge(
                 subscription=self.subscriptions[topic],
@@ -110,7 +111,7 @@ def cloud(tmp_path, bucket, firestore_url, pubsub_emulator, project, monkeypatch
 @pytest.mark.parametrize(
     "mode", [(), ("--direct_running_mode", "multi_threading", "--direct_num_workers", "2")]
 )
-def test_what_no_event_told_is_found_first_and_then_mended(cloud, mode):
+def test_changes_without_an_event_are_found_first_and_then_repaired(cloud, mode):
     new, over, idle, kept = (cloud.upload(name) for name in NAMES)
     cloud.upload("elsewhere.wav")
     cloud.record(MediaFile(uri=over.uri, generation=over.generation - 1))
@@ -122,16 +123,16 @@ def test_what_no_event_told_is_found_first_and_then_mended(cloud, mode):
 
     counts = {"unrecorded": 2, "overwritten": 1, "unstarted": 1, "gone": 3}
     found = cloud.reconcile(*mode)
-    assert {kind: told["files"] for kind, told in found["kinds"].items()} == counts
+    assert {kind: group["files"] for kind, group in found["kinds"].items()} == counts
     assert (found["listed"], found["recorded"]) == (4, 5)
-    assert cloud.told("fine-live") == set()
+    assert cloud.pull_all("fine-live") == set()
 
     found = cloud.reconcile(*mode, "--apply", "--yes")
-    assert {kind: told["files"] for kind, told in found["kinds"].items()} == counts
-    assert cloud.told("fine-live") == {(m.uri, m.generation) for m in (new, over, idle, kept)}
-    assert cloud.told("after-live") == set()
-    buried = cloud.ledger.find(Query(deleted=True))
-    assert {(r.uri, r.generation) for r in buried} == {(m.uri, m.generation) for m in gone}
+    assert {kind: group["files"] for kind, group in found["kinds"].items()} == counts
+    assert cloud.pull_all("fine-live") == {(m.uri, m.generation) for m in (new, over, idle, kept)}
+    assert cloud.pull_all("after-live") == set()
+    deleted = cloud.ledger.find(Query(deleted=True))
+    assert {(r.uri, r.generation) for r in deleted} == {(m.uri, m.generation) for m in gone}
 
     found = cloud.reconcile(*mode, "--older-than", "1w")
     assert (found["listed"], found["recorded"], found["total"]) == (4, 4, 0)

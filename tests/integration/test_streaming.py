@@ -1,4 +1,4 @@
-"""The streaming pipeline as a process of its own, over the embedded stack, on real files."""
+"""The streaming pipeline as a separate process, on the embedded stack and real files."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ from segue.adapters.connect import connect_ledger, connect_queue, connect_store
 from segue.adapters.pubsub import make_topics
 from segue.ingest.arrivals import Arrivals
 from segue.model import dead_letter
-from segue.model.artifact import checksum
-from segue.model.graph import load
+from segue.model.artifact import compute_checksum
+from segue.model.graph import read_graph
 from segue.model.ledger import Query
-from segue.model.media_file import MediaFile
-from segue.model.message import Message, new_request
-from segue.model.queue import Letter, dead_topic, letter, topics_of
+from segue.model.message import Message, build_request_id
+from segue.model.queue import Envelope, format_dead_topic, list_topics, message_to_envelope
 from segue.model.record import Record, State
 from segue.testing.music import music
 from segue.testing.sound import write
@@ -83,7 +82,7 @@ class Place:
             "RELEASE": str(folder / "release"),
             "PYTHONPATH": str(folder),
         }
-        self.graph = load(str(folder / "jobs.yaml"))
+        self.graph = read_graph(str(folder / "jobs.yaml"))
         self.queue = connect_queue(queue or f"sqlite:///{folder}/.segue/queue.db")
         self.ledger = connect_ledger(ledger or f"sqlite:///{folder}/.segue/ledger.db")
 
@@ -102,12 +101,8 @@ class Place:
         files = []
         for name in names:
             found = store.stat(name)
-            files.append(
-                MediaFile(
-                    uri=store.uri(name), generation=found.generation, size_bytes=found.size_bytes
-                )
-            )
-        Arrivals(graph=self.graph, ledger=self.ledger, queue=self.queue).take(files)
+            files.append(found.to_media_file(store.uri(name)))
+        Arrivals(graph=self.graph, ledger=self.ledger, queue=self.queue).record(files)
 
     def start(self, *arguments: str, log: str = "log") -> subprocess.Popen:
         """Start a pipeline, and wait until it listens."""
@@ -129,7 +124,7 @@ class Place:
 
     @contextlib.contextmanager
     def streaming(self, *arguments: str, log: str = "log") -> Iterator[subprocess.Popen]:
-        """A pipeline that runs; afterwards it is stopped, which it must be well."""
+        """Run a pipeline, and stop it at the end; it must exit without an error."""
         process = self.start(*arguments, log=log)
         try:
             yield process
@@ -140,10 +135,10 @@ class Place:
             process.wait()
 
     def until(self, holds: Callable[[], bool]) -> None:
-        """Wait until something holds."""
+        """Wait until a condition holds."""
         end = time.monotonic() + PATIENCE_S
         while not holds():
-            assert time.monotonic() < end, "it did not come about: " + self._logs()
+            assert time.monotonic() < end, "the condition did not hold in time: " + self._logs()
             time.sleep(0.02)
 
     def _logs(self) -> str:
@@ -158,20 +153,20 @@ class Place:
         return Counter(r.jobs[job].state for r in records if job in r.jobs)
 
     def waiting(self) -> int:
-        """How many messages are in the queue, dead ones not counted."""
-        return sum(self.queue.depth(topics_of(self.graph)).values())
+        """Count the messages in the queue, without dead letters."""
+        return sum(self.queue.measure_depth(list_topics(self.graph)).values())
 
     def is_quiet(self) -> bool:
         return self.waiting() == 0
 
     def dead(self, job: str) -> list[dead_letter.DeadLetter]:
         pulled = self.queue.pull([f"{job}-dead"], limit=100)
-        return [dead_letter.decode(one.data) for one in pulled]
+        return [dead_letter.decode_dead_letter(one.data) for one in pulled]
 
     def runs(self) -> Counter[str]:
         return Counter((self.folder / "runs").read_text().splitlines())
 
-    def told(self, log: str = "log") -> list[dict]:
+    def read_log(self, log: str = "log") -> list[dict]:
         lines = (self.folder / log).read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
@@ -186,7 +181,7 @@ def place(tmp_path):
     place.close()
 
 
-def test_what_arrives_runs_through_the_graph_and_is_acknowledged(place):
+def test_arrivals_run_through_the_graph_and_are_acknowledged(place):
     with place.streaming():
         place.upload("a.wav", "b.wav")
         place.until(lambda: place.states("second") == {State.DONE: 2} and place.is_quiet())
@@ -200,15 +195,15 @@ def test_what_arrives_runs_through_the_graph_and_is_acknowledged(place):
     for record in place.records().values():
         for entry in record.jobs.values():
             assert entry.lease is None
-            assert entry.wanted == ()
+            assert entry.pending_targets == ()
             data = store.read(entry.artifact.removeprefix(store.location + "/"))
-            assert checksum(data) == entry.checksum
-    told = place.told()
-    assert [t["action"] for t in told] == ["started", *["done"] * 4, "stopped"]
-    assert {t["job"] for t in told[1:-1]} == {"first", "second"}
+            assert compute_checksum(data) == entry.checksum
+    lines = place.read_log()
+    assert [t["action"] for t in lines] == ["started", *["done"] * 4, "stopped"]
+    assert {t["job"] for t in lines[1:-1]} == {"first", "second"}
 
 
-def test_it_ends_by_itself_when_nothing_comes_any_more(place):
+def test_it_ends_when_no_message_comes_any_more(place):
     place.upload(*(f"{i}.wav" for i in range(20)))
     process = place.start("--all", "--until-idle", "0.5")
     assert process.wait(PATIENCE_S) == 0
@@ -216,15 +211,15 @@ def test_it_ends_by_itself_when_nothing_comes_any_more(place):
     assert place.is_quiet()
 
 
-def test_one_pipeline_a_job_does_the_same_as_one_for_all(place):
+def test_one_pipeline_per_job_does_the_same_as_one_for_all(place):
     with (
         place.streaming("--job", "first", log="log1"),
         place.streaming("--job", "second", log="log2"),
     ):
         place.upload(*(f"{i}.wav" for i in range(20)))
         place.until(lambda: place.states("second") == {State.DONE: 20} and place.is_quiet())
-    assert {t.get("job") for t in place.told("log1")} == {"first", None}
-    assert {t.get("job") for t in place.told("log2")} == {"second", None}
+    assert {t.get("job") for t in place.read_log("log1")} == {"first", None}
+    assert {t.get("job") for t in place.read_log("log2")} == {"second", None}
     assert set(place.runs().values()) == {1}
 
 
@@ -233,7 +228,7 @@ def test_a_heavy_file_holds_no_light_one_back(place):
         place.upload("heavy.wav", *(f"{i}.wav" for i in range(50)))
         place.until(lambda: place.states("second") == {State.DONE: 50})
         assert place.records()["heavy.wav"].jobs["first"].lease is not None
-        # What came later overtakes it, too, many bundles after it was pulled.
+        # Later files overtake it, too, many bundles after it was pulled.
         place.upload(*(f"later{i}.wav" for i in range(10)))
         place.until(lambda: place.states("second") == {State.DONE: 60})
         place.release()
@@ -241,19 +236,19 @@ def test_a_heavy_file_holds_no_light_one_back(place):
     assert place.runs()["first heavy.wav"] == 1
 
 
-def asked(place: Place, name: str, lane: str) -> None:
+def request_again(place: Place, name: str, lane: str) -> None:
     """Ask for a job again by force, on a lane."""
     record = place.records()[name]
     place.queue.publish(
         [
-            letter(
+            message_to_envelope(
                 Message(
                     uri=record.uri,
                     generation=record.generation,
                     job="first",
                     targets=("first",),
                     force=True,
-                    request=new_request(datetime.now(UTC)),
+                    request=build_request_id(datetime.now(UTC)),
                     lane=lane,
                 )
             )
@@ -267,38 +262,38 @@ def test_neither_lane_starves_the_other(place, full, thin):
     place.upload(*names, "thin.wav")
     place.start("--all", "--until-idle", "0.2").wait(PATIENCE_S)
     for name in names:
-        asked(place, name, full)
-    asked(place, "thin.wav", thin)
+        request_again(place, name, full)
+    request_again(place, "thin.wav", thin)
     place.start("--job", "first", "--until-idle", "0.2", log="log2").wait(PATIENCE_S)
-    done = [t for t in place.told("log2") if t["action"] == "done"]
+    done = [t for t in place.read_log("log2") if t["action"] == "done"]
     order = [t["lane"] for t in done]
     assert order.count(thin) == 1
     assert order.index(thin) < 50
     assert len(order) == 301
 
 
-def test_bytes_that_are_no_message_are_put_aside_with_the_reason(place):
+def test_a_malformed_message_is_dead_lettered_with_the_reason(place):
     with place.streaming():
-        place.queue.publish([Letter(topic="first-live", data=b"\xff poison")])
+        place.queue.publish([Envelope(topic="first-live", data=b"\xff poison")])
         place.upload("a.wav")
         place.until(lambda: place.states("second") == {State.DONE: 1} and place.is_quiet())
     (dead,) = place.dead("first")
     assert (dead.stage, dead.data) == ("decode", b"\xff poison")
-    (told,) = [t for t in place.told() if t["action"] == "dead_lettered"]
-    assert told["severity"] == "WARNING"
+    (line,) = [t for t in place.read_log() if t["action"] == "dead_lettered"]
+    assert line["severity"] == "WARNING"
 
 
-def test_a_first_signal_lets_what_runs_finish_and_leaves_the_rest(place):
+def test_a_first_signal_lets_running_jobs_finish_and_leaves_the_rest(place):
     process = place.start("--all", "--processes", "1")
     place.upload("heavy.wav")
     place.until(lambda: "first heavy.wav" in place.runs())
     process.terminate()
     # It pulls no more, so whatever comes now stays where it is.
-    place.until(lambda: place.queue.depth(["first-live"])["first-live"] == 1)
+    place.until(lambda: place.queue.measure_depth(["first-live"])["first-live"] == 1)
     place.release()
     assert process.wait(PATIENCE_S) == 0
     assert place.states("first") == {State.DONE: 1}
-    assert place.told()[-1]["action"] == "stopped"
+    assert place.read_log()[-1]["action"] == "stopped"
     with place.streaming():
         place.until(lambda: place.states("second") == {State.DONE: 1} and place.is_quiet())
     assert place.runs() == {"first heavy.wav": 1, "second heavy.wav": 1}
@@ -318,7 +313,7 @@ def test_a_second_signal_ends_at_once_and_nothing_is_lost(place):
     assert place.runs()["first heavy.wav"] == 2  # its lease was lost
 
 
-def test_killed_at_any_moment_nothing_is_lost_and_only_lost_leases_are_worked_on_again(place):
+def test_killed_at_any_moment_nothing_is_lost_and_only_lost_leases_run_again(place):
     names = [f"{i:04}.wav" for i in range(1200)]
     rng = random.Random(3)
     kills = 0
@@ -338,7 +333,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_only_lost_leases_are_worked_on
         for job in ("first", "second"):
             entry = record.jobs[job]
             assert entry.lease is None
-            assert entry.wanted == ()
+            assert entry.pending_targets == ()
             # Each time it was computed, somebody had claimed it.
             assert 1 <= runs[f"{job} {name}"] <= entry.attempts
     store = connect_store(str(place.folder / ".segue/artifacts"))
@@ -418,10 +413,10 @@ def _artifacts(folder: Path) -> dict[str, bytes]:
         ([], "no job is named"),
         (["--all", "--direct_num_workers", "2"], "leave out --direct_num_workers"),
         (["--all", "--proceses", "2"], "--processes"),
-        (["--all", "--queue", "redis://here"], "not a queue that Segue knows"),
+        (["--all", "--queue", "redis://here"], "not a queue that Segue supports"),
     ],
 )
-def test_a_wrong_command_line_of_a_stream_is_told_with_its_remedy(place, arguments, message):
+def test_a_wrong_command_line_is_an_error_with_a_hint(place, arguments, message):
     done = subprocess.run(
         [SEGUE, "stream", *arguments],
         cwd=place.folder,
@@ -441,14 +436,14 @@ def test_the_cloud_form_of_queue_and_ledger_does_the_same(
     monkeypatch.setenv(emulators.PUBSUB.variable, pubsub_emulator)
     queue_url = f"pubsub://{project}"
     place = Place(tmp_path, ledger=firestore_url, queue=queue_url)
-    make_topics(place.queue, [*topics_of(place.graph), dead_topic("first")])
+    make_topics(place.queue, [*list_topics(place.graph), format_dead_topic("first")])
     place.upload("a.wav", "b.wav")
-    place.queue.publish([Letter(topic="first-requests", data=b"poison")])
+    place.queue.publish([Envelope(topic="first-requests", data=b"poison")])
     with place.streaming("--all", "--ledger", firestore_url, "--queue", queue_url):
         place.until(lambda: place.states("second") == {State.DONE: 2})
         place.until(lambda: "dead_lettered" in (tmp_path / "log").read_text())
     (dead,) = place.dead("first")
     assert dead.data == b"poison"
     assert set(place.runs().values()) == {1}
-    assert place.queue.pull(topics_of(place.graph), limit=10) == []
+    assert place.queue.pull(list_topics(place.graph), limit=10) == []
     place.close()

@@ -1,5 +1,5 @@
-"""What Dataflow is asked to run for a streaming pipeline, built without an account, and what its
-workers do with a bundle.
+"""The job description that Dataflow gets for a streaming pipeline, built without an account, and
+how its workers process a bundle.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from segue.adapters.connect import connect_ledger, connect_store
 from segue.errors import ConfigurationError
-from segue.execution.responder import Received
+from segue.execution.responder import ReceivedMessage
 from segue.ingest.arrivals import Arrivals
-from segue.model.graph import load
+from segue.model.graph import read_graph
 from segue.model.ledger import Query
 from segue.model.media_file import MediaFile
-from segue.model.message import decode
+from segue.model.message import decode_message
 from segue.model.record import State
-from segue.worker.pool import available_cores
-from segue_pipelines.options import pipeline_options
-from segue_pipelines.streaming.bundles import STRIKES, RespondInBundle, workshops
-from segue_pipelines.streaming.pipeline import Streaming, execute
+from segue.worker.pool import count_cores
+from segue_pipelines.options import parse_pipeline_options
+from segue_pipelines.streaming.bundles import CLEAR_PENDING, RespondInBundle, process_resources
+from segue_pipelines.streaming.pipeline import execute
+from segue_pipelines.streaming.streaming_run import StreamingRun
 from segue_support.queue import MemoryQueue
 
-SHIPPED = os.path.join(os.path.dirname(__file__), "../../shared/segue/features/jobs.yaml")
-GRAPH = load(SHIPPED)
+SHIPPED_GRAPH = os.path.join(os.path.dirname(__file__), "../../shared/segue/features/jobs.yaml")
+GRAPH = read_graph(SHIPPED_GRAPH)
 READ, WRITE = "beam:transform:pubsub_read:v1", "beam:transform:pubsub_write:v1"
 OPTIONS = (
     *("--runner", "DataflowRunner", "--project", "acme-project", "--region", "europe-west1"),
@@ -48,8 +49,8 @@ STACK = {
 }
 
 
-class Described:
-    """What Dataflow is asked to run."""
+class JobDescription:
+    """The pipeline that Dataflow is asked to run."""
 
     def __init__(self, job: dict, proto: beam_runner_api_pb2.Pipeline) -> None:
         self.environment = job["environment"]
@@ -78,27 +79,27 @@ def _no_account(monkeypatch):
 
 
 @pytest.fixture
-def described(bucket, tmp_path):
-    """Describes the pipeline of some jobs."""
+def describe_pipeline(bucket, tmp_path):
+    """Return a function that describes the pipeline of some jobs."""
 
-    def describe(*jobs: str) -> Described:
+    def describe(*jobs: str) -> JobDescription:
         template = str(tmp_path / f"{'-'.join(jobs)}.json")
         stage = f"stage/{'-'.join(jobs)}"
         places = (
             *("--temp_location", f"gs://{bucket}/temp"),
             *("--staging_location", f"gs://{bucket}/{stage}"),
         )
-        options = pipeline_options(
+        options = parse_pipeline_options(
             [*OPTIONS, *places, "--template_location", template], streaming=True
         )
-        execute(Streaming(graph=GRAPH, jobs=jobs, **STACK), options)
+        execute(StreamingRun(graph=GRAPH, jobs=jobs, **STACK), options)
         with open(template) as file:
             job = json.load(file)
         store = connect_store(f"gs://{bucket}")
         (name,) = [o.name for o in store.list(f"{stage}/") if o.name.endswith("pipeline.pb")]
         proto = beam_runner_api_pb2.Pipeline.FromString(store.read(name))
         store.close()
-        return Described(job, proto)
+        return JobDescription(job, proto)
 
     return describe
 
@@ -107,25 +108,27 @@ pytestmark = pytest.mark.filterwarnings("default")  # Beam's own, about its opti
 
 
 @pytest.mark.parametrize("job", list(GRAPH.jobs))
-def test_the_pipeline_of_a_job_reads_its_lanes_and_writes_to_whom_it_may_tell(described, job):
-    found = described(job)
+def test_the_pipeline_of_a_job_reads_its_lanes_and_writes_to_the_jobs_it_may_notify(
+    describe_pipeline, job
+):
+    found = describe_pipeline(job)
     assert found.reads == {
         f"Read {job} {lane}": f"projects/acme-project/subscriptions/acme-{job}-{lane}"
         for lane in ("live", "requests")
     }
     parents = [p for p in GRAPH.jobs[job].parents if p != "source"]
-    told = {job, *parents, *GRAPH.children[job]}
+    notified = {job, *parents, *GRAPH.children[job]}
     topics = {
         f"Publish {one} {lane}": f"projects/acme-project/topics/acme-{one}-{lane}"
-        for one in told
+        for one in notified
         for lane in ("live", "requests")
     }
     topics[f"Dead letters of {job}"] = f"projects/acme-project/topics/acme-{job}-dead"
     assert found.writes == topics
 
 
-def test_the_steps_keep_their_labels_so_that_a_running_pipeline_can_be_updated(described):
-    assert described("beats").steps == {
+def test_the_steps_keep_their_labels_so_that_a_running_pipeline_can_be_updated(describe_pipeline):
+    assert describe_pipeline("beats").steps == {
         "Read beats live",
         "Read beats requests",
         "Flatten",
@@ -138,18 +141,18 @@ def test_the_steps_keep_their_labels_so_that_a_running_pipeline_can_be_updated(d
         "Publish energy requests",
         "Dead letters of beats",
         "Commit",
-        "Strike out",
+        "Clear pending",
     }
 
 
-def test_all_jobs_fit_into_one_pipeline(described):
-    found = described(*GRAPH.jobs)
+def test_all_jobs_fit_into_one_pipeline(describe_pipeline):
+    found = describe_pipeline(*GRAPH.jobs)
     assert len(found.reads) == 2 * len(GRAPH.jobs)
     assert len(found.writes) == 3 * len(GRAPH.jobs)
 
 
-def test_it_streams_with_one_process_a_machine_and_many_threads(described):
-    environment = described("beats").environment
+def test_it_streams_with_one_process_per_machine_and_many_threads(describe_pipeline):
+    environment = describe_pipeline("beats").environment
     assert environment["version"]["job_type"] == "FNAPI_STREAMING"
     assert "no_use_multiple_sdk_containers" in environment["experiments"]
     assert "enable_streaming_engine" in environment["experiments"]
@@ -159,12 +162,12 @@ def test_it_streams_with_one_process_a_machine_and_many_threads(described):
     assert image == "registry.example/segue:1"
 
 
-def test_what_beam_refuses_of_its_options_is_told_as_such(bucket):
-    options = pipeline_options(
+def test_an_option_that_beam_refuses_is_a_configuration_error(bucket):
+    options = parse_pipeline_options(
         [*OPTIONS, "--update", "--temp_location", f"gs://{bucket}/temp"], streaming=True
     )
     with pytest.raises(ConfigurationError, match="job name must be provided"):
-        execute(Streaming(graph=GRAPH, jobs=("beats",), **STACK), options)
+        execute(StreamingRun(graph=GRAPH, jobs=("beats",), **STACK), options)
 
 
 @pytest.mark.parametrize(
@@ -175,23 +178,23 @@ def test_what_beam_refuses_of_its_options_is_told_as_such(bucket):
         ("artifacts", "file:///artifacts"),
     ],
 )
-def test_what_workers_elsewhere_cannot_reach_is_refused(name, url):
-    options = pipeline_options(OPTIONS, streaming=True)
-    run = Streaming(graph=GRAPH, jobs=("beats",), **{**STACK, name: url})
+def test_a_url_that_remote_workers_cannot_reach_is_refused(name, url):
+    options = parse_pipeline_options(OPTIONS, streaming=True)
+    run = StreamingRun(graph=GRAPH, jobs=("beats",), **{**STACK, name: url})
     with pytest.raises(ConfigurationError, match=f"--{name}"):
         execute(run, options)
 
 
-def test_a_service_is_not_told_to_end_when_idle():
-    options = pipeline_options(OPTIONS, streaming=True)
-    run = Streaming(graph=GRAPH, jobs=("beats",), until_idle_s=1.0, **STACK)
+def test_until_idle_is_refused_on_dataflow():
+    options = parse_pipeline_options(OPTIONS, streaming=True)
+    run = StreamingRun(graph=GRAPH, jobs=("beats",), until_idle_s=1.0, **STACK)
     with pytest.raises(ConfigurationError, match="drain the job"):
         execute(run, options)
 
 
-def test_bundles_side_by_side_are_worked_off_with_one_pool(tmp_path):
+def test_concurrent_bundles_share_one_pool(tmp_path):
     (tmp_path / "jobs.yaml").write_text(NOTHING)
-    graph = load(str(tmp_path / "jobs.yaml"))
+    graph = read_graph(str(tmp_path / "jobs.yaml"))
     url = f"sqlite:///{tmp_path}/ledger.db"
     ledger, queue = connect_ledger(url), MemoryQueue()
     files = []
@@ -199,28 +202,28 @@ def test_bundles_side_by_side_are_worked_off_with_one_pool(tmp_path):
         (tmp_path / f"{i}.wav").write_bytes(b"x")
         found = connect_store(str(tmp_path)).stat(f"{i}.wav")
         files.append(MediaFile(uri=f"file://{tmp_path}/{i}.wav", generation=found.generation))
-    Arrivals(graph=graph, ledger=ledger, queue=queue).take(files)
-    received = [Received(job="a", data=x.data) for x in queue.queued.values()]
-    run = Streaming(
+    Arrivals(graph=graph, ledger=ledger, queue=queue).record(files)
+    received = [ReceivedMessage(job="a", data=x.data) for x in queue.queued.values()]
+    run = StreamingRun(
         graph=graph, jobs=("a",), ledger=url, artifacts=f"{tmp_path}/artifacts", queue="none"
     )
     options = PipelineOptions(
         ["--direct_num_workers", "4", "--direct_running_mode", "multi_threading"]
     )
-    tags = ("b-live", "a-dead", STRIKES)
+    tags = ("b-live", "a-dead", CLEAR_PENDING)
     with beam.Pipeline(runner=FnApiRunner(), options=options) as pipeline:
         replies = (
             pipeline
-            | beam.Create([*received, Received(job="a", data=b"poison")])
+            | beam.Create([*received, ReceivedMessage(job="a", data=b"poison")])
             | "Respond" >> beam.ParDo(RespondInBundle(run)).with_outputs(*tags)
         )
-        told = replies["b-live"] | "URIs" >> beam.Map(lambda letter: decode(letter.data).uri)
-        assert_that(told, equal_to([f.uri for f in files]), label="told")
-        dead = replies["a-dead"] | "Topics" >> beam.Map(lambda letter: letter.topic)
+        notified = replies["b-live"] | "URIs" >> beam.Map(lambda x: decode_message(x.data).uri)
+        assert_that(notified, equal_to([f.uri for f in files]), label="notified")
+        dead = replies["a-dead"] | "Topics" >> beam.Map(lambda x: x.topic)
         assert_that(dead, equal_to(["a-dead"]), label="dead")
-    pool = workshops.of(run).pool
-    workshops.close(run.name)
-    assert pool.processes == available_cores()
+    pool = process_resources.get_or_open(run).pool
+    process_resources.close(run.name)
+    assert pool.processes == count_cores()
     records = ledger.find(Query())
     assert [r.jobs["a"].state for r in records] == [State.DONE] * 40
     assert {r.jobs["a"].attempts for r in records} == {1}

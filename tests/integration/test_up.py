@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from segue.adapters.connect import connect_ledger
-from segue.model.graph import load
-from segue.model.ledger import current
+from segue.model.graph import read_graph
 from segue.model.record import Record
+from segue.model.transitions import is_current
 from segue.testing.sound import sine_at_lufs, write
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
@@ -59,7 +59,7 @@ def environment() -> dict[str, str]:
 
 
 class Up:
-    """One ``segue up``, and what it prints."""
+    """One ``segue up`` process, with the lines that it prints."""
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.process = subprocess.Popen(
@@ -83,17 +83,17 @@ class Up:
                 self._changes.notify_all()
 
     def wait(self, condition) -> None:
-        """Wait until what was printed fulfils a condition."""
+        """Wait until the printed lines fulfil a condition."""
         with self._changes:
             if not self._changes.wait_for(lambda: condition(self.lines), PATIENCE_S):
-                pytest.fail(f"it went on without it: {self.lines[-20:]}")
+                pytest.fail(f"it did not happen: {self.lines[-20:]}")
 
     def wait_until_up(self) -> Up:
         self.wait(lambda lines: any(_is(line, "up", "started") for line in lines))
         return self
 
     def programs(self) -> dict[str, int]:
-        """Its child processes, by what they run."""
+        """Return its child processes by program."""
         found = {}
         for pid in children(self.process.pid):
             name = "functions" if "segue_functions.server" in command(pid) else "stream"
@@ -101,7 +101,7 @@ class Up:
         return found
 
     def end(self, number: int = signal.SIGINT) -> int:
-        """Ask it to end; returns its exit code."""
+        """Send a signal, and return the exit code."""
         self.process.send_signal(number)
         code = self.process.wait(PATIENCE_S)
         self._reader.join(PATIENCE_S)
@@ -113,7 +113,7 @@ def _is(line: dict, process: str, action: str) -> bool:
 
 
 def stat(pid: int) -> list[str]:
-    """What the kernel says of a process, from its state on; nothing of one that is dead."""
+    """Return the fields of a process in /proc, from its state on; none if it is dead."""
     try:
         found = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -132,10 +132,10 @@ def children(pid: int) -> list[int]:
     return [one for one in everybody if stat(one)[1:2] == [str(pid)]]
 
 
-def family(pid: int) -> set[int]:
-    """A process's children, and theirs."""
+def find_descendants(pid: int) -> set[int]:
+    """Return all descendants of a process."""
     found = set(children(pid))
-    return found.union(*(family(one) for one in found))
+    return found.union(*(find_descendants(one) for one in found))
 
 
 def wait_until(condition) -> None:
@@ -153,7 +153,7 @@ class Project:
         self.music = folder / "music"
         self.music.mkdir()
         (folder / "jobs.yaml").write_text(graph)
-        self.graph = load(str(folder / "jobs.yaml"), {})
+        self.graph = read_graph(str(folder / "jobs.yaml"), {})
         self.ledger = connect_ledger(f"sqlite:///{folder}/.segue/ledger.db")
         self.started: list[Up] = []
 
@@ -175,7 +175,7 @@ class Project:
         return (
             record is not None
             and record.generation == (self.music / name).stat().st_ctime_ns
-            and all(current(self.graph, record, job) for job in self.graph.jobs)
+            and all(is_current(self.graph, record, job) for job in self.graph.jobs)
         )
 
     def is_running(self, name: str, job: str) -> bool:
@@ -190,7 +190,7 @@ class Project:
 
 
 def loudness_lufs(record: Record) -> float:
-    """What the artifact of a record says."""
+    """Read the loudness from the artifact of a record."""
     artifact = record.jobs["loudness"].artifact
     return json.loads(Path(artifact.removeprefix("file://")).read_text())["integrated_lufs"]
 
@@ -212,7 +212,7 @@ with_graph = lambda graph: pytest.mark.parametrize("project", [graph], indirect=
 
 
 @with_graph(REAL)
-def test_a_song_is_copied_in_overwritten_and_deleted_and_a_corrupt_one_harms_nobody(project):
+def test_a_song_is_copied_in_overwritten_and_deleted_and_a_corrupt_one_fails_alone(project):
     up = project.up().wait_until_up()
     song = project.music / "song.wav"
     write(sine_at_lufs(-23.0, duration_s=3.0), str(song))
@@ -235,7 +235,7 @@ def test_a_song_is_copied_in_overwritten_and_deleted_and_a_corrupt_one_harms_nob
     wait_until(lambda: project.record("song.wav").deleted_at is not None)
     assert project.record("song.wav").generation == second.generation
 
-    everybody = family(up.process.pid)
+    everybody = find_descendants(up.process.pid)
     assert len(everybody) > 2
     assert up.end() == 0
     assert [one for one in everybody if stat(one)] == []
@@ -245,7 +245,7 @@ def test_a_song_is_copied_in_overwritten_and_deleted_and_a_corrupt_one_harms_nob
 
 
 @with_graph(CHAIN)
-def test_a_hundred_files_at_once_and_then_what_happened_while_it_was_down(project):
+def test_a_hundred_files_at_once_and_then_changes_while_it_was_down(project):
     names = [f"{number}.wav" for number in range(100)]
     up = project.up().wait_until_up()
     project.add(*names)
@@ -262,12 +262,12 @@ def test_a_hundred_files_at_once_and_then_what_happened_while_it_was_down(projec
     assert project.record("0.wav").deleted_at is not None
     assert project.is_done("1.wav")
     assert project.is_done("album/new.wav")
-    # What had not changed was neither told of nor computed again.
+    # Unchanged files were neither reported nor computed again.
     assert len(project.artifacts()) == 306
 
 
 @with_graph(SLOW)
-def test_killed_programs_are_started_again_and_everything_completes(project):
+def test_killed_programs_are_restarted_and_everything_completes(project):
     names = [f"{number}.wav" for number in range(60)]
     up = project.up().wait_until_up()
     for number, name in enumerate(names):
@@ -284,12 +284,12 @@ def test_killed_programs_are_started_again_and_everything_completes(project):
 
 
 @with_graph(SLOW)
-def test_when_it_is_killed_itself_no_process_lives_on_and_the_next_start_completes(project):
+def test_no_process_survives_its_kill_and_the_next_start_completes(project):
     names = [f"{number}.wav" for number in range(60)]
     up = project.up().wait_until_up()
     project.add(*names)
     up.wait(lambda lines: any(_is(line, "stream", "done") for line in lines))
-    everybody = family(up.process.pid)
+    everybody = find_descendants(up.process.pid)
     up.process.kill()
     wait_until(lambda: not any(stat(one) for one in everybody))
     assert not all(project.is_done(name) for name in names)
@@ -304,7 +304,7 @@ def test_ctrl_c_twice_ends_it_at_once(project):
     up = project.up().wait_until_up()
     project.add("song.wav")
     wait_until(lambda: project.is_running("song.wav", "slow"))
-    everybody = family(up.process.pid)
+    everybody = find_descendants(up.process.pid)
     up.process.send_signal(signal.SIGINT)
     time.sleep(0.5)  # it is waiting for the job by now
     assert up.process.poll() is None
@@ -322,7 +322,7 @@ def test_a_second_one_on_the_same_ledger_is_refused(project):
 
 
 @with_graph(CHAIN)
-def test_each_job_can_have_a_pipeline_of_its_own(project):
+def test_each_job_can_have_its_own_pipeline(project):
     project.add("song.wav")
     up = project.up("--separate", "--until-idle", "0.5")
     assert up.process.wait(PATIENCE_S) == 0
@@ -332,7 +332,7 @@ def test_each_job_can_have_a_pipeline_of_its_own(project):
 
 
 @with_graph(CHAIN)
-def test_a_graph_that_is_wrong_ends_it_with_the_reason(project):
+def test_a_wrong_graph_ends_it_with_the_reason(project):
     wrong = CHAIN.replace("segue_support.jobs:fine", "segue_support.jobs:nothing")
     (project.folder / "jobs.yaml").write_text(wrong)
     up = project.up()

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from segue.adapters.connect import connect_ledger
-from segue.model.graph import Graph, load
-from segue.model.ledger import Ledger, Query, current
-from segue.model.record import Record
+from segue.model.graph import Graph, read_graph
+from segue.model.ledger import Ledger, Query, find_records
+from segue.model.transitions import is_current
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 PATIENCE_S = 120.0
@@ -35,7 +35,7 @@ jobs:
 
 
 class Hand:
-    """Does to a folder what people and programs do, as a seed says."""
+    """Changes a folder as people and programs do, from a seed."""
 
     def __init__(self, music: Path, outside: Path, seed: int) -> None:
         self.music = music
@@ -117,7 +117,7 @@ class Hand:
 
 
 class Up:
-    """One ``segue up`` after the other, in the same folder."""
+    """Runs one ``segue up`` after another in the same folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -137,7 +137,7 @@ class Up:
         self.process.wait()
 
     def log(self) -> str:
-        """What the last one wrote."""
+        """Return the output of the last one."""
         return self._log.read_bytes()[self._began :].decode()
 
     def wait_until_up(self) -> None:
@@ -148,20 +148,17 @@ class Up:
 
 
 def disagreements(music: Path, ledger: Ledger, graph: Graph) -> list[str]:
-    """The files of which the ledger does not know what is true."""
+    """Return the files for which the ledger is wrong."""
     there = {f"file://{p}": p.stat().st_ctime_ns for p in music.rglob("*.wav")}
-    found: dict[str, Record] = {}
-    after = ""
-    while page := ledger.find(Query(prefix=f"file://{music}/", deleted=False), after=after):
-        found.update({record.uri: record for record in page})
-        after = page[-1].uri
+    query = Query(prefix=f"file://{music}/", deleted=False)
+    found = {record.uri: record for record in find_records(ledger, query)}
     gone = [uri for uri in found if uri not in there]
     return gone + [
         uri
         for uri, generation in there.items()
         if uri not in found
         or found[uri].generation != generation
-        or not all(current(graph, found[uri], job) for job in graph.jobs)
+        or not all(is_current(graph, found[uri], job) for job in graph.jobs)
     ]
 
 
@@ -171,7 +168,7 @@ def test_the_ledger_agrees_with_the_folder_in_the_end(tmp_path, seed):
     music.mkdir()
     outside.mkdir()
     (tmp_path / "jobs.yaml").write_text(GRAPH)
-    graph = load(str(tmp_path / "jobs.yaml"), {})
+    graph = read_graph(str(tmp_path / "jobs.yaml"), {})
     ledger = connect_ledger(f"sqlite:///{tmp_path}/.segue/ledger.db")
     hand, up = Hand(music, outside, seed), Up(tmp_path)
     up.start()

@@ -29,12 +29,12 @@ class Run(beam.DoFn):
 
     def process(self, number):
         from segue.model.media_file import MediaFile
-        from segue.testing.trial import finish
+        from segue.testing.trial import run_tasks
         from segue.worker.task import Task
         path = f"{self.folder}/{number}.wav"
         open(path, "w").close()
         media = MediaFile(uri="file://" + path, generation=os.stat(path).st_ctime_ns)
-        [found] = finish(self.pool, [Task(ticket=number, media=media, run=("job",))])
+        [found] = run_tasks(self.pool, [Task(task_id=number, media=media, run=("job",))])
         yield found["job"].artifact
 
     def teardown(self):
@@ -65,6 +65,6 @@ def test_jobs_run_in_children_of_beams_workers(tmp_path: Path, mode: str) -> Non
     assert ran.returncode == 0, ran.stderr
     uris = [line for path in tmp_path.glob("uris*") for line in path.read_text().split()]
     assert len(set(uris)) == FILES
-    told = [json.loads(Path(uri.removeprefix("file://")).read_text()) for uri in uris]
-    assert {t["setups"] for t in told} == {1}
-    assert len({t["process"] for t in told}) < FILES
+    results = [json.loads(Path(uri.removeprefix("file://")).read_text()) for uri in uris]
+    assert {t["setups"] for t in results} == {1}
+    assert len({t["process"] for t in results}) < FILES

@@ -11,12 +11,15 @@ import pytest
 import yaml
 
 from segue.log import Action
-from segue.model.graph import parse
+from segue.model.graph import parse_graph
 from segue.model.settings import SETTINGS
-from segue_cli.main import COMMANDS, load
+from segue_cli.main import COMMANDS, load_command
 from segue_support.paths import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 MODULES = [
     p
     for r in ("shared", "cli", "pipelines", "functions", "bench")
@@ -31,7 +34,7 @@ def page(path: Path) -> str:
 
 
 def calls(text: str) -> list[list[str]]:
-    """The calls of ``segue`` in code blocks, as words."""
+    """Return the calls of ``segue`` in code blocks, split into words."""
     blocks = [body for language, body in FENCE.findall(text) if language in {"", "console"}]
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     found = []
@@ -49,7 +52,7 @@ def test_every_command_that_is_shown_exists_and_takes_what_it_is_given(path):
         if name.isupper():  # a placeholder
             continue
         assert name in NAMES, f"segue {name}"
-        command = load(name)
+        command = load_command(name)
         known = {option for parameter in command.params for option in parameter.opts}
         for word in arguments:
             option = word.split("=")[0]
@@ -65,10 +68,10 @@ def test_every_link_to_a_file_leads_somewhere(path):
 
 
 def test_every_environment_variable_of_the_code_is_documented():
-    told = "".join(p.read_text() for p in PAGES)
+    documented = "".join(p.read_text() for p in PAGES)
     used = {v for p in MODULES for v in re.findall(r"SEGUE_[A-Z_]*[A-Z]", p.read_text())}
     assert used >= {s.variable for s in SETTINGS.values()}
-    assert {v for v in used if v not in told} == set()
+    assert {v for v in used if v not in documented} == set()
 
 
 def test_every_setting_in_the_readme_has_its_real_default():
@@ -89,7 +92,7 @@ def test_the_graphs_in_the_documentation_are_valid():
     assert shown
     for text in shown:
         assert yaml.safe_load(text)["jobs"]
-        assert parse(text).jobs
+        assert parse_graph(text).jobs
 
 
 def test_every_module_opens_with_a_line_on_what_it_is_for():

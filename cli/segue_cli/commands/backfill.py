@@ -1,4 +1,4 @@
-"""``segue backfill``: compute what files are missing for some jobs, and nothing else."""
+"""``segue backfill``: compute the missing results of a catalogue."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from segue_cli import selection as select
 from segue_cli.command import command
 from segue_cli.context import Context
 from segue_cli.exit_code import ExitCode
-from segue_cli.views.run_summary import failed_share, show, to_json
+from segue_cli.views.run_summary import compute_failed_share, print_summary, to_json
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from segue.model.outcome import Tally
-    from segue_pipelines.backfill import Backfill
+    from segue.model.outcome import RunTotals
+    from segue_pipelines.backfill import BackfillRun
 
 
 @command(
+    requires=("pipelines",),
     settings=("graph", "catalogue", "artifacts", "ledger"),
     examples=(
         "segue backfill --prefix ~/Music --job beats",
         "segue backfill --prefix gs://acme/masters/ --all --tolerate 1% --json",
         "segue backfill --job energy --runner DataflowRunner --project acme --region europe-west1",
     ),
-    takes_more=True,
+    extra_options=True,
 )
 def backfill(
     context: Context,
@@ -50,31 +51,33 @@ def backfill(
         str,
         typer.Option(
             metavar="SHARE",
-            help="The share of the files that may fail without this command failing, such as 1%.",
+            help="Exit with 0 if at most this share of the files fails, such as 1%.",
         ),
     ] = "0%",
     processes: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Child processes a worker. By default, one a core."),
+        typer.Option(
+            min=1, metavar="N", help="Child processes per worker.  [default: one per core]"
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done; compute nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be computed; compute nothing.")
     ] = False,
 ) -> ExitCode:
-    """Compute what files are missing for some jobs: parents first, never a sibling, never what is
-    there already.
+    """Compute the missing results of a catalogue.
 
-    What fails is recorded with its cause, and does not stop the rest. Interrupted in any way, it is
-    run again and goes on. Options that are not its own are Beam's, such as --runner or
-    --direct_num_workers.
+    The jobs that a named job depends on are computed first; other jobs are left alone, as are
+    results that are current. A failure is recorded with its cause and does not stop the rest. An
+    interrupted backfill continues when it is run again. Unknown options are passed to Beam, such as
+    --runner or --direct_num_workers.
     """
-    from segue.model.job_code import check
-    from segue_pipelines.options import pipeline_options
+    from segue.model.job_code import check_code
+    from segue_pipelines.options import parse_pipeline_options
 
-    tolerated = select.share_of(tolerate, "--tolerate")
-    options = pipeline_options(ctx.args, [o for p in ctx.command.params for o in p.opts])
+    tolerated = select.parse_share(tolerate, "--tolerate")
+    options = parse_pipeline_options(ctx.args, [o for p in ctx.command.params for o in p.opts])
     graph = context.graph
-    run = select.run_of(
+    run = select.build_backfill(
         context,
         prefix=prefix,
         uris=uris,
@@ -88,34 +91,34 @@ def backfill(
         dry_run=dry_run,
         processes=processes,
     )
-    check(graph)
+    check_code(graph)
     try:
         tally = run_with_progress(context, run, options)
     except KeyboardInterrupt:
-        context.output.note("What was finished is recorded. Run the same command again to go on.")
+        context.output.note("Finished results are recorded. Run the same command to continue.")
         raise
-    failed = failed_share(tally)
+    failed = compute_failed_share(tally)
     if context.output.as_json:
-        context.output.json(to_json(tally, dry_run=dry_run))
+        context.output.write_json(to_json(tally, dry_run=dry_run))
     else:
-        show(context.output, tally)
+        print_summary(context.output, tally)
     if failed > tolerated:
         return ExitCode.FAILURES
     return ExitCode.UNFINISHED if tally.unfinished else ExitCode.OK
 
 
-def run_with_progress(context: Context, run: Backfill, options: PipelineOptions) -> Tally:
-    """Run a backfill, with a bar in a terminal where the work is done on this machine."""
+def run_with_progress(context: Context, run: BackfillRun, options: PipelineOptions) -> RunTotals:
+    """Run a backfill; show a progress bar if it runs on this machine and in a terminal."""
     from segue_pipelines.backfill import execute
     from segue_pipelines.options import is_local
 
     if not is_local(options):
-        # What a remote runner says of its job, its address and state, is all there is to see.
+        # A remote runner logs the address and state of its job; there is no other progress to show.
         logging.basicConfig(level=logging.INFO, format="%(message)s")
         return execute(run, options)
-    # Beam's warnings are about its own options, and its errors are told by us.
+    # Beam's warnings are about its own options, and Segue reports its errors itself.
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-    if not context.output.talk.is_terminal:
+    if not context.output.stderr.is_terminal:
         return execute(run, options)
     with (
         tempfile.TemporaryDirectory(prefix="segue-progress-") as folder,
@@ -125,8 +128,8 @@ def run_with_progress(context: Context, run: Backfill, options: PipelineOptions)
 
 
 @contextlib.contextmanager
-def _bar(context: Context, run: Backfill, folder: str) -> Iterator[None]:
-    """Draw how many files are done, how fast, and when all will be."""
+def _bar(context: Context, run: BackfillRun, folder: str) -> Iterator[None]:
+    """Show how many files are done, at what rate, and the remaining time."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -147,7 +150,7 @@ def _bar(context: Context, run: Backfill, folder: str) -> Iterator[None]:
         TimeElapsedColumn(),
         TextColumn("eta"),
         TimeRemainingColumn(),
-        console=context.output.talk,
+        console=context.output.stderr,
         transient=True,
         speed_estimate_period=60,
     )
@@ -162,15 +165,15 @@ def _bar(context: Context, run: Backfill, folder: str) -> Iterator[None]:
             rate = f"{tally.files / seconds:,.1f} files/s" if tally.files else "starting"
             progress.update(task, completed=tally.files, rate=rate)
 
-    def size_up() -> None:
-        """Count the files on the side; a bar without a total is better than no run."""
+    def count_total() -> None:
+        """Count the files in the background; a failure only costs the bar its total."""
         from segue_pipelines.sources import count_files
 
         with contextlib.suppress(Exception):
             total = count_files(run.selection, run.ledger, stop=done.is_set)
             progress.update(task, total=total)
 
-    threads = [threading.Thread(target=t, daemon=True) for t in (follow, size_up)]
+    threads = [threading.Thread(target=t, daemon=True) for t in (follow, count_total)]
     with progress:
         for thread in threads:
             thread.start()

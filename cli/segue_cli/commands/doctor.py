@@ -1,4 +1,4 @@
-"""``segue doctor``: what is installed, and what can be reached."""
+"""``segue doctor``: check the installation, the settings and the connections."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Limit = Annotated[
         "--limit",
         metavar="SECONDS",
         min=0.1,
-        help="How long to wait for answers.",
+        help="How long to wait for each check.",
         show_default=True,
     ),
 ]
 Cloud = Annotated[
     bool,
-    typer.Option("--cloud", help="Hold a deployed environment against the graph, too."),
+    typer.Option("--cloud", help="Also compare a deployed environment with the graph."),
 ]
 
 
@@ -45,45 +45,45 @@ Cloud = Annotated[
     ),
 )
 def doctor(context: Context, cloud: Cloud = False, limit: Limit = 20.0) -> ExitCode:
-    """Check what is installed, and what can be reached.
+    """Check the installation, the settings and the connections.
 
-    Packages and programs with their versions, the graph and its code, catalogue, artifacts and
-    ledger, emulators, room on the disk; and what to do about what is missing. With --cloud also
-    whether an environment has what the graph needs: topics, subscriptions, indexes, and the
-    documents of requests. Nothing is changed.
+    The checks cover packages and programs, the graph and its code, catalogue, artifacts, ledger,
+    emulators and disk space; each fault comes with a hint. --cloud also checks that a deployed
+    environment has what the graph needs: topics, subscriptions, indexes, and request documents.
+    Nothing is changed.
     """
-    from segue_cli.health_checks.check import Status, look_at
-    from segue_cli.health_checks.cloud import cloud as deployed
-    from segue_cli.health_checks.installed import installed
-    from segue_cli.health_checks.places import places
+    from segue_cli.health_checks.check import CheckStatus, run_checks
+    from segue_cli.health_checks.cloud import list_cloud_checks
+    from segue_cli.health_checks.installed import list_installed_checks
+    from segue_cli.health_checks.places import list_place_checks
 
-    looks = [*installed(), *places(context.settings)]
+    checks = [*list_installed_checks(), *list_place_checks(context.settings)]
     if cloud:
-        looks += deployed(context.settings)
-    findings = look_at(looks, limit_s=limit)
-    faults = sum(f.seen.status is Status.FAULT for f in findings)
+        checks += list_cloud_checks(context.settings)
+    findings = run_checks(checks, limit_s=limit)
+    faults = sum(f.result.status is CheckStatus.FAULT for f in findings)
     if context.output.as_json:
-        context.output.json(
+        context.output.write_json(
             {
                 "ok": faults == 0,
                 "findings": [
                     {
                         "group": f.group,
                         "name": f.name,
-                        "status": f.seen.status,
-                        "detail": f.seen.detail,
-                        "remedy": f.seen.remedy or None,
+                        "status": f.result.status,
+                        "detail": f.result.detail,
+                        "remedy": f.result.hint or None,
                     }
                     for f in findings
                 ],
             }
         )
     else:
-        context.output.print(*_drawn(findings, faults))
+        context.output.print(*_render(findings, faults))
     return ExitCode.ERROR if faults else ExitCode.OK
 
 
-def _drawn(findings: Sequence[Finding], faults: int) -> list[RenderableType]:
+def _render(findings: Sequence[Finding], faults: int) -> list[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
@@ -96,14 +96,14 @@ def _drawn(findings: Sequence[Finding], faults: int) -> list[RenderableType]:
             rows.add_row("")
         rows.add_row("", Text(group, style="bold"))
         for finding in some:
-            seen = finding.seen
-            said = Text("\n".join(map(text.printable, seen.detail.splitlines())))
-            if seen.remedy:
-                said.append(f"\n→ {seen.remedy}", style="cyan")
-            mark, style = MARKS[seen.status]
+            result = finding.result
+            said = Text("\n".join(map(text.escape, result.detail.splitlines())))
+            if result.hint:
+                said.append(f"\n→ {result.hint}", style="cyan")
+            mark, style = MARKS[result.status]
             rows.add_row(Text(mark, style=style), finding.name, said)
     if faults:
-        end = Text(f"{text.count(faults, 'fault')}.", style="bold red")
+        end = Text(f"{text.format_count(faults, 'fault')}.", style="bold red")
     else:
-        end = Text("All that is needed is there.", style="green")
+        end = Text("No faults found.", style="green")
     return [rows, Text(), end]

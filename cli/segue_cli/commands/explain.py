@@ -1,29 +1,17 @@
-"""``segue explain``: all about one file, and what would be done next."""
+"""``segue explain``: show everything about one file, and what would be computed next."""
 
-import contextlib
-import difflib
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from segue.errors import ConfigurationError
-from segue.ingest.media_stat import Sight, sight
 from segue.model.graph import Graph
-from segue.model.lease_owner import is_lost
-from segue.model.ledger import Query
-from segue.model.location import file_uris
-from segue.model.record import Record
-from segue.reports.explanation import Explanation, JobAccount, explanation, holder
-from segue.reports.lineage import LineageReader
-from segue.stack import Stack
+from segue.reports import explanation as reports
+from segue.reports.explanation import Explanation, JobExplanation, format_holder
 from segue_cli.command import command
 from segue_cli.context import Context
-from segue_cli.hints import remedy
-from segue_cli.parameters import File, Jobs, known_jobs
-from segue_cli.views.explanation import draw
-
-NEIGHBOURS = 1000
+from segue_cli.hints import find_hint
+from segue_cli.parameters import File, Jobs
+from segue_cli.views.explanation import render
 
 
 @command(
@@ -34,68 +22,41 @@ NEIGHBOURS = 1000
     ),
 )
 def explain(context: Context, file: File, jobs: Jobs = None) -> None:
-    """Tell all about one file, and what would be done next.
+    """Show everything about one file, and what would be computed next.
 
-    For each job: how far it is; if its result is not current, why not; where the artifact is and
-    whether it is still there; how long it took; what failed and what to do about it. Then what the
-    artifacts say they were made from, and what a backfill (of the jobs that are named, or of all)
-    would do.
+    For each job: its state, why its result is not current, where the artifact is and whether it
+    still exists, how long it took, what failed and what to do about it. Then the lineage of the
+    artifacts, and what a backfill of the named jobs (default: all) would compute.
     """
-    targets = known_jobs(context.graph, jobs)
-    with context.open() as stack, contextlib.closing(LineageReader()) as reader:
-        found, record = _find(stack, file)
-        told = explanation(
-            stack.graph, record, found, targets, reader, now=datetime.now(UTC), lost=is_lost
-        )
+    targets = context.graph.select(jobs)
+    with context.open() as stack:
+        found = reports.explain(stack, file, targets)
     if context.output.as_json:
-        context.output.json(_document(context.graph, told))
+        context.output.write_json(_to_json(context.graph, found))
     else:
-        context.output.print(draw(told))
+        context.output.print(render(found))
 
 
-def _find(stack: Stack, file: str) -> tuple[Sight, Record | None]:
-    """Decide which URI is meant: the first that the ledger knows, else the first that exists."""
-    uris = file_uris(file, stack.graph.catalogue)
-    records = [s.record for s in stack.ledger.read(uris)]
-    for uri, record in zip(uris, records, strict=True):
-        if record is not None:
-            return sight(uri), record
-    for uri in uris:
-        if not (found := sight(uri)).gone:
-            return found, None
-    raise ConfigurationError(
-        f"{file!r} is neither in the ledger nor a file that exists; {_near(stack, uris[0])}"
-    )
-
-
-def _near(stack: Stack, uri: str) -> str:
-    """Name files of the ledger that may have been meant."""
-    folder, _, name = uri.rpartition("/")
-    for start in (f"{folder}/{name[:3]}", f"{folder}/"):
-        uris = [r.uri for r in stack.ledger.find(Query(prefix=start), limit=NEIGHBOURS)]
-        if close := difflib.get_close_matches(uri, uris, n=3):
-            return f"did you mean {' or '.join(map(repr, close))}?"
-    return "write a path, a URI as 'segue failures' shows them, or a name below the catalogue"
-
-
-def _document(graph: Graph, told: Explanation) -> dict[str, Any]:
-    record = told.record
+def _to_json(graph: Graph, explanation: Explanation) -> dict[str, Any]:
+    record = explanation.record
     return {
-        "uri": told.uri,
+        "uri": explanation.uri,
         "in_ledger": record is not None,
-        "exists": None if told.sight.unknown else not told.sight.gone,
-        "generation": told.sight.media.generation if told.sight.media else None,
+        "exists": None if explanation.media_stat.unknown else not explanation.media_stat.gone,
+        "generation": explanation.media_stat.media.generation
+        if explanation.media_stat.media
+        else None,
         "record": msgspec.to_builtins(record) if record is not None else None,
-        "jobs": [_job(graph, told, account) for account in told.jobs],
+        "jobs": [_job_to_json(graph, explanation, account) for account in explanation.jobs],
         "artifacts": {
             uri: {"exists": found.exists, "lineage": msgspec.to_builtins(found.lineage)}
-            for uri, found in told.artifacts.items()
+            for uri, found in explanation.artifacts.items()
         },
-        "backfill": {"targets": told.targets, "run": told.run},
+        "backfill": {"targets": explanation.targets, "run": explanation.run},
     }
 
 
-def _job(graph: Graph, told: Explanation, account: JobAccount) -> dict[str, Any]:
+def _job_to_json(graph: Graph, explanation: Explanation, account: JobExplanation) -> dict[str, Any]:
     entry = account.entry
     artifact = entry.artifact if entry is not None else None
     return {
@@ -106,7 +67,9 @@ def _job(graph: Graph, told: Explanation, account: JobAccount) -> dict[str, Any]
         "next": account.verdict,
         "fingerprint": graph.fingerprints[account.job],
         "entry": msgspec.to_builtins(entry),
-        "artifact_exists": told.artifacts[artifact].exists if artifact else None,
-        "holder": holder(entry.lease) if entry is not None and entry.lease else None,
-        "remedy": remedy(entry.error.kind) or None if entry is not None and entry.error else None,
+        "artifact_exists": explanation.artifacts[artifact].exists if artifact else None,
+        "holder": format_holder(entry.lease) if entry is not None and entry.lease else None,
+        "remedy": find_hint(entry.error.kind) or None
+        if entry is not None and entry.error
+        else None,
     }

@@ -1,4 +1,4 @@
-"""``segue failures``: what failed, by job and kind."""
+"""``segue failures``: list failures by job and kind."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segue.model.location import prefix_uri
-from segue.reports.failures import FailedJob
-from segue.reports.failures import failures as failed_jobs
+from segue.model.location import parse_prefix
+from segue.reports.failures import FailedJob, find_failures, select_kinds
 from segue_cli.command import command
 from segue_cli.context import Context
-from segue_cli.hints import remedy
-from segue_cli.parameters import Jobs, Kinds, Prefix, known_jobs, known_kinds
+from segue_cli.hints import find_hint
+from segue_cli.parameters import Jobs, Kinds, Prefix
 from segue_cli.views import text
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ Limit = Annotated[
         "--limit",
         metavar="N",
         min=0,
-        help=f"At most N files of each job and kind.  [default: {EXAMPLES}; with --json: all]",
+        help=f"At most N files per job and kind.  [default: {EXAMPLES}; with --json: all]",
     ),
 ]
 
@@ -48,31 +47,31 @@ def failures(
     prefix: Prefix = None,
     limit: Limit = None,
 ) -> None:
-    """Show what failed, by job and kind, with examples and what to do about it.
+    """List failures by job and kind, with examples and hints.
 
-    What is only blocked by a failure above it is not listed; 'segue status' counts it.
+    Jobs that are only blocked by a failed parent are not listed; 'segue status' counts them.
     """
-    chosen = known_jobs(context.graph, jobs)
+    chosen = context.graph.select(jobs)
     with context.open() as stack:
-        found = failed_jobs(
+        found = find_failures(
             stack.ledger,
             stack.graph,
             jobs=chosen,
-            kinds=known_kinds(kinds),
-            prefix=prefix_uri(prefix) if prefix else "",
+            kinds=select_kinds(kinds),
+            prefix=parse_prefix(prefix) if prefix else "",
         )
-        groups = Groups(limit if limit is not None or context.output.as_json else EXAMPLES)
+        groups = FailureGroups(limit if limit is not None or context.output.as_json else EXAMPLES)
         if context.output.as_json:
-            items = (_item(f) for f in groups.sift(found))
-            context.output.json_stream("failures", items, groups.document)
+            items = (_to_json(f) for f in groups.count(found))
+            context.output.write_json_stream("failures", items, groups.to_json)
             return
-        for failure in groups.sift(found):
+        for failure in groups.count(found):
             groups.keep(failure)
-    context.output.print(*_drawn(groups))
+    context.output.print(*_render(groups))
 
 
-class Groups:
-    """Counts failures by job and kind, and passes the first few of each on."""
+class FailureGroups:
+    """Failures counted by job and kind, with the first few of each group."""
 
     def __init__(self, limit: int | None) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
@@ -80,8 +79,8 @@ class Groups:
         self.kept: dict[tuple[str, str], list[FailedJob]] = {}
         self._limit = limit
 
-    def sift(self, found: Iterable[FailedJob]) -> Iterator[FailedJob]:
-        """Count all, and yield those that are to be shown."""
+    def count(self, found: Iterable[FailedJob]) -> Iterator[FailedJob]:
+        """Count all failures, and yield those within the limit of their group."""
         for failure in found:
             key = (failure.job, failure.error.kind)
             self.counts[key] += 1
@@ -90,11 +89,11 @@ class Groups:
                 yield failure
 
     def keep(self, failure: FailedJob) -> None:
-        """Hold one to be shown in its group."""
+        """Keep a failure, to show it in its group."""
         self.kept.setdefault((failure.job, failure.error.kind), []).append(failure)
 
-    def document(self) -> dict[str, Any]:
-        """The counts, for programs."""
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as JSON values."""
         return {
             "groups": [
                 {"job": job, "kind": kind, "files": n, "stale": self.stale[job, kind]}
@@ -104,7 +103,7 @@ class Groups:
         }
 
 
-def _item(failure: FailedJob) -> dict[str, Any]:
+def _to_json(failure: FailedJob) -> dict[str, Any]:
     entry = failure.entry
     return {
         "uri": failure.uri,
@@ -113,7 +112,7 @@ def _item(failure: FailedJob) -> dict[str, Any]:
         "kind": failure.error.kind,
         "type": failure.error.type,
         "message": failure.error.message,
-        "remedy": remedy(failure.error.kind) or None,
+        "remedy": find_hint(failure.error.kind) or None,
         "attempts": entry.attempts,
         "fingerprint": entry.fingerprint,
         "stale": failure.stale,
@@ -122,29 +121,29 @@ def _item(failure: FailedJob) -> dict[str, Any]:
     }
 
 
-def _drawn(groups: Groups) -> Iterator[Text]:
+def _render(groups: FailureGroups) -> Iterator[Text]:
     from rich.text import Text
 
     for (job, kind), files in groups.counts.most_common():
         yield Text.assemble(
-            (job, "bold"), "  ", (kind, "bold red"), "  ", text.count(files, "file")
+            (job, "bold"), "  ", (kind, "bold red"), "  ", text.format_count(files, "file")
         )
         if stale := groups.stale[job, kind]:
-            again = "the next backfill tries the present one"
-            yield Text(f"  {stale:,} by an older version of the job: {again}", style="yellow")
-        if advice := remedy(kind):
-            yield Text(f"  → {advice}", style="cyan")
+            retried = "the next backfill runs the current version"
+            yield Text(f"  {stale:,} with an older version of the job: {retried}", style="yellow")
+        if hint := find_hint(kind):
+            yield Text(f"  → {hint}", style="cyan")
         shown = groups.kept.get((job, kind), [])
         for failure in shown:
-            uri = text.printable(failure.uri)
+            uri = text.escape(failure.uri)
             yield Text(f"  {uri}")
-            message = text.printable(failure.error.message).removeprefix(f"{uri}: ")
+            message = text.escape(failure.error.message).removeprefix(f"{uri}: ")
             yield Text(f"    {message}", style="dim")
         if files > len(shown):
             yield Text(f"  … and {files - len(shown):,} more", style="dim")
         yield Text()
     total = groups.counts.total()
     if total:
-        yield Text(f"{text.count(total, 'failure')}. 'segue retry' lets them be tried again.")
+        yield Text(f"{text.format_count(total, 'failure')}. To retry them: segue retry")
     else:
-        yield Text("Nothing has failed.", style="green")
+        yield Text("There are no failures.", style="green")

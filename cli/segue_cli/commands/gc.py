@@ -1,55 +1,56 @@
-"""``segue gc``: remove artifacts that nothing refers to any more."""
+"""``segue gc``: delete artifacts that are no longer needed."""
 
 from __future__ import annotations
 
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segue.adapters.empty_ledger import ledger_exists
+from segue.clock import utc_now
 from segue.errors import ConfigurationError
-from segue.maintenance.garbage import Collector, Garbage, Reason
+from segue.maintenance.garbage import Garbage, GarbageCollector, GarbageReason
 from segue.model.lease_owner import is_lost
 from segue_cli.command import command
 from segue_cli.context import Context
-from segue_cli.parameters import seconds_of
+from segue_cli.parameters import parse_duration
 from segue_cli.views import text
-from segue_cli.views.table import table
+from segue_cli.views.table import build_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 MEANINGS = {
-    Reason.OLD_FINGERPRINT: "of an older version of the job",
-    Reason.OLD_GENERATION: "of a file that was overwritten",
-    Reason.DELETED_FILE: "of a file that was deleted",
-    Reason.LEFTOVER: "of a run that was killed",
-    Reason.UNKNOWN_FILE: "of a file not in this ledger",
+    GarbageReason.OLD_FINGERPRINT: "older version of the job",
+    GarbageReason.OLD_GENERATION: "file was overwritten",
+    GarbageReason.DELETED_FILE: "file was deleted",
+    GarbageReason.LEFTOVER: "leftover of a killed run",
+    GarbageReason.UNKNOWN_FILE: "file is not in this ledger",
 }
 
 OlderThan = Annotated[
     str,
     typer.Option(
         "--older-than",
-        metavar="SPAN",
-        help="Leave alone what is younger, such as 90m, 12h, 1d or 2w.",
+        metavar="DURATION",
+        help="Keep artifacts younger than this, such as 90m, 12h, 1d or 2w.",
         show_default=True,
     ),
 ]
 Delete = Annotated[
-    bool, typer.Option("--delete", help="Remove them; without, they are only counted.")
+    bool, typer.Option("--delete", help="Delete the artifacts instead of only counting them.")
 ]
-Names = Annotated[bool, typer.Option("--names", help="Tell each one's name, too.")]
+Names = Annotated[bool, typer.Option("--names", help="Also print the name of each artifact.")]
 UnknownFiles = Annotated[
     bool,
     typer.Option(
         "--unknown-files",
-        help="Take those of files that this ledger has never heard of, too: right only if no other "
-        "ledger shares the artifacts.",
+        help="Include artifacts of files that are not in this ledger. Safe only if no other ledger "
+        "shares the artifacts.",
     ),
 ]
 
@@ -69,61 +70,61 @@ def gc(
     names: Names = False,
     unknown_files: UnknownFiles = False,
 ) -> None:
-    """Remove artifacts that nothing refers to any more.
+    """Delete artifacts that are no longer needed.
 
-    These are results of older versions of a job, of files that were overwritten or deleted, and
-    what killed runs left behind. They are only counted, unless --delete is given. What the ledger
-    names is kept, whatever made it; objects that are no artifacts are never touched. It may run
-    beside a backfill.
+    These are results of older versions of a job, results of files that were overwritten or deleted,
+    and leftovers of killed runs. They are only counted unless --delete is given. Artifacts that the
+    ledger refers to are kept, and other objects are never touched. It is safe to run during a
+    backfill.
     """
     if not ledger_exists(context.settings.ledger):
         raise ConfigurationError(
-            f"there is no ledger {context.settings.ledger}, so that nothing says which artifacts "
-            "are needed; name the right one with --ledger or SEGUE_LEDGER"
+            f"there is no ledger {context.settings.ledger}, so it is unknown which artifacts are "
+            "needed; set the right one with --ledger or SEGUE_LEDGER"
         )
-    now = datetime.now(UTC)
+    now = utc_now()
     with context.open() as stack:
-        collector = Collector(
+        collector = GarbageCollector(
             graph=stack.graph,
             ledger=stack.ledger,
             artifacts=stack.artifacts,
-            before=now - timedelta(seconds=seconds_of(older_than, "--older-than")),
-            clock=lambda: datetime.now(UTC),
+            before=now - timedelta(seconds=parse_duration(older_than, "--older-than")),
+            clock=utc_now,
             lost=is_lost,
         )
-        counts = Counts(take_unknown=unknown_files)
-        with _progress(context, counts):
-            found = counts.sift(collector.find(counts.look))
+        counts = GarbageCounts(include_unknown=unknown_files)
+        with _show_progress(context, counts):
+            found = counts.select(collector.find(counts.add_examined))
             removed = counts.count(collector.collect(found) if delete else found)
             if context.output.as_json:
-                context.output.json_stream(
-                    "artifacts", map(_item, removed), lambda: counts.document(deleted=delete)
+                context.output.write_json_stream(
+                    "artifacts", map(_to_json, removed), lambda: counts.to_json(deleted=delete)
                 )
                 return
             for one in removed:
                 if names:
-                    context.output.print(text.printable(one.artifact.name))
-    context.output.print(*_drawn(counts, deleted=delete))
+                    context.output.print(text.escape(one.artifact.name))
+    context.output.print(*_render(counts, deleted=delete))
 
 
-class Counts:
-    """What was looked at, what is garbage, and what of it is kept for want of certainty."""
+class GarbageCounts:
+    """How many artifacts were examined, are garbage, or were kept because they may be needed."""
 
-    def __init__(self, *, take_unknown: bool) -> None:
-        self.looked_at = 0
+    def __init__(self, *, include_unknown: bool) -> None:
+        self.examined = 0
         self.kept_unknown = 0
-        self.artifacts: Counter[tuple[str, Reason]] = Counter()
-        self.size_bytes: Counter[tuple[str, Reason]] = Counter()
-        self._take_unknown = take_unknown
+        self.artifacts: Counter[tuple[str, GarbageReason]] = Counter()
+        self.size_bytes: Counter[tuple[str, GarbageReason]] = Counter()
+        self._include_unknown = include_unknown
 
-    def look(self, artifacts: int) -> None:
-        """Count what is looked at."""
-        self.looked_at += artifacts
+    def add_examined(self, artifacts: int) -> None:
+        """Add to the number of artifacts examined."""
+        self.examined += artifacts
 
-    def sift(self, found: Iterable[Garbage]) -> Iterator[Garbage]:
-        """Hold back what may be another ledger's."""
+    def select(self, found: Iterable[Garbage]) -> Iterator[Garbage]:
+        """Skip the artifacts that may belong to another ledger."""
         for one in found:
-            if one.reason is Reason.UNKNOWN_FILE and not self._take_unknown:
+            if one.reason is GarbageReason.UNKNOWN_FILE and not self._include_unknown:
                 self.kept_unknown += 1
             else:
                 yield one
@@ -136,11 +137,11 @@ class Counts:
             self.size_bytes[key] += one.artifact.size_bytes
             yield one
 
-    def document(self, *, deleted: bool) -> dict[str, Any]:
-        """The counts, for programs."""
+    def to_json(self, *, deleted: bool) -> dict[str, Any]:
+        """Return the counts as JSON values."""
         return {
             "deleted": deleted,
-            "looked_at": self.looked_at,
+            "looked_at": self.examined,
             "kept_of_unknown_files": self.kept_unknown,
             "groups": [
                 {"job": job, "reason": why, "artifacts": n, "size_bytes": self.size_bytes[job, why]}
@@ -153,7 +154,7 @@ class Counts:
         }
 
 
-def _item(garbage: Garbage) -> dict[str, Any]:
+def _to_json(garbage: Garbage) -> dict[str, Any]:
     artifact = garbage.artifact
     return {
         "name": artifact.name,
@@ -165,42 +166,45 @@ def _item(garbage: Garbage) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _progress(context: Context, counts: Counts) -> Iterator[None]:
-    """Say in a terminal how many artifacts have been looked at."""
-    if not context.output.talk.is_terminal:
+def _show_progress(context: Context, counts: GarbageCounts) -> Iterator[None]:
+    """Show in a terminal how many artifacts have been examined."""
+    if not context.output.stderr.is_terminal:
         yield
         return
-    with context.output.talk.status("") as status:
-        look = counts.look
+    with context.output.stderr.status("") as status:
+        add_examined = counts.add_examined
 
-        def tell(artifacts: int) -> None:
-            look(artifacts)
-            status.update(f"{text.count(counts.looked_at, 'artifact')} looked at")
+        def count_and_show(artifacts: int) -> None:
+            add_examined(artifacts)
+            status.update(f"{text.format_count(counts.examined, 'artifact')} examined")
 
-        counts.look = tell  # type: ignore[method-assign]
+        counts.add_examined = count_and_show  # type: ignore[method-assign]
         yield
 
 
-def _drawn(counts: Counts, *, deleted: bool) -> Iterator[RenderableType]:
+def _render(counts: GarbageCounts, *, deleted: bool) -> Iterator[RenderableType]:
     from rich.text import Text
 
     if counts.artifacts:
-        rows = table("job", "why", ">artifacts", ">size")
+        rows = build_table("job", "reason", ">artifacts", ">size")
         for (job, why), n in sorted(counts.artifacts.items()):
-            rows.add_row(job, MEANINGS[why], f"{n:,}", text.size(counts.size_bytes[job, why]))
+            rows.add_row(
+                job, MEANINGS[why], f"{n:,}", text.format_size(counts.size_bytes[job, why])
+            )
         yield rows
         yield Text()
     if counts.kept_unknown:
-        unknown = (
-            f"Kept: {text.count(counts.kept_unknown, 'artifact')} of files that are not in this"
+        kept = (
+            f"Kept: {text.format_count(counts.kept_unknown, 'artifact')} of files that are not in"
         )
-        yield Text(f"{unknown} ledger; --unknown-files takes them, too.", style="yellow")
+        yield Text(f"{kept} this ledger; --unknown-files includes them.", style="yellow")
     total = counts.artifacts.total()
-    what = f"{text.count(total, 'artifact')} of {counts.looked_at:,}"
-    size = text.size(counts.size_bytes.total())
+    what = f"{text.format_count(total, 'artifact')} of {counts.examined:,}"
+    size = text.format_size(counts.size_bytes.total())
     if not total:
-        yield Text(f"Nothing to remove: all is needed, of {counts.looked_at:,} looked at.")
+        artifacts = text.format_count(counts.examined, "artifact")
+        yield Text(f"Nothing to delete: {artifacts} examined.")
     elif deleted:
-        yield Text(f"Removed {what}, {size}.")
+        yield Text(f"Deleted {what} ({size}).")
     else:
-        yield Text(f"{what} could go, {size}. To remove them: segue gc --delete")
+        yield Text(f"{what} can be deleted ({size}). To delete them: segue gc --delete")

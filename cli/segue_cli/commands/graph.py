@@ -1,4 +1,4 @@
-"""``segue graph``: the graph of jobs, drawn."""
+"""``segue graph``: show the job graph as a tree, Mermaid, SVG or JSON."""
 
 import os
 from enum import StrEnum
@@ -8,21 +8,21 @@ import typer
 
 from segue.errors import ConfigurationError
 from segue.model.graph import SOURCE, Graph
+from segue.suggestion import suggest
 from segue_cli.command import command
 from segue_cli.context import Context
-from segue_cli.drawing.tree import branches
+from segue_cli.drawing.tree import walk_tree
 from segue_cli.files import write_file
-from segue_cli.parameters import guess
 from segue_cli.views import text
-from segue_cli.views.output import PIPE_COLUMNS, encode, plain
-from segue_cli.views.table import table
+from segue_cli.views.output import PIPE_COLUMNS, encode_json, render_plain
+from segue_cli.views.table import build_table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
 class Format(StrEnum):
-    """How to show the graph."""
+    """The output formats of the graph."""
 
     TREE = "tree"
     MERMAID = "mermaid"
@@ -30,7 +30,7 @@ class Format(StrEnum):
     JSON = "json"
 
 
-WIDE_COLUMNS = 110  # from which there is room for what each job does
+WIDE_COLUMNS = 110  # the least width with room for the descriptions of jobs
 SUFFIXES = {".svg": Format.SVG, ".json": Format.JSON, ".mmd": Format.MERMAID}
 
 AsFormat = Annotated[
@@ -38,19 +38,19 @@ AsFormat = Annotated[
     typer.Option(
         "--format",
         metavar="|".join(Format),
-        help="What to write.  [default: what the name after --output ends in, else tree]",
+        help="The output format.  [default: by the suffix of --output, else tree]",
         autocompletion=lambda incomplete: [f for f in Format if f.startswith(incomplete)],
     ),
 ]
 OutputFile = Annotated[
     str | None,
     typer.Option(
-        "--output", "-o", metavar="FILE", help="Write there, and nothing to standard output."
+        "--output", "-o", metavar="FILE", help="Write to this file instead of standard output."
     ),
 ]
 Check = Annotated[
     bool,
-    typer.Option("--check", help="Import the jobs' code, too, and see that it fits the graph."),
+    typer.Option("--check", help="Also import the jobs' code and check that it matches the graph."),
 ]
 
 
@@ -69,65 +69,68 @@ def graph(
     output_file: OutputFile = None,
     check: Check = False,
 ) -> None:
-    """Show the graph of jobs, as a tree, Mermaid, SVG or JSON.
+    """Show the job graph as a tree, Mermaid, SVG or JSON.
 
-    Each job stands with what it writes, its version, its fingerprint (a hash of all that defines
-    its results) and its owner. A job that needs several others is shown once, and referred to
-    elsewhere. Loading a graph checks all of it that can be checked without the jobs' code.
+    Each job is shown with its content type, version, fingerprint (a hash of everything that defines
+    its results) and owner. A job with several parents is shown in full once and referred to
+    elsewhere. The graph is always validated; --check also validates the jobs' code.
     """
     loaded = context.graph
     if check:
-        from segue.model.job_code import check as check_code
+        from segue.model.job_code import check_code
 
         check_code(loaded)
-        context.output.note(f"The code of {text.count(len(loaded.jobs), 'job')} fits the graph.")
-    chosen = _chosen(as_format, output_file, as_json=context.output.as_json)
+        jobs = text.format_count(len(loaded.jobs), "job")
+        context.output.note(f"The code of {jobs} matches the graph.")
+    chosen = _choose_format(as_format, output_file, as_json=context.output.as_json)
     if output_file is None and chosen is Format.TREE:
-        context.output.print(_tree(loaded, width=context.output.results.width))
+        context.output.print(_render_tree(loaded, width=context.output.stdout.width))
         return
-    drawn = _drawn(loaded, chosen)
+    rendered = _render(loaded, chosen)
     if output_file is None:
-        typer.echo(drawn, nl=False)
+        typer.echo(rendered, nl=False)
     else:
-        write_file(output_file, drawn.encode())
+        write_file(output_file, rendered.encode())
         context.output.note(f"Wrote {output_file}.")
 
 
-def _chosen(wish: str | None, output_file: str | None, *, as_json: bool) -> Format:
-    if wish is not None and wish not in set(Format):
-        raise ConfigurationError(f"{wish!r} is no format of a graph; {guess(wish, list(Format))}")
-    if as_json and wish not in (None, Format.JSON):
-        raise ConfigurationError(f"--json and --format {wish} contradict each other; leave one out")
+def _choose_format(name: str | None, output_file: str | None, *, as_json: bool) -> Format:
+    if name is not None and name not in set(Format):
+        raise ConfigurationError(f"{name!r} is not a graph format; {suggest(name, list(Format))}")
+    if as_json and name not in (None, Format.JSON):
+        raise ConfigurationError(f"--json and --format {name} contradict each other; leave one out")
     if as_json:
         return Format.JSON
     suffix = os.path.splitext(output_file or "")[1]
-    return Format(wish) if wish else SUFFIXES.get(suffix, Format.TREE)
+    return Format(name) if name else SUFFIXES.get(suffix, Format.TREE)
 
 
-def _drawn(loaded: Graph, chosen: Format) -> str:
+def _render(loaded: Graph, chosen: Format) -> str:
     match chosen:
         case Format.SVG:
-            from segue_cli.drawing.svg import svg
+            from segue_cli.drawing.svg import draw_svg
 
-            return svg(loaded)
+            return draw_svg(loaded)
         case Format.MERMAID:
-            from segue_cli.drawing.mermaid import mermaid
+            from segue_cli.drawing.mermaid import draw_mermaid
 
-            return mermaid(loaded)
+            return draw_mermaid(loaded)
         case Format.JSON:
-            from segue_cli.drawing.document import document
+            from segue_cli.drawing.document import build_document
 
-            return encode(document(loaded), indent=2) + "\n"
+            return encode_json(build_document(loaded), indent=2) + "\n"
         case Format.TREE:
-            return plain(_tree(loaded, width=PIPE_COLUMNS))
+            return render_plain(_render_tree(loaded, width=PIPE_COLUMNS))
 
 
-def _tree(loaded: Graph, *, width: int) -> "Table":
+def _render_tree(loaded: Graph, *, width: int) -> "Table":
     from rich.text import Text
 
     wide = width >= WIDE_COLUMNS
-    rows = table("job", "writes", "version", "fingerprint", "owner", *(["does"] if wide else []))
-    for branch in branches(loaded):
+    rows = build_table(
+        "job", "writes", "version", "fingerprint", "owner", *(["description"] if wide else [])
+    )
+    for branch in walk_tree(loaded):
         name = Text.assemble((branch.guide, "dim"), (branch.name, "bold"))
         if branch.name == SOURCE:
             rows.add_row(name)
@@ -137,6 +140,6 @@ def _tree(loaded: Graph, *, width: int) -> "Table":
         else:
             job = loaded.jobs[branch.name]
             fingerprint = Text(loaded.fingerprints[job.name], style="cyan")
-            does = [job.description] if wide else []
-            rows.add_row(name, job.writes, f"v{job.version}", fingerprint, job.owner, *does)
+            last = [job.description] if wide else []
+            rows.add_row(name, job.writes, f"v{job.version}", fingerprint, job.owner, *last)
     return rows

@@ -1,4 +1,4 @@
-"""``segue plan``: what a backfill would do, and what that takes."""
+"""``segue plan``: show what a backfill would compute, and estimate its cost."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from segue_cli import selection as select
 from segue_cli.command import command
 from segue_cli.commands.backfill import run_with_progress
 from segue_cli.context import Context
-from segue_cli.views.run_summary import show, to_json
-from segue_cli.views.table import table
-from segue_cli.views.text import duration, figure
+from segue_cli.views.run_summary import print_summary, to_json
+from segue_cli.views.table import build_table
+from segue_cli.views.text import format_duration, format_number
 
 if TYPE_CHECKING:
     from segue.reports.estimate import Estimate
 
 
 @command(
+    requires=("pipelines",),
     settings=("graph", "catalogue", "artifacts", "ledger", "price", "vcpus"),
     examples=(
         "segue plan --prefix ~/Music --job energy",
         "segue plan --prefix gs://acme/masters/ --all --sample 1% --vcpus 400 --json",
     ),
-    takes_more=True,
+    extra_options=True,
 )
 def plan(
     context: Context,
@@ -40,19 +41,18 @@ def plan(
     limit: select.Limit = None,
     sample: select.Sample = None,
 ) -> None:
-    """Count what a backfill would compute, by job and reason, and estimate vCPU-hours, cost and
-    time.
+    """Show what a backfill would compute, and estimate its cost.
 
-    It is the same pipeline without the work: nothing is written. The estimate is the mean CPU time
-    of results in the ledger; for a job that was never run, run a few files first: segue backfill
-    --limit 20.
+    The results are counted by job and state, without computing or writing anything. The estimate of
+    vCPU-hours, cost and time is based on the mean CPU time of the results in the ledger. For a job
+    that has never run, process a few files first: segue backfill --limit 20.
     """
     from segue.reports.estimate import estimate
-    from segue_pipelines.options import pipeline_options
+    from segue_pipelines.options import parse_pipeline_options
 
-    options = pipeline_options(ctx.args, [o for p in ctx.command.params for o in p.opts])
+    options = parse_pipeline_options(ctx.args, [o for p in ctx.command.params for o in p.opts])
     graph = context.graph
-    run = select.run_of(
+    run = select.build_backfill(
         context,
         prefix=prefix,
         uris=uris,
@@ -75,9 +75,11 @@ def plan(
             price=context.settings.price,
         )
     if context.output.as_json:
-        context.output.json({**to_json(tally, dry_run=True), "estimate": _estimate_json(found)})
+        context.output.write_json(
+            {**to_json(tally, dry_run=True), "estimate": _estimate_json(found)}
+        )
         return
-    show(context.output, tally)
+    print_summary(context.output, tally)
     _show_estimate(context, found)
 
 
@@ -104,17 +106,17 @@ def _estimate_json(found: Estimate) -> dict[str, object]:
 def _show_estimate(context: Context, found: Estimate) -> None:
     busy = [j for j in found.jobs if j.todo]
     if not busy:
-        context.output.print("Nothing is to do.")
+        context.output.print("Nothing to do.")
         return
-    rows = table("job", ">to do", ">CPU a file", ">measured on", ">vCPU-hours")
+    rows = build_table("job", ">to do", ">CPU per file", ">measured files", ">vCPU-hours")
     for job in busy:
-        known = job.cpu_seconds is not None
+        is_measured = job.cpu_seconds is not None
         rows.add_row(
             job.job,
             f"{job.todo:,}",
-            duration(job.cpu_seconds) if job.cpu_seconds is not None else "unknown",
-            f"{job.measured_on:,}" if known else "·",
-            figure(job.vcpu_hours) if job.vcpu_hours is not None else "unknown",
+            format_duration(job.cpu_seconds) if job.cpu_seconds is not None else "unknown",
+            f"{job.measured_on:,}" if is_measured else "·",
+            format_number(job.vcpu_hours) if job.vcpu_hours is not None else "unknown",
         )
     context.output.print("")
     context.output.print(rows)
@@ -122,11 +124,11 @@ def _show_estimate(context: Context, found: Estimate) -> None:
     least = "" if found.complete else "at least "
     if any(job.vcpu_hours is not None for job in busy):
         context.output.print(
-            f"{least}{found.vcpu_hours:,.3f} vCPU-hours, "
-            f"{found.cost:,.2f} at {found.price:g} each, "
-            f"{duration(found.eta_s)} on {found.vcpus} vCPUs"
+            f"Estimate: {least}{found.vcpu_hours:,.3f} vCPU-hours, "
+            f"cost {found.cost:,.2f} at {found.price:g} per vCPU-hour, "
+            f"{format_duration(found.eta_s)} on {found.vcpus} vCPUs"
         )
     if not found.complete:
         context.output.print(
-            "Some jobs were never measured; 'segue backfill' with --limit 20 measures them."
+            "Some jobs have not been measured; run 'segue backfill --limit 20' to measure them."
         )

@@ -1,4 +1,4 @@
-"""``segue request``: ask the streaming pipelines for results."""
+"""``segue request``: request results from the streaming pipelines."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ import msgspec
 import typer
 
 from segue.errors import ConfigurationError
-from segue.ingest.request_client import ask, named, open_requests
-from segue.ingest.requests import Accepted, Asked, find
-from segue.reports.request_progress import Follower
+from segue.ingest.request_client import build_request, open_requests, send_request
+from segue.ingest.requests import RequestDocument, RequestReceipt, load_request
+from segue.reports.request_progress import RequestWatcher
 from segue_cli.command import command
 from segue_cli.context import Context
 from segue_cli.exit_code import ExitCode
-from segue_cli.parameters import AskedFiles, AskedPrefix, TargetJobs, Timeout, seconds_of
-from segue_cli.selection import All, targets_of
+from segue_cli.parameters import RequestFiles, RequestPrefix, TargetJobs, Timeout, parse_duration
+from segue_cli.selection import All, select_targets
 from segue_cli.views import text
 from segue_cli.views.request_progress import follow
 
 Force = Annotated[
     bool,
-    typer.Option("--force", help="Compute the jobs again even if they are current; they alone."),
+    typer.Option(
+        "--force", help="Recompute the named jobs even if they are current, but not their parents."
+    ),
 ]
 Parents = Annotated[
-    bool, typer.Option("--parents", help="With --force: what is above the jobs, too.")
+    bool, typer.Option("--parents", help="With --force, also recompute the jobs they depend on.")
 ]
-Watch = Annotated[bool, typer.Option("--watch", help="Follow it until it is done.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Follow the request until it is done.")]
 
 
 @command(
@@ -39,8 +41,8 @@ Watch = Annotated[bool, typer.Option("--watch", help="Follow it until it is done
 )
 def request(
     context: Context,
-    files: AskedFiles = None,
-    prefix: AskedPrefix = None,
+    files: RequestFiles = None,
+    prefix: RequestPrefix = None,
     jobs: TargetJobs = None,
     everything: All = False,
     force: Force = False,
@@ -48,59 +50,67 @@ def request(
     watch: Watch = False,
     timeout: Timeout = None,
 ) -> ExitCode:
-    """Ask the streaming pipelines for results.
+    """Request results for files or a prefix from the streaming pipelines.
 
-    What is missing on the jobs' direct line is computed: parents first, never a sibling. A file of
-    which no event has come yet is recorded first. The answer is an id, by which 'segue watch'
-    follows the request. Requests have a lane of their own, so that arrivals are not held up. For a
-    whole catalogue, 'segue backfill' is cheaper.
+    Missing results of the named jobs, and of the jobs they depend on, are computed. Files that are
+    not in the ledger yet are recorded first. The command prints an id, with which 'segue watch'
+    follows the request. Requests use a separate lane and do not delay arrivals. For a whole
+    catalogue, 'segue backfill' is cheaper.
     """
-    asked = msgspec.structs.replace(
-        named(context.graph, files, prefix),
-        jobs=targets_of(context.graph, jobs, everything=everything),
+    new_request = msgspec.structs.replace(
+        build_request(context.graph, files, prefix),
+        jobs=select_targets(context.graph, jobs, everything=everything),
         force=force,
         parents=parents,
     )
     if parents and not force:
-        raise ConfigurationError("--parents says what --force computes again; give both, or none")
+        raise ConfigurationError(
+            "--parents has no effect without --force; add it or leave both out"
+        )
     with context.open(create=True) as stack, open_requests(stack) as requests:
-        accepted = ask(requests, asked)
-        document = find(stack.artifacts, accepted.request)
-        if watch and accepted.files:
-            return _follow(context, document, accepted, stack, timeout)
+        receipt = send_request(requests, new_request)
+        document = load_request(stack.artifacts, receipt.request)
+        if watch and receipt.files:
+            return _follow(context, document, receipt, stack, timeout)
     if context.output.as_json:
-        context.output.json(msgspec.to_builtins(accepted))
+        context.output.write_json(msgspec.to_builtins(receipt))
     else:
-        _tell(context, accepted)
-        if accepted.files:
-            context.output.print(f"Follow it: segue watch {accepted.request}")
-    return ExitCode.OK if accepted.files else ExitCode.FAILURES
+        _report(context, receipt)
+        if receipt.files:
+            context.output.print(f"To follow it: segue watch {receipt.request}")
+    return ExitCode.OK if receipt.files else ExitCode.FAILURES
 
 
 def _follow(
-    context: Context, document: Asked, accepted: Accepted, stack: object, timeout: str | None
+    context: Context,
+    document: RequestDocument,
+    receipt: RequestReceipt,
+    stack: object,
+    timeout: str | None,
 ) -> ExitCode:
     from segue.stack import Stack
 
     assert isinstance(stack, Stack)
     if not context.output.as_json:
-        _tell(context, accepted)
-    follower = Follower(graph=stack.graph, ledger=stack.ledger, asked=_taken(document, accepted))
+        _report(context, receipt)
+    watcher = RequestWatcher(
+        graph=stack.graph, ledger=stack.ledger, document=_drop_ignored(document, receipt)
+    )
     return follow(
-        context, follower, timeout_s=seconds_of(timeout, "--timeout") if timeout else None
+        context.output, watcher, timeout_s=parse_duration(timeout, "--timeout") if timeout else None
     )
 
 
-def _taken(document: Asked, accepted: Accepted) -> Asked:
-    """What was asked for, without the files that were ignored."""
-    files = tuple(uri for uri in document.files if uri not in accepted.ignored)
+def _drop_ignored(document: RequestDocument, receipt: RequestReceipt) -> RequestDocument:
+    """Return the request without the files that were ignored."""
+    files = tuple(uri for uri in document.files if uri not in receipt.ignored)
     return msgspec.structs.replace(document, files=files)
 
 
-def _tell(context: Context, accepted: Accepted) -> None:
-    for uri, reason in accepted.ignored.items():
-        context.output.note(text.printable(f"Ignored: {uri}: {reason}."))
-    jobs = ", ".join(accepted.targets)
+def _report(context: Context, receipt: RequestReceipt) -> None:
+    for uri, reason in receipt.ignored.items():
+        context.output.note(text.escape(f"Ignored: {uri}: {reason}."))
+    jobs = ", ".join(receipt.targets)
     context.output.print(
-        f"Asked for {jobs} on {text.count(accepted.files, 'file')}: request {accepted.request}"
+        f"Requested {jobs} for {text.format_count(receipt.files, 'file')}: {receipt.request}"
     )

@@ -1,4 +1,4 @@
-"""``segue retry``: let what failed be tried again."""
+"""``segue retry``: retry failed jobs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ import typer
 from segue.adapters.connect import connect_queue
 from segue.adapters.empty_ledger import ledger_exists
 from segue.errors import ConfigurationError
-from segue.maintenance.dead_letter_replay import Chosen, Exhumation, Exhumed
-from segue.maintenance.retry import Choice, Replay, Replayed
-from segue.model.location import prefix_uri
+from segue.maintenance.dead_letter_replay import (
+    DeadLetterReplay,
+    DeadLetterSelection,
+    ReplayedLetters,
+)
+from segue.maintenance.retry import JobRetry, RetryCounts, RetrySelection
+from segue.model.location import parse_prefix
+from segue.reports.failures import select_kinds
 from segue_cli.command import command
 from segue_cli.context import Context
-from segue_cli.parameters import Jobs, Kinds, Prefix, Yes, known_jobs, known_kinds
+from segue_cli.parameters import Jobs, Kinds, Prefix, Yes
 from segue_cli.views import text
-from segue_cli.views.table import table
+from segue_cli.views.table import build_table
 
 if TYPE_CHECKING:
     from segue.model.queue import Queue
@@ -28,12 +33,14 @@ if TYPE_CHECKING:
 
 EXAMPLES = 3
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count; change nothing.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be retried; change nothing.")
+]
 Publish = Annotated[
     bool | None,
     typer.Option(
         "--publish/--no-publish",
-        help="Tell the streaming pipelines, too.  [default: where there is a queue]",
+        help="Also notify the streaming pipelines.  [default: if there is a queue]",
         show_default=False,
     ),
 ]
@@ -41,7 +48,7 @@ DeadLetters = Annotated[
     bool,
     typer.Option(
         "--dead-letters",
-        help="Take the dead letters of the jobs, and send them on their way again.",
+        help="Republish the dead letters of the jobs instead.",
     ),
 ]
 
@@ -65,48 +72,50 @@ def retry(
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Let what failed be tried again, together with what it blocks.
+    """Retry failed jobs, and the jobs that they block.
 
-    Failures are forgotten, not their files: the next backfill computes them, and the streaming
-    pipelines are told where there are any. A job that is named and blocked brings the failed job
-    above it along. Counts are shown first, and confirmed.
+    The failures are cleared from the ledger, so that the next backfill computes the jobs; streaming
+    pipelines are notified and compute them right away. If a named job is blocked, the failed job
+    that blocks it is retried as well. The command shows the counts and asks for confirmation.
     """
     if dead_letters:
-        _exhume(context, jobs, kinds, prefix, dry_run=dry_run, yes=yes)
+        _replay_dead_letters(context, jobs, kinds, prefix, dry_run=dry_run, yes=yes)
         return
-    choice = Choice(
-        jobs=known_jobs(context.graph, jobs),
-        kinds=known_kinds(kinds),
-        prefix=prefix_uri(prefix) if prefix else "",
+    selection = RetrySelection(
+        jobs=context.graph.select(jobs),
+        kinds=select_kinds(kinds),
+        prefix=parse_prefix(prefix) if prefix else "",
     )
-    # A queue is made like a ledger, at its first use; none means that nothing streams here.
+    # Like a ledger, a queue is created at its first use; without one, no pipeline is streaming.
     publish = ledger_exists(context.settings.queue) if publish is None else publish
-    with context.open() as stack, _queue(context, publish and not dry_run) as queue:
-        replay = Replay(graph=stack.graph, ledger=stack.ledger, choice=choice, queue=queue)
-        counted = replay.count()
-        ask = counted.jobs > 0 and not dry_run
+    with context.open() as stack, _open_queue(context, publish and not dry_run) as queue:
+        replay = JobRetry(graph=stack.graph, ledger=stack.ledger, selection=selection, queue=queue)
+        counts = replay.count()
+        ask = counts.jobs > 0 and not dry_run
         if ask and not yes:
-            _confirm(context, counted)
+            _confirm(context, counts)
         if ask:
-            counted = replay.run()
-    following = None if publish else _following(context, counted, prefix)
+            counts = replay.run()
+    next_command = None if publish else _build_next_command(context, counts, prefix)
     if context.output.as_json:
-        context.output.json(_document(counted, following, dry_run=dry_run, published=publish))
+        context.output.write_json(
+            _to_json(counts, next_command, dry_run=dry_run, published=publish)
+        )
         return
-    if counted.jobs == 0:
-        context.output.print("Nothing that failed is chosen.")
+    if counts.jobs == 0:
+        context.output.print("No failures match.")
         return
-    done = "Would be tried again" if dry_run else "To be tried again"
-    context.output.print(f"{done}: {_words(counted)}.")
+    done = "Would retry" if dry_run else "Queued again"
+    context.output.print(f"{done}: {_format_counts(counts)}.")
     if publish and not dry_run:
-        context.output.print("The streaming pipelines have been told.")
+        context.output.print("The streaming pipelines have been notified.")
     elif not dry_run:
-        context.output.print(f"Next: {following}")
+        context.output.print(f"Next: {next_command}")
 
 
 @contextlib.contextmanager
-def _queue(context: Context, wanted: bool) -> Iterator[Queue | None]:
-    if not wanted:
+def _open_queue(context: Context, is_needed: bool) -> Iterator[Queue | None]:
+    if not is_needed:
         yield None
         return
     queue = connect_queue(context.settings.queue)
@@ -116,28 +125,29 @@ def _queue(context: Context, wanted: bool) -> Iterator[Queue | None]:
         queue.close()
 
 
-def _confirm(context: Context, counted: Replayed) -> None:
+def _confirm(context: Context, counts: RetryCounts) -> None:
     if not sys.stdin.isatty():
         raise ConfigurationError(
-            f"{_words(counted)} would be tried again, and there is no terminal to confirm it in; "
-            "say --yes"
+            f"cannot ask for confirmation to retry {_format_counts(counts)}: standard input is "
+            "not a terminal; use --yes"
         )
-    context.output.note(f"{_words(counted)}:")
-    for job in sorted(counted.failed | counted.blocked):
-        failed, blocked = counted.failed[job], counted.blocked[job]
+    context.output.note(f"{_format_counts(counts)}:")
+    for job in sorted(counts.failed | counts.blocked):
+        failed, blocked = counts.failed[job], counts.blocked[job]
         context.output.note(f"  {job}: {failed:,} failed, {blocked:,} blocked")
-    typer.confirm("Try them again?", abort=True, err=True)
+    typer.confirm("Retry them?", abort=True, err=True)
 
 
-def _words(counted: Replayed) -> str:
-    failed, blocked = counted.failed.total(), counted.blocked.total()
-    also = f" and {text.count(blocked, 'blocked job')}" if blocked else ""
-    return f"{text.count(failed, 'failed job')}{also}, on {text.count(counted.files, 'file')}"
+def _format_counts(counts: RetryCounts) -> str:
+    failed, blocked = counts.failed.total(), counts.blocked.total()
+    also = f" and {text.format_count(blocked, 'blocked job')}" if blocked else ""
+    files = text.format_count(counts.files, "file")
+    return f"{text.format_count(failed, 'failed job')}{also} on {files}"
 
 
-def _following(context: Context, counted: Replayed, prefix: str | None) -> str | None:
-    """The command that computes what was queued."""
-    jobs = counted.failed | counted.blocked
+def _build_next_command(context: Context, counts: RetryCounts, prefix: str | None) -> str | None:
+    """Return the command that computes the queued jobs."""
+    jobs = counts.failed | counts.blocked
     if not jobs:
         return None
     words = ["segue", "backfill", "--from-ledger", "all"]
@@ -146,22 +156,22 @@ def _following(context: Context, counted: Replayed, prefix: str | None) -> str |
     return shlex.join([*words, *(["--prefix", prefix] if prefix else [])])
 
 
-def _document(
-    counted: Replayed, following: str | None, *, dry_run: bool, published: bool
+def _to_json(
+    counts: RetryCounts, next_command: str | None, *, dry_run: bool, published: bool
 ) -> dict[str, Any]:
-    jobs = sorted(counted.failed | counted.blocked)
+    jobs = sorted(counts.failed | counts.blocked)
     return {
         "dry_run": dry_run,
         "published": published and not dry_run,
-        "files": counted.files,
+        "files": counts.files,
         "jobs": {
-            job: {"failed": counted.failed[job], "blocked": counted.blocked[job]} for job in jobs
+            job: {"failed": counts.failed[job], "blocked": counts.blocked[job]} for job in jobs
         },
-        "next": following,
+        "next": next_command,
     }
 
 
-def _exhume(
+def _replay_dead_letters(
     context: Context,
     jobs: list[str] | None,
     kinds: list[str] | None,
@@ -170,62 +180,71 @@ def _exhume(
     dry_run: bool,
     yes: bool,
 ) -> None:
-    """Count the dead letters, and send them again once that is confirmed."""
-    chosen = Chosen(
-        jobs=known_jobs(context.graph, jobs),
-        kinds=known_kinds(kinds),
-        prefix=prefix_uri(prefix) if prefix else "",
+    """Count the dead letters, and republish them after confirmation."""
+    selection = DeadLetterSelection(
+        jobs=context.graph.select(jobs),
+        kinds=select_kinds(kinds),
+        prefix=parse_prefix(prefix) if prefix else "",
     )
     if not ledger_exists(context.settings.queue):
-        found = Exhumed()
+        found = ReplayedLetters()
     else:
-        with context.open() as stack, _queue(context, wanted=True) as queue:
+        with context.open() as stack, _open_queue(context, is_needed=True) as queue:
             assert queue is not None
-            found = _exhumed(context, stack, queue, chosen, dry_run=dry_run, yes=yes)
+            found = _confirm_and_replay(context, stack, queue, selection, dry_run=dry_run, yes=yes)
     if context.output.as_json:
-        context.output.json(_dead_document(found, dry_run=dry_run))
+        context.output.write_json(_dead_letters_to_json(found, dry_run=dry_run))
     elif not found.total:
-        context.output.print("There are no such dead letters.")
+        context.output.print("No dead letters match.")
     else:
-        done = "Would be sent again" if dry_run else "Sent again"
-        context.output.print(f"{done}: {text.count(found.total, 'dead letter')}.")
+        done = "Would republish" if dry_run else "Republished"
+        context.output.print(f"{done}: {text.format_count(found.total, 'dead letter')}.")
 
 
-def _exhumed(
-    context: Context, stack: Stack, queue: Queue, chosen: Chosen, *, dry_run: bool, yes: bool
-) -> Exhumed:
-    exhumation = Exhumation(graph=stack.graph, ledger=stack.ledger, queue=queue, chosen=chosen)
-    found = exhumation.run(dry_run=True)
+def _confirm_and_replay(
+    context: Context,
+    stack: Stack,
+    queue: Queue,
+    selection: DeadLetterSelection,
+    *,
+    dry_run: bool,
+    yes: bool,
+) -> ReplayedLetters:
+    replay = DeadLetterReplay(
+        graph=stack.graph, ledger=stack.ledger, queue=queue, selection=selection
+    )
+    found = replay.run(dry_run=True)
     if not context.output.as_json:
-        _show(context, found)
+        _print_dead_letters(context, found)
     if dry_run or not found.total:
         return found
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigurationError(
-                f"{text.count(found.total, 'dead letter')} would be sent again, and there is no "
-                "terminal to confirm it in; say --yes"
+                "cannot ask for confirmation to republish "
+                f"{text.format_count(found.total, 'dead letter')}: standard input is not a "
+                "terminal; use --yes"
             )
-        typer.confirm("Send them again?", abort=True, err=True)
-    return exhumation.run(dry_run=False, only=found.ids)
+        typer.confirm("Republish them?", abort=True, err=True)
+    return replay.run(dry_run=False, only=found.ids)
 
 
-def _show(context: Context, found: Exhumed) -> None:
+def _print_dead_letters(context: Context, found: ReplayedLetters) -> None:
     if found.total:
-        rows = table("job", "stage", "kind", ">dead letters")
+        rows = build_table("job", "stage", "kind", ">dead letters")
         for (job, stage, kind), n in sorted(found.found.items()):
             rows.add_row(job, stage, kind, f"{n:,}")
         context.output.print(rows)
     for dead in found.examples[:EXAMPLES]:
         error = dead.error.removeprefix(f"{dead.uri}: ")
-        told = f"{dead.job}: {dead.uri or 'unreadable'}: {dead.kind}: {error}"
-        context.output.print(text.printable(told))
+        line = f"{dead.job}: {dead.uri or 'unreadable'}: {dead.kind}: {error}"
+        context.output.print(text.escape(line))
     if found.unreadable:
-        unreadable = text.count(found.unreadable, "message")
-        context.output.note(f"{unreadable} on these topics is not one of Segue's; left alone.")
+        unreadable = text.format_count(found.unreadable, "message")
+        context.output.note(f"Left alone: {unreadable} that Segue cannot read.")
 
 
-def _dead_document(found: Exhumed, *, dry_run: bool) -> dict[str, Any]:
+def _dead_letters_to_json(found: ReplayedLetters, *, dry_run: bool) -> dict[str, Any]:
     return {
         "dry_run": dry_run,
         "dead_letters": [

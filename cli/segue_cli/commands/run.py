@@ -1,4 +1,4 @@
-"""``segue run``: one job on one file, and its result."""
+"""``segue run``: run one job on one file and show the result."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.errors import ConfigurationError, Unavailable
-from segue.ingest.media_stat import sight
-from segue.model.ledger import Result
-from segue.model.location import file_uris
+from segue.errors import ConfigurationError
+from segue.ingest.media_stat import find_media
 from segue.model.media_file import MediaFile
 from segue.model.record import State
+from segue.model.transitions import Result
 from segue_cli.command import command
 from segue_cli.context import Context
 from segue_cli.exit_code import ExitCode
 from segue_cli.files import write_file
-from segue_cli.parameters import File, complete_job, known_jobs
+from segue_cli.parameters import File, complete_job
 from segue_cli.views import text
 
 STANDARD_OUTPUT = "-"
@@ -35,8 +34,7 @@ Params = Annotated[
     typer.Option(
         "--param",
         metavar="NAME=VALUE",
-        help="Another value for a parameter of the job, as in jobs.yaml; can be given several "
-        "times.",
+        help="Override a parameter of the job, as in jobs.yaml. May be repeated.",
     ),
 ]
 OutputFile = Annotated[
@@ -45,15 +43,15 @@ OutputFile = Annotated[
         "--output",
         "-o",
         metavar="FILE",
-        help="Write the result there, or to standard output (-).  [default: JSON is shown, the "
-        "rest written to a temporary file]",
+        help="Write the result to this file, or to standard output (-).  [default: show JSON, "
+        "write anything else to a temporary file]",
     ),
 ]
 NoIsolation = Annotated[
     bool,
     typer.Option(
         "--no-isolation",
-        help="Run in this process, for debuggers: no deadline, no memory bound.",
+        help="Run in this process, for debugging, without a timeout or a memory limit.",
     ),
 ]
 
@@ -74,82 +72,69 @@ def run(
     output_file: OutputFile = None,
     no_isolation: NoIsolation = False,
 ) -> ExitCode:
-    """Run one job on one file, and show the result.
+    """Run one job on one file and show the result.
 
-    For the person who writes the job: the jobs above it are computed from the file, too, and
-    nothing is left in the ledger or among the artifacts. It runs as in a backfill, in a child
-    process with its deadline and memory bound, unless --no-isolation is given. What the job prints
-    goes to standard error.
+    Use it to develop a job. The jobs it depends on run as well, and nothing is written to the
+    ledger or the artifacts. As in a backfill, each job runs in a child process with a timeout and a
+    memory limit, unless --no-isolation is given. Anything the job prints goes to standard error.
     """
-    from segue.execution.trial_run import cut, rehearse
+    from segue.execution.trial_run import subgraph_for, try_job
     from segue_cli.views import trial_run as run_view
 
-    (name,) = known_jobs(context.graph, [job])
-    part = cut(context.graph, name, dict(map(_parameter, params or ())))
-    media = _media(file, context.graph.catalogue)
-    context.output.note(f"Running {', '.join(part.jobs)} on {text.printable(media.uri)}")
-    with _prints_to_standard_error():
-        done = rehearse(part, name, media, isolated=not no_isolation)
+    (name,) = context.graph.select([job])
+    part = subgraph_for(context.graph, name, dict(map(_parse_param, params or ())))
+    media = find_media(file, context.graph.catalogue)
+    context.output.note(f"Running {', '.join(part.jobs)} on {text.escape(media.uri)}")
+    with _redirect_stdout():
+        done = try_job(part, name, media, isolated=not no_isolation)
     for result in done.results.values():
         if result.state is not State.BLOCKED:
-            context.output.note(run_view.account(result))
+            context.output.note(run_view.format_result(result))
     failed = next((r for r in done.results.values() if r.state is not State.DONE), None)
     written = None
     content_type = part.jobs[name].writes
     if done.data is not None:
-        written = _write(output_file, done.data, name, media, content_type)
+        written = _write_artifact(output_file, done.data, name, media, content_type)
     if context.output.as_json:
-        context.output.json(
+        context.output.write_json(
             {
                 "job": name,
                 "uri": media.uri,
                 "generation": media.generation,
                 "params": dict(part.jobs[name].params),
                 "fingerprint": part.fingerprints[name],
-                "results": [_item(result) for result in done.results.values()],
+                "results": [_to_json(result) for result in done.results.values()],
                 "output": written,
                 "result": None
                 if done.data is None
-                else run_view.described(content_type, done.data),
+                else run_view.describe_artifact(content_type, done.data),
             }
         )
     elif done.data is not None and output_file != STANDARD_OUTPUT:
-        run_view.show(context.output, content_type, done.data, written)
+        run_view.print_result(context.output, content_type, done.data, written)
     if failed is None:
         return ExitCode.OK
     return ExitCode.ERROR if failed.state is State.FAILED else ExitCode.UNAVAILABLE
 
 
-def _parameter(given: str) -> tuple[str, Any]:
-    """Read ``name=value``, the value as in ``jobs.yaml``."""
+def _parse_param(text: str) -> tuple[str, Any]:
+    """Parse ``name=value``, the value as in ``jobs.yaml``."""
     import yaml
 
-    name, equals, value = given.partition("=")
+    name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise ConfigurationError(f"--param is {given!r}; write NAME=VALUE, such as hop_length=256")
+        raise ConfigurationError(f"--param is {text!r}; write NAME=VALUE, such as hop_length=256")
     try:
         return name, yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ConfigurationError(
-            f"--param {name} is {value!r}, which is not YAML: {error}"
+            f"--param {name} is {value!r}, which is not valid YAML: {error}"
         ) from error
 
 
-def _media(file: str, catalogue: str | None) -> MediaFile:
-    uris = file_uris(file, catalogue)
-    looks = [sight(uri) for uri in uris]
-    for look in looks:
-        if look.media is not None:
-            return look.media
-        if look.unknown:
-            raise Unavailable(look.unknown)
-    places = " or ".join(map(repr, uris))
-    raise ConfigurationError(f"there is no file {places}; name one that exists")
-
-
 @contextlib.contextmanager
-def _prints_to_standard_error() -> Iterator[None]:
-    """Keep standard output for the result: what a job writes there, in any way, goes elsewhere."""
+def _redirect_stdout() -> Iterator[None]:
+    """Send anything that a job prints to standard error; standard output is for the result."""
     sys.stdout.flush()
     own = os.dup(1)
     os.dup2(2, 1)
@@ -161,7 +146,7 @@ def _prints_to_standard_error() -> Iterator[None]:
         os.close(own)
 
 
-def _item(result: Result) -> dict[str, Any]:
+def _to_json(result: Result) -> dict[str, Any]:
     error = result.error
     return {
         "job": result.job,
@@ -174,21 +159,21 @@ def _item(result: Result) -> dict[str, Any]:
     }
 
 
-def _write(
+def _write_artifact(
     output_file: str | None, data: bytes, job: str, media: MediaFile, content_type: str
 ) -> str | None:
-    """Write the artifact where it is wanted; what cannot be shown is written anyway."""
+    """Write the artifact to the output file, or to a temporary file if it cannot be shown."""
     if output_file == STANDARD_OUTPUT:
         sys.stdout.buffer.write(data)
         return None
     if output_file is None and content_type == "application/json":
         return None
     if output_file is None:
-        from segue.codec import extension
+        from segue.codec import find_extension
 
         stem = os.path.splitext(os.path.basename(media.name))[0]
         output_file = os.path.join(
-            tempfile.mkdtemp(prefix="segue-"), f"{stem}.{job}.{extension(content_type)}"
+            tempfile.mkdtemp(prefix="segue-"), f"{stem}.{job}.{find_extension(content_type)}"
         )
     write_file(output_file, data)
     return os.path.abspath(output_file)

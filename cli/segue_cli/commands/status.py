@@ -1,4 +1,4 @@
-"""``segue status``: how far each job has come."""
+"""``segue status``: show the progress of each job."""
 
 import time
 from collections.abc import Callable
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segue.errors import ConfigurationError
-from segue.model.location import prefix_uri
-from segue.reports.job_counts import Standing, standing
+from segue.model.location import parse_prefix
+from segue.reports.job_counts import JobCounts, count_jobs
 from segue_cli.command import command
 from segue_cli.context import Context
 from segue_cli.parameters import Prefix
 from segue_cli.views import text
-from segue_cli.views.table import bar, table
+from segue_cli.views.table import build_table, draw_bar
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -25,7 +25,7 @@ COLUMNS = ("stale", "failed", "blocked", "running", "queued", "missing")
 Watch = Annotated[
     float | None,
     typer.Option(
-        "--watch", metavar="SECONDS", min=0.1, help="Show it again and again, until Ctrl-C."
+        "--watch", metavar="SECONDS", min=0.1, help="Refresh at this interval until Ctrl-C."
     ),
 ]
 
@@ -39,30 +39,30 @@ Watch = Annotated[
     ),
 )
 def status(context: Context, prefix: Prefix = None, watch: Watch = None) -> None:
-    """Show how far each job has come.
+    """Show the progress of each job.
 
-    A result is done if it was made by the present graph from the present generation of the file,
-    and stale if the job, or one above it, has changed since. Missing are the files that a job has
-    never been asked for. With a prefix every record below it is read; without, the ledger's own
-    counts answer at once.
+    A result is done if it was computed by the current version of the job from the current version
+    of the file, and stale if the job, or one it depends on, has changed since. It is missing if the
+    job has never been requested for the file. --prefix reads every matching record; without it, the
+    ledger returns its counts at once.
     """
     if watch is not None and context.output.as_json:
-        raise ConfigurationError("--watch draws in a terminal; leave it or --json out")
-    within = prefix_uri(prefix) if prefix else ""
+        raise ConfigurationError("--watch and --json exclude each other; leave one out")
+    within = parse_prefix(prefix) if prefix else ""
     with context.open() as stack:
 
-        def look() -> Standing:
-            return standing(stack.ledger, stack.graph, within)
+        def read_counts() -> JobCounts:
+            return count_jobs(stack.ledger, stack.graph, within)
 
         if watch is not None:
-            _watch(context, look, within, watch)
+            _watch(context, read_counts, within, watch)
         elif context.output.as_json:
-            context.output.json(_document(look(), context.settings.ledger, within))
+            context.output.write_json(_to_json(read_counts(), context.settings.ledger, within))
         else:
-            context.output.print(_drawn(look(), within, context.output.results))
+            context.output.print(_render(read_counts(), within, context.output.stdout))
 
 
-def _document(found: Standing, ledger: str, within: str) -> dict[str, object]:
+def _to_json(found: JobCounts, ledger: str, within: str) -> dict[str, object]:
     return {
         "ledger": ledger,
         "prefix": within or None,
@@ -72,18 +72,20 @@ def _document(found: Standing, ledger: str, within: str) -> dict[str, object]:
     }
 
 
-def _watch(context: Context, look: Callable[[], Standing], within: str, pause_s: float) -> None:
+def _watch(
+    context: Context, read_counts: Callable[[], JobCounts], within: str, pause_s: float
+) -> None:
     from rich.live import Live
 
-    console = context.output.results
+    console = context.output.stdout
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            live.update(_drawn(look(), within, console), refresh=True)
+            live.update(_render(read_counts(), within, console), refresh=True)
             time.sleep(pause_s)
 
 
-def _drawn(found: Standing, within: str, console: "Console") -> "RenderableType":
-    """A table: with bars and no columns of zeros in a terminal, always the same in a pipe."""
+def _render(found: JobCounts, within: str, console: "Console") -> "RenderableType":
+    """Build the table: with bars and no empty columns in a terminal, always the same in a pipe."""
     from rich.console import Group
     from rich.text import Text
 
@@ -102,18 +104,20 @@ def _drawn(found: Standing, within: str, console: "Console") -> "RenderableType"
         - 6
     )
     width = 0 if pipe else min(room, BAR)
-    rows = table(
+    rows = build_table(
         "job", ">done", *([""] if width >= SHORTEST_BAR else []), ">", *(f">{c}" for c in columns)
     )
     for job, states in found.jobs.items():
-        drawn = width >= SHORTEST_BAR
-        done = [bar(states["done"], found.files, width=width)] if drawn else []
-        done.append(Text(text.percent(states["done"], found.files)))
+        has_bar = width >= SHORTEST_BAR
+        done = [draw_bar(states["done"], found.files, width=width)] if has_bar else []
+        done.append(Text(text.format_percent(states["done"], found.files)))
         cells = [
             Text(numbers[job][c], style=STYLES.get(c, "") if states[c] else "dim") for c in columns
         ]
         rows.add_row(job, numbers[job]["done"], *done, *cells)
-    total = text.count(found.files, "file") + (f" below {text.printable(within)}" if within else "")
+    total = text.format_count(found.files, "file") + (
+        f" below {text.escape(within)}" if within else ""
+    )
     if found.deleted:
-        total += f", and {text.count(found.deleted, 'tombstone')} of deleted ones"
+        total += f", and {text.format_count(found.deleted, 'tombstone')} of deleted files"
     return Group(Text(total, style="bold"), Text(""), rows)

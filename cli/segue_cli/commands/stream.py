@@ -1,4 +1,4 @@
-"""``segue stream``: work on messages as they come."""
+"""``segue stream``: run the streaming pipelines of some or all jobs."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from segue_cli.command import command
 from segue_cli.context import Context
 from segue_cli.parameters import complete_job
 
-Served = Annotated[
+StreamJobs = Annotated[
     list[str] | None,
     typer.Option(
         "--job",
         metavar="JOB",
         autocompletion=complete_job,
-        help="A job whose messages to work on. May be repeated.",
+        help="Process the messages of this job. May be repeated.",
     ),
 ]
-All = Annotated[bool, typer.Option("--all", help="Work on the messages of all jobs.")]
+All = Annotated[bool, typer.Option("--all", help="Process the messages of all jobs.")]
 UntilIdle = Annotated[
     float | None,
     typer.Option(
         "--until-idle",
         min=0.0,
         metavar="SECONDS",
-        help="End when nothing has come for so long. By default, go on until stopped.",
+        help="Stop after this long without messages.  [default: run until stopped]",
     ),
 ]
 
 
 @command(
+    requires=("pipelines",),
     settings=("graph", "catalogue", "artifacts", "ledger", "queue"),
     examples=(
         "segue stream --all",
@@ -41,49 +42,53 @@ UntilIdle = Annotated[
         "segue stream --all --until-idle 5",
         "segue stream --job beats --runner DataflowRunner --project acme --region europe-west1",
     ),
-    takes_more=True,
+    extra_options=True,
 )
 def stream(
     context: Context,
     ctx: typer.Context,
-    jobs: Served = None,
+    jobs: StreamJobs = None,
     everything: All = False,
     processes: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Child processes a worker. By default, one a core."),
+        typer.Option(
+            min=1, metavar="N", help="Child processes per worker.  [default: one per core]"
+        ),
     ] = None,
     until_idle_s: UntilIdle = None,
 ) -> None:
-    """Work on the messages of some jobs as they come, and tell the jobs below.
+    """Run the streaming pipelines of some or all jobs.
 
-    Ctrl-C or SIGTERM lets what is running finish, and ends; a second one ends at once. Whatever
-    way it ends, nothing is lost: what was not finished comes again. Options that are not its own
-    are Beam's, such as --runner.
+    A pipeline processes the messages of its jobs as they arrive, and notifies the jobs that depend
+    on them. Ctrl-C or SIGTERM stops it after the running jobs have finished; a second one stops it
+    at once. Nothing is lost: unfinished messages are delivered again. Unknown options are passed to
+    Beam, such as --runner.
     """
     from segue.log import configure
-    from segue.model.job_code import check
-    from segue.model.location import location_of
-    from segue_pipelines.options import is_local, pipeline_options
-    from segue_pipelines.streaming.pipeline import Streaming, execute
+    from segue.model.job_code import check_code
+    from segue.model.location import parse_location
+    from segue_pipelines.options import is_local, parse_pipeline_options
+    from segue_pipelines.streaming.pipeline import execute
+    from segue_pipelines.streaming.streaming_run import StreamingRun
 
     own = [o for p in ctx.command.params for o in p.opts]
-    options = pipeline_options(ctx.args, own, streaming=True)
+    options = parse_pipeline_options(ctx.args, own, streaming=True)
     graph = context.graph
-    run = Streaming(
+    run = StreamingRun(
         graph=graph,
-        jobs=select.targets_of(graph, jobs, everything=everything),
+        jobs=select.select_targets(graph, jobs, everything=everything),
         ledger=context.settings.ledger,
-        artifacts=location_of(graph.artifacts),
+        artifacts=parse_location(graph.artifacts),
         queue=context.settings.queue,
         processes=processes,
         until_idle_s=until_idle_s,
     )
-    check(graph)
+    check_code(graph)
     configure(as_json=True if context.output.as_json else None)
     if is_local(options):
-        # Beam's warnings are about its own options, and its errors are told by us.
+        # Beam's warnings are about its own options, and Segue reports its errors itself.
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     else:
-        # What a remote runner says of its job, its address and state, is all there is to see.
+        # A remote runner logs the address and state of its job; there is no other progress to show.
         logging.basicConfig(level=logging.INFO, format="%(message)s")
     execute(run, options)

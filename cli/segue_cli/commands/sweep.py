@@ -1,4 +1,4 @@
-"""``segue sweep``: publish again what was left lying."""
+"""``segue sweep``: republish messages for unfinished work."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from segue.ingest.sweep import GRACE_S, LIMIT, Sweeper
 from segue_cli.command import command
 from segue_cli.context import Context
 from segue_cli.exit_code import ExitCode
-from segue_cli.parameters import seconds_of
+from segue_cli.parameters import parse_duration
 from segue_cli.views import text
 
-Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="Publish about so many.")]
+Limit = Annotated[
+    int, typer.Option("--limit", min=1, metavar="N", help="Stop after about N messages.")
+]
 Grace = Annotated[
     str,
-    typer.Option("--grace", metavar="SPAN", help="Leave alone what was asked for since, as 15m."),
+    typer.Option(
+        "--grace", metavar="DURATION", help="Skip work requested more recently than this."
+    ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count; publish nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Count the messages; publish nothing.")]
 
 
 @command(
@@ -33,10 +37,11 @@ def sweep(
     grace: Grace = f"{GRACE_S / 60:.0f}m",
     dry_run: DryRun = False,
 ) -> ExitCode:
-    """Publish again what was left lying: results still owed to somebody, and leases that expired.
+    """Republish messages for unfinished work.
 
-    In the cloud a function does it on a schedule, and 'segue up' does it every minute. Nothing is
-    computed twice by it.
+    Unfinished work is a pending result whose message was lost or whose worker died, or a job whose
+    lease has expired. In the cloud a scheduled function does this; 'segue up' does it every minute.
+    Existing results are not computed again.
     """
     with context.open() as stack, contextlib.ExitStack() as opened:
         queue = None
@@ -47,15 +52,15 @@ def sweep(
             graph=stack.graph,
             ledger=stack.ledger,
             queue=queue,
-            grace_s=seconds_of(grace, "--grace"),
+            grace_s=parse_duration(grace, "--grace"),
         )
         swept = sweeper.run(limit=limit)
     if context.output.as_json:
-        context.output.json(
+        context.output.write_json(
             {
                 "dry_run": dry_run,
                 "files": swept.files,
-                "owed": swept.owed,
+                "pending": swept.pending,
                 "expired": swept.expired,
                 "limited": swept.limited,
             }
@@ -63,9 +68,9 @@ def sweep(
         return ExitCode.UNFINISHED if swept.limited else ExitCode.OK
     done = "Would publish" if dry_run else "Published"
     context.output.print(
-        f"{done} {text.count(swept.messages, 'message')}: {swept.owed:,} for results that are "
-        f"owed, {swept.expired:,} for leases that expired."
+        f"{done} {text.format_count(swept.messages, 'message')}: {swept.pending:,} for pending "
+        f"results, {swept.expired:,} for expired leases."
     )
     if swept.limited:
-        context.output.note("There is more; run it again.")
+        context.output.note("There may be more; run the command again.")
     return ExitCode.UNFINISHED if swept.limited else ExitCode.OK

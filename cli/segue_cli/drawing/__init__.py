@@ -1,1 +1,1 @@
-"""Drawings of the graph: as a tree for terminals, as Mermaid and as SVG for pages."""
+"""Draws the graph: as a tree for terminals, and as Mermaid or SVG for pages."""

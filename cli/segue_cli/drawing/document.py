@@ -1,4 +1,4 @@
-"""The graph as a document for programs."""
+"""Converts the graph to a document for programs."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 from segue.model.graph import Graph, Job
 
 
-def document(graph: Graph) -> dict[str, Any]:
-    """All that the graph says, and what follows from it."""
+def build_document(graph: Graph) -> dict[str, Any]:
+    """Return the whole graph, with what is derived from it, for JSON."""
     return {
         "path": graph.path,
         "catalogue": graph.catalogue,
         "artifacts": graph.artifacts,
         "include": list(graph.include),
-        "jobs": [_job(graph, job) for job in graph.jobs.values()],
+        "jobs": [_job_to_dict(graph, job) for job in graph.jobs.values()],
     }
 
 
-def _job(graph: Graph, job: Job) -> dict[str, Any]:
+def _job_to_dict(graph: Graph, job: Job) -> dict[str, Any]:
     return {
         **asdict(job),
         "needs": dict(job.needs),

@@ -1,19 +1,19 @@
-"""What the drawings of a graph say."""
+"""The labels in drawings of a graph."""
 
 from __future__ import annotations
 
 from segue.model.graph import Graph, Job
 
 
-def content(job: Job) -> str:
-    """A job's content type, without the parts that say nothing to a reader."""
+def format_content_type(job: Job) -> str:
+    """Return a job's content type without uninformative prefixes."""
     kind, _, name = job.writes.partition("/")
     if kind == "application":
         return name.removeprefix("x-").removeprefix("vnd.apache.")
     return job.writes
 
 
-def title(graph: Graph) -> str:
-    """What is drawn."""
+def format_title(graph: Graph) -> str:
+    """Return the title of the drawing."""
     count = len(graph.jobs)
     return f"The graph of {count} {'job' if count == 1 else 'jobs'}, from source to features"

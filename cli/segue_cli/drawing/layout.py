@@ -1,8 +1,8 @@
-"""Where nodes and edges of a graph stand on a page: layers, few crossings, straight lines.
+"""Places nodes and edges of a graph on a page: in layers, with few crossings and straight lines.
 
-The method of layers (Sugiyama, Tagawa and Toda, 1981): longest paths make the layers, barycentres
-and exchanges of neighbours the order, least squares the places. The same graph always gives the
-same page.
+The layered method (Sugiyama, Tagawa and Toda, 1981): longest paths give the layers, barycentres and
+swaps of neighbours the order, least squares the positions. The same graph always gives the same
+page.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
 
-from segue_cli.drawing.order import Layers, Links, Node, ordered
+from segue_cli.drawing.order import Layers, Links, Node, order_layers
 
 SWEEPS = 100
-# How hard two nodes that are joined pull each other, by how many of them are a long edge's places:
-# long edges become straight before boxes come to the middle of what they are joined to.
+# The pull between two linked nodes, by how many of them are points of a long edge: straight long
+# edges are more important than boxes in the middle of their neighbours.
 FORCES = (1, 2, 8)
 
 
@@ -32,18 +32,18 @@ class Box:
 
     @property
     def middle(self) -> float:
-        """Half way down."""
+        """The vertical centre."""
         return self.y + self.height / 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A drawing's geometry."""
+    """The geometry of a drawing."""
 
     width: float
     height: float
     boxes: Mapping[str, Box]
-    # (from, to) → where the edge leaves, enters and leaves each layer that it passes, and arrives
+    # (from, to) → the points of the edge: start, both sides of each layer that it passes, end
     edges: Mapping[tuple[str, str], Sequence[tuple[float, float]]]
 
 
@@ -53,35 +53,37 @@ class Spacing:
 
     layers: float = 64.0
     nodes: float = 22.0
-    edges: float = 12.0  # between an edge and what is beside it
-    tips: float = 14.0  # between edges that arrive at the same box
+    edges: float = 12.0  # between an edge and its neighbour
+    tips: float = 14.0  # between edges that end at the same box
     margin: float = 20.0
 
 
-def layout(
+def build_layout(
     sizes: Mapping[str, tuple[float, float]],
     edges: Iterable[tuple[str, str]],
     spacing: Spacing = Spacing(),
 ) -> Page:
-    """Place nodes of given widths and heights, mapped in an order in which edges lead forward."""
+    """Place nodes of given widths and heights; edges must lead forward in their order."""
     edges = list(edges)
-    depth = _depths(sizes, edges)
-    layers, links = _layers(sizes, edges, depth)
-    layers = ordered(layers, links)
-    return _page(sizes, edges, depth, layers, _middles(layers, links, sizes, spacing), spacing)
+    depth = _compute_depths(sizes, edges)
+    layers, links = _build_layers(sizes, edges, depth)
+    layers = order_layers(layers, links)
+    return _build_page(
+        sizes, edges, depth, layers, _compute_middles(layers, links, sizes, spacing), spacing
+    )
 
 
-def _depths(nodes: Iterable[str], edges: Sequence[tuple[str, str]]) -> dict[str, int]:
+def _compute_depths(nodes: Iterable[str], edges: Sequence[tuple[str, str]]) -> dict[str, int]:
     depth: dict[str, int] = {}
     for node in nodes:
         depth[node] = max((depth[a] + 1 for a, b in edges if b == node), default=0)
     return depth
 
 
-def _layers(
+def _build_layers(
     nodes: Iterable[str], edges: Sequence[tuple[str, str]], depth: Mapping[str, int]
 ) -> tuple[Layers, Links]:
-    """Sort nodes into layers, and cut edges into links from one layer to the next."""
+    """Assign nodes to layers, and split edges into links from one layer to the next."""
     layers: Layers = [[] for _ in range(max(depth.values()) + 1)]
     for node in nodes:
         layers[depth[node]].append(node)
@@ -97,14 +99,14 @@ def _layers(
     return layers, links
 
 
-def _middles(
+def _compute_middles(
     layers: Layers,
     links: Links,
     sizes: Mapping[str, tuple[float, float]],
     spacing: Spacing,
 ) -> dict[Node, float]:
-    """Pull nodes to the middle of their neighbours; within a layer they keep order and distance."""
-    # How far below the first of its layer each stands when all are as close as they may be.
+    """Move nodes to the middle of their neighbours, keeping order and distance within layers."""
+    # The distance of each node below the first of its layer at minimum spacing.
     offsets: dict[Node, float] = {}
     for layer in layers:
         offset = 0.0
@@ -116,7 +118,7 @@ def _middles(
             offsets[b] = offset
     middles = {n: offsets[n] - offsets[layer[-1]] / 2 for layer in layers for n in layer}
 
-    def wished(node: Node) -> float:
+    def find_desired(node: Node) -> float:
         pulls = [
             (middles[other], FORCES[(not isinstance(node, str)) + (not isinstance(other, str))])
             for other in links.of(node)
@@ -127,7 +129,7 @@ def _middles(
 
     for sweep in range(SWEEPS):
         for layer in layers if sweep % 2 == 0 else reversed(layers):
-            places = spread([wished(n) - offsets[n] for n in layer])
+            places = fit_nondecreasing([find_desired(n) - offsets[n] for n in layer])
             middles.update({n: p + offsets[n] for n, p in zip(layer, places, strict=True)})
     _straighten(layers, links, offsets, middles)
     return middles
@@ -136,26 +138,26 @@ def _middles(
 def _straighten(
     layers: Layers, links: Links, offsets: Mapping[Node, float], middles: dict[Node, float]
 ) -> None:
-    """Give a long edge the same height for as many layers as there is room beside it."""
+    """Keep a long edge at the same height for as many layers as there is room for it."""
     above: dict[Node, Node] = {}
     below: dict[Node, Node] = {}
     for layer in layers:
         for a, b in pairwise(layer):
             above[b], below[a] = a, b
 
-    def room(node: Node) -> tuple[float, float]:
+    def find_range(node: Node) -> tuple[float, float]:
         over, under = above.get(node), below.get(node)
         low = -inf if over is None else middles[over] + offsets[node] - offsets[over]
         high = inf if under is None else middles[under] - offsets[under] + offsets[node]
         return low, high
 
-    for edge in _long_edges(layers, links):
+    for edge in _find_long_edges(layers, links):
         left = deque(edge)
         while left:
             run = [left.popleft()]
-            low, high = room(run[0])
+            low, high = find_range(run[0])
             while left:
-                least, most = room(left[0])
+                least, most = find_range(left[0])
                 if max(low, least) > min(high, most):
                     break
                 low, high = max(low, least), min(high, most)
@@ -164,8 +166,8 @@ def _straighten(
             middles.update(dict.fromkeys(run, min(max(mean, low), high)))
 
 
-def _long_edges(layers: Layers, links: Links) -> list[list[Node]]:
-    """The places of each edge that passes layers, from left to right."""
+def _find_long_edges(layers: Layers, links: Links) -> list[list[Node]]:
+    """Return the points of each edge that passes layers, from left to right."""
     edges: list[list[Node]] = []
     for layer in layers:
         for node in layer:
@@ -178,10 +180,10 @@ def _long_edges(layers: Layers, links: Links) -> list[list[Node]]:
     return edges
 
 
-def spread(wished: Sequence[float]) -> list[float]:
-    """The non-decreasing numbers nearest to the wished ones: least squares, by pooling."""
+def fit_nondecreasing(desired: Sequence[float]) -> list[float]:
+    """Return the non-decreasing numbers nearest to the desired ones (isotonic least squares)."""
     pools: list[tuple[float, int]] = []
-    for value in wished:
+    for value in desired:
         total, count = value, 1
         while pools and pools[-1][0] / pools[-1][1] > total / count:
             before = pools.pop()
@@ -190,7 +192,7 @@ def spread(wished: Sequence[float]) -> list[float]:
     return [total / count for total, count in pools for _ in range(count)]
 
 
-def _page(
+def _build_page(
     sizes: Mapping[str, tuple[float, float]],
     edges: Sequence[tuple[str, str]],
     depth: Mapping[str, int],
@@ -205,11 +207,11 @@ def _page(
     halves = {n: sizes[n][1] / 2 if isinstance(n, str) else 0.0 for n in middles}
     down = spacing.margin - min(middles[n] - halves[n] for n in middles)
 
-    def box(node: str) -> Box:
+    def build_box(node: str) -> Box:
         y = round(middles[node] - halves[node] + down, 1)
         return Box(x=lefts[depth[node]], y=y, width=widths[depth[node]], height=sizes[node][1])
 
-    boxes = {node: box(node) for node in sizes}
+    boxes = {node: build_box(node) for node in sizes}
     paths = {}
     for a, b in edges:
         points = [(boxes[a].x + boxes[a].width, boxes[a].middle)]

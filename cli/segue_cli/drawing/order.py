@@ -1,4 +1,4 @@
-"""The order of nodes within their layers, such that few edges cross."""
+"""Orders the nodes within their layers so that few edges cross."""
 
 from __future__ import annotations
 
@@ -8,50 +8,52 @@ from itertools import combinations
 
 SWEEPS = 24
 
-Node = str | tuple[str, str, int]  # a node, or the place of an edge in a layer that it passes
+Node = str | tuple[str, str, int]  # a node, or the point of an edge in a layer that it passes
 Layers = list[list[Node]]
 
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Which nodes are joined, each to nodes of the next layer."""
+    """The links between nodes of adjacent layers."""
 
     before: dict[Node, list[Node]] = field(default_factory=dict)
     behind: dict[Node, list[Node]] = field(default_factory=dict)
 
     def add(self, a: Node, b: Node) -> None:
-        """Join a node to one of the next layer."""
+        """Link a node to one of the next layer."""
         self.behind.setdefault(a, []).append(b)
         self.before.setdefault(b, []).append(a)
 
     def of(self, node: Node) -> list[Node]:
-        """All that a node is joined to."""
+        """Return all nodes that a node is linked to."""
         return self.before.get(node, []) + self.behind.get(node, [])
 
 
-def ordered(layers: Layers, links: Links) -> Layers:
-    """Sweep back and forth, sorting each layer by its neighbours; keep the best order seen."""
-    best, fewest = layers, crossings(layers, links)
+def order_layers(layers: Layers, links: Links) -> Layers:
+    """Sort each layer by its neighbours, in sweeps back and forth; return the best order."""
+    best, fewest = layers, count_crossings(layers, links)
     for sweep in range(SWEEPS):
         if fewest == 0:
             break
         layers = [list(layer) for layer in layers]
         forward = sweep % 2 == 0
-        joined = links.before if forward else links.behind
+        linked = links.before if forward else links.behind
         for layer in layers if forward else reversed(layers):
-            _sort(layer, joined, _places(layers))
-        _exchange(layers, links)
-        found = crossings(layers, links)
+            _sort(layer, linked, _places(layers))
+        _swap_neighbours(layers, links)
+        found = count_crossings(layers, links)
         if found < fewest:
             best, fewest = layers, found
     return best
 
 
-def crossings(layers: Layers, links: Links) -> int:
-    """How many pairs of links cross."""
+def count_crossings(layers: Layers, links: Links) -> int:
+    """Count the pairs of links that cross."""
     place = _places(layers)
     return sum(
-        _crossing(a, b, links.behind, place) for layer in layers for a, b in combinations(layer, 2)
+        _count_crossings_between(a, b, links.behind, place)
+        for layer in layers
+        for a, b in combinations(layer, 2)
     )
 
 
@@ -59,16 +61,16 @@ def _places(layers: Layers) -> dict[Node, int]:
     return {node: place for layer in layers for place, node in enumerate(layer)}
 
 
-def _sort(layer: list[Node], joined: dict[Node, list[Node]], place: dict[Node, int]) -> None:
+def _sort(layer: list[Node], linked: dict[Node, list[Node]], place: dict[Node, int]) -> None:
     def key(node: Node) -> float:
-        others = joined.get(node)
+        others = linked.get(node)
         return sum(place[o] for o in others) / len(others) if others else place[node]
 
     layer.sort(key=key)
 
 
-def _exchange(layers: Layers, links: Links) -> None:
-    """Exchange neighbours while that removes crossings."""
+def _swap_neighbours(layers: Layers, links: Links) -> None:
+    """Swap neighbours while that removes crossings."""
     place = _places(layers)
     for layer in layers:
         better = True
@@ -77,15 +79,17 @@ def _exchange(layers: Layers, links: Links) -> None:
             for i in range(len(layer) - 1):
                 a, b = layer[i : i + 2]
                 sides = (links.before, links.behind)
-                now = sum(_crossing(a, b, side, place) for side in sides)
-                then = sum(_crossing(b, a, side, place) for side in sides)
+                now = sum(_count_crossings_between(a, b, side, place) for side in sides)
+                then = sum(_count_crossings_between(b, a, side, place) for side in sides)
                 if then < now:
                     layer[i : i + 2] = b, a
                     place[a], place[b] = i + 1, i
                     better = True
 
 
-def _crossing(a: Node, b: Node, joined: dict[Node, list[Node]], place: dict[Node, int]) -> int:
-    """How many links of ``a`` cross links of ``b``, which stands behind it in its layer."""
-    others: Sequence[Node] = joined.get(b, ())
-    return sum(place[x] > place[y] for x in joined.get(a, ()) for y in others)
+def _count_crossings_between(
+    a: Node, b: Node, linked: dict[Node, list[Node]], place: dict[Node, int]
+) -> int:
+    """Count the links of ``a`` that cross links of ``b``, a later node of the same layer."""
+    others: Sequence[Node] = linked.get(b, ())
+    return sum(place[x] > place[y] for x in linked.get(a, ()) for y in others)

@@ -1,4 +1,4 @@
-"""The graph as SVG: one file without dependencies, readable on light and on dark pages."""
+"""Draws the graph as SVG: one file without dependencies, for light and dark pages."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from html import escape
 
 from segue.model.graph import SOURCE, Graph, Job
-from segue_cli.drawing.labels import content, title
-from segue_cli.drawing.layout import Box, layout
+from segue_cli.drawing.labels import format_content_type, format_title
+from segue_cli.drawing.layout import Box, build_layout
 
-# Estimates of what the fonts below need, so that a label stays in its box on any machine.
+# Estimated widths of the fonts below, large enough for any machine.
 NAME_WIDTH, DETAIL_WIDTH, PRINT_WIDTH = 9.4, 6.4, 6.7
 PADDING, STRIPE = 14.0, 5.0
 HEIGHT, SOURCE_HEIGHT = 68.0, 40.0
@@ -43,7 +43,7 @@ DARK = {
     "source": "#e8edf4",
     "on": "#10161f",
 }
-# Written out for both, without variables, which few programs but browsers read.
+# Written out for both themes: few programs but browsers support variables.
 COLORS = """\
 .page {{ fill: {page} }} .box {{ fill: {box}; stroke: {line} }}
 .edge {{ stroke: {edge} }} .tip {{ fill: {edge} }}
@@ -67,13 +67,13 @@ MARKER = (
 )
 
 
-def svg(graph: Graph) -> str:
-    """Draw the graph."""
+def draw_svg(graph: Graph) -> str:
+    """Draw the graph as SVG."""
     jobs = graph.jobs
     sizes = {SOURCE: (len(SOURCE) * NAME_WIDTH + 2 * PADDING, SOURCE_HEIGHT)}
-    sizes |= {job.name: (_width(graph, job), HEIGHT) for job in jobs.values()}
+    sizes |= {job.name: (_compute_width(graph, job), HEIGHT) for job in jobs.values()}
     edges = [(p, j.name) for j in jobs.values() for p in dict.fromkeys(j.needs.values())]
-    page = layout(sizes, edges)
+    page = build_layout(sizes, edges)
     size = f'width="{page.width:g}" height="{page.height:g}"'
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {page.width:g} '
@@ -81,41 +81,41 @@ def svg(graph: Graph) -> str:
     )
     parts = [
         head,
-        f'<title id="segue-title">{escape(title(graph))}</title>',
-        f"<style>\n{_style()}</style>",
+        f'<title id="segue-title">{escape(format_title(graph))}</title>',
+        f"<style>\n{_format_style()}</style>",
         MARKER,
         f'<rect class="page" {size} rx="10"/>',
-        *(_edge(jobs[b], a, points) for (a, b), points in page.edges.items()),
-        _source(page.boxes[SOURCE]),
-        *(_job(graph, job, page.boxes[job.name]) for job in jobs.values()),
+        *(_draw_edge(jobs[b], a, points) for (a, b), points in page.edges.items()),
+        _draw_source(page.boxes[SOURCE]),
+        *(_draw_job(graph, job, page.boxes[job.name]) for job in jobs.values()),
         "</svg>\n",
     ]
     return "\n".join(parts)
 
 
-def _style() -> str:
+def _format_style() -> str:
     dark = COLORS.format(**DARK)
     return f"{SHAPES}{COLORS.format(**LIGHT)}@media (prefers-color-scheme: dark) {{\n{dark}}}\n"
 
 
-def _width(graph: Graph, job: Job) -> float:
+def _compute_width(graph: Graph, job: Job) -> float:
     name = len(job.name) * NAME_WIDTH
-    detail = len(_detail(job)) * DETAIL_WIDTH
+    detail = len(_format_detail(job)) * DETAIL_WIDTH
     print_ = len(graph.fingerprints[job.name]) * PRINT_WIDTH
     return round(STRIPE + 2 * PADDING + max(name, detail, print_), 1)
 
 
-def _detail(job: Job) -> str:
-    return " · ".join(filter(None, (content(job), f"v{job.version}", job.owner)))
+def _format_detail(job: Job) -> str:
+    return " · ".join(filter(None, (format_content_type(job), f"v{job.version}", job.owner)))
 
 
-def _edge(job: Job, parent: str, points: Sequence[tuple[float, float]]) -> str:
-    """A line that is level wherever it enters or leaves a layer."""
+def _draw_edge(job: Job, parent: str, points: Sequence[tuple[float, float]]) -> str:
+    """Draw a line that is horizontal where it enters or leaves a layer."""
     x, y = points[0]
     path = [f"M{x:g} {y:g}"]
     for number, (x2, y2) in enumerate(points[1:]):
         bend = round((x + x2) / 2, 1)
-        # Each second stretch passes a layer, where the line keeps its height.
+        # Every second segment passes a layer at constant height.
         path.append(
             f"L{x2:g} {y2:g}" if number % 2 else f"C{bend:g} {y:g} {bend:g} {y2:g} {x2:g} {y2:g}"
         )
@@ -128,21 +128,21 @@ def _edge(job: Job, parent: str, points: Sequence[tuple[float, float]]) -> str:
     )
 
 
-def _source(box: Box) -> str:
+def _draw_source(box: Box) -> str:
     middle = box.x + box.width / 2
     return (
         '<g class="source"><title>the media files of the catalogue</title>'
-        f"{_rect(box, box.height / 2)}"
+        f"{_draw_box(box, box.height / 2)}"
         f'<text class="name" x="{middle:g}" y="{box.middle + 5:g}">{SOURCE}</text></g>'
     )
 
 
-def _job(graph: Graph, job: Job, box: Box) -> str:
-    kind = KINDS.get(content(job).partition("/")[0], "data")
+def _draw_job(graph: Graph, job: Job, box: Box) -> str:
+    kind = KINDS.get(format_content_type(job).partition("/")[0], "data")
     left = round(box.x + STRIPE + PADDING, 1)
     lines = (
         ("name", 24.0, job.name),
-        ("detail", 41.5, _detail(job)),
+        ("detail", 41.5, _format_detail(job)),
         ("detail print", 57.0, graph.fingerprints[job.name]),
     )
     texts = "".join(
@@ -151,17 +151,17 @@ def _job(graph: Graph, job: Job, box: Box) -> str:
     )
     return (
         f'<g class="job {kind}"><title>{escape(job.description or job.name)}</title>'
-        f"{_rect(box, STRIPE + 2)}{_stripe(box)}{texts}</g>"
+        f"{_draw_box(box, STRIPE + 2)}{_draw_stripe(box)}{texts}</g>"
     )
 
 
-def _rect(box: Box, radius: float) -> str:
+def _draw_box(box: Box, radius: float) -> str:
     size = f'width="{box.width:g}" height="{box.height:g}"'
     return f'<rect class="box" x="{box.x:g}" y="{box.y:g}" {size} rx="{radius:g}"/>'
 
 
-def _stripe(box: Box) -> str:
-    """The left edge of a box, coloured; its outer corners are round."""
+def _draw_stripe(box: Box) -> str:
+    """Draw the coloured left edge of a box, with round outer corners."""
     r = f"{STRIPE:g}"
     straight = box.height - 2 * STRIPE
     path = (

@@ -1,4 +1,4 @@
-"""The graph as a tree: each job stands once, below one that it needs."""
+"""Draws the graph as a tree: each job is shown in full once, below a job that it needs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from segue.model.graph import SOURCE, Graph
 class Branch:
     """One line of the tree."""
 
-    guide: str  # what leads to the name, such as "│  └─ "
+    guide: str  # the lines before the name, such as "│  └─ "
     name: str
-    again: bool  # whether the job has been shown before, with all below it
+    again: bool  # whether the job and all below it are shown above
 
 
-def branches(graph: Graph) -> Iterator[Branch]:
-    """Walk the tree from the source; a job is shown below the first of its parents that is met."""
+def walk_tree(graph: Graph) -> Iterator[Branch]:
+    """Yield the lines of the tree, from the source; a job is expanded below its first parent."""
     shown: set[str] = set()
 
     def walk(name: str, guide: str, below: str) -> Iterator[Branch]:

@@ -1,1 +1,1 @@
-"""Whether what Segue needs is there. Looking changes nothing."""
+"""Checks that everything Segue needs is available, without changing anything."""

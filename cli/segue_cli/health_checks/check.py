@@ -1,4 +1,4 @@
-"""Many things looked at, at once, and what was seen."""
+"""Runs health checks concurrently, and collects their results."""
 
 from __future__ import annotations
 
@@ -11,69 +11,72 @@ from enum import StrEnum
 from segue.errors import ConfigurationError, SegueError
 
 
-class Status(StrEnum):
-    """What a look found."""
+class CheckStatus(StrEnum):
+    """How a check ended."""
 
     OK = "ok"
-    NOTE = "note"  # not there, and not always needed
+    NOTE = "note"  # missing, but not always needed
     FAULT = "fault"
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What a look saw."""
+class CheckResult:
+    """The result of a check."""
 
-    status: Status
+    status: CheckStatus
     detail: str
-    remedy: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """A check with its result."""
 
     group: str
     name: str
-    seen: Seen
+    result: CheckResult
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """Something to look at, and how; what is raised is what is seen."""
+class Check:
+    """A named check; an error that ``run`` raises becomes its result."""
 
     group: str
     name: str
-    look: Callable[[], Seen]
+    run: Callable[[], CheckResult]
 
 
-def look_at(looks: Sequence[Look], *, limit_s: float) -> list[Finding]:
-    """Look at everything, each in a thread; what does not answer in time is a fault."""
-    seen: dict[int, Seen] = {}
+def run_checks(checks: Sequence[Check], *, limit_s: float) -> list[Finding]:
+    """Run all checks, each in a thread; one that exceeds the time limit is a fault."""
+    results: dict[int, CheckResult] = {}
 
-    def run(number: int, look: Look) -> None:
-        seen[number] = _looked(look)
+    def run(number: int, check: Check) -> None:
+        results[number] = _run_check(check)
 
     threads = [
-        threading.Thread(target=run, args=(number, look), daemon=True)
-        for number, look in enumerate(looks)
+        threading.Thread(target=run, args=(number, check), daemon=True)
+        for number, check in enumerate(checks)
     ]
     for thread in threads:
         thread.start()
     end_s = time.monotonic() + limit_s
     for thread in threads:
         thread.join(max(0.0, end_s - time.monotonic()))
-    slow = Seen(Status.FAULT, f"no answer in {limit_s:g} s", "see that it can be reached")
+    slow = CheckResult(
+        CheckStatus.FAULT, f"no answer in {limit_s:g} s", "check that it can be reached"
+    )
     return [
-        Finding(look.group, look.name, seen.get(number, slow)) for number, look in enumerate(looks)
+        Finding(check.group, check.name, results.get(number, slow))
+        for number, check in enumerate(checks)
     ]
 
 
-def _looked(look: Look) -> Seen:
+def _run_check(check: Check) -> CheckResult:
     try:
-        return look.look()
+        return check.run()
     except ConfigurationError as error:
-        return Seen(Status.FAULT, str(error))
+        return CheckResult(CheckStatus.FAULT, str(error))
     except SegueError as error:
-        return Seen(Status.FAULT, str(error), "see that it is there and can be reached")
+        return CheckResult(CheckStatus.FAULT, str(error), "check that it exists and can be reached")
     except Exception as error:  # noqa: BLE001 - clients raise anything; the thread ends here
-        return Seen(Status.FAULT, f"{type(error).__name__}: {error}")
+        return CheckResult(CheckStatus.FAULT, f"{type(error).__name__}: {error}")

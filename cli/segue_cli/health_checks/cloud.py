@@ -1,4 +1,4 @@
-"""A deployed environment, held against the graph: what Terraform should have made is there."""
+"""Checks a deployed environment against the graph: everything Terraform should create exists."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-from segue.adapters.cloud_inventory import QueueContents, index_faults, queue_contents
+from segue.adapters.cloud_inventory import QueueContents, find_index_faults, list_queue_contents
 from segue.adapters.connect import connect_store
 from segue.errors import ConfigurationError
 from segue.ingest.requests import FOLDER as REQUESTS
 from segue.model.graph import Graph
-from segue.model.queue import dead_topic, topics_of
+from segue.model.queue import format_dead_topic, list_topics
 from segue.model.settings import SETTINGS, Settings
 from segue.stack import load_graph
-from segue_cli.health_checks.check import Look, Seen, Status
+from segue_cli.health_checks.check import Check, CheckResult, CheckStatus
 
 T = TypeVar("T")
 
-# Setting → what the cloud form of its URL begins with.
+# Setting → the scheme of its URL in the cloud.
 CLOUD = {
     "catalogue": "gs://",
     "artifacts": "gs://",
@@ -30,121 +30,133 @@ CLOUD = {
     "queue": "pubsub://",
 }
 SWEEP = "sweep"  # the topic of the schedule
-REMEDY = "apply the Terraform of this graph to this environment"
-SHOWN = 8  # names in one message
+HINT = "apply the Terraform of this graph to this environment"
+SHOWN = 8  # names per message
 MANY = 1000
 
 
-def cloud(settings: Settings) -> Iterator[Look]:
-    """Look at each part; a graph that cannot be read is told by who looks at places."""
+def list_cloud_checks(settings: Settings) -> Iterator[Check]:
+    """Yield the checks; none if the graph cannot be read, which a place check reports."""
     group = "cloud"
     try:
         graph = load_graph(settings)
     except ConfigurationError:
         return
-    yield Look(group, "settings", partial(_settings, settings, graph))
+    yield Check(group, "settings", partial(_check_settings, settings, graph))
     if settings.queue.startswith(CLOUD["queue"]):
-        contents = _once(partial(queue_contents, settings.queue))
-        yield Look(group, "topics", lambda: _topics(graph, contents()))
-        yield Look(group, "subscriptions", lambda: _subscriptions(graph, contents()))
-        yield Look(group, "former jobs", lambda: _former(graph, contents()))
+        contents = _call_once(partial(list_queue_contents, settings.queue))
+        yield Check(group, "topics", lambda: _check_topics(graph, contents()))
+        yield Check(group, "subscriptions", lambda: _check_subscriptions(graph, contents()))
+        yield Check(group, "former jobs", lambda: _check_former_jobs(graph, contents()))
     if settings.ledger.startswith(CLOUD["ledger"]):
-        yield Look(group, "indexes", partial(_indexes, graph, settings.ledger))
+        yield Check(group, "indexes", partial(_check_indexes, graph, settings.ledger))
     if graph.artifacts.startswith(CLOUD["artifacts"]):
-        yield Look(group, "requests", partial(_requests, graph.artifacts))
+        yield Check(group, "requests", partial(_check_requests, graph.artifacts))
 
 
-def _settings(settings: Settings, graph: Graph) -> Seen:
-    """Whether all four places are in the cloud."""
+def _check_settings(settings: Settings, graph: Graph) -> CheckResult:
+    """Check that all four places are in the cloud."""
     places = {
         "catalogue": graph.catalogue or "",
         "artifacts": graph.artifacts,
         "ledger": settings.ledger,
         "queue": settings.queue,
     }
-    here = [name for name, begin in CLOUD.items() if not places[name].startswith(begin)]
-    if not here:
-        return Seen(Status.OK, "catalogue, artifacts, ledger and queue are in the cloud")
-    told = "; ".join(f"{name} is {places[name] or 'not set'}" for name in here)
-    remedy = ", ".join(f"{SETTINGS[name].variable}={CLOUD[name]}..." for name in here)
-    return Seen(Status.FAULT, told, f"set {remedy}")
+    local = [name for name, scheme in CLOUD.items() if not places[name].startswith(scheme)]
+    if not local:
+        return CheckResult(
+            CheckStatus.OK, "catalogue, artifacts, ledger and queue are in the cloud"
+        )
+    detail = "; ".join(f"{name} is {places[name] or 'not set'}" for name in local)
+    hint = ", ".join(f"{SETTINGS[name].variable}={CLOUD[name]}..." for name in local)
+    return CheckResult(CheckStatus.FAULT, detail, f"set {hint}")
 
 
-def _topics(graph: Graph, contents: QueueContents) -> Seen:
-    wanted = _wanted(graph)
-    missing = [name for name in wanted if name not in contents.topics]
+def _check_topics(graph: Graph, contents: QueueContents) -> CheckResult:
+    expected = _list_expected_topics(graph)
+    missing = [name for name in expected if name not in contents.topics]
     if missing:
-        return Seen(Status.FAULT, f"missing: {_listed(contents.prefix, missing)}", REMEDY)
-    return Seen(Status.OK, f"{len(wanted)}, of {len(graph.jobs)} jobs and the sweep")
+        return CheckResult(
+            CheckStatus.FAULT, f"missing: {_join_names(contents.prefix, missing)}", HINT
+        )
+    return CheckResult(
+        CheckStatus.OK, f"{len(expected)} topics, of {len(graph.jobs)} jobs and the sweep"
+    )
 
 
-def _subscriptions(graph: Graph, contents: QueueContents) -> Seen:
-    """Whether each topic that somebody reads has its subscription; Eventarc reads the sweep's."""
-    wanted = [name for name in _wanted(graph) if name != SWEEP]
-    missing = [name for name in wanted if name not in contents.subscriptions]
+def _check_subscriptions(graph: Graph, contents: QueueContents) -> CheckResult:
+    """Check that each topic has its subscription, except the sweep's, which Eventarc reads."""
+    expected = [name for name in _list_expected_topics(graph) if name != SWEEP]
+    missing = [name for name in expected if name not in contents.subscriptions]
     if missing:
-        return Seen(Status.FAULT, f"missing: {_listed(contents.prefix, missing)}", REMEDY)
-    there = {name: contents.subscriptions[name] for name in wanted}
-    astray = [name for name, found in there.items() if found.topic != name]
-    if astray:
-        told = f"not of the topic of their name: {_listed(contents.prefix, astray)}"
-        return Seen(Status.FAULT, told, f"delete them, and {REMEDY}")
-    stopped = [name for name, found in there.items() if not found.is_active]
+        return CheckResult(
+            CheckStatus.FAULT, f"missing: {_join_names(contents.prefix, missing)}", HINT
+        )
+    existing = {name: contents.subscriptions[name] for name in expected}
+    misplaced = [name for name, found in existing.items() if found.topic != name]
+    if misplaced:
+        detail = f"attached to the wrong topic: {_join_names(contents.prefix, misplaced)}"
+        return CheckResult(CheckStatus.FAULT, detail, f"delete them, and {HINT}")
+    stopped = [name for name, found in existing.items() if not found.is_active]
     if stopped:
-        told = f"deliver nothing: {_listed(contents.prefix, stopped)}"
-        return Seen(Status.FAULT, told, f"look at them in the console; delete them, and {REMEDY}")
-    return Seen(Status.OK, f"{len(wanted)}, each of the topic of its name")
+        detail = f"inactive: {_join_names(contents.prefix, stopped)}"
+        return CheckResult(
+            CheckStatus.FAULT, detail, f"inspect them in the console; delete them, and {HINT}"
+        )
+    return CheckResult(
+        CheckStatus.OK, f"{len(expected)} subscriptions, each attached to the topic of its name"
+    )
 
 
-def _former(graph: Graph, contents: QueueContents) -> Seen:
-    """Topics of jobs that the graph does not have, as after a job was removed from it."""
-    kinds = {name.rpartition("-")[2] for name in _wanted(graph)} - {SWEEP}
+def _check_former_jobs(graph: Graph, contents: QueueContents) -> CheckResult:
+    """Check for topics of jobs that are not in the graph, as after a job was removed."""
+    kinds = {name.rpartition("-")[2] for name in _list_expected_topics(graph)} - {SWEEP}
     foreign = [
         name
-        for name in sorted(contents.topics - set(_wanted(graph)))
+        for name in sorted(contents.topics - set(_list_expected_topics(graph)))
         if name.count("-") == 1 and name.partition("-")[2] in kinds  # a job's name has no hyphen
     ]
     if not foreign:
-        return Seen(Status.OK, "none has topics")
-    told = f"topics of jobs that are not in this graph: {_listed(contents.prefix, foreign)}"
-    return Seen(Status.NOTE, told, f"see that this is the deployed graph; {REMEDY}")
+        return CheckResult(CheckStatus.OK, "there are no topics of former jobs")
+    detail = f"topics of jobs that are not in this graph: {_join_names(contents.prefix, foreign)}"
+    return CheckResult(CheckStatus.NOTE, detail, f"check that this is the deployed graph; {HINT}")
 
 
-def _indexes(graph: Graph, ledger: str) -> Seen:
-    faults = index_faults(ledger, graph)
+def _check_indexes(graph: Graph, ledger: str) -> CheckResult:
+    faults = find_index_faults(ledger, graph)
     if not faults:
-        return Seen(Status.OK, f"{ledger} answers, and its indexes are ready")
+        return CheckResult(CheckStatus.OK, f"{ledger} answers, and its indexes are ready")
     names = [f"({', '.join(index.fields)})" for index in faults]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    told = f"not ready: {', '.join(names[:SHOWN])}{more}\n{next(iter(faults.values()))}"
-    remedy = f"{REMEDY}; an index of a full ledger takes hours to build"
-    return Seen(Status.FAULT, told, remedy)
+    detail = f"not ready: {', '.join(names[:SHOWN])}{more}\n{next(iter(faults.values()))}"
+    hint = f"{HINT}; an index of a full ledger takes hours to build"
+    return CheckResult(CheckStatus.FAULT, detail, hint)
 
 
-def _requests(artifacts: str) -> Seen:
-    """Whether the documents of requests can be listed, and how many there are."""
+def _check_requests(artifacts: str) -> CheckResult:
+    """Check that request documents can be listed, and count them."""
     with contextlib.closing(connect_store(artifacts)) as store:
         count = sum(1 for _ in islice(store.list(f"{REQUESTS}/"), MANY))
     many = f"{MANY:,} or more" if count == MANY else f"{count:,}"
-    return Seen(Status.OK, f"{many} below {artifacts.rstrip('/')}/{REQUESTS}/")
+    return CheckResult(CheckStatus.OK, f"{many} found below {artifacts.rstrip('/')}/{REQUESTS}/")
 
 
-def _wanted(graph: Graph) -> list[str]:
-    return [*topics_of(graph), *(dead_topic(job) for job in graph.jobs), SWEEP]
+def _list_expected_topics(graph: Graph) -> list[str]:
+    return [*list_topics(graph), *(format_dead_topic(job) for job in graph.jobs), SWEEP]
 
 
-def _listed(prefix: str, names: Iterable[str]) -> str:
+def _join_names(prefix: str, names: Iterable[str]) -> str:
     full = [f"{prefix}-{name}" for name in names]
     more = f" and {len(full) - SHOWN} more" if len(full) > SHOWN else ""
     return ", ".join(full[:SHOWN]) + more
 
 
-def _once(call: Callable[[], T]) -> Callable[[], T]:
-    """Several looks at one answer: who comes first asks, the others wait for it."""
-    lock, asked = threading.Lock(), functools.cache(call)
+def _call_once(call: Callable[[], T]) -> Callable[[], T]:
+    """Return a function for several checks: the first call runs, the others wait for its result."""
+    lock, cached = threading.Lock(), functools.cache(call)
 
-    def answer() -> T:
+    def get() -> T:
         with lock:
-            return asked()
+            return cached()
 
-    return answer
+    return get

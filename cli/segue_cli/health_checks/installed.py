@@ -1,4 +1,4 @@
-"""The packages and programs that Segue works with."""
+"""Checks the packages and programs that Segue uses."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ from functools import partial
 from importlib import metadata
 
 from segue.errors import ConfigurationError
-from segue.media.ffmpeg import ffmpeg_executable
-from segue.model.artifact import segue_version
-from segue_cli.health_checks.check import Look, Seen, Status
+from segue.extras import find_extra, format_hint
+from segue.media.ffmpeg import find_ffmpeg
+from segue.model.artifact import find_version
+from segue_cli.health_checks.check import Check, CheckResult, CheckStatus
 
 PROGRAM_S = 20.0
-# Package → the extra of Segue that brings it.
+# Package → the module of it by which Segue knows the extra that installs it.
 PACKAGES = {
-    "apache-beam": "pipelines",
-    "librosa": "audio",
-    "numpy": "audio",
-    "soundfile": "audio",
-    "google-cloud-storage": "cloud",
-    "google-cloud-firestore": "cloud",
-    "google-cloud-pubsub": "cloud",
+    "apache-beam": "apache_beam",
+    "librosa": "librosa",
+    "numpy": "numpy",
+    "soundfile": "soundfile",
+    "google-cloud-storage": "google.cloud.storage",
+    "google-cloud-firestore": "google.cloud.firestore_v1",
+    "google-cloud-pubsub": "google.cloud.pubsub_v1",
+    "functions-framework": "functions_framework",
 }
-# Program → how it tells its version, and what it is for.
+# Extra → what it is for, where only some commands need it.
+PURPOSES = {"functions": "by 'segue up'"}
+# Program → the option that prints its version, and its purpose.
 PROGRAMS = {
     "gcloud": ("--version", "to log in to Google Cloud"),
     "terraform": ("-version", "to set up the cloud"),
@@ -42,44 +46,53 @@ EMULATORS = {
 VERSION = re.compile(r"\d+(?:\.\d+)+\S*")
 
 
-def installed() -> Iterator[Look]:
-    """Look at each of them."""
+def list_installed_checks() -> Iterator[Check]:
+    """Yield one check per package, program and emulator."""
     group = "installed"
-    yield Look(group, "Python", lambda: Seen(Status.OK, platform.python_version()))
-    yield Look(group, "Segue", lambda: Seen(Status.OK, segue_version()))
-    for package, extra in PACKAGES.items():
-        yield Look(group, package, partial(_package, package, extra))
-    yield Look(group, "ffmpeg", _ffmpeg)
+    yield Check(group, "Python", lambda: CheckResult(CheckStatus.OK, platform.python_version()))
+    yield Check(group, "Segue", lambda: CheckResult(CheckStatus.OK, find_version()))
+    for package, module in PACKAGES.items():
+        extra = find_extra(module)
+        assert extra is not None
+        yield Check(group, package, partial(_check_package, package, extra))
+    yield Check(group, "ffmpeg", _check_ffmpeg)
     for program, (flag, purpose) in PROGRAMS.items():
-        yield Look(group, program, partial(_program, program, flag, purpose))
+        yield Check(group, program, partial(_check_program, program, flag, purpose))
     for emulator, variable in EMULATORS.items():
         if address := os.environ.get(variable):
-            yield Look(
-                group, emulator, partial(Seen, Status.NOTE, f"in use, at {address} ({variable})")
+            yield Check(
+                group,
+                emulator,
+                partial(CheckResult, CheckStatus.NOTE, f"in use, at {address} ({variable})"),
             )
 
 
-def _package(package: str, extra: str) -> Seen:
+def _check_package(package: str, extra: str) -> CheckResult:
     try:
-        return Seen(Status.OK, metadata.version(package))
+        return CheckResult(CheckStatus.OK, metadata.version(package))
     except metadata.PackageNotFoundError:
-        return Seen(Status.FAULT, "not installed", f"install Segue with its extra {extra!r}")
+        hint = format_hint(extra)
+        if extra in PURPOSES:
+            return CheckResult(
+                CheckStatus.NOTE, "not installed", f"needed only {PURPOSES[extra]}: {hint}"
+            )
+        return CheckResult(CheckStatus.FAULT, "not installed", hint)
 
 
-def _ffmpeg() -> Seen:
-    path = ffmpeg_executable()
-    return Seen(Status.OK, f"{_version(path, '-version')} at {path}")
+def _check_ffmpeg() -> CheckResult:
+    path = find_ffmpeg()
+    return CheckResult(CheckStatus.OK, f"{_read_version(path, '-version')} at {path}")
 
 
-def _program(program: str, flag: str, purpose: str) -> Seen:
+def _check_program(program: str, flag: str, purpose: str) -> CheckResult:
     path = shutil.which(program)
     if path is None:
-        return Seen(Status.NOTE, "not installed", f"needed only {purpose}")
-    return Seen(Status.OK, f"{_version(path, flag)} at {path}")
+        return CheckResult(CheckStatus.NOTE, "not installed", f"needed only {purpose}")
+    return CheckResult(CheckStatus.OK, f"{_read_version(path, flag)} at {path}")
 
 
-def _version(path: str, flag: str) -> str:
-    """The first thing in a program's answer that reads like a version."""
+def _read_version(path: str, flag: str) -> str:
+    """Run a program, and return the first version number in its output."""
     try:
         answer = subprocess.run(
             [path, flag], capture_output=True, text=True, timeout=PROGRAM_S, check=False

@@ -1,1 +1,1 @@
-"""The whole system on one machine: a folder watcher, the functions, and the pipelines."""
+"""Runs the whole system on one machine: a folder watcher, the functions and the pipelines."""

@@ -1,7 +1,7 @@
-"""Finds what happened to a folder while nobody watched: it is held against the ledger.
+"""Finds changes of a folder that no event reported: compares it with the ledger.
 
-At the start, wherever the platform said that something happened but not what, and now and then, as
-no platform tells all: what is written on another machine to a shared disk, above all.
+It does so at the start, where the platform reported a change without details, and regularly, as no
+platform reports everything: writes of another machine to a shared disk, above all.
 """
 
 from __future__ import annotations
@@ -10,45 +10,50 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from segue.clock import utc_now
 from segue.errors import SegueError
-from segue.maintenance.discrepancy import Discrepancy, Judge, Kind, Listed, side_by_side
-from segue.model.ledger import Query
-from segue.model.media_file import MediaFile
-from segue.reports.job_counts import records
+from segue.maintenance.discrepancy import (
+    Discrepancy,
+    DiscrepancyFinder,
+    DiscrepancyKind,
+    ListedFile,
+    pair_by_uri,
+)
+from segue.model.ledger import Query, find_records
 from segue_cli.local.event_delivery import is_unicode
-from segue_cli.local.watcher import Sign
+from segue_cli.local.watcher import FileChange
 
 if TYPE_CHECKING:
-    from segue.ingest.arrivals import Intake
+    from segue.ingest.media_filter import MediaFilter
     from segue.model.graph import Graph
     from segue.model.ledger import Ledger
     from segue.model.object_store import ObjectStore
-    from segue_cli.local.event_delivery import Delivery
+    from segue_cli.local.event_delivery import EventDelivery
     from segue_cli.local.watcher import Watcher
 
-GRACE = timedelta(minutes=15)  # as the sweep's; at the start nobody else has begun with a file
-SOON_S = 1.0  # more may be told of the same folder, and most of it will be told file by file
-FRESH_NS = 10**9  # a file that was changed within this time may still be written to
+GRACE = timedelta(minutes=15)  # as the sweep's; not needed at the start, when no job is running
+SOON_S = 1.0  # more events may come for the same folder, and most changes have their own event
+FRESH_NS = 10**9  # a file that was changed within this time may still be being written
 REGULARLY_S = 300.0
-SHARE = 20  # a comparison that takes a second is made every 20 seconds at most
+SHARE = 20  # a comparison that takes a second is made at most every 20 seconds
 
 
 class CatchUp:
-    """Compares a folder, or a part of it, with the ledger, in a thread of its own.
+    """Compares a folder, or a part of it, with the ledger, in its own thread.
 
     Parameters
     ----------
     folder : str
         The catalogue.
-    graph, files, ledger, intake : Graph, ObjectStore, Ledger, Intake
-        ``files`` is the whole file system.
+    graph, files, ledger, media_filter : Graph, ObjectStore, Ledger, MediaFilter
+        ``files`` is the store of the whole file system.
     watcher, delivery : Watcher, Delivery
-        Who is told: the watcher of what may not be complete yet, the delivery of all else.
-    note : callable
-        Is told what a person should know.
+        The watcher gets files that may be incomplete, the delivery all other changes.
+    on_warning : callable
+        Called with a text for the user.
     """
 
     def __init__(
@@ -58,21 +63,21 @@ class CatchUp:
         graph: Graph,
         files: ObjectStore,
         ledger: Ledger,
-        intake: Intake,
+        media_filter: MediaFilter,
         watcher: Watcher,
-        delivery: Delivery,
-        note: Callable[[str], None],
+        delivery: EventDelivery,
+        on_warning: Callable[[str], None],
     ) -> None:
         self._folder = folder
         self._graph = graph
         self._files = files
         self._ledger = ledger
-        self._intake = intake
+        self._media_filter = media_filter
         self._watcher = watcher
         self._delivery = delivery
-        self._note = note
-        self._noted: str | None = None
-        self._due: dict[str, float] = {folder: 0.0}  # what is asked for, and not before when
+        self._on_warning = on_warning
+        self._last_warning: str | None = None
+        self._due: dict[str, float] = {folder: 0.0}  # folder → when to compare it at the earliest
         self._regularly_at = float("inf")
         self._changes = threading.Condition()
         self._is_busy = False
@@ -80,11 +85,11 @@ class CatchUp:
         self._thread = threading.Thread(target=self._work, name="catch-up", daemon=True)
 
     def start(self) -> None:
-        """Begin with all that is there."""
+        """Start, with a comparison of the whole folder."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Give up; the next start compares anew."""
+        """Stop; the next start compares again."""
         with self._changes:
             self._stopping = True
             self._changes.notify_all()
@@ -98,8 +103,8 @@ class CatchUp:
             self._changes.notify_all()
 
     @property
-    def is_quiet(self) -> bool:
-        """Whether nothing is compared, or about to be."""
+    def is_idle(self) -> bool:
+        """Whether no comparison is running or due."""
         with self._changes:
             return not self._is_busy and not self._due
 
@@ -110,7 +115,7 @@ class CatchUp:
             try:
                 self._compare(folder, grace)
             except SegueError as error:
-                self._tell(f"{folder!r} could not be compared with the ledger: {error}")
+                self._warn_once(f"{folder!r} could not be compared with the ledger: {error}")
             now = time.monotonic()
             pause_s = (now - began) * SHARE
             if folder == self._folder:
@@ -122,7 +127,7 @@ class CatchUp:
                     self._due[waiting] = max(due, now + min(pause_s, REGULARLY_S))
 
     def _take(self) -> str | None:
-        """Wait for a folder that is due; those below it are done with it."""
+        """Wait for a folder that is due; it includes those below it."""
         with self._changes:
             while not self._stopping:
                 now = time.monotonic()
@@ -141,52 +146,55 @@ class CatchUp:
         return None
 
     def _compare(self, folder: str, grace: timedelta) -> None:
-        self._watcher.renew(folder)
+        self._watcher.refresh_watches(folder)
         prefix = folder.removeprefix("/").rstrip("/") + "/"
-        judge = Judge.of(self._graph, started_at=datetime.now(UTC), grace=grace)
-        recorded = records(self._ledger, Query(prefix=self._files.uri(prefix), deleted=None))
-        listed = self._listed(prefix)
+        finder = DiscrepancyFinder.for_graph(self._graph, started_at=utc_now(), grace=grace)
+        recorded = find_records(self._ledger, Query(prefix=self._files.uri(prefix), deleted=None))
+        listed = self._list(prefix)
         if folder == self._folder:
             first = next(listed, None)
             if first is None:
-                self._find_empty(next(recorded, None) is not None)
+                self._handle_empty(has_records=next(recorded, None) is not None)
                 return
             listed = itertools.chain([first], listed)
-        for pair in side_by_side(listed, recorded):
+        for pair in pair_by_uri(listed, recorded):
             if self._stopping:
                 return
-            found = judge.discrepancy(pair)
+            found = finder.find(pair)
             if found is not None:
-                self._pass_on(found)
+                self._report(found)
 
-    def _listed(self, prefix: str) -> Iterator[Listed]:
+    def _list(self, prefix: str) -> Iterator[ListedFile]:
         for found in self._files.list(prefix):
             uri = self._files.uri(found.name)
             if not is_unicode(uri):
                 continue
-            is_media = self._intake.refusal(uri) is None
-            media = MediaFile(uri=uri, generation=found.generation, size_bytes=found.size_bytes)
-            yield Listed(uri=uri, media=media if is_media else None)
+            is_media = self._media_filter.accepts(uri)
+            media = found.to_media_file(uri)
+            yield ListedFile(uri=uri, media=media if is_media else None)
 
-    def _find_empty(self, is_known: bool) -> None:
-        """Bury nothing where nothing at all is left: a disk that is not mounted looks like that."""
-        if is_known:
-            self._tell(
-                f"nothing is in {self._folder!r}, but the ledger knows files there; if they are "
-                "all gone for good, run 'segue reconcile --allow-empty'"
+    def _handle_empty(self, *, has_records: bool) -> None:
+        """Delete no records if the folder is empty: a disk that is not mounted looks like that."""
+        if has_records:
+            self._warn_once(
+                f"{self._folder!r} is empty, but the ledger has files there; if they were all "
+                "deleted, run 'segue reconcile --allow-empty'"
             )
 
-    def _pass_on(self, found: Discrepancy) -> None:
+    def _report(self, found: Discrepancy) -> None:
         path = found.media.uri.removeprefix("file://")
-        if self._watcher.is_awaited(path):
+        if self._watcher.is_pending(path):
             return
-        if found.kind is not Kind.GONE and time.time_ns() - found.media.generation < FRESH_NS:
-            self._watcher.saw(path, Sign.APPEARED)
+        if (
+            found.kind is not DiscrepancyKind.GONE
+            and time.time_ns() - found.media.generation < FRESH_NS
+        ):
+            self._watcher.record_change(path, FileChange.APPEARED)
         else:
-            self._delivery.put(path, again=found.kind is Kind.UNSTARTED, wait=True)
+            self._delivery.put(path, again=found.kind is DiscrepancyKind.UNSTARTED, wait=True)
 
-    def _tell(self, text: str) -> None:
-        """Tell it once, until there is something else to tell."""
-        if text != self._noted:
-            self._note(text)
-        self._noted = text
+    def _warn_once(self, text: str) -> None:
+        """Report a warning, unless it is the same as the last one."""
+        if text != self._last_warning:
+            self._on_warning(text)
+        self._last_warning = text

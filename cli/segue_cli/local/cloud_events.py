@@ -1,4 +1,5 @@
-"""Events as Cloud Storage and Pub/Sub send them through Eventarc: CloudEvents in binary mode.
+"""Builds and posts events as Cloud Storage and Pub/Sub send them through Eventarc: CloudEvents in
+binary mode.
 
 https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
 """
@@ -22,7 +23,7 @@ DELETED = "google.cloud.storage.object.v1.deleted"
 PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
 TIMEOUT_S = 60.0
 BUSY = 429
-# Printable ASCII without space, quotation mark and percent sign stands in a header as it is.
+# Characters that need no escape in a header: printable ASCII but space, quotation mark and percent.
 PLAIN = "".join(map(chr, range(0x21, 0x7F))).replace('"', "").replace("%", "")
 
 
@@ -37,35 +38,35 @@ class CloudEvent:
     time: datetime
     data: Mapping[str, object]
 
-    def headers(self) -> dict[str, str]:
-        """The event's attributes."""
-        found = {
+    def build_headers(self) -> dict[str, str]:
+        """Return the event's attributes as HTTP headers."""
+        headers = {
             "ce-specversion": "1.0",
             "ce-id": self.id,
             "ce-type": self.type,
-            "ce-source": _header(self.source),
-            "ce-time": _time(self.time),
+            "ce-source": _quote(self.source),
+            "ce-time": _format_time(self.time),
             "content-type": "application/json",
         }
-        return found if self.subject is None else {**found, "ce-subject": _header(self.subject)}
+        return headers if self.subject is None else {**headers, "ce-subject": _quote(self.subject)}
 
-    def body(self) -> bytes:
-        """The event's data."""
+    def encode_body(self) -> bytes:
+        """Return the event's data as JSON."""
         return json.dumps(self.data).encode()
 
 
-def finalized(media: MediaFile, *, now: datetime) -> CloudEvent:
-    """Tell that a version of a file is there."""
-    return _of_storage(FINALIZED, media, now)
+def build_finalized_event(media: MediaFile, *, now: datetime) -> CloudEvent:
+    """Build the event of a new version of a file."""
+    return _build_storage_event(FINALIZED, media, now)
 
 
-def deleted(media: MediaFile, *, now: datetime) -> CloudEvent:
-    """Tell that a version of a file is gone."""
-    return _of_storage(DELETED, media, now)
+def build_deleted_event(media: MediaFile, *, now: datetime) -> CloudEvent:
+    """Build the event of a deleted version of a file."""
+    return _build_storage_event(DELETED, media, now)
 
 
-def published(*, project: str, topic: str, now: datetime) -> CloudEvent:
-    """Tell that an empty message was published: how a schedule wakes a function."""
+def build_published_event(*, project: str, topic: str, now: datetime) -> CloudEvent:
+    """Build the event of an empty Pub/Sub message, by which a schedule triggers a function."""
     number = secrets.token_hex(8)
     return CloudEvent(
         id=number,
@@ -77,15 +78,15 @@ def published(*, project: str, topic: str, now: datetime) -> CloudEvent:
                 "data": base64.b64encode(b"{}").decode(),
                 "attributes": {},
                 "messageId": number,
-                "publishTime": _time(now),
+                "publishTime": _format_time(now),
             },
             "subscription": f"projects/{project}/subscriptions/{topic}",
         },
     )
 
 
-def _of_storage(kind: str, media: MediaFile, now: datetime) -> CloudEvent:
-    """A folder's file has no bucket, and is named by its whole path."""
+def _build_storage_event(kind: str, media: MediaFile, now: datetime) -> CloudEvent:
+    """Build an event of Cloud Storage; a local file has no bucket, and its name is its path."""
     data = {
         "kind": "storage#object",
         "bucket": media.bucket,
@@ -94,8 +95,8 @@ def _of_storage(kind: str, media: MediaFile, now: datetime) -> CloudEvent:
         "metageneration": "1",
         "size": str(media.size_bytes),
         "contentType": media.content_type,
-        "timeCreated": _time(now),
-        "updated": _time(now),
+        "timeCreated": _format_time(now),
+        "updated": _format_time(now),
     }
     return CloudEvent(
         id=secrets.token_hex(8),
@@ -107,23 +108,23 @@ def _of_storage(kind: str, media: MediaFile, now: datetime) -> CloudEvent:
     )
 
 
-def _time(moment: datetime) -> str:
+def _format_time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _header(value: str) -> str:
+def _quote(value: str) -> str:
     return urllib.parse.quote(value, safe=PLAIN, errors="surrogateescape")
 
 
 class Refused(PermanentError):
-    """The function will never take this event."""
+    """The function refused an event for good."""
 
 
-class Poster:
-    """Posts events to one server, over a connection that is kept; for one thread.
+class EventPoster:
+    """Posts events to one server over a persistent connection; for one thread.
 
-    ``address`` is asked for each connection, since a server that was started again has another. It
-    raises ``Unavailable`` while there is none.
+    ``address`` is called for each connection, since a restarted server has a new address. It raises
+    ``Unavailable`` while there is no server.
     """
 
     def __init__(self, address: Callable[[], tuple[str, int]]) -> None:
@@ -131,26 +132,28 @@ class Poster:
         self._connection: http.client.HTTPConnection | None = None
 
     def post(self, path: str, event: CloudEvent) -> None:
-        """Send an event; on return, the function has done its work.
+        """Send an event; the function has processed it on return.
 
-        A server that is away or in trouble raises ``Unavailable``: it may have done it all the
-        same. One that says no raises ``Refused``.
+        Raises ``Unavailable`` if the server is unreachable or fails, although it may have processed
+        the event; and ``Refused`` if the function refuses the event.
         """
-        kept = self._connection is not None
+        is_reused = self._connection is not None
         try:
             status, text = self._send(path, event)
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            if not kept:
+            if not is_reused:
                 raise Unavailable(
                     f"the function server does not answer ({type(error).__name__}: {error}); the "
-                    "event is sent again"
+                    "event will be sent again"
                 ) from error
-            # A connection that was kept may have been closed by the other side long ago.
+            # The server may have closed a reused connection long ago.
             self.post(path, event)
             return
         if status >= 500 or status == BUSY:
-            raise Unavailable(f"{path} answered {status}: {text[:200]}; the event is sent again")
+            raise Unavailable(
+                f"{path} answered {status}: {text[:200]}; the event will be sent again"
+            )
         if status >= 300:
             raise Refused(f"{path} answered {status}: {text[:200]}; the event is dropped")
 
@@ -158,7 +161,7 @@ class Poster:
         if self._connection is None:
             host, port = self._address()
             self._connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
-        self._connection.request("POST", path, event.body(), event.headers())
+        self._connection.request("POST", path, event.encode_body(), event.build_headers())
         response = self._connection.getresponse()
         text = response.read().decode(errors="replace")
         if response.will_close:

@@ -1,8 +1,8 @@
-"""Turns files that have changed into events, and delivers them: each file's in order, none lost.
+"""Builds events of changed files, and delivers them: in order for each file, and without loss.
 
-What is kept is which files have changed, not what happened to them. An event is made when it is
-sent, of how the file is then; so a file that changes often makes no more events than can be
-delivered, and memory is bounded by the number of files.
+It stores which files have changed, not how. An event is built when it is sent, from the state of
+the file at that time; so a file that changes often causes no more events than can be delivered, and
+memory is bounded by the number of files.
 """
 
 from __future__ import annotations
@@ -11,14 +11,19 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import stamina
-
+from segue.backoff import Backoff, retry
+from segue.clock import utc_now
 from segue.errors import ConfigurationError, MissingInput, TransientError
 from segue.model.media_file import MediaFile
-from segue_cli.local.cloud_events import CloudEvent, Poster, Refused, deleted, finalized
+from segue_cli.local.cloud_events import (
+    CloudEvent,
+    EventPoster,
+    Refused,
+    build_deleted_event,
+    build_finalized_event,
+)
 
 if TYPE_CHECKING:
     from segue.model.ledger import Ledger
@@ -26,31 +31,31 @@ if TYPE_CHECKING:
 
 ARRIVAL, DELETION = "/arrival", "/deletion"
 CONNECTIONS = 4
-LIMIT = 20_000  # files that wait
-REMEMBERED = 20_000  # versions that were delivered
-ATTEMPTS = 8  # until the next file has its turn
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
+LIMIT = 20_000  # waiting files
+REMEMBERED = 20_000  # delivered versions
+ATTEMPTS = 8  # before the file goes to the end of the queue
+BACKOFF = Backoff(0.1, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered:
-    """What became of one event."""
+class DeliveredEvent:
+    """An event that the function accepted or refused."""
 
     event: CloudEvent
     uri: str
-    refused: str | None = None  # why the function did not take it
+    refused: str | None = None  # why the function refused it
 
 
-class EventMaker:
-    """Makes a file's event: of the file as it is, else of what the ledger knows of it.
+class EventBuilder:
+    """Builds a file's event: its arrival if it exists, else the deletion of its recorded version.
 
     Parameters
     ----------
     files : ObjectStore
-        The whole file system.
+        The store of the whole file system.
     ledger : Ledger
     is_lost : callable
-        Whether the catalogue itself is away; then it does not mean that its files are gone.
+        Whether the catalogue itself does not exist; then a missing file is not a deleted one.
     """
 
     def __init__(self, files: ObjectStore, ledger: Ledger, *, is_lost: Callable[[], bool]) -> None:
@@ -58,8 +63,8 @@ class EventMaker:
         self._ledger = ledger
         self._is_lost = is_lost
 
-    def event(self, path: str) -> tuple[str, MediaFile] | None:
-        """Say what is to be told of a file, and to whom; None if there is nothing to tell."""
+    def build(self, path: str) -> tuple[str, MediaFile] | None:
+        """Return the endpoint and the version to send to it, or None if there is no event."""
         name = path.removeprefix("/")
         uri = self._files.uri(name)
         try:
@@ -69,16 +74,11 @@ class EventMaker:
         except MissingInput as error:
             if isinstance(error.__cause__, PermissionError | IsADirectoryError) or self._is_lost():
                 return None
-            return self._deletion(uri)
-        return ARRIVAL, MediaFile(
-            uri=uri,
-            generation=found.generation,
-            size_bytes=found.size_bytes,
-            content_type=found.content_type,
-        )
+            return self._build_deletion(uri)
+        return ARRIVAL, found.to_media_file(uri)
 
-    def _deletion(self, uri: str) -> tuple[str, MediaFile] | None:
-        if not is_unicode(uri):  # the function has refused it when it arrived
+    def _build_deletion(self, uri: str) -> tuple[str, MediaFile] | None:
+        if not is_unicode(uri):  # the function refused its arrival
             return None
         record = self._ledger.read([uri])[0].record
         if record is None or record.deleted_at is not None:
@@ -86,31 +86,31 @@ class EventMaker:
         return DELETION, record.media
 
 
-class Delivery:
-    """Delivers the events of files over a few connections, until the function has taken each.
+class EventDelivery:
+    """Delivers the events of files over a few connections, and retries until the function accepts.
 
     Parameters
     ----------
     maker : EventMaker
     address : callable
-        Where the function server is.
-    told : callable
-        Is told of each event that was delivered, or refused.
+        Returns host and port of the function server.
+    on_delivered : callable
+        Called with each event that was accepted or refused.
     """
 
     def __init__(
         self,
-        maker: EventMaker,
+        builder: EventBuilder,
         *,
         address: Callable[[], tuple[str, int]],
-        told: Callable[[Delivered], None],
+        on_delivered: Callable[[DeliveredEvent], None],
         connections: int = CONNECTIONS,
     ) -> None:
-        self._maker = maker
+        self._builder = builder
         self._address = address
-        self._told = told
-        self._waiting: OrderedDict[str, bool] = OrderedDict()  # path → whether to repeat
-        self._under_way: set[str] = set()
+        self._on_delivered = on_delivered
+        self._waiting: OrderedDict[str, bool] = OrderedDict()  # path → whether to send again
+        self._in_progress: set[str] = set()
         self._delivered: OrderedDict[str, int] = OrderedDict()  # URI → generation that arrived
         self._changes = threading.Condition()
         self._stopping = False
@@ -120,12 +120,12 @@ class Delivery:
         ]
 
     def start(self) -> None:
-        """Begin to deliver."""
+        """Start to deliver."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """End with the events that are under way; what waits is found by the next comparison."""
+        """Finish the current events; the next comparison finds the files that still wait."""
         with self._changes:
             self._stopping = True
             self._changes.notify_all()
@@ -133,9 +133,9 @@ class Delivery:
             thread.join()
 
     def put(self, path: str, *, again: bool = False, wait: bool = False) -> bool:
-        """Take a file that has changed; ``again`` tells of a version that was told of before.
+        """Add a changed file; with ``again``, send its version even if it was sent before.
 
-        Answers False if too many wait already, unless it shall ``wait`` for that to pass.
+        Returns False if too many files are waiting, unless ``wait`` says to block until then.
         """
         with self._changes:
             while path not in self._waiting and len(self._waiting) >= LIMIT:
@@ -148,69 +148,70 @@ class Delivery:
 
     @property
     def backlog(self) -> int:
-        """How many files wait, or are under way."""
+        """The number of files that wait or are in progress."""
         with self._changes:
-            return len(self._waiting) + len(self._under_way)
+            return len(self._waiting) + len(self._in_progress)
 
     def _work(self) -> None:
-        poster = Poster(self._address)
+        poster = EventPoster(self._address)
         try:
-            while (taken := self._take()) is not None:
-                path, again = taken
+            while (next_file := self._take()) is not None:
+                path, again = next_file
                 try:
                     self._deliver(poster, path, again=again)
                 except TransientError:
-                    with self._changes:  # behind all others, which it must not hold up
+                    with self._changes:  # to the end of the queue, so that it blocks no other file
                         self._waiting[path] = True
                 finally:
                     with self._changes:
-                        self._under_way.discard(path)
+                        self._in_progress.discard(path)
                         self._changes.notify_all()
         finally:
             poster.close()
 
     def _take(self) -> tuple[str, bool] | None:
-        """Wait for a file of which no event is under way; None if it is time to stop."""
+        """Wait for a file with no event in progress; return None when stopping."""
         with self._changes:
             while not self._stopping:
                 for path in self._waiting:
-                    if path not in self._under_way:
-                        self._under_way.add(path)
+                    if path not in self._in_progress:
+                        self._in_progress.add(path)
                         return path, self._waiting.pop(path)
                 self._changes.wait()
         return None
 
-    def _deliver(self, poster: Poster, path: str, *, again: bool) -> None:
-        """Send what is to be told of a file until it is taken, up to some times."""
-        for attempt in stamina.retry_context(
-            on=self._is_worth_it,
+    def _deliver(self, poster: EventPoster, path: str, *, again: bool) -> None:
+        """Send a file's event, with a limited number of retries."""
+        retry(
+            lambda: self._deliver_once(poster, path, again=again),
+            backoff=BACKOFF,
+            should_retry=self._should_retry,
             attempts=ATTEMPTS,
-            timeout=None,
-            wait_initial=FIRST_PAUSE_S,
-            wait_max=LONGEST_PAUSE_S,
-            wait_jitter=FIRST_PAUSE_S,
-        ):
-            with attempt:
-                made = self._maker.event(path)
-                if made is None:
-                    return
-                to, media = made
-                if to == ARRIVAL and not again and self._knows(media):
-                    return
-                now = datetime.now(UTC)
-                event = (finalized if to == ARRIVAL else deleted)(media, now=now)
-                refused = None
-                try:
-                    poster.post(to, event)
-                except Refused as error:
-                    refused = str(error)
-                self._remember(media, is_there=to == ARRIVAL)
-                self._told(Delivered(event=event, uri=media.uri, refused=refused))
+        )
 
-    def _is_worth_it(self, error: Exception) -> bool:
+    def _deliver_once(self, poster: EventPoster, path: str, *, again: bool) -> None:
+        built = self._builder.build(path)
+        if built is None:
+            return
+        endpoint, media = built
+        if endpoint == ARRIVAL and not again and self._is_delivered(media):
+            return
+        now = utc_now()
+        event = (build_finalized_event if endpoint == ARRIVAL else build_deleted_event)(
+            media, now=now
+        )
+        refused = None
+        try:
+            poster.post(endpoint, event)
+        except Refused as error:
+            refused = str(error)
+        self._remember(media, is_there=endpoint == ARRIVAL)
+        self._on_delivered(DeliveredEvent(event=event, uri=media.uri, refused=refused))
+
+    def _should_retry(self, error: Exception) -> bool:
         return isinstance(error, TransientError) and not self._stopping
 
-    def _knows(self, media: MediaFile) -> bool:
+    def _is_delivered(self, media: MediaFile) -> bool:
         with self._changes:
             return self._delivered.get(media.uri) == media.generation
 
@@ -224,7 +225,7 @@ class Delivery:
 
 
 def is_unicode(name: str) -> bool:
-    """Whether a name is text; a file system may hold others, which the ledger cannot."""
+    """Whether a name is Unicode text; a file system may have others, which the ledger cannot."""
     try:
         name.encode()
     except UnicodeEncodeError:

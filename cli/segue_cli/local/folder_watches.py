@@ -1,9 +1,9 @@
-"""The platform's watches on a folder, on all below it, and on what links there lead to.
+"""The platform's watches on a folder, on everything below it, and on the targets of links there.
 
-Built on watchdog. watchfiles, the other kept library, never tells that a file was closed after
-writing: its users have to wait until a file seems quiet, and take one half-written if its writer
-pauses. watchdog also says when the kernel dropped events, and knows which files a new folder
-already holds.
+Built on watchdog. watchfiles, the other maintained library, never reports that a file was closed
+after writing: its users have to wait until a file is unchanged for a while, and get half a file if
+its writer pauses. watchdog also reports when the kernel dropped events, and the files that a new
+folder already has.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from segue_cli.local.linked_folders import linked_folders
+from segue_cli.local.linked_folders import find_linked_folders
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
     from watchdog.observers.api import BaseObserver, ObservedWatch
 
-MAX_LINKS = 200  # each costs a thread; the regular comparison has to do for more
-HERE = "/."  # the library watches a link itself, but this is the folder to which it leads
+MAX_LINKS = 200  # each costs a thread; beyond that, the regular comparison has to suffice
+HERE = "/."  # appended to a link, which the library would watch itself, it means its target
 
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """A link to a folder, which is watched by itself."""
+    """A link to a folder, with its own watch."""
 
     watch: ObservedWatch
-    identity: tuple[int, int]  # of the folder to which it leads
+    identity: tuple[int, int]  # of its target
 
 
 class FolderWatches:
-    """Watches a folder; what is heard comes from a thread of the library's.
+    """Watches a folder; events are reported from a thread of the library.
 
-    All but ``is_link`` is for one thread at a time, and never for the one that hears.
+    All methods but ``is_link`` are for one thread at a time, and never for the library's thread.
     """
 
-    def __init__(self, folder: str, heard: Callable[[FileSystemEvent], None]) -> None:
+    def __init__(self, folder: str, on_event: Callable[[FileSystemEvent], None]) -> None:
         self._folder = folder
-        self._handler = _Handler(heard)
+        self._handler = _EventHandler(on_event)
         self._observer: BaseObserver | None = None
         self._root: ObservedWatch | None = None
         self._links: dict[str, _Link] = {}
@@ -50,10 +50,10 @@ class FolderWatches:
         self._stopping = False
 
     def start(self) -> None:
-        """Watch from now on; raises ``OSError`` if the platform does not let us."""
+        """Watch from now on; raise ``OSError`` if the platform refuses."""
         from watchdog.observers import Observer
 
-        # A folder that was moved out and in again is known to the kernel by its old number.
+        # The kernel keeps the number of a folder that was moved out and in again.
         warnings.filterwarnings("ignore", message="Callback with id", category=RuntimeWarning)
         self._observer = Observer()
         self._observer.start()
@@ -61,7 +61,7 @@ class FolderWatches:
         self.follow(self._folder)
 
     def stop(self) -> None:
-        """Hear nothing more."""
+        """Stop watching."""
         self._stopping = True
         if self._observer is not None:
             self._observer.stop()
@@ -71,11 +71,11 @@ class FolderWatches:
         """Whether a path is a link to a folder that is watched."""
         return path in self._links
 
-    def renew(self) -> None:
-        """Watch all anew, and let go of the old watches then, so that nothing is missed.
+    def recreate(self) -> None:
+        """Create all watches again, and remove the old ones only then, so that nothing is missed.
 
-        The library loses its way when folders are moved in quick succession: it goes on to tell of
-        what happens in them under names that they no longer have.
+        After folders are moved in quick succession, the library reports events in them under their
+        old names.
         """
         assert self._observer is not None
         old = [self._root, *(link.watch for link in self._links.values())]
@@ -90,15 +90,15 @@ class FolderWatches:
                     self._observer.unschedule(watch)
 
     def follow(self, folder: str) -> None:
-        """Watch what links to folders lead to, each as a folder of its own."""
+        """Watch the targets of links to folders, each with its own watch."""
         assert self._observer is not None
         below = f"{folder.rstrip('/')}/"
         for path, link in list(self._links.items()):
             if f"{path}/".startswith(below) and _identity(path) != link.identity:
                 del self._links[path]
                 self._observer.unschedule(link.watch)
-        itself = [folder] if os.path.islink(folder) and folder != self._folder else []
-        for path in itertools.chain(itself, linked_folders(folder)):
+        own_link = [folder] if os.path.islink(folder) and folder != self._folder else []
+        for path in itertools.chain(own_link, find_linked_folders(folder)):
             if len(self._links) >= MAX_LINKS or self._stopping:
                 return
             identity = _identity(path)
@@ -111,8 +111,8 @@ class FolderWatches:
 
         assert self._observer is not None
         return self._observer.schedule(
-            self._handler,  # type: ignore[arg-type] # all that is asked for is dispatch()
-            folder + HERE * (1 + self._turn % 2),  # the library tells watches by their paths
+            self._handler,  # type: ignore[arg-type] # the library only calls dispatch()
+            folder + HERE * (1 + self._turn % 2),  # the library identifies watches by their paths
             recursive=True,
             event_filter=[
                 *(events.DirCreatedEvent, events.DirDeletedEvent, events.DirMovedEvent),
@@ -122,18 +122,18 @@ class FolderWatches:
         )
 
 
-class _Handler:
-    """What the library calls; all events take the same way."""
+class _EventHandler:
+    """Passes all events of the library to one function."""
 
-    def __init__(self, heard: Callable[[Any], None]) -> None:
-        self._heard = heard
+    def __init__(self, on_event: Callable[[Any], None]) -> None:
+        self._on_event = on_event
 
     def dispatch(self, event: Any) -> None:
-        self._heard(event)
+        self._on_event(event)
 
 
-def name_of(path: bytes | str) -> str:
-    """The name of a file of which was heard."""
+def decode_path(path: bytes | str) -> str:
+    """Return the path in an event, without the marks of links."""
     name = os.fsdecode(path).replace(f"{HERE}{HERE}", HERE)
     return name.replace(f"{HERE}/", "/").removesuffix(HERE)
 

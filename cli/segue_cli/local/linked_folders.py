@@ -1,4 +1,4 @@
-"""Links to folders below a folder, which a watch of the platform's does not follow."""
+"""Finds links to folders below a folder, which a watch of the platform does not follow."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 
 
-def linked_folders(folder: str) -> Iterator[str]:
-    """Find links to folders, also behind other links, as the folder store follows them.
+def find_linked_folders(folder: str) -> Iterator[str]:
+    """Find links to folders, also through other links, as the folder store follows them.
 
-    One that leads to a folder through which it was reached is left out: it would never end.
+    A link to a folder that it is in is left out, as following it would never end.
     """
     yield from _walk(folder, ())
 

@@ -1,4 +1,4 @@
-"""Sees that only one ``segue up`` works on a ledger; the lock ends with its holder."""
+"""Ensures that only one ``segue up`` uses a ledger; the lock ends with its process."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ SQLITE = "sqlite:///"
 
 
 @contextlib.contextmanager
-def only_one(ledger: str) -> Iterator[None]:
-    """Hold the lock of a ledger, or say who does."""
+def lock_ledger(ledger: str) -> Iterator[None]:
+    """Hold the lock of a ledger; raise an error that names the process that already has it."""
     import fcntl
 
-    path = lock_path(ledger)
+    path = find_lock_path(ledger)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "a+", encoding="utf-8") as file:
         try:
@@ -26,8 +26,8 @@ def only_one(ledger: str) -> Iterator[None]:
         except BlockingIOError as error:
             file.seek(0)
             raise ConfigurationError(
-                f"'segue up' works on the ledger {ledger} already (process {file.read(20) or '?'});"
-                " stop it first, or name another ledger with --ledger"
+                f"another 'segue up' (process {file.read(20) or '?'}) uses the ledger {ledger}; "
+                "stop it, or name another ledger with --ledger"
             ) from error
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -35,8 +35,10 @@ def only_one(ledger: str) -> Iterator[None]:
         yield
 
 
-def lock_path(ledger: str) -> str:
-    """Where the lock of a ledger is: beside it, or for one in the cloud on this machine."""
+def find_lock_path(ledger: str) -> str:
+    """Return the path of a ledger's lock: beside the ledger, or in the temporary folder for one in
+    the cloud.
+    """
     if ledger.startswith(SQLITE):
         return os.path.realpath(os.path.expanduser(ledger.removeprefix(SQLITE))) + ".up"
     name = hashlib.blake2b(ledger.encode(), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""Hears SIGINT and SIGTERM, where a loop can wait for them."""
+"""Receives SIGINT and SIGTERM for a loop that waits for them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import signal
 from types import FrameType
 from typing import Any, Self
 
-HEARD = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Signals:
     """Counts the signals that ask this process to end; a context manager, for the main thread.
 
-    A handler only writes into a pipe: whatever the process is just doing, that is safe.
+    The handler only writes to a pipe, which is safe at any time.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Signals:
     def __enter__(self) -> Self:
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
-        self._before = {number: signal.signal(number, self._heard) for number in HEARD}
+        self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -34,12 +34,12 @@ class Signals:
         os.close(self._read)
         os.close(self._write)
 
-    def _heard(self, _number: int, _frame: FrameType | None) -> None:
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
         with contextlib.suppress(BlockingIOError):
             os.write(self._write, b"!")
 
     def wait(self, seconds: float) -> int:
-        """Wait until a signal comes, or so long; returns how many have come so far."""
+        """Wait up to so many seconds for a signal, and return the number received so far."""
         if select.select([self._read], [], [], max(seconds, 0.0))[0]:
             self.count += len(os.read(self._read, 100))
         return self.count

@@ -1,8 +1,8 @@
-"""Watches a folder, and says which of its files are complete, or gone.
+"""Watches a folder, and reports files that are complete or deleted.
 
-The platform's events come from ``segue_cli.local.folder_watches``. They are taken as hints: what is
-told of a file is what it is found to be when it is due, and wherever a hint says too little, its
-folder is compared with the ledger.
+The platform's events come from ``segue_cli.local.folder_watches`` and are only hints: a file is
+examined again before it is reported, and a folder is compared with the ledger where events are
+incomplete.
 """
 
 from __future__ import annotations
@@ -20,84 +20,85 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from segue.errors import ConfigurationError
-from segue_cli.local.folder_watches import FolderWatches, name_of
+from segue_cli.local.folder_watches import FolderWatches, decode_path
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
 
-COALESCE_S = 0.01  # a writer that closes and opens again at once is not done
-SETTLE_S = 0.05  # how long a file stays unchanged until it counts as complete, if nobody closes it
-WRITER_S = 30.0  # the same, while somebody seems to write to it
-ROOT_S = 1.0  # between two looks for a folder that went away
-LIMIT = 50_000  # files that are waited for at the same time
+COALESCE_S = 0.01  # a writer that closes a file and reopens it at once has not finished
+SETTLE_S = 0.05  # a file that nobody closes is complete after being unchanged for so long
+WRITER_S = 30.0  # the same, while a process seems to be writing to it
+ROOT_S = 1.0  # between two checks for a deleted root folder
+LIMIT = 50_000  # pending files
 
 
-class Sign(StrEnum):
-    """What the platform tells of a file."""
+class FileChange(StrEnum):
+    """A change of a file that the platform reports."""
 
-    APPEARED = "appeared"  # made, linked or found in a new folder; perhaps to be written to
-    WRITTEN = "written"  # and more may follow
-    TOUCHED = "touched"  # its attributes, which are part of its generation
+    APPEARED = "appeared"  # created, linked or found in a new folder; writes may follow
+    WRITTEN = "written"  # more writes may follow
+    TOUCHED = "touched"  # new attributes, which change its generation
     COMPLETE = "complete"  # closed after writing, or moved here
     GONE = "gone"
 
 
 @dataclass(slots=True)
-class _Awaited:
-    """A file about which something was told."""
+class _PendingFile:
+    """A changed file that is not reported yet."""
 
     due: float
-    mark: tuple[int, int] | None  # size and change time when it was last looked at
+    stamp: tuple[int, int] | None  # size and change time when last examined
     is_complete: bool = False
-    is_written: bool = False  # somebody has it open for writing
+    is_written: bool = False  # a process has it open for writing
 
 
 class Watcher:
-    """Watches a folder and all that is below it, through links as the folder store follows them.
+    """Watches a folder and everything below it, following links as the folder store does.
 
     Parameters
     ----------
     folder : str
         An absolute path.
     wanted : callable
-        Says of a path whether anybody wants to know of it.
+        Returns whether to report changes of a path.
     changed : callable
-        Is told the path of each file that is complete or gone; answers False if it cannot take it.
+        Called with the path of each file that is complete or deleted; returns False if it cannot
+        accept the path.
     doubtful : callable
-        Is told of a folder below which anything may have changed, because the platform did not say
+        Called with a folder below which anything may have changed: the platform did not report
         what.
     closes : bool, optional
-        Whether the platform tells that a file was closed after writing. By default, whether this
-        one does.
+        Whether the platform reports that a file was closed after writing. By default, whether this
+        platform does.
     """
 
     def __init__(
         self,
         folder: str,
         *,
-        wanted: Callable[[str], bool],
-        changed: Callable[[str], bool],
-        doubtful: Callable[[str], None],
-        closes: bool | None = None,
+        is_wanted: Callable[[str], bool],
+        on_change: Callable[[str], bool],
+        on_rescan: Callable[[str], None],
+        reports_close: bool | None = None,
     ) -> None:
         self.folder = folder
-        self.is_lost = False  # the folder itself went away
-        self._wanted = wanted
-        self._changed = changed
-        self._doubtful = doubtful
-        self._closes = hasattr(os, "O_TMPFILE") if closes is None else closes
-        self._awaited: dict[str, _Awaited] = {}
+        self.is_lost = False  # the folder itself was deleted
+        self._is_wanted = is_wanted
+        self._on_change = on_change
+        self._on_rescan = on_rescan
+        self._reports_close = hasattr(os, "O_TMPFILE") if reports_close is None else reports_close
+        self._pending: dict[str, _PendingFile] = {}
         self._order: list[tuple[float, int, str]] = []
         self._number = itertools.count()
         self._changes = threading.Condition()
         self._stopping = False
-        self._watches = FolderWatches(folder, self._heard)
-        self._is_stale = False  # something is watched under a name that it no longer has
+        self._watches = FolderWatches(folder, self._handle_event)
+        self._is_stale = False  # a folder may be watched under an old name
         self._warnings = _Warnings(self)
         self._settler = threading.Thread(target=self._settle, name="settler", daemon=True)
 
     def start(self) -> None:
-        """Watch from now on; what was there before is not told of."""
+        """Watch from now on; existing files are not reported."""
         logger = logging.getLogger("watchdog")
         logger.addHandler(self._warnings)
         logger.propagate = False
@@ -105,13 +106,13 @@ class Watcher:
             self._watches.start()
         except OSError as error:
             raise ConfigurationError(
-                f"{self.folder!r} cannot be watched ({error.strerror or error}); see that it is "
+                f"{self.folder!r} cannot be watched ({error.strerror or error}); check that it is "
                 "readable, and that fs.inotify.max_user_watches is above the number of its folders"
             ) from error
         self._settler.start()
 
     def stop(self) -> None:
-        """Tell nothing more."""
+        """Stop watching; nothing more is reported."""
         with self._changes:
             self._stopping = True
             self._changes.notify_all()
@@ -121,53 +122,55 @@ class Watcher:
         logging.getLogger("watchdog").removeHandler(self._warnings)
 
     @property
-    def is_quiet(self) -> bool:
-        """Whether no file is being waited for."""
+    def is_idle(self) -> bool:
+        """Whether no file is pending."""
         with self._changes:
-            return not self._awaited
+            return not self._pending
 
-    def is_awaited(self, path: str) -> bool:
-        """Whether a file is waited for, and will be told of by itself."""
+    def is_pending(self, path: str) -> bool:
+        """Whether a file is pending, and will be reported."""
         with self._changes:
-            return path in self._awaited
+            return path in self._pending
 
-    def saw(self, path: str, sign: Sign) -> None:
-        """Take notice of what was told of a file."""
-        if not self._wanted(path):
+    def record_change(self, path: str, change: FileChange) -> None:
+        """Record a change of a file; it is reported once it is complete or deleted."""
+        if not self._is_wanted(path):
             return
         now = time.monotonic()
-        mark = None if sign in (Sign.COMPLETE, Sign.GONE) else _mark(path)
+        stamp = None if change in (FileChange.COMPLETE, FileChange.GONE) else _read_stamp(path)
         with self._changes:
-            if path not in self._awaited and len(self._awaited) >= LIMIT:
-                self._doubtful(self.folder)
+            if path not in self._pending and len(self._pending) >= LIMIT:
+                self._on_rescan(self.folder)
                 return
-            self._await(path, sign, mark, now)
+            self._add_pending(path, change, stamp, now)
 
-    def _await(self, path: str, sign: Sign, mark: tuple[int, int] | None, now: float) -> None:
-        before = self._awaited.get(path)
-        known = before or _Awaited(due=now, mark=None)
-        if sign is Sign.COMPLETE:
-            known.is_complete, known.is_written = True, False
-            known.due = min(known.due, now + COALESCE_S) if before else now + COALESCE_S
-        elif sign is Sign.GONE:
-            known.is_complete, known.is_written, known.due = True, False, now + SETTLE_S
+    def _add_pending(
+        self, path: str, change: FileChange, stamp: tuple[int, int] | None, now: float
+    ) -> None:
+        before = self._pending.get(path)
+        pending = before or _PendingFile(due=now, stamp=None)
+        if change is FileChange.COMPLETE:
+            pending.is_complete, pending.is_written = True, False
+            pending.due = min(pending.due, now + COALESCE_S) if before else now + COALESCE_S
+        elif change is FileChange.GONE:
+            pending.is_complete, pending.is_written, pending.due = True, False, now + SETTLE_S
         else:
-            known.is_complete = False
-            # Who makes an empty file is about to write to it.
-            known.is_written = self._closes and (
-                known.is_written
-                or sign is Sign.WRITTEN
-                or (sign is Sign.APPEARED and mark is not None and mark[0] == 0)
+            pending.is_complete = False
+            # The process that creates an empty file will write to it.
+            pending.is_written = self._reports_close and (
+                pending.is_written
+                or change is FileChange.WRITTEN
+                or (change is FileChange.APPEARED and stamp is not None and stamp[0] == 0)
             )
-            known.mark = mark
-            known.due = now + (WRITER_S if known.is_written else SETTLE_S)
-        self._awaited[path] = known
-        heapq.heappush(self._order, (known.due, next(self._number), path))
+            pending.stamp = stamp
+            pending.due = now + (WRITER_S if pending.is_written else SETTLE_S)
+        self._pending[path] = pending
+        heapq.heappush(self._order, (pending.due, next(self._number), path))
         self._changes.notify()
 
     def _settle(self) -> None:
-        """Tell of each file when it is due."""
-        looked_at = time.monotonic()
+        """Report each file when it is due."""
+        checked_at = time.monotonic()
         while True:
             due: list[str] = []
             with self._changes:
@@ -176,40 +179,40 @@ class Watcher:
                 now = time.monotonic()
                 while self._order and self._order[0][0] <= now:
                     _, _, path = heapq.heappop(self._order)
-                    known = self._awaited.get(path)
-                    if known is not None and known.due <= now:
+                    pending = self._pending.get(path)
+                    if pending is not None and pending.due <= now:
                         due.append(path)
                 if not due:
-                    # A root that is lost makes no event when it comes back.
+                    # A deleted root causes no event when it is back.
                     pause = self._order[0][0] - now if self._order else ROOT_S
                     self._changes.wait(min(max(pause, 0.0), ROOT_S))
             for path in dict.fromkeys(due):
-                self._tell(path)
-            if self.is_lost and time.monotonic() - looked_at > ROOT_S:
-                looked_at = time.monotonic()
+                self._report_if_complete(path)
+            if self.is_lost and time.monotonic() - checked_at > ROOT_S:
+                checked_at = time.monotonic()
                 if os.path.isdir(self.folder):
-                    self._doubtful(self.folder)
+                    self._on_rescan(self.folder)
 
-    def _tell(self, path: str) -> None:
-        """Tell of a file, unless it has changed since it was last looked at."""
-        mark = _mark(path)
+    def _report_if_complete(self, path: str) -> None:
+        """Report a file, unless it has changed since it was last examined."""
+        stamp = _read_stamp(path)
         with self._changes:
-            known = self._awaited.get(path)
-            if known is None or known.due > time.monotonic():
+            pending = self._pending.get(path)
+            if pending is None or pending.due > time.monotonic():
                 return
-            if not known.is_complete and mark is not None and mark != known.mark:
-                known.mark = mark
-                known.due = time.monotonic() + (WRITER_S if known.is_written else SETTLE_S)
-                heapq.heappush(self._order, (known.due, next(self._number), path))
+            if not pending.is_complete and stamp is not None and stamp != pending.stamp:
+                pending.stamp = stamp
+                pending.due = time.monotonic() + (WRITER_S if pending.is_written else SETTLE_S)
+                heapq.heappush(self._order, (pending.due, next(self._number), path))
                 return
             if self._stopping:
                 return
-            del self._awaited[path]  # what is told from now on is waited for anew
-        if not self._changed(path):
-            self._doubtful(self.folder)
+            del self._pending[path]  # later changes make it pending again
+        if not self._on_change(path):
+            self._on_rescan(self.folder)
 
-    def renew(self, folder: str) -> None:
-        """See that all of a folder is watched, links included; for one thread."""
+    def refresh_watches(self, folder: str) -> None:
+        """Ensure that a folder is watched completely, links included; for one thread."""
         if self.is_lost:
             if not os.path.isdir(self.folder):
                 return
@@ -217,64 +220,64 @@ class Watcher:
         try:
             if self._is_stale:
                 self._is_stale = False
-                self._watches.renew()
+                self._watches.recreate()
             self._watches.follow(folder)
-        except OSError:  # it went away again
+        except OSError:  # it was deleted again
             self.is_lost = True
 
-    def _heard(self, event: FileSystemEvent) -> None:
-        """Take notice of an event of the library."""
+    def _handle_event(self, event: FileSystemEvent) -> None:
+        """Handle an event of the library."""
         kind = event.event_type
-        path, to = name_of(event.src_path), name_of(event.dest_path)
+        path, to = decode_path(event.src_path), decode_path(event.dest_path)
         if event.is_directory:
             if kind in {"created", "deleted", "moved"}:
-                self._heard_of_folder(path, to, is_gone=kind == "deleted")
+                self._handle_folder_event(path, to, is_gone=kind == "deleted")
         elif kind == "moved":
-            self._heard_of_file(path, Sign.GONE)
-            self._heard_of_file(to, Sign.COMPLETE)
+            self._handle_file_event(path, FileChange.GONE)
+            self._handle_file_event(to, FileChange.COMPLETE)
         else:
-            self._heard_of_file(path, _SIGNS[kind])
+            self._handle_file_event(path, _CHANGES[kind])
 
-    def _heard_of_folder(self, path: str, to: str, *, is_gone: bool) -> None:
+    def _handle_folder_event(self, path: str, to: str, *, is_gone: bool) -> None:
         if is_gone and path == self.folder:
             self.is_lost = True
             return
-        self._doubtful(path)
+        self._on_rescan(path)
         if is_gone or to:
-            self._doubt_everything()
+            self._request_full_rescan()
 
-    def _doubt_everything(self) -> None:
+    def _request_full_rescan(self) -> None:
         self._is_stale = True
-        self._doubtful(self.folder)
+        self._on_rescan(self.folder)
 
-    def _heard_of_file(self, path: str, sign: Sign) -> None:
-        """A link to a folder is told of as if it were a file."""
+    def _handle_file_event(self, path: str, change: FileChange) -> None:
+        """Handle an event of a file, or of a link to a folder, which has the same events."""
         if self._watches.is_link(path) or os.path.isdir(path):
-            self._doubtful(path)
+            self._on_rescan(path)
             return
-        if sign is Sign.APPEARED and self._wanted(path) and _has_other_names(path):
-            self._doubtful(self.folder)  # a further name changes the generation under all others
-        self.saw(path, sign)
+        if change is FileChange.APPEARED and self._is_wanted(path) and _has_other_names(path):
+            self._on_rescan(self.folder)  # a new hard link changes the generation of all names
+        self.record_change(path, change)
 
 
-_SIGNS = {
-    "created": Sign.APPEARED,
-    "modified": Sign.WRITTEN,
-    "attrib": Sign.TOUCHED,
-    "closed": Sign.COMPLETE,
-    "deleted": Sign.GONE,
+_CHANGES = {
+    "created": FileChange.APPEARED,
+    "modified": FileChange.WRITTEN,
+    "attrib": FileChange.TOUCHED,
+    "closed": FileChange.COMPLETE,
+    "deleted": FileChange.GONE,
 }
 
 
 class _Warnings(logging.Handler):
-    """Whatever the library warns of, dropped events above all, puts the whole folder in doubt."""
+    """Requests a full rescan on any warning of the library, such as dropped events."""
 
     def __init__(self, watcher: Watcher) -> None:
         super().__init__(logging.WARNING)
         self._watcher = watcher
 
     def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002
-        self._watcher._doubt_everything()  # noqa: SLF001 - a part of it
+        self._watcher._request_full_rescan()  # noqa: SLF001 - a part of the watcher
 
 
 def _has_other_names(path: str) -> bool:
@@ -284,7 +287,7 @@ def _has_other_names(path: str) -> bool:
         return False
 
 
-def _mark(path: str) -> tuple[int, int] | None:
+def _read_stamp(path: str) -> tuple[int, int] | None:
     try:
         found = os.stat(path)
     except OSError:

@@ -1,1 +1,1 @@
-"""How results look in a terminal: text, tables, JSON."""
+"""Renders results as text, tables and JSON."""

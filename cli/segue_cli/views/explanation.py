@@ -1,4 +1,4 @@
-"""How an explanation looks in a terminal."""
+"""Renders the explanation of a file."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from segue.model.planner import Verdict
 from segue.model.record import Record
-from segue.reports.explanation import Explanation, JobAccount
-from segue.reports.lineage import Found
-from segue_cli.hints import remedy
+from segue.reports.explanation import Explanation, JobExplanation
+from segue.reports.lineage import ArtifactStat
+from segue_cli.hints import find_hint
 from segue_cli.views import text
 
 if TYPE_CHECKING:
@@ -25,54 +25,54 @@ STYLES = {
     "queued": "cyan",
     "missing": "dim",
 }
-NEXT = {
-    Verdict.HELD: "held by others",
-    Verdict.WAITING: "waiting for what others hold",
-    Verdict.FAILED: "failed before; 'segue retry' lets them be tried again",
-    Verdict.BLOCKED: "blocked by what failed",
-    Verdict.IDLE: "of no use to what is wanted",
+SKIPPED = {
+    Verdict.HELD: "held by other workers",
+    Verdict.WAITING: "waiting for a job held by other workers",
+    Verdict.FAILED: "failed before (run 'segue retry' to retry)",
+    Verdict.BLOCKED: "blocked by a failed job",
+    Verdict.IDLE: "not needed for the named jobs",
 }
 
 
-def draw(told: Explanation) -> RenderableType:
-    """Draw the file, its jobs, where its artifacts come from, and what would be done next."""
+def render(explanation: Explanation) -> RenderableType:
+    """Render the file, its jobs, the lineage of its artifacts, and what would be computed next."""
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [Text(text.printable(told.uri), style="bold")]
-    parts += [Text(line) for line in _file(told)]
-    if told.jobs:
-        parts += [Text(), _jobs(told)]
-    if told.artifacts:
-        parts += [Text(), Text("Made from", style="bold"), *_lineage(told)]
-    parts += [Text(), *_next(told)]
+    parts: list[RenderableType] = [Text(text.escape(explanation.uri), style="bold")]
+    parts += [Text(line) for line in _describe_file(explanation)]
+    if explanation.jobs:
+        parts += [Text(), _render_jobs(explanation)]
+    if explanation.artifacts:
+        parts += [Text(), Text("Lineage", style="bold"), *_render_lineage(explanation)]
+    parts += [Text(), *_describe_next(explanation)]
     return Group(*parts)
 
 
-def _file(told: Explanation) -> Iterator[str]:
-    record, media = told.record, told.sight.media
+def _describe_file(explanation: Explanation) -> Iterator[str]:
+    record, media = explanation.record, explanation.media_stat.media
     shown = media if media is not None else record.media if record is not None else None
     if shown is not None:
         kind = f" · {shown.content_type}" if shown.content_type else ""
-        yield f"generation {shown.generation} · {text.size(shown.size_bytes)}{kind}"
-    yield _known(record)
-    if told.sight.unknown:
-        yield f"the file itself could not be looked at: {told.sight.unknown}"
-    elif told.sight.gone:
+        yield f"generation {shown.generation} · {text.format_size(shown.size_bytes)}{kind}"
+    yield _describe_arrival(record)
+    if explanation.media_stat.unknown:
+        yield f"the file cannot be read: {explanation.media_stat.unknown}"
+    elif explanation.media_stat.gone:
         yield "the file is gone"
     elif record is not None and media is not None and record.generation != media.generation:
-        yield f"the ledger has generation {record.generation}: the file has been overwritten since"
+        yield f"the ledger has generation {record.generation}; the file was overwritten since then"
 
 
-def _known(record: Record | None) -> str:
+def _describe_arrival(record: Record | None) -> str:
     if record is None:
         return "not in the ledger yet"
     if record.deleted_at is not None:
-        return f"deleted {text.moment(record.deleted_at)}; the ledger keeps a tombstone"
-    return f"arrived {text.moment(record.arrived_at)}"
+        return f"deleted {text.format_time(record.deleted_at)}; the ledger keeps a tombstone"
+    return f"arrived {text.format_time(record.arrived_at)}"
 
 
-def _jobs(told: Explanation) -> RenderableType:
+def _render_jobs(explanation: Explanation) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
@@ -80,8 +80,8 @@ def _jobs(told: Explanation) -> RenderableType:
     rows.add_column(no_wrap=True)
     rows.add_column(no_wrap=True)
     rows.add_column(overflow="fold")
-    for account in told.jobs:
-        first, *more = _account(told, account) or [""]
+    for account in explanation.jobs:
+        first, *more = _describe_job(explanation, account) or [""]
         state = Text(account.state, style=STYLES.get(account.state, ""))
         rows.add_row(Text(account.job, style="bold"), state, first)
         for line in more:
@@ -89,47 +89,49 @@ def _jobs(told: Explanation) -> RenderableType:
     return rows
 
 
-def _account(told: Explanation, account: JobAccount) -> list[str]:
+def _describe_job(explanation: Explanation, account: JobExplanation) -> list[str]:
     entry = account.entry
     lines = [account.reason] if account.reason else []
     if entry is None:
         return lines
     if entry.seconds:
-        cpu = f", {text.duration(entry.cpu_seconds)} of CPU" if entry.cpu_seconds else ""
-        tries = f", attempt {entry.attempts}" if entry.attempts > 1 else ""
-        lines.append(f"took {text.duration(entry.seconds)}{cpu}{tries}")
+        cpu = f", {text.format_duration(entry.cpu_seconds)} of CPU" if entry.cpu_seconds else ""
+        attempt = f", attempt {entry.attempts}" if entry.attempts > 1 else ""
+        lines.append(f"took {text.format_duration(entry.seconds)}{cpu}{attempt}")
     if entry.error is not None and entry.error.kind != "blocked":
-        lines.append(f"{entry.error.kind}: {text.printable(entry.error.message)}")
-        if advice := remedy(entry.error.kind):
-            lines.append(f"→ {advice}")
+        lines.append(f"{entry.error.kind}: {text.escape(entry.error.message)}")
+        if hint := find_hint(entry.error.kind):
+            lines.append(f"→ {hint}")
     if entry.artifact is not None:
-        there = told.artifacts[entry.artifact]
-        lost = "" if there.exists else "  (this object is gone: compute it again with --force)"
-        lines.append(f"{text.printable(entry.artifact)}{lost}")
+        found = explanation.artifacts[entry.artifact]
+        note = "" if found.exists else "  (this object is gone; recompute it with --force)"
+        lines.append(f"{text.escape(entry.artifact)}{note}")
     return lines
 
 
-def _lineage(told: Explanation) -> Iterator[Text]:
-    """Trees from the artifacts that nothing was made from up to the source; each is shown once."""
-    assert told.record is not None
+def _render_lineage(explanation: Explanation) -> Iterator[Text]:
+    """Render trees from the final artifacts up to the source; show each artifact once."""
+    assert explanation.record is not None
     parents = {
         uri
-        for found in told.artifacts.values()
+        for found in explanation.artifacts.values()
         if found.lineage is not None
         for uri in found.lineage.parents.values()
     }
-    present = {job: e.artifact for job, e in told.record.jobs.items() if e.artifact is not None}
+    current = {
+        job: e.artifact for job, e in explanation.record.jobs.items() if e.artifact is not None
+    }
     shown: set[str] = set()
-    for job, uri in present.items():
+    for job, uri in current.items():
         if uri not in parents:
-            yield from _branch(job, uri, told.artifacts, present, shown, "  ", "  ")
+            yield from _render_branch(job, uri, explanation.artifacts, current, shown, "  ", "  ")
 
 
-def _branch(
+def _render_branch(
     job: str,
     uri: str,
-    artifacts: Mapping[str, Found],
-    present: Mapping[str, str],
+    artifacts: Mapping[str, ArtifactStat],
+    current: Mapping[str, str],
     shown: set[str],
     guide: str,
     below: str,
@@ -146,8 +148,8 @@ def _branch(
         line.append(f"  {found.lineage.fingerprint}", style="cyan")
     for note, holds in (
         ("gone", not found.exists),
-        ("says nothing of its making", found.exists and found.lineage is None),
-        ("not the present one", present.get(job) not in (uri, None)),
+        ("no lineage recorded", found.exists and found.lineage is None),
+        ("not the current one", current.get(job) not in (uri, None)),
     ):
         if holds:
             line.append(f"  {note}", style="yellow")
@@ -157,25 +159,27 @@ def _branch(
     for parent, above in found.lineage.parents.items():
         last = parent == list(found.lineage.parents)[-1]
         tip, rest = ("└─ ", "   ") if last else ("├─ ", "│  ")
-        yield from _branch(parent, above, artifacts, present, shown, below + tip, below + rest)
+        yield from _render_branch(
+            parent, above, artifacts, current, shown, below + tip, below + rest
+        )
     if not found.lineage.parents:
         source = f"source, generation {found.lineage.generation}"
         yield Text.assemble((below + "└─ ", "dim"), source)
 
 
-def _next(told: Explanation) -> Iterator[Text]:
+def _describe_next(explanation: Explanation) -> Iterator[Text]:
     from rich.text import Text
 
-    if told.gone:
+    if explanation.gone:
         yield Text("A backfill would do nothing: the file is gone.")
         return
-    if told.run:
-        yield Text.assemble("A backfill would compute ", (", ".join(told.run), "bold"), ".")
-    elif all(a.current for a in told.jobs if a.job in told.targets):
-        yield Text("A backfill would do nothing: all is current.", style="green")
+    if explanation.run:
+        yield Text.assemble("A backfill would compute ", (", ".join(explanation.run), "bold"), ".")
+    elif all(a.current for a in explanation.jobs if a.job in explanation.targets):
+        yield Text("A backfill would do nothing: everything is current.", style="green")
     else:
         yield Text("A backfill would compute nothing.")
-    for verdict, words in NEXT.items():
-        jobs = [a.job for a in told.jobs if a.verdict is verdict and not a.current]
+    for verdict, reason in SKIPPED.items():
+        jobs = [a.job for a in explanation.jobs if a.verdict is verdict and not a.current]
         if jobs:
-            yield Text(f"It would leave {', '.join(jobs)}: {words}.")
+            yield Text(f"It would skip {', '.join(jobs)}: {reason}.")

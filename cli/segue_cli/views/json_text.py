@@ -1,4 +1,4 @@
-"""JSON that people read: what fits in a line stays in one, long lists fill their lines."""
+"""Formats JSON for people: short values stay on one line, long lists fill their lines."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from collections.abc import Iterator
 from typing import Any
 
 
-def json_text(value: Any, *, width: int) -> str:
-    """Write a value as JSON in lines of about a width."""
-    return "\n".join(_lines(value, width, ""))
+def format_json(value: Any, *, width: int) -> str:
+    """Format a value as JSON in lines of about the given width."""
+    return "\n".join(_format_lines(value, width, ""))
 
 
-def _lines(value: Any, width: int, indent: str, before: int = 0) -> list[str]:
-    """The lines of a value; so many characters stand before it in the first of them."""
+def _format_lines(value: Any, width: int, indent: str, before: int = 0) -> list[str]:
+    """Return the lines of a value; ``before`` characters precede it on the first line."""
     flat = json.dumps(value, ensure_ascii=False)
     if len(indent) + before + len(flat) <= width or not isinstance(value, dict | list) or not value:
         return [flat]
     inner = indent + "  "
     if isinstance(value, list):
         if not any(isinstance(item, dict | list) for item in value):
-            return ["[", *_filled(value, width, inner), f"{indent}]"]
-        items = [_lines(item, width, inner) for item in value]
-        return ["[", *_joined(items, inner), f"{indent}]"]
+            return ["[", *_wrap_values(value, width, inner), f"{indent}]"]
+        items = [_format_lines(item, width, inner) for item in value]
+        return ["[", *_join_items(items, inner), f"{indent}]"]
     items = []
     for key, item in value.items():
         name = json.dumps(key, ensure_ascii=False)
-        first, *rest = _lines(item, width, inner, before=len(name) + len(": ,"))
+        first, *rest = _format_lines(item, width, inner, before=len(name) + len(": ,"))
         items.append([f"{name}: {first}", *rest])
-    return ["{", *_joined(items, inner), f"{indent}}}"]
+    return ["{", *_join_items(items, inner), f"{indent}}}"]
 
 
-def _joined(items: list[list[str]], inner: str) -> Iterator[str]:
+def _join_items(items: list[list[str]], inner: str) -> Iterator[str]:
     for number, (first, *rest) in enumerate(items):
         comma = "," if number < len(items) - 1 else ""
         lines = [inner + first, *rest]
@@ -39,7 +39,7 @@ def _joined(items: list[list[str]], inner: str) -> Iterator[str]:
         yield lines[-1] + comma
 
 
-def _filled(values: list[Any], width: int, inner: str) -> Iterator[str]:
+def _wrap_values(values: list[Any], width: int, inner: str) -> Iterator[str]:
     words = [json.dumps(v, ensure_ascii=False) for v in values]
     words = [f"{word}," for word in words[:-1]] + words[-1:]
     line = inner

@@ -1,8 +1,8 @@
-"""Where a command's words go: results to standard output, talk to standard error.
+"""The output of a command: results on standard output, everything else on standard error.
 
-With ``--json`` standard output is one JSON document and nothing else. Without, it is meant for
-people: in a terminal coloured and as wide as it is; in a pipe plain, and as wide as the longest
-line, so that nothing is cut.
+With ``--json``, standard output is a single JSON document. Without it, the output is for people:
+in a terminal coloured and fitted to its width; in a pipe plain and as wide as the longest line, so
+that nothing is truncated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-# Wide enough for any line: a pipe has no edge at which to wrap.
+# Wide enough for any line: a pipe has no width at which to wrap.
 PIPE_COLUMNS = 100_000
 
 
@@ -29,21 +29,21 @@ class Output:
         self._color = color
 
     @functools.cached_property
-    def results(self) -> Console:
-        """Standard output, for people."""
-        return self._console(sys.stdout)
+    def stdout(self) -> Console:
+        """The console on standard output, for results."""
+        return self._build_console(sys.stdout)
 
     @functools.cached_property
-    def talk(self) -> Console:
-        """Standard error: progress, notes, questions."""
-        return self._console(sys.stderr)
+    def stderr(self) -> Console:
+        """The console on standard error, for progress, notes and questions."""
+        return self._build_console(sys.stderr)
 
-    def _console(self, stream: TextIO) -> Console:
+    def _build_console(self, stream: TextIO) -> Console:
         from rich.console import Console
 
         console = Console(
             file=stream,
-            markup=False,  # a file's name may hold [brackets]
+            markup=False,  # a file name may contain [brackets]
             highlight=False,
             emoji=False,
             no_color=True if not self._color else None,
@@ -55,44 +55,44 @@ class Output:
         return console
 
     def print(self, *parts: RenderableType) -> None:
-        """Write something for people to standard output, each part in lines of its own."""
+        """Write results for people to standard output, each part on its own lines."""
         for part in parts:
-            if self.results.is_terminal:
-                self.results.print(part)
+            if self.stdout.is_terminal:
+                self.stdout.print(part)
             else:
-                self.results.file.write(plain(part))
+                self.stdout.file.write(render_plain(part))
 
     def note(self, text: str) -> None:
-        """Tell the person something that is no result."""
-        self.talk.print(text)
+        """Write a note to standard error."""
+        self.stderr.print(text)
 
-    def json(self, value: object) -> None:
-        """Write the JSON document that is the result."""
-        sys.stdout.write(encode(value, indent=2) + "\n")
+    def write_json(self, value: object) -> None:
+        """Write the result as a JSON document."""
+        sys.stdout.write(encode_json(value, indent=2) + "\n")
 
-    def json_stream(
+    def write_json_stream(
         self, key: str, items: Iterable[object], rest: Callable[[], Mapping[str, object]]
     ) -> None:
-        """Write a JSON document that starts with a long list, which is never held in memory.
+        """Write a JSON document that starts with a long list, without holding it in memory.
 
-        ``rest`` is asked, once the list has ended, for what stands behind it.
+        ``rest`` is called after the list has ended, and returns the remaining members.
         """
-        sys.stdout.write("{" + encode(key) + ": [")
+        sys.stdout.write("{" + encode_json(key) + ": [")
         for number, item in enumerate(items):
-            sys.stdout.write(("\n" if number == 0 else ",\n") + encode(item))
-        more = "".join(f",\n{encode(k)}: {encode(v)}" for k, v in rest().items())
+            sys.stdout.write(("\n" if number == 0 else ",\n") + encode_json(item))
+        more = "".join(f",\n{encode_json(k)}: {encode_json(v)}" for k, v in rest().items())
         sys.stdout.write(f"\n]{more}}}\n")
 
 
-def encode(value: object, *, indent: int | None = None) -> str:
-    """Write a value as JSON."""
+def encode_json(value: object, *, indent: int | None = None) -> str:
+    """Encode a value as JSON."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
-    # A file's name that is no UTF-8 comes as lone surrogates, which only an escape can carry.
+    # A file name that is not UTF-8 contains lone surrogates, which JSON must escape.
     return text if is_encodable(text) else json.dumps(value, indent=indent)
 
 
 def is_encodable(text: str) -> bool:
-    """Whether a text can be written as UTF-8."""
+    """Return whether a text can be encoded as UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -100,8 +100,8 @@ def is_encodable(text: str) -> bool:
     return True
 
 
-def plain(part: RenderableType) -> str:
-    """What a part looks like where there is no terminal."""
+def render_plain(part: RenderableType) -> str:
+    """Return a part as plain text, as it looks without a terminal."""
     from rich.console import Console
 
     console = Console(file=io.StringIO(), markup=False, highlight=False, width=PIPE_COLUMNS)

@@ -1,4 +1,4 @@
-"""Shows how far something that was asked for is, until it is done."""
+"""Follows a request or a file, and shows its progress until it is done."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from segue_cli.exit_code import ExitCode
 from segue_cli.views import text
-from segue_cli.views.table import bar, table
+from segue_cli.views.table import build_table, draw_bar
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from segue.reports.request_progress import Course, Follower
-    from segue_cli.context import Context
+    from segue.reports.request_progress import RequestProgress, RequestWatcher
+    from segue_cli.views.output import Output
 
 POLL_S = 0.2
 SLOWEST_POLL_S = 2.0
@@ -22,91 +22,92 @@ STATES = ("failed", "blocked", "deleted", "running", "queued", "waiting", "unkno
 STYLES = {"failed": "red", "blocked": "magenta", "running": "cyan"}
 
 
-def follow(context: Context, follower: Follower, *, timeout_s: float | None) -> ExitCode:
-    """Look until it is over or the time is up; show the course in a terminal, then the end."""
-    course = _watched(context, follower, timeout_s)
-    if context.output.as_json:
-        context.output.json(document(follower.asked.request, course))
+def follow(output: Output, watcher: RequestWatcher, *, timeout_s: float | None) -> ExitCode:
+    """Poll until everything is done or the timeout is over; show the progress, then the result."""
+    progress = _poll(output, watcher, timeout_s)
+    if output.as_json:
+        output.write_json(to_json(watcher.document.request, progress))
     else:
-        context.output.print(*_ending(course, timeout_s))
-    if not course.is_over:
+        output.print(*_render_end(progress, timeout_s))
+    if not progress.is_over:
         return ExitCode.UNFINISHED
-    return ExitCode.FAILURES if course.failures else ExitCode.OK
+    return ExitCode.FAILURES if progress.failures else ExitCode.OK
 
 
-def _watched(context: Context, follower: Follower, timeout_s: float | None) -> Course:
+def _poll(output: Output, watcher: RequestWatcher, timeout_s: float | None) -> RequestProgress:
     from rich.live import Live
 
-    console = context.output.talk
-    began_s = time.monotonic()
+    console = output.stderr
+    started_s = time.monotonic()
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            looked_s = time.monotonic()
-            course = follower.look()
+            polled_s = time.monotonic()
+            progress = watcher.read_progress()
             if console.is_terminal:
-                live.update(drawn(course), refresh=True)
+                live.update(render(progress), refresh=True)
             now_s = time.monotonic()
-            if course.is_over or (timeout_s is not None and now_s - began_s >= timeout_s):
-                return course
-            # A look that costs much is taken less often.
-            pause_s = min(max(POLL_S, 4 * (now_s - looked_s)), SLOWEST_POLL_S)
+            if progress.is_over or (timeout_s is not None and now_s - started_s >= timeout_s):
+                return progress
+            # The more a poll costs, the less often it is done.
+            pause_s = min(max(POLL_S, 4 * (now_s - polled_s)), SLOWEST_POLL_S)
             time.sleep(pause_s)
 
 
-def drawn(course: Course) -> RenderableType:
-    """A table, a row a job."""
+def render(progress: RequestProgress) -> RenderableType:
+    """Build a table with one row per job."""
     from rich.text import Text
 
-    columns = [s for s in STATES if any(c[s] for c in course.jobs.values())]
-    rows = table("job", ">done", "", *(f">{c}" for c in columns))
-    for job, states in course.jobs.items():
+    columns = [s for s in STATES if any(c[s] for c in progress.jobs.values())]
+    rows = build_table("job", ">done", "", *(f">{c}" for c in columns))
+    for job, states in progress.jobs.items():
         cells = [Text(f"{states[c]:,}", style=STYLES.get(c, "")) for c in columns]
-        rows.add_row(job, f"{states['done']:,}", bar(states["done"], course.files), *cells)
+        rows.add_row(job, f"{states['done']:,}", draw_bar(states["done"], progress.files), *cells)
     return rows
 
 
-def _ending(course: Course, timeout_s: float | None) -> list[RenderableType]:
+def _render_end(progress: RequestProgress, timeout_s: float | None) -> list[RenderableType]:
     from rich.text import Text
 
-    parts: list[RenderableType] = [drawn(course)]
-    for one in course.failed[:EXAMPLES]:
-        told = f"{one.job} {one.state} on {one.uri}: {one.kind}: {one.message}"
-        parts.append(Text(text.printable(told), style="red"))
-    if course.is_over:
-        said = f"Done: {text.count(course.files, 'file')}"
-        if course.failures:
-            said += f", {text.count(course.failures, 'result')} failed or blocked"
-        parts.append(Text(f"{said}."))
-    elif course.files == 0:
-        parts.append(Text("The ledger knows no such file.", style="yellow"))
-    elif all(states["unknown"] == course.files for states in course.jobs.values()):
+    parts: list[RenderableType] = [render(progress)]
+    for one in progress.failed[:EXAMPLES]:
+        line = f"{one.job} {one.state} on {one.uri}: {one.kind}: {one.message}"
+        parts.append(Text(text.escape(line), style="red"))
+    if progress.is_over:
+        summary = f"Done: {text.format_count(progress.files, 'file')}"
+        if progress.failures:
+            summary += f", {text.format_count(progress.failures, 'result')} failed or blocked"
+        parts.append(Text(f"{summary}."))
+    elif progress.files == 0:
+        parts.append(Text("The file is not in the ledger.", style="yellow"))
+    elif all(states["unknown"] == progress.files for states in progress.jobs.values()):
         parts.append(
             Text(
-                f"Nothing came of it within {timeout_s:g} s. Look at its name; 'segue up' finds it "
-                "if it is below the folder, and 'segue reconcile' if its event was lost.",
+                f"Not in the ledger after {timeout_s:g} s. Check the name. 'segue up' finds the "
+                "file if it is in its folder; 'segue reconcile' finds it if its event was lost.",
                 style="yellow",
             )
         )
     else:
-        left = course.files - course.finished
+        left = progress.files - progress.finished
         parts.append(
             Text(
-                f"Not finished after {timeout_s:g} s: {text.count(left, 'file')} of "
-                f"{course.files:,}. Is a pipeline running? 'segue up' or 'segue stream' runs one.",
+                f"Not finished after {timeout_s:g} s: {text.format_count(left, 'file')} of "
+                f"{progress.files:,} left. Is a pipeline running? Start one with 'segue up' or "
+                "'segue stream'.",
                 style="yellow",
             )
         )
     return parts
 
 
-def document(request: str, course: Course) -> dict[str, Any]:
-    """The course, for programs."""
+def to_json(request: str, progress: RequestProgress) -> dict[str, Any]:
+    """Return the progress as JSON values."""
     return {
         "request": request or None,
-        "over": course.is_over,
-        "files": course.files,
-        "finished": course.finished,
-        "jobs": {job: dict(states) for job, states in course.jobs.items()},
+        "over": progress.is_over,
+        "files": progress.files,
+        "finished": progress.finished,
+        "jobs": {job: dict(states) for job, states in progress.jobs.items()},
         "failed": [
             {
                 "uri": one.uri,
@@ -115,6 +116,6 @@ def document(request: str, course: Course) -> dict[str, Any]:
                 "kind": one.kind,
                 "message": one.message,
             }
-            for one in course.failed
+            for one in progress.failed
         ],
     }

@@ -1,17 +1,17 @@
-"""What came of a run, for people and for programs."""
+"""The summary of a backfill or plan, for people and for programs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from segue.model.outcome import Status, Tally
-from segue_cli.views.table import table
-from segue_cli.views.text import count, duration
+from segue.model.outcome import RunTotals, Status
+from segue_cli.views.table import build_table
+from segue_cli.views.text import format_count, format_duration
 
 if TYPE_CHECKING:
     from segue_cli.views.output import Output
 
-# In the order in which a reader asks: what was done, what was there, what went wrong, what is left.
+# In the order of a reader's questions: what was done, what was current, what failed, what is left.
 COLUMNS = {
     Status.TODO: "to do",
     Status.DONE: "done",
@@ -29,13 +29,13 @@ COLUMNS = {
 }
 
 
-def failed_share(tally: Tally) -> float:
-    """The share of the files on which something failed in this run."""
+def compute_failed_share(tally: RunTotals) -> float:
+    """Return the share of the files with a failure in this run."""
     return tally.failed_files / tally.files if tally.files else 0.0
 
 
-def to_json(tally: Tally, *, dry_run: bool) -> dict[str, object]:
-    """Everything that is known of a run, in plain values."""
+def to_json(tally: RunTotals, *, dry_run: bool) -> dict[str, object]:
+    """Return all totals of a run as JSON values."""
     return {
         "dry_run": dry_run,
         "files": tally.files,
@@ -52,31 +52,31 @@ def to_json(tally: Tally, *, dry_run: bool) -> dict[str, object]:
     }
 
 
-def show(output: Output, tally: Tally) -> None:
-    """Show a table of jobs by status, then failures by kind, then what to do next."""
+def print_summary(output: Output, tally: RunTotals) -> None:
+    """Print a table of jobs by status, failures by kind, and what to do next."""
     if tally.files == 0:
-        output.print("No files were found.")
+        output.print("No files found.")
         return
     used = [s for s in COLUMNS if any(statuses.get(s) for statuses in tally.jobs.values())]
     timed = any(tally.cpu_seconds.values())
-    rows = table("job", *(f">{COLUMNS[s]}" for s in used), *([">CPU"] if timed else []))
+    rows = build_table("job", *(f">{COLUMNS[s]}" for s in used), *([">CPU"] if timed else []))
     for job, statuses in tally.jobs.items():
         cells = [f"{statuses[s]:,}" if statuses.get(s) else "·" for s in used]
         cpu_seconds = tally.cpu_seconds.get(job)
-        spent = [duration(cpu_seconds) if cpu_seconds else "·"] if timed else []
-        rows.add_row(job, *cells, *spent)
+        cpu = [format_duration(cpu_seconds) if cpu_seconds else "·"] if timed else []
+        rows.add_row(job, *cells, *cpu)
     output.print(rows)
-    lines = [count(tally.files, "file") + " looked at"]
+    lines = [format_count(tally.files, "file") + " examined"]
     kinds = [
         f"{job} {kind} {n:,}"
         for job, failures in tally.failures.items()
         for kind, n in failures.items()
     ]
     if kinds:
-        lines.append(f"failed: {', '.join(kinds)}; 'segue failures' tells more")
+        lines.append(f"failed: {', '.join(kinds)}; for details: segue failures")
     if tally.unfinished:
-        lines.append("some are held, deferred or superseded; run the same command again")
-    lines += [f"left out: {n:,} {what}" for what, n in tally.left_out.items()]
+        lines.append("some jobs are held, deferred or superseded; run the same command again")
+    lines += [f"skipped: {n:,} {what}" for what, n in tally.left_out.items()]
     output.print("")
     for line in lines:
         output.print(line)

@@ -1,4 +1,4 @@
-"""Tables that fit a terminal and survive a pipe."""
+"""Builds tables that suit both a terminal and a pipe."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-def table(*columns: str) -> Table:
-    """Make a table without rules; a column whose name starts with ``>`` is aligned to the right.
+def build_table(*columns: str) -> Table:
+    """Build a table without rules; a column whose name starts with ``>`` is right-aligned.
 
-    A cell that is too long for a terminal is folded, never cut.
+    A cell that is too long for a terminal is wrapped, never truncated.
     """
     from rich.table import Table
 
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    built = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         right = column.startswith(">")
-        made.add_column(
+        built.add_column(
             column.lstrip(">"),
             justify="right" if right else "left",
             no_wrap=right,
             overflow="fold",
         )
-    return made
+    return built
 
 
-def bar(part: int, whole: int, *, width: int = 12) -> Text:
+def draw_bar(part: int, whole: int, *, width: int = 12) -> Text:
     """Draw a share as a bar."""
     from rich.text import Text
 

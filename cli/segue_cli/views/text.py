@@ -1,4 +1,4 @@
-"""Values as people read them: counts, sizes, times, and names that are safe to show."""
+"""Formats counts, sizes, times and file names for people."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from datetime import datetime
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
-def printable(text: str) -> str:
-    """Escape what a terminal would act upon: a file's name is somebody else's text."""
+def escape(text: str) -> str:
+    """Escape control characters, because a terminal would interpret those in a file name."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def count(number: int, noun: str, plural: str = "") -> str:
-    """Say how many: ``1 file``, ``1,200 files``."""
+def format_count(number: int, noun: str, plural: str = "") -> str:
+    """Format a number with its noun: ``1 file``, ``1,200 files``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def figure(value: float) -> str:
-    """Say a number with two digits that count, however small; a large one whole."""
+def format_number(value: float) -> str:
+    """Format a number with two significant digits, or as an integer if it is large."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
-def size(size_bytes: float) -> str:
-    """Say how big, in binary units."""
+def format_size(size_bytes: float) -> str:
+    """Format a size in binary units."""
     for unit in UNITS:
         if size_bytes < 1024 or unit == UNITS[-1]:
             break
@@ -33,8 +33,8 @@ def size(size_bytes: float) -> str:
     return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
 
 
-def duration(seconds: float) -> str:
-    """Say how long, in the two units that matter."""
+def format_duration(seconds: float) -> str:
+    """Format a duration in its two largest units."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
@@ -47,13 +47,13 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
-def moment(at: datetime) -> str:
-    """Say when, in this machine's time."""
+def format_time(at: datetime) -> str:
+    """Format a time in the local time zone."""
     return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def percent(part: int, whole: int) -> str:
-    """Say what part; what is not all is never shown as 100 %, what is not nothing never as 0 %."""
+def format_percent(part: int, whole: int) -> str:
+    """Format a percentage; only the whole is 100 %, and only nothing is 0 %."""
     if whole == 0:
         return "-"
     share = 100 * part / whole

@@ -1,4 +1,4 @@
-"""How ``segue up`` looks in a terminal."""
+"""Renders the page of ``segue up`` in a terminal."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import os
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from segue_cli.local.supervisor import State
+from segue_cli.local.supervisor import ProgramState
 from segue_cli.views import text
-from segue_cli.views.table import table
+from segue_cli.views.table import build_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
-    from segue_cli.local.look import JobLook, Look
-    from segue_cli.local.supervisor import Standing
+    from segue_cli.local.supervisor import ProgramStatus
+    from segue_cli.local.system_status import JobActivity, SystemStatus
 
 
-class Phase(Enum):
-    """Where in its life the system is."""
+class RunPhase(Enum):
+    """The phases of a run of the system."""
 
     RUNNING = auto()
     STOPPING = auto()
@@ -27,83 +27,89 @@ class Phase(Enum):
 
 
 ALWAYS = ("queued", "running", "done", "failed")
-SOMETIMES = ("stale", "blocked")  # shown once there is something to show
+SOMETIMES = ("stale", "blocked")  # shown if not zero
 RATE = "rate"
-DISPENSABLE = (RATE, "stale", "blocked", "running", "queued")  # in a narrow terminal, in this order
+DISPENSABLE = (RATE, "stale", "blocked", "running", "queued")  # dropped in this order if too wide
 STYLES = {"running": "cyan", "failed": "red", "blocked": "magenta", "stale": "yellow"}
 MARKS = {
-    State.STARTING: ("○", "yellow"),
-    State.UP: ("●", "green"),
-    State.RESTARTING: ("○", "red"),
-    State.STOPPING: ("○", "yellow"),
-    State.STOPPED: ("·", "dim"),
-    State.FAILED: ("✗", "red"),
+    ProgramState.STARTING: ("○", "yellow"),
+    ProgramState.UP: ("●", "green"),
+    ProgramState.RESTARTING: ("○", "red"),
+    ProgramState.STOPPING: ("○", "yellow"),
+    ProgramState.STOPPED: ("·", "dim"),
+    ProgramState.FAILED: ("✗", "red"),
 }
 GAP = "   "  # between programs
-LEAST_FOR_NAMES = 14  # columns of a terminal
+LEAST_FOR_NAMES = 14  # characters
 
 
-WAYS_OUT = {
-    Phase.RUNNING: "Ctrl-C stops; what is left is worked on at the next start.",
-    Phase.STOPPING: "Stopping: what runs may finish. Ctrl-C again ends it at once.",
+STOP_HINTS = {
+    RunPhase.RUNNING: "Press Ctrl-C to stop; remaining work continues at the next start.",
+    RunPhase.STOPPING: "Stopping after the running jobs. Press Ctrl-C again to stop at once.",
 }
 
 
-def drawn(look: Look, *, width: int, phase: Phase = Phase.RUNNING) -> RenderableType:
-    """A page: what is watched, which programs are up, a row a job, and what went wrong last."""
+def render_page(
+    status: SystemStatus, *, width: int, phase: RunPhase = RunPhase.RUNNING
+) -> RenderableType:
+    """Render the page: the folder, the programs, one row per job, and the last failures."""
     from rich.console import Group
     from rich.text import Text
 
     parts: list[RenderableType] = [
-        _headline(look, width),
-        *_programs(look.programs, width),
+        _render_headline(status, width),
+        *_render_programs(status.programs, width),
         Text(""),
     ]
-    parts.append(_jobs(look, width))
-    if look.troubles:
+    parts.append(_render_jobs(status, width))
+    if status.failures:
         parts += [Text(""), Text("Last failures", style="bold")]
         parts += [
-            _line(
-                f"{text.moment(t.at)[-8:]}  {t.job}  {t.kind}  {relative(t.uri, look.folder)}",
+            _build_line(
+                f"{text.format_time(f.at)[-8:]}  {f.job}  {f.kind}  "
+                f"{strip_folder(f.uri, status.folder)}",
                 "red",
             )
-            for t in look.troubles
+            for f in status.failures
         ]
-    letters = look.counted.dead_letters
+    letters = status.counts.dead_letters
     if letters:
-        told = text.count(letters, "dead letter")
+        count = text.format_count(letters, "dead letter")
         parts += [
             Text(""),
-            _line(f"{told}; 'segue retry --dead-letters --dry-run' tells why", "red"),
+            _build_line(f"{count}; for details: segue retry --dead-letters --dry-run", "red"),
         ]
-    if look.notes:
-        parts += [Text(""), *(Text(text.printable(note), style="yellow") for note in look.notes)]
-    if phase in WAYS_OUT:
-        parts += [Text(""), _line(WAYS_OUT[phase], "dim")]
+    if status.notes:
+        parts += [
+            Text(""),
+            *(Text(text.escape(note), style="yellow") for note in status.notes),
+        ]
+    if phase in STOP_HINTS:
+        parts += [Text(""), _build_line(STOP_HINTS[phase], "dim")]
     return Group(*parts)
 
 
-def _headline(look: Look, width: int) -> Text:
+def _render_headline(status: SystemStatus, width: int) -> Text:
     from rich.text import Text
 
-    counted = look.counted
-    told = text.count(counted.files, "file")
-    if counted.deleted:
-        told += f", {counted.deleted:,} deleted"
-    if look.events:
-        told += f", {text.count(look.events, 'event')} under way"
-    folder = text.printable(home(look.folder))
-    if look.is_lost:
-        return _line(f"{folder} is gone; it is watched again once it is back", "bold red")
+    counts = status.counts
+    files = text.format_count(counts.files, "file")
+    if counts.deleted:
+        files += f", {counts.deleted:,} deleted"
+    if status.events:
+        files += f", {text.format_count(status.events, 'event')} pending"
+    folder = text.escape(abbreviate_home(status.folder))
+    if status.is_lost:
+        return _build_line(f"{folder} is missing; it is watched again once it is back", "bold red")
     line = Text.assemble(
-        (told, "bold"), " in ", (shortened(folder, width - len(told) - len(" in ")), "cyan")
+        (files, "bold"), " in ", (shorten(folder, width - len(files) - len(" in ")), "cyan")
     )
     line.no_wrap, line.overflow = True, "ellipsis"
     return line
 
 
-def _programs(programs: tuple[Standing, ...], width: int) -> list[Text]:
-    """Lines of programs; none is torn apart between two lines."""
+def _render_programs(programs: tuple[ProgramStatus, ...], width: int) -> list[Text]:
+    """Render the programs; keep each of them on one line."""
     from rich.text import Text
 
     lines: list[Text] = []
@@ -112,10 +118,10 @@ def _programs(programs: tuple[Standing, ...], width: int) -> list[Text]:
         made = Text(f"{mark} ", no_wrap=True, overflow="ellipsis")
         made.stylize(style)
         made.append(program.name)
-        if program.state is not State.UP:
+        if program.state is not ProgramState.UP:
             made.append(f" {program.state}", style)
         if program.restarts:
-            made.append(f" (started {text.count(program.restarts + 1, 'time')})", "yellow")
+            made.append(f" (started {text.format_count(program.restarts + 1, 'time')})", "yellow")
         if lines and lines[-1].cell_len + len(GAP) + made.cell_len <= width:
             lines[-1].append(GAP).append_text(made)
         else:
@@ -123,20 +129,20 @@ def _programs(programs: tuple[Standing, ...], width: int) -> list[Text]:
     return lines
 
 
-def _jobs(look: Look, width: int) -> RenderableType:
-    """A row a job, with the columns for which there is room beside the job's name."""
+def _render_jobs(status: SystemStatus, width: int) -> RenderableType:
+    """Build the table of jobs, with the columns that fit beside the names."""
     from rich.text import Text
 
-    jobs = look.counted.jobs
-    shown = [*ALWAYS, *(c for c in SOMETIMES if any(_number(job, c) for job in jobs)), RATE]
-    cells = {c: [_cell(job, c) for job in jobs] for c in shown}
+    jobs = status.counts.jobs
+    shown = [*ALWAYS, *(c for c in SOMETIMES if any(_read_number(job, c) for job in jobs)), RATE]
+    cells = {c: [_build_cell(job, c) for job in jobs] for c in shown}
     widths = {c: max([len(c), *(len(cell) for cell in cells[c])]) + 2 for c in shown}
     least = min(max((len(job.name) for job in jobs), default=0), LEAST_FOR_NAMES)
     for column in DISPENSABLE:
         if least + sum(widths[c] for c in shown) > width and column in shown:
             shown.remove(column)
     room = max(width - sum(widths[c] for c in shown), 1)
-    rows = table("job", *(f">{c}" for c in shown))
+    rows = build_table("job", *(f">{c}" for c in shown))
     for number, job in enumerate(jobs):
         name = Text(job.name, no_wrap=True)
         name.truncate(room, overflow="ellipsis")
@@ -144,42 +150,42 @@ def _jobs(look: Look, width: int) -> RenderableType:
     return rows
 
 
-def _number(job: JobLook, column: str) -> int | None:
+def _read_number(job: JobActivity, column: str) -> int | None:
     return job.queued if column == "queued" else job.states.get(column, 0)
 
 
-def _cell(job: JobLook, column: str) -> Text:
+def _build_cell(job: JobActivity, column: str) -> Text:
     from rich.text import Text
 
     if column == RATE:
-        return Text(f"{text.figure(job.rate)}/s" if job.rate else "·", style="dim")
-    number = _number(job, column)
+        return Text(f"{text.format_number(job.rate)}/s" if job.rate else "·", style="dim")
+    number = _read_number(job, column)
     if number is None:
         return Text("?", style="dim")
     return Text(f"{number:,}", style=STYLES.get(column, "")) if number else Text("·", style="dim")
 
 
-def _line(told: str, style: str) -> Text:
-    """One line, cut where the terminal ends: a page that wraps does not stay in its place."""
+def _build_line(line: str, style: str) -> Text:
+    """Build a line, truncated at the edge of the terminal: a page that wraps would scroll."""
     from rich.text import Text
 
-    return Text(text.printable(told), style=style, no_wrap=True, overflow="ellipsis")
+    return Text(text.escape(line), style=style, no_wrap=True, overflow="ellipsis")
 
 
-def relative(uri: str, folder: str) -> str:
-    """Name a file from its catalogue on."""
+def strip_folder(uri: str, folder: str) -> str:
+    """Return the name of a file relative to its folder."""
     path = uri.removeprefix("file://")
     return path.removeprefix(folder.rstrip("/") + "/")
 
 
-def home(path: str) -> str:
-    """Write a path as it is typed."""
-    at_home = os.path.expanduser("~")
-    return "~" + path[len(at_home) :] if path.startswith(at_home + "/") else path
+def abbreviate_home(path: str) -> str:
+    """Replace the home folder in a path by ``~``."""
+    home = os.path.expanduser("~")
+    return "~" + path[len(home) :] if path.startswith(home + "/") else path
 
 
-def shortened(path: str, width: int) -> str:
-    """Leave out the beginning of a path that is too long: its end says more."""
+def shorten(path: str, width: int) -> str:
+    """Drop the beginning of a path that is too long, because its end says more."""
     from rich.cells import cell_len
 
     if cell_len(path) <= width:

@@ -1,8 +1,8 @@
-# The results: objects that are created once, named by all that defines them, and never changed.
+# The results: objects that are created once, under a name that contains everything that defines them.
 
 resource "google_storage_bucket" "this" {
-  #checkov:skip=CKV_GCP_78:An object never gets a second version: it is created only if it is absent, and its name holds what it was made from.
-  #checkov:skip=CKV_GCP_62:Who reads what is in Cloud Audit Logs; a log of usage would be a second bucket with the same names.
+  #checkov:skip=CKV_GCP_78:An object has a single version: it is created only if it is absent, and its name says what it was made from.
+  #checkov:skip=CKV_GCP_62:Cloud Audit Logs record reads; usage logs would be a second bucket with the same information.
   project                     = var.project
   name                        = var.name
   location                    = var.location

@@ -4,6 +4,6 @@ output "bucket" {
 }
 
 output "url" {
-  description = "What SEGUE_ARTIFACTS is set to."
+  description = "Value of SEGUE_ARTIFACTS."
   value       = "gs://${google_storage_bucket.this.name}"
 }

@@ -15,19 +15,19 @@ variable "name" {
 }
 
 variable "location" {
-  description = "Where the bucket is: a region, best the workers' own, or a multi-region such as eu."
+  description = "Location of the bucket: a region, preferably the workers', or a multi-region such as eu."
   type        = string
   nullable    = false
 }
 
 variable "soft_delete_days" {
-  description = "Days for which a deleted result can be brought back; 0, or 7 to 90. What is there can also be computed again."
+  description = "Days for which a deleted result can be restored; 0, or 7 to 90. Results can also be computed again."
   type        = number
   default     = 7
   nullable    = false
   validation {
     condition     = var.soft_delete_days == 0 || (var.soft_delete_days >= 7 && var.soft_delete_days <= 90)
-    error_message = "Cloud Storage keeps what was deleted for 7 to 90 days, or not at all; write 0 or 7 to 90."
+    error_message = "Cloud Storage keeps deleted objects for 7 to 90 days, or not at all; write 0 or 7 to 90."
   }
 }
 
@@ -38,12 +38,12 @@ variable "requests_kept_days" {
   nullable    = false
   validation {
     condition     = var.requests_kept_days >= 1
-    error_message = "A request's document is kept for at least a day, as whoever asked reads there how far it is; write 1 or more."
+    error_message = "A request's document must be kept for at least a day, because 'segue watch' reads it; write 1 or more."
   }
 }
 
 variable "force_destroy" {
-  description = "Whether Terraform may delete the bucket with what is in it."
+  description = "Whether Terraform may delete the bucket with its objects."
   type        = bool
   default     = false
   nullable    = false
@@ -57,7 +57,7 @@ variable "labels" {
 }
 
 variable "kms_key" {
-  description = "Key that encrypts the results; null leaves it to Google."
+  description = "Key that encrypts the results; null uses Google's keys."
   type        = string
   default     = null
 }

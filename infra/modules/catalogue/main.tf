@@ -1,8 +1,8 @@
-# The source media: a bucket that is made here, or one that exists and is only read.
+# The source media: a bucket that is created here, or an existing one that is only read.
 
 resource "google_storage_bucket" "this" {
-  #checkov:skip=CKV_GCP_78:Versions are optional (versioned); soft delete brings back what was deleted by mistake, and lets go of it by itself.
-  #checkov:skip=CKV_GCP_62:Who reads what is in Cloud Audit Logs; a log of usage would be a second bucket with the same names.
+  #checkov:skip=CKV_GCP_78:Versions are optional (versioned); soft delete restores accidental deletions, and expires by itself.
+  #checkov:skip=CKV_GCP_62:Cloud Audit Logs record reads; usage logs would be a second bucket with the same information.
   count = var.create ? 1 : 0
 
   project                     = var.project

@@ -4,16 +4,16 @@ output "bucket" {
 }
 
 output "location" {
-  description = "Where events of the bucket are taken, as Eventarc writes it."
+  description = "Location of triggers for the bucket, as Eventarc writes it."
   value       = lower(var.location)
 }
 
 output "deletion_event" {
-  description = "The type of the event that tells that a file is gone."
+  description = "The type of the event that reports a deleted file."
   value       = "google.cloud.storage.object.v1.${var.versioned ? "archived" : "deleted"}"
 }
 
 output "url" {
-  description = "What SEGUE_CATALOGUE is set to."
+  description = "Value of SEGUE_CATALOGUE."
   value       = join("/", compact(["gs://${var.create ? google_storage_bucket.this[0].name : var.name}", var.prefix]))
 }

@@ -15,49 +15,49 @@ variable "name" {
 }
 
 variable "create" {
-  description = "Whether the bucket is made; if not, it exists and is only read."
+  description = "Whether to create the bucket; if not, it exists and is only read."
   type        = bool
   default     = true
   nullable    = false
 }
 
 variable "prefix" {
-  description = "Where in the bucket the media begin; empty for all of it."
+  description = "Prefix of the media in the bucket; empty for the whole bucket."
   type        = string
   default     = ""
   nullable    = false
   validation {
     condition     = !startswith(var.prefix, "/") && !endswith(var.prefix, "/")
-    error_message = "The prefix stands between two slashes, so it has none of its own at either end; write masters or masters/2026."
+    error_message = "The prefix must not begin or end with a slash; write masters or masters/2026."
   }
 }
 
 variable "location" {
-  description = "Where the bucket is: a region, or a multi-region such as eu. Events are taken there."
+  description = "Location of the bucket and of its triggers: a region, or a multi-region such as eu."
   type        = string
   nullable    = false
 }
 
 variable "soft_delete_days" {
-  description = "Days for which a deleted object can be brought back; 0, or 7 to 90."
+  description = "Days for which a deleted object can be restored; 0, or 7 to 90."
   type        = number
   default     = 30
   nullable    = false
   validation {
     condition     = var.soft_delete_days == 0 || (var.soft_delete_days >= 7 && var.soft_delete_days <= 90)
-    error_message = "Cloud Storage keeps what was deleted for 7 to 90 days, or not at all; write 0 or 7 to 90."
+    error_message = "Cloud Storage keeps deleted objects for 7 to 90 days, or not at all; write 0 or 7 to 90."
   }
 }
 
 variable "versioned" {
-  description = "Whether the bucket keeps versions: a deletion is then told as archived. Soft delete is the cheaper net."
+  description = "Whether the bucket keeps versions; a deletion is then reported as archived. Soft delete is the cheaper protection."
   type        = bool
   default     = false
   nullable    = false
 }
 
 variable "force_destroy" {
-  description = "Whether Terraform may delete the bucket with what is in it."
+  description = "Whether Terraform may delete the bucket with its objects."
   type        = bool
   default     = false
   nullable    = false
@@ -71,7 +71,7 @@ variable "labels" {
 }
 
 variable "kms_key" {
-  description = "Key that encrypts the media; null leaves it to Google."
+  description = "Key that encrypts the media; null uses Google's keys."
   type        = string
   default     = null
 }

@@ -1,16 +1,16 @@
-# Events that the function could not take. Eventarc makes the subscription that carries them, keeps
-# them for a day and then drops them; Terraform cannot own that subscription, so it is changed by a
-# command as soon as it exists, as Eventarc's documentation has it done.
+# Dead letters for events on which the function failed. Eventarc creates the subscription that carries
+# events, keeps them for a day and then drops them. Terraform cannot own that subscription, so a command
+# changes it as soon as it exists, as Eventarc's documentation recommends.
 
 locals {
-  dead = "${var.prefix}-function-${var.name}-dead" # no job has a hyphen in its name, so no job's topic is called so
+  dead = "${var.prefix}-function-${var.name}-dead" # differs from all jobs' topics, since no job has a hyphen in its name
 
-  # Known once the trigger is made, whether or not its transport is planned as unknown.
+  # Known once the trigger is created, whether or not its transport is planned as unknown.
   transport = try(google_eventarc_trigger.this[0].uid == "" ? "" : try(google_eventarc_trigger.this[0].transport[0].pubsub[0].subscription, ""), null)
 }
 
 resource "google_pubsub_topic" "dead" {
-  #checkov:skip=CKV_GCP_83:A customer's key is optional (kms_key); events hold names of files, no content and no secret.
+  #checkov:skip=CKV_GCP_83:A customer's key is optional (kms_key); events contain names of files, but no content and no secret.
   count = var.trigger == null ? 0 : 1
 
   project      = var.project
@@ -30,11 +30,11 @@ resource "google_pubsub_subscription" "dead" {
   labels                     = var.labels
 
   expiration_policy {
-    ttl = "" # never: an empty one is the usual case
+    ttl = "" # never: the subscription is usually idle
   }
 }
 
-# Pub/Sub itself moves the event: it publishes there and acknowledges here.
+# Pub/Sub itself moves the event: it publishes to this topic and acknowledges on the subscription.
 resource "google_pubsub_topic_iam_member" "dead" {
   count = var.trigger == null ? 0 : 1
 

@@ -1,8 +1,8 @@
-# One Cloud Function: its identity and what that may do, its archive, its trigger.
+# One Cloud Function: its identity with its permissions, its archive, its trigger.
 
 locals {
   id = "${var.prefix}-${var.name}"
-  # Written out, so that a plan shows who gets what before anybody exists.
+  # Built here, so that a plan shows who gets which role before the identity exists.
   email   = "${google_service_account.this.account_id}@${var.project}.iam.gserviceaccount.com"
   member  = "serviceAccount:${local.email}"
   content = filesha256(var.archive)
@@ -16,7 +16,7 @@ resource "google_service_account" "this" {
   description  = var.description
 }
 
-# Named by its content: the same archive is never uploaded twice, another one deploys the function anew.
+# Named by its content: an unchanged archive is not uploaded again, a changed one redeploys the function.
 resource "google_storage_bucket_object" "archive" {
   bucket       = var.code_bucket
   name         = "functions/${var.name}-${substr(local.content, 0, 16)}.zip"
@@ -24,12 +24,12 @@ resource "google_storage_bucket_object" "archive" {
   content_type = "application/zip"
 
   lifecycle {
-    create_before_destroy = true # what is deployed is there until it is replaced
+    create_before_destroy = true # the deployed archive must exist until it is replaced
   }
 }
 
 resource "google_cloudfunctions2_function" "this" {
-  #checkov:skip=CKV_GCP_124:Ingress is a variable and internal unless the root says otherwise; whoever calls is authenticated in any case.
+  #checkov:skip=CKV_GCP_124:Ingress is a variable, and internal unless the root says otherwise; callers are always authenticated.
   project      = var.project
   location     = var.region
   name         = local.id
@@ -50,10 +50,10 @@ resource "google_cloudfunctions2_function" "this" {
     }
   }
 
-  # There is no event_trigger: google_eventarc_trigger below tells which subscription carries the
-  # events, and only whoever knows that one can give it dead letters.
+  # No event_trigger: google_eventarc_trigger below exposes the subscription that carries the events,
+  # which needs a dead-letter policy.
   service_config {
-    available_cpu                    = "1" # more than one request at a time needs a whole one
+    available_cpu                    = "1" # more than one request at a time needs a whole CPU
     available_memory                 = var.memory
     max_instance_request_concurrency = var.concurrency
     min_instance_count               = var.min_instances
@@ -62,15 +62,15 @@ resource "google_cloudfunctions2_function" "this" {
     ingress_settings                 = var.ingress
     all_traffic_on_latest_revision   = true
     service_account_email            = local.email
-    # Or the framework would serve four at a time, and the rest would wait where nobody scales for them.
+    # By default the framework serves four at a time; the rest would wait in its queue, which scales nothing.
     environment_variables = merge(var.environment, { THREADS = tostring(var.concurrency) })
   }
 
-  # A new revision is only as good as what it may do.
+  # A new revision needs its permissions at once.
   depends_on = [google_project_iam_member.ledger]
 }
 
-# What the code may do.
+# Permissions of the code.
 
 resource "google_project_iam_member" "ledger" {
   project = var.project
@@ -79,7 +79,7 @@ resource "google_project_iam_member" "ledger" {
 
   condition {
     title       = "only the ledger"
-    description = "Firestore roles are the project's; this one is narrowed to Segue's database."
+    description = "Firestore roles are granted on the project; this condition limits it to Segue's database."
     expression  = "resource.name == \"projects/${var.project}/databases/${var.ledger_database}\""
   }
 }
@@ -104,8 +104,8 @@ resource "google_storage_bucket_iam_member" "object" {
     for_each = each.value.prefix == null ? [] : [each.value.prefix]
     content {
       title       = "only ${condition.value}"
-      description = "The function has no business with the content of other objects."
-      # Whoever may not list the bucket is told of an object that is not there that it is forbidden.
+      description = "The function does not need the content of other objects."
+      # Without the right to list the bucket, reading a missing object fails as forbidden, not as missing.
       expression = "resource.name == \"projects/_/buckets/${each.value.bucket}\" || resource.name.startsWith(\"projects/_/buckets/${each.value.bucket}/objects/${condition.value}\")"
     }
   }
@@ -121,7 +121,7 @@ resource "google_cloud_run_v2_service_iam_member" "invoker" {
   member   = each.value
 }
 
-# What calls it.
+# The trigger.
 
 resource "google_cloud_run_v2_service_iam_member" "trigger" {
   count = var.trigger == null ? 0 : 1

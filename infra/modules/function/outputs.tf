@@ -4,7 +4,7 @@ output "name" {
 }
 
 output "url" {
-  description = "Where the function answers."
+  description = "URL of the function."
   value       = google_cloudfunctions2_function.this.url
 }
 
@@ -19,12 +19,12 @@ output "environment" {
 }
 
 output "dead_subscription" {
-  description = "Name of the subscription that keeps events which the function could not take; null for one that is called over HTTP."
+  description = "Name of the subscription with the dead letters of the function's events; null for an HTTP function."
   value       = one(google_pubsub_subscription.dead[*].name)
 }
 
 output "roles" {
-  description = "What the identity may do: roles, and on what."
+  description = "The identity's roles, and the resources that they are granted on."
   value = sort(concat(
     ["${google_project_iam_member.ledger.role} on databases/${var.ledger_database}"],
     [for grant in google_project_iam_member.events : "${grant.role} on projects/${grant.project}"],

@@ -11,7 +11,7 @@ variable "region" {
 }
 
 variable "prefix" {
-  description = "What every name begins with."
+  description = "Prefix of all names."
   type        = string
   nullable    = false
   validation {
@@ -21,34 +21,34 @@ variable "prefix" {
 }
 
 variable "name" {
-  description = "The function's name: of its module under functions/, and of the handler in it."
+  description = "Name of the function's module under functions/, and of the handler in it."
   type        = string
   nullable    = false
   validation {
     condition     = can(regex("^[a-z][a-z0-9]{0,11}$", var.name))
-    error_message = "A function's name must match [a-z][a-z0-9]* with at most 12 characters: with prefix and -fn- it makes the identity's name, which may have 30; rename the module under functions/."
+    error_message = "A function's name must match [a-z][a-z0-9]* with at most 12 characters: with the prefix and -fn- it forms the identity's name, which has at most 30; rename the module under functions/."
   }
 }
 
 variable "description" {
-  description = "What the function does, for the console."
+  description = "What the function does; the console shows it."
   type        = string
   default     = ""
   nullable    = false
 }
 
 variable "archive" {
-  description = "Path of the archive that 'segue package' made."
+  description = "Path of the archive that 'segue package' built."
   type        = string
   nullable    = false
   validation {
     condition     = fileexists(var.archive)
-    error_message = "The function's archive is not there; make it with 'make archives', or point archives_dir at the folder that holds it."
+    error_message = "The function's archive does not exist; build it with 'make archives', or set archives_dir to the folder that contains it."
   }
 }
 
 variable "code_bucket" {
-  description = "Bucket that takes the archive."
+  description = "Bucket for the archive."
   type        = string
   nullable    = false
 }
@@ -60,7 +60,7 @@ variable "builder" {
 }
 
 variable "repository" {
-  description = "Id of the registry that takes the function's container: projects/P/locations/L/repositories/R."
+  description = "Id of the registry for the function's container: projects/P/locations/L/repositories/R."
   type        = string
   nullable    = false
 }
@@ -71,12 +71,12 @@ variable "environment" {
   nullable    = false
   validation {
     condition     = alltrue([for name in keys(var.environment) : can(regex("^SEGUE_[A-Z_]+$", name))])
-    error_message = "Only settings that Segue knows are set, SEGUE_...; no secret goes into a function's environment."
+    error_message = "Names of settings must begin with SEGUE_; keep secrets out of a function's environment."
   }
 }
 
 variable "labels" {
-  description = "Labels of all that takes them."
+  description = "Labels of all resources that can have them."
   type        = map(string)
   default     = {}
   nullable    = false
@@ -94,62 +94,62 @@ variable "memory" {
 }
 
 variable "concurrency" {
-  description = "Requests that one instance works on at a time."
+  description = "Requests that one instance serves at a time."
   type        = number
   default     = 1
   nullable    = false
   validation {
     condition     = var.concurrency >= 1 && var.concurrency <= 1000
-    error_message = "An instance takes 1 to 1,000 requests at a time; they wait on Firestore and Pub/Sub, so write about 40."
+    error_message = "An instance serves 1 to 1,000 requests at a time; they mostly wait for Firestore and Pub/Sub, so write about 40."
   }
 }
 
 variable "min_instances" {
-  description = "Instances that are always there; 0 scales to nothing and costs nothing."
+  description = "Instances that always run; 0 scales to zero and costs nothing."
   type        = number
   default     = 0
   nullable    = false
   validation {
     condition     = var.min_instances >= 0 && floor(var.min_instances) == var.min_instances
-    error_message = "The number of instances is whole and not negative; write 0 to scale to nothing."
+    error_message = "The number of instances must be a whole number, 0 or more; write 0 to scale to zero."
   }
 }
 
 variable "max_instances" {
-  description = "Instances at most: what bounds the bill, and the load on the ledger."
+  description = "Maximum number of instances, which limits the cost and the load on the ledger."
   type        = number
   default     = 10
   nullable    = false
   validation {
     condition     = var.max_instances >= 1 && var.max_instances >= var.min_instances
-    error_message = "There must be room for at least one instance, and for as many as are always there; raise max_instances or lower min_instances."
+    error_message = "max_instances must be at least 1 and at least min_instances; raise max_instances or lower min_instances."
   }
 }
 
 variable "timeout_s" {
-  description = "Seconds for one request."
+  description = "Timeout of one request."
   type        = number
   default     = 60
   nullable    = false
   validation {
     condition     = var.timeout_s >= 1 && var.timeout_s <= 540
-    error_message = "A function that is told by events has 1 to 540 seconds; split the work if it needs more."
+    error_message = "A function that events trigger has 1 to 540 seconds; split the work if it needs more."
   }
 }
 
 variable "ingress" {
-  description = "From where it can be reached: ALLOW_INTERNAL_ONLY, ALLOW_INTERNAL_AND_GCLB or ALLOW_ALL."
+  description = "Where it can be reached from: ALLOW_INTERNAL_ONLY, ALLOW_INTERNAL_AND_GCLB or ALLOW_ALL."
   type        = string
   default     = "ALLOW_INTERNAL_ONLY"
   nullable    = false
   validation {
     condition     = contains(["ALLOW_INTERNAL_ONLY", "ALLOW_INTERNAL_AND_GCLB", "ALLOW_ALL"], var.ingress)
-    error_message = "Ingress must be ALLOW_INTERNAL_ONLY (events only come that way), ALLOW_INTERNAL_AND_GCLB (behind a load balancer) or ALLOW_ALL (identities are still checked)."
+    error_message = "Ingress must be ALLOW_INTERNAL_ONLY (enough for events), ALLOW_INTERNAL_AND_GCLB (behind a load balancer) or ALLOW_ALL (identities are still checked)."
   }
 }
 
 variable "trigger" {
-  description = "The event that calls the function, and where it happens: a bucket, or a topic. Null: it is called over HTTP."
+  description = "The event that triggers the function, and its source: a bucket or a topic. Null for an HTTP function."
   type = object({
     type     = string
     location = string
@@ -159,12 +159,12 @@ variable "trigger" {
   default = null
   validation {
     condition     = var.trigger == null ? true : (var.trigger.bucket == null) != (var.trigger.topic == null)
-    error_message = "An event comes from a bucket or from a topic; name exactly one of the two."
+    error_message = "An event comes from a bucket or from a topic; set exactly one of the two."
   }
 }
 
 variable "dead_letters" {
-  description = "What becomes of an event that the function cannot take: the attempts, and the days for which it is kept."
+  description = "Retries and dead letters of events on which the function fails: the number of attempts, and how long events are kept."
   type = object({
     max_attempts        = optional(number, 100)
     retention_days      = optional(number, 7)
@@ -178,11 +178,11 @@ variable "dead_letters" {
   nullable = false
   validation {
     condition     = var.dead_letters.max_attempts >= 5 && var.dead_letters.max_attempts <= 100
-    error_message = "An event is put aside after 5 to 100 attempts, which is what Pub/Sub takes; 100 of them, ten seconds to ten minutes apart, bridge 15 hours without a ledger."
+    error_message = "Pub/Sub dead-letters an event after 5 to 100 attempts; write 100 to survive 15 hours without a ledger, at ten seconds to ten minutes between attempts."
   }
   validation {
     condition     = var.trigger == null || var.dead_letters.pubsub_agent_member != null
-    error_message = "Pub/Sub itself moves an event to the dead letters, so its service agent must be named in pubsub_agent_member (google_project_service_identity of pubsub.googleapis.com)."
+    error_message = "Pub/Sub itself moves an event to the dead letters, so set pubsub_agent_member to its service agent (google_project_service_identity of pubsub.googleapis.com)."
   }
 }
 
@@ -193,14 +193,14 @@ variable "ledger_database" {
 }
 
 variable "publishes_to" {
-  description = "Names of the topics that the function may publish to, by a key that is known beforehand."
+  description = "Names of the topics that the function may publish to, by keys that are known at plan time."
   type        = map(string)
   default     = {}
   nullable    = false
 }
 
 variable "bucket_roles" {
-  description = "What the function may do with objects; a prefix narrows it to the names that begin so."
+  description = "Roles of the function on buckets; a prefix limits a role to names that begin with it."
   type = map(object({
     bucket = string
     role   = string
@@ -213,7 +213,7 @@ variable "bucket_roles" {
       for grant in var.bucket_roles :
       !contains(["roles/owner", "roles/editor", "roles/viewer", "roles/storage.admin"], grant.role)
     ])
-    error_message = "Basic roles and roles/storage.admin reach further than any function's code; name the narrow role, such as roles/storage.objectViewer."
+    error_message = "Basic roles and roles/storage.admin allow more than any function's code needs; write a narrower role, such as roles/storage.objectViewer."
   }
 }
 
@@ -224,7 +224,7 @@ variable "invokers" {
   nullable    = false
   validation {
     condition     = length(setintersection(var.invokers, ["allUsers", "allAuthenticatedUsers"])) == 0
-    error_message = "A request costs money, so nobody unknown may make one; name people, groups or service accounts, such as group:curators@example.com."
+    error_message = "A request costs money, so unknown callers may not make one; name people, groups or service accounts, such as group:curators@example.com."
   }
   validation {
     condition     = alltrue([for member in var.invokers : can(regex("^(user|group|serviceAccount|domain|principal|principalSet):.+$", member))])
@@ -233,7 +233,7 @@ variable "invokers" {
 }
 
 variable "kms_key" {
-  description = "Key that encrypts the function's source, container and dead letters; null leaves it to Google."
+  description = "Key that encrypts the function's source, container and dead letters; null uses Google's keys."
   type        = string
   default     = null
 }

@@ -1,10 +1,10 @@
-# The image of the pipelines: where it lies, who builds it, and the template that launches it.
+# The image of the pipelines: its registry, the identity that builds it, and the template that launches it.
 
 locals {
   host  = "${var.region}-docker.pkg.dev/${var.project}"
   built = "${local.host}/${google_artifact_registry_repository.pipelines.repository_id}/segue:${var.source_hash}"
   image = var.image == null ? local.built : var.image
-  # Written out, so that a plan shows who gets what before anybody exists.
+  # Built here, so that a plan shows who gets which role before the identity exists.
   email  = "${google_service_account.builder.account_id}@${var.project}.iam.gserviceaccount.com"
   member = "serviceAccount:${local.email}"
 
@@ -17,7 +17,7 @@ locals {
 }
 
 resource "google_artifact_registry_repository" "pipelines" {
-  #checkov:skip=CKV_GCP_84:A customer's key is optional (kms_key); the image holds code, no data.
+  #checkov:skip=CKV_GCP_84:A customer's key is optional (kms_key); the image contains code, but no data.
   project       = var.project
   location      = var.region
   repository_id = "${var.prefix}-pipelines"
@@ -27,7 +27,7 @@ resource "google_artifact_registry_repository" "pipelines" {
   labels        = var.labels
 
   docker_config {
-    immutable_tags = true # a tag is a hash of the sources, and stands for one image for good
+    immutable_tags = true # a tag is a hash of the sources, and always means the same image
   }
 
   cleanup_policies {
@@ -47,13 +47,13 @@ resource "google_artifact_registry_repository" "pipelines" {
   }
 }
 
-# Cloud Functions moves a tag of its own with every build, so theirs cannot be immutable.
+# Cloud Functions moves its own tag with every build, so the tags cannot be immutable.
 resource "google_artifact_registry_repository" "functions" {
-  #checkov:skip=CKV_GCP_84:A customer's key is optional (kms_key); the images hold code, no data.
+  #checkov:skip=CKV_GCP_84:A customer's key is optional (kms_key); the images contain code, but no data.
   project       = var.project
   location      = var.region
   repository_id = "${var.prefix}-functions"
-  description   = "Containers of Segue's functions, made by Cloud Functions"
+  description   = "Containers of Segue's functions, built by Cloud Functions"
   format        = "DOCKER"
   kms_key_name  = var.kms_key
   labels        = var.labels
@@ -75,9 +75,9 @@ resource "google_artifact_registry_repository" "functions" {
   }
 }
 
-# Layers of the last build; a cache is a tag that moves, so it cannot lie beside the images.
+# Layers of the last build; the cache's tag moves, so it cannot be in the images' registry.
 resource "google_artifact_registry_repository" "cache" {
-  #checkov:skip=CKV_GCP_84:A customer's key is optional (kms_key); the layers hold code, no data.
+  #checkov:skip=CKV_GCP_84:A customer's key is optional (kms_key); the layers contain code, but no data.
   project       = var.project
   location      = var.region
   repository_id = "${var.prefix}-cache"
@@ -95,7 +95,7 @@ resource "google_artifact_registry_repository" "cache" {
   }
 }
 
-# Builds run as themselves, not as Compute Engine's default account, which may do far more.
+# Builds run as their own identity, not as Compute Engine's default account, which has far more permissions.
 resource "google_service_account" "builder" {
   project      = var.project
   account_id   = "${var.prefix}-builder"
@@ -129,7 +129,7 @@ resource "google_storage_bucket_iam_member" "builder_code" {
   member = local.member
 }
 
-# Cloud Functions copies an archive to a bucket of its own before it builds from it.
+# Cloud Functions copies an archive to its own bucket before it builds from it.
 resource "google_project_iam_member" "builder_sources" {
   project = var.project
   role    = "roles/storage.objectViewer"
@@ -137,7 +137,7 @@ resource "google_project_iam_member" "builder_sources" {
 
   condition {
     title       = "only functions' sources"
-    description = "The bucket is made by Cloud Functions, so that its policy is not Terraform's."
+    description = "Cloud Functions creates the bucket, so Terraform does not manage its policy."
     expression  = "resource.name.startsWith(\"projects/_/buckets/gcf-v2-sources-\")"
   }
 }
@@ -147,8 +147,8 @@ resource "terraform_data" "build" {
 
   triggers_replace = local.built
 
-  # An image that is there is not built again: its tag says what it was built from, and cannot be pushed
-  # twice. Tags are listed, as to describe an image asks Container Analysis, too, which may be forbidden.
+  # An existing image is not built again: its tag says what it was built from, and cannot be pushed twice.
+  # The tags are listed because describing an image also calls Container Analysis, which may be forbidden.
   provisioner "local-exec" {
     working_dir = var.source_root
     command     = <<-EOT
@@ -178,7 +178,7 @@ resource "terraform_data" "build" {
   ]
 }
 
-# Named by its content: what a running job was launched from stays what it was.
+# Named by its content: the template of a running job does not change.
 resource "google_storage_bucket_object" "template" {
   bucket       = var.code_bucket
   name         = "templates/segue-${substr(sha256(local.template), 0, 16)}.json"
@@ -186,8 +186,8 @@ resource "google_storage_bucket_object" "template" {
   content_type = "application/json"
 
   lifecycle {
-    create_before_destroy = true # what is launched is there until it is replaced
+    create_before_destroy = true # the template in use must exist until it is replaced
   }
 
-  depends_on = [terraform_data.build] # a template whose image is there
+  depends_on = [terraform_data.build] # the template's image must exist
 }

@@ -4,12 +4,12 @@ output "image" {
 }
 
 output "template" {
-  description = "Where the Flex Template lies; backfills are launched from it, too."
+  description = "URL of the Flex Template of streaming pipelines and backfills."
   value       = "gs://${google_storage_bucket_object.template.bucket}/${google_storage_bucket_object.template.name}"
 }
 
 output "parameters" {
-  description = "Names of the parameters that the template takes."
+  description = "Names of the template's parameters."
   value       = [for parameter in jsondecode(var.metadata).parameters : parameter.name]
 }
 
@@ -27,7 +27,7 @@ output "builder" {
   description = "E-mail of the identity that builds."
   value       = local.email
 
-  # Whoever builds with it needs what it may do.
+  # A build needs the builder's permissions.
   depends_on = [
     google_artifact_registry_repository_iam_member.builder,
     google_project_iam_member.builder_logs,
@@ -37,7 +37,7 @@ output "builder" {
 }
 
 output "builder_roles" {
-  description = "What the builder may do: roles, and on what."
+  description = "The builder's roles, and the resources that they are granted on."
   value = sort(concat(
     ["${google_project_iam_member.builder_logs.role} on projects/${google_project_iam_member.builder_logs.project}"],
     ["${google_project_iam_member.builder_sources.role} on buckets/gcf-v2-sources-*"],

@@ -11,7 +11,7 @@ variable "region" {
 }
 
 variable "prefix" {
-  description = "What every name begins with."
+  description = "Prefix of all names."
   type        = string
   nullable    = false
   validation {
@@ -21,19 +21,19 @@ variable "prefix" {
 }
 
 variable "labels" {
-  description = "Labels of all that takes them."
+  description = "Labels of all resources that can have them."
   type        = map(string)
   default     = {}
   nullable    = false
 }
 
 variable "image" {
-  description = "An image that exists, by digest or tag; null builds one from the sources."
+  description = "An existing image, by digest or tag; null builds one from the sources."
   type        = string
   default     = null
   validation {
     condition     = var.image == null ? true : can(regex("^[a-z0-9.-]+(/[a-z0-9._-]+)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|@sha256:[0-9a-f]{64})$", var.image)) && !endswith(coalesce(var.image, "-"), ":latest")
-    error_message = "An image is named with a registry and a fixed tag or digest, never latest, as what runs could change unseen; write HOST/PROJECT/REPOSITORY/segue@sha256:... or leave it out to have one built."
+    error_message = "An image needs a registry and a fixed tag or digest, never latest, or the running code could change unnoticed; write HOST/PROJECT/REPOSITORY/segue@sha256:... or leave it out to have one built."
   }
 }
 
@@ -44,23 +44,23 @@ variable "source_root" {
 }
 
 variable "source_hash" {
-  description = "Hash of all that goes into the image; it is the image's tag."
+  description = "Hash of all sources of the image, which is the image's tag."
   type        = string
   nullable    = false
   validation {
     condition     = can(regex("^[0-9a-f]{16}$", var.source_hash))
-    error_message = "The hash is 16 hexadecimal digits of a SHA-256; cut it with substr(..., 0, 16)."
+    error_message = "The hash must be the first 16 hexadecimal digits of a SHA-256; cut it with substr(..., 0, 16)."
   }
 }
 
 variable "graph" {
-  description = "Path of jobs.yaml, seen from source_root: it is baked into the image."
+  description = "Path of jobs.yaml relative to source_root; it becomes part of the image."
   type        = string
   nullable    = false
 }
 
 variable "metadata" {
-  description = "What the Flex Template says of its parameters, as JSON: the text of infra/container/metadata.json."
+  description = "The Flex Template's metadata as JSON: the text of infra/container/metadata.json."
   type        = string
   nullable    = false
   validation {
@@ -70,24 +70,24 @@ variable "metadata" {
 }
 
 variable "code_bucket" {
-  description = "Bucket that takes the template and the sources of a build."
+  description = "Bucket for the template and the sources of a build."
   type        = string
   nullable    = false
 }
 
 variable "kept_images" {
-  description = "How many of the latest images are kept for a rollback; older ones are deleted after 30 days."
+  description = "How many of the latest images to keep for a rollback; others are deleted after 30 days."
   type        = number
   default     = 10
   nullable    = false
   validation {
     condition     = var.kept_images >= 2
-    error_message = "At least two images are kept, the one that runs and the one before; write 2 or more."
+    error_message = "At least two images must be kept, the current and the previous one; write 2 or more."
   }
 }
 
 variable "kms_key" {
-  description = "Key that encrypts the registries; null leaves it to Google."
+  description = "Key that encrypts the registries; null uses Google's keys."
   type        = string
   default     = null
 }

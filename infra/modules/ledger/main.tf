@@ -3,18 +3,18 @@
 locals {
   collection = "files" # as in shared/segue/adapters/firestore_indexes.py
 
-  # The same rules as indexes() there; every field is in ascending order.
+  # The same rules as build_indexes() there; every field is in ascending order.
   indexes = merge(
     {
-      "uri"  = ["deleted", "uri"]
-      "owed" = ["deleted", "owed", "uri"]
+      "uri"     = ["deleted", "uri"]
+      "pending" = ["deleted", "pending", "uri"]
     },
     { for job in var.jobs : "${job}/state" => ["deleted", "jobs.${job}.state", "uri"] },
     { for job in var.jobs : "${job}/fingerprint" => ["deleted", "jobs.${job}.state", "jobs.${job}.fingerprint"] },
   )
 
-  # The same list as exemptions() there. Firestore would index every field otherwise: that multiplies
-  # what a write costs, and an index on a growing value caps the collection at 500 writes a second.
+  # The same list as list_exempt_fields() there. By default Firestore indexes every field: that multiplies
+  # the cost of a write, and an index on a growing value limits the collection to 500 writes per second.
   exempt = [
     "uri",
     "generation",
@@ -23,10 +23,10 @@ locals {
     "checksum",
     "arrived_at",
     "deleted_at",
-    "jobs", # and all below it
+    "jobs", # and all fields below it
     "pings",
     "deleted",
-    "owed",
+    "pending",
     "expires_at",
   ]
 

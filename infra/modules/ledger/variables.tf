@@ -5,7 +5,7 @@ variable "project" {
 }
 
 variable "database" {
-  description = "Name of the Firestore database; it is the path of the ledger's URL, firestore://PROJECT/DATABASE."
+  description = "Name of the Firestore database, which is the path of the ledger's URL, firestore://PROJECT/DATABASE."
   type        = string
   nullable    = false
   validation {
@@ -15,22 +15,22 @@ variable "database" {
 }
 
 variable "location" {
-  description = "Where the ledger lives: a region, or a multi-region such as eur3 or nam5; it can never be changed."
+  description = "Location of the ledger: a region, or a multi-region such as eur3 or nam5; it can never be changed."
   type        = string
   nullable    = false
 }
 
 variable "jobs" {
-  description = "The names of the graph's jobs: each needs two composite indexes."
+  description = "Names of the graph's jobs; each needs two composite indexes."
   type        = set(string)
   nullable    = false
   validation {
     condition     = alltrue([for name in var.jobs : can(regex("^[a-z][a-z0-9_]{0,62}$", name))])
-    error_message = "A job's name must match [a-z][a-z0-9_]*: it becomes part of a field's path, which would need quoting otherwise; rename the job in jobs.yaml."
+    error_message = "A job's name must match [a-z][a-z0-9_]*, because it becomes part of a field's path, which would need quoting otherwise; rename the job in jobs.yaml."
   }
   validation {
     condition     = length(var.jobs) <= 450
-    error_message = "Firestore allows 1,000 composite indexes a database and a job needs two; split the graph in two environments."
+    error_message = "Firestore allows 1,000 composite indexes per database, and a job needs two; split the graph into two environments."
   }
 }
 
@@ -42,25 +42,25 @@ variable "delete_protection" {
 }
 
 variable "point_in_time_recovery" {
-  description = "Whether the last seven days can be read and restored as of any minute."
+  description = "Whether the database can be read and restored as of any minute of the last seven days."
   type        = bool
   default     = true
   nullable    = false
 }
 
 variable "backup_kept_days" {
-  description = "Days for which a daily backup is kept; 0 makes none."
+  description = "Days for which a daily backup is kept; 0 disables backups."
   type        = number
   default     = 0
   nullable    = false
   validation {
     condition     = var.backup_kept_days >= 0 && var.backup_kept_days <= 98
-    error_message = "A backup is kept for at most 98 days (14 weeks), which is what Firestore takes; write 0 to make none."
+    error_message = "Firestore keeps a backup for at most 98 days (14 weeks); write 0 to 98, where 0 disables backups."
   }
 }
 
 variable "kms_key" {
-  description = "Key that encrypts the database: projects/P/locations/L/keyRings/R/cryptoKeys/K; null leaves it to Google."
+  description = "Key that encrypts the database: projects/P/locations/L/keyRings/R/cryptoKeys/K; null uses Google's keys."
   type        = string
   default     = null
 }

@@ -1,4 +1,4 @@
-# A network of its own for the workers. They have no public address, and there is no NAT: they reach
+# A network for the workers alone. They have no public address, and there is no NAT: they reach
 # Google's services by Private Google Access, and nothing else.
 
 resource "google_compute_network" "this" {
@@ -6,7 +6,7 @@ resource "google_compute_network" "this" {
   name                            = var.prefix
   description                     = "Workers of Segue's pipelines"
   auto_create_subnetworks         = false
-  delete_default_routes_on_create = false # the default route is how Private Google Access leaves
+  delete_default_routes_on_create = false # Private Google Access uses the default route
   routing_mode                    = "REGIONAL"
 }
 
@@ -27,12 +27,12 @@ resource "google_compute_subnetwork" "workers" {
   }
 }
 
-# Workers exchange data among themselves where a batch pipeline shuffles; Dataflow tags them dataflow.
+# Workers exchange data with each other when a batch pipeline shuffles; Dataflow tags them dataflow.
 resource "google_compute_firewall" "workers" {
   project     = var.project
   name        = "${var.prefix}-workers"
   network     = google_compute_network.this.id
-  description = "Dataflow workers talk to each other, and nobody else to them"
+  description = "Dataflow workers can reach each other, and nothing else can reach them"
   direction   = "INGRESS"
   source_tags = ["dataflow"]
   target_tags = ["dataflow"]

@@ -1,4 +1,4 @@
-# When somebody is told. Conditions find their jobs by name, so a job that is added is watched by itself.
+# The alerts. Conditions select jobs by name, so a new job is included automatically.
 
 locals {
   channels = concat(var.channels, [for channel in google_monitoring_notification_channel.email : channel.name])
@@ -8,7 +8,7 @@ locals {
     dead_letters = {
       title    = "dead letters"
       severity = "ERROR"
-      remedy   = "Something could not be worked on, and was put aside with its reason. `segue failures` lists what failed by kind; once the cause is mended, `segue retry` runs it again. Then acknowledge the letters."
+      remedy   = "A message could not be processed, and is kept with the reason. `segue failures` lists failures by kind; once the cause is fixed, `segue retry` runs the jobs again. Then acknowledge the dead letters."
       conditions = {
         "a dead-letter subscription is not empty" = {
           filter = "${local.pubsub}/num_undelivered_messages\" ${local.lane.dead}"
@@ -34,7 +34,7 @@ locals {
     stuck_pipeline = {
       title    = "a pipeline is stuck"
       severity = "CRITICAL"
-      remedy   = "Look at the job's errors in Dataflow. Nothing is lost: what is not recorded is not acknowledged. Drain it and apply again, or roll back to the image before."
+      remedy   = "Look at the job's errors in Dataflow. Nothing is lost: a message is acknowledged only once its result is recorded. Drain it and apply again, or roll back to the previous image."
       conditions = {
         "a pipeline's lag is above ${var.thresholds.system_lag_s} s" = {
           filter = "metric.type=\"${local.lag}/system_lag\" ${local.pipeline}"
@@ -53,9 +53,9 @@ locals {
     function_errors = {
       title    = "functions fail"
       severity = "ERROR"
-      remedy   = "Events are tried again for hours and then put aside, so there is time. Look at the function's log: most often the ledger or the queue is away, or an identity lost a role."
+      remedy   = "Events are retried for hours and then dead-lettered, so there is time. Look at the function's log: usually the ledger or the queue is unavailable, or an identity lost a role."
       conditions = {
-        "a function answers with errors" = {
+        "a function responds with errors" = {
           filter = "metric.type=\"run.googleapis.com/request_count\" ${local.service} metric.label.response_code_class=\"5xx\""
           by     = "resource.label.service_name", align = "ALIGN_DELTA", reduce = "REDUCE_SUM", above = var.thresholds.function_5xx, for_s = 0
         }
@@ -117,8 +117,8 @@ resource "google_monitoring_alert_policy" "threshold" {
   }
 }
 
-# In PromQL, since the logged metrics appear only with the first line that is logged, and a condition
-# on a metric that is not there would be refused.
+# In PromQL, because log-based metrics appear only with the first matching line, and Monitoring refuses
+# other conditions on a metric that does not exist yet.
 resource "google_monitoring_alert_policy" "failure_ratio" {
   project               = var.project
   display_name          = "Segue ${var.environment}: many files fail"
@@ -145,7 +145,7 @@ resource "google_monitoring_alert_policy" "failure_ratio" {
 
   documentation {
     subject   = "Segue ${var.environment}: many files fail"
-    content   = "One bad file is normal, many are a bad release or a bad delivery. `segue failures` shows the kinds; a new version of a job that fails is rolled back by applying the image before."
+    content   = "One bad file is normal; many point to a bad release or a bad delivery of files. `segue failures` shows the kinds; to roll back a new version of a job that fails, apply the previous image."
     mime_type = "text/markdown"
   }
 
@@ -154,7 +154,7 @@ resource "google_monitoring_alert_policy" "failure_ratio" {
   }
 }
 
-# A schedule that stopped is seen only by what is missing.
+# A stopped schedule shows only as missing requests.
 resource "google_monitoring_alert_policy" "no_sweep" {
   project               = var.project
   display_name          = "Segue ${var.environment}: nobody sweeps"
@@ -164,7 +164,7 @@ resource "google_monitoring_alert_policy" "no_sweep" {
   user_labels           = var.labels
 
   conditions {
-    display_name = "the sweep has not answered well for ${var.thresholds.sweep_silence_s} s"
+    display_name = "the sweep has not succeeded for ${var.thresholds.sweep_silence_s} s"
     condition_absent {
       filter   = "metric.type=\"run.googleapis.com/request_count\" AND resource.type=\"cloud_run_revision\" AND resource.label.service_name=\"${var.prefix}-sweep\" AND metric.label.response_code_class=\"2xx\""
       duration = "${var.thresholds.sweep_silence_s}s"
@@ -182,7 +182,7 @@ resource "google_monitoring_alert_policy" "no_sweep" {
 
   documentation {
     subject   = "Segue ${var.environment}: nobody sweeps"
-    content   = "Leases that expired and requests that were lost are not found again while nobody sweeps. Look at the schedule in Cloud Scheduler, and at the function's log."
+    content   = "Expired leases and lost requests are not found while the sweep does not run. Look at the schedule in Cloud Scheduler, and at the function's log."
     mime_type = "text/markdown"
   }
 

@@ -1,7 +1,7 @@
-# What the project may cost a month. A budget tells; it stops nothing.
+# What the project may cost per month. A budget notifies; it stops nothing.
 
 data "google_project" "this" {
-  count = var.budget == null ? 0 : 1 # budgets know projects by number
+  count = var.budget == null ? 0 : 1 # budgets identify projects by number
 
   project_id = var.project
 }
@@ -32,13 +32,13 @@ resource "google_billing_budget" "this" {
     }
   }
 
-  # In time to do something about it.
+  # Early enough to react.
   threshold_rules {
     threshold_percent = 1.0
     spend_basis       = "FORECASTED_SPEND"
   }
 
-  # Beside the account's administrators, who are told in any case.
+  # In addition to the account's administrators, who are always notified.
   dynamic "all_updates_rule" {
     for_each = length(local.channels) == 0 ? [] : [slice(local.channels, 0, min(5, length(local.channels)))] # five at most
     content {

@@ -1,4 +1,4 @@
-# One dashboard. Every chart has a line a job, found by name: a job that is added appears by itself.
+# One dashboard. Every chart has one line per job, selected by name: a new job appears automatically.
 
 locals {
   lag    = "dataflow.googleapis.com/job"
@@ -15,31 +15,31 @@ locals {
   charts = [
     { title = "Backlog of arrivals (messages)", filter = "${local.pubsub}/num_undelivered_messages\" ${local.lane.live}", by = "resource.label.subscription_id", align = "ALIGN_MEAN", reduce = "REDUCE_SUM" },
     { title = "Backlog of requests (messages)", filter = "${local.pubsub}/num_undelivered_messages\" ${local.lane.requests}", by = "resource.label.subscription_id", align = "ALIGN_MEAN", reduce = "REDUCE_SUM" },
-    { title = "Oldest arrival not taken (s)", filter = "${local.pubsub}/oldest_unacked_message_age\" ${local.lane.live}", by = "resource.label.subscription_id", align = "ALIGN_MAX", reduce = "REDUCE_MAX" },
-    { title = "Oldest request not taken (s)", filter = "${local.pubsub}/oldest_unacked_message_age\" ${local.lane.requests}", by = "resource.label.subscription_id", align = "ALIGN_MAX", reduce = "REDUCE_MAX" },
-    { title = "Results (files a second)", filter = "metric.type=\"${local.logged}/${local.metrics.workers}\" metric.label.action=\"done\"", by = "metric.label.job", align = "ALIGN_RATE", reduce = "REDUCE_SUM" },
-    { title = "Failures (files a second)", filter = "metric.type=\"${local.logged}/${local.metrics.workers}\" metric.label.action=\"failed\"", by = "metric.label.job", align = "ALIGN_RATE", reduce = "REDUCE_SUM" },
-    { title = "Failures by kind (files a second)", filter = "metric.type=\"${local.logged}/${local.metrics.workers}\" metric.label.action=\"failed\"", by = "metric.label.kind", align = "ALIGN_RATE", reduce = "REDUCE_SUM" },
-    { title = "Dead letters kept (messages)", filter = "${local.pubsub}/num_undelivered_messages\" ${local.lane.dead}", by = "resource.label.subscription_id", align = "ALIGN_MAX", reduce = "REDUCE_SUM" },
-    { title = "Work for a file, 95th percentile (s)", filter = "metric.type=\"${local.logged}/${local.metrics.seconds}\"", by = "metric.label.job", align = "ALIGN_DELTA", reduce = "REDUCE_PERCENTILE_95" },
+    { title = "Oldest unacknowledged arrival (s)", filter = "${local.pubsub}/oldest_unacked_message_age\" ${local.lane.live}", by = "resource.label.subscription_id", align = "ALIGN_MAX", reduce = "REDUCE_MAX" },
+    { title = "Oldest unacknowledged request (s)", filter = "${local.pubsub}/oldest_unacked_message_age\" ${local.lane.requests}", by = "resource.label.subscription_id", align = "ALIGN_MAX", reduce = "REDUCE_MAX" },
+    { title = "Results (files per second)", filter = "metric.type=\"${local.logged}/${local.metrics.workers}\" metric.label.action=\"done\"", by = "metric.label.job", align = "ALIGN_RATE", reduce = "REDUCE_SUM" },
+    { title = "Failures (files per second)", filter = "metric.type=\"${local.logged}/${local.metrics.workers}\" metric.label.action=\"failed\"", by = "metric.label.job", align = "ALIGN_RATE", reduce = "REDUCE_SUM" },
+    { title = "Failures by kind (files per second)", filter = "metric.type=\"${local.logged}/${local.metrics.workers}\" metric.label.action=\"failed\"", by = "metric.label.kind", align = "ALIGN_RATE", reduce = "REDUCE_SUM" },
+    { title = "Dead letters (messages)", filter = "${local.pubsub}/num_undelivered_messages\" ${local.lane.dead}", by = "resource.label.subscription_id", align = "ALIGN_MAX", reduce = "REDUCE_SUM" },
+    { title = "Time per file, 95th percentile (s)", filter = "metric.type=\"${local.logged}/${local.metrics.seconds}\"", by = "metric.label.job", align = "ALIGN_DELTA", reduce = "REDUCE_PERCENTILE_95" },
     { title = "System lag of a pipeline (s)", filter = "metric.type=\"${local.lag}/system_lag\" ${local.pipeline}", by = "resource.label.job_name", align = "ALIGN_MAX", reduce = "REDUCE_MAX" },
     { title = "Age of a pipeline's watermark (s)", filter = "metric.type=\"${local.lag}/data_watermark_age\" ${local.pipeline}", by = "resource.label.job_name", align = "ALIGN_MAX", reduce = "REDUCE_MAX" },
-    { title = "vCPUs of a pipeline, which is most of the cost", filter = "metric.type=\"${local.lag}/current_num_vcpus\" ${local.pipeline}", by = "resource.label.job_name", align = "ALIGN_MEAN", reduce = "REDUCE_SUM" },
-    { title = "What functions did (a second)", filter = "metric.type=\"${local.logged}/${local.metrics.functions}\"", by = "metric.label.action", align = "ALIGN_RATE", reduce = "REDUCE_SUM" },
-    { title = "Functions' answers by class (a second)", filter = "metric.type=\"run.googleapis.com/request_count\" ${local.service}", by = "metric.label.response_code_class", align = "ALIGN_RATE", reduce = "REDUCE_SUM" },
+    { title = "vCPUs of a pipeline, most of its cost", filter = "metric.type=\"${local.lag}/current_num_vcpus\" ${local.pipeline}", by = "resource.label.job_name", align = "ALIGN_MEAN", reduce = "REDUCE_SUM" },
+    { title = "Actions of functions (per second)", filter = "metric.type=\"${local.logged}/${local.metrics.functions}\"", by = "metric.label.action", align = "ALIGN_RATE", reduce = "REDUCE_SUM" },
+    { title = "Functions' responses by class (per second)", filter = "metric.type=\"run.googleapis.com/request_count\" ${local.service}", by = "metric.label.response_code_class", align = "ALIGN_RATE", reduce = "REDUCE_SUM" },
     { title = "Functions' latency, 95th percentile (ms)", filter = "metric.type=\"run.googleapis.com/request_latencies\" ${local.service}", by = "resource.label.service_name", align = "ALIGN_DELTA", reduce = "REDUCE_PERCENTILE_95" },
   ]
 
-  # Two in a row. A zero is left out, as Monitoring leaves it out of what it tells: every plan would
-  # find a change otherwise.
+  # Two per row. Zeros are left out, because Monitoring does not return them, and every plan would find
+  # a change.
   places = [
     for index in range(length(local.charts) + 1) :
     { for axis, at in { xPos = (index % 2) * 6, yPos = floor(index / 2) * 4 } : axis => at if at > 0 }
   ]
 
   cost = <<-EOT
-    **Cost**: every resource bears the labels `environment`, `team` and `job`. In *Billing → Reports*, group by label `job`
-    or `team`; in the billing export, `labels.key = 'job'`. A pipeline that serves several jobs bears its own name as `job`.
+    **Cost**: every resource has the labels `environment`, `team` and `job`. In *Billing → Reports*, group by label `job`
+    or `team`; in the billing export, `labels.key = 'job'`. A pipeline that serves several jobs has its own name as `job`.
   EOT
 }
 
@@ -81,7 +81,7 @@ resource "google_monitoring_dashboard" "this" {
           width  = 6
           height = 4
           widget = {
-            title = "Where the cost is"
+            title = "Cost"
             text  = { content = local.cost, format = "MARKDOWN" }
           }
         })],

@@ -1,2 +1,2 @@
-# What can be seen of an environment, and when somebody is told: metrics from the log (metrics.tf), a
-# dashboard (dashboard.tf), alerts (alerts.tf), a budget (budget.tf).
+# Monitoring of an environment: metrics from the log (metrics.tf), a dashboard (dashboard.tf), alerts
+# (alerts.tf), a budget (budget.tf).

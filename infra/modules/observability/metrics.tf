@@ -1,7 +1,7 @@
-# Metrics from what is logged: one line an event, with an action from a closed vocabulary.
+# Metrics from the log: one line per event, with an action from a closed vocabulary.
 
 locals {
-  # As in shared/segue/log.py, but for what a process says of itself: started and stopped.
+  # As in shared/segue/log.py, except started and stopped, which are about a process.
   actions = {
     functions = ["arrived", "ignored", "malformed", "deleted", "requested", "swept", "unavailable", "misconfigured"]
     workers = [
@@ -10,7 +10,7 @@ locals {
     ]
   }
 
-  # Cloud Run parses a line of JSON; Dataflow keeps it as text.
+  # Cloud Run parses a line of JSON; Dataflow stores it as text.
   from_functions = join(" AND ", [
     "resource.type=\"cloud_run_revision\"",
     "resource.labels.service_name=~\"^${var.prefix}-(${join("|", [for name in sort(tolist(var.functions)) : trimprefix(name, "${var.prefix}-")])})$\"",
@@ -22,7 +22,7 @@ locals {
     "jsonPayload.message=~\"\\\"action\\\": ?\\\"(${join("|", local.actions.workers)})\\\"\"",
   ])
 
-  # The value of a field in a line of JSON that is kept as text.
+  # The value of a field in a line of JSON that is stored as text.
   in_text = {
     for field in ["action", "job", "kind"] :
     field => "REGEXP_EXTRACT(jsonPayload.message, \"\\\"${field}\\\": ?\\\"([^\\\"]*)\\\"\")"
@@ -38,7 +38,7 @@ locals {
 resource "google_logging_metric" "functions" {
   project     = var.project
   name        = local.metrics.functions
-  description = "What Segue's functions did, by action"
+  description = "Actions of Segue's functions"
   filter      = local.from_functions
 
   metric_descriptor {
@@ -62,7 +62,7 @@ resource "google_logging_metric" "functions" {
 resource "google_logging_metric" "workers" {
   project     = var.project
   name        = local.metrics.workers
-  description = "What Segue's streaming pipelines did, by action, job and kind of failure"
+  description = "Actions of Segue's streaming pipelines, by job and kind of failure"
   filter      = local.from_workers
 
   metric_descriptor {
@@ -91,11 +91,11 @@ resource "google_logging_metric" "workers" {
   label_extractors = local.in_text
 }
 
-# How long a job takes for a file. Only results count: what failed says nothing of it.
+# How long a job takes for a file. Only results count; failures would distort it.
 resource "google_logging_metric" "seconds" {
   project         = var.project
   name            = local.metrics.seconds
-  description     = "Seconds of work for one file, by job"
+  description     = "Seconds per file, by job"
   filter          = "${local.from_workers} AND jsonPayload.message=~\"\\\"action\\\": ?\\\"done\\\"\""
   value_extractor = "REGEXP_EXTRACT(jsonPayload.message, \"\\\"seconds\\\": ?([0-9.]+)\")"
 
@@ -103,7 +103,7 @@ resource "google_logging_metric" "seconds" {
     metric_kind  = "DELTA"
     value_type   = "DISTRIBUTION"
     unit         = "s"
-    display_name = "Segue seconds a file"
+    display_name = "Segue seconds per file"
 
     labels {
       key         = "job"

@@ -4,12 +4,12 @@ output "dashboard" {
 }
 
 output "metrics" {
-  description = "Names of the metrics that are made from the log."
+  description = "Names of the log-based metrics."
   value       = local.metrics
 }
 
 output "actions" {
-  description = "The actions that are counted, as shared/segue/log.py names them."
+  description = "The actions that are counted, with the names of shared/segue/log.py."
   value       = local.actions
 }
 

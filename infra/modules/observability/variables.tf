@@ -1,17 +1,17 @@
 variable "project" {
-  description = "Project that is observed."
+  description = "Project to monitor."
   type        = string
   nullable    = false
 }
 
 variable "environment" {
-  description = "Which environment this is, for titles."
+  description = "Name of the environment, for titles."
   type        = string
   nullable    = false
 }
 
 variable "prefix" {
-  description = "What every name begins with: all that is so called is observed, a job that is added included."
+  description = "Prefix of all names; every resource with it is monitored, including those of new jobs."
   type        = string
   nullable    = false
 }
@@ -30,35 +30,35 @@ variable "labels" {
 }
 
 variable "emails" {
-  description = "Who is told by e-mail."
+  description = "Addresses that get alerts by e-mail."
   type        = set(string)
   default     = []
   nullable    = false
   validation {
     condition     = alltrue([for email in var.emails : can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", email))])
-    error_message = "That is no e-mail address; write one such as audio-oncall@example.com."
+    error_message = "A value is not an e-mail address; write one such as audio-oncall@example.com."
   }
 }
 
 variable "channels" {
-  description = "Notification channels that exist, such as a pager's: projects/P/notificationChannels/ID."
+  description = "Existing notification channels, such as a pager's: projects/P/notificationChannels/ID."
   type        = list(string)
   default     = []
   nullable    = false
   validation {
     condition     = alltrue([for channel in var.channels : can(regex("^projects/[^/]+/notificationChannels/[^/]+$", channel))])
-    error_message = "A channel is named projects/PROJECT/notificationChannels/ID, as 'gcloud beta monitoring channels list' shows it."
+    error_message = "A channel's name is projects/PROJECT/notificationChannels/ID; 'gcloud beta monitoring channels list' shows it."
   }
 }
 
 variable "thresholds" {
-  description = "From when somebody is told."
+  description = "When alerts fire."
   type = object({
-    live_age_s       = optional(number, 3600)  # the oldest arrival that nobody has taken
-    requests_age_s   = optional(number, 86400) # the oldest request: a large one rightly waits
+    live_age_s       = optional(number, 3600)  # age of the oldest unacknowledged arrival
+    requests_age_s   = optional(number, 86400) # age of the oldest request; a large one may wait long
     failure_ratio    = optional(number, 0.05)  # of a job's files in an hour
-    failure_minimum  = optional(number, 20)    # files in that hour, below which a ratio says nothing
-    system_lag_s     = optional(number, 90000) # of both lanes: beyond requests_age_s, as what waits in a subscription counts
+    failure_minimum  = optional(number, 20)    # files in that hour, below which the ratio is meaningless
+    system_lag_s     = optional(number, 90000) # of both lanes: above requests_age_s, because messages that wait in a subscription count
     watermark_age_s  = optional(number, 90000) # likewise
     sweep_silence_s  = optional(number, 10800)
     function_5xx     = optional(number, 10) # in ten minutes
@@ -68,11 +68,11 @@ variable "thresholds" {
   nullable = false
   validation {
     condition     = var.thresholds.failure_ratio > 0 && var.thresholds.failure_ratio <= 1
-    error_message = "The ratio of failures is a share, above 0 and at most 1; write 0.05 for 5 %."
+    error_message = "The ratio of failures must be above 0 and at most 1; write 0.05 for 5 %."
   }
   validation {
     condition     = var.thresholds.sweep_silence_s >= 600 && var.thresholds.sweep_silence_s <= 84600 && var.thresholds.sweep_silence_s % 60 == 0
-    error_message = "Silence is told after 600 to 84,600 seconds in whole minutes, which is what Monitoring takes; write at least three times the sweep's interval."
+    error_message = "Monitoring accepts 600 to 84,600 seconds in whole minutes; write at least three times the sweep's interval."
   }
   validation {
     condition     = alltrue([for seconds in [var.thresholds.live_age_s, var.thresholds.requests_age_s, var.thresholds.system_lag_s, var.thresholds.watermark_age_s] : seconds >= 60])
@@ -81,7 +81,7 @@ variable "thresholds" {
 }
 
 variable "budget" {
-  description = "What the project may cost a month, and the account that pays; null: no budget."
+  description = "What the project may cost per month, and the account that pays; null creates no budget."
   type = object({
     billing_account = string
     amount          = number # whole units of the account's currency
@@ -91,14 +91,14 @@ variable "budget" {
   default = null
   validation {
     condition     = var.budget == null ? true : can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.budget.billing_account))
-    error_message = "A billing account is named by three groups of six digits, such as 012345-6789AB-CDEF01; 'gcloud billing accounts list' shows yours."
+    error_message = "A billing account's id has three groups of six hexadecimal digits, such as 012345-6789AB-CDEF01; 'gcloud billing accounts list' shows yours."
   }
   validation {
     condition     = var.budget == null ? true : var.budget.amount >= 1 && floor(var.budget.amount) == var.budget.amount
-    error_message = "A budget is a whole amount of at least 1 in the currency of the account; write one such as 500."
+    error_message = "A budget must be a whole amount of at least 1 in the account's currency; write one such as 500."
   }
   validation {
     condition     = var.budget == null ? true : var.budget.currency == null ? true : can(regex("^[A-Z]{3}$", var.budget.currency))
-    error_message = "A currency is three capital letters, such as EUR; leave it out to take the account's."
+    error_message = "A currency is three capital letters, such as EUR; leave it out to use the account's."
   }
 }

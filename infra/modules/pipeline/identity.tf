@@ -1,4 +1,4 @@
-# What the pipeline may do; README.md says which call each role is for.
+# Permissions of the pipeline; README.md says what each role is for.
 
 resource "google_project_iam_member" "worker" {
   project = var.project
@@ -6,7 +6,7 @@ resource "google_project_iam_member" "worker" {
   member  = local.member
 }
 
-# A launcher that updates a running job looks for it by name, among all jobs; a worker may not list them.
+# To update a running job, the launcher finds it by name among all jobs, which a worker may not list.
 resource "google_project_iam_member" "launcher" {
   count = var.streaming == null ? 0 : 1
 
@@ -22,7 +22,7 @@ resource "google_project_iam_member" "ledger" {
 
   condition {
     title       = "only the ledger"
-    description = "Firestore roles are the project's; this one is narrowed to Segue's database."
+    description = "Firestore roles are granted on the project; this condition limits it to Segue's database."
     expression  = "resource.name == \"projects/${var.project}/databases/${var.ledger_database}\""
   }
 }
@@ -36,7 +36,7 @@ resource "google_pubsub_subscription_iam_member" "subscriber" {
   member       = local.member
 }
 
-# Dataflow looks at a subscription's settings before it reads it; a subscriber may not.
+# Dataflow gets a subscription's settings before it reads it, which a subscriber may not.
 resource "google_pubsub_subscription_iam_member" "viewer" {
   for_each = var.reads_from
 
@@ -61,7 +61,7 @@ resource "google_storage_bucket_iam_member" "catalogue" {
   member = local.member
 }
 
-# A result that is forced takes the place of the one that is there, which needs the right to remove it.
+# A forced result replaces the existing one, which needs the right to delete it.
 resource "google_storage_bucket_iam_member" "artifacts" {
   bucket = var.artifacts_bucket
   role   = "roles/storage.objectUser"

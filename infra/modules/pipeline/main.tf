@@ -1,13 +1,13 @@
-# One pipeline: its identity and what that may do, and the streaming job on Dataflow.
+# One pipeline: its identity with its permissions, and the streaming job on Dataflow.
 
 locals {
-  # An identity's name may have 30 characters and no underscore. Where something has to give, a hash
-  # of the whole name keeps two of them apart.
+  # An identity's name has at most 30 characters and no underscore. A name that is cut gets a hash of
+  # the whole name, so that it stays unique.
   plain   = replace(var.name, "_", "-")
   fits    = length(local.plain) <= 30 && can(regex("[a-z0-9]$", local.plain))
   stem    = trimsuffix(trimsuffix(substr(local.plain, 0, 23), "-"), "-")
   account = local.fits ? local.plain : "${local.stem}-${substr(sha256(var.name), 0, 6)}"
-  # Written out, so that a plan shows who gets what before anybody exists.
+  # Built here, so that a plan shows who gets which role before the identity exists.
   email  = "${google_service_account.this.account_id}@${var.project}.iam.gserviceaccount.com"
   member = "serviceAccount:${local.email}"
 
@@ -34,10 +34,10 @@ resource "google_dataflow_flex_template_job" "this" {
   parameters              = var.streaming.parameters
   labels                  = var.labels
 
-  # Another image or parameter updates the running job in place. What cannot be updated replaces it:
-  # it is drained first, and what it had not acknowledged waits in its subscriptions for the next.
+  # Another image or parameter updates the running job in place. A change that cannot be updated replaces
+  # it: it is drained first, and unacknowledged messages wait in its subscriptions for the next job.
   on_delete                    = "drain"
-  skip_wait_on_job_termination = false # the next one bears the same name
+  skip_wait_on_job_termination = false # the next job has the same name
 
   service_account_email = local.email
   sdk_container_image   = var.streaming.image
@@ -45,7 +45,7 @@ resource "google_dataflow_flex_template_job" "this" {
   num_workers           = var.streaming.num_workers
   max_workers           = var.streaming.max_workers
   autoscaling_algorithm = "THROUGHPUT_BASED"
-  # The work itself is done on the workers; Streaming Engine keeps state and timers off their disks.
+  # Streaming Engine keeps state and timers off the workers' disks.
   enable_streaming_engine = true
   additional_experiments  = length(local.accelerator) + length(var.streaming.additional_experiments) == 0 ? null : setunion(local.accelerator, var.streaming.additional_experiments)
 
@@ -55,7 +55,7 @@ resource "google_dataflow_flex_template_job" "this" {
   temp_location    = var.streaming.temp_location
   kms_key_name     = var.kms_key
 
-  # A worker that may not read its subscription fails at once, and the job with it.
+  # Without permission to read its subscription, a worker fails at once, and the job with it.
   depends_on = [
     google_artifact_registry_repository_iam_member.image,
     google_project_iam_member.launcher,

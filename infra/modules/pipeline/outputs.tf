@@ -4,17 +4,17 @@ output "service_account" {
 }
 
 output "account_id" {
-  description = "What the identity is called, and the Dataflow job."
+  description = "Name of the identity and of the Dataflow job."
   value       = local.account
 }
 
 output "job_id" {
-  description = "Dataflow's id of the running job; null without one."
+  description = "Dataflow's id of the running job; null if there is none."
   value       = one([for job in google_dataflow_flex_template_job.this : job.job_id])
 }
 
 output "roles" {
-  description = "What the identity may do: roles, and on what."
+  description = "The identity's roles, and the resources that they are granted on."
   value = sort(concat(
     ["${google_project_iam_member.worker.role} on projects/${google_project_iam_member.worker.project}"],
     [for grant in google_project_iam_member.launcher : "${grant.role} on projects/${grant.project}"],

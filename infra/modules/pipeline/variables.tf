@@ -11,31 +11,31 @@ variable "region" {
 }
 
 variable "name" {
-  description = "What the pipeline is called: PREFIX-job-JOB or PREFIX-job-GROUP; identity and Dataflow job bear it, shortened where it is too long for them."
+  description = "Name of the pipeline, PREFIX-job-JOB or PREFIX-job-GROUP; identity and Dataflow job have it, too, shortened if it is too long for them."
   type        = string
   nullable    = false
   validation {
     condition     = can(regex("^[a-z][a-z0-9_-]{5,}$", var.name))
-    error_message = "A pipeline's name must be at least 6 lower-case letters, digits, hyphens or underscores that start with a letter; it is made of prefix and job, so rename one of them."
+    error_message = "A pipeline's name must be at least 6 lower-case letters, digits, hyphens or underscores that start with a letter; it consists of prefix and job, so rename one of them."
   }
 }
 
 variable "labels" {
-  description = "Labels of all that takes them, so that the cost can be split."
+  description = "Labels of all resources that can have them, to split the cost."
   type        = map(string)
   default     = {}
   nullable    = false
 }
 
 variable "jobs" {
-  description = "The jobs that the pipeline serves; none, for an identity with which backfills are launched."
+  description = "The jobs that the pipeline serves; none for the identity of backfills."
   type        = set(string)
   default     = []
   nullable    = false
 }
 
 variable "streaming" {
-  description = "The streaming job: what it is launched from and how large it grows. Null: there is an identity alone."
+  description = "The streaming job: what it is launched from, and its size. Null creates only the identity."
   type = object({
     template               = string # gs://BUCKET/templates/....json
     image                  = string
@@ -52,7 +52,7 @@ variable "streaming" {
   default = null
   validation {
     condition     = var.streaming == null ? true : (var.streaming.num_workers >= 1 && var.streaming.num_workers <= var.streaming.max_workers && var.streaming.max_workers <= 1000)
-    error_message = "A pipeline starts with at least one worker and grows to max_workers, which Dataflow bounds at 1,000; keep 1 <= num_workers <= max_workers."
+    error_message = "A pipeline starts with at least one worker and grows to max_workers, which Dataflow limits to 1,000; keep 1 <= num_workers <= max_workers."
   }
   validation {
     condition     = var.streaming == null ? true : contains(["none", "nvidia-l4", "nvidia-tesla-t4", "nvidia-tesla-a100", "nvidia-tesla-v100"], var.streaming.gpu)
@@ -60,7 +60,7 @@ variable "streaming" {
   }
   validation {
     condition     = var.streaming == null ? true : alltrue([for location in [var.streaming.template, var.streaming.staging_location, var.streaming.temp_location] : startswith(location, "gs://")])
-    error_message = "Template, staging and temporary files lie in Cloud Storage; write gs://BUCKET/....."
+    error_message = "Template, staging and temporary files must be in Cloud Storage; write gs://BUCKET/...."
   }
   validation {
     condition     = var.streaming == null || length(var.jobs) > 0
@@ -69,14 +69,14 @@ variable "streaming" {
 }
 
 variable "reads_from" {
-  description = "Names of the subscriptions that the pipeline reads, by a key that is known beforehand."
+  description = "Names of the subscriptions that the pipeline reads, by keys that are known at plan time."
   type        = map(string)
   default     = {}
   nullable    = false
 }
 
 variable "publishes_to" {
-  description = "Names of the topics that the pipeline may publish to, by a key that is known beforehand."
+  description = "Names of the topics that the pipeline may publish to, by keys that are known at plan time."
   type        = map(string)
   default     = {}
   nullable    = false
@@ -95,7 +95,7 @@ variable "catalogue_bucket" {
 }
 
 variable "artifacts_bucket" {
-  description = "Bucket of the results, in which objects are created and read, never changed."
+  description = "Bucket of the results, in which objects are created, read and, if forced, replaced."
   type        = string
   nullable    = false
 }
@@ -107,13 +107,13 @@ variable "work_bucket" {
 }
 
 variable "repository" {
-  description = "The registry that holds the image: its location and its name."
+  description = "The image's registry: its location and its name."
   type        = object({ location = string, name = string })
   nullable    = false
 }
 
 variable "kms_key" {
-  description = "Key that encrypts the state and the disks of the workers; null leaves it to Google."
+  description = "Key that encrypts the state and the disks of the workers; null uses Google's keys."
   type        = string
   default     = null
 }

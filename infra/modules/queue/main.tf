@@ -1,18 +1,18 @@
-# A topic a job and lane, one for each job's dead letters, and on each one subscription of the same name.
+# One topic per job and lane, one per job for dead letters, and on each a subscription of the same name.
 
 locals {
-  # The lanes of shared/segue/model/queue.py: neither arrivals nor requests can starve the other.
+  # The lanes of shared/segue/model/queue.py: arrivals and requests cannot starve each other.
   lanes = ["live", "requests"]
 
-  told = {
+  lane_topics = {
     for pair in setproduct(keys(var.jobs), local.lanes) :
     "${pair[0]}-${pair[1]}" => { job = pair[0], lane = pair[1] }
   }
 }
 
 resource "google_pubsub_topic" "lane" {
-  #checkov:skip=CKV_GCP_83:A customer's key is optional (kms_key); messages hold names of files, no content and no secret.
-  for_each = local.told
+  #checkov:skip=CKV_GCP_83:A customer's key is optional (kms_key); messages contain names of files, but no content and no secret.
+  for_each = local.lane_topics
 
   project      = var.project
   name         = "${var.prefix}-${each.key}"
@@ -30,7 +30,7 @@ resource "google_pubsub_topic" "lane" {
 # No dead-letter policy and no retry policy: Dataflow honours neither on a subscription that it reads.
 # The pipeline writes its own dead letters. No exactly-once delivery: the ledger makes repeats harmless.
 resource "google_pubsub_subscription" "lane" {
-  for_each = local.told
+  for_each = local.lane_topics
 
   project                      = var.project
   name                         = google_pubsub_topic.lane[each.key].name
@@ -41,12 +41,12 @@ resource "google_pubsub_subscription" "lane" {
   labels                       = merge(var.jobs[each.value.job].labels, { lane = each.value.lane })
 
   expiration_policy {
-    ttl = "" # never: a pipeline may rest for longer than a month
+    ttl = "" # never: a pipeline may be stopped for more than a month
   }
 }
 
 resource "google_pubsub_topic" "dead" {
-  #checkov:skip=CKV_GCP_83:A customer's key is optional (kms_key); messages hold names of files, no content and no secret.
+  #checkov:skip=CKV_GCP_83:A customer's key is optional (kms_key); messages contain names of files, but no content and no secret.
   for_each = var.jobs
 
   project      = var.project
@@ -73,6 +73,6 @@ resource "google_pubsub_subscription" "dead" {
   labels                     = merge(each.value.labels, { lane = "dead" })
 
   expiration_policy {
-    ttl = "" # never: an empty one is the usual case
+    ttl = "" # never: the subscription is usually idle
   }
 }

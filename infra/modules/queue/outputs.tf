@@ -1,5 +1,5 @@
 output "url" {
-  description = "What SEGUE_QUEUE is set to."
+  description = "Value of SEGUE_QUEUE."
   value       = "pubsub://${var.project}/${var.prefix}"
 }
 

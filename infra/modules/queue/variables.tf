@@ -5,12 +5,12 @@ variable "project" {
 }
 
 variable "prefix" {
-  description = "What every name begins with; it is the path of the queue's URL, pubsub://PROJECT/PREFIX."
+  description = "Prefix of all names, which is the path of the queue's URL, pubsub://PROJECT/PREFIX."
   type        = string
   nullable    = false
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{2,10}[a-z0-9]$", var.prefix)) && !startswith(var.prefix, "goog")
-    error_message = "The prefix must be 4 to 12 lower-case letters, digits or hyphens, start with a letter, end with none of the hyphens and not begin with goog, which Pub/Sub keeps for itself; write one such as segue."
+    error_message = "The prefix must be 4 to 12 lower-case letters, digits or hyphens, start with a letter, not end with a hyphen and not begin with goog, which Pub/Sub reserves; write one such as segue."
   }
 }
 
@@ -20,19 +20,19 @@ variable "jobs" {
   nullable    = false
   validation {
     condition     = alltrue([for name in keys(var.jobs) : can(regex("^[a-z][a-z0-9_]{0,62}$", name))])
-    error_message = "A job's name must match [a-z][a-z0-9_]*, with at most 63 characters: it becomes part of a topic's name, in which a hyphen divides job and lane; rename the job in jobs.yaml."
+    error_message = "A job's name must match [a-z][a-z0-9_]*, with at most 63 characters, because it becomes part of a topic's name, in which a hyphen separates job and lane; rename the job in jobs.yaml."
   }
 }
 
 variable "persistence_regions" {
-  description = "Regions in which messages may be stored; none leaves it to the organisation's policy."
+  description = "Regions in which messages may be stored; if there are none, the organisation's policy applies."
   type        = list(string)
   default     = []
   nullable    = false
 }
 
 variable "kms_key" {
-  description = "Key that encrypts the topics: projects/P/locations/L/keyRings/R/cryptoKeys/K; null leaves it to Google."
+  description = "Key that encrypts the topics: projects/P/locations/L/keyRings/R/cryptoKeys/K; null uses Google's keys."
   type        = string
   default     = null
 }
@@ -44,7 +44,7 @@ variable "ack_deadline_s" {
   nullable    = false
   validation {
     condition     = var.ack_deadline_s >= 10 && var.ack_deadline_s <= 600
-    error_message = "The acknowledgement deadline must be 10 to 600 seconds, which is what Pub/Sub takes; longer work is covered by extending it."
+    error_message = "The acknowledgement deadline must be 10 to 600 seconds, Pub/Sub's limits; for longer work, pipelines extend it."
   }
 }
 
@@ -55,7 +55,7 @@ variable "retention_days" {
   nullable    = false
   validation {
     condition     = var.retention_days >= 1 && var.retention_days <= 31
-    error_message = "Messages are kept for 1 to 31 days, which is what Pub/Sub takes; what is older is found again by reconcile."
+    error_message = "Pub/Sub keeps messages for 1 to 31 days; write a number in this range. 'segue reconcile' finds what is older."
   }
 }
 
@@ -66,6 +66,6 @@ variable "dead_retention_days" {
   nullable    = false
   validation {
     condition     = var.dead_retention_days >= 1 && var.dead_retention_days <= 31
-    error_message = "Dead letters are kept for 1 to 31 days, which is what Pub/Sub takes; the ledger keeps the failure itself for good."
+    error_message = "Pub/Sub keeps dead letters for 1 to 31 days; write a number in this range. The ledger keeps the failures themselves."
   }
 }

@@ -1,8 +1,8 @@
-# A schedule that wakes a function through a topic: the function stays closed to the internet, and a
-# call that fails is tried again like any other event.
+# A schedule that triggers a function through a topic: the function stays closed to the internet, and a
+# failed call is retried like any other event.
 
 resource "google_pubsub_topic" "this" {
-  #checkov:skip=CKV_GCP_83:A customer's key is optional (kms_key); the message says nothing but that it is time.
+  #checkov:skip=CKV_GCP_83:A customer's key is optional (kms_key); the message contains no data of the user.
   project      = var.project
   name         = "${var.prefix}-${var.name}"
   kms_key_name = var.kms_key
@@ -13,7 +13,7 @@ resource "google_cloud_scheduler_job" "this" {
   project     = var.project
   region      = var.region
   name        = "${var.prefix}-${var.name}"
-  description = "Wakes Segue's ${var.name}"
+  description = "Triggers Segue's ${var.name}"
   schedule    = var.cron
   time_zone   = var.time_zone
 

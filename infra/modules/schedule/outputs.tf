@@ -1,9 +1,9 @@
 output "topic" {
-  description = "Id of the topic that is published to."
+  description = "Id of the topic that the schedule publishes to."
   value       = google_pubsub_topic.this.id
 }
 
 output "topic_name" {
-  description = "Name of the topic that is published to."
+  description = "Name of the topic that the schedule publishes to."
   value       = google_pubsub_topic.this.name
 }

@@ -5,13 +5,13 @@ variable "project" {
 }
 
 variable "region" {
-  description = "Region that keeps the schedule."
+  description = "Region of the schedule."
   type        = string
   nullable    = false
 }
 
 variable "prefix" {
-  description = "What every name begins with."
+  description = "Prefix of all names."
   type        = string
   nullable    = false
   validation {
@@ -21,45 +21,45 @@ variable "prefix" {
 }
 
 variable "name" {
-  description = "What is woken."
+  description = "Name of the schedule and of its topic, after the prefix."
   type        = string
   default     = "sweep"
   nullable    = false
 }
 
 variable "message" {
-  description = "What is said, as the function decodes it: for the sweep, {} or {limit = 1000}."
+  description = "The message, as the function parses it: for the sweep, {} or {limit = 1000}."
   type        = map(number)
   default     = {}
   nullable    = false
 }
 
 variable "cron" {
-  description = "When, as five fields of cron."
+  description = "When to publish, in cron's five fields."
   type        = string
   nullable    = false
   validation {
     condition     = can(regex("^(\\S+ ){4}\\S+$", var.cron))
-    error_message = "A schedule has the five fields of cron (minute, hour, day, month, weekday) with one blank between; write one such as */5 * * * *."
+    error_message = "A schedule has cron's five fields (minute, hour, day, month, weekday), separated by single spaces; write one such as */5 * * * *."
   }
 }
 
 variable "time_zone" {
-  description = "In whose time."
+  description = "Time zone of the schedule."
   type        = string
   default     = "Etc/UTC"
   nullable    = false
 }
 
 variable "labels" {
-  description = "Labels of all that takes them."
+  description = "Labels of all resources that can have them."
   type        = map(string)
   default     = {}
   nullable    = false
 }
 
 variable "kms_key" {
-  description = "Key that encrypts the topic; null leaves it to Google."
+  description = "Key that encrypts the topic; null uses Google's keys."
   type        = string
   default     = null
 }

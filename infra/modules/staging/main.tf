@@ -1,9 +1,9 @@
-# Two buckets, as they are written by different people: in code, which whoever deploys writes and
-# which is run; in work, what Dataflow needs while it runs.
+# Two buckets, because different identities write to them: code is written by the identity that runs
+# Terraform, and is executed; work has Dataflow's files while it runs.
 
 resource "google_storage_bucket" "code" {
   #checkov:skip=CKV_GCP_78:Archives and templates are named by their content and never get a second version.
-  #checkov:skip=CKV_GCP_62:Only whoever deploys writes here, and that is in Cloud Audit Logs.
+  #checkov:skip=CKV_GCP_62:Only deployments write here, and Cloud Audit Logs record them.
   project                     = var.project
   name                        = "${var.name}-code"
   location                    = var.location
@@ -19,7 +19,7 @@ resource "google_storage_bucket" "code" {
     }
     condition {
       age            = 30
-      matches_prefix = ["builds/"] # the sources of a build are used once
+      matches_prefix = ["builds/"] # a build's sources are used once
     }
   }
 
@@ -32,7 +32,7 @@ resource "google_storage_bucket" "code" {
 }
 
 resource "google_storage_bucket" "work" {
-  #checkov:skip=CKV_GCP_78:Nothing here is worth bringing back: it is made anew with every launch.
+  #checkov:skip=CKV_GCP_78:Nothing here is worth restoring: every launch writes it again.
   #checkov:skip=CKV_GCP_62:Only Dataflow writes here.
   project                     = var.project
   name                        = "${var.name}-work"
@@ -44,7 +44,7 @@ resource "google_storage_bucket" "work" {
   labels                      = var.labels
 
   soft_delete_policy {
-    retention_duration_seconds = 0 # temporary files would be paid for a week longer
+    retention_duration_seconds = 0 # temporary files would cost money for a week longer
   }
 
   # Not staging/: a streaming job's new workers fetch their files there for as long as it runs.

@@ -5,7 +5,7 @@ variable "project" {
 }
 
 variable "name" {
-  description = "What the buckets' names begin with; -code and -work are appended."
+  description = "Prefix of the buckets' names; -code and -work are appended."
   type        = string
   nullable    = false
   validation {
@@ -15,13 +15,13 @@ variable "name" {
 }
 
 variable "location" {
-  description = "Where the buckets are: best the workers' region."
+  description = "Location of the buckets; preferably the workers' region."
   type        = string
   nullable    = false
 }
 
 variable "force_destroy" {
-  description = "Whether Terraform may delete the buckets with what is in them."
+  description = "Whether Terraform may delete the buckets with their objects."
   type        = bool
   default     = false
   nullable    = false
@@ -35,7 +35,7 @@ variable "labels" {
 }
 
 variable "kms_key" {
-  description = "Key that encrypts the buckets; null leaves it to Google."
+  description = "Key that encrypts the buckets; null uses Google's keys."
   type        = string
   default     = null
 }

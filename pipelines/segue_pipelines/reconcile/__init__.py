@@ -1,1 +1,1 @@
-"""The catalogue's listing held against the ledger, for events that never came."""
+"""Compares the catalogue with the ledger, and repairs the effect of lost events."""

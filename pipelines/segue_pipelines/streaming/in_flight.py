@@ -1,4 +1,4 @@
-"""The deliveries that a process holds: acknowledged when finished, kept from others until then."""
+"""The envelopes that a process has pulled: hidden from others until they are acknowledged."""
 
 from __future__ import annotations
 
@@ -6,83 +6,83 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from segue.model.queue import Delivery, Queue
+from segue.model.queue import Queue, ReceivedEnvelope
 
-# A queue may hide a letter for ten seconds only; what is finished sooner than the first extension,
-# as most is, never costs one.
+# A queue may hide an envelope for only ten seconds. Most are finished before the first extension,
+# and so cost none.
 FIRST_EXTENSION_S = 4.0
 EXTENSION_S = 60.0
 EXTEND_EVERY_S = 20.0
 
 
 @dataclass(slots=True)
-class _Held:
-    delivery: Delivery
+class _HeldEnvelope:
+    envelope: ReceivedEnvelope
     extend_at_s: float
 
 
 @dataclass(slots=True, kw_only=True)
 class InFlight:
-    """Deliveries, from their pull to their acknowledgement."""
+    """Envelopes from their pull to their acknowledgement."""
 
     queue: Queue
     clock: Callable[[], float] = time.monotonic
-    _held: dict[tuple[str, str], _Held] = field(default_factory=dict)
-    _finished: list[Delivery] = field(default_factory=list)
+    _held: dict[tuple[str, str], _HeldEnvelope] = field(default_factory=dict)
+    _finished: list[ReceivedEnvelope] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self._held)
 
     @property
-    def is_due(self) -> bool:
+    def has_finished(self) -> bool:
         """Whether there is something to acknowledge."""
         return bool(self._finished)
 
-    def add(self, deliveries: Sequence[Delivery]) -> None:
-        """Take note of what was pulled."""
+    def add(self, envelopes: Sequence[ReceivedEnvelope]) -> None:
+        """Add pulled envelopes."""
         extend_at_s = self.clock() + FIRST_EXTENSION_S
-        for delivery in deliveries:
-            self._held[_key(delivery)] = _Held(delivery, extend_at_s)
+        for envelope in envelopes:
+            self._held[_key(envelope)] = _HeldEnvelope(envelope, extend_at_s)
 
-    def finish(self, deliveries: Iterable[Delivery]) -> None:
-        """Take note of what may be acknowledged: the ledger has it, and the others are told."""
-        self._finished += deliveries
+    def finish(self, envelopes: Iterable[ReceivedEnvelope]) -> None:
+        """Mark envelopes to acknowledge: their results are in the ledger, their replies sent."""
+        self._finished += envelopes
 
     def acknowledge(self) -> None:
-        """Acknowledge what is finished; after an error it is so still."""
+        """Acknowledge finished envelopes; after an error they stay finished."""
         if not self._finished:
             return
         self.queue.acknowledge(self._finished)
-        for delivery in self._finished:
-            self._held.pop(_key(delivery), None)
+        for envelope in self._finished:
+            self._held.pop(_key(envelope), None)
         self._finished = []
 
     @property
-    def is_late(self) -> bool:
-        """Whether something has been worked on for so long that others might get it."""
+    def needs_extension(self) -> bool:
+        """Whether an envelope has been held so long that others might soon get it."""
         return any(True for _ in self._late())
 
     def extend(self) -> None:
-        """Keep hidden what is worked on for long."""
+        """Keep envelopes hidden that have been held for long."""
         if late := list(self._late()):
-            self.queue.extend([held.delivery for held in late], EXTENSION_S)
+            self.queue.extend([held.envelope for held in late], EXTENSION_S)
             extend_at_s = self.clock() + EXTEND_EVERY_S
             for held in late:
                 held.extend_at_s = extend_at_s
 
-    def _late(self) -> Iterator[_Held]:
+    def _late(self) -> Iterator[_HeldEnvelope]:
         now_s = self.clock()
         return (held for held in self._held.values() if held.extend_at_s <= now_s)
 
-    def give_back(self) -> None:
-        """Let others have at once what is not finished."""
-        finished = {_key(delivery) for delivery in self._finished}
-        left = [held.delivery for key, held in self._held.items() if key not in finished]
+    def release(self) -> None:
+        """Make unfinished envelopes available to others at once."""
+        finished = {_key(envelope) for envelope in self._finished}
+        left = [held.envelope for key, held in self._held.items() if key not in finished]
         if left:
             self.queue.extend(left, 0)
-            for delivery in left:
-                del self._held[_key(delivery)]
+            for envelope in left:
+                del self._held[_key(envelope)]
 
 
-def _key(delivery: Delivery) -> tuple[str, str]:
-    return delivery.topic, delivery.receipt
+def _key(envelope: ReceivedEnvelope) -> tuple[str, str]:
+    return envelope.topic, envelope.ack_id

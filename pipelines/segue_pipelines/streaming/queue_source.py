@@ -1,7 +1,8 @@
-"""The source of a local streaming pipeline, and the steps behind it: over any queue.
+"""The source of a local streaming pipeline over any queue, and the steps that follow it.
 
-``Receive → Respond → Publish`` are one stage: Beam fuses them, and nothing may come between them
-that buffers. A bundle is acknowledged when it is finalized, after ledger and publication.
+``Receive → Respond → Publish`` are one stage: Beam fuses them, and no step that buffers may come
+between them. Messages are acknowledged when their bundle is finalized: after the ledger is written
+and the replies are published.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTr
 from apache_beam.transforms.core import RestrictionProvider
 
 from segue.execution.responder import Reply
-from segue_pipelines.streaming.reply_report import count, log
-from segue_pipelines.streaming.stream_worker import Station, Tick, stations
+from segue_pipelines.streaming.reply_report import count_replies, log_replies
+from segue_pipelines.streaming.stream_worker import PulledBatch, StreamWorker, stream_workers
 
 if TYPE_CHECKING:
-    from segue_pipelines.streaming.pipeline import Streaming
+    from segue_pipelines.streaming.streaming_run import StreamingRun
 
 LAST = sys.maxsize - 1
 
 
 class _Bundles(RestrictionProvider):  # type: ignore[misc]
-    """Numbers the bundles; there is always one more, until the source has ended."""
+    """Numbers the bundles; there is always a next one until the source ends."""
 
     def initial_restriction(self, _element: Any) -> OffsetRange:
         return OffsetRange(0, LAST + 1)
@@ -44,19 +45,19 @@ _BUNDLES = beam.DoFn.RestrictionParam(_Bundles())
 
 
 class _Step(beam.DoFn):  # type: ignore[misc]
-    """A step at the station of its process."""
+    """A step that uses the stream worker of its process."""
 
-    def __init__(self, run: Streaming) -> None:
+    def __init__(self, run: StreamingRun) -> None:
         self._run = run
-        self._station: Station
+        self._worker: StreamWorker
 
     def setup(self) -> None:
-        """Come to the station; whoever comes first opens it."""
-        self._station = stations.of(self._run)
+        """Get the stream worker; the first step to ask for it opens it."""
+        self._worker = stream_workers.get_or_open(self._run)
 
 
 class Receive(_Step):
-    """Emits ticks: what was pulled from the queue, and time for what was pulled before."""
+    """Emits batches: what was pulled from the queue, and how long to work."""
 
     @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator]
     def process(
@@ -64,34 +65,34 @@ class Receive(_Step):
         _element: bytes,
         finalizer: Any = beam.DoFn.BundleFinalizerParam,
         tracker: Any = _BUNDLES,
-    ) -> Iterator[Tick]:
-        """Emit the ticks of one bundle, and have the next one made."""
-        finalizer.register(self._station.acknowledge)
+    ) -> Iterator[PulledBatch]:
+        """Emit the batches of one bundle, then defer the next bundle."""
+        finalizer.register(self._worker.acknowledge)
         tracker.try_claim(tracker.current_restriction().start)
-        yield from self._station.ticks()
-        if self._station.is_over:
+        yield from self._worker.pull_batches()
+        if self._worker.is_over:
             tracker.try_claim(LAST)
         else:
             tracker.defer_remainder()
 
     def teardown(self) -> None:
-        """Close the station."""
-        stations.close(self._run.name)
+        """Close the stream worker."""
+        stream_workers.close(self._run.name)
 
 
 class Respond(_Step):
     """Emits lists of replies."""
 
-    def process(self, tick: Tick) -> Iterator[list[Reply]]:
-        """Work for a while."""
-        yield self._station.respond(tick)
+    def process(self, batch: PulledBatch) -> Iterator[list[Reply]]:
+        """Work on a batch for as long as it says."""
+        yield self._worker.respond(batch)
 
 
 class Publish(_Step):
-    """Emits nothing: tells what replies say, then deliveries may be acknowledged."""
+    """Emits nothing: publishes replies, after which their messages may be acknowledged."""
 
     def process(self, replies: list[Reply]) -> None:
         """Publish, then log and count."""
-        sent = self._station.publish(replies)
-        log(sent)
-        count(sent)
+        sent = self._worker.publish(replies)
+        log_replies(sent)
+        count_replies(sent)

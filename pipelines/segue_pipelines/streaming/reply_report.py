@@ -1,4 +1,4 @@
-"""What is told of replies: a log line each, and Beam metrics."""
+"""Reports replies: one log line each, and Beam metrics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from apache_beam.metrics import Metrics
 
 from segue.execution.responder import Reply
-from segue.log import Action, say
+from segue.log import Action, log_event
 
 NAMESPACE = "segue"
 SEVERITIES = {
@@ -21,14 +21,16 @@ SEVERITIES = {
 }
 
 
-def log(replies: Iterable[Reply]) -> None:
-    """Log each reply."""
+def log_replies(replies: Iterable[Reply]) -> None:
+    """Log one line per reply."""
     for reply in replies:
-        say(reply.action, severity=SEVERITIES.get(reply.action, "INFO"), **reply.fields())
+        log_event(
+            reply.action, severity=SEVERITIES.get(reply.action, "INFO"), **reply.to_log_fields()
+        )
 
 
-def count(replies: Iterable[Reply]) -> None:
-    """Add replies to the metrics of the step that runs this."""
+def count_replies(replies: Iterable[Reply]) -> None:
+    """Add replies to the metrics of the calling step."""
     counts: Counter[str] = Counter()
     for reply in replies:
         counts[f"job.{reply.job}.{reply.action}"] += 1

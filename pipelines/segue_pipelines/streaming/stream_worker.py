@@ -1,9 +1,9 @@
-"""What one process of a local streaming pipeline works with, and what it has not finished yet.
+"""The state of a local streaming pipeline in its process: connections and unfinished work.
 
 A bundle is short and a job may be long, so unfinished work outlives bundles: the three steps of the
-pipeline share one station, which has the connections, the child processes, the deliveries that are
-not acknowledged and the replies that are not published. A server that is away stops nothing for
-good: what failed is tried again, with what it was tried with.
+pipeline share one stream worker, which has the connections, the child processes, the envelopes that
+are not acknowledged and the replies that are not published. When a server is unavailable, the
+failed call is retried with the same arguments.
 """
 
 from __future__ import annotations
@@ -13,46 +13,46 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from segue.adapters.connect import connect_ledger, connect_queue
+from segue.clock import utc_now
 from segue.errors import ConfigurationError, DiskFull, TransientError
 from segue.execution.outbox import send
-from segue.execution.responder import Received, Reply, Responder
-from segue.log import Action, say
-from segue.model.queue import Delivery, Queue, topics_of
+from segue.execution.responder import ReceivedMessage, Reply, Responder
+from segue.log import Action, log_event
+from segue.model.queue import Queue, ReceivedEnvelope, list_topics
 from segue.worker.pool import Pool
-from segue.worker.restarting_pool import LastingPool
+from segue.worker.restarting_pool import RestartingPool
 from segue_pipelines.streaming.in_flight import InFlight
 from segue_pipelines.streaming.outage import Outage
-from segue_pipelines.streaming.process_wide import ProcessWide
+from segue_pipelines.streaming.process_cache import ProcessCache
 
 if TYPE_CHECKING:
     from segue.model.ledger import Ledger
-    from segue_pipelines.streaming.pipeline import Streaming
+    from segue_pipelines.streaming.streaming_run import StreamingRun
 
 T = TypeVar("T")
 
-BUNDLE_S = 0.25  # at most, as only its end acknowledges; idle ones are longer
+BUNDLE_S = 0.25  # at most, since messages are acknowledged only when a bundle ends
 IDLE_BUNDLE_S = 0.5
-WORTH_S = 0.03  # a bundle costs milliseconds, so one with something to acknowledge lasts so long
-# How soon a new message is seen while jobs are running, as nothing waits for both at once: soon,
-# unless nothing came for a while.
+FINISHED_BUNDLE_S = 0.03  # with something to acknowledge; not less, as a bundle costs milliseconds
+# How often to look for messages while jobs are running, as nothing can wait for both at once; less
+# often if none came for a while.
 POLL_S, LONGEST_POLL_S = 0.01, 0.05
 GRACE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
-    """What goes through the pipeline: deliveries, perhaps none, and a time to work on them."""
+class PulledBatch:
+    """One element of the pipeline: envelopes, perhaps none, and how long to work."""
 
-    deliveries: tuple[Delivery, ...] = ()
+    envelopes: tuple[ReceivedEnvelope, ...] = ()
     wait_s: float = 0.0
 
 
-class Station:
-    """Receives, responds, publishes and acknowledges, a tick at a time."""
+class StreamWorker:
+    """Receives, responds, publishes and acknowledges, one batch at a time."""
 
     def __init__(
         self,
@@ -73,13 +73,13 @@ class Station:
         self._grace_s = grace_s
         self._in_flight = InFlight(queue=queue)
         self._unsent: list[Reply] = []
-        self._is_full = False  # the disk, for a job
-        # Each ends when what had failed succeeds; another call's success says nothing.
+        self._is_disk_full = False  # for a job
+        # One per operation: each ends when that operation succeeds again.
         self._pull_outage, self._work_outage, self._publish_outage = Outage(), Outage(), Outage()
         self._receipt_outage = Outage()
         self._misconfigured: ConfigurationError | None = None
         self._stop_by_s: float | None = None
-        self._idle_since_s: float | None = None  # as far as pulls have shown
+        self._idle_since_s: float | None = None  # as of the last pull
         self._poll_s = POLL_S
 
     @property
@@ -88,7 +88,7 @@ class Station:
 
     @property
     def is_over(self) -> bool:
-        """Whether there is nothing more to do here."""
+        """Whether there is nothing more to do."""
         now_s = time.monotonic()
         if self._stop_by_s is not None:
             return not self._is_busy or now_s >= self._stop_by_s
@@ -97,34 +97,34 @@ class Station:
         return now_s - self._idle_since_s >= self._until_idle_s
 
     def stop(self) -> None:
-        """Pull no more; what is being worked on may be finished within a grace."""
+        """Pull no more, and give running jobs a grace period to finish."""
         if self._stop_by_s is None:
             self._stop_by_s = time.monotonic() + self._grace_s
 
-    # What the steps do.
+    # Called by the steps.
 
-    def ticks(self) -> Iterator[Tick]:
-        """Yield what there is to do in one bundle, which ends soon once something is finished."""
+    def pull_batches(self) -> Iterator[PulledBatch]:
+        """Yield the batches of one bundle, which ends soon once something is finished."""
         began_s = time.monotonic()
         while True:
             length_s = BUNDLE_S if len(self._in_flight) else IDLE_BUNDLE_S
-            if self._in_flight.is_due and not self._receipt_outage.is_on:
-                length_s = WORTH_S
+            if self._in_flight.has_finished and not self._receipt_outage.is_on:
+                length_s = FINISHED_BUNDLE_S
             left_s = began_s + length_s - time.monotonic()
             if left_s <= 0 or self.is_over:
                 return
-            yield self._tick(left_s)
+            yield self._pull_batch(left_s)
 
-    def respond(self, tick: Tick) -> list[Reply]:
-        """Take deliveries in, work for a while, and return the replies that are ready."""
-        self._responder.add([_received(delivery) for delivery in tick.deliveries])
-        if self._is_full and not self._responder.pending:  # it would only say so again
+    def respond(self, batch: PulledBatch) -> list[Reply]:
+        """Accept the batch's messages, work for a while, and return the replies that are ready."""
+        self._responder.add([_envelope_to_message(envelope) for envelope in batch.envelopes])
+        if self._is_disk_full and not self._responder.pending:  # it would only raise that again
             return []
         step = self._responder.step
-        return self._try(self._work_outage, "work", lambda: step(tick.wait_s)) or []
+        return self._try(self._work_outage, "work", lambda: step(batch.wait_s)) or []
 
     def publish(self, replies: Sequence[Reply]) -> list[Reply]:
-        """Publish what replies say, and return those that are finished by that."""
+        """Publish the messages of replies, and return the replies that are then finished."""
         self._unsent += replies
         if not self._unsent:
             return []
@@ -136,120 +136,120 @@ class Station:
         return sent
 
     def acknowledge(self) -> None:
-        """Acknowledge what is finished; what cannot be now is so when the next bundle ends.
+        """Acknowledge finished messages; if that fails, the end of the next bundle retries it.
 
-        Called by Beam, which lets no error out.
+        Called by Beam, which swallows errors; so a wrong configuration is raised by the next pull.
         """
         try:
-            if self._in_flight.is_due:
+            if self._in_flight.has_finished:
                 self._try(self._receipt_outage, "acknowledge", self._in_flight.acknowledge)
         except ConfigurationError as error:
             self._misconfigured = error
 
     def close(self) -> None:
-        """Give back what is not finished."""
+        """Acknowledge what is finished, and release what is not."""
         self._responder.abandon()
         with contextlib.suppress(TransientError):
             self._in_flight.acknowledge()
-            self._in_flight.give_back()
+            self._in_flight.release()
 
-    # How.
-
-    def _tick(self, left_s: float) -> Tick:
+    def _pull_batch(self, left_s: float) -> PulledBatch:
         if self._misconfigured is not None:
             raise self._misconfigured
-        if self._in_flight.is_late:
+        if self._in_flight.needs_extension:
             self._try(self._receipt_outage, "extend", self._in_flight.extend)
         self._recover()
-        if pause_s := min(left_s, self._pause_s()):
+        if pause_s := min(left_s, self._find_pause_s()):
             if self._work_outage.left_s or not self._responder.running:
                 time.sleep(pause_s)
-                return Tick()
-            return Tick(wait_s=pause_s)
-        room = self._room()
-        if not room:
-            return Tick(wait_s=left_s)
+                return PulledBatch()
+            return PulledBatch(wait_s=pause_s)
+        limit = self._count_free_slots()
+        if not limit:
+            return PulledBatch(wait_s=left_s)
         if self._is_busy or len(self._in_flight):
             self._idle_since_s = None
         elif self._idle_since_s is None:
             self._idle_since_s = time.monotonic()
         wait_s = 0.0 if self._is_busy else left_s
-        deliveries = self._try(self._pull_outage, "pull", lambda: self._pull(room, wait_s))
-        if deliveries is None or deliveries:
+        envelopes = self._try(self._pull_outage, "pull", lambda: self._pull(limit, wait_s))
+        if envelopes is None or envelopes:
             self._idle_since_s = None
-        self._poll_s = POLL_S if deliveries else min(2 * self._poll_s, LONGEST_POLL_S)
-        return Tick(tuple(deliveries or ()), self._poll_s)
+        self._poll_s = POLL_S if envelopes else min(2 * self._poll_s, LONGEST_POLL_S)
+        return PulledBatch(tuple(envelopes or ()), self._poll_s)
 
-    def _room(self) -> int:
-        if self._stop_by_s is not None or self._is_full or self._unsent:
+    def _count_free_slots(self) -> int:
+        if self._stop_by_s is not None or self._is_disk_full or self._unsent:
             return 0
         if self._work_outage.is_on or self._receipt_outage.is_on:
             return 0
         return self._responder.room
 
-    def _pull(self, room: int, wait_s: float) -> list[Delivery]:
-        deliveries = self._queue.pull(self._topics, limit=room, wait_s=wait_s)
-        self._in_flight.add(deliveries)
-        return deliveries
+    def _pull(self, limit: int, wait_s: float) -> list[ReceivedEnvelope]:
+        envelopes = self._queue.pull(self._topics, limit=limit, wait_s=wait_s)
+        self._in_flight.add(envelopes)
+        return envelopes
 
-    def _pause_s(self) -> float:
-        """How long it is until something that failed is tried again."""
+    def _find_pause_s(self) -> float:
+        """Return the time until the last failed operation may be retried."""
         outages = self._pull_outage, self._work_outage, self._publish_outage, self._receipt_outage
         return max(outage.left_s for outage in outages)
 
     def _send(self) -> list[Reply]:
-        send(self._unsent, queue=self._queue, ledger=self._ledger, clock=lambda: datetime.now(UTC))
+        send(self._unsent, queue=self._queue, ledger=self._ledger, clock=utc_now)
         return self._unsent
 
     def _try(self, outage: Outage, what: str, action: Callable[[], T]) -> T | None:
-        """Do something, unless it failed a moment ago; None if it could not be done."""
+        """Call an operation unless its outage says to wait; None if it was not done."""
         if outage.left_s:
             return None
         try:
-            done = action()
+            result = action()
         except TransientError as error:
-            self._is_full = self._is_full or isinstance(error, DiskFull)
-            outage.failed(error, what=what)
+            self._is_disk_full = self._is_disk_full or isinstance(error, DiskFull)
+            outage.record_failure(error, what=what)
             return None
-        outage.is_over()
-        return done
+        outage.record_success()
+        return result
 
     def _recover(self) -> None:
-        """Once nothing is running any more for which the disk is full, begin anew."""
-        if self._is_full and not self._is_busy and not self._work_outage.left_s:
-            self._in_flight.give_back()
+        """After a full disk, start again once no job is running any more."""
+        if self._is_disk_full and not self._is_busy and not self._work_outage.left_s:
+            self._in_flight.release()
             self._responder = self._new_responder()
-            self._is_full = False
+            self._is_disk_full = False
 
 
-def _received(delivery: Delivery) -> Received:
-    job, _, _ = delivery.topic.rpartition("-")
-    return Received(job=job, data=delivery.data, handle=delivery, message_id=delivery.message_id)
+def _envelope_to_message(envelope: ReceivedEnvelope) -> ReceivedMessage:
+    job, _, _ = envelope.topic.rpartition("-")
+    return ReceivedMessage(
+        job=job, data=envelope.data, handle=envelope, message_id=envelope.message_id
+    )
 
 
-def _open(run: Streaming, stack: contextlib.ExitStack) -> Station:
+def _open(run: StreamingRun, stack: contextlib.ExitStack) -> StreamWorker:
     queue = connect_queue(run.queue)
     stack.callback(queue.close)
     ledger = connect_ledger(run.ledger)
     stack.callback(ledger.close)
-    crew = LastingPool(
+    pool = RestartingPool(
         lambda: Pool(run.graph, run.artifacts, processes=run.processes, jobs=run.jobs)
     )
-    stack.callback(crew.close)
-    station = Station(
+    stack.callback(pool.close)
+    worker = StreamWorker(
         queue=queue,
         ledger=ledger,
-        responder=lambda: Responder(graph=run.graph, jobs=run.jobs, ledger=ledger, crew=crew),
-        topics=topics_of(run.graph, run.jobs),
+        responder=lambda: Responder(graph=run.graph, jobs=run.jobs, ledger=ledger, pool=pool),
+        topics=list_topics(run.graph, run.jobs),
         until_idle_s=run.until_idle_s,
     )
-    stack.callback(station.close)
-    # Beam alone is half a million objects; the collector would go through them again and again.
+    stack.callback(worker.close)
+    # Beam alone is half a million objects; the collector would traverse them again and again.
     gc.collect()
     gc.freeze()
     stack.callback(gc.unfreeze)
-    say(Action.STARTED, jobs=" ".join(run.jobs), queue=run.queue, processes=crew.processes)
-    return station
+    log_event(Action.STARTED, jobs=" ".join(run.jobs), queue=run.queue, processes=pool.processes)
+    return worker
 
 
-stations = ProcessWide(_open)
+stream_workers = ProcessCache(_open)

@@ -1,7 +1,6 @@
-"""Imports what the cloud adapters would import at their first use, ahead of it.
+"""Imports the cloud clients early, before the adapters first use them.
 
-Nothing is connected: who imports ahead may be about to fork, which open gRPC channels do not
-survive.
+It does not connect: the caller may be about to fork, and open gRPC channels do not survive that.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable
 
-TOKENS = "google.auth.compute_engine"  # which the first token in the cloud needs
+TOKENS = "google.auth.compute_engine"  # needed for the first token in the cloud
 MODULES = {
     "firestore://": ("google.cloud.firestore_v1.services.firestore", TOKENS),
     "pubsub://": ("google.pubsub_v1.services.publisher.transports", TOKENS),
@@ -18,7 +17,7 @@ MODULES = {
 
 
 def preload(urls: Iterable[str]) -> None:
-    """Import what the adapters behind some URLs need; those on a laptop need nothing."""
+    """Import the clients that the adapters of these URLs need; local adapters need none."""
     for url in urls:
         for scheme, modules in MODULES.items():
             if url.startswith(scheme):

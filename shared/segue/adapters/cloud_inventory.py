@@ -1,4 +1,4 @@
-"""What is there of a deployed environment, for ``segue doctor --cloud``; nothing is changed."""
+"""Lists what exists of a deployed environment, for ``segue doctor --cloud``; it changes nothing."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from segue.adapters import firestore_queries as queries
 from segue.adapters.firestore import URL as LEDGER_URL
-from segue.adapters.firestore_indexes import Index, fingerprint_path, indexes, state_path
+from segue.adapters.firestore_indexes import (
+    Index,
+    build_indexes,
+    format_fingerprint_path,
+    format_state_path,
+)
 from segue.adapters.firestore_rpc import FirestoreRpc
-from segue.adapters.pubsub import PREFIX
+from segue.adapters.pubsub import DEFAULT_PREFIX
 from segue.adapters.pubsub import URL as QUEUE_URL
 from segue.errors import ConfigurationError, SegueError, Unavailable
 from segue.model.ledger import Query
@@ -27,42 +32,46 @@ CALL_S = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """One subscription of Pub/Sub."""
+    """A Pub/Sub subscription."""
 
-    topic: str  # without its project and the prefix; "" if it is another's, or was deleted
+    topic: str  # without project and prefix; "" if the topic is not ours or was deleted
     is_active: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueContents:
-    """The topics and subscriptions whose names begin with the prefix, by what follows it."""
+    """The topics and subscriptions whose names start with the prefix, named without it."""
 
     prefix: str
     topics: frozenset[str]
     subscriptions: Mapping[str, Subscription]
 
 
-def queue_contents(url: str) -> QueueContents:
-    """List what a queue consists of: ``pubsub://project`` or ``pubsub://project/prefix``."""
+def list_queue_contents(url: str) -> QueueContents:
+    """List the topics and subscriptions of ``pubsub://project`` or ``pubsub://project/prefix``."""
     match = QUEUE_URL.fullmatch(url)
     if match is None:
         raise ConfigurationError(f"{url!r} is not a queue in Pub/Sub; write pubsub://project")
-    project, prefix = match[1], match[2] or PREFIX
+    project, prefix = match[1], match[2] or DEFAULT_PREFIX
     from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 
-    own = re.compile(rf"projects/[^/]+/(?:topics|subscriptions)/{re.escape(prefix)}-(.+)")
+    pattern = re.compile(rf"projects/[^/]+/(?:topics|subscriptions)/{re.escape(prefix)}-(.+)")
 
-    def short(name: str) -> str:
-        found = own.fullmatch(name)
+    def strip_prefix(name: str) -> str:
+        found = pattern.fullmatch(name)
         return found[1] if found else ""
 
     parent = {"project": f"projects/{project}"}
-    with _errors(url):
+    with _translate_errors(url):
         with PublisherClient() as publisher:
-            topics = [short(t.name) for t in publisher.list_topics(request=parent, timeout=CALL_S)]
+            topics = [
+                strip_prefix(t.name) for t in publisher.list_topics(request=parent, timeout=CALL_S)
+            ]
         with SubscriberClient() as subscriber:
             subscriptions = {
-                short(s.name): Subscription(topic=short(s.topic), is_active=_is_active(s))
+                strip_prefix(s.name): Subscription(
+                    topic=strip_prefix(s.topic), is_active=_is_active(s)
+                )
                 for s in subscriber.list_subscriptions(request=parent, timeout=CALL_S)
             }
     subscriptions.pop("", None)
@@ -71,47 +80,48 @@ def queue_contents(url: str) -> QueueContents:
     )
 
 
-def index_faults(url: str, graph: Graph) -> dict[Index, str]:
-    """Ask what each index of the ledger is for; return those that are not ready, and why.
+def find_index_faults(url: str, graph: Graph) -> dict[Index, str]:
+    """Return the indexes of the ledger that are not ready, each with the reason.
 
-    A query costs one read. The ledger itself must answer, or an error is raised.
+    It runs one query for each index, which costs one read. It raises an error if the ledger itself
+    does not answer.
     """
     match = LEDGER_URL.fullmatch(url)
     if match is None:
         raise ConfigurationError(
             f"{url!r} is not a ledger in Firestore; write firestore://project/database"
         )
-    faults: dict[Index, str] = {}
+    missing: dict[Index, str] = {}
     with contextlib.closing(FirestoreRpc(match[1], match[2] or "(default)")) as rpc:
-        next(rpc.get(["0" * 32], CALL_S), None)  # whatever is wrong with the rest is told here
-        for index in indexes(graph):
+        next(rpc.get(["0" * 32], CALL_S), None)  # raises any error that is not about an index
+        for index in build_indexes(graph):
             try:
-                list(rpc.query(_asking(index, graph), CALL_S))
+                list(rpc.query(_build_probe(index, graph), CALL_S))
             except ConfigurationError as error:
-                faults[index] = str(error)
-    return faults
+                missing[index] = str(error)
+    return missing
 
 
-def _asking(index: Index, graph: Graph) -> Mapping[str, Any]:
-    """A query that only this index answers."""
+def _build_probe(index: Index, graph: Graph) -> Mapping[str, Any]:
+    """Build a query that only this index can answer."""
     for job, fingerprint in graph.fingerprints.items():
-        if fingerprint_path(job) in index.fields:
-            return {**queries.done_by(job, [fingerprint]), "limit": {"value": 1}}
-        if state_path(job) in index.fields:
+        if format_fingerprint_path(job) in index.fields:
+            return {**queries.select_done_by(job, [fingerprint]), "limit": {"value": 1}}
+        if format_state_path(job) in index.fields:
             wanted = Query(job=job, state=State.DONE, deleted=False)
-            return queries.matching(wanted, after="", limit=1)
-    owed = "owed" in index.fields
-    return queries.matching(Query(deleted=False, owed=owed), after="", limit=1)
+            return queries.select_matching(wanted, after="", limit=1)
+    pending = "pending" in index.fields
+    return queries.select_matching(Query(deleted=False, pending=pending), after="", limit=1)
 
 
 def _is_active(subscription: Any) -> bool:
-    """Whether it delivers: neither detached, nor stopped by the server."""
+    """Whether a subscription delivers: it is not detached, and the server has not stopped it."""
     state = type(subscription).State
     return not subscription.detached and subscription.state != state.RESOURCE_ERROR
 
 
 @contextlib.contextmanager
-def _errors(place: str) -> Iterator[None]:
+def _translate_errors(place: str) -> Iterator[None]:
     from google.api_core.exceptions import Forbidden, GoogleAPICallError, RetryError
     from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 

@@ -1,4 +1,4 @@
-"""A bucket, or a part of one, as an object store, with generations pinned."""
+"""The object store in Cloud Storage: a bucket, or a prefix in one, with pinned generations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import uuid
 from typing import IO, TYPE_CHECKING
 
 from segue.errors import ConfigurationError, CorruptMedia, MissingInput, SegueError, Superseded
-from segue.model.media_file import file_id, split_uri
+from segue.model.media_file import split_uri, uri_to_file_id
 from segue.model.object_store import Object, check_name
 
 if TYPE_CHECKING:
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
     from segue.adapters.cloud_storage_connection import Connection
 
-LISTED = "items(name,generation,size,contentType,crc32c,updated),nextPageToken"
-PAGE = 1000  # more than the server gives at once is not worth asking for
-METADATA_BYTES = 8 << 10  # that an object may have
+LISTED_FIELDS = "items(name,generation,size,contentType,crc32c,updated),nextPageToken"
+PAGE_SIZE = 1000  # the most that the server returns at once
+METADATA_BYTES = 8 << 10  # the most that an object may have
 SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,10}")
 
 
 class CloudStorage:
-    """The object store in the cloud; names are plain strings there, and any can be read.
+    """The object store in a bucket; names are plain strings there, and any name can be read.
 
     Parameters
     ----------
     location : str
         ``gs://bucket`` or ``gs://bucket/prefix``.
     deadline_s : float
-        How long a request is tried again before it raises ``Unavailable``.
+        How long a request is retried before it raises ``Unavailable``.
     max_download_bytes : int
         The largest object that ``local`` downloads.
     """
@@ -52,10 +52,10 @@ class CloudStorage:
         self._max_download_bytes = max_download_bytes
         self._lock = threading.Lock()
         self._connection: Connection | None = None
-        self._bucket_seen = False
+        self._bucket_found = False
 
     @property
-    def _connected(self) -> Connection:
+    def _open_connection(self) -> Connection:
         """The connection, made at the first use."""
         from segue.adapters.cloud_storage_connection import Connection
 
@@ -69,50 +69,51 @@ class CloudStorage:
         return f"{self.location}/{name}"
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Object]:
-        """Stream the objects, a thousand a request; the server sorts them."""
-        with self._errors(None):
-            connected = self._connected
-            for blob in connected.client.list_blobs(
+        """Stream the objects, a thousand per request; the server sorts them."""
+        with self._translate_errors(None):
+            connection = self._open_connection
+            for blob in connection.client.list_blobs(
                 self._bucket_name,
                 prefix=self._base + prefix or None,
                 start_offset=self._base + after if after else None,
-                fields=LISTED,
-                page_size=PAGE,
-                **connected.options,
+                fields=LISTED_FIELDS,
+                page_size=PAGE_SIZE,
+                **connection.options,
             ):
-                self._bucket_seen = True
+                self._bucket_found = True
                 name = blob.name[len(self._base) :]
                 if name and name != after:  # the first is where the listing starts
-                    yield _object(name, blob)
+                    yield _to_object(name, blob)
 
     def stat(self, name: str) -> Object:
-        """Tell of one object, with its metadata."""
-        with self._errors(name):
-            blob = self._blob(name)
-            blob.reload(**self._connected.options)
-        return _object(name, blob)
+        """Return one object, with its metadata."""
+        with self._translate_errors(name):
+            blob = self._get_blob(name)
+            blob.reload(**self._open_connection.options)
+        return _to_object(name, blob)
 
     def read(self, name: str, *, generation: int | None = None) -> bytes:
         """Return an object's bytes in one request."""
-        with self._errors(name, generation):
-            blob = self._blob(name, generation)
-            data: bytes = blob.download_as_bytes(**self._connected.options)
+        with self._translate_errors(name, generation):
+            blob = self._get_blob(name, generation)
+            data: bytes = blob.download_as_bytes(**self._open_connection.options)
         return data
 
-    def local(self, name: str, *, generation: int, folder: str) -> str:
-        """Download an object to a file; what is there already is not downloaded again."""
+    def fetch(self, name: str, *, generation: int, folder: str) -> str:
+        """Download an object to a file, unless the file exists already."""
         suffix = os.path.splitext(name)[1]  # decoders look at it
-        leaf = f"{file_id(self.uri(name))}-{generation}{suffix if SUFFIX.fullmatch(suffix) else ''}"
+        suffix = suffix if SUFFIX.fullmatch(suffix) else ""
+        leaf = f"{uri_to_file_id(self.uri(name))}-{generation}{suffix}"
         path = os.path.join(folder, leaf)
         if os.path.exists(path):
             return path
         unfinished = f"{path}.{uuid.uuid4().hex}"
         try:
-            with self._errors(name, generation):
+            with self._translate_errors(name, generation):
                 with open(unfinished, "wb") as file:
-                    bounded = _Bounded(file, self.uri(name), self._max_download_bytes)
-                    blob = self._blob(name, generation)
-                    blob.download_to_file(bounded, **self._connected.options)
+                    bounded_file = _BoundedFile(file, self.uri(name), self._max_download_bytes)
+                    blob = self._get_blob(name, generation)
+                    blob.download_to_file(bounded_file, **self._open_connection.options)
                 os.replace(unfinished, path)
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -128,10 +129,10 @@ class CloudStorage:
         metadata: Mapping[str, str],
         replace: bool = False,
     ) -> bool:
-        """Write an object in one request, if none has the name.
+        """Write an object in one request, unless the name is taken.
 
-        Should the server's answer get lost, the request is made again, and then answers False: the
-        object is there, and who wrote it is not known.
+        If the server's response is lost, the request is retried and returns False: the object
+        exists, and it is not known who wrote it.
         """
         from google.api_core.exceptions import PreconditionFailed
 
@@ -143,8 +144,8 @@ class CloudStorage:
                 f"{METADATA_BYTES}; shorten the names of the files, or split the job"
             )
         try:
-            with self._errors(None):
-                self._connected.upload(
+            with self._translate_errors(None):
+                self._open_connection.upload(
                     self._base + name,
                     data,
                     content_type=content_type,
@@ -156,74 +157,74 @@ class CloudStorage:
         return True
 
     def delete(self, name: str, *, generation: int | None = None) -> bool:
-        """Remove an object, on the condition that its generation is the one given."""
+        """Delete an object, provided that it has the given generation."""
         from google.api_core.exceptions import PreconditionFailed
 
         try:
-            with self._errors(name):
-                blob = self._blob(name)
-                blob.delete(if_generation_match=generation, **self._connected.options)
+            with self._translate_errors(name):
+                blob = self._get_blob(name)
+                blob.delete(if_generation_match=generation, **self._open_connection.options)
         except (MissingInput, PreconditionFailed):
             return False
         return True
 
     def close(self) -> None:
-        """Close the connections; a later call makes others."""
+        """Close the connections; a later call opens new ones."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
             self._connection = None
 
-    def _blob(self, name: str, generation: int | None = None) -> Blob:
-        return self._connected.bucket.blob(self._base + name, generation=generation)
+    def _get_blob(self, name: str, generation: int | None = None) -> Blob:
+        return self._open_connection.bucket.blob(self._base + name, generation=generation)
 
     @contextlib.contextmanager
-    def _errors(self, name: str | None, generation: int | None = None) -> Iterator[None]:
-        """Say in Segue's terms what the server, the network or the disk said.
+    def _translate_errors(self, name: str | None, generation: int | None = None) -> Iterator[None]:
+        """Translate errors of the server, the network and the disk into Segue's errors.
 
-        Without a name, what is missing is the bucket.
+        Without a name, a missing object means a missing bucket.
         """
         from google.api_core.exceptions import NotFound, PreconditionFailed
 
-        from segue.adapters.cloud_storage_errors import meaning, of_the_client
+        from segue.adapters.cloud_storage_errors import list_client_errors, translate_error
 
         try:
             yield
         except PreconditionFailed:
             raise
         except NotFound as error:
-            raise self._missing(name, generation) from error
-        except of_the_client() as error:
-            meant = meaning(error, self.location if name is None else self.uri(name))
-            if meant is None:
+            raise self._explain_missing(name, generation) from error
+        except list_client_errors() as error:
+            translated = translate_error(error, self.location if name is None else self.uri(name))
+            if translated is None:
                 raise
-            raise meant from error
+            raise translated from error
 
-    def _missing(self, name: str | None, generation: int | None) -> SegueError:
-        """What it means that the server did not find an object (None: the bucket)."""
+    def _explain_missing(self, name: str | None, generation: int | None) -> SegueError:
+        """Return the error for an object that the server did not find (None: the bucket)."""
         if name is not None and generation is not None:
             found = self.stat(name).generation
             return Superseded(
                 f"{self.uri(name)} has generation {found}, not {generation}: it was overwritten; "
-                "its new version is worked on next"
+                "its new version is processed next"
             )
         if name is not None and self._bucket_exists():
             return MissingInput(f"{self.uri(name)} does not exist; it was moved or deleted")
         return ConfigurationError(
-            f"the bucket {self._bucket_name!r} does not exist; make it, or correct the location"
+            f"the bucket {self._bucket_name!r} does not exist; create it, or correct the location"
         )
 
     def _bucket_exists(self) -> bool:
-        """Whether it is only the object that is missing; asked once."""
-        if not self._bucket_seen:
+        """Whether the bucket exists, so that only the object is missing; it is checked once."""
+        if not self._bucket_found:
             with contextlib.suppress(StopIteration):
                 next(self.list(after="\U0010ffff"))
-            self._bucket_seen = True
-        return self._bucket_seen
+            self._bucket_found = True
+        return self._bucket_found
 
 
-def _object(name: str, blob: Blob) -> Object:
-    checksum, updated = blob.crc32c, blob.updated  # each is parsed anew when it is asked for
+def _to_object(name: str, blob: Blob) -> Object:
+    checksum, updated = blob.crc32c, blob.updated  # each access parses them again
     return Object(
         name=name,
         generation=blob.generation,
@@ -235,8 +236,8 @@ def _object(name: str, blob: Blob) -> Object:
     )
 
 
-class _Bounded:
-    """A file to download into that does not grow without end."""
+class _BoundedFile:
+    """A file to download into, with a limit on its size."""
 
     def __init__(self, file: IO[bytes], uri: str, max_bytes: int) -> None:
         self._file = file
@@ -248,12 +249,12 @@ class _Bounded:
         self._left -= len(data)
         if self._left < 0:
             raise CorruptMedia(
-                f"{self._uri} has more than {self._max_bytes} bytes, the most that is downloaded; "
-                "a media file is smaller"
+                f"{self._uri} has more than {self._max_bytes} bytes, the limit for downloads; "
+                "media files are smaller"
             )
         return self._file.write(data)
 
     def seek(self, offset: int) -> int:
-        """Go back to the start, which the client does after a failure."""
+        """Seek, as the client does after a failure to start again."""
         self._left = self._max_bytes
         return self._file.seek(offset)

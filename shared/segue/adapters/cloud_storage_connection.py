@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from requests import Response
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
-CONNECT_S, READ_S = 10.0, 60.0  # of one request
-THREADS = 64  # that may have a connection kept open for them
-# The client would ask for the bucket's metadata in a thread, for traces that nobody asked for.
+CONNECT_S, READ_S = 10.0, 60.0  # per request
+THREADS = 64  # that can keep a connection open
+# Otherwise the client requests the bucket's metadata in a thread, for traces that nobody uses.
 NO_TELEMETRY = "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"
 
 
@@ -36,13 +36,13 @@ class Connection:
         endpoint = "https://storage.googleapis.com"
         if emulator:
             endpoint = emulator if "://" in emulator else f"http://{emulator}"
-        credentials, project = _credentials(anonymous=bool(emulator))
+        credentials, project = _find_credentials(anonymous=bool(emulator))
         self._session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
-        self._session.hooks["response"].append(_read_error)
+        self._session.hooks["response"].append(_read_error_body)
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=THREADS))
         self.client = Client(
-            project=project or bucket,  # which only making buckets would need
+            project=project or bucket,  # needed only to create buckets
             credentials=credentials,
             client_options={"api_endpoint": endpoint},
             _http=self._session,
@@ -50,7 +50,7 @@ class Connection:
         self.bucket = self.client.bucket(bucket)
         self._timeout = (min(CONNECT_S, deadline_s), min(READ_S, deadline_s))
         self._retry = DEFAULT_RETRY.with_timeout(deadline_s)
-        self.options = {"timeout": self._timeout, "retry": self._retry}  # of each call
+        self.options = {"timeout": self._timeout, "retry": self._retry}  # for each call
         self._upload_url = f"{endpoint}/upload/storage/v1/b/{bucket}/o"
 
     def upload(
@@ -64,7 +64,7 @@ class Connection:
     ) -> None:
         """Write an object in one request, https://cloud.google.com/storage/docs/uploading-objects.
 
-        The client would make several requests of more than 8 MiB.
+        The client would split more than 8 MiB into several requests.
         """
         from google.api_core.exceptions import from_http_response
 
@@ -72,10 +72,10 @@ class Connection:
             "name": name,
             "contentType": content_type,
             "metadata": dict(metadata),
-            "crc32c": crc32c(data),  # the server refuses bytes that do not fit it
+            "crc32c": compute_crc32c(data),  # the server rejects bytes that do not match it
         }
         boundary = uuid.uuid4().hex
-        body = multipart(boundary, msgspec.json.encode(description), content_type, data)
+        body = build_multipart(boundary, msgspec.json.encode(description), content_type, data)
         params = {"uploadType": "multipart"}
         if only_if_absent:
             params["ifGenerationMatch"] = "0"
@@ -98,8 +98,8 @@ class Connection:
         self.client.close()
 
 
-def multipart(boundary: str, description: bytes, content_type: str, data: bytes) -> bytes:
-    """Put an object's description and its bytes into one body."""
+def build_multipart(boundary: str, description: bytes, content_type: str, data: bytes) -> bytes:
+    """Build a request body from an object's description and its bytes."""
     line = f"--{boundary}".encode()
     return b"".join(
         (
@@ -110,20 +110,20 @@ def multipart(boundary: str, description: bytes, content_type: str, data: bytes)
     )
 
 
-def crc32c(data: bytes) -> str:
-    """Return the checksum of an object's bytes as Cloud Storage writes it."""
+def compute_crc32c(data: bytes) -> str:
+    """Return the checksum of some bytes in Cloud Storage's notation."""
     import google_crc32c
 
     return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
 
 
-def _read_error(response: Response, *_args: object, **_kwargs: object) -> None:
-    """Read an error to its end; the client leaves that of a download and its connection open."""
+def _read_error_body(response: Response, *_args: object, **_kwargs: object) -> None:
+    """Read an error response to its end; after a download the client would leave it open."""
     if not response.ok:
         response.content  # noqa: B018 - reads it
 
 
-def _credentials(*, anonymous: bool) -> tuple[Credentials, str | None]:
+def _find_credentials(*, anonymous: bool) -> tuple[Credentials, str | None]:
     import google.auth
     from google.auth.credentials import AnonymousCredentials
 

@@ -1,4 +1,4 @@
-"""What an exception of Cloud Storage's client means in Segue's terms."""
+"""Translates exceptions of Cloud Storage's client into Segue's errors."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from google.api_core.exceptions import GoogleAPICallError
     from google.auth.exceptions import GoogleAuthError
 
-FULL = {errno.ENOSPC, errno.EDQUOT}
+DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
 
 
 @functools.cache
-def of_the_network() -> tuple[type[Exception], ...]:
-    """Return what the client raises when an answer does not come, or comes damaged."""
+def list_network_errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions that the client raises if a response is missing or damaged."""
     from google.api_core.exceptions import RetryError
     from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
     from requests import RequestException
@@ -28,49 +28,49 @@ def of_the_network() -> tuple[type[Exception], ...]:
 
 
 @functools.cache
-def of_the_client() -> tuple[type[Exception], ...]:
-    """Return all that ``meaning`` may know."""
+def list_client_errors() -> tuple[type[Exception], ...]:
+    """Return all that ``translate_error`` may know."""
     from google.api_core.exceptions import GoogleAPICallError
     from google.auth.exceptions import GoogleAuthError
 
-    return (*of_the_network(), GoogleAPICallError, GoogleAuthError, OSError)
+    return (*list_network_errors(), GoogleAPICallError, GoogleAuthError, OSError)
 
 
-def meaning(error: Exception, place: str) -> SegueError | None:
-    """Return what is to be raised instead; None for what is none of the cloud's doing."""
+def translate_error(error: Exception, place: str) -> SegueError | None:
+    """Return the error to raise instead, or None if the cloud did not cause the exception."""
     from google.api_core.exceptions import GoogleAPICallError
     from google.auth.exceptions import GoogleAuthError
 
-    if isinstance(error, of_the_network()):
+    if isinstance(error, list_network_errors()):
         return Unavailable(f"{place}: {error}; try again later")
     if isinstance(error, GoogleAPICallError):
-        return _of_the_server(error, place)
+        return _translate_server_error(error, place)
     if isinstance(error, GoogleAuthError):
-        return _of_credentials(error, place)
-    if isinstance(error, OSError) and error.errno in FULL:
-        return DiskFull(f"no room is left to download {place}; free some, and run again")
+        return _translate_credential_error(error, place)
+    if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
+        return DiskFull(f"no room is left to download {place}; free some space, and run again")
     return None
 
 
-def _of_the_server(error: GoogleAPICallError, place: str) -> SegueError:
+def _translate_server_error(error: GoogleAPICallError, place: str) -> SegueError:
     if error.code is None or error.code in {408, 429} or error.code >= 500:
         return Unavailable(f"{place}: {error}; try again later")
     if error.code in {401, 403}:
         return ConfigurationError(
-            f"{place} is not allowed ({error.message}); "
+            f"access to {place} is denied ({error.message}); "
             "grant roles/storage.objectUser to the account that runs this"
         )
     return ConfigurationError(
-        f"{place}: the server refused it ({error.message}); correct the location"
+        f"{place}: the server rejected the request ({error.message}); correct the location"
     )
 
 
-def _of_credentials(error: GoogleAuthError, place: str) -> SegueError:
+def _translate_credential_error(error: GoogleAuthError, place: str) -> SegueError:
     from google.auth.exceptions import TransportError
 
     if error.retryable or isinstance(error, TransportError):
         return Unavailable(f"{place}: {error}; try again later")
     return ConfigurationError(
-        f"{place}: the credentials are missing, or not accepted ({error}); "
+        f"{place}: the credentials are missing or were rejected ({error}); "
         "run 'gcloud auth application-default login', or use another account"
     )

@@ -1,4 +1,4 @@
-"""The stack, chosen by URL: the one place that knows which adapter stands behind which scheme."""
+"""Opens stores, ledgers and queues by URL: the one place that maps schemes to adapters."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def connect_store(location: str) -> ObjectStore:
         return CloudStorage(location)
     if "://" in location and not location.startswith("file:///"):
         raise ConfigurationError(
-            f"{location!r} is not an object store that Segue knows; write gs://bucket/prefix or "
-            "a folder"
+            f"{location!r} is not an object store that Segue supports; write gs://bucket/prefix "
+            "or a folder"
         )
     from segue.adapters.folder import FolderStore
 
@@ -39,7 +39,7 @@ def connect_ledger(url: str) -> Ledger:
 
         return SqliteLedger(url.removeprefix("sqlite:///"))
     raise ConfigurationError(
-        f"{url!r} is not a ledger that Segue knows; write firestore://project/database or "
+        f"{url!r} is not a ledger that Segue supports; write firestore://project/database or "
         "sqlite:///path"
     )
 
@@ -55,5 +55,5 @@ def connect_queue(url: str) -> Queue:
 
         return SqliteQueue(url.removeprefix("sqlite:///"))
     raise ConfigurationError(
-        f"{url!r} is not a queue that Segue knows; write pubsub://project or sqlite:///path"
+        f"{url!r} is not a queue that Segue supports; write pubsub://project or sqlite:///path"
     )

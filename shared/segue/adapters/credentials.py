@@ -1,4 +1,4 @@
-"""Whether this machine has credentials for Google Cloud, told before others wait for them."""
+"""An early check that this machine has credentials for Google Cloud."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from segue.errors import ConfigurationError
 
 
 def check_credentials() -> None:
-    """Raise ``ConfigurationError`` if no credentials are found; none are used."""
+    """Raise ``ConfigurationError`` if there are no credentials; it does not use them."""
     import google.auth
     from google.auth.exceptions import DefaultCredentialsError
 

@@ -1,8 +1,8 @@
-"""The indexes that the ledger's queries need in Firestore; Terraform is written from these.
+"""The indexes that the ledger's queries need in Firestore; Terraform creates them from this list.
 
-Firestore indexes every field on its own unless told otherwise: that multiplies the cost of a write,
-and an index of growing values, such as timestamps, caps the collection at 500 writes a second. So
-every field is exempted, and only the composite indexes below are kept.
+By default Firestore indexes every field by itself: that multiplies the cost of a write, and an
+index of growing values, such as timestamps, caps the collection at 500 writes a second. So every
+field is exempted, and only the composite indexes below exist.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from segue.adapters.firestore_values import DELETED, EXPIRES_AT, OWED
+from segue.adapters.firestore_values import DELETED, EXPIRES_AT, PENDING
 from segue.model.record import Record
 
 if TYPE_CHECKING:
@@ -26,29 +26,29 @@ class Index:
     fields: tuple[str, ...]
 
 
-def state_path(job: str) -> str:
-    """Where the state of a job's entry stands in a document."""
+def format_state_path(job: str) -> str:
+    """Return the field path of the state of a job's entry."""
     return f"jobs.{job}.state"
 
 
-def fingerprint_path(job: str) -> str:
-    """Where the fingerprint of a job's entry stands in a document."""
+def format_fingerprint_path(job: str) -> str:
+    """Return the field path of the fingerprint of a job's entry."""
     return f"jobs.{job}.fingerprint"
 
 
-def indexes(graph: Graph) -> list[Index]:
+def build_indexes(graph: Graph) -> list[Index]:
     """Return the composite indexes that ``find`` and ``count`` need: two a job, and two.
 
     A query for files and tombstones alike asks for ``deleted`` in both its values. One for what is
-    owed among the files with a job in a state is served by two indexes, which Firestore merges.
+    pending among the files with a job in a state is served by two indexes, which Firestore merges.
     """
-    wanted = [Index((DELETED, "uri")), Index((DELETED, OWED, "uri"))]
+    wanted = [Index((DELETED, "uri")), Index((DELETED, PENDING, "uri"))]
     for job in graph.jobs:
-        wanted.append(Index((DELETED, state_path(job), "uri")))
-        wanted.append(Index((DELETED, state_path(job), fingerprint_path(job))))
+        wanted.append(Index((DELETED, format_state_path(job), "uri")))
+        wanted.append(Index((DELETED, format_state_path(job), format_fingerprint_path(job))))
     return wanted
 
 
-def exemptions() -> list[str]:
+def list_exempt_fields() -> list[str]:
     """Return the fields without an index of their own; ``jobs`` speaks for all below it."""
-    return [*Record.__struct_fields__, DELETED, OWED, EXPIRES_AT]
+    return [*Record.__struct_fields__, DELETED, PENDING, EXPIRES_AT]

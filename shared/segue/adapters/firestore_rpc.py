@@ -1,8 +1,8 @@
-"""The calls of Firestore's API that the ledger makes, with errors said in Segue's terms.
+"""The calls to Firestore's API that the ledger makes, with errors translated to Segue's.
 
-The generated client is used for what it knows (addresses, credentials, routing), not for its
-message classes, which cost ten times the raw messages below them. Nothing is retried here: after a
-retry that the caller does not know of, a failed precondition could be the write's own first try.
+The generated client is used for addresses, credentials and routing, not for its message classes,
+which cost ten times as much as the raw messages below them. Nothing is retried here: after a retry
+that the caller does not know of, a precondition could have failed because of the first attempt.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from google.cloud.firestore_v1.services.firestore.transports import FirestoreGrpcTransport
     from grpc import Channel
 
-RawMessage: TypeAlias = Any  # a protocol buffer; its classes are made when they are first imported
+RawMessage: TypeAlias = Any  # a protocol buffer; importing its module creates the class
 
 
-class Code(IntEnum):
-    """What gRPC answers, https://grpc.github.io/grpc/core/md_doc_statuscodes.html."""
+class StatusCode(IntEnum):
+    """The status codes of gRPC, https://grpc.github.io/grpc/core/md_doc_statuscodes.html."""
 
     OK = 0
     CANCELLED = 1
@@ -58,13 +58,15 @@ class FirestoreRpc:
         if emulator:
             self._metadata.append(("authorization", "Bearer owner"))
         transport = firestore.transports.FirestoreGrpcTransport
-        with self._errors():
-            self._channel = _channel(emulator, transport)
-            self._client = firestore.FirestoreClient(transport=transport(channel=self._channel))
+        with self._translate_errors():
+            self._open_channel = _open_channel(emulator, transport)
+            self._client = firestore.FirestoreClient(
+                transport=transport(channel=self._open_channel)
+            )
         self.new_write: Callable[[], RawMessage] = types.Write.pb()
 
     def name(self, file_id: str) -> str:
-        """The full name of a file's document."""
+        """Return the full name of a file's document."""
         return f"{self._documents}/{COLLECTION}/{file_id}"
 
     def get(self, ids: Sequence[str], timeout_s: float) -> Iterator[RawMessage]:
@@ -73,7 +75,7 @@ class FirestoreRpc:
             database=self.database, documents=[self.name(i) for i in ids]
         )
         of = self._types.BatchGetDocumentsResponse.pb
-        with self._errors():
+        with self._translate_errors():
             for response in self._client.batch_get_documents(
                 request, retry=None, timeout=timeout_s, metadata=self._metadata
             ):
@@ -86,7 +88,7 @@ class FirestoreRpc:
     ) -> list[tuple[RawMessage, RawMessage]]:
         """Apply writes, each for itself; returns for each its status and its new time of update."""
         request = self._types.BatchWriteRequest.pb()(database=self.database, writes=writes)
-        with self._errors():
+        with self._translate_errors():
             response = self._client.batch_write(
                 self._types.BatchWriteRequest.wrap(request),
                 retry=None,
@@ -98,10 +100,10 @@ class FirestoreRpc:
         return list(zip(raw.status, results, strict=True))
 
     def query(self, query: Mapping[str, Any], timeout_s: float) -> Iterator[RawMessage]:
-        """Stream the documents that a structured query finds."""
+        """Stream the documents that match a structured query."""
         raw = self._types.RunQueryRequest.pb()(parent=self._documents, structured_query=query)
         of = self._types.RunQueryResponse.pb
-        with self._errors():
+        with self._translate_errors():
             for response in self._client.run_query(
                 self._types.RunQueryRequest.wrap(raw),
                 retry=None,
@@ -112,14 +114,14 @@ class FirestoreRpc:
                     yield found.document
 
     def count(self, query: Mapping[str, Any], timeout_s: float) -> int:
-        """Count, on the server, what a structured query finds."""
+        """Count the documents that match a structured query, on the server."""
         aggregation = {"structured_query": query, "aggregations": [{"alias": "n", "count": {}}]}
         raw = self._types.RunAggregationQueryRequest.pb()(
             parent=self._documents, structured_aggregation_query=aggregation
         )
         of = self._types.RunAggregationQueryResponse.pb
         counted = 0
-        with self._errors():
+        with self._translate_errors():
             for response in self._client.run_aggregation_query(
                 self._types.RunAggregationQueryRequest.wrap(raw),
                 retry=None,
@@ -131,26 +133,26 @@ class FirestoreRpc:
 
     def close(self) -> None:
         """Close the connection."""
-        self._channel.close()
+        self._open_channel.close()
 
     def error(self, code: int, message: str) -> SegueError:
-        """Say in Segue's terms what a status of the server means."""
-        if code in (Code.PERMISSION_DENIED, Code.UNAUTHENTICATED):
+        """Return Segue's error for a status of the server."""
+        if code in (StatusCode.PERMISSION_DENIED, StatusCode.UNAUTHENTICATED):
             remedy = "grant roles/datastore.user to the account that runs this"
-        elif code == Code.NOT_FOUND:
+        elif code == StatusCode.NOT_FOUND:
             remedy = (
                 "create the database with 'gcloud firestore databases create', or set SEGUE_LEDGER"
             )
-        elif code == Code.FAILED_PRECONDITION:
-            remedy = "apply the Terraform of this graph, which makes the indexes"
-        elif code == Code.INVALID_ARGUMENT:
-            remedy = "check SEGUE_LEDGER; it reads firestore://project/database"
+        elif code == StatusCode.FAILED_PRECONDITION:
+            remedy = "apply the Terraform of this graph, which creates the indexes"
+        elif code == StatusCode.INVALID_ARGUMENT:
+            remedy = "check SEGUE_LEDGER; its form is firestore://project/database"
         else:
             return Unavailable(f"{self.database}: {message}; try again later")
         return ConfigurationError(f"{self.database}: {message}; {remedy}")
 
     @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         from google.api_core.exceptions import GoogleAPICallError
         from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 
@@ -158,7 +160,9 @@ class FirestoreRpc:
             yield
         except GoogleAPICallError as error:
             status = error.grpc_status_code
-            raise self.error(status.value[0] if status else Code.UNKNOWN, error.message) from error
+            raise self.error(
+                status.value[0] if status else StatusCode.UNKNOWN, error.message
+            ) from error
         except DefaultCredentialsError as error:
             raise ConfigurationError(
                 f"{self.database}: no credentials ({error}); "
@@ -168,17 +172,17 @@ class FirestoreRpc:
             raise Unavailable(f"{self.database}: {error}; try again later") from error
 
 
-def _channel(emulator: str | None, transport: type[FirestoreGrpcTransport]) -> Channel:
+def _open_channel(emulator: str | None, transport: type[FirestoreGrpcTransport]) -> Channel:
     import grpc
     from grpc.experimental import ChannelOptions
 
     options = [
         ("grpc.max_send_message_length", -1),
         ("grpc.max_receive_message_length", -1),
-        # A thread that hands over each document of a stream costs three times the reading of it.
+        # A thread that passes on each document of a stream costs three times as much as reading it.
         (ChannelOptions.SingleThreadedUnaryStream, 1),
     ]
     if emulator:
         return grpc.insecure_channel(emulator, options=options)
-    # An emulator takes it for abuse, and cuts the connection.
+    # An emulator treats pings as abuse, and closes the connection.
     return transport.create_channel(options=[*options, ("grpc.keepalive_time_ms", 30_000)])

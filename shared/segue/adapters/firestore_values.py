@@ -1,7 +1,7 @@
 """Records as Firestore documents: fields by name, jobs a map, times as native timestamps.
 
-Firestore's Python client wraps every value in an object of its own, which costs 780 µs of CPU a
-record of six jobs; the raw messages cost 120 to decode and 75 to encode.
+Firestore's Python client wraps every value in an object, which costs 780 µs of CPU for a record of
+six jobs; the raw messages cost 120 µs to decode and 75 µs to encode.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # Beside the fields of a record: no index can tell what has a date of deletion from what has none,
-# nor whether any of a record's entries has something in ``wanted``.
+# nor whether any of a record's entries has something in ``pending_targets``.
 DELETED = "deleted"
-OWED = "owed"
-# Only tombstones have it, and Firestore's time-to-live policy then removes them. An arrival of what
-# was deleted could come late by a day: for so long Eventarc delivers an event again.
+PENDING = "pending"
+# Only tombstones have it, and Firestore's time-to-live policy deletes them then. The arrival event
+# of a deleted file can be a day late: Eventarc redelivers events for that long.
 EXPIRES_AT = "expires_at"
-TOMBSTONE_KEPT = timedelta(days=90)
+TOMBSTONE_TTL = timedelta(days=90)
 
 Fields: TypeAlias = Any  # the raw map of a document's values by name
 Value: TypeAlias = Any  # a raw google.firestore.v1.Value
@@ -33,27 +33,27 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def encode(record: Record, fields: Fields) -> None:
-    """Fill the ``fields`` of a document with a record."""
+    """Write a record into the ``fields`` of a document."""
     for name, value in msgspec.to_builtins(record, builtin_types=(datetime,)).items():
         if value is not None:
-            _put(fields[name], value)
+            _encode_value(fields[name], value)
     fields[DELETED].boolean_value = record.deleted_at is not None
-    fields[OWED].boolean_value = record.owed
+    fields[PENDING].boolean_value = record.has_pending_targets
     if record.deleted_at is not None:
-        _put(fields[EXPIRES_AT], record.deleted_at + TOMBSTONE_KEPT)
+        _encode_value(fields[EXPIRES_AT], record.deleted_at + TOMBSTONE_TTL)
 
 
 def decode(name: str, fields: Fields) -> Record:
-    """Read a record from the ``fields`` of the document of that name."""
+    """Read a record from the ``fields`` of a document; errors give its ``name``."""
     try:
-        return msgspec.convert(_mapping(fields), Record)
+        return msgspec.convert(_decode_map(fields), Record)
     except (msgspec.ValidationError, KeyError) as error:
         raise ConfigurationError(
             f"the document {name} is not a record ({error}); restore it, or delete it and reconcile"
         ) from error
 
 
-def _put(target: Value, value: object) -> None:
+def _encode_value(target: Value, value: object) -> None:
     if isinstance(value, str):
         target.string_value = value
     elif isinstance(value, int):
@@ -66,23 +66,23 @@ def _put(target: Value, value: object) -> None:
         stamp.seconds = since.days * 86400 + since.seconds
         stamp.nanos = since.microseconds * 1000
     elif isinstance(value, dict):
-        target.map_value.SetInParent()  # an empty one would not be sent
+        target.map_value.SetInParent()  # otherwise an empty map is not sent
         fields = target.map_value.fields
         for name, item in value.items():
             if item is not None:
-                _put(fields[name], item)
+                _encode_value(fields[name], item)
     elif isinstance(value, list | tuple):
         target.array_value.SetInParent()
         items = target.array_value.values
         for item in value:
-            _put(items.add(), item)
+            _encode_value(items.add(), item)
 
 
-def _mapping(fields: Fields) -> dict[str, Any]:
+def _decode_map(fields: Fields) -> dict[str, Any]:
     return {name: _READ[v.WhichOneof("value_type")](v) for name, v in fields.items()}
 
 
-def _time(value: Value) -> datetime:
+def _decode_time(value: Value) -> datetime:
     stamp = value.timestamp_value
     return EPOCH + timedelta(0, stamp.seconds, stamp.nanos // 1000)
 
@@ -93,7 +93,7 @@ _READ: dict[str, Callable[[Value], Any]] = {
     "double_value": lambda v: v.double_value,
     "boolean_value": lambda v: v.boolean_value,
     "null_value": lambda _: None,
-    "timestamp_value": _time,
-    "map_value": lambda v: _mapping(v.map_value.fields),
+    "timestamp_value": _decode_time,
+    "map_value": lambda v: _decode_map(v.map_value.fields),
     "array_value": lambda v: [_READ[i.WhichOneof("value_type")](i) for i in v.array_value.values],
 }

@@ -1,8 +1,8 @@
-"""A folder as an object store: whole objects or none, generations, and metadata.
+"""The object store in a folder: atomic writes, generations, and metadata.
 
-An object is written to a file without a name, and gets its name in one step, so that a killed
-writer leaves nothing behind. Metadata stands in extended attributes where the file system has them,
-otherwise in a file beside the object.
+An object is written to a file without a name and then linked to its name in one step, so a killed
+writer leaves nothing behind. Metadata is in extended attributes if the file system has them, else
+in a file beside the object.
 """
 
 from __future__ import annotations
@@ -24,36 +24,37 @@ from segue.errors import (
     Superseded,
     Unavailable,
 )
-from segue.model.location import location_of
+from segue.model.location import parse_location
 from segue.model.object_store import Object, check_name
 
-ATTRIBUTE = "user.segue"
+XATTR_NAME = "user.segue"
 SIDECAR = ".segue-metadata"
 UNFINISHED = ".segue-unfinished-"
-TRIES = 100
-FULL = {errno.ENOSPC, errno.EDQUOT}
-NO_ATTRIBUTES = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.ENOSPC, errno.E2BIG}
-NO_NAMELESS_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.EXDEV}
+ATTEMPTS = 100
+DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
+XATTR_UNSUPPORTED = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.ENOSPC, errno.E2BIG}
+O_TMPFILE_UNSUPPORTED = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.EXDEV}
 
 
 class FolderStore:
     """The object store on a file system.
 
-    A generation is the time of the file's last change in nanoseconds. The modification time would
-    not do: renaming an older file over a newer one, or copying with times preserved, sets it back.
+    A generation is the time of the file's last status change (ctime) in nanoseconds. The
+    modification time is not enough: renaming an older file over a newer one, or copying with times
+    preserved, sets it back.
     """
 
     def __init__(self, location: str, *, metadata: Literal["auto", "sidecar"] = "auto") -> None:
-        self.location = location_of(location)
+        self.location = parse_location(location)
         self._root = self.location.removeprefix("file://").rstrip("/")
-        self._attributes = metadata == "auto" and hasattr(os, "setxattr")
-        self._nameless = hasattr(os, "O_TMPFILE")
-        self._inside: set[str] = set()  # folders that are known not to lead out of this one
+        self._uses_xattr = metadata == "auto" and hasattr(os, "setxattr")
+        self._has_o_tmpfile = hasattr(os, "O_TMPFILE")
+        self._checked_folders: set[str] = set()  # folders that are known to be inside this one
 
     def uri(self, name: str) -> str:
         return f"file://{self._root}/{name}"
 
-    def _path(self, name: str) -> str:
+    def _to_path(self, name: str) -> str:
         return f"{self._root}/{check_name(name)}"
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Object]:
@@ -66,13 +67,13 @@ class FolderStore:
     def _walk(
         self, folder: str, base: str, prefix: str, after: str, above: tuple[tuple[int, int], ...]
     ) -> Iterator[Object]:
-        for key, entry in _entries(folder, base):
+        for key, entry in _list_entries(folder, base):
             if entry is None:
                 continue
             if key.endswith("/"):
-                if not (key.startswith(prefix) or prefix.startswith(key)) or _passed(key, after):
+                if not (key.startswith(prefix) or prefix.startswith(key)) or _is_before(key, after):
                     continue
-                here = _identity(entry.path)
+                here = _find_identity(entry.path)
                 if (
                     here is not None and here not in above
                 ):  # a link to a folder above would never end
@@ -90,12 +91,12 @@ class FolderStore:
                 )
 
     def stat(self, name: str) -> Object:
-        path = self._path(name)
-        with _errors(path):
+        path = self._to_path(name)
+        with _translate_errors(path):
             found = os.stat(path)
             if not os.path.isfile(path):
                 raise IsADirectoryError(errno.EISDIR, "is a folder", path)
-            stored = self._metadata(path)
+            stored = self._read_metadata(path)
         return Object(
             name=name,
             generation=found.st_ctime_ns,
@@ -105,9 +106,9 @@ class FolderStore:
             metadata=stored.get("metadata", {}),
         )
 
-    def _metadata(self, path: str) -> dict[str, Any]:
+    def _read_metadata(self, path: str) -> dict[str, Any]:
         try:
-            data = os.getxattr(path, ATTRIBUTE) if hasattr(os, "getxattr") else None
+            data = os.getxattr(path, XATTR_NAME) if hasattr(os, "getxattr") else None
         except OSError:
             data = None
         if data is None:
@@ -120,17 +121,17 @@ class FolderStore:
         return stored
 
     def read(self, name: str, *, generation: int | None = None) -> bytes:
-        path = self._path(name)
-        with _errors(path), open(path, "rb") as file:
-            _check(file.fileno(), path, generation)
+        path = self._to_path(name)
+        with _translate_errors(path), open(path, "rb") as file:
+            _check_generation(file.fileno(), path, generation)
             data = file.read()
-            _check(file.fileno(), path, generation)
+            _check_generation(file.fileno(), path, generation)
             return data
 
-    def local(self, name: str, *, generation: int, folder: str) -> str:  # noqa: ARG002 - nothing is copied
-        path = self._path(name)
-        with _errors(path):
-            _check(path, path, generation)
+    def fetch(self, name: str, *, generation: int, folder: str) -> str:  # noqa: ARG002 - nothing is copied
+        path = self._to_path(name)
+        with _translate_errors(path):
+            _check_generation(path, path, generation)
         return path
 
     def create(
@@ -142,40 +143,42 @@ class FolderStore:
         metadata: Mapping[str, str],
         replace: bool = False,
     ) -> bool:
-        path = self._path(name)
+        path = self._to_path(name)
         folder = path.rpartition("/")[0]
         stored = json.dumps({"content_type": content_type, "metadata": dict(metadata)}).encode()
-        with _errors(path):
-            for _ in range(TRIES):
-                self._make(folder)
-                # Who deletes a folder's last object deletes the folder, perhaps just now.
+        with _translate_errors(path):
+            for _ in range(ATTEMPTS):
+                self._make_folder(folder)
+                # Deleting a folder's last object deletes the folder, perhaps at this moment.
                 with contextlib.suppress(FileNotFoundError):
-                    return self._write(path, folder, data, stored, replace=replace)
-        raise Contended(f"the folder of {path!r} is deleted again and again; try again later")
+                    return self._create(path, folder, data, stored, replace=replace)
+        raise Contended(f"others keep deleting the folder of {path!r}; try again later")
 
-    def _write(self, path: str, folder: str, data: bytes, stored: bytes, *, replace: bool) -> bool:
+    def _create(self, path: str, folder: str, data: bytes, stored: bytes, *, replace: bool) -> bool:
         if replace:
-            self._write_named(path, folder, data, stored, replace=True)
+            self._write_with_temporary_file(path, folder, data, stored, replace=True)
             return True
         try:
-            if not self._nameless or not self._write_nameless(path, folder, data, stored):
-                self._write_named(path, folder, data, stored, replace=False)
+            if not self._has_o_tmpfile or not self._write_with_o_tmpfile(
+                path, folder, data, stored
+            ):
+                self._write_with_temporary_file(path, folder, data, stored, replace=False)
         except FileExistsError:
             return False
         return True
 
-    def _make(self, folder: str) -> None:
-        """Make a folder and those above it, and see that none of them leads out through a link."""
+    def _make_folder(self, folder: str) -> None:
+        """Create a folder and its parents, and check that no link leads out of the store."""
         above = folder.rpartition("/")[0]
-        if above not in self._inside and os.path.isdir(above):
+        if above not in self._checked_folders and os.path.isdir(above):
             self._check_inside(above)
         try:
             os.mkdir(folder)
         except FileExistsError:
-            if folder not in self._inside:
+            if folder not in self._checked_folders:
                 self._check_inside(folder)
         except FileNotFoundError:
-            self._make(above)
+            self._make_folder(above)
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder)
 
@@ -187,103 +190,102 @@ class FolderStore:
             raise ConfigurationError(
                 f"{folder!r} leads out of {self._root!r} through a link; remove the link"
             )
-        if len(self._inside) > 10_000:
-            self._inside.clear()
-        self._inside.add(folder)
+        if len(self._checked_folders) > 10_000:
+            self._checked_folders.clear()
+        self._checked_folders.add(folder)
 
-    def _write_nameless(self, path: str, folder: str, data: bytes, stored: bytes) -> bool:
-        """Write through a file without a name; answers False where the file system has none."""
+    def _write_with_o_tmpfile(self, path: str, folder: str, data: bytes, stored: bytes) -> bool:
+        """Write through a file without a name; return False if the file system has none."""
         try:
             handle = os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o666)
         except OSError as error:
-            if error.errno not in NO_NAMELESS_FILES or not os.path.isdir(folder):
+            if error.errno not in O_TMPFILE_UNSUPPORTED or not os.path.isdir(folder):
                 raise
-            self._nameless = False
+            self._has_o_tmpfile = False
             return False
         try:
-            _write(handle, data)
-            described = self._describe(handle, stored)
-            # The handle as src_dir_fd is what makes Python call linkat, which follows the link
-            # under /proc.
+            _write_all(handle, data)
+            has_attribute = self._set_attribute(handle, stored)
+            # With src_dir_fd Python calls linkat, which follows the link under /proc.
             os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle, follow_symlinks=True)
         except FileExistsError:
             raise
         except OSError as error:
-            if error.errno not in NO_NAMELESS_FILES or not os.path.isdir(folder):
+            if error.errno not in O_TMPFILE_UNSUPPORTED or not os.path.isdir(folder):
                 raise
-            self._nameless = False
+            self._has_o_tmpfile = False
             return False
         finally:
             os.close(handle)
-        if not described:
-            self._describe_beside(path, folder, stored)
+        if not has_attribute:
+            self._write_sidecar(path, folder, stored)
         return True
 
-    def _write_named(
+    def _write_with_temporary_file(
         self, path: str, folder: str, data: bytes, stored: bytes, *, replace: bool
     ) -> None:
-        unfinished = self._unfinished(folder)
-        handle = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        temporary = self._choose_temporary_path(folder)
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         try:
             try:
-                _write(handle, data)
-                described = self._describe(handle, stored)
+                _write_all(handle, data)
+                has_attribute = self._set_attribute(handle, stored)
                 if replace:
-                    _outdate(handle, path)
+                    _touch_until_newer(handle, path)
             finally:
                 os.close(handle)
             if replace:
-                os.replace(unfinished, path)
+                os.replace(temporary, path)
             else:
-                os.link(unfinished, path)
+                os.link(temporary, path)
         finally:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(unfinished)
-        if not described:
-            self._describe_beside(path, folder, stored)
+                os.unlink(temporary)
+        if not has_attribute:
+            self._write_sidecar(path, folder, stored)
 
     @staticmethod
-    def _unfinished(folder: str) -> str:
-        """A name that no other store, thread or process has, and none had before it was killed."""
+    def _choose_temporary_path(folder: str) -> str:
+        """Return a path that no other store, thread or process uses or has ever used."""
         return f"{folder}/{UNFINISHED}{os.urandom(8).hex()}"
 
-    def _describe(self, handle: int, stored: bytes) -> bool:
-        """Keep what is said of an object in its attributes; answers whether that could be."""
-        if self._attributes:
+    def _set_attribute(self, handle: int, stored: bytes) -> bool:
+        """Store metadata in an extended attribute; return whether that was possible."""
+        if self._uses_xattr:
             try:
-                os.setxattr(handle, ATTRIBUTE, stored)
+                os.setxattr(handle, XATTR_NAME, stored)
             except OSError as error:
-                if error.errno not in NO_ATTRIBUTES:
+                if error.errno not in XATTR_UNSUPPORTED:
                     raise
-                # An attribute that is too long for this file system says nothing about the next
-                # object's.
-                self._attributes = error.errno in {errno.ENOSPC, errno.E2BIG}
+                # An attribute that is too long for this file system says nothing about those of
+                # other objects.
+                self._uses_xattr = error.errno in {errno.ENOSPC, errno.E2BIG}
             else:
                 return True
         return False
 
-    def _describe_beside(self, path: str, folder: str, stored: bytes) -> None:
-        """Keep it in a file beside the object, once it is sure whose object it is."""
-        unfinished = self._unfinished(folder)
-        beside = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    def _write_sidecar(self, path: str, folder: str, stored: bytes) -> None:
+        """Store metadata in a file beside the object; only the creator of the object may do so."""
+        temporary = self._choose_temporary_path(folder)
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         try:
-            _write(beside, stored)
+            _write_all(handle, stored)
         finally:
-            os.close(beside)
-        os.replace(unfinished, path + SIDECAR)
+            os.close(handle)
+        os.replace(temporary, path + SIDECAR)
 
     def delete(self, name: str, *, generation: int | None = None) -> bool:
-        path = self._path(name)
+        path = self._to_path(name)
         try:
-            with _errors(path):
-                _check(path, path, generation)
+            with _translate_errors(path):
+                _check_generation(path, path, generation)
                 os.unlink(path)
         except (MissingInput, Superseded):
             return False
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path + SIDECAR)
         folder = path.rpartition("/")[0]
-        while len(folder) > len(self._root):  # empty folders are no objects; leave none behind
+        while len(folder) > len(self._root):  # empty folders are not objects; leave none behind
             try:
                 os.rmdir(folder)
             except OSError:
@@ -292,13 +294,11 @@ class FolderStore:
         return True
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing; nothing is open."""
 
 
-def _entries(folder: str, base: str) -> list[tuple[str, os.DirEntry[str] | None]]:
-    """A folder's files and folders (with a ``/`` behind their names), in the order of their
-    objects' names.
-    """
+def _list_entries(folder: str, base: str) -> list[tuple[str, os.DirEntry[str] | None]]:
+    """List a folder's files and folders (with a ``/`` after their names) in the order of names."""
     found: list[tuple[str, os.DirEntry[str] | None]] = []
     try:
         with os.scandir(folder) as entries:
@@ -317,27 +317,27 @@ def _entries(folder: str, base: str) -> list[tuple[str, os.DirEntry[str] | None]
         return []
     except PermissionError as error:
         raise ConfigurationError(
-            f"the folder {folder!r} may not be read; give this user the right to read it"
+            f"the folder {folder!r} is not readable; give this user permission to read it"
         ) from error
     ascii_only = all(key.isascii() for key, _ in found)
-    found.sort(key=_first if ascii_only else _first_bytes)
+    found.sort(key=_get_key if ascii_only else _get_key_bytes)
     return found
 
 
-def _first(pair: tuple[str, object]) -> str:
+def _get_key(pair: tuple[str, object]) -> str:
     return pair[0]
 
 
-def _first_bytes(pair: tuple[str, object]) -> bytes:
+def _get_key_bytes(pair: tuple[str, object]) -> bytes:
     return os.fsencode(pair[0])
 
 
-def _passed(key: str, after: str) -> bool:
+def _is_before(key: str, after: str) -> bool:
     """Whether all names in a folder come before ``after``."""
     return bool(after) and not after.startswith(key) and os.fsencode(key) < os.fsencode(after)
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def _find_identity(path: str) -> tuple[int, int] | None:
     try:
         found = os.stat(path)
     except OSError:
@@ -345,16 +345,19 @@ def _identity(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _check(file: int | str, path: str, generation: int | None) -> None:
+def _check_generation(file: int | str, path: str, generation: int | None) -> None:
     if generation is not None and (found := os.stat(file).st_ctime_ns) != generation:
         raise Superseded(
             f"{path!r} has generation {found}, not {generation}: it was overwritten; its new "
-            "version is worked on next"
+            "version is processed next"
         )
 
 
-def _outdate(handle: int, path: str) -> None:
-    """See that a file is younger than the one it will replace: file systems' clocks are coarse."""
+def _touch_until_newer(handle: int, path: str) -> None:
+    """Update a file's ctime until it is after that of the file that it will replace.
+
+    File systems' clocks are coarse.
+    """
     try:
         old_ns = os.stat(path).st_ctime_ns
     except FileNotFoundError:
@@ -364,28 +367,32 @@ def _outdate(handle: int, path: str) -> None:
         os.utime(handle)
 
 
-def _write(handle: int, data: bytes) -> None:
+def _write_all(handle: int, data: bytes) -> None:
     left = memoryview(data)
     while left:
         left = left[os.write(handle, left) :]
 
 
 @contextlib.contextmanager
-def _errors(path: str) -> Iterator[None]:
-    """Say in Segue's terms what the file system said."""
+def _translate_errors(path: str) -> Iterator[None]:
+    """Translate errors of the file system into Segue's."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise MissingInput(f"{path!r} does not exist as a file; it was moved or deleted") from error
     except PermissionError as error:
         raise MissingInput(
-            f"{path!r} may not be used ({error.strerror}); give this user the right to it"
+            f"{path!r} is not accessible ({error.strerror}); give this user permission"
         ) from error
     except OSError as error:
         if isinstance(error, FileExistsError):
             raise
-        if error.errno in FULL:
-            raise DiskFull(f"no room is left for {path!r}; free some, and run again") from error
+        if error.errno in DISK_FULL_ERRNOS:
+            raise DiskFull(
+                f"no room is left for {path!r}; free some space, and run again"
+            ) from error
         if error.errno == errno.ENAMETOOLONG:
-            raise ConfigurationError(f"{path!r} is too long a name for this file system") from error
-        raise Unavailable(f"{path!r}: {error.strerror}; look after the device") from error
+            raise ConfigurationError(
+                f"the name {path!r} is too long for this file system; shorten it"
+            ) from error
+        raise Unavailable(f"{path!r}: {error.strerror}; check the device") from error

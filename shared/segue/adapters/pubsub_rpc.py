@@ -1,10 +1,10 @@
-"""The calls of Pub/Sub's API that the queue makes, several at once, with errors in Segue's terms.
+"""The calls to Pub/Sub's API that the queue makes, several at once, with errors translated.
 
 Of the generated client only the message classes and the channel (address, credentials) are used:
-its methods take 0.57 ms for what the raw calls below them take 0.35. It is google.pubsub_v1, which
-is generated alone; google.cloud.pubsub_v1 around it publishes from background threads, which stand
-still in a function that has answered, and costs 20 ms more CPU to import (275 to 255). Blocking
-calls on kept threads take half the time of gRPC's futures, which start a thread each time.
+its methods take 0.57 ms, the raw calls below them 0.35. It is google.pubsub_v1, the generated part;
+google.cloud.pubsub_v1 around it publishes from background threads, which a function that has
+responded does not run, and costs 20 ms more CPU to import (275 to 255). Blocking calls on a thread
+pool take half the time of gRPC's futures, which start a thread each time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import quote
 
+from segue.backoff import Backoff, retry
 from segue.errors import ConfigurationError, SegueError, Unavailable
 
 if TYPE_CHECKING:
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
 
     from grpc import Channel, StatusCode
 
-RawMessage: TypeAlias = Any  # a protocol buffer; its classes are made when they are first imported
+RawMessage: TypeAlias = Any  # a protocol buffer; importing its module creates the class
 
-CALL_S = 60.0  # after which a call that got no answer is made again
-AT_ONCE, AT_ONCE_SIZE_BYTES = 16, 32_000_000
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+CALL_S = 60.0  # a call without a response is retried after this
+MAX_IN_FLIGHT, MAX_IN_FLIGHT_SIZE_BYTES = 16, 32_000_000
+BACKOFF = Backoff(0.1, 5.0, jitter=1.0)
 # By method: its service, request and response, and the field by which the server routes.
 METHODS = {
     "Publish": ("Publisher", "PublishRequest", "PublishResponse", "topic"),
@@ -43,7 +44,7 @@ METHODS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RpcCall:
     """A method with its request."""
 
     method: str
@@ -67,7 +68,7 @@ class PubsubRpc:
         from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 
         self._closed = False
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="pubsub")
+        self._threads = ThreadPoolExecutor(MAX_IN_FLIGHT, thread_name_prefix="pubsub")
         self._codes = grpc.StatusCode
         self._failure = grpc.RpcError
         self._types = types
@@ -75,13 +76,13 @@ class PubsubRpc:
         options = [
             ("grpc.max_send_message_length", -1),
             ("grpc.max_receive_message_length", -1),
-            ("grpc.max_reconnect_backoff_ms", int(LONGEST_PAUSE_S * 1000)),
+            ("grpc.max_reconnect_backoff_ms", int(BACKOFF.longest_s * 1000)),
         ]
-        with _credential_errors():
+        with _translate_credential_errors():
             self._channel: Channel = (
                 grpc.insecure_channel(emulator, options=options)
                 if emulator
-                # The emulator takes it for abuse, and cuts the connection.
+                # The emulator treats pings as abuse, and closes the connection.
                 else PublisherGrpcTransport.create_channel(
                     options=[*options, ("grpc.keepalive_time_ms", 30_000)]
                 )
@@ -96,74 +97,72 @@ class PubsubRpc:
         }
 
     def type(self, name: str) -> RawMessage:
-        """The class of a message."""
+        """Return a message class."""
         return getattr(self._types, name).pb()
 
-    def call(self, method: str, **fields: Any) -> Call:
-        """Put a call together."""
-        return Call(method, self.type(METHODS[method][1])(**fields))
+    def call(self, method: str, **fields: Any) -> RpcCall:
+        """Build a call."""
+        return RpcCall(method, self.type(METHODS[method][1])(**fields))
 
-    def make(self, calls: Iterable[Call], deadline_s: float) -> Iterator[RawMessage]:
-        """Make calls, several at once, and yield what each returns, in their order.
+    def make(self, calls: Iterable[RpcCall], deadline_s: float) -> Iterator[RawMessage]:
+        """Make calls, several at once, and yield their responses in the order of the calls.
 
-        One that fails because the server is away is made again until the deadline. What is under
-        way is bounded in number and in bytes; requests are taken from ``calls`` as there is room.
-        The making of what exists already returns None.
+        A call that fails because the server is away is retried until the deadline. Calls in flight
+        are bounded in number and in bytes; requests are taken from ``calls`` as there is room.
+        Creating something that exists already returns None.
         """
         end = time.monotonic() + deadline_s
         calls = iter(calls)
-        some = list(islice(calls, 2))
-        if len(some) < 2:  # another thread would cost half as much as the call
-            yield from [self._answer(call, end) for call in some]
+        first_calls = list(islice(calls, 2))
+        if len(first_calls) < 2:  # a thread would cost half as much as the call
+            yield from [self._call_with_retry(call, end) for call in first_calls]
             return
-        flying: deque[tuple[int, Future[RawMessage]]] = deque()
-        flying_size_bytes = 0
+        in_flight: deque[tuple[int, Future[RawMessage]]] = deque()
+        in_flight_size_bytes = 0
         try:
-            for call in chain(some, calls):
+            for call in chain(first_calls, calls):
                 size_bytes = call.request.ByteSize()
-                while flying and (
-                    len(flying) == AT_ONCE or flying_size_bytes + size_bytes > AT_ONCE_SIZE_BYTES
+                while in_flight and (
+                    len(in_flight) == MAX_IN_FLIGHT
+                    or in_flight_size_bytes + size_bytes > MAX_IN_FLIGHT_SIZE_BYTES
                 ):
-                    flying_size_bytes -= flying[0][0]
-                    yield flying.popleft()[1].result()
-                flying.append((size_bytes, self._threads.submit(self._answer, call, end)))
-                flying_size_bytes += size_bytes
-            while flying:
-                yield flying.popleft()[1].result()
+                    in_flight_size_bytes -= in_flight[0][0]
+                    yield in_flight.popleft()[1].result()
+                in_flight.append(
+                    (size_bytes, self._threads.submit(self._call_with_retry, call, end))
+                )
+                in_flight_size_bytes += size_bytes
+            while in_flight:
+                yield in_flight.popleft()[1].result()
         finally:
-            for _, future in flying:
+            for _, future in in_flight:
                 future.cancel()
 
-    def _answer(self, call: Call, end: float) -> RawMessage:
-        """What a call returns, made again while the server is away."""
-        from google.api_core.exceptions import RetryError
-        from google.api_core.retry import Retry, if_exception_type
-
-        retry = Retry(
-            predicate=if_exception_type(Unavailable),
-            initial=FIRST_PAUSE_S,
-            maximum=LONGEST_PAUSE_S,
-            timeout=max(0.0, end - time.monotonic()),
+    def _call_with_retry(self, call: RpcCall, end: float) -> RawMessage:
+        """Return the response to a call, which is retried while the server is away."""
+        return retry(
+            lambda: self._call_once(call, end),
+            backoff=BACKOFF,
+            should_retry=lambda error: isinstance(error, Unavailable),
+            end_s=end,
         )
-        try:
-            return retry(self._once)(call, end)
-        except RetryError as error:
-            raise error.cause from error
 
-    def _once(self, call: Call, end: float) -> RawMessage:
+    def _call_once(self, call: RpcCall, end: float) -> RawMessage:
         if self._closed:
-            raise ConfigurationError("the queue was closed while it was in use; close it last")
+            raise ConfigurationError("the queue was closed during a call; close it last")
         field, name = call.resource
         route = f"{field}={quote(name, safe='')}"
         try:
             return self._methods[call.method](
-                call.request, timeout=_left_s(end), metadata=[("x-goog-request-params", route)]
+                call.request,
+                timeout=_limit_timeout_s(end),
+                metadata=[("x-goog-request-params", route)],
             )
         except self._failure as error:
             code: StatusCode = error.code()
             if code is self._codes.ALREADY_EXISTS:
                 return None
-            raise self._error(code, f"{name}: {error.details()}") from error
+            raise self._to_error(code, f"{name}: {error.details()}") from error
 
     def close(self) -> None:
         """Close the connection."""
@@ -171,13 +170,13 @@ class PubsubRpc:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._channel.close()
 
-    def _error(self, code: StatusCode, message: str) -> SegueError:
-        """Say in Segue's terms what a status of the server means."""
+    def _to_error(self, code: StatusCode, message: str) -> SegueError:
+        """Return Segue's error for a status of the server."""
         codes = self._codes
         if code is codes.NOT_FOUND:
             remedy = (
-                "'terraform apply' makes the topics and subscriptions of a graph; or set "
-                "SEGUE_QUEUE to where they are"
+                "run 'terraform apply', which creates the topics and subscriptions of a graph, or "
+                "set SEGUE_QUEUE to where they are"
             )
         elif code in {codes.PERMISSION_DENIED, codes.UNAUTHENTICATED}:
             remedy = (
@@ -185,18 +184,18 @@ class PubsubRpc:
                 "runs this"
             )
         elif code in {codes.INVALID_ARGUMENT, codes.FAILED_PRECONDITION}:
-            remedy = "check SEGUE_QUEUE; it reads pubsub://project/prefix"
+            remedy = "check SEGUE_QUEUE; its form is pubsub://project/prefix"
         else:
             return Unavailable(f"{message}; try again later")
         return ConfigurationError(f"{message}; {remedy}")
 
 
-def _left_s(end: float) -> float:
+def _limit_timeout_s(end: float) -> float:
     return max(0.0, min(CALL_S, end - time.monotonic()))
 
 
 @contextlib.contextmanager
-def _credential_errors() -> Iterator[None]:
+def _translate_credential_errors() -> Iterator[None]:
     from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
 
     try:

@@ -1,11 +1,11 @@
 """The embedded ledger: one SQLite file, shared by several processes.
 
-A row a file, with the record as JSON, in the order of the URIs: a catalogue is worked through in
-that order, so that neighbours share pages, and a batch of writes touches few (keys without order
-cost three times as much). What counts and state queries need stands in one small column: the
-*signature* of a record's entries (which job is in which state by which fingerprint, and whether
-anything is owed). A catalogue has few different ones, so that counting millions of entries reads
-one narrow index.
+There is one row per file, with the record as JSON, in the order of the URIs: catalogues are
+processed in that order, so neighbours share pages, and a batch of writes touches few (keys without
+order cost three times as much). Counts and state queries need only one small column: the
+*signature* of a record's entries (which job is in which state under which fingerprint, and whether
+targets are pending). A catalogue has few different ones, so counting millions of entries reads one
+narrow index.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from segue.errors import ConfigurationError, Contended, DiskFull, Unavailable
-from segue.model.ledger import Change, Changed, Counts, Query, Snapshot
+from segue.model.ledger import Change, Changed, LedgerCounts, Query, Snapshot
 from segue.model.record import Record, State
 
 T = TypeVar("T")
@@ -37,9 +37,9 @@ CREATE TABLE files (
 ) WITHOUT ROWID;
 CREATE INDEX files_by_signature ON files (signature, deleted);
 """
-OWED = "!"  # ends the signature of a record to which something is owed
+PENDING = "!"  # ends the signature of a record with pending targets
 BATCH = 500
-BUSY_S = 60.0
+BUSY_TIMEOUT_S = 60.0
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Record).decode
@@ -48,11 +48,11 @@ _decode = msgspec.json.Decoder(Record).decode
 class SqliteLedger:
     """The ledger in a file."""
 
-    def __init__(self, path: str, *, busy_s: float = BUSY_S) -> None:
+    def __init__(self, path: str, *, busy_s: float = BUSY_TIMEOUT_S) -> None:
         self._path = os.path.abspath(os.path.expanduser(path))
         self._lock = threading.RLock()
         self._signatures: dict[str, int] = {}
-        with _errors(self._path):
+        with _translate_errors(self._path):
             os.makedirs(os.path.dirname(self._path), exist_ok=True)
             self._db = sqlite3.connect(
                 self._path, timeout=busy_s, isolation_level=None, check_same_thread=False
@@ -78,8 +78,8 @@ class SqliteLedger:
         elif version != SCHEMA_VERSION:
             raise ConfigurationError(
                 f"the ledger {self._path!r} has schema {version}, this version of Segue reads "
-                f"{SCHEMA_VERSION}; "
-                "use the Segue that wrote it, or another SEGUE_LEDGER"
+                f"{SCHEMA_VERSION}; use the Segue that wrote it, or set SEGUE_LEDGER to another "
+                "path"
             )
 
     @contextlib.contextmanager
@@ -91,48 +91,49 @@ class SqliteLedger:
         except BaseException:
             if self._db.in_transaction:  # a full disk has rolled it back already
                 self._db.execute("ROLLBACK")
-            self._signatures.clear()  # some of them may have been taken back
+            self._signatures.clear()  # some of them may have been rolled back
             raise
 
     def read(self, uris: Sequence[str]) -> list[Snapshot]:
-        with self._lock, _errors(self._path):
-            rows = self._rows(uris)
-        return [_snapshot(rows.get(uri)) for uri in uris]
+        with self._lock, _translate_errors(self._path):
+            rows = self._read_rows(uris)
+        return [_to_snapshot(rows.get(uri)) for uri in uris]
 
-    def _rows(self, uris: Sequence[str]) -> dict[str, tuple[int, bytes]]:
+    def _read_rows(self, uris: Sequence[str]) -> dict[str, tuple[int, bytes]]:
         rows: dict[str, tuple[int, bytes]] = {}
         for start in range(0, len(uris), BATCH):
-            some = uris[start : start + BATCH]
+            batch = uris[start : start + BATCH]
             found = self._db.execute(
-                "SELECT uri, revision, record FROM files WHERE uri IN " + _marks(len(some)),  # noqa: S608
-                some,
+                "SELECT uri, revision, record FROM files WHERE uri IN "  # noqa: S608
+                + _format_placeholders(len(batch)),
+                batch,
             )
             for uri, revision, record in found:
                 rows[uri] = (revision, record)
         return rows
 
-    def _revisions(self, uris: Sequence[str]) -> dict[str, int]:
+    def _read_revisions(self, uris: Sequence[str]) -> dict[str, int]:
         return dict(
             self._db.execute(
-                "SELECT uri, revision FROM files WHERE uri IN " + _marks(len(uris)),  # noqa: S608
+                "SELECT uri, revision FROM files WHERE uri IN " + _format_placeholders(len(uris)),  # noqa: S608
                 uris,
             )
         )
 
     def change(self, changes: Sequence[Change[T]]) -> list[Changed[T]]:
         changed: list[Changed[T]] = []
-        with self._lock, _errors(self._path):
+        with self._lock, _translate_errors(self._path):
             for start in range(0, len(changes), BATCH):
                 with self._transaction():
                     changed += self._change(changes[start : start + BATCH])
         return changed
 
     def _change(self, changes: Sequence[Change[T]]) -> list[Changed[T]]:
-        revisions = self._revisions([c.uri for c in changes])
+        revisions = self._read_revisions([c.uri for c in changes])
         unknown = [
             c.uri for c in changes if c.known is None or c.known.revision != revisions.get(c.uri)
         ]
-        fresh = self._rows(unknown) if unknown else {}
+        fresh = self._read_rows(unknown) if unknown else {}
         inserts: list[tuple[Any, ...]] = []
         updates: list[tuple[Any, ...]] = []
         changed: list[Changed[T]] = []
@@ -142,12 +143,12 @@ class SqliteLedger:
             if change.known is not None and change.known.revision == revision:
                 snapshot = change.known
             else:
-                snapshot = _snapshot(fresh.get(uri))
+                snapshot = _to_snapshot(fresh.get(uri))
             old = snapshot.record
             new, answer = change.transition(old)
             if new is not None and new is not old:
                 deleted = new.deleted_at is not None
-                signature = self._signature(new)
+                signature = self._intern_signature(new)
                 if revision is None:
                     inserts.append((uri, 1, deleted, signature, _encode(new)))
                     snapshot = Snapshot(record=new, revision=1)
@@ -165,11 +166,11 @@ class SqliteLedger:
             )
         return changed
 
-    def _signature(self, record: Record) -> int:
+    def _intern_signature(self, record: Record) -> int:
         jobs = record.jobs
         text = ";".join([f"{n}:{jobs[n].state}:{jobs[n].fingerprint}" for n in sorted(jobs)])
-        if record.owed:
-            text += OWED
+        if record.has_pending_targets:
+            text += PENDING
         known = self._signatures.get(text)
         if known is None:
             self._db.execute("INSERT OR IGNORE INTO signatures (text) VALUES (?)", (text,))
@@ -177,13 +178,13 @@ class SqliteLedger:
             known = self._signatures[text] = int(row[0])
         return known
 
-    def count(self, accepted: Mapping[str, Iterable[str]]) -> Counts:
-        with self._lock, _errors(self._path):
+    def count(self, accepted: Mapping[str, Iterable[str]]) -> LedgerCounts:
+        with self._lock, _translate_errors(self._path):
             rows = self._db.execute(
                 "SELECT text, deleted, n FROM (SELECT signature, deleted, count(*) AS n FROM files "
                 "GROUP BY signature, deleted) JOIN signatures ON id = signature"
             ).fetchall()
-        good = {job: frozenset(prints) for job, prints in accepted.items()}
+        current = {job: frozenset(prints) for job, prints in accepted.items()}
         jobs: dict[str, dict[str, int]] = {
             job: dict.fromkeys((*State, "stale"), 0) for job in accepted
         }
@@ -193,12 +194,12 @@ class SqliteLedger:
                 tombstones += n
                 continue
             files += n
-            for job, state, fingerprint in _entries(text):
+            for job, state, fingerprint in _parse_signature(text):
                 if job in jobs:
-                    stale = state == State.DONE and fingerprint not in good[job]
+                    stale = state == State.DONE and fingerprint not in current[job]
                     jobs[job]["stale" if stale else state] += n
         plain = {job: {str(s): n for s, n in states.items()} for job, states in jobs.items()}
-        return Counts(files=files, deleted=tombstones, jobs=plain)
+        return LedgerCounts(files=files, deleted=tombstones, jobs=plain)
 
     def find(self, query: Query, *, after: str = "", limit: int = 500) -> list[Record]:
         where, values = ["uri > ?"], [after]
@@ -207,27 +208,29 @@ class SqliteLedger:
             values += [query.prefix, query.prefix + "\U0010ffff"]
         if query.deleted is not None:
             where.append(f"deleted = {int(query.deleted)}")
-        with self._lock, _errors(self._path):
-            if query.job is not None or query.owed:
-                some = self._matching(query)
-                where.append(f"signature IN ({','.join(map(str, some))})")
+        with self._lock, _translate_errors(self._path):
+            if query.job is not None or query.pending:
+                batch = self._find_signatures(query)
+                where.append(f"signature IN ({','.join(map(str, batch))})")
             rows = self._db.execute(
                 f"SELECT record FROM files WHERE {' AND '.join(where)} ORDER BY uri LIMIT ?",  # noqa: S608
                 (*values, limit),
             ).fetchall()
         return [_decode(row[0]) for row in rows]
 
-    def _matching(self, query: Query) -> list[int]:
-        """The signatures of records in which the job is in the state, or something is owed."""
+    def _find_signatures(self, query: Query) -> list[int]:
+        """Return the signatures of records that match a query's job, state and pending targets."""
         rows = self._db.execute("SELECT id, text FROM signatures").fetchall()
-        if query.owed:
-            rows = [row for row in rows if row[1].endswith(OWED)]
+        if query.pending:
+            rows = [row for row in rows if row[1].endswith(PENDING)]
         if query.job is None:
             return [i for i, _ in rows]
         return [
             i
             for i, text in rows
-            if any(j == query.job and query.state in (None, s) for j, s, _ in _entries(text))
+            if any(
+                j == query.job and query.state in (None, s) for j, s, _ in _parse_signature(text)
+            )
         ]
 
     def close(self) -> None:
@@ -235,26 +238,26 @@ class SqliteLedger:
             self._db.close()
 
 
-def _marks(count: int) -> str:
+def _format_placeholders(count: int) -> str:
     return f"({','.join('?' * count)})"
 
 
-def _snapshot(row: tuple[int, bytes] | None) -> Snapshot:
+def _to_snapshot(row: tuple[int, bytes] | None) -> Snapshot:
     return (
         Snapshot(record=None) if row is None else Snapshot(record=_decode(row[1]), revision=row[0])
     )
 
 
-def _entries(signature: str) -> Iterator[tuple[str, str, str]]:
-    entries = signature.removesuffix(OWED)
+def _parse_signature(signature: str) -> Iterator[tuple[str, str, str]]:
+    entries = signature.removesuffix(PENDING)
     for part in entries.split(";") if entries else ():
         job, state, fingerprint = part.split(":")
         yield job, state, fingerprint
 
 
 @contextlib.contextmanager
-def _errors(path: str) -> Iterator[None]:
-    """Say in Segue's terms what SQLite said."""
+def _translate_errors(path: str) -> Iterator[None]:
+    """Translate errors of SQLite into Segue's."""
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -266,20 +269,20 @@ def _errors(path: str) -> Iterator[None]:
             ) from error
         if "full" in text:
             raise DiskFull(
-                f"no room is left for the ledger {path!r}; free some, and run again"
+                f"no room is left for the ledger {path!r}; free some space, and run again"
             ) from error
         if "unable to open" in text or "readonly" in text:
             raise ConfigurationError(
-                f"the ledger {path!r} cannot be written ({text}); choose another with SEGUE_LEDGER"
+                f"the ledger {path!r} is not writable ({text}); set SEGUE_LEDGER to another path"
             ) from error
-        raise Unavailable(f"the ledger {path!r}: {text}") from error
+        raise Unavailable(f"the ledger {path!r}: {text}; try again later") from error
     except sqlite3.DatabaseError as error:
         raise ConfigurationError(
             f"{path!r} is not a ledger, or is damaged ({error}); restore it from a backup, or "
-            "use another SEGUE_LEDGER"
+            "set SEGUE_LEDGER to another path"
         ) from error
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise ConfigurationError(
-            f"the ledger {path!r} cannot be made ({error.strerror}); choose another with "
-            "SEGUE_LEDGER"
+            f"the ledger {path!r} cannot be made ({error.strerror}); set SEGUE_LEDGER to another "
+            "path"
         ) from error

@@ -1,10 +1,11 @@
 """The embedded queue: one SQLite file, shared by several processes.
 
-What a process held that was killed comes again at once, since its letters are held in its name. A
-pull that waits polls a counter of SQLite's that changes with each write of another process.
+Each envelope that was pulled records its holder, so the envelopes of a killed process are delivered
+again at once. A pull that waits polls a counter of SQLite's that changes with each write of another
+process.
 
-After a loss of power the letters of the last moments may be gone, and acknowledged ones be back
-(``synchronous = NORMAL``, as in the ledger); the sweep publishes again what the ledger waits for.
+After a power failure the envelopes of the last moments may be missing, and acknowledged ones may be
+back (``synchronous = NORMAL``, as in the ledger); the sweep republishes what the ledger waits for.
 """
 
 from __future__ import annotations
@@ -20,18 +21,23 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from segue.adapters.sqlite_queue_file import errors, open_file, pragma, transaction
+from segue.adapters.sqlite_queue_file import (
+    open_file,
+    open_transaction,
+    read_pragma,
+    translate_errors,
+)
 from segue.errors import ConfigurationError
-from segue.model.fair_share import deal, turned
-from segue.model.lease_owner import is_lost, new_owner
-from segue.model.queue import Delivery, Letter
+from segue.model.fair_share import rotate, take_fair_shares
+from segue.model.lease_owner import build_owner, is_lost
+from segue.model.queue import Envelope, ReceivedEnvelope
 from segue.model.record import Lease
 
-BUSY_S = 60.0
-DEADLINE_S = 60.0
-LOOK_S = 1.0  # between two looks at whether the holders are alive
-# How soon a waiting pull sees what another process published: soon, unless nothing came for long.
-NAP_S, LONG_NAP_S, LONG_S = 0.008, 0.035, 5.0
+BUSY_TIMEOUT_S = 60.0
+DEFAULT_DEADLINE_S = 60.0
+HOLDER_CHECK_S = 1.0  # between two checks whether the holders are alive
+# The polling interval of a pull that waits; it is longer if nothing has come for some time.
+POLL_S, IDLE_POLL_S, IDLE_AFTER_S = 0.008, 0.035, 5.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _encode = msgspec.json.Encoder().encode
@@ -39,78 +45,78 @@ _decode = msgspec.json.Decoder(dict[str, str]).decode
 
 
 class SqliteQueue:
-    """The queue in a file; a topic is made by its first letter.
+    """The queue in a file; publishing to a topic creates it.
 
     Parameters
     ----------
     path : str
-        The file, made with its folder if it does not exist.
+        The file, created with its folder if it does not exist.
     deadline_s : float
-        How long a letter that was pulled stays hidden.
+        How long a pulled envelope stays hidden.
     busy_s : float
-        How long to wait for other processes that write.
+        How long to wait while other processes write.
     """
 
     def __init__(
-        self, path: str, *, deadline_s: float = DEADLINE_S, busy_s: float = BUSY_S
+        self, path: str, *, deadline_s: float = DEFAULT_DEADLINE_S, busy_s: float = BUSY_TIMEOUT_S
     ) -> None:
         self._path = os.path.abspath(os.path.expanduser(path))
         self._deadline_s = deadline_s
         self._topics: dict[str, int] = {}
         self._holder: int | None = None
         self._turn = 0
-        self._looked_at = self._busy_at = -math.inf
+        self._holders_checked_at = self._last_pull_at = -math.inf
         self._changed = threading.Condition()
         self._closed = False
         self._db = open_file(self._path, busy_s=busy_s)
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[None]:
-        """One thread at a time, with errors in Segue's terms."""
+        """Let one thread at a time use the file, with errors translated."""
         with self._changed:
             if self._closed:
                 raise ConfigurationError(f"the queue {self._path!r} is closed; connect again")
-            with errors(self._path):
+            with translate_errors(self._path):
                 yield
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         try:
-            with transaction(self._db):
+            with open_transaction(self._db):
                 yield
         except BaseException:
-            self._topics.clear()  # some of them may have been taken back
+            self._topics.clear()  # some of them may have been rolled back
             self._holder = None
             raise
 
-    def publish(self, letters: Sequence[Letter]) -> None:
-        """Keep letters: all, or after an error none."""
-        if not letters:
+    def publish(self, envelopes: Sequence[Envelope]) -> None:
+        """Store all envelopes, or none after an error."""
+        if not envelopes:
             return
-        now = _microseconds()
+        now = _now_microseconds()
         with self._session(), self._transaction():
-            counts = Counter(letter.topic for letter in letters)
-            ids = {topic: self._made(topic) for topic in counts}
+            counts = Counter(envelope.topic for envelope in envelopes)
+            ids = {topic: self._get_or_create_topic(topic) for topic in counts}
             self._db.executemany(
                 "INSERT INTO letters (topic, holder, deliveries, published_at, attributes, data) "
                 "VALUES (?, 0, 0, ?, ?, ?)",
                 [
                     (ids[x.topic], now, _encode(x.attributes) if x.attributes else None, x.data)
-                    for x in letters
+                    for x in envelopes
                 ],
             )
-            self._count(counts)
+            self._add_to_counts(counts)
         with self._changed:
             self._changed.notify_all()
 
-    def _made(self, topic: str) -> int:
-        """The number of a topic, made if need be."""
-        if (known := self._known(topic)) is not None:
+    def _get_or_create_topic(self, topic: str) -> int:
+        """Return the number of a topic; create the topic if necessary."""
+        if (known := self._find_topic(topic)) is not None:
             return known
         self._db.execute("INSERT INTO topics (name, letters) VALUES (?, 0)", (topic,))
-        return self._known(topic) or 0
+        return self._find_topic(topic) or 0
 
-    def _known(self, topic: str) -> int | None:
+    def _find_topic(self, topic: str) -> int | None:
         known = self._topics.get(topic)
         if known is None:
             row = self._db.execute("SELECT id FROM topics WHERE name = ?", (topic,)).fetchone()
@@ -118,77 +124,81 @@ class SqliteQueue:
                 known = self._topics[topic] = int(row[0])
         return known
 
-    def _count(self, more: Mapping[str, int]) -> None:
+    def _add_to_counts(self, changes: Mapping[str, int]) -> None:
         self._db.executemany(
             "UPDATE topics SET letters = letters + ? WHERE name = ?",
-            [(number, topic) for topic, number in more.items()],
+            [(number, topic) for topic, number in changes.items()],
         )
 
-    def pull(self, topics: Sequence[str], *, limit: int, wait_s: float = 0.0) -> list[Delivery]:
-        """Hand over the oldest letters, of each topic its share."""
+    def pull(
+        self, topics: Sequence[str], *, limit: int, wait_s: float = 0.0
+    ) -> list[ReceivedEnvelope]:
+        """Return the oldest envelopes, a fair share of each topic."""
         end = time.monotonic() + wait_s
         with self._session():
             while True:
-                self._look_at_holders()
-                version = pragma(self._db, "data_version")
+                self._release_lost_holders()
+                version = read_pragma(self._db, "data_version")
                 if pulled := self._pull(topics, limit):
-                    self._busy_at = time.monotonic()
+                    self._last_pull_at = time.monotonic()
                     return pulled
-                if not self._nap(end, version):
+                if not self._wait(end, version):
                     return []
 
-    def _pull(self, topics: Sequence[str], limit: int) -> list[Delivery]:
-        """Look first: only what finds something locks the file."""
-        now = _microseconds()
+    def _pull(self, topics: Sequence[str], limit: int) -> list[ReceivedEnvelope]:
+        """Pull without waiting; the file is locked only if there is something to pull."""
+        now = _now_microseconds()
         late = self._db.execute(
             "SELECT EXISTS (SELECT 1 FROM letters WHERE hidden_until <= ?)", (now,)
         ).fetchone()[0]
-        if not late and not any(map(self._has_letters, topics)):
+        if not late and not any(map(self._has_visible, topics)):
             return []
         with self._transaction():
             if late:
                 self._db.execute(
                     "UPDATE letters SET hidden_until = NULL WHERE hidden_until <= ?", (now,)
                 )
-            full = [topic for topic in turned(topics, self._turn) if self._has_letters(topic)]
-            pulled = deal(full, limit, self._take)
+            ready_topics = [
+                topic for topic in rotate(topics, self._turn) if self._has_visible(topic)
+            ]
+            pulled = take_fair_shares(ready_topics, limit, self._hand_over)
         self._turn += 1
         return pulled
 
-    def _has_letters(self, topic: str) -> bool:
-        """Whether there is something to pull."""
+    def _has_visible(self, topic: str) -> bool:
+        """Whether a topic has something to pull."""
         found: int = self._db.execute(
             "SELECT EXISTS (SELECT 1 FROM letters WHERE topic = ? AND hidden_until IS NULL)",
-            (self._known(topic),),
+            (self._find_topic(topic),),
         ).fetchone()[0]
         return bool(found)
 
-    def _take(self, shares: Mapping[str, int]) -> dict[str, list[Delivery]]:
-        until, holder = _microseconds(self._deadline_s), self._named()
+    def _hand_over(self, shares: Mapping[str, int]) -> dict[str, list[ReceivedEnvelope]]:
+        until, holder = _now_microseconds(self._deadline_s), self._get_holder()
         taken = {}
         for topic, number in shares.items():
             rows = self._db.execute(
                 "UPDATE letters SET hidden_until = ?, holder = ?, deliveries = deliveries + 1 "
                 "WHERE id IN (SELECT id FROM letters WHERE topic = ? AND hidden_until IS NULL "
                 "ORDER BY id LIMIT ?) RETURNING id, deliveries, published_at, attributes, data",
-                (until, holder, self._known(topic), number),
+                (until, holder, self._find_topic(topic), number),
             ).fetchall()
-            taken[topic] = [_delivery(topic, *row) for row in sorted(rows)]
+            taken[topic] = [_to_received_envelope(topic, *row) for row in sorted(rows)]
         return taken
 
-    def _named(self) -> int:
-        """The number under which this queue holds letters."""
+    def _get_holder(self) -> int:
+        """Return the number under which this queue holds envelopes."""
         if self._holder is None:
-            cursor = self._db.execute("INSERT INTO holders (owner) VALUES (?)", (new_owner(),))
+            cursor = self._db.execute("INSERT INTO holders (owner) VALUES (?)", (build_owner(),))
             self._holder = cursor.lastrowid
         assert self._holder is not None
         return self._holder
 
-    def _look_at_holders(self) -> None:
-        """Give back at once what those held who were killed."""
-        if time.monotonic() < self._looked_at + LOOK_S:
+    def _release_lost_holders(self) -> None:
+        """Make the envelopes of killed holders visible at once."""
+        if time.monotonic() < self._holders_checked_at + HOLDER_CHECK_S:
             return
-        self._looked_at = time.monotonic()
+        self._holders_checked_at = time.monotonic()
         holders = self._db.execute("SELECT id, owner FROM holders").fetchall()
         lost = [(i,) for i, owner in holders if is_lost(Lease(owner=owner, expires_at=EPOCH))]
         if lost:
@@ -200,95 +210,99 @@ class SqliteQueue:
                 )
                 self._db.executemany("DELETE FROM holders WHERE id = ?", lost)
 
-    def _nap(self, end: float, version: int) -> bool:
-        """Sleep until there may be something to pull; False when the time is over.
+    def _wait(self, end: float, version: int) -> bool:
+        """Sleep until there may be something to pull; return False if the time is up.
 
-        ``version`` tells what others had written before this queue looked: reading it costs
-        microseconds, and it changes with each of their writes.
+        ``version`` is the data version before the last pull: reading it costs microseconds, and it
+        changes with each write of another process.
         """
         due = end
         if time.monotonic() < end:
-            due = min(self._comes_again_at(), self._looked_at + LOOK_S)
+            due = min(self._find_next_visible_at(), self._holders_checked_at + HOLDER_CHECK_S)
         while (now := time.monotonic()) < end:
-            nap_s = NAP_S if now < self._busy_at + LONG_S else LONG_NAP_S
-            told = self._changed.wait(max(0.0, min(nap_s, end - now, due - now)))
+            poll_s = POLL_S if now < self._last_pull_at + IDLE_AFTER_S else IDLE_POLL_S
+            notified = self._changed.wait(max(0.0, min(poll_s, end - now, due - now)))
             if self._closed:
                 break
-            if told or time.monotonic() >= due or pragma(self._db, "data_version") != version:
+            if (
+                notified
+                or time.monotonic() >= due
+                or read_pragma(self._db, "data_version") != version
+            ):
                 return True
         return False
 
-    def _comes_again_at(self) -> float:
-        """When the next hidden letter can be pulled, by the monotonic clock."""
+    def _find_next_visible_at(self) -> float:
+        """Return when the next hidden envelope becomes visible, by the monotonic clock."""
         until: int | None = self._db.execute(
             "SELECT min(hidden_until) FROM letters WHERE hidden_until IS NOT NULL"
         ).fetchone()[0]
-        left_s = math.inf if until is None else (until - _microseconds()) / 1e6
+        left_s = math.inf if until is None else (until - _now_microseconds()) / 1e6
         return time.monotonic() + left_s
 
-    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """Remove letters, unless they were delivered anew since."""
-        if not deliveries:
+    def acknowledge(self, envelopes: Sequence[ReceivedEnvelope]) -> None:
+        """Delete envelopes, unless they have been redelivered since."""
+        if not envelopes:
             return
         by_topic: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-        for delivery in deliveries:
-            by_topic[delivery.topic].append(_receipt(delivery))
+        for envelope in envelopes:
+            by_topic[envelope.topic].append(_parse_ack_id(envelope))
         with self._session(), self._transaction():
             gone: dict[str, int] = {}
-            for topic, receipts in by_topic.items():
+            for topic, ack_ids in by_topic.items():
                 gone[topic] = -self._db.executemany(
-                    "DELETE FROM letters WHERE id = ? AND deliveries = ?", receipts
+                    "DELETE FROM letters WHERE id = ? AND deliveries = ?", ack_ids
                 ).rowcount
-            self._count(gone)
+            self._add_to_counts(gone)
 
-    def extend(self, deliveries: Sequence[Delivery], seconds: float) -> None:
-        """Hide letters, unless they were delivered anew since."""
-        if not deliveries:
+    def extend(self, envelopes: Sequence[ReceivedEnvelope], seconds: float) -> None:
+        """Hide envelopes, unless they have been redelivered since."""
+        if not envelopes:
             return
-        until = _microseconds(seconds) if seconds > 0 else None
+        until = _now_microseconds(seconds) if seconds > 0 else None
         with self._session(), self._transaction():
-            holder = self._named()
+            holder = self._get_holder()
             self._db.executemany(
                 "UPDATE letters SET hidden_until = ?, holder = ? WHERE id = ? AND deliveries = ?",
-                [(until, holder, *_receipt(delivery)) for delivery in deliveries],
+                [(until, holder, *_parse_ack_id(envelope)) for envelope in envelopes],
             )
         with self._changed:
             self._changed.notify_all()
 
-    def depth(self, topics: Sequence[str]) -> Mapping[str, int] | None:
+    def measure_depth(self, topics: Sequence[str]) -> Mapping[str, int] | None:
         """Read the topics' own counts."""
         with self._session():
             counts = dict(self._db.execute("SELECT name, letters FROM topics").fetchall())
         return {topic: counts.get(topic, 0) for topic in topics}
 
     def close(self) -> None:
-        """Close the file; pulls that wait return, and what is held stays so until its deadline."""
+        """Close the file; waiting pulls return, held envelopes stay hidden until their deadline."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
             self._db.close()
 
 
-def _microseconds(ahead_s: float = 0.0) -> int:
-    """The time, so many seconds ahead."""
+def _now_microseconds(ahead_s: float = 0.0) -> int:
+    """Return the time, so many seconds ahead."""
     return int((time.time() + ahead_s) * 1e6)
 
 
-def _delivery(  # in the order of the columns
-    topic: str, number: int, deliveries: int, published_at: int, attributes: bytes | None,
+def _to_received_envelope(  # in the order of the columns
+    topic: str, number: int, delivery_count: int, published_at: int, attributes: bytes | None,
     data: bytes,
-) -> Delivery:  # fmt: skip
-    return Delivery(
+) -> ReceivedEnvelope:  # fmt: skip
+    return ReceivedEnvelope(
         topic=topic,
         data=data,
         attributes={} if attributes is None else _decode(attributes),
         message_id=str(number),
-        receipt=f"{number}.{deliveries}",
+        ack_id=f"{number}.{delivery_count}",
         published_at=EPOCH + timedelta(microseconds=published_at),
     )
 
 
-def _receipt(delivery: Delivery) -> tuple[int, int]:
-    """Which delivery of which letter this is."""
-    number, _, deliveries = delivery.receipt.partition(".")
-    return int(number), int(deliveries)
+def _parse_ack_id(envelope: ReceivedEnvelope) -> tuple[int, int]:
+    """Return the number of an envelope, and of its delivery."""
+    number, _, delivery_count = envelope.ack_id.partition(".")
+    return int(number), int(delivery_count)

@@ -1,9 +1,9 @@
-"""The file of the embedded queue: its tables, its transactions, and what SQLite says in our terms.
+"""The file of the embedded queue: its tables, its transactions, and the translation of its errors.
 
-A row a letter, in the order of publishing. A letter that was handed over stays in its row, hidden
-until a deadline and under the number of who holds it. Two partial indexes, one of what can be
-pulled and one of what is hidden, keep each call's cost that of the letters it is about, however
-many there are; for the same reason topics count their letters.
+There is one row per envelope (a "letter" in the schema), in the order of publishing. A pulled
+envelope stays in its row, hidden until a deadline, with the number of its holder. Two partial
+indexes, of visible and of hidden rows, keep the cost of a call proportional to the envelopes that
+it handles, however many there are; for the same reason each topic counts its envelopes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from segue.errors import ConfigurationError, Contended, DiskFull, Unavailable
 
-APPLICATION_ID = 0x53475145  # tells it from another SQLite file, the ledger's for one
+APPLICATION_ID = 0x53475145  # identifies a queue; the ledger is an SQLite file, too
 SCHEMA_VERSION = 1
 SCHEMA = """
 CREATE TABLE topics (
@@ -24,11 +24,11 @@ CREATE TABLE topics (
     letters INTEGER NOT NULL
 );
 CREATE TABLE holders (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- who looks whether they live may be late
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- a check of a holder may be late
     owner TEXT NOT NULL
 );
 CREATE TABLE letters (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- a receipt must never fit a later letter
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- an ack id must never match a later row
     topic INTEGER NOT NULL,
     hidden_until INTEGER,  -- microseconds since 1970; NULL: it can be pulled
     holder INTEGER NOT NULL,
@@ -40,12 +40,12 @@ CREATE TABLE letters (
 CREATE INDEX visible_letters ON letters (topic) WHERE hidden_until IS NULL;
 CREATE INDEX hidden_letters ON letters (hidden_until) WHERE hidden_until IS NOT NULL
 """
-LOG_SIZE_BYTES = 16 << 20  # what a large publication leaves on the disk
+WAL_SIZE_BYTES = 16 << 20  # the most that stays on disk after a large publication
 
 
 def open_file(path: str, *, busy_s: float) -> sqlite3.Connection:
-    """Open a queue's file, made with its folder if it does not exist."""
-    with errors(path):
+    """Open a queue's file; create it, with its folder, if it does not exist."""
+    with translate_errors(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         db = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
         try:
@@ -59,23 +59,23 @@ def open_file(path: str, *, busy_s: float) -> sqlite3.Connection:
 def _prepare(db: sqlite3.Connection, path: str) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
-    db.execute(f"PRAGMA journal_size_limit = {LOG_SIZE_BYTES}")
+    db.execute(f"PRAGMA journal_size_limit = {WAL_SIZE_BYTES}")
     if _is_new(db):
-        with transaction(db):
-            if _is_new(db):  # no other process was faster
+        with open_transaction(db):
+            if _is_new(db):  # no other process has created it since
                 for statement in SCHEMA.split(";\n"):
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    if pragma(db, "application_id") != APPLICATION_ID:
+    if read_pragma(db, "application_id") != APPLICATION_ID:
         raise ConfigurationError(
-            f"{path!r} is another database, not a queue; choose another with SEGUE_QUEUE"
+            f"{path!r} is another database, not a queue; set SEGUE_QUEUE to another path"
         )
-    version = pragma(db, "user_version")
+    version = read_pragma(db, "user_version")
     if version != SCHEMA_VERSION:
         raise ConfigurationError(
             f"the queue {path!r} has schema {version}, this version of Segue reads "
-            f"{SCHEMA_VERSION}; use the Segue that wrote it, or another SEGUE_QUEUE"
+            f"{SCHEMA_VERSION}; use the Segue that wrote it, or set SEGUE_QUEUE to another path"
         )
 
 
@@ -83,14 +83,14 @@ def _is_new(db: sqlite3.Connection) -> bool:
     return not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
 
 
-def pragma(db: sqlite3.Connection, name: str) -> int:
-    """Read one of SQLite's numbers."""
+def read_pragma(db: sqlite3.Connection, name: str) -> int:
+    """Read a numeric pragma of SQLite."""
     return int(db.execute(f"PRAGMA {name}").fetchone()[0])
 
 
 @contextlib.contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Write all or nothing; the file is locked from the beginning."""
+def open_transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Open a transaction that locks the file at once."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -102,8 +102,8 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def errors(path: str) -> Iterator[None]:
-    """Say in Segue's terms what SQLite said."""
+def translate_errors(path: str) -> Iterator[None]:
+    """Translate errors of SQLite into Segue's."""
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -115,19 +115,20 @@ def errors(path: str) -> Iterator[None]:
             ) from error
         if "full" in text:
             raise DiskFull(
-                f"no room is left for the queue {path!r}; free some, and run again"
+                f"no room is left for the queue {path!r}; free some space, and run again"
             ) from error
         if "unable to open" in text or "readonly" in text:
             raise ConfigurationError(
-                f"the queue {path!r} cannot be written ({text}); choose another with SEGUE_QUEUE"
+                f"the queue {path!r} is not writable ({text}); set SEGUE_QUEUE to another path"
             ) from error
-        raise Unavailable(f"the queue {path!r}: {text}") from error
+        raise Unavailable(f"the queue {path!r}: {text}; try again later") from error
     except sqlite3.DatabaseError as error:
         raise ConfigurationError(
-            f"{path!r} is not a queue, or is damaged ({error}); remove it, and 'segue sweep' "
-            "publishes anew what the ledger waits for; or use another SEGUE_QUEUE"
+            f"{path!r} is not a queue, or is damaged ({error}); delete it and run 'segue "
+            "sweep', which republishes what the ledger waits for, or set SEGUE_QUEUE to another "
+            "path"
         ) from error
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise ConfigurationError(
-            f"the queue {path!r} cannot be made ({error.strerror}); choose another with SEGUE_QUEUE"
+            f"the queue {path!r} cannot be made ({error.strerror}); set SEGUE_QUEUE to another path"
         ) from error

@@ -1,10 +1,10 @@
-"""From a job's value to the bytes of its artifact and back, one codec a content type.
+"""Codecs between a job's value and the bytes of its artifact, one per content type.
 
 ==================================  =========  ====================================================
 content type                        extension  value
 ==================================  =========  ====================================================
-``audio/flac``                      flac       Audio, kept as 16-bit PCM
-``audio/wav``                       wav        Audio, kept as 32-bit floats, nothing lost
+``audio/flac``                      flac       Audio, stored as 16-bit PCM
+``audio/wav``                       wav        Audio, stored losslessly as 32-bit floats
 ``application/json``                json       numbers, strings, lists, dicts; numpy and dataclasses
 ``application/x-npz``               npz        a dict of numpy arrays
 ``image/png``                       png        an image as an array of uint8, or PNG bytes
@@ -12,9 +12,9 @@ content type                        extension  value
 ``application/octet-stream``        bin        bytes
 ==================================  =========  ====================================================
 
-The same value gives the same bytes in every process, and encoding gives, with the bytes, the value
-that decoding them would give: what a child job in the same process is handed, so that it cannot see
-whether its parent ran beside it or a year ago. Arrays in such values are read-only for the same
+The same value gives the same bytes in every process. Besides the bytes, encoding returns the value
+that decoding them would return; a child job in the same process gets that value, so it cannot tell
+whether its parent ran just now or a year ago. Arrays in such values are read-only for the same
 reason.
 """
 
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
     from segue.codec.encoded import Codec
 
-__all__ = ["Encoded", "content_types", "decode", "encode", "extension"]
+__all__ = ["Encoded", "decode", "encode", "find_extension", "list_content_types"]
 
-# What most jobs write is imported ahead; the other codecs import theirs when they are used.
+# Most jobs need these, so they are imported early; other codecs import theirs at first use.
 PRELOAD = ("numpy", "soundfile")
 
 _CODECS: dict[str, Codec] = {
@@ -58,14 +58,14 @@ def encode(content_type: str, value: Any) -> Encoded:
     Parameters
     ----------
     content_type : str
-        One of `content_types`.
+        One of `list_content_types`.
     value
-        What the job returned; see the table above.
+        The value that the job returned; see the table above.
 
     Returns
     -------
     Encoded
-        The bytes, and the value that `decode` makes of them.
+        The bytes, and the value that `decode` returns for them.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def encode(content_type: str, value: Any) -> Encoded:
     ConfigurationError
         If the content type is unknown.
     """
-    return _codec(content_type).encode(value)
+    return _find_codec(content_type).encode(value)
 
 
 def decode(content_type: str, data: bytes) -> Any:
@@ -87,20 +87,20 @@ def decode(content_type: str, data: bytes) -> Any:
     ConfigurationError
         If the content type is unknown.
     """
-    return _codec(content_type).decode(data)
+    return _find_codec(content_type).decode(data)
 
 
-def extension(content_type: str) -> str:
+def find_extension(content_type: str) -> str:
     """Return the file name extension of a content type, without the dot."""
-    return _codec(content_type).extension
+    return _find_codec(content_type).extension
 
 
-def content_types() -> tuple[str, ...]:
+def list_content_types() -> tuple[str, ...]:
     """Return all content types that an artifact may have."""
     return tuple(_CODECS)
 
 
-def _codec(content_type: str) -> Codec:
+def _find_codec(content_type: str) -> Codec:
     codec = _CODECS.get(content_type)
     if codec is None:
         known = ", ".join(_CODECS)

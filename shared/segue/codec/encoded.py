@@ -1,4 +1,4 @@
-"""What every codec gives, and is."""
+"""The protocol of codecs, and the result of encoding."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _short.maxother = 80
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """The bytes of an artifact, and the value that a reader of them gets."""
+    """The bytes of an artifact, and the value that decoding them returns."""
 
     data: bytes
     value: Any
 
 
 class Codec(Protocol):
-    """One content type."""
+    """Encodes and decodes the values of one content type."""
 
     extension: str
 
@@ -35,10 +35,10 @@ class Codec(Protocol):
         """Turn bytes back into the value; raises CorruptMedia if they are damaged."""
 
 
-def described(value: object) -> str:
-    """Return a short description of a value for a message: its type, and what it looks like."""
+def describe(value: object) -> str:
+    """Return a short description of a value for a message: its type and its repr."""
     if isinstance(value, bytes):
         return f"{len(value)} bytes that begin with {value[:8]!r}"
-    # Without line breaks, and without addresses, which would make each failure a kind of its own.
+    # No line breaks, and no addresses, which would make every failure different.
     text = _ADDRESS.sub("", _short.repr(value).replace("\n", " "))
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"

@@ -1,9 +1,9 @@
 """``application/json``: plain values as compact UTF-8 text with sorted keys.
 
-JSON is what Segue writes most, often a few hundred bytes a file, so there are two ways. The fast
-one writes the value, reads it back, and compares: what is equal was plain, and nothing was lost.
-All else (numpy, dataclasses, tuples, and every mistake) takes the slow one, which walks the value,
-makes it plain, and knows the path of whatever does not fit.
+Segue writes mostly JSON, often a few hundred bytes per file, so there are two ways. The fast one
+writes the value, reads it back, and compares: if both are equal, the value was plain, and nothing
+was lost. All other values (numpy, dataclasses, tuples, and every mistake) take the slow one, which
+walks the value, converts it to plain types, and knows the path of anything that does not fit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from segue.codec.encoded import Encoded, described
+from segue.codec.encoded import Encoded, describe
 from segue.errors import BadOutput, CorruptMedia
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ class JsonCodec:
         try:
             data = _encoder.encode(value)
             copy = _decoder.decode(data)
-            # msgspec writes NaN as null, a key 1 as "1", a date as text: none is equal to its copy.
+            # msgspec writes NaN as null, a key 1 as "1", a date as text: none equals its copy.
             if copy == value:
                 return Encoded(data, copy)
         except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
             pass
         try:
-            data = _encoder.encode(_plain(value, "$", 0))
+            data = _encoder.encode(_to_plain(value, "$", 0))
             return Encoded(data, _decoder.decode(data))
         except (ValueError, OverflowError) as error:
             raise BadOutput(f"the value cannot be JSON: {error}; write it as a string") from error
@@ -58,30 +58,32 @@ class JsonCodec:
         try:
             return _decoder.decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise CorruptMedia(f"{described(data)} is not application/json: {error}") from error
+            raise CorruptMedia(f"{describe(data)} is not application/json: {error}") from error
 
 
-def _plain(value: object, path: str, depth: int) -> Any:  # noqa: C901 - one line a type
-    """Return a copy of a value in JSON's own types; `path` says where it stands."""
+def _to_plain(value: object, path: str, depth: int) -> Any:  # noqa: C901 - one line per type
+    """Return a copy of a value in JSON's types; `path` is its position, for errors."""
     if depth > MAX_DEPTH:
         raise BadOutput(
-            f"{path[:60]}... is more than {MAX_DEPTH} levels deep, or holds itself: flatten it"
+            f"{path[:60]}... is more than {MAX_DEPTH} levels deep, or contains itself: flatten it"
         )
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return _text(value, path)
+        return _check_text(value, path)
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
-        return _finite(value, path)
+        return _check_finite(value, path)
     if isinstance(value, list | tuple):
-        return [_plain(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
+        return [_to_plain(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
     if isinstance(value, dict):
-        return {_key(k, path): _plain(v, f"{path}.{k}", depth + 1) for k, v in value.items()}
+        return {
+            _check_key(k, path): _to_plain(v, f"{path}.{k}", depth + 1) for k, v in value.items()
+        }
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value)]
-        return {n: _plain(getattr(value, n), f"{path}.{n}", depth + 1) for n in names}
+        return {n: _to_plain(getattr(value, n), f"{path}.{n}", depth + 1) for n in names}
     numpy = sys.modules.get("numpy")  # a numpy value cannot exist unless it was imported
     if numpy is not None and isinstance(value, numpy.generic | numpy.ndarray):
         if value.dtype.kind not in "biufU":
@@ -89,22 +91,22 @@ def _plain(value: object, path: str, depth: int) -> Any:  # noqa: C901 - one lin
                 f"{path} is an array of {value.dtype}; JSON holds numbers, booleans and strings: "
                 "convert it (complex: two arrays; dates: text)"
             )
-        return _plain(value.tolist(), path, depth)
+        return _to_plain(value.tolist(), path, depth)
     raise BadOutput(
-        f"{path} is {described(value)}; JSON holds numbers, strings, lists and dicts: convert it, "
+        f"{path} is {describe(value)}; JSON holds numbers, strings, lists and dicts: convert it, "
         "or declare another content type (arrays: application/x-npz)"
     )
 
 
-def _key(key: object, path: str) -> str:
+def _check_key(key: object, path: str) -> str:
     if isinstance(key, str):
-        return _text(key, path)
+        return _check_text(key, path)
     raise BadOutput(
-        f"a key of {path} is {described(key)}; keys in JSON are strings: use str(key), or a list"
+        f"a key of {path} is {describe(key)}; keys in JSON are strings: use str(key), or a list"
     )
 
 
-def _text(value: str, path: str) -> str:
+def _check_text(value: str, path: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -115,7 +117,7 @@ def _text(value: str, path: str) -> str:
     return str.__str__(value)
 
 
-def _finite(value: float, path: str) -> float:
+def _check_finite(value: float, path: str) -> float:
     if not math.isfinite(value):
         raise BadOutput(
             f"{path} is {float(value)}; JSON holds finite numbers only: return None where there is "

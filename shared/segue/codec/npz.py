@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from typing import TYPE_CHECKING
 
-from segue.codec.encoded import Encoded, described
+from segue.codec.encoded import Encoded, describe
 from segue.errors import BadOutput, CorruptMedia
 
 if TYPE_CHECKING:
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# The earliest that a zip archive can hold: the time of writing must not change the bytes.
+# The earliest date that a zip archive can hold: the time of writing must not change the bytes.
 NO_DATE = (1980, 1, 1, 0, 0, 0)
-# What zipfile and numpy raise on damaged bytes, beside their own errors.
+# The errors that zipfile and numpy raise for damaged bytes, besides their own classes.
 _UNREADABLE = (ValueError, OSError, EOFError, KeyError, NotImplementedError, RuntimeError)
 
 
 class NpzCodec:
     """A dict of arrays under names that are Python identifiers; NaN is allowed, objects are not.
 
-    Arrays are written in C order, not compressed: features hardly shrink, and deflating costs more
-    than all the rest.
+    Arrays are written in C order and not compressed: features hardly shrink, and compression costs
+    more than everything else.
     """
 
     extension = "npz"
@@ -37,13 +37,13 @@ class NpzCodec:
 
         if not isinstance(value, dict):
             raise BadOutput(
-                f"the job returned {described(value)}; application/x-npz holds a dict of arrays: "
+                f"the job returned {describe(value)}; application/x-npz holds a dict of arrays: "
                 "return one, such as {'mfcc': array}"
             )
         for name in value:
             if not (isinstance(name, str) and name.isidentifier()):
                 raise BadOutput(
-                    f"an array is named {described(name)}; names must be Python identifiers, since "
+                    f"an array is named {describe(name)}; names must be Python identifiers, since "
                     "they become file names in the archive: rename it"
                 )
         buffer = io.BytesIO()
@@ -52,9 +52,11 @@ class NpzCodec:
                 entry = zipfile.ZipInfo(f"{name}.npy", NO_DATE)
                 entry.create_system = 3  # Unix, whatever the machine
                 with archive.open(entry, "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, _array(value[name], name), allow_pickle=False)
+                    np.lib.format.write_array(
+                        member, _to_array(value[name], name), allow_pickle=False
+                    )
         data = buffer.getvalue()
-        # Not compressed, so reading is a copy, and what a child sees is true by construction.
+        # Without compression reading is a copy, so a child sees exactly what is stored.
         return Encoded(data, self.decode(data))
 
     def decode(self, data: bytes) -> dict[str, NDArray[Any]]:
@@ -62,18 +64,18 @@ class NpzCodec:
         import numpy as np
 
         if not data.startswith(b"PK"):
-            raise CorruptMedia(f"{described(data)} is not application/x-npz: not a zip archive")
+            raise CorruptMedia(f"{describe(data)} is not application/x-npz: not a zip archive")
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
         except (*_UNREADABLE, zlib.error, zipfile.BadZipFile) as error:
-            raise CorruptMedia(f"{described(data)} is not application/x-npz: {error}") from error
+            raise CorruptMedia(f"{describe(data)} is not application/x-npz: {error}") from error
         for array in arrays.values():
             array.flags.writeable = False
         return arrays
 
 
-def _array(value: object, name: str) -> NDArray[np.generic]:
+def _to_array(value: object, name: str) -> NDArray[np.generic]:
     import numpy as np
 
     if isinstance(value, np.ma.MaskedArray):
@@ -84,10 +86,10 @@ def _array(value: object, name: str) -> NDArray[np.generic]:
     try:
         array = np.asarray(value, order="C")
     except ValueError as error:
-        raise BadOutput(f"{name!r} is {described(value)}, not an array: {error}") from error
+        raise BadOutput(f"{name!r} is {describe(value)}, not an array: {error}") from error
     if array.dtype.hasobject:
         raise BadOutput(
-            f"{name!r} is {described(value)}, an array of Python objects; application/x-npz holds "
+            f"{name!r} is {describe(value)}, an array of Python objects; application/x-npz holds "
             "numbers, booleans, text and dates, and no pickles: convert it"
         )
     return array

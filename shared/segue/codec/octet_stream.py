@@ -1,8 +1,8 @@
-"""``application/octet-stream``: bytes as they are."""
+"""``application/octet-stream``: bytes, unchanged."""
 
 from __future__ import annotations
 
-from segue.codec.encoded import Encoded, described
+from segue.codec.encoded import Encoded, describe
 from segue.errors import BadOutput
 
 
@@ -12,15 +12,15 @@ class BytesCodec:
     extension = "bin"
 
     def encode(self, value: object) -> Encoded:
-        """Keep the bytes."""
+        """Return the bytes unchanged."""
         if not isinstance(value, bytes | bytearray | memoryview):
             raise BadOutput(
-                f"the job returned {described(value)}; application/octet-stream holds bytes: "
+                f"the job returned {describe(value)}; application/octet-stream holds bytes: "
                 "return bytes, or declare another content type"
             )
         data = bytes(value)
         return Encoded(data, data)
 
     def decode(self, data: bytes) -> bytes:
-        """Return the bytes."""
+        """Return the bytes unchanged."""
         return bytes(data)

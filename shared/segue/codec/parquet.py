@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from segue.codec.encoded import Encoded, described
+from segue.codec.encoded import Encoded, describe
 from segue.errors import BadOutput, CorruptMedia
 
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class ParquetCodec:
-    """A pyarrow.Table, or a list of flat dicts: one a row, missing keys are null.
+    """A pyarrow.Table, or a list of flat dicts, one per row; missing keys are null.
 
-    Decoding gives a pyarrow.Table. The columns of a list are in the order in which their names
+    Decoding returns a pyarrow.Table. The columns of a list are in the order in which their names
     first appear, and have the type that all their values share.
     """
 
@@ -28,7 +28,7 @@ class ParquetCodec:
         import pyarrow as pa
         from pyarrow import parquet
 
-        table = value if isinstance(value, pa.Table) else _table(value)
+        table = value if isinstance(value, pa.Table) else _build_table(value)
         sink = pa.BufferOutputStream()
         try:
             parquet.write_table(table, sink, compression="zstd", version="2.6")
@@ -48,24 +48,24 @@ class ParquetCodec:
             return parquet.read_table(pa.BufferReader(data), use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise CorruptMedia(
-                f"{described(data)} is not application/vnd.apache.parquet: {error}"
+                f"{describe(data)} is not application/vnd.apache.parquet: {error}"
             ) from error
 
 
-def _table(rows: object) -> pa.Table:
+def _build_table(rows: object) -> pa.Table:
     import pyarrow as pa
 
     if not (isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)):
         raise BadOutput(
-            f"the job returned {described(rows)}; application/vnd.apache.parquet holds a list of "
-            "dicts or a pyarrow.Table; of no rows, return a table with a schema"
+            f"the job returned {describe(rows)}; application/vnd.apache.parquet holds a list of "
+            "dicts or a pyarrow.Table; if there are no rows, return a table with a schema"
         )
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {}
     for name in names:
         if not isinstance(name, str):
-            raise BadOutput(f"a column is named {described(name)}; names are strings: use str()")
-        values = [_cell(row.get(name), name, number) for number, row in enumerate(rows)]
+            raise BadOutput(f"a column is named {describe(name)}; names are strings: use str()")
+        values = [_check_cell(row.get(name), name, number) for number, row in enumerate(rows)]
         try:
             columns[name] = pa.array(values)
         except (pa.ArrowException, OverflowError) as error:
@@ -76,13 +76,13 @@ def _table(rows: object) -> pa.Table:
     return pa.table(columns)
 
 
-def _cell(value: object, name: str, number: int) -> Any:
+def _check_cell(value: object, name: str, number: int) -> Any:
     numpy = sys.modules.get("numpy")  # a numpy value cannot exist unless it was imported
     if numpy is not None and isinstance(value, numpy.generic):
         value = value.item()
     if isinstance(value, dict | list | tuple | set) or hasattr(value, "__array__"):
         raise BadOutput(
-            f"row {number}, column {name!r} is {described(value)}; rows are flat: give it columns "
+            f"row {number}, column {name!r} is {describe(value)}; rows are flat: give it columns "
             "of its own, or return a pyarrow.Table"
         )
     return value

@@ -6,7 +6,7 @@ import io
 import warnings
 from typing import TYPE_CHECKING
 
-from segue.codec.encoded import Encoded, described
+from segue.codec.encoded import Encoded, describe
 from segue.errors import BadOutput, CorruptMedia
 
 if TYPE_CHECKING:
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# zlib's default: a spectrogram in 9 is 1 % smaller, and takes three times as long.
+# zlib's default: at level 9 a spectrogram is 1 % smaller, and takes three times as long.
 COMPRESSION = 6
-# Pillow's modes, and what those become that are not pixels of uint8 yet.
+# Pillow's modes, and the modes of uint8 pixels that they are converted to.
 MODES = {"L": "L", "RGB": "RGB", "RGBA": "RGBA", "1": "L", "LA": "RGBA", "P": "RGBA", "PA": "RGBA"}
 
 
 class PngCodec:
     """Pixels, uint8 [shape=(height, width) or (height, width, 3 or 4)], or the bytes of a PNG.
 
-    The bytes are kept as they are, once they were read to the end; palettes and grey with
+    PNG bytes are stored unchanged, after they have been read to the end; palettes and grey with
     transparency become RGBA when they are decoded.
     """
 
@@ -36,7 +36,9 @@ class PngCodec:
             try:
                 return Encoded(value, self.decode(value))
             except CorruptMedia as error:
-                raise BadOutput(f"the job returned bytes that are no PNG image: {error}") from error
+                raise BadOutput(
+                    f"the job returned bytes that are not a PNG image: {error}"
+                ) from error
         return self._encode_pixels(value)
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
@@ -45,14 +47,16 @@ class PngCodec:
         from PIL import Image
 
         if not data.startswith(SIGNATURE):
-            raise CorruptMedia(f"{described(data)} is not image/png: it does not begin like one")
+            raise CorruptMedia(
+                f"{describe(data)} is not image/png: it does not start with PNG's signature"
+            )
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
                 with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-                    pixels = np.asarray(_in_known_mode(image))
+                    pixels = np.asarray(_convert_mode(image))
         except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as error:
-            raise CorruptMedia(f"{described(data)} is not image/png: {error}") from error
+            raise CorruptMedia(f"{describe(data)} is not image/png: {error}") from error
         pixels.flags.writeable = False
         return pixels
 
@@ -62,7 +66,7 @@ class PngCodec:
 
         if not isinstance(value, np.ndarray) or value.dtype != np.uint8:
             what = (
-                f"an array of {value.dtype}" if isinstance(value, np.ndarray) else described(value)
+                f"an array of {value.dtype}" if isinstance(value, np.ndarray) else describe(value)
             )
             raise BadOutput(
                 f"the job returned {what}; image/png holds an array of uint8, or PNG bytes: scale "
@@ -80,9 +84,9 @@ class PngCodec:
         return Encoded(buffer.getvalue(), pixels)
 
 
-def _in_known_mode(image: Image.Image) -> Image.Image:
+def _convert_mode(image: Image.Image) -> Image.Image:
     image.load()
     mode = MODES.get(image.mode)
     if mode is None:
-        raise ValueError(f"its mode is {image.mode}; save it with 8 bits a channel")
+        raise ValueError(f"its mode is {image.mode}; save it with 8 bits per channel")
     return image if mode == image.mode else image.convert(mode)

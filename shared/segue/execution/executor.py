@@ -1,8 +1,7 @@
-"""Works off files: read, plan, claim, run, settle, always in batches, with every child process
-busy.
+"""The executor plans, claims, runs and settles files in batches, and keeps every child busy.
 
-One read and at most two writes a file, however many jobs its line has: the claim is a write on the
-record that was just read, and settling is a write on the record that the claim left.
+A file costs one read and at most two writes, however many jobs its line has: the claim writes to
+the record that was just read, and settling writes to the record that the claim left.
 """
 
 from __future__ import annotations
@@ -10,52 +9,51 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
+from segue.clock import Clock, utc_now
 from segue.errors import DiskFull, Kind
 from segue.model.graph import Graph
-from segue.model.ledger import (
-    Change,
-    Ledger,
-    Result,
-    Settled,
-    Snapshot,
-    arrive,
-    claim,
-    extend,
-    settle,
-    want,
-)
+from segue.model.ledger import Change, Ledger, Snapshot
 from segue.model.media_file import MediaFile
 from segue.model.outcome import Outcome, Status
-from segue.model.planner import Line, Verdict, line, never
+from segue.model.planner import Line, Verdict, is_never_lost, plan_line
 from segue.model.record import Lease, Record
+from segue.model.transitions import (
+    Result,
+    Settled,
+    add_pending,
+    arrive,
+    claim,
+    extend_leases,
+    settle,
+)
 from segue.worker.task import Report, Task
 
 LEASE_S = 900.0
 READ_BATCH = 256
 SETTLE_BATCH = 256
-SETTLE_S = 0.25  # what a killed run computed in vain is at most this, and what was under way
+SETTLE_S = 0.25  # a killed run loses the results of at most this time, and what was running
 AHEAD_S = 2.0  # of work that is claimed before it starts
 MAX_AHEAD = 1024
 
 
-class Crew(Protocol):
-    """What runs lines: a pool of child processes, or a stand-in for it."""
+class WorkerPool(Protocol):
+    """Runs tasks: a pool of child processes, or a fake."""
 
     processes: int
 
     def submit(self, tasks: Sequence[Task]) -> None:
-        """Take over tasks; their tickets come back in reports."""
+        """Accept tasks; their ids come back in reports."""
 
     def collect(self, timeout_s: float) -> list[Report]:
-        """Return what is finished, as soon as anything is, or nothing after a time."""
+        """Return reports as soon as there are any, or none after the timeout."""
 
 
 @dataclass(slots=True, kw_only=True)
-class _Held:
-    """A file whose line is being run."""
+class _RunningFile:
+    """A file whose line is running."""
 
     media: MediaFile
     snapshot: Snapshot
@@ -63,85 +61,82 @@ class _Held:
     results: list[Result] = field(default_factory=list)
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(slots=True, kw_only=True)
 class Executor:
-    """Computes what files are missing for some targets.
+    """Computes the results that files are missing for some targets.
 
-    ``add`` takes files and yields the outcomes that are ready meanwhile; ``drain`` yields the rest.
+    ``add`` accepts files and yields the outcomes that are ready meanwhile; ``drain`` yields the
+    rest.
     """
 
     graph: Graph
     ledger: Ledger
-    crew: Crew
+    pool: WorkerPool
     targets: tuple[str, ...]
     owner: str
     force: bool = False
     retry: bool = False
     dry_run: bool = False
-    lost: Callable[[Lease], bool] = never
-    clock: Callable[[], datetime] = _utc_now
+    lost: Callable[[Lease], bool] = is_never_lost
+    clock: Clock = utc_now
     lease_s: float = LEASE_S
     _ready: deque[tuple[MediaFile, Snapshot, Record, Line]] = field(default_factory=deque)
-    _running: dict[int, _Held] = field(default_factory=dict)
-    _finished: list[_Held] = field(default_factory=list)
+    _running: dict[int, _RunningFile] = field(default_factory=dict)
+    _finished: list[_RunningFile] = field(default_factory=list)
     _outcomes: deque[Outcome] = field(default_factory=deque)
     _under_way: set[str] = field(default_factory=set)
-    _again: list[MediaFile] = field(default_factory=list)  # named once more meanwhile
-    _ticket: int = 0
+    _repeated: list[MediaFile] = field(default_factory=list)  # added again while under way
+    _last_task_id: int = 0
     _mean_s: float | None = None
     _settled_at: datetime | None = None
     _extended_at: datetime | None = None
 
     def add(self, files: Sequence[MediaFile]) -> Iterator[Outcome]:
-        """Plan files, and work while there is more at hand than the children need."""
+        """Plan files, and work while more files are ready than the children need."""
         for start in range(0, len(files), READ_BATCH):
-            some = self._first_time(files[start : start + READ_BATCH])
+            batch = self._set_aside_repeated(files[start : start + READ_BATCH])
             now = self.clock()
-            snapshots = self.ledger.read([m.uri for m in some])
-            for media, snapshot in zip(some, snapshots, strict=True):
-                if outcome := self._look(media, snapshot, now):
+            snapshots = self.ledger.read([m.uri for m in batch])
+            for media, snapshot in zip(batch, snapshots, strict=True):
+                if outcome := self._decide(media, snapshot, now):
                     self._outcomes.append(outcome)
-            while len(self._ready) > self._room():
-                self._step(0.25)
-                yield from self._take()
+            while len(self._ready) > self._capacity():
+                self._work(0.25)
+                yield from self._pop_outcomes()
             self._start()
-            yield from self._take()
+            yield from self._pop_outcomes()
 
     def drain(self) -> Iterator[Outcome]:
         """Finish everything that was added."""
         while self._ready or self._running:
-            self._step(0.25)
-            yield from self._take()
+            self._work(0.25)
+            yield from self._pop_outcomes()
         self._settle()
-        yield from self._take()
-        if self._again:
-            again, self._again = self._again, []
+        yield from self._pop_outcomes()
+        if self._repeated:
+            again, self._repeated = self._repeated, []
             yield from self.add(again)
             yield from self.drain()
 
-    def _first_time(self, files: Sequence[MediaFile]) -> list[MediaFile]:
-        """Put files that are under way already aside: a list may name one twice."""
+    def _set_aside_repeated(self, files: Sequence[MediaFile]) -> list[MediaFile]:
+        """Set aside files that are already under way (a list may repeat some); return the rest."""
         first = []
         for media in files:
             if media.uri in self._under_way:
-                self._again.append(media)
+                self._repeated.append(media)
             else:
                 self._under_way.add(media.uri)
                 first.append(media)
         return first
 
-    def _take(self) -> Iterator[Outcome]:
+    def _pop_outcomes(self) -> Iterator[Outcome]:
         while self._outcomes:
             outcome = self._outcomes.popleft()
             self._under_way.discard(outcome.media.uri)
             yield outcome
 
     def _plan(self, record: Record, now: datetime) -> Line:
-        return line(
+        return plan_line(
             self.graph,
             record,
             self.targets,
@@ -152,28 +147,28 @@ class Executor:
             lost=self.lost,
         )
 
-    def _look(self, media: MediaFile, snapshot: Snapshot, now: datetime) -> Outcome | None:
-        """Decide, without writing, whether there is work; None if there is."""
+    def _decide(self, media: MediaFile, snapshot: Snapshot, now: datetime) -> Outcome | None:
+        """Decide, without a write, on the outcome; return None if the file needs work."""
         record, _ = arrive(snapshot.record, media, now)
-        if refusal := _refusal(record, media):
-            return Outcome.of_all(media, self.targets, refusal)
+        if status := _check_version(record, media):
+            return Outcome.from_status(media, self.targets, status)
         plan = self._plan(record, now)
-        if not self.dry_run and (plan.run or _leaves_word(plan)):
+        if not self.dry_run and (plan.run or _has_waiting(plan)):
             self._ready.append((media, snapshot, record, plan))
             return None
-        return Outcome.planned(media, plan)
+        return Outcome.from_plan(media, plan)
 
-    def _room(self) -> int:
-        """How many files to have claimed: work for a moment, at least two a child."""
-        least = 2 * self.crew.processes
+    def _capacity(self) -> int:
+        """Return how many files to claim at once: work for ``AHEAD_S``, at least two per child."""
+        least = 2 * self.pool.processes
         if self._mean_s is None:
             return least
-        most = AHEAD_S * self.crew.processes / max(self._mean_s, 1e-6)
+        most = AHEAD_S * self.pool.processes / max(self._mean_s, 1e-6)
         return int(min(max(least, most), MAX_AHEAD))
 
-    def _step(self, timeout_s: float) -> None:
+    def _work(self, timeout_s: float) -> None:
         self._start()
-        reports = self.crew.collect(timeout_s if self._running else 0.0)
+        reports = self.pool.collect(timeout_s if self._running else 0.0)
         for report in reports:
             self._receive(report)
         now = self.clock()
@@ -184,59 +179,63 @@ class Executor:
         self._extend(now)
 
     def _start(self) -> None:
-        """Claim as many files as there is room for, and hand them to the crew."""
-        capacity = self._room()
+        """Claim as many files as there is room for, and submit them to the pool."""
+        capacity = self._capacity()
         room = capacity - len(self._running)
-        if not self._ready or room < max(
-            1, capacity // 4
-        ):  # a claim for each free place would be many writes
+        # A claim for each slot that becomes free would cost many writes.
+        if not self._ready or room < max(1, capacity // 4):
             return
-        some = [self._ready.popleft() for _ in range(min(room, len(self._ready)))]
+        batch = [self._ready.popleft() for _ in range(min(room, len(self._ready)))]
         now = self.clock()
         changes = [
             Change(
                 uri=media.uri,
                 known=snapshot,
-                transition=self._claiming(media, snapshot.record, record, plan, now),
+                transition=self._build_claim(media, snapshot.record, record, plan, now),
             )
-            for media, snapshot, record, plan in some
+            for media, snapshot, record, plan in batch
         ]
         tasks = []
-        for (media, *_), changed in zip(some, self.ledger.change(changes), strict=True):
+        for (media, *_), changed in zip(batch, self.ledger.change(changes), strict=True):
             record, plan = changed.snapshot.record, changed.answer
             if record is None or plan is None:
-                status = Status.SUPERSEDED if record is None else _refusal(record, media)
+                status = Status.SUPERSEDED if record is None else _check_version(record, media)
                 self._outcomes.append(
-                    Outcome.of_all(media, self.targets, status or Status.SUPERSEDED)
+                    Outcome.from_status(media, self.targets, status or Status.SUPERSEDED)
                 )
             elif not plan.run:
-                self._outcomes.append(Outcome.planned(media, plan))
+                self._outcomes.append(Outcome.from_plan(media, plan))
             else:
-                self._ticket += 1
-                self._running[self._ticket] = _Held(
+                self._last_task_id += 1
+                self._running[self._last_task_id] = _RunningFile(
                     media=media, snapshot=changed.snapshot, plan=plan
                 )
-                tasks.append(self._task(self._ticket, media, record, plan))
+                tasks.append(self._build_task(self._last_task_id, media, record, plan))
         if tasks:
-            self.crew.submit(tasks)
+            self.pool.submit(tasks)
 
-    def _claiming(
-        self, media: MediaFile, seen: Record | None, arrived: Record, planned: Line, now: datetime
+    def _build_claim(
+        self,
+        media: MediaFile,
+        planned_on: Record | None,
+        arrived: Record,
+        planned: Line,
+        now: datetime,
     ) -> Callable[[Record | None], tuple[Record | None, Line | None]]:
-        """Arrive, plan and claim in one step, on the record as it then is.
+        """Build the transition that records the arrival, plans and claims in one step.
 
-        If that is still the one that was planned on, the plan holds.
+        If the record is still the one that was planned on, the plan is kept.
         """
 
         def transition(found: Record | None) -> tuple[Record | None, Line | None]:
             record, plan = arrived, planned
-            if found is not seen:
+            if found is not planned_on:
                 record, _ = arrive(found, media, now)
-                if _refusal(record, media):
+                if _check_version(record, media):
                     return found, None
                 plan = self._plan(record, now)
             for job in plan.holders:
-                record = want(record, self.graph, job, self.targets, now)
+                record = add_pending(record, self.graph, job, self.targets, now)
             if plan.run:
                 record = claim(
                     record, self.graph, plan.run, owner=self.owner, now=now, lease_s=self.lease_s
@@ -245,7 +244,7 @@ class Executor:
 
         return transition
 
-    def _task(self, ticket: int, media: MediaFile, record: Record, plan: Line) -> Task:
+    def _build_task(self, task_id: int, media: MediaFile, record: Record, plan: Line) -> Task:
         inputs: dict[str, str] = {}
         for job in plan.run:
             for parent in self.graph.jobs[job].parents:
@@ -256,82 +255,87 @@ class Executor:
         force = tuple(
             job
             for job in plan.run
-            # A result that a request has put back is computed for that request, whoever does it.
+            # A result that a request has reopened is computed for that request, whoever does it.
             if (self.force and job in self.targets) or record.jobs[job].request is not None
         )
-        return Task(ticket=ticket, media=media, run=plan.run, inputs=inputs, force=force)
+        return Task(task_id=task_id, media=media, run=plan.run, inputs=inputs, force=force)
 
     def _receive(self, report: Report) -> None:
-        held = self._running[report.ticket]
-        held.results += report.results
+        file = self._running[report.task_id]
+        file.results += report.results
         if not report.finished:
             return
-        del self._running[report.ticket]
-        self._finished.append(held)
-        seconds = sum(r.seconds or 0.0 for r in held.results)
+        del self._running[report.task_id]
+        self._finished.append(file)
+        seconds = sum(r.seconds or 0.0 for r in file.results)
         mean = seconds if self._mean_s is None else 0.95 * self._mean_s + 0.05 * seconds
         self._mean_s = mean
 
     def _settle(self) -> None:
-        """Record what is finished."""
-        some, self._finished = self._finished, []
+        """Record the results of finished files."""
+        batch, self._finished = self._finished, []
         self._settled_at = self.clock()
-        if not some:
+        if not batch:
             return
         changes = [
-            Change(uri=held.media.uri, known=held.snapshot, transition=self._settling(held))
-            for held in some
+            Change(uri=file.media.uri, known=file.snapshot, transition=self._build_settlement(file))
+            for file in batch
         ]
         full = None
-        for held, changed in zip(some, self.ledger.change(changes), strict=True):
+        for file, changed in zip(batch, self.ledger.change(changes), strict=True):
             self._outcomes.append(
-                Outcome.run(held.media, held.plan, held.results, changed.answer.lost)
+                Outcome.from_results(file.media, file.plan, file.results, changed.answer.lost)
             )
-            for result in held.results:
+            for result in file.results:
                 if result.error is not None and result.error.kind == Kind.DISK_FULL:
                     full = result.error
         if full is not None:
             raise DiskFull(full.message)
 
-    def _settling(self, held: _Held) -> Callable[[Record | None], tuple[Record | None, Settled]]:
+    def _build_settlement(
+        self, file: _RunningFile
+    ) -> Callable[[Record | None], tuple[Record | None, Settled]]:
         def transition(found: Record | None) -> tuple[Record | None, Settled]:
             return settle(
                 found,
-                generation=held.media.generation,
+                generation=file.media.generation,
                 owner=self.owner,
-                results=held.results,
+                results=file.results,
             )
 
         return transition
 
     def _extend(self, now: datetime) -> None:
-        """Keep the leases of what is under way alive."""
+        """Extend the leases of all files under way, once a third of their time has passed."""
         self._extended_at = self._extended_at or now
         if (now - self._extended_at).total_seconds() < self.lease_s / 3:
             return
         self._extended_at = now
         expires_at = now + timedelta(seconds=self.lease_s)
 
-        def keeping(
+        def build_extension(
             jobs: Collection[str],
         ) -> Callable[[Record | None], tuple[Record | None, bool]]:
-            return lambda found: extend(found, owner=self.owner, jobs=jobs, expires_at=expires_at)
+            return lambda found: extend_leases(
+                found, owner=self.owner, jobs=jobs, expires_at=expires_at
+            )
 
-        held = list(self._running.values()) + self._finished
+        files = list(self._running.values()) + self._finished
         changes = [
-            Change(uri=h.media.uri, known=h.snapshot, transition=keeping(h.plan.run)) for h in held
+            Change(uri=f.media.uri, known=f.snapshot, transition=build_extension(f.plan.run))
+            for f in files
         ]
-        for one, changed in zip(held, self.ledger.change(changes), strict=True):
-            one.snapshot = changed.snapshot
+        for file, changed in zip(files, self.ledger.change(changes), strict=True):
+            file.snapshot = changed.snapshot
 
 
-def _refusal(record: Record, media: MediaFile) -> Status | None:
-    """Why nothing can be done for a version of a file."""
+def _check_version(record: Record, media: MediaFile) -> Status | None:
+    """Return the status of a version that can no longer be processed, or None if it can be."""
     if record.generation != media.generation:
         return Status.SUPERSEDED
     return Status.DELETED if record.deleted_at is not None else None
 
 
-def _leaves_word(plan: Line) -> bool:
-    """Whether others hold what the targets wait for, so that the targets must be left with them."""
+def _has_waiting(plan: Line) -> bool:
+    """Return whether targets wait for jobs that others hold, and must be recorded as pending."""
     return any(v is Verdict.WAITING for v in plan.verdicts.values())

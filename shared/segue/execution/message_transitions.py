@@ -1,6 +1,6 @@
-"""How a message is answered in the ledger: the transitions of the responder, each one atomic step.
+"""The transitions by which the responder changes a message's record, each one atomic step.
 
-Deciding and claiming, or leaving word, are one step, on the record as it then is.
+Deciding and claiming, or adding pending targets, are one step, on the record as it then is.
 """
 
 from __future__ import annotations
@@ -9,77 +9,94 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from segue.execution.reply import Received
+from segue.execution.reply import ReceivedMessage
+from segue.model import planner, transitions
 from segue.model.graph import Graph
-from segue.model.ledger import Result, Settled, Snapshot, Transition, claim, extend, pinged, settle
+from segue.model.ledger import Snapshot, Transition
 from segue.model.message import Message
-from segue.model.outcome import blocked
-from segue.model.planner import Ask, Decision, Drop, Forward, Run, Wait, decide, forced, leave
+from segue.model.outcome import build_blocked_result
+from segue.model.planner import (
+    Ask,
+    Decision,
+    Drop,
+    Forward,
+    Run,
+    Wait,
+    is_forced,
+    register_targets,
+)
 from segue.model.record import Entry, Lease, Record, State
+from segue.model.transitions import Result, Settled
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True, kw_only=True)
-class Item:
+class ActiveMessage:
     """A message that is being worked on."""
 
-    received: Received
+    received: ReceivedMessage
     message: Message
     owner: str
     snapshot: Snapshot = field(default_factory=lambda: Snapshot(record=None))
     claimed_at: datetime = NEVER
-    leased_until: datetime = NEVER  # what is being run holds a lease
+    leased_until: datetime = NEVER  # a job that is running holds a lease
     result: Result | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What was decided about a message, on the record as it then was."""
+class MessageDecision:
+    """The decision on a message, and the record that it was made on."""
 
     decision: Decision
-    record: Record | None  # from before
-    replaces: bool = False
+    record: Record | None  # before the transition
+    replaces: bool = False  # the job's artifact, if there is one
     claimed_at: datetime = NEVER
     settled: Settled = field(default_factory=Settled)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answering:
-    """What all answers of a responder have in common."""
+class MessageTransitions:
+    """Builds the transitions that decide on messages, all for one graph."""
 
     graph: Graph
     lost: Callable[[Lease], bool]
     lease_s: float
 
-    def deciding(self, item: Item, now: datetime) -> Transition[Answer]:
-        """Decide; then claim, leave word, pass on a block, or leave the trace of a ping."""
-        message = item.message
+    def decide(self, active: ActiveMessage, now: datetime) -> Transition[MessageDecision]:
+        """Build the transition that decides on a message, and carries the decision out.
 
-        def transition(found: Record | None) -> tuple[Record | None, Answer]:
-            decision = decide(self.graph, found, message, now, owner=item.owner, lost=self.lost)
-            answer = Answer(decision=decision, record=found)
+        It claims the job, adds pending targets, records that the job is blocked, or records a ping.
+        """
+        message = active.message
+
+        def transition(found: Record | None) -> tuple[Record | None, MessageDecision]:
+            decision = planner.decide(
+                self.graph, found, message, now, owner=active.owner, lost=self.lost
+            )
+            answer = MessageDecision(decision=decision, record=found)
             if found is None:
                 return None, answer
             match decision:
                 case Run():
-                    replaces = forced(found, message, message.job) or _was_reopened(found, message)
-                    return self._claimed(item, found, now), Answer(
+                    forced = is_forced(found, message, message.job)
+                    replaces = forced or _was_reopened(found, message)
+                    return self._claim(active, found, now), MessageDecision(
                         decision=decision, record=found, replaces=replaces, claimed_at=now
                     )
                 case Ask() | Wait():
-                    return leave(self.graph, found, message, decision, now), answer
+                    return register_targets(self.graph, found, message, decision, now), answer
                 case Drop(_, cause, _) if cause not in (None, message.job):
                     assert cause is not None
-                    record, settled = settle(
-                        self._claimed(item, found, now),
+                    record, settled = transitions.settle(
+                        self._claim(active, found, now),
                         generation=message.generation,
-                        owner=item.owner,
-                        results=[blocked(message.job, cause)],
+                        owner=active.owner,
+                        results=[build_blocked_result(message.job, cause)],
                     )
-                    return record, Answer(decision=decision, record=found, settled=settled)
+                    return record, MessageDecision(decision=decision, record=found, settled=settled)
                 case Forward() if message.ping and message.request is not None:
-                    record, _ = pinged(
+                    record, _ = transitions.record_ping(
                         found,
                         generation=message.generation,
                         job=message.job,
@@ -91,57 +108,61 @@ class Answering:
 
         return transition
 
-    def _claimed(self, item: Item, record: Record, now: datetime) -> Record:
-        return claim(
+    def _claim(self, active: ActiveMessage, record: Record, now: datetime) -> Record:
+        return transitions.claim(
             record,
             self.graph,
-            [item.message.job],
-            owner=item.owner,
+            [active.message.job],
+            owner=active.owner,
             now=now,
             lease_s=self.lease_s,
-            request=item.message.request,
+            request=active.message.request,
         )
 
 
-def remembered(
-    transition: Transition[Answer], seen: Record | None, decided: tuple[Record | None, Answer]
-) -> Transition[Answer]:
-    """Decide once only, as long as the record is the very one that was decided on."""
-    return lambda found: decided if found is seen else transition(found)
+def decide_once(
+    transition: Transition[MessageDecision],
+    decided_on: Record | None,
+    decided: tuple[Record | None, MessageDecision],
+) -> Transition[MessageDecision]:
+    """Reuse a decision that was made, unless the record is not the very one it was made on."""
+    return lambda found: decided if found is decided_on else transition(found)
 
 
-def settling(item: Item, result: Result) -> Transition[Settled]:
-    """Record a result; if it stands there already, it is not lost."""
-    message = item.message
+def settle(active: ActiveMessage, result: Result) -> Transition[Settled]:
+    """Build the transition that records a result; one that is already recorded is not lost."""
+    message = active.message
 
     def transition(found: Record | None) -> tuple[Record | None, Settled]:
         entry = found.jobs.get(message.job) if found is not None else None
-        if entry is not None and _is_recorded(entry, item, result):
-            return None, Settled(owed={message.job: entry.wanted})
-        return settle(found, generation=message.generation, owner=item.owner, results=[result])
+        if entry is not None and _has_result(entry, active, result):
+            return None, Settled(pending_targets={message.job: entry.pending_targets})
+        return transitions.settle(
+            found, generation=message.generation, owner=active.owner, results=[result]
+        )
 
     return transition
 
 
-def keeping(item: Item, expires_at: datetime) -> Transition[bool]:
-    """Keep a lease alive."""
-    return lambda found: extend(
-        found, owner=item.owner, jobs=[item.message.job], expires_at=expires_at
+def extend(active: ActiveMessage, expires_at: datetime) -> Transition[bool]:
+    """Build the transition that extends a lease."""
+    return lambda found: transitions.extend_leases(
+        found, owner=active.owner, jobs=[active.message.job], expires_at=expires_at
     )
 
 
-def _is_recorded(entry: Entry, item: Item, result: Result) -> bool:
-    """Whether the result stands there: the ledger may have gone away after recording it."""
+def _has_result(entry: Entry, active: ActiveMessage, result: Result) -> bool:
+    """Return whether the result is recorded: the ledger may have failed after recording it."""
     return (
         entry.lease is None
-        and entry.generation == item.message.generation
-        and entry.started_at == item.claimed_at
+        and entry.generation == active.message.generation
+        and entry.started_at == active.claimed_at
         and (entry.state, entry.artifact, entry.error)
         == (result.state, result.artifact, result.error)
     )
 
 
 def _was_reopened(record: Record, message: Message) -> bool:
-    """Whether a request wants the job's result anew, and whoever began with it did not end it."""
+    """Return whether a request wants the job computed again, and no one has finished it since."""
     entry = record.jobs.get(message.job)
     return entry is not None and entry.state is not State.DONE and entry.request is not None

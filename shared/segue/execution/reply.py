@@ -1,4 +1,4 @@
-"""What comes of a message: whom to tell, what to strike out of the ledger, what to log."""
+"""The reply to a message: what to publish, what to clear from the ledger, what to log."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from segue.log import Action
 from segue.model import dead_letter
 from segue.model.dead_letter import Stage
 from segue.model.graph import Graph
-from segue.model.ledger import Result
 from segue.model.message import Message
-from segue.model.queue import Letter, letter
+from segue.model.queue import Envelope, message_to_envelope
 from segue.model.record import EVERYTHING, evolve
+from segue.model.transitions import Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
-    """The bytes of a message, as they came on a job's topic."""
+class ReceivedMessage:
+    """The bytes of a message, as received on a job's topic."""
 
     job: str
     data: bytes
@@ -29,8 +29,8 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Strike:
-    """Targets to strike out of a record once the letters of a reply are published.
+class ClearPending:
+    """Pending targets to clear from a record once the envelopes of a reply are published.
 
     On Dataflow it waits, pickled, behind a durable step: a change of its fields needs a drain.
     """
@@ -39,28 +39,28 @@ class Strike:
     generation: int
     job: str
     targets: tuple[str, ...]
-    wanted_at: datetime | None  # as it was; what was asked for since stays owed
+    pending_at: datetime | None  # as it was; targets that were added since stay pending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What came of one message: letters to publish, then perhaps a strike, then acknowledge."""
+    """The outcome of a message: publish its envelopes, then clear, then acknowledge it."""
 
-    received: Received
+    received: ReceivedMessage
     action: Action
     message: Message | None = None  # None: unreadable
-    letters: tuple[Letter, ...] = ()
-    strike: Strike | None = None
+    envelopes: tuple[Envelope, ...] = ()
+    clear: ClearPending | None = None
     result: Result | None = None
     reason: str | None = None
 
     @property
     def job(self) -> str:
-        """The job that was told."""
+        """The job that the message is for."""
         return self.received.job if self.message is None else self.message.job
 
-    def fields(self) -> dict[str, Any]:
-        """What is logged of it."""
+    def to_log_fields(self) -> dict[str, Any]:
+        """Return the fields to log."""
         message, result = self.message, self.result
         error = result.error if result is not None else None
         return {
@@ -79,27 +79,27 @@ class Reply:
         }
 
 
-def passed_on(message: Message, job: str, targets: tuple[str, ...] | None) -> Letter:
-    """Tell another job the same, for these targets."""
-    return letter(evolve(message, job=job, targets=targets, attempt=1))
+def forward(message: Message, job: str, targets: tuple[str, ...] | None) -> Envelope:
+    """Address a message to another job, for these targets."""
+    return message_to_envelope(evolve(message, job=job, targets=targets, attempt=1))
 
 
-def to_children(graph: Graph, message: Message) -> Iterator[Letter]:
-    """Tell the children through which the targets are reached."""
+def notify_children(graph: Graph, message: Message) -> Iterator[Envelope]:
+    """Yield envelopes for the children through which the targets are reached."""
     for child in graph.children[message.job]:
-        if graph.on_line(child, message.targets):
-            yield passed_on(message, child, message.targets)
+        if graph.is_on_line(child, message.targets):
+            yield forward(message, child, message.targets)
 
 
-def to_whom_it_is_owed(graph: Graph, message: Message, owed: tuple[str, ...]) -> Iterator[Letter]:
-    """Tell what others asked for, on its own and without force.
+def notify_pending(graph: Graph, message: Message, pending: tuple[str, ...]) -> Iterator[Envelope]:
+    """Yield envelopes for the targets that others asked for, apart and without force.
 
-    The job itself is told, too, in case that an older version of it is what was finished.
+    The job itself gets one, too, in case an older version of it is what was finished.
     """
-    targets = None if EVERYTHING in owed else owed
-    for job in (message.job, *graph.children[message.job]) if owed else ():
-        if graph.on_line(job, targets):
-            yield letter(
+    targets = None if EVERYTHING in pending else pending
+    for job in (message.job, *graph.children[message.job]) if pending else ():
+        if graph.is_on_line(job, targets):
+            yield message_to_envelope(
                 Message(
                     uri=message.uri,
                     generation=message.generation,
@@ -110,16 +110,16 @@ def to_whom_it_is_owed(graph: Graph, message: Message, owed: tuple[str, ...]) ->
             )
 
 
-def buried(
-    received: Received,
+def build_dead_letter_reply(
+    received: ReceivedMessage,
     message: Message | None,
     *,
     stage: Stage,
     error: UnreadableMessage,
     at: datetime,
 ) -> Reply:
-    """Put aside what cannot be worked on here."""
-    dead = dead_letter.dead_letter(
+    """Build the reply that dead-letters a message which cannot be processed here."""
+    dead = dead_letter.build_dead_letter(
         stage=stage,
         job=received.job,
         kind=Kind.UNREADABLE_MESSAGE,
@@ -133,17 +133,19 @@ def buried(
     return Reply(
         received=received,
         action=Action.DEAD_LETTERED,
-        letters=(dead_letter.letter(dead),),
+        envelopes=(dead_letter.dead_letter_to_envelope(dead),),
         reason=f"{stage}: {error}",
     )
 
 
-def of_a_failure(received: Received, message: Message, result: Result, at: datetime) -> Letter:
-    """The dead letter of a job that failed for good."""
+def build_failure_envelope(
+    received: ReceivedMessage, message: Message, result: Result, at: datetime
+) -> Envelope:
+    """Build the dead letter of a job that failed permanently."""
     error = result.error
     assert error is not None
-    return dead_letter.letter(
-        dead_letter.dead_letter(
+    return dead_letter.dead_letter_to_envelope(
+        dead_letter.build_dead_letter(
             stage=Stage.RUN,
             job=message.job,
             kind=error.kind,

@@ -1,9 +1,9 @@
-"""Answers messages: decide, claim, run, settle, always in batches, with every child process busy.
+"""The responder decides on messages, claims, runs and settles in batches, and keeps children busy.
 
-It is the streaming twin of ``segue.execution.executor``: both plan with the same planner, claim and
-settle in the same ledger, and give work to the same crew. What is to be published comes back in
-replies; once that is done (``segue.execution.outbox``), and not before, a message may be
-acknowledged.
+It is the streaming counterpart of ``segue.execution.executor``: both plan with the same planner,
+claim and settle in the same ledger, and submit tasks to the same pool. Its replies contain the
+envelopes to publish; a message must not be acknowledged before ``segue.execution.outbox`` has
+published them.
 """
 
 from __future__ import annotations
@@ -11,78 +11,76 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
+from segue.clock import Clock, utc_now
 from segue.errors import DiskFull, Kind, SegueError, UnreadableMessage
-from segue.execution.executor import Crew
+from segue.execution.executor import WorkerPool
 from segue.execution.message_transitions import (
-    Answer,
-    Answering,
-    Item,
-    keeping,
-    remembered,
-    settling,
+    ActiveMessage,
+    MessageDecision,
+    MessageTransitions,
+    decide_once,
+    extend,
+    settle,
 )
 from segue.execution.reply import (
-    Received,
+    ClearPending,
+    ReceivedMessage,
     Reply,
-    Strike,
-    buried,
-    of_a_failure,
-    passed_on,
-    to_children,
-    to_whom_it_is_owed,
+    build_dead_letter_reply,
+    build_failure_envelope,
+    forward,
+    notify_children,
+    notify_pending,
 )
 from segue.log import Action
 from segue.model.dead_letter import Stage
 from segue.model.graph import Graph
-from segue.model.lease_owner import is_lost, new_owner
-from segue.model.ledger import Change, Ledger, Result, Settled
-from segue.model.message import Message, decode
+from segue.model.lease_owner import build_owner, is_lost
+from segue.model.ledger import Change, Ledger
+from segue.model.message import Message, decode_message
 from segue.model.planner import Ask, Drop, Forward, Run, Wait
-from segue.model.queue import Letter, letter
+from segue.model.queue import Envelope, message_to_envelope
 from segue.model.record import EVERYTHING, Lease, Record, State, evolve
+from segue.model.transitions import Result, Settled
 from segue.worker.task import Report, Task
 
-__all__ = ["Received", "Reply", "Responder", "Strike"]
+__all__ = ["ClearPending", "ReceivedMessage", "Reply", "Responder"]
 
 LEASE_S = 300.0
 DECIDE_BATCH = 256
 AHEAD_S = 0.5  # of work that is claimed before it starts
 MAX_AHEAD = 256
-# How often a message comes back after transient errors, each of which outlived the worker's own
-# retries, before they are taken for a permanent one.
+# How often a message is tried before its transient errors, each of which outlived the worker's own
+# retries, count as a permanent one.
 MAX_ATTEMPTS = 5
 _FINISHED = frozenset({State.DONE, State.FAILED, State.BLOCKED})
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(slots=True, kw_only=True)
 class Responder:
-    """Works on messages for some jobs.
+    """Processes messages for some jobs.
 
-    ``add`` takes messages in; ``step`` works and returns the replies that are ready; ``drain``
-    yields the rest. Whoever gives up in between calls ``abandon``.
+    ``add`` accepts messages; ``step`` works and returns the replies that are ready; ``drain``
+    yields the rest. A caller that gives up in between calls ``abandon``.
     """
 
     graph: Graph
     jobs: Collection[str]  # that are served here
     ledger: Ledger
-    crew: Crew
-    clock: Callable[[], datetime] = _utc_now
-    owner: Callable[[], str] = new_owner
+    pool: WorkerPool
+    clock: Clock = utc_now
+    owner: Callable[[], str] = build_owner
     lost: Callable[[Lease], bool] = is_lost
     lease_s: float = LEASE_S
-    _inbox: deque[Item] = field(default_factory=deque)
-    _running: dict[int, Item] = field(default_factory=dict)
-    _finished: list[Item] = field(default_factory=list)
+    _inbox: deque[ActiveMessage] = field(default_factory=deque)
+    _running: dict[int, ActiveMessage] = field(default_factory=dict)
+    _finished: list[ActiveMessage] = field(default_factory=list)
     _replies: list[Reply] = field(default_factory=list)
-    _ticket: int = 0
+    _last_task_id: int = 0
     _mean_s: float | None = None
-    _stops: SegueError | None = None
+    _stop_error: SegueError | None = None
 
     @property
     def pending(self) -> int:
@@ -91,21 +89,21 @@ class Responder:
 
     @property
     def running(self) -> int:
-        """How many jobs are claimed and being run."""
+        """How many jobs are claimed and running."""
         return len(self._running)
 
     @property
     def room(self) -> int:
-        """How many more messages are wanted, so that no child will have to wait for one."""
+        """How many more messages to add to keep every child busy."""
         return max(0, self._capacity() - len(self._inbox) - len(self._running))
 
-    def add(self, received: Sequence[Received]) -> None:
-        """Take messages in; bytes that are none, and messages that are not for here, are dead."""
+    def add(self, received: Sequence[ReceivedMessage]) -> None:
+        """Accept messages; dead-letter those that are unreadable or for another pipeline's jobs."""
         for one in received:
             try:
-                message = decode(one.data)
+                message = decode_message(one.data)
             except UnreadableMessage as error:
-                self._bury(one, None, Stage.DECODE, error)
+                self._dead_letter(one, None, Stage.DECODE, error)
                 continue
             if message.job not in self.jobs and message.job in self.graph.jobs:
                 served = ", ".join(self.jobs)
@@ -113,36 +111,38 @@ class Responder:
                     f"the message is for {message.job!r}, and this pipeline runs {served}; "
                     "publish it to its own job's topic"
                 )
-                self._bury(one, message, Stage.ROUTE, misrouted)
+                self._dead_letter(one, message, Stage.ROUTE, misrouted)
                 continue
-            self._inbox.append(Item(received=one, message=message, owner=self.owner()))
+            self._inbox.append(ActiveMessage(received=one, message=message, owner=self.owner()))
 
-    def _bury(
-        self, one: Received, message: Message | None, stage: Stage, error: UnreadableMessage
+    def _dead_letter(
+        self, one: ReceivedMessage, message: Message | None, stage: Stage, error: UnreadableMessage
     ) -> None:
-        self._replies.append(buried(one, message, stage=stage, error=error, at=self.clock()))
+        self._replies.append(
+            build_dead_letter_reply(one, message, stage=stage, error=error, at=self.clock())
+        )
 
     def step(self, timeout_s: float = 0.0) -> list[Reply]:
-        """Do what there is to do, waiting for running jobs at most so long.
+        """Process messages, wait for running jobs up to the timeout, and return the replies.
 
-        If the ledger is away, it may be called again: no message is lost, none is answered twice.
+        If the ledger is away, call it again: no message is lost, none gets two replies.
 
         Raises
         ------
         DiskFull
-            If a job could not write its result; its message has no reply, and comes again.
+            If a job could not write its result; its message gets no reply, and is redelivered.
         Unavailable, Contended
             If the ledger is away.
         """
         self._extend()
         self._start()
         if self._running and not self._replies:
-            for report in self.crew.collect(timeout_s):
+            for report in self.pool.collect(timeout_s):
                 self._receive(report)
         self._settle()
         replies, self._replies = self._replies, []
-        if self._stops is not None and not replies:
-            raise self._stops
+        if self._stop_error is not None and not replies:
+            raise self._stop_error
         return replies
 
     def drain(self) -> Iterator[Reply]:
@@ -151,272 +151,278 @@ class Responder:
             yield from self.step(0.25)
 
     def abandon(self) -> list[str]:
-        """Forget all messages; returns the owners whose leases nobody works on any more."""
-        items = [*self._inbox, *self._running.values(), *self._finished]
+        """Forget all messages, and return the owners whose leases are now abandoned."""
+        messages = [*self._inbox, *self._running.values(), *self._finished]
         self._inbox.clear()
         self._running.clear()
         self._finished.clear()
         self._replies.clear()
-        self._stops = None
-        return [item.owner for item in items]
+        self._stop_error = None
+        return [active.owner for active in messages]
 
     def _capacity(self) -> int:
-        """How many jobs to have claimed: work for a moment, at least two a child."""
-        least = 2 * self.crew.processes
+        """Return how many jobs to claim at once: work for ``AHEAD_S``, at least two per child."""
+        least = 2 * self.pool.processes
         if self._mean_s is None:
             return least
         return int(
-            min(max(least, AHEAD_S * self.crew.processes / max(self._mean_s, 1e-6)), MAX_AHEAD)
+            min(max(least, AHEAD_S * self.pool.processes / max(self._mean_s, 1e-6)), MAX_AHEAD)
         )
 
-    # Messages come in.
+    # Decide on messages, and start jobs.
 
     def _start(self) -> None:
-        """Decide about messages for as long as there is room, each file once at a time."""
+        """Decide on messages while there is room, one per file at a time."""
         while self._inbox and len(self._running) < self._capacity():
-            batch: dict[str, Item] = {}
-            later: list[Item] = []
+            batch: dict[str, ActiveMessage] = {}
+            later: list[ActiveMessage] = []
             room = min(DECIDE_BATCH, self._capacity() - len(self._running))
             while self._inbox and len(batch) < room:
-                item = self._inbox.popleft()
-                if item.message.uri in batch:
-                    later.append(item)
+                active = self._inbox.popleft()
+                if active.message.uri in batch:
+                    later.append(active)
                 else:
-                    batch[item.message.uri] = item
+                    batch[active.message.uri] = active
             try:
                 answers = self._decide(list(batch.values()))
             except BaseException:
                 self._inbox.extendleft(reversed([*batch.values(), *later]))
                 raise
             self._inbox.extendleft(reversed(later))
-            tasks = [t for item, answer in answers if (t := self._act(item, answer)) is not None]
+            tasks = [
+                t for active, answer in answers if (t := self._act(active, answer)) is not None
+            ]
             if tasks:
-                self.crew.submit(tasks)
+                self.pool.submit(tasks)
 
-    def _decide(self, items: Sequence[Item]) -> list[tuple[Item, Answer]]:
+    def _decide(
+        self, messages: Sequence[ActiveMessage]
+    ) -> list[tuple[ActiveMessage, MessageDecision]]:
         now = self.clock()
-        answering = Answering(graph=self.graph, lost=self.lost, lease_s=self.lease_s)
-        snapshots = self.ledger.read([i.message.uri for i in items])
-        writing: list[Item] = []
-        changes: list[Change[Answer]] = []
-        answers: list[tuple[Item, Answer]] = []
-        for item, snapshot in zip(items, snapshots, strict=True):
-            item.snapshot = snapshot
-            deciding = answering.deciding(item, now)
-            decided = deciding(snapshot.record)
+        message_transitions = MessageTransitions(
+            graph=self.graph, lost=self.lost, lease_s=self.lease_s
+        )
+        snapshots = self.ledger.read([i.message.uri for i in messages])
+        writing: list[ActiveMessage] = []
+        changes: list[Change[MessageDecision]] = []
+        answers: list[tuple[ActiveMessage, MessageDecision]] = []
+        for active, snapshot in zip(messages, snapshots, strict=True):
+            active.snapshot = snapshot
+            decide = message_transitions.decide(active, now)
+            decided = decide(snapshot.record)
             if decided[0] is None or decided[0] is snapshot.record:
-                answers.append((item, decided[1]))
+                answers.append((active, decided[1]))
                 continue
-            writing.append(item)
-            transition = remembered(deciding, snapshot.record, decided)
-            changes.append(Change(uri=item.message.uri, known=snapshot, transition=transition))
+            writing.append(active)
+            transition = decide_once(decide, snapshot.record, decided)
+            changes.append(Change(uri=active.message.uri, known=snapshot, transition=transition))
         changed = self.ledger.change(changes)
-        for item, made in zip(writing, changed, strict=True):
-            item.snapshot = made.snapshot
-            answers.append((item, made.answer))
+        for active, made in zip(writing, changed, strict=True):
+            active.snapshot = made.snapshot
+            answers.append((active, made.answer))
         return answers
 
-    def _act(self, item: Item, answer: Answer) -> Task | None:
-        """Do what was decided; what is to be run is returned."""
-        message = item.message
+    def _act(self, active: ActiveMessage, answer: MessageDecision) -> Task | None:
+        """Carry out a decision; return the task to run, if there is one."""
+        message = active.message
         match answer.decision:
             case Run():
-                self._ticket += 1
-                item.claimed_at = answer.claimed_at
-                item.leased_until = answer.claimed_at + timedelta(seconds=self.lease_s)
-                self._running[self._ticket] = item
-                return self._task(item, answer)
+                self._last_task_id += 1
+                active.claimed_at = answer.claimed_at
+                active.leased_until = answer.claimed_at + timedelta(seconds=self.lease_s)
+                self._running[self._last_task_id] = active
+                return self._build_task(active, answer)
             case Ask(parents, targets):
-                letters = [passed_on(message, p, targets) for p in parents]
-                self._reply(item, Action.ASKED, letters, reason=" ".join(parents))
+                envelopes = [forward(message, p, targets) for p in parents]
+                self._reply(active, Action.ASKED, envelopes, reason=" ".join(parents))
             case Wait(holder, job, _):
-                self._reply(item, Action.WAITING, reason=f"{job} is held by {holder}")
+                self._reply(active, Action.WAITING, reason=f"{job} is held by {holder}")
             case Forward(children):
-                letters = [passed_on(message, c, message.targets) for c in children]
+                envelopes = [forward(message, c, message.targets) for c in children]
                 if message.ping:
-                    self._reply(item, Action.PINGED, letters)
+                    self._reply(active, Action.PINGED, envelopes)
                 else:
-                    owed = self._still_owed(answer.record, message)
-                    self._tell(item, Action.FORWARDED, letters, owed)
+                    pending = self._find_pending(answer.record, message)
+                    self._notify(active, Action.FORWARDED, envelopes, pending)
             case Drop(reason, None, _):
-                self._reply(item, Action.DROPPED, reason=reason)
+                self._reply(active, Action.DROPPED, reason=reason)
             case Drop(reason, cause, children):
-                letters = [passed_on(message, c, message.targets) for c in children]
+                envelopes = [forward(message, c, message.targets) for c in children]
                 if cause == message.job:
-                    owed = self._still_owed(answer.record, message)
-                    self._tell(item, Action.DROPPED, letters, owed, reason=reason)
+                    pending = self._find_pending(answer.record, message)
+                    self._notify(active, Action.DROPPED, envelopes, pending, reason=reason)
                 else:
-                    owed = answer.settled.owed.get(message.job, ())
-                    self._tell(item, Action.BLOCKED, letters, owed, reason=reason)
+                    pending = answer.settled.pending_targets.get(message.job, ())
+                    self._notify(active, Action.BLOCKED, envelopes, pending, reason=reason)
         return None
 
-    def _task(self, item: Item, answer: Answer) -> Task:
-        record = item.snapshot.record
+    def _build_task(self, active: ActiveMessage, answer: MessageDecision) -> Task:
+        record = active.snapshot.record
         assert record is not None
-        job = item.message.job
+        job = active.message.job
         inputs: dict[str, str] = {}
         for parent in self.graph.jobs[job].parents:
             artifact = record.jobs[parent].artifact
             assert artifact is not None
             inputs[parent] = artifact
         return Task(
-            ticket=self._ticket,
+            task_id=self._last_task_id,
             media=record.media,
             run=(job,),
             inputs=inputs,
             force=(job,) if answer.replaces else (),
         )
 
-    # Results come back.
+    # Receive results, and record them.
 
     def _receive(self, report: Report) -> None:
-        item = self._running.get(report.ticket)
-        if item is None:  # of a task that was abandoned
+        active = self._running.get(report.task_id)
+        if active is None:  # of a task that was abandoned
             return
         for result in report.results:
-            item.result = result
+            active.result = result
         if not report.finished:
             return
-        del self._running[report.ticket]
-        self._finished.append(item)
-        assert item.result is not None
-        seconds = item.result.seconds or 0.0
+        del self._running[report.task_id]
+        self._finished.append(active)
+        assert active.result is not None
+        seconds = active.result.seconds or 0.0
         self._mean_s = seconds if self._mean_s is None else 0.95 * self._mean_s + 0.05 * seconds
 
     def _settle(self) -> None:
-        """Record what is finished, each file once at a time."""
+        """Record the results of finished jobs, one per file at a time."""
         while self._finished:
-            some = _one_a_file(self._finished)
+            some = _first_per_file(self._finished)
             changes = []
-            for item in some:
-                item.result = _judged(item)
-                recorded = settling(item, item.result)
+            for active in some:
+                active.result = _limit_attempts(active)
+                recorded = settle(active, active.result)
                 changes.append(
-                    Change(uri=item.message.uri, known=item.snapshot, transition=recorded)
+                    Change(uri=active.message.uri, known=active.snapshot, transition=recorded)
                 )
             changed = self.ledger.change(changes)
-            taken = {id(item) for item in some}
-            self._finished = [item for item in self._finished if id(item) not in taken]
-            for item, made in zip(some, changed, strict=True):
-                item.snapshot = made.snapshot
-                self._report(item, made.answer)
+            taken = {id(active) for active in some}
+            self._finished = [active for active in self._finished if id(active) not in taken]
+            for active, made in zip(some, changed, strict=True):
+                active.snapshot = made.snapshot
+                self._reply_to_result(active, made.answer)
 
-    def _report(self, item: Item, settled: Settled) -> None:
-        message, result = item.message, item.result
+    def _reply_to_result(self, active: ActiveMessage, settled: Settled) -> None:
+        message, result = active.message, active.result
         assert result is not None
-        if settled.lost:  # to ask again what is to be done
-            self._reply(item, Action.LOST, [letter(message)])
+        if settled.lost:  # send the message again, to decide anew
+            self._reply(active, Action.LOST, [message_to_envelope(message)])
             return
         if result.state is State.QUEUED:
-            self._defer(item, result)
+            self._defer(active, result)
             return
-        letters = [*to_children(self.graph, message)]
+        envelopes = [*notify_children(self.graph, message)]
         action = Action.DONE
         if result.state is State.FAILED:
             action = Action.FAILED
-            letters.append(of_a_failure(item.received, message, result, self.clock()))
-        self._tell(item, action, letters, settled.owed.get(message.job, ()))
+            envelopes.append(build_failure_envelope(active.received, message, result, self.clock()))
+        self._notify(active, action, envelopes, settled.pending_targets.get(message.job, ()))
 
-    def _defer(self, item: Item, result: Result) -> None:
-        """Have a message come again after a transient error."""
-        message, error = item.message, result.error
+    def _defer(self, active: ActiveMessage, result: Result) -> None:
+        """Send a message again after a transient error."""
+        message, error = active.message, result.error
         if error is not None and error.kind == Kind.DISK_FULL:
-            self._stops = DiskFull(error.message)
+            self._stop_error = DiskFull(error.message)
             return
         superseded = error is not None and error.kind == Kind.SUPERSEDED
         if superseded and message.attempt >= MAX_ATTEMPTS:
-            # The newer version's own arrival, or else a reconciliation, brings the jobs about.
-            self._reply(item, Action.DROPPED, reason="superseded")
+            # The arrival of the newer version, or else a reconciliation, starts its jobs.
+            self._reply(active, Action.DROPPED, reason="superseded")
             return
         again = evolve(message, attempt=message.attempt + 1)
-        self._reply(item, Action.DEFERRED, [letter(again)])
+        self._reply(active, Action.DEFERRED, [message_to_envelope(again)])
 
-    # Others are told.
+    # Build replies.
 
-    def _still_owed(self, record: Record | None, message: Message) -> tuple[str, ...]:
-        """What a finished entry still owes to others: whoever finished it died before telling."""
+    def _find_pending(self, record: Record | None, message: Message) -> tuple[str, ...]:
+        """Return a finished entry's pending targets: its worker died before it notified them."""
         entry = record.jobs.get(message.job) if record is not None else None
         if entry is None or entry.lease is not None or entry.state not in _FINISHED:
             return ()
-        return entry.wanted
+        return entry.pending_targets
 
-    def _tell(
+    def _notify(
         self,
-        item: Item,
+        active: ActiveMessage,
         action: Action,
-        letters: Sequence[Letter],
-        owed: tuple[str, ...],
+        envelopes: Sequence[Envelope],
+        pending: tuple[str, ...],
         reason: str | None = None,
     ) -> None:
-        """Tell the children, and whoever is owed something; that is then to be struck out."""
-        message = item.message
+        """Reply with envelopes for the children and for pending targets, which are then cleared."""
+        message = active.message
         carried = (EVERYTHING,) if message.targets is None else message.targets
-        others = tuple(t for t in owed if t not in carried)
-        letters = [*letters, *to_whom_it_is_owed(self.graph, message, others)]
-        record = item.snapshot.record
+        others = tuple(t for t in pending if t not in carried)
+        envelopes = [*envelopes, *notify_pending(self.graph, message, others)]
+        record = active.snapshot.record
         entry = record.jobs.get(message.job) if record is not None else None
-        strike = None
-        if entry is not None and entry.wanted:
-            strike = Strike(
+        clear = None
+        if entry is not None and entry.pending_targets:
+            clear = ClearPending(
                 uri=message.uri,
                 generation=message.generation,
                 job=message.job,
                 targets=(*carried, *others),
-                wanted_at=entry.wanted_at,
+                pending_at=entry.pending_at,
             )
-        self._reply(item, action, letters, strike=strike, reason=reason)
+        self._reply(active, action, envelopes, clear=clear, reason=reason)
 
     def _reply(
         self,
-        item: Item,
+        active: ActiveMessage,
         action: Action,
-        letters: Sequence[Letter] = (),
+        envelopes: Sequence[Envelope] = (),
         *,
-        strike: Strike | None = None,
+        clear: ClearPending | None = None,
         reason: str | None = None,
     ) -> None:
         self._replies.append(
             Reply(
-                received=item.received,
-                message=item.message,
+                received=active.received,
+                message=active.message,
                 action=action,
-                letters=tuple(letters),
-                strike=strike,
-                result=item.result,
+                envelopes=tuple(envelopes),
+                clear=clear,
+                result=active.result,
                 reason=reason,
             )
         )
 
     def _extend(self) -> None:
-        """Keep the leases of what is under way alive: each is renewed once a third has passed."""
+        """Extend the leases of running jobs, each once a third of its time has passed."""
         now = self.clock()
         soon = now + timedelta(seconds=self.lease_s * 2 / 3)
         expires_at = now + timedelta(seconds=self.lease_s)
-        while due := _one_a_file(i for i in self._running.values() if i.leased_until <= soon):
+        while due := _first_per_file(i for i in self._running.values() if i.leased_until <= soon):
             changed = self.ledger.change(
                 [
-                    Change(uri=i.message.uri, known=i.snapshot, transition=keeping(i, expires_at))
+                    Change(uri=i.message.uri, known=i.snapshot, transition=extend(i, expires_at))
                     for i in due
                 ]
             )
-            for item, made in zip(due, changed, strict=True):
-                item.snapshot = made.snapshot
-                item.leased_until = expires_at
+            for active, made in zip(due, changed, strict=True):
+                active.snapshot = made.snapshot
+                active.leased_until = expires_at
 
 
-def _one_a_file(items: Iterable[Item]) -> list[Item]:
-    """The first item of each file: no call of the ledger may name one twice."""
-    first: dict[str, Item] = {}
-    for item in items:
-        first.setdefault(item.message.uri, item)
+def _first_per_file(messages: Iterable[ActiveMessage]) -> list[ActiveMessage]:
+    """Return the first message of each file: a call of the ledger may name a file only once."""
+    first: dict[str, ActiveMessage] = {}
+    for active in messages:
+        first.setdefault(active.message.uri, active)
     return list(first.values())
 
 
-def _judged(item: Item) -> Result:
-    """A transient error that has come back often enough is a failure."""
-    result = item.result
+def _limit_attempts(active: ActiveMessage) -> Result:
+    """Return a message's result; after its last attempt, a transient error is a failure."""
+    result = active.result
     assert result is not None
-    if result.state is not State.QUEUED or item.message.attempt < MAX_ATTEMPTS:
+    if result.state is not State.QUEUED or active.message.attempt < MAX_ATTEMPTS:
         return result
     if result.error is None or result.error.kind in {Kind.SUPERSEDED, Kind.DISK_FULL}:
         return result

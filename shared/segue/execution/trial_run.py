@@ -1,6 +1,6 @@
-"""One job on one file, with nothing recorded: for the person who writes the job.
+"""A trial run computes one job on one file and records nothing: for the author of the job.
 
-The jobs above it are computed, too, from the file and not from what the ledger may have of them.
+The jobs above it are computed, too, from the file: results in the ledger are not used.
 """
 
 from __future__ import annotations
@@ -15,84 +15,107 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from segue import codec
 from segue.adapters.connect import connect_store
-from segue.errors import ConfigurationError
+from segue.errors import ConfigurationError, build_error
 from segue.model.graph import Graph
-from segue.model.job_code import check, make_importable
-from segue.model.ledger import Result
+from segue.model.job_code import check_code, make_importable
 from segue.model.media_file import MediaFile
 from segue.model.record import State
-from segue.worker import numba_cache as compiled
-from segue.worker.failure import own_traceback, trouble
+from segue.model.transitions import Result
+from segue.worker import numba_cache
+from segue.worker.failure import describe_failure, format_job_traceback
 from segue.worker.line_run import LineRun, Stores
-from segue.worker.loaded_job import load_step
+from segue.worker.loaded_job import load_job
 from segue.worker.pool import Pool
 from segue.worker.protocol import Order
 from segue.worker.task import Task
 
-PATIENCE_S = 1.0
+COLLECT_S = 1.0
 DEBUG = "SEGUE_DEBUG"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rehearsal:
-    """What came of it."""
+class TrialRun:
+    """The results of a trial run."""
 
+    job: str
+    content_type: str  # of the job's artifact
     results: Mapping[str, Result]  # of the job and of all above it, parents first
-    data: bytes | None  # the job's artifact; None if it did not come to that
+    data: bytes | None  # the job's artifact; None if it, or a job above it, failed
+
+    @property
+    def value(self) -> Any:
+        """The job's result, as a child job would get it.
+
+        Raises
+        ------
+        PermanentError, TransientError
+            If the job, or one above it, failed.
+        """
+        if self.data is not None:
+            return codec.decode(self.content_type, self.data)
+        failed = next(r for r in self.results.values() if r.state is not State.DONE)
+        assert failed.error is not None
+        raise build_error(failed.error.kind, f"{failed.job}: {failed.error.message}")
 
 
-def cut(graph: Graph, job: str, params: Mapping[str, Any]) -> Graph:
-    """A job and all that it needs, with some parameters changed; its code is held against it."""
-    line = {name: graph.jobs[name] for name in graph.upward([job])}
+def subgraph_for(graph: Graph, job: str, params: Mapping[str, Any]) -> Graph:
+    """Return the graph of a job and all that it needs, with some parameters changed.
+
+    The jobs' code is checked against it.
+    """
+    line = {name: graph.jobs[name] for name in graph.add_ancestors([job])}
     line[job] = replace(line[job], params={**line[job].params, **params})
     part = replace(graph, jobs=line)
-    check(part)
+    check_code(part)
     return part
 
 
-def rehearse(
+def try_job(
     graph: Graph,
     job: str,
     media: MediaFile,
     *,
     isolated: bool,
-) -> Rehearsal:
-    """Run all jobs of a graph, of which one is wanted, on one file.
+) -> TrialRun:
+    """Run all jobs of a graph on one file, and return the results with one job's artifact.
 
-    Isolated, they run as in a backfill: in a child process, with their deadlines and memory bounds.
-    Otherwise they run in this process, where a debugger can follow. Tracebacks of what they raise
-    are written to standard error.
+    Isolated, they run as in a backfill: in a child process, with their timeouts and memory limits.
+    Otherwise they run in this process, where a debugger can follow. Tracebacks of their errors are
+    written to standard error.
     """
+    run = TrialRun(job=job, content_type=graph.jobs[job].writes, results={}, data=None)
     with tempfile.TemporaryDirectory(prefix="segue-run-") as folder:
         artifacts = os.path.join(folder, "artifacts")
         if isolated:
-            results = dict(_in_child(graph, artifacts, media))
+            results = dict(_run_in_child(graph, artifacts, media))
         else:
-            with contextlib.ExitStack() as own:
-                if compiled.VARIABLE not in os.environ:  # as while an image is built, to be filled
-                    own.enter_context(compiled.own_for_this_process())
-                results = dict(_here(graph, artifacts, media, folder))
-        made = results[job].artifact if job in results else None
-        if made is None:
-            return Rehearsal(results=results, data=None)
+            with contextlib.ExitStack() as cache:
+                # It is set while an image is built, to fill that image's cache.
+                if numba_cache.VARIABLE not in os.environ:
+                    cache.enter_context(numba_cache.use_temporary_cache())
+                results = dict(_run_here(graph, artifacts, media, folder))
+        artifact = results[job].artifact if job in results else None
+        if artifact is None:
+            return replace(run, results=results)
         with contextlib.closing(connect_store(artifacts)) as store:
-            data = store.read(made.removeprefix(f"{store.location}/"))
-    return Rehearsal(results=results, data=data)
+            data = store.read(artifact.removeprefix(f"{store.location}/"))
+    return replace(run, results=results, data=data)
 
 
-def _in_child(graph: Graph, artifacts: str, media: MediaFile) -> Iterator[tuple[str, Result]]:
-    with _telling(), Pool(graph, artifacts, processes=1) as pool:
-        pool.submit([Task(ticket=1, media=media, run=tuple(graph.jobs))])
+def _run_in_child(graph: Graph, artifacts: str, media: MediaFile) -> Iterator[tuple[str, Result]]:
+    with _print_tracebacks(), Pool(graph, artifacts, processes=1) as pool:
+        pool.submit([Task(task_id=1, media=media, run=tuple(graph.jobs))])
         while pool.pending:
-            for report in pool.collect(PATIENCE_S):
+            for report in pool.collect(COLLECT_S):
                 for result in report.results:
                     yield result.job, result
 
 
 @contextlib.contextmanager
-def _telling() -> Iterator[None]:
-    """Have the child write the whole traceback of what a job raises to standard error."""
+def _print_tracebacks() -> Iterator[None]:
+    """Have the child write full tracebacks of jobs' errors to standard error."""
     before = os.environ.get(DEBUG)
     os.environ[DEBUG] = "1"
     try:
@@ -101,7 +124,7 @@ def _telling() -> Iterator[None]:
         os.environ.pop(DEBUG) if before is None else os.environ.update({DEBUG: before})
 
 
-def _here(
+def _run_here(
     graph: Graph,
     artifacts: str,
     media: MediaFile,
@@ -110,35 +133,35 @@ def _here(
     make_importable(graph)
     order = Order(1, media.uri, media.generation, tuple(graph.jobs))
     with contextlib.closing(Stores(connect_store, artifacts)) as stores:
-        line = LineRun(order, stores, _made(os.path.join(folder, "file")))
+        line = LineRun(order, stores, _make_folder(os.path.join(folder, "file")))
         for name, job in graph.jobs.items():
-            start_s, start_cpu_s = time.monotonic(), _cpu_s()
+            start_s, start_cpu_s = time.monotonic(), _read_cpu_s()
             result = Result(job=name, state=State.DONE)
             try:
-                step = load_step(graph, name)
-                uri, checksum = line.write(step, step.call(line.inputs(step)))
+                loaded = load_job(graph, name)
+                uri, checksum = line.write(loaded, loaded.call(line.load_inputs(loaded)))
                 result = replace(result, artifact=uri, checksum=checksum)
             except ConfigurationError:
                 raise
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a job may raise anything
                 trace = error.__traceback__
                 error.__traceback__ = trace.tb_next if trace is not None else None  # not ours
-                sys.stderr.write(own_traceback(error))
-                why = trouble(error, job.resources.memory_gib)
-                state = State.FAILED if why.permanent else State.QUEUED
-                result = replace(result, state=state, error=why.failure)
-            seconds, cpu_seconds = time.monotonic() - start_s, _cpu_s() - start_cpu_s
+                sys.stderr.write(format_job_traceback(error))
+                failure_info = describe_failure(error, job.resources.memory_gib)
+                state = State.FAILED if failure_info.permanent else State.QUEUED
+                result = replace(result, state=state, error=failure_info.failure)
+            seconds, cpu_seconds = time.monotonic() - start_s, _read_cpu_s() - start_cpu_s
             yield name, replace(result, seconds=seconds, cpu_seconds=cpu_seconds)
             if result.state is not State.DONE:
                 return
-            del line.left[name]
+            del line.remaining[name]
 
 
-def _made(folder: str) -> str:
+def _make_folder(folder: str) -> str:
     os.makedirs(folder)
     return folder
 
 
-def _cpu_s() -> float:
-    below = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + below.ru_utime + below.ru_stime
+def _read_cpu_s() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime

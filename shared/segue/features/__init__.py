@@ -1,1 +1,5 @@
-"""The built-in feature jobs: pure functions on sound, one module a topic."""
+"""The built-in feature jobs: pure functions on audio, one module per topic."""
+
+from segue.extras import require
+
+require("segue.features", "audio")

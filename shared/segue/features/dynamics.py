@@ -1,8 +1,8 @@
-"""How loud the signal is, over all and from beat to beat, as root mean square.
+"""The energy of a file and of each of its beats, as root mean square.
 
 Levels are in dB relative to full scale, where an RMS of 1.0 is 0 dBFS: a full-scale square wave
-reads 0.0, a full-scale sine -3.01. (AES17 puts the sine at 0; add 3.01 for that.) This is the
-energy of the signal, not its loudness as heard: for that, see `segue.features.ebu_r128`.
+measures 0.0, a full-scale sine -3.01. (AES17 puts the sine at 0; add 3.01 for that.) This is the
+energy of the signal, not its perceived loudness: for that, see `segue.features.ebu_r128`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from segue.errors import ConfigurationError
 from segue.media.audio import Audio
-from segue.media.blocks import blocks
+from segue.media.blocks import iterate_blocks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,15 +23,15 @@ PRELOAD = ("numpy",)
 def energy(audio: Audio, beats: dict[str, Any], *, floor_dbfs: float = -120.0) -> dict[str, Any]:
     """Measure the RMS energy of a file and of each of its beats.
 
-    A beat lasts from its time to that of the next one, the last to the end of the file. What is
-    before the first beat stands apart, so that the list goes with ``beat_times_s``, one to one.
+    A beat lasts from its time to that of the next one, the last to the end of the file. The part
+    before the first beat is separate, so the list corresponds one to one to ``beat_times_s``.
 
     Parameters
     ----------
     audio : Audio
-        The sound; the power of several channels is averaged.
+        The audio; the power of several channels is averaged.
     beats : dict
-        What `segue.features.rhythm.beats` returns; ``beat_times_s`` is read.
+        The result of `segue.features.rhythm.beats`; ``beat_times_s`` is used.
     floor_dbfs : float < 0
         Returned for anything quieter, digital silence included.
 
@@ -39,23 +39,23 @@ def energy(audio: Audio, beats: dict[str, Any], *, floor_dbfs: float = -120.0) -
     -------
     dict
         - ``rms_dbfs`` : float, of the whole file
-        - ``lead_in_rms_dbfs`` : float, before the first beat; None if nothing is before it, or
-          there is no beat
+        - ``lead_in_rms_dbfs`` : float, before the first beat; None if it is at the start, or there
+          is no beat
         - ``beat_rms_dbfs`` : list of float, one for each beat
         - ``floor_dbfs`` : float
 
     Raises
     ------
     ConfigurationError
-        If the beats are not ascending, or not within the file.
+        If the beats are not ascending or not within the file.
     """
     import numpy as np
 
     n = audio.y.shape[-1]
-    edges = _edges(beats["beat_times_s"], audio.sr, n)
-    sums = _sums_of_squares(audio.y, edges)
-    levels = _dbfs(sums / np.diff(edges, append=n), floor_dbfs)
-    overall = _dbfs(sums.sum(keepdims=True) / n, floor_dbfs)
+    edges = _find_edges(beats["beat_times_s"], audio.sr, n)
+    sums = _sum_squares(audio.y, edges)
+    levels = _power_to_dbfs(sums / np.diff(edges, append=n), floor_dbfs)
+    overall = _power_to_dbfs(sums.sum(keepdims=True) / n, floor_dbfs)
     # The first edge is the start of the file; the first beat may be on it.
     after_lead_in = len(edges) - len(beats["beat_times_s"])
     lead_in = levels[0] if after_lead_in and len(edges) > 1 else None
@@ -67,8 +67,8 @@ def energy(audio: Audio, beats: dict[str, Any], *, floor_dbfs: float = -120.0) -
     }
 
 
-def _edges(times_s: list[float], sr: int, n: int) -> NDArray[np.intp]:
-    """Return the sample at which each interval begins, the lead-in first if there is one."""
+def _find_edges(times_s: list[float], sr: int, n: int) -> NDArray[np.intp]:
+    """Return the first sample of each interval, starting with the lead-in if there is one."""
     import numpy as np
 
     starts = np.rint(np.asarray(times_s, np.float64) * sr).astype(np.intp)
@@ -80,12 +80,12 @@ def _edges(times_s: list[float], sr: int, n: int) -> NDArray[np.intp]:
     return starts if len(starts) and starts[0] == 0 else np.concatenate([[0], starts])
 
 
-def _sums_of_squares(y: NDArray[np.float32], edges: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return the sum from each edge to the next of the squares of the samples."""
+def _sum_squares(y: NDArray[np.float32], edges: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the sum of squared samples from each edge to the next."""
     import numpy as np
 
     sums = np.zeros(len(edges))
-    for start, block in blocks(y):
+    for start, block in iterate_blocks(y):
         power = np.square(block, dtype=np.float64)
         if power.ndim == 2:
             power = power.mean(axis=0)
@@ -95,7 +95,7 @@ def _sums_of_squares(y: NDArray[np.float32], edges: NDArray[np.intp]) -> NDArray
     return sums
 
 
-def _dbfs(power: NDArray[np.float64], floor_dbfs: float) -> list[float]:
+def _power_to_dbfs(power: NDArray[np.float64], floor_dbfs: float) -> list[float]:
     import numpy as np
 
     levels = 10 * np.log10(np.maximum(power, 10 ** (floor_dbfs / 10)))

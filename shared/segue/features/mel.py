@@ -1,9 +1,9 @@
-"""The mel power spectrogram that other jobs share, in bounded memory.
+"""The mel power spectrogram that several jobs use, in bounded memory.
 
-The result is librosa's: Hann window, frames centred on multiples of the hop with zeros beyond the
-ends, the mel scale of Slaney's Auditory Toolbox with filters of equal area. librosa holds the whole
-complex STFT while it works, 1.3 GB for an hour at 22.05 kHz and 512 samples a hop; here it is made
-and reduced in blocks.
+The result equals librosa's: Hann window, frames centred on multiples of the hop with zeros beyond
+the ends, the mel scale of Slaney's Auditory Toolbox with filters of equal area [1]_. librosa keeps
+the whole complex STFT in memory, 1.3 GB for an hour at 22.05 kHz and a hop of 512 samples; here it
+is computed and reduced in blocks.
 
 .. [1] Slaney, M. "Auditory Toolbox, version 2." Interval Research Corporation, technical report
    1998-010 (1998).
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BLOCK_FRAMES = 256
 
 
-def mel_power(
+def compute_mel_power(
     y: NDArray[np.float32],
     sr: int,
     *,
@@ -63,7 +63,7 @@ def mel_power(
     for first in range(0, frames, BLOCK_FRAMES):
         count = min(BLOCK_FRAMES, frames - first)
         start = first * hop_length - n_fft // 2
-        span = _span(y, start, start + (count - 1) * hop_length + n_fft)
+        span = _cut_span(y, start, start + (count - 1) * hop_length + n_fft)
         framed = np.lib.stride_tricks.sliding_window_view(span, n_fft)[::hop_length]
         D = scipy.fft.rfft(framed * window, axis=1, overwrite_x=True)
         S = np.square(D.real) + np.square(D.imag)
@@ -71,8 +71,8 @@ def mel_power(
     return power
 
 
-def _span(y: NDArray[np.float32], start: int, end: int) -> NDArray[np.float32]:
-    """Return y[start:end], with zeros for what is before its start and behind its end."""
+def _cut_span(y: NDArray[np.float32], start: int, end: int) -> NDArray[np.float32]:
+    """Return y[start:end], padded with zeros before its start and after its end."""
     import numpy as np
 
     inside = y[max(0, start) : max(0, end)]

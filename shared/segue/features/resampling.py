@@ -1,4 +1,4 @@
-"""Any media file to one rate and one number of channels: what most other jobs start from."""
+"""Conversion of media files to one rate and number of channels, the input of most other jobs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from segue.errors import ConfigurationError
 from segue.media.audio import Audio, Media
-from segue.media.blocks import blocks
+from segue.media.blocks import iterate_blocks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 PRELOAD = ("numpy", "soxr")
 
 # The channels of a file by their number, in the order of WAVEFORMATEXTENSIBLE: left, right, centre,
-# low-frequency effects (x), and those at the left (l), the right (r) and the centre (c) behind.
+# low-frequency effects (x), and the rear channels left (l), right (r) and centre (c).
 LAYOUTS = {3: "LRC", 4: "LRlr", 5: "LRClr", 6: "LRCxlr", 7: "LRCxclr", 8: "LRCxlrlr"}
-# ITU-R BS.775-3, table 2: what a channel gives to the left and to the right of two.
+# ITU-R BS.775-3, table 2: the gain of a channel in the left and the right of two channels.
 GAINS = {"L": (1, 0), "R": (0, 1), "l": (0.5**0.5, 0), "r": (0, 0.5**0.5), "x": (0, 0)}
 CENTRE = (0.5**0.5, 0.5**0.5)
 
 
 def downsample(media: Media, *, sample_rate_hz: int = 22050, channels: int = 1) -> Audio:
-    """Bring a media file to a given rate and number of channels.
+    """Convert a media file to a given rate and number of channels.
 
-    Channels are mixed first: one is the mean of all; two of one are copies of it; two of three to
-    eight follow ITU-R BS.775-3, scaled so that nothing can clip; two of more are the mean twice.
-    Then soxr resamples at its quality HQ: flat to 0.91 of the new band, and what lies above the
-    band is down by more than 100 dB. Files below the rate are resampled upwards.
+    Channels are mixed first: one channel is the mean of all; mono becomes two copies; three to
+    eight channels are mixed to two after ITU-R BS.775-3, scaled to prevent clipping; more become
+    their mean twice. Then soxr resamples at its quality HQ: flat to 0.91 of the new band, with more
+    than 100 dB of attenuation above the band. Files below the rate are upsampled.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def downsample(media: Media, *, sample_rate_hz: int = 22050, channels: int = 1) 
     -------
     Audio
         ``y`` has the shape (n,) for one channel and (2, n) for two, where n is the duration times
-        the rate, rounded, and at least 1. Peaks may pass 1.0 by a little: filters raise some.
+        the rate, rounded, and at least 1. Peaks may slightly exceed 1.0: filters raise some.
 
     Raises
     ------
@@ -67,8 +67,8 @@ def downsample(media: Media, *, sample_rate_hz: int = 22050, channels: int = 1) 
     y = np.zeros((channels, length), np.float32)
     stream = soxr.ResampleStream(audio.sr, sample_rate_hz, channels, dtype="float32", quality="HQ")
     filled = 0
-    for start, native in blocks(audio.y):
-        block = _mixed(native, channels)
+    for start, native in iterate_blocks(audio.y):
+        block = _mix(native, channels)
         if audio.sr != sample_rate_hz:
             last = start + native.shape[-1] == frames
             block = stream.resample_chunk(block, last=last)
@@ -78,7 +78,7 @@ def downsample(media: Media, *, sample_rate_hz: int = 22050, channels: int = 1) 
     return Audio(y=y[0] if channels == 1 else y, sr=sample_rate_hz)
 
 
-def _mixed(y: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+def _mix(y: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
     """Mix a block [shape=(m,) or (any, m)] to (m,) for one channel, or to (m, 2) for two."""
     import numpy as np
 

@@ -1,13 +1,13 @@
 """Tempo and beats.
 
-An onset envelope says how much louder the spectrum became at each moment, in the median over mel
-bands. Its autocorrelation, weighed by how usual a tempo is, gives the tempo; dynamic programming
-then picks beats that fall on onsets and keep that tempo [1]_. Both are librosa's. Times are in
-seconds from the start of the file.
+An onset envelope is the increase of the spectrum at each moment, as the median over mel bands. Its
+autocorrelation, weighted by how common a tempo is, gives the tempo; dynamic programming then picks
+beats that are on onsets and keep that tempo [1]_. Both are librosa's. Times are in seconds from the
+start of the file.
 
-The median, which beat tracking is tuned to, forgives a single loud band, such as a bass note
-between two beats. librosa takes the median when it is given samples, and the mean when one computes
-the envelope first: here the envelope is computed first, once, so the median is asked for.
+The median, for which beat tracking is tuned, ignores a single loud band, such as a bass note
+between two beats. librosa uses the median if it is given samples, and the mean if it is given an
+envelope: here the envelope is computed first, once, so the median is requested explicitly.
 
 .. [1] Ellis, D. P. W. "Beat tracking by dynamic programming." Journal of New Music Research 36.1
    (2007): 51-60.
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from segue.features.mel import mel_power
+from segue.features.mel import compute_mel_power
 from segue.media.audio import Audio
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 PRELOAD = ("librosa", "scipy.fft", "segue.features.rhythm:warm_up")
 
-# The autocorrelation of an hour would take 2 GB at once: six minutes at 22.05 kHz are a chunk.
+# The autocorrelation of an hour would take 2 GB at once; a chunk is six minutes at 22.05 kHz.
 TEMPO_CHUNK_FRAMES = 1 << 14
-# With fewer beats, the tempo that was assumed is a better estimate than what they say of it.
+# With fewer beats, the estimated tempo is better than one fitted to them.
 BEATS_FOR_A_FIT = 4
 
 
@@ -40,11 +40,11 @@ def beats(
     Parameters
     ----------
     audio : Audio
-        The sound; several channels are averaged.
+        The audio; several channels are averaged.
     hop_length : int > 0
-        Samples between two values of the onset envelope; the resolution of beat times.
+        Samples between two values of the onset envelope: the resolution of beat times.
     start_bpm : float > 0
-        The most usual tempo, around which others are thought less likely, octave by octave.
+        The most common tempo; others are less likely by their distance from it in octaves.
     tightness : float > 0
         How strictly beats keep the tempo.
 
@@ -52,7 +52,7 @@ def beats(
     -------
     dict
         - ``tempo_bpm`` : float, or None if there are fewer than two beats. The slope of a line
-          through the beats, which is finer than the tempo that the tracker assumed.
+          through the beats, which is more precise than the tempo that the tracker estimated.
         - ``beat_times_s`` : list of float, ascending, to the microsecond.
         - ``beat_strengths`` : list of float in [0, 1], as long: the onset envelope at each beat,
           relative to its maximum in the file.
@@ -66,11 +66,11 @@ def beats(
     import librosa
     import numpy as np
 
-    envelope = _onset_envelope(audio, hop_length)
+    envelope = _compute_onset_envelope(audio, hop_length)
     frames: NDArray[np.intp] = np.zeros(0, np.intp)
     bpm = 0.0
     if envelope.any():
-        bpm = _assumed_tempo(envelope, audio.sr, hop_length, start_bpm)
+        bpm = _estimate_tempo(envelope, audio.sr, hop_length, start_bpm)
         _, frames = librosa.beat.beat_track(
             onset_envelope=envelope,
             sr=audio.sr,
@@ -83,18 +83,18 @@ def beats(
     times_s: NDArray[np.float64] = frames * hop_length / audio.sr
     strengths = envelope[frames] / envelope.max()
     return {
-        "tempo_bpm": round(_fitted_tempo(times_s, bpm), 3),
+        "tempo_bpm": round(_fit_tempo(times_s, bpm), 3),
         "beat_times_s": times_s.round(6).tolist(),
         "beat_strengths": strengths.astype(np.float64).round(4).tolist(),
     }
 
 
-def _onset_envelope(audio: Audio, hop_length: int) -> NDArray[np.float32]:
+def _compute_onset_envelope(audio: Audio, hop_length: int) -> NDArray[np.float32]:
     import librosa
     import numpy as np
 
     S = librosa.power_to_db(
-        mel_power(audio.mono().y, audio.sr, hop_length=hop_length, fmax=audio.sr / 2)
+        compute_mel_power(audio.mono().y, audio.sr, hop_length=hop_length, fmax=audio.sr / 2)
     )
     envelope: NDArray[np.float32] = librosa.onset.onset_strength(
         S=S, sr=audio.sr, hop_length=hop_length, aggregate=np.median
@@ -102,7 +102,7 @@ def _onset_envelope(audio: Audio, hop_length: int) -> NDArray[np.float32]:
     return envelope
 
 
-def _assumed_tempo(
+def _estimate_tempo(
     envelope: NDArray[np.float32], sr: int, hop_length: int, start_bpm: float
 ) -> float:
     import librosa
@@ -119,20 +119,20 @@ def _assumed_tempo(
     return float(np.atleast_1d(tempo)[0])
 
 
-def _fitted_tempo(times_s: NDArray[np.float64], assumed_bpm: float) -> float:
+def _fit_tempo(times_s: NDArray[np.float64], assumed_bpm: float) -> float:
     import numpy as np
 
     if len(times_s) < BEATS_FOR_A_FIT:
         return assumed_bpm
     intervals_s = np.diff(times_s)
-    # A beat that was missed makes an interval of two.
+    # A missed beat makes an interval of two beats.
     steps = np.maximum(1, np.rint(intervals_s / np.median(intervals_s)))
     numbers = np.concatenate([[0.0], np.cumsum(steps)])
     return float(60.0 / np.polyfit(numbers, times_s, 1)[0])
 
 
 def warm_up() -> None:
-    """Compile what librosa compiles at its first use, with ten seconds of clicks."""
+    """Make librosa compile its functions, with ten seconds of clicks."""
     import numpy as np
 
     y = np.zeros(220_500, np.float32)

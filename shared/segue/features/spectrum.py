@@ -1,8 +1,8 @@
-"""A picture of the sound: its mel spectrogram, for people to look at.
+"""A mel spectrogram as a picture, for people to look at.
 
 Time runs to the right, frequency upwards on the mel scale, which is linear below 1 kHz and
-logarithmic above, as pitch is heard. Brightness is power in dB below the loudest point of the file.
-If the beats are known, they are marked along the upper edge.
+logarithmic above, like perceived pitch. Brightness is power in dB below the loudest point of the
+file. If the beats are given, they are marked along the upper edge.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from segue.errors import ConfigurationError
-from segue.features.mel import mel_power
+from segue.features.mel import compute_mel_power
 from segue.media.audio import Audio
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PRELOAD = ("librosa", "scipy.fft", "segue.features.spectrum:warm_up")
 
 DPI = 160
-BACKGROUND = "#000004"  # the colour map's darkest, so that silence has no frame
+BACKGROUND = "#000004"  # the darkest colour of the map, so silence has no frame
 FOREGROUND = "#b9b4c7"
 BEAT = "#f6e7c1"
 LABELS: dict[str, Any] = {
@@ -35,11 +35,11 @@ LABEL_HEIGHT_PX = 20
 
 FMIN_HZ = 27.5  # the lowest A of a piano
 N_MELS = 224
-# Two frames a column are enough to see an attack; a long file gets what its windows then cover.
+# Two frames per column are enough to see an attack; in a long file the window limits the hop.
 FRAMES_PER_COLUMN = 2
 SHORTEST_HOP = 32
-# The loudest point is white, unless even it is quieter than a sine of this level: then it is dim,
-# or the noise of a silent file would look like a storm.
+# The loudest point is white, unless it is quieter than a sine of this level: then it is dim.
+# Otherwise the noise of a silent file would look loud.
 QUIETEST_SUBJECT_DBFS = -60.0
 
 TIME_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
@@ -59,13 +59,13 @@ def spectrogram(
     Parameters
     ----------
     audio : Audio
-        The sound; several channels are averaged.
+        The audio; several channels are averaged.
     beats : dict, optional
-        What `segue.features.rhythm.beats` returns; ``beat_times_s`` is read.
+        The result of `segue.features.rhythm.beats`; ``beat_times_s`` is used.
     width_px, height_px : int > 0
         Size of the picture, at least 400 by 200.
     range_db : float > 0
-        What is quieter than the loudest point by more than this is black.
+        Points that are quieter than the loudest one by more than this are black.
 
     Returns
     -------
@@ -84,8 +84,8 @@ def spectrogram(
     figure = Figure(figsize=(width_px / DPI, height_px / DPI), dpi=DPI, facecolor=BACKGROUND)
     canvas = FigureCanvasAgg(figure)
     tall_px = height_px - BELOW_PX - ABOVE_PX
-    axes = _axes(figure, (LEFT_PX, BELOW_PX, width_px - LEFT_PX - RIGHT_PX, tall_px))
-    levels = _levels_db(audio, int(axes.bbox.width))
+    axes = _add_axes(figure, (LEFT_PX, BELOW_PX, width_px - LEFT_PX - RIGHT_PX, tall_px))
+    levels = _compute_levels_db(audio, int(axes.bbox.width))
     picture = axes.imshow(
         levels,
         origin="lower",
@@ -94,20 +94,20 @@ def spectrogram(
         cmap="magma",
         vmin=-range_db,
         vmax=0.0,
-        extent=(0.0, audio.duration_s, *_mel_range(audio.sr)),
+        extent=(0.0, audio.duration_s, *_compute_mel_range(audio.sr)),
     )
     _mark_time(axes, audio.duration_s)
     _mark_frequency(axes, audio.sr)
     if beats is not None:
         _mark_beats(axes, beats["beat_times_s"], audio.duration_s)
-    bar = _axes(figure, (width_px - RIGHT_PX + 16, BELOW_PX, 10, tall_px))
+    bar = _add_axes(figure, (width_px - RIGHT_PX + 16, BELOW_PX, 10, tall_px))
     figure.colorbar(picture, cax=bar)
     _mark_level(bar, range_db)
     canvas.draw()  # type: ignore[no-untyped-call] # matplotlib has no types for it
     return np.array(np.asarray(canvas.buffer_rgba())[..., :3])  # type: ignore[no-untyped-call]
 
 
-def _levels_db(audio: Audio, columns: int) -> NDArray[np.float32]:
+def _compute_levels_db(audio: Audio, columns: int) -> NDArray[np.float32]:
     """Return the picture [shape=(bands, columns)] in dB; short files have fewer columns."""
     import librosa
     import numpy as np
@@ -115,32 +115,32 @@ def _levels_db(audio: Audio, columns: int) -> NDArray[np.float32]:
     n_fft = 2 ** round(np.log2(audio.sr * 0.093))  # 2048 at 22.05 kHz
     n = audio.y.shape[-1]
     hop_length = int(np.clip(n // (columns * FRAMES_PER_COLUMN), SHORTEST_HOP, n_fft // 2))
-    S = mel_power(
+    S = compute_mel_power(
         audio.mono().y, audio.sr, n_fft=n_fft, hop_length=hop_length, n_mels=N_MELS, fmin=FMIN_HZ
     )
     if S.shape[1] > columns:
         edges = np.linspace(0, S.shape[1], columns, endpoint=False).astype(np.intp)
         counts = np.diff(edges, append=S.shape[1])
         S = (np.add.reduceat(S, edges, axis=1) / counts).astype(np.float32)
-    loudest = max(float(S.max()), _sine_power(n_fft, audio.sr, QUIETEST_SUBJECT_DBFS))
+    loudest = max(float(S.max()), _compute_sine_power(n_fft, audio.sr, QUIETEST_SUBJECT_DBFS))
     return np.asarray(librosa.power_to_db(S, ref=loudest, amin=loudest * 1e-10, top_db=None))
 
 
-def _sine_power(n_fft: int, sr: int, level_dbfs: float) -> float:
-    """Return what a sine of a level has in a band below 1 kHz, where 3 mel are 200 Hz."""
-    low, high = _mel_range(sr)
+def _compute_sine_power(n_fft: int, sr: int, level_dbfs: float) -> float:
+    """Return the power of a sine in a band below 1 kHz, where 3 mel are 200 Hz."""
+    low, high = _compute_mel_range(sr)
     half_width_hz = (high - low) / (N_MELS + 1) * 200 / 3
     # Half of a Hann window's sum is n_fft / 4; a filter of area 1 is 1 / half_width high.
     return float((n_fft / 4) ** 2 / half_width_hz * 10 ** (level_dbfs / 10))
 
 
-def _mel_range(sr: int) -> tuple[float, float]:
+def _compute_mel_range(sr: int) -> tuple[float, float]:
     import librosa
 
     return float(librosa.hz_to_mel(FMIN_HZ)), float(librosa.hz_to_mel(sr / 2))
 
 
-def _axes(figure: Figure, box_px: tuple[int, int, int, int]) -> Axes:
+def _add_axes(figure: Figure, box_px: tuple[int, int, int, int]) -> Axes:
     """Add axes in a box (left, bottom, width, height), in the colours of the picture."""
     width_px, height_px = figure.get_size_inches() * DPI
     left, bottom, width, height = box_px
@@ -157,12 +157,12 @@ def _mark_time(axes: Axes, duration_s: float) -> None:
     room = max(2, int(axes.bbox.width / 150))
     step_s = next((step for step in TIME_STEPS_S if duration_s / step <= room), TIME_STEPS_S[-1])
     ticks = [i * step_s for i in range(int(duration_s / step_s + 1e-9) + 1)]
-    axes.set_xticks(ticks, [_clock(tick, step_s) for tick in ticks], **LABELS)
+    axes.set_xticks(ticks, [_format_time(tick, step_s) for tick in ticks], **LABELS)
     axes.set_xlim(0.0, duration_s)
     axes.tick_params(axis="x", color=FOREGROUND, length=3, width=0.6, pad=4)
 
 
-def _clock(time_s: float, step_s: float) -> str:
+def _format_time(time_s: float, step_s: float) -> str:
     minutes, seconds = divmod(round(time_s, 1), 60)
     if minutes >= 60:
         return f"{int(minutes // 60)}:{int(minutes % 60):02d}:{int(seconds):02d}"
@@ -172,7 +172,7 @@ def _clock(time_s: float, step_s: float) -> str:
 def _mark_frequency(axes: Axes, sr: int) -> None:
     import librosa
 
-    low, high = _mel_range(sr)
+    low, high = _compute_mel_range(sr)
     shown: list[int] = []
     lowest_free: Any = low
     for hz in FREQUENCIES_HZ:
@@ -186,7 +186,7 @@ def _mark_frequency(axes: Axes, sr: int) -> None:
 
 
 def _mark_beats(axes: Axes, times_s: list[float], duration_s: float) -> None:
-    # Closer than this, ticks are a bar that says nothing.
+    # Closer ticks would merge into a bar.
     if times_s and axes.bbox.width / duration_s * (duration_s / len(times_s)) >= 4:
         axes.vlines(
             times_s,
@@ -207,7 +207,7 @@ def _mark_level(bar: Axes, range_db: float) -> None:
 
 
 def warm_up() -> None:
-    """Let matplotlib find its fonts and build its scales, with a picture of nothing."""
+    """Make matplotlib find its fonts and build its scales, with a picture of silence."""
     import numpy as np
 
     spectrogram(Audio(y=np.zeros(1000, np.float32), sr=22_050))

@@ -1,1 +1,1 @@
-"""What happens when a file arrives or is deleted, results are requested, or the sweep runs."""
+"""Ingest: record arrivals and deletions, accept requests, and sweep up unfinished work."""

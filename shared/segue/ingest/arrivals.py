@@ -1,126 +1,75 @@
-"""Arrivals: a file is recorded in the ledger, and the jobs that read it are told.
+"""Arrivals: record new versions of files in the ledger, and notify the jobs that read them.
 
-Recording comes first, and a repeated event tells the jobs again: so a crash in between is repaired
-by the event's redelivery.
+Recording comes first, and a repeated event notifies the jobs again: so the redelivery of an event
+repairs a crash in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Self
+from datetime import datetime
 
-from segue.errors import ConfigurationError
+from segue.clock import Clock, utc_now
 from segue.model.graph import SOURCE, Graph
-from segue.model.ledger import Arrival, Change, Ledger, Snapshot, arrive
-from segue.model.media_file import MediaFile, includes, split_uri
+from segue.model.ledger import Change, Ledger, Snapshot
+from segue.model.media_file import MediaFile
 from segue.model.message import Message
-from segue.model.queue import Letter, Queue, letter
+from segue.model.queue import Envelope, Queue, message_to_envelope
 from segue.model.record import Record
+from segue.model.transitions import Arrival, arrive
 
 NOTHING_KNOWN = Snapshot(record=None)
-DETOURS = frozenset({"", ".", ".."})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intake:
-    """Which objects are media of the catalogue."""
-
-    below: str | None  # a URI prefix; None: any place
-    not_below: tuple[str, ...]  # URI prefixes of what Segue itself writes
-    include: Callable[[str], bool]
-
-    @classmethod
-    def of(cls, graph: Graph, *, catalogue: str | None, ours: Sequence[str]) -> Self:
-        """The intake of a graph, for places that are given as locations."""
-        below = None
-        if catalogue is not None:
-            # A prefix inside a bucket is what names begin with; a folder has an end.
-            is_prefix = catalogue.startswith("gs://") and "/" in catalogue[5:].rstrip("/")
-            below = catalogue if is_prefix else catalogue.rstrip("/") + "/"
-        return cls(
-            below=below,
-            not_below=tuple(place.rstrip("/") + "/" for place in ours),
-            include=includes(graph.include),
-        )
-
-    def refusal(self, uri: str) -> str | None:
-        """Why an object is ignored; None if it is media of the catalogue."""
-        try:
-            bucket, name = split_uri(uri)
-        except ConfigurationError:
-            return "no URI such as gs://bucket/name"
-        if not name or name.endswith("/"):
-            return "a folder"
-        if not bucket and is_detour(name):
-            return "a path with empty, '.' or '..' parts, or a NUL"
-        if any(uri.startswith(place) for place in self.not_below):
-            return "written by Segue itself"
-        if self.below is not None and not uri.startswith(self.below):
-            return f"not below the catalogue {self.below}"
-        if not self.include(name):
-            return "no suffix that the graph includes"
-        return None
-
-
-def is_detour(path: str) -> bool:
-    """Whether a path in a folder may not lead where it seems to."""
-    return "\0" in path or not DETOURS.isdisjoint(path.split("/"))
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrivals:
-    """Takes in versions of files that have arrived."""
+    """Records versions of files that have arrived."""
 
     graph: Graph
     ledger: Ledger
     queue: Queue
-    clock: Callable[[], datetime] = _utc_now
+    clock: Clock = utc_now
 
-    def take(self, files: Sequence[MediaFile]) -> list[Arrival]:
-        """Record files, and tell their jobs; answers what the ledger had to say of each.
+    def record(self, files: Sequence[MediaFile]) -> list[Arrival]:
+        """Record files, notify their jobs, and return what each was to the ledger.
 
-        A duplicate is told again, since whoever recorded it may have died before telling.
+        A duplicate notifies again, since whoever recorded it may have died before notifying.
         """
-        told = [Arrival.STALE] * len(files)
-        newest: dict[str, int] = {}  # of a file that is named twice, only the newest version counts
-        for at, media in enumerate(files):
+        arrivals = [Arrival.STALE] * len(files)
+        newest: dict[str, int] = {}  # of a file that is repeated, only the newest version counts
+        for i, media in enumerate(files):
             if media.uri not in newest or files[newest[media.uri]].generation < media.generation:
-                newest[media.uri] = at
-        some = list(newest.values())
+                newest[media.uri] = i
         now = self.clock()
         # Most files are new: then this is one write each, and no read.
         changes = [
-            Change(uri=files[i].uri, known=NOTHING_KNOWN, transition=_arriving(files[i], now))
-            for i in some
+            Change(uri=uri, known=NOTHING_KNOWN, transition=_build_arrival(files[i], now))
+            for uri, i in newest.items()
         ]
-        letters: list[Letter] = []
-        for at, changed in zip(some, self.ledger.change(changes), strict=True):
-            told[at] = changed.answer
+        envelopes: list[Envelope] = []
+        for i, changed in zip(newest.values(), self.ledger.change(changes), strict=True):
+            arrivals[i] = changed.answer
             if changed.answer is not Arrival.STALE:
-                letters += self.letters(files[at])
-        if letters:
-            self.queue.publish(letters)
-        for at, media in enumerate(files):  # a version that is named again is as in a second call
+                envelopes += self.build_envelopes(files[i])
+        if envelopes:
+            self.queue.publish(envelopes)
+        for i, media in enumerate(files):  # a repeated version counts as in a second call
             first = newest[media.uri]
-            if at != first and media.generation == files[first].generation:
-                told[at] = Arrival.STALE if told[first] is Arrival.STALE else Arrival.DUPLICATE
-        return told
+            if i != first and media.generation == files[first].generation:
+                is_stale = arrivals[first] is Arrival.STALE
+                arrivals[i] = Arrival.STALE if is_stale else Arrival.DUPLICATE
+        return arrivals
 
-    def letters(self, media: MediaFile) -> list[Letter]:
-        """What tells the jobs that read the source that a version of a file is there."""
+    def build_envelopes(self, media: MediaFile) -> list[Envelope]:
+        """Build the envelopes that notify the jobs that read the source of a version of a file."""
         return [
-            letter(Message(uri=media.uri, generation=media.generation, job=job))
+            message_to_envelope(Message(uri=media.uri, generation=media.generation, job=job))
             for job in self.graph.children[SOURCE]
         ]
 
 
-def _arriving(
+def _build_arrival(
     media: MediaFile, now: datetime
 ) -> Callable[[Record | None], tuple[Record | None, Arrival]]:
     return lambda found: arrive(found, media, now)

@@ -1,4 +1,4 @@
-"""Asks for results over all pages of a request, and knows what a person may name."""
+"""The client of requests: builds them from command-line arguments, and sends all their pages."""
 
 from __future__ import annotations
 
@@ -11,34 +11,25 @@ import msgspec
 
 from segue.adapters.connect import connect_queue, connect_store
 from segue.errors import ConfigurationError
-from segue.ingest.arrivals import Intake
-from segue.ingest.requests import Accepted, Request, Requests
-from segue.model.location import file_uris, location_of, prefix_uri
+from segue.ingest.media_filter import build_media_filter
+from segue.ingest.requests import Request, RequestReceipt, Requests
+from segue.model.location import list_file_uris, parse_prefix
 
 if TYPE_CHECKING:
     from segue.model.graph import Graph
     from segue.stack import Stack
 
 
-def intake_of(graph: Graph) -> Intake:
-    """Which objects are media of a graph's catalogue; what Segue itself writes is none."""
-    return Intake.of(
-        graph,
-        catalogue=location_of(graph.catalogue) if graph.catalogue else None,
-        ours=(location_of(graph.artifacts), location_of(".segue")),
-    )
-
-
 @contextlib.contextmanager
 def open_requests(stack: Stack) -> Iterator[Requests]:
-    """Connect what takes requests to a stack."""
+    """Connect a stack to its queue, to send requests."""
     queue = connect_queue(stack.settings.queue)
     try:
         yield Requests(
             graph=stack.graph,
             ledger=stack.ledger,
             queue=queue,
-            intake=intake_of(stack.graph),
+            media_filter=build_media_filter(stack.graph, stack.settings),
             open_store=connect_store,
             artifacts=stack.artifacts,
         )
@@ -46,35 +37,35 @@ def open_requests(stack: Stack) -> Iterator[Requests]:
         queue.close()
 
 
-def ask(
-    requests: Requests, asked: Request, seen: Callable[[int], object] = lambda _files: None
-) -> Accepted:
-    """Make a request for all of its pages; ``seen`` is told how many files it has by then."""
+def send_request(
+    requests: Requests, request: Request, report: Callable[[int], object] = lambda _files: None
+) -> RequestReceipt:
+    """Send all pages of a request; ``report`` gets the number of files after each page."""
     files = 0
     ignored: dict[str, str] = {}
     while True:
-        page = requests.take(asked)
+        page = requests.accept(request)
         files += page.files
         ignored |= page.ignored
-        seen(files)
+        report(files)
         if page.after is None:
             return msgspec.structs.replace(page, files=files, ignored=ignored)
-        asked = msgspec.structs.replace(asked, request=page.request, after=page.after)
+        request = msgspec.structs.replace(request, request=page.request, after=page.after)
 
 
-def named(graph: Graph, files: list[str] | None, prefix: str | None) -> Request:
-    """The files or the prefix that a person names, as a request for all jobs."""
+def build_request(graph: Graph, files: list[str] | None, prefix: str | None) -> Request:
+    """Build a request for all jobs from file names or a prefix as the user typed them."""
     if bool(files) == (prefix is not None):
         raise ConfigurationError("name either files, or a folder or prefix with --prefix")
     if prefix is not None:
-        return Request(prefix=prefix_uri(prefix))
-    return Request(files=tuple(_uri(graph, one) for one in files or ()))
+        return Request(prefix=parse_prefix(prefix))
+    return Request(files=tuple(_find_uri(graph, one) for one in files or ()))
 
 
-def _uri(graph: Graph, text: str) -> str:
-    """The URI of a file that a person names: the first that is there."""
-    uris = file_uris(text, graph.catalogue)
+def _find_uri(graph: Graph, text: str) -> str:
+    """Return the URI of a file as the user typed it: the first candidate that exists."""
+    uris = list_file_uris(text, graph.catalogue)
     for uri in uris:
         if uri.startswith("gs://") or os.path.isfile(uri.removeprefix("file://")):
             return uri
-    raise ConfigurationError(f"there is no file {text!r}; look at the path")
+    raise ConfigurationError(f"there is no file {text!r}; check the path")

@@ -1,7 +1,7 @@
-"""Requests: results are asked for, for some files or for all below a prefix.
+"""Requests: ask for results, of some files or of all below a prefix.
 
-A request has an id, by which it can be followed. What was asked for is kept as a small document
-beside the artifacts; how far it is stands in the ledger, as everything else.
+A request has an id, by which it can be followed. It is saved as a small document beside the
+artifacts; its progress is in the ledger, like everything else.
 """
 
 from __future__ import annotations
@@ -11,46 +11,48 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Literal
 
 import msgspec
 
+from segue.clock import Clock, utc_now
 from segue.errors import ConfigurationError, MissingInput
-from segue.ingest.arrivals import Intake, is_detour
+from segue.ingest.media_filter import MediaFilter, is_unsafe_path
 from segue.model.graph import SOURCE, Graph
-from segue.model.ledger import Arrival, Change, Ledger, arrive
-from segue.model.media_file import MediaFile, bucket_location, split_uri
-from segue.model.message import Message, new_request
-from segue.model.object_store import Object, ObjectStore
-from segue.model.queue import Lane, Letter, Queue, letter
+from segue.model.ledger import Change, Ledger
+from segue.model.media_file import MediaFile, find_bucket_location, split_uri
+from segue.model.message import Message, build_request_id
+from segue.model.object_store import ObjectStore
+from segue.model.queue import Envelope, Lane, Queue, message_to_envelope
 from segue.model.record import Record
+from segue.model.transitions import Arrival, arrive
 
 VERSION: Literal[1] = 1
 FOLDER = "_requests"  # no job's name begins with an underscore
-PAGE = 1_000  # files a call
-LOOKS_AT_ONCE = 16  # at files that are named one by one
+PAGE = 1_000  # files per call
+PARALLEL_STATS = 16  # of files that are named one by one
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,99}")
 
 
 class Request(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """What somebody asks for; either files or a prefix, of which ``after`` is a later page."""
+    """A request for results of either files or a prefix; ``after`` selects a later page of it."""
 
     files: tuple[str, ...] = ()  # URIs
     prefix: str | None = None  # of URIs
-    jobs: tuple[str, ...] = ()  # none: all of the graph
+    jobs: tuple[str, ...] = ()  # empty: all of the graph
     force: bool = False  # compute them even if they are current
-    parents: bool = False  # with force: what is above them, too
-    ping: bool = False  # walk the graph without work, and leave a trace
-    request: str | None = None  # the id of the request of which this is a later page
+    parents: bool = False  # with force: also everything above them
+    ping: bool = False  # walk the graph without work, and record each job passed
+    request: str | None = None  # for a later page: the id that the first page returned
     after: str | None = None
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The document that is kept of a request."""
+class RequestDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The document that is saved of a request."""
 
     version: Literal[1] = VERSION
     request: str
@@ -63,246 +65,253 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class InvalidRequest(ConfigurationError):
-    """Whoever asked has to ask for something else; the set-up is not at fault."""
+    """The request itself is wrong; the set-up is not at fault."""
 
 
-class Accepted(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a request."""
+class RequestReceipt(msgspec.Struct, frozen=True, kw_only=True):
+    """The response to a request: its id, and what it covers."""
 
     request: str
     targets: tuple[str, ...]
-    files: int  # that jobs were asked to look at
-    ignored: dict[str, str] = {}  # URI → why nothing was asked for it
-    after: str | None = None  # there are more: send the request again with this and the id
+    files: int  # for which jobs were notified
+    ignored: dict[str, str] = {}  # URI → why it was ignored
+    after: str | None = None  # there are more: repeat the request with this and the id
 
 
 _decoder = msgspec.json.Decoder(Request)
-_document = msgspec.json.Decoder(Asked)
+_document = msgspec.json.Decoder(RequestDocument)
 
 
-def decode(data: bytes) -> Request:
-    """Parse a request, or raise ``InvalidRequest`` that says what is wrong with it."""
+def parse_request(data: bytes) -> Request:
+    """Parse a request, or raise ``InvalidRequest``."""
     try:
         return _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(
-            f"the body is no request ({error}); write JSON such as "
+            f"the body is not a request ({error}); write JSON such as "
             '{"files": ["gs://bucket/name"], "jobs": ["beats"]} or {"prefix": "gs://bucket/a/"}'
         ) from error
 
 
-def document_name(request: str) -> str:
+def format_document_name(request: str) -> str:
     """Return the name of a request's document, relative to the artifacts' location."""
     if not ID.fullmatch(request):
         raise InvalidRequest(
-            f"{request!r} is not the id of a request; it is what 'segue request' printed"
+            f"{request!r} is not the id of a request; use the one that 'segue request' printed"
         )
     return f"{FOLDER}/{request}.json"
 
 
-def find(artifacts: ObjectStore, request: str) -> Asked:
-    """Read what a request asked for, or raise ``MissingInput``."""
+def load_request(artifacts: ObjectStore, request: str) -> RequestDocument:
+    """Load the document of a request, or raise ``MissingInput``."""
     try:
-        return _document.decode(artifacts.read(document_name(request)))
+        return _document.decode(artifacts.read(format_document_name(request)))
     except msgspec.MsgspecError as error:
         raise ConfigurationError(
             f"the document of request {request} cannot be read ({error}); make the request again"
         ) from error
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requests:
-    """Takes in requests: registers files that the ledger does not know, and asks their jobs."""
+    """Accepts requests: records files that the ledger does not know, and notifies their jobs."""
 
     graph: Graph
     ledger: Ledger
     queue: Queue
-    intake: Intake
+    media_filter: MediaFilter
     open_store: Callable[[str], ObjectStore]  # by location: where the files are
     artifacts: ObjectStore
-    clock: Callable[[], datetime] = _utc_now
+    clock: Clock = utc_now
     page: int = PAGE
 
-    def take(self, asked: Request) -> Accepted:
-        """Ask for one page of files.
+    def accept(self, request: Request) -> RequestReceipt:
+        """Accept one page of a request.
 
-        The same call again, with the id that the first one gave, changes nothing.
+        The same call again, with the id that the first one returned, changes nothing.
 
         Raises
         ------
         InvalidRequest
-            If jobs are unknown, too much or nothing is named, a place is none of Segue's, or the id
-            is that of another request.
+            If jobs are unknown, too many files or none are named, a location is unknown to Segue,
+            or the id belongs to another request.
         """
-        targets = self._targets(asked)
-        asked = self._checked(asked)
-        request = self._kept(asked, targets)
-        with self._blamed():
-            files, ignored, after = self._files(asked)
-        records = self._registered(files)
-        there = {record.uri for record in records}
-        if asked.files:
-            gone = [media.uri for media in files if media.uri not in there]
+        targets = self._resolve_targets(request)
+        request = self._check(request)
+        request_id = self._save(request, targets)
+        with self._blame_caller():
+            files, ignored, after = self._find_files(request)
+        records = self._record_files(files)
+        recorded = {record.uri for record in records}
+        if request.files:
+            gone = [media.uri for media in files if media.uri not in recorded]
             ignored |= dict.fromkeys(gone, "it was deleted")
-        letters = [
-            one for record in records for one in self._letters(record, targets, asked, request)
+        envelopes = [
+            one
+            for record in records
+            for one in self._build_envelopes(record, targets, request, request_id)
         ]
-        if letters:
-            self.queue.publish(letters)
-        return Accepted(
-            request=request, targets=targets, files=len(records), ignored=ignored, after=after
+        if envelopes:
+            self.queue.publish(envelopes)
+        return RequestReceipt(
+            request=request_id, targets=targets, files=len(records), ignored=ignored, after=after
         )
 
-    def _targets(self, asked: Request) -> tuple[str, ...]:
-        unknown = [job for job in asked.jobs if job not in self.graph.jobs]
+    def _resolve_targets(self, request: Request) -> tuple[str, ...]:
+        unknown = [job for job in request.jobs if job not in self.graph.jobs]
         if unknown:
             known = ", ".join(self.graph.jobs)
-            raise InvalidRequest(f"{unknown[0]!r} is no job of the graph; name some of {known}")
-        if asked.force and not asked.jobs:
-            raise InvalidRequest("force computes again what is named; name jobs")
-        chosen = frozenset(asked.jobs or self.graph.jobs)
-        if asked.force and asked.parents:
-            chosen = frozenset(self.graph.upward(chosen))
+            raise InvalidRequest(f"{unknown[0]!r} is not a job of the graph; name some of {known}")
+        if request.force and not request.jobs:
+            raise InvalidRequest(
+                "force is set, but no jobs are named; name the jobs to compute again"
+            )
+        chosen = frozenset(request.jobs or self.graph.jobs)
+        if request.force and request.parents:
+            chosen = frozenset(self.graph.add_ancestors(chosen))
         return tuple(job for job in self.graph.jobs if job in chosen)
 
-    def _checked(self, asked: Request) -> Request:
-        """The request with a prefix that is as narrow as the catalogue; or it is refused."""
-        if bool(asked.files) == (asked.prefix is not None):
-            raise InvalidRequest("name either files or a prefix")
-        if len(asked.files) > self.page:
+    def _check(self, request: Request) -> Request:
+        """Return the request, its prefix narrowed to the catalogue, or raise ``InvalidRequest``."""
+        if bool(request.files) == (request.prefix is not None):
             raise InvalidRequest(
-                f"{len(asked.files)} files are more than the {self.page} of one request; "
+                "the request must name either files or a prefix; name one of the two"
+            )
+        if len(request.files) > self.page:
+            raise InvalidRequest(
+                f"{len(request.files)} files are more than the {self.page} of one request; "
                 "name a prefix, or make several requests"
             )
-        if asked.after is not None and (asked.request is None or asked.prefix is None):
+        if request.after is not None and (request.request is None or request.prefix is None):
             raise InvalidRequest(
-                "a later page is one of a prefix, and needs the id that the first page gave"
+                "'after' needs a prefix, and the id that the first page returned; send both"
             )
-        if asked.prefix is None:
-            return asked
+        if request.prefix is None:
+            return request
         try:
-            bucket, name = split_uri(asked.prefix)
+            bucket, name = split_uri(request.prefix)
         except ConfigurationError as error:
             raise InvalidRequest(str(error)) from error
-        if not bucket and name and is_detour(name.removesuffix("/")):
-            raise InvalidRequest(f"{asked.prefix!r} has empty, '.' or '..' parts, or a NUL")
-        prefix = f"gs://{bucket}/{name}" if bucket else asked.prefix
-        below = self.intake.below or ""
-        if not prefix.startswith(below) and not below.startswith(prefix):
-            raise InvalidRequest(f"{prefix!r} is not below the catalogue {below}")
-        return msgspec.structs.replace(asked, prefix=max(prefix, below, key=len))
+        if not bucket and name and is_unsafe_path(name.removesuffix("/")):
+            raise InvalidRequest(f"{request.prefix!r} has empty, '.' or '..' parts, or a NUL")
+        prefix = f"gs://{bucket}/{name}" if bucket else request.prefix
+        catalogue = self.media_filter.catalogue or ""
+        if not prefix.startswith(catalogue) and not catalogue.startswith(prefix):
+            raise InvalidRequest(f"{prefix!r} is not below the catalogue {catalogue}")
+        return msgspec.structs.replace(request, prefix=max(prefix, catalogue, key=len))
 
-    def _kept(self, asked: Request, targets: tuple[str, ...]) -> str:
-        """Keep what was asked for, and return its id; a later page has to ask for the same.
+    def _save(self, request: Request, targets: tuple[str, ...]) -> str:
+        """Save the document of a request, and return its id; a later page must match it.
 
-        Ids are given here alone: force goes by their order, so that one from the future would
-        outdo all that come.
+        Only this method issues ids: force goes by their order, and an id from the future would
+        override all later requests.
         """
-        document = Asked(
-            request=asked.request or new_request(self.clock()),
+        document = RequestDocument(
+            request=request.request or build_request_id(self.clock()),
             targets=targets,
-            files=asked.files,
-            prefix=asked.prefix,
-            force=asked.force,
-            ping=asked.ping,
+            files=request.files,
+            prefix=request.prefix,
+            force=request.force,
+            ping=request.ping,
             made_at=self.clock(),
         )
-        if asked.request is None:
+        if request.request is None:
             self.artifacts.create(
-                document_name(document.request),
+                format_document_name(document.request),
                 msgspec.json.encode(document),
                 content_type="application/json",
                 metadata={},
             )
             return document.request
         try:
-            first = find(self.artifacts, asked.request)
+            first = load_request(self.artifacts, request.request)
         except MissingInput as error:
             raise InvalidRequest(
-                f"there is no request {asked.request}; leave the id out, and one is given"
+                f"there is no request {request.request}; leave the id out to get a new one"
             ) from error
         if msgspec.structs.replace(document, made_at=first.made_at) != first:
             raise InvalidRequest(
-                f"request {asked.request} asked for something else; leave the id out, and another "
-                "is given"
+                f"request {request.request} asked for something else; leave the id out to get a "
+                "new one"
             )
-        return asked.request
+        return request.request
 
     @contextmanager
-    def _blamed(self) -> Iterator[None]:
-        """Without a catalogue, a place that cannot be looked at is the fault of who named it."""
+    def _blame_caller(self) -> Iterator[None]:
+        """Without a catalogue, blame a location that cannot be read on the caller who named it."""
         try:
             yield
         except ConfigurationError as error:
-            if self.intake.below is not None:
+            if self.media_filter.catalogue is not None:
                 raise
             raise InvalidRequest(str(error)) from error
 
-    def _files(self, asked: Request) -> tuple[list[MediaFile], dict[str, str], str | None]:
-        """The files of this page as they are now, those that are ignored, and the next page."""
-        if asked.prefix is not None:
-            return self._listed(asked.prefix, asked.after)
-        named = dict.fromkeys(asked.files)
-        ignored = {uri: why for uri in named if (why := self.intake.refusal(uri)) is not None}
+    def _find_files(self, request: Request) -> tuple[list[MediaFile], dict[str, str], str | None]:
+        """Return the current files of a page, the ignored ones, and where the next page starts."""
+        if request.prefix is not None:
+            return self._list_files(request.prefix, request.after)
+        named = dict.fromkeys(request.files)
+        reasons = {uri: self.media_filter.find_reason_to_ignore(uri) for uri in named}
+        ignored = {uri: reason for uri, reason in reasons.items() if reason is not None}
         uris = [uri for uri in named if uri not in ignored]
         with ExitStack() as opened:
             stores: dict[str, ObjectStore] = {}
-            for where in dict.fromkeys(bucket_location(uri) for uri in uris):
-                stores[where] = opened.enter_context(closing(self.open_store(where)))
-            with ThreadPoolExecutor(LOOKS_AT_ONCE) as looks:
-                found = list(looks.map(lambda uri: _media(uri, stores[bucket_location(uri)]), uris))
+            for location in dict.fromkeys(find_bucket_location(uri) for uri in uris):
+                stores[location] = opened.enter_context(closing(self.open_store(location)))
+            with ThreadPoolExecutor(PARALLEL_STATS) as executor:
+                found = list(
+                    executor.map(lambda uri: _stat(uri, stores[find_bucket_location(uri)]), uris)
+                )
         files = [media for media in found if media is not None]
-        there = {media.uri for media in files}
-        ignored |= {uri: "there is no such object" for uri in uris if uri not in there}
+        existing = {media.uri for media in files}
+        ignored |= {uri: "there is no such object" for uri in uris if uri not in existing}
         return files, ignored, None
 
-    def _listed(
+    def _list_files(
         self, prefix: str, after: str | None
     ) -> tuple[list[MediaFile], dict[str, str], str | None]:
-        with closing(self.open_store(bucket_location(prefix))) as store:
+        with closing(self.open_store(find_bucket_location(prefix))) as store:
             names = store.list(split_uri(prefix)[1], after=after or "")
-            seen = list(islice(names, self.page))
+            page = list(islice(names, self.page))
             files = [
-                _version(uri, found)
-                for found in seen
-                if self.intake.refusal(uri := store.uri(found.name)) is None
+                found.to_media_file(uri)
+                for found in page
+                if self.media_filter.accepts(uri := store.uri(found.name))
             ]
-        return files, {}, seen[-1].name if len(seen) == self.page else None
+        return files, {}, page[-1].name if len(page) == self.page else None
 
-    def _registered(self, files: Sequence[MediaFile]) -> list[Record]:
-        """The files' records; a file of which no event has come yet is recorded now."""
+    def _record_files(self, files: Sequence[MediaFile]) -> list[Record]:
+        """Return the records of files; record a file now whose event has not come yet."""
         now = self.clock()
         snapshots = self.ledger.read([media.uri for media in files])
         changed = self.ledger.change(
             [
-                Change(uri=media.uri, known=snapshot, transition=_arriving(media, now))
+                Change(uri=media.uri, known=snapshot, transition=_build_arrival(media, now))
                 for media, snapshot in zip(files, snapshots, strict=True)
             ]
         )
         records = [made.snapshot.record for made in changed]
         return [r for r in records if r is not None and r.deleted_at is None]
 
-    def _letters(
-        self, record: Record, targets: tuple[str, ...], asked: Request, request: str
-    ) -> list[Letter]:
-        """A ping walks from the top; what is wanted is asked of the targets themselves."""
+    def _build_envelopes(
+        self, record: Record, targets: tuple[str, ...], request: Request, request_id: str
+    ) -> list[Envelope]:
+        """Notify the targets themselves; a ping walks from the top."""
         jobs = targets
-        if asked.ping:
-            jobs = tuple(j for j in self.graph.children[SOURCE] if self.graph.on_line(j, targets))
+        if request.ping:
+            jobs = tuple(
+                j for j in self.graph.children[SOURCE] if self.graph.is_on_line(j, targets)
+            )
         return [
-            letter(
+            message_to_envelope(
                 Message(
                     uri=record.uri,
                     generation=record.generation,
                     job=job,
                     targets=targets,
-                    force=asked.force,
-                    ping=asked.ping,
-                    request=request,
+                    force=request.force,
+                    ping=request.ping,
+                    request=request_id,
                     lane=Lane.REQUESTS.value,
                 )
             )
@@ -310,25 +319,15 @@ class Requests:
         ]
 
 
-def _media(uri: str, store: ObjectStore) -> MediaFile | None:
-    """The version of a file that is there now, if there is one."""
+def _stat(uri: str, store: ObjectStore) -> MediaFile | None:
+    """Return the current version of a file, or None if there is no such file."""
     try:
-        return _version(uri, store.stat(split_uri(uri)[1]))
+        return store.stat(split_uri(uri)[1]).to_media_file(uri)
     except MissingInput:
         return None
 
 
-def _version(uri: str, found: Object) -> MediaFile:
-    return MediaFile(
-        uri=uri,
-        generation=found.generation,
-        size_bytes=found.size_bytes,
-        content_type=found.content_type,
-        checksum=found.checksum,
-    )
-
-
-def _arriving(
+def _build_arrival(
     media: MediaFile, now: datetime
 ) -> Callable[[Record | None], tuple[Record | None, Arrival]]:
     return lambda found: arrive(found, media, now)

@@ -1,128 +1,126 @@
-"""The sweeper: what was left lying is published again.
+"""The sweep: publish messages for unfinished work again.
 
-Two things can be left: targets that somebody asked for and that nobody was told of (whoever was to
-tell them died, or finished the job in a backfill), and jobs whose lease has expired. Neither is
-looked at before a grace has passed, so that what is merely waiting in a queue is not doubled.
+Two kinds of work stay unfinished: pending targets that were never notified (the worker died before,
+or a backfill finished the job), and jobs whose lease has expired. Neither is published before a
+grace period has passed: a message for it may be waiting in a queue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from segue.clock import Clock, utc_now
 from segue.model.graph import Graph
 from segue.model.lease_owner import is_lost
-from segue.model.ledger import Change, Ledger, Query
+from segue.model.ledger import Change, Ledger, Query, find_pages
 from segue.model.message import Message
-from segue.model.queue import Lane, Queue, letter
+from segue.model.queue import Lane, Queue, message_to_envelope
 from segue.model.record import EVERYTHING, Entry, Lease, Record, State, evolve
 
 GRACE_S = 900.0
-LIMIT = 5_000  # messages a run
+LIMIT = 5_000  # messages per run
 PAGE = 300
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(slots=True, kw_only=True)
-class Swept:
-    """What a run of the sweeper did."""
+class SweepResult:
+    """The counts of one sweep."""
 
     files: int = 0  # looked at
-    owed: int = 0  # messages for targets that were still owed
+    pending: int = 0  # messages for pending targets
     expired: int = 0  # messages for jobs whose lease has expired
     limited: bool = False  # there may be more to publish
 
     @property
     def messages(self) -> int:
-        """All that was published, or would be."""
-        return self.owed + self.expired
+        """The number of messages that were published, or would be in a dry run."""
+        return self.pending + self.expired
 
 
 @dataclass(slots=True, kw_only=True)
 class Sweeper:
-    """Looks for what was left lying, a bounded part of the ledger a run.
+    """Finds unfinished work, up to a limit of messages per run, and publishes it again.
 
-    A run goes on where the one before was stopped by its limit.
+    A run continues where the limit stopped the one before.
     """
 
     graph: Graph
     ledger: Ledger
-    queue: Queue | None  # None: only look
-    clock: Callable[[], datetime] = _utc_now
+    queue: Queue | None  # None: a dry run
+    clock: Clock = utc_now
     lost: Callable[[Lease], bool] = is_lost
     grace_s: float = GRACE_S
     _after: str = field(default="")
 
-    def run(self, *, limit: int = LIMIT) -> Swept:
-        """Publish what is owed or has expired, up to a number of messages."""
-        swept = Swept()
+    def run(self, *, limit: int = LIMIT) -> SweepResult:
+        """Publish messages for pending targets and expired jobs, up to a limit."""
+        result = SweepResult()
         start, self._after = self._after, ""
-        for records in self._pages(Query(deleted=False, owed=True), start):
-            self._publish(records, self._owed, swept)
-            if swept.messages >= limit:
+        pending = Query(deleted=False, pending=True)
+        for records in find_pages(self.ledger, pending, after=start, limit=PAGE):
+            self._publish(records, self._find_pending, result)
+            if result.messages >= limit:
                 self._after = records[-1].uri
-                swept.limited = True
-                return swept
+                result.limited = True
+                return result
         for job in self.graph.jobs:
-            for records in self._pages(Query(deleted=False, job=job, state=State.RUNNING)):
-                self._publish(records, self._expired, swept)
-                if swept.messages >= limit:
-                    swept.limited = True
-                    return swept
-        return swept
-
-    def _pages(self, query: Query, after: str = "") -> Iterator[list[Record]]:
-        while records := self.ledger.find(query, after=after, limit=PAGE):
-            yield records
-            after = records[-1].uri
+            running = Query(deleted=False, job=job, state=State.RUNNING)
+            for records in find_pages(self.ledger, running, limit=PAGE):
+                self._publish(records, self._find_expired, result)
+                if result.messages >= limit:
+                    result.limited = True
+                    return result
+        return result
 
     def _publish(
         self,
         records: list[Record],
-        chosen: Callable[[Record, datetime], dict[str, tuple[str, ...] | None]],
-        swept: Swept,
+        select: Callable[[Record, datetime], dict[str, tuple[str, ...] | None]],
+        result: SweepResult,
     ) -> None:
-        """Publish first and note it then: whoever dies in between publishes twice, not never."""
+        """Publish first, then record it: a crash in between publishes twice, not never."""
         now = self.clock()
-        found = [(record, jobs) for record in records if (jobs := chosen(record, now))]
+        found = [(record, jobs) for record in records if (jobs := select(record, now))]
         count = sum(len(jobs) for _, jobs in found)
-        swept.files += len(records)
-        if chosen == self._owed:
-            swept.owed += count
+        result.files += len(records)
+        if select == self._find_pending:
+            result.pending += count
         else:
-            swept.expired += count
+            result.expired += count
         if self.queue is None or not found:
             return
         self.queue.publish(
-            [letter(_asking(r, job, targets)) for r, jobs in found for job, targets in jobs.items()]
+            [
+                message_to_envelope(_build_message(r, job, targets))
+                for r, jobs in found
+                for job, targets in jobs.items()
+            ]
         )
         self.ledger.change(
-            [Change(uri=r.uri, transition=_noting(r, jobs, now)) for r, jobs in found]
+            [Change(uri=r.uri, transition=_build_mark(r, jobs, now)) for r, jobs in found]
         )
 
-    def _owed(self, record: Record, now: datetime) -> dict[str, tuple[str, ...] | None]:
-        """Jobs at which targets are owed that nobody is working for."""
+    def _find_pending(self, record: Record, now: datetime) -> dict[str, tuple[str, ...] | None]:
+        """Return the jobs with pending targets that no one works on, and those targets."""
         return {
-            job: None if EVERYTHING in entry.wanted else entry.wanted
+            job: None if EVERYTHING in entry.pending_targets else entry.pending_targets
             for job, entry in record.jobs.items()
             if job in self.graph.jobs
-            and entry.wanted
+            and entry.pending_targets
             and not self._is_held(entry, now)
-            and (entry.wanted_at is None or self._is_old(entry.wanted_at, now))
+            and (entry.pending_at is None or self._is_old(entry.pending_at, now))
         }
 
-    def _expired(self, record: Record, now: datetime) -> dict[str, tuple[str, ...] | None]:
-        """Jobs that somebody began and lost, and at which nothing else is owed."""
+    def _find_expired(self, record: Record, now: datetime) -> dict[str, tuple[str, ...] | None]:
+        """Return the jobs whose worker was lost, and that have no pending targets."""
         return {
             job: (job,)
             for job, entry in record.jobs.items()
             if job in self.graph.jobs
             and entry.state is State.RUNNING
-            and not entry.wanted
+            and not entry.pending_targets
             and not self._is_held(entry, now)
             and entry.lease is not None
             and self._is_old(entry.lease.expires_at, now)
@@ -136,7 +134,7 @@ class Sweeper:
         return moment + timedelta(seconds=self.grace_s) <= now
 
 
-def _asking(record: Record, job: str, targets: tuple[str, ...] | None) -> Message:
+def _build_message(record: Record, job: str, targets: tuple[str, ...] | None) -> Message:
     return Message(
         uri=record.uri,
         generation=record.generation,
@@ -146,24 +144,25 @@ def _asking(record: Record, job: str, targets: tuple[str, ...] | None) -> Messag
     )
 
 
-def _noting(
-    seen: Record, jobs: dict[str, tuple[str, ...] | None], now: datetime
+def _build_mark(
+    published: Record, jobs: dict[str, tuple[str, ...] | None], now: datetime
 ) -> Callable[[Record | None], tuple[Record | None, None]]:
-    """Note when targets were asked for again, so that the next run leaves them alone for a while.
+    """Build the transition that records when targets were published again.
 
-    An expired job without any gets itself as a target: then it is one of those.
+    The next run then leaves them alone for the grace period. An expired job without targets gets
+    itself as a target, and so the same.
     """
 
     def transition(found: Record | None) -> tuple[Record | None, None]:
-        if found is None or found.generation != seen.generation:
+        if found is None or found.generation != published.generation:
             return None, None
         entries = dict(found.jobs)
         for job in jobs:
             entry = entries.get(job)
-            if entry is not None and entry.wanted:
-                entries[job] = evolve(entry, wanted_at=now)
-            elif entry is not None and entry == seen.jobs[job]:
-                entries[job] = evolve(entry, wanted=(job,), wanted_at=now)
+            if entry is not None and entry.pending_targets:
+                entries[job] = evolve(entry, pending_at=now)
+            elif entry is not None and entry == published.jobs[job]:
+                entries[job] = evolve(entry, pending_targets=(job,), pending_at=now)
         return (evolve(found, jobs=entries) if entries != found.jobs else None), None
 
     return transition

@@ -1,7 +1,7 @@
-"""The artifacts of a store, file by file.
+"""Lists the artifacts of a store, file by file.
 
-The artifacts of one file lie in as many folders as there are jobs and fingerprints. These folders
-are listed side by side, in the order of the files, so that memory stays flat.
+The artifacts of one file are spread over one folder per job and fingerprint. All folders are
+listed in parallel and merged in the order of the files, so memory use stays flat.
 """
 
 from __future__ import annotations
@@ -16,52 +16,52 @@ from segue.model.artifact import ArtifactName, parse_artifact_name
 from segue.model.graph import FINGERPRINT, NAME
 from segue.model.object_store import Object, ObjectStore
 
-LAST = "\U0010ffff"  # comes behind all names that go on
+LAST = "\U0010ffff"  # sorts after all names in a folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """An object that is an artifact by its name."""
+class ListedArtifact:
+    """An object whose name is that of an artifact."""
 
     name: ArtifactName
     object: Object
 
 
-def list_by_file(store: ObjectStore) -> Iterator[tuple[str, list[Listed]]]:
-    """Stream the names of files (quoted, as artifacts have them), each with all its artifacts.
+def list_by_file(store: ObjectStore) -> Iterator[tuple[str, list[ListedArtifact]]]:
+    """Stream the names of files (quoted, as in artifact names), each with all its artifacts.
 
-    A file comes twice if another's name starts with its own and a slash; no artifact does.
+    A file comes twice if another's name starts with its own and a slash; an artifact comes once.
     """
-    folders = list(_folders(store))
-    streams = [_in_folder(store, folder) for folder in folders]
+    folders = list(_find_folders(store))
+    streams = [_list_folder(store, folder) for folder in folders]
     merged = heapq.merge(*streams, key=lambda found: found[0])
-    for file, some in groupby((listed for _, listed in merged), key=lambda one: one.name.file):
-        yield file, list(some)
+    for file, group in groupby((listed for _, listed in merged), key=lambda one: one.name.file):
+        yield file, list(group)
 
 
-def _folders(store: ObjectStore) -> Iterator[str]:
-    """The folders of a job and a fingerprint, each found by leaping behind the one before."""
-    known, leap = "", ""
+def _find_folders(store: ObjectStore) -> Iterator[str]:
+    """Yield the folders of a job and a fingerprint; each listing starts after the last folder."""
+    known, after = "", ""
     while True:
-        for found in store.list(after=leap):
+        for found in store.list(after=after):
             job, _, rest = found.name.partition("/")
             fingerprint, slash, _ = rest.partition("/")
             folder = f"{job}/{fingerprint}/"
             if not (slash and NAME.fullmatch(job) and FINGERPRINT.fullmatch(fingerprint)):
                 continue
-            if folder != known:  # else a name that is no text stands behind all that are
+            if folder != known:  # a name that is not valid text sorts after LAST
                 yield folder
-                known, leap = folder, folder + LAST
+                known, after = folder, folder + LAST
                 break
         else:
             return
 
 
-def _in_folder(store: ObjectStore, folder: str) -> Iterator[tuple[str, Listed]]:
+def _list_folder(store: ObjectStore, folder: str) -> Iterator[tuple[str, ListedArtifact]]:
     for found in store.list(folder):
         try:
             found.name.encode()
             name = parse_artifact_name(found.name)
-        except (UnicodeEncodeError, ConfigurationError):  # somebody's own file
+        except (UnicodeEncodeError, ConfigurationError):  # not written by Segue
             continue
-        yield found.name.removeprefix(folder), Listed(name=name, object=found)
+        yield found.name.removeprefix(folder), ListedArtifact(name=name, object=found)

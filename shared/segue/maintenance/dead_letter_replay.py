@@ -1,7 +1,7 @@
-"""Dead letters are looked at, and sent on their way again.
+"""Counts dead letters, and publishes their messages again.
 
-They are taken from the queue in batches and given back unless they were sent again, so that looking
-changes nothing.
+Dead letters are pulled in batches, and returned to the queue unless they were published again:
+counting changes nothing.
 """
 
 from __future__ import annotations
@@ -10,155 +10,160 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
+from segue.clock import Clock, utc_now
 from segue.errors import UnreadableMessage
-from segue.model.dead_letter import DeadLetter, Stage, decode
+from segue.model.dead_letter import DeadLetter, Stage, decode_dead_letter
 from segue.model.graph import Graph
-from segue.model.ledger import Change, Ledger, requeue, want
-from segue.model.message import Message
-from segue.model.message import decode as decode_message
-from segue.model.queue import Delivery, Lane, Letter, Queue, dead_topic, letter, topic_of
+from segue.model.ledger import Change, Ledger
+from segue.model.message import Message, decode_message
+from segue.model.queue import (
+    Envelope,
+    Lane,
+    Queue,
+    ReceivedEnvelope,
+    format_dead_topic,
+    format_topic,
+    message_to_envelope,
+)
 from segue.model.record import Record, State, evolve
+from segue.model.transitions import add_pending, requeue
 
 BATCH = 200
 LIMIT = 10_000
-WAIT_S = 2.0  # for the first of a batch: a queue in the cloud may be slow to answer
+WAIT_S = 2.0  # for the first message of a batch: a cloud queue may be slow to answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
-    """Which dead letters are meant; all that is given must hold."""
+class DeadLetterSelection:
+    """Selects dead letters; all criteria must hold."""
 
     jobs: tuple[str, ...]
     kinds: frozenset[str] = frozenset()
     prefix: str = ""
 
-    def fits(self, dead: DeadLetter) -> bool:
-        """Whether one is meant."""
+    def is_selected(self, dead: DeadLetter) -> bool:
+        """Whether a dead letter matches all criteria."""
         if self.kinds and dead.kind not in self.kinds:
             return False
         return (dead.uri or "").startswith(self.prefix)
 
 
 @dataclass(slots=True, kw_only=True)
-class Exhumed:
-    """How many dead letters were found, by job, stage and kind."""
+class ReplayedLetters:
+    """The dead letters that were found, counted by job, stage and kind."""
 
     found: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    ids: set[str] = field(default_factory=set)  # as the queue names them
-    unreadable: int = 0  # which somebody else published
+    ids: set[str] = field(default_factory=set)  # the queue's message ids
+    unreadable: int = 0  # not written by Segue
     examples: list[DeadLetter] = field(default_factory=list)
 
     @property
     def total(self) -> int:
-        """All that are meant."""
+        """The number of selected dead letters."""
         return self.found.total()
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exhumation:
-    """Looks through the dead letters of jobs."""
+class DeadLetterReplay:
+    """Counts the dead letters of jobs, or publishes their messages again."""
 
     graph: Graph
     ledger: Ledger
     queue: Queue
-    chosen: Chosen
-    clock: Callable[[], datetime] = _utc_now
+    selection: DeadLetterSelection
+    clock: Clock = utc_now
     wait_s: float = WAIT_S
 
     def run(
         self, *, dry_run: bool, limit: int = LIMIT, only: Collection[str] | None = None
-    ) -> Exhumed:
-        """Send again, or only count, up to a number of them.
+    ) -> ReplayedLetters:
+        """Replay, or only count, the selected dead letters, up to a limit.
 
-        With ``only``, the ids of an earlier count, all others are left alone: what is sent and
-        fails again at once would else be found here again, for ever.
+        ``only`` (the ids of an earlier count) excludes all others: a message that fails again at
+        once would otherwise be replayed forever.
         """
-        exhumed = Exhumed()
-        held: list[Delivery] = []
+        replayed = ReplayedLetters()
+        unsent: list[ReceivedEnvelope] = []
         try:
-            for deliveries in self._batches(limit):
-                again: list[tuple[Delivery, DeadLetter]] = []
-                for one in deliveries:
-                    dead = self._read(one, exhumed)
-                    is_meant = only is None or one.message_id in only
-                    if dead is None or not is_meant or not self.chosen.fits(dead):
-                        held.append(one)
+            for envelopes in self._read_batches(limit):
+                replays: list[tuple[ReceivedEnvelope, DeadLetter]] = []
+                for one in envelopes:
+                    dead = self._decode(one, replayed)
+                    is_allowed = only is None or one.message_id in only
+                    if dead is None or not is_allowed or not self.selection.is_selected(dead):
+                        unsent.append(one)
                         continue
-                    exhumed.ids.add(one.message_id)
-                    exhumed.found[dead.job, str(dead.stage), dead.kind] += 1
-                    exhumed.examples += [dead] * (len(exhumed.examples) < BATCH)
-                    again.append((one, dead))
+                    replayed.ids.add(one.message_id)
+                    replayed.found[dead.job, str(dead.stage), dead.kind] += 1
+                    replayed.examples += [dead] * (len(replayed.examples) < BATCH)
+                    replays.append((one, dead))
                 if dry_run:
-                    held += [one for one, _ in again]
+                    unsent += [one for one, _ in replays]
                 else:
-                    self._send(again)
+                    self._send(replays)
         finally:
-            if held:
-                self.queue.extend(held, 0)
-        return exhumed
+            if unsent:
+                self.queue.extend(unsent, 0)
+        return replayed
 
-    def _batches(self, limit: int) -> Iterator[list[Delivery]]:
-        topics = [dead_topic(job) for job in self.chosen.jobs]
-        seen: set[str] = set()
-        while len(seen) < limit:
-            room = min(BATCH, limit - len(seen))
+    def _read_batches(self, limit: int) -> Iterator[list[ReceivedEnvelope]]:
+        topics = [format_dead_topic(job) for job in self.selection.jobs]
+        known: set[str] = set()
+        while len(known) < limit:
+            room = min(BATCH, limit - len(known))
             found = self.queue.pull(topics, limit=room, wait_s=self.wait_s)
-            fresh = [one for one in found if one.message_id not in seen]
-            seen.update(one.message_id for one in fresh)
-            if not fresh:
+            new = [one for one in found if one.message_id not in known]
+            known.update(one.message_id for one in new)
+            if not new:
                 if found:
                     self.queue.extend(found, 0)
                 return
-            yield fresh
+            yield new
 
-    def _read(self, delivery: Delivery, exhumed: Exhumed) -> DeadLetter | None:
+    def _decode(self, envelope: ReceivedEnvelope, replayed: ReplayedLetters) -> DeadLetter | None:
         try:
-            return decode(delivery.data)
+            return decode_dead_letter(envelope.data)
         except UnreadableMessage:
-            exhumed.unreadable += 1
+            replayed.unreadable += 1
             return None
 
-    def _send(self, again: Sequence[tuple[Delivery, DeadLetter]]) -> None:
-        """Forget the failure, publish, and only then acknowledge: nothing is lost on the way."""
-        messages = {id(one): self._message(dead) for one, dead in again}
+    def _send(self, replays: Sequence[tuple[ReceivedEnvelope, DeadLetter]]) -> None:
+        """Reset the failures, publish, and only then acknowledge: a crash loses nothing."""
+        messages = {id(one): self._decode_message(dead) for one, dead in replays}
         failed: dict[str, dict[str, Message]] = {}
-        for one, dead in again:
+        for one, dead in replays:
             message = messages[id(one)]
             if message is not None and dead.stage is Stage.RUN:
                 failed.setdefault(message.uri, {})[message.job] = message
         now = self.clock()
         self.ledger.change(
             [
-                Change(uri=uri, transition=self._forgetting(list(some.values()), now))
-                for uri, some in failed.items()
+                Change(uri=uri, transition=self._build_transition(list(by_job.values()), now))
+                for uri, by_job in failed.items()
             ]
         )
-        letters = [self._letter(dead, messages[id(one)]) for one, dead in again]
-        if letters:
-            self.queue.publish(letters)
-            self.queue.acknowledge([one for one, _ in again])
+        envelopes = [self._build_envelope(dead, messages[id(one)]) for one, dead in replays]
+        if envelopes:
+            self.queue.publish(envelopes)
+            self.queue.acknowledge([one for one, _ in replays])
 
-    def _message(self, dead: DeadLetter) -> Message | None:
-        """The message as it came, with its attempts forgotten; None for bytes that are none."""
+    def _decode_message(self, dead: DeadLetter) -> Message | None:
+        """Decode the original message with its attempts reset; None if it is unreadable."""
         with contextlib.suppress(UnreadableMessage):
             return evolve(decode_message(dead.data), attempt=1)
         return None
 
-    def _letter(self, dead: DeadLetter, message: Message | None) -> Letter:
+    def _build_envelope(self, dead: DeadLetter, message: Message | None) -> Envelope:
         if message is None or message.job not in self.graph.jobs:  # a newer version may read it
-            return Letter(topic=topic_of(dead.job, Lane.REQUESTS), data=dead.data)
-        return letter(message)
+            return Envelope(topic=format_topic(dead.job, Lane.REQUESTS), data=dead.data)
+        return message_to_envelope(message)
 
-    def _forgetting(
+    def _build_transition(
         self, messages: Collection[Message], now: datetime
     ) -> Callable[[Record | None], tuple[Record | None, None]]:
-        """Forget the failures of jobs and of what they block, and leave word for the sweeper."""
+        """Reset failed jobs and those that they block, and add their targets as pending."""
 
         def transition(found: Record | None) -> tuple[Record | None, None]:
             if found is None:
@@ -178,7 +183,7 @@ class Exhumation:
                     and other.error.type == message.job
                 ]
                 record = requeue(record, (message.job, *blocked))[0] or record
-                record = want(record, self.graph, message.job, message.targets, now)
+                record = add_pending(record, self.graph, message.job, message.targets, now)
             return record, None
 
         return transition

@@ -1,7 +1,7 @@
-"""Where a listing and the ledger disagree, for want of an event that never came.
+"""Finds where a listing and the ledger disagree because an event never came.
 
-Both are in the order of their URIs, so they are compared side by side as they are read: memory
-stays flat, and nothing is looked up.
+Both are sorted by URI, so they are merged while they are read: memory use stays flat, and no
+record is looked up.
 """
 
 from __future__ import annotations
@@ -16,41 +16,41 @@ from segue.model.media_file import MediaFile
 from segue.model.record import Record, State
 
 
-class Kind(StrEnum):
-    """What is wrong with a file."""
+class DiscrepancyKind(StrEnum):
+    """How the listing and the ledger disagree about a file."""
 
-    UNRECORDED = "unrecorded"  # it is there, and the ledger has never heard of it
-    OVERWRITTEN = "overwritten"  # it is there in a newer version than the ledger knows
-    UNSTARTED = "unstarted"  # it was recorded some time ago, and nobody began with it
-    GONE = "gone"  # it was recorded, and is no longer there
+    UNRECORDED = "unrecorded"  # it exists, and the ledger has no record of it
+    OVERWRITTEN = "overwritten"  # it exists in a newer version than the recorded one
+    UNSTARTED = "unstarted"  # it was recorded some time ago, and none of its jobs has started
+    GONE = "gone"  # it is recorded, and no longer exists
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discrepancy:
-    """One file with which something is wrong."""
+    """One file about which the listing and the ledger disagree."""
 
-    kind: Kind
-    media: MediaFile  # as it is listed; one that is gone as it was recorded
+    kind: DiscrepancyKind
+    media: MediaFile  # as listed, or if it is gone, as recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class ListedFile:
     """One object of a listing."""
 
     uri: str
-    media: MediaFile | None  # None: no media of the catalogue
+    media: MediaFile | None  # None: not media of the catalogue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """One URI, in the listing, in the ledger, or in both."""
+    """One URI's entry in the listing, the ledger, or both."""
 
-    listed: Listed | None = None
+    listed: ListedFile | None = None
     record: Record | None = None
 
 
-def side_by_side(listed: Iterable[Listed], recorded: Iterable[Record]) -> Iterator[Pair]:
-    """Pair what is in the order of the URIs on both sides."""
+def pair_by_uri(listed: Iterable[ListedFile], recorded: Iterable[Record]) -> Iterator[Pair]:
+    """Merge a listing and records, both sorted by URI, into pairs."""
     left, right = iter(listed), iter(recorded)
     one, other = next(left, None), next(right, None)
     while one is not None or other is not None:
@@ -66,45 +66,51 @@ def side_by_side(listed: Iterable[Listed], recorded: Iterable[Record]) -> Iterat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judge:
-    """Says what is wrong; listing and ledger are not of the same moment."""
+class DiscrepancyFinder:
+    """Compares one pair at a time; listing and ledger were not read at the same moment."""
 
-    started_at: datetime  # what was recorded later may be missing from a listing that began before
-    grace: timedelta  # for how long it is no wonder that nobody has begun with a file
-    sources: tuple[str, ...]  # the jobs that an arrival tells
+    started_at: datetime  # a file recorded after the listing began may be missing from it
+    grace: timedelta  # how long after its arrival a file may have no started job
+    sources: tuple[str, ...]  # the jobs that an arrival notifies
 
     @classmethod
-    def of(cls, graph: Graph, *, started_at: datetime, grace: timedelta) -> Judge:
-        """The judge for a graph."""
+    def for_graph(
+        cls, graph: Graph, *, started_at: datetime, grace: timedelta
+    ) -> DiscrepancyFinder:
+        """Return the finder for a graph."""
         return cls(started_at=started_at, grace=grace, sources=graph.children[SOURCE])
 
-    def discrepancy(self, pair: Pair) -> Discrepancy | None:
-        """Say what is wrong with one file, if anything."""
+    def find(self, pair: Pair) -> Discrepancy | None:
+        """Return the discrepancy of one pair, if any."""
         record = pair.record
         if pair.listed is None:
             if record is None or record.deleted_at is not None or self._is_new(record):
                 return None
-            return Discrepancy(kind=Kind.GONE, media=record.media)
+            return Discrepancy(kind=DiscrepancyKind.GONE, media=record.media)
         media = pair.listed.media
         if media is None:
             return None
-        kind = self._kind(media, record)
+        kind = self._find_kind(media, record)
         return None if kind is None else Discrepancy(kind=kind, media=media)
 
-    def _kind(self, media: MediaFile, record: Record | None) -> Kind | None:
+    def _find_kind(self, media: MediaFile, record: Record | None) -> DiscrepancyKind | None:
         if record is None:
-            return Kind.UNRECORDED
+            return DiscrepancyKind.UNRECORDED
         if record.generation < media.generation:
-            return Kind.OVERWRITTEN
+            return DiscrepancyKind.OVERWRITTEN
         if record.generation > media.generation or record.deleted_at is not None:
             return None  # the listing is the older one
         waited = self.started_at - record.arrived_at
-        return Kind.UNSTARTED if waited >= self.grace and not self._is_begun(record) else None
+        return (
+            DiscrepancyKind.UNSTARTED
+            if waited >= self.grace and not self._is_started(record)
+            else None
+        )
 
     def _is_new(self, record: Record) -> bool:
         return record.arrived_at >= self.started_at
 
-    def _is_begun(self, record: Record) -> bool:
-        """Whether any job that reads the source was ever begun; to be asked for is not enough."""
+    def _is_started(self, record: Record) -> bool:
+        """Whether any job that reads the source has ever started; being queued is not enough."""
         entries = [record.jobs[job] for job in self.sources if job in record.jobs]
         return any(e.state is not State.QUEUED or e.attempts for e in entries)

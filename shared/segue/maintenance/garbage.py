@@ -1,7 +1,7 @@
-"""Artifacts that nothing refers to any more: which they are, and their removal.
+"""Finds and deletes artifacts that nothing refers to any more.
 
-What the ledger names is kept without a closer look. An object is an artifact by its name *and* by
-the lineage in its metadata; nothing else is touched.
+Artifacts that the ledger refers to are kept without reading their metadata. An object is an
+artifact by its name *and* by the lineage in its metadata; no other object is deleted.
 """
 
 from __future__ import annotations
@@ -14,37 +14,38 @@ from enum import StrEnum
 from itertools import islice
 from typing import TypeVar
 
+from segue.clock import Clock
 from segue.errors import MissingInput, Superseded
-from segue.maintenance.artifact_listing import Listed, list_by_file
+from segue.maintenance.artifact_listing import ListedArtifact, list_by_file
 from segue.model.artifact import ArtifactName, Lineage, quote_name
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger
-from segue.model.location import location_of
-from segue.model.media_file import bucket_location, split_uri
+from segue.model.location import parse_location
+from segue.model.media_file import find_bucket_location, split_uri
 from segue.model.object_store import ObjectStore
 from segue.model.record import Lease, Record, State
 
 READ_BATCH = 256
-# Little time may pass between a second look at the ledger and the removal.
+# Small: little time may pass between the second read of the ledger and the deletion.
 DELETE_BATCH = 32
 THREADS = 16
 
 T = TypeVar("T")
 
 
-class Reason(StrEnum):
+class GarbageReason(StrEnum):
     """Why nothing refers to an artifact."""
 
     OLD_FINGERPRINT = "old_fingerprint"  # of an older version of the job
     OLD_GENERATION = "old_generation"  # of a file that has been overwritten since
     DELETED_FILE = "deleted_file"
-    LEFTOVER = "leftover"  # of a run that was killed before it told the ledger
-    UNKNOWN_FILE = "unknown_file"  # of a file that this ledger has never heard of
+    LEFTOVER = "leftover"  # of a run that was killed before it wrote to the ledger
+    UNKNOWN_FILE = "unknown_file"  # of a file that this ledger has no record of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Suspect:
-    """An artifact that the ledger does not name."""
+class UnreferencedArtifact:
+    """An artifact that the ledger does not refer to."""
 
     name: str  # in the store
     generation: int  # of the object
@@ -54,105 +55,111 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Garbage:
-    """An artifact that nothing refers to."""
+    """An artifact that may be deleted, and why."""
 
-    artifact: Suspect
-    reason: Reason
+    artifact: UnreferencedArtifact
+    reason: GarbageReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Collector:
-    """Looks for garbage among the artifacts of a graph, and removes it."""
+class GarbageCollector:
+    """Finds and deletes garbage among the artifacts of a graph."""
 
     graph: Graph
     ledger: Ledger
     artifacts: ObjectStore
-    before: datetime  # what is younger is left alone: a run may be about to name it
-    clock: Callable[[], datetime]
+    before: datetime  # younger artifacts are kept: a run may be about to record them
+    clock: Clock
     lost: Callable[[Lease], bool]  # whether the owner of a lease is known to be dead
 
-    def find(self, seen: Callable[[int], object] = lambda _artifacts: None) -> Iterator[Garbage]:
-        """Stream all garbage; ``seen`` is told of each batch how many artifacts it had."""
+    def find(self, report: Callable[[int], object] = lambda _artifacts: None) -> Iterator[Garbage]:
+        """Stream all garbage; ``report`` is called with the number of artifacts of each batch."""
         with ThreadPoolExecutor(THREADS) as threads:
-            for batch in batches(list_by_file(self.artifacts), READ_BATCH):
-                seen(sum(len(some) for _, some in batch))
-                looked = threads.map(self._look, self._unnamed(batch))
-                yield from self._judged([suspect for suspect in looked if suspect is not None])
+            for batch in split_into_batches(list_by_file(self.artifacts), READ_BATCH):
+                report(sum(len(some) for _, some in batch))
+                artifacts = threads.map(self._read_lineage, self._find_unreferenced(batch))
+                yield from self._find_garbage(
+                    [artifact for artifact in artifacts if artifact is not None]
+                )
 
     def collect(self, garbage: Iterable[Garbage]) -> Iterator[Garbage]:
-        """Remove what a second look at the ledger still finds to be garbage; yield what went."""
+        """Delete what is still garbage by a second read of the ledger; yield what was deleted."""
         with ThreadPoolExecutor(THREADS) as threads:
-            for batch in batches(garbage, DELETE_BATCH):
-                still = self._judged([one.artifact for one in batch])
-                removed = threads.map(self._remove, still)
-                yield from (one for one, gone in zip(still, removed, strict=True) if gone)
+            for batch in split_into_batches(garbage, DELETE_BATCH):
+                confirmed = self._find_garbage([one.artifact for one in batch])
+                removed = threads.map(self._remove, confirmed)
+                yield from (one for one, gone in zip(confirmed, removed, strict=True) if gone)
 
-    def _unnamed(self, batch: Sequence[tuple[str, list[Listed]]]) -> list[Listed]:
-        """The artifacts that are old enough, and that no record names as far as names can tell."""
-        uris = {file: self._guess(file) for file, _ in batch}
+    def _find_unreferenced(
+        self, batch: Sequence[tuple[str, list[ListedArtifact]]]
+    ) -> list[ListedArtifact]:
+        """Return the old artifacts that their file's record, found by name, does not refer to."""
+        uris = {file: self._guess_uri(file) for file, _ in batch}
         records = self._read(uri for uri in uris.values() if uri is not None)
         young = self.before.timestamp()
-        unnamed = []
+        unreferenced = []
         for file, some in batch:
             record = records.get(uris[file] or "")
-            named = _named(record) if record is not None else frozenset()
-            unnamed += [
+            referenced = _find_referenced(record) if record is not None else frozenset()
+            unreferenced += [
                 one
                 for one in some
                 if one.object.updated_at < young
-                and self.artifacts.uri(one.object.name) not in named
+                and self.artifacts.uri(one.object.name) not in referenced
             ]
-        return unnamed
+        return unreferenced
 
-    def _guess(self, file: str) -> str | None:
-        """The URI of a file in the catalogue's bucket; None where the name was changed to be safe.
+    def _guess_uri(self, file: str) -> str | None:
+        """Guess the URI of a file in the catalogue's bucket; None if its name was quoted.
 
-        A wrong guess costs a closer look, never an artifact: the lineage has the URI itself.
+        A wrong guess costs a read of the metadata, never an artifact: the lineage has the URI.
         """
         if quote_name(file) != file:
             return None
-        where = bucket_location(location_of(self.graph.catalogue or "file:///"))
+        where = find_bucket_location(parse_location(self.graph.catalogue or "file:///"))
         return f"{where.rstrip('/')}/{file}" if where != "file:///" else f"file:///{file}"
 
-    def _look(self, listed: Listed) -> Suspect | None:
-        """Read an artifact's lineage; None if it is none, or gone."""
+    def _read_lineage(self, listed: ListedArtifact) -> UnreferencedArtifact | None:
+        """Read an artifact's lineage; None if it is gone, or is not an artifact."""
         try:
             found = self.artifacts.stat(listed.object.name)
         except MissingInput:
             return None
         lineage = Lineage.from_metadata(found.metadata)
-        if lineage is None or not _agree(listed.name, lineage):
+        if lineage is None or not _is_consistent(listed.name, lineage):
             return None
-        return Suspect(
+        return UnreferencedArtifact(
             name=listed.object.name,
             generation=found.generation,
             size_bytes=found.size_bytes,
             lineage=lineage,
         )
 
-    def _judged(self, suspects: Sequence[Suspect]) -> list[Garbage]:
-        records = self._read(dict.fromkeys(s.lineage.uri for s in suspects))
-        judged = ((s, self._reason(s, records.get(s.lineage.uri))) for s in suspects)
-        return [Garbage(artifact=s, reason=reason) for s, reason in judged if reason is not None]
+    def _find_garbage(self, unreferenced: Sequence[UnreferencedArtifact]) -> list[Garbage]:
+        records = self._read(dict.fromkeys(s.lineage.uri for s in unreferenced))
+        reasons = ((s, self._find_reason(s, records.get(s.lineage.uri))) for s in unreferenced)
+        return [Garbage(artifact=s, reason=reason) for s, reason in reasons if reason is not None]
 
-    def _reason(self, suspect: Suspect, record: Record | None) -> Reason | None:
-        made = suspect.lineage
+    def _find_reason(
+        self, artifact: UnreferencedArtifact, record: Record | None
+    ) -> GarbageReason | None:
+        lineage = artifact.lineage
         if record is None:
-            return Reason.UNKNOWN_FILE
+            return GarbageReason.UNKNOWN_FILE
         if record.deleted_at is not None:
-            return Reason.DELETED_FILE if record.deleted_at < self.before else None
-        if self.artifacts.uri(suspect.name) in _named(record):
+            return GarbageReason.DELETED_FILE if record.deleted_at < self.before else None
+        if self.artifacts.uri(artifact.name) in _find_referenced(record):
             return None
-        if made.generation != record.generation:
-            return Reason.OLD_GENERATION if made.generation < record.generation else None
-        if self._is_held(record, made.job):
+        if lineage.generation != record.generation:
+            return GarbageReason.OLD_GENERATION if lineage.generation < record.generation else None
+        if self._is_held(record, lineage.job):
             return None
-        if made.fingerprint != self.graph.fingerprints.get(made.job):
-            return Reason.OLD_FINGERPRINT
-        return Reason.LEFTOVER
+        if lineage.fingerprint != self.graph.fingerprints.get(lineage.job):
+            return GarbageReason.OLD_FINGERPRINT
+        return GarbageReason.LEFTOVER
 
     def _is_held(self, record: Record, job: str) -> bool:
-        """Whether somebody is at work who may be about to name the artifact."""
+        """Whether a live worker holds the job, and may be about to record the artifact."""
         entry = record.jobs.get(job)
         if entry is None or entry.state is not State.RUNNING or entry.lease is None:
             return False
@@ -163,26 +170,26 @@ class Collector:
             return self.artifacts.delete(
                 garbage.artifact.name, generation=garbage.artifact.generation
             )
-        except Superseded:  # written again meanwhile
+        except Superseded:  # overwritten meanwhile
             return False
 
     def _read(self, uris: Iterable[str]) -> dict[str, Record]:
-        wanted = list(uris)
-        if not wanted:
+        requested = list(uris)
+        if not requested:
             return {}
-        snapshots = self.ledger.read(wanted)
+        snapshots = self.ledger.read(requested)
         return {s.record.uri: s.record for s in snapshots if s.record is not None}
 
 
-def _named(record: Record) -> frozenset[str]:
-    """The artifacts that a record refers to; a tombstone refers to none."""
+def _find_referenced(record: Record) -> frozenset[str]:
+    """Return the artifacts that a record refers to; a tombstone refers to none."""
     if record.deleted_at is not None:
         return frozenset()
     return frozenset(e.artifact for e in record.jobs.values() if e.artifact is not None)
 
 
-def _agree(name: ArtifactName, lineage: Lineage) -> bool:
-    """Whether an artifact's name and its lineage tell the same."""
+def _is_consistent(name: ArtifactName, lineage: Lineage) -> bool:
+    """Whether an artifact's name and its lineage agree."""
     return (name.job, name.fingerprint, name.file, name.generation) == (
         lineage.job,
         lineage.fingerprint,
@@ -191,8 +198,8 @@ def _agree(name: ArtifactName, lineage: Lineage) -> bool:
     )
 
 
-def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Group items."""
+def split_into_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Split items into lists of at most a size."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

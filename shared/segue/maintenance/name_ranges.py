@@ -1,7 +1,7 @@
-"""Parts of a prefix that can be gone through side by side, in a listing and in the ledger alike.
+"""Splits a prefix into ranges of names that can be read in parallel, in a listing and the ledger.
 
-A listing can be split by what it holds; the ledger may hold names that lie in none of these parts.
-So the parts are ranges, which leave no gap.
+The shards of a listing follow from what it contains; the ledger may contain names outside all of
+them. Ranges leave no gap.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from segue.model.shards import Shard
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameRange:
-    """The names that start with a prefix, behind one name and up to another, that one included."""
+    """The names that start with a prefix, after one name up to and including another."""
 
     prefix: str
     after: str = ""  # "": from the first
     until: str | None = None  # None: to the last
 
-    def objects(self, store: ObjectStore) -> Iterator[Object]:
+    def list_objects(self, store: ObjectStore) -> Iterator[Object]:
         """List the objects, in order."""
         for found in store.list(self.prefix, after=self.after):
             if self.until is not None and found.name > self.until:
@@ -29,8 +29,8 @@ class NameRange:
             yield found
 
 
-def ranges(prefix: str, shards: Sequence[Shard]) -> list[NameRange]:
-    """Turn the shards of a prefix into ranges that hold each name that starts with it once."""
+def shards_to_ranges(prefix: str, shards: Sequence[Shard]) -> list[NameRange]:
+    """Return ranges that together contain each name with the prefix exactly once."""
     borders = [shard.prefix for shard in shards[1:]]
     return [
         NameRange(prefix=prefix, after=after, until=until)

@@ -1,35 +1,36 @@
-"""Failures are forgotten on request, so that the next backfill or message tries again."""
+"""Resets failures on request; the next backfill or message tries the jobs again."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import islice
 
+from segue.clock import Clock, utc_now
 from segue.model.graph import Graph
-from segue.model.ledger import Change, Ledger, Transition, requeue, want
+from segue.model.ledger import Change, Ledger, Transition
 from segue.model.message import Message
-from segue.model.queue import Lane, Letter, Queue, letter
+from segue.model.queue import Envelope, Lane, Queue, message_to_envelope
 from segue.model.record import Record, State
-from segue.reports.failures import records_in
+from segue.model.transitions import add_pending, requeue
+from segue.reports.failures import find_records_by_state
 
 BATCH = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """What to try again: jobs that failed (in some ways), and what they block."""
+class RetrySelection:
+    """Selects what to retry: failed jobs (of some kinds), and the jobs that they block."""
 
     jobs: tuple[str, ...]
     kinds: frozenset[str] = frozenset()  # none: all
     prefix: str = ""
 
-    def of(self, record: Record) -> tuple[str, ...]:
-        """The jobs of one file that are tried again.
+    def find_jobs(self, record: Record) -> tuple[str, ...]:
+        """Return the jobs of one file to retry.
 
-        A job that is chosen and blocked brings the failed job above it along, or it could not run.
+        A selected job that is blocked adds the failed job above it, without which it cannot run.
         """
         if record.deleted_at is not None:
             return ()
@@ -47,15 +48,15 @@ class Choice:
         again = {job for job in self.jobs if job in failed}
         again |= {causes[job] for job in self.jobs if causes.get(job) in failed}
         again |= {job for job, cause in causes.items() if cause in again}
-        if not self.kinds:  # blocked by what has been mended since
-            standing = {job for job, e in record.jobs.items() if e.state is State.FAILED}
-            again |= {job for job in self.jobs if job in causes and causes[job] not in standing}
+        if not self.kinds:  # blocked by a job that no longer fails
+            failing = {job for job, e in record.jobs.items() if e.state is State.FAILED}
+            again |= {job for job in self.jobs if job in causes and causes[job] not in failing}
         return tuple(sorted(again))
 
 
 @dataclass(slots=True, kw_only=True)
-class Replayed:
-    """How many jobs of how many files are tried again."""
+class RetryCounts:
+    """The number of files and jobs to retry."""
 
     files: int = 0
     failed: Counter[str] = field(default_factory=Counter)  # job → files
@@ -67,93 +68,91 @@ class Replayed:
         return self.failed.total() + self.blocked.total()
 
     def add(self, record: Record, jobs: Collection[str]) -> None:
-        """Count one file, by its record from before."""
+        """Count one file, by its record before the retry."""
         self.files += bool(jobs)
         for job in jobs:
             failed = record.jobs[job].state is State.FAILED
             (self.failed if failed else self.blocked)[job] += 1
 
-    def merge(self, other: Replayed) -> None:
+    def merge(self, other: RetryCounts) -> None:
         """Add another count to this one."""
         self.files += other.files
         self.failed += other.failed
         self.blocked += other.blocked
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
-    """Queues again what is chosen; with a queue, the streaming pipelines are told as well."""
+class JobRetry:
+    """Requeues the selected jobs in the ledger and, with a queue, notifies the pipelines."""
 
     graph: Graph
     ledger: Ledger
-    choice: Choice
+    selection: RetrySelection
     queue: Queue | None = None
-    clock: Callable[[], datetime] = _utc_now
+    clock: Clock = utc_now
 
-    def count(self) -> Replayed:
-        """Only count."""
-        total = Replayed()
-        for records in self._batches():
+    def count(self) -> RetryCounts:
+        """Count the selected jobs without changing them."""
+        total = RetryCounts()
+        for records in self._read_batches():
             for record in records:
-                total.add(record, self.choice.of(record))
+                total.add(record, self.selection.find_jobs(record))
         return total
 
-    def run(self) -> Replayed:
-        """Forget the failures.
+    def run(self) -> RetryCounts:
+        """Reset the failures and publish messages.
 
-        What is to be published is first left in the ledger, where the sweeper finds it if it does
-        not come to that.
+        The targets are first recorded as pending in the ledger: if the process dies before it
+        publishes, the sweep does.
         """
-        total = Replayed()
-        for records in self._batches():
-            changes = [Change(uri=r.uri, transition=self._again()) for r in records]
-            letters: list[Letter] = []
+        total = RetryCounts()
+        for records in self._read_batches():
+            changes = [Change(uri=r.uri, transition=self._build_transition()) for r in records]
+            envelopes: list[Envelope] = []
             for changed in self.ledger.change(changes):
-                counted, told = changed.answer
+                counted, messages = changed.answer
                 total.merge(counted)
-                letters += [letter(message) for message in told]
-            if self.queue is not None and letters:
-                self.queue.publish(letters)
+                envelopes += [message_to_envelope(message) for message in messages]
+            if self.queue is not None and envelopes:
+                self.queue.publish(envelopes)
         return total
 
-    def _batches(self) -> Iterator[list[Record]]:
-        choice = self.choice
-        found = records_in(self.ledger, choice.jobs, (State.FAILED, State.BLOCKED), choice.prefix)
+    def _read_batches(self) -> Iterator[list[Record]]:
+        selection = self.selection
+        found = find_records_by_state(
+            self.ledger, selection.jobs, (State.FAILED, State.BLOCKED), selection.prefix
+        )
         while batch := list(islice(found, BATCH)):
             yield batch
 
-    def _again(self) -> Transition[tuple[Replayed, list[Message]]]:
-        """Choose on the record as it is when it is written, and answer with what was chosen."""
+    def _build_transition(self) -> Transition[tuple[RetryCounts, list[Message]]]:
+        """Build the transition that selects and requeues jobs on the record as it is written."""
 
         def transition(
             found: Record | None,
-        ) -> tuple[Record | None, tuple[Replayed, list[Message]]]:
-            counted = Replayed()
+        ) -> tuple[Record | None, tuple[RetryCounts, list[Message]]]:
+            counted = RetryCounts()
             if found is None:
                 return None, (counted, [])
-            jobs = self.choice.of(found)
+            jobs = self.selection.find_jobs(found)
             counted.add(found, jobs)
             record, _ = requeue(found, jobs)
             if record is None or self.queue is None:
                 return record, (counted, [])
-            return self._asked(record, jobs, counted)
+            return self._add_pending(record, jobs, counted)
 
         return transition
 
-    def _asked(
-        self, record: Record, jobs: tuple[str, ...], counted: Replayed
-    ) -> tuple[Record, tuple[Replayed, list[Message]]]:
-        """Leave the jobs as targets with the topmost of them, and say which messages tell those."""
+    def _add_pending(
+        self, record: Record, jobs: tuple[str, ...], counted: RetryCounts
+    ) -> tuple[Record, tuple[RetryCounts, list[Message]]]:
+        """Add the jobs as pending targets of the topmost ones, and return messages to those."""
         known = tuple(job for job in self.graph.jobs if job in jobs)
-        top = [job for job in known if not self.graph.ancestors(job) & set(known)]
+        top = [job for job in known if not self.graph.find_ancestors(job) & set(known)]
         messages = []
         for job in top:
-            targets = tuple(t for t in known if self.graph.on_line(job, (t,)))
-            record = want(record, self.graph, job, targets, self.clock())
+            targets = tuple(t for t in known if self.graph.is_on_line(job, (t,)))
+            record = add_pending(record, self.graph, job, targets, self.clock())
             messages.append(
                 Message(
                     uri=record.uri,

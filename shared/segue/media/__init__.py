@@ -1,1 +1,1 @@
-"""Media files and sound: decode, read in blocks, run ffmpeg."""
+"""Media files and audio: decode, read in blocks, run ffmpeg."""

@@ -1,4 +1,4 @@
-"""What a job gets and returns when it works on sound: decoded audio, and a media file at hand."""
+"""The types of jobs that process audio: decoded audio, and a local media file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """Decoded sound.
+    """Decoded audio.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Audio:
         return float(self.y.shape[-1]) / self.sr
 
     def mono(self) -> Audio:
-        """Return the mean of the channels (itself, if it has one)."""
+        """Return the mean of the channels, or itself if it has one channel."""
         if self.y.ndim == 1:
             return self
         if self.y.shape[0] == 2:
@@ -49,11 +49,11 @@ class Audio:
 
 
 class Media(Protocol):
-    """A media file at hand: what a job gets for an input that is declared as ``source``."""
+    """A local media file; jobs get it for an input that is declared as ``source``."""
 
     @property
     def uri(self) -> str:
-        """Where it came from, such as ``gs://bucket/name`` or ``file:///folder/name``."""
+        """Its URI, such as ``gs://bucket/name`` or ``file:///folder/name``."""
 
     @property
     def generation(self) -> int:
@@ -61,13 +61,13 @@ class Media(Protocol):
 
     @property
     def path(self) -> str:
-        """A local file with exactly the bytes of that generation; read-only."""
+        """The path of a local, read-only file with exactly the bytes of that generation."""
 
     def audio(self) -> Audio:
         """Decode at the file's own rate and channels.
 
-        The file is decoded once, however many jobs of a line ask; the samples are mapped from a
-        temporary file, so that a long file does not have to fit in memory.
+        The file is decoded once, however many jobs of a line call this; the samples are mapped from
+        a temporary file, so a long file does not have to fit in memory.
 
         Returns
         -------
@@ -80,8 +80,8 @@ class Media(Protocol):
             If the file is empty, truncated, not audio, or longer than Segue's limit.
         """
 
-    def decoded(self) -> str:
-        """Return the path of a WAV file of 32-bit floats with what `audio` gives.
+    def decode_to_wav(self) -> str:
+        """Return the path of a WAV file of 32-bit floats with the samples of `audio`.
 
-        For programs that want a file, such as a filter of ffmpeg. It decodes as `audio` does.
+        It is for programs that need a file, such as a filter of ffmpeg. It decodes like `audio`.
         """

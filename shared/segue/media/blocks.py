@@ -1,4 +1,4 @@
-"""Long sound in pieces, so that an hour of it never stands in memory at once."""
+"""Iteration over long audio in blocks, so an hour of it is never in memory at once."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 BLOCK_FRAMES = 1 << 18
 
-# Not every system has it.
+# Not every system has this constant.
 DONTNEED: int | None = getattr(mmap, "MADV_DONTNEED", None)
 
 
-def blocks(
+def iterate_blocks(
     y: NDArray[np.float32], frames: int = BLOCK_FRAMES
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Walk through samples, and give back the memory behind.
+    """Iterate over samples in blocks, and release the memory of blocks that are done.
 
     Parameters
     ----------
     y : np.ndarray [shape=(n,) or (channels, n)]
-        Samples. If they are mapped from a file, as those of `Media.audio` are, then what was read
-        does not count as the process's memory any more once its block is done.
+        Samples. If they are mapped from a file, like those of `Media.audio`, a block does not count
+        as the process's memory any more once it is done.
     frames : int > 0
-        The most samples of a channel in a block.
+        The largest number of samples per channel in a block.
 
     Yields
     ------
@@ -37,20 +37,20 @@ def blocks(
     block : np.ndarray [shape=(m,) or (channels, m)]
         A view of the samples.
     """
-    mapping = _read_only_mapping(y)
+    mapping = _find_read_only_mapping(y)
     for start in range(0, y.shape[-1], frames):
         yield start, y[..., start : start + frames]
         if mapping is not None and DONTNEED is not None:
             mapping.madvise(DONTNEED)
 
 
-def _read_only_mapping(array: object) -> mmap.mmap | None:
+def _find_read_only_mapping(array: object) -> mmap.mmap | None:
     import numpy as np
 
-    # The advice would destroy what is in memory only: a mapped file that nobody writes is safe.
+    # The advice would destroy data that is only in memory; a read-only mapping of a file is safe.
     if not isinstance(array, np.ndarray):
         return None
     base: object = array.base
     if isinstance(array, np.memmap) and array.mode == "r" and isinstance(base, mmap.mmap):
         return base
-    return _read_only_mapping(base)
+    return _find_read_only_mapping(base)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from segue.errors import CorruptMedia, MissingInput
 from segue.media import riff
 from segue.media.audio import Audio
-from segue.media.blocks import blocks
-from segue.media.ffmpeg import Report, run
-from segue.media.truncation import truncation
+from segue.media.blocks import iterate_blocks
+from segue.media.ffmpeg import FfmpegResult, run_ffmpeg
+from segue.media.truncation import find_truncation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 PRELOAD = ("numpy", "ffmpeg")
 
-# Containers of sound as ffmpeg names their demuxers. No playlist, script or manifest is among them:
-# those name other files, and a catalogue's media must not choose what a worker reads.
+# Audio containers, by the names of ffmpeg's demuxers. Playlists, scripts and manifests are left
+# out: they name other files, and a catalogue's media must not choose what a worker reads.
 CONTAINERS = (
     *("wav", "w64", "aiff", "caf", "au", "flac", "mp3", "ogg", "mov", "aac", "matroska", "asf"),
     *("ape", "wv", "tta", "mpc", "mpc8", "dsf", "ac3", "eac3", "amr"),
@@ -32,27 +32,27 @@ MAX_DURATION_S = 6 * 3600.0
 MAX_DECODED_BYTES = 8 * 2**30  # six hours of stereo at 44.1 kHz, or three at 96 kHz
 MAX_CHANNELS = 32
 SAMPLE_RATES_HZ = (1_000, 768_000)
-# The largest block that ffmpeg may ask for at once; a header that says a terabyte is a lie.
+# The largest block that ffmpeg may allocate at once; a hostile header could declare a terabyte.
 MAX_ALLOCATION_BYTES = 256 * 2**20
 
 
 class LocalMedia:
-    """A file with exactly the bytes of one generation: the ``Media`` that a worker hands to jobs.
+    """A local file with the bytes of one generation: the ``Media`` that a worker passes to jobs.
 
     Parameters
     ----------
     uri : str
-        Where it came from; named in errors.
+        Its URI, for errors.
     generation : int
         The version of the object.
     path : str
-        The local file. It is never written.
+        The path of the local file, which is never written to.
     folder : str
-        A private folder for the decoded sound; the caller owns it, and removes it in the end.
+        A private folder for the decoded audio; the caller owns it, and deletes it at the end.
     max_duration_s : float > 0
-        Longer files are refused.
+        Longer files are rejected.
     max_decoded_bytes : int > 0
-        Files that decode to more are refused.
+        Files that decode to more are rejected.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class LocalMedia:
         self.path = path
         self._max_duration_s = max_duration_s
         self._max_decoded_bytes = max_decoded_bytes
-        # A name of its own: a file beside the source, such as the source, is never overwritten.
+        # A unique name, so neither the source nor another file is overwritten.
         self._target = os.path.join(folder, f"{uuid.uuid4().hex}.decoded.wav")
         self._lock = threading.Lock()
         self._outcome: Audio | CorruptMedia | None = None
@@ -79,7 +79,7 @@ class LocalMedia:
         """Decode at the file's own rate and channels.
 
         ffmpeg decodes the first audio stream to 32-bit floats in a temporary WAV file, which is
-        mapped read-only; every later call returns the same samples, or raises the same error.
+        mapped read-only; later calls return the same samples, or raise the same error.
 
         Returns
         -------
@@ -92,9 +92,9 @@ class LocalMedia:
         CorruptMedia
             If the file is empty, truncated, not audio, not finite, or beyond a limit.
         MissingInput
-            If the file is not there or not readable.
+            If the file does not exist or is not readable.
         DiskFull
-            If the folder has no room for the decoded sound.
+            If the folder has no room for the decoded audio.
         OutOfMemory, JobCrashed
             If ffmpeg ran out of memory or died.
         ConfigurationError
@@ -106,7 +106,7 @@ class LocalMedia:
                     self._outcome = self._decode()
                 except BaseException as error:
                     with contextlib.suppress(OSError):
-                        os.unlink(self._target)  # gives the room back at once
+                        os.unlink(self._target)  # frees the space at once
                     if not isinstance(error, CorruptMedia):
                         raise
                     self._outcome = error
@@ -114,19 +114,19 @@ class LocalMedia:
                 raise self._outcome
             return self._outcome
 
-    def decoded(self) -> str:
-        """Return the path of the decoded sound, a WAV file of 32-bit floats (RF64 from 4 GiB)."""
+    def decode_to_wav(self) -> str:
+        """Return the path of the decoded audio, a WAV file of 32-bit floats (RF64 from 4 GiB)."""
         self.audio()
         return self._target
 
     def _decode(self) -> Audio:
         self._check_readable()
-        report = self._run_ffmpeg()
+        report = self._run_decoder()
         if report.returncode != 0:
-            raise self._corrupt(self._refusal(report))
+            raise self._corrupt(self._explain_failure(report))
         with open(self._target, "rb") as file:
-            header = riff.read(file)
-        if header is None:  # nothing came, not even a header
+            header = riff.read_header(file)
+        if header is None:  # ffmpeg wrote nothing, not even a header
             raise self._corrupt("it holds no samples")
         self._check_plausible(header)
         size_bytes = os.path.getsize(self._target) - header.offset_bytes
@@ -135,18 +135,18 @@ class LocalMedia:
             raise self._corrupt("it holds no samples")
         duration_s = frames / header.sample_rate_hz
         self._check_length(duration_s, size_bytes)
-        cut = truncation(self.path, report.log, duration_s)
+        cut = find_truncation(self.path, report.log, duration_s)
         if cut is not None:
             raise self._corrupt(cut)
-        y = _mapped(self._target, header, frames)
-        if not _finite(y):
+        y = _map_samples(self._target, header, frames)
+        if not _is_finite(y):
             raise self._corrupt("some of its samples are infinite or not a number")
         return Audio(y=y[:, 0] if header.channels == 1 else y.T, sr=header.sample_rate_hz)
 
-    def _run_ffmpeg(self) -> Report:
+    def _run_decoder(self) -> FfmpegResult:
         import ffmpeg
 
-        # "file:" keeps a colon, a percent sign or a leading dash in a name from meaning something.
+        # "file:" prevents a colon, a percent sign or a leading dash in a name from being special.
         source = ffmpeg.input(
             f"file:{self.path}",
             threads=1,
@@ -156,10 +156,10 @@ class LocalMedia:
         )
         wav = {"c:a": "pcm_f32le", "f": "wav", "rf64": "auto", "fflags": "+bitexact"}
         sound_only = {"map_metadata": -1, "map_chapters": -1, "vn": None, "sn": None, "dn": None}
-        # One second more than is allowed, so that a file which is too long is seen to be.
+        # One second more than is allowed, to detect a file that is too long.
         bounds = {"t": self._max_duration_s + 1.0, "fs": self._max_decoded_bytes}
         target = source["a:0"].output(f"file:{self._target}", **wav, **sound_only, **bounds)
-        return run(target)
+        return run_ffmpeg(target)
 
     def _check_readable(self) -> None:
         try:
@@ -176,10 +176,10 @@ class LocalMedia:
         low, high = SAMPLE_RATES_HZ
         if not low <= header.sample_rate_hz <= high:
             raise self._corrupt(
-                f"its rate is {header.sample_rate_hz} Hz; sound has {low} to {high} Hz"
+                f"its rate is {header.sample_rate_hz} Hz; the rate must be from {low} to {high} Hz"
             )
         if not 1 <= header.channels <= MAX_CHANNELS:
-            raise self._corrupt(f"it has {header.channels} channels; {MAX_CHANNELS} are the limit")
+            raise self._corrupt(f"it has {header.channels} channels; the limit is {MAX_CHANNELS}")
 
     def _check_length(self, duration_s: float, size_bytes: int) -> None:
         if duration_s > self._max_duration_s:
@@ -188,7 +188,7 @@ class LocalMedia:
             limit_gib = self._max_decoded_bytes / 2**30
             raise self._corrupt(f"decodes to more than {limit_gib:g} GiB; cut it into parts")
 
-    def _refusal(self, report: Report) -> str:
+    def _explain_failure(self, report: FfmpegResult) -> str:
         if "Format not on whitelist" in report.log:
             return "not audio: it looks like a playlist, a script or another kind of file"
         if "moov atom not found" in report.log:
@@ -205,18 +205,18 @@ class LocalMedia:
         return CorruptMedia(f"{self.uri}: {what}")
 
 
-def _mapped(path: str, header: riff.Header, frames: int) -> NDArray[np.float32]:
+def _map_samples(path: str, header: riff.Header, frames: int) -> NDArray[np.float32]:
     import numpy as np
 
     shape = (frames, header.channels)
     mapped = np.memmap(path, np.float32, mode="r", offset=header.offset_bytes, shape=shape)
-    # Not a memmap for the jobs: its results of reductions are memmaps again, and slower.
+    # Jobs get a plain array: reductions of a memmap return memmaps again, and are slower.
     return np.asarray(mapped)
 
 
-def _finite(y: NDArray[np.float32]) -> bool:
+def _is_finite(y: NDArray[np.float32]) -> bool:
     import numpy as np
 
-    # The extremes carry any NaN or infinity, and need no array of flags.
-    extremes = [(block.min(), block.max()) for _, block in blocks(y.reshape(-1))]
+    # Minimum and maximum propagate NaN and infinity, without an array of flags.
+    extremes = [(block.min(), block.max()) for _, block in iterate_blocks(y.reshape(-1))]
     return bool(np.isfinite(extremes).all())

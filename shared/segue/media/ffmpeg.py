@@ -1,4 +1,4 @@
-"""The one place that starts ffmpeg: which binary, how it is bounded, what its failures mean."""
+"""Runs ffmpeg: finds the binary, limits what it logs, and translates its failures."""
 
 from __future__ import annotations
 
@@ -14,63 +14,61 @@ from segue.errors import ConfigurationError, DiskFull, JobCrashed, OutOfMemory
 if TYPE_CHECKING:
     from typing import IO, Any
 
-# A damaged file can make ffmpeg complain once a packet: keep the start, which describes the file,
-# and the end.
+# A damaged file can make ffmpeg log an error for every packet: keep the start, which describes the
+# file, and the end.
 LOG_HEAD_BYTES = 256 * 1024
 LOG_TAIL_BYTES = 16 * 1024
 
-# Lines that are indented hold what the file says of itself: its tags must not decide anything.
+# Indented lines hold the file's own tags, which must not decide anything.
 _DISK_FULL = re.compile(
     r"^(?!\s).*(No space left on device|Disk quota exceeded)[ .]*$", re.MULTILINE
 )
 _NO_MEMORY = re.compile(r"^(?!\s).*Cannot allocate memory[ .]*$", re.MULTILINE)
-# An old or reduced build must not turn a whole catalogue into corrupt media.
-_UNFIT = re.compile(
+# An old or reduced build of ffmpeg must not turn a whole catalogue into corrupt media.
+_UNSUITABLE_BUILD = re.compile(
     r"^(?:\[[^\]]*\] )*"
     r"((?:Unrecognized option|Option \S+ not found|Unknown encoder|No such filter).*)$",
     re.MULTILINE,
 )
-_SOURCE_OF_LINE = re.compile(r"^(\[[^\]]* @ 0x[0-9a-f]+\] )+")
-# Descriptions of streams, statistics, and what follows the line that tells the cause.
-_GENERIC = re.compile(
+_LOG_PREFIX = re.compile(r"^(\[[^\]]* @ 0x[0-9a-f]+\] )+")
+# Descriptions of streams, statistics, and the lines after the one that gives the cause.
+_UNINFORMATIVE = re.compile(
     r"^(\s|$|file:|Error opening (in|out)put|Conversion failed|Last message repeated"
     r"|Output file is empty|size=|video:|Stream mapping:|(In|Out)put #)"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """How a run of ffmpeg ended."""
+class FfmpegResult:
+    """The result of a run of ffmpeg."""
 
     returncode: int
-    log: str  # the beginning and the end of what it wrote to standard error
+    log: str  # the beginning and the end of its standard error
 
     @property
     def reason(self) -> str:
         """The line of the log that says most about a failure, without addresses."""
-        lines = [_SOURCE_OF_LINE.sub("", line) for line in self.log.splitlines()]
-        telling = [line for line in lines if not _GENERIC.search(line)]
+        lines = [_LOG_PREFIX.sub("", line) for line in self.log.splitlines()]
+        informative = [line for line in lines if not _UNINFORMATIVE.search(line)]
         return (
-            telling[-1][:200].rstrip(" .")
-            if telling
-            else "ffmpeg finds nothing in it that it knows"
+            informative[-1][:200].rstrip(" .") if informative else "ffmpeg recognises nothing in it"
         )
 
 
-def ffmpeg_executable() -> str:
-    """Return the path of ffmpeg: setting ``SEGUE_FFMPEG``, else PATH, else imageio-ffmpeg's.
+def find_ffmpeg() -> str:
+    """Return the path of ffmpeg: ``SEGUE_FFMPEG``, else from PATH, else imageio-ffmpeg's.
 
     Raises
     ------
     ConfigurationError
-        If there is none, or the setting names something that cannot be run.
+        If there is none, or the setting is not an executable program.
     """
     setting = os.environ.get("SEGUE_FFMPEG")
     if setting:
         chosen = shutil.which(setting)
         if chosen is None:
             raise ConfigurationError(
-                f"SEGUE_FFMPEG is {setting!r}, which is not a program that can be run: "
+                f"SEGUE_FFMPEG is {setting!r}, which is not an executable program: "
                 "set it to the path of ffmpeg, or unset it"
             )
         return chosen
@@ -83,16 +81,16 @@ def ffmpeg_executable() -> str:
         return str(imageio_ffmpeg.get_ffmpeg_exe())
     except (ImportError, RuntimeError) as error:
         raise ConfigurationError(
-            "ffmpeg is neither on PATH nor part of an installed imageio-ffmpeg: install it "
+            "there is no ffmpeg on PATH, nor one from imageio-ffmpeg: install it "
             "(apt-get install ffmpeg, brew install ffmpeg, or pip install imageio-ffmpeg), "
             "or set SEGUE_FFMPEG to its path"
         ) from error
 
 
-def run(stream: Any) -> Report:
+def run_ffmpeg(stream: Any) -> FfmpegResult:
     """Run ffmpeg on a stream of ffmpeg-python, in the caller's process group.
 
-    A caller that kills its process group kills ffmpeg with it.
+    Killing that process group also kills ffmpeg.
 
     Raises
     ------
@@ -101,9 +99,9 @@ def run(stream: Any) -> Report:
     ConfigurationError
         If there is no ffmpeg, or it lacks something that Segue needs.
     OutOfMemory
-        If ffmpeg could not get the memory that it asked for.
+        If ffmpeg could not allocate memory.
     JobCrashed
-        If a signal ended it.
+        If a signal killed it.
     """
     import ffmpeg
 
@@ -111,36 +109,36 @@ def run(stream: Any) -> Report:
         ffmpeg.overwrite_output(stream.global_args("-nostdin", "-hide_banner", "-nostats"))
     )
     with subprocess.Popen(
-        [ffmpeg_executable(), *arguments],
+        [find_ffmpeg(), *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     ) as process:
         assert process.stderr is not None
         try:
-            log = _head_and_tail(process.stderr)
+            log = _read_head_and_tail(process.stderr)
         except BaseException:
             process.kill()
             raise
-    # Nor must names, which can hold line breaks.
+    # Names must not decide anything either, and they can contain line breaks.
     for name in [argument for argument in arguments if argument.startswith("file:")]:
         log = log.replace(name, "file:")
-    return _judged(Report(process.returncode, log))
+    return _check_result(FfmpegResult(process.returncode, log))
 
 
-def _judged(report: Report) -> Report:
-    # The log first: some versions end with 0 although the last bytes could not be written.
+def _check_result(report: FfmpegResult) -> FfmpegResult:
+    # Check the log first: some versions return 0 although the last bytes could not be written.
     full = _DISK_FULL.search(report.log)
     if full is not None:
-        raise DiskFull(f"ffmpeg could not write decoded sound: {full[1]}; free space there")
+        raise DiskFull(f"ffmpeg could not write decoded audio: {full[1]}; free space there")
     if report.returncode < 0:
         raise JobCrashed(
-            f"ffmpeg was ended by signal {-report.returncode}; if it is 9, out of memory is likely"
+            f"ffmpeg was killed by signal {-report.returncode}; if it is 9, out of memory is likely"
         )
-    unfit = _UNFIT.search(report.log) if report.returncode > 0 else None
-    if unfit is not None:
+    unsuitable = _UNSUITABLE_BUILD.search(report.log) if report.returncode > 0 else None
+    if unsuitable is not None:
         raise ConfigurationError(
-            f"{ffmpeg_executable()} cannot do what Segue needs ({unfit[1]}): install ffmpeg 5.1 or "
+            f"{find_ffmpeg()} cannot do what Segue needs ({unsuitable[1]}): install ffmpeg 5.1 or "
             "later, or set SEGUE_FFMPEG to one"
         )
     if report.returncode > 0 and _NO_MEMORY.search(report.log):
@@ -148,7 +146,7 @@ def _judged(report: Report) -> Report:
     return report
 
 
-def _head_and_tail(pipe: IO[bytes]) -> str:
+def _read_head_and_tail(pipe: IO[bytes]) -> str:
     head, tail, cut = b"", b"", False
     while block := os.read(pipe.fileno(), 65536):
         if len(head) < LOG_HEAD_BYTES:

@@ -1,4 +1,4 @@
-"""The header of a WAV file, plain (RIFF) or beyond 4 GiB (RF64): what its samples are, and where.
+"""The header of a WAV file, plain (RIFF) or beyond 4 GiB (RF64): format and position of samples.
 
 After Microsoft's Multiple Channel Audio Data and WAVE Files (WAVEFORMATEXTENSIBLE) and EBU Tech
 3306 (RF64). Only the header is read and written here: the samples are mapped from the file, or
@@ -27,15 +27,15 @@ MAX_CHUNKS = 512
 class Header:
     """What precedes the samples of a WAV file."""
 
-    format_tag: int  # PCM, IEEE_FLOAT or another; of an extensible header, its sub-format's
+    format_tag: int  # PCM, IEEE_FLOAT or another; for an extensible header, that of the sub-format
     channels: int
     sample_rate_hz: int
     bits: int  # of one sample of one channel
     offset_bytes: int  # of the first sample, from the start of the file
-    size_bytes: int | None  # of all samples, as declared; None: left open (written to a pipe)
+    size_bytes: int | None  # of all samples, as declared; None: not declared (written to a pipe)
 
 
-def read(file: BinaryIO) -> Header | None:
+def read_header(file: BinaryIO) -> Header | None:
     """Read the header of a WAV file up to its first sample; None if the file is not a WAV file."""
     start = file.read(12)
     if len(start) < 12 or start[:4] not in (b"RIFF", b"RF64") or start[8:] != b"WAVE":
@@ -57,7 +57,7 @@ def read(file: BinaryIO) -> Header | None:
                 sample_rate_hz=rate,
                 bits=bits,
                 offset_bytes=file.tell(),
-                size_bytes=_declared(size, block) if size_in_ds64 is None else size_in_ds64,
+                size_bytes=_parse_size(size, block) if size_in_ds64 is None else size_in_ds64,
             )
         body = file.read(min(size, 40))
         if name == b"ds64" and len(body) >= 16:
@@ -71,10 +71,10 @@ def read(file: BinaryIO) -> Header | None:
     return None
 
 
-def float32_header(*, channels: int, sample_rate_hz: int, frames: int) -> bytes:
+def build_float32_header(*, channels: int, sample_rate_hz: int, frames: int) -> bytes:
     """Return the header of a WAV file of 32-bit floats, whose samples follow it.
 
-    It holds a ``fact`` chunk, as the standard wants of all formats but PCM, and no time stamp.
+    It has a ``fact`` chunk, which the standard requires for all formats but PCM, and no time stamp.
 
     Raises
     ------
@@ -95,8 +95,8 @@ def float32_header(*, channels: int, sample_rate_hz: int, frames: int) -> bytes:
     )
 
 
-def _declared(size: int, block: int) -> int | None:
-    """Return the size in a plain header, unless it stands for "not known yet"."""
+def _parse_size(size: int, block: int) -> int | None:
+    """Return the size in a plain header, or None if it means "not known yet"."""
     # To a pipe, ffmpeg writes all ones, SoX 0x7FFFF000 less a part of a block, others 0 or 2 GiB.
     sox = 0x7FFF_F000
     unknown = size == 0 or sox - block < size <= 0x8000_0000 or size >= 0xFFFF_F000

@@ -1,1 +1,1 @@
-"""Values and pure functions: graph, record, transitions, planner, messages, and the ports."""
+"""Values and pure functions: graph, record, transitions, planner, messages and the ports."""

@@ -1,8 +1,8 @@
-"""Where an artifact lives, and what it says of its making.
+"""An artifact's name and lineage.
 
-``<job>/<fingerprint>/<file name>/<generation>.<extension>``: everything that defines the bytes is
-in the name, so a repeated or concurrent write changes nothing, and an old version never stands in a
-new one's place.
+The name is ``<job>/<fingerprint>/<file name>/<generation>.<extension>``. It contains everything
+that defines the bytes, so a repeated or concurrent write changes nothing, and an old version never
+replaces a new one.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import msgspec
 
 from segue.errors import ConfigurationError
 
-# Google Cloud Storage holds names of 1,024 bytes, file systems parts of 255: room is left for the
-# rest of the name.
+# Google Cloud Storage allows names of 1,024 bytes, file systems parts of 255; these limits leave
+# room for the rest of the name.
 MAX_PART_BYTES = 200
 MAX_NAME_BYTES = 800
 LINEAGE_KEY = "segue"
@@ -30,7 +30,7 @@ ARTIFACT = re.compile(
 
 
 class Lineage(msgspec.Struct, frozen=True, kw_only=True):
-    """What an artifact was made from; it travels with the object as metadata."""
+    """What an artifact was made from, stored with the object as metadata."""
 
     job: str
     fingerprint: str
@@ -40,12 +40,12 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     segue: str = ""  # the version that wrote it
 
     def to_metadata(self) -> dict[str, str]:
-        """Object metadata: one key, one line of JSON."""
+        """Return object metadata: one key with one line of JSON."""
         return {LINEAGE_KEY: msgspec.json.encode(self, order="deterministic").decode()}
 
     @classmethod
     def from_metadata(cls, found: Mapping[str, str]) -> Lineage | None:
-        """Read it back; None for an object that Segue did not write."""
+        """Parse object metadata; return None if Segue did not write the object."""
         text = found.get(LINEAGE_KEY)
         if text is None:
             return None
@@ -69,7 +69,7 @@ class ArtifactName:
         return f"{self.job}/{self.fingerprint}/{self.file}/{self.generation}.{self.extension}"
 
 
-def artifact_name(
+def build_artifact_name(
     job: str, fingerprint: str, file_name: str, generation: int, extension: str
 ) -> str:
     """Return the name of an artifact, relative to the artifacts' location."""
@@ -77,11 +77,11 @@ def artifact_name(
 
 
 def parse_artifact_name(name: str) -> ArtifactName:
-    """Take an artifact's name apart, or raise ``ConfigurationError`` if it is none."""
+    """Parse an artifact's name; raise ``ConfigurationError`` if it is not one."""
     found = ARTIFACT.fullmatch(name)
     if found is None:
         raise ConfigurationError(
-            f"{name!r} is not an artifact's name, job/fingerprint/file/generation.extension"
+            f"{name!r} is not an artifact's name; that is job/fingerprint/file/generation.extension"
         )
     return ArtifactName(
         job=found["job"],
@@ -95,8 +95,8 @@ def parse_artifact_name(name: str) -> ArtifactName:
 def quote_name(name: str) -> str:
     """Make any object's name safe below a folder; ordinary names stay as they are.
 
-    Empty, ``.`` and ``..`` parts are quoted with ``%``; parts and names that are too long keep
-    their beginning and get a hash behind ``%-``, so that different names stay different.
+    Empty, ``.`` and ``..`` parts are quoted with ``%``. Parts and names that are too long are cut
+    and get a hash after ``%-``, so that different names stay different.
     """
     if _is_ordinary(name):
         return name
@@ -109,7 +109,7 @@ def quote_name(name: str) -> str:
 
 
 def _is_ordinary(name: str) -> bool:
-    """Whether a name surely stays as it is, which most do, and which is quick to see."""
+    """Return whether a name needs no quoting, by a quick test that most names pass."""
     if len(name) >= 100 or not name.isascii() or not name.isprintable():
         return False
     return not any(sign in f"/{name}/" for sign in ("%", "//", "/."))
@@ -129,15 +129,15 @@ def _cut(text: str, size_bytes: int) -> str:
     return text.encode()[:size_bytes].decode(errors="ignore").rstrip("/")
 
 
-def checksum(data: bytes) -> str:
-    """Return the checksum that the ledger keeps of an artifact."""
+def compute_checksum(data: bytes) -> str:
+    """Return the checksum of an artifact for the ledger."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 @functools.cache
-def segue_version() -> str:
-    """Return the version of Segue that is installed."""
+def find_version() -> str:
+    """Return the installed version of Segue."""
     try:
         return metadata.version("segue")
-    except metadata.PackageNotFoundError:  # baked into an archive without its own metadata
+    except metadata.PackageNotFoundError:  # in an archive without package metadata
         return "unknown"

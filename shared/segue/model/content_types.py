@@ -1,6 +1,6 @@
 """The content types that an artifact may have; ``segue.codec`` has a codec for each.
 
-They stand apart so that a graph can be read, by a Cloud Function say, without any codec.
+They have their own module so that a Cloud Function, say, can read a graph without any codec.
 """
 
 from __future__ import annotations

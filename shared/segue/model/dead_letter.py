@@ -1,4 +1,4 @@
-"""Dead letters: what a job could not work on, with the reason, kept until somebody looks at it."""
+"""Dead letters: messages that a job could not process, kept with the reason until replayed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from segue.errors import UnreadableMessage
-from segue.model.queue import Letter, dead_topic
+from segue.model.queue import Envelope, format_dead_topic
 
 VERSION: Literal[1] = 1
 MAX_TEXT = 2000  # of an error
@@ -18,19 +18,19 @@ MAX_PAYLOAD_BYTES = 256 * 1024  # a message is a few hundred
 
 
 class Stage(StrEnum):
-    """Where it went wrong."""
+    """Where processing failed."""
 
-    DECODE = "decode"  # the bytes are no message
-    ROUTE = "route"  # a message for a job that is not served here
+    DECODE = "decode"  # the bytes are not a message
+    ROUTE = "route"  # the message is for a job that is not served here
     RUN = "run"  # the job failed on the file
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One message that led to nothing."""
+    """One message that could not be processed."""
 
     version: Literal[1] = VERSION
     stage: Stage
-    job: str  # on whose topic it came
+    job: str  # whose topic it was on
     kind: str  # one of segue.errors.Kind
     type: str  # the exception's class
     error: str
@@ -41,11 +41,11 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def data(self) -> bytes:
-        """The message's bytes, as they came."""
+        """The message's bytes as received."""
         return base64.b64decode(self.payload)
 
 
-def dead_letter(
+def build_dead_letter(
     *,
     stage: Stage,
     job: str,
@@ -57,7 +57,7 @@ def dead_letter(
     generation: int | None = None,
     at: datetime,
 ) -> DeadLetter:
-    """Write down what could not be worked on; error and payload are cut to a bounded size."""
+    """Return a dead letter, with error and payload cut to a bounded size."""
     return DeadLetter(
         stage=stage,
         job=job,
@@ -75,20 +75,22 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(DeadLetter)
 
 
-def letter(dead: DeadLetter) -> Letter:
-    """Put a dead letter on its way to its job's dead-letter topic."""
+def dead_letter_to_envelope(dead: DeadLetter) -> Envelope:
+    """Wrap a dead letter for its job's dead-letter topic."""
     data = _encoder.encode({"version": VERSION, **msgspec.to_builtins(dead)})
-    return Letter(
-        topic=dead_topic(dead.job), data=data, attributes={"stage": dead.stage, "kind": dead.kind}
+    return Envelope(
+        topic=format_dead_topic(dead.job),
+        data=data,
+        attributes={"stage": dead.stage, "kind": dead.kind},
     )
 
 
-def decode(data: bytes) -> DeadLetter:
+def decode_dead_letter(data: bytes) -> DeadLetter:
     """Parse and check a dead letter, or raise ``UnreadableMessage``."""
     try:
         return _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableMessage(
             f"{data[:80]!r} is not a dead letter of version {VERSION} ({error}); "
-            "somebody else publishes to this topic"
+            "another program publishes to this topic; stop it"
         ) from error

@@ -10,31 +10,31 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def turned(sources: Sequence[str], turn: int) -> list[str]:
-    """Return the sources once each, beginning with another one each turn."""
+def rotate(sources: Sequence[str], turn: int) -> list[str]:
+    """Return each source once, starting with another one each turn."""
     once = list(dict.fromkeys(sources))
     first = turn % len(once) if once else 0
     return once[first:] + once[:first]
 
 
-def deal(
+def take_fair_shares(
     sources: Sequence[str],
     limit: int,
     take: Callable[[Mapping[str, int]], Mapping[str, Sequence[T]]],
 ) -> list[T]:
-    """Take up to ``limit`` things, of each source an equal share; what one lacks, others give.
+    """Take up to ``limit`` items in equal shares, and more from the others where one runs out.
 
-    ``take`` is asked for so many of each of some sources; one that gives fewer has no more. What
-    cannot be shared equally comes from the first sources.
+    ``take`` gets a number for each of some sources; a source that returns fewer is empty. A
+    remainder that cannot be shared equally comes from the first sources.
     """
-    dealt: list[T] = []
-    giving = list(sources)
-    while giving and len(dealt) < limit:
-        share, more = divmod(limit - len(dealt), len(giving))
-        shares = {s: share + (i < more) for i, s in enumerate(giving) if share or i < more}
+    items: list[T] = []
+    left = list(sources)
+    while left and len(items) < limit:
+        share, more = divmod(limit - len(items), len(left))
+        shares = {s: share + (i < more) for i, s in enumerate(left) if share or i < more}
         taken = take(shares)
         for source in shares:
-            dealt += taken[source]
-        next_first = giving[more:] + giving[:more]
-        giving = [s for s in next_first if s not in shares or len(taken[s]) == shares[s]]
-    return dealt
+            items += taken[source]
+        next_first = left[more:] + left[:more]
+        left = [s for s in next_first if s not in shares or len(taken[s]) == shares[s]]
+    return items

@@ -1,12 +1,11 @@
 """The graph of jobs, read from ``jobs.yaml``: the single source for pipelines and for Terraform.
 
-Loading checks everything at once and needs none of the jobs' code; ``segue.model.job_code`` checks
-the code against the graph.
+Reading a graph reports every fault at once and needs none of the jobs' code;
+``segue.model.job_code`` checks the code against the graph.
 """
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import itertools
@@ -21,23 +20,24 @@ import yaml
 
 from segue.errors import ConfigurationError
 from segue.model.content_types import CONTENT_TYPES
+from segue.suggestion import suggest
 
 SOURCE = "source"
-NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")  # as long as a label in the cloud may be
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")  # the longest label that the cloud allows
 RUN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 FINGERPRINT = re.compile(r"[0-9a-f]{12}")
 VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
 INCLUDE = ("*.flac", "*.mp3", "*.wav", "*.ogg", "*.m4a")
 GPUS = ("none", "nvidia-l4", "nvidia-tesla-t4", "nvidia-tesla-a100", "nvidia-tesla-v100")
-# Accepted old results multiply along the graph; beyond this many, results are computed again.
+# Accepted old results multiply along the graph; beyond this number, results are computed again.
 MAX_EQUIVALENTS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What one running job needs of its machine."""
+    """The memory and GPU that one running job needs."""
 
-    memory_gib: float = 2.0  # beyond what the process holds before the job starts
+    memory_gib: float = 2.0  # on top of what the process uses before the job starts
     gpu: str = "none"
 
 
@@ -56,9 +56,9 @@ class Job:
     timeout_s: float = 120.0  # for one file
     attempts: int = 3  # of which all but the first are for transient errors
     resources: Resources = field(default_factory=Resources)
-    equivalent: tuple[str, ...] = ()  # old fingerprints whose artifacts are accepted as still good
+    equivalent: tuple[str, ...] = ()  # old fingerprints whose artifacts are still accepted
 
-    parents: tuple[str, ...] = field(init=False)  # what it reads from, without the source
+    parents: tuple[str, ...] = field(init=False)  # the jobs it reads from, without the source
 
     def __post_init__(self) -> None:
         parents = dict.fromkeys(p for p in self.needs.values() if p != SOURCE)
@@ -104,28 +104,37 @@ class Graph:
             below[name] = frozenset(children).union(*(below[c] for c in children))
         return below
 
-    def ancestors(self, name: str) -> frozenset[str]:
-        """All jobs above one, itself not included."""
+    def find_ancestors(self, name: str) -> frozenset[str]:
+        """Return all jobs above a job, without itself."""
         return self._ancestors[name]
 
-    def descendants(self, name: str) -> frozenset[str]:
-        """All jobs below one, itself not included."""
+    def find_descendants(self, name: str) -> frozenset[str]:
+        """Return all jobs below a job, without itself."""
         return self._descendants[name]
 
-    def upward(self, targets: Iterable[str]) -> tuple[str, ...]:
-        """The targets and all their ancestors, in topological order."""
+    def add_ancestors(self, targets: Iterable[str]) -> tuple[str, ...]:
+        """Return the targets and all their ancestors, in topological order."""
         key = frozenset(targets)
         if (known := self._upward.get(key)) is None:
             wanted = key.union(*(self._ancestors[t] for t in key))
             known = self._upward[key] = tuple(name for name in self.jobs if name in wanted)
         return known
 
+    def select(self, names: Iterable[str] | None) -> tuple[str, ...]:
+        """Return the named jobs in topological order, or all jobs if none is named."""
+        selected = set(names or self.jobs)
+        for name in sorted(selected - set(self.jobs)):
+            raise ConfigurationError(
+                f"{name!r} is not a job of this graph; {suggest(name, list(self.jobs))}"
+            )
+        return tuple(name for name in self.jobs if name in selected)
+
     @functools.cached_property
     def _upward(self) -> dict[frozenset[str], tuple[str, ...]]:
         return {}
 
-    def on_line(self, name: str, targets: Iterable[str] | None) -> bool:
-        """Whether a job may run for targets: it is one, or is above one. No targets means all."""
+    def is_on_line(self, name: str, targets: Iterable[str] | None) -> bool:
+        """Return whether a job is a target or above one; None means that all jobs are targets."""
         if targets is None:
             return True
         return any(t == name or name in self._ancestors.get(t, ()) for t in targets)
@@ -135,7 +144,7 @@ class Graph:
         """For each job, the hash of all that defines its result."""
         prints: dict[str, str] = {}
         for job in self.jobs.values():
-            prints[job.name] = _fingerprint(job, prints)
+            prints[job.name] = _compute_fingerprint(job, prints)
         return prints
 
     @functools.cached_property
@@ -147,32 +156,32 @@ class Graph:
         """
         accepted: dict[str, frozenset[str]] = {}
         for name, job in self.jobs.items():
-            above = [self.jobs[n] for n in self.upward(job.parents)]
+            above = [self.jobs[n] for n in self.add_ancestors(job.parents)]
             choices = itertools.product(*((None, *each.equivalent) for each in above))
             prints = {self.fingerprints[name], *job.equivalent}
             for choice in itertools.islice(choices, MAX_EQUIVALENTS):
-                # The fingerprints of a day on which these were the results above.
+                # The fingerprints from when these were the accepted results above.
                 then: dict[str, str] = {}
                 for each, old in zip(above, choice, strict=True):
-                    then[each.name] = old or _fingerprint(each, then)
-                prints.add(_fingerprint(job, then))
+                    then[each.name] = old or _compute_fingerprint(each, then)
+                prints.add(_compute_fingerprint(job, then))
             accepted[name] = frozenset(prints)
         return accepted
 
     @functools.cached_property
     def memo(self) -> dict[Any, Any]:
-        """Where pure functions of a graph keep what they have worked out."""
+        """A cache for pure functions of the graph."""
         return {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Send what was written; what is derived from it is derived again."""
+        """Pickle the fields only; cached properties are computed again."""
         return {k: self.__dict__[k] for k in self.__dataclass_fields__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
 
 
-def _fingerprint(job: Job, parents: Mapping[str, str]) -> str:
+def _compute_fingerprint(job: Job, parents: Mapping[str, str]) -> str:
     defining = {
         "name": job.name,
         "version": job.version,
@@ -186,7 +195,7 @@ def _fingerprint(job: Job, parents: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong with a graph: where, and what to do about it."""
+    """One thing that is wrong with a graph: where it is, and what to do about it."""
 
     place: str  # such as jobs.energy.needs.audio
     message: str  # value, rule, remedy
@@ -196,7 +205,7 @@ class Fault:
 
 
 class GraphError(ConfigurationError):
-    """A graph that cannot be used; it tells all its faults at once."""
+    """A graph cannot be used; the error lists all its faults."""
 
     def __init__(self, path: str, faults: Sequence[Fault]) -> None:
         self.path = path
@@ -205,12 +214,12 @@ class GraphError(ConfigurationError):
         super().__init__("\n".join([f"{path} has {count}:", *(f"  {f}" for f in faults)]))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Survive the way back from another process, which would give the message alone."""
+        """Pickle the faults as well, so that the error survives the way from another process."""
         return type(self), (self.path, self.faults)
 
 
-def load(path: str, environ: Mapping[str, str] | None = None) -> Graph:
-    """Read and check the graph in a file; ``environ`` (by default ``os.environ``) fills it."""
+def read_graph(path: str, environ: Mapping[str, str] | None = None) -> Graph:
+    """Read and check a graph file, filling variables from ``environ`` (default: ``os.environ``)."""
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()
@@ -221,15 +230,17 @@ def load(path: str, environ: Mapping[str, str] | None = None) -> Graph:
         ) from error
     except UnicodeDecodeError as error:
         raise GraphError(path, [Fault("file", "is not UTF-8 text; save it as UTF-8")]) from error
-    return parse(text, path=path, environ=os.environ if environ is None else environ)
+    return parse_graph(text, path=path, environ=os.environ if environ is None else environ)
 
 
-def parse(text: str, *, path: str = "jobs.yaml", environ: Mapping[str, str] | None = None) -> Graph:
-    """Check the text of a graph and return it, or raise ``GraphError`` with every fault."""
+def parse_graph(
+    text: str, *, path: str = "jobs.yaml", environ: Mapping[str, str] | None = None
+) -> Graph:
+    """Parse and check the text of a graph; raise ``GraphError`` with every fault."""
     reader = _Reader(environ or {})
     try:
         document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
-        graph = reader.graph(document, path)
+        graph = reader.read_graph(document, path)
     except yaml.YAMLError as error:
         raise GraphError(path, [Fault("file", f"is not valid YAML: {error}")]) from error
     except RecursionError as error:
@@ -241,17 +252,17 @@ def parse(text: str, *, path: str = "jobs.yaml", environ: Mapping[str, str] | No
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which refuses a key that is written twice instead of keeping the last."""
+    """YAML's safe loader, but it refuses duplicate keys instead of keeping the last one."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
+                if key.value in keys:
                     problem = f"{key.value!r} is written twice; keep one"
                     raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
-                seen.add(key.value)
+                keys.add(key.value)
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
@@ -261,36 +272,36 @@ class _Loader(yaml.SafeLoader):
             problem = f"a value cannot be read ({error}); put it in quotes to make it text"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
         if isinstance(value, str) and not _is_unicode(value):
-            problem = "a value has half of a surrogate pair; write the character itself"
+            problem = "a value contains half of a surrogate pair; write the character itself"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return value
 
 
 class _Reader:
-    """Walks the document, collects faults, and builds what it can."""
+    """Reads the document, collects faults, and builds what is valid."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
         self.faults: list[Fault] = []
 
-    def fault(self, place: str, message: str) -> None:
+    def add_fault(self, place: str, message: str) -> None:
         self.faults.append(Fault(place, message))
 
-    def graph(self, document: Any, path: str) -> Graph | None:
+    def read_graph(self, document: Any, path: str) -> Graph | None:
         if not isinstance(document, dict):
-            self.fault("file", "is not a mapping; it needs a key 'jobs' with a mapping of jobs")
+            self.add_fault("file", "is not a mapping; it needs a key 'jobs' with a mapping of jobs")
             return None
-        self.unknown(document, ("catalogue", "artifacts", "include", "jobs"), "")
-        catalogue = self.location(document.get("catalogue"), "catalogue")
-        artifacts = self.location(document.get("artifacts"), "artifacts")
-        include = self.include(document.get("include", list(INCLUDE)))
+        self.check_keys(document, ("catalogue", "artifacts", "include", "jobs"), "")
+        catalogue = self.read_location(document.get("catalogue"), "catalogue")
+        artifacts = self.read_location(document.get("artifacts"), "artifacts")
+        include = self.read_include(document.get("include", list(INCLUDE)))
         listed = document.get("jobs")
         if not isinstance(listed, dict) or not listed:
-            self.fault("jobs", f"is {_short(listed)}; write at least one job below it")
+            self.add_fault("jobs", f"is {_abbreviate(listed)}; write at least one job below it")
             return None
         names = [n for n in listed if isinstance(n, str)]
-        read = {str(n): self.job(n, body, names) for n, body in listed.items()}
-        jobs = self.topological({n: j for n, j in read.items() if j is not None})
+        read = {str(n): self.read_job(n, body, names) for n, body in listed.items()}
+        jobs = self.sort({n: j for n, j in read.items() if j is not None})
         return Graph(
             jobs=jobs,
             catalogue=catalogue or None,
@@ -299,44 +310,46 @@ class _Reader:
             path=path,
         )
 
-    def job(self, name: Any, body: Any, names: Sequence[str]) -> Job | None:
+    def read_job(self, name: Any, body: Any, names: Sequence[str]) -> Job | None:
         place = f"jobs.{name}"
         if not isinstance(name, str) or not NAME.fullmatch(name) or name == SOURCE:
-            rule = (
-                "it is up to 63 lower case letters, digits and _, a letter first, and not 'source'"
-            )
-            self.fault(place, f"{name!r} is not a job's name; {rule}")
+            rule = "use up to 63 lower-case letters, digits and _, a letter first, and not 'source'"
+            self.add_fault(place, f"{name!r} is not a job's name; {rule}")
         if not isinstance(body, dict):
-            self.fault(place, f"is {_short(body)}; a job is a mapping with run, needs and writes")
+            self.add_fault(
+                place, f"is {_abbreviate(body)}; a job is a mapping with run, needs and writes"
+            )
             return None
         known = tuple(f.name for f in fields(Job) if f.init and f.name != "name")
-        self.unknown(body, known, place)
+        self.check_keys(body, known, place)
         return Job(
             name=str(name),
-            run=self.run(body.get("run"), f"{place}.run"),
-            needs=self.needs(body.get("needs"), f"{place}.needs", str(name), names),
-            writes=self.writes(body.get("writes"), f"{place}.writes"),
-            params=self.params(body.get("params", {}), f"{place}.params"),
-            version=self.number(body.get("version", 1), f"{place}.version", int, 1, 10**9),
-            owner=self.text(body.get("owner", ""), f"{place}.owner"),
-            description=self.text(body.get("description", ""), f"{place}.description"),
-            timeout_s=self.number(
+            run=self.read_run(body.get("run"), f"{place}.run"),
+            needs=self.read_needs(body.get("needs"), f"{place}.needs", str(name), names),
+            writes=self.read_writes(body.get("writes"), f"{place}.writes"),
+            params=self.read_params(body.get("params", {}), f"{place}.params"),
+            version=self.read_number(body.get("version", 1), f"{place}.version", int, 1, 10**9),
+            owner=self.read_text(body.get("owner", ""), f"{place}.owner"),
+            description=self.read_text(body.get("description", ""), f"{place}.description"),
+            timeout_s=self.read_number(
                 body.get("timeout_s", 120), f"{place}.timeout_s", float, 0.01, 86400
             ),
-            attempts=self.number(body.get("attempts", 3), f"{place}.attempts", int, 1, 100),
-            resources=self.resources(body.get("resources", {}), f"{place}.resources"),
-            equivalent=self.equivalent(body.get("equivalent", []), f"{place}.equivalent"),
+            attempts=self.read_number(body.get("attempts", 3), f"{place}.attempts", int, 1, 100),
+            resources=self.read_resources(body.get("resources", {}), f"{place}.resources"),
+            equivalent=self.read_equivalent(body.get("equivalent", []), f"{place}.equivalent"),
         )
 
-    def unknown(self, mapping: Mapping[Any, Any], known: Sequence[str], place: str) -> None:
+    def check_keys(self, mapping: Mapping[Any, Any], known: Sequence[str], place: str) -> None:
         for key in mapping:
             if key not in known:
                 where = f"{place}.{key}" if place else str(key)
-                self.fault(where, f"is not a key that Segue knows{_guess(key, known)}")
+                self.add_fault(
+                    where, f"is not a key that Segue knows; {suggest(str(key), sorted(known))}"
+                )
 
-    def text(self, value: Any, place: str) -> str:
+    def read_text(self, value: Any, place: str) -> str:
         if not isinstance(value, str):
-            self.fault(place, f"{_short(value)} is not text; put it in quotes")
+            self.add_fault(place, f"{_abbreviate(value)} is not text; put it in quotes")
             return ""
 
         def fill(match: re.Match[str]) -> str:
@@ -344,136 +357,140 @@ class _Reader:
             found = self.environ.get(name) or default
             if found is None:
                 remedy = f"set it, or write ${{{name}:-default}}"
-                self.fault(place, f"the environment variable {name} is not set; {remedy}")
+                self.add_fault(place, f"the environment variable {name} is not set; {remedy}")
                 return ""
             return found
 
         text = VARIABLE.sub(fill, value)
         if not _is_unicode(text):
-            self.fault(place, f"{text!r} is not valid Unicode; set the variable in UTF-8")
+            self.add_fault(place, f"{text!r} is not valid Unicode; set the variable in UTF-8")
         return text
 
-    def location(self, value: Any, place: str) -> str:
-        return "" if value is None else self.text(value, place)
+    def read_location(self, value: Any, place: str) -> str:
+        return "" if value is None else self.read_text(value, place)
 
-    def run(self, value: Any, place: str) -> str:
-        text = self.text(value, place) if isinstance(value, str) else ""
+    def read_run(self, value: Any, place: str) -> str:
+        text = self.read_text(value, place) if isinstance(value, str) else ""
         if not RUN.fullmatch(text):
-            self.fault(
-                place, f"{_short(value)} does not name a callable; write package.module:name"
+            self.add_fault(
+                place, f"{_abbreviate(value)} does not name a callable; write package.module:name"
             )
         return text
 
-    def needs(self, value: Any, place: str, name: str, names: Sequence[str]) -> dict[str, str]:
+    def read_needs(self, value: Any, place: str, name: str, names: Sequence[str]) -> dict[str, str]:
         if not isinstance(value, dict) or not value:
             remedy = "write {input: parent job}, or {media: source} to read the file itself"
-            self.fault(place, f"is {_short(value)}; {remedy}")
+            self.add_fault(place, f"is {_abbreviate(value)}; {remedy}")
             return {}
         needs: dict[str, str] = {}
         for key, parent in value.items():
             if not isinstance(key, str) or not key.isidentifier():
-                self.fault(f"{place}.{key}", "is not the name of a parameter of the callable")
+                self.add_fault(f"{place}.{key}", "is not the name of a parameter of the callable")
             elif parent == name:
-                self.fault(f"{place}.{key}", f"{name!r} needs itself; name another job")
+                self.add_fault(f"{place}.{key}", f"{name!r} needs itself; name another job")
             elif parent != SOURCE and parent not in names:
-                guess = _guess(parent, [SOURCE, *names])
-                self.fault(f"{place}.{key}", f"{_short(parent)} is no job of this graph{guess}")
+                hint = suggest(str(parent), [SOURCE, *names])
+                self.add_fault(
+                    f"{place}.{key}", f"{_abbreviate(parent)} is not a job of this graph; {hint}"
+                )
             else:
                 needs[key] = parent
         return needs
 
-    def writes(self, value: Any, place: str) -> str:
+    def read_writes(self, value: Any, place: str) -> str:
         if value not in CONTENT_TYPES:
             known = ", ".join(CONTENT_TYPES)
-            self.fault(
+            self.add_fault(
                 place,
-                f"{_short(value)} is not a content type that Segue writes; use one of {known}",
+                f"{_abbreviate(value)} is not a content type that Segue writes; use one of {known}",
             )
         return str(value)
 
-    def params(self, value: Any, place: str) -> dict[str, Any]:
+    def read_params(self, value: Any, place: str) -> dict[str, Any]:
         if not isinstance(value, dict):
-            self.fault(place, f"is {_short(value)}; write a mapping of parameter names to values")
+            self.add_fault(
+                place, f"is {_abbreviate(value)}; write a mapping of parameter names to values"
+            )
             return {}
         params: dict[str, Any] = {}
         for key, item in value.items():
             if not isinstance(key, str) or not key.isidentifier():
-                self.fault(f"{place}.{key}", "is not the name of a parameter of the callable")
+                self.add_fault(f"{place}.{key}", "is not the name of a parameter of the callable")
             else:
-                params[key] = self.plain(item, f"{place}.{key}")
+                params[key] = self.read_plain(item, f"{place}.{key}")
         return params
 
-    def plain(self, value: Any, place: str) -> Any:
-        """Only what JSON can say may define a result; a date, say, would not survive the way."""
+    def read_plain(self, value: Any, place: str) -> Any:
+        """Return a value that JSON can hold; a date, for instance, would not survive encoding."""
         if isinstance(value, str):
-            return self.text(value, place)
+            return self.read_text(value, place)
         if isinstance(value, list):
-            return [self.plain(v, f"{place}[{i}]") for i, v in enumerate(value)]
+            return [self.read_plain(v, f"{place}[{i}]") for i, v in enumerate(value)]
         if isinstance(value, dict):
             for key in value:
                 if not isinstance(key, str):
-                    self.fault(place, f"the key {key!r} is not text; put it in quotes")
-            return {str(k): self.plain(v, f"{place}.{k}") for k, v in value.items()}
+                    self.add_fault(place, f"the key {key!r} is not text; put it in quotes")
+            return {str(k): self.read_plain(v, f"{place}.{k}") for k, v in value.items()}
         if isinstance(value, float) and (value != value or abs(value) == float("inf")):  # noqa: PLR0124
-            self.fault(place, f"{value} is not a finite number; JSON cannot hold it")
+            self.add_fault(place, f"{value} is not a finite number; JSON cannot hold it")
         elif value is not None and not isinstance(value, bool | int | float):
-            self.fault(
+            self.add_fault(
                 place, f"{value!r} is a {type(value).__name__}; put it in quotes to make it text"
             )
         return value
 
-    def number(self, value: Any, place: str, kind: Any, low: float, high: float) -> Any:
+    def read_number(self, value: Any, place: str, kind: Any, low: float, high: float) -> Any:
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
         if not numeric or not low <= value <= high or kind(value) != value:
             noun = "a whole number" if kind is int else "a number"
-            self.fault(place, f"{_short(value)} is not {noun} from {low:,} to {high:,}")
+            self.add_fault(place, f"{_abbreviate(value)} is not {noun} from {low:,} to {high:,}")
             return kind(low)
         return kind(value)
 
-    def resources(self, value: Any, place: str) -> Resources:
+    def read_resources(self, value: Any, place: str) -> Resources:
         if not isinstance(value, dict):
-            self.fault(place, f"is {_short(value)}; write {{memory_gib: 2, gpu: none}}")
+            self.add_fault(place, f"is {_abbreviate(value)}; write {{memory_gib: 2, gpu: none}}")
             return Resources()
-        self.unknown(value, tuple(Resources.__dataclass_fields__), place)
+        self.check_keys(value, tuple(Resources.__dataclass_fields__), place)
         gpu = value.get("gpu", "none")
         if gpu not in GPUS:
-            self.fault(f"{place}.gpu", f"{_short(gpu)} is not one of {', '.join(GPUS)}")
+            self.add_fault(f"{place}.gpu", f"{_abbreviate(gpu)} is not one of {', '.join(GPUS)}")
         memory_gib = value.get("memory_gib", 2)
         return Resources(
-            memory_gib=self.number(memory_gib, f"{place}.memory_gib", float, 0.05, 1024),
+            memory_gib=self.read_number(memory_gib, f"{place}.memory_gib", float, 0.05, 1024),
             gpu=str(gpu),
         )
 
-    def equivalent(self, value: Any, place: str) -> tuple[str, ...]:
+    def read_equivalent(self, value: Any, place: str) -> tuple[str, ...]:
         if not isinstance(value, list):
-            self.fault(place, f"is {_short(value)}; write a list of old fingerprints")
+            self.add_fault(place, f"is {_abbreviate(value)}; write a list of old fingerprints")
             return ()
         for item in value:
             if not isinstance(item, str) or not FINGERPRINT.fullmatch(item):
                 remedy = (
                     "12 hexadecimal digits in quotes, as 'segue graph' and artifact names show them"
                 )
-                self.fault(place, f"{_short(item)} is not a fingerprint; write {remedy}")
+                self.add_fault(place, f"{_abbreviate(item)} is not a fingerprint; write {remedy}")
         return tuple(str(v) for v in value)
 
-    def include(self, value: Any) -> tuple[str, ...]:
+    def read_include(self, value: Any) -> tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
-            self.fault(
-                "include", f'is {_short(value)}; write a list of patterns, such as ["*.flac"]'
+            self.add_fault(
+                "include", f'is {_abbreviate(value)}; write a list of patterns, such as ["*.flac"]'
             )
             return ()
         return tuple(value)
 
-    def topological(self, jobs: Mapping[str, Job]) -> dict[str, Job]:
-        """Parents first, otherwise in the order of the file."""
+    def sort(self, jobs: Mapping[str, Job]) -> dict[str, Job]:
+        """Sort jobs so that parents come first, otherwise in the order of the file."""
         ordered: dict[str, Job] = {}
         left = dict(jobs)
         while left:
             ready = [j for j in left.values() if not any(p in left for p in j.parents)]
             if not ready:
-                cycle = _cycle(left)
-                self.fault(
-                    f"jobs.{cycle[0]}.needs", f"go in a circle: {' → '.join(cycle)}; cut one"
+                cycle = _find_cycle(left)
+                self.add_fault(
+                    f"jobs.{cycle[0]}.needs", f"form a cycle: {' → '.join(cycle)}; remove one edge"
                 )
                 left = {n: j for n, j in left.items() if n not in cycle}
             for job in ready:
@@ -481,7 +498,7 @@ class _Reader:
         return ordered
 
 
-def _cycle(jobs: Mapping[str, Job]) -> list[str]:
+def _find_cycle(jobs: Mapping[str, Job]) -> list[str]:
     path = [next(iter(jobs))]
     while True:
         parent = next(p for p in jobs[path[-1]].parents if p in jobs)
@@ -494,11 +511,6 @@ def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
-def _guess(word: Any, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(str(word), known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; it knows {', '.join(sorted(known))}"
-
-
-def _short(value: Any) -> str:
+def _abbreviate(value: Any) -> str:
     text = "missing" if value is None else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,8 +1,7 @@
-"""From a job of the graph to something that can be called, and whether its code fits the graph."""
+"""Turns a job of the graph into something callable, and checks its code against the graph."""
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
@@ -12,8 +11,10 @@ from types import ModuleType
 from typing import Any
 
 from segue.errors import ConfigurationError
+from segue.extras import MissingExtra
 from segue.model.graph import Fault, Graph, GraphError, Job
-from segue.model.signature import converted, misfits
+from segue.model.signature import convert_parameter, find_mismatches
+from segue.suggestion import suggest
 
 DEFAULT_BATCH_SIZE = 16
 
@@ -22,7 +23,7 @@ Inputs = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runner:
-    """A job with its parameters, ready in this process."""
+    """A job that is ready to be called in this process, with its parameters."""
 
     call: Callable[[Inputs], Any]
     batch: Callable[[Sequence[Inputs]], Any] | None = None  # many inputs in, as many values out
@@ -31,10 +32,10 @@ class Runner:
 
 
 def make_importable(graph: Graph) -> None:
-    """Put the folder of the graph's file where Python looks first, as it does with a script's.
+    """Put the folder of the graph's file first on Python's path, as Python does with a script's.
 
-    A folder that is a package stays off: its modules have full names, and short ones could hide
-    others'.
+    A folder that is a package is left out: its modules have full names, and as top-level modules
+    they could hide others.
     """
     if graph.path is None:
         return
@@ -45,9 +46,9 @@ def make_importable(graph: Graph) -> None:
 
 
 def build(job: Job) -> Runner:
-    """Import a job and give it its parameters; what its own code raises is passed on."""
-    target = find(job.run)
-    params = {name: converted(target, name, value) for name, value in job.params.items()}
+    """Import a job and set its parameters; exceptions of its own code propagate."""
+    target = find_callable(job.run)
+    params = {name: convert_parameter(target, name, value) for name, value in job.params.items()}
     if not isinstance(target, type):
         return Runner(call=lambda inputs: target(**inputs, **params))
     instance = target(**params)
@@ -56,31 +57,30 @@ def build(job: Job) -> Runner:
     if many is None:
         return Runner(call=lambda inputs: instance(**inputs), setup=setup)
     size = getattr(instance, "batch_size", DEFAULT_BATCH_SIZE)
-    # One file goes the same way as many, so that it gives the same bytes.
+    # One file takes the same path as many, so that it gives the same bytes.
     return Runner(
-        call=lambda inputs: _only(many([inputs])), batch=many, batch_size=size, setup=setup
+        call=lambda inputs: _unpack_single(many([inputs])), batch=many, batch_size=size, setup=setup
     )
 
 
-def _only(values: Sequence[Any]) -> Any:
+def _unpack_single(values: Sequence[Any]) -> Any:
     if not isinstance(values, list | tuple) or len(values) != 1:
         raise TypeError(
-            f"batch() returned {_short(values)} for a list of 1; return a list of as many values"
+            f"batch() returned {_abbreviate(values)} for a list of 1; return one value per input"
         )
     return values[0]
 
 
-def find(run: str) -> Any:
-    """Return what ``module:name`` names, or raise ``ConfigurationError`` with the reason."""
+def find_callable(run: str) -> Any:
+    """Import the callable ``module:name``, or raise ``ConfigurationError`` with the reason."""
     module_name, _, name = run.partition(":")
-    module = _module(module_name)
+    module = _import_module(module_name)
     if not hasattr(module, name):
         known = [
             n for n, v in vars(module).items() if getattr(v, "__module__", None) == module_name
         ]
-        close = difflib.get_close_matches(name, known, n=1)
-        guess = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known) or 'none'}"
-        raise ConfigurationError(f"{module_name!r} has no callable {name!r}; {guess}")
+        hint = suggest(name, known)
+        raise ConfigurationError(f"{module_name!r} has no callable {name!r}; {hint}")
     target = getattr(module, name)
     if not callable(target):
         raise ConfigurationError(
@@ -90,25 +90,27 @@ def find(run: str) -> Any:
     return target
 
 
-def _module(name: str) -> ModuleType:
+def _import_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
+    except MissingExtra:
+        raise
     except (Exception, SystemExit) as error:  # a user's module may raise anything
-        if isinstance(error, ModuleNotFoundError) and _is_above(error.name, name):
+        if isinstance(error, ModuleNotFoundError) and _is_in_package(error.name, name):
             remedy = "install its package, or put the module beside the graph's file"
             raise ConfigurationError(f"there is no module {error.name!r}; {remedy}") from error
         raise ConfigurationError(
             f"the module {name!r} cannot be imported ({type(error).__name__}: {error}); "
-            "mend it, or install what it needs"
+            "fix it, or install what it needs"
         ) from error
 
 
-def _is_above(missing: str | None, name: str) -> bool:
+def _is_in_package(missing: str | None, name: str) -> bool:
     return missing is not None and (name == missing or name.startswith(f"{missing}."))
 
 
-def check(graph: Graph) -> None:
-    """Import every job and hold its code against the graph; all faults are told at once.
+def check_code(graph: Graph) -> None:
+    """Import every job and check its code against the graph, reporting all faults at once.
 
     Raises
     ------
@@ -121,15 +123,15 @@ def check(graph: Graph) -> None:
     for job in graph.jobs.values():
         place = f"jobs.{job.name}"
         try:
-            target = find(job.run)
+            target = find_callable(job.run)
         except ConfigurationError as error:
             faults.append(Fault(f"{place}.run", str(error)))
         else:
-            faults += [Fault(f"{place}.{f.place}", f.message) for f in misfits(target, job)]
+            faults += [Fault(f"{place}.{f.place}", f.message) for f in find_mismatches(target, job)]
     if faults:
         raise GraphError(graph.path or "the graph", faults)
 
 
-def _short(value: object) -> str:
+def _abbreviate(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,7 +1,7 @@
-"""Who holds a lease, and whether that process can still be alive.
+"""The owner of a lease, and whether that process can still be alive.
 
-An owner is named by machine, boot and process, so that on the same machine a lease whose process
-was killed is known to be lost at once, without waiting for it to expire.
+An owner's name contains machine, boot and process, so that on the same machine a lease whose
+process was killed is known to be lost at once, before it expires.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ import socket
 
 from segue.model.record import Lease
 
-UNKNOWN = 0  # when a process started that cannot be looked at
+UNKNOWN = 0  # start time of a process that cannot be inspected
 
 
-def new_owner() -> str:
-    """Return a name for this process as the holder of leases; each call gives another."""
-    return f"{_place()}/{_itself(os.getpid())}/{secrets.token_hex(4)}"
+def build_owner() -> str:
+    """Return a new name for this process as an owner of leases; each call returns another."""
+    return f"{_identify_machine()}/{_identify_process(os.getpid())}/{secrets.token_hex(4)}"
 
 
 def is_lost(lease: Lease) -> bool:
-    """Whether a lease's owner ran on this machine and is gone; others are believed to live."""
+    """Return whether a lease's owner ran on this machine and is gone; others count as alive."""
     parts = lease.owner.rsplit("/", 3)
     if len(parts) != 4 or not parts[1].isdecimal() or not parts[2].isdecimal():
         return False
     place, pid, started, _ = parts
-    here = _place()
+    here = _identify_machine()
     if place.partition("@")[0] != here.partition("@")[0]:
         return False
     if place != here:
         return True
-    found = _started(int(pid))
+    found = _find_start(int(pid))
     return found is None or (found != int(started) and UNKNOWN not in (found, int(started)))
 
 
 @functools.cache
-def _place() -> str:
-    """Host, process namespace (a container may share the host's name alone) and boot."""
+def _identify_machine() -> str:
+    """Return host, process namespace (containers may share the host's name) and boot."""
     try:
         namespace = os.readlink("/proc/self/ns/pid").strip("pid:[]")
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
@@ -48,25 +48,25 @@ def _place() -> str:
     return f"{socket.gethostname()}:{namespace}@{boot}"
 
 
-@functools.lru_cache(maxsize=1)  # by its number, as a fork is another
-def _itself(pid: int) -> str:
-    """This process and when it started; reading that costs as much as a write to the ledger."""
-    return f"{pid}/{_started(pid) or UNKNOWN}"
+@functools.lru_cache(maxsize=1)  # by pid, as a fork is another process
+def _identify_process(pid: int) -> str:
+    """Return pid and start time, cached: reading them costs as much as a write to the ledger."""
+    return f"{pid}/{_find_start(pid) or UNKNOWN}"
 
 
-def _started(pid: int) -> int | None:
-    """When a process started, in ticks since boot; None if it does not run, as zombies do not."""
+def _find_start(pid: int) -> int | None:
+    """Return a process's start in ticks since boot; None if it does not run, or is a zombie."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
     except (FileNotFoundError, PermissionError):  # gone, hidden from this user, or not Linux
-        return UNKNOWN if _runs(pid) else None
+        return UNKNOWN if _is_running(pid) else None
     except ProcessLookupError:
         return None
     return None if fields[0] in {"Z", "X"} else int(fields[19])
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

@@ -1,4 +1,4 @@
-"""Which files the ledger is asked for: those on which jobs failed, are stale, or are missing."""
+"""Queries for files on which jobs failed, are stale or are missing."""
 
 from __future__ import annotations
 
@@ -7,33 +7,35 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from segue.errors import ConfigurationError
 from segue.model.graph import Graph
-from segue.model.ledger import Ledger, Query, current
+from segue.model.ledger import Ledger, Query, find_records
 from segue.model.record import Record, State
+from segue.model.transitions import is_current
 
-PAGE = 1000
-What = Literal["failed", "stale", "missing", "all"]
-WHATS: tuple[What, ...] = get_args(What)
+Criterion = Literal["failed", "stale", "missing", "all"]
+CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerQuery:
-    """What files must lack."""
+    """Finds the files whose targets meet a criterion."""
 
-    what: What
+    criterion: Criterion
     graph: Graph
     targets: tuple[str, ...]
 
     def records(self, ledger: Ledger, prefix: str) -> Iterator[Record]:
-        """The records, in the order of their URIs, each once; tombstones are left out.
+        """Yield the records in the order of their URIs, without tombstones.
 
-        Failures are found by an index. What is stale or missing depends on today's graph, which no
-        index knows: all records below the prefix are read.
+        An index finds failures. Whether a result is stale or missing depends on the current graph,
+        which no index knows, so all records below the prefix are read.
         """
-        if self.what == "failed":
-            jobs = self.graph.upward(self.targets)
+        if self.criterion == "failed":
+            jobs = self.graph.add_ancestors(self.targets)
             found = [
-                _pages(ledger, Query(prefix=prefix, job=job, state=State.FAILED)) for job in jobs
+                find_records(ledger, Query(prefix=prefix, job=job, state=State.FAILED))
+                for job in jobs
             ]
             last = ""
             for record in heapq.merge(*found, key=_uri):
@@ -41,13 +43,13 @@ class LedgerQuery:
                     yield record
                 last = record.uri
             return
-        lacks = self._lacks()
-        for record in _pages(ledger, Query(prefix=prefix, deleted=False)):
-            if lacks(record):
+        matches = self._build_filter()
+        for record in find_records(ledger, Query(prefix=prefix, deleted=False)):
+            if matches(record):
                 yield record
 
-    def _lacks(self) -> Callable[[Record], bool]:
-        match self.what:
+    def _build_filter(self) -> Callable[[Record], bool]:
+        match self.criterion:
             case "stale":
                 return lambda record: any(self._is_stale(record, job) for job in self.targets)
             case "missing":
@@ -58,7 +60,7 @@ class LedgerQuery:
     def _is_stale(self, record: Record, job: str) -> bool:
         entry = record.jobs.get(job)
         done = entry is not None and entry.state is State.DONE
-        return done and not current(self.graph, record, job)
+        return done and not is_current(self.graph, record, job)
 
 
 def _is_missing(record: Record, job: str) -> bool:
@@ -66,14 +68,15 @@ def _is_missing(record: Record, job: str) -> bool:
     return entry is None or entry.state is State.QUEUED
 
 
-def _pages(ledger: Ledger, query: Query) -> Iterator[Record]:
-    after = ""
-    while page := ledger.find(query, after=after, limit=PAGE):
-        yield from page
-        if len(page) < PAGE:
-            return
-        after = page[-1].uri
-
-
 def _uri(record: Record) -> str:
     return record.uri
+
+
+def build_ledger_query(graph: Graph, targets: tuple[str, ...], criterion: str) -> LedgerQuery:
+    """Build the query for a criterion that a user wrote."""
+    for known in CRITERIA:
+        if known == criterion:
+            return LedgerQuery(criterion=known, graph=graph, targets=targets)
+    raise ConfigurationError(
+        f"{criterion!r} is not a ledger query; write one of {', '.join(CRITERIA)}"
+    )

@@ -1,23 +1,24 @@
-"""What a person writes for a file or a prefix, as the ledger and the stores name it."""
+"""Converts files and prefixes as users write them to the URIs of the ledger and the stores."""
 
 from __future__ import annotations
 
 import os
 
+from segue.errors import ConfigurationError
 from segue.model.media_file import split_uri
 
 
-def location_of(text: str) -> str:
-    """Turn what a person writes for a place into a location: a path absolute, a URL as it is."""
+def parse_location(text: str) -> str:
+    """Convert a path or URL to a location: a path becomes absolute, a URL stays as it is."""
     if text.startswith("gs://"):
         return text
     path = text.removeprefix("file://") if text.startswith("file:///") else text
     return "file://" + os.path.abspath(os.path.expanduser(path))
 
 
-def prefix_uri(text: str) -> str:
-    """Turn a prefix into a URI prefix; a folder or a bucket stands for what is in it."""
-    location = location_of(text)
+def parse_prefix(text: str) -> str:
+    """Convert a prefix to a URI prefix; a folder or a bucket means all that is in it."""
+    location = parse_location(text)
     if location.startswith("gs://"):
         split_uri(location)
         return location if "/" in location[5:] else f"{location}/"
@@ -25,13 +26,25 @@ def prefix_uri(text: str) -> str:
     return f"{location.rstrip('/')}/" if folder else location
 
 
-def file_uris(text: str, catalogue: str | None) -> list[str]:
-    """Say which URIs a path, a URI or a name below the catalogue may mean, the likeliest first."""
-    location = location_of(text)
+def resolve_prefix(text: str) -> str:
+    """Convert a prefix to a URI prefix; a local one must match at least one file or folder."""
+    uri = parse_prefix(text)
+    path = uri.removeprefix("file://")
+    if uri.startswith("file://") and not os.path.exists(path):
+        folder, stem = os.path.split(path)
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        if not stem or not any(name.startswith(stem) for name in names):
+            raise ConfigurationError(f"no file or folder starts with {text!r}; check the path")
+    return uri
+
+
+def list_file_uris(text: str, catalogue: str | None) -> list[str]:
+    """List the URIs that a path, a URI or a name below the catalogue may mean, likeliest first."""
+    location = parse_location(text)
     split_uri(location)
     relative = not text.startswith(("gs://", "file://", "/", "~"))
     if not relative or not catalogue:
         return [location]
-    below = f"{location_of(catalogue).rstrip('/')}/{text.removeprefix('./')}"
+    below = f"{parse_location(catalogue).rstrip('/')}/{text.removeprefix('./')}"
     here = os.path.exists(location.removeprefix("file://"))
     return list(dict.fromkeys([location, below] if here else [below, location]))

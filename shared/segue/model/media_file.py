@@ -1,4 +1,4 @@
-"""A media file's identity: bucket and name say which file, the generation which version of it."""
+"""A media file's identity: bucket and name identify the file, the generation its version."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ SCHEMES = ("gs://", "file://")
 
 
 class MediaFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One version of one source object, as a listing or an event tells of it."""
+    """One version of one source object, as listings and events describe it."""
 
     uri: str  # gs://bucket/name or file:///folder/name; not percent-encoded
     generation: int  # grows each time the object is overwritten
     size_bytes: int = 0
     content_type: str | None = None
-    checksum: str | None = None  # as the store gives it, such as crc32c:…; None where it gives none
+    checksum: str | None = None  # as the store gives it, such as crc32c:…; None if it gives none
 
     @property
     def id(self) -> str:
         """The ledger's key."""
-        return file_id(self.uri)
+        return uri_to_file_id(self.uri)
 
     @property
     def bucket(self) -> str:
@@ -35,17 +35,17 @@ class MediaFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def name(self) -> str:
-        """The object's name in its bucket; a folder's file is named by its whole path."""
+        """The object's name in its bucket; for a file in a folder, its whole path."""
         return split_uri(self.uri)[1]
 
 
-def file_id(uri: str) -> str:
-    """Return the ledger's key for a file: 32 hexadecimal digits, so that no range grows hot."""
+def uri_to_file_id(uri: str) -> str:
+    """Return the ledger's key for a file: a hash, so that no key range becomes hot."""
     return hashlib.blake2b(uri.encode(), digest_size=16).hexdigest()
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """Split ``gs://bucket/name`` into bucket and name; that of ``file:///folder/name`` is empty."""
+    """Split ``gs://bucket/name`` into bucket and name; ``file:///folder/name`` has no bucket."""
     if uri.startswith("file:///"):
         return "", uri[8:]
     if uri.startswith("gs://"):
@@ -53,20 +53,20 @@ def split_uri(uri: str) -> tuple[str, str]:
         if bucket:
             return bucket, name
     raise ConfigurationError(
-        f"{uri!r} is not a location that Segue knows; write gs://bucket/name or file:///folder/name"
+        f"{uri!r} is not a location; write gs://bucket/name or file:///folder/name"
     )
 
 
-def bucket_location(uri: str) -> str:
-    """Return where the names of a URI's bucket start: ``gs://bucket`` or ``file:///``."""
+def find_bucket_location(uri: str) -> str:
+    """Return the location of a URI's bucket: ``gs://bucket`` or ``file:///``."""
     bucket, _ = split_uri(uri)
     return f"gs://{bucket}" if bucket else "file:///"
 
 
-def includes(patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Return a test of names against patterns such as ``*.flac``, without regard to case.
+def build_name_filter(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Return a filter for names that match patterns such as ``*.flac``, ignoring case.
 
-    No pattern takes all.
+    Without patterns, every name matches.
     """
     if not patterns:
         return lambda _name: True

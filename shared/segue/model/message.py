@@ -1,4 +1,4 @@
-"""The messages between jobs: JSON with a version, parsed once, at the edge."""
+"""The messages between jobs: versioned JSON, parsed once, at the edge."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ VERSION: Literal[1] = 1
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One job is asked to look at one file.
+    """Asks one job to process one file.
 
-    ``targets`` never changes on its way: it says where the request wants to get to, not who is
-    next.
+    ``targets`` never changes on the way: it names the jobs whose results are requested, not the
+    next job.
     """
 
     version: Literal[1] = VERSION
@@ -26,15 +26,15 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     job: str
     targets: tuple[str, ...] | None = None  # None: top-down, everything below
     force: bool = False  # compute the targets even if their results are current
-    ping: bool = False  # walk the graph and do no work
-    # Grows with time, so that a repeated message forces nothing: see new_request.
+    ping: bool = False  # walk the graph without doing any work
+    # Grows with time, so that a repeated message forces nothing: see build_request_id.
     request: str | None = None
     lane: Literal["live", "requests"] = "live"
     attempt: int = 1
 
 
-def new_request(now: datetime) -> str:
-    """Return an id for a request; later ones are greater, and each call gives another."""
+def build_request_id(now: datetime) -> str:
+    """Return a unique id for a request; later ids are greater."""
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(4)}"
 
 
@@ -42,12 +42,12 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Message)
 
 
-def encode(message: Message) -> bytes:
-    """Return a message's bytes; the version is always written."""
+def encode_message(message: Message) -> bytes:
+    """Return a message's bytes, always with the version."""
     return _encoder.encode({"version": VERSION, **msgspec.to_builtins(message)})
 
 
-def decode(data: bytes) -> Message:
+def decode_message(data: bytes) -> Message:
     """Parse and check a message, or raise ``UnreadableMessage``."""
     try:
         return _decoder.decode(data)

@@ -1,4 +1,4 @@
-"""The object store: the port that catalogue and artifacts are reached through.
+"""The object store: the port through which catalogue and artifacts are accessed.
 
 A store is opened at a location, such as ``gs://bucket/prefix`` or a folder; names are relative to
 it, use ``/``, and cannot leave it.
@@ -11,51 +11,62 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from segue.errors import ConfigurationError
+from segue.model.media_file import MediaFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Object:
-    """What a store tells of one object without reading it."""
+    """An object's properties, as the store gives them without reading it."""
 
     name: str
     generation: int  # changes, and grows, each time the object is overwritten
     size_bytes: int
     content_type: str | None = None
-    checksum: str | None = None  # as the store gives it, such as crc32c:…; None where it gives none
+    checksum: str | None = None  # as the store gives it, such as crc32c:…; None if it gives none
     updated_at: float = 0.0  # seconds since the epoch
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def to_media_file(self, uri: str) -> MediaFile:
+        """Return the version of a media file that this object is; ``uri`` names it in full."""
+        return MediaFile(
+            uri=uri,
+            generation=self.generation,
+            size_bytes=self.size_bytes,
+            content_type=self.content_type,
+            checksum=self.checksum,
+        )
 
 
 class ObjectStore(Protocol):
     """Objects by name.
 
-    A missing one raises ``MissingInput``, a server that is away ``Unavailable``, a full disk
+    A missing object raises ``MissingInput``, an unreachable server ``Unavailable``, a full disk
     ``DiskFull``.
     """
 
-    location: str  # with which the URIs of its objects start
+    location: str  # the start of the URIs of its objects
 
     def uri(self, name: str) -> str:
-        """The URI of an object."""
+        """Return the URI of an object."""
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Object]:
         """Stream all objects below a prefix, in the order of their names' UTF-8 bytes.
 
-        They start behind the name ``after``. Metadata is not filled. Memory stays flat, however
-        many there are.
+        They start behind the name ``after``, and have no metadata. Memory stays flat, however many
+        there are.
         """
 
     def stat(self, name: str) -> Object:
-        """Tell of one object, with its metadata."""
+        """Return one object's properties, with its metadata."""
 
     def read(self, name: str, *, generation: int | None = None) -> bytes:
-        """Return an object's bytes; with a generation, those of just that or ``Superseded``."""
+        """Return an object's bytes; raise ``Superseded`` if a given generation is not current."""
 
-    def local(self, name: str, *, generation: int, folder: str) -> str:
-        """Return the path of a local file with just that generation's bytes, or ``Superseded``.
+    def fetch(self, name: str, *, generation: int, folder: str) -> str:
+        """Return the path of a local file with a generation's bytes, or raise ``Superseded``.
 
-        The file is the object itself where the store is a folder, and a download into ``folder``
-        otherwise; it must not be changed.
+        The file is the object itself if the store is a folder, else a download into ``folder``; it
+        must not be changed.
         """
 
     def create(
@@ -67,20 +78,20 @@ class ObjectStore(Protocol):
         metadata: Mapping[str, str],
         replace: bool = False,
     ) -> bool:
-        """Write an object whole or not at all, if none has the name; answers whether it did.
+        """Write an object atomically if the name is free; return whether it was written.
 
-        ``replace`` overwrites.
+        ``replace`` overwrites an existing one.
         """
 
     def delete(self, name: str, *, generation: int | None = None) -> bool:
-        """Remove an object (of that generation, if one is given); answers whether it was there."""
+        """Delete an object (of a generation, if given); return whether it was there."""
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
 
 
 def check_name(name: str) -> str:
-    """Return an object's name, or refuse one that could leave its store or that none could hold."""
+    """Return an object's name, or raise if it could leave its store or cannot be stored."""
     parts = name.split("/")
     if not name or "\0" in name or any(p in {"", ".", ".."} for p in parts):
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""What became of a file in one run, and the tally of a whole run."""
+"""The outcome of one file in a run, and the totals of a whole run."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
-from segue.model.ledger import Result
 from segue.model.media_file import MediaFile
 from segue.model.planner import Line, Verdict
 from segue.model.record import Failure, State
+from segue.model.transitions import Result
 
 K = TypeVar("K", bound=str)
 N = TypeVar("N", int, float)
 
 
 class Status(StrEnum):
-    """What became of one job of one file."""
+    """The outcome of one job on one file."""
 
     DONE = "done"  # computed in this run
-    CURRENT = "current"  # was there already
+    CURRENT = "current"  # it was already there
     FAILED = "failed"  # in this run
     FAILED_BEFORE = "failed_before"  # and not tried again
     BLOCKED = "blocked"  # something above it failed, now or before
     HELD = "held"  # another process is computing it
     WAITING = "waiting"  # something above it is held
     DEFERRED = "deferred"  # a transient error outlived its retries; run again
-    LOST = "lost"  # computed, but somebody else had taken it over
+    LOST = "lost"  # computed, but another process had taken it over
     SUPERSEDED = "superseded"  # the file has been overwritten
     DELETED = "deleted"
     TODO = "todo"  # in a dry run: would be computed
-    IDLE = "idle"  # missing, but of no use while its targets are blocked
+    IDLE = "idle"  # missing, but not needed while its targets are blocked
 
 
 FROM_VERDICT = {
@@ -49,7 +49,7 @@ FROM_STATE = {
     State.BLOCKED: Status.BLOCKED,
     State.QUEUED: Status.DEFERRED,
 }
-# A run in which any of these is left has not finished its work.
+# A run that ends with any of these has not finished its work.
 UNFINISHED = frozenset(
     {Status.HELD, Status.WAITING, Status.DEFERRED, Status.LOST, Status.SUPERSEDED}
 )
@@ -57,27 +57,27 @@ UNFINISHED = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one file."""
+    """The outcome of one file in a run."""
 
     media: MediaFile
     jobs: Mapping[str, Status]
     results: Sequence[Result] = ()
 
     @classmethod
-    def of_all(cls, media: MediaFile, jobs: Iterable[str], status: Status) -> Outcome:
-        """The same for all jobs."""
+    def from_status(cls, media: MediaFile, jobs: Iterable[str], status: Status) -> Outcome:
+        """Return an outcome with the same status for all jobs."""
         return cls(media=media, jobs=dict.fromkeys(jobs, status))
 
     @classmethod
-    def planned(cls, media: MediaFile, plan: Line) -> Outcome:
-        """What the planner says, with nothing run."""
+    def from_plan(cls, media: MediaFile, plan: Line) -> Outcome:
+        """Return the outcome that a plan predicts, with nothing run."""
         return cls(media=media, jobs={j: FROM_VERDICT[v] for j, v in plan.verdicts.items()})
 
     @classmethod
-    def run(
+    def from_results(
         cls, media: MediaFile, plan: Line, results: Sequence[Result], lost: Sequence[str]
     ) -> Outcome:
-        """What the planner said, with what then happened."""
+        """Return the outcome of a plan and its results."""
         jobs = {j: FROM_VERDICT[v] for j, v in plan.verdicts.items()}
         for result in results:
             status = FROM_STATE[result.state]
@@ -88,15 +88,15 @@ class Outcome:
 
 
 @dataclass(slots=True, kw_only=True)
-class Tally:
-    """Sums of many outcomes; tallies of parts add up to that of the whole."""
+class RunTotals:
+    """Sums over many outcomes; the totals of parts add up to those of the whole."""
 
     files: int = 0
     failed_files: int = 0  # on which something failed in this run
     jobs: dict[str, dict[Status, int]] = field(default_factory=dict)
     failures: dict[str, dict[str, int]] = field(default_factory=dict)  # job → kind → files
     cpu_seconds: dict[str, float] = field(default_factory=dict)
-    left_out: dict[str, int] = field(default_factory=dict)  # why → files that were not looked at
+    left_out: dict[str, int] = field(default_factory=dict)  # reason → files that were skipped
 
     def add(self, outcome: Outcome) -> None:
         """Count one file."""
@@ -114,8 +114,8 @@ class Tally:
             if result.error is not None and outcome.jobs.get(result.job) is Status.FAILED:
                 _add(self.failures.setdefault(result.job, {}), result.error.kind, 1)
 
-    def merge(self, other: Tally) -> None:
-        """Add another tally to this one."""
+    def merge(self, other: RunTotals) -> None:
+        """Add other totals to these."""
         self.files += other.files
         self.failed_files += other.failed_files
         for job, statuses in other.jobs.items():
@@ -126,16 +126,16 @@ class Tally:
                 _add(self.failures.setdefault(job, {}), kind, n)
         for job, seconds in other.cpu_seconds.items():
             _add(self.cpu_seconds, job, seconds)
-        for why, n in other.left_out.items():
-            _add(self.left_out, why, n)
+        for reason, n in other.left_out.items():
+            _add(self.left_out, reason, n)
 
     @property
     def unfinished(self) -> bool:
-        """Whether running again would do more."""
+        """Whether another run would do more."""
         return self.total(*UNFINISHED) > 0
 
     def total(self, *statuses: Status) -> int:
-        """How many file-jobs ended in any of some statuses."""
+        """Return how many file-jobs have any of some statuses."""
         return sum(found.get(s, 0) for found in self.jobs.values() for s in statuses)
 
 
@@ -143,9 +143,9 @@ def _add(sums: dict[K, N], key: K, n: N) -> None:
     sums[key] = sums.get(key, 0) + n
 
 
-def blocked(job: str, cause: str) -> Result:
-    """Say that a job could not run because one above it failed."""
-    message = f"{cause!r} above it failed; once that is mended, 'segue retry' runs both"
+def build_blocked_result(job: str, cause: str) -> Result:
+    """Return the result of a job that could not run because one above it failed."""
+    message = f"{cause!r} above it failed; fix that, then 'segue retry' runs both"
     return Result(
         job=job,
         state=State.BLOCKED,

@@ -1,7 +1,7 @@
-"""What to do next: two pure functions for backfill, streaming, dry run and simulator.
+"""The planner: two pure functions that decide what to do, for backfill, streaming and dry runs.
 
-``line`` says what one file needs for some targets, parents first. ``decide`` says what a job does
-with a message. Nothing else decides.
+``plan_line`` lists the jobs that one file needs for some targets, parents first. ``decide`` says
+what a job does with a message. Nothing else decides.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ from datetime import datetime
 from enum import StrEnum
 
 from segue.model.graph import Graph
-from segue.model.ledger import current, reopen, want
 from segue.model.message import Message
 from segue.model.record import Lease, Record, State
+from segue.model.transitions import add_pending, is_current, reopen
 
 
-def never(_lease: Lease) -> bool:
-    """No lease is lost before it expires: what is assumed where owners cannot be looked at."""
+def is_never_lost(_lease: Lease) -> bool:
+    """Return False: where owners cannot be checked, no lease is lost before it expires."""
     return False
 
 
 class Verdict(StrEnum):
-    """What is to be done about one job of one file."""
+    """What to do about one job of one file."""
 
     RUN = "run"
     CURRENT = "current"  # the result is there
-    HELD = "held"  # somebody else is computing it
+    HELD = "held"  # another process is computing it
     WAITING = "waiting"  # something above it is held
-    FAILED = "failed"  # it failed before, and nobody asked to try again
+    FAILED = "failed"  # it failed before, and no retry was requested
     BLOCKED = "blocked"  # something above it failed before
-    IDLE = "idle"  # missing, but no target can be reached through it for now
+    IDLE = "idle"  # missing, but it leads to no target that can be reached for now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """The direct line of some targets for one file."""
+    """What one file needs for some targets."""
 
     run: tuple[str, ...] = ()  # to compute now, parents first
-    verdicts: Mapping[str, Verdict]  # of each job that was looked at
+    verdicts: Mapping[str, Verdict]  # of each job that was checked
     blockers: Mapping[str, str]  # blocked job → the failed job above it
     holders: Mapping[str, Lease]  # held job → who holds it
 
 
-def line(
+def plan_line(
     graph: Graph,
     record: Record,
     targets: Collection[str],
@@ -53,83 +53,83 @@ def line(
     force: Collection[str] = (),
     retry: bool = False,
     owner: str | None = None,
-    lost: Callable[[Lease], bool] = never,
+    lost: Callable[[Lease], bool] = is_never_lost,
 ) -> Line:
-    """Say what a file needs so that its targets are current: no sibling, nothing that is there.
+    """List the jobs to run on a file so that its targets are current: no siblings, nothing current.
 
     Parameters
     ----------
     graph : Graph
     record : Record
-        The file, as the ledger has it.
+        The file's record in the ledger.
     targets : collection of str
-        The jobs whose results are wanted.
+        The jobs whose results are needed.
     now : datetime
-        Leases that expired before are free.
+        Leases that expired before it are free.
     force : collection of str
-        Targets to compute even if they are current. Their parents are not.
+        Targets to compute even if they are current; their parents are not forced.
     retry : bool
-        Whether jobs that failed before are tried again.
+        Whether to try jobs again that failed before.
     owner : str, optional
-        Whose leases do not count as held: an owner may go on with its own work.
+        The owner whose leases do not count as held: it may go on with its own work.
     lost : callable
-        Tells whether a lease's owner is known to be dead.
+        Returns whether a lease's owner is known to be dead.
 
     Returns
     -------
     Line
-        ``run`` is in topological order; each parent of a job in it is current or stands before it.
+        ``run`` is in topological order; each parent of a job in it is current or comes before it.
     """
     if not record.jobs:
-        return _new(graph, targets)
+        return _plan_new_file(graph, targets)
     verdicts: dict[str, Verdict] = {}
     blockers: dict[str, str] = {}
     holders: dict[str, Lease] = {}
-    needed = _missing(graph, record, targets, force, verdicts)
+    needed = _find_missing(graph, record, targets, force, verdicts)
     if not needed:
         return Line(verdicts=verdicts, blockers=blockers, holders=holders)
-    for job in graph.upward(needed):
+    for job in graph.add_ancestors(needed):
         if job not in needed:
             continue
-        lease = _holder(record, job, now, owner, lost)
+        lease = _find_holder(record, job, now, owner, lost)
         if lease is not None:
             verdicts[job] = Verdict.HELD
             holders[job] = lease
-        elif not retry and job not in force and _failed(graph, record, job):
+        elif not retry and job not in force and _has_failed(graph, record, job):
             verdicts[job] = Verdict.FAILED
         else:
-            verdicts[job] = _below(graph, job, verdicts, blockers)
-    run = _useful(graph, targets, needed, verdicts)
+            verdicts[job] = _find_verdict(graph, job, verdicts, blockers)
+    run = _select_useful(graph, targets, needed, verdicts)
     return Line(run=run, verdicts=verdicts, blockers=blockers, holders=holders)
 
 
-def _new(graph: Graph, targets: Collection[str]) -> Line:
-    """The line of a file of which nothing is known yet; it is the same for all of them."""
+def _plan_new_file(graph: Graph, targets: Collection[str]) -> Line:
+    """Return the line of a file without any entry; it is the same for all such files."""
     key = ("line", tuple(targets))
     found = graph.memo.get(key)
     if found is None:
-        run = graph.upward(targets)
+        run = graph.add_ancestors(targets)
         verdicts = dict.fromkeys(run, Verdict.RUN)
         found = graph.memo[key] = Line(run=run, verdicts=verdicts, blockers={}, holders={})
     assert isinstance(found, Line)
     return found
 
 
-def _missing(
+def _find_missing(
     graph: Graph,
     record: Record,
     targets: Collection[str],
     force: Collection[str],
     verdicts: dict[str, Verdict],
 ) -> set[str]:
-    """The targets that are not current, and upward from them every parent that is not."""
+    """Return the targets that are not current, and the parents above them that are not."""
     needed: set[str] = set()
     stack = list(targets)
     while stack:
         job = stack.pop()
         if job in needed or job in verdicts:
             continue
-        if job not in force and current(graph, record, job):
+        if job not in force and is_current(graph, record, job):
             verdicts[job] = Verdict.CURRENT
         else:
             needed.add(job)
@@ -137,10 +137,10 @@ def _missing(
     return needed
 
 
-def _holder(
+def _find_holder(
     record: Record, job: str, now: datetime, owner: str | None, lost: Callable[[Lease], bool]
 ) -> Lease | None:
-    """Who else is computing this very generation, if anyone; one on an older one cannot harm it."""
+    """Return the lease of another owner on this generation; one on an older one does no harm."""
     entry = record.jobs.get(job)
     if entry is None or entry.state is not State.RUNNING or entry.generation != record.generation:
         return None
@@ -150,8 +150,8 @@ def _holder(
     return lease
 
 
-def _failed(graph: Graph, record: Record, job: str) -> bool:
-    """Whether a job failed on just what it would be run on now; a new version is tried anew."""
+def _has_failed(graph: Graph, record: Record, job: str) -> bool:
+    """Return whether a job failed with this generation and fingerprint; new ones are tried."""
     entry = record.jobs.get(job)
     return (
         entry is not None
@@ -161,10 +161,10 @@ def _failed(graph: Graph, record: Record, job: str) -> bool:
     )
 
 
-def _below(
+def _find_verdict(
     graph: Graph, job: str, verdicts: Mapping[str, Verdict], blockers: dict[str, str]
 ) -> Verdict:
-    """What a free, missing job can do, given the verdicts on its parents."""
+    """Return the verdict on a free, missing job, given the verdicts on its parents."""
     waiting = False
     for parent in graph.jobs[job].parents:
         verdict = verdicts[parent]
@@ -175,15 +175,15 @@ def _below(
     return Verdict.WAITING if waiting else Verdict.RUN
 
 
-def _useful(
+def _select_useful(
     graph: Graph,
     targets: Collection[str],
     needed: Collection[str],
     verdicts: dict[str, Verdict],
 ) -> tuple[str, ...]:
-    """Of the jobs that could run, those that lead to a target that can be reached; others idle."""
+    """Return the jobs to run that lead to a target that can be reached; mark others idle."""
     useful: set[str] = set()
-    for job in reversed(graph.upward(needed)):
+    for job in reversed(graph.add_ancestors(needed)):
         if job not in needed or verdicts[job] not in (Verdict.RUN, Verdict.WAITING):
             continue
         if job in targets or any(c in useful for c in graph.children[job]):
@@ -191,7 +191,7 @@ def _useful(
         else:
             verdicts[job] = Verdict.IDLE
     return tuple(
-        job for job in graph.upward(needed) if job in useful and verdicts[job] is Verdict.RUN
+        job for job in graph.add_ancestors(needed) if job in useful and verdicts[job] is Verdict.RUN
     )
 
 
@@ -200,20 +200,20 @@ class Drop:
     """Nothing can be done; acknowledge."""
 
     reason: str
-    cause: str | None = None  # the job that failed, this one or one above; that blocks this one
-    children: tuple[str, ...] = ()  # to be told, so that the cause is recorded there, too
+    cause: str | None = None  # the job that failed: this one, or one above that blocks it
+    children: tuple[str, ...] = ()  # to notify, so that the cause is recorded there, too
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """The result is there, or is not needed; tell these children."""
+    """The result is there, or is not needed; notify these children."""
 
     children: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Results above are missing; ask these parents, and leave the targets with them."""
+    """Results above are missing; send a message to these parents, and add the targets to theirs."""
 
     parents: tuple[str, ...]
     targets: tuple[str, ...] | None
@@ -221,7 +221,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Somebody computes this job, or one right above it; leave the targets there."""
+    """This job, or one right above it, is being computed; add the targets there."""
 
     holder: str
     job: str  # the one that is being computed
@@ -243,29 +243,29 @@ def decide(
     now: datetime,
     *,
     owner: str | None = None,
-    lost: Callable[[Lease], bool] = never,
+    lost: Callable[[Lease], bool] = is_never_lost,
 ) -> Decision:
-    """Say what a job does with a message, given the record of the message's file.
+    """Decide what a job does with a message, given the record of the message's file.
 
-    It is run exactly if it stands in the ``line`` of the message's targets and all its parents are
-    current. Where it does not stand in the line, because a result further down is there already, or
-    is being computed, or cannot be reached, the message passes.
+    The job runs exactly if it is in the line of the message's targets and all its parents are
+    current. If it is not in the line, because a result further down is already there, is being
+    computed or cannot be reached, the message is forwarded.
 
     Returns
     -------
     Drop, Forward, Ask, Wait or Run
-        Only one of them; with ``Ask`` and ``Wait``, targets are to be left in the ledger
-        (``leave``), so that whoever finishes the parent tells this job again.
+        Exactly one. With ``Ask`` and ``Wait``, the caller records the targets in the ledger
+        (``register_targets``), so that whoever finishes the parent notifies this job again.
     """
     if record is None:
         return Drop("unknown file")
-    if reason := _refusal(graph, record, message):
+    if reason := _find_refusal(graph, record, message):
         return Drop(reason)
     job = message.job
-    children = tuple(c for c in graph.children[job] if graph.on_line(c, message.targets))
-    targets = (job,) if message.targets is None else _known(graph, message.targets)
-    force = tuple(t for t in targets if forced(record, message, t))
-    plan = line(graph, record, targets, now=now, force=force, owner=owner, lost=lost)
+    children = tuple(c for c in graph.children[job] if graph.is_on_line(c, message.targets))
+    targets = (job,) if message.targets is None else _filter_known(graph, message.targets)
+    force = tuple(t for t in targets if is_forced(record, message, t))
+    plan = plan_line(graph, record, targets, now=now, force=force, owner=owner, lost=lost)
     verdict = Verdict.IDLE if message.ping else plan.verdicts.get(job, Verdict.IDLE)
     match verdict:
         case Verdict.CURRENT | Verdict.IDLE:
@@ -276,69 +276,69 @@ def decide(
         case Verdict.HELD:
             return Wait(plan.holders[job].owner, job, message.targets)
         case Verdict.RUN | Verdict.WAITING:
-            return _look_up(graph, plan, message)
+            return _check_parents(graph, plan, message)
 
 
-def leave(
+def register_targets(
     graph: Graph, record: Record, message: Message, decision: Ask | Wait, now: datetime
 ) -> Record:
-    """Leave targets with the jobs that were asked or are waited for.
+    """Add a message's targets to the pending ones of the jobs that it asks or waits for.
 
-    What the message forces counts as missing from now on: the targets travel on without their
-    force.
+    Results that the message forces count as missing from now on, because the pending targets do
+    not say that they are forced.
     """
     jobs = decision.parents if isinstance(decision, Ask) else (decision.job,)
     for job in jobs:
-        record = want(record, graph, job, decision.targets, now)
-    for job in _known(graph, message.targets or _and_below(graph, message.job)):
-        if forced(record, message, job):
+        record = add_pending(record, graph, job, decision.targets, now)
+    for job in _filter_known(graph, message.targets or _list_with_descendants(graph, message.job)):
+        if is_forced(record, message, job):
             record = reopen(record, graph, job, message.request)
     return record
 
 
-def _refusal(graph: Graph, record: Record, message: Message) -> str | None:
-    """Why a message is not for this job, this graph, or this version of the file."""
+def _find_refusal(graph: Graph, record: Record, message: Message) -> str | None:
+    """Return why a message does not apply to this job, graph or version of the file."""
     if message.job not in graph.jobs:
         return f"unknown job {message.job}"
-    if message.targets and not _known(graph, message.targets):
+    if message.targets and not _filter_known(graph, message.targets):
         return f"unknown job {message.targets[0]}"
-    if not graph.on_line(message.job, message.targets):
+    if not graph.is_on_line(message.job, message.targets):
         return "off the line"
     if record.deleted_at is not None:
         return "deleted"
     return "superseded" if record.generation != message.generation else None
 
 
-def _and_below(graph: Graph, job: str) -> tuple[str, ...]:
-    """A job and all that depends on it, in topological order."""
-    below = graph.descendants(job)
+def _list_with_descendants(graph: Graph, job: str) -> tuple[str, ...]:
+    """Return a job and all that depend on it, in topological order."""
+    below = graph.find_descendants(job)
     return (job, *(name for name in graph.jobs if name in below))
 
 
-def _known(graph: Graph, targets: Collection[str]) -> tuple[str, ...]:
-    """Targets without those that the graph has lost since they were asked for."""
+def _filter_known(graph: Graph, targets: Collection[str]) -> tuple[str, ...]:
+    """Return the targets that are still in the graph."""
     return tuple(t for t in targets if t in graph.jobs)
 
 
-def forced(record: Record, message: Message, target: str) -> bool:
-    """Whether the message forces a target, as a repeated or an earlier request does not again."""
+def is_forced(record: Record, message: Message, target: str) -> bool:
+    """Return whether a message forces a target; a repeated or an earlier request does not."""
     entry = record.jobs.get(target)
     if entry is None or entry.request is None or message.request is None:
         return message.force
     return message.force and entry.request < message.request
 
 
-def _look_up(graph: Graph, plan: Line, message: Message) -> Decision:
-    """Look at the parents of a job that is to run."""
+def _check_parents(graph: Graph, plan: Line, message: Message) -> Decision:
+    """Decide by the parents of a job that is to run."""
     job = message.job
     parents = graph.jobs[job].parents
     free = tuple(p for p in parents if plan.verdicts[p] in (Verdict.RUN, Verdict.WAITING))
     held = tuple(p for p in parents if plan.verdicts[p] is Verdict.HELD)
     if not free and not held:
         return Run()
-    # To the parents, "everything" is what stands here and below; their other children were not
-    # asked for.
-    targets = _and_below(graph, job) if message.targets is None else message.targets
+    # For the parents, "everything" means this job and those below it; their other children were
+    # not asked for.
+    targets = _list_with_descendants(graph, job) if message.targets is None else message.targets
     if free:
         return Ask(free, targets)
     return Wait(plan.holders[held[0]].owner, held[0], targets)

@@ -1,7 +1,8 @@
-"""The queue: the port through which jobs are told, and the names of its topics.
+"""The queue: the port through which jobs are notified, and the names of its topics.
 
-Each job has a topic a lane, so that neither live arrivals nor requests starve the other, and one
-for its dead letters. Delivery is at least once: what is not acknowledged comes again, in any order.
+Each job has one topic per lane, so that neither live arrivals nor requests starve the other, and
+one for its dead letters. Delivery is at least once, in any order: what is not acknowledged is
+delivered again.
 """
 
 from __future__ import annotations
@@ -13,38 +14,38 @@ from enum import StrEnum
 from typing import Protocol
 
 from segue.model.graph import Graph
-from segue.model.message import Message, encode
+from segue.model.message import Message, encode_message
 
 
 class Lane(StrEnum):
-    """Why a message is sent; each lane of a job has a topic of its own."""
+    """Why a message is sent; each lane of a job has its own topic."""
 
     LIVE = "live"  # a file has arrived
-    REQUESTS = "requests"  # somebody asked for a result
+    REQUESTS = "requests"  # a result was requested
 
 
 DEAD = "dead"
 
 
-def topic_of(job: str, lane: str) -> str:
-    """Return the topic on which a job is told."""
+def format_topic(job: str, lane: str) -> str:
+    """Return the topic of a job's messages on a lane."""
     return f"{job}-{lane}"
 
 
-def dead_topic(job: str) -> str:
-    """Return the topic that keeps what a job could not work on."""
+def format_dead_topic(job: str) -> str:
+    """Return the topic of a job's dead letters."""
     return f"{job}-{DEAD}"
 
 
-def topics_of(graph: Graph, jobs: Iterable[str] | None = None) -> tuple[str, ...]:
-    """Return the topics on which jobs are told: by default, all of a graph."""
+def list_topics(graph: Graph, jobs: Iterable[str] | None = None) -> tuple[str, ...]:
+    """Return the topics of jobs' messages; by default, those of all jobs of a graph."""
     chosen = graph.jobs if jobs is None else jobs
-    return tuple(topic_of(job, lane) for job in chosen for lane in Lane)
+    return tuple(format_topic(job, lane) for job in chosen for lane in Lane)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
-    """What is published: bytes on a topic."""
+class Envelope:
+    """Bytes and attributes on their way to a topic."""
 
     topic: str
     data: bytes
@@ -52,50 +53,52 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """A letter that was handed over, and will be again unless it is acknowledged in time."""
+class ReceivedEnvelope:
+    """An envelope as pulled; it is delivered again unless it is acknowledged in time."""
 
     topic: str
     data: bytes
     attributes: Mapping[str, str] = field(default_factory=dict)
     message_id: str
-    receipt: str  # names this one delivery to the queue
+    ack_id: str  # identifies this one delivery
     published_at: datetime
 
 
 class Queue(Protocol):
-    """Letters by topic, delivered at least once.
+    """Envelopes by topic, delivered at least once.
 
-    A server that is away raises ``Unavailable``, a topic or subscription that does not exist
+    An unreachable server raises ``Unavailable``, a topic or subscription that does not exist
     ``ConfigurationError``, a full disk ``DiskFull``.
     """
 
-    def publish(self, letters: Sequence[Letter]) -> None:
-        """Take over letters; on return all of them are kept.
+    def publish(self, envelopes: Sequence[Envelope]) -> None:
+        """Publish envelopes; on return all of them are stored.
 
-        After an error some of them may be, so whoever publishes does it again.
+        After an error some of them may be stored, so the caller publishes all of them again.
         """
 
-    def pull(self, topics: Sequence[str], *, limit: int, wait_s: float = 0.0) -> list[Delivery]:
-        """Return up to ``limit`` letters, of each topic its share if it has so many.
+    def pull(
+        self, topics: Sequence[str], *, limit: int, wait_s: float = 0.0
+    ) -> list[ReceivedEnvelope]:
+        """Return up to ``limit`` envelopes, with an equal share of each topic if it has enough.
 
-        Returns as soon as there is one, and after ``wait_s`` with none. What is returned is hidden
+        Returns as soon as there is one, or an empty list after ``wait_s``. The envelopes are hidden
         from others for the queue's deadline, counted from now.
         """
 
-    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """Remove letters for good; one whose deadline has passed may come again all the same."""
+    def acknowledge(self, envelopes: Sequence[ReceivedEnvelope]) -> None:
+        """Remove envelopes; one whose deadline has passed may still be delivered again."""
 
-    def extend(self, deliveries: Sequence[Delivery], seconds: float) -> None:
-        """Hide letters for so long from now; with 0, give them back at once."""
+    def extend(self, envelopes: Sequence[ReceivedEnvelope], seconds: float) -> None:
+        """Hide envelopes for some seconds from now; 0 releases them at once."""
 
-    def depth(self, topics: Sequence[str]) -> Mapping[str, int] | None:
-        """Return how many letters each topic holds, delivered ones included; None: not known."""
+    def measure_depth(self, topics: Sequence[str]) -> Mapping[str, int] | None:
+        """Return how many envelopes each topic holds, delivered ones included; None if unknown."""
 
     def close(self) -> None:
-        """Let go of connections and files."""
+        """Close connections and files."""
 
 
-def letter(message: Message) -> Letter:
-    """Put a message on its way: to its job, on its lane."""
-    return Letter(topic=topic_of(message.job, message.lane), data=encode(message))
+def message_to_envelope(message: Message) -> Envelope:
+    """Wrap a message for the topic of its job and lane."""
+    return Envelope(topic=format_topic(message.job, message.lane), data=encode_message(message))

@@ -1,4 +1,4 @@
-"""The completion record of a media file: one document, with one entry a job."""
+"""The completion record of a media file: one document with one entry per job."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from segue.model.media_file import MediaFile, file_id, split_uri
+from segue.model.media_file import MediaFile, split_uri, uri_to_file_id
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-# In ``wanted``: whoever finishes this job tells all its children, as after an arrival.
+# In ``pending_targets``: whoever finishes this job notifies all its children, as on an arrival.
 EVERYTHING = "*"
 
 
 class State(StrEnum):
-    """How far a job has come with a file."""
+    """How far a job is with a file."""
 
-    QUEUED = "queued"  # asked for; nobody works on it
-    RUNNING = "running"  # somebody holds the lease
+    QUEUED = "queued"  # requested, but no process is working on it
+    RUNNING = "running"  # a process holds the lease
     DONE = "done"  # the artifact is written
     FAILED = "failed"  # a permanent error, or the last attempt at a transient one
     BLOCKED = "blocked"  # something above it failed
@@ -42,7 +42,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """What is known of one job for one file."""
+    """The state of one job for one file."""
 
     state: State
     fingerprint: str
@@ -52,24 +52,24 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     attempts: int = 0
     error: Failure | None = None
     lease: Lease | None = None
-    # Targets still owed to those who asked; EVERYTHING after an arrival.
-    wanted: tuple[str, ...] = ()
-    wanted_at: datetime | None = None  # when somebody last asked, or the sweeper asked for them
-    request: str | None = None  # the latest request that this was computed for
+    # Targets for which the children are to be notified; EVERYTHING after an arrival.
+    pending_targets: tuple[str, ...] = ()
+    pending_at: datetime | None = None  # when they were last requested, by a user or the sweeper
+    request: str | None = None  # the latest request that it was computed for
     started_at: datetime | None = None
     seconds: float | None = None  # wall time of the last attempt
     cpu_seconds: float | None = None  # of the last attempt, child processes included
 
 
 class Ping(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The trace that a ping left at a job."""
+    """The record of a ping that reached a job."""
 
-    request: str  # the latest that came by
+    request: str  # the latest one
     at: datetime
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """All that is known of one media file."""
+    """The state of one media file."""
 
     uri: str
     generation: int
@@ -84,7 +84,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     @property
     def id(self) -> str:
         """The ledger's key."""
-        return file_id(self.uri)
+        return uri_to_file_id(self.uri)
 
     @property
     def bucket(self) -> str:
@@ -97,13 +97,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
         return split_uri(self.uri)[1]
 
     @property
-    def owed(self) -> bool:
-        """Whether anything is still owed to somebody who asked."""
-        return any(e.wanted for e in self.jobs.values())
+    def has_pending_targets(self) -> bool:
+        """Whether any job has pending targets."""
+        return any(e.pending_targets for e in self.jobs.values())
 
     @property
     def media(self) -> MediaFile:
-        """The file version that the record speaks of."""
+        """The file version that the record is about."""
         return MediaFile(
             uri=self.uri,
             generation=self.generation,

@@ -1,4 +1,4 @@
-"""The settings: each a variable and an option, with a default that works on a laptop."""
+"""The settings: each is an environment variable and an option, with a default for a laptop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 from segue.errors import ConfigurationError
-from segue.model.graph import Graph, load
+from segue.model.graph import Graph, read_graph
 
 DEFAULT_GRAPH = "jobs.yaml"
 LEDGER = "sqlite:///.segue/ledger.db"
@@ -18,7 +18,7 @@ ARTIFACTS = ".segue/artifacts"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What a person is told of a setting."""
+    """A setting's variable, default and meaning, as the help shows them."""
 
     variable: str
     default: str
@@ -54,7 +54,7 @@ SETTINGS = {
     "on_deletion": Setting(
         variable="SEGUE_ON_DELETION",
         default="keep",
-        meaning="what becomes of a deleted file's artifacts: keep (until 'segue gc') or remove",
+        meaning="what happens to a deleted file's artifacts: keep (until 'segue gc') or remove",
     ),
     "price": Setting(
         variable="SEGUE_PRICE_PER_VCPU_HOUR",
@@ -71,7 +71,7 @@ SETTINGS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What to work with; None is what nobody said."""
+    """The values of the settings; None where none is set."""
 
     graph: str | None = None
     catalogue: str | None = None
@@ -83,10 +83,10 @@ class Settings:
     vcpus: int | None = None
 
     @classmethod
-    def of(
+    def load(
         cls, environ: Mapping[str, str] | None = None, **options: str | float | None
     ) -> Settings:
-        """Take what the options say, else the environment, else the defaults."""
+        """Return the settings from the options, else the environment, else the defaults."""
         environ = os.environ if environ is None else environ
         found: dict[str, str | float] = {}
         for field in fields(cls):
@@ -97,7 +97,7 @@ class Settings:
                 found[field.name] = value
         for name, kind in (("price", float), ("vcpus", int)):
             if name in found:
-                found[name] = _number(name, found[name], kind)
+                found[name] = _parse_number(name, found[name], kind)
         if found.get("on_deletion", "keep") not in {"keep", "remove"}:
             raise ConfigurationError(
                 f"{SETTINGS['on_deletion'].variable} is {found['on_deletion']!r}; write keep or "
@@ -106,9 +106,9 @@ class Settings:
         return cls(**found)  # type: ignore[arg-type]
 
     def load_graph(self, shipped: str | None = None) -> Graph:
-        """Load the graph that is named, else the one here, else the one that ships with Segue.
+        """Load the named graph, else the one in this folder, else the one that ships with Segue.
 
-        What the settings say of catalogue and artifacts goes before what the graph says.
+        The settings' catalogue and artifacts take precedence over the graph's.
         """
         path = self.graph
         if path is None:
@@ -122,7 +122,7 @@ class Settings:
         for name in ("catalogue", "artifacts"):
             if value := getattr(self, name):
                 environ[SETTINGS[name].variable] = value
-        graph = load(path, environ)
+        graph = read_graph(path, environ)
         return replace(
             graph,
             catalogue=self.catalogue or graph.catalogue,
@@ -130,16 +130,15 @@ class Settings:
         )
 
 
-def _number(name: str, value: object, kind: type[float]) -> float:
+def _parse_number(name: str, value: object, kind: type[float]) -> float:
     noun = "a whole number" if kind is int else "a number"
+    variable, meaning = SETTINGS[name].variable, SETTINGS[name].meaning
     try:
         number = kind(str(value))
     except ValueError as error:
         raise ConfigurationError(
-            f"{SETTINGS[name].variable} is {value!r}, which is not {noun}; {SETTINGS[name].meaning}"
+            f"{variable} is {value!r}, which is not {noun}; it is {meaning}"
         ) from error
     if not 0 < number < math.inf:
-        raise ConfigurationError(
-            f"{SETTINGS[name].variable} is {value!r}; it must be above 0, and finite"
-        )
+        raise ConfigurationError(f"{variable} is {value!r}; it must be finite and above 0")
     return number

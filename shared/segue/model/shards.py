@@ -1,6 +1,4 @@
-"""Splits a prefix into parts that can be listed side by side, by asking the store which names there
-are.
-"""
+"""Splits a prefix into parts that can be listed in parallel, using the names in the store."""
 
 from __future__ import annotations
 
@@ -16,12 +14,12 @@ LAST = "\U0010ffff"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """The objects whose names start with a prefix, or the one whose name it is."""
+    """The objects whose names start with a prefix or, if ``exact``, equal it."""
 
     prefix: str
     exact: bool = False
 
-    def objects(self, store: ObjectStore) -> Iterator[Object]:
+    def list_objects(self, store: ObjectStore) -> Iterator[Object]:
         """List the objects."""
         for found in store.list(self.prefix):
             if self.exact and found.name != self.prefix:
@@ -30,11 +28,10 @@ class Shard:
 
 
 def split(store: ObjectStore, whole: Shard, *, enough: int = ENOUGH) -> list[Shard]:
-    """Split by the next character of the names, again and again, until there are enough parts.
+    """Split a shard by the names' next character, repeatedly, until there are enough parts.
 
-    The parts hold each object exactly once. Names that share a long beginning cost a probe or two
-    for each of its characters, and nothing else is known of their distribution, so the parts may
-    differ in size.
+    The parts hold each object exactly once. A long common beginning costs one or two probes per
+    character. As the distribution of names is unknown, the parts may differ in size.
     """
     shards, probes = [whole], 0
     while len(shards) < enough and probes < MAX_PROBES:

@@ -1,8 +1,7 @@
-"""What a job's code takes, held against what the graph gives it."""
+"""Checks the signature of a job's code against the inputs and parameters of the graph."""
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import sys
@@ -13,36 +12,37 @@ from typing import Any
 import msgspec
 
 from segue.model.graph import Fault, Job
+from segue.suggestion import suggest
 
 Parameters = Mapping[str, inspect.Parameter]
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 class _NotPlainError(Exception):
-    """An annotation names a class of which no plain value can be told to be one."""
+    """An annotation names a class that no plain value can be checked against."""
 
 
-def misfits(target: Callable[..., Any], job: Job) -> Iterator[Fault]:
-    """Say what a function or class does not take as the graph gives it."""
+def find_mismatches(target: Callable[..., Any], job: Job) -> Iterator[Fault]:
+    """Yield a fault for each input or parameter that a function or class does not take."""
     if not isinstance(target, type):
-        taken = _parameters(target)
+        taken = _find_parameters(target)
         if taken is not None:
-            yield from _inputs(job, taken)
-            yield from _params(job, target, taken, besides=job.needs)
-            yield from _required(job, taken, given=(*job.needs, *job.params))
+            yield from _check_inputs(job, taken)
+            yield from _check_params(job, target, taken, besides=job.needs)
+            yield from _check_required(job, taken, given=(*job.needs, *job.params))
         return
-    if (taken := _parameters(target)) is not None:
-        yield from _params(job, target, taken, besides=())
-        yield from _required(job, taken, given=job.params)
-    yield from _methods(target, job)
+    if (taken := _find_parameters(target)) is not None:
+        yield from _check_params(job, target, taken, besides=())
+        yield from _check_required(job, taken, given=job.params)
+    yield from _check_methods(target, job)
 
 
-def _methods(target: type, job: Job) -> Iterator[Fault]:
+def _check_methods(target: type, job: Job) -> Iterator[Fault]:
     many = getattr(target, "batch", None)
     if any("__call__" in vars(c) for c in target.__mro__):
-        if (taken := _method_parameters(target, "__call__")) is not None:
-            yield from _inputs(job, taken)
-            yield from _required(job, taken, given=job.needs)
+        if (taken := _find_method_parameters(target, "__call__")) is not None:
+            yield from _check_inputs(job, taken)
+            yield from _check_required(job, taken, given=job.needs)
     elif many is None:
         message = f"the class {job.run!r} has no __call__; write one that takes the inputs"
         yield Fault("run", message)
@@ -51,22 +51,27 @@ def _methods(target: type, job: Job) -> Iterator[Fault]:
         if not callable(many):
             yield Fault("run", f"{job.run}.batch is not a method; it takes a list of inputs")
         elif isinstance(size, int) and size < 1:
-            yield Fault("run", f"{job.run}.batch_size is {size}; it is a whole number from 1")
+            yield Fault("run", f"{job.run}.batch_size is {size}; it must be a whole number from 1")
     if hasattr(target, "setup"):
-        yield from _setup(target, job)
+        yield from _check_setup(target, job)
 
 
-def _setup(target: type, job: Job) -> Iterator[Fault]:
+def _check_setup(target: type, job: Job) -> Iterator[Fault]:
     if not callable(getattr(target, "setup", None)):
-        yield Fault("run", f"{job.run}.setup is not a method; it takes nothing, and is called once")
+        yield Fault(
+            "run", f"{job.run}.setup is not a method; it takes no arguments and is called once"
+        )
         return
-    for name, parameter in (_method_parameters(target, "setup") or {}).items():
+    for name, parameter in (_find_method_parameters(target, "setup") or {}).items():
         if _is_required(parameter):
             remedy = "take it in the constructor, where the graph's params go"
-            yield Fault("run", f"{job.run}.setup wants {name!r}, but gets nothing; {remedy}")
+            yield Fault(
+                "run",
+                f"{job.run}.setup requires {name!r}, but is called without arguments; {remedy}",
+            )
 
 
-def _inputs(job: Job, taken: Parameters) -> Iterator[Fault]:
+def _check_inputs(job: Job, taken: Parameters) -> Iterator[Fault]:
     for name in job.needs:
         if name in job.params:
             yield Fault(f"needs.{name}", f"{name!r} is a parameter, too; rename one of them")
@@ -74,15 +79,15 @@ def _inputs(job: Job, taken: Parameters) -> Iterator[Fault]:
             continue
         elif found is not None and found.kind is inspect.Parameter.POSITIONAL_ONLY:
             yield Fault(
-                f"needs.{name}", f"{job.run!r} takes {name!r} only by position; drop the '/'"
+                f"needs.{name}", f"{job.run!r} takes {name!r} only by position; remove the '/'"
             )
         elif not _takes_any(taken):
             yield Fault(
-                f"needs.{name}", f"{job.run!r} takes no input {name!r}{_guess(name, taken)}"
+                f"needs.{name}", f"{job.run!r} takes no input {name!r}; {_suggest(name, taken)}"
             )
 
 
-def _params(
+def _check_params(
     job: Job, target: Callable[..., Any], taken: Parameters, *, besides: Iterable[str]
 ) -> Iterator[Fault]:
     mine = {n: p for n, p in taken.items() if n not in besides}
@@ -91,24 +96,25 @@ def _params(
         if found is None or found.kind not in NAMED:
             if not _takes_any(taken) and name not in besides:
                 yield Fault(
-                    f"params.{name}", f"{job.run!r} takes no parameter {name!r}{_guess(name, mine)}"
+                    f"params.{name}",
+                    f"{job.run!r} takes no parameter {name!r}; {_suggest(name, mine)}",
                 )
             continue
         try:
             _convert(target, name, value)
         except msgspec.ValidationError as error:
-            said = str(error).replace("`", "").replace("Expected", "expected")
-            kind = _written(found.annotation)
-            message = f"{value!r} is not what {job.run!r} takes ({said}); write {kind}"
+            rule = str(error).replace("`", "").replace("Expected", "expected")
+            kind = _format_annotation(found.annotation)
+            message = f"{value!r} is not what {job.run!r} takes ({rule}); write {kind}"
             yield Fault(f"params.{name}", message)
 
 
-def _required(job: Job, taken: Parameters, *, given: Iterable[str]) -> Iterator[Fault]:
+def _check_required(job: Job, taken: Parameters, *, given: Iterable[str]) -> Iterator[Fault]:
     given = set(given)
     for name, parameter in taken.items():
         if name not in given and _is_required(parameter):
             message = (
-                f"{job.run!r} requires {name!r}, which nobody gives; add it to params or needs"
+                f"{job.run!r} requires {name!r}, which is not given; add it to params or needs"
             )
             yield Fault("run", message)
 
@@ -122,17 +128,17 @@ def _takes_any(taken: Parameters) -> bool:
     return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken.values())
 
 
-def _parameters(target: Callable[..., Any]) -> Parameters | None:
-    """The parameters of a callable; None if Python cannot tell."""
+def _find_parameters(target: Callable[..., Any]) -> Parameters | None:
+    """Return the parameters of a callable; None if Python does not know them."""
     try:
         return inspect.signature(target).parameters
     except (ValueError, TypeError):
         return None
 
 
-def _method_parameters(target: type, name: str) -> Parameters | None:
-    """The parameters of a method as an instance is called with them."""
-    found = _parameters(getattr(target, name))
+def _find_method_parameters(target: type, name: str) -> Parameters | None:
+    """Return the parameters of a method as callers of an instance see them."""
+    found = _find_parameters(getattr(target, name))
     if found is None or isinstance(
         inspect.getattr_static(target, name), staticmethod | classmethod
     ):
@@ -143,23 +149,23 @@ def _method_parameters(target: type, name: str) -> Parameters | None:
     return {n: p for n, p in found.items() if p is not first}
 
 
-def converted(target: Callable[..., Any], name: str, value: Any) -> Any:
-    """Return a parameter as its annotation says: a list as a tuple, say, or 1 as 1.0."""
+def convert_parameter(target: Callable[..., Any], name: str, value: Any) -> Any:
+    """Convert a parameter to its annotated type: a list to a tuple, say, or 1 to 1.0."""
     try:
         return _convert(target, name, value)
     except msgspec.ValidationError:
-        return value  # check() tells of it
+        return value  # check_code reports it
 
 
 def _convert(target: Callable[..., Any], name: str, value: Any) -> Any:
-    taken = _parameters(target)
+    taken = _find_parameters(target)
     if taken is None or name not in taken:
         return value
-    wanted = _annotation(target, taken[name].annotation)
-    if wanted is inspect.Parameter.empty:
+    kind = _resolve_annotation(target, taken[name].annotation)
+    if kind is inspect.Parameter.empty:
         return value
     try:
-        return msgspec.convert(value, wanted, strict=True, dec_hook=_refuse)
+        return msgspec.convert(value, kind, strict=True, dec_hook=_refuse)
     except (TypeError, _NotPlainError):  # not a type that plain values can be converted to
         return value
 
@@ -168,27 +174,25 @@ def _refuse(_wanted: type, _value: object) -> Any:
     raise _NotPlainError
 
 
-def _annotation(target: Callable[..., Any], written: Any) -> Any:
-    """Resolve one annotation; ``empty`` if it names what exists for type checkers only."""
-    if written is inspect.Parameter.empty:
-        return written
+def _resolve_annotation(target: Callable[..., Any], annotation: Any) -> Any:
+    """Resolve an annotation; return ``empty`` if it names what only type checkers see."""
+    if annotation is inspect.Parameter.empty:
+        return annotation
     while isinstance(target, functools.partial):
         target = target.func
     bare = inspect.unwrap(target)
     module = sys.modules.get(getattr(bare, "__module__", ""))
     space = getattr(bare, "__globals__", None) or (vars(module) if module else {})
-    carrier = type("_Carrier", (), {"__annotations__": {"it": written}})
+    carrier = type("_Carrier", (), {"__annotations__": {"it": annotation}})
     try:
         return typing.get_type_hints(carrier, globalns=dict(space), include_extras=True)["it"]
     except (NameError, AttributeError, TypeError, SyntaxError):
         return inspect.Parameter.empty
 
 
-def _written(annotation: Any) -> str:
+def _format_annotation(annotation: Any) -> str:
     return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
-def _guess(word: str, known: Iterable[str]) -> str:
-    names = [n for n in known if n != "self"]
-    close = difflib.get_close_matches(word, names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; it takes {', '.join(names) or 'none'}"
+def _suggest(name: str, taken: Parameters) -> str:
+    return suggest(name, (n for n in taken if n != "self"))

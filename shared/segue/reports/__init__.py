@@ -1,1 +1,1 @@
-"""Answer questions: progress, explanations, failures, lineage, estimates."""
+"""Reports on the ledger: progress, explanations, failures, lineage, estimates."""

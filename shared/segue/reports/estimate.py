@@ -1,4 +1,4 @@
-"""What a run will cost: measured seconds of finished work, times what is left to do."""
+"""Estimates the cost of a run: mean CPU time of finished jobs times the work left to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger, Query
-from segue.model.outcome import Status, Tally
+from segue.model.outcome import RunTotals, Status
 from segue.model.record import State
 
 MEASURED_ON = 200  # files; more would cost reads and hardly change the mean
@@ -15,7 +15,7 @@ MEASURED_ON = 200  # files; more would cost reads and hardly change the mean
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEstimate:
-    """What is left to do for one job, and what that takes."""
+    """The work left to do for one job, and the CPU time that it takes."""
 
     job: str
     todo: int  # files
@@ -24,42 +24,44 @@ class JobEstimate:
 
     @property
     def vcpu_hours(self) -> float | None:
-        """CPU time of all that is left to do."""
+        """CPU time of the work left to do."""
         return None if self.cpu_seconds is None else self.todo * self.cpu_seconds / 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What a run will take."""
+    """The CPU time, duration and cost of a run."""
 
     jobs: tuple[JobEstimate, ...]
     vcpus: int
-    price: float  # of a vCPU-hour
+    price: float  # per vCPU-hour
 
     @property
     def complete(self) -> bool:
-        """Whether every job that has work was measured."""
+        """Whether every job with work left was measured."""
         return all(j.vcpu_hours is not None for j in self.jobs if j.todo)
 
     @property
     def vcpu_hours(self) -> float:
-        """CPU time of all jobs that were measured."""
+        """CPU time of all measured jobs."""
         return sum(j.vcpu_hours or 0.0 for j in self.jobs)
 
     @property
     def cost(self) -> float:
-        """In the currency of the price."""
+        """The cost, in the currency of the price."""
         return self.vcpu_hours * self.price
 
     @property
     def eta_s(self) -> float:
-        """Wall time if all vCPUs are kept busy."""
+        """The duration if all vCPUs are busy."""
         return self.vcpu_hours * 3600 / self.vcpus
 
 
-def estimate(graph: Graph, ledger: Ledger, tally: Tally, *, vcpus: int, price: float) -> Estimate:
-    """Estimate what the work that a dry run found will take."""
-    todo = {job: tally.jobs.get(job, {}).get(Status.TODO, 0) for job in graph.jobs}
+def estimate(
+    graph: Graph, ledger: Ledger, totals: RunTotals, *, vcpus: int, price: float
+) -> Estimate:
+    """Estimate the cost of the work that a dry run found."""
+    todo = {job: totals.jobs.get(job, {}).get(Status.TODO, 0) for job in graph.jobs}
     measured = measure(graph, ledger, [job for job, n in todo.items() if n])
     return Estimate(
         jobs=tuple(
@@ -70,7 +72,7 @@ def estimate(graph: Graph, ledger: Ledger, tally: Tally, *, vcpus: int, price: f
                 cpu_seconds=measured.get(job, (0, None))[1],
             )
             for job, n in todo.items()
-            if job in tally.jobs
+            if job in totals.jobs
         ),
         vcpus=vcpus,
         price=price,
@@ -80,8 +82,9 @@ def estimate(graph: Graph, ledger: Ledger, tally: Tally, *, vcpus: int, price: f
 def measure(
     graph: Graph, ledger: Ledger, jobs: Iterable[str]
 ) -> Mapping[str, tuple[int, float | None]]:
-    """For each job, on how many files its CPU time is known, and the mean in seconds; old versions
-    count if need be.
+    """Return for each job the number of files whose CPU time is known, and the mean in seconds.
+
+    Results of older versions count only if there are none of the current one.
     """
     measured: dict[str, tuple[int, float | None]] = {}
     for job in jobs:

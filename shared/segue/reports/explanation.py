@@ -1,22 +1,30 @@
-"""Why each job of a file stands where it stands, and what would be done next."""
+"""Explains the state of each job of a file, and what a backfill would do next."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from segue.ingest.media_stat import Sight
+from segue.clock import utc_now
+from segue.errors import ConfigurationError
+from segue.ingest.media_stat import MediaStat, stat_media
 from segue.model.graph import Graph
-from segue.model.ledger import arrive, current
-from segue.model.planner import Verdict, line
+from segue.model.lease_owner import is_lost
+from segue.model.ledger import Query
+from segue.model.location import list_file_uris
+from segue.model.planner import Verdict, plan_line
 from segue.model.record import Entry, Lease, Record, State
-from segue.reports.lineage import Found, LineageReader
+from segue.model.transitions import arrive, is_current
+from segue.reports.lineage import ArtifactStat, LineageReader
+from segue.stack import Stack
+from segue.suggestion import suggest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobAccount:
-    """One job of one file."""
+class JobExplanation:
+    """The state of one job of one file, and the reason."""
 
     job: str
     state: str  # of the entry, or "stale" or "missing"
@@ -28,23 +36,23 @@ class JobAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """All that is known of one file."""
+    """Everything that is known about one file."""
 
     uri: str
-    record: Record | None  # as the ledger has it
-    sight: Sight  # the file itself
-    jobs: tuple[JobAccount, ...]  # parents first
-    artifacts: Mapping[str, Found]  # by URI, with all that they were made from
+    record: Record | None  # in the ledger
+    media_stat: MediaStat  # the file itself
+    jobs: tuple[JobExplanation, ...]  # parents first
+    artifacts: Mapping[str, ArtifactStat]  # by URI, including all that they were made from
     targets: tuple[str, ...]
 
     @property
     def gone(self) -> bool:
-        """Whether there is no file to work on any more."""
-        return self.sight.gone or (self.sight.media is None and self.deleted)
+        """Whether the file no longer exists."""
+        return self.media_stat.gone or (self.media_stat.media is None and self.deleted)
 
     @property
     def deleted(self) -> bool:
-        """Whether the ledger keeps a tombstone."""
+        """Whether the ledger has a tombstone."""
         return self.record is not None and self.record.deleted_at is not None
 
     @property
@@ -55,60 +63,103 @@ class Explanation:
         return tuple(a.job for a in self.jobs if a.verdict is Verdict.RUN)
 
 
-def explanation(
+NEIGHBOURS = 1000
+
+
+def explain(stack: Stack, file: str, targets: Collection[str]) -> Explanation:
+    """Explain a file, which is given as a path, a URI, or a path relative to the catalogue.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file is neither in the ledger nor in its folder or bucket.
+    """
+    media_stat, record = _find_file(stack, file)
+    with contextlib.closing(LineageReader()) as reader:
+        return explain_file(
+            stack.graph, record, media_stat, targets, reader, now=utc_now(), lost=is_lost
+        )
+
+
+def _find_file(stack: Stack, file: str) -> tuple[MediaStat, Record | None]:
+    """Return the first candidate URI that is in the ledger, else the first that exists."""
+    uris = list_file_uris(file, stack.graph.catalogue)
+    records = [s.record for s in stack.ledger.read(uris)]
+    for uri, record in zip(uris, records, strict=True):
+        if record is not None:
+            return stat_media(uri), record
+    for uri in uris:
+        if not (found := stat_media(uri)).gone:
+            return found, None
+    raise ConfigurationError(
+        f"{file!r} is not in the ledger and does not exist; {_suggest_uris(stack, uris[0])}"
+    )
+
+
+def _suggest_uris(stack: Stack, uri: str) -> str:
+    """Return a hint: similar URIs in the ledger, or how to write one."""
+    folder, _, name = uri.rpartition("/")
+    for start in (f"{folder}/{name[:3]}", f"{folder}/"):
+        uris = [r.uri for r in stack.ledger.find(Query(prefix=start), limit=NEIGHBOURS)]
+        if hint := suggest(uri, uris, otherwise="", limit=3):
+            return hint
+    return "write a path, a URI as 'segue failures' shows them, or a path relative to the catalogue"
+
+
+def explain_file(
     graph: Graph,
     record: Record | None,
-    sight: Sight,
+    media_stat: MediaStat,
     targets: Collection[str],
     reader: LineageReader,
     *,
     now: datetime,
     lost: Callable[[Lease], bool],
 ) -> Explanation:
-    """Put together what ledger, catalogue and artifacts say of a file."""
-    # A backfill first takes note of the version that it finds.
-    planned = arrive(record, sight.media, now)[0] if sight.media is not None else record
-    jobs = accounts(graph, planned, targets, now=now, lost=lost) if planned is not None else ()
+    """Explain a file from its record, its media and its artifacts."""
+    # A backfill first records the version that it finds.
+    planned = arrive(record, media_stat.media, now)[0] if media_stat.media is not None else record
+    jobs = explain_jobs(graph, planned, targets, now=now, lost=lost) if planned is not None else ()
     kept = record.jobs.values() if record is not None else ()
     return Explanation(
-        uri=sight.uri,
+        uri=media_stat.uri,
         record=record,
-        sight=sight,
+        media_stat=media_stat,
         jobs=tuple(jobs),
         artifacts=reader.trace(e.artifact for e in kept if e.artifact is not None),
         targets=tuple(targets),
     )
 
 
-def accounts(
+def explain_jobs(
     graph: Graph,
     record: Record,
     targets: Collection[str],
     *,
     now: datetime,
     lost: Callable[[Lease], bool],
-) -> list[JobAccount]:
-    """Account for all jobs of the graph, if a backfill of some targets came next; parents first."""
-    verdicts = line(graph, record, targets, now=now, lost=lost).verdicts
+) -> list[JobExplanation]:
+    """Explain all jobs of the graph as a backfill of the targets would see them; parents first."""
+    verdicts = plan_line(graph, record, targets, now=now, lost=lost).verdicts
     found = []
     for job in graph.jobs:
         entry = record.jobs.get(job)
-        is_current = current(graph, record, job)
-        done_before = entry is not None and entry.state is State.DONE and not is_current
+        done_now = is_current(graph, record, job)
+        done_before = entry is not None and entry.state is State.DONE and not done_now
         found.append(
-            JobAccount(
+            JobExplanation(
                 job=job,
                 state="missing" if entry is None else "stale" if done_before else str(entry.state),
-                current=is_current,
-                reason="" if is_current else _reason(graph, record, job, entry, now, lost),
-                verdict=verdicts.get(job, Verdict.CURRENT if is_current else Verdict.IDLE),
+                current=done_now,
+                reason="" if done_now else _find_reason(graph, record, job, entry, now, lost),
+                verdict=verdicts.get(job, Verdict.CURRENT if done_now else Verdict.IDLE),
                 entry=entry,
             )
         )
     return found
 
 
-def _reason(
+def _find_reason(
     graph: Graph,
     record: Record,
     job: str,
@@ -117,48 +168,50 @@ def _reason(
     lost: Callable[[Lease], bool],
 ) -> str:
     if entry is None:
-        return "it has never been asked for"
+        return "it has never been requested"
     if entry.generation != record.generation:
-        return f"it is of generation {entry.generation}, the file is at {record.generation}"
+        return f"it was made from generation {entry.generation}, the file is at {record.generation}"
     older = entry.fingerprint != graph.fingerprints[job]
     match entry.state:
         case State.DONE:
             return (
-                f"the job, or one above it, has changed since: {entry.fingerprint} then, "
-                f"{graph.fingerprints[job]} now"
+                f"the job, or one above it, has changed since: fingerprint {entry.fingerprint} "
+                f"then, {graph.fingerprints[job]} now"
             )
         case State.FAILED:
-            tried = "an older version of the job failed; the present one has not been tried"
-            return tried if older else "it failed, and is not tried again before 'segue retry'"
+            if older:
+                return "an older version of the job failed; the current one has not been tried"
+            return "it failed; run 'segue retry' to try again"
         case State.BLOCKED:
-            return _blocked(record, entry)
+            return _explain_blocked(record, entry)
         case State.RUNNING:
-            return _running(entry, now, lost)
+            return _explain_running(entry, now, lost)
         case State.QUEUED:
-            return "it has been asked for, and nobody works on it"
+            return "it has been requested, and no worker has started it"
 
 
-def _blocked(record: Record, entry: Entry) -> str:
+def _explain_blocked(record: Record, entry: Entry) -> str:
     cause = entry.error.type if entry.error is not None else "one above it"
     above = record.jobs.get(cause)
     if above is not None and above.state is State.FAILED:
         return f"{cause!r} above it failed"
-    return f"{cause!r} above it had failed; it has not been tried since that was mended"
+    return f"{cause!r} above it had failed; it has not been tried since {cause!r} was repaired"
 
 
-def _running(entry: Entry, now: datetime, lost: Callable[[Lease], bool]) -> str:
+def _explain_running(entry: Entry, now: datetime, lost: Callable[[Lease], bool]) -> str:
     if entry.lease is None:
-        return "it is marked as running, and nobody holds it: the next to come takes it"
+        return "it is running without a lease; the next worker takes it over"
+    holder = format_holder(entry.lease)
     if lost(entry.lease):
-        return f"{holder(entry.lease)} held it, and is dead: the next to come takes it"
+        return f"{holder} held it, and is dead; the next worker takes it over"
     until = entry.lease.expires_at.astimezone().strftime("%H:%M:%S")
     if entry.lease.expires_at <= now:
-        return f"{holder(entry.lease)} held it until {until}: the next to come takes it"
-    return f"{holder(entry.lease)} holds it until {until}"
+        return f"the lease of {holder} expired at {until}; the next worker takes it over"
+    return f"{holder} holds it until {until}"
 
 
-def holder(lease: Lease) -> str:
-    """Say who holds a lease, as a person looks for it."""
+def format_holder(lease: Lease) -> str:
+    """Format the holder of a lease for people: process and host."""
     parts = lease.owner.rsplit("/", 3)
     if len(parts) != 4:
         return lease.owner

@@ -1,15 +1,16 @@
-"""The failures that a ledger keeps, in the order of their files."""
+"""Lists the failed jobs in the ledger, in the order of their files."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from segue.errors import ConfigurationError, Kind
 from segue.model.graph import Graph
-from segue.model.ledger import Ledger, Query
+from segue.model.ledger import Ledger, Query, find_records
 from segue.model.record import Entry, Failure, Record, State
-from segue.reports.job_counts import records
+from segue.suggestion import suggest
 
 UNKNOWN = Failure(kind="job_raised", type="unknown", message="the ledger does not say why")
 
@@ -22,15 +23,25 @@ class FailedJob:
     generation: int
     job: str
     entry: Entry
-    stale: bool  # an older version of the job, which the next backfill replaces without being asked
+    stale: bool  # an older version of the job failed; the next backfill recomputes it
 
     @property
     def error(self) -> Failure:
-        """Why it failed."""
+        """The error with which it failed."""
         return self.entry.error or UNKNOWN
 
 
-def failures(
+def select_kinds(names: Iterable[str] | None) -> frozenset[str]:
+    """Return the named kinds of failures; an empty set means all."""
+    for name in names or ():
+        if name not in set(Kind):
+            raise ConfigurationError(
+                f"{name!r} is not a kind of failure; {suggest(name, list(Kind))}"
+            )
+    return frozenset(names or ())
+
+
+def find_failures(
     ledger: Ledger,
     graph: Graph,
     *,
@@ -38,8 +49,8 @@ def failures(
     kinds: Collection[str] = (),
     prefix: str = "",
 ) -> Iterator[FailedJob]:
-    """Stream what failed; no kinds means all."""
-    for record in records_in(ledger, jobs, (State.FAILED,), prefix):
+    """Stream the failed jobs; no kinds means all."""
+    for record in find_records_by_state(ledger, jobs, (State.FAILED,), prefix):
         for job in jobs:
             entry = record.jobs.get(job)
             if entry is None or entry.state is not State.FAILED:
@@ -55,13 +66,13 @@ def failures(
                 yield found
 
 
-def records_in(
+def find_records_by_state(
     ledger: Ledger, jobs: Sequence[str], states: Sequence[State], prefix: str
 ) -> Iterator[Record]:
-    """Stream the records with any of some jobs in any of some states, each once, in order."""
+    """Stream the records that have any of the jobs in any of the states, each once, in order."""
     found = heapq.merge(
         *(
-            records(ledger, Query(prefix=prefix, job=job, state=state, deleted=False))
+            find_records(ledger, Query(prefix=prefix, job=job, state=state, deleted=False))
             for job in jobs
             for state in states
         ),

@@ -1,6 +1,6 @@
-"""Follows what was asked for until it is done: how many of the results are there, and what failed.
+"""Watches a request until all its results are done or have failed.
 
-What is finished is not looked at again, so that following a large request stays cheap.
+Finished files are not read again, so watching a large request stays cheap.
 """
 
 from __future__ import annotations
@@ -8,25 +8,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import islice
 
-from segue.ingest.requests import Asked
+from segue.clock import Clock, utc_now
+from segue.ingest.requests import RequestDocument
 from segue.model.graph import Graph
 from segue.model.lease_owner import is_lost
-from segue.model.ledger import Ledger, Query, current
-from segue.model.planner import Verdict, line
+from segue.model.ledger import Ledger, Query, find_records
+from segue.model.planner import Verdict, plan_line
 from segue.model.record import Lease, Record, State
-from segue.reports.job_counts import records
+from segue.model.transitions import is_current
 
 READ_BATCH = 500
-FAILURES = 100  # that are kept to be shown
-OVER = ("done", "failed", "blocked", "deleted")
+MAX_FAILURES = 100  # to show
+FINAL_STATES = ("done", "failed", "blocked", "deleted")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedTarget:
-    """A target of one file that will not be there."""
+    """A target of one file that failed or is blocked."""
 
     uri: str
     job: str
@@ -36,8 +36,8 @@ class FailedTarget:
 
 
 @dataclass(slots=True, kw_only=True)
-class Course:
-    """How far what was asked for is, by job."""
+class RequestProgress:
+    """How many results of a request are in which state, by job."""
 
     files: int = 0
     finished: int = 0  # files
@@ -46,100 +46,100 @@ class Course:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more is to come."""
+        """Whether all files are finished."""
         return self.files > 0 and self.finished == self.files
 
     @property
     def failures(self) -> int:
-        """How many results will not be there."""
+        """The number of results that failed or are blocked."""
         return sum(c["failed"] + c["blocked"] for c in self.jobs.values())
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(slots=True, kw_only=True)
-class Follower:
-    """Looks again and again at what was asked for."""
+class RequestWatcher:
+    """Reads the progress of a request, as often as it is asked."""
 
     graph: Graph
     ledger: Ledger
-    asked: Asked
-    clock: Callable[[], datetime] = _utc_now
+    document: RequestDocument
+    clock: Clock = utc_now
     lost: Callable[[Lease], bool] = is_lost
-    _over: dict[str, dict[str, str]] = field(default_factory=dict)  # URI → states that stay
+    _final: dict[str, dict[str, str]] = field(default_factory=dict)  # URI → final state of each job
     _open: dict[str, None] = field(default_factory=dict)
     _failed: list[FailedTarget] = field(default_factory=list)
 
-    def look(self) -> Course:
-        """Tell how far it is."""
+    def read_progress(self) -> RequestProgress:
+        """Read the unfinished files, and return the progress of all."""
         if not self._open:
             self._list()
-        course = Course(jobs={job: Counter() for job in self.jobs}, failed=self._failed)
+        progress = RequestProgress(jobs={job: Counter() for job in self.jobs}, failed=self._failed)
         uris = list(self._open)
         for start in range(0, len(uris), READ_BATCH):
-            some = uris[start : start + READ_BATCH]
-            for uri, snapshot in zip(some, self.ledger.read(some), strict=True):
-                self._weigh(uri, snapshot.record, course)
-        for states in self._over.values():
+            batch = uris[start : start + READ_BATCH]
+            for uri, snapshot in zip(batch, self.ledger.read(batch), strict=True):
+                self._count_file(uri, snapshot.record, progress)
+        for states in self._final.values():
             for job, state in states.items():
-                course.jobs[job][state] += 1
-        course.files = len(self._over) + len(self._open)
-        course.finished = len(self._over)
-        return course
+                progress.jobs[job][state] += 1
+        progress.files = len(self._final) + len(self._open)
+        progress.finished = len(self._final)
+        return progress
 
     @property
     def jobs(self) -> tuple[str, ...]:
-        """The jobs whose results, or traces of a ping, are waited for."""
-        known = [job for job in self.asked.targets if job in self.graph.jobs]
-        return self.graph.upward(known) if self.asked.ping else tuple(known)
+        """The jobs whose results, or pings, are awaited."""
+        known = [job for job in self.document.targets if job in self.graph.jobs]
+        return self.graph.add_ancestors(known) if self.document.ping else tuple(known)
 
     def _list(self) -> None:
-        if self.asked.prefix is None:
-            found = iter(self.asked.files)
+        if self.document.prefix is None:
+            found = iter(self.document.files)
         else:
-            found = (r.uri for r in records(self.ledger, Query(prefix=self.asked.prefix)))
-        self._open = dict.fromkeys(uri for uri in found if uri not in self._over)
+            found = (r.uri for r in find_records(self.ledger, Query(prefix=self.document.prefix)))
+        self._open = dict.fromkeys(uri for uri in found if uri not in self._final)
 
-    def _weigh(self, uri: str, record: Record | None, course: Course) -> None:
-        states = self._states(record)
-        if all(state in OVER for state in states.values()):
-            self._over[uri] = states
+    def _count_file(self, uri: str, record: Record | None, progress: RequestProgress) -> None:
+        states = self._find_states(record)
+        if all(state in FINAL_STATES for state in states.values()):
+            self._final[uri] = states
             del self._open[uri]
             if record is not None:
-                self._keep(record, states)
+                self._keep_failures(record, states)
             return
         for job, state in states.items():
-            course.jobs[job][state] += 1
+            progress.jobs[job][state] += 1
 
-    def _states(self, record: Record | None) -> dict[str, str]:
+    def _find_states(self, record: Record | None) -> dict[str, str]:
         if record is None:
             return dict.fromkeys(self.jobs, "unknown")
         if record.deleted_at is not None:
             return dict.fromkeys(self.jobs, "deleted")
-        if self.asked.ping:
-            return {job: self._traced(record, job) for job in self.jobs}
-        verdicts = line(self.graph, record, self.jobs, now=self.clock(), lost=self.lost).verdicts
-        return {job: self._state(record, job, verdicts[job]) for job in self.jobs}
+        if self.document.ping:
+            return {job: self._find_ping_state(record, job) for job in self.jobs}
+        verdicts = plan_line(
+            self.graph, record, self.jobs, now=self.clock(), lost=self.lost
+        ).verdicts
+        return {job: self._find_state(record, job, verdicts[job]) for job in self.jobs}
 
-    def _traced(self, record: Record, job: str) -> str:
+    def _find_ping_state(self, record: Record, job: str) -> str:
         ping = record.pings.get(job)
-        return "done" if ping is not None and ping.request >= self.asked.request else "waiting"
+        return "done" if ping is not None and ping.request >= self.document.request else "waiting"
 
-    def _state(self, record: Record, job: str, verdict: Verdict) -> str:
+    def _find_state(self, record: Record, job: str, verdict: Verdict) -> str:
         entry = record.jobs.get(job)
         if entry is None:
             return "blocked" if verdict is Verdict.BLOCKED else "waiting"
-        late = self.asked.force and (entry.request is None or entry.request < self.asked.request)
-        if not late and current(self.graph, record, job):
+        outdated = self.document.force and (
+            entry.request is None or entry.request < self.document.request
+        )
+        if not outdated and is_current(self.graph, record, job):
             return "done"
-        if not late and verdict in (Verdict.FAILED, Verdict.BLOCKED):
+        if not outdated and verdict in (Verdict.FAILED, Verdict.BLOCKED):
             return str(verdict)
         return str(entry.state) if entry.state in (State.QUEUED, State.RUNNING) else "waiting"
 
-    def _keep(self, record: Record, states: dict[str, str]) -> None:
-        room = FAILURES - len(self._failed)
+    def _keep_failures(self, record: Record, states: dict[str, str]) -> None:
+        room = MAX_FAILURES - len(self._failed)
         bad = ((job, state) for job, state in states.items() if state in ("failed", "blocked"))
         for job, state in islice(bad, max(room, 0)):
             entry = record.jobs.get(job)

@@ -1,4 +1,4 @@
-"""A small band: drums, bass, chords and an arpeggio, of a known tempo, beat and key."""
+"""Synthesised music with drums, bass, chords and an arpeggio, and a known tempo, beat and key."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from segue.errors import ConfigurationError
+from segue.extras import require
 from segue.media.audio import Audio
 
 if TYPE_CHECKING:
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+require("segue.testing.music", "audio")
+
 TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
-# Degrees of the scale, one chord a bar; each begins on the tonic, so that the key is not in doubt.
+# Degrees of the scale, one chord per bar; each starts on the tonic, so the key is unambiguous.
 PROGRESSIONS = {
     "major": ((0, 4, 5, 3), (0, 5, 3, 4), (0, 3, 0, 4)),
     "minor": ((0, 5, 2, 6), (0, 3, 5, 4), (0, 6, 5, 6)),
@@ -33,22 +36,22 @@ def music(
     sr: int = 44100,
     channels: int = 2,
 ) -> Audio:
-    """Return a piece in 4/4 time, whose beats are at `sound.beat_times(bpm, duration_s)`.
+    """Return a piece in 4/4 time with its beats at `sound.beat_times(bpm, duration_s)`.
 
     Parameters
     ----------
     seed : int
         Chooses the chord progression, the arpeggio, and the sound of the drums.
     bpm : float > 0
-        Quarter notes a minute. Kick and snare are on them, the hi-hat on the eighths.
+        Quarter notes per minute. Kick and snare are on them, the hi-hat is on the eighths.
     key : str
         Tonic and mode, such as ``"F# major"``.
     duration_s : float > 0
-        Length in seconds; the last bar is cut wherever that is.
+        Length in seconds; the last bar may be cut off.
     sr : int > 0
         Sampling rate in Hz.
     channels : {1, 2}
-        Mono, or stereo with the hi-hat and the arpeggio to the sides.
+        Mono, or stereo with the hi-hat and the arpeggio at the sides.
 
     Returns
     -------
@@ -65,9 +68,11 @@ def music(
     steps = rng.permutation([0, 1, 2, 3, 2, 1, 2, 4])
     beat_s = 60.0 / bpm
     middle, side = (np.zeros(round(duration_s * sr)) for _ in range(2))
-    kick, snare, hat = (drum(sr, rng) for drum in (_kick, _snare, _hat))
-    pitch = partial(_pitch, 45 + (TONICS.index(tonic) - 9) % 12, SCALES[mode])
-    voice = _cached(partial(_voice, sr))
+    kick, snare, hat = (
+        drum(sr, rng) for drum in (_synthesise_kick, _synthesise_snare, _synthesise_hat)
+    )
+    pitch = partial(_degree_to_hz, 45 + (TONICS.index(tonic) - 9) % 12, SCALES[mode])
+    voice = _cache_notes(partial(_synthesise_voice, sr))
     for eighth in range(int(duration_s / beat_s * 2) + 1):
         at = round(eighth * beat_s / 2 * sr)
         chord = progression[eighth // 8 % 4]
@@ -80,10 +85,10 @@ def music(
                 add(middle, 0.09 * voice(pitch(chord + third), 4 * beat_s, 1.0), at)
         note = pitch(chord + 2 * int(steps[eighth % 8]) + 7)
         add(side if eighth % 2 else middle, 0.10 * voice(note, beat_s, 0.25), at)
-    return _mixed(middle, side, sr, channels)
+    return _mix(middle, side, sr, channels)
 
 
-def _mixed(middle: NDArray[np.float64], side: NDArray[np.float64], sr: int, channels: int) -> Audio:
+def _mix(middle: NDArray[np.float64], side: NDArray[np.float64], sr: int, channels: int) -> Audio:
     import numpy as np
 
     y = middle + side if channels == 1 else np.stack([middle + side, middle + 0.4 * side])
@@ -91,12 +96,14 @@ def _mixed(middle: NDArray[np.float64], side: NDArray[np.float64], sr: int, chan
     return Audio(y=y.astype(np.float32), sr=sr)
 
 
-def _pitch(tonic_midi: int, scale: tuple[int, ...], degree: int) -> float:
+def _degree_to_hz(tonic_midi: int, scale: tuple[int, ...], degree: int) -> float:
     octave, step = divmod(degree, len(scale))
     return float(440.0 * 2 ** ((tonic_midi + 12 * octave + scale[step] - 69) / 12))
 
 
-def _voice(sr: int, frequency_hz: float, duration_s: float, decay_s: float) -> NDArray[np.float64]:
+def _synthesise_voice(
+    sr: int, frequency_hz: float, duration_s: float, decay_s: float
+) -> NDArray[np.float64]:
     import numpy as np
 
     t = np.arange(int(duration_s * sr)) / sr
@@ -108,7 +115,7 @@ def _voice(sr: int, frequency_hz: float, duration_s: float, decay_s: float) -> N
     )
 
 
-def _kick(sr: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _synthesise_kick(sr: int, rng: np.random.Generator) -> NDArray[np.float64]:
     import numpy as np
 
     t = np.arange(int(0.25 * sr)) / sr
@@ -117,7 +124,7 @@ def _kick(sr: int, rng: np.random.Generator) -> NDArray[np.float64]:
     return 0.9 * np.sin(phase) * np.exp(-t / 0.07)
 
 
-def _snare(sr: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _synthesise_snare(sr: int, rng: np.random.Generator) -> NDArray[np.float64]:
     import numpy as np
 
     t = np.arange(int(0.2 * sr)) / sr
@@ -125,7 +132,7 @@ def _snare(sr: int, rng: np.random.Generator) -> NDArray[np.float64]:
     return body + 0.28 * rng.standard_normal(len(t)) * np.exp(-t / 0.05)
 
 
-def _hat(sr: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _synthesise_hat(sr: int, rng: np.random.Generator) -> NDArray[np.float64]:
     import numpy as np
 
     t = np.arange(int(0.06 * sr)) / sr
@@ -133,7 +140,7 @@ def _hat(sr: int, rng: np.random.Generator) -> NDArray[np.float64]:
     return 0.12 * np.diff(rng.standard_normal(len(t) + 1)) * np.exp(-t / 0.015)
 
 
-def _cached(
+def _cache_notes(
     voice: Callable[[float, float, float], NDArray[np.float64]],
 ) -> Callable[[float, float, float], NDArray[np.float64]]:
     notes: dict[tuple[float, float, float], NDArray[np.float64]] = {}
@@ -148,7 +155,7 @@ def _cached(
 
 
 def add(y: NDArray[np.float64], what: NDArray[np.float64], at: int) -> None:
-    """Mix a sound into `y` from sample `at` on; what goes over the end is dropped."""
+    """Mix a sound into `y` from sample `at` on; anything past the end is dropped."""
     end = min(len(y), at + len(what))
     if at < end:
         y[at:end] += what[: end - at]

@@ -1,8 +1,8 @@
-"""Sound with known truth, for tests, benchmarks and the demonstration: made, never recorded.
+"""Synthesised audio with a known truth, for tests, benchmarks and the demonstration.
 
-Everything here is a pure function of its arguments; what is random takes a seed. The truth is in
-the arguments: a click track at 120 bpm has its beats at `beat_times(120.0, ...)`, and a
-`sine_at_lufs(-23.0)` reads -23.0 LUFS on any meter.
+All functions are pure; those that use random numbers take a seed. The truth is in the arguments: a
+click track at 120 bpm has its beats at `beat_times(120.0, ...)`, and `sine_at_lufs(-23.0)` measures
+-23.0 LUFS on any meter.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from segue import codec
 from segue.errors import ConfigurationError
 from segue.media.audio import Audio
-from segue.media.ffmpeg import run
+from segue.media.ffmpeg import run_ffmpeg
 from segue.testing.music import add, music
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ __all__ = [
 ]
 
 # ITU-R BS.1770-4, annex 1: at this frequency the K weighting cancels the constant -0.691, and a
-# full-scale sine in one channel reads -3.01 LKFS.
+# full-scale sine in one channel measures -3.01 LKFS.
 LOUDNESS_TONE_HZ = 997.0
 
-# Where a format knows some rates only, an encoder would change another silently.
+# These formats support only some rates; their encoders would silently change others.
 MP3_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 RATES_HZ = {"mp3": MP3_RATES_HZ, "m4a": (*MP3_RATES_HZ, 64000, 88200, 96000)}
 FORMATS = ("wav", "flac", "mp3", "ogg", "m4a")
@@ -60,7 +60,7 @@ def tone(
     fade_s: float = 0.0,
     channels: int = 1,
 ) -> Audio:
-    """Return a sine wave; `fade_s` seconds at both ends rise and fall linearly."""
+    """Return a sine wave that fades in and out linearly over `fade_s` seconds."""
     import numpy as np
 
     t = np.arange(round(duration_s * sr)) / sr
@@ -91,7 +91,7 @@ def sine_at_lufs(
 ) -> Audio:
     """Return a sine wave of a given integrated loudness in one or two equal channels.
 
-    Two channels that carry the same sine of `x` dBFS peak read `x` LUFS, one channel 3.01 less.
+    Two channels with the same sine of `x` dBFS peak measure `x` LUFS, one channel 3.01 less.
     """
     import numpy as np
 
@@ -100,7 +100,7 @@ def sine_at_lufs(
 
 
 def beat_times(bpm: float, duration_s: float, *, first_beat_s: float = 0.0) -> list[float]:
-    """Return where the beats of `click_track` and `music` are, in seconds."""
+    """Return the times of the beats of `click_track` and `music`, in seconds."""
     period_s = 60.0 / bpm
     count = max(0, math.floor((duration_s - first_beat_s) / period_s - 1e-9) + 1)
     return [first_beat_s + i * period_s for i in range(count)]
@@ -127,21 +127,21 @@ def click_track(
 
 
 def write(audio: Audio, path: str, format: str | None = None) -> str:  # noqa: A002 - as in soundfile
-    """Write a media file, the same bytes each time on one machine, and return its path.
+    """Write a media file, with the same bytes each time on one machine, and return its path.
 
     Parameters
     ----------
     audio : Audio
         Samples beyond [-1, 1] are clipped.
     path : str
-        Where to write; its suffix gives the format, unless `format` does.
+        The file to write; its suffix gives the format, unless `format` does.
     format : {'wav', 'flac', 'mp3', 'ogg', 'm4a'}, optional
-        WAV and FLAC have 16 bits, MP3 is made by LAME, OGG by libvorbis, M4A is AAC.
+        WAV and FLAC have 16 bits, MP3 is encoded by LAME, OGG by libvorbis, M4A is AAC.
 
     Raises
     ------
     ConfigurationError
-        If the format is unknown, or cannot have that rate or number of channels.
+        If the format is unknown, or does not support that rate or number of channels.
     """
     kind = (format or os.path.splitext(path)[1].lstrip(".")).lower()
     if kind not in FORMATS:
@@ -165,8 +165,8 @@ def write(audio: Audio, path: str, format: str | None = None) -> str:  # noqa: A
 def _write_with_soundfile(audio: Audio, path: str, kind: str) -> None:
     import soundfile
 
-    # Quantised as in audio/flac, so that all lossless formats hold the very same samples; which
-    # rates FLAC knows does not matter for that.
+    # Quantised as in audio/flac, so all lossless formats hold the same samples; the rate does not
+    # matter for that, so it is one that FLAC supports.
     y = codec.encode("audio/flac", Audio(y=audio.y, sr=8000)).value.y.T
     if kind == "wav":
         soundfile.write(path, (y * 32768).astype("int16"), audio.sr, "PCM_16", format="WAV")
@@ -177,7 +177,7 @@ def _write_with_soundfile(audio: Audio, path: str, kind: str) -> None:
 def _write_with_ffmpeg(audio: Audio, path: str, kind: str) -> None:
     import ffmpeg
 
-    # libsndfile gives each Ogg stream a random serial number, and has no AAC at all.
+    # libsndfile gives each Ogg stream a random serial number, and does not support AAC.
     options = {
         "ogg": {"f": "ogg", "c:a": "libvorbis", "q:a": 5},
         "m4a": {"f": "ipod", "c:a": "aac", "b:a": min(128_000, 4 * audio.sr) * audio.channels},
@@ -186,7 +186,7 @@ def _write_with_ffmpeg(audio: Audio, path: str, kind: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = write(audio, os.path.join(folder, "source.wav"))
         stream = ffmpeg.input(f"file:{source}", threads=1)
-        report = run(stream["a:0"].output(f"file:{path}", **options, **exact))
+        report = run_ffmpeg(stream["a:0"].output(f"file:{path}", **options, **exact))
     if report.returncode != 0:
         raise ConfigurationError(
             f"ffmpeg cannot write {audio.channels} channels at {audio.sr} Hz as {kind}: "

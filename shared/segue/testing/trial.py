@@ -1,4 +1,4 @@
-"""Tries jobs out: files run through a real pool of child processes, and what became of each."""
+"""Runs jobs on files in a real pool of child processes, and returns the results, for tests."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from segue.model.graph import Graph
-    from segue.model.ledger import Result
+    from segue.model.transitions import Result
 
-PATIENCE_S = 60.0
+COLLECT_TIMEOUT_S = 60.0
 
 
 class Trial:
-    """A folder with files, and a folder with what jobs make of them."""
+    """A folder with media files, and a folder with their artifacts."""
 
     def __init__(self, folder: str) -> None:
         self.catalogue = os.path.join(folder, "catalogue")
@@ -28,16 +28,13 @@ class Trial:
         os.makedirs(self.catalogue)
 
     def add(self, name: str, data: bytes = b"sound") -> MediaFile:
-        """Write a file into the catalogue, and return its newest version."""
+        """Write a file into the catalogue, and return the new version."""
         store = connect_store(self.catalogue)
         store.create(name, data, content_type="audio/wav", metadata={}, replace=True)
-        found = store.stat(name)
-        return MediaFile(
-            uri=store.uri(name), generation=found.generation, size_bytes=found.size_bytes
-        )
+        return store.stat(name).to_media_file(store.uri(name))
 
     def pool(self, graph: Graph, **options: float) -> Pool:
-        """Open a pool; first calls get no more time than others unless the options say so."""
+        """Open a pool; by default, first calls get no extra time."""
         return Pool(graph, self.artifacts, **{"warmup_s": 0.0, **options})  # type: ignore[arg-type]
 
     def run(
@@ -50,13 +47,13 @@ class Trial:
         force: Sequence[str] = (),
         **options: float,
     ) -> list[dict[str, Result]]:
-        """Run jobs (by default all) on files; for each file, the result of each job."""
+        """Run jobs (by default all) on files; return the result of each job for each file."""
         with self.pool(graph, **options) as pool:
-            return finish(
+            return run_tasks(
                 pool,
                 [
                     Task(
-                        ticket=number,
+                        task_id=number,
                         media=media,
                         run=tuple(run or graph.jobs),
                         inputs=inputs or {},
@@ -73,17 +70,19 @@ class Trial:
         return store.read(result.artifact.removeprefix(f"{store.location}/"))
 
 
-def finish(pool: Pool, tasks: Sequence[Task]) -> list[dict[str, Result]]:
-    """Submit tasks, and collect until they are finished; for each task, the result of each job."""
-    told: dict[int, dict[str, Result]] = {task.ticket: {} for task in tasks}
+def run_tasks(pool: Pool, tasks: Sequence[Task]) -> list[dict[str, Result]]:
+    """Run tasks until they are finished; return the result of each job for each task."""
+    by_task: dict[int, dict[str, Result]] = {task.task_id: {} for task in tasks}
     pool.submit(tasks)
     while pool.pending:
-        reports = pool.collect(PATIENCE_S)
+        reports = pool.collect(COLLECT_TIMEOUT_S)
         if not reports and pool.pending:
-            raise TimeoutError(f"{pool.pending} tasks were not finished in {PATIENCE_S:g} s")
+            raise TimeoutError(f"{pool.pending} tasks were not finished in {COLLECT_TIMEOUT_S:g} s")
         for report in reports:
             for result in report.results:
-                if result.job in told[report.ticket]:
-                    raise AssertionError(f"{result.job!r} of task {report.ticket} was told twice")
-                told[report.ticket][result.job] = result
-    return [told[task.ticket] for task in tasks]
+                if result.job in by_task[report.task_id]:
+                    raise AssertionError(
+                        f"{result.job!r} of task {report.task_id} was reported twice"
+                    )
+                by_task[report.task_id][result.job] = result
+    return [by_task[task.task_id] for task in tasks]

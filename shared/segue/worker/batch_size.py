@@ -1,61 +1,61 @@
-"""How long work takes, as far as is known, and so how much of it goes into one message."""
+"""Decides how many tasks go into one message, from how long earlier tasks took."""
 
 from __future__ import annotations
 
 MESSAGE_S = 0.05
 MAX_MESSAGE = 500
-# A message is filled to this part even if it is then more than a fair share.
-LEAST = 0.04
-# An estimate follows the last few dozen tasks.
+# A message is filled at least this much, even if that exceeds the child's fair share.
+MIN_FILL = 0.04
+# With this weight, an estimate reflects the last few dozen tasks.
 WEIGHT = 0.05
 LATE_S = 0.2
 LATE_TIMES = 4.0
 
 
-class Pace:
-    """Learns from what is finished; tasks that run the same jobs take alike."""
+class BatchSize:
+    """Estimates from finished tasks; tasks with the same jobs count as alike."""
 
     def __init__(self) -> None:
         self._mean_s: dict[tuple[str, ...], float] = {}
-        self._seen: dict[tuple[str, ...], int] = {}
+        self._counts: dict[tuple[str, ...], int] = {}
         self._batch_sizes: dict[str, int] = {}
-        self._least: dict[tuple[str, ...], int] = {}
+        self._sizes: dict[tuple[str, ...], int] = {}
         self._latest: tuple[str, ...] = ()
 
     def learn(self, run: tuple[str, ...], seconds: float) -> None:
-        """Take note of how long a task took."""
-        seen = self._seen.get(run, 0) + 1
-        self._seen[run] = seen
+        """Record how long a task took."""
+        count = self._counts.get(run, 0) + 1
+        self._counts[run] = count
         self._latest = run
         mean_s = self._mean_s.get(run, 0.0)
-        self._mean_s[run] = mean_s + (seconds - mean_s) * max(WEIGHT, 1.0 / seen)
+        self._mean_s[run] = mean_s + (seconds - mean_s) * max(WEIGHT, 1.0 / count)
 
-    def learn_batch(self, job: str, size: int) -> None:
-        """Take note of a job that wants many files at once."""
+    def set_batch_size(self, job: str, size: int) -> None:
+        """Record how many files a job wants per call."""
         self._batch_sizes[job] = size
-        self._least.clear()
+        self._sizes.clear()
 
-    def seconds(self, run: tuple[str, ...]) -> float | None:
-        """How long a task takes; None if nothing is known."""
+    def estimate_s(self, run: tuple[str, ...]) -> float | None:
+        """Return how long a task takes; None if no such task has finished."""
         return self._mean_s.get(run)
 
-    def share(self, run: tuple[str, ...]) -> float:
-        """How much of a message a task fills."""
+    def estimate_share(self, run: tuple[str, ...]) -> float:
+        """Return which fraction of a message a task fills."""
         mean_s = self._mean_s.get(run)
         filled = 1.0 if mean_s is None else mean_s / MESSAGE_S
-        return min(max(filled, 1.0 / MAX_MESSAGE), 1.0 / self._batch(run))
+        return min(max(filled, 1.0 / MAX_MESSAGE), 1.0 / self._find_batch_size(run))
 
-    def message(self) -> int:
-        """How many tasks of the latest kind a message holds."""
-        return round(1.0 / self.share(self._latest))
+    def estimate_message_size(self) -> int:
+        """Return how many tasks like the latest one fit into a message."""
+        return round(1.0 / self.estimate_share(self._latest))
 
-    def late_s(self, run: tuple[str, ...]) -> float:
-        """After how long a task is so late that those behind it go elsewhere."""
+    def estimate_late_s(self, run: tuple[str, ...]) -> float:
+        """Return after how long the tasks behind a task are moved to other children."""
         return max(LATE_S, LATE_TIMES * self._mean_s.get(run, 0.0))
 
-    def _batch(self, run: tuple[str, ...]) -> int:
-        least = self._least.get(run)
-        if least is None:
+    def _find_batch_size(self, run: tuple[str, ...]) -> int:
+        size = self._sizes.get(run)
+        if size is None:
             sizes = [self._batch_sizes[j] for j in run if j in self._batch_sizes]
-            least = self._least[run] = max(sizes, default=1)
-        return least
+            size = self._sizes[run] = max(sizes, default=1)
+        return size

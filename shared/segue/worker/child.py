@@ -1,4 +1,4 @@
-"""The child's side: take orders, run each file's line, tell of each job, survive what can be."""
+"""The child process: receives orders, runs the jobs of each file, and reports every result."""
 
 from __future__ import annotations
 
@@ -11,252 +11,259 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from segue.errors import ConfigurationError
-from segue.model.outcome import blocked
+from segue.model.outcome import build_blocked_result
 from segue.model.record import State
-from segue.worker import numba_cache as compiled
-from segue.worker.failure import Trouble, own_traceback, trouble
-from segue.worker.limits import Memory, be_expendable, end_with
+from segue.worker import numba_cache
+from segue.worker.failure import FailureInfo, describe_failure, format_job_traceback
+from segue.worker.limits import MemoryLimit, exit_with_parent, set_process_limits
 from segue.worker.line_run import LineRun, Stores
-from segue.worker.loaded_job import Hopeless, Steps
-from segue.worker.parent_connection import ChannelLost, Uplink
-from segue.worker.protocol import Broken, Done, Leaving, Returned
-from segue.worker.retry import patiently
-from segue.worker.shared_state import Cell, Phase
-from segue.worker.timer import Stopwatch
+from segue.worker.loaded_job import LoadedJobs, SetupFailed
+from segue.worker.parent_connection import ChannelLost, ParentConnection
+from segue.worker.protocol import Aborted, Done, Exiting, Returned
+from segue.worker.retry import call_with_retry
+from segue.worker.shared_state import Phase, SharedState
+from segue.worker.timer import Timer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from segue.worker.child_config import Upbringing
-    from segue.worker.loaded_job import Step
+    from segue.worker.child_config import ChildConfig
+    from segue.worker.loaded_job import LoadedJob
     from segue.worker.protocol import Order
 
 FLUSH_S = 0.05
-LOOK_S = 0.02  # between looks at how much memory the process holds
-_TO_CALL: Any = object()
+MEMORY_CHECK_S = 0.02  # between checks of how much memory the process holds
+_NOT_CALLED: Any = object()
 
 
 class Child:
-    """One child process, from its first order to its end."""
+    """One child process, from its first order to its exit."""
 
     def __init__(
-        self, upbringing: Upbringing, stores: Stores, uplink: Uplink, cell: Cell, folder: str
+        self,
+        config: ChildConfig,
+        stores: Stores,
+        connection: ParentConnection,
+        shared_state: SharedState,
+        folder: str,
     ) -> None:
         self._stores = stores
-        self._uplink = uplink
-        self._cell = cell
+        self._connection = connection
+        self._shared_state = shared_state
         self._folder = folder
         self._file_folders: list[str] = []
-        self._memory = Memory(upbringing.max_growth_gib)
-        self._steps = Steps(upbringing.graph, cell, uplink, self._memory)
+        self._memory = MemoryLimit(config.max_growth_gib)
+        self._jobs = LoadedJobs(config.graph, shared_state, connection, self._memory)
         self._process = os.getpid()
-        self._orders_left = upbringing.max_tasks
-        self._is_tired = False
-        self._watch = Stopwatch()
-        self._flushed_s = self._looked_s = self._watch.marked_s
+        self._orders_left = config.max_tasks
+        self._should_exit = False
+        self._timer = Timer()
+        self._flushed_s = self._memory_checked_s = self._timer.marked_s
 
     def work(self) -> None:
-        """Work until the parent hangs up, or until this process is better replaced."""
+        """Run orders until the parent closes the channel, or this process should be replaced."""
         try:
-            for orders in self._uplink.messages():
-                self._message(orders)
-                if self._is_tired:
-                    self._uplink.tell(Leaving())
+            for orders in self._connection.receive_orders():
+                self._run_orders(orders)
+                if self._should_exit:
+                    self._connection.send(Exiting())
                     break
-        except Hopeless as reason:
-            self._uplink.tell(Broken(str(reason), reason.transient))
+        except SetupFailed as reason:
+            self._connection.send(Aborted(str(reason), reason.transient))
         self._flush()
         self._stores.close()
 
     # Orders.
 
-    def _message(self, orders: Sequence[Order]) -> None:
-        self._watch.mark()
-        for together, some in itertools.groupby(orders, key=self._goes_with_others):
-            if together:
-                self._together(list(some))
+    def _run_orders(self, orders: Sequence[Order]) -> None:
+        self._timer.mark()
+        for is_batchable, group in itertools.groupby(orders, key=self._is_batchable):
+            if is_batchable:
+                self._run_together(list(group))
             else:
-                for order in some:
-                    self._one(order)
+                for order in group:
+                    self._run_alone(order)
         self._flush()
 
-    def _goes_with_others(self, order: Order) -> bool:
-        return not order.alone and any(s.batch is not None for s in self._steps.of(order))
+    def _is_batchable(self, order: Order) -> bool:
+        return not order.alone and any(s.batch is not None for s in self._jobs.load_all(order))
 
-    def _one(self, order: Order) -> None:
+    def _run_alone(self, order: Order) -> None:
         """Run the line of one file."""
-        if not self._cell.take(order.serial):
-            self._uplink.tell(Returned([order.serial]))
+        if not self._shared_state.take(order.serial):
+            self._connection.send(Returned([order.serial]))
             return
-        run = LineRun(order, self._stores, self._file_folder(0))
-        for step in self._steps.of(order):
-            if step.name in run.left:
-                self._job(run, step)
-        self._end([run])
+        run = LineRun(order, self._stores, self._open_folder(0))
+        for job in self._jobs.load_all(order):
+            if job.name in run.remaining:
+                self._run_job(run, job)
+        self._finish([run])
 
-    def _together(self, orders: Sequence[Order]) -> None:
-        """Run the lines of many files level by level, so that jobs can take many at once."""
-        if not self._cell.take(orders[-1].serial):
-            self._uplink.tell(Returned([order.serial for order in orders]))
+    def _run_together(self, orders: Sequence[Order]) -> None:
+        """Run many files level by level, so that batch jobs get many files per call."""
+        if not self._shared_state.take(orders[-1].serial):
+            self._connection.send(Returned([order.serial for order in orders]))
             return
-        steps = {step.name: step for order in orders for step in self._steps.of(order)}
-        most = max(step.batch_size for step in steps.values() if step.batch is not None)
-        for start in range(0, len(orders), most):
+        jobs = {job.name: job for order in orders for job in self._jobs.load_all(order)}
+        max_size = max(job.batch_size for job in jobs.values() if job.batch is not None)
+        for start in range(0, len(orders), max_size):
             runs = [
-                LineRun(order, self._stores, self._file_folder(number))
-                for number, order in enumerate(orders[start : start + most])
+                LineRun(order, self._stores, self._open_folder(number))
+                for number, order in enumerate(orders[start : start + max_size])
             ]
-            for step in self._steps.level_by_level({n for run in runs for n in run.left}):
-                self._level([run for run in runs if step.name in run.left], step)
-            self._end(runs)
+            for job in self._jobs.sort_by_level({n for run in runs for n in run.remaining}):
+                self._run_level([run for run in runs if job.name in run.remaining], job)
+            self._finish(runs)
 
-    def _level(self, runs: Sequence[LineRun], step: Step) -> None:
-        if step.batch is None:
+    def _run_level(self, runs: Sequence[LineRun], job: LoadedJob) -> None:
+        if job.batch is None:
             for run in runs:
-                self._job(run, step)
+                self._run_job(run, job)
             return
-        for start in range(0, len(runs), step.batch_size):
-            self._batch(runs[start : start + step.batch_size], step)
+        for start in range(0, len(runs), job.batch_size):
+            self._run_batch(runs[start : start + job.batch_size], job)
 
-    def _file_folder(self, number: int) -> str:
-        """The folder for one of the files that are worked on together."""
+    def _open_folder(self, number: int) -> str:
+        """Return the folder for one of the files of a batch; create it the first time."""
         if number == len(self._file_folders):
             path = os.path.join(self._folder, f"file-{number}")
             os.makedirs(path)
             self._file_folders.append(path)
         return self._file_folders[number]
 
-    def _end(self, runs: Iterable[LineRun]) -> None:
+    def _finish(self, runs: Iterable[LineRun]) -> None:
         for run in runs:
             run.finish()
             self._orders_left -= 1
-        if self._watch.marked_s - self._looked_s > LOOK_S:
-            self._looked_s = self._watch.marked_s
-            self._is_tired = self._is_tired or self._memory.leaks()
-        self._is_tired = self._is_tired or self._orders_left <= 0
+        if self._timer.marked_s - self._memory_checked_s > MEMORY_CHECK_S:
+            self._memory_checked_s = self._timer.marked_s
+            self._should_exit = self._should_exit or self._memory.is_leaking()
+        self._should_exit = self._should_exit or self._orders_left <= 0
 
     # Jobs.
 
-    def _batch(self, runs: Sequence[LineRun], step: Step) -> None:
-        """Call a job with many files; where that does not go well, each goes by itself."""
-        assert step.batch is not None
-        self._enter(runs[0], step, files=len(runs))
-        self._memory.bound(step.memory_gib)
+    def _run_batch(self, runs: Sequence[LineRun], job: LoadedJob) -> None:
+        """Call a job with many files; if that fails, call it with each file alone."""
+        assert job.batch is not None
+        self._begin(runs[0], job, files=len(runs))
+        self._memory.set_limit(job.memory_gib)
         try:
-            inputs = [run.inputs(step) for run in runs]
-            values = step.batch(inputs)
-        except (Exception, SystemExit):  # noqa: BLE001 - met again below, by the file it is about
+            inputs = [run.load_inputs(job) for run in runs]
+            values = job.batch(inputs)
+        except (Exception, SystemExit):  # noqa: BLE001 - raised again below, by the file that causes it
             values = None
-        self._check_process()
+        self._exit_if_forked()
         if not isinstance(values, list | tuple) or len(values) != len(runs):
-            values = [_TO_CALL] * len(runs)
-        seconds, cpu_seconds = (total / len(runs) for total in self._watch.lap())
+            values = [_NOT_CALLED] * len(runs)
+        seconds, cpu_seconds = (total / len(runs) for total in self._timer.lap())
         for run, value in zip(runs, values, strict=True):
-            self._job(run, step, value, seconds, cpu_seconds)
+            self._run_job(run, job, value, seconds, cpu_seconds)
 
-    def _job(
+    def _run_job(
         self,
         run: LineRun,
-        step: Step,
-        value: Any = _TO_CALL,
+        job: LoadedJob,
+        value: Any = _NOT_CALLED,
         seconds: float = 0.0,
         cpu_seconds: float = 0.0,
     ) -> None:
-        """Run a job for one file, or only write a value that is known, and tell what came of it."""
-        self._enter(run, step)
-        self._memory.bound(step.memory_gib)
-        why: Trouble | None = None
+        """Run a job on one file, or only write a value that a batch returned; report the result."""
+        self._begin(run, job)
+        self._memory.set_limit(job.memory_gib)
+        info: FailureInfo | None = None
         try:
-            uri, checksum = patiently(
-                lambda: self._attempt(run, step, value),
-                attempts=step.job.attempts,
-                before=lambda: self._again(run, step),
-                waiting=self._cell.leave,
+            uri, checksum = call_with_retry(
+                lambda: self._attempt(run, job, value),
+                attempts=job.spec.attempts,
+                before_attempt=lambda: self._restart_clock(run, job),
+                before_wait=self._shared_state.clear_progress,
             )
         except ConfigurationError as error:
-            raise Hopeless(f"job {step.name!r}: {error}", transient=False) from error
+            raise SetupFailed(f"job {job.name!r}: {error}", transient=False) from error
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a job may raise anything
-            self._check_process()
+            self._exit_if_forked()
             if os.environ.get("SEGUE_DEBUG"):
-                sys.stderr.write(own_traceback(error))
-            why = trouble(error, step.memory_gib)
-        wall_s, cpu_s = self._watch.lap()
+                sys.stderr.write(format_job_traceback(error))
+            info = describe_failure(error, job.memory_gib)
+        wall_s, cpu_s = self._timer.lap()
         done = Done(
             run.order.serial,
-            step.name,
+            job.name,
             State.DONE,
             seconds + wall_s,
             cpu_seconds + cpu_s,
-            step.cold,
+            job.cold,
         )
-        step.cold = False
-        del run.left[step.name]
-        if why is None:
+        job.cold = False
+        del run.remaining[job.name]
+        if info is None:
             done.artifact, done.checksum = uri, checksum
-            self._uplink.tell(done)
+            self._connection.send(done)
         else:
-            self._failed(run, step, done, why)
-        if self._watch.marked_s - self._flushed_s > FLUSH_S:
+            self._report_failure(run, job, done, info)
+        if self._timer.marked_s - self._flushed_s > FLUSH_S:
             self._flush()
 
-    def _attempt(self, run: LineRun, step: Step, value: Any) -> tuple[str, str]:
-        if value is _TO_CALL:
-            value = step.call(run.inputs(step))
-            self._check_process()
-        return run.write(step, value)
+    def _attempt(self, run: LineRun, job: LoadedJob, value: Any) -> tuple[str, str]:
+        if value is _NOT_CALLED:
+            value = job.call(run.load_inputs(job))
+            self._exit_if_forked()
+        return run.write(job, value)
 
-    def _failed(self, run: LineRun, step: Step, done: Done, why: Trouble) -> None:
-        """Tell of a job that did not succeed, and of those that cannot run without it."""
-        done.error = why.failure
-        done.state = State.FAILED if why.permanent else State.QUEUED
-        self._uplink.tell(done)
-        for name in [n for n in run.left if why.in_vain or n in step.below]:
-            del run.left[name]
-            below = Done(run.order.serial, name, State.QUEUED, error=why.failure)
-            if why.permanent:
-                result = blocked(name, step.name)
+    def _report_failure(self, run: LineRun, job: LoadedJob, done: Done, info: FailureInfo) -> None:
+        """Report a job that did not succeed, and the jobs that cannot run without it."""
+        done.error = info.failure
+        done.state = State.FAILED if info.permanent else State.QUEUED
+        self._connection.send(done)
+        for name in [n for n in run.remaining if info.aborts_line or n in job.below]:
+            del run.remaining[name]
+            below = Done(run.order.serial, name, State.QUEUED, error=info.failure)
+            if info.permanent:
+                result = build_blocked_result(name, job.name)
                 below.state, below.error = result.state, result.error
-            self._uplink.tell(below)
+            self._connection.send(below)
 
-    def _enter(self, run: LineRun, step: Step, files: int = 1) -> None:
-        phase = Phase.COLD if step.cold else Phase.CALL
-        self._cell.enter(run.order.serial, step.number, phase, self._watch.marked_s, files)
+    def _begin(self, run: LineRun, job: LoadedJob, files: int = 1) -> None:
+        phase = Phase.COLD if job.cold else Phase.CALL
+        self._shared_state.set_progress(
+            run.order.serial, job.number, phase, self._timer.marked_s, files
+        )
 
-    def _again(self, run: LineRun, step: Step) -> None:
-        """Give a further attempt all the time of the job."""
-        self._cell.enter(run.order.serial, step.number, Phase.CALL, time.monotonic())
+    def _restart_clock(self, run: LineRun, job: LoadedJob) -> None:
+        """Give the next attempt the job's whole timeout."""
+        self._shared_state.set_progress(run.order.serial, job.number, Phase.CALL, time.monotonic())
 
-    def _check_process(self) -> None:
-        """End a copy of this process that a job forked, and that came back from the job's code."""
+    def _exit_if_forked(self) -> None:
+        """Exit if this is a copy of the process: a job has forked, and the copy returned, too."""
         if os.getpid() != self._process:
             os._exit(0)
 
     def _flush(self) -> None:
-        self._uplink.flush()
-        self._watch.mark()
-        self._flushed_s = self._watch.marked_s
+        self._connection.flush()
+        self._timer.mark()
+        self._flushed_s = self._timer.marked_s
 
 
-def be_child(upbringing: Upbringing, number: int, *, channel: int, cell: int, parent: int) -> None:
-    """Become a child: bound this process, and work until the parent hangs up."""
-    end_with(parent)
-    be_expendable()
-    folder = os.path.join(upbringing.folder, str(number))
+def run_child(config: ChildConfig, number: int, *, channel: int, memory: int, parent: int) -> None:
+    """Turn this process into a child: set its limits, and run orders until the channel closes."""
+    exit_with_parent(parent)
+    set_process_limits()
+    folder = os.path.join(config.folder, str(number))
     temporary = os.path.join(folder, "tmp")
     os.makedirs(temporary)
-    os.environ["TMPDIR"] = tempfile.tempdir = temporary  # goes when the pool goes
-    compiled.fork_own(folder)
+    os.environ["TMPDIR"] = tempfile.tempdir = temporary  # removed with the pool's folder
+    numba_cache.copy_parent_cache(folder)
     from segue.adapters.connect import connect_store
 
-    connection = socket.socket(fileno=channel)
-    memory = Cell(cell)
-    os.close(cell)
-    stores = Stores(connect_store, upbringing.artifacts)
-    uplink = Uplink(connection, memory)
+    sock = socket.socket(fileno=channel)
+    shared_state = SharedState(memory)
+    os.close(memory)
+    stores = Stores(connect_store, config.artifacts)
+    connection = ParentConnection(sock, shared_state)
     try:
-        Child(upbringing, stores, uplink, memory, folder).work()
-        connection.close()
+        Child(config, stores, connection, shared_state, folder).work()
+        sock.close()
     except ChannelLost as lost:
         if lost.by_job:
-            print("segue: a job closed the handles of its process, which ends", file=sys.stderr)
+            print("segue: a job closed its process's file descriptors; it exits", file=sys.stderr)
         sys.exit(os.EX_IOERR)

@@ -1,4 +1,4 @@
-"""What every child of a pool is told."""
+"""The settings that a pool gives to its fork server and all its children."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Upbringing:
-    """The same for all children, from the first to the last."""
+class ChildConfig:
+    """Settings that are equal for all children of a pool."""
 
     graph: Graph
-    jobs: frozenset[str]  # that are to be loaded ahead; others are loaded when they are needed
+    jobs: frozenset[str]  # preloaded by the fork server; children load others when needed
     artifacts: str
-    leaves_compiled: bool  # whether what is compiled is kept for later runs
-    folder: str  # for the temporary files of all
+    saves_numba_cache: bool  # keep what numba compiles for later runs
+    folder: str  # for the temporary files of all children
     max_growth_gib: float
     max_tasks: int

@@ -1,4 +1,4 @@
-"""The parent's end of one child: its channel, its cell, and the orders that it has."""
+"""The parent's view of one child: its channel, its shared memory, and the orders it has."""
 
 from __future__ import annotations
 
@@ -10,112 +10,117 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from segue.worker.protocol import Inbox, Order, encode_orders
-from segue.worker.shared_state import Cell, new_handle
+from segue.worker.protocol import Order, StreamDecoder, encode_orders
+from segue.worker.shared_state import SharedState, create_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from segue.worker.fork_server_client import Nursery
+    from segue.worker.fork_server_client import ForkServerClient
     from segue.worker.protocol import Frame
-    from segue.worker.shared_state import Place
-    from segue.worker.task_table import Item
+    from segue.worker.shared_state import Progress
+    from segue.worker.task_table import TaskEntry
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 _RECEIVE_BYTES = 2**18
 
 
-class Link:
-    """A child, from the moment it is asked for until it is buried."""
+class ChildHandle:
+    """A child, from the request to fork it until its exit is handled."""
 
     def __init__(
-        self, number: int, nursery: Nursery, selector: selectors.BaseSelector, *, jobs: int
+        self,
+        number: int,
+        fork_server: ForkServerClient,
+        selector: selectors.BaseSelector,
+        *,
+        jobs: int,
     ) -> None:
         self.number = number
-        self.process: int | None = None  # not born yet
-        self.items: dict[int, Item] = {}  # by serial, in the order in which they will be run
-        self._ends: list[int] = []  # the last serial of each message
-        self.is_late = False  # it gets nothing more until it tells something
-        self.leaves_by_s = 0.0  # when it must be gone, if it said that it would leave
-        self.is_garbled = False  # a job wrote over what it shares with us
-        self.killed: tuple[Place, float] | None = None  # where it was, and since how long
+        self.process: int | None = None  # until it is forked
+        self.entries: dict[int, TaskEntry] = {}  # by serial, in running order
+        self._ends: list[int] = []  # the last serial of each message sent
+        self.is_late = False  # it gets no more orders until it reports something
+        self.exits_by_s = 0.0  # by when it must exit, if it announced that; else 0
+        self.is_corrupt = False  # a job has overwritten the shared memory, or the channel
+        self.killed: tuple[Progress, float] | None = None  # its progress then, and for how long
         self.has_worked = False
         self._jobs = jobs
         self._selector = selector
-        self._inbox = Inbox.of_frames()
-        self._received = 0  # bytes
-        self._heard = 0  # bytes; more if some were read from the cell before they were sent
+        self._decoder = StreamDecoder.for_frames()
+        self._received_bytes = 0
+        self._read_bytes = 0  # includes bytes read from shared memory before they were sent
         self._unsent = b""
-        handle = new_handle()
-        self.channel, theirs = socket.socketpair()
+        memory = create_memory()
+        self.channel, child_end = socket.socketpair()
         try:
-            self.cell = Cell(handle)
-            nursery.bear(number, theirs.fileno(), handle)
+            self.shared_state = SharedState(memory)
+            fork_server.fork_child(number, child_end.fileno(), memory)
         finally:
-            theirs.close()
-            os.close(handle)
+            child_end.close()
+            os.close(memory)
         self.channel.setblocking(False)
         self._events = 0
-        self._listen(READ)
+        self._set_events(READ)
 
-    def give(self, orders: Sequence[Order], items: Sequence[Item]) -> None:
-        """Send one message of orders."""
-        self.items.update(zip([order.serial for order in orders], items, strict=True))
+    def send_orders(self, orders: Sequence[Order], entries: Sequence[TaskEntry]) -> None:
+        """Send one message of orders; remember the entries until their tasks are finished."""
+        self.entries.update(zip([order.serial for order in orders], entries, strict=True))
         self._ends.append(orders[-1].serial)
         self._unsent += encode_orders(orders)
-        self.send()
+        self.flush()
 
-    def send(self) -> None:
-        """Send what the channel takes; the rest when it takes more."""
+    def flush(self) -> None:
+        """Send as much as the channel takes now; the rest when it is writable again."""
         try:
             self._unsent = self._unsent[self.channel.send(self._unsent) :]
         except BlockingIOError:
             pass
-        except (BrokenPipeError, ConnectionResetError):  # its death will be told
+        except (BrokenPipeError, ConnectionResetError):  # its exit will be reported
             self._unsent = b""
         if self._events:
-            self._listen(READ | WRITE if self._unsent else READ)
+            self._set_events(READ | WRITE if self._unsent else READ)
 
     def receive(self) -> list[Frame]:
-        """Return what the child has sent."""
-        data = self._read()
-        overheard = self._heard - self._received
-        self._received += len(data)
-        self._heard = max(self._heard, self._received)
-        return self._frames(data[overheard:])
+        """Return the frames that the child has sent."""
+        data = self._receive_bytes()
+        already_read = self._read_bytes - self._received_bytes
+        self._received_bytes += len(data)
+        self._read_bytes = max(self._read_bytes, self._received_bytes)
+        return self._decode(data[already_read:])
 
-    def overhear(self) -> list[Frame]:
-        """Return what a child that is busy has not sent yet."""
-        data = self.cell.unsent(self._heard)
-        self._heard += len(data)
-        return self._frames(data)
+    def read_unsent(self) -> list[Frame]:
+        """Return the frames that a busy child has buffered and not sent yet."""
+        data = self.shared_state.read_unsent(self._read_bytes)
+        self._read_bytes += len(data)
+        return self._decode(data)
 
-    def last_words(self) -> list[Frame]:
-        """Return all that a dead child told, even what it had not sent."""
+    def read_final_frames(self) -> list[Frame]:
+        """Return the last frames of a child that has exited, even those that it had not sent."""
         frames: list[Frame] = []
         before = -1
-        while self._received > before:
-            before = self._received
+        while self._received_bytes > before:
+            before = self._received_bytes
             frames += self.receive()
-        return frames + self.overhear()
+        return frames + self.read_unsent()
 
-    def place(self) -> Place | None:
-        """Where the child is; None between jobs, and if what it shares with us is nonsense."""
-        place = self.cell.place()
-        if place is not None and place.job >= self._jobs:
-            self.is_garbled = True
-        return None if self.is_garbled else place
+    def read_progress(self) -> Progress | None:
+        """Return what the child is doing; None between jobs, or if shared memory is corrupt."""
+        progress = self.shared_state.read_progress()
+        if progress is not None and progress.job >= self._jobs:
+            self.is_corrupt = True
+        return None if self.is_corrupt else progress
 
-    def _frames(self, data: bytes) -> list[Frame]:
+    def _decode(self, data: bytes) -> list[Frame]:
         frames: list[Frame] = []
         try:
-            frames.extend(self._inbox.feed(data))
+            frames.extend(self._decoder.feed(data))
         except msgspec.MsgspecError:
-            self.is_garbled = True
+            self.is_corrupt = True
         return frames
 
-    def _read(self) -> bytes:
+    def _receive_bytes(self) -> bytes:
         try:
             data = self.channel.recv(_RECEIVE_BYTES)
         except BlockingIOError:
@@ -123,38 +128,38 @@ class Link:
         except ConnectionResetError:
             data = b""
         if not data:
-            self._listen(0)  # closed by a job, or with the process, whose death will be told
+            self._set_events(0)  # closed by a job, or by the exit, which will be reported
         return data
 
     @property
     def load(self) -> int:
-        """How many messages it has that are not finished."""
-        first = next(iter(self.items), None)
+        """The number of messages that the child has not finished."""
+        first = next(iter(self.entries), None)
         while self._ends and (first is None or self._ends[0] < first):
             del self._ends[0]
         return len(self._ends)
 
-    def take_back(self) -> list[Item]:
-        """Revoke the orders that the child has not taken up, and return their tasks."""
-        if not self.items or next(reversed(self.items)) <= self.cell.taken:
+    def revoke_orders(self) -> list[TaskEntry]:
+        """Revoke the orders that the child has not started, and return their entries."""
+        if not self.entries or next(reversed(self.entries)) <= self.shared_state.last_taken:
             return []
-        taken = self.cell.revoke(next(reversed(self.items)))
-        return [self.items.pop(serial) for serial in tuple(self.items) if serial > taken]
+        last_taken = self.shared_state.revoke(next(reversed(self.entries)))
+        return [self.entries.pop(serial) for serial in tuple(self.entries) if serial > last_taken]
 
-    def hang_up(self) -> None:
-        """Let the child end when it is done with the file that it is at."""
-        self.take_back()
+    def shut_down(self) -> None:
+        """Let the child exit once it has finished its current file."""
+        self.revoke_orders()
         with contextlib.suppress(OSError):
             self.channel.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Let go of all."""
-        self._listen(0)
+        """Close the channel and release the shared memory."""
+        self._set_events(0)
         self.channel.close()
-        self.cell.close()
+        self.shared_state.close()
 
-    def _listen(self, events: int) -> None:
-        """Be called for these events."""
+    def _set_events(self, events: int) -> None:
+        """Select the events for which the pool is woken."""
         if not self._events and events:
             self._selector.register(self.channel, events, self)
         elif self._events and not events:

@@ -1,4 +1,4 @@
-"""What the death of a child means: whose fault it was, and what becomes of its tasks."""
+"""Finds out which job caused a child to exit, and what happens to the child's tasks."""
 
 from __future__ import annotations
 
@@ -13,121 +13,126 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from segue.model.graph import Graph
-    from segue.worker.shared_state import Place
-    from segue.worker.task_table import Docket, Item
-    from segue.worker.timeouts import Deadlines
+    from segue.worker.shared_state import Progress
+    from segue.worker.task_table import TaskEntry, TaskTable
+    from segue.worker.timeouts import Timeouts
 
-# So many children may die near a task, but in none of its jobs, before the next job is blamed.
-MAX_DEATHS = 3
-# So many may die in a row without having done anything, before there is no sense in another.
-MAX_STILLBIRTHS = 5
+# Exits of children while they hold a task, but between its jobs, before its next job is blamed.
+MAX_CRASHES = 3
+# Children in a row that may exit before they finish a job, before the pool gives up.
+MAX_FAILED_STARTS = 5
 
 
-class Remains(NamedTuple):
-    """What a dead child leaves."""
+class ExitInfo(NamedTuple):
+    """The state in which a child exited."""
 
     status: int  # exit code, or minus the signal
-    place: Place | None  # where it was
-    taken: int  # the last order that it took up
-    items: Mapping[int, Item]  # what it had not finished, by serial
-    killed: tuple[Place, float] | None  # if we killed it: where it was then, and since how long
+    progress: Progress | None  # what it was doing
+    last_taken: int  # the last order that it started
+    entries: Mapping[int, TaskEntry]  # unfinished tasks, by serial
+    killed: tuple[Progress, float] | None  # by the pool: its progress then, and for how long
     has_worked: bool
 
 
-class Inquest:
-    """Judges deaths, one after the other."""
+class CrashReport:
+    """Evaluates the exits of a pool's children, one after the other."""
 
-    def __init__(self, graph: Graph, docket: Docket, deadlines: Deadlines) -> None:
+    def __init__(self, graph: Graph, task_table: TaskTable, timeouts: Timeouts) -> None:
         self._graph = graph
         self._names = tuple(graph.jobs)
-        self._docket = docket
-        self._deadlines = deadlines
-        self._stillbirths = 0
+        self._task_table = task_table
+        self._timeouts = timeouts
+        self._failed_starts = 0
         self._failed_setups: set[str] = set()
 
-    def worked(self, job: str) -> None:
-        """A job gave a result: what went wrong at a start before was no rule."""
-        self._stillbirths = 0
+    def record_success(self, job: str) -> None:
+        """Forget earlier failed starts: a job has returned a result."""
+        self._failed_starts = 0
         if self._failed_setups:
             self._failed_setups.discard(job)
 
-    def hold(self, remains: Remains) -> ConfigurationError | None:
-        """Blame the job whose fault it was, if any; answers with an error if going on is vain."""
-        place = remains.place
-        if place is not None and place.phase is Phase.SETUP:
-            return self._in_setup(self._names[place.job], remains)
-        if place is None:
-            return self._between_jobs(remains)
-        item, job = remains.items.get(place.serial), self._names[place.job]
-        if remains.killed is not None and remains.killed[0] != place:
-            return None  # it was done just before it was killed, and was at the next job already
-        if remains.killed is not None and place.phase is Phase.COLD:
-            self._deadlines.warmed(job)
-        if place.files > 1:
-            for serial, other in remains.items.items():
-                other.alone = other.alone or serial <= remains.taken
-        elif item is None or job in item.results:
-            return self._between_jobs(remains)
-        elif remains.killed is not None:
-            limit_s, ran_s = self._graph.jobs[job].timeout_s, remains.killed[1]
-            self._docket.fail(item, job, timeout(ran_s, limit_s), seconds=ran_s)
+    def blame(self, exit_info: ExitInfo) -> ConfigurationError | None:
+        """Fail the job at fault, if any; return an error if the pool cannot go on."""
+        progress = exit_info.progress
+        if progress is not None and progress.phase is Phase.SETUP:
+            return self._blame_setup(self._names[progress.job], exit_info)
+        if progress is None:
+            return self._blame_idle_exit(exit_info)
+        entry, job = exit_info.entries.get(progress.serial), self._names[progress.job]
+        if exit_info.killed is not None and exit_info.killed[0] != progress:
+            return None  # the late job finished just before the kill
+        if exit_info.killed is not None and progress.phase is Phase.COLD:
+            self._timeouts.record_first_call(job)
+        if progress.files > 1:
+            for serial, other in exit_info.entries.items():
+                other.alone = other.alone or serial <= exit_info.last_taken
+        elif entry is None or job in entry.results:
+            return self._blame_idle_exit(exit_info)
+        elif exit_info.killed is not None:
+            limit_s, ran_s = self._graph.jobs[job].timeout_s, exit_info.killed[1]
+            self._task_table.fail(entry, job, build_timeout(ran_s, limit_s), seconds=ran_s)
         else:
-            self._docket.fail(item, job, crash(remains.status))
+            self._task_table.fail(entry, job, build_crash(exit_info.status))
         return None
 
-    def _in_setup(self, job: str, remains: Remains) -> ConfigurationError | None:
-        """Nothing can be done without the job; but once may have been another's fault."""
-        start = f"job {job!r} cannot start: its setup"
-        if remains.killed is not None:
+    def _blame_setup(self, job: str, exit_info: ExitInfo) -> ConfigurationError | None:
+        """Return an error if a job's setup is at fault; one crash may have another cause."""
+        if exit_info.killed is not None:
             return ConfigurationError(
-                f"{start} took longer than {self._deadlines.setup_s:g} s; make it faster"
+                f"job {job!r} cannot start: its setup took longer than "
+                f"{self._timeouts.setup_s:g} s; make it faster"
             )
         if job in self._failed_setups:
-            return ConfigurationError(f"{start}'s process was {ended(remains.status)}, twice")
+            return ConfigurationError(
+                f"job {job!r} cannot start: its process {describe_exit(exit_info.status)}, "
+                "for the second time during its setup"
+            )
         self._failed_setups.add(job)
         return None
 
-    def _between_jobs(self, remains: Remains) -> ConfigurationError | None:
-        """No job was being run: somebody killed it, say. If that goes on, blame the next job."""
-        self._stillbirths += not remains.has_worked
-        if self._stillbirths > MAX_STILLBIRTHS:
+    def _blame_idle_exit(self, exit_info: ExitInfo) -> ConfigurationError | None:
+        """Count an exit between jobs, such as an outside kill; blame the next job if it recurs."""
+        self._failed_starts += not exit_info.has_worked
+        if self._failed_starts > MAX_FAILED_STARTS:
             return ConfigurationError(
-                f"{self._stillbirths} child processes in a row were {ended(remains.status)}, "
-                "before they had done anything; their standard error may tell why"
+                f"{self._failed_starts} child processes in a row exited before they finished a job "
+                f"(the last one {describe_exit(exit_info.status)}); see their standard error"
             )
-        for serial, item in remains.items.items():
-            if serial <= remains.taken and not item.finished:
-                item.deaths += 1
-                if item.deaths > MAX_DEATHS:
-                    job = next(j for j in item.task.run if j not in item.results)
-                    self._docket.fail(item, job, crash(remains.status))
+        for serial, entry in exit_info.entries.items():
+            if serial <= exit_info.last_taken and not entry.finished:
+                entry.crashes += 1
+                if entry.crashes > MAX_CRASHES:
+                    job = next(j for j in entry.task.run if j not in entry.results)
+                    self._task_table.fail(entry, job, build_crash(exit_info.status))
                 break
         return None
 
 
-def timeout(ran_s: float, limit_s: float) -> Failure:
-    """A job was stopped at its deadline."""
+def build_timeout(ran_s: float, limit_s: float) -> Failure:
+    """Return the failure of a job that was stopped at its timeout."""
     message = (
-        f"it ran for {ran_s:.1f} s and was stopped; its timeout_s is {limit_s:g}: raise it, "
-        "or find out what it waits for"
+        f"it was stopped after {ran_s:.1f} s; its timeout_s is {limit_s:g}: raise it, "
+        "or find out what the job waits for"
     )
     return Failure(kind=Kind.TIMEOUT, type="JobTimeout", message=message)
 
 
-def crash(status: int) -> Failure:
-    """A job's process died by itself."""
-    return Failure(kind=Kind.CRASHED, type="JobCrashed", message=f"its process was {ended(status)}")
+def build_crash(status: int) -> Failure:
+    """Return the failure of a job whose process crashed."""
+    return Failure(
+        kind=Kind.CRASHED, type="JobCrashed", message=f"its process {describe_exit(status)}"
+    )
 
 
-def ended(status: int) -> str:
-    """Say how a process ended, after "was"."""
+def describe_exit(status: int) -> str:
+    """Return how a process ended, as a clause without its subject."""
     if status >= 0:
-        return f"ended by exit code {status}; the job, or something that it calls, exits"
+        return f"exited with code {status}: the job, or code that it calls, ends the process"
     try:
         name = signal.Signals(-status).name
     except ValueError:
         name = "unknown"
-    text = f"killed by signal {-status} ({name})"
+    text = f"was killed by signal {-status} ({name})"
     if -status == signal.SIGKILL:
-        return f"{text}, not by Segue: most likely the kernel ran out of memory; see dmesg"
+        return f"{text}, but not by Segue: the machine probably ran out of memory; see dmesg"
     return text

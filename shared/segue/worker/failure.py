@@ -1,4 +1,4 @@
-"""From an exception to what the ledger keeps of it: kind, class, and a message that says where."""
+"""Turns an exception into a ledger failure: kind, class, and a message with its location."""
 
 from __future__ import annotations
 
@@ -19,78 +19,87 @@ from segue.errors import (
     TransientError,
     Unavailable,
 )
+from segue.extras import find_extra, format_hint
 from segue.model.record import Failure
 
 MAX_CHARACTERS = 500
 MAX_FRAMES = 3
-FULL = (errno.ENOSPC, errno.EDQUOT)
-# What a traceback goes through before it comes to the job's own code.
-MACHINERY = tuple(
-    os.path.join(os.sep, "segue", *place.split("/"))
-    for place in ("model/job_code.py", "worker/child.py", "worker/line_run.py", "worker/retry.py")
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+# Frames of these files come before the job's own code in a traceback.
+RUNNER_FILES = tuple(
+    os.path.join(os.sep, "segue", *path.split("/"))
+    for path in (
+        "backoff.py",
+        "model/job_code.py",
+        "worker/child.py",
+        "worker/line_run.py",
+        "worker/retry.py",
+    )
 )
 
 
-class Trouble(NamedTuple):
-    """What an exception means for the job that raised it, and for the rest of its line."""
+class FailureInfo(NamedTuple):
+    """The consequences of an exception for its job, and for the rest of the line."""
 
     failure: Failure
-    permanent: bool  # trying again would give the same
-    in_vain: bool  # nothing else on the line is worth a try now
+    permanent: bool  # a retry would fail in the same way
+    aborts_line: bool  # no other job of the file can succeed now
 
 
-def trouble(error: BaseException, memory_gib: float) -> Trouble:
-    """Say what an exception means."""
-    known = understood(error, memory_gib)
-    return Trouble(
-        failure=Failure(kind=known.kind, type=type(error).__name__, message=short(str(known))),
+def describe_failure(error: BaseException, memory_gib: float) -> FailureInfo:
+    """Return what an exception means for its job and the line."""
+    known = classify_error(error, memory_gib)
+    return FailureInfo(
+        failure=Failure(kind=known.kind, type=type(error).__name__, message=shorten(str(known))),
         permanent=isinstance(known, PermanentError),
-        in_vain=isinstance(known, Superseded | DiskFull),
+        aborts_line=isinstance(known, Superseded | DiskFull),
     )
 
 
-def understood(error: BaseException, memory_gib: float) -> PermanentError | TransientError:
-    """Say in Segue's terms what a job's code, or something below it, raised."""
+def classify_error(error: BaseException, memory_gib: float) -> PermanentError | TransientError:
+    """Return the Segue error for an exception that a job, or code it calls, raised."""
     if isinstance(error, PermanentError | TransientError):
         return error
     if isinstance(error, SystemExit):
         return JobCrashed(
-            f"the job called sys.exit({error.code!r}); let it return a value, or raise"
+            f"the job called sys.exit({error.code!r}); return a value or raise an error instead"
         )
-    said = f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {error}"
     number = error.errno if isinstance(error, OSError) else None
     if isinstance(error, MemoryError) or number == errno.ENOMEM:
-        remedy = "raise its resources.memory_gib, or let it need less"
-        return OutOfMemory(f"it may add {memory_gib:g} GiB, and wanted more; {remedy} ({said})")
-    if number in FULL:
-        return DiskFull(f"no room is left on the device; free some, and run again ({said})")
-    where = _frames(error.__traceback__)
+        remedy = "raise its resources.memory_gib, or use less memory"
+        return OutOfMemory(f"it needed more than its {memory_gib:g} GiB; {remedy} ({text})")
+    if number in DISK_FULL_ERRNOS:
+        return DiskFull(f"the disk is full; free some space, then run again ({text})")
+    if isinstance(error, ModuleNotFoundError) and (extra := find_extra(error.name)):
+        text = f"{text}; {format_hint(extra)}"
+    where = _format_frames(error.__traceback__)
     where = f" ({where})" if where else ""
-    what = short(said, MAX_CHARACTERS - len(where)) + where
+    what = shorten(text, MAX_CHARACTERS - len(where)) + where
     if isinstance(error, ConnectionError | TimeoutError):
         return Unavailable(what)
     return JobRaised(what)
 
 
-def worth_retrying(error: BaseException) -> bool:
-    """Whether the same may succeed in a moment: a full disk, or a replaced file, does not pass."""
+def is_retryable(error: BaseException) -> bool:
+    """Return whether a retry may succeed soon; a full disk or a replaced file stays as it is."""
     if isinstance(error, DiskFull | Superseded):
         return False
     return isinstance(error, TransientError | ConnectionError | TimeoutError)
 
 
-def own_traceback(error: BaseException) -> str:
-    """The traceback as Python writes it, from where the job's own code begins."""
+def format_job_traceback(error: BaseException) -> str:
+    """Return the traceback in Python's format, from the first frame of the job's own code."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.endswith(MACHINERY):
+    while trace is not None and trace.tb_frame.f_code.co_filename.endswith(RUNNER_FILES):
         trace = trace.tb_next
     return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__))
 
 
-def _frames(trace: TracebackType | None) -> str:
-    """The innermost lines of a traceback, such as ``jobs/rhythm.py:42 in beats``."""
+def _format_frames(trace: TracebackType | None) -> str:
+    """Return the innermost frames of a traceback, such as ``jobs/rhythm.py:42 in beats``."""
     frames = itertools.dropwhile(
-        lambda f: f.filename.endswith(MACHINERY), traceback.extract_tb(trace)
+        lambda f: f.filename.endswith(RUNNER_FILES), traceback.extract_tb(trace)
     )
     return ", from ".join(
         f"{'/'.join(f.filename.split(os.sep)[-2:])}:{f.lineno} in {f.name}"
@@ -98,7 +107,7 @@ def _frames(trace: TracebackType | None) -> str:
     )
 
 
-def short(text: str, size: int = MAX_CHARACTERS) -> str:
-    """Return a text in one line of bounded length."""
+def shorten(text: str, size: int = MAX_CHARACTERS) -> str:
+    """Return a text as one line, truncated to a maximum length."""
     text = " ".join(text.split())
     return text if len(text) <= size else f"{text[: size - 1]}…"

@@ -1,10 +1,10 @@
-"""The process from which all children are forked, as their parent sees it.
+"""Starts a fork server for a pool, and asks it to fork and kill children.
 
-It has imported what they need, so a child starts in milliseconds, and they share that memory.
-Python's own fork server would import the parent's main module into each child (Beam's, say), has
-one list of imports for all of a process, and takes the environment as it happens to be; so this is
-one of our own, one for each pool. A child's death takes with it all that the child started; the
-death of this process, or of the pool's, takes all children.
+The fork server has imported what children need: a child starts in milliseconds and shares that
+memory. ``multiprocessing``'s fork server imports the parent's main module (such as Beam's) into
+each child, has one list of preloaded modules per process, and inherits the environment unchanged;
+so each pool has a fork server of its own. When a child exits, all processes that it started are
+killed; when the fork server or the pool's process exits, all children are killed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from segue.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from segue.worker.child_config import Upbringing
+    from segue.worker.child_config import ChildConfig
 
-# Many threads a process times many processes fight for the cores. A set of strings has an order
-# that changes from run to run unless Python's hashes are the same, and an artifact might show it.
+# Many threads in each of many processes compete for the cores. The order of a set of strings
+# changes from run to run unless Python's hash seed is fixed, and it might show in an artifact.
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -33,9 +33,9 @@ ENVIRONMENT = {
     "VECLIB_MAXIMUM_THREADS": "1",
     "PYTHONHASHSEED": "0",
 }
-COMMAND = struct.Struct("<cq")  # what, child
-NOTICE = struct.Struct("<cqq")  # what, child, its process or status
-BEAR, KILL, BORN, DEAD = b"b", b"k", b"n", b"d"
+COMMAND = struct.Struct("<cq")  # command, child
+NOTICE = struct.Struct("<cqq")  # kind, child, its process or status
+FORK, KILL, STARTED, EXITED = b"b", b"k", b"n", b"d"
 CLOSE_S = 5.0
 _START = """
 import pickle, sys
@@ -46,59 +46,59 @@ with open(sys.argv[2], "rb") as file:
 """
 
 
-class Birth(NamedTuple):
+class ChildStarted(NamedTuple):
     """A child has been forked."""
 
     child: int
     process: int
 
 
-class Death(NamedTuple):
-    """A child is dead, and all that it started."""
+class ChildExited(NamedTuple):
+    """A child has exited, and all processes that it started are dead."""
 
     child: int
     status: int  # exit code, or minus the signal
 
 
-class Nursery:
-    """The parent's end: asks for children and kills, hears of births and deaths."""
+class ForkServerClient:
+    """Sends commands to the fork server, and receives notices of started and exited children."""
 
-    def __init__(self, upbringing: Upbringing) -> None:
+    def __init__(self, config: ChildConfig) -> None:
         if not hasattr(os, "fork"):
             raise ConfigurationError(
                 f"{sys.platform} cannot fork processes; run Segue on Linux, macOS or WSL"
             )
-        self.channel, theirs = socket.socketpair()
+        self.channel, server_end = socket.socketpair()
         try:
-            path = os.path.join(upbringing.folder, "upbringing")
+            path = os.path.join(config.folder, "child_config")
             with open(path, "wb") as file:
                 pickle.dump(sys.path, file)
-                pickle.dump(upbringing, file)
+                pickle.dump(config, file)
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, str(theirs.fileno()), path, str(os.getpid())],
+                [sys.executable, "-c", _START, str(server_end.fileno()), path, str(os.getpid())],
                 env={**ENVIRONMENT, **os.environ},
-                pass_fds=[theirs.fileno()],
+                pass_fds=[server_end.fileno()],
                 stdin=subprocess.DEVNULL,
-                stdout=_standard_error(),  # what a job prints is not part of Segue's output
+                stdout=_standard_error(),  # jobs' output must not mix with Segue's
                 start_new_session=True,
             )
         finally:
-            theirs.close()
+            server_end.close()
         self._rest = b""
-        self.has_borne = False
+        self.has_forked = False
 
-    def bear(self, child: int, channel: int, cell: int) -> None:
-        """Ask for a child with these two handles."""
+    def fork_child(self, child: int, channel: int, memory: int) -> None:
+        """Ask for a child that gets these two file descriptors."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            socket.send_fds(self.channel, [COMMAND.pack(BEAR, child)], [channel, cell])
+            socket.send_fds(self.channel, [COMMAND.pack(FORK, child)], [channel, memory])
 
     def kill(self, child: int) -> None:
-        """Ask for a child, and all that it started, to be killed; its death is told."""
+        """Ask to kill a child and all processes that it started; a notice of its exit follows."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.channel.sendall(COMMAND.pack(KILL, child))
 
-    def notices(self) -> list[Birth | Death] | None:
-        """Receive what has happened; None if this process is dead itself."""
+    def receive_notices(self) -> list[ChildStarted | ChildExited] | None:
+        """Return the notices received; None if the fork server itself has exited."""
         try:
             data = self.channel.recv(2**16)
         except (ConnectionResetError, BrokenPipeError):
@@ -108,20 +108,20 @@ class Nursery:
         data = self._rest + data
         whole = len(data) // NOTICE.size * NOTICE.size
         self._rest = data[whole:]
-        self.has_borne = self.has_borne or whole > 0
+        self.has_forked = self.has_forked or whole > 0
         return [
-            Birth(child, value) if what == BORN else Death(child, value)
-            for what, child, value in NOTICE.iter_unpack(data[:whole])
+            ChildStarted(child, value) if kind == STARTED else ChildExited(child, value)
+            for kind, child, value in NOTICE.iter_unpack(data[:whole])
         ]
 
-    def close(self, *, gently: bool) -> int:
-        """End it with all its children, and return its exit code; ``gently`` lets it do so."""
+    def close(self, *, is_graceful: bool) -> int:
+        """Stop the fork server and its children; return its exit code. Kill it unless graceful."""
         self.channel.close()
-        if not gently:
+        if not is_graceful:
             self._process.kill()
         try:
             return self._process.wait(timeout=CLOSE_S)
-        except subprocess.TimeoutExpired:  # it was stopped, perhaps
+        except subprocess.TimeoutExpired:  # perhaps a signal has stopped it
             self._process.kill()
             return self._process.wait()
 

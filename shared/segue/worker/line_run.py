@@ -1,7 +1,7 @@
-"""One file on its line: its inputs at hand, each job's value written, and handed to the jobs below.
+"""Runs the jobs of one file: loads inputs, writes each artifact, and passes it to the jobs below.
 
-A value comes to a job below exactly as it would be read back from the store; the source is fetched
-and decoded once.
+A job below gets a value exactly as it would be read back from the store; the source is fetched and
+decoded once.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 from segue.codec import decode, encode
 from segue.errors import BadOutput, Contended, MissingInput, Superseded
 from segue.media.decode import LocalMedia
-from segue.model.artifact import Lineage, artifact_name, checksum, segue_version
+from segue.model.artifact import Lineage, build_artifact_name, compute_checksum, find_version
 from segue.model.graph import SOURCE
-from segue.model.media_file import bucket_location, split_uri
+from segue.model.media_file import find_bucket_location, split_uri
 from segue.model.object_store import ObjectStore
-from segue.worker.loaded_job import Step
+from segue.worker.loaded_job import LoadedJob
 from segue.worker.protocol import Order
 
 JSON = "application/json"
@@ -28,50 +28,50 @@ _UNREAD: Any = object()
 
 @dataclass(slots=True)
 class Stores:
-    """The object stores of a process, opened when they are first needed."""
+    """The object stores of a process, each opened when it is first needed."""
 
     connect: Callable[[str], ObjectStore]
-    artifacts_at: str
-    _open: dict[str, ObjectStore] = field(default_factory=dict)
+    artifacts_location: str
+    _by_location: dict[str, ObjectStore] = field(default_factory=dict)
 
     @property
     def artifacts(self) -> ObjectStore:
-        """Where results are written."""
-        return self._at(self.artifacts_at)
+        """The store to which results are written."""
+        return self._open_store(self.artifacts_location)
 
-    def of(self, uri: str) -> ObjectStore:
-        """The store in which a URI's name is the whole name in its bucket."""
-        return self._at(bucket_location(uri))
+    def open_for(self, uri: str) -> ObjectStore:
+        """Return the store of a URI's bucket or folder, in which the URI's path is the name."""
+        return self._open_store(find_bucket_location(uri))
 
     def read(self, uri: str) -> bytes:
-        """Read an artifact by its URI, wherever it was written."""
+        """Read an artifact by its URI, whatever store it was written to."""
         inside = f"{self.artifacts.location}/"
         if uri.startswith(inside):
             return self.artifacts.read(uri.removeprefix(inside))
-        return self.of(uri).read(split_uri(uri)[1])
+        return self.open_for(uri).read(split_uri(uri)[1])
 
     def close(self) -> None:
-        """Let go of connections."""
-        while self._open:
-            self._open.popitem()[1].close()
+        """Close all stores."""
+        while self._by_location:
+            self._by_location.popitem()[1].close()
 
-    def _at(self, location: str) -> ObjectStore:
-        store = self._open.get(location)
+    def _open_store(self, location: str) -> ObjectStore:
+        store = self._by_location.get(location)
         if store is None:
-            store = self._open[location] = self.connect(location)
+            store = self._by_location[location] = self.connect(location)
         return store
 
 
 @dataclass(slots=True)
 class _Artifact:
-    """A parent's result: its bytes, and the value that they hold once somebody has asked."""
+    """A parent's result: its bytes, and their decoded value once a job has asked for it."""
 
     content_type: str
     data: bytes
     value: Any = _UNREAD
 
-    def hand(self) -> Any:
-        """The value for one more job; what one job does to it, the next must not see."""
+    def copy_value(self) -> Any:
+        """Return the value for one more job, which must not see what other jobs do to theirs."""
         value = decode(self.content_type, self.data) if self.value is _UNREAD else self.value
         if self.content_type == JSON:
             self.value = _UNREAD
@@ -81,117 +81,127 @@ class _Artifact:
 
 
 class LineRun:
-    """The jobs of one order, for one file."""
+    """Runs the jobs of one order on one file."""
 
     __slots__ = (
-        *("folder", "left", "order"),
-        *("_artifacts", "_file_name", "_home", "_media", "_stores", "_uris"),
+        *("folder", "order", "remaining"),
+        *("_artifacts", "_file_name", "_media", "_source_store", "_stores", "_uris"),
     )
 
     def __init__(self, order: Order, stores: Stores, folder: str) -> None:
         self.order = order
-        self.folder = folder  # for this file alone, until it is finished
-        self.left = dict.fromkeys(order.run)  # the jobs of which nothing is told yet
+        self.folder = folder  # used by no other file until this one is finished
+        self.remaining = dict.fromkeys(order.run)  # jobs without a reported result
         self._stores = stores
         self._file_name = split_uri(order.uri)[1]
         self._uris = dict(order.inputs)
         self._artifacts: dict[str, _Artifact] = {}
         self._media: LocalMedia | None = None
-        self._home: ObjectStore | None = None
+        self._source_store: ObjectStore | None = None
 
-    def inputs(self, step: Step) -> dict[str, Any]:
-        """What a job is called with."""
+    def load_inputs(self, job: LoadedJob) -> dict[str, Any]:
+        """Return the arguments to call a job with."""
         return {
-            name: self._source() if parent == SOURCE else self._value(parent, content_type)
-            for name, parent, content_type in step.needs
+            name: self._open_source()
+            if parent == SOURCE
+            else self._load_parent(parent, content_type)
+            for name, parent, content_type in job.needs
         }
 
-    def write(self, step: Step, value: Any) -> tuple[str, str]:
-        """Write a job's artifact; return its URI and checksum. One that is there already counts."""
-        content_type, order, store = step.job.writes, self.order, self._stores.artifacts
+    def write(self, job: LoadedJob, value: Any) -> tuple[str, str]:
+        """Write a job's artifact, unless it exists; return its URI and checksum."""
+        content_type, order, store = job.spec.writes, self.order, self._stores.artifacts
         try:
             encoded = encode(content_type, value)
         except BadOutput:
             if hasattr(value, "close"):
-                value.close()  # a coroutine complains if nobody awaits it
+                value.close()  # a coroutine warns if it is never awaited
             raise
-        if step.reads_source:
+        if job.reads_source:
             self._check_source()
-        name = artifact_name(
-            step.name, step.fingerprint, self._file_name, order.generation, step.extension
+        name = build_artifact_name(
+            job.name, job.fingerprint, self._file_name, order.generation, job.extension
         )
         written = _Artifact(content_type, encoded.data, encoded.value)
         if not store.create(
             name,
             encoded.data,
             content_type=content_type,
-            metadata=self._lineage(step),
-            replace=step.name in order.force,
+            metadata=self._build_lineage(job),
+            replace=job.name in order.force,
         ):
-            existing = _existing(store, name)
+            existing = _read_existing(store, name)
             if existing != encoded.data:
                 written = _Artifact(content_type, existing)
-        uri = self._uris[step.name] = store.uri(name)
-        fingerprint = checksum(written.data)
-        if not step.below.isdisjoint(self.left):
-            self._artifacts[step.name] = written
+        uri = self._uris[job.name] = store.uri(name)
+        fingerprint = compute_checksum(written.data)
+        if not job.below.isdisjoint(self.remaining):
+            self._artifacts[job.name] = written
         return uri, fingerprint
 
     def finish(self) -> None:
-        """Remove the local copy of the source, and what was decoded of it."""
+        """Remove the local copy of the source, and all decoded values."""
         self._artifacts.clear()
         self._media = None
-        if self._home is not None:
-            _empty(self.folder)
+        if self._source_store is not None:
+            _empty_folder(self.folder)
 
-    def _source(self) -> LocalMedia:
+    def _open_source(self) -> LocalMedia:
         if self._media is None:
             uri, generation = self.order.uri, self.order.generation
-            self._home = self._stores.of(uri)
-            path = self._home.local(self._file_name, generation=generation, folder=self.folder)
+            self._source_store = self._stores.open_for(uri)
+            path = self._source_store.fetch(
+                self._file_name, generation=generation, folder=self.folder
+            )
             self._media = LocalMedia(uri=uri, generation=generation, path=path, folder=self.folder)
         return self._media
 
     def _check_source(self) -> None:
-        """See that a source that was not copied is still what it was when the job began."""
-        if self._home is None or not self._home.location.startswith("file://"):
+        """Raise Superseded if the source was used in place and has changed since the job began."""
+        if self._source_store is None or not self._source_store.location.startswith("file://"):
             return
         try:
-            self._home.local(self._file_name, generation=self.order.generation, folder=self.folder)
+            self._source_store.fetch(
+                self._file_name, generation=self.order.generation, folder=self.folder
+            )
         except MissingInput as error:
             raise Superseded(
-                f"{self.order.uri} was deleted while it was worked on; its result is not kept"
+                f"{self.order.uri} was deleted while a job ran on it; the result is discarded"
             ) from error
 
-    def _value(self, parent: str, content_type: str) -> Any:
+    def _load_parent(self, parent: str, content_type: str) -> Any:
         known = self._artifacts.get(parent)
         if known is None:
             if parent not in self._uris:
-                raise MissingInput(f"nobody said where the artifact of {parent!r} is; plan it anew")
+                raise MissingInput(
+                    f"the task has no artifact URI for parent {parent!r}; plan it again"
+                )
             data = self._stores.read(self._uris[parent])
             known = self._artifacts[parent] = _Artifact(content_type, data)
-        return known.hand()
+        return known.copy_value()
 
-    def _lineage(self, step: Step) -> dict[str, str]:
+    def _build_lineage(self, job: LoadedJob) -> dict[str, str]:
         return Lineage(
-            job=step.name,
-            fingerprint=step.fingerprint,
+            job=job.name,
+            fingerprint=job.fingerprint,
             uri=self.order.uri,
             generation=self.order.generation,
-            parents={p: self._uris[p] for p in step.parents},
-            segue=segue_version(),
+            parents={p: self._uris[p] for p in job.parents},
+            segue=find_version(),
         ).to_metadata()
 
 
-def _existing(store: ObjectStore, name: str) -> bytes:
+def _read_existing(store: ObjectStore, name: str) -> bytes:
     try:
         return store.read(name)
-    except MissingInput as error:  # deleted since it stood in our way
-        raise Contended(f"{store.uri(name)} came and went; it is written again") from error
+    except MissingInput as error:  # deleted since create() found it
+        raise Contended(
+            f"{store.uri(name)} was deleted while it was written; it is written again"
+        ) from error
 
 
-def _empty(folder: str) -> None:
-    """Remove what is in a folder; to make a new one for each file would cost more than all else."""
+def _empty_folder(folder: str) -> None:
+    """Empty a folder; creating a new one for each file would take longer than everything else."""
     try:
         names = os.listdir(folder)
     except FileNotFoundError:  # a job has removed it

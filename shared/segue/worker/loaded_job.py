@@ -1,4 +1,4 @@
-"""The jobs, ready in this process: their code, loaded once, and what no file changes."""
+"""Jobs that are imported and set up in this process, with all that is equal for every file."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from segue.codec import extension
+from segue.codec import find_extension
 from segue.errors import ConfigurationError
 from segue.model.graph import SOURCE
 from segue.model.job_code import build
-from segue.worker.failure import short, understood, worth_retrying
-from segue.worker.protocol import Built
-from segue.worker.retry import patiently
+from segue.worker.failure import classify_error, is_retryable, shorten
+from segue.worker.protocol import BatchJobLoaded
+from segue.worker.retry import call_with_retry
 from segue.worker.shared_state import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from segue.model.graph import Graph, Job
-    from segue.worker.limits import Memory
-    from segue.worker.parent_connection import Uplink
+    from segue.worker.limits import MemoryLimit
+    from segue.worker.parent_connection import ParentConnection
     from segue.worker.protocol import Order
-    from segue.worker.shared_state import Cell
+    from segue.worker.shared_state import SharedState
 
 
-class Hopeless(Exception):
-    """No file can be worked on; the parent is told, and stops."""
+class SetupFailed(Exception):
+    """A job cannot be set up, or reports a wrong setup: no file can be processed."""
 
     def __init__(self, message: str, *, transient: bool) -> None:
         super().__init__(message)
@@ -34,10 +34,10 @@ class Hopeless(Exception):
 
 
 @dataclass(slots=True, kw_only=True)
-class Step:
-    """What a process keeps of a job."""
+class LoadedJob:
+    """A job that is ready to be called in this process."""
 
-    job: Job
+    spec: Job
     name: str
     number: int  # in the graph
     fingerprint: str
@@ -50,72 +50,78 @@ class Step:
     call: Callable[[Mapping[str, Any]], Any]
     batch: Callable[[Sequence[Mapping[str, Any]]], Any] | None
     batch_size: int
-    cold: bool = True  # nothing has been called yet
+    cold: bool = True  # it has not been called yet
 
 
-def load_step(graph: Graph, name: str) -> Step:
-    """Import a job, construct it and set it up; what its code raises is passed on."""
-    job = graph.jobs[name]
-    runner = build(job)
+def load_job(graph: Graph, name: str) -> LoadedJob:
+    """Import a job, construct it and run its setup; errors of its code propagate."""
+    spec = graph.jobs[name]
+    runner = build(spec)
     if runner.setup is not None:
         runner.setup()
-    types = {SOURCE: "", **{p: graph.jobs[p].writes for p in job.parents}}
-    return Step(
-        job=job,
+    types = {SOURCE: "", **{p: graph.jobs[p].writes for p in spec.parents}}
+    return LoadedJob(
+        spec=spec,
         name=name,
         number=list(graph.jobs).index(name),
         fingerprint=graph.fingerprints[name],
-        extension=extension(job.writes),
-        needs=tuple((name, parent, types[parent]) for name, parent in job.needs.items()),
-        parents=job.parents,
-        reads_source=job.reads_source,
-        below=graph.descendants(name),
-        memory_gib=job.resources.memory_gib,
+        extension=find_extension(spec.writes),
+        needs=tuple((name, parent, types[parent]) for name, parent in spec.needs.items()),
+        parents=spec.parents,
+        reads_source=spec.reads_source,
+        below=graph.find_descendants(name),
+        memory_gib=spec.resources.memory_gib,
         call=runner.call,
         batch=runner.batch,
         batch_size=runner.batch_size,
     )
 
 
-class Steps:
-    """The jobs of a process, each loaded when the first order wants it."""
+class LoadedJobs:
+    """The jobs of a process, each loaded when the first order needs it."""
 
-    def __init__(self, graph: Graph, cell: Cell, uplink: Uplink, memory: Memory) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        shared_state: SharedState,
+        connection: ParentConnection,
+        memory: MemoryLimit,
+    ) -> None:
         self._graph = graph
-        self._cell = cell
-        self._uplink = uplink
+        self._shared_state = shared_state
+        self._connection = connection
         self._memory = memory
-        self._steps: dict[str, Step] = {}
-        self._lines: dict[tuple[str, ...], tuple[Step, ...]] = {}
+        self._jobs: dict[str, LoadedJob] = {}
+        self._lines: dict[tuple[str, ...], tuple[LoadedJob, ...]] = {}
 
-    def of(self, order: Order) -> tuple[Step, ...]:
-        """The steps of an order."""
+    def load_all(self, order: Order) -> tuple[LoadedJob, ...]:
+        """Return the jobs of an order; load those that are not loaded yet."""
         line = self._lines.get(order.run)
         if line is None:
-            self._cell.take(order.serial)  # what goes wrong in loading is about this order
+            self._shared_state.take(order.serial)  # a crash while loading belongs to this order
             for name in order.run:
-                if name not in self._steps:
-                    self._steps[name] = self._load(order, name)
-            line = self._lines[order.run] = tuple(self._steps[name] for name in order.run)
+                if name not in self._jobs:
+                    self._jobs[name] = self._load(order, name)
+            line = self._lines[order.run] = tuple(self._jobs[name] for name in order.run)
         return line
 
-    def level_by_level(self, names: set[str]) -> list[Step]:
-        """Steps that are loaded, parents first."""
-        return [self._steps[name] for name in self._graph.jobs if name in names]
+    def sort_by_level(self, names: set[str]) -> list[LoadedJob]:
+        """Return loaded jobs by name, parents first."""
+        return [self._jobs[name] for name in self._graph.jobs if name in names]
 
-    def _load(self, order: Order, name: str) -> Step:
+    def _load(self, order: Order, name: str) -> LoadedJob:
         number = list(self._graph.jobs).index(name)
-        self._cell.enter(order.serial, number, Phase.SETUP, time.monotonic())
-        self._memory.unbound()
+        self._shared_state.set_progress(order.serial, number, Phase.SETUP, time.monotonic())
+        self._memory.clear_limit()
         try:
-            step = patiently(
-                lambda: load_step(self._graph, name), attempts=self._graph.jobs[name].attempts
+            job = call_with_retry(
+                lambda: load_job(self._graph, name), attempts=self._graph.jobs[name].attempts
             )
         except (Exception, SystemExit) as error:  # a job's code may raise anything
-            said = error if isinstance(error, ConfigurationError) else understood(error, 0.0)
-            message = f"job {name!r} cannot start: {short(str(said))}"
-            raise Hopeless(message, transient=worth_retrying(error)) from error
-        self._memory.settle()
-        if step.batch is not None:
-            self._uplink.tell(Built(name, step.batch_size))
-        return step
+            cause = error if isinstance(error, ConfigurationError) else classify_error(error, 0.0)
+            message = f"job {name!r} cannot start: {shorten(str(cause))}"
+            raise SetupFailed(message, transient=is_retryable(error)) from error
+        self._memory.reset_baseline()
+        if job.batch is not None:
+            self._connection.send(BatchJobLoaded(name, job.batch_size))
+        return job

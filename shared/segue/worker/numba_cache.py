@@ -1,13 +1,13 @@
-"""What numba compiles, kept for later runs, without its races.
+"""Keeps what numba compiles for later runs, and avoids the races of numba's cache.
 
-numba writes a function and what refers to it into different files of one folder. Two processes that
-compile at the same time leave files of which one refers to code that the other has overwritten;
-from then on every process that loads them dies of a segmentation fault. So every process here has
-a folder of its own, which begins as a copy of what an earlier run has left, and one that has
-compiled something new leaves its folder, whole, in the place of that.
+numba writes a function and its index into different files of one folder. If two processes compile
+at the same time, an index can refer to code that the other process has overwritten; every process
+that loads it from then on dies of a segmentation fault. So each process here has a cache folder of
+its own. The folder starts as a copy of what an earlier run has saved; a process that has compiled
+something new saves its whole folder in place of that.
 
-Where ``NUMBA_CACHE_DIR`` is set, as in an image that has everything compiled, that is copied from,
-and nothing is left.
+If ``NUMBA_CACHE_DIR`` is set, as in an image in which everything is compiled, the folder starts as
+a copy of that one, and nothing is saved.
 
 ``python -m segue.worker.numba_cache jobs.yaml`` compiles ahead what the jobs of a graph need.
 """
@@ -26,14 +26,14 @@ from collections.abc import Iterable, Iterator
 
 VARIABLE = "NUMBA_CACHE_DIR"
 NAME = "compiled"
-MAX_BYTES = 256 * 2**20  # more than this has been left by too many versions: begin anew
+MAX_BYTES = 256 * 2**20  # a larger archive has collected too many versions: start again
 
 
-def use_own(folder: str) -> str:
-    """Let this process keep what it compiles in a folder of its own; returns that."""
+def use_private_cache(folder: str) -> str:
+    """Give this process a numba cache folder of its own, and return the folder."""
     own = os.path.join(folder, NAME)
     given = os.environ.get(VARIABLE)
-    if given == own:  # this process began anew
+    if given == own:  # this process has restarted itself
         return own
     os.makedirs(own, exist_ok=True)
     if given:
@@ -42,38 +42,38 @@ def use_own(folder: str) -> str:
     else:
         with (
             contextlib.suppress(OSError, tarfile.TarError),
-            tarfile.open(archive_path()) as archive,
+            tarfile.open(locate_archive()) as archive,
         ):
             archive.extractall(own, filter="data")
-    _point_to(own)
+    _set_cache_folder(own)
     return own
 
 
-def fork_own(folder: str) -> None:
-    """Give a child that was just forked its own copy of what its parent has."""
+def copy_parent_cache(folder: str) -> None:
+    """Give a forked child its own copy of its parent's cache folder."""
     own = os.path.join(folder, NAME)
     with contextlib.suppress(OSError, shutil.Error, KeyError):
         shutil.copytree(os.environ[VARIABLE], own, dirs_exist_ok=True)
-    _point_to(own)
+    _set_cache_folder(own)
 
 
-def leave(folders: Iterable[str]) -> None:
-    """Leave for later runs the fullest of some processes' folders, if it holds more than was there.
+def save(folders: Iterable[str]) -> None:
+    """Save the fullest of the cache folders for later runs, if it has more files than the archive.
 
-    Only those of processes that have ended, or that have forked none yet, are at rest.
+    The folders must be at rest: their processes have ended, or have not forked any yet.
     """
-    fullest = max(folders, key=_count, default=None)
-    if fullest is not None and _count(fullest) > _count_left():
+    fullest = max(folders, key=_count_files, default=None)
+    if fullest is not None and _count_files(fullest) > _count_archived():
         _replace_archive(fullest)
 
 
 def _replace_archive(folder: str) -> None:
-    path = archive_path()
-    with contextlib.suppress(OSError):  # a place to keep things is a convenience
+    path = locate_archive()
+    with contextlib.suppress(OSError):  # runs work without an archive
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        handle, unfinished = tempfile.mkstemp(dir=os.path.dirname(path))
+        fd, unfinished = tempfile.mkstemp(dir=os.path.dirname(path))
         try:
-            with open(handle, "wb") as file, tarfile.open(fileobj=file, mode="w") as archive:
+            with open(fd, "wb") as file, tarfile.open(fileobj=file, mode="w") as archive:
                 archive.add(folder, arcname=".")
             if os.path.getsize(unfinished) <= MAX_BYTES:
                 os.replace(unfinished, path)
@@ -85,73 +85,73 @@ def _replace_archive(folder: str) -> None:
 
 
 @contextlib.contextmanager
-def own_for_this_process() -> Iterator[str]:
-    """Keep what this process compiles in a folder of its own, which is removed in the end.
+def use_temporary_cache() -> Iterator[str]:
+    """Give this process a numba cache folder of its own inside the ``with`` block.
 
-    The variable stays set meanwhile: numba reads it again when it compiles.
+    ``NUMBA_CACHE_DIR`` stays set inside: numba reads it again whenever it compiles.
     """
     given = os.environ.get(VARIABLE)
     with tempfile.TemporaryDirectory(prefix="segue-numba-") as folder:
-        own = use_own(folder)
+        own = use_private_cache(folder)
         try:
             yield own
         finally:
             if given is None:
-                leave([own])
+                save([own])
                 os.environ.pop(VARIABLE, None)
             else:
                 os.environ[VARIABLE] = given
 
 
-def fill(path: str) -> None:
-    """Compile ahead what the jobs of a graph need, and leave it for later runs.
+def compile_ahead(path: str) -> None:
+    """Compile what the jobs of a graph need, and save it for later runs.
 
-    Of several processes that are asked for the same, one compiles, and the others wait for it.
+    If several processes do this at once, one compiles, and the others wait for it.
     """
     from segue.model import graph as graphs
     from segue.model.job_code import make_importable
-    from segue.worker.preload import load, named_by
+    from segue.worker.preload import find_preloads, load_ahead
 
-    graph = graphs.load(path)
+    graph = graphs.read_graph(path)
     make_importable(graph)
-    os.makedirs(os.path.dirname(archive_path()), exist_ok=True)
-    with open(f"{archive_path()}.lock", "w") as lock:
+    os.makedirs(os.path.dirname(locate_archive()), exist_ok=True)
+    with open(f"{locate_archive()}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         os.environ.pop(VARIABLE, None)
-        with own_for_this_process() as own:
+        with use_temporary_cache() as own:
             for module in dict.fromkeys(j.run.partition(":")[0] for j in graph.jobs.values()):
-                load(module)
-                for name in named_by(module):
-                    load(name)
-            _replace_archive(own)  # a newer numba replaces files, and adds none
+                load_ahead(module)
+                for name in find_preloads(module):
+                    load_ahead(name)
+            _replace_archive(own)  # even if it has no more files: a newer numba replaces them
 
 
-def archive_path() -> str:
-    """Where a run leaves what it compiled: a file a Python environment, in the user's cache."""
+def locate_archive() -> str:
+    """Return the path of the archive: one file per Python environment, in the user's cache."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    place = f"{sys.prefix} {sys.version}"
+    environment = f"{sys.prefix} {sys.version}"
     return os.path.join(
-        home, "segue", f"{NAME}-{hashlib.sha256(place.encode()).hexdigest()[:16]}.tar"
+        home, "segue", f"{NAME}-{hashlib.sha256(environment.encode()).hexdigest()[:16]}.tar"
     )
 
 
-def _point_to(own: str) -> None:
+def _set_cache_folder(own: str) -> None:
     os.environ[VARIABLE] = own
     if "numba" in sys.modules:
         sys.modules["numba"].config.CACHE_DIR = own
 
 
-def _count(folder: str) -> int:
+def _count_files(folder: str) -> int:
     return sum(len(names) for _, _, names in os.walk(folder))
 
 
-def _count_left() -> int:
+def _count_archived() -> int:
     try:
-        with tarfile.open(archive_path()) as archive:
+        with tarfile.open(locate_archive()) as archive:
             return sum(member.isfile() for member in archive)
     except (OSError, tarfile.TarError):
         return 0
 
 
 if __name__ == "__main__":
-    fill(sys.argv[1])
+    compile_ahead(sys.argv[1])

@@ -1,8 +1,9 @@
-"""A pool of child processes that runs tasks on every core, whatever the jobs do to it.
+"""A pool of child processes that runs tasks on every core, and survives hangs and crashes.
 
-One thread and no polling: ``submit`` hands tasks to children, ``collect`` waits for what they tell,
-holds them to their deadlines, buries the dead, and gives their work to others. A hang, a crash or
-an exhausted memory costs one job of one file; the file's other jobs, and all other files, go on.
+It uses one thread and no polling: ``submit`` sends tasks to children; ``collect`` waits for their
+results, enforces timeouts, and gives the tasks of a crashed child to others. If a job hangs,
+crashes or runs out of memory, that costs one job of one file; the file's other jobs and all other
+files go on.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from segue.errors import ConfigurationError, SegueError, Unavailable
-from segue.model.ledger import Result
-from segue.worker import numba_cache as compiled
-from segue.worker.batch_size import LATE_S, LEAST, Pace
-from segue.worker.child_config import Upbringing
-from segue.worker.child_handle import READ, WRITE, Link
-from segue.worker.crash_report import Inquest, Remains, ended
-from segue.worker.fork_server_client import Birth, Nursery
-from segue.worker.protocol import Built, Done, Leaving, Order, Returned
+from segue.model.transitions import Result
+from segue.worker import numba_cache
+from segue.worker.batch_size import LATE_S, MIN_FILL, BatchSize
+from segue.worker.child_config import ChildConfig
+from segue.worker.child_handle import READ, WRITE, ChildHandle
+from segue.worker.crash_report import CrashReport, ExitInfo, describe_exit
+from segue.worker.fork_server_client import ChildStarted, ForkServerClient
+from segue.worker.protocol import BatchJobLoaded, Done, Exiting, Order, Returned
 from segue.worker.scratch import Scratch
-from segue.worker.task_table import Docket
-from segue.worker.timeouts import Deadlines
+from segue.worker.task_table import TaskTable
+from segue.worker.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -33,21 +34,21 @@ if TYPE_CHECKING:
 
     from segue.model.graph import Graph
     from segue.worker.protocol import Frame
-    from segue.worker.shared_state import Place
+    from segue.worker.shared_state import Progress
     from segue.worker.task import Report, Task
-    from segue.worker.task_table import Item
+    from segue.worker.task_table import TaskEntry
 
 IMPORT_S = 600.0
 SETUP_S = 600.0
 WARMUP_S = 60.0
 GRACE_S = 5.0
-# Less work than this is done before it has been moved.
-WORTH_MOVING_S = 0.01
-MAX_LOST_NURSERIES = 3
+# Less work than this is finished before it could be moved to another child.
+MIN_MOVE_S = 0.01
+MAX_LOST_FORK_SERVERS = 3
 
 
-def available_cores() -> int:
-    """How many processors this process may use."""
+def count_cores() -> int:
+    """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -62,23 +63,23 @@ class Pool:
     artifacts : str
         Where artifacts are written: ``gs://bucket/prefix`` or a folder.
     processes : int > 0, optional
-        How many children at most; by default one for each processor. They are started when there is
+        The maximum number of children; by default one per processor. They are started when there is
         work for them.
     jobs : collection of str, optional
-        The jobs that will be asked for, to be loaded once before children are forked; by default
-        all of the graph. Any other can be asked for, too, and is then loaded in each child.
+        The jobs to load once, before children are forked; by default all of the graph. Tasks may
+        name others, which are then loaded in each child.
     setup_s : float > 0
-        How long a job may take to be imported, constructed and set up, once in a process. There is
-        no memory bound meanwhile: what a job loads then is part of what the process holds.
+        How long a job's import, construction and setup may take, once per process. Memory is not
+        limited meanwhile: what a job loads then counts as the process's own.
     warmup_s : float >= 0
-        What a job's first call in a process gets beyond its ``timeout_s``, for things that compile
-        or load. Once one such call has ended, later ones get twice the longest that was seen.
+        How much longer than ``timeout_s`` a job's first call in a process may take, as it compiles
+        and loads things. Once such a call has ended, later ones get twice the longest duration.
     max_growth_gib : float > 0
-        A child that holds so much more than when its jobs were set up leaks, and is replaced.
+        A child that holds this much more memory than after its jobs' setup leaks: it is replaced.
     max_tasks : int > 0
-        A child is replaced after so many.
+        A child is replaced after this many tasks.
     scratch : str, optional
-        The folder in which temporary files are put; by default the system's.
+        The folder for temporary files; by default the system's.
     """
 
     def __init__(
@@ -95,41 +96,41 @@ class Pool:
         scratch: str | None = None,
     ) -> None:
         self.graph = graph
-        self.processes = processes or available_cores()
-        self._deadlines = Deadlines(graph, setup_s=setup_s, warmup_s=warmup_s)
-        self._docket = Docket(graph)
-        self._inquest = Inquest(graph, self._docket, self._deadlines)
-        self._pace = Pace()
-        self._links: dict[int, Link] = {}
-        self._serial = self._born = 0
-        self._lost_nurseries = 0
-        self._hopeless: SegueError | None = None
+        self.processes = processes or count_cores()
+        self._timeouts = Timeouts(graph, setup_s=setup_s, warmup_s=warmup_s)
+        self._task_table = TaskTable(graph)
+        self._crash_report = CrashReport(graph, self._task_table, self._timeouts)
+        self._batch_size = BatchSize()
+        self._children: dict[int, ChildHandle] = {}
+        self._serial = self._child_count = 0
+        self._lost_fork_servers = 0
+        self._setup_error: SegueError | None = None
         self._is_closed = False
-        self._watch_at_s = 0.0
-        # What begins now is not late earlier.
-        self._watch_s = min(LATE_S, self._deadlines.shortest_s)
+        self._next_check_s = 0.0
+        # A call that starts now cannot be late before that.
+        self._check_interval_s = min(LATE_S, self._timeouts.shortest_s)
         self._selector = selectors.DefaultSelector()
         self._scratch = Scratch(scratch)
-        self._upbringing = Upbringing(
+        self._config = ChildConfig(
             graph=graph,
             jobs=frozenset(graph.jobs if jobs is None else jobs),
             artifacts=artifacts,
-            leaves_compiled=compiled.VARIABLE not in os.environ,
+            saves_numba_cache=numba_cache.VARIABLE not in os.environ,
             folder=self._scratch.path,
             max_growth_gib=max_growth_gib,
             max_tasks=max_tasks,
         )
         try:
-            self._open_nursery()
+            self._start_fork_server()
         except BaseException:
             self._selector.close()
             self._scratch.remove()
             raise
 
-    def _open_nursery(self) -> None:
-        self._nursery = Nursery(self._upbringing)
+    def _start_fork_server(self) -> None:
+        self._fork_server = ForkServerClient(self._config)
         self._opened_s = time.monotonic()
-        self._selector.register(self._nursery.channel, READ)
+        self._selector.register(self._fork_server.channel, READ)
 
     def __enter__(self) -> Self:
         return self
@@ -147,180 +148,184 @@ class Pool:
 
     @property
     def pending(self) -> int:
-        """How many tasks were submitted and are not finished."""
-        return self._docket.pending
+        """The number of submitted tasks that are not finished."""
+        return self._task_table.pending
 
     @property
-    def hungry(self) -> int:
-        """How many more tasks are wanted now, so that no child will have to wait for one."""
-        return max(0, 3 * self.processes * self._pace.message() - self.pending)
+    def free_slots(self) -> int:
+        """The number of further tasks to submit now, to keep all children busy."""
+        return max(0, 3 * self.processes * self._batch_size.estimate_message_size() - self.pending)
 
     def submit(self, tasks: Sequence[Task]) -> None:
-        """Take over tasks; reports will tell of each of their jobs once."""
+        """Accept tasks; each of their jobs will be reported once."""
         for run in {task.run for task in tasks}:
             unknown = [name for name in run if name not in self.graph.jobs]
             if unknown or not run:
                 raise ConfigurationError(
-                    f"a task's jobs are {run}, of which {unknown or 'none'} is no job of the graph"
+                    f"a task's jobs are {run}, of which {unknown or 'none'} are not in the graph; "
+                    "name at least one job, and only jobs of the graph"
                 )
-        self._docket.add(tasks)
-        self._deal()
+        self._task_table.add(tasks)
+        self._dispatch()
 
     def collect(self, timeout_s: float) -> list[Report]:
-        """Return what has become of tasks, as soon as there is anything, or nothing after a time.
+        """Return reports as soon as there are any, or none after the timeout.
 
-        It must be called again and again while tasks are pending: deadlines are watched in here.
-        With nothing pending it returns at once.
+        Call it in a loop while tasks are pending: it enforces the jobs' timeouts. With nothing
+        pending it returns at once.
 
         Raises
         ------
         ConfigurationError
-            If a job cannot be started, or says that the set-up is wrong: no file could be worked
-            on.
+            If a job cannot be set up, or reports a wrong setup: no file could be processed.
         Unavailable
-            If a job's setup needs something that stays away.
+            If a job's setup needs a service that is unavailable.
         """
         end_s = time.monotonic() + timeout_s
         while True:
-            self._turn(0.0 if self._docket.news else end_s - time.monotonic())
-            if reports := self._docket.reports():
+            self._poll(0.0 if self._task_table.has_reports else end_s - time.monotonic())
+            if reports := self._task_table.take_reports():
                 return reports
-            if self._hopeless is not None:
-                raise self._hopeless
-            if not self._docket.pending or time.monotonic() >= end_s:
+            if self._setup_error is not None:
+                raise self._setup_error
+            if not self._task_table.pending or time.monotonic() >= end_s:
                 return []
 
     def close(self) -> None:
-        """End the children once they are done with their files, at most some seconds from now."""
+        """Stop the children after their current files, or after a few seconds."""
         if self._is_closed:
             return
-        self._docket.queue.clear()
-        for link in self._links.values():
-            link.hang_up()
+        self._task_table.queue.clear()
+        for child in self._children.values():
+            child.shut_down()
         end_s = time.monotonic() + GRACE_S
         self._is_closed = True
-        while self._links and (left_s := end_s - time.monotonic()) > 0:
-            self._turn(left_s)
-        if self._upbringing.leaves_compiled and not self._links:
+        while self._children and (left_s := end_s - time.monotonic()) > 0:
+            self._poll(left_s)
+        if self._config.saves_numba_cache and not self._children:
             with os.scandir(self._scratch.path) as entries:
-                compiled.leave([os.path.join(e.path, compiled.NAME) for e in entries])
-        self._let_go()
+                numba_cache.save([os.path.join(e.path, numba_cache.NAME) for e in entries])
+        self._release()
 
     def kill(self) -> None:
-        """End the children at once, and drop what they have not told."""
+        """Kill the children at once, and drop results that were not collected."""
         if not self._is_closed:
             self._is_closed = True
-            self._let_go()
+            self._release()
 
-    def _let_go(self) -> None:
-        self._nursery.close(gently=self._nursery.has_borne)
-        for link in self._links.values():
-            link.close()
-        self._links.clear()
+    def _release(self) -> None:
+        self._fork_server.close(is_graceful=self._fork_server.has_forked)
+        for child in self._children.values():
+            child.close()
+        self._children.clear()
         self._selector.close()
         self._scratch.remove()
 
-    # Work goes out.
+    # Sending tasks.
 
-    def _deal(self) -> None:
-        """Give children what they can take: one message to work on, and one to go on with."""
-        while self._docket.queue and not self._is_closed and self._hopeless is None:
-            link = self._hungriest()
-            if link is None:
+    def _dispatch(self) -> None:
+        """Send queued tasks: each child may hold two messages, one to run and one in reserve."""
+        while self._task_table.queue and not self._is_closed and self._setup_error is None:
+            child = self._find_free_child()
+            if child is None:
                 return
-            self._give(link)
+            self._send_message(child)
 
-    def _hungriest(self) -> Link | None:
+    def _find_free_child(self) -> ChildHandle | None:
         best = None
-        for link in self._links.values():
-            if link.is_late or link.leaves_by_s or link.killed:
+        for child in self._children.values():
+            if child.is_late or child.exits_by_s or child.killed:
                 continue
-            load = link.load
+            load = child.load
             if load == 0:
-                return link
+                return child
             if load == 1 and best is None:
-                best = link
-        if len(self._links) >= self.processes:
+                best = child
+        if len(self._children) >= self.processes:
             return best
-        self._born += 1
-        link = Link(self._born, self._nursery, self._selector, jobs=len(self.graph.jobs))
-        self._links[self._born] = link
-        return link
+        self._child_count += 1
+        child = ChildHandle(
+            self._child_count, self._fork_server, self._selector, jobs=len(self.graph.jobs)
+        )
+        self._children[self._child_count] = child
+        return child
 
-    def _give(self, link: Link) -> None:
-        """Send one message: some time's worth of work, and no more than a fair share."""
-        queue, pace = self._docket.queue, self._pace
-        fair = -(-len(queue) // (2 * self.processes))
+    def _send_message(self, child: ChildHandle) -> None:
+        """Send a child one message: about ``MESSAGE_S`` of work, and at most its fair share."""
+        queue, batch_size = self._task_table.queue, self._batch_size
+        fair_share = -(-len(queue) // (2 * self.processes))
         orders: list[Order] = []
-        items: list[Item] = []
+        entries: list[TaskEntry] = []
         filled = 0.0
-        while queue and filled < 1.0 and (len(orders) < fair or filled < LEAST):
-            item = queue.popleft()
-            if item.alone and orders:
-                queue.appendleft(item)
+        while queue and filled < 1.0 and (len(orders) < fair_share or filled < MIN_FILL):
+            entry = queue.popleft()
+            if entry.alone and orders:
+                queue.appendleft(entry)
                 break
             self._serial += 1
-            task = item.task
+            task = entry.task
             orders.append(
                 Order(
                     self._serial,
                     task.media.uri,
                     task.media.generation,
-                    item.run,
-                    dict(item.inputs),
+                    entry.run,
+                    dict(entry.inputs),
                     task.force,
-                    item.alone,
+                    entry.alone,
                 )
             )
-            items.append(item)
-            filled += 1.0 if item.alone else pace.share(item.run)
-        link.give(orders, items)
+            entries.append(entry)
+            filled += 1.0 if entry.alone else batch_size.estimate_share(entry.run)
+        child.send_orders(orders, entries)
 
-    # Word comes in.
+    # Receiving results.
 
-    def _turn(self, wait_s: float) -> None:
-        """Wait until something happens, at most so long, and deal with it."""
-        self._deal()
+    def _poll(self, wait_s: float) -> None:
+        """Wait for events, at most ``wait_s``, and handle them."""
+        self._dispatch()
         now_s = time.monotonic()
-        if now_s >= self._watch_at_s:
-            self._watch(now_s)
-        wait_s = max(0.0, min(wait_s, self._watch_at_s - now_s))
+        if now_s >= self._next_check_s:
+            self._check_timeouts(now_s)
+        wait_s = max(0.0, min(wait_s, self._next_check_s - now_s))
         for key, events in self._selector.select(wait_s):
             if key.data is None:
-                self._hear()
-            elif key.data.number in self._links:
+                self._handle_notices()
+            elif key.data.number in self._children:
                 if events & WRITE:
-                    key.data.send()
+                    key.data.flush()
                 for frame in key.data.receive() if events & READ else ():
-                    self._note(key.data, frame)
-        self._deal()
-        self._balance()
+                    self._handle_frame(key.data, frame)
+        self._dispatch()
+        self._rebalance()
 
-    def _note(self, link: Link, frame: Frame) -> None:
-        """Take note of what a child tells."""
-        link.is_late = False
+    def _handle_frame(self, child: ChildHandle, frame: Frame) -> None:
+        """Handle a frame that a child has sent."""
+        child.is_late = False
         if isinstance(frame, Done):
-            self._done(link, frame)
+            self._record_done(child, frame)
         elif isinstance(frame, Returned):
-            items = [link.items.pop(s) for s in frame.serials if s in link.items]
-            self._docket.give_back(items)
-        elif isinstance(frame, Built):
-            self._pace.learn_batch(frame.job, frame.batch_size)
-        elif isinstance(frame, Leaving):
-            link.leaves_by_s = time.monotonic() + GRACE_S
-        elif self._hopeless is None:
-            self._hopeless = (Unavailable if frame.transient else ConfigurationError)(frame.message)
+            entries = [child.entries.pop(s) for s in frame.serials if s in child.entries]
+            self._task_table.put_back(entries)
+        elif isinstance(frame, BatchJobLoaded):
+            self._batch_size.set_batch_size(frame.job, frame.batch_size)
+        elif isinstance(frame, Exiting):
+            child.exits_by_s = time.monotonic() + GRACE_S
+        elif self._setup_error is None:
+            self._setup_error = (Unavailable if frame.transient else ConfigurationError)(
+                frame.message
+            )
 
-    def _done(self, link: Link, frame: Done) -> None:
-        item = link.items.get(frame.serial)
-        if item is None or frame.job in item.results:
+    def _record_done(self, child: ChildHandle, frame: Done) -> None:
+        entry = child.entries.get(frame.serial)
+        if entry is None or frame.job in entry.results:
             return
-        link.has_worked = True
-        self._inquest.worked(frame.job)
-        item.seconds += frame.seconds
+        child.has_worked = True
+        self._crash_report.record_success(frame.job)
+        entry.seconds += frame.seconds
         if frame.cold:
-            item.learnt = False
-            self._deadlines.warmed(frame.job, frame.seconds)
+            entry.is_representative = False
+            self._timeouts.record_first_call(frame.job, frame.seconds)
         result = Result(
             job=frame.job,
             state=frame.state,
@@ -330,100 +335,109 @@ class Pool:
             seconds=frame.seconds,
             cpu_seconds=frame.cpu_seconds,
         )
-        if self._docket.record(item, result):
-            del link.items[frame.serial]
-            if item.learnt:
-                self._pace.learn(item.run, item.seconds)
+        if self._task_table.record(entry, result):
+            del child.entries[frame.serial]
+            if entry.is_representative:
+                self._batch_size.learn(entry.run, entry.seconds)
 
-    def _hear(self) -> None:
-        """Take note of births and deaths."""
-        notices = self._nursery.notices()
+    def _handle_notices(self) -> None:
+        """Handle the fork server's notices of started and exited children."""
+        notices = self._fork_server.receive_notices()
         if notices is None:
-            self._lose_nursery()
+            self._replace_fork_server()
             return
         for notice in notices:
-            link = self._links.get(notice.child)
-            if link is None:
+            child = self._children.get(notice.child)
+            if child is None:
                 continue
-            if isinstance(notice, Birth):
-                link.process = notice.process
+            if isinstance(notice, ChildStarted):
+                child.process = notice.process
             else:
-                self._bury(link, notice.status)
+                self._handle_exit(child, notice.status)
 
-    # What goes wrong.
+    # Handling timeouts and exits.
 
-    def _watch(self, now_s: float) -> None:
-        """Kill what is past its deadline; what waits behind a job that is late goes to others."""
-        barren = self._links and not self._nursery.has_borne
-        if barren and now_s - self._opened_s > IMPORT_S:
-            self._hopeless = self._hopeless or ConfigurationError(
+    def _check_timeouts(self, now_s: float) -> None:
+        """Kill children past their timeout; give other children the tasks behind a late one."""
+        none_started = self._children and not self._fork_server.has_forked
+        if none_started and now_s - self._opened_s > IMPORT_S:
+            self._setup_error = self._setup_error or ConfigurationError(
                 f"the jobs' modules took longer than {IMPORT_S:g} s to import; make them faster"
             )
-        next_s = now_s + self._watch_s
-        for link in self._links.values():
-            if link.is_garbled or (link.leaves_by_s and now_s > link.leaves_by_s):
-                self._nursery.kill(link.number)
-            place = link.place()
-            if place is None or link.killed:
+        next_s = now_s + self._check_interval_s
+        for child in self._children.values():
+            if child.is_corrupt or (child.exits_by_s and now_s > child.exits_by_s):
+                self._fork_server.kill(child.number)
+            progress = child.read_progress()
+            if progress is None or child.killed:
                 continue
-            limit_s, ran_s = self._deadlines.limit_s(place), now_s - place.since_s
+            limit_s, ran_s = self._timeouts.find_limit_s(progress), now_s - progress.since_s
             if ran_s > limit_s:
-                link.killed = (place, ran_s)
-                self._nursery.kill(link.number)
-            elif link.items and ran_s > self._late_s(link, place):
-                for frame in link.overhear():
-                    self._note(link, frame)
-                if behind := link.take_back():
-                    self._docket.give_back(behind)
-                    link.is_late = True
-            next_s = min(next_s, place.since_s + limit_s)
-        self._watch_at_s = max(next_s, now_s + 0.001)
+                child.killed = (progress, ran_s)
+                self._fork_server.kill(child.number)
+            elif child.entries and ran_s > self._estimate_late_s(child, progress):
+                for frame in child.read_unsent():
+                    self._handle_frame(child, frame)
+                if behind := child.revoke_orders():
+                    self._task_table.put_back(behind)
+                    child.is_late = True
+            next_s = min(next_s, progress.since_s + limit_s)
+        self._next_check_s = max(next_s, now_s + 0.001)
 
-    def _late_s(self, link: Link, place: Place) -> float:
-        return self._pace.late_s(next(iter(link.items.values())).run) * place.files
-
-    def _balance(self) -> None:
-        """When a child has nothing to do, let it have what waits behind others."""
-        if self._docket.queue or self._is_closed:
-            return
-        if len(self._links) >= self.processes and all(link.items for link in self._links.values()):
-            return
-        for link in self._links.values():
-            if len(link.items) > 1 and not link.killed:
-                last = link.items[next(reversed(link.items))]
-                seconds = self._pace.seconds(last.run)
-                if seconds is None or seconds * (len(link.items) - 1) > WORTH_MOVING_S:
-                    self._docket.give_back(link.take_back())
-
-    def _bury(self, link: Link, status: int, *, innocent: bool = False) -> None:
-        """Take note of a death: what was told last, whose fault it was, what is left to do."""
-        for frame in link.last_words():
-            self._note(link, frame)
-        remains = Remains(
-            status, link.place(), link.cell.taken, link.items, link.killed, link.has_worked
+    def _estimate_late_s(self, child: ChildHandle, progress: Progress) -> float:
+        return (
+            self._batch_size.estimate_late_s(next(iter(child.entries.values())).run)
+            * progress.files
         )
-        del self._links[link.number]
-        link.close()
-        if self._is_closed or self._hopeless is not None:
-            return
-        if not (innocent or link.leaves_by_s):
-            self._hopeless = self._inquest.hold(remains)
-        self._docket.give_back(link.items.values())
 
-    def _lose_nursery(self) -> None:
-        """The nursery is dead, and so are its children; begin anew with another."""
-        self._selector.unregister(self._nursery.channel)
-        status = self._nursery.close(gently=False)
-        for link in tuple(self._links.values()):
-            if link.process is not None:
+    def _rebalance(self) -> None:
+        """If a child is idle, revoke orders that wait in other children, and queue them again."""
+        if self._task_table.queue or self._is_closed:
+            return
+        if len(self._children) >= self.processes and all(
+            child.entries for child in self._children.values()
+        ):
+            return
+        for child in self._children.values():
+            if len(child.entries) > 1 and not child.killed:
+                last = child.entries[next(reversed(child.entries))]
+                seconds = self._batch_size.estimate_s(last.run)
+                if seconds is None or seconds * (len(child.entries) - 1) > MIN_MOVE_S:
+                    self._task_table.put_back(child.revoke_orders())
+
+    def _handle_exit(self, child: ChildHandle, status: int, *, not_at_fault: bool = False) -> None:
+        """Handle a child's exit: read its last frames, find the job at fault, requeue its tasks."""
+        for frame in child.read_final_frames():
+            self._handle_frame(child, frame)
+        exit_info = ExitInfo(
+            status,
+            child.read_progress(),
+            child.shared_state.last_taken,
+            child.entries,
+            child.killed,
+            child.has_worked,
+        )
+        del self._children[child.number]
+        child.close()
+        if self._is_closed or self._setup_error is not None:
+            return
+        if not (not_at_fault or child.exits_by_s):
+            self._setup_error = self._crash_report.blame(exit_info)
+        self._task_table.put_back(child.entries.values())
+
+    def _replace_fork_server(self) -> None:
+        """Start a new fork server after the old one, and so all its children, have died."""
+        self._selector.unregister(self._fork_server.channel)
+        status = self._fork_server.close(is_graceful=False)
+        for child in tuple(self._children.values()):
+            if child.process is not None:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(link.process, signal.SIGKILL)
-            self._bury(link, -signal.SIGKILL, innocent=True)
-        self._lost_nurseries += 1
-        if not self._nursery.has_borne or self._lost_nurseries > MAX_LOST_NURSERIES:
-            self._hopeless = ConfigurationError(
-                f"the process that starts child processes was {ended(status)}; "
-                "its standard error may tell why"
+                    os.killpg(child.process, signal.SIGKILL)
+            self._handle_exit(child, -signal.SIGKILL, not_at_fault=True)
+        self._lost_fork_servers += 1
+        if not self._fork_server.has_forked or self._lost_fork_servers > MAX_LOST_FORK_SERVERS:
+            self._setup_error = ConfigurationError(
+                f"the fork server {describe_exit(status)}; see its standard error"
             )
-        if not self._is_closed and self._hopeless is None:
-            self._open_nursery()
+        if not self._is_closed and self._setup_error is None:
+            self._start_fork_server()

@@ -1,6 +1,6 @@
-"""What is imported once, before children are forked, so that they share it.
+"""Imports modules before children are forked, so that they share the memory.
 
-A module of jobs says what its functions import when they run, and what to call to compile them, in
+A module of jobs lists what its functions import when they run, and what to call to compile them, in
 a tuple::
 
     PRELOAD = ("librosa", "my_jobs.rhythm:warm_up")
@@ -26,53 +26,56 @@ CLOUD = "segue.adapters.cloud_storage"
 _WATCH_S = 0.5
 
 
-def preload(graph: Graph, artifacts: str, names: Collection[str], untouched: Sequence[str]) -> None:
-    """Import all that some jobs of a graph name, except what is known to start threads.
+def preload(graph: Graph, artifacts: str, names: Collection[str], excluded: Sequence[str]) -> None:
+    """Import all modules that the named jobs of a graph need, except the excluded ones.
 
-    A process with threads must not fork. If an import has started one, this process begins anew
-    without it, and the children import it themselves. What cannot be imported here, fails in a
-    child, where it is told.
+    A process with threads must not fork: if an import has started one, this process restarts itself
+    with that module excluded, and children import it themselves. An import that fails here fails
+    again in a child, which reports it.
     """
     jobs = [job for job in graph.jobs.values() if job.name in names]
-    places = (artifacts, graph.catalogue or "")
-    wanted = [CLOUD if place.startswith("gs://") else FOLDER for place in places if place]
+    locations = (artifacts, graph.catalogue or "")
+    wanted = [CLOUD if uri.startswith("gs://") else FOLDER for uri in locations if uri]
     wanted += ["segue.codec"] * any(job.writes not in PLAIN for job in jobs)
     wanted += ["segue.media.decode"] * any(job.reads_source for job in jobs)
     wanted += [job.run.partition(":")[0] for job in jobs]
     for name in dict.fromkeys(wanted):
-        _touch(name, untouched)
-        for further in named_by(name):
-            _touch(further, untouched)
+        _preload_module(name, excluded)
+        for further in find_preloads(name):
+            _preload_module(further, excluded)
 
 
-def named_by(module: str) -> tuple[str, ...]:
-    """What a module that was imported names to be loaded with it."""
+def find_preloads(module: str) -> tuple[str, ...]:
+    """Return what an imported module lists in its ``PRELOAD``."""
     named = getattr(sys.modules.get(module), NAME, ())
     return (named,) if isinstance(named, str) else tuple(named)
 
 
-def load(name: str) -> None:
-    """Import a module, or also call one of its functions; a failure is told, not raised."""
+def load_ahead(name: str) -> None:
+    """Import a module, and call its function if one is named; print a failure, do not raise it."""
     module, _, function = name.partition(":")
     try:
-        found = importlib.import_module(module)
+        loaded = importlib.import_module(module)
         if function:
-            getattr(found, function)()
+            getattr(loaded, function)()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything
-        print(f"segue: {name} cannot be loaded ahead: {error!r}", file=sys.stderr)
+        print(f"segue: cannot preload {name}: {error!r}", file=sys.stderr)
 
 
-def _touch(name: str, untouched: Sequence[str]) -> None:
-    if name in untouched:
+def _preload_module(name: str, excluded: Sequence[str]) -> None:
+    if name in excluded:
         return
-    load(name)
-    if _threads() > 1:
-        print(f"segue: {name} starts threads; each child loads it for itself", file=sys.stderr)
-        signal.setitimer(signal.ITIMER_REAL, 0.0)  # it would go on in the new program
-        os.execv(sys.executable, [*sys.orig_argv, name])  # noqa: S606 - this very program
+    load_ahead(name)
+    if _count_threads() > 1:
+        print(
+            f"segue: cannot preload {name}: it starts threads; each child imports it instead",
+            file=sys.stderr,
+        )
+        signal.setitimer(signal.ITIMER_REAL, 0.0)  # the timer would survive exec
+        os.execv(sys.executable, [*sys.orig_argv, name])  # noqa: S606 - this same program
 
 
-def _threads() -> int:
+def _count_threads() -> int:
     try:
         return len(os.listdir("/proc/self/task"))
     except OSError:  # not Linux
@@ -80,14 +83,14 @@ def _threads() -> int:
 
 
 @contextlib.contextmanager
-def ending_with(parent: int) -> Iterator[None]:
-    """Imports take long, and nobody listens meanwhile: end soon after the parent does."""
+def watch_parent(parent: int) -> Iterator[None]:
+    """Exit soon after the parent does, while the block imports and reads no channel."""
 
-    def look(_number: int, _frame: FrameType | None) -> None:
+    def check_parent(_number: int, _frame: FrameType | None) -> None:
         if os.getppid() != parent:
             os._exit(0)
 
-    signal.signal(signal.SIGALRM, look)
+    signal.signal(signal.SIGALRM, check_parent)
     signal.setitimer(signal.ITIMER_REAL, _WATCH_S, _WATCH_S)
     try:
         yield

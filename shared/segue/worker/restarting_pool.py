@@ -1,5 +1,5 @@
-"""A pool that outlives outages: when something that its jobs load at their start stays away, it is
-put up anew later, with the tasks that were under way.
+"""A pool that survives outages: if a service that a job's setup needs is unavailable, the pool is
+started again later with the unfinished tasks.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ if TYPE_CHECKING:
     from segue.worker.task import Report, Task
 
 
-class LastingPool:
-    """A crew for tasks of one job each, on one pool after the other."""
+class RestartingPool:
+    """A worker pool for tasks of one job each, which replaces its ``Pool`` after an outage."""
 
-    def __init__(self, opened: Callable[[], Pool]) -> None:
-        self._open = opened
+    def __init__(self, open_pool: Callable[[], Pool]) -> None:
+        self._open = open_pool
         self._tasks: dict[int, Task] = {}
-        self._pool: Pool | None = opened()
+        self._pool: Pool | None = open_pool()
         self.processes = self._pool.processes
 
     @property
     def pending(self) -> int:
-        """How many tasks are under way."""
+        """The number of tasks that are not finished."""
         return len(self._tasks)
 
     def submit(self, tasks: Sequence[Task]) -> None:
-        """Take over tasks."""
-        self._tasks.update((task.ticket, task) for task in tasks)
+        """Accept tasks."""
+        self._tasks.update((task.task_id, task) for task in tasks)
         if self._pool is not None:
             self._pool.submit(tasks)
 
     def collect(self, timeout_s: float) -> list[Report]:
-        """Return what has become of tasks.
+        """Return new reports.
 
         Raises
         ------
         ConfigurationError
             If a job cannot be started.
         Unavailable
-            If what a job needs stays away; the next call tries again.
+            If a service that a job needs is unavailable; the next call tries again.
         """
         if self._pool is None:
             self._pool = self._open()
@@ -58,11 +58,11 @@ class LastingPool:
             raise
         for report in reports:
             if report.finished:
-                self._tasks.pop(report.ticket, None)
+                self._tasks.pop(report.task_id, None)
         return reports
 
     def close(self) -> None:
-        """End the child processes: gently, if they have nothing to do."""
+        """Stop the child processes; kill them if tasks are unfinished."""
         if self._pool is not None:
             if self._tasks:
                 self._pool.kill()

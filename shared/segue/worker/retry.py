@@ -1,59 +1,39 @@
-"""Trying again what may succeed in a moment, with exponential backoff and jitter."""
+"""Retries of transient errors when a job is loaded or called."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from segue.worker.failure import worth_retrying
+from segue.backoff import Backoff, retry
+from segue.worker.failure import is_retryable
 
-INITIAL_S = 0.2
-MAX_S = 10.0
-JITTER_S = 0.5
+BACKOFF = Backoff(0.5, 10.0)
 
 T = TypeVar("T")
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     pass
 
 
-def patiently(
+def call_with_retry(
     action: Callable[[], T],
     *,
     attempts: int,
-    before: Callable[[], object] = _nothing,
-    waiting: Callable[[], object] = _nothing,
+    before_attempt: Callable[[], object] = _do_nothing,
+    before_wait: Callable[[], object] = _do_nothing,
 ) -> T:
-    """Do something, again if it is worth it, up to so many times; the last error is passed on.
+    """Call an action, and again after each transient error, up to ``attempts`` times.
 
-    ``before`` is called before each attempt but the first, ``waiting`` before each pause.
+    The last error propagates. ``before_wait`` is called before each pause, ``before_attempt`` after
+    it.
     """
-    failed: list[Exception] = []
-    try:
-        return action()
-    except Exception as error:
-        if attempts == 1 or not worth_retrying(error):
-            raise
-        failed.append(error)
-    import stamina
 
-    for attempt in stamina.retry_context(
-        on=worth_retrying,
-        attempts=attempts,
-        timeout=None,
-        wait_initial=INITIAL_S,
-        wait_max=MAX_S,
-        wait_jitter=JITTER_S,
-    ):
-        with attempt:
-            if failed:
-                waiting()
-                raise failed.pop()
-            before()
-            try:
-                return action()
-            except Exception:
-                waiting()
-                raise
-    raise AssertionError("the last attempt returns or raises")
+    def wait(pause_s: float) -> None:
+        before_wait()
+        time.sleep(pause_s)
+        before_attempt()
+
+    return retry(action, backoff=BACKOFF, should_retry=is_retryable, attempts=attempts, pause=wait)

@@ -1,8 +1,8 @@
-"""One pool of child processes for many threads: each has a desk, with tickets of its own.
+"""One pool of child processes for many threads: each has a client, with task ids of its own.
 
-A runner that works on several bundles at once would otherwise start a pool for each. The pool
-itself knows only one thread, which dispatches: it hands over what desks submit, and gives each desk
-what came of it.
+Without it, a runner that works on several bundles at once would start a pool for each. Only one
+thread, the dispatcher, uses the pool itself: it submits the clients' tasks, and gives each client
+its reports.
 """
 
 from __future__ import annotations
@@ -23,66 +23,66 @@ if TYPE_CHECKING:
     from segue.worker.pool import Pool
     from segue.worker.task import Report, Task
 
-# How long a task waits for the dispatcher, which listens to the children, to look up.
-LOOK_S = 0.005
+# The longest time that a new task waits for the dispatcher, which waits for the children meanwhile.
+POLL_S = 0.005
 CLOSE_S = 10.0
 
 
 class SharedPool:
-    """Dispatches between desks and a pool.
+    """Shares one pool between many clients.
 
-    A pool in which no job can be started any more tells so at every desk that waits, and the next
-    task gets a new one.
+    If the pool fails, every client with pending tasks gets the error; the next task starts a new
+    pool.
     """
 
-    def __init__(self, opened: Callable[[], Pool]) -> None:
-        self._open = opened
-        self._pool: Pool | None = opened()
+    def __init__(self, open_pool: Callable[[], Pool]) -> None:
+        self._open = open_pool
+        self._pool: Pool | None = open_pool()
         self.processes = self._pool.processes
         self._changed = threading.Condition()
-        self._submitted: deque[tuple[Desk, Task]] = deque()
-        self._owners: dict[int, tuple[Desk, int]] = {}  # of each ticket in the pool
-        self._ticket = 0
+        self._submitted: deque[tuple[PoolClient, Task]] = deque()
+        self._owners: dict[int, tuple[PoolClient, int]] = {}  # by the task's id in the pool
+        self._task_id = 0
         self._is_closed = False
         self._thread = threading.Thread(target=self._dispatch, name="segue-pool", daemon=True)
         self._thread.start()
 
-    def desk(self) -> Desk:
-        """Return a crew for one thread."""
-        return Desk(self)
+    def build_client(self) -> PoolClient:
+        """Return a worker pool for one thread."""
+        return PoolClient(self)
 
     def close(self) -> None:
-        """End the child processes."""
+        """Stop the dispatcher and the child processes."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
         self._thread.join(CLOSE_S)
 
-    def submit(self, desk: Desk, tasks: Sequence[Task]) -> None:
-        """Take over a desk's tasks."""
+    def submit(self, client: PoolClient, tasks: Sequence[Task]) -> None:
+        """Accept a client's tasks."""
         with self._changed:
             if self._is_closed:
                 raise ConfigurationError("the pool is closed; open another")
-            self._submitted.extend((desk, task) for task in tasks)
+            self._submitted.extend((client, task) for task in tasks)
             self._changed.notify_all()
 
     def _dispatch(self) -> None:
-        while tasks := self._next():
+        while tasks := self._wait_for_tasks():
             try:
                 if self._pool is None:
                     self._pool = self._open()
                 if tasks.new:
                     self._pool.submit(tasks.new)
-                reports = self._pool.collect(LOOK_S)
-            except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it
+                reports = self._pool.collect(POLL_S)
+            except BaseException as error:  # noqa: BLE001 - the waiting clients must get it
                 self._fail(error)
                 continue
-            self._hand_out(reports)
+            self._deliver(reports)
         if self._pool is not None:
             self._pool.kill() if self._owners else self._pool.close()
 
-    def _next(self) -> _Batch | None:
-        """Wait until there is something to do; None when it is over."""
+    def _wait_for_tasks(self) -> _NewTasks | None:
+        """Wait until there is something to do; return None once the pool is closed."""
         with self._changed:
             while not (self._submitted or self._owners or self._is_closed):
                 self._changed.wait()
@@ -90,40 +90,40 @@ class SharedPool:
                 return None
             new = []
             while self._submitted:
-                desk, task = self._submitted.popleft()
-                self._ticket += 1
-                self._owners[self._ticket] = desk, task.ticket
-                new.append(msgspec.structs.replace(task, ticket=self._ticket))
-            return _Batch(new)
+                client, task = self._submitted.popleft()
+                self._task_id += 1
+                self._owners[self._task_id] = client, task.task_id
+                new.append(msgspec.structs.replace(task, task_id=self._task_id))
+            return _NewTasks(new)
 
-    def _hand_out(self, reports: Sequence[Report]) -> None:
+    def _deliver(self, reports: Sequence[Report]) -> None:
         for report in reports:
-            desk, ticket = self._owners[report.ticket]
+            client, task_id = self._owners[report.task_id]
             if report.finished:
-                del self._owners[report.ticket]
-            desk.receive(msgspec.structs.replace(report, ticket=ticket))
+                del self._owners[report.task_id]
+            client.receive(msgspec.structs.replace(report, task_id=task_id))
 
     def _fail(self, error: BaseException) -> None:
-        """Tell every desk that waits; what they had submitted is forgotten."""
+        """Give the error to every client with tasks in the pool, and drop those tasks."""
         if self._pool is not None:
             with contextlib.suppress(OSError):
                 self._pool.kill()
             self._pool = None
-        desks = {id(desk): desk for desk, _ in self._owners.values()}
+        clients = {id(client): client for client, _ in self._owners.values()}
         self._owners.clear()
-        for desk in desks.values():
-            desk.fail(error)
+        for client in clients.values():
+            client.fail(error)
 
 
-class _Batch:
-    """What the dispatcher is to give to the pool; it is true even if there is nothing new."""
+class _NewTasks:
+    """Tasks to submit to the pool; unlike a list, true even if there are none."""
 
     def __init__(self, new: list[Task]) -> None:
         self.new = new
 
 
-class Desk:
-    """A crew for one thread, in front of a pool that it shares with others."""
+class PoolClient:
+    """A worker pool for one thread, on a pool that it shares with other threads."""
 
     def __init__(self, pool: SharedPool) -> None:
         self._pool = pool
@@ -134,41 +134,41 @@ class Desk:
         self._pending: set[int] = set()
 
     def submit(self, tasks: Sequence[Task]) -> None:
-        """Take over tasks."""
-        self._pending.update(task.ticket for task in tasks)
+        """Accept tasks."""
+        self._pending.update(task.task_id for task in tasks)
         self._pool.submit(self, tasks)
 
     def collect(self, timeout_s: float) -> list[Report]:
-        """Return what has become of this desk's tasks, as soon as there is anything.
+        """Return reports on this client's tasks as soon as there are any, none after the timeout.
 
         Raises
         ------
         ConfigurationError, Unavailable
-            If the pool could not start a job; the tasks that were pending are forgotten.
+            If the pool could not start a job; the pending tasks are dropped.
         """
         end_s = time.monotonic() + timeout_s
         with self._arrived:
             while self._pending and not self._reports and self._error is None:
-                left_s = end_s - time.monotonic()
-                if left_s <= 0:
+                remaining_s = end_s - time.monotonic()
+                if remaining_s <= 0:
                     break
-                self._arrived.wait(left_s)
+                self._arrived.wait(remaining_s)
             reports, self._reports = self._reports, []
             error, self._error = self._error, None
         if error is not None:
             self._pending.clear()
             raise error
-        self._pending.difference_update(r.ticket for r in reports if r.finished)
+        self._pending.difference_update(r.task_id for r in reports if r.finished)
         return reports
 
     def receive(self, report: Report) -> None:
-        """Take a report in; called by the dispatcher."""
+        """Accept a report; called by the dispatcher."""
         with self._arrived:
             self._reports.append(report)
             self._arrived.notify_all()
 
     def fail(self, error: BaseException) -> None:
-        """Take in that the pool failed; called by the dispatcher."""
+        """Accept the pool's error; called by the dispatcher."""
         with self._arrived:
             self._error = error
             self._arrived.notify_all()

@@ -1,13 +1,12 @@
-"""Memory that a child shares with its parent: what it is at, and what it has not sent yet.
+"""Memory that a child shares with its parent: what the child is doing, and its unsent frames.
 
-The parent reads it whatever the child is doing, even when the child is dead. So a deadline costs
-the child no system call, and a crash loses no result: they are put here one by one, and sent
-together.
+The parent can read it whatever the child is doing, even after the child has crashed. So a timeout
+costs the child no system call, and a crash loses no result: results are stored here one by one, and
+sent together.
 
-Each word is written by one side only, and in one piece. A child that takes up orders writes
-``taken``, then reads ``revoked``; a parent that takes orders back writes ``revoked``, waits for
-longer than any processor delays a write, then reads ``taken``. So the two never both believe that
-they have an order.
+Each word is written by one side only, and atomically. A child that takes orders writes ``taken``,
+then reads ``revoked``; a parent that revokes orders writes ``revoked``, waits longer than any
+processor delays a write, then reads ``taken``. So an order never has two owners.
 """
 
 from __future__ import annotations
@@ -32,118 +31,120 @@ _AT, _SINCE, _FILES, _TAKEN, _REVOKED, _SENT, _UNSENT = range(7)
 class Phase(IntEnum):
     """What a child is doing with a job."""
 
-    SETUP = 1  # importing, constructing, setup()
-    COLD = 2  # the first call in this process, in which things compile and load
+    SETUP = 1  # import, construction, setup()
+    COLD = 2  # the first call in this process, which compiles and loads things
     CALL = 3
 
 
 _PHASES = frozenset(Phase)
 
 
-class Place(NamedTuple):
-    """Where a child is: in which job of which order, and since when."""
+class Progress(NamedTuple):
+    """What a child is doing: which job of which order, and since when."""
 
     serial: int
-    job: int  # its number in the graph
+    job: int  # its index in the graph
     phase: Phase
     files: int  # more than one in a batch
-    since_s: float  # on the monotonic clock, which all processes share
+    since_s: float  # on the monotonic clock, which is the same in all processes
 
 
-def new_handle() -> int:
-    """Return a handle of memory for a child; it is gone with the last process that has it."""
+def create_memory() -> int:
+    """Return a file descriptor of new shared memory, which is freed with its last process."""
     if hasattr(os, "memfd_create"):
-        handle = os.memfd_create("segue")
+        fd = os.memfd_create("segue")
     else:
         with tempfile.TemporaryFile() as file:
-            handle = os.dup(file.fileno())
-    os.ftruncate(handle, _SIZE_BYTES)
-    return handle
+            fd = os.dup(file.fileno())
+    os.ftruncate(fd, _SIZE_BYTES)
+    return fd
 
 
-class Cell:
-    """The shared memory of one child, as both sides see it."""
+class SharedState:
+    """The shared memory of one child; both sides use this class."""
 
-    def __init__(self, handle: int) -> None:
-        self._map = mmap.mmap(handle, _SIZE_BYTES)
+    def __init__(self, fd: int) -> None:
+        self._map = mmap.mmap(fd, _SIZE_BYTES)
         self._view = memoryview(self._map)
         self._words = self._view[:_WORDS_BYTES].cast("Q")
         self._times = self._view[:_WORDS_BYTES].cast("d")
         self._unsent = self._view[_WORDS_BYTES:]
 
     def close(self) -> None:
-        """Let go of the memory."""
+        """Release the memory."""
         for view in (self._words, self._times, self._unsent, self._view):
             view.release()
         self._map.close()
 
     # The child's side.
 
-    def enter(self, serial: int, job: int, phase: int, since_s: float, files: int = 1) -> None:
-        """Say what begins now."""
+    def set_progress(
+        self, serial: int, job: int, phase: int, since_s: float, files: int = 1
+    ) -> None:
+        """Record which job starts now."""
         words = self._words
-        # A parent that sees the new place must not see the old time, and would kill at once.
+        # Time first: a parent that read the new job with the old time would kill the child.
         self._times[_SINCE] = since_s
         words[_FILES] = files
         words[_AT] = serial << 20 | job << 4 | phase
 
-    def leave(self) -> None:
-        """Say that no job is being run."""
+    def clear_progress(self) -> None:
+        """Record that no job is running."""
         self._words[_AT] = 0
 
     def take(self, serial: int) -> bool:
-        """Take up the orders as far as this one; answers False if they were revoked."""
+        """Take all orders up to this one; return False if they were revoked."""
         self._words[_TAKEN] = serial
         return self._words[_REVOKED] < serial
 
-    def put(self, frame: bytes) -> bool:
-        """Keep a frame to be sent; answers False if there is no room."""
+    def append(self, frame: bytes) -> bool:
+        """Buffer a frame to be sent; return False if there is no room."""
         start = self._words[_UNSENT]
         end = start + len(frame)
         if end > UNSENT_BYTES:
             return False
         self._unsent[start:end] = frame
-        self._words[_UNSENT] = end  # now the frame counts, and is whole
+        self._words[_UNSENT] = end  # only now is the frame visible, and it is complete
         return True
 
     def flush(self, channel: socket.socket) -> None:
-        """Send what is kept, if the other side still listens."""
+        """Send the buffered frames."""
         size = self._words[_UNSENT]
         if size:
             channel.sendall(self._unsent[:size])
-            self.sent(size)
+            self.mark_sent(size)
 
-    def sent(self, size: int) -> None:
-        """Forget what is kept; so many bytes more have been sent."""
+    def mark_sent(self, size: int) -> None:
+        """Clear the buffer, and add to the number of bytes sent."""
         self._words[_UNSENT] = 0
         self._words[_SENT] += size
 
     # The parent's side.
 
     @property
-    def taken(self) -> int:
-        """The last order that the child took up."""
+    def last_taken(self) -> int:
+        """The last order that the child has taken."""
         return self._words[_TAKEN]
 
     def revoke(self, serial: int) -> int:
-        """Take back the orders as far as this one; returns the last that the child has taken up."""
+        """Revoke all orders up to this one; return the last one that the child has taken."""
         self._words[_REVOKED] = serial
         time.sleep(_SETTLING_S)
         return self._words[_TAKEN]
 
-    def place(self) -> Place | None:
-        """Where the child is; None between jobs, and when it goes on just now."""
+    def read_progress(self) -> Progress | None:
+        """Return what the child is doing; None between jobs, or if that just changes."""
         at = self._words[_AT]
         since_s, files = self._times[_SINCE], self._words[_FILES]
         if not at or at != self._words[_AT] or at & 0xF not in _PHASES:
             return None
-        return Place(at >> 20, at >> 4 & 0xFFFF, Phase(at & 0xF), files, since_s)
+        return Progress(at >> 20, at >> 4 & 0xFFFF, Phase(at & 0xF), files, since_s)
 
-    def unsent(self, heard: int) -> bytes:
-        """What the child keeps, but for what was heard; nothing if it is just being sent."""
+    def read_unsent(self, read_bytes: int) -> bytes:
+        """Return the buffered bytes that were not read before; none while they are being sent."""
         words = self._words
         sent = words[_SENT]
-        if heard < sent:
-            return b""  # what lies between is on its way
+        if read_bytes < sent:
+            return b""  # the bytes in between are still in the channel
         data = bytes(self._unsent[: words[_UNSENT]])
-        return data[heard - sent :] if words[_SENT] == sent else b""
+        return data[read_bytes - sent :] if words[_SENT] == sent else b""

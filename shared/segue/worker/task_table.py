@@ -1,13 +1,13 @@
-"""The tasks under way: what is left of each, what waits for a child, what is to be told."""
+"""The unfinished tasks of a pool: their results so far, the queue, and unsent reports."""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING
 
-from segue.model.ledger import Result
-from segue.model.outcome import blocked
+from segue.model.outcome import build_blocked_result
 from segue.model.record import Failure, State
+from segue.model.transitions import Result
 from segue.worker.task import Report
 
 if TYPE_CHECKING:
@@ -17,82 +17,93 @@ if TYPE_CHECKING:
     from segue.worker.task import Task
 
 
-class Item:
-    """A task on its way."""
+class TaskEntry:
+    """A task that is not finished."""
 
-    __slots__ = ("alone", "deaths", "inputs", "learnt", "results", "run", "seconds", "task")
+    __slots__ = (
+        "alone",
+        "crashes",
+        "inputs",
+        "is_representative",
+        "results",
+        "run",
+        "seconds",
+        "task",
+    )
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.run = task.run  # what is left when it is next given to a child
+        self.run = task.run  # the jobs to run when it is next sent to a child
         self.inputs: Mapping[str, str] = task.inputs
         self.results: dict[str, Result] = {}
         self.seconds = 0.0
-        self.learnt = True  # whether its time says anything about other tasks
-        self.alone = False  # in no batch with others
-        self.deaths = 0  # of children that were near it
+        self.is_representative = True  # its duration is used for estimates
+        self.alone = False  # not to be batched with other files
+        self.crashes = 0  # of children that held it, since its last result
 
     @property
     def finished(self) -> bool:
-        """Whether there is a result for each of its jobs."""
+        """Whether each of its jobs has a result."""
         return len(self.results) == len(self.task.run)
 
 
-class Docket:
-    """All tasks that were submitted and are not finished."""
+class TaskTable:
+    """All submitted tasks that are not finished."""
 
     def __init__(self, graph: Graph) -> None:
-        self.queue: deque[Item] = deque()
+        self.queue: deque[TaskEntry] = deque()
         self.pending = 0
         self._graph = graph
-        self._told: dict[int, tuple[Item, list[Result]]] = {}
+        self._unreported: dict[int, tuple[TaskEntry, list[Result]]] = {}
 
     def add(self, tasks: Iterable[Task]) -> None:
-        """Take over tasks."""
+        """Add tasks to the queue."""
         before = len(self.queue)
-        self.queue.extend(map(Item, tasks))
+        self.queue.extend(map(TaskEntry, tasks))
         self.pending += len(self.queue) - before
 
-    def record(self, item: Item, result: Result) -> bool:
-        """Take note of a result; answers whether it was the task's last."""
-        item.results[result.job] = result
-        item.deaths = 0
-        told = self._told.get(item.task.ticket)
-        if told is None:
-            told = self._told[item.task.ticket] = (item, [])
-        told[1].append(result)
-        if item.finished:
+    def record(self, entry: TaskEntry, result: Result) -> bool:
+        """Record a result; return whether it was the task's last."""
+        entry.results[result.job] = result
+        entry.crashes = 0
+        unreported = self._unreported.get(entry.task.task_id)
+        if unreported is None:
+            unreported = self._unreported[entry.task.task_id] = (entry, [])
+        unreported[1].append(result)
+        if entry.finished:
             self.pending -= 1
             return True
         return False
 
-    def fail(self, item: Item, job: str, failure: Failure, *, seconds: float | None = None) -> None:
-        """Take note that a job failed, and that the jobs below it are blocked."""
-        self.record(item, Result(job=job, state=State.FAILED, error=failure, seconds=seconds))
-        for name in item.task.run:
-            if name not in item.results and name in self._graph.descendants(job):
-                self.record(item, blocked(name, job))
+    def fail(
+        self, entry: TaskEntry, job: str, failure: Failure, *, seconds: float | None = None
+    ) -> None:
+        """Record that a job failed, and that the jobs below it are blocked."""
+        self.record(entry, Result(job=job, state=State.FAILED, error=failure, seconds=seconds))
+        for name in entry.task.run:
+            if name not in entry.results and name in self._graph.find_descendants(job):
+                self.record(entry, build_blocked_result(name, job))
 
-    def give_back(self, items: Iterable[Item]) -> None:
-        """Put tasks, with what is left of them, before all others."""
-        left = [item for item in items if not item.finished]
-        for item in left:
-            item.learnt = False
-            if item.results:
-                done = {j: r.artifact for j, r in item.results.items() if r.artifact is not None}
-                item.inputs = {**item.task.inputs, **done}
-                item.run = tuple(j for j in item.task.run if j not in item.results)
+    def put_back(self, entries: Iterable[TaskEntry]) -> None:
+        """Put unfinished tasks back at the front of the queue, with their remaining jobs."""
+        left = [entry for entry in entries if not entry.finished]
+        for entry in left:
+            entry.is_representative = False
+            if entry.results:
+                done = {j: r.artifact for j, r in entry.results.items() if r.artifact is not None}
+                entry.inputs = {**entry.task.inputs, **done}
+                entry.run = tuple(j for j in entry.task.run if j not in entry.results)
         self.queue.extendleft(reversed(left))
 
-    def reports(self) -> list[Report]:
-        """Return what has not been told yet."""
-        told, self._told = self._told, {}
+    def take_reports(self) -> list[Report]:
+        """Return the results that have not been reported yet."""
+        unreported, self._unreported = self._unreported, {}
         return [
-            Report(ticket=ticket, results=tuple(results), finished=item.finished)
-            for ticket, (item, results) in told.items()
+            Report(task_id=task_id, results=tuple(results), finished=entry.finished)
+            for task_id, (entry, results) in unreported.items()
         ]
 
     @property
-    def news(self) -> bool:
-        """Whether there is anything to tell."""
-        return bool(self._told)
+    def has_reports(self) -> bool:
+        """Whether there are results to report."""
+        return bool(self._unreported)

@@ -1,4 +1,4 @@
-"""How long a child may be where it is."""
+"""The time limits of a graph's jobs: setup, first call, and later calls."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from segue.worker.shared_state import Phase
 
 if TYPE_CHECKING:
     from segue.model.graph import Graph
-    from segue.worker.shared_state import Place
+    from segue.worker.shared_state import Progress
 
-# A job's first call in a process compiles and loads; once one was seen, others get so many times as
-# long.
+# A job's first call in a process compiles and loads things. Once one has finished, later ones get
+# this many times as long.
 COLD_TIMES = 2.0
 
 
-class Deadlines:
-    """The bounds of a graph's jobs, and what was learned of their first calls."""
+class Timeouts:
+    """The time limits of a graph's jobs, adapted to how long first calls took."""
 
     def __init__(self, graph: Graph, *, setup_s: float, warmup_s: float) -> None:
         self.setup_s = setup_s
@@ -27,17 +27,17 @@ class Deadlines:
 
     @property
     def shortest_s(self) -> float:
-        """The shortest of all."""
+        """The shortest ``timeout_s`` of all jobs."""
         return min(self._timeouts_s)
 
-    def limit_s(self, place: Place) -> float:
-        """How long a child may be at a place; a batch has the time of all its files."""
-        if place.phase is Phase.SETUP:
+    def find_limit_s(self, progress: Progress) -> float:
+        """Return how long a child's current call may take; a batch gets the sum over its files."""
+        if progress.phase is Phase.SETUP:
             return self.setup_s
-        limit_s = self._timeouts_s[place.job] * place.files
-        return limit_s + self._warmups_s[self._names[place.job]] * (place.phase is Phase.COLD)
+        limit_s = self._timeouts_s[progress.job] * progress.files
+        return limit_s + self._warmups_s[self._names[progress.job]] * (progress.phase is Phase.COLD)
 
-    def warmed(self, job: str, seconds: float = 0.0) -> None:
-        """A first call has ended, or was stopped, which says nothing of how long they take."""
+    def record_first_call(self, job: str, seconds: float = 0.0) -> None:
+        """Record a first call's duration; 0 if it was stopped, which says nothing of others."""
         self._longest_s[job] = max(self._longest_s[job], seconds)
         self._warmups_s[job] = COLD_TIMES * self._longest_s[job]

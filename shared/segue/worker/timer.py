@@ -1,4 +1,4 @@
-"""Wall and processor time of one thing after another, with one look at the clocks between two."""
+"""Measures wall and processor time of consecutive steps; reads the clocks once per step."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import resource
 import time
 
 
-class Stopwatch:
-    """Measures from mark to mark."""
+class Timer:
+    """Measures the time from one mark to the next."""
 
     def __init__(self) -> None:
         self.marked_s = 0.0
@@ -15,12 +15,12 @@ class Stopwatch:
         self.mark()
 
     def mark(self) -> None:
-        """Begin here."""
+        """Start to measure now."""
         self.marked_s = time.monotonic()
         self._marked_cpu_s = _cpu_s()
 
     def lap(self) -> tuple[float, float]:
-        """Return wall and processor time since the last mark, child processes included; mark."""
+        """Return wall and processor time since the last mark, with child processes; set a mark."""
         before_s, before_cpu_s = self.marked_s, self._marked_cpu_s
         self.mark()
         return self.marked_s - before_s, self._marked_cpu_s - before_cpu_s

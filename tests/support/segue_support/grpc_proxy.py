@@ -1,7 +1,7 @@
-"""A proxy before an emulator that speaks gRPC: it counts calls, and can lose a request or a reply.
+"""A proxy for a gRPC emulator that counts calls, and can lose a request or a reply.
 
-A test puts it between a client and the emulator to see what a call costs, and what the client makes
-of a network that fails at the worst moment.
+A test puts it between a client and the emulator to count what a call costs, and to see how the
+client handles a network that fails at the worst moment.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
     import grpc
 
-# Headers that the proxy's own connection makes for itself.
+# Headers that the proxy's own connection sets.
 OWN_HEADERS = ("grpc-", ":", "user-agent", "content-type", "te")
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """What happens to one call: it is not forwarded, or it is, and its reply is lost.
+class RpcFault:
+    """A fault of one call: it is not forwarded, or it is forwarded and its reply is lost.
 
-    With ``instead``, these bytes are the reply to a call that is not forwarded.
+    With ``instead``, the call is not forwarded, and these bytes are its reply.
     """
 
     status: str = "UNAVAILABLE"  # a name in grpc.StatusCode
@@ -35,22 +35,22 @@ class Fault:
 
 
 class GrpcProxy:
-    """Forwards every call of every method; ``requests`` keeps what was sent, by method."""
+    """Forwards the calls of all methods; ``requests`` contains the requests, by method."""
 
     def __init__(self, target: str) -> None:
         self._target = target
         self._lock = threading.Lock()
-        self._faults: dict[str, deque[Fault]] = {}
+        self._faults: dict[str, deque[RpcFault]] = {}
         self.calls: Counter[str] = Counter()
         self.requests: dict[str, list[bytes]] = {}
 
-    def fail(self, method: str, *faults: Fault) -> None:
-        """Let the next calls of a method meet these faults, one each."""
+    def fail(self, method: str, *faults: RpcFault) -> None:
+        """Inject these faults into the next calls of a method, one each."""
         with self._lock:
             self._faults.setdefault(method, deque()).extend(faults)
 
     def reset(self) -> None:
-        """Count from zero again."""
+        """Reset the counts and recorded requests."""
         with self._lock:
             self.calls.clear()
             self.requests.clear()
@@ -64,7 +64,7 @@ class GrpcProxy:
         self._channel = grpc.insecure_channel(self._target, options=unlimited)
         self._pool = ThreadPoolExecutor(32)
         self._server = grpc.server(self._pool, options=unlimited)
-        self._server.add_generic_rpc_handlers((_Handler(self),))
+        self._server.add_generic_rpc_handlers((_ProxyHandler(self),))
         port = self._server.add_insecure_port("127.0.0.1:0")
         self._server.start()
         self.address = f"127.0.0.1:{port}"
@@ -83,7 +83,7 @@ class GrpcProxy:
     def forward(
         self, path: str, requests: Iterator[bytes], context: grpc.ServicerContext
     ) -> Iterator[bytes]:
-        """Pass one call on; on the wire, all kinds of calls are streams both ways."""
+        """Forward one call; on the wire, all kinds of calls are streams both ways."""
         import grpc
 
         method = path.rpartition("/")[2]
@@ -100,7 +100,7 @@ class GrpcProxy:
             (k, v) for k, v in context.invocation_metadata() if not k.startswith(OWN_HEADERS)
         ]
         replies = self._channel.stream_stream(path)(
-            self._recorded(method, requests), metadata=headers
+            self._record_requests(method, requests), metadata=headers
         )
         try:
             for reply in replies:
@@ -111,24 +111,24 @@ class GrpcProxy:
         if fault is not None:
             context.abort(grpc.StatusCode[fault.status], "reply lost on purpose")
 
-    def _recorded(self, method: str, requests: Iterator[bytes]) -> Iterator[bytes]:
+    def _record_requests(self, method: str, requests: Iterator[bytes]) -> Iterator[bytes]:
         for request in requests:
             with self._lock:
                 self.requests.setdefault(method, []).append(request)
             yield request
 
 
-class _Handler:
-    """Takes every method (grpc.GenericRpcHandler, which is slow to import)."""
+class _ProxyHandler:
+    """Handles every method (a grpc.GenericRpcHandler, which is slow to import)."""
 
     def __init__(self, proxy: GrpcProxy) -> None:
         self._proxy = proxy
 
     def service_name(self) -> None:
-        """No one name; gRPC asks for it."""
+        """Return no name; gRPC calls this."""
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        """The handler of a call."""
+        """Return the handler of a call."""
         import grpc
 
         return grpc.stream_stream_rpc_method_handler(

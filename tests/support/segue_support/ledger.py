@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from segue.model.ledger import Change, Changed, Counts, Query, Snapshot
+from segue.model.ledger import Change, Changed, LedgerCounts, Query, Snapshot
 from segue.model.record import Record, State
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class MemoryLedger:
-    """Records by URI; ``records`` shows them to a test."""
+    """Records by URI; tests read them from ``records``."""
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self._lock = threading.Lock()
@@ -32,7 +32,7 @@ class MemoryLedger:
         return [self._snapshots.get(uri, unknown) for uri in uris]
 
     def change(self, changes: Sequence[Change[T]]) -> list[Changed[T]]:
-        """Apply each transition, one at a time."""
+        """Apply the transitions one at a time."""
         with self._lock:
             return [self._change(change) for change in changes]
 
@@ -44,7 +44,7 @@ class MemoryLedger:
             self._snapshots[change.uri] = snapshot
         return Changed(snapshot=snapshot, answer=answer)
 
-    def count(self, accepted: Mapping[str, Iterable[str]]) -> Counts:
+    def count(self, accepted: Mapping[str, Iterable[str]]) -> LedgerCounts:
         """Count files and entries."""
         records = list(self.records.values())
         alive = [r for r in records if r.deleted_at is None]
@@ -54,23 +54,23 @@ class MemoryLedger:
             for entry in (r.jobs[job] for r in alive if job in r.jobs):
                 stale = entry.state is State.DONE and entry.fingerprint not in good
                 jobs[job]["stale" if stale else str(entry.state)] += 1
-        return Counts(files=len(alive), deleted=len(records) - len(alive), jobs=jobs)
+        return LedgerCounts(files=len(alive), deleted=len(records) - len(alive), jobs=jobs)
 
     def find(self, query: Query, *, after: str = "", limit: int = 500) -> list[Record]:
         """List records by URI."""
-        found = [r for uri, r in sorted(self.records.items()) if uri > after and _fits(r, query)]
+        found = [r for uri, r in sorted(self.records.items()) if uri > after and _matches(r, query)]
         return found[:limit]
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing, as nothing is open."""
 
 
-def _fits(record: Record, query: Query) -> bool:
+def _matches(record: Record, query: Query) -> bool:
     if not record.uri.startswith(query.prefix):
         return False
     if query.deleted is not None and query.deleted != (record.deleted_at is not None):
         return False
-    if query.owed and not record.owed:
+    if query.pending and not record.has_pending_targets:
         return False
     if query.job is None:
         return True

@@ -1,4 +1,4 @@
-"""Where the source tree is."""
+"""The paths of the source tree."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Real processes for tests: started, listened to, ended or killed, and never left behind.
+"""Real processes for tests, which read their logs, stop or kill them, and leave none behind.
 
-A process of Segue says in JSON lines on standard output what it does; ``Process`` keeps them.
+A Segue process logs JSON lines to standard output; ``Process`` collects them.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ GRACE_S = 30.0
 
 
 class Process:
-    """One child process in a session of its own, with all that it starts."""
+    """One child process in its own session, with all that it starts."""
 
     def __init__(
         self, command: Sequence[str], *, cwd: str, environ: Mapping[str, str] | None = None
     ) -> None:
         self.lines: list[dict[str, Any]] = []
-        self.text: list[str] = []  # what is no JSON, standard error included
+        self.text: list[str] = []  # lines that are not JSON, including standard error
         self._news = threading.Condition()
         self._process = subprocess.Popen(
             command,
@@ -54,12 +54,12 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The process itself; its group has the same number."""
+        """The process id, which is also that of its group."""
         return self._process.pid
 
     @property
     def is_running(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the process has not exited."""
         return self._process.poll() is None
 
     def _read(self) -> None:
@@ -80,43 +80,43 @@ class Process:
             self._news.notify_all()
 
     def wait_for(
-        self, fits: Callable[[dict[str, Any]], bool], *, timeout_s: float = START_S
+        self, predicate: Callable[[dict[str, Any]], bool], *, timeout_s: float = START_S
     ) -> dict[str, Any]:
-        """Wait until it has said a line that fits, and return that."""
+        """Wait for a log line that satisfies a predicate, and return it."""
         end_s = time.monotonic() + timeout_s
         with self._news:
             while True:
                 for line in self.lines:
-                    if fits(line):
+                    if predicate(line):
                         return line
                 left_s = end_s - time.monotonic()
                 if left_s <= 0 or not self._reader.is_alive():
                     tail = "\n".join([*map(str, self.lines[-20:]), *self.text[-40:]])
-                    raise AssertionError(f"it did not say so in {timeout_s:g} s; it said:\n{tail}")
+                    raise AssertionError(f"no such line within {timeout_s:g} s; it logged:\n{tail}")
                 self._news.wait(min(left_s, 0.5))
 
-    def started(self, *, timeout_s: float = START_S) -> dict[str, Any]:
-        """Wait until it listens."""
+    def wait_until_started(self, *, timeout_s: float = START_S) -> dict[str, Any]:
+        """Wait until the process has logged that it started."""
         return self.wait_for(lambda line: line.get("action") == "started", timeout_s=timeout_s)
 
-    def end(self) -> int:
-        """Ask it to end, and return its exit code."""
+    def terminate(self) -> int:
+        """Send SIGTERM, wait, and return the exit code."""
         self._process.send_signal(signal.SIGTERM)
         return self.wait()
 
     def wait(self, *, timeout_s: float = GRACE_S) -> int:
-        """Wait until it has ended, and return its exit code."""
+        """Wait for the process to exit, and return its exit code."""
         code = self._process.wait(timeout_s)
         self._reader.join(GRACE_S)
         return code
 
-    def strike(self) -> None:
-        """Kill the process itself, and nothing of what it started."""
+    def kill_leader(self) -> None:
+        """Kill the process itself, but none that it started."""
         self._process.kill()
         self._process.wait()
 
     def kill(self) -> None:
-        """Kill the process with all of its group, whether it runs or not."""
+        """Kill the whole process group, whether the process runs or not."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()

@@ -1,18 +1,16 @@
-"""A crew without processes: it answers each task at once with what it was told to, and remembers
-the tasks.
-"""
+"""A worker pool without processes: returns prepared results at once, and records the tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from segue.model.ledger import Result
 from segue.model.record import State
+from segue.model.transitions import Result
 from segue.worker.task import Report, Task
 
 
-def all_done(task: Task) -> tuple[Result, ...]:
-    """Every job of a task succeeds."""
+def complete_jobs(task: Task) -> tuple[Result, ...]:
+    """Return a successful result for every job of a task."""
     return tuple(
         Result(
             job=job,
@@ -26,12 +24,12 @@ def all_done(task: Task) -> tuple[Result, ...]:
     )
 
 
-class RecordingCrew:
-    """Stands in for the pool of child processes."""
+class RecordingPool:
+    """Replaces the pool of child processes in tests."""
 
     def __init__(
         self,
-        answer: Callable[[Task], tuple[Result, ...]] = all_done,
+        answer: Callable[[Task], tuple[Result, ...]] = complete_jobs,
         *,
         processes: int = 2,
     ) -> None:
@@ -41,14 +39,14 @@ class RecordingCrew:
         self._waiting: list[Task] = []
 
     def submit(self, tasks: Sequence[Task]) -> None:
-        """Remember tasks, to be answered when somebody collects."""
+        """Record tasks; the next ``collect`` reports them."""
         self.tasks += tasks
         self._waiting += tasks
 
     def collect(self, timeout_s: float) -> list[Report]:
-        """Answer all that waits."""
+        """Report all tasks that were submitted since the last call."""
         reports = [
-            Report(ticket=task.ticket, results=self._answer(task), finished=True)
+            Report(task_id=task.task_id, results=self._answer(task), finished=True)
             for task in self._waiting
         ]
         self._waiting = []

@@ -1,4 +1,4 @@
-"""The tree of errors: two branches by what the caller does, one kind a leaf."""
+"""The tree of errors: two branches by what the caller does, one kind per leaf."""
 
 from __future__ import annotations
 

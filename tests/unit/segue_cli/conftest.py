@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from segue.adapters.connect import connect_ledger, connect_store
-from segue.model.artifact import Lineage, artifact_name
-from segue.model.graph import Graph, load
+from segue.model.artifact import Lineage, build_artifact_name
+from segue.model.graph import Graph, read_graph
 from segue.model.ledger import Change, Ledger
 from segue.model.media_file import MediaFile, split_uri
 from segue.model.record import Entry, Failure, Record, State, evolve
@@ -32,7 +32,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a command answered."""
+    """The exit code and output of a command."""
 
     code: int
     out: str
@@ -76,7 +76,7 @@ class Project:
         self.folder = folder
         (folder / "jobs.yaml").write_text(GRAPH)
         (folder / "music").mkdir()
-        self.graph: Graph = load("jobs.yaml", {})
+        self.graph: Graph = read_graph("jobs.yaml", {})
         self.ledger: Ledger = connect_ledger(LEDGER)
         self.artifacts = connect_store("artifacts")
 
@@ -84,10 +84,11 @@ class Project:
         (self.folder / "jobs.yaml").write_text(text)
 
     def media(self, name: str, data: bytes = b"sound") -> MediaFile:
-        """A file that exists."""
+        """Create a media file."""
         store = connect_store("music")
         store.create(name, data, content_type="audio/wav", metadata={}, replace=True)
         found = store.stat(name)
+        # As in a listing, which does not include the content type.
         return MediaFile(
             uri=store.uri(name), generation=found.generation, size_bytes=found.size_bytes
         )
@@ -95,9 +96,9 @@ class Project:
     def write(
         self, job: str, media: MediaFile, fingerprint: str | None = None, **parents: str
     ) -> str:
-        """An artifact that exists; returns its URI."""
+        """Write an artifact, and return its URI."""
         made = fingerprint or self.graph.fingerprints[job]
-        name = artifact_name(job, made, split_uri(media.uri)[1], media.generation, "json")
+        name = build_artifact_name(job, made, split_uri(media.uri)[1], media.generation, "json")
         lineage = Lineage(
             job=job,
             fingerprint=made,
@@ -111,7 +112,7 @@ class Project:
         return self.artifacts.uri(name)
 
     def entry(self, job: str, media: MediaFile, state: State = State.DONE, **more: Any) -> Entry:
-        """An entry of the present version of a job."""
+        """Build an entry of the current version of a job."""
         entry = Entry(
             state=state,
             fingerprint=self.graph.fingerprints[job],
@@ -142,7 +143,7 @@ class Project:
         return record
 
     def known(self, media: MediaFile) -> Record:
-        """What the ledger has of a file."""
+        """Return the record of a file in the ledger."""
         found = self.ledger.read([media.uri])[0].record
         assert found is not None
         return found

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from segue.model.graph import load
-from segue_cli.cost import INPUTS, LINES, amount, page, total, with_input
+from segue.model.graph import read_graph
+from segue_cli.cost import INPUTS, LINES, change_input, compute_amount, compute_total, format_page
 from segue_support.paths import ROOT
 
 PRODUCTION = (ROOT / "infra" / "envs" / "prod.tfvars").read_text()
@@ -20,12 +20,14 @@ def setting(name: str) -> float:
 
 
 def test_the_page_is_the_one_that_the_module_writes():
-    assert (ROOT / "docs" / "cost.md").read_text() == page()
+    assert (ROOT / "docs" / "cost.md").read_text() == format_page()
 
 
 def test_every_figure_of_the_page_is_the_product_of_the_inputs_beside_it():
     values = {name: given.value for name, given in INPUTS.items()}
-    rows = re.findall(r"^\| [^|]+ \| [^|]+ \| (`.*`) \| (.*) \| (.*) \|$", page(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| [^|]+ \| [^|]+ \| (`.*`) \| (.*) \| (.*) \|$", format_page(), re.MULTILINE
+    )
     assert len(rows) == len(LINES)
     for formula, once, month in rows:
         product = 1.0
@@ -46,14 +48,14 @@ def test_every_input_is_used_and_every_price_ends_a_product():
 
 
 def test_the_inputs_are_those_of_the_graph_and_of_production():
-    jobs = load(str(ROOT / "shared" / "segue" / "features" / "jobs.yaml"), {}).jobs
+    jobs = read_graph(str(ROOT / "shared" / "segue" / "features" / "jobs.yaml"), {}).jobs
     assert INPUTS["jobs"].value == INPUTS["pipelines"].value == len(jobs)
     assert INPUTS["workers"].value == setting("num_workers")
     assert INPUTS["backups"].value == setting("backup_kept_days")
 
 
 def test_a_changed_input_changes_what_depends_on_it_and_nothing_else():
-    dearer = with_input("$object", 2 * INPUTS["$object"].value)
-    changed = [line.what for line in LINES if amount(line, dearer) != amount(line)]
+    dearer = change_input("$object", 2 * INPUTS["$object"].value)
+    changed = [line.what for line in LINES if compute_amount(line, dearer) != compute_amount(line)]
     assert changed == ["artifacts kept"]
-    assert total(monthly=False, inputs=dearer) == total(monthly=False)
+    assert compute_total(monthly=False, inputs=dearer) == compute_total(monthly=False)

@@ -13,9 +13,9 @@ import pytest
 
 from segue.errors import ConfigurationError
 from segue.model.settings import Settings
-from segue_cli.function_archive import FUNCTIONS, archive, source_tree
+from segue_cli.function_archive import FUNCTIONS, build_archive, find_source_tree
 
-ROOT = Path(source_tree())
+ROOT = Path(find_source_tree())
 GRAPH = """
 catalogue: ${SEGUE_CATALOGUE}
 artifacts: ${SEGUE_ARTIFACTS}
@@ -60,7 +60,7 @@ def test_the_same_tree_gives_the_same_bytes(function, settings, tmp_path, monkey
         time.tzset()
         root = copied(tmp_path / zone, order=order)
         path = tmp_path / f"{order}.zip"
-        archive(function, settings, root=root).write(str(path))
+        build_archive(function, settings, root=root).write(str(path))
         made.append(path.read_bytes())
     monkeypatch.undo()
     time.tzset()
@@ -69,7 +69,7 @@ def test_the_same_tree_gives_the_same_bytes(function, settings, tmp_path, monkey
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_an_archive_has_what_its_function_imports_and_no_other_function(function, settings):
-    files = archive(function, settings).files
+    files = build_archive(function, settings).files
     others = {f"segue_functions/{name}.py" for name in (*FUNCTIONS, "server") if name != function}
     assert f"segue_functions/{function}.py" in files
     assert others.isdisjoint(files)
@@ -85,34 +85,34 @@ def test_an_archive_has_what_its_function_imports_and_no_other_function(function
 
 
 def test_main_names_the_handler_for_the_framework_to_find(settings):
-    main = archive("arrival", settings).files["main.py"].decode()
+    main = build_archive("arrival", settings).files["main.py"].decode()
     assert "from segue_functions.arrival import arrival\n" in main
     assert 'warm("ledger", "queue")' in main
 
 
 def test_requirements_are_the_lock_and_the_graph_is_the_users(settings):
-    files = archive("arrival", settings).files
+    files = build_archive("arrival", settings).files
     assert files["requirements.txt"] == (ROOT / "locks/functions.txt").read_bytes()
     assert files["jobs.yaml"].decode() == GRAPH
 
 
 def test_a_change_of_what_no_function_imports_changes_no_archive(settings, tmp_path):
     root = copied(tmp_path / "tree", order=1)
-    before = archive("arrival", settings, root=root).files
+    before = build_archive("arrival", settings, root=root).files
     for name in (
         "shared/segue/execution/executor.py",
         "shared/segue/worker/pool.py",
         "functions/segue_functions/request.py",
     ):
         (Path(root) / name).write_text("x = 1\n")
-    assert archive("arrival", settings, root=root).files == before
+    assert build_archive("arrival", settings, root=root).files == before
     (Path(root) / "shared/segue/model/ledger.py").write_text("x = 1\n")
-    assert archive("arrival", settings, root=root).files != before
+    assert build_archive("arrival", settings, root=root).files != before
 
 
 def test_files_in_an_archive_can_be_read_by_anybody_and_have_no_times(settings, tmp_path):
     path = tmp_path / "arrival.zip"
-    archive("arrival", settings).write(str(path))
+    build_archive("arrival", settings).write(str(path))
     with zipfile.ZipFile(path) as file:
         entries = file.infolist()
         assert file.testzip() is None
@@ -133,12 +133,12 @@ def test_the_warmed_parts_are_those_that_the_stack_knows():
 def test_a_graph_with_faults_is_not_packaged(settings, tmp_path):
     (tmp_path / "jobs.yaml").write_text("jobs: {}")
     with pytest.raises(ConfigurationError, match="write at least one job"):
-        archive("arrival", settings)
+        build_archive("arrival", settings)
 
 
 def test_an_unknown_function_is_refused_with_the_known_ones(settings):
     with pytest.raises(ConfigurationError, match="arrival, deletion, sweep, request"):
-        archive("upload", settings)
+        build_archive("upload", settings)
 
 
 def test_without_a_source_tree_it_says_where_to_run(monkeypatch, tmp_path):
@@ -146,4 +146,4 @@ def test_without_a_source_tree_it_says_where_to_run(monkeypatch, tmp_path):
         "segue_cli.function_archive.__file__", str(tmp_path / "cli/segue_cli/function_archive.py")
     )
     with pytest.raises(ConfigurationError, match="in a checkout"):
-        source_tree()
+        find_source_tree()

@@ -1,4 +1,4 @@
-"""The frame of the command line: what is found, what is said, and the exit codes."""
+"""The frame of the command line: commands, error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from segue.errors import ConfigurationError, CorruptMedia, DiskFull, Unavailable
 from segue_cli import main as frame
 from segue_cli.command import GENERAL, command
 from segue_cli.exit_code import ExitCode
-from segue_cli.main import SUMMARIES, load
+from segue_cli.main import SUMMARIES, load_command
 
 
 def raising(monkeypatch, error: BaseException) -> None:
@@ -23,7 +23,7 @@ def raising(monkeypatch, error: BaseException) -> None:
         """Raise."""
         raise error
 
-    monkeypatch.setattr(frame, "load", lambda _name: status)
+    monkeypatch.setattr(frame, "load_command", lambda _name: status)
 
 
 def test_without_a_command_help_is_shown_and_nothing_was_done(segue):
@@ -32,7 +32,7 @@ def test_without_a_command_help_is_shown_and_nothing_was_done(segue):
     assert all(name in said.out for name in SUMMARIES)
 
 
-def test_the_version_is_told(segue):
+def test_the_version_is_printed(segue):
     said = segue("--version")
     assert (said.code, said.err) == (ExitCode.OK, "")
     assert said.out.startswith("segue ")
@@ -62,7 +62,7 @@ def test_each_command_has_help_with_examples(segue, name):
 
 @pytest.mark.parametrize("name", SUMMARIES)
 def test_each_example_is_a_command_line_that_is_understood(name):
-    found = load(name)
+    found = load_command(name)
     assert found.examples
     for example in found.examples:
         _, called, *arguments = shlex.split(example.partition(" >> ")[0])
@@ -73,7 +73,7 @@ def test_each_example_is_a_command_line_that_is_understood(name):
 
 @pytest.mark.parametrize("name", SUMMARIES)
 def test_each_command_takes_what_all_take(name):
-    assert {*GENERAL} <= {p.name for p in load(name).params}
+    assert {*GENERAL} <= {p.name for p in load_command(name).params}
 
 
 def test_help_of_a_setting_names_its_variable_and_default(segue):
@@ -101,6 +101,16 @@ def test_each_kind_of_error_has_its_exit_code_and_no_traceback(segue, monkeypatc
     assert said.err.startswith("segue: ")
     assert str(error) in said.err
     assert "Traceback" not in said.err
+
+
+def test_a_missing_package_is_reported_with_the_extra_that_installs_it(segue, monkeypatch):
+    raising(monkeypatch, ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow"))
+    said = segue("status")
+    assert said.code == ExitCode.USAGE
+    expected = (
+        "segue: error: this command needs the extra 'audio'; install Segue as 'segue[audio]'\n"
+    )
+    assert said.err == expected
 
 
 def test_an_unexpected_error_says_how_to_see_more(segue, monkeypatch):
@@ -133,7 +143,7 @@ def test_no_color_reaches_child_processes(segue, monkeypatch):
         """Look."""
         seen.append(os.environ.get("NO_COLOR"))
 
-    monkeypatch.setattr(frame, "load", lambda _name: status)
+    monkeypatch.setattr(frame, "load_command", lambda _name: status)
     monkeypatch.setenv("NO_COLOR", "")
     segue("status", "--no-color")
     assert seen == ["1"]

@@ -1,4 +1,4 @@
-"""What an artifact holds, in a few words."""
+"""Previews of artifacts."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import numpy as np
 
 from segue.codec import encode
 from segue.media.audio import Audio
-from segue_cli.preview import portrait
+from segue_cli.preview import preview_artifact
 from segue_cli.views.output import Output
-from segue_cli.views.trial_run import show
+from segue_cli.views.trial_run import print_result
 
 
 def described(content_type, value):
-    return portrait(content_type, encode(content_type, value).data)
+    return preview_artifact(content_type, encode(content_type, value).data)
 
 
 def shown(capsys, content_type, value):
-    show(Output(), content_type, encode(content_type, value).data, None)
+    print_result(Output(), content_type, encode(content_type, value).data, None)
     return capsys.readouterr().out.rstrip("\n")
 
 
-def test_sound_is_told_by_length_rate_channels_and_peak(capsys):
+def test_sound_is_described_by_length_rate_channels_and_peak(capsys):
     y = np.zeros((2, 24000), np.float32)
     y[1, 7] = -0.5
     found = described("audio/wav", Audio(y=y, sr=48000))
@@ -31,14 +31,14 @@ def test_sound_is_told_by_length_rate_channels_and_peak(capsys):
     )
 
 
-def test_a_picture_is_told_by_its_size(capsys):
+def test_a_picture_is_described_by_its_size(capsys):
     image = np.zeros((30, 40, 3), np.uint8)
     found = described("image/png", image)
     assert (found["width"], found["height"]) == (40, 30)
     assert shown(capsys, "image/png", image).endswith("40 x 30 pixels")
 
 
-def test_arrays_are_told_by_name_kind_and_shape(capsys):
+def test_arrays_are_described_by_name_kind_and_shape(capsys):
     arrays = {"mel": np.zeros((128, 10), np.float32), "sr": np.array(22050)}
     assert described("application/x-npz", arrays)["arrays"]["mel"] == {
         "shape": [128, 10],
@@ -49,14 +49,14 @@ def test_arrays_are_told_by_name_kind_and_shape(capsys):
     assert "  sr: int64, one value" in lines
 
 
-def test_a_table_is_told_by_rows_and_columns(capsys):
+def test_a_table_is_described_by_rows_and_columns(capsys):
     rows = [{"start_s": 0.0, "chord": "Am"}, {"start_s": 1.0, "chord": "F"}]
     found = described("application/vnd.apache.parquet", rows)
     assert (found["rows"], found["columns"]) == (2, ["start_s", "chord"])
     assert "2 rows of start_s, chord" in shown(capsys, "application/vnd.apache.parquet", rows)
 
 
-def test_bytes_are_told_by_their_number(capsys):
+def test_bytes_are_described_by_their_number(capsys):
     assert shown(capsys, "application/octet-stream", b"1234") == "application/octet-stream, 4 B"
 
 

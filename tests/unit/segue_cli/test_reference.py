@@ -1,4 +1,4 @@
-"""The reference names every command, option and variable that there is."""
+"""The reference names every command, option and variable."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from segue_cli.main import SUMMARIES, load
-from segue_cli.reference import reference
+from segue_cli.main import SUMMARIES, load_command
+from segue_cli.reference import write_reference
 from segue_support.paths import ROOT
 
 DOCUMENT = ROOT / "docs/cli.md"
@@ -15,15 +15,15 @@ VARIABLE = re.compile(r"\b(?:SEGUE_[A-Z][A-Z_]*|[A-Z]+_EMULATOR_HOST)\b")
 
 
 def test_the_document_is_what_the_commands_say_today():
-    remedy = "renew it: python -m segue_cli.reference > docs/cli.md"
-    assert DOCUMENT.read_text("utf-8") == reference(), remedy
+    hint = "update it: python -m segue_cli.reference > docs/cli.md"
+    assert DOCUMENT.read_text("utf-8") == write_reference(), hint
 
 
 @pytest.mark.parametrize("name", SUMMARIES)
 def test_every_command_and_option_is_in_the_document(name):
     document = DOCUMENT.read_text("utf-8")
     assert f"## segue {name}\n" in document
-    for parameter in load(name).params:
+    for parameter in load_command(name).params:
         for option in parameter.opts:
             if option.startswith("--"):
                 assert re.search(rf"`(?:-\w, )?{option}[ `]", document), option

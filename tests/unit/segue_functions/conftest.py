@@ -1,4 +1,4 @@
-"""The functions with a stack in memory, and what they log."""
+"""The functions with services in memory, and what they log."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import pytest
 from segue.adapters.connect import connect_store
 from segue.ingest.arrivals import Arrivals
 from segue.ingest.deletions import Deletions
+from segue.ingest.media_filter import build_media_filter
 from segue.ingest.requests import Requests
 from segue.ingest.sweep import Sweeper
 from segue.log import LOGGER
-from segue.model.graph import Graph, parse
-from segue.model.message import Message, decode
+from segue.model.graph import Graph, parse_graph
+from segue.model.message import Message, decode_message
 from segue.model.settings import Settings
 from segue_functions import stack
-from segue_functions.stack import Stack, intake_of
+from segue_functions.stack import Services
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
 
@@ -52,27 +53,27 @@ def logged(monkeypatch) -> Iterator[list[dict[str, Any]]]:
 
 
 class Memory:
-    """A stack in memory, with artifacts and music in folders."""
+    """Services in memory, with artifacts and music in folders."""
 
     def __init__(self, folder, graph: Graph) -> None:
         self.ledger = MemoryLedger()
         self.queue = MemoryQueue()
         self.artifacts = connect_store(str(folder / "artifacts"))
         self.music = connect_store(str(folder / "music"))
-        intake = intake_of(graph, Settings(artifacts=str(folder / "artifacts")))
-        self.stack = Stack(
+        media_filter = build_media_filter(graph, Settings(artifacts=str(folder / "artifacts")))
+        self.services = Services(
             graph=graph,
             ledger=self.ledger,
             queue=self.queue,
             artifacts=self.artifacts,
-            intake=intake,
+            media_filter=media_filter,
             arrivals=Arrivals(graph=graph, ledger=self.ledger, queue=self.queue),
             deletions=Deletions(ledger=self.ledger, artifacts=self.artifacts),
             requests=Requests(
                 graph=graph,
                 ledger=self.ledger,
                 queue=self.queue,
-                intake=intake,
+                media_filter=media_filter,
                 open_store=connect_store,
                 artifacts=self.artifacts,
             ),
@@ -81,16 +82,16 @@ class Memory:
 
     @property
     def messages(self) -> list[Message]:
-        return [decode(letter.data) for letter in self.queue.queued.values()]
+        return [decode_message(envelope.data) for envelope in self.queue.queued.values()]
 
 
 @pytest.fixture
 def memory(tmp_path, monkeypatch, logged) -> Iterator[Memory]:
-    """The stack of this process, for as long as a test runs."""
-    graph = parse(
+    """The services of this process, for as long as a test runs."""
+    graph = parse_graph(
         f"catalogue: {tmp_path}/music\nartifacts: {tmp_path}/artifacts\n{GRAPH}", environ={}
     )
     made = Memory(tmp_path, graph)
-    monkeypatch.setattr(stack, "_once", stack._Once(lambda: made.stack))
+    monkeypatch.setattr(stack, "_lazy", stack._LazyServices(lambda: made.services))
     yield made
     stack.close()

@@ -18,9 +18,9 @@ from segue.model.media_file import MediaFile
 from segue_functions import stack
 from segue_functions.arrival import arrival
 from segue_functions.deletion import deletion
-from segue_functions.request import MOST_BYTES, request
+from segue_functions.request import MAX_BYTES, request
 from segue_functions.sweep import sweep
-from segue_support.cloud_events import event, message_event, object_event
+from segue_support.cloud_events import build_event, build_message_event, build_object_event
 from segue_support.paths import ROOT
 
 
@@ -37,7 +37,7 @@ def away(*_arguments, **_options):
 
 def test_an_arrival_is_recorded_and_told_and_logged_in_one_line(memory, logged):
     media = version(memory)
-    sent = object_event("finalized", media)
+    sent = build_object_event("finalized", media)
     arrival(sent)
     assert memory.ledger.records[media.uri].generation == 5
     assert [m.job for m in memory.messages] == ["a"]
@@ -55,7 +55,7 @@ def test_an_arrival_is_recorded_and_told_and_logged_in_one_line(memory, logged):
 
 def test_what_the_ledger_said_is_logged(memory, logged):
     for generation in (5, 5, 7, 6):
-        arrival(object_event("finalized", version(memory, generation=generation)))
+        arrival(build_object_event("finalized", version(memory, generation=generation)))
     assert [(line["action"], line["ledger"]) for line in logged] == [
         ("arrived", "new"),
         ("arrived", "duplicate"),
@@ -68,7 +68,7 @@ def test_what_the_ledger_said_is_logged(memory, logged):
     ("name", "reason"),
     [
         ("a/", "a folder"),
-        ("a.txt", "no suffix that the graph includes"),
+        ("a.txt", "a name that matches no include pattern of the graph"),
         ("../artifacts/a/0/a.wav/5.wav", "a path with empty, '.' or '..' parts, or a NUL"),
     ],
 )
@@ -76,7 +76,7 @@ def test_what_the_ledger_said_is_logged(memory, logged):
 def test_what_is_no_media_is_ignored_with_the_reason(
     memory, logged, function, change, name, reason
 ):
-    function(object_event(change, version(memory, name)))
+    function(build_object_event(change, version(memory, name)))
     assert [(line["action"], line["reason"]) for line in logged] == [("ignored", reason)]
     assert memory.ledger.records == {}
     assert memory.messages == []
@@ -85,7 +85,7 @@ def test_what_is_no_media_is_ignored_with_the_reason(
 @pytest.mark.parametrize(("function", "change"), [(arrival, "finalized"), (deletion, "deleted")])
 def test_what_segue_wrote_is_ignored(memory, logged, function, change):
     media = MediaFile(uri=memory.artifacts.uri("a/0/a.wav/5.wav"), generation=5)
-    function(object_event(change, media))
+    function(build_object_event(change, media))
     assert [line["reason"] for line in logged] == ["written by Segue itself"]
     assert memory.ledger.records == {}
 
@@ -93,7 +93,7 @@ def test_what_segue_wrote_is_ignored(memory, logged, function, change):
 def test_a_queue_that_was_away_after_the_record_was_written_is_repaired_by_redelivery(
     memory, logged, monkeypatch
 ):
-    sent = object_event("finalized", version(memory))
+    sent = build_object_event("finalized", version(memory))
     with monkeypatch.context() as patched:
         patched.setattr(memory.queue, "publish", away)
         with pytest.raises(Unavailable):
@@ -110,7 +110,7 @@ def test_a_queue_that_was_away_after_the_record_was_written_is_repaired_by_redel
 
 
 def test_one_file_in_many_threads_is_recorded_once_and_told_each_time(memory, logged):
-    sent = [object_event("finalized", version(memory, generation=g)) for g in range(1, 9)] * 2
+    sent = [build_object_event("finalized", version(memory, generation=g)) for g in range(1, 9)] * 2
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(arrival, sent))
     record = memory.ledger.records[memory.music.uri("a.wav")]
@@ -124,24 +124,27 @@ def test_one_file_in_many_threads_is_recorded_once_and_told_each_time(memory, lo
 
 def test_a_deletion_leaves_a_tombstone_and_is_logged(memory, logged):
     media = version(memory)
-    arrival(object_event("finalized", media))
-    deletion(object_event("deleted", media))
+    arrival(build_object_event("finalized", media))
+    deletion(build_object_event("deleted", media))
     assert memory.ledger.records[media.uri].deleted_at is not None
     assert (logged[-1]["action"], logged[-1]["removed"]) == ("deleted", 0)
 
 
 def test_in_a_bucket_with_versions_archiving_is_deleting(memory):
     media = version(memory)
-    deletion(object_event("archived", media))
+    deletion(build_object_event("archived", media))
     assert memory.ledger.records[media.uri].deleted_at is not None
 
 
 @pytest.mark.parametrize("deleted_first", [True, False])
 def test_an_overwritten_object_is_there_whichever_event_comes_first(memory, logged, deleted_first):
-    """Cloud Storage tells of the old version's deletion, too."""
+    """Cloud Storage sends the deletion of the old version, too."""
     old, new = version(memory, generation=5), version(memory, generation=6)
-    arrival(object_event("finalized", old))
-    calls = [(deletion, object_event("deleted", old)), (arrival, object_event("finalized", new))]
+    arrival(build_object_event("finalized", old))
+    calls = [
+        (deletion, build_object_event("deleted", old)),
+        (arrival, build_object_event("finalized", new)),
+    ]
     for function, sent in calls if deleted_first else reversed(calls):
         function(sent)
     record = memory.ledger.records[new.uri]
@@ -151,9 +154,9 @@ def test_an_overwritten_object_is_there_whichever_event_comes_first(memory, logg
 
 def test_a_deletion_that_comes_before_its_arrival_wins(memory, logged):
     media = version(memory)
-    deletion(object_event("deleted", media))
-    arrival(object_event("finalized", media))
-    deletion(object_event("deleted", media))
+    deletion(build_object_event("deleted", media))
+    arrival(build_object_event("finalized", media))
+    deletion(build_object_event("deleted", media))
     assert memory.ledger.records[media.uri].deleted_at is not None
     assert memory.messages == []
     assert [line["action"] for line in logged] == ["deleted", "ignored", "ignored"]
@@ -163,12 +166,12 @@ def test_a_deletion_that_comes_before_its_arrival_wins(memory, logged):
 
 
 def test_a_sweep_logs_what_it_did(memory, logged):
-    sweep(message_event(b'{"limit": 7}'))
+    sweep(build_message_event(b'{"limit": 7}'))
     assert logged[0] | {"event": None} == {
         "severity": "INFO",
         "action": "swept",
         "files": 0,
-        "owed": 0,
+        "pending": 0,
         "expired": 0,
         "limited": False,
         "limit": 7,
@@ -205,7 +208,7 @@ shaped = st.fixed_dictionaries(
 @given(data=json_values | shaped)
 def test_no_data_makes_a_function_raise(memory, logged, function, data):
     logged.clear()
-    function(event(ORDERED[function], data))
+    function(build_event(ORDERED[function], data))
     assert len(logged) == 1
     assert logged[0]["action"] in {"malformed", "ignored", "swept"}
     assert (logged[0]["severity"] == "ERROR") == (logged[0]["action"] == "malformed")
@@ -213,7 +216,7 @@ def test_no_data_makes_a_function_raise(memory, logged, function, data):
 
 @pytest.mark.parametrize("function", ORDERED, ids=lambda f: f.__name__)
 def test_an_event_of_another_type_is_malformed(memory, logged, function):
-    function(event("google.cloud.storage.object.v1.metadataUpdated", {}))
+    function(build_event("google.cloud.storage.object.v1.metadataUpdated", {}))
     assert [line["action"] for line in logged] == ["malformed"]
     assert "correct the trigger" in logged[0]["reason"]
 
@@ -228,9 +231,13 @@ def test_a_transient_error_is_raised_so_that_the_event_comes_again(
 
     monkeypatch.setattr(memory.ledger, "change", failing)
     monkeypatch.setattr(memory.ledger, "find", failing)
-    sent = message_event() if function is sweep else object_event("finalized", version(memory))
+    sent = (
+        build_message_event()
+        if function is sweep
+        else build_object_event("finalized", version(memory))
+    )
     if function is deletion:
-        sent = object_event("deleted", version(memory))
+        sent = build_object_event("deleted", version(memory))
     with pytest.raises(type(error)):
         function(sent)
     assert [(line["action"], line["kind"]) for line in logged] == [("unavailable", error.kind)]
@@ -241,9 +248,9 @@ def test_a_wrong_set_up_is_raised_and_told(logged, monkeypatch, function):
     def wrong():
         raise ConfigurationError("the graph cannot be read; name one")
 
-    monkeypatch.setattr(stack, "_once", stack._Once(wrong))
+    monkeypatch.setattr(stack, "_lazy", stack._LazyServices(wrong))
     with pytest.raises(ConfigurationError):
-        function(message_event())
+        function(build_message_event())
     assert [(line["action"], line["severity"]) for line in logged] == [("misconfigured", "ERROR")]
 
 
@@ -253,7 +260,7 @@ def test_an_error_that_nobody_expects_is_not_swallowed(memory, monkeypatch):
 
     monkeypatch.setattr(memory.ledger, "change", broken)
     with pytest.raises(ZeroDivisionError):
-        arrival(object_event("finalized", version(memory)))
+        arrival(build_object_event("finalized", version(memory)))
 
 
 # --- request ----------------------------------------------------------------------------------
@@ -313,7 +320,7 @@ def test_a_bad_request_says_what_to_write(memory, logged, body, remedy):
 
 
 def test_a_request_that_is_too_large_is_not_parsed(memory):
-    status, said, _ = answered(request(call(body=b" " * (MOST_BYTES + 1))))
+    status, said, _ = answered(request(call(body=b" " * (MAX_BYTES + 1))))
     assert status == 413
     assert "name a prefix" in said["error"]
 

@@ -12,10 +12,8 @@ import pytest
 
 from segue.errors import ConfigurationError
 from segue.log import LOGGER
-from segue.model.graph import parse
 from segue.model.settings import Settings
 from segue_functions import stack
-from segue_functions.stack import intake_of
 from segue_support.paths import ROOT
 
 GRAPH = """
@@ -31,13 +29,15 @@ def folder(tmp_path, monkeypatch, logged) -> Path:
     for name in ("GRAPH", "CATALOGUE", "ARTIFACTS", "LEDGER", "QUEUE", "ON_DELETION"):
         monkeypatch.delenv(f"SEGUE_{name}", raising=False)
     (tmp_path / "jobs.yaml").write_text(GRAPH)
-    monkeypatch.setattr(stack, "_once", stack._Once(lambda: stack.build(Settings.of())))
+    monkeypatch.setattr(
+        stack, "_lazy", stack._LazyServices(lambda: stack.build_services(Settings.load()))
+    )
     yield tmp_path
     stack.close()
 
 
 def test_the_embedded_stack_is_built_below_the_working_folder(folder):
-    made = stack.current()
+    made = stack.get_services()
     assert sorted(p.name for p in (folder / ".segue").glob("*.db")) == ["ledger.db", "queue.db"]
     assert made.artifacts.location == f"file://{folder}/.segue/artifacts"
     assert made.deletions.artifacts is None
@@ -45,7 +45,7 @@ def test_the_embedded_stack_is_built_below_the_working_folder(folder):
 
 def test_artifacts_are_removed_only_if_the_settings_say_so(folder, monkeypatch):
     monkeypatch.setenv("SEGUE_ON_DELETION", "remove")
-    made = stack.current()
+    made = stack.get_services()
     assert made.deletions.artifacts is made.artifacts
 
 
@@ -54,7 +54,7 @@ def test_the_stack_of_the_cloud_connects_nowhere_when_it_is_built(folder, monkey
     monkeypatch.setenv("SEGUE_QUEUE", "pubsub://acme-project")
     monkeypatch.setenv("SEGUE_ARTIFACTS", "gs://acme-features")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere")
-    assert stack.current().artifacts.location == "gs://acme-features"
+    assert stack.get_services().artifacts.location == "gs://acme-features"
 
 
 def test_many_threads_get_the_same_stack():
@@ -66,17 +66,17 @@ def test_many_threads_get_the_same_stack():
         built.append(object())
         return built[-1]
 
-    once = stack._Once(build)
+    once = stack._LazyServices(build)
     got = []
 
     def ask():
         all_here.wait()
         got.append(once.get())
 
-    asking = [threading.Thread(target=ask) for _ in range(threads)]
-    for thread in asking:
+    askers = [threading.Thread(target=ask) for _ in range(threads)]
+    for thread in askers:
         thread.start()
-    for thread in asking:
+    for thread in askers:
         thread.join()
     assert len(built) == 1
     assert got == built * threads
@@ -85,47 +85,28 @@ def test_many_threads_get_the_same_stack():
 def test_what_could_not_be_built_is_tried_again(folder):
     (folder / "jobs.yaml").unlink()
     with pytest.raises(ConfigurationError, match=r"no jobs\.yaml here"):
-        stack.current()
+        stack.get_services()
     (folder / "jobs.yaml").write_text(GRAPH)
-    assert list(stack.current().graph.jobs) == ["a"]
+    assert list(stack.get_services().graph.jobs) == ["a"]
 
 
 def test_a_queue_that_is_none_leaves_no_ledger_open(folder, monkeypatch):
     """An open database would be a warning when it is collected, and warnings are errors here."""
     monkeypatch.setenv("SEGUE_QUEUE", "rabbit://x")
     with pytest.raises(ConfigurationError, match="not a queue"):
-        stack.current()
+        stack.get_services()
 
 
 def test_logs_that_somebody_has_directed_stay_so(folder):
     before = list(LOGGER.handlers)
-    stack.current()
+    stack.get_services()
     assert LOGGER.handlers == before
 
 
 def test_logs_that_nobody_has_directed_are_json_on_standard_output(folder, monkeypatch, capsys):
     monkeypatch.setattr(LOGGER, "handlers", [])
-    stack.current()
+    stack.get_services()
     assert LOGGER.handlers[0].stream is sys.stdout
-
-
-# --- what is no media -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", [".segue/a.wav", ".segue/ledger.db", "features/a/0/a.wav/5.wav"])
-def test_what_segue_writes_into_the_catalogue_is_no_media(folder, name):
-    graph = parse(f"catalogue: {folder}\nartifacts: features\ninclude: []\n{GRAPH}")
-    intake = intake_of(graph, Settings())
-    assert intake.refusal(f"file://{folder}/{name}") == "written by Segue itself"
-    assert intake.refusal(f"file://{folder}/a.wav") is None
-
-
-@pytest.mark.parametrize("name", ["my.db", "my.db-wal", "my.db-shm", "q.db", "q.db-journal"])
-def test_a_database_beside_the_music_does_not_call_for_itself(folder, name):
-    graph = parse(f"catalogue: {folder}\ninclude: []\n{GRAPH}")
-    settings = Settings(ledger=f"sqlite:///{folder}/my.db", queue="sqlite:///q.db")
-    refusal = intake_of(graph, settings).refusal(f"file://{folder}/{name}")
-    assert refusal == "written by Segue itself"
 
 
 # --- warming ----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a step raised comes back as it was, from any of Beam's workers."""
+"""The error that a step raised is recovered from any of Beam's workers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from segue.errors import ConfigurationError, DiskFull
-from segue_pipelines.beam_errors import original
+from segue_pipelines.beam_errors import unwrap_beam_error
+
+pytestmark = pytest.mark.slow
 
 PLACES = {
     "in this process": [],
@@ -21,7 +23,7 @@ PLACES = {
 
 
 class Raise(beam.DoFn):
-    """Raises what it is told to."""
+    """Raises an error of the given kind."""
 
     def process(self, kind):
         if kind == "full":
@@ -45,19 +47,19 @@ def caught(kind: str, options: list[str]) -> BaseException:
 @pytest.mark.filterwarnings("default")  # Beam's own, about its threads
 @pytest.mark.parametrize("place", PLACES)
 def test_an_error_of_ours_keeps_its_class_and_message(place):
-    error = original(caught("full", PLACES[place]))
+    error = unwrap_beam_error(caught("full", PLACES[place]))
     assert type(error) is DiskFull
     assert str(error).startswith("no room is left;\nfree some [now]")
-    error = original(caught("wrong", PLACES[place]))
+    error = unwrap_beam_error(caught("wrong", PLACES[place]))
     assert type(error) is ConfigurationError
 
 
 @pytest.mark.filterwarnings("default")
 def test_an_interruption_is_one():
-    assert type(original(caught("interrupted", []))) is KeyboardInterrupt
+    assert type(unwrap_beam_error(caught("interrupted", []))) is KeyboardInterrupt
 
 
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("place", PLACES)
-def test_a_mistake_in_the_code_is_nobodys_message(place):
-    assert original(caught("mistake", PLACES[place])) is None
+def test_any_other_exception_is_not_recovered(place):
+    assert unwrap_beam_error(caught("mistake", PLACES[place])) is None

@@ -13,18 +13,18 @@ from apache_beam.options.pipeline_options import (
 from segue.errors import ConfigurationError
 from segue_pipelines.options import (
     STREAMING_THREADS,
+    build_runner,
     is_dataflow,
     is_local,
-    pipeline_options,
-    runner_of,
-    runs_here_alone,
+    is_single_process,
+    parse_pipeline_options,
 )
 
 DATAFLOW = ("--runner", "DataflowRunner", "--sdk_container_image", "x/segue:1", "--no_auth")
 
 
-def test_a_streaming_pipeline_on_dataflow_keeps_many_bundles_under_way_in_one_process():
-    options = pipeline_options(DATAFLOW, streaming=True)
+def test_a_streaming_pipeline_on_dataflow_runs_many_bundles_in_one_process():
+    options = parse_pipeline_options(DATAFLOW, streaming=True)
     assert is_dataflow(options)
     assert not is_local(options)
     assert options.view_as(StandardOptions).streaming is True
@@ -35,37 +35,39 @@ def test_a_streaming_pipeline_on_dataflow_keeps_many_bundles_under_way_in_one_pr
     assert "no_use_multiple_sdk_containers" in debug.experiments
 
 
-def test_a_batch_pipeline_on_dataflow_works_off_one_bundle_at_a_time():
-    options = pipeline_options(DATAFLOW)
+def test_a_batch_pipeline_on_dataflow_runs_one_bundle_at_a_time():
+    options = parse_pipeline_options(DATAFLOW)
     assert not options.view_as(StandardOptions).streaming
     assert options.view_as(DebugOptions).number_of_worker_harness_threads == 1
 
 
-def test_what_somebody_has_said_stays():
+def test_options_that_the_caller_set_are_kept():
     more = ("--number_of_worker_harness_threads", "7", "--experiments", "use_sdk_containers=2")
-    debug = pipeline_options([*DATAFLOW, *more], streaming=True).view_as(DebugOptions)
+    debug = parse_pipeline_options([*DATAFLOW, *more], streaming=True).view_as(DebugOptions)
     assert debug.number_of_worker_harness_threads == 7
     assert "no_use_multiple_sdk_containers" not in debug.experiments
 
 
 @pytest.mark.parametrize("runner", [(), ("--runner", "DirectRunner"), ("--runner", "FnApiRunner")])
 def test_the_local_runner_is_named(runner):
-    options = pipeline_options(runner, streaming=True)
+    options = parse_pipeline_options(runner, streaming=True)
     assert is_local(options)
-    assert runs_here_alone(options)
-    assert type(runner_of(options)).__name__ == "FnApiRunner"
+    assert is_single_process(options)
+    assert type(build_runner(options)).__name__ == "FnApiRunner"
 
 
-def test_several_workers_are_not_alone():
-    assert not runs_here_alone(pipeline_options(["--direct_num_workers", "2"]))
-    assert not runs_here_alone(
-        pipeline_options(["--direct_running_mode", "multi_threading", "--direct_num_workers", "1"])
+def test_several_workers_are_not_a_single_process():
+    assert not is_single_process(parse_pipeline_options(["--direct_num_workers", "2"]))
+    assert not is_single_process(
+        parse_pipeline_options(
+            ["--direct_running_mode", "multi_threading", "--direct_num_workers", "1"]
+        )
     )
 
 
 @pytest.mark.parametrize(
     ("word", "guess"), [("--proccesses", "--processes"), ("--runer", "--runner")]
 )
-def test_an_option_that_nobody_knows_is_refused_with_a_guess(word, guess):
-    with pytest.raises(ConfigurationError, match=f"did you mean {guess}"):
-        pipeline_options([word, "2"], ["--processes"], streaming=True)
+def test_an_unknown_option_is_refused_with_a_suggestion(word, guess):
+    with pytest.raises(ConfigurationError, match=f"did you mean {guess!r}"):
+        parse_pipeline_options([word, "2"], ["--processes"], streaming=True)

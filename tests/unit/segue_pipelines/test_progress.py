@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from segue.model.ledger import Result
 from segue.model.media_file import MediaFile
 from segue.model.outcome import Outcome, Status
 from segue.model.record import Failure, State
+from segue.model.transitions import Result
 from segue_pipelines.progress import ProgressWriter, read_progress
 
 MEDIA = MediaFile(uri="gs://bucket/a.wav", generation=1)
@@ -20,7 +20,7 @@ OUTCOME = Outcome(
 )
 
 
-def test_the_tallies_of_all_workers_add_up(tmp_path):
+def test_the_totals_of_all_workers_add_up(tmp_path):
     for _ in range(3):
         writer = ProgressWriter(str(tmp_path))
         writer.add(OUTCOME)
@@ -33,7 +33,7 @@ def test_the_tallies_of_all_workers_add_up(tmp_path):
     assert found.cpu_seconds == {"a": 3.0}
 
 
-def test_a_folder_that_is_gone_stops_neither_side(tmp_path):
+def test_a_missing_folder_fails_neither_writer_nor_reader(tmp_path):
     writer = ProgressWriter(str(tmp_path / "gone"))
     writer.add(OUTCOME)
     writer.flush()

@@ -9,22 +9,24 @@ import pytest
 
 from segue.adapters.connect import connect_ledger, connect_store
 from segue.errors import ConfigurationError, MissingInput
-from segue.model.graph import parse
-from segue.model.ledger import Change, Result, arrive, claim, settle
+from segue.ingest.media_filter import MediaFilter
+from segue.model.graph import parse_graph
+from segue.model.ledger import Change
 from segue.model.ledger_query import LedgerQuery
-from segue.model.location import prefix_uri
+from segue.model.location import parse_prefix
 from segue.model.media_file import MediaFile
 from segue.model.record import Failure, State
 from segue.model.shards import Shard, split
+from segue.model.transitions import Result, arrive, claim, settle
 from segue_pipelines.sources import (
     MAX_CHUNK,
     Selection,
-    chunks,
     count_files,
+    is_in_sample,
     list_files,
     query_files,
     read_uris,
-    sampled,
+    split_into_chunks,
 )
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -46,13 +48,14 @@ def names(selection: Selection) -> list[str]:
 
 def test_a_folder_is_listed_in_order_and_only_media_are_taken(catalogue):
     selection = Selection(
-        prefix=prefix_uri(str(catalogue)), include=("*.wav", "*.flac", "*.mp3", "*.ogg")
+        prefix=parse_prefix(str(catalogue)),
+        media_filter=MediaFilter(include=("*.wav", "*.flac", "*.mp3", "*.ogg")),
     )
     assert names(selection) == ["a.wav", "b.mp3", "deep.wav", "deep/ d é.ogg", "deep/er/c.FLAC"]
 
 
 def test_a_prefix_may_end_in_the_middle_of_a_name(catalogue):
-    assert names(Selection(prefix=prefix_uri(f"{catalogue}/de"))) == [
+    assert names(Selection(prefix=parse_prefix(f"{catalogue}/de"))) == [
         "deep.wav",
         "deep/ d é.ogg",
         "deep/er/c.FLAC",
@@ -60,12 +63,13 @@ def test_a_prefix_may_end_in_the_middle_of_a_name(catalogue):
 
 
 def test_a_single_file_is_a_prefix_uri_itself(catalogue):
-    assert names(Selection(prefix=prefix_uri(f"{catalogue}/b.mp3"))) == ["b.mp3"]
+    assert names(Selection(prefix=parse_prefix(f"{catalogue}/b.mp3"))) == ["b.mp3"]
 
 
 def test_what_segue_made_itself_is_left_out(catalogue):
     selection = Selection(
-        prefix=prefix_uri(str(catalogue)), exclude=(prefix_uri(f"{catalogue}/deep"),)
+        prefix=parse_prefix(str(catalogue)),
+        media_filter=MediaFilter(excluded=(parse_prefix(f"{catalogue}/deep"),)),
     )
     assert names(selection) == ["a.wav", "b.mp3", "deep.wav", "notes.txt"]
 
@@ -74,33 +78,35 @@ def test_a_name_that_is_no_text_is_left_out(catalogue):
     path = bytes(catalogue) + b"/\xff.wav"
     with open(path, "wb") as file:
         file.write(b"x")
-    selection = Selection(prefix=prefix_uri(str(catalogue)), include=("*.wav",))
+    selection = Selection(
+        prefix=parse_prefix(str(catalogue)), media_filter=MediaFilter(include=("*.wav",))
+    )
     assert names(selection) == ["a.wav", "deep.wav"]
 
 
 def test_a_limit_takes_the_first_and_reads_no_further(catalogue):
-    assert names(Selection(prefix=prefix_uri(str(catalogue)), limit=2)) == ["a.wav", "b.mp3"]
+    assert names(Selection(prefix=parse_prefix(str(catalogue)), limit=2)) == ["a.wav", "b.mp3"]
 
 
 def test_a_bucket_is_a_prefix_uri_all_its_objects():
-    assert prefix_uri("gs://bucket") == "gs://bucket/"
-    assert prefix_uri("gs://bucket/a/b") == "gs://bucket/a/b"
+    assert parse_prefix("gs://bucket") == "gs://bucket/"
+    assert parse_prefix("gs://bucket/a/b") == "gs://bucket/a/b"
 
 
 def test_a_larger_sample_holds_a_smaller_one_and_has_its_share():
     uris = [f"gs://bucket/{i}.wav" for i in range(20_000)]
-    small = {u for u in uris if sampled(u, 0.01)}
-    large = {u for u in uris if sampled(u, 0.1)}
+    small = {u for u in uris if is_in_sample(u, 0.01)}
+    large = {u for u in uris if is_in_sample(u, 0.1)}
     assert small < large
     # A binomial of n = 20,000: six standard deviations are 85 for 1 % and 255 for 10 %.
     assert abs(len(small) - 200) < 85
     assert abs(len(large) - 2000) < 255
-    assert all(sampled(u, 1.0) for u in uris)
-    assert not any(sampled(u, 0.0) for u in uris)
+    assert all(is_in_sample(u, 1.0) for u in uris)
+    assert not any(is_in_sample(u, 0.0) for u in uris)
 
 
 def test_chunks_are_small_at_first_and_hold_everything_in_order():
-    made = list(chunks(range(2000)))
+    made = list(split_into_chunks(range(2000)))
     assert [len(c) for c in made[:4]] == [1, 2, 4, 8]
     assert max(len(c) for c in made) == MAX_CHUNK
     assert [i for c in made for i in c] == list(range(2000))
@@ -126,7 +132,7 @@ def test_a_list_that_is_no_text_or_is_missing_is_refused(tmp_path):
 
 def test_the_ledger_names_all_its_files_or_those_that_failed(tmp_path):
     url = f"sqlite:///{tmp_path}/ledger.db"
-    graph = parse('jobs: {a: {run: "m:f", needs: {m: source}, writes: application/json}}')
+    graph = parse_graph('jobs: {a: {run: "m:f", needs: {m: source}, writes: application/json}}')
     ledger = connect_ledger(url)
 
     def recorded(media, state):
@@ -141,11 +147,11 @@ def test_the_ledger_names_all_its_files_or_those_that_failed(tmp_path):
 
     media = [MediaFile(uri=f"gs://bucket/{i:04}.wav", generation=1) for i in range(2500)]
     ledger.change([recorded(m, "failed" if i % 100 == 0 else "done") for i, m in enumerate(media)])
-    query = LedgerQuery(what="all", graph=graph, targets=("a",))
+    query = LedgerQuery(criterion="all", graph=graph, targets=("a",))
     everything = Selection(prefix="gs://bucket/", ledger=query)
     assert list(query_files(everything, url)) == media
     assert count_files(everything, url, stop=lambda: False) == 2500
-    query = replace(query, what="failed")
+    query = replace(query, criterion="failed")
     failed = list(query_files(Selection(prefix="gs://bucket/1", ledger=query), url))
     assert failed == media[1000:2000:100]
     ledger.close()
@@ -159,7 +165,7 @@ def test_the_parts_of_a_prefix_hold_each_object_once(catalogue, enough):
     whole = [o.name for o in store.list("deep")]
     parts = split(store, Shard(prefix="deep"), enough=enough)
     assert len(parts) >= min(enough, len(whole))
-    found = [o.name for part in parts for o in part.objects(store)]
+    found = [o.name for part in parts for o in part.list_objects(store)]
     assert found == whole
 
 
@@ -168,7 +174,7 @@ def test_an_object_whose_name_begins_those_of_others_is_in_one_part_only(tmp_pat
         (tmp_path / name).write_bytes(b"x")
     store = connect_store(str(tmp_path))
     parts = split(store, Shard(prefix=""), enough=100)
-    assert [o.name for p in parts for o in p.objects(store)] == ["a", "ab", "abc", "abd"]
+    assert [o.name for p in parts for o in p.list_objects(store)] == ["a", "ab", "abc", "abd"]
 
 
 def test_an_empty_prefix_has_no_parts(tmp_path):

@@ -1,4 +1,4 @@
-"""Emulators are found, started, and gone again, however the one that started them ends."""
+"""Emulators are found and started, and stopped however their owner ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ import urllib.request
 import pytest
 
 from segue_support import emulators
-from segue_support.emulators import FIRESTORE, PUBSUB, STORAGE, EmulatorError, missing, running
+from segue_support.emulators import (
+    FIRESTORE,
+    PUBSUB,
+    STORAGE,
+    EmulatorError,
+    describe_missing,
+    run_emulator,
+)
 
 pytestmark = pytest.mark.xdist_group("storage")
 
@@ -34,11 +41,11 @@ def nothing_runs(monkeypatch):
 @pytest.mark.parametrize("emulator", [FIRESTORE, PUBSUB], ids=lambda e: e.variable)
 def test_what_is_not_installed_is_named_with_the_way_to_get_it(emulator, monkeypatch, tmp_path):
     monkeypatch.setenv("SEGUE_EMULATORS", str(tmp_path))
-    reason = missing(emulator)
+    reason = describe_missing(emulator)
     assert reason.startswith(f"{emulator.name} is not installed")
     assert "gcloud components install" in reason
     assert emulator.variable in reason
-    with pytest.raises(EmulatorError, match="is not installed"), running(emulator):
+    with pytest.raises(EmulatorError, match="is not installed"), run_emulator(emulator):
         pass
 
 
@@ -54,7 +61,7 @@ def test_a_folder_of_emulators_can_be_named(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("SEGUE_EMULATORS", str(tmp_path))
     for emulator in (FIRESTORE, PUBSUB):
-        assert missing(emulator) is None
+        assert describe_missing(emulator) is None
         command = emulator.command(1234)
         assert command[0] == str(java)
         assert any(part.startswith(str(tmp_path)) and part.endswith(".jar") for part in command)
@@ -64,13 +71,13 @@ def test_a_folder_of_emulators_can_be_named(monkeypatch, tmp_path):
 @pytest.mark.parametrize("emulator", EVERY, ids=lambda e: e.variable)
 def test_one_that_runs_already_is_used_and_left_running(emulator, monkeypatch):
     monkeypatch.setenv(emulator.variable, "http://elsewhere:1")
-    assert missing(emulator) is None
-    with running(emulator) as address:
+    assert describe_missing(emulator) is None
+    with run_emulator(emulator) as address:
         assert address == "http://elsewhere:1"
 
 
 def test_it_serves_while_it_is_wanted(storage_emulator):
-    with running(STORAGE) as address:
+    with run_emulator(STORAGE) as address:
         assert address != storage_emulator  # one of its own
         urllib.request.urlopen(f"{address}/storage/v1/b?project=any", timeout=10).close()
     with pytest.raises(OSError, match="refused"):
@@ -88,21 +95,21 @@ def test_one_that_never_serves_says_what_it_printed_and_is_stopped(monkeypatch):
 
     broken = dataclasses.replace(STORAGE, command=command)
     printed = r"2 times; it printed: (?s:.*)no port \d+ for me"
-    with pytest.raises(EmulatorError, match=printed), running(broken):
+    with pytest.raises(EmulatorError, match=printed), run_emulator(broken):
         pass
     assert len(started) == 2
 
 
 def test_one_that_ends_at_once_is_not_waited_for():
     broken = dataclasses.replace(STORAGE, command=lambda _: ["/bin/sh", "-c", "echo port taken"])
-    with pytest.raises(EmulatorError, match="port taken"), running(broken):
+    with pytest.raises(EmulatorError, match="port taken"), run_emulator(broken):
         pass
 
 
 def test_it_dies_with_a_process_that_is_killed(storage_emulator):
     script = (
-        "from segue_support.emulators import STORAGE, running\n"
-        "with running(STORAGE) as address:\n"
+        "from segue_support.emulators import STORAGE, run_emulator\n"
+        "with run_emulator(STORAGE) as address:\n"
         "    print(address, flush=True)\n"
         "    input()\n"
     )

@@ -1,4 +1,4 @@
-"""What the queue in memory offers beyond the port, to the simulator and to tests."""
+"""What the in-memory queue offers beyond the port, to the simulator and to tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from segue.model.queue import Letter
+from segue.model.queue import Envelope
 from segue_support.queue import MemoryQueue
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -28,7 +28,7 @@ def clock() -> Clock:
 @pytest.fixture
 def queue(clock) -> MemoryQueue:
     queue = MemoryQueue(clock=clock, deadline_s=60)
-    queue.publish([Letter(topic="beats-live", data=b"%d" % i) for i in range(3)])
+    queue.publish([Envelope(topic="beats-live", data=b"%d" % i) for i in range(3)])
     return queue
 
 
@@ -54,7 +54,7 @@ def test_any_letter_can_be_delivered_out_of_order_and_again(queue):
     first = queue.deliver("3")
     assert first.data == b"2"
     again = queue.deliver("3")
-    assert again.receipt != first.receipt
+    assert again.ack_id != first.ack_id
     queue.acknowledge([first])  # outdated
     assert list(queue.hidden) == ["3"]
     queue.acknowledge([again])
@@ -67,7 +67,7 @@ def test_the_same_calls_give_the_same_answers():
         queue = MemoryQueue(clock=Clock())
         answers: list[object] = []
         for number in range(20):
-            queue.publish([Letter(topic=f"job{number % 3}-live", data=b"x")])
+            queue.publish([Envelope(topic=f"job{number % 3}-live", data=b"x")])
             pulled = queue.pull(["job0-live", "job1-live", "job2-live"], limit=2)
             queue.acknowledge(pulled[:1])
             answers += [pulled, dict(queue.queued), dict(queue.hidden)]

@@ -6,18 +6,18 @@ variables {
   location = "europe-west1"
 }
 
-run "a_bucket_is_closed_and_tidies_up" {
+run "a_bucket_is_private_and_cleans_up" {
   command = plan
 
   assert {
     condition     = google_storage_bucket.this.uniform_bucket_level_access && google_storage_bucket.this.public_access_prevention == "enforced" && !google_storage_bucket.this.force_destroy && length(google_storage_bucket.this.versioning) == 0
-    error_message = "Nobody outside may read it, Terraform may not empty it, and results have no versions."
+    error_message = "The bucket must be private, protected from deletion, and without versions."
   }
   assert {
     condition = [for rule in google_storage_bucket.this.lifecycle_rule : "${one(rule.action).type} ${one(rule.condition).age} ${join(",", coalesce(one(rule.condition).matches_prefix, []))}"] == [
       "AbortIncompleteMultipartUpload 1 ", "Delete 30 _requests/",
     ]
-    error_message = "Only half uploads and old requests are removed, never a result."
+    error_message = "Only incomplete uploads and old requests may be deleted, never a result."
   }
   assert {
     condition     = output.url == "gs://acme-features"
@@ -25,13 +25,13 @@ run "a_bucket_is_closed_and_tidies_up" {
   }
 }
 
-run "a_url_is_no_name" {
+run "a_url_is_refused_as_a_name" {
   command = plan
   variables { name = "gs://acme-features" }
   expect_failures = [var.name]
 }
 
-run "to_forgive_for_a_day_is_refused" {
+run "soft_delete_for_a_day_is_refused" {
   command = plan
   variables { soft_delete_days = 1 }
   expect_failures = [var.soft_delete_days]

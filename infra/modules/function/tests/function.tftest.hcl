@@ -25,7 +25,7 @@ variables {
   dead_letters = { pubsub_agent_member = "serviceAccount:service-1@gcp-sa-pubsub.iam.gserviceaccount.com" }
 }
 
-run "an_event_calls_it_as_itself" {
+run "an_event_calls_it_as_its_own_identity" {
   command = plan
 
   assert {
@@ -34,19 +34,19 @@ run "an_event_calls_it_as_itself" {
   }
   assert {
     condition     = one(google_cloudfunctions2_function.this.service_config).ingress_settings == "ALLOW_INTERNAL_ONLY"
-    error_message = "Events come from inside."
+    error_message = "Ingress must be internal."
   }
   assert {
     condition     = one(google_cloudfunctions2_function.this.service_config).environment_variables == tomap({ SEGUE_GRAPH = "jobs.yaml", THREADS = "1" })
-    error_message = "There must be a thread for each request that an instance takes at a time."
+    error_message = "There must be a thread for each concurrent request of an instance."
   }
   assert {
     condition     = google_eventarc_trigger.this[0].location == "eu" && toset([for criterion in google_eventarc_trigger.this[0].matching_criteria : "${criterion.attribute}=${criterion.value}"]) == toset(["type=google.cloud.storage.object.v1.finalized", "bucket=masters"])
-    error_message = "The trigger must be where the bucket is, and hear of that bucket only."
+    error_message = "The trigger must be in the bucket's location, and for that bucket only."
   }
   assert {
     condition     = length(google_eventarc_trigger.this[0].retry_policy) == 0
-    error_message = "Eventarc tries again unless a policy says only once."
+    error_message = "There must be no retry policy, so that Eventarc retries."
   }
   assert {
     condition     = google_service_account.this.account_id == "segue-fn-arrival"
@@ -59,36 +59,36 @@ run "its_identity_may_do_what_its_code_does" {
 
   assert {
     condition     = google_project_iam_member.ledger.role == "roles/datastore.user" && google_project_iam_member.ledger.member == "serviceAccount:segue-fn-arrival@acme-segue-dev.iam.gserviceaccount.com" && one(google_project_iam_member.ledger.condition).expression == "resource.name == \"projects/acme-segue-dev/databases/segue\""
-    error_message = "It may work on the one database."
+    error_message = "It must be able to use the ledger's database only."
   }
   assert {
     condition     = { for key, member in google_pubsub_topic_iam_member.publisher : key => member.topic } == { downsample-live = "segue-downsample-live" }
-    error_message = "It may publish to the topics that are named."
+    error_message = "It must be able to publish to the given topics."
   }
   assert {
     condition     = google_project_iam_member.events[0].role == "roles/eventarc.eventReceiver" && google_cloud_run_v2_service_iam_member.trigger[0].role == "roles/run.invoker"
-    error_message = "Eventarc delivers as the function's identity, which must be let in."
+    error_message = "Eventarc delivers as the function's identity, which must be able to call it."
   }
   assert {
     condition     = length(google_cloud_run_v2_service_iam_member.invoker) == 0 && length(google_storage_bucket_iam_member.object) == 0
-    error_message = "Nobody else may call it, and it may touch no object."
+    error_message = "Nothing else may call it, and it may access no objects."
   }
 }
 
-run "an_event_that_cannot_be_taken_is_kept" {
+run "a_failed_event_is_dead_lettered" {
   command = plan
 
   assert {
     condition     = google_pubsub_topic.dead[0].name == "segue-function-arrival-dead" && google_pubsub_subscription.dead[0].name == "segue-function-arrival-dead" && google_pubsub_subscription.dead[0].message_retention_duration == "2678400s" && one(google_pubsub_subscription.dead[0].expiration_policy).ttl == ""
-    error_message = "Dead events must be kept for 31 days, by a subscription that never expires."
+    error_message = "Dead letters must be kept for 31 days, by a subscription that never expires."
   }
   assert {
     condition     = google_pubsub_topic_iam_member.dead[0].role == "roles/pubsub.publisher" && google_pubsub_topic_iam_member.dead[0].member == "serviceAccount:service-1@gcp-sa-pubsub.iam.gserviceaccount.com"
-    error_message = "Pub/Sub's agent publishes what is put aside."
+    error_message = "Pub/Sub's agent must be able to publish dead letters."
   }
   assert {
     condition     = google_pubsub_subscription_iam_member.transport[0].role == "roles/pubsub.subscriber" && google_pubsub_subscription_iam_member.transport[0].member == "serviceAccount:service-1@gcp-sa-pubsub.iam.gserviceaccount.com"
-    error_message = "Pub/Sub's agent acknowledges what is put aside."
+    error_message = "Pub/Sub's agent must be able to acknowledge dead-lettered events."
   }
   assert {
     condition     = terraform_data.transport[0].triggers_replace.settings.max_attempts == 100
@@ -113,7 +113,7 @@ run "a_schedule_calls_it_through_a_topic" {
   }
   assert {
     condition     = google_pubsub_subscription_iam_member.transport[0].subscription == "projects/acme-segue-dev/subscriptions/eventarc-1" && terraform_data.transport[0].triggers_replace.subscription == "projects/acme-segue-dev/subscriptions/eventarc-1"
-    error_message = "It is the trigger's own subscription that gets dead letters."
+    error_message = "The trigger's own subscription must have the dead-letter policy."
   }
   assert {
     condition     = length(google_project_iam_member.events) == 0
@@ -137,15 +137,15 @@ run "a_person_calls_it_over_http" {
 
   assert {
     condition     = length(google_eventarc_trigger.this) + length(google_pubsub_topic.dead) + length(google_pubsub_subscription.dead) + length(terraform_data.transport) + length(google_cloud_run_v2_service_iam_member.trigger) == 0
-    error_message = "Without an event there is nothing to put aside."
+    error_message = "A function without events needs no dead letters."
   }
   assert {
     condition     = google_cloud_run_v2_service_iam_member.invoker["group:curators@example.com"].role == "roles/run.invoker"
-    error_message = "Whoever is named may call."
+    error_message = "The named members must be able to call it."
   }
   assert {
     condition     = one(google_storage_bucket_iam_member.object["write"].condition).expression == "resource.name == \"projects/_/buckets/features\" || resource.name.startsWith(\"projects/_/buckets/features/objects/_requests/\")" && length(google_storage_bucket_iam_member.object["read"].condition) == 0
-    error_message = "A prefix must narrow a role to the names below it."
+    error_message = "A prefix must limit a role to the names below it."
   }
 }
 
@@ -170,13 +170,13 @@ run "a_long_name_is_refused" {
   expect_failures = [var.name]
 }
 
-run "a_missing_archive_is_told" {
+run "a_missing_archive_is_refused" {
   command = plan
   variables { archive = "./no-such.zip" }
   expect_failures = [var.archive]
 }
 
-run "a_setting_that_is_none_is_refused" {
+run "an_unknown_setting_is_refused" {
   command = plan
   variables { environment = { DATABASE_PASSWORD = "x" } }
   expect_failures = [var.environment]
@@ -233,7 +233,7 @@ run "too_few_attempts_are_refused" {
   expect_failures = [var.dead_letters]
 }
 
-run "an_event_without_an_agent_to_put_it_aside_is_refused" {
+run "an_event_without_an_agent_for_dead_letters_is_refused" {
   command = plan
   variables { dead_letters = {} }
   expect_failures = [var.dead_letters]
@@ -251,7 +251,7 @@ run "the_public_is_refused" {
   expect_failures = [var.invokers]
 }
 
-run "somebody_who_is_no_member_is_refused" {
+run "an_invoker_who_is_not_a_member_is_refused" {
   command = plan
   variables { invokers = ["curators@example.com"] }
   expect_failures = [var.invokers]

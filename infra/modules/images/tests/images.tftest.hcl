@@ -16,11 +16,11 @@ run "an_image_is_named_by_what_it_is_built_from" {
 
   assert {
     condition     = output.image == "europe-west1-docker.pkg.dev/acme-segue-dev/segue-pipelines/segue:0123456789abcdef" && length(terraform_data.build) == 1
-    error_message = "Without an image, one is built, with the hash of its sources as its tag."
+    error_message = "Without an image, one must be built, with the hash of its sources as its tag."
   }
   assert {
     condition     = one(google_artifact_registry_repository.pipelines.docker_config).immutable_tags
-    error_message = "A tag must stand for one image for good."
+    error_message = "Tags must be immutable."
   }
   assert {
     condition     = jsondecode(google_storage_bucket_object.template.content) == { image = output.image, sdkInfo = { language = "PYTHON" }, metadata = jsondecode(var.metadata) }
@@ -32,34 +32,34 @@ run "an_image_is_named_by_what_it_is_built_from" {
   }
   assert {
     condition     = output.parameters == ["jobs"]
-    error_message = "The parameters' names must be told."
+    error_message = "The output must list the parameters' names."
   }
 }
 
-run "an_image_that_exists_is_not_built" {
+run "an_existing_image_is_not_built" {
   command = plan
   variables { image = "europe-west1-docker.pkg.dev/other/segue-pipelines/segue@sha256:0123456789012345678901234567890123456789012345678901234567890123" }
 
   assert {
     condition     = output.image == var.image && length(terraform_data.build) == 0
-    error_message = "The image that is named must be run."
+    error_message = "The given image must be used."
   }
 }
 
-run "builds_run_as_themselves" {
+run "builds_run_as_their_own_identity" {
   command = plan
 
   assert {
     condition     = output.builder == "segue-builder@acme-segue-dev.iam.gserviceaccount.com"
-    error_message = "The builder has an identity of its own."
+    error_message = "The builder must have its own identity."
   }
   assert {
     condition     = { for key, member in google_artifact_registry_repository_iam_member.builder : key => member.role } == { pipelines = "roles/artifactregistry.writer", cache = "roles/artifactregistry.writer", functions = "roles/artifactregistry.writer" }
-    error_message = "The builder may write to the registries."
+    error_message = "The builder must be able to write to the registries."
   }
   assert {
     condition     = one(google_project_iam_member.builder_sources.condition).expression == "resource.name.startsWith(\"projects/_/buckets/gcf-v2-sources-\")"
-    error_message = "Of all buckets of the project, the builder may read the sources of functions."
+    error_message = "Of the project's buckets, the builder may only read the sources of functions."
   }
 }
 

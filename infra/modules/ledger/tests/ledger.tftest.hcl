@@ -13,13 +13,13 @@ run "the_indexes_are_those_of_the_queries" {
   assert {
     condition = toset([for index in google_firestore_index.query : join(", ", [for field in index.fields : field.field_path])]) == toset([
       "deleted, uri",
-      "deleted, owed, uri",
+      "deleted, pending, uri",
       "deleted, jobs.beats.state, uri",
       "deleted, jobs.beats.state, jobs.beats.fingerprint",
       "deleted, jobs.energy.state, uri",
       "deleted, jobs.energy.state, jobs.energy.fingerprint",
     ])
-    error_message = "There must be two indexes, and two a job, as shared/segue/adapters/firestore_indexes.py has them."
+    error_message = "There must be two indexes, and two per job, as in shared/segue/adapters/firestore_indexes.py."
   }
   assert {
     condition     = alltrue(flatten([for index in google_firestore_index.query : [for field in index.fields : field.order == "ASCENDING"]]))
@@ -27,7 +27,7 @@ run "the_indexes_are_those_of_the_queries" {
   }
   assert {
     condition     = alltrue([for index in google_firestore_index.query : index.collection == "files" && index.query_scope == "COLLECTION"])
-    error_message = "Indexes are of the one collection."
+    error_message = "All indexes must be on the one collection."
   }
 }
 
@@ -36,24 +36,24 @@ run "no_field_has_an_index_of_its_own_and_tombstones_expire" {
 
   assert {
     condition     = alltrue([for field in google_firestore_field.exempt : length(field.index_config) == 1 && length(one(field.index_config).indexes) == 0])
-    error_message = "An empty index_config is what takes a field's indexes away."
+    error_message = "An exempt field must have an empty index_config."
   }
   assert {
     condition     = [for field in google_firestore_field.exempt : field.field if length(field.ttl_config) == 1] == ["expires_at"]
-    error_message = "Only expires_at lets documents expire."
+    error_message = "Only expires_at may let documents expire."
   }
 }
 
-run "what_holds_data_is_protected_unless_said_otherwise" {
+run "data_is_protected_by_default" {
   command = plan
 
   assert {
     condition     = google_firestore_database.ledger.type == "FIRESTORE_NATIVE" && google_firestore_database.ledger.delete_protection_state == "DELETE_PROTECTION_ENABLED" && google_firestore_database.ledger.deletion_policy == "PREVENT"
-    error_message = "By default, nobody may delete the ledger."
+    error_message = "By default, the ledger must be protected from deletion."
   }
   assert {
     condition     = google_firestore_database.ledger.point_in_time_recovery_enablement == "POINT_IN_TIME_RECOVERY_ENABLED" && length(google_firestore_backup_schedule.daily) == 0
-    error_message = "By default, the last week can be restored, and there is no backup."
+    error_message = "By default, the last week must be restorable, and there must be no backup."
   }
   assert {
     condition     = output.url == "firestore://acme-segue-dev/segue"
@@ -61,7 +61,7 @@ run "what_holds_data_is_protected_unless_said_otherwise" {
   }
 }
 
-run "it_can_be_thrown_away" {
+run "an_unprotected_ledger_can_be_deleted" {
   command = plan
   variables {
     delete_protection      = false
@@ -71,11 +71,11 @@ run "it_can_be_thrown_away" {
 
   assert {
     condition     = google_firestore_database.ledger.delete_protection_state == "DELETE_PROTECTION_DISABLED" && google_firestore_database.ledger.deletion_policy == "DELETE" && google_firestore_database.ledger.point_in_time_recovery_enablement == "POINT_IN_TIME_RECOVERY_DISABLED"
-    error_message = "An unprotected ledger must go when it is destroyed."
+    error_message = "An unprotected ledger must be deleted when it is destroyed."
   }
   assert {
     condition     = google_firestore_backup_schedule.daily[0].retention == "604800s"
-    error_message = "Backups must be kept for as long as is said."
+    error_message = "Backups must be kept for as long as configured."
   }
 }
 

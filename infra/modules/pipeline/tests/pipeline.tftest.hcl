@@ -30,19 +30,19 @@ run "it_streams_in_private_and_drains" {
 
   assert {
     condition     = google_dataflow_flex_template_job.this["streaming"].name == "segue-job-beats" && google_dataflow_flex_template_job.this["streaming"].on_delete == "drain" && !google_dataflow_flex_template_job.this["streaming"].skip_wait_on_job_termination
-    error_message = "What replaces a job must wait until that is drained."
+    error_message = "A replacement must wait until the old job is drained."
   }
   assert {
     condition     = google_dataflow_flex_template_job.this["streaming"].ip_configuration == "WORKER_IP_PRIVATE" && google_dataflow_flex_template_job.this["streaming"].enable_streaming_engine && google_dataflow_flex_template_job.this["streaming"].autoscaling_algorithm == "THROUGHPUT_BASED"
-    error_message = "Workers have no public address, keep no state, and are as many as are needed."
+    error_message = "Workers must have no public address, keep no state, and scale with throughput."
   }
   assert {
     condition     = google_dataflow_flex_template_job.this["streaming"].num_workers == 1 && google_dataflow_flex_template_job.this["streaming"].max_workers == 5
-    error_message = "Growth must be bounded."
+    error_message = "The number of workers must be limited."
   }
   assert {
     condition     = google_dataflow_flex_template_job.this["streaming"].service_account_email == "segue-job-beats@acme-segue-dev.iam.gserviceaccount.com" && google_dataflow_flex_template_job.this["streaming"].labels == tomap({ job = "beats", team = "rhythm" })
-    error_message = "It must run as itself, and be labelled."
+    error_message = "It must run as its own identity, and be labelled."
   }
 }
 
@@ -51,27 +51,27 @@ run "its_identity_may_do_what_its_code_does" {
 
   assert {
     condition     = { for key, member in google_pubsub_topic_iam_member.publisher : member.topic => member.role } == { segue-energy-live = "roles/pubsub.publisher", segue-beats-dead = "roles/pubsub.publisher" }
-    error_message = "It may publish to the topics that are named."
+    error_message = "It must be able to publish to the given topics."
   }
   assert {
     condition     = google_pubsub_subscription_iam_member.subscriber["beats-live"].subscription == "segue-beats-live" && google_pubsub_subscription_iam_member.viewer["beats-live"].subscription == "segue-beats-live"
-    error_message = "It may read its own subscription, and look at it."
+    error_message = "It must be able to read its own subscription, and get its settings."
   }
   assert {
     condition     = google_storage_bucket_iam_member.catalogue.role == "roles/storage.objectViewer" && google_storage_bucket_iam_member.artifacts.role == "roles/storage.objectUser"
-    error_message = "Media are only read, and results only created."
+    error_message = "It must be able to read media, and to create and replace results."
   }
   assert {
     condition     = google_project_iam_member.worker.role == "roles/dataflow.worker" && one(google_project_iam_member.ledger.condition).expression == "resource.name == \"projects/acme-segue-dev/databases/segue\""
-    error_message = "Of the project's roles, it has the worker's, and the one on its database."
+    error_message = "On the project, it must have only the worker's role and the one for its database."
   }
   assert {
     condition     = one(google_project_iam_member.launcher).role == "roles/dataflow.viewer"
-    error_message = "Its launcher must find the job that it updates."
+    error_message = "Its launcher must be able to find the job that it updates."
   }
 }
 
-run "an_accelerator_is_asked_for" {
+run "an_accelerator_is_requested" {
   command = plan
   variables {
     streaming = {
@@ -88,11 +88,11 @@ run "an_accelerator_is_asked_for" {
 
   assert {
     condition     = google_dataflow_flex_template_job.this["streaming"].additional_experiments == toset(["worker_accelerator=type:nvidia-l4;count:1;install-nvidia-driver"])
-    error_message = "Dataflow must be told of the accelerator, and to install its driver."
+    error_message = "The accelerator, with its driver, must be passed to Dataflow."
   }
 }
 
-run "an_identity_alone_launches_backfills" {
+run "without_streaming_there_is_only_an_identity" {
   command = plan
   variables {
     name         = "segue-backfill"
@@ -104,11 +104,11 @@ run "an_identity_alone_launches_backfills" {
 
   assert {
     condition     = length(google_dataflow_flex_template_job.this) == 0 && google_service_account.this.account_id == "segue-backfill" && output.job_id == null
-    error_message = "Without a streaming job there is an identity."
+    error_message = "Without a streaming job, there must still be an identity."
   }
   assert {
     condition     = length(google_pubsub_topic_iam_member.publisher) + length(google_pubsub_subscription_iam_member.subscriber) + length(google_project_iam_member.launcher) == 0
-    error_message = "A backfill tells nobody, and updates no job."
+    error_message = "A backfill must not be able to publish, or to update jobs."
   }
 }
 
@@ -118,7 +118,7 @@ run "a_long_name_is_cut_and_stays_unlike_others" {
 
   assert {
     condition     = output.account_id == "segue-job-a-rather-long-${substr(sha256("segue-job-a_rather_long_name_of_a_job"), 0, 6)}" && length(output.account_id) <= 30
-    error_message = "An identity's name has 30 characters at most."
+    error_message = "An identity's name must have at most 30 characters."
   }
 }
 
@@ -173,7 +173,7 @@ run "an_unknown_accelerator_is_refused" {
   expect_failures = [var.streaming]
 }
 
-run "a_place_that_is_no_bucket_is_refused" {
+run "a_location_outside_cloud_storage_is_refused" {
   command = plan
   variables {
     streaming = {

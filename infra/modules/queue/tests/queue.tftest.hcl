@@ -15,11 +15,11 @@ run "a_job_has_two_lanes_and_a_place_for_its_dead_letters" {
 
   assert {
     condition     = toset([for topic in google_pubsub_topic.lane : topic.name]) == toset(["segue-downsample-live", "segue-downsample-requests", "segue-tempo_map-live", "segue-tempo_map-requests"])
-    error_message = "Topics must be called PREFIX-JOB-LANE, as shared/segue/model/queue.py has it."
+    error_message = "Topics must be called PREFIX-JOB-LANE, as in shared/segue/model/queue.py."
   }
   assert {
     condition     = alltrue([for key, subscription in google_pubsub_subscription.lane : subscription.name == google_pubsub_topic.lane[key].name])
-    error_message = "A subscription must bear its topic's name."
+    error_message = "A subscription must have its topic's name."
   }
   assert {
     condition     = toset([for topic in google_pubsub_topic.dead : topic.name]) == toset(["segue-downsample-dead", "segue-tempo_map-dead"])
@@ -31,11 +31,11 @@ run "a_job_has_two_lanes_and_a_place_for_its_dead_letters" {
   }
   assert {
     condition     = google_pubsub_topic.lane["downsample-live"].labels == tomap({ job = "downsample", lane = "live" })
-    error_message = "A topic must bear the labels of its job, and its lane."
+    error_message = "A topic must have the labels of its job, and its lane."
   }
   assert {
     condition     = alltrue([for topic in concat(values(google_pubsub_topic.lane), values(google_pubsub_topic.dead)) : one(topic.message_storage_policy).allowed_persistence_regions == toset(["europe-west1"])])
-    error_message = "Messages must stay where the rest is."
+    error_message = "Messages must stay in the given region."
   }
 }
 
@@ -44,11 +44,11 @@ run "subscriptions_are_as_dataflow_needs_them" {
 
   assert {
     condition     = alltrue([for subscription in google_pubsub_subscription.lane : length(subscription.dead_letter_policy) == 0 && length(subscription.retry_policy) == 0])
-    error_message = "Dataflow supports neither dead-letter policies nor retry policies on what it reads."
+    error_message = "Dataflow supports neither dead-letter policies nor retry policies on a subscription that it reads."
   }
   assert {
     condition     = alltrue([for subscription in google_pubsub_subscription.lane : !subscription.enable_exactly_once_delivery && subscription.ack_deadline_seconds == 600 && subscription.message_retention_duration == "604800s"])
-    error_message = "Messages must be kept for a week, be held for ten minutes, and be delivered at least once."
+    error_message = "Messages must be kept for a week, with a deadline of ten minutes and delivery at least once."
   }
   assert {
     condition     = alltrue([for subscription in concat(values(google_pubsub_subscription.lane), values(google_pubsub_subscription.dead)) : one(subscription.expiration_policy).ttl == ""])

@@ -7,7 +7,7 @@ variables {
   cron    = "*/5 * * * *"
 }
 
-run "a_message_says_that_it_is_time" {
+run "the_schedule_publishes_a_message" {
   command = plan
 
   assert {
@@ -16,7 +16,7 @@ run "a_message_says_that_it_is_time" {
   }
   assert {
     condition     = google_cloud_scheduler_job.this.schedule == "*/5 * * * *" && google_cloud_scheduler_job.this.time_zone == "Etc/UTC" && one(google_cloud_scheduler_job.this.pubsub_target).data == base64encode("{}")
-    error_message = "The schedule must be as is said, and its message not empty, which Pub/Sub would refuse."
+    error_message = "The schedule must be as configured, and its message not empty, which Pub/Sub would refuse."
   }
 }
 

@@ -1,4 +1,4 @@
-"""The simulator: planner, ledger and handlers as they are, in a world that a seed decides.
+"""The simulator: runs the real planner, transitions and handlers through random histories.
 
-``python -m segue_support.simulator --help`` runs histories by hand.
+``python -m segue_support.simulator --help`` runs histories from the command line.
 """

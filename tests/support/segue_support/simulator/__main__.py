@@ -1,4 +1,4 @@
-"""Run histories by hand: one that is printed, or as many as you like.
+"""Run simulated histories from the command line: print one, or check many.
 
 python -m segue_support.simulator --seed 7
 python -m segue_support.simulator --seed 7 --shrink
@@ -14,75 +14,78 @@ import time
 from dataclasses import fields
 from typing import TextIO
 
-from segue_support.simulator.promises import Broken
-from segue_support.simulator.scenario import Scenario, scenario_of
-from segue_support.simulator.shrink import broken, shrink
-from segue_support.simulator.world import World
+from segue_support.simulator.promises import BrokenPromise
+from segue_support.simulator.scenario import Scenario, draw_scenario
+from segue_support.simulator.shrinker import find_broken_promise, shrink
+from segue_support.simulator.simulation import Simulation
 
 CHUNK = 500
 
 
-def main(words: list[str] | None = None) -> int:
-    """Read the arguments, and run."""
+def main(argv: list[str] | None = None) -> int:
+    """Parse the arguments and run histories; return 1 if a promise was broken."""
     parser = argparse.ArgumentParser(
         prog="python -m segue_support.simulator", description="Run simulated histories."
     )
     parser.add_argument("--seed", type=int, help="Print one history (with --runs: the first seed).")
-    parser.add_argument("--shrink", action="store_true", help="Make what breaks smaller first.")
-    parser.add_argument("--runs", type=int, default=0, help="Run so many histories.")
+    parser.add_argument("--shrink", action="store_true", help="Shrink a broken history first.")
+    parser.add_argument("--runs", type=int, default=0, help="Run this many histories.")
     parser.add_argument("--jobs", type=int, default=1, help="Processes to use.")
-    given = parser.parse_args(words)
-    if given.runs:
-        return _many(given.seed or 0, given.runs, given.jobs, shrinks=given.shrink)
-    scenario = scenario_of(given.seed or 0)
-    return _one(shrink(scenario, _told) if given.shrink else scenario)
+    arguments = parser.parse_args(argv)
+    first = arguments.seed or 0
+    if arguments.runs:
+        return _run_many(first, arguments.runs, arguments.jobs, shrinks=arguments.shrink)
+    scenario = draw_scenario(first)
+    return _print_history(shrink(scenario, _print_size) if arguments.shrink else scenario)
 
 
-def _told(scenario: Scenario) -> None:
-    sizes = (len(scenario.shape), len(scenario.events), scenario.trouble.total)
-    _say("still broken with {} jobs, {} events, {} troubles".format(*sizes), sys.stderr)
+def _print_size(scenario: Scenario) -> None:
+    sizes = (len(scenario.shape), len(scenario.events), scenario.faults.total)
+    _print("still broken with {} jobs, {} events, {} faults".format(*sizes), sys.stderr)
 
 
-def _one(scenario: Scenario) -> int:
-    """Print a history."""
+def _print_history(scenario: Scenario) -> int:
+    """Run a history and print it; return 1 if it breaks a promise."""
     for field in fields(scenario):
-        _say(f"{field.name:16} {getattr(scenario, field.name)}")
-    world = World(scenario, keep_history=True)
+        _print(f"{field.name:16} {getattr(scenario, field.name)}")
+    simulation = Simulation(scenario, keep_history=True)
     error = None
     try:
-        world.run()
-    except Broken as caught:
+        simulation.run()
+    except BrokenPromise as caught:
         error = caught
-    for line in world.history or ():
-        _say(line)
-    _say("all promises are kept" if error is None else f"BROKEN {error}")
+    for line in simulation.world.history or ():
+        _print(line)
+    _print("all promises are kept" if error is None else f"BROKEN {error}")
     return int(error is not None)
 
 
-def _chunk(seeds: range) -> list[tuple[int, str]]:
-    return [(seed, str(error)) for seed in seeds if (error := broken(scenario_of(seed)))]
+def _run_chunk(seeds: range) -> list[tuple[int, str]]:
+    return [
+        (seed, str(error)) for seed in seeds if (error := find_broken_promise(draw_scenario(seed)))
+    ]
 
 
-def _many(first: int, runs: int, jobs: int, *, shrinks: bool) -> int:
-    """Run many histories, and tell how far it is."""
-    began = time.monotonic()
+def _run_many(first: int, runs: int, jobs: int, *, shrinks: bool) -> int:
+    """Run many histories, and print the progress."""
+    started_s = time.monotonic()
     chunks = [range(at, min(at + CHUNK, first + runs)) for at in range(first, first + runs, CHUNK)]
     bad: list[tuple[int, str]] = []
     done = 0
     with multiprocessing.Pool(jobs) as pool:
-        for found in pool.imap_unordered(_chunk, chunks):
-            for seed, why in found:
-                _say(f"seed {seed}: {why[:300]}")
+        for found in pool.imap_unordered(_run_chunk, chunks):
+            for seed, message in found:
+                _print(f"seed {seed}: {message[:300]}")
             bad += found
             done = min(done + CHUNK, runs)
-            rate = done / (time.monotonic() - began)
-            _say(f"{done:,} of {runs:,}, {rate:,.0f} a second, {len(bad)} broken", sys.stderr)
+            rate = done / (time.monotonic() - started_s)
+            _print(f"{done:,} of {runs:,}, {rate:,.0f} per second, {len(bad)} broken", sys.stderr)
     if bad and shrinks:
-        _one(shrink(scenario_of(min(bad)[0]), _told))
+        _print_history(shrink(draw_scenario(min(bad)[0]), _print_size))
     return int(bool(bad))
 
 
-def _say(line: str, to: TextIO | None = None) -> None:
+def _print(line: str, to: TextIO | None = None) -> None:
     print(line, file=to)
 
 

@@ -1,28 +1,33 @@
-"""Who acts in the world: streaming workers, backfills, the sweeper, and calls of functions.
+"""The actors of a history: streaming workers, backfills, the sweep, and calls of functions.
 
-Each is a process of its own, which may die at any call of a port and is then started again.
+Each is a separate process, which may die at any call of a port and is then started again.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from segue.errors import Contended, DiskFull, TransientError, Unavailable
 from segue.execution import outbox, responder
 from segue.execution.executor import Executor
-from segue.execution.responder import Received, Reply
+from segue.execution.responder import ReceivedMessage, Reply
 from segue.ingest.sweep import Sweeper
 from segue.model.outcome import Outcome, Status
-from segue.model.queue import Delivery, topics_of
-from segue_support.simulator.chaos import ChaoticLedger, ChaoticQueue, Killed
-from segue_support.simulator.promises import Broken
-from segue_support.simulator.simulated_pool import SimulatedCrew
+from segue.model.queue import ReceivedEnvelope, list_topics
+from segue_support.simulator.faults import Killed
+from segue_support.simulator.faulty_ports import FaultyLedger, FaultyQueue
+from segue_support.simulator.promises import BrokenPromise
+from segue_support.simulator.simulated_pool import SimulatedPool
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from segue.model.record import Lease
-    from segue_support.simulator.scenario import Fill
+    from segue_support.simulator.promises import PromiseChecker
+    from segue_support.simulator.scenario import BackfillStart
     from segue_support.simulator.world import World
 
 LEASE_S = 60.0
@@ -30,19 +35,20 @@ GRACE_S = 90.0
 
 
 class Actor:
-    """Something that acts step by step; between two of them, and before each call, others may."""
+    """Acts in steps; other actors may run between two steps, and before each call."""
 
-    def __init__(self, world: World, name: str) -> None:
+    def __init__(self, world: World, checker: PromiseChecker, name: str) -> None:
         self.world = world
+        self.checker = checker
         self.name = name
         self.busy = False
-        self.repeats = False  # whether it does again what was done
-        self.sweeps = False  # whether it asks for what others have lost
-        self.ledger = ChaoticLedger(world, self)
-        self.queue = ChaoticQueue(world, self)
+        self.repeats = False  # whether it repeats finished work
+        self.sweeps = False  # whether it publishes messages for jobs that others have lost
+        self.ledger = FaultyLedger(world, checker, self)
+        self.queue = FaultyQueue(world, checker, self)
 
-    def live(self, action: Callable[[], None]) -> None:
-        """Act, and perhaps die of it."""
+    def perform(self, action: Callable[[], None]) -> None:
+        """Run an action; if it is killed, die."""
         self.busy = True
         try:
             action()
@@ -52,132 +58,135 @@ class Actor:
             self.busy = False
 
     def die(self) -> None:
-        """The process is gone, with all that it had in memory."""
+        """Lose everything that was in memory."""
 
 
-class Process(Actor):
-    """An actor that holds leases, so that its death matters to others."""
+class SimulatedProcess(Actor):
+    """An actor that holds leases, whose death therefore affects others."""
 
-    def __init__(self, world: World, role: str) -> None:
-        super().__init__(world, role)
+    def __init__(self, world: World, checker: PromiseChecker, role: str) -> None:
+        super().__init__(world, checker, role)
         self.role = role
-        self.births = 0
-        self.abandoned: set[str] = set()  # owners that this process knows to be nobody
+        self.starts = 0
+        self.abandoned: set[str] = set()  # owners that this process knows to be gone
+        self.last_step_at: datetime | None = None  # when a worker's last successful step began
 
-    def be_born(self) -> None:
-        """A new process with a new name."""
-        self.births += 1
-        self.name = f"{self.role}.{self.births}"
+    def start_process(self) -> None:
+        """Continue as a new process with a new name."""
+        self.starts += 1
+        self.name = f"{self.role}.{self.starts}"
         self._owners = itertools.count(1)
         self.abandoned = set()
         self.world.processes[self.name] = self
 
     def die(self) -> None:
-        """Leave leases behind, which others may or may not know to be lost."""
+        """Leave leases behind, which others may or may not detect as lost."""
         self.world.dead.add(self.name)
 
     def new_owner(self) -> str:
-        """A name for one lease or many."""
+        """Return a new owner name for leases."""
         return f"{self.name}/{next(self._owners)}"
 
     def is_lost(self, lease: Lease) -> bool:
-        """Whether a lease is known to be lost, here."""
-        return lease.owner in self.abandoned or self.world.is_seen_dead(lease.owner)
+        """Whether this process knows that a lease is lost."""
+        return lease.owner in self.abandoned or self.world.is_known_dead(lease.owner)
 
 
-class Worker(Process):
+class Worker(SimulatedProcess):
     """A streaming pipeline's worker: pulls, answers, publishes, acknowledges."""
 
-    def __init__(self, world: World, role: str, jobs: tuple[str, ...]) -> None:
-        super().__init__(world, role)
+    def __init__(
+        self, world: World, checker: PromiseChecker, role: str, jobs: tuple[str, ...]
+    ) -> None:
+        super().__init__(world, checker, role)
         self.jobs = jobs
-        self.topics = topics_of(world.graph, jobs)
+        self.topics = list_topics(world.graph, jobs)
         self.served = frozenset(self.topics)
         self.paused_until = 0  # a step of the world
         self.start()
 
     def start(self) -> None:
-        """Begin with nothing in memory."""
-        self.be_born()
+        """Start with nothing in memory."""
+        self.start_process()
         graph = self.world.graph
-        self.crew = SimulatedCrew(self.world, self, graph)
+        self.pool = SimulatedPool(self.world, self.checker, self, graph)
         self.responder = responder.Responder(
             graph=graph,
             jobs=self.jobs,
             ledger=self.ledger,
-            crew=self.crew,
+            pool=self.pool,
             clock=self.world.clock,
             owner=self.new_owner,
             lost=self.is_lost,
             lease_s=LEASE_S,
         )
-        self.open: dict[str, Delivery] = {}  # by receipt: what has no reply yet
+        self.open: dict[str, ReceivedEnvelope] = {}  # messages without a reply, by receipt
         self.unsent: list[Reply] = []
-        self.stepped_at = self.world.now  # when its last good step began
+        self.last_step_at = self.world.now
 
     def die(self) -> None:
-        """What it was handed comes again: at once, or once the queue misses it."""
+        """Have the queue redeliver the open messages, at once or after the deadline."""
         super().die()
         if self.world.rng.random() < 0.5:
             self.give_back()
         self.start()
 
     def stop(self) -> None:
-        """Go away in good order, as far as one can while there is work."""
+        """Stop as a worker does that still has work, and start again."""
         self.abandon()
         self.start()
 
     def give_back(self) -> None:
-        """The queue learns that nobody works on these."""
+        """Return the open messages to the queue."""
         unsent = [r.received.handle for r in self.unsent]
         self.world.queue.extend([*self.open.values(), *unsent], 0)
 
     @property
     def has_work(self) -> bool:
-        """Whether it could act."""
+        """Whether it has messages to process or replies to send."""
         return bool(self.unsent or self.open)
 
     def act(self) -> None:
-        """One of the things that it might do now."""
+        """Send replies, extend deadlines or process messages, at random."""
         r = self.world.rng.random()
         if self.unsent and (r < 0.4 or not self.responder.pending):
             self.send()
         elif r > 0.95:
-            self.keep()
+            self.extend()
         else:
             self.step()
 
     def receive(self, message_id: str) -> None:
-        """Take in one letter, and perhaps more."""
+        """Receive one message, and perhaps more."""
         rng = self.world.rng
         try:
-            deliveries = [self.queue.deliver(message_id)]
+            envelopes = [self.queue.deliver(message_id)]
             if rng.random() < 0.3 and self.responder.room > 1:
-                deliveries += self.queue.pull(self.topics, limit=rng.randint(1, 3))
-        except (Unavailable, KeyError):  # acknowledged by another meanwhile
+                envelopes += self.queue.pull(self.topics, limit=rng.randint(1, 3))
+        except (Unavailable, KeyError):  # another worker has acknowledged it meanwhile
             return
-        self.open.update((d.receipt, d) for d in deliveries)
+        self.open.update((d.ack_id, d) for d in envelopes)
         if self.world.history is not None:
-            for one in deliveries:
+            for one in envelopes:
                 self.world.note(
                     self.name, f"gets {one.message_id} {one.data.decode(errors='replace')}"
                 )
         self.responder.add(
             [
-                Received(
+                ReceivedMessage(
                     job=d.topic.rpartition("-")[0], data=d.data, handle=d, message_id=d.message_id
                 )
-                for d in deliveries
+                for d in envelopes
             ]
         )
 
     def step(self) -> None:
-        """Work, and take what is answered."""
-        began = self.world.now
+        """Process messages and collect the replies."""
+        now = self.world.now
         try:
             replies = self.responder.step(0.0)
         except (Unavailable, Contended):
-            self._look_for_all()
+            self._check_all_present()
             if self.world.rng.random() < 0.25:
                 self.abandon()
             return
@@ -185,10 +194,10 @@ class Worker(Process):
             self.world.note(self.name, "finds the disk full")
             self.abandon()
             return
-        self.stepped_at = began
+        self.last_step_at = now
         for reply in replies:
-            if self.open.pop(reply.received.handle.receipt, None) is None:
-                raise Broken("durable", f"{self.name} has replied twice: {reply}")
+            if self.open.pop(reply.received.handle.ack_id, None) is None:
+                raise BrokenPromise("durable", f"{self.name} has replied twice: {reply}")
             self.unsent.append(reply)
             if self.world.history is not None:
                 self.world.note(
@@ -196,27 +205,27 @@ class Worker(Process):
                     f"{reply.action} {reply.received.message_id} "
                     f"at {reply.job}: {reply.reason or ''}",
                 )
-        self._look_for_all()
+        self._check_all_present()
 
-    def _look_for_all(self) -> None:
-        """Each message that came in is in there, or has its reply."""
+    def _check_all_present(self) -> None:
+        """Raise if a received message is neither in the responder nor replied to."""
         missing = len(self.open) - self.responder.pending
-        if not 0 <= missing <= self.crew.full:
-            raise Broken(
+        if not 0 <= missing <= self.pool.full_disks:
+            raise BrokenPromise(
                 "durable",
-                f"{self.name} was given {len(self.open)} messages that have no reply, "
-                f"and has {self.responder.pending}",
+                f"{self.name} has received {len(self.open)} messages that have no reply, "
+                f"and its responder has {self.responder.pending}",
             )
 
-    def keep(self) -> None:
-        """Ask the queue for more time."""
+    def extend(self) -> None:
+        """Extend the queue's deadlines."""
         try:
             self.queue.extend(list(self.open.values()), LEASE_S)
         except Unavailable:
             return
 
     def send(self) -> None:
-        """Publish what some replies say, then acknowledge."""
+        """Publish the messages of some replies, then acknowledge."""
         some = self.unsent[: self.world.rng.randint(1, len(self.unsent))]
         try:
             outbox.send(some, queue=self.queue, ledger=self.ledger, clock=self.world.clock)
@@ -228,43 +237,45 @@ class Worker(Process):
         del self.unsent[: len(some)]
 
     def abandon(self) -> None:
-        """Give up on a bundle; the process lives on, and knows that these owners are nobody."""
-        self.world.note(self.name, "abandons what it has")
+        """Give up a bundle; the process lives on, and knows that these owners are gone."""
+        self.world.note(self.name, "abandons its messages")
         self.abandoned.update(self.responder.abandon())
         if self.world.rng.random() < 0.5:
             self.give_back()
         self.open.clear()
         self.unsent.clear()
-        self.crew.full = 0
+        self.pool.full_disks = 0
 
 
-class Filler(Process):
-    """A backfill, which is run again until it has come to its end."""
+class SimulatedBackfill(SimulatedProcess):
+    """A backfill, which is run again until it finishes."""
 
-    def __init__(self, world: World, role: str, fill: Fill) -> None:
-        super().__init__(world, role)
-        self.fill = fill
+    def __init__(
+        self, world: World, checker: PromiseChecker, role: str, event: BackfillStart
+    ) -> None:
+        super().__init__(world, checker, role)
+        self.event = event
         self.finished = False
-        # If it puts results back and does not come to its end, it is for its user to run it again.
-        self.repeats = fill.force or fill.retry
+        # If it resets results and does not finish, its user has to run it again.
+        self.repeats = event.force or event.retry
         self.outcomes: Iterator[Outcome] = iter(())
         self.start()
 
     def start(self) -> None:
-        """List the files anew, and begin."""
-        self.be_born()
-        files = self.world.listing()
-        fill = self.fill
+        """List the files again, and start an executor."""
+        self.start_process()
+        files = self.world.list_files()
+        event = self.event
         for media in files:
-            self.world.watch.ask(media.uri, fill.jobs, force=fill.force, retry=fill.retry)
+            self.checker.expect(media.uri, event.jobs, force=event.force, retry=event.retry)
         executor = Executor(
             graph=self.world.graph,
             ledger=self.ledger,
-            crew=SimulatedCrew(self.world, self, self.world.graph),
-            targets=fill.jobs,
+            pool=SimulatedPool(self.world, self.checker, self, self.world.graph),
+            targets=event.jobs,
             owner=self.new_owner(),
-            force=fill.force,
-            retry=fill.retry,
+            force=event.force,
+            retry=event.retry,
             lost=self.is_lost,
             clock=self.world.clock,
             lease_s=LEASE_S,
@@ -272,7 +283,7 @@ class Filler(Process):
         self.outcomes = itertools.chain(executor.add(files), executor.drain())
 
     def die(self) -> None:
-        """Somebody starts it again, or nobody does."""
+        """Start again, or finish, at random."""
         super().die()
         if self.world.rng.random() < 0.5:
             self.start()
@@ -280,7 +291,7 @@ class Filler(Process):
             self.finished = True
 
     def act(self) -> None:
-        """Go on to the next outcome."""
+        """Advance to the next outcome."""
         try:
             outcome = next(self.outcomes, None)
         except TransientError:
@@ -290,23 +301,23 @@ class Filler(Process):
             self.finished = True
             return
         self.world.note(self.name, f"{outcome.media.uri}: {outcome.jobs}")
-        left = tuple(t for t in self.fill.jobs if outcome.jobs.get(t) is Status.WAITING)
-        if left and not self.fill.force:  # its word is left with whoever is at it
+        waiting = tuple(t for t in self.event.jobs if outcome.jobs.get(t) is Status.WAITING)
+        if waiting and not self.event.force:  # they are pending at the jobs that others compute
             media = outcome.media
-            self.world.watch.ask(media.uri, left, accepted=True, generation=media.generation)
+            self.checker.expect(media.uri, waiting, accepted=True, generation=media.generation)
 
 
-class Sweeping(Process):
+class ScheduledSweep(SimulatedProcess):
     """The scheduled sweep."""
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world, "sweep")
+    def __init__(self, world: World, checker: PromiseChecker) -> None:
+        super().__init__(world, checker, "sweep")
         self.sweeps = True
         self.start()
 
     def start(self) -> None:
-        """Begin with the first page."""
-        self.be_born()
+        """Start with the first page."""
+        self.start_process()
         self.sweeper = Sweeper(
             graph=self.world.graph,
             ledger=self.ledger,
@@ -317,37 +328,43 @@ class Sweeping(Process):
         )
 
     def die(self) -> None:
-        """The next run is another process's."""
+        """Continue as another process."""
         super().die()
         self.start()
 
     def act(self) -> None:
-        """One run."""
+        """Run once, with a random limit."""
         self.run(limit=self.world.rng.choice((1, 3, 1000)))
 
     def run(self, limit: int) -> bool:
-        """Sweep; answers whether there was nothing to do."""
+        """Sweep; return whether there was nothing to do."""
         try:
             swept = self.sweeper.run(limit=limit)
         except TransientError:
             return False
-        self.world.note(self.name, f"owed {swept.owed}, expired {swept.expired}")
+        self.world.note(self.name, f"pending {swept.pending}, expired {swept.expired}")
         return not swept.messages and not swept.limited
 
 
-class Call(Actor):
-    """A call of a function, which is repeated until it has succeeded."""
+class FunctionCall(Actor):
+    """A call of a function, which is repeated until it succeeds."""
 
     def __init__(
-        self, world: World, name: str, action: Callable[[Call], bool], *, late: bool = False
+        self,
+        world: World,
+        checker: PromiseChecker,
+        name: str,
+        action: Callable[[FunctionCall], bool],
+        *,
+        late: bool = False,
     ) -> None:
-        super().__init__(world, name)
+        super().__init__(world, checker, name)
         self.late = late
         self.done = False
         self._action = action
 
     def act(self) -> None:
-        """Try."""
+        """Call the function once."""
         self.world.note(self.name, "is called")
         try:
             self.done = self._action(self)
@@ -355,4 +372,14 @@ class Call(Actor):
             return
 
     def die(self) -> None:
-        """The event comes again."""
+        """Leave the event to be delivered again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actors:
+    """All actors of a history; backfills and calls come and go."""
+
+    sweep: ScheduledSweep
+    workers: list[Worker]
+    backfills: list[SimulatedBackfill] = field(default_factory=list)
+    calls: list[FunctionCall] = field(default_factory=list)

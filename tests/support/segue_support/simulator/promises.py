@@ -1,4 +1,4 @@
-"""The promises, looked after at each write of the ledger, and once all is quiet."""
+"""Checks Segue's promises at each write to the ledger, and at the end of a history."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from segue.model.artifact import parse_artifact_name
-from segue.model.ledger import arrive, current
-from segue.model.message import Message, decode
-from segue.model.planner import line
+from segue.model.message import Message, decode_message
+from segue.model.planner import plan_line
 from segue.model.record import Entry, Lease, Record, State
+from segue.model.transitions import arrive, is_current
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from segue.model.graph import Graph
-    from segue.model.queue import Letter
+    from segue.model.queue import Envelope
     from segue.worker.task import Task
-    from segue_support.simulator.actors import Actor
-    from segue_support.simulator.world import World
+    from segue_support.simulator.world import Caller, World
 
-# What a worker that goes on keeps of each of its leases, at least: it renews them each third.
-KEPT = 2 / 3
+# The least time left on each lease while its worker runs: it renews them each third.
+KEPT_FRACTION = 2 / 3
 REFUSED = frozenset({State.FAILED, State.BLOCKED})
 
 
-class Broken(AssertionError):
+class BrokenPromise(AssertionError):
     """A promise was not kept."""
 
     def __init__(self, promise: str, message: str) -> None:
@@ -36,8 +35,8 @@ class Broken(AssertionError):
 
 
 @dataclass(slots=True, kw_only=True)
-class Asked:
-    """What somebody asked for, of one file."""
+class Expectation:
+    """The results that were requested of one file."""
 
     uri: str
     targets: tuple[str, ...]
@@ -45,21 +44,21 @@ class Asked:
     retry: bool
     made_at: int  # a step of the world
     request: str | None = None
-    # Of which version, once whoever asked was told that it will be done; None: perhaps of none.
+    # The version, once the request was accepted; None: it may never be.
     generation: int | None = None
-    due: tuple[str, ...] = ()  # the targets that are still to be answered
+    due: tuple[str, ...] = ()  # the targets without an answer yet
 
 
-class Watch:
-    """Looks on, and raises ``Broken``."""
+class PromiseChecker:
+    """Observes requests, writes and messages; raises ``BrokenPromise``."""
 
     def __init__(self, world: World, lease_s: float) -> None:
         self._world = world
         self._lease_s = lease_s
-        self.asked: dict[str, list[Asked]] = {}
-        self.pings: list[Asked] = []
+        self.expectations: dict[str, list[Expectation]] = {}
+        self.pings: list[Expectation] = []
         self.poison: list[bytes] = []
-        self.published_by: dict[int, list[Letter]] = {}  # while somebody wants to know
+        self.published_by: dict[int, list[Envelope]] = {}  # only callers that are observed
         self._done: Counter[tuple[str, int, str, str]] = Counter()
         self._done_at: dict[tuple[str, str], tuple[int, int]] = {}  # settled, and claimed before
         self._claimed_at: dict[tuple[str, str], int] = {}
@@ -67,9 +66,9 @@ class Watch:
         self._may_repeat: Counter[tuple[str, str]] = Counter()
         self._may_retry: set[tuple[str, str]] = set()
 
-    # What is asked for.
+    # Requests.
 
-    def ask(
+    def expect(
         self,
         uri: str,
         targets: tuple[str, ...],
@@ -78,9 +77,9 @@ class Watch:
         retry: bool = False,
         accepted: bool = False,
         generation: int | None = None,
-    ) -> Asked:
-        """Somebody begins to ask; from now on it may be done."""
-        asked = Asked(
+    ) -> Expectation:
+        """Record a request, whose jobs may run from now on."""
+        expected = Expectation(
             uri=uri,
             targets=targets,
             force=force,
@@ -89,114 +88,120 @@ class Watch:
             generation=generation if accepted else None,
             due=targets,
         )
-        self.asked.setdefault(uri, []).append(asked)
+        self.expectations.setdefault(uri, []).append(expected)
         if force:
             self._may_repeat.update((uri, target) for target in targets)
         if retry:
-            self._may_retry.update((uri, job) for job in self._world.graph.upward(targets))
-        return asked
+            self._may_retry.update((uri, job) for job in self._world.graph.add_ancestors(targets))
+        return expected
 
-    def published(self, actor: Actor, letter: Letter) -> None:
-        """Somebody publishes a letter."""
-        if actor.sweeps:
-            message = decode(letter.data)
+    def record_publish(self, caller: Caller, envelope: Envelope) -> None:
+        """Record a message that was published."""
+        if caller.sweeps:
+            message = decode_message(envelope.data)
             if message.targets == (message.job,) and (message.uri, message.job) in self._claimed_at:
-                # What was begun, and lost, is asked for on its own: for whom is not known.
-                self.ask(message.uri, message.targets)
-        if (kept := self.published_by.get(id(actor))) is not None:
-            kept.append(letter)
+                # The sweep requests a lost job on its own: it cannot know for which targets.
+                self.expect(message.uri, message.targets)
+        if (kept := self.published_by.get(id(caller))) is not None:
+            kept.append(envelope)
 
     def forget_answered(self, record: Record) -> None:
-        """What has been answered by now need not stay so: a deployment, or force, comes."""
-        for one in self.asked.get(record.uri, ()):
+        """Stop expecting what has been answered: a deployment or a forced run may reset it."""
+        for one in self.expectations.get(record.uri, ()):
             if one.generation is not None:
-                one.due = tuple(t for t in one.due if not self._answered(record, one, t))
+                one.due = tuple(t for t in one.due if not self._is_answered(record, one, t))
 
     # Writes.
 
-    def wrote(self, actor: Actor, old: Record | None, new: Record) -> None:
-        """Look at one write."""
+    def check_write(self, caller: Caller, old: Record | None, new: Record) -> None:
+        """Check one write to the ledger."""
         if old is not None:
-            self._keeps_order(old, new)
+            self._check_order(old, new)
         before = old.jobs if old is not None and old.generation == new.generation else {}
         started = []
         for job, entry in new.jobs.items():
             was = before.get(job)
             if was is entry:
                 continue
-            if entry.state is State.RUNNING and _is_new(was, entry):
+            if entry.state is State.RUNNING and _is_start(was, entry):
                 started.append(job)
             elif entry.state is State.DONE and (was is None or was.state is not State.DONE):
-                self._finished(new, job, entry)
+                self._record_done(new, job, entry)
             if self._world.history is not None:
-                self._world.note(actor.name, _told(new, job, was, entry))
-            self._is_fresh(new, job, entry)
+                self._world.note(caller.name, _format_change(new, job, was, entry))
+            self._check_fresh(new, job, entry)
         if old is not None and old.generation != new.generation:
             for job, entry in new.jobs.items():
-                self._is_fresh(new, job, entry)
+                self._check_fresh(new, job, entry)
         if started:
-            self._may_start(actor, old, new, started)
+            self._check_start(caller, old, new, started)
 
-    def _keeps_order(self, old: Record, new: Record) -> None:
+    def _check_order(self, old: Record, new: Record) -> None:
         if new.generation < old.generation:
-            raise Broken("fresh", f"an older generation has changed a newer record: {old}, {new}")
+            raise BrokenPromise(
+                "fresh", f"an older generation has changed a newer record: {old}, {new}"
+            )
         if old.deleted_at is None:
             return
         if new.generation == old.generation and new.deleted_at is None:
-            raise Broken("fresh", f"a tombstone has come to life: {new}")
+            raise BrokenPromise("fresh", f"a deleted version was restored: {new}")
         if new.deleted_at is not None and _states(new) != _states(old):
-            raise Broken("narrow", f"something is done about a file that is deleted: {new}")
+            raise BrokenPromise("narrow", f"a job of a deleted file has changed: {new}")
 
-    def _is_fresh(self, record: Record, job: str, entry: Entry) -> None:
-        """Whatever counts as current was made from just this version, by an accepted job."""
+    def _check_fresh(self, record: Record, job: str, entry: Entry) -> None:
+        """Fresh: a current result was made from exactly this version, by an accepted job."""
         graph = self._world.graph
-        if job not in graph.jobs or not current(graph, record, job):
+        if job not in graph.jobs or not is_current(graph, record, job):
             return
         if entry.artifact is None:
-            raise Broken("fresh", f"{job} is done and has no artifact: {record}")
+            raise BrokenPromise("fresh", f"{job} is done and has no artifact: {record}")
         name = parse_artifact_name(entry.artifact.removeprefix(self._world.artifacts.uri("")))
         file = record.uri.rpartition("/")[2]
-        said = (name.job, name.fingerprint, name.file, name.generation)
-        if said != (job, entry.fingerprint, file, record.generation):
-            raise Broken("fresh", f"{job} of {record} is {entry.artifact}")
+        found = (name.job, name.fingerprint, name.file, name.generation)
+        if found != (job, entry.fingerprint, file, record.generation):
+            raise BrokenPromise("fresh", f"{job} of {record} is {entry.artifact}")
 
-    def reads(self, graph: Graph, task: Task, job: str, artifacts: Mapping[str, str]) -> None:
-        """A job reads its parents' artifacts."""
+    def check_inputs(
+        self, graph: Graph, task: Task, job: str, artifacts: Mapping[str, str]
+    ) -> None:
+        """Check the parents' artifacts that a job is about to read."""
         for parent in graph.jobs[job].parents:
             uri = artifacts.get(parent)
             if uri is None:
-                raise Broken("fresh", f"nobody said where the artifact of {parent} is: {task}")
+                raise BrokenPromise("fresh", f"the task has no artifact of {parent}: {task}")
             name = parse_artifact_name(uri.removeprefix(self._world.artifacts.uri("")))
             good = name.job == parent and name.fingerprint in graph.accepted[parent]
             if not good or name.generation != task.media.generation:
-                raise Broken("fresh", f"{job} was computed from {uri}: {task}")
+                raise BrokenPromise("fresh", f"{job} was computed from {uri}: {task}")
 
     # Starts and ends.
 
-    def _may_start(self, actor: Actor, old: Record | None, new: Record, jobs: list[str]) -> None:
+    def _check_start(
+        self, caller: Caller, old: Record | None, new: Record, jobs: list[str]
+    ) -> None:
         before = old
         if old is None or old.generation != new.generation:
             before, _ = arrive(old, new.media, self._world.now)
         assert before is not None
-        if actor.repeats:
+        if caller.repeats:
             self.forget_answered(before)
         for job in jobs:
             self._claimed_for[new.uri, job] = new.jobs[job].request or ""
             entry = before.jobs.get(job)
             if entry is None or entry.state is not State.RUNNING:
-                self._is_asked_for(before, job)
+                self._check_expected(before, job)
                 self._claimed_at[new.uri, job] = self._world.step
             if entry is not None and entry.generation == new.generation:
-                self._is_free(actor, new, job, entry)
+                self._check_free(caller, new, job, entry)
 
-    def _is_asked_for(self, record: Record, job: str) -> None:
-        """Narrow: what starts stands in the line of something that was asked for."""
+    def _check_expected(self, record: Record, job: str) -> None:
+        """Narrow: a job starts only if a requested target needs it."""
         graph, now = self._world.graph, self._world.now
-        for one in self.asked.get(record.uri, ()):
-            if not graph.on_line(job, one.targets):
+        for one in self.expectations.get(record.uri, ()):
+            if not graph.is_on_line(job, one.targets):
                 continue
-            for force in _forces(one, job):
-                plan = line(
+            for force in _list_forced(one, job):
+                plan = plan_line(
                     graph,
                     record,
                     one.targets,
@@ -207,92 +212,100 @@ class Watch:
                 )
                 if job in plan.run:
                     return
-        raise Broken("narrow", f"nobody asked for {job} of {record}: {self.asked}")
+        raise BrokenPromise("narrow", f"no request needs {job} of {record}: {self.expectations}")
 
-    def _is_free(self, actor: Actor, record: Record, job: str, entry: Entry) -> None:
-        """Once: what is being done, or is done, is left alone."""
+    def _check_free(self, caller: Caller, record: Record, job: str, entry: Entry) -> None:
+        """Once: no job starts that is running or done."""
         where = (record.uri, job)
         if entry.state is State.RUNNING and entry.lease is not None:
             taker = record.jobs[job].lease
             if taker is None or taker.owner != entry.lease.owner:
-                self._is_lost(entry.lease, f"{actor.name} takes {job} of {record}")
+                self._check_lost(entry.lease, f"{caller.name} takes {job} of {record}")
         elif entry.fingerprint not in self._world.graph.accepted[job]:
             return
         elif entry.state is State.DONE and where not in self._may_repeat:
-            raise Broken("once", f"{job} is done, and {actor.name} does it again: {record}")
+            raise BrokenPromise("once", f"{job} is done, and {caller.name} repeats it: {record}")
         elif (
             entry.state is State.FAILED
             and entry.fingerprint == self._world.graph.fingerprints[job]
             and where not in self._may_repeat
             and where not in self._may_retry
         ):
-            raise Broken("once", f"{job} has failed, and {actor.name} does it again: {record}")
+            raise BrokenPromise("once", f"{job} has failed, and {caller.name} repeats it: {record}")
 
-    def _is_lost(self, lease: Lease, what: str) -> None:
+    def _check_lost(self, lease: Lease, what: str) -> None:
         if self._world.is_lost(lease):
             return
         if lease.expires_at > self._world.now:
-            raise Broken("once", f"{what}, which {lease.owner} is at")
-        stepped_at = self._world.stepped_at(lease)
-        kept_until = lease.expires_at - timedelta(seconds=KEPT * self._lease_s)
-        if stepped_at is not None and stepped_at > kept_until:
-            raise Broken("once", f"{lease.owner} went on, and let its lease run out: {what}")
+            raise BrokenPromise("once", f"{what}, which {lease.owner} holds")
+        last_step_at = self._world.find_last_step(lease)
+        kept_until = lease.expires_at - timedelta(seconds=KEPT_FRACTION * self._lease_s)
+        if last_step_at is not None and last_step_at > kept_until:
+            raise BrokenPromise("once", f"{lease.owner} is alive, and let its lease expire: {what}")
 
-    def _finished(self, record: Record, job: str, entry: Entry) -> None:
+    def _record_done(self, record: Record, job: str, entry: Entry) -> None:
         key = (record.uri, record.generation, job, entry.fingerprint)
         self._done[key] += 1
         where = (record.uri, job)
         self._done_at[where] = (self._world.step, self._claimed_at.get(where, -1))
         if self._done[key] > 1 + self._may_repeat[where]:
-            raise Broken("once", f"{key} was computed {self._done[key]} times")
+            raise BrokenPromise("once", f"{key} was computed {self._done[key]} times")
 
-    # When all is quiet.
+    # The end.
 
-    def is_quiet(self) -> None:
-        """Look at how it ended."""
+    def check_end(self) -> None:
+        """Check the ledger and the dead letters once no work is left."""
         world = self._world
         for record in world.ledger.records.values():
-            self._ended_right(record)
+            self._check_final_generation(record)
             if record.deleted_at is None:
-                self._nothing_is_left(record)
-        for some in self.asked.values():
+                self._check_nothing_unfinished(record)
+        for some in self.expectations.values():
             for one in some:
-                self._is_complete(one)
+                self._check_complete(one)
         for ping in self.pings:
-            self._left_a_trace(ping)
+            self._check_ping_recorded(ping)
         for record in world.ledger.records.values():
-            self._no_other_traces(record)
+            self._check_no_other_pings(record)
         for data in self.poison:
-            if not any(data in found for found in world.dead_payloads()):
-                raise Broken("durable", f"{data!r} is not among the dead letters")
+            if not any(data in found for found in world.list_dead_payloads()):
+                raise BrokenPromise("durable", f"{data!r} is not among the dead letters")
 
-    def _ended_right(self, record: Record) -> None:
-        """Whatever the order of the events, the ledger ends with what is in the store."""
-        newest = self._world.newest(record.uri)
-        generation = self._world.generation(record.uri)
+    def _check_final_generation(self, record: Record) -> None:
+        """Fresh: the ledger ends with what is in the store, whatever the order of the events."""
+        newest = self._world.newest_generations.get(record.uri)
+        generation = self._world.generations.get(record.uri)
         if record.generation != newest or (record.deleted_at is None) != (generation is not None):
-            raise Broken("fresh", f"the store has {generation} (newest {newest}), not {record}")
+            raise BrokenPromise(
+                "fresh", f"the store has {generation} (newest {newest}), not {record}"
+            )
 
-    def _nothing_is_left(self, record: Record) -> None:
+    def _check_nothing_unfinished(self, record: Record) -> None:
         for job, entry in record.jobs.items():
-            if entry.wanted:
-                raise Broken("complete", f"{entry.wanted} are owed at {job} of {record}")
+            if entry.pending_targets:
+                raise BrokenPromise(
+                    "complete", f"{entry.pending_targets} are pending at {job} of {record}"
+                )
             if entry.state is State.RUNNING:
-                raise Broken("complete", f"nobody is at {job} of {record}")
+                raise BrokenPromise(
+                    "complete", f"{job} is running, and no process holds it: {record}"
+                )
 
-    def _is_complete(self, one: Asked) -> None:
-        record = self._record(one.uri)
+    def _check_complete(self, one: Expectation) -> None:
+        record = self._find_record(one.uri)
         if one.generation is None:
             return
         if record is None:
-            raise Broken("complete", f"the ledger has no {one.uri}, of which was asked {one}")
+            raise BrokenPromise("complete", f"{one.uri} is not in the ledger: {one}")
         if record.deleted_at is not None or record.generation != one.generation:
             return
         for target in one.due:
-            if not self._answered(record, one, target):
-                raise Broken("complete", f"{target} was asked for: {one}; and is not done {record}")
+            if not self._is_answered(record, one, target):
+                raise BrokenPromise(
+                    "complete", f"{target} was requested and is not done: {one}; {record}"
+                )
 
-    def _answered(self, record: Record, one: Asked, target: str) -> bool:
+    def _is_answered(self, record: Record, one: Expectation, target: str) -> bool:
         if record.deleted_at is not None or record.generation != one.generation:
             return True
         graph = self._world.graph
@@ -301,40 +314,44 @@ class Watch:
             return False
         if entry.state in REFUSED:
             return entry.error is not None
-        if not current(graph, record, target):
+        if not is_current(graph, record, target):
             return False
-        return not one.force or self._was_redone(entry, one, target)
+        return not one.force or self._is_redone(entry, one, target)
 
-    def _was_redone(self, entry: Entry, one: Asked, target: str) -> bool:
+    def _is_redone(self, entry: Entry, one: Expectation, target: str) -> bool:
         settled_at, claimed_at = self._done_at.get((one.uri, target), (-1, -1))
         if settled_at < one.made_at:
             return False
         assert entry.artifact is not None
-        # A force that comes while the job is being computed takes that for its answer.
+        # A forced request that comes while the job runs takes that run as its answer.
         joined = self._claimed_for.get((one.uri, target), "") < (one.request or "")
-        written_at = self._world.written_at(entry.artifact)
+        written_at = self._world.written.get(entry.artifact, -1)
         return joined or claimed_at < one.made_at or written_at >= one.made_at
 
-    def _left_a_trace(self, ping: Asked) -> None:
-        record = self._record(ping.uri)
+    def _check_ping_recorded(self, ping: Expectation) -> None:
+        record = self._find_record(ping.uri)
         if record is None or record.deleted_at or record.generation != ping.generation:
             return
         assert ping.request is not None
-        for job in self._world.graph.upward(ping.targets):
+        for job in self._world.graph.add_ancestors(ping.targets):
             trace = record.pings.get(job)
             if trace is None or trace.request < ping.request:
-                raise Broken("complete", f"{ping} has left no trace at {job}: {record}")
+                raise BrokenPromise(
+                    "complete", f"the ping is not recorded at {job}: {ping}; {record}"
+                )
 
-    def _no_other_traces(self, record: Record) -> None:
+    def _check_no_other_pings(self, record: Record) -> None:
         graph = self._world.graph
         for job, trace in record.pings.items():
             if not any(
-                p.uri == record.uri and p.request == trace.request and graph.on_line(job, p.targets)
+                p.uri == record.uri
+                and p.request == trace.request
+                and graph.is_on_line(job, p.targets)
                 for p in self.pings
             ):
-                raise Broken("narrow", f"no ping asked for {job}: {record}")
+                raise BrokenPromise("narrow", f"no ping was sent to {job}: {record}")
 
-    def _record(self, uri: str) -> Record | None:
+    def _find_record(self, uri: str) -> Record | None:
         return self._world.ledger.records.get(uri)
 
 
@@ -342,8 +359,8 @@ def _states(record: Record) -> dict[str, State]:
     return {job: entry.state for job, entry in record.jobs.items()}
 
 
-def _is_new(was: Entry | None, entry: Entry) -> bool:
-    """Whether this is a start: one that began before is the same, extended."""
+def _is_start(was: Entry | None, entry: Entry) -> bool:
+    """Whether a job has started, rather than had its lease extended."""
     return (
         was is None
         or was.lease is None
@@ -352,23 +369,23 @@ def _is_new(was: Entry | None, entry: Entry) -> bool:
     )
 
 
-def _forces(one: Asked, job: str) -> list[Collection[str]]:
-    """What of a request may still have to be forced when a job starts."""
+def _list_forced(one: Expectation, job: str) -> list[Collection[str]]:
+    """Return the sets of targets that a request may still have to force when a job starts."""
     if not one.force:
         return [()]
     return [(), one.targets, *([(job,)] if job in one.targets else [])]
 
 
-def _told(record: Record, job: str, was: Entry | None, entry: Entry) -> str:
-    wanted = f" wanted {' '.join(entry.wanted)}" if entry.wanted else ""
+def _format_change(record: Record, job: str, was: Entry | None, entry: Entry) -> str:
+    pending = f" pending {' '.join(entry.pending_targets)}" if entry.pending_targets else ""
     lease = f" by {entry.lease.owner}" if entry.lease is not None else ""
     request = f" for {entry.request}" if entry.request is not None else ""
     return (
         f"{record.uri}#{record.generation} {job}: {was.state if was else '-'} → {entry.state}"
-        f" {entry.fingerprint[:4]}{lease}{wanted}{request}"
+        f" {entry.fingerprint[:4]}{lease}{pending}{request}"
     )
 
 
-def messages_in(letters: Collection[Letter]) -> list[Message]:
-    """The messages among letters."""
-    return [decode(one.data) for one in letters]
+def decode_messages(envelopes: Collection[Envelope]) -> list[Message]:
+    """Decode the messages of some envelopes."""
+    return [decode_message(one.data) for one in envelopes]

@@ -1,4 +1,4 @@
-"""What happens in a history: drawn from a seed, and small enough to be read."""
+"""Scenarios: the graph, files, events and faults of a history, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from segue.model.graph import SOURCE, Graph, Job
 
 NAMES = "abcdefg"
-SHAPES = 400  # graphs that are drawn from: so many can be kept, with all that is derived from them
+SHAPES = 400  # graphs to draw from: few enough to cache them with all that is derived from them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,11 +17,11 @@ class Upload:
     """A file is written, or overwritten."""
 
     file: int
-    late: bool = False  # the event comes after all else
+    late: bool = False  # the event comes after all others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remove:
+class Removal:
     """A file is deleted."""
 
     file: int
@@ -29,8 +29,8 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """Somebody requests results."""
+class UserRequest:
+    """A user requests results."""
 
     file: int | None  # None: all, by their prefix
     jobs: tuple[str, ...]  # none: all
@@ -40,7 +40,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fill:
+class BackfillStart:
     """A backfill of all files."""
 
     jobs: tuple[str, ...]
@@ -50,59 +50,59 @@ class Fill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """What failed is forgotten, and asked for again."""
+    """Failures are reset, and their jobs requested again."""
 
     jobs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deploy:
-    """A job gets a new version, everywhere at once; the old results may stay accepted."""
+class Deployment:
+    """A job gets a new version in all processes at once; old results may stay accepted."""
 
     job: str
     accepts_old: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Poison:
-    """Something that is no message, or one for another job, comes to a job's topic."""
+class PoisonMessage:
+    """A job's topic receives something that is not a message, or a message for another job."""
 
     job: str
     other: str | None = None
 
 
-Event = Upload | Remove | Ask | Fill | Retry | Deploy | Poison
+Event = Upload | Removal | UserRequest | BackfillStart | Retry | Deployment | PoisonMessage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
-    """How often each thing that goes wrong may happen."""
+class FaultBudget:
+    """How often each kind of fault may occur."""
 
     crashes: int = 0  # a process dies, between any two steps
-    outages: int = 0  # a port is away, before, after or amid what it is to do
-    copies: int = 0  # letters and events come once more, acknowledgements are lost
-    stalls: int = 0  # time goes by, and some or all stand still
-    hiccups: int = 0  # transient errors of jobs
+    outages: int = 0  # a port is unavailable before, during or after a call
+    duplicates: int = 0  # messages and events are delivered again, acknowledgements are lost
+    stalls: int = 0  # time passes while some or all workers do nothing
+    transient_errors: int = 0  # of jobs
     full_disks: int = 0
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The number of faults."""
         return sum(getattr(self, name) for name in self.__dataclass_fields__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """All that is given; the rest is the scheduler's, by the seed."""
+    """The input of a history; the seed decides the rest."""
 
     seed: int
     shape: tuple[tuple[str, ...], ...]  # the parents of a, b, c, …; none: it reads the source
-    files: int = 1  # that are there from the beginning, of which no event ever came
+    files: int = 1  # that exist from the start, without an event
     events: tuple[Event, ...] = ()
     teams: tuple[tuple[str, ...], ...] = field(default=())  # the jobs of each worker
-    failing: float = 0.0  # how many of the file-jobs fail for good
-    trouble: Trouble = Trouble()
-    sees_the_dead: bool = True  # whether a lease of a process that died is known to be lost
+    failing: float = 0.0  # the fraction of file-jobs that fail permanently
+    faults: FaultBudget = FaultBudget()
+    detects_dead_processes: bool = True  # and knows that their leases are lost
     keeps_artifacts: bool = True  # when a file is deleted
 
     @property
@@ -112,23 +112,23 @@ class Scenario:
 
 
 @functools.lru_cache(maxsize=4 * SHAPES)
-def graph_of(
+def build_graph(
     shape: tuple[tuple[str, ...], ...], versions: tuple[int, ...] = (), accepting: str = ""
 ) -> Graph:
-    """The graph of a shape; jobs in ``accepting`` accept what their version before has made."""
+    """Build the graph of a shape; jobs in ``accepting`` accept their previous version's results."""
     jobs: dict[str, Job] = {}
     for at, parents in enumerate(shape):
         name = NAMES[at]
         version = versions[at] if versions else 1
-        job = _job(name, parents, version)
+        job = _build_job(name, parents, version)
         if name in accepting and version > 1:
-            before = {**jobs, name: _job(name, parents, version - 1)}
-            job = _job(name, parents, version, (Graph(jobs=before).fingerprints[name],))
+            before = {**jobs, name: _build_job(name, parents, version - 1)}
+            job = _build_job(name, parents, version, (Graph(jobs=before).fingerprints[name],))
         jobs[name] = job
     return Graph(jobs=jobs)
 
 
-def _job(
+def _build_job(
     name: str, parents: tuple[str, ...], version: int, equivalent: tuple[str, ...] = ()
 ) -> Job:
     needs = {f"from_{p}": p for p in parents} or {"media": SOURCE}
@@ -143,8 +143,8 @@ def _job(
 
 
 @functools.lru_cache(maxsize=SHAPES)
-def shape_of(number: int) -> tuple[tuple[str, ...], ...]:
-    """One of the shapes: chains, forks, diamonds and joins; some jobs read the source, too."""
+def draw_shape(number: int) -> tuple[tuple[str, ...], ...]:
+    """Draw a shape: chains, forks, diamonds and joins; some jobs read the source, too."""
     rng = random.Random(f"shape {number}")
     shape: list[tuple[str, ...]] = []
     for i in range(rng.choice((1, 2, 3, 3, 4, 4, 5, 5, 6, 7))):
@@ -156,26 +156,26 @@ def shape_of(number: int) -> tuple[tuple[str, ...], ...]:
     return tuple(shape)
 
 
-def scenario_of(seed: int) -> Scenario:
+def draw_scenario(seed: int) -> Scenario:
     """Draw a scenario."""
     rng = random.Random(seed)
-    shape = shape_of(rng.randrange(SHAPES))
+    shape = draw_shape(rng.randrange(SHAPES))
     jobs = tuple(NAMES[: len(shape)])
     files = rng.choice((0, 1, 1, 2))
     return Scenario(
         seed=seed,
         shape=shape,
         files=files,
-        events=_events(rng, jobs, files),
-        teams=_teams(rng, jobs),
+        events=_draw_events(rng, jobs, files),
+        teams=_draw_teams(rng, jobs),
         failing=rng.choice((0.0, 0.0, 0.1)),
-        trouble=_trouble(rng),
-        sees_the_dead=rng.random() < 0.5,
+        faults=_draw_fault_budget(rng),
+        detects_dead_processes=rng.random() < 0.5,
         keeps_artifacts=rng.random() < 0.6,
     )
 
 
-def _events(rng: random.Random, jobs: tuple[str, ...], files: int) -> tuple[Event, ...]:
+def _draw_events(rng: random.Random, jobs: tuple[str, ...], files: int) -> tuple[Event, ...]:
     events: list[Event] = [] if files else [Upload(file=0)]
     known = max(files, 1)
     for _ in range(rng.choice((1, 1, 2, 2, 3, 4, 5))):
@@ -186,26 +186,26 @@ def _events(rng: random.Random, jobs: tuple[str, ...], files: int) -> tuple[Even
             known = max(known, file + 1)
             events.append(Upload(file=file, late=rng.random() < 0.2))
         elif r < 0.24:
-            events.append(Remove(file=rng.randrange(known), late=rng.random() < 0.2))
+            events.append(Removal(file=rng.randrange(known), late=rng.random() < 0.2))
         elif r < 0.66:
-            events.append(_ask(rng, some, known))
+            events.append(_draw_request(rng, some, known))
         elif r < 0.80:
             again = rng.random()
-            events.append(Fill(jobs=some, force=again < 0.15, retry=again > 0.8))
+            events.append(BackfillStart(jobs=some, force=again < 0.15, retry=again > 0.8))
         elif r < 0.88:
             events.append(Retry(jobs=jobs if rng.random() < 0.5 else some))
         elif r < 0.95:
-            events.append(Deploy(job=rng.choice(jobs), accepts_old=rng.random() < 0.3))
+            events.append(Deployment(job=rng.choice(jobs), accepts_old=rng.random() < 0.3))
         else:
             other = rng.choice(jobs) if rng.random() < 0.5 else None
-            events.append(Poison(job=rng.choice(jobs), other=other))
+            events.append(PoisonMessage(job=rng.choice(jobs), other=other))
     return tuple(events)
 
 
-def _ask(rng: random.Random, jobs: tuple[str, ...], known: int) -> Ask:
+def _draw_request(rng: random.Random, jobs: tuple[str, ...], known: int) -> UserRequest:
     file = None if rng.random() < 0.3 else rng.randrange(known)
     r = rng.random()
-    return Ask(
+    return UserRequest(
         file=file,
         jobs=() if r > 0.97 else jobs,
         force=r < 0.3,
@@ -214,26 +214,26 @@ def _ask(rng: random.Random, jobs: tuple[str, ...], known: int) -> Ask:
     )
 
 
-def _teams(rng: random.Random, jobs: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+def _draw_teams(rng: random.Random, jobs: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     each = tuple((job,) for job in jobs)
     cut = rng.randrange(len(jobs))
     halves = tuple(half for half in (jobs[:cut], jobs[cut:]) if half)
     return rng.choice(((jobs,), (jobs, jobs), each, each + each, halves, halves + halves))
 
 
-def _trouble(rng: random.Random) -> Trouble:
-    """In a quarter of the histories hardly anything goes wrong: there, nothing has an excuse."""
+def _draw_fault_budget(rng: random.Random) -> FaultBudget:
+    """Draw the faults; a quarter of the histories has hardly any, and must do everything right."""
     if rng.random() < 0.25:
-        return Trouble(copies=rng.choice((0, 2)))
+        return FaultBudget(duplicates=rng.choice((0, 2)))
 
-    def some() -> int:
+    def draw() -> int:
         return rng.choice((0, 0, 1, 2, 4))
 
-    return Trouble(
-        crashes=some(),
-        outages=some(),
-        copies=some(),
-        stalls=some(),
-        hiccups=some(),
+    return FaultBudget(
+        crashes=draw(),
+        outages=draw(),
+        duplicates=draw(),
+        stalls=draw(),
+        transient_errors=draw(),
         full_disks=rng.choice((0, 0, 0, 1)),
     )

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
+class _StoredObject:
     data: bytes
-    about: Object
+    info: Object
 
 
 class MemoryStore:
@@ -24,32 +24,32 @@ class MemoryStore:
 
     def __init__(self, location: str) -> None:
         self.location = location
-        self._kept: dict[str, _Kept] = {}
+        self._objects: dict[str, _StoredObject] = {}
         self._generation = 0
 
     def uri(self, name: str) -> str:
-        """The URI of an object."""
+        """Return the URI of an object."""
         return f"{self.location}/{name}"
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Object]:
         """Stream objects by name."""
-        for name in sorted(self._kept):
+        for name in sorted(self._objects):
             if name.startswith(prefix) and name > after:
-                yield self._kept[name].about
+                yield self._objects[name].info
 
     def stat(self, name: str) -> Object:
-        """Tell of one object."""
-        return self._found(name).about
+        """Describe one object."""
+        return self._find(name).info
 
     def read(self, name: str, *, generation: int | None = None) -> bytes:
         """Return an object's bytes."""
-        return self._found(name, generation).data
+        return self._find(name, generation).data
 
-    def local(self, name: str, *, generation: int, folder: str) -> str:
+    def fetch(self, name: str, *, generation: int, folder: str) -> str:
         """Write a copy into a folder."""
         path = os.path.join(folder, os.path.basename(name))
         with open(path, "wb") as file:
-            file.write(self._found(name, generation).data)
+            file.write(self._find(name, generation).data)
         return path
 
     def create(
@@ -61,38 +61,38 @@ class MemoryStore:
         metadata: Mapping[str, str],
         replace: bool = False,
     ) -> bool:
-        """Write an object if none has the name, or if it is to be replaced."""
-        if name in self._kept and not replace:
+        """Write an object if the name is free, or with ``replace``."""
+        if name in self._objects and not replace:
             return False
         self._generation += 1
-        about = Object(
+        info = Object(
             name=name,
             generation=self._generation,
             size_bytes=len(data),
             content_type=content_type,
             metadata=metadata,
         )
-        self._kept[name] = _Kept(data=data, about=about)
+        self._objects[name] = _StoredObject(data=data, info=info)
         return True
 
     def delete(self, name: str, *, generation: int | None = None) -> bool:
         """Remove an object."""
-        kept = self._kept.get(name)
-        if kept is None or generation not in (None, kept.about.generation):
+        kept = self._objects.get(name)
+        if kept is None or generation not in (None, kept.info.generation):
             return False
-        del self._kept[name]
+        del self._objects[name]
         return True
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no connection is open."""
 
-    def _found(self, name: str, generation: int | None = None) -> _Kept:
-        kept = self._kept.get(name)
+    def _find(self, name: str, generation: int | None = None) -> _StoredObject:
+        kept = self._objects.get(name)
         if kept is None:
             raise MissingInput(f"there is no object {self.uri(name)!r}; it may have been deleted")
-        if generation not in (None, kept.about.generation):
+        if generation not in (None, kept.info.generation):
             raise Superseded(
-                f"{self.uri(name)!r} has generation {kept.about.generation}, not {generation}; "
+                f"{self.uri(name)!r} has generation {kept.info.generation}, not {generation}; "
                 "it was overwritten"
             )
         return kept

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segue.adapters.firestore_indexes import Index, exemptions, indexes
-from segue.adapters.firestore_queries import IN_VALUES, behind, done_by
-from segue.model.graph import parse
+from segue.adapters.firestore_indexes import Index, build_indexes, list_exempt_fields
+from segue.adapters.firestore_queries import IN_VALUES, find_prefix_end, select_done_by
+from segue.model.graph import parse_graph
 from segue.model.record import Record
 
 # Few letters, so that prefixes match; both ends of what can be encoded, so that borders are met.
@@ -20,7 +20,7 @@ texts = st.text(letters, max_size=5)
 
 @given(prefix=texts, text=texts)
 def test_a_range_holds_just_what_starts_with_the_prefix(prefix, text):
-    end = behind(prefix)
+    end = find_prefix_end(prefix)
     data = text.encode()
     within = prefix.encode() <= data and (end is None or data < end.encode())
     assert within == text.startswith(prefix)
@@ -28,20 +28,20 @@ def test_a_range_holds_just_what_starts_with_the_prefix(prefix, text):
 
 @pytest.mark.parametrize("prefix", ["", "\U0010ffff", "\U0010ffff" * 3])
 def test_nothing_is_behind_the_last_text(prefix):
-    assert behind(prefix) is None
+    assert find_prefix_end(prefix) is None
 
 
 def test_a_graph_needs_two_indexes_a_job_and_two():
-    graph = parse(
+    graph = parse_graph(
         """
         jobs:
           beats: {run: "features:beats", needs: {media: source}, writes: application/json}
           mel: {run: "features:mel", needs: {media: source}, writes: application/x-npz}
         """
     )
-    assert indexes(graph) == [
+    assert build_indexes(graph) == [
         Index(("deleted", "uri")),
-        Index(("deleted", "owed", "uri")),
+        Index(("deleted", "pending", "uri")),
         Index(("deleted", "jobs.beats.state", "uri")),
         Index(("deleted", "jobs.beats.state", "jobs.beats.fingerprint")),
         Index(("deleted", "jobs.mel.state", "uri")),
@@ -50,11 +50,16 @@ def test_a_graph_needs_two_indexes_a_job_and_two():
 
 
 def test_every_field_of_a_record_is_exempted():
-    assert set(exemptions()) == {*Record.__struct_fields__, "deleted", "owed", "expires_at"}
-    assert all(re.fullmatch(r"[a-z_]+", path) for path in exemptions())
+    assert set(list_exempt_fields()) == {
+        *Record.__struct_fields__,
+        "deleted",
+        "pending",
+        "expires_at",
+    }
+    assert all(re.fullmatch(r"[a-z_]+", path) for path in list_exempt_fields())
 
 
 def test_as_many_fingerprints_as_a_query_may_compare_are_compared():
-    query = done_by("beats", [f"{i:012x}" for i in range(IN_VALUES)])
+    query = select_done_by("beats", [f"{i:012x}" for i in range(IN_VALUES)])
     (*_, compared) = query["where"]["composite_filter"]["filters"]
     assert len(compared["field_filter"]["value"]["array_value"]["values"]) == 30

@@ -5,15 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segue.adapters.pubsub_batches import (
-    LETTERS,
-    LETTERS_SIZE_BYTES,
-    RECEIPTS,
-    RECEIPTS_SIZE_BYTES,
-    publications,
-    receipts,
+    MAX_ACK_IDS,
+    MAX_ACK_IDS_SIZE_BYTES,
+    MAX_ENVELOPES,
+    MAX_ENVELOPES_SIZE_BYTES,
+    batch_ack_ids,
+    batch_envelopes,
 )
 from segue.errors import ConfigurationError
-from segue.model.queue import Letter
+from segue.model.queue import Envelope
 
 
 @given(
@@ -23,43 +23,43 @@ from segue.model.queue import Letter
     )
 )
 def test_each_letter_is_in_one_call_of_its_topic_in_order(sizes):
-    letters = [
-        Letter(topic=topic, data=bytes(size), attributes={"n": str(i)})
+    envelopes = [
+        Envelope(topic=topic, data=bytes(size), attributes={"n": str(i)})
         for i, (topic, size) in enumerate(sizes)
     ]
-    calls = list(publications(letters))
+    calls = list(batch_envelopes(envelopes))
     assert all(len({x.topic for x in call}) == 1 for call in calls)
     for topic in "abc":
         sent = [x for call in calls for x in call if x.topic == topic]
-        assert sent == [x for x in letters if x.topic == topic]
+        assert sent == [x for x in envelopes if x.topic == topic]
     for call in calls:
-        assert len(call) == 1 or sum(len(x.data) for x in call) <= LETTERS_SIZE_BYTES
+        assert len(call) == 1 or sum(len(x.data) for x in call) <= MAX_ENVELOPES_SIZE_BYTES
 
 
 def test_small_letters_fill_calls_by_number():
-    calls = list(publications([Letter(topic="a", data=b"x")] * (2 * LETTERS + 1)))
-    assert [len(call) for call in calls] == [LETTERS, LETTERS, 1]
+    calls = list(batch_envelopes([Envelope(topic="a", data=b"x")] * (2 * MAX_ENVELOPES + 1)))
+    assert [len(call) for call in calls] == [MAX_ENVELOPES, MAX_ENVELOPES, 1]
 
 
 def test_what_attributes_take_counts():
     heavy = {f"key{i}": "é" * 50_000 for i in range(10)}
-    calls = list(publications([Letter(topic="a", data=b"", attributes=heavy)] * 6))
+    calls = list(batch_envelopes([Envelope(topic="a", data=b"", attributes=heavy)] * 6))
     assert [len(call) for call in calls] == [3, 3]
 
 
 def test_a_letter_larger_than_pubsub_takes_is_refused_with_its_topic():
     with pytest.raises(ConfigurationError, match=r"a letter to 'a' has 10,000,032 bytes"):
-        list(publications([Letter(topic="a", data=bytes(10_000_000))]))
+        list(batch_envelopes([Envelope(topic="a", data=bytes(10_000_000))]))
 
 
 def test_receipts_fill_calls_by_number_and_by_size():
-    assert [len(c) for c in receipts(["r"] * (RECEIPTS + 1))] == [RECEIPTS, 1]
+    assert [len(c) for c in batch_ack_ids(["r"] * (MAX_ACK_IDS + 1))] == [MAX_ACK_IDS, 1]
     long = ["r" * 1000] * 1000
-    calls = list(receipts(long))
+    calls = list(batch_ack_ids(long))
     assert sum(map(len, calls)) == 1000
-    assert all(sum(map(len, call)) <= RECEIPTS_SIZE_BYTES for call in calls)
+    assert all(sum(map(len, call)) <= MAX_ACK_IDS_SIZE_BYTES for call in calls)
 
 
 def test_nothing_is_no_call():
-    assert list(publications([])) == []
-    assert list(receipts([])) == []
+    assert list(batch_envelopes([])) == []
+    assert list(batch_ack_ids([])) == []

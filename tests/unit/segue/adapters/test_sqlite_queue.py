@@ -17,7 +17,7 @@ from segue.adapters import sqlite_queue
 from segue.adapters.sqlite_ledger import SqliteLedger
 from segue.adapters.sqlite_queue import SqliteQueue
 from segue.errors import ConfigurationError, Contended, DiskFull
-from segue.model.queue import Letter
+from segue.model.queue import Envelope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,8 +36,8 @@ def queue(path: str) -> Iterator[SqliteQueue]:
     queue.close()
 
 
-def letters(number: int, topic: str = "beats-live", size_bytes: int = 0) -> list[Letter]:
-    return [Letter(topic=topic, data=f"{i}".encode().ljust(size_bytes)) for i in range(number)]
+def envelopes(number: int, topic: str = "beats-live", size_bytes: int = 0) -> list[Envelope]:
+    return [Envelope(topic=topic, data=f"{i}".encode().ljust(size_bytes)) for i in range(number)]
 
 
 def steps(queue: SqliteQueue, action) -> int:
@@ -56,12 +56,12 @@ def steps(queue: SqliteQueue, action) -> int:
 
 class TestOrder:
     def test_the_oldest_letters_of_a_topic_come_first(self, queue):
-        queue.publish(letters(50))
+        queue.publish(envelopes(50))
         got = [int(d.data) for _ in range(5) for d in queue.pull(["beats-live"], limit=10)]
         assert got == list(range(50))
 
     def test_a_letter_that_is_given_back_keeps_its_place(self, queue):
-        queue.publish(letters(5))
+        queue.publish(envelopes(5))
         held = queue.pull(["beats-live"], limit=3)
         queue.extend([held[1]], 0)
         assert [int(d.data) for d in queue.pull(["beats-live"], limit=2)] == [1, 3]
@@ -73,12 +73,12 @@ class TestCost:
             held = queue.pull(["beats-live", "beats-requests"], limit=20)
             queue.extend(held[:10], 30)
             queue.acknowledge(held)
-            queue.depth(["beats-live"])
+            queue.measure_depth(["beats-live"])
 
-        queue.publish([*letters(100), *letters(100, "beats-requests")])
+        queue.publish([*envelopes(100), *envelopes(100, "beats-requests")])
         work()  # the first pull writes down who holds what
         few = steps(queue, work)
-        queue.publish([*letters(20_000), *letters(20_000, "beats-requests")])
+        queue.publish([*envelopes(20_000), *envelopes(20_000, "beats-requests")])
         queue.pull(["beats-live"], limit=5000)  # many hidden ones change nothing either
         assert steps(queue, work) < 1.2 * few  # equal, but for the turns that topics take
 
@@ -88,29 +88,29 @@ class TestCost:
 
         sizes = []
         for _ in range(30):
-            queue.publish(letters(200, size_bytes=300))
+            queue.publish(envelopes(200, size_bytes=300))
             queue.acknowledge(queue.pull(["beats-live"], limit=200))
             sizes.append(pages())
         assert max(sizes[5:]) <= 1.2 * sizes[4]  # pages are used again, if not all at once
 
     def test_a_pull_that_finds_nothing_writes_nothing_and_waits_for_no_lock(self, queue, path):
-        queue.publish(letters(1, "energy-live"))
+        queue.publish(envelopes(1, "energy-live"))
         writer = sqlite3.connect(path, isolation_level=None)
         writer.execute("BEGIN IMMEDIATE")
         quick = SqliteQueue(path, busy_s=0.0)
         assert quick.pull(["beats-live"], limit=1, wait_s=0.1) == []
-        assert quick.depth(["energy-live"]) == {"energy-live": 1}
+        assert quick.measure_depth(["energy-live"]) == {"energy-live": 1}
         writer.close()
         quick.close()
 
 
 def test_a_waiting_pull_sees_by_itself_what_others_commit(queue, path, monkeypatch):
-    monkeypatch.setattr(sqlite_queue, "LOOK_S", 3600.0)  # which would wake it, too
+    monkeypatch.setattr(sqlite_queue, "HOLDER_CHECK_S", 3600.0)  # which would wake it, too
     other = SqliteQueue(path)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(queue.pull, ["beats-live"], limit=1, wait_s=20)
         time.sleep(0.1)
-        other.publish(letters(1))
+        other.publish(envelopes(1))
         assert len(waiting.result()) == 1
         assert queue.pull(["beats-live"], limit=1) == []
     other.close()
@@ -118,30 +118,30 @@ def test_a_waiting_pull_sees_by_itself_what_others_commit(queue, path, monkeypat
 
 class TestHolders:
     def test_what_another_machine_holds_waits_for_its_deadline(self, queue, path, monkeypatch):
-        monkeypatch.setattr(sqlite_queue, "new_owner", lambda: "elsewhere:1@cafe/1/1/0a")
+        monkeypatch.setattr(sqlite_queue, "build_owner", lambda: "elsewhere:1@cafe/1/1/0a")
         elsewhere = SqliteQueue(path, deadline_s=0.5)
-        queue.publish(letters(1))
+        queue.publish(envelopes(1))
         assert len(elsewhere.pull(["beats-live"], limit=1)) == 1
         elsewhere.close()
         assert queue.pull(["beats-live"], limit=1) == []
         assert len(queue.pull(["beats-live"], limit=1, wait_s=30)) == 1
 
     def test_whoever_extends_a_letter_holds_it(self, queue, path, monkeypatch):
-        queue.publish(letters(1))
+        queue.publish(envelopes(1))
         with monkeypatch.context() as patched:
             patched.setattr(sqlite_queue, "is_lost", lambda lease: lease.owner == "the-dead")
-            patched.setattr(sqlite_queue, "new_owner", lambda: "the-dead")
+            patched.setattr(sqlite_queue, "build_owner", lambda: "the-dead")
             dead = SqliteQueue(path)
             held = dead.pull(["beats-live"], limit=1)
             dead.close()
-            patched.setattr(sqlite_queue, "new_owner", lambda: "the-living")
+            patched.setattr(sqlite_queue, "build_owner", lambda: "the-living")
             queue.extend(held, 60)  # a process that took over the work of another
             heir = SqliteQueue(path)
             assert heir.pull(["beats-live"], limit=1) == []
             heir.close()
 
     def test_the_names_of_the_dead_are_forgotten(self, queue, path, monkeypatch):
-        queue.publish(letters(2))
+        queue.publish(envelopes(2))
         queue.pull(["beats-live"], limit=1)
         monkeypatch.setattr(sqlite_queue, "is_lost", lambda lease: True)
         heir = SqliteQueue(path)
@@ -152,15 +152,18 @@ class TestHolders:
 
 class TestErrors:
     def test_a_full_disk_keeps_nothing_and_says_so(self, queue):
-        queue.publish(letters(10))
+        queue.publish(envelopes(10))
         pages = queue._db.execute("PRAGMA page_count").fetchone()[0]
         queue._db.execute(f"PRAGMA max_page_count = {pages + 5}")
         with pytest.raises(DiskFull, match=r"no room is left for the queue .*free some"):
-            queue.publish(letters(1000, "energy-live", size_bytes=1000))
-        assert queue.depth(["beats-live", "energy-live"]) == {"beats-live": 10, "energy-live": 0}
+            queue.publish(envelopes(1000, "energy-live", size_bytes=1000))
+        assert queue.measure_depth(["beats-live", "energy-live"]) == {
+            "beats-live": 10,
+            "energy-live": 0,
+        }
         queue.acknowledge(queue.pull(["beats-live"], limit=10))  # work goes on
         queue._db.execute("PRAGMA max_page_count = 1000000")
-        queue.publish(letters(1000, "energy-live", size_bytes=1000))
+        queue.publish(envelopes(1000, "energy-live", size_bytes=1000))
         assert len(queue.pull(["beats-live", "energy-live"], limit=2000)) == 1000
 
     def test_a_file_that_others_lock_for_too_long_is_contended(self, path):
@@ -168,10 +171,10 @@ class TestErrors:
         writer = sqlite3.connect(path, isolation_level=None)
         writer.execute("BEGIN IMMEDIATE")
         with pytest.raises(Contended, match="locked by another process"):
-            queue.publish(letters(1))
+            queue.publish(envelopes(1))
         writer.execute("ROLLBACK")
         writer.close()
-        queue.publish(letters(1))
+        queue.publish(envelopes(1))
         assert len(queue.pull(["beats-live"], limit=1)) == 1
         queue.close()
 
@@ -199,7 +202,7 @@ class TestErrors:
         queue = SqliteQueue(path)
         queue.close()
         with pytest.raises(ConfigurationError, match="is closed; connect again"):
-            queue.publish(letters(1))
+            queue.publish(envelopes(1))
 
     def test_closing_lets_a_waiting_pull_return(self, path):
         queue = SqliteQueue(path)
@@ -214,11 +217,11 @@ class TestErrors:
             def __bool__(self) -> bool:
                 raise KeyboardInterrupt
 
-        bad = Letter(topic="energy-live", data=b"", attributes=Interrupted())
+        bad = Envelope(topic="energy-live", data=b"", attributes=Interrupted())
         with pytest.raises(KeyboardInterrupt):
-            queue.publish([*letters(3), bad])
-        assert queue.depth(["beats-live"]) == {"beats-live": 0}
-        queue.publish(letters(1, "energy-live"))  # the topic was taken back, and is made again
+            queue.publish([*envelopes(3), bad])
+        assert queue.measure_depth(["beats-live"]) == {"beats-live": 0}
+        queue.publish(envelopes(1, "energy-live"))  # the topic was taken back, and is made again
         other = SqliteQueue(path)
         assert len(other.pull(["energy-live"], limit=5)) == 1
         other.close()
@@ -230,11 +233,11 @@ def test_many_queues_may_make_the_same_file_at_once(path):
     def make(_: int) -> None:
         barrier.wait()
         queue = SqliteQueue(path)
-        queue.publish(letters(1))
+        queue.publish(envelopes(1))
         queue.close()
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(make, range(8)))
     queue = SqliteQueue(path)
-    assert queue.depth(["beats-live"]) == {"beats-live": 8}
+    assert queue.measure_depth(["beats-live"]) == {"beats-live": 8}
     queue.close()

@@ -103,13 +103,13 @@ def same(left: object, right: object) -> bool:
     return type(left) is type(right) and left == right
 
 
-@pytest.mark.parametrize("content_type", codec.content_types())
+@pytest.mark.parametrize("content_type", codec.list_content_types())
 def test_the_value_that_comes_with_the_bytes_is_what_decoding_them_gives(content_type):
     encoded = codec.encode(content_type, examples()[content_type])
     assert same(encoded.value, codec.decode(content_type, encoded.data))
 
 
-@pytest.mark.parametrize("content_type", codec.content_types())
+@pytest.mark.parametrize("content_type", codec.list_content_types())
 def test_encoding_what_was_decoded_gives_the_same_bytes(content_type):
     encoded = codec.encode(content_type, examples()[content_type])
     assert codec.encode(content_type, encoded.value).data == encoded.data
@@ -196,7 +196,7 @@ def test_an_unknown_content_type_is_a_mistake_that_lists_the_known_ones():
     for use in (
         lambda: codec.encode("audio/mp3", b""),
         lambda: codec.decode("audio/mp3", b""),
-        lambda: codec.extension("audio/mp3"),
+        lambda: codec.find_extension("audio/mp3"),
     ):
         with pytest.raises(
             ConfigurationError, match=r"'audio/mp3' is unknown.*audio/flac.*parquet"
@@ -205,15 +205,15 @@ def test_an_unknown_content_type_is_a_mistake_that_lists_the_known_ones():
 
 
 def test_there_is_a_codec_for_each_content_type_that_a_graph_may_name():
-    assert codec.content_types() == CONTENT_TYPES
+    assert codec.list_content_types() == CONTENT_TYPES
 
 
 def test_every_content_type_has_an_extension_of_its_own():
-    extensions = [codec.extension(content_type) for content_type in codec.content_types()]
+    extensions = [codec.find_extension(content_type) for content_type in codec.list_content_types()]
     assert extensions == ["flac", "wav", "json", "npz", "png", "parquet", "bin"]
 
 
-@pytest.mark.parametrize("content_type", [t for t in codec.content_types() if t != OCTETS])
+@pytest.mark.parametrize("content_type", [t for t in codec.list_content_types() if t != OCTETS])
 def test_damaged_bytes_are_refused_by_name_and_never_otherwise(content_type):
     data = codec.encode(content_type, examples()[content_type]).data
     rng = np.random.default_rng(1)
@@ -384,7 +384,7 @@ BAD_JSON = {
     "object": ({"model": object()}, r"\$\.model is object <object object>"),
     "surrogate": (["\ud800"], r"\$\[0\] is '\\ud800', which is not valid Unicode"),
     "surrogate key": ({"\ud800": 1}, r"'\\ud800'"),
-    "circle": (CIRCLE, r"levels deep, or holds itself"),
+    "circle": (CIRCLE, r"levels deep, or contains itself"),
     "enormous integer": (10**5000, r"the value cannot be JSON"),
 }
 
@@ -463,8 +463,8 @@ BAD_PNG = {
     "float": (np.zeros((4, 4)), r"an array of float64.*astype\(np\.uint8\)"),
     "colours first": (np.zeros((3, 9, 9), np.uint8), r"\(3, 9, 9\).*colours first"),
     "empty": (np.zeros((0, 9), np.uint8), r"\(0, 9\)"),
-    "no PNG": (b"GIF89a", r"no PNG image: 6 bytes that begin with b'GIF89a'"),
-    "cut": (png_of("RGB")[:-40], r"no PNG image.*truncated"),
+    "no PNG": (b"GIF89a", r"not a PNG image: 6 bytes that begin with b'GIF89a'"),
+    "cut": (png_of("RGB")[:-40], r"not a PNG image.*truncated"),
     "16 bits": (png_of("I;16"), r"its mode is I;16; save it with 8 bits"),
     "nothing": (None, r"the job returned NoneType None"),
 }

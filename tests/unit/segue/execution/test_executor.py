@@ -11,14 +11,15 @@ import pytest
 from segue.adapters.sqlite_ledger import SqliteLedger
 from segue.errors import DiskFull
 from segue.execution.executor import Executor
-from segue.model.graph import parse
-from segue.model.ledger import Change, Changed, Result, arrive, claim, delete, reopen
+from segue.model.graph import parse_graph
+from segue.model.ledger import Change, Changed
 from segue.model.media_file import MediaFile
-from segue.model.outcome import Outcome, Status, Tally
+from segue.model.outcome import Outcome, RunTotals, Status
 from segue.model.record import Failure, State
-from segue_support.recording_pool import RecordingCrew, all_done
+from segue.model.transitions import Result, arrive, claim, delete, reopen
+from segue_support.recording_pool import RecordingPool, complete_jobs
 
-GRAPH = parse(
+GRAPH = parse_graph(
     """
 jobs:
   a: {run: "m:f", needs: {media: source}, writes: application/json}
@@ -59,9 +60,9 @@ def files(count: int, generation: int = 1) -> list[MediaFile]:
     return [MediaFile(uri=f"gs://bucket/{i:05}.wav", generation=generation) for i in range(count)]
 
 
-def executor(ledger, crew, targets=("c",), **more) -> Executor:
+def executor(ledger, pool, targets=("c",), **more) -> Executor:
     settings = {"graph": GRAPH, "owner": "me", "clock": lambda: NOW} | more
-    return Executor(ledger=ledger, crew=crew, targets=targets, **settings)
+    return Executor(ledger=ledger, pool=pool, targets=targets, **settings)
 
 
 def run(worker: Executor, media: Sequence[MediaFile]) -> list[Outcome]:
@@ -69,8 +70,8 @@ def run(worker: Executor, media: Sequence[MediaFile]) -> list[Outcome]:
 
 
 def test_a_line_of_three_jobs_costs_one_read_and_two_writes_a_file(ledger):
-    crew = RecordingCrew()
-    outcomes = run(executor(ledger, crew), files(1000))
+    pool = RecordingPool()
+    outcomes = run(executor(ledger, pool), files(1000))
     assert len(outcomes) == 1000
     assert ledger.reads == 1000
     assert ledger.writes == 2000
@@ -79,36 +80,36 @@ def test_a_line_of_three_jobs_costs_one_read_and_two_writes_a_file(ledger):
 
 
 def test_a_sibling_is_never_given_away(ledger):
-    crew = RecordingCrew()
-    run(executor(ledger, crew), files(3))
-    assert {task.run for task in crew.tasks} == {("a", "b", "c")}
+    pool = RecordingPool()
+    run(executor(ledger, pool), files(3))
+    assert {task.run for task in pool.tasks} == {("a", "b", "c")}
     assert "d" not in ledger.read([files(1)[0].uri])[0].record.jobs
 
 
 def test_a_second_run_gives_nothing_away_and_writes_nothing(ledger):
-    run(executor(ledger, RecordingCrew()), files(10))
+    run(executor(ledger, RecordingPool()), files(10))
     ledger.writes = 0
-    crew = RecordingCrew()
-    outcomes = run(executor(ledger, crew, owner="another"), files(10))
-    assert crew.tasks == []
+    pool = RecordingPool()
+    outcomes = run(executor(ledger, pool, owner="another"), files(10))
+    assert pool.tasks == []
     assert ledger.writes == 0
     assert {o.jobs["c"] for o in outcomes} == {Status.CURRENT}
 
 
 def test_a_target_below_finished_work_gets_its_parents_artifact(ledger):
-    run(executor(ledger, RecordingCrew(), targets=("b",)), files(1))
-    crew = RecordingCrew()
-    run(executor(ledger, crew, targets=("d",)), files(1))
-    (task,) = crew.tasks
+    run(executor(ledger, RecordingPool(), targets=("b",)), files(1))
+    pool = RecordingPool()
+    run(executor(ledger, pool, targets=("d",)), files(1))
+    (task,) = pool.tasks
     assert task.run == ("d",)
     assert task.inputs == {"b": "file:///artifacts/b/00000.wav/1"}
 
 
 def test_force_computes_the_target_again_and_replaces_only_its_artifact(ledger):
-    run(executor(ledger, RecordingCrew()), files(1))
-    crew = RecordingCrew()
-    run(executor(ledger, crew, force=True), files(1))
-    (task,) = crew.tasks
+    run(executor(ledger, RecordingPool()), files(1))
+    pool = RecordingPool()
+    run(executor(ledger, pool, force=True), files(1))
+    (task,) = pool.tasks
     assert task.run == ("c",)
     assert task.force == ("c",)
 
@@ -121,11 +122,11 @@ def test_work_under_somebody_elses_lease_is_left_alone_and_the_target_is_left_wi
         return claim(record, GRAPH, ("a",), owner="other", now=NOW, lease_s=60), None
 
     ledger.change([Change(uri=media.uri, transition=transition)])
-    crew = RecordingCrew()
-    (outcome,) = run(executor(ledger, crew), [media])
-    assert crew.tasks == []
+    pool = RecordingPool()
+    (outcome,) = run(executor(ledger, pool), [media])
+    assert pool.tasks == []
     assert outcome.jobs == {"a": Status.HELD, "b": Status.WAITING, "c": Status.WAITING}
-    assert ledger.read([media.uri])[0].record.jobs["a"].wanted == ("c",)
+    assert ledger.read([media.uri])[0].record.jobs["a"].pending_targets == ("c",)
 
 
 @pytest.mark.parametrize("how", ["expired", "lost"])
@@ -138,10 +139,10 @@ def test_a_lease_that_is_expired_or_lost_is_taken_over(ledger, how):
         return claim(record, GRAPH, ("a",), owner="dead", now=since, lease_s=60), None
 
     ledger.change([Change(uri=media.uri, transition=transition)])
-    crew = RecordingCrew()
+    pool = RecordingPool()
     lost = (lambda lease: lease.owner == "dead") if how == "lost" else (lambda _lease: False)
-    run(executor(ledger, crew, lost=lost), [media])
-    assert crew.tasks[0].run == ("a", "b", "c")
+    run(executor(ledger, pool, lost=lost), [media])
+    assert pool.tasks[0].run == ("a", "b", "c")
     assert ledger.read([media.uri])[0].record.jobs["a"].attempts == 2
 
 
@@ -154,23 +155,23 @@ def failing(kind: str, state: State):
 
 
 def test_a_transient_error_leaves_the_file_for_the_next_run(ledger):
-    crew = RecordingCrew(failing("unavailable", State.QUEUED))
-    (outcome,) = run(executor(ledger, crew, targets=("a",)), files(1))
+    pool = RecordingPool(failing("unavailable", State.QUEUED))
+    (outcome,) = run(executor(ledger, pool, targets=("a",)), files(1))
     assert outcome.jobs["a"] is Status.DEFERRED
-    crew = RecordingCrew()
-    (outcome,) = run(executor(ledger, crew, targets=("a",), owner="next"), files(1))
+    pool = RecordingPool()
+    (outcome,) = run(executor(ledger, pool, targets=("a",), owner="next"), files(1))
     assert outcome.jobs["a"] is Status.DONE
 
 
 def test_a_permanent_failure_is_not_tried_again_unless_asked_to(ledger):
-    crew = RecordingCrew(failing("corrupt_media", State.FAILED))
-    (outcome,) = run(executor(ledger, crew, targets=("a",)), files(1))
+    pool = RecordingPool(failing("corrupt_media", State.FAILED))
+    (outcome,) = run(executor(ledger, pool, targets=("a",)), files(1))
     assert outcome.jobs["a"] is Status.FAILED
-    crew = RecordingCrew()
-    (outcome,) = run(executor(ledger, crew, targets=("b",)), files(1))
-    assert crew.tasks == []
+    pool = RecordingPool()
+    (outcome,) = run(executor(ledger, pool, targets=("b",)), files(1))
+    assert pool.tasks == []
     assert outcome.jobs == {"a": Status.FAILED_BEFORE, "b": Status.BLOCKED}
-    (outcome,) = run(executor(ledger, crew, targets=("b",), retry=True), files(1))
+    (outcome,) = run(executor(ledger, pool, targets=("b",), retry=True), files(1))
     assert outcome.jobs == {"a": Status.DONE, "b": Status.DONE}
 
 
@@ -178,11 +179,11 @@ def test_a_full_disk_stops_the_run_after_recording_what_was_done(ledger):
     def answer(task):
         if task.media.uri.endswith("1.wav"):
             return failing("disk_full", State.QUEUED)(task)
-        return all_done(task)
+        return complete_jobs(task)
 
-    crew = RecordingCrew(answer)
+    pool = RecordingPool(answer)
     with pytest.raises(DiskFull, match="it went wrong"):
-        run(executor(ledger, crew, targets=("a",)), files(2))
+        run(executor(ledger, pool, targets=("a",)), files(2))
     first, second = (s.record.jobs["a"] for s in ledger.read([m.uri for m in files(2)]))
     assert first.state is State.DONE
     assert second.state is State.QUEUED
@@ -195,9 +196,9 @@ def test_a_file_that_is_overwritten_meanwhile_is_superseded(ledger):
     def answer(task):
         newer = MediaFile(uri=media.uri, generation=2)
         ledger.change([Change(uri=media.uri, transition=lambda r: (arrive(r, newer, NOW)[0], 0))])
-        return all_done(task)
+        return complete_jobs(task)
 
-    (outcome,) = run(executor(ledger, RecordingCrew(answer), targets=("a",)), [media])
+    (outcome,) = run(executor(ledger, RecordingPool(answer), targets=("a",)), [media])
     assert outcome.jobs["a"] is Status.LOST
     record = ledger.read([media.uri])[0].record
     assert record.generation == 2
@@ -213,16 +214,16 @@ def test_a_listing_that_is_older_than_the_ledger_changes_nothing(ledger, gone, s
         return (delete(record, newer, NOW)[0] if gone else record), None
 
     ledger.change([Change(uri=newer.uri, transition=transition)])
-    crew = RecordingCrew()
-    (outcome,) = run(executor(ledger, crew), files(1))
-    assert crew.tasks == []
+    pool = RecordingPool()
+    (outcome,) = run(executor(ledger, pool), files(1))
+    assert pool.tasks == []
     assert set(outcome.jobs.values()) == {status}
 
 
 def test_leases_of_long_work_are_kept_alive(ledger):
     clock = [NOW]
 
-    class SlowCrew(RecordingCrew):
+    class SlowPool(RecordingPool):
         rounds = 0
 
         def collect(self, timeout_s):
@@ -230,19 +231,19 @@ def test_leases_of_long_work_are_kept_alive(ledger):
             self.rounds += 1
             return super().collect(timeout_s) if self.rounds > 30 else []
 
-    crew = SlowCrew()
-    worker = executor(ledger, crew, targets=("a",), clock=lambda: clock[0], lease_s=300)
+    pool = SlowPool()
+    worker = executor(ledger, pool, targets=("a",), clock=lambda: clock[0], lease_s=300)
     (outcome,) = run(worker, files(1))
     assert clock[0] - NOW > timedelta(seconds=5 * 300)
     assert outcome.jobs["a"] is Status.DONE
 
 
 def test_a_dry_run_writes_nothing_and_says_what_is_to_do(ledger):
-    crew = RecordingCrew()
-    outcomes = run(executor(ledger, crew, dry_run=True), files(5))
-    assert crew.tasks == []
+    pool = RecordingPool()
+    outcomes = run(executor(ledger, pool, dry_run=True), files(5))
+    assert pool.tasks == []
     assert ledger.writes == 0
-    tally = Tally()
+    tally = RunTotals()
     for outcome in outcomes:
         tally.add(outcome)
     assert tally.files == 5
@@ -253,7 +254,7 @@ def test_little_is_claimed_ahead_of_slow_work(ledger):
     def slow(task):
         return tuple(Result(job=j, state=State.DONE, artifact="x", seconds=60.0) for j in task.run)
 
-    class OneByOne(RecordingCrew):
+    class OneByOne(RecordingPool):
         most = 0
 
         def collect(self, timeout_s):
@@ -263,29 +264,29 @@ def test_little_is_claimed_ahead_of_slow_work(ledger):
             self._waiting = waiting
             return reports
 
-    crew = OneByOne(slow, processes=2)
-    outcomes = run(executor(ledger, crew, targets=("a",)), files(40))
+    pool = OneByOne(slow, processes=2)
+    outcomes = run(executor(ledger, pool, targets=("a",)), files(40))
     assert len(outcomes) == 40
-    assert crew.most <= 4
+    assert pool.most <= 4
 
 
 def test_a_file_that_is_named_twice_is_computed_once(ledger):
-    crew = RecordingCrew()
+    pool = RecordingPool()
     (media,) = files(1)
-    outcomes = run(executor(ledger, crew), [media, media, *files(3), media])
-    assert len(crew.tasks) == 3
+    outcomes = run(executor(ledger, pool), [media, media, *files(3), media])
+    assert len(pool.tasks) == 3
     assert len(outcomes) == 6
     assert [o.jobs["c"] for o in outcomes].count(Status.DONE) == 3
     assert [o.jobs["c"] for o in outcomes].count(Status.CURRENT) == 3
 
 
 def test_a_result_that_a_request_has_put_back_replaces_the_artifact_that_is_there(ledger):
-    crew = RecordingCrew()
-    run(executor(ledger, crew), files(1))
+    pool = RecordingPool()
+    run(executor(ledger, pool), files(1))
     uri = files(1)[0].uri
     ledger.change([Change(uri=uri, transition=lambda r: (reopen(r, GRAPH, "c", "r1"), None))])
-    run(executor(ledger, crew), files(1))
-    assert [(task.run, task.force) for task in crew.tasks] == [
+    run(executor(ledger, pool), files(1))
+    assert [(task.run, task.force) for task in pool.tasks] == [
         (("a", "b", "c"), ()),
         (("c",), ("c",)),
     ]

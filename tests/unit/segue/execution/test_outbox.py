@@ -1,4 +1,4 @@
-"""The outbox: first the letters, all in one call, and only then the strikes."""
+"""The outbox: first the envelopes, all in one call, and only then the clears."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from segue.errors import Unavailable
-from segue.execution.outbox import send, strike
-from segue.execution.responder import Received, Reply, Strike
+from segue.execution.outbox import clear_pending, send
+from segue.execution.responder import ClearPending, ReceivedMessage, Reply
 from segue.log import Action
 from segue.model.ledger import Change, Changed
-from segue.model.message import Message, encode
-from segue.model.queue import Letter, letter
+from segue.model.message import Message, encode_message
+from segue.model.queue import Envelope, message_to_envelope
 from segue.model.record import Entry, Lease, Record, State
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
@@ -38,11 +38,11 @@ class NotedQueue(MemoryQueue):
         super().__init__()
         self.diary = diary
 
-    def publish(self, letters: Sequence[Letter]) -> None:
+    def publish(self, envelopes: Sequence[Envelope]) -> None:
         if self.away:
             raise Unavailable("the queue is away; try again")
-        self.diary.lines.append(f"publish {len(letters)}")
-        super().publish(letters)
+        self.diary.lines.append(f"publish {len(envelopes)}")
+        super().publish(envelopes)
 
 
 class NotedLedger(MemoryLedger):
@@ -61,81 +61,85 @@ class NotedLedger(MemoryLedger):
 
 def record(uri: str = URI, **wanted: tuple[str, ...]) -> Record:
     jobs = {
-        job: Entry(state=State.DONE, fingerprint="f", generation=5, wanted=targets, wanted_at=NOW)
+        job: Entry(
+            state=State.DONE, fingerprint="f", generation=5, pending_targets=targets, pending_at=NOW
+        )
         for job, targets in wanted.items()
     }
     return Record(uri=uri, generation=5, arrived_at=NOW, jobs=jobs)
 
 
-def reply(*told: str, strike: Strike | None = None) -> Reply:
+def reply(*notified: str, clear: ClearPending | None = None) -> Reply:
     message = Message(uri=URI, generation=5, job="a")
     return Reply(
-        received=Received(job="a", data=encode(message)),
+        received=ReceivedMessage(job="a", data=encode_message(message)),
         message=message,
         action=Action.DONE,
-        letters=tuple(letter(Message(uri=URI, generation=5, job=job)) for job in told),
-        strike=strike,
+        envelopes=tuple(
+            message_to_envelope(Message(uri=URI, generation=5, job=job)) for job in notified
+        ),
+        clear=clear,
     )
 
 
-def struck(job: str, *targets: str, uri: str = URI, generation: int = 5) -> Strike:
-    return Strike(uri=uri, generation=generation, job=job, targets=targets, wanted_at=NOW)
+def pending(job: str, *targets: str, uri: str = URI, generation: int = 5) -> ClearPending:
+    return ClearPending(uri=uri, generation=generation, job=job, targets=targets, pending_at=NOW)
 
 
-def desk(*records: Record) -> tuple[Diary, NotedQueue, NotedLedger]:
+def system(*records: Record) -> tuple[Diary, NotedQueue, NotedLedger]:
     diary = Diary()
     return diary, NotedQueue(diary), NotedLedger(diary, *records)
 
 
-def test_all_letters_go_in_one_call_before_anything_is_struck():
-    diary, queue, ledger = desk(record(a=("c", "d")))
-    replies = [reply("b", strike=struck("a", "c")), reply("b", "c")]
+def test_all_envelopes_go_in_one_call_before_anything_is_cleared():
+    diary, queue, ledger = system(record(a=("c", "d")))
+    replies = [reply("b", clear=pending("a", "c")), reply("b", "c")]
     send(replies, queue=queue, ledger=ledger, clock=lambda: NOW)
     assert diary.lines == ["publish 3", "change 1"]
     assert [one.topic for one in queue.queued.values()] == ["b-live", "b-live", "c-live"]
-    assert ledger.records[URI].jobs["a"].wanted == ("d",)
+    assert ledger.records[URI].jobs["a"].pending_targets == ("d",)
 
 
-def test_what_could_not_be_published_is_not_struck():
-    diary, queue, ledger = desk(record(a=("c",)))
+def test_targets_that_could_not_be_notified_stay_pending():
+    diary, queue, ledger = system(record(a=("c",)))
     queue.away = True
     with pytest.raises(Unavailable):
-        send([reply("b", strike=struck("a", "c"))], queue=queue, ledger=ledger, clock=lambda: NOW)
+        send([reply("b", clear=pending("a", "c"))], queue=queue, ledger=ledger, clock=lambda: NOW)
     assert diary.lines == []
-    assert ledger.records[URI].jobs["a"].wanted == ("c",)
+    assert ledger.records[URI].jobs["a"].pending_targets == ("c",)
 
 
-def test_what_could_not_be_struck_can_be_sent_again():
-    _, queue, ledger = desk(record(a=("c",)))
+def test_replies_that_could_not_be_cleared_can_be_sent_again():
+    _, queue, ledger = system(record(a=("c",)))
     ledger.away = True
-    replies = [reply("b", strike=struck("a", "c"))]
+    replies = [reply("b", clear=pending("a", "c"))]
     with pytest.raises(Unavailable):
         send(replies, queue=queue, ledger=ledger, clock=lambda: NOW)
     ledger.away = False
     send(replies, queue=queue, ledger=ledger, clock=lambda: NOW)
     assert len(queue.queued) == 2
-    assert ledger.records[URI].jobs["a"].wanted == ()
+    assert ledger.records[URI].jobs["a"].pending_targets == ()
 
 
-def test_nobody_is_called_when_there_is_nothing_to_say():
-    diary, queue, ledger = desk()
+def test_without_envelopes_nothing_is_called():
+    diary, queue, ledger = system()
     send([reply(), reply()], queue=queue, ledger=ledger, clock=lambda: NOW)
     assert diary.lines == []
 
 
-def test_the_strikes_of_a_file_are_one_change():
-    diary, _, ledger = desk(record(a=("c", "d"), b=("d",)), record(OTHER, a=("c",)))
-    strikes = [struck("a", "c"), struck("b", "d"), struck("a", "d"), struck("a", "c", uri=OTHER)]
-    strike(strikes, ledger=ledger, now=NOW)
+def test_pending_targets_of_a_file_are_cleared_in_one_change():
+    diary, _, ledger = system(record(a=("c", "d"), b=("d",)), record(OTHER, a=("c",)))
+    clears = [pending("a", "c"), pending("b", "d"), pending("a", "d"), pending("a", "c", uri=OTHER)]
+    clear_pending(clears, ledger=ledger, now=NOW)
     assert diary.lines == ["change 2"]
-    assert all(not found.owed for found in ledger.records.values())
+    assert all(not found.has_pending_targets for found in ledger.records.values())
 
 
-def test_a_strike_of_an_older_version_or_of_an_unknown_file_changes_nothing():
-    _, _, ledger = desk(record(a=("c",)))
+def test_clearing_an_older_version_or_an_unknown_file_changes_nothing():
+    _, _, ledger = system(record(a=("c",)))
     before = ledger.records
-    strike(
-        [struck("a", "c", generation=4), struck("a", "c", uri=OTHER), struck("b", "c")],
+    clear_pending(
+        [pending("a", "c", generation=4), pending("a", "c", uri=OTHER), pending("b", "c")],
         ledger=ledger,
         now=NOW,
     )
@@ -143,28 +147,28 @@ def test_a_strike_of_an_older_version_or_of_an_unknown_file_changes_nothing():
 
 
 @pytest.mark.parametrize(("seconds", "left"), [(1, ("c",)), (0, ())])
-def test_a_job_that_is_computed_again_owes_its_targets_again(seconds, left):
+def test_a_job_that_is_computed_again_has_its_targets_pending_again(seconds, left):
     busy = Entry(
         state=State.RUNNING,
         fingerprint="f",
         generation=5,
-        wanted=("c",),
-        wanted_at=NOW,
+        pending_targets=("c",),
+        pending_at=NOW,
         lease=Lease(owner="other", expires_at=NOW + timedelta(seconds=seconds)),
     )
-    _, _, ledger = desk(Record(uri=URI, generation=5, arrived_at=NOW, jobs={"a": busy}))
-    strike([struck("a", "c")], ledger=ledger, now=NOW)
-    assert ledger.records[URI].jobs["a"].wanted == left
+    _, _, ledger = system(Record(uri=URI, generation=5, arrived_at=NOW, jobs={"a": busy}))
+    clear_pending([pending("a", "c")], ledger=ledger, now=NOW)
+    assert ledger.records[URI].jobs["a"].pending_targets == left
 
 
-def test_a_late_strike_leaves_what_was_asked_for_since():
+def test_clearing_late_leaves_targets_that_were_added_since():
     asked = Entry(
         state=State.DONE,
         fingerprint="f",
         generation=5,
-        wanted=("c",),
-        wanted_at=NOW + timedelta(seconds=1),
+        pending_targets=("c",),
+        pending_at=NOW + timedelta(seconds=1),
     )
-    _, _, ledger = desk(Record(uri=URI, generation=5, arrived_at=NOW, jobs={"a": asked}))
-    strike([struck("a", "c")], ledger=ledger, now=NOW)
+    _, _, ledger = system(Record(uri=URI, generation=5, arrived_at=NOW, jobs={"a": asked}))
+    clear_pending([pending("a", "c")], ledger=ledger, now=NOW)
     assert ledger.records[URI].jobs["a"] == asked

@@ -80,7 +80,7 @@ def test_it_is_the_mean_square_of_each_interval_however_it_is_cut_into_blocks(ed
     y = sound.noise(3, 2.0, sr=SR).y
     edges.sort()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks.blocks, "__defaults__", (block_frames,))
+        patch.setattr(blocks.iterate_blocks, "__defaults__", (block_frames,))
         result = energy(Audio(y=y, sr=SR), beats(*(edge / SR for edge in edges)))
     squares = y.astype(np.float64) ** 2
     expected = [

@@ -13,6 +13,8 @@ from segue.features.rhythm import beats
 from segue.media.audio import Audio
 from segue.testing import sound
 
+pytestmark = pytest.mark.slow
+
 # MIREX: an estimated beat is right within 70 ms, and a tempo within 4 %. The line through steady
 # beats is far better than that: one hop of 23 ms over a whole file.
 WINDOW_S = 0.07

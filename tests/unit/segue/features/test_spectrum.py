@@ -16,6 +16,8 @@ from segue.features.spectrum import spectrogram
 from segue.media.audio import Audio
 from segue.testing import sound
 
+pytestmark = pytest.mark.slow
+
 # The plot within the picture, in pixels, and what the ticks of its axes touch of it.
 TOP, BOTTOM = module.ABOVE_PX, module.BELOW_PX
 LEFT, RIGHT = module.LEFT_PX, module.RIGHT_PX
@@ -56,7 +58,7 @@ def test_silence_and_near_silence_are_dark():
 def test_the_loudest_point_is_white_down_to_a_sine_at_minus_60_dbfs():
     for level_dbfs, brightest in ((0.0, 0.0), (-55.0, 0.0), (-80.0, -20.0)):
         audio = sound.tone(500.0, 1.0, sr=22050, peak_dbfs=level_dbfs)
-        levels = module._levels_db(audio, 1000)
+        levels = module._compute_levels_db(audio, 1000)
         # A sine that lies between two bands has less in each.
         assert levels.max() == pytest.approx(brightest, abs=3.0)
         assert levels.max() <= 1e-4
@@ -108,7 +110,7 @@ def test_so_many_beats_that_they_would_touch_are_left_out():
 
 def test_a_long_file_is_reduced_to_the_columns_of_the_picture():
     audio = sound.noise(0, 600.0, sr=8000)
-    levels = module._levels_db(audio, 500)
+    levels = module._compute_levels_db(audio, 500)
     assert levels.shape == (module.N_MELS, 500)
     # Noise is everywhere as loud: no column lost or gained a frame.
     columns = levels.mean(axis=0)
@@ -127,7 +129,7 @@ def test_a_long_file_is_reduced_to_the_columns_of_the_picture():
     ],
 )
 def test_time_is_labelled_as_on_a_clock(time_s, step_s, label):
-    assert module._clock(time_s, step_s) == label
+    assert module._format_time(time_s, step_s) == label
 
 
 def test_the_picture_is_the_same_in_every_process_and_needs_no_pyplot():

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 import pytest
 
 from segue.adapters.folder import FolderStore
-from segue.ingest.deletions import Deleted, Deletions
-from segue.model.artifact import artifact_name
-from segue.model.ledger import Change, arrive
+from segue.ingest.deletions import DeletionResult, Deletions
+from segue.model.artifact import build_artifact_name
+from segue.model.ledger import Change
 from segue.model.media_file import MediaFile
 from segue.model.record import Entry, Record, State, evolve
+from segue.model.transitions import arrive
 from segue_support.ledger import MemoryLedger
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -39,7 +40,7 @@ def deletions(ledger, store) -> Deletions:
 
 
 def write(store: FolderStore, job: str, generation: int = 5, *, file: str = "a.wav", made=PRINT):
-    name = artifact_name(job, made, file, generation, "json")
+    name = build_artifact_name(job, made, file, generation, "json")
     store.create(name, b"{}", content_type="application/json", metadata={})
     return store.uri(name)
 
@@ -61,7 +62,7 @@ def left(store: FolderStore) -> list[str]:
 def test_a_tombstone_is_left_and_the_artifacts_of_all_versions_go(ledger, store, deletions):
     recorded(ledger, write(store, "a"))
     write(store, "a", 4)
-    assert deletions.take(media()) == Deleted(buried=True, removed=2)
+    assert deletions.record(media()) == DeletionResult(is_new=True, removed=2)
     assert ledger.records[URI].deleted_at == NOW
     assert left(store) == []
 
@@ -69,7 +70,7 @@ def test_a_tombstone_is_left_and_the_artifacts_of_all_versions_go(ledger, store,
 def test_without_a_store_artifacts_are_kept(ledger, store):
     recorded(ledger, write(store, "a"))
     deletions = Deletions(ledger=ledger, clock=lambda: NOW)
-    assert deletions.take(media()) == Deleted(buried=True, removed=0)
+    assert deletions.record(media()) == DeletionResult(is_new=True, removed=0)
     assert len(left(store)) == 1
 
 
@@ -82,14 +83,14 @@ def test_what_belongs_to_others_stays(ledger, store, deletions):
         write(store, "b"),
         write(store, "a", 6),  # a newer version, whose arrival is on its way
     ]
-    assert deletions.take(media()) == Deleted(buried=True, removed=1)
+    assert deletions.record(media()) == DeletionResult(is_new=True, removed=1)
     assert sorted(left(store)) == sorted(u.removeprefix(store.uri("")) for u in others)
 
 
 def test_an_artifact_elsewhere_is_not_touched(ledger, store, deletions, tmp_path):
     elsewhere = FolderStore(str(tmp_path / "elsewhere"))
     recorded(ledger, write(elsewhere, "a"))
-    assert deletions.take(media()) == Deleted(buried=True, removed=0)
+    assert deletions.record(media()) == DeletionResult(is_new=True, removed=0)
     assert len(left(elsewhere)) == 1
 
 
@@ -102,28 +103,28 @@ def test_a_repeated_event_removes_what_the_first_one_left(ledger, store, deletio
     with monkeypatch.context() as patched:
         patched.setattr(store, "delete", killed)
         with pytest.raises(KeyboardInterrupt):
-            deletions.take(media())
+            deletions.record(media())
     assert len(left(store)) == 1
-    assert deletions.take(media()) == Deleted(buried=False, removed=1)
+    assert deletions.record(media()) == DeletionResult(is_new=False, removed=1)
     assert left(store) == []
-    assert deletions.take(media()) == Deleted(buried=False, removed=0)
+    assert deletions.record(media()) == DeletionResult(is_new=False, removed=0)
 
 
 def test_the_deletion_of_an_overwritten_version_changes_nothing(ledger, store, deletions):
     record = recorded(ledger, write(store, "a", 6), 6)
-    assert deletions.take(media(5)) == Deleted(buried=False)
+    assert deletions.record(media(5)) == DeletionResult(is_new=False)
     assert ledger.records[URI] == record
     assert len(left(store)) == 1
 
 
 def test_a_deletion_before_its_arrival_leaves_a_tombstone(ledger, deletions):
-    assert deletions.take(media()) == Deleted(buried=True)
+    assert deletions.record(media()) == DeletionResult(is_new=True)
     assert ledger.records[URI].deleted_at == NOW
     assert ledger.records[URI].generation == 5
 
 
 def test_a_deletion_of_a_version_that_never_arrived_moves_the_tombstone_up(ledger, deletions):
-    deletions.take(media(5))
-    assert deletions.take(media(7)) == Deleted(buried=True)
-    assert deletions.take(media(6)) == Deleted(buried=False)
+    deletions.record(media(5))
+    assert deletions.record(media(7)) == DeletionResult(is_new=True)
+    assert deletions.record(media(6)) == DeletionResult(is_new=False)
     assert ledger.records[URI].generation == 7

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from segue.errors import Unavailable
-from segue.ingest.sweep import GRACE_S, PAGE, Sweeper, Swept
-from segue.model.graph import parse
+from segue.ingest.sweep import GRACE_S, PAGE, Sweeper, SweepResult
+from segue.model.graph import parse_graph
 from segue.model.ledger import Change
-from segue.model.message import Message, decode
+from segue.model.message import Message, decode_message
 from segue.model.record import EVERYTHING, Entry, Lease, Record, State
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
@@ -18,7 +18,7 @@ from segue_support.queue import MemoryQueue
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(seconds=GRACE_S)
 LATELY = NOW - timedelta(seconds=GRACE_S - 1)
-GRAPH = parse(
+GRAPH = parse_graph(
     """
 jobs:
   a: {run: "m:f", needs: {media: source}, writes: audio/flac}
@@ -58,26 +58,26 @@ class Sweep:
 
     @property
     def messages(self) -> list[Message]:
-        return [decode(letter.data) for letter in self.queue.queued.values()]
+        return [decode_message(envelope.data) for envelope in self.queue.queued.values()]
 
 
-def test_targets_that_are_owed_for_long_are_asked_for_again():
-    swept = Sweep(record(a=entry(wanted=("b",), wanted_at=LONG_AGO)))
-    assert swept.sweeper.run() == Swept(files=1, owed=1)
+def test_targets_that_are_pending_for_long_are_published_again():
+    swept = Sweep(record(a=entry(pending_targets=("b",), pending_at=LONG_AGO)))
+    assert swept.sweeper.run() == SweepResult(files=1, pending=1)
     assert swept.messages == [
         Message(uri="gs://music/a.wav", generation=5, job="a", targets=("b",), lane="requests")
     ]
 
 
-def test_everything_that_is_owed_is_asked_for_top_down():
-    swept = Sweep(record(a=entry(wanted=("b", EVERYTHING), wanted_at=LONG_AGO)))
+def test_everything_that_is_pending_is_published_top_down():
+    swept = Sweep(record(a=entry(pending_targets=("b", EVERYTHING), pending_at=LONG_AGO)))
     swept.sweeper.run()
     assert [m.targets for m in swept.messages] == [None]
 
 
 def test_a_lease_that_expired_long_ago_is_asked_for_again():
     swept = Sweep(record(a=entry(State.RUNNING, lease=lease(LONG_AGO))))
-    assert swept.sweeper.run() == Swept(files=1, expired=1)
+    assert swept.sweeper.run() == SweepResult(files=1, expired=1)
     assert [(m.job, m.targets) for m in swept.messages] == [("a", ("a",))]
 
 
@@ -86,8 +86,13 @@ def test_a_lease_that_expired_long_ago_is_asked_for_again():
     [
         entry(),
         entry(State.FAILED),
-        entry(wanted=("b",), wanted_at=LATELY),
-        entry(State.RUNNING, wanted=("b",), wanted_at=LONG_AGO, lease=lease(NOW + timedelta(1))),
+        entry(pending_targets=("b",), pending_at=LATELY),
+        entry(
+            State.RUNNING,
+            pending_targets=("b",),
+            pending_at=LONG_AGO,
+            lease=lease(NOW + timedelta(1)),
+        ),
         entry(State.RUNNING, lease=lease(LATELY)),
         entry(State.RUNNING, lease=lease(NOW + timedelta(seconds=1))),
     ],
@@ -104,22 +109,22 @@ def test_a_job_that_left_the_graph_and_a_deleted_file_are_left_alone():
         generation=5,
         arrived_at=NOW,
         deleted_at=NOW,
-        jobs={"a": entry(wanted=("b",), wanted_at=LONG_AGO)},
+        jobs={"a": entry(pending_targets=("b",), pending_at=LONG_AGO)},
     )
-    swept = Sweep(record(x=entry(wanted=("b",), wanted_at=LONG_AGO)), gone)
+    swept = Sweep(record(x=entry(pending_targets=("b",), pending_at=LONG_AGO)), gone)
     assert swept.sweeper.run().messages == 0
 
 
 def test_a_second_run_leaves_alone_what_the_first_one_asked_for_until_the_grace_is_over():
     swept = Sweep(
-        record("a.wav", a=entry(wanted=("b",), wanted_at=LONG_AGO)),
+        record("a.wav", a=entry(pending_targets=("b",), pending_at=LONG_AGO)),
         record("b.wav", a=entry(State.RUNNING, lease=lease(LONG_AGO))),
     )
     assert swept.sweeper.run().messages == 2
     assert swept.sweeper.run().messages == 0
     swept.now = NOW + timedelta(seconds=GRACE_S)
-    # What had expired has itself as a target now, so that it is owed.
-    assert swept.sweeper.run() == Swept(files=3, owed=2)
+    # What had expired has itself as a target now, so it is pending.
+    assert swept.sweeper.run() == SweepResult(files=3, pending=2)
 
 
 def test_the_lease_of_a_process_that_is_known_to_be_dead_counts_as_expired():
@@ -127,56 +132,57 @@ def test_the_lease_of_a_process_that_is_known_to_be_dead_counts_as_expired():
         record(
             a=entry(
                 State.RUNNING,
-                wanted=("b",),
-                wanted_at=LONG_AGO,
+                pending_targets=("b",),
+                pending_at=LONG_AGO,
                 lease=lease(NOW + timedelta(seconds=60)),
             )
         )
     )
     swept.sweeper.lost = lambda _lease: True
-    assert swept.sweeper.run() == Swept(files=2, owed=1)
+    assert swept.sweeper.run() == SweepResult(files=2, pending=1)
 
 
 def test_a_run_stops_at_its_limit_and_the_next_one_goes_on():
     files = [
-        record(f"{i:04}.wav", a=entry(wanted=("b",), wanted_at=LONG_AGO)) for i in range(PAGE + 10)
+        record(f"{i:04}.wav", a=entry(pending_targets=("b",), pending_at=LONG_AGO))
+        for i in range(PAGE + 10)
     ]
     swept = Sweep(*files)
     first = swept.sweeper.run(limit=1)
-    assert (first.owed, first.limited) == (PAGE, True)  # a page is published whole
-    assert swept.sweeper.run(limit=PAGE) == Swept(files=10, owed=10)
+    assert (first.pending, first.limited) == (PAGE, True)  # a page is published whole
+    assert swept.sweeper.run(limit=PAGE) == SweepResult(files=10, pending=10)
     assert len({m.uri for m in swept.messages}) == len(files)
 
 
 def test_whoever_only_looks_publishes_and_notes_nothing():
-    swept = Sweep(record(a=entry(wanted=("b",), wanted_at=LONG_AGO)))
+    swept = Sweep(record(a=entry(pending_targets=("b",), pending_at=LONG_AGO)))
     swept.sweeper.queue = None
-    assert swept.sweeper.run().owed == 1
-    assert swept.sweeper.run().owed == 1
+    assert swept.sweeper.run().pending == 1
+    assert swept.sweeper.run().pending == 1
     assert swept.messages == []
 
 
 def test_what_could_not_be_published_is_not_noted_as_asked_for(monkeypatch):
-    swept = Sweep(record(a=entry(wanted=("b",), wanted_at=LONG_AGO)))
+    swept = Sweep(record(a=entry(pending_targets=("b",), pending_at=LONG_AGO)))
 
-    def away(_letters):
+    def away(_envelopes):
         raise Unavailable("the queue is away; try again later")
 
     with monkeypatch.context() as patched:
         patched.setattr(swept.queue, "publish", away)
         with pytest.raises(Unavailable):
             swept.sweeper.run()
-    assert swept.sweeper.run().owed == 1
+    assert swept.sweeper.run().pending == 1
     assert len(swept.messages) == 1
 
 
 def test_what_changed_since_it_was_read_is_not_overwritten(monkeypatch):
-    swept = Sweep(record(a=entry(wanted=("b",), wanted_at=LONG_AGO)))
+    swept = Sweep(record(a=entry(pending_targets=("b",), pending_at=LONG_AGO)))
     newer = Record(uri="gs://music/a.wav", generation=6, arrived_at=NOW)
     publish = swept.queue.publish
 
-    def overwritten_meanwhile(letters):
-        publish(letters)
+    def overwritten_meanwhile(envelopes):
+        publish(envelopes)
         swept.ledger.change([Change(uri=newer.uri, transition=lambda _: (newer, None))])
 
     monkeypatch.setattr(swept.queue, "publish", overwritten_meanwhile)

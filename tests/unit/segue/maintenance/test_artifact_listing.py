@@ -1,4 +1,4 @@
-"""Artifacts come file by file, whatever else lies among them."""
+"""Artifacts are listed file by file, whatever other objects are among them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 
 from segue.adapters.folder import FolderStore
 from segue.maintenance.artifact_listing import list_by_file
-from segue.model.artifact import artifact_name, quote_name
+from segue.model.artifact import build_artifact_name, quote_name
 
 PRINTS = ["0123456789ab", "ba9876543210"]
 PARTS = some.sampled_from(["a", "b", "a b", "é", "1.json", "…", "%"])
@@ -29,7 +29,7 @@ def test_all_artifacts_are_listed_by_their_files(tmp_path_factory, names):
     for name in names:
         for job in ("beats", "energy"):
             for fingerprint in PRINTS:
-                made = artifact_name(job, fingerprint, name, 7, "json")
+                made = build_artifact_name(job, fingerprint, name, 7, "json")
                 put(store, made)
                 expected.setdefault(quote_name(name), set()).add(made)
     found: dict[str, set[str]] = {}
@@ -39,9 +39,9 @@ def test_all_artifacts_are_listed_by_their_files(tmp_path_factory, names):
 
 
 @pytest.mark.parametrize("stray", ["a.txt", "beats/a.txt", "beats/0123456789ab/a.txt", "z/y/x.txt"])
-def test_strays_are_passed_over(tmp_path, stray):
+def test_other_objects_are_skipped(tmp_path, stray):
     store = FolderStore(str(tmp_path))
-    name = artifact_name("energy", PRINTS[0], "song.flac", 7, "json")
+    name = build_artifact_name("energy", PRINTS[0], "song.flac", 7, "json")
     put(store, name)
     put(store, stray)
     assert [(f, [a.object.name for a in some]) for f, some in list_by_file(store)] == [
@@ -51,9 +51,11 @@ def test_strays_are_passed_over(tmp_path, stray):
 
 @pytest.mark.parametrize("folder", ["", "beats", f"energy/{PRINTS[0]}", f"energy/{PRINTS[0]}/a"])
 @pytest.mark.parametrize("stray", [b"caf\xe9", b"\xff"])
-def test_names_that_are_no_text_are_passed_over(tmp_path, folder, stray):
+def test_names_that_are_not_text_are_skipped(tmp_path, folder, stray):
     store = FolderStore(str(tmp_path))
-    names = [artifact_name(job, PRINTS[0], "a.flac", 7, "json") for job in ("energy", "tempo")]
+    names = [
+        build_artifact_name(job, PRINTS[0], "a.flac", 7, "json") for job in ("energy", "tempo")
+    ]
     for name in names:
         put(store, name)
     place = os.path.join(os.fsencode(tmp_path), folder.encode(), stray)

@@ -1,16 +1,16 @@
-"""Dead letters are looked at without harm, and sent on their way again."""
+"""Counting dead letters changes nothing; replaying publishes their messages again."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from segue.maintenance.dead_letter_replay import Chosen, Exhumation
+from segue.maintenance.dead_letter_replay import DeadLetterReplay, DeadLetterSelection
 from segue.model import dead_letter
 from segue.model.dead_letter import Stage
 from segue.model.graph import SOURCE, Graph, Job
-from segue.model.message import Message, decode, encode
-from segue.model.queue import Letter, topics_of
+from segue.model.message import Message, decode_message, encode_message
+from segue.model.queue import Envelope, list_topics
 from segue.model.record import Entry, Failure, Record, State, evolve
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
@@ -39,15 +39,15 @@ def record() -> Record:
     )
 
 
-def dead(job: str = "load", kind: str = "timeout", data: bytes | None = None) -> Letter:
-    return dead_letter.letter(
-        dead_letter.dead_letter(
+def dead(job: str = "load", kind: str = "timeout", data: bytes | None = None) -> Envelope:
+    return dead_letter.dead_letter_to_envelope(
+        dead_letter.build_dead_letter(
             stage=Stage.RUN if data is None else Stage.DECODE,
             job=job,
             kind=kind,
             type="JobTimeout",
             error="too slow",
-            data=encode(MESSAGE) if data is None else data,
+            data=encode_message(MESSAGE) if data is None else data,
             uri=MESSAGE.uri if data is None else None,
             generation=1 if data is None else None,
             at=NOW,
@@ -55,81 +55,81 @@ def dead(job: str = "load", kind: str = "timeout", data: bytes | None = None) ->
     )
 
 
-def exhumation(ledger: MemoryLedger, queue: MemoryQueue, **chosen: object) -> Exhumation:
-    choice = Chosen(**{"jobs": ("load", "beats"), **chosen})
-    return Exhumation(
-        graph=GRAPH, ledger=ledger, queue=queue, chosen=choice, clock=lambda: NOW, wait_s=0
+def build_replay(ledger: MemoryLedger, queue: MemoryQueue, **selected: object) -> DeadLetterReplay:
+    selection = DeadLetterSelection(**{"jobs": ("load", "beats"), **selected})
+    return DeadLetterReplay(
+        graph=GRAPH, ledger=ledger, queue=queue, selection=selection, clock=lambda: NOW, wait_s=0
     )
 
 
-def test_looking_changes_nothing():
+def test_counting_changes_nothing():
     ledger, queue = MemoryLedger([record()]), MemoryQueue()
     queue.publish([dead(), dead(kind="crashed")])
-    found = exhumation(ledger, queue).run(dry_run=True)
+    found = build_replay(ledger, queue).run(dry_run=True)
     assert dict(found.found) == {("load", "run", "timeout"): 1, ("load", "run", "crashed"): 1}
     assert len(queue.pull(["load-dead"], limit=9)) == 2
     assert ledger.records[MESSAGE.uri] == record()
 
 
-def test_a_failure_is_forgotten_and_its_message_comes_again():
+def test_a_failure_is_reset_and_its_message_published_again():
     ledger, queue = MemoryLedger([record()]), MemoryQueue()
     queue.publish([dead()])
-    assert exhumation(ledger, queue).run(dry_run=False).total == 1
-    assert queue.depth(["load-dead"]) == {"load-dead": 0}
-    (one,) = queue.pull(topics_of(GRAPH), limit=9)
-    assert decode(one.data) == evolve(MESSAGE, attempt=1)
+    assert build_replay(ledger, queue).run(dry_run=False).total == 1
+    assert queue.measure_depth(["load-dead"]) == {"load-dead": 0}
+    (one,) = queue.pull(list_topics(GRAPH), limit=9)
+    assert decode_message(one.data) == evolve(MESSAGE, attempt=1)
     jobs = ledger.records[MESSAGE.uri].jobs
     assert {job: e.state for job, e in jobs.items()} == dict.fromkeys(jobs, State.QUEUED)
-    assert jobs["load"].wanted == ("*",)
+    assert jobs["load"].pending_targets == ("*",)
 
 
-def test_only_what_is_chosen_is_sent_again():
+def test_only_selected_letters_are_sent_again():
     ledger, queue = MemoryLedger([record()]), MemoryQueue()
     queue.publish([dead(), dead(kind="crashed")])
     kinds = frozenset({"crashed"})
-    assert exhumation(ledger, queue, kinds=kinds).run(dry_run=False).total == 1
+    assert build_replay(ledger, queue, kinds=kinds).run(dry_run=False).total == 1
     (left,) = queue.pull(["load-dead"], limit=9)
-    assert dead_letter.decode(left.data).kind == "timeout"
-    assert exhumation(ledger, queue, prefix="gs://other/").run(dry_run=False).total == 0
+    assert dead_letter.decode_dead_letter(left.data).kind == "timeout"
+    assert build_replay(ledger, queue, prefix="gs://other/").run(dry_run=False).total == 0
 
 
 class FailsAtOnce(MemoryQueue):
     """A queue whose pipelines work at once, and put aside again whatever they are given."""
 
-    def publish(self, letters: Sequence[Letter]) -> None:
-        again = [dead() for one in letters if not one.topic.endswith("-dead")]
-        super().publish([*letters, *again])
+    def publish(self, envelopes: Sequence[Envelope]) -> None:
+        again = [dead() for one in envelopes if not one.topic.endswith("-dead")]
+        super().publish([*envelopes, *again])
 
 
-def test_what_fails_again_at_once_is_sent_one_time():
+def test_a_message_that_fails_again_at_once_is_sent_once():
     ledger, queue = MemoryLedger([record()]), FailsAtOnce()
     queue.publish([dead()])
-    again = exhumation(ledger, queue)
+    again = build_replay(ledger, queue)
     found = again.run(dry_run=True)
     assert again.run(dry_run=False, only=found.ids).total == 1
-    assert queue.depth(["load-dead", "load-live"]) == {"load-dead": 1, "load-live": 1}
+    assert queue.measure_depth(["load-dead", "load-live"]) == {"load-dead": 1, "load-live": 1}
 
 
 def test_unreadable_bytes_go_back_to_the_topic_that_they_came_on():
     ledger, queue = MemoryLedger(), MemoryQueue()
     queue.publish([dead(kind="unreadable_message", data=b"\xff{")])
-    assert exhumation(ledger, queue).run(dry_run=False).total == 1
+    assert build_replay(ledger, queue).run(dry_run=False).total == 1
     (one,) = queue.pull(["load-requests"], limit=9)
     assert one.data == b"\xff{"
 
 
-def test_what_somebody_else_published_is_left_alone():
+def test_foreign_messages_are_left_alone():
     ledger, queue = MemoryLedger(), MemoryQueue()
-    queue.publish([Letter(topic="load-dead", data=b"hello")])
-    found = exhumation(ledger, queue).run(dry_run=False)
+    queue.publish([Envelope(topic="load-dead", data=b"hello")])
+    found = build_replay(ledger, queue).run(dry_run=False)
     assert (found.total, found.unreadable) == (0, 1)
-    assert queue.depth(["load-dead"]) == {"load-dead": 1}
+    assert queue.measure_depth(["load-dead"]) == {"load-dead": 1}
 
 
-def test_a_result_that_is_there_by_now_is_not_forgotten():
+def test_a_result_that_exists_by_now_is_not_reset():
     done = evolve(record().jobs["load"], state=State.DONE, error=None, artifact="gs://a/x")
     now = Record(uri=MESSAGE.uri, generation=1, arrived_at=NOW, jobs={"load": done})
     ledger, queue = MemoryLedger([now]), MemoryQueue()
     queue.publish([dead()])
-    exhumation(ledger, queue).run(dry_run=False)
+    build_replay(ledger, queue).run(dry_run=False)
     assert ledger.records[MESSAGE.uri].jobs["load"] == done

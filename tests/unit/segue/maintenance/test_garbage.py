@@ -1,4 +1,4 @@
-"""Which artifacts nothing refers to, and that nothing else is ever removed."""
+"""Unreferenced artifacts are found and deleted, and nothing else is."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from segue.adapters.folder import FolderStore
-from segue.maintenance.garbage import Collector, Reason
-from segue.model.artifact import Lineage, artifact_name
-from segue.model.graph import parse
-from segue.model.lease_owner import is_lost, new_owner
+from segue.maintenance.garbage import GarbageCollector, GarbageReason
+from segue.model.artifact import Lineage, build_artifact_name
+from segue.model.graph import parse_graph
+from segue.model.lease_owner import build_owner, is_lost
 from segue.model.ledger import Snapshot
 from segue.model.media_file import split_uri
 from segue.model.record import Entry, Lease, Record, State
@@ -20,7 +20,7 @@ from segue_support.ledger import MemoryLedger
 
 NOW = datetime.now(UTC)
 LONG_AGO = NOW - timedelta(days=10)
-GRAPH = parse(
+GRAPH = parse_graph(
     """
 jobs:
   beats: {run: "m:f", needs: {media: source}, writes: application/json}
@@ -31,7 +31,7 @@ BEATS = GRAPH.fingerprints["beats"]
 OLD = "0" * 12
 URI = "file:///music/song.flac"
 # On this machine, by a number that no process can have.
-DEAD_OWNER = f"{new_owner().rsplit('/', 3)[0]}/999999999/1/ab12"
+DEAD_OWNER = f"{build_owner().rsplit('/', 3)[0]}/999999999/1/ab12"
 
 
 class Yard:
@@ -52,7 +52,7 @@ class Yard:
         metadata: dict[str, str] | None = None,
         age: timedelta = NOW - LONG_AGO,
     ) -> str:
-        name = artifact_name(job, fingerprint, split_uri(uri)[1], generation, "json")
+        name = build_artifact_name(job, fingerprint, split_uri(uri)[1], generation, "json")
         made = Lineage(job=job, fingerprint=fingerprint, uri=uri, generation=generation)
         self.store.create(
             name,
@@ -81,8 +81,8 @@ class Yard:
             artifact=self.store.uri(name),
         )
 
-    def collector(self, ledger=None, age: timedelta = timedelta(days=1)) -> Collector:
-        return Collector(
+    def collector(self, ledger=None, age: timedelta = timedelta(days=1)) -> GarbageCollector:
+        return GarbageCollector(
             graph=GRAPH,
             ledger=ledger or self.ledger,
             artifacts=self.store,
@@ -91,7 +91,7 @@ class Yard:
             lost=is_lost,
         )
 
-    def found(self, **options) -> dict[str, Reason]:
+    def found(self, **options) -> dict[str, GarbageReason]:
         return {g.artifact.name: g.reason for g in self.collector(**options).find()}
 
     def left(self) -> list[str]:
@@ -103,13 +103,13 @@ def yard(tmp_path) -> Yard:
     return Yard(str(tmp_path))
 
 
-def test_what_the_ledger_names_is_kept_whatever_made_it(yard):
+def test_referenced_artifacts_are_kept_whatever_made_them(yard):
     now, old = yard.put(), yard.put("energy", OLD)
     yard.know(beats=yard.done(now), energy=yard.done(old, OLD))
     assert yard.found() == {}
 
 
-def test_each_reason_is_told(yard):
+def test_each_reason_is_reported(yard):
     named = yard.put()
     stale = yard.put(fingerprint=OLD)
     overwritten = yard.put(generation=1)
@@ -119,11 +119,11 @@ def test_each_reason_is_told(yard):
     yard.know(beats=yard.done(named))
     yard.know("file:///music/deleted.flac", deleted_at=LONG_AGO, beats=yard.done(deleted))
     assert yard.found() == {
-        stale: Reason.OLD_FINGERPRINT,
-        overwritten: Reason.OLD_GENERATION,
-        leftover: Reason.LEFTOVER,
-        deleted: Reason.DELETED_FILE,
-        unknown: Reason.UNKNOWN_FILE,
+        stale: GarbageReason.OLD_FINGERPRINT,
+        overwritten: GarbageReason.OLD_GENERATION,
+        leftover: GarbageReason.LEFTOVER,
+        deleted: GarbageReason.DELETED_FILE,
+        unknown: GarbageReason.UNKNOWN_FILE,
     }
 
 
@@ -133,7 +133,7 @@ def test_only_what_is_found_is_removed(yard):
     yard.know(beats=yard.done(kept))
     collector = yard.collector()
     gone = list(collector.collect(collector.find()))
-    assert [g.reason for g in gone] == [Reason.OLD_FINGERPRINT]
+    assert [g.reason for g in gone] == [GarbageReason.OLD_FINGERPRINT]
     assert yard.left() == [kept]
 
 
@@ -150,14 +150,14 @@ def test_a_file_deleted_a_moment_ago_keeps_its_artifacts_for_now(yard):
     assert yard.found() == {}
 
 
-def test_a_generation_that_the_ledger_has_not_heard_of_is_kept(yard):
+def test_a_generation_that_the_ledger_does_not_know_is_kept(yard):
     yard.put(generation=3)
     yard.know()
     assert yard.found() == {}
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_an_object_that_is_no_artifact_by_its_metadata_is_never_touched(yard, named):
+def test_an_object_without_lineage_is_never_deleted(yard, named):
     foreign = Lineage(job="energy", fingerprint=OLD, uri=URI, generation=2)
     yard.put(fingerprint=OLD, metadata=foreign.to_metadata() if named else {})
     yard.know()
@@ -191,14 +191,14 @@ def test_names_that_had_to_be_quoted_are_found_by_their_lineage(yard):
     gone = [yard.put(fingerprint=OLD, uri=uri) for uri in uris]
     for uri, name in zip(uris, kept, strict=True):
         yard.know(uri, beats=yard.done(name))
-    assert yard.found() == dict.fromkeys(gone, Reason.OLD_FINGERPRINT)
+    assert yard.found() == dict.fromkeys(gone, GarbageReason.OLD_FINGERPRINT)
 
 
 def test_files_of_the_same_name_in_two_buckets_are_not_confused(yard):
     here, there = "gs://here/song.flac", "gs://there/song.flac"
     name = yard.put(uri=here)
     yard.know(there)
-    assert yard.found() == {name: Reason.UNKNOWN_FILE}
+    assert yard.found() == {name: GarbageReason.UNKNOWN_FILE}
     yard.know(here, beats=yard.done(name))
     assert yard.found() == {}
 
@@ -206,18 +206,18 @@ def test_files_of_the_same_name_in_two_buckets_are_not_confused(yard):
 @pytest.mark.parametrize(
     ("owner", "expires_at", "kept"),
     [
-        (new_owner(), NOW + timedelta(minutes=5), True),
-        (new_owner(), NOW - timedelta(minutes=5), False),
+        (build_owner(), NOW + timedelta(minutes=5), True),
+        (build_owner(), NOW - timedelta(minutes=5), False),
         ("elsewhere/1/1/a", NOW + timedelta(minutes=5), True),
         (DEAD_OWNER, NOW + timedelta(minutes=5), False),
     ],
     ids=["held here", "expired here", "held elsewhere", "of a dead process"],
 )
-def test_what_a_run_under_way_may_be_about_to_name_is_kept(yard, owner, expires_at, kept):
+def test_what_a_live_run_may_be_about_to_record_is_kept(yard, owner, expires_at, kept):
     name = yard.put()
     lease = Lease(owner=owner, expires_at=expires_at)
     yard.know(beats=Entry(state=State.RUNNING, fingerprint=BEATS, generation=2, lease=lease))
-    assert yard.found() == ({} if kept else {name: Reason.LEFTOVER})
+    assert yard.found() == ({} if kept else {name: GarbageReason.LEFTOVER})
 
 
 class Hasty(MemoryLedger):
@@ -237,14 +237,14 @@ class Hasty(MemoryLedger):
         return found
 
 
-def test_an_artifact_that_is_taken_up_between_the_two_looks_survives(yard):
+def test_an_artifact_that_is_referenced_between_the_two_reads_survives(yard):
     name = yard.put()
     yard.know()
     taken = Record(uri=URI, generation=2, arrived_at=NOW, jobs={"beats": yard.done(name)})
     ledger = Hasty(yard.ledger.records.values(), lambda: [taken])
     collector = yard.collector(ledger)
     found = list(collector.find())
-    assert [g.reason for g in found] == [Reason.LEFTOVER]
+    assert [g.reason for g in found] == [GarbageReason.LEFTOVER]
     assert list(collector.collect(found)) == []
     assert yard.left() == [name]
 

@@ -1,4 +1,4 @@
-"""Ranges of names: they hold each name once, whatever a listing has shown."""
+"""Name ranges contain each name once, whatever the listing contained."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segue.adapters.connect import connect_store
-from segue.maintenance.name_ranges import NameRange, ranges
+from segue.maintenance.name_ranges import NameRange, shards_to_ranges
 from segue.model.shards import Shard, split
 
 PREFIX = "m/"
@@ -27,12 +27,12 @@ def holds(part: NameRange, name: str) -> bool:
 
 @given(shards=shard_lists, ending=endings)
 def test_each_name_lies_in_one_range_even_if_no_shard_holds_it(shards, ending):
-    parts = ranges(PREFIX, shards)
+    parts = shards_to_ranges(PREFIX, shards)
     assert sum(holds(part, PREFIX + ending) for part in parts) == 1
 
 
 def test_nothing_listed_leaves_one_range_for_what_the_ledger_has():
-    assert ranges("masters/", []) == [NameRange(prefix="masters/")]
+    assert shards_to_ranges("masters/", []) == [NameRange(prefix="masters/")]
 
 
 @pytest.mark.parametrize("enough", [1, 2, 4, 100])
@@ -41,7 +41,7 @@ def test_the_ranges_of_a_store_list_each_object_once_and_in_order(tmp_path, enou
     store = connect_store(str(tmp_path))
     for name in [*names[1:], "other"]:
         store.create(name, b"x", content_type="audio/wav", metadata={})
-    parts = ranges("m/", split(store, Shard(prefix="m/"), enough=enough))
+    parts = shards_to_ranges("m/", split(store, Shard(prefix="m/"), enough=enough))
     assert (len(parts) > 1) == (enough > 1)
-    listed = [found.name for part in parts for found in part.objects(store)]
+    listed = [found.name for part in parts for found in part.list_objects(store)]
     assert listed == names[1:]

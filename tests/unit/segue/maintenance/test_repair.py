@@ -1,4 +1,4 @@
-"""What is done about discrepancies, and what a second look saves from being done."""
+"""Discrepancies are repaired, if a second check confirms them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import pytest
 
 from segue.adapters.connect import connect_store
 from segue.errors import Unavailable
-from segue.maintenance.discrepancy import Discrepancy, Kind
-from segue.maintenance.repair import Mender
-from segue.model.graph import parse
-from segue.model.ledger import Change, arrive
+from segue.maintenance.discrepancy import Discrepancy, DiscrepancyKind
+from segue.maintenance.repair import Repair
+from segue.model.graph import parse_graph
+from segue.model.ledger import Change
 from segue.model.media_file import MediaFile
-from segue.model.message import Message, decode
+from segue.model.message import Message, decode_message
 from segue.model.record import Entry, Record, State
+from segue.model.transitions import arrive
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 BEFORE = NOW - timedelta(days=1)
-GRAPH = parse(
+GRAPH = parse_graph(
     """
     jobs:
       fine: {run: "m:f", needs: {media: source}, writes: application/json}
@@ -39,9 +40,9 @@ class Bench:
         self.ledger = MemoryLedger()
         self.queue = MemoryQueue()
 
-    def mender(self, *, dry_run: bool = False) -> Mender:
+    def build_repair(self, *, dry_run: bool = False) -> Repair:
         queue = None if dry_run else self.queue
-        return Mender(graph=GRAPH, catalogue=self.store, ledger=self.ledger, queue=queue, now=NOW)
+        return Repair(graph=GRAPH, catalogue=self.store, ledger=self.ledger, queue=queue, now=NOW)
 
     def file(self, name: str, data: bytes = b"sound") -> MediaFile:
         path = self.folder / name
@@ -59,8 +60,8 @@ class Bench:
     def known(self, media: MediaFile) -> Record | None:
         return self.ledger.read([media.uri])[0].record
 
-    def told(self) -> list[Message]:
-        return [decode(letter.data) for letter in self.queue.queued.values()]
+    def read_messages(self) -> list[Message]:
+        return [decode_message(envelope.data) for envelope in self.queue.queued.values()]
 
 
 @pytest.fixture
@@ -68,16 +69,16 @@ def bench(tmp_path) -> Bench:
     return Bench(tmp_path)
 
 
-def of(kind: Kind, media: MediaFile) -> Discrepancy:
+def of(kind: DiscrepancyKind, media: MediaFile) -> Discrepancy:
     return Discrepancy(kind=kind, media=media)
 
 
-def test_an_unrecorded_file_arrives_and_the_jobs_that_read_it_are_told(bench):
+def test_an_unrecorded_file_arrives_and_its_jobs_are_notified(bench):
     media = bench.file("new.wav")
-    found = [of(Kind.UNRECORDED, media)]
-    assert bench.mender().mend(found) == found
+    found = [of(DiscrepancyKind.UNRECORDED, media)]
+    assert bench.build_repair().repair(found) == found
     assert bench.known(media).media == media
-    assert bench.told() == [
+    assert bench.read_messages() == [
         Message(uri=media.uri, generation=media.generation, job=job) for job in ("fine", "beside")
     ]
 
@@ -86,61 +87,61 @@ def test_an_overwritten_file_arrives_anew(bench):
     media = bench.file("new.wav")
     fine = Entry(state=State.DONE, fingerprint="0" * 12, generation=1)
     bench.record(MediaFile(uri=media.uri, generation=1), jobs={"fine": fine})
-    found = [of(Kind.OVERWRITTEN, media)]
-    assert bench.mender().mend(found) == found
+    found = [of(DiscrepancyKind.OVERWRITTEN, media)]
+    assert bench.build_repair().repair(found) == found
     assert (bench.known(media).generation, bench.known(media).jobs) == (media.generation, {})
-    assert len(bench.told()) == 2
+    assert len(bench.read_messages()) == 2
 
 
-def test_an_unstarted_file_is_told_of_again_and_its_record_is_left(bench):
+def test_the_jobs_of_an_unstarted_file_are_notified_again_and_its_record_is_kept(bench):
     media = bench.file("known.wav")
     before = bench.record(media)
-    found = [of(Kind.UNSTARTED, media)]
-    assert bench.mender().mend(found) == found
+    found = [of(DiscrepancyKind.UNSTARTED, media)]
+    assert bench.build_repair().repair(found) == found
     assert bench.known(media) is before
-    assert len(bench.told()) == 2
+    assert len(bench.read_messages()) == 2
 
 
 def test_a_file_that_moved_on_since_it_was_listed_is_left_alone(bench):
     media = bench.gone(generation=5)
     before = bench.record(MediaFile(uri=media.uri, generation=6))
-    assert bench.mender().mend([of(Kind.UNSTARTED, media)]) == []
+    assert bench.build_repair().repair([of(DiscrepancyKind.UNSTARTED, media)]) == []
     assert bench.known(media) is before
-    assert bench.told() == []
+    assert bench.read_messages() == []
 
 
-def test_whoever_died_before_telling_tells_when_it_is_run_again(bench):
-    """Recorded, but not told: the record is young, so that its grace would hide it for an hour."""
+def test_jobs_are_notified_by_the_next_run_if_a_run_died_before_it(bench):
+    """Recorded, but not notified: the grace would hide the young record for an hour."""
 
     class Away(MemoryQueue):
-        def publish(self, letters):
+        def publish(self, envelopes):
             raise Unavailable("the queue is away; try again later")
 
     media = bench.file("new.wav")
-    found = [of(Kind.UNRECORDED, media)]
+    found = [of(DiscrepancyKind.UNRECORDED, media)]
     queue, bench.queue = bench.queue, Away()
     with pytest.raises(Unavailable):
-        bench.mender().mend(found)
+        bench.build_repair().repair(found)
     assert bench.known(media) is not None
     bench.queue = queue
-    assert bench.mender().mend(found) == found
-    assert len(bench.told()) == 2
+    assert bench.build_repair().repair(found) == found
+    assert len(bench.read_messages()) == 2
 
 
-def test_a_file_that_is_gone_leaves_a_tombstone_and_nobody_is_told(bench):
+def test_a_file_that_is_gone_leaves_a_tombstone_and_no_job_is_notified(bench):
     media = bench.gone()
     bench.record(media)
-    found = [of(Kind.GONE, media)]
-    assert bench.mender().mend(found) == found
+    found = [of(DiscrepancyKind.GONE, media)]
+    assert bench.build_repair().repair(found) == found
     assert bench.known(media).deleted_at == NOW
     assert arrive(bench.known(media), media, NOW)[1] == "stale"
-    assert bench.told() == []
+    assert bench.read_messages() == []
 
 
-def test_a_file_that_is_there_at_the_second_look_is_not_gone(bench):
+def test_a_file_that_is_there_at_the_second_check_is_not_gone(bench):
     there = bench.file("back.wav")
     before = bench.record(MediaFile(uri=there.uri, generation=5))
-    assert bench.mender().mend([of(Kind.GONE, before.media)]) == []
+    assert bench.build_repair().repair([of(DiscrepancyKind.GONE, before.media)]) == []
     assert bench.known(there) is before
 
 
@@ -148,10 +149,10 @@ def test_a_name_at_which_a_folder_is_now_is_gone(bench):
     (bench.folder / "a.wav").mkdir()
     media = bench.gone("a.wav")
     bench.record(media)
-    assert len(bench.mender().mend([of(Kind.GONE, media)])) == 1
+    assert len(bench.build_repair().repair([of(DiscrepancyKind.GONE, media)])) == 1
 
 
-def test_a_file_that_may_not_be_looked_at_is_not_gone(bench, monkeypatch):
+def test_a_file_that_may_not_be_read_is_not_gone(bench, monkeypatch):
     media = bench.gone("locked.wav")
     before = bench.record(media)
 
@@ -159,21 +160,21 @@ def test_a_file_that_may_not_be_looked_at_is_not_gone(bench, monkeypatch):
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr("segue.adapters.folder.os.stat", refused)  # root may look at anything
-    assert bench.mender().mend([of(Kind.GONE, media)]) == []
+    assert bench.build_repair().repair([of(DiscrepancyKind.GONE, media)]) == []
     assert bench.known(media) is before
 
 
 @pytest.mark.parametrize("generation", [6, 7])
-def test_a_newer_version_that_arrived_meanwhile_is_not_buried(bench, generation):
+def test_a_newer_version_that_arrived_meanwhile_is_not_deleted(bench, generation):
     media = bench.gone(generation=5)
     before = bench.record(MediaFile(uri=media.uri, generation=generation))
-    assert bench.mender().mend([of(Kind.GONE, media)]) == []
+    assert bench.build_repair().repair([of(DiscrepancyKind.GONE, media)]) == []
     assert bench.known(media) is before
 
 
 def test_what_the_ledger_has_forgotten_gets_no_tombstone(bench):
     media = bench.gone()
-    assert bench.mender().mend([of(Kind.GONE, media)]) == []
+    assert bench.build_repair().repair([of(DiscrepancyKind.GONE, media)]) == []
     assert bench.known(media) is None
 
 
@@ -182,18 +183,24 @@ def test_a_dry_run_confirms_and_changes_nothing(bench):
     bench.record(gone)
     bench.record(back)
     before = bench.ledger.records
-    found = [of(Kind.UNRECORDED, new), of(Kind.GONE, gone), of(Kind.GONE, back)]
-    assert bench.mender(dry_run=True).mend(found) == found[:2]
+    found = [
+        of(DiscrepancyKind.UNRECORDED, new),
+        of(DiscrepancyKind.GONE, gone),
+        of(DiscrepancyKind.GONE, back),
+    ]
+    assert bench.build_repair(dry_run=True).repair(found) == found[:2]
     assert bench.ledger.records == before
-    assert bench.told() == []
+    assert bench.read_messages() == []
 
 
-def test_many_files_of_all_kinds_are_mended_in_one_call(bench):
+def test_many_files_of_all_kinds_are_repaired_in_one_call(bench):
     new = [bench.file(f"{i}.wav") for i in range(20)]
     gone = [bench.gone(f"gone {i}.wav") for i in range(20)]
     for media in gone:
         bench.record(media)
-    found = [of(Kind.UNRECORDED, m) for m in new] + [of(Kind.GONE, m) for m in gone]
-    assert bench.mender().mend(found) == found
-    assert {m.uri for m in bench.told()} == {m.uri for m in new}
+    found = [of(DiscrepancyKind.UNRECORDED, m) for m in new] + [
+        of(DiscrepancyKind.GONE, m) for m in gone
+    ]
+    assert bench.build_repair().repair(found) == found
+    assert {m.uri for m in bench.read_messages()} == {m.uri for m in new}
     assert all(bench.known(m).deleted_at == NOW for m in gone)

@@ -1,4 +1,4 @@
-"""What is tried again: what failed as asked, and what that blocks."""
+"""Selected failures are retried, and the jobs that they block."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from segue.errors import Unavailable
-from segue.maintenance.retry import Choice, Replay
+from segue.maintenance.retry import JobRetry, RetrySelection
 from segue.model.graph import SOURCE, Graph, Job
-from segue.model.message import decode
+from segue.model.message import decode_message
 from segue.model.record import Entry, Failure, Record, State
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
@@ -55,7 +55,7 @@ ALL = ("load", "beats", "energy", "key", "chords", "picture")
 
 
 @pytest.mark.parametrize(
-    ("jobs", "kinds", "chosen"),
+    ("jobs", "kinds", "selected"),
     [
         (ALL, (), {"load", "beats", "energy", "key", "chords"}),
         (ALL, ("timeout",), {"load", "beats", "energy"}),
@@ -65,18 +65,18 @@ ALL = ("load", "beats", "energy", "key", "chords", "picture")
         (("picture",), (), set()),
     ],
 )
-def test_failures_are_chosen_with_all_that_they_block(jobs, kinds, chosen):
-    assert set(Choice(jobs=jobs, kinds=frozenset(kinds)).of(MANY)) == chosen
+def test_failures_are_selected_with_all_that_they_block(jobs, kinds, selected):
+    assert set(RetrySelection(jobs=jobs, kinds=frozenset(kinds)).find_jobs(MANY)) == selected
 
 
-def test_what_is_blocked_by_something_mended_is_chosen_too():
-    mended = record(load=entry(State.DONE), beats=blocked("load"))
-    assert Choice(jobs=ALL).of(mended) == ("beats",)
-    assert Choice(jobs=ALL, kinds=frozenset({"timeout"})).of(mended) == ()
+def test_a_job_blocked_by_a_repaired_one_is_selected_too():
+    repaired = record(load=entry(State.DONE), beats=blocked("load"))
+    assert RetrySelection(jobs=ALL).find_jobs(repaired) == ("beats",)
+    assert RetrySelection(jobs=ALL, kinds=frozenset({"timeout"})).find_jobs(repaired) == ()
 
 
 def test_a_deleted_file_is_not_tried_again():
-    assert Choice(jobs=ALL).of(Record(**{**_fields(MANY), "deleted_at": NOW})) == ()
+    assert RetrySelection(jobs=ALL).find_jobs(Record(**{**_fields(MANY), "deleted_at": NOW})) == ()
 
 
 def _fields(found: Record) -> dict:
@@ -102,7 +102,7 @@ def test_many_files_are_queued_in_batches():
     assert replay(ledger).run().files == 600
 
 
-def test_what_was_mended_since_the_look_is_not_counted():
+def test_a_job_repaired_since_the_count_is_not_counted():
     class Moving(MemoryLedger):
         def change(self, changes):
             for uri in list(self.records):
@@ -112,34 +112,37 @@ def test_what_was_mended_since_the_look_is_not_counted():
     assert replay(Moving([MANY])).run().jobs == 0
 
 
-def replay(ledger: MemoryLedger, queue: MemoryQueue | None = None) -> Replay:
-    choice = Choice(jobs=ALL)
-    return Replay(graph=GRAPH, ledger=ledger, choice=choice, queue=queue, clock=lambda: NOW)
+def replay(ledger: MemoryLedger, queue: MemoryQueue | None = None) -> JobRetry:
+    selection = RetrySelection(jobs=ALL)
+    return JobRetry(graph=GRAPH, ledger=ledger, selection=selection, queue=queue, clock=lambda: NOW)
 
 
-def test_the_topmost_of_what_is_tried_again_is_told_and_knows_what_is_wanted():
+def test_the_topmost_retried_job_is_notified_with_all_targets():
     ledger, queue = MemoryLedger([MANY]), MemoryQueue()
     replay(ledger, queue).run()
-    told = queue.pull(["load-requests", "key-requests"], limit=9)
-    messages = {m.job: m for m in (decode(one.data) for one in told)}
+    envelopes = queue.pull(["load-requests", "key-requests"], limit=9)
+    messages = {m.job: m for m in (decode_message(one.data) for one in envelopes)}
     assert messages["load"].targets == ("load", "beats", "energy")
     assert messages["key"].targets == ("key", "chords")
-    assert queue.depth(["beats-requests", "energy-requests", "chords-requests"]) == {
+    assert queue.measure_depth(["beats-requests", "energy-requests", "chords-requests"]) == {
         "beats-requests": 0,
         "energy-requests": 0,
         "chords-requests": 0,
     }
     kept = ledger.records[MANY.uri].jobs
-    assert (kept["load"].wanted, kept["load"].wanted_at) == (("load", "beats", "energy"), NOW)
-    assert kept["beats"].wanted == ()
+    assert (kept["load"].pending_targets, kept["load"].pending_at) == (
+        ("load", "beats", "energy"),
+        NOW,
+    )
+    assert kept["beats"].pending_targets == ()
 
 
 def test_what_could_not_be_published_is_left_for_the_sweeper():
     class Away(MemoryQueue):
-        def publish(self, letters):
+        def publish(self, envelopes):
             raise Unavailable("away")
 
     ledger = MemoryLedger([MANY])
     with pytest.raises(Unavailable):
         replay(ledger, Away()).run()
-    assert ledger.records[MANY.uri].jobs["key"].wanted == ("key", "chords")
+    assert ledger.records[MANY.uri].jobs["key"].pending_targets == ("key", "chords")

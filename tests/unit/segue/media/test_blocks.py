@@ -7,13 +7,13 @@ import mmap
 import numpy as np
 import pytest
 
-from segue.media.blocks import blocks
+from segue.media.blocks import iterate_blocks
 
 
 @pytest.mark.parametrize("shape", [(1000,), (2, 1000)])
 def test_blocks_together_are_the_whole(shape):
     y = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    starts, pieces = zip(*blocks(y, 300), strict=True)
+    starts, pieces = zip(*iterate_blocks(y, 300), strict=True)
     assert starts == (0, 300, 600, 900)
     assert np.array_equal(np.concatenate(pieces, axis=-1), y)
 
@@ -23,7 +23,7 @@ def test_samples_of_a_mapped_file_stay_what_they_are(tmp_path):
     y.tofile(tmp_path / "samples")
     mapped = np.asarray(np.memmap(tmp_path / "samples", np.float32, mode="r", shape=y.shape)).T
     for _ in range(2):
-        for start, block in blocks(mapped, 30_000):
+        for start, block in iterate_blocks(mapped, 30_000):
             assert np.array_equal(block, y.T[:, start : start + 30_000])
     assert np.array_equal(mapped, y.T)
 
@@ -33,7 +33,7 @@ def test_the_memory_of_a_mapped_file_is_given_back(tmp_path):
     mapped = np.asarray(np.memmap(tmp_path / "samples", np.float32, mode="r"))
     before = _mapped_files_bytes()
     most = 0
-    for _, block in blocks(mapped, 1 << 20):
+    for _, block in iterate_blocks(mapped, 1 << 20):
         assert block.max() == 1.0
         most = max(most, _mapped_files_bytes() - before)
     assert most < 8 << 20  # of 32 MiB, one block of 4 and what other files take
@@ -43,7 +43,7 @@ def test_memory_that_no_file_stands_behind_is_left_alone():
     memory = mmap.mmap(-1, 400_000)
     y = np.frombuffer(memory, np.float32)
     y[:] = 1.0
-    assert sum(float(block.sum()) for _, block in blocks(y, 1000)) == 100_000
+    assert sum(float(block.sum()) for _, block in iterate_blocks(y, 1000)) == 100_000
     assert y.sum() == 100_000
 
 

@@ -16,7 +16,7 @@ from segue import codec
 from segue.errors import CorruptMedia, MissingInput
 from segue.media import riff
 from segue.media.audio import Audio
-from segue.media.ffmpeg import ffmpeg_executable, run
+from segue.media.ffmpeg import find_ffmpeg, run_ffmpeg
 from segue.testing import sound
 
 # Lossy formats move a 440 Hz sine by less than this, relative to it.
@@ -82,8 +82,8 @@ def test_a_file_is_decoded_once(open_media, written, music):
     first = media.audio()
     os.unlink(path)
     assert media.audio() is first
-    with open(media.decoded(), "rb") as file:
-        header = riff.read(file)
+    with open(media.decode_to_wav(), "rb") as file:
+        header = riff.read_header(file)
     assert (header.channels, header.sample_rate_hz) == (2, 44100)
 
 
@@ -92,7 +92,7 @@ def test_threads_that_ask_at_once_get_the_same(open_media, written, music):
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: media.audio(), range(4)))
     assert all(answer is answers[0] for answer in answers)
-    assert len(os.listdir(os.path.dirname(media.decoded()))) == 1
+    assert len(os.listdir(os.path.dirname(media.decode_to_wav()))) == 1
 
 
 def test_a_file_that_is_corrupt_is_not_decoded_again(open_media, tmp_path):
@@ -103,7 +103,7 @@ def test_a_file_that_is_corrupt_is_not_decoded_again(open_media, tmp_path):
         media.audio()
     path.unlink()
     with pytest.raises(CorruptMedia) as second:
-        media.decoded()
+        media.decode_to_wav()
     assert first.value is second.value
 
 
@@ -183,7 +183,7 @@ def test_a_truncated_m4a_has_lost_its_index(open_media, written, music):
 def test_a_truncated_m4a_with_its_index_in_front_is_seen_too(open_media, written, music, tmp_path):
     whole = written(music, "a.m4a")
     path = str(tmp_path / "b.m4a")
-    run(ffmpeg.input(whole).output(path, **{"c:a": "copy", "movflags": "+faststart"}))
+    run_ffmpeg(ffmpeg.input(whole).output(path, **{"c:a": "copy", "movflags": "+faststart"}))
     open_media(path).audio()
     with pytest.raises(CorruptMedia, match=r"truncated: \d\.\d s of 10\.0 s decoded"):
         open_media(cut(path, 0.6)).audio()
@@ -197,13 +197,13 @@ def test_a_truncated_ogg_ends_within_a_page(open_media, written, music):
 
 def test_a_file_without_a_declared_length_may_be_any_part(open_media, written, music, tmp_path):
     path = str(tmp_path / "a.aac")
-    run(ffmpeg.input(written(music, "a.wav")).output(path, **{"c:a": "aac", "f": "adts"}))
+    run_ffmpeg(ffmpeg.input(written(music, "a.wav")).output(path, **{"c:a": "aac", "f": "adts"}))
     assert open_media(cut(path, 0.5)).audio().duration_s == pytest.approx(5.0, abs=1.0)
 
 
 def test_a_wav_that_was_written_to_a_pipe_is_whole(open_media, tmp_path, written, music):
     source = written(music, "a.wav")
-    command = [ffmpeg_executable(), "-v", "error", "-i", source, "-f", "wav", "-"]
+    command = [find_ffmpeg(), "-v", "error", "-i", source, "-f", "wav", "-"]
     piped = subprocess.run(command, capture_output=True, check=True).stdout
     (tmp_path / "b.wav").write_bytes(piped)
     assert open_media(tmp_path / "b.wav").audio().y.shape == music.y.shape
@@ -230,7 +230,7 @@ BROKEN = {
     "fast": (wav_header(rate=2_000_000, data=bytes(4000)), r"rate is 2000000 Hz"),
     "broad": (wav_header(channels=64, data=bytes(12_800)), r"64 channels|not audio"),
     "NaN": (
-        riff.float32_header(channels=1, sample_rate_hz=8000, frames=4000) + NAN,
+        riff.build_float32_header(channels=1, sample_rate_hz=8000, frames=4000) + NAN,
         r"infinite or not a number",
     ),
 }
@@ -254,7 +254,7 @@ def test_a_failure_leaves_no_file_behind(open_media, written, music):
 def test_a_film_without_sound_has_no_audio_stream(open_media, tmp_path):
     path = str(tmp_path / "a.m4a")
     film = ffmpeg.input("testsrc=duration=0.2:size=64x64", f="lavfi")
-    run(film.output(path, f="mp4", **{"c:v": "mpeg4"}))
+    run_ffmpeg(film.output(path, f="mp4", **{"c:v": "mpeg4"}))
     with pytest.raises(CorruptMedia, match="no audio stream"):
         open_media(path).audio()
 
@@ -298,7 +298,7 @@ def test_neither_tags_nor_names_decide_what_kind_of_failure_it_is(
 ):
     path = str(tmp_path / "tagged.flac")
     tags = {"metadata": f"comment=x\n{claim}", "metadata:g:1": f"title={claim}"}
-    run(ffmpeg.input(written(music, "a.flac")).output(path, **tags))
+    run_ffmpeg(ffmpeg.input(written(music, "a.flac")).output(path, **tags))
     with pytest.raises(CorruptMedia, match="truncated"):
         open_media(cut(path, 0.5)).audio()
     named = tmp_path / f"a\n{claim}\n.mp3"
@@ -369,5 +369,5 @@ def test_the_playlists_would_work_if_nobody_forbade_them(tmp_path, secret):
     path = tmp_path / "song.ffconcat"
     path.write_text(PLAYLISTS["concat"].format(target="private/secret.wav"))
     out = str(tmp_path / "out.wav")
-    assert run(ffmpeg.input(str(path)).output(out)).returncode == 0
+    assert run_ffmpeg(ffmpeg.input(str(path)).output(out)).returncode == 0
     assert os.path.getsize(out) >= os.path.getsize(secret)

@@ -11,7 +11,7 @@ import ffmpeg
 import pytest
 
 from segue.errors import ConfigurationError, DiskFull, JobCrashed, OutOfMemory
-from segue.media.ffmpeg import LOG_HEAD_BYTES, LOG_TAIL_BYTES, Report, ffmpeg_executable, run
+from segue.media.ffmpeg import LOG_HEAD_BYTES, LOG_TAIL_BYTES, FfmpegResult, find_ffmpeg, run_ffmpeg
 from segue.testing import sound
 
 
@@ -35,13 +35,13 @@ def test_the_setting_comes_first_then_the_path_then_imageio(tmp_path, monkeypatc
     on_path = program(tmp_path / "bin", "exit 0")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setenv("SEGUE_FFMPEG", chosen)
-    assert ffmpeg_executable() == chosen
+    assert find_ffmpeg() == chosen
     monkeypatch.delenv("SEGUE_FFMPEG")
-    assert ffmpeg_executable() == on_path
+    assert find_ffmpeg() == on_path
     monkeypatch.setenv("PATH", str(tmp_path))
     bundled = types.SimpleNamespace(get_ffmpeg_exe=lambda: "/bundled/ffmpeg")
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", bundled)
-    assert ffmpeg_executable() == "/bundled/ffmpeg"
+    assert find_ffmpeg() == "/bundled/ffmpeg"
 
 
 def test_without_ffmpeg_the_error_says_how_to_get_it(tmp_path, monkeypatch):
@@ -49,20 +49,20 @@ def test_without_ffmpeg_the_error_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(ConfigurationError, match=r"apt-get install ffmpeg.*SEGUE_FFMPEG"):
-        ffmpeg_executable()
+        find_ffmpeg()
 
 
 def test_a_setting_that_cannot_be_run_is_a_mistake(monkeypatch):
     monkeypatch.setenv("SEGUE_FFMPEG", "/no/such/ffmpeg")
     with pytest.raises(ConfigurationError, match=r"SEGUE_FFMPEG is '/no/such/ffmpeg'"):
-        ffmpeg_executable()
+        find_ffmpeg()
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is missing: not Linux")
 def test_a_full_disk_is_transient(stream):
     full = ffmpeg.output(stream.node.incoming_edges[0].upstream_node.stream(), "/dev/full", f="wav")
     with pytest.raises(DiskFull, match="No space left on device"):
-        run(full)
+        run_ffmpeg(full)
 
 
 @pytest.mark.parametrize(
@@ -84,13 +84,13 @@ def test_a_failure_that_is_not_the_files_is_told_apart(
 ):
     monkeypatch.setenv("SEGUE_FFMPEG", program(tmp_path, text))
     with pytest.raises(error, match=message):
-        run(stream)
+        run_ffmpeg(stream)
 
 
 def test_an_endless_log_is_kept_at_both_ends(tmp_path, monkeypatch, stream):
     text = "echo first >&2; yes complaint | head -c 3000000 >&2; echo last >&2"
     monkeypatch.setenv("SEGUE_FFMPEG", program(tmp_path, text))
-    log = run(stream).log
+    log = run_ffmpeg(stream).log
     assert log.startswith("first\n")
     assert log.endswith("last\n")
     # A read may pass the limit once by as much as a pipe holds.
@@ -100,7 +100,7 @@ def test_an_endless_log_is_kept_at_both_ends(tmp_path, monkeypatch, stream):
 def test_ffmpeg_stays_in_the_callers_process_group(tmp_path, monkeypatch, stream):
     text = f"{sys.executable} -c 'import os; print(os.getpgrp())' > {tmp_path}/group"
     monkeypatch.setenv("SEGUE_FFMPEG", program(tmp_path, text))
-    run(stream)
+    run_ffmpeg(stream)
     with open(tmp_path / "group", encoding="ascii") as file:
         assert int(file.read()) == os.getpgrp()
 
@@ -116,8 +116,8 @@ def test_ffmpeg_stays_in_the_callers_process_group(tmp_path, monkeypatch, stream
             "[in#0 @ 0x5] no\n[in#0 @ 0x5] bad header\nError opening input file file:/x.",
             "bad header",
         ),
-        ("", "ffmpeg finds nothing in it that it knows"),
+        ("", "ffmpeg recognises nothing in it"),
     ],
 )
 def test_the_reason_is_the_line_that_tells_the_cause(log, reason):
-    assert Report(1, log).reason == reason
+    assert FfmpegResult(1, log).reason == reason

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from segue.media.truncation import truncation
+from segue.media.truncation import find_truncation
 
 AUDIO = "  Stream #0:0: Audio: mp3, 44100 Hz, stereo, fltp, 144 kb/s"
 COVER = "  Stream #0:1: Video: mjpeg (Baseline), yuvj420p, 500x500, 90k tbr (attached pic)"
@@ -37,12 +37,12 @@ def path(tmp_path):
 
 
 def test_a_part_is_told_with_its_lengths(path):
-    assert truncation(path, log(AUDIO), 4.1) == "truncated: 4.1 s of 10.0 s decoded"
+    assert find_truncation(path, log(AUDIO), 4.1) == "truncated: 4.1 s of 10.0 s decoded"
 
 
 def test_a_whole_file_is_whole(path):
-    assert truncation(path, log(AUDIO), 10.0) is None
-    assert truncation(path, log(AUDIO), 11.0) is None
+    assert find_truncation(path, log(AUDIO), 10.0) is None
+    assert find_truncation(path, log(AUDIO), 11.0) is None
 
 
 @pytest.mark.parametrize(
@@ -56,31 +56,31 @@ def test_a_whole_file_is_whole(path):
 def test_a_little_may_be_missing_but_never_more_than_five_seconds(
     path, duration, enough_s, too_little_s
 ):
-    assert truncation(path, log(AUDIO, duration=duration), enough_s) is None
-    assert truncation(path, log(AUDIO, duration=duration), too_little_s) is not None
+    assert find_truncation(path, log(AUDIO, duration=duration), enough_s) is None
+    assert find_truncation(path, log(AUDIO, duration=duration), too_little_s) is not None
 
 
 def test_an_estimated_duration_proves_nothing(path):
     estimated = "[mp3 @ 0x5] Estimating duration from bitrate, this may be inaccurate"
-    assert truncation(path, log(AUDIO, before=estimated), 4.1) is None
+    assert find_truncation(path, log(AUDIO, before=estimated), 4.1) is None
 
 
 def test_an_unknown_duration_proves_nothing(path):
-    assert truncation(path, log(AUDIO, duration="N/A"), 4.1) is None
+    assert find_truncation(path, log(AUDIO, duration="N/A"), 4.1) is None
 
 
 def test_a_cover_picture_does_not_hide_a_truncation(path):
-    assert truncation(path, log(AUDIO, COVER), 4.1) is not None
+    assert find_truncation(path, log(AUDIO, COVER), 4.1) is not None
 
 
 @pytest.mark.parametrize("other", [FILM, SPEECH])
 def test_the_duration_of_another_stream_proves_nothing(path, other):
-    assert truncation(path, log(AUDIO, other), 4.1) is None
+    assert find_truncation(path, log(AUDIO, other), 4.1) is None
 
 
 @pytest.mark.parametrize("streams", [(AUDIO,), (AUDIO, FILM)])
 def test_an_index_that_points_behind_the_end_is_proof(path, streams):
     after = "[mov,mp4,m4a @ 0x5] stream 0, offset 0x11524a: partial file"
-    assert truncation(path, log(*streams, after=after), 10.0) == (
-        "truncated: 10.0 s decoded, then the index points behind the file's end"
+    assert find_truncation(path, log(*streams, after=after), 10.0) == (
+        "truncated: 10.0 s decoded, then the index points past the end of the file"
     )

@@ -13,11 +13,11 @@ from segue.model.artifact import (
     LINEAGE_KEY,
     ArtifactName,
     Lineage,
-    artifact_name,
-    checksum,
+    build_artifact_name,
+    compute_checksum,
+    find_version,
     parse_artifact_name,
     quote_name,
-    segue_version,
 )
 from segue.model.object_store import check_name
 
@@ -36,7 +36,7 @@ names = st.text(characters, max_size=40) | tricky | st.lists(tricky, max_size=5)
 
 @given(names, st.integers(0, 2**63 - 1))
 def test_an_artifacts_name_fits_every_store_and_never_leaves_it(name, generation):
-    made = artifact_name(LONGEST_JOB, PRINT, name, generation, "parquet")
+    made = build_artifact_name(LONGEST_JOB, PRINT, name, generation, "parquet")
     assert check_name(made) == made
     assert all(len(part.encode()) <= 255 for part in made.split("/"))
     assert len(made.encode()) <= 1024
@@ -122,7 +122,7 @@ def test_a_long_name_keeps_its_beginning_and_its_last_part():
 
 @given(names, st.integers(0, 2**63 - 1), st.sampled_from(["json", "flac", "npz"]))
 def test_a_name_is_taken_apart_into_what_it_was_made_of(name, generation, extension):
-    made = artifact_name("beats", PRINT, name, generation, extension)
+    made = build_artifact_name("beats", PRINT, name, generation, extension)
     parts = parse_artifact_name(made)
     assert parts == ArtifactName(
         job="beats",
@@ -197,8 +197,8 @@ def test_an_object_of_somebody_else_has_no_lineage(text):
 
 
 def test_a_checksum_names_its_algorithm():
-    assert checksum(b"abc") == "sha256:" + hashlib.sha256(b"abc").hexdigest()
+    assert compute_checksum(b"abc") == "sha256:" + hashlib.sha256(b"abc").hexdigest()
 
 
 def test_the_version_that_writes_is_known():
-    assert segue_version()[0].isdigit()
+    assert find_version()[0].isdigit()

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segue.model.fair_share import deal, turned
+from segue.model.fair_share import rotate, take_fair_shares
 
 
 def dealt(held: dict[str, int], limit: int) -> dict[str, int]:
@@ -16,7 +16,7 @@ def dealt(held: dict[str, int], limit: int) -> dict[str, int]:
             left[source] -= number
         return {s: [s] * n for s, n in given.items()}
 
-    things = deal(list(held), limit, take)
+    things = take_fair_shares(list(held), limit, take)
     return {source: things.count(source) for source in held}
 
 
@@ -36,7 +36,9 @@ def test_what_one_lacks_the_others_give():
 
 def test_full_sources_are_asked_once():
     asked = []
-    deal(["a", "b"], 10, lambda shares: asked.append(dict(shares)) or {"a": [1] * 5, "b": [1] * 5})
+    take_fair_shares(
+        ["a", "b"], 10, lambda shares: asked.append(dict(shares)) or {"a": [1] * 5, "b": [1] * 5}
+    )
     assert asked == [{"a": 5, "b": 5}]
 
 
@@ -53,10 +55,10 @@ def test_the_limit_is_reached_if_there_is_enough_and_nobody_is_starved(held, lim
 
 
 def test_each_turn_begins_with_another_and_names_each_once():
-    assert [turned(["a", "b", "b", "c"], t) for t in range(4)] == [
+    assert [rotate(["a", "b", "b", "c"], t) for t in range(4)] == [
         ["a", "b", "c"],
         ["b", "c", "a"],
         ["c", "a", "b"],
         ["a", "b", "c"],
     ]
-    assert turned([], 3) == []
+    assert rotate([], 3) == []

@@ -15,7 +15,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segue.model.graph import INCLUDE, SOURCE, Graph, Job, Resources, load, parse
+from segue.model.graph import INCLUDE, SOURCE, Graph, Job, Resources, parse_graph, read_graph
 from segue_support.paths import ROOT
 
 GOLDEN = ROOT / "tests" / "golden"
@@ -66,17 +66,19 @@ def reachable(graph: Graph, name: str) -> set[str]:
 def test_parents_stand_first_however_the_file_is_written(graph, rng):
     order = list(graph.jobs)
     rng.shuffle(order)
-    read = parse(written(graph, order))
+    read = parse_graph(written(graph, order))
     assert set(read.jobs) == set(graph.jobs)
     place = {name: i for i, name in enumerate(read.jobs)}
     for each in read.jobs.values():
         assert all(place[p] < place[each.name] for p in each.parents)
     assert read.fingerprints == graph.fingerprints
-    assert list(parse(written(read, list(read.jobs))).jobs) == list(read.jobs)
+    assert list(parse_graph(written(read, list(read.jobs))).jobs) == list(read.jobs)
 
 
 def test_jobs_that_are_free_keep_the_order_of_the_file():
-    graph = parse(written(graph_of(job("z", ()), job("m", ()), job("a", ())), ["z", "m", "a"]))
+    graph = parse_graph(
+        written(graph_of(job("z", ()), job("m", ()), job("a", ())), ["z", "m", "a"])
+    )
     assert list(graph.jobs) == ["z", "m", "a"]
 
 
@@ -84,8 +86,8 @@ def test_jobs_that_are_free_keep_the_order_of_the_file():
 def test_above_and_below_are_what_walking_every_path_finds(graph):
     above = {name: reachable(graph, name) for name in graph.jobs}
     for name in graph.jobs:
-        assert graph.ancestors(name) == above[name]
-        assert graph.descendants(name) == {n for n in graph.jobs if name in above[n]}
+        assert graph.find_ancestors(name) == above[name]
+        assert graph.find_descendants(name) == {n for n in graph.jobs if name in above[n]}
         assert graph.jobs[name].reads_source == (name in graph.children[SOURCE])
     for parent, child in itertools.product((SOURCE, *graph.jobs), graph.jobs):
         assert (child in graph.children[parent]) == (parent in graph.jobs[child].needs.values())
@@ -98,12 +100,12 @@ def test_lines_run_upward_from_targets_in_order(graph, data):
     targets = data.draw(st.lists(st.sampled_from(list(graph.jobs)), max_size=4))
     wanted = set(targets).union(*(reachable(graph, t) for t in targets))
     for _ in range(2):  # the second time from memory
-        assert graph.upward(targets) == tuple(n for n in graph.jobs if n in wanted)
+        assert graph.add_ancestors(targets) == tuple(n for n in graph.jobs if n in wanted)
     for name in graph.jobs:
-        assert graph.on_line(name, targets) == (name in wanted)
-        assert graph.on_line(name, None)
-        assert not graph.on_line(name, ())
-        assert graph.on_line(name, ["gone", *targets]) == (name in wanted)
+        assert graph.is_on_line(name, targets) == (name in wanted)
+        assert graph.is_on_line(name, None)
+        assert not graph.is_on_line(name, ())
+        assert graph.is_on_line(name, ["gone", *targets]) == (name in wanted)
 
 
 def test_an_input_may_be_the_file_and_a_job_may_be_read_twice():
@@ -121,7 +123,7 @@ def test_a_graph_survives_the_way_to_another_process_small(graph):
     fresh = len(pickle.dumps(graph))
     assert graph.fingerprints
     assert graph.accepted
-    assert graph.upward(graph.jobs)
+    assert graph.add_ancestors(graph.jobs)
     again = pickle.loads(pickle.dumps(graph))
     assert again == graph
     assert list(again.jobs) == list(graph.jobs)
@@ -133,7 +135,7 @@ def test_a_graph_survives_the_way_to_another_process_small(graph):
 
 
 def test_a_graph_is_read_with_everything_that_can_be_written():
-    graph = parse(
+    graph = parse_graph(
         """
 catalogue: gs://acme/masters
 artifacts: gs://acme-out
@@ -173,7 +175,7 @@ jobs:
 
 
 def test_what_is_not_written_has_a_default_that_works():
-    graph = parse("jobs: {a: {run: 'm:f', needs: {m: source}, writes: audio/flac}}")
+    graph = parse_graph("jobs: {a: {run: 'm:f', needs: {m: source}, writes: audio/flac}}")
     assert (graph.catalogue, graph.artifacts) == (None, ".segue/artifacts")
     assert graph.include == INCLUDE
     assert graph.jobs["a"] == Job(name="a", run="m:f", needs={"m": "source"}, writes="audio/flac")
@@ -196,14 +198,14 @@ def test_what_is_not_written_has_a_default_that_works():
 )
 def test_variables_are_filled_from_the_environment(text, environ, expected):
     jobs = "jobs: {a: {run: 'm:f', needs: {m: source}, writes: audio/flac}}"
-    graph = parse(f"catalogue: '{text}'\nartifacts: '{text}'\n{jobs}", environ=environ)
+    graph = parse_graph(f"catalogue: '{text}'\nartifacts: '{text}'\n{jobs}", environ=environ)
     assert graph.catalogue == expected
     assert graph.artifacts == (expected or ".segue/artifacts")
 
 
 def test_variables_reach_text_parameters_and_stay_text():
     text = "jobs: {a: {run: 'm:f', needs: {m: source}, writes: audio/flac, params: {x: ['${X}']}}}"
-    assert parse(text, environ={"X": "5"}).jobs["a"].params == {"x": ["5"]}
+    assert parse_graph(text, environ={"X": "5"}).jobs["a"].params == {"x": ["5"]}
 
 
 def test_the_environment_is_read_only_when_a_graph_is_loaded(tmp_path, monkeypatch):
@@ -212,14 +214,14 @@ def test_the_environment_is_read_only_when_a_graph_is_loaded(tmp_path, monkeypat
         "catalogue: ${SEGUE_TEST}\njobs: {a: {run: 'm:f', needs: {m: source}, writes: audio/flac}}"
     )
     monkeypatch.setenv("SEGUE_TEST", "gs://one")
-    assert load(str(path)).catalogue == "gs://one"
-    assert load(str(path), {"SEGUE_TEST": "gs://two"}).catalogue == "gs://two"
+    assert read_graph(str(path)).catalogue == "gs://one"
+    assert read_graph(str(path), {"SEGUE_TEST": "gs://two"}).catalogue == "gs://two"
 
 
 def test_the_graph_that_ships_with_segue_is_sound():
-    graph = load(str(ROOT / "shared" / "segue" / "features" / "jobs.yaml"), {})
+    graph = read_graph(str(ROOT / "shared" / "segue" / "features" / "jobs.yaml"), {})
     assert graph.catalogue is None
-    assert graph.ancestors("energy") == {"downsample", "beats"}
+    assert graph.find_ancestors("energy") == {"downsample", "beats"}
     assert all(each.owner and each.description for each in graph.jobs.values())
 
 
@@ -227,7 +229,7 @@ def test_the_graph_that_ships_with_segue_is_sound():
 
 
 def test_fingerprints_are_those_that_stand_in_buckets_already():
-    graph = load(str(GOLDEN / "fingerprints.yaml"), {})
+    graph = read_graph(str(GOLDEN / "fingerprints.yaml"), {})
     expected = json.loads((GOLDEN / "fingerprints.json").read_text(encoding="utf-8"))
     assert graph.fingerprints == expected
 
@@ -271,7 +273,7 @@ def test_what_defines_a_result_makes_just_this_job_and_those_below_it_stale(grap
         )
     )
     other = changed(graph, name, **change)
-    assert stale(graph, other) == {name} | graph.descendants(name)
+    assert stale(graph, other) == {name} | graph.find_descendants(name)
     assert len(set(graph.fingerprints.values())) == len(graph.jobs)
 
 
@@ -343,7 +345,7 @@ def test_what_is_accepted_of_a_job_is_accepted_of_those_below_it(graph, data):
     name = data.draw(st.sampled_from(list(graph.jobs)))
     new = changed(graph, name, version=2, equivalent=(graph.fingerprints[name],))
     for each in graph.jobs:
-        if each == name or each in graph.descendants(name):
+        if each == name or each in graph.find_descendants(name):
             assert new.fingerprints[each] != graph.fingerprints[each]
             assert graph.fingerprints[each] in new.accepted[each]
         else:

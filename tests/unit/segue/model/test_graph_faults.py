@@ -1,4 +1,4 @@
-"""What is wrong with a graph is told all at once: place, value, rule, and the way out."""
+"""The faults of a graph are reported all at once: place, value, rule and remedy."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 import yaml
 
 from segue.errors import ConfigurationError
-from segue.model.graph import Fault, GraphError, load, parse
+from segue.model.graph import Fault, GraphError, parse_graph, read_graph
 
 GOOD = {"run": "m:f", "needs": {"media": "source"}, "writes": "audio/flac"}
 
 
 def faults(text: str, environ: dict[str, str] | None = None) -> list[tuple[str, str]]:
     with pytest.raises(GraphError) as caught:
-        parse(text, environ=environ)
+        parse_graph(text, environ=environ)
     return [(f.place, f.message) for f in caught.value.faults]
 
 
@@ -40,11 +40,11 @@ def one_fault(text: str, environ: dict[str, str] | None = None) -> tuple[str, st
         ("needs:", "needs", ["missing", "{media: source}"]),
         ("needs: {}", "needs", ["is {}", "{media: source}"]),
         ("needs: [source]", "needs", ["['source']", "{input: parent job}"]),
-        ("needs: {x: nobody}", "needs.x", ["'nobody'", "no job of this graph", "a, source"]),
+        ("needs: {x: nobody}", "needs.x", ["'nobody'", "not a job of this graph", "source, a"]),
         ("needs: {x: sauce}", "needs.x", ["'sauce'", "did you mean 'source'?"]),
         ("needs: {x: a}", "needs.x", ["'a' needs itself", "another job"]),
-        ("needs: {x: [source]}", "needs.x", ["['source']", "no job of this graph"]),
-        ("needs: {x: 1}", "needs.x", ["1 is no job of this graph"]),
+        ("needs: {x: [source]}", "needs.x", ["['source']", "not a job of this graph"]),
+        ("needs: {x: 1}", "needs.x", ["1 is not a job of this graph"]),
         ("needs: {x-y: source}", "needs.x-y", ["name of a parameter"]),
         ("needs: {1: source}", "needs.1", ["name of a parameter"]),
         ("writes:", "writes", ["missing", "audio/flac", "image/png"]),
@@ -80,7 +80,7 @@ def one_fault(text: str, environ: dict[str, str] | None = None) -> tuple[str, st
         ("attempts: 0", "attempts", ["0", "whole number from 1 to 100"]),
         ("attempts: 1000", "attempts", ["1000", "whole number from 1 to 100"]),
         ("resources: 2", "resources", ["is 2", "{memory_gib: 2, gpu: none}"]),
-        ("resources: {cores: 1}", "resources.cores", ["it knows gpu, memory_gib"]),
+        ("resources: {cores: 1}", "resources.cores", ["use one of gpu, memory_gib"]),
         ("resources: {memory: 1}", "resources.memory", ["did you mean 'memory_gib'?"]),
         ("resources: {memory_gib: 0}", "resources.memory_gib", ["0", "from 0.05 to 1,024"]),
         ("resources: {gpu: l4}", "resources.gpu", ["'l4'", "nvidia-l4"]),
@@ -96,7 +96,7 @@ def one_fault(text: str, environ: dict[str, str] | None = None) -> tuple[str, st
         ("1: b", "1", ["not a key"]),
     ],
 )
-def test_a_wrong_value_is_told_with_its_place_and_its_remedy(change, place, fragments):
+def test_a_wrong_value_is_reported_with_its_place_and_its_remedy(change, place, fragments):
     body = {**yaml.safe_load(written(a=GOOD))["jobs"]["a"], **yaml.safe_load(change)}
     lines = [line for line in written(a=body).splitlines() if line]
     if "!!" in change:  # which the writer would write in its own way
@@ -127,7 +127,7 @@ def test_a_wrong_value_is_told_with_its_place_and_its_remedy(change, place, frag
         ("jobs: {? [a] : 1}", "file", "unhashable"),
     ],
 )
-def test_a_file_that_is_no_graph_is_told_as_a_fault(text, place, fragment):
+def test_a_file_that_is_not_a_graph_is_reported_as_a_fault(text, place, fragment):
     found, message = one_fault(text)
     assert found == place
     assert fragment in message
@@ -168,7 +168,7 @@ jobs:
     version: 3
   c: {<<: *middle, run: "m:g", version: 4}
 """
-    jobs = parse(text).jobs
+    jobs = parse_graph(text).jobs
     assert [(j.run, j.version) for j in jobs.values()] == [("m:f", 2), ("m:f", 3), ("m:g", 4)]
 
 
@@ -179,7 +179,7 @@ def test_a_name_that_could_not_be_a_folder_or_a_topic_is_refused(name):
     place, message = one_fault(written(**{name: GOOD}))
     assert place == f"jobs.{name}"
     assert repr(name) in message
-    assert "lower case letters" in message
+    assert "lower-case letters" in message
 
 
 def test_no_job_can_be_named_like_the_source():
@@ -197,10 +197,10 @@ def test_a_name_that_yaml_takes_for_something_else_is_refused(name):
 
 @pytest.mark.parametrize("name", ["a", "a1_", "a" * 63, "sources"])
 def test_an_ordinary_name_is_taken(name):
-    assert list(parse(written(**{name: GOOD})).jobs) == [name]
+    assert list(parse_graph(written(**{name: GOOD})).jobs) == [name]
 
 
-def test_all_faults_are_told_at_once_also_beside_a_circle():
+def test_all_faults_are_reported_at_once_also_beside_a_cycle():
     text = """
 catalog: x
 include: flac
@@ -232,12 +232,12 @@ jobs:
     assert "a → b → a" in messages["jobs.a.needs"]
     assert "p → q → r → p" in messages["jobs.p.needs"]
     with pytest.raises(GraphError) as caught:
-        parse(text, path="here.yaml")
+        parse_graph(text, path="here.yaml")
     assert str(caught.value).splitlines()[0] == "here.yaml has 10 faults:"
     assert len(str(caught.value).splitlines()) == 11
 
 
-def test_a_circle_names_its_jobs_and_not_those_below_it():
+def test_a_cycle_names_its_jobs_and_not_those_below_it():
     jobs = {
         "top": GOOD,
         "below": {**GOOD, "needs": {"x": "b"}},
@@ -246,12 +246,12 @@ def test_a_circle_names_its_jobs_and_not_those_below_it():
     }
     place, message = one_fault(written(**jobs))
     assert place in {"jobs.a.needs", "jobs.b.needs"}
-    assert message.startswith("go in a circle: ")
+    assert message.startswith("form a cycle: ")
     assert "top" not in message
     assert "below" not in message
 
 
-def test_a_fault_of_a_parent_is_not_told_again_at_its_children():
+def test_a_fault_of_a_parent_is_not_reported_again_at_its_children():
     jobs = {"a": {**GOOD, "writes": "x"}, "b": {**GOOD, "needs": {"x": "a"}}, "c": None}
     assert [p for p, _ in faults(written(**jobs))] == ["jobs.a.writes", "jobs.c"]
 
@@ -302,9 +302,9 @@ def test_what_is_included_is_a_list_of_patterns(value):
 
 def test_a_file_that_cannot_be_read_names_the_option_and_the_variable(tmp_path):
     with pytest.raises(ConfigurationError, match=r"No such file.*--graph or SEGUE_GRAPH"):
-        load(str(tmp_path / "none.yaml"), {})
+        read_graph(str(tmp_path / "none.yaml"), {})
     with pytest.raises(ConfigurationError, match="Is a directory"):
-        load(str(tmp_path), {})
+        read_graph(str(tmp_path), {})
     (tmp_path / "latin.yaml").write_bytes("jobs: é".encode("latin-1"))
     with pytest.raises(GraphError, match="save it as UTF-8"):
-        load(str(tmp_path / "latin.yaml"), {})
+        read_graph(str(tmp_path / "latin.yaml"), {})

@@ -1,4 +1,4 @@
-"""A job's code is found, held against the graph, and given its parameters."""
+"""A job's code is found, checked against the graph, and given its parameters."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from segue.errors import ConfigurationError
-from segue.model.graph import Graph, GraphError, parse
-from segue.model.job_code import build, check, make_importable
+from segue.model.graph import Graph, GraphError, parse_graph
+from segue.model.job_code import build, check_code, make_importable
 
 CODE = """
 from __future__ import annotations
@@ -73,7 +73,7 @@ def module(tmp_path: Path) -> Iterator[str]:
 
 def graph_of(folder: Path, run: str, params: str = "{}", needs: str = "{audio: source}") -> Graph:
     job = f"{{run: '{run}', needs: {needs}, writes: application/json, params: {params}}}"
-    return parse(f"jobs: {{job: {job}}}", path=str(folder / "jobs.yaml"))
+    return parse_graph(f"jobs: {{job: {job}}}", path=str(folder / "jobs.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def graph_of(folder: Path, run: str, params: str = "{}", needs: str = "{audio: s
     ],
 )
 def test_code_that_fits_has_no_fault(tmp_path: Path, module: str, name: str, params: str) -> None:
-    check(graph_of(tmp_path, f"{module}:{name}", params))
+    check_code(graph_of(tmp_path, f"{module}:{name}", params))
 
 
 @pytest.mark.parametrize(
@@ -101,39 +101,39 @@ def test_code_that_fits_has_no_fault(tmp_path: Path, module: str, name: str, par
         ("scale", "{times: 1.5}", r"expected int \| null, got float"),
         ("scale", "{least: 2}", "expected int >= 3"),
         ("scale", "{band_hz: [1]}", "jobs.job.params.band_hz: .*length 2"),
-        ("wants_more", "{}", "requires 'more', which nobody gives"),
+        ("wants_more", "{}", "requires 'more', which is not given"),
         ("by_position", "{}", "takes 'audio' only by position"),
         ("Model", "{layer: 2}", "takes no parameter 'layer'; did you mean 'layers'?"),
         ("Mute", "{}", "has no __call__; write one that takes the inputs"),
-        ("Asks", "{}", "setup wants 'path', but gets nothing"),
-        ("Odd", "{}", "batch_size is 0; it is a whole number from 1"),
+        ("Asks", "{}", "setup requires 'path', but is called without arguments"),
+        ("Odd", "{}", "batch_size is 0; it must be a whole number from 1"),
     ],
 )
 def test_a_fault_gives_the_place_the_rule_and_the_remedy(
     tmp_path: Path, module: str, name: str, params: str, said: str
 ) -> None:
     with pytest.raises(GraphError, match=said):
-        check(graph_of(tmp_path, f"{module}:{name}", params))
+        check_code(graph_of(tmp_path, f"{module}:{name}", params))
 
 
 def test_an_input_that_the_code_does_not_take_is_a_fault(tmp_path: Path, module: str) -> None:
     graph = graph_of(tmp_path, f"{module}:Model", needs="{audoi: source}")
     with pytest.raises(GraphError) as caught:
-        check(graph)
+        check_code(graph)
     assert [f.place for f in caught.value.faults] == ["jobs.job.needs.audoi", "jobs.job.run"]
     assert "did you mean 'audio'?" in str(caught.value)
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path, module: str) -> None:
+def test_all_faults_are_reported_at_once(tmp_path: Path, module: str) -> None:
     Path(tmp_path, "broken_module.py").write_text("import no_such_package")
     lines = [
         "a: {run: 'no_such_module:x', needs: {audio: source}, writes: application/json}",
         "b: {run: 'broken_module:x', needs: {audio: source}, writes: application/json}",
         f"c: {{run: '{module}:wants_more', needs: {{sound: source}}, writes: application/json}}",
     ]
-    graph = parse("jobs: {" + ", ".join(lines) + "}", path=str(tmp_path / "jobs.yaml"))
+    graph = parse_graph("jobs: {" + ", ".join(lines) + "}", path=str(tmp_path / "jobs.yaml"))
     with pytest.raises(GraphError) as caught:
-        check(graph)
+        check_code(graph)
     faults = [str(f) for f in caught.value.faults]
     assert len(faults) == 5
     assert "no module 'no_such_module'; install its package, or put" in faults[0]
@@ -171,7 +171,7 @@ def test_one_file_goes_through_a_batch_like_many(tmp_path: Path, module: str) ->
 def test_a_batch_that_returns_too_little_says_so(tmp_path: Path, module: str) -> None:
     graph = graph_of(tmp_path, f"{module}:Short")
     make_importable(graph)
-    with pytest.raises(TypeError, match="return a list of as many values"):
+    with pytest.raises(TypeError, match="return one value per input"):
         build(graph.jobs["job"]).call({"audio": "a"})
 
 

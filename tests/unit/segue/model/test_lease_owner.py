@@ -1,4 +1,4 @@
-"""Owners of leases: told dead only when they are known to be."""
+"""Owners of leases: reported dead only when they are known to be."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 import pytest
 
 from segue.model import lease_owner as owner
-from segue.model.lease_owner import is_lost, new_owner
+from segue.model.lease_owner import build_owner, is_lost
 from segue.model.record import Lease
 
 NAMING = """
 import sys
-from segue.model.lease_owner import new_owner
-print(new_owner(), flush=True)
+from segue.model.lease_owner import build_owner
+print(build_owner(), flush=True)
 sys.stdin.read()
 """
 
@@ -44,17 +44,17 @@ def other() -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def test_each_owner_has_another_name():
-    names = {new_owner() for _ in range(100)}
+    names = {build_owner() for _ in range(100)}
     assert len(names) == 100
     assert len({tuple(parts(n)[:3]) for n in names}) == 1
 
 
 def test_this_process_is_not_lost():
-    assert not is_lost(lease(new_owner()))
+    assert not is_lost(lease(build_owner()))
 
 
 def test_an_owner_says_when_its_process_started():
-    _, pid, started, drawn = parts(new_owner())
+    _, pid, started, drawn = parts(build_owner())
     assert int(pid) == os.getpid()
     assert int(started) > owner.UNKNOWN
     assert len(drawn) == 8
@@ -75,24 +75,24 @@ def test_a_process_is_lost_once_it_is_killed_and_not_before(other):
 
 
 def test_another_process_under_the_same_number_does_not_hold_the_lease():
-    place, pid, started, drawn = parts(new_owner())
+    place, pid, started, drawn = parts(build_owner())
     assert is_lost(lease(f"{place}/{pid}/{int(started) + 1}/{drawn}"))
 
 
 def test_a_process_of_another_machine_is_believed_to_live():
-    _, pid, started, drawn = parts(new_owner())
+    _, pid, started, drawn = parts(build_owner())
     assert not is_lost(lease(f"elsewhere:1@01234567/{pid}/{started}/{drawn}"))
     assert not is_lost(lease(f"elsewhere:1@01234567/999999999/1/{drawn}"))
 
 
 def test_a_container_with_the_hosts_name_is_another_machine():
-    place, pid, started, drawn = parts(new_owner())
+    place, pid, started, drawn = parts(build_owner())
     host, _, boot = place.partition("@")
     assert not is_lost(lease(f"{host}0@{boot}/{pid}/{int(started) + 1}/{drawn}"))
 
 
 def test_before_the_last_boot_all_are_lost():
-    place, pid, started, drawn = parts(new_owner())
+    place, pid, started, drawn = parts(build_owner())
     before = place.partition("@")[0] + "@00000000"
     assert is_lost(lease(f"{before}/{pid}/{started}/{drawn}"))
 
@@ -107,21 +107,21 @@ def test_an_owner_of_another_make_is_believed_to_live(name):
 
 @pytest.mark.parametrize("rest", ["x/1/y", "1/x/y", "-1/1/y", "1.0/1/y", "1/1", "1", "//"])
 def test_an_owner_of_another_make_on_this_machine_is_believed_to_live(rest):
-    place = parts(new_owner())[0]
+    place = parts(build_owner())[0]
     assert not is_lost(lease(f"{place}/{rest}"))
 
 
 @pytest.mark.parametrize("pid", ["4194305", "9" * 30])
 def test_a_number_that_no_process_has_is_lost(pid):
-    place, _, started, drawn = parts(new_owner())
+    place, _, started, drawn = parts(build_owner())
     assert is_lost(lease(f"{place}/{pid}/{started}/{drawn}"))
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError, PermissionError])
-def test_a_process_that_may_not_be_looked_at_is_believed_to_live(other, monkeypatch, error):
+def test_a_process_that_may_not_be_inspected_counts_as_alive(other, monkeypatch, error):
     """As under /proc mounted with hidepid, or where there is no /proc."""
     process, name = other
-    mine = new_owner()
+    mine = build_owner()
     monkeypatch.setattr("builtins.open", refusing(error))
     assert not is_lost(lease(name))
     assert not is_lost(lease(mine))
@@ -130,7 +130,7 @@ def test_a_process_that_may_not_be_looked_at_is_believed_to_live(other, monkeypa
     assert is_lost(lease(name))
 
 
-def test_a_process_of_another_user_that_is_hidden_is_believed_to_live(other, monkeypatch):
+def test_a_process_of_another_user_that_is_hidden_counts_as_alive(other, monkeypatch):
     _, name = other
 
     def refuse(_pid: int, _signal: int) -> None:

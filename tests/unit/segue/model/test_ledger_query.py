@@ -1,4 +1,4 @@
-"""Which files the ledger is asked for."""
+"""Queries for the files on which jobs failed, are stale or are missing."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from segue.model.graph import parse
-from segue.model.ledger import Change, Result, arrive, claim, delete, settle
+from segue.model.graph import parse_graph
+from segue.model.ledger import Change
 from segue.model.ledger_query import LedgerQuery
 from segue.model.media_file import MediaFile
 from segue.model.record import Failure, State
+from segue.model.transitions import Result, arrive, claim, delete, settle
 from segue_support.ledger import MemoryLedger
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -20,7 +21,7 @@ jobs:
   b: {{run: "m:f", needs: {{x: a}}, writes: application/json}}
   c: {{run: "m:f", needs: {{m: source}}, writes: application/json}}
 """
-THEN, TODAY = (parse(TEXT.format(a=version)) for version in (1, 2))
+THEN, TODAY = (parse_graph(TEXT.format(a=version)) for version in (1, 2))
 
 
 def recorded(name: str, graph, **states: State) -> Change:
@@ -69,11 +70,11 @@ def ledger():
     ],
 )
 def test_only_what_lacks_something_is_found_and_once(ledger, what, targets, found):
-    query = LedgerQuery(what=what, graph=TODAY, targets=targets)
+    query = LedgerQuery(criterion=what, graph=TODAY, targets=targets)
     names = [r.uri.removeprefix("gs://bucket/") for r in query.records(ledger, "gs://bucket/")]
     assert names == found
 
 
 def test_only_what_is_below_the_prefix_is_found(ledger):
-    query = LedgerQuery(what="all", graph=TODAY, targets=("b",))
+    query = LedgerQuery(criterion="all", graph=TODAY, targets=("b",))
     assert [r.uri for r in query.records(ledger, "gs://bucket/3")] == ["gs://bucket/3 half"]

@@ -1,11 +1,11 @@
-"""What a person writes for a file or a prefix."""
+"""Files and prefixes as users write them."""
 
 from __future__ import annotations
 
 import pytest
 
 from segue.errors import ConfigurationError
-from segue.model.location import file_uris, prefix_uri
+from segue.model.location import list_file_uris, parse_prefix
 
 
 @pytest.fixture(autouse=True)
@@ -28,12 +28,12 @@ def _here(tmp_path, monkeypatch):
     ],
 )
 def test_a_prefix_becomes_a_uri_prefix(text, uri):
-    assert prefix_uri(text) == uri
+    assert parse_prefix(text) == uri
 
 
 def test_a_folder_that_exists_stands_for_what_is_in_it(tmp_path):
-    assert prefix_uri("music") == f"file://{tmp_path}/music/"
-    assert prefix_uri("music/so") == f"file://{tmp_path}/music/so"
+    assert parse_prefix("music") == f"file://{tmp_path}/music/"
+    assert parse_prefix("music/so") == f"file://{tmp_path}/music/so"
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def test_a_folder_that_exists_stands_for_what_is_in_it(tmp_path):
     ],
 )
 def test_a_file_may_be_a_path_a_uri_or_a_name_below_the_catalogue(tmp_path, text, catalogue, uris):
-    assert file_uris(text, catalogue) == [u.format(here=tmp_path) for u in uris]
+    assert list_file_uris(text, catalogue) == [u.format(here=tmp_path) for u in uris]
 
 
 def test_a_bucket_without_a_name_is_refused():
     with pytest.raises(ConfigurationError, match="gs://bucket/name"):
-        prefix_uri("gs://")
+        parse_prefix("gs://")

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segue.errors import ConfigurationError
-from segue.model.media_file import MediaFile, bucket_location, file_id, includes, split_uri
+from segue.model.media_file import (
+    MediaFile,
+    build_name_filter,
+    find_bucket_location,
+    split_uri,
+    uri_to_file_id,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,14 +57,14 @@ def test_a_location_of_another_kind_is_refused_with_the_remedy(uri):
 
 
 def test_names_start_at_the_bucket_or_at_the_root():
-    assert bucket_location("gs://bucket/a/b") == "gs://bucket"
-    assert bucket_location("file:///a/b") == "file:///"
+    assert find_bucket_location("gs://bucket/a/b") == "gs://bucket"
+    assert find_bucket_location("file:///a/b") == "file:///"
 
 
 @given(st.sampled_from(["gs://bucket/", "file:///"]), st.text(max_size=20))
 def test_a_location_and_a_name_make_the_uri_again(start, name):
     bucket, found = split_uri(start + name)
-    location = bucket_location(start + name)
+    location = find_bucket_location(start + name)
     assert (location + "/" if bucket else location) + found == start + name
 
 
@@ -71,12 +77,12 @@ def test_a_location_and_a_name_make_the_uri_again(start, name):
     ],
 )
 def test_a_files_key_never_changes(uri, key):
-    assert file_id(uri) == key
+    assert uri_to_file_id(uri) == key
     assert MediaFile(uri=uri, generation=7).id == key
 
 
 def accepted(patterns, *names):
-    takes = includes(patterns)
+    takes = build_name_filter(patterns)
     return [name for name in names if takes(name)]
 
 
@@ -128,4 +134,4 @@ def test_no_pattern_takes_all():
 def test_the_quick_test_of_endings_is_that_of_the_patterns(name, endings):
     suffixes = ["*" + e for e in endings]
     slow = ["[*]never", *suffixes] if suffixes else []  # a bracket turns the quick test off
-    assert includes(suffixes)(name) == includes(slow)(name)
+    assert build_name_filter(suffixes)(name) == build_name_filter(slow)(name)

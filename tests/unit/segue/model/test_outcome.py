@@ -1,4 +1,4 @@
-"""Outcomes of files, and the tally of a run, which is the same however the run was divided."""
+"""Outcomes of files, and the totals of a run, which are the same however the run was divided."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segue.model.ledger import Result
 from segue.model.media_file import MediaFile
-from segue.model.outcome import FROM_VERDICT, UNFINISHED, Outcome, Status, Tally, blocked
+from segue.model.outcome import (
+    FROM_VERDICT,
+    UNFINISHED,
+    Outcome,
+    RunTotals,
+    Status,
+    build_blocked_result,
+)
 from segue.model.planner import Line, Verdict
 from segue.model.record import Failure, State
+from segue.model.transitions import Result
 
 MEDIA = MediaFile(uri="gs://b/a.wav", generation=1)
 
@@ -29,7 +36,7 @@ def failed(job: str, kind: str, state: State = State.FAILED) -> Result:
 
 def test_every_verdict_has_a_status():
     assert set(FROM_VERDICT) == set(Verdict)
-    outcome = Outcome.planned(MEDIA, plan(**{v: v for v in Verdict}))
+    outcome = Outcome.from_plan(MEDIA, plan(**{v: v for v in Verdict}))
     assert outcome.media == MEDIA
     assert outcome.jobs == {
         "run": "todo",
@@ -50,26 +57,26 @@ def test_every_verdict_has_a_status():
         (failed("a", "unavailable", State.QUEUED), Status.DEFERRED),
         (failed("a", "superseded", State.QUEUED), Status.SUPERSEDED),
         (Result(job="a", state=State.QUEUED), Status.DEFERRED),
-        (blocked("a", "z"), Status.BLOCKED),
+        (build_blocked_result("a", "z"), Status.BLOCKED),
     ],
 )
 def test_what_happened_goes_before_what_was_planned(result, status):
     planned = plan(a=Verdict.RUN, b=Verdict.CURRENT)
-    outcome = Outcome.run(MEDIA, planned, [result], [])
+    outcome = Outcome.from_results(MEDIA, planned, [result], [])
     assert outcome.jobs == {"a": status, "b": "current"}
     assert (outcome.media, list(outcome.results)) == (MEDIA, [result])
-    assert Outcome.run(MEDIA, planned, [result], ["a"]).jobs["a"] is Status.LOST
+    assert Outcome.from_results(MEDIA, planned, [result], ["a"]).jobs["a"] is Status.LOST
 
 
 def test_a_refusal_holds_for_all_jobs():
-    outcome = Outcome.of_all(MEDIA, ["a", "b"], Status.DELETED)
+    outcome = Outcome.from_status(MEDIA, ["a", "b"], Status.DELETED)
     assert outcome.jobs == {"a": "deleted", "b": "deleted"}
     assert outcome.results == ()
     assert outcome.media == MEDIA
 
 
 def test_blocked_names_the_cause_and_the_remedy():
-    result = blocked("energy", "beats")
+    result = build_blocked_result("energy", "beats")
     assert result.state is State.BLOCKED
     assert result.error is not None
     assert (result.error.kind, result.error.type) == ("blocked", "beats")
@@ -82,14 +89,14 @@ def test_only_what_failed_is_tallied_as_a_failure():
         failed("a", "timeout"),
         failed("b", "unavailable", State.QUEUED),
         failed("c", "crashed"),
-        blocked("d", "a"),
+        build_blocked_result("d", "a"),
     ]
-    tally = Tally()
+    tally = RunTotals()
     planned = plan(**{r.job: Verdict.RUN for r in results}, e=Verdict.FAILED)
-    tally.add(Outcome.run(MEDIA, planned, results, lost=["c"]))
+    tally.add(Outcome.from_results(MEDIA, planned, results, lost=["c"]))
     assert tally.failures == {"a": Counter(timeout=1)}
     assert (tally.files, tally.failed_files) == (1, 1)
-    tally.add(Outcome.of_all(MEDIA, ["e"], Status.FAILED_BEFORE))
+    tally.add(Outcome.from_status(MEDIA, ["e"], Status.FAILED_BEFORE))
     assert (tally.files, tally.failed_files) == (2, 1)
     assert {j: dict(c) for j, c in tally.jobs.items()} == {
         "a": {"failed": 1},
@@ -106,17 +113,17 @@ def test_processor_time_is_summed_also_of_what_failed_or_was_lost():
         Result(job="b", state=State.FAILED, cpu_seconds=2.0),
         Result(job="c", state=State.DONE),
     ]
-    tally = Tally()
+    tally = RunTotals()
     for _ in range(2):
-        tally.add(Outcome.run(MEDIA, plan(), results, lost=["a"]))
+        tally.add(Outcome.from_results(MEDIA, plan(), results, lost=["a"]))
     assert tally.cpu_seconds == {"a": 3.0, "b": 4.0}
 
 
 @pytest.mark.parametrize("status", Status)
 def test_a_run_is_unfinished_while_somebody_could_do_more(status):
-    tally = Tally()
-    tally.add(Outcome.of_all(MEDIA, ["a"], Status.DONE))
-    tally.add(Outcome.of_all(MEDIA, ["a"], status))
+    tally = RunTotals()
+    tally.add(Outcome.from_status(MEDIA, ["a"], Status.DONE))
+    tally.add(Outcome.from_status(MEDIA, ["a"], status))
     unfinished = {"held", "waiting", "deferred", "lost", "superseded"}
     assert tally.unfinished == (status in unfinished)
     assert {str(s) for s in UNFINISHED} == unfinished
@@ -131,7 +138,7 @@ results = st.builds(
     cpu_seconds=st.none() | st.integers(0, 8).map(float),
 )
 outcomes = st.builds(
-    Outcome.run,
+    Outcome.from_results,
     st.just(MEDIA),
     st.dictionaries(jobs, st.sampled_from(Verdict)).map(lambda v: plan(**v)),
     st.lists(results, max_size=3, unique_by=lambda r: r.job),
@@ -141,7 +148,7 @@ outcomes = st.builds(
 
 @given(st.lists(outcomes, max_size=8), st.integers(0, 8))
 def test_tallies_of_parts_add_up_to_that_of_the_whole(all_, cut):
-    whole, first, second = Tally(), Tally(), Tally()
+    whole, first, second = RunTotals(), RunTotals(), RunTotals()
     for outcome in all_:
         whole.add(outcome)
     for outcome in all_[:cut]:

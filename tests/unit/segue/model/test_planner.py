@@ -1,4 +1,4 @@
-"""The line of a file, held against its definition in words, over all small graphs.
+"""The line of a file, checked against its definition in words, over all small graphs.
 
 The definition: needed is a target that is not current, and of whatever is needed each parent that
 is not current. Somebody else's work is waited for; what failed is left, with all that needs it; the
@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.model.graph import SOURCE, Graph, Job
-from segue.model.planner import Line, Verdict, line
+from segue.model.planner import Line, Verdict, plan_line
 from segue.model.record import Entry, Failure, Lease, Record, State, evolve
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -86,7 +86,7 @@ def record_of(graph: Graph, known: Sequence[str]) -> Record:
 
 
 def planned(graph: Graph, record: Record, targets: Collection[str], **more: object) -> Line:
-    return line(
+    return plan_line(
         graph,
         record,
         targets,
@@ -153,7 +153,7 @@ def check(
     assert set(plan.blockers) == {j for j, v in expected.items() if v == "blocked"}, said
     for job, cause in plan.blockers.items():
         assert expected[cause] == "failed", said
-        assert cause in graph.ancestors(job), said
+        assert cause in graph.find_ancestors(job), said
     ready = {j for j, v in expected.items() if v == "current"}
     for job in plan.run:
         assert set(parents[job]) <= ready, said
@@ -320,5 +320,5 @@ def test_without_targets_nothing_is_looked_at():
 
 def test_owners_that_cannot_be_looked_at_are_believed():
     record = record_of(CHAIN, ["running lost", "none", "none"])
-    assert line(CHAIN, record, ["c"], now=NOW).run == ()
-    assert line(CHAIN, record, ["c"], now=NOW, lost=lambda _: True).run == ("a", "b", "c")
+    assert plan_line(CHAIN, record, ["c"], now=NOW).run == ()
+    assert plan_line(CHAIN, record, ["c"], now=NOW, lost=lambda _: True).run == ("a", "b", "c")

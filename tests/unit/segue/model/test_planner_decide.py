@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from segue.model.graph import SOURCE, Graph, Job
 from segue.model.message import Message
-from segue.model.planner import Ask, Decision, Drop, Forward, Run, Wait, decide, leave, line
+from segue.model.planner import (
+    Ask,
+    Decision,
+    Drop,
+    Forward,
+    Run,
+    Wait,
+    decide,
+    plan_line,
+    register_targets,
+)
 from segue.model.record import EVERYTHING, Entry, Lease, Record, State, evolve
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -263,14 +273,14 @@ def test_what_a_forced_target_needs_is_asked_for():
 def test_targets_are_left_with_whom_was_asked_or_is_waited_for():
     record = record_of(JOIN, a="held")
     what = message("c", ["d"])
-    asked = leave(JOIN, record, what, Ask(("b",), ("d",)), NOW)
-    assert asked.jobs["b"].wanted == ("d",)
+    asked = register_targets(JOIN, record, what, Ask(("b",), ("d",)), NOW)
+    assert asked.jobs["b"].pending_targets == ("d",)
     assert asked.jobs["b"].state is State.QUEUED
-    waits = leave(JOIN, asked, what, Wait("other", "a", ("d",)), NOW)
-    assert waits.jobs["a"] == evolve(record.jobs["a"], wanted=("d",), wanted_at=NOW)
-    assert leave(JOIN, waits, what, Wait("other", "a", ("d",)), NOW) == waits
-    everything = leave(JOIN, record, message("a"), Wait("other", "a", None), NOW)
-    assert everything.jobs["a"].wanted == (EVERYTHING,)
+    waits = register_targets(JOIN, asked, what, Wait("other", "a", ("d",)), NOW)
+    assert waits.jobs["a"] == evolve(record.jobs["a"], pending_targets=("d",), pending_at=NOW)
+    assert register_targets(JOIN, waits, what, Wait("other", "a", ("d",)), NOW) == waits
+    everything = register_targets(JOIN, record, message("a"), Wait("other", "a", None), NOW)
+    assert everything.jobs["a"].pending_targets == (EVERYTHING,)
 
 
 def test_a_forced_result_counts_as_missing_while_it_waits():
@@ -279,17 +289,17 @@ def test_a_forced_result_counts_as_missing_while_it_waits():
     what = message("c", ["c"], force=True, request="r1")
     found = decide(CHAIN, record, what, NOW)
     assert found == Wait("other", "b", ("c",))
-    left = leave(CHAIN, record, what, found, NOW)
+    left = register_targets(CHAIN, record, what, found, NOW)
     assert (left.jobs["c"].state, left.jobs["c"].request) == (State.QUEUED, "r1")
     finished = evolve(left, jobs={**left.jobs, "b": entry_of("done", CHAIN.fingerprints["b"])})
     assert decide(CHAIN, finished, message("c", ["c"]), NOW) == Run()
-    assert leave(CHAIN, left, what, found, NOW) == left
+    assert register_targets(CHAIN, left, what, found, NOW) == left
 
 
 def test_all_targets_that_are_forced_count_as_missing_while_one_waits():
     record = record_of(JOIN, a="held", c="done", d="done", e="done")
     what = message("e", ["e", "c"], force=True, request="r1")
-    left = leave(JOIN, record, what, decide(JOIN, record, what, NOW), NOW)
+    left = register_targets(JOIN, record, what, decide(JOIN, record, what, NOW), NOW)
     states = {n: e.state for n, e in left.jobs.items()}
     assert states == {"a": "running", "c": "queued", "d": "done", "e": "queued"}
 
@@ -297,7 +307,7 @@ def test_all_targets_that_are_forced_count_as_missing_while_one_waits():
 def test_everything_that_is_forced_from_above_counts_as_missing_while_it_waits():
     record = record_of(FORK, a="done", b="held", c="done", d="failed")
     what = message("b", force=True, request="r1")
-    left = leave(FORK, record, what, decide(FORK, record, what, NOW), NOW)
+    left = register_targets(FORK, record, what, decide(FORK, record, what, NOW), NOW)
     assert {n: e.state for n, e in left.jobs.items()} == {
         "a": "done",
         "b": "running",
@@ -332,7 +342,7 @@ def test_a_job_runs_exactly_if_it_is_first_in_the_line_and_asks_within_it(case):
     graph, record, what = case
     targets = (what.job,) if what.targets is None else what.targets
     force = targets if what.force else ()
-    plan = line(graph, record, targets, now=NOW, force=force)
+    plan = plan_line(graph, record, targets, now=NOW, force=force)
     decision = decide(graph, record, what, NOW)
     ready = all(plan.verdicts.get(p) == "current" for p in graph.jobs[what.job].parents)
     assert isinstance(decision, Run) == (what.job in plan.run and ready)
@@ -345,7 +355,7 @@ def test_a_job_runs_exactly_if_it_is_first_in_the_line_and_asks_within_it(case):
             assert plan.holders[job].owner == holder
             assert job == what.job or job in graph.jobs[what.job].parents
         case Drop(_, None, _):
-            assert not graph.on_line(what.job, what.targets)
+            assert not graph.is_on_line(what.job, what.targets)
         case Drop(_, cause, children) if cause is not None:
             assert plan.verdicts[cause] == "failed"
-            assert all(graph.on_line(c, what.targets) for c in children)
+            assert all(graph.is_on_line(c, what.targets) for c in children)

@@ -17,12 +17,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.model.graph import SOURCE, Graph, Job
-from segue.model.ledger import Result, arrive, claim, settle, told
 from segue.model.media_file import MediaFile
 from segue.model.message import Message
-from segue.model.outcome import blocked
-from segue.model.planner import Ask, Drop, Forward, Run, Verdict, Wait, decide, leave, line
+from segue.model.outcome import build_blocked_result
+from segue.model.planner import (
+    Ask,
+    Drop,
+    Forward,
+    Run,
+    Verdict,
+    Wait,
+    decide,
+    plan_line,
+    register_targets,
+)
 from segue.model.record import EVERYTHING, Entry, Failure, Lease, Record, State, evolve
+from segue.model.transitions import Result, arrive, claim, clear_pending, settle
 
 URI = "gs://b/a.wav"
 LEASE_S = 60.0
@@ -78,13 +88,13 @@ class World:
 
     def ask_from_above(self, targets: tuple[str, ...]) -> None:
         for job in self.graph.children[SOURCE]:
-            if self.graph.on_line(job, targets):
+            if self.graph.is_on_line(job, targets):
                 self.send(job, targets)
         self.note(targets, force=False)
 
     def ask_below(self, job: str, *, force: bool) -> None:
         self.send(job, None, force=force, request=self.request() if force else None)
-        below = self.graph.descendants(job)
+        below = self.graph.find_descendants(job)
         self.note((job, *(n for n in self.graph.jobs if n in below)), force)
 
     def request(self) -> str:
@@ -135,7 +145,7 @@ class World:
             case Run():
                 self.start(message)
             case Ask() | Wait():
-                self.record = leave(self.graph, self.record, message, decision, self.now)
+                self.record = register_targets(self.graph, self.record, message, decision, self.now)
                 if self.dies():
                     self.bag.append(message)
                 elif isinstance(decision, Ask):
@@ -154,7 +164,9 @@ class World:
         self.started[self.record.generation, message.job] += 1
 
     def block(self, message: Message, cause: str) -> None:
-        self.settle(message, message.job, self.claim(message), blocked(message.job, cause))
+        self.settle(
+            message, message.job, self.claim(message), build_blocked_result(message.job, cause)
+        )
 
     def claim(self, message: Message) -> str:
         owner = f"w{self.step}"
@@ -173,19 +185,23 @@ class World:
         self.bag.append(evolve(message, job=job, targets=targets))
 
     def tell(self, message: Message, children: Sequence[str]) -> None:
-        """Tell the children what the message says; that is then owed to nobody any more."""
+        """Tell the children what the message says; then the target is not pending any more."""
         if self.dies():
             self.bag.append(message)
             return
         for child in children:
             self.pass_on(message, child, message.targets)
         entry = self.record.jobs.get(message.job)
-        if entry is not None and entry.wanted and message.generation == self.record.generation:
-            self.strike(message.job, message.targets or (EVERYTHING,))
+        if (
+            entry is not None
+            and entry.pending_targets
+            and message.generation == self.record.generation
+        ):
+            self.clear_pending(message.job, message.targets or (EVERYTHING,))
 
-    def strike(self, job: str, targets: Collection[str]) -> None:
-        changed, _ = told(
-            self.record, generation=self.record.generation, owed={job: targets}, now=self.now
+    def clear_pending(self, job: str, targets: Collection[str]) -> None:
+        changed, _ = clear_pending(
+            self.record, generation=self.record.generation, targets={job: targets}, now=self.now
         )
         self.record = changed or self.record
 
@@ -217,25 +233,27 @@ class World:
             return
         if message is not None:
             for child in self.graph.children[job]:
-                if self.graph.on_line(child, message.targets):
+                if self.graph.is_on_line(child, message.targets):
                     self.pass_on(message, child, message.targets)
-        if job in settled.owed:
-            self.tell_owed(job, settled.owed[job])
+        if job in settled.pending_targets:
+            self.tell_owed(job, settled.pending_targets[job])
 
-    def tell_owed(self, job: str, owed: tuple[str, ...]) -> None:
-        targets = None if EVERYTHING in owed else owed
+    def tell_owed(self, job: str, pending: tuple[str, ...]) -> None:
+        targets = None if EVERYTHING in pending else pending
         for each in (job, *self.graph.children[job]):  # itself, in case an older version did it
-            if self.graph.on_line(each, targets):
+            if self.graph.is_on_line(each, targets):
                 self.send(each, targets)
         if not self.dies():
-            self.strike(job, owed)
+            self.clear_pending(job, pending)
 
     def sweep(self) -> None:
-        """What is done at times: leases have expired, and what is owed is asked for again."""
+        """What is done at times: leases have expired, and pending targets are asked for again."""
         self.now += timedelta(seconds=2 * LEASE_S)
         for job, entry in self.record.jobs.items():
-            if entry.wanted:
-                self.send(job, None if EVERYTHING in entry.wanted else entry.wanted)
+            if entry.pending_targets:
+                self.send(
+                    job, None if EVERYTHING in entry.pending_targets else entry.pending_targets
+                )
 
     # --- what is promised ---
 
@@ -243,7 +261,7 @@ class World:
         """Narrow: what starts stands in the line of something that was asked for."""
         assert any(
             job
-            in line(
+            in plan_line(
                 self.graph,
                 self.record,
                 request.targets,
@@ -284,14 +302,14 @@ class World:
                 self.sweep()
 
     def owes(self) -> bool:
-        return any(entry.wanted for entry in self.record.jobs.values())
+        return any(entry.pending_targets for entry in self.record.jobs.values())
 
     def check(self) -> None:
         for request in self.requests:
             if request.generation != self.record.generation:
                 continue
             for target in request.targets:
-                plan = line(self.graph, self.record, [target], now=self.now)
+                plan = plan_line(self.graph, self.record, [target], now=self.now)
                 verdict = plan.verdicts[target]
                 said = (target, request, self.record)
                 if verdict is Verdict.CURRENT:

@@ -1,4 +1,4 @@
-"""Records: what is kept of a file, and how it is written down."""
+"""Records: what the ledger stores of a file, and how it is encoded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from segue.model.media_file import MediaFile, file_id
+from segue.model.media_file import MediaFile, uri_to_file_id
 from segue.model.record import Entry, Failure, Lease, Ping, Record, State, evolve
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -30,7 +30,7 @@ FULL = Record(
             attempts=3,
             error=Failure(kind="timeout", type="JobTimeout", message="é\n"),
             lease=Lease(owner="me", expires_at=NOW),
-            wanted=("energy", "*"),
+            pending_targets=("energy", "*"),
             request="r1",
             started_at=NOW,
             seconds=1.5,
@@ -69,7 +69,7 @@ def test_a_record_of_a_later_version_can_still_be_read():
 
 
 def test_a_record_knows_its_file():
-    assert FULL.id == file_id("gs://bucket/a/b.wav")
+    assert FULL.id == uri_to_file_id("gs://bucket/a/b.wav")
     assert (FULL.bucket, FULL.name) == ("bucket", "a/b.wav")
     assert FULL.media == MediaFile(
         uri="gs://bucket/a/b.wav",
@@ -88,11 +88,11 @@ def test_evolving_gives_another_value_and_leaves_the_first():
         FULL.generation = 4  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(("wanted", "owed"), [([(), ()], False), ([(), ("energy",)], True)])
-def test_something_is_owed_if_any_job_has_targets_that_are_wanted(wanted, owed):
+@pytest.mark.parametrize(("targets", "pending"), [([(), ()], False), ([(), ("energy",)], True)])
+def test_a_record_has_pending_targets_if_any_of_its_jobs_has(targets, pending):
     entry = FULL.jobs["beats"]
-    jobs = {f"job{i}": evolve(entry, wanted=w) for i, w in enumerate(wanted)}
-    assert evolve(FULL, jobs=jobs).owed is owed
+    jobs = {f"job{i}": evolve(entry, pending_targets=t) for i, t in enumerate(targets)}
+    assert evolve(FULL, jobs=jobs).has_pending_targets is pending
 
 
 def test_records_do_not_share_their_empty_jobs():

@@ -21,7 +21,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_each_setting_is_told_of_and_has_its_own_variable():
+def test_each_setting_is_documented_and_has_its_own_variable():
     assert set(SETTINGS) == {f.name for f in fields(Settings)}
     variables = [s.variable for s in SETTINGS.values()]
     assert len(set(variables)) == len(variables)
@@ -29,43 +29,43 @@ def test_each_setting_is_told_of_and_has_its_own_variable():
 
 
 def test_everything_has_a_default_that_works_on_a_laptop():
-    assert Settings.of({}) == Settings()
+    assert Settings.load({}) == Settings()
     assert Settings().ledger == "sqlite:///.segue/ledger.db"
 
 
 @pytest.mark.parametrize("name", ["graph", "catalogue", "artifacts", "ledger"])
 def test_an_option_goes_before_the_environment_and_that_before_the_default(name):
     environ = {SETTINGS[name].variable: "from the environment"}
-    assert getattr(Settings.of(environ, **{name: "option"}), name) == "option"
-    assert getattr(Settings.of(environ, **{name: None}), name) == "from the environment"
-    assert getattr(Settings.of({SETTINGS[name].variable: ""}), name) == getattr(Settings(), name)
+    assert getattr(Settings.load(environ, **{name: "option"}), name) == "option"
+    assert getattr(Settings.load(environ, **{name: None}), name) == "from the environment"
+    assert getattr(Settings.load({SETTINGS[name].variable: ""}), name) == getattr(Settings(), name)
 
 
 def test_the_environment_of_the_process_is_read_when_asked(here, monkeypatch):
     monkeypatch.setenv("SEGUE_LEDGER", "sqlite:///x.db")
-    assert Settings.of().ledger == "sqlite:///x.db"
+    assert Settings.load().ledger == "sqlite:///x.db"
 
 
 def test_numbers_are_read_from_text():
     environ = {"SEGUE_PRICE_PER_VCPU_HOUR": "0.04", "SEGUE_VCPUS": "9600"}
-    found = Settings.of(environ)
+    found = Settings.load(environ)
     assert (found.price, found.vcpus) == (0.04, 9600)
     assert type(found.vcpus) is int
-    assert Settings.of(environ, price=1.5, vcpus=2).price == 1.5
+    assert Settings.load(environ, price=1.5, vcpus=2).price == 1.5
 
 
 @pytest.mark.parametrize("name", ["price", "vcpus"])
 @pytest.mark.parametrize("value", ["many", "0", "-1", "nan", "inf", "1,5", "0x10", " "])
 def test_what_is_no_number_is_refused_with_the_variable_and_the_value(name, value):
     with pytest.raises(ConfigurationError) as caught:
-        Settings.of({SETTINGS[name].variable: value})
+        Settings.load({SETTINGS[name].variable: value})
     assert SETTINGS[name].variable in str(caught.value)
     assert repr(value) in str(caught.value)
 
 
 def test_half_a_processor_is_no_number_of_processors():
     with pytest.raises(ConfigurationError, match=r"'2\.5', which is not a whole number"):
-        Settings.of({"SEGUE_VCPUS": "2.5"})
+        Settings.load({"SEGUE_VCPUS": "2.5"})
 
 
 def test_the_graph_that_is_named_goes_before_the_one_here_and_that_before_the_shipped_one(here):
@@ -78,7 +78,7 @@ def test_the_graph_that_is_named_goes_before_the_one_here_and_that_before_the_sh
     assert Settings(graph="named.yaml").load_graph(str(shipped)).path == "named.yaml"
 
 
-def test_without_any_graph_the_way_out_is_told(here):
+def test_without_any_graph_the_error_says_what_to_do(here):
     with pytest.raises(ConfigurationError, match=r"segue init.*SEGUE_GRAPH"):
         Settings().load_graph()
 
@@ -91,13 +91,13 @@ def test_a_named_graph_that_is_not_there_is_not_replaced_by_another(here):
 
 def test_what_the_settings_say_of_places_goes_before_what_the_graph_says(here, monkeypatch):
     (here / "jobs.yaml").write_text("catalogue: gs://graph\n" + JOBS)
-    assert Settings.of(catalogue="gs://option").load_graph().catalogue == "gs://option"
+    assert Settings.load(catalogue="gs://option").load_graph().catalogue == "gs://option"
     (here / "jobs.yaml").write_text(GRAPH)
-    plain = Settings.of({}).load_graph()
+    plain = Settings.load({}).load_graph()
     assert (plain.catalogue, plain.artifacts) == ("gs://graph", "gs://graph-out")
     monkeypatch.setenv("SEGUE_CATALOGUE", "gs://environment")
-    assert Settings.of().load_graph().catalogue == "gs://environment"
-    said = Settings.of(catalogue="gs://option", artifacts="gs://option-out").load_graph()
+    assert Settings.load().load_graph().catalogue == "gs://environment"
+    said = Settings.load(catalogue="gs://option", artifacts="gs://option-out").load_graph()
     assert (said.catalogue, said.artifacts) == ("gs://option", "gs://option-out")
 
 

@@ -1,4 +1,4 @@
-"""What a run will cost: the mean of what was measured, times what is left to do."""
+"""A run's estimated cost is the measured mean times the work left to do."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from segue.model.graph import parse
-from segue.model.ledger import Change, Result, arrive, claim, settle
+from segue.model.graph import parse_graph
+from segue.model.ledger import Change
 from segue.model.media_file import MediaFile
-from segue.model.outcome import Status, Tally
+from segue.model.outcome import RunTotals, Status
 from segue.model.record import State
+from segue.model.transitions import Result, arrive, claim, settle
 from segue.reports.estimate import estimate
 from segue_support.ledger import MemoryLedger
 
@@ -20,7 +21,7 @@ jobs:
   a: {{run: "m:f", needs: {{m: source}}, writes: application/json, version: {version}}}
   b: {{run: "m:f", needs: {{x: a}}, writes: application/json}}
 """
-THEN, TODAY = (parse(TEXT.format(version=version)) for version in (1, 2))
+THEN, TODAY = (parse_graph(TEXT.format(version=version)) for version in (1, 2))
 
 
 def ledger_with(*measured: tuple[object, float]) -> MemoryLedger:
@@ -43,7 +44,7 @@ def ledger_with(*measured: tuple[object, float]) -> MemoryLedger:
 
 
 def test_the_mean_times_what_is_to_do_gives_hours_cost_and_time():
-    tally = Tally(files=900, jobs={"a": {Status.TODO: 900, Status.CURRENT: 3}})
+    tally = RunTotals(files=900, jobs={"a": {Status.TODO: 900, Status.CURRENT: 3}})
     ledger = ledger_with((TODAY, 1.0), (TODAY, 3.0))
     found = estimate(TODAY, ledger, tally, vcpus=4, price=0.5)
     (job,) = found.jobs
@@ -55,7 +56,7 @@ def test_the_mean_times_what_is_to_do_gives_hours_cost_and_time():
 
 
 def test_results_of_this_version_count_before_older_ones_and_older_ones_if_need_be():
-    tally = Tally(files=1, jobs={"a": {Status.TODO: 1}})
+    tally = RunTotals(files=1, jobs={"a": {Status.TODO: 1}})
     both = ledger_with((THEN, 100.0), (TODAY, 2.0))
     assert estimate(TODAY, both, tally, vcpus=1, price=1).jobs[0].cpu_seconds == 2.0
     old = ledger_with((THEN, 100.0))
@@ -63,7 +64,7 @@ def test_results_of_this_version_count_before_older_ones_and_older_ones_if_need_
 
 
 def test_a_job_that_was_never_measured_leaves_the_estimate_incomplete():
-    tally = Tally(files=5, jobs={"a": {Status.TODO: 5}, "b": {Status.TODO: 5}})
+    tally = RunTotals(files=5, jobs={"a": {Status.TODO: 5}, "b": {Status.TODO: 5}})
     found = estimate(TODAY, ledger_with((TODAY, 3600.0)), tally, vcpus=1, price=1)
     assert not found.complete
     assert {j.job: j.vcpu_hours for j in found.jobs} == {"a": 5.0, "b": None}
@@ -71,7 +72,7 @@ def test_a_job_that_was_never_measured_leaves_the_estimate_incomplete():
 
 
 def test_with_nothing_to_do_it_costs_nothing():
-    tally = Tally(files=5, jobs={"a": {Status.CURRENT: 5}})
+    tally = RunTotals(files=5, jobs={"a": {Status.CURRENT: 5}})
     found = estimate(TODAY, MemoryLedger(), tally, vcpus=1, price=1)
     assert found.complete
     assert found.cost == 0.0

@@ -1,4 +1,4 @@
-"""Why each job of a file stands where it stands."""
+"""Each state of a job has its explanation."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from segue.model.graph import parse
-from segue.model.planner import Verdict, never
+from segue.model.graph import parse_graph
+from segue.model.planner import Verdict, is_never_lost
 from segue.model.record import Entry, Failure, Lease, Record, State
-from segue.reports.explanation import accounts, holder
+from segue.reports.explanation import explain_jobs, format_holder
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 LATER, BEFORE = NOW + timedelta(hours=1), NOW - timedelta(hours=1)
-GRAPH = parse(
+GRAPH = parse_graph(
     """
 jobs:
   beats: {run: "m:f", needs: {media: source}, writes: application/json}
@@ -29,9 +29,9 @@ def entry(state: State, *, job: str = "beats", **more) -> Entry:
     )
 
 
-def account(record_jobs, job="beats", lost=never):
+def account(record_jobs, job="beats", lost=is_never_lost):
     record = Record(uri="file:///a", generation=2, arrived_at=NOW, jobs=record_jobs)
-    found = accounts(GRAPH, record, tuple(GRAPH.jobs), now=NOW, lost=lost)
+    found = explain_jobs(GRAPH, record, tuple(GRAPH.jobs), now=NOW, lost=lost)
     return {a.job: a for a in found}[job]
 
 
@@ -43,15 +43,15 @@ def running(expires_at):
     ("given", "state", "reason", "verdict"),
     [
         (entry(State.DONE), "done", "", Verdict.CURRENT),
-        (None, "missing", "never been asked for", Verdict.RUN),
+        (None, "missing", "never been requested", Verdict.RUN),
         (entry(State.DONE, fingerprint="0" * 12), "stale", "000000000000 then", Verdict.RUN),
         (entry(State.DONE, generation=1), "stale", "generation 1, the file is at 2", Verdict.RUN),
-        (entry(State.FAILED), "failed", "not tried again before 'segue retry'", Verdict.FAILED),
+        (entry(State.FAILED), "failed", "run 'segue retry' to try again", Verdict.FAILED),
         (entry(State.FAILED, fingerprint="0" * 12), "failed", "older version", Verdict.RUN),
-        (entry(State.QUEUED), "queued", "nobody works on it", Verdict.RUN),
-        (entry(State.RUNNING), "running", "nobody holds it", Verdict.RUN),
+        (entry(State.QUEUED), "queued", "no worker has started it", Verdict.RUN),
+        (entry(State.RUNNING), "running", "running without a lease", Verdict.RUN),
         (running(LATER), "running", "process 1234 on host holds it until", Verdict.HELD),
-        (running(BEFORE), "running", "the next to come takes it", Verdict.RUN),
+        (running(BEFORE), "running", "the next worker takes it over", Verdict.RUN),
     ],
 )
 def test_each_state_has_its_reason_and_what_follows(given, state, reason, verdict):
@@ -61,7 +61,7 @@ def test_each_state_has_its_reason_and_what_follows(given, state, reason, verdic
     assert found.current == (not found.reason)
 
 
-def test_a_holder_that_is_dead_is_told():
+def test_a_dead_holder_is_reported():
     found = account({"beats": running(LATER)}, lost=lambda _lease: True)
     assert found.verdict is Verdict.RUN
     assert "is dead" in found.reason
@@ -71,7 +71,7 @@ def test_a_holder_that_is_dead_is_told():
     ("above", "reason", "verdict"),
     [
         (State.FAILED, "'beats' above it failed", Verdict.BLOCKED),
-        (State.DONE, "has not been tried since that was mended", Verdict.RUN),
+        (State.DONE, "has not been tried since 'beats' was repaired", Verdict.RUN),
     ],
 )
 def test_a_blocked_job_names_what_blocks_it(above, reason, verdict):
@@ -82,5 +82,5 @@ def test_a_blocked_job_names_what_blocks_it(above, reason, verdict):
     assert found.verdict is verdict
 
 
-def test_an_owner_of_unknown_form_is_shown_as_it_is():
-    assert holder(Lease(owner="worker-7", expires_at=NOW)) == "worker-7"
+def test_an_owner_of_unknown_form_is_shown_unchanged():
+    assert format_holder(Lease(owner="worker-7", expires_at=NOW)) == "worker-7"

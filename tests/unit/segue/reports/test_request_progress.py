@@ -1,4 +1,4 @@
-"""What was asked for is followed until it is there, or will not be."""
+"""A request is watched until its results exist, or never will."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from segue.ingest.requests import Asked
+from segue.ingest.requests import RequestDocument
 from segue.model.graph import SOURCE, Graph, Job
 from segue.model.ledger import Change
 from segue.model.record import Entry, Failure, Ping, Record, State
-from segue.reports.request_progress import Follower
+from segue.reports.request_progress import RequestWatcher
 from segue_support.ledger import MemoryLedger
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -35,9 +35,11 @@ def record(uri: str = URI, **jobs: Entry) -> Record:
     return Record(uri=uri, generation=1, arrived_at=NOW, jobs=jobs)
 
 
-def follower(ledger: MemoryLedger, **more: object) -> Follower:
-    asked = Asked(**{"request": ID, "targets": ("beats",), "files": (URI,), "made_at": NOW, **more})
-    return Follower(graph=GRAPH, ledger=ledger, asked=asked, clock=lambda: NOW)
+def watcher(ledger: MemoryLedger, **more: object) -> RequestWatcher:
+    document = RequestDocument(
+        **{"request": ID, "targets": ("beats",), "files": (URI,), "made_at": NOW, **more}
+    )
+    return RequestWatcher(graph=GRAPH, ledger=ledger, document=document, clock=lambda: NOW)
 
 
 DONE = entry("beats", State.DONE)
@@ -56,37 +58,37 @@ FAILED = entry("load", State.FAILED, kind="timeout")
     ],
 )
 def test_a_file_is_over_when_its_targets_are_there_or_will_not_be(jobs, state, is_over):
-    course = follower(MemoryLedger([record(**jobs)])).look()
-    assert dict(course.jobs["beats"]) == {state: 1}
-    assert course.is_over is is_over
-    assert course.failures == (state in {"failed", "blocked"})
+    progress = watcher(MemoryLedger([record(**jobs)])).read_progress()
+    assert dict(progress.jobs["beats"]) == {state: 1}
+    assert progress.is_over is is_over
+    assert progress.failures == (state in {"failed", "blocked"})
 
 
 def test_a_file_that_the_ledger_does_not_know_is_waited_for():
     ledger = MemoryLedger()
-    following = follower(ledger)
-    assert dict(following.look().jobs["beats"]) == {"unknown": 1}
+    watching = watcher(ledger)
+    assert dict(watching.read_progress().jobs["beats"]) == {"unknown": 1}
     ledger.change([Change(uri=URI, transition=lambda _: (record(beats=DONE), None))])
-    assert following.look().is_over
+    assert watching.read_progress().is_over
 
 
 def test_a_forced_result_must_be_newer_than_the_request():
     old = entry("beats", State.DONE, request=EARLIER)
-    assert not follower(MemoryLedger([record(beats=old)]), force=True).look().is_over
+    assert not watcher(MemoryLedger([record(beats=old)]), force=True).read_progress().is_over
     new = entry("beats", State.DONE, request=ID)
-    assert follower(MemoryLedger([record(beats=new)]), force=True).look().is_over
+    assert watcher(MemoryLedger([record(beats=new)]), force=True).read_progress().is_over
 
 
 def test_a_ping_is_over_when_each_job_of_the_line_has_a_trace():
     here = Ping(request=ID, at=NOW)
     one = Record(uri=URI, generation=1, arrived_at=NOW, pings={"load": here})
-    course = follower(MemoryLedger([one]), ping=True).look()
-    assert {job: dict(c) for job, c in course.jobs.items()} == {
+    progress = watcher(MemoryLedger([one]), ping=True).read_progress()
+    assert {job: dict(c) for job, c in progress.jobs.items()} == {
         "load": {"done": 1},
         "beats": {"waiting": 1},
     }
     both = Record(uri=URI, generation=1, arrived_at=NOW, pings={"load": here, "beats": here})
-    assert follower(MemoryLedger([both]), ping=True).look().is_over
+    assert watcher(MemoryLedger([both]), ping=True).read_progress().is_over
 
 
 def test_what_is_over_is_not_looked_at_again():
@@ -99,10 +101,10 @@ def test_what_is_over_is_not_looked_at_again():
 
     others = [record(f"gs://b/{n}.wav", beats=DONE) for n in range(9)]
     ledger = Counting([*others, record("gs://b/x.wav")])
-    following = follower(ledger, files=(), prefix="gs://b/")
-    assert following.look().finished == 9
-    following.look()
+    watching = watcher(ledger, files=(), prefix="gs://b/")
+    assert watching.read_progress().finished == 9
+    watching.read_progress()
     assert ledger.looked == 11
     gone = Record(uri="gs://b/x.wav", generation=1, arrived_at=NOW, deleted_at=NOW)
     ledger.change([Change(uri=gone.uri, transition=lambda _: (gone, None))])
-    assert following.look().is_over
+    assert watching.read_progress().is_over

@@ -1,4 +1,4 @@
-"""An exception becomes a kind, a class and a message that says where."""
+"""An exception becomes a kind, a class and a message with its location."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 
 import pytest
 
+from segue.backoff import Backoff
 from segue.errors import (
     CorruptMedia,
     DiskFull,
@@ -15,12 +16,12 @@ from segue.errors import (
     Superseded,
     Unavailable,
 )
-from segue.worker.failure import MAX_CHARACTERS, trouble, worth_retrying
-from segue.worker.retry import patiently
+from segue.worker.failure import MAX_CHARACTERS, describe_failure, is_retryable
+from segue.worker.retry import call_with_retry
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "permanent", "in_vain"),
+    ("error", "kind", "permanent", "aborts_line"),
     [
         (CorruptMedia("x"), Kind.CORRUPT_MEDIA, True, False),
         (MissingInput("x"), Kind.MISSING_INPUT, True, False),
@@ -38,38 +39,41 @@ from segue.worker.retry import patiently
     ],
 )
 def test_every_exception_has_a_meaning(
-    error: BaseException, kind: str, permanent: bool, in_vain: bool
+    error: BaseException, kind: str, permanent: bool, aborts_line: bool
 ) -> None:
-    found = trouble(error, 2.0)
-    assert (found.failure.kind, found.permanent, found.in_vain) == (kind, permanent, in_vain)
+    found = describe_failure(error, 2.0)
+    assert (found.failure.kind, found.permanent, found.aborts_line) == (
+        kind,
+        permanent,
+        aborts_line,
+    )
     assert found.failure.type == type(error).__name__
 
 
-def test_a_message_is_one_line_of_bounded_length_that_keeps_the_place() -> None:
+def test_a_message_is_one_line_of_bounded_length_that_keeps_the_location() -> None:
     def job() -> None:
         raise ValueError("a\nb" * MAX_CHARACTERS)
 
     with pytest.raises(ValueError, match="a") as caught:
         job()
-    message = trouble(caught.value, 2.0).failure.message
+    message = describe_failure(caught.value, 2.0).failure.message
     assert len(message) <= MAX_CHARACTERS
     assert "\n" not in message
     assert "worker/test_failure.py:" in message
     assert "in job" in message
 
 
-def test_only_what_may_pass_is_worth_a_retry() -> None:
-    assert [worth_retrying(e) for e in (Unavailable("x"), ConnectionError(), TimeoutError())] == [
+def test_only_transient_errors_are_retryable() -> None:
+    assert [is_retryable(e) for e in (Unavailable("x"), ConnectionError(), TimeoutError())] == [
         True
     ] * 3
-    assert [worth_retrying(e) for e in (DiskFull("x"), Superseded("x"), JobRaised("x"))] == [
+    assert [is_retryable(e) for e in (DiskFull("x"), Superseded("x"), JobRaised("x"))] == [
         False
     ] * 3
 
 
-def test_the_last_error_of_all_attempts_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segue.worker.retry.INITIAL_S", 0.0)
-    monkeypatch.setattr("segue.worker.retry.JITTER_S", 0.0)
+def test_the_last_error_of_all_attempts_propagates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segue.worker.retry.BACKOFF", Backoff(0.0, 0.0))
     calls: list[str] = []
 
     def action() -> None:
@@ -77,17 +81,17 @@ def test_the_last_error_of_all_attempts_is_passed_on(monkeypatch: pytest.MonkeyP
         raise Unavailable(f"attempt {calls.count('try')}")
 
     with pytest.raises(Unavailable, match="attempt 3"):
-        patiently(
+        call_with_retry(
             action,
             attempts=3,
-            before=lambda: calls.append("before"),
-            waiting=lambda: calls.append("waiting"),
+            before_attempt=lambda: calls.append("before"),
+            before_wait=lambda: calls.append("waiting"),
         )
     pause = ["waiting", "before", "try"]
-    assert calls == ["try", *pause, *pause, "waiting"]
+    assert calls == ["try", *pause, *pause]
 
 
-def test_what_is_not_worth_it_is_tried_once() -> None:
+def test_an_error_that_is_not_retryable_is_raised_at_once() -> None:
     calls: list[int] = []
 
     def action() -> None:
@@ -95,5 +99,5 @@ def test_what_is_not_worth_it_is_tried_once() -> None:
         raise DiskFull("full")
 
     with pytest.raises(DiskFull):
-        patiently(action, attempts=5)
+        call_with_retry(action, attempts=5)
     assert len(calls) == 1

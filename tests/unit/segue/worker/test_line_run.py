@@ -1,4 +1,4 @@
-"""A line gives the same artifacts in one go and in many, and decodes the source once."""
+"""A line gives the same artifacts in one task and in many, and decodes the source once."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import pytest
 from segue.adapters.connect import connect_store
 from segue.errors import Kind
 from segue.model.artifact import Lineage
-from segue.model.graph import Graph, parse
-from segue.model.ledger import Result
+from segue.model.graph import Graph, parse_graph
 from segue.model.record import State
-from segue.testing.trial import Trial, finish
+from segue.model.transitions import Result
+from segue.testing.trial import Trial, run_tasks
 from segue.worker.task import Task
 
 GRAPH = """
@@ -64,11 +64,11 @@ def trial(tmp_path: Path) -> Trial:
 
 @pytest.fixture
 def graph(tmp_path: Path) -> Graph:
-    return parse(GRAPH, path=str(tmp_path / "jobs.yaml"))
+    return parse_graph(GRAPH, path=str(tmp_path / "jobs.yaml"))
 
 
-def _tone() -> bytes:
-    """A quarter of a second of a sine, whose samples 16 bits cannot halve without rounding."""
+def _build_tone() -> bytes:
+    """Return a quarter of a second of a sine with odd samples, so that halving them must round."""
     out = BytesIO()
     with wave.open(out, "wb") as file:
         file.setnchannels(1)
@@ -79,32 +79,32 @@ def _tone() -> bytes:
     return out.getvalue()
 
 
-def _done(found: dict[str, Result]) -> dict[str, str]:
-    assert {r.state for r in found.values()} == {State.DONE}, found
-    return {job: r.artifact or "" for job, r in found.items()}
+def _list_artifacts(results: dict[str, Result]) -> dict[str, str]:
+    assert {r.state for r in results.values()} == {State.DONE}, results
+    return {job: r.artifact or "" for job, r in results.items()}
 
 
-def test_a_line_in_one_go_writes_the_bytes_that_many_goes_write(trial: Trial, graph: Graph) -> None:
-    media = trial.add("tone.wav", _tone())
+def test_a_line_in_one_task_writes_the_same_bytes_as_in_many(trial: Trial, graph: Graph) -> None:
+    media = trial.add("tone.wav", _build_tone())
     [together] = trial.run(graph, [media])
     known: dict[str, str] = {}
     again = Trial(str(Path(trial.artifacts, "again")))
     with again.pool(graph) as pool:
         for job in graph.jobs:
-            [found] = finish(pool, [Task(ticket=1, media=media, run=(job,), inputs=known)])
-            known |= _done(found)
-            assert again.read(found[job]) == trial.read(together[job])
-            assert found[job].checksum == together[job].checksum
+            [results] = run_tasks(pool, [Task(task_id=1, media=media, run=(job,), inputs=known)])
+            known |= _list_artifacts(results)
+            assert again.read(results[job]) == trial.read(together[job])
+            assert results[job].checksum == together[job].checksum
 
 
-def test_what_one_job_does_to_its_input_the_next_does_not_see(trial: Trial, graph: Graph) -> None:
-    [found] = trial.run(graph, [trial.add("tone.wav", _tone())])
-    assert b'"changed":true' in trial.read(found["spoilt"])
-    assert b'"keys":["rms"]' in trial.read(found["total"])
+def test_a_job_that_changes_its_input_does_not_affect_the_next(trial: Trial, graph: Graph) -> None:
+    [results] = trial.run(graph, [trial.add("tone.wav", _build_tone())])
+    assert b'"changed":true' in trial.read(results["spoilt"])
+    assert b'"keys":["rms"]' in trial.read(results["total"])
 
 
 def test_the_source_is_decoded_once_for_all_jobs_of_a_line(trial: Trial, graph: Graph) -> None:
-    media = trial.add("tone.wav", _tone())
+    media = trial.add("tone.wav", _build_tone())
     trial.run(graph, [media], run=["half", "peak"])
     places = Path(f"{media.uri.removeprefix('file://')}.decoded").read_text().split()
     assert len(places) == 2
@@ -114,29 +114,31 @@ def test_the_source_is_decoded_once_for_all_jobs_of_a_line(trial: Trial, graph: 
 def test_a_damaged_source_fails_each_job_that_reads_it_and_blocks_the_others(
     trial: Trial, graph: Graph
 ) -> None:
-    [found] = trial.run(graph, [trial.add("noise.wav", b"not a sound")])
+    [results] = trial.run(graph, [trial.add("noise.wav", b"not a sound")])
     for job in ("half", "peak"):
-        error = found[job].error
+        error = results[job].error
         assert error is not None
         assert error.kind == Kind.CORRUPT_MEDIA
-    assert {found[j].state for j in graph.jobs} == {State.FAILED, State.BLOCKED}
+    assert {results[j].state for j in graph.jobs} == {State.FAILED, State.BLOCKED}
 
 
-def test_an_artifact_says_what_it_was_made_from(trial: Trial, graph: Graph) -> None:
-    media = trial.add("tone.wav", _tone())
-    [found] = trial.run(graph, [media])
+def test_an_artifact_records_its_lineage(trial: Trial, graph: Graph) -> None:
+    media = trial.add("tone.wav", _build_tone())
+    [results] = trial.run(graph, [media])
     store = connect_store(trial.artifacts)
-    name = (found["arrays"].artifact or "").removeprefix(f"{store.location}/")
+    name = (results["arrays"].artifact or "").removeprefix(f"{store.location}/")
     stat = store.stat(name)
     assert stat.content_type == "application/x-npz"
     lineage = Lineage.from_metadata(stat.metadata)
     assert lineage is not None
     assert (lineage.job, lineage.uri, lineage.generation) == ("arrays", media.uri, media.generation)
-    assert lineage.parents == {j: found[j].artifact for j in ("half", "level")}
+    assert lineage.parents == {j: results[j].artifact for j in ("half", "level")}
 
 
-def test_what_is_there_counts_and_is_handed_down(trial: Trial, graph: Graph) -> None:
-    media = trial.add("tone.wav", _tone())
+def test_an_existing_artifact_is_kept_and_passed_to_the_jobs_below(
+    trial: Trial, graph: Graph
+) -> None:
+    media = trial.add("tone.wav", _build_tone())
     [first] = trial.run(graph, [media])
     store = connect_store(trial.artifacts)
     name = (first["level"].artifact or "").removeprefix(f"{store.location}/")
@@ -152,8 +154,8 @@ def test_what_is_there_counts_and_is_handed_down(trial: Trial, graph: Graph) -> 
     assert b"7.0" not in trial.read(first["half"])
 
 
-def test_a_forced_job_replaces_what_is_there(trial: Trial, graph: Graph) -> None:
-    media = trial.add("tone.wav", _tone())
+def test_a_forced_job_replaces_an_existing_artifact(trial: Trial, graph: Graph) -> None:
+    media = trial.add("tone.wav", _build_tone())
     [first] = trial.run(graph, [media], run=["half", "level"])
     right = trial.read(first["level"])
     store = connect_store(trial.artifacts)
@@ -165,11 +167,11 @@ def test_a_forced_job_replaces_what_is_there(trial: Trial, graph: Graph) -> None
     assert second["level"].checksum == first["level"].checksum
 
 
-def test_a_parent_that_is_gone_is_a_missing_input(trial: Trial, graph: Graph) -> None:
-    media = trial.add("tone.wav", _tone())
+def test_a_parent_artifact_that_was_deleted_is_a_missing_input(trial: Trial, graph: Graph) -> None:
+    media = trial.add("tone.wav", _build_tone())
     inputs = {"half": f"file://{trial.artifacts}/half/0/gone.flac"}
-    [found] = trial.run(graph, [media], run=["level", "spoilt"], inputs=inputs)
-    error = found["level"].error
+    [results] = trial.run(graph, [media], run=["level", "spoilt"], inputs=inputs)
+    error = results["level"].error
     assert error is not None
     assert error.kind == Kind.MISSING_INPUT
-    assert found["spoilt"].state is State.BLOCKED
+    assert results["spoilt"].state is State.BLOCKED

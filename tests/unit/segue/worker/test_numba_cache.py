@@ -1,4 +1,4 @@
-"""What numba compiles is kept for later runs, and no two processes write the same files."""
+"""numba's cache is kept for later runs, and no two processes write the same files."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import tarfile
 
 import pytest
 
-from segue.model.graph import parse
+from segue.model.graph import parse_graph
 from segue.model.media_file import MediaFile
 from segue.model.record import State
-from segue.worker import numba_cache as compiled
+from segue.worker import numba_cache
 from segue.worker.pool import Pool
 from segue.worker.task import Task
 
+pytestmark = pytest.mark.slow
+
 MODULE = '''
 def where(media):
-    """Say where this process keeps what it compiles, compile something, and say what was there."""
+    """Compile a function; return the cache folder of this process, and how often it hit."""
     import numba
 
     @numba.njit(cache=True)
@@ -36,9 +38,9 @@ GRAPH = 'jobs: {where: {run: "numba_job:where", needs: {media: source}, writes: 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv(compiled.VARIABLE, raising=False)
+    monkeypatch.delenv(numba_cache.VARIABLE, raising=False)
     (tmp_path / "numba_job.py").write_text(MODULE)
-    graph = parse(GRAPH, path=str(tmp_path / "jobs.yaml"))
+    graph = parse_graph(GRAPH, path=str(tmp_path / "jobs.yaml"))
     numbers = iter(range(100))
 
     def run(files: int = 1) -> list[dict]:
@@ -49,22 +51,22 @@ def run(tmp_path, monkeypatch):
             path.write_bytes(b"x")
             generation = path.stat().st_ctime_ns
             media.append(MediaFile(uri=f"file://{path}", generation=generation))
-        told = []
+        results = []
         with Pool(graph, f"file://{tmp_path}/artifacts", processes=2) as pool:
-            for ticket, one in enumerate(media):
-                pool.submit([Task(ticket=ticket, media=one, run=("where",))])
+            for task_id, one in enumerate(media):
+                pool.submit([Task(task_id=task_id, media=one, run=("where",))])
             while pool.pending:
                 for report in pool.collect(5.0):
                     for result in report.results:
                         assert result.state is State.DONE, result.error
                         with open(result.artifact.removeprefix("file://")) as file:
-                            told.append(json.load(file))
-        return told
+                            results.append(json.load(file))
+        return results
 
     return run
 
 
-def test_what_a_run_compiles_is_there_for_the_next(run):
+def test_the_next_run_finds_what_a_run_compiled(run):
     (first,) = run()
     assert first["hits"] == 0
     (second,) = run()
@@ -73,43 +75,43 @@ def test_what_a_run_compiles_is_there_for_the_next(run):
 
 
 def test_every_child_has_a_folder_of_its_own(run):
-    told = run(files=40)
-    owners = {t["own"] for t in told}
+    results = run(files=40)
+    owners = {t["own"] for t in results}
     assert 1 <= len(owners) <= 2
-    assert all(own.endswith(compiled.NAME) for own in owners)
+    assert all(own.endswith(numba_cache.NAME) for own in owners)
 
 
 def test_a_damaged_archive_is_no_worse_than_none(run):
     run()
-    with open(compiled.archive_path(), "r+b") as file:
+    with open(numba_cache.locate_archive(), "r+b") as file:
         file.truncate(700)
-    (told,) = run()
-    assert told["hits"] == 0
+    (results,) = run()
+    assert results["hits"] == 0
 
 
-def test_a_folder_that_the_user_gives_is_copied_from_and_never_written(run, tmp_path, monkeypatch):
+def test_a_folder_from_the_environment_is_copied_and_never_written(run, tmp_path, monkeypatch):
     run()
     baked = tmp_path / "baked"
-    with tarfile.open(compiled.archive_path()) as archive:
+    with tarfile.open(numba_cache.locate_archive()) as archive:
         archive.extractall(baked, filter="data")
-    os.unlink(compiled.archive_path())
+    os.unlink(numba_cache.locate_archive())
     before = sorted(str(p) for p in baked.rglob("*"))
-    monkeypatch.setenv(compiled.VARIABLE, str(baked))
-    (told,) = run()
-    assert told["hits"] == 1
+    monkeypatch.setenv(numba_cache.VARIABLE, str(baked))
+    (results,) = run()
+    assert results["hits"] == 1
     assert sorted(str(p) for p in baked.rglob("*")) == before
-    assert not os.path.exists(compiled.archive_path())
+    assert not os.path.exists(numba_cache.locate_archive())
 
 
-def test_less_than_there_is_replaces_nothing(tmp_path, monkeypatch):
+def test_a_smaller_cache_does_not_replace_the_archive(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for count in (3, 1):
         folder = tmp_path / str(count)
         folder.mkdir()
         for i in range(count):
             (folder / str(i)).write_text(str(count))
-        compiled.leave([str(folder)])
-    with tarfile.open(compiled.archive_path()) as archive:
+        numba_cache.save([str(folder)])
+    with tarfile.open(numba_cache.locate_archive()) as archive:
         assert sum(m.isfile() for m in archive) == 3
 
 
@@ -117,29 +119,29 @@ def test_this_process_compiles_into_its_own_folder_even_after_numba_reads_its_se
     tmp_path, monkeypatch
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv(compiled.VARIABLE, raising=False)
+    monkeypatch.delenv(numba_cache.VARIABLE, raising=False)
     code = (
         "import os, numba\n"
-        "from segue.worker import numba_cache as compiled\n"
-        "with compiled.own_for_this_process() as own:\n"
+        "from segue.worker import numba_cache\n"
+        "with numba_cache.use_temporary_cache() as own:\n"
         "    numba.njit(lambda x: x)(1)\n"
         "    assert numba.config.CACHE_DIR == own, numba.config.CACHE_DIR\n"
         "assert not os.path.exists(own)\n"
-        "assert compiled.VARIABLE not in os.environ\n"
+        "assert numba_cache.VARIABLE not in os.environ\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_what_a_graph_needs_is_compiled_ahead_by_one_process_of_several(tmp_path, monkeypatch):
+def test_only_one_of_several_processes_compiles_ahead_for_a_graph(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv(compiled.VARIABLE, raising=False)
+    monkeypatch.delenv(numba_cache.VARIABLE, raising=False)
     (tmp_path / "ahead.py").write_text(
         MODULE + "\nPRELOAD = ('ahead:warm_up',)\n\ndef warm_up():\n"
         "    print(where(None)['hits'], flush=True)\n"
     )
     path = tmp_path / "jobs.yaml"
     path.write_text(GRAPH.replace("numba_job", "ahead"))
-    fill = [sys.executable, "-m", "segue.worker.numba_cache", str(path)]
-    both = [subprocess.Popen(fill, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    command = [sys.executable, "-m", "segue.worker.numba_cache", str(path)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert sorted(p.communicate()[0].strip() for p in both) == ["0", "1"]
     assert [p.returncode for p in both] == [0, 0]

@@ -1,4 +1,4 @@
-"""Whatever a job does, it costs that job of that file, and nothing else."""
+"""However a job fails, only that job of that file fails."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from segue.errors import Kind
-from segue.model.graph import parse
-from segue.model.ledger import Result
+from segue.model.graph import parse_graph
 from segue.model.record import State
-from segue.testing.trial import Trial, finish
+from segue.model.transitions import Result
+from segue.testing.trial import Trial, run_tasks
 from segue.worker.pool import Pool
 from segue.worker.task import Task
 
 GOOD = ("good-0", "good-1", "good-2", "good-3")
 QUICK = "timeout_s: 0.3"
 
-# One pool for all: it must get over each of these, and be none the worse.
-MISDEEDS = [
+# One pool runs all of these: it must survive each of them.
+FAILURES = [
     (
         "raise_error",
         "",
@@ -30,22 +30,22 @@ MISDEEDS = [
     ),
     ("recurse", "", Kind.JOB_RAISED, "RecursionError: maximum recursion depth exceeded"),
     ("refuse", "", Kind.CORRUPT_MEDIA, ": it is bad"),
-    ("leave", "", Kind.CRASHED, "the job called sys.exit(3)"),
-    ("leave_hard", "", Kind.CRASHED, "ended by exit code 3"),
+    ("exit_python", "", Kind.CRASHED, "the job called sys.exit(3)"),
+    ("exit_process", "", Kind.CRASHED, "exited with code 3"),
     ("segfault", "", Kind.CRASHED, "killed by signal 11 (SIGSEGV)"),
-    ("kill_itself", "", Kind.CRASHED, "signal 9 (SIGKILL), not by Segue: most likely the kernel"),
+    ("kill_itself", "", Kind.CRASHED, "signal 9 (SIGKILL), but not by Segue: the machine probably"),
     ("hang", QUICK, Kind.TIMEOUT, "its timeout_s is 0.3"),
-    ("hang_deaf", QUICK, Kind.TIMEOUT, "its timeout_s is 0.3"),
+    ("hang_and_ignore_signals", QUICK, Kind.TIMEOUT, "its timeout_s is 0.3"),
     (
-        "eat_memory",
+        "allocate_memory",
         "params: {gib: 0.5}, resources: {memory_gib: 0.25}",
         Kind.OUT_OF_MEMORY,
-        "it may add 0.25 GiB, and wanted more; raise its resources.memory_gib",
+        "it needed more than its 0.25 GiB; raise its resources.memory_gib",
     ),
     ("return_object", "", Kind.BAD_OUTPUT, "object"),
     ("return_coroutine", "", Kind.BAD_OUTPUT, "coroutine"),
 ]
-HARMLESS = ["close_handles", "fork", "modest_eater"]
+HARMLESS = ["close_descriptors", "fork", "modest_allocation"]
 OTHERS = [
     ("first", "fine", "media: source", ""),
     ("second", "segfault_after", "value: first, media: source", ""),
@@ -58,14 +58,14 @@ OTHERS = [
     ("full", "fill_disk", "media: source", "attempts: 9"),
     ("overwrite", "overwrite", "media: source", "attempts: 9"),
     ("remove", "remove", "media: source", ""),
-    ("family", "hang_with_family", "media: source", "timeout_s: 2"),
-    ("modest_eater", "eat_memory", "media: source", "params: {gib: 0.5}"),
+    ("process_tree", "hang_with_processes", "media: source", "timeout_s: 2"),
+    ("modest_allocation", "allocate_memory", "media: source", "params: {gib: 0.5}"),
 ]
 
 
 def _jobs() -> str:
-    alone = [(m[0], m[0], "media: source", m[1]) for m in MISDEEDS]
-    harmless = [(h, h, "media: source", "") for h in HARMLESS if h != "modest_eater"]
+    alone = [(m[0], m[0], "media: source", m[1]) for m in FAILURES]
+    harmless = [(h, h, "media: source", "") for h in HARMLESS if h != "modest_allocation"]
     return "jobs:\n" + "".join(
         f"  {name}: {{run: 'segue_support.jobs:{code}', needs: {{{needs}}}, "
         f"writes: application/json, {extra}}}\n"
@@ -73,21 +73,23 @@ def _jobs() -> str:
     )
 
 
-class Ward:
-    """The pool, and a new place for the files of each test."""
+class Runner:
+    """One pool for all tests, and a new folder for the files of each test."""
 
     def __init__(self, folder: Path) -> None:
         self.trial = Trial(str(folder))
-        self.pool = self.trial.pool(parse(_jobs()))
+        self.pool = self.trial.pool(parse_graph(_jobs()))
         self._count = 0
 
     def run(self, *jobs: str, names: tuple[str, ...]) -> list[dict[str, Result]]:
         self._count += 1
         files = [self.trial.add(f"{self._count}/{name}") for name in names]
-        return finish(self.pool, [Task(ticket=n, media=m, run=jobs) for n, m in enumerate(files)])
+        return run_tasks(
+            self.pool, [Task(task_id=n, media=m, run=jobs) for n, m in enumerate(files)]
+        )
 
     def run_bad(self, job: str) -> Result:
-        """Run a job on a bad file among good ones, which are done; return the bad one's result."""
+        """Run a job on a bad file among good ones, which must succeed; return the bad result."""
         results = [r[job] for r in self.run(job, names=(*GOOD[:2], "bad", *GOOD[2:]))]
         bad = results.pop(2)
         assert [r.state for r in results] == [State.DONE] * len(GOOD)
@@ -95,61 +97,61 @@ class Ward:
 
 
 @pytest.fixture(scope="module")
-def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
-    ward = Ward(tmp_path_factory.mktemp("ward"))
-    with ward.pool:
-        yield ward
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    runner = Runner(tmp_path_factory.mktemp("runner"))
+    with runner.pool:
+        yield runner
 
 
-@pytest.mark.parametrize(("job", "extra", "kind", "said"), MISDEEDS, ids=[m[0] for m in MISDEEDS])
-def test_a_misdeed_is_recorded_as_what_it_is_and_other_files_are_done(
-    ward: Ward, job: str, extra: str, kind: str, said: str
+@pytest.mark.parametrize(("job", "extra", "kind", "text"), FAILURES, ids=[m[0] for m in FAILURES])
+def test_a_failure_is_recorded_with_its_kind_and_other_files_are_done(
+    runner: Runner, job: str, extra: str, kind: str, text: str
 ) -> None:
-    bad = ward.run_bad(job)
+    bad = runner.run_bad(job)
     assert bad.state is State.FAILED
     assert bad.error is not None
     assert bad.error.kind == kind
-    assert said in bad.error.message
+    assert text in bad.error.message
     assert len(bad.error.message) <= 500
 
 
 @pytest.mark.parametrize("job", HARMLESS)
-def test_a_job_that_only_tries_the_process_is_done(ward: Ward, job: str) -> None:
-    assert ward.run_bad(job).state is State.DONE
+def test_a_job_that_strains_its_process_without_failing_is_done(runner: Runner, job: str) -> None:
+    assert runner.run_bad(job).state is State.DONE
 
 
-def test_an_error_names_the_line_that_raised_it(ward: Ward) -> None:
-    error = ward.run_bad("raise_error").error
+def test_an_error_names_the_line_that_raised_it(runner: Runner) -> None:
+    error = runner.run_bad("raise_error").error
     assert error is not None
     assert error.type == "TypeError"
     assert error.message.endswith(" in raise_error)")
 
 
-def test_a_crash_blocks_what_is_below_and_keeps_what_was_done(ward: Ward) -> None:
+def test_a_crash_blocks_what_is_below_and_keeps_what_was_done(runner: Runner) -> None:
     jobs = ("first", "second", "third", "fourth", "beside")
-    bad, good = ward.run(*jobs, names=("bad", "good"))
+    bad, good = runner.run(*jobs, names=("bad", "good"))
     assert [good[j].state for j in jobs] == [State.DONE] * 5
     states = [bad[j].state for j in jobs]
     assert states == [State.DONE, State.FAILED, State.BLOCKED, State.BLOCKED, State.DONE]
-    assert ward.trial.read(bad["first"])
+    assert runner.trial.read(bad["first"])
     for job in ("third", "fourth"):
         error = bad[job].error
         assert error is not None
         assert (error.kind, error.type) == ("blocked", "second")
 
 
-def test_a_transient_error_is_tried_again_at_once(ward: Ward) -> None:
-    [found] = ward.run("away_twice", names=("bad",))
-    assert found["away_twice"].state is State.DONE
+def test_a_transient_error_is_retried_at_once(runner: Runner) -> None:
+    [results] = runner.run("away_twice", names=("bad",))
+    assert results["away_twice"].state is State.DONE
 
 
-def test_a_transient_error_that_stays_gives_the_job_back_with_all_below_it(ward: Ward) -> None:
-    [found] = ward.run("first", "away", "after_away", names=("bad",))
-    assert found["first"].state is State.DONE
+def test_a_transient_error_that_persists_requeues_the_job_and_all_below_it(runner: Runner) -> None:
+    [results] = runner.run("first", "away", "after_away", names=("bad",))
+    assert results["first"].state is State.DONE
     for job in ("away", "after_away"):
-        assert found[job].state is State.QUEUED
-        assert found[job].error is not None
-        assert found[job].error.kind == Kind.UNAVAILABLE
+        assert results[job].state is State.QUEUED
+        assert results[job].error is not None
+        assert results[job].error.kind == Kind.UNAVAILABLE
 
 
 @pytest.mark.parametrize(
@@ -160,34 +162,34 @@ def test_a_transient_error_that_stays_gives_the_job_back_with_all_below_it(ward:
         ("remove", Kind.SUPERSEDED),
     ],
 )
-def test_what_makes_the_whole_line_vain_gives_all_of_it_back(
-    ward: Ward, job: str, kind: str
+def test_an_error_that_aborts_the_line_requeues_all_of_its_jobs(
+    runner: Runner, job: str, kind: str
 ) -> None:
-    [found] = ward.run(job, "first", names=("bad",))
-    for result in found.values():
+    [results] = runner.run(job, "first", names=("bad",))
+    for result in results.values():
         assert result.state is State.QUEUED
         assert result.artifact is None
         assert result.error is not None
         assert result.error.kind == kind
 
 
-def test_the_artifact_of_a_file_that_was_overwritten_is_not_written(ward: Ward) -> None:
-    ward.run("overwrite", names=("bad",))
-    folder = Path(ward.trial.artifacts, "overwrite")
+def test_the_artifact_of_a_file_that_was_overwritten_is_not_written(runner: Runner) -> None:
+    runner.run("overwrite", names=("bad",))
+    folder = Path(runner.trial.artifacts, "overwrite")
     assert [p for p in folder.rglob("*") if p.is_file()] == []
 
 
-def test_all_processes_of_a_job_die_with_it(ward: Ward) -> None:
-    bad = ward.run_bad("family")
+def test_all_processes_of_a_job_are_killed_with_it(runner: Runner) -> None:
+    bad = runner.run_bad("process_tree")
     assert bad.error is not None
     assert bad.error.kind == Kind.TIMEOUT
-    [path] = Path(ward.trial.catalogue).rglob("*.processes")
+    [path] = Path(runner.trial.catalogue).rglob("*.processes")
     processes = [int(p) for p in path.read_text().split()]
     assert len(processes) == 2
-    assert all(_gone(p) for p in processes)
+    assert all(_has_exited(p) for p in processes)
 
 
-def _gone(process: int, patience_s: float = 2.0) -> bool:
+def _has_exited(process: int, patience_s: float = 2.0) -> bool:
     end_s = time.monotonic() + patience_s
     while time.monotonic() < end_s:
         if not os.path.exists(f"/proc/{process}"):
@@ -196,9 +198,9 @@ def _gone(process: int, patience_s: float = 2.0) -> bool:
     return False
 
 
-def test_the_pool_is_as_it_was_after_all_this(ward: Ward) -> None:
-    pool: Pool = ward.pool
+def test_the_pool_still_works_after_all_these_failures(runner: Runner) -> None:
+    pool: Pool = runner.pool
     assert pool.pending == 0
-    [found] = ward.run("first", names=("good",))
-    assert found["first"].state is State.DONE
-    assert len(pool._links) <= pool.processes
+    [results] = runner.run("first", names=("good",))
+    assert results["first"].state is State.DONE
+    assert len(pool._children) <= pool.processes

@@ -1,4 +1,4 @@
-"""Messages survive the pieces in which they come, and nonsense is seen to be that."""
+"""Messages are decoded however the stream is chunked, and invalid data is rejected."""
 
 from __future__ import annotations
 
@@ -6,31 +6,39 @@ import msgspec
 import pytest
 
 from segue.model.record import Failure, State
-from segue.worker.protocol import Built, Done, Inbox, Leaving, Order, encode_frame, encode_orders
+from segue.worker.protocol import (
+    BatchJobLoaded,
+    Done,
+    Exiting,
+    Order,
+    StreamDecoder,
+    encode_frame,
+    encode_orders,
+)
 
 
-def test_messages_are_whole_whatever_the_pieces() -> None:
+def test_messages_are_decoded_however_the_stream_is_chunked() -> None:
     orders = [Order(n, f"file:///{n}", n, ("a", "b"), {"a": "u"}, ("b",), True) for n in range(3)]
     data = encode_orders(orders) + encode_orders(orders[:1])
     for size in (1, 3, 7, len(data)):
-        inbox = Inbox.of_orders()
+        decoder = StreamDecoder.for_orders()
         pieces = [data[i : i + size] for i in range(0, len(data), size)]
-        found = [message for piece in pieces for message in inbox.feed(piece)]
-        assert found == [orders, orders[:1]]
+        messages = [message for piece in pieces for message in decoder.feed(piece)]
+        assert messages == [orders, orders[:1]]
 
 
-def test_every_frame_comes_back_as_it_was() -> None:
+def test_frames_are_encoded_and_decoded_unchanged() -> None:
     failure = Failure(kind="timeout", type="JobTimeout", message="late")
     frames = [
         Done(1, "a", State.FAILED, 1.5, 0.5, True, None, None, failure),
-        Built("a", 8),
-        Leaving(),
+        BatchJobLoaded("a", 8),
+        Exiting(),
     ]
     data = b"".join(encode_frame(frame) for frame in frames)
-    assert list(Inbox.of_frames().feed(data)) == frames
+    assert list(StreamDecoder.for_frames().feed(data)) == frames
 
 
 @pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", b"\x04\x00\x00\x00\xc1\xc1\xc1\xc1"])
-def test_nonsense_is_refused(data: bytes) -> None:
+def test_invalid_data_is_rejected(data: bytes) -> None:
     with pytest.raises(msgspec.MsgspecError):
-        list(Inbox.of_frames().feed(data))
+        list(StreamDecoder.for_frames().feed(data))

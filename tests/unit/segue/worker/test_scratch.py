@@ -1,4 +1,4 @@
-"""Temporary folders outlive nobody."""
+"""Temporary folders are removed with their owners."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from segue.worker.scratch import PREFIX, Scratch
 from segue_support.paths import ROOT
 
 
-def test_a_folder_is_there_until_it_is_removed(tmp_path: Path) -> None:
+def test_a_folder_exists_until_it_is_removed(tmp_path: Path) -> None:
     scratch = Scratch(str(tmp_path))
     Path(scratch.path, "below").mkdir()
     Path(scratch.path, "below", "file").touch()
@@ -19,15 +19,15 @@ def test_a_folder_is_there_until_it_is_removed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_folder_of_a_dead_process_is_swept_and_that_of_a_living_one_is_not(
+def test_only_the_folder_of_a_dead_process_is_removed(
     tmp_path: Path,
 ) -> None:
     living = Scratch(str(tmp_path))
     code = f"from segue.worker.scratch import Scratch; print(Scratch({str(tmp_path)!r}).path)"
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    dead = told.stdout.strip()
+    dead = result.stdout.strip()
     assert os.path.isdir(dead)
     new = Scratch(str(tmp_path))
     assert sorted(str(p) for p in tmp_path.iterdir()) == sorted([living.path, new.path])
@@ -35,7 +35,7 @@ def test_the_folder_of_a_dead_process_is_swept_and_that_of_a_living_one_is_not(
     new.remove()
 
 
-def test_what_is_not_ours_is_let_be(tmp_path: Path) -> None:
+def test_other_files_are_not_removed(tmp_path: Path) -> None:
     Path(tmp_path, "segue").mkdir()
     Path(tmp_path, f"{PREFIX}file").touch()
     Scratch(str(tmp_path)).remove()

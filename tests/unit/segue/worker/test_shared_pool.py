@@ -1,4 +1,4 @@
-"""One pool for many threads: each gets what it asked for, and hears when nothing works."""
+"""Many threads share one pool: each gets its own results, and every error of the pool."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import threading
 import pytest
 
 from segue.errors import ConfigurationError, Unavailable
-from segue.model.graph import load
-from segue.testing.trial import PATIENCE_S, Trial
+from segue.model.graph import read_graph
+from segue.testing.trial import COLLECT_TIMEOUT_S, Trial
 from segue.worker.shared_pool import SharedPool
 from segue.worker.task import Task
-from segue_support.recording_pool import RecordingCrew
+from segue_support.recording_pool import RecordingPool
 
 GRAPH = """
 jobs:
@@ -23,16 +23,16 @@ jobs:
 @pytest.fixture
 def graph(tmp_path):
     (tmp_path / "jobs.yaml").write_text(GRAPH)
-    return load(str(tmp_path / "jobs.yaml"))
+    return read_graph(str(tmp_path / "jobs.yaml"))
 
 
-class StandIn(RecordingCrew):
-    """A pool without processes; it may be broken."""
+class FakePool(RecordingPool):
+    """A pool without processes, which can be made to fail."""
 
     def __init__(self, error: Exception | None = None) -> None:
         super().__init__()
         self.error = error
-        self.ended = []
+        self.ends = []
 
     def collect(self, timeout_s: float):
         if self.error is not None:
@@ -40,23 +40,23 @@ class StandIn(RecordingCrew):
         return super().collect(timeout_s)
 
     def close(self) -> None:
-        self.ended.append("closed")
+        self.ends.append("closed")
 
     def kill(self) -> None:
-        self.ended.append("killed")
+        self.ends.append("killed")
 
 
 def tasks(media, numbers):
-    return [Task(ticket=n, media=media, run=("fine",)) for n in numbers]
+    return [Task(task_id=n, media=media, run=("fine",)) for n in numbers]
 
 
-def finish(desk, count: int) -> list[int]:
-    """Collect until so many tasks are finished; their tickets."""
+def collect_finished(client, count: int) -> list[int]:
+    """Collect until so many tasks are finished; return their ids."""
     found = []
     while len(found) < count:
-        reports = desk.collect(PATIENCE_S)
-        assert reports, "nothing came"
-        found += [r.ticket for r in reports if r.finished]
+        reports = client.collect(COLLECT_TIMEOUT_S)
+        assert reports, "no report arrived"
+        found += [r.task_id for r in reports if r.finished]
     return found
 
 
@@ -64,75 +64,77 @@ def test_many_threads_share_the_children_and_each_gets_its_own_results(graph, tm
     trial = Trial(str(tmp_path))
     media = [trial.add(f"{i}.wav") for i in range(8)]
     shared = SharedPool(lambda: trial.pool(graph, processes=2))
-    told = {}
+    results = {}
 
     def work(number: int) -> None:
-        desk = shared.desk()
-        # All use the same tickets, and nobody minds.
-        desk.submit([Task(ticket=t, media=media[number], run=("fine",)) for t in range(5)])
+        client = shared.build_client()
+        # All use the same task ids, which do not collide.
+        client.submit([Task(task_id=t, media=media[number], run=("fine",)) for t in range(5)])
         reports = []
         while sum(r.finished for r in reports) < 5:
-            reports += desk.collect(PATIENCE_S)
-        told[number] = {(r.ticket, r.results[0].artifact) for r in reports}
+            reports += client.collect(COLLECT_TIMEOUT_S)
+        results[number] = {(r.task_id, r.results[0].artifact) for r in reports}
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(len(media))]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE_S)
+        thread.join(COLLECT_TIMEOUT_S)
     shared.close()
     for number in range(len(media)):
-        assert sorted(ticket for ticket, _ in told[number]) == [0, 1, 2, 3, 4]
-        assert all(f"{number}.wav" in artifact for _, artifact in told[number])
+        assert sorted(task_id for task_id, _ in results[number]) == [0, 1, 2, 3, 4]
+        assert all(f"{number}.wav" in artifact for _, artifact in results[number])
 
 
 def test_a_crash_costs_one_thread_one_task(graph, tmp_path):
     trial = Trial(str(tmp_path))
     shared = SharedPool(lambda: trial.pool(graph, processes=1))
-    bad, good = shared.desk(), shared.desk()
-    bad.submit([Task(ticket=1, media=trial.add("bad.wav"), run=("crash",))])
-    good.submit([Task(ticket=1, media=trial.add("good.wav"), run=("crash",))])
+    bad, good = shared.build_client(), shared.build_client()
+    bad.submit([Task(task_id=1, media=trial.add("bad.wav"), run=("crash",))])
+    good.submit([Task(task_id=1, media=trial.add("good.wav"), run=("crash",))])
     kinds = {}
-    for name, desk in (("bad", bad), ("good", good)):
-        (report,) = desk.collect(PATIENCE_S)
+    for name, client in (("bad", bad), ("good", good)):
+        (report,) = client.collect(COLLECT_TIMEOUT_S)
         error = report.results[0].error
         kinds[name] = error.kind if error else None
     shared.close()
     assert kinds == {"bad": "crashed", "good": None}
 
 
-def test_a_desk_waits_no_longer_than_it_is_told(graph, tmp_path):
-    silent = StandIn()
-    silent.collect = lambda timeout_s: []
-    shared = SharedPool(lambda: silent)
-    desk = shared.desk()
-    assert desk.collect(PATIENCE_S) == []  # nothing is pending, so there is nothing to wait for
-    desk.submit(tasks(Trial(str(tmp_path)).add("a.wav"), [1]))
-    assert desk.collect(0.01) == []
+def test_a_client_waits_no_longer_than_its_timeout(graph, tmp_path):
+    idle = FakePool()
+    idle.collect = lambda timeout_s: []
+    shared = SharedPool(lambda: idle)
+    client = shared.build_client()
+    assert (
+        client.collect(COLLECT_TIMEOUT_S) == []
+    )  # nothing is pending, so there is nothing to wait for
+    client.submit(tasks(Trial(str(tmp_path)).add("a.wav"), [1]))
+    assert client.collect(0.01) == []
     shared.close()
-    assert silent.ended == ["killed"]  # it had something to do
+    assert idle.ends == ["killed"]  # it had unfinished tasks
 
 
 @pytest.mark.parametrize("error", [ConfigurationError("no such job"), Unavailable("no model")])
-def test_a_desk_hears_that_nothing_works_and_the_next_task_gets_a_new_pool(graph, tmp_path, error):
-    broken, whole = StandIn(error), StandIn()
-    opened = iter([broken, whole])
-    shared = SharedPool(lambda: next(opened))
+def test_a_client_gets_the_error_of_the_pool_and_the_next_task_a_new_pool(graph, tmp_path, error):
+    broken, whole = FakePool(error), FakePool()
+    pools = iter([broken, whole])
+    shared = SharedPool(lambda: next(pools))
     media = Trial(str(tmp_path)).add("a.wav")
-    desk = shared.desk()
-    desk.submit(tasks(media, [1]))
+    client = shared.build_client()
+    client.submit(tasks(media, [1]))
     with pytest.raises(type(error), match=str(error)):
-        desk.collect(PATIENCE_S)
-    assert broken.ended == ["killed"]
-    desk.submit(tasks(media, [2]))
-    assert finish(desk, 1) == [2]
+        client.collect(COLLECT_TIMEOUT_S)
+    assert broken.ends == ["killed"]
+    client.submit(tasks(media, [2]))
+    assert collect_finished(client, 1) == [2]
     shared.close()
-    assert whole.ended == ["closed"]
-    assert [t.run for t in whole.tasks] == [("fine",)]  # what had failed was not tried again
+    assert whole.ends == ["closed"]
+    assert [t.run for t in whole.tasks] == [("fine",)]  # the failed task was not tried again
 
 
-def test_a_closed_pool_takes_nothing(graph, tmp_path):
-    shared = SharedPool(StandIn)
+def test_a_closed_pool_accepts_no_tasks(graph, tmp_path):
+    shared = SharedPool(FakePool)
     shared.close()
     with pytest.raises(ConfigurationError, match="closed"):
-        shared.desk().submit(tasks(Trial(str(tmp_path)).add("a.wav"), [1]))
+        shared.build_client().submit(tasks(Trial(str(tmp_path)).add("a.wav"), [1]))

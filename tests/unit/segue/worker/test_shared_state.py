@@ -1,4 +1,4 @@
-"""What a child leaves in the memory it shares is whole, told once, and says where it was."""
+"""The parent reads a child's progress, and each of its frames once and complete."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from collections.abc import Iterator
 
 import pytest
 
-from segue.worker.shared_state import UNSENT_BYTES, Cell, Phase, new_handle
+from segue.worker.shared_state import UNSENT_BYTES, Phase, SharedState, create_memory
 
 
 @pytest.fixture
-def sides() -> Iterator[tuple[Cell, Cell]]:
-    """The child's and the parent's view of the same memory."""
-    handle = new_handle()
-    child, parent = Cell(handle), Cell(handle)
-    os.close(handle)
+def sides() -> Iterator[tuple[SharedState, SharedState]]:
+    """Return the child's and the parent's view of the same memory."""
+    memory = create_memory()
+    child, parent = SharedState(memory), SharedState(memory)
+    os.close(memory)
     yield child, parent
     child.close()
     parent.close()
 
 
-def test_the_parent_sees_where_the_child_is(sides: tuple[Cell, Cell]) -> None:
+def test_the_parent_reads_what_the_child_is_doing(sides: tuple[SharedState, SharedState]) -> None:
     child, parent = sides
-    assert parent.place() is None
-    child.enter(2**40, 300, Phase.COLD, 12.5, files=16)
-    place = parent.place()
-    assert place is not None
-    assert place == (2**40, 300, Phase.COLD, 16, 12.5)
-    child.leave()
-    assert parent.place() is None
+    assert parent.read_progress() is None
+    child.set_progress(2**40, 300, Phase.COLD, 12.5, files=16)
+    progress = parent.read_progress()
+    assert progress is not None
+    assert progress == (2**40, 300, Phase.COLD, 16, 12.5)
+    child.clear_progress()
+    assert parent.read_progress() is None
 
 
-def test_an_order_that_was_revoked_is_not_taken_up_and_a_later_one_is(
-    sides: tuple[Cell, Cell],
+def test_a_revoked_order_is_not_taken_and_a_later_one_is(
+    sides: tuple[SharedState, SharedState],
 ) -> None:
     child, parent = sides
     assert child.take(3)
@@ -42,33 +42,37 @@ def test_an_order_that_was_revoked_is_not_taken_up_and_a_later_one_is(
     assert not child.take(4)
     assert not child.take(5)
     assert child.take(6)
-    assert parent.taken == 6
+    assert parent.last_taken == 6
 
 
-def test_what_is_kept_is_heard_before_it_is_sent_and_not_twice(sides: tuple[Cell, Cell]) -> None:
+def test_a_frame_can_be_read_before_it_is_sent_and_is_not_read_twice(
+    sides: tuple[SharedState, SharedState],
+) -> None:
     child, parent = sides
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert child.put(b"one")
-        assert parent.unsent(0) == b"one"
-        assert child.put(b"two")
-        assert parent.unsent(3) == b"two"
+        assert child.append(b"one")
+        assert parent.read_unsent(0) == b"one"
+        assert child.append(b"two")
+        assert parent.read_unsent(3) == b"two"
         child.flush(theirs)
         assert ours.recv(100) == b"onetwo"
-        assert parent.unsent(6) == b""
-        child.put(b"three")
-        assert parent.unsent(6) == b"three"
-        assert parent.unsent(0) == b""  # what comes before is still on its way
+        assert parent.read_unsent(6) == b""
+        child.append(b"three")
+        assert parent.read_unsent(6) == b"three"
+        assert parent.read_unsent(0) == b""  # the bytes before it are still in the channel
 
 
-def test_a_message_that_was_sent_in_part_is_completed(sides: tuple[Cell, Cell]) -> None:
+def test_a_partly_sent_message_is_completed(
+    sides: tuple[SharedState, SharedState],
+) -> None:
     child, parent = sides
-    child.put(b"half sent")
-    assert parent.unsent(5) == b"sent"
+    child.append(b"half sent")
+    assert parent.read_unsent(5) == b"sent"
 
 
-def test_what_has_no_room_is_not_kept(sides: tuple[Cell, Cell]) -> None:
+def test_a_frame_without_room_is_not_buffered(sides: tuple[SharedState, SharedState]) -> None:
     child, parent = sides
-    assert child.put(b"x" * UNSENT_BYTES)
-    assert not child.put(b"y")
-    assert parent.unsent(0) == b"x" * UNSENT_BYTES
+    assert child.append(b"x" * UNSENT_BYTES)
+    assert not child.append(b"y")
+    assert parent.read_unsent(0) == b"x" * UNSENT_BYTES

@@ -1,4 +1,4 @@
-"""What is installed and what can be reached, with a way out for what is not."""
+"""The checks of the installation, the settings and the connections, with hints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LEDGER = ("--ledger", "sqlite:///ledger.db")
 
 @pytest.fixture(autouse=True)
 def _few_programs(tmp_path_factory, monkeypatch):
-    """Of all programs only ffmpeg is installed; to ask gcloud for its version takes seconds."""
+    """Hide all programs but ffmpeg, because asking gcloud for its version takes seconds."""
     programs = tmp_path_factory.mktemp("programs")
     ffmpeg = shutil.which("ffmpeg")
     if ffmpeg is not None:  # else there is the one of imageio-ffmpeg
@@ -25,7 +25,7 @@ def test_all_that_is_needed_is_there(segue, project):
     found = {f["name"]: f for f in said.json["findings"]}
     assert [f for f in said.json["findings"] if f["status"] == "fault"] == []
     assert (said.code, said.json["ok"]) == (0, True)
-    assert found["graph"]["detail"].endswith("3 jobs, and their code fits")
+    assert found["graph"]["detail"].endswith("3 jobs, and their code matches")
     assert found["catalogue"]["detail"] == f"file://{project.folder}/music, with objects in it"
     assert found["ledger"]["detail"] == "sqlite:///ledger.db, empty"
     assert found["apache-beam"]["detail"][0].isdigit()
@@ -36,11 +36,11 @@ def test_all_that_is_needed_is_there(segue, project):
 def test_looking_makes_nothing(segue, folder):
     said = segue("doctor")
     assert said.code == 0
-    assert "made when it is needed" in said.out
+    assert "will be created when needed" in said.out
     assert list(folder.iterdir()) == []
 
 
-def test_each_fault_is_told_with_a_way_out(segue, project):
+def test_each_fault_is_reported_with_a_hint(segue, project):
     (project.folder / "file").write_text("")
     project.change_graph(
         'jobs: {a: {run: "no.such:job", needs: {media: source}, writes: application/json}}'
@@ -54,7 +54,7 @@ def test_each_fault_is_told_with_a_way_out(segue, project):
     assert set(faults) == {"graph", "catalogue", "artifacts", "ledger"}
     assert "there is no module 'no'" in faults["graph"]["detail"]
     assert "does not exist" in faults["catalogue"]["detail"]
-    assert "is no folder" in faults["artifacts"]["detail"]
+    assert "is not a folder" in faults["artifacts"]["detail"]
 
 
 def test_a_graph_that_cannot_be_read_does_not_stop_the_rest(segue, project):

@@ -1,16 +1,16 @@
-"""All about one file."""
+"""Everything about one file."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from segue.model.lease_owner import new_owner
+from segue.model.lease_owner import build_owner
 from segue.model.record import Lease, State
 
 LEDGER = ("--ledger", "sqlite:///ledger.db")
 
 
-def test_a_file_that_is_all_current_is_told_with_its_lineage(segue, project):
+def test_a_file_that_is_all_current_is_shown_with_its_lineage(segue, project):
     media = project.media("song.wav")
     fine = project.write("fine", media)
     after = project.write("after", media, fine=fine)
@@ -20,7 +20,7 @@ def test_a_file_that_is_all_current_is_told_with_its_lineage(segue, project):
     project.record(media, entries)
     said = segue("explain", "music/song.wav", *LEDGER)
     assert said.code == 0
-    assert "all is current" in said.out
+    assert "everything is current" in said.out
     assert f"└─ source, generation {media.generation}" in said.out
     found = segue("explain", media.uri, *LEDGER, "--json").json
     assert found["backfill"] == {"targets": ["fine", "beside", "after"], "run": []}
@@ -28,9 +28,9 @@ def test_a_file_that_is_all_current_is_told_with_its_lineage(segue, project):
     assert found["artifacts"][after]["lineage"]["parents"] == {"fine": fine}
 
 
-def test_each_reason_for_not_being_current_is_told(segue, project):
+def test_each_reason_for_not_being_current_is_shown(segue, project):
     media = project.media("song.wav")
-    lease = Lease(owner=new_owner(), expires_at=datetime.now(UTC) + timedelta(hours=1))
+    lease = Lease(owner=build_owner(), expires_at=datetime.now(UTC) + timedelta(hours=1))
     project.record(
         media,
         {
@@ -53,10 +53,10 @@ def test_each_reason_for_not_being_current_is_told(segue, project):
     assert "out_of_memory" in out
     assert "memory_gib" in out
     assert "A backfill would compute nothing." in out
-    assert "It would leave fine: failed before" in out
+    assert "It would skip fine: failed before" in out
 
 
-def test_an_artifact_that_is_gone_is_told(segue, project):
+def test_an_artifact_that_is_gone_is_reported(segue, project):
     media = project.media("song.wav")
     uri = project.write("fine", media)
     project.record(media, {"fine": project.entry("fine", media, artifact=uri)})
@@ -64,7 +64,7 @@ def test_an_artifact_that_is_gone_is_told(segue, project):
     assert "this object is gone" in segue("explain", "music/song.wav", *LEDGER).out
 
 
-def test_a_result_made_from_an_older_parent_is_told(segue, project):
+def test_a_result_made_from_an_older_parent_is_reported(segue, project):
     media = project.media("song.wav")
     old = project.write("fine", media, "0" * 12)
     new = project.write("fine", media)
@@ -76,7 +76,7 @@ def test_a_result_made_from_an_older_parent_is_told(segue, project):
             "after": project.entry("after", media, artifact=after),
         },
     )
-    assert "not the present one" in segue("explain", "music/song.wav", *LEDGER).out
+    assert "not the current one" in segue("explain", "music/song.wav", *LEDGER).out
 
 
 def test_a_file_that_was_overwritten_starts_afresh(segue, project):
@@ -84,11 +84,11 @@ def test_a_file_that_was_overwritten_starts_afresh(segue, project):
     project.record(old, {"fine": project.entry("fine", old)})
     project.media("song.wav", b"another sound")
     said = segue("explain", "music/song.wav", *LEDGER)
-    assert "has been overwritten since" in said.out
+    assert "was overwritten since" in said.out
     assert "would compute fine, beside, after." in said.out
 
 
-def test_a_file_that_is_not_in_the_ledger_is_told_what_would_be_done(segue, project):
+def test_what_would_be_done_is_shown_for_a_file_that_is_not_in_the_ledger(segue, project):
     project.media("song.wav")
     said = segue("explain", "song.wav", "--catalogue", "music", "--job", "after", *LEDGER)
     assert said.code == 0
@@ -96,7 +96,7 @@ def test_a_file_that_is_not_in_the_ledger_is_told_what_would_be_done(segue, proj
     assert "would compute fine, after." in said.out
 
 
-def test_a_tombstone_is_told(segue, project):
+def test_a_tombstone_is_reported(segue, project):
     media = project.media("song.wav")
     project.record(media, {}, deleted_at=datetime(2026, 1, 2, tzinfo=UTC))
     (project.folder / "music/song.wav").unlink()

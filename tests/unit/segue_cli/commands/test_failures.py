@@ -1,4 +1,4 @@
-"""What failed, and letting it be tried again."""
+"""The list of failures, and their retry."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import shlex
 import pytest
 
 from segue.model.record import State
-from segue_cli.main import load
+from segue_cli.main import load_command
 
 LEDGER = ("--ledger", "sqlite:///ledger.db")
 
 
 @pytest.fixture
 def files(project):
-    """Five files: fine times out on three, finds one corrupt, and blocks after; beside is well."""
+    """Five files: fine times out on three and fails on one, which blocks after; beside is done."""
     made = [project.media(f"{n}.wav") for n in range(5)]
     for number, media in enumerate(made):
         kind = "corrupt_media" if number == 3 else "timeout"
@@ -38,7 +38,7 @@ def test_failures_are_grouped_with_counts_examples_and_remedies(segue, files):
     assert "4 failures" in said.out
 
 
-def test_as_json_all_failures_are_told_in_full(segue, files):
+def test_as_json_all_failures_are_listed_in_full(segue, files):
     found = segue("failures", *LEDGER, "--json").json
     assert [f["uri"] for f in found["failures"]] == [m.uri for m in files[:4]]
     assert all(f["message"].endswith("it took too long") for f in found["failures"])
@@ -67,11 +67,11 @@ def test_a_failure_of_an_older_version_of_the_job_is_marked(segue, project):
     media = project.media("song.wav")
     project.record(media, {"fine": project.failed("fine", media, fingerprint="0" * 12)})
     assert segue("failures", *LEDGER, "--json").json["failures"][0]["stale"] is True
-    assert "by an older version of the job" in segue("failures", *LEDGER).out
+    assert "with an older version of the job" in segue("failures", *LEDGER).out
 
 
 def test_without_failures_that_is_said(segue, project):
-    assert "Nothing has failed." in segue("failures", *LEDGER).out
+    assert "There are no failures." in segue("failures", *LEDGER).out
     assert segue("failures", *LEDGER, "--json").json == {"failures": [], "groups": [], "total": 0}
 
 
@@ -97,7 +97,7 @@ def test_what_failed_is_queued_again_with_what_it_blocks(segue, project, files):
     queued = {"fine": State.QUEUED, "after": State.QUEUED, "beside": State.DONE}
     assert states[:3] == [queued] * 3
     assert states[3] == {"fine": State.FAILED, "after": State.BLOCKED, "beside": State.DONE}
-    assert segue("retry", *LEDGER, "--kind", "timeout").out == "Nothing that failed is chosen.\n"
+    assert segue("retry", *LEDGER, "--kind", "timeout").out == "No failures match.\n"
 
 
 def test_a_blocked_job_brings_the_failed_one_along(segue, project, files):
@@ -113,7 +113,7 @@ def test_what_to_run_next_is_a_command_that_is_understood(segue, files):
     command = said.out.splitlines()[-1].removeprefix("Next: ")
     program, name, *arguments = shlex.split(command)
     assert (program, name) == ("segue", "backfill")
-    with load(name).make_context(name, arguments) as context:
+    with load_command(name).make_context(name, arguments) as context:
         assert context.params["jobs"] == ["fine", "after"]
         assert context.params["prefix"] == "music"
 

@@ -1,4 +1,4 @@
-"""Artifacts that nothing refers to: counted first, removed on request."""
+"""Artifacts that are no longer needed: counted first, deleted on request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LEDGER = ("--ledger", "sqlite:///ledger.db")
 
 @pytest.fixture
 def uris(project):
-    """One artifact that is needed, one of an older version, one of a file of another ledger."""
+    """Write a needed artifact, one of an older version, and one of a file of another ledger."""
     media, foreign = project.media("song.wav"), project.media("foreign.wav")
     needed = project.write("fine", media)
     old = project.write("fine", media, "0" * 12)
@@ -29,8 +29,8 @@ def exists(uri: str) -> bool:
 def test_without_delete_they_are_only_counted(segue, uris):
     said = segue("gc", *LEDGER)
     assert said.code == 0
-    assert "of an older version of the job" in said.out
-    assert "1 artifact of 3 could go, 2 B. To remove them: segue gc --delete" in said.out
+    assert "older version of the job" in said.out
+    assert "1 artifact of 3 can be deleted (2 B). To delete them: segue gc --delete" in said.out
     assert "Kept: 1 artifact of files that are not in this ledger" in said.out
     assert all(map(exists, uris.values()))
 
@@ -38,12 +38,12 @@ def test_without_delete_they_are_only_counted(segue, uris):
 def test_a_catalogue_may_be_a_folder_as_it_is_typed(segue, uris):
     said = segue("gc", *LEDGER, "--catalogue", "My Music")
     assert (said.code, said.err) == (0, "")
-    assert "1 artifact of 3 could go" in said.out
+    assert "1 artifact of 3 can be deleted" in said.out
 
 
 def test_delete_removes_what_is_not_needed_and_certain(segue, uris):
     said = segue("gc", *LEDGER, "--delete")
-    assert "Removed 1 artifact of 3, 2 B." in said.out
+    assert "Deleted 1 artifact of 3 (2 B)." in said.out
     assert {name: exists(uri) for name, uri in uris.items()} == {
         "needed": True,
         "old": False,
@@ -64,19 +64,19 @@ def test_json_names_each_and_counts_all(segue, uris):
     assert (found["deleted"], found["looked_at"], found["kept_of_unknown_files"]) == (False, 3, 1)
 
 
-def test_names_are_told_on_request(segue, uris):
+def test_names_are_listed_on_request(segue, uris):
     assert "fine/000000000000/" in segue("gc", *LEDGER, "--names").out
 
 
 def test_what_is_young_is_left_alone(segue, uris):
     os.utime(uris["old"].removeprefix("file://"))
-    assert "Nothing to remove" in segue("gc", *LEDGER).out
+    assert "Nothing to delete" in segue("gc", *LEDGER).out
     assert segue("gc", *LEDGER, "--older-than", "0s", "--json").json["total"]["artifacts"] == 1
 
 
-@pytest.mark.parametrize("span", ["", "d", "1", "1y", "-1d", "1.5h"])
-def test_a_span_that_is_none_is_refused(segue, uris, span):
-    said = segue("gc", *LEDGER, "--older-than", span)
+@pytest.mark.parametrize("duration", ["", "d", "1", "1y", "-1d", "1.5h"])
+def test_an_invalid_duration_is_refused(segue, uris, duration):
+    said = segue("gc", *LEDGER, "--older-than", duration)
     assert said.code == 2
     assert "such as 12h" in said.err
 

@@ -1,4 +1,4 @@
-"""The graph, drawn in four ways."""
+"""The graph in four formats."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def test_a_picture_is_chosen_by_the_name_of_its_file(segue, project):
 def test_the_code_is_checked_on_request(segue, project):
     said = segue("graph", "--check")
     assert said.code == 0
-    assert "The code of 3 jobs fits the graph." in said.err
+    assert "The code of 3 jobs matches the graph." in said.err
 
 
-def test_code_that_does_not_fit_is_told_with_all_faults(segue, project):
+def test_code_that_does_not_fit_is_reported_with_all_faults(segue, project):
     project.change_graph(FAULTY)
     assert segue("graph").code == 0
     said = segue("graph", "--check")
@@ -68,7 +68,7 @@ def test_code_that_does_not_fit_is_told_with_all_faults(segue, project):
     assert said.out == ""
 
 
-def test_a_faulty_graph_is_told_with_its_faults(segue, project):
+def test_a_faulty_graph_is_reported_with_its_faults(segue, project):
     project.change_graph("jobs: {a: {run: 1}}")
     said = segue("graph")
     assert said.code == 2

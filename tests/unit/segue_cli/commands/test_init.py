@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from segue.model.graph import load
-from segue.model.job_code import check
+from segue.model.graph import read_graph
+from segue.model.job_code import check_code
 
 FILES = {
     ".gitignore",
@@ -26,7 +26,7 @@ def test_a_project_is_written_whose_code_fits_its_graph(segue, folder):
         if p.is_file()
     }
     assert written == FILES
-    check(load("features/jobs.yaml", {}))
+    check_code(read_graph("features/jobs.yaml", {}))
     assert "cd features" in said.out
     assert "segue backfill" in said.out
 
@@ -50,7 +50,7 @@ def test_nothing_that_exists_is_overwritten(segue, folder):
 def test_force_overwrites(segue, folder):
     (folder / "jobs.yaml").write_text("mine")
     assert segue("init", "--force").code == 0
-    assert load("jobs.yaml", {}).jobs
+    assert read_graph("jobs.yaml", {}).jobs
 
 
 @pytest.mark.parametrize("name", [".gitignore", "README.md"])
@@ -58,7 +58,7 @@ def test_a_project_that_is_there_keeps_its_own_papers(segue, folder, name):
     (folder / name).write_text("mine")
     said = segue("init")
     assert said.code == 0
-    assert f"kept  ./{name}, which was there" in said.out
+    assert f"kept  ./{name}, which already exists" in said.out
     assert (folder / name).read_text() == "mine"
 
 

@@ -1,4 +1,4 @@
-"""The catalogue held against the ledger: counted first, mended on request."""
+"""The catalogue compared with the ledger: counted first, repaired on request."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from segue.adapters.connect import connect_queue
-from segue.model.message import decode
-from segue.model.queue import topics_of
+from segue.model.message import decode_message
+from segue.model.queue import list_topics
 from segue.model.record import State
 
 STACK = ("--ledger", "sqlite:///ledger.db", "--queue", "sqlite:///queue.db", "--prefix", "music")
@@ -23,7 +23,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def files(project):
-    """One file of each kind that is wrong, and one that is right."""
+    """Create one file with each kind of difference, and one without."""
     right, young = project.media("right.wav"), project.media("young.wav")
     project.record(right, {"fine": project.entry("fine", right)})
     project.record(young, {}, arrived_at=datetime.now(UTC))
@@ -40,14 +40,14 @@ def files(project):
     return media
 
 
-def told(project) -> list[tuple[str, str]]:
-    """Which jobs have been told of which files, each topic in order."""
+def notified(project) -> list[tuple[str, str]]:
+    """Return the files and jobs of all messages."""
     if not (project.folder / "queue.db").exists():
         return []
     queue = connect_queue("sqlite:///queue.db")
-    letters = queue.pull(topics_of(project.graph), limit=100)
+    envelopes = queue.pull(list_topics(project.graph), limit=100)
     queue.close()
-    return sorted((m.uri, m.job) for m in (decode(found.data) for found in letters))
+    return sorted((m.uri, m.job) for m in (decode_message(found.data) for found in envelopes))
 
 
 def test_without_apply_all_is_counted_and_nothing_is_changed(segue, project, files):
@@ -67,43 +67,45 @@ def test_in_a_folder_where_nothing_was_ever_recorded_a_dry_run_makes_nothing(seg
     before = sorted(p.name for p in project.folder.iterdir())
     elsewhere = ("--ledger", "sqlite:///none.db", "--queue", "sqlite:///queue.db")
     said = segue("reconcile", "--prefix", "music", *elsewhere)
-    assert "1 file to mend; 1 file there, 0 recorded. Say --apply to mend them." in said.out
+    assert "1 file to repair; 1 file listed, 0 recorded. Use --apply to repair them." in said.out
     assert sorted(p.name for p in project.folder.iterdir()) == before
 
 
-def test_apply_mends_each_kind(segue, project, files):
+def test_apply_repairs_each_kind(segue, project, files):
     said = segue("reconcile", *STACK, "--apply", "--yes")
     assert said.code == 0
-    assert "Mended 4 files; 5 files there, 5 recorded." in said.out
-    assert f"recorded anew, and its jobs told  {files['overwritten'].uri}" in said.out
+    assert "Repaired 4 files; 5 files listed, 5 recorded." in said.out
+    assert f"recorded again, and its jobs notified  {files['overwritten'].uri}" in said.out
     there = sorted(media.uri for kind, media in files.items() if kind != "gone")
-    assert told(project) == [(uri, job) for uri in there for job in ("beside", "fine")]
+    assert notified(project) == [(uri, job) for uri in there for job in ("beside", "fine")]
     for kind in ("unrecorded", "overwritten", "unstarted"):
         assert project.known(files[kind]).media == files[kind]
     assert project.known(files["gone"]).deleted_at is not None
     again = segue("reconcile", *STACK, "--json").json
-    # It was recorded long ago, and until somebody begins with it it is told of again.
+    # It was recorded long ago, so its jobs are notified again until one of them begins.
     assert {kind: n["files"] for kind, n in again["kinds"].items()} == CLEAN | {"unstarted": 1}
 
 
-def test_a_file_that_was_only_just_recorded_is_told_of_again_on_request(segue, project, files):
+def test_the_jobs_of_a_file_that_was_only_just_recorded_are_notified_on_request(
+    segue, project, files
+):
     found = segue("reconcile", *STACK, "--older-than", "0s", "--json").json["kinds"]["unstarted"]
     assert [uri.rpartition("/")[2] for uri in found["samples"]] == ["idle.wav", "young.wav"]
 
 
-def test_what_is_agreed_to_in_a_terminal_is_mended(segue, project, files, monkeypatch):
+def test_what_is_confirmed_in_a_terminal_is_repaired(segue, project, files, monkeypatch):
     monkeypatch.setattr("sys.stdin", Terminal("y\n"))
     said = segue("reconcile", *STACK, "--apply")
-    assert "there, but never recorded" in said.err
-    assert "Mended 4 files" in said.out
+    assert "exists, but was never recorded" in said.err
+    assert "Repaired 4 files" in said.out
     assert project.known(files["gone"]).deleted_at is not None
 
 
-def test_what_is_not_agreed_to_is_left(segue, project, files, monkeypatch):
+def test_what_is_not_confirmed_is_left_alone(segue, project, files, monkeypatch):
     monkeypatch.setattr("sys.stdin", Terminal("n\n"))
     assert segue("reconcile", *STACK, "--apply").code == 130
     assert project.known(files["gone"]).deleted_at is None
-    assert told(project) == []
+    assert notified(project) == []
 
 
 def test_without_a_terminal_to_confirm_in_nothing_is_changed(segue, project, files, monkeypatch):
@@ -119,10 +121,10 @@ def test_where_all_is_well_nothing_is_asked(segue, project, monkeypatch):
     media = project.media("right.wav")
     project.record(media, {"fine": project.entry("fine", media, State.FAILED)})
     said = segue("reconcile", *STACK, "--apply")
-    assert (said.code, said.out) == (0, "Nothing to mend: 1 file there, 1 recorded.\n")
+    assert (said.code, said.out) == (0, "Nothing to repair: 1 file listed, 1 recorded.\n")
 
 
-def test_a_catalogue_that_seems_empty_buries_its_files_only_if_told_so(segue, project, files):
+def test_an_empty_catalogue_marks_its_files_as_deleted_only_on_request(segue, project, files):
     for file in (project.folder / "music").iterdir():
         file.unlink()
     said = segue("reconcile", *STACK, "--apply", "--yes")
@@ -144,9 +146,9 @@ def test_our_own_artifacts_are_no_media(segue, project):
 @pytest.mark.parametrize(
     ("arguments", "remedy"),
     [
-        (["--prefix", "nowhere/"], "look at the path"),
+        (["--prefix", "nowhere/"], "check the path"),
         (["--older-than", "soon"], "such as 12h"),
-        (["--aply"], "did you mean --apply?"),
+        (["--aply"], "did you mean '--apply'?"),
         (["--prefix", "music", "--queue", "amqp://broker", "--apply", "--yes"], "pubsub://project"),
     ],
 )

@@ -8,8 +8,8 @@ import pytest
 
 from segue.adapters.connect import connect_queue
 from segue.model.ledger import Change
-from segue.model.message import Message, decode
-from segue.model.queue import topics_of
+from segue.model.message import Message, decode_message
+from segue.model.queue import list_topics
 from segue.model.record import Ping, State, evolve
 
 QUEUE = "sqlite:///.segue/queue.db"
@@ -19,7 +19,7 @@ WHERE = ("--ledger", "sqlite:///ledger.db")
 def messages(project) -> list[Message]:
     queue = connect_queue(QUEUE)
     try:
-        return [decode(d.data) for d in queue.pull(topics_of(project.graph), limit=100)]
+        return [decode_message(d.data) for d in queue.pull(list_topics(project.graph), limit=100)]
     finally:
         queue.close()
 
@@ -56,29 +56,29 @@ def test_force_with_parents_asks_for_the_whole_line(project, segue):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ((), "name either files"),
         (("music/a.wav", "--prefix", "music", "--job", "fine"), "name either files"),
         (("music/a.wav",), "no job is named"),
-        (("music/a.wav", "--all", "--job", "fine"), "leave it out, or leave out --job"),
+        (("music/a.wav", "--all", "--job", "fine"), "exclude each other"),
         (("music/a.wav", "--job", "fin"), "did you mean 'fine'"),
         (("music/none.wav", "--job", "fine"), "there is no file"),
         (("music/a.wav", "--job", "fine", "--parents"), "--force"),
     ],
 )
-def test_what_is_wrong_is_said(project, segue, arguments, told):
+def test_what_is_wrong_is_said(project, segue, arguments, message):
     project.media("a.wav")
     said = segue("request", *arguments, *WHERE)
     assert said.code == 2
-    assert told in said.err
+    assert message in said.err
 
 
 def test_an_object_that_is_no_media_is_ignored_and_said_so(project, segue):
     project.media("notes.txt")
     said = segue("request", "music/notes.txt", "--job", "fine", *WHERE)
     assert said.code == 3
-    assert "no suffix that the graph includes" in said.err
+    assert "a name that matches no include pattern of the graph" in said.err
 
 
 def test_a_request_is_followed_to_its_end(project, segue):
@@ -124,20 +124,20 @@ def test_a_ping_is_answered_by_traces(project, segue):
     assert segue("ping", "music/a.wav", *WHERE).code == 0
 
 
-def test_the_sweeper_publishes_what_is_owed_once(project, segue):
+def test_the_sweeper_publishes_pending_targets_once(project, segue):
     media = project.media("a.wav")
-    owed = evolve(project.entry("fine", media, State.QUEUED), wanted=("after",))
-    project.record(media, {"fine": owed})
+    pending = evolve(project.entry("fine", media, State.QUEUED), pending_targets=("after",))
+    project.record(media, {"fine": pending})
     said = segue("sweep", "--dry-run", *WHERE, "--json")
-    assert (said.json["owed"], said.json["dry_run"]) == (1, True)
-    assert project.known(media).jobs["fine"] == owed
-    assert segue("sweep", *WHERE, "--json").json["owed"] == 1
+    assert (said.json["pending"], said.json["dry_run"]) == (1, True)
+    assert project.known(media).jobs["fine"] == pending
+    assert segue("sweep", *WHERE, "--json").json["pending"] == 1
     (message,) = messages(project)
     assert (message.job, message.targets, message.lane) == ("fine", ("after",), "requests")
-    assert segue("sweep", *WHERE, "--json").json["owed"] == 0
+    assert segue("sweep", *WHERE, "--json").json["pending"] == 0
 
 
-def test_a_retry_tells_the_streaming_pipelines_where_there_is_a_queue(project, segue):
+def test_a_retry_notifies_the_streaming_pipelines_where_there_is_a_queue(project, segue):
     media = project.media("a.wav")
     failed = {
         "fine": project.failed("fine", media),
@@ -158,9 +158,9 @@ def test_dead_letters_are_shown_before_they_are_sent_again(project, segue):
     from segue.model import dead_letter
     from segue.model.dead_letter import Stage
 
-    assert "no such dead letters" in segue("retry", "--dead-letters", *WHERE).out
+    assert "No dead letters match" in segue("retry", "--dead-letters", *WHERE).out
     queue = connect_queue(QUEUE)
-    dead = dead_letter.dead_letter(
+    dead = dead_letter.build_dead_letter(
         stage=Stage.DECODE,
         job="fine",
         kind="unreadable_message",
@@ -169,11 +169,11 @@ def test_dead_letters_are_shown_before_they_are_sent_again(project, segue):
         data=b"{}",
         at=datetime(2026, 1, 2, tzinfo=UTC),
     )
-    queue.publish([dead_letter.letter(dead)])
+    queue.publish([dead_letter.dead_letter_to_envelope(dead)])
     queue.close()
     kind = ("--kind", "unreadable_message")
     said = segue("retry", "--dead-letters", "--dry-run", *kind, *WHERE)
-    assert "Would be sent again: 1 dead letter." in said.out
+    assert "Would republish: 1 dead letter." in said.out
     assert segue("retry", "--dead-letters", *WHERE).code == 2  # nobody to confirm it
     assert segue("retry", "--dead-letters", "--yes", *WHERE, "--json").json["total"] == 1
     assert segue("retry", "--dead-letters", "--yes", *WHERE, "--json").json["total"] == 0

@@ -1,4 +1,4 @@
-"""One job on one file, in this process; how it runs in a child process is tested with real ones."""
+"""One job on one file, in this process; integration tests run it in a child process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HERE = "--no-isolation"
 
 @pytest.fixture
 def files(project):
-    """A file on which jobs are well, and one on which they are not."""
+    """Write a file on which jobs succeed, and one on which they fail."""
     project.change_graph(GRAPH)
     write(tone(440.0, 1.0, peak_dbfs=-6.0, channels=2), "music/good.wav")
     write(tone(440.0, 0.1), "music/bad.wav")
@@ -72,7 +72,7 @@ def test_what_a_job_raises_is_shown_from_its_own_code_on(segue, files):
     assert said.json["result"] is None
 
 
-def test_a_damaged_file_is_told_as_such(segue, files):
+def test_a_damaged_file_is_reported_as_such(segue, files):
     said = segue("run", "damaged", "music/bad.wav", HERE)
     assert (said.code, said.out) == (1, "")
     assert "corrupt_media" in said.err
@@ -111,7 +111,7 @@ def test_parameters_can_be_changed_for_a_run(segue, files):
     [
         ("sample_rate", "write NAME=VALUE"),
         ("no such=1", "write NAME=VALUE"),
-        ("sample_rate_hz=[", "not YAML"),
+        ("sample_rate_hz=[", "not valid YAML"),
         ("rate=1", "takes no parameter 'rate'"),
         ("sample_rate_hz=fast", "sample_rate_hz"),
     ],
@@ -126,4 +126,4 @@ def test_an_unknown_job_and_a_missing_file_are_refused(segue, files):
     assert "did you mean 'after'?" in segue("run", "aftr", "music/good.wav").err
     said = segue("run", "after", "music/none.wav")
     assert said.code == 2
-    assert "name one that exists" in said.err
+    assert "check the path" in said.err

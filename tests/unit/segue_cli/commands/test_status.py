@@ -1,4 +1,4 @@
-"""How far each job has come, as numbers and as bars."""
+"""The progress of each job, as numbers and as bars."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from segue.model.record import State
 
 
 def fill(project):
-    """Four files and a tombstone: each job's numbers are known."""
+    """Record four files and a tombstone with known numbers per job."""
     for name in ("a/1.wav", "a/2.wav", "b/3.wav", "b/4.wav", "b/gone.wav"):
         project.media(name)
     one, two, three, four, gone = (

@@ -7,13 +7,13 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from segue.model.graph import parse
-from segue_cli.drawing.document import document
-from segue_cli.drawing.mermaid import mermaid
-from segue_cli.drawing.svg import svg
-from segue_cli.drawing.tree import branches
+from segue.model.graph import parse_graph
+from segue_cli.drawing.document import build_document
+from segue_cli.drawing.mermaid import draw_mermaid
+from segue_cli.drawing.svg import draw_svg
+from segue_cli.drawing.tree import walk_tree
 
-GRAPH = parse(
+GRAPH = parse_graph(
     """
 jobs:
   end: {run: "m:f", needs: {media: source}, writes: audio/flac, owner: 'a "b" <c> & #d; | [e]'}
@@ -41,7 +41,7 @@ EDGE = re.compile(r'  job_(\w+) -- "([^"]*)" --> job_(\w+)')
 
 @pytest.fixture(scope="module")
 def drawing() -> ET.Element:
-    return ET.fromstring(svg(GRAPH))
+    return ET.fromstring(draw_svg(GRAPH))
 
 
 def test_the_picture_has_each_job_with_its_name_kind_and_fingerprint(drawing):
@@ -75,8 +75,8 @@ def test_the_picture_has_each_edge_once(drawing):
 
 
 def test_the_picture_is_the_same_each_time_and_needs_nothing_else():
-    text = svg(GRAPH)
-    assert text == svg(GRAPH)
+    text = draw_svg(GRAPH)
+    assert text == draw_svg(GRAPH)
     assert "href" not in text
     assert "<script" not in text
     assert re.findall(r"https?://[^\"]*", text) == ["http://www.w3.org/2000/svg"]
@@ -101,7 +101,7 @@ def test_labels_stay_in_their_boxes(drawing):
 
 
 def test_mermaid_names_each_job_and_edge_with_words_that_mean_nothing_to_it():
-    lines = mermaid(GRAPH).splitlines()
+    lines = draw_mermaid(GRAPH).splitlines()
     assert lines[0] == "flowchart LR"
     nodes = [NODE.fullmatch(line) for line in lines if ":::" in line]
     assert {n.group(1) for n in nodes} == {"source", *GRAPH.jobs}
@@ -113,7 +113,9 @@ def test_mermaid_names_each_job_and_edge_with_words_that_mean_nothing_to_it():
 
 def test_mermaid_labels_hold_nothing_that_could_end_them():
     (label,) = [
-        m.group(2) for m in map(NODE.fullmatch, mermaid(GRAPH).splitlines()) if m and m[1] == "end"
+        m.group(2)
+        for m in map(NODE.fullmatch, draw_mermaid(GRAPH).splitlines())
+        if m and m[1] == "end"
     ]
     owner = label.split("<br/>")[1]
     assert not set('"<>[]|&') & set(owner)
@@ -122,7 +124,7 @@ def test_mermaid_labels_hold_nothing_that_could_end_them():
 
 
 def test_the_tree_shows_each_job_once_and_refers_to_it_elsewhere():
-    lines = [(b.guide, b.name, b.again) for b in branches(GRAPH)]
+    lines = [(b.guide, b.name, b.again) for b in walk_tree(GRAPH)]
     assert lines == [
         ("", "source", False),
         ("├─ ", "end", False),
@@ -135,7 +137,7 @@ def test_the_tree_shows_each_job_once_and_refers_to_it_elsewhere():
 
 
 def test_the_document_tells_parents_children_and_fingerprints():
-    jobs = {job["name"]: job for job in document(GRAPH)["jobs"]}
+    jobs = {job["name"]: job for job in build_document(GRAPH)["jobs"]}
     pairs = {(parent, name) for name, job in jobs.items() for parent in job["parents"]}
     assert pairs == {(a, b) for a, b in EDGES if a != "source"}
     assert pairs == {(name, child) for name, job in jobs.items() for child in job["children"]}

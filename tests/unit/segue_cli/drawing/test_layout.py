@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from segue_cli.drawing.layout import Spacing, layout, spread
-from segue_cli.drawing.order import Links, crossings, ordered
+from segue_cli.drawing.layout import Spacing, build_layout, fit_nondecreasing
+from segue_cli.drawing.order import Links, count_crossings, order_layers
 
 ROUNDING = 0.11  # places are rounded to a tenth
 
@@ -42,7 +42,7 @@ def overlap(a, b, gap: float) -> bool:
 @given(graphs())
 @settings(max_examples=60, deadline=None)
 def test_no_two_boxes_touch_and_all_are_on_the_page(graph):
-    page = layout(*graph)
+    page = build_layout(*graph)
     margin = Spacing().margin
     for a, b in combinations(page.boxes.values(), 2):
         assert not overlap(a, b, Spacing().nodes)
@@ -56,7 +56,7 @@ def test_no_two_boxes_touch_and_all_are_on_the_page(graph):
 @given(graphs())
 @settings(max_examples=60, deadline=None)
 def test_edges_run_from_box_to_box_and_pass_through_no_other(graph):
-    page = layout(*graph)
+    page = build_layout(*graph)
     for (a, b), points in page.edges.items():
         assert points[0][0] == page.boxes[a].x + page.boxes[a].width
         assert points[-1][0] == page.boxes[b].x
@@ -72,7 +72,7 @@ def test_edges_run_from_box_to_box_and_pass_through_no_other(graph):
 @given(graphs())
 @settings(max_examples=20, deadline=None)
 def test_the_same_graph_gives_the_same_page(graph):
-    assert layout(*graph) == layout(*graph)
+    assert build_layout(*graph) == build_layout(*graph)
 
 
 @pytest.mark.parametrize(("crossed", "left"), [([("a", "y"), ("b", "x")], 0), ([], 0)])
@@ -80,7 +80,7 @@ def test_what_can_be_uncrossed_is(crossed, left):
     links = Links()
     for a, b in crossed:
         links.add(a, b)
-    assert crossings(ordered([["a", "b"], ["x", "y"]], links), links) == left
+    assert count_crossings(order_layers([["a", "b"], ["x", "y"]], links), links) == left
 
 
 def test_what_cannot_be_uncrossed_has_the_fewest_crossings():
@@ -89,21 +89,21 @@ def test_what_cannot_be_uncrossed_has_the_fewest_crossings():
         for b in "xyz":
             links.add(a, b)
     # The complete bipartite graph of three and three has nine crossings in two layers.
-    assert crossings(ordered([list("abc"), list("xyz")], links), links) == 9
+    assert count_crossings(order_layers([list("abc"), list("xyz")], links), links) == 9
 
 
 @given(some.lists(some.floats(-1e3, 1e3), min_size=1, max_size=30))
-def test_spread_is_the_nearest_order_that_does_not_fall(wished):
-    placed = spread(wished)
+def test_spread_is_the_nearest_order_that_does_not_fall(desired):
+    placed = fit_nondecreasing(desired)
     assert all(a <= b for a, b in pairwise(placed))
-    assert sum(placed) == pytest.approx(sum(wished), abs=1e-6)
-    cost = sum((p - w) ** 2 for p, w in zip(placed, wished, strict=True))
-    for other in (sorted(wished), [sum(wished) / len(wished)] * len(wished)):
-        assert cost <= sum((o - w) ** 2 for o, w in zip(other, wished, strict=True)) + 1e-6
+    assert sum(placed) == pytest.approx(sum(desired), abs=1e-6)
+    cost = sum((p - w) ** 2 for p, w in zip(placed, desired, strict=True))
+    for other in (sorted(desired), [sum(desired) / len(desired)] * len(desired)):
+        assert cost <= sum((o - w) ** 2 for o, w in zip(other, desired, strict=True)) + 1e-6
 
 
 def test_a_long_edge_is_straight_where_there_is_room():
     sizes = dict.fromkeys("sabcd", (100.0, 40.0))
     edges = [("s", "a"), ("a", "b"), ("b", "c"), ("c", "d"), ("s", "d")]
-    heights = {y for _, y in layout(sizes, edges).edges[("s", "d")][1:-1]}
+    heights = {y for _, y in build_layout(sizes, edges).edges[("s", "d")][1:-1]}
     assert len(heights) == 1

@@ -1,4 +1,4 @@
-"""What happened to a folder while nobody watched is found when it is compared with the ledger."""
+"""Changes that no event reported are found by comparing the folder with the ledger."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import pytest
 
 from segue.adapters.connect import connect_ledger, connect_store
 from segue.errors import ConfigurationError
-from segue.model.graph import parse
-from segue.model.ledger import Change, arrive, claim, delete
+from segue.ingest.media_filter import build_media_filter
+from segue.model.graph import parse_graph
+from segue.model.ledger import Change
 from segue.model.media_file import MediaFile
 from segue.model.settings import Settings
+from segue.model.transitions import arrive, claim, delete
 from segue_cli.local.catch_up import CatchUp
-from segue_cli.local.programs import Up, catalogue_folder, intake_of
-from segue_cli.local.watcher import Sign
+from segue_cli.local.programs import SystemConfig, find_catalogue_folder
+from segue_cli.local.watcher import FileChange
 
 PATIENCE_S = 20.0
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -29,13 +31,13 @@ jobs:
 """
 
 
-class Told:
-    """Both the watcher and the delivery, as the comparison sees them."""
+class Recorder:
+    """Stands in for both the watcher and the delivery."""
 
     def __init__(self):
         self.put_: list[tuple[str, bool]] = []
-        self.seen: list[tuple[str, Sign]] = []
-        self.awaited: set[str] = set()
+        self.changes: list[tuple[str, FileChange]] = []
+        self.pending: set[str] = set()
         self.notes: list[str] = []
 
     def put(self, path, *, again=False, wait=False):
@@ -43,13 +45,13 @@ class Told:
         self.put_.append((os.path.basename(path), again))
         return True
 
-    def saw(self, path, sign):
-        self.seen.append((os.path.basename(path), sign))
+    def record_change(self, path, change):
+        self.changes.append((os.path.basename(path), change))
 
-    def is_awaited(self, path):
-        return os.path.basename(path) in self.awaited
+    def is_pending(self, path):
+        return os.path.basename(path) in self.pending
 
-    def renew(self, folder):
+    def refresh_watches(self, folder):
         pass
 
 
@@ -58,8 +60,8 @@ class Place:
 
     def __init__(self, folder):
         self.folder = folder
-        self.told = Told()
-        self.graph = parse(GRAPH.replace("CATALOGUE", str(folder)), environ={})
+        self.recorder = Recorder()
+        self.graph = parse_graph(GRAPH.replace("CATALOGUE", str(folder)), environ={})
         self.ledger = connect_ledger(f"sqlite:///{folder}.db")
 
     def file(self, name: str, *, is_old: bool = True) -> MediaFile:
@@ -82,7 +84,7 @@ class Place:
 
         self.ledger.change([Change(uri=media.uri, transition=transition)])
 
-    def compare(self, *, until_old: bool = True) -> Told:
+    def compare(self, *, until_old: bool = True) -> Recorder:
         """Compare once, as at the start."""
         if until_old and hasattr(self, "waits_until"):
             time.sleep(max(self.waits_until - time.time_ns(), 0) / 1e9)
@@ -91,18 +93,18 @@ class Place:
             graph=self.graph,
             files=connect_store("file:///"),
             ledger=self.ledger,
-            intake=intake_of(self.graph, Settings()),
-            watcher=self.told,
-            delivery=self.told,
-            note=self.told.notes.append,
+            media_filter=build_media_filter(self.graph, Settings()),
+            watcher=self.recorder,
+            delivery=self.recorder,
+            on_warning=self.recorder.notes.append,
         )
         made.start()
         deadline = time.monotonic() + PATIENCE_S
-        while not made.is_quiet and time.monotonic() < deadline:
+        while not made.is_idle and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert made.is_quiet
+        assert made.is_idle
         made.stop()
-        return self.told
+        return self.recorder
 
 
 @pytest.fixture
@@ -113,72 +115,74 @@ def place(tmp_path):
     made.ledger.close()
 
 
-def test_what_is_new_overwritten_or_gone_is_found(place):
+def test_new_overwritten_and_deleted_files_are_found(place):
     place.file("new.wav")
     place.record(place.file("known.wav"))
     old = place.file("overwritten.wav")
     place.record(MediaFile(uri=old.uri, generation=1))
     place.record(MediaFile(uri=f"file://{place.folder}/gone.wav", generation=1))
-    buried = MediaFile(uri=f"file://{place.folder}/buried.wav", generation=1)
-    place.record(buried, is_deleted=True)
-    told = place.compare()
-    assert sorted(told.put_) == [
+    deleted = MediaFile(uri=f"file://{place.folder}/deleted.wav", generation=1)
+    place.record(deleted, is_deleted=True)
+    recorder = place.compare()
+    assert sorted(recorder.put_) == [
         ("gone.wav", False),
         ("new.wav", False),
         ("overwritten.wav", False),
     ]
 
 
-def test_a_file_that_was_recorded_and_of_which_nobody_was_told_is_told_of_again(place):
+def test_a_recorded_file_whose_jobs_were_never_notified_is_sent_again(place):
     place.record(place.file("song.wav"), is_begun=False)
     assert place.compare().put_ == [("song.wav", True)]
 
 
-def test_a_file_that_was_just_written_may_be_written_to_still(place):
+def test_a_file_that_was_just_written_is_left_to_the_watcher(place):
     place.file("song.wav", is_old=False)
-    told = place.compare()
-    assert (told.put_, told.seen) == ([], [("song.wav", Sign.APPEARED)])
+    recorder = place.compare()
+    assert (recorder.put_, recorder.changes) == ([], [("song.wav", FileChange.APPEARED)])
 
 
-def test_what_the_watcher_waits_for_is_left_to_it(place):
+def test_a_pending_file_is_left_to_the_watcher(place):
     place.file("song.wav", is_old=False)
-    place.told.awaited.add("song.wav")
-    told = place.compare()
-    assert (told.put_, told.seen) == ([], [])
+    place.recorder.pending.add("song.wav")
+    recorder = place.compare()
+    assert (recorder.put_, recorder.changes) == ([], [])
 
 
 def test_neither_artifacts_nor_other_files_arrive(place):
     place.file("artifacts/fine/song.wav")
     place.file("notes.txt")
     place.file("song.wav.part")
-    told = place.compare(until_old=False)
-    assert (told.put_, told.seen) == ([], [])
+    recorder = place.compare(until_old=False)
+    assert (recorder.put_, recorder.changes) == ([], [])
 
 
-def test_nothing_is_buried_where_nothing_at_all_is_left(place):
+def test_no_record_is_deleted_if_the_folder_is_empty(place):
     place.record(MediaFile(uri=f"file://{place.folder}/gone.wav", generation=1))
-    told = place.compare()
-    assert told.put_ == []
-    assert "segue reconcile --allow-empty" in told.notes[0]
+    recorder = place.compare()
+    assert recorder.put_ == []
+    assert "segue reconcile --allow-empty" in recorder.notes[0]
 
 
-def test_a_catalogue_has_to_be_a_folder_that_exists(tmp_path):
-    graph = parse(GRAPH.replace("CATALOGUE", str(tmp_path / "none")), environ={})
+def test_a_catalogue_has_to_be_an_existing_folder(tmp_path):
+    graph = parse_graph(GRAPH.replace("CATALOGUE", str(tmp_path / "none")), environ={})
     with pytest.raises(ConfigurationError, match="there is no folder"):
-        catalogue_folder(graph)
-    graph = parse(GRAPH.replace("CATALOGUE", "gs://acme/masters"), environ={})
+        find_catalogue_folder(graph)
+    graph = parse_graph(GRAPH.replace("CATALOGUE", "gs://acme/masters"), environ={})
     with pytest.raises(ConfigurationError, match="Eventarc"):
-        catalogue_folder(graph)
-    graph = parse(GRAPH.replace("catalogue: CATALOGUE\n", ""), environ={})
+        find_catalogue_folder(graph)
+    graph = parse_graph(GRAPH.replace("catalogue: CATALOGUE\n", ""), environ={})
     with pytest.raises(ConfigurationError, match="segue up FOLDER"):
-        catalogue_folder(graph)
+        find_catalogue_folder(graph)
 
 
 def test_each_program_gets_all_settings(place):
-    from segue_cli.local.programs import programs
+    from segue_cli.local.programs import build_programs
 
-    up = Up(settings=Settings(ledger="sqlite:///l.db"), processes=3, separate=True, port=8123)
-    functions, stream = programs(up, place.graph, str(place.folder))
+    up = SystemConfig(
+        settings=Settings(ledger="sqlite:///l.db"), processes=3, separate=True, port=8123
+    )
+    functions, stream = build_programs(up, place.graph, str(place.folder))
     assert functions.command[-1] == "--port=8123"
     assert stream.name == "stream fine"
     assert stream.command[-3:] == ("--job", "fine", "--processes=3")

@@ -12,8 +12,14 @@ from cloudevents.http import from_http
 
 from segue.errors import Unavailable
 from segue.model.media_file import MediaFile
-from segue_cli.local.cloud_events import Poster, Refused, deleted, finalized, published
-from segue_functions.events import DELETED, FINALIZED, media_of, sweep_order_of
+from segue_cli.local.cloud_events import (
+    EventPoster,
+    Refused,
+    build_deleted_event,
+    build_finalized_event,
+    build_published_event,
+)
+from segue_functions.events import DELETED, FINALIZED, parse_media, parse_sweep_order
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SONGS = (
@@ -25,28 +31,28 @@ SONGS = (
 
 
 @pytest.mark.parametrize("media", SONGS, ids=lambda m: m.uri)
-def test_the_functions_read_what_was_meant(media):
-    for make, kind in ((finalized, FINALIZED), (deleted, DELETED)):
+def test_the_functions_parse_the_events(media):
+    for make, kind in ((build_finalized_event, FINALIZED), (build_deleted_event, DELETED)):
         event = make(media, now=NOW)
-        received = from_http(event.headers(), event.body())
-        assert media_of(received, kind) == media
+        received = from_http(event.build_headers(), event.encode_body())
+        assert parse_media(received, kind) == media
         assert received["type"] == kind
 
 
 @pytest.mark.parametrize("media", SONGS, ids=lambda m: m.uri)
 def test_no_name_of_a_file_breaks_a_header(media):
-    for value in finalized(media, now=NOW).headers().values():
+    for value in build_finalized_event(media, now=NOW).build_headers().values():
         assert value.isascii()
         assert value.isprintable()
 
 
-def test_the_sweep_is_told_nothing_but_to_sweep():
-    event = published(project="local", topic="segue-sweep", now=NOW)
-    assert sweep_order_of(from_http(event.headers(), event.body())).limit > 0
+def test_a_sweep_event_has_default_options():
+    event = build_published_event(project="local", topic="segue-sweep", now=NOW)
+    assert parse_sweep_order(from_http(event.build_headers(), event.encode_body())).limit > 0
 
 
 class Server:
-    """A server that answers with what it is given, then with 204, and tells what it got."""
+    """A server that sends the given answers, then 204, and records what it gets."""
 
     def __init__(self):
         self.answers: deque[int] = deque()
@@ -97,41 +103,41 @@ def server():
 
 @pytest.fixture
 def poster(server):
-    made = Poster(server.address)
+    made = EventPoster(server.address)
     yield made
     made.close()
 
 
 def test_events_go_over_one_connection(server, poster):
     for _ in range(3):
-        poster.post("/arrival", finalized(SONGS[0], now=NOW))
+        poster.post("/arrival", build_finalized_event(SONGS[0], now=NOW))
     assert [path for path, _ in server.got] == ["/arrival"] * 3
     assert server.connections == 1
 
 
-def test_a_connection_that_the_server_has_closed_is_made_anew(server, poster):
+def test_a_connection_that_the_server_has_closed_is_opened_again(server, poster):
     server.closes = True  # without having said so
     for _ in range(3):
-        poster.post("/arrival", finalized(SONGS[0], now=NOW))
+        poster.post("/arrival", build_finalized_event(SONGS[0], now=NOW))
     assert len(server.got) == 3
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
-def test_a_server_in_trouble_is_asked_again(server, poster, status):
+def test_a_failing_server_is_unavailable(server, poster, status):
     server.answers.append(status)
     with pytest.raises(Unavailable, match=str(status)):
-        poster.post("/arrival", finalized(SONGS[0], now=NOW))
+        poster.post("/arrival", build_finalized_event(SONGS[0], now=NOW))
 
 
-def test_what_will_never_be_taken_is_refused(server, poster):
+def test_an_event_that_the_function_refuses_is_refused(server, poster):
     server.answers.append(400)
     with pytest.raises(Refused, match="400"):
-        poster.post("/arrival", finalized(SONGS[0], now=NOW))
+        poster.post("/arrival", build_finalized_event(SONGS[0], now=NOW))
 
 
 def test_a_server_that_is_away_is_unavailable(server):
     address = server.address()
     server.close()
-    poster = Poster(lambda: address)
+    poster = EventPoster(lambda: address)
     with pytest.raises(Unavailable, match="does not answer"):
-        poster.post("/arrival", finalized(SONGS[0], now=NOW))
+        poster.post("/arrival", build_finalized_event(SONGS[0], now=NOW))

@@ -1,4 +1,4 @@
-"""The delivery of events: in order, until each is taken, and no more of them than needed."""
+"""The delivery of events: in order, until each is accepted, and no more of them than needed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import pytest
 from cloudevents.http import from_http
 
 from segue.adapters.connect import connect_ledger, connect_store
+from segue.backoff import Backoff
 from segue.errors import Unavailable
-from segue.model.ledger import Change, arrive, delete
+from segue.model.ledger import Change
 from segue.model.media_file import MediaFile
+from segue.model.transitions import arrive, delete
 from segue_cli.local import event_delivery
-from segue_cli.local.cloud_events import Refused, finalized
-from segue_cli.local.event_delivery import ARRIVAL, DELETION, Delivery, EventMaker
-from segue_functions.events import FINALIZED, MalformedEvent, media_of
+from segue_cli.local.cloud_events import Refused, build_finalized_event
+from segue_cli.local.event_delivery import ARRIVAL, DELETION, EventBuilder, EventDelivery
+from segue_functions.events import FINALIZED, MalformedEvent, parse_media
 
 PATIENCE_S = 20.0
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -36,8 +38,8 @@ def lost():
 
 
 @pytest.fixture
-def maker(ledger, lost):
-    return EventMaker(connect_store("file:///"), ledger, is_lost=lambda: bool(lost))
+def builder(ledger, lost):
+    return EventBuilder(connect_store("file:///"), ledger, is_lost=lambda: bool(lost))
 
 
 @pytest.fixture
@@ -47,15 +49,15 @@ def song(tmp_path):
     return path
 
 
-def known(ledger, path, generation: int) -> MediaFile:
-    """Let the ledger know a version of a file."""
+def record_version(ledger, path, generation: int) -> MediaFile:
+    """Record a version of a file in the ledger."""
     media = MediaFile(uri=f"file://{path}", generation=generation)
     ledger.change([Change(uri=media.uri, transition=lambda r: (arrive(r, media, NOW)[0], None))])
     return media
 
 
-def test_a_file_that_is_there_arrives_as_it_is(maker, song):
-    to, media = maker.event(str(song))
+def test_an_existing_file_arrives_in_its_current_version(builder, song):
+    to, media = builder.build(str(song))
     found = song.stat()
     assert to == ARRIVAL
     assert media.uri == f"file://{song}"
@@ -63,55 +65,56 @@ def test_a_file_that_is_there_arrives_as_it_is(maker, song):
     assert media.content_type.startswith("audio/")
 
 
-def test_a_file_that_is_gone_is_deleted_in_the_version_that_the_ledger_knows(maker, ledger, song):
-    known(ledger, song, 17)
+def test_a_deleted_file_is_reported_in_the_recorded_version(builder, ledger, song):
+    record_version(ledger, song, 17)
     song.unlink()
-    to, media = maker.event(str(song))
+    to, media = builder.build(str(song))
     assert (to, media.generation) == (DELETION, 17)
 
 
-def test_of_a_file_that_nobody_knew_there_is_nothing_to_tell(maker, ledger, song):
+def test_a_missing_file_without_a_record_has_no_event(builder, ledger, song):
     song.unlink()
-    assert maker.event(str(song)) is None
-    media = known(ledger, song, 17)
+    assert builder.build(str(song)) is None
+    media = record_version(ledger, song, 17)
     ledger.change([Change(uri=media.uri, transition=lambda r: (delete(r, media, NOW)[0], None))])
-    assert maker.event(str(song)) is None
+    assert builder.build(str(song)) is None
 
 
-def test_files_of_a_catalogue_that_is_away_are_not_gone(maker, ledger, song, lost):
-    known(ledger, song, 17)
+def test_files_of_a_missing_catalogue_are_not_deleted(builder, ledger, song, lost):
+    record_version(ledger, song, 17)
     song.unlink()
     lost.append(True)
-    assert maker.event(str(song)) is None
+    assert builder.build(str(song)) is None
 
 
-def test_a_name_that_is_no_text_is_told_once_and_never_asked_for(maker, tmp_path):
+def test_a_name_that_is_not_text_is_sent_once_and_never_looked_up(builder, tmp_path):
     path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.wav")
     with open(path, "wb") as file:
         file.write(b"sound")
-    _, media = maker.event(path)
-    received = from_http(finalized(media, now=NOW).headers(), finalized(media, now=NOW).body())
+    _, media = builder.build(path)
+    event = build_finalized_event(media, now=NOW)
+    received = from_http(event.build_headers(), event.encode_body())
     with pytest.raises(MalformedEvent, match="rename the file"):
-        media_of(received, FINALIZED)
+        parse_media(received, FINALIZED)
     os.unlink(path)
-    assert maker.event(path) is None
+    assert builder.build(path) is None
 
 
-def test_a_folder_in_a_files_place_is_nothing_to_tell(maker, ledger, song):
-    known(ledger, song, 17)
+def test_a_folder_in_place_of_a_file_has_no_event(builder, ledger, song):
+    record_version(ledger, song, 17)
     song.unlink()
     song.mkdir()
-    assert maker.event(str(song)) is None
+    assert builder.build(str(song)) is None
 
 
 class Function:
-    """Takes events in place of a poster; each answer that was given is raised first."""
+    """Stands in for a poster: raises the given answers first, then accepts events."""
 
     def __init__(self):
         self.answers: deque[Exception] = deque()
         self.got: list[tuple[str, str, str]] = []
         self.at_once: list[int] = []
-        self.under_way: dict[str, int] = {}
+        self.in_progress: dict[str, int] = {}
         self.hold = threading.Event()
         self.hold.set()
         self.changes = threading.Condition()
@@ -122,8 +125,8 @@ class Function:
     def post(self, to, event):
         name = str(event.data["name"])
         with self.changes:
-            self.under_way[name] = self.under_way.get(name, 0) + 1
-            self.at_once.append(self.under_way[name])
+            self.in_progress[name] = self.in_progress.get(name, 0) + 1
+            self.at_once.append(self.in_progress[name])
             self.changes.notify_all()
         try:
             assert self.hold.wait(PATIENCE_S)
@@ -133,7 +136,7 @@ class Function:
                 self.got.append((to, name.rpartition("/")[2], str(event.data["generation"])))
         finally:
             with self.changes:
-                self.under_way[name] -= 1
+                self.in_progress[name] -= 1
                 self.changes.notify_all()
 
     def close(self):
@@ -147,18 +150,18 @@ class Function:
 @pytest.fixture
 def function(monkeypatch):
     made = Function()
-    monkeypatch.setattr(event_delivery, "Poster", made.poster)
+    monkeypatch.setattr(event_delivery, "EventPoster", made.poster)
     return made
 
 
 @pytest.fixture
-def told():
+def delivered():
     return []
 
 
 @pytest.fixture
-def delivery(maker, function, told):
-    made = Delivery(maker, address=lambda: ("127.0.0.1", 1), told=told.append)
+def delivery(builder, function, delivered):
+    made = EventDelivery(builder, address=lambda: ("127.0.0.1", 1), on_delivered=delivered.append)
     made.start()
     yield made
     function.hold.set()
@@ -173,16 +176,18 @@ def test_all_files_arrive(delivery, function, tmp_path):
     assert {name for _, name, _ in function.got} == {f"{n}.wav" for n in range(100)}
 
 
-def test_an_event_is_sent_until_it_is_taken(delivery, function, song, told):
+def test_an_event_is_sent_until_it_is_accepted(delivery, function, song, delivered):
     function.answers += [Unavailable("away"), Unavailable("still away")]
     delivery.put(str(song))
     function.wait(lambda: len(function.got) == 1)
     delivery.stop()
-    assert [d.refused for d in told] == [None]
+    assert [d.refused for d in delivered] == [None]
 
 
-def test_an_event_that_is_refused_is_dropped_and_told(maker, function, song, told):
-    made = Delivery(maker, address=lambda: ("127.0.0.1", 1), told=told.append, connections=1)
+def test_a_refused_event_is_dropped_and_reported(builder, function, song, delivered):
+    made = EventDelivery(
+        builder, address=lambda: ("127.0.0.1", 1), on_delivered=delivered.append, connections=1
+    )
     function.answers.append(Refused("no"))
     (song.parent / "next.wav").write_bytes(b"sound")
     made.put(str(song))
@@ -190,17 +195,19 @@ def test_an_event_that_is_refused_is_dropped_and_told(maker, function, song, tol
     made.start()
     function.wait(lambda: len(function.got) == 1)
     made.stop()
-    assert {d.uri: d.refused for d in told} == {
+    assert {d.uri: d.refused for d in delivered} == {
         f"file://{song}": "no",
         f"file://{song.parent}/next.wav": None,
     }
 
 
-def test_a_file_whose_event_is_never_taken_holds_up_no_other(
-    maker, function, song, told, monkeypatch
+def test_a_file_whose_event_is_never_accepted_blocks_no_other(
+    builder, function, song, delivered, monkeypatch
 ):
-    monkeypatch.setattr(event_delivery, "LONGEST_PAUSE_S", 0.01)
-    made = Delivery(maker, address=lambda: ("127.0.0.1", 1), told=told.append, connections=1)
+    monkeypatch.setattr(event_delivery, "BACKOFF", Backoff(0.01, 0.01))
+    made = EventDelivery(
+        builder, address=lambda: ("127.0.0.1", 1), on_delivered=delivered.append, connections=1
+    )
     post = function.post
 
     def refuse(to, event):
@@ -218,7 +225,7 @@ def test_a_file_whose_event_is_never_taken_holds_up_no_other(
     assert made.backlog == 1
 
 
-def test_events_of_one_file_are_never_under_way_together(delivery, function, song):
+def test_events_of_one_file_are_never_in_progress_together(delivery, function, song):
     function.hold.clear()
     delivery.put(str(song))
     function.wait(lambda: len(function.at_once) == 1)
@@ -233,7 +240,7 @@ def test_events_of_one_file_are_never_under_way_together(delivery, function, son
     assert [int(g) for _, _, g in function.got] == [first, song.stat().st_ctime_ns]
 
 
-def test_a_version_is_told_of_once_unless_it_shall_be_again(delivery, function, song):
+def test_a_version_is_sent_once_unless_again_is_set(delivery, function, song):
     delivery.put(str(song))
     function.wait(lambda: len(function.got) == 1)
     delivery.put(str(song))
@@ -243,9 +250,11 @@ def test_a_version_is_told_of_once_unless_it_shall_be_again(delivery, function, 
     assert len(function.got) == 2
 
 
-def test_no_more_files_wait_than_there_is_room_for(maker, function, song, monkeypatch):
+def test_no_more_files_wait_than_the_limit(builder, function, song, monkeypatch):
     monkeypatch.setattr(event_delivery, "LIMIT", 2)
-    made = Delivery(maker, address=lambda: ("127.0.0.1", 1), told=print)  # not started
+    made = EventDelivery(
+        builder, address=lambda: ("127.0.0.1", 1), on_delivered=print
+    )  # not started
     assert made.put("/a")
     assert made.put("/b")
     assert made.put("/b")

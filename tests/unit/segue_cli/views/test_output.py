@@ -1,4 +1,4 @@
-"""Results on standard output, talk on standard error; in a pipe nothing is cut."""
+"""Results on standard output, notes on standard error; in a pipe nothing is truncated."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import json
 import pytest
 from rich.text import Text
 
-from segue_cli.views.output import Output, plain
-from segue_cli.views.table import bar, table
+from segue_cli.views.output import Output, render_plain
+from segue_cli.views.table import build_table, draw_bar
 
 
 class Terminal(io.StringIO):
@@ -29,7 +29,7 @@ def terminal_of_80_columns(monkeypatch) -> Terminal:
 
 
 def long_table():
-    rows = table("job", "uri", ">files")
+    rows = build_table("job", "uri", ">files")
     rows.add_row("energy", "gs://bucket/" + "x" * 300, "12")
     return rows
 
@@ -79,7 +79,7 @@ def test_notes_go_to_standard_error(capsys):
 
 
 def test_a_name_that_is_no_utf8_survives_as_json(capsys):
-    Output(as_json=True).json({"name": "caf\udce9", "other": "é"})
+    Output(as_json=True).write_json({"name": "caf\udce9", "other": "é"})
     out = capsys.readouterr().out
     out.encode("utf-8")
     assert json.loads(out)["name"] == "caf\udce9"
@@ -94,7 +94,7 @@ def test_a_streamed_document_is_one_json_document(capsys, count):
             seen.append(number)
             yield {"n": number}
 
-    Output(as_json=True).json_stream("items", items(), lambda: {"total": len(seen)})
+    Output(as_json=True).write_json_stream("items", items(), lambda: {"total": len(seen)})
     assert json.loads(capsys.readouterr().out) == {
         "items": [{"n": n} for n in range(count)],
         "total": count,
@@ -103,9 +103,9 @@ def test_a_streamed_document_is_one_json_document(capsys, count):
 
 @pytest.mark.parametrize(("part", "full"), [(0, 0), (1, 1), (500, 5), (999, 9), (1000, 10)])
 def test_a_bar_is_full_only_when_all_is_done(part, full):
-    drawn = bar(part, 1000, width=10)
+    drawn = draw_bar(part, 1000, width=10)
     assert sum(end - start for start, end, style in drawn.spans if style == "green") == full
 
 
 def test_plain_lines_end_without_blanks():
-    assert all(line == line.rstrip() for line in plain(long_table()).splitlines())
+    assert all(line == line.rstrip() for line in render_plain(long_table()).splitlines())

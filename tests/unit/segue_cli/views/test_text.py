@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from segue_cli.views import text
-from segue_cli.views.json_text import json_text
+from segue_cli.views.json_text import format_json
 
 JSON = some.recursive(
     some.none() | some.booleans() | some.integers() | some.floats(allow_nan=False) | some.text(),
@@ -28,7 +28,7 @@ JSON = some.recursive(
     ],
 )
 def test_sizes_are_in_binary_units(size_bytes, said):
-    assert text.size(size_bytes) == said
+    assert text.format_size(size_bytes) == said
 
 
 @pytest.mark.parametrize(
@@ -43,44 +43,44 @@ def test_sizes_are_in_binary_units(size_bytes, said):
     ],
 )
 def test_durations_are_in_the_two_units_that_matter(seconds, said):
-    assert text.duration(seconds) == said
+    assert text.format_duration(seconds) == said
 
 
 @given(some.integers(1, 10**9), some.integers(0, 10**9))
 def test_only_all_is_100_percent_and_only_nothing_is_0(whole, part):
     part = min(part, whole)
-    said = text.percent(part, whole)
+    said = text.format_percent(part, whole)
     assert (said == "100 %") == (part == whole)
     assert (said == "0 %") == (part == 0)
 
 
 def test_a_share_of_nothing_is_no_number():
-    assert text.percent(0, 0) == "-"
+    assert text.format_percent(0, 0) == "-"
 
 
 @given(some.text())
 def test_what_is_shown_of_a_name_is_printable(name):
-    shown = text.printable(name)
+    shown = text.escape(name)
     assert shown.isprintable()
     assert shown == name or not name.isprintable()
 
 
 def test_counts_agree_with_their_nouns():
-    assert text.count(1, "file") == "1 file"
-    assert text.count(1200, "file") == "1,200 files"
-    assert text.count(2, "entry", "entries") == "2 entries"
+    assert text.format_count(1, "file") == "1 file"
+    assert text.format_count(1200, "file") == "1,200 files"
+    assert text.format_count(2, "entry", "entries") == "2 entries"
 
 
 @given(JSON, some.integers(20, 120))
 def test_json_text_is_the_same_json(value, width):
-    assert json.loads(json_text(value, width=width)) == value
+    assert json.loads(format_json(value, width=width)) == value
 
 
 def test_long_lists_of_numbers_fill_their_lines():
-    lines = json_text({"beat_times_s": [n + 0.5 for n in range(100)]}, width=60).splitlines()
+    lines = format_json({"beat_times_s": [n + 0.5 for n in range(100)]}, width=60).splitlines()
     assert max(map(len, lines)) <= 60
     assert len(lines) < 20
 
 
 def test_what_fits_stays_in_one_line():
-    assert json_text({"a": [1, 2], "b": None}, width=80) == '{"a": [1, 2], "b": null}'
+    assert format_json({"a": [1, 2], "b": None}, width=80) == '{"a": [1, 2], "b": null}'

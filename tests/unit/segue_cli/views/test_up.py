@@ -1,4 +1,4 @@
-"""The page of ``segue up``, as it stands in terminals of any width."""
+"""The page of ``segue up``, in terminals of any width."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from segue_cli.local.look import Counted, JobLook, Look
-from segue_cli.local.supervisor import Standing, State
-from segue_cli.local.tally import Trouble
-from segue_cli.views.up import Phase, drawn
+from segue_cli.local.activity_totals import JobFailure
+from segue_cli.local.supervisor import ProgramState, ProgramStatus
+from segue_cli.local.system_status import JobActivity, StoredCounts, SystemStatus
+from segue_cli.views.up import RunPhase, render_page
 
 FOLDER = "/media/disk/東京/a very long way to a catalogue of music"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def job(name: str, queued: int | None = 0, rate: float = 0.0, **states: int) -> JobLook:
-    return JobLook(name=name, queued=queued, states=states, rate=rate)
+def job(name: str, queued: int | None = 0, rate: float = 0.0, **states: int) -> JobActivity:
+    return JobActivity(name=name, queued=queued, states=states, rate=rate)
 
 
-LOOK = Look(
+LOOK = SystemStatus(
     folder=FOLDER,
     is_lost=False,
     since_s=12.0,
-    counted=Counted(
+    counts=StoredCounts(
         files=1204,
         deleted=3,
         dead_letters=2,
@@ -39,28 +39,28 @@ LOOK = Look(
     ),
     events=5,
     programs=(
-        Standing(name="functions", state=State.UP),
-        Standing(name="stream", state=State.RESTARTING, restarts=1),
+        ProgramStatus(name="functions", state=ProgramState.UP),
+        ProgramStatus(name="stream", state=ProgramState.RESTARTING, restarts=1),
     ),
-    troubles=(
-        Trouble(
+    failures=(
+        JobFailure(
             at=NOW,
             job="beats",
             kind="corrupt_media",
             uri=f"file://{FOLDER}/雨\x1b[31m\n[b]x[/b].wav",
         ),
     ),
-    notes=("stream killed by SIGKILL; it is started again",),
+    notes=("stream was killed by SIGKILL; it will be restarted",),
 )
 
 
-def page(look: Look, width: int, **more: Phase) -> str:
+def page(look: SystemStatus, width: int, **more: RunPhase) -> str:
     """The page as text, its lines without spaces at their ends."""
     console = Console(
         file=io.StringIO(), width=width, force_terminal=True, color_system=None, markup=False
     )
     with console.capture() as captured:
-        console.print(drawn(look, width=width, **more))
+        console.print(render_page(look, width=width, **more))
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
@@ -70,7 +70,7 @@ def row(text: str, name: str) -> list[str]:
 
 def test_a_wide_page_has_everything():
     text = page(LOOK, 120)
-    assert f"1,204 files, 3 deleted, 5 events under way in {FOLDER}" in text
+    assert f"1,204 files, 3 deleted, 5 events pending in {FOLDER}" in text
     assert "● functions   ○ stream restarting (started 2 times)" in text
     header = ["job", "queued", "running", "done", "failed", "blocked", "rate"]
     assert row(text, "job ") == header
@@ -78,7 +78,7 @@ def test_a_wide_page_has_everything():
     long = "a_job_with_a_name_that_is_long"
     assert row(text, "a_job") == [long, "?", "·", "1,200,000", "·", "7", "123/s"]
     assert "2 dead letters" in text
-    assert "stream killed by SIGKILL" in text
+    assert "stream was killed by SIGKILL" in text
 
 
 @pytest.mark.parametrize("width", [26, 30, 40, 60, 80, 200])
@@ -111,8 +111,8 @@ def test_the_name_of_a_file_commands_nothing():
 def test_columns_and_parts_without_anything_to_tell_are_left_out():
     quiet = replace(
         LOOK,
-        counted=Counted(files=1, dead_letters=0, jobs=(job("energy"),)),
-        troubles=(),
+        counts=StoredCounts(files=1, dead_letters=0, jobs=(job("energy"),)),
+        failures=(),
         notes=(),
         events=0,
     )
@@ -124,6 +124,6 @@ def test_columns_and_parts_without_anything_to_tell_are_left_out():
 
 
 def test_it_says_that_the_folder_is_gone_and_that_it_is_stopping():
-    assert "is gone" in page(replace(LOOK, is_lost=True), 100)
-    assert "Ctrl-C again" in page(LOOK, 100, phase=Phase.STOPPING)
-    assert "Ctrl-C" not in page(LOOK, 100, phase=Phase.STOPPED)
+    assert "is missing" in page(replace(LOOK, is_lost=True), 100)
+    assert "Ctrl-C again" in page(LOOK, 100, phase=RunPhase.STOPPING)
+    assert "Ctrl-C" not in page(LOOK, 100, phase=RunPhase.STOPPED)

@@ -1,4 +1,4 @@
-"""What Dataflow's workers do with a bundle, step by step: and with one that fails."""
+"""How Dataflow's workers process a bundle, step by step, and one that fails."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import pytest
 from apache_beam.utils.timestamp import Timestamp
 
 from segue.errors import Unavailable
-from segue.execution.responder import Received
+from segue.execution.responder import ReceivedMessage
 from segue.ingest.arrivals import Arrivals
-from segue.model.graph import load
+from segue.model.graph import read_graph
 from segue.model.media_file import MediaFile
-from segue.model.message import Message, decode, encode
+from segue.model.message import Message, decode_message, encode_message
 from segue.model.record import Lease, State
 from segue_pipelines.streaming import bundles
 from segue_pipelines.streaming.bundles import (
+    CLEAR_PENDING,
     MAX_LOST,
     START_AT,
-    STRIKES,
+    ClearPendingTargets,
     LostOwners,
+    ProcessResources,
     RespondInBundle,
-    StrikeOut,
-    Workshop,
 )
-from segue_pipelines.streaming.pipeline import Streaming
-from segue_pipelines.streaming.process_wide import ProcessWide
+from segue_pipelines.streaming.process_cache import ProcessCache
+from segue_pipelines.streaming.streaming_run import StreamingRun
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
-from segue_support.recording_pool import RecordingCrew
+from segue_support.recording_pool import RecordingPool
 
 GRAPH = """
 jobs:
@@ -40,7 +40,7 @@ AT = Timestamp(1000)
 
 
 class AwayLedger(MemoryLedger):
-    """A ledger that goes away after so many changes."""
+    """A ledger that becomes unavailable after so many changes."""
 
     left = 1_000_000
 
@@ -51,8 +51,8 @@ class AwayLedger(MemoryLedger):
         return super().change(changes)
 
 
-class Crew(RecordingCrew):
-    """Answers once it is let."""
+class SlowPool(RecordingPool):
+    """Returns reports only while it is ready."""
 
     is_ready = True
 
@@ -60,38 +60,38 @@ class Crew(RecordingCrew):
         return super().collect(timeout_s) if self.is_ready else []
 
 
-class Desks:
+class FakeSharedPool:
     """A shared pool without processes."""
 
     def __init__(self) -> None:
-        self.crews = []
+        self.clients = []
 
-    def desk(self):
-        self.crews.append(Crew())
-        return self.crews[-1]
+    def build_client(self):
+        self.clients.append(SlowPool())
+        return self.clients[-1]
 
     @property
     def tasks(self):
-        return [task for crew in self.crews for task in crew.tasks]
+        return [task for client in self.clients for task in client.tasks]
 
 
 class World:
     def __init__(self, folder) -> None:
         (folder / "jobs.yaml").write_text(GRAPH)
-        self.graph = load(str(folder / "jobs.yaml"))
-        self.ledger, self.desks = AwayLedger(), Desks()
-        self.run = Streaming(
+        self.graph = read_graph(str(folder / "jobs.yaml"))
+        self.ledger, self.pool = AwayLedger(), FakeSharedPool()
+        self.run = StreamingRun(
             graph=self.graph, jobs=("a",), ledger="firestore://x", artifacts="gs://x", queue="none"
         )
 
-    def open(self, _run: Streaming, _stack: contextlib.ExitStack) -> Workshop:
-        return Workshop(self.ledger, self.desks)
+    def open(self, _run: StreamingRun, _stack: contextlib.ExitStack) -> ProcessResources:
+        return ProcessResources(self.ledger, self.pool)
 
-    def arrive(self, count: int) -> list[Received]:
+    def arrive(self, count: int) -> list[ReceivedMessage]:
         queue = MemoryQueue()
         files = [MediaFile(uri=f"gs://x/{i}.wav", generation=1) for i in range(count)]
-        Arrivals(graph=self.graph, ledger=self.ledger, queue=queue).take(files)
-        return [Received(job="a", data=x.data) for x in queue.queued.values()]
+        Arrivals(graph=self.graph, ledger=self.ledger, queue=queue).record(files)
+        return [ReceivedMessage(job="a", data=x.data) for x in queue.queued.values()]
 
     def worker(self) -> RespondInBundle:
         step = RespondInBundle(self.run)
@@ -105,58 +105,58 @@ class World:
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     world = World(tmp_path)
-    monkeypatch.setattr(bundles, "workshops", ProcessWide(world.open))
+    monkeypatch.setattr(bundles, "process_resources", ProcessCache(world.open))
     return world
 
 
-def begin(step: RespondInBundle, received: list[Received]) -> list:
+def begin(step: RespondInBundle, received: list[ReceivedMessage]) -> list:
     step.start_bundle()
     return [output for one in received for output in step.process(one, AT)]
 
 
-def test_a_bundle_is_worked_off_and_told_by_topic(world):
+def test_a_bundle_is_finished_and_published_by_topic(world):
     step = world.worker()
     assert begin(step, world.arrive(3)) == []
     outputs = list(step.finish_bundle())
-    told = [o for o in outputs if o.tag == "b-live"]
-    assert len(told) == 3
+    notified = [o for o in outputs if o.tag == "b-live"]
+    assert len(notified) == 3
     assert all(o.value.timestamp == AT for o in outputs)
-    assert {o.value.value.topic for o in told} == {"b-live"}
+    assert {o.value.value.topic for o in notified} == {"b-live"}
     assert world.states() == {State.DONE}
 
 
-def test_a_large_bundle_is_begun_before_it_is_complete(world):
+def test_a_large_bundle_is_started_before_it_is_complete(world):
     outputs = begin(world.worker(), world.arrive(40))
     assert outputs
-    assert world.desks.tasks
+    assert world.pool.tasks
 
 
-def test_what_was_owed_is_struck_out_by_a_step_of_its_own(world):
+def test_pending_targets_are_cleared_by_a_separate_step(world):
     (received,) = world.arrive(1)
     step, other = world.worker(), world.worker()
-    world.desks.crews[0].is_ready = False
+    world.pool.clients[0].is_ready = False
     begin(step, [received] * START_AT)  # which begins with the first
     asked = Message(uri="gs://x/0.wav", generation=1, job="a", targets=("b",), lane="requests")
-    begin(other, [Received(job="a", data=encode(asked))])
-    assert list(other.finish_bundle()) == []  # it waits, and leaves word of what it wants
-    world.desks.crews[0].is_ready = True
+    begin(other, [ReceivedMessage(job="a", data=encode_message(asked))])
+    assert list(other.finish_bundle()) == []  # it waits, and adds its pending targets
+    world.pool.clients[0].is_ready = True
     outputs = list(step.finish_bundle())
-    targets = [decode(o.value.value.data).targets for o in outputs if o.tag == "b-live"]
+    targets = [decode_message(o.value.value.data).targets for o in outputs if o.tag == "b-live"]
     assert ("b",) in targets
-    strikes = [o.value.value for o in outputs if o.tag == STRIKES]
+    cleared = [o.value.value for o in outputs if o.tag == CLEAR_PENDING]
     (record,) = world.ledger.records.values()
-    assert record.jobs["a"].wanted
-    strike_out = StrikeOut(world.run)
-    strike_out.setup()
-    strike_out.start_bundle()
-    for strike in strikes:
-        strike_out.process(strike)
-    strike_out.finish_bundle()
+    assert record.jobs["a"].pending_targets
+    clear = ClearPendingTargets(world.run)
+    clear.setup()
+    clear.start_bundle()
+    for one in cleared:
+        clear.process(one)
+    clear.finish_bundle()
     (record,) = world.ledger.records.values()
-    assert record.jobs["a"].wanted == ()
+    assert record.jobs["a"].pending_targets == ()
 
 
-def test_a_bundle_that_fails_is_worked_on_by_the_next_at_once(world):
+def test_the_next_bundle_takes_over_the_messages_of_a_failed_one_at_once(world):
     received = world.arrive(2)
     world.ledger.left = 1  # it can claim, and not settle
     step = world.worker()
@@ -175,7 +175,7 @@ def test_a_bundle_that_fails_is_worked_on_by_the_next_at_once(world):
 def test_a_bundle_that_fails_in_a_later_step_is_given_up_too(world, end):
     received = world.arrive(START_AT)
     step = world.worker()
-    world.desks.crews[0].is_ready = False
+    world.pool.clients[0].is_ready = False
     begin(step, received)
     assert any(r.jobs for r in world.ledger.records.values())
     getattr(step, end)()
@@ -185,9 +185,9 @@ def test_a_bundle_that_fails_in_a_later_step_is_given_up_too(world, end):
     assert world.states() == {State.DONE}
 
 
-def test_a_message_that_is_none_goes_to_the_dead_letters(world):
+def test_a_malformed_message_goes_to_the_dead_letters(world):
     step = world.worker()
-    begin(step, [Received(job="a", data=b"poison")])
+    begin(step, [ReceivedMessage(job="a", data=b"poison")])
     (output,) = step.finish_bundle()
     assert output.tag == "a-dead"
 
@@ -196,7 +196,7 @@ def lease(owner: str) -> Lease:
     return Lease(owner=owner, expires_at=datetime.now(UTC) + timedelta(minutes=5))
 
 
-def test_owners_that_were_given_up_are_lost_and_those_of_long_ago_forgotten():
+def test_owners_that_were_given_up_are_lost_and_the_oldest_are_forgotten():
     lost = LostOwners()
     assert not lost(lease("elsewhere/1/1/one"))
     lost.add(["elsewhere/1/1/one"])

@@ -1,4 +1,4 @@
-"""Deliveries that a process holds: hidden while they are worked on, acknowledged when finished."""
+"""Envelopes that a process holds: hidden while it works on them, acknowledged when finished."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from segue.errors import Unavailable
-from segue.model.queue import Letter
+from segue.model.queue import Envelope
 from segue_pipelines.streaming.in_flight import FIRST_EXTENSION_S, InFlight
 from segue_support.queue import MemoryQueue
 
@@ -15,7 +15,7 @@ TOPIC = "beats-live"
 
 
 class Clock:
-    """A time that passes when told to."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -32,10 +32,10 @@ class AwayQueue(MemoryQueue):
 
     is_away = False
 
-    def acknowledge(self, deliveries):
+    def acknowledge(self, envelopes):
         if self.is_away:
             raise Unavailable("the queue is away")
-        super().acknowledge(deliveries)
+        super().acknowledge(envelopes)
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def queue(clock):
 
 @pytest.fixture
 def pulled(queue):
-    """Three letters that were pulled."""
-    queue.publish([Letter(topic=TOPIC, data=bytes([i])) for i in range(3)])
+    """Pull three envelopes."""
+    queue.publish([Envelope(topic=TOPIC, data=bytes([i])) for i in range(3)])
     return queue.pull([TOPIC], limit=3)
 
 
@@ -66,26 +66,26 @@ def test_only_what_is_finished_is_acknowledged(queue, held, pulled):
     held.acknowledge()
     assert len(queue.hidden) == 3
     held.finish(pulled[:2])
-    assert held.is_due
+    assert held.has_finished
     held.acknowledge()
     assert [x.data for x in queue.hidden.values()] == [bytes([2])]
     assert len(held) == 1
-    assert not held.is_due
+    assert not held.has_finished
 
 
-def test_what_could_not_be_acknowledged_is_so_later(queue, held, pulled):
+def test_what_could_not_be_acknowledged_is_acknowledged_later(queue, held, pulled):
     held.finish(pulled)
     queue.is_away = True
     with pytest.raises(Unavailable):
         held.acknowledge()
-    assert held.is_due
+    assert held.has_finished
     queue.is_away = False
     held.acknowledge()
     assert len(held) == 0
     assert queue.hidden == {}
 
 
-def test_a_letter_stays_hidden_for_as_long_as_it_is_worked_on(queue, clock, held):
+def test_an_envelope_stays_hidden_for_as_long_as_it_is_worked_on(queue, clock, held):
     for _ in range(600):
         clock.seconds += 1.0
         held.extend()
@@ -100,15 +100,15 @@ def test_what_is_finished_soon_costs_no_extension(queue, clock, held):
     assert len(queue.queued) == 3
 
 
-def test_what_is_given_back_comes_again_at_once_and_what_is_finished_does_not(queue, held, pulled):
+def test_what_is_released_comes_again_at_once_and_what_is_finished_does_not(queue, held, pulled):
     held.finish(pulled[:1])
-    held.give_back()
+    held.release()
     assert [x.data for x in queue.queued.values()] == [bytes([1]), bytes([2])]
     held.acknowledge()
     assert len(queue.queued) == 2
 
 
-def test_a_second_delivery_of_a_letter_is_held_on_its_own(queue, clock, held):
+def test_a_second_delivery_of_an_envelope_is_held_separately(queue, clock, held):
     clock.seconds = 10.1
     again = queue.pull([TOPIC], limit=1)
     held.add(again)

@@ -1,5 +1,5 @@
-"""The station of a local streaming pipeline: whatever is away for a while, nothing is lost, nothing
-is acknowledged too early, and nothing is computed twice.
+"""The stream worker of a local pipeline: whatever is unavailable for a while, nothing is lost,
+acknowledged too early, or computed twice.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import pytest
 from segue.errors import ConfigurationError, Contended, DiskFull, Kind, Unavailable
 from segue.execution.responder import Responder
 from segue.ingest.arrivals import Arrivals
-from segue.model.graph import load
-from segue.model.ledger import Result
+from segue.model.graph import read_graph
 from segue.model.media_file import MediaFile
-from segue.model.queue import Letter, topics_of
+from segue.model.queue import Envelope, list_topics
 from segue.model.record import Failure, State
+from segue.model.transitions import Result
 from segue.worker.task import Report
-from segue_pipelines.streaming.stream_worker import Station
+from segue_pipelines.streaming.stream_worker import StreamWorker
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
-from segue_support.recording_pool import RecordingCrew, all_done
+from segue_support.recording_pool import RecordingPool, complete_jobs
 
 GRAPH = """
 jobs:
@@ -32,7 +32,7 @@ jobs:
 
 
 class Faulty:
-    """Stands before a port; the calls that are named fail so often."""
+    """Wraps a port; the named calls raise the given errors first."""
 
     def __init__(self, port) -> None:
         self._port = port
@@ -47,8 +47,8 @@ class Faulty:
         return call
 
 
-class SlowCrew(RecordingCrew):
-    """Answers once it is told to."""
+class SlowPool(RecordingPool):
+    """Returns reports only once it is ready."""
 
     is_ready = False
 
@@ -57,22 +57,22 @@ class SlowCrew(RecordingCrew):
 
 
 class World:
-    """A station, with all that it works with."""
+    """A stream worker with its queue, ledger and pool."""
 
-    def __init__(self, folder, crew=None, **options) -> None:
+    def __init__(self, folder, pool=None, **options) -> None:
         (folder / "jobs.yaml").write_text(GRAPH)
-        self.graph = load(str(folder / "jobs.yaml"))
-        self.memory, self.kept = MemoryQueue(), MemoryLedger()
-        self.queue, self.ledger = Faulty(self.memory), Faulty(self.kept)
-        self.crew = crew or RecordingCrew()
+        self.graph = read_graph(str(folder / "jobs.yaml"))
+        self.memory_queue, self.memory_ledger = MemoryQueue(), MemoryLedger()
+        self.queue, self.ledger = Faulty(self.memory_queue), Faulty(self.memory_ledger)
+        self.pool = pool or RecordingPool()
         self.sent = []
-        self.station = Station(
+        self.worker = StreamWorker(
             queue=self.queue,
             ledger=self.ledger,
             responder=lambda: Responder(
-                graph=self.graph, jobs=("a", "b"), ledger=self.ledger, crew=self.crew
+                graph=self.graph, jobs=("a", "b"), ledger=self.ledger, pool=self.pool
             ),
-            topics=topics_of(self.graph),
+            topics=list_topics(self.graph),
             **options,
         )
 
@@ -80,32 +80,32 @@ class World:
         files = [MediaFile(uri=f"gs://x/{i}.wav", generation=1) for i in range(count)]
         Arrivals(
             graph=self.graph,
-            ledger=self.kept,
-            queue=self.memory,
+            ledger=self.memory_ledger,
+            queue=self.memory_queue,
             clock=lambda: datetime.now(UTC),
-        ).take(files)
+        ).record(files)
 
     def bundle(self) -> None:
-        """What Beam does with one bundle."""
-        for tick in self.station.ticks():
-            self.sent += self.station.publish(self.station.respond(tick))
-        self.station.acknowledge()
+        """Process one bundle as Beam does."""
+        for batch in self.worker.pull_batches():
+            self.sent += self.worker.publish(self.worker.respond(batch))
+        self.worker.acknowledge()
 
-    def work_off(self) -> None:
+    def drain(self) -> None:
         for _ in range(200):
-            if not (self.memory.queued or self.memory.hidden):
+            if not (self.memory_queue.queued or self.memory_queue.hidden):
                 return
             self.bundle()
         raise AssertionError("it does not come to an end")
 
     @property
     def done(self) -> int:
-        entries = [e for r in self.kept.records.values() for e in r.jobs.values()]
-        return sum(e.state is State.DONE and not e.wanted and not e.lease for e in entries)
+        entries = [e for r in self.memory_ledger.records.values() for e in r.jobs.values()]
+        return sum(e.state is State.DONE and not e.pending_targets and not e.lease for e in entries)
 
     @property
     def runs(self) -> Counter:
-        return Counter((t.media.uri, t.run) for t in self.crew.tasks)
+        return Counter((t.media.uri, t.run) for t in self.pool.tasks)
 
 
 @pytest.fixture
@@ -113,20 +113,20 @@ def world(tmp_path):
     return World(tmp_path)
 
 
-def test_a_full_queue_is_worked_off(world):
+def test_a_full_queue_is_emptied(world):
     world.arrive(40)
-    world.work_off()
+    world.drain()
     assert world.done == 80
     assert set(world.runs.values()) == {1}
 
 
-def test_no_more_is_pulled_than_there_is_room_for(tmp_path):
-    world = World(tmp_path, SlowCrew())
+def test_no_more_is_pulled_than_there_are_free_slots(tmp_path):
+    world = World(tmp_path, SlowPool())
     world.arrive(40)
     world.bundle()
-    assert len(world.memory.hidden) == 2 * world.crew.processes
-    world.crew.is_ready = True
-    world.work_off()
+    assert len(world.memory_queue.hidden) == 2 * world.pool.processes
+    world.pool.is_ready = True
+    world.drain()
     assert world.done == 80
 
 
@@ -141,10 +141,10 @@ def test_no_more_is_pulled_than_there_is_room_for(tmp_path):
     ],
 )
 @pytest.mark.parametrize("error", [Unavailable("away"), Contended("busy"), DiskFull("full")])
-def test_what_a_port_refuses_for_a_while_is_done_later_and_once(world, port, call, error):
+def test_a_call_that_a_port_refuses_for_a_while_is_made_later_and_once(world, port, call, error):
     world.arrive(10)
     getattr(world, port).faults[call] = [error] * 3
-    world.work_off()
+    world.drain()
     assert world.done == 20
     assert set(world.runs.values()) == {1}
 
@@ -158,32 +158,32 @@ def test_what_a_port_refuses_for_a_while_is_done_later_and_once(world, port, cal
         ("queue", "acknowledge"),
     ],
 )
-def test_an_outage_is_told_once_and_waited_for_longer_and_longer(world, port, call, monkeypatch):
-    told: list[logging.LogRecord] = []
-    keeper = logging.Handler()
-    keeper.emit = told.append
-    monkeypatch.setattr(logging.getLogger("segue"), "handlers", [keeper])
+def test_an_outage_is_logged_once_and_retried_after_growing_pauses(world, port, call, monkeypatch):
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    monkeypatch.setattr(logging.getLogger("segue"), "handlers", [handler])
     world.arrive(10)
     faults = getattr(world, port).faults[call] = [Unavailable("away")] * 100
     for _ in range(4):
         world.bundle()
-    assert 100 - len(faults) < 8  # a second or two, in pauses that double
-    lines = [r.segue for r in told if r.segue["action"] == "unavailable"]
+    assert 100 - len(faults) < 9  # a second or two, in pauses that double
+    lines = [r.segue for r in records if r.segue["action"] == "unavailable"]
     assert len(lines) == 1
 
 
-def test_nothing_is_acknowledged_before_the_others_are_told(world):
+def test_nothing_is_acknowledged_before_other_jobs_are_notified(world):
     world.arrive(1)
-    world.queue.faults["publish"] = [Unavailable("away")] * 2
+    world.queue.faults["publish"] = [Unavailable("away")] * 3  # their pauses exceed a bundle
     world.bundle()
-    assert world.crew.tasks
-    assert len(world.memory.hidden) == 1
+    assert world.pool.tasks
+    assert len(world.memory_queue.hidden) == 1
     assert world.sent == []
-    world.work_off()
+    world.drain()
     assert world.done == 2
 
 
-def test_a_job_that_finds_no_room_gives_its_message_back_until_there_is_some(tmp_path):
+def test_a_job_on_a_full_disk_releases_its_message_until_there_is_room(tmp_path):
     full = [3]
 
     def answer(task):
@@ -191,11 +191,11 @@ def test_a_job_that_finds_no_room_gives_its_message_back_until_there_is_some(tmp
             full[0] -= 1
             error = Failure(kind=Kind.DISK_FULL, type="DiskFull", message="free some room")
             return (Result(job=task.run[0], state=State.QUEUED, error=error),)
-        return all_done(task)
+        return complete_jobs(task)
 
-    world = World(tmp_path, RecordingCrew(answer))
+    world = World(tmp_path, RecordingPool(answer))
     world.arrive(10)
-    world.work_off()
+    world.drain()
     assert full == [0]
     assert world.done == 20
     again = {uri for (uri, _), n in world.runs.items() if n > 1}
@@ -203,19 +203,19 @@ def test_a_job_that_finds_no_room_gives_its_message_back_until_there_is_some(tmp
 
 
 def test_a_wrong_setup_ends_the_pipeline(tmp_path):
-    class Hopeless(RecordingCrew):
+    class FailedSetup(RecordingPool):
         def collect(self, timeout_s: float) -> list[Report]:
             raise ConfigurationError("the job 'a' cannot be started")
 
-    world = World(tmp_path, Hopeless())
+    world = World(tmp_path, FailedSetup())
     world.arrive(1)
     with pytest.raises(ConfigurationError, match="cannot be started"):
         world.bundle()
-    world.station.close()
-    assert len(world.memory.queued) == 1  # somebody else may have it at once
+    world.worker.close()
+    assert len(world.memory_queue.queued) == 1  # somebody else may have it at once
 
 
-def test_a_wrong_setup_that_shows_when_acknowledging_ends_it_with_the_next_bundle(world):
+def test_a_wrong_setup_that_fails_acknowledging_ends_it_with_the_next_bundle(world):
     world.arrive(1)
     world.queue.faults["acknowledge"] = [ConfigurationError("no such subscription")]
     world.bundle()
@@ -224,47 +224,47 @@ def test_a_wrong_setup_that_shows_when_acknowledging_ends_it_with_the_next_bundl
 
 
 def test_stopped_it_finishes_what_it_has_and_pulls_no_more(tmp_path):
-    world = World(tmp_path, SlowCrew())
+    world = World(tmp_path, SlowPool())
     world.arrive(40)
     world.bundle()
-    world.station.stop()
+    world.worker.stop()
     world.bundle()
-    assert not world.station.is_over
-    world.crew.is_ready = True
+    assert not world.worker.is_over
+    world.pool.is_ready = True
     world.bundle()
-    assert world.station.is_over
-    assert len(world.crew.tasks) == 2 * world.crew.processes
-    assert world.memory.hidden == {}
+    assert world.worker.is_over
+    assert len(world.pool.tasks) == 2 * world.pool.processes
+    assert world.memory_queue.hidden == {}
 
 
-def test_after_the_grace_it_gives_back_what_still_runs(tmp_path):
-    world = World(tmp_path, SlowCrew(), grace_s=0.0)
+def test_after_the_grace_period_it_releases_what_still_runs(tmp_path):
+    world = World(tmp_path, SlowPool(), grace_s=0.0)
     world.arrive(2)
     world.bundle()
-    assert len(world.memory.hidden) == 2
-    world.station.stop()
-    assert world.station.is_over
-    world.station.close()
-    assert len(world.memory.queued) == 2
+    assert len(world.memory_queue.hidden) == 2
+    world.worker.stop()
+    assert world.worker.is_over
+    world.worker.close()
+    assert len(world.memory_queue.queued) == 2
 
 
-def test_it_is_over_when_nothing_came_for_long_enough_and_not_before_it_looked(tmp_path):
+def test_it_is_over_after_enough_idle_time_and_not_before_its_first_pull(tmp_path):
     world = World(tmp_path, until_idle_s=0.0)
-    assert not world.station.is_over
+    assert not world.worker.is_over
     world.arrive(1)
-    while not world.station.is_over:
+    while not world.worker.is_over:
         world.bundle()
     assert world.done == 2
 
 
-def test_a_station_whose_queue_is_away_is_not_idle(tmp_path):
+def test_a_worker_whose_queue_is_unavailable_is_not_idle(tmp_path):
     world = World(tmp_path, until_idle_s=0.0)
     world.queue.faults["pull"] = [Unavailable("away")] * 50
     world.bundle()
-    assert not world.station.is_over
+    assert not world.worker.is_over
 
 
-def test_bytes_that_are_no_message_are_buried_and_acknowledged(world):
-    world.memory.publish([Letter(topic="a-live", data=b"poison")])
+def test_a_malformed_message_is_dead_lettered_and_acknowledged(world):
+    world.memory_queue.publish([Envelope(topic="a-live", data=b"poison")])
     world.bundle()
-    assert [x.topic for x in world.memory.queued.values()] == ["a-dead"]
+    assert [x.topic for x in world.memory_queue.queued.values()] == ["a-dead"]

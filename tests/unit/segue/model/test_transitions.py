@@ -1,4 +1,4 @@
-"""The transitions of a record: each by itself, and in any order against a model of the promises."""
+"""The transitions of a record: each alone, and in any order against a model of the promises."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from segue.model.graph import Graph, parse
-from segue.model.ledger import (
+from segue.model.graph import Graph, parse_graph
+from segue.model.media_file import MediaFile
+from segue.model.record import EVERYTHING, Entry, Failure, Lease, Ping, Record, State, evolve
+from segue.model.transitions import (
     Arrival,
     Result,
     Settled,
+    add_pending,
     arrive,
     claim,
-    current,
+    clear_pending,
     delete,
-    extend,
-    pinged,
+    extend_leases,
+    is_current,
+    record_ping,
     reopen,
     requeue,
     settle,
-    told,
-    want,
 )
-from segue.model.media_file import MediaFile
-from segue.model.record import EVERYTHING, Entry, Failure, Lease, Ping, Record, State, evolve
 
 URI = "gs://b/a.wav"
 OLD = "00000000001d"
 ACCEPTED = "0000000000e4"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=1)
-GRAPH: Graph = parse(
+GRAPH: Graph = parse_graph(
     f"""
 jobs:
   a: {{run: "m:f", needs: {{media: source}}, writes: audio/flac}}
@@ -96,11 +96,13 @@ def test_a_repeated_or_an_older_arrival_changes_nothing():
     )
 
 
-def test_a_newer_arrival_drops_what_was_computed_and_keeps_what_is_owed():
-    running = entry(State.RUNNING, wanted=("c",), lease=leased(), attempts=3, request="r1")
+def test_a_newer_arrival_drops_what_was_computed_and_keeps_pending_targets():
+    running = entry(State.RUNNING, pending_targets=("c",), lease=leased(), attempts=3, request="r1")
     record, said = arrive(record_of(a=entry(), b=running), media(6), LATER)
     assert said is Arrival.NEWER
-    queued = entry(State.QUEUED, generation=6, wanted=("c",), wanted_at=LATER, request="r1")
+    queued = entry(
+        State.QUEUED, generation=6, pending_targets=("c",), pending_at=LATER, request="r1"
+    )
     assert record.jobs == {"b": queued}
     assert record.arrived_at == LATER
 
@@ -164,17 +166,17 @@ def test_a_tombstone_moves_up_so_that_a_late_arrival_does_not_lift_it():
 )
 def test_current_is_what_was_done_for_this_version_by_an_accepted_fingerprint(known, expected):
     record = record_of(**({} if known is None else {"b": known}))
-    assert current(GRAPH, record, "b") is expected
+    assert is_current(GRAPH, record, "b") is expected
 
 
 # --- claiming and settling -------------------------------------------------------------------
 
 
-def test_a_claim_gives_leases_and_keeps_what_is_owed():
-    record = record_of(b=entry(State.QUEUED, wanted=("c",), error=FAILURE))
+def test_a_claim_gives_leases_and_keeps_pending_targets():
+    record = record_of(b=entry(State.QUEUED, pending_targets=("c",), error=FAILURE))
     taken = claimed(record, "b", "c")
     assert taken.jobs["b"] == entry(
-        State.RUNNING, lease=leased(), attempts=1, wanted=("c",), started_at=NOW
+        State.RUNNING, lease=leased(), attempts=1, pending_targets=("c",), started_at=NOW
     )
     assert taken.jobs["c"].fingerprint == GRAPH.fingerprints["c"]
     assert record.jobs["b"].lease is None, "the record that was read stays as it was"
@@ -196,7 +198,7 @@ def test_attempts_are_counted_as_long_as_it_is_the_same_work(old, attempts):
 
 
 def test_attempts_of_an_older_version_are_not_counted_by_way_of_the_queue():
-    stale = want(record_of(b=entry(fingerprint=OLD, attempts=3)), GRAPH, "b", ["c"], NOW)
+    stale = add_pending(record_of(b=entry(fingerprint=OLD, attempts=3)), GRAPH, "b", ["c"], NOW)
     assert claimed(stale, "b").jobs["b"].attempts == 1
 
 
@@ -275,7 +277,7 @@ def test_a_result_that_comes_too_late_changes_nothing(record):
 
 def test_a_lease_that_expired_and_that_nobody_took_still_counts():
     record = claim(record_of(), GRAPH, ["b"], owner="me", now=NOW, lease_s=-100)
-    assert current(GRAPH, settled(record, DONE)[0], "b")
+    assert is_current(GRAPH, settled(record, DONE)[0], "b")
 
 
 def test_of_many_results_those_that_were_not_lost_are_recorded():
@@ -286,70 +288,79 @@ def test_of_many_results_those_that_were_not_lost_are_recorded():
     assert after.jobs["b"].state is State.DONE
 
 
-def test_a_lease_that_is_given_back_leaves_the_work_and_what_is_owed():
-    record = want(claimed(record_of(), "b"), GRAPH, "b", ["c"], NOW)
+def test_a_lease_that_is_given_back_leaves_the_work_and_its_pending_targets():
+    record = add_pending(claimed(record_of(), "b"), GRAPH, "b", ["c"], NOW)
     after, said = settled(record, Result(job="b", state=State.QUEUED, error=FAILURE))
     assert said == Settled()
     assert after.jobs["b"] == entry(
-        State.QUEUED, attempts=1, wanted=("c",), wanted_at=NOW, error=FAILURE, started_at=NOW
+        State.QUEUED,
+        attempts=1,
+        pending_targets=("c",),
+        pending_at=NOW,
+        error=FAILURE,
+        started_at=NOW,
     )
 
 
-# --- what is owed ----------------------------------------------------------------------------
+# --- pending targets -------------------------------------------------------------------------
 
 
 def test_requests_for_the_same_job_coalesce():
-    record = want(record_of(), GRAPH, "b", ["c"], NOW)
-    assert record.jobs["b"] == entry(State.QUEUED, wanted=("c",), wanted_at=NOW)
-    record = want(want(record, GRAPH, "b", ["b", "c"], NOW), GRAPH, "b", None, NOW)
-    assert record.jobs["b"].wanted == ("c", "b", EVERYTHING)
-    assert want(record, GRAPH, "b", None, NOW) == record
+    record = add_pending(record_of(), GRAPH, "b", ["c"], NOW)
+    assert record.jobs["b"] == entry(State.QUEUED, pending_targets=("c",), pending_at=NOW)
+    record = add_pending(add_pending(record, GRAPH, "b", ["b", "c"], NOW), GRAPH, "b", None, NOW)
+    assert record.jobs["b"].pending_targets == ("c", "b", EVERYTHING)
+    assert add_pending(record, GRAPH, "b", None, NOW) == record
 
 
 @pytest.mark.parametrize("state", [State.RUNNING, State.QUEUED, State.FAILED, State.BLOCKED])
-def test_wanting_changes_nothing_else_of_a_job(state):
+def test_adding_pending_targets_changes_nothing_else_of_a_job(state):
     old = entry(state, attempts=2, lease=leased() if state is State.RUNNING else None)
-    assert want(record_of(b=old), GRAPH, "b", ["c"], NOW).jobs["b"] == evolve(
-        old, wanted=("c",), wanted_at=NOW
+    assert add_pending(record_of(b=old), GRAPH, "b", ["c"], NOW).jobs["b"] == evolve(
+        old, pending_targets=("c",), pending_at=NOW
     )
 
 
-def test_wanting_a_stale_result_puts_the_job_back():
-    old = entry(fingerprint=OLD, artifact="gs://o/old", attempts=2, wanted=("b",), request="r1")
-    made = want(record_of(b=old), GRAPH, "b", ["c"], NOW).jobs["b"]
-    assert made == entry(State.QUEUED, wanted=("b", "c"), wanted_at=NOW, request="r1")
+def test_adding_targets_to_a_stale_result_puts_the_job_back():
+    old = entry(
+        fingerprint=OLD, artifact="gs://o/old", attempts=2, pending_targets=("b",), request="r1"
+    )
+    made = add_pending(record_of(b=old), GRAPH, "b", ["c"], NOW).jobs["b"]
+    assert made == entry(State.QUEUED, pending_targets=("b", "c"), pending_at=NOW, request="r1")
 
 
-def test_what_is_owed_stays_until_it_is_told():
-    record = want(claimed(record_of(), "b"), GRAPH, "b", ["c", "b"], NOW)
+def test_pending_targets_stay_until_they_are_cleared():
+    record = add_pending(claimed(record_of(), "b"), GRAPH, "b", ["c", "b"], NOW)
     after, said = settled(record, DONE)
-    assert said.owed == {"b": ("c", "b")}
-    assert after.jobs["b"].wanted == ("c", "b")
-    half, _ = told(after, generation=5, owed={"b": ["c"]}, now=NOW)
-    assert half.jobs["b"].wanted == ("b",)
-    rest, _ = told(half, generation=5, owed={"b": ["b", "c"], "x": ["c"]}, now=NOW)
-    assert rest.jobs["b"].wanted == ()
-    assert told(rest, generation=5, owed={"b": ["b", "c"]}, now=NOW) == (None, None)
+    assert said.pending_targets == {"b": ("c", "b")}
+    assert after.jobs["b"].pending_targets == ("c", "b")
+    half, _ = clear_pending(after, generation=5, targets={"b": ["c"]}, now=NOW)
+    assert half.jobs["b"].pending_targets == ("b",)
+    rest, _ = clear_pending(half, generation=5, targets={"b": ["b", "c"], "x": ["c"]}, now=NOW)
+    assert rest.jobs["b"].pending_targets == ()
+    assert clear_pending(rest, generation=5, targets={"b": ["b", "c"]}, now=NOW) == (None, None)
 
 
-def test_a_failure_is_told_as_a_result_is():
-    record = want(claimed(record_of(), "b"), GRAPH, "b", ["c"], NOW)
+def test_a_failure_returns_pending_targets_as_a_result_does():
+    record = add_pending(claimed(record_of(), "b"), GRAPH, "b", ["c"], NOW)
     after, said = settled(record, Result(job="b", state=State.FAILED, error=FAILURE))
-    assert said.owed == {"b": ("c",)}
-    assert after.jobs["b"].wanted == ("c",)
+    assert said.pending_targets == {"b": ("c",)}
+    assert after.jobs["b"].pending_targets == ("c",)
 
 
 @pytest.mark.parametrize(("seconds", "left"), [(1, ("c",)), (0, ())])
-def test_what_is_being_computed_again_is_still_owed(seconds, left):
-    running = entry(State.RUNNING, wanted=("c",), lease=leased("other", seconds))
+def test_targets_of_a_job_that_is_being_computed_again_stay_pending(seconds, left):
+    running = entry(State.RUNNING, pending_targets=("c",), lease=leased("other", seconds))
     record = record_of(b=running)
-    after, _ = told(record, generation=5, owed={"b": ["c"]}, now=NOW)
-    assert (after or record).jobs["b"].wanted == left
+    after, _ = clear_pending(record, generation=5, targets={"b": ["c"]}, now=NOW)
+    assert (after or record).jobs["b"].pending_targets == left
 
 
-@pytest.mark.parametrize("record", [None, record_of(6, b=entry(State.QUEUED, wanted=("c",)))])
-def test_telling_of_an_older_version_strikes_out_nothing_of_a_newer_one(record):
-    assert told(record, generation=5, owed={"b": ["c"]}, now=NOW) == (None, None)
+@pytest.mark.parametrize(
+    "record", [None, record_of(6, b=entry(State.QUEUED, pending_targets=("c",)))]
+)
+def test_clearing_targets_of_an_older_version_changes_nothing_of_a_newer_one(record):
+    assert clear_pending(record, generation=5, targets={"b": ["c"]}, now=NOW) == (None, None)
 
 
 # --- extending, putting back, trying again ---------------------------------------------------
@@ -358,21 +369,21 @@ def test_telling_of_an_older_version_strikes_out_nothing_of_a_newer_one(record):
 def test_only_the_holder_extends_a_lease():
     record = claimed(claimed(record_of(), "a", "b"), "b", owner="other")
     until = NOW + timedelta(hours=1)
-    after, held = extend(record, owner="me", jobs=["a", "b", "c"], expires_at=until)
+    after, held = extend_leases(record, owner="me", jobs=["a", "b", "c"], expires_at=until)
     assert held
     assert after.jobs["a"].lease == Lease(owner="me", expires_at=until)
     assert after.jobs["b"] == record.jobs["b"]
-    assert extend(record, owner="me", jobs=["b", "c"], expires_at=until) == (None, False)
-    assert extend(None, owner="me", jobs=["a"], expires_at=until) == (None, False)
+    assert extend_leases(record, owner="me", jobs=["b", "c"], expires_at=until) == (None, False)
+    assert extend_leases(None, owner="me", jobs=["a"], expires_at=until) == (None, False)
     overwritten, _ = arrive(record, media(6), NOW)
-    assert extend(overwritten, owner="me", jobs=["a"], expires_at=until) == (None, False)
+    assert extend_leases(overwritten, owner="me", jobs=["a"], expires_at=until) == (None, False)
 
 
 @pytest.mark.parametrize("state", [State.DONE, State.FAILED])
 def test_a_result_that_is_put_back_is_missing_and_remembers_the_request(state):
-    old = entry(state, artifact="gs://o/b", attempts=2, wanted=("c",), error=FAILURE)
+    old = entry(state, artifact="gs://o/b", attempts=2, pending_targets=("c",), error=FAILURE)
     put = reopen(record_of(b=old), GRAPH, "b", "r1").jobs["b"]
-    assert put == entry(State.QUEUED, wanted=("c",), request="r1")
+    assert put == entry(State.QUEUED, pending_targets=("c",), request="r1")
     assert reopen(record_of(), GRAPH, "b", "r1").jobs["b"] == entry(State.QUEUED, request="r1")
 
 
@@ -382,12 +393,12 @@ def test_work_under_way_is_not_put_back():
 
 
 def test_only_what_failed_or_is_blocked_is_tried_again():
-    states = {s: entry(s, attempts=3, wanted=("c",), error=FAILURE) for s in State}
+    states = {s: entry(s, attempts=3, pending_targets=("c",), error=FAILURE) for s in State}
     record = record_of(**states)
     after, again = requeue(record, [*State, "unknown"])
     assert again == ("failed", "blocked")
     for state, old in states.items():
-        expected = entry(State.QUEUED, wanted=("c",)) if state in again else old
+        expected = entry(State.QUEUED, pending_targets=("c",)) if state in again else old
         assert after.jobs[state] == expected
     assert requeue(record_of(b=entry()), ["b"]) == (None, ())
     assert requeue(None, ["b"]) == (None, ())
@@ -403,7 +414,7 @@ def test_a_failure_that_is_forgotten_keeps_the_request_that_it_was_computed_for(
 
 def ping(record: Record | None, request: str, job: str = "b", generation: int = 5) -> Record | None:
     at = NOW if request == "r1" else LATER
-    return pinged(record, generation=generation, job=job, request=request, now=at)[0]
+    return record_ping(record, generation=generation, job=job, request=request, now=at)[0]
 
 
 def test_a_ping_leaves_its_trace_and_changes_nothing_else():
@@ -459,7 +470,7 @@ class Life(RuleBasedStateMachine):
         self.now = NOW
         self.generation = 0
         self.deleted = False
-        self.owed: dict[str, set[str]] = {"a": set(), "b": set(), "c": set()}
+        self.pending: dict[str, set[str]] = {"a": set(), "b": set(), "c": set()}
         self.holder: dict[str, str] = {}
         self.claims: list[tuple[str, str, int]] = []
         self.made: dict[str, str] = {}  # job → the artifact that a reader may be given
@@ -524,36 +535,38 @@ class Life(RuleBasedStateMachine):
         assert said.lost == (() if in_time else (job,))
         if not in_time:
             assert changed is None
-            assert not said.owed
+            assert not said.pending_targets
             return
         self.keep(changed)
         del self.holder[job]
         if state is not State.QUEUED:
-            assert set(said.owed.get(job, ())) == self.owed[job]
+            assert set(said.pending_targets.get(job, ())) == self.pending[job]
         if artifact is not None:
             self.made[job] = artifact
 
     @precondition(lambda self: self.alive)
-    @rule(job=JOBS, wanted=st.none() | TARGETS)
-    def want(self, job: str, wanted: list[str] | None) -> None:
-        self.record = want(self.record, GRAPH, job, wanted, NOW)
-        self.owed[job] |= {EVERYTHING} if wanted is None else set(wanted)
+    @rule(job=JOBS, added=st.none() | TARGETS)
+    def add_pending(self, job: str, added: list[str] | None) -> None:
+        self.record = add_pending(self.record, GRAPH, job, added, NOW)
+        self.pending[job] |= {EVERYTHING} if added is None else set(added)
 
-    @rule(job=JOBS, struck=TARGETS, generation=GENERATIONS)
-    def told(self, job: str, struck: list[str], generation: int) -> None:
+    @rule(job=JOBS, cleared=TARGETS, generation=GENERATIONS)
+    def clear_pending(self, job: str, cleared: list[str], generation: int) -> None:
         lease = getattr(self.record.jobs.get(job), "lease", None) if self.record else None
-        changed, _ = told(self.record, generation=generation, owed={job: struck}, now=self.now)
+        changed, _ = clear_pending(
+            self.record, generation=generation, targets={job: cleared}, now=self.now
+        )
         self.keep(changed)
         busy = lease is not None and lease.expires_at > self.now
         if generation == self.generation and not busy:
-            self.owed[job] -= set(struck)
+            self.pending[job] -= set(cleared)
         else:
             assert changed is None
 
     @rule(job=JOBS, owner=OWNERS)
-    def extend(self, job: str, owner: str) -> None:
+    def extend_leases(self, job: str, owner: str) -> None:
         until = self.now + timedelta(seconds=60)
-        changed, held = extend(self.record, owner=owner, jobs=[job], expires_at=until)
+        changed, held = extend_leases(self.record, owner=owner, jobs=[job], expires_at=until)
         assert held == (self.holder.get(job) == owner)
         assert held == (changed is not None)
         self.keep(changed)
@@ -584,9 +597,9 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def nothing_that_is_owed_is_lost(self) -> None:
-        for job, owed in self.owed.items():
+        for job, pending in self.pending.items():
             found = self.record.jobs.get(job) if self.record is not None else None
-            assert set(found.wanted if found is not None else ()) == owed
+            assert set(found.pending_targets if found is not None else ()) == pending
 
     @invariant()
     def one_holds_what_is_running(self) -> None:
@@ -597,7 +610,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def a_reader_gets_what_was_made_of_this_version_or_nothing(self) -> None:
         for job in GRAPH.jobs if self.alive else ():
-            given = self.record.jobs[job].artifact if current(GRAPH, self.record, job) else None
+            given = self.record.jobs[job].artifact if is_current(GRAPH, self.record, job) else None
             assert given == self.made.get(job)
 
 
@@ -607,7 +620,7 @@ TestLife = Life.TestCase
 
 @given(st.lists(st.integers(1, 6), max_size=4), st.data())
 def test_arrivals_and_deletions_in_any_order_end_with_the_newest(deletions, data):
-    """Whatever the order, the newest version is told of; it is gone only if that was deleted."""
+    """Whatever the order, the newest version is recorded; it is gone only if that was deleted."""
     events = [(True, g) for g in range(1, 7)] + [(False, g) for g in deletions]
     record: Record | None = None
     for arrival, generation in data.draw(st.permutations(events * 2)):

@@ -6,15 +6,15 @@ import json
 
 import pytest
 
-from segue.adapters.cloud_inventory import index_faults, queue_contents
+from segue.adapters.cloud_inventory import find_index_faults, list_queue_contents
 from segue.adapters.connect import connect_store
-from segue.adapters.firestore_indexes import indexes
+from segue.adapters.firestore_indexes import build_indexes
 from segue.errors import ConfigurationError, Unavailable
-from segue.model.graph import load, parse
-from segue.model.queue import dead_topic, topics_of
+from segue.model.graph import parse_graph, read_graph
+from segue.model.queue import format_dead_topic, list_topics
 from segue_cli.main import main
 from segue_support import emulators
-from segue_support.grpc_proxy import Fault, GrpcProxy
+from segue_support.grpc_proxy import GrpcProxy, RpcFault
 
 GRAPH = """
 jobs:
@@ -61,9 +61,9 @@ class Deployed:
 @pytest.fixture
 def deployed(pubsub_emulator, project, monkeypatch):
     monkeypatch.setenv(emulators.PUBSUB.variable, pubsub_emulator)
-    graph = parse(GRAPH)
+    graph = parse_graph(GRAPH)
     there = Deployed(project)
-    for name in [*topics_of(graph), *map(dead_topic, graph.jobs)]:
+    for name in [*list_topics(graph), *map(format_dead_topic, graph.jobs)]:
         there.make_topic(f"segue-{name}")
         there.make_subscription(f"segue-{name}")
     there.make_topic("segue-sweep")
@@ -103,8 +103,8 @@ def test_an_environment_that_has_all_is_without_fault(doctor, bucket):
     assert {name: f["status"] for name, f in found.items()} == dict.fromkeys(
         ["settings", "topics", "subscriptions", "former jobs", "indexes", "requests"], "ok"
     )
-    assert found["topics"]["detail"] == "7, of 2 jobs and the sweep"
-    assert found["requests"]["detail"] == f"1 below gs://{bucket}/features/_requests/"
+    assert found["topics"]["detail"] == "7 topics, of 2 jobs and the sweep"
+    assert found["requests"]["detail"] == f"1 found below gs://{bucket}/features/_requests/"
     assert code == 0
 
 
@@ -124,7 +124,7 @@ def test_a_subscription_of_another_topic_is_a_fault(doctor, deployed):
     deployed.make_subscription("segue-fine-live", topic="other-fine-live")
     code, found = doctor()
     assert code == 1
-    assert found["subscriptions"]["detail"].endswith("of their name: segue-fine-live")
+    assert found["subscriptions"]["detail"].endswith("to the wrong topic: segue-fine-live")
 
 
 def test_topics_of_a_job_that_is_gone_are_noted(doctor, deployed):
@@ -151,23 +151,23 @@ def test_another_prefix_is_another_queue(doctor, project):
 
 
 def test_an_index_that_is_not_ready_is_named(firestore_emulator, project, monkeypatch):
-    graph = parse(GRAPH)
-    wanted = indexes(graph)
+    graph = parse_graph(GRAPH)
+    wanted = build_indexes(graph)
     with GrpcProxy(firestore_emulator) as proxy:
         monkeypatch.setenv(emulators.FIRESTORE.variable, proxy.address)
-        assert index_faults(f"firestore://{project}/segue", graph) == {}
+        assert find_index_faults(f"firestore://{project}/segue", graph) == {}
         assert proxy.calls["RunQuery"] == len(wanted)  # each index is asked for once
-        proxy.fail("RunQuery", Fault(status="FAILED_PRECONDITION"))
-        (index,) = index_faults(f"firestore://{project}/segue", graph)
+        proxy.fail("RunQuery", RpcFault(status="FAILED_PRECONDITION"))
+        (index,) = find_index_faults(f"firestore://{project}/segue", graph)
     assert index == wanted[0]
 
 
 def test_each_index_is_asked_for_by_a_query_of_its_own_fields():
-    from segue.adapters.cloud_inventory import _asking
+    from segue.adapters.cloud_inventory import _build_probe
 
-    graph = parse(GRAPH)
-    for index in indexes(graph):
-        query = _asking(index, graph)
+    graph = parse_graph(GRAPH)
+    for index in build_indexes(graph):
+        query = _build_probe(index, graph)
         filters = query["where"]["composite_filter"]["filters"]
         asked = [f["field_filter"]["field"]["field_path"] for f in filters]
         ordered = [o["field"]["field_path"] for o in query.get("order_by", [])]
@@ -177,12 +177,12 @@ def test_each_index_is_asked_for_by_a_query_of_its_own_fields():
 def test_a_ledger_that_does_not_answer_is_told_as_such(firestore_emulator, project, monkeypatch):
     with GrpcProxy(firestore_emulator) as proxy:
         monkeypatch.setenv(emulators.FIRESTORE.variable, proxy.address)
-        proxy.fail("BatchGetDocuments", Fault(status="PERMISSION_DENIED"), Fault())
+        proxy.fail("BatchGetDocuments", RpcFault(status="PERMISSION_DENIED"), RpcFault())
         url = f"firestore://{project}"
         with pytest.raises(ConfigurationError, match=r"grant roles/datastore\.user"):
-            index_faults(url, parse(GRAPH))
+            find_index_faults(url, parse_graph(GRAPH))
         with pytest.raises(Unavailable, match="try again later"):
-            index_faults(url, parse(GRAPH))
+            find_index_faults(url, parse_graph(GRAPH))
 
 
 def test_a_queue_that_may_not_be_listed_says_which_role_is_needed(
@@ -190,18 +190,18 @@ def test_a_queue_that_may_not_be_listed_says_which_role_is_needed(
 ):
     with GrpcProxy(pubsub_emulator) as proxy:
         monkeypatch.setenv(emulators.PUBSUB.variable, proxy.address)
-        proxy.fail("ListTopics", Fault(status="PERMISSION_DENIED"))
+        proxy.fail("ListTopics", RpcFault(status="PERMISSION_DENIED"))
         with pytest.raises(ConfigurationError, match=r"grant roles/pubsub\.viewer"):
-            queue_contents(f"pubsub://{project}")
+            list_queue_contents(f"pubsub://{project}")
 
 
 @pytest.mark.parametrize("url", ["sqlite:///queue.db", "pubsub://", "pubsub://a/b/c"])
 def test_a_queue_elsewhere_is_refused(url):
     with pytest.raises(ConfigurationError, match="not a queue in Pub/Sub"):
-        queue_contents(url)
+        list_queue_contents(url)
 
 
 def test_a_ledger_elsewhere_is_refused(tmp_path):
     (tmp_path / "jobs.yaml").write_text(GRAPH)
     with pytest.raises(ConfigurationError, match="not a ledger in Firestore"):
-        index_faults("sqlite:///ledger.db", load(str(tmp_path / "jobs.yaml"), {}))
+        find_index_faults("sqlite:///ledger.db", read_graph(str(tmp_path / "jobs.yaml"), {}))

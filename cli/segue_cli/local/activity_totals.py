@@ -1,4 +1,4 @@
-"""Adds up what the programs of ``segue up`` say: how fast each job is, and what went wrong."""
+"""Adds up the log lines of the programs of ``segue up``: rates, counts and failures of jobs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from segue.clock import utc_now
 from segue.log import Action
 
 WINDOW_S = 10
@@ -17,8 +18,8 @@ RECENT = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
-    """A job that failed on a file."""
+class JobFailure:
+    """One failure of a job on a file."""
 
     at: datetime
     job: str
@@ -26,8 +27,8 @@ class Trouble:
     uri: str
 
 
-class Tally:
-    """Hears the lines that programs log; for several threads."""
+class ActivityTotals:
+    """Totals of the lines that programs log; thread-safe."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -35,11 +36,11 @@ class Tally:
         self._buckets: deque[tuple[int, Counter[str]]] = deque()
         self._began = clock()
         self._counts: Counter[str] = Counter()
-        self._troubles: deque[Trouble] = deque(maxlen=RECENT)
+        self._failures: deque[JobFailure] = deque(maxlen=RECENT)
         self._active_at = clock()
 
-    def hear(self, line: Mapping[str, Any]) -> None:
-        """Take notice of one line."""
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Count one line."""
         action, job = line.get("action"), str(line.get("job"))
         with self._lock:
             self._active_at = self._clock()
@@ -48,8 +49,8 @@ class Tally:
                 self._bucket()[job] += 1
             elif action == Action.FAILED:
                 kind, uri = str(line.get("kind")), str(line.get("file"))
-                now = datetime.now(UTC)
-                self._troubles.append(Trouble(at=now, job=job, kind=kind, uri=uri))
+                now = utc_now()
+                self._failures.append(JobFailure(at=now, job=job, kind=kind, uri=uri))
 
     def _bucket(self) -> Counter[str]:
         second = int(self._clock())
@@ -62,8 +63,8 @@ class Tally:
         while self._buckets and self._buckets[0][0] <= second - WINDOW_S:
             self._buckets.popleft()
 
-    def rates(self) -> dict[str, float]:
-        """How many results a second each job made lately."""
+    def compute_rates(self) -> dict[str, float]:
+        """Return the recent results per second of each job."""
         with self._lock:
             now = self._clock()
             self._forget(int(now))
@@ -73,18 +74,18 @@ class Tally:
         span = min(max(now - self._began, 1.0), WINDOW_S)
         return {job: n / span for job, n in total.items()}
 
-    def counts(self) -> dict[str, int]:
-        """How often each action was told of."""
+    def count_actions(self) -> dict[str, int]:
+        """Return how often each action was logged."""
         with self._lock:
             return dict(self._counts)
 
-    def troubles(self) -> tuple[Trouble, ...]:
-        """The last failures, the newest first."""
+    def list_failures(self) -> tuple[JobFailure, ...]:
+        """Return the last failures, newest first."""
         with self._lock:
-            return tuple(reversed(self._troubles))
+            return tuple(reversed(self._failures))
 
     @property
-    def quiet_s(self) -> float:
-        """For how long nothing was told."""
+    def idle_s(self) -> float:
+        """How long nothing has been logged."""
         with self._lock:
             return self._clock() - self._active_at

@@ -1,91 +1,73 @@
-"""The ports as a process sees them: each call may be late, fail, be done by halves, or be its last.
+"""Ports that inject faults: a call may be delayed, fail, half succeed, or kill its process.
 
-Before each call others may go first, as far as they like: so any step of one process stands between
-any two of another.
+Before each call other actors may run any number of steps, so steps of all processes interleave.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from segue.errors import Contended, Unavailable
 from segue.model.queue import DEAD
+from segue_support.simulator.faults import AFTER_EFFECT, CRASHES, CallFault, Killed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from segue.model.ledger import Change, Changed, Counts, Query, Snapshot
+    from segue.model.ledger import Change, Changed, LedgerCounts, Query, Snapshot
     from segue.model.object_store import Object
-    from segue.model.queue import Delivery, Letter
+    from segue.model.queue import Envelope, ReceivedEnvelope
     from segue.model.record import Record
-    from segue_support.simulator.actors import Actor
+    from segue_support.simulator.promises import PromiseChecker
     from segue_support.simulator.store import MemoryStore
-    from segue_support.simulator.world import World
+    from segue_support.simulator.world import Caller, World
 
 T = TypeVar("T")
 
 
-class Killed(BaseException):  # no handler may survive it
-    """The process that made this call is dead."""
-
-
-class Fate(Enum):
-    """What becomes of one call of a port."""
-
-    GOOD = auto()
-    DEAD_BEFORE = auto()
-    DEAD_AFTER = auto()
-    AWAY_BEFORE = auto()
-    AWAY_AFTER = auto()  # it was done, and nobody was told
-
-
-DEADLY = frozenset({Fate.DEAD_BEFORE, Fate.DEAD_AFTER})
-AFTER = frozenset({Fate.DEAD_AFTER, Fate.AWAY_AFTER})
-
-
-class _Port:
-    def __init__(self, world: World, actor: Actor) -> None:
+class _FaultyPort:
+    def __init__(self, world: World, checker: PromiseChecker, caller: Caller) -> None:
         self._world = world
-        self._actor = actor
+        self._checker = checker
+        self._caller = caller
 
     def _call(self, what: str, effect: Callable[[], T]) -> T:
-        fate = self._world.fate(self._actor)
-        if fate is Fate.GOOD:
+        fault = self._world.draw_call_fault(self._caller.name)
+        if fault is CallFault.NONE:
             return effect()
-        if fate in AFTER:
+        if fault in AFTER_EFFECT:
             effect()
-        raise self._ends(what, fate)
+        raise self._build_error(what, fault)
 
     def _call_each(self, what: str, things: Sequence[Any], effect: Callable[[Any], T]) -> list[T]:
-        """One call that does many things, of which some may be done when it fails."""
-        fate = self._world.fate(self._actor)
-        if fate is Fate.GOOD:
+        """Apply an effect to many things; if the call fails, some may have been applied."""
+        fault = self._world.draw_call_fault(self._caller.name)
+        if fault is CallFault.NONE:
             return [effect(thing) for thing in things]
-        done = self._world.rng.randint(0, len(things)) if fate in AFTER else 0
+        done = self._world.rng.randint(0, len(things)) if fault in AFTER_EFFECT else 0
         for thing in things[:done]:
             effect(thing)
-        raise self._ends(f"{what}, {done} of {len(things)} done", fate)
+        raise self._build_error(f"{what}, {done} of {len(things)} done", fault)
 
-    def _ends(self, what: str, fate: Fate) -> BaseException:
-        self._world.note(self._actor.name, f"{fate.name.lower().replace('_', ' ')} {what}")
-        if fate in DEADLY:
+    def _build_error(self, what: str, fault: CallFault) -> BaseException:
+        self._world.note(self._caller.name, f"{fault.name.lower().replace('_', ' ')} {what}")
+        if fault in CRASHES:
             return Killed(what)
         if what.startswith("ledger.change") and self._world.rng.random() < 0.5:
             return Contended("others were faster, each time; try again")
         return Unavailable("the server is away; try again")
 
 
-class ChaoticLedger(_Port):
-    """The ledger as a process sees it; every write is looked at by the world's watch."""
+class FaultyLedger(_FaultyPort):
+    """The ledger as a process sees it; the promise checker checks every write."""
 
     def read(self, uris: Sequence[str]) -> list[Snapshot]:
         """Read many records."""
         return self._call("ledger.read", lambda: self._world.ledger.read(uris))
 
     def change(self, changes: Sequence[Change[T]]) -> list[Changed[T]]:
-        """Apply each transition; like a real store, more often than once if others were faster."""
+        """Apply each transition; as in a real store, again if another write came first."""
         if len({c.uri for c in changes}) != len(changes):
             raise AssertionError("the URIs of one call must be distinct")
         return self._call_each("ledger.change", changes, self._change) if changes else []
@@ -94,80 +76,84 @@ class ChaoticLedger(_Port):
         ledger = self._world.ledger
         (before,) = ledger.read([change.uri])
         if change.known is not None and change.known.revision != before.revision:
-            change.transition(change.known.record)  # and then the store says that it is not
+            change.transition(change.known.record)  # as a store does before it detects the conflict
         (changed,) = ledger.change([change])
         if changed.snapshot.revision != before.revision:
             assert changed.snapshot.record is not None
-            self._world.watch.wrote(self._actor, before.record, changed.snapshot.record)
+            self._checker.check_write(self._caller, before.record, changed.snapshot.record)
         return changed
 
-    def count(self, accepted: Mapping[str, Iterable[str]]) -> Counts:
+    def count(self, accepted: Mapping[str, Iterable[str]]) -> LedgerCounts:
         """Count files and entries."""
         return self._call("ledger.count", lambda: self._world.ledger.count(accepted))
 
     def find(self, query: Query, *, after: str = "", limit: int = 500) -> list[Record]:
         """List records."""
-        few = min(limit, 2)  # so that there are pages
+        few = min(limit, 2)  # more than one page
         return self._call(
             "ledger.find", lambda: self._world.ledger.find(query, after=after, limit=few)
         )
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no connection is open."""
 
 
-class ChaoticQueue(_Port):
-    """The queue as a process sees it: letters come twice, and acknowledgements get lost."""
+class FaultyQueue(_FaultyPort):
+    """The queue as a process sees it: messages are duplicated, and acknowledgements lost."""
 
-    def publish(self, letters: Sequence[Letter]) -> None:
-        """Keep letters."""
-        self._call_each("queue.publish", letters, self._publish)
+    def publish(self, envelopes: Sequence[Envelope]) -> None:
+        """Publish messages."""
+        self._call_each("queue.publish", envelopes, self._publish)
 
-    def _publish(self, letter: Letter) -> None:
-        if letter.topic.endswith(DEAD):
-            self._world.dead_letters.append(letter)
+    def _publish(self, envelope: Envelope) -> None:
+        if envelope.topic.endswith(DEAD):
+            self._world.dead_letters.append(envelope)
             return
-        self._world.watch.published(self._actor, letter)
-        twice = self._world.happens("copies", 0.1)
-        self._world.queue.publish([letter, letter] if twice else [letter])
+        self._checker.record_publish(self._caller, envelope)
+        twice = self._world.draw_fault("duplicates", 0.1)
+        self._world.queue.publish([envelope, envelope] if twice else [envelope])
 
-    def pull(self, topics: Sequence[str], *, limit: int, wait_s: float = 0.0) -> list[Delivery]:
-        """Hand over letters, the oldest first."""
+    def pull(
+        self, topics: Sequence[str], *, limit: int, wait_s: float = 0.0
+    ) -> list[ReceivedEnvelope]:
+        """Return messages, the oldest first."""
         return self._call(
             "queue.pull", lambda: self._world.queue.pull(topics, limit=limit, wait_s=0 * wait_s)
         )
 
-    def deliver(self, message_id: str) -> Delivery:
-        """Hand over one letter, in no order."""
+    def deliver(self, message_id: str) -> ReceivedEnvelope:
+        """Return one message, in any order."""
         return self._call("queue.pull", lambda: self._world.queue.deliver(message_id))
 
-    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """Remove letters."""
-        kept = [d for d in deliveries if not self._world.happens("copies", 0.1)]
+    def acknowledge(self, envelopes: Sequence[ReceivedEnvelope]) -> None:
+        """Remove messages."""
+        kept = [d for d in envelopes if not self._world.draw_fault("duplicates", 0.1)]
         self._call_each("queue.acknowledge", kept, lambda d: self._world.queue.acknowledge([d]))
 
-    def extend(self, deliveries: Sequence[Delivery], seconds: float) -> None:
-        """Hide letters for longer, or no longer."""
-        self._call("queue.extend", lambda: self._world.queue.extend(deliveries, seconds))
+    def extend(self, envelopes: Sequence[ReceivedEnvelope], seconds: float) -> None:
+        """Extend the deadlines of messages, or return them."""
+        self._call("queue.extend", lambda: self._world.queue.extend(envelopes, seconds))
 
-    def depth(self, topics: Sequence[str]) -> Mapping[str, int] | None:
-        """Count letters."""
-        return self._call("queue.depth", lambda: self._world.queue.depth(topics))
+    def measure_depth(self, topics: Sequence[str]) -> Mapping[str, int] | None:
+        """Count messages."""
+        return self._call("queue.depth", lambda: self._world.queue.measure_depth(topics))
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no connection is open."""
 
 
-class ChaoticStore(_Port):
+class FaultyStore(_FaultyPort):
     """An object store as a process sees it."""
 
-    def __init__(self, world: World, actor: Actor, store: MemoryStore) -> None:
-        super().__init__(world, actor)
+    def __init__(
+        self, world: World, checker: PromiseChecker, caller: Caller, store: MemoryStore
+    ) -> None:
+        super().__init__(world, checker, caller)
         self._store = store
         self.location = store.location
 
     def uri(self, name: str) -> str:
-        """The URI of an object."""
+        """Return the URI of an object."""
         return self._store.uri(name)
 
     def list(self, prefix: str = "", *, after: str = "") -> Iterator[Object]:
@@ -175,17 +161,17 @@ class ChaoticStore(_Port):
         return self._call("store.list", lambda: self._store.list(prefix, after=after))
 
     def stat(self, name: str) -> Object:
-        """Tell of one object."""
+        """Describe one object."""
         return self._call("store.stat", lambda: self._store.stat(name))
 
     def read(self, name: str, *, generation: int | None = None) -> bytes:
         """Return an object's bytes."""
         return self._call("store.read", lambda: self._store.read(name, generation=generation))
 
-    def local(self, name: str, *, generation: int, folder: str) -> str:
+    def fetch(self, name: str, *, generation: int, folder: str) -> str:
         """Write a copy into a folder."""
         return self._call(
-            "store.local", lambda: self._store.local(name, generation=generation, folder=folder)
+            "store.fetch", lambda: self._store.fetch(name, generation=generation, folder=folder)
         )
 
     def create(
@@ -210,4 +196,4 @@ class ChaoticStore(_Port):
         return self._call("store.delete", lambda: self._store.delete(name, generation=generation))
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no connection is open."""

@@ -1,0 +1,337 @@
+"""What the command line does, as functions.
+
+The stack is given by keyword arguments, as on the command line: ``graph`` is a loaded graph or the
+path of a ``jobs.yaml``, ``ledger`` a URL. Without them, the environment variables (``SEGUE_GRAPH``,
+``SEGUE_LEDGER`` …) and the defaults of the command line apply.
+
+>>> import segue
+>>> segue.backfill("beats", prefix="~/Music")  # doctest: +SKIP
+>>> segue.explain("~/Music/song.flac").run  # doctest: +SKIP
+()
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from segue import stack
+from segue.extras import require
+from segue.model.graph import Graph
+from segue.model.location import parse_prefix
+from segue.model.settings import Settings
+
+if TYPE_CHECKING:
+    from segue.execution.trial_run import TrialRun
+    from segue.model.outcome import RunTotals
+    from segue.reports.estimate import Estimate
+    from segue.reports.explanation import Explanation
+    from segue.reports.failures import FailedJob
+    from segue.reports.job_counts import JobCounts
+
+Jobs = str | Iterable[str] | None
+GraphLike = Graph | str | os.PathLike[str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a backfill would compute, and what that takes."""
+
+    totals: RunTotals  # files and jobs by status; `Status.TODO` is what would be computed
+    estimate: Estimate  # vCPU-hours, cost and time, as far as they were measured
+
+
+def load_graph(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    catalogue: str | None = None,
+    artifacts: str | None = None,
+) -> Graph:
+    """Load a graph: the named file, else ``./jobs.yaml``, else the one that ships with Segue.
+
+    Parameters
+    ----------
+    path : path, optional
+        By default ``SEGUE_GRAPH``.
+    catalogue, artifacts : str, optional
+        A folder or ``gs://bucket/prefix`` instead of those that the graph names.
+
+    Raises
+    ------
+    ConfigurationError
+        If the graph has faults; the message lists all of them.
+    """
+    given = None if path is None else os.fspath(path)
+    return stack.load_graph(Settings.load(graph=given, catalogue=catalogue, artifacts=artifacts))
+
+
+def plan(
+    jobs: Jobs = None,
+    *,
+    prefix: str | None = None,
+    uris: str | None = None,
+    from_ledger: str | None = None,
+    graph: GraphLike = None,
+    ledger: str | None = None,
+    force: bool = False,
+    retry_failed: bool = False,
+    limit: int | None = None,
+    sample: float | None = None,
+    price: float | None = None,
+    vcpus: int | None = None,
+    beam_options: Sequence[str] = (),
+) -> Plan:
+    """Count what a backfill would compute, and estimate its cost; nothing is computed or written.
+
+    Parameters
+    ----------
+    jobs, prefix, uris, from_ledger, graph, ledger, force, retry_failed, limit, sample, beam_options
+        As for `backfill`.
+    price : float > 0, optional
+        Price of a vCPU-hour.
+    vcpus : int > 0, optional
+        How many vCPUs the estimated duration assumes; by default those of this machine.
+    """
+    require("segue.plan", "pipelines")
+    from segue.reports.estimate import estimate
+    from segue_pipelines.backfill import build_run, execute
+    from segue_pipelines.options import parse_pipeline_options
+
+    settings = Settings.load(ledger=ledger, price=price, vcpus=vcpus)
+    loaded = _resolve_graph(graph)
+    run = build_run(
+        loaded,
+        settings,
+        _to_names(jobs),
+        prefix=prefix,
+        uris=uris,
+        from_ledger=from_ledger,
+        force=force,
+        retry_failed=retry_failed,
+        limit=limit,
+        sample=sample,
+        dry_run=True,
+    )
+    totals = execute(run, parse_pipeline_options(beam_options))
+    with stack.open_stack(settings, graph=loaded, create=False) as opened:
+        estimated = estimate(
+            loaded,
+            opened.ledger,
+            totals,
+            vcpus=settings.vcpus or os.cpu_count() or 1,
+            price=settings.price,
+        )
+    return Plan(totals=totals, estimate=estimated)
+
+
+def backfill(
+    jobs: Jobs = None,
+    *,
+    prefix: str | None = None,
+    uris: str | None = None,
+    from_ledger: str | None = None,
+    graph: GraphLike = None,
+    ledger: str | None = None,
+    force: bool = False,
+    retry_failed: bool = False,
+    limit: int | None = None,
+    sample: float | None = None,
+    processes: int | None = None,
+    beam_options: Sequence[str] = (),
+) -> RunTotals:
+    """Compute the missing results of some jobs, and of the jobs that they need, for some files.
+
+    Parameters
+    ----------
+    jobs : str or iterable of str, optional
+        The target jobs; by default all jobs of the graph.
+    prefix : str, optional
+        A folder or ``gs://bucket/prefix``; by default the graph's catalogue.
+    uris : str, optional
+        A text file with one URI or path per line, instead of a prefix.
+    from_ledger : {"failed", "stale", "missing", "all"}, optional
+        Take files from the ledger instead of listing the catalogue.
+    graph : Graph or path, optional
+    ledger : str, optional
+        ``firestore://project/database`` or ``sqlite:///path``.
+    force : bool
+        Compute the target jobs even if they are current.
+    retry_failed : bool
+        Compute jobs again that failed before.
+    limit : int > 0, optional
+        Process at most so many files.
+    sample : float in [0, 1], optional
+        Process a share of the files; the same ones each time.
+    processes : int > 0, optional
+        Child processes per worker; by default one per core.
+    beam_options : sequence of str
+        Options of Beam, such as ``--runner=DataflowRunner``.
+
+    Returns
+    -------
+    RunTotals
+        Files and jobs by status, failures by kind, CPU seconds. A failed job is recorded in the
+        ledger and does not raise.
+
+    Raises
+    ------
+    ConfigurationError
+        If the graph, its code, a job's name or an option is wrong; nothing was computed.
+    Unavailable
+        If the ledger or a bucket cannot be reached; what is finished is recorded.
+    """
+    require("segue.backfill", "pipelines")
+    from segue.model.job_code import check_code
+    from segue_pipelines.backfill import build_run, execute
+    from segue_pipelines.options import parse_pipeline_options
+
+    loaded = _resolve_graph(graph)
+    run = build_run(
+        loaded,
+        Settings.load(ledger=ledger),
+        _to_names(jobs),
+        prefix=prefix,
+        uris=uris,
+        from_ledger=from_ledger,
+        force=force,
+        retry_failed=retry_failed,
+        limit=limit,
+        sample=sample,
+        processes=processes,
+    )
+    check_code(loaded)
+    return execute(run, parse_pipeline_options(beam_options))
+
+
+def run_job(
+    job: str,
+    file: str | os.PathLike[str],
+    *,
+    params: Mapping[str, Any] | None = None,
+    graph: GraphLike = None,
+    isolated: bool = True,
+) -> TrialRun:
+    """Run one job, and the jobs that it needs, on one file; nothing is recorded.
+
+    Parameters
+    ----------
+    job : str
+    file : path or str
+        A path, a URI, or a path relative to the catalogue.
+    params : mapping, optional
+        Values for some of the job's parameters, instead of those in the graph.
+    graph : Graph or path, optional
+    isolated : bool
+        Run in a child process with timeout and memory limit, as a backfill does; otherwise run in
+        this process, where a debugger can follow.
+
+    Returns
+    -------
+    TrialRun
+        ``value`` is the job's result; ``results`` tells what became of each job.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no such job or file, or the code does not fit the graph.
+    """
+    from segue.execution.trial_run import subgraph_for, try_job
+    from segue.ingest.media_stat import find_media
+
+    loaded = _resolve_graph(graph)
+    (name,) = loaded.select([job])
+    part = subgraph_for(loaded, name, params or {})
+    media = find_media(os.fspath(file), loaded.catalogue)
+    return try_job(part, name, media, isolated=isolated)
+
+
+def status(
+    *, prefix: str | None = None, graph: GraphLike = None, ledger: str | None = None
+) -> JobCounts:
+    """Count the files of each job by state: done, stale, failed, blocked, running, queued, missing.
+
+    With a prefix, every record below it is read; without one, the ledger's own counts are used.
+    """
+    from segue.reports.job_counts import count_jobs
+
+    with _open(graph, ledger) as opened:
+        return count_jobs(opened.ledger, opened.graph, parse_prefix(prefix) if prefix else "")
+
+
+def explain(
+    file: str | os.PathLike[str],
+    jobs: Jobs = None,
+    *,
+    graph: GraphLike = None,
+    ledger: str | None = None,
+) -> Explanation:
+    """Explain one file: the state of each job, why, its artifact, and what a backfill would do.
+
+    Parameters
+    ----------
+    file : path or str
+        A path, a URI, or a path relative to the catalogue.
+    jobs : str or iterable of str, optional
+        The targets of the backfill; by default all jobs of the graph.
+
+    Raises
+    ------
+    ConfigurationError
+        If the file is neither in the ledger nor in its folder or bucket.
+    """
+    from segue.reports import explanation
+
+    with _open(graph, ledger) as opened:
+        targets = opened.graph.select(_to_names(jobs))
+        return explanation.explain(opened, os.fspath(file), targets)
+
+
+def failures(
+    jobs: Jobs = None,
+    *,
+    kinds: Collection[str] = (),
+    prefix: str | None = None,
+    graph: GraphLike = None,
+    ledger: str | None = None,
+) -> Iterator[FailedJob]:
+    """Stream the failures that the ledger holds, in the order of their files' URIs.
+
+    Parameters
+    ----------
+    jobs : str or iterable of str, optional
+        By default all jobs of the graph.
+    kinds : collection of str
+        Kinds of failures, such as ``corrupt_media``; none means all.
+    prefix : str, optional
+        A folder or ``gs://bucket/prefix``; by default all files in the ledger.
+    """
+    from segue.reports.failures import find_failures, select_kinds
+
+    with _open(graph, ledger) as opened:
+        yield from find_failures(
+            opened.ledger,
+            opened.graph,
+            jobs=opened.graph.select(_to_names(jobs)),
+            kinds=select_kinds(kinds),
+            prefix=parse_prefix(prefix) if prefix else "",
+        )
+
+
+@contextlib.contextmanager
+def _open(graph: GraphLike, ledger: str | None) -> Iterator[stack.Stack]:
+    settings = Settings.load(ledger=ledger)
+    with stack.open_stack(settings, graph=_resolve_graph(graph), create=False) as opened:
+        yield opened
+
+
+def _resolve_graph(graph: GraphLike) -> Graph:
+    return graph if isinstance(graph, Graph) else load_graph(graph)
+
+
+def _to_names(jobs: Jobs) -> list[str] | None:
+    if jobs is None:
+        return None
+    return [jobs] if isinstance(jobs, str) else list(jobs)

@@ -1,0 +1,93 @@
+"""Which extra of Segue installs which package, for errors that say how to install a missing one.
+
+Packages are imported where they are used, so a missing one shows as a ``ModuleNotFoundError`` deep
+in the code that needs it. Whoever reports that error finds here which extra to name.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+
+from segue.errors import ConfigurationError
+
+# Extra → the modules that Segue imports from the packages of that extra. Those of Google have their
+# full names, since a user's own code may need other packages below `google`.
+MODULES: Mapping[str, tuple[str, ...]] = {
+    "cli": ("rich", "typer", "watchdog"),
+    "audio": (
+        "PIL",
+        "ffmpeg",
+        "imageio_ffmpeg",
+        "librosa",
+        "matplotlib",
+        "numba",
+        "numpy",
+        "pyarrow",
+        "scipy",
+        "soundfile",
+        "soxr",
+    ),
+    "cloud": (
+        "google",
+        "google.api_core",
+        "google.auth",
+        "google.cloud",
+        "google.cloud.firestore_v1",
+        "google.cloud.pubsub_v1",
+        "google.cloud.storage",
+        "google.pubsub_v1",
+        "google_crc32c",
+        "grpc",
+        "requests",
+    ),
+    "functions": ("cloudevents", "functions_framework", "gunicorn"),
+    "pipelines": ("apache_beam",),
+}
+
+
+class MissingExtra(ConfigurationError, ModuleNotFoundError):
+    """Packages of some extras are not installed."""
+
+    def __init__(self, what: str, *extras: str) -> None:
+        many = "extras" if len(extras) > 1 else "extra"
+        names = " and ".join(repr(extra) for extra in extras)
+        super().__init__(f"{what} needs the {many} {names}; {format_hint(*extras)}")
+        self.extras = extras
+
+
+def find_extra(module: str | None) -> str | None:
+    """Return the extra that installs a module, such as the name of a ``ModuleNotFoundError``."""
+    if module is None:
+        return None
+    name = module if module.startswith("google.") else module.partition(".")[0]
+    return next((extra for extra, modules in MODULES.items() if name in modules), None)
+
+
+def format_hint(*extras: str) -> str:
+    """Return how to install extras.
+
+    Not a command: Segue is installed from its repository or a wheel, and not from a public index,
+    where anybody could own its name.
+    """
+    return f"install Segue as 'segue[{','.join(extras)}]'"
+
+
+def require(what: str, *extras: str) -> None:
+    """Check that all packages of some extras can be imported, without importing them.
+
+    Raises
+    ------
+    MissingExtra
+        If not. ``what`` is the subject of its message.
+    """
+    missing = [extra for extra in extras if not all(map(_can_be_found, MODULES[extra]))]
+    if missing:
+        raise MissingExtra(what, *missing)
+
+
+def _can_be_found(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # a package above it is missing
+        return False

@@ -1,0 +1,79 @@
+"""The media filter: it decides which objects are media of the catalogue."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from segue.errors import ConfigurationError
+from segue.model.graph import Graph
+from segue.model.location import parse_location
+from segue.model.media_file import build_name_filter, split_uri
+from segue.model.settings import Settings
+
+SQLITE = "sqlite:///"
+UNSAFE_PARTS = frozenset({"", ".", ".."})
+
+_matches = functools.lru_cache(maxsize=8)(build_name_filter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaFilter:
+    """Accepts the media of a catalogue; pickles, so that pipelines can send it to their workers."""
+
+    catalogue: str | None = None  # URI prefix; None: anywhere
+    excluded: tuple[str, ...] = ()  # URI prefixes of what Segue itself writes
+    include: tuple[str, ...] = ()  # patterns such as *.flac; none: all names
+
+    def accepts(self, uri: str) -> bool:
+        """Return whether an object is media of the catalogue."""
+        return self.find_reason_to_ignore(uri) is None
+
+    def find_reason_to_ignore(self, uri: str) -> str | None:
+        """Return why an object is ignored, or None if it is media of the catalogue."""
+        try:
+            bucket, name = split_uri(uri)
+        except ConfigurationError:
+            return "not a URI such as gs://bucket/name"
+        if not name or name.endswith("/"):
+            return "a folder"
+        if not bucket and is_unsafe_path(name):
+            return "a path with empty, '.' or '..' parts, or a NUL"
+        if uri.startswith(self.excluded):
+            return "written by Segue itself"
+        if self.catalogue is not None and not uri.startswith(self.catalogue):
+            return f"not below the catalogue {self.catalogue}"
+        if not _matches(self.include)(name):
+            return "a name that matches no include pattern of the graph"
+        return None
+
+
+def build_media_filter(graph: Graph, settings: Settings, *, anywhere: bool = False) -> MediaFilter:
+    """Build the filter of a graph's catalogue, which excludes everything that Segue itself writes.
+
+    With ``anywhere``, media outside of the catalogue are accepted, too: the caller named a place.
+    """
+    catalogue = None
+    if graph.catalogue and not anywhere:
+        catalogue = parse_location(graph.catalogue)
+        # A prefix inside a bucket may end in the middle of a name; a folder or a bucket may not.
+        is_prefix = catalogue.startswith("gs://") and "/" in catalogue[5:].rstrip("/")
+        catalogue = catalogue if is_prefix else catalogue.rstrip("/") + "/"
+    folders = (parse_location(graph.artifacts), parse_location(".segue"))
+    # Each write to a database in the catalogue would trigger an event, and that another write. Its
+    # -wal, -shm, -journal and lock file are beside it, under longer names.
+    databases = (
+        parse_location(url.removeprefix(SQLITE))
+        for url in (settings.ledger, settings.queue)
+        if url.startswith(SQLITE)
+    )
+    return MediaFilter(
+        catalogue=catalogue,
+        excluded=(*(f"{folder.rstrip('/')}/" for folder in folders), *databases),
+        include=graph.include,
+    )
+
+
+def is_unsafe_path(path: str) -> bool:
+    """Return whether a path in a folder may lead to another place than it seems to."""
+    return "\0" in path or not UNSAFE_PARTS.isdisjoint(path.split("/"))

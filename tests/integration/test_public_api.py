@@ -1,0 +1,87 @@
+"""The public API does what the command line does: on real files, with the embedded stack."""
+
+from __future__ import annotations
+
+import pytest
+
+import segue
+from segue.testing import sound
+
+BPM = 120.0
+
+
+@pytest.fixture
+def music(tmp_path, monkeypatch):
+    """A folder with a click track and a file that is not audio, in an otherwise empty place."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("GRAPH", "CATALOGUE", "ARTIFACTS", "LEDGER"):
+        monkeypatch.delenv(f"SEGUE_{name}", raising=False)
+    folder = tmp_path / "music"
+    folder.mkdir()
+    sound.write(sound.click_track(BPM, 10.0), str(folder / "clicks.wav"))
+    (folder / "noise.wav").write_bytes(b"not audio")
+    return folder
+
+
+def test_a_catalogue_is_planned_computed_and_explained(music):
+    graph = segue.load_graph()
+    plan = segue.plan("beats", prefix=str(music), graph=graph)
+    assert {job: dict(counts) for job, counts in plan.totals.jobs.items()} == {
+        "downsample": {"todo": 2},
+        "beats": {"todo": 2},
+    }
+    assert segue.status().files == 0  # nothing was written
+
+    totals = segue.backfill("beats", prefix=str(music), graph=graph)
+    assert totals.jobs["beats"] == {"done": 1, "blocked": 1}
+    assert totals.failures == {"downsample": {"corrupt_media": 1}}
+
+    counts = segue.status(prefix=str(music))
+    assert counts.jobs["beats"]["done"] == 1
+    assert counts.jobs["loudness"]["missing"] == 2
+
+    explanation = segue.explain(music / "clicks.wav", ["energy"])
+    assert explanation.run == ("energy",)
+    assert {j.job for j in explanation.jobs if j.current} == {"downsample", "beats"}
+
+    (failure,) = segue.failures(kinds=["corrupt_media"])
+    assert failure.job == "downsample"
+    assert failure.uri.endswith("/music/noise.wav")
+    assert list(segue.failures("beats")) == []
+
+    again = segue.backfill(["beats"], prefix=str(music))
+    assert again.total("done") == 0
+
+
+def test_one_job_runs_on_one_file_and_leaves_nothing(music, tmp_path):
+    run = segue.run_job("beats", music / "clicks.wav", params={"hop_length": 256})
+    assert run.value["tempo_bpm"] == pytest.approx(BPM, rel=0.02)
+    assert list(run.results) == ["downsample", "beats"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["music"]
+
+
+def test_a_job_that_fails_raises_when_its_value_is_used(music):
+    run = segue.run_job("beats", music / "noise.wav")
+    with pytest.raises(segue.CorruptMedia, match=r"downsample: .*noise\.wav"):
+        _ = run.value
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: segue.backfill("beat", prefix="music"), "did you mean 'beats'"),
+        (lambda: segue.backfill("beats"), "no files are selected"),
+        (lambda: segue.backfill("beats", prefix="musik/x"), "check the path"),
+        (lambda: segue.backfill(from_ledger="odd", prefix="music"), "'odd' is not a ledger query"),
+        (lambda: segue.backfill(uris="list.txt", prefix="music"), "give one"),
+        (lambda: segue.plan(prefix="music", beam_options=["--runnr=x"]), "--runnr"),
+        (lambda: segue.run_job("beats", "music/none.wav"), "check the path"),
+        (lambda: segue.run_job("beats", "music/clicks.wav", params={"hop": 1}), "hop"),
+        (lambda: segue.explain("music/none.wav"), "does not exist"),
+        (lambda: list(segue.failures(kinds=["corupt"])), "'corupt' is not a kind"),
+        (lambda: segue.load_graph("none.yaml"), "none.yaml"),
+    ],
+)
+def test_a_wrong_argument_is_a_configuration_error_with_a_remedy(music, call, message):
+    with pytest.raises(segue.ConfigurationError, match=message):
+        call()

@@ -1,0 +1,166 @@
+"""Shrinks a scenario that breaks a promise to a smaller one that breaks the same promise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+
+from segue.model.graph import SOURCE
+from segue_support.simulator.promises import BrokenPromise
+from segue_support.simulator.scenario import (
+    NAMES,
+    BackfillStart,
+    Deployment,
+    Event,
+    FaultBudget,
+    PoisonMessage,
+    Removal,
+    Retry,
+    Scenario,
+    Upload,
+    UserRequest,
+)
+from segue_support.simulator.simulation import Simulation
+
+TRIES = 30  # seeds of a smaller scenario until it is taken to be correct
+LAST_TRIES = 100  # seeds of the smallest scenario, of which the shortest history is rename
+
+
+def find_broken_promise(scenario: Scenario) -> BrokenPromise | None:
+    """Run a history; return the promise that it broke, if any."""
+    try:
+        Simulation(scenario).run()
+    except BrokenPromise as error:
+        return error
+    return None
+
+
+def shrink(scenario: Scenario, report: Callable[[Scenario], object] = lambda _: None) -> Scenario:
+    """Return a smaller scenario that breaks the same promise; ``report`` is called with each."""
+    first = find_broken_promise(scenario)
+    if first is None:
+        return scenario
+    smaller: Scenario | None = scenario
+    while smaller is not None:
+        scenario = smaller
+        report(scenario)
+        found = (_find_breaking_seed(each, first.promise) for each in _propose_smaller(scenario))
+        smaller = next((each for each in found if each is not None), None)
+    return _find_shortest(scenario, first.promise)
+
+
+def _find_breaking_seed(scenario: Scenario, promise: str) -> Scenario | None:
+    """Return the scenario with a seed that breaks the promise, if one is found in a few tries."""
+    for seed in (scenario.seed, *range(TRIES)):
+        tried = replace(scenario, seed=seed)
+        error = find_broken_promise(tried)
+        if error is not None and error.promise == promise:
+            return tried
+    return None
+
+
+def _find_shortest(scenario: Scenario, promise: str) -> Scenario:
+    best, steps = scenario, float("inf")
+    for seed in (scenario.seed, *range(LAST_TRIES)):
+        simulation = Simulation(replace(scenario, seed=seed))
+        world = simulation.world
+        try:
+            simulation.run()
+        except BrokenPromise as error:
+            if error.promise == promise and world.step < steps:
+                best, steps = world.scenario, world.step
+    return best
+
+
+def _propose_smaller(scenario: Scenario) -> Iterator[Scenario]:
+    """Yield scenarios that are a little smaller, those that save most first."""
+    for at in range(len(scenario.events)):
+        yield replace(scenario, events=scenario.events[:at] + scenario.events[at + 1 :])
+    if len(scenario.shape) > 1:
+        for at in reversed(range(len(scenario.shape))):
+            yield _remove_job(scenario, at)
+    yield from _propose_calmer(scenario)
+    for at, parents in enumerate(scenario.shape):
+        for parent in parents:
+            fewer = tuple(p for p in parents if p != parent)
+            shape = (*scenario.shape[:at], fewer, *scenario.shape[at + 1 :])
+            yield replace(scenario, shape=shape)
+    for at, event in enumerate(scenario.events):
+        for simpler in _propose_simpler(event):
+            events = (*scenario.events[:at], simpler, *scenario.events[at + 1 :])
+            yield replace(scenario, events=events)
+
+
+def _propose_calmer(scenario: Scenario) -> Iterator[Scenario]:
+    """Yield scenarios with fewer faults, files or workers."""
+    for field in fields(FaultBudget):
+        if count := getattr(scenario.faults, field.name):
+            for less in {0, count - 1}:
+                yield replace(scenario, faults=replace(scenario.faults, **{field.name: less}))
+    if scenario.files > 1:
+        yield replace(scenario, files=1, events=tuple(map(_use_one_file, scenario.events)))
+    for teams in ((scenario.jobs,), (scenario.jobs, scenario.jobs)):
+        if len(teams) < len(scenario.teams):
+            yield replace(scenario, teams=teams)
+    plain = replace(scenario, failing=0.0, detects_dead_processes=True, keeps_artifacts=True)
+    if plain != scenario:
+        yield plain
+        yield replace(scenario, failing=0.0)
+        yield replace(scenario, detects_dead_processes=True, keeps_artifacts=True)
+
+
+def _remove_job(scenario: Scenario, gone: int) -> Scenario:
+    """Remove one job; the jobs after it are renamed."""
+    names = [name for at, name in enumerate(scenario.jobs) if at != gone]
+    new = dict(zip(names, NAMES, strict=False)) | {SOURCE: SOURCE}
+
+    def rename(jobs: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(new[job] for job in jobs if job in new)
+
+    shape = tuple(rename(p) for at, p in enumerate(scenario.shape) if at != gone)
+    teams = tuple(team for jobs in scenario.teams if (team := rename(jobs)))
+    events = tuple(e for event in scenario.events if (e := _rename_jobs(event, rename)) is not None)
+    return replace(scenario, shape=shape, teams=teams, events=events)
+
+
+def _rename_jobs(
+    event: Event, rename: Callable[[tuple[str, ...]], tuple[str, ...]]
+) -> Event | None:
+    """Rename an event's jobs; return None if none are left."""
+    match event:
+        case UserRequest() | BackfillStart() | Retry():
+            jobs = rename(event.jobs)
+            return replace(event, jobs=jobs) if jobs or not event.jobs else None
+        case Deployment(job=job):
+            left = rename((job,))
+            return replace(event, job=left[0]) if left else None
+        case PoisonMessage(job=job, other=other):
+            left = rename((job,) if other is None else (job, other))
+            if len(left) != 1 + (other is not None):
+                return None
+            return PoisonMessage(job=left[0], other=left[1] if other is not None else None)
+    return event
+
+
+def _use_one_file(event: Event) -> Event:
+    if isinstance(event, Upload | Removal):
+        return replace(event, file=0)
+    if isinstance(event, UserRequest) and event.file is not None:
+        return replace(event, file=0)
+    return event
+
+
+def _propose_simpler(event: Event) -> Iterator[Event]:
+    """Yield simpler variants of an event."""
+    for name in ("force", "parents", "ping", "retry", "late", "accepts_old"):
+        if getattr(event, name, False):
+            yield _replace_field(event, name, False)
+    jobs: tuple[str, ...] = getattr(event, "jobs", ())
+    if len(jobs) > 1:
+        for job in jobs:
+            yield _replace_field(event, "jobs", tuple(j for j in jobs if j != job))
+
+
+def _replace_field(event: Event, name: str, value: object) -> Event:
+    values = {f.name: getattr(event, f.name) for f in fields(event)}
+    return type(event)(**(values | {name: value}))

@@ -1,0 +1,185 @@
+"""One simulated history: decides, from a seed, which actor runs next and what disturbs it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from segue.model.queue import list_topics
+from segue_support.simulator.actors import (
+    GRACE_S,
+    LEASE_S,
+    Actors,
+    FunctionCall,
+    ScheduledSweep,
+    SimulatedBackfill,
+    Worker,
+)
+from segue_support.simulator.event_player import EventPlayer
+from segue_support.simulator.promises import BrokenPromise, PromiseChecker
+from segue_support.simulator.world import DEADLINE_S, World
+
+if TYPE_CHECKING:
+    from segue.model.queue import Envelope
+    from segue_support.simulator.scenario import Scenario
+
+TICK = timedelta(seconds=0.5)  # between two actions
+LONG_TICK = timedelta(seconds=5)  # while a worker is stalled
+STALL_S = 2 * LEASE_S
+MAX_ACTIONS = 6_000
+MAX_ROUNDS = 60  # sweeps until no work is left
+
+
+class Simulation:
+    """One history, from its scenario to the end."""
+
+    def __init__(self, scenario: Scenario, *, keep_history: bool = False) -> None:
+        self.world = World(scenario, keep_history=keep_history)
+        self.world.advance = self._advance
+        self._checker = PromiseChecker(self.world, LEASE_S)
+        self._actors = Actors(
+            sweep=ScheduledSweep(self.world, self._checker),
+            workers=[
+                Worker(self.world, self._checker, f"w{i}", jobs)
+                for i, jobs in enumerate(scenario.teams)
+            ],
+        )
+        self._player = EventPlayer(self.world, self._checker, self._actors)
+        self._script = list(scenario.events)
+        self._rounds = 0
+
+    def run(self) -> None:
+        """Run until no work is left; raises ``BrokenPromise`` if a promise is not kept."""
+        while self._advance() or self._let_time_pass():
+            if self.world.step > MAX_ACTIONS:
+                queued = list(self.world.queue.queued.values())[:3]
+                raise BrokenPromise("complete", f"the history does not end: {queued}")
+        self._checker.check_end()
+
+    def _advance(self) -> bool:
+        """Run one actor or event; return False if none can run."""
+        world, actors = self.world, self._actors
+        rng, step = world.rng, world.step
+        queued = world.queue.queued
+        is_stalled = False
+        working = []
+        for worker in actors.workers:
+            if worker.paused_until > step:
+                is_stalled = True
+            elif not worker.busy and worker.has_work:
+                working.append(worker)
+        calls = [c for c in actors.calls if not c.busy and not c.late]
+        backfills = [b for b in actors.backfills if not b.busy]
+        weights = (
+            4.0 * bool(queued),
+            5.0 * bool(working),
+            2.0 * bool(calls),
+            1.5 * bool(backfills),
+            0.7 * bool(self._script and not world.depth),
+        )
+        total = sum(weights)
+        if not total:
+            return False
+        world.step += 1
+        world.now += LONG_TICK if is_stalled else TICK
+        if rng.random() < 0.03:
+            self._disturb()
+            return True
+        r = rng.random() * total
+        if (r := r - weights[0]) < 0:
+            self._deliver(queued)
+        elif (r := r - weights[1]) < 0:
+            worker = rng.choice(working)
+            worker.perform(worker.act)
+        elif (r := r - weights[2]) < 0:
+            self._run_call(rng.choice(calls))
+        elif r - weights[3] < 0:
+            self._run_backfill(rng.choice(backfills))
+        else:
+            self._player.play(self._script.pop(0))
+        return True
+
+    def _deliver(self, queued: dict[str, Envelope]) -> None:
+        """Deliver a random message to a worker that serves its topic, if one is free."""
+        world = self.world
+        if world.draw_fault("duplicates", 0.03):
+            queued = world.queue.hidden or queued  # while a worker still has it
+        message_id = world.rng.choice(list(queued))
+        topic = queued[message_id].topic
+        free = [
+            w
+            for w in self._actors.workers
+            if topic in w.served
+            and not w.busy
+            and w.paused_until <= world.step
+            and w.responder.room
+        ]
+        if free:
+            worker = free[0] if len(free) == 1 else world.rng.choice(free)
+            worker.perform(lambda: worker.receive(message_id))
+
+    def _run_call(self, call: FunctionCall) -> None:
+        call.perform(call.act)
+        if call.done and not self.world.draw_fault("duplicates", 0.2):
+            self._actors.calls.remove(call)
+
+    def _run_backfill(self, backfill: SimulatedBackfill) -> None:
+        backfill.perform(backfill.act)
+        if backfill.finished:
+            self._actors.backfills.remove(backfill)
+
+    def _disturb(self) -> None:
+        """Run a sweep, or stall, kill or stop workers."""
+        world, actors, rng = self.world, self._actors, self.world.rng
+        r = rng.random()
+        idle = [w for w in actors.workers if not w.busy]
+        if r < 0.4:
+            if not actors.sweep.busy:
+                actors.sweep.perform(actors.sweep.act)
+        elif r < 0.7:
+            if world.draw_fault("stalls", 1.0):
+                if idle and rng.random() < 0.6:
+                    worker = rng.choice(idle)
+                    worker.paused_until = world.step + rng.randint(10, 60)
+                    world.note(worker.name, "stalls")
+                else:
+                    world.now += timedelta(seconds=STALL_S)
+                    world.note("all", "stall")
+        elif idle and world.draw_fault("crashes", 1.0):
+            worker = rng.choice(idle)
+            world.note(worker.name, "crashes")
+            worker.die()
+        elif idle and world.faults_left["stalls"]:
+            worker = rng.choice(idle)
+            world.note(worker.name, "is stopped")
+            worker.stop()
+
+    def _let_time_pass(self) -> bool:
+        """Release late events, or sweep after all deadlines; return False if no work is left."""
+        world, actors = self.world, self._actors
+        if self._script:
+            self._player.play(self._script.pop(0))
+            return True
+        for worker in actors.workers:
+            worker.paused_until = 0
+        if late := [call for call in actors.calls if call.late]:
+            for call in late:
+                call.late = False
+            return True
+        self._rounds += 1
+        if self._rounds > MAX_ROUNDS:
+            raise BrokenPromise("complete", f"work stays pending: {world.ledger.records}")
+        world.step += 1
+        step = world.step
+        world.now += timedelta(seconds=LEASE_S + GRACE_S + DEADLINE_S)
+        actors.sweep.start()  # from the first page, wherever the limit had stopped it
+        quiet: list[bool] = []
+        actors.sweep.perform(lambda: quiet.append(actors.sweep.run(limit=1000)))
+        busy = (
+            any((world.queue.measure_depth(list_topics(world.graph)) or {}).values())
+            or any(worker.has_work for worker in actors.workers)
+            or actors.calls
+            or actors.backfills
+            or self._script
+        )
+        return bool(busy) or quiet != [True] or world.step != step
