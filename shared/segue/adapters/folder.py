@@ -147,11 +147,17 @@ class FolderStore:
         folder = path.rpartition("/")[0]
         stored = json.dumps({"content_type": content_type, "metadata": dict(metadata)}).encode()
         with _translate_errors(path):
-            for _ in range(ATTEMPTS):
+            for attempt in range(ATTEMPTS):
                 self._make_folder(folder)
-                # Deleting a folder's last object deletes the folder, perhaps at this moment.
-                with contextlib.suppress(FileNotFoundError):
+                # Deleting a folder's last object deletes the folder, perhaps at this moment. Some
+                # kernels call that EPERM, which an immutable folder gives each time.
+                try:
                     return self._create(path, folder, data, stored, replace=replace)
+                except FileNotFoundError:
+                    continue
+                except PermissionError as error:
+                    if error.errno != errno.EPERM or attempt == ATTEMPTS - 1:
+                        raise
         raise Contended(f"others keep deleting the folder of {path!r}; try again later")
 
     def _create(self, path: str, folder: str, data: bytes, stored: bytes, *, replace: bool) -> bool:
