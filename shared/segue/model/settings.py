@@ -29,27 +29,27 @@ SETTINGS = {
     "graph": Setting(
         variable="SEGUE_GRAPH",
         default="./jobs.yaml, else the graph that ships with Segue",
-        meaning="the jobs",
+        meaning="the file that declares the jobs",
     ),
     "catalogue": Setting(
         variable="SEGUE_CATALOGUE",
-        default="as the graph says",
+        default="as set in the graph",
         meaning="the source media: gs://bucket/prefix or a folder",
     ),
     "artifacts": Setting(
         variable="SEGUE_ARTIFACTS",
-        default=f"as the graph says, else {ARTIFACTS}",
+        default=f"as set in the graph, else {ARTIFACTS}",
         meaning="where results are written: gs://bucket/prefix or a folder",
     ),
     "ledger": Setting(
         variable="SEGUE_LEDGER",
         default=LEDGER,
-        meaning="the completion record: firestore://project/database or sqlite:///path",
+        meaning="the ledger: firestore://project/database or sqlite:///path",
     ),
     "queue": Setting(
         variable="SEGUE_QUEUE",
         default=QUEUE,
-        meaning="where messages to the jobs wait: pubsub://project or sqlite:///path",
+        meaning="the queue: pubsub://project or sqlite:///path",
     ),
     "on_deletion": Setting(
         variable="SEGUE_ON_DELETION",
