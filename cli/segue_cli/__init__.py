@@ -1,1 +1,1 @@
-"""The ``segue`` command: one module a command."""
+"""The ``segue`` command: one module per command."""

@@ -31,7 +31,7 @@ def arrival(event: CloudEvent) -> None:
             return
         recorded = services.arrivals.record([media])[0]
         if recorded is Arrival.STALE:
-            reason = "a newer version is there, or it was deleted since"
+            reason = "a newer version exists, or the file has since been deleted"
             log_event(Action.IGNORED, ledger=recorded, reason=reason, **about)
         else:
             log_event(Action.ARRIVED, ledger=recorded, **about)

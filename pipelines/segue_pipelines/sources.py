@@ -78,7 +78,7 @@ class ReadSelection(beam.PTransform):  # type: ignore[misc]
 
 class _SplitPrefix(beam.DoFn):  # type: ignore[misc]
     """Emits shards of a prefix that can be listed in parallel: one listing of a bucket gives only
-    some thousand names per second.
+    a few thousand names per second.
     """
 
     def __init__(self, selection: Selection, spread: bool) -> None:

@@ -38,7 +38,7 @@ GRACE = timedelta(minutes=15)  # as the sweep's; not needed at the start, when n
 SOON_S = 1.0  # more events may come for the same folder, and most changes have their own event
 FRESH_NS = 10**9  # a file that was changed within this time may still be being written
 REGULARLY_S = 300.0
-SHARE = 20  # a comparison that takes a second is made at most every 20 seconds
+PAUSE_FACTOR = 20  # a comparison that takes a second is made at most every 20 seconds
 
 
 class CatchUp:
@@ -50,7 +50,7 @@ class CatchUp:
         The catalogue.
     graph, files, ledger, media_filter : Graph, ObjectStore, Ledger, MediaFilter
         ``files`` is the store of the whole file system.
-    watcher, delivery : Watcher, Delivery
+    watcher, delivery : Watcher, EventDelivery
         The watcher gets files that may be incomplete, the delivery all other changes.
     on_warning : callable
         Called with a text for the user.
@@ -78,7 +78,7 @@ class CatchUp:
         self._on_warning = on_warning
         self._last_warning: str | None = None
         self._due: dict[str, float] = {folder: 0.0}  # folder → when to compare it at the earliest
-        self._regularly_at = float("inf")
+        self._next_full_at = float("inf")
         self._changes = threading.Condition()
         self._is_busy = False
         self._stopping = False
@@ -117,10 +117,10 @@ class CatchUp:
             except SegueError as error:
                 self._warn_once(f"{folder!r} could not be compared with the ledger: {error}")
             now = time.monotonic()
-            pause_s = (now - began) * SHARE
+            pause_s = (now - began) * PAUSE_FACTOR
             if folder == self._folder:
                 grace = GRACE
-                self._regularly_at = now + max(REGULARLY_S, pause_s)
+                self._next_full_at = now + max(REGULARLY_S, pause_s)
             with self._changes:
                 self._is_busy = False
                 for waiting, due in self._due.items():
@@ -131,7 +131,7 @@ class CatchUp:
         with self._changes:
             while not self._stopping:
                 now = time.monotonic()
-                if self._regularly_at <= now:
+                if self._next_full_at <= now:
                     self._due[self._folder] = now
                 due = [folder for folder, at in self._due.items() if at <= now]
                 if due:
@@ -141,7 +141,7 @@ class CatchUp:
                         del self._due[done]
                     self._is_busy = True
                     return folder
-                next_at = min(self._regularly_at, *self._due.values(), now + REGULARLY_S)
+                next_at = min(self._next_full_at, *self._due.values(), now + REGULARLY_S)
                 self._changes.wait(next_at - now)
         return None
 
@@ -178,7 +178,7 @@ class CatchUp:
         if has_records:
             self._warn_once(
                 f"{self._folder!r} is empty, but the ledger has files there; if they were all "
-                "deleted, run 'segue reconcile --allow-empty'"
+                "deleted, run 'segue reconcile --allow-empty --apply'"
             )
 
     def _report(self, found: Discrepancy) -> None:

@@ -91,7 +91,7 @@ class EventDelivery:
 
     Parameters
     ----------
-    maker : EventMaker
+    builder : EventBuilder
     address : callable
         Returns host and port of the function server.
     on_delivered : callable
@@ -135,7 +135,7 @@ class EventDelivery:
     def put(self, path: str, *, again: bool = False, wait: bool = False) -> bool:
         """Add a changed file; with ``again``, send its version even if it was sent before.
 
-        Returns False if too many files are waiting, unless ``wait`` says to block until then.
+        Returns False if too many files are waiting; with ``wait``, blocks until there is room.
         """
         with self._changes:
             while path not in self._waiting and len(self._waiting) >= LIMIT:
@@ -225,7 +225,7 @@ class EventDelivery:
 
 
 def is_unicode(name: str) -> bool:
-    """Whether a name is Unicode text; a file system may have others, which the ledger cannot."""
+    """Whether a name is Unicode text; a file system may have others, which no ledger can store."""
     try:
         name.encode()
     except UnicodeEncodeError:

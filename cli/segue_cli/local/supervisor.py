@@ -71,9 +71,9 @@ class Supervisor:
     Parameters
     ----------
     programs : sequence of Program
-    heard : callable
+    on_line : callable
         Called with a program's name and each JSON line that it prints.
-    changed : callable
+    on_change : callable
         Called with a program's status after each change.
     first_pause_s, start_s : float, optional
         The first pause before a restart, and the time limit for a program to be up.

@@ -76,7 +76,7 @@ class StreamWorker:
         self._is_disk_full = False  # for a job
         # One per operation: each ends when that operation succeeds again.
         self._pull_outage, self._work_outage, self._publish_outage = Outage(), Outage(), Outage()
-        self._receipt_outage = Outage()
+        self._ack_outage = Outage()
         self._misconfigured: ConfigurationError | None = None
         self._stop_by_s: float | None = None
         self._idle_since_s: float | None = None  # as of the last pull
@@ -108,7 +108,7 @@ class StreamWorker:
         began_s = time.monotonic()
         while True:
             length_s = BUNDLE_S if len(self._in_flight) else IDLE_BUNDLE_S
-            if self._in_flight.has_finished and not self._receipt_outage.is_on:
+            if self._in_flight.has_finished and not self._ack_outage.is_on:
                 length_s = FINISHED_BUNDLE_S
             left_s = began_s + length_s - time.monotonic()
             if left_s <= 0 or self.is_over:
@@ -142,7 +142,7 @@ class StreamWorker:
         """
         try:
             if self._in_flight.has_finished:
-                self._try(self._receipt_outage, "acknowledge", self._in_flight.acknowledge)
+                self._try(self._ack_outage, "acknowledge", self._in_flight.acknowledge)
         except ConfigurationError as error:
             self._misconfigured = error
 
@@ -157,7 +157,7 @@ class StreamWorker:
         if self._misconfigured is not None:
             raise self._misconfigured
         if self._in_flight.needs_extension:
-            self._try(self._receipt_outage, "extend", self._in_flight.extend)
+            self._try(self._ack_outage, "extend", self._in_flight.extend)
         self._recover()
         if pause_s := min(left_s, self._find_pause_s()):
             if self._work_outage.left_s or not self._responder.running:
@@ -181,7 +181,7 @@ class StreamWorker:
     def _count_free_slots(self) -> int:
         if self._stop_by_s is not None or self._is_disk_full or self._unsent:
             return 0
-        if self._work_outage.is_on or self._receipt_outage.is_on:
+        if self._work_outage.is_on or self._ack_outage.is_on:
             return 0
         return self._responder.room
 
@@ -192,7 +192,7 @@ class StreamWorker:
 
     def _find_pause_s(self) -> float:
         """Return the time until the last failed operation may be retried."""
-        outages = self._pull_outage, self._work_outage, self._publish_outage, self._receipt_outage
+        outages = self._pull_outage, self._work_outage, self._publish_outage, self._ack_outage
         return max(outage.left_s for outage in outages)
 
     def _send(self) -> list[Reply]:

@@ -1,1 +1,1 @@
-"""The only place that imports ``google.cloud`` or ``sqlite3``: one module an adapter of a port."""
+"""The only place that imports ``google.cloud`` or ``sqlite3``: one module per adapter of a port."""

@@ -37,7 +37,7 @@ def format_fingerprint_path(job: str) -> str:
 
 
 def build_indexes(graph: Graph) -> list[Index]:
-    """Return the composite indexes that ``find`` and ``count`` need: two a job, and two.
+    """Return the composite indexes that ``find`` and ``count`` need: two per job, and two more.
 
     A query for files and tombstones alike asks for ``deleted`` in both its values. One for what is
     pending among the files with a job in a state is served by two indexes, which Firestore merges.

@@ -59,10 +59,8 @@ class FirestoreRpc:
             self._metadata.append(("authorization", "Bearer owner"))
         transport = firestore.transports.FirestoreGrpcTransport
         with self._translate_errors():
-            self._open_channel = _open_channel(emulator, transport)
-            self._client = firestore.FirestoreClient(
-                transport=transport(channel=self._open_channel)
-            )
+            self._channel = _open_channel(emulator, transport)
+            self._client = firestore.FirestoreClient(transport=transport(channel=self._channel))
         self.new_write: Callable[[], RawMessage] = types.Write.pb()
 
     def name(self, file_id: str) -> str:
@@ -86,7 +84,7 @@ class FirestoreRpc:
     def write(
         self, writes: Sequence[RawMessage], timeout_s: float
     ) -> list[tuple[RawMessage, RawMessage]]:
-        """Apply writes, each for itself; returns for each its status and its new time of update."""
+        """Apply each write independently; return each one's status and update time."""
         request = self._types.BatchWriteRequest.pb()(database=self.database, writes=writes)
         with self._translate_errors():
             response = self._client.batch_write(
@@ -133,7 +131,7 @@ class FirestoreRpc:
 
     def close(self) -> None:
         """Close the connection."""
-        self._open_channel.close()
+        self._channel.close()
 
     def error(self, code: int, message: str) -> SegueError:
         """Return Segue's error for a status of the server."""

@@ -160,7 +160,7 @@ def _build_write(rpc: FirestoreRpc, key: str, record: Record, snapshot: Snapshot
 def _check_size(record: Record, message: RawMessage) -> int:
     if (size := int(message.ByteSize())) > DOCUMENT_BYTES:
         raise ConfigurationError(
-            f"the record of {record.uri} has {size} bytes, and a Firestore document holds 1 MiB; "
+            f"the record of {record.uri} is {size} bytes, and a Firestore document holds 1 MiB; "
             "shorten what is stored with each job, or split the graph"
         )
     return size

@@ -48,7 +48,7 @@ class FlacCodec:
             )
         if audio.sr > FLAC_MAX_RATE_HZ or (audio.sr > FLAC_FINE_RATE_HZ and audio.sr % 10):
             raise BadOutput(
-                f"the audio has {audio.sr} Hz; FLAC holds up to {FLAC_MAX_RATE_HZ} Hz, above "
+                f"the sample rate is {audio.sr} Hz; FLAC holds up to {FLAC_MAX_RATE_HZ} Hz, above "
                 f"{FLAC_FINE_RATE_HZ} Hz in steps of 10: resample it, or declare audio/wav"
             )
         samples = _quantise(audio.y)
@@ -156,7 +156,9 @@ def _check_audio(value: object, content_type: str) -> Audio:
             f"{y.shape[1]} samples: did you put the samples first? Use y.T"
         )
     if not isinstance(value.sr, int | np.integer) or isinstance(value.sr, bool) or value.sr < 1:
-        raise BadOutput(f"the rate is {describe(value.sr)}; it is a whole number of Hz: round it")
+        raise BadOutput(
+            f"the rate is {describe(value.sr)}; it must be a whole number of Hz: round it"
+        )
     # Minimum and maximum propagate NaN and infinity, without an array of flags.
     if not (np.isfinite(y.min()) and np.isfinite(y.max())):
         first = int(np.argmin(np.isfinite(y).all(axis=0) if y.ndim == 2 else np.isfinite(y)))

@@ -18,7 +18,7 @@ from segue.model.graph import Graph
 from segue.model.ledger import Change, Ledger, Snapshot
 from segue.model.media_file import MediaFile
 from segue.model.outcome import Outcome, Status
-from segue.model.planner import Line, Verdict, is_never_lost, plan_line
+from segue.model.planner import Line, Verdict, assume_alive, plan_line
 from segue.model.record import Lease, Record
 from segue.model.transitions import (
     Result,
@@ -77,7 +77,7 @@ class Executor:
     force: bool = False
     retry: bool = False
     dry_run: bool = False
-    lost: Callable[[Lease], bool] = is_never_lost
+    lost: Callable[[Lease], bool] = assume_alive
     clock: Clock = utc_now
     lease_s: float = LEASE_S
     _ready: deque[tuple[MediaFile, Snapshot, Record, Line]] = field(default_factory=deque)

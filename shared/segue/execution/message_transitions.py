@@ -122,11 +122,11 @@ class MessageTransitions:
 
 def decide_once(
     transition: Transition[MessageDecision],
-    decided_on: Record | None,
-    decided: tuple[Record | None, MessageDecision],
+    record: Record | None,
+    decision: tuple[Record | None, MessageDecision],
 ) -> Transition[MessageDecision]:
-    """Reuse a decision that was made, unless the record is not the very one it was made on."""
-    return lambda found: decided if found is decided_on else transition(found)
+    """Reuse a decision if the record is still the very one that it was based on."""
+    return lambda found: decision if found is record else transition(found)
 
 
 def settle(active: ActiveMessage, result: Result) -> Transition[Settled]:

@@ -52,8 +52,8 @@ LEASE_S = 300.0
 DECIDE_BATCH = 256
 AHEAD_S = 0.5  # of work that is claimed before it starts
 MAX_AHEAD = 256
-# How often a message is tried before its transient errors, each of which outlived the worker's own
-# retries, count as a permanent one.
+# Attempts on a message before a transient error counts as permanent; the worker has already retried
+# each of them.
 MAX_ATTEMPTS = 5
 _FINISHED = frozenset({State.DONE, State.FAILED, State.BLOCKED})
 
@@ -125,14 +125,14 @@ class Responder:
     def step(self, timeout_s: float = 0.0) -> list[Reply]:
         """Process messages, wait for running jobs up to the timeout, and return the replies.
 
-        If the ledger is away, call it again: no message is lost, none gets two replies.
+        If the ledger is unavailable, call it again: no message is lost, and none gets two replies.
 
         Raises
         ------
         DiskFull
             If a job could not write its result; its message gets no reply, and is redelivered.
         Unavailable, Contended
-            If the ledger is away.
+            If the ledger is unavailable.
         """
         self._extend()
         self._start()

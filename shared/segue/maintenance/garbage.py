@@ -68,7 +68,7 @@ class GarbageCollector:
     graph: Graph
     ledger: Ledger
     artifacts: ObjectStore
-    before: datetime  # younger artifacts are kept: a run may be about to record them
+    before: datetime  # cutoff_ser artifacts are kept: a run may be about to record them
     clock: Clock
     lost: Callable[[Lease], bool]  # whether the owner of a lease is known to be dead
 
@@ -96,7 +96,7 @@ class GarbageCollector:
         """Return the old artifacts that their file's record, found by name, does not refer to."""
         uris = {file: self._guess_uri(file) for file, _ in batch}
         records = self._read(uri for uri in uris.values() if uri is not None)
-        young = self.before.timestamp()
+        cutoff_s = self.before.timestamp()
         unreferenced = []
         for file, some in batch:
             record = records.get(uris[file] or "")
@@ -104,7 +104,7 @@ class GarbageCollector:
             unreferenced += [
                 one
                 for one in some
-                if one.object.updated_at < young
+                if one.object.updated_at < cutoff_s
                 and self.artifacts.uri(one.object.name) not in referenced
             ]
         return unreferenced
@@ -199,7 +199,7 @@ def _is_consistent(name: ArtifactName, lineage: Lineage) -> bool:
 
 
 def split_into_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Split items into lists of at most a size."""
+    """Split items into lists of at most ``size`` items."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch

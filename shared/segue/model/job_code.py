@@ -23,7 +23,7 @@ Inputs = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runner:
-    """A job that is ready to be called in this process, with its parameters."""
+    """The callables that are built from a job's code and parameters."""
 
     call: Callable[[Inputs], Any]
     batch: Callable[[Sequence[Inputs]], Any] | None = None  # many inputs in, as many values out

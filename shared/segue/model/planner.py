@@ -17,7 +17,7 @@ from segue.model.record import Lease, Record, State
 from segue.model.transitions import add_pending, is_current, reopen
 
 
-def is_never_lost(_lease: Lease) -> bool:
+def assume_alive(_lease: Lease) -> bool:
     """Return False: where owners cannot be checked, no lease is lost before it expires."""
     return False
 
@@ -53,7 +53,7 @@ def plan_line(
     force: Collection[str] = (),
     retry: bool = False,
     owner: str | None = None,
-    lost: Callable[[Lease], bool] = is_never_lost,
+    lost: Callable[[Lease], bool] = assume_alive,
 ) -> Line:
     """List the jobs to run on a file so that its targets are current: no siblings, nothing current.
 
@@ -243,11 +243,11 @@ def decide(
     now: datetime,
     *,
     owner: str | None = None,
-    lost: Callable[[Lease], bool] = is_never_lost,
+    lost: Callable[[Lease], bool] = assume_alive,
 ) -> Decision:
     """Decide what a job does with a message, given the record of the message's file.
 
-    The job runs exactly if it is in the line of the message's targets and all its parents are
+    The job runs if and only if it is in the line of the message's targets and all its parents are
     current. If it is not in the line, because a result further down is already there, is being
     computed or cannot be reached, the message is forwarded.
 

@@ -17,7 +17,7 @@ EVERYTHING = "*"
 
 
 class State(StrEnum):
-    """How far a job is with a file."""
+    """The state of a job for one file."""
 
     QUEUED = "queued"  # requested, but no process is working on it
     RUNNING = "running"  # a process holds the lease

@@ -1,1 +1,1 @@
-"""What tests need, the users' own included: fakes that record, emulators, sound of known truth."""
+"""For tests of jobs: audio with known properties, and a runner in a real pool of children."""

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from segue.worker.task_table import TaskEntry, TaskTable
     from segue.worker.timeouts import Timeouts
 
-# Exits of children while they hold a task, but between its jobs, before its next job is blamed.
+# Exits between the jobs of a task, after which the task's next job is blamed.
 MAX_CRASHES = 3
-# Children in a row that may exit before they finish a job, before the pool gives up.
+# Consecutive children that may exit without finishing a job before the pool gives up.
 MAX_FAILED_STARTS = 5
 
 

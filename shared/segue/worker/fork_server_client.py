@@ -35,7 +35,7 @@ ENVIRONMENT = {
 }
 COMMAND = struct.Struct("<cq")  # command, child
 NOTICE = struct.Struct("<cqq")  # kind, child, its process or status
-FORK, KILL, STARTED, EXITED = b"b", b"k", b"n", b"d"
+FORK, KILL, STARTED, EXITED = b"f", b"k", b"s", b"e"
 CLOSE_S = 5.0
 _START = """
 import pickle, sys

@@ -134,10 +134,10 @@ class LineRun:
             if existing != encoded.data:
                 written = _Artifact(content_type, existing)
         uri = self._uris[job.name] = store.uri(name)
-        fingerprint = compute_checksum(written.data)
+        checksum = compute_checksum(written.data)
         if not job.below.isdisjoint(self.remaining):
             self._artifacts[job.name] = written
-        return uri, fingerprint
+        return uri, checksum
 
     def finish(self) -> None:
         """Remove the local copy of the source, and all decoded values."""
@@ -196,7 +196,7 @@ def _read_existing(store: ObjectStore, name: str) -> bytes:
         return store.read(name)
     except MissingInput as error:  # deleted since create() found it
         raise Contended(
-            f"{store.uri(name)} was deleted while it was written; it is written again"
+            f"{store.uri(name)} was deleted during the write; it will be written again"
         ) from error
 
 

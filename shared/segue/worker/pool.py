@@ -160,10 +160,11 @@ class Pool:
         """Accept tasks; each of their jobs will be reported once."""
         for run in {task.run for task in tasks}:
             unknown = [name for name in run if name not in self.graph.jobs]
-            if unknown or not run:
+            if not run:
+                raise ConfigurationError("a task names no jobs; name at least one")
+            if unknown:
                 raise ConfigurationError(
-                    f"a task's jobs are {run}, of which {unknown or 'none'} are not in the graph; "
-                    "name at least one job, and only jobs of the graph"
+                    f"a task names {', '.join(unknown)}, not in the graph; name only its jobs"
                 )
         self._task_table.add(tasks)
         self._dispatch()

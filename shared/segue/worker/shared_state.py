@@ -133,7 +133,7 @@ class SharedState:
         return self._words[_TAKEN]
 
     def read_progress(self) -> Progress | None:
-        """Return what the child is doing; None between jobs, or if that just changes."""
+        """Return what the child is doing; None between jobs, or while it is changing."""
         at = self._words[_AT]
         since_s, files = self._times[_SINCE], self._words[_FILES]
         if not at or at != self._words[_AT] or at & 0xF not in _PHASES:

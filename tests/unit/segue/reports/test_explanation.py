@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from segue.model.graph import parse_graph
-from segue.model.planner import Verdict, is_never_lost
+from segue.model.planner import Verdict, assume_alive
 from segue.model.record import Entry, Failure, Lease, Record, State
 from segue.reports.explanation import explain_jobs, format_holder
 
@@ -29,7 +29,7 @@ def entry(state: State, *, job: str = "beats", **more) -> Entry:
     )
 
 
-def account(record_jobs, job="beats", lost=is_never_lost):
+def account(record_jobs, job="beats", lost=assume_alive):
     record = Record(uri="file:///a", generation=2, arrived_at=NOW, jobs=record_jobs)
     found = explain_jobs(GRAPH, record, tuple(GRAPH.jobs), now=NOW, lost=lost)
     return {a.job: a for a in found}[job]
