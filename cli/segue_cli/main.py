@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from segue.errors import ConfigurationError, SegueError, TransientError
-from segue.extras import MissingExtra, find_extra
+from segue.extras import MissingExtra, find_extra, require
 from segue_cli.conversion import skip_conversion
 from segue_cli.exit_code import ExitCode
 from segue_cli.help import format_options, style_help
@@ -136,10 +136,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _report_error(error: BaseException, *, debug: bool) -> ExitCode:
     """Print the error, and return its exit code."""
-    if isinstance(error, ModuleNotFoundError) and (extra := find_extra(error.name)):
-        error = MissingExtra("this command", extra)
     if debug and not isinstance(error, KeyboardInterrupt | typer.Abort | typer.TyperException):
         traceback.print_exception(error)
+    if isinstance(error, ModuleNotFoundError) and (extra := find_extra(error.name)):
+        try:
+            require("this command", extra)
+        except MissingExtra as missing:
+            error = missing
     match error:
         case BrokenPipeError():
             _close_quietly()

@@ -61,7 +61,7 @@ class BackfillRun:
         if unknown or not self.targets:
             known = ", ".join(self.graph.jobs)
             what = f"{unknown[0]!r} is not a job of the graph" if unknown else "no job is named"
-            raise ConfigurationError(f"{what}; name some of {known} with --job, or all with --all")
+            raise ConfigurationError(f"{what}; name some of {known}")
 
 
 def build_run(
@@ -87,14 +87,19 @@ def build_run(
         If a target is not a job of the graph, or no files are selected.
     """
     selected = graph.select(targets)
+    if sample is not None and not 0 <= sample <= 1:
+        raise ConfigurationError(f"the sample is {sample:g}; write a share from 0 to 1")
+    for name, value in (("limit", limit), ("processes", processes)):
+        if value is not None and value < 1:
+            raise ConfigurationError(f"{name} is {value}; write 1 or more")
     if uris is not None and (prefix is not None or from_ledger is not None):
-        raise ConfigurationError("a list of URIs excludes a prefix and a ledger query; give one")
+        raise ConfigurationError("--uris excludes --prefix and --from-ledger; leave it or them out")
     query = build_ledger_query(graph, selected, from_ledger) if from_ledger is not None else None
     root = prefix or graph.catalogue
     if root is None and uris is None and query is None:
         raise ConfigurationError(
-            "no files are selected; name a folder or gs:// prefix, or set a catalogue with "
-            "SEGUE_CATALOGUE"
+            "no files are selected; name a folder or gs:// prefix (--prefix), or set a catalogue "
+            "(SEGUE_CATALOGUE)"
         )
     return BackfillRun(
         graph=graph,

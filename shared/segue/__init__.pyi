@@ -1,14 +1,12 @@
-# What a job's function takes and returns.
-# What the command line does, as functions.
+# The public API: the only place that lists its names.
 from .api import backfill as backfill
+from .api import check_code as check_code
 from .api import explain as explain
 from .api import failures as failures
 from .api import load_graph as load_graph
 from .api import plan as plan
 from .api import run_job as run_job
 from .api import status as status
-
-# What it may raise, and what the functions below raise.
 from .errors import ConfigurationError as ConfigurationError
 from .errors import CorruptMedia as CorruptMedia
 from .errors import PermanentError as PermanentError

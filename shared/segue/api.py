@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from segue import stack
+from segue.errors import ConfigurationError
 from segue.extras import require
 from segue.model.graph import Graph
 from segue.model.location import parse_prefix
@@ -66,6 +67,19 @@ def load_graph(
     """
     given = None if path is None else os.fspath(path)
     return stack.load_graph(Settings.load(graph=given, catalogue=catalogue, artifacts=artifacts))
+
+
+def check_code(graph: GraphLike = None) -> None:
+    """Check that the code of all jobs can be imported, and fits the graph's inputs and parameters.
+
+    Raises
+    ------
+    ConfigurationError
+        If not; the message lists every fault.
+    """
+    from segue.model import job_code
+
+    job_code.check_code(_resolve_graph(graph))
 
 
 def plan(
@@ -184,7 +198,6 @@ def backfill(
         If the ledger or a bucket cannot be reached; what is finished is recorded.
     """
     require("segue.backfill", "pipelines")
-    from segue.model.job_code import check_code
     from segue_pipelines.backfill import build_run, execute
     from segue_pipelines.options import parse_pipeline_options
 
@@ -292,7 +305,7 @@ def explain(
 def failures(
     jobs: Jobs = None,
     *,
-    kinds: Collection[str] = (),
+    kinds: str | Collection[str] = (),
     prefix: str | None = None,
     graph: GraphLike = None,
     ledger: str | None = None,
@@ -303,7 +316,7 @@ def failures(
     ----------
     jobs : str or iterable of str, optional
         By default all jobs of the graph.
-    kinds : collection of str
+    kinds : str or collection of str
         Kinds of failures, such as ``corrupt_media``; none means all.
     prefix : str, optional
         A folder or ``gs://bucket/prefix``; by default all files in the ledger.
@@ -315,7 +328,7 @@ def failures(
             opened.ledger,
             opened.graph,
             jobs=opened.graph.select(_to_names(jobs)),
-            kinds=select_kinds(kinds),
+            kinds=select_kinds([kinds] if isinstance(kinds, str) else kinds),
             prefix=parse_prefix(prefix) if prefix else "",
         )
 
@@ -334,4 +347,7 @@ def _resolve_graph(graph: GraphLike) -> Graph:
 def _to_names(jobs: Jobs) -> list[str] | None:
     if jobs is None:
         return None
-    return [jobs] if isinstance(jobs, str) else list(jobs)
+    names = [jobs] if isinstance(jobs, str) else list(jobs)
+    if not names:
+        raise ConfigurationError("no job is named; name at least one, or None for all jobs")
+    return names

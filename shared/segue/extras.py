@@ -53,7 +53,11 @@ class MissingExtra(ConfigurationError, ModuleNotFoundError):
         many = "extras" if len(extras) > 1 else "extra"
         names = " and ".join(repr(extra) for extra in extras)
         super().__init__(f"{what} needs the {many} {names}; {format_hint(*extras)}")
-        self.extras = extras
+        self.what, self.extras = what, extras
+
+    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, ...]]:
+        """Pickle the arguments: a worker process sends its errors to its parent."""
+        return MissingExtra, (self.what, *self.extras)
 
 
 def find_extra(module: str | None) -> str | None:

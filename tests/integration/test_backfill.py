@@ -230,7 +230,7 @@ def test_a_prefix_without_files_is_not_an_empty_catalogue(catalogue, tmp_path):
         check=False,
     )
     assert done.returncode == 2
-    assert "nothing is at" in done.stderr
+    assert "check the path" in done.stderr
     plan = segue(tmp_path, "plan", "--prefix", f"{catalogue}/son", "--job", "beats")
     assert plan["files"] == 1
 
@@ -241,8 +241,8 @@ def test_a_prefix_without_files_is_not_an_empty_catalogue(catalogue, tmp_path):
         (["--job", "enregy"], "did you mean 'energy'"),
         ([], "no job is named"),
         (["--job", "energy", "--limt", "3"], "--limit"),
-        (["--job", "energy", "--tolerate", "lots"], "a share such as 1%"),
-        (["--job", "energy", "--uris", "none.txt"], "leave --prefix"),
+        (["--job", "energy", "--tolerate", "lots"], "write 1% or 0.01"),
+        (["--job", "energy", "--uris", "none.txt"], "leave it or them out"),
     ],
 )
 def test_a_wrong_command_line_is_an_error_with_a_hint(catalogue, tmp_path, arguments, message):

@@ -46,7 +46,7 @@ def test_a_function_of_the_library_names_the_extra_that_it_needs(with_core, tmp_
     ("command", "extras"),
     [
         ("backfill --prefix . --all", "pipelines"),
-        ("demo", "pipelines"),
+        ("demo", "functions,pipelines"),
         ("plan --all", "pipelines"),
         ("reconcile", "pipelines"),
         ("stream --all", "pipelines"),

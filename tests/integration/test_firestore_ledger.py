@@ -314,14 +314,14 @@ class TestDocuments:
             "size_bytes": 3,
             "arrived_at": NOW,
             "deleted": False,
-            "pending": True,
+            "owed": True,
             "jobs": {
                 "beats": {
                     "state": "running",
                     "fingerprint": "0" * 12,
                     "generation": 1,
                     "lease": {"owner": "w", "expires_at": lease.expires_at},
-                    "pending_targets": ["energy"],
+                    "wanted": ["energy"],
                 }
             },
         }
@@ -349,7 +349,7 @@ class TestDocuments:
 
     def test_one_that_is_too_large_is_refused_before_anything_is_written(self, proxy, ledger):
         large = record(2, checksum="x" * (1 << 20))
-        with pytest.raises(ConfigurationError, match=r"00002\.flac has \d+ bytes.* 1 MiB"):
+        with pytest.raises(ConfigurationError, match=r"00002\.flac is \d+ bytes.* 1 MiB"):
             put(ledger, record(1), large)
         assert written_by(proxy) == 0
 
@@ -362,7 +362,7 @@ class TestDocuments:
         assert set(stored) == set(list_exempt_fields())
 
 
-PENDING = Index(("deleted", "pending", "uri"))
+PENDING = Index(("deleted", "owed", "uri"))
 
 
 class TestIndexes:

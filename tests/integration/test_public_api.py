@@ -48,6 +48,7 @@ def test_a_catalogue_is_planned_computed_and_explained(music):
     assert failure.job == "downsample"
     assert failure.uri.endswith("/music/noise.wav")
     assert list(segue.failures("beats")) == []
+    assert list(segue.failures(kinds="timeout")) == []
 
     again = segue.backfill(["beats"], prefix=str(music))
     assert again.total("done") == 0
@@ -73,13 +74,17 @@ def test_a_job_that_fails_raises_when_its_value_is_used(music):
         (lambda: segue.backfill("beats"), "no files are selected"),
         (lambda: segue.backfill("beats", prefix="musik/x"), "check the path"),
         (lambda: segue.backfill(from_ledger="odd", prefix="music"), "'odd' is not a ledger query"),
-        (lambda: segue.backfill(uris="list.txt", prefix="music"), "give one"),
+        (lambda: segue.backfill(uris="list.txt", prefix="music"), "leave it or them out"),
         (lambda: segue.plan(prefix="music", beam_options=["--runnr=x"]), "--runnr"),
         (lambda: segue.run_job("beats", "music/none.wav"), "check the path"),
         (lambda: segue.run_job("beats", "music/clicks.wav", params={"hop": 1}), "hop"),
         (lambda: segue.explain("music/none.wav"), "does not exist"),
         (lambda: list(segue.failures(kinds=["corupt"])), "'corupt' is not a kind"),
         (lambda: segue.load_graph("none.yaml"), "none.yaml"),
+        (lambda: segue.backfill([], prefix="music"), "None for all jobs"),
+        (lambda: segue.plan(prefix="music", sample=50), "share from 0 to 1"),
+        (lambda: segue.backfill(prefix="music", limit=0), "limit is 0"),
+        (lambda: segue.backfill(prefix="music", processes=0), "processes is 0"),
     ],
 )
 def test_a_wrong_argument_is_a_configuration_error_with_a_remedy(music, call, message):

@@ -22,10 +22,10 @@ class Run(beam.DoFn):
         self.folder = folder
 
     def setup(self):
-        from segue.model.graph import parse
+        from segue.model.graph import parse_graph
         from segue.worker.pool import Pool
         job = "{run: 'segue_support.jobs:Model', needs: {media: source}, writes: application/json}"
-        self.pool = Pool(parse("jobs: {job: " + job + "}"), self.folder + "/artifacts")
+        self.pool = Pool(parse_graph("jobs: {job: " + job + "}"), self.folder + "/artifacts")
 
     def process(self, number):
         from segue.model.media_file import MediaFile

@@ -22,7 +22,9 @@ MARK = ".segue-demo"
 TEMPO_TOLERANCE = 0.04  # librosa estimates the tempo in steps of 3 % here
 
 
-@command(requires=("pipelines",), examples=("segue demo", "segue demo --folder /tmp/tour"))
+@command(
+    requires=("functions", "pipelines"), examples=("segue demo", "segue demo --folder /tmp/tour")
+)
 def demo(
     context: Context,
     folder: Annotated[

@@ -59,15 +59,15 @@ class Watcher:
     ----------
     folder : str
         An absolute path.
-    wanted : callable
+    is_wanted : callable
         Returns whether to report changes of a path.
-    changed : callable
+    on_change : callable
         Called with the path of each file that is complete or deleted; returns False if it cannot
         accept the path.
-    doubtful : callable
+    on_rescan : callable
         Called with a folder below which anything may have changed: the platform did not report
         what.
-    closes : bool, optional
+    reports_close : bool, optional
         Whether the platform reports that a file was closed after writing. By default, whether this
         platform does.
     """

@@ -6,8 +6,8 @@ locals {
   # The same rules as build_indexes() there; every field is in ascending order.
   indexes = merge(
     {
-      "uri"     = ["deleted", "uri"]
-      "pending" = ["deleted", "pending", "uri"]
+      "uri"  = ["deleted", "uri"]
+      "owed" = ["deleted", "owed", "uri"]
     },
     { for job in var.jobs : "${job}/state" => ["deleted", "jobs.${job}.state", "uri"] },
     { for job in var.jobs : "${job}/fingerprint" => ["deleted", "jobs.${job}.state", "jobs.${job}.fingerprint"] },
@@ -26,7 +26,7 @@ locals {
     "jobs", # and all fields below it
     "pings",
     "deleted",
-    "pending",
+    "owed",
     "expires_at",
   ]
 

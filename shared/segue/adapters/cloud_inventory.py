@@ -16,6 +16,7 @@ from segue.adapters.firestore_indexes import (
     format_state_path,
 )
 from segue.adapters.firestore_rpc import FirestoreRpc
+from segue.adapters.firestore_values import PENDING
 from segue.adapters.pubsub import DEFAULT_PREFIX
 from segue.adapters.pubsub import URL as QUEUE_URL
 from segue.errors import ConfigurationError, SegueError, Unavailable
@@ -110,7 +111,7 @@ def _build_probe(index: Index, graph: Graph) -> Mapping[str, Any]:
         if format_state_path(job) in index.fields:
             wanted = Query(job=job, state=State.DONE, deleted=False)
             return queries.select_matching(wanted, after="", limit=1)
-    pending = "pending" in index.fields
+    pending = PENDING in index.fields
     return queries.select_matching(Query(deleted=False, pending=pending), after="", limit=1)
 
 

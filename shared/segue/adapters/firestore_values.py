@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Beside the fields of a record: no index can tell what has a date of deletion from what has none,
 # nor whether any of a record's entries has something in ``pending_targets``.
 DELETED = "deleted"
-PENDING = "pending"
+PENDING = "owed"
 # Only tombstones have it, and Firestore's time-to-live policy deletes them then. The arrival event
 # of a deleted file can be a day late: Eventarc redelivers events for that long.
 EXPIRES_AT = "expires_at"

@@ -63,7 +63,6 @@ class PubsubQueue:
         self._lock = threading.Lock()
         self._connection: PubsubRpc | None = None
         self._turn = 0
-        self._pauses = iter(POLLING)
 
     @property
     def _rpc(self) -> PubsubRpc:
@@ -101,7 +100,7 @@ class PubsubQueue:
     ) -> list[ReceivedEnvelope]:
         """Pull from all subscriptions at once, and repeat until one has something."""
         rpc = self._rpc
-        end = time.monotonic() + wait_s
+        end, pauses = time.monotonic() + wait_s, iter(POLLING)
         while not (
             pulled := take_fair_shares(
                 rotate(topics, self._turn), limit, partial(self._pull_shares, rpc)
@@ -110,11 +109,10 @@ class PubsubQueue:
             left_s = end - time.monotonic()
             if left_s <= 0:
                 return []
-            time.sleep(min(next(self._pauses), left_s))
+            time.sleep(min(next(pauses), left_s))
             if self._connection is not rpc:  # closed meanwhile
                 return []
         self._turn += 1
-        self._pauses = iter(POLLING)
         return pulled
 
     def _pull_shares(

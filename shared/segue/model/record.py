@@ -53,8 +53,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     error: Failure | None = None
     lease: Lease | None = None
     # Targets for which the children are to be notified; EVERYTHING after an arrival.
-    pending_targets: tuple[str, ...] = ()
-    pending_at: datetime | None = None  # when they were last requested, by a user or the sweeper
+    pending_targets: tuple[str, ...] = msgspec.field(default=(), name="wanted")
+    # When they were last requested, by a user or the sweeper.
+    pending_at: datetime | None = msgspec.field(default=None, name="wanted_at")
     request: str | None = None  # the latest request that it was computed for
     started_at: datetime | None = None
     seconds: float | None = None  # wall time of the last attempt

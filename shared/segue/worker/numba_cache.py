@@ -101,6 +101,8 @@ def use_temporary_cache() -> Iterator[str]:
                 os.environ.pop(VARIABLE, None)
             else:
                 os.environ[VARIABLE] = given
+            if "numba" in sys.modules:
+                sys.modules["numba"].config.CACHE_DIR = given or ""
 
 
 def compile_ahead(path: str) -> None:

@@ -19,7 +19,16 @@ NAMES = [
     if isinstance(node, ast.ImportFrom)
     for alias in node.names
 ]
-OPERATIONS = ("backfill", "explain", "failures", "load_graph", "plan", "run_job", "status")
+OPERATIONS = (
+    "backfill",
+    "check_code",
+    "explain",
+    "failures",
+    "load_graph",
+    "plan",
+    "run_job",
+    "status",
+)
 
 
 def test_the_stub_lists_what_the_package_offers():

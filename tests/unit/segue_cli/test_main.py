@@ -8,6 +8,7 @@ import shlex
 import pytest
 import typer
 
+from segue import extras
 from segue.errors import ConfigurationError, CorruptMedia, DiskFull, Unavailable
 from segue_cli import main as frame
 from segue_cli.command import GENERAL, command
@@ -104,13 +105,20 @@ def test_each_kind_of_error_has_its_exit_code_and_no_traceback(segue, monkeypatc
 
 
 def test_a_missing_package_is_reported_with_the_extra_that_installs_it(segue, monkeypatch):
-    raising(monkeypatch, ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow"))
+    monkeypatch.setattr(extras, "MODULES", {"audio": ("no_such_module",)})
+    raising(monkeypatch, ModuleNotFoundError("No module named 'x'", name="no_such_module"))
     said = segue("status")
     assert said.code == ExitCode.USAGE
     expected = (
         "segue: error: this command needs the extra 'audio'; install Segue as 'segue[audio]'\n"
     )
     assert said.err == expected
+    assert "No module named 'x'" in segue("status", "--debug").err
+
+
+def test_a_missing_module_of_an_installed_package_is_an_unexpected_error(segue, monkeypatch):
+    raising(monkeypatch, ModuleNotFoundError("No module named 'numpy.x'", name="numpy.x"))
+    assert "unexpected ModuleNotFoundError: No module named 'numpy.x'" in segue("status").err
 
 
 def test_an_unexpected_error_says_how_to_see_more(segue, monkeypatch):

@@ -13,7 +13,7 @@ run "the_indexes_are_those_of_the_queries" {
   assert {
     condition = toset([for index in google_firestore_index.query : join(", ", [for field in index.fields : field.field_path])]) == toset([
       "deleted, uri",
-      "deleted, pending, uri",
+      "deleted, owed, uri",
       "deleted, jobs.beats.state, uri",
       "deleted, jobs.beats.state, jobs.beats.fingerprint",
       "deleted, jobs.energy.state, uri",

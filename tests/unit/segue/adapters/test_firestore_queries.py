@@ -41,7 +41,7 @@ def test_a_graph_needs_two_indexes_a_job_and_two():
     )
     assert build_indexes(graph) == [
         Index(("deleted", "uri")),
-        Index(("deleted", "pending", "uri")),
+        Index(("deleted", "owed", "uri")),
         Index(("deleted", "jobs.beats.state", "uri")),
         Index(("deleted", "jobs.beats.state", "jobs.beats.fingerprint")),
         Index(("deleted", "jobs.mel.state", "uri")),
@@ -53,7 +53,7 @@ def test_every_field_of_a_record_is_exempted():
     assert set(list_exempt_fields()) == {
         *Record.__struct_fields__,
         "deleted",
-        "pending",
+        "owed",
         "expires_at",
     }
     assert all(re.fullmatch(r"[a-z_]+", path) for path in list_exempt_fields())

@@ -103,3 +103,18 @@ def test_records_do_not_share_their_empty_jobs():
 
 def test_states_are_the_closed_vocabulary_of_the_ledger():
     assert [str(s) for s in State] == ["queued", "running", "done", "failed", "blocked"]
+
+
+def test_stored_fields_keep_their_names():
+    """A ledger outlives the names in the code: what an older version stored must be read."""
+    entry = Entry(
+        state=State.QUEUED,
+        fingerprint="0" * 12,
+        generation=1,
+        pending_targets=("energy",),
+        pending_at=NOW,
+    )
+    stored = msgspec.to_builtins(entry, builtin_types=(datetime,))
+    assert list(stored["wanted"]) == ["energy"]
+    assert stored["wanted_at"] == NOW
+    assert msgspec.convert(stored, Entry) == entry
