@@ -91,6 +91,6 @@ def build_runner(options: PipelineOptions) -> Any:
     """Return the runner; locally an ``FnApiRunner``, as Beam's default may download another one."""
     if not is_local(options):
         return options.view_as(StandardOptions).runner
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+    from segue_pipelines.local_runner import build_local_runner
 
-    return FnApiRunner()
+    return build_local_runner()

@@ -7,10 +7,10 @@ import logging
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from segue.errors import ConfigurationError, DiskFull
 from segue_pipelines.beam_errors import unwrap_beam_error
+from segue_pipelines.local_runner import build_local_runner
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +37,7 @@ class Raise(beam.DoFn):
 
 def caught(kind: str, options: list[str]) -> BaseException:
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions(options))
+    pipeline = beam.Pipeline(runner=build_local_runner(), options=PipelineOptions(options))
     pipeline | beam.Create([kind], reshuffle=False) | "Step" >> beam.ParDo(Raise())
     with pytest.raises((Exception, KeyboardInterrupt)) as found:
         pipeline.run()
