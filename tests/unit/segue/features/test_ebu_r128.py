@@ -12,6 +12,8 @@ from segue.features.ebu_r128 import loudness
 from segue.media.audio import Audio
 from segue.testing import sound
 
+pytestmark = pytest.mark.slow
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what another package says of itself at import
     import pyloudnorm

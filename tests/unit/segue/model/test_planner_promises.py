@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,6 +34,8 @@ from segue.model.planner import (
 )
 from segue.model.record import EVERYTHING, Entry, Failure, Lease, Record, State, evolve
 from segue.model.transitions import Result, arrive, claim, clear_pending, settle
+
+pytestmark = pytest.mark.slow
 
 URI = "gs://b/a.wav"
 LEASE_S = 60.0

@@ -21,6 +21,8 @@ from segue.testing.trial import Trial, run_tasks
 from segue.worker.task import Task
 from segue_support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def format_job(run: str, extra: str = "") -> str:
     run = run if ":" in run else f"segue_support.jobs:{run}"

@@ -154,6 +154,7 @@ def test_a_retry_notifies_the_streaming_pipelines_where_there_is_a_queue(project
     assert (message.job, message.targets) == ("fine", ("fine", "after"))
 
 
+@pytest.mark.slow
 def test_dead_letters_are_shown_before_they_are_sent_again(project, segue):
     from segue.model import dead_letter
     from segue.model.dead_letter import Stage

@@ -24,6 +24,8 @@ from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
 from segue_support.recording_pool import RecordingPool, complete_jobs
 
+pytestmark = pytest.mark.slow
+
 GRAPH = """
 jobs:
   a: {run: "segue_support.jobs:fine", needs: {media: source}, writes: application/json}
