@@ -11,6 +11,7 @@ narrow index.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
 import threading
@@ -19,7 +20,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from segue.errors import ConfigurationError, Contended, DiskFull, Unavailable
+from segue.adapters.sqlite_errors import translate_sqlite_errors
+from segue.errors import ConfigurationError
 from segue.model.ledger import Change, Changed, LedgerCounts, Query, Snapshot
 from segue.model.record import Record, State
 
@@ -255,34 +257,9 @@ def _parse_signature(signature: str) -> Iterator[tuple[str, str, str]]:
         yield job, state, fingerprint
 
 
-@contextlib.contextmanager
-def _translate_errors(path: str) -> Iterator[None]:
-    """Translate errors of SQLite into Segue's."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        text = str(error)
-        if "locked" in text or "busy" in text:
-            raise Contended(
-                f"the ledger {path!r} is locked by another process ({text}); try again when it "
-                "has finished"
-            ) from error
-        if "full" in text:
-            raise DiskFull(
-                f"no room is left for the ledger {path!r}; free some space, and run again"
-            ) from error
-        if "unable to open" in text or "readonly" in text:
-            raise ConfigurationError(
-                f"the ledger {path!r} is not writable ({text}); set SEGUE_LEDGER to another path"
-            ) from error
-        raise Unavailable(f"the ledger {path!r}: {text}; try again later") from error
-    except sqlite3.DatabaseError as error:
-        raise ConfigurationError(
-            f"{path!r} is not a ledger, or is damaged ({error}); restore it from a backup, or "
-            "set SEGUE_LEDGER to another path"
-        ) from error
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise ConfigurationError(
-            f"the ledger {path!r} cannot be made ({error.strerror}); set SEGUE_LEDGER to another "
-            "path"
-        ) from error
+_translate_errors = functools.partial(
+    translate_sqlite_errors,
+    noun="ledger",
+    variable="SEGUE_LEDGER",
+    if_damaged="restore it from a backup",
+)

@@ -9,11 +9,13 @@ it handles, however many there are; for the same reason each topic counts its en
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
 from collections.abc import Iterator
 
-from segue.errors import ConfigurationError, Contended, DiskFull, Unavailable
+from segue.adapters.sqlite_errors import translate_sqlite_errors
+from segue.errors import ConfigurationError
 
 APPLICATION_ID = 0x53475145  # identifies a queue; the ledger is an SQLite file, too
 SCHEMA_VERSION = 1
@@ -101,34 +103,9 @@ def open_transaction(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-@contextlib.contextmanager
-def translate_errors(path: str) -> Iterator[None]:
-    """Translate errors of SQLite into Segue's."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        text = str(error)
-        if "locked" in text or "busy" in text:
-            raise Contended(
-                f"the queue {path!r} is locked by another process ({text}); try again when it "
-                "has finished"
-            ) from error
-        if "full" in text:
-            raise DiskFull(
-                f"no room is left for the queue {path!r}; free some space, and run again"
-            ) from error
-        if "unable to open" in text or "readonly" in text:
-            raise ConfigurationError(
-                f"the queue {path!r} is not writable ({text}); set SEGUE_QUEUE to another path"
-            ) from error
-        raise Unavailable(f"the queue {path!r}: {text}; try again later") from error
-    except sqlite3.DatabaseError as error:
-        raise ConfigurationError(
-            f"{path!r} is not a queue, or is damaged ({error}); delete it and run 'segue "
-            "sweep', which republishes what the ledger waits for, or set SEGUE_QUEUE to another "
-            "path"
-        ) from error
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise ConfigurationError(
-            f"the queue {path!r} cannot be made ({error.strerror}); set SEGUE_QUEUE to another path"
-        ) from error
+translate_errors = functools.partial(
+    translate_sqlite_errors,
+    noun="queue",
+    variable="SEGUE_QUEUE",
+    if_damaged="delete it and run 'segue sweep', which republishes what the ledger waits for",
+)
