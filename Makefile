@@ -56,7 +56,7 @@ bench: $(READY)  ## Measure: ratios, each within one run
 infra: $(READY) $(INFRA_READY)  ## Check the Terraform: format, validity, tests, plans, policy
 	$(BIN)/pytest tests/infra $(PARALLEL)
 
-archives: $(READY)  ## Build the functions' archives, for Terraform to deploy
+archives: $(READY)  ## Build the functions' archives and compile the graph, for Terraform to deploy
 	$(BIN)/segue package --all --output build
 
 lock: $(READY)  ## Renew the locks from pyproject.toml and locks/infra.in

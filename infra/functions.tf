@@ -84,11 +84,11 @@ module "function" {
   ingress       = each.value.ingress
   invokers      = each.key == "request" ? var.requesters : []
 
-  trigger         = each.value.trigger
-  dead_letters    = { pubsub_agent_member = google_project_service_identity.agent["pubsub.googleapis.com"].member }
-  ledger_database = module.ledger.database
-  publishes_to    = each.value.publishes_to
-  bucket_roles    = each.value.bucket_roles
+  trigger             = each.value.trigger
+  pubsub_agent_member = google_project_service_identity.agent["pubsub.googleapis.com"].member
+  ledger_database     = module.ledger.database
+  publishes_to        = each.value.publishes_to
+  bucket_roles        = each.value.bucket_roles
 
   depends_on = [google_project_service.this, google_project_service_identity.agent, google_project_iam_member.storage_agent, google_kms_crypto_key_iam_member.agent]
 }

@@ -58,7 +58,7 @@ module "pipeline" {
     machine_type     = coalesce(try(var.pipelines[each.key].machine_type, null), local.pipeline_machine[each.key])
     num_workers      = coalesce(try(var.pipelines[each.key].num_workers, null), var.pipeline_defaults.num_workers)
     max_workers      = coalesce(try(var.pipelines[each.key].max_workers, null), var.pipeline_defaults.max_workers)
-    gpu              = length(local.pipeline_gpus[each.key]) == 0 ? "none" : local.pipeline_gpus[each.key][0]
+    gpu              = local.pipeline_gpu[each.key]
   }
 
   depends_on = [google_project_service.this, google_kms_crypto_key_iam_member.agent]

@@ -55,7 +55,7 @@ variable "team" {
 # What
 
 variable "graph" {
-  description = "Path of jobs.yaml, the single source of all jobs, relative to infra/."
+  description = "Path of jobs.yaml, the single source of all jobs, relative to infra/; 'make archives' compiles it."
   type        = string
   default     = "../shared/segue/features/jobs.yaml"
   nullable    = false
@@ -63,44 +63,20 @@ variable "graph" {
     condition     = fileexists(var.graph)
     error_message = "The graph's file does not exist; give the path of jobs.yaml relative to infra/, or an absolute path."
   }
-  validation {
-    condition     = fileexists(var.graph) ? can(keys(yamldecode(file(var.graph)).jobs)) && try(length(yamldecode(file(var.graph)).jobs), 0) > 0 : true
-    error_message = "The graph has no jobs: it needs a mapping called jobs with at least one entry; 'segue init' writes one to start from, and 'segue graph' checks it."
-  }
-  validation {
-    condition     = alltrue([for name in try(keys(yamldecode(file(var.graph)).jobs), []) : can(regex("^[a-z][a-z0-9_]{0,62}$", name))])
-    error_message = "Names of jobs must match [a-z][a-z0-9_]* with at most 63 characters, because topics, labels and fields are named after them; rename: ${join(", ", [for name in try(keys(yamldecode(file(var.graph)).jobs), []) : name if !can(regex("^[a-z][a-z0-9_]{0,62}$", name))])}."
-  }
-  validation {
-    condition     = alltrue([for name in try(keys(yamldecode(file(var.graph)).jobs), []) : name != "source"])
-    error_message = "No job may be called source: in needs, source is the media file itself; rename the job."
-  }
-  validation {
-    condition     = alltrue([for job in try(values(yamldecode(file(var.graph)).jobs), []) : try(length(values(job.needs)), 0) > 0])
-    error_message = "Every job needs at least one input; write needs: {INPUT: source} or needs: {INPUT: JOB} in: ${join(", ", try([for name, job in yamldecode(file(var.graph)).jobs : name if try(length(values(job.needs)), 0) == 0], []))}."
-  }
-  validation {
-    condition = alltrue(flatten([
-      for job in try(values(yamldecode(file(var.graph)).jobs), []) : [
-        for parent in try(values(job.needs), []) : parent == "source" || contains(keys(yamldecode(file(var.graph)).jobs), parent)
-      ]
-    ]))
-    error_message = "Jobs may only need source or other jobs of the graph; fix or add: ${join(", ", try(flatten([for name, job in yamldecode(file(var.graph)).jobs : [for parent in setsubtract(values(job.needs), concat(["source"], keys(yamldecode(file(var.graph)).jobs))) : join(" needs ", [name, parent])]]), []))}."
-  }
-  validation {
-    condition     = alltrue([for job in try(values(yamldecode(file(var.graph)).jobs), []) : contains(["none", "nvidia-l4", "nvidia-tesla-t4", "nvidia-tesla-a100", "nvidia-tesla-v100"], try(job.resources.gpu, "none"))])
-    error_message = "resources.gpu must be none, nvidia-l4, nvidia-tesla-t4, nvidia-tesla-a100 or nvidia-tesla-v100; 'segue graph' shows which job is wrong."
-  }
 }
 
 variable "archives_dir" {
-  description = "Folder of the functions' archives, relative to infra/; 'make archives' fills it."
+  description = "Folder of the functions' archives and of the compiled graph, relative to infra/; 'make archives' fills it."
   type        = string
   default     = "../build"
   nullable    = false
   validation {
-    condition     = alltrue([for name in ["arrival", "deletion", "sweep", "request"] : fileexists("${var.archives_dir}/${name}.zip")])
-    error_message = "An archive of the functions is missing; run 'make archives', or set the folder that contains arrival.zip, deletion.zip, sweep.zip and request.zip."
+    condition     = alltrue([for name in ["arrival.zip", "deletion.zip", "sweep.zip", "request.zip", "graph.json"] : fileexists("${var.archives_dir}/${name}")])
+    error_message = "An archive of the functions or the compiled graph is missing; run 'make archives', or set the folder that contains arrival.zip, deletion.zip, sweep.zip, request.zip and graph.json."
+  }
+  validation {
+    condition     = try(jsondecode(file("${var.archives_dir}/graph.json")).sha256 == filesha256(var.graph), !fileexists("${var.archives_dir}/graph.json"))
+    error_message = "The archives were built before ${basename(var.graph)} changed, or from another graph; run 'make archives' for the graph that ships, or 'SEGUE_GRAPH=PATH make archives' for the one that 'graph' names."
   }
 }
 
@@ -239,49 +215,20 @@ variable "pipelines" {
     error_message = "A pipeline's name must match [a-z][a-z0-9_]*, like a job's; rename it."
   }
   validation {
-    condition = alltrue(flatten([
-      for name, pipeline in var.pipelines : [for job in coalesce(pipeline.jobs, [name]) : job == "*" || contains(keys(local.jobs), job)]
-    ]))
-    error_message = "Pipelines may only name jobs of the graph, and an entry without jobs must be named after one; fix or remove: ${join(", ", distinct(flatten([for name, pipeline in var.pipelines : [for job in coalesce(pipeline.jobs, [name]) : job if job != "*" && !contains(keys(local.jobs), job)]])))}."
+    condition     = length(setsubtract(flatten([for name, pipeline in var.pipelines : coalesce(pipeline.jobs, [name])]), concat(["*"], keys(local.jobs)))) == 0
+    error_message = "Pipelines may only name jobs of the graph, and an entry without jobs must be named after one; fix or remove: ${join(", ", setsubtract(flatten([for name, pipeline in var.pipelines : coalesce(pipeline.jobs, [name])]), concat(["*"], keys(local.jobs))))}."
   }
   validation {
     condition     = alltrue([for pipeline in var.pipelines : length(coalesce(pipeline.jobs, ["-"])) > 0])
     error_message = "A pipeline without jobs has nothing to do; name some, or write [\"*\"] for all remaining jobs: ${join(", ", [for name, pipeline in var.pipelines : name if length(coalesce(pipeline.jobs, ["-"])) == 0])}."
   }
   validation {
-    condition = alltrue([
-      for jobs in [flatten([for name, pipeline in var.pipelines : coalesce(pipeline.jobs, [name])])] : length([for job in jobs : job if job != "*"]) == length(distinct([for job in jobs : job if job != "*"]))
-    ])
-    error_message = "A job must be in exactly one pipeline, or two would divide its messages between them; name each job once."
+    condition     = length(flatten([for name, pipeline in var.pipelines : coalesce(pipeline.jobs, [name])])) == length(distinct(flatten([for name, pipeline in var.pipelines : coalesce(pipeline.jobs, [name])])))
+    error_message = "A job must be in exactly one pipeline, or two would divide its messages between them, and only one pipeline can take all remaining jobs; name each job and \"*\" once."
   }
   validation {
-    condition = (
-      length([for pipeline in var.pipelines : pipeline if contains(coalesce(pipeline.jobs, ["-"]), "*")]) <= 1
-      && alltrue([for pipeline in var.pipelines : length(pipeline.jobs) == 1 if contains(coalesce(pipeline.jobs, ["-"]), "*")])
-    )
-    error_message = "Only one pipeline can take all remaining jobs, and its jobs must be just [\"*\"]; name the jobs of every other pipeline."
-  }
-  validation {
-    condition = alltrue([
-      for name, pipeline in var.pipelines : (
-        contains(coalesce(pipeline.jobs, [name]), name)
-        || contains(coalesce(pipeline.jobs, ["-"]), "*") && !contains(flatten([for other in var.pipelines : coalesce(other.jobs, ["-"])]), name)
-      )
-      if contains(keys(local.jobs), name)
-    ])
-    error_message = "A group may have the name of a job only if it runs that job, or two pipelines would have the same name; rename the group."
-  }
-  validation {
-    condition = alltrue([
-      for pipeline in var.pipelines : length(distinct([
-        for name, job in local.jobs : job.gpu
-        if job.gpu != "none" && (
-          contains(coalesce(pipeline.jobs, ["-"]), name)
-          || contains(coalesce(pipeline.jobs, ["-"]), "*") && !contains(flatten([for other, one in var.pipelines : coalesce(one.jobs, [other])]), name)
-        )
-      ])) <= 1
-    ])
-    error_message = "A worker has one kind of accelerator, so jobs that need different ones must run in different pipelines; split the group."
+    condition     = alltrue([for pipeline in var.pipelines : length(pipeline.jobs) == 1 if contains(coalesce(pipeline.jobs, ["-"]), "*")])
+    error_message = "A pipeline that takes all remaining jobs names no others; write just [\"*\"], or name all of its jobs."
   }
   validation {
     condition     = alltrue([for pipeline in var.pipelines : coalesce(pipeline.num_workers, 1) >= 1 && coalesce(pipeline.num_workers, 1) <= coalesce(pipeline.max_workers, 1000) && coalesce(pipeline.max_workers, 1) <= 1000])

@@ -1,4 +1,4 @@
-"""Builds a function's archive, which Cloud Functions installs and serves.
+"""Builds what Terraform deploys: the functions' archives, and the graph that they contain as JSON.
 
 The same tree gives the same bytes on any machine, so Terraform can name an archive by its content
 and deploy only what has changed: names are sorted, without times and without compression (whose
@@ -8,12 +8,15 @@ bytes depend on the library version).
 from __future__ import annotations
 
 import ast
+import hashlib
+import json
 import os
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from segue.errors import ConfigurationError
+from segue.model.graph import Graph
 from segue.model.settings import Settings
 from segue.stack import load_graph
 
@@ -76,8 +79,30 @@ def build_archive(function: str, settings: Settings, *, root: str | None = None)
     parts = ", ".join(f'"{part}"' for part in FUNCTIONS[function])
     files["main.py"] = MAIN.format(name=function, parts=parts).encode()
     files["requirements.txt"] = _read(os.path.join(root, LOCK))
-    files["jobs.yaml"] = _read(_check_graph(settings))
+    files["jobs.yaml"] = _load_graph(settings)[1]
     return Archive(function=function, files=files)
+
+
+def compile_graph(settings: Settings) -> bytes:
+    """Return what Terraform needs to know of the graph, as JSON.
+
+    Terraform compares the hash with its own jobs.yaml. Parameters are left out: what fills their
+    variables may be secret.
+    """
+    graph, text = _load_graph(settings)
+    jobs = {
+        job.name: {
+            "parents": job.parents,
+            "children": graph.children[job.name],
+            "reads_source": job.reads_source,
+            "owner": job.owner,
+            "memory_gib": job.resources.memory_gib,
+            "gpu": job.resources.gpu,
+        }
+        for job in graph.jobs.values()
+    }
+    document = {"sha256": hashlib.sha256(text).hexdigest(), "jobs": jobs}
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def find_source_tree() -> str:
@@ -129,16 +154,16 @@ def _list_imports(node: ast.AST) -> Iterator[str]:
                 yield from _list_imports(child)
 
 
-def _check_graph(settings: Settings) -> str:
-    """Check the graph, and return its file, whose variables the function's environment sets."""
+def _load_graph(settings: Settings) -> tuple[Graph, bytes]:
+    """Return the graph and its file, whose variables the functions' environment sets."""
     filled = replace(
         settings,
         catalogue=settings.catalogue or "gs://catalogue",
         artifacts=settings.artifacts or "gs://artifacts",
     )
-    path = load_graph(filled).path
-    assert path is not None
-    return path
+    graph = load_graph(filled)
+    assert graph.path is not None
+    return graph, _read(graph.path)
 
 
 def _read(path: str) -> bytes:

@@ -1,4 +1,4 @@
-# The resources of a graph, and invalid graphs.
+# The resources of a graph, and graphs that do not match the archives.
 
 mock_provider "google" {
   mock_data "google_storage_project_service_account" {
@@ -11,12 +11,12 @@ variables {
   project      = "acme-segue-dev"
   region       = "europe-west1"
   environment  = "dev"
-  archives_dir = "tests/archives"
-  graph        = "tests/graphs/three.yaml"
+  archives_dir = "tests/three"
+  graph        = "tests/three/jobs.yaml"
   image        = "europe-west1-docker.pkg.dev/acme/segue/segue@sha256:0123456789012345678901234567890123456789012345678901234567890123"
 }
 
-run "every_job_has_its_topics_and_its_pipeline" {
+run "every_job_has_its_resources_and_each_identity_the_roles_of_its_code" {
   command = plan
 
   assert {
@@ -48,11 +48,6 @@ run "every_job_has_its_topics_and_its_pipeline" {
     condition     = output.queue.sweep_topic == "segue-sweep"
     error_message = "The sweep must be triggered through PREFIX-sweep."
   }
-}
-
-run "each_identity_has_the_roles_of_its_code" {
-  command = plan
-
   assert {
     condition = output.roles["function/arrival"] == tolist([
       "roles/datastore.user on databases/segue",
@@ -144,7 +139,10 @@ run "what_a_deletion_removes_needs_a_role" {
 
 run "workers_are_as_large_as_their_jobs_need" {
   command = plan
-  variables { graph = "tests/graphs/hungry.yaml" }
+  variables {
+    archives_dir = "tests/machines"
+    graph        = "tests/machines/jobs.yaml"
+  }
 
   assert {
     condition = local.pipeline_machine == {
@@ -161,44 +159,20 @@ run "workers_are_as_large_as_their_jobs_need" {
 
 run "a_missing_graph_is_refused" {
   command = plan
-  variables { graph = "tests/graphs/none.yaml" }
+  variables { graph = "tests/none.yaml" }
   expect_failures = [var.graph]
 }
 
-run "a_graph_without_jobs_is_refused" {
+run "archives_of_another_graph_are_refused" {
   command = plan
-  variables { graph = "tests/graphs/no_jobs.yaml" }
-  expect_failures = [var.graph]
+  variables { graph = "tests/machines/jobs.yaml" }
+  expect_failures = [var.archives_dir]
 }
 
-run "a_job_with_a_hyphen_is_refused" {
+run "missing_archives_are_refused" {
   command = plan
-  variables { graph = "tests/graphs/hyphen.yaml" }
-  expect_failures = [var.graph]
-}
-
-run "a_job_called_source_is_refused" {
-  command = plan
-  variables { graph = "tests/graphs/source.yaml" }
-  expect_failures = [var.graph]
-}
-
-run "a_job_that_needs_nothing_is_refused" {
-  command = plan
-  variables { graph = "tests/graphs/no_needs.yaml" }
-  expect_failures = [var.graph]
-}
-
-run "a_job_without_its_parent_is_refused" {
-  command = plan
-  variables { graph = "tests/graphs/no_parent.yaml" }
-  expect_failures = [var.graph]
-}
-
-run "an_unknown_accelerator_is_refused" {
-  command = plan
-  variables { graph = "tests/graphs/gpu.yaml" }
-  expect_failures = [var.graph]
+  variables { archives_dir = "tests" }
+  expect_failures = [var.archives_dir]
 }
 
 run "a_graph_outside_the_repository_is_refused" {

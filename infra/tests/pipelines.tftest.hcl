@@ -11,8 +11,8 @@ variables {
   project      = "acme-segue-dev"
   region       = "europe-west1"
   environment  = "dev"
-  archives_dir = "tests/archives"
-  graph        = "tests/graphs/three.yaml"
+  archives_dir = "tests/three"
+  graph        = "tests/three/jobs.yaml"
   image        = "europe-west1-docker.pkg.dev/acme/segue/segue@sha256:0123456789012345678901234567890123456789012345678901234567890123"
 }
 
@@ -109,7 +109,7 @@ run "a_star_among_jobs_is_refused" {
 run "a_group_called_like_a_job_outside_of_it_is_refused" {
   command = plan
   variables { pipelines = { beats = { jobs = ["energy"] } } }
-  expect_failures = [var.pipelines]
+  expect_failures = [output.pipelines]
 }
 
 run "a_group_with_a_hyphen_is_refused" {
@@ -121,10 +121,11 @@ run "a_group_with_a_hyphen_is_refused" {
 run "two_accelerators_in_one_worker_are_refused" {
   command = plan
   variables {
-    graph     = "tests/graphs/hungry.yaml"
-    pipelines = { all = { jobs = ["*"] } }
+    archives_dir = "tests/machines"
+    graph        = "tests/machines/jobs.yaml"
+    pipelines    = { all = { jobs = ["*"] } }
   }
-  expect_failures = [var.pipelines]
+  expect_failures = [output.pipelines]
 }
 
 run "fewer_workers_at_most_than_at_least_is_refused" {

@@ -10,20 +10,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # rig and provider are packages of these tests
+sys.path.insert(0, str(Path(__file__).parent))  # harness and provider are packages of these tests
 
-from rig import environment, registry, stand_in, tools
-from rig.tree import copy_tree
+from harness import environment, terraform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rig.environment import Environment
-    from rig.tree import Tree
+    from harness.environment import Environment, Tree
 
 
-def need(reason: str | None) -> None:
-    """Skip by name what cannot run here; in CI that is a failure."""
+def skip_if(reason: str | None) -> None:
+    """Skip what cannot run here, with the reason; in CI that is a failure."""
     if reason:
         if os.environ.get("CI") == "true":
             pytest.fail(f"CI lets no test skip: {reason}")
@@ -31,56 +29,46 @@ def need(reason: str | None) -> None:
 
 
 @pytest.fixture(scope="session")
-def stand_in_providers() -> Iterator[dict[str, str]]:
+def policy_tool() -> str:
+    """The path of checkov."""
+    skip_if(terraform.explain_missing_environment())
+    return terraform.find_program("checkov")
+
+
+@pytest.fixture(scope="session")
+def stand_in() -> Iterator[dict[str, str]]:
     """The variables with which Terraform uses the stand-in for both of Google's providers."""
-    need(tools.missing_terraform())
-    need(tools.missing_environment())
-    with stand_in.serving([tools.INFRA, tools.HERE]) as attached:
-        yield {"TF_REATTACH_PROVIDERS": attached}
+    skip_if(terraform.explain_missing_terraform())
+    skip_if(terraform.explain_missing_environment())
+    with environment.serve_provider() as variables:
+        yield variables
 
 
 @pytest.fixture(scope="session")
 def providers(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    """The real providers where they were asked for and can be reached, else the stand-in."""
-    if registry.is_wanted():
-        need(tools.missing_terraform())
-        versions = (tools.INFRA / "versions.tf").read_text()
-        if registry.answers(tmp_path_factory.mktemp("probe"), versions):
-            return registry.variables()
-    variables: dict[str, str] = request.getfixturevalue("stand_in_providers")
-    return variables
-
-
-@pytest.fixture(scope="session")
-def tree(tmp_path_factory: pytest.TempPathFactory, stand_in_providers: dict[str, str]) -> Tree:
-    """A copy of what Terraform reads, for all who leave it as it is."""
-    return copy_tree(tmp_path_factory.mktemp("tree"), stand_in_providers)
+    """The real providers where they are asked for and can be reached, else the stand-in."""
+    skip_if(terraform.explain_missing_terraform())
+    real = terraform.find_real_providers(tmp_path_factory.mktemp("probe"))
+    return real or request.getfixturevalue("stand_in")
 
 
 @pytest.fixture
-def another_tree(tmp_path: Path, stand_in_providers: dict[str, str]) -> Tree:
-    """A copy to be changed."""
-    return copy_tree(tmp_path, stand_in_providers)
-
-
-@pytest.fixture(scope="session")
-def policy_tool() -> str:
-    """The path of checkov."""
-    need(tools.missing_environment())
-    return tools.program("checkov")
+def tree(tmp_path: Path, stand_in: dict[str, str]) -> Tree:
+    """A copy of what Terraform reads, to be changed."""
+    return environment.copy_tree(tmp_path / "tree", stand_in)
 
 
 @pytest.fixture(scope="session")
 def environments(
-    tmp_path_factory: pytest.TempPathFactory, stand_in_providers: dict[str, str]
+    tmp_path_factory: pytest.TempPathFactory, stand_in: dict[str, str]
 ) -> Callable[[str], Environment]:
     """Each environment, built once."""
 
     @functools.cache
     def built(name: str) -> Environment:
-        return environment.build(name, tmp_path_factory.mktemp(name), stand_in_providers)
+        return environment.build_environment(name, tmp_path_factory.mktemp(name), stand_in)
 
     return built
 

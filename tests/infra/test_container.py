@@ -182,7 +182,7 @@ def test_parameters_of_the_template_become_a_call_of_segue(given, called):
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "remedy"),
     [
         (["--mode=both"], "write stream or backfill"),
         (["--mode=stream", "--prefix=gs://acme/a/"], "not a parameter of mode stream"),
@@ -191,8 +191,8 @@ def test_parameters_of_the_template_become_a_call_of_segue(given, called):
         (["--jobs"], "write --jobs=VALUE"),
     ],
 )
-def test_parameters_that_make_no_sense_end_the_launch(given, told):
-    with pytest.raises(SystemExit, match=told):
+def test_parameters_that_make_no_sense_end_the_launch(given, remedy):
+    with pytest.raises(SystemExit, match=remedy):
         launch.build_command(given)
 
 
@@ -260,15 +260,15 @@ def test_a_parameters_pattern_takes_what_is_right_and_nothing_else(name):
 GRAPH = """
 jobs:
   level:
-    run: made_up_jobs:level
+    run: example_jobs:level
     needs: {media: source}
     writes: application/json
   double:
-    run: made_up_jobs:double
+    run: example_jobs:double
     needs: {level: level}
     writes: application/json
   broken:
-    run: made_up_jobs:broken
+    run: example_jobs:broken
     needs: {media: source}
     writes: application/json
 """
@@ -286,7 +286,7 @@ def broken(media):
 
 def test_every_job_is_run_once_when_the_image_is_built_and_a_failing_one_stops_nothing(tmp_path):
     (tmp_path / "jobs.yaml").write_text(GRAPH)
-    (tmp_path / "made_up_jobs.py").write_text(CODE)
+    (tmp_path / "example_jobs.py").write_text(CODE)
     ran = subprocess.run(
         [sys.executable, str(CONTAINER / "warm.py")],
         env={"SEGUE_GRAPH": str(tmp_path / "jobs.yaml"), "PATH": "/usr/bin:/bin"},

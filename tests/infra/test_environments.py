@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
-from rig import plan, tools
+from harness import plan
+from harness.terraform import TerraformError
+
+from segue.model.settings import Settings
+from segue_cli.function_archive import compile_graph
+from segue_support.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("infra")
 
-GOLDEN = tools.ROOT / "tests" / "golden" / "infra"
+GOLDEN = ROOT / "tests" / "golden" / "infra"
+FIXTURES = sorted((ROOT / "infra" / "tests").glob("*/jobs.yaml"))
 BASIC = {"roles/owner", "roles/editor", "roles/viewer", "roles/browser"}
 PUBLIC = {"allUsers", "allAuthenticatedUsers"}
 # What takes labels by which cost is split; the others cost nothing of their own.
@@ -25,11 +33,11 @@ COSTLY = {
 
 def test_an_environment_is_what_its_golden_file_says(built):
     golden = json.loads((GOLDEN / f"{built.name}.json").read_text())
-    found = plan.summary(plan.resources(built.state))
-    again = "see the difference, and run 'python tests/golden/make_infra.py'"
-    assert found["counts"] == golden["counts"], again
-    assert found["names"] == golden["names"], again
-    assert found["grants"] == golden["grants"], again
+    found = plan.summarize(built.list_resources())
+    remedy = "see the difference, and run 'python tests/golden/make_infra.py'"
+    assert found["counts"] == golden["counts"], remedy
+    assert found["names"] == golden["names"], remedy
+    assert found["grants"] == golden["grants"], remedy
 
 
 def test_planning_and_applying_warn_of_nothing(built):
@@ -37,38 +45,58 @@ def test_planning_and_applying_warn_of_nothing(built):
 
 
 def test_what_was_applied_needs_no_further_change(built):
-    assert plan.changes(built.again) == {}
-    outputs = built.again["output_changes"].values()
+    assert plan.list_changes(built.second_plan) == {}
+    outputs = built.second_plan["output_changes"].values()
     assert {tuple(o["actions"]) for o in outputs} == {("no-op",)}
 
 
-def test_planning_twice_gives_the_same(environments, another_tree):
-    (first, _), (second, _) = another_tree.plan("dev"), another_tree.plan("dev")
+def test_planning_twice_gives_the_same(environments, tmp_path):
+    dev = environments("dev")
+    without_state = shutil.ignore_patterns(".terraform", "*.tfstate*")
+    shutil.copytree(dev.tree.root, tmp_path / "tree", ignore=without_state)
+    first, (second, _) = dev.plan, replace(dev.tree, root=tmp_path / "tree").plan("dev")
     for part in ("configuration", "planned_values", "resource_changes", "output_changes"):
         assert first[part] == second[part]
-    assert plan.changes(first) == plan.changes(environments("dev").plan)
+
+
+@pytest.mark.parametrize("change", ["edit", "delete"])
+def test_archives_of_an_older_graph_are_refused_with_the_remedy(tree, change):
+    if change == "edit":
+        tree.graph.write_text(tree.graph.read_text() + "# edited\n")
+    else:
+        (tree.root / "build" / "graph.json").unlink()
+    with pytest.raises(TerraformError, match="run 'make archives'") as refused:
+        tree.plan("prod")
+    assert str(refused.value).count("error ") == 1
+
+
+@pytest.mark.parametrize("graph", FIXTURES, ids=lambda path: path.parent.name)
+def test_the_compiled_graphs_of_the_modules_tests_are_current(graph):
+    compiled = compile_graph(Settings(graph=str(graph)))
+    remedy = "run 'python tests/golden/make_infra.py'"
+    assert (graph.parent / "graph.json").read_bytes() == compiled, remedy
 
 
 def test_everything_is_made_and_nothing_else_happens(built):
-    assert set(plan.changes(built.plan).values()) == {"create"}
+    assert set(plan.list_changes(built.plan).values()) == {"create"}
 
 
 def test_nobody_has_a_basic_role_and_nothing_is_public(built):
-    found = plan.grants(plan.resources(built.state))
+    found = plan.list_grants(built.list_resources())
     assert found
     assert {g.role for g in found} & BASIC == set()
     assert {g.member for g in found} & PUBLIC == set()
 
 
 def test_members_are_only_added_and_there_are_no_keys(built):
-    types = {r.type for r in plan.resources(built.state)}
+    types = {r.type for r in built.list_resources()}
     assert not [t for t in types if t.endswith(("_iam_binding", "_iam_policy"))]
     assert "google_service_account_key" not in types
     assert "google_storage_hmac_key" not in types
 
 
 def test_every_bucket_is_closed(built):
-    buckets = [r for r in plan.resources(built.state) if r.type == "google_storage_bucket"]
+    buckets = built.list_resources("google_storage_bucket")
     assert len(buckets) == 4
     for bucket in buckets:
         assert bucket.values["public_access_prevention"] == "enforced"
@@ -76,7 +104,7 @@ def test_every_bucket_is_closed(built):
 
 
 def test_what_costs_money_says_for_whom(built):
-    costly = [r for r in plan.resources(built.state) if r.type in COSTLY]
+    costly = built.list_resources(*COSTLY)
     assert {r.type for r in costly} == COSTLY
     for resource in costly:
         labels = resource.values["labels"]
@@ -87,39 +115,34 @@ def test_what_costs_money_says_for_whom(built):
 def test_what_a_job_uses_bears_its_name(built):
     jobs = {"downsample", "loudness", "beats", "energy", "spectrogram"}
     for type_ in ("google_pubsub_topic", "google_pubsub_subscription"):
-        found = {
-            r.name: r.values["labels"].get("job")
-            for r in plan.resources(built.state)
-            if r.type == type_
-        }
+        found = {r.name: r.values["labels"].get("job") for r in built.list_resources(type_)}
         of_jobs = {name: job for name, job in found.items() if job is not None}
         assert set(of_jobs.values()) == jobs
         assert all(name.startswith(f"segue-{job}-") for name, job in of_jobs.items())
 
 
 def test_workers_have_no_public_address(built):
-    jobs = [r for r in plan.resources(built.state) if r.type == "google_dataflow_flex_template_job"]
+    jobs = built.list_resources("google_dataflow_flex_template_job")
     assert {j.values["ip_configuration"] for j in jobs} == {"WORKER_IP_PRIVATE"}
-    (network,) = [r for r in plan.resources(built.state) if r.type == "google_compute_subnetwork"]
+    (network,) = built.list_resources("google_compute_subnetwork")
     assert network.values["private_ip_google_access"] is True
 
 
 def test_only_production_is_protected(environments):
     protected = {}
     for name in ("dev", "staging", "prod"):
-        found = plan.resources(environments(name).state)
-        (database,) = [r.values for r in found if r.type == "google_firestore_database"]
-        destroyed = {r.values["force_destroy"] for r in found if r.type == "google_storage_bucket"}
-        protected[name] = (database["delete_protection_state"], destroyed)
-    assert protected["dev"][0] == protected["staging"][0] == "DELETE_PROTECTION_DISABLED"
-    assert protected["prod"][0] == "DELETE_PROTECTION_ENABLED"
+        (database,) = environments(name).list_resources("google_firestore_database")
+        buckets = environments(name).list_resources("google_storage_bucket")
+        state = database.values["delete_protection_state"].removeprefix("DELETE_PROTECTION_")
+        kept = {bucket.name for bucket in buckets if not bucket.values["force_destroy"]}
+        protected[name] = (state, {bucket.rpartition("-")[2] for bucket in kept})
+    assert protected["dev"] == protected["staging"] == ("DISABLED", set())
+    assert protected["prod"] == ("ENABLED", {"catalogue", "artifacts", "code"})
 
 
 def test_development_has_one_pipeline_and_production_one_a_job(environments):
     def pipelines(name: str) -> list[str]:
-        return plan.names(
-            plan.resources(environments(name).state), "google_dataflow_flex_template_job"
-        )
+        return environments(name).list_names("google_dataflow_flex_template_job")
 
     jobs = ["beats", "downsample", "energy", "loudness", "spectrogram"]
     assert pipelines("dev") == ["segue-job-all"]

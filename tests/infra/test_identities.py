@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import pytest
-from rig import plan, tools
+from harness import plan
 
 from segue.model.graph import Graph, read_graph
 from segue.model.queue import Lane, format_dead_topic, format_topic
-from segue_pipelines.streaming.pubsub_io import find_notified_jobs
+from segue_pipelines.streaming.dataflow import find_notified_jobs
+from segue_support.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("infra")
 
@@ -49,7 +50,7 @@ class Place:
     """Where a call goes; {} stands for the project."""
 
     on: str
-    only: str = ""
+    condition: str = ""
 
 
 LEDGER = Place("project:{}", 'resource.name == "projects/{}/databases/segue"')
@@ -141,8 +142,8 @@ def streaming(graph: Graph, jobs: tuple[str, ...]) -> Calls:
     for name in (format_topic(job, lane) for job in jobs for lane in Lane):
         for call in ("GetSubscription", "StreamingPull", "Acknowledge", "ModifyAckDeadline"):
             yield f"pubsub.{call}", Place(f"subscription:segue-{name}")
-    told = (format_topic(job, lane) for job in find_notified_jobs(graph, jobs) for lane in Lane)
-    for place in topics([*told, *map(format_dead_topic, jobs)]):
+    notified = (format_topic(job, lane) for job in find_notified_jobs(graph, jobs) for lane in Lane)
+    for place in topics([*notified, *map(format_dead_topic, jobs)]):
         yield "pubsub.Publish", place
 
 
@@ -167,7 +168,7 @@ CALLS: Mapping[str, Callable[[Graph], Calls]] = {
 
 @pytest.fixture(scope="module")
 def graph() -> Graph:
-    return read_graph(str(tools.ROOT / "shared" / "segue" / "features" / "jobs.yaml"), {})
+    return read_graph(str(ROOT / "shared" / "segue" / "features" / "jobs.yaml"), {})
 
 
 def calls_of(identity: str, graph: Graph) -> Calls:
@@ -179,18 +180,18 @@ def calls_of(identity: str, graph: Graph) -> Calls:
 
 def test_every_identity_has_exactly_the_roles_that_its_calls_need(built, graph):
     project = f"acme-segue-{built.name}"
-    found = plan.resources(built.state)
-    identities = plan.names(found, "google_service_account")
+    found = built.list_resources()
+    identities = built.list_names("google_service_account")
     assert set(CALLS) <= set(identities)
     for identity in identities:
         member = f"serviceAccount:{identity}@{project}.iam.gserviceaccount.com"
-        granted = {g for g in plan.grants(found) if g.member == member}
+        granted = {g for g in plan.list_grants(found) if g.member == member}
         needed = {
             plan.Grant(
                 member=member,
                 role=ROLES[call],
                 on=place.on.replace("{}", project),
-                only=place.only.replace("{}", project),
+                condition=place.condition.replace("{}", project),
             )
             for call, place in calls_of(identity, graph)
         }
@@ -199,9 +200,9 @@ def test_every_identity_has_exactly_the_roles_that_its_calls_need(built, graph):
 
 
 def test_nobody_else_may_do_anything_but_googles_own_agents_and_who_is_named(built):
-    found = plan.resources(built.state)
+    found = built.list_resources()
     domain = f"@acme-segue-{built.name}.iam.gserviceaccount.com"
-    others = {g for g in plan.grants(found) if not g.member.endswith(domain)}
+    others = {g for g in plan.list_grants(found) if not g.member.endswith(domain)}
     agents = {g for g in others if re.search(r"service-\d+@(gcp-sa-pubsub|gs-project)", g.member)}
     assert {g.role for g in agents} == {"roles/pubsub.publisher", "roles/pubsub.subscriber"}
     people = {(g.member, g.role) for g in others - agents}
@@ -218,29 +219,31 @@ PEOPLE = {
 
 def test_the_table_names_the_calls_that_the_adapters_make(graph):
     """What an adapter calls is found in its source, so that a new call is missed in the table."""
-    adapters = tools.ROOT / "shared" / "segue" / "adapters"
-    rpc = (adapters / "firestore_rpc.py").read_text()
-    firestore = {
-        "".join(word.title() for word in name.split("_"))
-        for name in re.findall(r"self\._client\.(\w+)\(", rpc)
+    adapters = ROOT / "shared" / "segue" / "adapters"
+    source = (adapters / "firestore.py").read_text()
+    methods = {  # of Google's client
+        "client.get_all": "BatchGetDocuments",
+        "batch.commit": "BatchWrite",
+        "selected.stream": "RunQuery",
+        "query.get": "RunAggregationQuery",
     }
+    calls = re.findall(r"(\w+\.\w+)\([^()]*\*\*call_once", source)
+    assert len(calls) == source.count("call_once(")
+    firestore = {methods[call] for call in calls}
     # Only the command line counts, by the rights of who calls it.
     assert firestore - {"RunAggregationQuery"} == {
         call.partition(".")[2] for call in ROLES if call.startswith("firestore.")
     }
-    pubsub = (adapters / "pubsub_rpc.py").read_text()
-    methods = set(re.findall(r'^    "(\w+)": ', pubsub, re.MULTILINE))
-    assert {"Publish", "Acknowledge", "ModifyAckDeadline"} <= methods
+    pubsub = (adapters / "pubsub.py").read_text()
+    methods = set(re.findall(r'(?:connection\.\w+er\.|_send_ack_ids\(\s*")(\w+)', pubsub))
+    assert methods == {"publish", "pull", "acknowledge", "modify_ack_deadline"}
     everyone = [*CALLS, *(f"segue-job-{job}" for job in graph.jobs)]
     assert set(ROLES) == {call for identity in everyone for call, _ in calls_of(identity, graph)}
 
 
-def test_removing_artifacts_takes_a_role_of_its_own(tmp_path, stand_in_providers):
-    from rig.tree import copy_tree
-
-    tree = copy_tree(tmp_path, stand_in_providers)
-    planned, _ = tree.plan("dev", "-var=on_deletion=remove")
-    found = plan.resources(planned)
+def test_removing_artifacts_takes_a_role_of_its_own(environments):
+    planned, _ = environments("dev").tree.plan("dev", "-var=on_deletion=remove")
+    found = plan.list_resources(planned)
     (role,) = [r.values for r in found if r.type == "google_project_iam_custom_role"]
     # Deletions.take lists a file's artifacts, and deletes them by generation.
     assert set(role["permissions"]) == {

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
-from rig import tools
-from rig.terraform import Terraform
+from harness.environment import copy_tree
+from harness.terraform import INFRA, Terraform
+
+from segue_support.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("modules")
 
 MODULES = {
-    "root": tools.INFRA,
-    **{folder.name: folder for folder in sorted((tools.INFRA / "modules").iterdir())},
+    "root": INFRA,
+    **{folder.name: folder for folder in sorted((INFRA / "modules").iterdir())},
 }
 HOLDS = {"main.tf", "variables.tf", "outputs.tf", "versions.tf", "README.md", "tests"}
 DECLARED = re.compile(r'^(variable|output) "(\w+)" \{\n(.*?)^\}', re.MULTILINE | re.DOTALL)
 EXPECTED = re.compile(r"expect_failures\s*=\s*\[(.*?)\]", re.DOTALL)
 
 
+@pytest.fixture(scope="module")
+def root(providers, tmp_path_factory) -> Path:
+    return copy_tree(tmp_path_factory.mktemp("tree"), providers).root
+
+
 @pytest.fixture(scope="module", params=MODULES)
-def terraform(request, providers, tree) -> Terraform:
+def terraform(request, providers, root) -> Terraform:
     """Terraform in one module of a copy of the tree."""
-    folder = tree.root / MODULES[request.param].relative_to(tools.ROOT)
-    terraform = Terraform(folder, providers)
+    terraform = Terraform(root / MODULES[request.param].relative_to(ROOT), providers)
     terraform.init()
     return terraform
 
@@ -34,20 +41,20 @@ def declared(module: str, kind: str) -> dict[str, str]:
     return {name: body for found, name, body in DECLARED.findall(text) if found == kind}
 
 
-def test_all_of_it_is_formatted(stand_in_providers):
-    said = Terraform(tools.INFRA).run("fmt", "-check", "-recursive", ok=(0, 3))
-    assert said.out.split() == []
+def test_all_of_it_is_formatted(providers):
+    result = Terraform(INFRA).run("fmt", "-check", "-recursive", ok=(0, 3))
+    assert result.out.split() == []
 
 
 def test_a_module_is_valid_without_a_warning(terraform):
-    assert terraform.faults() == []
+    assert terraform.validate() == []
 
 
 def test_a_module_passes_its_own_tests(terraform):
-    said = terraform.test()
-    assert said.diagnostics == []
-    assert said.code == 0
-    (summary,) = [line["test_summary"] for line in said.lines if "test_summary" in line]
+    result = terraform.test()
+    assert result.diagnostics == []
+    assert result.code == 0
+    (summary,) = [line["test_summary"] for line in result.lines if "test_summary" in line]
     assert summary["passed"] > 0
     assert (summary["failed"], summary["errored"], summary["skipped"]) == (0, 0, 0)
 

@@ -9,7 +9,7 @@ import re
 
 import msgspec
 import pytest
-from rig import plan, tools
+from harness.terraform import INFRA
 
 from segue.adapters.firestore import URL as LEDGER_URL
 from segue.adapters.firestore_indexes import COLLECTION, build_indexes, list_exempt_fields
@@ -22,6 +22,7 @@ from segue.model.settings import SETTINGS, Settings
 from segue_cli.function_archive import FUNCTIONS
 from segue_cli.main import load_command
 from segue_functions.events import DELETED, FINALIZED, PUBLISHED, SweepOrder
+from segue_support.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("infra")
 
@@ -30,26 +31,22 @@ EXPIRES = "expires_at"  # the field by which Firestore removes tombstones
 
 @pytest.fixture(scope="module")
 def graph() -> Graph:
-    return read_graph(str(tools.ROOT / "shared" / "segue" / "features" / "jobs.yaml"), {})
-
-
-def found(built, type_: str) -> list[plan.Resource]:
-    return [r for r in plan.resources(built.state) if r.type == type_]
+    return read_graph(str(ROOT / "shared" / "segue" / "features" / "jobs.yaml"), {})
 
 
 def functions(built) -> dict[str, dict]:
     return {
         r.name.removeprefix("segue-"): r.values
-        for r in found(built, "google_cloudfunctions2_function")
+        for r in built.list_resources("google_cloudfunctions2_function")
     }
 
 
 def pipelines(built) -> dict[str, dict]:
-    return {r.name: r.values for r in found(built, "google_dataflow_flex_template_job")}
+    return {r.name: r.values for r in built.list_resources("google_dataflow_flex_template_job")}
 
 
 def queue(built) -> PubsubQueue:
-    """The queue that a function is told of."""
+    """The queue in the settings of a function."""
     environment = functions(built)["arrival"]["service_config"][0]["environment_variables"]
     return PubsubQueue(environment["SEGUE_QUEUE"])
 
@@ -57,8 +54,11 @@ def queue(built) -> PubsubQueue:
 def test_topics_and_subscriptions_are_those_of_the_queue(built, graph):
     there = queue(built)
     names = [*list_topics(graph), *map(format_dead_topic, graph.jobs)]
-    topics = {r.values["id"] for r in found(built, "google_pubsub_topic")}
-    of = {r.values["id"]: r.values["topic"] for r in found(built, "google_pubsub_subscription")}
+    topics = {r.values["id"] for r in built.list_resources("google_pubsub_topic")}
+    of = {
+        r.values["id"]: r.values["topic"]
+        for r in built.list_resources("google_pubsub_subscription")
+    }
     wanted = {there.resource("topics", name) for name in names}
     others = {there.resource("topics", name) for name in topics_beside(built)}
     assert topics == wanted | others
@@ -69,12 +69,14 @@ def test_topics_and_subscriptions_are_those_of_the_queue(built, graph):
 
 def topics_beside(built) -> set[str]:
     """The schedule's, and the dead letters of the functions that events call."""
-    called = {r.name.removeprefix("segue-") for r in found(built, "google_eventarc_trigger")}
+    called = {
+        r.name.removeprefix("segue-") for r in built.list_resources("google_eventarc_trigger")
+    }
     return {"sweep", *(f"function-{name}-dead" for name in called)}
 
 
 def test_subscriptions_are_as_the_pipelines_need_them(built):
-    for each in found(built, "google_pubsub_subscription"):
+    for each in built.list_resources("google_pubsub_subscription"):
         values = each.values
         assert values["ack_deadline_seconds"] == 600  # the adapter's longest
         assert values["message_retention_duration"] != ""
@@ -86,16 +88,14 @@ def test_subscriptions_are_as_the_pipelines_need_them(built):
 
 
 def test_indexes_are_those_of_the_ledgers_queries(built, graph):
-    made = {
-        tuple((f["field_path"], f["order"]) for f in r.values["fields"])
-        for r in found(built, "google_firestore_index")
-    }
+    indexes = built.list_resources("google_firestore_index")
+    made = {tuple((f["field_path"], f["order"]) for f in r.values["fields"]) for r in indexes}
     assert made == {tuple((f, "ASCENDING") for f in index.fields) for index in build_indexes(graph)}
-    assert {r.values["collection"] for r in found(built, "google_firestore_index")} == {COLLECTION}
+    assert {r.values["collection"] for r in indexes} == {COLLECTION}
 
 
 def test_no_field_has_an_index_of_its_own_and_tombstones_expire(built):
-    fields = {r.values["field"]: r.values for r in found(built, "google_firestore_field")}
+    fields = {r.values["field"]: r.values for r in built.list_resources("google_firestore_field")}
     assert set(fields) == set(list_exempt_fields())
     for values in fields.values():
         assert values["collection"] == COLLECTION
@@ -105,9 +105,7 @@ def test_no_field_has_an_index_of_its_own_and_tombstones_expire(built):
 
 def test_functions_are_the_modules_of_functions_with_handlers_of_their_names(built):
     for name, values in functions(built).items():
-        module = ast.parse(
-            (tools.ROOT / "functions" / "segue_functions" / f"{name}.py").read_text()
-        )
+        module = ast.parse((ROOT / "functions" / "segue_functions" / f"{name}.py").read_text())
         handlers = [
             n.name for n in module.body if isinstance(n, ast.FunctionDef) and n.decorator_list
         ]
@@ -116,19 +114,20 @@ def test_functions_are_the_modules_of_functions_with_handlers_of_their_names(bui
     assert set(functions(built)) == set(FUNCTIONS)
 
 
-def test_functions_are_told_settings_that_they_read_and_can_use(built, graph):
+def test_functions_have_settings_that_they_read_and_can_use(built, monkeypatch):
     for name, values in functions(built).items():
         environment = values["service_config"][0]["environment_variables"]
         of_all = {"graph", "catalogue", "artifacts", "ledger", "queue"}
         wanted = of_all | ({"on_deletion"} if name == "deletion" else set())
         assert set(environment) == {SETTINGS[setting].variable for setting in wanted} | {"THREADS"}
-        settings = Settings.load(environment)
+        monkeypatch.setattr("os.environ", environment)
+        settings = Settings.load()
         project = f"acme-segue-{built.name}"
         assert environment["SEGUE_GRAPH"] == "jobs.yaml"  # as segue_cli.function_archive names it
         match = LEDGER_URL.fullmatch(settings.ledger)
-        (database,) = found(built, "google_firestore_database")
+        (database,) = built.list_resources("google_firestore_database")
         assert (match[1], match[2]) == (project, database.values["name"])
-        buckets = {r.name for r in found(built, "google_storage_bucket")}
+        buckets = {r.name for r in built.list_resources("google_storage_bucket")}
         for place in (settings.catalogue, settings.artifacts):
             assert place.startswith("gs://")
             assert split_uri(place)[0] in buckets
@@ -144,12 +143,12 @@ def test_an_instance_has_a_thread_for_each_request_that_it_is_sent_at_a_time(bui
 def test_the_archives_are_those_of_make_archives(built):
     archives = {
         r.values["source"].rpartition("/")[2]
-        for r in found(built, "google_storage_bucket_object")
+        for r in built.list_resources("google_storage_bucket_object")
         if r.values["name"].startswith("functions/")
     }
     assert archives == {f"{name}.zip" for name in FUNCTIONS}
     (default,) = [p for p in load_command("package").params if p.name == "output"]
-    text = (tools.INFRA / "variables.tf").read_text()
+    text = (INFRA / "variables.tf").read_text()
     folder = re.search(r'variable "archives_dir" \{.*?default\s*=\s*"([^"]*)"', text, re.DOTALL)
     assert folder[1] == f"../{default.default}"
 
@@ -159,7 +158,7 @@ def test_triggers_are_the_events_that_the_functions_take(built):
         r.name.removeprefix("segue-"): {
             m["attribute"]: m["value"] for m in r.values["matching_criteria"]
         }
-        for r in found(built, "google_eventarc_trigger")
+        for r in built.list_resources("google_eventarc_trigger")
     }
     catalogue = f"acme-segue-{built.name}-segue-catalogue"
     assert events == {
@@ -167,7 +166,7 @@ def test_triggers_are_the_events_that_the_functions_take(built):
         "deletion": {"type": DELETED, "bucket": catalogue},
         "sweep": {"type": PUBLISHED},
     }
-    (schedule,) = found(built, "google_cloud_scheduler_job")
+    (schedule,) = built.list_resources("google_cloud_scheduler_job")
     (target,) = schedule.values["pubsub_target"]
     assert target["topic_name"] == queue(built).resource("topics", "sweep")
     # The message is an order to sweep, as the function decodes it.
@@ -181,7 +180,7 @@ def test_the_pipelines_serve_all_jobs_and_each_of_them_once(built, graph):
 
 
 def test_parameters_of_the_pipelines_are_those_of_the_template(built):
-    metadata = json.loads((tools.INFRA / "container" / "metadata.json").read_text())
+    metadata = json.loads((INFRA / "container" / "metadata.json").read_text())
     known = {p["name"]: p for p in metadata["parameters"]}
     needed = {name for name, p in known.items() if not p.get("isOptional", False)}
     for values in pipelines(built).values():
@@ -197,18 +196,20 @@ def test_parameters_of_the_pipelines_are_those_of_the_template(built):
 
 def test_the_template_is_launched_from_an_image_and_has_all_that_the_metadata_says(built):
     (template,) = [
-        r for r in found(built, "google_storage_bucket_object") if "templates/" in r.values["name"]
+        r
+        for r in built.list_resources("google_storage_bucket_object")
+        if "templates/" in r.values["name"]
     ]
-    told = json.loads(template.values["content"])
-    assert told["sdkInfo"] == {"language": "PYTHON"}
-    assert told["metadata"] == json.loads((tools.INFRA / "container/metadata.json").read_text())
+    written = json.loads(template.values["content"])
+    assert written["sdkInfo"] == {"language": "PYTHON"}
+    assert written["metadata"] == json.loads((INFRA / "container/metadata.json").read_text())
     for values in pipelines(built).values():
-        assert values["sdk_container_image"] == told["image"]
+        assert values["sdk_container_image"] == written["image"]
         assert values["container_spec_gcs_path"].endswith(template.values["name"])
 
 
 def test_metrics_count_the_actions_that_are_logged(built):
-    outputs = {m.name: m.values["filter"] for m in found(built, "google_logging_metric")}
+    outputs = {m.name: m.values["filter"] for m in built.list_resources("google_logging_metric")}
     counted: set[str] = set()
     for filter_ in outputs.values():
         for group in re.findall(r"\(([a-z_|]+)\)", filter_):
@@ -217,9 +218,20 @@ def test_metrics_count_the_actions_that_are_logged(built):
     assert counted == set(Action) - {Action.STARTED, Action.STOPPED}
 
 
+def test_commands_in_the_alerts_exist(built):
+    texts = [str(r.values) for r in built.list_resources("google_monitoring_alert_policy")]
+    commands = [line.split() for text in texts for line in re.findall(r"`segue (.*?)`", text)]
+    assert ["retry", "--dead-letters"] in commands
+    for name, *options in commands:
+        known = {option for parameter in load_command(name).params for option in parameter.opts}
+        assert set(options) <= known, name
+
+
 def test_dashboards_and_alerts_look_at_the_lanes(built):
-    texts = [r.values["dashboard_json"] for r in found(built, "google_monitoring_dashboard")]
-    texts += [json.dumps(r.values) for r in found(built, "google_monitoring_alert_policy")]
+    texts = [
+        r.values["dashboard_json"] for r in built.list_resources("google_monitoring_dashboard")
+    ]
+    texts += [json.dumps(r.values) for r in built.list_resources("google_monitoring_alert_policy")]
     lanes = {lane for text in texts for lane in re.findall(r"segue-\.\*-(\w+)", text)}
     assert lanes == {*Lane, format_dead_topic("x").removeprefix("x-")}
     assert format_topic("x", Lane.LIVE) == "x-live"

@@ -6,10 +6,11 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from rig import environment, plan, tools
-from rig.tree import Tree
+from harness import plan
+from harness.environment import Tree
 
 from segue.model.graph import parse_graph
+from segue_support.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("infra")
 
@@ -20,7 +21,7 @@ JOB = """
     writes: application/json
     owner: research
 """
-BEFORE = (tools.ROOT / "shared" / "segue" / "features" / "jobs.yaml").read_text()
+BEFORE = (ROOT / "shared" / "segue" / "features" / "jobs.yaml").read_text()
 PIPELINE = 'google_dataflow_flex_template_job.this["streaming"]'
 IMAGE = f"europe-docker.pkg.dev/acme/segue/segue@sha256:{'0' * 64}"
 PARENTS = ("beats", "downsample")
@@ -65,23 +66,34 @@ OWN = {
 }
 
 
-def changes(tree: Tree, *options: str) -> dict[str, str]:
-    """What is planned when a job is added to an environment that is there."""
+def add_job(tree: Tree) -> None:
     tree.graph.write_text(tree.graph.read_text() + JOB)
-    planned, warnings = tree.plan("prod", *options)
-    assert warnings == []
-    return plan.changes(planned)
+    tree.compile_graph()
 
 
-def test_it_makes_exactly_what_is_its_own(tmp_path, stand_in_providers):
+def list_changes_by_address(planned: dict) -> dict[str, dict]:
+    return {c["address"]: c["change"] for c in planned["resource_changes"]}
+
+
+def test_it_makes_exactly_what_is_its_own(tree):
     image = f"-var=image={IMAGE}"
-    built = environment.build("prod", tmp_path, stand_in_providers, image)
-    assert changes(built.tree, image) == dict.fromkeys(sorted(OWN), "create")
+    before, _ = tree.plan("prod", image)
+    add_job(tree)
+    after, warnings = tree.plan("prod", image)
+    assert warnings == []
+    changes = list_changes_by_address(after)
+    assert set(changes) - set(list_changes_by_address(before)) == OWN
+    others = {address: change for address, change in changes.items() if address not in OWN}
+    assert others == list_changes_by_address(before)
 
 
 def test_an_image_that_is_built_from_the_sources_reaches_all_pipelines_in_place(prod, tmp_path):
     shutil.copytree(prod.tree.root, tmp_path / "tree")  # with its state
-    found = changes(replace(prod.tree, root=tmp_path / "tree"))
+    tree = replace(prod.tree, root=tmp_path / "tree")
+    add_job(tree)
+    planned, warnings = tree.plan("prod")
+    assert warnings == []
+    found = plan.list_changes(planned)
     assert {a for a, what in found.items() if what == "create"} == OWN
     running = (f'module.pipeline["{job}"].{PIPELINE}' for job in parse_graph(BEFORE).jobs)
     assert {a: what for a, what in found.items() if a not in OWN} == {

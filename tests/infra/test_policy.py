@@ -7,49 +7,52 @@ import re
 import subprocess
 
 import pytest
-from rig import tools
+from harness.terraform import INFRA, build_environ
 
 pytestmark = pytest.mark.xdist_group("policy")
 
-EXCEPTED = re.compile(r"#\s*checkov:skip=(CKV\w+):\s*(.*)")
+EXCEPTION = re.compile(r"#\s*checkov:skip=(CKV\w+):\s*(.*)")
 FILES = {"terraform": "*.tf", "dockerfile": "Dockerfile"}
 
 
-@pytest.fixture(scope="module", params=FILES)
-def report(request, policy_tool) -> dict:
-    """What checkov says of one kind of files, and what is excepted in them."""
-    said = subprocess.run(
+@pytest.fixture(scope="module")
+def reports(policy_tool) -> dict[str, dict]:
+    """The report of checkov on each kind of files."""
+    result = subprocess.run(
         [
-            *(policy_tool, "--directory", str(tools.INFRA), "--framework", request.param),
+            *(policy_tool, "--directory", str(INFRA), "--framework", *FILES),
             *("--output", "json", "--compact", "--skip-download", "--skip-path", "/tests/"),
         ],
-        env=tools.clean_environ(),
+        env=build_environ(),
         capture_output=True,
         text=True,
         timeout=240,
         check=False,
     )
-    assert said.returncode in {0, 1}, said.stderr
-    excepted = {
-        (f"/{path.relative_to(tools.INFRA)}", check): reason
-        for path in tools.INFRA.rglob(FILES[request.param])
-        for check, reason in EXCEPTED.findall(path.read_text())
-    }
-    return {**json.loads(said.stdout), "excepted": excepted}
+    assert result.returncode in {0, 1}, result.stderr
+    return {report["check_type"]: report for report in json.loads(result.stdout)}
 
 
-def test_nothing_is_found_and_all_that_can_be_was_read(report):
+@pytest.mark.parametrize("kind", FILES)
+def test_nothing_is_found_and_all_files_could_be_read(reports, kind):
+    results = reports[kind]["results"]
     found = [
         f"{check['check_id']} {check['file_path']} {check['resource']}: {check['check_name']}"
-        for check in report["results"]["failed_checks"]
+        for check in results["failed_checks"]
     ]
     assert found == []
-    assert report["results"]["parsing_errors"] == []
-    assert report["summary"]["passed"] > 0
+    assert results["parsing_errors"] == []
+    assert reports[kind]["summary"]["passed"] > 0
 
 
-def test_every_exception_has_a_reason_and_is_needed(report):
-    met = {(c["file_path"], c["check_id"]) for c in report["results"]["skipped_checks"]}
-    assert met == set(report["excepted"])
-    for place, reason in report["excepted"].items():
+@pytest.mark.parametrize("kind", FILES)
+def test_every_exception_has_a_reason_and_is_needed(reports, kind):
+    exceptions = {
+        (f"/{path.relative_to(INFRA)}", check): reason
+        for path in INFRA.rglob(FILES[kind])
+        for check, reason in EXCEPTION.findall(path.read_text())
+    }
+    skipped = reports[kind]["results"]["skipped_checks"]
+    assert {(c["file_path"], c["check_id"]) for c in skipped} == set(exceptions)
+    for place, reason in exceptions.items():
         assert len(reason.split()) >= 4, f"{place} is excepted without a reason"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
-from rig import plan, tools
+from harness.terraform import INFRA
+
+from segue_support.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("infra")
 
-RUNBOOK = (tools.ROOT / "docs" / "runbook.md").read_text()
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 COMMANDS = "\n".join(re.findall(r"^ *```console\n(.*?)^ *```", RUNBOOK, re.MULTILINE | re.DOTALL))
 SENTENCES = RUNBOOK.replace("\n", " ")
 # APIs that only some settings need.
@@ -24,35 +26,35 @@ def section(title: str) -> str:
 def test_every_api_is_named(prod):
     rows = re.findall(r"^\| (.*?) \|", section("The first deployment"), re.MULTILINE)
     named = {api for row in rows for api in re.findall(r"`(\w+\.googleapis\.com)`", row)}
-    enabled = set(plan.names(plan.resources(prod.state), "google_project_service"))
+    enabled = set(prod.list_names("google_project_service"))
     assert named - OPTIONAL == enabled
 
 
 def test_the_apis_that_are_enabled_by_hand_are_enabled_by_terraform_too(prod):
     (line,) = re.findall(r"gcloud services enable (.*)", COMMANDS)
-    enabled = plan.names(plan.resources(prod.state), "google_project_service")
+    enabled = prod.list_names("google_project_service")
     assert set(line.split()) <= set(enabled)
 
 
 def test_every_alert_is_explained_and_no_other(prod):
     rows = re.findall(r"^\| (.+?) \|.*\|.*\|$", section("Alerts"), re.MULTILINE)[1:]
-    alerts = plan.names(plan.resources(prod.state), "google_monitoring_alert_policy")
+    alerts = prod.list_names("google_monitoring_alert_policy")
     assert {*rows} - {"budget"} == {name.removeprefix("Segue prod: ") for name in alerts}
-    assert plan.names(plan.resources(prod.state), "google_billing_budget") == ["Segue prod"]
+    assert prod.list_names("google_billing_budget") == ["Segue prod"]
 
 
 def test_every_target_of_make_and_every_file_that_is_named_exists():
-    targets = re.findall(r"^(\w+):.*##", (tools.ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^(\w+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"\bmake (\w+)", COMMANDS)) <= set(targets)
     for path in re.findall(r"-(?:var-file|backend-config)=(envs/\w+\S*)", COMMANDS):
-        assert "ENV" in path or (tools.INFRA / path).exists(), path
+        assert "ENV" in path or (INFRA / path).exists(), path
 
 
 def test_every_output_and_address_that_is_named_exists(prod):
     outputs = set(prod.state["values"]["outputs"])
     named = set(re.findall(r"output -(?:raw|json) (\w+)", RUNBOOK))
     assert {"image", "settings", "template"} <= named <= outputs
-    addresses = {r.address for r in plan.resources(prod.state)}
+    addresses = {r.address for r in prod.list_resources()}
     replaced = re.findall(r"-replace='(.*?)'", COMMANDS)
     imported = re.findall(r"terraform -chdir=infra import \S+ (\S+)", COMMANDS)
     assert replaced
@@ -64,14 +66,12 @@ def test_names_in_its_commands_are_those_that_terraform_gives(prod, environments
     names = {
         r.name
         for built in (prod, environments("dev"))
-        for r in plan.resources(built.state)
-        if r.type
-        in {
+        for r in built.list_resources(
             "google_cloud_scheduler_job",
             "google_compute_subnetwork",
             "google_service_account",
             "google_storage_bucket",
-        }
+        )
     }
     pattern = (
         r"jobs (?:pause|resume) (\S+)|subnetworks/(\S+)|account-email=([^@]+)|gs://([\w-]+-work)"
@@ -82,7 +82,7 @@ def test_names_in_its_commands_are_those_that_terraform_gives(prod, environments
 
 
 def test_variables_that_it_sets_are_those_of_the_root():
-    text = (tools.INFRA / "variables.tf").read_text()
+    text = (INFRA / "variables.tf").read_text()
     known = set(re.findall(r'^variable "(\w+)"', text, re.MULTILINE))
     set_ = set(re.findall(r"`(\w+) = [{\"]", SENTENCES)) | set(re.findall(r"-var=(\w+)=", COMMANDS))
     assert set_

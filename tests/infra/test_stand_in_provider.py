@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from rig.terraform import Terraform
+from harness.terraform import Terraform
 
 pytestmark = pytest.mark.xdist_group("infra")
 
@@ -77,10 +77,10 @@ FAULTS = {
 
 
 @pytest.fixture(scope="module")
-def terraform(stand_in_providers, tmp_path_factory) -> Terraform:
+def terraform(stand_in, tmp_path_factory) -> Terraform:
     folder = tmp_path_factory.mktemp("stand-in")
     (folder / "main.tf").write_text(HEAD)
-    terraform = Terraform(folder, stand_in_providers)
+    terraform = Terraform(folder, stand_in)
     terraform.init()
     return terraform
 
@@ -95,14 +95,14 @@ def write(terraform: Terraform, text: str) -> None:
 def test_a_fault_in_the_schema_is_found(terraform, fault):
     text, summary = FAULTS[fault]
     write(terraform, text)
-    (first, *_) = terraform.faults()
+    (first, *_) = terraform.validate()
     assert first.startswith("error")
     assert summary in first
 
 
 def test_what_is_right_has_no_fault(terraform):
     write(terraform, TOPIC.format("") + SUBSCRIPTION.format("  topic = google_pubsub_topic.t.id"))
-    assert terraform.faults() == []
+    assert terraform.validate() == []
 
 
 def test_what_the_provider_knows_beforehand_is_known_and_nothing_else(terraform):

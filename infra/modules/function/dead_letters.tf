@@ -5,6 +5,9 @@
 locals {
   dead = "${var.prefix}-function-${var.name}-dead" # differs from all jobs' topics, since no job has a hyphen in its name
 
+  # 100 attempts, the most that Pub/Sub allows, take about 15 hours at these delays.
+  retries = { attempts = 100, retention = "7d", min_delay = "10s", max_delay = "600s", ack_deadline = 600 }
+
   # Known once the trigger is created, whether or not its transport is planned as unknown.
   transport = try(google_eventarc_trigger.this[0].uid == "" ? "" : try(google_eventarc_trigger.this[0].transport[0].pubsub[0].subscription, ""), null)
 }
@@ -26,7 +29,7 @@ resource "google_pubsub_subscription" "dead" {
   name                       = local.dead
   topic                      = google_pubsub_topic.dead[0].id
   ack_deadline_seconds       = 600
-  message_retention_duration = "${var.dead_letters.dead_retention_days * 86400}s"
+  message_retention_duration = "2678400s" # 31 days, the longest
   labels                     = var.labels
 
   expiration_policy {
@@ -41,7 +44,7 @@ resource "google_pubsub_topic_iam_member" "dead" {
   project = var.project
   topic   = google_pubsub_topic.dead[0].name
   role    = "roles/pubsub.publisher"
-  member  = var.dead_letters.pubsub_agent_member
+  member  = var.pubsub_agent_member
 }
 
 resource "google_pubsub_subscription_iam_member" "transport" {
@@ -50,7 +53,7 @@ resource "google_pubsub_subscription_iam_member" "transport" {
   project      = var.project
   subscription = local.transport
   role         = "roles/pubsub.subscriber"
-  member       = var.dead_letters.pubsub_agent_member
+  member       = var.pubsub_agent_member
 }
 
 resource "terraform_data" "transport" {
@@ -59,7 +62,7 @@ resource "terraform_data" "transport" {
   triggers_replace = {
     subscription = local.transport
     dead_topic   = google_pubsub_topic.dead[0].id
-    settings     = var.dead_letters
+    retries      = local.retries
   }
 
   provisioner "local-exec" {
@@ -67,11 +70,11 @@ resource "terraform_data" "transport" {
     environment = {
       SUBSCRIPTION = self.triggers_replace.subscription
       DEAD_TOPIC   = self.triggers_replace.dead_topic
-      ATTEMPTS     = self.triggers_replace.settings.max_attempts
-      RETENTION    = "${self.triggers_replace.settings.retention_days}d"
-      MIN_DELAY    = "${self.triggers_replace.settings.min_retry_delay_s}s"
-      MAX_DELAY    = "${self.triggers_replace.settings.max_retry_delay_s}s"
-      ACK_DEADLINE = self.triggers_replace.settings.ack_deadline_s
+      ATTEMPTS     = self.triggers_replace.retries.attempts
+      RETENTION    = self.triggers_replace.retries.retention
+      MIN_DELAY    = self.triggers_replace.retries.min_delay
+      MAX_DELAY    = self.triggers_replace.retries.max_delay
+      ACK_DEADLINE = self.triggers_replace.retries.ack_deadline
     }
   }
 

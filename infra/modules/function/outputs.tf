@@ -18,11 +18,6 @@ output "environment" {
   value       = var.environment
 }
 
-output "dead_subscription" {
-  description = "Name of the subscription with the dead letters of the function's events; null for an HTTP function."
-  value       = one(google_pubsub_subscription.dead[*].name)
-}
-
 output "roles" {
   description = "The identity's roles, and the resources that they are granted on."
   value = sort(concat(

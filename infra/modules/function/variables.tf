@@ -163,25 +163,12 @@ variable "trigger" {
   }
 }
 
-variable "dead_letters" {
-  description = "Retries and dead letters of events on which the function fails: the number of attempts, and how long events are kept."
-  type = object({
-    max_attempts        = optional(number, 100)
-    retention_days      = optional(number, 7)
-    dead_retention_days = optional(number, 31)
-    min_retry_delay_s   = optional(number, 10)
-    max_retry_delay_s   = optional(number, 600)
-    pubsub_agent_member = optional(string) # serviceAccount:..., of the project's Pub/Sub
-    ack_deadline_s      = optional(number, 600)
-  })
-  default  = {}
-  nullable = false
+variable "pubsub_agent_member" {
+  description = "The service agent of the project's Pub/Sub, as an IAM member: it moves events that fail to the dead letters."
+  type        = string
+  default     = null
   validation {
-    condition     = var.dead_letters.max_attempts >= 5 && var.dead_letters.max_attempts <= 100
-    error_message = "Pub/Sub dead-letters an event after 5 to 100 attempts; write 100 to survive 15 hours without a ledger, at ten seconds to ten minutes between attempts."
-  }
-  validation {
-    condition     = var.trigger == null || var.dead_letters.pubsub_agent_member != null
+    condition     = var.trigger == null || var.pubsub_agent_member != null
     error_message = "Pub/Sub itself moves an event to the dead letters, so set pubsub_agent_member to its service agent (google_project_service_identity of pubsub.googleapis.com)."
   }
 }

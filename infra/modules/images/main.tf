@@ -34,7 +34,7 @@ resource "google_artifact_registry_repository" "pipelines" {
     id     = "keep-latest"
     action = "KEEP"
     most_recent_versions {
-      keep_count = var.kept_images
+      keep_count = 10
     }
   }
 
@@ -62,7 +62,7 @@ resource "google_artifact_registry_repository" "functions" {
     id     = "keep-latest"
     action = "KEEP"
     most_recent_versions {
-      keep_count = var.kept_images
+      keep_count = 10
     }
   }
 

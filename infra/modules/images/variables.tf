@@ -75,17 +75,6 @@ variable "code_bucket" {
   nullable    = false
 }
 
-variable "kept_images" {
-  description = "How many of the latest images to keep for a rollback; others are deleted after 30 days."
-  type        = number
-  default     = 10
-  nullable    = false
-  validation {
-    condition     = var.kept_images >= 2
-    error_message = "At least two images must be kept, the current and the previous one; write 2 or more."
-  }
-}
-
 variable "kms_key" {
   description = "Key that encrypts the registries; null uses Google's keys."
   type        = string

@@ -8,7 +8,7 @@ locals {
     dead_letters = {
       title    = "dead letters"
       severity = "ERROR"
-      remedy   = "A message could not be processed, and is kept with the reason. `segue failures` lists failures by kind; once the cause is fixed, `segue retry` runs the jobs again. Then acknowledge the dead letters."
+      remedy   = "A message could not be processed, and is kept with the reason. `segue failures` lists failures by kind; once the cause is fixed, `segue retry --dead-letters` sends the messages again. For events of a function (${var.prefix}-function-...-dead), read the function's log, then run `segue reconcile --apply`, and acknowledge them as the runbook says."
       conditions = {
         "a dead-letter subscription is not empty" = {
           filter = "${local.pubsub}/num_undelivered_messages\" ${local.lane.dead}"
@@ -53,7 +53,7 @@ locals {
     function_errors = {
       title    = "functions fail"
       severity = "ERROR"
-      remedy   = "Events are retried for hours and then dead-lettered, so there is time. Look at the function's log: usually the ledger or the queue is unavailable, or an identity lost a role."
+      remedy   = "Events are retried for about 15 hours and then dead-lettered, so there is time. Look at the function's log: usually the ledger or the queue is unavailable, or an identity lost a role."
       conditions = {
         "a function responds with errors" = {
           filter = "metric.type=\"run.googleapis.com/request_count\" ${local.service} metric.label.response_code_class=\"5xx\""

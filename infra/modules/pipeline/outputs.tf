@@ -8,11 +8,6 @@ output "account_id" {
   value       = local.account
 }
 
-output "job_id" {
-  description = "Dataflow's id of the running job; null if there is none."
-  value       = one([for job in google_dataflow_flex_template_job.this : job.job_id])
-}
-
 output "roles" {
   description = "The identity's roles, and the resources that they are granted on."
   value = sort(concat(

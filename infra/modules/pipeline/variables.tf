@@ -55,10 +55,6 @@ variable "streaming" {
     error_message = "A pipeline starts with at least one worker and grows to max_workers, which Dataflow limits to 1,000; keep 1 <= num_workers <= max_workers."
   }
   validation {
-    condition     = var.streaming == null ? true : contains(["none", "nvidia-l4", "nvidia-tesla-t4", "nvidia-tesla-a100", "nvidia-tesla-v100"], var.streaming.gpu)
-    error_message = "The accelerator must be none, nvidia-l4, nvidia-tesla-t4, nvidia-tesla-a100 or nvidia-tesla-v100, as in jobs.yaml."
-  }
-  validation {
     condition     = var.streaming == null ? true : alltrue([for location in [var.streaming.template, var.streaming.staging_location, var.streaming.temp_location] : startswith(location, "gs://")])
     error_message = "Template, staging and temporary files must be in Cloud Storage; write gs://BUCKET/...."
   }

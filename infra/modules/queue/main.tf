@@ -35,7 +35,7 @@ resource "google_pubsub_subscription" "lane" {
   project                      = var.project
   name                         = google_pubsub_topic.lane[each.key].name
   topic                        = google_pubsub_topic.lane[each.key].id
-  ack_deadline_seconds         = var.ack_deadline_s
+  ack_deadline_seconds         = 600 # the longest
   message_retention_duration   = "${var.retention_days * 86400}s"
   enable_exactly_once_delivery = false
   labels                       = merge(var.jobs[each.value.job].labels, { lane = each.value.lane })
@@ -68,7 +68,7 @@ resource "google_pubsub_subscription" "dead" {
   project                    = var.project
   name                       = google_pubsub_topic.dead[each.key].name
   topic                      = google_pubsub_topic.dead[each.key].id
-  ack_deadline_seconds       = var.ack_deadline_s
+  ack_deadline_seconds       = 600 # the longest
   message_retention_duration = "${var.dead_retention_days * 86400}s"
   labels                     = merge(each.value.labels, { lane = "dead" })
 

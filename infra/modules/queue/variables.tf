@@ -18,10 +18,6 @@ variable "jobs" {
   description = "The graph's jobs, each with the labels of its topics."
   type        = map(object({ labels = optional(map(string), {}) }))
   nullable    = false
-  validation {
-    condition     = alltrue([for name in keys(var.jobs) : can(regex("^[a-z][a-z0-9_]{0,62}$", name))])
-    error_message = "A job's name must match [a-z][a-z0-9_]*, with at most 63 characters, because it becomes part of a topic's name, in which a hyphen separates job and lane; rename the job in jobs.yaml."
-  }
 }
 
 variable "persistence_regions" {
@@ -35,17 +31,6 @@ variable "kms_key" {
   description = "Key that encrypts the topics: projects/P/locations/L/keyRings/R/cryptoKeys/K; null uses Google's keys."
   type        = string
   default     = null
-}
-
-variable "ack_deadline_s" {
-  description = "Seconds until an unacknowledged message is delivered again; pipelines extend it while they work."
-  type        = number
-  default     = 600
-  nullable    = false
-  validation {
-    condition     = var.ack_deadline_s >= 10 && var.ack_deadline_s <= 600
-    error_message = "The acknowledgement deadline must be 10 to 600 seconds, Pub/Sub's limits; for longer work, pipelines extend it."
-  }
 }
 
 variable "retention_days" {

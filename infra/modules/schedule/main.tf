@@ -4,7 +4,7 @@
 resource "google_pubsub_topic" "this" {
   #checkov:skip=CKV_GCP_83:A customer's key is optional (kms_key); the message contains no data of the user.
   project      = var.project
-  name         = "${var.prefix}-${var.name}"
+  name         = "${var.prefix}-sweep"
   kms_key_name = var.kms_key
   labels       = var.labels
 }
@@ -12,14 +12,14 @@ resource "google_pubsub_topic" "this" {
 resource "google_cloud_scheduler_job" "this" {
   project     = var.project
   region      = var.region
-  name        = "${var.prefix}-${var.name}"
-  description = "Triggers Segue's ${var.name}"
+  name        = "${var.prefix}-sweep"
+  description = "Triggers Segue's sweep"
   schedule    = var.cron
-  time_zone   = var.time_zone
+  time_zone   = "Etc/UTC"
 
   pubsub_target {
     topic_name = google_pubsub_topic.this.id
-    data       = base64encode(jsonencode(var.message))
+    data       = base64encode("{}") # the sweep's defaults; Pub/Sub refuses an empty message
   }
 
   retry_config {

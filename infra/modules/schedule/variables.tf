@@ -20,20 +20,6 @@ variable "prefix" {
   }
 }
 
-variable "name" {
-  description = "Name of the schedule and of its topic, after the prefix."
-  type        = string
-  default     = "sweep"
-  nullable    = false
-}
-
-variable "message" {
-  description = "The message, as the function parses it: for the sweep, {} or {limit = 1000}."
-  type        = map(number)
-  default     = {}
-  nullable    = false
-}
-
 variable "cron" {
   description = "When to publish, in cron's five fields."
   type        = string
@@ -42,13 +28,6 @@ variable "cron" {
     condition     = can(regex("^(\\S+ ){4}\\S+$", var.cron))
     error_message = "A schedule has cron's five fields (minute, hour, day, month, weekday), separated by single spaces; write one such as */5 * * * *."
   }
-}
-
-variable "time_zone" {
-  description = "Time zone of the schedule."
-  type        = string
-  default     = "Etc/UTC"
-  nullable    = false
 }
 
 variable "labels" {

@@ -2,8 +2,8 @@
 
 usage: python -m provider FOLDER...
 
-The types that Terraform files and tests below the folders name are served. One line is written to
-standard output: what TF_REATTACH_PROVIDERS is to be set to.
+It serves the types that Terraform files and tests below the folders name, and writes one line to
+standard output: the value for TF_REATTACH_PROVIDERS.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from provider.bindings import PREFIXES, read
+from provider.bindings import PREFIXES, read_schema
 from provider.server import serve
 
-NAMED = re.compile(r'"(google_\w+)"')
+TYPE = re.compile(r'"(google_\w+)"')
 
 
 def main(folders: Sequence[str]) -> None:
-    """Read the schemas, serve them, and say where."""
-    types = sorted(set(named(folders)))
+    """Read the schemas, serve them, and print where."""
+    types = sorted(set(find_types(folders)))
     with ProcessPoolExecutor(len(PREFIXES)) as pool:
-        schemas = list(pool.map(read, PREFIXES, [types] * len(PREFIXES)))
+        schemas = list(pool.map(read_schema, PREFIXES, [types] * len(PREFIXES)))
     servers, attached = [], {}
     for schema in schemas:
         server, address = serve(schema)
@@ -40,17 +40,17 @@ def main(folders: Sequence[str]) -> None:
         }
     sys.stdout.write(json.dumps(attached) + "\n")
     sys.stdout.flush()
-    sys.stdin.read()  # ends when whoever started this does, however that happens
+    sys.stdin.read()  # ends when the parent process does, even if it is killed
     for server in servers:
         server.stop(grace=None)
 
 
-def named(folders: Sequence[str]) -> Iterator[str]:
-    """Name the types in the files below some folders."""
+def find_types(folders: Sequence[str]) -> Iterator[str]:
+    """Yield the types in the files below some folders."""
     for folder in folders:
         for pattern in ("*.tf", "*.tftest.hcl", "*.py"):
             for path in Path(folder).rglob(pattern):
-                yield from NAMED.findall(path.read_text())
+                yield from TYPE.findall(path.read_text())
 
 
 if __name__ == "__main__":

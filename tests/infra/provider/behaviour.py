@@ -1,8 +1,8 @@
-"""How the stand-in decides what a provider decides, with no cloud behind it.
+"""Plans, applies and reads resources as a provider does, without a cloud.
 
-What the real provider knows before it has made anything is known here, too, and nothing more: a
-value that is known too early would hide that a count or a key of ``for_each`` depends on it. What
-it would learn from the cloud is made up, always in the same way.
+A plan knows what the real provider's plan knows, and nothing more: a value that is known too early
+would hide that a count or a key of ``for_each`` depends on it. Values that the cloud would return
+are computed from the configuration, so they never change.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from provider.made_up_cloud import answers, blocks_filled_in, learned
+from provider.fake_cloud import compute_attributes, compute_blocks, read_data_source
 from provider.schema import Block, Nested, Type
 from provider.values import UNKNOWN, Unknown
 
@@ -18,57 +18,58 @@ Values = dict[str, Any]
 ATTRIBUTION = {"goog-terraform-provisioned": "true"}  # a label that the real provider adds
 
 
-def configured_read_only(block: Block, values: Any, place: str = "") -> Iterator[str]:
-    """Name what a configuration sets though only the provider may decide it."""
+def find_read_only(block: Block, values: Any, place: str = "") -> Iterator[str]:
+    """Yield the arguments of a configuration that only the provider may set."""
     if not isinstance(values, dict):
         return
     for name, attribute in block.attributes.items():
         if attribute.is_read_only and values.get(name) is not None:
             yield place + name
     for name, nested in block.blocks.items():
-        for each in _each(nested, values.get(name)):
-            yield from configured_read_only(nested.block, each, f"{place}{name}.")
+        for each in _list_blocks(nested, values.get(name)):
+            yield from find_read_only(nested.block, each, f"{place}{name}.")
 
 
-def planned(
+def plan_resource(
     type_: str, block: Block, proposed: Values, settings: Values, prior: Values | None = None
 ) -> Values:
-    """Say what a resource will be: what is set, what is known beforehand, and the unknown rest."""
-    _foresee(type_, block, proposed, settings)
-    _replace(block, proposed, lambda a, value, _: UNKNOWN if a and value is None else value)
-    for name in blocks_filled_in(type_, proposed):
+    """Plan a resource: arguments, values that are known beforehand, and the unknown rest."""
+    _add_known_values(type_, block, proposed, settings)
+    _map_attributes(block, proposed, lambda a, value, _: UNKNOWN if a and value is None else value)
+    for name in compute_blocks(type_, proposed):
         proposed[name] = proposed.get(name) or (prior or {}).get(name) or UNKNOWN
     return proposed
 
 
-def applied(type_: str, block: Block, plan: Values) -> Values:
-    """Make a resource: what was unknown gets a value."""
-    told = learned(type_, plan)
+def apply_plan(type_: str, block: Block, plan: Values) -> Values:
+    """Apply a plan: replace the unknown values."""
+    computed = compute_attributes(type_, plan)
 
-    def decide(_: bool, value: Any, name_and_type: tuple[str, Type]) -> Any:
+    def replace(_: bool, value: Any, name_and_type: tuple[str, Type]) -> Any:
         name, kind = name_and_type
-        return made_up(kind, name, told.get(name)) if value is UNKNOWN else value
+        return compute_value(kind, name, computed.get(name)) if value is UNKNOWN else value
 
-    for name, filled in blocks_filled_in(type_, plan).items():
+    for name, filled in compute_blocks(type_, plan).items():
         if plan.get(name) is UNKNOWN:
             plan[name] = filled
-    _replace(block, plan, decide)
+    _map_attributes(block, plan, replace)
     return plan
 
 
-def found(type_: str, block: Block, query: Values, settings: Values) -> Values:
-    """Answer a data source: what was asked for, and made-up values for the rest."""
-    query.update({k: v for k, v in answers(type_, settings).items() if query.get(k) is None})
-    return applied(type_, block, planned(type_, block, query, settings))
+def read_data(type_: str, block: Block, query: Values, settings: Values) -> Values:
+    """Read a data source: the arguments, and computed values for the rest."""
+    values = read_data_source(type_, settings)
+    query.update({k: v for k, v in values.items() if query.get(k) is None})
+    return apply_plan(type_, block, plan_resource(type_, block, query, settings))
 
 
-def made_up(kind: Type, name: str, told: object = None) -> Any:
-    """A value of a type."""
-    if told is not None:
-        return told
+def compute_value(kind: Type, name: str, known: object = None) -> Any:
+    """Return a known value, else one of the right type."""
+    if known is not None:
+        return known
     match kind:
         case "string":
-            return f"made-up-{name}"
+            return f"computed-{name}"
         case "number":
             return 0
         case "bool":
@@ -76,25 +77,25 @@ def made_up(kind: Type, name: str, told: object = None) -> Any:
         case ["map", *_]:
             return {}
         case ["object", members]:
-            return {member: made_up(of, member) for member, of in members.items()}
+            return {member: compute_value(of, member) for member, of in members.items()}
         case _:
             return []
 
 
-Decide = Callable[[bool, Any, tuple[str, Type]], Any]
+Replace = Callable[[bool, Any, tuple[str, Type]], Any]
 
 
-def _replace(block: Block, values: Values, decide: Decide) -> None:
-    """Decide on every attribute, given whether it is computed, its value, and its name and type."""
+def _map_attributes(block: Block, values: Values, replace: Replace) -> None:
+    """Replace every attribute, given whether it is computed, its value, its name and type."""
     for name, a in block.attributes.items():
-        values[name] = decide(a.computed, values.get(name), (name, a.type))
+        values[name] = replace(a.computed, values.get(name), (name, a.type))
     for name, nested in block.blocks.items():
-        for each in _each(nested, values.get(name)):
-            _replace(nested.block, each, decide)
+        for each in _list_blocks(nested, values.get(name)):
+            _map_attributes(nested.block, each, replace)
 
 
-def _each(nested: Nested, value: Any) -> list[Values]:
-    """The blocks of a name."""
+def _list_blocks(nested: Nested, value: Any) -> list[Values]:
+    """Return the blocks of a name."""
     if nested.mode == "single":
         return [value] if isinstance(value, dict) else []
     if nested.mode == "map":
@@ -102,8 +103,8 @@ def _each(nested: Nested, value: Any) -> list[Values]:
     return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
 
 
-def _foresee(type_: str, block: Block, values: Values, settings: Values) -> None:
-    """Fill in what the real provider knows before it makes a resource."""
+def _add_known_values(type_: str, block: Block, values: Values, settings: Values) -> None:
+    """Add the values that the real provider knows before it creates a resource."""
     if "project" in block.attributes and values.get("project") is None:
         values["project"] = settings.get("project")
     if "terraform_labels" in block.attributes:

@@ -1,7 +1,7 @@
 """The published language bindings of a provider, which are generated from its schema.
 
-The wheel holds an archive of JavaScript with a folder a resource type. Only the folders of the
-types that are asked for are read: that takes a second, so nothing is kept for later.
+The wheel holds an archive of JavaScript with one folder per resource type. Only the folders of the
+requested types are read, which takes a second, so nothing is cached.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from typing import Any
 from provider.javascript import Module, UnreadableBinding
 from provider.schema import Block, Schema
 
-# Distribution → what its folders' names begin with, where the type begins with ``google_``.
+# Distribution → the prefix of its folders, in place of the type's ``google_``.
 PREFIXES = {"cdktn-provider-google": "", "cdktn-provider-google-beta": "google-"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Wanted:
-    """What a folder of the archive is read for."""
+class _Folder:
+    """The type that a folder of the archive defines."""
 
     kind: str  # "provider", "resource" or "data"
     type: str
 
 
-def read(distribution: str, types: Iterable[str]) -> Schema:
+def read_schema(distribution: str, types: Iterable[str]) -> Schema:
     """Read the schema of an installed distribution; types that it does not have are left out."""
-    wanted = {"provider": _Wanted(kind="provider", type="")}
+    wanted = {"provider": _Folder(kind="provider", type="")}
     for name in sorted(set(types)):
         folder = name.removeprefix("google_").replace("_", "-")
-        wanted[PREFIXES[distribution] + folder] = _Wanted(kind="resource", type=name)
-        wanted[f"data-google-{folder}"] = _Wanted(kind="data", type=name)
-    described, sources = _unpack(_archive(distribution), wanted)
+        wanted[PREFIXES[distribution] + folder] = _Folder(kind="resource", type=name)
+        wanted[f"data-google-{folder}"] = _Folder(kind="data", type=name)
+    described, sources = _unpack(_find_archive(distribution), wanted)
     found: dict[str, dict[str, Block]] = {"provider": {}, "resource": {}, "data": {}}
     for folder, text in sources.items():
         module = Module(text)
         if wanted[folder].kind != "provider" and module.type != wanted[folder].type:
             raise UnreadableBinding(
                 f"{distribution}: {folder} is of {module.type}, not of {wanted[folder].type}; "
-                "bindings of this version name their folders otherwise"
+                "this version of the bindings names its folders differently"
             )
-        found[wanted[folder].kind][wanted[folder].type] = module.block()
+        found[wanted[folder].kind][wanted[folder].type] = module.build_block()
     return Schema(
         address=described["name"],
         version=described["version"],
@@ -55,8 +55,8 @@ def read(distribution: str, types: Iterable[str]) -> Schema:
     )
 
 
-def _archive(distribution: str) -> str:
-    """The path of the JavaScript in the wheel."""
+def _find_archive(distribution: str) -> str:
+    """Return the path of the JavaScript in the wheel."""
     for file in importlib.metadata.files(distribution) or ():
         if file.name.endswith(".jsii.tgz"):
             return str(file.locate())
@@ -64,9 +64,9 @@ def _archive(distribution: str) -> str:
 
 
 def _unpack(path: str, folders: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what the package says of its provider, and the text of each folder's modules.
+    """Return the package's description of its provider, and the text of each folder's modules.
 
-    A large type has its structures in modules of their own, below its folder.
+    A large type has its structures in other modules below its folder.
     """
     described: dict[str, Any] = {}
     texts: dict[str, list[str]] = defaultdict(list)

@@ -1,8 +1,8 @@
-"""From the generated JavaScript of one resource type to its schema.
+"""Parses the generated JavaScript of one resource type into its schema.
 
-Each argument stands there twice: as a getter below a comment that says whether it is required,
-optional or computed, and in a table that says whether it is a block and of which kind. What only
-the provider decides has a getter alone.
+Each argument occurs twice: as a getter below a comment that says whether it is required, optional
+or computed, and in a table that says whether it is a block and of which kind. What only the
+provider sets has only a getter.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ GETTERS: Mapping[str, Type] = {
     "getBooleanAttribute(": "bool",
 }
 LIST_GETTERS = {"getNumberListAttribute(": "number", "getListAttribute(": "string"}
-# What a table says → the type: the provider's own settings have no getters that tell.
+# The entry of a table → the type, for the provider's settings, whose getters do not say it.
 STORED: Mapping[tuple[str, str], Type] = {
     ("simple", "string"): "string",
     ("simple", "number"): "number",
@@ -65,12 +65,12 @@ MODES: Mapping[str, Mode] = {"struct": "single", "list": "list", "set": "set", "
 
 
 class UnreadableBinding(RuntimeError):
-    """The generated code has a form that is not known here."""
+    """The generated code has an unknown form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
-    """What a table says of one argument."""
+    """One argument in a table."""
 
     value: str
     is_block: bool
@@ -94,7 +94,7 @@ class Module:
 
     def __init__(self, text: str) -> None:
         self._classes = {m[1]: m[3] for m in CLASS.finditer(text)}
-        self._tables = {m[1]: _table(m[2]) for m in TABLE_OF.finditer(text)}
+        self._tables = {m[1]: _parse_table(m[2]) for m in TABLE_OF.finditer(text)}
         roots = [m[1] for m in CLASS.finditer(text) if m[2] in ROOTS]
         if len(roots) != 1:
             raise UnreadableBinding(f"{len(roots)} classes of {sorted(ROOTS)} in one folder, not 1")
@@ -107,35 +107,37 @@ class Module:
         assert found is not None
         return found[1]
 
-    def block(self) -> Block:
-        """The schema of the resource."""
+    def build_block(self) -> Block:
+        """Return the schema of the resource."""
         body = self._classes[self._root]
-        return self._block(self._root, _table(body[body.find("synthesizeHclAttributes") :]))
+        return self._build_block(
+            self._root, _parse_table(body[body.find("synthesizeHclAttributes") :])
+        )
 
-    def _block(self, name: str, table: _Table) -> Block:
+    def _build_block(self, name: str, table: _Table) -> Block:
         attributes: dict[str, Attribute] = {}
         blocks: dict[str, Nested] = {}
         for member in MEMBER.finditer(self._classes[name]):
             entry = table.get(member["name"])
-            struct, type_ = self._read(name, member, entry)
+            struct, type_ = self._read_member(name, member, entry)
             if struct is not None and entry is not None and entry.is_block:
-                blocks[member["name"]] = _nested(member, entry, struct)
+                blocks[member["name"]] = _build_nested(member, entry, struct)
             else:
-                attributes[member["name"]] = _attribute(member, type_)
+                attributes[member["name"]] = _build_attribute(member, type_)
         return Block(attributes=attributes, blocks=blocks)
 
-    def _read(
+    def _read_member(
         self, place: str, member: re.Match[str], entry: _Entry | None
     ) -> tuple[_Struct | None, Type]:
-        """The type of a member; and its group, if it is one."""
+        """Return the type of a member, and its struct if it has one."""
         body = member["body"]
-        if (type_ := _simple(body)) is not None:
+        if (type_ := _find_type(body)) is not None:
             return None, type_
         if found := STRUCT.search(body):
-            struct = self._struct(found)
+            struct = self._build_struct(found)
         elif entry is not None and (entry.kind, entry.storage) in STORED:
             return None, STORED[entry.kind, entry.storage]
-        elif entry is not None and (setting := self._setting(entry)) is not None:
+        elif entry is not None and (setting := self._build_setting(entry)) is not None:
             struct = setting
         else:
             raise UnreadableBinding(f"{place}.{member['name']} has no known form: {body[:300]!r}")
@@ -144,18 +146,18 @@ class Module:
         form = "list" if struct.form == "single" else struct.form
         return struct, [form, struct.block.type]
 
-    def _struct(self, found: re.Match[str]) -> _Struct:
+    def _build_struct(self, found: re.Match[str]) -> _Struct:
         name = found["name"]
         table = self._tables.get(name[0].lower() + name[1:], {})
-        block = self._block(f"{name}OutputReference", table)
+        block = self._build_block(f"{name}OutputReference", table)
         if found["form"] == "OutputReference":
             return _Struct(block=block, form="single")
         if found["form"] == "Map":
             return _Struct(block=block, form="map")
         return _Struct(block=block, form="set" if found["is_set"] == "true" else "list")
 
-    def _setting(self, entry: _Entry) -> _Struct | None:
-        """A block of the provider's settings, of which there is only the table."""
+    def _build_setting(self, entry: _Entry) -> _Struct | None:
+        """Return a block of the provider's settings, which is only in the table."""
         found = STRUCT_TABLE.search(entry.value)
         if found is None or found[1] not in self._tables:
             return None
@@ -167,7 +169,7 @@ class Module:
         return _Struct(block=Block(attributes=attributes), form=form)
 
 
-def _table(text: str) -> _Table:
+def _parse_table(text: str) -> _Table:
     return {
         m["name"]: _Entry(
             value=m["value"], is_block=m["is_block"] == "true", kind=m["kind"], storage=m["storage"]
@@ -176,7 +178,7 @@ def _table(text: str) -> _Table:
     }
 
 
-def _simple(body: str) -> Type | None:
+def _find_type(body: str) -> Type | None:
     for getter, type_ in GETTERS.items():
         if getter in body:
             return type_
@@ -186,14 +188,14 @@ def _simple(body: str) -> Type | None:
     return None
 
 
-def _attribute(member: re.Match[str], type_: Type) -> Attribute:
+def _build_attribute(member: re.Match[str], type_: Type) -> Attribute:
     is_ = {flag: member[flag] == "true" for flag in ("required", "optional", "computed")}
     if not any(is_.values()):
         is_["optional"] = True
     return Attribute(type=type_, **is_)
 
 
-def _nested(member: re.Match[str], entry: _Entry, struct: _Struct) -> Nested:
+def _build_nested(member: re.Match[str], entry: _Entry, struct: _Struct) -> Nested:
     mode = MODES[entry.kind]
     many = mode != "single"
     return Nested(

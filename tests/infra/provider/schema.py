@@ -1,4 +1,4 @@
-"""What a provider says of itself: the attributes and blocks of each resource type."""
+"""The schema of a provider: the attributes and blocks of each resource type."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Mode = Literal["single", "list", "set", "map"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribute:
-    """One argument of a block, or one value that the provider decides."""
+    """One argument of a block, or one value that the provider sets."""
 
     type: Type
     required: bool = False
@@ -22,13 +22,13 @@ class Attribute:
 
     @property
     def is_read_only(self) -> bool:
-        """Whether only the provider may decide it."""
+        """Whether only the provider may set it."""
         return self.computed and not self.optional
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nested:
-    """A block within a block, and how often it may stand there; 0 as a maximum is no limit."""
+    """A block within a block, and how often it may occur; a maximum of 0 is no limit."""
 
     block: Block
     mode: Mode
@@ -55,7 +55,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
-    """One provider, with those of its types that were asked for."""
+    """One provider, with the requested types."""
 
     address: str  # with the registry's host before hashicorp/google
     version: str

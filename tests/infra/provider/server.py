@@ -11,7 +11,7 @@ from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from provider.behaviour import applied, configured_read_only, found, planned
+from provider.behaviour import apply_plan, find_read_only, plan_resource, read_data
 from provider.values import decode, encode
 from tf.gen import tfplugin_pb2 as pb
 from tf.gen import tfplugin_pb2_grpc as rpc
@@ -30,14 +30,14 @@ MODES = {
 
 
 class StandIn(rpc.ProviderServicer):  # type: ignore[misc]  # generated, untyped
-    """Answers as a provider does, for resources that are nowhere."""
+    """A provider whose resources exist only in Terraform's state."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self._settings: dict[str, Any] = {}
 
     def GetMetadata(self, _request: Any, _context: Any) -> pb.GetMetadata.Response:
-        """Name the types; Terraform is to ask for the schema all the same."""
+        """List the types; Terraform must still ask for the schema."""
         return pb.GetMetadata.Response(
             server_capabilities=pb.ServerCapabilities(get_provider_schema_optional=False),
             resources=[
@@ -49,62 +49,62 @@ class StandIn(rpc.ProviderServicer):  # type: ignore[misc]  # generated, untyped
         )
 
     def GetProviderSchema(self, _request: Any, _context: Any) -> pb.GetProviderSchema.Response:
-        """Tell the whole schema, for which every command of Terraform asks."""
-        return self._told
+        """Return the whole schema, for which every command of Terraform asks."""
+        return self._response
 
     @functools.cached_property
-    def _told(self) -> pb.GetProviderSchema.Response:
+    def _response(self) -> pb.GetProviderSchema.Response:
         return pb.GetProviderSchema.Response(
-            provider=_message(self._schema.provider),
+            provider=_build_schema(self._schema.provider),
             provider_meta=pb.Schema(version=0, block=pb.Schema.Block()),
-            resource_schemas=_messages(self._schema.resources),
-            data_source_schemas=_messages(self._schema.data_sources),
+            resource_schemas=_build_schemas(self._schema.resources),
+            data_source_schemas=_build_schemas(self._schema.data_sources),
         )
 
     def GetFunctions(self, _request: Any, _context: Any) -> pb.GetFunctions.Response:
-        """There are none."""
+        """Return none."""
         return pb.GetFunctions.Response()
 
     def ValidateProviderConfig(
         self, _request: Any, _context: Any
     ) -> pb.ValidateProviderConfig.Response:
-        """Terraform itself has held the settings against the schema."""
+        """Accept the settings: Terraform itself has checked them against the schema."""
         return pb.ValidateProviderConfig.Response()
 
     def ValidateResourceConfig(
         self, request: Any, _context: Any
     ) -> pb.ValidateResourceConfig.Response:
-        """Refuse what only the provider may decide: the one rule that Terraform leaves to it."""
+        """Refuse what only the provider may set: Terraform does not check that."""
         block = self._schema.resources[request.type_name]
         return pb.ValidateResourceConfig.Response(
             diagnostics=[
                 pb.Diagnostic(
                     severity=pb.Diagnostic.ERROR,
                     summary="Value for unconfigurable attribute",
-                    detail=f"{place} is decided by the provider; leave it out.",
+                    detail=f"{place} is set by the provider; leave it out.",
                 )
-                for place in configured_read_only(block, decode(request.config))
+                for place in find_read_only(block, decode(request.config))
             ]
         )
 
     def ValidateDataResourceConfig(
         self, _request: Any, _context: Any
     ) -> pb.ValidateDataResourceConfig.Response:
-        """Terraform itself has held it against the schema."""
+        """Accept it: Terraform itself has checked it against the schema."""
         return pb.ValidateDataResourceConfig.Response()
 
     def ConfigureProvider(self, request: Any, _context: Any) -> pb.ConfigureProvider.Response:
-        """Keep the project and the default labels."""
+        """Remember the project and the default labels."""
         self._settings = decode(request.config)
         return pb.ConfigureProvider.Response()
 
     def UpgradeResourceState(self, request: Any, _context: Any) -> pb.UpgradeResourceState.Response:
-        """A state is never older than this schema."""
+        """Return the state: it is never older than this schema."""
         state = encode(json.loads(request.raw_state.json))
         return pb.UpgradeResourceState.Response(upgraded_state=state)
 
     def ReadResource(self, request: Any, _context: Any) -> pb.ReadResource.Response:
-        """Nobody changes what is nowhere."""
+        """Return the state: nothing else changes a resource."""
         return pb.ReadResource.Response(new_state=request.current_state, private=request.private)
 
     def PlanResourceChange(self, request: Any, _context: Any) -> pb.PlanResourceChange.Response:
@@ -113,26 +113,26 @@ class StandIn(rpc.ProviderServicer):  # type: ignore[misc]  # generated, untyped
         if values is not None:
             type_ = request.type_name
             block, prior = self._schema.resources[type_], decode(request.prior_state)
-            values = planned(type_, block, values, self._settings, prior)
+            values = plan_resource(type_, block, values, self._settings, prior)
         return pb.PlanResourceChange.Response(planned_state=encode(values), legacy_type_system=True)
 
     def ApplyResourceChange(self, request: Any, _context: Any) -> pb.ApplyResourceChange.Response:
-        """Make, change or remove a resource."""
+        """Create, change or remove a resource."""
         values = decode(request.planned_state)
         if values is not None:
             type_ = request.type_name
-            values = applied(type_, self._schema.resources[type_], values)
+            values = apply_plan(type_, self._schema.resources[type_], values)
         return pb.ApplyResourceChange.Response(new_state=encode(values), legacy_type_system=True)
 
     def ReadDataSource(self, request: Any, _context: Any) -> pb.ReadDataSource.Response:
-        """Answer a question about the cloud."""
+        """Read a data source."""
         type_ = request.type_name
         block = self._schema.data_sources[type_]
-        values = found(type_, block, decode(request.config), self._settings)
+        values = read_data(type_, block, decode(request.config), self._settings)
         return pb.ReadDataSource.Response(state=encode(values))
 
     def StopProvider(self, _request: Any, _context: Any) -> pb.StopProvider.Response:
-        """Nothing here takes long."""
+        """Do nothing: no call takes long."""
         return pb.StopProvider.Response()
 
 
@@ -149,15 +149,15 @@ def serve(schema: Schema) -> tuple[grpc.Server, str]:
     return server, f"127.0.0.1:{port}"
 
 
-def _messages(blocks: Mapping[str, Block]) -> dict[str, pb.Schema]:
-    return {type_: _message(block) for type_, block in blocks.items()}
+def _build_schemas(blocks: Mapping[str, Block]) -> dict[str, pb.Schema]:
+    return {type_: _build_schema(block) for type_, block in blocks.items()}
 
 
-def _message(block: Block) -> pb.Schema:
-    return pb.Schema(version=0, block=_block(block))
+def _build_schema(block: Block) -> pb.Schema:
+    return pb.Schema(version=0, block=_build_block(block))
 
 
-def _block(block: Block) -> pb.Schema.Block:
+def _build_block(block: Block) -> pb.Schema.Block:
     return pb.Schema.Block(
         version=0,
         attributes=[
@@ -173,7 +173,7 @@ def _block(block: Block) -> pb.Schema.Block:
         block_types=[
             pb.Schema.NestedBlock(
                 type_name=name,
-                block=_block(nested.block),
+                block=_build_block(nested.block),
                 nesting=MODES[nested.mode],
                 min_items=nested.min_items,
                 max_items=nested.max_items,

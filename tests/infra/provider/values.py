@@ -1,4 +1,4 @@
-"""Values between Terraform and a provider: msgpack, with a mark for what is not known yet."""
+"""Encodes values between Terraform and a provider: msgpack, with a mark for unknown ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tf.gen import tfplugin_pb2 as pb
 
 
 class Unknown:
-    """A value that is known only once the resource is there."""
+    """A value that is known only after the resource is created."""
 
     def __repr__(self) -> str:
         return "UNKNOWN"
@@ -21,7 +21,7 @@ UNKNOWN_CODE = 0  # of msgpack's extensions, in Terraform's encoding
 
 
 def decode(value: pb.DynamicValue) -> Any:
-    """Read a value; what Terraform knows of an unknown one beyond its type is dropped."""
+    """Decode a value; refinements of an unknown one are dropped."""
     if value.msgpack:
         return msgpack.unpackb(
             value.msgpack, ext_hook=lambda _code, _data: UNKNOWN, strict_map_key=False
@@ -30,11 +30,11 @@ def decode(value: pb.DynamicValue) -> Any:
 
 
 def encode(value: Any) -> pb.DynamicValue:
-    """Write a value."""
-    return pb.DynamicValue(msgpack=msgpack.packb(value, default=_extension))
+    """Encode a value."""
+    return pb.DynamicValue(msgpack=msgpack.packb(value, default=_encode_unknown))
 
 
-def _extension(value: object) -> msgpack.ExtType:
+def _encode_unknown(value: object) -> msgpack.ExtType:
     if isinstance(value, Unknown):
         return msgpack.ExtType(UNKNOWN_CODE, b"\0")
-    raise TypeError(f"{value!r} is no value of Terraform's")
+    raise TypeError(f"{value!r} is not a value of Terraform's")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import json
 import os
 import shutil
 import time
@@ -13,7 +15,12 @@ import pytest
 
 from segue.errors import ConfigurationError
 from segue.model.settings import Settings
-from segue_cli.function_archive import FUNCTIONS, build_archive, find_source_tree
+from segue_cli.function_archive import (
+    FUNCTIONS,
+    build_archive,
+    compile_graph,
+    find_source_tree,
+)
 
 ROOT = Path(find_source_tree())
 GRAPH = """
@@ -134,6 +141,51 @@ def test_a_graph_with_faults_is_not_packaged(settings, tmp_path):
     (tmp_path / "jobs.yaml").write_text("jobs: {}")
     with pytest.raises(ConfigurationError, match="write at least one job"):
         build_archive("arrival", settings)
+
+
+def test_the_compiled_graph_has_what_terraform_needs_of_each_job(settings, tmp_path):
+    (tmp_path / "jobs.yaml").write_text(
+        "jobs:\n"
+        "  b: {run: 'm:f', needs: {x: a, y: source, z: a}, writes: application/json, owner: Café}\n"
+        "  a: {run: 'm:f', needs: {x: source}, writes: application/json,"
+        " resources: {memory_gib: 7, gpu: nvidia-l4}}\n"
+    )
+    compiled = json.loads(compile_graph(settings))
+    graph = (tmp_path / "jobs.yaml").read_bytes()
+    assert compiled["sha256"] == hashlib.sha256(graph).hexdigest()
+    assert compiled["jobs"] == {
+        "a": {
+            "parents": [],
+            "children": ["b"],
+            "reads_source": True,
+            "owner": "",
+            "memory_gib": 7,
+            "gpu": "nvidia-l4",
+        },
+        "b": {
+            "parents": ["a"],
+            "children": [],
+            "reads_source": True,
+            "owner": "Café",
+            "memory_gib": 2,
+            "gpu": "none",
+        },
+    }
+
+
+def test_the_compiled_graph_is_the_same_everywhere_and_holds_no_secret(
+    settings, tmp_path, monkeypatch
+):
+    graph = GRAPH.replace("application/json}", "application/json, params: {key: '${KEY}'}}")
+    compiled = set()
+    for place in ("one", "two"):
+        monkeypatch.setenv("KEY", f"secret of {place}")
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "jobs.yaml").write_text(graph)
+        compiled.add(compile_graph(Settings(graph=str(tmp_path / place / "jobs.yaml"))))
+    (text,) = compiled
+    assert b"secret" not in text
+    assert str(tmp_path).encode() not in text
 
 
 def test_an_unknown_function_is_refused_with_the_known_ones(settings):

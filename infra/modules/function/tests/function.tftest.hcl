@@ -22,7 +22,7 @@ variables {
     location = "eu"
     bucket   = "masters"
   }
-  dead_letters = { pubsub_agent_member = "serviceAccount:service-1@gcp-sa-pubsub.iam.gserviceaccount.com" }
+  pubsub_agent_member = "serviceAccount:service-1@gcp-sa-pubsub.iam.gserviceaccount.com"
 }
 
 run "an_event_calls_it_as_its_own_identity" {
@@ -91,7 +91,7 @@ run "a_failed_event_is_dead_lettered" {
     error_message = "Pub/Sub's agent must be able to acknowledge dead-lettered events."
   }
   assert {
-    condition     = terraform_data.transport[0].triggers_replace.settings.max_attempts == 100
+    condition     = terraform_data.transport[0].triggers_replace.retries.attempts == 100
     error_message = "The command must run again when the settings change."
   }
 }
@@ -124,11 +124,11 @@ run "a_schedule_calls_it_through_a_topic" {
 run "a_person_calls_it_over_http" {
   command = plan
   variables {
-    name         = "request"
-    trigger      = null
-    dead_letters = {}
-    ingress      = "ALLOW_INTERNAL_AND_GCLB"
-    invokers     = ["group:curators@example.com"]
+    name                = "request"
+    trigger             = null
+    pubsub_agent_member = null
+    ingress             = "ALLOW_INTERNAL_AND_GCLB"
+    invokers            = ["group:curators@example.com"]
     bucket_roles = {
       write = { bucket = "features", role = "roles/storage.objectCreator", prefix = "_requests/" }
       read  = { bucket = "masters", role = "roles/storage.objectViewer" }
@@ -227,16 +227,10 @@ run "an_event_from_nowhere_is_refused" {
   expect_failures = [var.trigger]
 }
 
-run "too_few_attempts_are_refused" {
-  command = plan
-  variables { dead_letters = { max_attempts = 4, pubsub_agent_member = "serviceAccount:a@b" } }
-  expect_failures = [var.dead_letters]
-}
-
 run "an_event_without_an_agent_for_dead_letters_is_refused" {
   command = plan
-  variables { dead_letters = {} }
-  expect_failures = [var.dead_letters]
+  variables { pubsub_agent_member = null }
+  expect_failures = [var.pubsub_agent_member]
 }
 
 run "a_role_over_whole_buckets_is_refused" {

@@ -92,9 +92,3 @@ run "metadata_without_parameters_is_refused" {
   variables { metadata = "{\"name\": \"Segue\"}" }
   expect_failures = [var.metadata]
 }
-
-run "one_image_is_too_few_to_roll_back" {
-  command = plan
-  variables { kept_images = 1 }
-  expect_failures = [var.kept_images]
-}

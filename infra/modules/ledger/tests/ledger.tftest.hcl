@@ -85,12 +85,6 @@ run "a_short_name_is_refused" {
   expect_failures = [var.database]
 }
 
-run "a_job_whose_path_would_need_quotes_is_refused" {
-  command = plan
-  variables { jobs = ["tempo-map"] }
-  expect_failures = [var.jobs]
-}
-
 run "more_jobs_than_indexes_is_refused" {
   command = plan
   variables { jobs = [for number in range(451) : "job${number}"] }

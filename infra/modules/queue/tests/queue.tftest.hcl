@@ -72,18 +72,6 @@ run "a_prefix_of_googles_is_refused" {
   expect_failures = [var.prefix]
 }
 
-run "a_job_with_a_hyphen_is_refused" {
-  command = plan
-  variables { jobs = { "tempo-map" = {} } }
-  expect_failures = [var.jobs]
-}
-
-run "a_deadline_beyond_ten_minutes_is_refused" {
-  command = plan
-  variables { ack_deadline_s = 601 }
-  expect_failures = [var.ack_deadline_s]
-}
-
 run "messages_are_not_kept_for_longer_than_a_month" {
   command = plan
   variables { retention_days = 32 }

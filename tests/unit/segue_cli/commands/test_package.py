@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import zipfile
 
 import pytest
@@ -10,14 +11,17 @@ import pytest
 from segue_cli.function_archive import FUNCTIONS
 
 
-def test_all_archives_are_built_into_a_folder(segue, folder):
+def test_all_archives_and_the_compiled_graph_are_built_into_a_folder(segue, folder):
     said = segue("package", "--all", "--output", "out", "--json").json
     assert [one["function"] for one in said["archives"]] == list(FUNCTIONS)
     for one in said["archives"]:
         data = (folder / one["path"]).read_bytes()
         assert one["sha256"] == hashlib.sha256(data).hexdigest()
         assert one["size_bytes"] == len(data)
-    assert {p.name for p in (folder / "out").iterdir()} == {f"{name}.zip" for name in FUNCTIONS}
+    assert said["graph"] == "out/graph.json"
+    written = {p.name for p in (folder / "out").iterdir()}
+    assert written == {*(f"{name}.zip" for name in FUNCTIONS), "graph.json"}
+    assert json.loads((folder / "out" / "graph.json").read_text())["jobs"]
 
 
 def test_one_archive_is_built_to_a_file_with_the_graph_that_is_named(segue, folder, project):

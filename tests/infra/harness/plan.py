@@ -1,4 +1,4 @@
-"""What a plan or a state says, in a form that can be read and compared."""
+"""Reads plans and states of Terraform into values that tests can compare."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 # Names that hold a hash of contents change with every line of code.
 HASH = re.compile(r"\b[0-9a-f]{16}\b")
-# What a resource is called, the first of these that it has.
+# A resource is named by the first of these attributes that it has.
 NAMES = (
     "account_id",
     "repository_id",
@@ -21,7 +21,7 @@ NAMES = (
     "name",
     "collection",
 )
-# On what a role is given, the first of these that the resource has.
+# A role is granted on the first of these that the resource has.
 TARGETS = (
     "topic",
     "subscription",
@@ -44,7 +44,7 @@ class Resource:
 
     @property
     def name(self) -> str:
-        """What it is called in the cloud."""
+        """Its name in the cloud."""
         if self.type == "google_firestore_index":
             return ", ".join(f["field_path"] for f in self.values["fields"])
         found = next((self.values[n] for n in NAMES if self.values.get(n)), self.address)
@@ -53,67 +53,68 @@ class Resource:
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Grant:
-    """Somebody may do something with something."""
+    """A role of a member on a resource."""
 
     member: str
     role: str
     on: str  # a type and a name, such as topic:segue-beats-live
-    only: str = ""  # the condition
+    condition: str = ""
 
     def __str__(self) -> str:
-        return f"{self.member} {self.role} {self.on}" + (f" if {self.only}" if self.only else "")
+        condition = f" if {self.condition}" if self.condition else ""
+        return f"{self.member} {self.role} {self.on}{condition}"
 
 
-def resources(state: Mapping[str, Any]) -> list[Resource]:
-    """All managed resources of a state, or of what a plan will make of it."""
+def list_resources(state: Mapping[str, Any]) -> list[Resource]:
+    """Return all managed resources of a state, or of what a plan will make of it."""
     values = state.get("planned_values") or state["values"]
     return [
         Resource(address=r["address"], type=r["type"], values=r["values"])
-        for module in _modules(values["root_module"])
+        for module in _walk_modules(values["root_module"])
         for r in module.get("resources", ())
         if r["mode"] == "managed"
     ]
 
 
-def grants(found: list[Resource]) -> list[Grant]:
-    """All that identities may do."""
-    return sorted(_grant(r) for r in found if r.type.endswith("_iam_member"))
+def list_grants(found: list[Resource]) -> list[Grant]:
+    """Return all grants."""
+    return sorted(_build_grant(r) for r in found if r.type.endswith("_iam_member"))
 
 
-def counts(found: list[Resource]) -> dict[str, int]:
-    """How many resources of each type there are."""
+def count_types(found: list[Resource]) -> dict[str, int]:
+    """Count the resources of each type."""
     return dict(sorted(Counter(r.type for r in found).items()))
 
 
-def names(found: list[Resource], type_: str) -> list[str]:
-    """What the resources of one type are called."""
+def list_names(found: list[Resource], type_: str) -> list[str]:
+    """Return the names of the resources of one type."""
     return sorted(r.name for r in found if r.type == type_)
 
 
-def changes(plan: Mapping[str, Any]) -> dict[str, str]:
-    """What a plan does, by address: create, update, delete, or replace."""
+def list_changes(plan: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a plan does, by address: create, update, delete, or replace."""
     done = {c["address"]: c["change"]["actions"] for c in plan["resource_changes"]}
     idle = (["no-op"], ["read"])
     return {a: "replace" if len(w) > 1 else w[0] for a, w in sorted(done.items()) if w not in idle}
 
 
-def summary(found: list[Resource]) -> dict[str, Any]:
-    """An environment in short: how much of what, what it is called, and who may do what."""
+def summarize(found: list[Resource]) -> dict[str, Any]:
+    """Summarize an environment: its resources by type, their names, and all grants."""
     types = {r.type for r in found if not r.type.endswith("_iam_member")} - {"terraform_data"}
     return {
-        "counts": counts(found),
-        "names": {type_: names(found, type_) for type_ in sorted(types)},
-        "grants": [str(grant) for grant in grants(found)],
+        "counts": count_types(found),
+        "names": {type_: list_names(found, type_) for type_ in sorted(types)},
+        "grants": [str(grant) for grant in list_grants(found)],
     }
 
 
-def _modules(module: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _walk_modules(module: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     yield module
     for child in module.get("child_modules", ()):
-        yield from _modules(child)
+        yield from _walk_modules(child)
 
 
-def _grant(resource: Resource) -> Grant:
+def _build_grant(resource: Resource) -> Grant:
     values = resource.values
     target = next(t for t in TARGETS if values.get(t))
     kind = "service" if target == "name" else target.removesuffix("_id")
@@ -122,5 +123,5 @@ def _grant(resource: Resource) -> Grant:
         member=values["member"],
         role=values["role"],
         on=f"{kind}:{values[target].rpartition('/')[2]}",
-        only=" and ".join(c["expression"] for c in conditions),
+        condition=" and ".join(c["expression"] for c in conditions),
     )
