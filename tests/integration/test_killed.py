@@ -14,7 +14,6 @@ import sys
 import time
 from collections import Counter
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,7 @@ from segue.model.ledger import Ledger, Query
 from segue.model.media_file import MediaFile
 from segue.model.queue import list_topics
 from segue.model.record import Record, State
-from segue_cli.local.cloud_events import EventPoster, build_finalized_event
+from segue_support.cloud_events import build_object_event, post_event
 from segue_support.processes import Process
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
@@ -152,7 +151,6 @@ def test_functions_and_pipelines_that_are_killed_lose_nothing_and_double_nothing
         functions, port = server(place)
         worker = pipeline(place)
         stack.callback(lambda: (functions.kill(), worker.kill()))
-        poster = EventPoster(lambda: ("127.0.0.1", port))
         kills = 0
         while number < files:
             batch = [upload(place, n) for n in range(number, min(number + 30, files))]
@@ -171,13 +169,12 @@ def test_functions_and_pipelines_that_are_killed_lose_nothing_and_double_nothing
                     kills += 1
                 while True:
                     try:
-                        poster.post("/arrival", build_finalized_event(media, now=datetime.now(UTC)))
+                        post_event(port, "arrival", build_object_event("finalized", media))
                     except Unavailable:
                         time.sleep(0.05)
                     else:
                         break
             time.sleep(rng.random() * 0.3)
-        poster.close()
         ledger = connect_ledger(f"sqlite:///{place}/.segue/ledger.db")
         stack.callback(ledger.close)
         records = wait_until_complete(place, ledger, files)
@@ -188,16 +185,15 @@ def test_functions_and_pipelines_that_are_killed_lose_nothing_and_double_nothing
 
 
 def test_the_whole_system_that_is_killed_goes_on_where_it_stopped(place):
-    rng, files, number = random.Random(13), 160, 0
+    rng, files, number = random.Random(13), 80, 0
     command = [SEGUE, "up", "music", "--json"]
     with ExitStack() as stack:
-        for _ in range(4):
+        for ready in (True, False):
             up = Process(command, cwd=str(place), environ=environ(place))
             stack.callback(up.kill)
-            ready = rng.random() < 0.7
             if ready:
                 up.wait_until_started()
-            for _ in range(files // 4):
+            for _ in range(files // 2):
                 upload(place, number)
                 number += 1
                 time.sleep(rng.random() * 0.02)

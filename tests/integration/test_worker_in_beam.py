@@ -29,8 +29,8 @@ class Run(beam.DoFn):
 
     def process(self, number):
         from segue.model.media_file import MediaFile
-        from segue.testing.trial import run_tasks
-        from segue.worker.task import Task
+        from segue_support.trial import run_tasks
+        from segue.worker.protocol import Task
         path = f"{self.folder}/{number}.wav"
         open(path, "w").close()
         media = MediaFile(uri="file://" + path, generation=os.stat(path).st_ctime_ns)

@@ -1,15 +1,17 @@
-"""The worker: a pool of child processes that survives whatever a job does to them.
+"""The worker: child processes that run jobs, and survive whatever a job does to them.
 
-In the parent
-    ``pool`` (the event loop), ``task_table`` (unfinished tasks), ``child_handle`` (one child, seen
-    by the parent), ``batch_size`` (tasks per message), ``timeouts``, ``crash_report`` (which job
-    caused a crash), ``fork_server_client`` (asks the fork server for children).
-In the fork server
-    ``fork_server`` (forks and kills children), ``preload`` (imports before the first fork).
+A task is some jobs to run on one file. ``Pool`` accepts tasks and returns reports. It starts one
+process, the supervisor, which forks children, sends them tasks, kills them at their deadlines, and
+finds the job at fault when one exits. See docs/adr/0009.
+
+In the user's process
+    ``pool``
+In the supervisor
+    ``supervisor`` (processes), ``scheduler`` (decisions), ``preload`` (imports before a fork).
 In a child
-    ``child`` (its loop), ``line_run`` (the jobs of one file), ``loaded_job`` (one job), ``limits``,
-    ``retry``.
-Shared by both sides
-    ``task`` (tasks and reports), ``child_config``, ``protocol`` (messages), ``shared_state``
-    (shared memory), ``scratch`` (temporary files).
+    ``child`` (its loop), ``line_run`` (the jobs of one file), ``failure`` (from an exception or an
+    exit to what the ledger keeps).
+In all of them
+    ``protocol`` (tasks, reports and messages), ``process`` (limits, kills, temporary files),
+    ``numba_cache``.
 """

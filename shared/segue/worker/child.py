@@ -1,158 +1,246 @@
-"""The child process: receives orders, runs the jobs of each file, and reports every result."""
+"""The child process: receives tasks, runs the jobs of each file, and reports every result."""
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import os
-import socket
 import sys
 import tempfile
 import time
+from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from segue.errors import ConfigurationError
 from segue.model.outcome import build_blocked_result
 from segue.model.record import State
+from segue.model.transitions import Result
 from segue.worker import numba_cache
-from segue.worker.failure import FailureInfo, describe_failure, format_job_traceback
-from segue.worker.limits import MemoryLimit, exit_with_parent, set_process_limits
-from segue.worker.line_run import LineRun, Stores
-from segue.worker.loaded_job import LoadedJobs, SetupFailed
-from segue.worker.parent_connection import ChannelLost, ParentConnection
-from segue.worker.protocol import Aborted, Done, Exiting, Returned
-from segue.worker.retry import call_with_retry
-from segue.worker.shared_state import Phase, SharedState
-from segue.worker.timer import Timer
+from segue.worker.failure import (
+    FailureInfo,
+    call_with_retry,
+    classify_error,
+    describe_failure,
+    format_job_traceback,
+    is_retryable,
+    shorten,
+)
+from segue.worker.line_run import LineRun, LoadedJob, Stores, load_job
+from segue.worker.process import MemoryLimit, Timer, exit_with_parent, set_process_limits
+from segue.worker.protocol import (
+    Aborted,
+    BatchJobLoaded,
+    Channel,
+    Done,
+    Phase,
+    Started,
+    Task,
+    decode_tasks,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from segue.worker.child_config import ChildConfig
-    from segue.worker.loaded_job import LoadedJob
-    from segue.worker.protocol import Order
+    from segue.worker.protocol import Frame, PoolConfig
 
-FLUSH_S = 0.05
 MEMORY_CHECK_S = 0.02  # between checks of how much memory the process holds
+MAX_ERROR = 10_000  # characters
 _NOT_CALLED: Any = object()
 
 
-class Child:
-    """One child process, from its first order to its exit."""
+class SetupFailed(Exception):
+    """A job cannot be set up, or reports a wrong setup: no file can be processed."""
 
-    def __init__(
-        self,
-        config: ChildConfig,
-        stores: Stores,
-        connection: ParentConnection,
-        shared_state: SharedState,
-        folder: str,
-    ) -> None:
+
+class ChannelLost(Exception):
+    """A job has closed the channel to the supervisor."""
+
+
+def run_child(config: PoolConfig, channel: Channel, supervisor: int) -> int:
+    """Set this process's limits, run tasks until the channel closes, and return the exit code."""
+    exit_with_parent(supervisor)
+    set_process_limits()
+    folder = os.path.join(config.folder, str(os.getpid()))
+    temporary = os.path.join(folder, "tmp")
+    os.makedirs(temporary, exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = temporary  # removed when this process has exited
+    numba_cache.use_private_cache(folder)
+    from segue.adapters.connect import connect_store
+
+    try:
+        Child(config, Stores(connect_store, config.artifacts), channel, folder).work()
+    except ChannelLost:
+        with contextlib.suppress(OSError):  # standard error may be closed, too
+            print("segue: a job closed its process's file descriptors; it exits", file=sys.stderr)
+        return os.EX_IOERR
+    return os.EX_OK
+
+
+class Child:
+    """One child process, from its first task to its exit."""
+
+    def __init__(self, config: PoolConfig, stores: Stores, channel: Channel, folder: str) -> None:
+        self._graph = config.graph
         self._stores = stores
-        self._connection = connection
-        self._shared_state = shared_state
+        self._channel = channel
+        self._channel_id = os.fstat(channel.socket.fileno()).st_ino
+        self._is_connected = True
+        self._inbox: deque[list[Task]] = deque()
+        self._frames: list[Frame] = []  # to be sent with the start of the next job
         self._folder = folder
         self._file_folders: list[str] = []
         self._memory = MemoryLimit(config.max_growth_gib)
-        self._jobs = LoadedJobs(config.graph, shared_state, connection, self._memory)
+        self._jobs: dict[str, LoadedJob] = {}
         self._process = os.getpid()
-        self._orders_left = config.max_tasks
-        self._should_exit = False
+        self._tasks_left = config.max_tasks
+        self._last_serial = 0
         self._timer = Timer()
-        self._flushed_s = self._memory_checked_s = self._timer.marked_s
+        self._memory_checked_s = self._timer.marked_s
+        self._is_leaking = False
 
     def work(self) -> None:
-        """Run orders until the parent closes the channel, or this process should be replaced."""
+        """Run tasks until the supervisor closes the channel, or this process should be replaced."""
         try:
-            for orders in self._connection.receive_orders():
-                self._run_orders(orders)
-                if self._should_exit:
-                    self._connection.send(Exiting())
-                    break
+            while not self._should_exit and (tasks := self._wait_for_tasks()):
+                self._run_tasks(tasks)
         except SetupFailed as reason:
-            self._connection.send(Aborted(str(reason), reason.transient))
-        self._flush()
-        self._stores.close()
+            transient = reason.__cause__ is not None and is_retryable(reason.__cause__)
+            self._frames.append(Aborted(str(reason)[:MAX_ERROR], transient))
+            self._send()
 
-    # Orders.
+    @property
+    def _should_exit(self) -> bool:
+        return self._is_leaking or self._tasks_left <= 0
 
-    def _run_orders(self, orders: Sequence[Order]) -> None:
+    # The channel.
+
+    def _wait_for_tasks(self) -> list[Task] | None:
+        """Return the next message's tasks; None if there will be no more."""
+        while True:
+            while self._inbox:
+                if tasks := self._inbox.popleft():
+                    return tasks
+            if not self._is_connected:
+                return None
+            self._channel.wait()
+            self._receive()
+
+    def _receive(self) -> None:
+        try:
+            messages = self._channel.receive()
+        except OSError as error:
+            raise ChannelLost from error
+        if messages is None:
+            self._is_connected = False
+        else:
+            self._inbox.extend(map(decode_tasks, messages))
+
+    def _is_taken_back(self) -> bool:
+        """Return whether the supervisor wants no more of this message's tasks to be started."""
+        self._receive()
+        return not self._is_connected or (bool(self._inbox) and not self._inbox[0])
+
+    def _begin(self, task: Task, job: str, phase: Phase, since_s: float, *, files: int = 1) -> None:
+        """Send what is finished, and that a job starts: on its way before the job can do harm."""
+        self._frames.append(Started(task.task_id, job, phase, since_s, self._last_serial, files))
+        self._send()
+
+    def _send(self) -> None:
+        """Send the frames; an empty message says that nothing is running any more."""
+        self._exit_if_forked()
+        try:
+            # If a job has closed the channel, a file of its own may have got the number since.
+            if os.fstat(self._channel.socket.fileno()).st_ino != self._channel_id:
+                raise ChannelLost
+            self._channel.send(self._frames)
+            self._channel.drain()
+        except OSError as error:
+            raise ChannelLost from error
+        self._frames.clear()
+
+    # Tasks.
+
+    def _run_tasks(self, tasks: Sequence[Task]) -> None:
+        """Run one message's tasks: one after the other, or together if a job takes batches."""
         self._timer.mark()
-        for is_batchable, group in itertools.groupby(orders, key=self._is_batchable):
-            if is_batchable:
-                self._run_together(list(group))
-            else:
-                for order in group:
-                    self._run_alone(order)
-        self._flush()
+        start = 0
+        while start < len(tasks) and not self._should_exit:
+            if start and self._is_taken_back():
+                break
+            self._last_serial = tasks[start].task_id
+            size = max((j.batch_size for j in self._load_jobs(tasks[start]) if j.batch), default=1)
+            if size > 1 and self._is_taken_back():  # while jobs were loaded
+                size = 1
+            batch = tasks[start : start + size]
+            self._last_serial = batch[-1].task_id
+            self._run_batch(batch)
+            start += size
+        self._send()
 
-    def _is_batchable(self, order: Order) -> bool:
-        return not order.alone and any(s.batch is not None for s in self._jobs.load_all(order))
-
-    def _run_alone(self, order: Order) -> None:
-        """Run the line of one file."""
-        if not self._shared_state.take(order.serial):
-            self._connection.send(Returned([order.serial]))
-            return
-        run = LineRun(order, self._stores, self._open_folder(0))
-        for job in self._jobs.load_all(order):
-            if job.name in run.remaining:
-                self._run_job(run, job)
-        self._finish([run])
-
-    def _run_together(self, orders: Sequence[Order]) -> None:
-        """Run many files level by level, so that batch jobs get many files per call."""
-        if not self._shared_state.take(orders[-1].serial):
-            self._connection.send(Returned([order.serial for order in orders]))
-            return
-        jobs = {job.name: job for order in orders for job in self._jobs.load_all(order)}
-        max_size = max(job.batch_size for job in jobs.values() if job.batch is not None)
-        for start in range(0, len(orders), max_size):
-            runs = [
-                LineRun(order, self._stores, self._open_folder(number))
-                for number, order in enumerate(orders[start : start + max_size])
-            ]
-            for job in self._jobs.sort_by_level({n for run in runs for n in run.remaining}):
-                self._run_level([run for run in runs if job.name in run.remaining], job)
-            self._finish(runs)
-
-    def _run_level(self, runs: Sequence[LineRun], job: LoadedJob) -> None:
-        if job.batch is None:
-            for run in runs:
-                self._run_job(run, job)
-            return
-        for start in range(0, len(runs), job.batch_size):
-            self._run_batch(runs[start : start + job.batch_size], job)
-
-    def _open_folder(self, number: int) -> str:
-        """Return the folder for one of the files of a batch; create it the first time."""
-        if number == len(self._file_folders):
-            path = os.path.join(self._folder, f"file-{number}")
-            os.makedirs(path)
+    def _run_batch(self, tasks: Sequence[Task]) -> None:
+        """Run the jobs of some files level by level, so that batch jobs get many files at once."""
+        jobs = {job.spec.name: job for task in tasks for job in self._load_jobs(task)}
+        if len(tasks) > 1:  # whose lines may differ
+            jobs = {name: jobs[name] for name in self._graph.jobs if name in jobs}
+        while len(self._file_folders) < len(tasks):
+            path = os.path.join(self._folder, f"file-{len(self._file_folders)}")
+            os.makedirs(path, exist_ok=True)
             self._file_folders.append(path)
-        return self._file_folders[number]
-
-    def _finish(self, runs: Iterable[LineRun]) -> None:
+        runs = [
+            LineRun(task, self._stores, folder)
+            for task, folder in zip(tasks, self._file_folders, strict=False)
+        ]
+        for name, job in jobs.items():
+            size = job.batch_size if job.batch is not None else 1
+            left = [run for run in runs if name in run.remaining]
+            for start in range(0, len(left), size):
+                self._call_job(left[start : start + size], job)
         for run in runs:
             run.finish()
-            self._orders_left -= 1
+        self._tasks_left -= len(runs)
         if self._timer.marked_s - self._memory_checked_s > MEMORY_CHECK_S:
             self._memory_checked_s = self._timer.marked_s
-            self._should_exit = self._should_exit or self._memory.is_leaking()
-        self._should_exit = self._should_exit or self._orders_left <= 0
+            self._is_leaking = self._memory.is_leaking()
 
     # Jobs.
 
-    def _run_batch(self, runs: Sequence[LineRun], job: LoadedJob) -> None:
-        """Call a job with many files; if that fails, call it with each file alone."""
-        assert job.batch is not None
-        self._begin(runs[0], job, files=len(runs))
-        self._memory.set_limit(job.memory_gib)
+    def _load_jobs(self, task: Task) -> list[LoadedJob]:
+        """Return the jobs of a task; load those that are not loaded yet."""
+        for name in task.run:
+            if name not in self._jobs:
+                self._jobs[name] = self._load_job(task, name)
+                self._timer.mark()
+        return [self._jobs[name] for name in task.run]
+
+    def _load_job(self, task: Task, name: str) -> LoadedJob:
+        self._begin(task, name, Phase.SETUP, time.monotonic())
+        self._memory.clear_limit()
         try:
-            inputs = [run.load_inputs(job) for run in runs]
-            values = job.batch(inputs)
+            job = call_with_retry(
+                lambda: load_job(self._graph, name), attempts=self._graph.jobs[name].attempts
+            )
+        except (Exception, SystemExit) as error:  # a job's code may raise anything
+            cause = error if isinstance(error, ConfigurationError) else classify_error(error, 0.0)
+            raise SetupFailed(f"job {name!r} cannot start: {shorten(str(cause))}") from error
+        self._memory.reset_baseline()
+        if job.batch is not None:
+            self._frames.append(BatchJobLoaded(name, job.batch_size))
+        return job
+
+    def _call_job(self, runs: Sequence[LineRun], job: LoadedJob) -> None:
+        """Call a job with one file or many; if many fail, call it with each file alone."""
+        if len(runs) == 1 or job.batch is None:
+            for run in runs:
+                self._run_job(run, job)
+            return
+        phase, since_s = _find_phase(job), self._timer.marked_s
+        self._begin(runs[0].task, job.spec.name, phase, since_s, files=len(runs))
+        self._memory.set_limit(job.spec.resources.memory_gib)
+        values: Any
+        try:
+            values = job.batch([run.load_inputs(job) for run in runs])
         except (Exception, SystemExit):  # noqa: BLE001 - raised again below, by the file that causes it
             values = None
-        self._exit_if_forked()
         if not isinstance(values, list | tuple) or len(values) != len(runs):
             values = [_NOT_CALLED] * len(runs)
         seconds, cpu_seconds = (total / len(runs) for total in self._timer.lap())
@@ -168,41 +256,45 @@ class Child:
         cpu_seconds: float = 0.0,
     ) -> None:
         """Run a job on one file, or only write a value that a batch returned; report the result."""
-        self._begin(run, job)
-        self._memory.set_limit(job.memory_gib)
+        task, name = run.task, job.spec.name
+        self._begin(task, name, _find_phase(job), self._timer.marked_s)
+        self._memory.set_limit(job.spec.resources.memory_gib)
         info: FailureInfo | None = None
+        uri = checksum = None
         try:
             uri, checksum = call_with_retry(
                 lambda: self._attempt(run, job, value),
                 attempts=job.spec.attempts,
-                before_attempt=lambda: self._restart_clock(run, job),
-                before_wait=self._shared_state.clear_progress,
+                # The next attempt begins after the pause, and has the whole timeout.
+                before_pause=lambda pause_s: self._begin(
+                    task, name, Phase.CALL, time.monotonic() + pause_s
+                ),
             )
         except ConfigurationError as error:
-            raise SetupFailed(f"job {job.name!r}: {error}", transient=False) from error
+            raise SetupFailed(f"job {name!r}: {error}") from error
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a job may raise anything
             self._exit_if_forked()
             if os.environ.get("SEGUE_DEBUG"):
                 sys.stderr.write(format_job_traceback(error))
-            info = describe_failure(error, job.memory_gib)
+            info = describe_failure(error, job.spec.resources.memory_gib)
         wall_s, cpu_s = self._timer.lap()
-        done = Done(
-            run.order.serial,
-            job.name,
-            State.DONE,
-            seconds + wall_s,
-            cpu_seconds + cpu_s,
-            job.cold,
+        state = State.DONE
+        if info is not None:
+            state = State.FAILED if info.permanent else State.QUEUED
+        result = Result(
+            job=name,
+            state=state,
+            artifact=uri,
+            checksum=checksum,
+            error=info.failure if info is not None else None,
+            seconds=seconds + wall_s,
+            cpu_seconds=cpu_seconds + cpu_s,
         )
+        self._frames.append(Done(task.task_id, result, job.cold))
         job.cold = False
-        del run.remaining[job.name]
-        if info is None:
-            done.artifact, done.checksum = uri, checksum
-            self._connection.send(done)
-        else:
-            self._report_failure(run, job, done, info)
-        if self._timer.marked_s - self._flushed_s > FLUSH_S:
-            self._flush()
+        del run.remaining[name]
+        if info is not None:
+            self._report_below(run, job, info)
 
     def _attempt(self, run: LineRun, job: LoadedJob, value: Any) -> tuple[str, str]:
         if value is _NOT_CALLED:
@@ -210,60 +302,21 @@ class Child:
             self._exit_if_forked()
         return run.write(job, value)
 
-    def _report_failure(self, run: LineRun, job: LoadedJob, done: Done, info: FailureInfo) -> None:
-        """Report a job that did not succeed, and the jobs that cannot run without it."""
-        done.error = info.failure
-        done.state = State.FAILED if info.permanent else State.QUEUED
-        self._connection.send(done)
+    def _report_below(self, run: LineRun, job: LoadedJob, info: FailureInfo) -> None:
+        """Report the jobs that cannot run without one that did not succeed."""
         for name in [n for n in run.remaining if info.aborts_line or n in job.below]:
             del run.remaining[name]
-            below = Done(run.order.serial, name, State.QUEUED, error=info.failure)
+            result = Result(job=name, state=State.QUEUED, error=info.failure)
             if info.permanent:
-                result = build_blocked_result(name, job.name)
-                below.state, below.error = result.state, result.error
-            self._connection.send(below)
-
-    def _begin(self, run: LineRun, job: LoadedJob, files: int = 1) -> None:
-        phase = Phase.COLD if job.cold else Phase.CALL
-        self._shared_state.set_progress(
-            run.order.serial, job.number, phase, self._timer.marked_s, files
-        )
-
-    def _restart_clock(self, run: LineRun, job: LoadedJob) -> None:
-        """Give the next attempt the job's whole timeout."""
-        self._shared_state.set_progress(run.order.serial, job.number, Phase.CALL, time.monotonic())
+                result = build_blocked_result(name, job.spec.name)
+            result = replace(result, seconds=0.0, cpu_seconds=0.0)
+            self._frames.append(Done(run.task.task_id, result))
 
     def _exit_if_forked(self) -> None:
         """Exit if this is a copy of the process: a job has forked, and the copy returned, too."""
         if os.getpid() != self._process:
             os._exit(0)
 
-    def _flush(self) -> None:
-        self._connection.flush()
-        self._timer.mark()
-        self._flushed_s = self._timer.marked_s
 
-
-def run_child(config: ChildConfig, number: int, *, channel: int, memory: int, parent: int) -> None:
-    """Turn this process into a child: set its limits, and run orders until the channel closes."""
-    exit_with_parent(parent)
-    set_process_limits()
-    folder = os.path.join(config.folder, str(number))
-    temporary = os.path.join(folder, "tmp")
-    os.makedirs(temporary)
-    os.environ["TMPDIR"] = tempfile.tempdir = temporary  # removed with the pool's folder
-    numba_cache.copy_parent_cache(folder)
-    from segue.adapters.connect import connect_store
-
-    sock = socket.socket(fileno=channel)
-    shared_state = SharedState(memory)
-    os.close(memory)
-    stores = Stores(connect_store, config.artifacts)
-    connection = ParentConnection(sock, shared_state)
-    try:
-        Child(config, stores, connection, shared_state, folder).work()
-        sock.close()
-    except ChannelLost as lost:
-        if lost.by_job:
-            print("segue: a job closed its process's file descriptors; it exits", file=sys.stderr)
-        sys.exit(os.EX_IOERR)
+def _find_phase(job: LoadedJob) -> Phase:
+    return Phase.COLD if job.cold else Phase.CALL

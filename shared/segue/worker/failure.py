@@ -1,18 +1,23 @@
-"""Turns an exception into a ledger failure: kind, class, and a message with its location."""
+"""Failures: what the ledger keeps of an exception or a crash, and which errors are retried."""
 
 from __future__ import annotations
 
 import errno
 import itertools
 import os
+import signal
+import time
 import traceback
+from collections.abc import Callable
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from segue.backoff import Backoff, retry
 from segue.errors import (
     DiskFull,
     JobCrashed,
     JobRaised,
+    Kind,
     OutOfMemory,
     PermanentError,
     Superseded,
@@ -22,6 +27,7 @@ from segue.errors import (
 from segue.extras import find_extra, format_hint
 from segue.model.record import Failure
 
+BACKOFF = Backoff(0.5, 10.0)
 MAX_CHARACTERS = 500
 MAX_FRAMES = 3
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
@@ -32,10 +38,12 @@ RUNNER_FILES = tuple(
         "backoff.py",
         "model/job_code.py",
         "worker/child.py",
+        "worker/failure.py",
         "worker/line_run.py",
-        "worker/retry.py",
     )
 )
+
+T = TypeVar("T")
 
 
 class FailureInfo(NamedTuple):
@@ -88,6 +96,24 @@ def is_retryable(error: BaseException) -> bool:
     return isinstance(error, TransientError | ConnectionError | TimeoutError)
 
 
+def call_with_retry(
+    action: Callable[[], T],
+    *,
+    attempts: int,
+    before_pause: Callable[[float], object] = lambda _pause_s: None,
+) -> T:
+    """Call an action, and again after each transient error, up to ``attempts`` times.
+
+    The last error propagates. ``before_pause`` is called with the length of each pause.
+    """
+
+    def pause(pause_s: float) -> None:
+        before_pause(pause_s)
+        time.sleep(pause_s)
+
+    return retry(action, backoff=BACKOFF, should_retry=is_retryable, attempts=attempts, pause=pause)
+
+
 def format_job_traceback(error: BaseException) -> str:
     """Return the traceback in Python's format, from the first frame of the job's own code."""
     trace = error.__traceback__
@@ -111,3 +137,42 @@ def shorten(text: str, size: int = MAX_CHARACTERS) -> str:
     """Return a text as one line, truncated to a maximum length."""
     text = " ".join(text.split())
     return text if len(text) <= size else f"{text[: size - 1]}…"
+
+
+def build_timeout(ran_s: float, limit_s: float) -> Failure:
+    """Return the failure of a job that was stopped at its timeout."""
+    message = (
+        f"it was stopped after {ran_s:.1f} s; its timeout_s is {limit_s:g}: raise it, "
+        "or find out what the job waits for"
+    )
+    return Failure(kind=Kind.TIMEOUT, type="JobTimeout", message=message)
+
+
+def build_crash(message: str) -> Failure:
+    """Return the failure of a job whose process crashed."""
+    return Failure(kind=Kind.CRASHED, type="JobCrashed", message=message)
+
+
+def describe_crash(status: int) -> str:
+    """Return how a child that nobody meant to stop has ended, and the probable reason."""
+    text = describe_exit(status)
+    if status == os.EX_IOERR:
+        return (
+            f"{text}: the job, or code that it calls, closes file descriptors that it did not open"
+        )
+    if status >= 0:
+        return f"{text}: the job, or code that it calls, ends the process"
+    if -status == signal.SIGKILL:
+        return f"{text}, but not by Segue: the machine probably ran out of memory; see dmesg"
+    return text
+
+
+def describe_exit(status: int) -> str:
+    """Return how a process has ended, as a clause without its subject."""
+    if status >= 0:
+        return f"exited with code {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = "unknown"
+    return f"was killed by signal {-status} ({name})"

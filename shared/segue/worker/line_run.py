@@ -8,22 +8,58 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from segue.codec import decode, encode
+from segue.codec import decode, encode, find_extension
 from segue.errors import BadOutput, Contended, MissingInput, Superseded
 from segue.media.decode import LocalMedia
 from segue.model.artifact import Lineage, build_artifact_name, compute_checksum, find_version
-from segue.model.graph import SOURCE
+from segue.model.graph import SOURCE, Graph, Job
+from segue.model.job_code import build
 from segue.model.media_file import find_bucket_location, split_uri
 from segue.model.object_store import ObjectStore
-from segue.worker.loaded_job import LoadedJob
-from segue.worker.protocol import Order
+from segue.worker.protocol import Task
 
 JSON = "application/json"
 _UNREAD: Any = object()
+
+
+@dataclass(slots=True, kw_only=True)
+class LoadedJob:
+    """A job that is ready to be called in this process."""
+
+    spec: Job
+    fingerprint: str
+    extension: str
+    needs: tuple[tuple[str, str, str], ...]  # input, parent, the parent's content type
+    reads_source: bool
+    below: frozenset[str]
+    call: Callable[[Mapping[str, Any]], Any]
+    batch: Callable[[Sequence[Mapping[str, Any]]], Any] | None
+    batch_size: int
+    cold: bool = True  # it has not been called yet
+
+
+def load_job(graph: Graph, name: str) -> LoadedJob:
+    """Import a job, construct it and run its setup; errors of its code propagate."""
+    spec = graph.jobs[name]
+    runner = build(spec)
+    if runner.setup is not None:
+        runner.setup()
+    types = {SOURCE: "", **{p: graph.jobs[p].writes for p in spec.parents}}
+    return LoadedJob(
+        spec=spec,
+        fingerprint=graph.fingerprints[name],
+        extension=find_extension(spec.writes),
+        needs=tuple((name, parent, types[parent]) for name, parent in spec.needs.items()),
+        reads_source=spec.reads_source,
+        below=graph.find_descendants(name),
+        call=runner.call,
+        batch=runner.batch,
+        batch_size=runner.batch_size,
+    )
 
 
 @dataclass(slots=True)
@@ -81,20 +117,20 @@ class _Artifact:
 
 
 class LineRun:
-    """Runs the jobs of one order on one file."""
+    """Runs the jobs of one task."""
 
     __slots__ = (
-        *("folder", "order", "remaining"),
+        *("folder", "remaining", "task"),
         *("_artifacts", "_file_name", "_media", "_source_store", "_stores", "_uris"),
     )
 
-    def __init__(self, order: Order, stores: Stores, folder: str) -> None:
-        self.order = order
+    def __init__(self, task: Task, stores: Stores, folder: str) -> None:
+        self.task = task
         self.folder = folder  # used by no other file until this one is finished
-        self.remaining = dict.fromkeys(order.run)  # jobs without a reported result
+        self.remaining = dict.fromkeys(task.run)  # jobs without a reported result
         self._stores = stores
-        self._file_name = split_uri(order.uri)[1]
-        self._uris = dict(order.inputs)
+        self._file_name = split_uri(task.media.uri)[1]
+        self._uris = dict(task.inputs)
         self._artifacts: dict[str, _Artifact] = {}
         self._media: LocalMedia | None = None
         self._source_store: ObjectStore | None = None
@@ -110,9 +146,9 @@ class LineRun:
 
     def write(self, job: LoadedJob, value: Any) -> tuple[str, str]:
         """Write a job's artifact, unless it exists; return its URI and checksum."""
-        content_type, order, store = job.spec.writes, self.order, self._stores.artifacts
+        spec, store = job.spec, self._stores.artifacts
         try:
-            encoded = encode(content_type, value)
+            encoded = encode(spec.writes, value)
         except BadOutput:
             if hasattr(value, "close"):
                 value.close()  # a coroutine warns if it is never awaited
@@ -120,23 +156,27 @@ class LineRun:
         if job.reads_source:
             self._check_source()
         name = build_artifact_name(
-            job.name, job.fingerprint, self._file_name, order.generation, job.extension
+            spec.name,
+            job.fingerprint,
+            self._file_name,
+            self.task.media.generation,
+            job.extension,
         )
-        written = _Artifact(content_type, encoded.data, encoded.value)
+        written = _Artifact(spec.writes, encoded.data, encoded.value)
         if not store.create(
             name,
             encoded.data,
-            content_type=content_type,
+            content_type=spec.writes,
             metadata=self._build_lineage(job),
-            replace=job.name in order.force,
+            replace=spec.name in self.task.force,
         ):
             existing = _read_existing(store, name)
             if existing != encoded.data:
-                written = _Artifact(content_type, existing)
-        uri = self._uris[job.name] = store.uri(name)
+                written = _Artifact(spec.writes, existing)
+        uri = self._uris[spec.name] = store.uri(name)
         checksum = compute_checksum(written.data)
         if not job.below.isdisjoint(self.remaining):
-            self._artifacts[job.name] = written
+            self._artifacts[spec.name] = written
         return uri, checksum
 
     def finish(self) -> None:
@@ -148,7 +188,7 @@ class LineRun:
 
     def _open_source(self) -> LocalMedia:
         if self._media is None:
-            uri, generation = self.order.uri, self.order.generation
+            uri, generation = self.task.media.uri, self.task.media.generation
             self._source_store = self._stores.open_for(uri)
             path = self._source_store.fetch(
                 self._file_name, generation=generation, folder=self.folder
@@ -162,11 +202,11 @@ class LineRun:
             return
         try:
             self._source_store.fetch(
-                self._file_name, generation=self.order.generation, folder=self.folder
+                self._file_name, generation=self.task.media.generation, folder=self.folder
             )
         except MissingInput as error:
             raise Superseded(
-                f"{self.order.uri} was deleted while a job ran on it; the result is discarded"
+                f"{self.task.media.uri} was deleted while a job ran on it; the result is discarded"
             ) from error
 
     def _load_parent(self, parent: str, content_type: str) -> Any:
@@ -182,11 +222,11 @@ class LineRun:
 
     def _build_lineage(self, job: LoadedJob) -> dict[str, str]:
         return Lineage(
-            job=job.name,
+            job=job.spec.name,
             fingerprint=job.fingerprint,
-            uri=self.order.uri,
-            generation=self.order.generation,
-            parents={p: self._uris[p] for p in job.parents},
+            uri=self.task.media.uri,
+            generation=self.task.media.generation,
+            parents={p: self._uris[p] for p in job.spec.parents},
             segue=find_version(),
         ).to_metadata()
 

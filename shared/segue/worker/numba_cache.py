@@ -30,7 +30,10 @@ MAX_BYTES = 256 * 2**20  # a larger archive has collected too many versions: sta
 
 
 def use_private_cache(folder: str) -> str:
-    """Give this process a numba cache folder of its own, and return the folder."""
+    """Give this process a numba cache folder of its own, and return the folder.
+
+    A forked child copies its parent's.
+    """
     own = os.path.join(folder, NAME)
     given = os.environ.get(VARIABLE)
     if given == own:  # this process has restarted itself
@@ -47,14 +50,6 @@ def use_private_cache(folder: str) -> str:
             archive.extractall(own, filter="data")
     _set_cache_folder(own)
     return own
-
-
-def copy_parent_cache(folder: str) -> None:
-    """Give a forked child its own copy of its parent's cache folder."""
-    own = os.path.join(folder, NAME)
-    with contextlib.suppress(OSError, shutil.Error, KeyError):
-        shutil.copytree(os.environ[VARIABLE], own, dirs_exist_ok=True)
-    _set_cache_folder(own)
 
 
 def save(folders: Iterable[str]) -> None:

@@ -1,118 +1,219 @@
-"""The messages between parent and child: MessagePack on a socket, with a length prefix."""
+"""The messages between the pool, its supervisor and the child processes, and their transport.
+
+The pool and its supervisor share a pair of sockets, and so do the supervisor and each child. What a
+process has sent can still be received after its death.
+"""
 
 from __future__ import annotations
 
+import select
+import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 import msgspec
 
-from segue.model.record import Failure, State
+from segue.model.graph import Graph
+from segue.model.media_file import MediaFile
+from segue.model.transitions import Result
 
-LENGTH = struct.Struct("<I")
+_LENGTH = struct.Struct("<I")
+_RECEIVE_BYTES = 2**16
+# No message is larger, unless a job writes to its process's socket.
 MAX_BYTES = 2**26
 
 
-class Order(msgspec.Struct, array_like=True, gc=False):
-    """Parent to child: run these jobs on this file."""
+class Task(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+    """The jobs to run on one version of a file."""
 
-    serial: int  # identifies the order; increases
-    uri: str
-    generation: int
-    run: tuple[str, ...]
-    inputs: dict[str, str] = {}
-    force: tuple[str, ...] = ()
-    alone: bool = False  # not to be batched with other files: such a batch has crashed
+    task_id: int  # repeated in the reports; unique among unfinished tasks
+    media: MediaFile
+    run: tuple[str, ...]  # parents first
+    inputs: Mapping[str, str] = {}  # parent job that is not in ``run`` → its artifact's URI
+    force: tuple[str, ...] = ()  # jobs whose existing artifact is replaced
 
-
-class Done(msgspec.Struct, array_like=True, tag=1, gc=False):
-    """Child to parent: the result of one job of an order."""
-
-    serial: int
-    job: str
-    state: State
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    cold: bool = False  # this was the job's first call in this process
-    artifact: str | None = None
-    checksum: str | None = None
-    error: Failure | None = None
+    def continue_after(self, results: Collection[Result]) -> Task:
+        """Return the task without the jobs that have a result."""
+        if not results:
+            return self
+        finished = {result.job for result in results}
+        artifacts = {r.job: r.artifact for r in results if r.artifact is not None}
+        return msgspec.structs.replace(
+            self,
+            run=tuple(job for job in self.run if job not in finished),
+            inputs={**self.inputs, **artifacts},
+        )
 
 
-class Returned(msgspec.Struct, array_like=True, tag=2):
-    """Child to parent: these orders were not started, as they had been revoked."""
+class Report(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+    """The results of some of a task's jobs; each job is reported once."""
 
-    serials: list[int]
-
-
-class BatchJobLoaded(msgspec.Struct, array_like=True, tag=3):
-    """Child to parent: this job takes batches, of this size."""
-
-    job: str
-    batch_size: int
+    task_id: int
+    results: tuple[Result, ...]
+    finished: bool  # all jobs of the task have been reported
 
 
-class Aborted(msgspec.Struct, array_like=True, tag=4):
-    """Child to parent: no file can be processed, for this reason."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolConfig:
+    """The settings of a pool, for its supervisor and all children."""
+
+    graph: Graph
+    jobs: frozenset[str]  # preloaded by the supervisor; children load others when needed
+    artifacts: str
+    saves_numba_cache: bool  # keep what numba compiles for later runs
+    folder: str  # for the temporary files of all processes
+    processes: int
+    setup_s: float
+    warmup_s: float
+    max_growth_gib: float
+    max_tasks: int
+
+
+class Submission(msgspec.Struct, array_like=True):
+    """Pool to supervisor: run these tasks, or stop the children after their current files."""
+
+    tasks: list[Task] = []
+    close: bool = False
+
+
+class Aborted(msgspec.Struct, array_like=True, tag="aborted"):
+    """Child to supervisor to pool: no file can be processed, for this reason."""
 
     message: str
     transient: bool = False
 
 
-class Exiting(msgspec.Struct, array_like=True, tag=5):
-    """Child to parent: this process exits, as it has grown too large or too old."""
+class Update(msgspec.Struct, array_like=True):
+    """Supervisor to pool; the first is empty: all modules are imported."""
+
+    reports: list[Report] = []
+    error: Aborted | None = None
 
 
-Frame = Done | Returned | BatchJobLoaded | Aborted | Exiting
+class Phase(IntEnum):
+    """What a child is doing with a job."""
 
-_encoder = msgspec.msgpack.Encoder()
-_orders = msgspec.msgpack.Decoder(list[Order])
-_frames = msgspec.msgpack.Decoder(Frame)
-
-
-def encode_orders(orders: Sequence[Order]) -> bytes:
-    """Return orders as one message with its length prefix."""
-    data = _encoder.encode(orders)
-    return LENGTH.pack(len(data)) + data
+    SETUP = 1  # import, construction, setup()
+    COLD = 2  # the first call in this process, which compiles and loads things
+    CALL = 3
 
 
-def encode_frame(frame: Frame) -> bytes:
-    """Return a frame with its length prefix."""
-    data = _encoder.encode(frame)
-    return LENGTH.pack(len(data)) + data
+class Started(msgspec.Struct, array_like=True, tag="started", gc=False):
+    """Child to supervisor: the job that runs from now on; sent before it can do any harm."""
+
+    serial: int  # the task's number
+    job: str
+    phase: Phase
+    since_s: float  # on the monotonic clock, which is the same in all processes
+    last_serial: int  # of the tasks that are started; more than one in a batch
+    files: int = 1  # in this call
 
 
-class StreamDecoder:
-    """Splits a stream of bytes into messages, however the bytes are chunked."""
+class Done(msgspec.Struct, array_like=True, tag="done", gc=False):
+    """Child to supervisor: the result of one job of a task."""
 
-    def __init__(self, decoder: msgspec.msgpack.Decoder[Any]) -> None:
-        self._decoder = decoder
-        self._rest = b""
+    serial: int
+    result: Result
+    cold: bool = False  # this was the job's first call in this process
 
-    @classmethod
-    def for_orders(cls) -> StreamDecoder:
-        """Return a decoder for what a child receives."""
-        return cls(_orders)
 
-    @classmethod
-    def for_frames(cls) -> StreamDecoder:
-        """Return a decoder for what the parent receives."""
-        return cls(_frames)
+class BatchJobLoaded(msgspec.Struct, array_like=True, tag="batch"):
+    """Child to supervisor: this job takes batches, of this size."""
 
-    def feed(self, data: bytes) -> Iterator[Any]:
-        """Add bytes, and yield each message that is now complete."""
-        data = self._rest + data if self._rest else data
-        view, start, decode = memoryview(data), 0, self._decoder.decode
-        while start + 4 <= len(data):
-            (size,) = LENGTH.unpack_from(data, start)
-            if size > MAX_BYTES:
-                raise msgspec.DecodeError(
-                    f"a message has {size} bytes; at most {MAX_BYTES} are allowed"
-                )
-            end = start + 4 + size
-            if end > len(data):
+    job: str
+    batch_size: int
+
+
+# A child's message is a list: what it has finished, and then what it starts, if anything.
+Frame = Started | Done | BatchJobLoaded | Aborted
+
+encode = msgspec.msgpack.Encoder().encode
+decode_submission = msgspec.msgpack.Decoder(Submission).decode
+decode_update = msgspec.msgpack.Decoder(Update).decode
+decode_tasks = msgspec.msgpack.Decoder(list[Task]).decode  # an empty list takes tasks back
+decode_frames = msgspec.msgpack.Decoder(list[Frame]).decode
+
+
+class Channel:
+    """One end of a pair of sockets: sends and receives whole messages, and never blocks."""
+
+    def __init__(self, end: socket.socket) -> None:
+        end.setblocking(False)
+        self.socket = end
+        self._unsent = bytearray()
+        self._rest = bytearray()
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something is left to ``flush``."""
+        return bool(self._unsent)
+
+    def send(self, message: Any) -> None:
+        """Send a message as far as the socket takes it now; ``flush`` sends the rest."""
+        data = encode(message)
+        self._unsent += _LENGTH.pack(len(data))
+        self._unsent += data
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what is left, as far as the socket takes it now."""
+        try:
+            while self._unsent:
+                del self._unsent[: self.socket.send(self._unsent)]
+        except BlockingIOError:
+            pass
+        except (BrokenPipeError, ConnectionResetError):  # receive() will notice
+            self._unsent.clear()
+
+    def drain(self) -> None:
+        """Send all that is left, however long that takes."""
+        while self._unsent:
+            self._poll(select.POLLOUT, None)
+            self.flush()
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait until there is something to receive; meanwhile, send what is left."""
+        self._poll(select.POLLIN | (select.POLLOUT if self._unsent else 0), timeout_s)
+        self.flush()
+
+    def _poll(self, events: int, timeout_s: float | None) -> None:
+        poll = select.poll()
+        poll.register(self.socket, events)
+        poll.poll(None if timeout_s is None else max(0.0, timeout_s * 1e3))
+
+    def receive(self) -> list[bytes] | None:
+        """Return all messages that have arrived; None once the other end is closed.
+
+        Bytes that cannot be a message end the list as an empty one, which cannot be decoded.
+        """
+        received = 0
+        while received < MAX_BYTES:
+            try:
+                data = self.socket.recv(_RECEIVE_BYTES)
+            except BlockingIOError:
                 break
-            yield decode(view[start + 4 : end])
+            except ConnectionResetError:
+                data = b""
+            if not data and not received:
+                return None
+            received += len(data)
+            self._rest += data
+            if len(data) < _RECEIVE_BYTES:  # nothing is left
+                break
+        messages, start = [], 0
+        while start + _LENGTH.size <= len(self._rest):
+            (size,) = _LENGTH.unpack_from(self._rest, start)
+            if size > MAX_BYTES:
+                messages.append(b"")
+                start = len(self._rest)
+                break
+            end = start + _LENGTH.size + size
+            if end > len(self._rest):
+                break
+            messages.append(bytes(self._rest[start + _LENGTH.size : end]))
             start = end
-        self._rest = data[start:]
+        del self._rest[:start]
+        return messages

@@ -16,8 +16,12 @@ from segue.errors import (
     Superseded,
     Unavailable,
 )
-from segue.worker.failure import MAX_CHARACTERS, describe_failure, is_retryable
-from segue.worker.retry import call_with_retry
+from segue.worker.failure import (
+    MAX_CHARACTERS,
+    call_with_retry,
+    describe_failure,
+    is_retryable,
+)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +77,7 @@ def test_only_transient_errors_are_retryable() -> None:
 
 
 def test_the_last_error_of_all_attempts_propagates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segue.worker.retry.BACKOFF", Backoff(0.0, 0.0))
+    monkeypatch.setattr("segue.worker.failure.BACKOFF", Backoff(0.0, 0.0))
     calls: list[str] = []
 
     def action() -> None:
@@ -81,14 +85,8 @@ def test_the_last_error_of_all_attempts_propagates(monkeypatch: pytest.MonkeyPat
         raise Unavailable(f"attempt {calls.count('try')}")
 
     with pytest.raises(Unavailable, match="attempt 3"):
-        call_with_retry(
-            action,
-            attempts=3,
-            before_attempt=lambda: calls.append("before"),
-            before_wait=lambda: calls.append("waiting"),
-        )
-    pause = ["waiting", "before", "try"]
-    assert calls == ["try", *pause, *pause]
+        call_with_retry(action, attempts=3, before_pause=lambda _pause_s: calls.append("pause"))
+    assert calls == ["try", "pause", "try", "pause", "try"]
 
 
 def test_an_error_that_is_not_retryable_is_raised_at_once() -> None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 import struct
 import wave
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from segue.adapters.connect import connect_store
 from segue.errors import Kind
 from segue.model.artifact import Lineage
-from segue.model.graph import Graph, parse_graph
+from segue.model.graph import parse_graph
+from segue.model.media_file import MediaFile
 from segue.model.record import State
 from segue.model.transitions import Result
-from segue.testing.trial import Trial, run_tasks
-from segue.worker.task import Task
+from segue.worker.protocol import Task
+from segue_support.trial import Trial, run_tasks
 
 GRAPH = """
 jobs:
@@ -56,15 +59,38 @@ def total(arrays, level):
 """
 
 
-@pytest.fixture
-def trial(tmp_path: Path) -> Trial:
-    Path(tmp_path, "sound_jobs.py").write_text(JOBS)
-    return Trial(str(tmp_path))
+class Line:
+    """One pool for all tests; each test has files of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        Path(folder, "sound_jobs.py").write_text(JOBS)
+        self.graph = parse_graph(GRAPH, path=str(folder / "jobs.yaml"))
+        self.trial = Trial(str(folder))
+        self.pool = self.trial.pool(self.graph)
+        self._count = 0
+
+    def add(self, data: bytes | None = None) -> MediaFile:
+        self._count += 1
+        return self.trial.add(f"{self._count}.wav", _build_tone() if data is None else data)
+
+    def run(self, media: MediaFile, *run: str, **more: Any) -> dict[str, Result]:
+        """Run jobs, by default all; return their results."""
+        task = Task(task_id=1, media=media, run=run or tuple(self.graph.jobs), **more)
+        [results] = run_tasks(self.pool, [task])
+        return results
+
+    def replace(self, result: Result, data: bytes) -> None:
+        """Replace an artifact."""
+        store = connect_store(self.trial.artifacts)
+        name = (result.artifact or "").removeprefix(f"{store.location}/")
+        store.create(name, data, content_type="application/json", metadata={}, replace=True)
 
 
-@pytest.fixture
-def graph(tmp_path: Path) -> Graph:
-    return parse_graph(GRAPH, path=str(tmp_path / "jobs.yaml"))
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    line = Line(tmp_path_factory.mktemp("line"))
+    with line.pool:
+        yield line
 
 
 def _build_tone() -> bytes:
@@ -84,48 +110,46 @@ def _list_artifacts(results: dict[str, Result]) -> dict[str, str]:
     return {job: r.artifact or "" for job, r in results.items()}
 
 
-def test_a_line_in_one_task_writes_the_same_bytes_as_in_many(trial: Trial, graph: Graph) -> None:
-    media = trial.add("tone.wav", _build_tone())
-    [together] = trial.run(graph, [media])
+def test_a_line_in_one_task_writes_the_same_bytes_as_in_many(line: Line, tmp_path: Path) -> None:
+    media = line.add()
+    together = line.run(media)
     known: dict[str, str] = {}
-    again = Trial(str(Path(trial.artifacts, "again")))
-    with again.pool(graph) as pool:
-        for job in graph.jobs:
+    again = Trial(str(tmp_path))
+    with again.pool(line.graph) as pool:
+        for job in line.graph.jobs:
             [results] = run_tasks(pool, [Task(task_id=1, media=media, run=(job,), inputs=known)])
             known |= _list_artifacts(results)
-            assert again.read(results[job]) == trial.read(together[job])
+            assert again.read(results[job]) == line.trial.read(together[job])
             assert results[job].checksum == together[job].checksum
 
 
-def test_a_job_that_changes_its_input_does_not_affect_the_next(trial: Trial, graph: Graph) -> None:
-    [results] = trial.run(graph, [trial.add("tone.wav", _build_tone())])
-    assert b'"changed":true' in trial.read(results["spoilt"])
-    assert b'"keys":["rms"]' in trial.read(results["total"])
+def test_a_job_that_changes_its_input_does_not_affect_the_next(line: Line) -> None:
+    results = line.run(line.add())
+    assert b'"changed":true' in line.trial.read(results["spoilt"])
+    assert b'"keys":["rms"]' in line.trial.read(results["total"])
 
 
-def test_the_source_is_decoded_once_for_all_jobs_of_a_line(trial: Trial, graph: Graph) -> None:
-    media = trial.add("tone.wav", _build_tone())
-    trial.run(graph, [media], run=["half", "peak"])
+def test_the_source_is_decoded_once_for_all_jobs_of_a_line(line: Line) -> None:
+    media = line.add()
+    line.run(media, "half", "peak")
     places = Path(f"{media.uri.removeprefix('file://')}.decoded").read_text().split()
     assert len(places) == 2
     assert len(set(places)) == 1
 
 
-def test_a_damaged_source_fails_each_job_that_reads_it_and_blocks_the_others(
-    trial: Trial, graph: Graph
-) -> None:
-    [results] = trial.run(graph, [trial.add("noise.wav", b"not a sound")])
+def test_a_damaged_source_fails_each_job_that_reads_it_and_blocks_the_others(line: Line) -> None:
+    results = line.run(line.add(b"not a sound"))
     for job in ("half", "peak"):
         error = results[job].error
         assert error is not None
         assert error.kind == Kind.CORRUPT_MEDIA
-    assert {results[j].state for j in graph.jobs} == {State.FAILED, State.BLOCKED}
+    assert {results[j].state for j in line.graph.jobs} == {State.FAILED, State.BLOCKED}
 
 
-def test_an_artifact_records_its_lineage(trial: Trial, graph: Graph) -> None:
-    media = trial.add("tone.wav", _build_tone())
-    [results] = trial.run(graph, [media])
-    store = connect_store(trial.artifacts)
+def test_an_artifact_records_its_lineage(line: Line) -> None:
+    media = line.add()
+    results = line.run(media)
+    store = connect_store(line.trial.artifacts)
     name = (results["arrays"].artifact or "").removeprefix(f"{store.location}/")
     stat = store.stat(name)
     assert stat.content_type == "application/x-npz"
@@ -135,42 +159,33 @@ def test_an_artifact_records_its_lineage(trial: Trial, graph: Graph) -> None:
     assert lineage.parents == {j: results[j].artifact for j in ("half", "level")}
 
 
-def test_an_existing_artifact_is_kept_and_passed_to_the_jobs_below(
-    trial: Trial, graph: Graph
-) -> None:
-    media = trial.add("tone.wav", _build_tone())
-    [first] = trial.run(graph, [media])
-    store = connect_store(trial.artifacts)
-    name = (first["level"].artifact or "").removeprefix(f"{store.location}/")
+def test_an_existing_artifact_is_kept_and_passed_to_the_jobs_below(line: Line) -> None:
+    media, read = line.add(), line.trial.read
+    first = line.run(media)
+    before = {job: read(result) for job, result in first.items()}
     other = b'{"rms":7.0}'
-    store.create(name, other, content_type="application/json", metadata={}, replace=True)
-    fresh = Path(trial.artifacts, "total")
-    for path in [p for p in fresh.rglob("*") if p.is_file()]:
-        path.unlink()
-    [second] = trial.run(graph, [media])
-    assert trial.read(second["level"]) == other
+    line.replace(first["level"], other)
+    Path((first["total"].artifact or "").removeprefix("file://")).unlink()
+    second = line.run(media)
+    assert read(second["level"]) == other
     assert second["level"].checksum != first["level"].checksum
-    assert trial.read(second["total"]) != trial.read(first["level"])
-    assert b"7.0" not in trial.read(first["half"])
+    assert read(second["total"]) != before["total"]
 
 
-def test_a_forced_job_replaces_an_existing_artifact(trial: Trial, graph: Graph) -> None:
-    media = trial.add("tone.wav", _build_tone())
-    [first] = trial.run(graph, [media], run=["half", "level"])
-    right = trial.read(first["level"])
-    store = connect_store(trial.artifacts)
-    name = (first["level"].artifact or "").removeprefix(f"{store.location}/")
-    store.create(name, b'{"rms":7.0}', content_type="application/json", metadata={}, replace=True)
+def test_a_forced_job_replaces_an_existing_artifact(line: Line) -> None:
+    media = line.add()
+    first = line.run(media, "half", "level")
+    right = line.trial.read(first["level"])
+    line.replace(first["level"], b'{"rms":7.0}')
     inputs = {"half": first["half"].artifact or ""}
-    [second] = trial.run(graph, [media], run=["level"], inputs=inputs, force=["level"])
-    assert trial.read(second["level"]) == right
+    second = line.run(media, "level", inputs=inputs, force=("level",))
+    assert line.trial.read(second["level"]) == right
     assert second["level"].checksum == first["level"].checksum
 
 
-def test_a_parent_artifact_that_was_deleted_is_a_missing_input(trial: Trial, graph: Graph) -> None:
-    media = trial.add("tone.wav", _build_tone())
-    inputs = {"half": f"file://{trial.artifacts}/half/0/gone.flac"}
-    [results] = trial.run(graph, [media], run=["level", "spoilt"], inputs=inputs)
+def test_a_parent_artifact_that_was_deleted_is_a_missing_input(line: Line) -> None:
+    inputs = {"half": f"file://{line.trial.artifacts}/half/0/gone.flac"}
+    results = line.run(line.add(), "level", "spoilt", inputs=inputs)
     error = results["level"].error
     assert error is not None
     assert error.kind == Kind.MISSING_INPUT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -15,7 +16,7 @@ from segue.model.media_file import MediaFile
 from segue.model.record import State
 from segue.worker import numba_cache
 from segue.worker.pool import Pool
-from segue.worker.task import Task
+from segue.worker.protocol import Task
 
 pytestmark = pytest.mark.slow
 
@@ -35,76 +36,97 @@ def where(media):
 GRAPH = 'jobs: {where: {run: "numba_job:where", needs: {media: source}, writes: application/json}}'
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def cache_home(tmp_path, monkeypatch):
+    """A user's cache of its own, and no cache folder from the environment."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv(numba_cache.VARIABLE, raising=False)
-    (tmp_path / "numba_job.py").write_text(MODULE)
-    graph = parse_graph(GRAPH, path=str(tmp_path / "jobs.yaml"))
-    numbers = iter(range(100))
 
-    def run(files: int = 1) -> list[dict]:
-        number = next(numbers)
-        media = []
-        for i in range(files):
-            path = tmp_path / f"{number}-{i}.wav"
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory):
+    """A graph whose module stays where it is: numba asks for the file that it has compiled."""
+    folder = tmp_path_factory.mktemp("graph")
+    (folder / "numba_job.py").write_text(MODULE)
+    return parse_graph(GRAPH, path=str(folder / "jobs.yaml"))
+
+
+def run(graph, folder, files: int = 1) -> list[dict]:
+    """Run the job on new files in a new pool, and return its results."""
+    with Pool(graph, f"file://{folder}/artifacts", processes=2) as pool:
+        for number in range(files):
+            path = folder / f"{number}.wav"
             path.write_bytes(b"x")
             generation = path.stat().st_ctime_ns
-            media.append(MediaFile(uri=f"file://{path}", generation=generation))
+            media = MediaFile(uri=f"file://{path}", generation=generation)
+            pool.submit([Task(task_id=number, media=media, run=("where",))])
         results = []
-        with Pool(graph, f"file://{tmp_path}/artifacts", processes=2) as pool:
-            for task_id, one in enumerate(media):
-                pool.submit([Task(task_id=task_id, media=one, run=("where",))])
-            while pool.pending:
-                for report in pool.collect(5.0):
-                    for result in report.results:
-                        assert result.state is State.DONE, result.error
-                        with open(result.artifact.removeprefix("file://")) as file:
-                            results.append(json.load(file))
-        return results
-
-    return run
+        while pool.pending:
+            for report in pool.collect(5.0):
+                for result in report.results:
+                    assert result.state is State.DONE, result.error
+                    with open(result.artifact.removeprefix("file://")) as file:
+                        results.append(json.load(file))
+    return results
 
 
-def test_the_next_run_finds_what_a_run_compiled(run):
-    (first,) = run()
-    assert first["hits"] == 0
-    (second,) = run()
-    assert second["hits"] == 1
-    assert second["own"] != first["own"]
+@pytest.fixture(scope="module")
+def compiled(graph, tmp_path_factory):
+    """The results of a first run, and the archive that it left."""
+    folder = tmp_path_factory.mktemp("compiled")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        environment.delenv(numba_cache.VARIABLE, raising=False)
+        return run(graph, folder, files=40), numba_cache.locate_archive()
 
 
-def test_every_child_has_a_folder_of_its_own(run):
-    results = run(files=40)
-    owners = {t["own"] for t in results}
+@pytest.fixture
+def archive(compiled):
+    """A copy of that archive in this test's cache."""
+    path = numba_cache.locate_archive()
+    os.makedirs(os.path.dirname(path))
+    shutil.copy(compiled[1], path)
+    return path
+
+
+def test_every_child_compiles_into_a_folder_of_its_own(compiled):
+    results, _ = compiled
+    owners = {result["own"] for result in results}
     assert 1 <= len(owners) <= 2
     assert all(own.endswith(numba_cache.NAME) for own in owners)
+    assert min(result["hits"] for result in results) == 0
 
 
-def test_a_damaged_archive_is_no_worse_than_none(run):
-    run()
-    with open(numba_cache.locate_archive(), "r+b") as file:
+def test_the_next_run_finds_what_a_run_compiled(graph, tmp_path, archive, compiled):
+    (result,) = run(graph, tmp_path)
+    assert result["hits"] == 1
+    assert result["own"] not in {earlier["own"] for earlier in compiled[0]}
+
+
+def test_a_damaged_archive_is_no_worse_than_none(tmp_path, archive):
+    with open(archive, "r+b") as file:
         file.truncate(700)
-    (results,) = run()
-    assert results["hits"] == 0
+    code = "import sys; from segue.worker import numba_cache as c; c.use_private_cache(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "process")], check=True)
+    assert (tmp_path / "process" / numba_cache.NAME).is_dir()
 
 
-def test_a_folder_from_the_environment_is_copied_and_never_written(run, tmp_path, monkeypatch):
-    run()
+def test_a_folder_from_the_environment_is_copied_and_never_written(
+    graph, tmp_path, archive, monkeypatch
+):
     baked = tmp_path / "baked"
-    with tarfile.open(numba_cache.locate_archive()) as archive:
-        archive.extractall(baked, filter="data")
-    os.unlink(numba_cache.locate_archive())
+    with tarfile.open(archive) as file:
+        file.extractall(baked, filter="data")
+    os.unlink(archive)
     before = sorted(str(p) for p in baked.rglob("*"))
     monkeypatch.setenv(numba_cache.VARIABLE, str(baked))
-    (results,) = run()
-    assert results["hits"] == 1
+    (result,) = run(graph, tmp_path)
+    assert result["hits"] == 1
     assert sorted(str(p) for p in baked.rglob("*")) == before
-    assert not os.path.exists(numba_cache.locate_archive())
+    assert not os.path.exists(archive)
 
 
-def test_a_smaller_cache_does_not_replace_the_archive(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_a_smaller_cache_does_not_replace_the_archive(tmp_path):
     for count in (3, 1):
         folder = tmp_path / str(count)
         folder.mkdir()
@@ -115,11 +137,7 @@ def test_a_smaller_cache_does_not_replace_the_archive(tmp_path, monkeypatch):
         assert sum(m.isfile() for m in archive) == 3
 
 
-def test_this_process_compiles_into_its_own_folder_even_after_numba_reads_its_settings_again(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv(numba_cache.VARIABLE, raising=False)
+def test_this_process_compiles_into_its_own_folder_even_after_numba_reads_its_settings_again():
     code = (
         "import os, numba\n"
         "from segue.worker import numba_cache\n"
@@ -132,9 +150,7 @@ def test_this_process_compiles_into_its_own_folder_even_after_numba_reads_its_se
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_only_one_of_several_processes_compiles_ahead_for_a_graph(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv(numba_cache.VARIABLE, raising=False)
+def test_only_one_of_several_processes_compiles_ahead_for_a_graph(tmp_path):
     (tmp_path / "ahead.py").write_text(
         MODULE + "\nPRELOAD = ('ahead:warm_up',)\n\ndef warm_up():\n"
         "    print(where(None)['hits'], flush=True)\n"

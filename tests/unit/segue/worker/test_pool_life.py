@@ -17,9 +17,9 @@ import pytest
 from segue.errors import ConfigurationError, Unavailable
 from segue.model.graph import Graph, parse_graph
 from segue.model.record import State
-from segue.testing.trial import Trial, run_tasks
-from segue.worker.task import Task
+from segue.worker.protocol import Task
 from segue_support.paths import ROOT
+from segue_support.trial import Trial, run_tasks
 
 pytestmark = pytest.mark.slow
 
@@ -67,6 +67,11 @@ def is_alive(process: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def list_children(scratch: Path) -> list[int]:
+    """Return the child processes of a pool: each has a folder of its own."""
+    return [int(path.name) for path in scratch.iterdir() if path.name.isdecimal()]
 
 
 def compute_values(
@@ -196,17 +201,40 @@ def test_a_late_file_delays_no_other_file(trial: Trial) -> None:
     assert order[-1] == 150
 
 
-def test_a_killed_fork_server_costs_no_task(trial: Trial) -> None:
+def test_a_job_past_its_deadline_is_killed_even_if_nobody_collects(
+    trial: Trial, tmp_path: Path
+) -> None:
+    graph = build_graph(format_job("hang", "timeout_s: 0.3"))
+    with trial.pool(graph, processes=1, scratch=str(tmp_path)) as pool:  # type: ignore[arg-type]
+        pool.submit([Task(task_id=1, media=trial.add("bad"), run=("job",))])
+        [folder] = tmp_path.glob("segue-pool-*")
+        assert wait_until(lambda: bool(list_children(folder)))
+        assert wait_until(lambda: not list_children(folder))
+        [report] = pool.collect(60.0)
+    assert report.results[0].state is State.FAILED
+
+
+def test_a_killed_supervisor_costs_no_task(trial: Trial) -> None:
     graph = build_graph(format_job("sleep", "params: {seconds: 0.05}"))
     tasks = [Task(task_id=n, media=trial.add(str(n)), run=("job",)) for n in range(20)]
     with trial.pool(graph) as pool:
         pool.submit(tasks)
         reports = pool.collect(60.0)
-        os.kill(pool._fork_server._process.pid, signal.SIGKILL)
+        os.kill(pool._process.pid, signal.SIGKILL)
         while pool.pending:
             reports += pool.collect(60.0)
     assert sorted(r.task_id for r in reports) == list(range(20))
     assert {r.results[0].state for r in reports} == {State.DONE}
+
+
+def test_a_module_that_ends_the_supervisor_stops_the_run(trial: Trial, tmp_path: Path) -> None:
+    pool = trial.pool(write_job(tmp_path, "import os\nos._exit(3)\n"))
+    task = Task(task_id=1, media=trial.add("a"), run=("job",))
+    for _ in range(2):  # it stays so
+        pool.submit([task])
+        with pytest.raises(ConfigurationError, match=r"supervisor of .* exited with code 3;"):
+            pool.collect(60.0)
+    pool.close()
 
 
 @pytest.mark.parametrize("how", ["close", "kill"])
@@ -217,12 +245,24 @@ def test_a_pool_leaves_no_process_and_no_file(trial: Trial, tmp_path: Path, how:
     tasks = [Task(task_id=n, media=trial.add(str(n)), run=("job",)) for n in range(50)]
     pool.submit(tasks)
     assert pool.collect(60.0)
-    processes = [child.process for child in pool._children.values() if child.process]
-    processes.append(pool._fork_server._process.pid)
-    assert len(list(scratch.iterdir())) == 1
+    [folder] = scratch.iterdir()
+    processes = [pool._process.pid, *list_children(folder)]
     getattr(pool, how)()
     assert wait_until(lambda: not any(is_alive(p) for p in processes))
     assert list(scratch.iterdir()) == []
+
+
+def test_a_pool_that_nobody_collects_from_finishes_its_file_when_it_closes(
+    trial: Trial, tmp_path: Path
+) -> None:
+    graph = build_graph(format_job("sleep", "params: {seconds: 0.5}"))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with trial.pool(graph, processes=1, scratch=str(scratch)) as pool:  # type: ignore[arg-type]
+        pool.submit([Task(task_id=1, media=trial.add("a"), run=("job",))])
+        [folder] = scratch.iterdir()
+        assert wait_until(lambda: bool(list_children(folder)))
+    assert [p for p in Path(trial.artifacts).rglob("*") if p.is_file()]
 
 
 def test_collect_returns_at_once_if_nothing_is_pending(trial: Trial) -> None:
@@ -234,15 +274,6 @@ def test_a_task_for_a_job_that_is_not_in_the_graph_is_refused(trial: Trial) -> N
     task = Task(task_id=1, media=trial.add("a"), run=("job", "nonsense"))
     with trial.pool(build_graph(FINE)) as pool, pytest.raises(ConfigurationError, match="nonsense"):
         pool.submit([task])
-
-
-def test_a_pool_has_more_free_slots_for_quick_tasks(trial: Trial) -> None:
-    with trial.pool(build_graph(FINE), processes=2) as pool:
-        before = pool.free_slots
-        assert before >= 2
-        tasks = [Task(task_id=n, media=trial.add(str(n)), run=("job",)) for n in range(40)]
-        run_tasks(pool, tasks)
-        assert pool.free_slots > before
 
 
 def test_several_threads_can_each_use_a_pool(tmp_path: Path) -> None:
@@ -264,8 +295,8 @@ def test_several_threads_can_each_use_a_pool(tmp_path: Path) -> None:
 SCRIPT = """
 import json, os, sys
 from segue.model.graph import parse_graph
-from segue.testing.trial import Trial
-from segue.worker.task import Task
+from segue_support.trial import Trial
+from segue.worker.protocol import Task
 folder, function, scratch = sys.argv[1:]
 text = "jobs: {job: {run: '%s', needs: {media: source}, writes: application/json}}" % function
 graph = parse_graph(text, path=folder + "/jobs.yaml")
@@ -275,9 +306,9 @@ with trial.pool(graph, processes=2, scratch=scratch) as pool:
     while pool.pending:
         for report in pool.collect(0.1):
             print(json.dumps([report.task_id, report.results[0].state]), flush=True)
-        started = [child.process for child in pool._children.values() if child.process]
+        started = [int(n) for n in os.listdir(pool._config.folder) if n.isdecimal()]
         if len(started) == 2 or "slow" in function:
-            processes = [pool._fork_server._process.pid, *started]
+            processes = [pool._process.pid, *started]
             print(json.dumps(processes), file=sys.stderr, flush=True)
 """
 
@@ -321,14 +352,14 @@ def test_children_die_with_a_parent_that_is_killed_and_the_next_pool_removes_its
         assert not left.exists()
 
 
-def test_a_fork_server_that_is_still_importing_dies_with_its_parent(tmp_path: Path) -> None:
+def test_a_supervisor_that_is_still_importing_dies_with_its_parent(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with start_script(tmp_path, "slow_to_import:job") as script:
         Path(home, "slow_to_import.py").write_text(
             "import time\nfor _ in range(3600): time.sleep(1)\ndef job(media): ..."
         )
         assert script.stderr is not None
-        [fork_server] = json.loads(script.stderr.readline())
-        assert wait_until(lambda: is_alive(fork_server))
+        [supervisor] = json.loads(script.stderr.readline())
+        assert wait_until(lambda: is_alive(supervisor))
         script.kill()
-    assert wait_until(lambda: not is_alive(fork_server))
+    assert wait_until(lambda: not is_alive(supervisor))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from segue.worker.scratch import PREFIX, Scratch
+from segue.worker.process import PREFIX, Scratch
 from segue_support.paths import ROOT
 
 
@@ -23,7 +23,7 @@ def test_only_the_folder_of_a_dead_process_is_removed(
     tmp_path: Path,
 ) -> None:
     living = Scratch(str(tmp_path))
-    code = f"from segue.worker.scratch import Scratch; print(Scratch({str(tmp_path)!r}).path)"
+    code = f"from segue.worker.process import Scratch; print(Scratch({str(tmp_path)!r}).path)"
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

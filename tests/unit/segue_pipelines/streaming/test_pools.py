@@ -1,4 +1,4 @@
-"""Many threads share one pool: each gets its own results, and every error of the pool."""
+"""A pool that outlives outages, and one that many threads share, lose no task and no error."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import pytest
 
 from segue.errors import ConfigurationError, Unavailable
 from segue.model.graph import read_graph
-from segue.testing.trial import COLLECT_TIMEOUT_S, Trial
-from segue.worker.shared_pool import SharedPool
-from segue.worker.task import Task
+from segue.model.media_file import MediaFile
+from segue.worker.protocol import Task
+from segue_pipelines.streaming.pools import RestartingPool, SharedPool
 from segue_support.recording_pool import RecordingPool
+from segue_support.trial import COLLECT_TIMEOUT_S, Trial
 
+MEDIA = MediaFile(uri="gs://x/a.wav", generation=1)
 GRAPH = """
 jobs:
   fine: {run: "segue_support.jobs:fine", needs: {media: source}, writes: application/json}
@@ -30,7 +32,7 @@ class FakePool(RecordingPool):
     """A pool without processes, which can be made to fail."""
 
     def __init__(self, error: Exception | None = None) -> None:
-        super().__init__()
+        super().__init__(processes=3)
         self.error = error
         self.ends = []
 
@@ -46,8 +48,61 @@ class FakePool(RecordingPool):
         self.ends.append("killed")
 
 
-def tasks(media, numbers):
-    return [Task(task_id=n, media=media, run=("fine",)) for n in numbers]
+def build_tasks(*task_ids: int) -> list[Task]:
+    return [Task(task_id=task_id, media=MEDIA, run=("fine",)) for task_id in task_ids]
+
+
+def test_only_unfinished_tasks_are_submitted_to_the_next_pool():
+    broken, whole = FakePool(), FakePool()
+    pools = iter([broken, whole])
+    pool = RestartingPool(lambda: next(pools))
+    assert pool.processes == 3
+    pool.submit(build_tasks(1))
+    assert [r.task_id for r in pool.collect(0.0)] == [1]
+    pool.submit(build_tasks(2, 3))
+    broken.error = Unavailable("the model's server is away")
+    with pytest.raises(Unavailable):
+        pool.collect(0.0)
+    assert broken.ends == ["killed"]
+    pool.submit(build_tasks(4))  # while no pool runs
+    assert [r.task_id for r in pool.collect(0.0)] == [2, 3, 4]
+    assert pool.pending == 0
+
+
+def test_a_pool_that_cannot_be_started_is_tried_again():
+    whole = FakePool()
+    outcomes = iter([FakePool(Unavailable("away")), Unavailable("still away"), whole])
+
+    def open_pool():
+        outcome = next(outcomes)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    pool = RestartingPool(open_pool)
+    pool.submit(build_tasks(1))
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            pool.collect(0.0)
+    assert [r.task_id for r in pool.collect(0.0)] == [1]
+
+
+def test_a_wrong_setup_stays_wrong():
+    pools = iter([FakePool(ConfigurationError("no such job"))])
+    pool = RestartingPool(lambda: next(pools))
+    pool.submit(build_tasks(1))
+    for _ in range(2):
+        with pytest.raises(ConfigurationError):
+            pool.collect(0.0)
+
+
+@pytest.mark.parametrize(("task_ids", "how"), [((), "closed"), ((1,), "killed")])
+def test_closing_does_not_wait_for_unfinished_tasks(task_ids, how):
+    inner = FakePool()
+    pool = RestartingPool(lambda: inner)
+    pool.submit(build_tasks(*task_ids))
+    pool.close()
+    assert inner.ends == [how]
 
 
 def collect_finished(client, count: int) -> list[int]:
@@ -101,40 +156,37 @@ def test_a_crash_costs_one_thread_one_task(graph, tmp_path):
     assert kinds == {"bad": "crashed", "good": None}
 
 
-def test_a_client_waits_no_longer_than_its_timeout(graph, tmp_path):
+def test_a_client_waits_no_longer_than_its_timeout():
     idle = FakePool()
     idle.collect = lambda timeout_s: []
     shared = SharedPool(lambda: idle)
     client = shared.build_client()
-    assert (
-        client.collect(COLLECT_TIMEOUT_S) == []
-    )  # nothing is pending, so there is nothing to wait for
-    client.submit(tasks(Trial(str(tmp_path)).add("a.wav"), [1]))
+    assert client.collect(COLLECT_TIMEOUT_S) == []  # nothing is pending
+    client.submit(build_tasks(1))
     assert client.collect(0.01) == []
     shared.close()
     assert idle.ends == ["killed"]  # it had unfinished tasks
 
 
 @pytest.mark.parametrize("error", [ConfigurationError("no such job"), Unavailable("no model")])
-def test_a_client_gets_the_error_of_the_pool_and_the_next_task_a_new_pool(graph, tmp_path, error):
+def test_a_client_gets_the_error_of_the_pool_and_the_next_task_a_new_pool(error):
     broken, whole = FakePool(error), FakePool()
     pools = iter([broken, whole])
     shared = SharedPool(lambda: next(pools))
-    media = Trial(str(tmp_path)).add("a.wav")
     client = shared.build_client()
-    client.submit(tasks(media, [1]))
+    client.submit(build_tasks(1))
     with pytest.raises(type(error), match=str(error)):
         client.collect(COLLECT_TIMEOUT_S)
     assert broken.ends == ["killed"]
-    client.submit(tasks(media, [2]))
+    client.submit(build_tasks(2))
     assert collect_finished(client, 1) == [2]
     shared.close()
     assert whole.ends == ["closed"]
     assert [t.run for t in whole.tasks] == [("fine",)]  # the failed task was not tried again
 
 
-def test_a_closed_pool_accepts_no_tasks(graph, tmp_path):
+def test_a_closed_pool_accepts_no_tasks():
     shared = SharedPool(FakePool)
     shared.close()
     with pytest.raises(ConfigurationError, match="closed"):
-        shared.build_client().submit(tasks(Trial(str(tmp_path)).add("a.wav"), [1]))
+        shared.build_client().submit(build_tasks(1))

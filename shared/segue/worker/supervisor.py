@@ -1,0 +1,299 @@
+"""The supervisor: a process that forks children, gives them tasks, and enforces their limits.
+
+It has imported what the children need, but runs no job. It starts no thread: a process with threads
+must not fork. When a child exits, all processes that it started are killed; when the supervisor or
+the pool's process exits, all children are killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import math
+import os
+import selectors
+import shutil
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+
+import msgspec
+
+from segue.model.job_code import make_importable
+from segue.worker import numba_cache
+from segue.worker.child import run_child
+from segue.worker.preload import preload, watch_parent
+from segue.worker.process import adopt_orphans, kill_group, kill_orphans
+from segue.worker.protocol import (
+    Aborted,
+    Channel,
+    PoolConfig,
+    Update,
+    decode_frames,
+    decode_submission,
+)
+from segue.worker.scheduler import ChildState, Scheduler
+
+GRACE_S = 5.0  # for children to finish their current files when the pool closes
+CHECK_S = 0.05  # between checks of the children's deadlines
+REPORT_S = 0.005  # between updates to the pool
+KILL_S = 1.0
+
+
+def main(fd: int, config: PoolConfig, parent: int, excluded: Sequence[str]) -> None:
+    """Run the supervisor in a new process.
+
+    ``excluded`` are modules that started threads when they were imported here.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
+    sys.stdout = sys.stderr
+    adopt_orphans()
+    make_importable(config.graph)
+    cache = numba_cache.use_private_cache(config.folder)
+    with watch_parent(parent):
+        preload(config.graph, config.artifacts, config.jobs, excluded)
+        if config.saves_numba_cache:
+            numba_cache.save([cache])
+    os.set_inheritable(fd, False)
+    gc.collect()
+    gc.freeze()  # else the collector writes to, and so copies, every shared page
+    ChildSupervisor(config, Channel(socket.socket(fileno=fd))).run()
+
+
+class ChildHandle(ChildState):
+    """A child process."""
+
+    def __init__(self, process: int, channel: Channel) -> None:
+        super().__init__()
+        self.process = process
+        self.channel = channel
+        self.is_closed = False  # nothing more can be received
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it has nothing to do."""
+        return not (self.tasks or self.progress or self.kill or self.is_closed)
+
+
+class ChildSupervisor:
+    """Forks, feeds, watches, kills and reaps children."""
+
+    def __init__(self, config: PoolConfig, pool: Channel) -> None:
+        self._config = config
+        self._pool = pool
+        self._scheduler = Scheduler(
+            config.graph,
+            processes=config.processes,
+            setup_s=config.setup_s,
+            warmup_s=config.warmup_s,
+        )
+        self._children: dict[int, ChildHandle] = {}
+        self._close_by_s = math.inf  # no more children are started once it is set
+        self._has_reported_error = False
+        self._reported_s = self._checked_s = 0.0
+        self._selector = selectors.DefaultSelector()
+        self._alarm, self._ring = socket.socketpair()
+        self._alarm.setblocking(False)
+        self._ring.setblocking(False)
+
+    def run(self) -> None:
+        """Work until the pool has closed and all children have exited, or its process is gone."""
+        self._selector.register(self._pool.socket, selectors.EVENT_READ)
+        self._selector.register(self._alarm, selectors.EVENT_READ)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._ring.fileno(), warn_on_full_buffer=False)
+        self._pool.send(Update())
+        try:
+            self._work()
+        finally:
+            self._kill_all()
+
+    def _work(self) -> None:
+        while self._children or self._close_by_s == math.inf:
+            if time.monotonic() > self._close_by_s:
+                break
+            self._dispatch()
+            self._report()
+            for key, _ in self._selector.select(self._find_wait_s()):
+                if key.data is not None:
+                    self._receive(key.data)
+                elif key.fileobj is self._alarm:
+                    self._reap()
+                else:
+                    self._receive_submissions()
+            self._check_children(time.monotonic())
+        if self._config.saves_numba_cache and not self._children and self._close_by_s > 0:
+            with os.scandir(self._config.folder) as entries:
+                numba_cache.save([os.path.join(e.path, numba_cache.NAME) for e in entries])
+
+    def _find_wait_s(self) -> float | None:
+        children = self._children.values()
+        if self._scheduler.unreported or any(c.has_unsent for c in self._list_channels()):
+            return REPORT_S
+        if self._close_by_s < math.inf or any(child.progress for child in children):
+            return CHECK_S
+        return None
+
+    def _list_channels(self) -> list[Channel]:
+        return [self._pool, *(child.channel for child in self._children.values())]
+
+    # The pool.
+
+    def _receive_submissions(self) -> None:
+        messages = self._pool.receive()
+        if messages is None:
+            self._close_by_s = 0.0  # the pool's process has gone
+        for submission in map(decode_submission, messages or ()):
+            self._scheduler.add(submission.tasks)
+            if submission.close:
+                self._close_by_s = time.monotonic() + GRACE_S
+                for child in self._children.values():
+                    with contextlib.suppress(OSError):
+                        child.channel.socket.shutdown(socket.SHUT_WR)  # it finishes its file
+
+    def _report(self) -> None:
+        """Send the pool what is new; few large updates cost less than many small ones."""
+        now_s, scheduler = time.monotonic(), self._scheduler
+        error = None if self._has_reported_error else scheduler.error
+        if error or (scheduler.unreported and now_s - self._reported_s >= REPORT_S):
+            self._reported_s = now_s
+            self._has_reported_error = scheduler.error is not None
+            self._pool.send(Update(scheduler.take_reports(), error))
+
+    # Children.
+
+    def _dispatch(self) -> None:
+        """Send queued tasks to children that have nothing to do; start more if all are busy."""
+        for channel in self._list_channels():
+            channel.flush()
+        scheduler = self._scheduler
+        while scheduler.queue and scheduler.error is None and self._close_by_s == math.inf:
+            child = next((c for c in self._children.values() if c.is_free), None)
+            if child is None and len(self._children) < self._config.processes:
+                child = self._start_child()
+            if child is None:
+                return
+            child.channel.send(scheduler.assign(child))
+
+    def _start_child(self) -> ChildHandle | None:
+        """Fork a child; return None if the system has no room for one now."""
+        ends: tuple[socket.socket, ...] = ()
+        supervisor = os.getpid()
+        try:
+            our_end, child_end = ends = socket.socketpair()
+            process = os.fork()
+        except OSError as error:
+            for end in ends:
+                end.close()
+            if not self._children:  # otherwise these go on
+                message = f"cannot start a child process: {error}"
+                self._scheduler.error = Aborted(message, transient=True)
+            return None
+        if process == 0:
+            self._become_child(child_end, our_end, supervisor)
+        child_end.close()
+        child = ChildHandle(process, Channel(our_end))
+        self._children[process] = child
+        self._selector.register(our_end, selectors.EVENT_READ, child)
+        return child
+
+    def _become_child(self, end: socket.socket, other_end: socket.socket, supervisor: int) -> None:
+        """Run a child in a process that was just forked, and end that process."""
+        status = os.EX_SOFTWARE
+        try:
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._selector.close()
+            channels = [channel.socket for channel in self._list_channels()]
+            for sock in (self._alarm, self._ring, other_end, *channels):
+                sock.close()
+            status = run_child(self._config, Channel(end), supervisor)
+        except BaseException:  # noqa: BLE001 - it must not get into the supervisor's loop
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stderr.flush()
+            os._exit(status)
+
+    def _receive(self, child: ChildHandle) -> bool:
+        """Receive messages of a child; return whether there were any."""
+        if child.is_closed:
+            return False
+        try:
+            messages = child.channel.receive()
+            for message in messages or ():
+                self._scheduler.receive(child, decode_frames(message))
+        except msgspec.MsgspecError:
+            self._scheduler.record_corrupt(child)
+            messages = None
+        if messages is None:
+            child.is_closed = True
+            self._selector.unregister(child.channel.socket)
+            # Unless the child exits, a job has closed the channel; it may run until its deadline.
+            if child.process in self._children and (child.kill or child.progress is None):
+                self._kill(child)
+        return bool(messages)
+
+    def _check_children(self, now_s: float) -> None:
+        """Kill children past their deadline; give others the tasks that wait behind a late one."""
+        if now_s - self._checked_s < CHECK_S:
+            return
+        self._checked_s = now_s
+        scheduler = self._scheduler
+        for child in self._children.values():
+            if min(scheduler.find_deadline_s(child), scheduler.find_late_s(child)) > now_s:
+                continue
+            while self._receive(child):  # it may have gone on
+                pass
+            if scheduler.find_deadline_s(child) <= now_s:
+                scheduler.record_timeout(child, now_s)
+                self._kill(child)
+            elif scheduler.find_late_s(child) <= now_s:
+                scheduler.take_back(child)
+                child.channel.send([])
+
+    def _kill(self, child: ChildHandle) -> None:
+        kill_group(child.process)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.process, signal.SIGKILL)  # just forked, it has no group yet
+
+    def _reap(self) -> None:
+        """Reap the processes that have exited, and kill those that they have left."""
+        self._alarm.recv(4096)
+        with contextlib.suppress(ChildProcessError):
+            while (exited := os.waitpid(-1, os.WNOHANG))[0]:
+                process, status = exited
+                child = self._children.pop(process, None)
+                if child is not None:
+                    kill_group(process)
+                kill_orphans(self._children)
+                if child is not None:
+                    self._handle_exit(child, os.waitstatus_to_exitcode(status))
+
+    def _handle_exit(self, child: ChildHandle, status: int) -> None:
+        while self._receive(child):  # what it sent before it exited
+            pass
+        if not child.is_closed:  # another process has inherited its end
+            child.is_closed = True
+            self._selector.unregister(child.channel.socket)
+        child.channel.socket.close()
+        self._scheduler.handle_exit(child, status)
+        if self._close_by_s == math.inf:
+            folder = os.path.join(self._config.folder, str(child.process))
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _kill_all(self) -> None:
+        """Kill all children and all that they have started."""
+        for child in self._children.values():
+            self._kill(child)
+        end_s = time.monotonic() + KILL_S
+        with contextlib.suppress(ChildProcessError):
+            while time.monotonic() < end_s:
+                kill_orphans(())
+                if not os.waitpid(-1, os.WNOHANG)[0]:
+                    time.sleep(0.001)
