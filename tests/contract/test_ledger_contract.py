@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segue.adapters.connect import connect_ledger
+from segue.errors import ConfigurationError
 from segue.model import transitions
 from segue.model.graph import parse_graph
 from segue.model.ledger import Change, Ledger, Query, Snapshot
@@ -207,6 +208,12 @@ class TestChange:
             assert changed.answer == snapshot.record
             snapshot = changed.snapshot
         assert ledger.read([uri(1)]) == [snapshot]
+
+    def test_one_call_does_not_change_a_file_twice(self, ledger):
+        change = Change(uri=uri(1), transition=lambda _: (record(uri(1)), None))
+        with pytest.raises(ConfigurationError, match="twice"):
+            ledger.change([change, change])
+        assert ledger.read([uri(1)])[0].record is None
 
     def test_many_changes_of_all_kinds_are_answered_in_order(self, ledger):
         uris = [uri(i) for i in range(1200)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from google.cloud.firestore_v1.types import RunQueryRequest
 
 from segue.adapters.cloud_inventory import find_index_faults, list_queue_contents
 from segue.adapters.connect import connect_store
@@ -162,16 +163,18 @@ def test_an_index_that_is_not_ready_is_named(firestore_emulator, project, monkey
     assert index == wanted[0]
 
 
-def test_each_index_is_asked_for_by_a_query_of_its_own_fields():
-    from segue.adapters.cloud_inventory import _build_probe
-
+def test_each_index_is_asked_for_by_a_query_of_its_own_fields(firestore_emulator, monkeypatch):
     graph = parse_graph(GRAPH)
-    for index in build_indexes(graph):
-        query = _build_probe(index, graph)
-        filters = query["where"]["composite_filter"]["filters"]
-        asked = [f["field_filter"]["field"]["field_path"] for f in filters]
-        ordered = [o["field"]["field_path"] for o in query.get("order_by", [])]
-        assert (*asked, *ordered) == index.fields
+    wanted = build_indexes(graph)
+    with GrpcProxy(firestore_emulator) as proxy:
+        monkeypatch.setenv(emulators.FIRESTORE.variable, proxy.address)
+        find_index_faults("firestore://acme-audio", graph)
+    asked = []
+    for request in map(RunQueryRequest.deserialize, proxy.requests["RunQuery"]):
+        query = request.structured_query
+        filters = [f.field_filter.field.field_path for f in query.where.composite_filter.filters]
+        asked.append((*filters, *(o.field.field_path for o in query.order_by)))
+    assert asked == [index.fields for index in wanted]
 
 
 def test_a_ledger_that_does_not_answer_is_told_as_such(firestore_emulator, project, monkeypatch):

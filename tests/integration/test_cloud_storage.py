@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from segue.adapters.cloud_storage import CloudStorage
-from segue.adapters.cloud_storage_connection import compute_crc32c
+from segue.adapters.cloud_storage_client import compute_crc32c
 from segue.errors import ConfigurationError, CorruptMedia, DiskFull, MissingInput, Unavailable
 from segue.model.artifact import Lineage
 from segue_support import emulators

@@ -6,6 +6,7 @@ slow down: those answers come from the proxy before it.
 
 from __future__ import annotations
 
+import pickle
 import socket
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -14,14 +15,13 @@ import pytest
 from google.cloud import firestore
 from google.cloud.firestore_v1 import types
 
-from segue.adapters.firestore import FirestoreLedger
-from segue.adapters.firestore_indexes import Index, build_indexes, list_exempt_fields
-from segue.adapters.firestore_values import EXPIRES_AT, TOMBSTONE_TTL
+from segue.adapters.firestore import TOMBSTONE_TTL, FirestoreLedger
+from segue.adapters.firestore_indexes import EXPIRES_AT, Index, build_indexes, list_exempt_fields
 from segue.errors import ConfigurationError, Contended, Unavailable
 from segue.model import transitions
 from segue.model.graph import parse_graph
-from segue.model.ledger import Change, Query
-from segue.model.media_file import MediaFile
+from segue.model.ledger import Change, Query, Snapshot
+from segue.model.media_file import MediaFile, uri_to_file_id
 from segue.model.record import Entry, Lease, Ping, Record, State, evolve
 from segue.model.transitions import Result
 from segue_support import emulators
@@ -95,6 +95,18 @@ class TestCost:
         assert dict(proxy.calls) == {"BatchWrite": 1}
         assert documents(proxy) == ([], [1])
 
+    def test_a_known_record_of_another_process_is_changed_without_a_read(self, proxy, ledger):
+        put(ledger, record(1))
+        known = pickle.loads(pickle.dumps(ledger.read([uri(1)])))
+        proxy.reset()
+        ledger.change(growth(known))
+        assert documents(proxy) == ([], [1])
+
+    def test_a_known_record_without_a_revision_overwrites_nothing(self, proxy, ledger):
+        put(ledger, record(1, size_bytes=5))
+        known = Snapshot(record=record(1))
+        assert [c.answer for c in ledger.change(growth([known]))] == [5]
+
     def test_a_backfilled_file_costs_one_read_and_two_writes(self, proxy, ledger):
         put(ledger, record(1))
         proxy.reset()
@@ -138,7 +150,8 @@ class TestCost:
         assert documents(proxy) == ([3], [10, 3])
 
     def test_counting_costs_a_few_queries_whatever_the_catalogue(self, proxy, ledger):
-        ledger.count({"beats": ["0" * 12], "energy": [f"{i:012x}" for i in range(31)]})
+        thirty = [f"{i:012x}" for i in range(30)]
+        ledger.count({"beats": thirty, "energy": [*thirty, "f" * 12]})
         files, states, fingerprints = 2, 2 * 5, 1 + 2
         assert dict(proxy.calls) == {"RunAggregationQuery": files + states + fingerprints}
 
@@ -192,17 +205,25 @@ class TestBadNetwork:
         assert self.settled(ledger, claimed).answer.pending_targets == {"beats": ("energy",)}
         assert ledger.read([uri(1)])[0].record.jobs["beats"].state is State.DONE
 
-    def test_a_document_that_the_server_could_not_take_is_sent_again(self, proxy, ledger, claimed):
+    @pytest.mark.parametrize("status", ["ABORTED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "INTERNAL"])
+    def test_a_document_that_was_not_confirmed_is_read_and_sent_again(
+        self, proxy, ledger, claimed, status
+    ):
         proxy.reset()
-        proxy.fail("BatchWrite", RpcFault(instead=statuses("ABORTED")))
-        assert self.settled(ledger, claimed).answer.pending_targets == {"beats": ("energy",)}
-        assert proxy.calls == {"BatchWrite": 2}
-
-    def test_a_document_of_unknown_fate_is_read_first(self, proxy, ledger, claimed):
-        proxy.reset()
-        proxy.fail("BatchWrite", RpcFault(instead=statuses("UNAVAILABLE")))
+        proxy.fail("BatchWrite", RpcFault(instead=statuses(status)))
         assert self.settled(ledger, claimed).answer.pending_targets == {"beats": ("energy",)}
         assert proxy.calls == {"BatchWrite": 2, "BatchGetDocuments": 1}
+
+    @pytest.mark.parametrize("status", ["ABORTED", "RESOURCE_EXHAUSTED"])
+    def test_a_document_that_was_not_written_is_not_taken_for_an_equal_one_of_others(
+        self, proxy, ledger, status
+    ):
+        unknown = ledger.read([uri(1)])[0]
+        put(ledger, record(1))
+        proxy.fail("BatchWrite", RpcFault(instead=statuses(status)))
+        arrive = lambda r: (record(1), "new") if r is None else (r, "known")  # noqa: E731
+        changed = ledger.change([Change(uri=uri(1), transition=arrive, known=unknown)])
+        assert changed[0].answer == "known"
 
     def test_a_document_that_is_refused_is_a_matter_of_configuration(self, proxy, ledger, claimed):
         proxy.fail("BatchWrite", RpcFault(instead=statuses("PERMISSION_DENIED")))
@@ -210,7 +231,7 @@ class TestBadNetwork:
             self.settled(ledger, claimed)
 
     @pytest.mark.parametrize("method", ["BatchGetDocuments", "RunQuery", "RunAggregationQuery"])
-    @pytest.mark.parametrize("lost", ["request", "reply"])
+    @pytest.mark.parametrize("lost", ["request", "reply", "end"])
     def test_a_read_is_tried_again(self, proxy, ledger, method, lost):
         put(ledger, record(1))
         proxy.fail(method, RpcFault(lost=lost))
@@ -307,8 +328,8 @@ class TestDocuments:
             lease=lease,
             pending_targets=("energy",),
         )
-        (snapshot,) = put(ledger, record(1, size_bytes=3, jobs={"beats": beats}))
-        assert files.document(snapshot.record.id).get().to_dict() == {
+        put(ledger, record(1, size_bytes=3, jobs={"beats": beats}))
+        assert files.document(uri_to_file_id(uri(1))).get().to_dict() == {
             "uri": uri(1),
             "generation": 1,
             "size_bytes": 3,
@@ -328,7 +349,7 @@ class TestDocuments:
 
     def test_a_tombstone_says_when_it_expires_and_a_living_record_never_does(self, ledger, files):
         (snapshot,) = put(ledger, record(1))
-        document = files.document(snapshot.record.id)
+        document = files.document(uri_to_file_id(uri(1)))
         assert EXPIRES_AT not in document.get().to_dict()
         media = snapshot.record.media
         ledger.change([Change(uri=uri(1), transition=lambda r: transitions.delete(r, media, NOW))])
@@ -338,14 +359,21 @@ class TestDocuments:
         assert EXPIRES_AT not in document.get().to_dict()
 
     def test_one_that_is_no_record_is_named(self, ledger, files):
-        files.document(record(1).id).set({"uri": uri(1), "generation": "one"})
-        with pytest.raises(ConfigurationError, match=rf"files/{record(1).id} is not a record"):
+        files.document(uri_to_file_id(uri(1))).set({"uri": uri(1), "generation": "one"})
+        name = f"files/{uri_to_file_id(uri(1))}"
+        with pytest.raises(ConfigurationError, match=rf"{name} is not a record"):
             ledger.read([uri(1)])
 
-    def test_one_field_more_does_not_matter(self, ledger, files):
+    def test_one_field_more_does_not_matter_until_the_record_is_written(self, ledger, files):
         put(ledger, record(1))
-        files.document(record(1).id).update({"note": "checked by ear", "seen": None})
-        assert ledger.read([uri(1)])[0].record == record(1)
+        document = files.document(uri_to_file_id(uri(1)))
+        more = {"note": "checked by ear", "seen": None, "where": firestore.GeoPoint(52.5, 13.4)}
+        document.update(more)
+        known = ledger.read([uri(1)])
+        assert known[0].record == record(1)
+        assert ledger.find(Query()) == [record(1)]
+        ledger.change(growth(known))
+        assert set(document.get().to_dict()).isdisjoint(more)
 
     def test_one_that_is_too_large_is_refused_before_anything_is_written(self, proxy, ledger):
         large = record(2, checksum="x" * (1 << 20))
@@ -358,7 +386,7 @@ class TestDocuments:
         beats = Entry(state=State.QUEUED, fingerprint="0" * 12, generation=1)
         pings = {"beats": Ping(request="r1", at=NOW)}
         put(ledger, record(1, **full, deleted_at=NOW, jobs={"beats": beats}, pings=pings))
-        stored = files.document(record(1).id).get().to_dict()
+        stored = files.document(uri_to_file_id(uri(1))).get().to_dict()
         assert set(stored) == set(list_exempt_fields())
 
 
@@ -435,9 +463,12 @@ class TestOpening:
         with pytest.raises(ConfigurationError, match="gcloud auth application-default login"):
             FirestoreLedger("firestore://acme-audio").read([uri(1)])
 
-    def test_by_default_it_is_google_that_is_asked(self, monkeypatch, user_credentials):
+    @pytest.mark.parametrize("emulator", ["", None])
+    def test_by_default_it_is_google_that_is_asked(self, monkeypatch, user_credentials, emulator):
         monkeypatch.delenv(emulators.FIRESTORE.variable, raising=False)
+        if emulator is not None:
+            monkeypatch.setenv(emulators.FIRESTORE.variable, emulator)
         monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", user_credentials)
         ledger = FirestoreLedger("firestore://acme-audio")
-        assert ledger._rpc._client.transport.host == "firestore.googleapis.com:443"
+        assert ledger._connection._channel.host == "firestore.googleapis.com:443"
         ledger.close()

@@ -9,26 +9,32 @@ from typing import TYPE_CHECKING, Any
 
 from segue.adapters import firestore_queries as queries
 from segue.adapters.firestore import URL as LEDGER_URL
+from segue.adapters.firestore_connection import FirestoreConnection, call_once
 from segue.adapters.firestore_indexes import (
+    COLLECTION,
+    PENDING,
     Index,
     build_indexes,
     format_fingerprint_path,
     format_state_path,
 )
-from segue.adapters.firestore_rpc import FirestoreRpc
-from segue.adapters.firestore_values import PENDING
-from segue.adapters.pubsub import DEFAULT_PREFIX
+from segue.adapters.google_errors import translate_errors
+from segue.adapters.pubsub import DEFAULT_PREFIX, REMEDIES
 from segue.adapters.pubsub import URL as QUEUE_URL
-from segue.errors import ConfigurationError, SegueError, Unavailable
+from segue.errors import ConfigurationError
 from segue.model.ledger import Query
 from segue.model.record import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
+
+    from google.cloud.firestore import Client
+    from google.cloud.firestore import Query as FirestoreQuery
 
     from segue.model.graph import Graph
 
 CALL_S = 15.0
+GRANT = "grant roles/pubsub.viewer to the account that runs this"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +69,7 @@ def list_queue_contents(url: str) -> QueueContents:
         return found[1] if found else ""
 
     parent = {"project": f"projects/{project}"}
-    with _translate_errors(url):
+    with translate_errors(url, REMEDIES | {"PERMISSION_DENIED": GRANT}):
         with PublisherClient() as publisher:
             topics = [
                 strip_prefix(t.name) for t in publisher.list_topics(request=parent, timeout=CALL_S)
@@ -93,52 +99,32 @@ def find_index_faults(url: str, graph: Graph) -> dict[Index, str]:
             f"{url!r} is not a ledger in Firestore; write firestore://project/database"
         )
     missing: dict[Index, str] = {}
-    with contextlib.closing(FirestoreRpc(match[1], match[2] or "(default)")) as rpc:
-        next(rpc.get(["0" * 32], CALL_S), None)  # raises any error that is not about an index
+    connection = FirestoreConnection(match[1], match[2] or "(default)")
+    with contextlib.closing(connection):
+        with connection.translate_errors():  # any error that is not about an index
+            connection.client.document(COLLECTION, "0" * 32).get(**call_once(CALL_S))
         for index in build_indexes(graph):
             try:
-                list(rpc.query(_build_probe(index, graph), CALL_S))
+                with connection.translate_errors():
+                    _build_probe(connection.client, index, graph).get(**call_once(CALL_S))
             except ConfigurationError as error:
                 missing[index] = str(error)
     return missing
 
 
-def _build_probe(index: Index, graph: Graph) -> Mapping[str, Any]:
+def _build_probe(client: Client, index: Index, graph: Graph) -> FirestoreQuery:
     """Build a query that only this index can answer."""
     for job, fingerprint in graph.fingerprints.items():
         if format_fingerprint_path(job) in index.fields:
-            return {**queries.select_done_by(job, [fingerprint]), "limit": {"value": 1}}
+            return queries.select_done_by(client, job, [fingerprint]).limit(1)
         if format_state_path(job) in index.fields:
             wanted = Query(job=job, state=State.DONE, deleted=False)
-            return queries.select_matching(wanted, after="", limit=1)
-    pending = PENDING in index.fields
-    return queries.select_matching(Query(deleted=False, pending=pending), after="", limit=1)
+            return queries.select_matching(client, wanted, limit=1)
+    wanted = Query(deleted=False, pending=PENDING in index.fields)
+    return queries.select_matching(client, wanted, limit=1)
 
 
 def _is_active(subscription: Any) -> bool:
     """Whether a subscription delivers: it is not detached, and the server has not stopped it."""
     state = type(subscription).State
     return not subscription.detached and subscription.state != state.RESOURCE_ERROR
-
-
-@contextlib.contextmanager
-def _translate_errors(place: str) -> Iterator[None]:
-    from google.api_core.exceptions import Forbidden, GoogleAPICallError, RetryError
-    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
-
-    try:
-        yield
-    except Forbidden as error:
-        raise ConfigurationError(
-            f"{place}: {error.message}; grant roles/pubsub.viewer to the account that runs this"
-        ) from error
-    except DefaultCredentialsError as error:
-        raise ConfigurationError(
-            f"{place}: no credentials ({error}); run 'gcloud auth application-default login'"
-        ) from error
-    except (GoogleAPICallError, RetryError, GoogleAuthError) as error:
-        raise _unavailable(place, error) from error
-
-
-def _unavailable(place: str, error: Exception) -> SegueError:
-    return Unavailable(f"{place}: {error}; try again later")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from google.cloud.storage import Blob
 
-    from segue.adapters.cloud_storage_connection import Connection
+    from segue.adapters.cloud_storage_client import Connection
 
 LISTED_FIELDS = "items(name,generation,size,contentType,crc32c,updated),nextPageToken"
 PAGE_SIZE = 1000  # the most that the server returns at once
@@ -57,7 +57,7 @@ class CloudStorage:
     @property
     def _open_connection(self) -> Connection:
         """The connection, made at the first use."""
-        from segue.adapters.cloud_storage_connection import Connection
+        from segue.adapters.cloud_storage_client import Connection
 
         with self._lock:
             if self._connection is None:
@@ -180,25 +180,16 @@ class CloudStorage:
 
     @contextlib.contextmanager
     def _translate_errors(self, name: str | None, generation: int | None = None) -> Iterator[None]:
-        """Translate errors of the server, the network and the disk into Segue's errors.
+        """Translate errors; without a name, a missing object means a missing bucket."""
+        from google.api_core.exceptions import NotFound
 
-        Without a name, a missing object means a missing bucket.
-        """
-        from google.api_core.exceptions import NotFound, PreconditionFailed
-
-        from segue.adapters.cloud_storage_errors import list_client_errors, translate_error
+        from segue.adapters.cloud_storage_client import translate_errors
 
         try:
-            yield
-        except PreconditionFailed:
-            raise
+            with translate_errors(self.location if name is None else self.uri(name)):
+                yield
         except NotFound as error:
             raise self._explain_missing(name, generation) from error
-        except list_client_errors() as error:
-            translated = translate_error(error, self.location if name is None else self.uri(name))
-            if translated is None:
-                raise
-            raise translated from error
 
     def _explain_missing(self, name: str | None, generation: int | None) -> SegueError:
         """Return the error for an object that the server did not find (None: the bucket)."""

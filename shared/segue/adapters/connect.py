@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from typing import TYPE_CHECKING
 
 from segue.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from segue.model.ledger import Ledger
     from segue.model.object_store import ObjectStore
     from segue.model.queue import Queue
+
+EMBEDDED = "sqlite:///"
+TOKENS = "google.auth.compute_engine"  # needed for the first token in the cloud
+CLIENTS = {
+    "firestore://": ("google.cloud.firestore", "google.rpc.code_pb2", TOKENS),
+    "pubsub://": ("google.pubsub_v1", TOKENS),
+    "gs://": ("google.cloud.storage", TOKENS),
+}
 
 
 def connect_store(location: str) -> ObjectStore:
@@ -34,14 +46,25 @@ def connect_ledger(url: str) -> Ledger:
         from segue.adapters.firestore import FirestoreLedger
 
         return FirestoreLedger(url)
-    if url.startswith("sqlite:///"):
+    if url.startswith(EMBEDDED):
         from segue.adapters.sqlite_ledger import SqliteLedger
 
-        return SqliteLedger(url.removeprefix("sqlite:///"))
+        return SqliteLedger(url.removeprefix(EMBEDDED))
     raise ConfigurationError(
         f"{url!r} is not a ledger that Segue supports; write firestore://project/database or "
         "sqlite:///path"
     )
+
+
+def open_ledger_to_read(url: str) -> Ledger:
+    """Open a ledger for reading; one that does not exist yet is empty, and is not created."""
+    return connect_ledger(url if ledger_exists(url) else f"{EMBEDDED}:memory:")
+
+
+def ledger_exists(url: str) -> bool:
+    """Whether a ledger or queue exists; one in the cloud is assumed to."""
+    path = os.path.expanduser(url.removeprefix(EMBEDDED))
+    return not url.startswith(EMBEDDED) or os.path.exists(path)
 
 
 def connect_queue(url: str) -> Queue:
@@ -50,10 +73,36 @@ def connect_queue(url: str) -> Queue:
         from segue.adapters.pubsub import PubsubQueue
 
         return PubsubQueue(url)
-    if url.startswith("sqlite:///"):
+    if url.startswith(EMBEDDED):
         from segue.adapters.sqlite_queue import SqliteQueue
 
-        return SqliteQueue(url.removeprefix("sqlite:///"))
+        return SqliteQueue(url.removeprefix(EMBEDDED))
     raise ConfigurationError(
         f"{url!r} is not a queue that Segue supports; write pubsub://project or sqlite:///path"
     )
+
+
+def preload_clients(urls: Iterable[str]) -> None:
+    """Import the cloud clients that the adapters of these URLs need; local adapters need none.
+
+    It does not connect: the caller may be about to fork, which open gRPC channels do not survive.
+    """
+    for url in urls:
+        for scheme, modules in CLIENTS.items():
+            if url.startswith(scheme):
+                for module in modules:
+                    importlib.import_module(module)
+
+
+def check_credentials() -> None:
+    """Raise an error if this machine has no credentials for Google Cloud; it does not use them."""
+    import google.auth
+    from google.auth.exceptions import DefaultCredentialsError
+
+    try:
+        google.auth.default()
+    except DefaultCredentialsError as error:
+        raise ConfigurationError(
+            "this machine has no credentials for Google Cloud; run 'gcloud auth "
+            "application-default login', or set GOOGLE_APPLICATION_CREDENTIALS"
+        ) from error

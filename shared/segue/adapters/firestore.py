@@ -1,17 +1,28 @@
-"""The ledger in Firestore: one document per file, changed optimistically and in batches."""
+"""The ledger in Firestore: one document per file, changed optimistically and in batches.
+
+A document has the fields of a record by their names: jobs a map, times native timestamps. Each is
+written on the condition that nobody else wrote first: the time at which it was last updated, which
+is a snapshot's revision, is still the same. The server reports for each document whether that held.
+Its times have microseconds, and it rejects a condition with more, so a ``datetime`` is exact.
+"""
 
 from __future__ import annotations
 
 import re
 import threading
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
 
 from segue.adapters import firestore_queries as queries
-from segue.adapters.firestore_rpc import FirestoreRpc
-from segue.adapters.firestore_values import decode
-from segue.adapters.firestore_writes import Batch, read_snapshots
+from segue.adapters.firestore_connection import REMEDIES, FirestoreConnection, call_once
+from segue.adapters.firestore_indexes import COLLECTION, DELETED, EXPIRES_AT, PENDING
 from segue.backoff import Backoff, retry
 from segue.errors import ConfigurationError, Contended, Unavailable
 from segue.model.ledger import Change, Changed, LedgerCounts, Query, Snapshot
@@ -21,14 +32,25 @@ from segue.model.record import Record, State
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from google.cloud.firestore import DocumentSnapshot
+    from google.cloud.firestore import Query as FirestoreQuery
+
 T = TypeVar("T")
 Found = TypeVar("Found")
 
 URL = re.compile(r"firestore://([^/]+)(?:/([^/]+))?/?")
 READ_BATCH, WRITE_BATCH = 300, 500  # documents per call
-CALL_S = 60.0  # the server gives up then, too
+CALL_BYTES = 3 << 20  # of the 10 MiB that a call may have; the emulator accepts 4
+DOCUMENT_BYTES = 1_000_000  # of the 1 MiB that a document may have, measured slightly differently
 COUNTS_AT_ONCE = 8
 BACKOFF = Backoff(0.02, 5.0, jitter=1.0)
+# The statuses of a document that others wrote first, or that the server did not try to write.
+NOT_WRITTEN = {
+    *("ALREADY_EXISTS", "FAILED_PRECONDITION", "NOT_FOUND"),
+    *("ABORTED", "RESOURCE_EXHAUSTED"),
+}
+# The arrival event of a deleted file can be late: it is redelivered for hours, and kept for a week.
+TOMBSTONE_TTL = timedelta(days=90)
 
 
 class FirestoreLedger:
@@ -52,23 +74,39 @@ class FirestoreLedger:
         self._project, self._database = match[1], match[2] or "(default)"
         self._deadline_s = deadline_s
         self._lock = threading.Lock()
-        self._connection: FirestoreRpc | None = None
+        self._opened: FirestoreConnection | None = None
 
     @property
-    def _rpc(self) -> FirestoreRpc:
+    def _connection(self) -> FirestoreConnection:
         """The connection, opened at the first use."""
         with self._lock:
-            if self._connection is None:
-                self._connection = FirestoreRpc(self._project, self._database)
-            return self._connection
+            if self._opened is None:
+                self._opened = FirestoreConnection(self._project, self._database)
+            return self._opened
+
+    def close(self) -> None:
+        """Close the connection; a later call opens a new one."""
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+            self._opened = None
 
     def read(self, uris: Sequence[str]) -> list[Snapshot]:
         """Read many records, 300 per call."""
         ids = [uri_to_file_id(uri) for uri in uris]
         found: dict[str, Snapshot] = {}
         for batch_ids in _split(list(dict.fromkeys(ids)), READ_BATCH):
-            found |= self._retry_until_deadline(partial(read_snapshots, self._rpc, batch_ids))
+            found |= self._retry_until_deadline(partial(self._read, batch_ids))
         return [found[i] for i in ids]
+
+    def _read(self, ids: Sequence[str], timeout_s: float) -> dict[str, Snapshot]:
+        client = self._connection.client
+        found = dict.fromkeys(ids, Snapshot(record=None))
+        wanted = [client.document(COLLECTION, i) for i in ids]
+        for d in client.get_all(wanted, **call_once(timeout_s)) if wanted else ():
+            if d.exists:
+                found[d.id] = Snapshot(record=self._decode(d), revision=d.update_time)
+        return found
 
     def change(self, changes: Sequence[Change[T]]) -> list[Changed[T]]:
         """Apply each transition; without contention, a known record costs one write or one read."""
@@ -77,18 +115,64 @@ class FirestoreLedger:
             raise ConfigurationError("one call changes a file twice; make two calls")
         done: dict[str, Changed[T]] = {}
         for batch_ids in _split(list(by_id), WRITE_BATCH):
-            batch = Batch({i: by_id[i] for i in batch_ids})
-            self._retry_until_deadline(partial(self._write, batch))
-            done |= batch.done
+            unfinished = {i: _OpenChange(i, by_id[i], by_id[i].known) for i in batch_ids}
+            self._retry_until_deadline(partial(self._run_round, unfinished, done))
         return [done[i] for i in by_id]
 
-    def _write(self, batch: Batch[T], left_s: float) -> None:
-        batch.run_round(self._rpc, left_s)
-        if uris := batch.open_uris:
+    def _run_round(
+        self, unfinished: dict[str, _OpenChange[T]], done: dict[str, Changed[T]], timeout_s: float
+    ) -> None:
+        """Apply the transitions to known or newly read records, and write those that changed."""
+        # If a known record needs no write, only a read shows whether it is still the newest.
+        unread = [i for i, c in unfinished.items() if c.snapshot is None or not c.apply(c.snapshot)]
+        for key, snapshot in self._read(unread, timeout_s).items():
+            if not unfinished[key].apply(snapshot):
+                done[key] = Changed(snapshot=snapshot, answer=unfinished.pop(key).answer)
+        for group in list(_group_by_size(unfinished.values())):
+            for change, snapshot in self._write(group, timeout_s):
+                done[change.id] = Changed(snapshot=snapshot, answer=change.answer)
+                del unfinished[change.id]
+        if unfinished:
+            uri = next(iter(unfinished.values())).change.uri
             raise Contended(
-                f"the record of {uris[0]} and {len(uris) - 1} more were changed by others for "
+                f"the record of {uri} and {len(unfinished) - 1} more were changed by others for "
                 f"{self._deadline_s:g} s; try again later"
             )
+
+    def _write(
+        self, group: Sequence[_OpenChange[T]], timeout_s: float
+    ) -> Iterator[tuple[_OpenChange[T], Snapshot]]:
+        """Write the records of a group in one call, and yield those that were written.
+
+        The others are read again before the next attempt.
+        """
+        from google.api_core.exceptions import from_grpc_status
+        from google.cloud.firestore_v1.bulk_batch import BulkWriteBatch
+        from google.rpc.code_pb2 import Code
+
+        client = self._connection.client
+        batch = BulkWriteBatch(client)
+        for change in group:
+            batch.set(client.document(COLLECTION, change.id), encode(change.record))
+            revision = None if change.snapshot is None else change.snapshot.revision
+            if revision is None:  # the file is unknown, or the record is not from this ledger
+                condition = client.write_option(exists=False)
+            else:
+                condition = client.write_option(last_update_time=revision)
+            condition.modify_write(batch._write_pbs[-1])  # noqa: SLF001 - ``set`` takes none
+            change.snapshot = None
+            change.uncertain.append((change.record, change.answer))
+        response = batch.commit(**call_once(timeout_s))
+        for change, status, result in zip(
+            group, response.status, response.write_results, strict=True
+        ):
+            match Code.Name(status.code):
+                case "OK":
+                    yield change, Snapshot(record=change.record, revision=result.update_time)
+                case code if code in NOT_WRITTEN:
+                    change.uncertain.pop()
+                case code if code in REMEDIES:
+                    raise from_grpc_status(status.code, status.message)  # type: ignore[no-untyped-call]
 
     def count(self, accepted: Mapping[str, Iterable[str]]) -> LedgerCounts:
         """Count files and entries on the server.
@@ -96,36 +180,34 @@ class FirestoreLedger:
         It makes five queries per job and one for each thirty accepted fingerprints, eight at once.
         Counting a thousand entries costs one read; the server gives up on a query after 60 s.
         """
-        from concurrent.futures import ThreadPoolExecutor
+        client = self._connection.client
+        wanted = {("", "files"): Query(deleted=False), ("", "deleted"): Query(deleted=True)}
+        for job in accepted:
+            wanted |= {(job, s): Query(job=job, state=s, deleted=False) for s in State}
+        selected = [(key, queries.select_matching(client, q)) for key, q in wanted.items()]
+        selected += [
+            ((job, "current"), queries.select_done_by(client, job, some))
+            for job, fingerprints in accepted.items()
+            for some in _split(sorted(set(fingerprints)), queries.IN_VALUES)
+        ]
+        counts: Counter[tuple[str, str]] = Counter()
+        with ThreadPoolExecutor(COUNTS_AT_ONCE) as pool:  # if one fails, the rest is cancelled
+            counted = pool.map(self._count, [query for _, query in selected])
+            for (key, _), number in zip(selected, counted, strict=True):
+                counts[key] += number
+        jobs: dict[str, dict[str, int]] = {}
+        for job in accepted:
+            jobs[job] = {str(state): counts[job, state] for state in State}
+            current = counts[job, "current"]
+            # They are of different moments: what was done meanwhile must not make one negative.
+            jobs[job] |= {"stale": max(0, jobs[job]["done"] - current), "done": current}
+        return LedgerCounts(files=counts["", "files"], deleted=counts["", "deleted"], jobs=jobs)
 
-        pool = ThreadPoolExecutor(COUNTS_AT_ONCE)
-        try:
-            files, deleted = (
-                pool.submit(self._count, queries.select_files(deleted=d)) for d in (False, True)
-            )
-            states = {
-                job: {s: pool.submit(self._count, queries.select_in_state(job, s)) for s in State}
-                for job in accepted
-            }
-            current = {
-                job: [
-                    pool.submit(self._count, queries.select_done_by(job, batch_ids))
-                    for batch_ids in _split(sorted(set(fingerprints)), queries.IN_VALUES)
-                ]
-                for job, fingerprints in accepted.items()
-            }
-            jobs: dict[str, dict[str, int]] = {}
-            for job in accepted:
-                jobs[job] = {str(state): n.result() for state, n in states[job].items()}
-                done = sum(n.result() for n in current[job])
-                # They are of different moments: what was done meanwhile must not make one negative.
-                jobs[job] |= {"stale": max(0, jobs[job]["done"] - done), "done": done}
-            return LedgerCounts(files=files.result(), deleted=deleted.result(), jobs=jobs)
-        finally:  # if one fails, do not wait for the others, one deadline after another
-            pool.shutdown(cancel_futures=True)
-
-    def _count(self, query: Mapping[str, Any]) -> int:
-        return self._retry_until_deadline(partial(self._rpc.count, query))
+    def _count(self, selected: FirestoreQuery) -> int:
+        query: Any = selected.count()
+        return self._retry_until_deadline(
+            lambda left_s: int(query.get(**call_once(left_s))[0][0].value)
+        )
 
     def find(self, query: Query, *, after: str = "", limit: int = 500) -> list[Record]:
         """List records by URI.
@@ -135,28 +217,97 @@ class FirestoreLedger:
         for files and tombstones alike, or for a job in any state, lists all values, and needs no
         other index.
         """
-        structured = queries.select_matching(query, after=after, limit=limit)
-        return self._retry_until_deadline(partial(self._find, structured))
+        selected = queries.select_matching(self._connection.client, query, after=after, limit=limit)
+        return self._retry_until_deadline(
+            lambda left_s: [self._decode(d) for d in selected.stream(**call_once(left_s))]
+        )
 
-    def _find(self, query: Mapping[str, Any], timeout_s: float) -> list[Record]:
-        return [decode(d.name, d.fields) for d in self._rpc.query(query, timeout_s)]
-
-    def close(self) -> None:
-        """Close the connection; a later call opens a new one."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-            self._connection = None
+    def _decode(self, document: DocumentSnapshot[Any]) -> Record:
+        """Read a record from a document; errors give its name."""
+        try:
+            return msgspec.convert(
+                msgspec.to_builtins(document.to_dict(), enc_hook=_to_builtin), Record
+            )
+        except msgspec.ValidationError as error:
+            name = f"{self._connection.name}/documents/{document.reference.path}"
+            raise ConfigurationError(
+                f"the document {name} is not a record ({error}); restore it, or delete it and "
+                "reconcile"
+            ) from error
 
     def _retry_until_deadline(self, call: Callable[[float], Found]) -> Found:
         """Call with the time that is left; retry while the server is away or others write first."""
         end_s = time.monotonic() + self._deadline_s
+
+        def attempt() -> Found:
+            with self._connection.translate_errors():
+                return call(end_s - time.monotonic())
+
         return retry(
-            lambda: call(max(0.0, min(CALL_S, end_s - time.monotonic()))),
+            attempt,
             backoff=BACKOFF,
             should_retry=lambda error: isinstance(error, Unavailable | Contended),
             end_s=end_s,
         )
+
+
+@dataclass(slots=True)
+class _OpenChange(Generic[T]):
+    """A change that has not been made yet, and the write that would make it."""
+
+    id: str
+    change: Change[T]
+    snapshot: Snapshot | None  # perhaps stale; None: it must be read
+    record: Record = field(init=False)  # to be written
+    answer: T = field(init=False)
+    # Writes that the server may have applied although it did not confirm them.
+    uncertain: list[tuple[Record, T]] = field(default_factory=list)
+
+    def apply(self, snapshot: Snapshot) -> bool:
+        """Apply the transition to a snapshot; return whether there is something to write."""
+        for record, answer in self.uncertain:
+            if record == snapshot.record:  # the server applied that write after all
+                self.answer = answer
+                return False
+        new, self.answer = self.change.transition(snapshot.record)
+        if new is None or new is snapshot.record:
+            return False
+        self.snapshot, self.record = snapshot, new
+        return True
+
+
+def encode(record: Record) -> dict[str, Any]:
+    """Return a record as the fields of a document."""
+    fields: dict[str, Any] = msgspec.to_builtins(record, builtin_types=(datetime,))
+    fields |= {DELETED: record.deleted_at is not None, PENDING: record.has_pending_targets}
+    if record.deleted_at is not None:
+        fields[EXPIRES_AT] = record.deleted_at + TOMBSTONE_TTL
+    return fields
+
+
+def _to_builtin(value: object) -> str | None:
+    """Format a time of the client's own class; no other value of a record is new to msgspec."""
+    return value.isoformat() if isinstance(value, datetime) else None
+
+
+def _group_by_size(changes: Iterable[_OpenChange[T]]) -> Iterator[list[_OpenChange[T]]]:
+    """Group writes so that each group fits into one call; check that each fits a document."""
+    group: list[_OpenChange[T]] = []
+    group_bytes = 0
+    for change in changes:
+        size = len(msgspec.json.encode(change.record))  # at least about its size as a document
+        if size > DOCUMENT_BYTES:
+            raise ConfigurationError(
+                f"the record of {change.record.uri} is {size} bytes, and a Firestore document "
+                "holds 1 MiB; shorten what is stored with each job, or split the graph"
+            )
+        if group and group_bytes + size > CALL_BYTES:
+            yield group
+            group, group_bytes = [], 0
+        group.append(change)
+        group_bytes += size
+    if group:
+        yield group
 
 
 def _split(values: Sequence[Found], size: int) -> Iterator[Sequence[Found]]:

@@ -10,13 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from segue.adapters.firestore_values import DELETED, EXPIRES_AT, PENDING
 from segue.model.record import Record
 
 if TYPE_CHECKING:
     from segue.model.graph import Graph
 
 COLLECTION = "files"
+# Beside the fields of a record: no index can tell what has a date of deletion from what has none,
+# nor whether any of a record's entries has something in ``pending_targets``.
+DELETED = "deleted"
+PENDING = "owed"
+EXPIRES_AT = "expires_at"  # only of tombstones: Firestore's time-to-live policy deletes them then
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from segue.errors import (
     Superseded,
     Unavailable,
 )
-from segue.model.location import parse_location
+from segue.model.media_file import parse_location
 from segue.model.object_store import Object, check_name
 
 XATTR_NAME = "user.segue"
@@ -68,27 +68,26 @@ class FolderStore:
         self, folder: str, base: str, prefix: str, after: str, above: tuple[tuple[int, int], ...]
     ) -> Iterator[Object]:
         for key, entry in _list_entries(folder, base):
-            if entry is None:
+            is_folder = key.endswith("/")
+            wanted = key.startswith(prefix) or (is_folder and prefix.startswith(key))
+            if not wanted or (after and _comes_before(key, after)):
                 continue
-            if key.endswith("/"):
-                if not (key.startswith(prefix) or prefix.startswith(key)) or _is_before(key, after):
-                    continue
-                here = _find_identity(entry.path)
-                if (
-                    here is not None and here not in above
-                ):  # a link to a folder above would never end
-                    yield from self._walk(entry.path, key, prefix, after, (*above, here))
-            elif key.startswith(prefix) and (not after or os.fsencode(key) > os.fsencode(after)):
-                try:
-                    found = entry.stat()
-                except FileNotFoundError:  # deleted since, or a link to nothing
-                    continue
+            try:
+                found = entry.stat()
+            except FileNotFoundError:  # deleted since, or a link to nothing
+                continue
+            except PermissionError as error:  # its folder may be listed, but not entered
+                raise _build_unreadable_error(folder) from error
+            if not is_folder:
                 yield Object(
                     name=key,
                     generation=found.st_ctime_ns,
                     size_bytes=found.st_size,
                     updated_at=found.st_mtime,
                 )
+            elif (here := (found.st_dev, found.st_ino)) not in above:
+                # Without this check a link to a folder above would never end.
+                yield from self._walk(entry.path, key, prefix, after, (*above, here))
 
     def stat(self, name: str) -> Object:
         path = self._to_path(name)
@@ -161,16 +160,25 @@ class FolderStore:
         raise Contended(f"others keep deleting the folder of {path!r}; try again later")
 
     def _create(self, path: str, folder: str, data: bytes, stored: bytes, *, replace: bool) -> bool:
-        if replace:
-            self._write_with_temporary_file(path, folder, data, stored, replace=True)
-            return True
+        if self._has_o_tmpfile and not replace:
+            try:
+                self._write(path, folder, data, stored)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in O_TMPFILE_UNSUPPORTED or not os.path.isdir(folder):
+                    raise
+                self._has_o_tmpfile = False
+            else:
+                return True
+        temporary = f"{folder}/{UNFINISHED}{os.urandom(8).hex()}"  # was never used before
         try:
-            if not self._has_o_tmpfile or not self._write_with_o_tmpfile(
-                path, folder, data, stored
-            ):
-                self._write_with_temporary_file(path, folder, data, stored, replace=False)
+            self._write(path, folder, data, stored, temporary=temporary, replace=replace)
         except FileExistsError:
             return False
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
         return True
 
     def _make_folder(self, folder: str) -> None:
@@ -200,60 +208,35 @@ class FolderStore:
             self._checked_folders.clear()
         self._checked_folders.add(folder)
 
-    def _write_with_o_tmpfile(self, path: str, folder: str, data: bytes, stored: bytes) -> bool:
-        """Write through a file without a name; return False if the file system has none."""
-        try:
-            handle = os.open(folder, os.O_TMPFILE | os.O_WRONLY, 0o666)
-        except OSError as error:
-            if error.errno not in O_TMPFILE_UNSUPPORTED or not os.path.isdir(folder):
-                raise
-            self._has_o_tmpfile = False
-            return False
-        try:
-            _write_all(handle, data)
-            has_attribute = self._set_attribute(handle, stored)
-            # With src_dir_fd Python calls linkat, which follows the link under /proc.
-            os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle, follow_symlinks=True)
-        except FileExistsError:
-            raise
-        except OSError as error:
-            if error.errno not in O_TMPFILE_UNSUPPORTED or not os.path.isdir(folder):
-                raise
-            self._has_o_tmpfile = False
-            return False
-        finally:
-            os.close(handle)
-        if not has_attribute:
-            self._write_sidecar(path, folder, stored)
-        return True
-
-    def _write_with_temporary_file(
-        self, path: str, folder: str, data: bytes, stored: bytes, *, replace: bool
+    def _write(
+        self,
+        path: str,
+        folder: str,
+        data: bytes,
+        stored: bytes,
+        *,
+        temporary: str | None = None,
+        replace: bool = False,
     ) -> None:
-        temporary = self._choose_temporary_path(folder)
-        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        try:
-            try:
-                _write_all(handle, data)
-                has_attribute = self._set_attribute(handle, stored)
-                if replace:
-                    _touch_until_newer(handle, path)
-            finally:
-                os.close(handle)
+        """Write a file, without a name or with a temporary one, and give it its name at the end."""
+        flags = os.O_TMPFILE if temporary is None else os.O_CREAT | os.O_EXCL
+        handle = os.open(temporary or folder, flags | os.O_WRONLY, 0o666)
+        with open(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            has_attribute = self._set_attribute(handle, stored)
             if replace:
-                os.replace(temporary, path)
-            else:
-                os.link(temporary, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-        if not has_attribute:
-            self._write_sidecar(path, folder, stored)
-
-    @staticmethod
-    def _choose_temporary_path(folder: str) -> str:
-        """Return a path that no other store, thread or process uses or has ever used."""
-        return f"{folder}/{UNFINISHED}{os.urandom(8).hex()}"
+                _touch_until_newer(handle, path)
+            if temporary is None:
+                # With src_dir_fd Python calls linkat, which follows the link under /proc.
+                os.link(f"/proc/self/fd/{handle}", path, src_dir_fd=handle, follow_symlinks=True)
+        if temporary is not None:
+            (os.replace if replace else os.link)(temporary, path)
+        if not has_attribute:  # only the creator of an object may write its sidecar
+            sidecar = f"{folder}/{UNFINISHED}{os.urandom(8).hex()}"
+            with open(sidecar, "xb") as file:
+                file.write(stored)
+            os.replace(sidecar, path + SIDECAR)
 
     def _set_attribute(self, handle: int, stored: bytes) -> bool:
         """Store metadata in an extended attribute; return whether that was possible."""
@@ -269,16 +252,6 @@ class FolderStore:
             else:
                 return True
         return False
-
-    def _write_sidecar(self, path: str, folder: str, stored: bytes) -> None:
-        """Store metadata in a file beside the object; only the creator of the object may do so."""
-        temporary = self._choose_temporary_path(folder)
-        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        try:
-            _write_all(handle, stored)
-        finally:
-            os.close(handle)
-        os.replace(temporary, path + SIDECAR)
 
     def delete(self, name: str, *, generation: int | None = None) -> bool:
         path = self._to_path(name)
@@ -303,52 +276,35 @@ class FolderStore:
         """Do nothing; nothing is open."""
 
 
-def _list_entries(folder: str, base: str) -> list[tuple[str, os.DirEntry[str] | None]]:
+def _list_entries(folder: str, base: str) -> list[tuple[str, os.DirEntry[str]]]:
     """List a folder's files and folders (with a ``/`` after their names) in the order of names."""
-    found: list[tuple[str, os.DirEntry[str] | None]] = []
+    found: list[tuple[str, os.DirEntry[str]]] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 name = entry.name
                 if name.startswith(UNFINISHED) or name.endswith(SIDECAR):
                     continue
-                try:
-                    is_folder = entry.is_dir()
-                except OSError:
-                    continue
-                found.append((f"{base}{name}/" if is_folder else base + name, entry))
-    except FileNotFoundError:
-        return []
-    except NotADirectoryError:
+                with contextlib.suppress(OSError):
+                    found.append((f"{base}{name}/" if entry.is_dir() else base + name, entry))
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except PermissionError as error:
-        raise ConfigurationError(
-            f"the folder {folder!r} is not readable; give this user permission to read it"
-        ) from error
-    ascii_only = all(key.isascii() for key, _ in found)
-    found.sort(key=_get_key if ascii_only else _get_key_bytes)
-    return found
+        raise _build_unreadable_error(folder) from error
+    return sorted(found, key=lambda pair: os.fsencode(pair[0]))
 
 
-def _get_key(pair: tuple[str, object]) -> str:
-    return pair[0]
+def _build_unreadable_error(folder: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the folder {folder!r} is not readable; give this user permission to read it"
+    )
 
 
-def _get_key_bytes(pair: tuple[str, object]) -> bytes:
-    return os.fsencode(pair[0])
-
-
-def _is_before(key: str, after: str) -> bool:
-    """Whether all names in a folder come before ``after``."""
-    return bool(after) and not after.startswith(key) and os.fsencode(key) < os.fsencode(after)
-
-
-def _find_identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+def _comes_before(key: str, after: str) -> bool:
+    """Whether an object, or all objects in a folder, come before or at a name."""
+    if key.endswith("/") and after.startswith(key):
+        return False
+    return os.fsencode(key) <= os.fsencode(after)
 
 
 def _check_generation(file: int | str, path: str, generation: int | None) -> None:
@@ -373,12 +329,6 @@ def _touch_until_newer(handle: int, path: str) -> None:
         os.utime(handle)
 
 
-def _write_all(handle: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(handle, left) :]
-
-
 @contextlib.contextmanager
 def _translate_errors(path: str) -> Iterator[None]:
     """Translate errors of the file system into Segue's."""
@@ -400,5 +350,9 @@ def _translate_errors(path: str) -> Iterator[None]:
         if error.errno == errno.ENAMETOOLONG:
             raise ConfigurationError(
                 f"the name {path!r} is too long for this file system; shorten it"
+            ) from error
+        if error.errno == errno.ELOOP:
+            raise MissingInput(
+                f"{path!r} is a link that leads back to itself; remove it"
             ) from error
         raise Unavailable(f"{path!r}: {error.strerror}; check the device") from error

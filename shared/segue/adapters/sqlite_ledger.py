@@ -10,25 +10,33 @@ narrow index.
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import os
-import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from segue.adapters.sqlite_errors import translate_sqlite_errors
+from segue.adapters.sqlite_file import BUSY_TIMEOUT_S, SqliteFile
 from segue.errors import ConfigurationError
 from segue.model.ledger import Change, Changed, LedgerCounts, Query, Snapshot
 from segue.model.record import Record, State
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 1
-SCHEMA = """
+PENDING = "!"  # ends the signature of a record with pending targets
+BATCH = 500
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Record).decode
+
+
+class SqliteLedger(SqliteFile):
+    """The ledger in a file."""
+
+    noun = "ledger"
+    variable = "SEGUE_LEDGER"
+    if_damaged = "restore it from a backup"
+    pragmas = ("page_size = 16384", "cache_size = -8192")
+    schema = """
 CREATE TABLE signatures (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 CREATE TABLE files (
     uri TEXT PRIMARY KEY,
@@ -39,65 +47,16 @@ CREATE TABLE files (
 ) WITHOUT ROWID;
 CREATE INDEX files_by_signature ON files (signature, deleted);
 """
-PENDING = "!"  # ends the signature of a record with pending targets
-BATCH = 500
-BUSY_TIMEOUT_S = 60.0
-
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Record).decode
-
-
-class SqliteLedger:
-    """The ledger in a file."""
 
     def __init__(self, path: str, *, busy_s: float = BUSY_TIMEOUT_S) -> None:
-        self._path = os.path.abspath(os.path.expanduser(path))
-        self._lock = threading.RLock()
         self._signatures: dict[str, int] = {}
-        with _translate_errors(self._path):
-            os.makedirs(os.path.dirname(self._path), exist_ok=True)
-            self._db = sqlite3.connect(
-                self._path, timeout=busy_s, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._prepare()
-            except BaseException:
-                self._db.close()
-                raise
+        super().__init__(path, busy_s=busy_s)
 
-    def _prepare(self) -> None:
-        self._db.execute("PRAGMA page_size = 16384")
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.execute("PRAGMA cache_size = -8192")
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            with self._transaction():
-                if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                    for statement in SCHEMA.split(";\n"):
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        elif version != SCHEMA_VERSION:
-            raise ConfigurationError(
-                f"the ledger {self._path!r} has schema {version}, this version of Segue reads "
-                f"{SCHEMA_VERSION}; use the Segue that wrote it, or set SEGUE_LEDGER to another "
-                "path"
-            )
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:  # a full disk has rolled it back already
-                self._db.execute("ROLLBACK")
-            self._signatures.clear()  # some of them may have been rolled back
-            raise
+    def _forget_rows(self) -> None:
+        self._signatures.clear()
 
     def read(self, uris: Sequence[str]) -> list[Snapshot]:
-        with self._lock, _translate_errors(self._path):
+        with self._session():
             rows = self._read_rows(uris)
         return [_to_snapshot(rows.get(uri)) for uri in uris]
 
@@ -107,65 +66,41 @@ class SqliteLedger:
             batch = uris[start : start + BATCH]
             found = self._db.execute(
                 "SELECT uri, revision, record FROM files WHERE uri IN "  # noqa: S608
-                + _format_placeholders(len(batch)),
+                f"({','.join('?' * len(batch))})",
                 batch,
             )
-            for uri, revision, record in found:
-                rows[uri] = (revision, record)
+            rows.update((uri, (revision, record)) for uri, revision, record in found)
         return rows
 
-    def _read_revisions(self, uris: Sequence[str]) -> dict[str, int]:
-        return dict(
-            self._db.execute(
-                "SELECT uri, revision FROM files WHERE uri IN " + _format_placeholders(len(uris)),  # noqa: S608
-                uris,
-            )
-        )
-
     def change(self, changes: Sequence[Change[T]]) -> list[Changed[T]]:
+        if len({change.uri for change in changes}) < len(changes):
+            raise ConfigurationError("one call changes a file twice; make two calls")
         changed: list[Changed[T]] = []
-        with self._lock, _translate_errors(self._path):
+        with self._session():
             for start in range(0, len(changes), BATCH):
                 with self._transaction():
                     changed += self._change(changes[start : start + BATCH])
         return changed
 
     def _change(self, changes: Sequence[Change[T]]) -> list[Changed[T]]:
-        revisions = self._read_revisions([c.uri for c in changes])
-        unknown = [
-            c.uri for c in changes if c.known is None or c.known.revision != revisions.get(c.uri)
-        ]
-        fresh = self._read_rows(unknown) if unknown else {}
-        inserts: list[tuple[Any, ...]] = []
-        updates: list[tuple[Any, ...]] = []
+        rows = self._read_rows([change.uri for change in changes])
+        written: list[tuple[str, int, bool, int, bytes]] = []
         changed: list[Changed[T]] = []
         for change in changes:
-            uri = change.uri
-            revision = revisions.get(uri)
-            if change.known is not None and change.known.revision == revision:
-                snapshot = change.known
-            else:
-                snapshot = _to_snapshot(fresh.get(uri))
+            row = rows.get(change.uri)
+            revision = None if row is None else row[0]
+            snapshot = change.known
+            if snapshot is None or snapshot.revision != revision:
+                snapshot = _to_snapshot(row)
             old = snapshot.record
             new, answer = change.transition(old)
             if new is not None and new is not old:
-                deleted = new.deleted_at is not None
+                snapshot = Snapshot(record=new, revision=(revision or 0) + 1)
                 signature = self._intern_signature(new)
-                if revision is None:
-                    inserts.append((uri, 1, deleted, signature, _encode(new)))
-                    snapshot = Snapshot(record=new, revision=1)
-                else:
-                    updates.append((revision + 1, deleted, signature, _encode(new), uri))
-                    snapshot = Snapshot(record=new, revision=revision + 1)
+                deleted = new.deleted_at is not None
+                written.append((change.uri, snapshot.revision, deleted, signature, _encode(new)))
             changed.append(Changed(snapshot=snapshot, answer=answer))
-        if inserts:
-            self._db.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?)", inserts)
-        if updates:
-            self._db.executemany(
-                "UPDATE files SET revision = ?, deleted = ?, signature = ?, record = ? WHERE "
-                "uri = ?",
-                updates,
-            )
+        self._db.executemany("REPLACE INTO files VALUES (?, ?, ?, ?, ?)", written)
         return changed
 
     def _intern_signature(self, record: Record) -> int:
@@ -181,7 +116,7 @@ class SqliteLedger:
         return known
 
     def count(self, accepted: Mapping[str, Iterable[str]]) -> LedgerCounts:
-        with self._lock, _translate_errors(self._path):
+        with self._session():
             rows = self._db.execute(
                 "SELECT text, deleted, n FROM (SELECT signature, deleted, count(*) AS n FROM files "
                 "GROUP BY signature, deleted) JOIN signatures ON id = signature"
@@ -210,7 +145,7 @@ class SqliteLedger:
             values += [query.prefix, query.prefix + "\U0010ffff"]
         if query.deleted is not None:
             where.append(f"deleted = {int(query.deleted)}")
-        with self._lock, _translate_errors(self._path):
+        with self._session():
             if query.job is not None or query.pending:
                 batch = self._find_signatures(query)
                 where.append(f"signature IN ({','.join(map(str, batch))})")
@@ -235,14 +170,6 @@ class SqliteLedger:
             )
         ]
 
-    def close(self) -> None:
-        with self._lock:
-            self._db.close()
-
-
-def _format_placeholders(count: int) -> str:
-    return f"({','.join('?' * count)})"
-
 
 def _to_snapshot(row: tuple[int, bytes] | None) -> Snapshot:
     return (
@@ -255,11 +182,3 @@ def _parse_signature(signature: str) -> Iterator[tuple[str, str, str]]:
     for part in entries.split(";") if entries else ():
         job, state, fingerprint = part.split(":")
         yield job, state, fingerprint
-
-
-_translate_errors = functools.partial(
-    translate_sqlite_errors,
-    noun="ledger",
-    variable="SEGUE_LEDGER",
-    if_damaged="restore it from a backup",
-)

@@ -1,8 +1,12 @@
 """The embedded queue: one SQLite file, shared by several processes.
 
-Each envelope that was pulled records its holder, so the envelopes of a killed process are delivered
-again at once. A pull that waits polls a counter of SQLite's that changes with each write of another
-process.
+There is one row per envelope (a "letter" in the schema), in the order of publishing. A pulled
+envelope stays in its row, hidden until a deadline, with the number of its holder, so the envelopes
+of a killed process are delivered again at once. Two partial indexes, of visible and of hidden rows,
+keep the cost of a call proportional to the envelopes that it handles, however many there are; for
+the same reason each topic counts its envelopes.
+
+A pull that waits polls a counter of SQLite's that changes with each write of another process.
 
 After a power failure the envelopes of the last moments may be missing, and acknowledged ones may be
 back (``synchronous = NORMAL``, as in the ledger); the sweep republishes what the ledger waits for.
@@ -10,30 +14,20 @@ back (``synchronous = NORMAL``, as in the ledger); the sweep republishes what th
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from segue.adapters.sqlite_queue_file import (
-    open_file,
-    open_transaction,
-    read_pragma,
-    translate_errors,
-)
-from segue.errors import ConfigurationError
-from segue.model.fair_share import rotate, take_fair_shares
+from segue.adapters.sqlite_file import BUSY_TIMEOUT_S, SqliteFile
 from segue.model.lease_owner import build_owner, is_lost
-from segue.model.queue import Envelope, ReceivedEnvelope
+from segue.model.queue import Envelope, ReceivedEnvelope, rotate, take_fair_shares
 from segue.model.record import Lease
 
-BUSY_TIMEOUT_S = 60.0
 DEFAULT_DEADLINE_S = 60.0
 HOLDER_CHECK_S = 1.0  # between two checks whether the holders are alive
 # The polling interval of a pull that waits; it is longer if nothing has come for some time.
@@ -44,50 +38,55 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, str]).decode
 
 
-class SqliteQueue:
+class SqliteQueue(SqliteFile):
     """The queue in a file; publishing to a topic creates it.
 
-    Parameters
-    ----------
-    path : str
-        The file, created with its folder if it does not exist.
-    deadline_s : float
-        How long a pulled envelope stays hidden.
-    busy_s : float
-        How long to wait while other processes write.
+    ``deadline_s`` is how long a pulled envelope stays hidden.
     """
+
+    noun = "queue"
+    variable = "SEGUE_QUEUE"
+    if_damaged = "delete it and run 'segue sweep', which republishes what the ledger waits for"
+    application_id = 0x53475145
+    pragmas = (f"journal_size_limit = {16 << 20}",)  # bytes on disk after a large publication
+    schema = """
+CREATE TABLE topics (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    letters INTEGER NOT NULL
+);
+CREATE TABLE holders (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- a check of a holder may be late
+    owner TEXT NOT NULL
+);
+CREATE TABLE letters (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- an ack id must never match a later row
+    topic INTEGER NOT NULL,
+    hidden_until INTEGER,  -- microseconds since 1970; NULL: it can be pulled
+    holder INTEGER NOT NULL,
+    deliveries INTEGER NOT NULL,
+    published_at INTEGER NOT NULL,
+    attributes BLOB,  -- JSON; NULL: none
+    data BLOB NOT NULL
+);
+CREATE INDEX visible_letters ON letters (topic) WHERE hidden_until IS NULL;
+CREATE INDEX hidden_letters ON letters (hidden_until) WHERE hidden_until IS NOT NULL
+"""
 
     def __init__(
         self, path: str, *, deadline_s: float = DEFAULT_DEADLINE_S, busy_s: float = BUSY_TIMEOUT_S
     ) -> None:
-        self._path = os.path.abspath(os.path.expanduser(path))
         self._deadline_s = deadline_s
         self._topics: dict[str, int] = {}
         self._holder: int | None = None
         self._turn = 0
         self._holders_checked_at = self._last_pull_at = -math.inf
-        self._changed = threading.Condition()
-        self._closed = False
-        self._db = open_file(self._path, busy_s=busy_s)
+        super().__init__(path, busy_s=busy_s)
+        self._changed = threading.Condition(self._lock)
 
-    @contextlib.contextmanager
-    def _session(self) -> Iterator[None]:
-        """Let one thread at a time use the file, with errors translated."""
-        with self._changed:
-            if self._closed:
-                raise ConfigurationError(f"the queue {self._path!r} is closed; connect again")
-            with translate_errors(self._path):
-                yield
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        try:
-            with open_transaction(self._db):
-                yield
-        except BaseException:
-            self._topics.clear()  # some of them may have been rolled back
-            self._holder = None
-            raise
+    def _forget_rows(self) -> None:
+        self._topics.clear()
+        self._holder = None
 
     def publish(self, envelopes: Sequence[Envelope]) -> None:
         """Store all envelopes, or none after an error."""
@@ -109,12 +108,11 @@ class SqliteQueue:
         with self._changed:
             self._changed.notify_all()
 
-    def _get_or_create_topic(self, topic: str) -> int:
+    def _get_or_create_topic(self, topic: str) -> int | None:
         """Return the number of a topic; create the topic if necessary."""
-        if (known := self._find_topic(topic)) is not None:
-            return known
-        self._db.execute("INSERT INTO topics (name, letters) VALUES (?, 0)", (topic,))
-        return self._find_topic(topic) or 0
+        if self._find_topic(topic) is None:
+            self._db.execute("INSERT INTO topics (name, letters) VALUES (?, 0)", (topic,))
+        return self._find_topic(topic)
 
     def _find_topic(self, topic: str) -> int | None:
         known = self._topics.get(topic)
@@ -138,7 +136,7 @@ class SqliteQueue:
         with self._session():
             while True:
                 self._release_lost_holders()
-                version = read_pragma(self._db, "data_version")
+                version = self._read_pragma("data_version")
                 if pulled := self._pull(topics, limit):
                     self._last_pull_at = time.monotonic()
                     return pulled
@@ -224,11 +222,7 @@ class SqliteQueue:
             notified = self._changed.wait(max(0.0, min(poll_s, end - now, due - now)))
             if self._closed:
                 break
-            if (
-                notified
-                or time.monotonic() >= due
-                or read_pragma(self._db, "data_version") != version
-            ):
+            if notified or time.monotonic() >= due or self._read_pragma("data_version") != version:
                 return True
         return False
 
@@ -278,9 +272,8 @@ class SqliteQueue:
     def close(self) -> None:
         """Close the file; waiting pulls return, held envelopes stay hidden until their deadline."""
         with self._changed:
-            self._closed = True
+            super().close()
             self._changed.notify_all()
-            self._db.close()
 
 
 def _now_microseconds(ahead_s: float = 0.0) -> int:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segue.adapters.firestore_indexes import Index, build_indexes, list_exempt_fields
-from segue.adapters.firestore_queries import IN_VALUES, find_prefix_end, select_done_by
+from segue.adapters.firestore_queries import find_prefix_end
 from segue.model.graph import parse_graph
 from segue.model.record import Record
 
@@ -57,9 +57,3 @@ def test_every_field_of_a_record_is_exempted():
         "expires_at",
     }
     assert all(re.fullmatch(r"[a-z_]+", path) for path in list_exempt_fields())
-
-
-def test_as_many_fingerprints_as_a_query_may_compare_are_compared():
-    query = select_done_by("beats", [f"{i:012x}" for i in range(IN_VALUES)])
-    (*_, compared) = query["where"]["composite_filter"]["filters"]
-    assert len(compared["field_filter"]["value"]["array_value"]["values"]) == 30

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from segue.adapters import sqlite_queue
-from segue.adapters.sqlite_ledger import SqliteLedger
 from segue.adapters.sqlite_queue import SqliteQueue
-from segue.errors import ConfigurationError, Contended, DiskFull
+from segue.errors import DiskFull
 from segue.model.queue import Envelope
 
 if TYPE_CHECKING:
@@ -165,44 +164,6 @@ class TestErrors:
         queue._db.execute("PRAGMA max_page_count = 1000000")
         queue.publish(envelopes(1000, "energy-live", size_bytes=1000))
         assert len(queue.pull(["beats-live", "energy-live"], limit=2000)) == 1000
-
-    def test_a_file_that_others_lock_for_too_long_is_contended(self, path):
-        queue = SqliteQueue(path, busy_s=0.05)
-        writer = sqlite3.connect(path, isolation_level=None)
-        writer.execute("BEGIN IMMEDIATE")
-        with pytest.raises(Contended, match="locked by another process"):
-            queue.publish(envelopes(1))
-        writer.execute("ROLLBACK")
-        writer.close()
-        queue.publish(envelopes(1))
-        assert len(queue.pull(["beats-live"], limit=1)) == 1
-        queue.close()
-
-    def test_the_ledger_is_not_taken_for_a_queue(self, tmp_path):
-        SqliteLedger(f"{tmp_path}/ledger.db").close()
-        with pytest.raises(ConfigurationError, match=r"another database.*SEGUE_QUEUE"):
-            SqliteQueue(f"{tmp_path}/ledger.db")
-
-    def test_another_file_is_not_a_queue(self, tmp_path):
-        (tmp_path / "song.wav").write_bytes(b"RIFF" * 1000)
-        with pytest.raises(ConfigurationError, match="is not a queue, or is damaged"):
-            SqliteQueue(f"{tmp_path}/song.wav")
-
-    def test_a_later_schema_is_left_alone(self, queue, path):
-        queue._db.execute("PRAGMA user_version = 9")
-        with pytest.raises(ConfigurationError, match="has schema 9, this version of Segue reads 1"):
-            SqliteQueue(path)
-
-    def test_a_place_where_no_folder_can_be_is_named(self, tmp_path):
-        (tmp_path / "file").touch()
-        with pytest.raises(ConfigurationError, match=r"cannot be made .*SEGUE_QUEUE"):
-            SqliteQueue(f"{tmp_path}/file/queue.db")
-
-    def test_a_queue_that_is_closed_says_so(self, path):
-        queue = SqliteQueue(path)
-        queue.close()
-        with pytest.raises(ConfigurationError, match="is closed; connect again"):
-            queue.publish(envelopes(1))
 
     def test_closing_lets_a_waiting_pull_return(self, path):
         queue = SqliteQueue(path)

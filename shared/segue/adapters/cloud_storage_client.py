@@ -1,23 +1,28 @@
-"""A connection to Cloud Storage: the client, and uploads in one request."""
+"""The client of Cloud Storage: its connections, uploads in one request, and its errors."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
+import errno
 import os
 import uuid
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from segue.errors import ConfigurationError, DiskFull, Unavailable
 
-    from google.auth.credentials import Credentials
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from requests import Response
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 CONNECT_S, READ_S = 10.0, 60.0  # per request
 THREADS = 64  # that can keep a connection open
+DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
 # Otherwise the client requests the bucket's metadata in a thread, for traces that nobody uses.
 NO_TELEMETRY = "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"
 
@@ -27,22 +32,25 @@ class Connection:
 
     def __init__(self, bucket: str, deadline_s: float) -> None:
         os.environ.setdefault(NO_TELEMETRY, "true")
+        import google.auth
+        from google.auth.credentials import AnonymousCredentials
         from google.auth.transport.requests import AuthorizedSession
         from google.cloud.storage import Client
         from google.cloud.storage.retry import DEFAULT_RETRY
         from requests.adapters import HTTPAdapter
 
-        emulator = os.environ.get("STORAGE_EMULATOR_HOST")
-        endpoint = "https://storage.googleapis.com"
-        if emulator:
+        if emulator := os.environ.get("STORAGE_EMULATOR_HOST"):
             endpoint = emulator if "://" in emulator else f"http://{emulator}"
-        credentials, project = _find_credentials(anonymous=bool(emulator))
+            credentials: Any = AnonymousCredentials()  # type: ignore[no-untyped-call]
+        else:
+            endpoint = "https://storage.googleapis.com"
+            credentials, _ = google.auth.default(scopes=[SCOPE])
         self._session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
         self._session.hooks["response"].append(_read_error_body)
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=THREADS))
         self.client = Client(
-            project=project or bucket,  # needed only to create buckets
+            project=None,  # needed only to create buckets
             credentials=credentials,
             client_options={"api_endpoint": endpoint},
             _http=self._session,
@@ -123,11 +131,56 @@ def _read_error_body(response: Response, *_args: object, **_kwargs: object) -> N
         response.content  # noqa: B018 - reads it
 
 
-def _find_credentials(*, anonymous: bool) -> tuple[Credentials, str | None]:
-    import google.auth
-    from google.auth.credentials import AnonymousCredentials
+@contextlib.contextmanager
+def translate_errors(place: str) -> Iterator[None]:
+    """Translate errors of the server, the network and the disk into Segue's errors.
 
-    if anonymous:
-        return AnonymousCredentials(), None  # type: ignore[no-untyped-call]
-    found: tuple[Any, str | None] = google.auth.default(scopes=[SCOPE])
-    return found
+    The answers that an object is missing, or that a precondition failed, are the caller's.
+    """
+    from google.api_core.exceptions import (
+        GoogleAPICallError,
+        NotFound,
+        PreconditionFailed,
+        RetryError,
+    )
+    from google.auth.exceptions import GoogleAuthError, TransportError
+    from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+    from requests import RequestException
+
+    try:
+        yield
+    except (NotFound, PreconditionFailed):
+        raise
+    except (  # a response is missing or damaged
+        *(RetryError, DataCorruption, InvalidResponse, RequestException),
+        *(HTTPException, ConnectionError, TimeoutError),
+    ) as error:
+        raise _unavailable(place, error) from error
+    except GoogleAPICallError as error:
+        if error.code is None or error.code in {408, 429} or error.code >= 500:
+            raise _unavailable(place, error) from error
+        if error.code in {401, 403}:
+            raise ConfigurationError(
+                f"access to {place} is denied ({error.message}); "
+                "grant roles/storage.objectUser to the account that runs this"
+            ) from error
+        raise ConfigurationError(
+            f"{place}: the server rejected the request ({error.message}); correct the location"
+        ) from error
+    except GoogleAuthError as error:
+        if error.retryable or isinstance(error, TransportError):
+            raise _unavailable(place, error) from error
+        raise ConfigurationError(
+            f"{place}: the credentials are missing or were rejected ({error}); "
+            "run 'gcloud auth application-default login', or use another account"
+        ) from error
+    except OSError as error:
+        if error.errno not in DISK_FULL_ERRNOS:
+            raise
+        raise DiskFull(
+            f"no room is left to download {place}; free some space, and run again"
+        ) from error
+
+
+def _unavailable(place: str, error: Exception) -> Unavailable:
+    return Unavailable(f"{place}: {error}; try again later")

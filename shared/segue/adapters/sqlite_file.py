@@ -1,0 +1,141 @@
+"""An SQLite file that threads and processes share: its opening, its transactions, its errors."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from typing import ClassVar
+
+from segue.errors import ConfigurationError, Contended, DiskFull, Unavailable
+
+BUSY_TIMEOUT_S = 60.0
+IN_MEMORY = ":memory:"
+
+
+class SqliteFile:
+    """A database that only one thread uses at a time.
+
+    Parameters
+    ----------
+    path : str
+        The file, created with its folder if it does not exist; ``:memory:`` means none.
+    busy_s : float
+        How long to wait while other processes write.
+    """
+
+    noun: ClassVar[str]  # what it is called in errors
+    variable: ClassVar[str]  # the setting with its path
+    if_damaged: ClassVar[str]  # what to do then
+    application_id: ClassVar[int] = 0  # tells one kind of database from others
+    version: ClassVar[int] = 1  # of the schema
+    schema: ClassVar[str]
+    pragmas: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, path: str, *, busy_s: float = BUSY_TIMEOUT_S) -> None:
+        self._path = path if path == IN_MEMORY else os.path.abspath(os.path.expanduser(path))
+        self._lock = threading.RLock()
+        self._closed = False
+        with self._translate_errors():
+            if path != IN_MEMORY:
+                os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            self._db = sqlite3.connect(
+                self._path, timeout=busy_s, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def _prepare(self) -> None:
+        for pragma in (*self.pragmas, "journal_mode = WAL", "synchronous = NORMAL"):
+            self._db.execute(f"PRAGMA {pragma}")
+        if self._is_new():
+            with self._transaction():
+                if self._is_new():  # no other process has created it since
+                    for statement in self.schema.split(";\n"):
+                        self._db.execute(statement)
+                    self._db.execute(f"PRAGMA application_id = {self.application_id}")
+                    self._db.execute(f"PRAGMA user_version = {self.version}")
+        if self._read_pragma("application_id") != self.application_id:
+            raise ConfigurationError(
+                f"{self._path!r} is another database, not a {self.noun}; set {self.variable} to "
+                "another path"
+            )
+        version = self._read_pragma("user_version")
+        if version != self.version:
+            raise ConfigurationError(
+                f"the {self.noun} {self._path!r} has schema {version}, this version of Segue reads "
+                f"{self.version}; use the Segue that wrote it, or set {self.variable} to another "
+                "path"
+            )
+
+    def _is_new(self) -> bool:
+        return not self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+
+    def _read_pragma(self, name: str) -> int:
+        return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[None]:
+        """Let one thread at a time use the file, with errors translated."""
+        with self._lock:
+            if self._closed:
+                raise ConfigurationError(f"the {self.noun} {self._path!r} is closed; connect again")
+            with self._translate_errors():
+                yield
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Open a transaction that locks the file at once."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # a full disk has rolled it back already
+                self._db.execute("ROLLBACK")
+            self._forget_rows()
+            raise
+
+    def _forget_rows(self) -> None:
+        """Forget the ids of known rows: some of them may have been rolled back."""
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._closed = True
+            self._db.close()
+
+    @contextlib.contextmanager
+    def _translate_errors(self) -> Iterator[None]:
+        """Translate the errors of SQLite, and of making its file, into Segue's."""
+        name = f"the {self.noun} {self._path!r}"
+        elsewhere = f"set {self.variable} to another path"
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            text = str(error)
+            if "locked" in text or "busy" in text:
+                raise Contended(
+                    f"{name} is locked by another process ({text}); try again when it has finished"
+                ) from error
+            if "full" in text:
+                raise DiskFull(
+                    f"no room is left for {name}; free some space, and run again"
+                ) from error
+            if "unable to open" in text or "readonly" in text:
+                raise ConfigurationError(f"{name} is not writable ({text}); {elsewhere}") from error
+            raise Unavailable(f"{name}: {text}; try again later") from error
+        except sqlite3.DatabaseError as error:
+            raise ConfigurationError(
+                f"{self._path!r} is not a {self.noun}, or is damaged ({error}); "
+                f"{self.if_damaged}, or {elsewhere}"
+            ) from error
+        except (PermissionError, FileExistsError, NotADirectoryError) as error:
+            raise ConfigurationError(
+                f"{name} cannot be made ({error.strerror}); {elsewhere}"
+            ) from error

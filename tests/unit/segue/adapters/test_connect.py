@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import pytest
+
+from segue.adapters.connect import (
+    check_credentials,
+    connect_ledger,
+    ledger_exists,
+    open_ledger_to_read,
+)
+from segue.errors import ConfigurationError
+from segue.model.ledger import Change, Query, Snapshot
+from segue.model.record import Record
+
+URI = "gs://acme-audio/a.flac"
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def put(ledger, uri: str = URI) -> None:
+    record = Record(uri=uri, generation=1, arrived_at=NOW)
+    ledger.change([Change(uri=uri, transition=lambda _: (record, None))])
+
+
+class TestReading:
+    def test_a_ledger_that_does_not_exist_yet_is_empty_and_stays_so(self, tmp_path):
+        url = f"sqlite:///{tmp_path}/made/ledger.db"
+        ledger = open_ledger_to_read(url)
+        assert ledger.read([URI]) == [Snapshot(record=None)]
+        assert ledger.find(Query()) == []
+        counts = ledger.count({"beats": ["0a"]})
+        assert counts.files == counts.deleted == 0
+        assert set(counts.jobs["beats"].values()) == {0}
+        ledger.close()
+        assert not ledger_exists(url)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_threads_share_it(self, tmp_path):
+        ledger = open_ledger_to_read(f"sqlite:///{tmp_path}/ledger.db")
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda i: put(ledger, f"gs://acme-audio/{i:02d}.flac"), range(20)))
+        assert len(ledger.find(Query())) == 20
+        ledger.close()
+
+    def test_one_that_exists_is_read(self, tmp_path):
+        url = f"sqlite:///{tmp_path}/ledger.db"
+        ledger = connect_ledger(url)
+        put(ledger)
+        ledger.close()
+        assert ledger_exists(url)
+        ledger = open_ledger_to_read(url)
+        assert [record.uri for record in ledger.find(Query())] == [URI]
+        ledger.close()
+
+    def test_one_in_the_cloud_is_assumed_to_exist(self):
+        assert ledger_exists("firestore://acme-audio")
+        assert ledger_exists("pubsub://acme-audio")
+
+
+@pytest.mark.parametrize(
+    ("url", "client"),
+    [
+        ("firestore://acme-audio", "google.cloud.firestore_v1"),
+        ("pubsub://acme-audio", "google.pubsub_v1"),
+        ("gs://acme-audio", "google.cloud.storage"),
+        ("sqlite:///ledger.db", None),
+    ],
+)
+def test_only_the_clients_of_the_given_urls_are_preloaded(url, client):
+    clients = ("google.cloud.firestore_v1", "google.pubsub_v1", "google.cloud.storage")
+    code = (
+        f"import sys; from segue.adapters.connect import preload_clients; "
+        f"preload_clients([{url!r}]); print([m for m in {clients} if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == str([client] if client else [])
+
+
+def test_missing_credentials_are_named_with_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    with pytest.raises(ConfigurationError, match="gcloud auth application-default login"):
+        check_credentials()

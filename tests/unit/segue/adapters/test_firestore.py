@@ -1,0 +1,39 @@
+"""The condition of a write; what needs a server is in the integration tests."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from google.cloud.firestore_v1 import types
+
+from segue.adapters.firestore import FirestoreLedger
+from segue.model.ledger import Change, Snapshot
+from segue.model.record import Record, evolve
+
+URI = "gs://acme-audio/a.flac"
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def test_a_write_depends_on_exactly_the_time_that_the_server_gave(monkeypatch):
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1")  # nothing is sent to it
+    ledger = FirestoreLedger("firestore://acme-audio")
+    conditions = []
+    given = {"seconds": 1_772_366_400, "nanos": 999_999_999}
+
+    def batch_write(request, **_options):
+        conditions.append(types.Precondition.pb(request["writes"][0].current_document))
+        raw = types.BatchWriteResponse.pb()(write_results=[{"update_time": given}], status=[{}])
+        return types.BatchWriteResponse.wrap(raw)
+
+    monkeypatch.setattr(ledger._connection.client._firestore_api, "batch_write", batch_write)
+    record = Record(uri=URI, generation=1, arrived_at=NOW)
+    known = Snapshot(record=None)
+    for size_bytes in (1, 2):
+        new = evolve(record, size_bytes=size_bytes)
+        change = Change(uri=URI, transition=lambda _, new=new: (new, None), known=known)
+        known = ledger.change([change])[0].snapshot
+    first, second = conditions
+    assert first.WhichOneof("condition_type") == "exists"
+    assert first.exists is False
+    assert (second.update_time.seconds, second.update_time.nanos) == (1_772_366_400, 999_999_999)
+    ledger.close()

@@ -1,0 +1,91 @@
+"""What the ledger and the queue say about a file that they cannot use."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from segue.adapters.sqlite_file import SqliteFile
+from segue.adapters.sqlite_ledger import SqliteLedger
+from segue.adapters.sqlite_queue import SqliteQueue
+from segue.errors import ConfigurationError, Contended
+
+KINDS = [SqliteLedger, SqliteQueue]
+
+
+@pytest.fixture(params=KINDS)
+def kind(request) -> type[SqliteFile]:
+    return request.param
+
+
+@pytest.fixture
+def path(tmp_path) -> str:
+    return f"{tmp_path}/made/file.db"
+
+
+def test_a_database_of_another_kind_is_left_alone(kind, path):
+    (other,) = {*KINDS} - {kind}
+    other(path).close()
+    with pytest.raises(ConfigurationError, match=rf"another database, not a {kind.noun}; set SEG"):
+        kind(path)
+    other(path).close()
+
+
+def test_a_later_schema_is_left_alone(kind, path):
+    opened = kind(path)
+    opened._db.execute("PRAGMA user_version = 9")
+    opened.close()
+    with pytest.raises(ConfigurationError, match=rf"the {kind.noun} .* has schema 9, .* reads 1"):
+        kind(path)
+
+
+def test_a_file_that_is_no_database_is_named(kind, tmp_path):
+    (tmp_path / "song.wav").write_bytes(b"RIFF" * 1000)
+    with pytest.raises(ConfigurationError, match=rf"is not a {kind.noun}, or is damaged"):
+        kind(f"{tmp_path}/song.wav")
+
+
+def test_a_path_below_a_file_cannot_be_made(kind, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=rf"cannot be made .*{kind.variable}"):
+        kind(f"{tmp_path}/file/file.db")
+
+
+def test_a_file_that_others_lock_for_too_long_is_contended(kind, path):
+    opened = kind(path, busy_s=0.05)
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("BEGIN IMMEDIATE")
+    with (
+        pytest.raises(Contended, match=rf"the {kind.noun} .* is locked by another process"),
+        opened._session(),
+        opened._transaction(),
+    ):
+        pass
+    writer.close()
+    with opened._session(), opened._transaction():  # nothing is left over
+        pass
+    opened.close()
+
+
+def test_one_that_is_closed_says_so(kind, path):
+    opened = kind(path)
+    opened.close()
+    with pytest.raises(ConfigurationError, match="is closed; connect again"), opened._session():
+        pass
+
+
+def test_the_stored_format_is_that_of_earlier_versions(path):
+    """A file of another version of Segue must open, so these may change only on purpose."""
+    ledger = SqliteLedger(path)
+    tables = dict(ledger._db.execute("SELECT name, type FROM sqlite_schema WHERE sql NOT NULL"))
+    assert tables == {"signatures": "table", "files": "table", "files_by_signature": "index"}
+    settings = [ledger._read_pragma(n) for n in ("user_version", "application_id", "page_size")]
+    assert settings == [1, 0, 16384]
+    ledger.close()
+    queue = SqliteQueue(f"{path}.queue")
+    tables = dict(queue._db.execute("SELECT name, type FROM sqlite_schema WHERE sql NOT NULL"))
+    assert {"topics", "holders", "letters", "visible_letters", "hidden_letters"} <= set(tables)
+    settings = [queue._read_pragma(n) for n in ("user_version", "application_id")]
+    assert settings == [1, 0x53475145]
+    queue.close()
