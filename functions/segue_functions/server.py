@@ -1,20 +1,23 @@
-"""A server of all functions, for a laptop: ``python -m segue_functions.server --port 8080``.
+"""A server of all functions for a laptop: ``segue serve`` or ``python -m segue_functions.server``.
 
 Each function is mounted at its name. As in the cloud, functions-framework builds it from its own
-module, and gunicorn serves it, with threads in one worker process.
+module, and gunicorn serves it, with threads in one worker process. There is no authentication.
+Requests with an Origin header are refused: browsers send it with each POST of a web page, and no
+page has any business here.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import functions_framework
 
-from segue.errors import SegueError
+from segue.errors import ConfigurationError, SegueError
 from segue.log import Action, configure, log_event
 from segue.model.settings import Settings
 from segue_functions import stack
@@ -40,6 +43,8 @@ def build_app() -> WSGIApplication:
     apps["healthz"] = _answer_healthz
 
     def dispatch(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        if "HTTP_ORIGIN" in environ:
+            return _respond(start, "403 Forbidden", "requests of web pages are refused\n")
         name = environ["PATH_INFO"].strip("/")
         if name not in apps:
             known = " ".join(f"/{name}" for name in apps)
@@ -71,7 +76,7 @@ def serve(host: str, port: int) -> None:
 
     stack.build_services(Settings.load()).close()  # a wrong set-up fails before anything runs
     options: dict[str, Any] = {
-        "bind": f"{host}:{port}",
+        "bind": f"fd://{_bind(host, port)}",
         "worker_class": "gthread",
         "threads": THREADS,
         "keepalive": KEEP_ALIVE_S,
@@ -101,6 +106,18 @@ def serve(host: str, port: int) -> None:
             self.handle_term()
 
     GracefulArbiter(Server()).run()
+
+
+def _bind(host: str, port: int) -> int:
+    """Return a file descriptor that listens; gunicorn would retry, and only log that it failed."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family).detach()
+    except OSError as error:
+        reason = str(error.strerror).partition(" (")[0]
+        raise ConfigurationError(
+            f"cannot listen on {host}, port {port} ({reason}); choose another address"
+        ) from error
 
 
 def _log_start(worker: Worker) -> None:

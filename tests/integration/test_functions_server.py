@@ -6,11 +6,13 @@ import contextlib
 import http.client
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,13 +29,17 @@ jobs:
 WAIT_S = 60.0
 
 
+SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
+MODULE = (sys.executable, "-m", "segue_functions.server")
+
+
 class Server:
     """A server in a process, and what it said."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, command: Sequence[str] = MODULE) -> None:
         environ = {k: v for k, v in os.environ.items() if not k.startswith("SEGUE_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "segue_functions.server", *arguments],
+            [*command, *arguments],
             cwd=folder,
             env={**environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
@@ -59,8 +65,10 @@ def folder(tmp_path) -> Path:
 
 
 @contextlib.contextmanager
-def started(folder: Path, *arguments: str) -> Iterator[tuple[Server, http.client.HTTPConnection]]:
-    server = Server(folder, *arguments)
+def started(
+    folder: Path, *arguments: str, command: Sequence[str] = MODULE
+) -> Iterator[tuple[Server, http.client.HTTPConnection]]:
+    server = Server(folder, *arguments, command=command)
     connection = None
     try:
         said = server.line()
@@ -86,10 +94,14 @@ def post(connection: http.client.HTTPConnection, name: str, media: MediaFile, ch
     return get(connection, "POST", f"/{name}", body, headers)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_tells_its_port_serves_all_functions_and_ends_when_told(folder, number):
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [(MODULE, signal.SIGTERM), ((SEGUE, "serve", "--json"), signal.SIGINT)],
+    ids=["module", "command"],
+)
+def test_it_tells_its_port_serves_all_functions_and_ends_when_told(folder, command, number):
     media = MediaFile(uri=f"file://{folder}/music/a.wav", generation=5)
-    with started(folder, "--port", "0") as (server, connection):
+    with started(folder, "--port", "0", command=command) as (server, connection):
         assert get(connection, "GET", "/healthz") == (200, "ok\n")
         first_socket = connection.sock
         assert post(connection, "arrival", media) == (200, "OK")
@@ -103,6 +115,29 @@ def test_it_tells_its_port_serves_all_functions_and_ends_when_told(folder, numbe
     assert (code, err) == (0, "")
     said = [json.loads(line)["action"] for line in out.splitlines()]
     assert said == ["arrived", "deleted", "malformed", "malformed", "stopped"]
+
+
+def test_the_request_of_a_web_page_is_refused(folder):
+    media = MediaFile(uri=f"file://{folder}/music/a.wav", generation=5)
+    headers, body = to_binary(build_object_event("finalized", media))
+    page = {"Origin": "https://example.com", "Content-Type": "text/plain"}
+    with started(folder, "--port", "0") as (server, connection):
+        assert get(connection, "POST", "/arrival", body, {**headers, **page})[0] == 403
+        assert get(connection, "POST", "/request", b'{"files": []}', page)[0] == 403
+        assert post(connection, "arrival", media) == (200, "OK")
+        assert server.line()["ledger"] == "new"
+
+
+def test_the_example_in_the_help_records_a_file(folder):
+    help_ = subprocess.run([SEGUE, "serve", "--help"], capture_output=True, text=True, check=True)
+    (example,) = re.findall(r"^ +(curl .*?)\n\n", help_.stdout, re.MULTILINE | re.DOTALL)
+    _, url, _, header, _, body = shlex.split(example)
+    with started(folder, "--port", "0", command=(SEGUE, "serve", "--json")) as (server, connection):
+        headers = dict([header.split(": ")])
+        path = url.removeprefix("http://127.0.0.1:8080")
+        assert get(connection, "POST", path, body, headers) == (200, "OK")
+        said = server.line()
+    assert (said["action"], said["file"]) == ("arrived", "gs://acme-audio/song.flac")
 
 
 def test_many_connections_at_once_lose_nothing(folder):

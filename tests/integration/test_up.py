@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -92,14 +91,6 @@ class Up:
         self.wait(lambda lines: any(_is(line, "up", "started") for line in lines))
         return self
 
-    def programs(self) -> dict[str, int]:
-        """Return its child processes by program."""
-        found = {}
-        for pid in children(self.process.pid):
-            name = "functions" if "segue_functions.server" in command(pid) else "stream"
-            found[name] = pid
-        return found
-
     def end(self, number: int = signal.SIGINT) -> int:
         """Send a signal, and return the exit code."""
         self.process.send_signal(number)
@@ -121,10 +112,13 @@ def stat(pid: int) -> list[str]:
     return found if found[0] not in {"Z", "X"} else []
 
 
-def command(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    return ""
+def listens(pid: int) -> bool:
+    """Whether a process listens on a TCP port."""
+    listening = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        rows = [line.split() for line in Path(table).read_text().splitlines()[1:]]
+        listening |= {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"}
+    return any(os.readlink(fd) in listening for fd in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def children(pid: int) -> list[int]:
@@ -235,8 +229,9 @@ def test_a_song_is_copied_in_overwritten_and_deleted_and_a_corrupt_one_fails_alo
     wait_until(lambda: project.record("song.wav").deleted_at is not None)
     assert project.record("song.wav").generation == second.generation
 
+    assert not listens(up.process.pid)  # any web page could post events to a port
     everybody = find_descendants(up.process.pid)
-    assert len(everybody) > 2
+    assert len(everybody) > 1
     assert up.end() == 0
     assert [one for one in everybody if stat(one)] == []
     assert _is(up.lines[-1], "up", "stopped")
@@ -267,28 +262,19 @@ def test_a_hundred_files_at_once_and_then_changes_while_it_was_down(project):
 
 
 @with_graph(SLOW)
-def test_killed_programs_are_restarted_and_everything_completes(project):
+def test_a_killed_pipeline_is_restarted_and_no_process_survives_a_killed_system(project):
     names = [f"{number}.wav" for number in range(60)]
     up = project.up().wait_until_up()
-    for number, name in enumerate(names):
-        project.add(name)
-        if number == 20:
-            up.wait(lambda lines: any(_is(line, "stream", "done") for line in lines))
-            os.kill(up.programs()["stream"], signal.SIGKILL)
-        if number == 40:
-            os.kill(up.programs()["functions"], signal.SIGKILL)
-    project.wait_until_done(*names)
-    deaths = {line["process"] for line in up.lines if "SIGKILL" in line.get("reason", "")}
-    assert deaths == {"stream", "functions"}
-    assert up.end() == 0
-
-
-@with_graph(SLOW)
-def test_no_process_survives_its_kill_and_the_next_start_completes(project):
-    names = [f"{number}.wav" for number in range(60)]
-    up = project.up().wait_until_up()
-    project.add(*names)
+    project.add(*names[:20])
     up.wait(lambda lines: any(_is(line, "stream", "done") for line in lines))
+    (stream,) = children(up.process.pid)
+    os.kill(stream, signal.SIGKILL)
+    up.wait(lambda lines: any("SIGKILL" in line.get("reason", "") for line in lines))
+    project.wait_until_done(*names[:20])
+
+    done = len(up.lines)
+    project.add(*names[20:])
+    up.wait(lambda lines: any(_is(line, "stream", "done") for line in lines[done:]))
     everybody = find_descendants(up.process.pid)
     up.process.kill()
     wait_until(lambda: not any(stat(one) for one in everybody))
@@ -313,28 +299,10 @@ def test_ctrl_c_twice_ends_it_at_once(project):
 
 
 @with_graph(CHAIN)
-def test_a_second_one_on_the_same_ledger_is_refused(project):
-    up = project.up().wait_until_up()
-    other = project.up()
-    assert other.process.wait(PATIENCE_S) == 2
-    assert f"(process {up.process.pid})" in other.process.stderr.read()
-    assert up.end() == 0
-
-
-@with_graph(CHAIN)
 def test_each_job_can_have_its_own_pipeline(project):
     project.add("song.wav")
     up = project.up("--separate", "--until-idle", "0.5")
     assert up.process.wait(PATIENCE_S) == 0
     assert project.is_done("song.wav")
     started = {line["process"] for line in up.lines if line["action"] == "started"}
-    assert started == {"functions", "stream first", "stream second", "stream third", "up"}
-
-
-@with_graph(CHAIN)
-def test_a_wrong_graph_ends_it_with_the_reason(project):
-    wrong = CHAIN.replace("segue_support.jobs:fine", "segue_support.jobs:nothing")
-    (project.folder / "jobs.yaml").write_text(wrong)
-    up = project.up()
-    assert up.process.wait(PATIENCE_S) == 2
-    assert "nothing" in up.process.stderr.read()
+    assert started == {"stream first", "stream second", "stream third", "up"}

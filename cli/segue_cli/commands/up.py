@@ -8,17 +8,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from segue.clock import utc_now
 from segue.log import Action
-from segue_cli.command import command
-from segue_cli.context import Context
+from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
 from segue_cli.views import text
-from segue_cli.views.output import Output, is_encodable
+from segue_cli.views.output import Output
 from segue_cli.views.up import strip_folder
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 REFRESH_S = 0.5
 IDLE_S = 0.2  # between two checks whether the system is idle
 # The fields that people see; a program gets all of them.
-SHOWN = ("process", "job", "file", "kind", "error", "reason", "seconds", "folder", "url")
+SHOWN = ("process", "job", "file", "kind", "error", "reason", "seconds", "folder")
 TOTALS = ("arrived", "deleted", "done", "failed")
 # Events between the components, which say nothing about a result.
 INTERNAL = {Action.WAITING, Action.FORWARDED, Action.ASKED, Action.SWEPT}
@@ -44,44 +43,35 @@ INTERNAL = {Action.WAITING, Action.FORWARDED, Action.ASKED, Action.SWEPT}
         "segue up catalogue --until-idle 5 --json",
     ),
 )
+@click.argument(
+    "folder",
+    required=False,
+    help="The folder to watch; overrides --catalogue.",
+    shell_complete=complete_path,
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Child processes per pipeline.  [default: one per core]",
+)
+@click.option(
+    "--separate",
+    is_flag=True,
+    help="Run one pipeline per job, as in the cloud, instead of one for all jobs.",
+)
+@click.option(
+    "--until-idle",
+    type=click.FloatRange(min=0.0),
+    metavar="SECONDS",
+    help="Stop after this long without any activity.  [default: run until stopped]",
+)
 def up(
     context: Context,
-    folder: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="FOLDER",
-            help="The folder to watch; overrides --catalogue.",
-            show_default=False,
-        ),
-    ] = None,
-    processes: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="Child processes per pipeline.  [default: one per core]"
-        ),
-    ] = None,
-    separate: Annotated[
-        bool,
-        typer.Option(
-            "--separate",
-            help="Run one pipeline per job, as in the cloud, instead of one for all jobs.",
-        ),
-    ] = False,
-    until_idle: Annotated[
-        float | None,
-        typer.Option(
-            "--until-idle",
-            min=0.0,
-            metavar="SECONDS",
-            help="Stop after this long without any activity.  [default: run until stopped]",
-        ),
-    ] = None,
-    port: Annotated[
-        int,
-        typer.Option(
-            min=0, max=65535, metavar="N", help="The port of the functions; 0 picks a free one."
-        ),
-    ] = 0,
+    folder: str | None,
+    processes: int | None,
+    separate: bool,
+    until_idle: float | None,
 ) -> ExitCode:
     """Run the whole system on this machine and watch a folder.
 
@@ -89,15 +79,14 @@ def up(
     event triggers a function, the function notifies the streaming pipelines, and they write
     artifacts. Changes made while it was not running are found at the start. Ctrl-C stops it after
     the running jobs have finished; a second Ctrl-C stops it at once. Nothing is lost either way.
-    With --json, each event is printed as a JSON object on its own line.
+    With --json, each event is printed as a JSON object on its own line. Nothing listens on the
+    network; to post events by hand, run 'segue serve', too.
     """
-    from segue_cli.local.programs import SystemConfig
     from segue_cli.local.system import System
 
     settings = context.settings if folder is None else replace(context.settings, catalogue=folder)
     lines = EventLines(context.output)
-    run = SystemConfig(settings=settings, processes=processes, separate=separate, port=port)
-    system = System(run, on_line=lines.write)
+    system = System(settings, processes=processes, separate=separate, on_line=lines.write)
     lines.folder = system.folder
     return UpRun(context.output, system, lines, until_idle_s=until_idle).run()
 
@@ -129,8 +118,7 @@ class EventLines:
 
 
 def _to_json(line: dict[str, Any]) -> str:
-    text_line = json.dumps(line, ensure_ascii=False, default=str)
-    return text_line if is_encodable(text_line) else json.dumps(line, default=str)
+    return json.dumps(line, ensure_ascii=False, default=str)
 
 
 def _to_text(line: dict[str, Any], folder: str) -> str:

@@ -1,31 +1,22 @@
-"""The programs that ``segue up`` runs, and the configuration of them and of the watcher."""
+"""The configuration of ``segue up``, and the programs that it runs: the streaming pipelines."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from segue.errors import ConfigurationError
-from segue.model.graph import Graph
-from segue.model.location import parse_location
+from segue.model.media_file import parse_location
 from segue.model.settings import DEFAULT_GRAPH, SETTINGS, Settings
 from segue.stack import SHIPPED_GRAPH
-from segue_cli.local.supervisor import Program
 
-FUNCTIONS = "functions"
-HOST = "127.0.0.1"
+if TYPE_CHECKING:
+    from segue.model.graph import Graph
+
 SEGUE = "import sys; from segue_cli.main import main; sys.exit(main())"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SystemConfig:
-    """The configuration of one ``segue up``."""
-
-    settings: Settings
-    processes: int | None = None  # child processes per pipeline; None: one per core
-    separate: bool = False  # one pipeline per job, instead of one for all
-    port: int = 0  # of the functions; 0: any free port
 
 
 def find_catalogue_folder(graph: Graph) -> str:
@@ -46,47 +37,30 @@ def find_catalogue_folder(graph: Graph) -> str:
     return folder
 
 
-def build_programs(up: SystemConfig, graph: Graph, folder: str) -> tuple[Program, ...]:
-    """Return the programs to run, all with the same settings."""
-    environ = _build_environ(up.settings, graph, folder)
-    options = [] if up.processes is None else [f"--processes={up.processes}"]
+@contextlib.contextmanager
+def export_settings(settings: Settings) -> Iterator[None]:
+    """Set the environment for a while, from which functions and pipelines read their settings."""
+    graph = settings.graph or (DEFAULT_GRAPH if os.path.exists(DEFAULT_GRAPH) else SHIPPED_GRAPH)
+    before = dict(os.environ)
+    os.environ["SEGUE_GRAPH"] = os.path.abspath(graph)
+    for name in ("catalogue", "artifacts", "ledger", "queue", "on_deletion"):
+        if (value := getattr(settings, name)) is not None:
+            os.environ[SETTINGS[name].variable] = value
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def build_commands(
+    jobs: Iterable[str], *, processes: int | None, separate: bool
+) -> dict[str, list[str]]:
+    """Return the pipelines to run, one for all jobs or one for each: name → command."""
     # -P: a file in the current folder must not be imported in place of a module of Segue.
-    python = (sys.executable, "-P")
-    chosen: list[tuple[str, tuple[str, ...]]] = [("stream", ("--all",))]
-    if up.separate:
-        chosen = [(f"stream {job}", ("--job", job)) for job in graph.jobs]
-    return (
-        Program(
-            name=FUNCTIONS,
-            command=(
-                *python,
-                "-m",
-                "segue_functions.server",
-                f"--host={HOST}",
-                f"--port={up.port}",
-            ),
-            environ=environ,
-        ),
-        *(
-            Program(
-                name=name,
-                command=(*python, "-c", SEGUE, "stream", *jobs, *options),
-                environ=environ,
-            )
-            for name, jobs in chosen
-        ),
-    )
-
-
-def _build_environ(settings: Settings, graph: Graph, folder: str) -> dict[str, str]:
-    environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    named = settings.graph or (DEFAULT_GRAPH if os.path.exists(DEFAULT_GRAPH) else SHIPPED_GRAPH)
-    chosen = {
-        "graph": os.path.abspath(named),
-        "catalogue": folder,
-        "artifacts": graph.artifacts,
-        "ledger": settings.ledger,
-        "queue": settings.queue,
-        "on_deletion": settings.on_deletion,
-    }
-    return environ | {SETTINGS[name].variable: value for name, value in chosen.items()}
+    stream = [sys.executable, "-P", "-c", SEGUE, "stream"]
+    if processes is not None:
+        stream.append(f"--processes={processes}")
+    if separate:
+        return {f"stream {job}": [*stream, "--job", job] for job in jobs}
+    return {"stream": [*stream, "--all"]}

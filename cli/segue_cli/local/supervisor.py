@@ -1,6 +1,6 @@
-"""Keeps programs running: starts them, waits until they are up, restarts them, and stops them.
+"""Keeps a program running: starts it, waits until it is up, restarts it, and stops it.
 
-No program outlives the supervisor, however that ends: each has a guard that reads a pipe which only
+No program outlives its supervisor, however that ends: it has a guard that reads a pipe which only
 the supervisor holds open, and kills the program's process group when the pipe closes.
 """
 
@@ -15,8 +15,8 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import IO, Any
 
@@ -25,7 +25,6 @@ from segue.backoff import Backoff
 GUARDED = 'exec 3<&0; (read -r _ <&3; kill -KILL 0) & exec "$@" </dev/null 3<&-'
 START_S = 180.0  # the first start on a machine compiles what the jobs import
 BACKOFF = Backoff(0.5, 15.0)
-GOOD_S = 30.0  # after running for so long, a program's next exit is a new problem
 TRIES = 5  # failed starts in a row before the program is given up
 TAIL = 30  # last printed lines to keep
 USAGE = 2  # the exit code of a wrong configuration: a restart would not help
@@ -44,110 +43,50 @@ class ProgramState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
-    """A program to keep running; once up, it prints a JSON line with the action ``started``."""
-
-    name: str
-    command: tuple[str, ...]
-    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ProgramStatus:
     """The status of one program."""
 
     name: str
     state: ProgramState
-    pid: int | None = None
     restarts: int = 0
-    started: Mapping[str, Any] = field(default_factory=dict)  # the line that it printed when up
     failure: str | None = None  # how it last exited unexpectedly
     tail: tuple[str, ...] = ()  # its last lines before that
 
 
 class Supervisor:
-    """Keeps programs running, each in its own thread.
+    """Keeps one program running, in a thread.
 
     Parameters
     ----------
-    programs : sequence of Program
+    name : str
+    command : sequence of str
+        Once it is up, the program prints a JSON line with the action ``started``.
     on_line : callable
-        Called with a program's name and each JSON line that it prints.
+        Called with the name and each JSON line that the program prints.
     on_change : callable
-        Called with a program's status after each change.
-    first_pause_s, start_s : float, optional
-        The first pause before a restart, and the time limit for a program to be up.
+        Called with the program's status after each change.
     """
 
     def __init__(
         self,
-        programs: tuple[Program, ...],
+        name: str,
+        command: Sequence[str],
         *,
         on_line: Callable[[str, dict[str, Any]], None],
         on_change: Callable[[ProgramStatus], None],
-        first_pause_s: float = BACKOFF.first_s,
-        start_s: float = START_S,
     ) -> None:
-        self._runners = {
-            p.name: _ProgramRunner(
-                p, on_line, on_change, first_pause_s=first_pause_s, start_s=start_s
-            )
-            for p in programs
-        }
-
-    def start(self) -> None:
-        """Start all programs at once."""
-        for runner in self._runners.values():
-            runner.thread.start()
-
-    def list_statuses(self) -> list[ProgramStatus]:
-        """Return the status of each program."""
-        return [runner.status for runner in self._runners.values()]
-
-    def find_status(self, name: str) -> ProgramStatus:
-        """Return the status of one program."""
-        return self._runners[name].status
-
-    def stop(self, names: tuple[str, ...], *, grace_s: float | None) -> None:
-        """Terminate programs, wait for them, and kill those that exceed the grace period."""
-        runners = [self._runners[name] for name in names]
-        for runner in runners:
-            runner.end()
-        until = None if grace_s is None else time.monotonic() + grace_s
-        for runner in runners:
-            runner.join(until)
-
-    def kill(self) -> None:
-        """Kill all programs at once."""
-        for runner in self._runners.values():
-            runner.kill()
-
-
-class _ProgramRunner:
-    """Keeps one program running."""
-
-    def __init__(
-        self,
-        program: Program,
-        on_line: Callable[[str, dict[str, Any]], None],
-        on_change: Callable[[ProgramStatus], None],
-        *,
-        first_pause_s: float,
-        start_s: float,
-    ) -> None:
-        self._program = program
+        self._command = command
         self._on_line = on_line
         self._on_change = on_change
-        self._backoff = dataclasses.replace(BACKOFF, first_s=first_pause_s)
-        self._start_s = start_s
         self._process: subprocess.Popen[str] | None = None
-        self._lock, self._status_lock = threading.RLock(), threading.Lock()
-        self._ending = threading.Event()
+        self._lock = threading.RLock()
+        self._up, self._ending = threading.Event(), threading.Event()
+        self._is_waiting = False  # it has no time limit while a server is unavailable
         self._tail: deque[str] = deque(maxlen=TAIL)
-        self.status = ProgramStatus(name=program.name, state=ProgramState.STARTING)
-        self.thread = threading.Thread(target=self._keep, name=program.name, daemon=True)
+        self.status = ProgramStatus(name=name, state=ProgramState.STARTING)
+        self.thread = threading.Thread(target=self._keep, name=name, daemon=True)
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Terminate the program, and do not restart it."""
         with self._lock:
             self._ending.set()
@@ -155,61 +94,42 @@ class _ProgramRunner:
                 self._set(ProgramState.STOPPING)
                 self._process.terminate()
 
-    def join(self, until: float | None) -> None:
-        """Wait for the program's exit; kill it when the time is up."""
-        if self.thread.ident is None:
-            return
-        self.thread.join(None if until is None else max(until - time.monotonic(), 0.0))
-        if self.thread.is_alive():
-            self.kill()
-            self.thread.join()
-
     def kill(self) -> None:
         """Kill the program and all processes that it started."""
         with self._lock:
             self._ending.set()
-            if self._process is not None:
-                _kill_group(self._process.pid)
+            if self._process is not None and self.thread.is_alive():
+                _kill_group(self._process)
 
     def _keep(self) -> None:
-        pauses, failures = iter(self._backoff), 0
+        pauses, failures = iter(BACKOFF), 0  # failed starts in a row
         while not self._ending.is_set():
-            began = time.monotonic()
             code = self._run()
             if self._ending.is_set():
                 break
-            came_up = bool(self.status.started)
-            failures = 0 if came_up else failures + 1
-            if time.monotonic() - began > GOOD_S:
-                pauses = iter(self._backoff)
-            failure = (
-                _describe_exit(code)
-                if code is not None
-                else f"was not up within {self._start_s:g} s"
-            )
-            if code == USAGE or failures >= TRIES:
-                self._set(ProgramState.FAILED, failure=failure, tail=tuple(self._tail), pid=None)
-                return
+            failures = 0 if self._up.is_set() else failures + 1
+            is_failed = code == USAGE or failures >= TRIES
             self._set(
-                ProgramState.RESTARTING,
-                failure=failure,
+                ProgramState.FAILED if is_failed else ProgramState.RESTARTING,
+                failure=_describe_exit(code),
                 tail=tuple(self._tail),
-                pid=None,
-                started={},
-                restarts=self.status.restarts + 1,
+                restarts=self.status.restarts + (not is_failed),
             )
+            if is_failed:
+                return
             self._ending.wait(next(pauses))
-        self._set(ProgramState.STOPPED, pid=None)
+        self._set(ProgramState.STOPPED)
 
     def _run(self) -> int | None:
         """Run the program once; return its exit code, or None if it was not up in time."""
         self._tail.clear()
+        self._up.clear()
+        self._is_waiting = False
         with self._lock:
             if self._ending.is_set():
-                return 0
-            process = subprocess.Popen(
-                ["/bin/sh", "-c", GUARDED, "sh", *self._program.command],
-                env=dict(self._program.environ),
+                return None
+            self._process = process = subprocess.Popen(
+                ["/bin/sh", "-c", GUARDED, "sh", *self._command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -217,41 +137,35 @@ class _ProgramRunner:
                 errors="replace",
                 start_new_session=True,  # Ctrl-C in the terminal is for the supervisor
             )
-            self._process = process
-        self._set(ProgramState.STARTING, pid=process.pid, started={})
-        up = threading.Event()
+        self._set(ProgramState.STARTING)
         readers = [
-            threading.Thread(target=read, args=arguments, daemon=True)
-            for read, arguments in (
-                (self._read_lines, (process.stdout, up)),
-                (self._read_tail, (process.stderr,)),
-            )
+            threading.Thread(target=self._read, args=(stream,), daemon=True)
+            for stream in (process.stdout, process.stderr)
         ]
         for reader in readers:
             reader.start()
         try:
-            code = self._wait_for_exit(process, up)
+            return self._wait_for_exit(process)
         finally:
-            _kill_group(process.pid)  # the guard, and any child that is left
+            _kill_group(process)  # the guard, and any child that is left
             process.wait()
             for reader in readers:  # do not wait for an orphan that keeps the pipe open
                 reader.join(timeout=1.0)
             assert process.stdin is not None
             process.stdin.close()
-        return code
 
-    def _wait_for_exit(self, process: subprocess.Popen[str], up: threading.Event) -> int | None:
+    def _wait_for_exit(self, process: subprocess.Popen[str]) -> int | None:
         """Wait for the program's exit; return None if it is not up in time."""
-        until = time.monotonic() + self._start_s
-        while not up.is_set() and not self._ending.is_set():
+        began = time.monotonic()
+        while not self._up.is_set() and not self._ending.is_set():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.wait(timeout=0.1)
-            if time.monotonic() > until:
+            if time.monotonic() - began > START_S and not self._is_waiting:
                 return None
         return process.wait()
 
-    def _read_lines(self, stream: IO[str], up: threading.Event) -> None:
-        """Read what the program logs: one JSON object per line."""
+    def _read(self, stream: IO[str]) -> None:
+        """Read what the program prints: it logs one JSON object per line."""
         with contextlib.suppress(ValueError), stream:
             while line := stream.readline(MAX_LINE):
                 try:
@@ -263,33 +177,32 @@ class _ProgramRunner:
                     continue
                 if found.get("severity") == "ERROR":
                     self._tail.append(str(found.get("error") or found.get("reason")))
-                self._on_line(self._program.name, found)
-                if found.get("action") == "started" and not up.is_set():
-                    self._set(ProgramState.UP, started=found)
-                    up.set()
-
-    def _read_tail(self, stream: IO[str]) -> None:
-        with contextlib.suppress(ValueError), stream:
-            while line := stream.readline(MAX_LINE):
-                self._tail.append(line.rstrip("\n"))
+                self._on_line(self.status.name, found)
+                self._is_waiting = self._is_waiting or found.get("action") == "unavailable"
+                if found.get("action") == "started" and not self._up.is_set():
+                    self._up.set()
+                    self._set(ProgramState.UP)
 
     def _set(self, state: ProgramState, **changes: Any) -> None:
-        if self._ending.is_set() and state in (ProgramState.STARTING, ProgramState.UP):
-            state = ProgramState.STOPPING
-        with self._status_lock:
+        with self._lock:
+            if self._ending.is_set() and state in (ProgramState.STARTING, ProgramState.UP):
+                state = ProgramState.STOPPING
             before = self.status
             self.status = dataclasses.replace(before, state=state, **changes)
-        if self.status != before:
+            is_changed = self.status != before
+        if is_changed:
             self._on_change(self.status)
 
 
-def _kill_group(process: int) -> None:
+def _kill_group(process: subprocess.Popen[str]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process, signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)
 
 
-def _describe_exit(code: int) -> str:
+def _describe_exit(code: int | None) -> str:
     """Describe how a process exited."""
+    if code is None:
+        return f"was not up within {START_S:g} s"
     if code >= 0:
         return f"exited with code {code}"
     return f"was killed by {signal.Signals(-code).name}"

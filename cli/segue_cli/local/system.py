@@ -1,48 +1,44 @@
 """The whole system on one machine: folder → events → functions → queue → pipelines → artifacts.
 
-The parts are those of the cloud: the functions in one server on functions-framework, and the
-streaming pipelines, each as a separate program. This module replaces Cloud Storage, Eventarc and
-the schedule: it watches the folder, delivers its events and triggers the regular sweep.
+The functions run in this process, and are called with the same events as in the cloud; the
+streaming pipelines are separate programs. This module replaces Cloud Storage, Eventarc and the
+schedule: it watches the folder, delivers its events and triggers the regular sweep.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
-from segue.adapters.connect import connect_ledger, connect_queue, connect_store
+from segue.adapters.connect import connect_ledger, connect_queue
 from segue.clock import utc_now
-from segue.errors import SegueError, TransientError, Unavailable
-from segue.ingest.media_filter import build_media_filter
-from segue.log import Action
+from segue.errors import ConfigurationError, SegueError, TransientError
+from segue.log import LOGGER, Action, log_event
 from segue.model.job_code import check_code
 from segue.model.queue import list_topics
 from segue.model.record import State
 from segue.stack import load_graph
-from segue_cli.local.activity_totals import ActivityTotals
-from segue_cli.local.catch_up import CatchUp
-from segue_cli.local.cloud_events import EventPoster, build_published_event
-from segue_cli.local.event_delivery import DeliveredEvent, EventBuilder, EventDelivery
+from segue_cli.local.cloud_events import build_sweep_event
+from segue_cli.local.folder_events import FolderEvents
 from segue_cli.local.lock import lock_ledger
-from segue_cli.local.programs import (
-    FUNCTIONS,
-    HOST,
-    SystemConfig,
-    build_programs,
-    find_catalogue_folder,
-)
+from segue_cli.local.programs import build_commands, export_settings, find_catalogue_folder
+from segue_cli.local.status import ActivityTotals, CountReader, SystemStatus
 from segue_cli.local.supervisor import ProgramState, ProgramStatus, Supervisor
-from segue_cli.local.system_status import CountReader, SystemStatus
-from segue_cli.local.watcher import Watcher
 
+if TYPE_CHECKING:
+    from segue.model.settings import Settings
+
+UP, FUNCTIONS = "up", "functions"  # the names of this process and of the functions in its lines
 SWEEP_S = 60.0
-SWEEP_TOPIC = "segue-sweep"
+RETRY_S = 1.0
 PIPELINE_GRACE_S = 30.0  # a job that runs longer is killed, and runs again at the next start
-SERVER_GRACE_S = 10.0
+EVENT_GRACE_S = 10.0
 NOTES = 3
 
 Line = dict[str, Any]
@@ -53,106 +49,108 @@ class System:
 
     Parameters
     ----------
-    up : Up
+    settings : Settings
+    processes : int or None
+        The number of child processes per pipeline.
+    separate : bool
+        Whether to run one pipeline per job, instead of one for all.
     on_line : callable
-        Called with each logged line, whose ``process`` is the name of the program.
+        Called with each logged line, whose ``process`` is the name of the part.
     """
 
-    def __init__(self, up: SystemConfig, *, on_line: Callable[[Line], None]) -> None:
-        self._up = up
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        processes: int | None,
+        separate: bool,
+        on_line: Callable[[Line], None],
+    ) -> None:
+        self._settings = settings
         self._on_line = on_line
-        self.graph = load_graph(up.settings)
+        self.graph = load_graph(settings)
         self.folder = find_catalogue_folder(self.graph)
+        commands = build_commands(self.graph.jobs, processes=processes, separate=separate)
+        self._supervisors = [
+            Supervisor(name, command, on_line=self._handle_line, on_change=self._handle_change)
+            for name, command in commands.items()
+        ]
         self._opened = contextlib.ExitStack()
         self._activity = ActivityTotals()
         self._notes: list[str] = []
-        self._began = time.monotonic()
-        self._is_up = threading.Event()
-        self._stopping = threading.Event()
+        self._is_up = False
+        self._stopping, self._killed = threading.Event(), threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="sweeps", daemon=True)
         self._idle_since: float | None = None
 
     def start(self) -> None:
         """Start all parts; raise an error at once if the configuration is wrong."""
-        settings = self._up.settings
         check_code(self.graph)
-        self._opened.enter_context(lock_ledger(settings.ledger))
         try:
-            self._ledger = connect_ledger(settings.ledger)
-            self._opened.callback(self._ledger.close)
-            self._queue = connect_queue(settings.queue)
-            self._opened.callback(self._queue.close)
-            with contextlib.suppress(TransientError):  # a server may be available soon
-                self._ledger.read([f"file://{self.folder}/"])  # missing rights fail only on use
-            self._counter = CountReader(self.graph, self._ledger, self._queue)
-            self._build()
-            self._watcher.start()
+            self._open()
+            self._events.start()
         except BaseException:
             self._opened.close()
             raise
-        self._supervisor.start()
-        self._delivery.start()
-        self._catch_up.start()
+        for supervisor in self._supervisors:
+            supervisor.thread.start()
         self._sweeper.start()
 
-    def _build(self) -> None:
-        files = connect_store("file:///")
-        media_filter = build_media_filter(self.graph, self._up.settings)
-        self._supervisor = Supervisor(
-            build_programs(self._up, self.graph, self.folder),
-            on_line=self._handle_line,
-            on_change=self._handle_change,
-        )
-        builder = EventBuilder(files, self._ledger, is_lost=lambda: not os.path.isdir(self.folder))
-        self._delivery = EventDelivery(
-            builder, address=self.address, on_delivered=self._handle_delivery
-        )
-        self._watcher = Watcher(
-            self.folder,
-            is_wanted=lambda path: media_filter.accepts(f"file://{path}"),
-            on_change=self._delivery.put,
-            on_rescan=self._compare_folder,
-        )
-        self._catch_up = CatchUp(
-            self.folder,
-            graph=self.graph,
-            files=files,
-            ledger=self._ledger,
-            media_filter=media_filter,
-            watcher=self._watcher,
-            delivery=self._delivery,
-            on_warning=self._warn,
-        )
+    def _open(self) -> None:
+        from segue_functions import stack
+
+        self._opened.enter_context(lock_ledger(self._settings.ledger))
+        self._opened.enter_context(export_settings(self._settings))
+        handler = logging.Handler()
+        handler.emit = lambda record: self._handle_line(FUNCTIONS, record.__dict__["segue"])  # type: ignore[method-assign]
+        LOGGER.handlers, LOGGER.propagate = [handler], False
+        LOGGER.setLevel(logging.INFO)
+        self._opened.callback(LOGGER.removeHandler, handler)
+        services = stack.get_services()
+        self._opened.callback(stack.close)
+        # Of their own: a function that waits for a lock must stop neither the page nor Ctrl-C.
+        self._ledger = self._opened.enter_context(closing(connect_ledger(self._settings.ledger)))
+        self._queue = self._opened.enter_context(closing(connect_queue(self._settings.queue)))
+        with contextlib.suppress(TransientError):  # a server may be available soon
+            self._ledger.read([f"file://{self.folder}/"])  # missing rights fail only on use
+        self._counter = CountReader(self.graph, self._ledger, self._queue)
+        self._events = FolderEvents(self.folder, services)
 
     def stop(self) -> None:
-        """Stop watching, let the pipelines finish running jobs, then stop the functions."""
+        """Stop watching, and let the pipelines finish running jobs."""
         self._stopping.set()
-        for part in (self._watcher, self._catch_up, self._delivery):
-            part.stop()
-        names = tuple(p.name for p in self._supervisor.list_statuses() if p.name != FUNCTIONS)
-        self._supervisor.stop(names, grace_s=PIPELINE_GRACE_S)
-        self._supervisor.stop((FUNCTIONS,), grace_s=SERVER_GRACE_S)
-        self._sweeper.join(timeout=SERVER_GRACE_S)
+        self._events.stop()
+        for supervisor in self._supervisors:
+            supervisor.stop()
+        if not self._join([s.thread for s in self._supervisors], PIPELINE_GRACE_S):
+            self.kill()
+        self._join([self._events.thread, self._sweeper], EVENT_GRACE_S)
+
+    def _join(self, threads: list[threading.Thread], grace_s: float) -> bool:
+        """Wait for threads for a while, until ``kill`` is called; return whether all have ended."""
+        until = time.monotonic() + grace_s
+        while any(t.is_alive() for t in threads) and time.monotonic() < until:
+            if self._killed.wait(0.02):
+                break
+        return not any(t.is_alive() for t in threads)
 
     def close(self) -> None:
         """Close the ledger and the queue, and release the lock."""
-        self._opened.close()
+        if not (self._events.thread.is_alive() or self._sweeper.is_alive()):  # nothing uses them
+            self._opened.close()
 
     def kill(self) -> None:
         """Kill all programs at once; no work is lost."""
-        self._supervisor.kill()
-
-    def address(self) -> tuple[str, int]:
-        """Return host and port of the functions; raise ``Unavailable`` while they are not up."""
-        found = self._supervisor.find_status(FUNCTIONS)
-        if found.state is not ProgramState.UP:
-            raise Unavailable("the function server is not up; the event will be sent again")
-        return str(found.started.get("host", HOST)), int(found.started["port"])
+        self._killed.set()
+        for supervisor in self._supervisors:
+            supervisor.kill()
+        for supervisor in self._supervisors:
+            supervisor.thread.join()
 
     @property
     def failed_program(self) -> ProgramStatus | None:
         """The program that did not start, if there is one."""
-        found = (p for p in self._supervisor.list_statuses() if p.state is ProgramState.FAILED)
+        found = (s.status for s in self._supervisors if s.status.state is ProgramState.FAILED)
         return next(found, None)
 
     def count_actions(self) -> dict[str, int]:
@@ -170,11 +168,9 @@ class System:
         return now - self._idle_since
 
     def _is_idle(self) -> bool:
-        if any(p.state is not ProgramState.UP for p in self._supervisor.list_statuses()):
+        if any(s.status.state is not ProgramState.UP for s in self._supervisors):
             return False
-        if not (self._watcher.is_idle and self._catch_up.is_idle):
-            return False
-        if self._delivery.backlog:
+        if not self._events.is_idle:
             return False
         try:
             depth = self._queue.measure_depth(list_topics(self.graph))
@@ -190,31 +186,31 @@ class System:
         """Return the status of all parts."""
         return SystemStatus(
             folder=self.folder,
-            is_lost=self._watcher.is_lost,
-            since_s=time.monotonic() - self._began,
+            is_lost=not os.path.isdir(self.folder),
             counts=self._counter.read(self._activity.compute_rates()),
-            events=self._delivery.backlog,
-            programs=tuple(self._supervisor.list_statuses()),
+            events=self._events.backlog,
+            programs=tuple(s.status for s in self._supervisors),
             failures=self._activity.list_failures(),
             notes=tuple(self._notes),
         )
 
     # Called by the parts.
 
-    def _compare_folder(self, folder: str) -> None:
-        self._catch_up.put(folder)
-
     def _handle_line(self, name: str, line: Line) -> None:
+        line = {**line, "process": line.get("process", name)}
         self._activity.add(line)
-        self._on_line({**line, "process": name})
-        if line.get("severity") == "ERROR":
-            self._add_note(f"{name}: {line.get('error') or line.get('reason')}")
+        self._on_line(line)
+        reason = line.get("error") or line.get("reason")
+        if line["process"] == UP and reason:
+            self._add_note(str(reason))
+        elif line.get("severity") == "ERROR" and line.get("action") != Action.STOPPED:
+            self._add_note(f"{name}: {reason}")
 
     def _handle_change(self, program: ProgramStatus) -> None:
         if program.state in (ProgramState.RESTARTING, ProgramState.FAILED):
             is_restarting = program.state is ProgramState.RESTARTING
             action = "it will be restarted" if is_restarting else "it is not restarted"
-            self._log(
+            log_event(
                 Action.STOPPED,
                 severity="WARNING" if is_restarting else "ERROR",
                 process=program.name,
@@ -222,42 +218,27 @@ class System:
                 printed="\n".join(program.tail[-3:]) or None,
             )
             self._add_note(f"{program.name} {program.failure}; {action}")
-        states = {p.state for p in self._supervisor.list_statuses()}
-        if states == {ProgramState.UP} and not self._is_up.is_set():
-            self._is_up.set()
-            host, port = self.address()
-            self._log(Action.STARTED, folder=self.folder, url=f"http://{host}:{port}")
-
-    def _handle_delivery(self, delivered: DeliveredEvent) -> None:
-        if delivered.refused is not None:
-            self._log(
-                Action.MALFORMED, severity="ERROR", file=delivered.uri, reason=delivered.refused
-            )
-
-    def _warn(self, text: str) -> None:
-        self._log(Action.UNAVAILABLE, severity="WARNING", reason=text)
-        self._add_note(text)
+        states = {s.status.state for s in self._supervisors}
+        if states == {ProgramState.UP} and not self._is_up:
+            self._is_up = True
+            log_event(Action.STARTED, process=UP, folder=self.folder)
 
     def _add_note(self, note: str) -> None:
         """Keep the last notes; a repeated note, as from each retry, only with its newest time."""
         others = [old for old in self._notes if old.partition("  ")[2] != note]
         self._notes = [*others[1 - NOTES :], f"{time.strftime('%H:%M:%S')}  {note}"]
 
-    def _log(self, action: Action, *, severity: str = "INFO", **fields: Any) -> None:
-        line = {"severity": severity, "action": str(action), "process": "up", **fields}
-        self._on_line({k: v for k, v in line.items() if v is not None})
-
     def _sweep(self) -> None:
         """Trigger the sweep regularly, as the schedule does in the cloud."""
-        poster = EventPoster(self.address)
-        while not self._stopping.is_set():
-            event = build_published_event(project="local", topic=SWEEP_TOPIC, now=utc_now())
+        from segue_functions.sweep import sweep
+
+        pause_s = 0.0
+        while not self._stopping.wait(pause_s):
             pause_s = SWEEP_S
             try:
-                poster.post("/sweep", event)
-            except Unavailable:
-                pause_s = 1.0
+                sweep(build_sweep_event(now=utc_now()))
+            except (TransientError, ConfigurationError):  # the function has logged it
+                pause_s = RETRY_S
             except SegueError as error:
-                self._warn(f"the sweep failed: {error}")
-            self._stopping.wait(pause_s)
-        poster.close()
+                reason = f"the sweep failed: {error}"
+                log_event(Action.UNAVAILABLE, severity="WARNING", process=UP, reason=reason)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from segue_cli.local.supervisor import ProgramState
 from segue_cli.views import text
-from segue_cli.views.table import build_table
+from segue_cli.views.output import build_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
+    from segue_cli.local.status import JobActivity, SystemStatus
     from segue_cli.local.supervisor import ProgramStatus
-    from segue_cli.local.system_status import JobActivity, SystemStatus
 
 
 class RunPhase(Enum):

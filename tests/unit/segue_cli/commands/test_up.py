@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import pytest
 
 from segue.errors import ConfigurationError
 from segue_cli.commands.up import EventLines
+from segue_cli.local.lock import lock_ledger
 from segue_cli.views.output import Output
 from segue_support.ledger import MemoryLedger
 
+GRAPH = """
+jobs:
+  fine: {run: "segue_support.jobs:fine", needs: {media: source}, writes: application/json}
+"""
 DONE = {
     "severity": "INFO",
     "action": "done",
@@ -95,3 +101,18 @@ def test_a_ledger_that_may_not_be_read_is_reported_before_anything_starts(
     said = segue("up", str(music))
     assert (said.code, said.out) == (2, "")
     assert said.err == "segue: error: no credentials\n"
+
+
+def test_a_second_one_on_the_same_ledger_is_refused(segue, tmp_path):
+    (tmp_path / "music").mkdir()
+    with lock_ledger("sqlite:///.segue/ledger.db"):
+        said = segue("up", "music")
+    assert said.code == 2
+    assert f"(process {os.getpid()}) uses the ledger" in said.err
+
+
+def test_a_graph_that_its_code_does_not_match_ends_it_with_the_reason(segue, project):
+    project.change_graph(GRAPH.replace("segue_support.jobs:fine", "segue_support.jobs:nothing"))
+    said = segue("up", "music")
+    assert (said.code, said.out) == (2, "")
+    assert "nothing" in said.err

@@ -1,25 +1,16 @@
-"""Events, read by the functions' own parser, and posted to a real server."""
+"""Events are those of Cloud Storage and Pub/Sub, as the functions receive them."""
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from cloudevents.http import from_http
 
-from segue.errors import Unavailable
 from segue.model.media_file import MediaFile
-from segue_cli.local.cloud_events import (
-    EventPoster,
-    Refused,
-    build_deleted_event,
-    build_finalized_event,
-    build_published_event,
-)
+from segue_cli.local.cloud_events import build_storage_event, build_sweep_event
 from segue_functions.events import DELETED, FINALIZED, parse_media, parse_sweep_order
+from segue_support.cloud_events import build_message_event, build_object_event, to_binary
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SONGS = (
@@ -31,113 +22,29 @@ SONGS = (
 
 
 @pytest.mark.parametrize("media", SONGS, ids=lambda m: m.uri)
-def test_the_functions_parse_the_events(media):
-    for make, kind in ((build_finalized_event, FINALIZED), (build_deleted_event, DELETED)):
-        event = make(media, now=NOW)
-        received = from_http(event.build_headers(), event.encode_body())
-        assert parse_media(received, kind) == media
-        assert received["type"] == kind
-
-
-@pytest.mark.parametrize("media", SONGS, ids=lambda m: m.uri)
-def test_no_name_of_a_file_breaks_a_header(media):
-    for value in build_finalized_event(media, now=NOW).build_headers().values():
-        assert value.isascii()
-        assert value.isprintable()
+@pytest.mark.parametrize("kind", [FINALIZED, DELETED])
+def test_the_functions_parse_the_events(media, kind):
+    event = build_storage_event(kind, media, now=NOW)
+    assert parse_media(event, kind) == media
+    assert event["type"] == kind
 
 
 def test_a_sweep_event_has_default_options():
-    event = build_published_event(project="local", topic="segue-sweep", now=NOW)
-    assert parse_sweep_order(from_http(event.build_headers(), event.encode_body())).limit > 0
+    assert parse_sweep_order(build_sweep_event(now=NOW)).limit > 0
 
 
-class Server:
-    """A server that sends the given answers, then 204, and records what it gets."""
-
-    def __init__(self):
-        self.answers: deque[int] = deque()
-        self.got: list[tuple[str, str]] = []
-        self.connections = 0
-        self.closes = False
-        owner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def setup(self):
-                super().setup()
-                owner.connections += 1
-
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["content-length"]))
-                owner.got.append((self.path, from_http(dict(self.headers), body)["id"]))
-                self.send_response(owner.answers.popleft() if owner.answers else 204)
-                self.send_header("content-length", "0")
-                self.end_headers()
-                if owner.closes:
-                    self.close_connection = True
-
-            def log_message(self, *_):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def address(self) -> tuple[str, int]:
-        return "127.0.0.1", self._server.server_port
-
-    def close(self):
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-@pytest.fixture
-def server():
-    made = Server()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def poster(server):
-    made = EventPoster(server.address)
-    yield made
-    made.close()
-
-
-def test_events_go_over_one_connection(server, poster):
-    for _ in range(3):
-        poster.post("/arrival", build_finalized_event(SONGS[0], now=NOW))
-    assert [path for path, _ in server.got] == ["/arrival"] * 3
-    assert server.connections == 1
-
-
-def test_a_connection_that_the_server_has_closed_is_opened_again(server, poster):
-    server.closes = True  # without having said so
-    for _ in range(3):
-        poster.post("/arrival", build_finalized_event(SONGS[0], now=NOW))
-    assert len(server.got) == 3
-
-
-@pytest.mark.parametrize("status", [500, 503, 429])
-def test_a_failing_server_is_unavailable(server, poster, status):
-    server.answers.append(status)
-    with pytest.raises(Unavailable, match=str(status)):
-        poster.post("/arrival", build_finalized_event(SONGS[0], now=NOW))
-
-
-def test_an_event_that_the_function_refuses_is_refused(server, poster):
-    server.answers.append(400)
-    with pytest.raises(Refused, match="400"):
-        poster.post("/arrival", build_finalized_event(SONGS[0], now=NOW))
-
-
-def test_a_server_that_is_away_is_unavailable(server):
-    address = server.address()
-    server.close()
-    poster = EventPoster(lambda: address)
-    with pytest.raises(Unavailable, match="does not answer"):
-        poster.post("/arrival", build_finalized_event(SONGS[0], now=NOW))
+@pytest.mark.parametrize(
+    ("event", "sent"),
+    [
+        (
+            build_storage_event(FINALIZED, SONGS[0], now=NOW),
+            build_object_event("finalized", SONGS[0]),
+        ),
+        (build_sweep_event(now=NOW), build_message_event()),
+    ],
+    ids=["storage", "sweep"],
+)
+def test_an_event_has_only_the_attributes_and_data_that_one_has_over_http(event, sent):
+    received = from_http(*to_binary(sent))
+    assert event.get_attributes().keys() == received.get_attributes().keys() | {"time"}
+    assert event.data.keys() <= received.data.keys()

@@ -12,7 +12,9 @@ import time
 
 import pytest
 
-from segue_cli.local.supervisor import Program, ProgramState, Supervisor
+from segue.backoff import Backoff
+from segue_cli.local import supervisor
+from segue_cli.local.supervisor import ProgramState, Supervisor
 
 PATIENCE_S = 30.0
 WELL = """
@@ -21,10 +23,6 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 print(json.dumps({"action": "started", "pid": os.getpid()}), flush=True)
 """
 WAIT = "time.sleep(3600)\n"
-
-
-def program(source: str, name: str = "one") -> Program:
-    return Program(name=name, command=(sys.executable, "-c", textwrap.dedent(source)))
 
 
 def runs(pid: int) -> bool:
@@ -75,65 +73,85 @@ def recorder():
 
 
 @pytest.fixture
-def supervise(recorder):
+def supervise(recorder, monkeypatch):
+    monkeypatch.setattr(supervisor, "BACKOFF", Backoff(0.01, 0.01))
     made = []
 
-    def start(*programs, **more):
-        more = {"first_pause_s": 0.01, **more}
-        supervisor = Supervisor(
-            programs, on_line=recorder.on_line, on_change=recorder.on_change, **more
-        )
-        made.append((supervisor, tuple(p.name for p in programs)))
-        supervisor.start()
-        return supervisor
+    def start(source: str) -> Supervisor:
+        command = [sys.executable, "-c", textwrap.dedent(source)]
+        one = Supervisor("one", command, on_line=recorder.on_line, on_change=recorder.on_change)
+        made.append(one)
+        one.thread.start()
+        return one
 
     yield start
-    for supervisor, names in made:
-        supervisor.kill()
-        supervisor.stop(names, grace_s=0)
+    for one in made:
+        one.kill()
+        one.thread.join()
+
+
+def stop(one: Supervisor) -> None:
+    one.stop()
+    one.thread.join(PATIENCE_S)
+    assert one.status.state is ProgramState.STOPPED
 
 
 def test_a_program_is_up_once_it_logs_that(supervise, recorder):
-    supervisor = supervise(program(WELL + WAIT))
-    status = recorder.wait_for(ProgramState.UP)
-    assert status.started["pid"] == status.pid
-    assert recorder.lines[0]["name"] == "one"
-    supervisor.stop(("one",), grace_s=PATIENCE_S)
-    assert [s.state for s in supervisor.list_statuses()] == [ProgramState.STOPPED]
-    assert not runs(status.pid)
+    one = supervise(WELL + WAIT)
+    recorder.wait_for(ProgramState.UP)
+    ((line),) = recorder.lines
+    assert (line["name"], line["action"]) == ("one", "started")
+    stop(one)
+    assert not runs(line["pid"])
 
 
 def test_a_program_that_dies_is_restarted(supervise, recorder):
-    supervise(program(WELL + WAIT))
-    first = recorder.wait_for(ProgramState.UP)
-    os.kill(first.pid, signal.SIGKILL)
+    supervise(WELL + WAIT)
+    recorder.wait_for(ProgramState.UP)
+    os.kill(recorder.lines[0]["pid"], signal.SIGKILL)
     failure = recorder.wait_for(ProgramState.RESTARTING)
     assert failure.failure == "was killed by SIGKILL"
     recorder.wait(lambda: [s.state for s in recorder.statuses].count(ProgramState.UP) == 2)
-    again = recorder.statuses[-1]
-    assert (again.restarts, again.started["pid"] != first.pid) == (1, True)
+    assert recorder.statuses[-1].restarts == 1
+    first, again = recorder.lines
+    assert first["pid"] != again["pid"]
 
 
 def test_a_program_with_a_wrong_configuration_is_not_restarted(supervise, recorder):
-    supervise(program("import sys; sys.stderr.write('no such graph\\n'); sys.exit(2)"))
+    supervise("import sys; sys.stderr.write('no such graph\\n'); sys.exit(2)")
     failed = recorder.wait_for(ProgramState.FAILED)
     assert failed.failure == "exited with code 2"
     assert failed.tail == ("no such graph",)
 
 
 def test_a_program_that_fails_again_and_again_is_not_restarted(supervise, recorder):
-    supervise(program("import sys; print('not JSON'); sys.exit(1)"))
+    supervise("import sys; print('not JSON'); sys.exit(1)")
     failed = recorder.wait_for(ProgramState.FAILED)
     assert failed.restarts == 4
     assert failed.tail == ("not JSON",)
 
 
-def test_one_that_never_says_that_it_is_up_is_ended(supervise, recorder):
-    supervise(program("import time; time.sleep(3600)"), start_s=0.3)
+def test_one_that_never_says_that_it_is_up_is_ended(supervise, recorder, monkeypatch):
+    monkeypatch.setattr(supervisor, "START_S", 0.3)
+    supervise("import time\n" + WAIT)
     status = recorder.wait_for(ProgramState.RESTARTING)
     assert status.failure == "was not up within 0.3 s"
-    first = next(s for s in recorder.statuses if s.pid is not None)
-    wait_until(lambda: not runs(first.pid))
+
+
+def test_one_that_waits_for_a_server_has_no_time_limit(supervise, recorder, monkeypatch, tmp_path):
+    wait = f"""
+    import json, os, time
+    print(json.dumps({{"action": "unavailable"}}), flush=True)
+    while not os.path.exists({str(tmp_path / "back")!r}):
+        time.sleep(0.05)
+    time.sleep(0.5)
+    """
+    supervise(textwrap.dedent(wait) + WELL + WAIT)
+    recorder.wait(lambda: recorder.lines)
+    monkeypatch.setattr(supervisor, "START_S", 0.0)
+    (tmp_path / "back").touch()
+    recorder.wait_for(ProgramState.UP)
+    assert [s.state for s in recorder.statuses] == [ProgramState.UP]
 
 
 def test_what_a_program_leaves_behind_ends_with_it(supervise, recorder):
@@ -142,47 +160,39 @@ def test_what_a_program_leaves_behind_ends_with_it(supervise, recorder):
     stray = subprocess.Popen(["sleep", "3600"])
     print(json.dumps({"action": "left", "pid": stray.pid}), flush=True)
     """
-    supervisor = supervise(program(WELL + textwrap.dedent(leave) + WAIT))
+    one = supervise(WELL + textwrap.dedent(leave) + WAIT)
     recorder.wait(lambda: any(line["action"] == "left" for line in recorder.lines))
     stray = next(line["pid"] for line in recorder.lines if line["action"] == "left")
-    supervisor.stop(("one",), grace_s=PATIENCE_S)
+    stop(one)
     wait_until(lambda: not runs(stray))
 
 
-def test_one_that_does_not_end_when_asked_is_killed(supervise, recorder):
+def test_one_that_does_not_end_when_asked_can_be_killed(supervise, recorder):
     deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     late = 'print(json.dumps({"action": "deaf"}), flush=True)\n'
-    supervisor = supervise(program(WELL + deaf + late + WAIT))
+    one = supervise(WELL + deaf + late + WAIT)
     recorder.wait(lambda: any(line["action"] == "deaf" for line in recorder.lines))
-    supervisor.stop(("one",), grace_s=0.1)
-    assert [s.state for s in supervisor.list_statuses()] == [ProgramState.STOPPED]
+    one.stop()
+    one.kill()
+    one.thread.join(PATIENCE_S)
+    assert one.status.state is ProgramState.STOPPED
 
 
-def test_stopping_one_leaves_the_other(supervise, recorder):
-    supervisor = supervise(program(WELL + WAIT, "one"), program(WELL + WAIT, "two"))
-    recorder.wait(lambda: [s.state for s in recorder.statuses].count(ProgramState.UP) == 2)
-    supervisor.stop(("one",), grace_s=PATIENCE_S)
-    assert {s.name: s.state for s in supervisor.list_statuses()} == {
-        "one": ProgramState.STOPPED,
-        "two": ProgramState.UP,
-    }
-
-
-def test_one_that_waits_to_be_started_again_can_be_stopped(supervise, recorder):
-    supervisor = supervise(program(WELL + "sys.exit(1)"), first_pause_s=3600.0)
+def test_one_that_waits_to_be_started_again_can_be_stopped(supervise, recorder, monkeypatch):
+    monkeypatch.setattr(supervisor, "BACKOFF", Backoff(3600.0, 3600.0))
+    one = supervise(WELL + "sys.exit(1)")
     recorder.wait_for(ProgramState.RESTARTING)
-    supervisor.stop(("one",), grace_s=PATIENCE_S)
-    assert [s.state for s in supervisor.list_statuses()] == [ProgramState.STOPPED]
+    stop(one)
 
 
 SUPERVISED = f"""
 import sys, time
-from segue_cli.local.supervisor import Program, Supervisor
-child = Program(name="one", command=(sys.executable, "-c", {WELL + WAIT!r}))
+from segue_cli.local.supervisor import Supervisor
 supervisor = Supervisor(
-    (child,), on_line=lambda name, line: print(line["pid"], flush=True), on_change=lambda _: None
+    "one", [sys.executable, "-c", {WELL + WAIT!r}],
+    on_line=lambda name, line: print(line["pid"], flush=True), on_change=lambda _: None,
 )
-supervisor.start()
+supervisor.thread.start()
 time.sleep(3600)
 """
 
