@@ -1,24 +1,37 @@
-"""The ``@command`` decorator: declares a command with its settings, options and examples."""
+"""Declares commands: ``@command`` above options of click, on a function that gets a ``Context``.
+
+::
+
+    @command(settings=("graph", "ledger"), examples=("segue status --watch 5",))
+    @click.option("--watch", type=float, metavar="SECONDS", help="Refresh at this interval.")
+    def status(context: Context, watch: float | None) -> ExitCode | None:
+        \"\"\"Show the progress of each job.\"\"\"
+
+Options that several commands share are decorators in ``segue_cli.parameters``.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import typer
-from typer.core import TyperCommand
+import click
+from click.shell_completion import CompletionItem
 
+from segue.adapters.connect import ledger_exists
 from segue.extras import require
 from segue.model.settings import SETTINGS, Settings
-from segue_cli.context import Context
-from segue_cli.conversion import skip_conversion
+from segue.stack import Stack, load_graph, open_stack
 from segue_cli.exit_code import ExitCode
-from segue_cli.help import format_options, style_help
+from segue_cli.help import HelpContext
 from segue_cli.views.output import Output
+
+if TYPE_CHECKING:
+    from segue.model.graph import Graph
 
 METAVARS = {
     "graph": "FILE",
@@ -26,53 +39,106 @@ METAVARS = {
     "vcpus": "NUMBER",
     "on_deletion": "keep|remove",
 }
-
-AsJson = Annotated[
-    bool,
-    typer.Option("--json", help="Write a single JSON document to standard output."),
-]
-NoColor = Annotated[bool, typer.Option("--no-color", help="Disable colours, as NO_COLOR=1 does.")]
-Debug = Annotated[
-    bool,
-    typer.Option(
-        "--debug",
+GENERAL = (
+    click.Option(
+        ["--json", "as_json"],
+        is_flag=True,
+        help="Write a single JSON document to standard output.",
+    ),
+    click.Option(["--no-color"], is_flag=True, help="Disable colours, as NO_COLOR=1 does."),
+    click.Option(
+        ["--debug"],
+        is_flag=True,
         envvar="SEGUE_DEBUG",
         show_envvar=True,
         help="Show tracebacks of unexpected errors.",
     ),
-]
-GENERAL = {"as_json": AsJson, "no_color": NoColor, "debug": Debug}
+)
 
 
-class Command(TyperCommand):
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """The settings and output of a command, built from the options that all commands share."""
+
+    settings: Settings
+    output: Output
+
+    @functools.cached_property
+    def graph(self) -> Graph:
+        """The graph that the settings select."""
+        return load_graph(self.settings)
+
+    @contextlib.contextmanager
+    def open(self, *, create: bool = False) -> Iterator[Stack]:
+        """Open the stack; with ``create``, create the ledger if it does not exist yet."""
+        if not create and not ledger_exists(self.settings.ledger):
+            self.output.note(
+                f"There is no ledger {self.settings.ledger} yet; nothing has been recorded."
+            )
+        with open_stack(self.settings, graph=self.graph, create=create) as stack:
+            yield stack
+
+
+class Command(click.Command):
     """A command whose help lists its settings separately, and ends with examples."""
 
-    examples: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
-    requires: tuple[str, ...] = ()
+    context_class = HelpContext
 
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Return the parameters, including --help."""
-        return skip_conversion(super().get_params(ctx))
+    def __init__(
+        self,
+        *args: Any,
+        settings: Sequence[str],
+        examples: Sequence[str],
+        requires: Sequence[str],
+        **attributes: Any,
+    ) -> None:
+        super().__init__(*args, **attributes)
+        self.settings, self.examples, self.requires = settings, examples, requires
+        self.params += [*map(_build_setting_option, settings), *GENERAL]
 
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Return the parameters as the usage line shows them."""
-        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the function with a ``Context`` in place of the options that all commands share."""
+        values = ctx.params
+        output = Output(as_json=values.pop("as_json"))
+        settings = Settings.load(**{name: values.pop(name) for name in self.settings})
+        switches = {"NO_COLOR": values.pop("no_color"), "SEGUE_DEBUG": values.pop("debug")}
+        require("this command", *self.requires)
+        values["context"] = Context(settings=settings, output=output)
+        with _export_switches(switches):
+            return super().invoke(ctx)
 
-    def format_options(self, ctx: Any, formatter: Any) -> None:
+    def group_parameters(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
+        """Return the syntax and meaning of each parameter, by group."""
+        groups: dict[str, list[tuple[str, str]]] = {
+            name: [] for name in ("Arguments", "Options", "Settings", "General")
+        }
+        general = (*GENERAL, self.get_help_option(ctx))
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is None:
+                continue
+            if isinstance(parameter, click.Argument):
+                groups["Arguments"].append((record[0].strip("[]."), record[1]))
+            elif parameter.name in self.settings:
+                groups["Settings"].append(record)
+            else:
+                groups["General" if parameter in general else "Options"].append(record)
+        return groups
+
+    def format_arguments(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write nothing: ``format_options`` writes the arguments, too."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the parameters by group."""
-        groups = {**dict.fromkeys(self.settings, "Settings"), **dict.fromkeys(GENERAL, "General")}
-        format_options(self.get_params(ctx), groups, ctx, formatter)
+        for name, rows in self.group_parameters(ctx).items():
+            if rows:
+                with formatter.section(name):
+                    formatter.write_dl(rows)
 
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the examples."""
         with formatter.section("Examples"):
-            for example in self.examples:
-                formatter.write(f"  {example}\n")
-
-    def get_help(self, ctx: Any) -> str:
-        """Return the help, in colour if standard output is a terminal."""
-        return style_help(super().get_help(ctx))
+            formatter.write("".join(f"  {example}\n" for example in self.examples))
 
 
 def command(
@@ -84,40 +150,28 @@ def command(
 ) -> Callable[[Callable[..., ExitCode | None]], Command]:
     """Turn a function into a command.
 
-    The function receives a ``Context`` in place of the options that all commands share, and returns
-    an exit code (None means ``OK``). Its other parameters are annotated for Typer; its docstring is
-    the help. ``requires`` names the extras of Segue without which it cannot run. With
-    ``extra_options``, options that the command does not know are left in ``typer.Context.args``.
+    The function's docstring is the help, and it returns an exit code (None means ``OK``).
+    ``requires`` names the extras of Segue without which the command cannot run. With
+    ``extra_options``, options that it does not know are left in ``click.Context.args``.
     """
-    shared = {**{name: _build_setting_option(name) for name in settings}, **GENERAL}
+    return click.command(
+        cls=Command,
+        settings=settings,
+        examples=examples,
+        requires=requires,
+        context_settings={
+            "show_default": True,
+            "allow_extra_args": extra_options,
+            "ignore_unknown_options": extra_options,
+        },
+    )
 
-    def declare(function: Callable[..., ExitCode | None]) -> Command:
-        @functools.wraps(function)
-        def run(**values: Any) -> ExitCode:
-            common = {name: values.pop(name) for name in shared}
-            output = Output(as_json=common["as_json"])
-            chosen = Settings.load(**{name: common[name] for name in settings})
-            switches = {"NO_COLOR": common["no_color"], "SEGUE_DEBUG": common["debug"]}
-            require("this command", *requires)
-            with _export_switches(switches):
-                return function(Context(settings=chosen, output=output), **values) or ExitCode.OK
 
-        _, *own = inspect.signature(function, eval_str=True).parameters.values()
-        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [*own, *(_build_parameter(name, annotation) for name, annotation in shared.items())]
-        )
-        run.__annotations__ = {p.name: p.annotation for p in own} | shared
-        del run.__wrapped__  # else the type hints would be read from the function itself
-        app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        more = {"allow_extra_args": extra_options, "ignore_unknown_options": extra_options}
-        app.command(function.__name__, cls=Command, context_settings=more)(run)
-        made = typer.main.get_command(app)
-        assert isinstance(made, Command)
-        made.settings, made.examples = tuple(settings), tuple(examples)
-        made.requires = tuple(requires)
-        return made
-
-    return declare
+def complete_path(
+    _ctx: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Let the shell complete a path."""
+    return [CompletionItem(incomplete, type="file")]
 
 
 @contextlib.contextmanager
@@ -135,20 +189,14 @@ def _export_switches(switches: Mapping[str, bool]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _build_parameter(name: str, annotation: Any) -> inspect.Parameter:
-    default = False if name in GENERAL else None
-    kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(name, kind, default=default, annotation=annotation)
-
-
-def _build_setting_option(name: str) -> Any:
+def _build_setting_option(name: str) -> click.Option:
     setting = SETTINGS[name]
-    option = typer.Option(
-        f"--{name.replace('_', '-')}",
+    return click.Option(
+        [f"--{name.replace('_', '-')}"],
         envvar=setting.variable,
         show_envvar=True,
         show_default=setting.default,
         metavar=METAVARS.get(name, "URL"),
         help=setting.meaning[0].upper() + setting.meaning[1:] + ".",
+        shell_complete=None if METAVARS.get(name) == "NUMBER" else complete_path,
     )
-    return Annotated[str | None, option]

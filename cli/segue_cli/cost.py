@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-
-TIMES = " \N{MULTIPLICATION SIGN} "
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Input:
+class Input(NamedTuple):
     """One number, to replace if you know a better one."""
 
     value: float
@@ -23,112 +20,90 @@ class Input:
     meaning: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CostLine:
+class CostLine(NamedTuple):
     """One line of the bill: the product of some inputs."""
 
     part: str
     what: str
-    inputs: tuple[str, ...]
-    is_monthly: bool  # False: once, for the backfill of the whole catalogue
+    formula: str  # the names of the inputs
 
 
-INPUTS: Mapping[str, Input] = {
+INPUTS = {
     # The amount of data.
-    "files": Input(value=60e6, unit="files", meaning="in the catalogue"),
-    "arrivals": Input(value=40_000 * 365 / 12, unit="files/month", meaning="40,000 per day"),
-    "jobs": Input(value=5, unit="jobs", meaning="of the graph that ships with Segue"),
+    "files": Input(60e6, "files", "in the catalogue"),
+    "arrivals": Input(40_000 * 365 / 12, "files/month", "40,000 per day"),
+    "jobs": Input(5, "jobs", "of the graph that ships with Segue"),
     # The resources per file.
-    "work": Input(
-        value=3.0, unit="vCPU-s/file", meaning="of all jobs; 'segue plan' measures yours"
-    ),
-    "artifacts": Input(value=4.4e-3, unit="GB/file", meaning="of which a 22 kHz FLAC is 4 MB"),
-    "record": Input(value=6e-6, unit="GiB/file", meaning="a document and its index entries"),
-    "writes": Input(value=2, unit="writes", meaning="of the ledger: claim and settle"),
-    "sends": Input(value=2, unit="messages/job", meaning="sent and received"),
-    "size": Input(value=1 / 2**30, unit="TiB/message", meaning="1 KiB, the billed minimum"),
-    "line": Input(value=0.7 / 2**20, unit="GiB/job", meaning="of the log, per result"),
-    "call": Input(value=0.15, unit="s/file", meaning="of a function, per arrival"),
+    "work": Input(3.0, "vCPU-s/file", "of all jobs; 'segue plan' measures yours"),
+    "artifacts": Input(4.4e-3, "GB/file", "of which a 22 kHz FLAC is 4 MB"),
+    "record": Input(6e-6, "GiB/file", "a document and its index entries"),
+    "writes": Input(2, "writes", "of the ledger: claim and settle"),
+    "sends": Input(2, "messages/job", "sent and received"),
+    "size": Input(1 / 2**30, "TiB/message", "1 KiB, the billed minimum"),
+    "line": Input(0.7 / 2**20, "GiB/job", "of the log, per result"),
+    "call": Input(0.15, "s/file", "of a function, per arrival"),
     # The deployment: infra/envs/prod.tfvars.
-    "hours": Input(value=730, unit="h/month", meaning="for resources that always run"),
-    "pipelines": Input(value=5, unit="pipelines", meaning="one per job"),
-    "workers": Input(value=2, unit="workers/pipeline", meaning="at least"),
-    "vcpus": Input(value=2, unit="vCPU/worker", meaning="n2-standard-2"),
-    "memory": Input(value=8, unit="GiB/worker", meaning="n2-standard-2"),
-    "backups": Input(value=28, unit="copies", meaning="of the ledger, one per day"),
-    "images": Input(value=20, unit="GiB", meaning="ten images of 2 GiB"),
+    "hours": Input(730, "h/month", "for resources that always run"),
+    "pipelines": Input(5, "pipelines", "one per job"),
+    "workers": Input(2, "workers/pipeline", "at least"),
+    "vcpus": Input(2, "vCPU/worker", "n2-standard-2"),
+    "memory": Input(8, "GiB/worker", "n2-standard-2"),
+    "backups": Input(28, "copies", "of the ledger, one per day"),
+    "images": Input(20, "GiB", "ten images of 2 GiB"),
     # List prices in US dollars; look up those of your region.
-    "$vcpu": Input(value=0.056 / 3600, unit="$/vCPU-s", meaning="Dataflow, batch: $0.056 per hour"),
-    "$stream_vcpu": Input(value=0.069, unit="$/vCPU-h", meaning="Dataflow, streaming"),
-    "$stream_memory": Input(value=0.0036, unit="$/GiB-h", meaning="Dataflow, streaming"),
-    "$read": Input(value=0.03 / 1e5, unit="$/read", meaning="Firestore in one region"),
-    "$write": Input(value=0.09 / 1e5, unit="$/write", meaning="Firestore in one region"),
-    "$document": Input(value=0.15, unit="$/GiB-month", meaning="Firestore in one region"),
-    "$recovery": Input(value=0.15, unit="$/GiB-month", meaning="Firestore, 7 days of recovery"),
-    "$backup": Input(value=0.03, unit="$/GiB-month", meaning="Firestore, of each copy"),
-    "$object": Input(value=0.020, unit="$/GB-month", meaning="Cloud Storage, standard, one region"),
-    "$put": Input(value=0.05 / 1e4, unit="$/put", meaning="Cloud Storage, class A"),
-    "$get": Input(value=0.004 / 1e4, unit="$/get", meaning="Cloud Storage, class B"),
-    "$message": Input(value=40, unit="$/TiB", meaning="Pub/Sub"),
-    "$call": Input(value=2.65e-5, unit="$/s", meaning="Cloud Run, one vCPU and half a GiB"),
-    "$idle": Input(value=0.0136, unit="$/h", meaning="Cloud Run, an idle instance"),
-    "$log": Input(value=0.50, unit="$/GiB", meaning="Cloud Logging"),
-    "$image": Input(value=0.10, unit="$/GiB-month", meaning="Artifact Registry"),
+    "$vcpu": Input(0.056 / 3600, "$/vCPU-s", "Dataflow, batch: $0.056 per hour"),
+    "$stream_vcpu": Input(0.069, "$/vCPU-h", "Dataflow, streaming"),
+    "$stream_memory": Input(0.0036, "$/GiB-h", "Dataflow, streaming"),
+    "$read": Input(0.03 / 1e5, "$/read", "Firestore in one region"),
+    "$write": Input(0.09 / 1e5, "$/write", "Firestore in one region"),
+    "$document": Input(0.15, "$/GiB-month", "Firestore in one region"),
+    "$recovery": Input(0.15, "$/GiB-month", "Firestore, 7 days of recovery"),
+    "$backup": Input(0.03, "$/GiB-month", "Firestore, of each copy"),
+    "$object": Input(0.020, "$/GB-month", "Cloud Storage, standard, one region"),
+    "$put": Input(0.05 / 1e4, "$/put", "Cloud Storage, class A"),
+    "$get": Input(0.004 / 1e4, "$/get", "Cloud Storage, class B"),
+    "$message": Input(40, "$/TiB", "Pub/Sub"),
+    "$call": Input(2.65e-5, "$/s", "Cloud Run, one vCPU and half a GiB"),
+    "$idle": Input(0.0136, "$/h", "Cloud Run, an idle instance"),
+    "$log": Input(0.50, "$/GiB", "Cloud Logging"),
+    "$image": Input(0.10, "$/GiB-month", "Artifact Registry"),
 }
-
-
-def _bill_once(part: str, what: str, *inputs: str) -> CostLine:
-    return CostLine(part=part, what=what, inputs=inputs, is_monthly=False)
-
-
-def _bill_monthly(part: str, what: str, *inputs: str) -> CostLine:
-    return CostLine(part=part, what=what, inputs=inputs, is_monthly=True)
-
-
-LINES = (
-    _bill_once("Dataflow", "backfill", "files", "work", "$vcpu"),
-    _bill_once("Cloud Storage", "sources read", "files", "$get"),
-    _bill_once("Cloud Storage", "artifacts written", "files", "jobs", "$put"),
-    _bill_once("Firestore", "records read, once per file", "files", "$read"),
-    _bill_once("Firestore", "records written", "files", "writes", "$write"),
-    _bill_monthly(
-        *("Dataflow", "workers that always run"),
-        *("pipelines", "workers", "vcpus", "hours", "$stream_vcpu"),
-    ),
-    _bill_monthly(
-        *("Dataflow", "their memory"),
-        *("pipelines", "workers", "memory", "hours", "$stream_memory"),
-    ),
-    _bill_monthly("Cloud Storage", "artifacts kept", "files", "artifacts", "$object"),
-    _bill_monthly("Cloud Storage", "inputs read, one per job", "arrivals", "jobs", "$get"),
-    _bill_monthly("Cloud Storage", "artifacts written", "arrivals", "jobs", "$put"),
-    _bill_monthly("Firestore", "records kept", "files", "record", "$document"),
-    _bill_monthly("Firestore", "point-in-time recovery", "files", "record", "$recovery"),
-    _bill_monthly("Firestore", "backups", "files", "record", "backups", "$backup"),
-    _bill_monthly("Firestore", "records read, once per job", "arrivals", "jobs", "$read"),
-    _bill_monthly("Firestore", "arrivals recorded", "arrivals", "$write"),
-    _bill_monthly("Firestore", "records written by jobs", "arrivals", "jobs", "writes", "$write"),
-    _bill_monthly("Pub/Sub", "messages", "arrivals", "jobs", "sends", "size", "$message"),
-    _bill_monthly("Functions", "arrivals", "arrivals", "call", "$call"),
-    _bill_monthly("Functions", "an idle instance", "hours", "$idle"),
-    _bill_monthly("Logging", "results", "arrivals", "jobs", "line", "$log"),
-    _bill_monthly("Artifact Registry", "images", "images", "$image"),
+ONCE = (
+    CostLine("Dataflow", "backfill", "files work $vcpu"),
+    CostLine("Cloud Storage", "sources read", "files $get"),
+    CostLine("Cloud Storage", "artifacts written", "files jobs $put"),
+    CostLine("Firestore", "records read, once per file", "files $read"),
+    CostLine("Firestore", "records written", "files writes $write"),
+)
+MONTHLY = (
+    CostLine("Dataflow", "workers that always run", "pipelines workers vcpus hours $stream_vcpu"),
+    CostLine("Dataflow", "their memory", "pipelines workers memory hours $stream_memory"),
+    CostLine("Cloud Storage", "artifacts kept", "files artifacts $object"),
+    CostLine("Cloud Storage", "inputs read, one per job", "arrivals jobs $get"),
+    CostLine("Cloud Storage", "artifacts written", "arrivals jobs $put"),
+    CostLine("Firestore", "records kept", "files record $document"),
+    CostLine("Firestore", "point-in-time recovery", "files record $recovery"),
+    CostLine("Firestore", "backups", "files record backups $backup"),
+    CostLine("Firestore", "records read, once per job", "arrivals jobs $read"),
+    CostLine("Firestore", "arrivals recorded", "arrivals $write"),
+    CostLine("Firestore", "records written by jobs", "arrivals jobs writes $write"),
+    CostLine("Pub/Sub", "messages", "arrivals jobs sends size $message"),
+    CostLine("Functions", "arrivals", "arrivals call $call"),
+    CostLine("Functions", "an idle instance", "hours $idle"),
+    CostLine("Logging", "results", "arrivals jobs line $log"),
+    CostLine("Artifact Registry", "images", "images $image"),
 )
 
 
 def compute_amount(line: CostLine, inputs: Mapping[str, Input] = INPUTS) -> float:
     """Return the amount of one line, in dollars."""
-    return math.prod(inputs[name].value for name in line.inputs)
+    return math.prod(inputs[name].value for name in line.formula.split())
 
 
-def compute_total(*, monthly: bool, inputs: Mapping[str, Input] = INPUTS) -> float:
-    """Return the monthly or the one-time total, in dollars."""
-    return sum(compute_amount(line, inputs) for line in LINES if line.is_monthly is monthly)
-
-
-def change_input(name: str, value: float) -> dict[str, Input]:
-    """Return the inputs with one of them changed."""
-    return {**INPUTS, name: replace(INPUTS[name], value=value)}
+def compute_total(lines: Iterable[CostLine], **changed: float) -> float:
+    """Return the total in dollars, with some inputs changed."""
+    inputs = INPUTS | {name: INPUTS[name]._replace(value=v) for name, v in changed.items()}
+    return sum(compute_amount(line, inputs) for line in lines)
 
 
 PAGE = """\
@@ -162,46 +137,32 @@ What follows from this:
 
 def format_page() -> str:
     """Return the page of the documentation."""
-    month, once = compute_total(monthly=True), compute_total(monthly=False)
-    kept = sum(
-        compute_amount(line) for line in LINES if line.is_monthly and line.inputs[0] == "files"
+    month = compute_total(MONTHLY)
+    kept = compute_total(line for line in MONTHLY if line.formula.startswith("files"))
+    rows = ["| part | what | formula | once | per month |", "|-|-|-|-:|-:|"]
+    for line in (*ONCE, *MONTHLY):
+        formula = " \N{MULTIPLICATION SIGN} ".join(f"`{name}`" for name in line.formula.split())
+        amount = _format_dollars(compute_amount(line))
+        columns = f" | {amount}" if line in MONTHLY else f"{amount} | "
+        rows.append(f"| {line.part} | {line.what} | {formula} | {columns} |")
+    rows.append(
+        f"| all |  |  | {_format_dollars(compute_total(ONCE))} | {_format_dollars(month)} |"
     )
-    rows = [
-        (
-            line.part,
-            line.what,
-            TIMES.join(f"`{name}`" for name in line.inputs),
-            *(
-                ("", _format_dollars(compute_amount(line)))
-                if line.is_monthly
-                else (_format_dollars(compute_amount(line)), "")
-            ),
-        )
-        for line in LINES
-    ]
-    rows.append(("all", "", "", _format_dollars(once), _format_dollars(month)))
-    inputs = [(f"`{k}`", _format_number(i.value), i.unit, i.meaning) for k, i in INPUTS.items()]
+    inputs = ["| input | value | unit | meaning |", "|-|-:|-|-|"]
+    for name, (value, unit, meaning) in INPUTS.items():
+        number = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+        inputs.append(f"| `{name}` | {number} | {unit} | {meaning} |")
     return PAGE.format(
-        lines=_format_table(("part", "what", "formula", ">once", ">per month"), rows),
-        inputs=_format_table(("input", ">value", "unit", "meaning"), inputs),
+        lines="\n".join(rows),
+        inputs="\n".join(inputs),
         kept=kept / month,
-        grouped=_format_dollars(compute_total(monthly=True, inputs=change_input("pipelines", 1))),
+        grouped=_format_dollars(compute_total(MONTHLY, pipelines=1)),
         month=_format_dollars(month),
     )
 
 
 def _format_dollars(value: float) -> str:
     return f"${value:,.0f}" if value >= 10 else f"${value:,.2f}"
-
-
-def _format_number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _format_table(head: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
-    ruler = "|".join("-:" if name.startswith(">") else "-" for name in head)
-    names = " | ".join(name.removeprefix(">") for name in head)
-    return "\n".join([f"| {names} |", f"|{ruler}|", *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 if __name__ == "__main__":

@@ -1,49 +1,36 @@
-"""Formats the help of a command: parameters by group, in colour on a terminal."""
+"""The help of a command: in colour on a terminal, with its parameters by group."""
 
 from __future__ import annotations
 
-import os
-import re
-import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+import contextlib
+from collections.abc import Iterable, Iterator
 
-HEADING = re.compile(r"^(Usage|[A-Z][A-Za-z ]*):", re.MULTILINE)
-TYPE_OF_ARGUMENT = re.compile(r" <(str|list\[str\])>$")
-OPTION = re.compile(r"^  (-[-\w]+(?:, --[-\w]+)*)", re.MULTILINE)
+import click
 
 
-def format_options(
-    parameters: Sequence[Any],
-    groups: Mapping[str, str],
-    ctx: Any,
-    formatter: Any,
-) -> None:
-    """Write the arguments, the options, then the groups, which name their parameters."""
-    rows: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
-    rows |= {group: [] for group in groups.values()}
-    for parameter in parameters:
-        record = build_help_record(parameter, ctx)
-        if record is None:
-            continue
-        own = "Arguments" if parameter.param_type_name == "argument" else "Options"
-        own = "General" if parameter.name == "help" and "General" in rows else own
-        rows[groups.get(parameter.name, own)].append(record)
-    for group, records in rows.items():
-        if records:
-            with formatter.section(group):
-                formatter.write_dl(records)
+class HelpFormatter(click.HelpFormatter):
+    """Writes headings and terms in colour, which click removes where there is no terminal."""
+
+    def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
+        """Write the usage line."""
+        heading = click.style("Usage", fg="green", bold=True)
+        super().write_usage(prog, args, prefix or f"{heading}: ")
+
+    @contextlib.contextmanager
+    def section(self, name: str) -> Iterator[None]:
+        """Write a heading, and indent what follows."""
+        with super().section(click.style(name, fg="green", bold=True)):
+            yield
+
+    def write_dl(
+        self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
+    ) -> None:
+        """Write terms and their meanings."""
+        styled = [(click.style(term, fg="cyan", bold=True), meaning) for term, meaning in rows]
+        super().write_dl(styled, col_max, col_spacing)
 
 
-def build_help_record(parameter: Any, ctx: Any) -> tuple[str, str] | None:
-    """Return a parameter's syntax and help, without the type that Typer adds to an argument."""
-    record = parameter.get_help_record(ctx)
-    return None if record is None else (TYPE_OF_ARGUMENT.sub("", record[0]), record[1])
+class HelpContext(click.Context):
+    """The context in which click parses a command line and writes its help."""
 
-
-def style_help(text: str) -> str:
-    """Colour headings and options, if standard output is a terminal with colours enabled."""
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty():
-        return text
-    text = HEADING.sub("\033[1;32m\\1:\033[0m", text)
-    return OPTION.sub("  \033[1;36m\\1\033[0m", text)
+    formatter_class = HelpFormatter

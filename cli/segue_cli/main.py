@@ -7,24 +7,26 @@ import sys
 import traceback
 from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import Annotated, Any
+from typing import TYPE_CHECKING
 
-import typer
-from typer.core import TyperCommand, TyperGroup
+import click
+from click.shell_completion import get_completion_class
 
 from segue.errors import ConfigurationError, SegueError, TransientError
 from segue.extras import MissingExtra, find_extra, require
-from segue_cli.conversion import skip_conversion
 from segue_cli.exit_code import ExitCode
-from segue_cli.help import format_options, style_help
+from segue_cli.help import HelpContext
 from segue_cli.views.text import escape
+
+if TYPE_CHECKING:
+    from segue_cli.command import Command
 
 # Each is the object of that name in segue_cli.commands.<name>, imported when it is called.
 COMMANDS = {
     "Start": {
         "demo": "Tour Segue on a small generated catalogue.",
         "init": "Create a project: a graph, a first job and its test.",
-        "graph": "Show the job graph as a tree, Mermaid, SVG or JSON.",
+        "graph": "Show the job graph as a tree, Mermaid, DOT or JSON.",
         "run": "Run one job on one file and show the result.",
         "doctor": "Check the installation, the settings and the connections.",
     },
@@ -33,6 +35,7 @@ COMMANDS = {
         "plan": "Show what a backfill would compute, and estimate its cost.",
         "backfill": "Compute the missing results of a catalogue.",
         "stream": "Run the streaming pipelines of some or all jobs.",
+        "serve": "Serve the Cloud Functions on this machine, to post events by hand.",
         "request": "Request results for files or a prefix from the streaming pipelines.",
         "retry": "Retry failed jobs.",
         "sweep": "Republish messages for unfinished work.",
@@ -53,66 +56,67 @@ COMMANDS = {
 SUMMARIES = {name: text for group in COMMANDS.values() for name, text in group.items()}
 
 
-class SegueGroup(TyperGroup):
-    """List the commands without importing them."""
+class CommandGroup(click.Group):
+    """List the commands by group, without importing them."""
 
-    def get_params(self, ctx: Any) -> list[Any]:
-        """Return the options, including --help."""
-        return skip_conversion(super().get_params(ctx))
+    context_class = HelpContext
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """Import the command that is called, and return it."""
         name, _, rest = super().resolve_command(ctx, args)
         return name, load_command(name) if name else None, rest
 
-    def format_options(self, ctx: Any, formatter: Any) -> None:
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands by group, then the options."""
         for group, commands in COMMANDS.items():
             with formatter.section(group):
-                formatter.write_dl(list(commands.items()), col_max=12)
-        format_options(self.get_params(ctx), {}, ctx, formatter)
-
-    def get_help(self, ctx: Any) -> str:
-        """Return the help, in colour if standard output is a terminal."""
-        return style_help(super().get_help(ctx))
+                formatter.write_dl(commands.items())
+        click.Command.format_options(self, ctx, formatter)
 
 
-def load_command(name: str) -> TyperCommand:
+def load_command(name: str) -> "Command":
     """Import one command."""
+    from segue_cli.command import Command
+
     command = getattr(importlib.import_module(f"segue_cli.commands.{name}"), name)
-    assert isinstance(command, TyperCommand)
+    assert isinstance(command, Command)
     return command
 
 
-def build_app() -> TyperGroup:
-    """Build the command line."""
-    app = typer.Typer(
-        cls=SegueGroup,
-        name="segue",
-        rich_markup_mode=None,
-        epilog="Run 'segue COMMAND --help' for more about a command.",
-    )
-    app.callback(invoke_without_command=True)(_run_root)
-    group = typer.main.get_command(app)
-    assert isinstance(group, SegueGroup)
-    for name, summary in SUMMARIES.items():
-        group.add_command(TyperCommand(name, help=summary, rich_markup_mode=None), name)
-    return group
-
-
-def _run_root(
-    ctx: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
-) -> None:
+@click.group(
+    "segue",
+    cls=CommandGroup,
+    commands=[click.Command(name, help=summary) for name, summary in SUMMARIES.items()],
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+    epilog="Run 'segue COMMAND --help' for more about a command.",
+)
+@click.option("--version", is_flag=True, help="Show the version and exit.")
+@click.option(
+    "--show-completion",
+    "shell",
+    type=click.Choice(["bash", "fish", "zsh"]),
+    metavar="SHELL",
+    help="Show the script that enables completion in bash, fish or zsh, and exit.",
+)
+@click.pass_context
+def app(ctx: click.Context, version: bool, shell: str | None) -> None:
     """Turn a media catalogue into versioned features, computing only what is missing."""
     if version:
         from segue.model.artifact import find_version
 
-        typer.echo(f"segue {find_version()}")
-        raise typer.Exit
+        click.echo(f"segue {find_version()}")
+        ctx.exit()
+    if shell is not None:
+        completion = get_completion_class(shell)
+        assert completion is not None
+        click.echo(completion(app, {}, "segue", "_SEGUE_COMPLETE").source())
+        ctx.exit()
     if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
-        raise typer.Exit(ExitCode.USAGE)
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit(ExitCode.USAGE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -121,36 +125,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # no file name may stop a report
+    is_plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     try:
-        code = build_app().main(words, prog_name="segue", standalone_mode=False)
+        code = app.main(
+            words,
+            prog_name="segue",
+            standalone_mode=False,
+            color=False if is_plain else None,  # of the help; None: if it goes to a terminal
+        )
         sys.stdout.flush()
     except SystemExit as exit_:  # shell completion, or the reader closed the pipe
         _close_quietly()
         return exit_.code if isinstance(exit_.code, int) else ExitCode.ERROR
-    except (BrokenPipeError, KeyboardInterrupt, typer.Abort, Exception) as error:  # noqa: BLE001
+    except (KeyboardInterrupt, Exception) as error:  # noqa: BLE001
         return _report_error(error, debug="--debug" in words or bool(os.environ.get("SEGUE_DEBUG")))
-    if code == ExitCode.INTERRUPTED:  # Typer has caught the exception
-        _print_message("interrupted")
     return int(code or ExitCode.OK)
 
 
 def _report_error(error: BaseException, *, debug: bool) -> ExitCode:
     """Print the error, and return its exit code."""
-    if debug and not isinstance(error, KeyboardInterrupt | typer.Abort | typer.TyperException):
+    if debug and not isinstance(error, KeyboardInterrupt | click.Abort | click.ClickException):
         traceback.print_exception(error)
-    if isinstance(error, ModuleNotFoundError) and (extra := find_extra(error.name)):
-        try:
-            require("this command", extra)
-        except MissingExtra as missing:
-            error = missing
-    match error:
+    match error := _translate_error(error):
         case BrokenPipeError():
             _close_quietly()
             return ExitCode.ERROR
-        case KeyboardInterrupt() | typer.Abort():
+        case KeyboardInterrupt() | click.Abort():
             _print_message("interrupted")
             return ExitCode.INTERRUPTED
-        case typer.TyperException():
+        case click.ClickException():
             ctx = getattr(error, "ctx", None)
             more = f"\nTry '{ctx.command_path} --help'." if ctx is not None else ""
             _print_message(f"error: {error.format_message()}{more}")
@@ -167,6 +170,19 @@ def _report_error(error: BaseException, *, debug: bool) -> ExitCode:
     hint = "" if debug else "\nRun the command again with --debug to see the traceback."
     _print_message(f"error: unexpected {type(error).__name__}: {error}{hint}")
     return ExitCode.ERROR
+
+
+def _translate_error(error: BaseException) -> BaseException:
+    """Return an error that says what to do, in place of one that does not."""
+    match error:
+        case ModuleNotFoundError(name=name) if extra := find_extra(name):
+            try:
+                require("this command", extra)
+            except MissingExtra as missing:
+                return missing
+        case UnicodeEncodeError(reason="surrogates not allowed"):
+            return ConfigurationError("a file name is not valid UTF-8; rename the file")
+    return error
 
 
 def _print_message(text: str) -> None:

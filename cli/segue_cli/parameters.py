@@ -1,21 +1,29 @@
-"""The parameters that several commands share."""
+"""The parameters that several commands share, and what reads their values."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import typer
+import click
+from click.shell_completion import CompletionItem
 
 from segue.errors import ConfigurationError, Kind
+from segue_cli.command import complete_path
 
 if TYPE_CHECKING:
-    pass
+    from apache_beam.options.pipeline_options import PipelineOptions
 
+    from segue.model.graph import Graph
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
-def complete_job(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+def complete_job(
+    ctx: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
     """Complete a job name from the graph that the command line selects."""
     from segue.model.settings import Settings
     from segue.stack import load_graph
@@ -25,79 +33,157 @@ def complete_job(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     except ConfigurationError:
         return []
     jobs = graph.jobs.values()
-    return [(j.name, j.description) for j in jobs if j.name.startswith(incomplete)]
+    return [
+        CompletionItem(j.name, help=j.description) for j in jobs if j.name.startswith(incomplete)
+    ]
 
 
-Jobs = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--job",
-        metavar="JOB",
-        help="Only this job. May be repeated.  [default: all]",
-        autocompletion=complete_job,
-    ),
-]
-Prefix = Annotated[
-    str | None,
-    typer.Option(
-        "--prefix",
-        metavar="URI",
-        help="Only files below this URI or folder.  [default: all files in the ledger]",
-    ),
-]
-Kinds = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--kind",
-        metavar="KIND",
-        help=f"Only failures of this kind: {', '.join(Kind)}. May be repeated.  [default: all]",
-        autocompletion=lambda incomplete: [k for k in Kind if k.startswith(incomplete)],
-    ),
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
-File = Annotated[
-    str,
-    typer.Argument(
-        metavar="FILE",
-        help="A path, a URI (gs://bucket/name), or a path relative to the catalogue.",
-        show_default=False,
-    ),
-]
-RequestFiles = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="FILE",
-        help="Paths, URIs (gs://bucket/name), or paths relative to the catalogue.",
-        show_default=False,
-    ),
-]
-RequestPrefix = Annotated[
-    str | None,
-    typer.Option("--prefix", metavar="PREFIX", help="All files below a folder or gs:// prefix."),
-]
-TargetJobs = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--job",
-        metavar="JOB",
-        autocompletion=complete_job,
-        help="Compute this job and the missing results it depends on. May be repeated.",
-    ),
-]
-Timeout = Annotated[
-    str | None,
-    typer.Option(
-        "--timeout", metavar="DURATION", help="How long to wait at most, such as 90s or 1h."
-    ),
-]
+def parse_share(_ctx: click.Context, option: click.Parameter, text: str | None) -> float | None:
+    """Parse a share such as ``1%`` or ``0.01``."""
+    if text is None:
+        return None
+    try:
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ConfigurationError(
+            f"{option.opts[0]} is {text!r}, which is not a share; write 1% or 0.01, for example"
+        )
+    return share
 
 
-def parse_duration(text: str, option: str) -> float:
+def parse_duration(_ctx: click.Context, option: click.Parameter, text: str | None) -> float | None:
     """Parse a duration such as ``90s``, ``12h`` or ``2w``; return seconds."""
+    if text is None:
+        return None
     number, unit = text[:-1], text[-1:]
     if unit in SECONDS and number.isdecimal():
         return float(number) * SECONDS[unit]
     raise ConfigurationError(
-        f"{option} is {text!r}, which is not a duration; write a whole number and a unit "
+        f"{option.opts[0]} is {text!r}, which is not a duration; write a whole number and a unit "
         f"({', '.join(SECONDS)}), such as 12h"
     )
+
+
+def add_job_option(help: str) -> Callable[[Function], Function]:  # noqa: A002 - as in click
+    """Add the option that names jobs."""
+    return click.option(
+        "--job", "jobs", multiple=True, metavar="JOB", help=help, shell_complete=complete_job
+    )
+
+
+# Which files and jobs to report on or to retry.
+job_option = add_job_option("Only this job. May be repeated.  [default: all]")
+prefix_option = click.option(
+    "--prefix",
+    metavar="URI",
+    help="Only files below this URI or folder.  [default: all files in the ledger]",
+    shell_complete=complete_path,
+)
+kind_option = click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    metavar="KIND",
+    help=f"Only failures of this kind: {', '.join(Kind)}. May be repeated.  [default: all]",
+    shell_complete=lambda _ctx, _parameter, start: [k for k in Kind if k.startswith(start)],
+)
+
+# Which files and jobs to compute.
+catalogue_prefix_option = click.option(
+    "--prefix",
+    metavar="PREFIX",
+    help="Only files below this folder or gs:// prefix.  [default: the whole catalogue]",
+    shell_complete=complete_path,
+)
+target_option = add_job_option(
+    "Compute this job and the missing results it depends on. May be repeated."
+)
+all_option = click.option(
+    "--all", "everything", is_flag=True, help="Compute all jobs of the graph."
+)
+force_option = click.option(
+    "--force",
+    is_flag=True,
+    help="Recompute the named jobs even if they are current, but not their parents.",
+)
+
+file_argument = click.argument(
+    "file",
+    help="A path, a URI (gs://bucket/name), or a path relative to the catalogue.  [required]",
+    shell_complete=complete_path,
+)
+processes_option = click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Child processes per worker.  [default: one per core]",
+)
+timeout_option = click.option(
+    "--timeout",
+    metavar="DURATION",
+    callback=parse_duration,
+    help="How long to wait at most, such as 90s or 1h.",
+)
+yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
+
+
+# By which ``plan`` and ``backfill`` select files and jobs.
+SELECTION_OPTIONS = (
+    catalogue_prefix_option,
+    click.option(
+        "--uris",
+        metavar="FILE",
+        help="Only files listed in a text file, one URI or path per line.",
+        shell_complete=complete_path,
+    ),
+    click.option(
+        "--from-ledger",
+        metavar="failed|stale|missing|all",
+        help="Select files from the ledger instead of listing the catalogue: those with failed "
+        "jobs, with stale results, with missing results, or all.",
+    ),
+    target_option,
+    all_option,
+    force_option,
+    click.option("--retry-failed", is_flag=True, help="Retry jobs that failed before."),
+    click.option(
+        "--limit", type=click.IntRange(min=1), metavar="N", help="Process at most N files."
+    ),
+    click.option(
+        "--sample",
+        metavar="SHARE",
+        callback=parse_share,
+        help="Process a random share of the files, such as 1% or 0.01; the same ones each time.",
+    ),
+)
+
+
+def add_selection_options(function: Function) -> Function:
+    """Add the options by which ``plan`` and ``backfill`` select files and jobs."""
+    for option in reversed(SELECTION_OPTIONS):
+        function = option(function)
+    return function
+
+
+def parse_beam_options(*, streaming: bool = False) -> PipelineOptions:
+    """Parse the options that the command which runs does not know, as Beam's."""
+    from segue_pipelines.options import parse_pipeline_options
+
+    ctx = click.get_current_context()
+    own = [name for parameter in ctx.command.params for name in parameter.opts]
+    return parse_pipeline_options(ctx.args, own, streaming=streaming)
+
+
+def select_targets(graph: Graph, jobs: Sequence[str], *, everything: bool) -> tuple[str, ...]:
+    """Return the named jobs, or all of them, in topological order."""
+    if everything and jobs:
+        raise ConfigurationError("--all and --job exclude each other; leave one out")
+    if everything:
+        return tuple(graph.jobs)
+    if not jobs:
+        raise ConfigurationError(
+            f"no job is named; choose some with --job ({', '.join(graph.jobs)}) or use --all"
+        )
+    return graph.select(jobs)

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
 
-import typer
+import click
 
 from segue.model.settings import SETTINGS
-from segue_cli.command import GENERAL, Command
+from segue_cli.command import Command, command
 from segue_cli.exit_code import ExitCode
-from segue_cli.help import build_help_record
 from segue_cli.main import COMMANDS, load_command
 
 EXIT_CODES = {
@@ -30,6 +28,7 @@ EXIT_CODES = {
 # Environment variables without an option of their own.
 VARIABLES = {
     "SEGUE_DEBUG": "like --debug: show tracebacks of unexpected errors and of failed jobs",
+    "_SEGUE_COMPLETE": "set by the shell while it completes a command line",
     "SEGUE_FFMPEG": "the ffmpeg to use; default: the one on PATH, else that of imageio-ffmpeg",
     "SEGUE_EMULATORS": "where the tests find emulators: a folder laid out like the Cloud SDK's",
     "FIRESTORE_EMULATOR_HOST": "host:port of a Firestore emulator to use instead of the service",
@@ -45,8 +44,16 @@ INTRODUCTION = """\
 
 Results go to standard output, everything else to standard error. With `--json`, standard output is
 a single JSON document; for `up` and `stream`, which run until stopped, it is one JSON object per
-line. In a pipe, tables are plain and as wide as necessary. `segue --install-completion` enables
-shell completion of commands, options and job names.
+line. In a pipe, tables are plain and as wide as necessary.
+
+To complete commands, options, job names and files with the Tab key, add a line to your shell's
+start-up file:
+
+```sh
+eval "$(segue --show-completion bash)"  # ~/.bashrc
+eval "$(segue --show-completion zsh)"   # ~/.zshrc, below compinit
+segue --show-completion fish | source   # ~/.config/fish/config.fish
+```
 """
 
 
@@ -63,9 +70,7 @@ def _write_document() -> Iterator[str]:
     yield ""
     for commands in COMMANDS.values():
         for name in commands:
-            command = load_command(name)
-            assert isinstance(command, Command)
-            yield from _write_command(name, command)
+            yield from _write_command(name, load_command(name))
     yield from _write_shared_options()
     yield "## Exit codes\n"
     yield from _write_table("code", "meaning", {str(int(c)): t for c, t in EXIT_CODES.items()})
@@ -76,40 +81,35 @@ def _write_document() -> Iterator[str]:
 
 def _write_command(name: str, command: Command) -> Iterator[str]:
     yield f"## segue {name}\n"
-    yield f"{inspect.cleandoc(command.help or '')}\n"
+    unwrapped = "\b\n"  # tells click not to wrap a paragraph
+    yield f"{inspect.cleandoc(command.help or '').replace(unwrapped, '')}\n"
     yield "```console"
     yield from (f"$ {example}" for example in command.examples)
     yield "```\n"
-    own = [p for p in command.params if p.name not in (*command.settings, *GENERAL)]
-    if own:
-        context = typer.Context(command, info_name=name)
-        yield from _write_table("option", "meaning", _build_records(own, context))
+    groups = _group_parameters(command)
+    if own := groups["Arguments"] + groups["Options"]:
+        yield from _write_table("option", "meaning", dict(own))
     if command.settings:
         names = ", ".join(f"`--{name.replace('_', '-')}`" for name in command.settings)
         yield f"Settings: {names}.\n"
     if command.requires:
-        yield f"Needs {_format_extras(command.requires)}.\n"
-
-
-def _format_extras(extras: Sequence[str]) -> str:
-    names = " and ".join(f"`{extra}`" for extra in extras)
-    return f"the extras {names}" if len(extras) > 1 else f"the extra {names}"
+        extras = " and ".join(f"`{extra}`" for extra in command.requires)
+        yield f"Needs the extra{'s' if len(command.requires) > 1 else ''} {extras}.\n"
 
 
 def _write_shared_options() -> Iterator[str]:
     """Describe the options that commands share, once."""
-    commands = [load_command(name) for group in COMMANDS.values() for name in group]
-    shared: dict[str, Any] = {}
-    for command in commands:
-        shared |= {p.name: p for p in command.params if p.name in (*SETTINGS, *GENERAL)}
-    order = [shared[name] for name in (*SETTINGS, *GENERAL) if name in shared]
+    shared = command(settings=tuple(SETTINGS))(lambda: None)
+    groups = _group_parameters(shared)
     yield "## Settings and shared options\n"
     yield "An option overrides its environment variable, which overrides the graph.\n"
-    yield from _write_table("option", "meaning", _build_records(order, typer.Context(commands[0])))
+    options = dict(groups["Settings"] + groups["General"])
+    del options["--help"]
+    yield from _write_table("option", "meaning", options)
 
 
-def _build_records(parameters: Sequence[Any], context: typer.Context) -> dict[str, str]:
-    return dict(r for p in parameters if (r := build_help_record(p, context)) is not None)
+def _group_parameters(declared: Command) -> dict[str, list[tuple[str, str]]]:
+    return declared.group_parameters(click.Context(declared, **declared.context_settings))
 
 
 def _write_table(left: str, right: str, rows: Mapping[str, str]) -> Iterator[str]:

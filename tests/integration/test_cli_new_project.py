@@ -19,6 +19,8 @@ FREQUENCY_HZ = 1000.0
 TOLERANCE_HZ = 10.0
 PATIENCE_S = 120
 
+pytestmark = pytest.mark.xdist_group("new project")  # each test goes on where the last one ended
+
 
 def run(folder: Path, *arguments: str, code: int = 0) -> str:
     done = subprocess.run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from segue.adapters.connect import connect_ledger
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 HEAVY = ("apache_beam", "librosa", "numpy", "google.api_core", "grpc", "pydantic", "rich")
@@ -50,7 +53,7 @@ def run(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProce
         ["run", "--help"],
         ["doctor", "--help"],
         ["graph", "--json"],
-        ["graph", "--format", "svg"],
+        ["graph", "--format", "dot"],
     ],
 )
 def test_what_needs_nothing_heavy_imports_nothing_heavy(tmp_path, arguments):
@@ -69,18 +72,69 @@ def test_jobs_of_the_graph_are_completed(tmp_path):
     done = run(
         tmp_path,
         SEGUE,
-        _SEGUE_COMPLETE="complete_bash",
+        _SEGUE_COMPLETE="bash_complete",
         COMP_WORDS="segue failures --job be",
         COMP_CWORD="3",
     )
-    assert done.stdout.split() == ["beats"]
+    assert done.stdout.split() == ["plain,beats"]
 
 
 def test_commands_are_completed(tmp_path):
     done = run(
-        tmp_path, SEGUE, _SEGUE_COMPLETE="complete_bash", COMP_WORDS="segue stat", COMP_CWORD="1"
+        tmp_path, SEGUE, _SEGUE_COMPLETE="bash_complete", COMP_WORDS="segue stat", COMP_CWORD="1"
     )
-    assert done.stdout.split() == ["status"]
+    assert done.stdout.split() == ["plain,status"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "fish", "zsh"])
+def test_the_script_that_enables_completion_is_shown(tmp_path, shell):
+    done = run(tmp_path, SEGUE, "--show-completion", shell)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"_SEGUE_COMPLETE={shell}_complete" in done.stdout
+
+
+def test_bash_completes_commands_options_and_files(tmp_path):
+    (tmp_path / "song.flac").write_bytes(b"")
+    script = f"""
+        PATH={os.path.dirname(SEGUE)}:$PATH
+        eval "$(segue --show-completion bash)"
+        complete -p segue
+        complete_words() {{
+            COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMPREPLY=()
+            compopt() {{ echo compopt "$@"; }}
+            _segue_completion segue
+            echo "${{COMPREPLY[*]}}"
+        }}
+        complete_words segue stat
+        complete_words segue run ener
+        complete_words segue status --led
+        complete_words segue explain so
+    """
+    done = run(tmp_path, "bash", "-c", script)
+    assert done.stdout.splitlines() == [
+        "complete -o nosort -F _segue_completion segue",
+        "status",
+        "energy",
+        "--ledger",
+        "compopt -o default",
+        "",
+    ]
+
+
+def test_a_file_name_that_is_not_utf_8_is_reported(tmp_path):
+    name = os.path.join(os.fsencode(tmp_path), b"caf\xe9.yaml")
+    with open(name, "w", encoding="ascii") as file:
+        file.write(GRAPH)
+    for more in ("--json", "--output=graph.json"):
+        done = subprocess.run(
+            [SEGUE, "graph", "--graph", name, more],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            check=True,
+        )
+        shown = done.stdout or (tmp_path / "graph.json").read_bytes()
+        assert json.loads(shown)["path"].endswith("caf\udce9.yaml")
 
 
 def test_a_reader_that_goes_away_is_no_error_to_speak_of(tmp_path):
@@ -114,6 +168,46 @@ def test_ctrl_c_ends_a_command_with_its_own_exit_code(tmp_path):
 
 def test_a_tone_of_help_in_a_pipe_has_no_colours(tmp_path):
     assert "\033" not in run(tmp_path, SEGUE, "--help", FORCE_COLOR="1").stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "has_colours"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_help_in_a_terminal_has_colours_unless_none_are_wanted(tmp_path, more, has_colours):
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [SEGUE, "init", "--help"],
+        cwd=tmp_path,
+        env=environment(**({"NO_COLOR": "", "TERM": "xterm"} | more)),
+        stdout=theirs,
+        check=False,
+    )
+    os.close(theirs)
+    out = os.read(ours, 100_000)
+    os.close(ours)
+    assert done.returncode == 0
+    assert b"--force" in out
+    assert (b"\033[" in out) == has_colours
+
+
+def test_a_result_goes_to_standard_output_while_a_terminal_shows_the_progress(tmp_path):
+    (tmp_path / "artifacts").mkdir()
+    ledger = f"sqlite:///{tmp_path}/ledger.db"
+    connect_ledger(ledger).close()
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [SEGUE, "gc", "--json", "--ledger", ledger, "--artifacts", str(tmp_path / "artifacts")],
+        cwd=tmp_path,
+        env=environment(TERM="xterm"),
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        check=False,
+    )
+    os.close(theirs)
+    err = os.read(ours, 100_000)
+    os.close(ours)
+    assert (done.returncode, json.loads(done.stdout)["artifacts"]) == (0, [])
+    assert b"artifacts" not in err
 
 
 GRAPH = """

@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import tempfile
-import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from segue_cli import selection as select
-from segue_cli.command import command
-from segue_cli.context import Context
+from segue.model.outcome import RunTotals, Status
+from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
-from segue_cli.views.run_summary import compute_failed_share, print_summary, to_json
+from segue_cli.parameters import (
+    add_selection_options,
+    parse_beam_options,
+    parse_share,
+    processes_option,
+    select_targets,
+)
+from segue_cli.pipeline_progress import run_with_progress
+from segue_cli.views.output import Output, build_table
+from segue_cli.views.text import format_count, format_duration
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    from segue.model.outcome import RunTotals
     from segue_pipelines.backfill import BackfillRun
+
+# In the order of a reader's questions: what was done, what was current, what failed, what is left.
+COLUMNS = {
+    Status.TODO: "to do",
+    Status.DONE: "done",
+    Status.CURRENT: "current",
+    Status.FAILED: "failed",
+    Status.FAILED_BEFORE: "failed before",
+    Status.BLOCKED: "blocked",
+    Status.IDLE: "not needed yet",
+    Status.HELD: "held by others",
+    Status.WAITING: "waiting",
+    Status.DEFERRED: "deferred",
+    Status.LOST: "lost",
+    Status.SUPERSEDED: "superseded",
+    Status.DELETED: "deleted",
+}
 
 
 @command(
@@ -35,35 +54,17 @@ if TYPE_CHECKING:
     ),
     extra_options=True,
 )
-def backfill(
-    context: Context,
-    ctx: typer.Context,
-    prefix: select.Prefix = None,
-    uris: select.Uris = None,
-    from_ledger: select.FromLedger = None,
-    jobs: select.Jobs = None,
-    everything: select.All = False,
-    force: select.Force = False,
-    retry_failed: select.RetryFailed = False,
-    limit: select.Limit = None,
-    sample: select.Sample = None,
-    tolerate: Annotated[
-        str,
-        typer.Option(
-            metavar="SHARE",
-            help="Exit with 0 if at most this share of the files fails, such as 1%.",
-        ),
-    ] = "0%",
-    processes: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="Child processes per worker.  [default: one per core]"
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be computed; compute nothing.")
-    ] = False,
-) -> ExitCode:
+@add_selection_options
+@click.option(
+    "--tolerate",
+    default="0%",
+    metavar="SHARE",
+    callback=parse_share,
+    help="Exit with 0 if at most this share of the files fails, such as 1%.",
+)
+@processes_option
+@click.option("--dry-run", is_flag=True, help="Show what would be computed; compute nothing.")
+def backfill(context: Context, tolerate: float, dry_run: bool, **selected: Any) -> ExitCode:
     """Compute the missing results of a catalogue.
 
     The jobs that a named job depends on are computed first; other jobs are left alone, as are
@@ -72,113 +73,97 @@ def backfill(
     --runner or --direct_num_workers.
     """
     from segue.model.job_code import check_code
-    from segue_pipelines.options import parse_pipeline_options
 
-    tolerated = select.parse_share(tolerate, "--tolerate")
-    options = parse_pipeline_options(ctx.args, [o for p in ctx.command.params for o in p.opts])
-    graph = context.graph
-    run = select.build_backfill(
-        context,
-        prefix=prefix,
-        uris=uris,
-        from_ledger=from_ledger,
-        jobs=jobs,
-        everything=everything,
-        force=force,
-        retry_failed=retry_failed,
-        limit=limit,
-        sample=sample,
-        dry_run=dry_run,
-        processes=processes,
-    )
-    check_code(graph)
+    options = parse_beam_options()
+    run = build_backfill(context, dry_run=dry_run, **selected)
+    check_code(context.graph)
     try:
-        tally = run_with_progress(context, run, options)
+        totals = execute_backfill(context, run, options)
     except KeyboardInterrupt:
         context.output.note("Finished results are recorded. Run the same command to continue.")
         raise
-    failed = compute_failed_share(tally)
     if context.output.as_json:
-        context.output.write_json(to_json(tally, dry_run=dry_run))
+        context.output.write_json(to_json(totals, dry_run=dry_run))
     else:
-        print_summary(context.output, tally)
-    if failed > tolerated:
+        print_summary(context.output, totals)
+    if totals.failed_files / max(totals.files, 1) > tolerate:
         return ExitCode.FAILURES
-    return ExitCode.UNFINISHED if tally.unfinished else ExitCode.OK
+    return ExitCode.UNFINISHED if totals.unfinished else ExitCode.OK
 
 
-def run_with_progress(context: Context, run: BackfillRun, options: PipelineOptions) -> RunTotals:
-    """Run a backfill; show a progress bar if it runs on this machine and in a terminal."""
+def build_backfill(
+    context: Context,
+    *,
+    jobs: tuple[str, ...],
+    everything: bool,
+    **options: Any,
+) -> BackfillRun:
+    """Build the backfill that the options describe; the rest of them go to `build_run`."""
+    from segue_pipelines.backfill import build_run
+
+    return build_run(
+        context.graph,
+        context.settings,
+        select_targets(context.graph, jobs, everything=everything),
+        **options,
+    )
+
+
+def execute_backfill(context: Context, run: BackfillRun, options: PipelineOptions) -> RunTotals:
+    """Execute a backfill, and show its progress."""
     from segue_pipelines.backfill import execute
-    from segue_pipelines.options import is_local
+    from segue_pipelines.sources import count_files
 
-    if not is_local(options):
-        # A remote runner logs the address and state of its job; there is no other progress to show.
-        logging.basicConfig(level=logging.INFO, format="%(message)s")
-        return execute(run, options)
-    # Beam's warnings are about its own options, and Segue reports its errors itself.
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-    if not context.output.stderr.is_terminal:
-        return execute(run, options)
-    with (
-        tempfile.TemporaryDirectory(prefix="segue-progress-") as folder,
-        _bar(context, run, folder),
-    ):
-        return execute(replace(run, progress=folder), options)
-
-
-@contextlib.contextmanager
-def _bar(context: Context, run: BackfillRun, folder: str) -> Iterator[None]:
-    """Show how many files are done, at what rate, and the remaining time."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    from segue_pipelines.progress import read_progress
-
-    done = threading.Event()
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("eta"),
-        TimeRemainingColumn(),
-        console=context.output.stderr,
-        transient=True,
-        speed_estimate_period=60,
-    )
     what = "planning" if run.dry_run else ", ".join(run.targets)
-    what = what if len(what) <= 24 else f"{len(run.targets)} jobs"
-    task = progress.add_task(what, total=None, rate="")
+    return run_with_progress(
+        context.output,
+        options,
+        what if len(what) <= 24 else f"{len(run.targets)} jobs",
+        lambda folder: execute(replace(run, progress=folder), options),
+        lambda stop: count_files(run.selection, run.ledger, stop=stop),
+    )
 
-    def follow() -> None:
-        while not done.wait(0.25):
-            tally = read_progress(folder)
-            seconds = progress.tasks[0].elapsed or 1.0
-            rate = f"{tally.files / seconds:,.1f} files/s" if tally.files else "starting"
-            progress.update(task, completed=tally.files, rate=rate)
 
-    def count_total() -> None:
-        """Count the files in the background; a failure only costs the bar its total."""
-        from segue_pipelines.sources import count_files
+def to_json(totals: RunTotals, *, dry_run: bool) -> dict[str, object]:
+    """Return all totals of a run as JSON values."""
+    return {
+        "dry_run": dry_run,
+        "files": totals.files,
+        "failed_files": totals.failed_files,
+        "left_out": totals.left_out,
+        "jobs": {
+            job: {
+                "statuses": dict(sorted(statuses.items())),
+                "failures": dict(sorted(totals.failures.get(job, {}).items())),
+                "cpu_seconds": round(totals.cpu_seconds.get(job, 0.0), 6),
+            }
+            for job, statuses in totals.jobs.items()
+        },
+    }
 
-        with contextlib.suppress(Exception):
-            total = count_files(run.selection, run.ledger, stop=done.is_set)
-            progress.update(task, total=total)
 
-    threads = [threading.Thread(target=t, daemon=True) for t in (follow, count_total)]
-    with progress:
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            threads[0].join()
+def print_summary(output: Output, totals: RunTotals) -> None:
+    """Print a table of jobs by status, failures by kind, and what to do next."""
+    if totals.files == 0:
+        output.print("No files found.")
+        return
+    used = [s for s in COLUMNS if any(statuses.get(s) for statuses in totals.jobs.values())]
+    has_cpu = any(totals.cpu_seconds.values())
+    rows = build_table("job", *(f">{COLUMNS[s]}" for s in used), *([">CPU"] if has_cpu else []))
+    for job, statuses in totals.jobs.items():
+        cells = [f"{statuses[s]:,}" if statuses.get(s) else "·" for s in used]
+        cpu_seconds = totals.cpu_seconds.get(job)
+        cpu = [format_duration(cpu_seconds) if cpu_seconds else "·"] if has_cpu else []
+        rows.add_row(job, *cells, *cpu)
+    output.print(rows, "", f"{format_count(totals.files, 'file')} examined")
+    kinds = [
+        f"{job} {kind} {n:,}"
+        for job, failures in totals.failures.items()
+        for kind, n in failures.items()
+    ]
+    if kinds:
+        output.print(f"failed: {', '.join(kinds)}; for details: segue failures")
+    if totals.unfinished:
+        output.print("some jobs are held, deferred or superseded; run the same command again")
+    for what, n in totals.left_out.items():
+        output.print(f"skipped: {n:,} {what}")

@@ -8,15 +8,13 @@ import shlex
 import shutil
 import subprocess
 import sys
-from typing import Annotated
 
-import typer
+import click
 
 from segue.errors import ConfigurationError
-from segue_cli.command import command
-from segue_cli.context import Context
+from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
-from segue_cli.views.table import build_table
+from segue_cli.views.output import build_table
 
 MARK = ".segue-demo"
 TEMPO_TOLERANCE = 0.04  # librosa estimates the tempo in steps of 3 % here
@@ -25,15 +23,14 @@ TEMPO_TOLERANCE = 0.04  # librosa estimates the tempo in steps of 3 % here
 @command(
     requires=("functions", "pipelines"), examples=("segue demo", "segue demo --folder /tmp/tour")
 )
-def demo(
-    context: Context,
-    folder: Annotated[
-        str,
-        typer.Option(
-            metavar="FOLDER", help="The working folder. The files of an earlier tour are deleted."
-        ),
-    ] = ".segue/demo",
-) -> ExitCode:
+@click.option(
+    "--folder",
+    default=".segue/demo",
+    metavar="FOLDER",
+    help="The working folder. The files of an earlier tour are deleted.",
+    shell_complete=complete_path,
+)
+def demo(context: Context, folder: str) -> ExitCode:
     """Generate a small music catalogue and show what Segue does with it, in about a minute.
 
     Each line that starts with $ is a command that the tour runs exactly as shown. You can run it
@@ -53,72 +50,74 @@ class _Tour:
     def run(self) -> ExitCode:
         """Run the tour."""
         self._prepare()
-        self._print_heading(
+        self._show(
             "Segue computes features of a media catalogue: only missing results, and only the jobs "
             "they depend on. These are the jobs that ship with it, each below the job it reads "
-            "from."
+            "from.",
+            "segue graph",
         )
-        self._run("graph")
-        self._print_heading("What would it take to compute the energy of each beat, for all files?")
-        self._run("plan", "--prefix", "catalogue", "--job", "energy")
-        self._print_heading(
+        self._show(
+            "What would it take to compute the energy of each beat, for all files?",
+            "segue plan --prefix catalogue --job energy",
+        )
+        self._show(
             "Compute it. The first beat tracking on a machine compiles for half a minute. Three of "
-            "the files are broken, so some failures are tolerated."
+            "the files are broken, so some failures are tolerated.",
+            "segue backfill --prefix catalogue --job energy --tolerate 30%",
         )
-        self._run("backfill", "--prefix", "catalogue", "--job", "energy", "--tolerate", "30%")
-        self._print_heading(
+        self._show(
             "Downsample and beats ran because energy depends on them. Loudness and spectrogram did "
-            "not: nothing requested them."
+            "not: nothing requested them.",
+            "segue status",
         )
-        self._run("status")
-        self._print_heading(
+        self._show(
             "Are the results right? The true tempo of each piece, and the tempo that beats found:"
         )
         if not self._compare_tempi():
             return ExitCode.FAILURES
-        self._print_heading("The failures did not stop the rest. Each is recorded with its kind.")
-        self._run("failures")
-        self._print_heading("Run it again: there is nothing left to do.")
-        self._run("backfill", "--prefix", "catalogue", "--job", "energy")
-        self._print_heading(
-            "Change a parameter of beats in a copy of the graph. Now beats and energy are stale, "
-            "but downsample is not. As the jobs have been measured, the cost of the change can be "
-            "estimated."
+        self._show(
+            "The failures did not stop the rest. Each is recorded with its kind.", "segue failures"
+        )
+        self._show(
+            "Run it again: there is nothing left to do.",
+            "segue backfill --prefix catalogue --job energy",
         )
         self._write_changed_graph()
-        self._run("plan", "--graph", "jobs.yaml", "--prefix", "catalogue", "--job", "energy")
-        self._print_heading("Everything about one file:")
-        self._run("explain", "catalogue/night bus/01 Terminal.ogg")
-        self._print_heading("A spectrogram image, of one file only:")
-        prefix = "catalogue/night bus/01 Terminal.ogg"
-        self._run("backfill", "--prefix", prefix, "--job", "spectrogram")
+        self._show(
+            "Change a parameter of beats in a copy of the graph. Now beats and energy are stale, "
+            "but downsample is not. As the jobs have been measured, the cost of the change can be "
+            "estimated.",
+            "segue plan --graph jobs.yaml --prefix catalogue --job energy",
+        )
+        self._show(
+            "Everything about one file:", "segue explain 'catalogue/night bus/01 Terminal.ogg'"
+        )
+        self._show(
+            "A spectrogram image, of one file only:",
+            "segue backfill --prefix 'catalogue/night bus/01 Terminal.ogg' --job spectrogram",
+        )
         self._out.print(f"  {os.path.relpath(self._find('spectrogram', '01 Terminal.ogg'))}")
-        self._watch_folder()
-        self._print_heading(
+        self._show(
+            "Segue can also watch for new files. The whole system now runs on this folder, with "
+            "the same components as in the cloud, while two files are copied in. All of their "
+            "features are computed.",
+            "(sleep 1; cp encore/* 'catalogue/night bus/') & segue up catalogue --until-idle 2",
+            "segue explain 'catalogue/night bus/Rappel.flac'",
+        )
+        self._show(
+            "Overwrite one file and delete the other while Segue is not running: the next start "
+            "finds both changes. Features of the old version are never mistaken for features of "
+            "the new one.",
+            "mv 'catalogue/night bus/Bis.flac' 'catalogue/night bus/Rappel.flac'",
+            "segue up catalogue --until-idle 1",
+            "segue status --prefix 'catalogue/night bus/'",
+            "segue explain 'catalogue/night bus/Bis.flac'",
+        )
+        self._show(
             f"All of this is in {os.path.relpath(self._folder)}. To try it on your own music: "
             "segue backfill --prefix ~/Music --job beats, or segue up ~/Music"
         )
         return ExitCode.OK
-
-    def _watch_folder(self) -> None:
-        self._print_heading(
-            "Segue can also watch for new files. The whole system now runs on this folder, with "
-            "the same components as in the cloud, while two files are copied in. All of their "
-            "features are computed."
-        )
-        self._run_line(
-            "(sleep 1; cp encore/* 'catalogue/night bus/') & segue up catalogue --until-idle 2"
-        )
-        self._run("explain", "catalogue/night bus/Rappel.flac")
-        self._print_heading(
-            "Overwrite one file and delete the other while Segue is not running: the next start "
-            "finds both changes. Features of the old version are never mistaken for features of "
-            "the new one."
-        )
-        self._run_line("mv 'catalogue/night bus/Bis.flac' 'catalogue/night bus/Rappel.flac'")
-        self._run_line("segue up catalogue --until-idle 1")
-        self._run("status", "--prefix", "catalogue/night bus/")
-        self._run("explain", "catalogue/night bus/Bis.flac")
 
     def _prepare(self) -> None:
         from segue_cli.demo_catalogue import SONGS, make_catalogue, make_encore
@@ -135,7 +134,7 @@ class _Tour:
             pass
         make_catalogue(os.path.join(self._folder, "catalogue"))
         make_encore(os.path.join(self._folder, "encore"))
-        self._print_heading("A small catalogue whose tempi and loudness are known:")
+        self._show("A small catalogue whose tempi and loudness are known:")
         rows = build_table("file", "content")
         for song in SONGS:
             what = f"music at {song.bpm:g} bpm" if song.bpm else "a tone"
@@ -143,28 +142,23 @@ class _Tour:
             rows.add_row(song.name, f"broken: {song.broken}" if song.broken else what)
         self._out.print(rows)
 
-    def _print_heading(self, text: str) -> None:
+    def _show(self, heading: str, *lines: str) -> None:
+        """Print a heading and run shell command lines, with this installation as ``segue``."""
         from rich.padding import Padding
         from rich.text import Text
 
-        self._out.print(Padding(Text(text, style="bold"), (1, 0, 1, 0)))
-
-    def _run(self, *arguments: str) -> None:
-        self._run_line("segue " + " ".join(shlex.quote(a) for a in arguments))
-
-    def _run_line(self, line: str) -> None:
-        """Run a shell command line, with this installation as its ``segue``."""
-        from rich.text import Text
-
-        self._out.print(Text(f"$ {line}", style="cyan"))
-        sys.stdout.flush()
+        self._out.print(Padding(Text(heading, style="bold"), (1, 0, 1, 0)))
         call = "import sys; from segue_cli.main import main; sys.exit(main())"
         this = f'segue() {{ {shlex.quote(sys.executable)} -c {shlex.quote(call)} "$@"; }}'
-        done = subprocess.run(
-            ["/bin/sh", "-c", f"{this}\n{line}"], cwd=self._folder, env=self._environ, check=False
-        )
-        if done.returncode != 0:
-            raise SystemExit(done.returncode)
+        for line in lines:
+            self._out.print(Text(f"$ {line}", style="cyan"))
+            sys.stdout.flush()
+            script = f"{this}\n{line}"
+            done = subprocess.run(
+                ["/bin/sh", "-c", script], cwd=self._folder, env=self._environ, check=False
+            )
+            if done.returncode != 0:
+                raise SystemExit(done.returncode)
 
     def _compare_tempi(self) -> bool:
         from segue_cli.demo_catalogue import SONGS

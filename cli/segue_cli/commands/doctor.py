@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from segue_cli.command import command
-from segue_cli.context import Context
+from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
 from segue_cli.views import text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from segue_cli.health_checks.check import Finding
+    from segue_cli.health_checks.check import Check, CheckResult
 
 MARKS = {"ok": ("✓", "green"), "note": ("·", "yellow"), "fault": ("✗", "bold red")}
-
-Limit = Annotated[
-    float,
-    typer.Option(
-        "--limit",
-        metavar="SECONDS",
-        min=0.1,
-        help="How long to wait for each check.",
-        show_default=True,
-    ),
-]
-Cloud = Annotated[
-    bool,
-    typer.Option("--cloud", help="Also compare a deployed environment with the graph."),
-]
 
 
 @command(
@@ -44,7 +28,15 @@ Cloud = Annotated[
         "segue doctor --cloud --queue pubsub://acme --ledger firestore://acme/segue",
     ),
 )
-def doctor(context: Context, cloud: Cloud = False, limit: Limit = 20.0) -> ExitCode:
+@click.option("--cloud", is_flag=True, help="Also compare a deployed environment with the graph.")
+@click.option(
+    "--limit",
+    type=click.FloatRange(min=0.1),
+    default=20.0,
+    metavar="SECONDS",
+    help="How long to wait for each check.",
+)
+def doctor(context: Context, cloud: bool, limit: float) -> ExitCode:
     """Check the installation, the settings and the connections.
 
     The checks cover packages and programs, the graph and its code, catalogue, artifacts, ledger,
@@ -52,7 +44,7 @@ def doctor(context: Context, cloud: Cloud = False, limit: Limit = 20.0) -> ExitC
     environment has what the graph needs: topics, subscriptions, indexes, and request documents.
     Nothing is changed.
     """
-    from segue_cli.health_checks.check import CheckStatus, run_checks
+    from segue_cli.health_checks.check import run_checks
     from segue_cli.health_checks.cloud import list_cloud_checks
     from segue_cli.health_checks.installed import list_installed_checks
     from segue_cli.health_checks.places import list_place_checks
@@ -60,30 +52,26 @@ def doctor(context: Context, cloud: Cloud = False, limit: Limit = 20.0) -> ExitC
     checks = [*list_installed_checks(), *list_place_checks(context.settings)]
     if cloud:
         checks += list_cloud_checks(context.settings)
-    findings = run_checks(checks, limit_s=limit)
-    faults = sum(f.result.status is CheckStatus.FAULT for f in findings)
+    found = run_checks(checks, limit_s=limit)
+    faults = sum(result.status == "fault" for _, result in found)
     if context.output.as_json:
-        context.output.write_json(
+        findings = [
             {
-                "ok": faults == 0,
-                "findings": [
-                    {
-                        "group": f.group,
-                        "name": f.name,
-                        "status": f.result.status,
-                        "detail": f.result.detail,
-                        "remedy": f.result.hint or None,
-                    }
-                    for f in findings
-                ],
+                "group": check.group,
+                "name": check.name,
+                "status": result.status,
+                "detail": result.detail,
+                "remedy": result.hint or None,
             }
-        )
+            for check, result in found
+        ]
+        context.output.write_json({"ok": faults == 0, "findings": findings})
     else:
-        context.output.print(*_render(findings, faults))
+        context.output.print(*_render(found, faults))
     return ExitCode.ERROR if faults else ExitCode.OK
 
 
-def _render(findings: Sequence[Finding], faults: int) -> list[RenderableType]:
+def _render(found: Sequence[tuple[Check, CheckResult]], faults: int) -> Iterator[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
@@ -91,19 +79,19 @@ def _render(findings: Sequence[Finding], faults: int) -> list[RenderableType]:
     rows.add_column(no_wrap=True)
     rows.add_column(no_wrap=True)
     rows.add_column(overflow="fold")
-    for group, some in groupby(findings, key=lambda f: f.group):
+    for group, some in groupby(found, key=lambda one: one[0].group):
         if rows.row_count:
             rows.add_row("")
         rows.add_row("", Text(group, style="bold"))
-        for finding in some:
-            result = finding.result
+        for check, result in some:
             said = Text("\n".join(map(text.escape, result.detail.splitlines())))
             if result.hint:
                 said.append(f"\n→ {result.hint}", style="cyan")
             mark, style = MARKS[result.status]
-            rows.add_row(Text(mark, style=style), finding.name, said)
+            rows.add_row(Text(mark, style=style), check.name, said)
+    yield rows
+    yield Text()
     if faults:
-        end = Text(f"{text.format_count(faults, 'fault')}.", style="bold red")
+        yield Text(f"{text.format_count(faults, 'fault')}.", style="bold red")
     else:
-        end = Text("No faults found.", style="green")
-    return [rows, Text(), end]
+        yield Text("No faults found.", style="green")

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from segue.model.location import parse_prefix
-from segue.reports.failures import FailedJob, find_failures, select_kinds
-from segue_cli.command import command
-from segue_cli.context import Context
-from segue_cli.hints import find_hint
-from segue_cli.parameters import Jobs, Kinds, Prefix
+from segue.errors import Kind
+from segue.model.media_file import parse_prefix
+from segue.reports.job_states import FailedJob, find_failures, select_kinds
+from segue_cli.command import Context, command
+from segue_cli.parameters import job_option, kind_option, prefix_option
 from segue_cli.views import text
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 EXAMPLES = 3
-
-Limit = Annotated[
-    int | None,
-    typer.Option(
-        "--limit",
-        metavar="N",
-        min=0,
-        help=f"At most N files per job and kind.  [default: {EXAMPLES}; with --json: all]",
-    ),
-]
+HINTS: Mapping[str, str] = {  # what to do about a failure, by its kind
+    Kind.CORRUPT_MEDIA: "replace the file; its new version is processed automatically",
+    Kind.MISSING_INPUT: "restore the object or recompute it, then retry",
+    Kind.JOB_RAISED: "reproduce it with 'segue run'; fix the job and raise its version, or retry",
+    Kind.TIMEOUT: "raise the job's timeout_s, then retry",
+    Kind.CRASHED: "reproduce it with 'segue run'; fix the crash, then retry",
+    Kind.OUT_OF_MEMORY: "raise the job's resources.memory_gib, then retry",
+    Kind.BAD_OUTPUT: "fix the job's return value and raise its version, or fix its content type",
+    Kind.UNAVAILABLE: "check that the server can be reached, then retry",
+    Kind.CONTENDED: "retry when fewer workers compete for the same file",
+    Kind.DISK_FULL: "free some disk space, then retry",
+    Kind.UNREADABLE_MESSAGE: "find out who publishes it; a newer Segue may be able to read it",
+    Kind.SUPERSEDED: "run the backfill again; it processes the new version of the file",
+}
 
 
 @command(
@@ -40,12 +43,21 @@ Limit = Annotated[
         "segue failures --prefix gs://acme-audio/masters/ --json",
     ),
 )
+@job_option
+@kind_option
+@prefix_option
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help=f"At most N files per job and kind.  [default: {EXAMPLES}; with --json: all]",
+)
 def failures(
     context: Context,
-    jobs: Jobs = None,
-    kinds: Kinds = None,
-    prefix: Prefix = None,
-    limit: Limit = None,
+    jobs: tuple[str, ...],
+    kinds: tuple[str, ...],
+    prefix: str | None,
+    limit: int | None,
 ) -> None:
     """List failures by job and kind, with examples and hints.
 
@@ -112,7 +124,7 @@ def _to_json(failure: FailedJob) -> dict[str, Any]:
         "kind": failure.error.kind,
         "type": failure.error.type,
         "message": failure.error.message,
-        "remedy": find_hint(failure.error.kind) or None,
+        "remedy": HINTS.get(failure.error.kind),
         "attempts": entry.attempts,
         "fingerprint": entry.fingerprint,
         "stale": failure.stale,
@@ -131,7 +143,7 @@ def _render(groups: FailureGroups) -> Iterator[Text]:
         if stale := groups.stale[job, kind]:
             retried = "the next backfill runs the current version"
             yield Text(f"  {stale:,} with an older version of the job: {retried}", style="yellow")
-        if hint := find_hint(kind):
+        if hint := HINTS.get(kind):
             yield Text(f"  → {hint}", style="cyan")
         shown = groups.kept.get((job, kind), [])
         for failure in shown:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
-from segue.adapters.empty_ledger import ledger_exists
+from segue.adapters.connect import ledger_exists
 from segue.clock import utc_now
 from segue.errors import ConfigurationError
 from segue.maintenance.garbage import Garbage, GarbageCollector, GarbageReason
-from segue.model.lease_owner import is_lost
-from segue_cli.command import command
-from segue_cli.context import Context
+from segue_cli.command import Context, command
 from segue_cli.parameters import parse_duration
 from segue_cli.views import text
-from segue_cli.views.table import build_table
+from segue_cli.views.output import build_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -32,28 +29,6 @@ MEANINGS = {
     GarbageReason.UNKNOWN_FILE: "file is not in this ledger",
 }
 
-OlderThan = Annotated[
-    str,
-    typer.Option(
-        "--older-than",
-        metavar="DURATION",
-        help="Keep artifacts younger than this, such as 90m, 12h, 1d or 2w.",
-        show_default=True,
-    ),
-]
-Delete = Annotated[
-    bool, typer.Option("--delete", help="Delete the artifacts instead of only counting them.")
-]
-Names = Annotated[bool, typer.Option("--names", help="Also print the name of each artifact.")]
-UnknownFiles = Annotated[
-    bool,
-    typer.Option(
-        "--unknown-files",
-        help="Include artifacts of files that are not in this ledger. Safe only if no other ledger "
-        "shares the artifacts.",
-    ),
-]
-
 
 @command(
     settings=("graph", "catalogue", "artifacts", "ledger"),
@@ -63,13 +38,22 @@ UnknownFiles = Annotated[
         "segue gc --delete",
     ),
 )
-def gc(
-    context: Context,
-    older_than: OlderThan = "1d",
-    delete: Delete = False,
-    names: Names = False,
-    unknown_files: UnknownFiles = False,
-) -> None:
+@click.option(
+    "--older-than",
+    default="1d",
+    metavar="DURATION",
+    callback=parse_duration,
+    help="Keep artifacts younger than this, such as 90m, 12h, 1d or 2w.",
+)
+@click.option("--delete", is_flag=True, help="Delete the artifacts instead of only counting them.")
+@click.option("--names", is_flag=True, help="Also print the name of each artifact.")
+@click.option(
+    "--unknown-files",
+    is_flag=True,
+    help="Include artifacts of files that are not in this ledger. Safe only if no other ledger "
+    "shares the artifacts.",
+)
+def gc(context: Context, older_than: float, delete: bool, names: bool, unknown_files: bool) -> None:
     """Delete artifacts that are no longer needed.
 
     These are results of older versions of a job, results of files that were overwritten or deleted,
@@ -82,28 +66,37 @@ def gc(
             f"there is no ledger {context.settings.ledger}, so it is unknown which artifacts are "
             "needed; set the right one with --ledger or SEGUE_LEDGER"
         )
-    now = utc_now()
-    with context.open() as stack:
+    from rich.live import Live
+    from rich.spinner import Spinner
+
+    spinner = Spinner("dots", style="green")
+    with (
+        context.open() as stack,
+        # Standard output is for the result, even while a terminal shows the progress.
+        Live(spinner, console=context.output.stderr, transient=True, redirect_stdout=False),
+    ):
         collector = GarbageCollector(
             graph=stack.graph,
             ledger=stack.ledger,
             artifacts=stack.artifacts,
-            before=now - timedelta(seconds=parse_duration(older_than, "--older-than")),
-            clock=utc_now,
-            lost=is_lost,
+            before=utc_now() - timedelta(seconds=older_than),
         )
         counts = GarbageCounts(include_unknown=unknown_files)
-        with _show_progress(context, counts):
-            found = counts.select(collector.find(counts.add_examined))
-            removed = counts.count(collector.collect(found) if delete else found)
-            if context.output.as_json:
-                context.output.write_json_stream(
-                    "artifacts", map(_to_json, removed), lambda: counts.to_json(deleted=delete)
-                )
-                return
-            for one in removed:
-                if names:
-                    context.output.print(text.escape(one.artifact.name))
+
+        def report(artifacts: int) -> None:
+            counts.examined += artifacts
+            spinner.update(text=f"{text.format_count(counts.examined, 'artifact')} examined")
+
+        found = counts.select(collector.find(report))
+        removed = counts.count(collector.collect(found) if delete else found)
+        if context.output.as_json:
+            context.output.write_json_stream(
+                "artifacts", map(_to_json, removed), lambda: counts.to_json(deleted=delete)
+            )
+            return
+        for one in removed:
+            if names:
+                context.output.print(text.escape(one.object.name))
     context.output.print(*_render(counts, deleted=delete))
 
 
@@ -117,10 +110,6 @@ class GarbageCounts:
         self.size_bytes: Counter[tuple[str, GarbageReason]] = Counter()
         self._include_unknown = include_unknown
 
-    def add_examined(self, artifacts: int) -> None:
-        """Add to the number of artifacts examined."""
-        self.examined += artifacts
-
     def select(self, found: Iterable[Garbage]) -> Iterator[Garbage]:
         """Skip the artifacts that may belong to another ledger."""
         for one in found:
@@ -132,9 +121,9 @@ class GarbageCounts:
     def count(self, found: Iterable[Garbage]) -> Iterator[Garbage]:
         """Count by job and reason."""
         for one in found:
-            key = (one.artifact.lineage.job, one.reason)
+            key = (one.lineage.job, one.reason)
             self.artifacts[key] += 1
-            self.size_bytes[key] += one.artifact.size_bytes
+            self.size_bytes[key] += one.object.size_bytes
             yield one
 
     def to_json(self, *, deleted: bool) -> dict[str, Any]:
@@ -155,31 +144,13 @@ class GarbageCounts:
 
 
 def _to_json(garbage: Garbage) -> dict[str, Any]:
-    artifact = garbage.artifact
     return {
-        "name": artifact.name,
-        "job": artifact.lineage.job,
-        "uri": artifact.lineage.uri,
+        "name": garbage.object.name,
+        "job": garbage.lineage.job,
+        "uri": garbage.lineage.uri,
         "reason": garbage.reason,
-        "size_bytes": artifact.size_bytes,
+        "size_bytes": garbage.object.size_bytes,
     }
-
-
-@contextlib.contextmanager
-def _show_progress(context: Context, counts: GarbageCounts) -> Iterator[None]:
-    """Show in a terminal how many artifacts have been examined."""
-    if not context.output.stderr.is_terminal:
-        yield
-        return
-    with context.output.stderr.status("") as status:
-        add_examined = counts.add_examined
-
-        def count_and_show(artifacts: int) -> None:
-            add_examined(artifacts)
-            status.update(f"{text.format_count(counts.examined, 'artifact')} examined")
-
-        counts.add_examined = count_and_show  # type: ignore[method-assign]
-        yield
 
 
 def _render(counts: GarbageCounts, *, deleted: bool) -> Iterator[RenderableType]:
@@ -194,10 +165,11 @@ def _render(counts: GarbageCounts, *, deleted: bool) -> Iterator[RenderableType]
         yield rows
         yield Text()
     if counts.kept_unknown:
-        kept = (
-            f"Kept: {text.format_count(counts.kept_unknown, 'artifact')} of files that are not in"
+        yield Text(
+            f"Kept: {text.format_count(counts.kept_unknown, 'artifact')} of files that are not in "
+            "this ledger; --unknown-files includes them.",
+            style="yellow",
         )
-        yield Text(f"{kept} this ledger; --unknown-files includes them.", style="yellow")
     total = counts.artifacts.total()
     what = f"{text.format_count(total, 'artifact')} of {counts.examined:,}"
     size = text.format_size(counts.size_bytes.total())

@@ -1,21 +1,25 @@
-"""``segue graph``: show the job graph as a tree, Mermaid, SVG or JSON."""
+"""``segue graph``: show the job graph as a tree, Mermaid, DOT or JSON."""
+
+from __future__ import annotations
 
 import os
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from segue.errors import ConfigurationError
+from segue.errors import ConfigurationError, suggest
 from segue.model.graph import SOURCE, Graph
-from segue.suggestion import suggest
-from segue_cli.command import command
-from segue_cli.context import Context
-from segue_cli.drawing.tree import walk_tree
-from segue_cli.files import write_file
+from segue_cli.command import Context, command, complete_path
+from segue_cli.drawing import build_document, draw_dot, draw_mermaid, walk_tree
 from segue_cli.views import text
-from segue_cli.views.output import PIPE_COLUMNS, encode_json, render_plain
-from segue_cli.views.table import build_table
+from segue_cli.views.output import (
+    PIPE_COLUMNS,
+    build_table,
+    encode_json,
+    render_plain,
+    write_file,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,32 +30,13 @@ class Format(StrEnum):
 
     TREE = "tree"
     MERMAID = "mermaid"
-    SVG = "svg"
+    DOT = "dot"
     JSON = "json"
 
 
 WIDE_COLUMNS = 110  # the least width with room for the descriptions of jobs
-SUFFIXES = {".svg": Format.SVG, ".json": Format.JSON, ".mmd": Format.MERMAID}
-
-AsFormat = Annotated[
-    str | None,
-    typer.Option(
-        "--format",
-        metavar="|".join(Format),
-        help="The output format.  [default: by the suffix of --output, else tree]",
-        autocompletion=lambda incomplete: [f for f in Format if f.startswith(incomplete)],
-    ),
-]
-OutputFile = Annotated[
-    str | None,
-    typer.Option(
-        "--output", "-o", metavar="FILE", help="Write to this file instead of standard output."
-    ),
-]
-Check = Annotated[
-    bool,
-    typer.Option("--check", help="Also import the jobs' code and check that it matches the graph."),
-]
+# .svg and "svg" are known in order to be refused with the remedy.
+SUFFIXES = {".dot": "dot", ".gv": "dot", ".json": "json", ".mmd": "mermaid", ".svg": "svg"}
 
 
 @command(
@@ -59,21 +44,34 @@ Check = Annotated[
     examples=(
         "segue graph",
         "segue graph --check",
-        "segue graph --output graph.svg",
         "segue graph --format mermaid >> README.md",
+        "segue graph --format dot | dot -Tsvg > graph.svg",
     ),
 )
-def graph(
-    context: Context,
-    as_format: AsFormat = None,
-    output_file: OutputFile = None,
-    check: Check = False,
-) -> None:
-    """Show the job graph as a tree, Mermaid, SVG or JSON.
+@click.option(
+    "--format",
+    "as_format",
+    metavar="|".join(Format),
+    help="The output format.  [default: by the suffix of --output, else tree]",
+    shell_complete=lambda _ctx, _parameter, start: [f for f in Format if f.startswith(start)],
+)
+@click.option(
+    "--output",
+    "-o",
+    metavar="FILE",
+    help="Write to this file instead of standard output.",
+    shell_complete=complete_path,
+)
+@click.option(
+    "--check", is_flag=True, help="Also import the jobs' code and check that it matches the graph."
+)
+def graph(context: Context, as_format: str | None, output: str | None, check: bool) -> None:
+    """Show the job graph as a tree, Mermaid, DOT or JSON.
 
     Each job is shown with its content type, version, fingerprint (a hash of everything that defines
-    its results) and owner. A job with several parents is shown in full once and referred to
-    elsewhere. The graph is always validated; --check also validates the jobs' code.
+    its results) and owner. In the tree, a job with several parents is shown in full once and
+    referred to elsewhere. GitHub renders Mermaid, and Graphviz converts DOT to SVG. The graph is
+    always validated; --check also validates the jobs' code.
     """
     loaded = context.graph
     if check:
@@ -82,48 +80,46 @@ def graph(
         check_code(loaded)
         jobs = text.format_count(len(loaded.jobs), "job")
         context.output.note(f"The code of {jobs} matches the graph.")
-    chosen = _choose_format(as_format, output_file, as_json=context.output.as_json)
-    if output_file is None and chosen is Format.TREE:
+    chosen = _choose_format(as_format, output, as_json=context.output.as_json)
+    if output is not None:
+        write_file(output, _render(loaded, chosen).encode(errors="backslashreplace"))
+        context.output.note(f"Wrote {output}.")
+    elif chosen is Format.TREE:
         context.output.print(_render_tree(loaded, width=context.output.stdout.width))
-        return
-    rendered = _render(loaded, chosen)
-    if output_file is None:
-        typer.echo(rendered, nl=False)
     else:
-        write_file(output_file, rendered.encode())
-        context.output.note(f"Wrote {output_file}.")
+        click.echo(_render(loaded, chosen), nl=False)
 
 
-def _choose_format(name: str | None, output_file: str | None, *, as_json: bool) -> Format:
-    if name is not None and name not in set(Format):
-        raise ConfigurationError(f"{name!r} is not a graph format; {suggest(name, list(Format))}")
-    if as_json and name not in (None, Format.JSON):
+def _choose_format(name: str | None, output: str | None, *, as_json: bool) -> Format:
+    suffix = os.path.splitext(output or "")[1]
+    chosen = name or ("json" if as_json else SUFFIXES.get(suffix, "tree"))
+    if chosen == "svg":
+        raise ConfigurationError(
+            "Segue does not draw SVG; let Graphviz do it: "
+            f"segue graph --format dot | dot -Tsvg > {output or 'graph.svg'}"
+        )
+    if chosen not in set(Format):
+        raise ConfigurationError(
+            f"{chosen!r} is not a graph format; {suggest(chosen, list(Format))}"
+        )
+    if as_json and chosen != Format.JSON:
         raise ConfigurationError(f"--json and --format {name} contradict each other; leave one out")
-    if as_json:
-        return Format.JSON
-    suffix = os.path.splitext(output_file or "")[1]
-    return Format(name) if name else SUFFIXES.get(suffix, Format.TREE)
+    return Format(chosen)
 
 
 def _render(loaded: Graph, chosen: Format) -> str:
     match chosen:
-        case Format.SVG:
-            from segue_cli.drawing.svg import draw_svg
-
-            return draw_svg(loaded)
         case Format.MERMAID:
-            from segue_cli.drawing.mermaid import draw_mermaid
-
             return draw_mermaid(loaded)
+        case Format.DOT:
+            return draw_dot(loaded)
         case Format.JSON:
-            from segue_cli.drawing.document import build_document
-
             return encode_json(build_document(loaded), indent=2) + "\n"
         case Format.TREE:
             return render_plain(_render_tree(loaded, width=PIPE_COLUMNS))
 
 
-def _render_tree(loaded: Graph, *, width: int) -> "Table":
+def _render_tree(loaded: Graph, *, width: int) -> Table:
     from rich.text import Text
 
     wide = width >= WIDE_COLUMNS

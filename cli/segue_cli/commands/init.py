@@ -4,51 +4,84 @@ from __future__ import annotations
 
 import os
 import shlex
-from typing import Annotated
+from collections.abc import Iterator
+from importlib import resources
+from importlib.resources.abc import Traversable
 
-import typer
+import click
 
-from segue_cli.command import command
-from segue_cli.context import Context
-from segue_cli.scaffold import write_scaffold
+from segue.errors import ConfigurationError
+from segue_cli.command import Context, command, complete_path
 
-Folder = Annotated[
-    str, typer.Argument(metavar="FOLDER", help="The project folder; created if it is missing.")
-]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
+SUFFIX = ".template"
+HIDDEN = {"gitignore": ".gitignore"}
+# An existing project keeps its own; the other files are required.
+OPTIONAL = frozenset({".gitignore", "README.md", "conftest.py"})
 
 
 @command(examples=("segue init", "segue init features"))
-def init(context: Context, folder: Folder = ".", force: Force = False) -> None:
+@click.argument(
+    "folder",
+    default=".",
+    help="The project folder; created if it is missing.  [default: .]",
+    shell_complete=complete_path,
+)
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
+def init(context: Context, folder: str, force: bool) -> None:
     """Create a project: a graph, a first job and its test.
 
     The first job, brightness, is a working example. Existing files are not overwritten unless
     --force is given.
     """
-    made = write_scaffold(folder, force=force)
-    steps = _list_steps(folder)
-    if context.output.as_json:
-        context.output.write_json(
-            {"folder": folder, "written": made.written, "kept": made.kept, "next": steps}
+    files = dict(_read_templates(resources.files("segue_cli") / "templates"))
+    existing = [name for name in files if os.path.lexists(os.path.join(folder, name))]
+    conflicts = [name for name in existing if name not in OPTIONAL]
+    if conflicts and not force:
+        raise ConfigurationError(
+            f"{folder!r} already has {', '.join(conflicts)}; name another folder, or overwrite "
+            "with --force"
         )
-        return
-    for name in made.written:
-        context.output.print(f"wrote {os.path.join(folder, name)}")
-    for name in made.kept:
-        context.output.print(f"kept  {os.path.join(folder, name)}, which already exists")
-    if ".gitignore" in made.kept:
-        context.output.print("      add .segue/ to it; it holds the results and the ledger")
-    context.output.print("\nNext:")
-    for step in steps:
-        context.output.print(f"  {step}")
-
-
-def _list_steps(folder: str) -> list[str]:
-    enter = [] if os.path.normpath(folder) == "." else [shlex.join(["cd", folder])]
-    return [
-        *enter,
+    kept = [] if force else existing
+    written = [name for name in files if name not in kept]
+    for name in written:
+        _write(os.path.join(folder, name), files[name])
+    steps = [
+        *([] if os.path.normpath(folder) == "." else [shlex.join(["cd", folder])]),
         "segue graph --check",
         "pytest",
         "segue run brightness SONG",
         "segue backfill --prefix MUSIC --job brightness",
     ]
+    if context.output.as_json:
+        context.output.write_json(
+            {"folder": folder, "written": written, "kept": kept, "next": steps}
+        )
+        return
+    for name in written:
+        context.output.print(f"wrote {os.path.join(folder, name)}")
+    for name in kept:
+        context.output.print(f"kept  {os.path.join(folder, name)}, which already exists")
+    if ".gitignore" in kept:
+        context.output.print("      add .segue/ to it; it holds the results and the ledger")
+    context.output.print("\nNext:", *(f"  {step}" for step in steps))
+
+
+def _read_templates(place: Traversable, above: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each file's path in a project, and its text."""
+    for entry in sorted(place.iterdir(), key=lambda e: e.name):
+        if entry.is_dir():
+            yield from _read_templates(entry, f"{above}{entry.name}/")
+        elif entry.name.endswith(SUFFIX):
+            name = entry.name.removesuffix(SUFFIX)
+            yield above + HIDDEN.get(name, name), entry.read_text("utf-8")
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path!r} cannot be written ({error.strerror}); name a folder that this user may write"
+        ) from error

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import click
 import msgspec
 
 from segue.errors import ConfigurationError
 from segue.ingest.request_client import build_request, open_requests, send_request
 from segue.ingest.requests import load_request
-from segue.reports.request_progress import RequestWatcher
-from segue_cli.command import command
-from segue_cli.context import Context
+from segue_cli.command import Context, command
+from segue_cli.commands.watch import follow
 from segue_cli.exit_code import ExitCode
-from segue_cli.parameters import File, Jobs, Timeout, parse_duration
-from segue_cli.views.request_progress import follow
-
-DEFAULT_TIMEOUT = "60s"
+from segue_cli.parameters import file_argument, job_option, parse_duration
 
 
 @command(
     settings=("graph", "catalogue", "artifacts", "ledger", "queue"),
     examples=("segue ping song.flac", "segue ping gs://acme-audio/masters/song.flac --job energy"),
 )
-def ping(
-    context: Context, file: File, jobs: Jobs = None, timeout: Timeout = DEFAULT_TIMEOUT
-) -> ExitCode:
+@file_argument
+@job_option
+@click.option(
+    "--timeout",
+    default="60s",
+    metavar="DURATION",
+    callback=parse_duration,
+    help="How long to wait at most, such as 90s or 1h.",
+)
+def ping(context: Context, file: str, jobs: tuple[str, ...], timeout: float) -> ExitCode:
     """Check that every streaming pipeline answers.
 
     A message passes through the graph, from the source down to the named jobs (default: all), and
@@ -39,6 +43,4 @@ def ping(
             uri, reason = next(iter(receipt.ignored.items()), (file, "it has been deleted"))
             raise ConfigurationError(f"cannot ping {uri!r}: {reason}")
         document = load_request(stack.artifacts, receipt.request)
-        watcher = RequestWatcher(graph=stack.graph, ledger=stack.ledger, document=document)
-        limit_s = parse_duration(timeout, "--timeout") if timeout else None
-        return follow(context.output, watcher, timeout_s=limit_s)
+        return follow(context, stack, document, timeout)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from segue_cli import selection as select
-from segue_cli.command import command
-from segue_cli.commands.backfill import run_with_progress
-from segue_cli.context import Context
-from segue_cli.views.run_summary import print_summary, to_json
-from segue_cli.views.table import build_table
+from segue_cli.command import Context, command
+from segue_cli.commands.backfill import (
+    build_backfill,
+    execute_backfill,
+    print_summary,
+    to_json,
+)
+from segue_cli.parameters import add_selection_options, parse_beam_options
+from segue_cli.views.output import build_table
 from segue_cli.views.text import format_duration, format_number
 
 if TYPE_CHECKING:
@@ -28,19 +29,8 @@ if TYPE_CHECKING:
     ),
     extra_options=True,
 )
-def plan(
-    context: Context,
-    ctx: typer.Context,
-    prefix: select.Prefix = None,
-    uris: select.Uris = None,
-    from_ledger: select.FromLedger = None,
-    jobs: select.Jobs = None,
-    everything: select.All = False,
-    force: select.Force = False,
-    retry_failed: select.RetryFailed = False,
-    limit: select.Limit = None,
-    sample: select.Sample = None,
-) -> None:
+@add_selection_options
+def plan(context: Context, **selected: Any) -> None:
     """Show what a backfill would compute, and estimate its cost.
 
     The results are counted by job and state, without computing or writing anything. The estimate of
@@ -48,38 +38,24 @@ def plan(
     that has never run, process a few files first: segue backfill --limit 20.
     """
     from segue.reports.estimate import estimate
-    from segue_pipelines.options import parse_pipeline_options
 
-    options = parse_pipeline_options(ctx.args, [o for p in ctx.command.params for o in p.opts])
-    graph = context.graph
-    run = select.build_backfill(
-        context,
-        prefix=prefix,
-        uris=uris,
-        from_ledger=from_ledger,
-        jobs=jobs,
-        everything=everything,
-        force=force,
-        retry_failed=retry_failed,
-        limit=limit,
-        sample=sample,
-        dry_run=True,
-    )
-    tally = run_with_progress(context, run, options)
+    options = parse_beam_options()
+    run = build_backfill(context, dry_run=True, **selected)
+    totals = execute_backfill(context, run, options)
     with context.open() as stack:
         found = estimate(
-            graph,
+            context.graph,
             stack.ledger,
-            tally,
+            totals,
             vcpus=context.settings.vcpus or os.cpu_count() or 1,
             price=context.settings.price,
         )
     if context.output.as_json:
         context.output.write_json(
-            {**to_json(tally, dry_run=True), "estimate": _estimate_json(found)}
+            {**to_json(totals, dry_run=True), "estimate": _estimate_json(found)}
         )
         return
-    print_summary(context.output, tally)
+    print_summary(context.output, totals)
     _show_estimate(context, found)
 
 

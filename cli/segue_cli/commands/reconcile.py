@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import sys
-import tempfile
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from segue.clock import utc_now
 from segue.errors import ConfigurationError
-from segue.ingest.media_filter import build_media_filter
-from segue.maintenance.discrepancy import DiscrepancyKind
-from segue.model.location import resolve_prefix
-from segue_cli.command import command
-from segue_cli.context import Context
-from segue_cli.parameters import Yes, parse_duration
-from segue_cli.selection import Prefix
+from segue.ingest.catalogue import build_media_filter
+from segue.maintenance.reconcile import DiscrepancyKind
+from segue.model.media_file import resolve_prefix
+from segue_cli.command import Context, command
+from segue_cli.parameters import (
+    catalogue_prefix_option,
+    parse_beam_options,
+    parse_duration,
+    yes_option,
+)
+from segue_cli.pipeline_progress import run_with_progress
 from segue_cli.views import text
-from segue_cli.views.table import build_table
+from segue_cli.views.output import build_table
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
     from rich.console import RenderableType
 
-    from segue_pipelines.reconcile.pipeline import ReconcileRun
-    from segue_pipelines.reconcile.totals import ReconcileTotals
+    from segue_pipelines.reconcile import ReconcileRun, ReconcileTotals
 
 MEANINGS = {
     DiscrepancyKind.UNRECORDED: "exists, but was never recorded",
@@ -46,27 +45,6 @@ REPAIRED = {
     DiscrepancyKind.GONE: "marked as deleted",
 }
 
-OlderThan = Annotated[
-    str,
-    typer.Option(
-        "--older-than",
-        metavar="DURATION",
-        help="Repair unprocessed files only if they were recorded this long ago, such as 90m, 12h "
-        "or 1d.",
-        show_default=True,
-    ),
-]
-Apply = Annotated[
-    bool, typer.Option("--apply", help="Repair the differences instead of only counting them.")
-]
-AllowEmpty = Annotated[
-    bool,
-    typer.Option(
-        "--allow-empty",
-        help="Accept an empty catalogue: mark all files of the ledger as deleted.",
-    ),
-]
-
 
 @command(
     requires=("pipelines",),
@@ -78,14 +56,29 @@ AllowEmpty = Annotated[
     ),
     extra_options=True,
 )
+@catalogue_prefix_option
+@click.option(
+    "--older-than",
+    default="1h",
+    metavar="DURATION",
+    callback=parse_duration,
+    help="Repair unprocessed files only if they were recorded this long ago, such as 90m, 12h or "
+    "1d.",
+)
+@click.option("--apply", is_flag=True, help="Repair the differences instead of only counting them.")
+@yes_option
+@click.option(
+    "--allow-empty",
+    is_flag=True,
+    help="Accept an empty catalogue: mark all files of the ledger as deleted.",
+)
 def reconcile(
     context: Context,
-    ctx: typer.Context,
-    prefix: Prefix = None,
-    older_than: OlderThan = "1h",
-    apply: Apply = False,
-    yes: Yes = False,
-    allow_empty: AllowEmpty = False,
+    prefix: str | None,
+    older_than: float,
+    apply: bool,
+    yes: bool,
+    allow_empty: bool,
 ) -> None:
     """Compare the catalogue with the ledger and repair missed events.
 
@@ -94,22 +87,19 @@ def reconcile(
     'segue gc' then deletes their artifacts. Nothing is changed without --apply, which shows the
     counts and asks for confirmation. Unknown options are passed to Beam, such as --runner.
     """
-    from segue_pipelines.options import parse_pipeline_options
-
-    grace = timedelta(seconds=parse_duration(older_than, "--older-than"))
-    options = parse_pipeline_options(ctx.args, [o for p in ctx.command.params for o in p.opts])
+    options = parse_beam_options()
     if apply and not yes and not sys.stdin.isatty():
         raise ConfigurationError(
             "--apply asks for confirmation, but standard input is not a terminal; use --yes"
         )
-    run = _build_run(context, prefix, grace=grace, allow_empty=allow_empty)
+    run = _build_run(context, prefix, grace=timedelta(seconds=older_than), allow_empty=allow_empty)
     repaired = apply and yes
-    found = _run_with_progress(context, replace(run, dry_run=not repaired), options)
+    found = _execute(context, replace(run, dry_run=not repaired), options)
     if apply and not yes and found.files:
         for part in _render_counts(found, MEANINGS):
             context.output.stderr.print(part)
-        typer.confirm("Repair these files?", abort=True, err=True)
-        found = _run_with_progress(context, replace(run, dry_run=False), options)
+        context.output.confirm("Repair these files?", "repair them")
+        found = _execute(context, replace(run, dry_run=False), options)
         repaired = True
     if context.output.as_json:
         context.output.write_json(_to_json(found, dry_run=not repaired))
@@ -120,7 +110,7 @@ def reconcile(
 def _build_run(
     context: Context, prefix: str | None, *, grace: timedelta, allow_empty: bool
 ) -> ReconcileRun:
-    from segue_pipelines.reconcile.pipeline import ReconcileRun
+    from segue_pipelines.reconcile import ReconcileRun
 
     graph = context.graph
     root = prefix or graph.catalogue
@@ -141,48 +131,15 @@ def _build_run(
     )
 
 
-def _run_with_progress(
-    context: Context, run: ReconcileRun, options: PipelineOptions
-) -> ReconcileTotals:
-    """Run the pipeline; show progress if it runs on this machine and in a terminal.
+def _execute(context: Context, run: ReconcileRun, options: PipelineOptions) -> ReconcileTotals:
+    from segue_pipelines.reconcile import execute
 
-    A remote runner logs its own progress.
-    """
-    from segue_pipelines.options import is_local
-    from segue_pipelines.reconcile.pipeline import execute
-
-    if not is_local(options):
-        logging.basicConfig(level=logging.INFO, format="%(message)s")
-        return execute(run, options)
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # Segue reports its errors itself
-    if not context.output.stderr.is_terminal:
-        return execute(run, options)
-    with (
-        tempfile.TemporaryDirectory(prefix="segue-progress-") as folder,
-        _show_progress(context, folder),
-    ):
-        return execute(replace(run, progress=folder), options)
-
-
-@contextlib.contextmanager
-def _show_progress(context: Context, folder: str) -> Iterator[None]:
-    """Show how many files have been compared."""
-    from segue_pipelines.progress import read_progress
-
-    done = threading.Event()
-    with context.output.stderr.status("") as status:
-
-        def follow() -> None:
-            while not done.wait(0.25):
-                status.update(f"{text.format_count(read_progress(folder).files, 'file')} compared")
-
-        thread = threading.Thread(target=follow, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
+    return run_with_progress(
+        context.output,
+        options,
+        "comparing",
+        lambda folder: execute(replace(run, progress=folder), options),
+    )
 
 
 def _render_counts(

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
+import click
 import msgspec
-import typer
 
 from segue.errors import ConfigurationError
 from segue.ingest.request_client import build_request, open_requests, send_request
-from segue.ingest.requests import RequestDocument, RequestReceipt, load_request
-from segue.reports.request_progress import RequestWatcher
-from segue_cli.command import command
-from segue_cli.context import Context
+from segue.ingest.requests import load_request
+from segue_cli.command import Context, command, complete_path
+from segue_cli.commands.watch import follow
 from segue_cli.exit_code import ExitCode
-from segue_cli.parameters import RequestFiles, RequestPrefix, TargetJobs, Timeout, parse_duration
-from segue_cli.selection import All, select_targets
+from segue_cli.parameters import (
+    all_option,
+    force_option,
+    select_targets,
+    target_option,
+    timeout_option,
+)
 from segue_cli.views import text
-from segue_cli.views.request_progress import follow
-
-Force = Annotated[
-    bool,
-    typer.Option(
-        "--force", help="Recompute the named jobs even if they are current, but not their parents."
-    ),
-]
-Parents = Annotated[
-    bool, typer.Option("--parents", help="With --force, also recompute the jobs they depend on.")
-]
-Watch = Annotated[bool, typer.Option("--watch", help="Follow the request until it is done.")]
 
 
 @command(
@@ -39,16 +29,38 @@ Watch = Annotated[bool, typer.Option("--watch", help="Follow the request until i
         "segue request song.flac --job beats --force",
     ),
 )
+@click.argument(
+    "files",
+    nargs=-1,
+    metavar="[FILE]...",
+    help="Paths, URIs (gs://bucket/name), or paths relative to the catalogue.",
+    shell_complete=complete_path,
+)
+@click.option(
+    "--prefix",
+    metavar="PREFIX",
+    help="All files below a folder or gs:// prefix.",
+    shell_complete=complete_path,
+)
+@target_option
+@all_option
+@force_option
+@click.option(
+    "--parents", is_flag=True, help="With --force, also recompute the jobs they depend on."
+)
+@click.option("--watch", is_flag=True, help="Follow the request until it is done.")
+@timeout_option
 def request(
     context: Context,
-    files: RequestFiles = None,
-    prefix: RequestPrefix = None,
-    jobs: TargetJobs = None,
-    everything: All = False,
-    force: Force = False,
-    parents: Parents = False,
-    watch: Watch = False,
-    timeout: Timeout = None,
+    *,
+    files: tuple[str, ...],
+    prefix: str | None,
+    jobs: tuple[str, ...],
+    everything: bool,
+    force: bool,
+    parents: bool,
+    watch: bool,
+    timeout: float | None,
 ) -> ExitCode:
     """Request results for files or a prefix from the streaming pipelines.
 
@@ -58,7 +70,7 @@ def request(
     catalogue, 'segue backfill' is cheaper.
     """
     new_request = msgspec.structs.replace(
-        build_request(context.graph, files, prefix),
+        build_request(context.graph, list(files), prefix),
         jobs=select_targets(context.graph, jobs, everything=everything),
         force=force,
         parents=parents,
@@ -69,48 +81,20 @@ def request(
         )
     with context.open(create=True) as stack, open_requests(stack) as requests:
         receipt = send_request(requests, new_request)
+        is_followed = watch and receipt.files > 0
+        if not context.output.as_json:
+            for uri, reason in receipt.ignored.items():
+                context.output.note(text.escape(f"Ignored: {uri}: {reason}."))
+            count = text.format_count(receipt.files, "file")
+            context.output.print(
+                f"Requested {', '.join(receipt.targets)} for {count}: {receipt.request}"
+            )
+            if receipt.files and not watch:
+                context.output.print(f"To follow it: segue watch {receipt.request}")
+        elif not is_followed:
+            context.output.write_json(msgspec.to_builtins(receipt))
+        if not is_followed:
+            return ExitCode.OK if receipt.files else ExitCode.FAILURES
         document = load_request(stack.artifacts, receipt.request)
-        if watch and receipt.files:
-            return _follow(context, document, receipt, stack, timeout)
-    if context.output.as_json:
-        context.output.write_json(msgspec.to_builtins(receipt))
-    else:
-        _report(context, receipt)
-        if receipt.files:
-            context.output.print(f"To follow it: segue watch {receipt.request}")
-    return ExitCode.OK if receipt.files else ExitCode.FAILURES
-
-
-def _follow(
-    context: Context,
-    document: RequestDocument,
-    receipt: RequestReceipt,
-    stack: object,
-    timeout: str | None,
-) -> ExitCode:
-    from segue.stack import Stack
-
-    assert isinstance(stack, Stack)
-    if not context.output.as_json:
-        _report(context, receipt)
-    watcher = RequestWatcher(
-        graph=stack.graph, ledger=stack.ledger, document=_drop_ignored(document, receipt)
-    )
-    return follow(
-        context.output, watcher, timeout_s=parse_duration(timeout, "--timeout") if timeout else None
-    )
-
-
-def _drop_ignored(document: RequestDocument, receipt: RequestReceipt) -> RequestDocument:
-    """Return the request without the files that were ignored."""
-    files = tuple(uri for uri in document.files if uri not in receipt.ignored)
-    return msgspec.structs.replace(document, files=files)
-
-
-def _report(context: Context, receipt: RequestReceipt) -> None:
-    for uri, reason in receipt.ignored.items():
-        context.output.note(text.escape(f"Ignored: {uri}: {reason}."))
-    jobs = ", ".join(receipt.targets)
-    context.output.print(
-        f"Requested {jobs} for {text.format_count(receipt.files, 'file')}: {receipt.request}"
-    )
+        left = tuple(uri for uri in document.files if uri not in receipt.ignored)
+        return follow(context, stack, msgspec.structs.replace(document, files=left), timeout)

@@ -4,53 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import typer
+import click
 
-from segue.adapters.connect import connect_queue
-from segue.adapters.empty_ledger import ledger_exists
-from segue.errors import ConfigurationError
-from segue.maintenance.dead_letter_replay import (
+from segue.adapters.connect import connect_queue, ledger_exists
+from segue.maintenance.retry import (
     DeadLetterReplay,
-    DeadLetterSelection,
+    JobRetry,
     ReplayedLetters,
+    RetryCounts,
+    RetrySelection,
 )
-from segue.maintenance.retry import JobRetry, RetryCounts, RetrySelection
-from segue.model.location import parse_prefix
-from segue.reports.failures import select_kinds
-from segue_cli.command import command
-from segue_cli.context import Context
-from segue_cli.parameters import Jobs, Kinds, Prefix, Yes
+from segue.model.media_file import parse_prefix
+from segue.reports.job_states import select_kinds
+from segue_cli.command import Context, command
+from segue_cli.parameters import job_option, kind_option, prefix_option, yes_option
 from segue_cli.views import text
-from segue_cli.views.table import build_table
-
-if TYPE_CHECKING:
-    from segue.model.queue import Queue
-    from segue.stack import Stack
+from segue_cli.views.output import build_table
 
 EXAMPLES = 3
-
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Show what would be retried; change nothing.")
-]
-Publish = Annotated[
-    bool | None,
-    typer.Option(
-        "--publish/--no-publish",
-        help="Also notify the streaming pipelines.  [default: if there is a queue]",
-        show_default=False,
-    ),
-]
-DeadLetters = Annotated[
-    bool,
-    typer.Option(
-        "--dead-letters",
-        help="Republish the dead letters of the jobs instead.",
-    ),
-]
 
 
 @command(
@@ -62,15 +35,28 @@ DeadLetters = Annotated[
         "segue retry --dead-letters --job beats --dry-run",
     ),
 )
+@job_option
+@kind_option
+@prefix_option
+@click.option(
+    "--dead-letters", is_flag=True, help="Republish the dead letters of the jobs instead."
+)
+@click.option(
+    "--publish/--no-publish",
+    default=None,
+    help="Also notify the streaming pipelines.  [default: if there is a queue]",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be retried; change nothing.")
+@yes_option
 def retry(
     context: Context,
-    jobs: Jobs = None,
-    kinds: Kinds = None,
-    prefix: Prefix = None,
-    dead_letters: DeadLetters = False,
-    publish: Publish = None,
-    dry_run: DryRun = False,
-    yes: Yes = False,
+    jobs: tuple[str, ...],
+    kinds: tuple[str, ...],
+    prefix: str | None,
+    dead_letters: bool,
+    publish: bool | None,
+    dry_run: bool,
+    yes: bool,
 ) -> None:
     """Retry failed jobs, and the jobs that they block.
 
@@ -78,23 +64,25 @@ def retry(
     pipelines are notified and compute them right away. If a named job is blocked, the failed job
     that blocks it is retried as well. The command shows the counts and asks for confirmation.
     """
-    if dead_letters:
-        _replay_dead_letters(context, jobs, kinds, prefix, dry_run=dry_run, yes=yes)
-        return
     selection = RetrySelection(
         jobs=context.graph.select(jobs),
         kinds=select_kinds(kinds),
         prefix=parse_prefix(prefix) if prefix else "",
     )
+    if dead_letters:
+        _replay_dead_letters(context, selection, dry_run=dry_run, yes=yes)
+        return
     # Like a ledger, a queue is created at its first use; without one, no pipeline is streaming.
     publish = ledger_exists(context.settings.queue) if publish is None else publish
-    with context.open() as stack, _open_queue(context, publish and not dry_run) as queue:
+    with context.open() as stack, contextlib.ExitStack() as opened:
+        queue = None
+        if publish and not dry_run:
+            queue = opened.enter_context(contextlib.closing(connect_queue(context.settings.queue)))
         replay = JobRetry(graph=stack.graph, ledger=stack.ledger, selection=selection, queue=queue)
         counts = replay.count()
-        ask = counts.jobs > 0 and not dry_run
-        if ask and not yes:
-            _confirm(context, counts)
-        if ask:
+        if counts.jobs > 0 and not dry_run:
+            if not yes:
+                _confirm(context, counts)
             counts = replay.run()
     next_command = None if publish else _build_next_command(context, counts, prefix)
     if context.output.as_json:
@@ -113,29 +101,12 @@ def retry(
         context.output.print(f"Next: {next_command}")
 
 
-@contextlib.contextmanager
-def _open_queue(context: Context, is_needed: bool) -> Iterator[Queue | None]:
-    if not is_needed:
-        yield None
-        return
-    queue = connect_queue(context.settings.queue)
-    try:
-        yield queue
-    finally:
-        queue.close()
-
-
 def _confirm(context: Context, counts: RetryCounts) -> None:
-    if not sys.stdin.isatty():
-        raise ConfigurationError(
-            f"cannot ask for confirmation to retry {_format_counts(counts)}: standard input is "
-            "not a terminal; use --yes"
-        )
     context.output.note(f"{_format_counts(counts)}:")
     for job in sorted(counts.failed | counts.blocked):
         failed, blocked = counts.failed[job], counts.blocked[job]
         context.output.note(f"  {job}: {failed:,} failed, {blocked:,} blocked")
-    typer.confirm("Retry them?", abort=True, err=True)
+    context.output.confirm("Retry them?", f"retry {_format_counts(counts)}")
 
 
 def _format_counts(counts: RetryCounts) -> str:
@@ -172,61 +143,43 @@ def _to_json(
 
 
 def _replay_dead_letters(
-    context: Context,
-    jobs: list[str] | None,
-    kinds: list[str] | None,
-    prefix: str | None,
-    *,
-    dry_run: bool,
-    yes: bool,
+    context: Context, selection: RetrySelection, *, dry_run: bool, yes: bool
 ) -> None:
     """Count the dead letters, and republish them after confirmation."""
-    selection = DeadLetterSelection(
-        jobs=context.graph.select(jobs),
-        kinds=select_kinds(kinds),
-        prefix=parse_prefix(prefix) if prefix else "",
-    )
-    if not ledger_exists(context.settings.queue):
-        found = ReplayedLetters()
-    else:
-        with context.open() as stack, _open_queue(context, is_needed=True) as queue:
-            assert queue is not None
-            found = _confirm_and_replay(context, stack, queue, selection, dry_run=dry_run, yes=yes)
+    found = ReplayedLetters()
+    if ledger_exists(context.settings.queue):
+        with (
+            context.open() as stack,
+            contextlib.closing(connect_queue(context.settings.queue)) as queue,
+        ):
+            replay = DeadLetterReplay(
+                graph=stack.graph, ledger=stack.ledger, queue=queue, selection=selection
+            )
+            found = replay.run(dry_run=True)
+            if not context.output.as_json:
+                _print_dead_letters(context, found)
+            if found.total and not dry_run:
+                if not yes:
+                    letters = text.format_count(found.total, "dead letter")
+                    context.output.confirm("Republish them?", f"republish {letters}")
+                found = replay.run(dry_run=False, only=found.ids)
     if context.output.as_json:
-        context.output.write_json(_dead_letters_to_json(found, dry_run=dry_run))
+        context.output.write_json(
+            {
+                "dry_run": dry_run,
+                "dead_letters": [
+                    {"job": job, "stage": stage, "kind": kind, "count": n}
+                    for (job, stage, kind), n in sorted(found.found.items())
+                ],
+                "total": found.total,
+                "unreadable": found.unreadable,
+            }
+        )
     elif not found.total:
         context.output.print("No dead letters match.")
     else:
         done = "Would republish" if dry_run else "Republished"
         context.output.print(f"{done}: {text.format_count(found.total, 'dead letter')}.")
-
-
-def _confirm_and_replay(
-    context: Context,
-    stack: Stack,
-    queue: Queue,
-    selection: DeadLetterSelection,
-    *,
-    dry_run: bool,
-    yes: bool,
-) -> ReplayedLetters:
-    replay = DeadLetterReplay(
-        graph=stack.graph, ledger=stack.ledger, queue=queue, selection=selection
-    )
-    found = replay.run(dry_run=True)
-    if not context.output.as_json:
-        _print_dead_letters(context, found)
-    if dry_run or not found.total:
-        return found
-    if not yes:
-        if not sys.stdin.isatty():
-            raise ConfigurationError(
-                "cannot ask for confirmation to republish "
-                f"{text.format_count(found.total, 'dead letter')}: standard input is not a "
-                "terminal; use --yes"
-            )
-        typer.confirm("Republish them?", abort=True, err=True)
-    return replay.run(dry_run=False, only=found.ids)
 
 
 def _print_dead_letters(context: Context, found: ReplayedLetters) -> None:
@@ -242,15 +195,3 @@ def _print_dead_letters(context: Context, found: ReplayedLetters) -> None:
     if found.unreadable:
         unreadable = text.format_count(found.unreadable, "message")
         context.output.note(f"Left alone: {unreadable} that Segue cannot read.")
-
-
-def _dead_letters_to_json(found: ReplayedLetters, *, dry_run: bool) -> dict[str, Any]:
-    return {
-        "dry_run": dry_run,
-        "dead_letters": [
-            {"job": job, "stage": stage, "kind": kind, "count": n}
-            for (job, stage, kind), n in sorted(found.found.items())
-        ],
-        "total": found.total,
-        "unreadable": found.unreadable,
-    }

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Annotated
+import click
 
-import typer
-
-from segue_cli import selection as select
-from segue_cli.command import command
-from segue_cli.context import Context
-from segue_cli.parameters import complete_job
-
-StreamJobs = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--job",
-        metavar="JOB",
-        autocompletion=complete_job,
-        help="Process the messages of this job. May be repeated.",
-    ),
-]
-All = Annotated[bool, typer.Option("--all", help="Process the messages of all jobs.")]
-UntilIdle = Annotated[
-    float | None,
-    typer.Option(
-        "--until-idle",
-        min=0.0,
-        metavar="SECONDS",
-        help="Stop after this long without messages.  [default: run until stopped]",
-    ),
-]
+from segue_cli.command import Context, command
+from segue_cli.parameters import (
+    add_job_option,
+    parse_beam_options,
+    processes_option,
+    select_targets,
+)
+from segue_cli.pipeline_progress import configure_log
 
 
 @command(
@@ -44,18 +25,21 @@ UntilIdle = Annotated[
     ),
     extra_options=True,
 )
+@add_job_option("Process the messages of this job. May be repeated.")
+@click.option("--all", "everything", is_flag=True, help="Process the messages of all jobs.")
+@processes_option
+@click.option(
+    "--until-idle",
+    type=click.FloatRange(min=0.0),
+    metavar="SECONDS",
+    help="Stop after this long without messages.  [default: run until stopped]",
+)
 def stream(
     context: Context,
-    ctx: typer.Context,
-    jobs: StreamJobs = None,
-    everything: All = False,
-    processes: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="Child processes per worker.  [default: one per core]"
-        ),
-    ] = None,
-    until_idle_s: UntilIdle = None,
+    jobs: tuple[str, ...],
+    everything: bool,
+    processes: int | None,
+    until_idle: float | None,
 ) -> None:
     """Run the streaming pipelines of some or all jobs.
 
@@ -66,29 +50,22 @@ def stream(
     """
     from segue.log import configure
     from segue.model.job_code import check_code
-    from segue.model.location import parse_location
-    from segue_pipelines.options import is_local, parse_pipeline_options
+    from segue.model.media_file import parse_location
     from segue_pipelines.streaming.pipeline import execute
     from segue_pipelines.streaming.streaming_run import StreamingRun
 
-    own = [o for p in ctx.command.params for o in p.opts]
-    options = parse_pipeline_options(ctx.args, own, streaming=True)
+    options = parse_beam_options(streaming=True)
     graph = context.graph
     run = StreamingRun(
         graph=graph,
-        jobs=select.select_targets(graph, jobs, everything=everything),
+        jobs=select_targets(graph, jobs, everything=everything),
         ledger=context.settings.ledger,
         artifacts=parse_location(graph.artifacts),
         queue=context.settings.queue,
         processes=processes,
-        until_idle_s=until_idle_s,
+        until_idle_s=until_idle,
     )
     check_code(graph)
     configure(as_json=True if context.output.as_json else None)
-    if is_local(options):
-        # Beam's warnings are about its own options, and Segue reports its errors itself.
-        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-    else:
-        # A remote runner logs the address and state of its job; there is no other progress to show.
-        logging.basicConfig(level=logging.INFO, format="%(message)s")
+    configure_log(options)
     execute(run, options)

@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Annotated
 
-import typer
+import click
 
 from segue.adapters.connect import connect_queue
 from segue.ingest.sweep import GRACE_S, LIMIT, Sweeper
-from segue_cli.command import command
-from segue_cli.context import Context
+from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import parse_duration
 from segue_cli.views import text
-
-Limit = Annotated[
-    int, typer.Option("--limit", min=1, metavar="N", help="Stop after about N messages.")
-]
-Grace = Annotated[
-    str,
-    typer.Option(
-        "--grace", metavar="DURATION", help="Skip work requested more recently than this."
-    ),
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Count the messages; publish nothing.")]
 
 
 @command(
     settings=("graph", "ledger", "queue"),
     examples=("segue sweep --dry-run", "segue sweep --grace 1h"),
 )
-def sweep(
-    context: Context,
-    limit: Limit = LIMIT,
-    grace: Grace = f"{GRACE_S / 60:.0f}m",
-    dry_run: DryRun = False,
-) -> ExitCode:
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=LIMIT,
+    metavar="N",
+    help="Stop after about N messages.",
+)
+@click.option(
+    "--grace",
+    default=f"{GRACE_S / 60:.0f}m",
+    metavar="DURATION",
+    callback=parse_duration,
+    help="Skip work requested more recently than this.",
+)
+@click.option("--dry-run", is_flag=True, help="Count the messages; publish nothing.")
+def sweep(context: Context, limit: int, grace: float, dry_run: bool) -> ExitCode:
     """Republish messages for unfinished work.
 
     Unfinished work is a pending result whose message was lost or whose worker died, or a job whose
@@ -52,7 +49,7 @@ def sweep(
             graph=stack.graph,
             ledger=stack.ledger,
             queue=queue,
-            grace_s=parse_duration(grace, "--grace"),
+            grace_s=grace,
         )
         swept = sweeper.run(limit=limit)
     if context.output.as_json:

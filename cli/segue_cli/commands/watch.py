@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-import typer
+import click
 
 from segue.clock import utc_now
 from segue.errors import ConfigurationError, MissingInput
 from segue.ingest.requests import RequestDocument, load_request
-from segue.model.location import list_file_uris
+from segue.model.media_file import list_file_uris
 from segue.model.object_store import ObjectStore
-from segue.reports.request_progress import RequestWatcher
-from segue_cli.command import command
-from segue_cli.context import Context
+from segue.reports.request_progress import RequestProgress, RequestWatcher
+from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
-from segue_cli.parameters import Jobs, Timeout, parse_duration
-from segue_cli.views.request_progress import follow
+from segue_cli.parameters import job_option, timeout_option
+from segue_cli.views import text
+from segue_cli.views.output import Output, build_table, draw_bar
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from segue.stack import Stack
+
+POLL_S = 0.2
+SLOWEST_POLL_S = 2.0
+EXAMPLES = 5
+STATES = ("failed", "blocked", "deleted", "running", "queued", "waiting", "unknown")
+STYLES = {"failed": "red", "blocked": "magenta", "running": "cyan"}
 REQUEST = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}")
-
-RequestOrFile = Annotated[
-    str,
-    typer.Argument(
-        metavar="REQUEST|FILE",
-        help="The id that 'segue request' printed, or a path, a URI, or a path relative to the "
-        "catalogue.",
-        show_default=False,
-    ),
-]
 
 
 @command(
@@ -39,9 +41,16 @@ RequestOrFile = Annotated[
         "segue watch song.flac --job energy --timeout 5m",
     ),
 )
-def watch(
-    context: Context, what: RequestOrFile, jobs: Jobs = None, timeout: Timeout = None
-) -> ExitCode:
+@click.argument(
+    "what",
+    metavar="REQUEST|FILE",
+    help="The id that 'segue request' printed, or a path, a URI, or a path relative to the "
+    "catalogue.  [required]",
+    shell_complete=complete_path,
+)
+@job_option
+@timeout_option
+def watch(context: Context, what: str, jobs: tuple[str, ...], timeout: float | None) -> ExitCode:
     """Follow a request or a file until it is done.
 
     If the file is not in the ledger yet, the command waits for it. The exit code is 0 if everything
@@ -59,9 +68,7 @@ def watch(
                 files=(known or uris)[:1],  # type: ignore[arg-type]
                 made_at=utc_now(),
             )
-        watcher = RequestWatcher(graph=stack.graph, ledger=stack.ledger, document=document)
-        limit_s = parse_duration(timeout, "--timeout") if timeout else None
-        return follow(context.output, watcher, timeout_s=limit_s)
+        return follow(context, stack, document, timeout)
 
 
 def _find_document(artifacts: ObjectStore, request: str) -> RequestDocument:
@@ -72,3 +79,94 @@ def _find_document(artifacts: ObjectStore, request: str) -> RequestDocument:
             f"there is no request {request} in {artifacts.location}; set the right artifacts with "
             "--artifacts, or send the request again"
         ) from error
+
+
+def follow(
+    context: Context, stack: Stack, document: RequestDocument, timeout_s: float | None
+) -> ExitCode:
+    """Poll until everything is done or the timeout is over; show the progress, then the result."""
+    watcher = RequestWatcher(graph=stack.graph, ledger=stack.ledger, document=document)
+    progress = _poll(context.output, watcher, timeout_s)
+    if context.output.as_json:
+        context.output.write_json(_to_json(document.request, progress))
+    else:
+        context.output.print(*_render_end(progress, timeout_s))
+    if not progress.is_over:
+        return ExitCode.UNFINISHED
+    return ExitCode.FAILURES if progress.failures else ExitCode.OK
+
+
+def _poll(output: Output, watcher: RequestWatcher, timeout_s: float | None) -> RequestProgress:
+    from rich.live import Live
+
+    console = output.stderr
+    started_s = time.monotonic()
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while True:
+            polled_s = time.monotonic()
+            progress = watcher.read_progress()
+            if console.is_terminal:
+                live.update(_render(progress), refresh=True)
+            now_s = time.monotonic()
+            if progress.is_over or (timeout_s is not None and now_s - started_s >= timeout_s):
+                return progress
+            # The more a poll costs, the less often it is done.
+            time.sleep(min(max(POLL_S, 4 * (now_s - polled_s)), SLOWEST_POLL_S))
+
+
+def _render(progress: RequestProgress) -> RenderableType:
+    """Build a table with one row per job."""
+    from rich.text import Text
+
+    columns = [s for s in STATES if any(c[s] for c in progress.jobs.values())]
+    rows = build_table("job", ">done", "", *(f">{c}" for c in columns))
+    for job, states in progress.jobs.items():
+        cells = [Text(f"{states[c]:,}", style=STYLES.get(c, "")) for c in columns]
+        rows.add_row(job, f"{states['done']:,}", draw_bar(states["done"], progress.files), *cells)
+    return rows
+
+
+def _render_end(progress: RequestProgress, timeout_s: float | None) -> list[RenderableType]:
+    from rich.text import Text
+
+    parts: list[RenderableType] = [_render(progress)]
+    for one in progress.failed[:EXAMPLES]:
+        line = f"{one.job} {one.state} on {one.uri}: {one.kind}: {one.message}"
+        parts.append(Text(text.escape(line), style="red"))
+    if progress.is_over:
+        summary = f"Done: {text.format_count(progress.files, 'file')}"
+        if progress.failures:
+            summary += f", {text.format_count(progress.failures, 'result')} failed or blocked"
+        parts.append(Text(f"{summary}."))
+    elif progress.files == 0:
+        parts.append(Text("The file is not in the ledger.", style="yellow"))
+    elif all(states["unknown"] == progress.files for states in progress.jobs.values()):
+        parts.append(
+            Text(
+                f"Not in the ledger after {timeout_s:g} s. Check the name. 'segue up' finds the "
+                "file if it is in its folder; 'segue reconcile' finds it if its event was lost.",
+                style="yellow",
+            )
+        )
+    else:
+        left = progress.files - progress.finished
+        parts.append(
+            Text(
+                f"Not finished after {timeout_s:g} s: {text.format_count(left, 'file')} of "
+                f"{progress.files:,} left. Is a pipeline running? Start one with 'segue up' or "
+                "'segue stream'.",
+                style="yellow",
+            )
+        )
+    return parts
+
+
+def _to_json(request: str, progress: RequestProgress) -> dict[str, Any]:
+    return {
+        "request": request or None,
+        "over": progress.is_over,
+        "files": progress.files,
+        "finished": progress.finished,
+        "jobs": {job: dict(states) for job, states in progress.jobs.items()},
+        "failed": [asdict(one) for one in progress.failed],
+    }

@@ -18,7 +18,7 @@ from segue.model.graph import Graph
 from segue.model.queue import format_dead_topic, list_topics
 from segue.model.settings import SETTINGS, Settings
 from segue.stack import load_graph
-from segue_cli.health_checks.check import Check, CheckResult, CheckStatus
+from segue_cli.health_checks.check import Check, CheckFault, CheckNote, CheckResult
 
 T = TypeVar("T")
 
@@ -64,24 +64,18 @@ def _check_settings(settings: Settings, graph: Graph) -> CheckResult:
     }
     local = [name for name, scheme in CLOUD.items() if not places[name].startswith(scheme)]
     if not local:
-        return CheckResult(
-            CheckStatus.OK, "catalogue, artifacts, ledger and queue are in the cloud"
-        )
+        return CheckResult("catalogue, artifacts, ledger and queue are in the cloud")
     detail = "; ".join(f"{name} is {places[name] or 'not set'}" for name in local)
     hint = ", ".join(f"{SETTINGS[name].variable}={CLOUD[name]}..." for name in local)
-    return CheckResult(CheckStatus.FAULT, detail, f"set {hint}")
+    return CheckFault(detail, f"set {hint}")
 
 
 def _check_topics(graph: Graph, contents: QueueContents) -> CheckResult:
     expected = _list_expected_topics(graph)
     missing = [name for name in expected if name not in contents.topics]
     if missing:
-        return CheckResult(
-            CheckStatus.FAULT, f"missing: {_join_names(contents.prefix, missing)}", HINT
-        )
-    return CheckResult(
-        CheckStatus.OK, f"{len(expected)} topics, of {len(graph.jobs)} jobs and the sweep"
-    )
+        return CheckFault(f"missing: {_join_names(contents.prefix, missing)}", HINT)
+    return CheckResult(f"{len(expected)} topics, of {len(graph.jobs)} jobs and the sweep")
 
 
 def _check_subscriptions(graph: Graph, contents: QueueContents) -> CheckResult:
@@ -89,23 +83,17 @@ def _check_subscriptions(graph: Graph, contents: QueueContents) -> CheckResult:
     expected = [name for name in _list_expected_topics(graph) if name != SWEEP]
     missing = [name for name in expected if name not in contents.subscriptions]
     if missing:
-        return CheckResult(
-            CheckStatus.FAULT, f"missing: {_join_names(contents.prefix, missing)}", HINT
-        )
+        return CheckFault(f"missing: {_join_names(contents.prefix, missing)}", HINT)
     existing = {name: contents.subscriptions[name] for name in expected}
     misplaced = [name for name, found in existing.items() if found.topic != name]
     if misplaced:
         detail = f"attached to the wrong topic: {_join_names(contents.prefix, misplaced)}"
-        return CheckResult(CheckStatus.FAULT, detail, f"delete them, and {HINT}")
+        return CheckFault(detail, f"delete them, and {HINT}")
     stopped = [name for name, found in existing.items() if not found.is_active]
     if stopped:
         detail = f"inactive: {_join_names(contents.prefix, stopped)}"
-        return CheckResult(
-            CheckStatus.FAULT, detail, f"inspect them in the console; delete them, and {HINT}"
-        )
-    return CheckResult(
-        CheckStatus.OK, f"{len(expected)} subscriptions, each attached to the topic of its name"
-    )
+        return CheckFault(detail, f"inspect them in the console; delete them, and {HINT}")
+    return CheckResult(f"{len(expected)} subscriptions, each attached to the topic of its name")
 
 
 def _check_former_jobs(graph: Graph, contents: QueueContents) -> CheckResult:
@@ -117,20 +105,20 @@ def _check_former_jobs(graph: Graph, contents: QueueContents) -> CheckResult:
         if name.count("-") == 1 and name.partition("-")[2] in kinds  # a job's name has no hyphen
     ]
     if not foreign:
-        return CheckResult(CheckStatus.OK, "there are no topics of former jobs")
+        return CheckResult("there are no topics of former jobs")
     detail = f"topics of jobs that are not in this graph: {_join_names(contents.prefix, foreign)}"
-    return CheckResult(CheckStatus.NOTE, detail, f"check that this is the deployed graph; {HINT}")
+    return CheckNote(detail, f"check that this is the deployed graph; {HINT}")
 
 
 def _check_indexes(graph: Graph, ledger: str) -> CheckResult:
     faults = find_index_faults(ledger, graph)
     if not faults:
-        return CheckResult(CheckStatus.OK, f"{ledger} answers, and its indexes are ready")
+        return CheckResult(f"{ledger} answers, and its indexes are ready")
     names = [f"({', '.join(index.fields)})" for index in faults]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     detail = f"not ready: {', '.join(names[:SHOWN])}{more}\n{next(iter(faults.values()))}"
     hint = f"{HINT}; an index of a full ledger takes hours to build"
-    return CheckResult(CheckStatus.FAULT, detail, hint)
+    return CheckFault(detail, hint)
 
 
 def _check_requests(artifacts: str) -> CheckResult:
@@ -138,7 +126,7 @@ def _check_requests(artifacts: str) -> CheckResult:
     with contextlib.closing(connect_store(artifacts)) as store:
         count = sum(1 for _ in islice(store.list(f"{REQUESTS}/"), MANY))
     many = f"{MANY:,} or more" if count == MANY else f"{count:,}"
-    return CheckResult(CheckStatus.OK, f"{many} found below {artifacts.rstrip('/')}/{REQUESTS}/")
+    return CheckResult(f"{many} found below {artifacts.rstrip('/')}/{REQUESTS}/")
 
 
 def _list_expected_topics(graph: Graph) -> list[str]:

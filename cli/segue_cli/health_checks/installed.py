@@ -15,7 +15,7 @@ from segue.errors import ConfigurationError
 from segue.extras import find_extra, format_hint
 from segue.media.ffmpeg import find_ffmpeg
 from segue.model.artifact import find_version
-from segue_cli.health_checks.check import Check, CheckResult, CheckStatus
+from segue_cli.health_checks.check import Check, CheckFault, CheckNote, CheckResult
 
 PROGRAM_S = 20.0
 # Package → the module of it by which Segue knows the extra that installs it.
@@ -49,8 +49,8 @@ VERSION = re.compile(r"\d+(?:\.\d+)+\S*")
 def list_installed_checks() -> Iterator[Check]:
     """Yield one check per package, program and emulator."""
     group = "installed"
-    yield Check(group, "Python", lambda: CheckResult(CheckStatus.OK, platform.python_version()))
-    yield Check(group, "Segue", lambda: CheckResult(CheckStatus.OK, find_version()))
+    yield Check(group, "Python", lambda: CheckResult(platform.python_version()))
+    yield Check(group, "Segue", lambda: CheckResult(find_version()))
     for package, module in PACKAGES.items():
         extra = find_extra(module)
         assert extra is not None
@@ -63,32 +63,30 @@ def list_installed_checks() -> Iterator[Check]:
             yield Check(
                 group,
                 emulator,
-                partial(CheckResult, CheckStatus.NOTE, f"in use, at {address} ({variable})"),
+                partial(CheckNote, f"in use, at {address} ({variable})"),
             )
 
 
 def _check_package(package: str, extra: str) -> CheckResult:
     try:
-        return CheckResult(CheckStatus.OK, metadata.version(package))
+        return CheckResult(metadata.version(package))
     except metadata.PackageNotFoundError:
         hint = format_hint(extra)
         if extra in PURPOSES:
-            return CheckResult(
-                CheckStatus.NOTE, "not installed", f"needed only {PURPOSES[extra]}: {hint}"
-            )
-        return CheckResult(CheckStatus.FAULT, "not installed", hint)
+            return CheckNote("not installed", f"needed only {PURPOSES[extra]}: {hint}")
+        return CheckFault("not installed", hint)
 
 
 def _check_ffmpeg() -> CheckResult:
     path = find_ffmpeg()
-    return CheckResult(CheckStatus.OK, f"{_read_version(path, '-version')} at {path}")
+    return CheckResult(f"{_read_version(path, '-version')} at {path}")
 
 
 def _check_program(program: str, flag: str, purpose: str) -> CheckResult:
     path = shutil.which(program)
     if path is None:
-        return CheckResult(CheckStatus.NOTE, "not installed", f"needed only {purpose}")
-    return CheckResult(CheckStatus.OK, f"{_read_version(path, flag)} at {path}")
+        return CheckNote("not installed", f"needed only {purpose}")
+    return CheckResult(f"{_read_version(path, flag)} at {path}")
 
 
 def _read_version(path: str, flag: str) -> str:

@@ -14,11 +14,11 @@ from segue.errors import ConfigurationError
 from segue.model.graph import Graph
 from segue.model.job_code import check_code
 from segue.model.ledger import Query
-from segue.model.location import parse_location
+from segue.model.media_file import parse_location
 from segue.model.settings import ARTIFACTS, Settings
 from segue.stack import load_graph
 from segue.worker.pool import count_cores
-from segue_cli.health_checks.check import Check, CheckResult, CheckStatus
+from segue_cli.health_checks.check import Check, CheckFault, CheckNote, CheckResult
 
 LOW_SPACE_BYTES = 2 * 2**30
 EMBEDDED = "sqlite:///"
@@ -31,7 +31,7 @@ def list_place_checks(settings: Settings) -> Iterator[Check]:
     try:
         graph = load_graph(settings)
     except ConfigurationError as error:
-        fault = CheckResult(CheckStatus.FAULT, str(error))
+        fault = CheckFault(str(error))
         yield Check(group, "graph", lambda: fault)
     else:
         artifacts = parse_location(graph.artifacts)
@@ -43,7 +43,7 @@ def list_place_checks(settings: Settings) -> Iterator[Check]:
     yield Check(
         "machine",
         "processors",
-        lambda: CheckResult(CheckStatus.OK, f"{count_cores()} to work with"),
+        lambda: CheckResult(f"{count_cores()} to work with"),
     )
     folders = {"temporary files": tempfile.gettempdir()}
     if artifacts.startswith("file://"):
@@ -55,26 +55,22 @@ def list_place_checks(settings: Settings) -> Iterator[Check]:
 def _check_graph(graph: Graph) -> CheckResult:
     check_code(graph)
     jobs = len(graph.jobs)
-    return CheckResult(CheckStatus.OK, f"{graph.path}: {jobs} jobs, and their code matches")
+    return CheckResult(f"{graph.path}: {jobs} jobs, and their code matches")
 
 
 def _check_catalogue(catalogue: str | None) -> CheckResult:
     if catalogue is None:
-        return CheckResult(
-            CheckStatus.NOTE, "none is set", "set SEGUE_CATALOGUE, or name files with --prefix"
-        )
+        return CheckNote("none is set", "set SEGUE_CATALOGUE, or name files with --prefix")
     location = parse_location(catalogue)
     if _is_folder(location) and not os.path.isdir(location.removeprefix("file://")):
-        return CheckResult(
-            CheckStatus.FAULT, f"{location} does not exist", "set SEGUE_CATALOGUE to a folder"
-        )
-    return CheckResult(CheckStatus.OK, f"{location}, {_describe_contents(location)}")
+        return CheckFault(f"{location} does not exist", "set SEGUE_CATALOGUE to a folder")
+    return CheckResult(f"{location}, {_describe_contents(location)}")
 
 
 def _check_artifacts(location: str) -> CheckResult:
     if _is_folder(location):
         return _check_writable(location, location.removeprefix("file://"))
-    return CheckResult(CheckStatus.OK, f"{location}, {_describe_contents(location)}")
+    return CheckResult(f"{location}, {_describe_contents(location)}")
 
 
 def _check_ledger(url: str) -> CheckResult:
@@ -83,7 +79,7 @@ def _check_ledger(url: str) -> CheckResult:
         return _check_writable(url, path)
     with contextlib.closing(connect_ledger(url)) as ledger:
         found = ledger.find(Query(), limit=1)
-    return CheckResult(CheckStatus.OK, f"{url}, {'in use' if found else 'empty'}")
+    return CheckResult(f"{url}, {'in use' if found else 'empty'}")
 
 
 def _check_queue(url: str) -> CheckResult:
@@ -93,8 +89,8 @@ def _check_queue(url: str) -> CheckResult:
     with contextlib.closing(connect_queue(url)) as queue:
         depth = queue.measure_depth(())  # opens it
     if depth is None:
-        return CheckResult(CheckStatus.OK, url, "--cloud checks its topics")
-    return CheckResult(CheckStatus.OK, f"{url}, in use")
+        return CheckResult(url, "--cloud checks its topics")
+    return CheckResult(f"{url}, in use")
 
 
 def _describe_contents(location: str) -> str:
@@ -108,15 +104,11 @@ def _check_writable(place: str, path: str) -> CheckResult:
     while not os.path.lexists(nearest):
         nearest = os.path.dirname(nearest)
     if not os.path.isdir(nearest):
-        return CheckResult(
-            CheckStatus.FAULT, f"{place}: {nearest} is not a folder", "name another place"
-        )
+        return CheckFault(f"{place}: {nearest} is not a folder", "name another place")
     if not os.access(nearest, os.W_OK | os.X_OK):
         hint = "grant this user write permission, or name another place"
-        return CheckResult(CheckStatus.FAULT, f"{place}: {nearest} is not writable", hint)
-    return CheckResult(
-        CheckStatus.OK, place if nearest == path else f"{place}, will be created when needed"
-    )
+        return CheckFault(f"{place}: {nearest} is not writable", hint)
+    return CheckResult(place if nearest == path else f"{place}, will be created when needed")
 
 
 def _is_folder(location: str) -> bool:
@@ -129,7 +121,5 @@ def _check_disk_space(folder: str) -> CheckResult:
     free = shutil.disk_usage(folder).free
     detail = f"{free / 2**30:.1f} GiB free at {folder}"
     if free < LOW_SPACE_BYTES:
-        return CheckResult(
-            CheckStatus.FAULT, detail, "free some space, or set TMPDIR or SEGUE_ARTIFACTS elsewhere"
-        )
-    return CheckResult(CheckStatus.OK, detail)
+        return CheckFault(detail, "free some space, or set TMPDIR or SEGUE_ARTIFACTS elsewhere")
+    return CheckResult(detail)

@@ -14,45 +14,35 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TextIO
 
+import click
+
+from segue.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
 
 # Wide enough for any line: a pipe has no width at which to wrap.
 PIPE_COLUMNS = 100_000
+BAR_COLUMNS = 12
 
 
 class Output:
     """The two streams of one command."""
 
-    def __init__(self, *, as_json: bool = False, color: bool = True) -> None:
+    def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        self._color = color
 
     @functools.cached_property
     def stdout(self) -> Console:
         """The console on standard output, for results."""
-        return self._build_console(sys.stdout)
+        return _build_console(sys.stdout)
 
     @functools.cached_property
     def stderr(self) -> Console:
         """The console on standard error, for progress, notes and questions."""
-        return self._build_console(sys.stderr)
-
-    def _build_console(self, stream: TextIO) -> Console:
-        from rich.console import Console
-
-        console = Console(
-            file=stream,
-            markup=False,  # a file name may contain [brackets]
-            highlight=False,
-            emoji=False,
-            no_color=True if not self._color else None,
-        )
-        if not console.is_terminal:
-            console = Console(
-                file=stream, markup=False, highlight=False, emoji=False, width=PIPE_COLUMNS
-            )
-        return console
+        return _build_console(sys.stderr)
 
     def print(self, *parts: RenderableType) -> None:
         """Write results for people to standard output, each part on its own lines."""
@@ -66,6 +56,15 @@ class Output:
         """Write a note to standard error."""
         self.stderr.print(text)
 
+    def confirm(self, question: str, action: str) -> None:
+        """Ask for confirmation on the terminal; raise ``Abort`` if it is refused."""
+        if not sys.stdin.isatty():
+            raise ConfigurationError(
+                f"cannot ask for confirmation to {action}: standard input is not a terminal; use "
+                "--yes"
+            )
+        click.confirm(question, abort=True, err=True)
+
     def write_json(self, value: object) -> None:
         """Write the result as a JSON document."""
         sys.stdout.write(encode_json(value, indent=2) + "\n")
@@ -75,29 +74,51 @@ class Output:
     ) -> None:
         """Write a JSON document that starts with a long list, without holding it in memory.
 
-        ``rest`` is called after the list has ended, and returns the remaining members.
+        ``rest`` is called after the list has ended, and returns the remaining members. If an item
+        fails, the document ends there, with the ``error`` as its last member.
         """
         sys.stdout.write("{" + encode_json(key) + ": [")
-        for number, item in enumerate(items):
-            sys.stdout.write(("\n" if number == 0 else ",\n") + encode_json(item))
-        more = "".join(f",\n{encode_json(k)}: {encode_json(v)}" for k, v in rest().items())
-        sys.stdout.write(f"\n]{more}}}\n")
+        failure: dict[str, object] = {}
+        try:
+            for number, item in enumerate(items):
+                sys.stdout.write(("\n" if number == 0 else ",\n") + encode_json(item))
+        except BaseException as error:
+            failure["error"] = str(error) or type(error).__name__
+            raise
+        finally:
+            members = {**rest(), **failure}
+            more = "".join(f",\n{encode_json(k)}: {encode_json(v)}" for k, v in members.items())
+            sys.stdout.write(f"\n]{more}}}\n")
+
+
+def _build_console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    # A file name may contain [brackets].
+    console = Console(file=stream, markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = PIPE_COLUMNS
+    return console
 
 
 def encode_json(value: object, *, indent: int | None = None) -> str:
-    """Encode a value as JSON."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False)
-    # A file name that is not UTF-8 contains lone surrogates, which JSON must escape.
-    return text if is_encodable(text) else json.dumps(value, indent=indent)
+    """Encode a value as JSON.
+
+    A file name that is not UTF-8 contains lone surrogates. Streams write them as ``\\udc..``, which
+    is how JSON escapes them.
+    """
+    return json.dumps(value, indent=indent, ensure_ascii=False)
 
 
-def is_encodable(text: str) -> bool:
-    """Return whether a text can be encoded as UTF-8."""
+def write_file(path: str, data: bytes) -> None:
+    """Write a file that is named on the command line."""
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        with open(path, "wb") as file:
+            file.write(data)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot write {path!r} ({error.strerror}); choose another file with --output"
+        ) from error
 
 
 def render_plain(part: RenderableType) -> str:
@@ -108,3 +129,32 @@ def render_plain(part: RenderableType) -> str:
     with console.capture() as captured:
         console.print(part)
     return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+
+def build_table(*columns: str) -> Table:
+    """Build a table without rules; a column whose name starts with ``>`` is right-aligned.
+
+    A cell that is too long for a terminal is wrapped, never truncated.
+    """
+    from rich.table import Table
+
+    built = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        right = column.startswith(">")
+        built.add_column(
+            column.lstrip(">"),
+            justify="right" if right else "left",
+            no_wrap=right,
+            overflow="fold",
+        )
+    return built
+
+
+def draw_bar(part: int, whole: int) -> Text:
+    """Draw a share as a bar."""
+    from rich.text import Text
+
+    full = round(BAR_COLUMNS * part / whole) if whole else 0
+    if whole and 0 < part < whole:
+        full = min(max(full, 1), BAR_COLUMNS - 1)
+    return Text.assemble(("━" * full, "green"), ("━" * (BAR_COLUMNS - full), "dim"))

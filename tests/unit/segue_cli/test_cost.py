@@ -7,9 +7,10 @@ import re
 import pytest
 
 from segue.model.graph import read_graph
-from segue_cli.cost import INPUTS, LINES, change_input, compute_amount, compute_total, format_page
+from segue_cli.cost import INPUTS, MONTHLY, ONCE, compute_amount, compute_total, format_page
 from segue_support.paths import ROOT
 
+LINES = (*ONCE, *MONTHLY)
 PRODUCTION = (ROOT / "infra" / "envs" / "prod.tfvars").read_text()
 
 
@@ -38,13 +39,12 @@ def test_every_figure_of_the_page_is_the_product_of_the_inputs_beside_it():
 
 
 def test_every_input_is_used_and_every_price_ends_a_product():
-    used = {name for line in LINES for name in line.inputs}
+    used = {name for line in LINES for name in line.formula.split()}
     assert used == set(INPUTS)
     for line in LINES:
-        assert [name.startswith("$") for name in line.inputs] == [
-            *([False] * (len(line.inputs) - 1)),
-            True,
-        ]
+        *amounts, price = line.formula.split()
+        assert price.startswith("$")
+        assert not any(name.startswith("$") for name in amounts)
 
 
 def test_the_inputs_are_those_of_the_graph_and_of_production():
@@ -55,7 +55,7 @@ def test_the_inputs_are_those_of_the_graph_and_of_production():
 
 
 def test_a_changed_input_changes_what_depends_on_it_and_nothing_else():
-    dearer = change_input("$object", 2 * INPUTS["$object"].value)
-    changed = [line.what for line in LINES if compute_amount(line, dearer) != compute_amount(line)]
-    assert changed == ["artifacts kept"]
-    assert compute_total(monthly=False, inputs=dearer) == compute_total(monthly=False)
+    dearer = {"$object": 2 * INPUTS["$object"].value}
+    changed = [line for line in LINES if compute_total([line], **dearer) != compute_amount(line)]
+    assert [line.what for line in changed] == ["artifacts kept"]
+    assert compute_total(ONCE, **dearer) == compute_total(ONCE)

@@ -114,7 +114,7 @@ def test_what_to_run_next_is_a_command_that_is_understood(segue, files):
     program, name, *arguments = shlex.split(command)
     assert (program, name) == ("segue", "backfill")
     with load_command(name).make_context(name, arguments) as context:
-        assert context.params["jobs"] == ["fine", "after"]
+        assert context.params["jobs"] == ("fine", "after")
         assert context.params["prefix"] == "music"
 
 

@@ -1,10 +1,9 @@
-"""The graph in four formats."""
+"""The graph in four formats, and refused in a fifth."""
 
 from __future__ import annotations
 
 import json
 import re
-import xml.etree.ElementTree as ET
 
 FAULTY = """
 jobs:
@@ -40,10 +39,10 @@ def test_json_has_everything_a_program_asks_for(segue, project):
         assert jobs["fine"]["resources"] == {"memory_gib": 2.0, "gpu": "none"}
 
 
-def test_a_picture_is_chosen_by_the_name_of_its_file(segue, project):
-    said = segue("graph", "--output", "graph.svg")
+def test_the_format_is_chosen_by_the_name_of_the_file(segue, project):
+    said = segue("graph", "--output", "graph.dot")
     assert (said.code, said.out) == (0, "")
-    assert ET.parse("graph.svg").getroot().tag.endswith("svg")
+    assert (project.folder / "graph.dot").read_text() == segue("graph", "--format", "dot").out
     segue("graph", "-o", "graph.mmd")
     assert (project.folder / "graph.mmd").read_text().startswith("flowchart LR")
     segue("graph", "-o", "graph.json")
@@ -76,12 +75,22 @@ def test_a_faulty_graph_is_reported_with_its_faults(segue, project):
 
 
 def test_unknown_and_contradicting_formats_are_refused(segue, project):
-    assert "did you mean 'svg'?" in segue("graph", "--format", "svgg").err
-    assert segue("graph", "--format", "svg", "--json").code == 2
+    assert "did you mean 'mermaid'?" in segue("graph", "--format", "mermad").err
+    assert segue("graph", "--format", "dot", "--json").code == 2
+
+
+def test_svg_is_refused_with_the_command_that_draws_it(segue, project):
+    said = segue("graph", "--format", "svg")
+    assert (said.code, said.out) == (2, "")
+    assert "segue graph --format dot | dot -Tsvg > graph.svg" in said.err
+    said = segue("graph", "-o", "jobs.svg")
+    assert said.code == 2
+    assert "dot -Tsvg > jobs.svg" in said.err
+    assert not (project.folder / "jobs.svg").exists()
 
 
 def test_a_place_that_cannot_be_written_is_refused(segue, project):
-    said = segue("graph", "-o", "no/such/folder/graph.svg")
+    said = segue("graph", "-o", "no/such/folder/graph.mmd")
     assert said.code == 2
     assert "--output" in said.err
 

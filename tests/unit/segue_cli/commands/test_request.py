@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC, datetime
 
 import pytest
@@ -154,19 +155,20 @@ def test_a_retry_notifies_the_streaming_pipelines_where_there_is_a_queue(project
     assert (message.job, message.targets) == ("fine", ("fine", "after"))
 
 
-@pytest.mark.slow
-def test_dead_letters_are_shown_before_they_are_sent_again(project, segue):
+def test_dead_letters_are_shown_before_they_are_sent_again(project, segue, monkeypatch):
+    from segue.maintenance.retry import DeadLetterReplay
     from segue.model import dead_letter
     from segue.model.dead_letter import Stage
+    from segue.model.record import Failure
 
+    hasty = functools.partial(DeadLetterReplay, wait_s=0.0)  # SQLite answers at once
+    monkeypatch.setattr("segue_cli.commands.retry.DeadLetterReplay", hasty)
     assert "No dead letters match" in segue("retry", "--dead-letters", *WHERE).out
     queue = connect_queue(QUEUE)
     dead = dead_letter.build_dead_letter(
         stage=Stage.DECODE,
         job="fine",
-        kind="unreadable_message",
-        type="UnreadableMessage",
-        error="no message",
+        error=Failure(kind="unreadable_message", type="UnreadableMessage", message="no message"),
         data=b"{}",
         at=datetime(2026, 1, 2, tzinfo=UTC),
     )

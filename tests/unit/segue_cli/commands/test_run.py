@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 
+import numpy as np
 import pytest
 
+from segue.codec import encode
+from segue.media.audio import Audio
 from segue.testing.sound import tone, write
+from segue_cli.commands.run import describe_artifact, format_summary
 
 GRAPH = """
 artifacts: artifacts
@@ -127,3 +131,51 @@ def test_an_unknown_job_and_a_missing_file_are_refused(segue, files):
     said = segue("run", "after", "music/none.wav")
     assert said.code == 2
     assert "check the path" in said.err
+
+
+def describe(content_type, value):
+    return describe_artifact(content_type, encode(content_type, value).data)
+
+
+def summarise(content_type, value):
+    return "\n".join(format_summary(describe(content_type, value)))
+
+
+def test_sound_is_described_by_length_rate_channels_and_peak():
+    y = np.zeros((2, 24000), np.float32)
+    y[1, 7] = -0.5
+    found = describe("audio/wav", Audio(y=y, sr=48000))
+    assert (found["duration_s"], found["sample_rate_hz"], found["channels"]) == (0.5, 48000, 2)
+    assert found["peak"] == 0.5
+    assert summarise("audio/wav", Audio(y=y, sr=48000)).endswith(
+        "0.5 s, 48,000 Hz, 2 channels, peak 0.5"
+    )
+
+
+def test_a_picture_is_described_by_its_size():
+    image = np.zeros((30, 40, 3), np.uint8)
+    found = describe("image/png", image)
+    assert (found["width"], found["height"]) == (40, 30)
+    assert summarise("image/png", image).endswith("40 x 30 pixels")
+
+
+def test_arrays_are_described_by_name_kind_and_shape():
+    arrays = {"mel": np.zeros((128, 10), np.float32), "sr": np.array(22050)}
+    assert describe("application/x-npz", arrays)["arrays"]["mel"] == {
+        "shape": [128, 10],
+        "dtype": "float32",
+    }
+    lines = summarise("application/x-npz", arrays).splitlines()
+    assert "  mel: float32, 128 x 10" in lines
+    assert "  sr: int64, one value" in lines
+
+
+def test_a_table_is_described_by_rows_and_columns():
+    rows = [{"start_s": 0.0, "chord": "Am"}, {"start_s": 1.0, "chord": "F"}]
+    found = describe("application/vnd.apache.parquet", rows)
+    assert (found["rows"], found["columns"]) == (2, ["start_s", "chord"])
+    assert "2 rows of start_s, chord" in summarise("application/vnd.apache.parquet", rows)
+
+
+def test_bytes_are_described_by_their_number():
+    assert summarise("application/octet-stream", b"1234") == "application/octet-stream, 4 B"

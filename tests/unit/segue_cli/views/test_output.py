@@ -8,8 +8,7 @@ import json
 import pytest
 from rich.text import Text
 
-from segue_cli.views.output import Output, render_plain
-from segue_cli.views.table import build_table, draw_bar
+from segue_cli.views.output import Output, build_table, draw_bar, render_plain
 
 
 class Terminal(io.StringIO):
@@ -78,11 +77,19 @@ def test_notes_go_to_standard_error(capsys):
     assert capsys.readouterr() == ("", "by the way\n")
 
 
-def test_a_name_that_is_no_utf8_survives_as_json(capsys):
-    Output(as_json=True).write_json({"name": "caf\udce9", "other": "é"})
-    out = capsys.readouterr().out
-    out.encode("utf-8")
-    assert json.loads(out)["name"] == "caf\udce9"
+@pytest.mark.parametrize("error", [OSError("the disk is gone"), KeyboardInterrupt()])
+def test_a_streamed_document_that_fails_is_complete_and_names_the_error(capsys, error):
+    def items():
+        yield 1
+        raise error
+
+    with pytest.raises(type(error)):
+        Output(as_json=True).write_json_stream("items", items(), lambda: {"total": 1})
+    assert json.loads(capsys.readouterr().out) == {
+        "items": [1],
+        "total": 1,
+        "error": str(error) or "KeyboardInterrupt",
+    }
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
@@ -101,9 +108,9 @@ def test_a_streamed_document_is_one_json_document(capsys, count):
     }
 
 
-@pytest.mark.parametrize(("part", "full"), [(0, 0), (1, 1), (500, 5), (999, 9), (1000, 10)])
+@pytest.mark.parametrize(("part", "full"), [(0, 0), (1, 1), (500, 6), (999, 11), (1000, 12)])
 def test_a_bar_is_full_only_when_all_is_done(part, full):
-    drawn = draw_bar(part, 1000, width=10)
+    drawn = draw_bar(part, 1000)
     assert sum(end - start for start, end, style in drawn.spans if style == "green") == full
 
 

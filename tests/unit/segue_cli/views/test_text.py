@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
 from segue_cli.views import text
-from segue_cli.views.json_text import format_json
-
-JSON = some.recursive(
-    some.none() | some.booleans() | some.integers() | some.floats(allow_nan=False) | some.text(),
-    lambda inner: some.lists(inner) | some.dictionaries(some.text(), inner),
-)
 
 
 @pytest.mark.parametrize(
@@ -69,18 +61,3 @@ def test_counts_agree_with_their_nouns():
     assert text.format_count(1, "file") == "1 file"
     assert text.format_count(1200, "file") == "1,200 files"
     assert text.format_count(2, "entry", "entries") == "2 entries"
-
-
-@given(JSON, some.integers(20, 120))
-def test_json_text_is_the_same_json(value, width):
-    assert json.loads(format_json(value, width=width)) == value
-
-
-def test_long_lists_of_numbers_fill_their_lines():
-    lines = format_json({"beat_times_s": [n + 0.5 for n in range(100)]}, width=60).splitlines()
-    assert max(map(len, lines)) <= 60
-    assert len(lines) < 20
-
-
-def test_what_fits_stays_in_one_line():
-    assert format_json({"a": [1, 2], "b": None}, width=80) == '{"a": [1, 2], "b": null}'

@@ -10,9 +10,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from segue_cli.local.activity_totals import JobFailure
+from segue_cli.local.status import JobActivity, JobFailure, StoredCounts, SystemStatus
 from segue_cli.local.supervisor import ProgramState, ProgramStatus
-from segue_cli.local.system_status import JobActivity, StoredCounts, SystemStatus
 from segue_cli.views.up import RunPhase, render_page
 
 FOLDER = "/media/disk/東京/a very long way to a catalogue of music"
@@ -26,7 +25,6 @@ def job(name: str, queued: int | None = 0, rate: float = 0.0, **states: int) -> 
 LOOK = SystemStatus(
     folder=FOLDER,
     is_lost=False,
-    since_s=12.0,
     counts=StoredCounts(
         files=1204,
         deleted=3,
@@ -39,8 +37,8 @@ LOOK = SystemStatus(
     ),
     events=5,
     programs=(
-        ProgramStatus(name="functions", state=ProgramState.UP),
-        ProgramStatus(name="stream", state=ProgramState.RESTARTING, restarts=1),
+        ProgramStatus(name="stream beats", state=ProgramState.UP),
+        ProgramStatus(name="stream b", state=ProgramState.RESTARTING, restarts=1),
     ),
     failures=(
         JobFailure(
@@ -71,7 +69,7 @@ def row(text: str, name: str) -> list[str]:
 def test_a_wide_page_has_everything():
     text = page(LOOK, 120)
     assert f"1,204 files, 3 deleted, 5 events pending in {FOLDER}" in text
-    assert "● functions   ○ stream restarting (started 2 times)" in text
+    assert "● stream beats   ○ stream b restarting (started 2 times)" in text
     header = ["job", "queued", "running", "done", "failed", "blocked", "rate"]
     assert row(text, "job ") == header
     assert row(text, "downsample") == ["downsample", "12", "2", "1,190", "2", "·", "8.1/s"]
@@ -99,7 +97,7 @@ def test_a_narrow_page_keeps_what_was_done_and_what_failed():
 
 def test_no_program_is_torn_apart_between_two_lines():
     lines = page(LOOK, 40).splitlines()
-    assert lines[1:3] == ["● functions", "○ stream restarting (started 2 times)"]
+    assert lines[1:3] == ["● stream beats", "○ stream b restarting (started 2 times)"]
 
 
 def test_the_name_of_a_file_commands_nothing():

@@ -1,0 +1,123 @@
+"""Draws the graph: as a tree for terminals, as Mermaid or DOT for pages, as JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from segue.model.graph import SOURCE, Graph, Job
+
+# Mermaid writes an entity as a number or a name between # and ;.
+ENTITIES = str.maketrans({c: f"#{ord(c)};" for c in '#&<>"`{}[]()|\\'} | {"\n": " "})
+CLASSES = """\
+  classDef source fill:#1b2330,stroke:#1b2330,color:#ffffff
+  classDef audio stroke:#0d9488,stroke-width:2px
+  classDef image stroke:#d6458a,stroke-width:2px
+  classDef json stroke:#4f6bed,stroke-width:2px
+  classDef data stroke:#c2820a,stroke-width:2px"""
+
+
+class Branch(NamedTuple):
+    """One line of the tree."""
+
+    guide: str  # the lines before the name, such as "│  └─ "
+    name: str
+    again: bool  # whether the job and all below it are shown above
+
+
+def walk_tree(graph: Graph) -> Iterator[Branch]:
+    """Yield the lines of the tree, from the source; a job is expanded below its first parent."""
+    shown: set[str] = set()
+
+    def walk(name: str, guide: str, below: str) -> Iterator[Branch]:
+        again = name in shown
+        yield Branch(guide, name, again)
+        if again:
+            return
+        shown.add(name)
+        children = graph.children[name]
+        for child in children:
+            last = child == children[-1]
+            yield from walk(
+                child, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  ")
+            )
+
+    yield from walk(SOURCE, "", "")
+
+
+def draw_mermaid(graph: Graph) -> str:
+    """Write the graph as a Mermaid flowchart, which many pages render."""
+    # The prefix of an id, because a job's name may be a keyword of Mermaid, such as end or class.
+    lines = ["flowchart LR", f'  job_{SOURCE}(["{SOURCE}"]):::source']
+    for job in graph.jobs.values():
+        name, details = (part.translate(ENTITIES) for part in (job.name, _format_details(job)))
+        label = f"<b>{name}</b><br/>{details}<br/><code>{graph.fingerprints[job.name]}</code>"
+        lines.append(f'  job_{job.name}["{label}"]:::{_find_class(job)}')
+    for parent, child, inputs in _list_edges(graph):
+        lines.append(f'  job_{parent} -- "{inputs.translate(ENTITIES)}" --> job_{child}')
+    return "\n".join([*lines, CLASSES, ""])
+
+
+def draw_dot(graph: Graph) -> str:
+    """Write the graph in DOT, the language of Graphviz."""
+    lines = ["digraph segue {", "  rankdir=LR", "  node [shape=box]", f"  {_quote(SOURCE)}"]
+    for job in graph.jobs.values():
+        label = (job.name, _format_details(job), graph.fingerprints[job.name])
+        lines.append(f"  {_quote(job.name)} [label={_quote(*label)}]")
+    for parent, child, inputs in _list_edges(graph):
+        lines.append(f"  {_quote(parent)} -> {_quote(child)} [label={_quote(inputs)}]")
+    return "\n".join([*lines, "}", ""])
+
+
+def build_document(graph: Graph) -> dict[str, Any]:
+    """Return the whole graph, with what is derived from it, for JSON."""
+    return {
+        "path": graph.path,
+        "catalogue": graph.catalogue,
+        "artifacts": graph.artifacts,
+        "include": list(graph.include),
+        "jobs": [
+            {
+                **asdict(job),
+                "needs": dict(job.needs),
+                "params": dict(job.params),
+                "equivalent": list(job.equivalent),
+                "fingerprint": graph.fingerprints[job.name],
+                "accepted": sorted(graph.accepted[job.name]),
+                "parents": list(job.parents),
+                "children": list(graph.children[job.name]),
+            }
+            for job in graph.jobs.values()
+        ],
+    }
+
+
+def _list_edges(graph: Graph) -> Iterator[tuple[str, str, str]]:
+    """Yield parent, child, and the child's inputs that the parent provides."""
+    for job in graph.jobs.values():
+        for parent in dict.fromkeys(job.needs.values()):
+            yield parent, job.name, ", ".join(i for i, p in job.needs.items() if p == parent)
+
+
+def _format_details(job: Job) -> str:
+    return " · ".join(filter(None, (_format_content_type(job), f"v{job.version}", job.owner)))
+
+
+def _format_content_type(job: Job) -> str:
+    """Return a job's content type without uninformative prefixes."""
+    kind, _, name = job.writes.partition("/")
+    if kind == "application":
+        return name.removeprefix("x-").removeprefix("vnd.apache.")
+    return job.writes
+
+
+def _find_class(job: Job) -> str:
+    kind = _format_content_type(job).partition("/")[0]
+    return kind if kind in {"audio", "image", "json"} else "data"
+
+
+def _quote(*lines: str) -> str:
+    """Quote the lines of a text, in which DOT escapes quotes and backslashes."""
+    escaped = (line.replace("\\", "\\\\").replace('"', '\\"') for line in lines)
+    return '"' + "\\n".join(escaped) + '"'

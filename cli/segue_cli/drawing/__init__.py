@@ -1,1 +1,0 @@
-"""Draws the graph: as a tree for terminals, and as Mermaid or SVG for pages."""

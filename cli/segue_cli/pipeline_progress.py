@@ -1,0 +1,109 @@
+"""Runs a pipeline, and shows its progress if it runs on this machine and in a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from rich.console import Console
+
+    from segue_cli.views.output import Output
+
+Totals = TypeVar("Totals")
+REFRESH_S = 0.25
+
+
+def configure_log(options: PipelineOptions) -> None:
+    """Show the log of a remote runner, and none of Beam's on this machine."""
+    from segue_pipelines.options import is_local
+
+    if is_local(options):
+        # Beam's warnings are about its own options, and Segue reports its errors itself.
+        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
+    else:
+        # A remote runner logs the address and state of its job; there is no other progress to show.
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+
+
+def run_with_progress(
+    output: Output,
+    options: PipelineOptions,
+    what: str,
+    execute: Callable[[str | None], Totals],
+    count_total: Callable[[Callable[[], bool]], int | None] = lambda _stop: None,
+) -> Totals:
+    """Call ``execute`` with the folder to which workers write their totals, if they are shown.
+
+    ``count_total`` counts the files in the background, until it is told to stop.
+    """
+    from segue_pipelines.options import is_local
+
+    configure_log(options)
+    if not is_local(options) or not output.stderr.is_terminal:
+        return execute(None)
+    with (
+        tempfile.TemporaryDirectory(prefix="segue-progress-") as folder,
+        _show_bar(output.stderr, folder, what, count_total),
+    ):
+        return execute(folder)
+
+
+@contextlib.contextmanager
+def _show_bar(
+    console: Console,
+    folder: str,
+    what: str,
+    count_total: Callable[[Callable[[], bool]], int | None],
+) -> Iterator[None]:
+    """Show how many files are done, at what rate, and the remaining time."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from segue_pipelines.progress import read_progress
+
+    done = threading.Event()
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("eta"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        speed_estimate_period=60,
+    )
+    task = progress.add_task(what, total=None, rate="")
+
+    def follow() -> None:
+        while not done.wait(REFRESH_S):
+            files = read_progress(folder).files
+            rate = f"{files / (progress.tasks[0].elapsed or 1.0):,.1f} files/s"
+            progress.update(task, completed=files, rate=rate if files else "starting")
+
+    def count() -> None:
+        with contextlib.suppress(Exception):  # a failure only costs the bar its total
+            progress.update(task, total=count_total(done.is_set))
+
+    follower = threading.Thread(target=follow, daemon=True)
+    with progress:
+        follower.start()
+        threading.Thread(target=count, daemon=True).start()
+        try:
+            yield
+        finally:
+            done.set()
+            follower.join()
