@@ -8,7 +8,7 @@ import sys
 BENCHMARKS = {
     "overhead": "the framework's cost per file and job, against a bare Beam pipeline",
     "throughput": "real jobs on all cores, against a plain multiprocessing pool",
-    "streaming": "latency from arrival to last artifact, sustained rate, and losses after a kill",
+    "streaming": "latency from arrival to last artifact, sustained rate, and cost",
     "planning": "planning and skipping over 200,000 finished files",
     "memory": "memory as the catalogue grows tenfold",
     "functions": "a function's start and work, against its clients' import and the bare calls",

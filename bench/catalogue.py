@@ -1,4 +1,4 @@
-"""Catalogues and graphs for benchmarks."""
+"""Catalogues, graphs and jobs that do nothing, to measure only the framework."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ def write_empty_files(folder: str, count: int) -> None:
 
 def write_noop_graph(folder: str, jobs: int) -> str:
     """Write a graph of chained jobs that do nothing, and return its path."""
-    return _write_graph(folder, jobs, "first", "next_")
-
-
-def write_recording_graph(folder: str, jobs: int) -> str:
-    """Write a graph of chained jobs that record their runs, and return its path."""
-    return _write_graph(folder, jobs, "record_first", "record_next")
-
-
-def _write_graph(folder: str, jobs: int, first: str, next_: str) -> str:
     lines = ["jobs:"]
     for i in range(1, jobs + 1):
-        needs, run = (f"above: j{i - 1}", next_) if i > 1 else ("media: source", first)
-        lines.append(
-            f'  j{i}: {{run: "bench.jobs:{run}", needs: {{{needs}}}, writes: application/json}}'
-        )
+        needs, run = (f"above: j{i - 1}", "do_next") if i > 1 else ("media: source", "do_first")
+        run = f"bench.catalogue:{run}"
+        lines.append(f'  j{i}: {{run: "{run}", needs: {{{needs}}}, writes: application/json}}')
     path = f"{folder}/jobs.yaml"
     with open(path, "w") as file:
         file.write("\n".join(lines) + "\n")
     return path
+
+
+def do_first(media: object) -> dict[str, bool]:  # noqa: ARG001
+    """Take a file and do nothing with it."""
+    return {"ok": True}
+
+
+def do_next(above: object) -> dict[str, bool]:  # noqa: ARG001
+    """Take a parent's result and do nothing with it."""
+    return {"ok": True}

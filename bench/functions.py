@@ -1,28 +1,22 @@
-"""A function's overhead: its start against its clients' import, its work against the bare calls,
-and the local server's CPU per event.
+"""A function's overhead: its start against its clients' import, its work against the bare calls.
 
 All cases alternate within one run. The start is the CPU of fresh processes that import an archive's
 main module as Cloud Functions does. The work is the time on the official emulators: an arrival, by
 itself and through functions-framework, against only the ledger's write and the queue's publish.
-The server's cost is its CPU on the embedded stack, over persistent connections.
 """
 
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import os
 import statistics
 import subprocess
 import sys
-import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any
 
 from bench.catalogue import create_memory_folder, write_noop_graph
 from bench.measure import ROOT, report
@@ -30,7 +24,6 @@ from segue_support import emulators
 
 STARTS = 9
 EVENTS = 400
-SERVED, CONNECTIONS = 4_000, 4
 CLOUD = {
     "SEGUE_GRAPH": "jobs.yaml",
     "SEGUE_LEDGER": "firestore://acme-audio",
@@ -43,7 +36,7 @@ start = os.times()
 {statement}
 end = os.times()
 heavy = [m for m in ("apache_beam", "numpy", "librosa") if m in sys.modules]
-print(end.user + end.system - start.user - start.system, len(sys.modules), *heavy)
+print(end.user + end.system - start.user - start.system, *heavy)
 """
 
 
@@ -51,32 +44,23 @@ def measure_start() -> None:
     """Measure the import of an archive's main module, and of its clients alone."""
     statements = {
         "main": "import main",
-        "framework": "import functions_framework",
         "firestore": "import google.cloud.firestore",
         "pubsub": "import google.cloud.pubsub",
-        "both": "import google.cloud.firestore, google.cloud.pubsub",
     }
-    cpu_s: dict[str, list[float]] = {name: [] for name in (*statements, "unwarmed")}
+    cpu_s: dict[str, list[float]] = {name: [] for name in statements}
     with create_memory_folder() as folder:
         _unpack_archive(folder)
         for _ in range(STARTS):
             for name, statement in statements.items():
-                used, modules, *heavy = _time_import(folder, statement, K_SERVICE="arrival")
+                used, *heavy = _time_import(folder, statement)
                 assert not heavy, heavy
                 cpu_s[name].append(float(used))
-                if name == "main":
-                    loaded = int(modules)
-            cpu_s["unwarmed"].append(float(_time_import(folder, "import main", K_SERVICE="")[0]))
-    median = {name: statistics.median(values) for name, values in cpu_s.items()}
+    main, *clients = (statistics.median(values) for values in cpu_s.values())
     report(
         benchmark="functions.start",
-        main_cpu_s=round(median["main"], 3),
-        clients_cpu_s=round(median["firestore"] + median["pubsub"], 3),
-        ratio=round(median["main"] / (median["firestore"] + median["pubsub"]), 2),
-        both_clients_in_one_process_cpu_s=round(median["both"], 3),
-        functions_framework_cpu_s=round(median["framework"], 3),
-        main_without_clients_cpu_s=round(median["unwarmed"], 3),
-        modules=loaded,
+        main_cpu_s=round(main, 3),
+        clients_cpu_s=round(sum(clients), 3),
+        ratio=round(main / sum(clients), 2),
     )
 
 
@@ -92,11 +76,11 @@ def _unpack_archive(folder: str) -> None:
     subprocess.run([sys.executable, "-m", "compileall", "-q", folder], check=True)
 
 
-def _time_import(folder: str, statement: str, **environ: str) -> list[str]:
+def _time_import(folder: str, statement: str) -> list[str]:
     found = subprocess.run(
         [sys.executable, "-c", IMPORT.format(statement=statement)],
         cwd=folder,
-        env={**os.environ, **CLOUD, **environ},
+        env={**os.environ, **CLOUD, "K_SERVICE": "arrival"},
         capture_output=True,
         text=True,
         check=True,
@@ -152,7 +136,6 @@ def _build_calls() -> dict[str, Callable[[], Callable[[], object]]]:
     import functions_framework
     from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-    from segue.adapters.pubsub import make_topics
     from segue.model.ledger import Change, Snapshot
     from segue.model.media_file import MediaFile
     from segue.model.message import Message
@@ -161,6 +144,7 @@ def _build_calls() -> dict[str, Callable[[], Callable[[], object]]]:
     from segue_functions import stack
     from segue_functions.arrival import arrival
     from segue_support.cloud_events import build_object_event, to_binary
+    from segue_support.pubsub_topics import make_topics
 
     services = stack.get_services()
     make_topics(services.queue, list_topics(services.graph))  # type: ignore[arg-type]
@@ -207,83 +191,10 @@ def _build_calls() -> dict[str, Callable[[], Callable[[], object]]]:
     return {"bare": bare, "handler": handle, "served": serve}
 
 
-def measure_serve() -> None:
-    """Measure the CPU that the local server uses for arrivals."""
-    with create_memory_folder() as folder:
-        write_noop_graph(folder, 3)
-        with _run_server(folder) as (pid, port):
-            _post(port, 200)
-            before, started = _read_cpu_s(pid), time.perf_counter()
-            threads = [
-                threading.Thread(target=_post, args=(port, SERVED // CONNECTIONS))
-                for _ in range(CONNECTIONS)
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            wall_s, cpu_s = time.perf_counter() - started, _read_cpu_s(pid) - before
-    report(
-        benchmark="functions.serve",
-        events_per_s=round(SERVED / wall_s),
-        events_per_s_and_core=round(SERVED / cpu_s),
-    )
-
-
-@contextlib.contextmanager
-def _run_server(folder: str) -> Iterator[tuple[int, int]]:
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("SEGUE_")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "segue_functions.server", "--port", "0"],
-        cwd=folder,
-        env={**environ, "PYTHONPATH": ROOT},
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    started: dict[str, Any] = json.loads(process.stdout.readline())
-    drain = threading.Thread(target=process.stdout.read)
-    drain.start()
-    try:
-        yield process.pid, started["port"]
-    finally:
-        process.terminate()
-        process.wait()
-        drain.join()
-        process.stdout.close()
-
-
-def _post(port: int, number: int) -> None:
-    from segue.model.media_file import MediaFile
-    from segue_support.cloud_events import build_object_event, to_binary
-
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    for _ in range(number):
-        uri = f"file:///music/{os.urandom(8).hex()}.wav"
-        headers, body = to_binary(build_object_event("finalized", MediaFile(uri=uri, generation=5)))
-        connection.request("POST", "/arrival", body, headers)
-        answer = connection.getresponse()
-        answer.read()
-        assert answer.status == 200, answer.status
-    connection.close()
-
-
-def _read_cpu_s(pid: int) -> float:
-    """Return the CPU time that a process and its children have used so far."""
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        pids = [str(pid), *file.read().split()]
-    ticks = 0
-    for one in pids:
-        with open(f"/proc/{one}/stat") as file:
-            fields = file.read().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
 def main() -> None:
     """Measure and print."""
     measure_start()
     measure_work()
-    measure_serve()
 
 
 if __name__ == "__main__":

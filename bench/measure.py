@@ -34,7 +34,7 @@ def measure_usage(arguments: list[str]) -> Usage:
         raise OSError(ctypes.get_errno(), "this kernel has no child subreaper; run on Linux")
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out:
-        environ = {**os.environ, "PYTHONPATH": ROOT}  # for the graphs whose jobs are bench.jobs
+        environ = {**os.environ, "PYTHONPATH": ROOT}  # for the graphs, whose jobs are in bench
         process = subprocess.Popen([sys.executable, *arguments], stdout=out, env=environ)
         sampler = _MemorySampler(process.pid)
         sampler.start()

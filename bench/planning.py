@@ -21,30 +21,27 @@ def finish(graph_path: str, catalogue: str, work: str) -> None:
     from segue.adapters.connect import connect_ledger
     from segue.model.graph import read_graph
     from segue.model.ledger import Change
-    from segue.model.location import parse_prefix
-    from segue.model.record import State
-    from segue.model.transitions import Result, arrive, claim, settle
+    from segue.model.media_file import parse_prefix
+    from segue.model.record import Entry, State, evolve
+    from segue.model.transitions import arrive
     from segue_pipelines.sources import Selection, list_files, split_into_chunks
 
-    graph, now = read_graph(graph_path), datetime.now(UTC)
+    fingerprint = read_graph(graph_path).fingerprints["j1"]
     ledger = connect_ledger(f"sqlite:///{work}/ledger.db")
 
     def build_change(media):
-        result = Result(
-            job="j1",
+        entry = Entry(
             state=State.DONE,
-            artifact=f"file://{work}/artifacts/j1/{graph.fingerprints['j1']}/{media.name}/1.json",
+            fingerprint=fingerprint,
+            generation=media.generation,
+            artifact=f"file://{work}/artifacts/j1/{fingerprint}/{media.name}/1.json",
             checksum="sha256:" + "0" * 64,
+            attempts=1,
             seconds=0.1,
             cpu_seconds=0.1,
         )
-
-        def transition(_found):
-            record, _ = arrive(None, media, now)
-            record = claim(record, graph, ("j1",), owner="bench", now=now, lease_s=60)
-            return settle(record, generation=media.generation, owner="bench", results=[result])
-
-        return Change(uri=media.uri, transition=transition)
+        record = evolve(arrive(None, media, datetime.now(UTC))[0], jobs={"j1": entry})
+        return Change(uri=media.uri, transition=lambda _found: (record, None))
 
     for chunk in split_into_chunks(list_files(Selection(prefix=parse_prefix(catalogue + "/")))):
         ledger.change([build_change(media) for media in chunk])
@@ -54,7 +51,7 @@ def finish(graph_path: str, catalogue: str, work: str) -> None:
 def run_case(graph: str, catalogue: str, work: str) -> None:
     """Time a listing alone and a whole run, in a separate process."""
     from bench.run import run_segue
-    from segue.model.location import parse_prefix
+    from segue.model.media_file import parse_prefix
     from segue_pipelines.sources import Selection, count_files
 
     finish(graph, catalogue, work)

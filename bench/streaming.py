@@ -1,43 +1,32 @@
-"""The streaming pipeline on the embedded stack, with jobs that do nothing: latency, throughput,
-cost, and losses after a kill.
+"""The streaming pipeline on the embedded stack, with jobs that do nothing: latency, throughput and
+cost.
 
 latency      100 files arrive together; the time to the last artifact of three hops, for each file
 throughput   a full queue is processed; CPU per file and job is the slope between a small and large
-             queue, compared with the backfill and with a bare loop that makes the same calls of
-             queue and ledger, without pipeline, child processes or artifacts
-kills        a worker is killed repeatedly in the middle of a bundle; how much is lost, and how much
-             is computed twice although no lease was lost
+             queue, compared with the backfill
 """
 
 from __future__ import annotations
 
 import json
 import os
-import random
-import signal
 import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from bench.catalogue import (
-    create_memory_folder,
-    write_empty_files,
-    write_noop_graph,
-    write_recording_graph,
-)
+from bench.catalogue import create_memory_folder, write_empty_files, write_noop_graph
 from bench.measure import ROOT, measure_usage, report
+from bench.overhead import measure_case
 
 HOPS = 3
 TOGETHER, ROUNDS = 100, 5
 MEDIAN_S, PERCENTILE_95_S, JOBS_A_SECOND = 0.5, 1.5, 200.0  # targets
 SMALL, LARGE = 1_000, 6_000
-KILLS, FILES_A_KILL = 10, 150
 
 
 class Workspace:
@@ -61,7 +50,7 @@ class Workspace:
     def arrive(self, name: str, count: int) -> dict[str, float]:
         """Write files to the catalogue, notify their jobs, and return when each was written."""
         from segue.adapters.connect import connect_store
-        from segue.ingest.arrivals import Arrivals
+        from segue.ingest.events import Arrivals
 
         folder = f"{self.folder}/catalogue/{name}"
         started_s = time.monotonic()
@@ -77,14 +66,14 @@ class Workspace:
         return [f"{os.path.dirname(sys.executable)}/segue", "stream", "--all", *options, *more]
 
     @contextmanager
-    def run_pipeline(self, environ: dict[str, str] | None = None) -> Iterator[LogReader]:
+    def run_pipeline(self) -> Iterator[LogReader]:
         """Run a pipeline, and yield a reader of its log."""
         process = subprocess.Popen(
             [sys.executable, *self.build_command()],
             stdout=subprocess.PIPE,
             text=True,
-            # The graph's jobs are bench.jobs, and the repository is not on the path of a command.
-            env={**os.environ, "PYTHONPATH": ROOT, **(environ or {})},
+            # The graph's jobs are in bench, and the repository is not on the path of a command.
+            env={**os.environ, "PYTHONPATH": ROOT},
         )
         reader = LogReader(process)
         try:
@@ -155,7 +144,7 @@ def measure_latency() -> None:
 
 def measure_throughput() -> None:
     """Measure the rate and the cost of processing a full queue."""
-    cpu: dict[str, dict[int, float]] = {"stream": {}, "backfill": {}, "bare": {}}
+    cpu: dict[str, dict[int, float]] = {"stream": {}, "backfill": {}}
     wall: dict[int, float] = {}
     for files in (SMALL, LARGE):
         with create_memory_folder() as folder:
@@ -164,16 +153,7 @@ def measure_throughput() -> None:
             used = measure_usage(workspace.build_command("--until-idle", "0.5"))
             assert used.printed.count('"done"') == files * HOPS
             cpu["stream"][files], wall[files] = used.cpu_s, used.wall_s
-        for kind in ("backfill", "bare"):
-            with create_memory_folder() as folder:
-                write_empty_files(f"{folder}/catalogue", files)
-                graph = write_noop_graph(folder, HOPS)
-                if kind == "backfill":
-                    case = ["-m", "bench.overhead", "case", "segue", f"{folder}/catalogue", graph]
-                    case += [str(HOPS), f"{folder}/work"]
-                else:
-                    case = ["-m", "bench.streaming", "bare", folder, graph, str(files)]
-                cpu[kind][files] = measure_usage(case).cpu_s
+        cpu["backfill"][files] = measure_case("segue", files, HOPS).cpu_s
     more = (LARGE - SMALL) * HOPS
     rate = more / (wall[LARGE] - wall[SMALL])
     cost = {kind: (c[LARGE] - c[SMALL]) / more * 1e6 for kind, c in cpu.items()}
@@ -183,110 +163,13 @@ def measure_throughput() -> None:
         rate_to_target=round(rate / JOBS_A_SECOND, 2),
         stream_us_per_file_and_job=round(cost["stream"], 1),
         backfill_us_per_file_and_job=round(cost["backfill"], 1),
-        bare_us_per_file_and_job=round(cost["bare"], 1),
         ratio_to_backfill=round(cost["stream"] / cost["backfill"], 2),
-        ratio_to_bare=round(cost["stream"] / cost["bare"], 2),
     )
-
-
-def run_bare(folder: str, graph: str, count: int) -> None:
-    """Make only the calls of queue and ledger that streaming needs."""
-    from datetime import UTC, datetime
-
-    from segue.model.ledger import Change
-    from segue.model.message import Message, decode_message
-    from segue.model.queue import list_topics, message_to_envelope
-    from segue.model.record import State
-    from segue.model.transitions import Result, claim, settle
-
-    workspace = Workspace(folder, graph)
-    workspace.arrive("full", count)
-    topics, children = list_topics(workspace.graph), workspace.graph.children
-    done = 0
-
-    def build_claim(m: Message):
-        now = datetime.now(UTC)
-        return lambda found: (
-            claim(found, workspace.graph, [m.job], owner="me", now=now, lease_s=60),
-            None,
-        )
-
-    def build_settle(m: Message):
-        result = Result(job=m.job, state=State.DONE, artifact="file:///x", checksum="x")
-        return lambda found: settle(found, generation=m.generation, owner="me", results=[result])
-
-    while envelopes := workspace.queue.pull(topics, limit=256):
-        messages = {m.uri: m for m in (decode_message(d.data) for d in envelopes)}.values()
-        snapshots = workspace.ledger.read([m.uri for m in messages])
-        claimed = workspace.ledger.change(
-            [
-                Change(uri=m.uri, known=s, transition=build_claim(m))
-                for m, s in zip(messages, snapshots, strict=True)
-            ]
-        )
-        workspace.ledger.change(
-            [
-                Change(uri=m.uri, known=c.snapshot, transition=build_settle(m))
-                for m, c in zip(messages, claimed, strict=True)
-            ]
-        )
-        workspace.queue.publish(
-            [
-                message_to_envelope(Message(uri=m.uri, generation=m.generation, job=child))
-                for m in messages
-                for child in children[m.job]
-            ]
-        )
-        workspace.queue.acknowledge(envelopes)
-        done += len(messages)
-    assert done == count * len(workspace.graph.jobs), done
-
-
-def measure_kills() -> None:
-    """Kill a worker in the middle of its bundles, and count the losses."""
-    from segue.model.ledger import Query
-    from segue.model.queue import list_topics
-    from segue.model.record import State
-
-    rng = random.Random(5)
-    with create_memory_folder() as folder:
-        workspace = Workspace(folder, write_recording_graph(folder, HOPS))
-        environ = {"BENCH_RUNS": f"{folder}/runs"}
-        open(f"{folder}/runs", "w").close()
-        killed = 0
-        for turn in range(KILLS):
-            with workspace.run_pipeline(environ) as reader:
-                size = os.path.getsize(f"{folder}/runs")
-                workspace.arrive(f"kill{turn}", FILES_A_KILL)
-                while os.path.getsize(f"{folder}/runs") == size:
-                    time.sleep(0.002)
-                time.sleep(rng.random() * 0.15)
-                reader.process.send_signal(signal.SIGKILL)
-                killed += reader.process.wait() == -signal.SIGKILL
-        with workspace.run_pipeline(environ):
-            while sum((workspace.queue.measure_depth(list_topics(workspace.graph)) or {}).values()):
-                time.sleep(0.05)
-        with open(f"{folder}/runs") as file:
-            runs = Counter(file.read().splitlines())
-        records = workspace.ledger.find(Query(), limit=1_000_000)
-        entries = {f"{j} {r.uri}": e for r in records for j, e in r.jobs.items()}
-        done = sum(e.state is State.DONE and not e.pending_targets for e in entries.values())
-        report(
-            benchmark="streaming kills",
-            kills=killed,
-            file_jobs=KILLS * FILES_A_KILL * HOPS,
-            lost=KILLS * FILES_A_KILL * HOPS - done,
-            computed_again_after_a_lost_lease=sum(runs.values()) - len(runs),
-            computed_twice_without=sum(max(0, n - entries[k].attempts) for k, n in runs.items()),
-        )
 
 
 def main() -> None:
     """Measure and print."""
-    if sys.argv[1:2] == ["bare"]:
-        run_bare(sys.argv[2], sys.argv[3], int(sys.argv[4]))
-        return
-    parts = {"latency": measure_latency, "throughput": measure_throughput, "kills": measure_kills}
+    parts = {"latency": measure_latency, "throughput": measure_throughput}
     for name in sys.argv[1:] or parts:
         parts[name]()
 

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import signal
+import sys
 import uuid
 from typing import TYPE_CHECKING
 
@@ -32,11 +33,16 @@ settings.load_profile("segue")
 def pytest_configure(config: pytest.Config) -> None:
     """Whoever runs the tests in the background ignores Ctrl-C, and child processes inherit that.
 
+    Bytecode is kept even if the environment says otherwise: hundreds of child processes that import
+    Beam or librosa would compile them again, which takes half of their time.
+
     Each test process has a numba cache of its own: two that compile into one would leave a cache
     that crashes whoever loads it. It is set before any test module can import numba, and stays set.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     own = contextlib.ExitStack()
     own.enter_context(numba_cache.use_temporary_cache())
     config.add_cleanup(own.close)

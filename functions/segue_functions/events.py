@@ -6,13 +6,13 @@ MessagePublishedData. A folder's events have the same schema, with an empty buck
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import msgspec
 
 from segue.errors import PermanentError
 from segue.ingest.sweep import LIMIT
-from segue.model.media_file import MediaFile
+from segue.model.media_file import MediaFile, is_unicode
 
 if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
@@ -46,7 +46,6 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The part of a PubsubMessage that Segue reads."""
 
     data: bytes = b""  # base64
-    message_id: str | None = None
 
 
 class _Published(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,10 +60,10 @@ class SweepOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 def parse_media(event: CloudEvent, *types: str) -> MediaFile:
     """Return the version of a file that an event of Cloud Storage is about."""
-    stored = _convert(_data(event, types), _Object)
+    stored = _parse(event, types, _Object, "an object of Cloud Storage")
     place = f"gs://{stored.bucket}" if stored.bucket else "file://"
     uri = f"{place}/{stored.name}"
-    if not _is_unicode(uri):
+    if not is_unicode(uri):
         raise MalformedEvent(f"the name {stored.name!r} is not UTF-8 text; rename the file")
     return MediaFile(
         uri=uri,
@@ -77,7 +76,7 @@ def parse_media(event: CloudEvent, *types: str) -> MediaFile:
 
 def parse_sweep_order(event: CloudEvent) -> SweepOrder:
     """Return the parameters in the message of a schedule; an empty message means the defaults."""
-    data = _convert(_data(event, (PUBLISHED,)), _Published).message.data
+    data = _parse(event, (PUBLISHED,), _Published, "a message of Pub/Sub").message.data
     try:
         return msgspec.json.decode(data, type=SweepOrder) if data.strip() else SweepOrder()
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -87,33 +86,17 @@ def parse_sweep_order(event: CloudEvent) -> SweepOrder:
         ) from error
 
 
-def _data(event: CloudEvent, types: tuple[str, ...]) -> Any:
+def _parse(event: CloudEvent, types: tuple[str, ...], kind: type[T], noun: str) -> T:
+    """Check an event's type and return its data, which the framework may have decoded."""
     if event["type"] not in types:
         raise MalformedEvent(
             f"the type is {event['type']!r}, not {types[0]!r}; correct the trigger of the function"
         )
     data = event.data
-    if not isinstance(data, str | bytes):  # the framework has parsed JSON already
-        return data
     try:
-        return msgspec.json.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedEvent(f"the data is not JSON ({error}); check the sender") from error
-
-
-def _convert(data: Any, kind: type[T]) -> T:
-    try:
+        if isinstance(data, str | bytes):
+            data = msgspec.json.decode(data)
         return msgspec.convert(data, kind, strict=False)
-    except (msgspec.ValidationError, RecursionError) as error:
-        noun = "an object of Cloud Storage" if kind is _Object else "a message of Pub/Sub"
-        raise MalformedEvent(
-            f"the data is not that of {noun} ({error}); check the sender"
-        ) from error
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        rule = f"that of {noun}" if isinstance(error, msgspec.ValidationError) else "JSON"
+        raise MalformedEvent(f"the data is not {rule} ({error}); check the sender") from error

@@ -1,7 +1,8 @@
 """How functions handle errors: they log each one once, and have the event retried if that helps.
 
 An error that reaches the framework becomes a 500 with a traceback in the log. Errors that others
-can repair get a 503 without a traceback instead: the event is redelivered for a day.
+can repair get a 503 without a traceback instead. Either way, the event is delivered up to 100 times
+in about 15 hours, and then dead-lettered (``infra/modules/function``).
 """
 
 from __future__ import annotations

@@ -6,23 +6,22 @@ imports a function, and forks then.
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from segue.adapters.connect import connect_ledger, connect_queue, connect_store
 from segue.errors import SegueError
-from segue.ingest.arrivals import Arrivals
-from segue.ingest.deletions import Deletions
-from segue.ingest.media_filter import MediaFilter, build_media_filter
+from segue.ingest.catalogue import MediaFilter, build_media_filter
+from segue.ingest.events import Arrivals, Deletions
 from segue.ingest.requests import Requests
 from segue.ingest.sweep import Sweeper
 from segue.log import LOGGER, Action, configure, log_event
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger
-from segue.model.location import parse_location
+from segue.model.media_file import parse_location
 from segue.model.object_store import ObjectStore
 from segue.model.queue import Queue
 from segue.model.settings import Settings
@@ -91,38 +90,26 @@ def _find_packaged_graph() -> str | None:
     return PACKAGED_GRAPH if os.path.exists(PACKAGED_GRAPH) else None
 
 
-class _LazyServices:
-    """Builds the services at their first use, in one of the threads that need them."""
-
-    def __init__(self, build: Callable[[], Services]) -> None:
-        self._build = build
-        self._lock = threading.Lock()
-        self._services: Services | None = None
-
-    def get(self) -> Services:
-        with self._lock:  # after an error the next event tries again
-            if self._services is None:
-                self._services = self._build()
-            return self._services
-
-    def close(self) -> None:
-        with self._lock:
-            if self._services is not None:
-                self._services.close()
-            self._services = None
+_lock = threading.Lock()
 
 
-_lazy = _LazyServices(lambda: build_services(Settings.load()))
+@functools.cache  # only what was built: after an error the next event tries again
+def _build_once() -> Services:
+    return build_services(Settings.load())
 
 
 def get_services() -> Services:
     """Return the services of this process."""
-    return _lazy.get()
+    with _lock:  # functions run in several threads
+        return _build_once()
 
 
 def close() -> None:
     """Close the services of this process; a later event builds them anew."""
-    _lazy.close()
+    with _lock:
+        if _build_once.cache_info().currsize:
+            _build_once().close()
+        _build_once.cache_clear()
 
 
 def warm(*parts: Part) -> None:
@@ -132,7 +119,7 @@ def warm(*parts: Part) -> None:
     """
     if not os.environ.get("K_SERVICE"):
         return
-    from segue.adapters.client_imports import preload
+    from segue.adapters.connect import preload_clients
 
     try:
         settings = Settings.load()
@@ -142,4 +129,4 @@ def warm(*parts: Part) -> None:
         log_event(Action.MISCONFIGURED, severity="ERROR", error=str(error))
         return
     urls = {"ledger": settings.ledger, "queue": settings.queue, "artifacts": graph.artifacts}
-    preload(urls[part] for part in parts)
+    preload_clients(urls[part] for part in parts)

@@ -9,7 +9,6 @@ ledger.
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,22 +20,20 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from segue.adapters.connect import connect_ledger
-from segue.adapters.empty_ledger import open_ledger_to_read
+from segue.adapters.connect import connect_ledger, open_ledger_to_read
 from segue.errors import ConfigurationError
 from segue.execution.executor import Executor, WorkerPool
-from segue.ingest.media_filter import build_media_filter
+from segue.ingest.catalogue import build_media_filter
 from segue.model.graph import Graph
 from segue.model.lease_owner import build_owner, is_lost
-from segue.model.ledger_query import build_ledger_query
-from segue.model.location import parse_location, resolve_prefix
+from segue.model.media_file import parse_location, resolve_prefix
 from segue.model.outcome import Outcome, RunTotals, Status
 from segue.model.settings import Settings
 from segue.worker.pool import Pool, count_cores
-from segue_pipelines.beam_errors import unwrap_beam_error
-from segue_pipelines.options import build_runner, is_local, is_single_process
+from segue_pipelines.options import is_local, is_single_process
 from segue_pipelines.progress import ProgressWriter
-from segue_pipelines.sources import Chunk, ReadSelection, Selection
+from segue_pipelines.runner import run_pipeline
+from segue_pipelines.sources import Chunk, LedgerQuery, Selection, read_selection
 
 NAMESPACE = "segue"
 
@@ -55,13 +52,6 @@ class BackfillRun:
     dry_run: bool = False
     processes: int | None = None  # child processes per worker; None: one per core
     progress: str | None = None  # a folder to which workers on this machine write their totals
-
-    def __post_init__(self) -> None:
-        unknown = [t for t in self.targets if t not in self.graph.jobs]
-        if unknown or not self.targets:
-            known = ", ".join(self.graph.jobs)
-            what = f"{unknown[0]!r} is not a job of the graph" if unknown else "no job is named"
-            raise ConfigurationError(f"{what}; name some of {known}")
 
 
 def build_run(
@@ -94,7 +84,9 @@ def build_run(
             raise ConfigurationError(f"{name} is {value}; write 1 or more")
     if uris is not None and (prefix is not None or from_ledger is not None):
         raise ConfigurationError("--uris excludes --prefix and --from-ledger; leave it or them out")
-    query = build_ledger_query(graph, selected, from_ledger) if from_ledger is not None else None
+    query = None
+    if from_ledger is not None:
+        query = LedgerQuery(criterion=from_ledger, graph=graph, targets=selected)
     root = prefix or graph.catalogue
     if root is None and uris is None and query is None:
         raise ConfigurationError(
@@ -123,9 +115,7 @@ def build_run(
 
 def build(pipeline: Any, run: BackfillRun, *, spread: bool) -> Any:
     """Build the pipeline; return its outcomes, one per file."""
-    chunks = pipeline | "Read selection" >> ReadSelection(
-        run.selection, ledger=run.ledger, spread=spread
-    )
+    chunks = pipeline | "Read selection" >> read_selection(run.selection, run.ledger, spread)
     return chunks | "Compute" >> beam.ParDo(ComputeMissing(run))
 
 
@@ -139,17 +129,9 @@ def execute(run: BackfillRun, options: PipelineOptions) -> RunTotals:
     if is_local(options) and run.processes is None:
         workers = options.view_as(DirectOptions).direct_num_workers or count_cores()
         run = replace(run, processes=max(1, count_cores() // workers))  # which share the cores
-    pipeline = beam.Pipeline(runner=build_runner(options), options=options)
-    build(pipeline, run, spread=spread)
-    try:
-        result = pipeline.run()
-        if not getattr(result, "has_job", True):
-            return RunTotals()
-        result.wait_until_finish()
-    except (Exception, KeyboardInterrupt) as error:
-        if (raised := unwrap_beam_error(error)) is None or raised is error:
-            raise
-        raise raised from None
+    result = run_pipeline(lambda pipeline: build(pipeline, run, spread=spread), options)
+    if not getattr(result, "has_job", True):
+        return RunTotals()
     totals = read_totals(result)
     totals.jobs = {job: totals.jobs[job] for job in run.graph.jobs if job in totals.jobs}
     return totals
@@ -160,8 +142,6 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
 
     def __init__(self, run: BackfillRun) -> None:
         self._run = run
-        self._executor: Executor | None = None
-        self._counters: dict[str, Any] = {}
 
     def setup(self) -> None:
         """Connect, and start the child processes."""
@@ -171,13 +151,9 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
         self._stack.callback(ledger.close)
         pool: WorkerPool = _DryRunPool()
         if not run.dry_run:
+            jobs = run.graph.add_ancestors(run.targets)
             pool = self._stack.enter_context(
-                Pool(
-                    run.graph,
-                    run.artifacts,
-                    processes=run.processes,
-                    jobs=run.graph.add_ancestors(run.targets),
-                )
+                Pool(run.graph, run.artifacts, processes=run.processes, jobs=jobs)
             )
         self._executor = Executor(
             graph=run.graph,
@@ -191,27 +167,19 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
             lost=is_lost,
         )
         self._progress = ProgressWriter(run.progress) if run.progress else None
-        # Beam alone is half a million objects; the collector would traverse them again and again.
-        gc.collect()
-        gc.freeze()
-        self._stack.callback(gc.unfreeze)
 
     def process(self, chunk: Chunk) -> Iterator[Outcome]:
         """Add a chunk, and emit the outcomes that are ready; few chunks are in progress at once."""
-        assert self._executor is not None
         yield from self._count(self._executor.add(chunk))
 
     def finish_bundle(self) -> Iterator[Any]:
         """Finish all files of the bundle."""
-        assert self._executor is not None
         for outcome in self._count(self._executor.drain()):
             yield WindowedValue(outcome, GlobalWindow().max_timestamp(), (GlobalWindow(),))
 
     def teardown(self) -> None:
         """Stop the child processes."""
-        if self._executor is not None:
-            self._stack.close()
-            self._executor = None
+        self._stack.close()
 
     def _count(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
         totals = RunTotals()
@@ -222,27 +190,22 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
                     self._progress.add(outcome)
                 yield outcome
         finally:
-            self._publish(totals)
+            _count(totals)
             if self._progress is not None:
                 self._progress.flush()
 
-    def _publish(self, totals: RunTotals) -> None:
-        self._add("files", totals.files)
-        self._add("failed_files", totals.failed_files)
-        for job, statuses in totals.jobs.items():
-            for status, n in statuses.items():
-                self._add(f"job.{job}.{status}", n)
-        for job, kinds in totals.failures.items():
-            for kind, n in kinds.items():
-                self._add(f"failure.{job}.{kind}", n)
-        for job, seconds in totals.cpu_seconds.items():
-            self._add(f"cpu_us.{job}", round(seconds * 1e6))
 
-    def _add(self, name: str, n: int) -> None:
-        counter = self._counters.get(name)
-        if counter is None:
-            counter = self._counters[name] = Metrics.counter(NAMESPACE, name)
-        counter.inc(n)
+def _count(totals: RunTotals) -> None:
+    """Add totals to the metrics of the calling step."""
+    counts = {"files": totals.files, "failed_files": totals.failed_files}
+    for job, statuses in totals.jobs.items():
+        counts |= {f"job.{job}.{status}": n for status, n in statuses.items()}
+    for job, kinds in totals.failures.items():
+        counts |= {f"failure.{job}.{kind}": n for kind, n in kinds.items()}
+    for job, seconds in totals.cpu_seconds.items():
+        counts[f"cpu_us.{job}"] = round(seconds * 1e6)
+    for name, n in counts.items():
+        Metrics.counter(NAMESPACE, name).inc(n)
 
 
 class _DryRunPool:

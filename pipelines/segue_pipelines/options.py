@@ -14,9 +14,8 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
-from segue.adapters.credentials import check_credentials
-from segue.errors import ConfigurationError
-from segue.suggestion import suggest
+from segue.adapters.connect import check_credentials
+from segue.errors import ConfigurationError, suggest
 
 LOCAL_RUNNERS = {None, "", "DirectRunner", "FnApiRunner"}
 # Bundles that wait for a child process or for the ledger at the same time: enough to keep every
@@ -85,12 +84,3 @@ def is_single_process(options: PipelineOptions) -> bool:
         and direct.direct_num_workers == 1
         and direct.direct_running_mode in (None, "in_memory")
     )
-
-
-def build_runner(options: PipelineOptions) -> Any:
-    """Return the runner; locally an ``FnApiRunner``, as Beam's default may download another one."""
-    if not is_local(options):
-        return options.view_as(StandardOptions).runner
-    from segue_pipelines.local_runner import build_local_runner
-
-    return build_local_runner()

@@ -7,6 +7,7 @@ available only at the end.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import secrets
 import time
@@ -29,12 +30,14 @@ class ProgressWriter:
     def add(self, outcome: Outcome) -> None:
         """Count one outcome; the totals are written a few times per second."""
         self._totals.add(outcome)
-        if time.monotonic() - self._written_at > WRITE_S:
-            self.flush()
+        self._flush_if_due()
 
-    def count(self, files: int) -> None:
-        """Count files that have no outcome."""
-        self._totals.files += files
+    def count_file(self) -> None:
+        """Count a file that has no outcome."""
+        self._totals.files += 1
+        self._flush_if_due()
+
+    def _flush_if_due(self) -> None:
         if time.monotonic() - self._written_at > WRITE_S:
             self.flush()
 
@@ -51,13 +54,7 @@ class ProgressWriter:
 def read_progress(folder: str) -> RunTotals:
     """Add up the totals of all workers."""
     total = RunTotals()
-    decode = msgspec.json.Decoder(RunTotals).decode
-    with contextlib.suppress(OSError):
-        for name in os.listdir(folder):
-            if name.endswith(".json"):
-                with (
-                    contextlib.suppress(OSError, msgspec.MsgspecError),
-                    open(f"{folder}/{name}", "rb") as file,
-                ):
-                    total.merge(decode(file.read()))
+    for path in glob.glob(f"{glob.escape(folder)}/*.json"):
+        with contextlib.suppress(OSError, msgspec.MsgspecError), open(path, "rb") as file:
+            total.merge(msgspec.json.decode(file.read(), type=RunTotals))
     return total

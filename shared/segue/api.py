@@ -22,7 +22,7 @@ from segue import stack
 from segue.errors import ConfigurationError
 from segue.extras import require
 from segue.model.graph import Graph
-from segue.model.location import parse_prefix
+from segue.model.media_file import parse_prefix
 from segue.model.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from segue.model.outcome import RunTotals
     from segue.reports.estimate import Estimate
     from segue.reports.explanation import Explanation
-    from segue.reports.failures import FailedJob
-    from segue.reports.job_counts import JobCounts
+    from segue.reports.job_states import FailedJob, JobCounts
 
 Jobs = str | Iterable[str] | None
 GraphLike = Graph | str | os.PathLike[str] | None
@@ -252,7 +251,7 @@ def run_job(
         If there is no such job or file, or the code does not fit the graph.
     """
     from segue.execution.trial_run import subgraph_for, try_job
-    from segue.ingest.media_stat import find_media
+    from segue.ingest.catalogue import find_media
 
     loaded = _resolve_graph(graph)
     (name,) = loaded.select([job])
@@ -268,7 +267,7 @@ def status(
 
     With a prefix, every record below it is read; without one, the ledger's own counts are used.
     """
-    from segue.reports.job_counts import count_jobs
+    from segue.reports.job_states import count_jobs
 
     with _open(graph, ledger) as opened:
         return count_jobs(opened.ledger, opened.graph, parse_prefix(prefix) if prefix else "")
@@ -321,7 +320,7 @@ def failures(
     prefix : str, optional
         A folder or ``gs://bucket/prefix``; by default all files in the ledger.
     """
-    from segue.reports.failures import find_failures, select_kinds
+    from segue.reports.job_states import find_failures, select_kinds
 
     with _open(graph, ledger) as opened:
         yield from find_failures(

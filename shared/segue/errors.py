@@ -24,6 +24,8 @@ Every message gives the value, the rule and the remedy.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -143,3 +145,18 @@ def build_error(kind: str, message: str) -> PermanentError | TransientError:
             if error.kind == kind:
                 return error(message)
     return PermanentError(message)
+
+
+def suggest(
+    word: str, known: Iterable[str], *, otherwise: str | None = None, limit: int = 1
+) -> str:
+    """Return the last part of a message about a word that is not known.
+
+    It is ``did you mean 'x'?`` with similar known words, else ``otherwise`` or all of them.
+    """
+    names = list(map(str, known))
+    if close := difflib.get_close_matches(word, names, n=limit):
+        return f"did you mean {' or '.join(map(repr, close))}?"
+    if otherwise is not None:
+        return otherwise
+    return f"use one of {', '.join(names)}" if names else "there are none to choose from"

@@ -14,7 +14,7 @@ from segue.errors import ConfigurationError
 # Extra → the modules that Segue imports from the packages of that extra. Those of Google have their
 # full names, since a user's own code may need other packages below `google`.
 MODULES: Mapping[str, tuple[str, ...]] = {
-    "cli": ("rich", "typer", "watchdog"),
+    "cli": ("click", "rich", "watchdog"),
     "audio": (
         "PIL",
         "ffmpeg",
@@ -33,10 +33,12 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "google.api_core",
         "google.auth",
         "google.cloud",
+        "google.cloud.firestore",
         "google.cloud.firestore_v1",
         "google.cloud.pubsub_v1",
         "google.cloud.storage",
         "google.pubsub_v1",
+        "google.rpc",
         "google_crc32c",
         "grpc",
         "requests",

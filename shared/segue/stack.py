@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from segue.adapters.connect import connect_ledger, connect_store
-from segue.adapters.empty_ledger import open_ledger_to_read
+from segue.adapters.connect import connect_ledger, connect_store, open_ledger_to_read
 from segue.model.settings import Settings
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 
 from segue.adapters.connect import connect_ledger, connect_store
 from segue.errors import ConfigurationError
-from segue.ingest.media_filter import MediaFilter
+from segue.ingest.catalogue import MediaFilter
 from segue.model.graph import read_graph
 from segue.model.ledger import Query
 from segue.model.record import State
@@ -88,7 +88,7 @@ def test_the_cloud_form_writes_the_same_bytes_and_the_same_ledger(
     )
     ledger = connect_ledger(firestore_url)
     done = ledger.find(Query(prefix=f"gs://{bucket}/masters/", job="energy", state=State.DONE))
-    assert [r.name for r in done] == [
+    assert [r.media.name for r in done] == [
         "masters/one album/ü song.mp3",
         "masters/other.flac",
         "masters/tone.wav",

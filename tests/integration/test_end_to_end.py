@@ -14,12 +14,11 @@ import sys
 import time
 import urllib.request
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import pytest
 
 from segue.adapters.connect import connect_ledger, connect_store
-from segue.adapters.pubsub import PubsubQueue, make_topics
+from segue.adapters.pubsub import PubsubQueue
 from segue.model import dead_letter
 from segue.model.graph import read_graph
 from segue.model.ledger import Ledger
@@ -30,9 +29,10 @@ from segue.model.record import Record, State
 from segue.model.transitions import is_current
 from segue.testing.music import music
 from segue.testing.sound import write
-from segue_cli.local.cloud_events import EventPoster, build_deleted_event, build_finalized_event
 from segue_support import emulators
+from segue_support.cloud_events import build_object_event, post_event
 from segue_support.processes import Process
+from segue_support.pubsub_topics import make_topics
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 SHIPPED_GRAPH = os.path.join(os.path.dirname(__file__), "../../shared/segue/features/jobs.yaml")
@@ -63,10 +63,11 @@ class Cloud:
         found = self.catalogue.stat(name)
         return found.to_media_file(self.catalogue.uri(name))
 
-    def send(self, path: str, event) -> None:
-        poster = EventPoster(lambda: ("127.0.0.1", self.port))
-        poster.post(path, event)
-        poster.close()
+    def arrive(self, media: MediaFile) -> None:
+        post_event(self.port, "arrival", build_object_event("finalized", media))
+
+    def delete(self, media: MediaFile) -> None:
+        post_event(self.port, "deletion", build_object_event("deleted", media))
 
     def record(self, media: MediaFile) -> Record:
         found = self.ledger.read([media.uri])[0].record
@@ -156,9 +157,8 @@ def test_from_an_upload_to_features_and_from_a_request_to_its_line(cloud, tmp_pa
     # An upload: everything below the source runs.
     song = write(music(1, bpm=120, duration_s=8.0), str(tmp_path / "song.mp3"))
     media = cloud.upload("one album/ü song.mp3", song)
-    event = build_finalized_event(media, now=datetime.now(UTC))
-    cloud.send("/arrival", event)
-    cloud.send("/arrival", event)  # Eventarc delivers at least once
+    cloud.arrive(media)
+    cloud.arrive(media)  # Eventarc delivers at least once
     record = cloud.wait_for(media, *jobs)
     assert {job: e.state for job, e in record.jobs.items()} == dict.fromkeys(jobs, State.DONE)
     assert all(is_current(graph, record, job) for job in jobs)
@@ -195,7 +195,7 @@ def test_from_an_upload_to_features_and_from_a_request_to_its_line(cloud, tmp_pa
     assert (poison.stage, poison.data) == ("decode", b"\xff poison")
     (tmp_path / "broken.mp3").write_bytes(b"this is no music" * 100)
     broken = cloud.upload("broken.mp3", str(tmp_path / "broken.mp3"))
-    cloud.send("/arrival", build_finalized_event(broken, now=datetime.now(UTC)))
+    cloud.arrive(broken)
     failed = cloud.wait_for(broken, *jobs)
     states = {job: e.state for job, e in failed.jobs.items()}
     assert states["downsample"] is states["loudness"] is State.FAILED
@@ -210,9 +210,9 @@ def test_from_an_upload_to_features_and_from_a_request_to_its_line(cloud, tmp_pa
     # Overwritten with music, it is worked on; deleted, it leaves a tombstone.
     repaired = cloud.upload("broken.mp3", song)
     assert repaired.generation > broken.generation
-    cloud.send("/deletion", build_deleted_event(broken, now=datetime.now(UTC)))
-    cloud.send("/arrival", build_finalized_event(repaired, now=datetime.now(UTC)))
+    cloud.delete(broken)
+    cloud.arrive(repaired)
     record = cloud.wait_for(repaired, *jobs)
     assert {e.state for e in record.jobs.values()} == {State.DONE}
-    cloud.send("/deletion", build_deleted_event(repaired, now=datetime.now(UTC)))
+    cloud.delete(repaired)
     assert cloud.record(repaired).deleted_at is not None

@@ -15,6 +15,8 @@ jobs:
 """
 CODE = "def job(media):\n    import librosa\n"
 
+pytestmark = pytest.mark.xdist_group("installed")  # the wheel is built and installed once
+
 
 def test_without_extras_every_command_names_that_of_the_command_line(with_core, tmp_path):
     for arguments in (["--help"], [], *([name] for name in SUMMARIES)):
@@ -50,6 +52,7 @@ def test_a_function_of_the_library_names_the_extra_that_it_needs(with_core, tmp_
         ("plan --all", "pipelines"),
         ("reconcile", "pipelines"),
         ("stream --all", "pipelines"),
+        ("serve", "functions"),
         ("up .", "functions,pipelines"),
         ("run beats song.wav", "audio"),
         ("graph --check", "audio"),

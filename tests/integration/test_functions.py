@@ -126,7 +126,7 @@ def served(request, tmp_path, monkeypatch, framework, project) -> Iterator[Serve
         "queue": f"sqlite:///{tmp_path}/queue.db",
     }
     if request.param == "cloud":
-        from segue.adapters.pubsub import make_topics
+        from segue_support.pubsub_topics import make_topics
 
         bucket = request.getfixturevalue("bucket")
         monkeypatch.setenv(emulators.PUBSUB.variable, request.getfixturevalue("pubsub_emulator"))

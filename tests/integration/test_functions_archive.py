@@ -51,10 +51,24 @@ pytestmark = pytest.mark.xdist_group("archive")  # so that the environment is in
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> str:
+def unpacked(tmp_path_factory) -> dict[str, Path]:
+    """The folder of each function, with what its archive holds."""
+    folder = tmp_path_factory.mktemp("archives")
+    (folder / "graph.yaml").write_text(GRAPH)
+    package = ("package", "--all", "--graph", "graph.yaml", "--output", ".")
+    command = [sys.executable, "-m", "segue_cli", *package]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    for function in FUNCTIONS:
+        with zipfile.ZipFile(folder / f"{function}.zip") as file:
+            file.extractall(folder / function)
+    return {function: folder / function for function in FUNCTIONS}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory, unpacked) -> str:
     """The Python of a new environment with an archive's requirements, and nothing else."""
     folder = tmp_path_factory.mktemp("installed")
-    files = _unpacked("arrival", folder)
+    files = unpacked["arrival"]
     uv = find_uv()
     python = str(folder / "venv/bin/python")
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder / "venv"], check=True)
@@ -63,16 +77,6 @@ def installed(tmp_path_factory) -> str:
         check=True,
     )
     return python
-
-
-def _unpacked(function: str, folder: Path) -> Path:
-    graph = folder / "graph.yaml"
-    graph.write_text(GRAPH)
-    package = ("package", function, "--graph", str(graph), "--output", str(folder))
-    subprocess.run([sys.executable, "-m", "segue_cli", *package], check=True, capture_output=True)
-    with zipfile.ZipFile(folder / f"{function}.zip") as file:
-        file.extractall(folder / function)
-    return folder / function
 
 
 @pytest.fixture
@@ -95,7 +99,7 @@ def environ(firestore_emulator, firestore_url, pubsub_emulator, project, monkeyp
 @pytest.fixture
 def queue(environ):
     """The queue, with the topics of the graph."""
-    from segue.adapters.pubsub import make_topics
+    from segue_support.pubsub_topics import make_topics
 
     made = connect_queue(environ["SEGUE_QUEUE"])
     make_topics(made, list_topics(parse_graph(GRAPH, environ=PLACES)))
@@ -135,11 +139,13 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     pytest.fail(f"it does not serve: {log.read_text()}")
 
 
-def test_an_archive_serves_an_event_in_a_clean_environment(installed, environ, queue, tmp_path):
+def test_an_archive_serves_an_event_in_a_clean_environment(
+    installed, unpacked, environ, queue, tmp_path
+):
     media = MediaFile(uri="gs://acme-audio/masters/a.wav", generation=1_767_000_000_123_456)
     headers, body = to_binary(build_object_event("finalized", media))
     log = tmp_path / "log"
-    with served(installed, _unpacked("arrival", tmp_path), environ, log) as url:
+    with served(installed, unpacked["arrival"], environ, log) as url:
         sent = urllib.request.Request(url, body, headers, method="POST")
         with urllib.request.urlopen(sent, timeout=60) as answer:
             assert answer.status == 200
@@ -156,10 +162,12 @@ def test_an_archive_serves_an_event_in_a_clean_environment(installed, environ, q
     ]
 
 
-def test_an_archive_records_a_deletion_in_a_clean_environment(installed, environ, tmp_path):
+def test_an_archive_records_a_deletion_in_a_clean_environment(
+    installed, unpacked, environ, tmp_path
+):
     media = MediaFile(uri="gs://acme-audio/masters/a.wav", generation=5)
     headers, body = to_binary(build_object_event("deleted", media))
-    folder = _unpacked("deletion", tmp_path)
+    folder = unpacked["deletion"]
     with served(installed, folder, {**environ, "K_SERVICE": "deletion"}, tmp_path / "log") as url:
         sent = urllib.request.Request(url, body, headers, method="POST")
         with urllib.request.urlopen(sent, timeout=60) as answer:
@@ -172,13 +180,13 @@ def test_an_archive_records_a_deletion_in_a_clean_environment(installed, environ
 
 
 def test_a_warmed_function_imports_no_client_with_its_first_event(
-    installed, environ, queue, tmp_path
+    installed, unpacked, environ, queue
 ):
     media = MediaFile(uri="gs://acme-audio/masters/a.wav", generation=5)
     sent = build_object_event("finalized", media)
     found = subprocess.run(
         [installed, "-c", FIRST_EVENT, json.dumps([dict(sent.get_attributes()), sent.data])],
-        cwd=_unpacked("arrival", tmp_path),
+        cwd=unpacked["arrival"],
         env=environ,
         capture_output=True,
         text=True,
@@ -191,19 +199,19 @@ def test_a_warmed_function_imports_no_client_with_its_first_event(
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_every_archive_can_be_imported_in_a_clean_environment(
-    installed, environ, tmp_path, function
+    installed, unpacked, environ, function
 ):
     code = f"import main; assert callable(main.{function})"
-    folder = _unpacked(function, tmp_path)
+    folder = unpacked[function]
     subprocess.run([installed, "-c", code], cwd=folder, env=environ, check=True)
 
 
-def test_a_wrong_set_up_is_answered_with_503_and_its_remedy(installed, environ, tmp_path):
+def test_a_wrong_set_up_is_answered_with_503_and_its_remedy(installed, unpacked, environ, tmp_path):
     wrong = {**environ, "SEGUE_LEDGER": "postgres://x"}
     headers, body = to_binary(
         build_object_event("finalized", MediaFile(uri="gs://b/a.wav", generation=5))
     )
-    with served(installed, _unpacked("arrival", tmp_path), wrong, tmp_path / "log") as url:
+    with served(installed, unpacked["arrival"], wrong, tmp_path / "log") as url:
         sent = urllib.request.Request(url, body, headers, method="POST")
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(sent, timeout=60)

@@ -48,6 +48,8 @@ JOBS = {"one": "shared", "two": "pipelines", "three": "functions", "four": "jobs
 WITH_INIT = ("shared", "pipelines")
 PATIENCE_S = 90.0
 
+pytestmark = pytest.mark.xdist_group("installed")  # the wheel is built and installed once
+
 
 @pytest.fixture(params=["editable", "wheel"])
 def environment(request, editable, with_all) -> Environment:
@@ -134,16 +136,16 @@ def test_a_job_runs_by_hand(environment, project):
     assert json.loads(done.stdout) == {"files": project.files}
 
 
-def test_a_backfill_runs(environment, project):
-    environment.run(environment.segue, "backfill", "--all", cwd=project.folder)
+def test_a_backfill_runs(with_all, project):
+    with_all.run(with_all.segue, "backfill", "--all", cwd=project.folder)
     project.assert_done()
 
 
-def test_requests_are_streamed(environment, project):
+def test_requests_are_streamed(with_all, project):
     asked = ("request", "music/song.wav", "--job", "four")
-    environment.run(environment.segue, *asked, cwd=project.folder)
+    with_all.run(with_all.segue, *asked, cwd=project.folder)
     streaming = ("stream", "--all", "--until-idle", "0.5")
-    environment.run(environment.segue, *streaming, cwd=project.folder)
+    with_all.run(with_all.segue, *streaming, cwd=project.folder)
     project.assert_done()
 
 

@@ -15,17 +15,16 @@ import pytest
 
 from segue.adapters.connect import connect_ledger, connect_queue
 from segue.errors import Unavailable
-from segue.ingest.media_filter import MediaFilter
-from segue.maintenance.discrepancy import DiscrepancyKind
+from segue.ingest.catalogue import MediaFilter
+from segue.maintenance.reconcile import DiscrepancyKind
 from segue.model.graph import read_graph
 from segue.model.ledger import Change, Query
-from segue.model.location import parse_prefix
-from segue.model.media_file import MediaFile
+from segue.model.media_file import MediaFile, parse_prefix
 from segue.model.message import decode_message
 from segue.model.queue import list_topics
 from segue.model.transitions import arrive
 from segue_pipelines.options import parse_pipeline_options
-from segue_pipelines.reconcile.pipeline import ReconcileRun, build, execute
+from segue_pipelines.reconcile import ReconcileRun, build, execute
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 GRAPH = """
@@ -157,7 +156,7 @@ def test_an_error_of_the_stack_is_raised_and_the_next_run_notifies_all(folder, m
             """Nothing to close."""
 
     with monkeypatch.context() as patched:
-        patched.setattr("segue_pipelines.reconcile.pipeline.connect_queue", lambda _url: Away())
+        patched.setattr("segue_pipelines.reconcile.connect_queue", lambda _url: Away())
         with pytest.raises(Unavailable, match="the queue is away"):
             execute(run_of(folder), parse_pipeline_options())
     recorded = list(known(folder))

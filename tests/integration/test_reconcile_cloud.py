@@ -108,10 +108,8 @@ def cloud(tmp_path, bucket, firestore_url, pubsub_emulator, project, monkeypatch
 
 
 @pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated:DeprecationWarning")
-@pytest.mark.parametrize(
-    "mode", [(), ("--direct_running_mode", "multi_threading", "--direct_num_workers", "2")]
-)
-def test_changes_without_an_event_are_found_first_and_then_repaired(cloud, mode):
+def test_changes_without_an_event_are_found_first_and_then_repaired(cloud):
+    mode = ("--direct_running_mode", "multi_threading", "--direct_num_workers", "2")
     new, over, idle, kept = (cloud.upload(name) for name in NAMES)
     cloud.upload("elsewhere.wav")
     cloud.record(MediaFile(uri=over.uri, generation=over.generation - 1))

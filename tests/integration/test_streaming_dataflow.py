@@ -16,8 +16,8 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from segue.adapters.connect import connect_ledger, connect_store
 from segue.errors import ConfigurationError
-from segue.execution.responder import ReceivedMessage
-from segue.ingest.arrivals import Arrivals
+from segue.execution.reply import ReceivedMessage
+from segue.ingest.events import Arrivals
 from segue.model.graph import read_graph
 from segue.model.ledger import Query
 from segue.model.media_file import MediaFile
@@ -25,7 +25,7 @@ from segue.model.message import decode_message
 from segue.model.record import State
 from segue.worker.pool import count_cores
 from segue_pipelines.options import parse_pipeline_options
-from segue_pipelines.streaming.bundles import CLEAR_PENDING, RespondInBundle, process_resources
+from segue_pipelines.streaming.dataflow import CLEAR_PENDING, RespondInBundle, process_resources
 from segue_pipelines.streaming.pipeline import execute
 from segue_pipelines.streaming.streaming_run import StreamingRun
 from segue_support.queue import MemoryQueue
@@ -78,11 +78,22 @@ def _no_account(monkeypatch):
     monkeypatch.setattr(auth, "get_service_credentials", lambda _options: None)
 
 
+@pytest.fixture(scope="module")
+def descriptions():
+    """What has been described already, by the jobs."""
+    return {}
+
+
 @pytest.fixture
-def describe_pipeline(bucket, tmp_path):
+def describe_pipeline(bucket, tmp_path, descriptions):
     """Return a function that describes the pipeline of some jobs."""
 
     def describe(*jobs: str) -> JobDescription:
+        if jobs not in descriptions:
+            descriptions[jobs] = build(jobs)
+        return descriptions[jobs]
+
+    def build(jobs: tuple[str, ...]) -> JobDescription:
         template = str(tmp_path / f"{'-'.join(jobs)}.json")
         stage = f"stage/{'-'.join(jobs)}"
         places = (
@@ -104,7 +115,10 @@ def describe_pipeline(bucket, tmp_path):
     return describe
 
 
-pytestmark = pytest.mark.filterwarnings("default")  # Beam's own, about its options
+pytestmark = [
+    pytest.mark.filterwarnings("default"),  # Beam's own, about its options
+    pytest.mark.xdist_group("dataflow"),  # each pipeline is described once
+]
 
 
 @pytest.mark.parametrize("job", list(GRAPH.jobs))

@@ -15,13 +15,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def open_media(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., LocalMedia]:
-    """Open a local file as a worker does, in a private folder; limits are passed on."""
+    """Open a local file as a worker does, in a private folder."""
 
-    def opened(path: str | Path, **limits: float) -> LocalMedia:
+    def opened(path: str | Path) -> LocalMedia:
         folder = str(tmp_path_factory.mktemp("decoded"))
         name = str(path).rpartition("/")[2]
-        return LocalMedia(
-            uri=f"file:///music/{name}", generation=1, path=str(path), folder=folder, **limits
-        )
+        uri = f"file:///music/{name}"
+        return LocalMedia(uri=uri, generation=1, path=str(path), folder=folder)
 
     return opened

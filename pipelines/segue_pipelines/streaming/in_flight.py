@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from segue.model.queue import Queue, ReceivedEnvelope
@@ -15,19 +15,14 @@ EXTENSION_S = 60.0
 EXTEND_EVERY_S = 20.0
 
 
-@dataclass(slots=True)
-class _HeldEnvelope:
-    envelope: ReceivedEnvelope
-    extend_at_s: float
-
-
 @dataclass(slots=True, kw_only=True)
 class InFlight:
     """Envelopes from their pull to their acknowledgement."""
 
     queue: Queue
     clock: Callable[[], float] = time.monotonic
-    _held: dict[tuple[str, str], _HeldEnvelope] = field(default_factory=dict)
+    # By topic and delivery: the envelope, and when to extend it.
+    _held: dict[tuple[str, str], tuple[ReceivedEnvelope, float]] = field(default_factory=dict)
     _finished: list[ReceivedEnvelope] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -38,11 +33,20 @@ class InFlight:
         """Whether there is something to acknowledge."""
         return bool(self._finished)
 
-    def add(self, envelopes: Sequence[ReceivedEnvelope]) -> None:
-        """Add pulled envelopes."""
-        extend_at_s = self.clock() + FIRST_EXTENSION_S
-        for envelope in envelopes:
-            self._held[_key(envelope)] = _HeldEnvelope(envelope, extend_at_s)
+    def add(
+        self, envelopes: Iterable[ReceivedEnvelope], hidden_s: float = FIRST_EXTENSION_S
+    ) -> None:
+        """Add envelopes that stay hidden for a while longer than ``hidden_s``."""
+        extend_at_s = self.clock() + hidden_s
+        self._held.update({_key(envelope): (envelope, extend_at_s) for envelope in envelopes})
+
+    def extend(self) -> None:
+        """Keep envelopes hidden that have been held so long that others might soon get them."""
+        now_s = self.clock()
+        late = [envelope for envelope, extend_at_s in self._held.values() if extend_at_s <= now_s]
+        if late:
+            self.queue.extend(late, EXTENSION_S)
+            self.add(late, EXTEND_EVERY_S)
 
     def finish(self, envelopes: Iterable[ReceivedEnvelope]) -> None:
         """Mark envelopes to acknowledge: their results are in the ledger, their replies sent."""
@@ -57,27 +61,10 @@ class InFlight:
             self._held.pop(_key(envelope), None)
         self._finished = []
 
-    @property
-    def needs_extension(self) -> bool:
-        """Whether an envelope has been held so long that others might soon get it."""
-        return any(True for _ in self._late())
-
-    def extend(self) -> None:
-        """Keep envelopes hidden that have been held for long."""
-        if late := list(self._late()):
-            self.queue.extend([held.envelope for held in late], EXTENSION_S)
-            extend_at_s = self.clock() + EXTEND_EVERY_S
-            for held in late:
-                held.extend_at_s = extend_at_s
-
-    def _late(self) -> Iterator[_HeldEnvelope]:
-        now_s = self.clock()
-        return (held for held in self._held.values() if held.extend_at_s <= now_s)
-
     def release(self) -> None:
         """Make unfinished envelopes available to others at once."""
         finished = {_key(envelope) for envelope in self._finished}
-        left = [held.envelope for key, held in self._held.items() if key not in finished]
+        left = [envelope for key, (envelope, _) in self._held.items() if key not in finished]
         if left:
             self.queue.extend(left, 0)
             for envelope in left:

@@ -1,30 +1,37 @@
 """The streaming pipeline: works on the messages of one or several jobs until it is stopped.
 
-On Dataflow it reads and writes with Beam's Pub/Sub IO (``segue_pipelines.streaming.pubsub_io``);
+On Dataflow it reads and writes with Beam's Pub/Sub IO (``segue_pipelines.streaming.dataflow``);
 elsewhere it is ``Receive → Respond → Publish`` over the queue's port, on one worker in this
-process.
+process. The three steps are one stage: Beam fuses them, and no step that buffers may come between
+them. Messages are acknowledged when their bundle is finalized: after the ledger is written and the
+replies are published.
 """
 
 from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTracker
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.transforms.core import RestrictionProvider
 
 from segue.errors import ConfigurationError
+from segue.execution.reply import Reply
 from segue.log import Action, log_event
 from segue.model.settings import SETTINGS
-from segue_pipelines.beam_errors import unwrap_beam_error
-from segue_pipelines.options import build_runner, is_dataflow, is_local, is_single_process
-from segue_pipelines.streaming.queue_source import Publish, Receive, Respond
-from segue_pipelines.streaming.stream_worker import stream_workers
-from segue_pipelines.streaming.streaming_run import StreamingRun
+from segue_pipelines.options import is_dataflow, is_local, is_single_process
+from segue_pipelines.runner import run_pipeline
+from segue_pipelines.streaming.stream_worker import PulledBatch, StreamWorker, stream_workers
+from segue_pipelines.streaming.streaming_run import StreamingRun, report_replies
+
+LAST = sys.maxsize - 1
 
 
 def build(pipeline: Any, run: StreamingRun) -> None:
@@ -51,15 +58,9 @@ def execute(run: StreamingRun, options: PipelineOptions) -> None:
             "a local streaming pipeline runs on one worker, which uses all cores; leave out "
             "--direct_num_workers and --direct_running_mode"
         )
-    pipeline = beam.Pipeline(runner=build_runner(options), options=options)
-    build(pipeline, run)
     try:
         with _handle_signals(run.name), _merge_metrics_at_once():
-            pipeline.run().wait_until_finish()
-    except (Exception, KeyboardInterrupt) as error:
-        if (raised := unwrap_beam_error(error)) is None or raised is error:
-            raise
-        raise raised from None
+            run_pipeline(lambda pipeline: build(pipeline, run), options)
     finally:
         stream_workers.close(run.name)
     log_event(Action.STOPPED, jobs=" ".join(run.jobs))
@@ -67,7 +68,7 @@ def execute(run: StreamingRun, options: PipelineOptions) -> None:
 
 def _submit(run: StreamingRun, options: PipelineOptions) -> None:
     """Submit the pipeline to Dataflow, and return once it is accepted."""
-    from segue_pipelines.streaming import pubsub_io
+    from segue_pipelines.streaming import dataflow
 
     if run.until_idle_s is not None:
         raise ConfigurationError("--until-idle is for this machine; on Dataflow, drain the job")
@@ -83,7 +84,7 @@ def _submit(run: StreamingRun, options: PipelineOptions) -> None:
         pipeline = beam.Pipeline(options=options)
     except ValueError as error:  # Beam's validation
         raise ConfigurationError(f"{error}; see Beam's documentation of its options") from error
-    pubsub_io.build(pipeline, run)
+    dataflow.build(pipeline, run)
     result = pipeline.run()
     job_id = result.job_id() if result.has_job else None  # a template has none
     log_event(Action.STARTED, jobs=" ".join(run.jobs), queue=run.queue, id=job_id)
@@ -127,3 +128,74 @@ def _merge_metrics_at_once() -> Iterator[None]:
         yield
     finally:
         fn_runner.consolidate_monitoring_infos = merge
+
+
+class _Bundles(RestrictionProvider):  # type: ignore[misc]
+    """Numbers the bundles; there is always a next one until the source ends."""
+
+    def initial_restriction(self, _element: Any) -> OffsetRange:
+        return OffsetRange(0, LAST + 1)
+
+    def create_tracker(self, restriction: OffsetRange) -> OffsetRestrictionTracker:
+        return OffsetRestrictionTracker(restriction)
+
+    def restriction_size(self, _element: Any, _restriction: OffsetRange) -> int:
+        return 1
+
+    def split(self, _element: Any, restriction: OffsetRange) -> Iterator[OffsetRange]:
+        yield restriction
+
+
+_BUNDLES = beam.DoFn.RestrictionParam(_Bundles())
+
+
+class _Step(beam.DoFn):  # type: ignore[misc]
+    """A step that uses the stream worker of its process."""
+
+    def __init__(self, run: StreamingRun) -> None:
+        self._run = run
+        self._worker: StreamWorker
+
+    def setup(self) -> None:
+        """Get the stream worker; the first step to ask for it opens it."""
+        self._worker = stream_workers.get_or_open(self._run)
+
+
+class Receive(_Step):
+    """Emits batches: what was pulled from the queue, and how long to work."""
+
+    @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator]
+    def process(
+        self,
+        _element: bytes,
+        finalizer: Any = beam.DoFn.BundleFinalizerParam,
+        tracker: Any = _BUNDLES,
+    ) -> Iterator[PulledBatch]:
+        """Emit the batches of one bundle, then defer the next bundle."""
+        finalizer.register(self._worker.acknowledge)
+        tracker.try_claim(tracker.current_restriction().start)
+        yield from self._worker.pull_batches()
+        if self._worker.is_over:
+            tracker.try_claim(LAST)
+        else:
+            tracker.defer_remainder()
+
+    def teardown(self) -> None:
+        """Close the stream worker."""
+        stream_workers.close(self._run.name)
+
+
+class Respond(_Step):
+    """Emits lists of replies."""
+
+    def process(self, batch: PulledBatch) -> Iterator[list[Reply]]:
+        """Work on a batch for as long as it says."""
+        yield self._worker.respond(batch)
+
+
+class Publish(_Step):
+    """Emits nothing: publishes replies, after which their messages may be acknowledged."""
+
+    def process(self, replies: list[Reply]) -> None:
+        """Publish, then log and count."""
+        report_replies(self._worker.publish(replies))

@@ -9,38 +9,36 @@ failed call is retried with the same arguments.
 from __future__ import annotations
 
 import contextlib
-import gc
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TypeVar
 
 from segue.adapters.connect import connect_ledger, connect_queue
+from segue.backoff import Backoff
 from segue.clock import utc_now
 from segue.errors import ConfigurationError, DiskFull, TransientError
-from segue.execution.outbox import send
-from segue.execution.responder import ReceivedMessage, Reply, Responder
+from segue.execution.reply import ReceivedMessage, Reply, send
+from segue.execution.responder import Responder
 from segue.log import Action, log_event
+from segue.model.ledger import Ledger
 from segue.model.queue import Queue, ReceivedEnvelope, list_topics
 from segue.worker.pool import Pool
-from segue.worker.restarting_pool import RestartingPool
 from segue_pipelines.streaming.in_flight import InFlight
-from segue_pipelines.streaming.outage import Outage
-from segue_pipelines.streaming.process_cache import ProcessCache
-
-if TYPE_CHECKING:
-    from segue.model.ledger import Ledger
-    from segue_pipelines.streaming.streaming_run import StreamingRun
+from segue_pipelines.streaming.pools import RestartingPool
+from segue_pipelines.streaming.streaming_run import ProcessCache, StreamingRun
 
 T = TypeVar("T")
 
 BUNDLE_S = 0.25  # at most, since messages are acknowledged only when a bundle ends
 IDLE_BUNDLE_S = 0.5
 FINISHED_BUNDLE_S = 0.03  # with something to acknowledge; not less, as a bundle costs milliseconds
-# How often to look for messages while jobs are running, as nothing can wait for both at once; less
-# often if none came for a while.
-POLL_S, LONGEST_POLL_S = 0.01, 0.05
+# How often to look for messages while jobs are running, as nothing can wait for both at once.
+POLL_S = 0.05
 GRACE_S = 15.0
+BACKOFF = Backoff(0.1, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,36 +49,69 @@ class PulledBatch:
     wait_s: float = 0.0
 
 
+class Outage:
+    """The retries of one operation: logged once, with growing pauses, for ever."""
+
+    def __init__(self) -> None:
+        self._pauses: Iterator[float] | None = None  # None while there is no outage
+        self._until_s = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the last try failed."""
+        return self._pauses is not None
+
+    @property
+    def left_s(self) -> float:
+        """The time until the next try; 0 if it is due."""
+        return max(0.0, self._until_s - time.monotonic()) if self.is_on else 0.0
+
+    def record_failure(self, error: TransientError, *, what: str) -> None:
+        """Record a failed try, and log it if it is the first of the outage."""
+        if self._pauses is None:
+            self._pauses = iter(BACKOFF)
+            severity = "ERROR" if isinstance(error, DiskFull) else "WARNING"
+            log_event(
+                Action.UNAVAILABLE, severity=severity, what=what, kind=error.kind, error=str(error)
+            )
+        self._until_s = time.monotonic() + next(self._pauses)
+
+    def record_success(self) -> None:
+        """Record that a try succeeded: the outage is over."""
+        self._pauses = None
+
+
 class StreamWorker:
-    """Receives, responds, publishes and acknowledges, one batch at a time."""
+    """Receives, responds, publishes and acknowledges, one batch at a time.
+
+    ``on_start`` is called once the queue has answered for the first time.
+    """
 
     def __init__(
         self,
         *,
         queue: Queue,
         ledger: Ledger,
-        responder: Callable[[], Responder],
+        responder: Responder,
         topics: Sequence[str],
         until_idle_s: float | None = None,
-        grace_s: float = GRACE_S,
+        on_start: Callable[[], None] = lambda: None,
     ) -> None:
         self._queue = queue
         self._ledger = ledger
-        self._new_responder = responder
-        self._responder = responder()
+        self._responder = responder
         self._topics = tuple(topics)
         self._until_idle_s = until_idle_s
-        self._grace_s = grace_s
+        self._on_start = on_start
+        self._is_started = False
         self._in_flight = InFlight(queue=queue)
         self._unsent: list[Reply] = []
         self._is_disk_full = False  # for a job
-        # One per operation: each ends when that operation succeeds again.
-        self._pull_outage, self._work_outage, self._publish_outage = Outage(), Outage(), Outage()
-        self._ack_outage = Outage()
+        # By operation: each ends when that operation succeeds again.
+        self._outages: dict[str, Outage] = defaultdict(Outage)
         self._misconfigured: ConfigurationError | None = None
         self._stop_by_s: float | None = None
         self._idle_since_s: float | None = None  # as of the last pull
-        self._poll_s = POLL_S
 
     @property
     def _is_busy(self) -> bool:
@@ -99,7 +130,7 @@ class StreamWorker:
     def stop(self) -> None:
         """Pull no more, and give running jobs a grace period to finish."""
         if self._stop_by_s is None:
-            self._stop_by_s = time.monotonic() + self._grace_s
+            self._stop_by_s = time.monotonic() + GRACE_S
 
     # Called by the steps.
 
@@ -108,7 +139,7 @@ class StreamWorker:
         began_s = time.monotonic()
         while True:
             length_s = BUNDLE_S if len(self._in_flight) else IDLE_BUNDLE_S
-            if self._in_flight.has_finished and not self._ack_outage.is_on:
+            if self._in_flight.has_finished and not self._outages["acknowledge"].is_on:
                 length_s = FINISHED_BUNDLE_S
             left_s = began_s + length_s - time.monotonic()
             if left_s <= 0 or self.is_over:
@@ -120,15 +151,14 @@ class StreamWorker:
         self._responder.add([_envelope_to_message(envelope) for envelope in batch.envelopes])
         if self._is_disk_full and not self._responder.pending:  # it would only raise that again
             return []
-        step = self._responder.step
-        return self._try(self._work_outage, "work", lambda: step(batch.wait_s)) or []
+        return self._try("work", lambda: self._responder.step(batch.wait_s)) or []
 
     def publish(self, replies: Sequence[Reply]) -> list[Reply]:
         """Publish the messages of replies, and return the replies that are then finished."""
         self._unsent += replies
         if not self._unsent:
             return []
-        sent = self._try(self._publish_outage, "publish", self._send)
+        sent = self._try("publish", self._send)
         if sent is None:
             return []
         self._unsent = []
@@ -142,7 +172,7 @@ class StreamWorker:
         """
         try:
             if self._in_flight.has_finished:
-                self._try(self._ack_outage, "acknowledge", self._in_flight.acknowledge)
+                self._try("acknowledge", self._in_flight.acknowledge)
         except ConfigurationError as error:
             self._misconfigured = error
 
@@ -156,11 +186,11 @@ class StreamWorker:
     def _pull_batch(self, left_s: float) -> PulledBatch:
         if self._misconfigured is not None:
             raise self._misconfigured
-        if self._in_flight.needs_extension:
-            self._try(self._ack_outage, "extend", self._in_flight.extend)
+        self._try("extend", self._in_flight.extend)
         self._recover()
-        if pause_s := min(left_s, self._find_pause_s()):
-            if self._work_outage.left_s or not self._responder.running:
+        # Until the last failed operation may be retried.
+        if pause_s := min(left_s, max(outage.left_s for outage in self._outages.values())):
+            if self._outages["work"].left_s or not self._responder.running:
                 time.sleep(pause_s)
                 return PulledBatch()
             return PulledBatch(wait_s=pause_s)
@@ -171,36 +201,34 @@ class StreamWorker:
             self._idle_since_s = None
         elif self._idle_since_s is None:
             self._idle_since_s = time.monotonic()
-        wait_s = 0.0 if self._is_busy else left_s
-        envelopes = self._try(self._pull_outage, "pull", lambda: self._pull(limit, wait_s))
+        wait_s = 0.0 if self._is_busy or not self._is_started else left_s
+        envelopes = self._try("pull", lambda: self._pull(limit, wait_s))
         if envelopes is None or envelopes:
             self._idle_since_s = None
-        self._poll_s = POLL_S if envelopes else min(2 * self._poll_s, LONGEST_POLL_S)
-        return PulledBatch(tuple(envelopes or ()), self._poll_s)
+        return PulledBatch(tuple(envelopes or ()), POLL_S)
 
     def _count_free_slots(self) -> int:
         if self._stop_by_s is not None or self._is_disk_full or self._unsent:
             return 0
-        if self._work_outage.is_on or self._ack_outage.is_on:
+        if any(outage.is_on for what, outage in self._outages.items() if what != "pull"):
             return 0
         return self._responder.room
 
     def _pull(self, limit: int, wait_s: float) -> list[ReceivedEnvelope]:
         envelopes = self._queue.pull(self._topics, limit=limit, wait_s=wait_s)
         self._in_flight.add(envelopes)
+        if not self._is_started:
+            self._is_started = True
+            self._on_start()
         return envelopes
-
-    def _find_pause_s(self) -> float:
-        """Return the time until the last failed operation may be retried."""
-        outages = self._pull_outage, self._work_outage, self._publish_outage, self._ack_outage
-        return max(outage.left_s for outage in outages)
 
     def _send(self) -> list[Reply]:
         send(self._unsent, queue=self._queue, ledger=self._ledger, clock=utc_now)
         return self._unsent
 
-    def _try(self, outage: Outage, what: str, action: Callable[[], T]) -> T | None:
+    def _try(self, what: str, action: Callable[[], T]) -> T | None:
         """Call an operation unless its outage says to wait; None if it was not done."""
+        outage = self._outages[what]
         if outage.left_s:
             return None
         try:
@@ -214,9 +242,9 @@ class StreamWorker:
 
     def _recover(self) -> None:
         """After a full disk, start again once no job is running any more."""
-        if self._is_disk_full and not self._is_busy and not self._work_outage.left_s:
+        if self._is_disk_full and not self._is_busy and not self._outages["work"].left_s:
             self._in_flight.release()
-            self._responder = self._new_responder()
+            self._responder.abandon()
             self._is_disk_full = False
 
 
@@ -239,16 +267,18 @@ def _open(run: StreamingRun, stack: contextlib.ExitStack) -> StreamWorker:
     worker = StreamWorker(
         queue=queue,
         ledger=ledger,
-        responder=lambda: Responder(graph=run.graph, jobs=run.jobs, ledger=ledger, pool=pool),
+        responder=Responder(graph=run.graph, jobs=run.jobs, ledger=ledger, pool=pool),
         topics=list_topics(run.graph, run.jobs),
         until_idle_s=run.until_idle_s,
+        on_start=partial(
+            log_event,
+            Action.STARTED,
+            jobs=" ".join(run.jobs),
+            queue=run.queue,
+            processes=pool.processes,
+        ),
     )
     stack.callback(worker.close)
-    # Beam alone is half a million objects; the collector would traverse them again and again.
-    gc.collect()
-    gc.freeze()
-    stack.callback(gc.unfreeze)
-    log_event(Action.STARTED, jobs=" ".join(run.jobs), queue=run.queue, processes=pool.processes)
     return worker
 
 

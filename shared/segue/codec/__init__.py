@@ -23,10 +23,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from segue.codec.audio import FlacCodec, WavCodec
-from segue.codec.encoded import Encoded
+from segue.codec.encoded import BytesCodec, Encoded
 from segue.codec.json_value import JsonCodec
 from segue.codec.npz import NpzCodec
-from segue.codec.octet_stream import BytesCodec
 from segue.codec.parquet import ParquetCodec
 from segue.codec.png import PngCodec
 from segue.errors import ConfigurationError
@@ -36,12 +35,12 @@ if TYPE_CHECKING:
 
     from segue.codec.encoded import Codec
 
-__all__ = ["Encoded", "decode", "encode", "find_extension", "list_content_types"]
+__all__ = ["CODECS", "Encoded", "decode", "encode", "find_extension"]
 
 # Most jobs need these, so they are imported early; other codecs import theirs at first use.
 PRELOAD = ("numpy", "soundfile")
 
-_CODECS: dict[str, Codec] = {
+CODECS: dict[str, Codec] = {
     "audio/flac": FlacCodec(),
     "audio/wav": WavCodec(),
     "application/json": JsonCodec(),
@@ -58,9 +57,9 @@ def encode(content_type: str, value: Any) -> Encoded:
     Parameters
     ----------
     content_type : str
-        One of `list_content_types`.
+        One of the table above.
     value
-        The value that the job returned; see the table above.
+        The value that the job returned.
 
     Returns
     -------
@@ -95,14 +94,9 @@ def find_extension(content_type: str) -> str:
     return _find_codec(content_type).extension
 
 
-def list_content_types() -> tuple[str, ...]:
-    """Return all content types that an artifact may have."""
-    return tuple(_CODECS)
-
-
 def _find_codec(content_type: str) -> Codec:
-    codec = _CODECS.get(content_type)
+    codec = CODECS.get(content_type)
     if codec is None:
-        known = ", ".join(_CODECS)
+        known = ", ".join(CODECS)
         raise ConfigurationError(f"content type {content_type!r} is unknown: use one of {known}")
     return codec

@@ -1,4 +1,4 @@
-"""The protocol of codecs, and the result of encoding."""
+"""The protocol of codecs, the result of encoding, and the simplest codec: plain bytes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 import reprlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from segue.errors import BadOutput
 
 if TYPE_CHECKING:
     from typing import Any
@@ -42,3 +44,23 @@ def describe(value: object) -> str:
     # No line breaks, and no addresses, which would make every failure different.
     text = _ADDRESS.sub("", _short.repr(value).replace("\n", " "))
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+class BytesCodec:
+    """``application/octet-stream``: bytes, bytearrays and memoryviews; decoding gives bytes."""
+
+    extension = "bin"
+
+    def encode(self, value: object) -> Encoded:
+        """Return the bytes unchanged."""
+        if not isinstance(value, bytes | bytearray | memoryview):
+            raise BadOutput(
+                f"the job returned {describe(value)}; application/octet-stream holds bytes: "
+                "return bytes, or declare another content type"
+            )
+        data = bytes(value)
+        return Encoded(data, data)
+
+    def decode(self, data: bytes) -> bytes:
+        """Return the bytes unchanged."""
+        return bytes(data)

@@ -1,10 +1,4 @@
-"""``application/json``: plain values as compact UTF-8 text with sorted keys.
-
-Segue writes mostly JSON, often a few hundred bytes per file, so there are two ways. The fast one
-writes the value, reads it back, and compares: if both are equal, the value was plain, and nothing
-was lost. All other values (numpy, dataclasses, tuples, and every mistake) take the slow one, which
-walks the value, converts it to plain types, and knows the path of anything that does not fit.
-"""
+"""``application/json``: plain values as compact UTF-8 text with sorted keys."""
 
 from __future__ import annotations
 
@@ -24,14 +18,6 @@ if TYPE_CHECKING:
 MAX_DEPTH = 100
 
 
-def _refuse(value: object) -> object:
-    raise TypeError(type(value).__name__)
-
-
-_encoder = msgspec.json.Encoder(order="deterministic", enc_hook=_refuse)
-_decoder = msgspec.json.Decoder()
-
-
 class JsonCodec:
     """None, bool, int, float, str, lists and dicts of them; numpy values, tuples, dataclasses."""
 
@@ -40,23 +26,15 @@ class JsonCodec:
     def encode(self, value: object) -> Encoded:
         """Write sorted keys and no white space; numbers in their shortest form."""
         try:
-            data = _encoder.encode(value)
-            copy = _decoder.decode(data)
-            # msgspec writes NaN as null, a key 1 as "1", a date as text: none equals its copy.
-            if copy == value:
-                return Encoded(data, copy)
-        except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
-            pass
-        try:
-            data = _encoder.encode(_to_plain(value, "$", 0))
-            return Encoded(data, _decoder.decode(data))
+            data = msgspec.json.encode(_to_plain(value, "$", 0), order="deterministic")
+            return Encoded(data, msgspec.json.decode(data))
         except (ValueError, OverflowError) as error:
             raise BadOutput(f"the value cannot be JSON: {error}; write it as a string") from error
 
     def decode(self, data: bytes) -> Any:
         """Read a document."""
         try:
-            return _decoder.decode(data)
+            return msgspec.json.decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise CorruptMedia(f"{describe(data)} is not application/json: {error}") from error
 

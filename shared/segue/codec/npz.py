@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# The earliest date that a zip archive can hold: the time of writing must not change the bytes.
-NO_DATE = (1980, 1, 1, 0, 0, 0)
 # The errors that zipfile and numpy raise for damaged bytes, besides their own classes.
 _UNREADABLE = (ValueError, OSError, EOFError, KeyError, NotImplementedError, RuntimeError)
 
@@ -49,12 +47,11 @@ class NpzCodec:
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
             for name in sorted(value):
-                entry = zipfile.ZipInfo(f"{name}.npy", NO_DATE)
-                entry.create_system = 3  # Unix, whatever the machine
+                # Without a date, which would change the bytes; "Unix", whatever the machine.
+                entry = zipfile.ZipInfo(f"{name}.npy")
+                entry.create_system = 3
                 with archive.open(entry, "w", force_zip64=True) as member:
-                    np.lib.format.write_array(
-                        member, _to_array(value[name], name), allow_pickle=False
-                    )
+                    np.save(member, _to_array(value[name], name), allow_pickle=False)
         data = buffer.getvalue()
         # Without compression reading is a copy, so a child sees exactly what is stored.
         return Encoded(data, self.decode(data))

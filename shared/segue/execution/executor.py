@@ -6,8 +6,9 @@ the record that was just read, and settling writes to the record that the claim 
 
 from __future__ import annotations
 
+import functools
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -22,14 +23,13 @@ from segue.model.planner import Line, Verdict, assume_alive, plan_line
 from segue.model.record import Lease, Record
 from segue.model.transitions import (
     Result,
-    Settled,
     add_pending,
     arrive,
     claim,
     extend_leases,
     settle,
 )
-from segue.worker.task import Report, Task
+from segue.worker.protocol import Report, Task
 
 LEASE_S = 900.0
 READ_BATCH = 256
@@ -80,7 +80,7 @@ class Executor:
     lost: Callable[[Lease], bool] = assume_alive
     clock: Clock = utc_now
     lease_s: float = LEASE_S
-    _ready: deque[tuple[MediaFile, Snapshot, Record, Line]] = field(default_factory=deque)
+    _ready: deque[tuple[MediaFile, Snapshot]] = field(default_factory=deque)
     _running: dict[int, _RunningFile] = field(default_factory=dict)
     _finished: list[_RunningFile] = field(default_factory=list)
     _outcomes: deque[Outcome] = field(default_factory=deque)
@@ -154,17 +154,13 @@ class Executor:
             return Outcome.from_status(media, self.targets, status)
         plan = self._plan(record, now)
         if not self.dry_run and (plan.run or _has_waiting(plan)):
-            self._ready.append((media, snapshot, record, plan))
+            self._ready.append((media, snapshot))
             return None
         return Outcome.from_plan(media, plan)
 
     def _capacity(self) -> int:
-        """Return how many files to claim at once: work for ``AHEAD_S``, at least two per child."""
-        least = 2 * self.pool.processes
-        if self._mean_s is None:
-            return least
-        most = AHEAD_S * self.pool.processes / max(self._mean_s, 1e-6)
-        return int(min(max(least, most), MAX_AHEAD))
+        """Return how many files to claim at once."""
+        return count_ahead(self.pool.processes, self._mean_s, AHEAD_S, MAX_AHEAD)
 
     def _work(self, timeout_s: float) -> None:
         self._start()
@@ -188,15 +184,11 @@ class Executor:
         batch = [self._ready.popleft() for _ in range(min(room, len(self._ready)))]
         now = self.clock()
         changes = [
-            Change(
-                uri=media.uri,
-                known=snapshot,
-                transition=self._build_claim(media, snapshot.record, record, plan, now),
-            )
-            for media, snapshot, record, plan in batch
+            Change(uri=media.uri, known=snapshot, transition=self._build_claim(media, now))
+            for media, snapshot in batch
         ]
         tasks = []
-        for (media, *_), changed in zip(batch, self.ledger.change(changes), strict=True):
+        for (media, _), changed in zip(batch, self.ledger.change(changes), strict=True):
             record, plan = changed.snapshot.record, changed.answer
             if record is None or plan is None:
                 status = Status.SUPERSEDED if record is None else _check_version(record, media)
@@ -215,25 +207,15 @@ class Executor:
             self.pool.submit(tasks)
 
     def _build_claim(
-        self,
-        media: MediaFile,
-        planned_on: Record | None,
-        arrived: Record,
-        planned: Line,
-        now: datetime,
+        self, media: MediaFile, now: datetime
     ) -> Callable[[Record | None], tuple[Record | None, Line | None]]:
-        """Build the transition that records the arrival, plans and claims in one step.
-
-        If the record is still the one that was planned on, the plan is kept.
-        """
+        """Build the transition that records the arrival, plans and claims in one step."""
 
         def transition(found: Record | None) -> tuple[Record | None, Line | None]:
-            record, plan = arrived, planned
-            if found is not planned_on:
-                record, _ = arrive(found, media, now)
-                if _check_version(record, media):
-                    return found, None
-                plan = self._plan(record, now)
+            record, _ = arrive(found, media, now)
+            if _check_version(record, media):
+                return found, None
+            plan = self._plan(record, now)
             for job in plan.holders:
                 record = add_pending(record, self.graph, job, self.targets, now)
             if plan.run:
@@ -278,7 +260,16 @@ class Executor:
         if not batch:
             return
         changes = [
-            Change(uri=file.media.uri, known=file.snapshot, transition=self._build_settlement(file))
+            Change(
+                uri=file.media.uri,
+                known=file.snapshot,
+                transition=functools.partial(
+                    settle,
+                    generation=file.media.generation,
+                    owner=self.owner,
+                    results=file.results,
+                ),
+            )
             for file in batch
         ]
         full = None
@@ -292,41 +283,34 @@ class Executor:
         if full is not None:
             raise DiskFull(full.message)
 
-    def _build_settlement(
-        self, file: _RunningFile
-    ) -> Callable[[Record | None], tuple[Record | None, Settled]]:
-        def transition(found: Record | None) -> tuple[Record | None, Settled]:
-            return settle(
-                found,
-                generation=file.media.generation,
-                owner=self.owner,
-                results=file.results,
-            )
-
-        return transition
-
     def _extend(self, now: datetime) -> None:
         """Extend the leases of all files under way, once a third of their time has passed."""
         self._extended_at = self._extended_at or now
         if (now - self._extended_at).total_seconds() < self.lease_s / 3:
             return
         self._extended_at = now
-        expires_at = now + timedelta(seconds=self.lease_s)
-
-        def build_extension(
-            jobs: Collection[str],
-        ) -> Callable[[Record | None], tuple[Record | None, bool]]:
-            return lambda found: extend_leases(
-                found, owner=self.owner, jobs=jobs, expires_at=expires_at
-            )
-
+        extend = functools.partial(
+            extend_leases, owner=self.owner, expires_at=now + timedelta(seconds=self.lease_s)
+        )
         files = list(self._running.values()) + self._finished
         changes = [
-            Change(uri=f.media.uri, known=f.snapshot, transition=build_extension(f.plan.run))
-            for f in files
+            Change(
+                uri=file.media.uri,
+                known=file.snapshot,
+                transition=functools.partial(extend, jobs=file.plan.run),
+            )
+            for file in files
         ]
         for file, changed in zip(files, self.ledger.change(changes), strict=True):
             file.snapshot = changed.snapshot
+
+
+def count_ahead(processes: int, mean_s: float | None, ahead_s: float, most: int) -> int:
+    """Return how many to claim at once: work for ``ahead_s``, at least two per child."""
+    least = 2 * processes
+    if mean_s is None:
+        return least
+    return int(min(max(least, ahead_s * processes / max(mean_s, 1e-6)), most))
 
 
 def _check_version(record: Record, media: MediaFile) -> Status | None:

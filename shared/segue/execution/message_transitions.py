@@ -6,7 +6,7 @@ Deciding and claiming, or adding pending targets, are one step, on the record as
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from segue.execution.reply import ReceivedMessage
@@ -55,78 +55,64 @@ class MessageDecision:
     settled: Settled = field(default_factory=Settled)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageTransitions:
-    """Builds the transitions that decide on messages, all for one graph."""
+def build_decision(
+    active: ActiveMessage,
+    now: datetime,
+    *,
+    graph: Graph,
+    lost: Callable[[Lease], bool],
+    lease_s: float,
+) -> Transition[MessageDecision]:
+    """Build the transition that decides on a message, and carries the decision out.
 
-    graph: Graph
-    lost: Callable[[Lease], bool]
-    lease_s: float
+    It claims the job, adds pending targets, records that the job is blocked, or records a ping.
+    """
+    message = active.message
 
-    def decide(self, active: ActiveMessage, now: datetime) -> Transition[MessageDecision]:
-        """Build the transition that decides on a message, and carries the decision out.
-
-        It claims the job, adds pending targets, records that the job is blocked, or records a ping.
-        """
-        message = active.message
-
-        def transition(found: Record | None) -> tuple[Record | None, MessageDecision]:
-            decision = planner.decide(
-                self.graph, found, message, now, owner=active.owner, lost=self.lost
-            )
-            answer = MessageDecision(decision=decision, record=found)
-            if found is None:
-                return None, answer
-            match decision:
-                case Run():
-                    forced = is_forced(found, message, message.job)
-                    replaces = forced or _was_reopened(found, message)
-                    return self._claim(active, found, now), MessageDecision(
-                        decision=decision, record=found, replaces=replaces, claimed_at=now
-                    )
-                case Ask() | Wait():
-                    return register_targets(self.graph, found, message, decision, now), answer
-                case Drop(_, cause, _) if cause not in (None, message.job):
-                    assert cause is not None
-                    record, settled = transitions.settle(
-                        self._claim(active, found, now),
-                        generation=message.generation,
-                        owner=active.owner,
-                        results=[build_blocked_result(message.job, cause)],
-                    )
-                    return record, MessageDecision(decision=decision, record=found, settled=settled)
-                case Forward() if message.ping and message.request is not None:
-                    record, _ = transitions.record_ping(
-                        found,
-                        generation=message.generation,
-                        job=message.job,
-                        request=message.request,
-                        now=now,
-                    )
-                    return record, answer
-            return None, answer
-
-        return transition
-
-    def _claim(self, active: ActiveMessage, record: Record, now: datetime) -> Record:
+    def claim(record: Record) -> Record:
         return transitions.claim(
             record,
-            self.graph,
-            [active.message.job],
+            graph,
+            [message.job],
             owner=active.owner,
             now=now,
-            lease_s=self.lease_s,
-            request=active.message.request,
+            lease_s=lease_s,
+            request=message.request,
         )
 
+    def transition(found: Record | None) -> tuple[Record | None, MessageDecision]:
+        decision = planner.decide(graph, found, message, now, owner=active.owner, lost=lost)
+        answer = MessageDecision(decision=decision, record=found)
+        if found is None:
+            return None, answer
+        match decision:
+            case Run():
+                forced = is_forced(found, message, message.job)
+                replaces = forced or _was_reopened(found, message)
+                return claim(found), replace(answer, replaces=replaces, claimed_at=now)
+            case Ask() | Wait():
+                return register_targets(graph, found, message, decision, now), answer
+            case Drop(_, cause, _) if cause not in (None, message.job):
+                assert cause is not None
+                record, settled = transitions.settle(
+                    claim(found),
+                    generation=message.generation,
+                    owner=active.owner,
+                    results=[build_blocked_result(message.job, cause)],
+                )
+                return record, replace(answer, settled=settled)
+            case Forward() if message.ping and message.request is not None:
+                record, _ = transitions.record_ping(
+                    found,
+                    generation=message.generation,
+                    job=message.job,
+                    request=message.request,
+                    now=now,
+                )
+                return record, answer
+        return None, answer
 
-def decide_once(
-    transition: Transition[MessageDecision],
-    record: Record | None,
-    decision: tuple[Record | None, MessageDecision],
-) -> Transition[MessageDecision]:
-    """Reuse a decision if the record is still the very one that it was based on."""
-    return lambda found: decision if found is record else transition(found)
+    return transition
 
 
 def settle(active: ActiveMessage, result: Result) -> Transition[Settled]:
@@ -142,13 +128,6 @@ def settle(active: ActiveMessage, result: Result) -> Transition[Settled]:
         )
 
     return transition
-
-
-def extend(active: ActiveMessage, expires_at: datetime) -> Transition[bool]:
-    """Build the transition that extends a lease."""
-    return lambda found: transitions.extend_leases(
-        found, owner=active.owner, jobs=[active.message.job], expires_at=expires_at
-    )
 
 
 def _has_result(entry: Entry, active: ActiveMessage, result: Result) -> bool:

@@ -1,20 +1,26 @@
-"""The reply to a message: what to publish, what to clear from the ledger, what to log."""
+"""The reply to a message: what to publish, what to clear from the ledger, what to log.
+
+The order matters: envelopes are published first, and the pending targets that they notify are
+cleared then. Whoever dies in between publishes again when the message comes again, and a repeated
+message changes nothing; the other way round, some targets would never be notified.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from segue.errors import Kind, UnreadableMessage
+from segue.clock import Clock
 from segue.log import Action
-from segue.model import dead_letter
+from segue.model import dead_letter, transitions
 from segue.model.dead_letter import Stage
 from segue.model.graph import Graph
+from segue.model.ledger import Change, Ledger, Transition
 from segue.model.message import Message
-from segue.model.queue import Envelope, message_to_envelope
-from segue.model.record import EVERYTHING, evolve
+from segue.model.queue import Envelope, Queue, message_to_envelope
+from segue.model.record import EVERYTHING, Failure, Record, evolve
 from segue.model.transitions import Result
 
 
@@ -110,50 +116,51 @@ def notify_pending(graph: Graph, message: Message, pending: tuple[str, ...]) -> 
             )
 
 
-def build_dead_letter_reply(
-    received: ReceivedMessage,
-    message: Message | None,
-    *,
-    stage: Stage,
-    error: UnreadableMessage,
-    at: datetime,
-) -> Reply:
-    """Build the reply that dead-letters a message which cannot be processed here."""
+def build_dead_letter_envelope(
+    received: ReceivedMessage, message: Message | None, stage: Stage, error: Failure, at: datetime
+) -> Envelope:
+    """Build the dead letter of a message that cannot be processed here, or whose job failed."""
     dead = dead_letter.build_dead_letter(
         stage=stage,
-        job=received.job,
-        kind=Kind.UNREADABLE_MESSAGE,
-        type=type(error).__name__,
-        error=str(error),
+        job=received.job if message is None or stage is Stage.ROUTE else message.job,
+        error=error,
         data=received.data,
         uri=message.uri if message is not None else None,
         generation=message.generation if message is not None else None,
         at=at,
     )
-    return Reply(
-        received=received,
-        action=Action.DEAD_LETTERED,
-        envelopes=(dead_letter.dead_letter_to_envelope(dead),),
-        reason=f"{stage}: {error}",
-    )
+    return dead_letter.dead_letter_to_envelope(dead)
 
 
-def build_failure_envelope(
-    received: ReceivedMessage, message: Message, result: Result, at: datetime
-) -> Envelope:
-    """Build the dead letter of a job that failed permanently."""
-    error = result.error
-    assert error is not None
-    return dead_letter.dead_letter_to_envelope(
-        dead_letter.build_dead_letter(
-            stage=Stage.RUN,
-            job=message.job,
-            kind=error.kind,
-            type=error.type,
-            error=error.message,
-            data=received.data,
-            uri=message.uri,
-            generation=message.generation,
-            at=at,
+def send(replies: Sequence[Reply], *, queue: Queue, ledger: Ledger, clock: Clock) -> None:
+    """Publish all envelopes in one call, then clear; after that, messages may be acknowledged."""
+    if envelopes := [envelope for reply in replies for envelope in reply.envelopes]:
+        queue.publish(envelopes)
+    clear_pending([r.clear for r in replies if r.clear is not None], ledger=ledger, now=clock())
+
+
+def clear_pending(clears: Iterable[ClearPending], *, ledger: Ledger, now: datetime) -> None:
+    """Clear pending targets from their records, each record in one step."""
+    by_file: dict[str, list[ClearPending]] = {}
+    for clear in clears:
+        by_file.setdefault(clear.uri, []).append(clear)
+    if by_file:
+        ledger.change(
+            [Change(uri=u, transition=_build_clear(some, now)) for u, some in by_file.items()]
         )
-    )
+
+
+def _build_clear(clears: Sequence[ClearPending], now: datetime) -> Transition[None]:
+    def transition(found: Record | None) -> tuple[Record | None, None]:
+        record = found
+        for clear in clears:
+            entry = found.jobs.get(clear.job) if found is not None else None
+            if entry is None or entry.pending_at != clear.pending_at:
+                continue  # too late: it would clear targets that were added since
+            changed, _ = transitions.clear_pending(
+                record, generation=clear.generation, targets={clear.job: clear.targets}, now=now
+            )
+            record = changed or record
+        return record, None
+
+    return transition

@@ -2,12 +2,13 @@
 
 It is the streaming counterpart of ``segue.execution.executor``: both plan with the same planner,
 claim and settle in the same ledger, and submit tasks to the same pool. Its replies contain the
-envelopes to publish; a message must not be acknowledged before ``segue.execution.outbox`` has
+envelopes to publish; a message must not be acknowledged before ``segue.execution.reply`` has
 published them.
 """
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,21 +16,18 @@ from datetime import timedelta
 
 from segue.clock import Clock, utc_now
 from segue.errors import DiskFull, Kind, SegueError, UnreadableMessage
-from segue.execution.executor import WorkerPool
+from segue.execution.executor import WorkerPool, count_ahead
 from segue.execution.message_transitions import (
     ActiveMessage,
     MessageDecision,
-    MessageTransitions,
-    decide_once,
-    extend,
+    build_decision,
     settle,
 )
 from segue.execution.reply import (
     ClearPending,
     ReceivedMessage,
     Reply,
-    build_dead_letter_reply,
-    build_failure_envelope,
+    build_dead_letter_envelope,
     forward,
     notify_children,
     notify_pending,
@@ -42,11 +40,9 @@ from segue.model.ledger import Change, Ledger
 from segue.model.message import Message, decode_message
 from segue.model.planner import Ask, Drop, Forward, Run, Wait
 from segue.model.queue import Envelope, message_to_envelope
-from segue.model.record import EVERYTHING, Lease, Record, State, evolve
-from segue.model.transitions import Result, Settled
-from segue.worker.task import Report, Task
-
-__all__ = ["ClearPending", "ReceivedMessage", "Reply", "Responder"]
+from segue.model.record import EVERYTHING, Failure, Lease, Record, State, evolve
+from segue.model.transitions import Result, Settled, extend_leases
+from segue.worker.protocol import Report, Task
 
 LEASE_S = 300.0
 DECIDE_BATCH = 256
@@ -118,8 +114,17 @@ class Responder:
     def _dead_letter(
         self, one: ReceivedMessage, message: Message | None, stage: Stage, error: UnreadableMessage
     ) -> None:
+        failure = Failure(
+            kind=Kind.UNREADABLE_MESSAGE, type=type(error).__name__, message=str(error)
+        )
+        envelope = build_dead_letter_envelope(one, message, stage, failure, self.clock())
         self._replies.append(
-            build_dead_letter_reply(one, message, stage=stage, error=error, at=self.clock())
+            Reply(
+                received=one,
+                action=Action.DEAD_LETTERED,
+                envelopes=(envelope,),
+                reason=f"{stage}: {error}",
+            )
         )
 
     def step(self, timeout_s: float = 0.0) -> list[Reply]:
@@ -161,13 +166,8 @@ class Responder:
         return [active.owner for active in messages]
 
     def _capacity(self) -> int:
-        """Return how many jobs to claim at once: work for ``AHEAD_S``, at least two per child."""
-        least = 2 * self.pool.processes
-        if self._mean_s is None:
-            return least
-        return int(
-            min(max(least, AHEAD_S * self.pool.processes / max(self._mean_s, 1e-6)), MAX_AHEAD)
-        )
+        """Return how many jobs to claim at once."""
+        return count_ahead(self.pool.processes, self._mean_s, AHEAD_S, MAX_AHEAD)
 
     # Decide on messages, and start jobs.
 
@@ -199,22 +199,20 @@ class Responder:
         self, messages: Sequence[ActiveMessage]
     ) -> list[tuple[ActiveMessage, MessageDecision]]:
         now = self.clock()
-        message_transitions = MessageTransitions(
-            graph=self.graph, lost=self.lost, lease_s=self.lease_s
-        )
         snapshots = self.ledger.read([i.message.uri for i in messages])
         writing: list[ActiveMessage] = []
         changes: list[Change[MessageDecision]] = []
         answers: list[tuple[ActiveMessage, MessageDecision]] = []
         for active, snapshot in zip(messages, snapshots, strict=True):
             active.snapshot = snapshot
-            decide = message_transitions.decide(active, now)
-            decided = decide(snapshot.record)
-            if decided[0] is None or decided[0] is snapshot.record:
-                answers.append((active, decided[1]))
+            transition = build_decision(
+                active, now, graph=self.graph, lost=self.lost, lease_s=self.lease_s
+            )
+            record, answer = transition(snapshot.record)
+            if record is None or record is snapshot.record:
+                answers.append((active, answer))
                 continue
             writing.append(active)
-            transition = decide_once(decide, snapshot.record, decided)
             changes.append(Change(uri=active.message.uri, known=snapshot, transition=transition))
         changed = self.ledger.change(changes)
         for active, made in zip(writing, changed, strict=True):
@@ -320,7 +318,12 @@ class Responder:
         action = Action.DONE
         if result.state is State.FAILED:
             action = Action.FAILED
-            envelopes.append(build_failure_envelope(active.received, message, result, self.clock()))
+            assert result.error is not None
+            envelopes.append(
+                build_dead_letter_envelope(
+                    active.received, message, Stage.RUN, result.error, self.clock()
+                )
+            )
         self._notify(active, action, envelopes, settled.pending_targets.get(message.job, ()))
 
     def _defer(self, active: ActiveMessage, result: Result) -> None:
@@ -399,12 +402,20 @@ class Responder:
         soon = now + timedelta(seconds=self.lease_s * 2 / 3)
         expires_at = now + timedelta(seconds=self.lease_s)
         while due := _first_per_file(i for i in self._running.values() if i.leased_until <= soon):
-            changed = self.ledger.change(
-                [
-                    Change(uri=i.message.uri, known=i.snapshot, transition=extend(i, expires_at))
-                    for i in due
-                ]
-            )
+            changes = [
+                Change(
+                    uri=active.message.uri,
+                    known=active.snapshot,
+                    transition=functools.partial(
+                        extend_leases,
+                        owner=active.owner,
+                        jobs=[active.message.job],
+                        expires_at=expires_at,
+                    ),
+                )
+                for active in due
+            ]
+            changed = self.ledger.change(changes)
             for active, made in zip(due, changed, strict=True):
                 active.snapshot = made.snapshot
                 active.leased_until = expires_at

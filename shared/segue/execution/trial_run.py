@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,11 +23,10 @@ from segue.model.record import State
 from segue.model.transitions import Result
 from segue.worker import numba_cache
 from segue.worker.failure import describe_failure, format_job_traceback
-from segue.worker.line_run import LineRun, Stores
-from segue.worker.loaded_job import load_job
+from segue.worker.line_run import LineRun, Stores, load_job
 from segue.worker.pool import Pool
-from segue.worker.protocol import Order
-from segue.worker.task import Task
+from segue.worker.process import Timer
+from segue.worker.protocol import Task
 
 COLLECT_S = 1.0
 DEBUG = "SEGUE_DEBUG"
@@ -72,13 +69,7 @@ def subgraph_for(graph: Graph, job: str, params: Mapping[str, Any]) -> Graph:
     return part
 
 
-def try_job(
-    graph: Graph,
-    job: str,
-    media: MediaFile,
-    *,
-    isolated: bool,
-) -> TrialRun:
+def try_job(graph: Graph, job: str, media: MediaFile, *, isolated: bool) -> TrialRun:
     """Run all jobs of a graph on one file, and return the results with one job's artifact.
 
     Isolated, they run as in a backfill: in a child process, with their timeouts and memory limits.
@@ -125,17 +116,14 @@ def _print_tracebacks() -> Iterator[None]:
 
 
 def _run_here(
-    graph: Graph,
-    artifacts: str,
-    media: MediaFile,
-    folder: str,
+    graph: Graph, artifacts: str, media: MediaFile, folder: str
 ) -> Iterator[tuple[str, Result]]:
     make_importable(graph)
-    order = Order(1, media.uri, media.generation, tuple(graph.jobs))
+    task = Task(task_id=1, media=media, run=tuple(graph.jobs))
     with contextlib.closing(Stores(connect_store, artifacts)) as stores:
-        line = LineRun(order, stores, _make_folder(os.path.join(folder, "file")))
+        line = LineRun(task, stores, tempfile.mkdtemp(dir=folder))
         for name, job in graph.jobs.items():
-            start_s, start_cpu_s = time.monotonic(), _read_cpu_s()
+            timer = Timer()
             result = Result(job=name, state=State.DONE)
             try:
                 loaded = load_job(graph, name)
@@ -150,18 +138,8 @@ def _run_here(
                 failure_info = describe_failure(error, job.resources.memory_gib)
                 state = State.FAILED if failure_info.permanent else State.QUEUED
                 result = replace(result, state=state, error=failure_info.failure)
-            seconds, cpu_seconds = time.monotonic() - start_s, _read_cpu_s() - start_cpu_s
+            seconds, cpu_seconds = timer.lap()
             yield name, replace(result, seconds=seconds, cpu_seconds=cpu_seconds)
             if result.state is not State.DONE:
                 return
             del line.remaining[name]
-
-
-def _make_folder(folder: str) -> str:
-    os.makedirs(folder)
-    return folder
-
-
-def _read_cpu_s() -> float:
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime

@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from segue.errors import ConfigurationError
-from segue.media.audio import Audio
-from segue.media.blocks import iterate_blocks
+from segue.media.audio import Audio, iterate_blocks
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,8 +17,7 @@ import re
 from typing import Any
 
 from segue.errors import CorruptMedia
-from segue.media.audio import Media
-from segue.media.blocks import iterate_blocks
+from segue.media.audio import Media, iterate_blocks
 from segue.media.ffmpeg import run_ffmpeg
 
 PRELOAD = ("numpy", "ffmpeg")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from segue.errors import ConfigurationError
-from segue.media.audio import Audio, Media
-from segue.media.blocks import iterate_blocks
+from segue.media.audio import Audio, Media, iterate_blocks
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from segue.adapters.connect import connect_queue, connect_store
 from segue.errors import ConfigurationError
-from segue.ingest.media_filter import build_media_filter
+from segue.ingest.catalogue import build_media_filter
 from segue.ingest.requests import Request, RequestReceipt, Requests
-from segue.model.location import list_file_uris, parse_prefix
+from segue.model.media_file import list_file_uris, parse_prefix
 
 if TYPE_CHECKING:
     from segue.model.graph import Graph
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def open_requests(stack: Stack) -> Iterator[Requests]:
     """Connect a stack to its queue, to send requests."""
-    queue = connect_queue(stack.settings.queue)
-    try:
+    with contextlib.closing(connect_queue(stack.settings.queue)) as queue:
         yield Requests(
             graph=stack.graph,
             ledger=stack.ledger,
@@ -33,21 +32,16 @@ def open_requests(stack: Stack) -> Iterator[Requests]:
             open_store=connect_store,
             artifacts=stack.artifacts,
         )
-    finally:
-        queue.close()
 
 
-def send_request(
-    requests: Requests, request: Request, report: Callable[[int], object] = lambda _files: None
-) -> RequestReceipt:
-    """Send all pages of a request; ``report`` gets the number of files after each page."""
+def send_request(requests: Requests, request: Request) -> RequestReceipt:
+    """Send all pages of a request; the receipt is about all of them."""
     files = 0
     ignored: dict[str, str] = {}
     while True:
         page = requests.accept(request)
         files += page.files
         ignored |= page.ignored
-        report(files)
         if page.after is None:
             return msgspec.structs.replace(page, files=files, ignored=ignored)
         request = msgspec.structs.replace(request, request=page.request, after=page.after)

@@ -7,11 +7,12 @@ artifacts; its progress is in the ledger, like everything else.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Literal
 
@@ -19,7 +20,7 @@ import msgspec
 
 from segue.clock import Clock, utc_now
 from segue.errors import ConfigurationError, MissingInput
-from segue.ingest.media_filter import MediaFilter, is_unsafe_path
+from segue.ingest.catalogue import MediaFilter, is_unsafe_path
 from segue.model.graph import SOURCE, Graph
 from segue.model.ledger import Change, Ledger
 from segue.model.media_file import MediaFile, find_bucket_location, split_uri
@@ -27,7 +28,7 @@ from segue.model.message import Message, build_request_id
 from segue.model.object_store import ObjectStore
 from segue.model.queue import Envelope, Lane, Queue, message_to_envelope
 from segue.model.record import Record
-from segue.model.transitions import Arrival, arrive
+from segue.model.transitions import arrive
 
 VERSION: Literal[1] = 1
 FOLDER = "_requests"  # no job's name begins with an underscore
@@ -78,14 +79,10 @@ class RequestReceipt(msgspec.Struct, frozen=True, kw_only=True):
     after: str | None = None  # there are more: repeat the request with this and the id
 
 
-_decoder = msgspec.json.Decoder(Request)
-_document = msgspec.json.Decoder(RequestDocument)
-
-
 def parse_request(data: bytes) -> Request:
     """Parse a request, or raise ``InvalidRequest``."""
     try:
-        return _decoder.decode(data)
+        return msgspec.json.decode(data, type=Request)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(
             f"the body is not a request ({error}); write JSON such as "
@@ -105,7 +102,8 @@ def format_document_name(request: str) -> str:
 def load_request(artifacts: ObjectStore, request: str) -> RequestDocument:
     """Load the document of a request, or raise ``MissingInput``."""
     try:
-        return _document.decode(artifacts.read(format_document_name(request)))
+        data = artifacts.read(format_document_name(request))
+        return msgspec.json.decode(data, type=RequestDocument)
     except msgspec.MsgspecError as error:
         raise ConfigurationError(
             f"the document of request {request} cannot be read ({error}); make the request again"
@@ -139,8 +137,12 @@ class Requests:
         targets = self._resolve_targets(request)
         request = self._check(request)
         request_id = self._save(request, targets)
-        with self._blame_caller():
+        try:
             files, ignored, after = self._find_files(request)
+        except ConfigurationError as error:
+            if self.media_filter.catalogue is not None:
+                raise
+            raise InvalidRequest(str(error)) from error  # the caller named the location
         records = self._record_files(files)
         recorded = {record.uri for record in records}
         if request.files:
@@ -236,16 +238,6 @@ class Requests:
             )
         return request.request
 
-    @contextmanager
-    def _blame_caller(self) -> Iterator[None]:
-        """Without a catalogue, blame a location that cannot be read on the caller who named it."""
-        try:
-            yield
-        except ConfigurationError as error:
-            if self.media_filter.catalogue is not None:
-                raise
-            raise InvalidRequest(str(error)) from error
-
     def _find_files(self, request: Request) -> tuple[list[MediaFile], dict[str, str], str | None]:
         """Return the current files of a page, the ignored ones, and where the next page starts."""
         if request.prefix is not None:
@@ -286,7 +278,11 @@ class Requests:
         snapshots = self.ledger.read([media.uri for media in files])
         changed = self.ledger.change(
             [
-                Change(uri=media.uri, known=snapshot, transition=_build_arrival(media, now))
+                Change(
+                    uri=media.uri,
+                    known=snapshot,
+                    transition=partial(arrive, media=media, now=now),
+                )
                 for media, snapshot in zip(files, snapshots, strict=True)
             ]
         )
@@ -325,9 +321,3 @@ def _stat(uri: str, store: ObjectStore) -> MediaFile | None:
         return store.stat(split_uri(uri)[1]).to_media_file(uri)
     except MissingInput:
         return None
-
-
-def _build_arrival(
-    media: MediaFile, now: datetime
-) -> Callable[[Record | None], tuple[Record | None, Arrival]]:
-    return lambda found: arrive(found, media, now)

@@ -60,7 +60,8 @@ class Sweeper:
         start, self._after = self._after, ""
         pending = Query(deleted=False, pending=True)
         for records in find_pages(self.ledger, pending, after=start, limit=PAGE):
-            self._publish(records, self._find_pending, result)
+            result.files += len(records)
+            result.pending += self._publish(records, self._find_pending)
             if result.messages >= limit:
                 self._after = records[-1].uri
                 result.limited = True
@@ -68,7 +69,8 @@ class Sweeper:
         for job in self.graph.jobs:
             running = Query(deleted=False, job=job, state=State.RUNNING)
             for records in find_pages(self.ledger, running, limit=PAGE):
-                self._publish(records, self._find_expired, result)
+                result.files += len(records)
+                result.expired += self._publish(records, self._find_expired)
                 if result.messages >= limit:
                     result.limited = True
                     return result
@@ -78,29 +80,27 @@ class Sweeper:
         self,
         records: list[Record],
         select: Callable[[Record, datetime], dict[str, tuple[str, ...] | None]],
-        result: SweepResult,
-    ) -> None:
+    ) -> int:
         """Publish first, then record it: a crash in between publishes twice, not never."""
         now = self.clock()
         found = [(record, jobs) for record in records if (jobs := select(record, now))]
-        count = sum(len(jobs) for _, jobs in found)
-        result.files += len(records)
-        if select == self._find_pending:
-            result.pending += count
-        else:
-            result.expired += count
-        if self.queue is None or not found:
-            return
-        self.queue.publish(
-            [
-                message_to_envelope(_build_message(r, job, targets))
-                for r, jobs in found
-                for job, targets in jobs.items()
-            ]
-        )
-        self.ledger.change(
-            [Change(uri=r.uri, transition=_build_mark(r, jobs, now)) for r, jobs in found]
-        )
+        messages = [
+            Message(
+                uri=record.uri,
+                generation=record.generation,
+                job=job,
+                targets=targets,
+                lane=Lane.REQUESTS.value,
+            )
+            for record, jobs in found
+            for job, targets in jobs.items()
+        ]
+        if self.queue is not None and messages:
+            self.queue.publish([message_to_envelope(message) for message in messages])
+            self.ledger.change(
+                [Change(uri=r.uri, transition=_build_mark(r, jobs, now)) for r, jobs in found]
+            )
+        return len(messages)
 
     def _find_pending(self, record: Record, now: datetime) -> dict[str, tuple[str, ...] | None]:
         """Return the jobs with pending targets that no one works on, and those targets."""
@@ -132,16 +132,6 @@ class Sweeper:
 
     def _is_old(self, moment: datetime, now: datetime) -> bool:
         return moment + timedelta(seconds=self.grace_s) <= now
-
-
-def _build_message(record: Record, job: str, targets: tuple[str, ...] | None) -> Message:
-    return Message(
-        uri=record.uri,
-        generation=record.generation,
-        job=job,
-        targets=targets,
-        lane=Lane.REQUESTS.value,
-    )
 
 
 def _build_mark(

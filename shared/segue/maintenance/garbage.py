@@ -6,6 +6,7 @@ artifact by its name *and* by the lineage in its metadata; no other object is de
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,18 +15,17 @@ from enum import StrEnum
 from itertools import islice
 from typing import TypeVar
 
-from segue.clock import Clock
-from segue.errors import MissingInput, Superseded
-from segue.maintenance.artifact_listing import ListedArtifact, list_by_file
-from segue.model.artifact import ArtifactName, Lineage, quote_name
-from segue.model.graph import Graph
+from segue.clock import Clock, utc_now
+from segue.errors import ConfigurationError, MissingInput, Superseded
+from segue.model.artifact import ArtifactName, Lineage, parse_artifact_name, quote_name
+from segue.model.graph import FINGERPRINT, NAME, Graph
+from segue.model.lease_owner import is_lost
 from segue.model.ledger import Ledger
-from segue.model.location import parse_location
-from segue.model.media_file import find_bucket_location, split_uri
-from segue.model.object_store import ObjectStore
-from segue.model.record import Lease, Record, State
+from segue.model.media_file import find_bucket_location, parse_location, split_uri
+from segue.model.object_store import LAST, Object, ObjectStore
+from segue.model.record import Record, State
 
-READ_BATCH = 256
+READ_BATCH = 1_000  # artifacts
 # Small: little time may pass between the second read of the ledger and the deletion.
 DELETE_BATCH = 32
 THREADS = 16
@@ -44,20 +44,11 @@ class GarbageReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnreferencedArtifact:
-    """An artifact that the ledger does not refer to."""
-
-    name: str  # in the store
-    generation: int  # of the object
-    size_bytes: int
-    lineage: Lineage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Garbage:
-    """An artifact that may be deleted, and why."""
+    """An artifact that the ledger does not refer to, and why it may be deleted."""
 
-    artifact: UnreferencedArtifact
+    object: Object
+    lineage: Lineage
     reason: GarbageReason
 
 
@@ -68,46 +59,38 @@ class GarbageCollector:
     graph: Graph
     ledger: Ledger
     artifacts: ObjectStore
-    before: datetime  # cutoff_ser artifacts are kept: a run may be about to record them
-    clock: Clock
-    lost: Callable[[Lease], bool]  # whether the owner of a lease is known to be dead
+    before: datetime  # younger artifacts are kept: a run may be about to record them
+    clock: Clock = utc_now
 
     def find(self, report: Callable[[int], object] = lambda _artifacts: None) -> Iterator[Garbage]:
         """Stream all garbage; ``report`` is called with the number of artifacts of each batch."""
         with ThreadPoolExecutor(THREADS) as threads:
-            for batch in split_into_batches(list_by_file(self.artifacts), READ_BATCH):
-                report(sum(len(some) for _, some in batch))
-                artifacts = threads.map(self._read_lineage, self._find_unreferenced(batch))
-                yield from self._find_garbage(
-                    [artifact for artifact in artifacts if artifact is not None]
-                )
+            for batch in split_into_batches(list_artifacts(self.artifacts), READ_BATCH):
+                report(len(batch))
+                found = threads.map(self._read_lineage, self._find_unreferenced(batch))
+                yield from self._find_garbage([one for one in found if one is not None])
 
     def collect(self, garbage: Iterable[Garbage]) -> Iterator[Garbage]:
         """Delete what is still garbage by a second read of the ledger; yield what was deleted."""
         with ThreadPoolExecutor(THREADS) as threads:
             for batch in split_into_batches(garbage, DELETE_BATCH):
-                confirmed = self._find_garbage([one.artifact for one in batch])
+                confirmed = self._find_garbage([(one.object, one.lineage) for one in batch])
                 removed = threads.map(self._remove, confirmed)
                 yield from (one for one, gone in zip(confirmed, removed, strict=True) if gone)
 
     def _find_unreferenced(
-        self, batch: Sequence[tuple[str, list[ListedArtifact]]]
-    ) -> list[ListedArtifact]:
+        self, batch: Sequence[tuple[ArtifactName, Object]]
+    ) -> list[tuple[ArtifactName, Object]]:
         """Return the old artifacts that their file's record, found by name, does not refer to."""
-        uris = {file: self._guess_uri(file) for file, _ in batch}
+        uris = {name.file: self._guess_uri(name.file) for name, _ in batch}
         records = self._read(uri for uri in uris.values() if uri is not None)
         cutoff_s = self.before.timestamp()
-        unreferenced = []
-        for file, some in batch:
-            record = records.get(uris[file] or "")
-            referenced = _find_referenced(record) if record is not None else frozenset()
-            unreferenced += [
-                one
-                for one in some
-                if one.object.updated_at < cutoff_s
-                and self.artifacts.uri(one.object.name) not in referenced
-            ]
-        return unreferenced
+        return [
+            (name, found)
+            for name, found in batch
+            if found.updated_at < cutoff_s
+            and not self._is_referenced(found, records.get(uris[name.file] or ""))
+        ]
 
     def _guess_uri(self, file: str) -> str | None:
         """Guess the URI of a file in the catalogue's bucket; None if its name was quoted.
@@ -119,36 +102,34 @@ class GarbageCollector:
         where = find_bucket_location(parse_location(self.graph.catalogue or "file:///"))
         return f"{where.rstrip('/')}/{file}" if where != "file:///" else f"file:///{file}"
 
-    def _read_lineage(self, listed: ListedArtifact) -> UnreferencedArtifact | None:
+    def _read_lineage(self, artifact: tuple[ArtifactName, Object]) -> tuple[Object, Lineage] | None:
         """Read an artifact's lineage; None if it is gone, or is not an artifact."""
+        name, listed = artifact
         try:
-            found = self.artifacts.stat(listed.object.name)
+            found = self.artifacts.stat(listed.name)
         except MissingInput:
             return None
         lineage = Lineage.from_metadata(found.metadata)
-        if lineage is None or not _is_consistent(listed.name, lineage):
+        if lineage is None or not _is_consistent(name, lineage):
             return None
-        return UnreferencedArtifact(
-            name=listed.object.name,
-            generation=found.generation,
-            size_bytes=found.size_bytes,
-            lineage=lineage,
-        )
+        return found, lineage
 
-    def _find_garbage(self, unreferenced: Sequence[UnreferencedArtifact]) -> list[Garbage]:
-        records = self._read(dict.fromkeys(s.lineage.uri for s in unreferenced))
-        reasons = ((s, self._find_reason(s, records.get(s.lineage.uri))) for s in unreferenced)
-        return [Garbage(artifact=s, reason=reason) for s, reason in reasons if reason is not None]
+    def _find_garbage(self, unreferenced: Sequence[tuple[Object, Lineage]]) -> list[Garbage]:
+        records = self._read(dict.fromkeys(lineage.uri for _, lineage in unreferenced))
+        return [
+            Garbage(object=found, lineage=lineage, reason=reason)
+            for found, lineage in unreferenced
+            if (reason := self._find_reason(found, lineage, records.get(lineage.uri))) is not None
+        ]
 
     def _find_reason(
-        self, artifact: UnreferencedArtifact, record: Record | None
+        self, found: Object, lineage: Lineage, record: Record | None
     ) -> GarbageReason | None:
-        lineage = artifact.lineage
         if record is None:
             return GarbageReason.UNKNOWN_FILE
         if record.deleted_at is not None:
             return GarbageReason.DELETED_FILE if record.deleted_at < self.before else None
-        if self.artifacts.uri(artifact.name) in _find_referenced(record):
+        if self._is_referenced(found, record):
             return None
         if lineage.generation != record.generation:
             return GarbageReason.OLD_GENERATION if lineage.generation < record.generation else None
@@ -158,34 +139,67 @@ class GarbageCollector:
             return GarbageReason.OLD_FINGERPRINT
         return GarbageReason.LEFTOVER
 
+    def _is_referenced(self, found: Object, record: Record | None) -> bool:
+        """Whether a record refers to an artifact; a tombstone refers to none."""
+        if record is None or record.deleted_at is not None:
+            return False
+        uri = self.artifacts.uri(found.name)
+        return any(entry.artifact == uri for entry in record.jobs.values())
+
     def _is_held(self, record: Record, job: str) -> bool:
         """Whether a live worker holds the job, and may be about to record the artifact."""
         entry = record.jobs.get(job)
         if entry is None or entry.state is not State.RUNNING or entry.lease is None:
             return False
-        return entry.lease.expires_at > self.clock() and not self.lost(entry.lease)
+        return entry.lease.expires_at > self.clock() and not is_lost(entry.lease)
 
     def _remove(self, garbage: Garbage) -> bool:
         try:
-            return self.artifacts.delete(
-                garbage.artifact.name, generation=garbage.artifact.generation
-            )
+            return self.artifacts.delete(garbage.object.name, generation=garbage.object.generation)
         except Superseded:  # overwritten meanwhile
             return False
 
     def _read(self, uris: Iterable[str]) -> dict[str, Record]:
-        requested = list(uris)
-        if not requested:
-            return {}
-        snapshots = self.ledger.read(requested)
+        snapshots = self.ledger.read(list(uris))
         return {s.record.uri: s.record for s in snapshots if s.record is not None}
 
 
-def _find_referenced(record: Record) -> frozenset[str]:
-    """Return the artifacts that a record refers to; a tombstone refers to none."""
-    if record.deleted_at is not None:
-        return frozenset()
-    return frozenset(e.artifact for e in record.jobs.values() if e.artifact is not None)
+def list_artifacts(store: ObjectStore) -> Iterator[tuple[ArtifactName, Object]]:
+    """Stream all artifacts of a store, those of one file together.
+
+    They are spread over one folder per job and fingerprint. All folders are listed in parallel and
+    merged in the order of the files, so memory use stays flat.
+    """
+    folders = list(_find_folders(store))
+    listings = [_list_folder(store, folder) for folder in folders]
+    return heapq.merge(*listings, key=lambda found: found[1].name.split("/", 2)[2])
+
+
+def _find_folders(store: ObjectStore) -> Iterator[str]:
+    """Yield the folders of a job and a fingerprint; each listing starts after the last folder."""
+    known, after = "", ""
+    while True:
+        for found in store.list(after=after):
+            job, _, rest = found.name.partition("/")
+            fingerprint, slash, _ = rest.partition("/")
+            folder = f"{job}/{fingerprint}/"
+            if not (slash and NAME.fullmatch(job) and FINGERPRINT.fullmatch(fingerprint)):
+                continue
+            if folder != known:  # a name that is not valid text sorts after LAST
+                yield folder
+                known, after = folder, folder + LAST
+                break
+        else:
+            return
+
+
+def _list_folder(store: ObjectStore, folder: str) -> Iterator[tuple[ArtifactName, Object]]:
+    for found in store.list(folder):
+        try:
+            found.name.encode()
+            yield parse_artifact_name(found.name), found
+        except (UnicodeEncodeError, ConfigurationError):  # not written by Segue
+            continue
 
 
 def _is_consistent(name: ArtifactName, lineage: Lineage) -> bool:

@@ -1,22 +1,41 @@
-"""Resets failures on request; the next backfill or message tries the jobs again."""
+"""Retries on request: resets failures in the ledger, and publishes dead letters again.
+
+Dead letters are pulled in batches, and returned to the queue unless they were published again:
+counting changes nothing.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 from itertools import islice
 
 from segue.clock import Clock, utc_now
+from segue.errors import UnreadableMessage
+from segue.model.dead_letter import DeadLetter, Stage, decode_dead_letter
 from segue.model.graph import Graph
-from segue.model.ledger import Change, Ledger, Transition
-from segue.model.message import Message
-from segue.model.queue import Envelope, Lane, Queue, message_to_envelope
-from segue.model.record import Record, State
+from segue.model.ledger import Change, Ledger, find_records_by_state
+from segue.model.message import Message, decode_message
+from segue.model.queue import (
+    Envelope,
+    Lane,
+    Queue,
+    ReceivedEnvelope,
+    format_dead_topic,
+    format_topic,
+    message_to_envelope,
+)
+from segue.model.record import Record, State, evolve
 from segue.model.transitions import add_pending, requeue
-from segue.reports.failures import find_records_by_state
 
-BATCH = 256
+BATCH = 256  # files
+LETTER_BATCH = 200
+LETTER_LIMIT = 10_000
+WAIT_S = 2.0  # for the first message of a batch: a cloud queue may be slow to answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +53,11 @@ class RetrySelection:
         """
         if record.deleted_at is not None:
             return ()
+        failing = {job: e.error for job, e in record.jobs.items() if e.state is State.FAILED}
         failed = {
             job
-            for job, entry in record.jobs.items()
-            if entry.state is State.FAILED
-            and (not self.kinds or (entry.error is not None and entry.error.kind in self.kinds))
+            for job, error in failing.items()
+            if not self.kinds or (error is not None and error.kind in self.kinds)
         }
         causes = {
             job: entry.error.type if entry.error is not None else ""
@@ -49,9 +68,13 @@ class RetrySelection:
         again |= {causes[job] for job in self.jobs if causes.get(job) in failed}
         again |= {job for job, cause in causes.items() if cause in again}
         if not self.kinds:  # blocked by a job that no longer fails
-            failing = {job for job, e in record.jobs.items() if e.state is State.FAILED}
             again |= {job for job in self.jobs if job in causes and causes[job] not in failing}
         return tuple(sorted(again))
+
+    def matches(self, dead: DeadLetter) -> bool:
+        """Whether a dead letter is selected."""
+        is_kind = not self.kinds or dead.kind in self.kinds
+        return is_kind and (dead.uri or "").startswith(self.prefix)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,18 +90,11 @@ class RetryCounts:
         """All jobs of all files."""
         return self.failed.total() + self.blocked.total()
 
-    def add(self, record: Record, jobs: Collection[str]) -> None:
-        """Count one file, by its record before the retry."""
-        self.files += bool(jobs)
-        for job in jobs:
-            failed = record.jobs[job].state is State.FAILED
-            (self.failed if failed else self.blocked)[job] += 1
-
-    def merge(self, other: RetryCounts) -> None:
-        """Add another count to this one."""
-        self.files += other.files
-        self.failed += other.failed
-        self.blocked += other.blocked
+    def add(self, states: Mapping[str, State]) -> None:
+        """Count one file, by the states of its jobs before the retry."""
+        self.files += bool(states)
+        self.failed.update(job for job, state in states.items() if state is State.FAILED)
+        self.blocked.update(job for job, state in states.items() if state is not State.FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +110,8 @@ class JobRetry:
     def count(self) -> RetryCounts:
         """Count the selected jobs without changing them."""
         total = RetryCounts()
-        for records in self._read_batches():
-            for record in records:
-                total.add(record, self.selection.find_jobs(record))
+        for record in self._find_records():
+            total.add({job: record.jobs[job].state for job in self.selection.find_jobs(record)})
         return total
 
     def run(self) -> RetryCounts:
@@ -106,51 +121,41 @@ class JobRetry:
         publishes, the sweep does.
         """
         total = RetryCounts()
-        for records in self._read_batches():
-            changes = [Change(uri=r.uri, transition=self._build_transition()) for r in records]
+        found = self._find_records()
+        while records := list(islice(found, BATCH)):
+            changes = [Change(uri=r.uri, transition=self._requeue) for r in records]
             envelopes: list[Envelope] = []
             for changed in self.ledger.change(changes):
-                counted, messages = changed.answer
-                total.merge(counted)
-                envelopes += [message_to_envelope(message) for message in messages]
+                states, messages = changed.answer
+                total.add(states)
+                envelopes += map(message_to_envelope, messages)
             if self.queue is not None and envelopes:
                 self.queue.publish(envelopes)
         return total
 
-    def _read_batches(self) -> Iterator[list[Record]]:
-        selection = self.selection
-        found = find_records_by_state(
-            self.ledger, selection.jobs, (State.FAILED, State.BLOCKED), selection.prefix
+    def _find_records(self) -> Iterator[Record]:
+        states = (State.FAILED, State.BLOCKED)
+        return find_records_by_state(
+            self.ledger, self.selection.jobs, states, self.selection.prefix
         )
-        while batch := list(islice(found, BATCH)):
-            yield batch
 
-    def _build_transition(self) -> Transition[tuple[RetryCounts, list[Message]]]:
-        """Build the transition that selects and requeues jobs on the record as it is written."""
-
-        def transition(
-            found: Record | None,
-        ) -> tuple[Record | None, tuple[RetryCounts, list[Message]]]:
-            counted = RetryCounts()
-            if found is None:
-                return None, (counted, [])
-            jobs = self.selection.find_jobs(found)
-            counted.add(found, jobs)
-            record, _ = requeue(found, jobs)
-            if record is None or self.queue is None:
-                return record, (counted, [])
-            return self._add_pending(record, jobs, counted)
-
-        return transition
-
-    def _add_pending(
-        self, record: Record, jobs: tuple[str, ...], counted: RetryCounts
-    ) -> tuple[Record, tuple[RetryCounts, list[Message]]]:
-        """Add the jobs as pending targets of the topmost ones, and return messages to those."""
+    def _requeue(
+        self, found: Record | None
+    ) -> tuple[Record | None, tuple[dict[str, State], list[Message]]]:
+        """Select and requeue jobs on the record as it is written; return states and messages."""
+        if found is None:
+            return None, ({}, [])
+        jobs = self.selection.find_jobs(found)
+        states = {job: found.jobs[job].state for job in jobs}
+        record, _ = requeue(found, jobs)
+        if record is None or self.queue is None:
+            return record, (states, [])
+        # The jobs become pending targets of the topmost ones, and those get messages.
         known = tuple(job for job in self.graph.jobs if job in jobs)
-        top = [job for job in known if not self.graph.find_ancestors(job) & set(known)]
         messages = []
-        for job in top:
+        for job in known:
+            if self.graph.find_ancestors(job) & set(known):
+                continue
             targets = tuple(t for t in known if self.graph.is_on_line(job, (t,)))
             record = add_pending(record, self.graph, job, targets, self.clock())
             messages.append(
@@ -162,4 +167,124 @@ class JobRetry:
                     lane=Lane.REQUESTS.value,
                 )
             )
-        return record, (counted, messages)
+        return record, (states, messages)
+
+
+@dataclass(slots=True, kw_only=True)
+class ReplayedLetters:
+    """The dead letters that were found, counted by job, stage and kind."""
+
+    found: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    ids: set[str] = field(default_factory=set)  # the queue's message ids
+    unreadable: int = 0  # not written by Segue
+    examples: list[DeadLetter] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """The number of selected dead letters."""
+        return self.found.total()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterReplay:
+    """Counts the dead letters of jobs, or publishes their messages again."""
+
+    graph: Graph
+    ledger: Ledger
+    queue: Queue
+    selection: RetrySelection
+    clock: Clock = utc_now
+    wait_s: float = WAIT_S
+
+    def run(self, *, dry_run: bool, only: Collection[str] | None = None) -> ReplayedLetters:
+        """Replay, or only count, the selected dead letters, up to a limit.
+
+        ``only`` (the ids of an earlier count) excludes all others: a message that fails again at
+        once would otherwise be replayed forever.
+        """
+        replayed = ReplayedLetters()
+        unsent: list[ReceivedEnvelope] = []
+        try:
+            for envelopes in self._read_batches():
+                unsent += envelopes
+                selected: list[tuple[ReceivedEnvelope, DeadLetter]] = []
+                for one in envelopes:
+                    try:
+                        dead = decode_dead_letter(one.data)
+                    except UnreadableMessage:
+                        replayed.unreadable += 1
+                        continue
+                    if (only is None or one.message_id in only) and self.selection.matches(dead):
+                        replayed.ids.add(one.message_id)
+                        replayed.found[dead.job, str(dead.stage), dead.kind] += 1
+                        replayed.examples += [dead] * (len(replayed.examples) < LETTER_BATCH)
+                        selected.append((one, dead))
+                if selected and not dry_run:
+                    self._send(selected)
+                    sent = {one.message_id for one, _ in selected}
+                    unsent = [one for one in unsent if one.message_id not in sent]
+        finally:
+            if unsent:
+                self.queue.extend(unsent, 0)
+        return replayed
+
+    def _read_batches(self) -> Iterator[list[ReceivedEnvelope]]:
+        topics = [format_dead_topic(job) for job in self.selection.jobs]
+        known: set[str] = set()
+        while len(known) < LETTER_LIMIT:
+            room = min(LETTER_BATCH, LETTER_LIMIT - len(known))
+            found = self.queue.pull(topics, limit=room, wait_s=self.wait_s)
+            new = [one for one in found if one.message_id not in known]
+            known.update(one.message_id for one in new)
+            if not new:
+                if found:
+                    self.queue.extend(found, 0)
+                return
+            yield new
+
+    def _send(self, letters: Sequence[tuple[ReceivedEnvelope, DeadLetter]]) -> None:
+        """Reset the failures, publish, and only then acknowledge: a crash loses nothing."""
+        failed: dict[str, dict[str, Message]] = {}
+        envelopes = []
+        for _, dead in letters:
+            message = _decode_message(dead)
+            if message is not None and dead.stage is Stage.RUN:
+                failed.setdefault(message.uri, {})[message.job] = message
+            if message is None or message.job not in self.graph.jobs:  # a newer version may read it
+                topic = format_topic(dead.job, Lane.REQUESTS)
+                envelopes.append(Envelope(topic=topic, data=dead.data))
+            else:
+                envelopes.append(message_to_envelope(message))
+        now = self.clock()
+        self.ledger.change(
+            [
+                Change(uri=uri, transition=partial(self._reset, by_job=by_job, now=now))
+                for uri, by_job in failed.items()
+            ]
+        )
+        self.queue.publish(envelopes)
+        self.queue.acknowledge([one for one, _ in letters])
+
+    def _reset(
+        self, record: Record | None, *, by_job: Mapping[str, Message], now: datetime
+    ) -> tuple[Record | None, None]:
+        """Reset failed jobs and those that they block, and add their targets as pending."""
+        if record is None or record.deleted_at is not None:
+            return None, None
+        for job, message in by_job.items():
+            entry = record.jobs.get(job)
+            if entry is None or entry.state is not State.FAILED:
+                continue
+            if message.generation != record.generation:
+                continue
+            jobs = RetrySelection(jobs=(job,)).find_jobs(record)
+            record = requeue(record, jobs)[0] or record
+            record = add_pending(record, self.graph, job, message.targets, now)
+        return record, None
+
+
+def _decode_message(dead: DeadLetter) -> Message | None:
+    """Decode the original message with its attempts reset; None if it is unreadable."""
+    with contextlib.suppress(UnreadableMessage):
+        return evolve(decode_message(dead.data), attempt=1)
+    return None

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from segue.errors import CorruptMedia, MissingInput
 from segue.media import riff
-from segue.media.audio import Audio
-from segue.media.blocks import iterate_blocks
+from segue.media.audio import Audio, iterate_blocks
 from segue.media.ffmpeg import FfmpegResult, run_ffmpeg
 from segue.media.truncation import find_truncation
 
@@ -49,27 +48,12 @@ class LocalMedia:
         The path of the local file, which is never written to.
     folder : str
         A private folder for the decoded audio; the caller owns it, and deletes it at the end.
-    max_duration_s : float > 0
-        Longer files are rejected.
-    max_decoded_bytes : int > 0
-        Files that decode to more are rejected.
     """
 
-    def __init__(
-        self,
-        *,
-        uri: str,
-        generation: int,
-        path: str,
-        folder: str,
-        max_duration_s: float = MAX_DURATION_S,
-        max_decoded_bytes: int = MAX_DECODED_BYTES,
-    ) -> None:
+    def __init__(self, *, uri: str, generation: int, path: str, folder: str) -> None:
         self.uri = uri
         self.generation = generation
         self.path = path
-        self._max_duration_s = max_duration_s
-        self._max_decoded_bytes = max_decoded_bytes
         # A unique name, so neither the source nor another file is overwritten.
         self._target = os.path.join(folder, f"{uuid.uuid4().hex}.decoded.wav")
         self._lock = threading.Lock()
@@ -128,13 +112,9 @@ class LocalMedia:
             header = riff.read_header(file)
         if header is None:  # ffmpeg wrote nothing, not even a header
             raise self._corrupt("it holds no samples")
-        self._check_plausible(header)
         size_bytes = os.path.getsize(self._target) - header.offset_bytes
-        frames = size_bytes // (4 * header.channels)
-        if frames == 0:
-            raise self._corrupt("it holds no samples")
+        frames = self._check_plausible(header, size_bytes)
         duration_s = frames / header.sample_rate_hz
-        self._check_length(duration_s, size_bytes)
         cut = find_truncation(self.path, report.log, duration_s)
         if cut is not None:
             raise self._corrupt(cut)
@@ -157,7 +137,7 @@ class LocalMedia:
         wav = {"c:a": "pcm_f32le", "f": "wav", "rf64": "auto", "fflags": "+bitexact"}
         sound_only = {"map_metadata": -1, "map_chapters": -1, "vn": None, "sn": None, "dn": None}
         # One second more than is allowed, to detect a file that is too long.
-        bounds = {"t": self._max_duration_s + 1.0, "fs": self._max_decoded_bytes}
+        bounds = {"t": MAX_DURATION_S + 1.0, "fs": MAX_DECODED_BYTES}
         target = source["a:0"].output(f"file:{self._target}", **wav, **sound_only, **bounds)
         return run_ffmpeg(target)
 
@@ -172,7 +152,8 @@ class LocalMedia:
         if size_bytes == 0:
             raise self._corrupt("empty file")
 
-    def _check_plausible(self, header: riff.Header) -> None:
+    def _check_plausible(self, header: riff.Header, size_bytes: int) -> int:
+        """Check the decoded audio against the limits, and return its number of frames."""
         low, high = SAMPLE_RATES_HZ
         if not low <= header.sample_rate_hz <= high:
             raise self._corrupt(
@@ -180,13 +161,15 @@ class LocalMedia:
             )
         if not 1 <= header.channels <= MAX_CHANNELS:
             raise self._corrupt(f"it has {header.channels} channels; the limit is {MAX_CHANNELS}")
-
-    def _check_length(self, duration_s: float, size_bytes: int) -> None:
-        if duration_s > self._max_duration_s:
-            raise self._corrupt(f"longer than {self._max_duration_s:g} s; cut it into parts")
-        if size_bytes >= self._max_decoded_bytes:
-            limit_gib = self._max_decoded_bytes / 2**30
+        frames = size_bytes // (4 * header.channels)
+        if frames == 0:
+            raise self._corrupt("it holds no samples")
+        if frames / header.sample_rate_hz > MAX_DURATION_S:
+            raise self._corrupt(f"longer than {MAX_DURATION_S:g} s; cut it into parts")
+        if size_bytes >= MAX_DECODED_BYTES:
+            limit_gib = MAX_DECODED_BYTES / 2**30
             raise self._corrupt(f"decodes to more than {limit_gib:g} GiB; cut it into parts")
+        return frames
 
     def _explain_failure(self, report: FfmpegResult) -> str:
         if "Format not on whitelist" in report.log:

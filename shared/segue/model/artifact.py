@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Any
 
 import msgspec
 
@@ -65,9 +66,6 @@ class ArtifactName:
     generation: int
     extension: str
 
-    def __str__(self) -> str:
-        return f"{self.job}/{self.fingerprint}/{self.file}/{self.generation}.{self.extension}"
-
 
 def build_artifact_name(
     job: str, fingerprint: str, file_name: str, generation: int, extension: str
@@ -83,13 +81,8 @@ def parse_artifact_name(name: str) -> ArtifactName:
         raise ConfigurationError(
             f"{name!r} is not an artifact's name; that is job/fingerprint/file/generation.extension"
         )
-    return ArtifactName(
-        job=found["job"],
-        fingerprint=found["fingerprint"],
-        file=found["file"],
-        generation=int(found["generation"]),
-        extension=found["extension"],
-    )
+    parts: dict[str, Any] = found.groupdict()
+    return ArtifactName(**{**parts, "generation": int(parts["generation"])})
 
 
 def quote_name(name: str) -> str:
@@ -98,21 +91,12 @@ def quote_name(name: str) -> str:
     Empty, ``.`` and ``..`` parts are quoted with ``%``. Parts and names that are too long are cut
     and get a hash after ``%-``, so that different names stay different.
     """
-    if _is_ordinary(name):
-        return name
     quoted = "/".join(_quote_part(part) for part in name.split("/"))
     if len(quoted.encode()) > MAX_NAME_BYTES:
         digest = hashlib.sha256(name.encode()).hexdigest()[:16]
         leaf = quoted.rpartition("/")[2]
         quoted = f"{_cut(quoted, 300)}%-/{digest}/{leaf}"
     return quoted
-
-
-def _is_ordinary(name: str) -> bool:
-    """Return whether a name needs no quoting, by a quick test that most names pass."""
-    if len(name) >= 100 or not name.isascii() or not name.isprintable():
-        return False
-    return not any(sign in f"/{name}/" for sign in ("%", "//", "/."))
 
 
 def _quote_part(part: str) -> str:

@@ -11,6 +11,7 @@ import msgspec
 
 from segue.errors import UnreadableMessage
 from segue.model.queue import Envelope, format_dead_topic
+from segue.model.record import Failure
 
 VERSION: Literal[1] = 1
 MAX_TEXT = 2000  # of an error
@@ -49,9 +50,7 @@ def build_dead_letter(
     *,
     stage: Stage,
     job: str,
-    kind: str,
-    type: str,  # noqa: A002 - the ledger's own word
-    error: str,
+    error: Failure,
     data: bytes,
     uri: str | None = None,
     generation: int | None = None,
@@ -61,9 +60,9 @@ def build_dead_letter(
     return DeadLetter(
         stage=stage,
         job=job,
-        kind=kind,
-        type=type,
-        error=error[:MAX_TEXT],
+        kind=error.kind,
+        type=error.type,
+        error=error.message[:MAX_TEXT],
         payload=base64.b64encode(data[:MAX_PAYLOAD_BYTES]).decode(),
         uri=uri,
         generation=generation,
@@ -71,13 +70,9 @@ def build_dead_letter(
     )
 
 
-_encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(DeadLetter)
-
-
 def dead_letter_to_envelope(dead: DeadLetter) -> Envelope:
     """Wrap a dead letter for its job's dead-letter topic."""
-    data = _encoder.encode({"version": VERSION, **msgspec.to_builtins(dead)})
+    data = msgspec.json.encode({"version": VERSION, **msgspec.to_builtins(dead)})
     return Envelope(
         topic=format_dead_topic(dead.job),
         data=data,
@@ -88,7 +83,7 @@ def dead_letter_to_envelope(dead: DeadLetter) -> Envelope:
 def decode_dead_letter(data: bytes) -> DeadLetter:
     """Parse and check a dead letter, or raise ``UnreadableMessage``."""
     try:
-        return _decoder.decode(data)
+        return msgspec.json.decode(data, type=DeadLetter)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableMessage(
             f"{data[:80]!r} is not a dead letter of version {VERSION} ({error}); "

@@ -10,17 +10,17 @@ import functools
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import yaml
 
-from segue.errors import ConfigurationError
-from segue.model.content_types import CONTENT_TYPES
-from segue.suggestion import suggest
+from segue.errors import ConfigurationError, suggest
+from segue.model.media_file import is_unicode
 
 SOURCE = "source"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")  # the longest label that the cloud allows
@@ -28,6 +28,16 @@ RUN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 FINGERPRINT = re.compile(r"[0-9a-f]{12}")
 VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
 INCLUDE = ("*.flac", "*.mp3", "*.wav", "*.ogg", "*.m4a")
+# What an artifact may be; ``segue.codec`` has a codec for each.
+CONTENT_TYPES = (
+    "audio/flac",
+    "audio/wav",
+    "application/json",
+    "application/x-npz",
+    "image/png",
+    "application/vnd.apache.parquet",
+    "application/octet-stream",
+)
 GPUS = ("none", "nvidia-l4", "nvidia-tesla-t4", "nvidia-tesla-a100", "nvidia-tesla-v100")
 # Accepted old results multiply along the graph; beyond this number, results are computed again.
 MAX_EQUIVALENTS = 256
@@ -58,11 +68,10 @@ class Job:
     resources: Resources = field(default_factory=Resources)
     equivalent: tuple[str, ...] = ()  # old fingerprints whose artifacts are still accepted
 
-    parents: tuple[str, ...] = field(init=False)  # the jobs it reads from, without the source
-
-    def __post_init__(self) -> None:
-        parents = dict.fromkeys(p for p in self.needs.values() if p != SOURCE)
-        object.__setattr__(self, "parents", tuple(parents))
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The jobs it reads from, without the source."""
+        return tuple(dict.fromkeys(p for p in self.needs.values() if p != SOURCE))
 
     @property
     def reads_source(self) -> bool:
@@ -96,42 +105,29 @@ class Graph:
             above[job.name] = frozenset(job.parents).union(*(above[p] for p in job.parents))
         return above
 
-    @functools.cached_property
-    def _descendants(self) -> Mapping[str, frozenset[str]]:
-        below: dict[str, frozenset[str]] = {}
-        for name in reversed(tuple(self.jobs)):
-            children = self.children[name]
-            below[name] = frozenset(children).union(*(below[c] for c in children))
-        return below
-
     def find_ancestors(self, name: str) -> frozenset[str]:
         """Return all jobs above a job, without itself."""
         return self._ancestors[name]
 
     def find_descendants(self, name: str) -> frozenset[str]:
         """Return all jobs below a job, without itself."""
-        return self._descendants[name]
+        return frozenset(job for job, above in self._ancestors.items() if name in above)
 
     def add_ancestors(self, targets: Iterable[str]) -> tuple[str, ...]:
         """Return the targets and all their ancestors, in topological order."""
-        key = frozenset(targets)
-        if (known := self._upward.get(key)) is None:
-            wanted = key.union(*(self._ancestors[t] for t in key))
-            known = self._upward[key] = tuple(name for name in self.jobs if name in wanted)
-        return known
+        named = frozenset(targets)
+        wanted = named.union(*(self._ancestors[target] for target in named))
+        return tuple(name for name in self.jobs if name in wanted)
 
     def select(self, names: Iterable[str] | None) -> tuple[str, ...]:
         """Return the named jobs in topological order, or all jobs if none is named."""
         selected = set(names or self.jobs)
-        for name in sorted(selected - set(self.jobs)):
+        if unknown := selected - set(self.jobs):
+            name = min(unknown)
             raise ConfigurationError(
                 f"{name!r} is not a job of this graph; {suggest(name, list(self.jobs))}"
             )
         return tuple(name for name in self.jobs if name in selected)
-
-    @functools.cached_property
-    def _upward(self) -> dict[frozenset[str], tuple[str, ...]]:
-        return {}
 
     def is_on_line(self, name: str, targets: Iterable[str] | None) -> bool:
         """Return whether a job is a target or above one; None means that all jobs are targets."""
@@ -167,18 +163,6 @@ class Graph:
                 prints.add(_compute_fingerprint(job, then))
             accepted[name] = frozenset(prints)
         return accepted
-
-    @functools.cached_property
-    def memo(self) -> dict[Any, Any]:
-        """A cache for pure functions of the graph."""
-        return {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickle the fields only; cached properties are computed again."""
-        return {k: self.__dict__[k] for k in self.__dataclass_fields__}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
 
 
 def _compute_fingerprint(job: Job, parents: Mapping[str, str]) -> str:
@@ -271,7 +255,7 @@ class _Loader(yaml.SafeLoader):
         except ValueError as error:  # the 13th month, an integer of thousands of digits
             problem = f"a value cannot be read ({error}); put it in quotes to make it text"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
-        if isinstance(value, str) and not _is_unicode(value):
+        if isinstance(value, str) and not is_unicode(value):
             problem = "a value contains half of a surrogate pair; write the character itself"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return value
@@ -287,6 +271,12 @@ class _Reader:
     def add_fault(self, place: str, message: str) -> None:
         self.faults.append(Fault(place, message))
 
+    def reject(self, value: Any, place: str, rule: str) -> None:
+        self.add_fault(place, f"{_abbreviate(value)} {rule}")
+
+    def require(self, value: Any, place: str, remedy: str) -> None:
+        self.add_fault(place, f"is {_abbreviate(value)}; {remedy}")
+
     def read_graph(self, document: Any, path: str) -> Graph | None:
         if not isinstance(document, dict):
             self.add_fault("file", "is not a mapping; it needs a key 'jobs' with a mapping of jobs")
@@ -297,7 +287,7 @@ class _Reader:
         include = self.read_include(document.get("include", list(INCLUDE)))
         listed = document.get("jobs")
         if not isinstance(listed, dict) or not listed:
-            self.add_fault("jobs", f"is {_abbreviate(listed)}; write at least one job below it")
+            self.require(listed, "jobs", "write at least one job below it")
             return None
         names = [n for n in listed if isinstance(n, str)]
         read = {str(n): self.read_job(n, body, names) for n, body in listed.items()}
@@ -316,27 +306,26 @@ class _Reader:
             rule = "use up to 63 lower-case letters, digits and _, a letter first, and not 'source'"
             self.add_fault(place, f"{name!r} is not a job's name; {rule}")
         if not isinstance(body, dict):
-            self.add_fault(
-                place, f"is {_abbreviate(body)}; a job is a mapping with run, needs and writes"
-            )
+            self.require(body, place, "a job is a mapping with run, needs and writes")
             return None
-        known = tuple(f.name for f in fields(Job) if f.init and f.name != "name")
-        self.check_keys(body, known, place)
+        self.check_keys(body, [f.name for f in fields(Job) if f.name != "name"], place)
+
+        def take(key: str, read: Callable[..., Any], default: Any, *rules: Any) -> Any:
+            return read(body.get(key, default), f"{place}.{key}", *rules)
+
         return Job(
             name=str(name),
-            run=self.read_run(body.get("run"), f"{place}.run"),
-            needs=self.read_needs(body.get("needs"), f"{place}.needs", str(name), names),
-            writes=self.read_writes(body.get("writes"), f"{place}.writes"),
-            params=self.read_params(body.get("params", {}), f"{place}.params"),
-            version=self.read_number(body.get("version", 1), f"{place}.version", int, 1, 10**9),
-            owner=self.read_text(body.get("owner", ""), f"{place}.owner"),
-            description=self.read_text(body.get("description", ""), f"{place}.description"),
-            timeout_s=self.read_number(
-                body.get("timeout_s", 120), f"{place}.timeout_s", float, 0.01, 86400
-            ),
-            attempts=self.read_number(body.get("attempts", 3), f"{place}.attempts", int, 1, 100),
-            resources=self.read_resources(body.get("resources", {}), f"{place}.resources"),
-            equivalent=self.read_equivalent(body.get("equivalent", []), f"{place}.equivalent"),
+            run=take("run", self.read_run, None),
+            needs=take("needs", self.read_needs, None, str(name), names),
+            writes=take("writes", self.read_writes, None),
+            params=take("params", self.read_params, {}),
+            version=take("version", self.read_number, 1, int, 1, 10**9),
+            owner=take("owner", self.read_text, ""),
+            description=take("description", self.read_text, ""),
+            timeout_s=take("timeout_s", self.read_number, 120, float, 0.01, 86400),
+            attempts=take("attempts", self.read_number, 3, int, 1, 100),
+            resources=take("resources", self.read_resources, {}),
+            equivalent=take("equivalent", self.read_equivalent, []),
         )
 
     def check_keys(self, mapping: Mapping[Any, Any], known: Sequence[str], place: str) -> None:
@@ -349,7 +338,7 @@ class _Reader:
 
     def read_text(self, value: Any, place: str) -> str:
         if not isinstance(value, str):
-            self.add_fault(place, f"{_abbreviate(value)} is not text; put it in quotes")
+            self.reject(value, place, "is not text; put it in quotes")
             return ""
 
         def fill(match: re.Match[str]) -> str:
@@ -362,7 +351,7 @@ class _Reader:
             return found
 
         text = VARIABLE.sub(fill, value)
-        if not _is_unicode(text):
+        if not is_unicode(text):
             self.add_fault(place, f"{text!r} is not valid Unicode; set the variable in UTF-8")
         return text
 
@@ -372,53 +361,47 @@ class _Reader:
     def read_run(self, value: Any, place: str) -> str:
         text = self.read_text(value, place) if isinstance(value, str) else ""
         if not RUN.fullmatch(text):
-            self.add_fault(
-                place, f"{_abbreviate(value)} does not name a callable; write package.module:name"
-            )
+            self.reject(value, place, "does not name a callable; write package.module:name")
         return text
 
     def read_needs(self, value: Any, place: str, name: str, names: Sequence[str]) -> dict[str, str]:
         if not isinstance(value, dict) or not value:
             remedy = "write {input: parent job}, or {media: source} to read the file itself"
-            self.add_fault(place, f"is {_abbreviate(value)}; {remedy}")
+            self.require(value, place, remedy)
             return {}
         needs: dict[str, str] = {}
-        for key, parent in value.items():
-            if not isinstance(key, str) or not key.isidentifier():
-                self.add_fault(f"{place}.{key}", "is not the name of a parameter of the callable")
-            elif parent == name:
+        for key, parent in self.take_parameters(value, place):
+            if parent == name:
                 self.add_fault(f"{place}.{key}", f"{name!r} needs itself; name another job")
             elif parent != SOURCE and parent not in names:
                 hint = suggest(str(parent), [SOURCE, *names])
-                self.add_fault(
-                    f"{place}.{key}", f"{_abbreviate(parent)} is not a job of this graph; {hint}"
-                )
+                self.reject(parent, f"{place}.{key}", f"is not a job of this graph; {hint}")
             else:
                 needs[key] = parent
         return needs
 
     def read_writes(self, value: Any, place: str) -> str:
         if value not in CONTENT_TYPES:
-            known = ", ".join(CONTENT_TYPES)
-            self.add_fault(
-                place,
-                f"{_abbreviate(value)} is not a content type that Segue writes; use one of {known}",
-            )
+            remedy = f"use one of {', '.join(CONTENT_TYPES)}"
+            self.reject(value, place, f"is not a content type that Segue writes; {remedy}")
         return str(value)
 
     def read_params(self, value: Any, place: str) -> dict[str, Any]:
         if not isinstance(value, dict):
-            self.add_fault(
-                place, f"is {_abbreviate(value)}; write a mapping of parameter names to values"
-            )
+            self.require(value, place, "write a mapping of parameter names to values")
             return {}
-        params: dict[str, Any] = {}
+        return {
+            key: self.read_plain(item, f"{place}.{key}")
+            for key, item in self.take_parameters(value, place)
+        }
+
+    def take_parameters(self, value: Mapping[Any, Any], place: str) -> Iterator[tuple[str, Any]]:
+        """Yield the items whose keys can be parameters of the callable."""
         for key, item in value.items():
-            if not isinstance(key, str) or not key.isidentifier():
-                self.add_fault(f"{place}.{key}", "is not the name of a parameter of the callable")
+            if isinstance(key, str) and key.isidentifier():
+                yield key, item
             else:
-                params[key] = self.read_plain(item, f"{place}.{key}")
-        return params
+                self.add_fault(f"{place}.{key}", "is not the name of a parameter of the callable")
 
     def read_plain(self, value: Any, place: str) -> Any:
         """Return a value that JSON can hold; a date, for instance, would not survive encoding."""
@@ -431,7 +414,7 @@ class _Reader:
                 if not isinstance(key, str):
                     self.add_fault(place, f"the key {key!r} is not text; put it in quotes")
             return {str(k): self.read_plain(v, f"{place}.{k}") for k, v in value.items()}
-        if isinstance(value, float) and (value != value or abs(value) == float("inf")):  # noqa: PLR0124
+        if isinstance(value, float) and not math.isfinite(value):
             self.add_fault(place, f"{value} is not a finite number; JSON cannot hold it")
         elif value is not None and not isinstance(value, bool | int | float):
             self.add_fault(
@@ -443,18 +426,18 @@ class _Reader:
         numeric = isinstance(value, int | float) and not isinstance(value, bool)
         if not numeric or not low <= value <= high or kind(value) != value:
             noun = "a whole number" if kind is int else "a number"
-            self.add_fault(place, f"{_abbreviate(value)} is not {noun} from {low:,} to {high:,}")
+            self.reject(value, place, f"is not {noun} from {low:,} to {high:,}")
             return kind(low)
         return kind(value)
 
     def read_resources(self, value: Any, place: str) -> Resources:
         if not isinstance(value, dict):
-            self.add_fault(place, f"is {_abbreviate(value)}; write {{memory_gib: 2, gpu: none}}")
+            self.require(value, place, "write {memory_gib: 2, gpu: none}")
             return Resources()
         self.check_keys(value, tuple(Resources.__dataclass_fields__), place)
         gpu = value.get("gpu", "none")
         if gpu not in GPUS:
-            self.add_fault(f"{place}.gpu", f"{_abbreviate(gpu)} is not one of {', '.join(GPUS)}")
+            self.reject(gpu, f"{place}.gpu", f"is not one of {', '.join(GPUS)}")
         memory_gib = value.get("memory_gib", 2)
         return Resources(
             memory_gib=self.read_number(memory_gib, f"{place}.memory_gib", float, 0.05, 1024),
@@ -463,21 +446,18 @@ class _Reader:
 
     def read_equivalent(self, value: Any, place: str) -> tuple[str, ...]:
         if not isinstance(value, list):
-            self.add_fault(place, f"is {_abbreviate(value)}; write a list of old fingerprints")
+            self.require(value, place, "write a list of old fingerprints")
             return ()
         for item in value:
             if not isinstance(item, str) or not FINGERPRINT.fullmatch(item):
-                remedy = (
-                    "12 hexadecimal digits in quotes, as 'segue graph' and artifact names show them"
-                )
-                self.add_fault(place, f"{_abbreviate(item)} is not a fingerprint; write {remedy}")
+                remedy = "as 'segue graph' and artifact names show them"
+                rule = f"is not a fingerprint; write 12 hexadecimal digits in quotes, {remedy}"
+                self.reject(item, place, rule)
         return tuple(str(v) for v in value)
 
     def read_include(self, value: Any) -> tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
-            self.add_fault(
-                "include", f'is {_abbreviate(value)}; write a list of patterns, such as ["*.flac"]'
-            )
+            self.require(value, "include", 'write a list of patterns, such as ["*.flac"]')
             return ()
         return tuple(value)
 
@@ -505,10 +485,6 @@ def _find_cycle(jobs: Mapping[str, Job]) -> list[str]:
         if parent in path:
             return [parent, *reversed(path[path.index(parent) :])]
         path.append(parent)
-
-
-def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _abbreviate(value: Any) -> str:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from segue.errors import ConfigurationError
+from segue.errors import ConfigurationError, suggest
 from segue.extras import MissingExtra
 from segue.model.graph import Fault, Graph, GraphError, Job
 from segue.model.signature import convert_parameter, find_mismatches
-from segue.suggestion import suggest
 
 DEFAULT_BATCH_SIZE = 16
 

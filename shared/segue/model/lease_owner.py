@@ -18,7 +18,9 @@ UNKNOWN = 0  # start time of a process that cannot be inspected
 
 def build_owner() -> str:
     """Return a new name for this process as an owner of leases; each call returns another."""
-    return f"{_identify_machine()}/{_identify_process(os.getpid())}/{secrets.token_hex(4)}"
+    pid = os.getpid()
+    started = _find_start(pid) or UNKNOWN
+    return f"{_identify_machine()}/{pid}/{started}/{secrets.token_hex(4)}"
 
 
 def is_lost(lease: Lease) -> bool:
@@ -46,12 +48,6 @@ def _identify_machine() -> str:
     except OSError:  # not Linux
         namespace, boot = "0", "0"
     return f"{socket.gethostname()}:{namespace}@{boot}"
-
-
-@functools.lru_cache(maxsize=1)  # by pid, as a fork is another process
-def _identify_process(pid: int) -> str:
-    """Return pid and start time, cached: reading them costs as much as a write to the ledger."""
-    return f"{pid}/{_find_start(pid) or UNKNOWN}"
 
 
 def _find_start(pid: int) -> int | None:

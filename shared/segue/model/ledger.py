@@ -7,9 +7,11 @@ call the transition again if another process changed the record first.
 
 from __future__ import annotations
 
+import heapq
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar
 
 from segue.errors import ConfigurationError
@@ -110,3 +112,17 @@ def find_pages(
 def find_records(ledger: Ledger, query: Query, *, after: str = "") -> Iterator[Record]:
     """Yield all records that a query finds behind a URI, in the order of their URIs."""
     return itertools.chain.from_iterable(find_pages(ledger, query, after=after))
+
+
+def find_records_by_state(
+    ledger: Ledger, jobs: Iterable[str], states: Collection[State], prefix: str
+) -> Iterator[Record]:
+    """Yield the records that have any of the jobs in any of the states, each once, in order."""
+    queries = [
+        Query(prefix=prefix, job=job, state=state, deleted=False)
+        for job in jobs
+        for state in states
+    ]
+    found = heapq.merge(*(find_records(ledger, q) for q in queries), key=attrgetter("uri"))
+    for _, same in itertools.groupby(found, key=attrgetter("uri")):
+        yield next(same)

@@ -1,17 +1,19 @@
-"""A media file's identity: bucket and name identify the file, the generation its version."""
+"""A media file's identity, and the URIs that users' paths and prefixes stand for.
+
+Bucket and name identify the file, the generation its version.
+"""
 
 from __future__ import annotations
 
 import fnmatch
 import hashlib
+import os
 import re
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from segue.errors import ConfigurationError
-
-SCHEMES = ("gs://", "file://")
 
 
 class MediaFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -22,11 +24,6 @@ class MediaFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     size_bytes: int = 0
     content_type: str | None = None
     checksum: str | None = None  # as the store gives it, such as crc32c:…; None if it gives none
-
-    @property
-    def id(self) -> str:
-        """The ledger's key."""
-        return uri_to_file_id(self.uri)
 
     @property
     def bucket(self) -> str:
@@ -63,6 +60,57 @@ def find_bucket_location(uri: str) -> str:
     return f"gs://{bucket}" if bucket else "file:///"
 
 
+def parse_location(text: str) -> str:
+    """Convert a path or URL to a location: a path becomes absolute, a URL stays as it is."""
+    if text.startswith("gs://"):
+        return text
+    path = text.removeprefix("file://") if text.startswith("file:///") else text
+    return "file://" + os.path.abspath(os.path.expanduser(path))
+
+
+def parse_prefix(text: str) -> str:
+    """Convert a prefix to a URI prefix; a folder or a bucket means all that is in it."""
+    location = parse_location(text)
+    if location.startswith("gs://"):
+        split_uri(location)
+        return location if "/" in location[5:] else f"{location}/"
+    folder = text.endswith("/") or os.path.isdir(location.removeprefix("file://"))
+    return f"{location.rstrip('/')}/" if folder else location
+
+
+def resolve_prefix(text: str) -> str:
+    """Convert a prefix to a URI prefix; a local one must match at least one file or folder."""
+    uri = parse_prefix(text)
+    path = uri.removeprefix("file://")
+    if uri.startswith("file://") and not os.path.exists(path):
+        folder, stem = os.path.split(path)
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        if not stem or not any(name.startswith(stem) for name in names):
+            raise ConfigurationError(f"no file or folder starts with {text!r}; check the path")
+    return uri
+
+
+def list_file_uris(text: str, catalogue: str | None) -> list[str]:
+    """List the URIs that a path, a URI or a name below the catalogue may mean, likeliest first."""
+    location = parse_location(text)
+    split_uri(location)
+    relative = not text.startswith(("gs://", "file://", "/", "~"))
+    if not relative or not catalogue:
+        return [location]
+    below = f"{parse_location(catalogue).rstrip('/')}/{text.removeprefix('./')}"
+    here = os.path.exists(location.removeprefix("file://"))
+    return list(dict.fromkeys([location, below] if here else [below, location]))
+
+
+def is_unicode(text: str) -> bool:
+    """Whether text is Unicode; a file system may have names that are not, which no URI can have."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def build_name_filter(patterns: Sequence[str]) -> Callable[[str], bool]:
     """Return a filter for names that match patterns such as ``*.flac``, ignoring case.
 
@@ -70,9 +118,6 @@ def build_name_filter(patterns: Sequence[str]) -> Callable[[str], bool]:
     """
     if not patterns:
         return lambda _name: True
-    suffixes = tuple(p[1:].casefold() for p in patterns if re.fullmatch(r"\*[^*?\[\]]+", p))
-    if len(suffixes) == len(patterns):
-        return lambda name: name.casefold().endswith(suffixes)
     expression = "|".join(fnmatch.translate(p.casefold()) for p in patterns)
     matches = re.compile(expression).match
     return lambda name: matches(name.casefold()) is not None

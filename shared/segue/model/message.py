@@ -38,19 +38,15 @@ def build_request_id(now: datetime) -> str:
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(4)}"
 
 
-_encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Message)
-
-
 def encode_message(message: Message) -> bytes:
     """Return a message's bytes, always with the version."""
-    return _encoder.encode({"version": VERSION, **msgspec.to_builtins(message)})
+    return msgspec.json.encode({"version": VERSION, **msgspec.to_builtins(message)})
 
 
 def decode_message(data: bytes) -> Message:
     """Parse and check a message, or raise ``UnreadableMessage``."""
     try:
-        return _decoder.decode(data)
+        return msgspec.json.decode(data, type=Message)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableMessage(
             f"{data[:80]!r} is not a message of version {VERSION} ({error}); "

@@ -13,6 +13,10 @@ from typing import Protocol
 from segue.errors import ConfigurationError
 from segue.model.media_file import MediaFile
 
+ENOUGH = 64  # ranges
+MAX_PROBES = 2_000  # each is one request
+LAST = "\U0010ffff"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Object:
@@ -99,3 +103,56 @@ def check_name(name: str) -> str:
             "quote it first"
         )
     return name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameRange:
+    """The names that start with a prefix, after one name up to and including another."""
+
+    prefix: str
+    after: str = ""  # "": from the first
+    until: str | None = None  # None: to the last
+
+    def list_objects(self, store: ObjectStore) -> Iterator[Object]:
+        """List the objects, in order."""
+        for found in store.list(self.prefix, after=self.after):
+            if self.until is not None and found.name > self.until:
+                return
+            yield found
+
+
+def split_prefix(store: ObjectStore, prefix: str, *, enough: int = ENOUGH) -> list[NameRange]:
+    """Split a prefix by the names' next character, repeatedly, until there are enough ranges.
+
+    Together they contain each name with the prefix exactly once, also those that the store has not.
+    A long common beginning costs one or two probes per character. As the distribution of names is
+    unknown, the ranges may differ in size.
+    """
+    parts, probes = [prefix], 0
+    while len(parts) < enough and probes < MAX_PROBES:
+        finer: list[str] = []
+        for part in parts:
+            longer = _add_next_character(store, part)
+            probes += len(longer) + 1
+            finer += longer or [part]
+        if finer == parts:
+            break
+        parts = finer
+    return [
+        NameRange(prefix=prefix, after=after, until=until)
+        for after, until in zip(["", *parts[1:]], [*parts[1:], None], strict=True)
+    ]
+
+
+def _add_next_character(store: ObjectStore, prefix: str) -> list[str]:
+    """Return the prefixes, longer by a character, of the names that are longer than a prefix."""
+    parts: list[str] = []
+    after = prefix
+    while (found := next(iter(store.list(prefix, after=after)), None)) is not None:
+        part = found.name[: len(prefix) + 1]
+        if part in parts[-1:]:  # the rest of the name sorts behind LAST
+            after = found.name
+        else:
+            parts.append(part)
+            after = part + LAST
+    return parts

@@ -102,12 +102,8 @@ class RunTotals:
         """Count one file."""
         self.files += 1
         for job, status in outcome.jobs.items():
-            statuses = self.jobs.get(job)
-            if statuses is None:
-                statuses = self.jobs[job] = {}
-            statuses[status] = statuses.get(status, 0) + 1
-        if Status.FAILED in outcome.jobs.values():
-            self.failed_files += 1
+            _add(self.jobs.setdefault(job, {}), status, 1)
+        self.failed_files += Status.FAILED in outcome.jobs.values()
         for result in outcome.results:
             if result.cpu_seconds is not None:
                 _add(self.cpu_seconds, result.job, result.cpu_seconds)

@@ -80,14 +80,10 @@ def plan_line(
     Line
         ``run`` is in topological order; each parent of a job in it is current or comes before it.
     """
-    if not record.jobs:
-        return _plan_new_file(graph, targets)
     verdicts: dict[str, Verdict] = {}
     blockers: dict[str, str] = {}
     holders: dict[str, Lease] = {}
     needed = _find_missing(graph, record, targets, force, verdicts)
-    if not needed:
-        return Line(verdicts=verdicts, blockers=blockers, holders=holders)
     for job in graph.add_ancestors(needed):
         if job not in needed:
             continue
@@ -101,18 +97,6 @@ def plan_line(
             verdicts[job] = _find_verdict(graph, job, verdicts, blockers)
     run = _select_useful(graph, targets, needed, verdicts)
     return Line(run=run, verdicts=verdicts, blockers=blockers, holders=holders)
-
-
-def _plan_new_file(graph: Graph, targets: Collection[str]) -> Line:
-    """Return the line of a file without any entry; it is the same for all such files."""
-    key = ("line", tuple(targets))
-    found = graph.memo.get(key)
-    if found is None:
-        run = graph.add_ancestors(targets)
-        verdicts = dict.fromkeys(run, Verdict.RUN)
-        found = graph.memo[key] = Line(run=run, verdicts=verdicts, blockers={}, holders={})
-    assert isinstance(found, Line)
-    return found
 
 
 def _find_missing(

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from segue.model.media_file import MediaFile, split_uri, uri_to_file_id
+from segue.model.media_file import MediaFile
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -81,21 +81,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     deleted_at: datetime | None = None
     jobs: dict[str, Entry] = {}
     pings: dict[str, Ping] = {}  # by job, of this generation
-
-    @property
-    def id(self) -> str:
-        """The ledger's key."""
-        return uri_to_file_id(self.uri)
-
-    @property
-    def bucket(self) -> str:
-        """The bucket; empty for a file in a folder."""
-        return split_uri(self.uri)[0]
-
-    @property
-    def name(self) -> str:
-        """The object's name in its bucket."""
-        return split_uri(self.uri)[1]
 
     @property
     def has_pending_targets(self) -> bool:

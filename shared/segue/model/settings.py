@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
 from segue.errors import ConfigurationError
@@ -16,7 +15,7 @@ QUEUE = "sqlite:///.segue/queue.db"
 ARTIFACTS = ".segue/artifacts"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Setting:
     """A setting's variable, default and meaning, as the help shows them."""
 
@@ -27,45 +26,33 @@ class Setting:
 
 SETTINGS = {
     "graph": Setting(
-        variable="SEGUE_GRAPH",
-        default="./jobs.yaml, else the graph that ships with Segue",
-        meaning="the file that declares the jobs",
+        "SEGUE_GRAPH",
+        "./jobs.yaml, else the graph that ships with Segue",
+        "the file that declares the jobs",
     ),
     "catalogue": Setting(
-        variable="SEGUE_CATALOGUE",
-        default="as set in the graph",
-        meaning="the source media: gs://bucket/prefix or a folder",
+        "SEGUE_CATALOGUE", "as set in the graph", "the source media: gs://bucket/prefix or a folder"
     ),
     "artifacts": Setting(
-        variable="SEGUE_ARTIFACTS",
-        default=f"as set in the graph, else {ARTIFACTS}",
-        meaning="where results are written: gs://bucket/prefix or a folder",
+        "SEGUE_ARTIFACTS",
+        f"as set in the graph, else {ARTIFACTS}",
+        "where results are written: gs://bucket/prefix or a folder",
     ),
     "ledger": Setting(
-        variable="SEGUE_LEDGER",
-        default=LEDGER,
-        meaning="the ledger: firestore://project/database or sqlite:///path",
+        "SEGUE_LEDGER", LEDGER, "the ledger: firestore://project/database or sqlite:///path"
     ),
-    "queue": Setting(
-        variable="SEGUE_QUEUE",
-        default=QUEUE,
-        meaning="the queue: pubsub://project or sqlite:///path",
-    ),
+    "queue": Setting("SEGUE_QUEUE", QUEUE, "the queue: pubsub://project or sqlite:///path"),
     "on_deletion": Setting(
-        variable="SEGUE_ON_DELETION",
-        default="keep",
-        meaning="what happens to a deleted file's artifacts: keep (until 'segue gc') or remove",
+        "SEGUE_ON_DELETION",
+        "keep",
+        "what happens to a deleted file's artifacts: keep (until 'segue gc') or remove",
     ),
     "price": Setting(
-        variable="SEGUE_PRICE_PER_VCPU_HOUR",
-        default="0.056",
-        meaning="what a vCPU-hour costs, in your currency, for estimates",
+        "SEGUE_PRICE_PER_VCPU_HOUR",
+        "0.056",
+        "what a vCPU-hour costs, in your currency, for estimates",
     ),
-    "vcpus": Setting(
-        variable="SEGUE_VCPUS",
-        default="this machine's",
-        meaning="how many vCPUs an estimate of time assumes",
-    ),
+    "vcpus": Setting("SEGUE_VCPUS", "this machine's", "how many vCPUs an estimate of time assumes"),
 }
 
 
@@ -83,16 +70,13 @@ class Settings:
     vcpus: int | None = None
 
     @classmethod
-    def load(
-        cls, environ: Mapping[str, str] | None = None, **options: str | float | None
-    ) -> Settings:
+    def load(cls, **options: str | float | None) -> Settings:
         """Return the settings from the options, else the environment, else the defaults."""
-        environ = os.environ if environ is None else environ
         found: dict[str, str | float] = {}
         for field in fields(cls):
             value = options.get(field.name)
             if value is None:
-                value = environ.get(SETTINGS[field.name].variable) or None
+                value = os.environ.get(SETTINGS[field.name].variable) or None
             if value is not None:
                 found[field.name] = value
         for name, kind in (("price", float), ("vcpus", int)):

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from segue.errors import suggest
 from segue.model.graph import Fault, Job
-from segue.suggestion import suggest
 
 Parameters = Mapping[str, inspect.Parameter]
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -24,17 +24,16 @@ class _NotPlainError(Exception):
 
 def find_mismatches(target: Callable[..., Any], job: Job) -> Iterator[Fault]:
     """Yield a fault for each input or parameter that a function or class does not take."""
-    if not isinstance(target, type):
-        taken = _find_parameters(target)
+    taken = _find_parameters(target)
+    if isinstance(target, type):
         if taken is not None:
-            yield from _check_inputs(job, taken)
-            yield from _check_params(job, target, taken, besides=job.needs)
-            yield from _check_required(job, taken, given=(*job.needs, *job.params))
-        return
-    if (taken := _find_parameters(target)) is not None:
-        yield from _check_params(job, target, taken, besides=())
-        yield from _check_required(job, taken, given=job.params)
-    yield from _check_methods(target, job)
+            yield from _check_params(job, target, taken, besides=())
+            yield from _check_required(job, taken, given=job.params)
+        yield from _check_methods(target, job)
+    elif taken is not None:
+        yield from _check_inputs(job, taken)
+        yield from _check_params(job, target, taken, besides=job.needs)
+        yield from _check_required(job, taken, given=(*job.needs, *job.params))
 
 
 def _check_methods(target: type, job: Job) -> Iterator[Fault]:
@@ -56,19 +55,16 @@ def _check_methods(target: type, job: Job) -> Iterator[Fault]:
         yield from _check_setup(target, job)
 
 
-def _check_setup(target: type, job: Job) -> Iterator[Fault]:
-    if not callable(getattr(target, "setup", None)):
-        yield Fault(
-            "run", f"{job.run}.setup is not a method; it takes no arguments and is called once"
-        )
+def _check_setup(target: Any, job: Job) -> Iterator[Fault]:
+    if not callable(target.setup):
+        rule = "it takes no arguments and is called once"
+        yield Fault("run", f"{job.run}.setup is not a method; {rule}")
         return
     for name, parameter in (_find_method_parameters(target, "setup") or {}).items():
         if _is_required(parameter):
+            rule = f"requires {name!r}, but is called without arguments"
             remedy = "take it in the constructor, where the graph's params go"
-            yield Fault(
-                "run",
-                f"{job.run}.setup requires {name!r}, but is called without arguments; {remedy}",
-            )
+            yield Fault("run", f"{job.run}.setup {rule}; {remedy}")
 
 
 def _check_inputs(job: Job, taken: Parameters) -> Iterator[Fault]:
@@ -78,13 +74,11 @@ def _check_inputs(job: Job, taken: Parameters) -> Iterator[Fault]:
         elif (found := taken.get(name)) is not None and found.kind in NAMED:
             continue
         elif found is not None and found.kind is inspect.Parameter.POSITIONAL_ONLY:
-            yield Fault(
-                f"needs.{name}", f"{job.run!r} takes {name!r} only by position; remove the '/'"
-            )
+            message = f"{job.run!r} takes {name!r} only by position; remove the '/'"
+            yield Fault(f"needs.{name}", message)
         elif not _takes_any(taken):
-            yield Fault(
-                f"needs.{name}", f"{job.run!r} takes no input {name!r}; {_suggest(name, taken)}"
-            )
+            message = f"{job.run!r} takes no input {name!r}; {suggest(name, taken)}"
+            yield Fault(f"needs.{name}", message)
 
 
 def _check_params(
@@ -95,16 +89,16 @@ def _check_params(
         found = mine.get(name)
         if found is None or found.kind not in NAMED:
             if not _takes_any(taken) and name not in besides:
-                yield Fault(
-                    f"params.{name}",
-                    f"{job.run!r} takes no parameter {name!r}; {_suggest(name, mine)}",
-                )
+                message = f"{job.run!r} takes no parameter {name!r}; {suggest(name, mine)}"
+                yield Fault(f"params.{name}", message)
             continue
         try:
             _convert(target, name, value)
         except msgspec.ValidationError as error:
             rule = str(error).replace("`", "").replace("Expected", "expected")
-            kind = _format_annotation(found.annotation)
+            kind = found.annotation
+            if not isinstance(kind, str):
+                kind = inspect.formatannotation(kind)
             message = f"{value!r} is not what {job.run!r} takes ({rule}); write {kind}"
             yield Fault(f"params.{name}", message)
 
@@ -113,10 +107,8 @@ def _check_required(job: Job, taken: Parameters, *, given: Iterable[str]) -> Ite
     given = set(given)
     for name, parameter in taken.items():
         if name not in given and _is_required(parameter):
-            message = (
-                f"{job.run!r} requires {name!r}, which is not given; add it to params or needs"
-            )
-            yield Fault("run", message)
+            rule = f"requires {name!r}, which is not given"
+            yield Fault("run", f"{job.run!r} {rule}; add it to params or needs")
 
 
 def _is_required(parameter: inspect.Parameter) -> bool:
@@ -138,15 +130,11 @@ def _find_parameters(target: Callable[..., Any]) -> Parameters | None:
 
 def _find_method_parameters(target: type, name: str) -> Parameters | None:
     """Return the parameters of a method as callers of an instance see them."""
-    found = _find_parameters(getattr(target, name))
-    if found is None or isinstance(
-        inspect.getattr_static(target, name), staticmethod | classmethod
-    ):
-        return found
-    first = next(iter(found.values()), None)
-    if first is None or first.kind is inspect.Parameter.VAR_POSITIONAL:
-        return found
-    return {n: p for n, p in found.items() if p is not first}
+    try:
+        bound = inspect.getattr_static(target, name).__get__(object(), target)
+    except (AttributeError, TypeError):  # not a method that is written in Python
+        return None
+    return _find_parameters(bound)
 
 
 def convert_parameter(target: Callable[..., Any], name: str, value: Any) -> Any:
@@ -182,17 +170,9 @@ def _resolve_annotation(target: Callable[..., Any], annotation: Any) -> Any:
         target = target.func
     bare = inspect.unwrap(target)
     module = sys.modules.get(getattr(bare, "__module__", ""))
-    space = getattr(bare, "__globals__", None) or (vars(module) if module else {})
     carrier = type("_Carrier", (), {"__annotations__": {"it": annotation}})
+    space = dict(vars(module)) if module else {}
     try:
-        return typing.get_type_hints(carrier, globalns=dict(space), include_extras=True)["it"]
+        return typing.get_type_hints(carrier, globalns=space, include_extras=True)["it"]
     except (NameError, AttributeError, TypeError, SyntaxError):
         return inspect.Parameter.empty
-
-
-def _format_annotation(annotation: Any) -> str:
-    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-
-
-def _suggest(name: str, taken: Parameters) -> str:
-    return suggest(name, (n for n in taken if n != "self"))

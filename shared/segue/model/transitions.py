@@ -15,6 +15,9 @@ from segue.model.graph import Graph
 from segue.model.media_file import MediaFile
 from segue.model.record import EVERYTHING, Entry, Failure, Lease, Ping, Record, State, evolve
 
+# In place of the entry of a job that a record has none of.
+NO_ENTRY = Entry(state=State.QUEUED, fingerprint="", generation=0)
+
 
 class Arrival(StrEnum):
     """What an arrival event means for the ledger."""
@@ -36,7 +39,6 @@ def arrive(record: Record | None, media: MediaFile, now: datetime) -> tuple[Reco
         if media.generation == record.generation:
             stale = record.deleted_at is not None
             return record, Arrival.STALE if stale else Arrival.DUPLICATE
-    jobs = record.jobs if record is not None else {}
     arrived = Record(
         uri=media.uri,
         generation=media.generation,
@@ -53,7 +55,7 @@ def arrive(record: Record | None, media: MediaFile, now: datetime) -> tuple[Reco
                 pending_at=now,
                 request=entry.request,
             )
-            for name, entry in jobs.items()
+            for name, entry in (record.jobs if record is not None else {}).items()
             if entry.pending_targets
         },
     )
@@ -102,11 +104,10 @@ def claim(
     lease = Lease(owner=owner, expires_at=now + timedelta(seconds=lease_s))
     entries = dict(record.jobs)
     for job in jobs:
-        old = entries.get(job)
+        old = entries.get(job, NO_ENTRY)
         fingerprint = graph.fingerprints[job]
         again = (
-            old is not None
-            and old.fingerprint == fingerprint
+            old.fingerprint == fingerprint
             and old.generation == record.generation
             and old.state is not State.DONE
         )
@@ -114,21 +115,19 @@ def claim(
             state=State.RUNNING,
             fingerprint=fingerprint,
             generation=record.generation,
-            attempts=(old.attempts if old is not None and again else 0) + 1,
+            attempts=(old.attempts if again else 0) + 1,
             lease=lease,
-            pending_targets=old.pending_targets if old is not None else (),
-            pending_at=old.pending_at if old is not None else None,
-            request=_latest(request, old),
+            pending_targets=old.pending_targets,
+            pending_at=old.pending_at,
+            request=_find_latest(request, old.request),
             started_at=now,
         )
     return evolve(record, jobs=entries)
 
 
-def _latest(request: str | None, old: Entry | None) -> str | None:
-    """Return the later of two requests: a result computed now is new enough for both."""
-    if old is None or old.request is None or request is None:
-        return request or (old.request if old is not None else None)
-    return max(request, old.request)
+def _find_latest(*requests: str | None) -> str | None:
+    """Return the latest of some requests: a result computed now is new enough for all."""
+    return max((request for request in requests if request is not None), default=None)
 
 
 def add_pending(
@@ -138,18 +137,17 @@ def add_pending(
 
     Requests for the same job coalesce here.
     """
-    old = record.jobs.get(job)
+    old = record.jobs.get(job, NO_ENTRY)
     added = (EVERYTHING,) if targets is None else tuple(targets)
-    known = old.pending_targets if old is not None else ()
-    pending = tuple(dict.fromkeys((*known, *added)))
-    if old is None or (old.state is State.DONE and not is_current(graph, record, job)):
+    pending = tuple(dict.fromkeys((*old.pending_targets, *added)))
+    if old is NO_ENTRY or (old.state is State.DONE and not is_current(graph, record, job)):
         entry = Entry(
             state=State.QUEUED,
             fingerprint=graph.fingerprints[job],
             generation=record.generation,
             pending_targets=pending,
             pending_at=now,
-            request=old.request if old is not None else None,
+            request=old.request,
         )
     else:
         entry = evolve(old, pending_targets=pending, pending_at=now)
@@ -162,18 +160,18 @@ def reopen(record: Record, graph: Graph, job: str, request: str | None) -> Recor
     The targets left with the job above do not say that they are forced; the missing result keeps
     that. A result that is being computed right now is new enough and stays.
     """
-    old = record.jobs.get(job)
-    if old is None or old.state in (State.DONE, State.FAILED):
+    old = record.jobs.get(job, NO_ENTRY)
+    if old is NO_ENTRY or old.state in (State.DONE, State.FAILED):
         entry = Entry(
             state=State.QUEUED,
             fingerprint=graph.fingerprints[job],
             generation=record.generation,
-            pending_targets=old.pending_targets if old is not None else (),
-            pending_at=old.pending_at if old is not None else None,
+            pending_targets=old.pending_targets,
+            pending_at=old.pending_at,
             request=request,
         )
     else:
-        entry = evolve(old, request=_latest(request, old))
+        entry = evolve(old, request=_find_latest(request, old.request))
     return evolve(record, jobs={**record.jobs, job: entry})
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger, Query
@@ -61,36 +61,29 @@ def estimate(
     graph: Graph, ledger: Ledger, totals: RunTotals, *, vcpus: int, price: float
 ) -> Estimate:
     """Estimate the cost of the work that a dry run found."""
-    todo = {job: totals.jobs.get(job, {}).get(Status.TODO, 0) for job in graph.jobs}
-    measured = measure(graph, ledger, [job for job, n in todo.items() if n])
-    return Estimate(
-        jobs=tuple(
+    jobs = []
+    for job in graph.jobs:
+        if job not in totals.jobs:
+            continue
+        todo = totals.jobs[job].get(Status.TODO, 0)
+        seconds = _find_cpu_seconds(graph, ledger, job) if todo else []
+        jobs.append(
             JobEstimate(
                 job=job,
-                todo=n,
-                measured_on=measured.get(job, (0, None))[0],
-                cpu_seconds=measured.get(job, (0, None))[1],
+                todo=todo,
+                measured_on=len(seconds),
+                cpu_seconds=fmean(seconds) if seconds else None,
             )
-            for job, n in todo.items()
-            if job in totals.jobs
-        ),
-        vcpus=vcpus,
-        price=price,
-    )
+        )
+    return Estimate(jobs=tuple(jobs), vcpus=vcpus, price=price)
 
 
-def measure(
-    graph: Graph, ledger: Ledger, jobs: Iterable[str]
-) -> Mapping[str, tuple[int, float | None]]:
-    """Return for each job the number of files whose CPU time is known, and the mean in seconds.
+def _find_cpu_seconds(graph: Graph, ledger: Ledger, job: str) -> list[float]:
+    """Return the CPU time of some finished files.
 
     Results of older versions count only if there are none of the current one.
     """
-    measured: dict[str, tuple[int, float | None]] = {}
-    for job in jobs:
-        found = ledger.find(Query(job=job, state=State.DONE), limit=MEASURED_ON)
-        entries = [r.jobs[job] for r in found]
-        fresh = [e for e in entries if e.fingerprint == graph.fingerprints[job]] or entries
-        seconds = [e.cpu_seconds for e in fresh if e.cpu_seconds is not None]
-        measured[job] = (len(seconds), sum(seconds) / len(seconds) if seconds else None)
-    return measured
+    found = ledger.find(Query(job=job, state=State.DONE), limit=MEASURED_ON)
+    entries = [r.jobs[job] for r in found]
+    fresh = [e for e in entries if e.fingerprint == graph.fingerprints[job]] or entries
+    return [e.cpu_seconds for e in fresh if e.cpu_seconds is not None]

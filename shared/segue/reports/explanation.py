@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from segue.adapters.connect import connect_store
 from segue.clock import utc_now
-from segue.errors import ConfigurationError
-from segue.ingest.media_stat import MediaStat, stat_media
+from segue.errors import ConfigurationError, MissingInput, suggest
+from segue.ingest.catalogue import MediaStat, stat_media
+from segue.model.artifact import Lineage
 from segue.model.graph import Graph
 from segue.model.lease_owner import is_lost
 from segue.model.ledger import Query
-from segue.model.location import list_file_uris
+from segue.model.media_file import find_bucket_location, list_file_uris, split_uri
+from segue.model.object_store import ObjectStore
 from segue.model.planner import Verdict, plan_line
 from segue.model.record import Entry, Lease, Record, State
 from segue.model.transitions import arrive, is_current
-from segue.reports.lineage import ArtifactStat, LineageReader
 from segue.stack import Stack
-from segue.suggestion import suggest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,16 @@ class JobExplanation:
     reason: str  # why it is not current; empty if it is
     verdict: Verdict  # what a backfill would do
     entry: Entry | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactStat:
+    """Size and lineage of one artifact, if it exists."""
+
+    uri: str
+    exists: bool
+    size_bytes: int = 0
+    lineage: Lineage | None = None  # None if the artifact is missing, or has none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +74,6 @@ class Explanation:
         return tuple(a.job for a in self.jobs if a.verdict is Verdict.RUN)
 
 
-NEIGHBOURS = 1000
-
-
 def explain(stack: Stack, file: str, targets: Collection[str]) -> Explanation:
     """Explain a file, which is given as a path, a URI, or a path relative to the catalogue.
 
@@ -75,10 +83,21 @@ def explain(stack: Stack, file: str, targets: Collection[str]) -> Explanation:
         If the file is neither in the ledger nor in its folder or bucket.
     """
     media_stat, record = _find_file(stack, file)
-    with contextlib.closing(LineageReader()) as reader:
-        return explain_file(
-            stack.graph, record, media_stat, targets, reader, now=utc_now(), lost=is_lost
-        )
+    now = utc_now()
+    # A backfill first records the version that it finds.
+    planned = arrive(record, media_stat.media, now)[0] if media_stat.media is not None else record
+    jobs: list[JobExplanation] = []
+    if planned is not None:
+        jobs = explain_jobs(stack.graph, planned, targets, now=now)
+    kept = record.jobs.values() if record is not None else ()
+    return Explanation(
+        uri=media_stat.uri,
+        record=record,
+        media_stat=media_stat,
+        jobs=tuple(jobs),
+        artifacts=trace_lineage(e.artifact for e in kept if e.artifact is not None),
+        targets=tuple(targets),
+    )
 
 
 def _find_file(stack: Stack, file: str) -> tuple[MediaStat, Record | None]:
@@ -100,35 +119,37 @@ def _suggest_uris(stack: Stack, uri: str) -> str:
     """Return a hint: similar URIs in the ledger, or how to write one."""
     folder, _, name = uri.rpartition("/")
     for start in (f"{folder}/{name[:3]}", f"{folder}/"):
-        uris = [r.uri for r in stack.ledger.find(Query(prefix=start), limit=NEIGHBOURS)]
+        uris = [r.uri for r in stack.ledger.find(Query(prefix=start), limit=1000)]
         if hint := suggest(uri, uris, otherwise="", limit=3):
             return hint
     return "write a path, a URI as 'segue failures' shows them, or a path relative to the catalogue"
 
 
-def explain_file(
-    graph: Graph,
-    record: Record | None,
-    media_stat: MediaStat,
-    targets: Collection[str],
-    reader: LineageReader,
-    *,
-    now: datetime,
-    lost: Callable[[Lease], bool],
-) -> Explanation:
-    """Explain a file from its record, its media and its artifacts."""
-    # A backfill first records the version that it finds.
-    planned = arrive(record, media_stat.media, now)[0] if media_stat.media is not None else record
-    jobs = explain_jobs(graph, planned, targets, now=now, lost=lost) if planned is not None else ()
-    kept = record.jobs.values() if record is not None else ()
-    return Explanation(
-        uri=media_stat.uri,
-        record=record,
-        media_stat=media_stat,
-        jobs=tuple(jobs),
-        artifacts=reader.trace(e.artifact for e in kept if e.artifact is not None),
-        targets=tuple(targets),
-    )
+def trace_lineage(uris: Iterable[str]) -> dict[str, ArtifactStat]:
+    """Look up artifacts, and all that they were made from."""
+    traced: dict[str, ArtifactStat] = {}
+    stores: dict[str, ObjectStore] = {}
+    left = list(uris)
+    with contextlib.ExitStack() as opened:
+        while left:
+            uri = left.pop()
+            if uri in traced:
+                continue
+            location = find_bucket_location(uri)
+            if location not in stores:
+                stores[location] = connect_store(location)
+                opened.callback(stores[location].close)
+            try:
+                found = stores[location].stat(split_uri(uri)[1])
+            except MissingInput:
+                traced[uri] = ArtifactStat(uri=uri, exists=False)
+                continue
+            lineage = Lineage.from_metadata(found.metadata)
+            traced[uri] = ArtifactStat(
+                uri=uri, exists=True, size_bytes=found.size_bytes, lineage=lineage
+            )
+            left += lineage.parents.values() if lineage is not None else ()
+    return traced
 
 
 def explain_jobs(
@@ -137,10 +158,9 @@ def explain_jobs(
     targets: Collection[str],
     *,
     now: datetime,
-    lost: Callable[[Lease], bool],
 ) -> list[JobExplanation]:
     """Explain all jobs of the graph as a backfill of the targets would see them; parents first."""
-    verdicts = plan_line(graph, record, targets, now=now, lost=lost).verdicts
+    verdicts = plan_line(graph, record, targets, now=now, lost=is_lost).verdicts
     found = []
     for job in graph.jobs:
         entry = record.jobs.get(job)
@@ -151,7 +171,7 @@ def explain_jobs(
                 job=job,
                 state="missing" if entry is None else "stale" if done_before else str(entry.state),
                 current=done_now,
-                reason="" if done_now else _find_reason(graph, record, job, entry, now, lost),
+                reason="" if done_now else _find_reason(graph, record, job, entry, now),
                 verdict=verdicts.get(job, Verdict.CURRENT if done_now else Verdict.IDLE),
                 entry=entry,
             )
@@ -165,7 +185,6 @@ def _find_reason(
     job: str,
     entry: Entry | None,
     now: datetime,
-    lost: Callable[[Lease], bool],
 ) -> str:
     if entry is None:
         return "it has never been requested"
@@ -185,7 +204,7 @@ def _find_reason(
         case State.BLOCKED:
             return _explain_blocked(record, entry)
         case State.RUNNING:
-            return _explain_running(entry, now, lost)
+            return _explain_running(entry, now)
         case State.QUEUED:
             return "it has been requested, and no worker has started it"
 
@@ -198,11 +217,11 @@ def _explain_blocked(record: Record, entry: Entry) -> str:
     return f"{cause!r} above it had failed; it has not been tried since {cause!r} was repaired"
 
 
-def _explain_running(entry: Entry, now: datetime, lost: Callable[[Lease], bool]) -> str:
+def _explain_running(entry: Entry, now: datetime) -> str:
     if entry.lease is None:
         return "it is running without a lease; the next worker takes it over"
     holder = format_holder(entry.lease)
-    if lost(entry.lease):
+    if is_lost(entry.lease):
         return f"{holder} held it, and is dead; the next worker takes it over"
     until = entry.lease.expires_at.astimezone().strftime("%H:%M:%S")
     if entry.lease.expires_at <= now:

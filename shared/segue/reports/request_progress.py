@@ -6,9 +6,7 @@ Finished files are not read again, so watching a large request stays cheap.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import islice
 
 from segue.clock import Clock, utc_now
 from segue.ingest.requests import RequestDocument
@@ -16,7 +14,7 @@ from segue.model.graph import Graph
 from segue.model.lease_owner import is_lost
 from segue.model.ledger import Ledger, Query, find_records
 from segue.model.planner import Verdict, plan_line
-from segue.model.record import Lease, Record, State
+from segue.model.record import Record, State
 from segue.model.transitions import is_current
 
 READ_BATCH = 500
@@ -63,7 +61,6 @@ class RequestWatcher:
     ledger: Ledger
     document: RequestDocument
     clock: Clock = utc_now
-    lost: Callable[[Lease], bool] = is_lost
     _final: dict[str, dict[str, str]] = field(default_factory=dict)  # URI → final state of each job
     _open: dict[str, None] = field(default_factory=dict)
     _failed: list[FailedTarget] = field(default_factory=list)
@@ -115,15 +112,10 @@ class RequestWatcher:
         if record.deleted_at is not None:
             return dict.fromkeys(self.jobs, "deleted")
         if self.document.ping:
-            return {job: self._find_ping_state(record, job) for job in self.jobs}
-        verdicts = plan_line(
-            self.graph, record, self.jobs, now=self.clock(), lost=self.lost
-        ).verdicts
+            arrived = {j for j, p in record.pings.items() if p.request >= self.document.request}
+            return {job: "done" if job in arrived else "waiting" for job in self.jobs}
+        verdicts = plan_line(self.graph, record, self.jobs, now=self.clock(), lost=is_lost).verdicts
         return {job: self._find_state(record, job, verdicts[job]) for job in self.jobs}
-
-    def _find_ping_state(self, record: Record, job: str) -> str:
-        ping = record.pings.get(job)
-        return "done" if ping is not None and ping.request >= self.document.request else "waiting"
 
     def _find_state(self, record: Record, job: str, verdict: Verdict) -> str:
         entry = record.jobs.get(job)
@@ -139,9 +131,9 @@ class RequestWatcher:
         return str(entry.state) if entry.state in (State.QUEUED, State.RUNNING) else "waiting"
 
     def _keep_failures(self, record: Record, states: dict[str, str]) -> None:
-        room = MAX_FAILURES - len(self._failed)
-        bad = ((job, state) for job, state in states.items() if state in ("failed", "blocked"))
-        for job, state in islice(bad, max(room, 0)):
+        for job, state in states.items():
+            if state not in ("failed", "blocked") or len(self._failed) >= MAX_FAILURES:
+                continue
             entry = record.jobs.get(job)
             error = entry.error if entry is not None else None
             self._failed.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from segue.errors import ConfigurationError
@@ -10,8 +10,6 @@ from segue.extras import require
 from segue.media.audio import Audio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -72,7 +70,7 @@ def music(
         drum(sr, rng) for drum in (_synthesise_kick, _synthesise_snare, _synthesise_hat)
     )
     pitch = partial(_degree_to_hz, 45 + (TONICS.index(tonic) - 9) % 12, SCALES[mode])
-    voice = _cache_notes(partial(_synthesise_voice, sr))
+    voice = cache(partial(_synthesise_voice, sr))
     for eighth in range(int(duration_s / beat_s * 2) + 1):
         at = round(eighth * beat_s / 2 * sr)
         chord = progression[eighth // 8 % 4]
@@ -138,20 +136,6 @@ def _synthesise_hat(sr: int, rng: np.random.Generator) -> NDArray[np.float64]:
     t = np.arange(int(0.06 * sr)) / sr
     # The difference of white noise is high-passed noise.
     return 0.12 * np.diff(rng.standard_normal(len(t) + 1)) * np.exp(-t / 0.015)
-
-
-def _cache_notes(
-    voice: Callable[[float, float, float], NDArray[np.float64]],
-) -> Callable[[float, float, float], NDArray[np.float64]]:
-    notes: dict[tuple[float, float, float], NDArray[np.float64]] = {}
-
-    def play(frequency_hz: float, duration_s: float, decay_s: float) -> NDArray[np.float64]:
-        note = (frequency_hz, duration_s, decay_s)
-        if note not in notes:
-            notes[note] = voice(*note)
-        return notes[note]
-
-    return play
 
 
 def add(y: NDArray[np.float64], what: NDArray[np.float64], at: int) -> None:

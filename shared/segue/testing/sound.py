@@ -16,22 +16,12 @@ from segue import codec
 from segue.errors import ConfigurationError
 from segue.media.audio import Audio
 from segue.media.ffmpeg import run_ffmpeg
-from segue.testing.music import add, music
+from segue.testing.music import add
+from segue.testing.music import music as music  # noqa: PLC0414 - also found here
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-__all__ = [
-    "beat_times",
-    "click_track",
-    "music",
-    "noise",
-    "silence",
-    "sine_at_lufs",
-    "tone",
-    "write",
-]
 
 # ITU-R BS.1770-4, annex 1: at this frequency the K weighting cancels the constant -0.691, and a
 # full-scale sine in one channel measures -3.01 LKFS.

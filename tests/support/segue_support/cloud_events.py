@@ -7,10 +7,12 @@ MessagePublishedData), in binary or structured mode of the HTTP protocol binding
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import uuid
 from typing import TYPE_CHECKING, Any, Literal
 
+from segue.errors import Unavailable
 from segue.model.media_file import split_uri
 
 if TYPE_CHECKING:
@@ -84,6 +86,22 @@ def to_structured(sent: CloudEvent) -> tuple[dict[str, str], bytes]:
     """Return headers and body in structured mode, everything in the body."""
     body = json.dumps({**sent.get_attributes(), "data": sent.data}).encode()
     return {"Content-Type": "application/cloudevents+json"}, body
+
+
+def post_event(port: int, function: str, sent: CloudEvent) -> None:
+    """Post an event to a server of functions here; raise ``Unavailable`` unless it succeeds."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60.0)
+    headers, body = to_binary(sent)
+    try:
+        connection.request("POST", f"/{function}", body, headers)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    except (OSError, http.client.HTTPException) as error:
+        raise Unavailable(f"the server does not answer: {error!r}") from error
+    finally:
+        connection.close()
+    if answer.status != 200:
+        raise Unavailable(f"{answer.status}: {text}")
 
 
 def _encode_header(value: str) -> str:

@@ -26,11 +26,12 @@ OWN_HEADERS = ("grpc-", ":", "user-agent", "content-type", "te")
 class RpcFault:
     """A fault of one call: it is not forwarded, or it is forwarded and its reply is lost.
 
-    With ``instead``, the call is not forwarded, and these bytes are its reply.
+    If the end is lost, the reply is forwarded, and the call fails then. With ``instead``, the call
+    is not forwarded, and these bytes are its reply.
     """
 
     status: str = "UNAVAILABLE"  # a name in grpc.StatusCode
-    lost: Literal["request", "reply"] = "request"
+    lost: Literal["request", "reply", "end"] = "request"
     instead: bytes | None = None
 
 
@@ -104,7 +105,7 @@ class GrpcProxy:
         )
         try:
             for reply in replies:
-                if fault is None:
+                if fault is None or fault.lost == "end":
                     yield reply
         except grpc.RpcError as error:
             context.abort(error.code(), error.details())

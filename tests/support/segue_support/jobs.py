@@ -5,6 +5,7 @@ Each fails for files whose name contains ``when``, and returns a plain value for
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -171,9 +172,17 @@ def print_much(media: Media) -> dict[str, Any]:
 
 
 def close_descriptors(media: Media, *, when: str = "bad") -> dict[str, Any]:
-    """Close all file descriptors except the standard ones."""
+    """Close all file descriptors, even the standard ones."""
     if _is_bad(media, when):
-        os.closerange(3, 256)
+        os.closerange(0, 256)
+    return fine(media)
+
+
+def write_to_descriptors(media: Media, *, when: str = "bad") -> dict[str, Any]:
+    """Write to all file descriptors except the standard ones."""
+    for fd in range(3, 256 if _is_bad(media, when) else 3):
+        with contextlib.suppress(OSError):
+            os.write(fd, b"\xc1" * 100)
     return fine(media)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
+from segue.errors import ConfigurationError
 from segue.model.ledger import Change, Changed, LedgerCounts, Query, Snapshot
 from segue.model.record import Record, State
 
@@ -33,6 +34,8 @@ class MemoryLedger:
 
     def change(self, changes: Sequence[Change[T]]) -> list[Changed[T]]:
         """Apply the transitions one at a time."""
+        if len({change.uri for change in changes}) < len(changes):
+            raise ConfigurationError("one call changes a file twice; make two calls")
         with self._lock:
             return [self._change(change) for change in changes]
 

@@ -14,8 +14,7 @@ from itertools import count, islice
 from typing import TYPE_CHECKING
 
 from segue.clock import Clock, utc_now
-from segue.model.fair_share import rotate, take_fair_shares
-from segue.model.queue import Envelope, ReceivedEnvelope
+from segue.model.queue import Envelope, ReceivedEnvelope, rotate, take_fair_shares
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from segue.model.record import State
 from segue.model.transitions import Result
-from segue.worker.task import Report, Task
+from segue.worker.protocol import Report, Task
 
 
 def complete_jobs(task: Task) -> tuple[Result, ...]:

@@ -1,4 +1,4 @@
-"""The tree of errors: two branches by what the caller does, one kind per leaf."""
+"""The tree of errors has two branches, one kind per leaf; messages suggest known words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ import re
 import pytest
 
 from segue import errors
-from segue.errors import ConfigurationError, Kind, PermanentError, SegueError, TransientError
+from segue.errors import (
+    ConfigurationError,
+    Kind,
+    PermanentError,
+    SegueError,
+    TransientError,
+    suggest,
+)
 
 CLASSES = [
     c
@@ -53,3 +60,26 @@ def test_an_error_survives_the_way_through_another_process(each):
 def test_kinds_are_plain_text_for_the_ledger():
     assert f"{Kind.OUT_OF_MEMORY}" == "out_of_memory"
     assert Kind("timeout") is Kind.TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "expected"),
+    [
+        ("enregy", ["beats", "energy"], "did you mean 'energy'?"),
+        ("colour", ["beats", "energy"], "use one of beats, energy"),
+        ("colour", [], "there are none to choose from"),
+    ],
+)
+def test_a_suggestion_names_a_similar_word_or_all_words(word, known, expected):
+    assert suggest(word, known) == expected
+
+
+def test_several_similar_words_are_joined():
+    assert suggest("beat", ["beats", "beat2", "key"], limit=3) in {
+        "did you mean 'beats' or 'beat2'?",
+        "did you mean 'beat2' or 'beats'?",
+    }
+
+
+def test_without_a_similar_word_the_caller_may_say_what_else_to_do():
+    assert suggest("colour", ["energy"], otherwise="see --help") == "see --help"

@@ -47,7 +47,7 @@ def imported(node: ast.AST) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("module", "extra"),
     [
-        ("typer", "cli"),
+        ("click", "cli"),
         ("librosa.beat", "audio"),
         ("google", "cloud"),
         ("google.cloud", "cloud"),

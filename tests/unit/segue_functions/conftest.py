@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from segue.adapters.connect import connect_store
-from segue.ingest.arrivals import Arrivals
-from segue.ingest.deletions import Deletions
-from segue.ingest.media_filter import build_media_filter
+from segue.ingest.catalogue import build_media_filter
+from segue.ingest.events import Arrivals, Deletions
 from segue.ingest.requests import Requests
 from segue.ingest.sweep import Sweeper
 from segue.log import LOGGER
@@ -92,6 +91,6 @@ def memory(tmp_path, monkeypatch, logged) -> Iterator[Memory]:
         f"catalogue: {tmp_path}/music\nartifacts: {tmp_path}/artifacts\n{GRAPH}", environ={}
     )
     made = Memory(tmp_path, graph)
-    monkeypatch.setattr(stack, "_lazy", stack._LazyServices(lambda: made.services))
+    monkeypatch.setattr(stack, "build_services", lambda _settings: made.services)
     yield made
     stack.close()

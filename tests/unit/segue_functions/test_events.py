@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segue.ingest.sweep import LIMIT
-from segue.model.media_file import MediaFile, split_uri
+from segue.model.media_file import MediaFile, split_uri, uri_to_file_id
 from segue_functions.events import (
     ARCHIVED,
     DELETED,
@@ -134,7 +134,7 @@ def test_any_value_in_an_object_gives_a_file_or_is_malformed(key, value):
         assert "check the sender" in str(error) or "rename" in str(error)  # noqa: PT017
     else:
         assert media.generation > 0
-        assert len(media.id) == 32
+        assert len(uri_to_file_id(media.uri)) == 32
         assert split_uri(media.uri)[1]
 
 

@@ -245,10 +245,10 @@ def test_a_transient_error_is_raised_so_that_the_event_comes_again(
 
 @pytest.mark.parametrize("function", ORDERED, ids=lambda f: f.__name__)
 def test_a_wrong_set_up_is_raised_and_told(logged, monkeypatch, function):
-    def wrong():
+    def wrong(_settings):
         raise ConfigurationError("the graph cannot be read; name one")
 
-    monkeypatch.setattr(stack, "_lazy", stack._LazyServices(wrong))
+    monkeypatch.setattr(stack, "build_services", wrong)
     with pytest.raises(ConfigurationError):
         function(build_message_event())
     assert [(line["action"], line["severity"]) for line in logged] == [("misconfigured", "ERROR")]

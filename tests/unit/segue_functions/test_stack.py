@@ -7,12 +7,12 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from segue.errors import ConfigurationError
 from segue.log import LOGGER
-from segue.model.settings import Settings
 from segue_functions import stack
 from segue_support.paths import ROOT
 
@@ -29,9 +29,6 @@ def folder(tmp_path, monkeypatch, logged) -> Path:
     for name in ("GRAPH", "CATALOGUE", "ARTIFACTS", "LEDGER", "QUEUE", "ON_DELETION"):
         monkeypatch.delenv(f"SEGUE_{name}", raising=False)
     (tmp_path / "jobs.yaml").write_text(GRAPH)
-    monkeypatch.setattr(
-        stack, "_lazy", stack._LazyServices(lambda: stack.build_services(Settings.load()))
-    )
     yield tmp_path
     stack.close()
 
@@ -57,27 +54,28 @@ def test_the_stack_of_the_cloud_connects_nowhere_when_it_is_built(folder, monkey
     assert stack.get_services().artifacts.location == "gs://acme-features"
 
 
-def test_many_threads_get_the_same_stack():
+def test_many_threads_get_the_same_stack(monkeypatch):
     built = []
     threads = 16
     all_here = threading.Barrier(threads)
 
-    def build():
-        built.append(object())
+    def build(_settings):
+        built.append(Mock())
         return built[-1]
 
-    once = stack._LazyServices(build)
+    monkeypatch.setattr(stack, "build_services", build)
     got = []
 
     def ask():
         all_here.wait()
-        got.append(once.get())
+        got.append(stack.get_services())
 
     askers = [threading.Thread(target=ask) for _ in range(threads)]
     for thread in askers:
         thread.start()
     for thread in askers:
         thread.join()
+    stack.close()
     assert len(built) == 1
     assert got == built * threads
 

@@ -13,12 +13,12 @@ from apache_beam.options.pipeline_options import (
 from segue.errors import ConfigurationError
 from segue_pipelines.options import (
     STREAMING_THREADS,
-    build_runner,
     is_dataflow,
     is_local,
     is_single_process,
     parse_pipeline_options,
 )
+from segue_pipelines.runner import build_runner
 
 DATAFLOW = ("--runner", "DataflowRunner", "--sdk_container_image", "x/segue:1", "--no_auth")
 

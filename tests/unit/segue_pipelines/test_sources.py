@@ -7,19 +7,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from segue.adapters.connect import connect_ledger, connect_store
+from segue.adapters.connect import connect_ledger
 from segue.errors import ConfigurationError, MissingInput
-from segue.ingest.media_filter import MediaFilter
+from segue.ingest.catalogue import MediaFilter
 from segue.model.graph import parse_graph
 from segue.model.ledger import Change
-from segue.model.ledger_query import LedgerQuery
-from segue.model.location import parse_prefix
-from segue.model.media_file import MediaFile
+from segue.model.media_file import MediaFile, parse_prefix
 from segue.model.record import Failure, State
-from segue.model.shards import Shard, split
-from segue.model.transitions import Result, arrive, claim, settle
+from segue.model.transitions import Result, arrive, claim, delete, settle
 from segue_pipelines.sources import (
     MAX_CHUNK,
+    LedgerQuery,
     Selection,
     count_files,
     is_in_sample,
@@ -28,6 +26,7 @@ from segue_pipelines.sources import (
     read_uris,
     split_into_chunks,
 )
+from segue_support.ledger import MemoryLedger
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -157,25 +156,66 @@ def test_the_ledger_names_all_its_files_or_those_that_failed(tmp_path):
     ledger.close()
 
 
-@pytest.mark.parametrize("enough", [1, 8, 64])
-def test_the_parts_of_a_prefix_hold_each_object_once(catalogue, enough):
-    store = connect_store(str(catalogue))
-    for i in range(300):
-        (catalogue / f"deep/{i:03}.wav").write_bytes(b"x")
-    whole = [o.name for o in store.list("deep")]
-    parts = split(store, Shard(prefix="deep"), enough=enough)
-    assert len(parts) >= min(enough, len(whole))
-    found = [o.name for part in parts for o in part.list_objects(store)]
-    assert found == whole
+TEXT = """
+jobs:
+  a: {{run: "m:f", needs: {{m: source}}, writes: application/json, version: {a}}}
+  b: {{run: "m:f", needs: {{x: a}}, writes: application/json}}
+  c: {{run: "m:f", needs: {{m: source}}, writes: application/json}}
+"""
+THEN, TODAY = (parse_graph(TEXT.format(a=version)) for version in (1, 2))
 
 
-def test_an_object_whose_name_begins_those_of_others_is_in_one_part_only(tmp_path):
-    for name in ("a", "ab", "abc", "abd"):
-        (tmp_path / name).write_bytes(b"x")
-    store = connect_store(str(tmp_path))
-    parts = split(store, Shard(prefix=""), enough=100)
-    assert [o.name for p in parts for o in p.list_objects(store)] == ["a", "ab", "abc", "abd"]
+def build_change(name: str, graph, **states: State) -> Change:
+    media = MediaFile(uri=f"gs://bucket/{name}", generation=1)
+
+    def transition(_found):
+        record, _ = arrive(None, media, NOW)
+        record = claim(record, graph, states, owner="me", now=NOW, lease_s=9)
+        error = Failure(kind="timeout", type="T", message="m")
+        results = [
+            Result(job=job, state=state, error=error if state is State.FAILED else None)
+            for job, state in states.items()
+        ]
+        return settle(record, generation=1, owner="me", results=results)
+
+    return Change(uri=media.uri, transition=transition)
 
 
-def test_an_empty_prefix_has_no_parts(tmp_path):
-    assert split(connect_store(str(tmp_path)), Shard(prefix="x")) == []
+@pytest.fixture
+def ledger():
+    ledger = MemoryLedger()
+    done, failed = State.DONE, State.FAILED
+    gone = build_change("7 gone", TODAY, a=failed)
+    changes = [
+        build_change("1 all", TODAY, a=done, b=done),
+        build_change("2 old", THEN, a=done, b=done),
+        build_change("3 half", TODAY, a=done),
+        build_change("4 failed", TODAY, a=done, b=failed),
+        build_change("5 twice", TODAY, a=failed, b=failed),
+        build_change("6 beside", TODAY, c=failed),
+        gone,
+    ]
+    ledger.change(changes)
+    ledger.change([Change(uri=gone.uri, transition=lambda r: delete(r, r.media, NOW))])
+    return ledger
+
+
+@pytest.mark.parametrize(
+    ("what", "targets", "found"),
+    [
+        ("failed", ("b",), ["4 failed", "5 twice"]),
+        ("failed", ("b", "c"), ["4 failed", "5 twice", "6 beside"]),
+        ("stale", ("b",), ["2 old"]),
+        ("missing", ("b",), ["3 half", "6 beside"]),
+        ("all", ("b",), ["1 all", "2 old", "3 half", "4 failed", "5 twice", "6 beside"]),
+    ],
+)
+def test_only_what_lacks_something_is_found_and_once(ledger, what, targets, found):
+    query = LedgerQuery(criterion=what, graph=TODAY, targets=targets)
+    names = [r.uri.removeprefix("gs://bucket/") for r in query.find_records(ledger, "gs://bucket/")]
+    assert names == found
+
+
+def test_only_what_is_below_the_prefix_is_found(ledger):
+    query = LedgerQuery(criterion="all", graph=TODAY, targets=("b",))
+    assert [r.uri for r in query.find_records(ledger, "gs://bucket/3")] == ["gs://bucket/3 half"]

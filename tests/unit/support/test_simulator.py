@@ -12,8 +12,9 @@ from dataclasses import replace
 import pytest
 
 from segue.errors import TransientError
-from segue.execution import message_transitions, outbox, responder
-from segue.ingest import arrivals, deletions, sweep
+from segue.execution import message_transitions, reply, responder
+from segue.ingest import events as ingest_events
+from segue.ingest import sweep
 from segue.model import planner, transitions
 from segue.model.planner import decide
 from segue.model.queue import message_to_envelope
@@ -35,7 +36,7 @@ from segue_support.simulator.simulation import Simulation
 
 pytestmark = pytest.mark.slow
 
-HISTORIES = 4_000
+HISTORIES = 2_000
 CHUNK = 500
 MAX_SEEDS = 1_000  # within which a planted fault must break a promise
 STORM = FaultBudget(crashes=6, outages=6, duplicates=4, stalls=3, transient_errors=2, full_disks=1)
@@ -101,20 +102,20 @@ class AcknowledgesFirst(Worker):
     def send(self) -> None:
         replies = self.unsent.copy()
         with contextlib.suppress(TransientError):
-            self.queue.acknowledge([reply.received.handle for reply in replies])
-            outbox.send(replies, queue=self.queue, ledger=self.ledger, clock=self.world.clock)
+            self.queue.acknowledge([r.received.handle for r in replies])
+            reply.send(replies, queue=self.queue, ledger=self.ledger, clock=self.world.clock)
             self.unsent.clear()
 
 
 def clears_pending_first(replies, *, queue, ledger, clock):
-    outbox.clear_pending(
+    reply.clear_pending(
         [r.clear for r in replies if r.clear is not None], ledger=ledger, now=clock()
     )
-    queue.publish([envelope for reply in replies for envelope in reply.envelopes])
+    queue.publish([envelope for r in replies for envelope in r.envelopes])
 
 
 def never_clears_pending(replies, *, queue, ledger, clock):
-    queue.publish([envelope for reply in replies for envelope in reply.envelopes])
+    queue.publish([envelope for r in replies for envelope in r.envelopes])
 
 
 class NeverExtends(responder.Responder):
@@ -214,11 +215,11 @@ FAULTS: dict[str, tuple[str, object, str, object]] = {
     "acknowledges before it publishes": ("durable", simulation, "Worker", AcknowledgesFirst),
     "clears pending targets before it publishes": (
         "complete",
-        outbox,
+        reply,
         "send",
         clears_pending_first,
     ),
-    "never clears pending targets": ("complete", outbox, "send", never_clears_pending),
+    "never clears pending targets": ("complete", reply, "send", never_clears_pending),
     "lets leases expire": ("once", responder, "Responder", NeverExtends),
     "loses a message when the ledger is away": ("durable", responder, "Responder", LosesItsInbox),
     "requests as Klio does": ("narrow", responder, "forward", requests_as_klio_does),
@@ -246,8 +247,13 @@ FAULTS: dict[str, tuple[str, object, str, object]] = {
         "_was_reopened",
         never_reopened,
     ),
-    "takes an older version for a newer": ("fresh", arrivals, "arrive", arrive_of_any_generation),
-    "leaves no tombstone": ("fresh", deletions, "delete", delete_nothing),
+    "takes an older version for a newer": (
+        "fresh",
+        ingest_events,
+        "arrive",
+        arrive_of_any_generation,
+    ),
+    "leaves no tombstone": ("fresh", ingest_events, "delete", delete_nothing),
     "sweeps no expired leases": ("complete", actors, "Sweeper", NeverSweepsExpired),
     "sweeps no pending targets": ("complete", actors, "Sweeper", NeverSweepsPending),
 }

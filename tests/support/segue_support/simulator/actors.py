@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from segue.errors import Contended, DiskFull, TransientError, Unavailable
-from segue.execution import outbox, responder
+from segue.execution import reply, responder
 from segue.execution.executor import Executor
-from segue.execution.responder import ReceivedMessage, Reply
+from segue.execution.reply import ReceivedMessage, Reply
 from segue.ingest.sweep import Sweeper
 from segue.model.outcome import Outcome, Status
 from segue.model.queue import ReceivedEnvelope, list_topics
@@ -195,15 +195,14 @@ class Worker(SimulatedProcess):
             self.abandon()
             return
         self.last_step_at = now
-        for reply in replies:
-            if self.open.pop(reply.received.handle.ack_id, None) is None:
-                raise BrokenPromise("durable", f"{self.name} has replied twice: {reply}")
-            self.unsent.append(reply)
+        for one in replies:
+            if self.open.pop(one.received.handle.ack_id, None) is None:
+                raise BrokenPromise("durable", f"{self.name} has replied twice: {one}")
+            self.unsent.append(one)
             if self.world.history is not None:
                 self.world.note(
                     self.name,
-                    f"{reply.action} {reply.received.message_id} "
-                    f"at {reply.job}: {reply.reason or ''}",
+                    f"{one.action} {one.received.message_id} at {one.job}: {one.reason or ''}",
                 )
         self._check_all_present()
 
@@ -228,8 +227,8 @@ class Worker(SimulatedProcess):
         """Publish the messages of some replies, then acknowledge."""
         some = self.unsent[: self.world.rng.randint(1, len(self.unsent))]
         try:
-            outbox.send(some, queue=self.queue, ledger=self.ledger, clock=self.world.clock)
-            self.queue.acknowledge([reply.received.handle for reply in some])
+            reply.send(some, queue=self.queue, ledger=self.ledger, clock=self.world.clock)
+            self.queue.acknowledge([one.received.handle for one in some])
         except (Unavailable, Contended):
             if self.world.rng.random() < 0.25:
                 self.abandon()

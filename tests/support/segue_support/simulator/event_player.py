@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from segue.ingest.arrivals import Arrivals
-from segue.ingest.deletions import Deletions
-from segue.ingest.media_filter import MediaFilter
+from segue.ingest.catalogue import MediaFilter
+from segue.ingest.events import Arrivals, Deletions
 from segue.ingest.requests import Request, Requests
 from segue.model.ledger import Change
 from segue.model.media_file import MediaFile

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from segue.model.graph import Graph
     from segue.model.queue import Envelope
-    from segue.worker.task import Task
+    from segue.worker.protocol import Task
     from segue_support.simulator.world import Caller, World
 
 # The least time left on each lease while its worker runs: it renews them each third.

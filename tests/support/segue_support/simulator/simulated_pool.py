@@ -10,7 +10,7 @@ from segue.model.media_file import split_uri
 from segue.model.outcome import build_blocked_result
 from segue.model.record import Failure, State
 from segue.model.transitions import Result
-from segue.worker.task import Report, Task
+from segue.worker.protocol import Report, Task
 from segue_support.simulator.faults import CRASHES, CallFault, Killed
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from segue.errors import DiskFull, Kind, Unavailable
-from segue.execution.responder import MAX_ATTEMPTS, ClearPending, ReceivedMessage, Reply, Responder
+from segue.execution.reply import ClearPending, ReceivedMessage, Reply
+from segue.execution.responder import MAX_ATTEMPTS, Responder
 from segue.log import Action
 from segue.model import dead_letter
 from segue.model.dead_letter import DeadLetter, Stage
@@ -21,7 +22,7 @@ from segue.model.outcome import build_blocked_result
 from segue.model.queue import format_topic
 from segue.model.record import EVERYTHING, Entry, Failure, Lease, Ping, Record, State, evolve
 from segue.model.transitions import Result, arrive, claim
-from segue.worker.task import Task
+from segue.worker.protocol import Task
 from segue_support.ledger import MemoryLedger
 from segue_support.recording_pool import RecordingPool, complete_jobs
 

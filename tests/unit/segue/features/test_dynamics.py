@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from segue.errors import ConfigurationError
 from segue.features.dynamics import energy
-from segue.media import blocks
-from segue.media.audio import Audio
+from segue.media.audio import Audio, iterate_blocks
 from segue.testing import sound
 
 SR = 1000
@@ -80,7 +79,7 @@ def test_it_is_the_mean_square_of_each_interval_however_it_is_cut_into_blocks(ed
     y = sound.noise(3, 2.0, sr=SR).y
     edges.sort()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks.iterate_blocks, "__defaults__", (block_frames,))
+        patch.setattr(iterate_blocks, "__defaults__", (block_frames,))
         result = energy(Audio(y=y, sr=SR), beats(*(edge / SR for edge in edges)))
     squares = y.astype(np.float64) ** 2
     expected = [

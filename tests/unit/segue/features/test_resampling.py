@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from segue.errors import ConfigurationError
 from segue.features.resampling import downsample
-from segue.media import blocks
-from segue.media.audio import Audio
+from segue.media.audio import BLOCK_FRAMES, Audio
 from segue.testing import sound
 
 # soxr HQ has a stopband of more than 100 dB, and a passband that is flat to 0.01 dB.
@@ -81,7 +80,7 @@ def test_the_length_is_the_duration_times_the_rate(frames, sample_rate_hz, targe
 
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_file_of_many_blocks_has_no_seams(channels):
-    frames = 2 * blocks.BLOCK_FRAMES + 12_345
+    frames = 2 * BLOCK_FRAMES + 12_345
     audio = sound.noise(0, frames / 44100, sr=44100, channels=channels)
     result = downsample(Held(audio), sample_rate_hz=16000, channels=channels)
     at_once = soxr.resample(np.ascontiguousarray(audio.y.T), 44100, 16000, quality="HQ").T

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from segue.adapters.connect import connect_store
 from segue.errors import ConfigurationError, MissingInput, SegueError
-from segue.ingest.media_filter import MediaFilter
+from segue.ingest.catalogue import MediaFilter
 from segue.ingest.requests import (
     InvalidRequest,
     Request,

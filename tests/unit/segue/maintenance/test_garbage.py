@@ -7,12 +7,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from segue.adapters.folder import FolderStore
-from segue.maintenance.garbage import GarbageCollector, GarbageReason
-from segue.model.artifact import Lineage, build_artifact_name
+from segue.maintenance.garbage import GarbageCollector, GarbageReason, list_artifacts
+from segue.model.artifact import Lineage, build_artifact_name, quote_name
 from segue.model.graph import parse_graph
-from segue.model.lease_owner import build_owner, is_lost
+from segue.model.lease_owner import build_owner
 from segue.model.ledger import Snapshot
 from segue.model.media_file import split_uri
 from segue.model.record import Entry, Lease, Record, State
@@ -88,11 +90,10 @@ class Yard:
             artifacts=self.store,
             before=NOW - age,
             clock=lambda: NOW,
-            lost=is_lost,
         )
 
     def found(self, **options) -> dict[str, GarbageReason]:
-        return {g.artifact.name: g.reason for g in self.collector(**options).find()}
+        return {g.object.name: g.reason for g in self.collector(**options).find()}
 
     def left(self) -> list[str]:
         return [o.name for o in self.store.list()]
@@ -181,7 +182,7 @@ def test_a_users_own_file_among_the_artifacts_survives(yard, name):
     yard.touch(name, timedelta(days=1000))
     yard.know()
     collector = yard.collector()
-    assert [g.artifact.name for g in collector.collect(collector.find())] == [garbage]
+    assert [g.object.name for g in collector.collect(collector.find())] == [garbage]
     assert yard.left() == [name]
 
 
@@ -289,3 +290,58 @@ def test_each_files_record_is_read_once_for_all_its_artifacts(yard):
     assert len(list(collector.find(seen.append))) == 594 * 2
     assert sum(seen) == 1200
     assert sum(reads) == 600 + 594
+
+
+PRINTS = ["0123456789ab", "ba9876543210"]
+PARTS = st.sampled_from(["a", "b", "a b", "é", "1.json", "…", "%"])
+NAMES = st.lists(PARTS, min_size=1, max_size=3).map("/".join)
+
+
+def create(store: FolderStore, name: str) -> None:
+    store.create(name, b"", content_type="a/b", metadata={})
+
+
+@given(st.sets(NAMES, min_size=1, max_size=8))
+@settings(max_examples=25, deadline=None)
+def test_all_artifacts_are_listed_by_their_files(tmp_path_factory, names):
+    store = FolderStore(str(tmp_path_factory.mktemp("artifacts")))
+    expected: dict[str, set[str]] = {}
+    for name in names:
+        for job in ("beats", "energy"):
+            for fingerprint in PRINTS:
+                made = build_artifact_name(job, fingerprint, name, 7, "json")
+                create(store, made)
+                expected.setdefault(quote_name(name), set()).add(made)
+    found: dict[str, set[str]] = {}
+    for name, artifact in list_artifacts(store):
+        found.setdefault(name.file, set()).add(artifact.name)
+    assert found == expected
+
+
+@pytest.mark.parametrize("stray", ["a.txt", "beats/a.txt", "beats/0123456789ab/a.txt", "z/y/x.txt"])
+def test_other_objects_are_skipped(tmp_path, stray):
+    store = FolderStore(str(tmp_path))
+    name = build_artifact_name("energy", PRINTS[0], "song.flac", 7, "json")
+    create(store, name)
+    create(store, stray)
+    assert [artifact.name for _, artifact in list_artifacts(store)] == [name]
+
+
+@pytest.mark.parametrize("folder", ["", "beats", f"energy/{PRINTS[0]}", f"energy/{PRINTS[0]}/a"])
+@pytest.mark.parametrize("stray", [b"caf\xe9", b"\xff"])
+def test_names_that_are_not_text_are_skipped(tmp_path, folder, stray):
+    store = FolderStore(str(tmp_path))
+    names = [
+        build_artifact_name(job, PRINTS[0], "a.flac", 7, "json") for job in ("energy", "tempo")
+    ]
+    for name in names:
+        create(store, name)
+    place = os.path.join(os.fsencode(tmp_path), folder.encode(), stray)
+    os.makedirs(place)
+    with open(os.path.join(place, b"7.json"), "w"):
+        pass
+    assert [artifact.name for _, artifact in list_artifacts(store)] == names
+
+
+def test_an_empty_store_has_no_artifacts(tmp_path):
+    assert list(list_artifacts(FolderStore(str(tmp_path / "nothing")))) == []

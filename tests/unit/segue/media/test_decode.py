@@ -266,19 +266,23 @@ def test_a_file_that_is_gone_is_missing_not_corrupt(open_media, tmp_path):
         open_media(tmp_path).audio()
 
 
-def test_what_is_longer_than_the_limit_is_refused(open_media, written, music):
+def test_what_is_longer_than_the_limit_is_refused(open_media, written, music, monkeypatch):
     path = written(music, "a.flac")
+    monkeypatch.setattr("segue.media.decode.MAX_DURATION_S", 9.0)
     with pytest.raises(CorruptMedia, match=r"longer than 9 s; cut it"):
-        open_media(path, max_duration_s=9.0).audio()
-    assert open_media(path, max_duration_s=10.0).audio().duration_s == 10.0
+        open_media(path).audio()
+    monkeypatch.setattr("segue.media.decode.MAX_DURATION_S", 10.0)
+    assert open_media(path).audio().duration_s == 10.0
 
 
-def test_what_decodes_to_more_than_the_limit_is_refused_while_it_does(open_media, tmp_path):
+def test_what_decodes_to_more_than_the_limit_is_refused_while_it_does(
+    open_media, tmp_path, monkeypatch
+):
     # Silence in FLAC: 60 kB that become 20 MB.
     path = sound.write(sound.silence(60.0, channels=2), str(tmp_path / "bomb.flac"))
-    media = open_media(path, max_decoded_bytes=2**20)
+    monkeypatch.setattr("segue.media.decode.MAX_DECODED_BYTES", 2**20)
     with pytest.raises(CorruptMedia, match=r"decodes to more than 0\.000976562 GiB"):
-        media.audio()
+        open_media(path).audio()
 
 
 # Hostile files

@@ -99,8 +99,7 @@ def test_above_and_below_are_what_walking_every_path_finds(graph):
 def test_lines_run_upward_from_targets_in_order(graph, data):
     targets = data.draw(st.lists(st.sampled_from(list(graph.jobs)), max_size=4))
     wanted = set(targets).union(*(reachable(graph, t) for t in targets))
-    for _ in range(2):  # the second time from memory
-        assert graph.add_ancestors(targets) == tuple(n for n in graph.jobs if n in wanted)
+    assert graph.add_ancestors(targets) == tuple(n for n in graph.jobs if n in wanted)
     for name in graph.jobs:
         assert graph.is_on_line(name, targets) == (name in wanted)
         assert graph.is_on_line(name, None)
@@ -119,8 +118,7 @@ def test_an_input_may_be_the_file_and_a_job_may_be_read_twice():
 
 
 @given(graphs())
-def test_a_graph_survives_the_way_to_another_process_small(graph):
-    fresh = len(pickle.dumps(graph))
+def test_a_graph_survives_the_way_to_another_process(graph):
     assert graph.fingerprints
     assert graph.accepted
     assert graph.add_ancestors(graph.jobs)
@@ -128,7 +126,6 @@ def test_a_graph_survives_the_way_to_another_process_small(graph):
     assert again == graph
     assert list(again.jobs) == list(graph.jobs)
     assert again.accepted == graph.accepted
-    assert len(pickle.dumps(graph)) == fresh
 
 
 # --- reading ---------------------------------------------------------------------------------

@@ -417,7 +417,7 @@ def demand(world: World, *, force: bool) -> None:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=2500)
+@settings(max_examples=1000)
 def test_what_was_asked_for_is_done_once_and_nothing_else(seed):
     world = world_of(seed, crashes=0, copies=0, force=False)
     world.live(most=5_000)
@@ -425,7 +425,7 @@ def test_what_was_asked_for_is_done_once_and_nothing_else(seed):
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=2500)
+@settings(max_examples=1000)
 def test_so_it_is_when_messages_come_twice_and_workers_die(seed):
     world = world_of(seed, crashes=5, copies=5, force=False)
     world.live(most=20_000)
@@ -433,7 +433,7 @@ def test_so_it_is_when_messages_come_twice_and_workers_die(seed):
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=2500)
+@settings(max_examples=1000)
 def test_so_it_is_when_results_are_forced(seed):
     world = world_of(seed, crashes=5, copies=5, force=True)
     world.live(most=20_000)

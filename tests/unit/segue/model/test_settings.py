@@ -28,44 +28,43 @@ def test_each_setting_is_documented_and_has_its_own_variable():
     assert all(v.startswith("SEGUE_") for v in variables)
 
 
-def test_everything_has_a_default_that_works_on_a_laptop():
-    assert Settings.load({}) == Settings()
+def test_everything_has_a_default_that_works_on_a_laptop(here):
+    assert Settings.load() == Settings()
     assert Settings().ledger == "sqlite:///.segue/ledger.db"
 
 
 @pytest.mark.parametrize("name", ["graph", "catalogue", "artifacts", "ledger"])
-def test_an_option_goes_before_the_environment_and_that_before_the_default(name):
-    environ = {SETTINGS[name].variable: "from the environment"}
-    assert getattr(Settings.load(environ, **{name: "option"}), name) == "option"
-    assert getattr(Settings.load(environ, **{name: None}), name) == "from the environment"
-    assert getattr(Settings.load({SETTINGS[name].variable: ""}), name) == getattr(Settings(), name)
+def test_an_option_goes_before_the_environment_and_that_before_the_default(here, monkeypatch, name):
+    monkeypatch.setenv(SETTINGS[name].variable, "from the environment")
+    assert getattr(Settings.load(**{name: "option"}), name) == "option"
+    assert getattr(Settings.load(**{name: None}), name) == "from the environment"
+    monkeypatch.setenv(SETTINGS[name].variable, "")
+    assert getattr(Settings.load(), name) == getattr(Settings(), name)
 
 
-def test_the_environment_of_the_process_is_read_when_asked(here, monkeypatch):
-    monkeypatch.setenv("SEGUE_LEDGER", "sqlite:///x.db")
-    assert Settings.load().ledger == "sqlite:///x.db"
-
-
-def test_numbers_are_read_from_text():
-    environ = {"SEGUE_PRICE_PER_VCPU_HOUR": "0.04", "SEGUE_VCPUS": "9600"}
-    found = Settings.load(environ)
+def test_numbers_are_read_from_text(monkeypatch):
+    monkeypatch.setenv("SEGUE_PRICE_PER_VCPU_HOUR", "0.04")
+    monkeypatch.setenv("SEGUE_VCPUS", "9600")
+    found = Settings.load()
     assert (found.price, found.vcpus) == (0.04, 9600)
     assert type(found.vcpus) is int
-    assert Settings.load(environ, price=1.5, vcpus=2).price == 1.5
+    assert Settings.load(price=1.5, vcpus=2).price == 1.5
 
 
 @pytest.mark.parametrize("name", ["price", "vcpus"])
 @pytest.mark.parametrize("value", ["many", "0", "-1", "nan", "inf", "1,5", "0x10", " "])
-def test_what_is_no_number_is_refused_with_the_variable_and_the_value(name, value):
+def test_what_is_no_number_is_refused_with_the_variable_and_the_value(monkeypatch, name, value):
+    monkeypatch.setenv(SETTINGS[name].variable, value)
     with pytest.raises(ConfigurationError) as caught:
-        Settings.load({SETTINGS[name].variable: value})
+        Settings.load()
     assert SETTINGS[name].variable in str(caught.value)
     assert repr(value) in str(caught.value)
 
 
-def test_half_a_processor_is_no_number_of_processors():
+def test_half_a_processor_is_no_number_of_processors(monkeypatch):
+    monkeypatch.setenv("SEGUE_VCPUS", "2.5")
     with pytest.raises(ConfigurationError, match=r"'2\.5', which is not a whole number"):
-        Settings.load({"SEGUE_VCPUS": "2.5"})
+        Settings.load()
 
 
 def test_the_graph_that_is_named_goes_before_the_one_here_and_that_before_the_shipped_one(here):
@@ -93,7 +92,7 @@ def test_what_the_settings_say_of_places_goes_before_what_the_graph_says(here, m
     (here / "jobs.yaml").write_text("catalogue: gs://graph\n" + JOBS)
     assert Settings.load(catalogue="gs://option").load_graph().catalogue == "gs://option"
     (here / "jobs.yaml").write_text(GRAPH)
-    plain = Settings.load({}).load_graph()
+    plain = Settings.load().load_graph()
     assert (plain.catalogue, plain.artifacts) == ("gs://graph", "gs://graph-out")
     monkeypatch.setenv("SEGUE_CATALOGUE", "gs://environment")
     assert Settings.load().load_graph().catalogue == "gs://environment"

@@ -5,21 +5,25 @@ acknowledged too early, or computed twice.
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from segue.backoff import Backoff
 from segue.errors import ConfigurationError, Contended, DiskFull, Kind, Unavailable
 from segue.execution.responder import Responder
-from segue.ingest.arrivals import Arrivals
+from segue.ingest.events import Arrivals
 from segue.model.graph import read_graph
 from segue.model.media_file import MediaFile
 from segue.model.queue import Envelope, list_topics
 from segue.model.record import Failure, State
 from segue.model.transitions import Result
-from segue.worker.task import Report
-from segue_pipelines.streaming.stream_worker import StreamWorker
+from segue.worker.protocol import Report
+from segue_pipelines.streaming import stream_worker
+from segue_pipelines.streaming.stream_worker import BACKOFF, Outage, StreamWorker
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
 from segue_support.recording_pool import RecordingPool, complete_jobs
@@ -71,7 +75,7 @@ class World:
         self.worker = StreamWorker(
             queue=self.queue,
             ledger=self.ledger,
-            responder=lambda: Responder(
+            responder=Responder(
                 graph=self.graph, jobs=("a", "b"), ledger=self.ledger, pool=self.pool
             ),
             topics=list_topics(self.graph),
@@ -143,7 +147,10 @@ def test_no_more_is_pulled_than_there_are_free_slots(tmp_path):
     ],
 )
 @pytest.mark.parametrize("error", [Unavailable("away"), Contended("busy"), DiskFull("full")])
-def test_a_call_that_a_port_refuses_for_a_while_is_made_later_and_once(world, port, call, error):
+def test_a_call_that_a_port_refuses_for_a_while_is_made_later_and_once(
+    world, port, call, error, monkeypatch
+):
+    monkeypatch.setattr(stream_worker, "BACKOFF", Backoff(0.01, 0.1))
     world.arrive(10)
     getattr(world, port).faults[call] = [error] * 3
     world.drain()
@@ -217,6 +224,19 @@ def test_a_wrong_setup_ends_the_pipeline(tmp_path):
     assert len(world.memory_queue.queued) == 1  # somebody else may have it at once
 
 
+def test_it_has_started_once_the_queue_has_answered(tmp_path):
+    starts = []
+    world = World(tmp_path, on_start=lambda: starts.append(1))
+    world.queue.faults["pull"] = [Unavailable("away"), ConfigurationError("no such subscription")]
+    world.arrive(1)
+    with pytest.raises(ConfigurationError, match="no such subscription"):
+        world.bundle()
+    assert starts == []
+    world.drain()
+    assert len(starts) == 1
+    assert world.done == 2
+
+
 def test_a_wrong_setup_that_fails_acknowledging_ends_it_with_the_next_bundle(world):
     world.arrive(1)
     world.queue.faults["acknowledge"] = [ConfigurationError("no such subscription")]
@@ -239,8 +259,9 @@ def test_stopped_it_finishes_what_it_has_and_pulls_no_more(tmp_path):
     assert world.memory_queue.hidden == {}
 
 
-def test_after_the_grace_period_it_releases_what_still_runs(tmp_path):
-    world = World(tmp_path, SlowPool(), grace_s=0.0)
+def test_after_the_grace_period_it_releases_what_still_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(stream_worker, "GRACE_S", 0.0)
+    world = World(tmp_path, SlowPool())
     world.arrive(2)
     world.bundle()
     assert len(world.memory_queue.hidden) == 2
@@ -270,3 +291,49 @@ def test_a_malformed_message_is_dead_lettered_and_acknowledged(world):
     world.memory_queue.publish([Envelope(topic="a-live", data=b"poison")])
     world.bundle()
     assert [x.topic for x in world.memory_queue.queued.values()] == ["a-dead"]
+
+
+@pytest.fixture
+def logged(caplog, monkeypatch):
+    """Return a function that lists the logged events."""
+    monkeypatch.setattr(logging.getLogger("segue"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="segue")
+    return lambda: [r.segue for r in caplog.records if hasattr(r, "segue")]
+
+
+def test_an_outage_is_logged_once_with_what_is_away(logged):
+    outage = Outage()
+    for _ in range(3):
+        outage.record_failure(Unavailable("the ledger is away"), what="ledger")
+    (line,) = logged()
+    assert line["action"] == "unavailable"
+    assert (line["what"], line["error"]) == ("ledger", "the ledger is away")
+    outage.record_success()
+    outage.record_failure(Unavailable("again"), what="ledger")
+    assert len(logged()) == 2
+
+
+def test_a_full_disk_is_logged_as_an_error(logged):
+    Outage().record_failure(DiskFull("free some room"), what="work")
+    (line,) = logged()
+    assert (line["severity"], line["kind"]) == ("ERROR", "disk_full")
+
+
+def test_the_pauses_double_up_to_a_limit_and_start_again(monkeypatch):
+    now_s = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    monkeypatch.setattr(stream_worker, "BACKOFF", replace(BACKOFF, jitter=0.0))
+    outage = Outage()
+    pauses = []
+    for _ in range(12):
+        outage.record_failure(Unavailable("away"), what="queue")
+        pauses.append(outage.left_s)
+    assert pauses[:3] == pytest.approx([0.1, 0.2, 0.4])
+    assert pauses[-1] == BACKOFF.longest_s
+    now_s += BACKOFF.longest_s
+    assert outage.left_s == 0.0
+    assert outage.is_on
+    outage.record_success()
+    assert not outage.is_on
+    outage.record_failure(Unavailable("away"), what="queue")
+    assert outage.left_s == pytest.approx(0.1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from segue.adapters.connect import connect_store
 from segue.model.media_file import MediaFile
 from segue.worker.pool import Pool
-from segue.worker.task import Task
+from segue.worker.protocol import Task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

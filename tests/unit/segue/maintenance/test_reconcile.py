@@ -1,15 +1,23 @@
-"""Discrepancies are repaired, if a second check confirms them."""
+"""Discrepancies between a listing and the ledger are found, and repaired once confirmed."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from segue.adapters.connect import connect_store
 from segue.errors import Unavailable
-from segue.maintenance.discrepancy import Discrepancy, DiscrepancyKind
-from segue.maintenance.repair import Repair
+from segue.maintenance.reconcile import (
+    Discrepancy,
+    DiscrepancyFinder,
+    DiscrepancyKind,
+    ListedFile,
+    pair_by_uri,
+    repair,
+)
 from segue.model.graph import parse_graph
 from segue.model.ledger import Change
 from segue.model.media_file import MediaFile
@@ -21,6 +29,8 @@ from segue_support.queue import MemoryQueue
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 BEFORE = NOW - timedelta(days=1)
+HOUR = timedelta(hours=1)
+URI = "gs://acme-audio/a.wav"
 GRAPH = parse_graph(
     """
     jobs:
@@ -29,6 +39,95 @@ GRAPH = parse_graph(
       after: {run: "m:f", needs: {value: fine}, writes: application/json}
     """
 )
+FINDER = DiscrepancyFinder(graph=GRAPH, started_at=NOW, grace=HOUR)
+
+names = st.lists(st.text("ab/\x7f\ue000\U0001f3b5", max_size=3), unique=True).map(sorted)
+
+
+def media(generation: int = 5) -> MediaFile:
+    return MediaFile(uri=URI, generation=generation, size_bytes=3)
+
+
+def there(generation: int = 5) -> ListedFile:
+    return ListedFile(uri=URI, media=media(generation))
+
+
+def record(generation: int = 5, age: timedelta = 2 * HOUR, **more) -> Record:
+    return Record(uri=URI, generation=generation, arrived_at=NOW - age, **more)
+
+
+def begun(job: str = "fine", state: State = State.QUEUED, attempts: int = 0) -> dict[str, Entry]:
+    return {job: Entry(state=state, fingerprint="0" * 12, generation=5, attempts=attempts)}
+
+
+@given(names, names)
+def test_both_sides_are_paired_completely_and_in_order(listed, recorded):
+    objects = [ListedFile(uri=name, media=None) for name in listed]
+    known = [Record(uri=name, generation=1, arrived_at=NOW) for name in recorded]
+    pairs = pair_by_uri(objects, known)
+    assert [(file and file.uri, record and record.uri) for file, record in pairs] == [
+        (name if name in listed else None, name if name in recorded else None)
+        for name in sorted({*listed, *recorded})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listed", "known", "kind"),
+    [
+        (there(), None, DiscrepancyKind.UNRECORDED),
+        (there(6), record(5), DiscrepancyKind.OVERWRITTEN),
+        (there(6), record(5, deleted_at=NOW), DiscrepancyKind.OVERWRITTEN),
+        (there(5), record(5), DiscrepancyKind.UNSTARTED),
+        (None, record(5), DiscrepancyKind.GONE),
+        (None, record(5, age=timedelta(seconds=1)), DiscrepancyKind.GONE),
+    ],
+)
+def test_a_missed_event_is_found(listed, known, kind):
+    found = FINDER.find(listed, known)
+    expected = media(listed.media.generation) if listed else known.media
+    assert found == Discrepancy(kind=kind, media=expected)
+
+
+@pytest.mark.parametrize(
+    ("listed", "known"),
+    [
+        pytest.param(there(5), record(6), id="the listing is older"),
+        pytest.param(there(5), record(5, deleted_at=NOW), id="deleted since it was listed"),
+        pytest.param(None, record(5, deleted_at=NOW), id="its deletion is known"),
+        pytest.param(None, record(5, age=timedelta()), id="it arrived since the run began"),
+        pytest.param(None, record(5, age=-HOUR), id="it arrived long since the run began"),
+        pytest.param(ListedFile(uri=URI, media=None), None, id="no media of the catalogue"),
+        pytest.param(
+            ListedFile(uri=URI, media=None), record(5), id="media of an earlier catalogue"
+        ),
+        pytest.param(there(5), record(5, age=HOUR / 2), id="its turn may still come"),
+    ],
+)
+def test_what_only_seems_wrong_is_left_alone(listed, known):
+    assert FINDER.find(listed, known) is None
+
+
+@pytest.mark.parametrize(
+    ("jobs", "unstarted"),
+    [
+        ({}, True),
+        (begun(), True),  # asked for by a request whose messages were lost
+        (begun(attempts=1), False),
+        (begun(state=State.RUNNING), False),
+        (begun("beside", State.DONE), False),
+        (begun(state=State.FAILED), False),
+        (begun("after", State.BLOCKED), True),  # it does not read the source
+    ],
+)
+def test_a_file_is_unstarted_if_no_job_that_reads_it_ever_started(jobs, unstarted):
+    found = FINDER.find(there(), record(jobs=jobs))
+    assert (found is not None) == unstarted
+
+
+def test_without_grace_a_file_is_unstarted_at_once():
+    finder = DiscrepancyFinder(graph=GRAPH, started_at=NOW, grace=timedelta())
+    found = finder.find(there(), record(age=timedelta()))
+    assert found == Discrepancy(kind=DiscrepancyKind.UNSTARTED, media=media())
 
 
 class Bench:
@@ -40,9 +139,11 @@ class Bench:
         self.ledger = MemoryLedger()
         self.queue = MemoryQueue()
 
-    def build_repair(self, *, dry_run: bool = False) -> Repair:
+    def repair(self, found: list[Discrepancy], *, dry_run: bool = False) -> list[Discrepancy]:
         queue = None if dry_run else self.queue
-        return Repair(graph=GRAPH, catalogue=self.store, ledger=self.ledger, queue=queue, now=NOW)
+        return repair(
+            found, graph=GRAPH, catalogue=self.store, ledger=self.ledger, queue=queue, now=NOW
+        )
 
     def file(self, name: str, data: bytes = b"sound") -> MediaFile:
         path = self.folder / name
@@ -76,7 +177,7 @@ def of(kind: DiscrepancyKind, media: MediaFile) -> Discrepancy:
 def test_an_unrecorded_file_arrives_and_its_jobs_are_notified(bench):
     media = bench.file("new.wav")
     found = [of(DiscrepancyKind.UNRECORDED, media)]
-    assert bench.build_repair().repair(found) == found
+    assert bench.repair(found) == found
     assert bench.known(media).media == media
     assert bench.read_messages() == [
         Message(uri=media.uri, generation=media.generation, job=job) for job in ("fine", "beside")
@@ -88,7 +189,7 @@ def test_an_overwritten_file_arrives_anew(bench):
     fine = Entry(state=State.DONE, fingerprint="0" * 12, generation=1)
     bench.record(MediaFile(uri=media.uri, generation=1), jobs={"fine": fine})
     found = [of(DiscrepancyKind.OVERWRITTEN, media)]
-    assert bench.build_repair().repair(found) == found
+    assert bench.repair(found) == found
     assert (bench.known(media).generation, bench.known(media).jobs) == (media.generation, {})
     assert len(bench.read_messages()) == 2
 
@@ -97,7 +198,7 @@ def test_the_jobs_of_an_unstarted_file_are_notified_again_and_its_record_is_kept
     media = bench.file("known.wav")
     before = bench.record(media)
     found = [of(DiscrepancyKind.UNSTARTED, media)]
-    assert bench.build_repair().repair(found) == found
+    assert bench.repair(found) == found
     assert bench.known(media) is before
     assert len(bench.read_messages()) == 2
 
@@ -105,7 +206,7 @@ def test_the_jobs_of_an_unstarted_file_are_notified_again_and_its_record_is_kept
 def test_a_file_that_moved_on_since_it_was_listed_is_left_alone(bench):
     media = bench.gone(generation=5)
     before = bench.record(MediaFile(uri=media.uri, generation=6))
-    assert bench.build_repair().repair([of(DiscrepancyKind.UNSTARTED, media)]) == []
+    assert bench.repair([of(DiscrepancyKind.UNSTARTED, media)]) == []
     assert bench.known(media) is before
     assert bench.read_messages() == []
 
@@ -121,10 +222,10 @@ def test_jobs_are_notified_by_the_next_run_if_a_run_died_before_it(bench):
     found = [of(DiscrepancyKind.UNRECORDED, media)]
     queue, bench.queue = bench.queue, Away()
     with pytest.raises(Unavailable):
-        bench.build_repair().repair(found)
+        bench.repair(found)
     assert bench.known(media) is not None
     bench.queue = queue
-    assert bench.build_repair().repair(found) == found
+    assert bench.repair(found) == found
     assert len(bench.read_messages()) == 2
 
 
@@ -132,7 +233,7 @@ def test_a_file_that_is_gone_leaves_a_tombstone_and_no_job_is_notified(bench):
     media = bench.gone()
     bench.record(media)
     found = [of(DiscrepancyKind.GONE, media)]
-    assert bench.build_repair().repair(found) == found
+    assert bench.repair(found) == found
     assert bench.known(media).deleted_at == NOW
     assert arrive(bench.known(media), media, NOW)[1] == "stale"
     assert bench.read_messages() == []
@@ -141,7 +242,7 @@ def test_a_file_that_is_gone_leaves_a_tombstone_and_no_job_is_notified(bench):
 def test_a_file_that_is_there_at_the_second_check_is_not_gone(bench):
     there = bench.file("back.wav")
     before = bench.record(MediaFile(uri=there.uri, generation=5))
-    assert bench.build_repair().repair([of(DiscrepancyKind.GONE, before.media)]) == []
+    assert bench.repair([of(DiscrepancyKind.GONE, before.media)]) == []
     assert bench.known(there) is before
 
 
@@ -149,7 +250,7 @@ def test_a_name_at_which_a_folder_is_now_is_gone(bench):
     (bench.folder / "a.wav").mkdir()
     media = bench.gone("a.wav")
     bench.record(media)
-    assert len(bench.build_repair().repair([of(DiscrepancyKind.GONE, media)])) == 1
+    assert len(bench.repair([of(DiscrepancyKind.GONE, media)])) == 1
 
 
 def test_a_file_that_may_not_be_read_is_not_gone(bench, monkeypatch):
@@ -160,7 +261,7 @@ def test_a_file_that_may_not_be_read_is_not_gone(bench, monkeypatch):
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr("segue.adapters.folder.os.stat", refused)  # root may look at anything
-    assert bench.build_repair().repair([of(DiscrepancyKind.GONE, media)]) == []
+    assert bench.repair([of(DiscrepancyKind.GONE, media)]) == []
     assert bench.known(media) is before
 
 
@@ -168,13 +269,13 @@ def test_a_file_that_may_not_be_read_is_not_gone(bench, monkeypatch):
 def test_a_newer_version_that_arrived_meanwhile_is_not_deleted(bench, generation):
     media = bench.gone(generation=5)
     before = bench.record(MediaFile(uri=media.uri, generation=generation))
-    assert bench.build_repair().repair([of(DiscrepancyKind.GONE, media)]) == []
+    assert bench.repair([of(DiscrepancyKind.GONE, media)]) == []
     assert bench.known(media) is before
 
 
 def test_what_the_ledger_has_forgotten_gets_no_tombstone(bench):
     media = bench.gone()
-    assert bench.build_repair().repair([of(DiscrepancyKind.GONE, media)]) == []
+    assert bench.repair([of(DiscrepancyKind.GONE, media)]) == []
     assert bench.known(media) is None
 
 
@@ -188,7 +289,7 @@ def test_a_dry_run_confirms_and_changes_nothing(bench):
         of(DiscrepancyKind.GONE, gone),
         of(DiscrepancyKind.GONE, back),
     ]
-    assert bench.build_repair(dry_run=True).repair(found) == found[:2]
+    assert bench.repair(found, dry_run=True) == found[:2]
     assert bench.ledger.records == before
     assert bench.read_messages() == []
 
@@ -201,6 +302,6 @@ def test_many_files_of_all_kinds_are_repaired_in_one_call(bench):
     found = [of(DiscrepancyKind.UNRECORDED, m) for m in new] + [
         of(DiscrepancyKind.GONE, m) for m in gone
     ]
-    assert bench.build_repair().repair(found) == found
+    assert bench.repair(found) == found
     assert {m.uri for m in bench.read_messages()} == {m.uri for m in new}
     assert all(bench.known(m).deleted_at == NOW for m in gone)

@@ -1,16 +1,17 @@
-"""The error that a step raised is recovered from any of Beam's workers."""
+"""A pipeline that fails ends, with the error that a step raised, on any of Beam's workers."""
 
 from __future__ import annotations
 
 import logging
+import sys
 
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from segue.errors import ConfigurationError, DiskFull
-from segue_pipelines.beam_errors import unwrap_beam_error
-from segue_pipelines.local_runner import build_local_runner
+from segue_pipelines.runner import build_runner, unwrap_beam_error
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +38,8 @@ class Raise(beam.DoFn):
 
 def caught(kind: str, options: list[str]) -> BaseException:
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-    pipeline = beam.Pipeline(runner=build_local_runner(), options=PipelineOptions(options))
+    parsed = PipelineOptions(options)
+    pipeline = beam.Pipeline(runner=build_runner(parsed), options=parsed)
     pipeline | beam.Create([kind], reshuffle=False) | "Step" >> beam.ParDo(Raise())
     with pytest.raises((Exception, KeyboardInterrupt)) as found:
         pipeline.run()
@@ -63,3 +65,39 @@ def test_an_interruption_is_one():
 @pytest.mark.parametrize("place", PLACES)
 def test_any_other_exception_is_not_recovered(place):
     assert unwrap_beam_error(caught("mistake", PLACES[place])) is None
+
+
+# Workers are numbered. The one with the even or the odd number starts when the other has failed, or
+# after five seconds: the other has nothing to do.
+COMMAND = (
+    "if test $(( ${{WORKER_ID##*_}} % 2 )) = {late}; then "
+    "for i in $(seq 50); do test -e {failed} && sleep 0.5 && break; sleep 0.1; done; fi; "
+    "{python} -m apache_beam.runners.worker.sdk_worker_main"
+)
+
+
+class Fail(beam.DoFn):
+    """Raises, whatever it gets, and leaves a file."""
+
+    def __init__(self, failed):
+        self._failed = failed
+
+    def process(self, element):
+        open(self._failed, "w").close()
+        raise ValueError(element)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.filterwarnings("default")  # Beam's own, about its threads
+@pytest.mark.parametrize("late", [0, 1])  # one of them is the one that fails
+def test_a_worker_that_starts_after_the_failure_stops_too(late, tmp_path):
+    failed = str(tmp_path / "failed")
+    options = PipelineOptions(["--direct_num_workers", "2"])
+    runner = build_runner(options)
+    runner._default_environment = SubprocessSDKEnvironment.from_command_string(
+        COMMAND.format(late=late, failed=failed, python=sys.executable)
+    )
+    pipeline = beam.Pipeline(runner=runner, options=options)
+    pipeline | beam.Create(["a mistake"], reshuffle=False) | beam.ParDo(Fail(failed))
+    with pytest.raises(Exception, match="a mistake"):
+        pipeline.run()

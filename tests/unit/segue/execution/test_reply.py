@@ -1,4 +1,4 @@
-"""The outbox: first the envelopes, all in one call, and only then the clears."""
+"""Replies are sent: first the envelopes, all in one call, and only then the clears."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from segue.errors import Unavailable
-from segue.execution.outbox import clear_pending, send
-from segue.execution.responder import ClearPending, ReceivedMessage, Reply
+from segue.execution.reply import ClearPending, ReceivedMessage, Reply, clear_pending, send
 from segue.log import Action
 from segue.model.ledger import Change, Changed
 from segue.model.message import Message, encode_message

@@ -11,45 +11,39 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
+from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from segue.adapters.connect import connect_ledger, connect_queue, connect_store
-from segue.adapters.empty_ledger import open_ledger_to_read
+from segue.adapters.connect import connect_ledger, connect_queue, connect_store, open_ledger_to_read
 from segue.errors import ConfigurationError
-from segue.ingest.media_filter import MediaFilter
-from segue.maintenance.discrepancy import (
+from segue.ingest.catalogue import MediaFilter
+from segue.maintenance.reconcile import (
     Discrepancy,
     DiscrepancyFinder,
     DiscrepancyKind,
     ListedFile,
     pair_by_uri,
+    repair,
 )
-from segue.maintenance.name_ranges import NameRange, shards_to_ranges
-from segue.maintenance.repair import Repair
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger, Query, find_records
-from segue.model.media_file import find_bucket_location, split_uri
-from segue.model.object_store import ObjectStore
+from segue.model.media_file import find_bucket_location, is_unicode, split_uri
+from segue.model.object_store import NameRange, ObjectStore, split_prefix
 from segue.model.record import Record
-from segue.model.shards import Shard, split
-from segue_pipelines.beam_errors import unwrap_beam_error
-from segue_pipelines.options import build_runner, is_single_process
+from segue_pipelines.options import is_single_process
 from segue_pipelines.progress import ProgressWriter
-from segue_pipelines.reconcile.totals import (
-    NAMESPACE,
-    SAMPLES,
-    ReconcileTotals,
-    read_reconcile_totals,
-)
+from segue_pipelines.runner import run_pipeline
 from segue_pipelines.sources import split_into_chunks
 
-COUNT_EVERY = 1000  # files
+NAMESPACE = "segue.reconcile"
+SAMPLES = 5  # URIs to report per kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +62,6 @@ class ReconcileRun:
     progress: str | None = None  # a folder to which workers on this machine write their counts
 
     @property
-    def head(self) -> str:
-        """The part of a URI before the object's name."""
-        location = find_bucket_location(self.prefix)
-        return location if location.endswith("/") else f"{location}/"
-
-    @property
     def name(self) -> str:
         """The prefix of the objects' names."""
         return split_uri(self.prefix)[1]
@@ -85,6 +73,19 @@ class ReconcileRun:
     def open_catalogue(self) -> ObjectStore:
         """Connect to the store of the files."""
         return connect_store(find_bucket_location(self.prefix))
+
+
+@dataclass(slots=True, kw_only=True)
+class ReconcileTotals:
+    """How much was compared, and the discrepancies; without a dry run they are repaired."""
+
+    listed: int = 0  # media of the catalogue
+    recorded: int = 0  # in the ledger, without tombstones
+    left_out: int = 0  # files whose names no URI can represent
+    files: Counter[DiscrepancyKind] = field(default_factory=Counter)
+    # Some of the URIs. There may be fewer than SAMPLES, since local workers overwrite each other's
+    # sets of strings; there are none from a runner that has no such metrics.
+    samples: dict[DiscrepancyKind, list[str]] = field(default_factory=dict)
 
 
 def build(pipeline: Any, run: ReconcileRun, *, spread: bool) -> Any:
@@ -105,15 +106,8 @@ def execute(run: ReconcileRun, options: PipelineOptions) -> ReconcileTotals:
     """
     if not run.dry_run and not run.allow_empty:
         _check_not_empty(run)
-    pipeline = beam.Pipeline(runner=build_runner(options), options=options)
-    build(pipeline, run, spread=not is_single_process(options))
-    try:
-        result = pipeline.run()
-        result.wait_until_finish()
-    except (Exception, KeyboardInterrupt) as error:
-        if (raised := unwrap_beam_error(error)) is None or raised is error:
-            raise
-        raise raised from None
+    spread = not is_single_process(options)
+    result = run_pipeline(lambda pipeline: build(pipeline, run, spread=spread), options)
     return read_reconcile_totals(result)
 
 
@@ -139,11 +133,11 @@ class _Split(beam.DoFn):  # type: ignore[misc]
         self._spread = spread
 
     def process(self, _element: bytes) -> Iterator[NameRange]:
-        whole = [Shard(prefix=self._run.name)]
         if self._spread and split_uri(self._run.prefix)[0]:  # a folder is listed faster than split
             with contextlib.closing(self._run.open_catalogue()) as store:
-                whole = split(store, whole[0])
-        yield from shards_to_ranges(self._run.name, whole)
+                yield from split_prefix(store, self._run.name)
+        else:
+            yield NameRange(prefix=self._run.name)
 
 
 class _Compare(beam.DoFn):  # type: ignore[misc]
@@ -158,8 +152,8 @@ class _Compare(beam.DoFn):  # type: ignore[misc]
         self._stack = contextlib.ExitStack()
         self._ledger = self._stack.enter_context(contextlib.closing(run.open_ledger()))
         self._store = self._stack.enter_context(contextlib.closing(run.open_catalogue()))
-        self._finder = DiscrepancyFinder.for_graph(
-            run.graph, started_at=run.started_at, grace=run.grace
+        self._finder = DiscrepancyFinder(
+            graph=run.graph, started_at=run.started_at, grace=run.grace
         )
 
         self._listed = Metrics.counter(NAMESPACE, "listed")
@@ -178,52 +172,32 @@ class _Compare(beam.DoFn):  # type: ignore[misc]
         self._stack.close()
 
     def _discrepancies(self, part: NameRange) -> Iterator[Discrepancy]:
-        listed = recorded = 0
-        try:
-            for pair in pair_by_uri(self._list(part), self._records(part)):
-                listed += pair.listed is not None and pair.listed.media is not None
-                recorded += pair.record is not None and pair.record.deleted_at is None
-                if listed == COUNT_EVERY:
-                    self._count(listed, recorded)
-                    listed = recorded = 0
-                if (found := self._finder.find(pair)) is not None:
-                    yield found
-        finally:
-            self._count(listed, recorded)
-
-    def _count(self, listed: int, recorded: int) -> None:
-        self._listed.inc(listed)
-        self._recorded.inc(recorded)
-        if self._progress is not None:
-            self._progress.count(listed)
+        for file, record in pair_by_uri(self._list(part), self._records(part)):
+            if file is not None and file.media is not None:
+                self._listed.inc()
+                if self._progress is not None:
+                    self._progress.count_file()
+            if record is not None and record.deleted_at is None:
+                self._recorded.inc()
+            if (found := self._finder.find(file, record)) is not None:
+                yield found
 
     def _list(self, part: NameRange) -> Iterator[ListedFile]:
-        head = self._run.head
         for found in part.list_objects(self._store):
-            if not _is_text(found.name):
+            if not is_unicode(found.name):
                 self._left_out.inc()
                 continue
-            uri = head + found.name
+            uri = self._store.uri(found.name)
             # A file that the graph no longer includes still exists, so it is not GONE.
             is_ours = self._run.media_filter.accepts(uri)
             yield ListedFile(uri=uri, media=found.to_media_file(uri) if is_ours else None)
 
     def _records(self, part: NameRange) -> Iterator[Record]:
-        head = self._run.head
-        after = head + part.after if part.after else ""
+        after = self._store.uri(part.after) if part.after else ""
         for record in find_records(self._ledger, Query(prefix=self._run.prefix), after=after):
-            if part.until is not None and record.uri > head + part.until:
+            if part.until is not None and record.uri > self._store.uri(part.until):
                 return
             yield record
-
-
-def _is_text(name: str) -> bool:
-    """Whether a name is Unicode text; a file system may have others, which no URI can represent."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 class _Repair(beam.DoFn):  # type: ignore[misc]
@@ -241,27 +215,44 @@ class _Repair(beam.DoFn):  # type: ignore[misc]
         queue = None
         if not run.dry_run:
             queue = self._stack.enter_context(contextlib.closing(connect_queue(run.queue)))
-        self._repair = Repair(
-            graph=run.graph, catalogue=catalogue, ledger=ledger, queue=queue, now=run.started_at
+        self._repair = partial(
+            repair,
+            graph=run.graph,
+            catalogue=catalogue,
+            ledger=ledger,
+            queue=queue,
+            now=run.started_at,
         )
-        self._stack.callback(self._repair.close)
-        self._counters = {
-            kind: Metrics.counter(NAMESPACE, f"files.{kind}") for kind in DiscrepancyKind
-        }
-        self._samples = {
-            kind: Metrics.string_set(NAMESPACE, f"samples.{kind}") for kind in DiscrepancyKind
-        }
         self._sampled: Counter[DiscrepancyKind] = Counter()
 
     def process(self, chunk: Sequence[Discrepancy]) -> Iterator[Discrepancy]:
         """Repair a chunk, then count it."""
-        for found in self._repair.repair(chunk):
-            self._counters[found.kind].inc()
+        for found in self._repair(chunk):
+            Metrics.counter(NAMESPACE, f"files.{found.kind}").inc()
             if self._sampled[found.kind] < SAMPLES:
                 self._sampled[found.kind] += 1
-                self._samples[found.kind].add(found.media.uri)
+                Metrics.string_set(NAMESPACE, f"samples.{found.kind}").add(found.media.uri)
             yield found
 
     def teardown(self) -> None:
         """Close the connections."""
         self._stack.close()
+
+
+def read_reconcile_totals(result: Any) -> ReconcileTotals:
+    """Read the totals of a run from its metrics, on any runner."""
+    metrics = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
+    total = ReconcileTotals()
+    for metric in metrics["counters"]:
+        n = metric.committed if metric.committed is not None else metric.attempted
+        name, _, kind = metric.key.metric.name.partition(".")
+        if name == "files":
+            total.files[DiscrepancyKind(kind)] += n
+        else:
+            setattr(total, name, getattr(total, name) + n)
+    for metric in metrics.get("string_sets", ()):
+        _, _, kind = metric.key.metric.name.partition(".")
+        names = metric.committed if metric.committed is not None else metric.attempted
+        some = {*total.samples.get(DiscrepancyKind(kind), ()), *(names or ())}
+        total.samples[DiscrepancyKind(kind)] = sorted(some)[:SAMPLES]
+    return total

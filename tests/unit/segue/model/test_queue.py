@@ -1,9 +1,11 @@
+"""The queue's fair shares."""
+
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segue.model.fair_share import rotate, take_fair_shares
+from segue.model.queue import rotate, take_fair_shares
 
 
 def dealt(held: dict[str, int], limit: int) -> dict[str, int]:

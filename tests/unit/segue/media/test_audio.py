@@ -7,7 +7,7 @@ import mmap
 import numpy as np
 import pytest
 
-from segue.media.blocks import iterate_blocks
+from segue.media.audio import iterate_blocks
 
 
 @pytest.mark.parametrize("shape", [(1000,), (2, 1000)])

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from segue.ingest.media_filter import MediaFilter, build_media_filter
+from segue.ingest.catalogue import MediaFilter, build_media_filter
 from segue.model.graph import parse_graph
 from segue.model.settings import Settings
 

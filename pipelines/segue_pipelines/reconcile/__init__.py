@@ -1,1 +1,0 @@
-"""Compares the catalogue with the ledger, and repairs the effect of lost events."""

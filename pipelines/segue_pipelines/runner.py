@@ -1,0 +1,80 @@
+"""Runs a pipeline on any runner, and works around what Beam's local one does badly.
+
+If a pipeline fails while one of the local runner's worker processes is still starting, Beam 2.77
+stops only the workers that are connected, and then waits for all of them: for ever, as the late one
+waits for work.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
+
+from segue import errors
+from segue.errors import SegueError
+from segue_pipelines.options import is_local
+
+WRAPPED = re.compile(
+    rf"(?:^|\n){re.escape(errors.__name__)}\.(\w+): (.*?) \[while running '[^']*'\]", re.DOTALL
+)
+_STOP = worker_handlers.BeamFnControlServicer._DONE_MARKER  # noqa: SLF001 - Beam has no other way
+_close = worker_handlers.ControlConnection.close
+
+
+def run_pipeline(build: Callable[[beam.Pipeline], object], options: PipelineOptions) -> Any:
+    """Build a pipeline, run it to its end, and return Beam's result.
+
+    A template's launcher only builds the job description; its result has no job. An error of a step
+    is raised as it was, without the runner's wrapping.
+    """
+    pipeline = beam.Pipeline(runner=build_runner(options), options=options)
+    build(pipeline)
+    try:
+        result = pipeline.run()
+        if getattr(result, "has_job", True):
+            result.wait_until_finish()
+    except (Exception, KeyboardInterrupt) as error:
+        if (raised := unwrap_beam_error(error)) is None or raised is error:
+            raise
+        raise raised from None
+    return result
+
+
+def build_runner(options: PipelineOptions) -> Any:
+    """Return the runner; locally an ``FnApiRunner``, as Beam's default may download another one."""
+    if not is_local(options):
+        return options.view_as(StandardOptions).runner
+    worker_handlers.ControlConnection.close = _close_for_late_workers
+    return FnApiRunner()
+
+
+def _close_for_late_workers(connection: Any) -> None:
+    """Close a worker's connection, and leave the order to stop for a worker that connects later."""
+    _close(connection)
+    connection.push(_STOP)
+
+
+def unwrap_beam_error(error: BaseException) -> BaseException | None:
+    """Return the ``SegueError`` or ``KeyboardInterrupt`` behind an error of Beam, or None.
+
+    In this process Beam raises a copy with the step's name in its message, and the original as its
+    context; from another process it passes only the text of the traceback.
+    """
+    innermost: BaseException | None = None
+    current: BaseException | None = error
+    while current is not None:
+        if isinstance(current, SegueError | KeyboardInterrupt):
+            innermost = current
+        current = current.__cause__ or current.__context__
+    if innermost is not None:
+        return innermost
+    for name, message in WRAPPED.findall(str(error)):
+        kind = getattr(errors, name, None)
+        if isinstance(kind, type) and issubclass(kind, SegueError):
+            return kind(message)
+    return None

@@ -1,0 +1,168 @@
+"""Compares a listing with the ledger, and repairs where they disagree because an event never came.
+
+Both are sorted by URI, so they are merged while they are read: memory use stays flat, and no record
+is looked up. What seems wrong is checked again before it is repaired, as listing and ledger were
+not read at the same moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from segue.errors import MissingInput
+from segue.ingest.events import Arrivals
+from segue.model.graph import SOURCE, Graph
+from segue.model.ledger import Change, Ledger, Transition
+from segue.model.media_file import MediaFile, split_uri
+from segue.model.object_store import ObjectStore
+from segue.model.queue import Queue
+from segue.model.record import Record, State
+from segue.model.transitions import Arrival, delete
+
+STAT_THREADS = 8
+
+
+class DiscrepancyKind(StrEnum):
+    """How the listing and the ledger disagree about a file."""
+
+    UNRECORDED = "unrecorded"  # it exists, and the ledger has no record of it
+    OVERWRITTEN = "overwritten"  # it exists in a newer version than the recorded one
+    UNSTARTED = "unstarted"  # it was recorded some time ago, and none of its jobs has started
+    GONE = "gone"  # it is recorded, and no longer exists
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discrepancy:
+    """One file about which the listing and the ledger disagree."""
+
+    kind: DiscrepancyKind
+    media: MediaFile  # as listed, or if it is gone, as recorded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedFile:
+    """One object of a listing."""
+
+    uri: str
+    media: MediaFile | None  # None: not media of the catalogue
+
+
+def pair_by_uri(
+    listed: Iterable[ListedFile], recorded: Iterable[Record]
+) -> Iterator[tuple[ListedFile | None, Record | None]]:
+    """Merge a listing and records, both sorted by URI, into pairs; one of a pair may be missing."""
+    left, right = iter(listed), iter(recorded)
+    file, record = next(left, None), next(right, None)
+    while file is not None or record is not None:
+        if record is None or (file is not None and file.uri < record.uri):
+            yield file, None
+            file = next(left, None)
+        elif file is None or record.uri < file.uri:
+            yield None, record
+            record = next(right, None)
+        else:
+            yield file, record
+            file, record = next(left, None), next(right, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscrepancyFinder:
+    """Compares what the listing and the ledger say about one file."""
+
+    graph: Graph
+    started_at: datetime  # a file recorded after the listing began may be missing from it
+    grace: timedelta  # how long after its arrival a file may have no started job
+
+    def find(self, listed: ListedFile | None, record: Record | None) -> Discrepancy | None:
+        """Return the discrepancy of one pair, if any."""
+        if listed is None:
+            if record is None or record.deleted_at is not None:
+                return None
+            if record.arrived_at >= self.started_at:
+                return None
+            return Discrepancy(kind=DiscrepancyKind.GONE, media=record.media)
+        if listed.media is None:
+            return None
+        kind = self._find_kind(listed.media, record)
+        return None if kind is None else Discrepancy(kind=kind, media=listed.media)
+
+    def _find_kind(self, media: MediaFile, record: Record | None) -> DiscrepancyKind | None:
+        if record is None:
+            return DiscrepancyKind.UNRECORDED
+        if record.generation < media.generation:
+            return DiscrepancyKind.OVERWRITTEN
+        if record.generation > media.generation or record.deleted_at is not None:
+            return None  # the listing is the older one
+        if self.started_at - record.arrived_at < self.grace or self._is_started(record):
+            return None
+        return DiscrepancyKind.UNSTARTED
+
+    def _is_started(self, record: Record) -> bool:
+        """Whether any job that reads the source has ever started; being queued is not enough."""
+        entries = [record.jobs[job] for job in self.graph.children[SOURCE] if job in record.jobs]
+        return any(e.state is not State.QUEUED or e.attempts for e in entries)
+
+
+def repair(
+    found: Sequence[Discrepancy],
+    *,
+    graph: Graph,
+    catalogue: ObjectStore,
+    ledger: Ledger,
+    queue: Queue | None,
+    now: datetime,
+) -> list[Discrepancy]:
+    """Apply the events that never came, and return the confirmed discrepancies.
+
+    Parameters
+    ----------
+    found : sequence of Discrepancy
+    graph : Graph
+    catalogue : ObjectStore
+        The whole bucket or file system that contains the files.
+    ledger : Ledger
+    queue : Queue, optional
+        Without a queue nothing is changed or published: discrepancies are only confirmed.
+    now : datetime
+        The deletion time to record for files that are gone.
+    """
+    present = [one for one in found if one.kind is not DiscrepancyKind.GONE]
+    missing = [one for one in found if one.kind is DiscrepancyKind.GONE]
+    with ThreadPoolExecutor(STAT_THREADS) as threads:
+        is_gone = threads.map(lambda one: _is_gone(catalogue, one.media), missing)
+        gone = [one for one, confirmed in zip(missing, is_gone, strict=True) if confirmed]
+    if queue is None:
+        return [*present, *gone]
+    # Files that were recorded before get their jobs notified again.
+    arrivals = Arrivals(graph=graph, ledger=ledger, queue=queue)
+    answers = arrivals.record([one.media for one in present])
+    deletions = ledger.change(
+        [Change(uri=one.media.uri, transition=_build_deletion(one.media, now)) for one in gone]
+    )
+    return [
+        *(one for one, said in zip(present, answers, strict=True) if said is not Arrival.STALE),
+        *(one for one, change in zip(gone, deletions, strict=True) if change.answer),
+    ]
+
+
+def _is_gone(catalogue: ObjectStore, media: MediaFile) -> bool:
+    try:
+        catalogue.stat(split_uri(media.uri)[1])
+    except MissingInput as error:  # a folder store raises it for unreadable folders, too
+        return not isinstance(error.__cause__, PermissionError)
+    return False
+
+
+def _build_deletion(media: MediaFile, now: datetime) -> Transition[bool]:
+    """Build the transition that leaves a tombstone, if the ledger still has that version."""
+
+    def transition(found: Record | None) -> tuple[Record | None, bool]:
+        if found is None or found.generation != media.generation:
+            return found, False
+        return delete(found, media, now)[0], True
+
+    return transition
