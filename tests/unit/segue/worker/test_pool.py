@@ -54,7 +54,12 @@ OTHERS = [
     ("third", "after", "value: second", ""),
     ("fourth", "after", "value: third", ""),
     ("beside", "after", "value: first", ""),
-    ("away_twice", "be_unavailable", "media: source", "params: {times: 2}, attempts: 3"),
+    (
+        "away_twice",
+        "be_unavailable",
+        "media: source",
+        f"params: {{times: 2}}, attempts: 3, {QUICK}",
+    ),
     ("away", "be_unavailable", "media: source", "params: {times: 9}, attempts: 2"),
     ("after_away", "after", "value: away", ""),
     ("full", "fill_disk", "media: source", "attempts: 9"),

@@ -78,7 +78,9 @@ class job:
     files = [trial.add(str(n)) for n in range(17)]
     tasks = [Task(task_id=n, media=media, run=("job",)) for n, media in enumerate(files)]
     with trial.pool(graph, processes=2) as pool:
-        run_tasks(pool, tasks[:1])  # so that both children get a batch, one of them before its setup
+        run_tasks(
+            pool, tasks[:1]
+        )  # so that both children get a batch, one of them before its setup
         run_tasks(pool, tasks[1:])
     computed = Path(tmp_path, "computed").read_text().split()
     assert sorted(computed) == sorted(media.uri for media in files)

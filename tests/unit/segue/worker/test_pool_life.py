@@ -214,17 +214,19 @@ def test_a_job_past_its_deadline_is_killed_even_if_nobody_collects(
     assert report.results[0].state is State.FAILED
 
 
-def test_a_killed_supervisor_costs_no_task(trial: Trial) -> None:
-    graph = build_graph(format_job("sleep", "params: {seconds: 0.05}"))
-    tasks = [Task(task_id=n, media=trial.add(str(n)), run=("job",)) for n in range(20)]
+def test_a_killed_supervisor_costs_no_task_and_no_result_counts_twice(trial: Trial) -> None:
+    sleep = format_job("sleep", "params: {seconds: 0.05}")
+    graph = build_graph(sleep, sleep.replace("job:", "other:", 1))
+    tasks = [Task(task_id=n, media=trial.add(str(n)), run=tuple(graph.jobs)) for n in range(20)]
     with trial.pool(graph) as pool:
         pool.submit(tasks)
         reports = pool.collect(60.0)
+        assert not reports[0].finished
         os.kill(pool._process.pid, signal.SIGKILL)
         while pool.pending:
             reports += pool.collect(60.0)
-    assert sorted(r.task_id for r in reports) == list(range(20))
-    assert {r.results[0].state for r in reports} == {State.DONE}
+    results = [(report.task_id, r.job, r.state) for report in reports for r in report.results]
+    assert sorted(results) == [(n, job, State.DONE) for n in range(20) for job in graph.jobs]
 
 
 def test_a_module_that_ends_the_supervisor_stops_the_run(trial: Trial, tmp_path: Path) -> None:
@@ -350,6 +352,18 @@ def test_children_die_with_a_parent_that_is_killed_and_the_next_pool_removes_its
     trial = Trial(str(tmp_path))
     with trial.pool(build_graph(FINE), scratch=str(tmp_path / "scratch")):  # type: ignore[arg-type]
         assert not left.exists()
+
+
+def test_children_die_with_their_supervisor_even_if_nobody_replaces_it(tmp_path: Path) -> None:
+    with start_script(tmp_path, "segue_support.jobs:hang") as script:
+        assert script.stderr is not None
+        supervisor, *children = json.loads(script.stderr.readline())
+        assert len(children) == 2
+        script.send_signal(signal.SIGSTOP)
+        os.kill(supervisor, signal.SIGKILL)
+        have_died = wait_until(lambda: not any(is_alive(p) for p in children))
+        script.kill()
+    assert have_died
 
 
 def test_a_supervisor_that_is_still_importing_dies_with_its_parent(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from segue.errors import Kind
 from segue.model.graph import parse_graph
 from segue.model.media_file import MediaFile
+from segue.model.outcome import build_blocked_result
 from segue.model.record import State
 from segue.model.transitions import Result
 from segue.worker.failure import describe_crash
@@ -136,7 +137,16 @@ def test_a_child_that_sends_garbage_is_killed_and_its_job_is_at_fault(case: Case
 def test_a_crashed_batch_is_retried_file_by_file(case: Case) -> None:
     case.exit(started(serial=1, files=2, last=2))
     assert case.report() == {}
-    assert case.next_tasks() == [[0], [1], [2, 3, 4], [5, 6], [7]]
+    case.scheduler.queue.rotate(1)
+    assert case.next_tasks() == [[7], [0], [1], [2, 3, 4], [5], [6]]
+
+
+def test_a_job_that_is_blocked_already_is_not_reported_again(case: Case) -> None:
+    blocked = Done(2, build_blocked_result("third", "another parent"))
+    case.exit(done(2, "first"), blocked, started("second"))
+    [report] = case.scheduler.take_reports()
+    assert [r.job for r in report.results] == ["first", "third", "second"]
+    assert report.finished
 
 
 def test_a_job_with_a_result_is_not_blamed_for_a_later_crash(case: Case) -> None:
@@ -173,6 +183,19 @@ def test_children_that_exit_at_once_stop_the_run(case: Case) -> None:
     assert "before they finished a job" in str(case.scheduler.error)
 
 
+def test_children_that_exit_after_their_jobs_do_not_stop_the_run(case: Case) -> None:
+    for _ in range(MAX_FAILED_STARTS):
+        case.scheduler.handle_exit(ChildState(), -11)
+    for _ in range(2 * MAX_FAILED_STARTS):
+        case.scheduler.add(tasks(1, "first"))
+        case.child = ChildState()
+        [task, *_] = case.scheduler.assign(case.child)
+        case.exit(done(task.task_id, task.run[0]))
+    for _ in range(MAX_FAILED_STARTS):
+        case.scheduler.handle_exit(ChildState(), -11)
+    assert case.scheduler.error is None
+
+
 def test_a_setup_may_crash_once(case: Case) -> None:
     case.exit(started("second", Phase.SETUP))
     child = ChildState()
@@ -191,7 +214,9 @@ def test_a_first_call_gets_more_time_until_one_has_finished(case: Case) -> None:
     assert scheduler.find_limit_s(started("first", files=3)) == 15.0
     scheduler.record_first_call("first", 2.0)
     assert scheduler.find_limit_s(started("first", Phase.COLD)) == 9.0
-    scheduler.record_first_call("second")
+    scheduler.receive(case.child, [started("second", Phase.COLD)])
+    scheduler.record_timeout(case.child, START_S + 17)
+    scheduler.handle_exit(case.child, -9)
     assert scheduler.find_limit_s(started("second", Phase.COLD)) == 7.0
 
 
@@ -216,6 +241,10 @@ def test_more_quick_tasks_than_slow_ones_go_into_a_message_but_never_all() -> No
         child = ChildState()
         scheduler.assign(child)
         scheduler.receive(child, [done(1, "first", seconds)])
+        scheduler.add(tasks(1, "first"))
+        scheduler.assign(child)
+        first_call = Result(job="first", state=State.DONE, seconds=100.0)
+        scheduler.receive(child, [Done(2, first_call, cold=True)])  # not typical
         scheduler.add(tasks(10_000, "first"))
         sizes.append(len(scheduler.assign(ChildState())))
     assert sizes == [MAX_MESSAGE, 50, 5, 1]

@@ -1,17 +1,31 @@
-"""A system that is short of processes or of file descriptors costs no task."""
+"""A system that is short of processes costs no task, and what a child has sent is not lost."""
 
 from __future__ import annotations
 
 import errno
 import os
+import selectors
 import socket
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 
 from segue.model.graph import parse_graph
 from segue.model.media_file import MediaFile
-from segue.worker.protocol import Channel, PoolConfig, Task, Update, decode_update
+from segue.model.record import State
+from segue.model.transitions import Result
+from segue.worker.protocol import (
+    BatchJobLoaded,
+    Channel,
+    Done,
+    Phase,
+    PoolConfig,
+    Started,
+    Task,
+    Update,
+    decode_update,
+)
 from segue.worker.supervisor import ChildHandle, ChildSupervisor
 
 GRAPH = parse_graph(
@@ -98,3 +112,43 @@ def test_with_a_child_its_task_waits_for_that(
         supervisor._dispatch()
     assert supervisor._scheduler.error is None
     assert len(supervisor._scheduler.queue) == 1
+
+
+@pytest.fixture
+def child(supervisor: ChildSupervisor) -> Iterator[tuple[ChildHandle, Channel]]:
+    """A child that runs two tasks, and its end of the channel."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        child = ChildHandle(2**30, Channel(ours))  # no process has this number
+        supervisor._selector.register(ours, selectors.EVENT_READ, child)
+        supervisor._children[child.process] = child
+        supervisor._scheduler.receive(ChildHandle(0, child.channel), [BatchJobLoaded("job", 2)])
+        supervisor._scheduler.add([msgspec.structs.replace(TASK, task_id=n) for n in range(8)])
+        supervisor._scheduler.assign(child)
+        supervisor._scheduler.receive(child, [Started(1, "job", Phase.CALL, 0.0, 1)])
+        channel = Channel(theirs)
+        done = Done(1, Result(job="job", state=State.DONE))
+        channel.send([done, Started(2, "job", Phase.CALL, 1e9, 2)])
+        yield child, channel
+
+
+def test_a_child_that_has_gone_on_is_not_past_its_deadline(
+    supervisor: ChildSupervisor, child: tuple[ChildHandle, Channel]
+) -> None:
+    supervisor._check_children(1e6)
+    assert child[0].kill is None
+    [report] = supervisor._scheduler.take_reports()
+    assert report.results[0].state is State.DONE
+
+
+def test_what_a_child_sent_last_decides_what_its_exit_means(
+    supervisor: ChildSupervisor, child: tuple[ChildHandle, Channel]
+) -> None:
+    del supervisor._children[child[0].process]
+    supervisor._handle_exit(child[0], -11)  # while another process still has its end
+    reports = supervisor._scheduler.take_reports()
+    assert [(r.task_id, r.results[0].state) for r in reports] == [
+        (0, State.DONE),
+        (1, State.FAILED),
+    ]
+    assert child[0] not in [key.data for key in supervisor._selector.get_map().values()]
