@@ -9,6 +9,7 @@ ledger.
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -167,6 +168,10 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
             lost=is_lost,
         )
         self._progress = ProgressWriter(run.progress) if run.progress else None
+        # Beam alone is half a million objects; the collector would traverse them again and again.
+        gc.collect()
+        gc.freeze()
+        self._stack.callback(gc.unfreeze)
 
     def process(self, chunk: Chunk) -> Iterator[Outcome]:
         """Add a chunk, and emit the outcomes that are ready; few chunks are in progress at once."""

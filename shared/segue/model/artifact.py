@@ -23,6 +23,7 @@ from segue.errors import ConfigurationError
 # room for the rest of the name.
 MAX_PART_BYTES = 200
 MAX_NAME_BYTES = 800
+SPECIAL = re.compile(r"[%\0\r\n]")
 LINEAGE_KEY = "segue"
 ARTIFACT = re.compile(
     r"(?P<job>[a-z][a-z0-9_]*)/(?P<fingerprint>[0-9a-f]{12})/(?P<file>.+)/"
@@ -102,7 +103,7 @@ def quote_name(name: str) -> str:
 def _quote_part(part: str) -> str:
     if part in {"", ".", ".."}:
         return "%" + part
-    quoted = "".join(f"%{ord(c):02x}" if c in "%\0\r\n" else c for c in part)
+    quoted = SPECIAL.sub(lambda found: f"%{ord(found[0]):02x}", part)
     if len(quoted.encode()) > MAX_PART_BYTES:
         digest = hashlib.sha256(part.encode()).hexdigest()[:16]
         quoted = f"{_cut(quoted, MAX_PART_BYTES - 40)}%-{digest}"

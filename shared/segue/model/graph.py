@@ -51,7 +51,7 @@ class Resources:
     gpu: str = "none"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """A node of the graph: a pure function from its inputs' artifacts to one artifact."""
 
@@ -68,7 +68,7 @@ class Job:
     resources: Resources = field(default_factory=Resources)
     equivalent: tuple[str, ...] = ()  # old fingerprints whose artifacts are still accepted
 
-    @property
+    @functools.cached_property
     def parents(self) -> tuple[str, ...]:
         """The jobs it reads from, without the source."""
         return tuple(dict.fromkeys(p for p in self.needs.values() if p != SOURCE))

@@ -96,8 +96,8 @@ class ObjectStore(Protocol):
 
 def check_name(name: str) -> str:
     """Return an object's name, or raise if it could leave its store or cannot be stored."""
-    parts = name.split("/")
-    if not name or "\0" in name or any(p in {"", ".", ".."} for p in parts):
+    parts = set(name.split("/"))
+    if not name or "\0" in name or not parts.isdisjoint({"", ".", ".."}):
         raise ConfigurationError(
             f"{name!r} is not an object's name: it has an empty, '.' or '..' part, or a NUL; "
             "quote it first"

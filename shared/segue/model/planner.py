@@ -6,7 +6,7 @@ what a job does with a message. Nothing else decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -83,10 +83,8 @@ def plan_line(
     verdicts: dict[str, Verdict] = {}
     blockers: dict[str, str] = {}
     holders: dict[str, Lease] = {}
-    needed = _find_missing(graph, record, targets, force, verdicts)
-    for job in graph.add_ancestors(needed):
-        if job not in needed:
-            continue
+    missing = _find_missing(graph, record, targets, force, verdicts)
+    for job in missing:
         lease = _find_holder(record, job, now, owner, lost)
         if lease is not None:
             verdicts[job] = Verdict.HELD
@@ -95,7 +93,7 @@ def plan_line(
             verdicts[job] = Verdict.FAILED
         else:
             verdicts[job] = _find_verdict(graph, job, verdicts, blockers)
-    run = _select_useful(graph, targets, needed, verdicts)
+    run = _select_useful(graph, targets, missing, verdicts)
     return Line(run=run, verdicts=verdicts, blockers=blockers, holders=holders)
 
 
@@ -105,8 +103,8 @@ def _find_missing(
     targets: Collection[str],
     force: Collection[str],
     verdicts: dict[str, Verdict],
-) -> set[str]:
-    """Return the targets that are not current, and the parents above them that are not."""
+) -> list[str]:
+    """List the targets that are not current, and the parents above them that are not, in order."""
     needed: set[str] = set()
     stack = list(targets)
     while stack:
@@ -118,7 +116,7 @@ def _find_missing(
         else:
             needed.add(job)
             stack.extend(graph.jobs[job].parents)
-    return needed
+    return [job for job in graph.jobs if job in needed]
 
 
 def _find_holder(
@@ -162,21 +160,19 @@ def _find_verdict(
 def _select_useful(
     graph: Graph,
     targets: Collection[str],
-    needed: Collection[str],
+    missing: Sequence[str],
     verdicts: dict[str, Verdict],
 ) -> tuple[str, ...]:
     """Return the jobs to run that lead to a target that can be reached; mark others idle."""
     useful: set[str] = set()
-    for job in reversed(graph.add_ancestors(needed)):
-        if job not in needed or verdicts[job] not in (Verdict.RUN, Verdict.WAITING):
+    for job in reversed(missing):
+        if verdicts[job] not in (Verdict.RUN, Verdict.WAITING):
             continue
         if job in targets or any(c in useful for c in graph.children[job]):
             useful.add(job)
         else:
             verdicts[job] = Verdict.IDLE
-    return tuple(
-        job for job in graph.add_ancestors(needed) if job in useful and verdicts[job] is Verdict.RUN
-    )
+    return tuple(job for job in missing if job in useful and verdicts[job] is Verdict.RUN)
 
 
 @dataclass(frozen=True, slots=True)
