@@ -9,7 +9,7 @@ INFRA_TOOLS := $(if $(shell command -v terraform),$(INFRA_READY))
 PARALLEL := -n 2 --dist loadgroup --max-worker-restart 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format bench infra archives lock clean
+.PHONY: help setup demo test check lint format bench prove infra archives lock clean
 
 help:  ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ format: $(READY)  ## Put the source in order
 
 bench: $(READY)  ## Measure: ratios, each within one run
 	$(BIN)/python -m bench
+
+prove: $(READY)  ## Put the promises to the proof, for hours: kills, power cuts, malformed input
+	$(BIN)/python -m segue_support.prove
 
 infra: $(READY) $(INFRA_READY)  ## Check the Terraform: format, validity, tests, plans, policy
 	$(BIN)/pytest tests/infra $(PARALLEL)

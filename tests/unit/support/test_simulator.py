@@ -326,5 +326,5 @@ def test_a_seed_gives_the_same_history_in_every_process():
 
 
 def test_many_histories_are_run_by_several_processes(capsys):
-    assert main(["--seed", "0", "--runs", "20", "--jobs", "2"]) == 0
-    assert "20 of 20" in capsys.readouterr().err
+    assert main(["--seeds", "0:20", "--jobs", "2"]) == 0
+    assert "20 histories: 0 broke a promise" in capsys.readouterr().out

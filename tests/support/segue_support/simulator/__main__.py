@@ -2,7 +2,7 @@
 
 python -m segue_support.simulator --seed 7
 python -m segue_support.simulator --seed 7 --shrink
-python -m segue_support.simulator --runs 1000000 --jobs 2
+python -m segue_support.simulator --seeds 0:1000000 --jobs 2
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from dataclasses import fields
 from typing import TextIO
 
+from segue_support.seeds import parse_seeds
 from segue_support.simulator.promises import BrokenPromise
 from segue_support.simulator.scenario import Scenario, draw_scenario
 from segue_support.simulator.shrinker import find_broken_promise, shrink
@@ -27,15 +28,19 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m segue_support.simulator", description="Run simulated histories."
     )
-    parser.add_argument("--seed", type=int, help="Print one history (with --runs: the first seed).")
+    parser.add_argument("--seed", type=int, default=0, help="Print one history.")
     parser.add_argument("--shrink", action="store_true", help="Shrink a broken history first.")
-    parser.add_argument("--runs", type=int, default=0, help="Run this many histories.")
+    parser.add_argument(
+        "--seeds",
+        type=parse_seeds,
+        metavar="FIRST:END",
+        help="Run these histories, and print none.",
+    )
     parser.add_argument("--jobs", type=int, default=1, help="Processes to use.")
     arguments = parser.parse_args(argv)
-    first = arguments.seed or 0
-    if arguments.runs:
-        return _run_many(first, arguments.runs, arguments.jobs, shrinks=arguments.shrink)
-    scenario = draw_scenario(first)
+    if arguments.seeds:
+        return _run_many(arguments.seeds, arguments.jobs, shrinks=arguments.shrink)
+    scenario = draw_scenario(arguments.seed)
     return _print_history(shrink(scenario, _print_size) if arguments.shrink else scenario)
 
 
@@ -66,10 +71,10 @@ def _run_chunk(seeds: range) -> list[tuple[int, str]]:
     ]
 
 
-def _run_many(first: int, runs: int, jobs: int, *, shrinks: bool) -> int:
-    """Run many histories, and print the progress."""
+def _run_many(seeds: range, jobs: int, *, shrinks: bool) -> int:
+    """Run many histories, print the progress, and in the end the figures."""
     started_s = time.monotonic()
-    chunks = [range(at, min(at + CHUNK, first + runs)) for at in range(first, first + runs, CHUNK)]
+    chunks = [seeds[at : at + CHUNK] for at in range(0, len(seeds), CHUNK)]
     bad: list[tuple[int, str]] = []
     done = 0
     with multiprocessing.Pool(jobs) as pool:
@@ -77,9 +82,10 @@ def _run_many(first: int, runs: int, jobs: int, *, shrinks: bool) -> int:
             for seed, message in found:
                 _print(f"seed {seed}: {message[:300]}")
             bad += found
-            done = min(done + CHUNK, runs)
+            done = min(done + CHUNK, len(seeds))
             rate = done / (time.monotonic() - started_s)
-            _print(f"{done:,} of {runs:,}, {rate:,.0f} per second, {len(bad)} broken", sys.stderr)
+            _print(f"{done:,} of {len(seeds):,}, {rate:,.0f} per second", sys.stderr)
+    _print(f"{len(seeds):,} histories: {len(bad)} broke a promise")
     if bad and shrinks:
         _print_history(shrink(draw_scenario(min(bad)[0]), _print_size))
     return int(bool(bad))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from segue.model.ledger import Change, Changed, LedgerCounts, Query, Snapshot
-    from segue.model.object_store import Object
+    from segue.model.object_store import LeaveOut, Object
     from segue.model.queue import Envelope, ReceivedEnvelope
     from segue.model.record import Record
     from segue_support.simulator.promises import PromiseChecker
@@ -156,9 +156,13 @@ class FaultyStore(_FaultyPort):
         """Return the URI of an object."""
         return self._store.uri(name)
 
-    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Object]:
+    def list(
+        self, prefix: str = "", *, after: str = "", leave_out: LeaveOut | None = None
+    ) -> Iterator[Object]:
         """Stream objects by name."""
-        return self._call("store.list", lambda: self._store.list(prefix, after=after))
+        return self._call(
+            "store.list", lambda: self._store.list(prefix, after=after, leave_out=leave_out)
+        )
 
     def stat(self, name: str) -> Object:
         """Describe one object."""
@@ -182,14 +186,24 @@ class FaultyStore(_FaultyPort):
         content_type: str,
         metadata: Mapping[str, str],
         replace: bool = False,
+        generation: int | None = None,
     ) -> bool:
         """Write an object."""
         return self._call(
             "store.create",
             lambda: self._store.create(
-                name, data, content_type=content_type, metadata=metadata, replace=replace
+                name,
+                data,
+                content_type=content_type,
+                metadata=metadata,
+                replace=replace,
+                generation=generation,
             ),
         )
+
+    def sync(self) -> None:
+        """Wait for the disk."""
+        self._call("store.sync", self._store.sync)
 
     def delete(self, name: str, *, generation: int | None = None) -> bool:
         """Remove an object."""

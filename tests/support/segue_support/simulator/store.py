@@ -12,6 +12,8 @@ from segue.model.object_store import Object
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from segue.model.object_store import LeaveOut
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _StoredObject:
@@ -31,7 +33,13 @@ class MemoryStore:
         """Return the URI of an object."""
         return f"{self.location}/{name}"
 
-    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Object]:
+    def list(
+        self,
+        prefix: str = "",
+        *,
+        after: str = "",
+        leave_out: LeaveOut | None = None,  # noqa: ARG002 - all that is here is an object
+    ) -> Iterator[Object]:
         """Stream objects by name."""
         for name in sorted(self._objects):
             if name.startswith(prefix) and name > after:
@@ -60,9 +68,13 @@ class MemoryStore:
         content_type: str,
         metadata: Mapping[str, str],
         replace: bool = False,
+        generation: int | None = None,
     ) -> bool:
         """Write an object if the name is free, or with ``replace``."""
-        if name in self._objects and not replace:
+        kept = self._objects.get(name)
+        if kept is not None and not replace:
+            return False
+        if generation is not None and (kept is None or kept.info.generation != generation):
             return False
         self._generation += 1
         info = Object(
@@ -74,6 +86,9 @@ class MemoryStore:
         )
         self._objects[name] = _StoredObject(data=data, info=info)
         return True
+
+    def sync(self) -> None:
+        """Do nothing: no simulated machine loses its power."""
 
     def delete(self, name: str, *, generation: int | None = None) -> bool:
         """Remove an object."""
