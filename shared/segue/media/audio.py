@@ -85,7 +85,9 @@ class Media(Protocol):
         Raises
         ------
         CorruptMedia
-            If the file is empty, truncated, not audio, or longer than Segue's limit.
+            If the file is empty, truncated, damaged, or not audio.
+        TooLarge
+            If it is longer, or decodes to more, than a limit allows.
         """
 
     def decode_to_wav(self) -> str:
@@ -115,11 +117,19 @@ def iterate_blocks(
     block : np.ndarray [shape=(m,) or (channels, m)]
         A view of the samples.
     """
-    mapping = _find_read_only_mapping(y)
     for start in range(0, y.shape[-1], frames):
         yield start, y[..., start : start + frames]
-        if mapping is not None and DONTNEED is not None:
-            mapping.madvise(DONTNEED)
+        release_pages(y)
+
+
+def release_pages(y: NDArray[np.float32]) -> None:
+    """Stop counting samples as the process's memory, if they are mapped from a file.
+
+    They are read from the file again when they are used again.
+    """
+    mapping = _find_read_only_mapping(y)
+    if mapping is not None and DONTNEED is not None:
+        mapping.madvise(DONTNEED)
 
 
 def _find_read_only_mapping(array: object) -> mmap.mmap | None:

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import resource
+import shutil
+import stat
 import threading
 import uuid
 from typing import TYPE_CHECKING
 
-from segue.errors import CorruptMedia, MissingInput
+from segue.errors import (
+    ConfigurationError,
+    CorruptMedia,
+    DiskFull,
+    MissingInput,
+    OutOfMemory,
+    TooLarge,
+)
 from segue.media import riff
 from segue.media.audio import Audio, iterate_blocks
+from segue.media.containers import Bytes, find_big_endian_format, find_wrong_size
 from segue.media.ffmpeg import FfmpegResult, run_ffmpeg
-from segue.media.truncation import find_truncation
+from segue.media.truncation import find_truncation, parse_log_duration
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,19 +32,44 @@ if TYPE_CHECKING:
 
 PRELOAD = ("numpy", "ffmpeg")
 
-# Audio containers, by the names of ffmpeg's demuxers. Playlists, scripts and manifests are left
-# out: they name other files, and a catalogue's media must not choose what a worker reads.
+# The containers that are read, by the names of ffmpeg's demuxers; docs/formats.md lists them, and
+# says why others are left out. Above all playlists, scripts and manifests are: they name other
+# files, and a catalogue's media must not choose what a worker reads.
 CONTAINERS = (
-    *("wav", "w64", "aiff", "caf", "au", "flac", "mp3", "ogg", "mov", "aac", "matroska", "asf"),
-    *("ape", "wv", "tta", "mpc", "mpc8", "dsf", "ac3", "eac3", "amr"),
+    *("wav", "w64", "aiff", "caf", "au", "voc", "iff", "flac", "mp3", "ogg", "mov", "aac"),
+    *("matroska", "asf", "avi", "flv", "mpeg", "mpegts", "ape", "wv", "tta", "mpc", "mpc8"),
+    *("dsf", "ac3", "eac3", "dts", "dtshd", "amr", "gsm", "nistsphere"),
 )
 
 MAX_DURATION_S = 6 * 3600.0
-MAX_DECODED_BYTES = 8 * 2**30  # six hours of stereo at 44.1 kHz, or three at 96 kHz
+MAX_DECODED_GIB = "SEGUE_MAX_DECODED_GIB"
+DEFAULT_MAX_DECODED_GIB = 8.0  # six hours of stereo at 48 kHz, or three at 96 kHz
 MAX_CHANNELS = 32
-SAMPLE_RATES_HZ = (1_000, 768_000)
+# Versions of ffmpeg guess the places of more channels differently, if a file does not declare them.
+MAX_GUESSED_CHANNELS = 8
+# One-bit audio (DSD) becomes an eighth of its rate: at 1,024 times that of a CD, 5.6 MHz.
+SAMPLE_RATES_HZ = (1_000, 6_144_000)
+# Samples beyond full scale by 40 dB are not audio in [-1, 1] that is too loud, but in another unit.
+MAX_PEAK = 100.0
 # The largest block that ffmpeg may allocate at once; a hostile header could declare a terabyte.
 MAX_ALLOCATION_BYTES = 256 * 2**20
+# ffmpeg needs less than this for sound. If it was refused memory although it had as much, that was
+# the file's doing.
+AMPLE_MEMORY_BYTES = 2**30
+# What is left free for others where the decoded audio is written.
+MAX_RESERVE_BYTES = 64 * 2**20
+# RIFX files, by format tag and bits: ffmpeg takes their samples for little-endian ones.
+BIG_ENDIAN_DECODERS = {
+    **{(riff.PCM, bits): f"pcm_s{bits}be" for bits in (16, 24, 32)},
+    **{(riff.IEEE_FLOAT, bits): f"pcm_f{bits}be" for bits in (32, 64)},
+    (riff.PCM, 8): "pcm_u8",
+    (riff.ALAW, 8): "pcm_alaw",
+    (riff.MULAW, 8): "pcm_mulaw",
+}
+
+
+# ffmpeg decodes ADPCM of telephones (G.721, G.726) otherwise than libsndfile does.
+_DISPUTED_CODEC = re.compile(r"^  Stream #0:\d+[^\n]*: Audio: adpcm_g726", re.MULTILINE)
 
 
 class LocalMedia:
@@ -57,7 +94,7 @@ class LocalMedia:
         # A unique name, so neither the source nor another file is overwritten.
         self._target = os.path.join(folder, f"{uuid.uuid4().hex}.decoded.wav")
         self._lock = threading.Lock()
-        self._outcome: Audio | CorruptMedia | None = None
+        self._outcome: Audio | CorruptMedia | TooLarge | None = None
 
     def audio(self) -> Audio:
         """Decode at the file's own rate and channels.
@@ -74,11 +111,14 @@ class LocalMedia:
         Raises
         ------
         CorruptMedia
-            If the file is empty, truncated, not audio, not finite, or beyond a limit.
+            If the file is empty, truncated, not audio, not finite, or not what its header says.
+        TooLarge
+            If it is longer than six hours, decodes to more than ``SEGUE_MAX_DECODED_GIB``, or to
+            more than the folder's whole disk.
         MissingInput
             If the file does not exist or is not readable.
         DiskFull
-            If the folder has no room for the decoded audio.
+            If the folder has no room for the decoded audio now.
         OutOfMemory, JobCrashed
             If ffmpeg ran out of memory or died.
         ConfigurationError
@@ -91,10 +131,10 @@ class LocalMedia:
                 except BaseException as error:
                     with contextlib.suppress(OSError):
                         os.unlink(self._target)  # frees the space at once
-                    if not isinstance(error, CorruptMedia):
+                    if not isinstance(error, CorruptMedia | TooLarge):
                         raise
                     self._outcome = error
-            if isinstance(self._outcome, CorruptMedia):
+            if not isinstance(self._outcome, Audio):
                 raise self._outcome
             return self._outcome
 
@@ -104,26 +144,47 @@ class LocalMedia:
         return self._target
 
     def _decode(self) -> Audio:
-        self._check_readable()
-        report = self._run_decoder()
+        decoder = self._check_source()
+        limit, room = _read_limit(), _find_room(os.path.dirname(self._target))
+        if room <= 0:
+            raise DiskFull(f"{self.uri}: no space is free for temporary files; free space there")
+        report = self._run_decoder(decoder, min(limit, room))
         if report.returncode != 0:
             raise self._corrupt(self._explain_failure(report))
+        if _DISPUTED_CODEC.search(report.log):
+            raise self._corrupt(
+                "its sound is coded as G.721 or G.726, which programs decode differently: "
+                "convert it with the one that wrote it, for example to FLAC"
+            )
         with open(self._target, "rb") as file:
             header = riff.read_header(file)
         if header is None:  # ffmpeg wrote nothing, not even a header
             raise self._corrupt("it holds no samples")
-        size_bytes = os.path.getsize(self._target) - header.offset_bytes
-        frames = self._check_plausible(header, size_bytes)
+        self._check_header(header)
+        written = os.path.getsize(self._target)
+        frames = (written - header.offset_bytes) // (4 * header.channels)
         duration_s = frames / header.sample_rate_hz
+        if written >= limit:
+            raise TooLarge(
+                f"{self.uri}: decodes to more than {limit / 2**30:.3g} GiB; cut it into parts, or "
+                f"raise {MAX_DECODED_GIB}"
+            )
+        if written >= room:
+            raise self._explain_no_room(written, room, duration_s, report.log)
+        if frames == 0:
+            raise self._corrupt("it holds no samples")
+        if duration_s > MAX_DURATION_S:
+            raise TooLarge(
+                f"{self.uri}: longer than {MAX_DURATION_S / 3600:g} hours; cut it into parts"
+            )
         cut = find_truncation(self.path, report.log, duration_s)
         if cut is not None:
             raise self._corrupt(cut)
         y = _map_samples(self._target, header, frames)
-        if not _is_finite(y):
-            raise self._corrupt("some of its samples are infinite or not a number")
+        self._check_range(y)
         return Audio(y=y[:, 0] if header.channels == 1 else y.T, sr=header.sample_rate_hz)
 
-    def _run_decoder(self) -> FfmpegResult:
+    def _run_decoder(self, decoder: str | None, max_bytes: int) -> FfmpegResult:
         import ffmpeg
 
         # "file:" prevents a colon, a percent sign or a leading dash in a name from being special.
@@ -133,27 +194,53 @@ class LocalMedia:
             protocol_whitelist="file",
             format_whitelist=",".join(CONTAINERS),
             max_alloc=MAX_ALLOCATION_BYTES,
+            err_detect="crccheck",  # else damaged blocks are decoded to noise
+            guess_layout_max=MAX_GUESSED_CHANNELS,
+            **({"c:a": decoder} if decoder else {}),
         )
         wav = {"c:a": "pcm_f32le", "f": "wav", "rf64": "auto", "fflags": "+bitexact"}
         sound_only = {"map_metadata": -1, "map_chapters": -1, "vn": None, "sn": None, "dn": None}
         # One second more than is allowed, to detect a file that is too long.
-        bounds = {"t": MAX_DURATION_S + 1.0, "fs": MAX_DECODED_BYTES}
+        bounds = {"t": MAX_DURATION_S + 1.0, "fs": max_bytes}
         target = source["a:0"].output(f"file:{self._target}", **wav, **sound_only, **bounds)
-        return run_ffmpeg(target)
-
-    def _check_readable(self) -> None:
         try:
-            with open(self.path, "rb") as file:
-                size_bytes = os.fstat(file.fileno()).st_size
+            return run_ffmpeg(target)
+        except OutOfMemory as error:
+            soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+            if soft != resource.RLIM_INFINITY and soft < AMPLE_MEMORY_BYTES:
+                raise
+            raise self._corrupt(
+                f"damaged: it declares blocks or tables that no sound needs ({error})"
+            ) from error
+
+    def _check_source(self) -> str | None:
+        """Check that the source is a file with bytes; return the decoder if it must be named."""
+        try:
+            # A pipe without a writer, or a device, would be waited for without O_NONBLOCK.
+            with open(self.path, "rb", opener=_open_at_once) as file:
+                found = os.fstat(file.fileno())
+                if stat.S_ISDIR(found.st_mode):
+                    raise IsADirectoryError(0, "Is a directory")
+                if not stat.S_ISREG(found.st_mode):
+                    raise self._corrupt("not a file, but a pipe or a device")
+                if found.st_size == 0:
+                    raise self._corrupt("empty file")
+                data = Bytes(file)
+                form, wrong_size = find_big_endian_format(data), find_wrong_size(data)
         except OSError as error:
             raise MissingInput(
                 f"{self.uri}: its local copy cannot be read: {error.strerror}"
             ) from error
-        if size_bytes == 0:
-            raise self._corrupt("empty file")
+        if wrong_size is not None:  # ffmpeg could search gigabytes for the next chunk
+            raise self._corrupt(wrong_size)
+        if form is not None and form not in BIG_ENDIAN_DECODERS:
+            raise self._corrupt(
+                f"a big-endian WAV file (RIFX) of format {form[0]} and {form[1]} bits, which Segue "
+                "does not read: convert it, for example to FLAC"
+            )
+        return BIG_ENDIAN_DECODERS[form] if form else None
 
-    def _check_plausible(self, header: riff.Header, size_bytes: int) -> int:
-        """Check the decoded audio against the limits, and return its number of frames."""
+    def _check_header(self, header: riff.Header) -> None:
         low, high = SAMPLE_RATES_HZ
         if not low <= header.sample_rate_hz <= high:
             raise self._corrupt(
@@ -161,21 +248,50 @@ class LocalMedia:
             )
         if not 1 <= header.channels <= MAX_CHANNELS:
             raise self._corrupt(f"it has {header.channels} channels; the limit is {MAX_CHANNELS}")
-        frames = size_bytes // (4 * header.channels)
-        if frames == 0:
-            raise self._corrupt("it holds no samples")
-        if frames / header.sample_rate_hz > MAX_DURATION_S:
-            raise self._corrupt(f"longer than {MAX_DURATION_S:g} s; cut it into parts")
-        if size_bytes >= MAX_DECODED_BYTES:
-            limit_gib = MAX_DECODED_BYTES / 2**30
-            raise self._corrupt(f"decodes to more than {limit_gib:g} GiB; cut it into parts")
-        return frames
+
+    def _explain_no_room(
+        self, written: int, room: int, duration_s: float, log: str
+    ) -> TooLarge | DiskFull:
+        """Return the error of a file that decodes to more than what is free."""
+        declared_s = parse_log_duration(log) or 0.0
+        expected = written * max(1.0, declared_s / duration_s if duration_s else 1.0)
+        whole = shutil.disk_usage(os.path.dirname(self._target)).total
+        what = f"{self.uri}: decodes to {expected / 2**30:.1f} GiB or more"
+        if expected > _keep_reserve(whole):
+            return TooLarge(
+                f"{what}, and the whole disk for temporary files holds {whole / 2**30:.1f} GiB; "
+                "set TMPDIR to a folder on a larger disk, or cut the file into parts"
+            )
+        return DiskFull(
+            f"{what}, and {room / 2**30:.1f} GiB are free for temporary files; free space there"
+        )
+
+    def _check_range(self, y: NDArray[np.float32]) -> None:
+        import numpy as np
+
+        # Minimum and maximum propagate NaN and infinity, without an array of flags.
+        extremes = [(block.min(), block.max()) for _, block in iterate_blocks(y.reshape(-1))]
+        peak = float(np.abs(extremes).max())
+        if not np.isfinite(peak):
+            raise self._corrupt("some of its samples are infinite or not a number")
+        if peak > MAX_PEAK:
+            raise self._corrupt(
+                f"its samples reach {peak:g}, where 1 is full scale; did a program write integers "
+                "as floating-point numbers? Divide them by their full scale, such as 32768"
+            )
 
     def _explain_failure(self, report: FfmpegResult) -> str:
         if "Format not on whitelist" in report.log:
-            return "not audio: it looks like a playlist, a script or another kind of file"
+            if self._is_text():
+                return "not audio, but text, such as a playlist or a script"
+            return "not audio in a container that Segue reads: convert it, for example to FLAC"
         if "moov atom not found" in report.log:
             return "truncated: the index at the end of the file is missing (no moov atom)"
+        if "WAVEFORMATEX support for RIFX" in report.log:
+            return (
+                "a big-endian WAV file (RIFX) with an extended header, which ffmpeg does not read: "
+                "convert it, for example to FLAC"
+            )
         if "matches no streams" in report.log:
             return "it has no audio stream"
         if "Output file is empty" in report.log:
@@ -184,8 +300,38 @@ class LocalMedia:
             return f"damaged: most of it cannot be decoded: {report.reason}"
         return f"not audio: {report.reason}"
 
+    def _is_text(self) -> bool:
+        with open(self.path, "rb") as file:
+            head = file.read(256)
+        return not any(byte < 0x20 and byte not in b"\t\n\r\f" for byte in head)
+
     def _corrupt(self, what: str) -> CorruptMedia:
         return CorruptMedia(f"{self.uri}: {what}")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+def _read_limit() -> int:
+    """Return how many bytes a file may decode to."""
+    setting = os.environ.get(MAX_DECODED_GIB) or str(DEFAULT_MAX_DECODED_GIB)
+    try:
+        limit = int(float(setting) * 2**30)
+    except (ValueError, OverflowError):
+        limit = 0
+    if limit <= 0:
+        raise ConfigurationError(f"{MAX_DECODED_GIB} is {setting!r}; it must be a number above 0")
+    return limit
+
+
+def _find_room(folder: str) -> int:
+    """Return how many bytes may be written to a folder, so that others can write there, too."""
+    return _keep_reserve(shutil.disk_usage(folder).free)
+
+
+def _keep_reserve(size_bytes: int) -> int:
+    return size_bytes - min(size_bytes // 16, MAX_RESERVE_BYTES)
 
 
 def _map_samples(path: str, header: riff.Header, frames: int) -> NDArray[np.float32]:
@@ -195,11 +341,3 @@ def _map_samples(path: str, header: riff.Header, frames: int) -> NDArray[np.floa
     mapped = np.memmap(path, np.float32, mode="r", offset=header.offset_bytes, shape=shape)
     # Jobs get a plain array: reductions of a memmap return memmaps again, and are slower.
     return np.asarray(mapped)
-
-
-def _is_finite(y: NDArray[np.float32]) -> bool:
-    import numpy as np
-
-    # Minimum and maximum propagate NaN and infinity, without an array of flags.
-    extremes = [(block.min(), block.max()) for _, block in iterate_blocks(y.reshape(-1))]
-    return bool(np.isfinite(extremes).all())

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from segue.errors import ConfigurationError, DiskFull, JobCrashed, OutOfMemory
+from segue.errors import ConfigurationError, DiskFull, JobCrashed, JobKilled, OutOfMemory
 
 if TYPE_CHECKING:
     from typing import IO, Any
@@ -132,7 +133,7 @@ def _check_result(report: FfmpegResult) -> FfmpegResult:
     if full is not None:
         raise DiskFull(f"ffmpeg could not write decoded audio: {full[1]}; free space there")
     if report.returncode < 0:
-        raise JobCrashed(
+        raise (JobKilled if report.returncode == -signal.SIGKILL else JobCrashed)(
             f"ffmpeg was killed by signal {-report.returncode}; if it is 9, out of memory is likely"
         )
     unsuitable = _UNSUITABLE_BUILD.search(report.log) if report.returncode > 0 else None

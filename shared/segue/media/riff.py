@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PCM = 1
 IEEE_FLOAT = 3
+ALAW = 6
+MULAW = 7
 EXTENSIBLE = 0xFFFE
 
 LARGEST_RIFF_BYTES = 0xFFFF_FFFF
@@ -33,6 +35,7 @@ class Header:
     bits: int  # of one sample of one channel
     offset_bytes: int  # of the first sample, from the start of the file
     size_bytes: int | None  # of all samples, as declared; None: not declared (written to a pipe)
+    channel_mask: int = 0  # the places of the channels, one bit each; 0: not declared
 
 
 def read_header(file: BinaryIO) -> Header | None:
@@ -42,6 +45,7 @@ def read_header(file: BinaryIO) -> Header | None:
         return None
     size_in_ds64: int | None = None
     form: tuple[int, int, int, int, int] | None = None
+    mask = 0
     for _ in range(MAX_CHUNKS):
         head = file.read(8)
         if len(head) < 8:
@@ -58,6 +62,7 @@ def read_header(file: BinaryIO) -> Header | None:
                 bits=bits,
                 offset_bytes=file.tell(),
                 size_bytes=_parse_size(size, block) if size_in_ds64 is None else size_in_ds64,
+                channel_mask=mask,
             )
         body = file.read(min(size, 40))
         if name == b"ds64" and len(body) >= 16:
@@ -65,6 +70,7 @@ def read_header(file: BinaryIO) -> Header | None:
         elif name == b"fmt " and len(body) >= 16:
             tag, channels, rate, _, block, bits = struct.unpack("<HHIIHH", body[:16])
             if tag == EXTENSIBLE and len(body) >= 26:
+                mask = int.from_bytes(body[20:24], "little")
                 tag = int.from_bytes(body[24:26], "little")
             form = (tag, channels, rate, block, bits)
         file.seek(size - len(body) + (size & 1), 1)  # chunks are padded to even sizes

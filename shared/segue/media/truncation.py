@@ -1,43 +1,54 @@
-"""Detection of truncated files: compares the declared duration with the decoded one.
+"""Detection of files of which a part is missing or damaged, from what ffmpeg decoded and logged.
 
-Containers differ in how they declare their duration:
+The sizes that a container declares are compared with the file before it is decoded (`containers`).
+Here, the duration that it declares is compared with that of the decoded audio:
 
-- FLAC, MP4, AIFF and MP3 with a Xing header declare it, and ffmpeg prints it as ``Duration``;
-- MP3 and ADTS without such a header do not, and ffmpeg logs that it estimates: a part of such a
-  file is a whole file;
-- WAV declares it, but ffmpeg drops it if the file is shorter, so the header is read here;
-- Ogg does not, but each page has its length: an incomplete last page is proof;
-- the duration is that of the longest stream: if there is a video stream, it proves nothing.
+- FLAC, MP4, APE, Matroska, MP3 with a Xing header and others declare it, and ffmpeg prints it as
+  ``Duration``; some count from 0 to the end, although the sound starts later;
+- MP3 and ADTS without such a header do not, and ffmpeg logs that it estimates;
+- the duration is that of the longest stream: if there is a video stream, it proves nothing;
+- a stream with pauses between its packets decodes to less than its duration, but its last packet
+  ends where the stream does, which ffmpeg prints as ``time``. If ffmpeg complains about packets as
+  well, the pauses are damage;
+- FLAC, TTA, WavPack, APE and Ogg have checksums, and ffmpeg logs which are wrong.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from typing import TYPE_CHECKING
 
-from segue.media import riff
-
-if TYPE_CHECKING:
-    from typing import BinaryIO
+from segue.media.containers import (
+    Bytes,
+    DurationClaim,
+    find_duration_claim,
+    has_all_mp3_frames,
+)
 
 # The error that a header may have in a whole file: encoder delay and padding, a few bad frames.
 TOLERANCE_S = 0.25
 TOLERANCE_RATIO = 0.01
 TOLERANCE_AT_MOST_S = 5.0
 
-# An Ogg page is at most 65,307 bytes long.
-OGG_TAIL_BYTES = 1 << 17
-OGG_PAGE_HEADER_BYTES = 27
-
-_DURATION = re.compile(r"^  Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?),", re.MULTILINE)
+_CLOCK = r"(\d+):(\d\d):(\d\d(?:\.\d+)?)"
+_DURATION = re.compile(rf"^  Duration: {_CLOCK}(?:, start: (-?\d+\.\d+))?,", re.MULTILINE)
+_REACHED = re.compile(rf"^size=.* time={_CLOCK} ", re.MULTILINE)
 _STREAM = re.compile(r"^ +Stream #0:\d+[^\n]*?: (\w+): ([^\n]*)$", re.MULTILINE)
 _ESTIMATED = "Estimating duration from bitrate"
+# Of a demuxer or decoder; "[out#0" is a summary.
+_COMPLAINT = re.compile(
+    r"^(\[(?!out#)[^\n]*(?<!Could not update timestamps for skipped samples\.)"
+    r"|Error while decoding [^\n]*)$",
+    re.MULTILINE,
+)
+# Others, such as those of MP3 frames, are wrong in many whole files.
+_WRONG_CHECKSUM = re.compile(
+    r"^\[[^\]\n]*\b(?:flac|tta|wavpack|ape|ogg) @ [^\n]*CRC (?:error|mismatch)", re.MULTILINE
+)
 _PARTIAL_FILE = re.compile(r": partial file\s*$", re.MULTILINE)
 
 
 def find_truncation(path: str, log: str, decoded_s: float) -> str | None:
-    """Return how a file is truncated, or None if it is whole.
+    """Return what is missing in the decoded audio of a file, or None if it is whole.
 
     Parameters
     ----------
@@ -48,19 +59,26 @@ def find_truncation(path: str, log: str, decoded_s: float) -> str | None:
     decoded_s : float
         Duration of the decoded audio in seconds.
     """
-    declared_s = _parse_log_duration(log)
+    end_s = _parse_log_end(log)
+    has_complaints = _COMPLAINT.search(log.partition("\nOutput #0")[2]) is not None
     with open(path, "rb") as file:
-        size_bytes = os.fstat(file.fileno()).st_size
-        header = riff.read_header(file)
-        if header is not None:
-            declared_s = _estimate_wav_duration(header, size_bytes, decoded_s)
-        ogg_is_cut = _is_last_ogg_page_cut(file, size_bytes)
-    if declared_s is not None:
-        tolerance_s = min(max(TOLERANCE_S, TOLERANCE_RATIO * declared_s), TOLERANCE_AT_MOST_S)
-        if decoded_s < declared_s - tolerance_s:
+        data = Bytes(file)
+        claim = find_duration_claim(data)
+        declared_s = parse_log_duration(log)
+        if claim is DurationClaim.NOTHING or (
+            claim is DurationClaim.OF_LAST_PACKET and not has_complaints
+        ):
+            declared_s = None
+        reached_s = decoded_s
+        if claim is DurationClaim.WITH_PAUSES and not has_complaints:
+            reached_s = max(decoded_s, end_s)
+        is_short = declared_s is not None and _is_short(reached_s, declared_s)
+        if is_short and not has_all_mp3_frames(data):
             return f"truncated: {decoded_s:.1f} s of {declared_s:.1f} s decoded"
-    if ogg_is_cut:
-        return f"truncated: {decoded_s:.1f} s decoded, then an Ogg page breaks off"
+    if _WRONG_CHECKSUM.search(log):
+        return f"damaged: {decoded_s:.1f} s decoded, but a block's checksum is wrong"
+    if has_complaints and _is_short(decoded_s, end_s):
+        return f"damaged: {decoded_s:.1f} s of {end_s:.1f} s decoded"
     if _PARTIAL_FILE.search(log):
         return (
             f"truncated: {decoded_s:.1f} s decoded, then the index points past the end of the file"
@@ -68,7 +86,13 @@ def find_truncation(path: str, log: str, decoded_s: float) -> str | None:
     return None
 
 
-def _parse_log_duration(log: str) -> float | None:
+def _is_short(part_s: float, whole_s: float) -> bool:
+    tolerance_s = min(max(TOLERANCE_S, TOLERANCE_RATIO * whole_s), TOLERANCE_AT_MOST_S)
+    return part_s < whole_s - tolerance_s
+
+
+def parse_log_duration(log: str) -> float | None:
+    """Return how long the audio is at least, as the container declares."""
     of_input = log.partition("\nOutput #0")[0]
     durations = _DURATION.findall(of_input)
     if not durations or _ESTIMATED in of_input:
@@ -77,26 +101,16 @@ def _parse_log_duration(log: str) -> float | None:
     timed = [kind for kind, rest in _STREAM.findall(description) if "attached pic" not in rest]
     if timed != ["Audio"]:
         return None
-    hours, minutes, seconds = durations[-1]
+    *clock, start_s = durations[-1]
+    return _parse_clock(clock) - max(0.0, float(start_s or 0))
+
+
+def _parse_log_end(log: str) -> float:
+    """Return where the last packet of the audio ends, after the start of the first."""
+    ends = _REACHED.findall(log)
+    return _parse_clock(ends[-1]) if ends else 0.0
+
+
+def _parse_clock(clock: list[str] | tuple[str, ...]) -> float:
+    hours, minutes, seconds = clock
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-
-
-def _estimate_wav_duration(header: riff.Header, size_bytes: int, decoded_s: float) -> float | None:
-    if header.size_bytes is None:
-        return None
-    present = size_bytes - header.offset_bytes
-    # By proportion, since many compressed WAV files declare wrong bytes per second.
-    return decoded_s * header.size_bytes / present if present > 0 else None
-
-
-def _is_last_ogg_page_cut(file: BinaryIO, size_bytes: int) -> bool:
-    file.seek(0)
-    if file.read(4) != b"OggS":
-        return False
-    file.seek(max(0, size_bytes - OGG_TAIL_BYTES))
-    tail = file.read(OGG_TAIL_BYTES)
-    page = tail[tail.rfind(b"OggS") :]
-    if len(page) < OGG_PAGE_HEADER_BYTES:
-        return True
-    lengths = page[OGG_PAGE_HEADER_BYTES : OGG_PAGE_HEADER_BYTES + page[26]]
-    return len(page) < OGG_PAGE_HEADER_BYTES + page[26] + sum(lengths)

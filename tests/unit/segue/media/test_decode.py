@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import socket
 import struct
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import ffmpeg
 import numpy as np
 import pytest
+import soundfile
 
 from segue import codec
-from segue.errors import CorruptMedia, MissingInput
+from segue.errors import (
+    ConfigurationError,
+    CorruptMedia,
+    DiskFull,
+    MissingInput,
+    OutOfMemory,
+    TooLarge,
+)
 from segue.media import riff
 from segue.media.audio import Audio
+from segue.media.decode import CONTAINERS
 from segue.media.ffmpeg import find_ffmpeg, run_ffmpeg
 from segue.testing import sound
+from segue_support import media_seeds
+from segue_support.paths import ROOT
 
 # Lossy formats move a 440 Hz sine by less than this, relative to it.
 LOSSY_ERROR_DB = -30.0
@@ -157,13 +171,223 @@ def cut(path: str, share: float) -> str:
     return path
 
 
-@pytest.mark.parametrize("suffix", ["wav", "flac", "mp3"])
-def test_a_truncated_file_is_corrupt_media_and_says_how_much_is_there(
-    open_media, written, music, suffix
-):
-    path = cut(written(music, f"a.{suffix}"), 0.41)
-    with pytest.raises(CorruptMedia, match=r"/a\.\w+: truncated: 4\.\d s of 10\.\d s decoded$"):
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", [name for name in media_seeds.NAMES if name not in media_seeds.UNDECLARED]
+)
+def test_a_truncated_file_is_corrupt_media(open_media, tmp_path, name):
+    path = cut(media_seeds.write_seed(name, str(tmp_path), duration_s=2.0), 0.7)
+    with pytest.raises(CorruptMedia, match=r"truncated: "):
         open_media(path).audio()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "message"),
+    [
+        ("wav", r"the file ends 1,040,786 bytes before its sound does"),
+        ("mp3", r"the file ends [\d,]+ bytes before the last frame that its header counts does"),
+        ("flac", r"4\.\d s of 10\.0 s decoded"),
+        ("ogg", r"the last of its Ogg pages breaks off"),
+    ],
+)
+def test_a_truncated_file_says_how_much_is_missing(open_media, written, music, suffix, message):
+    path = cut(written(music, f"a.{suffix}"), 0.41)
+    with pytest.raises(CorruptMedia, match=rf"/a\.\w+: truncated: {message}$"):
+        open_media(path).audio()
+
+
+def shift(path: str, *, seconds: float) -> str:
+    """Make the sound of a file start later, without other changes."""
+    late = path.replace(".", "-late.")
+    start = ("-itsoffset", str(seconds), "-i", path)
+    if os.path.basename(path).startswith("film"):
+        media_seeds.run_bundled_ffmpeg(
+            "-i", path, *start, "-map", "0:v", "-map", "1:a", "-c", "copy", late
+        )
+    else:
+        media_seeds.run_bundled_ffmpeg(*start, "-c", "copy", late)
+    return late
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("aac.m4a", "sound.mov", "sound.mka", "sound.webm", "sound.wma", "sound.avi"),
+        *("sound.flv", "sound.ts", "vorbis.ogg", "film.mp4", "film.mkv", "film.avi", "film.ts"),
+    ],
+)
+def test_sound_that_starts_late_is_whole(open_media, tmp_path, name):
+    path = media_seeds.write_seed(name, str(tmp_path), duration_s=1.0)
+    late = open_media(shift(path, seconds=3.0)).audio()
+    assert late.duration_s == pytest.approx(open_media(path).audio().duration_s, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "name", ["sound.flac", "sound.wv", "sound.tta", "flac.ogg", "vorbis.ogg", "sound.mka"]
+)
+def test_damage_in_the_middle_is_corrupt_media(open_media, tmp_path, name):
+    path = media_seeds.write_seed(name, str(tmp_path), duration_s=5.0)
+    with open(path, "r+b") as file:
+        file.seek(os.path.getsize(path) // 2)
+        byte = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([byte[0] ^ 0x10]))
+    with pytest.raises(CorruptMedia, match=r"damaged: |truncated: "):
+        open_media(path).audio()
+
+
+@pytest.mark.parametrize("name", ["sound.webm", "aac.m4a", "opus.ogg", "sound.mp3"])
+def test_a_hole_in_the_middle_is_corrupt_media(open_media, tmp_path, name):
+    path = media_seeds.write_seed(name, str(tmp_path), duration_s=10.0)
+    hole = os.path.getsize(path) // 10
+    with open(path, "r+b") as file:
+        file.seek(5 * hole)
+        file.write(bytes(hole))
+    with pytest.raises(CorruptMedia, match=r"damaged: |truncated: "):
+        open_media(path).audio()
+
+
+def test_sound_with_a_pause_between_its_packets_is_whole(open_media, tmp_path):
+    path = str(tmp_path / "a.webm")
+    pause = ("-af", "aselect='lt(t,1)+gt(t,5)'", "-c:a", "libopus")
+    media_seeds.run_bundled_ffmpeg("-f", "lavfi", "-i", "sine=440:d=6", *pause, path)
+    assert open_media(path).audio().duration_s == pytest.approx(2.0, abs=0.05)
+
+
+def test_an_mp3_with_a_wrong_number_of_frames_is_whole_unless_some_are_damaged(
+    open_media, written, music
+):
+    path = written(music, "a.mp3")
+    with open(path, "rb") as file:
+        data = bytearray(file.read())
+    at = max(data.find(b"Info"), data.find(b"Xing")) + 8
+    data[at : at + 4] = struct.pack(">I", 2 * int.from_bytes(data[at : at + 4], "big"))
+    with open(path, "wb") as file:
+        file.write(data)
+    assert open_media(path).audio().duration_s == pytest.approx(10.0, abs=0.1)
+    data[len(data) // 2 : len(data) // 2 + 5000] = bytes(5000)
+    with open(path, "wb") as file:
+        file.write(data)
+    with pytest.raises(CorruptMedia, match="truncated"):
+        open_media(path).audio()
+
+
+def test_a_wav_whose_header_was_not_updated_is_corrupt_media(open_media, tmp_path):
+    whole = wav_header(data=np.random.default_rng(0).bytes(400_000))
+    declared = struct.pack("<I", 100_000)
+    at = whole.index(b"data") + 4
+    (tmp_path / "a.wav").write_bytes(whole[:at] + declared + whole[at + 4 :])
+    with pytest.raises(CorruptMedia, match="300,000 bytes follow its sound"):
+        open_media(tmp_path / "a.wav").audio()
+
+
+def test_a_size_that_wrapped_is_found_without_reading_gigabytes(open_media, tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(wav_header(data=bytes(1000)))
+    os.truncate(path, (1 << 32) + 1044)  # a hole, which takes no space
+    with pytest.raises(CorruptMedia, match="4,294,967,296 bytes follow its sound"):
+        open_media(path).audio()
+
+
+# Every container
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", media_seeds.NAMES)
+def test_every_container_is_read(open_media, tmp_path, name):
+    audio = open_media(media_seeds.write_seed(name, str(tmp_path), duration_s=0.5)).audio()
+    assert audio.duration_s == pytest.approx(0.5, abs=0.1)
+    if name not in media_seeds.BUILT:
+        assert 0.3 < np.abs(audio.y).max() < 0.6
+
+
+def test_the_document_lists_the_containers_that_are_read():
+    document = (ROOT / "docs" / "formats.md").read_text("utf-8")
+    rows = re.findall(r"^\|[^|]+\|[^|]+\|([^|]+)\|[^|]+\|$", document, re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert named == set(CONTAINERS)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+def test_big_endian_wav_is_read_as_other_programs_read_it(open_media, tmp_path, subtype):
+    path = str(tmp_path / "a.wav")
+    y = sound.noise(1, 0.1, channels=2).y.T
+    soundfile.write(path, y, 44100, subtype, "BIG", "WAV")
+    with open(path, "rb") as file:
+        assert file.read(4) == b"RIFX"
+    expected, _ = soundfile.read(path, dtype="float32")
+    assert np.array_equal(open_media(path).audio().y.T, expected)
+
+
+def test_big_endian_wav_of_another_format_is_refused(open_media, tmp_path):
+    form = struct.pack(">HHIIHH", 2, 1, 8000, 4096, 256, 4)
+    body = b"WAVEfmt " + struct.pack(">I", 16) + form + b"data" + struct.pack(">I", 512)
+    data = b"RIFX" + struct.pack(">I", len(body) + 512) + body + bytes(512)
+    (tmp_path / "a.wav").write_bytes(data)
+    with pytest.raises(CorruptMedia, match=r"RIFX\) of format 2 and 4 bits.*convert it"):
+        open_media(tmp_path / "a.wav").audio()
+    soundfile.write(tmp_path / "b.wav", sound.tone(duration_s=0.1).y, 44100, "ULAW", "BIG", "WAV")
+    with pytest.raises(CorruptMedia, match=r"RIFX\) with an extended header.*convert it"):
+        open_media(tmp_path / "b.wav").audio()
+
+
+@pytest.mark.parametrize("times", [64, 256, 512])
+def test_one_bit_audio_is_read_at_an_eighth_of_its_rate(open_media, tmp_path, times):
+    path = media_seeds.write_seed("sound.dsf", str(tmp_path), duration_s=0.1)
+    with open(path, "rb") as file:
+        data = bytearray(file.read())
+    at = data.index(struct.pack("<I", media_seeds.DSD_RATE_HZ))
+    data[at : at + 4] = struct.pack("<I", times * 44_100)
+    with open(path, "wb") as file:
+        file.write(data)
+    assert open_media(path).audio().sr == times * 44_100 // 8
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype"),
+    [
+        *(("WAV", each) for each in ("PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW")),
+        *(("AIFF", each) for each in ("PCM_S8", "PCM_24", "FLOAT", "ALAW")),
+        *(("CAF", each) for each in ("PCM_16", "ALAC_16", "DOUBLE")),
+        *(("W64", "PCM_24"), ("RF64", "PCM_16"), ("WAVEX", "PCM_24"), ("AU", "PCM_16")),
+        *(("VOC", "PCM_16"), ("SVX", "PCM_16"), ("NIST", "PCM_16"), ("FLAC", "PCM_24")),
+    ],
+)
+def test_the_samples_are_those_that_libsndfile_reads(open_media, tmp_path, container, subtype):
+    path = str(tmp_path / "a")
+    y = sound.noise(1, 1.0, sr=22_050).y
+    soundfile.write(path, y, 22_050, subtype, format=container)
+    expected, _ = soundfile.read(path, dtype="float32")
+    decoded = open_media(path).audio()
+    assert decoded.sr == 22_050
+    assert np.abs(decoded.y - expected).max() < 1e-6
+    os.truncate(path, os.path.getsize(path) * 7 // 10)
+    with pytest.raises(CorruptMedia, match="truncated"):
+        open_media(path).audio()
+
+
+def test_an_aiff_of_a_codec_whose_duration_ffmpeg_cannot_tell_is_read(open_media, tmp_path):
+    path = str(tmp_path / "a.aiff")
+    soundfile.write(path, sound.tone(duration_s=1.0, sr=8000).y, 8000, "GSM610", format="AIFF")
+    assert open_media(path).audio().duration_s == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_codec_that_programs_decode_differently_is_refused(open_media, tmp_path):
+    path = str(tmp_path / "a.wav")
+    soundfile.write(path, sound.tone(duration_s=1.0, sr=8000).y, 8000, "G721_32", format="WAV")
+    with pytest.raises(CorruptMedia, match=r"coded as G\.721 or G\.726"):
+        open_media(path).audio()
+
+
+def test_integers_that_were_written_as_floats_are_refused(open_media, tmp_path):
+    path = str(tmp_path / "a.wav")
+    y = sound.tone(duration_s=0.1).y
+    soundfile.write(path, y * 32768, 44100, "FLOAT")
+    with pytest.raises(CorruptMedia, match=r"its samples reach 164\d\d.*Divide them"):
+        open_media(path).audio()
+    soundfile.write(path, y * 20, 44100, "FLOAT")
+    assert open_media(path).audio().y.max() == pytest.approx(10.0, abs=0.1)
 
 
 def test_a_truncated_wav_is_seen_wherever_it_is_cut(open_media, written, music):
@@ -174,8 +398,11 @@ def test_a_truncated_wav_is_seen_wherever_it_is_cut(open_media, written, music):
             open_media(path).audio()
 
 
-def test_a_truncated_m4a_has_lost_its_index(open_media, written, music):
-    path = cut(written(music, "a.m4a"), 0.5)
+def test_an_m4a_that_was_cut_before_its_index_has_lost_it(open_media, written, music):
+    path = written(music, "a.m4a")
+    with open(path, "rb") as file:
+        index = file.read().index(b"moov") - 4
+    os.truncate(path, index)
     with pytest.raises(CorruptMedia, match=r"truncated: the index at the end of the file is miss"):
         open_media(path).audio()
 
@@ -185,14 +412,8 @@ def test_a_truncated_m4a_with_its_index_in_front_is_seen_too(open_media, written
     path = str(tmp_path / "b.m4a")
     run_ffmpeg(ffmpeg.input(whole).output(path, **{"c:a": "copy", "movflags": "+faststart"}))
     open_media(path).audio()
-    with pytest.raises(CorruptMedia, match=r"truncated: \d\.\d s of 10\.0 s decoded"):
+    with pytest.raises(CorruptMedia, match=r"truncated: .* before its mdat box does"):
         open_media(cut(path, 0.6)).audio()
-
-
-def test_a_truncated_ogg_ends_within_a_page(open_media, written, music):
-    path = cut(written(music, "a.ogg"), 0.5)
-    with pytest.raises(CorruptMedia, match=r"truncated: \d\.\d s decoded, then an Ogg page breaks"):
-        open_media(path).audio()
 
 
 def test_a_file_without_a_declared_length_may_be_any_part(open_media, written, music, tmp_path):
@@ -227,7 +448,7 @@ BROKEN = {
     "zeros": (bytes(50_000), r"not audio"),
     "no samples": (wav_header(), r"not audio|no samples"),
     "slow": (wav_header(rate=3, data=bytes(400)), r"rate is 3 Hz"),
-    "fast": (wav_header(rate=2_000_000, data=bytes(4000)), r"rate is 2000000 Hz"),
+    "fast": (wav_header(rate=7_000_000, data=bytes(4000)), r"rate is 7000000 Hz"),
     "broad": (wav_header(channels=64, data=bytes(12_800)), r"64 channels|not audio"),
     "NaN": (
         riff.build_float32_header(channels=1, sample_rate_hz=8000, frames=4000) + NAN,
@@ -266,23 +487,114 @@ def test_a_file_that_is_gone_is_missing_not_corrupt(open_media, tmp_path):
         open_media(tmp_path).audio()
 
 
-def test_what_is_longer_than_the_limit_is_refused(open_media, written, music, monkeypatch):
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (os.mkfifo, CorruptMedia, "not a file, but a pipe or a device"),
+        (lambda path: os.symlink("/dev/zero", path), CorruptMedia, "a pipe or a device"),
+        (lambda path: os.symlink("/dev/null", path), CorruptMedia, "a pipe or a device"),
+        (lambda path: os.symlink(path, path), MissingInput, "Too many levels"),
+    ],
+    ids=["pipe", "/dev/zero", "/dev/null", "loop"],
+)
+def test_what_is_no_file_is_not_waited_for(open_media, tmp_path, make, error, message):
+    make(tmp_path / "radio.wav")
+    with pytest.raises(error, match=message):
+        open_media(tmp_path / "radio.wav").audio()
+
+
+def test_a_header_that_asks_for_too_much_memory_is_damage(open_media, tmp_path):
+    form = struct.pack("<HHIIHHH", 2, 1, 22_050, 22_050, 512, 4, 52_000)
+    data = b"RIFF" + struct.pack("<I", 20_000) + b"WAVEfmt " + struct.pack("<I", 52_018) + form
+    (tmp_path / "a.wav").write_bytes(data + bytes(16_000))
+    with pytest.raises(CorruptMedia):
+        open_media(tmp_path / "a.wav").audio()
+
+
+def test_memory_that_the_machine_lacks_is_no_damage(open_media, written, music, monkeypatch):
+    def refuse(_stream):
+        raise OutOfMemory("ffmpeg ran out of memory")
+
+    media = open_media(written(music, "a.flac"))
+    monkeypatch.setattr("segue.media.decode.run_ffmpeg", refuse)
+    with pytest.raises(CorruptMedia, match="declares blocks or tables that no sound needs"):
+        media.audio()
+    monkeypatch.setattr("segue.media.decode.AMPLE_MEMORY_BYTES", 1 << 62)
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (1 << 40, hard))
+    try:
+        with pytest.raises(OutOfMemory):
+            open_media(media.path).audio()
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+# Limits
+
+
+def test_what_is_longer_than_the_limit_is_too_large(open_media, written, music, monkeypatch):
     path = written(music, "a.flac")
     monkeypatch.setattr("segue.media.decode.MAX_DURATION_S", 9.0)
-    with pytest.raises(CorruptMedia, match=r"longer than 9 s; cut it"):
+    with pytest.raises(TooLarge, match=r"longer than 0\.0025 hours; cut it"):
         open_media(path).audio()
     monkeypatch.setattr("segue.media.decode.MAX_DURATION_S", 10.0)
     assert open_media(path).audio().duration_s == 10.0
 
 
-def test_what_decodes_to_more_than_the_limit_is_refused_while_it_does(
-    open_media, tmp_path, monkeypatch
+@pytest.fixture
+def bomb(tmp_path) -> str:
+    """Silence in FLAC: 60 kB that become 20 MB."""
+    return sound.write(sound.silence(60.0, channels=2), str(tmp_path / "bomb.flac"))
+
+
+def test_what_decodes_to_more_than_the_limit_is_too_large_and_stopped(
+    open_media, bomb, monkeypatch
 ):
-    # Silence in FLAC: 60 kB that become 20 MB.
-    path = sound.write(sound.silence(60.0, channels=2), str(tmp_path / "bomb.flac"))
-    monkeypatch.setattr("segue.media.decode.MAX_DECODED_BYTES", 2**20)
-    with pytest.raises(CorruptMedia, match=r"decodes to more than 0\.000976562 GiB"):
-        open_media(path).audio()
+    written: list[int] = []
+    media = open_media(bomb)
+    monkeypatch.setenv("SEGUE_MAX_DECODED_GIB", "0.001")
+    monkeypatch.setattr(
+        "segue.media.decode.os.unlink", lambda path: written.append(os.path.getsize(path))
+    )
+    with pytest.raises(TooLarge, match=r"decodes to more than 0\.001 GiB.*SEGUE_MAX_DECODED_GIB"):
+        media.audio()
+    with pytest.raises(TooLarge):  # not decoded again
+        media.audio()
+    assert len(written) == 1
+    assert written[0] < 2 * 2**20
+
+
+@pytest.mark.parametrize("setting", ["no", "0", "-1", "nan", "inf"])
+def test_a_limit_that_is_no_size_is_refused(open_media, bomb, monkeypatch, setting):
+    monkeypatch.setenv("SEGUE_MAX_DECODED_GIB", setting)
+    with pytest.raises(ConfigurationError, match="SEGUE_MAX_DECODED_GIB"):
+        open_media(bomb).audio()
+
+
+@pytest.mark.parametrize(
+    ("free", "total", "error", "message"),
+    [
+        (8 * 2**20, 2**30, DiskFull, "are free for temporary files"),
+        (8 * 2**20, 16 * 2**20, TooLarge, "the whole disk for temporary files holds"),
+        (0, 2**30, DiskFull, "no space is free"),
+    ],
+)
+def test_what_fits_no_disk_is_too_large_and_what_does_not_fit_now_is_transient(
+    open_media, bomb, monkeypatch, free, total, error, message
+):
+    usage = SimpleNamespace(total=total, used=total - free, free=free)
+    monkeypatch.setattr("segue.media.decode.shutil.disk_usage", lambda _folder: usage)
+    media = open_media(bomb)
+    with pytest.raises(error, match=message):
+        media.audio()
+    assert os.listdir(os.path.dirname(media._target)) == []
+
+
+def test_a_small_file_is_read_where_little_is_free(open_media, written, monkeypatch):
+    path = written(sound.tone(duration_s=0.1), "a.flac")
+    usage = SimpleNamespace(total=2**20, used=0, free=2**15)
+    monkeypatch.setattr("segue.media.decode.shutil.disk_usage", lambda _folder: usage)
+    assert open_media(path).audio().y.shape == (4410,)
 
 
 # Hostile files

@@ -10,7 +10,7 @@ import types
 import ffmpeg
 import pytest
 
-from segue.errors import ConfigurationError, DiskFull, JobCrashed, OutOfMemory
+from segue.errors import ConfigurationError, DiskFull, JobCrashed, JobKilled, OutOfMemory
 from segue.media.ffmpeg import LOG_HEAD_BYTES, LOG_TAIL_BYTES, FfmpegResult, find_ffmpeg, run_ffmpeg
 from segue.testing import sound
 
@@ -68,7 +68,7 @@ def test_a_full_disk_is_transient(stream):
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("kill -9 $$", JobCrashed, "signal 9"),
+        ("kill -9 $$", JobKilled, "signal 9"),
         ("kill -11 $$", JobCrashed, "signal 11"),
         ("echo 'x: Cannot allocate memory' >&2; exit 1", OutOfMemory, "memory_gib"),
         ("echo 'Disk quota exceeded' >&2; exit 0", DiskFull, "free space"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 from segue.media.truncation import find_truncation
@@ -12,14 +14,20 @@ FILM = "  Stream #0:1[0x2](und): Video: h264 (High), yuv420p, 640x480, 25 fps"
 SPEECH = "  Stream #0:1(eng): Audio: aac (LC), 48000 Hz, mono, fltp"
 
 
-def log(*streams: str, duration: str = "00:00:10.00", before: str = "", after: str = "") -> str:
+def log(
+    *streams: str,
+    duration: str = "00:00:10.00",
+    start: str = "0.000000",
+    before: str = "",
+    after: str = "",
+) -> str:
     return "\n".join(
         [
             before,
             "Input #0, mp3, from 'file:/x.mp3':",
             "  Metadata:",
             "    title           : Duration: 09:00:00.00, start",
-            f"  Duration: {duration}, start: 0.025057, bitrate: 144 kb/s",
+            f"  Duration: {duration}, start: {start}, bitrate: 144 kb/s",
             *streams,
             "Stream mapping:",
             "  Stream #0:0 -> #0:0 (mp3 (mp3float) -> pcm_f32le (native))",
@@ -60,6 +68,28 @@ def test_a_little_may_be_missing_but_never_more_than_five_seconds(
     assert find_truncation(path, log(AUDIO, duration=duration), too_little_s) is not None
 
 
+def test_what_starts_late_is_as_long_as_what_follows(path):
+    assert find_truncation(path, log(AUDIO, start="3.000000"), 7.0) is None
+    assert find_truncation(path, log(AUDIO, start="3.000000"), 6.0) is not None
+    assert find_truncation(path, log(AUDIO, start="-0.021333"), 9.0) is not None
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "size=     689kB time=00:00:10.00 bitrate=1411.3kbits/s speed= 600x",
+        "size=     689KiB time=00:00:09.98 bitrate=1411.3kbits/s speed= 600x elapsed=0:00:00.01",
+    ],
+)
+def test_pauses_between_packets_are_no_truncation_if_the_last_is_at_the_end(tmp_path, path, after):
+    film = tmp_path / "a.mka"
+    film.write_bytes(bytes.fromhex("1a45dfa3") + b"\x80")
+    assert find_truncation(str(film), log(AUDIO, after=after), 6.0) is None
+    assert find_truncation(path, log(AUDIO, after=after), 6.0) is not None  # it has no pauses
+    early = after.replace("10.00", "06.00").replace("09.98", "06.00")
+    assert find_truncation(str(film), log(AUDIO, after=early), 6.0) is not None
+
+
 def test_an_estimated_duration_proves_nothing(path):
     estimated = "[mp3 @ 0x5] Estimating duration from bitrate, this may be inaccurate"
     assert find_truncation(path, log(AUDIO, before=estimated), 4.1) is None
@@ -84,3 +114,45 @@ def test_an_index_that_points_behind_the_end_is_proof(path, streams):
     assert find_truncation(path, log(*streams, after=after), 10.0) == (
         "truncated: 10.0 s decoded, then the index points past the end of the file"
     )
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    [
+        "[flac @ 0x5] CRC error at PTS 99328",
+        "[in#0/ogg @ 0x5] CRC mismatch!",
+        "[ogg @ 0x5] CRC mismatch!",
+        "[wavpack @ 0x5] CRC error",
+    ],
+)
+def test_a_wrong_checksum_is_damage_however_long_the_sound_is(path, complaint):
+    assert find_truncation(path, log(AUDIO, after=complaint), 10.0) == (
+        "damaged: 10.0 s decoded, but a block's checksum is wrong"
+    )
+
+
+def test_the_checksums_of_mp3_frames_prove_nothing(path):
+    complaint = "[mp3float @ 0x5] CRC mismatch!"
+    assert find_truncation(path, log(AUDIO, after=complaint), 10.0) is None
+
+
+def test_a_pause_that_ffmpeg_complains_about_is_damage(path):
+    end = "size= 689kB time=00:00:09.90 bitrate=1411.3kbits/s speed= 600x"
+    harmless = "[mp3float @ 0x5] Could not update timestamps for skipped samples."
+    assert find_truncation(path, log(AUDIO, FILM, after=f"{harmless}\n{end}"), 8.0) is None
+    for complaint in ("[matroska,webm @ 0x5] 0x00 at pos 7", "Error while decoding stream #0:0"):
+        assert find_truncation(path, log(AUDIO, FILM, after=f"{complaint}\n{end}"), 8.0) == (
+            "damaged: 8.0 s of 9.9 s decoded"
+        )
+
+
+@pytest.mark.parametrize("head", [b"OggS\0\0", b"RIFF\1\0\0\0AVI "])
+def test_the_duration_of_ogg_and_avi_counts_if_there_is_damage_only(tmp_path, head):
+    path = tmp_path / "a"
+    page = b"OggS" + bytes(22) + b"\1\0"  # an empty one
+    path.write_bytes(head + bytes(100) + page)
+    if head.startswith(b"RIFF"):
+        path.write_bytes(head[:4] + struct.pack("<I", 104) + head[8:] + bytes(100))
+    assert find_truncation(str(path), log(AUDIO), 4.0) is None
+    complaint = "[vorbis @ 0x5] invalid"
+    assert find_truncation(str(path), log(AUDIO, after=complaint), 4.0) is not None
