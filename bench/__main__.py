@@ -11,6 +11,7 @@ BENCHMARKS = {
     "streaming": "latency from arrival to last artifact, sustained rate, and cost",
     "planning": "planning and skipping over 200,000 finished files",
     "memory": "memory as the catalogue grows tenfold",
+    "long_audio": "memory of each built-in job on three and six hours of audio",
     "functions": "a function's start and work, against its clients' import and the bare calls",
     "downsample": "CPU of downsampling a song of three and a half minutes",
 }

@@ -142,7 +142,7 @@ def _build_calls() -> dict[str, Callable[[], Callable[[], object]]]:
     from segue.model.queue import list_topics, message_to_envelope
     from segue.model.transitions import arrive
     from segue_functions import stack
-    from segue_functions.arrival import arrival
+    from segue_functions.arrival import handle_arrival
     from segue_support.cloud_events import build_object_event, to_binary
     from segue_support.pubsub_topics import make_topics
 
@@ -176,7 +176,7 @@ def _build_calls() -> dict[str, Callable[[], Callable[[], object]]]:
 
     def handle() -> Callable[[], object]:
         sent = build_object_event("finalized", media())
-        return lambda: arrival(sent)
+        return lambda: handle_arrival(sent)
 
     def serve() -> Callable[[], object]:
         headers, body = to_binary(build_object_event("finalized", media()))

@@ -68,7 +68,7 @@ class _MemorySampler(threading.Thread):
 
     def run(self) -> None:
         while not self._done.wait(0.5):
-            total = sum(_read_private_kib(pid) for pid in _list_tree(self._pid))
+            total = sum(_read_private_kib(pid) for pid in list_tree(self._pid))
             self._peak = max(self._peak, total)
 
     def stop(self) -> float:
@@ -77,16 +77,19 @@ class _MemorySampler(threading.Thread):
         return self._peak / 1024
 
 
-def _list_tree(top: int) -> list[int]:
-    pids = [top]
-    for pid in pids:
+def list_tree(top: int, *, skip: int = 0) -> list[int]:
+    """Return a process and all that descend from it, without the first levels."""
+    depths = {top: 0}
+    for pid in (pids := [top]):
         try:
             for task in os.listdir(f"/proc/{pid}/task"):
                 with open(f"/proc/{pid}/task/{task}/children") as file:
-                    pids += [int(p) for p in file.read().split()]
+                    below = [int(p) for p in file.read().split()]
+                depths.update(dict.fromkeys(below, depths[pid] + 1))
+                pids += below
         except OSError:
             continue
-    return pids
+    return [pid for pid in pids if depths[pid] >= skip]
 
 
 def _read_private_kib(pid: int) -> int:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from segue.codec.encoded import Encoded, describe
 from segue.errors import BadOutput, CorruptMedia
 from segue.media import riff
-from segue.media.audio import Audio
+from segue.media.audio import BLOCK_FRAMES, Audio, iterate_blocks
+from segue.media.samples import SampleBuffer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,13 +52,18 @@ class FlacCodec:
                 f"the sample rate is {audio.sr} Hz; FLAC holds up to {FLAC_MAX_RATE_HZ} Hz, above "
                 f"{FLAC_FINE_RATE_HZ} Hz in steps of 10: resample it, or declare audio/wav"
             )
-        samples = _quantise(audio.y)
         buffer = io.BytesIO()
-        soundfile.write(buffer, samples.T, audio.sr, format="FLAC", subtype="PCM_16")
-        y = samples.astype(np.float32)
-        y /= FULL_SCALE
-        y.flags.writeable = False
-        return Encoded(buffer.getvalue(), Audio(y=y, sr=audio.sr))
+        decoded = SampleBuffer(audio.channels, audio.y.shape[-1])
+        with soundfile.SoundFile(
+            buffer, "w", audio.sr, audio.channels, format="FLAC", subtype="PCM_16"
+        ) as file:
+            for start, block in iterate_blocks(audio.y):
+                samples = _quantise(block)
+                file.write(samples.T)
+                y = samples.astype(np.float32)
+                y /= FULL_SCALE
+                decoded.write(start, y)
+        return Encoded(buffer.getvalue(), Audio(y=decoded.finish(), sr=audio.sr))
 
     def decode(self, data: bytes) -> Audio:
         """Read samples as 32-bit floats; the array is read-only."""
@@ -65,13 +71,16 @@ class FlacCodec:
 
         try:
             with soundfile.SoundFile(io.BytesIO(data)) as file:
-                samples, declared = file.read(dtype="float32"), file.frames
+                decoded, filled = SampleBuffer(file.channels, file.frames), 0
+                while len(block := file.read(BLOCK_FRAMES, dtype="float32")):
+                    decoded.write(filled, block.T)
+                    filled += len(block)
         except soundfile.LibsndfileError as error:
             reason = error.error_string
             raise CorruptMedia(f"{describe(data)} is not audio/flac: {reason}") from error
-        if len(samples) != declared:
+        if filled != file.frames:
             raise CorruptMedia(f"{describe(data)} is audio/flac, but it is truncated")
-        return _build_audio(samples, file.samplerate)
+        return Audio(y=decoded.finish(), sr=file.samplerate)
 
 
 class WavCodec:
@@ -159,13 +168,14 @@ def _check_audio(value: object, content_type: str) -> Audio:
         raise BadOutput(
             f"the rate is {describe(value.sr)}; it must be a whole number of Hz: round it"
         )
-    # Minimum and maximum propagate NaN and infinity, without an array of flags.
-    if not (np.isfinite(y.min()) and np.isfinite(y.max())):
-        first = int(np.argmin(np.isfinite(y).all(axis=0) if y.ndim == 2 else np.isfinite(y)))
-        raise BadOutput(
-            f"sample {first} is infinite or not a number; samples must be finite: look for a "
-            "division by zero, such as normalising silence"
-        )
+    for start, block in iterate_blocks(y):
+        # Minimum and maximum propagate NaN and infinity, without an array of flags.
+        if not (np.isfinite(block.min()) and np.isfinite(block.max())):
+            first = start + int(np.argmin(np.isfinite(np.atleast_2d(block)).all(axis=0)))
+            raise BadOutput(
+                f"sample {first} is infinite or not a number; samples must be finite: look for a "
+                "division by zero, such as normalising silence"
+            )
     return Audio(y=y[0] if y.shape[0] == 1 and y.ndim == 2 else y, sr=int(value.sr))
 
 

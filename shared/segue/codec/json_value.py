@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAX_DEPTH = 100
+_ENCODER = msgspec.json.Encoder(order="deterministic")
 
 
 class JsonCodec:
@@ -26,7 +27,11 @@ class JsonCodec:
     def encode(self, value: object) -> Encoded:
         """Write sorted keys and no white space; numbers in their shortest form."""
         try:
-            data = msgspec.json.encode(_to_plain(value, "$", 0), order="deterministic")
+            # Where memory runs out, encode() of msgspec 0.22 crashes, and encode_into() raises.
+            buffer = bytearray()
+            _ENCODER.encode_into(_to_plain(value, "$", 0), buffer)
+            data = bytes(buffer)
+            del buffer
             return Encoded(data, msgspec.json.decode(data))
         except (ValueError, OverflowError) as error:
             raise BadOutput(f"the value cannot be JSON: {error}; write it as a string") from error

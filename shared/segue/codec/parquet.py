@@ -32,6 +32,8 @@ class ParquetCodec:
         sink = pa.BufferOutputStream()
         try:
             parquet.write_table(table, sink, compression="zstd", version="2.6")
+        except pa.ArrowMemoryError:  # an ArrowException, too
+            raise
         except pa.ArrowException as error:
             raise BadOutput(
                 f"a table with the columns {table.schema.names} does not fit into Parquet: {error}"
@@ -46,6 +48,8 @@ class ParquetCodec:
 
         try:
             return parquet.read_table(pa.BufferReader(data), use_threads=False)
+        except pa.ArrowMemoryError:
+            raise
         except (pa.ArrowException, OSError) as error:
             raise CorruptMedia(
                 f"{describe(data)} is not application/vnd.apache.parquet: {error}"
@@ -68,6 +72,8 @@ def _build_table(rows: object) -> pa.Table:
         values = [_check_cell(row.get(name), name, number) for number, row in enumerate(rows)]
         try:
             columns[name] = pa.array(values)
+        except pa.ArrowMemoryError:
+            raise
         except (pa.ArrowException, OverflowError) as error:
             raise BadOutput(
                 f"column {name!r} mixes types or does not fit into one: {error}; give all its "

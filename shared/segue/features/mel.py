@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from segue.media.audio import Audio, release_pages
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -34,8 +36,8 @@ def compute_mel_power(
 
     Parameters
     ----------
-    y : np.ndarray [shape=(n,)]
-        Samples of one channel.
+    y : np.ndarray [shape=(n,) or (channels, n)]
+        Samples; several channels are averaged.
     sr : int > 0
         Sampling rate in Hz.
     n_fft : int > 0, even
@@ -58,7 +60,7 @@ def compute_mel_power(
 
     bands = librosa.filters.mel(sr=sr, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax).T
     window = librosa.filters.get_window("hann", n_fft).astype(np.float32)
-    frames = 1 + len(y) // hop_length
+    frames = 1 + y.shape[-1] // hop_length
     power = np.empty((n_mels, frames), np.float32)
     for first in range(0, frames, BLOCK_FRAMES):
         count = min(BLOCK_FRAMES, frames - first)
@@ -68,14 +70,15 @@ def compute_mel_power(
         D = scipy.fft.rfft(framed * window, axis=1, overwrite_x=True)
         S = np.square(D.real) + np.square(D.imag)
         power[:, first : first + count] = (S @ bands).T
+        release_pages(y)
     return power
 
 
 def _cut_span(y: NDArray[np.float32], start: int, end: int) -> NDArray[np.float32]:
-    """Return y[start:end], padded with zeros before its start and after its end."""
+    """Return the mean channel of y[start:end], with zeros before its start and after its end."""
     import numpy as np
 
-    inside = y[max(0, start) : max(0, end)]
+    inside = Audio(y=y[..., max(0, start) : max(0, end)], sr=1).mono().y
     if start >= 0 and len(inside) == end - start:
         return inside
     return np.pad(inside, (max(0, -start), end - start - max(0, -start) - len(inside)))

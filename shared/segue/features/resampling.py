@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from segue.errors import ConfigurationError
 from segue.media.audio import Audio, Media, iterate_blocks
+from segue.media.memory import format_duration, require_memory
+from segue.media.samples import LARGE_BYTES, SampleBuffer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +21,9 @@ LAYOUTS = {3: "LRC", 4: "LRlr", 5: "LRClr", 6: "LRCxlr", 7: "LRCxclr", 8: "LRCxl
 # ITU-R BS.775-3, table 2: the gain of a channel in the left and the right of two channels.
 GAINS = {"L": (1, 0), "R": (0, 1), "l": (0.5**0.5, 0), "r": (0, 0.5**0.5), "x": (0, 0)}
 CENTRE = (0.5**0.5, 0.5**0.5)
+# At most, of the result as FLAC: noise does not shrink, and the buffer grows by an eighth. Samples
+# that are few enough are in memory twice, too, before and after they were encoded.
+BYTES_PER_SAMPLE = 2.3
 
 
 def downsample(media: Media, *, sample_rate_hz: int = 22050, channels: int = 1) -> Audio:
@@ -42,16 +47,18 @@ def downsample(media: Media, *, sample_rate_hz: int = 22050, channels: int = 1) 
     -------
     Audio
         ``y`` has the shape (n,) for one channel and (2, n) for two, where n is the duration times
-        the rate, rounded, and at least 1. Peaks may slightly exceed 1.0: filters raise some.
+        the rate, rounded, and at least 1. It is read-only, and mapped from a temporary file if it
+        is long. Peaks may slightly exceed 1.0: filters raise some.
 
     Raises
     ------
+    TooLarge
+        If the process's memory bound has no room for the result as FLAC.
     ConfigurationError
         If a parameter is out of its range.
     CorruptMedia
         If the file cannot be decoded.
     """
-    import numpy as np
     import soxr
 
     if channels not in (1, 2):
@@ -63,7 +70,11 @@ def downsample(media: Media, *, sample_rate_hz: int = 22050, channels: int = 1) 
     audio = media.audio()
     frames = audio.y.shape[-1]
     length = max(1, (2 * frames * sample_rate_hz + audio.sr) // (2 * audio.sr))
-    y = np.zeros((channels, length), np.float32)
+    require_memory(
+        BYTES_PER_SAMPLE * channels * length + 2 * min(4 * channels * length, LARGE_BYTES),
+        f"downsample of {format_duration(audio.duration_s)}",
+    )
+    samples = SampleBuffer(channels, length)
     stream = soxr.ResampleStream(audio.sr, sample_rate_hz, channels, dtype="float32", quality="HQ")
     filled = 0
     for start, native in iterate_blocks(audio.y):
@@ -72,9 +83,9 @@ def downsample(media: Media, *, sample_rate_hz: int = 22050, channels: int = 1) 
             last = start + native.shape[-1] == frames
             block = stream.resample_chunk(block, last=last)
         block = block[: length - filled]
-        y[:, filled : filled + len(block)] = block.T
+        samples.write(filled, block.T)
         filled += len(block)
-    return Audio(y=y[0] if channels == 1 else y, sr=sample_rate_hz)
+    return Audio(y=samples.finish(), sr=sample_rate_hz)
 
 
 def _mix(y: NDArray[np.float32], channels: int) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from segue.features.mel import compute_mel_power
 from segue.media.audio import Audio
+from segue.media.memory import format_duration, require_memory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +29,15 @@ PRELOAD = ("librosa", "scipy.fft", "segue.features.rhythm:warm_up")
 
 # The autocorrelation of an hour would take 2 GB at once; a chunk is six minutes at 22.05 kHz.
 TEMPO_CHUNK_FRAMES = 1 << 14
+# librosa's envelope is computed in blocks, since its copies of the spectrogram are large.
+ENVELOPE_CHUNK_FRAMES = 1 << 12
+N_FFT = 2048
+TOP_DB = 80.0
+N_MELS = 128
+# Measured, and rounded up: of the whole file, the spectrogram and what tracks beats; of one chunk,
+# the autocorrelation.
+BYTES_PER_FRAME = 4 * N_MELS + 128
+CHUNK_BYTES_PER_FRAME = 16 * 2**10
 # With fewer beats, the estimated tempo is better than one fitted to them.
 BEATS_FOR_A_FIT = 4
 
@@ -66,6 +76,12 @@ def beats(
     import librosa
     import numpy as np
 
+    frames_in_all = audio.y.shape[-1] / hop_length
+    require_memory(
+        BYTES_PER_FRAME * frames_in_all
+        + CHUNK_BYTES_PER_FRAME * min(frames_in_all, TEMPO_CHUNK_FRAMES),
+        f"beats of {format_duration(audio.duration_s)}",
+    )
     envelope = _compute_onset_envelope(audio, hop_length)
     frames: NDArray[np.intp] = np.zeros(0, np.intp)
     bpm = 0.0
@@ -93,13 +109,27 @@ def _compute_onset_envelope(audio: Audio, hop_length: int) -> NDArray[np.float32
     import librosa
     import numpy as np
 
-    S = librosa.power_to_db(
-        compute_mel_power(audio.mono().y, audio.sr, hop_length=hop_length, fmax=audio.sr / 2)
+    S = compute_mel_power(
+        audio.y, audio.sr, n_fft=N_FFT, hop_length=hop_length, n_mels=N_MELS, fmax=audio.sr / 2
     )
-    envelope: NDArray[np.float32] = librosa.onset.onset_strength(
-        S=S, sr=audio.sr, hop_length=hop_length, aggregate=np.median
-    )
-    return envelope
+    for band in S:
+        band[:] = librosa.power_to_db(band, top_db=None)
+    np.maximum(S, S.max() - TOP_DB, out=S)
+    frames = S.shape[1]
+    rises = np.zeros(frames, np.float32)
+    for start in range(1, frames, ENVELOPE_CHUNK_FRAMES):
+        end = min(start + ENVELOPE_CHUNK_FRAMES, frames)
+        # The first value of a chunk has no predecessor in it.
+        rises[start:end] = librosa.onset.onset_strength(
+            S=S[:, start - 1 : end],
+            sr=audio.sr,
+            hop_length=hop_length,
+            aggregate=np.median,
+            center=False,
+        )[1:]
+    # A rise shows first in the frame whose window ends after it.
+    delay = N_FFT // (2 * hop_length)
+    return np.concatenate([np.zeros(delay, np.float32), rises])[:frames]
 
 
 def _estimate_tempo(

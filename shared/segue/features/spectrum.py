@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from segue.errors import ConfigurationError
 from segue.features.mel import compute_mel_power
 from segue.media.audio import Audio
+from segue.media.memory import format_duration, require_memory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +36,7 @@ LABEL_HEIGHT_PX = 20
 
 FMIN_HZ = 27.5  # the lowest A of a piano
 N_MELS = 224
+BYTES_PER_FRAME = 4 * N_MELS  # of the whole spectrogram, from which the columns are averaged
 # Two frames per column are enough to see an attack; in a long file the window limits the hop.
 FRAMES_PER_COLUMN = 2
 SHORTEST_HOP = 32
@@ -115,8 +117,11 @@ def _compute_levels_db(audio: Audio, columns: int) -> NDArray[np.float32]:
     n_fft = 2 ** round(np.log2(audio.sr * 0.093))  # 2048 at 22.05 kHz
     n = audio.y.shape[-1]
     hop_length = int(np.clip(n // (columns * FRAMES_PER_COLUMN), SHORTEST_HOP, n_fft // 2))
+    require_memory(
+        BYTES_PER_FRAME * n / hop_length, f"spectrogram of {format_duration(audio.duration_s)}"
+    )
     S = compute_mel_power(
-        audio.mono().y, audio.sr, n_fft=n_fft, hop_length=hop_length, n_mels=N_MELS, fmin=FMIN_HZ
+        audio.y, audio.sr, n_fft=n_fft, hop_length=hop_length, n_mels=N_MELS, fmin=FMIN_HZ
     )
     if S.shape[1] > columns:
         edges = np.linspace(0, S.shape[1], columns, endpoint=False).astype(np.intp)

@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from PIL import Image
 
+import segue.media.samples
 from segue import codec
 from segue.errors import BadOutput, ConfigurationError, CorruptMedia
-from segue.media.audio import Audio
+from segue.media.audio import BLOCK_FRAMES, Audio
 from segue.model.graph import CONTENT_TYPES
+from segue.testing import sound
 
 FLAC, WAV, JSON = "audio/flac", "audio/wav", "application/json"
 NPZ, PNG, PARQUET = "application/x-npz", "image/png", "application/vnd.apache.parquet"
@@ -155,6 +157,36 @@ def test_any_rows_come_back_with_nulls_for_what_they_lack(table):
     encoded = codec.encode(PARQUET, table)
     assert encoded.value.to_pylist() == [{name: row.get(name) for name in names} for row in table]
     assert same(encoded.value, codec.decode(PARQUET, encoded.data))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits private memory")
+@pytest.mark.parametrize("content_type", [JSON, PARQUET, NPZ])
+def test_a_value_that_does_not_fit_into_memory_is_a_memory_error(content_type):
+    """Not a crash, nor a value that the content type cannot hold."""
+    program = f"""
+import numpy, pyarrow.parquet, resource
+from segue import codec
+from segue.worker.failure import describe_failure
+numbers = numpy.random.default_rng(0).random(2**22)
+small = {{"x": numbers[:9]}}
+value = {{
+    {JSON!r}: {{"x": "a" * 2**25}},
+    {PARQUET!r}: pyarrow.table({{"x": numbers}}),
+    {NPZ!r}: {{"x": numbers}},
+}}[{content_type!r}]
+codec.encode({content_type!r}, small if {content_type!r} != {PARQUET!r} else pyarrow.table(small))
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[5]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_DATA, (used + 2**24, -1))
+try:
+    codec.encode({content_type!r}, value)
+except Exception as error:
+    print(describe_failure(error, 1.0).failure.kind)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert told.stdout.strip() == "out_of_memory"
 
 
 def test_the_same_value_gives_the_same_bytes_in_every_process():
@@ -317,6 +349,20 @@ BAD_AUDIO = {
 def test_what_is_not_sound_is_refused_with_a_remedy(content_type, value, message):
     with pytest.raises(BadOutput, match=message):
         codec.encode(content_type, value)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("large_bytes", [0, 1 << 30], ids=["file", "memory"])
+def test_long_flac_is_written_and_read_in_blocks_without_seams(monkeypatch, channels, large_bytes):
+    monkeypatch.setattr(segue.media.samples, "LARGE_BYTES", large_bytes)
+    audio = sound.noise(0, (2 * BLOCK_FRAMES + 12_345) / 44100, sr=44100, channels=channels)
+    encoded = codec.encode(FLAC, audio)
+    at_once = io.BytesIO()
+    samples = np.rint(audio.y.T * 32768).astype(np.int16)
+    soundfile.write(at_once, samples, 44100, format="FLAC", subtype="PCM_16")
+    assert encoded.data == at_once.getvalue()
+    for y in (encoded.value.y, codec.decode(FLAC, encoded.data).y):
+        assert np.array_equal(y, samples.T.astype(np.float32) / 32768)
 
 
 def test_flac_names_its_limits_and_the_way_out():

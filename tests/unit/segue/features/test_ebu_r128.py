@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 
 import numpy as np
 import pytest
+import soxr
 
 from segue import codec
 from segue.features.ebu_r128 import loudness
@@ -132,6 +134,104 @@ def test_another_meter_agrees(measure, audio):
 def test_a_sine_reads_what_it_was_made_for_at_any_rate(measure, sr, channels):
     audio = sound.sine_at_lufs(-18.0, 5.0, sr=sr, channels=channels)
     assert measure(audio)["integrated_lufs"] == pytest.approx(-18.0, abs=LOUDNESS_TOLERANCE_LU)
+
+
+@pytest.mark.parametrize("sr", [1000, 2000, 3000, 8000, 11025, 22050, 32000, 96000, 1_411_200])
+def test_noise_of_any_rate_measures_as_at_48_khz(measure, sr):
+    noise = sound.noise(0, 2.0, sr=SR)
+    native = Audio(y=soxr.resample(noise.y, SR, sr), sr=sr)
+    at_48_khz = Audio(y=soxr.resample(native.y, sr, SR), sr=SR)
+    measured, expected = (measure(audio)["integrated_lufs"] for audio in (native, at_48_khz))
+    assert measured == pytest.approx(expected, abs=METERS_APART_LU)
+
+
+def test_what_nobody_hears_is_not_loud(measure):
+    ultrasound = sound.tone(30_000.0, 2.0, sr=96_000, fade_s=0.2)
+    assert measure(ultrasound)["integrated_lufs"] is None
+
+
+def test_the_peaks_of_a_low_rate_are_those_of_the_file_itself(measure):
+    tone = sound.tone(2000.0, 1.0, sr=8000, peak_dbfs=-6.0, phase_rad=np.pi / 4, fade_s=0.1)
+    measured = measure(tone)
+    assert measured["sample_peak_dbfs"] == pytest.approx(-9.0, abs=0.1)
+    assert measured["true_peak_dbtp"] == pytest.approx(-6.0, abs=TRUE_PEAK_BELOW_DB)
+
+
+@pytest.mark.parametrize("channels", [9, 10, 11, 12, 16, 24, 32])
+def test_every_channel_weighs_the_same_where_no_places_are_declared(measure, channels):
+    one = sound.tone(1000.0, 1.0, sr=SR, peak_dbfs=-30.0)
+    measured = measure(Audio(y=np.stack([one.y] * channels), sr=SR))
+    expected_lufs = -33.0 + 10 * np.log10(channels)
+    assert measured["integrated_lufs"] == pytest.approx(expected_lufs, abs=LOUDNESS_TOLERANCE_LU)
+    assert measured["true_peak_dbtp"] == pytest.approx(-30.0, abs=TRUE_PEAK_ABOVE_DB)
+
+
+# Front left, side left, rear left, top front left and low frequency, of 7.1.4 channels.
+@pytest.mark.parametrize(("place", "weight"), [(0, 1.0), (6, 1.41), (4, 1.0), (8, 1.0), (3, 0.0)])
+def test_declared_places_weigh_as_in_table_4_of_bs_1770(open_media, tmp_path, place, weight):
+    y = np.zeros((2 * SR, 12), np.float32)
+    y[:, place] = sound.tone(1000.0, 2.0, sr=SR, peak_dbfs=-20.0).y
+    path = tmp_path / "7.1.4.wav"
+    path.write_bytes(_build_header(y, mask=0x2D63F) + y.tobytes())
+    measured = loudness(open_media(path))["integrated_lufs"]
+    if weight:
+        expected_lufs = -23.0 + 10 * np.log10(weight)
+        assert measured == pytest.approx(expected_lufs, abs=LOUDNESS_TOLERANCE_LU)
+    else:
+        assert measured is None
+
+
+def _build_header(y: np.ndarray, mask: int) -> bytes:
+    frames, channels = y.shape
+    block = 4 * channels
+    ieee_float = struct.pack("<I", 3) + bytes.fromhex("0000 1000 8000 00aa00389b71")
+    form = struct.pack("<HHIIHHHHI", 0xFFFE, channels, SR, SR * block, block, 32, 22, 32, mask)
+    form += ieee_float
+    riff_size = 4 + 8 + len(form) + 8 + frames * block
+    head = struct.pack("<4sI4s4sI", b"RIFF", riff_size, b"WAVE", b"fmt ", len(form)) + form
+    return head + struct.pack("<4sI", b"data", frames * block)
+
+
+@pytest.mark.parametrize("doublings", [2, 4, 6])
+def test_samples_far_above_full_scale_are_as_loud_as_they_are(measure, doublings):
+    plain = sound.music(0, duration_s=8.0)
+    loud = Audio(y=plain.y * np.float32(2.0**doublings), sr=plain.sr)
+    gain_db = 20 * np.log10(2.0) * doublings
+    below, above = measure(plain), measure(loud)
+    for key in ("integrated_lufs", "true_peak_dbtp", "sample_peak_dbfs"):
+        assert above[key] - below[key] == pytest.approx(gain_db, abs=LOUDNESS_TOLERANCE_LU)
+    assert above["range_lu"] == pytest.approx(below["range_lu"], abs=LOUDNESS_TOLERANCE_LU)
+
+
+def test_one_click_far_above_full_scale_does_not_hide_the_rest(measure):
+    music = sound.music(0, duration_s=8.0)
+    y = music.y.copy()
+    y[..., music.sr] = 4.0
+    expected = measure(music)["integrated_lufs"]
+    assert measure(Audio(y=y, sr=music.sr))["integrated_lufs"] == pytest.approx(expected, abs=0.5)
+
+
+@pytest.mark.parametrize("sr", [1000, 44100, 768000])
+@pytest.mark.parametrize("frames", [1, 2, 10])
+def test_a_few_samples_have_a_true_peak(measure, sr, frames):
+    tone = sound.tone(0.23 * sr, 1000 / sr, sr=sr, peak_dbfs=-3.0)
+    measured = measure(Audio(y=tone.y[100 : 100 + frames], sr=sr))
+    assert measured["integrated_lufs"] is None
+    assert measured["sample_peak_dbfs"] is not None
+    assert measured["true_peak_dbtp"] >= measured["sample_peak_dbfs"]
+
+
+def test_a_peak_between_the_last_samples_is_a_true_peak(measure):
+    y = np.zeros(SR, np.float32)
+    y[-2:] = 0.5
+    measured = measure(Audio(y=y, sr=SR))
+    assert measured["true_peak_dbtp"] >= measured["sample_peak_dbfs"] + 1.0
+
+
+@pytest.mark.parametrize("sr", [44100, 88200, 352800])
+def test_a_true_peak_is_never_below_that_of_the_samples(measure, sr):
+    measured = measure(sound.noise(1, 1.0, sr=sr))
+    assert measured["true_peak_dbtp"] >= measured["sample_peak_dbfs"]
 
 
 def test_mono_reads_three_lu_less_than_the_same_on_two(measure):

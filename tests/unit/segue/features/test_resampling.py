@@ -11,8 +11,9 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segue.errors import ConfigurationError
+from segue.errors import ConfigurationError, TooLarge
 from segue.features.resampling import downsample
+from segue.media import samples
 from segue.media.audio import BLOCK_FRAMES, Audio
 from segue.testing import sound
 
@@ -86,6 +87,22 @@ def test_a_file_of_many_blocks_has_no_seams(channels):
     at_once = soxr.resample(np.ascontiguousarray(audio.y.T), 44100, 16000, quality="HQ").T
     assert result.y.shape == at_once.shape
     assert np.array_equal(result.y, at_once)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_long_file_gives_the_same_samples_from_a_temporary_file(monkeypatch, channels):
+    audio = sound.noise(0, 13.0, sr=44100, channels=2)
+    in_memory = downsample(Held(audio), channels=channels)
+    monkeypatch.setattr(samples, "LARGE_BYTES", 0)
+    mapped = downsample(Held(audio), channels=channels)
+    assert np.array_equal(mapped.y, in_memory.y)
+
+
+def test_audio_that_is_too_long_for_the_memory_is_refused_at_once(bound_memory):
+    bound_memory(0.25)
+    hours = np.broadcast_to(np.float32(0.0), 6 * 3600 * 22050)
+    with pytest.raises(TooLarge, match=r"downsample of 6\.0 hours needs .*resources\.memory_gib"):
+        downsample(Held(Audio(y=hours, sr=22050)))
 
 
 @pytest.mark.parametrize("channels", [1, 2])

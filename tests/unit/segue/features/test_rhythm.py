@@ -8,6 +8,7 @@ import librosa
 import numpy as np
 import pytest
 
+from segue.errors import TooLarge
 from segue.features import rhythm
 from segue.features.rhythm import beats
 from segue.media.audio import Audio
@@ -113,3 +114,22 @@ def test_a_long_file_is_estimated_in_chunks(monkeypatch):
     at_once = beats(audio)
     monkeypatch.setattr(rhythm, "TEMPO_CHUNK_FRAMES", 500)
     assert beats(audio) == at_once
+
+
+def test_the_envelope_in_chunks_is_that_of_librosa(monkeypatch):
+    monkeypatch.setattr(rhythm, "ENVELOPE_CHUNK_FRAMES", 100)
+    audio = sound.music(0, duration_s=10.0, sr=22050, channels=1)
+    for hop_length in (128, 512):
+        S = librosa.feature.melspectrogram(y=audio.y, sr=audio.sr, hop_length=hop_length)
+        expected = librosa.onset.onset_strength(
+            S=librosa.power_to_db(S), sr=audio.sr, hop_length=hop_length, aggregate=np.median
+        )
+        envelope = rhythm._compute_onset_envelope(audio, hop_length)
+        assert envelope == pytest.approx(expected, abs=1e-3)
+
+
+def test_audio_that_is_too_long_for_the_memory_is_refused_at_once(bound_memory):
+    bound_memory(0.25)
+    hours = np.broadcast_to(np.float32(0.0), 6 * 3600 * 22050)
+    with pytest.raises(TooLarge, match=r"beats of 6\.0 hours needs .* resources\.memory_gib to 2"):
+        beats(Audio(y=hours, sr=22050))

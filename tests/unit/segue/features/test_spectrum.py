@@ -10,7 +10,7 @@ import librosa
 import numpy as np
 import pytest
 
-from segue.errors import ConfigurationError
+from segue.errors import ConfigurationError, TooLarge
 from segue.features import spectrum as module
 from segue.features.spectrum import spectrogram
 from segue.media.audio import Audio
@@ -148,3 +148,10 @@ def test_the_picture_is_the_same_in_every_process_and_needs_no_pyplot():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert told.stdout.split() == [expected, "False"]
+
+
+def test_audio_that_is_too_long_for_the_memory_is_refused_at_once(bound_memory):
+    bound_memory(0.25)
+    hours = np.broadcast_to(np.float32(0.0), 6 * 3600 * 22050)
+    with pytest.raises(TooLarge, match=r"spectrogram of 6\.0 hours needs .*resources\.memory_gib"):
+        spectrogram(Audio(y=hours, sr=22050))
