@@ -11,22 +11,29 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from segue.errors import ConfigurationError
+from segue.errors import ConfigurationError, DamagedInput, Kind, TransientError
 from segue.model.outcome import build_blocked_result
-from segue.model.record import State
+from segue.model.record import State, evolve
 from segue.model.transitions import Result
 from segue.worker import numba_cache
 from segue.worker.failure import (
+    DISK_FULL_ERRNOS,
     FailureInfo,
     call_with_retry,
     classify_error,
     describe_failure,
     format_job_traceback,
-    is_retryable,
+    format_message,
     shorten,
 )
-from segue.worker.line_run import LineRun, LoadedJob, Stores, load_job
-from segue.worker.process import MemoryLimit, Timer, exit_with_parent, set_process_limits
+from segue.worker.line_run import Claims, LineRun, LoadedJob, Stores, load_job
+from segue.worker.process import (
+    MemoryLimit,
+    Timer,
+    exit_with_parent,
+    find_full_disk,
+    set_process_limits,
+)
 from segue.worker.protocol import (
     Aborted,
     BatchJobLoaded,
@@ -51,6 +58,11 @@ _NOT_CALLED: Any = object()
 class SetupFailed(Exception):
     """A job cannot be set up, or reports a wrong setup: no file can be processed."""
 
+    def __init__(self, message: str, cause: BaseException) -> None:
+        super().__init__(message)
+        # Of a transient error; a retry might not help, but the configuration is not wrong.
+        self.kind = cause.kind if isinstance(cause, TransientError) else None
+
 
 class ChannelLost(Exception):
     """A job has closed the channel to the supervisor."""
@@ -62,13 +74,21 @@ def run_child(config: PoolConfig, channel: Channel, supervisor: int) -> int:
     set_process_limits()
     folder = os.path.join(config.folder, str(os.getpid()))
     temporary = os.path.join(folder, "tmp")
-    os.makedirs(temporary, exist_ok=True)
+    try:
+        os.makedirs(temporary, exist_ok=True)
+    except OSError as error:
+        if error.errno in DISK_FULL_ERRNOS:
+            return os.EX_CANTCREAT
+        raise
     os.environ["TMPDIR"] = tempfile.tempdir = temporary  # removed when this process has exited
     numba_cache.use_private_cache(folder)
-    from segue.adapters.connect import connect_store
+    from segue.adapters.connect import connect_ledger, connect_store
 
+    ledger = config.ledger
+    stores = Stores(connect_store, config.artifacts)
+    claims = Claims(None if ledger is None else lambda: connect_ledger(ledger))
     try:
-        Child(config, Stores(connect_store, config.artifacts), channel, folder).work()
+        Child(config, stores, claims, channel, folder).work()
     except ChannelLost:
         with contextlib.suppress(OSError):  # standard error may be closed, too
             print("segue: a job closed its process's file descriptors; it exits", file=sys.stderr)
@@ -79,9 +99,12 @@ def run_child(config: PoolConfig, channel: Channel, supervisor: int) -> int:
 class Child:
     """One child process, from its first task to its exit."""
 
-    def __init__(self, config: PoolConfig, stores: Stores, channel: Channel, folder: str) -> None:
+    def __init__(
+        self, config: PoolConfig, stores: Stores, claims: Claims, channel: Channel, folder: str
+    ) -> None:
         self._graph = config.graph
         self._stores = stores
+        self._claims = claims
         self._channel = channel
         self._channel_id = os.fstat(channel.socket.fileno()).st_ino
         self._is_connected = True
@@ -97,6 +120,8 @@ class Child:
         self._timer = Timer()
         self._memory_checked_s = self._timer.marked_s
         self._is_leaking = False
+        self._is_in_doubt = False  # of a failure: its cause may be what this process has left
+        self._is_calling = False  # the job's code runs, not Segue's
 
     def work(self) -> None:
         """Run tasks until the supervisor closes the channel, or this process should be replaced."""
@@ -104,13 +129,12 @@ class Child:
             while not self._should_exit and (tasks := self._wait_for_tasks()):
                 self._run_tasks(tasks)
         except SetupFailed as reason:
-            transient = reason.__cause__ is not None and is_retryable(reason.__cause__)
-            self._frames.append(Aborted(str(reason)[:MAX_ERROR], transient))
+            self._frames.append(Aborted(str(reason)[:MAX_ERROR], reason.kind))
             self._send()
 
     @property
     def _should_exit(self) -> bool:
-        return self._is_leaking or self._tasks_left <= 0
+        return self._is_leaking or self._is_in_doubt or self._tasks_left <= 0
 
     # The channel.
 
@@ -187,7 +211,7 @@ class Child:
             os.makedirs(path, exist_ok=True)
             self._file_folders.append(path)
         runs = [
-            LineRun(task, self._stores, folder)
+            LineRun(task, self._stores, folder, self._claims)
             for task, folder in zip(tasks, self._file_folders, strict=False)
         ]
         for name, job in jobs.items():
@@ -219,9 +243,10 @@ class Child:
             job = call_with_retry(
                 lambda: load_job(self._graph, name), attempts=self._graph.jobs[name].attempts
             )
-        except (Exception, SystemExit) as error:  # a job's code may raise anything
+        except BaseException as error:  # a job's code may raise anything
             cause = error if isinstance(error, ConfigurationError) else classify_error(error, 0.0)
-            raise SetupFailed(f"job {name!r} cannot start: {shorten(str(cause))}") from error
+            text = f"job {name!r} cannot start: {shorten(format_message(cause))}"
+            raise SetupFailed(text, cause) from error
         self._memory.reset_baseline()
         if job.batch is not None:
             self._frames.append(BatchJobLoaded(name, job.batch_size))
@@ -239,7 +264,7 @@ class Child:
         values: Any
         try:
             values = job.batch([run.load_inputs(job) for run in runs])
-        except (Exception, SystemExit):  # noqa: BLE001 - raised again below, by the file that causes it
+        except BaseException:  # noqa: BLE001 - raised again below, by the file that causes it
             values = None
         if not isinstance(values, list | tuple) or len(values) != len(runs):
             values = [_NOT_CALLED] * len(runs)
@@ -259,8 +284,9 @@ class Child:
         task, name = run.task, job.spec.name
         self._begin(task, name, _find_phase(job), self._timer.marked_s)
         self._memory.set_limit(job.spec.resources.memory_gib)
+        self._is_calling = False
         info: FailureInfo | None = None
-        uri = checksum = None
+        uri = checksum = damaged = None
         try:
             uri, checksum = call_with_retry(
                 lambda: self._attempt(run, job, value),
@@ -270,13 +296,16 @@ class Child:
                     task, name, Phase.CALL, time.monotonic() + pause_s
                 ),
             )
+        except ChannelLost:
+            raise
         except ConfigurationError as error:
-            raise SetupFailed(f"job {name!r}: {error}") from error
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a job may raise anything
-            self._exit_if_forked()
-            if os.environ.get("SEGUE_DEBUG"):
-                sys.stderr.write(format_job_traceback(error))
-            info = describe_failure(error, job.spec.resources.memory_gib)
+            raise SetupFailed(f"job {name!r}: {format_message(error)}", error) from error
+        except ImportError as error:  # no file would fare better
+            cause = classify_error(error, 0.0)
+            raise SetupFailed(f"job {name!r}: {format_message(cause)}", cause) from error
+        except BaseException as error:  # noqa: BLE001 - a job may raise anything
+            info = self._describe_failure(error, job)
+            damaged = error.job if isinstance(error, DamagedInput) else None
         wall_s, cpu_s = self._timer.lap()
         state = State.DONE
         if info is not None:
@@ -287,18 +316,38 @@ class Child:
             artifact=uri,
             checksum=checksum,
             error=info.failure if info is not None else None,
+            damaged=damaged,
             seconds=seconds + wall_s,
             cpu_seconds=cpu_seconds + cpu_s,
         )
-        self._frames.append(Done(task.task_id, result, job.cold))
+        in_doubt = info is not None and info.in_doubt
+        self._frames.append(Done(task.task_id, result, job.cold, in_doubt))
         job.cold = False
         del run.remaining[name]
-        if info is not None:
+        if in_doubt:  # the supervisor decides, once this process and its files are gone
+            self._is_in_doubt = True
+            run.remaining.clear()
+        elif info is not None:
             self._report_below(run, job, info)
+
+    def _describe_failure(self, error: BaseException, job: LoadedJob) -> FailureInfo:
+        self._exit_if_forked()
+        if os.environ.get("SEGUE_DEBUG"):
+            sys.stderr.write(format_job_traceback(error))
+        info = describe_failure(error, job.spec.resources.memory_gib)
+        if info.permanent and find_full_disk([self._folder]):  # whatever the error says
+            failure = evolve(info.failure, kind=Kind.DISK_FULL)
+            return info._replace(failure=failure, permanent=False, in_doubt=True)
+        if info.failure.kind == Kind.JOB_RAISED and not self._is_calling:
+            return info._replace(in_doubt=True)  # an earlier job may have changed a module
+        return info
 
     def _attempt(self, run: LineRun, job: LoadedJob, value: Any) -> tuple[str, str]:
         if value is _NOT_CALLED:
-            value = job.call(run.load_inputs(job))
+            inputs = run.load_inputs(job)
+            self._is_calling = True
+            value = job.call(inputs)
+            self._is_calling = False
             self._exit_if_forked()
         return run.write(job, value)
 

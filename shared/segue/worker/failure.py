@@ -1,4 +1,7 @@
-"""Failures: what the ledger keeps of an exception or a crash, and which errors are retried."""
+"""Failures: what the ledger keeps of an exception or a crash, and which errors are retried.
+
+A job may raise anything, such as a KeyboardInterrupt, or an exception whose own code fails.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,16 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import NamedTuple, TypeVar
 
 from segue.backoff import Backoff, retry
 from segue.errors import (
+    DamagedInput,
     DiskFull,
     JobCrashed,
+    JobKilled,
     JobRaised,
     Kind,
     OutOfMemory,
@@ -30,6 +35,7 @@ from segue.model.record import Failure
 BACKOFF = Backoff(0.5, 10.0)
 MAX_CHARACTERS = 500
 MAX_FRAMES = 3
+MAX_CAUSES = 10
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 # Frames of these files come before the job's own code in a traceback.
 RUNNER_FILES = tuple(
@@ -52,35 +58,48 @@ class FailureInfo(NamedTuple):
     failure: Failure
     permanent: bool  # a retry would fail in the same way
     aborts_line: bool  # no other job of the file can succeed now
+    in_doubt: bool  # what else runs on this machine may have caused it
 
 
 def describe_failure(error: BaseException, memory_gib: float) -> FailureInfo:
     """Return what an exception means for its job and the line."""
     known = classify_error(error, memory_gib)
+    message = shorten(format_message(known))
     return FailureInfo(
-        failure=Failure(kind=known.kind, type=type(error).__name__, message=shorten(str(known))),
+        failure=Failure(kind=known.kind, type=type(error).__name__, message=message),
         permanent=isinstance(known, PermanentError),
         aborts_line=isinstance(known, Superseded | DiskFull),
+        in_doubt=isinstance(known, DiskFull | JobKilled),
     )
+
+
+def format_message(error: BaseException) -> str:
+    """Return an exception's message as valid Unicode, even if its own code fails."""
+    try:
+        return str(error).encode("utf-8", "backslashreplace").decode()
+    except BaseException as another:  # noqa: BLE001 - a job's exception may do anything
+        return f"its message cannot be shown: that raises {type(another).__name__}"
 
 
 def classify_error(error: BaseException, memory_gib: float) -> PermanentError | TransientError:
     """Return the Segue error for an exception that a job, or code it calls, raised."""
     if isinstance(error, PermanentError | TransientError):
         return error
+    message = format_message(error)
     if isinstance(error, SystemExit):
         return JobCrashed(
-            f"the job called sys.exit({error.code!r}); return a value or raise an error instead"
+            f"the job called sys.exit({message}); return a value or raise an error instead"
         )
-    text = f"{type(error).__name__}: {error}"
-    number = error.errno if isinstance(error, OSError) else None
-    if isinstance(error, MemoryError) or number == errno.ENOMEM:
+    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    causes = list(_list_causes(error))
+    if any(isinstance(c, MemoryError) or _find_errno(c) == errno.ENOMEM for c in causes):
         remedy = "raise its resources.memory_gib, or use less memory"
         return OutOfMemory(f"it needed more than its {memory_gib:g} GiB; {remedy} ({text})")
-    if number in DISK_FULL_ERRNOS:
+    if any(_find_errno(cause) in DISK_FULL_ERRNOS for cause in causes):
         return DiskFull(f"the disk is full; free some space, then run again ({text})")
-    if isinstance(error, ModuleNotFoundError) and (extra := find_extra(error.name)):
-        text = f"{text}; {format_hint(extra)}"
+    if isinstance(error, ImportError):
+        extra = find_extra(error.name)
+        text = f"{text}; {format_hint(extra) if extra else 'install what it needs'}"
     where = _format_frames(error.__traceback__)
     where = f" ({where})" if where else ""
     what = shorten(text, MAX_CHARACTERS - len(where)) + where
@@ -89,9 +108,23 @@ def classify_error(error: BaseException, memory_gib: float) -> PermanentError | 
     return JobRaised(what)
 
 
+def _list_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and those that it was raised from, or while they were handled."""
+    current: BaseException | None = error
+    for _ in range(MAX_CAUSES):
+        if current is None:
+            return
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _find_errno(error: BaseException) -> int | None:
+    return error.errno if isinstance(error, OSError) else None
+
+
 def is_retryable(error: BaseException) -> bool:
     """Return whether a retry may succeed soon; a full disk or a replaced file stays as it is."""
-    if isinstance(error, DiskFull | Superseded):
+    if isinstance(error, DiskFull | Superseded | DamagedInput):
         return False
     return isinstance(error, TransientError | ConnectionError | TimeoutError)
 
@@ -119,7 +152,10 @@ def format_job_traceback(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.endswith(RUNNER_FILES):
         trace = trace.tb_next
-    return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__))
+    try:
+        return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__))
+    except BaseException:  # noqa: BLE001 - its own code may fail
+        return "".join(traceback.format_tb(trace or error.__traceback__))
 
 
 def _format_frames(trace: TracebackType | None) -> str:
@@ -160,6 +196,8 @@ def describe_crash(status: int) -> str:
         return (
             f"{text}: the job, or code that it calls, closes file descriptors that it did not open"
         )
+    if status == os.EX_CANTCREAT:
+        return f"{text}: it could not create its temporary folder"
     if status >= 0:
         return f"{text}: the job, or code that it calls, ends the process"
     if -status == signal.SIGKILL:

@@ -10,19 +10,26 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
+from segue.clock import utc_now
 from segue.codec import decode, encode, find_extension
-from segue.errors import BadOutput, Contended, MissingInput, Superseded
+from segue.errors import BadOutput, Contended, DamagedInput, MissingInput, Superseded
 from segue.media.decode import LocalMedia
 from segue.model.artifact import Lineage, build_artifact_name, compute_checksum, find_version
 from segue.model.graph import SOURCE, Graph, Job
 from segue.model.job_code import build
+from segue.model.ledger import Change, Ledger
 from segue.model.media_file import find_bucket_location, split_uri
 from segue.model.object_store import ObjectStore
+from segue.model.transitions import extend_leases
 from segue.worker.protocol import Task
 
 JSON = "application/json"
+ATTEMPTS = 10  # to write an artifact while others write one of the same name
+CLAIM_S = 300.0  # at least so long is left of a claim that was renewed
 _UNREAD: Any = object()
 
 
@@ -99,6 +106,29 @@ class Stores:
 
 
 @dataclass(slots=True)
+class Claims:
+    """The claims of tasks in the ledger, which is opened when it is first needed."""
+
+    connect: Callable[[], Ledger] | None = None  # None: nobody else writes the same artifacts
+    _ledger: Ledger | None = None
+
+    def renew(self, task: Task, job: str) -> bool:
+        """Extend the claim on a job of a task; return whether it was still held."""
+        if self.connect is None:
+            return True
+        if self._ledger is None:
+            self._ledger = self.connect()
+        transition = partial(
+            extend_leases,
+            owner=task.owner,
+            jobs=(job,),
+            expires_at=utc_now() + timedelta(seconds=CLAIM_S),
+        )
+        [changed] = self._ledger.change([Change(uri=task.media.uri, transition=transition)])
+        return changed.answer
+
+
+@dataclass(slots=True)
 class _Artifact:
     """A parent's result: its bytes, and their decoded value once a job has asked for it."""
 
@@ -121,14 +151,15 @@ class LineRun:
 
     __slots__ = (
         *("folder", "remaining", "task"),
-        *("_artifacts", "_file_name", "_media", "_source_store", "_stores", "_uris"),
+        *("_artifacts", "_claims", "_file_name", "_media", "_source_store", "_stores", "_uris"),
     )
 
-    def __init__(self, task: Task, stores: Stores, folder: str) -> None:
+    def __init__(self, task: Task, stores: Stores, folder: str, claims: Claims) -> None:
         self.task = task
         self.folder = folder  # used by no other file until this one is finished
         self.remaining = dict.fromkeys(task.run)  # jobs without a reported result
         self._stores = stores
+        self._claims = claims
         self._file_name = split_uri(task.media.uri)[1]
         self._uris = dict(task.inputs)
         self._artifacts: dict[str, _Artifact] = {}
@@ -145,8 +176,8 @@ class LineRun:
         }
 
     def write(self, job: LoadedJob, value: Any) -> tuple[str, str]:
-        """Write a job's artifact, unless it exists; return its URI and checksum."""
-        spec, store = job.spec, self._stores.artifacts
+        """Write a job's artifact; return its URI and checksum."""
+        spec = job.spec
         try:
             encoded = encode(spec.writes, value)
         except BadOutput:
@@ -162,22 +193,41 @@ class LineRun:
             self.task.media.generation,
             job.extension,
         )
-        written = _Artifact(spec.writes, encoded.data, encoded.value)
-        if not store.create(
-            name,
-            encoded.data,
-            content_type=spec.writes,
-            metadata=self._build_lineage(job),
-            replace=spec.name in self.task.force,
-        ):
-            existing = _read_existing(store, name)
-            if existing != encoded.data:
-                written = _Artifact(spec.writes, existing)
-        uri = self._uris[spec.name] = store.uri(name)
-        checksum = compute_checksum(written.data)
+        self._put(job, name, encoded.data)
+        uri = self._uris[spec.name] = self._stores.artifacts.uri(name)
         if not job.below.isdisjoint(self.remaining):
-            self._artifacts[spec.name] = written
-        return uri, checksum
+            self._artifacts[spec.name] = _Artifact(spec.writes, encoded.data, encoded.value)
+        return uri, compute_checksum(encoded.data)
+
+    def _put(self, job: LoadedJob, name: str, data: bytes) -> None:
+        """Create an object, or replace it while the claim on the job is held.
+
+        The object is replaced even if its bytes are the same: whoever lost the claim, and is about
+        to replace the generation that he saw, then fails.
+        """
+        store = self._stores.artifacts
+        create = partial(
+            store.create,
+            name,
+            data,
+            content_type=job.spec.writes,
+            metadata=self._build_lineage(job),
+        )
+        for _ in range(ATTEMPTS):
+            if create():
+                return
+            try:
+                generation = store.stat(name).generation
+            except MissingInput:  # deleted since
+                continue
+            if not self._claims.renew(self.task, job.spec.name):
+                raise Superseded(
+                    f"another process has taken over {job.spec.name!r} of {self.task.media.uri}; "
+                    "this result is discarded"
+                )
+            if create(replace=True, generation=generation):
+                return
+        raise Contended(f"others keep writing {store.uri(name)}; try again later")
 
     def finish(self) -> None:
         """Remove the local copy of the source, and all decoded values."""
@@ -216,9 +266,23 @@ class LineRun:
                 raise MissingInput(
                     f"the task has no artifact URI for parent {parent!r}; plan it again"
                 )
-            data = self._stores.read(self._uris[parent])
-            known = self._artifacts[parent] = _Artifact(content_type, data)
+            known = self._artifacts[parent] = _Artifact(content_type, self._read_parent(parent))
         return known.copy_value()
+
+    def _read_parent(self, parent: str) -> bytes:
+        """Read a parent's artifact, and compare it with the ledger's checksum."""
+        uri, checksum = self._uris[parent], self.task.checksums.get(parent)
+        try:
+            data = self._stores.read(uri)
+        except MissingInput as error:
+            raise DamagedInput(f"{error}; {parent!r} is computed again", parent) from error
+        if checksum is not None and compute_checksum(data) != checksum:
+            raise DamagedInput(
+                f"{uri} has changed since {parent!r} wrote it: its checksum is not that in the "
+                f"ledger; {parent!r} is computed again",
+                parent,
+            )
+        return data
 
     def _build_lineage(self, job: LoadedJob) -> dict[str, str]:
         return Lineage(
@@ -229,15 +293,6 @@ class LineRun:
             parents={p: self._uris[p] for p in job.spec.parents},
             segue=find_version(),
         ).to_metadata()
-
-
-def _read_existing(store: ObjectStore, name: str) -> bytes:
-    try:
-        return store.read(name)
-    except MissingInput as error:  # deleted since create() found it
-        raise Contended(
-            f"{store.uri(name)} was deleted during the write; it will be written again"
-        ) from error
 
 
 def _empty_folder(folder: str) -> None:

@@ -151,4 +151,6 @@ def _count_archived() -> int:
 
 
 if __name__ == "__main__":
+    if not sys.flags.safe_path:
+        del sys.path[0]  # the current folder: nothing in it may be imported
     compile_ahead(sys.argv[1])

@@ -7,19 +7,29 @@ files go on.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from segue.errors import ConfigurationError, SegueError, Unavailable
-from segue.worker import numba_cache
-from segue.worker.failure import describe_exit
-from segue.worker.process import Scratch, kill_group
+import msgspec
+
+from segue.errors import ConfigurationError, DiskFull, SegueError, build_error
+from segue.model.outcome import build_blocked_result
+from segue.model.record import State
+from segue.model.transitions import Result
+from segue.worker import import_path, numba_cache
+from segue.worker.failure import DISK_FULL_ERRNOS, build_crash, describe_exit
+from segue.worker.process import Scratch, kill_group, kill_users
 from segue.worker.protocol import Channel, PoolConfig, Report, Submission, Task, decode_update
 
 if TYPE_CHECKING:
@@ -27,7 +37,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from segue.model.graph import Graph
-    from segue.model.transitions import Result
 
 IMPORT_S = 600.0
 SETUP_S = 600.0
@@ -35,7 +44,11 @@ WARMUP_S = 60.0
 CLOSE_S = 10.0  # longer than the supervisor gives its children
 EXIT_S = 5.0
 MAX_SUBMISSION = 1000
+# Supervisors that may die in a row. After the second death, the tasks that were there both times
+# run one by one, to find the job that kills its supervisor.
 MAX_LOST_SUPERVISORS = 3
+RESUME_S = 0.2  # between checks of whether a job has stopped the supervisor
+MAX_STOPS = 3  # in a row; then it is killed, as a job stops it again and again
 # Many threads in each of many processes compete for the cores. The order of a set of strings
 # changes from run to run unless Python's hash seed is fixed, and it might show in an artifact.
 ENVIRONMENT = {
@@ -49,7 +62,8 @@ ENVIRONMENT = {
 _START = """
 import pickle, sys
 with open(sys.argv[2], "rb") as file:
-    sys.path[:] = pickle.load(file)
+    found, excluded = pickle.load(file)
+    sys.path[:] = [folder for folder in found if folder in sys.path or folder not in excluded]
     config = pickle.load(file)
 from segue.worker.supervisor import main
 main(int(sys.argv[1]), config, int(sys.argv[3]), sys.argv[4:])
@@ -71,6 +85,9 @@ class Pool:
     graph : Graph
     artifacts : str
         Where artifacts are written: ``gs://bucket/prefix`` or a folder.
+    ledger : str, optional
+        The URL of the ledger with the tasks' claims. Without one, nobody else writes artifacts of
+        that name.
     processes : int > 0, optional
         The maximum number of children; by default one per processor. They are started when there is
         work for them.
@@ -96,6 +113,7 @@ class Pool:
         graph: Graph,
         artifacts: str,
         *,
+        ledger: str | None = None,
         processes: int | None = None,
         jobs: Collection[str] | None = None,
         setup_s: float = SETUP_S,
@@ -112,14 +130,21 @@ class Pool:
         self._tasks: dict[int, Task] = {}
         self._results: dict[int, list[Result]] = {}  # of tasks that are not finished
         self._error: SegueError | None = None
-        self._lost_supervisors = 0
+        self._lost_supervisors = 0  # while the same task was unfinished
+        self._present: list[int] = []  # tasks that were unfinished when the last one died
+        self._suspects: deque[int] = deque()  # tasks that run one by one, before all others
+        self._trial: Task | None = None  # one job of the first of them
         self._can_import = False  # a supervisor has imported all modules before
         self._is_closed = False
-        self._scratch = Scratch(scratch)
+        try:
+            self._scratch = Scratch(scratch)
+        except OSError as error:
+            raise _explain_scratch_error(error, scratch or tempfile.gettempdir()) from error
         self._config = PoolConfig(
             graph=graph,
             jobs=frozenset(graph.jobs if jobs is None else jobs),
             artifacts=artifacts,
+            ledger=ledger,
             saves_numba_cache=numba_cache.VARIABLE not in os.environ,
             folder=self._scratch.path,
             processes=self.processes,
@@ -136,16 +161,24 @@ class Pool:
 
     def _start_supervisor(self) -> None:
         path = os.path.join(self._config.folder, "config")
-        with open(path, "wb") as file:
-            pickle.dump(sys.path, file)
-            pickle.dump(self._config, file)
+        try:
+            with open(path, "wb") as file:
+                pickle.dump(import_path.list_folders(), file)
+                pickle.dump(self._config, file)
+        except OSError as error:
+            raise _explain_scratch_error(error, self._config.folder) from error
+        environment = import_path.build_environment({**ENVIRONMENT, **os.environ})
         our_end, their_end = socket.socketpair()
         errors = 2 if _is_open(2) else subprocess.DEVNULL
         with their_end:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", _START, str(their_end.fileno()), path, str(os.getpid())],
-                    env={**ENVIRONMENT, **os.environ},
+                    [
+                        *(sys.executable, "-P", "-c", _START),
+                        *(str(their_end.fileno()), path, str(os.getpid())),
+                    ],
+                    # The folder also marks all descendants, see kill_users().
+                    env={**environment, "TMPDIR": self._config.folder},
                     pass_fds=[their_end.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=errors,  # jobs' output must not mix with Segue's
@@ -157,6 +190,7 @@ class Pool:
                 raise
         self._channel = Channel(our_end)
         self._has_imported = False
+        self._stops = 0
         self._started_s = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -180,6 +214,7 @@ class Pool:
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Accept tasks; each of their jobs will be reported once."""
+        self._check_open()
         for run in {task.run for task in tasks}:
             unknown = [name for name in run if name not in self._config.graph.jobs]
             if not run:
@@ -189,8 +224,12 @@ class Pool:
                     f"a task names {', '.join(unknown)}, not in the graph; name only its jobs"
                 )
         self._tasks.update((task.task_id, task) for task in tasks)
-        if self._error is None:
+        if self._error is None and self._trial is None:
             self._send(tasks)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise ConfigurationError("the pool is closed; open another")
 
     def _send(self, tasks: Sequence[Task]) -> None:
         for start in range(0, len(tasks), MAX_SUBMISSION):
@@ -205,9 +244,11 @@ class Pool:
         ------
         ConfigurationError
             If a job cannot be set up, or reports a wrong setup: no file could be processed.
-        Unavailable
-            If a job's setup needs a service that is unavailable.
+        Unavailable, DiskFull
+            If a job's setup needs a service that is unavailable, or no space is left for temporary
+            files.
         """
+        self._check_open()
         end_s = time.monotonic() + timeout_s
         while self._tasks and self._error is None:
             left_s = end_s - time.monotonic()
@@ -222,11 +263,15 @@ class Pool:
     def _receive(self, timeout_s: float) -> list[Report]:
         """Wait for a message of the supervisor, and return its reports."""
         import_left_s = self._started_s + IMPORT_S - time.monotonic()
-        self._channel.wait(timeout_s if self._has_imported else min(timeout_s, import_left_s))
+        limit_s = RESUME_S if self._has_imported else min(RESUME_S, import_left_s)
+        self._channel.wait(min(timeout_s, limit_s))
         messages = self._channel.receive()
         if messages is None:
-            self._replace_supervisor()
-            return []
+            return self._replace_supervisor()
+        if messages:
+            self._stops = 0
+        else:
+            self._resume_supervisor()
         if not self._has_imported and not messages and import_left_s < 0:
             self._error = ConfigurationError(
                 f"the jobs' modules took longer than {IMPORT_S:g} s to import; make them faster"
@@ -237,32 +282,111 @@ class Pool:
             update = decode_update(message)
             reports += update.reports
             if update.error is not None:
-                kind = Unavailable if update.error.transient else ConfigurationError
-                self._error = kind(update.error.message)
+                kind, text = update.error.kind, update.error.message
+                self._error = build_error(kind, text) if kind else ConfigurationError(text)
+        if self._trial is not None:
+            reports = [self._finish_trial(report.results) for report in reports if report.finished]
+        self._keep(reports)
+        return reports
+
+    def _keep(self, reports: Sequence[Report]) -> None:
+        """Keep the results of unfinished tasks, in case that their supervisor dies."""
         for report in reports:
             if report.finished:
                 del self._tasks[report.task_id]
                 self._results.pop(report.task_id, None)
             else:
                 self._results.setdefault(report.task_id, []).extend(report.results)
-        return reports
+        if self._trial is None and self._suspects:
+            self._try_next()
 
-    def _replace_supervisor(self) -> None:
-        """Start a new supervisor after the old one, and so all its children, have died."""
-        self._has_imported = False
+    def _resume_supervisor(self) -> None:
+        """Let the supervisor go on if a job has stopped it; then deadlines count again."""
+        with contextlib.suppress(ChildProcessError):
+            if os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOHANG):
+                self._stops += 1
+                is_last = self._stops > MAX_STOPS
+                self._process.send_signal(signal.SIGKILL if is_last else signal.SIGCONT)
+
+    def _replace_supervisor(self) -> list[Report]:
+        """Start a new supervisor after the old one, and so all its children, have died.
+
+        Return the report on the job at fault, if it is known: it was the only one that ran.
+        """
+        was_working, self._has_imported = self._has_imported, False
         self._channel.socket.close()
         self._process.kill()
         status = self._wait_for_exit()
+        survivors = [task_id for task_id in self._present if task_id in self._tasks]
+        if was_working and not survivors:
+            self._lost_supervisors = 0
         self._lost_supervisors += 1
+        self._present = list(self._tasks)
+        reports = []
+        if self._trial is not None and was_working:
+            self._lost_supervisors = 0
+            self._suspects.clear()
+            crash = build_crash(
+                f"the process that watches over it {describe_exit(status)}, twice or more, and "
+                "nothing else was running: the job, or code that it calls, kills its parent"
+            )
+            reports = [
+                self._finish_trial(
+                    (Result(job=self._trial.run[0], state=State.FAILED, error=crash),)
+                )
+            ]
+        elif self._lost_supervisors > 1:
+            self._suspects = deque(survivors)
+        self._trial = None
         if not self._can_import or self._lost_supervisors > MAX_LOST_SUPERVISORS:
             self._error = ConfigurationError(
                 f"the supervisor of the child processes {describe_exit(status)}; "
                 "see its standard error"
             )
-            return
-        self._start_supervisor()
+            return reports
+        try:
+            self._start_supervisor()
+        except SegueError as error:
+            self._error = error
+            return reports
+        self._keep(reports)
+        if self._trial is None:
+            self._send_all()
+        return reports
+
+    def _send_all(self) -> None:
         self._send(
             [task.continue_after(self._results.get(i, ())) for i, task in self._tasks.items()]
+        )
+
+    # Trials: one job of one task runs alone.
+
+    def _try_next(self) -> None:
+        """Send the next job of the tasks under suspicion; after the last one, send all tasks."""
+        while self._suspects and self._suspects[0] not in self._tasks:
+            self._suspects.popleft()
+        if not self._suspects:
+            self._send_all()
+            return
+        task_id = self._suspects[0]
+        left = self._tasks[task_id].continue_after(self._results.get(task_id, ()))
+        self._trial = msgspec.structs.replace(left, run=left.run[:1])
+        self._send([self._trial])
+
+    def _finish_trial(self, results: Sequence[Result]) -> Report:
+        """Return the report on a task of which one job has run alone."""
+        assert self._trial is not None
+        task_id, self._trial = self._trial.task_id, None
+        left = self._tasks[task_id].continue_after([*self._results.get(task_id, ()), *results]).run
+        added = list(results)
+        for result in results:
+            if result.state is State.FAILED:
+                below = self._config.graph.find_descendants(result.job)
+                added += [build_blocked_result(name, result.job) for name in left if name in below]
+            elif result.state is State.QUEUED:  # a transient error: none of the others may run
+                added += [replace(result, job=name) for name in left]
+        return Report(
+            task_id=task_id, results=tuple(added), finished=len(left) == len(added) - len(results)
         )
 
     def close(self) -> None:
@@ -303,11 +427,20 @@ class Pool:
             self._process.kill()
             status = self._process.wait()
         if status != 0:
+            kill_users(self._config.folder)
             for name in os.listdir(self._config.folder):
                 if name.isdecimal():  # a child's folder is named after its process
                     kill_group(int(name))
                     shutil.rmtree(os.path.join(self._config.folder, name), ignore_errors=True)
         return status
+
+
+def _explain_scratch_error(error: OSError, folder: str) -> SegueError:
+    """Return the Segue error for one that occurred while the temporary folder was filled."""
+    text = f"cannot write temporary files in {folder} ({error.strerror})"
+    if error.errno in DISK_FULL_ERRNOS:
+        return DiskFull(f"{text}; free some space, or set TMPDIR to a folder on another disk")
+    return ConfigurationError(f"{text}; set TMPDIR to a folder that this user can write to")
 
 
 def _is_open(fd: int) -> bool:

@@ -18,6 +18,9 @@ LINUX = sys.platform == "linux"
 PREFIX = "segue-pool-"
 # The baseline is measured again when the process's memory has changed by this much.
 DRIFT_BYTES = 2**26
+NO_BYTES = 2**20  # with less space than this, nothing can be written
+FEW_BYTES = 2**24  # and with less than this, a disk is full whatever a job does
+FEW_PARTS = 10  # or than so many parts of a small disk
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -119,6 +122,40 @@ def kill_orphans(children: Collection[int]) -> None:
                 os.kill(process, signal.SIGKILL)
 
 
+def kill_users(folder: str) -> None:
+    """Kill all processes whose ``TMPDIR`` was in a folder when they started (Linux).
+
+    They are what a supervisor and its children have started, in whatever session they are now.
+    """
+    mark = b"\0TMPDIR=" + os.fsencode(folder)
+    with contextlib.suppress(OSError):
+        for name in filter(str.isdecimal, os.listdir("/proc")):
+            # Of another user, or gone: neither can be read.
+            with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
+                if mark in b"\0" + file.read() and int(name) != os.getpid():
+                    os.kill(int(name), signal.SIGKILL)
+
+
+def find_full_disk(folders: Collection[str], *, bytes_left: int = NO_BYTES) -> str | None:
+    """Return the first folder that has less free space than so many bytes, or None.
+
+    On a small disk, a part of the disk's size counts instead.
+    """
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            found = os.statvfs(folder)
+            limit_bytes = min(bytes_left, found.f_blocks * found.f_frsize // FEW_PARTS)
+            if found.f_bavail * found.f_frsize < limit_bytes:
+                return folder
+    return None
+
+
+def measure_free_gib(folder: str) -> float:
+    """Return how much space a folder's disk has left for this user."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize / 2**30
+
+
 class Scratch:
     """A folder for temporary files; if its owner is killed, the next owner of one removes it."""
 
@@ -145,6 +182,7 @@ def _remove_stale(parent: str) -> None:
     for path in paths:
         lock = _lock(path)
         if lock is not None:
+            kill_users(path)
             shutil.rmtree(path, ignore_errors=True)
             os.close(lock)
 

@@ -33,7 +33,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False)
     media: MediaFile
     run: tuple[str, ...]  # parents first
     inputs: Mapping[str, str] = {}  # parent job that is not in ``run`` → its artifact's URI
-    force: tuple[str, ...] = ()  # jobs whose existing artifact is replaced
+    checksums: Mapping[str, str] = {}  # of those artifacts, as far as they are known
+    owner: str = ""  # of the claim on these jobs
 
     def continue_after(self, results: Collection[Result]) -> Task:
         """Return the task without the jobs that have a result."""
@@ -41,10 +42,12 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False)
             return self
         finished = {result.job for result in results}
         artifacts = {r.job: r.artifact for r in results if r.artifact is not None}
+        checksums = {r.job: r.checksum for r in results if r.checksum is not None}
         return msgspec.structs.replace(
             self,
             run=tuple(job for job in self.run if job not in finished),
             inputs={**self.inputs, **artifacts},
+            checksums={**self.checksums, **checksums},
         )
 
 
@@ -63,6 +66,7 @@ class PoolConfig:
     graph: Graph
     jobs: frozenset[str]  # preloaded by the supervisor; children load others when needed
     artifacts: str
+    ledger: str | None  # the URL of the one with the tasks' claims
     saves_numba_cache: bool  # keep what numba compiles for later runs
     folder: str  # for the temporary files of all processes
     processes: int
@@ -83,7 +87,7 @@ class Aborted(msgspec.Struct, array_like=True, tag="aborted"):
     """Child to supervisor to pool: no file can be processed, for this reason."""
 
     message: str
-    transient: bool = False
+    kind: str | None = None  # of the transient error; None: the configuration is wrong
 
 
 class Update(msgspec.Struct, array_like=True):
@@ -118,6 +122,8 @@ class Done(msgspec.Struct, array_like=True, tag="done", gc=False):
     serial: int
     result: Result
     cold: bool = False  # this was the job's first call in this process
+    # What else runs may have caused this failure: the child exits, and the task is to run alone.
+    in_doubt: bool = False
 
 
 class BatchJobLoaded(msgspec.Struct, array_like=True, tag="batch"):

@@ -6,6 +6,7 @@ The scheduler starts and kills no process, and has no clock: the supervisor tell
 from __future__ import annotations
 
 import math
+import signal
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +16,7 @@ from segue.errors import Kind
 from segue.model.outcome import build_blocked_result
 from segue.model.record import Failure, State
 from segue.model.transitions import Result
-from segue.worker.failure import build_crash, build_timeout, describe_crash
+from segue.worker.failure import build_crash, build_timeout, describe_crash, shorten
 from segue.worker.protocol import Aborted, BatchJobLoaded, Done, Phase, Report, Started, Task
 
 if TYPE_CHECKING:
@@ -39,13 +40,14 @@ MAX_FAILED_STARTS = 5
 class TaskEntry:
     """A task that is not finished."""
 
-    __slots__ = ("alone", "results", "seconds", "task")
+    __slots__ = ("alone", "exclusive", "results", "seconds", "task")
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self.results: dict[str, Result] = {}
         self.seconds = 0.0
         self.alone = False  # not to be sent with other tasks: such a batch has crashed
+        self.exclusive = False  # nothing else may run meanwhile: that may have made it fail
 
     @property
     def finished(self) -> bool:
@@ -69,7 +71,19 @@ class ChildState:
         self.progress: Started | None = None  # None between messages
         self.last_serial = 0  # of the tasks that it has started
         self.kill: Kill | None = None
+        self.no_space: tuple[TaskEntry, Result] | None = None  # a failure to be judged at the exit
         self.has_worked = False
+
+
+class FreeSpace(NamedTuple):
+    """Whether the disks had space when a child exited, and have it once its files are removed."""
+
+    was_full: bool = False
+    is_full: bool = False
+    text: str = ""  # how much is free, and where
+
+
+ROOMY = FreeSpace()
 
 
 class Scheduler:
@@ -81,6 +95,7 @@ class Scheduler:
         self._processes = processes
         self._setup_s = setup_s
         self.queue: deque[TaskEntry] = deque()
+        self._exclusive: TaskEntry | None = None  # the one that runs
         self.unreported: dict[int, tuple[TaskEntry, list[Result]]] = {}  # by task id
         self._serial = 0
         self._mean_s: float | None = None  # of a task
@@ -96,6 +111,13 @@ class Scheduler:
         """Queue new tasks."""
         self.queue.extend(map(TaskEntry, tasks))
 
+    def may_assign(self, *, is_any_busy: bool) -> bool:
+        """Return whether the next task may start, given whether any child has something to do."""
+        if not self.queue or self.error is not None:
+            return False
+        is_exclusive = self._exclusive is not None and not self._exclusive.finished
+        return not is_any_busy or not (is_exclusive or self.queue[0].exclusive)
+
     def assign(self, child: ChildState) -> list[Task]:
         """Give a child the next tasks, and return them as its message."""
         size = self._choose_size()
@@ -106,6 +128,8 @@ class Scheduler:
             child.tasks[self._serial] = entry
             left = entry.task.continue_after(entry.results.values())
             tasks.append(msgspec.structs.replace(left, task_id=self._serial))
+            if entry.exclusive:
+                self._exclusive = entry
             if entry.alone:
                 break
         return tasks
@@ -142,8 +166,16 @@ class Scheduler:
         child.has_worked = True
         self._failed_starts = 0
         self._failed_setups.discard(result.job)
+        if frame.in_doubt and not entry.exclusive:
+            self._make_exclusive(entry)
+            return
+        if result.error is not None and result.error.kind == Kind.DISK_FULL:
+            child.no_space = entry, result
+            return
         entry.seconds += result.seconds or 0.0
         self._record(entry, result)
+        if frame.in_doubt and result.state is State.FAILED:
+            self._block_below(entry, result.job)
         if entry.finished:
             del child.tasks[frame.serial]
             if not frame.cold:
@@ -153,6 +185,16 @@ class Scheduler:
     def _record(self, entry: TaskEntry, result: Result) -> None:
         entry.results[result.job] = result
         self.unreported.setdefault(entry.task.task_id, (entry, []))[1].append(result)
+
+    def _block_below(self, entry: TaskEntry, job: str) -> None:
+        """Record that the jobs of a task that need a failed one cannot run."""
+        for name in entry.task.run:
+            if name not in entry.results and name in self._graph.find_descendants(job):
+                self._record(entry, build_blocked_result(name, job))
+
+    def _make_exclusive(self, entry: TaskEntry) -> None:
+        """Have a task run again with nothing beside it, since that may have made it fail."""
+        entry.exclusive = entry.alone = True
 
     def _put_back(self, entries: Iterable[TaskEntry]) -> None:
         """Put unfinished tasks back at the front of the queue."""
@@ -222,9 +264,11 @@ class Scheduler:
 
     # Exits.
 
-    def handle_exit(self, child: ChildState, status: int) -> None:
+    def handle_exit(self, child: ChildState, status: int, space: FreeSpace = ROOMY) -> None:
         """Fail the job at fault for a child's exit, if any, and queue the child's other tasks."""
         progress = child.progress
+        if child.no_space is not None:
+            self._judge_space(*child.no_space, space)
         if child.kill is not None and child.kill.progress != progress:
             pass  # it finished its job just before the kill
         elif progress is None:
@@ -233,13 +277,15 @@ class Scheduler:
         elif progress.phase is Phase.SETUP:
             self._count_failed_setup(progress.job, child, status)
         else:
-            self._blame(progress, child, status)
+            self._blame(progress, child, status, space)
         self._put_back(child.tasks.values())
 
-    def _blame(self, progress: Started, child: ChildState, status: int) -> None:
+    def _blame(self, progress: Started, child: ChildState, status: int, space: FreeSpace) -> None:
         """Record that the running job failed for its file, and that the jobs below are blocked."""
         entry, job = child.tasks.get(progress.serial), progress.job
-        kill = child.kill or Kill(progress, build_crash(f"its process {describe_crash(status)}"))
+        alone = "; nothing else was running" if entry is not None and entry.exclusive else ""
+        crash = build_crash(f"its process {describe_crash(status)}{alone}")
+        kill = child.kill or Kill(progress, crash)
         if kill.failure.kind == Kind.TIMEOUT and progress.phase is Phase.COLD:
             self.record_first_call(job)
         if progress.files > 1:
@@ -247,12 +293,50 @@ class Scheduler:
                 other.alone = other.alone or serial <= progress.last_serial
         elif entry is None or job in entry.results:
             self._count_idle_exit(child, status)
+        elif (
+            child.kill is None
+            and (status == -signal.SIGKILL or space.was_full)
+            and not entry.exclusive
+        ):
+            self._make_exclusive(entry)
         else:
-            error, seconds = kill.failure, kill.seconds
-            self._record(entry, Result(job=job, state=State.FAILED, error=error, seconds=seconds))
+            result = Result(job=job, state=State.FAILED, error=kill.failure, seconds=kill.seconds)
+            if child.kill is None and space.was_full:
+                self._judge_space(entry, result, space)
+                return
+            self._record(entry, result)
+            self._block_below(entry, job)
+
+    def _judge_space(self, entry: TaskEntry, result: Result, space: FreeSpace) -> None:
+        """Record that a job needs too much space for its file, or that a disk is full without it.
+
+        In the latter case, no job of the file can succeed now.
+        """
+        error = result.error
+        assert error is not None
+        if space.is_full:
+            message = f"{space.text}; free some space, then run again ({error.message})"
+            full = Failure(kind=Kind.DISK_FULL, type=error.type, message=shorten(message))
             for name in entry.task.run:
-                if name not in entry.results and name in self._graph.find_descendants(job):
-                    self._record(entry, build_blocked_result(name, job))
+                if name not in entry.results:
+                    self._record(entry, Result(job=name, state=State.QUEUED, error=full))
+            return
+        message = (
+            f"it needs more space than is free ({space.text}): free some, or set TMPDIR to a "
+            f"folder on a larger disk; the next backfill tries it again ({error.message})"
+        )
+        failure = Failure(kind=Kind.NO_SPACE, type=error.type, message=shorten(message))
+        self._record(
+            entry,
+            Result(
+                job=result.job,
+                state=State.FAILED,
+                error=failure,
+                seconds=result.seconds,
+                cpu_seconds=result.cpu_seconds,
+            ),
+        )
+        self._block_below(entry, result.job)
 
     def _count_failed_setup(self, job: str, child: ChildState, status: int) -> None:
         """Give up if a job's setup is at fault; a first crash may have another cause."""

@@ -22,11 +22,21 @@ from collections.abc import Sequence
 
 import msgspec
 
+from segue.errors import Kind, SegueError
 from segue.model.job_code import make_importable
+from segue.model.media_file import parse_location
+from segue.printable import make_printable
 from segue.worker import numba_cache
 from segue.worker.child import run_child
 from segue.worker.preload import preload, watch_parent
-from segue.worker.process import adopt_orphans, kill_group, kill_orphans
+from segue.worker.process import (
+    FEW_BYTES,
+    adopt_orphans,
+    find_full_disk,
+    kill_group,
+    kill_orphans,
+    measure_free_gib,
+)
 from segue.worker.protocol import (
     Aborted,
     Channel,
@@ -35,7 +45,7 @@ from segue.worker.protocol import (
     decode_frames,
     decode_submission,
 )
-from segue.worker.scheduler import ChildState, Scheduler
+from segue.worker.scheduler import ChildState, FreeSpace, Scheduler
 
 GRACE_S = 5.0  # for children to finish their current files when the pool closes
 CHECK_S = 0.05  # between checks of the children's deadlines
@@ -50,7 +60,7 @@ def main(fd: int, config: PoolConfig, parent: int, excluded: Sequence[str]) -> N
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
-    sys.stdout = sys.stderr
+    sys.stdout = sys.stderr = make_printable(sys.stderr)
     adopt_orphans()
     make_importable(config.graph)
     cache = numba_cache.use_private_cache(config.folder)
@@ -94,6 +104,12 @@ class ChildSupervisor:
         self._children: dict[int, ChildHandle] = {}
         self._close_by_s = math.inf  # no more children are started once it is set
         self._has_reported_error = False
+        # Where children write: their temporary files and, unless in a bucket, their artifacts.
+        self._disks = [os.path.dirname(config.folder)]
+        with contextlib.suppress(SegueError):
+            location = parse_location(config.artifacts)
+            if location.startswith("file://"):
+                self._disks.append(location.removeprefix("file://"))
         self._reported_s = self._checked_s = 0.0
         self._selector = selectors.DefaultSelector()
         self._alarm, self._ring = socket.socketpair()
@@ -171,7 +187,7 @@ class ChildSupervisor:
         for channel in self._list_channels():
             channel.flush()
         scheduler = self._scheduler
-        while scheduler.queue and scheduler.error is None and self._close_by_s == math.inf:
+        while self._close_by_s == math.inf and scheduler.may_assign(is_any_busy=self._is_any_busy):
             child = next((c for c in self._children.values() if c.is_free), None)
             if child is None and len(self._children) < self._config.processes:
                 child = self._start_child()
@@ -179,8 +195,17 @@ class ChildSupervisor:
                 return
             child.channel.send(scheduler.assign(child))
 
+    @property
+    def _is_any_busy(self) -> bool:
+        return any(not child.is_free for child in self._children.values())
+
     def _start_child(self) -> ChildHandle | None:
         """Fork a child; return None if the system has no room for one now."""
+        if folder := find_full_disk(self._disks[:1]):
+            if not self._children:  # otherwise these may free some
+                message = f"no space is left for temporary files in {folder}; free some"
+                self._scheduler.error = Aborted(message, Kind.DISK_FULL)
+            return None
         ends: tuple[socket.socket, ...] = ()
         supervisor = os.getpid()
         try:
@@ -191,7 +216,7 @@ class ChildSupervisor:
                 end.close()
             if not self._children:  # otherwise these go on
                 message = f"cannot start a child process: {error}"
-                self._scheduler.error = Aborted(message, transient=True)
+                self._scheduler.error = Aborted(message, Kind.UNAVAILABLE)
             return None
         if process == 0:
             self._become_child(child_end, our_end, supervisor)
@@ -282,10 +307,17 @@ class ChildSupervisor:
             child.is_closed = True
             self._selector.unregister(child.channel.socket)
         child.channel.socket.close()
-        self._scheduler.handle_exit(child, status)
+        was_full = find_full_disk(self._disks) is not None
         if self._close_by_s == math.inf:
             folder = os.path.join(self._config.folder, str(child.process))
             shutil.rmtree(folder, ignore_errors=True)
+        self._scheduler.handle_exit(child, status, self._measure_space(was_full=was_full))
+
+    def _measure_space(self, *, was_full: bool) -> FreeSpace:
+        if full := find_full_disk(self._disks, bytes_left=FEW_BYTES):
+            return FreeSpace(was_full, True, f"the disk of {full} is full")
+        free = [f"{measure_free_gib(f):.3g} GiB in {f}" for f in self._disks if os.path.exists(f)]
+        return FreeSpace(was_full, False, ", ".join(free))
 
     def _kill_all(self) -> None:
         """Kill all children and all that they have started."""

@@ -10,6 +10,8 @@ from segue.backoff import Backoff
 from segue.errors import (
     CorruptMedia,
     DiskFull,
+    JobCrashed,
+    JobKilled,
     JobRaised,
     Kind,
     MissingInput,
@@ -36,6 +38,9 @@ from segue.worker.failure import (
         (ZeroDivisionError(), Kind.JOB_RAISED, True, False),
         (OSError(errno.ENOSPC, "full"), Kind.DISK_FULL, False, True),
         (DiskFull("x"), Kind.DISK_FULL, False, True),
+        (KeyboardInterrupt(), Kind.JOB_RAISED, True, False),
+        (GeneratorExit(), Kind.JOB_RAISED, True, False),
+        (JobKilled("x"), Kind.CRASHED, True, False),
         (Superseded("x"), Kind.SUPERSEDED, False, True),
         (ConnectionResetError(), Kind.UNAVAILABLE, False, False),
         (TimeoutError(), Kind.UNAVAILABLE, False, False),
@@ -52,6 +57,44 @@ def test_every_exception_has_a_meaning(
         aborts_line,
     )
     assert found.failure.type == type(error).__name__
+
+
+def test_only_a_full_disk_or_a_kill_may_be_the_fault_of_what_else_runs() -> None:
+    errors = [DiskFull("x"), OSError(errno.ENOSPC, "full"), JobKilled("x")]
+    assert all(describe_failure(error, 2.0).in_doubt for error in errors)
+    errors = [JobCrashed("x"), Superseded("x"), MemoryError()]
+    assert not any(describe_failure(error, 2.0).in_doubt for error in errors)
+
+
+def test_a_message_with_half_of_a_surrogate_pair_can_be_recorded() -> None:
+    """Such as that of an error about a file whose name is not UTF-8."""
+    for error in (ValueError("caf\udce9.wav"), CorruptMedia("caf\udce9.wav"), SystemExit("\ud800")):
+        message = describe_failure(error, 2.0).failure.message
+        assert r"\ud" in message
+        assert message.encode()
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [
+        (MemoryError(), Kind.OUT_OF_MEMORY),
+        (OSError(errno.ENOSPC, "full"), Kind.DISK_FULL),
+        (OSError(errno.EDQUOT, "quota"), Kind.DISK_FULL),
+        (KeyError("x"), Kind.JOB_RAISED),
+    ],
+)
+def test_the_cause_of_an_exception_decides_its_kind(cause: Exception, kind: str) -> None:
+    """A library may hide it, as zipfile does, which fails again when it closes its file."""
+
+    def job() -> None:
+        try:
+            raise cause
+        finally:
+            raise ValueError("I/O operation on closed file")
+
+    with pytest.raises(ValueError, match="closed") as caught:
+        job()
+    assert describe_failure(caught.value, 2.0).failure.kind == kind
 
 
 def test_a_message_is_one_line_of_bounded_length_that_keeps_the_location() -> None:

@@ -12,13 +12,17 @@ from typing import Any
 
 import pytest
 
-from segue.adapters.connect import connect_store
-from segue.errors import Kind
+from segue.adapters.connect import connect_ledger, connect_store
+from segue.clock import utc_now
+from segue.errors import Kind, Superseded
 from segue.model.artifact import Lineage
 from segue.model.graph import parse_graph
+from segue.model.job_code import make_importable
+from segue.model.ledger import Change
 from segue.model.media_file import MediaFile
 from segue.model.record import State
-from segue.model.transitions import Result
+from segue.model.transitions import Result, arrive, claim
+from segue.worker.line_run import Claims, LineRun, Stores, load_job
 from segue.worker.protocol import Task
 from segue_support.trial import Trial, run_tasks
 
@@ -66,7 +70,8 @@ class Line:
         Path(folder, "sound_jobs.py").write_text(JOBS)
         self.graph = parse_graph(GRAPH, path=str(folder / "jobs.yaml"))
         self.trial = Trial(str(folder))
-        self.pool = self.trial.pool(self.graph)
+        self.ledger = f"sqlite:///{folder}/ledger.db"
+        self.pool = self.trial.pool(self.graph, ledger=self.ledger)
         self._count = 0
 
     def add(self, data: bytes | None = None) -> MediaFile:
@@ -78,6 +83,16 @@ class Line:
         task = Task(task_id=1, media=media, run=run or tuple(self.graph.jobs), **more)
         [results] = run_tasks(self.pool, [task])
         return results
+
+    def claim(self, media: MediaFile, owner: str) -> None:
+        """Give an owner all jobs of a file."""
+        record, _ = arrive(None, media, utc_now())
+        claimed = claim(
+            record, self.graph, self.graph.jobs, owner=owner, now=utc_now(), lease_s=60.0
+        )
+        ledger = connect_ledger(self.ledger)
+        ledger.change([Change(uri=media.uri, transition=lambda _: (claimed, None))])
+        ledger.close()
 
     def replace(self, result: Result, data: bytes) -> None:
         """Replace an artifact."""
@@ -159,34 +174,79 @@ def test_an_artifact_records_its_lineage(line: Line) -> None:
     assert lineage.parents == {j: results[j].artifact for j in ("half", "level")}
 
 
-def test_an_existing_artifact_is_kept_and_passed_to_the_jobs_below(line: Line) -> None:
-    media, read = line.add(), line.trial.read
-    first = line.run(media)
-    before = {job: read(result) for job, result in first.items()}
-    other = b'{"rms":7.0}'
-    line.replace(first["level"], other)
-    Path((first["total"].artifact or "").removeprefix("file://")).unlink()
-    second = line.run(media)
-    assert read(second["level"]) == other
-    assert second["level"].checksum != first["level"].checksum
-    assert read(second["total"]) != before["total"]
-
-
-def test_a_forced_job_replaces_an_existing_artifact(line: Line) -> None:
+def test_an_artifact_of_the_same_name_is_replaced_under_the_claim(line: Line) -> None:
     media = line.add()
-    first = line.run(media, "half", "level")
-    right = line.trial.read(first["level"])
+    first = line.run(media)
+    right = {job: line.trial.read(result) for job, result in first.items()}
     line.replace(first["level"], b'{"rms":7.0}')
-    inputs = {"half": first["half"].artifact or ""}
-    second = line.run(media, "level", inputs=inputs, force=("level",))
-    assert line.trial.read(second["level"]) == right
+    line.claim(media, "me")
+    second = line.run(media, owner="me")
+    assert {job: line.trial.read(result) for job, result in second.items()} == right
     assert second["level"].checksum == first["level"].checksum
 
 
-def test_a_parent_artifact_that_was_deleted_is_a_missing_input(line: Line) -> None:
+@pytest.mark.parametrize("holder", ["another", None])
+def test_whoever_lost_the_claim_replaces_nothing(line: Line, holder: str | None) -> None:
+    media = line.add()
+    first = line.run(media, "half", "level")
+    line.replace(first["level"], b'{"rms":7.0}')
+    if holder is not None:
+        line.claim(media, holder)
+    inputs = {"half": first["half"].artifact or ""}
+    second = line.run(media, "level", "spoilt", inputs=inputs, owner="me")
+    assert {r.state for r in second.values()} == {State.QUEUED}
+    assert {r.error and r.error.kind for r in second.values()} == {Kind.SUPERSEDED}
+    assert line.trial.read(first["level"]) == b'{"rms":7.0}'
+
+
+def test_a_claim_that_is_lost_during_the_write_replaces_nothing(line: Line, tmp_path: Path) -> None:
+    media = line.add()
+    first = line.run(media, "peak")
+    line.replace(first["peak"], b"old")
+
+    class Overtaken(Claims):
+        """Another worker takes the claim, and writes, right after it was checked."""
+
+        held = True
+
+        def renew(self, task: Task, job: str) -> bool:
+            held, self.held = self.held, False
+            line.replace(first["peak"], b"of the new holder")
+            return held
+
+    stores = Stores(connect_store, line.trial.artifacts)
+    make_importable(line.graph)
+    task = Task(task_id=1, media=media, run=("peak",))
+    run = LineRun(task, stores, str(tmp_path), Overtaken())
+    with pytest.raises(Superseded, match="taken over 'peak'"):
+        run.write(load_job(line.graph, "peak"), {"peak": 0.5})
+    assert line.trial.read(first["peak"]) == b"of the new holder"
+
+
+def test_a_parent_artifact_that_has_changed_is_not_read(line: Line) -> None:
+    media = line.add()
+    first = line.run(media, "half", "level")
+    inputs = {job: r.artifact or "" for job, r in first.items()}
+    checksums = {job: r.checksum or "" for job, r in first.items()}
+    whole = line.run(media, "arrays", inputs=inputs, checksums=checksums)
+    assert whole["arrays"].state is State.DONE
+    line.replace(first["level"], b'{"rms":7.0}')
+    results = line.run(media, "spoilt", "arrays", "total", inputs=inputs, checksums=checksums)
+    for job in ("spoilt", "arrays"):
+        error = results[job].error
+        assert error is not None
+        assert (results[job].state, results[job].damaged) == (State.QUEUED, "level")
+        assert error.kind == Kind.DAMAGED_INPUT
+        assert inputs["level"] in error.message
+    assert (results["total"].state, results["total"].damaged) == (State.QUEUED, None)
+
+
+def test_a_parent_artifact_that_was_deleted_is_damaged_too(line: Line) -> None:
     inputs = {"half": f"file://{line.trial.artifacts}/half/0/gone.flac"}
     results = line.run(line.add(), "level", "spoilt", inputs=inputs)
     error = results["level"].error
     assert error is not None
-    assert error.kind == Kind.MISSING_INPUT
-    assert results["spoilt"].state is State.BLOCKED
+    assert error.kind == Kind.DAMAGED_INPUT
+    assert results["level"].damaged == "half"
+    assert "gone.flac" in error.message
+    assert results["spoilt"].state is State.QUEUED

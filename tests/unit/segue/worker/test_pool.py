@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -29,11 +30,15 @@ FAILURES = [
         "TypeError: a list is not a tempo (segue_support/jobs.py:",
     ),
     ("recurse", "", Kind.JOB_RAISED, "RecursionError: maximum recursion depth exceeded"),
+    ("interrupt", "", Kind.JOB_RAISED, "KeyboardInterrupt (segue_support/jobs.py:"),
+    ("raise_unprintable", "", Kind.JOB_RAISED, "Unprintable: its message cannot be shown"),
     ("refuse", "", Kind.CORRUPT_MEDIA, ": it is bad"),
     ("exit_python", "", Kind.CRASHED, "the job called sys.exit(3)"),
     ("exit_process", "", Kind.CRASHED, "exited with code 3"),
     ("segfault", "", Kind.CRASHED, "killed by signal 11 (SIGSEGV)"),
     ("kill_itself", "", Kind.CRASHED, "signal 9 (SIGKILL), but not by Segue: the machine probably"),
+    ("kill_parent", "", Kind.CRASHED, "the job, or code that it calls, kills its parent"),
+    ("fill_disk", "", Kind.NO_SPACE, "it needs more space than is free ("),
     ("close_descriptors", "", Kind.CRASHED, "closes file descriptors that it did not open"),
     ("write_to_descriptors", "", Kind.CRASHED, "writes to file descriptors that it did not open"),
     ("hang", QUICK, Kind.TIMEOUT, "its timeout_s is 0.3"),
@@ -44,10 +49,11 @@ FAILURES = [
         Kind.OUT_OF_MEMORY,
         "it needed more than its 0.25 GiB; raise its resources.memory_gib",
     ),
+    ("break_module", "", Kind.JOB_RAISED, "TypeError: 'NoneType' object is not callable"),
     ("return_object", "", Kind.BAD_OUTPUT, "object"),
     ("return_coroutine", "", Kind.BAD_OUTPUT, "coroutine"),
 ]
-HARMLESS = ["fork", "modest_allocation"]
+HARMLESS = ["fork", "modest_allocation", "stop_parent", "kill_itself_in_company"]
 OTHERS = [
     ("first", "fine", "media: source", ""),
     ("second", "segfault_after", "value: first, media: source", ""),
@@ -62,7 +68,8 @@ OTHERS = [
     ),
     ("away", "be_unavailable", "media: source", "params: {times: 9}, attempts: 2"),
     ("after_away", "after", "value: away", ""),
-    ("full", "fill_disk", "media: source", "attempts: 9"),
+    ("after_full", "after", "value: fill_disk", ""),
+    ("after_killer", "after", "value: kill_parent", ""),
     ("overwrite", "overwrite", "media: source", "attempts: 9"),
     ("remove", "remove", "media: source", ""),
     ("process_tree", "hang_with_processes", "media: source", "timeout_s: 2"),
@@ -147,6 +154,23 @@ def test_a_crash_blocks_what_is_below_and_keeps_what_was_done(runner: Runner) ->
         assert (error.kind, error.type) == ("blocked", "second")
 
 
+def test_a_file_that_needs_more_space_than_is_free_blocks_what_is_below(runner: Runner) -> None:
+    [results] = runner.run("first", "fill_disk", "after_full", names=("bad",))
+    assert [r.state for r in results.values()] == [State.DONE, State.FAILED, State.BLOCKED]
+
+
+def test_a_process_that_was_killed_from_outside_is_tried_once_more_alone(runner: Runner) -> None:
+    value = json.loads(runner.trial.read(runner.run_bad("kill_itself_in_company")))
+    assert value == {"beside": 0}
+
+
+def test_a_job_that_kills_its_parent_costs_only_that_job(runner: Runner) -> None:
+    jobs = ("first", "kill_parent", "after_killer", "beside")
+    bad, *good = runner.run(*jobs, names=("bad", *GOOD))
+    assert [bad[j].state for j in jobs] == [State.DONE, State.FAILED, State.BLOCKED, State.DONE]
+    assert {r.state for results in good for r in results.values()} == {State.DONE}
+
+
 def test_a_transient_error_is_retried_at_once(runner: Runner) -> None:
     [results] = runner.run("away_twice", names=("bad",))
     assert results["away_twice"].state is State.DONE
@@ -164,7 +188,6 @@ def test_a_transient_error_that_persists_requeues_the_job_and_all_below_it(runne
 @pytest.mark.parametrize(
     ("job", "kind"),
     [
-        ("full", Kind.DISK_FULL),
         ("overwrite", Kind.SUPERSEDED),
         ("remove", Kind.SUPERSEDED),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -14,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from segue.errors import ConfigurationError, Unavailable
+from segue.errors import ConfigurationError, DiskFull, Unavailable
 from segue.model.graph import Graph, parse_graph
 from segue.model.record import State
+from segue.worker.pool import MAX_LOST_SUPERVISORS
 from segue.worker.protocol import Task
 from segue_support.paths import ROOT
 from segue_support.trial import Trial, run_tasks
@@ -214,6 +216,163 @@ def test_a_job_past_its_deadline_is_killed_even_if_nobody_collects(
     assert report.results[0].state is State.FAILED
 
 
+@pytest.mark.parametrize("place", ["in the current folder", "beside the graph"])
+def test_no_file_hides_a_module_from_a_child(
+    trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """The names are of modules that a supervisor imports at once, or that a job may import."""
+    folder = tmp_path if place == "beside the graph" else tmp_path / "downloads"
+    folder.mkdir(exist_ok=True)
+    for name in ("pickle", "random", "colorsys", "yaml"):
+        (folder / f"{name}.py").write_text("raise SystemExit('it was imported')")
+    code = """
+import colorsys, pickle, random, sys, yaml
+def job(media):
+    return sys.path
+"""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PYTHONPATH", f":{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.syspath_prepend("")
+    [path] = compute_values(trial, write_job(tmp_path, code), 1)
+    assert path[-1] == str(tmp_path)
+    assert "" not in path
+    assert str(folder) not in path[:-1]
+
+
+def test_a_folder_that_is_named_is_on_the_path_even_if_it_is_the_current_one(
+    trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = tmp_path / "named"
+    named.mkdir()
+    monkeypatch.chdir(named)
+    monkeypatch.setenv("PYTHONPATH", str(named))
+    monkeypatch.syspath_prepend(str(named))
+    code = "import sys\ndef job(media): return sys.path"
+    [path] = compute_values(trial, write_job(tmp_path, code), 1)
+    assert path[0] == str(named)
+
+
+@pytest.mark.parametrize("place", ["function", "setup", "module"])
+def test_a_failed_import_stops_the_run_and_is_no_failure_of_a_file(
+    trial: Trial, tmp_path: Path, place: str
+) -> None:
+    code = {
+        "function": "def job(media): import no_such_module",
+        "setup": """
+class job:
+    def setup(self): import no_such_module
+    def __call__(self, media): ...
+""",
+        "module": "import no_such_module\ndef job(media): ...",
+    }
+    with pytest.raises(ConfigurationError, match=r"job 'job'.*no_such_module"):
+        trial.run(write_job(tmp_path, code[place]), [trial.add("a")])
+
+
+def test_a_setup_that_finds_the_disk_full_is_no_wrong_configuration(
+    trial: Trial, tmp_path: Path
+) -> None:
+    code = """
+import errno
+class job:
+    def setup(self): raise OSError(errno.ENOSPC, "no space is left")
+    def __call__(self, media): ...
+"""
+    with pytest.raises(DiskFull, match="job 'job' cannot start: the disk is full"):
+        trial.run(write_job(tmp_path, code), [trial.add("a")])
+
+
+def test_supervisors_that_die_again_and_again_stop_the_run(trial: Trial, tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    code = f"""
+import os
+with open({str(starts)!r}, "a") as file:
+    file.write("x")
+    if file.tell() > 1:
+        os._exit(5)
+def job(media):
+    return {{}}
+"""
+    with trial.pool(write_job(tmp_path, code), processes=1) as pool:
+        pool.submit([Task(task_id=1, media=trial.add("a"), run=("job",))])
+        assert wait_until(starts.exists)
+        pool.collect(60.0)
+        pool.submit([Task(task_id=2, media=trial.add("b"), run=("job",))])
+        os.kill(pool._process.pid, signal.SIGKILL)
+        with pytest.raises(ConfigurationError, match=r"supervisor of .* exited with code 5"):
+            pool.collect(60.0)
+    assert starts.read_text() == "x" * (1 + MAX_LOST_SUPERVISORS)
+
+
+def test_a_killed_supervisor_leaves_no_process_in_a_session_of_its_own(
+    trial: Trial, tmp_path: Path
+) -> None:
+    graph = build_graph(format_job("hang_with_processes"))
+    media = trial.add("bad")
+    with trial.pool(graph, processes=1) as pool:
+        pool.submit([Task(task_id=1, media=media, run=("job",))])
+        noted = Path(trial.catalogue, "bad.processes")
+        assert wait_until(lambda: noted.exists() and " " in noted.read_text())
+        processes = [int(p) for p in noted.read_text().split()]
+        os.kill(pool._process.pid, signal.SIGKILL)
+        assert wait_until(
+            lambda: pool.collect(0.01) == [] and not any(is_alive(p) for p in processes)
+        )
+
+
+def test_a_job_that_stops_its_parent_again_and_again_costs_its_file(
+    trial: Trial, tmp_path: Path
+) -> None:
+    code = """
+import os, signal
+def job(media):
+    while media.uri.endswith("bad"):
+        os.kill(os.getppid(), signal.SIGSTOP)
+    return {}
+"""
+    graph = write_job(tmp_path, code, "timeout_s: 5")
+    files = [trial.add(name) for name in ("good", "bad", "fine")]
+    states = [results["job"].state for results in trial.run(graph, files)]
+    assert states == [State.DONE, State.FAILED, State.DONE]
+
+
+@pytest.mark.parametrize("use", ["submit", "collect"])
+def test_a_closed_pool_says_so(trial: Trial, use: str) -> None:
+    pool = trial.pool(build_graph(FINE))
+    task = Task(task_id=1, media=trial.add("a"), run=("job",))
+    pool.submit([task])
+    pool.kill()
+    with pytest.raises(ConfigurationError, match="the pool is closed; open another"):
+        pool.submit([task]) if use == "submit" else pool.collect(0.0)
+
+
+def test_a_folder_for_temporary_files_that_cannot_be_written_to_is_named(
+    trial: Trial, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"{tmp_path}/nowhere .*set TMPDIR"):
+        trial.pool(build_graph(FINE), scratch=f"{tmp_path}/nowhere")  # type: ignore[arg-type]
+
+
+def test_a_folder_for_temporary_files_that_is_full_is_a_full_disk(
+    trial: Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("segue.worker.pool.pickle.dump", fail)
+    with pytest.raises(DiskFull, match=r"cannot write temporary files in .*; free some space"):
+        trial.pool(build_graph(FINE))
+
+
+def test_supervisors_that_are_killed_now_and_then_do_not_stop_the_run(trial: Trial) -> None:
+    with trial.pool(build_graph(FINE), processes=1) as pool:
+        for number in range(MAX_LOST_SUPERVISORS + 2):
+            pool.submit([Task(task_id=number, media=trial.add(str(number)), run=("job",))])
+            assert pool.collect(60.0)[0].finished
+            os.kill(pool._process.pid, signal.SIGKILL)
+    assert pool.pending == 0
+
+
 def test_a_killed_supervisor_costs_no_task_and_no_result_counts_twice(trial: Trial) -> None:
     sleep = format_job("sleep", "params: {seconds: 0.05}")
     graph = build_graph(sleep, sleep.replace("job:", "other:", 1))
@@ -298,6 +457,7 @@ SCRIPT = """
 import json, os, sys
 from segue.model.graph import parse_graph
 from segue_support.trial import Trial
+from segue.worker.pool import MAX_LOST_SUPERVISORS
 from segue.worker.protocol import Task
 folder, function, scratch = sys.argv[1:]
 text = "jobs: {job: {run: '%s', needs: {media: source}, writes: application/json}}" % function

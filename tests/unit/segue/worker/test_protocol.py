@@ -53,7 +53,7 @@ def test_frames_arrive_unchanged(ends) -> None:
     frames = [
         Done(1, Result(job="a", state=State.FAILED, error=failure, seconds=1.5), cold=True),
         BatchJobLoaded("a", 8),
-        Aborted("no model", transient=True),
+        Aborted("no model", "unavailable"),
         Started(2, "a", Phase.SETUP, 0.5, 2),
     ]
     Channel(ends[0]).send(frames)

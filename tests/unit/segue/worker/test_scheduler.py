@@ -12,7 +12,7 @@ from segue.errors import Kind
 from segue.model.graph import parse_graph
 from segue.model.media_file import MediaFile
 from segue.model.outcome import build_blocked_result
-from segue.model.record import State
+from segue.model.record import Failure, State
 from segue.model.transitions import Result
 from segue.worker.failure import describe_crash
 from segue.worker.protocol import BatchJobLoaded, Done, Phase, Started, Task
@@ -21,6 +21,7 @@ from segue.worker.scheduler import (
     MAX_FAILED_STARTS,
     MAX_MESSAGE,
     ChildState,
+    FreeSpace,
     Scheduler,
 )
 
@@ -266,3 +267,90 @@ def test_more_quick_tasks_than_slow_ones_go_into_a_message_but_never_all() -> No
 )
 def test_an_exit_is_described(status: int, text: str) -> None:
     assert re.search(text, describe_crash(status))
+
+
+def in_doubt(serial: int, job: str, kind: Kind = Kind.DISK_FULL) -> Done:
+    """Return a failure whose cause may be what else runs."""
+    error = Failure(kind=kind, type="Error", message="it went wrong")
+    state = State.QUEUED if kind is Kind.DISK_FULL else State.FAILED
+    return Done(serial, Result(job=job, state=state, error=error), in_doubt=True)
+
+
+def run_alone(case: Case) -> ChildState:
+    """Return a child that gets the next task, which nothing may run beside."""
+    assert case.scheduler.may_assign(is_any_busy=False)
+    assert not case.scheduler.may_assign(is_any_busy=True)
+    child = ChildState()
+    [task] = case.scheduler.assign(child)
+    assert not case.scheduler.may_assign(is_any_busy=True)
+    case.scheduler.receive(child, [started(task.run[0], serial=task.task_id)])
+    return child
+
+
+@pytest.mark.parametrize(
+    "how", ["a kill from outside", "a crash on a full disk", "no space", "a killed helper"]
+)
+def test_what_other_processes_may_have_caused_is_tried_once_more_alone(
+    case: Case, how: str
+) -> None:
+    case.scheduler.receive(case.child, [done(1, "first"), started(serial=2)])
+    match how:
+        case "a kill from outside":
+            case.scheduler.handle_exit(case.child, -signal.SIGKILL)
+        case "a crash on a full disk":
+            case.scheduler.handle_exit(case.child, -signal.SIGBUS, FreeSpace(was_full=True))
+        case "no space":
+            case.exit(in_doubt(2, "first"), status=0)
+        case _:
+            case.exit(in_doubt(2, "first", Kind.CRASHED), status=0)
+    assert case.report() == {0: {"first": State.DONE}}
+    case.scheduler.queue.popleft()  # the task before it
+    child = run_alone(case)
+    assert [entry.task.task_id for entry in child.tasks.values()] == [1]
+    [serial] = child.tasks
+    case.scheduler.receive(child, [done(serial, job) for job in NAMES])
+    assert case.scheduler.may_assign(is_any_busy=True)
+    assert case.report() == {1: dict.fromkeys(NAMES, State.DONE)}
+
+
+def test_a_file_that_fails_alone_is_to_blame(case: Case) -> None:
+    case.scheduler.handle_exit(case.child, -signal.SIGKILL)
+    case.scheduler.queue.popleft()
+    case.scheduler.handle_exit(run_alone(case), -signal.SIGKILL)
+    [report] = case.scheduler.take_reports()
+    assert [r.state for r in report.results] == [State.FAILED, State.BLOCKED, State.BLOCKED]
+    assert report.results[0].error is not None
+    assert "nothing else was running" in report.results[0].error.message
+    assert case.scheduler.may_assign(is_any_busy=True)
+
+
+@pytest.mark.parametrize(
+    ("space", "kind", "state"),
+    [
+        (FreeSpace(text="5 GiB in /tmp"), Kind.NO_SPACE, State.FAILED),
+        (FreeSpace(is_full=True, text="/tmp is full"), Kind.DISK_FULL, State.QUEUED),
+    ],
+)
+@pytest.mark.parametrize("how", ["error", "crash"])
+def test_a_disk_that_is_full_without_the_file_is_not_the_files_fault(
+    case: Case, space: FreeSpace, kind: Kind, state: State, how: str
+) -> None:
+    case.exit(in_doubt(2, "first"), status=0)
+    case.scheduler.queue.popleft()
+    child = run_alone(case)
+    if how == "error":
+        case.scheduler.receive(child, [in_doubt(next(iter(child.tasks)), "first")])
+        case.scheduler.handle_exit(child, 0, space)
+    else:
+        case.scheduler.handle_exit(child, -signal.SIGBUS, space._replace(was_full=True))
+    [report] = case.scheduler.take_reports()
+    first, *below = report.results
+    assert report.finished
+    assert (first.state, first.error and first.error.kind) == (state, kind)
+    assert space.text in first.error.message
+    assert {r.state for r in below} == {State.BLOCKED if state is State.FAILED else State.QUEUED}
+
+
+def test_a_batch_that_is_killed_is_first_tried_file_by_file(case: Case) -> None:
+    case.exit(started(serial=1, files=2, last=2), status=-signal.SIGKILL)
+    assert case.scheduler.may_assign(is_any_busy=True)

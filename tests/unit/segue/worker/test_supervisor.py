@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 import pytest
 
+from segue.errors import Kind
 from segue.model.graph import parse_graph
 from segue.model.media_file import MediaFile
 from segue.model.record import State
@@ -38,6 +39,7 @@ CONFIG = PoolConfig(
     graph=GRAPH,
     jobs=frozenset(),
     artifacts="artifacts",
+    ledger=None,
     saves_numba_cache=False,
     folder="scratch",
     processes=2,
@@ -94,7 +96,7 @@ def test_without_any_child_the_pool_is_unavailable(
     [message] = pool.receive() or []
     update: Update = decode_update(message)
     assert update.error is not None
-    assert update.error.transient
+    assert update.error.kind == Kind.UNAVAILABLE
     assert "cannot start a child process" in update.error.message
 
 
