@@ -6,20 +6,30 @@ from typing import TYPE_CHECKING, Any
 
 import functions_framework
 
+from segue.clock import utc_now
 from segue.log import Action, log_event
 from segue.model.transitions import Arrival
 from segue_functions import failures
 from segue_functions.events import FINALIZED, parse_media
+from segue_functions.generations import check_arrival
 from segue_functions.stack import get_services
+from segue_functions.transport import respond_to_event
 
 if TYPE_CHECKING:
+    import flask
     from cloudevents.http import CloudEvent
+    from flask.typing import ResponseReturnValue
 
-failures.register_error_handlers()
+failures.prepare_app()
 
 
-@functions_framework.cloud_event
-def arrival(event: CloudEvent) -> None:
+@functions_framework.http
+def arrival(call: flask.Request) -> ResponseReturnValue:
+    """Respond to the request that carries the event."""
+    return respond_to_event(call, handle_arrival)
+
+
+def handle_arrival(event: CloudEvent) -> None:
     """Record one version of a file; an event that is repeated or too late changes nothing."""
     about: dict[str, Any] = {"event": event["id"]}
     with failures.log_failures(about):
@@ -29,6 +39,8 @@ def arrival(event: CloudEvent) -> None:
         if reason := services.media_filter.find_reason_to_ignore(media.uri):
             log_event(Action.IGNORED, reason=reason, **about)
             return
+        media = check_arrival(media, utc_now())
+        about["generation"] = media.generation
         recorded = services.arrivals.record([media])[0]
         if recorded is Arrival.STALE:
             reason = "a newer version exists, or the file has since been deleted"

@@ -10,26 +10,39 @@ from typing import TYPE_CHECKING, Any
 
 import functions_framework
 
+from segue.clock import utc_now
 from segue.log import Action, log_event
 from segue_functions import failures
 from segue_functions.events import ARCHIVED, DELETED, parse_media
+from segue_functions.generations import find_reason_to_keep
 from segue_functions.stack import get_services
+from segue_functions.transport import respond_to_event
 
 if TYPE_CHECKING:
+    import flask
     from cloudevents.http import CloudEvent
+    from flask.typing import ResponseReturnValue
 
-failures.register_error_handlers()
+failures.prepare_app()
 
 
-@functions_framework.cloud_event
-def deletion(event: CloudEvent) -> None:
+@functions_framework.http
+def deletion(call: flask.Request) -> ResponseReturnValue:
+    """Respond to the request that carries the event."""
+    return respond_to_event(call, handle_deletion)
+
+
+def handle_deletion(event: CloudEvent) -> None:
     """Record the deletion of one version; an event that is repeated or too late changes nothing."""
     about: dict[str, Any] = {"event": event["id"]}
     with failures.log_failures(about):
         services = get_services()
         media = parse_media(event, DELETED, ARCHIVED)
         about |= {"file": media.uri, "generation": media.generation}
-        if reason := services.media_filter.find_reason_to_ignore(media.uri):
+        reason = services.media_filter.find_reason_to_ignore(media.uri)
+        if reason is None:
+            reason = find_reason_to_keep(media, services.ledger, utc_now())
+        if reason is not None:
             log_event(Action.IGNORED, reason=reason, **about)
             return
         result = services.deletions.record(media)

@@ -1,12 +1,14 @@
 """CloudEvents are parsed once, here, into values of the library.
 
 Their schemas are those of https://github.com/googleapis/google-cloudevents: StorageObjectData and
-MessagePublishedData. A folder's events have the same schema, with an empty bucket.
+MessagePublishedData. A bucket of another project sends its objects in messages instead,
+https://cloud.google.com/storage/docs/pubsub-notifications. A folder's events have the schema of
+objects, with an empty bucket.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 
@@ -22,6 +24,13 @@ DELETED = "google.cloud.storage.object.v1.deleted"
 # What a bucket with object versioning sends instead when the live version of an object goes.
 ARCHIVED = "google.cloud.storage.object.v1.archived"
 PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
+# What a bucket's notification calls an event → its type.
+NOTIFICATIONS = {
+    "OBJECT_FINALIZE": FINALIZED,
+    "OBJECT_DELETE": DELETED,
+    "OBJECT_ARCHIVE": ARCHIVED,
+}
+MAX_CONTENT_TYPE = 8192  # characters; all metadata of an object may have so many bytes
 MAX_SWEEP_LIMIT = 100_000  # messages per run; a function's timeout allows no more
 
 T = TypeVar("T")
@@ -38,14 +47,15 @@ class _Object(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
     generation: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
     size: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
-    content_type: str | None = None
-    crc32c: str | None = None
+    content_type: Annotated[str, msgspec.Meta(max_length=MAX_CONTENT_TYPE)] | None = None
+    crc32c: Annotated[str, msgspec.Meta(max_length=8)] | None = None  # base64 of four bytes
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The part of a PubsubMessage that Segue reads."""
 
     data: bytes = b""  # base64
+    attributes: dict[str, str] | None = None
 
 
 class _Published(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,8 +69,11 @@ class SweepOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def parse_media(event: CloudEvent, *types: str) -> MediaFile:
-    """Return the version of a file that an event of Cloud Storage is about."""
-    stored = _parse(event, types, _Object, "an object of Cloud Storage")
+    """Return the version of a file that an event of Cloud Storage, or a notification, is about."""
+    type_, data = event["type"], event.data
+    if type_ == PUBLISHED:
+        type_, data = _unwrap_notification(data)
+    stored = _parse(type_, data, types, _Object, "an object of Cloud Storage")
     place = f"gs://{stored.bucket}" if stored.bucket else "file://"
     uri = f"{place}/{stored.name}"
     if not is_unicode(uri):
@@ -76,7 +89,7 @@ def parse_media(event: CloudEvent, *types: str) -> MediaFile:
 
 def parse_sweep_order(event: CloudEvent) -> SweepOrder:
     """Return the parameters in the message of a schedule; an empty message means the defaults."""
-    data = _parse(event, (PUBLISHED,), _Published, "a message of Pub/Sub").message.data
+    data = _parse_message(event["type"], event.data).data
     try:
         return msgspec.json.decode(data, type=SweepOrder) if data.strip() else SweepOrder()
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -86,13 +99,28 @@ def parse_sweep_order(event: CloudEvent) -> SweepOrder:
         ) from error
 
 
-def _parse(event: CloudEvent, types: tuple[str, ...], kind: type[T], noun: str) -> T:
-    """Check an event's type and return its data, which the framework may have decoded."""
-    if event["type"] not in types:
+def _parse_message(type_: str, data: Any) -> _Message:
+    return _parse(type_, data, (PUBLISHED,), _Published, "a message of Pub/Sub").message
+
+
+def _unwrap_notification(data: Any) -> tuple[str, bytes]:
+    """Return the type of the event and the data of the object in a bucket's notification."""
+    message = _parse_message(PUBLISHED, data)
+    name = (message.attributes or {}).get("eventType", "")
+    if name not in NOTIFICATIONS:
         raise MalformedEvent(
-            f"the type is {event['type']!r}, not {types[0]!r}; correct the trigger of the function"
+            f"the message has the eventType {name!r}, which is none of a bucket's notifications "
+            f"({', '.join(NOTIFICATIONS)}); let only the bucket publish to the topic"
         )
-    data = event.data
+    return NOTIFICATIONS[name], message.data
+
+
+def _parse(type_: str, data: Any, types: tuple[str, ...], kind: type[T], noun: str) -> T:
+    """Check an event's type and return its data, which the framework may have decoded."""
+    if type_ not in types:
+        raise MalformedEvent(
+            f"the type is {type_!r}, not {types[0]!r}; correct the trigger of the function"
+        )
     try:
         if isinstance(data, str | bytes):
             data = msgspec.json.decode(data)

@@ -11,12 +11,13 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import flask
 import functions_framework
-from cloudevents.exceptions import DataUnmarshallerError
 
-from segue.errors import ConfigurationError, SegueError, TransientError
+from segue.errors import ConfigurationError, DamagedRecord, SegueError, TransientError
 from segue.log import Action, log_event
 from segue_functions.events import MalformedEvent
+from segue_functions.transport import MAX_BODY_BYTES, BodyReader
 
 if TYPE_CHECKING:
     from flask.typing import ResponseReturnValue
@@ -42,23 +43,22 @@ def log_failures(about: dict[str, Any]) -> Iterator[None]:
     except ConfigurationError as error:
         log_event(Action.MISCONFIGURED, severity="ERROR", error=str(error), **about)
         raise
+    except DamagedRecord as error:
+        log_event(Action.DAMAGED, severity="ERROR", error=str(error), **about)
+        raise
 
 
-def register_error_handlers() -> None:
-    """Register responses to logged errors with the app that is being built from a module."""
-    for error, handler in (
-        (TransientError, _ask_to_retry),
-        (ConfigurationError, _ask_to_retry),
-        (DataUnmarshallerError, _accept_unreadable),
-    ):
-        functions_framework.errorhandler(error)(handler)
+def prepare_app(*, max_bytes: int = MAX_BODY_BYTES) -> None:
+    """Prepare the app that functions-framework is building from the calling module, if it is.
+
+    Bodies are read before the app runs, and errors that were logged get their responses.
+    """
+    for error in (TransientError, ConfigurationError, DamagedRecord):
+        functions_framework.errorhandler(error)(_ask_to_retry)
+    if flask.has_app_context():
+        app = flask.current_app
+        app.wsgi_app = BodyReader(app.wsgi_app, max_bytes)  # type: ignore[assignment, method-assign]
 
 
 def _ask_to_retry(error: SegueError) -> ResponseReturnValue:
     return {"error": str(error)}, 503, {"Retry-After": str(RETRY_AFTER_S)}
-
-
-def _accept_unreadable(error: DataUnmarshallerError) -> ResponseReturnValue:
-    """Acknowledge a body that is not JSON; it reaches no function, and a retry would not help."""
-    log_event(Action.MALFORMED, severity="ERROR", reason=str(error)[:1000])
-    return "OK"

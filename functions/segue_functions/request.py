@@ -11,6 +11,7 @@ from segue.ingest.requests import InvalidRequest, parse_request
 from segue.log import Action, log_event
 from segue_functions import failures
 from segue_functions.stack import get_services
+from segue_functions.transport import refuse, respond
 
 if TYPE_CHECKING:
     import flask
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 4 << 20  # a thousand names take a megabyte, and JSON may escape each letter
 
-failures.register_error_handlers()
+failures.prepare_app(max_bytes=MAX_BYTES)
 
 
 @functions_framework.http
@@ -32,24 +33,12 @@ def request(call: flask.Request) -> ResponseReturnValue:
     with failures.log_failures(about):
         services = get_services()
         if call.method != "POST":
-            return _refuse(f"{call.method} is not allowed; POST a request", 405, Allow="POST")
-        body = call.get_data()
-        if len(body) > MAX_BYTES:
-            return _refuse(f"a request has at most {MAX_BYTES:,} bytes; name a prefix", 413)
+            return refuse(f"{call.method} is not allowed; POST a request", 405, Allow="POST")
         try:
-            receipt = services.requests.accept(parse_request(body))
+            receipt = services.requests.accept(parse_request(call.get_data()))
         except InvalidRequest as error:
-            return _refuse(str(error), 400)
+            return refuse(str(error), 400)
         about |= {"request": receipt.request, "targets": receipt.targets}
         log_event(Action.REQUESTED, files=receipt.files, ignored=len(receipt.ignored), **about)
-        return _respond(msgspec.json.encode(receipt), 202)
+        return respond(msgspec.json.encode(receipt), 202)
     raise AssertionError  # only events raise MalformedEvent
-
-
-def _refuse(reason: str, status: int, **headers: str) -> ResponseReturnValue:
-    log_event(Action.MALFORMED, severity="WARNING", reason=reason[:1000])
-    return _respond(msgspec.json.encode({"error": reason}), status, **headers)
-
-
-def _respond(body: bytes, status: int, **headers: str) -> ResponseReturnValue:
-    return body, status, {"Content-Type": "application/json", **headers}

@@ -10,15 +10,23 @@ from segue.log import Action, log_event
 from segue_functions import failures
 from segue_functions.events import parse_sweep_order
 from segue_functions.stack import get_services
+from segue_functions.transport import respond_to_event
 
 if TYPE_CHECKING:
+    import flask
     from cloudevents.http import CloudEvent
+    from flask.typing import ResponseReturnValue
 
-failures.register_error_handlers()
+failures.prepare_app()
 
 
-@functions_framework.cloud_event
-def sweep(event: CloudEvent) -> None:
+@functions_framework.http
+def sweep(call: flask.Request) -> ResponseReturnValue:
+    """Respond to the request that carries the event."""
+    return respond_to_event(call, handle_sweep)
+
+
+def handle_sweep(event: CloudEvent) -> None:
     """Publish messages for unfinished work again, up to a limit; the next run continues."""
     about: dict[str, Any] = {"event": event["id"]}
     with failures.log_failures(about):

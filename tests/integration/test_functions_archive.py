@@ -42,8 +42,9 @@ FIRST_EVENT = """
 import json, sys
 import main
 from cloudevents.http import CloudEvent
+from segue_functions.arrival import handle_arrival
 before = set(sys.modules)
-main.arrival(CloudEvent(*json.loads(sys.argv[1])))
+handle_arrival(CloudEvent(*json.loads(sys.argv[1])))
 print(json.dumps({"late": sorted(set(sys.modules) - before), "all": sorted(sys.modules)}))
 """
 
@@ -73,7 +74,10 @@ def installed(tmp_path_factory, unpacked) -> str:
     python = str(folder / "venv/bin/python")
     subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, folder / "venv"], check=True)
     subprocess.run(
-        [uv, "pip", "install", "--quiet", "--python", python, "-r", files / "requirements.txt"],
+        [
+            *(uv, "pip", "install", "--quiet", "--require-hashes"),
+            *("--python", python, "-r", files / "requirements.txt"),
+        ],
         check=True,
     )
     return python

@@ -9,9 +9,12 @@ import os
 import re
 import shlex
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -47,6 +50,13 @@ class Server:
             text=True,
             start_new_session=True,
         )
+        self.token_file = folder
+
+    def header(self) -> dict[str, str]:
+        """The header with the token, if this server asks for one."""
+        if not self.token_file.exists():
+            return {}
+        return dict([self.token_file.read_text().strip().split(": ")])
 
     def line(self) -> dict:
         assert self.process.stdout is not None
@@ -74,6 +84,7 @@ def started(
         said = server.line()
         assert said["action"] == "started", said
         connection = http.client.HTTPConnection(said["host"], said["port"], timeout=WAIT_S)
+        server.token_file = folder / ".segue" / f"serve-{said['port']}.header"
         yield server, connection
     finally:
         if connection is not None:
@@ -89,9 +100,15 @@ def get(connection: http.client.HTTPConnection, method: str, path: str, body=Non
     return answer.status, answer.read().decode()
 
 
-def post(connection: http.client.HTTPConnection, name: str, media: MediaFile, change="finalized"):
-    headers, body = to_binary(build_object_event(change, media))
-    return get(connection, "POST", f"/{name}", body, headers)
+def post(
+    connection: http.client.HTTPConnection,
+    name: str,
+    media: MediaFile,
+    change="finalized",
+    **headers,
+):
+    given, body = to_binary(build_object_event(change, media))
+    return get(connection, "POST", f"/{name}", body, {**given, **headers})
 
 
 @pytest.mark.parametrize(
@@ -102,38 +119,79 @@ def post(connection: http.client.HTTPConnection, name: str, media: MediaFile, ch
 def test_it_tells_its_port_serves_all_functions_and_ends_when_told(folder, command, number):
     media = MediaFile(uri=f"file://{folder}/music/a.wav", generation=5)
     with started(folder, "--port", "0", command=command) as (server, connection):
-        assert get(connection, "GET", "/healthz") == (200, "ok\n")
+        token = server.header()
+        assert get(connection, "GET", "/healthz", None, token) == (200, "ok\n")
         first_socket = connection.sock
-        assert post(connection, "arrival", media) == (200, "OK")
-        assert post(connection, "deletion", media, "deleted") == (200, "OK")
-        assert get(connection, "POST", "/request", b"{}")[0] == 400
-        assert get(connection, "POST", "/request/", b"{}")[0] == 400
-        assert get(connection, "GET", "/elsewhere")[0] == 404
+        assert post(connection, "arrival", media, **token) == (200, "OK")
+        assert post(connection, "deletion", media, "deleted", **token) == (200, "OK")
+        assert get(connection, "POST", "/request", b"{}", token)[0] == 400
+        assert get(connection, "POST", "/request/", b"{}", token)[0] == 400
+        assert get(connection, "GET", "/elsewhere", None, token)[0] == 404
         assert connection.sock is first_socket  # kept alive throughout
         connection.close()
         code, out, err = server.stop(number)
-    assert (code, err) == (0, "")
+        assert not server.token_file.is_file()
+    assert code == 0
+    assert ("Send the header in" in err) == bool(token)
+    assert err.count("\n") == bool(token)
     said = [json.loads(line)["action"] for line in out.splitlines()]
     assert said == ["arrived", "deleted", "malformed", "malformed", "stopped"]
 
 
-def test_the_request_of_a_web_page_is_refused(folder):
+def test_the_command_refuses_whoever_does_not_know_the_token(folder):
     media = MediaFile(uri=f"file://{folder}/music/a.wav", generation=5)
-    headers, body = to_binary(build_object_event("finalized", media))
-    page = {"Origin": "https://example.com", "Content-Type": "text/plain"}
-    with started(folder, "--port", "0") as (server, connection):
-        assert get(connection, "POST", "/arrival", body, {**headers, **page})[0] == 403
-        assert get(connection, "POST", "/request", b'{"files": []}', page)[0] == 403
-        assert post(connection, "arrival", media) == (200, "OK")
+    with started(folder, "--port", "0", command=(SEGUE, "serve", "--json")) as (server, connection):
+        assert server.token_file.stat().st_mode & 0o777 == 0o600
+        token = server.header()["Authorization"]
+        for wrong in ({}, {"Authorization": token[:-1]}, {"Authorization": f"Basic {token}"}):
+            assert post(connection, "deletion", media, "deleted", **wrong)[0] == 401
+        page = {"Authorization": token, "Origin": "https://example.com"}
+        assert post(connection, "deletion", media, "deleted", **page)[0] == 403
+        assert post(connection, "arrival", media, Authorization=token) == (200, "OK")
         assert server.line()["ledger"] == "new"
+
+
+@pytest.mark.parametrize("where", ["header", "body"])
+def test_stalled_connections_keep_no_other_waiting(folder, where):
+    head = b"POST /arrival HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\nX: "
+    if where == "body":
+        head += b"y\r\nContent-Type: application/json\r\n\r\n{"
+    media = MediaFile(uri=f"file://{folder}/music/a.wav", generation=5)
+    with started(folder, "--port", "0") as (_, connection), contextlib.ExitStack() as opened:
+        for _ in range(40):
+            stalled = socket.create_connection((connection.host, connection.port))
+            opened.enter_context(stalled)
+            stalled.sendall(head)
+        assert post(connection, "arrival", media) == (200, "OK")
+
+
+def test_a_request_under_way_is_answered_before_the_server_ends(folder):
+    media = MediaFile(uri=f"file://{folder}/music/a.wav", generation=5)
+    with started(folder, "--port", "0") as (server, connection):
+        assert post(connection, "arrival", media) == (200, "OK")
+        with contextlib.closing(sqlite3.connect(folder / ".segue/ledger.db")) as ledger:
+            ledger.execute("BEGIN EXCLUSIVE")  # the next event waits for it
+            headers, body = to_binary(build_object_event("deleted", media))
+            connection.request("POST", "/deletion", body, headers)
+            other = http.client.HTTPConnection(connection.host, connection.port, timeout=WAIT_S)
+            assert get(other, "GET", "/healthz")[0] == 200  # so the server has read the event, too
+            other.close()
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)  # within which the server would end if it did not wait
+            ledger.rollback()
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"OK")
+        assert server.process.wait(timeout=WAIT_S) == 0
 
 
 def test_the_example_in_the_help_records_a_file(folder):
     help_ = subprocess.run([SEGUE, "serve", "--help"], capture_output=True, text=True, check=True)
     (example,) = re.findall(r"^ +(curl .*?)\n\n", help_.stdout, re.MULTILINE | re.DOTALL)
-    _, url, _, header, _, body = shlex.split(example)
+    _, url, _, token_file, _, header, _, body = shlex.split(example.replace("\\\n", ""))
     with started(folder, "--port", "0", command=(SEGUE, "serve", "--json")) as (server, connection):
-        headers = dict([header.split(": ")])
+        port = str(connection.port)
+        assert token_file.replace("8080", port) == f"@.segue/{server.token_file.name}"
+        headers = {**dict([header.split(": ")]), **server.header()}
         path = url.removeprefix("http://127.0.0.1:8080")
         assert get(connection, "POST", path, body, headers) == (200, "OK")
         said = server.line()

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import os
+import secrets
 
 import click
 
+from segue.errors import ConfigurationError
 from segue_cli.command import Context, command
+
+FOLDER = ".segue"
 
 
 @command(
@@ -28,18 +34,21 @@ def serve(context: Context, host: str, port: int) -> None:
     """Serve the Cloud Functions on this machine, to post events by hand.
 
     Each function is at its name: POST CloudEvents to /arrival, /deletion and /sweep, and requests
-    for results to /request. To record a file, and notify its jobs, run for example
+    for results to /request. Each start makes a new token, which callers have to send, and writes
+    it to .segue/serve-PORT.header, which only you can read. To record a file, and notify its jobs,
+    run for example
 
     \b
-        curl http://127.0.0.1:8080/arrival -H 'Content-Type: application/cloudevents+json' -d '{
+        curl http://127.0.0.1:8080/arrival -H @.segue/serve-8080.header \\
+          -H 'Content-Type: application/cloudevents+json' -d '{
           "specversion": "1.0", "id": "1", "source": "//storage.googleapis.com/",
           "type": "google.cloud.storage.object.v1.finalized",
           "data": {"bucket": "acme-audio", "name": "song.flac", "generation": "1"}}'
 
     A local file has an empty bucket, its path without the first slash as its name, and its change
     time in nanoseconds as its generation. Results are computed by 'segue stream' or 'segue up',
-    which do not need this server. There is no authentication, but web pages are refused. Ctrl-C
-    stops the server after the requests under way.
+    which do not need this server. Web pages are refused. Ctrl-C stops the server after the
+    requests under way.
     """
     from segue.log import configure
     from segue_cli.local.programs import export_settings
@@ -47,12 +56,39 @@ def serve(context: Context, host: str, port: int) -> None:
 
     if not _is_loopback(host):
         context.output.note(
-            f"Warning: whoever reaches {host} can record files and request results; there is no "
-            "authentication."
+            f"Warning: whoever reaches {host} and knows the token can record files and request "
+            "results; the token is sent unencrypted."
         )
     configure(as_json=True if context.output.as_json else None)
-    with export_settings(context.settings):
-        server.serve(host, port)
+    token = secrets.token_urlsafe()
+    with contextlib.ExitStack() as opened:
+        opened.enter_context(export_settings(context.settings))
+
+        def save_token(_host: str, actual_port: int) -> None:
+            path = os.path.join(FOLDER, f"serve-{actual_port}.header")
+            _write_secret(path, f"Authorization: Bearer {token}\n")
+            opened.callback(_remove, path)
+            context.output.note(f"Send the header in {path} with each request.")
+
+        server.serve(host, port, token=token, on_start=save_token)
+
+
+def _write_secret(path: str, text: str) -> None:
+    """Write a file that only its owner can read, whoever could read the one before."""
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _remove(path)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path!r} cannot be written ({error.strerror}); start the server in another folder"
+        ) from error
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)
 
 
 def _is_loopback(host: str) -> bool:

@@ -25,6 +25,7 @@ from segue_functions.events import (
 from segue_support.cloud_events import (
     build_event,
     build_message_event,
+    build_notification_event,
     build_object_event,
     to_binary,
     to_structured,
@@ -93,8 +94,10 @@ def test_data_that_comes_as_bytes_of_json_is_read_too():
         {"bucket": "a/b"},
         {"bucket": "a\n"},
         {"contentType": 5},
+        {"contentType": "x" * 1_000_000},
+        {"crc32c": "x" * 1_000_000},
     ],
-    ids=str,
+    ids=lambda change: str(change)[:40],
 )
 def test_an_object_that_is_none_is_malformed(change):
     with pytest.raises(MalformedEvent):
@@ -136,6 +139,40 @@ def test_any_value_in_an_object_gives_a_file_or_is_malformed(key, value):
         assert media.generation > 0
         assert len(uri_to_file_id(media.uri)) == 32
         assert split_uri(media.uri)[1]
+
+
+# --- notifications of a bucket of another project ---------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [to_binary, to_structured])
+@pytest.mark.parametrize(
+    ("event_type", "types"),
+    [
+        ("OBJECT_FINALIZE", (FINALIZED,)),
+        ("OBJECT_DELETE", (DELETED, ARCHIVED)),
+        ("OBJECT_ARCHIVE", (DELETED, ARCHIVED)),
+    ],
+)
+def test_a_notification_is_about_the_same_version_as_an_event(mode, event_type, types):
+    headers, body = mode(build_notification_event(event_type, MEDIA))
+    assert parse_media(from_http(headers, body), *types) == MEDIA
+
+
+@pytest.mark.parametrize("event_type", ["OBJECT_DELETE", "OBJECT_METADATA_UPDATE", ""])
+def test_a_notification_of_another_kind_is_malformed(event_type):
+    with pytest.raises(MalformedEvent):
+        parse_media(build_notification_event(event_type, MEDIA), FINALIZED)
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b"[" * 100_000])
+def test_a_notification_without_an_object_is_malformed(data):
+    with pytest.raises(MalformedEvent):
+        parse_media(build_message_event(data, eventType="OBJECT_FINALIZE"), FINALIZED)
+
+
+def test_a_message_that_is_no_notification_is_no_media():
+    with pytest.raises(MalformedEvent, match="let only the bucket publish"):
+        parse_media(build_message_event(), FINALIZED)
 
 
 # --- orders to sweep --------------------------------------------------------------------------
