@@ -4,37 +4,46 @@ BIN := .venv/bin
 READY := .venv/.ready
 # What checks infra/ has an environment of its own; whoever has no Terraform needs none.
 INFRA_READY := .venv-infra/.ready
+SBOM_READY := .venv-sbom/.ready
 INFRA_TOOLS := $(if $(shell command -v terraform),$(INFRA_READY))
 # A test process that crashes ends the run: it is a failure, and what it left undone is not hidden.
 PARALLEL := -n 2 --dist loadgroup --max-worker-restart 0
+# Each package is locked with its hashes, and for all Pythons that Segue runs on. No registry is named.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format bench prove infra archives lock clean
+.PHONY: help setup demo test check lint format bench prove infra archives lock sbom clean
 
 help:  ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(READY): locks/dev.txt pyproject.toml
+$(READY): locks/build.txt locks/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Segue needs Python 3.11 or newer; name one with make PYTHON=...")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv  # an environment made by uv has no pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r locks/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/build.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r locks/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@echo "Compiling what the feature jobs need, once; this takes up to a minute"
-	@$(BIN)/python -m segue.worker.numba_cache shared/segue/features/jobs.yaml
+	@$(BIN)/python -P -m segue.worker.numba_cache shared/segue/features/jobs.yaml
 	@touch $(READY)
 
 $(INFRA_READY): locks/infra.txt | $(READY)
 	test -x .venv-infra/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-infra
-	$(BIN)/uv pip install --quiet --python .venv-infra/bin/python -r locks/infra.txt
+	$(BIN)/uv pip install --quiet --python .venv-infra/bin/python --require-hashes -r locks/infra.txt
 	@touch $(INFRA_READY)
+
+$(SBOM_READY): locks/sbom.txt | $(READY)
+	test -x .venv-sbom/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-sbom
+	$(BIN)/uv pip install --quiet --python .venv-sbom/bin/python --require-hashes -r locks/sbom.txt
+	@touch $(SBOM_READY)
 
 setup: $(READY)  ## Install Segue and its tools into .venv
 
 demo: $(READY)  ## Tour the main job on synthesised music
 	@$(BIN)/segue demo
 
-test: $(READY) $(INFRA_TOOLS)  ## Run all tests
+test: $(READY) $(SBOM_READY) $(INFRA_TOOLS)  ## Run all tests
 	$(BIN)/pytest $(PARALLEL)
 
 check: lint  ## Lint and run the fast unit tests, in at most 90 s on two cores
@@ -62,13 +71,19 @@ infra: $(READY) $(INFRA_READY)  ## Check the Terraform: format, validity, tests,
 archives: $(READY)  ## Build the functions' archives and compile the graph, for Terraform to deploy
 	$(BIN)/segue package --all --output build
 
-lock: $(READY)  ## Renew the locks from pyproject.toml and locks/infra.in
+lock: $(READY)  ## Renew the locks from pyproject.toml and locks/*.in
 	@for part in functions pipelines dev; do \
-	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header \
-	    --extra $$part pyproject.toml --output-file locks/$$part.txt; \
+	  $(COMPILE) --extra $$part pyproject.toml --output-file locks/$$part.txt || exit; \
 	done
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header \
-	  locks/infra.in --output-file locks/infra.txt
+	@$(COMPILE) --constraints locks/dev.txt locks/build.in --output-file locks/build.txt
+	@for part in infra sbom; do $(COMPILE) locks/$$part.in --output-file locks/$$part.txt || exit; done
+
+sbom: $(SBOM_READY)  ## List what is deployed, by version and hash: build/sbom, in CycloneDX
+	@mkdir -p build/sbom
+	@for part in functions pipelines; do \
+	  .venv-sbom/bin/python -W ignore::UserWarning -m cyclonedx_py requirements locks/$$part.txt --pyproject pyproject.toml \
+	    --spec-version 1.6 --validate --output-reproducible --output-file build/sbom/$$part.cdx.json || exit; \
+	done
 
 clean:  ## Remove what was made, the environment included
-	rm -rf .venv .venv-infra .segue build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-infra .venv-sbom .segue build .pytest_cache .mypy_cache .ruff_cache .hypothesis
