@@ -3,12 +3,8 @@
 locals {
   functions = {
     arrival = {
-      description = "Records new files, and notifies the jobs that read the source"
-      trigger = {
-        type     = "google.cloud.storage.object.v1.finalized"
-        location = module.catalogue.location
-        bucket   = module.catalogue.bucket
-      }
+      description  = "Records new files, and notifies the jobs that read the source"
+      trigger      = module.catalogue.triggers.arrival
       timeout_s    = 60
       ingress      = "ALLOW_INTERNAL_ONLY"
       environment  = local.settings
@@ -16,12 +12,8 @@ locals {
       bucket_roles = {}
     }
     deletion = {
-      description = "Writes a tombstone for a deleted file"
-      trigger = {
-        type     = module.catalogue.deletion_event
-        location = module.catalogue.location
-        bucket   = module.catalogue.bucket
-      }
+      description  = "Writes a tombstone for a deleted file"
+      trigger      = module.catalogue.triggers.deletion
       timeout_s    = 60
       ingress      = "ALLOW_INTERNAL_ONLY"
       environment  = merge(local.settings, { SEGUE_ON_DELETION = var.on_deletion })
@@ -38,7 +30,7 @@ locals {
         for name in keys(local.jobs) : "${name}-requests" => module.queue.topics["${name}-requests"]
       }
       bucket_roles = {
-        catalogue = { bucket = module.catalogue.bucket, role = "roles/storage.objectViewer", prefix = null }
+        catalogue = { bucket = module.catalogue.bucket, role = "roles/storage.objectViewer", prefix = var.catalogue.prefix == "" ? null : "${var.catalogue.prefix}/" }
         write     = { bucket = module.artifacts.bucket, role = "roles/storage.objectCreator", prefix = "_requests/" }
         read      = { bucket = module.artifacts.bucket, role = "roles/storage.objectViewer", prefix = "_requests/" }
       }
@@ -90,7 +82,7 @@ module "function" {
   publishes_to        = each.value.publishes_to
   bucket_roles        = each.value.bucket_roles
 
-  depends_on = [google_project_service.this, google_project_service_identity.agent, google_project_iam_member.storage_agent, google_kms_crypto_key_iam_member.agent]
+  depends_on = [google_project_service.this, google_project_iam_member.agent, google_project_iam_member.storage_agent, google_kms_crypto_key_iam_member.agent]
 }
 
 # Every predefined role that deletes objects can also create them.

@@ -26,7 +26,10 @@ module "catalogue" {
   source = "./modules/catalogue"
 
   project          = var.project
+  region           = var.region
+  name_prefix      = var.prefix
   name             = coalesce(var.catalogue.bucket, "${var.project}-${var.prefix}-catalogue")
+  bucket_project   = var.catalogue.project
   create           = var.catalogue.create
   prefix           = var.catalogue.prefix
   location         = local.catalogue_location
@@ -115,6 +118,7 @@ module "images" {
   region      = var.region
   prefix      = var.prefix
   image       = var.image
+  base_images = var.base_images
   source_root = "${path.root}/.."
   source_hash = local.source_hash
   graph       = local.graph_in_sources

@@ -35,8 +35,8 @@ output "backfill" {
     region                     = var.region
     service_account_email      = module.backfill.service_account
     subnetwork                 = local.subnetwork
-    staging_location           = "gs://${module.staging.work_bucket}/staging/backfill"
-    temp_location              = "gs://${module.staging.work_bucket}/temp/backfill"
+    staging_location           = module.backfill.locations.staging
+    temp_location              = module.backfill.locations.temp
   }
 }
 

@@ -29,6 +29,7 @@ module "pipeline" {
   region  = var.region
   name    = "${var.prefix}-job-${each.key}"
   jobs    = each.value
+  parents = setsubtract(flatten([for job in each.value : local.jobs[job].parents]), each.value)
   kms_key = var.kms_key
   labels = merge(local.labels, {
     job  = each.key
@@ -44,24 +45,23 @@ module "pipeline" {
   )
   ledger_database  = module.ledger.database
   catalogue_bucket = module.catalogue.bucket
+  catalogue_prefix = var.catalogue.prefix
   artifacts_bucket = module.artifacts.bucket
   work_bucket      = module.staging.work_bucket
   repository       = module.images.pipelines_repository
 
   streaming = {
-    template         = module.images.template
-    image            = module.images.image
-    parameters       = merge(local.parameters, { jobs = join(",", each.value) })
-    subnetwork       = local.subnetwork
-    staging_location = "gs://${module.staging.work_bucket}/staging/${each.key}"
-    temp_location    = "gs://${module.staging.work_bucket}/temp/${each.key}"
-    machine_type     = coalesce(try(var.pipelines[each.key].machine_type, null), local.pipeline_machine[each.key])
-    num_workers      = coalesce(try(var.pipelines[each.key].num_workers, null), var.pipeline_defaults.num_workers)
-    max_workers      = coalesce(try(var.pipelines[each.key].max_workers, null), var.pipeline_defaults.max_workers)
-    gpu              = local.pipeline_gpu[each.key]
+    template     = module.images.template
+    image        = module.images.image
+    parameters   = merge(local.parameters, { jobs = join(",", each.value) })
+    subnetwork   = local.subnetwork
+    machine_type = coalesce(try(var.pipelines[each.key].machine_type, null), local.pipeline_machine[each.key])
+    num_workers  = coalesce(try(var.pipelines[each.key].num_workers, null), var.pipeline_defaults.num_workers)
+    max_workers  = coalesce(try(var.pipelines[each.key].max_workers, null), var.pipeline_defaults.max_workers)
+    gpu          = local.pipeline_gpu[each.key]
   }
 
-  depends_on = [google_project_service.this, google_kms_crypto_key_iam_member.agent]
+  depends_on = [google_project_service.this, google_project_iam_member.agent, google_kms_crypto_key_iam_member.agent]
 }
 
 module "backfill" {
@@ -74,6 +74,7 @@ module "backfill" {
 
   ledger_database  = module.ledger.database
   catalogue_bucket = module.catalogue.bucket
+  catalogue_prefix = var.catalogue.prefix
   artifacts_bucket = module.artifacts.bucket
   work_bucket      = module.staging.work_bucket
   repository       = module.images.pipelines_repository

@@ -23,8 +23,8 @@ locals {
     var.kms_key == null ? [] : ["cloudkms.googleapis.com"],
   ))
 
-  # Agents that exist only once they are requested. Pub/Sub's moves events to the dead letters,
-  # Eventarc's creates triggers; the others matter only with a customer's key.
+  # Agents that Segue refers to, which exist only once they are requested. Pub/Sub's moves events to the dead
+  # letters, Eventarc's creates triggers; the others matter only with a customer's key.
   agents = toset(concat(
     ["eventarc.googleapis.com", "pubsub.googleapis.com"],
     var.kms_key == null ? [] : [
@@ -53,6 +53,16 @@ resource "google_project_service_identity" "agent" {
   service = each.value
 
   depends_on = [google_project_service.this]
+}
+
+# An agent that is requested does not get its role by itself, as one does that a service creates when it is
+# first used. Without its role, Eventarc cannot create a trigger, nor Pub/Sub a token for a push.
+resource "google_project_iam_member" "agent" {
+  for_each = google_project_service_identity.agent
+
+  project = var.project
+  role    = "roles/${trimsuffix(each.key, ".googleapis.com")}.serviceAgent"
+  member  = each.value.member
 }
 
 data "google_storage_project_service_account" "this" {

@@ -8,12 +8,13 @@ locals {
       fileset(local.root, "cli/**"),
       fileset(local.root, "pipelines/**"),
       fileset(local.root, "infra/container/{Dockerfile,*.py}"),
-      ["locks/pipelines.txt", "pyproject.toml"],
+      ["locks/build.txt", "locks/pipelines.txt", "pyproject.toml"],
     ) : file if !can(regex("__pycache__|\\.pyc$|(^|/)\\.", file)) # no caches or hidden files
   ])
   source_hash = substr(sha256(join("\n", concat(
     [for file in local.sources : "${file} ${filesha256("${local.root}/${file}")}"],
     ["jobs.yaml ${filesha256(var.graph)}"],
+    var.base_images == null ? [] : [for name, image in var.base_images : "${name} ${image}"],
   ))), 0, 16)
 
   # Docker can only use files inside the folder that it builds from.

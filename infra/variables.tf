@@ -75,6 +75,10 @@ variable "archives_dir" {
     error_message = "An archive of the functions or the compiled graph is missing; run 'make archives', or set the folder that contains arrival.zip, deletion.zip, sweep.zip, request.zip and graph.json."
   }
   validation {
+    condition     = try(jsondecode(file("${var.archives_dir}/graph.json")).version == 1, !fileexists("${var.archives_dir}/graph.json"))
+    error_message = "The compiled graph, graph.json, is damaged or was written by another version of Segue than these files; run 'make archives'."
+  }
+  validation {
     condition     = try(jsondecode(file("${var.archives_dir}/graph.json")).sha256 == filesha256(var.graph), !fileexists("${var.archives_dir}/graph.json"))
     error_message = "The archives were built before ${basename(var.graph)} changed, or from another graph; run 'make archives' for the graph that ships, or 'SEGUE_GRAPH=PATH make archives' for the one that 'graph' names."
   }
@@ -90,10 +94,22 @@ variable "image" {
   }
 }
 
+variable "base_images" {
+  description = "What the pipelines' image is built from, each as NAME:TAG@sha256:DIGEST: Beam's SDK, the launcher of Flex Templates, Python, and Cloud Build's docker. Not needed with an image."
+  type = object({
+    beam     = string
+    launcher = string
+    python   = string
+    docker   = string
+  })
+  default = null
+}
+
 variable "catalogue" {
   description = "The bucket of source media: created here, or an existing one that is only read. Its location defaults to the region."
   type = object({
     bucket           = optional(string) # default: PROJECT-PREFIX-catalogue
+    project          = optional(string) # of an existing bucket in another project than Segue's
     create           = optional(bool, true)
     prefix           = optional(string, "")
     location         = optional(string)
@@ -107,7 +123,7 @@ variable "catalogue" {
     error_message = "A catalogue that is not created here needs a name; write catalogue = { bucket = \"acme-masters\", create = false, location = \"eu\" }."
   }
   validation {
-    condition     = var.catalogue.create || var.catalogue.location != null
+    condition     = var.catalogue.create || var.catalogue.location != null || var.catalogue.project != null
     error_message = "An existing catalogue needs its location, because triggers must be there; 'gcloud storage buckets describe gs://BUCKET --format=\"value(location)\"' shows it."
   }
 }
@@ -205,7 +221,7 @@ variable "pipelines" {
   type = map(object({
     jobs         = optional(list(string))
     machine_type = optional(string)
-    num_workers  = optional(number)
+    num_workers  = optional(number) # at the start
     max_workers  = optional(number)
   }))
   default  = {}
@@ -237,7 +253,7 @@ variable "pipelines" {
 }
 
 variable "pipeline_defaults" {
-  description = "Default size of a pipeline."
+  description = "Default size of a pipeline: the number of workers that it starts with, and the most that it may have."
   type = object({
     num_workers = optional(number, 1)
     max_workers = optional(number, 5)
@@ -260,9 +276,9 @@ variable "requesters" {
 }
 
 variable "request_ingress" {
-  description = "Where requests may come from: ALLOW_INTERNAL_ONLY, ALLOW_INTERNAL_AND_GCLB or ALLOW_ALL. The caller's identity is always checked."
+  description = "Where requests may come from: ALLOW_ALL, ALLOW_INTERNAL_AND_GCLB (only through a load balancer, which you create) or ALLOW_INTERNAL_ONLY (only from the project's own networks). The caller's identity is always checked."
   type        = string
-  default     = "ALLOW_INTERNAL_AND_GCLB"
+  default     = "ALLOW_ALL"
   nullable    = false
 }
 

@@ -8,6 +8,7 @@ bytes depend on the library version).
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import json
 import os
@@ -29,6 +30,7 @@ FUNCTIONS = {
 }
 LOCK = os.path.join("locks", "functions.txt")
 FOLDERS = {"segue_functions": "functions", "segue": "shared"}  # package → its folder
+GRAPH_VERSION = 1  # infra/variables.tf refuses any other
 FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the earliest date of the zip format
 UNIX, FILE_MODE = 3, 0o100644
 MAIN = '''\
@@ -52,20 +54,29 @@ class Archive:
 
     def write(self, path: str) -> None:
         """Write the archive atomically, replacing an existing one."""
-        unfinished = f"{path}.unfinished"
-        try:
-            os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-            with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as file:
-                for name in sorted(self.files):
-                    entry = zipfile.ZipInfo(name, FIRST_DAY)
-                    entry.create_system = UNIX
-                    entry.external_attr = FILE_MODE << 16
-                    file.writestr(entry, self.files[name])
-            os.replace(unfinished, path)
-        except OSError as error:
-            raise ConfigurationError(
-                f"{path!r} cannot be written ({error.strerror}); name another with --output"
-            ) from error
+        with (
+            replace_file(path) as unfinished,
+            zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as file,
+        ):
+            for name in sorted(self.files):
+                entry = zipfile.ZipInfo(name, FIRST_DAY)
+                entry.create_system = UNIX
+                entry.external_attr = FILE_MODE << 16
+                file.writestr(entry, self.files[name])
+
+
+@contextlib.contextmanager
+def replace_file(path: str) -> Iterator[str]:
+    """Yield the path of a file to write, which replaces ``path`` once it is complete."""
+    unfinished = f"{path}.unfinished"
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        yield unfinished
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path!r} cannot be written ({error.strerror}); name another with --output"
+        ) from error
 
 
 def build_archive(function: str, settings: Settings, *, root: str | None = None) -> Archive:
@@ -101,7 +112,11 @@ def compile_graph(settings: Settings) -> bytes:
         }
         for job in graph.jobs.values()
     }
-    document = {"sha256": hashlib.sha256(text).hexdigest(), "jobs": jobs}
+    document = {
+        "version": GRAPH_VERSION,
+        "sha256": hashlib.sha256(text).hexdigest(),
+        "jobs": jobs,
+    }
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 

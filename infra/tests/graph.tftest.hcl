@@ -94,7 +94,7 @@ run "every_job_has_its_resources_and_each_identity_the_roles_of_its_code" {
     condition = output.roles["pipeline/downsample"] == tolist([
       "roles/artifactregistry.reader on repositories/segue-pipelines",
       "roles/dataflow.viewer on projects/acme-segue-dev",
-      "roles/dataflow.worker on projects/acme-segue-dev",
+      "roles/dataflow.worker on projects/acme-segue-dev, without objects",
       "roles/datastore.user on databases/segue",
       "roles/pubsub.publisher on topics/segue-beats-live",
       "roles/pubsub.publisher on topics/segue-beats-requests",
@@ -107,11 +107,20 @@ run "every_job_has_its_resources_and_each_identity_the_roles_of_its_code" {
       "roles/pubsub.subscriber on subscriptions/segue-downsample-requests",
       "roles/pubsub.viewer on subscriptions/segue-downsample-live",
       "roles/pubsub.viewer on subscriptions/segue-downsample-requests",
-      "roles/storage.objectUser on buckets/acme-segue-dev-segue-artifacts/*",
-      "roles/storage.objectUser on buckets/acme-segue-dev-segue-work/*",
+      "roles/storage.objectUser on buckets/acme-segue-dev-segue-artifacts/downsample/*",
+      "roles/storage.objectUser on buckets/acme-segue-dev-segue-work/staging/segue-job-downsample/*",
+      "roles/storage.objectUser on buckets/acme-segue-dev-segue-work/temp/segue-job-downsample/*",
       "roles/storage.objectViewer on buckets/acme-segue-dev-segue-catalogue/*",
     ])
     error_message = "A pipeline must be able to read its own topics, and to notify its own job and its neighbours."
+  }
+  assert {
+    condition = toset([for role in output.roles["pipeline/energy"] : role if strcontains(role, "artifacts/")]) == toset([
+      "roles/storage.objectUser on buckets/acme-segue-dev-segue-artifacts/energy/*",
+      "roles/storage.objectViewer on buckets/acme-segue-dev-segue-artifacts/beats/*",
+      "roles/storage.objectViewer on buckets/acme-segue-dev-segue-artifacts/downsample/*",
+    ])
+    error_message = "A pipeline must be able to read its parents' results, and to create its own only."
   }
   assert {
     condition     = length([for role in output.roles["backfill"] : role if strcontains(role, "pubsub")]) == 0

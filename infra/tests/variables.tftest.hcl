@@ -21,6 +21,12 @@ variables {
   environment  = "dev"
   archives_dir = "tests/three"
   graph        = "../infra/tests/three/jobs.yaml" # in the repository, so the image can be built
+  base_images = {
+    beam     = "apache/beam_python3.11_sdk:2.77.0@sha256:0123456789012345678901234567890123456789012345678901234567890123"
+    launcher = "gcr.io/dataflow-templates-base/python311-template-launcher-base@sha256:0123456789012345678901234567890123456789012345678901234567890123"
+    python   = "python:3.11-slim-bookworm@sha256:0123456789012345678901234567890123456789012345678901234567890123"
+    docker   = "gcr.io/cloud-builders/docker@sha256:0123456789012345678901234567890123456789012345678901234567890123"
+  }
 }
 
 run "by_default_an_image_is_built_and_only_the_apis_in_use_are_enabled" {
@@ -46,7 +52,7 @@ run "an_existing_catalogue_subnetwork_and_key_are_used_and_operators_launch_back
   }
 
   assert {
-    condition     = output.settings.SEGUE_CATALOGUE == "gs://acme-masters/masters" && module.catalogue.location == "eu"
+    condition     = output.settings.SEGUE_CATALOGUE == "gs://acme-masters/masters" && module.catalogue.triggers.arrival.location == "eu" && module.catalogue.triggers.arrival.bucket == "acme-masters"
     error_message = "An existing catalogue must be used, with its location."
   }
   assert {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from apache_beam.options.pipeline_options import (
     DebugOptions,
@@ -23,6 +23,28 @@ LOCAL_RUNNERS = {None, "", "DirectRunner", "FnApiRunner"}
 STREAMING_THREADS = 64
 
 
+class JavaNames(PipelineOptions):  # type: ignore[misc]
+    """Options of Beam once more, under the names that Beam's Java SDK gives them.
+
+    Terraform's provider reads a job's settings under these names, whatever SDK the job uses. Where
+    it finds none, it takes the setting as lost, and launches the job again or replaces it.
+    """
+
+    NAMES: ClassVar[dict[str, str]] = {  # Java's name → Python's
+        "maxNumWorkers": "max_num_workers",
+        "numWorkers": "num_workers",
+        "sdkContainerImage": "sdk_container_image",
+        "stagingLocation": "staging_location",
+        "tempLocation": "temp_location",
+        "workerMachineType": "machine_type",
+    }
+
+    @classmethod
+    def _add_argparse_args(cls, parser: Any) -> None:
+        for name in cls.NAMES:
+            parser.add_argument(f"--{name}", type=int if name.endswith("Workers") else str)
+
+
 def parse_pipeline_options(
     arguments: Sequence[str] = (), own: Sequence[str] = (), *, streaming: bool = False
 ) -> PipelineOptions:
@@ -31,11 +53,16 @@ def parse_pipeline_options(
     Beam ignores an unknown option with a warning; here it is an error, which suggests the closest
     of Beam's options and the command's ``own``.
     """
+    for word in arguments:
+        given, _, _ = word.partition("=")
+        if given.startswith("--") and (name := JavaNames.NAMES.get(given[2:])):
+            raise ConfigurationError(f"{word!r} is an option of Beam's Java SDK; write --{name}")
     parsers: list[Any] = []
     PipelineOptions([]).get_all_options(add_extra_args_fn=parsers.append)
     _, unknown = parsers[0].parse_known_args(list(arguments))
     if unknown:
-        known = [*own, *(f"--{name}" for name in PipelineOptions([]).get_all_options())]
+        beams = [n for n in PipelineOptions([]).get_all_options() if n not in JavaNames.NAMES]
+        known = [*own, *(f"--{name}" for name in beams)]
         listed = "the command's --help lists Segue's own"
         hint = suggest(unknown[0].split("=")[0], known, otherwise=listed)
         raise ConfigurationError(f"{unknown[0]!r} is not an option of Segue or Beam; {hint}")
@@ -59,6 +86,9 @@ def _configure_dataflow(options: PipelineOptions, *, streaming: bool) -> None:
             "no container image is set, and on Dataflow the jobs run in Segue's container; name it "
             "with --sdk_container_image"
         )
+    values, java = options.get_all_options(), options.view_as(JavaNames)
+    for name, python_name in JavaNames.NAMES.items():
+        setattr(java, name, values[python_name])
     cloud = options.view_as(GoogleCloudOptions)
     if streaming:
         cloud.enable_streaming_engine = True

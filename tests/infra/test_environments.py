@@ -70,6 +70,40 @@ def test_archives_of_an_older_graph_are_refused_with_the_remedy(tree, change):
     assert str(refused.value).count("error ") == 1
 
 
+@pytest.mark.parametrize("damage", ["older", "cut short"])
+def test_a_compiled_graph_of_another_version_is_refused_with_the_remedy_alone(tree, damage):
+    compiled = tree.root / "build" / "graph.json"
+    graph = json.loads(compiled.read_text())
+    del graph["version"]
+    for job in graph["jobs"].values():
+        del job["parents"], job["reads_source"]
+    text = json.dumps(graph)
+    compiled.write_text(text if damage == "older" else text[:-9])
+    with pytest.raises(TerraformError, match="run 'make archives'") as refused:
+        tree.plan("dev")
+    assert "Unsupported attribute" not in str(refused.value)
+
+
+def test_a_catalogue_of_another_project_notifies_the_functions_through_topics(environments):
+    catalogue = '{bucket="masters",create=false,project="acme-media",prefix="music"}'
+    planned, warnings = environments("dev").tree.plan("dev", f"-var=catalogue={catalogue}")
+    assert warnings == []
+    found = {r.address: r.values for r in plan.list_resources(planned)}
+    notifications = "module.catalogue.google_storage_notification.notification"
+    publishers = "module.catalogue.google_pubsub_topic_iam_member.notification"
+    for function, event in {"arrival": "OBJECT_FINALIZE", "deletion": "OBJECT_DELETE"}.items():
+        notification = found[f'{notifications}["{function}"]']
+        assert notification["bucket"] == "masters"
+        assert notification["event_types"] == [event]
+        assert notification["object_name_prefix"] == "music/"
+        publisher = found[f'{publishers}["{function}"]']
+        assert "210987654321" in publisher["member"]  # the agent of the other project
+        trigger = found[f'module.function["{function}"].google_eventarc_trigger.this[0]']
+        (criterion,) = trigger["matching_criteria"]
+        assert criterion["value"] == "google.cloud.pubsub.topic.v1.messagePublished"
+        assert trigger["location"] == "europe-west1"
+
+
 @pytest.mark.parametrize("graph", FIXTURES, ids=lambda path: path.parent.name)
 def test_the_compiled_graphs_of_the_modules_tests_are_current(graph):
     compiled = compile_graph(Settings(graph=str(graph)))

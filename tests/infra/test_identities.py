@@ -1,7 +1,8 @@
 """Every identity may do what its code calls, and nothing else.
 
 ``CALLS`` lists each call that the code of an identity makes; a role is there because a call needs
-it. A role without a call, or a call without a role, fails.
+it. A role without a call, or a call without a role, fails. Which objects a pipeline may read and
+write is also tried, with the grants and their conditions.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import pytest
-from harness import plan
+from harness import access, plan
 
-from segue.model.graph import Graph, read_graph
+from segue.adapters.cloud_storage import CloudStorage
+from segue.model.graph import SOURCE, Graph, read_graph
 from segue.model.queue import Lane, format_dead_topic, format_topic
 from segue_pipelines.streaming.dataflow import find_notified_jobs
 from segue_support.paths import ROOT
@@ -55,7 +57,6 @@ class Place:
 
 LEDGER = Place("project:{}", 'resource.name == "projects/{}/databases/segue"')
 CATALOGUE = Place("bucket:{}-segue-catalogue")
-ARTIFACTS = Place("bucket:{}-segue-artifacts")
 REQUESTS = Place(
     "bucket:{}-segue-artifacts",
     'resource.name == "projects/_/buckets/{}-segue-artifacts" || '
@@ -63,11 +64,24 @@ REQUESTS = Place(
 )
 CODE = Place("bucket:{}-segue-code")
 SOURCES = Place("project:{}", 'resource.name.startsWith("projects/_/buckets/gcf-v2-sources-")')
-WORK = Place("bucket:{}-segue-work")
 PROJECT = Place("project:{}")
+NO_OBJECTS = Place("project:{}", 'resource.type != "storage.googleapis.com/Object"')
+ALL_RESULTS = Place(
+    "bucket:{}-segue-artifacts",
+    'resource.name.startsWith("projects/_/buckets/{}-segue-artifacts/objects/") && '
+    '!resource.name.startsWith("projects/_/buckets/{}-segue-artifacts/objects/_requests/")',
+)
 IMAGES = Place("repository:segue-pipelines")
 
 Calls = Iterable[tuple[str, Place]]
+
+
+def below(bucket: str, *folders: str, or_bucket: bool = False) -> Place:
+    """The objects below some folders of a bucket, and the listing of the bucket itself."""
+    name = f"projects/_/buckets/{{}}-segue-{bucket}"
+    conditions = [f'resource.name == "{name}"'] if or_bucket else []
+    conditions += [f'resource.name.startsWith("{name}/objects/{f}/")' for f in folders]
+    return Place(f"bucket:{{}}-segue-{bucket}", " || ".join(conditions))
 
 
 def topics(names: Iterable[str]) -> list[Place]:
@@ -116,28 +130,33 @@ def sweep(graph: Graph) -> Calls:
         yield "pubsub.Publish", place
 
 
-def works(_graph: Graph) -> Calls:
+def works(identity: str, parents: Iterable[str], results: Place) -> Calls:
     """What every pipeline does."""
-    yield "dataflow.LeaseWorkItem", PROJECT
-    yield "dataflow.ReportWorkItemStatus", PROJECT
+    yield "dataflow.LeaseWorkItem", NO_OBJECTS
+    yield "dataflow.ReportWorkItemStatus", NO_OBJECTS
     yield "artifactregistry.DownloadArtifact", IMAGES
-    yield "storage.objects.rewrite", WORK
+    staged = below("work", f"staging/{identity}", f"temp/{identity}", or_bucket=True)
+    yield "storage.objects.rewrite", staged
     yield "storage.objects.get", CATALOGUE
-    yield "storage.objects.rewrite", ARTIFACTS  # what is forced takes the other's place
+    yield "storage.objects.list", CATALOGUE  # or a missing file would be forbidden
+    yield "storage.objects.rewrite", results  # what is forced takes the other's place
+    parents_results = below("artifacts", *sorted(parents), or_bucket=True)
+    yield "storage.objects.get", parents_results
+    yield "storage.objects.list", parents_results
     yield "firestore.BatchGetDocuments", LEDGER
     yield "firestore.BatchWrite", LEDGER
 
 
-def backfill(graph: Graph) -> Calls:
-    """Lists, or asks the ledger, and works; it tells nobody."""
-    yield from works(graph)
-    yield "storage.objects.list", CATALOGUE
+def backfill(_graph: Graph) -> Calls:
+    """Lists, or asks the ledger, and works on all jobs; it tells nobody."""
+    yield from works("segue-backfill", (), ALL_RESULTS)
     yield "firestore.RunQuery", LEDGER
 
 
-def streaming(graph: Graph, jobs: tuple[str, ...]) -> Calls:
+def streaming(graph: Graph, identity: str, jobs: tuple[str, ...]) -> Calls:
     """Reads its jobs' lanes, works, and tells itself, parents, children, and the dead letters."""
-    yield from works(graph)
+    parents = {parent for job in jobs for parent in graph.jobs[job].parents} - {*jobs, SOURCE}
+    yield from works(identity, parents, below("artifacts", *sorted(jobs)))
     yield "dataflow.ListJobs", PROJECT  # Beam, with --update
     for name in (format_topic(job, lane) for job in jobs for lane in Lane):
         for call in ("GetSubscription", "StreamingPull", "Acknowledge", "ModifyAckDeadline"):
@@ -174,8 +193,12 @@ def graph() -> Graph:
 def calls_of(identity: str, graph: Graph) -> Calls:
     if identity in CALLS:
         return CALLS[identity](graph)
+    return streaming(graph, identity, jobs_of(identity, graph))
+
+
+def jobs_of(identity: str, graph: Graph) -> tuple[str, ...]:
     name = identity.removeprefix("segue-job-")
-    return streaming(graph, tuple(graph.jobs) if name == "all" else (name,))
+    return tuple(graph.jobs) if name == "all" else (name,)
 
 
 def test_every_identity_has_exactly_the_roles_that_its_calls_need(built, graph):
@@ -199,12 +222,93 @@ def test_every_identity_has_exactly_the_roles_that_its_calls_need(built, graph):
         assert {str(g) for g in needed - granted} == set(), f"{identity} lacks a role"
 
 
+# Method of the object store → the permissions that its requests need.
+OBJECT_CALLS = {
+    "create": {"storage.objects.create", "storage.objects.delete"},  # it may replace an object
+    "delete": {"storage.objects.delete"},
+    "fetch": {"storage.objects.get"},
+    "list": {"storage.objects.list"},
+    "read": {"storage.objects.get"},
+    "stat": {"storage.objects.get"},
+}
+WRITES = ("create", "delete")
+READS = ("fetch", "read", "stat")
+WITHOUT_REQUEST = {"close", "sync", "uri"}
+
+
+def test_every_method_of_the_object_store_has_its_permissions():
+    methods = {name for name in vars(CloudStorage) if not name.startswith("_")} - WITHOUT_REQUEST
+    assert methods == set(OBJECT_CALLS)
+
+
+def may(grants: Iterable[plan.Grant], methods: Iterable[str], resource: str) -> set[bool]:
+    """Whether an identity may call these methods on an object or a bucket."""
+    return {
+        access.is_allowed(grants, permission, resource)
+        for method in methods
+        for permission in OBJECT_CALLS[method]
+    }
+
+
+def test_a_pipeline_writes_only_results_of_its_jobs_and_reads_only_those_of_their_parents(
+    built, graph
+):
+    project = f"acme-segue-{built.name}"
+    results, work = f"{project}-segue-artifacts", f"{project}-segue-work"
+    every = plan.list_grants(built.list_resources())
+    pipelines = built.list_names("google_dataflow_flex_template_job")
+    for identity in [*pipelines, "segue-backfill"]:
+        member = f"serviceAccount:{identity}@{project}.iam.gserviceaccount.com"
+        grants = [g for g in every if g.member == member]
+        own = set(graph.jobs if identity == "segue-backfill" else jobs_of(identity, graph))
+        readable = own | {p for job in own for p in graph.jobs[job].parents}
+        for job in graph.jobs:
+            result = f"{results}/{job}/0123456789ab/song.flac/1.json"
+            assert may(grants, WRITES, result) == {job in own}, (identity, job)
+            assert may(grants, READS, result) == {job in readable}, (identity, job)
+            longer = f"{results}/{job}_2/0123456789ab/song.flac/1.json"
+            assert may(grants, WRITES, longer) == {identity == "segue-backfill"}
+        assert may(grants, WRITES, f"{results}/_requests/1.json") == {False}
+        assert may(grants, READS, f"{results}/_requests/1.json") == {False}
+        for other in [*pipelines, "segue-backfill"]:
+            for folder in ("staging", "temp"):
+                staged = f"{work}/{folder}/{other}/pipeline.pb"
+                assert may(grants, (*WRITES, *READS), staged) == {other == identity}
+        assert may(grants, READS, f"{project}-segue-catalogue/song.flac") == {True}
+        assert may(grants, WRITES, f"{project}-segue-catalogue/song.flac") == {False}
+        for bucket in (results, work, f"{project}-segue-catalogue"):
+            assert may(grants, ["list"], bucket) == {True}  # or what is missing is forbidden
+        for name in ("functions/arrival.zip", "templates/segue.json", "builds/1.tgz"):
+            assert may(grants, (*WRITES, *READS), f"{project}-segue-code/{name}") == {False}
+
+
+def test_a_catalogue_below_a_prefix_is_read_there_and_nowhere_else(environments):
+    catalogue = '-var=catalogue={bucket="masters",create=false,location="eu",prefix="music"}'
+    planned, _ = environments("dev").tree.plan("dev", catalogue)
+    every = plan.list_grants(plan.list_resources(planned))
+    readers = {g.member for g in every if g.on == "bucket:masters"}
+    names = {member.partition(":")[2].partition("@")[0] for member in readers}
+    assert names == {"segue-job-all", "segue-backfill", "segue-fn-request"}
+    for member in readers:
+        grants = [g for g in every if g.member == member]
+        assert may(grants, READS, "masters/music/song.flac") == {True}
+        for name in ("music-private/song.flac", "musical.flac", "other/music/song.flac"):
+            assert may(grants, READS, f"masters/{name}") == {False}
+        assert may(grants, ["list"], "masters") == {True}
+        assert may(grants, WRITES, "masters/music/song.flac") == {False}
+
+
 def test_nobody_else_may_do_anything_but_googles_own_agents_and_who_is_named(built):
     found = built.list_resources()
     domain = f"@acme-segue-{built.name}.iam.gserviceaccount.com"
     others = {g for g in plan.list_grants(found) if not g.member.endswith(domain)}
-    agents = {g for g in others if re.search(r"service-\d+@(gcp-sa-pubsub|gs-project)", g.member)}
-    assert {g.role for g in agents} == {"roles/pubsub.publisher", "roles/pubsub.subscriber"}
+    agents = {g for g in others if re.search(r"service-\d+@(gcp-sa|gs-project)-", g.member)}
+    assert {g.role for g in agents} == {
+        "roles/eventarc.serviceAgent",
+        "roles/pubsub.publisher",
+        "roles/pubsub.serviceAgent",
+        "roles/pubsub.subscriber",
+    }
     people = {(g.member, g.role) for g in others - agents}
     assert people == (PEOPLE if built.name == "prod" else set())
 
@@ -215,6 +319,17 @@ PEOPLE = {
     ("group:audio-platform@example.com", "roles/iam.serviceAccountUser"),
     ("group:audio-platform@example.com", "roles/storage.objectViewer"),
 }
+
+
+def test_every_agent_that_is_requested_has_its_role(environments):
+    key = "projects/acme/locations/europe-west1/keyRings/segue/cryptoKeys/segue"
+    planned, _ = environments("dev").tree.plan("dev", f"-var=kms_key={key}")
+    found = plan.list_resources(planned)
+    requested = {r.values["service"] for r in found if r.type == "google_project_service_identity"}
+    roles = {r.values["role"] for r in found if r.type == "google_project_iam_member"}
+    granted = {role for role in roles if role.endswith(".serviceAgent")}
+    assert {"eventarc.googleapis.com", "dataflow.googleapis.com"} < requested
+    assert granted == {f"roles/{name.partition('.')[0]}.serviceAgent" for name in requested}
 
 
 def test_the_table_names_the_calls_that_the_adapters_make(graph):

@@ -1,11 +1,20 @@
-"""The stand-in tells the provider's whole schema, so the real Terraform finds every fault in it."""
+"""The stand-in tells the provider's whole schema, so the real Terraform finds every fault in it.
+
+It also forgets, replaces and gives up as the real provider does.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
-from harness.terraform import Terraform
+from harness import plan
+from harness.environment import serve_provider
+from harness.launched_job import FLAGS, publish_options
+from harness.terraform import Terraform, TerraformError
+from provider.flex_jobs import OPTIONS
 
 pytestmark = pytest.mark.xdist_group("infra")
 
@@ -151,3 +160,73 @@ def test_what_was_applied_can_be_removed(terraform):
     plan, _ = terraform.plan("-destroy")
     assert [c["change"]["actions"] for c in plan["resource_changes"]] == [["delete"]]
     assert terraform.apply() == []
+
+
+def test_a_change_that_the_provider_cannot_make_replaces_the_resource(terraform):
+    write(terraform, TOPIC.format(""))
+    terraform.plan()
+    terraform.apply()
+    renamed = TOPIC.format("").replace('"x"', '"y"')
+    (terraform.folder / "main.tf").write_text(HEAD + renamed)
+    assert plan.list_changes(terraform.plan()[0]) == {"google_pubsub_topic.t": "replace"}
+    labelled = TOPIC.format('  labels = { job = "beats" }')
+    (terraform.folder / "main.tf").write_text(HEAD + labelled)
+    assert plan.list_changes(terraform.plan()[0]) == {"google_pubsub_topic.t": "update"}
+
+
+def test_an_index_that_is_waited_for_fails_on_a_large_ledger_then_and_later(terraform):
+    write(
+        terraform,
+        'resource "google_firestore_index" "i" {\n  database = "large"\n  collection = "files"\n'
+        '  fields {\n    field_path = "uri"\n    order = "ASCENDING"\n  }\n}\n',
+    )
+    for reason in ("timeout while waiting", "409"):
+        terraform.plan()
+        with pytest.raises(TerraformError, match=reason):
+            terraform.apply()
+
+
+FLEX_JOB = """
+provider "google-beta" {
+  project = "acme"
+}
+resource "google_dataflow_flex_template_job" "j" {
+  provider                = google-beta
+  name                    = "beats"
+  region                  = "europe-west1"
+  container_spec_gcs_path = "gs://code/template.json"
+  temp_location           = "gs://work/temp"
+  num_workers             = 2
+  max_workers             = 5
+}
+"""
+
+
+def plan_a_job_again(published: Iterable[str], folder: Path) -> list[str]:
+    """What Terraform does to a running job that tells these options, after a refresh."""
+    (folder / "main.tf").write_text(HEAD + FLEX_JOB)
+    with serve_provider(list(published), [folder]) as variables:
+        terraform = Terraform(folder, variables)
+        terraform.init()
+        terraform.plan()
+        assert terraform.apply() == []
+        terraform.run("apply", "-refresh-only", "-auto-approve", "-input=false")
+        planned, _ = terraform.plan()
+    return list(plan.list_changes(planned).values())
+
+
+def test_a_job_keeps_the_settings_that_it_tells_and_loses_the_others(tmp_path):
+    every = {option for option, _ in OPTIONS.values()}
+    (tmp_path / "all").mkdir()
+    (tmp_path / "none").mkdir()
+    assert plan_a_job_again(every, tmp_path / "all") == []
+    assert plan_a_job_again((), tmp_path / "none") == ["replace"]
+
+
+def test_a_job_of_segue_tells_every_setting_that_the_provider_looks_for():
+    published = publish_options()
+    python_names = {"max_workers": "max_num_workers"}
+    for setting, (option, _) in OPTIONS.items():
+        given = FLAGS[python_names.get(setting, setting)]
+        assert str(published[option]).removesuffix(".0") == given, option
+    assert published["subnetwork"] == FLAGS["subnetwork"]  # Java and Python call it the same

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import TypeVar
 
 from segue.adapters.cloud_inventory import QueueContents, find_index_faults, list_queue_contents
 from segue.adapters.connect import connect_store
+from segue.adapters.firestore_indexes import Index
 from segue.errors import ConfigurationError
 from segue.ingest.requests import FOLDER as REQUESTS
 from segue.model.graph import Graph
@@ -33,6 +34,7 @@ SWEEP = "sweep"  # the topic of the schedule
 HINT = "apply the Terraform of this graph to this environment"
 SHOWN = 8  # names per message
 MANY = 1000
+BUILDING = "currently building"  # in Firestore's answer to a query whose index is not ready yet
 
 
 def list_cloud_checks(settings: Settings) -> Iterator[Check]:
@@ -114,11 +116,17 @@ def _check_indexes(graph: Graph, ledger: str) -> CheckResult:
     faults = find_index_faults(ledger, graph)
     if not faults:
         return CheckResult(f"{ledger} answers, and its indexes are ready")
-    names = [f"({', '.join(index.fields)})" for index in faults]
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    detail = f"not ready: {', '.join(names[:SHOWN])}{more}\n{next(iter(faults.values()))}"
-    hint = f"{HINT}; an index of a full ledger takes hours to build"
-    return CheckFault(detail, hint)
+    building = [index for index, reason in faults.items() if BUILDING in reason]
+    missing = [index for index in faults if index not in building]
+    parts = [
+        f"{state}: {_join_indexes(indexes)}"
+        for state, indexes in (("missing", missing), ("being built", building))
+        if indexes
+    ]
+    if not missing:
+        hint = "wait: an index of a full ledger takes hours to build; then check again"
+        return CheckFault("; ".join(parts), hint)
+    return CheckFault(f"{'; '.join(parts)}\n{faults[missing[0]]}", HINT)
 
 
 def _check_requests(artifacts: str) -> CheckResult:
@@ -131,6 +139,12 @@ def _check_requests(artifacts: str) -> CheckResult:
 
 def _list_expected_topics(graph: Graph) -> list[str]:
     return [*list_topics(graph), *(format_dead_topic(job) for job in graph.jobs), SWEEP]
+
+
+def _join_indexes(indexes: Sequence[Index]) -> str:
+    names = [f"({', '.join(index.fields)})" for index in indexes]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def _join_names(prefix: str, names: Iterable[str]) -> str:

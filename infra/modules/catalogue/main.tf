@@ -1,5 +1,16 @@
 # The source media: a bucket that is created here, or an existing one that is only read.
 
+locals {
+  bucket       = var.create ? google_storage_bucket.this[0].name : var.name
+  is_elsewhere = var.bucket_project != null && var.bucket_project != var.project
+
+  # Function → what triggers it, as Eventarc and as a bucket's notifications call it.
+  events = {
+    arrival  = { eventarc = "finalized", notification = "OBJECT_FINALIZE" }
+    deletion = var.versioned ? { eventarc = "archived", notification = "OBJECT_ARCHIVE" } : { eventarc = "deleted", notification = "OBJECT_DELETE" }
+  }
+}
+
 resource "google_storage_bucket" "this" {
   #checkov:skip=CKV_GCP_78:Versions are optional (versioned); soft delete restores accidental deletions, and expires by itself.
   #checkov:skip=CKV_GCP_62:Cloud Audit Logs record reads; usage logs would be a second bucket with the same information.

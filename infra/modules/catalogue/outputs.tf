@@ -1,19 +1,21 @@
 output "bucket" {
   description = "Name of the bucket."
-  value       = var.create ? google_storage_bucket.this[0].name : var.name
+  value       = local.bucket
 }
 
-output "location" {
-  description = "Location of triggers for the bucket, as Eventarc writes it."
-  value       = lower(var.location)
-}
-
-output "deletion_event" {
-  description = "The type of the event that reports a deleted file."
-  value       = "google.cloud.storage.object.v1.${var.versioned ? "archived" : "deleted"}"
+output "triggers" {
+  description = "What triggers the functions arrival and deletion: events of the bucket, or the topics that its notifications go to."
+  value = {
+    for function, event in local.events : function => {
+      type     = local.is_elsewhere ? "google.cloud.pubsub.topic.v1.messagePublished" : "google.cloud.storage.object.v1.${event.eventarc}"
+      location = local.is_elsewhere ? var.region : lower(var.location) # as Eventarc writes it
+      bucket   = local.is_elsewhere ? null : local.bucket
+      topic    = local.is_elsewhere ? google_pubsub_topic.notification[function].id : null
+    }
+  }
 }
 
 output "url" {
   description = "Value of SEGUE_CATALOGUE."
-  value       = join("/", compact(["gs://${var.create ? google_storage_bucket.this[0].name : var.name}", var.prefix]))
+  value       = join("/", compact(["gs://${local.bucket}", var.prefix]))
 }

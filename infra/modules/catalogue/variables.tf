@@ -1,5 +1,27 @@
 variable "project" {
-  description = "Project that holds the bucket."
+  description = "Project that Segue runs in, and that holds the bucket unless bucket_project says otherwise."
+  type        = string
+  nullable    = false
+}
+
+variable "bucket_project" {
+  description = "Project of an existing bucket; null if it is the one that Segue runs in."
+  type        = string
+  default     = null
+  validation {
+    condition     = var.bucket_project == null || var.bucket_project == var.project || !var.create
+    error_message = "A bucket of another project is not created here; set create = false, or leave its project out."
+  }
+}
+
+variable "region" {
+  description = "Region of the triggers for a bucket of another project."
+  type        = string
+  nullable    = false
+}
+
+variable "name_prefix" {
+  description = "Prefix of the names of topics."
   type        = string
   nullable    = false
 }
@@ -29,6 +51,10 @@ variable "prefix" {
   validation {
     condition     = !startswith(var.prefix, "/") && !endswith(var.prefix, "/")
     error_message = "The prefix must not begin or end with a slash; write masters or masters/2026."
+  }
+  validation {
+    condition     = !can(regex("[\"\\\\[:cntrl:]]", var.prefix))
+    error_message = "A prefix with a quotation mark, a backslash or a control character cannot be written in a condition of IAM; move the files below another one."
   }
 }
 

@@ -46,6 +46,8 @@ resource "google_cloudfunctions2_function" "this" {
       storage_source {
         bucket = google_storage_bucket_object.archive.bucket
         object = google_storage_bucket_object.archive.name
+        # Otherwise the last archive's stays in the plan, and no object has that name and this generation.
+        generation = google_storage_bucket_object.archive.generation
       }
     }
   }
@@ -103,7 +105,7 @@ resource "google_storage_bucket_iam_member" "object" {
   dynamic "condition" {
     for_each = each.value.prefix == null ? [] : [each.value.prefix]
     content {
-      title       = "only ${condition.value}"
+      title       = "only below the prefix" # of at most 100 characters, which a prefix may exceed
       description = "The function does not need the content of other objects."
       # Without the right to list the bucket, reading a missing object fails as forbidden, not as missing.
       expression = "resource.name == \"projects/_/buckets/${each.value.bucket}\" || resource.name.startsWith(\"projects/_/buckets/${each.value.bucket}/objects/${condition.value}\")"

@@ -14,10 +14,6 @@ variable "prefix" {
   description = "Prefix of all names."
   type        = string
   nullable    = false
-  validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{2,10}[a-z0-9]$", var.prefix))
-    error_message = "The prefix must be 4 to 12 lower-case letters, digits or hyphens, start with a letter and not end with a hyphen; write one such as segue."
-  }
 }
 
 variable "name" {
@@ -201,6 +197,10 @@ variable "bucket_roles" {
       !contains(["roles/owner", "roles/editor", "roles/viewer", "roles/storage.admin"], grant.role)
     ])
     error_message = "Basic roles and roles/storage.admin allow more than any function's code needs; write a narrower role, such as roles/storage.objectViewer."
+  }
+  validation {
+    condition     = alltrue([for grant in var.bucket_roles : endswith(coalesce(grant.prefix, "/"), "/")])
+    error_message = "A prefix must end with a slash, or music would include music-private; write music/."
   }
 }
 

@@ -14,10 +14,6 @@ variable "prefix" {
   description = "Prefix of all names."
   type        = string
   nullable    = false
-  validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{2,10}[a-z0-9]$", var.prefix))
-    error_message = "The prefix must be 4 to 12 lower-case letters, digits or hyphens, start with a letter and not end with a hyphen; write one such as segue."
-  }
 }
 
 variable "labels" {
@@ -34,6 +30,25 @@ variable "image" {
   validation {
     condition     = var.image == null ? true : can(regex("^[a-z0-9.-]+(/[a-z0-9._-]+)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|@sha256:[0-9a-f]{64})$", var.image)) && !endswith(coalesce(var.image, "-"), ":latest")
     error_message = "An image needs a registry and a fixed tag or digest, never latest, or the running code could change unnoticed; write HOST/PROJECT/REPOSITORY/segue@sha256:... or leave it out to have one built."
+  }
+}
+
+variable "base_images" {
+  description = "What the pipelines' image is built from, each as NAME:TAG@sha256:DIGEST: Beam's SDK, the launcher of Flex Templates, Python, and Cloud Build's docker. Not needed with an image."
+  type = object({
+    beam     = string
+    launcher = string
+    python   = string
+    docker   = string
+  })
+  default = null
+  validation {
+    condition     = var.image != null || var.base_images != null
+    error_message = "An image is built only from base images with digests; look them up as infra/README.md says, and set base_images, or set an image that is there."
+  }
+  validation {
+    condition     = var.base_images == null ? true : alltrue([for image in values(var.base_images) : can(regex("^[a-z0-9./_-]+(:[A-Za-z0-9_.-]+)?@sha256:[0-9a-f]{64}$", image))])
+    error_message = "Each base image needs its digest, or another image could take its place unnoticed; write NAME:TAG@sha256:... with all 64 digits, as infra/README.md says."
   }
 }
 

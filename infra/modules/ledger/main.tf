@@ -58,6 +58,10 @@ resource "google_firestore_index" "query" {
   collection  = local.collection
   query_scope = "COLLECTION"
 
+  # Over millions of records a build takes hours. The provider would give up after twenty minutes and forget
+  # the index, and the next apply would be refused it, because it exists. 'segue doctor --cloud' says when it is ready.
+  skip_wait = true
+
   dynamic "fields" {
     for_each = each.value
     content {

@@ -3,10 +3,10 @@
 locals {
   # As in shared/segue/log.py, except started and stopped, which are about a process.
   actions = {
-    functions = ["arrived", "ignored", "malformed", "deleted", "requested", "swept", "unavailable", "misconfigured"]
+    functions = ["arrived", "ignored", "malformed", "deleted", "requested", "swept", "damaged", "unavailable", "misconfigured"]
     workers = [
       "done", "failed", "blocked", "deferred", "lost", "forwarded", "asked", "waiting", "dropped",
-      "pinged", "dead_lettered", "unavailable", "misconfigured",
+      "pinged", "dead_lettered", "recomputed", "left_out", "damaged", "unavailable", "misconfigured",
     ]
   }
 

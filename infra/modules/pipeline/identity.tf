@@ -1,9 +1,43 @@
 # Permissions of the pipeline; README.md says what each role is for.
 
+locals {
+  catalogue = "projects/_/buckets/${var.catalogue_bucket}"
+  artifacts = "projects/_/buckets/${var.artifacts_bucket}"
+  work      = "projects/_/buckets/${var.work_bucket}"
+
+  # Which objects each role is for, as IAM conditions. Prefixes end with a slash, or beats would include beats_2.
+  # Without the right to list a bucket, reading a missing object fails as forbidden, not as missing.
+  reads_media = var.catalogue_prefix == "" ? [] : [
+    "resource.name == \"${local.catalogue}\" || resource.name.startsWith(\"${local.catalogue}/objects/${var.catalogue_prefix}/\")"
+  ]
+  reads_results = concat(
+    ["resource.name == \"${local.artifacts}\""],
+    [for job in sort(var.parents) : "resource.name.startsWith(\"${local.artifacts}/objects/${job}/\")"],
+  )
+  writes_results = length(var.jobs) == 0 ? [
+    "resource.name.startsWith(\"${local.artifacts}/objects/\") && !resource.name.startsWith(\"${local.artifacts}/objects/_requests/\")"
+  ] : [for job in sort(var.jobs) : "resource.name.startsWith(\"${local.artifacts}/objects/${job}/\")"]
+  stages = [
+    for name in ["staging", "temp"] : "resource.name.startsWith(\"${local.work}/objects/${name}/${local.account}/\")"
+  ]
+
+  # A condition may have at most 12 logical operators, so a large group gets several.
+  results_readers = { for number, conditions in chunklist(local.reads_results, 10) : number => join(" || ", conditions) }
+  results_writers = { for number, conditions in chunklist(local.writes_results, 10) : number => join(" || ", conditions) }
+}
+
+# Dataflow refuses an identity that lacks any permission of this role on the project. The role includes reading
+# and creating every object there, for which a pipeline gets narrower roles below; so a condition takes objects out.
 resource "google_project_iam_member" "worker" {
   project = var.project
   role    = "roles/dataflow.worker"
   member  = local.member
+
+  condition {
+    title       = "no objects"
+    description = "Roles on the buckets say which objects a pipeline may read and create."
+    expression  = "resource.type != \"storage.googleapis.com/Object\""
+  }
 }
 
 # To update a running job, the launcher finds it by name among all jobs, which a worker may not list.
@@ -59,19 +93,56 @@ resource "google_storage_bucket_iam_member" "catalogue" {
   bucket = var.catalogue_bucket
   role   = "roles/storage.objectViewer"
   member = local.member
+
+  dynamic "condition" {
+    for_each = local.reads_media
+    content {
+      title       = "only the catalogue"
+      description = "The bucket may hold other objects than the catalogue's."
+      expression  = condition.value
+    }
+  }
 }
 
-# A forced result replaces the existing one, which needs the right to delete it.
+resource "google_storage_bucket_iam_member" "parents" {
+  for_each = local.results_readers
+
+  bucket = var.artifacts_bucket
+  role   = "roles/storage.objectViewer"
+  member = local.member
+
+  condition {
+    title       = "only results of parents"
+    description = "A pipeline reads what its jobs need, and lists names."
+    expression  = each.value
+  }
+}
+
+# A result that is forced or differs replaces the existing one, which needs the right to delete it.
 resource "google_storage_bucket_iam_member" "artifacts" {
+  for_each = local.results_writers
+
   bucket = var.artifacts_bucket
   role   = "roles/storage.objectUser"
   member = local.member
+
+  condition {
+    title       = "only results of its jobs"
+    description = "A pipeline creates and replaces results of its own jobs only."
+    expression  = each.value
+  }
 }
 
 resource "google_storage_bucket_iam_member" "work" {
   bucket = var.work_bucket
   role   = "roles/storage.objectUser"
   member = local.member
+
+  condition {
+    title       = "only its own files"
+    description = "Staged files are code that workers run, so no other pipeline may write them."
+    expression  = join(" || ", concat(["resource.name == \"${local.work}\""], local.stages))
+  }
 }
 
 resource "google_artifact_registry_repository_iam_member" "image" {

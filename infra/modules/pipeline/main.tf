@@ -11,6 +11,9 @@ locals {
   email  = "${google_service_account.this.account_id}@${var.project}.iam.gserviceaccount.com"
   member = "serviceAccount:${local.email}"
 
+  staging_location = "gs://${var.work_bucket}/staging/${local.account}"
+  temp_location    = "gs://${var.work_bucket}/temp/${local.account}"
+
   accelerator = try(var.streaming.gpu, "none") == "none" ? [] : [
     "worker_accelerator=type:${var.streaming.gpu};count:1;install-nvidia-driver"
   ]
@@ -51,8 +54,8 @@ resource "google_dataflow_flex_template_job" "this" {
 
   ip_configuration = "WORKER_IP_PRIVATE"
   subnetwork       = var.streaming.subnetwork
-  staging_location = var.streaming.staging_location
-  temp_location    = var.streaming.temp_location
+  staging_location = local.staging_location
+  temp_location    = local.temp_location
   kms_key_name     = var.kms_key
 
   # Without permission to read its subscription, a worker fails at once, and the job with it.
@@ -66,6 +69,7 @@ resource "google_dataflow_flex_template_job" "this" {
     google_pubsub_topic_iam_member.publisher,
     google_storage_bucket_iam_member.artifacts,
     google_storage_bucket_iam_member.catalogue,
+    google_storage_bucket_iam_member.parents,
     google_storage_bucket_iam_member.work,
   ]
 }

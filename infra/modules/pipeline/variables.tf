@@ -28,21 +28,30 @@ variable "labels" {
 }
 
 variable "jobs" {
-  description = "The jobs that the pipeline serves; none for the identity of backfills."
+  description = "The jobs that the pipeline serves; none for the identity of backfills, which compute all of them."
+  type        = set(string)
+  default     = []
+  nullable    = false
+  validation {
+    condition     = length(var.jobs) <= 190
+    error_message = "A bucket's policy has room for the results of 190 jobs per identity (20 conditions of 10); divide the group."
+  }
+}
+
+variable "parents" {
+  description = "The jobs whose results the pipeline's jobs need, besides its own."
   type        = set(string)
   default     = []
   nullable    = false
 }
 
 variable "streaming" {
-  description = "The streaming job: what it is launched from, and its size. Null creates only the identity."
+  description = "The streaming job: what it is launched from, its number of workers at the start, and the most that it may have. Null creates only the identity."
   type = object({
     template               = string # gs://BUCKET/templates/....json
     image                  = string
     parameters             = map(string)
     subnetwork             = string # regions/R/subnetworks/S, or a full URL of a shared one
-    staging_location       = string
-    temp_location          = string
     machine_type           = string
     num_workers            = optional(number, 1)
     max_workers            = optional(number, 5)
@@ -55,8 +64,8 @@ variable "streaming" {
     error_message = "A pipeline starts with at least one worker and grows to max_workers, which Dataflow limits to 1,000; keep 1 <= num_workers <= max_workers."
   }
   validation {
-    condition     = var.streaming == null ? true : alltrue([for location in [var.streaming.template, var.streaming.staging_location, var.streaming.temp_location] : startswith(location, "gs://")])
-    error_message = "Template, staging and temporary files must be in Cloud Storage; write gs://BUCKET/...."
+    condition     = var.streaming == null ? true : startswith(var.streaming.template, "gs://")
+    error_message = "The template must be in Cloud Storage; write gs://BUCKET/...."
   }
   validation {
     condition     = var.streaming == null || length(var.jobs) > 0
@@ -90,8 +99,15 @@ variable "catalogue_bucket" {
   nullable    = false
 }
 
+variable "catalogue_prefix" {
+  description = "Prefix of the media in that bucket, without a slash at the end; empty for the whole bucket."
+  type        = string
+  default     = ""
+  nullable    = false
+}
+
 variable "artifacts_bucket" {
-  description = "Bucket of the results, in which objects are created, read and, if forced, replaced."
+  description = "Bucket of the results, in which those of the pipeline's jobs are created and replaced, and those of their parents are read."
   type        = string
   nullable    = false
 }

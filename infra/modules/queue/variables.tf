@@ -8,10 +8,6 @@ variable "prefix" {
   description = "Prefix of all names, which is the path of the queue's URL, pubsub://PROJECT/PREFIX."
   type        = string
   nullable    = false
-  validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{2,10}[a-z0-9]$", var.prefix)) && !startswith(var.prefix, "goog")
-    error_message = "The prefix must be 4 to 12 lower-case letters, digits or hyphens, start with a letter, not end with a hyphen and not begin with goog, which Pub/Sub reserves; write one such as segue."
-  }
 }
 
 variable "jobs" {

@@ -14,10 +14,6 @@ variable "prefix" {
   description = "Prefix of all names."
   type        = string
   nullable    = false
-  validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{2,10}[a-z0-9]$", var.prefix))
-    error_message = "The prefix must be 4 to 12 lower-case letters, digits or hyphens, start with a letter and not end with a hyphen; write one such as segue."
-  }
 }
 
 variable "cron" {

@@ -7,11 +7,12 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.launched_job import list_published_options
 from harness.plan import Resource, list_resources
 from harness.terraform import INFRA, Terraform, build_environ, find_program
 
@@ -22,19 +23,38 @@ from segue_support.paths import ROOT
 TESTS = ROOT / "tests" / "infra"
 ENVIRONMENTS = ("dev", "staging", "prod")
 # What infra/ reads: itself, and the sources of the pipelines' image, whose hash is its tag.
-READ = ("infra", "shared", "cli", "pipelines", "locks/pipelines.txt", "pyproject.toml")
+READ = (
+    "infra",
+    "shared",
+    "cli",
+    "pipelines",
+    "locks/build.txt",
+    "locks/pipelines.txt",
+    "pyproject.toml",
+)
 IGNORED = shutil.ignore_patterns(".terraform*", "*.tfstate*", "__pycache__", ".*_cache")
 # State stays in the copy: the bucket that an environment names is not asked.
 LOCAL_BACKEND = 'terraform {\n  backend "local" {}\n}\n'
+# Whoever deploys looks the digests up; here, nothing is pulled.
+BASE_IMAGES = "".join(
+    f'  {name} = "registry.example/{name}@sha256:{index:064x}"\n'
+    for index, name in enumerate(("beam", "launcher", "python", "docker"))
+)
 # What Terraform cannot do, infra/ does with gcloud; here, the calls are only recorded.
 GCLOUD = '#!/bin/sh\necho "$@" >> "$(dirname "$0")/calls"\n'
 
 
 @contextlib.contextmanager
-def serve_provider() -> Iterator[dict[str, str]]:
-    """Serve the stand-in; yield the variables with which Terraform uses it for both providers."""
+def serve_provider(
+    published: Collection[str] | None = None, folders: Sequence[Path] = (INFRA, TESTS)
+) -> Iterator[dict[str, str]]:
+    """Serve the stand-in; yield the variables with which Terraform uses it for both providers.
+
+    ``published`` are the options that jobs tell Dataflow, by default those of Segue's own.
+    """
+    names = ",".join(list_published_options() if published is None else published)
     process = subprocess.Popen(
-        [find_program("python"), "-m", "provider", str(INFRA), str(TESTS)],
+        [find_program("python"), "-m", "provider", names, *map(str, folders)],
         env={**build_environ(), "PYTHONPATH": str(TESTS)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -100,6 +120,8 @@ def copy_tree(root: Path, environ: Mapping[str, str]) -> Tree:
     for function in FUNCTIONS:
         (root / "build" / f"{function}.zip").write_text(function)
     (root / "infra" / "backend_override.tf").write_text(LOCAL_BACKEND)
+    images = f"base_images = {{\n{BASE_IMAGES}}}\n"
+    (root / "infra" / "base_images.auto.tfvars").write_text(images)
     tree = Tree(root, environ)
     tree.compile_graph()
     return tree

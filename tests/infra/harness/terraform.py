@@ -17,7 +17,7 @@ from segue_support.paths import ROOT
 INFRA = ROOT / "infra"
 ENVIRONMENT = ROOT / ".venv-infra"  # of the stand-in provider and of checkov
 COMMAND_S = 240
-REAL_PROVIDERS = "SEGUE_REAL_PROVIDERS"  # 1: take them from their registry, if it can be reached
+REAL_PROVIDERS = "SEGUE_REAL_PROVIDERS"  # 1: take them from their registry
 # Terraform asks the registry once, with a short timeout.
 NO_RETRIES = {"TF_REGISTRY_CLIENT_TIMEOUT": "3", "TF_REGISTRY_DISCOVERY_RETRY": "0"}
 
@@ -115,9 +115,9 @@ class Terraform:
         answer = json.loads(self.run("validate", "-json", ok=(0, 1)).out)
         return [_format_diagnostic(d) for d in answer["diagnostics"]]
 
-    def test(self) -> CommandResult:
+    def test(self, *options: str) -> CommandResult:
         """Run the folder's own tests."""
-        return self.run("test", "-json", ok=(0, 1))
+        return self.run("test", "-json", *options, ok=(0, 1))
 
     def plan(self, *options: str) -> tuple[dict[str, Any], list[str]]:
         """Plan; return the plan, and every warning."""
@@ -132,11 +132,15 @@ class Terraform:
 
 
 def find_real_providers(folder: Path) -> dict[str, str] | None:
-    """Return the variables that make Terraform download the real providers.
+    """Return the variables that make Terraform download the real providers; None: not asked for.
 
-    None if they are not asked for, or if their registry cannot be reached.
+    They contain a token that belongs to nobody, so nothing can reach a cloud. It raises
+    ``TerraformError`` if the providers are asked for and cannot be downloaded.
     """
-    if os.environ.get(REAL_PROVIDERS) != "1":
+    asked = os.environ.get(REAL_PROVIDERS, "")
+    if asked not in {"", "0", "1"}:
+        raise TerraformError(f"{REAL_PROVIDERS} is {asked!r}; write 1 or 0")
+    if asked != "1":
         return None
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     cache = os.path.join(home, "segue", "terraform-plugins")
@@ -145,8 +149,12 @@ def find_real_providers(folder: Path) -> dict[str, str] | None:
     shutil.copy(INFRA / "versions.tf", folder)
     try:
         Terraform(folder, {**variables, **NO_RETRIES}).init("-backend=false")
-    except TerraformError:
-        return None
+    except TerraformError as error:
+        raise TerraformError(
+            f"{REAL_PROVIDERS}=1 asks for checks with the real providers, which cannot be "
+            f"downloaded, so none of them ran; run them where registry.terraform.io can be "
+            f"reached, or leave {REAL_PROVIDERS} out\n{error}"
+        ) from error
     return variables
 
 

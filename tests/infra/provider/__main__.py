@@ -1,9 +1,10 @@
 """Serve both of Google's providers until standard input ends.
 
-usage: python -m provider FOLDER...
+usage: python -m provider PUBLISHED FOLDER...
 
-It serves the types that Terraform files and tests below the folders name, and writes one line to
-standard output: the value for TF_REATTACH_PROVIDERS.
+PUBLISHED are the names of the options that a job tells Dataflow, separated by commas. It serves the
+types that Terraform files and tests below the folders name, and writes one line to standard output:
+the value for TF_REATTACH_PROVIDERS.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from provider.server import serve
 TYPE = re.compile(r'"(google_\w+)"')
 
 
-def main(folders: Sequence[str]) -> None:
+def main(published: str, *folders: str) -> None:
     """Read the schemas, serve them, and print where."""
     types = sorted(set(find_types(folders)))
     with ProcessPoolExecutor(len(PREFIXES)) as pool:
         schemas = list(pool.map(read_schema, PREFIXES, [types] * len(PREFIXES)))
     servers, attached = [], {}
     for schema in schemas:
-        server, address = serve(schema)
+        server, address = serve(schema, set(published.split(",")))
         servers.append(server)
         attached[schema.address] = {
             "Protocol": "grpc",
@@ -54,4 +55,4 @@ def find_types(folders: Sequence[str]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(*sys.argv[1:])

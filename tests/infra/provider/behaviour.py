@@ -58,7 +58,7 @@ def apply_plan(type_: str, block: Block, plan: Values) -> Values:
 
 def read_data(type_: str, block: Block, query: Values, settings: Values) -> Values:
     """Read a data source: the arguments, and computed values for the rest."""
-    values = read_data_source(type_, settings)
+    values = read_data_source(type_, settings, query)
     query.update({k: v for k, v in values.items() if query.get(k) is None})
     return apply_plan(type_, block, plan_resource(type_, block, query, settings))
 

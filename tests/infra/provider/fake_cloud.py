@@ -5,11 +5,13 @@ Only values that other resources refer to, or that a test checks, are realistic.
 
 from __future__ import annotations
 
+import zlib
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
 PROJECT_NUMBER = "123456789012"
+OTHER_NUMBER = "210987654321"  # of any other project
 
 # The format of a new resource's id.
 IDS: Mapping[str, str] = {
@@ -42,6 +44,8 @@ def compute_attributes(type_: str, values: Mapping[str, Any]) -> dict[str, objec
         computed["name"] = id_
     if type_ in NAMED_BY:
         computed["name"] = known[NAMED_BY[type_]]
+    if type_ == "google_storage_bucket_object":
+        computed["generation"] = 1 + zlib.crc32(known["name"].encode())  # one of each upload
     if type_ == "google_project_service_identity":
         computed |= _build_agent(f"gcp-sa-{known['service'].partition('.')[0]}")
     if "project" in known:
@@ -49,7 +53,9 @@ def compute_attributes(type_: str, values: Mapping[str, Any]) -> dict[str, objec
     return computed
 
 
-def read_data_source(type_: str, settings: Mapping[str, Any]) -> dict[str, object]:
+def read_data_source(
+    type_: str, settings: Mapping[str, Any], query: Mapping[str, Any]
+) -> dict[str, object]:
     """Return what the cloud would return for a data source."""
     project = settings.get("project")
     if type_ == "google_project":
@@ -57,7 +63,8 @@ def read_data_source(type_: str, settings: Mapping[str, Any]) -> dict[str, objec
     if type_ == "google_client_config":
         return {"project": project, "region": settings.get("region")}
     if type_ == "google_storage_project_service_account":
-        agent = _build_agent("gs-project-accounts")
+        is_own = query.get("project") in {None, project}
+        agent = _build_agent("gs-project-accounts", PROJECT_NUMBER if is_own else OTHER_NUMBER)
         return {"email_address": agent["email"], "member": agent["member"]}
     return {}
 
@@ -73,6 +80,6 @@ def compute_blocks(type_: str, values: Mapping[str, Any]) -> dict[str, list[Any]
     return {}
 
 
-def _build_agent(domain: str) -> dict[str, str]:
-    email = f"service-{PROJECT_NUMBER}@{domain}.iam.gserviceaccount.com"
+def _build_agent(domain: str, number: str = PROJECT_NUMBER) -> dict[str, str]:
+    email = f"service-{number}@{domain}.iam.gserviceaccount.com"
     return {"email": email, "member": f"serviceAccount:{email}"}

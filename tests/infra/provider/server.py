@@ -1,4 +1,8 @@
-"""A provider that serves a schema to the real Terraform over its plugin protocol, version 6."""
+"""A provider that serves a schema to the real Terraform over its plugin protocol, version 6.
+
+Three traits of the real one are not in its schema: what a change replaces, what a job loses when it
+is read back, and an index that takes longer than it waits.
+"""
 
 # ruff: noqa: N802 - the protocol names the methods
 
@@ -6,12 +10,14 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from provider import flex_jobs, indexes
 from provider.behaviour import apply_plan, find_read_only, plan_resource, read_data
+from provider.replacement import list_replacing
 from provider.values import decode, encode
 from tf.gen import tfplugin_pb2 as pb
 from tf.gen import tfplugin_pb2_grpc as rpc
@@ -30,11 +36,13 @@ MODES = {
 
 
 class StandIn(rpc.ProviderServicer):  # type: ignore[misc]  # generated, untyped
-    """A provider whose resources exist only in Terraform's state."""
+    """A provider whose resources exist only in Terraform's state, except jobs and large indexes."""
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, published: Collection[str]) -> None:
         self._schema = schema
         self._settings: dict[str, Any] = {}
+        self._jobs = flex_jobs.FlexJobs(published)
+        self._indexes = indexes.Indexes()
 
     def GetMetadata(self, _request: Any, _context: Any) -> pb.GetMetadata.Response:
         """List the types; Terraform must still ask for the schema."""
@@ -104,24 +112,41 @@ class StandIn(rpc.ProviderServicer):  # type: ignore[misc]  # generated, untyped
         return pb.UpgradeResourceState.Response(upgraded_state=state)
 
     def ReadResource(self, request: Any, _context: Any) -> pb.ReadResource.Response:
-        """Return the state: nothing else changes a resource."""
-        return pb.ReadResource.Response(new_state=request.current_state, private=request.private)
+        """Return the state: nothing else changes a resource; a job is what is read of it."""
+        state = request.current_state
+        if request.type_name == flex_jobs.TYPE:
+            state = encode(self._jobs.read(decode(state)))
+        return pb.ReadResource.Response(new_state=state, private=request.private)
 
     def PlanResourceChange(self, request: Any, _context: Any) -> pb.PlanResourceChange.Response:
         """Plan a resource; null is its removal."""
-        values = decode(request.proposed_new_state)
+        values, prior = decode(request.proposed_new_state), decode(request.prior_state)
+        replacing: list[str] = []
         if values is not None:
             type_ = request.type_name
-            block, prior = self._schema.resources[type_], decode(request.prior_state)
+            block = self._schema.resources[type_]
             values = plan_resource(type_, block, values, self._settings, prior)
-        return pb.PlanResourceChange.Response(planned_state=encode(values), legacy_type_system=True)
+            replacing = list_replacing(type_, prior, values) if prior is not None else []
+        return pb.PlanResourceChange.Response(
+            planned_state=encode(values),
+            requires_replace=[
+                pb.AttributePath(steps=[pb.AttributePath.Step(attribute_name=name)])
+                for name in replacing
+            ],
+            legacy_type_system=True,
+        )
 
     def ApplyResourceChange(self, request: Any, _context: Any) -> pb.ApplyResourceChange.Response:
         """Create, change or remove a resource."""
-        values = decode(request.planned_state)
+        values, type_ = decode(request.planned_state), request.type_name
         if values is not None:
-            type_ = request.type_name
+            if type_ == indexes.TYPE and decode(request.prior_state) is None:
+                fault = self._indexes.create(values)
+                if fault is not None:
+                    return _build_failure(fault)
             values = apply_plan(type_, self._schema.resources[type_], values)
+            if type_ == flex_jobs.TYPE:
+                values = self._jobs.launch(values)
         return pb.ApplyResourceChange.Response(new_state=encode(values), legacy_type_system=True)
 
     def ReadDataSource(self, request: Any, _context: Any) -> pb.ReadDataSource.Response:
@@ -136,17 +161,28 @@ class StandIn(rpc.ProviderServicer):  # type: ignore[misc]  # generated, untyped
         return pb.StopProvider.Response()
 
 
-def serve(schema: Schema) -> tuple[grpc.Server, str]:
-    """Serve a schema on a free port of this machine; return the server and its address."""
+def serve(schema: Schema, published: Collection[str]) -> tuple[grpc.Server, str]:
+    """Serve a schema on a free port of this machine; return the server and its address.
+
+    ``published`` names the options that a job tells Dataflow.
+    """
     options = [
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ]
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=8), options=options)
-    rpc.add_ProviderServicer_to_server(StandIn(schema), server)
+    rpc.add_ProviderServicer_to_server(StandIn(schema, published), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     return server, f"127.0.0.1:{port}"
+
+
+def _build_failure(summary: str) -> pb.ApplyResourceChange.Response:
+    """Fail to create a resource, and leave nothing of it in the state."""
+    return pb.ApplyResourceChange.Response(
+        new_state=encode(None),
+        diagnostics=[pb.Diagnostic(severity=pb.Diagnostic.ERROR, summary=summary)],
+    )
 
 
 def _build_schemas(blocks: Mapping[str, Block]) -> dict[str, pb.Schema]:

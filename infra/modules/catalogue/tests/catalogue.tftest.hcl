@@ -1,9 +1,15 @@
-mock_provider "google" {}
+mock_provider "google" {
+  mock_data "google_storage_project_service_account" {
+    defaults = { email_address = "service-2@gs-project-accounts.iam.gserviceaccount.com" }
+  }
+}
 
 variables {
-  project  = "acme-segue-dev"
-  name     = "acme-masters"
-  location = "EU"
+  project     = "acme-segue-dev"
+  region      = "europe-west1"
+  name_prefix = "segue"
+  name        = "acme-masters"
+  location    = "EU"
 }
 
 run "a_bucket_is_private_and_keeps_deleted_objects" {
@@ -18,8 +24,12 @@ run "a_bucket_is_private_and_keeps_deleted_objects" {
     error_message = "Deleted objects must be restorable for 30 days, without versions, which would hide deletions."
   }
   assert {
-    condition     = output.url == "gs://acme-masters" && output.location == "eu"
+    condition     = output.url == "gs://acme-masters" && output.triggers.arrival == { type = "google.cloud.storage.object.v1.finalized", location = "eu", bucket = "acme-masters", topic = null }
     error_message = "URL and location must be as Segue and Eventarc write them."
+  }
+  assert {
+    condition     = output.triggers.deletion.type == "google.cloud.storage.object.v1.deleted" && length(google_storage_notification.notification) == 0
+    error_message = "A bucket of this project must be watched by Eventarc itself."
   }
 }
 
@@ -41,7 +51,7 @@ run "a_bucket_with_versions_reports_deletions_as_archived" {
   variables { versioned = true }
 
   assert {
-    condition     = output.deletion_event == "google.cloud.storage.object.v1.archived" && one(google_storage_bucket.this[0].versioning).enabled
+    condition     = output.triggers.deletion.type == "google.cloud.storage.object.v1.archived" && one(google_storage_bucket.this[0].versioning).enabled
     error_message = "With versions, a deletion must be reported as archived."
   }
   assert {
@@ -50,10 +60,72 @@ run "a_bucket_with_versions_reports_deletions_as_archived" {
   }
 }
 
+run "a_bucket_of_another_project_notifies_topics" {
+  command = plan
+  variables {
+    create         = false
+    bucket_project = "acme-media"
+    prefix         = "masters"
+  }
+
+  assert {
+    condition     = { for function, topic in google_pubsub_topic.notification : function => "${topic.project}/${topic.name}" } == { arrival = "acme-segue-dev/segue-catalogue-arrival", deletion = "acme-segue-dev/segue-catalogue-deletion" }
+    error_message = "Each function must have a topic of its own in Segue's project."
+  }
+  assert {
+    condition     = { for function, notification in google_storage_notification.notification : function => one(notification.event_types) } == { arrival = "OBJECT_FINALIZE", deletion = "OBJECT_DELETE" }
+    error_message = "Each topic must get the events of its function only."
+  }
+  assert {
+    condition     = alltrue([for notification in google_storage_notification.notification : notification.bucket == "acme-masters" && notification.payload_format == "JSON_API_V1" && notification.object_name_prefix == "masters/"])
+    error_message = "A notification must describe the object, and be sent only for objects below the prefix."
+  }
+  assert {
+    condition     = alltrue([for member in google_pubsub_topic_iam_member.notification : member.role == "roles/pubsub.publisher" && member.member == "serviceAccount:service-2@gs-project-accounts.iam.gserviceaccount.com"])
+    error_message = "Cloud Storage's agent of the other project must be able to publish."
+  }
+  assert {
+    condition     = output.triggers.arrival.type == "google.cloud.pubsub.topic.v1.messagePublished" && output.triggers.arrival.location == "europe-west1" && output.triggers.arrival.bucket == null
+    error_message = "The trigger must be on the topic, in Segue's region."
+  }
+}
+
+run "a_bucket_with_versions_of_another_project_reports_what_it_archives" {
+  command = plan
+  variables {
+    create         = false
+    bucket_project = "acme-media"
+    versioned      = true
+  }
+
+  assert {
+    condition     = one(google_storage_notification.notification["deletion"].event_types) == "OBJECT_ARCHIVE" && google_storage_notification.notification["deletion"].object_name_prefix == null
+    error_message = "With versions, a deletion must be reported as archived."
+  }
+}
+
+run "a_bucket_is_not_created_in_another_project" {
+  command = plan
+  variables { bucket_project = "acme-media" }
+  expect_failures = [var.bucket_project]
+}
+
 run "a_url_is_refused_as_a_name" {
   command = plan
   variables { name = "gs://acme-masters" }
   expect_failures = [var.name]
+}
+
+run "a_prefix_that_would_end_the_string_of_a_condition_is_refused" {
+  command = plan
+  variables { prefix = "music\" || true || \"" }
+  expect_failures = [var.prefix]
+}
+
+run "a_prefix_with_a_backslash_is_refused" {
+  command = plan
+  variables { prefix = "music\\2026" }
+  expect_failures = [var.prefix]
 }
 
 run "a_prefix_with_a_slash_at_the_end_is_refused" {

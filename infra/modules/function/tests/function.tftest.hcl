@@ -158,12 +158,6 @@ run "another_archive_is_another_object" {
   }
 }
 
-run "a_long_prefix_is_refused" {
-  command = plan
-  variables { prefix = "segue-production" }
-  expect_failures = [var.prefix]
-}
-
 run "a_long_name_is_refused" {
   command = plan
   variables { name = "reconciliation" }
@@ -236,6 +230,22 @@ run "an_event_without_an_agent_for_dead_letters_is_refused" {
 run "a_role_over_whole_buckets_is_refused" {
   command = plan
   variables { bucket_roles = { all = { bucket = "masters", role = "roles/storage.admin" } } }
+  expect_failures = [var.bucket_roles]
+}
+
+run "a_condition_on_a_long_prefix_has_a_short_title" {
+  command = plan
+  variables { bucket_roles = { read = { bucket = "masters", role = "roles/storage.objectViewer", prefix = "${join("", [for _ in range(20) : "music-2026"])}/" } } }
+
+  assert {
+    condition     = length(one(google_storage_bucket_iam_member.object["read"].condition).title) <= 100
+    error_message = "IAM refuses a title of more than 100 characters."
+  }
+}
+
+run "a_prefix_without_a_slash_is_refused" {
+  command = plan
+  variables { bucket_roles = { read = { bucket = "masters", role = "roles/storage.objectViewer", prefix = "music" } } }
   expect_failures = [var.bucket_roles]
 }
 

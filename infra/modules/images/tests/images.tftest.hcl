@@ -9,6 +9,12 @@ variables {
   graph       = "shared/segue/features/jobs.yaml"
   metadata    = "{\"name\": \"Segue\", \"parameters\": [{\"name\": \"jobs\"}]}"
   code_bucket = "code"
+  base_images = {
+    beam     = "apache/beam_python3.11_sdk:2.77.0@sha256:0123456789012345678901234567890123456789012345678901234567890123"
+    launcher = "gcr.io/dataflow-templates-base/python311-template-launcher-base@sha256:0123456789012345678901234567890123456789012345678901234567890123"
+    python   = "python:3.11-slim-bookworm@sha256:0123456789012345678901234567890123456789012345678901234567890123"
+    docker   = "gcr.io/cloud-builders/docker@sha256:0123456789012345678901234567890123456789012345678901234567890123"
+  }
 }
 
 run "an_image_is_named_by_what_it_is_built_from" {
@@ -63,12 +69,6 @@ run "builds_run_as_their_own_identity" {
   }
 }
 
-run "a_prefix_with_capitals_is_refused" {
-  command = plan
-  variables { prefix = "Segue" }
-  expect_failures = [var.prefix]
-}
-
 run "the_latest_image_is_refused" {
   command = plan
   variables { image = "europe-west1-docker.pkg.dev/acme/segue/segue:latest" }
@@ -91,4 +91,49 @@ run "metadata_without_parameters_is_refused" {
   command = plan
   variables { metadata = "{\"name\": \"Segue\"}" }
   expect_failures = [var.metadata]
+}
+
+run "a_base_image_without_a_digest_is_refused" {
+  command = plan
+  variables {
+    base_images = {
+      beam     = "apache/beam_python3.11_sdk:2.77.0@sha256:0123456789012345678901234567890123456789012345678901234567890123"
+      launcher = "gcr.io/dataflow-templates-base/python311-template-launcher-base@sha256:0123456789012345678901234567890123456789012345678901234567890123"
+      python   = "python:3.11-slim-bookworm"
+      docker   = "gcr.io/cloud-builders/docker@sha256:0123456789012345678901234567890123456789012345678901234567890123"
+    }
+  }
+  expect_failures = [var.base_images]
+}
+
+run "a_base_image_with_half_a_digest_is_refused" {
+  command = plan
+  variables {
+    base_images = {
+      beam     = "apache/beam_python3.11_sdk:2.77.0@sha256:0123456789012345678901234567890123456789012345678901234567890123"
+      launcher = "gcr.io/dataflow-templates-base/python311-template-launcher-base@sha256:0123456789012345678901234567890123456789012345678901234567890123"
+      python   = "python:3.11-slim-bookworm@sha256:01234567890123456789012345678901"
+      docker   = "gcr.io/cloud-builders/docker@sha256:0123456789012345678901234567890123456789012345678901234567890123"
+    }
+  }
+  expect_failures = [var.base_images]
+}
+
+run "no_image_is_built_without_base_images" {
+  command = plan
+  variables { base_images = null }
+  expect_failures = [var.base_images]
+}
+
+run "an_existing_image_needs_no_base_images" {
+  command = plan
+  variables {
+    base_images = null
+    image       = "europe-west1-docker.pkg.dev/other/segue-pipelines/segue@sha256:0123456789012345678901234567890123456789012345678901234567890123"
+  }
+
+  assert {
+    condition     = output.image == var.image
+    error_message = "The given image must be used."
+  }
 }

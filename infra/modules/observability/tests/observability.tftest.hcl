@@ -23,7 +23,7 @@ run "metrics_are_made_from_the_closed_vocabulary" {
     error_message = "On Dataflow a line is text, so fields must be extracted from it."
   }
   assert {
-    condition     = strcontains(google_logging_metric.functions.filter, "jsonPayload.action=~\"^(arrived|ignored|malformed|deleted|requested|swept|unavailable|misconfigured)$\"")
+    condition     = strcontains(google_logging_metric.functions.filter, "jsonPayload.action=~\"^(arrived|ignored|malformed|deleted|requested|swept|damaged|unavailable|misconfigured)$\"")
     error_message = "On Cloud Run a line is an object, so its fields must be compared."
   }
   assert {

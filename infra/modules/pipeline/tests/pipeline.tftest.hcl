@@ -14,14 +14,14 @@ variables {
   artifacts_bucket = "features"
   work_bucket      = "work"
   repository       = { location = "europe-west1", name = "segue-pipelines" }
+  parents          = ["downsample"]
+  catalogue_prefix = "music"
   streaming = {
-    template         = "gs://code/templates/segue-1.json"
-    image            = "europe-west1-docker.pkg.dev/acme-segue-dev/segue-pipelines/segue:1"
-    parameters       = { jobs = "beats" }
-    subnetwork       = "regions/europe-west1/subnetworks/segue-workers"
-    staging_location = "gs://work/staging/beats"
-    temp_location    = "gs://work/temp/beats"
-    machine_type     = "n2-standard-2"
+    template     = "gs://code/templates/segue-1.json"
+    image        = "europe-west1-docker.pkg.dev/acme-segue-dev/segue-pipelines/segue:1"
+    parameters   = { jobs = "beats" }
+    subnetwork   = "regions/europe-west1/subnetworks/segue-workers"
+    machine_type = "n2-standard-2"
   }
 }
 
@@ -58,11 +58,23 @@ run "its_identity_may_do_what_its_code_does" {
     error_message = "It must be able to read its own subscription, and get its settings."
   }
   assert {
-    condition     = google_storage_bucket_iam_member.catalogue.role == "roles/storage.objectViewer" && google_storage_bucket_iam_member.artifacts.role == "roles/storage.objectUser"
-    error_message = "It must be able to read media, and to create and replace results."
+    condition     = google_storage_bucket_iam_member.catalogue.role == "roles/storage.objectViewer" && one(google_storage_bucket_iam_member.catalogue.condition).expression == "resource.name == \"projects/_/buckets/masters\" || resource.name.startsWith(\"projects/_/buckets/masters/objects/music/\")"
+    error_message = "It must be able to read the media below the catalogue's prefix, and to list the bucket."
   }
   assert {
-    condition     = google_project_iam_member.worker.role == "roles/dataflow.worker" && one(google_project_iam_member.ledger.condition).expression == "resource.name == \"projects/acme-segue-dev/databases/segue\""
+    condition     = one(values(google_storage_bucket_iam_member.artifacts)).role == "roles/storage.objectUser" && one(one(values(google_storage_bucket_iam_member.artifacts)).condition).expression == "resource.name.startsWith(\"projects/_/buckets/features/objects/beats/\")"
+    error_message = "It must be able to create and replace results of its own jobs."
+  }
+  assert {
+    condition     = one(one(values(google_storage_bucket_iam_member.parents)).condition).expression == "resource.name == \"projects/_/buckets/features\" || resource.name.startsWith(\"projects/_/buckets/features/objects/downsample/\")"
+    error_message = "It must be able to read results of its jobs' parents."
+  }
+  assert {
+    condition     = one(google_storage_bucket_iam_member.work.condition).expression == "resource.name == \"projects/_/buckets/work\" || resource.name.startsWith(\"projects/_/buckets/work/objects/staging/segue-job-beats/\") || resource.name.startsWith(\"projects/_/buckets/work/objects/temp/segue-job-beats/\")" && google_dataflow_flex_template_job.this["streaming"].staging_location == "gs://work/staging/segue-job-beats"
+    error_message = "It must stage its files below its own name, and only there."
+  }
+  assert {
+    condition     = google_project_iam_member.worker.role == "roles/dataflow.worker" && one(google_project_iam_member.worker.condition).expression == "resource.type != \"storage.googleapis.com/Object\"" && one(google_project_iam_member.ledger.condition).expression == "resource.name == \"projects/acme-segue-dev/databases/segue\""
     error_message = "On the project, it must have only the worker's role and the one for its database."
   }
   assert {
@@ -75,14 +87,12 @@ run "an_accelerator_is_requested" {
   command = plan
   variables {
     streaming = {
-      template         = "gs://code/templates/segue-1.json"
-      image            = "europe-west1-docker.pkg.dev/acme-segue-dev/segue-pipelines/segue:1"
-      parameters       = {}
-      subnetwork       = "regions/europe-west1/subnetworks/segue-workers"
-      staging_location = "gs://work/staging/beats"
-      temp_location    = "gs://work/temp/beats"
-      machine_type     = "g2-standard-4"
-      gpu              = "nvidia-l4"
+      template     = "gs://code/templates/segue-1.json"
+      image        = "europe-west1-docker.pkg.dev/acme-segue-dev/segue-pipelines/segue:1"
+      parameters   = {}
+      subnetwork   = "regions/europe-west1/subnetworks/segue-workers"
+      machine_type = "g2-standard-4"
+      gpu          = "nvidia-l4"
     }
   }
 
@@ -109,6 +119,10 @@ run "without_streaming_there_is_only_an_identity" {
   assert {
     condition     = length(google_pubsub_topic_iam_member.publisher) + length(google_pubsub_subscription_iam_member.subscriber) + length(google_project_iam_member.launcher) == 0
     error_message = "A backfill must not be able to publish, or to update jobs."
+  }
+  assert {
+    condition     = one(one(values(google_storage_bucket_iam_member.artifacts)).condition).expression == "resource.name.startsWith(\"projects/_/buckets/features/objects/\") && !resource.name.startsWith(\"projects/_/buckets/features/objects/_requests/\")"
+    error_message = "A backfill must be able to create results of all jobs, but no request."
   }
 }
 
@@ -142,15 +156,13 @@ run "fewer_workers_at_most_than_at_least_is_refused" {
   command = plan
   variables {
     streaming = {
-      template         = "gs://code/t.json"
-      image            = "i"
-      parameters       = {}
-      subnetwork       = "regions/r/subnetworks/s"
-      staging_location = "gs://work/s"
-      temp_location    = "gs://work/t"
-      machine_type     = "n2-standard-2"
-      num_workers      = 3
-      max_workers      = 2
+      template     = "gs://code/t.json"
+      image        = "i"
+      parameters   = {}
+      subnetwork   = "regions/r/subnetworks/s"
+      machine_type = "n2-standard-2"
+      num_workers  = 3
+      max_workers  = 2
     }
   }
   expect_failures = [var.streaming]
@@ -160,16 +172,40 @@ run "a_location_outside_cloud_storage_is_refused" {
   command = plan
   variables {
     streaming = {
-      template         = "code/t.json"
-      image            = "i"
-      parameters       = {}
-      subnetwork       = "regions/r/subnetworks/s"
-      staging_location = "gs://work/s"
-      temp_location    = "gs://work/t"
-      machine_type     = "n2-standard-2"
+      template     = "code/t.json"
+      image        = "i"
+      parameters   = {}
+      subnetwork   = "regions/r/subnetworks/s"
+      machine_type = "n2-standard-2"
     }
   }
   expect_failures = [var.streaming]
+}
+
+run "a_large_group_gets_several_conditions" {
+  command = plan
+  variables { jobs = [for number in range(25) : "job${number}"] }
+
+  assert {
+    condition     = [for number, member in google_storage_bucket_iam_member.artifacts : length(split("||", one(member.condition).expression))] == [10, 10, 5]
+    error_message = "A condition may have at most 12 logical operators."
+  }
+}
+
+run "a_group_of_more_jobs_than_a_policy_holds_is_refused" {
+  command = plan
+  variables { jobs = [for number in range(191) : "job${number}"] }
+  expect_failures = [var.jobs]
+}
+
+run "a_whole_bucket_of_media_needs_no_condition" {
+  command = plan
+  variables { catalogue_prefix = "" }
+
+  assert {
+    condition     = length(google_storage_bucket_iam_member.catalogue.condition) == 0
+    error_message = "A bucket without uniform access allows no conditions."
+  }
 }
 
 run "a_stream_for_no_job_is_refused" {

@@ -60,18 +60,6 @@ run "subscriptions_are_as_dataflow_needs_them" {
   }
 }
 
-run "a_prefix_with_capitals_is_refused" {
-  command = plan
-  variables { prefix = "Segue" }
-  expect_failures = [var.prefix]
-}
-
-run "a_prefix_of_googles_is_refused" {
-  command = plan
-  variables { prefix = "googley" }
-  expect_failures = [var.prefix]
-}
-
 run "messages_are_not_kept_for_longer_than_a_month" {
   command = plan
   variables { retention_days = 32 }

@@ -20,12 +20,6 @@ run "the_schedule_publishes_a_message" {
   }
 }
 
-run "a_prefix_with_capitals_is_refused" {
-  command = plan
-  variables { prefix = "Segue" }
-  expect_failures = [var.prefix]
-}
-
 run "a_schedule_of_four_fields_is_refused" {
   command = plan
   variables { cron = "*/5 * * *" }
