@@ -7,6 +7,8 @@ slow under contention, so races on it have few rounds.
 from __future__ import annotations
 
 import json
+import logging
+import re
 import subprocess
 import sys
 import threading
@@ -21,11 +23,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segue.adapters.connect import connect_ledger
-from segue.errors import ConfigurationError
+from segue.adapters.sqlite_ledger import SqliteLedger
+from segue.errors import ConfigurationError, DamagedRecord
+from segue.log import LOGGER
 from segue.model import transitions
 from segue.model.graph import parse_graph
-from segue.model.ledger import Change, Ledger, Query, Snapshot
-from segue.model.media_file import MediaFile
+from segue.model.ledger import Change, Ledger, Query, Snapshot, find_pages
+from segue.model.media_file import MediaFile, uri_to_file_id
 from segue.model.planner import plan_line
 from segue.model.record import Entry, Failure, Lease, Ping, Record, State, evolve
 from segue.model.transitions import Arrival, Result
@@ -677,3 +681,67 @@ class TestRoundTrip:
             assert time.utcoffset() == timedelta(0)
             assert time - NOW <= timedelta(microseconds=1)
         assert back.jobs["beats"].lease == lease
+
+
+class TestDamage:
+    """One record that cannot be read costs one file."""
+
+    @pytest.fixture
+    def damaged(self, shared_shelf: Shelf) -> Iterator[Ledger]:
+        """A ledger of four records, of which the third cannot be read."""
+        ledger = shared_shelf.open()
+        changes = [
+            Change(uri=uri(n), transition=lambda _, n=n: (record(uri(n)), None)) for n in range(4)
+        ]
+        ledger.change(changes)
+        if isinstance(ledger, SqliteLedger):
+            with ledger._session(), ledger._transaction():
+                ledger._db.execute("UPDATE files SET record = '{' WHERE uri = ?", (uri(2),))
+        else:
+            document = ledger._connection.client.document("files", uri_to_file_id(uri(2)))
+            document.update({"generation": "no number"})
+        yield ledger
+        ledger.close()
+
+    def test_it_is_read_as_damaged_and_the_others_as_they_are(self, damaged):
+        found = damaged.read([uri(n) for n in range(4)])
+        assert [s.record for s in found if s.damage is None] == [record(uri(n)) for n in (0, 1, 3)]
+        assert found[2].record is None
+        assert uri(2) in found[2].damage
+        assert list(damaged.damage.reasons) == [uri(2)]
+
+    @pytest.mark.parametrize("limit", [1, 2, 3, 10])
+    def test_a_listing_leaves_it_out(self, damaged, limit):
+        found = [r.uri for page in find_pages(damaged, Query(), limit=limit) for r in page]
+        assert found == [uri(n) for n in (0, 1, 3)]
+        assert list(damaged.damage.reasons) == [uri(2)]
+
+    def test_it_is_logged_once_by_name(self, damaged, monkeypatch):
+        records: list[logging.LogRecord] = []
+        handler = logging.Handler()
+        handler.emit = records.append
+        monkeypatch.setattr(LOGGER, "handlers", [handler])
+        for _ in range(2):
+            damaged.read([uri(2)])
+            damaged.find(Query())
+        [logged] = [r.segue for r in records]
+        assert (logged["action"], logged["file"]) == ("damaged", uri(2))
+
+    def test_it_is_not_changed_unnoticed_and_the_others_are(self, damaged):
+        changes = [
+            Change(uri=uri(n), transition=lambda r: (evolve(r, size_bytes=9), None))
+            for n in range(4)
+        ]
+        with pytest.raises(DamagedRecord, match=re.escape(uri(2))) as raised:
+            damaged.change(changes)
+        assert raised.value.uris == {uri(2)}
+        found = damaged.read([uri(n) for n in range(4)])
+        assert [s.record.size_bytes for s in found if s.record is not None] == [9, 9, 9]
+        assert found[2].damage
+
+    def test_whoever_has_seen_the_damage_may_record_the_file_anew(self, damaged):
+        [seen] = damaged.read([uri(2)])
+        anew = Change(uri=uri(2), known=seen, transition=lambda r: (record(uri(2)), r))
+        [changed] = damaged.change([anew])
+        assert changed.answer is None
+        assert damaged.read([uri(2)])[0].record == record(uri(2))

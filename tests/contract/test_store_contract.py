@@ -20,6 +20,7 @@ import pytest
 from segue.adapters.connect import connect_store
 from segue.adapters.folder import FolderStore
 from segue.errors import ConfigurationError, MissingInput, Superseded
+from segue.model.object_store import list_objects, split_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,9 +93,17 @@ def store(depot: Depot) -> Iterator[ObjectStore]:
 
 
 def put(
-    store: ObjectStore, name: str, data: bytes = b"sound", *, replace: bool = False, **metadata
+    store: ObjectStore,
+    name: str,
+    data: bytes = b"sound",
+    *,
+    replace: bool = False,
+    generation: int | None = None,
+    **metadata,
 ):
-    return store.create(name, data, content_type=JSON, metadata=metadata, replace=replace)
+    return store.create(
+        name, data, content_type=JSON, metadata=metadata, replace=replace, generation=generation
+    )
 
 
 def names(store: ObjectStore, prefix: str = "", after: str = "") -> list[str]:
@@ -148,6 +157,45 @@ class TestCreate:
         assert store.read("a") == b"the second"
         assert store.stat("a").metadata == {"by": "two"}
         assert put(store, "b", b"new", replace=True)
+
+    def test_the_given_generation_is_replaced_and_no_other(self, store):
+        put(store, "a", b"first", by="one")
+        seen = store.stat("a").generation
+        assert put(store, "a", b"second", replace=True, generation=seen, by="two")
+        assert not put(store, "a", b"third", replace=True, generation=seen, by="three")
+        assert store.read("a") == b"second"
+        assert store.stat("a").metadata == {"by": "two"}
+
+    def test_what_is_gone_is_not_replaced(self, store):
+        put(store, "b/a", b"first")
+        seen = store.stat("b/a").generation
+        store.delete("b/a")
+        assert not put(store, "b/a", b"second", replace=True, generation=seen)
+        assert not put(store, "c/a", b"second", replace=True, generation=seen)
+        assert names(store) == []
+
+    def test_of_twenty_that_replace_one_generation_one_wins(self, store):
+        put(store, "a", b"first")
+        seen = store.stat("a").generation
+        barrier = threading.Barrier(20)
+
+        def write(number):
+            barrier.wait()
+            return put(store, "a", bytes([number]), replace=True, generation=seen, by=str(number))
+
+        with ThreadPoolExecutor(20) as pool:
+            won = list(pool.map(write, range(20)))
+        assert sum(won) == 1
+        assert store.read("a") == bytes([won.index(True)])
+        assert store.stat("a").metadata == {"by": str(won.index(True))}
+
+    def test_what_was_written_is_synced(self, depot, store):
+        depot.open().sync()  # nothing is there yet
+        put(store, "a")
+        store.sync()
+        put(store, "b")
+        store.sync()
+        assert names(store) == ["a", "b"]
 
     def test_of_twenty_writers_one_wins(self, depot, store):
         barrier = threading.Barrier(20)
@@ -341,6 +389,18 @@ class TestList:
         assert names(store, after=after) == behind
         assert names(store, "a", after=after) == [n for n in behind if n.startswith("a")]
 
+    def test_a_folder_is_listed_without_what_only_begins_like_it(self, store):
+        for name in ("a/b", "a/c", "a-b/c", "a.wav", "a0"):
+            put(store, name)
+        assert [found.name for found in list_objects(store, "a")] == ["a/b", "a/c"]
+        assert [found.name for found in list_objects(store, "a/b")] == ["a/b"]
+        listed = [
+            found.name
+            for part in split_prefix(store, "a", enough=3)
+            for found in part.list_objects(store)
+        ]
+        assert listed == ["a/b", "a/c"]
+
     def test_hundreds_of_objects_come_all_and_once(self, store):
         wanted = [f"{i // 100:02d}/{i:05d}.flac" for i in range(700)]
         with ThreadPoolExecutor(8) as pool:
@@ -451,6 +511,27 @@ class TestFolderAlone:
         put(folder, "a/b")
         (tmp_path / "depot" / "a" / "loop").symlink_to(tmp_path / "depot")
         assert "a/b" in names(folder)
+
+    def test_either_the_one_that_replaces_a_generation_wins_or_the_one_that_deletes_it(
+        self, folder
+    ):
+        for turn in range(20):
+            put(folder, f"{turn}/a", b"first")
+            seen = folder.stat(f"{turn}/a").generation
+            barrier = threading.Barrier(2)
+
+            def replace(name=f"{turn}/a", seen=seen, barrier=barrier):
+                barrier.wait()
+                return put(folder, name, b"second", replace=True, generation=seen)
+
+            def delete(name=f"{turn}/a", seen=seen, barrier=barrier):
+                barrier.wait()
+                return folder.delete(name, generation=seen)
+
+            with ThreadPoolExecutor(2) as pool:
+                replaced, deleted = pool.submit(replace), pool.submit(delete)
+            assert replaced.result() is not deleted.result()
+            assert names(folder, f"{turn}/") == ([f"{turn}/a"] if replaced.result() else [])
 
     @pytest.mark.parametrize("replace", [False, True])
     def test_a_killed_writer_leaves_all_or_nothing(self, folder, tmp_path, replace):

@@ -16,8 +16,16 @@ from typing import TypeVar
 import msgspec
 
 from segue.adapters.sqlite_file import BUSY_TIMEOUT_S, SqliteFile
-from segue.errors import ConfigurationError
-from segue.model.ledger import Change, Changed, LedgerCounts, Query, Snapshot
+from segue.errors import ConfigurationError, DamagedRecord
+from segue.model.ledger import (
+    Change,
+    Changed,
+    DamageReport,
+    LedgerCounts,
+    Query,
+    Snapshot,
+    find_prefix_end,
+)
 from segue.model.record import Record, State
 
 T = TypeVar("T")
@@ -50,6 +58,7 @@ CREATE INDEX files_by_signature ON files (signature, deleted);
 
     def __init__(self, path: str, *, busy_s: float = BUSY_TIMEOUT_S) -> None:
         self._signatures: dict[str, int] = {}
+        self.damage = DamageReport()
         super().__init__(path, busy_s=busy_s)
 
     def _forget_rows(self) -> None:
@@ -58,7 +67,7 @@ CREATE INDEX files_by_signature ON files (signature, deleted);
     def read(self, uris: Sequence[str]) -> list[Snapshot]:
         with self._session():
             rows = self._read_rows(uris)
-        return [_to_snapshot(rows.get(uri)) for uri in uris]
+        return [self._to_snapshot(uri, rows.get(uri)) for uri in uris]
 
     def _read_rows(self, uris: Sequence[str]) -> dict[str, tuple[int, bytes]]:
         rows: dict[str, tuple[int, bytes]] = {}
@@ -76,13 +85,17 @@ CREATE INDEX files_by_signature ON files (signature, deleted);
         if len({change.uri for change in changes}) < len(changes):
             raise ConfigurationError("one call changes a file twice; make two calls")
         changed: list[Changed[T]] = []
+        damaged: dict[str, str] = {}
         with self._session():
             for start in range(0, len(changes), BATCH):
                 with self._transaction():
-                    changed += self._change(changes[start : start + BATCH])
+                    changed += self._change(changes[start : start + BATCH], damaged)
+        if damaged:
+            raise DamagedRecord(next(iter(damaged.values())), damaged)
         return changed
 
-    def _change(self, changes: Sequence[Change[T]]) -> list[Changed[T]]:
+    def _change(self, changes: Sequence[Change[T]], damaged: dict[str, str]) -> list[Changed[T]]:
+        """Change some records, and note why others are damaged."""
         rows = self._read_rows([change.uri for change in changes])
         written: list[tuple[str, int, bool, int, bytes]] = []
         changed: list[Changed[T]] = []
@@ -91,7 +104,10 @@ CREATE INDEX files_by_signature ON files (signature, deleted);
             revision = None if row is None else row[0]
             snapshot = change.known
             if snapshot is None or snapshot.revision != revision:
-                snapshot = _to_snapshot(row)
+                snapshot = self._to_snapshot(change.uri, row)
+                if snapshot.damage is not None:
+                    damaged[change.uri] = snapshot.damage
+                    continue
             old = snapshot.record
             new, answer = change.transition(old)
             if new is not None and new is not old:
@@ -139,21 +155,48 @@ CREATE INDEX files_by_signature ON files (signature, deleted);
         return LedgerCounts(files=files, deleted=tombstones, jobs=plain)
 
     def find(self, query: Query, *, after: str = "", limit: int = 500) -> list[Record]:
-        where, values = ["uri > ?"], [after]
+        where, values = ["uri > ?"], []
         if query.prefix:
-            where += ["uri >= ?", "uri < ?"]
-            values += [query.prefix, query.prefix + "\U0010ffff"]
+            where.append("uri >= ?")
+            values.append(query.prefix)
+        if (end := find_prefix_end(query.prefix)) is not None:
+            where.append("uri < ?")
+            values.append(end)
         if query.deleted is not None:
             where.append(f"deleted = {int(query.deleted)}")
         with self._session():
             if query.job is not None or query.pending:
                 batch = self._find_signatures(query)
                 where.append(f"signature IN ({','.join(map(str, batch))})")
-            rows = self._db.execute(
-                f"SELECT record FROM files WHERE {' AND '.join(where)} ORDER BY uri LIMIT ?",  # noqa: S608
-                (*values, limit),
-            ).fetchall()
-        return [_decode(row[0]) for row in rows]
+            select = (
+                "SELECT uri, revision, record FROM files "  # noqa: S608
+                f"WHERE {' AND '.join(where)} ORDER BY uri LIMIT ?"
+            )
+            found: list[Record] = []
+            left = limit
+            while left:  # more than once only if some records are damaged
+                rows = self._db.execute(select, (after, *values, left)).fetchall()
+                for uri, revision, data in rows:
+                    record = self._to_snapshot(uri, (revision, data)).record
+                    found += [] if record is None else [record]
+                    after = uri
+                left = limit - len(found) if len(rows) == left else 0
+        return found
+
+    def _to_snapshot(self, uri: str, row: tuple[int, bytes] | None) -> Snapshot:
+        if row is None:
+            return Snapshot(record=None)
+        revision, data = row
+        try:
+            record = _decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as error:
+            reason = str(error)
+        else:
+            if record.uri == uri:
+                return Snapshot(record=record, revision=revision)
+            reason = "it is of another file"
+        where = f"the ledger {self._path!r}"
+        return Snapshot(record=None, revision=revision, damage=self.damage.add(uri, where, reason))
 
     def _find_signatures(self, query: Query) -> list[int]:
         """Return the signatures of records that match a query's job, state and pending targets."""
@@ -169,12 +212,6 @@ CREATE INDEX files_by_signature ON files (signature, deleted);
                 j == query.job and query.state in (None, s) for j, s, _ in _parse_signature(text)
             )
         ]
-
-
-def _to_snapshot(row: tuple[int, bytes] | None) -> Snapshot:
-    return (
-        Snapshot(record=None) if row is None else Snapshot(record=_decode(row[1]), revision=row[0])
-    )
 
 
 def _parse_signature(signature: str) -> Iterator[tuple[str, str, str]]:

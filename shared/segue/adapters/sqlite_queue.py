@@ -8,8 +8,8 @@ the same reason each topic counts its envelopes.
 
 A pull that waits polls a counter of SQLite's that changes with each write of another process.
 
-After a power failure the envelopes of the last moments may be missing, and acknowledged ones may be
-back (``synchronous = NORMAL``, as in the ledger); the sweep republishes what the ledger waits for.
+After a power cut the envelopes of the last moments may be missing, and acknowledged ones may be
+back. So whoever acknowledges one syncs first what came of it.
 """
 
 from __future__ import annotations

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from segue.clock import Clock, utc_now
 from segue.errors import DiskFull, Kind
+from segue.log import Action, log_event
 from segue.model.graph import Graph
 from segue.model.ledger import Change, Ledger, Snapshot
 from segue.model.media_file import MediaFile
-from segue.model.outcome import Outcome, Status
+from segue.model.object_store import ObjectStore
+from segue.model.outcome import FirstFailures, Outcome, Status
 from segue.model.planner import Line, Verdict, assume_alive, plan_line
-from segue.model.record import Lease, Record
+from segue.model.record import Lease, Record, State
 from segue.model.transitions import (
     Result,
     add_pending,
@@ -66,18 +68,21 @@ class Executor:
     """Computes the results that files are missing for some targets.
 
     ``add`` accepts files and yields the outcomes that are ready meanwhile; ``drain`` yields the
-    rest.
+    rest. Both raise ``TooManyFailures`` once as many files as are allowed have failed in a job that
+    has not succeeded for any file.
     """
 
     graph: Graph
     ledger: Ledger
     pool: WorkerPool
+    artifacts: ObjectStore
     targets: tuple[str, ...]
     owner: str
     force: bool = False
     retry: bool = False
     dry_run: bool = False
     lost: Callable[[Lease], bool] = assume_alive
+    max_first_failures: int | None = None  # None: go on, however many files fail at the start
     clock: Clock = utc_now
     lease_s: float = LEASE_S
     _ready: deque[tuple[MediaFile, Snapshot]] = field(default_factory=deque)
@@ -85,10 +90,13 @@ class Executor:
     _finished: list[_RunningFile] = field(default_factory=list)
     _outcomes: deque[Outcome] = field(default_factory=deque)
     _under_way: set[str] = field(default_factory=set)
+    # Results of files that were planned again, by URI.
+    _earlier: dict[str, list[Result]] = field(default_factory=dict)
     _repeated: list[MediaFile] = field(default_factory=list)  # added again while under way
     _last_task_id: int = 0
     _mean_s: float | None = None
     _settled_at: datetime | None = None
+    _first_failures: FirstFailures = field(default_factory=FirstFailures)
     _extended_at: datetime | None = None
 
     def add(self, files: Sequence[MediaFile]) -> Iterator[Outcome]:
@@ -108,11 +116,13 @@ class Executor:
 
     def drain(self) -> Iterator[Outcome]:
         """Finish everything that was added."""
-        while self._ready or self._running:
-            self._work(0.25)
+        while self._ready or self._running or self._finished:
+            if self._ready or self._running:
+                self._work(0.25)
+            else:
+                self._settle()
             yield from self._pop_outcomes()
-        self._settle()
-        yield from self._pop_outcomes()
+        self.ledger.sync()
         if self._repeated:
             again, self._repeated = self._repeated, []
             yield from self.add(again)
@@ -133,22 +143,31 @@ class Executor:
         while self._outcomes:
             outcome = self._outcomes.popleft()
             self._under_way.discard(outcome.media.uri)
+            self._first_failures.add(outcome)
             yield outcome
+        if self.max_first_failures is not None:
+            self._first_failures.check(self.max_first_failures)
 
     def _plan(self, record: Record, now: datetime) -> Line:
+        finished = {result.job for result in self._earlier.get(record.uri, ())}
         return plan_line(
             self.graph,
             record,
             self.targets,
             now=now,
-            force=self.targets if self.force else (),
+            force=tuple(t for t in self.targets if t not in finished) if self.force else (),
             retry=self.retry,
+            retry_transient=True,
             owner=self.owner,
             lost=self.lost,
         )
 
     def _decide(self, media: MediaFile, snapshot: Snapshot, now: datetime) -> Outcome | None:
         """Decide, without a write, on the outcome; return None if the file needs work."""
+        if snapshot.damage is not None and not self.force:
+            return Outcome.from_failure(
+                media, self.targets, kind=Kind.DAMAGED_RECORD, message=snapshot.damage
+            )
         record, _ = arrive(snapshot.record, media, now)
         if status := _check_version(record, media):
             return Outcome.from_status(media, self.targets, status)
@@ -227,20 +246,10 @@ class Executor:
         return transition
 
     def _build_task(self, task_id: int, media: MediaFile, record: Record, plan: Line) -> Task:
-        inputs: dict[str, str] = {}
-        for job in plan.run:
-            for parent in self.graph.jobs[job].parents:
-                if parent not in plan.run:
-                    artifact = record.jobs[parent].artifact
-                    assert artifact is not None
-                    inputs[parent] = artifact
-        force = tuple(
-            job
-            for job in plan.run
-            # A result that a request has reopened is computed for that request, whoever does it.
-            if (self.force and job in self.targets) or record.jobs[job].request is not None
+        above = {p for job in plan.run for p in self.graph.jobs[job].parents}
+        return build_task(
+            task_id, record, plan.run, above.difference(plan.run), media=media, owner=self.owner
         )
-        return Task(task_id=task_id, media=media, run=plan.run, inputs=inputs, force=force)
 
     def _receive(self, report: Report) -> None:
         file = self._running[report.task_id]
@@ -254,11 +263,13 @@ class Executor:
         self._mean_s = mean
 
     def _settle(self) -> None:
-        """Record the results of finished files."""
+        """Record the results of finished files, once their artifacts are on the disk."""
         batch, self._finished = self._finished, []
         self._settled_at = self.clock()
         if not batch:
             return
+        if any(result.state is State.DONE for file in batch for result in file.results):
+            self.artifacts.sync()
         changes = [
             Change(
                 uri=file.media.uri,
@@ -268,20 +279,39 @@ class Executor:
                     generation=file.media.generation,
                     owner=self.owner,
                     results=file.results,
+                    claimed=file.snapshot.record,
                 ),
             )
             for file in batch
         ]
         full = None
         for file, changed in zip(batch, self.ledger.change(changes), strict=True):
-            self._outcomes.append(
-                Outcome.from_results(file.media, file.plan, file.results, changed.answer.lost)
-            )
+            lost = changed.answer.lost
+            if any(r.damaged is not None and r.job not in lost for r in file.results):
+                self._add_again(file, changed.snapshot)
+                continue
+            results = [*self._earlier.pop(file.media.uri, ()), *file.results]
+            self._outcomes.append(Outcome.from_results(file.media, file.plan, results, lost))
             for result in file.results:
                 if result.error is not None and result.error.kind == Kind.DISK_FULL:
                     full = result.error
         if full is not None:
             raise DiskFull(full.message)
+
+    def _add_again(self, file: _RunningFile, snapshot: Snapshot) -> None:
+        """Plan a file again, as the artifact of a parent has to be computed again."""
+        for result in file.results:
+            if result.damaged is not None and result.error is not None:
+                log_event(
+                    Action.RECOMPUTED,
+                    severity="WARNING",
+                    file=file.media.uri,
+                    job=result.damaged,
+                    error=result.error.message,
+                )
+        finished = [r for r in file.results if r.state is not State.QUEUED]
+        self._earlier.setdefault(file.media.uri, []).extend(finished)
+        self._ready.append((file.media, snapshot))
 
     def _extend(self, now: datetime) -> None:
         """Extend the leases of all files under way, once a third of their time has passed."""
@@ -303,6 +333,27 @@ class Executor:
         ]
         for file, changed in zip(files, self.ledger.change(changes), strict=True):
             file.snapshot = changed.snapshot
+
+
+def build_task(
+    task_id: int,
+    record: Record,
+    run: Sequence[str],
+    inputs: Iterable[str],
+    *,
+    media: MediaFile,
+    owner: str,
+) -> Task:
+    """Build the task of some claimed jobs; ``inputs`` are the parents whose results they read."""
+    entries = {parent: record.jobs[parent] for parent in inputs}
+    return Task(
+        task_id=task_id,
+        media=media,
+        run=tuple(run),
+        inputs={p: e.artifact for p, e in entries.items() if e.artifact is not None},
+        checksums={p: e.checksum for p, e in entries.items() if e.checksum is not None},
+        owner=owner,
+    )
 
 
 def count_ahead(processes: int, mean_s: float | None, ahead_s: float, most: int) -> int:

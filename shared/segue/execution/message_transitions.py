@@ -22,10 +22,9 @@ from segue.model.planner import (
     Forward,
     Run,
     Wait,
-    is_forced,
     register_targets,
 )
-from segue.model.record import Entry, Lease, Record, State
+from segue.model.record import Entry, Lease, Record
 from segue.model.transitions import Result, Settled
 
 NEVER = datetime.min.replace(tzinfo=UTC)
@@ -39,6 +38,7 @@ class ActiveMessage:
     message: Message
     owner: str
     snapshot: Snapshot = field(default_factory=lambda: Snapshot(record=None))
+    claimed: Record | None = None  # as it was when the job was claimed
     claimed_at: datetime = NEVER
     leased_until: datetime = NEVER  # a job that is running holds a lease
     result: Result | None = None
@@ -50,7 +50,6 @@ class MessageDecision:
 
     decision: Decision
     record: Record | None  # before the transition
-    replaces: bool = False  # the job's artifact, if there is one
     claimed_at: datetime = NEVER
     settled: Settled = field(default_factory=Settled)
 
@@ -87,9 +86,7 @@ def build_decision(
             return None, answer
         match decision:
             case Run():
-                forced = is_forced(found, message, message.job)
-                replaces = forced or _was_reopened(found, message)
-                return claim(found), replace(answer, replaces=replaces, claimed_at=now)
+                return claim(found), replace(answer, claimed_at=now)
             case Ask() | Wait():
                 return register_targets(graph, found, message, decision, now), answer
             case Drop(_, cause, _) if cause not in (None, message.job):
@@ -124,7 +121,11 @@ def settle(active: ActiveMessage, result: Result) -> Transition[Settled]:
         if entry is not None and _has_result(entry, active, result):
             return None, Settled(pending_targets={message.job: entry.pending_targets})
         return transitions.settle(
-            found, generation=message.generation, owner=active.owner, results=[result]
+            found,
+            generation=message.generation,
+            owner=active.owner,
+            results=[result],
+            claimed=active.claimed,
         )
 
     return transition
@@ -139,9 +140,3 @@ def _has_result(entry: Entry, active: ActiveMessage, result: Result) -> bool:
         and (entry.state, entry.artifact, entry.error)
         == (result.state, result.artifact, result.error)
     )
-
-
-def _was_reopened(record: Record, message: Message) -> bool:
-    """Return whether a request wants the job computed again, and no one has finished it since."""
-    entry = record.jobs.get(message.job)
-    return entry is not None and entry.state is not State.DONE and entry.request is not None

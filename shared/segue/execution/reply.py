@@ -133,10 +133,17 @@ def build_dead_letter_envelope(
 
 
 def send(replies: Sequence[Reply], *, queue: Queue, ledger: Ledger, clock: Clock) -> None:
-    """Publish all envelopes in one call, then clear; after that, messages may be acknowledged."""
+    """Publish all envelopes in one call, then clear; after that, messages may be acknowledged.
+
+    A power cut must not undo an earlier one of these steps than a later one, so each waits for the
+    disk. A queue undoes acknowledgements before publications.
+    """
     if envelopes := [envelope for reply in replies for envelope in reply.envelopes]:
         queue.publish(envelopes)
-    clear_pending([r.clear for r in replies if r.clear is not None], ledger=ledger, now=clock())
+    if clears := [reply.clear for reply in replies if reply.clear is not None]:
+        queue.sync()
+        clear_pending(clears, ledger=ledger, now=clock())
+    ledger.sync()
 
 
 def clear_pending(clears: Iterable[ClearPending], *, ledger: Ledger, now: datetime) -> None:

@@ -15,8 +15,15 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from segue.clock import Clock, utc_now
-from segue.errors import DiskFull, Kind, SegueError, UnreadableMessage
-from segue.execution.executor import WorkerPool, count_ahead
+from segue.errors import (
+    DamagedRecord,
+    DiskFull,
+    Kind,
+    PermanentError,
+    SegueError,
+    UnreadableMessage,
+)
+from segue.execution.executor import WorkerPool, build_task, count_ahead
 from segue.execution.message_transitions import (
     ActiveMessage,
     MessageDecision,
@@ -38,6 +45,7 @@ from segue.model.graph import Graph
 from segue.model.lease_owner import build_owner, is_lost
 from segue.model.ledger import Change, Ledger
 from segue.model.message import Message, decode_message
+from segue.model.object_store import ObjectStore
 from segue.model.planner import Ask, Drop, Forward, Run, Wait
 from segue.model.queue import Envelope, message_to_envelope
 from segue.model.record import EVERYTHING, Failure, Lease, Record, State, evolve
@@ -66,6 +74,7 @@ class Responder:
     jobs: Collection[str]  # that are served here
     ledger: Ledger
     pool: WorkerPool
+    artifacts: ObjectStore
     clock: Clock = utc_now
     owner: Callable[[], str] = build_owner
     lost: Callable[[Lease], bool] = is_lost
@@ -112,11 +121,9 @@ class Responder:
             self._inbox.append(ActiveMessage(received=one, message=message, owner=self.owner()))
 
     def _dead_letter(
-        self, one: ReceivedMessage, message: Message | None, stage: Stage, error: UnreadableMessage
+        self, one: ReceivedMessage, message: Message | None, stage: Stage, error: PermanentError
     ) -> None:
-        failure = Failure(
-            kind=Kind.UNREADABLE_MESSAGE, type=type(error).__name__, message=str(error)
-        )
+        failure = Failure(kind=error.kind, type=type(error).__name__, message=str(error))
         envelope = build_dead_letter_envelope(one, message, stage, failure, self.clock())
         self._replies.append(
             Reply(
@@ -137,7 +144,7 @@ class Responder:
         DiskFull
             If a job could not write its result; its message gets no reply, and is redelivered.
         Unavailable, Contended
-            If the ledger is unavailable.
+            If the ledger or the disk is unavailable.
         """
         self._extend()
         self._start()
@@ -204,6 +211,10 @@ class Responder:
         changes: list[Change[MessageDecision]] = []
         answers: list[tuple[ActiveMessage, MessageDecision]] = []
         for active, snapshot in zip(messages, snapshots, strict=True):
+            if snapshot.damage is not None:
+                error = DamagedRecord(snapshot.damage)
+                self._dead_letter(active.received, active.message, Stage.RUN, error)
+                continue
             active.snapshot = snapshot
             transition = build_decision(
                 active, now, graph=self.graph, lost=self.lost, lease_s=self.lease_s
@@ -229,7 +240,7 @@ class Responder:
                 active.claimed_at = answer.claimed_at
                 active.leased_until = answer.claimed_at + timedelta(seconds=self.lease_s)
                 self._running[self._last_task_id] = active
-                return self._build_task(active, answer)
+                return self._build_task(active)
             case Ask(parents, targets):
                 envelopes = [forward(message, p, targets) for p in parents]
                 self._reply(active, Action.ASKED, envelopes, reason=" ".join(parents))
@@ -254,21 +265,18 @@ class Responder:
                     self._notify(active, Action.BLOCKED, envelopes, pending, reason=reason)
         return None
 
-    def _build_task(self, active: ActiveMessage, answer: MessageDecision) -> Task:
+    def _build_task(self, active: ActiveMessage) -> Task:
         record = active.snapshot.record
         assert record is not None
         job = active.message.job
-        inputs: dict[str, str] = {}
-        for parent in self.graph.jobs[job].parents:
-            artifact = record.jobs[parent].artifact
-            assert artifact is not None
-            inputs[parent] = artifact
-        return Task(
-            task_id=self._last_task_id,
+        active.claimed = record
+        return build_task(
+            self._last_task_id,
+            record,
+            (job,),
+            self.graph.jobs[job].parents,
             media=record.media,
-            run=(job,),
-            inputs=inputs,
-            force=(job,) if answer.replaces else (),
+            owner=active.owner,
         )
 
     # Receive results, and record them.
@@ -288,7 +296,12 @@ class Responder:
         self._mean_s = seconds if self._mean_s is None else 0.95 * self._mean_s + 0.05 * seconds
 
     def _settle(self) -> None:
-        """Record the results of finished jobs, one per file at a time."""
+        """Record the results of finished jobs, one per file at a time.
+
+        Their artifacts must be on the disk before.
+        """
+        if any(active.result and active.result.state is State.DONE for active in self._finished):
+            self.artifacts.sync()
         while self._finished:
             some = _first_per_file(self._finished)
             changes = []
@@ -331,6 +344,9 @@ class Responder:
         message, error = active.message, result.error
         if error is not None and error.kind == Kind.DISK_FULL:
             self._stop_error = DiskFull(error.message)
+            return
+        if result.damaged is not None:  # the next decision asks for the parent
+            self._reply(active, Action.DEFERRED, [message_to_envelope(message)])
             return
         superseded = error is not None and error.kind == Kind.SUPERSEDED
         if superseded and message.attempt >= MAX_ATTEMPTS:
@@ -433,7 +449,15 @@ def _limit_attempts(active: ActiveMessage) -> Result:
     """Return a message's result; after its last attempt, a transient error is a failure."""
     result = active.result
     assert result is not None
-    if result.state is not State.QUEUED or active.message.attempt < MAX_ATTEMPTS:
+    if result.damaged is not None:
+        assert active.claimed is not None
+        # A disk that damages whatever is written would have it written for ever.
+        computed = active.claimed.jobs[result.damaged].attempts
+        return replace(result, state=State.FAILED) if computed >= MAX_ATTEMPTS else result
+    if active.message.attempt < MAX_ATTEMPTS:
+        is_transient = result.error is not None and result.error.kind == Kind.NO_SPACE
+        return replace(result, state=State.QUEUED) if is_transient else result
+    if result.state is not State.QUEUED:
         return result
     if result.error is None or result.error.kind in {Kind.SUPERSEDED, Kind.DISK_FULL}:
         return result

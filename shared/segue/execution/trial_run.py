@@ -21,9 +21,10 @@ from segue.model.job_code import check_code, make_importable
 from segue.model.media_file import MediaFile
 from segue.model.record import State
 from segue.model.transitions import Result
+from segue.printable import escape_lines
 from segue.worker import numba_cache
-from segue.worker.failure import describe_failure, format_job_traceback
-from segue.worker.line_run import LineRun, Stores, load_job
+from segue.worker.failure import classify_error, describe_failure, format_job_traceback
+from segue.worker.line_run import Claims, LineRun, Stores, load_job
 from segue.worker.pool import Pool
 from segue.worker.process import Timer
 from segue.worker.protocol import Task
@@ -121,7 +122,7 @@ def _run_here(
     make_importable(graph)
     task = Task(task_id=1, media=media, run=tuple(graph.jobs))
     with contextlib.closing(Stores(connect_store, artifacts)) as stores:
-        line = LineRun(task, stores, tempfile.mkdtemp(dir=folder))
+        line = LineRun(task, stores, tempfile.mkdtemp(dir=folder), Claims())
         for name, job in graph.jobs.items():
             timer = Timer()
             result = Result(job=name, state=State.DONE)
@@ -131,10 +132,13 @@ def _run_here(
                 result = replace(result, artifact=uri, checksum=checksum)
             except ConfigurationError:
                 raise
+            except ImportError as error:  # as in a child, no file would fare better
+                cause = classify_error(error, job.resources.memory_gib)
+                raise ConfigurationError(f"job {name!r}: {cause}") from error
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a job may raise anything
                 trace = error.__traceback__
                 error.__traceback__ = trace.tb_next if trace is not None else None  # not ours
-                sys.stderr.write(format_job_traceback(error))
+                sys.stderr.write(escape_lines(format_job_traceback(error)))
                 failure_info = describe_failure(error, job.resources.memory_gib)
                 state = State.FAILED if failure_info.permanent else State.QUEUED
                 result = replace(result, state=state, error=failure_info.failure)

@@ -16,11 +16,11 @@ from itertools import islice
 from typing import TypeVar
 
 from segue.clock import Clock, utc_now
-from segue.errors import ConfigurationError, MissingInput, Superseded
+from segue.errors import ConfigurationError, DamagedRecord, MissingInput, Superseded
 from segue.model.artifact import ArtifactName, Lineage, parse_artifact_name, quote_name
 from segue.model.graph import FINGERPRINT, NAME, Graph
 from segue.model.lease_owner import is_lost
-from segue.model.ledger import Ledger
+from segue.model.ledger import Ledger, Query, find_pages
 from segue.model.media_file import find_bucket_location, parse_location, split_uri
 from segue.model.object_store import LAST, Object, ObjectStore
 from segue.model.record import Record, State
@@ -63,7 +63,14 @@ class GarbageCollector:
     clock: Clock = utc_now
 
     def find(self, report: Callable[[int], object] = lambda _artifacts: None) -> Iterator[Garbage]:
-        """Stream all garbage; ``report`` is called with the number of artifacts of each batch."""
+        """Stream all garbage; ``report`` is called with the number of artifacts of each batch.
+
+        Raises
+        ------
+        DamagedRecord
+            If a record cannot be read: the artifacts that it refers to would look like garbage.
+        """
+        self._check_ledger()
         with ThreadPoolExecutor(THREADS) as threads:
             for batch in split_into_batches(list_artifacts(self.artifacts), READ_BATCH):
                 report(len(batch))
@@ -77,6 +84,15 @@ class GarbageCollector:
                 confirmed = self._find_garbage([(one.object, one.lineage) for one in batch])
                 removed = threads.map(self._remove, confirmed)
                 yield from (one for one, gone in zip(confirmed, removed, strict=True) if gone)
+
+    def _check_ledger(self) -> None:
+        """Read the whole ledger."""
+        for _ in find_pages(self.ledger, Query()):
+            pass
+        if damaged := self.ledger.damage.reasons:
+            message = next(iter(damaged.values()))
+            more = f" ({len(damaged)} records are damaged)" if len(damaged) > 1 else ""
+            raise DamagedRecord(f"nothing is deleted: {message}{more}", damaged)
 
     def _find_unreferenced(
         self, batch: Sequence[tuple[ArtifactName, Object]]

@@ -19,6 +19,7 @@ from segue.errors import UnreadableMessage
 from segue.model.dead_letter import DeadLetter, Stage, decode_dead_letter
 from segue.model.graph import Graph
 from segue.model.ledger import Change, Ledger, find_records_by_state
+from segue.model.media_file import is_below
 from segue.model.message import Message, decode_message
 from segue.model.queue import (
     Envelope,
@@ -74,7 +75,7 @@ class RetrySelection:
     def matches(self, dead: DeadLetter) -> bool:
         """Whether a dead letter is selected."""
         is_kind = not self.kinds or dead.kind in self.kinds
-        return is_kind and (dead.uri or "").startswith(self.prefix)
+        return is_kind and is_below(dead.uri or "", self.prefix)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -177,6 +178,7 @@ class ReplayedLetters:
     found: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     ids: set[str] = field(default_factory=set)  # the queue's message ids
     unreadable: int = 0  # not written by Segue
+    obsolete: int = 0  # about files that have been overwritten or deleted since
     examples: list[DeadLetter] = field(default_factory=list)
 
     @property
@@ -187,7 +189,11 @@ class ReplayedLetters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterReplay:
-    """Counts the dead letters of jobs, or publishes their messages again."""
+    """Counts the dead letters of jobs, or publishes their messages again.
+
+    A letter about a file that has since been overwritten or deleted is obsolete: it is not
+    replayed, and is removed unless it is a dry run.
+    """
 
     graph: Graph
     ledger: Ledger
@@ -214,19 +220,45 @@ class DeadLetterReplay:
                     except UnreadableMessage:
                         replayed.unreadable += 1
                         continue
-                    if (only is None or one.message_id in only) and self.selection.matches(dead):
-                        replayed.ids.add(one.message_id)
-                        replayed.found[dead.job, str(dead.stage), dead.kind] += 1
-                        replayed.examples += [dead] * (len(replayed.examples) < LETTER_BATCH)
+                    if self.selection.matches(dead):
                         selected.append((one, dead))
-                if selected and not dry_run:
+                obsolete = self._find_obsolete(selected)
+                replayed.obsolete += len(obsolete)
+                selected = [
+                    (one, dead)
+                    for one, dead in selected
+                    if one.message_id not in obsolete and (only is None or one.message_id in only)
+                ]
+                for one, dead in selected:
+                    replayed.ids.add(one.message_id)
+                    replayed.found[dead.job, str(dead.stage), dead.kind] += 1
+                    replayed.examples += [dead] * (len(replayed.examples) < LETTER_BATCH)
+                if dry_run:
+                    continue
+                if selected:
                     self._send(selected)
-                    sent = {one.message_id for one, _ in selected}
-                    unsent = [one for one in unsent if one.message_id not in sent]
+                if obsolete:
+                    self.queue.acknowledge(list(obsolete.values()))
+                sent = {one.message_id for one, _ in selected} | obsolete.keys()
+                unsent = [one for one in unsent if one.message_id not in sent]
         finally:
             if unsent:
                 self.queue.extend(unsent, 0)
         return replayed
+
+    def _find_obsolete(
+        self, letters: Sequence[tuple[ReceivedEnvelope, DeadLetter]]
+    ) -> dict[str, ReceivedEnvelope]:
+        """Return the letters that are obsolete, by the ids of their messages."""
+        failed = [(one, dead) for one, dead in letters if dead.stage is Stage.RUN and dead.uri]
+        uris = list(dict.fromkeys(str(dead.uri) for _, dead in failed))
+        snapshots = zip(uris, self.ledger.read(uris), strict=True) if uris else ()
+        records = {uri: snapshot.record for uri, snapshot in snapshots}
+        return {
+            one.message_id: one
+            for one, dead in failed
+            if _is_obsolete(dead, records[str(dead.uri)])
+        }
 
     def _read_batches(self) -> Iterator[list[ReceivedEnvelope]]:
         topics = [format_dead_topic(job) for job in self.selection.jobs]
@@ -263,6 +295,7 @@ class DeadLetterReplay:
             ]
         )
         self.queue.publish(envelopes)
+        self.ledger.sync()
         self.queue.acknowledge([one for one, _ in letters])
 
     def _reset(
@@ -281,6 +314,13 @@ class DeadLetterReplay:
             record = requeue(record, jobs)[0] or record
             record = add_pending(record, self.graph, job, message.targets, now)
         return record, None
+
+
+def _is_obsolete(dead: DeadLetter, record: Record | None) -> bool:
+    if record is None or dead.generation is None:
+        return False
+    is_deleted = record.deleted_at is not None and record.generation == dead.generation
+    return is_deleted or record.generation > dead.generation
 
 
 def _decode_message(dead: DeadLetter) -> Message | None:

@@ -48,12 +48,31 @@ def build_object_event(change: ObjectChange, media: MediaFile, **data: Any) -> C
     )
 
 
-def build_message_event(data: bytes = b"{}") -> CloudEvent:
+def build_notification_event(event_type: str, media: MediaFile) -> CloudEvent:
+    """Build the event that carries a notification of a bucket, with the object as its payload.
+
+    https://cloud.google.com/storage/docs/pubsub-notifications
+    """
+    bucket, name = split_uri(media.uri)
+    attributes = {
+        "eventType": event_type,
+        "bucketId": bucket,
+        "objectId": name,
+        "objectGeneration": str(media.generation),
+        "payloadFormat": "JSON_API_V1",
+        "notificationConfig": f"projects/_/buckets/{bucket}/notificationConfigs/1",
+        "eventTime": "2026-01-02T03:04:05.678Z",
+    }
+    stored = build_object_event("finalized", media).data
+    return build_message_event(json.dumps(stored).encode(), **attributes)
+
+
+def build_message_event(data: bytes = b"{}", **attributes: str) -> CloudEvent:
     """Build the event that a message was published, as a schedule sends it."""
     payload = {
         "message": {
             "data": base64.b64encode(data).decode(),
-            "attributes": {},
+            "attributes": attributes,
             "messageId": uuid.uuid4().hex,
             "publishTime": "2026-01-02T03:04:05.678Z",
         },

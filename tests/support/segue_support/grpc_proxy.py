@@ -33,6 +33,7 @@ class RpcFault:
     status: str = "UNAVAILABLE"  # a name in grpc.StatusCode
     lost: Literal["request", "reply", "end"] = "request"
     instead: bytes | None = None
+    message: str = "lost on purpose"  # of the error
 
 
 class GrpcProxy:
@@ -96,7 +97,7 @@ class GrpcProxy:
             yield fault.instead
             return
         if fault is not None and fault.lost == "request":
-            context.abort(grpc.StatusCode[fault.status], "lost on purpose")
+            context.abort(grpc.StatusCode[fault.status], fault.message)
         headers = [
             (k, v) for k, v in context.invocation_metadata() if not k.startswith(OWN_HEADERS)
         ]

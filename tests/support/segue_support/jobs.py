@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -271,3 +272,70 @@ class Batched:
                 time.sleep(FOREVER_S)
             raise ValueError("a batch is as good as its worst file")
         return [{"files": len(inputs)} for _ in inputs]
+
+
+class Unprintable(Exception):
+    """An exception whose message cannot be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def raise_unprintable(media: Media, *, when: str = "bad") -> dict[str, Any]:
+    """Raise an exception that fails when it is shown."""
+    if _is_bad(media, when):
+        raise Unprintable
+    return fine(media)
+
+
+def interrupt(media: Media, *, when: str = "bad") -> dict[str, Any]:
+    """Raise what Ctrl-C raises."""
+    if _is_bad(media, when):
+        raise KeyboardInterrupt
+    return fine(media)
+
+
+def import_missing(media: Media, *, when: str = "bad") -> dict[str, Any]:
+    """Import a module that is not installed."""
+    if _is_bad(media, when):
+        import no_such_module  # type: ignore[import-not-found] # noqa: F401
+    return fine(media)
+
+
+def kill_parent(media: Media, *, when: str = "bad") -> dict[str, Any]:
+    """Kill the process that supervises this one."""
+    if _is_bad(media, when):
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(FOREVER_S)
+    return fine(media)
+
+
+def stop_parent(media: Media, *, when: str = "bad") -> dict[str, Any]:
+    """Stop the process that supervises this one, as Ctrl-Z does."""
+    if _is_bad(media, when):
+        os.kill(os.getppid(), signal.SIGSTOP)
+    return fine(media)
+
+
+def kill_itself_in_company(media: Media, *, when: str = "bad") -> dict[str, Any]:
+    """Kill the process unless it is the only one that runs a job, as too little memory does.
+
+    Who runs one is noted in files beside the media file.
+    """
+    mine = f"{media.path}.running"
+    with open(mine, "w", encoding="ascii"):
+        time.sleep(0.1)
+    others = [n for n in os.listdir(os.path.dirname(media.path)) if n.endswith(".running")]
+    if _is_bad(media, when) and len(others) > 1:
+        os.unlink(mine)
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.1)
+    os.unlink(mine)
+    return {"beside": len(others) - 1}
+
+
+def break_module(media: Media, *, when: str = "bad") -> dict[str, Any]:
+    """Break a function that everything needs to write a file, for as long as the process lives."""
+    if _is_bad(media, when):
+        json.dumps = None  # type: ignore[assignment]
+    return fine(media)

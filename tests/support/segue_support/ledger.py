@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from segue.errors import ConfigurationError
-from segue.model.ledger import Change, Changed, LedgerCounts, Query, Snapshot
+from segue.model.ledger import Change, Changed, DamageReport, LedgerCounts, Query, Snapshot
 from segue.model.record import Record, State
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ class MemoryLedger:
     """Records by URI; tests read them from ``records``."""
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
+        self.damage = DamageReport()  # of none: they are in memory
         self._lock = threading.Lock()
         self._snapshots = {r.uri: Snapshot(record=r, revision=1) for r in records}
 
@@ -63,6 +64,9 @@ class MemoryLedger:
         """List records by URI."""
         found = [r for uri, r in sorted(self.records.items()) if uri > after and _matches(r, query)]
         return found[:limit]
+
+    def sync(self) -> None:
+        """Do nothing, as nothing is on a disk."""
 
     def close(self) -> None:
         """Do nothing, as nothing is open."""

@@ -163,5 +163,8 @@ class MemoryQueue:
         with self._changed:
             return {topic: len(self._topics.get(topic, ())) for topic in topics}
 
+    def sync(self) -> None:
+        """Do nothing, as nothing is on a disk."""
+
     def close(self) -> None:
         """Do nothing, as nothing is open."""

@@ -33,7 +33,7 @@ class Trial:
         store.create(name, data, content_type="audio/wav", metadata={}, replace=True)
         return store.stat(name).to_media_file(store.uri(name))
 
-    def pool(self, graph: Graph, **options: float) -> Pool:
+    def pool(self, graph: Graph, **options: float | str) -> Pool:
         """Open a pool; by default, first calls get no extra time."""
         return Pool(graph, self.artifacts, **{"warmup_s": 0.0, **options})  # type: ignore[arg-type]
 
@@ -44,7 +44,6 @@ class Trial:
         *,
         run: Sequence[str] | None = None,
         inputs: Mapping[str, str] | None = None,
-        force: Sequence[str] = (),
         **options: float,
     ) -> list[dict[str, Result]]:
         """Run jobs (by default all) on files; return the result of each job for each file."""
@@ -57,7 +56,6 @@ class Trial:
                         media=media,
                         run=tuple(run or graph.jobs),
                         inputs=inputs or {},
-                        force=tuple(force),
                     )
                     for number, media in enumerate(files)
                 ],

@@ -18,7 +18,7 @@ from segue.ingest.sweep import Sweeper
 from segue.model.outcome import Outcome, Status
 from segue.model.queue import ReceivedEnvelope, list_topics
 from segue_support.simulator.faults import Killed
-from segue_support.simulator.faulty_ports import FaultyLedger, FaultyQueue
+from segue_support.simulator.faulty_ports import FaultyLedger, FaultyQueue, FaultyStore
 from segue_support.simulator.promises import BrokenPromise
 from segue_support.simulator.simulated_pool import SimulatedPool
 
@@ -46,6 +46,7 @@ class Actor:
         self.sweeps = False  # whether it publishes messages for jobs that others have lost
         self.ledger = FaultyLedger(world, checker, self)
         self.queue = FaultyQueue(world, checker, self)
+        self.artifacts = FaultyStore(world, checker, self, world.artifacts)
 
     def perform(self, action: Callable[[], None]) -> None:
         """Run an action; if it is killed, die."""
@@ -115,6 +116,7 @@ class Worker(SimulatedProcess):
             jobs=self.jobs,
             ledger=self.ledger,
             pool=self.pool,
+            artifacts=self.artifacts,
             clock=self.world.clock,
             owner=self.new_owner,
             lost=self.is_lost,
@@ -271,6 +273,7 @@ class SimulatedBackfill(SimulatedProcess):
             graph=self.world.graph,
             ledger=self.ledger,
             pool=SimulatedPool(self.world, self.checker, self, self.world.graph),
+            artifacts=self.artifacts,
             targets=event.jobs,
             owner=self.new_owner(),
             force=event.force,

@@ -15,7 +15,7 @@ from segue_support.simulator.faults import AFTER_EFFECT, CRASHES, CallFault, Kil
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from segue.model.ledger import Change, Changed, LedgerCounts, Query, Snapshot
+    from segue.model.ledger import Change, Changed, DamageReport, LedgerCounts, Query, Snapshot
     from segue.model.object_store import LeaveOut, Object
     from segue.model.queue import Envelope, ReceivedEnvelope
     from segue.model.record import Record
@@ -62,6 +62,11 @@ class _FaultyPort:
 class FaultyLedger(_FaultyPort):
     """The ledger as a process sees it; the promise checker checks every write."""
 
+    @property
+    def damage(self) -> DamageReport:
+        """The records that cannot be read: none."""
+        return self._world.ledger.damage
+
     def read(self, uris: Sequence[str]) -> list[Snapshot]:
         """Read many records."""
         return self._call("ledger.read", lambda: self._world.ledger.read(uris))
@@ -93,6 +98,10 @@ class FaultyLedger(_FaultyPort):
         return self._call(
             "ledger.find", lambda: self._world.ledger.find(query, after=after, limit=few)
         )
+
+    def sync(self) -> None:
+        """Wait for the disk."""
+        self._call("ledger.sync", self._world.ledger.sync)
 
     def close(self) -> None:
         """Do nothing: no connection is open."""
@@ -137,6 +146,10 @@ class FaultyQueue(_FaultyPort):
     def measure_depth(self, topics: Sequence[str]) -> Mapping[str, int] | None:
         """Count messages."""
         return self._call("queue.depth", lambda: self._world.queue.measure_depth(topics))
+
+    def sync(self) -> None:
+        """Wait for the disk."""
+        self._call("queue.sync", self._world.queue.sync)
 
     def close(self) -> None:
         """Do nothing: no connection is open."""

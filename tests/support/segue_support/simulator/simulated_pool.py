@@ -108,10 +108,18 @@ class SimulatedPool:
             media.generation,
             "json",
         )
-        uri = world.write(name, replace=job in task.force)
+        uri = world.write(name, replace=self._holds(task, job))
+        if uri is None:
+            return _build_failure(job, Kind.SUPERSEDED, State.QUEUED)
         return Result(
             job=job, state=State.DONE, artifact=uri, checksum="c", seconds=SECONDS, cpu_seconds=0.1
         )
+
+    def _holds(self, task: Task, job: str) -> bool:
+        """Whether the claim on a job is still held."""
+        [found] = self._world.ledger.read([task.media.uri])
+        entry = found.record.jobs.get(job) if found.record is not None else None
+        return entry is not None and entry.lease is not None and entry.lease.owner == task.owner
 
 
 def _inherit_result(job: str, above: Sequence[Result]) -> Result | None:

@@ -38,7 +38,7 @@ class MemoryStore:
         prefix: str = "",
         *,
         after: str = "",
-        leave_out: LeaveOut | None = None,  # noqa: ARG002 - all that is here is an object
+        leave_out: LeaveOut | None = None,
     ) -> Iterator[Object]:
         """Stream objects by name."""
         for name in sorted(self._objects):

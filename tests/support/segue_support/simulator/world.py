@@ -148,14 +148,15 @@ class World:
         """Whether an artifact exists."""
         return uri in self.written
 
-    def write(self, name: str, *, replace: bool) -> str:
-        """Write an artifact, and return its URI."""
+    def write(self, name: str, *, replace: bool) -> str | None:
+        """Write an artifact, and return its URI; None if it is there and must not be replaced."""
         uri = self.artifacts.uri(name)
         is_new = self.artifacts.create(
             name, b"", content_type="application/json", metadata={}, replace=replace
         )
-        if is_new:
-            self.written[uri] = self.step
+        if not is_new:
+            return None
+        self.written[uri] = self.step
         return uri
 
     def list_dead_payloads(self) -> list[bytes]:

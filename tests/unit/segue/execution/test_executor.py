@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from segue.adapters.sqlite_ledger import SqliteLedger
-from segue.errors import DiskFull
+from segue.errors import DiskFull, TooManyFailures, Unavailable
 from segue.execution.executor import Executor
+from segue.log import LOGGER
 from segue.model.graph import parse_graph
 from segue.model.ledger import Change, Changed
 from segue.model.media_file import MediaFile
 from segue.model.outcome import Outcome, RunTotals, Status
 from segue.model.record import Failure, State
 from segue.model.transitions import Result, arrive, claim, delete, reopen
+from segue.worker.protocol import Task
 from segue_support.recording_pool import RecordingPool, complete_jobs
+from segue_support.simulator.store import MemoryStore
 
 GRAPH = parse_graph(
     """
@@ -61,7 +65,13 @@ def files(count: int, generation: int = 1) -> list[MediaFile]:
 
 
 def executor(ledger, pool, targets=("c",), **more) -> Executor:
-    settings = {"graph": GRAPH, "owner": "me", "clock": lambda: NOW} | more
+    artifacts = MemoryStore("gs://o")
+    settings = {
+        "graph": GRAPH,
+        "owner": "me",
+        "clock": lambda: NOW,
+        "artifacts": artifacts,
+    } | more
     return Executor(ledger=ledger, pool=pool, targets=targets, **settings)
 
 
@@ -105,13 +115,13 @@ def test_a_target_below_finished_work_gets_its_parents_artifact(ledger):
     assert task.inputs == {"b": "file:///artifacts/b/00000.wav/1"}
 
 
-def test_force_computes_the_target_again_and_replaces_only_its_artifact(ledger):
+def test_force_computes_only_the_target_again(ledger):
     run(executor(ledger, RecordingPool()), files(1))
     pool = RecordingPool()
     run(executor(ledger, pool, force=True), files(1))
     (task,) = pool.tasks
     assert task.run == ("c",)
-    assert task.force == ("c",)
+    assert task.owner == "me"
 
 
 def test_work_under_somebody_elses_lease_is_left_alone_and_the_target_is_left_with_them(ledger):
@@ -173,6 +183,38 @@ def test_a_permanent_failure_is_not_tried_again_unless_asked_to(ledger):
     assert outcome.jobs == {"a": Status.FAILED_BEFORE, "b": Status.BLOCKED}
     (outcome,) = run(executor(ledger, pool, targets=("b",), retry=True), files(1))
     assert outcome.jobs == {"a": Status.DONE, "b": Status.DONE}
+
+
+def test_a_failure_for_lack_of_space_is_tried_again_by_the_next_run(ledger):
+    pool = RecordingPool(failing("no_space", State.FAILED))
+    (outcome,) = run(executor(ledger, pool, targets=("a",)), files(1))
+    assert outcome.jobs["a"] is Status.FAILED
+    (outcome,) = run(executor(ledger, RecordingPool(), targets=("b",), owner="next"), files(1))
+    assert outcome.jobs == {"a": Status.DONE, "b": Status.DONE}
+
+
+def test_a_run_stops_once_its_first_files_have_all_failed_in_a_job_and_records_them(ledger):
+    pool = RecordingPool(failing("corrupt_media", State.FAILED))
+    stopping = executor(ledger, pool, targets=("a",), max_first_failures=3)
+    outcomes = []
+
+    def work() -> None:
+        outcomes.extend(stopping.add(files(9)))
+        outcomes.extend(stopping.drain())
+
+    with pytest.raises(TooManyFailures, match=r"files all failed in job 'a' \(corrupt_media"):
+        work()
+    failed = [s.record for s in ledger.read([m.uri for m in files(9)]) if s.record is not None]
+    assert len([r for r in failed if r.jobs["a"].state is State.FAILED]) >= 3
+
+
+def test_a_run_goes_on_if_fewer_fail_or_any_succeeds(ledger):
+    fails = failing("corrupt_media", State.FAILED)
+    pool = RecordingPool(fails)
+    assert len(run(executor(ledger, pool, targets=("a",), max_first_failures=4), files(3))) == 3
+    pool = RecordingPool(lambda t: (complete_jobs if "00003" in t.media.uri else fails)(t))
+    again = executor(ledger, pool, targets=("a",), max_first_failures=4, retry=True)
+    assert len(run(again, files(9))) == 9
 
 
 def test_a_full_disk_stops_the_run_after_recording_what_was_done(ledger):
@@ -280,13 +322,104 @@ def test_a_file_that_is_named_twice_is_computed_once(ledger):
     assert [o.jobs["c"] for o in outcomes].count(Status.CURRENT) == 3
 
 
-def test_a_result_that_a_request_has_put_back_replaces_the_artifact_that_is_there(ledger):
+def test_a_result_that_a_request_has_put_back_is_computed_again(ledger):
     pool = RecordingPool()
     run(executor(ledger, pool), files(1))
     uri = files(1)[0].uri
     ledger.change([Change(uri=uri, transition=lambda r: (reopen(r, GRAPH, "c", "r1"), None))])
     run(executor(ledger, pool), files(1))
-    assert [(task.run, task.force) for task in pool.tasks] == [
-        (("a", "b", "c"), ()),
-        (("c",), ("c",)),
-    ]
+    assert [task.run for task in pool.tasks] == [("a", "b", "c"), ("c",)]
+
+
+class Disk(MemoryStore):
+    """Notes what the ledger said when the artifacts were synced."""
+
+    def __init__(self, ledger: SqliteLedger, media: Sequence[MediaFile]) -> None:
+        super().__init__("gs://o")
+        self.ledger, self.media = ledger, media
+        self.seen: list[set[State]] = []
+        self.fails = False
+
+    def sync(self) -> None:
+        records = [s.record for s in self.ledger.read([m.uri for m in self.media])]
+        self.seen.append({e.state for r in records if r is not None for e in r.jobs.values()})
+        if self.fails:
+            raise Unavailable("the disk is away; check it")
+
+
+def test_artifacts_are_on_the_disk_before_the_ledger_says_done(ledger):
+    disk = Disk(ledger, files(20))
+    run(executor(ledger, RecordingPool(), artifacts=disk), files(20))
+    assert State.DONE not in disk.seen[0]
+    disk.seen.clear()
+    run(executor(ledger, RecordingPool(), artifacts=disk), files(20))
+    assert disk.seen == []  # nothing was computed
+
+
+def test_nothing_is_done_if_the_disk_fails(ledger):
+    disk = Disk(ledger, files(20))
+    disk.fails = True
+    with pytest.raises(Unavailable):
+        run(executor(ledger, RecordingPool(), artifacts=disk), files(20))
+    records = [s.record for s in ledger.read([m.uri for m in files(20)])]
+    assert not any(e.state is State.DONE for r in records if r for e in r.jobs.values())
+
+
+def damage(parent: str) -> Callable[[Task], tuple[Result, ...]]:
+    """Answer that the artifact of a parent has changed, unless the task computes it."""
+
+    def answer(task: Task) -> tuple[Result, ...]:
+        message = task.inputs.get(parent, "")
+        error = Failure(kind="damaged_input", type="DamagedInput", message=message)
+        return tuple(
+            Result(job=result.job, state=State.QUEUED, error=error, damaged=parent)
+            if parent in task.inputs and parent in GRAPH.jobs[result.job].parents
+            else result
+            for result in complete_jobs(task)
+        )
+
+    return answer
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_damaged_artifact_is_computed_again_with_a_warning(ledger, monkeypatch, force):
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append
+    monkeypatch.setattr(LOGGER, "handlers", [handler])
+    run(executor(ledger, RecordingPool(), targets=("b",)), files(3))
+    pool = RecordingPool(damage("b"))
+    outcomes = run(executor(ledger, pool, targets=("c",), force=force), files(3))
+    assert [task.run for task in pool.tasks] == [("c",)] * 3 + [("b", "c")] * 3
+    assert [(o.jobs["b"], o.jobs["c"]) for o in outcomes] == [(Status.DONE, Status.DONE)] * 3
+    warned = [r.segue for r in records if r.levelname == "WARNING"]
+    assert {(w["action"], w["job"], w["file"], w["error"]) for w in warned} == {
+        ("recomputed", "b", m.uri, f"file:///artifacts/b/{m.name}/1") for m in files(3)
+    }
+    entries = [s.record.jobs["b"] for s in ledger.read([m.uri for m in files(3)])]
+    assert {(e.state, e.attempts, e.lease) for e in entries} == {(State.DONE, 2, None)}
+
+
+def test_a_finished_target_is_not_forced_again_because_of_another_ones_parent(ledger):
+    run(executor(ledger, RecordingPool(), targets=("a", "b")), files(1))
+    pool = RecordingPool(damage("b"))
+    (outcome,) = run(executor(ledger, pool, targets=("a", "c"), force=True), files(1))
+    runs = [job for task in pool.tasks for job in task.run]
+    assert runs.count("a") == 1
+    assert {outcome.jobs[job] for job in ("a", "c")} == {Status.DONE}
+
+
+def test_a_damaged_record_costs_its_file_until_it_is_forced(ledger):
+    run(executor(ledger, RecordingPool()), files(3))
+    with ledger._session(), ledger._transaction():
+        ledger._db.execute("UPDATE files SET record = '{' WHERE uri = ?", (files(3)[1].uri,))
+    pool = RecordingPool()
+    outcomes = run(executor(ledger, pool, targets=("c", "d")), files(3))
+    assert {task.media.uri for task in pool.tasks} == {files(3)[0].uri, files(3)[2].uri}
+    [failed] = [o for o in outcomes if Status.FAILED in o.jobs.values()]
+    assert failed.media == files(3)[1]
+    assert {r.error.kind for r in failed.results} == {"damaged_record"}
+    assert files(3)[1].uri in failed.results[0].error.message
+    outcomes = run(executor(ledger, RecordingPool(), targets=("c",), force=True), files(3))
+    assert {o.jobs["c"] for o in outcomes} == {Status.DONE}
+    assert ledger.read([files(3)[1].uri])[0].record.jobs["c"].state is State.DONE

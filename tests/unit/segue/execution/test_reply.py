@@ -43,6 +43,9 @@ class NotedQueue(MemoryQueue):
         self.diary.lines.append(f"publish {len(envelopes)}")
         super().publish(envelopes)
 
+    def sync(self) -> None:
+        self.diary.lines.append("sync queue")
+
 
 class NotedLedger(MemoryLedger):
     away = False
@@ -56,6 +59,9 @@ class NotedLedger(MemoryLedger):
         if self.away:
             raise Unavailable("the ledger is away; try again")
         return super().change(changes)
+
+    def sync(self) -> None:
+        self.diary.lines.append("sync ledger")
 
 
 def record(uri: str = URI, **wanted: tuple[str, ...]) -> Record:
@@ -90,11 +96,11 @@ def system(*records: Record) -> tuple[Diary, NotedQueue, NotedLedger]:
     return diary, NotedQueue(diary), NotedLedger(diary, *records)
 
 
-def test_all_envelopes_go_in_one_call_before_anything_is_cleared():
+def test_all_envelopes_go_in_one_call_and_to_the_disk_before_anything_is_cleared():
     diary, queue, ledger = system(record(a=("c", "d")))
     replies = [reply("b", clear=pending("a", "c")), reply("b", "c")]
     send(replies, queue=queue, ledger=ledger, clock=lambda: NOW)
-    assert diary.lines == ["publish 3", "change 1"]
+    assert diary.lines == ["publish 3", "sync queue", "change 1", "sync ledger"]
     assert [one.topic for one in queue.queued.values()] == ["b-live", "b-live", "c-live"]
     assert ledger.records[URI].jobs["a"].pending_targets == ("d",)
 
@@ -120,10 +126,10 @@ def test_replies_that_could_not_be_cleared_can_be_sent_again():
     assert ledger.records[URI].jobs["a"].pending_targets == ()
 
 
-def test_without_envelopes_nothing_is_called():
+def test_without_envelopes_nothing_is_published_and_the_results_are_on_the_disk():
     diary, queue, ledger = system()
     send([reply(), reply()], queue=queue, ledger=ledger, clock=lambda: NOW)
-    assert diary.lines == []
+    assert diary.lines == ["sync ledger"]
 
 
 def test_pending_targets_of_a_file_are_cleared_in_one_change():

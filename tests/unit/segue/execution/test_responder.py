@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from segue.adapters.sqlite_ledger import SqliteLedger
 from segue.errors import DiskFull, Kind, Unavailable
 from segue.execution.reply import ClearPending, ReceivedMessage, Reply
 from segue.execution.responder import MAX_ATTEMPTS, Responder
@@ -25,6 +26,7 @@ from segue.model.transitions import Result, arrive, claim
 from segue.worker.protocol import Task
 from segue_support.ledger import MemoryLedger
 from segue_support.recording_pool import RecordingPool, complete_jobs
+from segue_support.simulator.store import MemoryStore
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LEASE_S = 60.0
@@ -103,6 +105,7 @@ class System:
             jobs=tuple(graph.jobs) if jobs is None else jobs,
             ledger=self.ledger,
             pool=self.pool,
+            artifacts=MemoryStore("gs://o"),
             clock=self.clock,
             owner=self.owner,
             lost=lambda lease: lease.owner == "dead",
@@ -184,7 +187,7 @@ def failing(kind: Kind, state: State = State.FAILED) -> Callable[[Task], tuple[R
 
 
 def test_a_job_that_is_missing_is_run_recorded_and_its_children_are_told():
-    system = System(FORK, a=done("a", FORK))
+    system = System(FORK, a=done("a", FORK, checksum="sha256:0"))
     reply = system.reply(message("b", "c", lane="requests", request="r1"))
     assert reply.action is Action.DONE
     assert notified(reply) == [("c", ("c",))]
@@ -192,7 +195,8 @@ def test_a_job_that_is_missing_is_run_recorded_and_its_children_are_told():
     assert system.entry("b").lease is None
     assert system.entry("b").request == "r1"
     (task,) = system.pool.tasks
-    assert (task.run, task.inputs, task.force) == (("b",), {"a": "gs://o/a"}, ())
+    assert (task.run, task.owner) == (("b",), "me/1")
+    assert (task.inputs, task.checksums) == ({"a": "gs://o/a"}, {"a": "sha256:0"})
     assert task.media.generation == 5
 
 
@@ -295,12 +299,12 @@ def test_a_ping_leaves_its_trace_on_its_line_and_computes_nothing():
 # --- force -----------------------------------------------------------------------------------
 
 
-def test_a_forced_target_is_computed_once_a_request_and_its_artifact_is_replaced():
+def test_a_forced_target_is_computed_once_a_request():
     system = System(CHAIN, a=done("a"))
     forced = message("a", "a", force=True, request="r1")
     assert system.reply(forced).action is Action.DONE
     assert system.reply(forced).action is Action.FORWARDED
-    assert [task.force for task in system.pool.tasks] == [("a",)]
+    assert [task.run for task in system.pool.tasks] == [("a",)]
 
 
 def test_a_parent_is_not_forced():
@@ -308,10 +312,105 @@ def test_a_parent_is_not_forced():
     assert system.reply(message("a", "b", force=True, request="r1")).action is Action.FORWARDED
 
 
-def test_who_takes_over_a_forced_job_replaces_its_artifact_too():
-    system = System(CHAIN, a=evolve(held("a", owner="dead"), request="r1"))
-    system.reply(message("a", "a"))
-    assert [task.force for task in system.pool.tasks] == [("a",)]
+# --- damaged artifacts -----------------------------------------------------------------------
+
+
+def damaged(parent: str) -> Callable[[Task], tuple[Result, ...]]:
+    error = Failure(kind=Kind.DAMAGED_INPUT, type="DamagedInput", message="gs://o/a has changed")
+    return lambda task: (
+        (Result(job=task.run[0], state=State.QUEUED, error=error, damaged=parent),)
+        if parent in task.inputs
+        else complete_jobs(task)
+    )
+
+
+def test_a_damaged_artifact_of_a_parent_is_computed_again():
+    system = System(CHAIN, answer=damaged("a"), a=done("a", checksum="sha256:1", attempts=1))
+    asked = message("b", "b", lane="requests", request="r1")
+    reply = system.reply(asked)
+    assert reply.action is Action.DEFERRED
+    assert "gs://o/a has changed" in str(reply.to_log_fields()["error"])
+    assert decode_message(reply.envelopes[0].data) == asked
+    assert (system.entry("a").state, system.entry("a").artifact) == (State.QUEUED, None)
+    assert (system.entry("b").state, system.entry("b").lease) == (State.QUEUED, None)
+    assert system.reply(asked).action is Action.ASKED
+    assert system.reply(message("a", "b", lane="requests")).action is Action.DONE
+    assert system.entry("a").attempts == 2
+
+
+def test_a_parent_that_somebody_has_computed_meanwhile_is_kept():
+    system = System(CHAIN, answer=damaged("a"), a=done("a", checksum="sha256:1"))
+
+    def answer(task: Task) -> tuple[Result, ...]:
+        record = system.ledger.records[URI]
+        newer = {**record.jobs, "a": done("a", checksum="sha256:2")}
+        system.ledger.change([Change(uri=URI, transition=lambda r: (evolve(r, jobs=newer), None))])
+        return damaged("a")(task)
+
+    system.pool._answer = answer
+    assert system.reply(message("b", "b")).action is Action.DEFERRED
+    assert system.entry("a") == done("a", checksum="sha256:2")
+
+
+def test_an_artifact_that_is_damaged_each_time_is_a_failure_in_the_end():
+    attempts = MAX_ATTEMPTS
+    system = System(CHAIN, answer=damaged("a"), a=done("a", checksum="c", attempts=attempts))
+    reply = system.reply(message("b", "b"))
+    assert reply.action is Action.FAILED
+    assert find_dead_letter(reply).kind == Kind.DAMAGED_INPUT
+    assert system.entry("b").state is State.FAILED
+
+
+class Disk(MemoryStore):
+    """Notes what the ledger said of a job when the artifacts were synced."""
+
+    def __init__(self, system: System) -> None:
+        super().__init__("gs://o")
+        self.system = system
+        self.seen: list[State] = []
+        self.fails = False
+
+    def sync(self) -> None:
+        self.seen.append(self.system.entry("a").state)
+        if self.fails:
+            raise Unavailable("the disk is away; check it")
+
+
+def test_an_artifact_is_on_the_disk_before_the_ledger_says_done():
+    system = System(CHAIN)
+    disk = system.responder.artifacts = Disk(system)
+    assert system.reply(message("a", "a")).action is Action.DONE
+    assert disk.seen == [State.RUNNING]
+
+
+def test_a_result_waits_for_the_disk():
+    system = System(CHAIN)
+    disk = system.responder.artifacts = Disk(system)
+    disk.fails = True
+    system.add(message("a", "a"))
+    with pytest.raises(Unavailable):
+        system.responder.step()
+    assert system.entry("a").state is State.RUNNING
+    disk.fails = False
+    assert [r.action for r in system.responder.step()] == [Action.DONE]
+
+
+def test_a_message_of_a_file_whose_record_is_damaged_is_dead_lettered(tmp_path):
+    system = System(CHAIN)
+    ledger = SqliteLedger(str(tmp_path / "ledger.db"))
+    for uri in (URI, OTHER):
+        whole = Record(uri=uri, generation=5, arrived_at=NOW)
+        ledger.change([Change(uri=uri, transition=lambda _, whole=whole: (whole, None))])
+    with ledger._session(), ledger._transaction():
+        ledger._db.execute("UPDATE files SET record = '{' WHERE uri = ?", (URI,))
+    system.responder.ledger = ledger
+    system.add(message("a", "a"), evolve(message("a", "a"), uri=OTHER))
+    replies = {r.action: r for r in system.responder.drain()}
+    assert set(replies) == {Action.DEAD_LETTERED, Action.DONE}
+    dead = find_dead_letter(replies[Action.DEAD_LETTERED])
+    assert (dead.kind, dead.uri) == ("damaged_record", URI)
+    assert replies[Action.DONE].message.uri == OTHER
+    ledger.close()
 
 
 # --- results ---------------------------------------------------------------------------------
@@ -329,6 +428,15 @@ def test_a_failure_is_recorded_notified_and_dead_lettered_with_its_message():
     assert (dead.stage, dead.job, dead.kind) == (Stage.RUN, "a", Kind.CORRUPT_MEDIA)
     assert (dead.uri, dead.generation, dead.at) == (URI, 5, NOW)
     assert decode_message(dead.data) == asked
+
+
+@pytest.mark.parametrize("attempt", [1, MAX_ATTEMPTS])
+def test_a_file_without_space_comes_again_and_is_dead_lettered_in_the_end(attempt):
+    system = System(CHAIN, answer=failing(Kind.NO_SPACE))
+    reply = system.reply(evolve(message("a", "a"), attempt=attempt))
+    is_last = attempt == MAX_ATTEMPTS
+    assert reply.action is (Action.FAILED if is_last else Action.DEFERRED)
+    assert system.entry("a").state is (State.FAILED if is_last else State.QUEUED)
 
 
 def test_a_transient_error_gives_the_job_back_and_the_message_comes_again():

@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.adapters.folder import FolderStore
+from segue.adapters.sqlite_ledger import SqliteLedger
+from segue.errors import DamagedRecord
 from segue.maintenance.garbage import GarbageCollector, GarbageReason, list_artifacts
 from segue.model.artifact import Lineage, build_artifact_name, quote_name
 from segue.model.graph import parse_graph
 from segue.model.lease_owner import build_owner
-from segue.model.ledger import Snapshot
+from segue.model.ledger import Change, Snapshot
 from segue.model.media_file import split_uri
 from segue.model.record import Entry, Lease, Record, State
 from segue_support.ledger import MemoryLedger
@@ -345,3 +347,20 @@ def test_names_that_are_not_text_are_skipped(tmp_path, folder, stray):
 
 def test_an_empty_store_has_no_artifacts(tmp_path):
     assert list(list_artifacts(FolderStore(str(tmp_path / "nothing")))) == []
+
+
+def test_nothing_is_deleted_if_one_record_cannot_be_read(yard, tmp_path):
+    kept, garbage = yard.put(), yard.put(generation=1)
+    ledger = SqliteLedger(str(tmp_path / "ledger.db"))
+    other = "file:///music/other.flac"
+    for uri in (URI, other):
+        whole = Record(uri=uri, generation=2, arrived_at=LONG_AGO, jobs={"beats": yard.done(kept)})
+        ledger.change([Change(uri=uri, transition=lambda _, whole=whole: (whole, None))])
+    assert [g.object.name for g in yard.collector(ledger).find()] == [garbage]
+    with ledger._session(), ledger._transaction():
+        ledger._db.execute("UPDATE files SET record = '{' WHERE uri = ?", (other,))
+    collector = yard.collector(ledger)
+    with pytest.raises(DamagedRecord, match=rf"nothing is deleted: the record of {other}"):
+        list(collector.collect(collector.find()))
+    assert garbage in yard.left()
+    ledger.close()

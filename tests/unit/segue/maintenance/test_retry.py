@@ -229,7 +229,8 @@ def test_only_selected_letters_are_sent_again():
     assert build_replay(ledger, queue, kinds=kinds).run(dry_run=False).total == 1
     (left,) = queue.pull(["load-dead"], limit=9)
     assert dead_letter.decode_dead_letter(left.data).kind == "timeout"
-    assert build_replay(ledger, queue, prefix="gs://other/").run(dry_run=False).total == 0
+    for prefix in ("gs://other/", MESSAGE.uri[:-1], f"{MESSAGE.uri}/"):
+        assert build_replay(ledger, queue, prefix=prefix).run(dry_run=False).total == 0
 
 
 class FailsAtOnce(MemoryQueue):
@@ -278,8 +279,31 @@ def test_a_replay_leaves_the_record_of_a_deleted_file_as_it_is():
     deleted = evolve(failed_record(), deleted_at=NOW)
     ledger, queue = MemoryLedger([deleted]), MemoryQueue()
     queue.publish([dead()])
-    assert build_replay(ledger, queue).run(dry_run=False).total == 1
+    assert build_replay(ledger, queue).run(dry_run=False).total == 0
     assert ledger.records[MESSAGE.uri] == deleted
+
+
+@pytest.mark.parametrize(
+    "change", [{"generation": 2}, {"deleted_at": NOW}, {"generation": 2, "deleted_at": NOW}]
+)
+def test_letters_about_a_file_that_has_changed_since_are_removed_and_not_sent(change):
+    ledger, queue = MemoryLedger([evolve(failed_record(), **change)]), MemoryQueue()
+    undecoded = dead(kind="unreadable_message", data=b"x")
+    queue.publish([dead(), dead(kind="crashed"), undecoded])
+    found = build_replay(ledger, queue).run(dry_run=True)
+    assert (found.total, found.obsolete) == (1, 2)
+    assert queue.measure_depth(["load-dead"]) == {"load-dead": 3}
+    found = build_replay(ledger, queue).run(dry_run=False, only=())
+    assert (found.total, found.obsolete) == (0, 2)
+    assert not any(queue.measure_depth(list_topics(LETTER_GRAPH)).values())
+    assert queue.measure_depth(["load-dead"]) == {"load-dead": 1}
+
+
+def test_a_letter_about_a_newer_version_than_the_ledger_knows_is_sent():
+    ledger, queue = MemoryLedger([evolve(failed_record(), generation=0)]), MemoryQueue()
+    queue.publish([dead()])
+    found = build_replay(ledger, queue).run(dry_run=False)
+    assert (found.total, found.obsolete) == (1, 0)
 
 
 @pytest.mark.parametrize("failing", ["publish", "acknowledge"])
