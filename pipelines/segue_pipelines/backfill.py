@@ -9,7 +9,9 @@ ledger.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,22 +23,30 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from segue.adapters.connect import connect_ledger, open_ledger_to_read
+from segue.adapters.connect import (
+    check_writable,
+    connect_ledger,
+    connect_store,
+    open_ledger_to_read,
+)
 from segue.errors import ConfigurationError
 from segue.execution.executor import Executor, WorkerPool
+from segue.execution.leases import release_at_exit
 from segue.ingest.catalogue import build_media_filter
 from segue.model.graph import Graph
-from segue.model.lease_owner import build_owner, is_lost
+from segue.model.lease_owner import build_owner, is_lost, is_of_run
 from segue.model.media_file import parse_location, resolve_prefix
 from segue.model.outcome import Outcome, RunTotals, Status
 from segue.model.settings import Settings
 from segue.worker.pool import Pool, count_cores
+from segue_pipelines.left_out import read_left_out
 from segue_pipelines.options import is_local, is_single_process
 from segue_pipelines.progress import ProgressWriter
-from segue_pipelines.runner import run_pipeline
+from segue_pipelines.runner import release_workers_path, run_pipeline
 from segue_pipelines.sources import Chunk, LedgerQuery, Selection, read_selection
 
 NAMESPACE = "segue"
+MAX_FIRST_FAILURES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +62,10 @@ class BackfillRun:
     retry: bool = False
     dry_run: bool = False
     processes: int | None = None  # child processes per worker; None: one per core
+    # Stop once so many files of a worker have failed in a job that succeeded for none; None: never.
+    max_first_failures: int | None = MAX_FIRST_FAILURES
     progress: str | None = None  # a folder to which workers on this machine write their totals
+    token: str | None = None  # part of the names of the owners of its leases
 
 
 def build_run(
@@ -69,6 +82,7 @@ def build_run(
     sample: float | None = None,
     dry_run: bool = False,
     processes: int | None = None,
+    max_first_failures: int | None = MAX_FIRST_FAILURES,
 ) -> BackfillRun:
     """Build a backfill of some targets (None: all jobs) over a selection of files.
 
@@ -80,7 +94,8 @@ def build_run(
     selected = graph.select(targets)
     if sample is not None and not 0 <= sample <= 1:
         raise ConfigurationError(f"the sample is {sample:g}; write a share from 0 to 1")
-    for name, value in (("limit", limit), ("processes", processes)):
+    counts = {"limit": limit, "processes": processes, "max_first_failures": max_first_failures}
+    for name, value in counts.items():
         if value is not None and value < 1:
             raise ConfigurationError(f"{name} is {value}; write 1 or more")
     if uris is not None and (prefix is not None or from_ledger is not None):
@@ -88,7 +103,8 @@ def build_run(
     query = None
     if from_ledger is not None:
         query = LedgerQuery(criterion=from_ledger, graph=graph, targets=selected)
-    root = prefix or graph.catalogue
+    catalogue = f"{graph.catalogue.rstrip('/')}/" if graph.catalogue else None
+    root = prefix or catalogue
     if root is None and uris is None and query is None:
         raise ConfigurationError(
             "no files are selected; name a folder or gs:// prefix (--prefix), or set a catalogue "
@@ -111,6 +127,7 @@ def build_run(
         retry=retry_failed or from_ledger == "failed",
         dry_run=dry_run,
         processes=processes,
+        max_first_failures=max_first_failures,
     )
 
 
@@ -127,10 +144,19 @@ def execute(run: BackfillRun, options: PipelineOptions) -> RunTotals:
     error of a step is raised as it was, without the runner's wrapping.
     """
     spread = not is_single_process(options)
+    if is_local(options) and not run.dry_run:
+        check_writable(run.artifacts)
     if is_local(options) and run.processes is None:
         workers = options.view_as(DirectOptions).direct_num_workers or count_cores()
         run = replace(run, processes=max(1, count_cores() // workers))  # which share the cores
-    result = run_pipeline(lambda pipeline: build(pipeline, run, spread=spread), options)
+    token = secrets.token_hex(4)
+    run = replace(run, token=token)
+    try:
+        result = run_pipeline(lambda pipeline: build(pipeline, run, spread=spread), options)
+    except BaseException:
+        if is_local(options) and not run.dry_run:
+            release_at_exit(run.ledger, run.graph.jobs, functools.partial(is_of_run, run=token))
+        raise
     if not getattr(result, "has_job", True):
         return RunTotals()
     totals = read_totals(result)
@@ -146,6 +172,7 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
 
     def setup(self) -> None:
         """Connect, and start the child processes."""
+        release_workers_path()
         run = self._run
         self._stack = contextlib.ExitStack()
         ledger = open_ledger_to_read(run.ledger) if run.dry_run else connect_ledger(run.ledger)
@@ -154,18 +181,28 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
         if not run.dry_run:
             jobs = run.graph.add_ancestors(run.targets)
             pool = self._stack.enter_context(
-                Pool(run.graph, run.artifacts, processes=run.processes, jobs=jobs)
+                Pool(
+                    run.graph,
+                    run.artifacts,
+                    ledger=run.ledger,
+                    processes=run.processes,
+                    jobs=jobs,
+                )
             )
+        artifacts = connect_store(run.artifacts)
+        self._stack.callback(artifacts.close)
         self._executor = Executor(
             graph=run.graph,
             ledger=ledger,
             pool=pool,
+            artifacts=artifacts,
             targets=run.targets,
-            owner=build_owner(),
+            owner=build_owner(run.token),
             force=run.force,
             retry=run.retry,
             dry_run=run.dry_run,
             lost=is_lost,
+            max_first_failures=run.max_first_failures,
         )
         self._progress = ProgressWriter(run.progress) if run.progress else None
         # Beam alone is half a million objects; the collector would traverse them again and again.
@@ -244,6 +281,5 @@ def read_totals(result: Any) -> RunTotals:
                 totals.merge(RunTotals(failures={job: {what: n}}))
             case "cpu_us":
                 totals.merge(RunTotals(cpu_seconds={rest: n / 1e6}))
-            case "left_out":
-                totals.merge(RunTotals(left_out={rest: n}))
+    totals.left_out, totals.left_out_names = read_left_out(result)
     return totals

@@ -34,9 +34,17 @@ from segue.maintenance.reconcile import (
 )
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger, Query, find_records
-from segue.model.media_file import find_bucket_location, is_unicode, split_uri
-from segue.model.object_store import NameRange, ObjectStore, split_prefix
+from segue.model.media_file import find_bucket_location, split_uri
+from segue.model.object_store import (
+    LeftOut,
+    NameRange,
+    ObjectStore,
+    list_objects,
+    split_at_slash,
+    split_prefix,
+)
 from segue.model.record import Record
+from segue_pipelines.left_out import LeftOutReporter, read_left_out
 from segue_pipelines.options import is_single_process
 from segue_pipelines.progress import ProgressWriter
 from segue_pipelines.runner import run_pipeline
@@ -51,7 +59,7 @@ class ReconcileRun:
     """One reconcile: which files, on which stack, and whether to repair anything."""
 
     graph: Graph
-    prefix: str  # URI prefix
+    prefix: str  # a file or folder
     media_filter: MediaFilter
     ledger: str  # URL
     queue: str  # URL
@@ -81,7 +89,8 @@ class ReconcileTotals:
 
     listed: int = 0  # media of the catalogue
     recorded: int = 0  # in the ledger, without tombstones
-    left_out: int = 0  # files whose names no URI can represent
+    left_out: dict[str, int] = field(default_factory=dict)  # reason → files
+    left_out_names: dict[str, list[str]] = field(default_factory=dict)  # reason → some URIs
     files: Counter[DiscrepancyKind] = field(default_factory=Counter)
     # Some of the URIs. There may be fewer than SAMPLES, since local workers overwrite each other's
     # sets of strings; there are none from a runner that has no such metrics.
@@ -114,11 +123,11 @@ def execute(run: ReconcileRun, options: PipelineOptions) -> ReconcileTotals:
 def _check_not_empty(run: ReconcileRun) -> None:
     """Refuse to mark all files as deleted: a disk that is not mounted looks just like that."""
     with contextlib.closing(run.open_catalogue()) as store:
-        if next(iter(store.list(run.name)), None) is not None:
+        if next(list_objects(store, run.name), None) is not None:
             return
     with contextlib.closing(open_ledger_to_read(run.ledger)) as ledger:
-        known = ledger.find(Query(prefix=run.prefix, deleted=False), limit=1)
-    if known:
+        known = next(find_records(ledger, Query(prefix=run.prefix, deleted=False)), None)
+    if known is not None:
         raise ConfigurationError(
             f"there are no files at {run.prefix!r}, but the ledger has some there; check that it "
             "can be read, or add --allow-empty if they were all deleted"
@@ -137,7 +146,7 @@ class _Split(beam.DoFn):  # type: ignore[misc]
             with contextlib.closing(self._run.open_catalogue()) as store:
                 yield from split_prefix(store, self._run.name)
         else:
-            yield NameRange(prefix=self._run.name)
+            yield from split_at_slash(self._run.name)
 
 
 class _Compare(beam.DoFn):  # type: ignore[misc]
@@ -158,7 +167,7 @@ class _Compare(beam.DoFn):  # type: ignore[misc]
 
         self._listed = Metrics.counter(NAMESPACE, "listed")
         self._recorded = Metrics.counter(NAMESPACE, "recorded")
-        self._left_out = Metrics.counter(NAMESPACE, "left_out")
+        self._left_out = LeftOutReporter()
         self._progress = ProgressWriter(run.progress) if run.progress else None
 
     def process(self, part: NameRange) -> Iterator[tuple[Discrepancy, ...]]:
@@ -183,18 +192,21 @@ class _Compare(beam.DoFn):  # type: ignore[misc]
                 yield found
 
     def _list(self, part: NameRange) -> Iterator[ListedFile]:
-        for found in part.list_objects(self._store):
-            if not is_unicode(found.name):
-                self._left_out.inc()
-                continue
+        for found in part.list_objects(self._store, leave_out=self._leave_out):
             uri = self._store.uri(found.name)
             # A file that the graph no longer includes still exists, so it is not GONE.
             is_ours = self._run.media_filter.accepts(uri)
             yield ListedFile(uri=uri, media=found.to_media_file(uri) if is_ours else None)
 
+    def _leave_out(self, found: LeftOut) -> None:
+        uri = self._store.uri(found.name)
+        if self._run.media_filter.concerns(uri):
+            self._left_out.report(uri, found.reason, found.explanation)
+
     def _records(self, part: NameRange) -> Iterator[Record]:
         after = self._store.uri(part.after) if part.after else ""
-        for record in find_records(self._ledger, Query(prefix=self._run.prefix), after=after):
+        query = Query(prefix=self._store.uri(part.prefix))
+        for record in find_records(self._ledger, query, after=after):
             if part.until is not None and record.uri > self._store.uri(part.until):
                 return
             yield record
@@ -255,4 +267,5 @@ def read_reconcile_totals(result: Any) -> ReconcileTotals:
         names = metric.committed if metric.committed is not None else metric.attempted
         some = {*total.samples.get(DiscrepancyKind(kind), ()), *(names or ())}
         total.samples[DiscrepancyKind(kind)] = sorted(some)[:SAMPLES]
+    total.left_out, total.left_out_names = read_left_out(result)
     return total

@@ -7,12 +7,18 @@ waits for work.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    StandardOptions,
+)
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 
 from segue import errors
@@ -22,6 +28,8 @@ from segue_pipelines.options import is_local
 WRAPPED = re.compile(
     rf"(?:^|\n){re.escape(errors.__name__)}\.(\w+): (.*?) \[while running '[^']*'\]", re.DOTALL
 )
+SAFE_PATH = "PYTHONSAFEPATH"
+_OURS = "segue"  # any value but an empty one sets it
 _STOP = worker_handlers.BeamFnControlServicer._DONE_MARKER  # noqa: SLF001 - Beam has no other way
 _close = worker_handlers.ControlConnection.close
 
@@ -33,11 +41,14 @@ def run_pipeline(build: Callable[[beam.Pipeline], object], options: PipelineOpti
     is raised as it was, without the runner's wrapping.
     """
     pipeline = beam.Pipeline(runner=build_runner(options), options=options)
+    # For transforms in other languages, of which Segue has none; a killed process would leave it.
+    os.rmdir(pipeline.local_tempdir)
     build(pipeline)
     try:
-        result = pipeline.run()
-        if getattr(result, "has_job", True):
-            result.wait_until_finish()
+        with _protect_workers_path(options):
+            result = pipeline.run()
+            if getattr(result, "has_job", True):
+                result.wait_until_finish()
     except (Exception, KeyboardInterrupt) as error:
         if (raised := unwrap_beam_error(error)) is None or raised is error:
             raise
@@ -51,6 +62,29 @@ def build_runner(options: PipelineOptions) -> Any:
         return options.view_as(StandardOptions).runner
     worker_handlers.ControlConnection.close = _close_for_late_workers
     return FnApiRunner()
+
+
+@contextlib.contextmanager
+def _protect_workers_path(options: PipelineOptions) -> Iterator[None]:
+    """Keep the local runner's worker processes from importing from the current folder.
+
+    Beam starts them with ``python -m``, which puts that folder first on their path.
+    """
+    is_multi = options.view_as(DirectOptions).direct_running_mode == "multi_processing"
+    if not is_multi or not is_local(options) or SAFE_PATH in os.environ:
+        yield
+        return
+    os.environ[SAFE_PATH] = _OURS
+    try:
+        yield
+    finally:
+        del os.environ[SAFE_PATH]
+
+
+def release_workers_path() -> None:
+    """Restore the environment in a worker process: a job may start Python as it likes."""
+    if os.environ.get(SAFE_PATH) == _OURS:
+        del os.environ[SAFE_PATH]
 
 
 def _close_for_late_workers(connection: Any) -> None:

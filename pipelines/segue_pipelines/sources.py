@@ -5,9 +5,11 @@ Each source emits chunks of files, because runners have a cost per element.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import functools
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -28,14 +30,27 @@ from segue.model.media_file import (
     split_uri,
     uri_to_file_id,
 )
-from segue.model.object_store import NameRange, split_prefix
+from segue.model.object_store import (
+    REMEDIES,
+    LeftOut,
+    LeftOutReason,
+    NameRange,
+    split_at_slash,
+    split_prefix,
+)
 from segue.model.record import Record, State
 from segue.model.transitions import is_current
+from segue_pipelines.left_out import LeftOutReporter
 
 MAX_CHUNK = 256
 Chunk = tuple[MediaFile, ...]
 CRITERIA = ("failed", "stale", "missing", "all")
 T = TypeVar("T")
+Report = Callable[[str, LeftOutReason, str], None]  # URI, reason, explanation
+
+
+def ignore(uri: str, reason: LeftOutReason, explanation: str) -> None:
+    """Report nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +101,7 @@ class Selection:
     """Which files to process, and how many of them."""
 
     prefix: str | None = None  # URI prefix of the listing or of the ledger query
-    uris: str | None = None  # a file with one URI or path per line
+    uris: str | None = None  # a list of URIs and paths, as `read_uris` reads it
     ledger: LedgerQuery | None = None  # instead of a listing
     media_filter: MediaFilter = field(default_factory=MediaFilter)
     limit: int | None = None
@@ -117,7 +132,7 @@ def read_selection(pipeline: Any, selection: Selection, ledger: str, spread: boo
         lines = start | "Read URIs" >> beam.FlatMap(_chunk_uris, selection)
         if spread:
             lines = lines | "Spread URIs" >> beam.Reshuffle()
-        return lines | "Look up generations" >> beam.FlatMap(_look_up)
+        return lines | "Look up generations" >> beam.ParDo(_LookUp())
     if selection.ledger is not None:
         chunks = start | "Query ledger" >> beam.FlatMap(_chunk_records, selection, ledger)
     else:
@@ -129,23 +144,30 @@ def read_selection(pipeline: Any, selection: Selection, ledger: str, spread: boo
 
 
 def _chunk_uris(_element: bytes, selection: Selection) -> Iterator[tuple[str, ...]]:
-    return split_into_chunks(read_uris(selection))
+    return split_into_chunks(read_uris(selection, report=LeftOutReporter().report))
 
 
-def _look_up(uris: Sequence[str]) -> Iterator[Chunk]:
-    """Look up the files of URIs; count and skip those that do not exist."""
-    connect = functools.cache(connect_store)
-    found = []
-    for uri in uris:
-        store = connect(find_bucket_location(uri))
-        try:
-            there = store.stat(split_uri(uri)[1])
-        except (MissingInput, ConfigurationError):
-            beam.metrics.Metrics.counter("segue", "left_out.missing").inc()
-            continue
-        found.append(there.to_media_file(uri))
-    if found:
-        yield tuple(found)
+class _LookUp(beam.DoFn):  # type: ignore[misc]
+    """Emits the files of URIs; reports those that do not exist."""
+
+    def setup(self) -> None:
+        """Prepare to connect to the files' buckets."""
+        self._connect = functools.cache(connect_store)
+        self._left_out = LeftOutReporter()
+
+    def process(self, uris: Sequence[str]) -> Iterator[Chunk]:
+        """Look up a chunk."""
+        found = []
+        for uri in uris:
+            store = self._connect(find_bucket_location(uri))
+            try:
+                there = store.stat(split_uri(uri)[1])
+            except (MissingInput, ConfigurationError) as error:
+                self._left_out.report(uri, LeftOutReason.MISSING, str(error))
+                continue
+            found.append(there.to_media_file(uri))
+        if found:
+            yield tuple(found)
 
 
 def _chunk_records(_element: bytes, selection: Selection, ledger: str) -> Iterator[Chunk]:
@@ -162,11 +184,11 @@ def _split_into_ranges(_element: bytes, selection: Selection, spread: bool) -> I
     if spread and selection.limit is None and bucket:
         yield from split_prefix(connect_store(find_bucket_location(selection.prefix)), name)
     else:
-        yield NameRange(prefix=name)
+        yield from split_at_slash(name)
 
 
 def _chunk_range(part: NameRange, selection: Selection) -> Iterator[Chunk]:
-    return split_into_chunks(list_files(selection, part))
+    return split_into_chunks(list_files(selection, [part], report=LeftOutReporter().report))
 
 
 def split_into_chunks(items: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
@@ -177,27 +199,35 @@ def split_into_chunks(items: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
         size = min(2 * size, MAX_CHUNK)
 
 
-def list_files(selection: Selection, part: NameRange | None = None) -> Iterator[MediaFile]:
-    """List the media files below a prefix, or in one part of it."""
+def list_files(
+    selection: Selection, parts: Iterable[NameRange] | None = None, *, report: Report = ignore
+) -> Iterator[MediaFile]:
+    """List the media files below a prefix, or in some parts of it, and report those left out."""
     assert selection.prefix is not None
     store = connect_store(find_bucket_location(selection.prefix))
-    part = part or NameRange(prefix=split_uri(selection.prefix)[1])
+
+    def leave_out(found: LeftOut) -> None:
+        uri = store.uri(found.name)
+        if selection.media_filter.concerns(uri):
+            report(uri, found.reason, found.explanation)
 
     def find_media() -> Iterator[MediaFile]:
-        for found in part.list_objects(store):
-            uri = store.uri(found.name)
-            if not selection.media_filter.accepts(uri):
-                continue
-            if is_unicode(found.name):
-                yield found.to_media_file(uri)
-            else:
-                beam.metrics.Metrics.counter("segue", "left_out.not_utf8").inc()
+        for part in parts or split_at_slash(split_uri(selection.prefix or "")[1]):
+            for found in part.list_objects(store, leave_out=leave_out):
+                uri = store.uri(found.name)
+                if selection.media_filter.accepts(uri):
+                    yield found.to_media_file(uri)
 
     return selection.take(find_media(), attrgetter("uri"))
 
 
 def count_files(selection: Selection, ledger: str, *, stop: Callable[[], bool]) -> int | None:
-    """Count the files of a selection for a progress bar; return None if ``stop`` is true."""
+    """Count the files of a selection for a progress bar; return None if ``stop`` is true.
+
+    A list that comes through a pipe can be read only once, and is not counted.
+    """
+    if selection.uris is not None and _is_pipe(selection.uris):
+        return None
     if selection.uris is not None:
         files: Iterator[object] = read_uris(selection)
     elif selection.ledger is not None:
@@ -227,36 +257,69 @@ def query_files(selection: Selection, url: str) -> Iterator[MediaFile]:
             yield record.media
 
 
-def read_uris(selection: Selection) -> Iterator[str]:
-    """Read URIs and paths, one per line; skip empty lines and those that start with #."""
+def read_uris(selection: Selection, *, report: Report = ignore) -> Iterator[str]:
+    """Read the URIs and paths of a list, and report those that cannot be media files.
+
+    They are separated by line feeds: white space around them, empty lines and those that start with
+    # are skipped. If the list has a NUL, as ``find -print0`` writes it, they are separated by NULs,
+    and taken as they are: so a list can carry every name.
+    """
     assert selection.uris is not None
-    path = selection.uris
+    data = _read_list(selection.uris)
+    read_items = _read_items if b"\0" in data else _read_lines
 
     def find_uris() -> Iterator[str]:
-        for raw in _read_lines(path):
-            line = raw.strip()
-            if not line or line.startswith("#"):
+        for item in read_items(data):
+            if not is_unicode(item):
+                report(item, LeftOutReason.NOT_UTF8, REMEDIES[LeftOutReason.NOT_UTF8])
                 continue
-            uri = line if line.startswith("gs://") else parse_location(line)
-            if selection.media_filter.accepts(uri):
-                yield uri
+            reason = selection.media_filter.find_reason_to_ignore(item)
+            if reason is None:
+                yield item
             else:
-                beam.metrics.Metrics.counter("segue", "left_out.not_media").inc()
+                report(item, LeftOutReason.NOT_MEDIA, f"it is {reason}")
 
     return selection.take(find_uris(), str)
 
 
-def _read_lines(path: str) -> list[str]:
+def _read_list(path: str) -> bytes:
     location = parse_location(path)
-    _, name = split_uri(location)
-    data = connect_store(find_bucket_location(location)).read(name)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(
-            f"{path!r} is not UTF-8 text; write one URI or path per line"
-        ) from error
-    return text.splitlines()
+    bucket, name = split_uri(location)
+    if not bucket and _is_pipe(path):
+        with open(f"/{name}", "rb") as file:
+            data = file.read()
+    else:
+        data = connect_store(find_bucket_location(location)).read(name)
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ConfigurationError(f"{path!r} is UTF-16; save it as UTF-8 text")
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+def _is_pipe(path: str) -> bool:
+    """Whether a list is a pipe, as a shell writes for ``<(find ...)``, or standard input."""
+    local = parse_location(path).removeprefix("file://")
+    return not os.path.isfile(local) and not os.path.isdir(local) and os.path.exists(local)
+
+
+def _read_lines(data: bytes) -> Iterator[str]:
+    for line in data.split(b"\n"):
+        item = line.strip(b" \t\r").decode(errors="surrogateescape")
+        if item and not item.startswith("#"):
+            yield _to_uri(os.path.expanduser(item))
+
+
+def _read_items(data: bytes) -> Iterator[str]:
+    for item in data.split(b"\0"):
+        if item:
+            yield _to_uri(item.decode(errors="surrogateescape"))
+
+
+def _to_uri(item: str) -> str:
+    if item.startswith("gs://"):
+        return item
+    return "file://" + os.path.abspath(
+        item.removeprefix("file://") if item.startswith("file:///") else item
+    )
 
 
 def is_in_sample(uri: str, share: float) -> bool:

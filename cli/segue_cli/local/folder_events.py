@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING
 
 from segue.adapters.connect import connect_store
 from segue.clock import utc_now
-from segue.errors import ConfigurationError, MissingInput, SegueError, TransientError
+from segue.errors import (
+    ConfigurationError,
+    DamagedRecord,
+    MissingInput,
+    SegueError,
+    TransientError,
+)
 from segue.log import Action, log_event
 from segue.maintenance.reconcile import (
     Discrepancy,
@@ -30,9 +36,10 @@ from segue.maintenance.reconcile import (
     pair_by_uri,
 )
 from segue.model.ledger import Query, find_records
-from segue.model.media_file import is_unicode
+from segue.model.media_file import format_name, is_unicode
+from segue.model.object_store import LeftOut, LeftOutReason
 from segue_cli.local.cloud_events import build_storage_event
-from segue_cli.local.folder_watch import FolderWatch
+from segue_cli.local.folder_watch import FolderWatch, Identity, identify
 from segue_functions.events import DELETED, FINALIZED
 
 if TYPE_CHECKING:
@@ -65,6 +72,8 @@ class FolderEvents:
         self._watch = FolderWatch(
             folder, on_change=self.put_file, on_unclear=self.request_comparison
         )
+        # The folder that was compared last. A disk that is no longer mounted leaves another one.
+        self._compared: Identity | None = None
         self._warned: set[str] = set()
         self._waiting: dict[str, float] = {}  # changed file → when to compare it, at the earliest
         self._again: set[str] = set()  # those whose arrival is sent even if the ledger has it
@@ -88,6 +97,9 @@ class FolderEvents:
     def put_file(self, path: str, settle_s: float | None) -> None:
         """Compare a file once it has settled: None if it is complete, or deleted."""
         if not self._services.media_filter.accepts(f"file://{path}"):
+            return
+        if not is_unicode(path):
+            self._warn_left_out(LeftOut(name=path, reason=LeftOutReason.NOT_UTF8))
             return
         if _has_other_names(path):  # a change under one name changes the generation under all
             self.request_comparison()
@@ -156,21 +168,23 @@ class FolderEvents:
 
     def _compare_folder(self) -> None:
         prefix = self._folder.removeprefix("/").rstrip("/") + "/"
+        identity = identify(self._folder)
         finder = DiscrepancyFinder(
             graph=self._services.graph, started_at=utc_now(), grace=self._grace
         )
         recorded = find_records(
             self._services.ledger, Query(prefix=self._files.uri(prefix), deleted=None)
         )
-        unreadable: list[str] = []
-        listed = self._list(prefix, unreadable)
+        listed = self._list(prefix)
         first = next(listed, None)
-        if first is None and next(recorded, None) is not None:
+        if first is None and any(record.deleted_at is None for record in recorded):
             # Delete no records: a disk that is not mounted looks like that.
             self._warn(
                 f"{self._folder!r} is empty, but the ledger has files there; if they were all "
                 "deleted, run 'segue reconcile --allow-empty --apply'"
             )
+            return
+        self._compared = identity
         pairs = pair_by_uri(itertools.chain([first], listed), recorded) if first else ()
         next_at = 0.0
         for file, record in pairs:
@@ -182,21 +196,12 @@ class FolderEvents:
             found = finder.find(file, record)
             if found is not None:
                 self._handle_discrepancy(found)
-        if unreadable and not self._grace:  # later, each has its own event
-            noun = "file" if len(unreadable) == 1 else "files"
-            self._warn(
-                f"{len(unreadable):,} {noun} ignored: names have to be UTF-8 text; "
-                f"rename {os.path.basename(unreadable[0])!r} for example"
-            )
 
-    def _list(self, prefix: str, unreadable: list[str]) -> Iterator[ListedFile]:
-        for found in self._files.list(prefix):
+    def _list(self, prefix: str) -> Iterator[ListedFile]:
+        for found in self._files.list(prefix, leave_out=self._warn_left_out):
             uri = self._files.uri(found.name)
             is_media = self._services.media_filter.accepts(uri)
-            if is_unicode(uri):
-                yield ListedFile(uri=uri, media=found.to_media_file(uri) if is_media else None)
-            elif is_media:
-                unreadable.append(found.name)
+            yield ListedFile(uri=uri, media=found.to_media_file(uri) if is_media else None)
 
     def _handle_discrepancy(self, found: Discrepancy) -> None:
         path = found.media.uri.removeprefix("file://")
@@ -243,39 +248,48 @@ class FolderEvents:
                 self._waiting[path] = time.monotonic() + RETRY_S
                 self._again.add(path)
             self._stopping.wait(FAILURE_PAUSE_S)
+        except DamagedRecord:
+            pass  # logged, and found again by the next comparison
         except Exception as error:  # noqa: BLE001 - what one event does must not stop the others
             reason = f"{type(error).__name__}: {error}; the event is dropped"
             log_event(Action.MALFORMED, severity="ERROR", reason=reason, **about)
 
     def _find_call(self, path: str) -> tuple[Callable[[CloudEvent], None], CloudEvent] | None:
         """Return the function to call, and its event; None if the ledger has it."""
-        from segue_functions.arrival import arrival
-        from segue_functions.deletion import deletion
+        from segue_functions.arrival import handle_arrival
+        from segue_functions.deletion import handle_deletion
 
         again = path in self._again
         self._again.discard(path)
         name = path.removeprefix("/")
         uri = self._files.uri(name)
-        record = self._services.ledger.read([uri])[0].record if is_unicode(uri) else None
+        record = self._services.ledger.read([uri])[0].record
         recorded = None if record is None or record.deleted_at is not None else record.media
         try:
             media = self._files.stat(name).to_media_file(uri)
         except ConfigurationError:  # a name that no object can have
             return None
         except MissingInput as error:
-            is_there = isinstance(error.__cause__, PermissionError | IsADirectoryError)
-            if recorded is None or is_there or not os.path.isdir(self._folder):
+            is_there = isinstance(error.__cause__, PermissionError)
+            is_away = identify(self._folder) != self._compared
+            if recorded is None or is_there or is_away:
                 return None
-            return deletion, build_storage_event(DELETED, recorded, now=utc_now())
+            return handle_deletion, build_storage_event(DELETED, recorded, now=utc_now())
         if recorded is not None and recorded.generation == media.generation and not again:
             return None
-        return arrival, build_storage_event(FINALIZED, media, now=utc_now())
+        return handle_arrival, build_storage_event(FINALIZED, media, now=utc_now())
 
-    def _warn(self, text: str) -> None:
+    def _warn_left_out(self, found: LeftOut) -> None:
+        uri = self._files.uri(found.name.removeprefix("/"))
+        if self._services.media_filter.concerns(uri):
+            name = format_name(uri.removeprefix("file://"))
+            self._warn(f"left out: {name}: {found.explanation}", Action.LEFT_OUT)
+
+    def _warn(self, text: str, action: Action = Action.UNAVAILABLE) -> None:
         """Log a warning once."""
         if text not in self._warned:
             self._warned.add(text)
-            log_event(Action.UNAVAILABLE, severity="WARNING", process="up", reason=text)
+            log_event(action, severity="WARNING", process="up", reason=text)
 
 
 def _has_other_names(path: str) -> bool:

@@ -14,9 +14,10 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from segue.adapters.folder_walk import FolderWalk
 from segue.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -82,11 +83,11 @@ class FolderWatch:
     @property
     def is_outdated(self) -> bool:
         """Whether the folder was replaced, has gone, or is back, which no event reports."""
-        return _identify(self._folder) != self._identity
+        return identify(self._folder) != self._identity
 
     def refresh(self) -> None:
         """Watch everything anew if that is necessary; then anything may have changed meanwhile."""
-        are_moved = any(_identify(link) != target for link, target in self._links.items())
+        are_moved = any(identify(link) != target for link, target in self._links.items())
         if self._is_stale or self.is_outdated or are_moved:
             self._watch()
 
@@ -94,9 +95,9 @@ class FolderWatch:
         from watchdog.observers import Observer
 
         before, self._observer = self._observer, None
-        self._is_stale, self._identity = False, _identify(self._folder)
-        self._links = {link: _identify(link) for link in _find_linked_folders(self._folder)}
+        self._is_stale, self._identity = False, identify(self._folder)
         try:
+            self._links = _find_linked_folders(self._folder)
             if self._identity is not None:
                 self._observer = Observer()
                 self._observer.start()
@@ -170,7 +171,8 @@ def _decode_path(path: bytes | str) -> str:
     return os.fsdecode(path).replace(f"{HERE}/", "/").removesuffix(HERE)
 
 
-def _identify(folder: str) -> Identity | None:
+def identify(folder: str) -> Identity | None:
+    """Return the device and inode of a folder, or None if there is none."""
     try:
         found = os.stat(folder)
     except OSError:
@@ -178,25 +180,7 @@ def _identify(folder: str) -> Identity | None:
     return found.st_dev, found.st_ino
 
 
-def _find_linked_folders(folder: str, above: tuple[Identity, ...] = ()) -> Iterator[str]:
-    """Find links to folders, also through other links, as the folder store follows them.
-
-    A link to a folder that it is in is left out, as following it would never end.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            inner = [
-                entry
-                for entry in entries
-                if entry.is_dir(follow_symlinks=False)
-                or (entry.is_symlink() and os.path.isdir(entry.path))
-            ]
-    except OSError:
-        return
-    for entry in inner:
-        identity = _identify(entry.path)
-        if identity is None or identity in above:
-            continue
-        if entry.is_symlink():
-            yield entry.path
-        yield from _find_linked_folders(entry.path, (*above, identity))
+def _find_linked_folders(folder: str) -> dict[str, Identity | None]:
+    """Find the links to folders that the folder store follows, with their targets."""
+    links = (found.path for found in FolderWalk(folder, leave_out=lambda _: None) if found.is_link)
+    return {link: identify(link) for link in links}

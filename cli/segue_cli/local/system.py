@@ -16,11 +16,15 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from segue.adapters.connect import connect_ledger, connect_queue
+from segue.adapters.connect import check_writable, connect_ledger, connect_queue
 from segue.clock import utc_now
 from segue.errors import ConfigurationError, SegueError, TransientError
+from segue.execution.leases import release_at_exit
 from segue.log import LOGGER, Action, log_event
+from segue.maintenance.retry import DeadLetterReplay, RetrySelection
 from segue.model.job_code import check_code
+from segue.model.lease_owner import is_lost
+from segue.model.media_file import parse_location
 from segue.model.queue import list_topics
 from segue.model.record import State
 from segue.stack import load_graph
@@ -86,6 +90,7 @@ class System:
     def start(self) -> None:
         """Start all parts; raise an error at once if the configuration is wrong."""
         check_code(self.graph)
+        check_writable(parse_location(self.graph.artifacts))
         try:
             self._open()
             self._events.start()
@@ -135,7 +140,8 @@ class System:
         return not any(t.is_alive() for t in threads)
 
     def close(self) -> None:
-        """Close the ledger and the queue, and release the lock."""
+        """Release the leases of killed programs, close the ledger and the queue, and unlock."""
+        release_at_exit(self._settings.ledger, self.graph.jobs, is_lost)
         if not (self._events.thread.is_alive() or self._sweeper.is_alive()):  # nothing uses them
             self._opened.close()
 
@@ -228,15 +234,29 @@ class System:
         others = [old for old in self._notes if old.partition("  ")[2] != note]
         self._notes = [*others[1 - NOTES :], f"{time.strftime('%H:%M:%S')}  {note}"]
 
+    def _remove_obsolete_letters(self) -> None:
+        """Remove the dead letters about files that have been overwritten or deleted since."""
+        from segue_functions import stack
+
+        services = stack.get_services()
+        DeadLetterReplay(
+            graph=services.graph,
+            ledger=services.ledger,
+            queue=services.queue,
+            selection=RetrySelection(jobs=tuple(services.graph.jobs)),
+            wait_s=0.0,
+        ).run(dry_run=False, only=())
+
     def _sweep(self) -> None:
         """Trigger the sweep regularly, as the schedule does in the cloud."""
-        from segue_functions.sweep import sweep
+        from segue_functions.sweep import handle_sweep
 
         pause_s = 0.0
         while not self._stopping.wait(pause_s):
             pause_s = SWEEP_S
             try:
-                sweep(build_sweep_event(now=utc_now()))
+                handle_sweep(build_sweep_event(now=utc_now()))
+                self._remove_obsolete_letters()
             except (TransientError, ConfigurationError):  # the function has logged it
                 pause_s = RETRY_S
             except SegueError as error:

@@ -22,7 +22,7 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from segue.adapters.connect import connect_ledger
+from segue.adapters.connect import connect_ledger, connect_store
 from segue.adapters.pubsub import PubsubQueue
 from segue.clock import utc_now
 from segue.errors import TransientError
@@ -32,6 +32,7 @@ from segue.log import Action, log_event
 from segue.model.graph import SOURCE, Graph
 from segue.model.lease_owner import is_lost
 from segue.model.ledger import Ledger
+from segue.model.object_store import ObjectStore
 from segue.model.queue import Envelope, Lane, format_dead_topic, format_topic
 from segue.model.record import Lease
 from segue.worker.pool import Pool
@@ -120,10 +121,11 @@ class LostOwners:
 
 
 class ProcessResources:
-    """The ledger, the child processes and the lost owners that all bundles of a process share."""
+    """The connections, child processes and lost owners that all bundles of a process share."""
 
-    def __init__(self, ledger: Ledger, pool: SharedPool) -> None:
+    def __init__(self, ledger: Ledger, artifacts: ObjectStore, pool: SharedPool) -> None:
         self.ledger = ledger
+        self.artifacts = artifacts
         self.pool = pool
         self.lost = LostOwners()
 
@@ -142,6 +144,7 @@ class RespondInBundle(beam.DoFn):  # type: ignore[misc]
             jobs=self._run.jobs,
             ledger=self._resources.ledger,
             pool=self._resources.pool.build_client(),
+            artifacts=self._resources.artifacts,
             lost=self._resources.lost,
         )
 
@@ -209,12 +212,16 @@ class ClearPendingTargets(beam.DoFn):  # type: ignore[misc]
 def _open(run: StreamingRun, stack: contextlib.ExitStack) -> ProcessResources:
     ledger = connect_ledger(run.ledger)
     stack.callback(ledger.close)
+    artifacts = connect_store(run.artifacts)
+    stack.callback(artifacts.close)
     pool = SharedPool(
-        lambda: Pool(run.graph, run.artifacts, processes=run.processes, jobs=run.jobs)
+        lambda: Pool(
+            run.graph, run.artifacts, ledger=run.ledger, processes=run.processes, jobs=run.jobs
+        )
     )
     stack.callback(pool.close)
     log_event(Action.STARTED, jobs=" ".join(run.jobs), queue=run.queue, processes=pool.processes)
-    return ProcessResources(ledger, pool)
+    return ProcessResources(ledger, artifacts, pool)
 
 
 process_resources = ProcessCache(_open)

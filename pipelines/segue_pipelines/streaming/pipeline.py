@@ -22,9 +22,12 @@ from apache_beam.io.restriction_trackers import OffsetRange, OffsetRestrictionTr
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.core import RestrictionProvider
 
+from segue.adapters.connect import check_writable
 from segue.errors import ConfigurationError
+from segue.execution.leases import release_at_exit
 from segue.execution.reply import Reply
 from segue.log import Action, log_event
+from segue.model.lease_owner import is_of_this_process
 from segue.model.settings import SETTINGS
 from segue_pipelines.options import is_dataflow, is_local, is_single_process
 from segue_pipelines.runner import run_pipeline
@@ -58,11 +61,14 @@ def execute(run: StreamingRun, options: PipelineOptions) -> None:
             "a local streaming pipeline runs on one worker, which uses all cores; leave out "
             "--direct_num_workers and --direct_running_mode"
         )
+    if is_local(options):
+        check_writable(run.artifacts)
     try:
         with _handle_signals(run.name), _merge_metrics_at_once():
             run_pipeline(lambda pipeline: build(pipeline, run), options)
     finally:
         stream_workers.close(run.name)
+        release_at_exit(run.ledger, run.jobs, is_of_this_process)
     log_event(Action.STOPPED, jobs=" ".join(run.jobs))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from segue.errors import ConfigurationError, Unavailable
+from segue.errors import ConfigurationError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,8 +25,8 @@ POLL_S = 0.005
 class RestartingPool:
     """A worker pool for tasks of one job each, which replaces its ``Pool`` after an outage.
 
-    If a service that a job's setup needs is unavailable, the pool is started again later with the
-    unfinished tasks.
+    If a service that a job's setup needs is unavailable, or no space is left for temporary files,
+    the pool is started again later with the unfinished tasks.
     """
 
     def __init__(self, open_pool: Callable[[], Pool]) -> None:
@@ -53,15 +53,16 @@ class RestartingPool:
         ------
         ConfigurationError
             If a job cannot be started.
-        Unavailable
-            If a service that a job needs is unavailable; the next call tries again.
+        Unavailable, DiskFull
+            If a service that a job needs is unavailable, or no space is left for temporary files;
+            the next call tries again.
         """
         if self._pool is None:
             self._pool = self._open()
             self._pool.submit(list(self._tasks.values()))
         try:
             reports = self._pool.collect(timeout_s)
-        except Unavailable:
+        except TransientError:
             with contextlib.ExitStack() as stack:
                 stack.callback(self._pool.kill)
                 self._pool = None

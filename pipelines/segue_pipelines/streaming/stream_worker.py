@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from segue.adapters.connect import connect_ledger, connect_queue
+from segue.adapters.connect import connect_ledger, connect_queue, connect_store
 from segue.backoff import Backoff
 from segue.clock import utc_now
 from segue.errors import ConfigurationError, DiskFull, TransientError
@@ -216,6 +216,9 @@ class StreamWorker:
 
     def _pull(self, limit: int, wait_s: float) -> list[ReceivedEnvelope]:
         envelopes = self._queue.pull(self._topics, limit=limit, wait_s=wait_s)
+        if envelopes:
+            # What a message leads to must not outlive, in a power cut, the message itself.
+            self._queue.sync()
         self._in_flight.add(envelopes)
         if not self._is_started:
             self._is_started = True
@@ -260,14 +263,20 @@ def _open(run: StreamingRun, stack: contextlib.ExitStack) -> StreamWorker:
     stack.callback(queue.close)
     ledger = connect_ledger(run.ledger)
     stack.callback(ledger.close)
+    artifacts = connect_store(run.artifacts)
+    stack.callback(artifacts.close)
     pool = RestartingPool(
-        lambda: Pool(run.graph, run.artifacts, processes=run.processes, jobs=run.jobs)
+        lambda: Pool(
+            run.graph, run.artifacts, ledger=run.ledger, processes=run.processes, jobs=run.jobs
+        )
     )
     stack.callback(pool.close)
     worker = StreamWorker(
         queue=queue,
         ledger=ledger,
-        responder=Responder(graph=run.graph, jobs=run.jobs, ledger=ledger, pool=pool),
+        responder=Responder(
+            graph=run.graph, jobs=run.jobs, ledger=ledger, pool=pool, artifacts=artifacts
+        ),
         topics=list_topics(run.graph, run.jobs),
         until_idle_s=run.until_idle_s,
         on_start=partial(

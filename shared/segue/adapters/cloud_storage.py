@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 from segue.errors import ConfigurationError, CorruptMedia, MissingInput, SegueError, Superseded
 from segue.model.media_file import split_uri, uri_to_file_id
-from segue.model.object_store import Object, check_name
+from segue.model.object_store import LeaveOut, Object, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -68,7 +68,13 @@ class CloudStorage:
         """The URI of an object."""
         return f"{self.location}/{name}"
 
-    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Object]:
+    def list(
+        self,
+        prefix: str = "",
+        *,
+        after: str = "",
+        leave_out: LeaveOut | None = None,  # noqa: ARG002 - all that is there is an object
+    ) -> Iterator[Object]:
         """Stream the objects, a thousand per request; the server sorts them."""
         with self._translate_errors(None):
             connection = self._open_connection
@@ -128,8 +134,9 @@ class CloudStorage:
         content_type: str,
         metadata: Mapping[str, str],
         replace: bool = False,
+        generation: int | None = None,
     ) -> bool:
-        """Write an object in one request, unless the name is taken.
+        """Write an object in one request, unless the name is taken or the generation is another.
 
         If the server's response is lost, the request is retried and returns False: the object
         exists, and it is not known who wrote it.
@@ -150,11 +157,14 @@ class CloudStorage:
                     data,
                     content_type=content_type,
                     metadata=metadata,
-                    only_if_absent=not replace,
+                    only_if_generation=generation if replace else 0,
                 )
         except PreconditionFailed:
             return False
         return True
+
+    def sync(self) -> None:
+        """Do nothing: a response to a write means that it is durable."""
 
     def delete(self, name: str, *, generation: int | None = None) -> bool:
         """Delete an object, provided that it has the given generation."""

@@ -68,11 +68,12 @@ class Connection:
         *,
         content_type: str,
         metadata: Mapping[str, str],
-        only_if_absent: bool,
+        only_if_generation: int | None,
     ) -> None:
         """Write an object in one request, https://cloud.google.com/storage/docs/uploading-objects.
 
-        The client would split more than 8 MiB into several requests.
+        Generation 0 means that the object must not exist, None that any may be overwritten. The
+        client would split more than 8 MiB into several requests.
         """
         from google.api_core.exceptions import from_http_response
 
@@ -85,8 +86,8 @@ class Connection:
         boundary = uuid.uuid4().hex
         body = build_multipart(boundary, msgspec.json.encode(description), content_type, data)
         params = {"uploadType": "multipart"}
-        if only_if_absent:
-            params["ifGenerationMatch"] = "0"
+        if only_if_generation is not None:
+            params["ifGenerationMatch"] = str(only_if_generation)
 
         def post() -> None:
             response = self._session.post(

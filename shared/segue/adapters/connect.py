@@ -40,6 +40,14 @@ def connect_store(location: str) -> ObjectStore:
     return FolderStore(location)
 
 
+def check_writable(location: str) -> None:
+    """Raise an error if objects cannot be written to a folder; a bucket is not tried."""
+    if not location.startswith("gs://"):
+        from segue.adapters.folder import FolderStore
+
+        FolderStore(location).check_writable()
+
+
 def connect_ledger(url: str) -> Ledger:
     """Open a ledger: ``firestore://project[/database]`` or ``sqlite:///path``."""
     if url.startswith("firestore://"):

@@ -24,8 +24,8 @@ from segue.adapters import firestore_queries as queries
 from segue.adapters.firestore_connection import REMEDIES, FirestoreConnection, call_once
 from segue.adapters.firestore_indexes import COLLECTION, DELETED, EXPIRES_AT, PENDING
 from segue.backoff import Backoff, retry
-from segue.errors import ConfigurationError, Contended, Unavailable
-from segue.model.ledger import Change, Changed, LedgerCounts, Query, Snapshot
+from segue.errors import ConfigurationError, Contended, DamagedRecord, Unavailable
+from segue.model.ledger import Change, Changed, DamageReport, LedgerCounts, Query, Snapshot
 from segue.model.media_file import uri_to_file_id
 from segue.model.record import Record, State
 
@@ -73,6 +73,7 @@ class FirestoreLedger:
             )
         self._project, self._database = match[1], match[2] or "(default)"
         self._deadline_s = deadline_s
+        self.damage = DamageReport()
         self._lock = threading.Lock()
         self._opened: FirestoreConnection | None = None
 
@@ -91,21 +92,26 @@ class FirestoreLedger:
                 self._opened.close()
             self._opened = None
 
+    def sync(self) -> None:
+        """Do nothing: the server has stored what it has confirmed."""
+
     def read(self, uris: Sequence[str]) -> list[Snapshot]:
         """Read many records, 300 per call."""
-        ids = [uri_to_file_id(uri) for uri in uris]
+        by_id = {uri_to_file_id(uri): uri for uri in uris}
         found: dict[str, Snapshot] = {}
-        for batch_ids in _split(list(dict.fromkeys(ids)), READ_BATCH):
-            found |= self._retry_until_deadline(partial(self._read, batch_ids))
-        return [found[i] for i in ids]
+        for batch_ids in _split(list(by_id), READ_BATCH):
+            batch = {i: by_id[i] for i in batch_ids}
+            found |= self._retry_until_deadline(partial(self._read, batch))
+        return [found[uri_to_file_id(uri)] for uri in uris]
 
-    def _read(self, ids: Sequence[str], timeout_s: float) -> dict[str, Snapshot]:
+    def _read(self, uris: Mapping[str, str], timeout_s: float) -> dict[str, Snapshot]:
+        """Read the records of some URIs, which are given by id."""
         client = self._connection.client
-        found = dict.fromkeys(ids, Snapshot(record=None))
-        wanted = [client.document(COLLECTION, i) for i in ids]
+        found = dict.fromkeys(uris, Snapshot(record=None))
+        wanted = [client.document(COLLECTION, i) for i in uris]
         for d in client.get_all(wanted, **call_once(timeout_s)) if wanted else ():
             if d.exists:
-                found[d.id] = Snapshot(record=self._decode(d), revision=d.update_time)
+                found[d.id] = self._to_snapshot(uris[d.id], d)
         return found
 
     def change(self, changes: Sequence[Change[T]]) -> list[Changed[T]]:
@@ -114,19 +120,29 @@ class FirestoreLedger:
         if len(by_id) < len(changes):
             raise ConfigurationError("one call changes a file twice; make two calls")
         done: dict[str, Changed[T]] = {}
+        damaged: dict[str, str] = {}
         for batch_ids in _split(list(by_id), WRITE_BATCH):
             unfinished = {i: _OpenChange(i, by_id[i], by_id[i].known) for i in batch_ids}
-            self._retry_until_deadline(partial(self._run_round, unfinished, done))
+            self._retry_until_deadline(partial(self._run_round, unfinished, done, damaged))
+        if damaged:
+            raise DamagedRecord(next(iter(damaged.values())), damaged)
         return [done[i] for i in by_id]
 
     def _run_round(
-        self, unfinished: dict[str, _OpenChange[T]], done: dict[str, Changed[T]], timeout_s: float
+        self,
+        unfinished: dict[str, _OpenChange[T]],
+        done: dict[str, Changed[T]],
+        damaged: dict[str, str],
+        timeout_s: float,
     ) -> None:
         """Apply the transitions to known or newly read records, and write those that changed."""
         # If a known record needs no write, only a read shows whether it is still the newest.
         unread = [i for i, c in unfinished.items() if c.snapshot is None or not c.apply(c.snapshot)]
-        for key, snapshot in self._read(unread, timeout_s).items():
-            if not unfinished[key].apply(snapshot):
+        uris = {i: unfinished[i].change.uri for i in unread}
+        for key, snapshot in self._read(uris, timeout_s).items():
+            if snapshot.damage is not None:
+                damaged[unfinished.pop(key).change.uri] = snapshot.damage
+            elif not unfinished[key].apply(snapshot):
                 done[key] = Changed(snapshot=snapshot, answer=unfinished.pop(key).answer)
         for group in list(_group_by_size(unfinished.values())):
             for change, snapshot in self._write(group, timeout_s):
@@ -217,23 +233,36 @@ class FirestoreLedger:
         for files and tombstones alike, or for a job in any state, lists all values, and needs no
         other index.
         """
-        selected = queries.select_matching(self._connection.client, query, after=after, limit=limit)
-        return self._retry_until_deadline(
-            lambda left_s: [self._decode(d) for d in selected.stream(**call_once(left_s))]
-        )
+        found: list[Record] = []
+        left = limit
+        while left:  # more than once only if some records are damaged
+            selected = queries.select_matching(
+                self._connection.client, query, after=after, limit=left
+            )
+            documents = self._retry_until_deadline(
+                lambda left_s, selected=selected: list(selected.stream(**call_once(left_s)))  # type: ignore[misc]
+            )
+            for document in documents:
+                after = str(document.get("uri"))
+                record = self._to_snapshot(after, document).record
+                found += [] if record is None else [record]
+            left = limit - len(found) if len(documents) == left else 0
+        return found
 
-    def _decode(self, document: DocumentSnapshot[Any]) -> Record:
-        """Read a record from a document; errors give its name."""
+    def _to_snapshot(self, uri: str, document: DocumentSnapshot[Any]) -> Snapshot:
         try:
-            return msgspec.convert(
+            record = msgspec.convert(
                 msgspec.to_builtins(document.to_dict(), enc_hook=_to_builtin), Record
             )
-        except msgspec.ValidationError as error:
-            name = f"{self._connection.name}/documents/{document.reference.path}"
-            raise ConfigurationError(
-                f"the document {name} is not a record ({error}); restore it, or delete it and "
-                "reconcile"
-            ) from error
+        except (msgspec.ValidationError, TypeError) as error:
+            reason = str(error)
+        else:
+            if record.uri == uri:
+                return Snapshot(record=record, revision=document.update_time)
+            reason = "it is of another file"
+        where = f"the document {self._connection.name}/documents/{document.reference.path}"
+        damage = self.damage.add(uri, where, reason)
+        return Snapshot(record=None, revision=document.update_time, damage=damage)
 
     def _retry_until_deadline(self, call: Callable[[float], Found]) -> Found:
         """Call with the time that is left; retry while the server is away or others write first."""

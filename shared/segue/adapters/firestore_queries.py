@@ -11,6 +11,7 @@ from segue.adapters.firestore_indexes import (
     format_fingerprint_path,
     format_state_path,
 )
+from segue.model.ledger import find_prefix_end
 from segue.model.record import State
 
 if TYPE_CHECKING:
@@ -55,17 +56,6 @@ def select_done_by(client: Client, job: str, fingerprints: Sequence[str]) -> Fir
         (format_state_path(job), "==", str(State.DONE)),
         _match_any(format_fingerprint_path(job), fingerprints),
     )
-
-
-def find_prefix_end(prefix: str) -> str | None:
-    """Return the first text after all that start with a prefix; UTF-8 sorts like code points."""
-    while prefix:
-        last = ord(prefix[-1])
-        if last < 0x10FFFF:
-            following = 0xE000 if last == 0xD7FF else last + 1  # surrogates are not characters
-            return prefix[:-1] + chr(following)
-        prefix = prefix[:-1]
-    return None
 
 
 def _match_any(path: str, values: Sequence[str] | Sequence[bool]) -> tuple[str, str, Any]:

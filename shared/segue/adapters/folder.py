@@ -2,20 +2,25 @@
 
 An object is written to a file without a name and then linked to its name in one step, so a killed
 writer leaves nothing behind. Metadata is in extended attributes if the file system has them, else
-in a file beside the object.
+in a file beside the object. Whoever replaces or deletes a certain generation locks the folder
+meanwhile, as the file system has no such operation.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import mimetypes
 import os
+import stat
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from segue.adapters.folder_walk import FolderWalk
 from segue.errors import (
     ConfigurationError,
     Contended,
@@ -25,12 +30,13 @@ from segue.errors import (
     Unavailable,
 )
 from segue.model.media_file import parse_location
-from segue.model.object_store import Object, check_name
+from segue.model.object_store import LeaveOut, Object, check_name
 
 XATTR_NAME = "user.segue"
 SIDECAR = ".segue-metadata"
 UNFINISHED = ".segue-unfinished-"
 ATTEMPTS = 100
+PROBE_BYTES = 4096
 DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
 XATTR_UNSUPPORTED = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.ENOSPC, errno.E2BIG}
 O_TMPFILE_UNSUPPORTED = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.EXDEV}
@@ -50,6 +56,7 @@ class FolderStore:
         self._uses_xattr = metadata == "auto" and hasattr(os, "setxattr")
         self._has_o_tmpfile = hasattr(os, "O_TMPFILE")
         self._checked_folders: set[str] = set()  # folders that are known to be inside this one
+        self._synced: int | None = None  # a handle of the folder, once ``sync`` was called
 
     def uri(self, name: str) -> str:
         return f"file://{self._root}/{name}"
@@ -57,44 +64,26 @@ class FolderStore:
     def _to_path(self, name: str) -> str:
         return f"{self._root}/{check_name(name)}"
 
-    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Object]:
-        folder = prefix.rpartition("/")[0]
+    def list(
+        self, prefix: str = "", *, after: str = "", leave_out: LeaveOut | None = None
+    ) -> Iterator[Object]:
+        base = prefix[: prefix.rfind("/") + 1]
         if any(part in {".", ".."} for part in prefix.split("/")):
             raise ConfigurationError(f"the prefix {prefix!r} has a '.' or '..' part; leave it out")
-        top = f"{self._root}/{folder}" if folder else (self._root or "/")
-        yield from self._walk(top, f"{folder}/" if folder else "", prefix, after, ())
-
-    def _walk(
-        self, folder: str, base: str, prefix: str, after: str, above: tuple[tuple[int, int], ...]
-    ) -> Iterator[Object]:
-        for key, entry in _list_entries(folder, base):
-            is_folder = key.endswith("/")
-            wanted = key.startswith(prefix) or (is_folder and prefix.startswith(key))
-            if not wanted or (after and _comes_before(key, after)):
-                continue
-            try:
-                found = entry.stat()
-            except FileNotFoundError:  # deleted since, or a link to nothing
-                continue
-            except PermissionError as error:  # its folder may be listed, but not entered
-                raise _build_unreadable_error(folder) from error
-            if not is_folder:
+        top = f"{self._root}/{base}".rstrip("/") or "/"
+        for found in FolderWalk(top, base, prefix=prefix, after=after, leave_out=leave_out):
+            if found.status is not None and not _is_own_file(found.name):
                 yield Object(
-                    name=key,
-                    generation=found.st_ctime_ns,
-                    size_bytes=found.st_size,
-                    updated_at=found.st_mtime,
+                    name=found.name,
+                    generation=found.status.st_ctime_ns,
+                    size_bytes=found.status.st_size,
+                    updated_at=found.status.st_mtime,
                 )
-            elif (here := (found.st_dev, found.st_ino)) not in above:
-                # Without this check a link to a folder above would never end.
-                yield from self._walk(entry.path, key, prefix, after, (*above, here))
 
     def stat(self, name: str) -> Object:
         path = self._to_path(name)
         with _translate_errors(path):
-            found = os.stat(path)
-            if not os.path.isfile(path):
-                raise IsADirectoryError(errno.EISDIR, "is a folder", path)
+            found = _stat_regular_file(path)
             stored = self._read_metadata(path)
         return Object(
             name=name,
@@ -121,6 +110,8 @@ class FolderStore:
 
     def read(self, name: str, *, generation: int | None = None) -> bytes:
         path = self._to_path(name)
+        with _translate_errors(path):
+            _stat_regular_file(path)  # opening a pipe would wait for a writer
         with _translate_errors(path), open(path, "rb") as file:
             _check_generation(file.fileno(), path, generation)
             data = file.read()
@@ -130,6 +121,7 @@ class FolderStore:
     def fetch(self, name: str, *, generation: int, folder: str) -> str:  # noqa: ARG002 - nothing is copied
         path = self._to_path(name)
         with _translate_errors(path):
+            _stat_regular_file(path)
             _check_generation(path, path, generation)
         return path
 
@@ -141,17 +133,22 @@ class FolderStore:
         content_type: str,
         metadata: Mapping[str, str],
         replace: bool = False,
+        generation: int | None = None,
     ) -> bool:
         path = self._to_path(name)
         folder = path.rpartition("/")[0]
         stored = json.dumps({"content_type": content_type, "metadata": dict(metadata)}).encode()
         with _translate_errors(path):
             for attempt in range(ATTEMPTS):
+                if generation is not None and not _has_generation(path, generation):
+                    return False
                 self._make_folder(folder)
                 # Deleting a folder's last object deletes the folder, perhaps at this moment. Some
                 # kernels call that EPERM, which an immutable folder gives each time.
                 try:
-                    return self._create(path, folder, data, stored, replace=replace)
+                    if replace:
+                        return self._replace(path, folder, data, stored, generation)
+                    return self._create(path, folder, data, stored)
                 except FileNotFoundError:
                     continue
                 except PermissionError as error:
@@ -159,8 +156,8 @@ class FolderStore:
                         raise
         raise Contended(f"others keep deleting the folder of {path!r}; try again later")
 
-    def _create(self, path: str, folder: str, data: bytes, stored: bytes, *, replace: bool) -> bool:
-        if self._has_o_tmpfile and not replace:
+    def _create(self, path: str, folder: str, data: bytes, stored: bytes) -> bool:
+        if self._has_o_tmpfile:
             try:
                 self._write(path, folder, data, stored)
             except FileExistsError:
@@ -171,14 +168,20 @@ class FolderStore:
                 self._has_o_tmpfile = False
             else:
                 return True
-        temporary = f"{folder}/{UNFINISHED}{os.urandom(8).hex()}"  # was never used before
         try:
-            self._write(path, folder, data, stored, temporary=temporary, replace=replace)
+            with _name_temporary(folder) as temporary:
+                self._write(path, folder, data, stored, temporary=temporary)
         except FileExistsError:
             return False
-        finally:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+        return True
+
+    def _replace(
+        self, path: str, folder: str, data: bytes, stored: bytes, generation: int | None
+    ) -> bool:
+        with _name_temporary(folder) as temporary, _lock(folder):
+            if generation is not None and not _has_generation(path, generation):
+                return False
+            self._write(path, folder, data, stored, temporary=temporary, replace=True)
         return True
 
     def _make_folder(self, folder: str) -> None:
@@ -253,17 +256,60 @@ class FolderStore:
                 return True
         return False
 
+    def sync(self) -> None:
+        """Write the file system's buffers to the disk: one call, however many files there are.
+
+        The handle stays open, as Linux reports a failed write to those who have opened the file
+        system before.
+        """
+        if self._synced is None:
+            try:
+                self._synced = os.open(self._root or "/", os.O_RDONLY | os.O_DIRECTORY)
+            except FileNotFoundError:  # nothing was written yet
+                return
+        with _translate_errors(self._root):
+            _sync_file_system(self._synced)
+
+    def check_writable(self) -> None:
+        """Raise an error if nothing can be written here; nothing is left behind.
+
+        Raises
+        ------
+        ConfigurationError
+            If the folder, or the one in which it will be made, is read-only or forbidden.
+        DiskFull
+        """
+        folder = self._root or "/"
+        while not os.path.lexists(folder):
+            folder = os.path.dirname(folder)
+        path = f"{folder}/{UNFINISHED}{os.urandom(8).hex()}"
+        try:
+            with open(path, "xb") as file:
+                file.write(bytes(PROBE_BYTES))
+        except OSError as error:
+            if error.errno in DISK_FULL_ERRNOS:
+                raise DiskFull(
+                    f"no room is left for {self._root!r}; free some space, and run again"
+                ) from error
+            raise ConfigurationError(
+                f"{self._root!r} is not writable ({error.strerror}); make it writable for this "
+                "user, or name another place"
+            ) from error
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
     def delete(self, name: str, *, generation: int | None = None) -> bool:
         path = self._to_path(name)
+        folder = path.rpartition("/")[0]
         try:
-            with _translate_errors(path):
+            with _translate_errors(path), _lock(folder):
                 _check_generation(path, path, generation)
                 os.unlink(path)
         except (MissingInput, Superseded):
             return False
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path + SIDECAR)
-        folder = path.rpartition("/")[0]
         while len(folder) > len(self._root):  # empty folders are not objects; leave none behind
             try:
                 os.rmdir(folder)
@@ -273,38 +319,22 @@ class FolderStore:
         return True
 
     def close(self) -> None:
-        """Do nothing; nothing is open."""
+        """Close the folder."""
+        if self._synced is not None:
+            os.close(self._synced)
+            self._synced = None
 
 
-def _list_entries(folder: str, base: str) -> list[tuple[str, os.DirEntry[str]]]:
-    """List a folder's files and folders (with a ``/`` after their names) in the order of names."""
-    found: list[tuple[str, os.DirEntry[str]]] = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = entry.name
-                if name.startswith(UNFINISHED) or name.endswith(SIDECAR):
-                    continue
-                with contextlib.suppress(OSError):
-                    found.append((f"{base}{name}/" if entry.is_dir() else base + name, entry))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except PermissionError as error:
-        raise _build_unreadable_error(folder) from error
-    return sorted(found, key=lambda pair: os.fsencode(pair[0]))
+def _is_own_file(name: str) -> bool:
+    """Whether a file belongs to this store, and is not an object."""
+    return name.rpartition("/")[2].startswith(UNFINISHED) or name.endswith(SIDECAR)
 
 
-def _build_unreadable_error(folder: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"the folder {folder!r} is not readable; give this user permission to read it"
-    )
-
-
-def _comes_before(key: str, after: str) -> bool:
-    """Whether an object, or all objects in a folder, come before or at a name."""
-    if key.endswith("/") and after.startswith(key):
-        return False
-    return os.fsencode(key) <= os.fsencode(after)
+def _stat_regular_file(path: str) -> os.stat_result:
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "is not a regular file", path)
+    return found
 
 
 def _check_generation(file: int | str, path: str, generation: int | None) -> None:
@@ -313,6 +343,53 @@ def _check_generation(file: int | str, path: str, generation: int | None) -> Non
             f"{path!r} has generation {found}, not {generation}: it was overwritten; its new "
             "version is processed next"
         )
+
+
+def _has_generation(path: str, generation: int) -> bool:
+    try:
+        return os.stat(path).st_ctime_ns == generation
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def _name_temporary(folder: str) -> Iterator[str]:
+    """Give a name that was never used before, and remove its file if it is still there."""
+    temporary = f"{folder}/{UNFINISHED}{os.urandom(8).hex()}"
+    try:
+        yield temporary
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+
+
+@contextlib.contextmanager
+def _lock(folder: str) -> Iterator[None]:
+    """Lock a folder against others that replace or delete in it; the lock ends with the process.
+
+    On a file system without locks for folders, such as NFS, nothing is locked.
+    """
+    with contextlib.ExitStack() as opened:
+        is_same = False
+        while not is_same:  # it may have been deleted, and created again, since it was opened
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            opened.callback(os.close, handle)
+            with contextlib.suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            is_same = os.path.samestat(os.fstat(handle), os.stat(folder))
+        yield
+
+
+def _sync_file_system(handle: int) -> None:
+    """Call syncfs(2), which Python has not; elsewhere than on Linux, sync(2)."""
+    if sys.platform != "linux":
+        os.sync()
+        return
+    import ctypes
+
+    if ctypes.CDLL(None, use_errno=True).syncfs(handle) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def _touch_until_newer(handle: int, path: str) -> None:
@@ -335,7 +412,12 @@ def _translate_errors(path: str) -> Iterator[None]:
     try:
         yield
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise MissingInput(f"{path!r} does not exist as a file; it was moved or deleted") from error
+        is_other = isinstance(error, IsADirectoryError)
+        raise MissingInput(
+            f"{path!r} is a folder, a pipe, a socket or a device, not a file; name a file"
+            if is_other
+            else f"{path!r} does not exist as a file; it was moved or deleted"
+        ) from error
     except PermissionError as error:
         raise MissingInput(
             f"{path!r} is not accessible ({error.strerror}); give this user permission"

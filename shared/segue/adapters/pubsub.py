@@ -186,6 +186,9 @@ class PubsubQueue:
         """Return None: Pub/Sub counts only in its metrics, minutes later."""
         return None
 
+    def sync(self) -> None:
+        """Do nothing: the server has stored what it has confirmed."""
+
     def close(self) -> None:
         """Close the connection; a later call opens a new one."""
         with self._lock:

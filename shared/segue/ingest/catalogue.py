@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from dataclasses import dataclass
 
 from segue.adapters.connect import connect_store
@@ -13,6 +14,7 @@ from segue.model.media_file import (
     MediaFile,
     build_name_filter,
     find_bucket_location,
+    is_below,
     list_file_uris,
     parse_location,
     split_uri,
@@ -20,6 +22,7 @@ from segue.model.media_file import (
 from segue.model.settings import Settings
 
 SQLITE = "sqlite:///"
+DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal", ".up")  # of a database and what is beside it
 UNSAFE_PARTS = frozenset({"", ".", ".."})
 
 _matches = functools.lru_cache(maxsize=8)(build_name_filter)
@@ -29,8 +32,8 @@ _matches = functools.lru_cache(maxsize=8)(build_name_filter)
 class MediaFilter:
     """Accepts the media of a catalogue; pickles, so that pipelines can send it to their workers."""
 
-    catalogue: str | None = None  # URI prefix; None: anywhere
-    excluded: tuple[str, ...] = ()  # URI prefixes of what Segue itself writes
+    catalogue: str | None = None  # a bucket or folder; None: anywhere
+    excluded: tuple[str, ...] = ()  # files and folders that Segue itself writes
     include: tuple[str, ...] = ()  # patterns such as *.flac; none: all names
 
     def accepts(self, uri: str) -> bool:
@@ -47,13 +50,21 @@ class MediaFilter:
             return "a folder"
         if not bucket and is_unsafe_path(name):
             return "a path with empty, '.' or '..' parts, or a NUL"
-        if uri.startswith(self.excluded):
+        if self.excludes(uri):
             return "written by Segue itself"
-        if self.catalogue is not None and not uri.startswith(self.catalogue):
+        if self.catalogue is not None and not is_below(uri, self.catalogue):
             return f"not below the catalogue {self.catalogue}"
         if not _matches(self.include)(name):
             return "a name that matches no include pattern of the graph"
         return None
+
+    def excludes(self, uri: str) -> bool:
+        """Return whether a file or folder is written by Segue itself."""
+        return uri.startswith(self.excluded) and any(is_below(uri, own) for own in self.excluded)
+
+    def concerns(self, uri: str) -> bool:
+        """Return whether a file that is left out would be media, or a folder may contain some."""
+        return not self.excludes(uri) if uri.endswith("/") else self.accepts(uri)
 
 
 def build_media_filter(graph: Graph, settings: Settings, *, anywhere: bool = False) -> MediaFilter:
@@ -63,17 +74,14 @@ def build_media_filter(graph: Graph, settings: Settings, *, anywhere: bool = Fal
     """
     catalogue = None
     if graph.catalogue and not anywhere:
-        catalogue = parse_location(graph.catalogue)
-        # A prefix inside a bucket may end in the middle of a name; a folder or a bucket may not.
-        is_prefix = catalogue.startswith("gs://") and "/" in catalogue[5:].rstrip("/")
-        catalogue = catalogue if is_prefix else catalogue.rstrip("/") + "/"
+        catalogue = parse_location(graph.catalogue).removesuffix("/") + "/"
     folders = (parse_location(graph.artifacts), parse_location(".segue"))
-    # Each write to a database in the catalogue would trigger an event, and that another write. Its
-    # -wal, -shm, -journal and lock file are beside it, under longer names.
+    # Each write to a database in the catalogue would trigger an event, and that another write.
     databases = (
-        parse_location(url.removeprefix(SQLITE))
+        parse_location(url.removeprefix(SQLITE)) + suffix
         for url in (settings.ledger, settings.queue)
         if url.startswith(SQLITE)
+        for suffix in DATABASE_SUFFIXES
     )
     return MediaFilter(
         catalogue=catalogue,
@@ -94,6 +102,7 @@ class MediaStat:
     uri: str
     media: MediaFile | None = None
     unknown: str = ""
+    other: str = ""  # what there is instead of a file: a pipe, a socket or a device
 
     @property
     def gone(self) -> bool:
@@ -106,11 +115,18 @@ def stat_media(uri: str) -> MediaStat:
     try:
         with contextlib.closing(connect_store(find_bucket_location(uri))) as store:
             found = store.stat(split_uri(uri)[1])
-    except MissingInput:
-        return MediaStat(uri=uri)
+    except MissingInput as error:
+        if isinstance(error.__cause__, PermissionError):
+            return MediaStat(uri=uri, unknown=str(error))
+        return MediaStat(uri=uri, other=str(error) if _is_special_file(uri) else "")
     except TransientError as error:
         return MediaStat(uri=uri, unknown=str(error))
     return MediaStat(uri=uri, media=found.to_media_file(uri))
+
+
+def _is_special_file(uri: str) -> bool:
+    path = uri.removeprefix("file://")
+    return path != uri and os.path.exists(path) and not os.path.isdir(path)
 
 
 def find_media(file: str, catalogue: str | None) -> MediaFile:
@@ -121,7 +137,7 @@ def find_media(file: str, catalogue: str | None) -> MediaFile:
     ConfigurationError
         If there is no such file.
     Unavailable
-        If its bucket cannot be reached.
+        If it, or its bucket, cannot be reached.
     """
     uris = list_file_uris(file, catalogue)
     for found in map(stat_media, uris):
@@ -129,4 +145,6 @@ def find_media(file: str, catalogue: str | None) -> MediaFile:
             return found.media
         if found.unknown:
             raise Unavailable(found.unknown)
+        if found.other:
+            raise ConfigurationError(found.other)
     raise ConfigurationError(f"there is no file {' or '.join(map(repr, uris))}; check the path")

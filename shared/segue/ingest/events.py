@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from segue.clock import Clock, utc_now
+from segue.errors import DamagedRecord
 from segue.model.artifact import ARTIFACT
 from segue.model.graph import SOURCE, Graph
 from segue.model.ledger import Change, Ledger, Snapshot
@@ -34,8 +35,24 @@ class Arrivals:
     def record(self, files: Sequence[MediaFile]) -> list[Arrival]:
         """Record different files, notify their jobs, and return what each was to the ledger.
 
-        A duplicate notifies again, since whoever recorded it may have died before notifying.
+        A duplicate notifies again, since whoever recorded it may have died before notifying. A file
+        whose record is damaged counts as stale, unless it is the only one.
+
+        Raises
+        ------
+        DamagedRecord
+            If no file's record can be read.
         """
+        try:
+            return self._record(files)
+        except DamagedRecord as error:
+            whole = [media for media in files if media.uri not in error.uris]
+            if not whole:
+                raise
+            arrivals = dict(zip(whole, self._record(whole), strict=True))
+            return [arrivals.get(media, Arrival.STALE) for media in files]
+
+    def _record(self, files: Sequence[MediaFile]) -> list[Arrival]:
         now = self.clock()
         changed = self.ledger.change(
             [

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from segue.adapters.connect import connect_queue, connect_store
+from segue.adapters.connect import check_writable, connect_queue, connect_store
 from segue.errors import ConfigurationError
 from segue.ingest.catalogue import build_media_filter
 from segue.ingest.requests import Request, RequestReceipt, Requests
-from segue.model.media_file import list_file_uris, parse_prefix
+from segue.model.media_file import list_file_uris, parse_location, parse_prefix
 
 if TYPE_CHECKING:
     from segue.model.graph import Graph
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def open_requests(stack: Stack) -> Iterator[Requests]:
-    """Connect a stack to its queue, to send requests."""
+    """Connect a stack to its queue, to send requests; raise an error if none can be saved."""
+    check_writable(parse_location(stack.graph.artifacts))
     with contextlib.closing(connect_queue(stack.settings.queue)) as queue:
         yield Requests(
             graph=stack.graph,

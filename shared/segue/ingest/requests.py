@@ -6,6 +6,7 @@ artifacts; its progress is in the ledger, like everything else.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,9 +24,15 @@ from segue.errors import ConfigurationError, MissingInput
 from segue.ingest.catalogue import MediaFilter, is_unsafe_path
 from segue.model.graph import SOURCE, Graph
 from segue.model.ledger import Change, Ledger
-from segue.model.media_file import MediaFile, find_bucket_location, split_uri
+from segue.model.media_file import (
+    MediaFile,
+    find_bucket_location,
+    format_name,
+    is_below,
+    split_uri,
+)
 from segue.model.message import Message, build_request_id
-from segue.model.object_store import ObjectStore
+from segue.model.object_store import LeftOut, ObjectStore, list_objects
 from segue.model.queue import Envelope, Lane, Queue, message_to_envelope
 from segue.model.record import Record
 from segue.model.transitions import arrive
@@ -43,7 +50,7 @@ class Request(
     """A request for results of either files or a prefix; ``after`` selects a later page of it."""
 
     files: tuple[str, ...] = ()  # URIs
-    prefix: str | None = None  # of URIs
+    prefix: str | None = None  # a file or folder
     jobs: tuple[str, ...] = ()  # empty: all of the graph
     force: bool = False  # compute them even if they are current
     parents: bool = False  # with force: also everything above them
@@ -104,7 +111,7 @@ def load_request(artifacts: ObjectStore, request: str) -> RequestDocument:
     try:
         data = artifacts.read(format_document_name(request))
         return msgspec.json.decode(data, type=RequestDocument)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(
             f"the document of request {request} cannot be read ({error}); make the request again"
         ) from error
@@ -140,7 +147,7 @@ class Requests:
         try:
             files, ignored, after = self._find_files(request)
         except ConfigurationError as error:
-            if self.media_filter.catalogue is not None:
+            if self.media_filter.catalogue is not None and not _is_name_too_long(error):
                 raise
             raise InvalidRequest(str(error)) from error  # the caller named the location
         records = self._record_files(files)
@@ -197,10 +204,12 @@ class Requests:
         if not bucket and name and is_unsafe_path(name.removesuffix("/")):
             raise InvalidRequest(f"{request.prefix!r} has empty, '.' or '..' parts, or a NUL")
         prefix = f"gs://{bucket}/{name}" if bucket else request.prefix
-        catalogue = self.media_filter.catalogue or ""
-        if not prefix.startswith(catalogue) and not catalogue.startswith(prefix):
-            raise InvalidRequest(f"{prefix!r} is not below the catalogue {catalogue}")
-        return msgspec.structs.replace(request, prefix=max(prefix, catalogue, key=len))
+        catalogue = self.media_filter.catalogue
+        if catalogue is not None and not is_below(prefix, catalogue):
+            if not is_below(catalogue, prefix):
+                raise InvalidRequest(f"{prefix!r} is not below the catalogue {catalogue}")
+            prefix = catalogue
+        return msgspec.structs.replace(request, prefix=prefix)
 
     def _save(self, request: Request, targets: tuple[str, ...]) -> str:
         """Save the document of a request, and return its id; a later page must match it.
@@ -224,6 +233,7 @@ class Requests:
                 content_type="application/json",
                 metadata={},
             )
+            self.artifacts.sync()
             return document.request
         try:
             first = load_request(self.artifacts, request.request)
@@ -262,15 +272,23 @@ class Requests:
     def _list_files(
         self, prefix: str, after: str | None
     ) -> tuple[list[MediaFile], dict[str, str], str | None]:
+        ignored: dict[str, str] = {}
         with closing(self.open_store(find_bucket_location(prefix))) as store:
-            names = store.list(split_uri(prefix)[1], after=after or "")
+
+            def leave_out(found: LeftOut) -> None:
+                if self.media_filter.concerns(uri := store.uri(found.name)):
+                    ignored[format_name(uri)] = found.explanation
+
+            names = list_objects(
+                store, split_uri(prefix)[1], after=after or "", leave_out=leave_out
+            )
             page = list(islice(names, self.page))
             files = [
                 found.to_media_file(uri)
                 for found in page
                 if self.media_filter.accepts(uri := store.uri(found.name))
             ]
-        return files, {}, page[-1].name if len(page) == self.page else None
+        return files, ignored, page[-1].name if len(page) == self.page else None
 
     def _record_files(self, files: Sequence[MediaFile]) -> list[Record]:
         """Return the records of files; record a file now whose event has not come yet."""
@@ -321,3 +339,12 @@ def _stat(uri: str, store: ObjectStore) -> MediaFile | None:
         return store.stat(split_uri(uri)[1]).to_media_file(uri)
     except MissingInput:
         return None
+    except ConfigurationError as error:
+        if _is_name_too_long(error):
+            return None
+        raise
+
+
+def _is_name_too_long(error: ConfigurationError) -> bool:
+    """Whether a file system refused a name: then the caller is at fault, and not the set-up."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENAMETOOLONG

@@ -13,6 +13,7 @@ from apache_beam.options.pipeline_options import (
 from segue.errors import ConfigurationError
 from segue_pipelines.options import (
     STREAMING_THREADS,
+    JavaNames,
     is_dataflow,
     is_local,
     is_single_process,
@@ -71,3 +72,20 @@ def test_several_workers_are_not_a_single_process():
 def test_an_unknown_option_is_refused_with_a_suggestion(word, guess):
     with pytest.raises(ConfigurationError, match=f"did you mean {guess!r}"):
         parse_pipeline_options([word, "2"], ["--processes"], streaming=True)
+
+
+def test_a_job_on_dataflow_has_its_settings_under_javas_names_too():
+    more = ("--temp_location", "gs://work/temp", "--num_workers", "2", "--max_num_workers", "20")
+    options = parse_pipeline_options([*DATAFLOW, *more], streaming=True).get_all_options()
+    assert {name: options[name] for name in JavaNames.NAMES} == {
+        "maxNumWorkers": 20,
+        "numWorkers": 2,
+        "sdkContainerImage": "x/segue:1",
+        "stagingLocation": None,
+        "tempLocation": "gs://work/temp",
+        "workerMachineType": None,
+    }
+    with pytest.raises(ConfigurationError, match="write --num_workers"):
+        parse_pipeline_options([*DATAFLOW, "--numWorkers=2"], streaming=True)
+    local = parse_pipeline_options(["--num_workers", "2"]).get_all_options()
+    assert local["numWorkers"] is None

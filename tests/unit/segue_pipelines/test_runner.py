@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import tempfile
 
 import apache_beam as beam
 import pytest
@@ -11,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from segue.errors import ConfigurationError, DiskFull
-from segue_pipelines.runner import build_runner, unwrap_beam_error
+from segue_pipelines.runner import build_runner, run_pipeline, unwrap_beam_error
 
 pytestmark = pytest.mark.slow
 
@@ -101,3 +102,16 @@ def test_a_worker_that_starts_after_the_failure_stops_too(late, tmp_path):
     pipeline | beam.Create(["a mistake"], reshuffle=False) | beam.ParDo(Fail(failed))
     with pytest.raises(Exception, match="a mistake"):
         pipeline.run()
+
+
+def test_a_pipeline_leaves_no_folder_behind_if_it_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    seen = []
+    options = PipelineOptions([])
+
+    def build(pipeline: beam.Pipeline) -> None:
+        seen.append(list(tmp_path.iterdir()))
+        _ = pipeline | beam.Create([1])
+
+    run_pipeline(build, options)
+    assert seen == [[]]

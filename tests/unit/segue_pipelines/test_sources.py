@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -41,6 +42,17 @@ def catalogue(tmp_path):
     return folder
 
 
+class Reported:
+    """What was reported as left out."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[str, str] = {}  # the last part of a name → reason
+
+    def report(self, uri: str, reason: str, explanation: str) -> None:
+        assert explanation
+        self.reasons[uri.rpartition("/")[2]] = str(reason)
+
+
 def names(selection: Selection) -> list[str]:
     return [m.uri.rpartition("catalogue/")[2] for m in list_files(selection)]
 
@@ -53,16 +65,13 @@ def test_a_folder_is_listed_in_order_and_only_media_are_taken(catalogue):
     assert names(selection) == ["a.wav", "b.mp3", "deep.wav", "deep/ d é.ogg", "deep/er/c.FLAC"]
 
 
-def test_a_prefix_may_end_in_the_middle_of_a_name(catalogue):
-    assert names(Selection(prefix=parse_prefix(f"{catalogue}/de"))) == [
-        "deep.wav",
-        "deep/ d é.ogg",
-        "deep/er/c.FLAC",
-    ]
-
-
-def test_a_single_file_is_a_prefix_uri_itself(catalogue):
-    assert names(Selection(prefix=parse_prefix(f"{catalogue}/b.mp3"))) == ["b.mp3"]
+def test_a_prefix_is_a_file_or_a_folder_and_not_the_beginning_of_a_name(catalogue):
+    (catalogue / "b.mp3.bak").write_bytes(b"x")
+    uri = parse_prefix(str(catalogue))
+    assert names(Selection(prefix=f"{uri}deep")) == ["deep/ d é.ogg", "deep/er/c.FLAC"]
+    assert names(Selection(prefix=f"{uri}deep/")) == ["deep/ d é.ogg", "deep/er/c.FLAC"]
+    assert names(Selection(prefix=f"{uri}b.mp3")) == ["b.mp3"]
+    assert names(Selection(prefix=f"{uri}de")) == []
 
 
 def test_what_segue_made_itself_is_left_out(catalogue):
@@ -73,14 +82,19 @@ def test_what_segue_made_itself_is_left_out(catalogue):
     assert names(selection) == ["a.wav", "b.mp3", "deep.wav", "notes.txt"]
 
 
-def test_a_name_that_is_no_text_is_left_out(catalogue):
-    path = bytes(catalogue) + b"/\xff.wav"
-    with open(path, "wb") as file:
-        file.write(b"x")
+def test_media_that_cannot_be_processed_are_reported(catalogue):
+    for name in (b"\xff.wav", b"\xff.txt"):
+        with open(bytes(catalogue) + b"/" + name, "wb"):
+            pass
+    os.mkfifo(catalogue / "radio.wav")
+    os.mkfifo(catalogue / "pipe")
     selection = Selection(
         prefix=parse_prefix(str(catalogue)), media_filter=MediaFilter(include=("*.wav",))
     )
-    assert names(selection) == ["a.wav", "deep.wav"]
+    reported = Reported()
+    found = list_files(selection, report=reported.report)
+    assert [m.uri.rpartition("/")[2] for m in found] == ["a.wav", "deep.wav"]
+    assert reported.reasons == {"radio.wav": "special_file", "\udcff.wav": "not_utf8"}
 
 
 def test_a_limit_takes_the_first_and_reads_no_further(catalogue):
@@ -120,10 +134,50 @@ def test_a_list_of_uris_may_have_comments_paths_and_a_byte_order_mark(tmp_path):
     ]
 
 
-def test_a_list_that_is_no_text_or_is_missing_is_refused(tmp_path):
+def test_a_line_ends_only_at_a_line_feed(tmp_path):
+    names = ["ls\u2028.wav", "nel\x85.wav", "vt\v.wav", "ff\f.wav", "cr\r.wav", "fs\x1c.wav"]
     path = tmp_path / "list.txt"
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigurationError, match="not UTF-8"):
+    path.write_bytes("\n".join(f"/music/{name}" for name in names).encode())
+    assert list(read_uris(Selection(uris=str(path)))) == [f"file:///music/{n}" for n in names]
+
+
+def test_a_list_that_is_separated_by_nuls_carries_every_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = ["new\nline.wav", " space ", "#1.wav", "\r", "~root", "a\u2028b.wav", "100%.wav"]
+    path = tmp_path / "list"
+    items = [*names, "gs://bucket/a\nb.wav", "file:///music/c.wav", ""]
+    path.write_bytes("\0".join(items).encode())
+    expected = [f"file://{tmp_path}/{name}" for name in names]
+    expected += ["gs://bucket/a\nb.wav", "file:///music/c.wav"]
+    assert list(read_uris(Selection(uris=str(path)))) == expected
+
+
+@pytest.mark.parametrize("separator", [b"\n", b"\0"])
+def test_names_of_a_list_that_cannot_be_media_are_reported(tmp_path, separator):
+    path = tmp_path / "list"
+    lines = [b"/music/a.wav", b"/music/caf\xe9.wav", b"/music/cover.jpg", b"gs://b/dir/"]
+    path.write_bytes(separator.join(lines))
+    selection = Selection(uris=str(path), media_filter=MediaFilter(include=("*.wav",)))
+    reported = Reported()
+    assert list(read_uris(selection, report=reported.report)) == ["file:///music/a.wav"]
+    expected = {"caf\udce9.wav": "not_utf8", "cover.jpg": "not_media", "": "not_media"}
+    assert reported.reasons == expected
+
+
+def test_a_list_may_come_through_a_pipe_and_is_not_counted_then(tmp_path):
+    reader, writer = os.pipe()
+    os.write(writer, b"/music/a.wav\n")
+    os.close(writer)
+    selection = Selection(uris=f"/dev/fd/{reader}")
+    assert count_files(selection, "sqlite:///none", stop=lambda: False) is None
+    assert list(read_uris(selection)) == ["file:///music/a.wav"]
+    os.close(reader)
+
+
+def test_a_list_that_is_utf16_or_is_missing_is_refused(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_bytes("/music/a.wav".encode("utf-16"))
+    with pytest.raises(ConfigurationError, match="UTF-16; save it as UTF-8"):
         list(read_uris(Selection(uris=str(path))))
     with pytest.raises(MissingInput, match="does not exist"):
         list(read_uris(Selection(uris=str(tmp_path / "none.txt"))))
@@ -151,8 +205,10 @@ def test_the_ledger_names_all_its_files_or_those_that_failed(tmp_path):
     assert list(query_files(everything, url)) == media
     assert count_files(everything, url, stop=lambda: False) == 2500
     query = replace(query, criterion="failed")
-    failed = list(query_files(Selection(prefix="gs://bucket/1", ledger=query), url))
-    assert failed == media[1000:2000:100]
+    failed = list(query_files(Selection(prefix="gs://bucket", ledger=query), url))
+    assert failed == media[::100]
+    failed = list(query_files(Selection(prefix="gs://bucket/0100.wav", ledger=query), url))
+    assert failed == [media[100]]
     ledger.close()
 
 
@@ -218,4 +274,6 @@ def test_only_what_lacks_something_is_found_and_once(ledger, what, targets, foun
 
 def test_only_what_is_below_the_prefix_is_found(ledger):
     query = LedgerQuery(criterion="all", graph=TODAY, targets=("b",))
-    assert [r.uri for r in query.find_records(ledger, "gs://bucket/3")] == ["gs://bucket/3 half"]
+    found = query.find_records(ledger, "gs://bucket/3 half")
+    assert [r.uri for r in found] == ["gs://bucket/3 half"]
+    assert list(query.find_records(ledger, "gs://bucket/3")) == []

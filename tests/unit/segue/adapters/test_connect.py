@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -9,11 +11,12 @@ import pytest
 
 from segue.adapters.connect import (
     check_credentials,
+    check_writable,
     connect_ledger,
     ledger_exists,
     open_ledger_to_read,
 )
-from segue.errors import ConfigurationError
+from segue.errors import ConfigurationError, DiskFull
 from segue.model.ledger import Change, Query, Snapshot
 from segue.model.record import Record
 
@@ -84,3 +87,33 @@ def test_missing_credentials_are_named_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
     with pytest.raises(ConfigurationError, match="gcloud auth application-default login"):
         check_credentials()
+
+
+class TestCheckWritable:
+    def test_a_folder_that_can_be_written_to_is_left_as_it_was(self, tmp_path):
+        for location in (tmp_path, tmp_path / "a/b", f"file://{tmp_path}/a"):
+            check_writable(str(location))
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_bucket_is_not_tried(self):
+        check_writable("gs://there-is-no-such-bucket/a")
+
+    @pytest.mark.skipif(not os.path.isdir("/proc/1"), reason="only Linux has /proc")
+    def test_a_place_where_nothing_can_be_made_is_told_with_the_remedy(self):
+        with pytest.raises(
+            ConfigurationError, match=r"'/proc/a/b' is not writable .* another place"
+        ):
+            check_writable("/proc/a/b")
+
+    def test_a_file_is_no_folder(self, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(ConfigurationError, match="is not writable"):
+            check_writable(f"{tmp_path}/file/a")
+
+    def test_a_full_disk_is_told_as_such(self, tmp_path, monkeypatch):
+        def write(*_arguments):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("builtins.open", write)
+        with pytest.raises(DiskFull, match="no room is left"):
+            check_writable(str(tmp_path))

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segue.adapters.firestore_indexes import Index, build_indexes, list_exempt_fields
-from segue.adapters.firestore_queries import find_prefix_end
 from segue.model.graph import parse_graph
+from segue.model.ledger import find_prefix_end
 from segue.model.record import Record
 
 # Few letters, so that prefixes match; both ends of what can be encoded, so that borders are met.

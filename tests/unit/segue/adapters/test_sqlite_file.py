@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 
 import pytest
@@ -89,3 +91,44 @@ def test_the_stored_format_is_that_of_earlier_versions(path):
     settings = [queue._read_pragma(n) for n in ("user_version", "application_id")]
     assert settings == [1, 0x53475145]
     queue.close()
+
+
+@pytest.mark.parametrize("part", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_one_that_is_deleted_or_replaced_while_it_is_in_use_is_noticed(kind, path, part, replaced):
+    opened = kind(path)
+    if replaced:
+        shutil.copy(path + part, path + ".copy")
+        os.replace(path + ".copy", path + part)
+    else:
+        os.unlink(path + part)
+    message = rf"the {kind.noun} .* was deleted, moved or replaced while it was in use; end all"
+    with pytest.raises(ConfigurationError, match=message), opened._session():
+        pass
+
+
+def test_one_that_is_deleted_during_a_transaction_is_noticed(kind, path):
+    opened = kind(path)
+    with (
+        pytest.raises(ConfigurationError, match="deleted, moved or replaced"),
+        opened._session(),
+        opened._transaction(),
+    ):
+        os.unlink(path)
+
+
+def test_what_was_written_is_on_the_disk_after_a_sync(kind, path, monkeypatch):
+    opened = kind(path)
+    opened.sync()
+    synced = []
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+    )
+    opened.sync()
+    assert synced == []  # nothing was written since
+    for end in (opened.sync, opened.close):
+        with opened._session(), opened._transaction():
+            opened._db.execute("PRAGMA user_version = 1")
+        end()
+        assert f"{path}-wal" in synced
+        synced.clear()

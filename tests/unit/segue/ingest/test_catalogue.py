@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 
 import pytest
 
-from segue.ingest.catalogue import MediaFilter, build_media_filter
+from segue.errors import ConfigurationError
+from segue.ingest.catalogue import (
+    MediaFilter,
+    MediaStat,
+    build_media_filter,
+    find_media,
+    stat_media,
+)
 from segue.model.graph import parse_graph
 from segue.model.settings import Settings
 
@@ -31,7 +39,7 @@ def build(
 
 @pytest.mark.parametrize(
     "uri",
-    ["gs://music/masters/a.wav", "gs://music/masters/b/A.WAV", "gs://music/masters-2/a//../b.flac"],
+    ["gs://music/masters/a.wav", "gs://music/masters/b/A.WAV", "gs://music/masters/2/a//../b.flac"],
 )
 def test_media_below_the_catalogues_prefix_are_accepted(uri):
     assert build().accepts(uri)
@@ -48,6 +56,8 @@ def test_media_below_the_catalogues_prefix_are_accepted(uri):
         ("gs://music/masters/wav", "no include pattern"),
         ("gs://music/other/a.wav", "not below the catalogue gs://music/masters"),
         ("gs://music-2/masters/a.wav", "not below the catalogue"),
+        ("gs://music/masters-private/a.wav", "not below the catalogue"),
+        ("gs://music/masters.wav", "not below the catalogue"),
         ("gs://music/masters/features/a/0/a.wav/5.flac", "Segue itself"),
         ("https://music/masters/a.wav", "not a URI"),
         ("masters/a.wav", "not a URI"),
@@ -97,6 +107,47 @@ def test_segues_own_files_in_the_catalogue_are_not_media(tmp_path, monkeypatch, 
     reason = media_filter.find_reason_to_ignore(f"file://{tmp_path}/{name}")
     assert reason == "written by Segue itself"
     assert media_filter.accepts(f"file://{tmp_path}/a.wav")
+
+
+@pytest.mark.parametrize("name", ["my.db.wav", "my.db-2/a.wav", "out.wav", ".segue.wav"])
+def test_media_beside_segues_own_files_are_media(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    graph = parse_graph(f"catalogue: {tmp_path}\nartifacts: out\n{ANY_NAME}", environ={})
+    settings = Settings(ledger=f"sqlite:///{tmp_path}/my.db", queue="sqlite:///q.db")
+    assert build_media_filter(graph, settings).accepts(f"file://{tmp_path}/{name}")
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("file:///music/caf\udce9.wav", True),
+        ("file:///music/caf\udce9.txt", False),
+        ("file:///music/lost+found/", True),
+        ("file:///music/.segue/locked/", False),
+        ("file:///music/.segue/", False),
+    ],
+)
+def test_what_is_left_out_concerns_a_catalogue_if_it_could_be_or_hold_media(uri, expected):
+    assert build("/music", "/music/.segue").concerns(uri) is expected
+
+
+def test_a_pipe_is_no_file_and_an_unreachable_file_is_not_gone(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "radio.wav")
+    found = stat_media(f"file://{tmp_path}/radio.wav")
+    assert found.gone
+    assert "a pipe, a socket or a device" in found.other
+    with pytest.raises(ConfigurationError, match="a pipe, a socket or a device"):
+        find_media(str(tmp_path / "radio.wav"), None)
+    assert stat_media(f"file://{tmp_path}/none.wav") == MediaStat(uri=f"file://{tmp_path}/none.wav")
+
+    def refuse(path, *_arguments, **_options):
+        raise PermissionError(13, "Permission denied", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refuse)
+        found = stat_media(f"file://{tmp_path}/locked/a.wav")
+    assert not found.gone
+    assert "Permission denied" in found.unknown
 
 
 def test_a_filter_pickles_for_the_workers_of_a_pipeline():

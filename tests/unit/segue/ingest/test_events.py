@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segue.adapters.folder import FolderStore
-from segue.errors import Unavailable
+from segue.adapters.sqlite_ledger import SqliteLedger
+from segue.errors import DamagedRecord, Unavailable
 from segue.ingest.events import Arrivals, DeletionResult, Deletions
 from segue.model.artifact import build_artifact_name
 from segue.model.graph import parse_graph
@@ -243,3 +244,17 @@ def test_a_deletion_of_a_version_that_never_arrived_moves_the_tombstone_up(ledge
     assert deletions.record(media(7)) == DeletionResult(is_new=True)
     assert deletions.record(media(6)) == DeletionResult(is_new=False)
     assert ledger.records[URI].generation == 7
+
+
+def test_a_damaged_record_costs_its_file_only(tmp_path):
+    queue, other = MemoryQueue(), media(uri="gs://music/masters/b.wav")
+    ledger = SqliteLedger(str(tmp_path / "ledger.db"))
+    Arrivals(graph=GRAPH, ledger=ledger, queue=MemoryQueue()).record([media(), other])
+    arrivals = Arrivals(graph=GRAPH, ledger=ledger, queue=queue, clock=lambda: NOW)
+    with ledger._session(), ledger._transaction():
+        ledger._db.execute("UPDATE files SET record = '{' WHERE uri = ?", (URI,))
+    assert arrivals.record([media(), other]) == [Arrival.STALE, Arrival.DUPLICATE]
+    assert {m.uri for m in messages(queue)} == {other.uri}
+    with pytest.raises(DamagedRecord, match=URI):
+        arrivals.record([media()])
+    ledger.close()

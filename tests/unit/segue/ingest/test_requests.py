@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -26,6 +27,7 @@ from segue.model.ledger import Change
 from segue.model.media_file import MediaFile
 from segue.model.message import Message
 from segue.model.message import decode_message as message_of
+from segue.model.object_store import REMEDIES, LeftOutReason
 from segue.model.transitions import arrive, delete
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
@@ -194,6 +196,35 @@ def test_an_id_that_was_not_given_here_is_refused(system):
     assert system.messages == []
 
 
+def test_a_prefix_does_not_reach_into_a_folder_beside_its_own(tmp_path):
+    system = System(tmp_path, page=2)
+    uris = system.write("a/b.wav", "a/c.wav", "a/d.wav", "a-private/e.wav", "a.wav")
+    asked = {"prefix": system.music.uri("a"), "jobs": ["b"]}
+    first = system.accept(**asked)
+    system.accept(**asked, request=first.request, after=first.after)
+    assert [m.uri for m in system.messages] == uris[:3]
+
+
+def test_what_a_prefix_leaves_out_is_told(system, tmp_path):
+    system.write("a.wav")
+    for name in (b"caf\xe9.wav", b"caf\xe9.txt"):
+        with open(os.fsencode(tmp_path / "music") + b"/" + name, "wb"):
+            pass
+    os.mkfifo(tmp_path / "music/radio.wav")
+    accepted = system.accept(prefix=system.music.uri(""), jobs=["b"])
+    assert accepted.files == 1
+    assert accepted.ignored == {
+        system.music.uri("caf\\xe9.wav"): REMEDIES[LeftOutReason.NOT_UTF8],
+        system.music.uri("radio.wav"): REMEDIES[LeftOutReason.SPECIAL_FILE],
+    }
+
+
+def test_a_prefix_that_only_begins_like_the_catalogue_is_refused(system):
+    for prefix in (system.music.location[:-1], f"{system.music.location}-2/"):
+        with pytest.raises(InvalidRequest, match="not below the catalogue"):
+            system.accept(prefix=prefix, jobs=["b"])
+
+
 def test_a_later_page_cannot_ask_for_something_else(system):
     asked = {"prefix": system.music.uri(""), "jobs": ["b"]}
     system.write("a.wav")
@@ -300,13 +331,23 @@ def test_in_the_catalogue_a_place_that_cannot_be_looked_at_is_the_fault_of_the_s
     assert not isinstance(raised.value, InvalidRequest)
 
 
+def test_a_name_that_no_file_can_have_is_the_callers_fault(system):
+    [uri] = system.write("a.wav")
+    long = system.music.uri("n" * 300 + ".wav")
+    accepted = system.accept(files=[uri, long], jobs=["b"])
+    assert (accepted.files, accepted.ignored) == (1, {long: "there is no such object"})
+    with pytest.raises(InvalidRequest):
+        system.accept(prefix=system.music.uri("n" * 300 + "/a"), jobs=["b"])
+
+
 def test_a_request_that_nobody_made_is_not_found(system):
     with pytest.raises(MissingInput):
         load_request(system.artifacts, "20260102T030405.000000Z-00000000")
 
 
-def test_a_document_that_cannot_be_read_says_so(system):
-    system.artifacts.create("_requests/x.json", b"{", content_type="application/json", metadata={})
+@pytest.mark.parametrize("data", [b"{", b'{"request": "\xff"}', b"[" * 100_000, b"{}"])
+def test_a_document_that_cannot_be_read_says_so(system, data):
+    system.artifacts.create("_requests/x.json", data, content_type="application/json", metadata={})
     with pytest.raises(ConfigurationError, match="cannot be read"):
         load_request(system.artifacts, "x")
 

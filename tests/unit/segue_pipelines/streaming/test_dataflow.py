@@ -28,6 +28,7 @@ from segue_pipelines.streaming.streaming_run import ProcessCache, StreamingRun
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
 from segue_support.recording_pool import RecordingPool
+from segue_support.simulator.store import MemoryStore
 
 GRAPH = """
 jobs:
@@ -89,7 +90,7 @@ class World:
         )
 
     def open(self, _run: StreamingRun, _stack: contextlib.ExitStack) -> ProcessResources:
-        return ProcessResources(self.ledger, self.pool)
+        return ProcessResources(self.ledger, MemoryStore("gs://x"), self.pool)
 
     def arrive(self, count: int) -> list[ReceivedMessage]:
         queue = MemoryQueue()

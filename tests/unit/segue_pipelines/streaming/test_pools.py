@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from segue.errors import ConfigurationError, Unavailable
+from segue.errors import ConfigurationError, DiskFull, Unavailable
 from segue.model.graph import read_graph
 from segue.model.media_file import MediaFile
 from segue.worker.protocol import Task
@@ -52,7 +52,8 @@ def build_tasks(*task_ids: int) -> list[Task]:
     return [Task(task_id=task_id, media=MEDIA, run=("fine",)) for task_id in task_ids]
 
 
-def test_only_unfinished_tasks_are_submitted_to_the_next_pool():
+@pytest.mark.parametrize("error", [Unavailable("the model's server is away"), DiskFull("no space")])
+def test_only_unfinished_tasks_are_submitted_to_the_next_pool(error):
     broken, whole = FakePool(), FakePool()
     pools = iter([broken, whole])
     pool = RestartingPool(lambda: next(pools))
@@ -60,8 +61,8 @@ def test_only_unfinished_tasks_are_submitted_to_the_next_pool():
     pool.submit(build_tasks(1))
     assert [r.task_id for r in pool.collect(0.0)] == [1]
     pool.submit(build_tasks(2, 3))
-    broken.error = Unavailable("the model's server is away")
-    with pytest.raises(Unavailable):
+    broken.error = error
+    with pytest.raises(type(error)):
         pool.collect(0.0)
     assert broken.ends == ["killed"]
     pool.submit(build_tasks(4))  # while no pool runs

@@ -27,6 +27,7 @@ from segue_pipelines.streaming.stream_worker import BACKOFF, Outage, StreamWorke
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
 from segue_support.recording_pool import RecordingPool, complete_jobs
+from segue_support.simulator.store import MemoryStore
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +77,11 @@ class World:
             queue=self.queue,
             ledger=self.ledger,
             responder=Responder(
-                graph=self.graph, jobs=("a", "b"), ledger=self.ledger, pool=self.pool
+                graph=self.graph,
+                jobs=("a", "b"),
+                ledger=self.ledger,
+                pool=self.pool,
+                artifacts=MemoryStore("gs://o"),
             ),
             topics=list_topics(self.graph),
             **options,
@@ -141,6 +146,7 @@ def test_no_more_is_pulled_than_there_are_free_slots(tmp_path):
     [
         ("ledger", "read"),
         ("ledger", "change"),
+        ("ledger", "sync"),
         ("queue", "pull"),
         ("queue", "publish"),
         ("queue", "acknowledge"),
@@ -337,3 +343,29 @@ def test_the_pauses_double_up_to_a_limit_and_start_again(monkeypatch):
     assert not outage.is_on
     outage.record_failure(Unavailable("away"), what="queue")
     assert outage.left_s == pytest.approx(0.1)
+
+
+def test_a_message_is_on_the_disk_before_anything_comes_of_it(world):
+    calls = []
+    for name, port in (("queue", world.memory_queue), ("ledger", world.memory_ledger)):
+        for method in ("sync", "change", "publish", "acknowledge"):
+            if hasattr(port, method):
+                _note(calls, name, port, method)
+    world.arrive(1)
+    calls.clear()
+    world.drain()
+    first = calls.index("ledger change")
+    assert calls[:first] == ["queue sync"]
+    for place, call in enumerate(calls):
+        if call == "queue acknowledge":
+            assert "ledger sync" in calls[:place][-3:]
+
+
+def _note(calls, name, port, method):
+    original = getattr(port, method)
+
+    def call(*args, **kwargs):
+        calls.append(f"{name} {method}")
+        return original(*args, **kwargs)
+
+    setattr(port, method, call)
