@@ -15,8 +15,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +25,7 @@ from click.shell_completion import CompletionItem
 
 from segue.adapters.connect import ledger_exists
 from segue.extras import require
+from segue.log import configure
 from segue.model.settings import SETTINGS, Settings
 from segue.stack import Stack, load_graph, open_stack
 from segue_cli.exit_code import ExitCode
@@ -62,6 +64,7 @@ class Context:
 
     settings: Settings
     output: Output
+    damaged: set[str] = field(default_factory=set)  # files whose records could not be read
 
     @functools.cached_property
     def graph(self) -> Graph:
@@ -75,8 +78,10 @@ class Context:
             self.output.note(
                 f"There is no ledger {self.settings.ledger} yet; nothing has been recorded."
             )
+        configure(as_json=False, stream=sys.stderr)
         with open_stack(self.settings, graph=self.graph, create=create) as stack:
             yield stack
+            self.damaged.update(stack.ledger.damage.reasons)
 
 
 class Command(click.Command):
@@ -103,9 +108,10 @@ class Command(click.Command):
         settings = Settings.load(**{name: values.pop(name) for name in self.settings})
         switches = {"NO_COLOR": values.pop("no_color"), "SEGUE_DEBUG": values.pop("debug")}
         require("this command", *self.requires)
-        values["context"] = Context(settings=settings, output=output)
+        values["context"] = context = Context(settings=settings, output=output)
         with _export_switches(switches):
-            return super().invoke(ctx)
+            code = super().invoke(ctx)
+        return ExitCode.FAILURES if context.damaged and not code else code
 
     def group_parameters(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
         """Return the syntax and meaning of each parameter, by group."""

@@ -45,7 +45,7 @@ INPUTS = {
     # The deployment: infra/envs/prod.tfvars.
     "hours": Input(730, "h/month", "for resources that always run"),
     "pipelines": Input(5, "pipelines", "one per job"),
-    "workers": Input(2, "workers/pipeline", "at least"),
+    "workers": Input(2, "workers/pipeline", "on average; at least 1"),
     "vcpus": Input(2, "vCPU/worker", "n2-standard-2"),
     "memory": Input(8, "GiB/worker", "n2-standard-2"),
     "backups": Input(28, "copies", "of the ledger, one per day"),

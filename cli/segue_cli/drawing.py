@@ -7,9 +7,10 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from segue.model.graph import SOURCE, Graph, Job
+from segue.printable import escape
 
 # Mermaid writes an entity as a number or a name between # and ;.
-ENTITIES = str.maketrans({c: f"#{ord(c)};" for c in '#&<>"`{}[]()|\\'} | {"\n": " "})
+ENTITIES = str.maketrans({c: f"#{ord(c)};" for c in '#&<>"`{}[]()|\\'})
 CLASSES = """\
   classDef source fill:#1b2330,stroke:#1b2330,color:#ffffff
   classDef audio stroke:#0d9488,stroke-width:2px
@@ -51,11 +52,11 @@ def draw_mermaid(graph: Graph) -> str:
     # The prefix of an id, because a job's name may be a keyword of Mermaid, such as end or class.
     lines = ["flowchart LR", f'  job_{SOURCE}(["{SOURCE}"]):::source']
     for job in graph.jobs.values():
-        name, details = (part.translate(ENTITIES) for part in (job.name, _format_details(job)))
+        name, details = (_quote_mermaid(part) for part in (job.name, _format_details(job)))
         label = f"<b>{name}</b><br/>{details}<br/><code>{graph.fingerprints[job.name]}</code>"
         lines.append(f'  job_{job.name}["{label}"]:::{_find_class(job)}')
     for parent, child, inputs in _list_edges(graph):
-        lines.append(f'  job_{parent} -- "{inputs.translate(ENTITIES)}" --> job_{child}')
+        lines.append(f'  job_{parent} -- "{_quote_mermaid(inputs)}" --> job_{child}')
     return "\n".join([*lines, CLASSES, ""])
 
 
@@ -117,7 +118,13 @@ def _find_class(job: Job) -> str:
     return kind if kind in {"audio", "image", "json"} else "data"
 
 
+def _quote_mermaid(text: str) -> str:
+    """Return a text without what Mermaid, HTML or a terminal would obey."""
+    return escape(" ".join(text.split())).translate(ENTITIES)
+
+
 def _quote(*lines: str) -> str:
-    """Quote the lines of a text, in which DOT escapes quotes and backslashes."""
-    escaped = (line.replace("\\", "\\\\").replace('"', '\\"') for line in lines)
+    """Quote the lines of a text, in which DOT escapes quotes, backslashes and HTML entities."""
+    printable = (escape(" ".join(line.split())).replace("&", "&amp;") for line in lines)
+    escaped = (line.replace("\\", "\\\\").replace('"', '\\"') for line in printable)
     return '"' + "\\n".join(escaped) + '"'

@@ -8,10 +8,10 @@ from enum import IntEnum
 class ExitCode(IntEnum):
     """How a command ended."""
 
-    OK = 0
+    OK = 0  # what was requested is there
     ERROR = 1  # an unexpected error, or a job that was run by hand failed
-    USAGE = 2  # the command line, a setting or the graph is invalid; nothing was done
-    FAILURES = 3  # some files failed; for a backfill, more than --tolerate allows
-    UNFINISHED = 4  # work is held by others, deferred or superseded, or timed out: run again
-    UNAVAILABLE = 5  # a server is unavailable or the disk is full: try again later
+    USAGE = 2  # the command line, a setting, the graph or a job's code is wrong
+    FAILURES = 3  # some files lack a result, and running again does not help
+    UNFINISHED = 4  # some files lack a result as yet: run again
+    UNAVAILABLE = 5  # a server is unavailable or the disk is full: run again later
     INTERRUPTED = 130  # Ctrl-C

@@ -1,6 +1,7 @@
 """The ``segue`` command: dispatches to its subcommands and reports errors."""
 
 import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -12,11 +13,17 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import get_completion_class
 
-from segue.errors import ConfigurationError, SegueError, TransientError
+from segue.errors import (
+    ConfigurationError,
+    DiskFull,
+    SegueError,
+    TooManyFailures,
+    TransientError,
+)
 from segue.extras import MissingExtra, find_extra, require
+from segue.printable import escape, escape_lines
 from segue_cli.exit_code import ExitCode
 from segue_cli.help import HelpContext
-from segue_cli.views.text import escape
 
 if TYPE_CHECKING:
     from segue_cli.command import Command
@@ -145,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report_error(error: BaseException, *, debug: bool) -> ExitCode:
     """Print the error, and return its exit code."""
     if debug and not isinstance(error, KeyboardInterrupt | click.Abort | click.ClickException):
-        traceback.print_exception(error)
+        sys.stderr.write(escape_lines("".join(traceback.format_exception(error))))
     match error := _translate_error(error):
         case BrokenPipeError():
             _close_quietly()
@@ -161,6 +168,9 @@ def _report_error(error: BaseException, *, debug: bool) -> ExitCode:
         case ConfigurationError():
             _print_message(f"error: {error}")
             return ExitCode.USAGE
+        case TooManyFailures():
+            _print_message(f"error: {error}")
+            return ExitCode.FAILURES
         case TransientError():
             _print_message(f"error: {error}\nNothing is lost; run the same command again.")
             return ExitCode.UNAVAILABLE
@@ -180,6 +190,14 @@ def _translate_error(error: BaseException) -> BaseException:
                 require("this command", extra)
             except MissingExtra as missing:
                 return missing
+        case OSError(errno=errno.EROFS | errno.EACCES | errno.EPERM, filename=str(name)):
+            return ConfigurationError(
+                f"{name!r} is not accessible ({error.strerror}); give this user permission, or "
+                "name another place"
+            )
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT, filename=name):
+            where = f" for {name!r}" if name else ""
+            return DiskFull(f"no room is left{where}; free some space")
         case UnicodeEncodeError(reason="surrogates not allowed"):
             return ConfigurationError("a file name is not valid UTF-8; rename the file")
     return error

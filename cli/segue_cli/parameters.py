@@ -78,7 +78,7 @@ job_option = add_job_option("Only this job. May be repeated.  [default: all]")
 prefix_option = click.option(
     "--prefix",
     metavar="URI",
-    help="Only files below this URI or folder.  [default: all files in the ledger]",
+    help="Only this file, or all below this folder or URI.  [default: all files in the ledger]",
     shell_complete=complete_path,
 )
 kind_option = click.option(
@@ -94,7 +94,8 @@ kind_option = click.option(
 catalogue_prefix_option = click.option(
     "--prefix",
     metavar="PREFIX",
-    help="Only files below this folder or gs:// prefix.  [default: the whole catalogue]",
+    help="Only this file, or all below this folder or gs://bucket/folder.  [default: the whole "
+    "catalogue]",
     shell_complete=complete_path,
 )
 target_option = add_job_option(
@@ -135,7 +136,8 @@ SELECTION_OPTIONS = (
     click.option(
         "--uris",
         metavar="FILE",
-        help="Only files listed in a text file, one URI or path per line.",
+        help="Only the files in this list: URIs or paths, one per line, or separated by NULs as "
+        "'find -print0' writes them. A file that is missing is named, and the exit code is 3.",
         shell_complete=complete_path,
     ),
     click.option(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
+
+from segue.log import PrintableFormatter, configure
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -28,7 +31,9 @@ def configure_log(options: PipelineOptions) -> None:
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     else:
         # A remote runner logs the address and state of its job; there is no other progress to show.
-        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        handler = logging.StreamHandler()
+        handler.setFormatter(PrintableFormatter("%(message)s"))
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def run_with_progress(
@@ -45,12 +50,15 @@ def run_with_progress(
     from segue_pipelines.options import is_local
 
     configure_log(options)
+    if is_local(options):
+        configure(as_json=False, stream=sys.stderr)
     if not is_local(options) or not output.stderr.is_terminal:
         return execute(None)
     with (
         tempfile.TemporaryDirectory(prefix="segue-progress-") as folder,
         _show_bar(output.stderr, folder, what, count_total),
     ):
+        configure(as_json=False, stream=sys.stderr)  # now it writes above the bar
         return execute(folder)
 
 

@@ -17,19 +17,90 @@ from segue_cli.exit_code import ExitCode
 from segue_cli.main import COMMANDS, load_command
 
 EXIT_CODES = {
-    ExitCode.OK: "success",
-    ExitCode.ERROR: "an unexpected error, or 'run' failed, or 'doctor' found a fault",
-    ExitCode.USAGE: "the command line, a setting or the graph is invalid; nothing was done",
-    ExitCode.FAILURES: "some files failed; for a backfill, more than --tolerate allows",
-    ExitCode.UNFINISHED: "work is held by others, deferred or superseded, or timed out: run again",
-    ExitCode.UNAVAILABLE: "a server is unavailable or a disk is full: try again later",
-    ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
+    ExitCode.OK: "what was requested is there",
+    ExitCode.ERROR: "an unexpected error; for 'run', 'doctor' and 'up', see below",
+    ExitCode.USAGE: "the command line, a setting, the graph or a job's code is wrong, or a place "
+    "cannot be read or written; nothing was computed",
+    ExitCode.FAILURES: "some files lack a result, and running the same command again does not help",
+    ExitCode.UNFINISHED: "some files lack a result as yet: run the same command again",
+    ExitCode.UNAVAILABLE: "a server is unavailable or a disk is full: run the same command again "
+    "later",
+    ExitCode.INTERRUPTED: "interrupted with Ctrl-C, or a question was answered with no",
+}
+# What the codes of single commands mean; the others are those of all commands.
+COMMAND_EXIT_CODES = {
+    "demo": {
+        ExitCode.OK: "the tour is over",
+        ExitCode.FAILURES: "a tempo was not found; any other code is that of a command it ran",
+    },
+    "init": {ExitCode.OK: "the project is written"},
+    "graph": {ExitCode.OK: "the graph, and with --check its code, has no faults"},
+    "run": {
+        ExitCode.OK: "the job has a result",
+        ExitCode.ERROR: "the job, or one above it, failed",
+        ExitCode.UNAVAILABLE: "it failed with a transient error",
+    },
+    "doctor": {ExitCode.OK: "no faults were found", ExitCode.ERROR: "faults were found"},
+    "up": {
+        ExitCode.OK: "it was stopped, or was idle for --until-idle; jobs may have failed, see "
+        "'segue failures'",
+        ExitCode.ERROR: "one of its programs could not be kept running",
+        ExitCode.INTERRUPTED: "it was stopped at once by a second Ctrl-C",
+    },
+    "plan": {
+        ExitCode.OK: "all selected files were examined",
+        ExitCode.FAILURES: "some files were left out",
+    },
+    "backfill": {
+        ExitCode.OK: "every requested result is there, but for the share of the files that "
+        "--tolerate allows",
+        ExitCode.FAILURES: "more files than --tolerate allows lack a result, as a job failed in "
+        "this run or before, or were left out; or the first 200 files all failed in the same job",
+        ExitCode.UNFINISHED: "the only missing results are held by other workers, were deferred "
+        "after a transient error, or are of files that were overwritten or deleted meanwhile",
+    },
+    "stream": {
+        ExitCode.OK: "it was stopped, or was idle for --until-idle; jobs may have failed, see "
+        "'segue failures'",
+        ExitCode.INTERRUPTED: "it was stopped at once by a second Ctrl-C",
+    },
+    "serve": {ExitCode.OK: "it was stopped"},
+    "request": {
+        ExitCode.OK: "all files are requested; with --watch, all results are there",
+        ExitCode.FAILURES: "no files were requested, or some were ignored; with --watch, also "
+        "as for 'watch'",
+        ExitCode.UNFINISHED: "with --watch: as for 'watch'",
+    },
+    "retry": {ExitCode.OK: "what failed is queued again, if anything matched"},
+    "sweep": {
+        ExitCode.OK: "all unfinished work is published again",
+        ExitCode.UNFINISHED: "--limit was reached",
+    },
+    "reconcile": {
+        ExitCode.OK: "all files were compared, and with --apply repaired",
+        ExitCode.FAILURES: "some files were left out",
+    },
+    "gc": {ExitCode.OK: "what can be deleted is counted, or with --delete deleted"},
+    "status": {ExitCode.OK: "the counts are shown, whatever they are"},
+    "watch": {
+        ExitCode.OK: "all results are there",
+        ExitCode.FAILURES: "a job failed or is blocked, or a named file was deleted",
+        ExitCode.UNFINISHED: "results are missing after --timeout",
+    },
+    "ping": {
+        ExitCode.OK: "all pipelines answered",
+        ExitCode.UNFINISHED: "some have not answered after --timeout",
+    },
+    "explain": {ExitCode.OK: "the file is explained, whatever its state"},
+    "failures": {ExitCode.OK: "the failures are listed, if there are any"},
+    "package": {ExitCode.OK: "the archives are written"},
 }
 # Environment variables without an option of their own.
 VARIABLES = {
     "SEGUE_DEBUG": "like --debug: show tracebacks of unexpected errors and of failed jobs",
     "_SEGUE_COMPLETE": "set by the shell while it completes a command line",
     "SEGUE_FFMPEG": "the ffmpeg to use; default: the one on PATH, else that of imageio-ffmpeg",
+    "SEGUE_MAX_DECODED_GIB": "how large a media file may be once it is decoded; default: 8",
     "SEGUE_EMULATORS": "where the tests find emulators: a folder laid out like the Cloud SDK's",
     "FIRESTORE_EMULATOR_HOST": "host:port of a Firestore emulator to use instead of the service",
     "PUBSUB_EMULATOR_HOST": "host:port of a Pub/Sub emulator to use instead of the service",
@@ -73,10 +144,20 @@ def _write_document() -> Iterator[str]:
             yield from _write_command(name, load_command(name))
     yield from _write_shared_options()
     yield "## Exit codes\n"
-    yield from _write_table("code", "meaning", {str(int(c)): t for c, t in EXIT_CODES.items()})
+    yield from _write_table("code", "meaning", _format_codes(EXIT_CODES))
+    yield "What the codes of single commands mean:\n"
+    yield "| command | code | meaning |\n|-|-|-|"
+    for name, codes in COMMAND_EXIT_CODES.items():
+        for code, meaning in _format_codes(codes).items():
+            yield f"| `{name}` | `{code}` | {_escape_cell(meaning)} |"
+    yield ""
     yield "## Environment variables\n"
     settings = {s.variable: f"{s.meaning}; default: {s.default}" for s in SETTINGS.values()}
     yield from _write_table("variable", "meaning", settings | VARIABLES)
+
+
+def _format_codes(meanings: Mapping[ExitCode, str]) -> dict[str, str]:
+    return {str(int(code)): meaning for code, meaning in meanings.items()}
 
 
 def _write_command(name: str, command: Command) -> Iterator[str]:

@@ -153,6 +153,7 @@ def backfill(
     limit: int | None = None,
     sample: float | None = None,
     processes: int | None = None,
+    max_first_failures: int | None = 200,
     beam_options: Sequence[str] = (),
 ) -> RunTotals:
     """Compute the missing results of some jobs, and of the jobs that they need, for some files.
@@ -162,9 +163,9 @@ def backfill(
     jobs : str or iterable of str, optional
         The target jobs; by default all jobs of the graph.
     prefix : str, optional
-        A folder or ``gs://bucket/prefix``; by default the graph's catalogue.
+        A file, or a folder (a path or ``gs://bucket/folder``); by default the graph's catalogue.
     uris : str, optional
-        A text file with one URI or path per line, instead of a prefix.
+        A list of URIs or paths, instead of a prefix: one per line, or separated by NULs.
     from_ledger : {"failed", "stale", "missing", "all"}, optional
         Take files from the ledger instead of listing the catalogue.
     graph : Graph or path, optional
@@ -180,19 +181,24 @@ def backfill(
         Process a share of the files; the same ones each time.
     processes : int > 0, optional
         Child processes per worker; by default one per core.
+    max_first_failures : int > 0, optional
+        Stop if so many files have failed in a job that has not succeeded for any; None: never.
     beam_options : sequence of str
         Options of Beam, such as ``--runner=DataflowRunner``.
 
     Returns
     -------
     RunTotals
-        Files and jobs by status, failures by kind, CPU seconds. A failed job is recorded in the
-        ledger and does not raise.
+        Files and jobs by status, failures by kind, CPU seconds, and files that were left out. A
+        failed job is recorded in the ledger and does not raise.
 
     Raises
     ------
     ConfigurationError
-        If the graph, its code, a job's name or an option is wrong; nothing was computed.
+        If the graph, its code, a job's name or an option is wrong, or a job cannot be imported or
+        set up.
+    TooManyFailures
+        If the first files all failed in the same job; their failures are recorded.
     Unavailable
         If the ledger or a bucket cannot be reached; what is finished is recorded.
     """
@@ -213,6 +219,7 @@ def backfill(
         limit=limit,
         sample=sample,
         processes=processes,
+        max_first_failures=max_first_failures,
     )
     check_code(loaded)
     return execute(run, parse_pipeline_options(beam_options))

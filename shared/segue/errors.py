@@ -4,19 +4,26 @@
 
     SegueError
     ├── ConfigurationError      the graph, a setting or an argument is wrong: stop and report it
+    ├── TooManyFailures         the first files of a run all failed in the same job: stop
     ├── PermanentError          it fails every time: record it, block the jobs below, go on
     │   ├── CorruptMedia            the file is damaged, empty, or not what its name says
+    │   ├── TooLarge                the file is longer or larger than what can be processed
     │   ├── MissingInput            an object that the job needs is gone
     │   ├── JobRaised               the job's own code raised
     │   ├── JobTimeout              it ran past ``timeout_s`` and was stopped
     │   ├── JobCrashed              its process died: a segmentation fault, an exit or a signal
+    │   │   └── JobKilled               somebody else killed it, such as the kernel's OOM killer
     │   ├── OutOfMemory             it needed more than ``memory_gib``
     │   ├── BadOutput               it returned a value that its content type cannot hold
+    │   ├── DamagedRecord           what the ledger holds of a file cannot be read
     │   └── UnreadableMessage       the bytes on a topic are not a message: dead-letter them
     └── TransientError          it may succeed later: try again, record nothing as failed
         ├── Unavailable             a server is unreachable, slow, or asks to slow down
         ├── Contended               other processes kept changing the same record
-        ├── DiskFull                no space is left on the device
+        ├── DiskFull                no space is left on the device, whatever job runs
+        ├── NoSpace                 this job needs more space on this file than is free: recorded,
+        │                           and tried again by the next run
+        ├── DamagedInput            a parent's artifact is gone or has changed: compute it again
         └── Superseded              the file was overwritten while it was being processed
 
 Every message gives the value, the rule and the remedy.
@@ -25,7 +32,7 @@ Every message gives the value, the rule and the remedy.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 
 
@@ -33,6 +40,7 @@ class Kind(StrEnum):
     """The kinds of failures: the ledger stores them, and ``segue failures`` counts them."""
 
     CORRUPT_MEDIA = "corrupt_media"
+    TOO_LARGE = "too_large"
     MISSING_INPUT = "missing_input"
     JOB_RAISED = "job_raised"
     TIMEOUT = "timeout"
@@ -42,6 +50,9 @@ class Kind(StrEnum):
     UNAVAILABLE = "unavailable"
     CONTENDED = "contended"
     DISK_FULL = "disk_full"
+    DAMAGED_INPUT = "damaged_input"
+    DAMAGED_RECORD = "damaged_record"
+    NO_SPACE = "no_space"
     SUPERSEDED = "superseded"
     UNREADABLE_MESSAGE = "unreadable_message"  # only in dead letters, as it names no file
 
@@ -54,6 +65,10 @@ class ConfigurationError(SegueError):
     """The graph, a setting or an argument is wrong; nothing was done."""
 
 
+class TooManyFailures(SegueError):
+    """The first files of a run have all failed in the same job; the failures are recorded."""
+
+
 class PermanentError(SegueError):
     """Another attempt would fail, too; the failure is recorded with its kind."""
 
@@ -64,6 +79,12 @@ class CorruptMedia(PermanentError):
     """The media file is damaged, empty, truncated, or not what its name says."""
 
     kind = Kind.CORRUPT_MEDIA
+
+
+class TooLarge(PermanentError):
+    """The media file is longer, or decodes to more, than a limit allows."""
+
+    kind = Kind.TOO_LARGE
 
 
 class MissingInput(PermanentError):
@@ -90,6 +111,10 @@ class JobCrashed(PermanentError):
     kind = Kind.CRASHED
 
 
+class JobKilled(JobCrashed):
+    """A process of the job was killed, and not by Segue: perhaps because memory ran out."""
+
+
 class OutOfMemory(PermanentError):
     """The job needed more memory than its ``memory_gib``."""
 
@@ -100,6 +125,16 @@ class BadOutput(PermanentError):
     """The job returned a value that its content type cannot hold."""
 
     kind = Kind.BAD_OUTPUT
+
+
+class DamagedRecord(PermanentError):
+    """What the ledger holds of some files cannot be read."""
+
+    kind = Kind.DAMAGED_RECORD
+
+    def __init__(self, message: str, uris: Collection[str] = ()) -> None:
+        super().__init__(message)
+        self.uris = frozenset(uris)
 
 
 class UnreadableMessage(PermanentError):
@@ -127,9 +162,25 @@ class Contended(TransientError):
 
 
 class DiskFull(TransientError):
-    """No space is left on the device."""
+    """No space is left on the device, and that is no file's fault."""
 
     kind = Kind.DISK_FULL
+
+
+class NoSpace(TransientError):
+    """The job needs more disk space for this file than is free, even with nothing else running."""
+
+    kind = Kind.NO_SPACE
+
+
+class DamagedInput(TransientError):
+    """A parent's artifact is gone, or is not what the ledger says; it is computed again."""
+
+    kind = Kind.DAMAGED_INPUT
+
+    def __init__(self, message: str, job: str = "") -> None:
+        super().__init__(message)
+        self.job = job  # the parent
 
 
 class Superseded(TransientError):

@@ -43,7 +43,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "grpc",
         "requests",
     ),
-    "functions": ("cloudevents", "functions_framework", "gunicorn"),
+    "functions": ("cloudevents", "flask", "functions_framework", "waitress", "werkzeug"),
     "pipelines": ("apache_beam",),
 }
 

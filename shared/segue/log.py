@@ -6,12 +6,13 @@ Never log a payload or a secret.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
 from enum import StrEnum
 from typing import IO, Any
+
+from segue.printable import encode_json, escape, escape_lines
 
 LOGGER = logging.getLogger("segue")
 
@@ -26,6 +27,8 @@ class Action(StrEnum):
     DELETED = "deleted"  # a tombstone is written
     REQUESTED = "requested"  # results are requested
     SWEPT = "swept"  # unfinished work is published again
+    # backfills
+    RECOMPUTED = "recomputed"  # an artifact is gone or has changed, and is computed again
     # streaming pipelines
     DONE = "done"  # a job has its result
     FAILED = "failed"  # a job failed permanently on a file
@@ -38,9 +41,12 @@ class Action(StrEnum):
     DROPPED = "dropped"  # a message that cannot be acted on
     PINGED = "pinged"  # a ping passed
     DEAD_LETTERED = "dead_lettered"  # a message could not be processed
+    # listings
+    LEFT_OUT = "left_out"  # a file that cannot be processed, or that does not exist
     # processes
     STARTED = "started"
     STOPPED = "stopped"
+    DAMAGED = "damaged"  # a record of the ledger cannot be read
     UNAVAILABLE = "unavailable"  # a server cannot be reached
     MISCONFIGURED = "misconfigured"  # the set-up is wrong and has to be repaired
 
@@ -52,7 +58,7 @@ def log_event(action: Action, *, severity: str = "INFO", **fields: Any) -> None:
     LOGGER.log(
         logging.getLevelNamesMapping()[severity],
         "%s",
-        json.dumps(line, ensure_ascii=False, default=str),
+        encode_json(line, default=str),
         extra={"segue": line},
     )
 
@@ -65,15 +71,18 @@ class _ReadableFormatter(logging.Formatter):
         line = getattr(record, "segue", None)
         time = self.formatTime(record, "%H:%M:%S")
         if line is None:
-            return f"{time} {record.levelname.lower()} {record.getMessage()}"
+            return escape(f"{time} {record.levelname.lower()} {record.getMessage()}")
         rest = " ".join(f"{k}={v}" for k, v in line.items() if k not in {"severity", "action"})
         mark = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
-        return f"{time} {mark}{line['action']} {_escape_unprintable(rest)}"
+        return f"{time} {mark}{line['action']} {escape(rest)}"
 
 
-def _escape_unprintable(text: str) -> str:
-    """Escape control characters: strangers write file names, and the terminal would obey."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+class PrintableFormatter(logging.Formatter):
+    """Formats the records of others, with unprintable characters escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message, and the traceback if there is one."""
+        return escape_lines(super().format(record))
 
 
 def configure(*, as_json: bool | None = None, stream: IO[str] | None = None) -> None:

@@ -123,9 +123,11 @@ def test_features_match_the_sound(finished):
 def test_a_second_run_does_nothing(finished, catalogue):
     folder, _ = finished
     before = artifacts(folder)
-    summary = segue(folder, "backfill", "--prefix", str(catalogue), "--job", "energy")
+    again = ("backfill", "--prefix", str(catalogue), "--job", "energy")
+    summary = segue(folder, *again, code=3)
     assert statuses(summary)["energy"] == {"blocked": 3, "current": 5}
-    assert summary["failed_files"] == 0
+    assert summary["failed_files"] == 3
+    assert summary == segue(folder, *again, "--tolerate", "40%")
     assert artifacts(folder) == before
 
 
@@ -174,7 +176,7 @@ def test_an_overwritten_file_is_computed_again_and_tolerated_failures_are_no_fai
     command = ("backfill", "--prefix", str(copy), "--job", "downsample")
     segue(tmp_path, *command, "--tolerate", "40%")
     write(tone(880, 2.0), str(copy / "tone.wav"))
-    summary = segue(tmp_path, *command)
+    summary = segue(tmp_path, *command, code=3)
     assert statuses(summary)["downsample"] == {"current": 4, "done": 1, "failed_before": 3}
     segue(tmp_path, *command, "--tolerate", "10%", "--retry-failed", code=3)
 
@@ -200,9 +202,39 @@ def test_a_dry_run_leaves_no_trace(catalogue, tmp_path):
 
 def test_a_list_of_files_limits_the_backfill(catalogue, tmp_path):
     (tmp_path / "list.txt").write_text(f"{catalogue}/tone.wav\n{catalogue}/gone.wav\n")
-    summary = segue(tmp_path, "backfill", "--uris", "list.txt", "--job", "downsample")
+    command = ("--uris", "list.txt", "--job", "downsample")
+    for name in ("plan", "backfill"):
+        summary = segue(tmp_path, name, *command, code=3)
+        assert summary["left_out"] == {"missing": 1}
+        assert summary["left_out_names"] == {"missing": [f"file://{catalogue}/gone.wav"]}
     assert statuses(summary) == {"downsample": {"done": 1}}
-    assert summary["left_out"] == {"missing": 1}
+    segue(tmp_path, "backfill", *command, "--tolerate", "50%")
+
+
+def test_what_cannot_be_processed_is_named_and_everything_else_is_done(
+    tmp_path, monkeypatch, capfd
+):
+    (tmp_path / "jobs.yaml").write_text(ANY_NAME)
+    music = tmp_path / "music"
+    (music / "sub").mkdir(parents=True)
+    (music / "sub/a\u2028b\n.wav").write_bytes(b"x")
+    os.symlink("..", music / "sub/loop")
+    os.mkfifo(music / "radio.wav")
+    with open(os.fsencode(music) + b"/caf\xe9.wav", "wb"):
+        pass
+    monkeypatch.chdir(tmp_path)
+    assert main(["backfill", "--prefix", "music", "--all"]) == 3
+    shown = capfd.readouterr()
+    assert "1 file examined" in shown.out
+    assert "left out: 1 not_utf8, 1 special_file; the log names each" in shown.out
+    assert "caf\\xe9.wav kind=not_utf8 reason=its name is not UTF-8; rename it" in shown.err
+    assert "radio.wav kind=special_file" in shown.err
+    (tmp_path / "list").write_bytes(
+        b"\0".join(os.fsencode(music / n) for n in ("sub/a\u2028b\n.wav", "caf\udce9.wav"))
+    )
+    summary = segue(tmp_path, "plan", "--uris", "list", "--all", code=3)
+    assert summary["files"] == 1
+    assert summary["left_out"] == {"not_utf8": 1}
 
 
 def test_the_ledger_and_the_queue_in_the_catalogue_are_not_media(tmp_path):
@@ -218,17 +250,16 @@ def test_the_ledger_and_the_queue_in_the_catalogue_are_not_media(tmp_path):
     assert (music / "ledger.db").exists()
     assert segue(tmp_path, "plan", "--all", environ=databases)["files"] == 1
     assert segue(tmp_path, "plan", "--all", "--prefix", "music", environ=databases)["files"] == 1
-    summary = segue(tmp_path, "backfill", "--all", "--uris", "list.txt", environ=databases)
+    summary = segue(tmp_path, "backfill", "--all", "--uris", "list.txt", environ=databases, code=3)
     assert summary["files"] == 1
     assert summary["left_out"] == {"not_media": 2}
 
 
 def test_a_prefix_without_files_is_not_an_empty_catalogue(catalogue, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    assert main(["backfill", "--prefix", f"{catalogue}/sonk", "--job", "beats"]) == 2
-    assert "check the path" in capfd.readouterr().err
-    plan = segue(tmp_path, "plan", "--prefix", f"{catalogue}/son", "--job", "beats")
-    assert plan["files"] == 1
+    for prefix in ("sonk", "son"):
+        assert main(["backfill", "--prefix", f"{catalogue}/{prefix}", "--job", "beats"]) == 2
+        assert "check the path" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

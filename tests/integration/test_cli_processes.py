@@ -166,6 +166,47 @@ def test_ctrl_c_ends_a_command_with_its_own_exit_code(tmp_path):
     assert b"Traceback" not in err
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_after_ctrl_c_a_backfill_leaves_nothing_running_and_continues(tmp_path, times):
+    (tmp_path / "slow.py").write_text(
+        "import os, time\n"
+        "def slow(media):\n"
+        "    while not os.path.exists('go'): time.sleep(0.02)\n"
+        "    return 1\n"
+    )
+    (tmp_path / "jobs.yaml").write_text(
+        "jobs:\n  slow: {run: 'slow:slow', needs: {media: source}, writes: application/json}\n"
+    )
+    (tmp_path / "music").mkdir()
+    for number in range(20):
+        (tmp_path / f"music/{number}.wav").write_bytes(b"x")
+    command = [SEGUE, "backfill", "--prefix", "music", "--all", "--processes", "2"]
+    url = f"sqlite:///{tmp_path}/.segue/ledger.db"
+
+    def count_running() -> int:
+        if not (tmp_path / ".segue/ledger.db").exists():
+            return 0
+        ledger = connect_ledger(url)
+        running = ledger.count({"slow": ()}).jobs.get("slow", {}).get("running", 0)
+        ledger.close()
+        return running
+
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        until = time.monotonic() + PATIENCE_S
+        while count_running() == 0 and time.monotonic() < until:
+            time.sleep(0.05)
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+        process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert count_running() == 0
+    (tmp_path / "go").touch()
+    assert run(tmp_path, *command).returncode == 0
+
+
 def test_a_tone_of_help_in_a_pipe_has_no_colours(tmp_path):
     assert "\033" not in run(tmp_path, SEGUE, "--help", FORCE_COLOR="1").stdout
 
@@ -248,6 +289,26 @@ def test_the_traceback_of_a_job_starts_in_its_own_code(project):
     lines = done.stderr.partition("Traceback (most recent call last):\n")[2].splitlines()
     assert "tests/support/segue_support/jobs.py" in lines[0]
     assert "bad failed after" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["--no-isolation"]])
+def test_nothing_that_a_job_prints_or_raises_can_talk_to_the_terminal(project, arguments):
+    (project / "loud.py").write_text(
+        "import sys\n"
+        "def loud(media):\n"
+        "    print('printed \\x1b]0;owned\\x07', media.uri)\n"
+        "    sys.stderr.write('written \\x1b[2J\\n')\n"
+        "    raise ValueError('raised \\x1b[31m \\u202e')\n"
+    )
+    (project / "jobs.yaml").write_text(
+        "jobs:\n  loud: {run: 'loud:loud', needs: {media: source}, writes: application/json}\n"
+    )
+    (project / "a\x9b31m.wav").write_bytes(b"sound")
+    done = run(project, SEGUE, "run", "loud", "a\x9b31m.wav", *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    for fragment in (r"printed \x1b]0;owned\x07", r"written \x1b[2J", r"raised \x1b[31m \u202e"):
+        assert fragment in done.stderr
+    assert all(line.isprintable() for line in done.stderr.split("\n"))
 
 
 @pytest.mark.parametrize(("job", "kind"), [("dies", "crashed")])

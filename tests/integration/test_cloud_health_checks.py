@@ -13,6 +13,8 @@ from segue.adapters.firestore_indexes import build_indexes
 from segue.errors import ConfigurationError, Unavailable
 from segue.model.graph import parse_graph, read_graph
 from segue.model.queue import format_dead_topic, list_topics
+from segue.model.settings import Settings
+from segue_cli.health_checks.cloud import list_cloud_checks
 from segue_cli.main import main
 from segue_support import emulators
 from segue_support.grpc_proxy import GrpcProxy, RpcFault
@@ -161,6 +163,31 @@ def test_an_index_that_is_not_ready_is_named(firestore_emulator, project, monkey
         proxy.fail("RunQuery", RpcFault(status="FAILED_PRECONDITION"))
         (index,) = find_index_faults(f"firestore://{project}/segue", graph)
     assert index == wanted[0]
+
+
+def test_an_index_that_is_being_built_is_told_from_one_that_is_missing(
+    firestore_emulator, firestore_url, tmp_path, monkeypatch
+):
+    (tmp_path / "jobs.yaml").write_text(GRAPH)
+    wanted = [f"({', '.join(index.fields)})" for index in build_indexes(parse_graph(GRAPH))]
+    answers = (
+        "The query requires an index. That index is currently building and cannot be used yet.",
+        "The query requires an index. You can create it here: https://console.firebase.google.com/",
+    )
+    building, missing = (RpcFault(status="FAILED_PRECONDITION", message=text) for text in answers)
+    settings = Settings(graph=str(tmp_path / "jobs.yaml"), ledger=firestore_url)
+    with GrpcProxy(firestore_emulator) as proxy:
+        monkeypatch.setenv(emulators.FIRESTORE.variable, proxy.address)
+        (check,) = (c for c in list_cloud_checks(settings) if c.name == "indexes")
+        proxy.fail("RunQuery", building, building)
+        found = check.run()
+        assert (found.status, found.detail) == ("fault", f"being built: {wanted[0]}, {wanted[1]}")
+        assert found.hint.startswith("wait")
+        proxy.fail("RunQuery", building, missing)
+        found = check.run()
+        assert found.detail.startswith(f"missing: {wanted[1]}; being built: {wanted[0]}\n")
+        assert "Terraform" in found.hint
+        assert check.run().status == "ok"
 
 
 def test_each_index_is_asked_for_by_a_query_of_its_own_fields(firestore_emulator, monkeypatch):

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -218,7 +219,36 @@ def test_the_steps_have_labels_that_stay(folder):
     ]
 
 
+def test_a_folder_that_cannot_be_read_is_left_out_and_its_files_are_not_gone(folder, monkeypatch):
+    execute(run_of(folder), parse_pipeline_options())
+    hidden = str(folder / "music/a")
+    scan, look = os.scandir, os.stat
+
+    def refuse(call, path, *arguments, **options):
+        if not isinstance(path, int) and os.fspath(path).startswith(hidden):
+            raise PermissionError(13, "Permission denied", path)
+        return call(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "scandir", lambda path=".": refuse(scan, path))
+    monkeypatch.setattr(os, "stat", lambda path, *a, **o: refuse(look, path, *a, **o))
+    found = execute(run_of(folder), parse_pipeline_options())
+    assert found.left_out == {"unreadable": 1}
+    assert found.left_out_names == {"unreadable": [f"file://{hidden}/"]}
+    assert not found.files
+    assert found.listed < found.recorded
+
+
+def test_a_prefix_does_not_reach_into_a_folder_beside_its_own(folder):
+    for name in ("music-private/a.wav", "music.wav"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"sound")
+    run = replace(run_of(folder), prefix=f"file://{folder}/music")
+    found = execute(run, parse_pipeline_options())
+    assert found.files == {DiscrepancyKind.UNRECORDED: 7}
+    assert all("/music/" in uri for uri in known(folder))
+
+
 def test_names_that_are_not_text_are_left_out_and_counted(folder):
     os.close(os.open(os.fsencode(folder / "music") + b"/\xff.wav", os.O_CREAT))
     found = execute(run_of(folder, dry_run=True), parse_pipeline_options())
-    assert (found.listed, found.left_out) == (7, 1)
+    assert (found.listed, found.left_out) == (7, {"not_utf8": 1})

@@ -296,6 +296,7 @@ def test_ctrl_c_twice_ends_it_at_once(project):
     assert up.process.poll() is None
     assert up.end() == 130
     wait_until(lambda: not any(stat(one) for one in everybody))
+    assert not project.is_running("song.wav", "slow")
 
 
 @with_graph(CHAIN)

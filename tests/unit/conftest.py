@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from segue.media.decode import LocalMedia
+from segue.worker.process import MemoryLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -24,3 +25,11 @@ def open_media(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., LocalM
         return LocalMedia(uri=uri, generation=1, path=str(path), folder=folder)
 
     return opened
+
+
+@pytest.fixture
+def bound_memory() -> Iterator[Callable[[float], None]]:
+    """Bound this process's memory to so many GiB more than now, as a worker does, for a test."""
+    limit = MemoryLimit(0.0)
+    yield limit.set_limit
+    limit.clear_limit()

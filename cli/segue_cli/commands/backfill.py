@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segue.model.outcome import RunTotals, Status
+from segue.model.outcome import UNFINISHED, RunTotals, Status
 from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import (
@@ -60,7 +60,8 @@ COLUMNS = {
     default="0%",
     metavar="SHARE",
     callback=parse_share,
-    help="Exit with 0 if at most this share of the files fails, such as 1%.",
+    help="Exit with 0 if at most this share of the files fails or is left out, such as 1%. "
+    "With 100%, the run also goes on if the first 200 files all fail in the same job.",
 )
 @processes_option
 @click.option("--dry-run", is_flag=True, help="Show what would be computed; compute nothing.")
@@ -76,6 +77,8 @@ def backfill(context: Context, tolerate: float, dry_run: bool, **selected: Any) 
 
     options = parse_beam_options()
     run = build_backfill(context, dry_run=dry_run, **selected)
+    if tolerate == 1.0:
+        run = replace(run, max_first_failures=None)
     check_code(context.graph)
     try:
         totals = execute_backfill(context, run, options)
@@ -86,7 +89,7 @@ def backfill(context: Context, tolerate: float, dry_run: bool, **selected: Any) 
         context.output.write_json(to_json(totals, dry_run=dry_run))
     else:
         print_summary(context.output, totals)
-    if totals.failed_files / max(totals.files, 1) > tolerate:
+    if totals.failed_share > tolerate:
         return ExitCode.FAILURES
     return ExitCode.UNFINISHED if totals.unfinished else ExitCode.OK
 
@@ -131,6 +134,7 @@ def to_json(totals: RunTotals, *, dry_run: bool) -> dict[str, object]:
         "files": totals.files,
         "failed_files": totals.failed_files,
         "left_out": totals.left_out,
+        "left_out_names": totals.left_out_names,
         "jobs": {
             job: {
                 "statuses": dict(sorted(statuses.items())),
@@ -146,7 +150,14 @@ def print_summary(output: Output, totals: RunTotals) -> None:
     """Print a table of jobs by status, failures by kind, and what to do next."""
     if totals.files == 0:
         output.print("No files found.")
-        return
+    else:
+        _print_jobs(output, totals)
+    if totals.left_out:
+        kinds = ", ".join(f"{n:,} {reason}" for reason, n in totals.left_out.items())
+        output.print(f"left out: {kinds}; the log names each")
+
+
+def _print_jobs(output: Output, totals: RunTotals) -> None:
     used = [s for s in COLUMNS if any(statuses.get(s) for statuses in totals.jobs.values())]
     has_cpu = any(totals.cpu_seconds.values())
     rows = build_table("job", *(f">{COLUMNS[s]}" for s in used), *([">CPU"] if has_cpu else []))
@@ -163,7 +174,8 @@ def print_summary(output: Output, totals: RunTotals) -> None:
     ]
     if kinds:
         output.print(f"failed: {', '.join(kinds)}; for details: segue failures")
+    if failed_before := totals.total(Status.FAILED_BEFORE):
+        output.print(f"failed before: {failed_before:,}; to retry them: --retry-failed")
     if totals.unfinished:
-        output.print("some jobs are held, deferred or superseded; run the same command again")
-    for what, n in totals.left_out.items():
-        output.print(f"skipped: {n:,} {what}")
+        left = ", ".join(COLUMNS[s] for s in COLUMNS if s in UNFINISHED and totals.total(s))
+        output.print(f"not finished: {left}; run the same command again")

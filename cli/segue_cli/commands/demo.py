@@ -80,7 +80,7 @@ class _Tour:
         )
         self._show(
             "Run it again: there is nothing left to do.",
-            "segue backfill --prefix catalogue --job energy",
+            "segue backfill --prefix catalogue --job energy --tolerate 30%",
         )
         self._write_changed_graph()
         self._show(
@@ -149,7 +149,7 @@ class _Tour:
 
         self._out.print(Padding(Text(heading, style="bold"), (1, 0, 1, 0)))
         call = "import sys; from segue_cli.main import main; sys.exit(main())"
-        this = f'segue() {{ {shlex.quote(sys.executable)} -c {shlex.quote(call)} "$@"; }}'
+        this = f'segue() {{ {shlex.quote(sys.executable)} -P -c {shlex.quote(call)} "$@"; }}'
         for line in lines:
             self._out.print(Text(f"$ {line}", style="cyan"))
             sys.stdout.flush()

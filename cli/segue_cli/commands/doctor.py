@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from segue.printable import escape
 from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
 from segue_cli.views import text
@@ -84,7 +85,7 @@ def _render(found: Sequence[tuple[Check, CheckResult]], faults: int) -> Iterator
             rows.add_row("")
         rows.add_row("", Text(group, style="bold"))
         for check, result in some:
-            said = Text("\n".join(map(text.escape, result.detail.splitlines())))
+            said = Text("\n".join(map(escape, result.detail.splitlines())))
             if result.hint:
                 said.append(f"\n→ {result.hint}", style="cyan")
             mark, style = MARKS[result.status]

@@ -10,6 +10,7 @@ import msgspec
 from segue.model.graph import Graph
 from segue.model.planner import Verdict
 from segue.model.record import Record
+from segue.printable import escape
 from segue.reports import explanation as reports
 from segue.reports.explanation import ArtifactStat, Explanation, JobExplanation, format_holder
 from segue_cli.command import Context, command
@@ -104,7 +105,7 @@ def _render(explanation: Explanation) -> Iterator[RenderableType]:
     """Render the file, its jobs, the lineage of its artifacts, and what would be computed next."""
     from rich.text import Text
 
-    yield Text(text.escape(explanation.uri), style="bold")
+    yield Text(escape(explanation.uri), style="bold")
     yield from _describe_file(explanation)
     if explanation.jobs:
         yield Text()
@@ -125,6 +126,8 @@ def _describe_file(explanation: Explanation) -> Iterator[str]:
     yield _describe_arrival(record)
     if explanation.media_stat.unknown:
         yield f"the file cannot be read: {explanation.media_stat.unknown}"
+    elif explanation.media_stat.other:
+        yield f"left out: {explanation.media_stat.other}"
     elif explanation.media_stat.gone:
         yield "the file is gone"
     elif record is not None and media is not None and record.generation != media.generation:
@@ -166,13 +169,13 @@ def _describe_job(explanation: Explanation, account: JobExplanation) -> list[str
         attempt = f", attempt {entry.attempts}" if entry.attempts > 1 else ""
         lines.append(f"took {text.format_duration(entry.seconds)}{cpu}{attempt}")
     if entry.error is not None and entry.error.kind != "blocked":
-        lines.append(f"{entry.error.kind}: {text.escape(entry.error.message)}")
+        lines.append(f"{entry.error.kind}: {entry.error.message}")
         if hint := HINTS.get(entry.error.kind):
             lines.append(f"→ {hint}")
     if entry.artifact is not None:
         found = explanation.artifacts[entry.artifact]
         note = "" if found.exists else "  (this object is gone; recompute it with --force)"
-        lines.append(f"{text.escape(entry.artifact)}{note}")
+        lines.append(f"{entry.artifact}{note}")
     return lines
 
 

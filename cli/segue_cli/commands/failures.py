@@ -10,6 +10,7 @@ import click
 
 from segue.errors import Kind
 from segue.model.media_file import parse_prefix
+from segue.printable import escape
 from segue.reports.job_states import FailedJob, find_failures, select_kinds
 from segue_cli.command import Context, command
 from segue_cli.parameters import job_option, kind_option, prefix_option
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 EXAMPLES = 3
 HINTS: Mapping[str, str] = {  # what to do about a failure, by its kind
     Kind.CORRUPT_MEDIA: "replace the file; its new version is processed automatically",
+    Kind.TOO_LARGE: "raise SEGUE_MAX_DECODED_GIB or memory_gib, or split the file; then retry",
+    Kind.DAMAGED_INPUT: "run the backfill again; it computes the parent's result again",
+    Kind.DAMAGED_RECORD: "restore the ledger from a backup; the runbook says how",
     Kind.MISSING_INPUT: "restore the object or recompute it, then retry",
     Kind.JOB_RAISED: "reproduce it with 'segue run'; fix the job and raise its version, or retry",
     Kind.TIMEOUT: "raise the job's timeout_s, then retry",
@@ -30,6 +34,7 @@ HINTS: Mapping[str, str] = {  # what to do about a failure, by its kind
     Kind.UNAVAILABLE: "check that the server can be reached, then retry",
     Kind.CONTENDED: "retry when fewer workers compete for the same file",
     Kind.DISK_FULL: "free some disk space, then retry",
+    Kind.NO_SPACE: "free some disk space or set TMPDIR to a larger disk; a backfill tries it again",
     Kind.UNREADABLE_MESSAGE: "find out who publishes it; a newer Segue may be able to read it",
     Kind.SUPERSEDED: "run the backfill again; it processes the new version of the file",
 }
@@ -147,9 +152,9 @@ def _render(groups: FailureGroups) -> Iterator[Text]:
             yield Text(f"  → {hint}", style="cyan")
         shown = groups.kept.get((job, kind), [])
         for failure in shown:
-            uri = text.escape(failure.uri)
+            uri = escape(failure.uri)
             yield Text(f"  {uri}")
-            message = text.escape(failure.error.message).removeprefix(f"{uri}: ")
+            message = escape(failure.error.message).removeprefix(f"{uri}: ")
             yield Text(f"    {message}", style="dim")
         if files > len(shown):
             yield Text(f"  … and {files - len(shown):,} more", style="dim")

@@ -96,7 +96,7 @@ def gc(context: Context, older_than: float, delete: bool, names: bool, unknown_f
             return
         for one in removed:
             if names:
-                context.output.print(text.escape(one.object.name))
+                context.output.print(one.object.name)
     context.output.print(*_render(counts, deleted=delete))
 
 

@@ -10,13 +10,13 @@ import click
 
 from segue.errors import ConfigurationError, suggest
 from segue.model.graph import SOURCE, Graph
+from segue.printable import encode_json
 from segue_cli.command import Context, command, complete_path
 from segue_cli.drawing import build_document, draw_dot, draw_mermaid, walk_tree
 from segue_cli.views import text
 from segue_cli.views.output import (
     PIPE_COLUMNS,
     build_table,
-    encode_json,
     render_plain,
     write_file,
 )

@@ -9,9 +9,8 @@ import click
 
 from segue.errors import ConfigurationError
 from segue_cli.command import Context, command, complete_path
-from segue_cli.function_archive import FUNCTIONS, build_archive, compile_graph
-from segue_cli.views import text
-from segue_cli.views.output import build_table, write_file
+from segue_cli.function_archive import FUNCTIONS, build_archive, compile_graph, replace_file
+from segue_cli.views.output import build_table
 
 
 @command(
@@ -50,7 +49,8 @@ def package(context: Context, function: str | None, everything: bool, output: st
         built.append({"function": name, "path": path, **_describe_file(path)})
     compiled = os.path.join(output, "graph.json") if everything else None
     if compiled:
-        write_file(compiled, compile_graph(context.settings))
+        with replace_file(compiled) as unfinished, open(unfinished, "wb") as file:
+            file.write(compile_graph(context.settings))
     if context.output.as_json:
         context.output.write_json({"archives": built, "graph": compiled})
         return
@@ -60,7 +60,7 @@ def package(context: Context, function: str | None, everything: bool, output: st
         rows.add_row(str(one["function"]), str(one["path"]), size, digest)
     context.output.print(rows)
     if compiled:
-        context.output.note(f"Wrote {text.escape(compiled)}.")
+        context.output.note(f"Wrote {compiled}.")
 
 
 def _describe_file(path: str) -> dict[str, object]:

@@ -12,6 +12,7 @@ from segue_cli.commands.backfill import (
     print_summary,
     to_json,
 )
+from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import add_selection_options, parse_beam_options
 from segue_cli.views.output import build_table
 from segue_cli.views.text import format_duration, format_number
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     extra_options=True,
 )
 @add_selection_options
-def plan(context: Context, **selected: Any) -> None:
+def plan(context: Context, **selected: Any) -> ExitCode:
     """Show what a backfill would compute, and estimate its cost.
 
     The results are counted by job and state, without computing or writing anything. The estimate of
@@ -54,9 +55,10 @@ def plan(context: Context, **selected: Any) -> None:
         context.output.write_json(
             {**to_json(totals, dry_run=True), "estimate": _estimate_json(found)}
         )
-        return
-    print_summary(context.output, totals)
-    _show_estimate(context, found)
+    else:
+        print_summary(context.output, totals)
+        _show_estimate(context, found)
+    return ExitCode.FAILURES if totals.left_out else ExitCode.OK
 
 
 def _estimate_json(found: Estimate) -> dict[str, object]:

@@ -16,6 +16,7 @@ from segue.ingest.catalogue import build_media_filter
 from segue.maintenance.reconcile import DiscrepancyKind
 from segue.model.media_file import resolve_prefix
 from segue_cli.command import Context, command
+from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import (
     catalogue_prefix_option,
     parse_beam_options,
@@ -79,7 +80,7 @@ def reconcile(
     apply: bool,
     yes: bool,
     allow_empty: bool,
-) -> None:
+) -> ExitCode:
     """Compare the catalogue with the ledger and repair missed events.
 
     New and overwritten files are recorded and their jobs notified, as on arrival. Jobs of files
@@ -105,6 +106,7 @@ def reconcile(
         context.output.write_json(_to_json(found, dry_run=not repaired))
     else:
         context.output.print(*_render(found, repaired=repaired))
+    return ExitCode.FAILURES if found.left_out else ExitCode.OK
 
 
 def _build_run(
@@ -113,7 +115,8 @@ def _build_run(
     from segue_pipelines.reconcile import ReconcileRun
 
     graph = context.graph
-    root = prefix or graph.catalogue
+    catalogue = f"{graph.catalogue.rstrip('/')}/" if graph.catalogue else None
+    root = prefix or catalogue
     if root is None:
         raise ConfigurationError(
             "no files are selected; set a folder or gs:// prefix with --prefix, or a catalogue "
@@ -152,9 +155,9 @@ def _render_counts(
     for kind in DiscrepancyKind:
         if n := found.files[kind]:
             first, *more = found.samples.get(kind) or [""]
-            rows.add_row(f"{n:,}", meanings[kind], text.escape(first))
+            rows.add_row(f"{n:,}", meanings[kind], first)
             for uri in more:
-                rows.add_row("", "", text.escape(uri))
+                rows.add_row("", "", uri)
     yield rows
     yield Text()
 
@@ -164,8 +167,8 @@ def _render(found: ReconcileTotals, *, repaired: bool) -> Iterator[RenderableTyp
 
     examined = f"{text.format_count(found.listed, 'file')} listed, {found.recorded:,} recorded"
     if found.left_out:
-        names = text.format_count(found.left_out, "file")
-        yield Text(f"Skipped: {names} whose names are not valid UTF-8.", style="yellow")
+        kinds = ", ".join(f"{n:,} {reason}" for reason, n in found.left_out.items())
+        yield Text(f"Left out: {kinds}; the log names each.", style="yellow")
     if not found.files:
         yield Text(f"Nothing to repair: {examined}.")
         return
@@ -183,6 +186,7 @@ def _to_json(found: ReconcileTotals, *, dry_run: bool) -> dict[str, Any]:
         "listed": found.listed,
         "recorded": found.recorded,
         "left_out": found.left_out,
+        "left_out_names": found.left_out_names,
         "kinds": {
             kind: {"files": found.files[kind], "samples": found.samples.get(kind, [])}
             for kind in DiscrepancyKind

@@ -84,7 +84,7 @@ def request(
         is_followed = watch and receipt.files > 0
         if not context.output.as_json:
             for uri, reason in receipt.ignored.items():
-                context.output.note(text.escape(f"Ignored: {uri}: {reason}."))
+                context.output.note(f"Ignored: {uri}: {reason}.")
             count = text.format_count(receipt.files, "file")
             context.output.print(
                 f"Requested {', '.join(receipt.targets)} for {count}: {receipt.request}"
@@ -94,7 +94,8 @@ def request(
         elif not is_followed:
             context.output.write_json(msgspec.to_builtins(receipt))
         if not is_followed:
-            return ExitCode.OK if receipt.files else ExitCode.FAILURES
+            return ExitCode.FAILURES if receipt.ignored or not receipt.files else ExitCode.OK
         document = load_request(stack.artifacts, receipt.request)
         left = tuple(uri for uri in document.files if uri not in receipt.ignored)
-        return follow(context, stack, msgspec.structs.replace(document, files=left), timeout)
+        code = follow(context, stack, msgspec.structs.replace(document, files=left), timeout)
+        return ExitCode.FAILURES if receipt.ignored and code == ExitCode.OK else code

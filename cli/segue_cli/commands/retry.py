@@ -158,8 +158,8 @@ def _replay_dead_letters(
             found = replay.run(dry_run=True)
             if not context.output.as_json:
                 _print_dead_letters(context, found)
-            if found.total and not dry_run:
-                if not yes:
+            if (found.total or found.obsolete) and not dry_run:
+                if found.total and not yes:
                     letters = text.format_count(found.total, "dead letter")
                     context.output.confirm("Republish them?", f"republish {letters}")
                 found = replay.run(dry_run=False, only=found.ids)
@@ -173,6 +173,7 @@ def _replay_dead_letters(
                 ],
                 "total": found.total,
                 "unreadable": found.unreadable,
+                "obsolete": found.obsolete,
             }
         )
     elif not found.total:
@@ -190,8 +191,11 @@ def _print_dead_letters(context: Context, found: ReplayedLetters) -> None:
         context.output.print(rows)
     for dead in found.examples[:EXAMPLES]:
         error = dead.error.removeprefix(f"{dead.uri}: ")
-        line = f"{dead.job}: {dead.uri or 'unreadable'}: {dead.kind}: {error}"
-        context.output.print(text.escape(line))
+        context.output.print(f"{dead.job}: {dead.uri or 'unreadable'}: {dead.kind}: {error}")
+    if found.obsolete:
+        obsolete = text.format_count(found.obsolete, "dead letter")
+        why = "as their files have been overwritten or deleted since"
+        context.output.note(f"Obsolete: {obsolete}, {why}; without --dry-run they are removed.")
     if found.unreadable:
         unreadable = text.format_count(found.unreadable, "message")
         context.output.note(f"Left alone: {unreadable} that Segue cannot read.")

@@ -18,11 +18,13 @@ from segue.ingest.catalogue import find_media
 from segue.model.media_file import MediaFile
 from segue.model.record import State
 from segue.model.transitions import Result
+from segue.model.yaml_document import YamlError, parse_yaml
+from segue.printable import encode_json, make_printable
 from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import complete_job, file_argument
 from segue_cli.views import text
-from segue_cli.views.output import encode_json, write_file
+from segue_cli.views.output import write_file
 
 STANDARD_OUTPUT = "-"
 JSON = "application/json"
@@ -78,7 +80,7 @@ def run(
     (name,) = context.graph.select([job])
     part = subgraph_for(context.graph, name, dict(map(_parse_param, params)))
     media = find_media(file, context.graph.catalogue)
-    context.output.note(f"Running {', '.join(part.jobs)} on {text.escape(media.uri)}")
+    context.output.note(f"Running {', '.join(part.jobs)} on {media.uri}")
     with _redirect_stdout():
         done = try_job(part, name, media, isolated=not no_isolation)
     for result in done.results.values():
@@ -117,11 +119,11 @@ def run(
         if content_type == JSON:
             context.output.print(encode_json(value, indent=2))
             if written is not None:
-                context.output.note(f"Wrote {text.escape(written)}")
+                context.output.note(f"Wrote {written}")
         else:
             context.output.print(*format_summary(value))
             if written is not None:
-                context.output.print(text.escape(written))
+                context.output.print(written)
     if failed is None:
         return ExitCode.OK
     return ExitCode.ERROR if failed.state is State.FAILED else ExitCode.UNAVAILABLE
@@ -129,17 +131,14 @@ def run(
 
 def _parse_param(text: str) -> tuple[str, Any]:
     """Parse ``name=value``, the value as in ``jobs.yaml``."""
-    import yaml
-
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise ConfigurationError(f"--param is {text!r}; write NAME=VALUE, such as hop_length=256")
     try:
-        return name, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigurationError(
-            f"--param {name} is {value!r}, which is not valid YAML: {error}"
-        ) from error
+        return name, parse_yaml(value).value
+    except YamlError as error:
+        message = error.faults[0].message
+        raise ConfigurationError(f"--param {name}: {message}") from error
 
 
 @contextlib.contextmanager
@@ -149,7 +148,8 @@ def _redirect_stdout() -> Iterator[None]:
     own = os.dup(1)
     os.dup2(2, 1)
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        said = make_printable(sys.stderr)
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             yield
     finally:
         os.dup2(own, 1)
@@ -162,8 +162,7 @@ def _format_result(result: Result) -> str:
     took = f"{text.format_duration(result.seconds or 0)}, {cpu} of CPU"
     if result.error is None:
         return f"{result.job} took {took}"
-    message = text.escape(result.error.message)
-    return f"{result.job} failed after {took}: {result.error.kind}\n  {message}"
+    return f"{result.job} failed after {took}: {result.error.kind}\n  {result.error.message}"
 
 
 def _write_artifact(

@@ -9,6 +9,7 @@ import click
 
 from segue.errors import ConfigurationError
 from segue.model.media_file import parse_prefix
+from segue.printable import escape
 from segue.reports.job_states import JobCounts, count_jobs
 from segue_cli.command import Context, command
 from segue_cli.parameters import prefix_option
@@ -100,7 +101,7 @@ def _render(found: JobCounts, within: str, console: Console) -> RenderableType:
             ),
         )
     total = text.format_count(found.files, "file")
-    total += f" below {text.escape(within)}" if within else ""
+    total += f" below {escape(within)}" if within else ""
     if found.deleted:
         total += f", and {text.format_count(found.deleted, 'tombstone')} of deleted files"
     return Group(Text(total, style="bold"), Text(""), rows)

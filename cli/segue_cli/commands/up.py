@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import click
 
 from segue.clock import utc_now
 from segue.log import Action
+from segue.printable import encode_json, escape
 from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
 from segue_cli.views import text
@@ -118,7 +118,7 @@ class EventLines:
 
 
 def _to_json(line: dict[str, Any]) -> str:
-    return json.dumps(line, ensure_ascii=False, default=str)
+    return encode_json(line, default=str)
 
 
 def _to_text(line: dict[str, Any], folder: str) -> str:
@@ -131,7 +131,7 @@ def _to_text(line: dict[str, Any], folder: str) -> str:
     rest = "".join(f" {name}={value}" for name, value in shown.items())
     mark = "" if line.get("severity", "INFO") == "INFO" else f"{str(line['severity']).lower()}: "
     rest += "".join(f" {name}={line[name]}" for name in TOTALS if name in line)
-    return text.escape(f"{process}: {mark}{line.get('action', '?')}{rest}")
+    return escape(f"{process}: {mark}{line.get('action', '?')}{rest}")
 
 
 class UpRun:
@@ -229,8 +229,8 @@ class UpRun:
             summary += f", {counts['failed']:,} failed" if counts["failed"] else ""
             self._output.print(f"{summary}.")
         if self._failure is not None:
-            self._output.note(text.escape(f"{self._failure.name} {self._failure.failure}:"))
+            self._output.note(f"{self._failure.name} {self._failure.failure}:")
             for line in self._failure.tail:
-                self._output.note(text.escape(f"  {line}"))
+                self._output.note(f"  {line}")
         elif code is ExitCode.INTERRUPTED:
             self._output.note("Jobs that were running will run again at the next start.")

@@ -14,6 +14,7 @@ from segue.errors import ConfigurationError, MissingInput
 from segue.ingest.requests import RequestDocument, load_request
 from segue.model.media_file import list_file_uris
 from segue.model.object_store import ObjectStore
+from segue.printable import escape
 from segue.reports.request_progress import RequestProgress, RequestWatcher
 from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
@@ -54,7 +55,7 @@ def watch(context: Context, what: str, jobs: tuple[str, ...], timeout: float | N
     """Follow a request or a file until it is done.
 
     If the file is not in the ledger yet, the command waits for it. The exit code is 0 if everything
-    was computed, 3 if something failed, and 4 on timeout.
+    was computed, 3 if something failed or the file was deleted, and 4 on timeout.
     """
     with context.open(create=True) as stack:
         if REQUEST.fullmatch(what):
@@ -93,7 +94,9 @@ def follow(
         context.output.print(*_render_end(progress, timeout_s))
     if not progress.is_over:
         return ExitCode.UNFINISHED
-    return ExitCode.FAILURES if progress.failures else ExitCode.OK
+    # A file that was asked for by name has no result; below a prefix it is gone like its result.
+    is_missing = progress.deleted > 0 and document.prefix is None
+    return ExitCode.FAILURES if progress.failures or is_missing else ExitCode.OK
 
 
 def _poll(output: Output, watcher: RequestWatcher, timeout_s: float | None) -> RequestProgress:
@@ -132,11 +135,13 @@ def _render_end(progress: RequestProgress, timeout_s: float | None) -> list[Rend
     parts: list[RenderableType] = [_render(progress)]
     for one in progress.failed[:EXAMPLES]:
         line = f"{one.job} {one.state} on {one.uri}: {one.kind}: {one.message}"
-        parts.append(Text(text.escape(line), style="red"))
+        parts.append(Text(escape(line), style="red"))
     if progress.is_over:
         summary = f"Done: {text.format_count(progress.files, 'file')}"
         if progress.failures:
             summary += f", {text.format_count(progress.failures, 'result')} failed or blocked"
+        if progress.deleted:
+            summary += f", {text.format_count(progress.deleted, 'result')} of deleted files"
         parts.append(Text(f"{summary}."))
     elif progress.files == 0:
         parts.append(Text("The file is not in the ledger.", style="yellow"))

@@ -7,16 +7,17 @@ that nothing is truncated.
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
-import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from segue.errors import ConfigurationError
+from segue.errors import ConfigurationError, DiskFull
+from segue.printable import encode_json, escape_lines
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 # Wide enough for any line: a pipe has no width at which to wrap.
 PIPE_COLUMNS = 100_000
 BAR_COLUMNS = 12
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Output:
@@ -92,22 +94,42 @@ class Output:
 
 
 def _build_console(stream: TextIO) -> Console:
-    from rich.console import Console
-
-    # A file name may contain [brackets].
-    console = Console(file=stream, markup=False, highlight=False, emoji=False)
+    console = _find_console_class()(file=stream)
     if not console.is_terminal:
         console.width = PIPE_COLUMNS
     return console
 
 
-def encode_json(value: object, *, indent: int | None = None) -> str:
-    """Encode a value as JSON.
+@functools.cache
+def _find_console_class() -> type[Console]:
+    """Return the class of consoles; rich is imported only when something is printed."""
+    from rich.console import Console, ConsoleOptions
+    from rich.segment import Segment
 
-    A file name that is not UTF-8 contains lone surrogates. Streams write them as ``\\udc..``, which
-    is how JSON escapes them.
-    """
-    return json.dumps(value, indent=indent, ensure_ascii=False)
+    class PrintableConsole(Console):
+        """A console that escapes the unprintable characters of all that it renders.
+
+        The names of files may contain any characters, such as [brackets].
+        """
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__(markup=False, highlight=False, emoji=False, **options)
+
+        def render_str(self, text: str, **options: Any) -> Text:
+            """Return a text as a part, escaped before it is fitted to the width."""
+            return super().render_str(escape_lines(text), **options)
+
+        def render(
+            self, renderable: RenderableType, options: ConsoleOptions | None = None
+        ) -> Iterator[Segment]:
+            """Render a part; colours and cursor movements are no text, and pass."""
+            for segment in super().render(renderable, options):
+                if segment.control is None and not segment.text.isprintable():
+                    yield Segment(escape_lines(segment.text), segment.style)
+                else:
+                    yield segment
+
+    return PrintableConsole
 
 
 def write_file(path: str, data: bytes) -> None:
@@ -116,6 +138,8 @@ def write_file(path: str, data: bytes) -> None:
         with open(path, "wb") as file:
             file.write(data)
     except OSError as error:
+        if error.errno in NO_ROOM:
+            raise DiskFull(f"no room is left to write {path!r}; free some space") from error
         raise ConfigurationError(
             f"cannot write {path!r} ({error.strerror}); choose another file with --output"
         ) from error
@@ -123,12 +147,11 @@ def write_file(path: str, data: bytes) -> None:
 
 def render_plain(part: RenderableType) -> str:
     """Return a part as plain text, as it looks without a terminal."""
-    from rich.console import Console
-
-    console = Console(file=io.StringIO(), markup=False, highlight=False, width=PIPE_COLUMNS)
+    console = _find_console_class()(file=io.StringIO(), width=PIPE_COLUMNS)
     with console.capture() as captured:
         console.print(part)
-    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+    # Not by splitlines(), which takes characters of names for line breaks.
+    return "".join(f"{line.rstrip()}\n" for line in captured.get().split("\n")[:-1])
 
 
 def build_table(*columns: str) -> Table:

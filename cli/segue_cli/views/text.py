@@ -7,13 +7,6 @@ from datetime import datetime
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
-def escape(text: str) -> str:
-    """Escape control characters, because a terminal would interpret those in a file name."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def format_count(number: int, noun: str, plural: str = "") -> str:
     """Format a number with its noun: ``1 file``, ``1,200 files``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

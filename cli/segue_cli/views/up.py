@@ -6,6 +6,7 @@ import os
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from segue.printable import escape
 from segue_cli.local.supervisor import ProgramState
 from segue_cli.views import text
 from segue_cli.views.output import build_table
@@ -82,7 +83,7 @@ def render_page(
     if status.notes:
         parts += [
             Text(""),
-            *(Text(text.escape(note), style="yellow") for note in status.notes),
+            *(Text(escape(note), style="yellow") for note in status.notes),
         ]
     if phase in STOP_HINTS:
         parts += [Text(""), _build_line(STOP_HINTS[phase], "dim")]
@@ -98,7 +99,7 @@ def _render_headline(status: SystemStatus, width: int) -> Text:
         files += f", {counts.deleted:,} deleted"
     if status.events:
         files += f", {text.format_count(status.events, 'event')} pending"
-    folder = text.escape(abbreviate_home(status.folder))
+    folder = escape(abbreviate_home(status.folder))
     if status.is_lost:
         return _build_line(f"{folder} is missing; it is watched again once it is back", "bold red")
     line = Text.assemble(
@@ -169,7 +170,7 @@ def _build_line(line: str, style: str) -> Text:
     """Build a line, truncated at the edge of the terminal: a page that wraps would scroll."""
     from rich.text import Text
 
-    return Text(text.escape(line), style=style, no_wrap=True, overflow="ellipsis")
+    return Text(escape(line), style=style, no_wrap=True, overflow="ellipsis")
 
 
 def strip_folder(uri: str, folder: str) -> str:

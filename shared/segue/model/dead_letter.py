@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from segue.errors import UnreadableMessage
+from segue.model.message import MAX_GENERATION
 from segue.model.queue import Envelope, format_dead_topic
 from segue.model.record import Failure
 
@@ -35,15 +35,10 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str  # one of segue.errors.Kind
     type: str  # the exception's class
     error: str
-    payload: str  # base64 of the message's bytes
+    data: bytes = msgspec.field(name="payload")  # the message's bytes as received; base64 in JSON
     uri: str | None = None
-    generation: int | None = None
+    generation: Annotated[int, msgspec.Meta(ge=0, le=MAX_GENERATION)] | None = None
     at: datetime
-
-    @property
-    def data(self) -> bytes:
-        """The message's bytes as received."""
-        return base64.b64decode(self.payload)
 
 
 def build_dead_letter(
@@ -63,7 +58,7 @@ def build_dead_letter(
         kind=error.kind,
         type=error.type,
         error=error.message[:MAX_TEXT],
-        payload=base64.b64encode(data[:MAX_PAYLOAD_BYTES]).decode(),
+        data=data[:MAX_PAYLOAD_BYTES],
         uri=uri,
         generation=generation,
         at=at,

@@ -6,6 +6,7 @@ Reading a graph reports every fault at once and needs none of the jobs' code;
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -13,20 +14,20 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-import yaml
-
 from segue.errors import ConfigurationError, suggest
 from segue.model.media_file import is_unicode
+from segue.model.yaml_document import MAX_FAULTS, YamlDocument, YamlError, parse_yaml
+from segue.printable import escape
 
 SOURCE = "source"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")  # the longest label that the cloud allows
 RUN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 FINGERPRINT = re.compile(r"[0-9a-f]{12}")
-VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
+VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^{}]*))?\}")
 INCLUDE = ("*.flac", "*.mp3", "*.wav", "*.ogg", "*.m4a")
 # What an artifact may be; ``segue.codec`` has a codec for each.
 CONTENT_TYPES = (
@@ -41,6 +42,8 @@ CONTENT_TYPES = (
 GPUS = ("none", "nvidia-l4", "nvidia-tesla-t4", "nvidia-tesla-a100", "nvidia-tesla-v100")
 # Accepted old results multiply along the graph; beyond this number, results are computed again.
 MAX_EQUIVALENTS = 256
+MAX_JOBS = 1000
+MAX_CYCLE = 12  # jobs to show
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,11 +184,14 @@ def _compute_fingerprint(job: Job, parents: Mapping[str, str]) -> str:
 class Fault:
     """One thing that is wrong with a graph: where it is, and what to do about it."""
 
-    place: str  # such as jobs.energy.needs.audio
+    place: str  # such as jobs.energy.needs.audio; empty for the whole file
     message: str  # value, rule, remedy
+    line: int | None = None  # of the file, from 1
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.message}"
+        line = None if self.line is None else f"line {self.line}"
+        places = ", ".join(filter(None, (line, self.place))) or "the file"
+        return escape(f"{places}: {self.message}")
 
 
 class GraphError(ConfigurationError):
@@ -195,7 +201,10 @@ class GraphError(ConfigurationError):
         self.path = path
         self.faults = tuple(faults)
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        super().__init__("\n".join([f"{path} has {count}:", *(f"  {f}" for f in faults)]))
+        if len(faults) >= MAX_FAULTS:
+            count = f"{count} or more"
+        heading = escape(f"{path} has {count}:")
+        super().__init__("\n".join([heading, *(f"  {f}" for f in faults)]))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the faults as well, so that the error survives the way from another process."""
@@ -213,7 +222,8 @@ def read_graph(path: str, environ: Mapping[str, str] | None = None) -> Graph:
             "name a jobs.yaml with --graph or SEGUE_GRAPH"
         ) from error
     except UnicodeDecodeError as error:
-        raise GraphError(path, [Fault("file", "is not UTF-8 text; save it as UTF-8")]) from error
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise GraphError(path, [Fault("", "is not UTF-8 text; save it as UTF-8", line)]) from error
     return parse_graph(text, path=path, environ=os.environ if environ is None else environ)
 
 
@@ -221,55 +231,36 @@ def parse_graph(
     text: str, *, path: str = "jobs.yaml", environ: Mapping[str, str] | None = None
 ) -> Graph:
     """Parse and check the text of a graph; raise ``GraphError`` with every fault."""
-    reader = _Reader(environ or {})
     try:
-        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
-        graph = reader.read_graph(document, path)
-    except yaml.YAMLError as error:
-        raise GraphError(path, [Fault("file", f"is not valid YAML: {error}")]) from error
-    except RecursionError as error:
-        message = "is nested too deeply, or an alias in it holds itself; flatten it"
-        raise GraphError(path, [Fault("file", message)]) from error
+        document = parse_yaml(text)
+    except YamlError as error:
+        faults = [Fault(f.place, f.message, f.line) for f in error.faults]
+        raise GraphError(path, faults) from error
+    reader = _Reader(environ or {}, document)
+    graph = None
+    with contextlib.suppress(_TooManyFaults):
+        graph = reader.read_graph(document.value, path)
     if graph is None or reader.faults:
         raise GraphError(path, reader.faults)
     return graph
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, but it refuses duplicate keys instead of keeping the last one."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        keys: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in keys:
-                    problem = f"{key.value!r} is written twice; keep one"
-                    raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
-                keys.add(key.value)
-        return node
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            value = super().construct_object(node, deep)
-        except ValueError as error:  # the 13th month, an integer of thousands of digits
-            problem = f"a value cannot be read ({error}); put it in quotes to make it text"
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
-        if isinstance(value, str) and not is_unicode(value):
-            problem = "a value contains half of a surrogate pair; write the character itself"
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-        return value
+class _TooManyFaults(Exception):
+    """Reading stops, as there are enough faults to report."""
 
 
 class _Reader:
     """Reads the document, collects faults, and builds what is valid."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], document: YamlDocument) -> None:
         self.environ = environ
+        self.document = document
         self.faults: list[Fault] = []
 
     def add_fault(self, place: str, message: str) -> None:
-        self.faults.append(Fault(place, message))
+        self.faults.append(Fault(place, message, self.document.find_line(place)))
+        if len(self.faults) >= MAX_FAULTS:
+            raise _TooManyFaults
 
     def reject(self, value: Any, place: str, rule: str) -> None:
         self.add_fault(place, f"{_abbreviate(value)} {rule}")
@@ -279,7 +270,7 @@ class _Reader:
 
     def read_graph(self, document: Any, path: str) -> Graph | None:
         if not isinstance(document, dict):
-            self.add_fault("file", "is not a mapping; it needs a key 'jobs' with a mapping of jobs")
+            self.add_fault("", "is not a mapping; write a key 'jobs' with a mapping of jobs")
             return None
         self.check_keys(document, ("catalogue", "artifacts", "include", "jobs"), "")
         catalogue = self.read_location(document.get("catalogue"), "catalogue")
@@ -289,8 +280,10 @@ class _Reader:
         if not isinstance(listed, dict) or not listed:
             self.require(listed, "jobs", "write at least one job below it")
             return None
-        names = [n for n in listed if isinstance(n, str)]
-        read = {str(n): self.read_job(n, body, names) for n, body in listed.items()}
+        if len(listed) > MAX_JOBS:
+            self.add_fault("jobs", f"has {len(listed):,} jobs; write at most {MAX_JOBS:,}")
+            return None
+        read = {n: self.read_job(n, body, listed) for n, body in listed.items()}
         jobs = self.sort({n: j for n, j in read.items() if j is not None})
         return Graph(
             jobs=jobs,
@@ -300,9 +293,9 @@ class _Reader:
             path=path,
         )
 
-    def read_job(self, name: Any, body: Any, names: Sequence[str]) -> Job | None:
+    def read_job(self, name: str, body: Any, names: Collection[str]) -> Job | None:
         place = f"jobs.{name}"
-        if not isinstance(name, str) or not NAME.fullmatch(name) or name == SOURCE:
+        if not NAME.fullmatch(name) or name == SOURCE:
             rule = "use up to 63 lower-case letters, digits and _, a letter first, and not 'source'"
             self.add_fault(place, f"{name!r} is not a job's name; {rule}")
         if not isinstance(body, dict):
@@ -314,9 +307,9 @@ class _Reader:
             return read(body.get(key, default), f"{place}.{key}", *rules)
 
         return Job(
-            name=str(name),
+            name=name,
             run=take("run", self.read_run, None),
-            needs=take("needs", self.read_needs, None, str(name), names),
+            needs=take("needs", self.read_needs, None, name, names),
             writes=take("writes", self.read_writes, None),
             params=take("params", self.read_params, {}),
             version=take("version", self.read_number, 1, int, 1, 10**9),
@@ -328,13 +321,12 @@ class _Reader:
             equivalent=take("equivalent", self.read_equivalent, []),
         )
 
-    def check_keys(self, mapping: Mapping[Any, Any], known: Sequence[str], place: str) -> None:
+    def check_keys(self, mapping: Mapping[str, Any], known: Sequence[str], place: str) -> None:
         for key in mapping:
             if key not in known:
-                where = f"{place}.{key}" if place else str(key)
-                self.add_fault(
-                    where, f"is not a key that Segue knows; {suggest(str(key), sorted(known))}"
-                )
+                where = f"{place}.{key}" if place else key
+                hint = suggest(key, sorted(known))
+                self.add_fault(where, f"is not a key that Segue knows; {hint}")
 
     def read_text(self, value: Any, place: str) -> str:
         if not isinstance(value, str):
@@ -364,7 +356,9 @@ class _Reader:
             self.reject(value, place, "does not name a callable; write package.module:name")
         return text
 
-    def read_needs(self, value: Any, place: str, name: str, names: Sequence[str]) -> dict[str, str]:
+    def read_needs(
+        self, value: Any, place: str, name: str, names: Collection[str]
+    ) -> dict[str, str]:
         if not isinstance(value, dict) or not value:
             remedy = "write {input: parent job}, or {media: source} to read the file itself"
             self.require(value, place, remedy)
@@ -373,7 +367,7 @@ class _Reader:
         for key, parent in self.take_parameters(value, place):
             if parent == name:
                 self.add_fault(f"{place}.{key}", f"{name!r} needs itself; name another job")
-            elif parent != SOURCE and parent not in names:
+            elif parent != SOURCE and (not isinstance(parent, str) or parent not in names):
                 hint = suggest(str(parent), [SOURCE, *names])
                 self.reject(parent, f"{place}.{key}", f"is not a job of this graph; {hint}")
             else:
@@ -381,7 +375,7 @@ class _Reader:
         return needs
 
     def read_writes(self, value: Any, place: str) -> str:
-        if value not in CONTENT_TYPES:
+        if not isinstance(value, str) or value not in CONTENT_TYPES:
             remedy = f"use one of {', '.join(CONTENT_TYPES)}"
             self.reject(value, place, f"is not a content type that Segue writes; {remedy}")
         return str(value)
@@ -395,31 +389,24 @@ class _Reader:
             for key, item in self.take_parameters(value, place)
         }
 
-    def take_parameters(self, value: Mapping[Any, Any], place: str) -> Iterator[tuple[str, Any]]:
+    def take_parameters(self, value: Mapping[str, Any], place: str) -> Iterator[tuple[str, Any]]:
         """Yield the items whose keys can be parameters of the callable."""
         for key, item in value.items():
-            if isinstance(key, str) and key.isidentifier():
+            if key.isidentifier():
                 yield key, item
             else:
                 self.add_fault(f"{place}.{key}", "is not the name of a parameter of the callable")
 
     def read_plain(self, value: Any, place: str) -> Any:
-        """Return a value that JSON can hold; a date, for instance, would not survive encoding."""
+        """Return a value with its variables filled in, if JSON can hold it."""
         if isinstance(value, str):
             return self.read_text(value, place)
         if isinstance(value, list):
             return [self.read_plain(v, f"{place}[{i}]") for i, v in enumerate(value)]
         if isinstance(value, dict):
-            for key in value:
-                if not isinstance(key, str):
-                    self.add_fault(place, f"the key {key!r} is not text; put it in quotes")
-            return {str(k): self.read_plain(v, f"{place}.{k}") for k, v in value.items()}
+            return {k: self.read_plain(v, f"{place}.{k}") for k, v in value.items()}
         if isinstance(value, float) and not math.isfinite(value):
             self.add_fault(place, f"{value} is not a finite number; JSON cannot hold it")
-        elif value is not None and not isinstance(value, bool | int | float):
-            self.add_fault(
-                place, f"{value!r} is a {type(value).__name__}; put it in quotes to make it text"
-            )
         return value
 
     def read_number(self, value: Any, place: str, kind: Any, low: float, high: float) -> Any:
@@ -470,7 +457,8 @@ class _Reader:
             if not ready:
                 cycle = _find_cycle(left)
                 self.add_fault(
-                    f"jobs.{cycle[0]}.needs", f"form a cycle: {' → '.join(cycle)}; remove one edge"
+                    f"jobs.{cycle[0]}.needs",
+                    f"form a cycle: {_format_cycle(cycle)}; remove one edge",
                 )
                 left = {n: j for n, j in left.items() if n not in cycle}
             for job in ready:
@@ -485,6 +473,12 @@ def _find_cycle(jobs: Mapping[str, Job]) -> list[str]:
         if parent in path:
             return [parent, *reversed(path[path.index(parent) :])]
         path.append(parent)
+
+
+def _format_cycle(cycle: Sequence[str]) -> str:
+    if len(cycle) <= MAX_CYCLE:
+        return " → ".join(cycle)
+    return " → ".join([*cycle[: MAX_CYCLE - 1], f"… {len(cycle) - MAX_CYCLE} more …", cycle[-1]])
 
 
 def _abbreviate(value: Any) -> str:

@@ -31,16 +31,15 @@ class Runner:
 
 
 def make_importable(graph: Graph) -> None:
-    """Put the folder of the graph's file first on Python's path, as Python does with a script's.
+    """Put the folder of the graph's file last on Python's path: no file there hides a module.
 
-    A folder that is a package is left out: its modules have full names, and as top-level modules
-    they could hide others.
+    A folder that is a package is left out: its modules have full names.
     """
     if graph.path is None:
         return
     folder = os.path.dirname(os.path.abspath(graph.path))
     if folder not in sys.path and not os.path.exists(os.path.join(folder, "__init__.py")):
-        sys.path.insert(0, folder)
+        sys.path.append(folder)
         importlib.invalidate_caches()
 
 
@@ -79,7 +78,8 @@ def find_callable(run: str) -> Any:
             n for n, v in vars(module).items() if getattr(v, "__module__", None) == module_name
         ]
         hint = suggest(name, known)
-        raise ConfigurationError(f"{module_name!r} has no callable {name!r}; {hint}")
+        place = getattr(module, "__file__", None) or "built into Python"
+        raise ConfigurationError(f"{module_name!r} ({place}) has no callable {name!r}; {hint}")
     target = getattr(module, name)
     if not callable(target):
         raise ConfigurationError(

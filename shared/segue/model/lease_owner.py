@@ -16,11 +16,24 @@ from segue.model.record import Lease
 UNKNOWN = 0  # start time of a process that cannot be inspected
 
 
-def build_owner() -> str:
-    """Return a new name for this process as an owner of leases; each call returns another."""
+def build_owner(run: str | None = None) -> str:
+    """Return a name for this process as an owner of leases: a new one, or that for a run."""
+    return f"{_identify_process()}/{run or secrets.token_hex(4)}"
+
+
+def is_of_run(lease: Lease, run: str) -> bool:
+    """Return whether a lease's owner was built for a run, in any process."""
+    return lease.owner.rpartition("/")[2] == run
+
+
+def is_of_this_process(lease: Lease) -> bool:
+    """Return whether a lease's owner was built in this process."""
+    return lease.owner.rpartition("/")[0] == _identify_process()
+
+
+def _identify_process() -> str:
     pid = os.getpid()
-    started = _find_start(pid) or UNKNOWN
-    return f"{_identify_machine()}/{pid}/{started}/{secrets.token_hex(4)}"
+    return f"{_identify_machine()}/{pid}/{_find_start(pid) or UNKNOWN}"
 
 
 def is_lost(lease: Lease) -> bool:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar
 
 from segue.errors import ConfigurationError
+from segue.log import Action, log_event
 from segue.model.record import Record, State
 
 PAGE = 1000
@@ -33,6 +34,7 @@ class Snapshot:
 
     record: Record | None
     revision: Any = None  # opaque; equal only if nothing was written in between
+    damage: str | None = None  # why there is a record that cannot be read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,7 @@ class LedgerCounts:
 class Query:
     """Which records to list: those that meet all the conditions that are set."""
 
-    prefix: str = ""  # of the URI
+    prefix: str = ""  # what the URI begins with
     job: str | None = None
     state: State | None = None  # of that job's entry
     deleted: bool | None = None  # None: both
@@ -77,8 +79,34 @@ class Query:
             raise ConfigurationError(f"the state {self.state} belongs to a job; name the job, too")
 
 
+class DamageReport:
+    """The records of a ledger that could not be read, each logged once."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[str, str] = {}  # by URI
+
+    def add(self, uri: str, where: str, reason: object) -> str:
+        """Add a record; return a message about it."""
+        message = (
+            f"the record of {uri} in {where} is damaged ({reason}); restore a backup, or run "
+            "'segue backfill --force' with the file, which is then recorded anew"
+        )
+        if self.reasons.get(uri) != message:
+            self.reasons[uri] = message
+            log_event(Action.DAMAGED, severity="ERROR", file=uri, error=message)
+        return message
+
+
 class Ledger(Protocol):
-    """The completion record of every media file."""
+    """The completion record of every media file.
+
+    A record that cannot be read costs its file only: ``read`` tells why, ``find`` leaves it out,
+    and ``change`` changes it only if the caller has read it and passes what was read.
+    """
+
+    @property
+    def damage(self) -> DamageReport:
+        """The records that could not be read so far."""
 
     def read(self, uris: Sequence[str]) -> list[Snapshot]:
         """Read many records in few calls, in the order of the URIs; an unknown file's is None."""
@@ -87,7 +115,8 @@ class Ledger(Protocol):
         """Apply each transition atomically to its own record; the URIs must be distinct.
 
         Raises ``Contended`` or ``Unavailable`` if the store does not let it finish. Some of the
-        changes may then have been made; callers apply them all again.
+        changes may then have been made; callers apply them all again. Raises ``DamagedRecord``
+        after all others were made.
         """
 
     def count(self, accepted: Mapping[str, Iterable[str]]) -> LedgerCounts:
@@ -96,14 +125,37 @@ class Ledger(Protocol):
     def find(self, query: Query, *, after: str = "", limit: int = 500) -> list[Record]:
         """List records in the order of their URIs, from the first one behind ``after``."""
 
+    def sync(self) -> None:
+        """Return once all changes survive a power cut."""
+
     def close(self) -> None:
         """Close connections and files."""
+
+
+def find_prefix_end(prefix: str) -> str | None:
+    """Return the first text after all that start with a prefix; UTF-8 sorts like code points."""
+    while prefix:
+        last = ord(prefix[-1])
+        if last < 0x10FFFF:
+            following = 0xE000 if last == 0xD7FF else last + 1  # surrogates are not characters
+            return prefix[:-1] + chr(following)
+        prefix = prefix[:-1]
+    return None
 
 
 def find_pages(
     ledger: Ledger, query: Query, *, after: str = "", limit: int = PAGE
 ) -> Iterator[list[Record]]:
-    """Yield all records that a query finds behind a URI, in pages, in the order of their URIs."""
+    """Yield all records that a query finds behind a URI, in pages, in the order of their URIs.
+
+    The query's prefix names a file or a folder: with ``music``, neither ``music.wav`` nor
+    ``music-private/`` is read.
+    """
+    if query.prefix and not query.prefix.endswith("/"):
+        first = ledger.find(query, after=after, limit=1)  # the prefix itself sorts first
+        if first and first[0].uri == query.prefix:
+            yield first
+        query = replace(query, prefix=f"{query.prefix}/")
     while page := ledger.find(query, after=after, limit=limit):
         yield page
         after = page[-1].uri

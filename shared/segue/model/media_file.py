@@ -15,6 +15,8 @@ import msgspec
 
 from segue.errors import ConfigurationError
 
+UNDECODED = re.compile("[\udc80-\udcff]")  # bytes of file names that are not UTF-8
+
 
 class MediaFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One version of one source object, as listings and events describe it."""
@@ -62,6 +64,8 @@ def find_bucket_location(uri: str) -> str:
 
 def parse_location(text: str) -> str:
     """Convert a path or URL to a location: a path becomes absolute, a URL stays as it is."""
+    if not is_unicode(text):
+        raise ConfigurationError(f"the name '{format_name(text)}' is not UTF-8; rename it")
     if text.startswith("gs://"):
         return text
     path = text.removeprefix("file://") if text.startswith("file:///") else text
@@ -69,25 +73,34 @@ def parse_location(text: str) -> str:
 
 
 def parse_prefix(text: str) -> str:
-    """Convert a prefix to a URI prefix; a folder or a bucket means all that is in it."""
+    """Convert a prefix to a URI prefix: a file, or a folder with all that is in it.
+
+    It ends in ``/`` if it is known to be a folder.
+    """
     location = parse_location(text)
     if location.startswith("gs://"):
         split_uri(location)
         return location if "/" in location[5:] else f"{location}/"
     folder = text.endswith("/") or os.path.isdir(location.removeprefix("file://"))
-    return f"{location.rstrip('/')}/" if folder else location
+    return f"{location.removesuffix('/')}/" if folder else location  # "/" has a slash already
 
 
 def resolve_prefix(text: str) -> str:
-    """Convert a prefix to a URI prefix; a local one must match at least one file or folder."""
+    """Convert a prefix to a URI prefix; a local one must exist."""
     uri = parse_prefix(text)
-    path = uri.removeprefix("file://")
-    if uri.startswith("file://") and not os.path.exists(path):
-        folder, stem = os.path.split(path)
-        names = os.listdir(folder) if os.path.isdir(folder) else []
-        if not stem or not any(name.startswith(stem) for name in names):
-            raise ConfigurationError(f"no file or folder starts with {text!r}; check the path")
+    if uri.startswith("file://") and not os.path.exists(uri.removeprefix("file://")):
+        raise ConfigurationError(f"there is no file or folder {text!r}; check the path")
     return uri
+
+
+def is_below(uri: str, prefix: str) -> bool:
+    """Whether a URI is, or is below, the file or folder that a prefix names; "" is everything.
+
+    ``gs://bucket/music`` has nothing to do with ``gs://bucket/music-private/song.wav``.
+    """
+    if not prefix or prefix.endswith("/"):
+        return uri.startswith(prefix)
+    return uri == prefix or uri.startswith(f"{prefix}/")
 
 
 def list_file_uris(text: str, catalogue: str | None) -> list[str]:
@@ -109,6 +122,12 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def format_name(name: str) -> str:
+    """Return a name as text that can be encoded; its bytes that are not UTF-8 become ``\\xe9``."""
+    name = UNDECODED.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", name)
+    return name.encode(errors="backslashreplace").decode()
 
 
 def build_name_filter(patterns: Sequence[str]) -> Callable[[str], bool]:

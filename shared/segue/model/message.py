@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from segue.errors import UnreadableMessage
 
 VERSION: Literal[1] = 1
+MAX_GENERATION = 2**63 - 1  # what a ledger can store
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -22,7 +23,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     version: Literal[1] = VERSION
     uri: str
-    generation: int
+    generation: Annotated[int, msgspec.Meta(ge=0, le=MAX_GENERATION)]
     job: str
     targets: tuple[str, ...] | None = None  # None: top-down, everything below
     force: bool = False  # compute the targets even if their results are current
@@ -30,7 +31,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     # Grows with time, so that a repeated message forces nothing: see build_request_id.
     request: str | None = None
     lane: Literal["live", "requests"] = "live"
-    attempt: int = 1
+    attempt: Annotated[int, msgspec.Meta(ge=1, le=2**31)] = 1
 
 
 def build_request_id(now: datetime) -> str:

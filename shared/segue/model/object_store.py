@@ -6,8 +6,9 @@ it, use ``/``, and cannot leave it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Protocol
 
 from segue.errors import ConfigurationError
@@ -41,6 +42,43 @@ class Object:
         )
 
 
+class LeftOutReason(StrEnum):
+    """Why a file is left out: it was found or asked for, and cannot be processed."""
+
+    MISSING = "missing"  # it was named, and there is no such file
+    NOT_MEDIA = "not_media"  # it was named, and is not media of the graph
+    NOT_UTF8 = "not_utf8"
+    TOO_LONG = "too_long"
+    BROKEN_LINK = "broken_link"
+    SPECIAL_FILE = "special_file"
+    UNREADABLE = "unreadable"
+
+
+REMEDIES = {
+    LeftOutReason.NOT_UTF8: "its name is not UTF-8; rename it",
+    LeftOutReason.TOO_LONG: "its path is longer than the system allows; move it up",
+    LeftOutReason.BROKEN_LINK: "it is a link that leads nowhere; repair or remove it",
+    LeftOutReason.SPECIAL_FILE: "it is a pipe, a socket or a device, which are never opened",
+    LeftOutReason.UNREADABLE: "it cannot be read; give this user permission, or check the disk",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A file that is left out, or a folder with all that is in it."""
+
+    name: str  # of a folder with a "/" at its end; may have bytes that are not UTF-8
+    reason: LeftOutReason
+
+    @property
+    def explanation(self) -> str:
+        """What is wrong, and what to do."""
+        return REMEDIES[self.reason]
+
+
+LeaveOut = Callable[[LeftOut], None]
+
+
 class ObjectStore(Protocol):
     """Objects by name.
 
@@ -53,11 +91,14 @@ class ObjectStore(Protocol):
     def uri(self, name: str) -> str:
         """Return the URI of an object."""
 
-    def list(self, prefix: str = "", *, after: str = "") -> Iterator[Object]:
-        """Stream all objects below a prefix, in the order of their names' UTF-8 bytes.
+    def list(
+        self, prefix: str = "", *, after: str = "", leave_out: LeaveOut | None = None
+    ) -> Iterator[Object]:
+        """Stream all objects whose names begin with a text, in the order of their UTF-8 bytes.
 
         They start behind the name ``after``, and have no metadata. Memory stays flat, however many
-        there are.
+        there are. ``leave_out`` is called with what is there and cannot be an object; without it,
+        only a folder that cannot be read is an error.
         """
 
     def stat(self, name: str) -> Object:
@@ -81,11 +122,17 @@ class ObjectStore(Protocol):
         content_type: str,
         metadata: Mapping[str, str],
         replace: bool = False,
+        generation: int | None = None,
     ) -> bool:
         """Write an object atomically if the name is free; return whether it was written.
 
-        ``replace`` overwrites an existing one.
+        ``replace`` overwrites an existing one; with a ``generation``, only if that is the current
+        one. In both cases nobody else's write is lost: of several writers that name the same
+        generation, one succeeds.
         """
+
+    def sync(self) -> None:
+        """Return once all that was written to the store survives a power cut."""
 
     def delete(self, name: str, *, generation: int | None = None) -> bool:
         """Delete an object (of a generation, if given); return whether it was there."""
@@ -113,22 +160,44 @@ class NameRange:
     after: str = ""  # "": from the first
     until: str | None = None  # None: to the last
 
-    def list_objects(self, store: ObjectStore) -> Iterator[Object]:
+    def list_objects(
+        self, store: ObjectStore, *, leave_out: LeaveOut | None = None
+    ) -> Iterator[Object]:
         """List the objects, in order."""
-        for found in store.list(self.prefix, after=self.after):
+        for found in store.list(self.prefix, after=self.after, leave_out=leave_out):
             if self.until is not None and found.name > self.until:
                 return
             yield found
 
 
-def split_prefix(store: ObjectStore, prefix: str, *, enough: int = ENOUGH) -> list[NameRange]:
-    """Split a prefix by the names' next character, repeatedly, until there are enough ranges.
+def split_at_slash(prefix: str) -> list[NameRange]:
+    """Return the ranges of the file or folder that a prefix names.
 
-    Together they contain each name with the prefix exactly once, also those that the store has not.
-    A long common beginning costs one or two probes per character. As the distribution of names is
-    unknown, the ranges may differ in size.
+    ``music`` means the object ``music`` and all below ``music/``; not ``music-private/``, whose
+    names lie between the two.
     """
-    parts, probes = [prefix], 0
+    if not prefix or prefix.endswith("/"):
+        return [NameRange(prefix=prefix)]
+    return [NameRange(prefix=prefix, until=prefix), NameRange(prefix=f"{prefix}/")]
+
+
+def list_objects(
+    store: ObjectStore, prefix: str, *, after: str = "", leave_out: LeaveOut | None = None
+) -> Iterator[Object]:
+    """List the objects of the file or folder that a prefix names, after a name, in order."""
+    for part in split_at_slash(prefix):
+        yield from replace(part, after=after).list_objects(store, leave_out=leave_out)
+
+
+def split_prefix(store: ObjectStore, prefix: str, *, enough: int = ENOUGH) -> list[NameRange]:
+    """Split a file or folder by the names' next character, repeatedly, until there are enough.
+
+    Together the ranges contain each name exactly once, also those that the store has not. A long
+    common beginning costs one or two probes per character. As the distribution of names is unknown,
+    the ranges may differ in size.
+    """
+    *exact, folder = split_at_slash(prefix)
+    parts, probes = [folder.prefix], 0
     while len(parts) < enough and probes < MAX_PROBES:
         finer: list[str] = []
         for part in parts:
@@ -138,10 +207,11 @@ def split_prefix(store: ObjectStore, prefix: str, *, enough: int = ENOUGH) -> li
         if finer == parts:
             break
         parts = finer
-    return [
-        NameRange(prefix=prefix, after=after, until=until)
+    ranges = [
+        NameRange(prefix=folder.prefix, after=after, until=until)
         for after, until in zip(["", *parts[1:]], [*parts[1:], None], strict=True)
     ]
+    return [*exact, *ranges]
 
 
 def _add_next_character(store: ObjectStore, prefix: str) -> list[str]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
-from segue.model.media_file import MediaFile
+from segue.errors import TooManyFailures
+from segue.model.media_file import MediaFile, format_name
 from segue.model.planner import Line, Verdict
 from segue.model.record import Failure, State
 from segue.model.transitions import Result
@@ -49,10 +50,20 @@ FROM_STATE = {
     State.BLOCKED: Status.BLOCKED,
     State.QUEUED: Status.DEFERRED,
 }
-# A run that ends with any of these has not finished its work.
+# A run that ends with any of these has not finished its work. A file that was deleted meanwhile is
+# not listed again.
 UNFINISHED = frozenset(
-    {Status.HELD, Status.WAITING, Status.DEFERRED, Status.LOST, Status.SUPERSEDED}
+    {
+        Status.HELD,
+        Status.WAITING,
+        Status.DEFERRED,
+        Status.LOST,
+        Status.SUPERSEDED,
+        Status.DELETED,
+    }
 )
+# A file with any of these lacks a result because a job failed, in this run or before.
+FAILED = frozenset({Status.FAILED, Status.FAILED_BEFORE, Status.BLOCKED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +78,15 @@ class Outcome:
     def from_status(cls, media: MediaFile, jobs: Iterable[str], status: Status) -> Outcome:
         """Return an outcome with the same status for all jobs."""
         return cls(media=media, jobs=dict.fromkeys(jobs, status))
+
+    @classmethod
+    def from_failure(
+        cls, media: MediaFile, jobs: Iterable[str], *, kind: str, message: str
+    ) -> Outcome:
+        """Return an outcome in which all jobs failed, of which the ledger has no record."""
+        error = Failure(kind=kind, type=kind, message=message)
+        results = [Result(job=job, state=State.FAILED, error=error) for job in jobs]
+        return cls(media=media, jobs={r.job: Status.FAILED for r in results}, results=results)
 
     @classmethod
     def from_plan(cls, media: MediaFile, plan: Line) -> Outcome:
@@ -92,18 +112,19 @@ class RunTotals:
     """Sums over many outcomes; the totals of parts add up to those of the whole."""
 
     files: int = 0
-    failed_files: int = 0  # on which something failed in this run
+    failed_files: int = 0  # that lack a result because a job failed, in this run or before
     jobs: dict[str, dict[Status, int]] = field(default_factory=dict)
     failures: dict[str, dict[str, int]] = field(default_factory=dict)  # job → kind → files
     cpu_seconds: dict[str, float] = field(default_factory=dict)
-    left_out: dict[str, int] = field(default_factory=dict)  # reason → files that were skipped
+    left_out: dict[str, int] = field(default_factory=dict)  # reason → files
+    left_out_names: dict[str, list[str]] = field(default_factory=dict)  # reason → some URIs
 
     def add(self, outcome: Outcome) -> None:
         """Count one file."""
         self.files += 1
         for job, status in outcome.jobs.items():
             _add(self.jobs.setdefault(job, {}), status, 1)
-        self.failed_files += Status.FAILED in outcome.jobs.values()
+        self.failed_files += not FAILED.isdisjoint(outcome.jobs.values())
         for result in outcome.results:
             if result.cpu_seconds is not None:
                 _add(self.cpu_seconds, result.job, result.cpu_seconds)
@@ -124,6 +145,14 @@ class RunTotals:
             _add(self.cpu_seconds, job, seconds)
         for reason, n in other.left_out.items():
             _add(self.left_out, reason, n)
+        for reason, uris in other.left_out_names.items():
+            self.left_out_names[reason] = sorted({*self.left_out_names.get(reason, ()), *uris})
+
+    @property
+    def failed_share(self) -> float:
+        """The share of the files that lack a result because a job failed, or were left out."""
+        left_out = sum(self.left_out.values())
+        return (self.failed_files + left_out) / max(self.files + left_out, 1)
 
     @property
     def unfinished(self) -> bool:
@@ -133,6 +162,44 @@ class RunTotals:
     def total(self, *statuses: Status) -> int:
         """Return how many file-jobs have any of some statuses."""
         return sum(found.get(s, 0) for found in self.jobs.values() for s in statuses)
+
+
+@dataclass(slots=True, kw_only=True)
+class FirstFailures:
+    """The failures of each job that has not succeeded for any file in this run."""
+
+    _worked: set[str] = field(default_factory=set)
+    _kinds: dict[str, dict[str, int]] = field(default_factory=dict)  # job → kind → files
+    _examples: dict[str, str] = field(default_factory=dict)  # by job
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one file. A result that is current is a success: the same job computed it."""
+        for job, status in outcome.jobs.items():
+            if status in (Status.DONE, Status.CURRENT):
+                self._worked.add(job)
+                self._kinds.pop(job, None)
+        for result in outcome.results:
+            error = result.error
+            if (
+                error is not None
+                and outcome.jobs.get(result.job) is Status.FAILED
+                and result.job not in self._worked
+            ):
+                _add(self._kinds.setdefault(result.job, {}), error.kind, 1)
+                self._examples[result.job] = f"{format_name(outcome.media.uri)}: {error.message}"
+
+    def check(self, limit: int) -> None:
+        """Raise TooManyFailures if a job has failed for so many files, and succeeded for none."""
+        for job, kinds in self._kinds.items():
+            if (n := sum(kinds.values())) >= limit:
+                counts = ", ".join(f"{kind} {count:,}" for kind, count in kinds.items())
+                raise TooManyFailures(
+                    f"the first {n:,} files all failed in job {job!r} ({counts}), so probably the "
+                    f"files are not at fault; the last one was {self._examples[job]}. The "
+                    f"failures are recorded, and the run stops. Fix the cause, then run 'segue "
+                    f"retry --job {job}' and this command again; to go on regardless, add "
+                    "--tolerate 100%"
+                )
 
 
 def _add(sums: dict[K, N], key: K, n: N) -> None:

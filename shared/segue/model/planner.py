@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from segue.errors import Kind
 from segue.model.graph import Graph
 from segue.model.message import Message
 from segue.model.record import Lease, Record, State
@@ -52,6 +53,7 @@ def plan_line(
     now: datetime,
     force: Collection[str] = (),
     retry: bool = False,
+    retry_transient: bool = False,
     owner: str | None = None,
     lost: Callable[[Lease], bool] = assume_alive,
 ) -> Line:
@@ -70,6 +72,8 @@ def plan_line(
         Targets to compute even if they are current; their parents are not forced.
     retry : bool
         Whether to try jobs again that failed before.
+    retry_transient : bool
+        Whether to try those again whose failure may be over, such as for lack of space.
     owner : str, optional
         The owner whose leases do not count as held: it may go on with its own work.
     lost : callable
@@ -89,7 +93,11 @@ def plan_line(
         if lease is not None:
             verdicts[job] = Verdict.HELD
             holders[job] = lease
-        elif not retry and job not in force and _has_failed(graph, record, job):
+        elif (
+            not retry
+            and job not in force
+            and _has_failed(graph, record, job, but_transient=retry_transient)
+        ):
             verdicts[job] = Verdict.FAILED
         else:
             verdicts[job] = _find_verdict(graph, job, verdicts, blockers)
@@ -132,11 +140,12 @@ def _find_holder(
     return lease
 
 
-def _has_failed(graph: Graph, record: Record, job: str) -> bool:
+def _has_failed(graph: Graph, record: Record, job: str, *, but_transient: bool) -> bool:
     """Return whether a job failed with this generation and fingerprint; new ones are tried."""
     entry = record.jobs.get(job)
     return (
         entry is not None
+        and not (but_transient and entry.error is not None and entry.error.kind == Kind.NO_SPACE)
         and entry.state is State.FAILED
         and entry.generation == record.generation
         and entry.fingerprint == graph.fingerprints[job]

@@ -94,6 +94,9 @@ class Queue(Protocol):
     def extend(self, envelopes: Sequence[ReceivedEnvelope], seconds: float) -> None:
         """Hide envelopes for some seconds from now; 0 releases them at once."""
 
+    def sync(self) -> None:
+        """Return once all that was published survives a power cut."""
+
     def measure_depth(self, topics: Sequence[str]) -> Mapping[str, int] | None:
         """Return how many envelopes each topic holds, delivered ones included; None if unknown."""
 

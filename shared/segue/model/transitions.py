@@ -6,7 +6,7 @@ does no harm.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -184,6 +184,7 @@ class Result:
     artifact: str | None = None
     checksum: str | None = None
     error: Failure | None = None
+    damaged: str | None = None  # the parent whose artifact is gone or has changed
     seconds: float | None = None
     cpu_seconds: float | None = None
 
@@ -204,8 +205,12 @@ def settle(
     generation: int,
     owner: str,
     results: Sequence[Result],
+    claimed: Record | None = None,
 ) -> tuple[Record | None, Settled]:
     """Record results of an owner's jobs, clear their leases, and return the pending targets.
+
+    A parent that a result found damaged is queued again, unless it has another result than in the
+    record that was ``claimed``.
 
     A result changes nothing if another owner has taken its lease, or if the file has a newer
     generation. An expired lease that nobody has taken still counts.
@@ -238,6 +243,12 @@ def settle(
         )
         if old.pending_targets and result.state is not State.QUEUED:
             pending[result.job] = old.pending_targets
+        if claimed is not None and result.damaged in claimed.jobs:
+            parent = entries.get(result.damaged)
+            if parent is not None and parent == claimed.jobs[result.damaged]:
+                entries[result.damaged] = evolve(
+                    parent, state=State.QUEUED, artifact=None, checksum=None
+                )
     if len(lost) == len(results):
         return None, Settled(lost=tuple(lost))
     return evolve(record, jobs=entries), Settled(pending_targets=pending, lost=tuple(lost))
@@ -274,9 +285,33 @@ def extend_leases(
     for job in jobs:
         entry = entries.get(job)
         if entry is not None and entry.lease is not None and entry.lease.owner == owner:
-            entries[job] = evolve(entry, lease=Lease(owner=owner, expires_at=expires_at))
+            until = max(expires_at, entry.lease.expires_at)
+            entries[job] = evolve(entry, lease=Lease(owner=owner, expires_at=until))
             held = True
     return (evolve(record, jobs=entries) if held else None), held
+
+
+def release(
+    record: Record | None, *, owns: Callable[[Lease], bool]
+) -> tuple[Record | None, tuple[str, ...]]:
+    """Give up leases whose jobs were not finished, and return which jobs they were.
+
+    A job that nobody waits for, and that was not tried before, leaves no trace.
+    """
+    entries = dict(record.jobs) if record is not None else {}
+    released = []
+    for job, entry in tuple(entries.items()):
+        if entry.lease is None or not owns(entry.lease):
+            continue
+        released.append(job)
+        if entry.attempts <= 1 and not entry.pending_targets and entry.request is None:
+            del entries[job]
+        else:
+            attempts = max(entry.attempts - 1, 0)
+            entries[job] = evolve(entry, state=State.QUEUED, lease=None, attempts=attempts)
+    if record is None or not released:
+        return None, ()
+    return evolve(record, jobs=entries), tuple(released)
 
 
 def record_ping(

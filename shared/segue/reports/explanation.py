@@ -9,7 +9,7 @@ from datetime import datetime
 
 from segue.adapters.connect import connect_store
 from segue.clock import utc_now
-from segue.errors import ConfigurationError, MissingInput, suggest
+from segue.errors import ConfigurationError, DamagedRecord, Kind, MissingInput, suggest
 from segue.ingest.catalogue import MediaStat, stat_media
 from segue.model.artifact import Lineage
 from segue.model.graph import Graph
@@ -81,6 +81,8 @@ def explain(stack: Stack, file: str, targets: Collection[str]) -> Explanation:
     ------
     ConfigurationError
         If the file is neither in the ledger nor in its folder or bucket.
+    DamagedRecord
+        If its record cannot be read.
     """
     media_stat, record = _find_file(stack, file)
     now = utc_now()
@@ -103,12 +105,14 @@ def explain(stack: Stack, file: str, targets: Collection[str]) -> Explanation:
 def _find_file(stack: Stack, file: str) -> tuple[MediaStat, Record | None]:
     """Return the first candidate URI that is in the ledger, else the first that exists."""
     uris = list_file_uris(file, stack.graph.catalogue)
-    records = [s.record for s in stack.ledger.read(uris)]
-    for uri, record in zip(uris, records, strict=True):
-        if record is not None:
-            return stat_media(uri), record
+    for uri, snapshot in zip(uris, stack.ledger.read(uris), strict=True):
+        if snapshot.damage is not None:
+            raise DamagedRecord(snapshot.damage, [uri])
+        if snapshot.record is not None:
+            return stat_media(uri), snapshot.record
     for uri in uris:
-        if not (found := stat_media(uri)).gone:
+        found = stat_media(uri)
+        if not found.gone or found.other:
             return found, None
     raise ConfigurationError(
         f"{file!r} is not in the ledger and does not exist; {_suggest_uris(stack, uris[0])}"
@@ -160,7 +164,7 @@ def explain_jobs(
     now: datetime,
 ) -> list[JobExplanation]:
     """Explain all jobs of the graph as a backfill of the targets would see them; parents first."""
-    verdicts = plan_line(graph, record, targets, now=now, lost=is_lost).verdicts
+    plan = plan_line(graph, record, targets, now=now, retry_transient=True, lost=is_lost)
     found = []
     for job in graph.jobs:
         entry = record.jobs.get(job)
@@ -172,7 +176,7 @@ def explain_jobs(
                 state="missing" if entry is None else "stale" if done_before else str(entry.state),
                 current=done_now,
                 reason="" if done_now else _find_reason(graph, record, job, entry, now),
-                verdict=verdicts.get(job, Verdict.CURRENT if done_now else Verdict.IDLE),
+                verdict=plan.verdicts.get(job, Verdict.CURRENT if done_now else Verdict.IDLE),
                 entry=entry,
             )
         )
@@ -200,6 +204,8 @@ def _find_reason(
         case State.FAILED:
             if older:
                 return "an older version of the job failed; the current one has not been tried"
+            if entry.error is not None and entry.error.kind == Kind.NO_SPACE:
+                return "it failed for lack of space; the next backfill tries it again"
             return "it failed; run 'segue retry' to try again"
         case State.BLOCKED:
             return _explain_blocked(record, entry)

@@ -52,6 +52,11 @@ class RequestProgress:
         """The number of results that failed or are blocked."""
         return sum(c["failed"] + c["blocked"] for c in self.jobs.values())
 
+    @property
+    def deleted(self) -> int:
+        """The number of results whose file has been deleted."""
+        return sum(c["deleted"] for c in self.jobs.values())
+
 
 @dataclass(slots=True, kw_only=True)
 class RequestWatcher:

@@ -52,7 +52,7 @@ def test_dot_has_each_job_with_its_kind_version_owner_and_fingerprint():
     nodes, _ = read_dot(text)
     assert set(nodes) == {"source", *GRAPH.jobs}
     assert nodes["graph"].splitlines() == ["graph", "parquet · v12", GRAPH.fingerprints["graph"]]
-    assert nodes["end"].splitlines()[1] == 'audio/flac · v1 · a "b" <c> & #d; | [e]'
+    assert nodes["end"].splitlines()[1] == 'audio/flac · v1 · a "b" <c> &amp; #d; | [e]'
 
 
 def test_dot_has_each_edge_once_with_the_inputs_that_it_provides():
@@ -109,3 +109,21 @@ def test_the_document_tells_parents_children_and_fingerprints():
     assert pairs == {(a, b) for a, b in EDGES if a != "source"}
     assert pairs == {(name, child) for name, job in jobs.items() for child in job["children"]}
     assert {n: j["fingerprint"] for n, j in jobs.items()} == dict(GRAPH.fingerprints)
+
+
+def test_no_picture_obeys_what_a_job_says():
+    graph = parse_graph(
+        r"""
+jobs:
+  a:
+    run: m:f
+    needs: {media: source}
+    writes: audio/flac
+    owner: "\e]0;owned\a\x9b31m\u202e&#27;\nnext"
+"""
+    )
+    for text in (draw_mermaid(graph), draw_dot(graph)):
+        assert all(line.isprintable() for line in text.split("\n"))
+        assert "&#27;" not in text
+        assert "owned" in text
+        assert "next" in text

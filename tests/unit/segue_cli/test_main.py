@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -10,7 +11,13 @@ import click
 import pytest
 
 from segue import extras
-from segue.errors import ConfigurationError, CorruptMedia, DiskFull, Unavailable
+from segue.errors import (
+    ConfigurationError,
+    CorruptMedia,
+    DiskFull,
+    TooManyFailures,
+    Unavailable,
+)
 from segue_cli import main as frame
 from segue_cli.command import GENERAL, command
 from segue_cli.exit_code import ExitCode
@@ -90,6 +97,7 @@ def test_help_of_a_setting_names_its_variable_and_default(segue):
         (ConfigurationError("'x' is wrong; write y"), ExitCode.USAGE),
         (Unavailable("the server is away"), ExitCode.UNAVAILABLE),
         (DiskFull("no room is left"), ExitCode.UNAVAILABLE),
+        (TooManyFailures("the first 200 files all failed"), ExitCode.FAILURES),
         (CorruptMedia("a.wav: not audio"), ExitCode.ERROR),
         (ValueError("surprise"), ExitCode.ERROR),
         (KeyboardInterrupt(), ExitCode.INTERRUPTED),
@@ -103,6 +111,21 @@ def test_each_kind_of_error_has_its_exit_code_and_no_traceback(segue, monkeypatc
     assert said.err.lstrip().startswith("segue: ")
     assert str(error) in said.err
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "text"),
+    [
+        (errno.EROFS, ExitCode.USAGE, "'/disk/x' is not accessible (Read-only file system); give"),
+        (errno.EACCES, ExitCode.USAGE, "'/disk/x' is not accessible (Permission denied); give"),
+        (errno.ENOSPC, ExitCode.UNAVAILABLE, "no room is left for '/disk/x'; free some space"),
+    ],
+)
+def test_an_error_of_a_disk_is_no_unexpected_one(segue, monkeypatch, number, code, text):
+    raising(monkeypatch, OSError(number, os.strerror(number), "/disk/x"))
+    said = segue("status")
+    assert said.code == code
+    assert f"error: {text}" in said.err
 
 
 def test_a_missing_package_is_reported_with_the_extra_that_installs_it(segue, monkeypatch):
@@ -138,7 +161,7 @@ def test_a_transient_error_says_that_nothing_is_lost(segue, monkeypatch):
 def test_a_file_name_that_cannot_be_stored_is_refused(segue, project):
     said = segue("explain", "caf\udce9.wav", "--ledger", "sqlite:///ledger.db")
     assert (said.code, said.out) == (2, "")
-    assert said.err == "segue: error: a file name is not valid UTF-8; rename the file\n"
+    assert said.err.endswith("error: the name 'caf\\xe9.wav' is not UTF-8; rename it\n")
 
 
 def test_an_error_cannot_talk_to_the_terminal(segue, monkeypatch):

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
+from segue_cli.exit_code import ExitCode
 from segue_cli.main import SUMMARIES, load_command
-from segue_cli.reference import write_reference
+from segue_cli.reference import COMMAND_EXIT_CODES, EXIT_CODES, write_reference
 from segue_support.paths import ROOT
 
 DOCUMENT = ROOT / "docs/cli.md"
@@ -27,6 +28,12 @@ def test_every_command_and_option_is_in_the_document(name):
         for option in parameter.opts:
             if option.startswith("--"):
                 assert re.search(rf"`(?:-\w, )?{option}[ `]", document), option
+
+
+def test_every_command_says_what_its_exit_codes_mean():
+    assert set(COMMAND_EXIT_CODES) == set(SUMMARIES)
+    assert all(ExitCode.OK in codes for codes in COMMAND_EXIT_CODES.values())
+    assert set(EXIT_CODES) == set(ExitCode)
 
 
 def test_every_module_with_a_command_is_listed():

@@ -153,7 +153,7 @@ def passes_on_only_the_next(message, job, targets):
     return message_to_envelope(evolve(message, job=job, targets=(job,), attempt=1))
 
 
-def settle_for_any_owner(record, *, generation, owner, results):
+def settle_for_any_owner(record, *, generation, owner, results, claimed=None):
     """A late result is recorded all the same."""
     if record is not None:
         late = Lease(owner=owner, expires_at=record.arrived_at)
@@ -203,16 +203,12 @@ def always_forced(record, message, target):
     return message.force
 
 
-def never_reopened(record, message):
-    return False
-
-
 def delete_nothing(record, media, now):
     return record, False
 
 
 FAULTS: dict[str, tuple[str, object, str, object]] = {
-    "acknowledges before it publishes": ("durable", simulation, "Worker", AcknowledgesFirst),
+    "acknowledges before it publishes": ("complete", simulation, "Worker", AcknowledgesFirst),
     "clears pending targets before it publishes": (
         "complete",
         reply,
@@ -241,12 +237,6 @@ FAULTS: dict[str, tuple[str, object, str, object]] = {
     "works for pings": ("narrow", planner, "decide", decide_on_pings_as_on_work),
     "ignores leases": ("once", planner, "decide", decide_without_leases),
     "forces at each repetition": ("once", planner, "is_forced", always_forced),
-    "keeps a forced job's artifact": (
-        "complete",
-        message_transitions,
-        "_was_reopened",
-        never_reopened,
-    ),
     "takes an older version for a newer": (
         "fresh",
         ingest_events,

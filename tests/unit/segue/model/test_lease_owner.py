@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import pytest
 
 from segue.model import lease_owner as owner
-from segue.model.lease_owner import build_owner, is_lost
+from segue.model.lease_owner import build_owner, is_lost, is_of_run, is_of_this_process
 from segue.model.record import Lease
 
 NAMING = """
@@ -47,6 +47,16 @@ def test_each_owner_has_another_name():
     names = {build_owner() for _ in range(100)}
     assert len(names) == 100
     assert len({tuple(parts(n)[:3]) for n in names}) == 1
+
+
+def test_an_owner_is_known_by_its_run_and_by_its_process(other):
+    mine, theirs = lease(build_owner("cafe")), lease(other[1])
+    assert is_of_run(mine, "cafe")
+    assert not is_of_run(lease(build_owner()), "cafe")
+    assert is_of_this_process(mine)
+    assert is_of_this_process(lease(build_owner()))
+    assert not is_of_this_process(theirs)
+    assert not is_of_run(theirs, "cafe")
 
 
 def test_this_process_is_not_lost():

@@ -11,8 +11,11 @@ from segue.model.media_file import (
     MediaFile,
     build_name_filter,
     find_bucket_location,
+    format_name,
+    is_below,
     list_file_uris,
     parse_prefix,
+    resolve_prefix,
     split_uri,
     uri_to_file_id,
 )
@@ -155,6 +158,7 @@ def _here(tmp_path, monkeypatch):
         ("/srv/music/", "file:///srv/music/"),
         ("file:///srv/music/a", "file:///srv/music/a"),
         ("~/Music/", "file:///home/someone/Music/"),
+        ("/", "file:///"),
     ],
 )
 def test_a_prefix_becomes_a_uri_prefix(text, uri):
@@ -187,6 +191,43 @@ def test_a_folder_that_exists_stands_for_what_is_in_it(tmp_path):
 )
 def test_a_file_may_be_a_path_a_uri_or_a_name_below_the_catalogue(tmp_path, text, catalogue, uris):
     assert list_file_uris(text, catalogue) == [u.format(here=tmp_path) for u in uris]
+
+
+@pytest.mark.usefixtures("_here")
+def test_a_prefix_on_this_machine_names_a_file_or_folder_that_exists(tmp_path):
+    assert resolve_prefix("music") == f"file://{tmp_path}/music/"
+    assert resolve_prefix("music/song.flac") == f"file://{tmp_path}/music/song.flac"
+    assert resolve_prefix("gs://bucket/mus") == "gs://bucket/mus"
+    for text in ("mus", "music/so", "nothing/"):
+        with pytest.raises(ConfigurationError, match="no file or folder"):
+            resolve_prefix(text)
+
+
+@pytest.mark.parametrize(
+    ("uri", "prefix", "expected"),
+    [
+        ("gs://b/music/a.wav", "gs://b/music", True),
+        ("gs://b/music/a.wav", "gs://b/music/", True),
+        ("gs://b/music", "gs://b/music", True),
+        ("gs://b/music-private/a.wav", "gs://b/music", False),
+        ("gs://b/music.wav", "gs://b/music", False),
+        ("gs://b/music", "gs://b/music/", False),
+        ("gs://b-2/a.wav", "gs://b/", False),
+        ("gs://b/a.wav", "", True),
+    ],
+)
+def test_what_is_below_a_prefix_is_in_its_folder(uri, prefix, expected):
+    assert is_below(uri, prefix) is expected
+
+
+def test_a_name_that_is_not_utf8_is_refused_by_name():
+    for text in ("caf\udce9.wav", "file:///caf\udce9.wav", "gs://b/caf\udce9.wav"):
+        with pytest.raises(ConfigurationError, match=r"caf\\xe9\.wav' is not UTF-8; rename it"):
+            parse_prefix(text)
+
+
+def test_bytes_that_are_not_utf8_are_shown_as_such():
+    assert format_name("caf\udce9 é \ud800.wav") == r"caf\xe9 é \ud800.wav"
 
 
 def test_a_bucket_without_a_name_is_refused():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segue.model.object_store import NameRange, Object, split_prefix
+from segue.model.object_store import NameRange, Object, list_objects, split_prefix
 
 endings = st.text("ab/\ue000\U0001f3b5\U0010ffff", min_size=1, max_size=3)
 
@@ -17,7 +17,7 @@ class Listing:
     def __init__(self, names) -> None:
         self.names = sorted(names)
 
-    def list(self, prefix: str = "", *, after: str = ""):
+    def list(self, prefix: str = "", *, after: str = "", leave_out=None):
         for name in self.names:
             if name.startswith(prefix) and name > after:
                 yield Object(name=name, generation=1, size_bytes=1)
@@ -57,4 +57,16 @@ def test_the_ranges_of_a_store_list_each_object_once_and_in_order(enough):
 
 
 def test_a_prefix_without_objects_is_one_range():
-    assert split_prefix(Listing([]), "x") == [NameRange(prefix="x")]
+    assert split_prefix(Listing([]), "x/") == [NameRange(prefix="x/")]
+
+
+@pytest.mark.parametrize("enough", [1, 2, 100])
+def test_a_prefix_without_a_slash_is_an_object_and_what_is_below_it(enough):
+    inside = ["music", "music/a.wav", "music/b.wav"]
+    store = Listing([*inside, "music-private/a.wav", "music.wav", "musical/a.wav", "mus"])
+    assert [found.name for found in list_objects(store, "music")] == inside
+    assert [found.name for found in list_objects(store, "music", after="music/a.wav")] == inside[2:]
+    parts = split_prefix(store, "music", enough=enough)
+    assert [found.name for part in parts for found in part.list_objects(store)] == inside
+    everything = [found.name for found in list_objects(store, "")]
+    assert everything == store.names

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segue.errors import TooManyFailures
 from segue.model.media_file import MediaFile
 from segue.model.outcome import (
     FROM_VERDICT,
     UNFINISHED,
+    FirstFailures,
     Outcome,
     RunTotals,
     Status,
@@ -97,7 +99,7 @@ def test_only_what_failed_is_tallied_as_a_failure():
     assert tally.failures == {"a": Counter(timeout=1)}
     assert (tally.files, tally.failed_files) == (1, 1)
     tally.add(Outcome.from_status(MEDIA, ["e"], Status.FAILED_BEFORE))
-    assert (tally.files, tally.failed_files) == (2, 1)
+    assert (tally.files, tally.failed_files) == (2, 2)
     assert {j: dict(c) for j, c in tally.jobs.items()} == {
         "a": {"failed": 1},
         "b": {"deferred": 1},
@@ -105,6 +107,31 @@ def test_only_what_failed_is_tallied_as_a_failure():
         "d": {"blocked": 1},
         "e": {"failed_before": 2},
     }
+
+
+@pytest.mark.parametrize(
+    ("status", "failed_files", "unfinished"),
+    [
+        (Status.DONE, 0, False),
+        (Status.CURRENT, 0, False),
+        (Status.TODO, 0, False),
+        (Status.FAILED, 1, False),
+        (Status.FAILED_BEFORE, 1, False),
+        (Status.BLOCKED, 1, False),
+        (Status.HELD, 0, True),
+        (Status.WAITING, 0, True),
+        (Status.DEFERRED, 0, True),
+        (Status.LOST, 0, True),
+        (Status.SUPERSEDED, 0, True),
+        (Status.DELETED, 0, True),
+    ],
+)
+def test_a_file_counts_as_failed_or_unfinished_unless_its_results_are_there(
+    status, failed_files, unfinished
+):
+    totals = RunTotals()
+    totals.add(Outcome.from_status(MEDIA, ["a", "b"], status))
+    assert (totals.failed_files, totals.unfinished) == (failed_files, unfinished)
 
 
 def test_processor_time_is_summed_also_of_what_failed_or_was_lost():
@@ -124,9 +151,16 @@ def test_a_run_is_unfinished_while_somebody_could_do_more(status):
     tally = RunTotals()
     tally.add(Outcome.from_status(MEDIA, ["a"], Status.DONE))
     tally.add(Outcome.from_status(MEDIA, ["a"], status))
-    unfinished = {"held", "waiting", "deferred", "lost", "superseded"}
+    unfinished = {"held", "waiting", "deferred", "lost", "superseded", "deleted"}
     assert tally.unfinished == (status in unfinished)
     assert {str(s) for s in UNFINISHED} == unfinished
+
+
+def test_files_that_are_left_out_count_as_failed():
+    assert RunTotals().failed_share == 0
+    assert RunTotals(files=4, failed_files=1).failed_share == 0.25
+    assert RunTotals(files=3, left_out={"missing": 1}).failed_share == 0.25
+    assert RunTotals(left_out={"missing": 1}).failed_share == 1
 
 
 jobs = st.sampled_from("abc")
@@ -155,10 +189,50 @@ def test_tallies_of_parts_add_up_to_that_of_the_whole(all_, cut):
         first.add(outcome)
     for outcome in all_[cut:]:
         second.add(outcome)
-    first.left_out["folder"] = 1
-    second.left_out["folder"] = 2
+    first.left_out, first.left_out_names = {"missing": 1}, {"missing": ["b"]}
+    second.left_out, second.left_out_names = {"missing": 2}, {"missing": ["a", "b"]}
     first.merge(pickle.loads(pickle.dumps(second)))
-    whole.left_out["folder"] = 3
+    whole.left_out, whole.left_out_names = {"missing": 3}, {"missing": ["a", "b"]}
     assert first == whole
     assert whole.total(*Status) == sum(len(o.jobs) for o in all_)
     assert sum(sum(k.values()) for k in whole.failures.values()) <= whole.total(Status.FAILED)
+
+
+def add_to_first_failures(first: FirstFailures, status: Status, *, job: str = "a") -> None:
+    error = Failure(kind="job_raised", type="E", message="no model")
+    result = Result(job=job, state=State.FAILED, error=error)
+    is_failed = status is Status.FAILED
+    first.add(Outcome(media=MEDIA, jobs={job: status}, results=[result] if is_failed else []))
+
+
+def test_the_first_failures_of_a_job_say_which_kind_and_what_to_do():
+    first = FirstFailures()
+    for job in "aba":
+        add_to_first_failures(first, Status.FAILED, job=job)
+        first.check(3)
+    add_to_first_failures(first, Status.FAILED)
+    with pytest.raises(TooManyFailures) as caught:
+        first.check(3)
+    message = str(caught.value)
+    assert "the first 3 files all failed in job 'a' (job_raised 3)" in message
+    assert f"{MEDIA.uri}: no model" in message
+    assert "segue retry --job a" in message
+    assert "--tolerate 100%" in message
+
+
+@pytest.mark.parametrize("status", [Status.DONE, Status.CURRENT])
+def test_failures_after_a_success_are_not_the_first(status):
+    first = FirstFailures()
+    for each in [Status.FAILED, status, Status.FAILED, Status.FAILED]:
+        add_to_first_failures(first, each)
+    first.check(2)
+
+
+def test_jobs_that_were_not_tried_are_neither_failures_nor_successes():
+    first = FirstFailures()
+    for each in [Status.FAILED_BEFORE, Status.BLOCKED, Status.DEFERRED, Status.HELD]:
+        add_to_first_failures(first, each)
+    first.check(1)
+    add_to_first_failures(first, Status.FAILED)
+    with pytest.raises(TooManyFailures):
+        first.check(1)

@@ -24,6 +24,7 @@ from segue.model.transitions import (
     extend_leases,
     is_current,
     record_ping,
+    release,
     reopen,
     requeue,
     settle,
@@ -303,6 +304,31 @@ def test_a_lease_that_is_given_back_leaves_the_work_and_its_pending_targets():
 
 
 # --- pending targets -------------------------------------------------------------------------
+
+
+def test_a_released_lease_leaves_no_trace_of_a_job_that_nobody_waits_for():
+    record = claimed(record_of(a=entry()), "b", "c")
+    released, jobs = release(record, owns=lambda lease: lease.owner == "me")
+    assert jobs == ("b", "c")
+    assert released == record_of(a=entry())
+
+
+def test_a_released_lease_leaves_what_others_wait_for_and_earlier_attempts():
+    waiting = claimed(record_of(b=entry(State.QUEUED, pending_targets=("c",))), "b")
+    released, _ = release(waiting, owns=lambda _: True)
+    assert released.jobs["b"] == entry(State.QUEUED, pending_targets=("c",), started_at=NOW)
+    tried = claimed(record_of(b=entry(State.QUEUED, attempts=2)), "b")
+    released, _ = release(tried, owns=lambda _: True)
+    assert (released.jobs["b"].state, released.jobs["b"].attempts) == (State.QUEUED, 2)
+    asked = claimed(record_of(), "b", request="r1")
+    released, _ = release(asked, owns=lambda _: True)
+    assert (released.jobs["b"].state, released.jobs["b"].request) == (State.QUEUED, "r1")
+
+
+def test_the_leases_of_others_are_not_released():
+    record = claimed(record_of(a=entry()), "b", owner="another")
+    assert release(record, owns=lambda lease: lease.owner == "me") == (None, ())
+    assert release(None, owns=lambda _: True) == (None, ())
 
 
 def test_requests_for_the_same_job_coalesce():

@@ -50,6 +50,12 @@ def running(expires_at, owner=OWNER):
         (entry(State.DONE, fingerprint="0" * 12), "stale", "000000000000 then", Verdict.RUN),
         (entry(State.DONE, generation=1), "stale", "generation 1, the file is at 2", Verdict.RUN),
         (entry(State.FAILED), "failed", "run 'segue retry' to try again", Verdict.FAILED),
+        (
+            entry(State.FAILED, error=Failure(kind="no_space", type="OSError", message="full")),
+            "failed",
+            "the next backfill tries it again",
+            Verdict.RUN,
+        ),
         (entry(State.FAILED, fingerprint="0" * 12), "failed", "older version", Verdict.RUN),
         (entry(State.QUEUED), "queued", "no worker has started it", Verdict.RUN),
         (entry(State.RUNNING), "running", "running without a lease", Verdict.RUN),

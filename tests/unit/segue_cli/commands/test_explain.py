@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 
 from segue.model.lease_owner import build_owner
@@ -54,6 +55,17 @@ def test_each_reason_for_not_being_current_is_shown(segue, project):
     assert "memory_gib" in out
     assert "A backfill would compute nothing." in out
     assert "It would skip fine: failed before" in out
+
+
+def test_a_pipe_is_left_out_and_not_opened(segue, project):
+    project.media("song.wav")
+    os.mkfifo("music/radio.wav")
+    said = segue("explain", "music/radio.wav", *LEDGER)
+    assert said.code == 0
+    assert "left out: " in said.out
+    assert "A backfill would do nothing" in said.out
+    found = segue("explain", "music/radio.wav", *LEDGER, "--json").json
+    assert (found["exists"], found["jobs"]) == (False, [])
 
 
 def test_an_artifact_that_is_gone_is_reported(segue, project):

@@ -7,7 +7,9 @@ import shlex
 
 import pytest
 
+from segue.errors import Kind
 from segue.model.record import State
+from segue_cli.commands.failures import HINTS
 from segue_cli.main import load_command
 
 LEDGER = ("--ledger", "sqlite:///ledger.db")
@@ -56,11 +58,15 @@ def test_as_json_all_failures_are_listed_in_full(segue, files):
         (("--kind", "corrupt_media", "--kind", "timeout"), 4),
         (("--job", "after"), 0),
         (("--job", "fine", "--job", "after"), 4),
-        (("--prefix", "music/0"), 1),
+        (("--prefix", "music/0.wav"), 1),
     ],
 )
 def test_failures_are_chosen_by_kind_job_and_prefix(segue, files, arguments, total):
     assert segue("failures", *LEDGER, *arguments, "--json").json["total"] == total
+
+
+def test_every_kind_of_failure_has_a_hint():
+    assert set(HINTS) == set(Kind)
 
 
 def test_a_failure_of_an_older_version_of_the_job_is_marked(segue, project):
@@ -101,7 +107,9 @@ def test_what_failed_is_queued_again_with_what_it_blocks(segue, project, files):
 
 
 def test_a_blocked_job_brings_the_failed_one_along(segue, project, files):
-    found = segue("retry", *LEDGER, "--job", "after", "--prefix", "music/0", "--yes", "--json").json
+    found = segue(
+        "retry", *LEDGER, "--job", "after", "--prefix", "music/0.wav", "--yes", "--json"
+    ).json
     assert found["jobs"] == {
         "after": {"failed": 0, "blocked": 1},
         "fine": {"failed": 1, "blocked": 0},

@@ -24,6 +24,20 @@ def test_all_archives_and_the_compiled_graph_are_built_into_a_folder(segue, fold
     assert json.loads((folder / "out" / "graph.json").read_text())["jobs"]
 
 
+def test_a_compiled_graph_is_replaced_as_a_whole_so_that_terraform_never_reads_half_of_it(
+    segue, folder, project
+):
+    segue("package", "--all", "--output", "out")
+    (folder / "opened.json").hardlink_to(folder / "out" / "graph.json")
+    before = (folder / "opened.json").read_bytes()
+    assert json.loads(before)["version"] == 1
+    with (folder / "jobs.yaml").open("a") as file:
+        file.write("# another graph\n")
+    segue("package", "--all", "--output", "out")
+    assert (folder / "opened.json").read_bytes() == before
+    assert (folder / "out" / "graph.json").read_bytes() != before
+
+
 def test_one_archive_is_built_to_a_file_with_the_graph_that_is_named(segue, folder, project):
     said = segue("package", "arrival", "--output", "here.zip", "--graph", "jobs.yaml")
     assert said.code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from datetime import UTC, datetime
 
 import pytest
@@ -44,6 +45,15 @@ def test_a_prefix_asks_for_all_media_below_it_and_nothing_else(project, segue):
     assert said.code == 0, said.err
     assert "2 files" in said.out
     assert {m.uri for m in messages(project)} == {files[0].uri, files[1].uri}
+
+
+def test_what_is_asked_for_and_left_out_is_named_and_shows_in_the_exit_code(project, segue):
+    project.media("a.wav")
+    os.mkfifo("music/radio.wav")
+    said = segue("request", "--prefix", "music", "--job", "fine", *WHERE)
+    assert said.code == 3
+    assert "radio.wav: it is a pipe" in said.err
+    assert "1 file" in said.out
 
 
 def test_force_with_parents_asks_for_the_whole_line(project, segue):
@@ -100,6 +110,17 @@ def test_a_file_is_followed_by_its_path(project, segue):
     project.record(media, {"fine": project.entry("fine", media)})
     assert segue("watch", "music/a.wav", "--job", "fine", *WHERE).code == 0
     assert segue("watch", "music/a.wav", *WHERE, "--timeout", "1s").code == 4
+
+
+def test_a_deleted_file_has_no_result_unless_it_was_not_asked_for_by_name(project, segue):
+    media = project.media("a.wav")
+    named = segue("request", "music/a.wav", "--job", "fine", *WHERE, "--json").json["request"]
+    below = segue("request", "--prefix", "music", "--job", "fine", *WHERE, "--json").json["request"]
+    project.record(media, {}, deleted_at=datetime(2026, 1, 2, tzinfo=UTC))
+    said = segue("watch", named, *WHERE)
+    assert (said.code, "1 result of deleted files" in said.out) == (3, True)
+    assert segue("watch", "music/a.wav", "--job", "fine", *WHERE).code == 3
+    assert segue("watch", below, *WHERE).code == 0
 
 
 def test_a_request_that_nobody_made_is_said(project, segue):
@@ -187,4 +208,4 @@ def test_a_change_while_it_is_followed_is_seen(project, segue):
     project.record(media, {"fine": project.entry("fine", media, State.RUNNING)})
     gone = lambda r: (evolve(r, deleted_at=datetime(2026, 1, 2, tzinfo=UTC)), None)  # noqa: E731
     project.ledger.change([Change(uri=media.uri, transition=gone)])
-    assert segue("watch", "music/a.wav", "--job", "fine", *WHERE).code == 0
+    assert segue("watch", "music/a.wav", "--job", "fine", *WHERE).code == 3

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from segue.errors import ConfigurationError, Unavailable
+from segue.errors import ConfigurationError, DamagedRecord, Unavailable
 from segue.log import LOGGER
 from segue.model.ledger import Change
 from segue.model.media_file import MediaFile
+from segue.model.object_store import REMEDIES, LeftOutReason
 from segue.model.transitions import arrive, claim, delete
 from segue_cli.local import folder_events
 from segue_cli.local.folder_events import FolderEvents
@@ -93,6 +94,29 @@ class Place:
         return self.services.queue.measure_depth(["fine-live"])["fine-live"]
 
 
+def hide(monkeypatch, folder) -> None:
+    """Let a folder be unreadable, also for a superuser."""
+    scan, look = os.scandir, os.stat
+
+    def is_hidden(path) -> bool:
+        return (
+            f"{os.fspath(path)}/".startswith(f"{folder}/") if not isinstance(path, int) else False
+        )
+
+    def scandir(path="."):
+        if is_hidden(path):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    def stat(path, *arguments, **options):
+        if is_hidden(path) and os.fspath(path) != str(folder):
+            raise PermissionError(13, "Permission denied", path)
+        return look(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(os, "stat", stat)
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -159,17 +183,31 @@ def test_no_record_is_deleted_if_the_folder_is_empty(place):
     assert "segue reconcile --allow-empty" in place.warnings()[0]
 
 
-def test_names_that_are_not_text_are_reported_once_and_with_a_count(place):
-    for name in (b"\xfe.wav", b"\xff.wav", b"\xff.txt"):
+def test_what_cannot_be_processed_is_named_once(place):
+    for name in (b"caf\xe9.wav", b"\xff.wav", b"\xff.txt"):
         with open(os.fsencode(place.music) + b"/" + name, "wb"):
             pass
+    os.mkfifo(place.music / "radio.wav")
+    os.symlink("nowhere", place.music / "lost.wav")
     place.run()
-    (warning,) = place.warnings()
-    text = "2 files ignored: names have to be UTF-8 text; rename '\\udcfe.wav' for example"
-    assert warning == text
+    assert place.warnings() == [
+        f"left out: {place.music}/caf\\xe9.wav: its name is not UTF-8; rename it",
+        f"left out: {place.music}/lost.wav: it is a link that leads nowhere; repair or remove it",
+        f"left out: {place.music}/radio.wav: {REMEDIES[LeftOutReason.SPECIAL_FILE]}",
+        f"left out: {place.music}/\\xff.wav: its name is not UTF-8; rename it",
+    ]
     place.events.request_comparison()
     place.wait_until(lambda: place.events.is_idle)
-    assert len(place.warnings()) == 1
+    assert len(place.warnings()) == 4
+
+
+def test_a_folder_that_cannot_be_read_costs_only_itself(place, monkeypatch):
+    place.record(place.write("lost+found/old.wav"))
+    place.write("z/new.wav")
+    hide(monkeypatch, place.music / "lost+found")
+    place.run()
+    assert place.said() == ["arrived new.wav"]  # and the recorded file is not deleted
+    assert "lost+found/: it cannot be read" in place.warnings()[0]
 
 
 def test_a_ledger_that_is_away_at_the_start_is_asked_again(place, monkeypatch):
@@ -191,7 +229,7 @@ def test_a_ledger_that_is_away_at_the_start_is_asked_again(place, monkeypatch):
 def test_a_folder_that_cannot_be_read_is_reported_and_compared_again_later(
     place, monkeypatch, error
 ):
-    def refuse(*_arguments):
+    def refuse(*_arguments, **_options):
         raise error
 
     place.write("song.wav")
@@ -258,12 +296,40 @@ def test_a_file_is_waited_for_until_it_has_settled(place):
 def test_a_change_that_changes_nothing_has_no_event(place):
     place.record(place.write("song.wav"))
     place.run()
-    (place.music / "folder.wav").mkdir()
-    place.record(MediaFile(uri=place.uri("folder.wav"), generation=1))
-    for name in ("song.wav", "never there.wav", "folder.wav", "x" * 300 + ".wav"):
+    for name in ("song.wav", "never there.wav", "x" * 300 + ".wav"):
         place.put(name)
     place.wait_until(lambda: place.events.is_idle)
     assert place.said() == []
+
+
+def test_a_file_that_a_folder_replaced_is_deleted(place):
+    place.record(place.write("song.wav"))
+    place.run()
+    (place.music / "song.wav").unlink()
+    (place.music / "song.wav").mkdir()
+    place.wait_until(lambda: place.said() == ["deleted song.wav"])
+
+
+def test_the_only_file_is_deleted_even_if_others_were_before(place):
+    place.record(place.write("old.wav"), is_deleted=True)
+    (place.music / "old.wav").unlink()
+    place.run()
+    place.write("song.wav")
+    place.wait_until(lambda: place.said() == ["arrived song.wav"])
+    (place.music / "song.wav").unlink()
+    place.wait_until(lambda: place.said("deleted") == ["deleted song.wav"])
+
+
+def test_a_changed_file_of_a_disk_that_is_no_longer_mounted_is_not_deleted(place, tmp_path):
+    place.record(place.write("song.wav"))
+    place.write("tune.wav")
+    place.run()
+    place.put("song.wav", 0.3)  # it waits while the disk goes
+    os.rename(place.music, tmp_path / "disk")
+    place.music.mkdir()  # what a disk was mounted on
+    place.wait_until(lambda: any("is empty" in w for w in place.warnings()))
+    place.wait_until(lambda: place.events.is_idle)
+    assert place.said("deleted") == []
 
 
 def test_files_of_a_missing_catalogue_are_not_deleted(place):
@@ -281,12 +347,14 @@ def test_files_of_a_missing_catalogue_are_not_deleted(place):
 
 def test_files_in_folders_that_come_and_go_are_found(place, tmp_path):
     place.run()
-    (tmp_path / "album").mkdir()
-    (tmp_path / "album/1.wav").write_bytes(b"sound")
+    for name in ("album", "elsewhere"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.wav").write_bytes(b"sound")
     os.rename(tmp_path / "album", place.music / "album")
-    os.symlink(place.music / "album", place.music / "linked")
+    os.symlink(tmp_path / "elsewhere", place.music / "linked")
     place.wait_until(lambda: place.said() == ["arrived 1.wav"] * 2)
     shutil.rmtree(place.music / "album")
+    shutil.rmtree(tmp_path / "elsewhere")
     place.wait_until(lambda: place.said("deleted") == ["deleted 1.wav"] * 2)
 
 
@@ -304,7 +372,7 @@ def test_a_link_that_leads_back_to_itself_is_no_file(place):
     os.symlink("loop.wav", place.music / "loop.wav")
     place.put("loop.wav")
     place.wait_until(lambda: place.events.is_idle)
-    assert place.lines == []
+    assert place.said() == []
 
 
 def test_a_name_that_is_not_text_is_reported_when_its_file_is_written(place):
@@ -312,8 +380,8 @@ def test_a_name_that_is_not_text_is_reported_when_its_file_is_written(place):
     name = os.fsdecode(b"\xff.wav")
     (place.music / name).touch()
     place.wait_until(lambda: len(place.lines) == 1)
-    assert place.lines[0]["action"] == "malformed"
-    assert "rename the file" in place.lines[0]["reason"]
+    assert place.lines[0]["action"] == "left_out"
+    assert "rename it" in place.lines[0]["reason"]
     (place.music / name).unlink()
     place.wait_until(lambda: place.events.is_idle)
     assert len(place.lines) == 1
@@ -376,6 +444,15 @@ def test_an_error_that_no_retry_repairs_is_reported_and_harms_no_other_file(plac
     assert place.said() == ["malformed song.wav", "arrived tune.wav"]
     assert place.lines[0]["reason"] == "RuntimeError: a bug; the event is dropped"
     assert place.lines[0]["severity"] == "ERROR"
+
+
+def test_a_damaged_record_is_reported_once_and_harms_no_other_file(place, monkeypatch):
+    error = DamagedRecord("it cannot be read", [place.uri("song.wav")])
+    refuse(place, monkeypatch, "song", [error])
+    place.write("song.wav")
+    place.write("tune.wav")
+    place.run()
+    assert place.said() == ["damaged song.wav", "arrived tune.wav"]
 
 
 def test_a_change_during_a_call_is_reported_after_it(place, monkeypatch):

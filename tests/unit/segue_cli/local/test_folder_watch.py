@@ -220,12 +220,20 @@ def test_a_file_that_is_closed_while_all_is_watched_anew_is_reported(
     assert file.closed
 
 
-def test_a_link_that_leads_back_to_its_own_folder_ends(music, reports):
+def test_only_the_links_that_a_listing_follows_are_watched(music, reports, tmp_path):
+    for name in ("music/album", "outside"):
+        (tmp_path / name).mkdir(exist_ok=True)
     os.symlink(music, music / "again")
+    os.symlink("album", music / "best")
     os.symlink("loop", music / "loop")
+    os.symlink(tmp_path / "outside", music / "linked")
+    os.symlink(tmp_path / "outside", music / "linked2")
     with watching(music, reports):
-        (music / "song.wav").write_bytes(b"sound")
-        reports.wait(music / "song.wav", music / "again/song.wav")
+        (tmp_path / "outside/tune.wav").write_bytes(b"sound")
+        reports.wait(music / "linked/tune.wav")
+        (music / "album/song.wav").write_bytes(b"sound")
+        reports.wait(music / "album/song.wav")
+    assert set(reports.files) == {str(music / "linked/tune.wav"), str(music / "album/song.wav")}
 
 
 def test_a_folder_that_goes_away_is_watched_again_when_it_is_back(watch, reports, music):

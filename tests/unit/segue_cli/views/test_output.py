@@ -72,6 +72,23 @@ def test_brackets_in_names_are_no_markup(capsys):
     assert capsys.readouterr().out == "song [bold]live[/bold].flac\n"
 
 
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_no_part_can_talk_to_the_terminal(monkeypatch, capsys, is_terminal):
+    terminal = terminal_of_80_columns(monkeypatch) if is_terminal else None
+    name = "a\x1b]0;owned\x07\x1b[2J\x9b\u202e\x85.wav"
+    rows = build_table("job", "uri")
+    rows.add_row("energy", name)
+    Output().print(name, Text(name, style="red"), rows)
+    written = capsys.readouterr().out if terminal is None else terminal.getvalue()
+    lines = (
+        written.replace("\x1b[31m", "").replace("\x1b[1m", "").replace("\x1b[0m", "").split("\n")
+    )
+    assert all(line.isprintable() for line in lines)
+    assert written.count(r"a\x1b]0;owned") == 3
+    Output().note(name)
+    assert r"a\x1b]0;owned" in capsys.readouterr().err
+
+
 def test_notes_go_to_standard_error(capsys):
     Output().note("by the way")
     assert capsys.readouterr() == ("", "by the way\n")

@@ -50,13 +50,6 @@ def test_a_share_of_nothing_is_no_number():
     assert text.format_percent(0, 0) == "-"
 
 
-@given(some.text())
-def test_what_is_shown_of_a_name_is_printable(name):
-    shown = text.escape(name)
-    assert shown.isprintable()
-    assert shown == name or not name.isprintable()
-
-
 def test_counts_agree_with_their_nouns():
     assert text.format_count(1, "file") == "1 file"
     assert text.format_count(1200, "file") == "1,200 files"

@@ -1,0 +1,48 @@
+"""A line of the log cannot talk to the terminal, as JSON or as text."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+
+import pytest
+
+from segue.log import LOGGER, Action, PrintableFormatter, configure, log_event
+
+NAME = "gs://b/\x1b[2J\x9b\u202e\udcff.wav"
+
+
+@pytest.fixture
+def log():
+    """Log an event and a message, and return the lines."""
+    before = (LOGGER.handlers[:], LOGGER.propagate, LOGGER.level)
+
+    def log(*, as_json: bool) -> list[str]:
+        stream = io.StringIO()
+        configure(as_json=as_json, stream=stream)
+        log_event(Action.FAILED, severity="WARNING", file=NAME, job=None)
+        LOGGER.info("something about %s", NAME)
+        return stream.getvalue().removesuffix("\n").split("\n")
+
+    yield log
+    LOGGER.handlers[:], LOGGER.propagate, level = before
+    LOGGER.setLevel(level)
+
+
+def test_json_lines_are_printable_and_hold_the_name(log):
+    event, _ = log(as_json=True)
+    assert event.isprintable()
+    assert json.loads(event) == {"severity": "WARNING", "action": "failed", "file": NAME}
+
+
+def test_readable_lines_are_printable_and_say_the_level(log):
+    lines = log(as_json=False)
+    assert len(lines) == 2
+    assert all(line.isprintable() for line in lines)
+    assert r"warning: failed file=gs://b/\x1b[2J\x9b\u202e\udcff.wav" in lines[0]
+
+
+def test_the_records_of_others_are_printable():
+    record = logging.LogRecord("x", logging.INFO, "f", 1, "a %s", (NAME,), None)
+    assert PrintableFormatter("%(message)s").format(record).isprintable()
