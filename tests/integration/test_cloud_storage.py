@@ -136,6 +136,14 @@ class TestRequests:
         store.create("a", b"", content_type="audio/flac", metadata={}, replace=True)
         assert server.requests[0].query == {"uploadType": "multipart"}
 
+    def test_replacing_a_generation_is_one_request_with_this_condition(self, server, store):
+        server.answer(200, OBJECT)
+        server.answer(412, {"error": {"message": "another generation"}})
+        about = {"content_type": "audio/flac", "metadata": {}, "replace": True, "generation": 6}
+        assert store.create("a", b"", **about)
+        assert not store.create("a", b"", **about)
+        assert [r.query["ifGenerationMatch"] for r in server.requests] == ["6", "6"]
+
     def test_looking_is_one_request(self, server, store):
         server.answer(200, OBJECT)
         assert store.stat("a.flac").checksum == f"crc32c:{compute_crc32c(b'sound')}"
@@ -289,7 +297,7 @@ class TestNames:
     def test_any_name_is_listed_and_read(self, bucket, tmp_path, name):
         writer = CloudStorage(f"gs://{bucket}")
         writer._open_connection.upload(
-            name, b"sound", content_type="audio/flac", metadata={}, only_if_absent=True
+            name, b"sound", content_type="audio/flac", metadata={}, only_if_generation=0
         )
         (found,) = writer.list()
         assert found.name == name
@@ -304,7 +312,7 @@ class TestNames:
         store = CloudStorage(f"gs://{bucket}")
         for name in ("masters/", "masters/a.flac", "masters2/b.flac"):
             store._open_connection.upload(
-                name, b"", content_type="text/plain", metadata={}, only_if_absent=True
+                name, b"", content_type="text/plain", metadata={}, only_if_generation=0
             )
         assert [o.name for o in CloudStorage(f"gs://{bucket}/masters/").list()] == ["a.flac"]
         store.close()

@@ -82,5 +82,5 @@ def test_a_job_of_ones_own_that_lacks_a_package_is_told_which_extra_has_it(with_
     (tmp_path / "jobs.yaml").write_text(GRAPH)
     (tmp_path / "mine.py").write_text(CODE)
     (tmp_path / "song.wav").write_bytes(b"sound")
-    said = with_cli.run(with_cli.segue, "run", "mine", "song.wav", cwd=tmp_path, code=1)
+    said = with_cli.run(with_cli.segue, "run", "mine", "song.wav", cwd=tmp_path, code=2)
     assert "No module named 'librosa'; install Segue as 'segue[audio]'" in said.stderr

@@ -25,7 +25,6 @@ import math
 import os
 import re
 from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
 from segue.media import riff
@@ -127,7 +126,10 @@ class Bytes:
         self.start = 0  # in the file
         self.size = os.fstat(file.fileno()).st_size
         # ID3v2.4, section 3.1: the size has seven bits in each byte.
-        while (tag := self.read(0, 10))[:3] == b"ID3" and len(tag) == 10:
+        for _ in range(MAX_CHUNKS):
+            tag = self.read(0, 10)
+            if tag[:3] != b"ID3" or len(tag) < 10:
+                break
             size = tag[6] << 21 | tag[7] << 14 | tag[8] << 7 | tag[9]
             self.start += 10 + size
             self.size = max(0, self.size - 10 - size)
@@ -142,30 +144,6 @@ class Bytes:
     def integer(self, start: int, count: int, byteorder: Literal["little", "big"] = "big") -> int:
         """Read an unsigned integer; bytes that are not there count as none."""
         return int.from_bytes(self.read(start, count), byteorder)
-
-
-class DurationClaim(Enum):
-    """What the duration that ffmpeg prints for a container means."""
-
-    NOTHING = 1  # it is derived from fields that many writers get wrong
-    OF_LAST_PACKET = 2  # the container declares none, or counts from another start
-    WITH_PAUSES = 3  # packets have times, so there may be pauses between them
-    OF_SAMPLES = 4  # of all samples
-
-
-def find_duration_claim(data: Bytes) -> DurationClaim:
-    """Return what a duration means in the container of a file."""
-    head = data.read(0, 12)
-    if (head[:4] in WAVE_FORMS and head[8:] == b"WAVE") or head.startswith(b"FORM"):
-        return DurationClaim.NOTHING
-    if head[:4] == b"RIFF" and head[8:] == b"AVI ":
-        is_streamed = head[4:8] in (bytes(4), b"\xff" * 4)
-        return DurationClaim.NOTHING if is_streamed else DurationClaim.OF_LAST_PACKET
-    if head.startswith(b"OggS"):
-        return DurationClaim.OF_LAST_PACKET
-    if head.startswith(EBML) or head[4:8] in FIRST_BOXES:
-        return DurationClaim.WITH_PAUSES
-    return DurationClaim.OF_SAMPLES
 
 
 def find_big_endian_format(data: Bytes) -> tuple[int, int] | None:
@@ -185,6 +163,11 @@ def find_big_endian_format(data: Bytes) -> tuple[int, int] | None:
             return data.integer(start + 24, 2) if tag == riff.EXTENSIBLE else tag, bits
         at = _find_next_chunk(data, layout, end)
     return None
+
+
+def is_streamed_avi(data: Bytes) -> bool:
+    """Return whether the header of an AVI file was written before its length was known."""
+    return data.read(4, 4) in (bytes(4), b"\xff" * 4)
 
 
 def find_wrong_size(data: Bytes) -> str | None:
@@ -279,12 +262,13 @@ def _find_next_chunk(data: Bytes, layout: ChunkLayout, end: int) -> int:
 
 def _are_chunks(data: Bytes, layout: ChunkLayout, at: int) -> bool:
     """Return whether the rest of the file consists of chunks, at least one."""
-    chunk = _read_chunk(data, layout, at)
-    while chunk is not None and at < chunk[2] <= data.size:
+    for _ in range(MAX_CHUNKS):
+        chunk = _read_chunk(data, layout, at)
+        if chunk is None or not at < chunk[2] <= data.size:
+            break
         at = _find_next_chunk(data, layout, chunk[2])
         if at >= data.size:
             return True
-        chunk = _read_chunk(data, layout, at)
     return False
 
 
@@ -299,9 +283,15 @@ def _check_trailer(data: Bytes, at: int) -> str | None:
 
 def _check_au(data: Bytes) -> str | None:
     start, size = data.integer(4, 4), data.integer(8, 4)
-    if size in (0, 0xFFFF_FFFF) or start + size <= data.size + SLACK_BYTES:
-        return None
-    return CUT.format(missing=start + size - data.size, what="its sound")
+    return None if size in (0, 0xFFFF_FFFF) else _check_end(data, start + size)
+
+
+def _check_end(data: Bytes, end: int) -> str | None:
+    """Check where sound ends that nothing may follow, since ffmpeg would decode it as sound."""
+    if end > data.size + SLACK_BYTES:
+        return CUT.format(missing=end - data.size, what="its sound")
+    extra = data.size - end
+    return MORE.format(extra=extra) if extra > SLACK_BYTES else None
 
 
 def _check_voc(data: Bytes) -> str | None:
@@ -328,9 +318,7 @@ def _check_sphere(data: Bytes) -> str | None:
         return None
     end = int(header[8:16].strip() or 0) if header[8:16].strip().isdigit() else 1024
     end += math.prod(int(size) for size in sizes if size is not None)
-    if end > data.size + SLACK_BYTES:
-        return CUT.format(missing=end - data.size, what="its sound")
-    return _check_trailer(data, end)
+    return _check_end(data, end)
 
 
 # Boxes, objects and elements

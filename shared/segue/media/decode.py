@@ -24,6 +24,7 @@ from segue.media import riff
 from segue.media.audio import Audio, iterate_blocks
 from segue.media.containers import Bytes, find_big_endian_format, find_wrong_size
 from segue.media.ffmpeg import FfmpegResult, run_ffmpeg
+from segue.media.formats import CONTAINERS, DECODERS
 from segue.media.truncation import find_truncation, parse_log_duration
 
 if TYPE_CHECKING:
@@ -31,15 +32,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PRELOAD = ("numpy", "ffmpeg")
-
-# The containers that are read, by the names of ffmpeg's demuxers; docs/formats.md lists them, and
-# says why others are left out. Above all playlists, scripts and manifests are: they name other
-# files, and a catalogue's media must not choose what a worker reads.
-CONTAINERS = (
-    *("wav", "w64", "aiff", "caf", "au", "voc", "iff", "flac", "mp3", "ogg", "mov", "aac"),
-    *("matroska", "asf", "avi", "flv", "mpeg", "mpegts", "ape", "wv", "tta", "mpc", "mpc8"),
-    *("dsf", "ac3", "eac3", "dts", "dtshd", "amr", "gsm", "nistsphere"),
-)
 
 MAX_DURATION_S = 6 * 3600.0
 MAX_DECODED_GIB = "SEGUE_MAX_DECODED_GIB"
@@ -68,8 +60,8 @@ BIG_ENDIAN_DECODERS = {
 }
 
 
-# ffmpeg decodes ADPCM of telephones (G.721, G.726) otherwise than libsndfile does.
-_DISPUTED_CODEC = re.compile(r"^  Stream #0:\d+[^\n]*: Audio: adpcm_g726", re.MULTILINE)
+# The last one in the log is that of the sound; those of films and pictures come first.
+_CODEC_LEFT_OUT = re.compile(r"\bCodec \((\w+)\) not on whitelist")
 
 
 class LocalMedia:
@@ -151,11 +143,6 @@ class LocalMedia:
         report = self._run_decoder(decoder, min(limit, room))
         if report.returncode != 0:
             raise self._corrupt(self._explain_failure(report))
-        if _DISPUTED_CODEC.search(report.log):
-            raise self._corrupt(
-                "its sound is coded as G.721 or G.726, which programs decode differently: "
-                "convert it with the one that wrote it, for example to FLAC"
-            )
         with open(self._target, "rb") as file:
             header = riff.read_header(file)
         if header is None:  # ffmpeg wrote nothing, not even a header
@@ -193,6 +180,7 @@ class LocalMedia:
             threads=1,
             protocol_whitelist="file",
             format_whitelist=",".join(CONTAINERS),
+            codec_whitelist=",".join(DECODERS),
             max_alloc=MAX_ALLOCATION_BYTES,
             err_detect="crccheck",  # else damaged blocks are decoded to noise
             guess_layout_max=MAX_GUESSED_CHANNELS,
@@ -294,6 +282,12 @@ class LocalMedia:
             )
         if "matches no streams" in report.log:
             return "it has no audio stream"
+        left_out = _CODEC_LEFT_OUT.findall(report.log)
+        if left_out and "rror while opening decoder" in report.log:
+            return (
+                f"its sound is coded as {left_out[-1]}, which Segue does not decode: convert it "
+                "with the program that wrote it, for example to FLAC"
+            )
         if "Output file is empty" in report.log:
             return "it holds no samples that can be decoded"
         if "Stream mapping:" in report.log:

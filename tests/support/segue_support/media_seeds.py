@@ -47,6 +47,7 @@ ENCODED: dict[str, tuple[str, ...]] = {
     "sound.wma": ("-c:a", "wmav2"),
     "sound.avi": ("-c:a", "libmp3lame"),
     "sound.flv": ("-c:a", "libmp3lame"),
+    "aac.flv": ("-c:a", "aac"),
     "sound.ts": ("-c:a", "mp2", "-f", "mpegts"),
     "sound.mpg": ("-c:a", "mp2", "-f", "mpeg"),
     "sound.wv": ("-c:a", "wavpack"),

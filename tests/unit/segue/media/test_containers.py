@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from segue.media import containers
 from segue.media.containers import Bytes, find_big_endian_format, find_wrong_size
 from segue_support import media_seeds
 
@@ -131,6 +132,15 @@ def test_bytes_behind_what_a_container_declares_are_told(check, seed, name):
     assert check(seed(name) + bytes(4096)) is None  # padding
 
 
+@pytest.mark.parametrize("name", ["sound.au", "sound.sph"])
+def test_nothing_may_follow_where_ffmpeg_would_decode_it_as_sound(check, seed, name):
+    sphere = b"NIST_1A\n   1024\nchannel_count -i 1\nsample_count -i 8000\nsample_n_bytes -i 2\n"
+    whole = sphere.ljust(1024) + SOUND[:16_000] if name == "sound.sph" else seed(name)
+    assert check(whole) is None
+    for more in (bytes(4096), b"TAG" + bytes(253)):
+        assert f"{len(more):,} bytes follow its sound" in str(check(whole + more))
+
+
 def test_another_file_behind_the_first_is_told(check, seed):
     whole = wav(FORM, chunk(b"data", SOUND))
     assert check(whole + whole) == "another file follows in the same file: separate them"
@@ -163,6 +173,17 @@ def test_no_sound_but_other_chunks_is_told(check):
 )
 def test_any_bytes_have_an_answer(check, lie):
     assert check(lie) is None or isinstance(check(lie), str)
+
+
+def test_millions_of_empty_chunks_or_tags_are_not_followed(check, monkeypatch):
+    junk = chunk(b"JUNK", b"") * 20
+    assert check(wav(FORM, chunk(b"data", b""), junk)) == "it holds no samples"
+    tags = (b"ID3\4" + bytes(6)) * 20
+    empty = wav(FORM, chunk(b"data", b""), LIST)
+    assert check(tags + empty) == "it holds no samples"
+    monkeypatch.setattr(containers, "MAX_CHUNKS", 10)
+    assert check(wav(FORM, chunk(b"data", b""), junk)) is None
+    assert check(tags + empty) is None
 
 
 # Other containers

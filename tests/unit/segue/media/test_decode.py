@@ -27,8 +27,8 @@ from segue.errors import (
 )
 from segue.media import riff
 from segue.media.audio import Audio
-from segue.media.decode import CONTAINERS
 from segue.media.ffmpeg import find_ffmpeg, run_ffmpeg
+from segue.media.formats import CONTAINERS
 from segue.testing import sound
 from segue_support import media_seeds
 from segue_support.paths import ROOT
@@ -186,7 +186,7 @@ def test_a_truncated_file_is_corrupt_media(open_media, tmp_path, name):
     [
         ("wav", r"the file ends 1,040,786 bytes before its sound does"),
         ("mp3", r"the file ends [\d,]+ bytes before the last frame that its header counts does"),
-        ("flac", r"4\.\d s of 10\.0 s decoded"),
+        ("flac", r"4\.\d\d s of 10\.00 s decoded"),
         ("ogg", r"the last of its Ogg pages breaks off"),
     ],
 )
@@ -237,7 +237,7 @@ def test_damage_in_the_middle_is_corrupt_media(open_media, tmp_path, name):
         open_media(path).audio()
 
 
-@pytest.mark.parametrize("name", ["sound.webm", "aac.m4a", "opus.ogg", "sound.mp3"])
+@pytest.mark.parametrize("name", ["sound.webm", "aac.m4a", "opus.ogg", "sound.mp3", "aac.flv"])
 def test_a_hole_in_the_middle_is_corrupt_media(open_media, tmp_path, name):
     path = media_seeds.write_seed(name, str(tmp_path), duration_s=10.0)
     hole = os.path.getsize(path) // 10
@@ -246,6 +246,20 @@ def test_a_hole_in_the_middle_is_corrupt_media(open_media, tmp_path, name):
         file.write(bytes(hole))
     with pytest.raises(CorruptMedia, match=r"damaged: |truncated: "):
         open_media(path).audio()
+
+
+def test_not_even_the_last_block_of_a_flac_may_be_missing(open_media, tmp_path):
+    path = cut(media_seeds.write_seed("sound.flac", str(tmp_path), duration_s=10.0), 0.99)
+    with pytest.raises(CorruptMedia, match=r"truncated: 9\.\d\d s of 10\.00 s decoded"):
+        open_media(path).audio()
+
+
+def test_a_transport_stream_may_jump_in_time(open_media, tmp_path):
+    path = media_seeds.write_seed("sound.ts", str(tmp_path), duration_s=1.0)
+    with open(path, "rb") as first, open(shift(path, seconds=5000.0), "rb") as second:
+        joined = second.read() + first.read()
+    (tmp_path / "joined.ts").write_bytes(joined)
+    assert open_media(tmp_path / "joined.ts").audio().duration_s == pytest.approx(2.0, abs=0.2)
 
 
 def test_sound_with_a_pause_between_its_packets_is_whole(open_media, tmp_path):
@@ -373,10 +387,42 @@ def test_an_aiff_of_a_codec_whose_duration_ffmpeg_cannot_tell_is_read(open_media
     assert open_media(path).audio().duration_s == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.fixture
+def decoding_log(monkeypatch) -> list[str]:
+    """What ffmpeg logs while the test decodes."""
+    logs: list[str] = []
+
+    def run(stream):
+        result = run_ffmpeg(stream)
+        logs.append(result.log)
+        return result
+
+    monkeypatch.setattr("segue.media.decode.run_ffmpeg", run)
+    return logs
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.avi", "film.ts"])
+def test_no_picture_of_a_film_is_decoded(open_media, tmp_path, decoding_log, name):
+    path = media_seeds.write_seed(name, str(tmp_path))
+    assert open_media(path).audio().duration_s == pytest.approx(0.4, abs=0.1)
+    assert re.search(r"Codec \((mpeg4|mpeg2video)\) not on whitelist", decoding_log[0])
+
+
+def test_a_cover_is_not_decoded(open_media, tmp_path, decoding_log):
+    cover, path = str(tmp_path / "cover.png"), str(tmp_path / "a.flac")
+    media_seeds.run_bundled_ffmpeg("-f", "lavfi", "-i", "testsrc=d=1", "-frames:v", "1", cover)
+    tone = ("-f", "lavfi", "-i", "sine=d=0.5")
+    media_seeds.run_bundled_ffmpeg(
+        *tone, "-i", cover, "-c:v", "copy", "-disposition:v", "attached_pic", path
+    )
+    assert open_media(path).audio().duration_s == 0.5
+    assert "Codec (png) not on whitelist" in decoding_log[0]
+
+
 def test_a_codec_that_programs_decode_differently_is_refused(open_media, tmp_path):
     path = str(tmp_path / "a.wav")
     soundfile.write(path, sound.tone(duration_s=1.0, sr=8000).y, 8000, "G721_32", format="WAV")
-    with pytest.raises(CorruptMedia, match=r"coded as G\.721 or G\.726"):
+    with pytest.raises(CorruptMedia, match=r"coded as g726, which Segue does not decode"):
         open_media(path).audio()
 
 
