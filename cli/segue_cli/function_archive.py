@@ -20,6 +20,7 @@ from segue.errors import ConfigurationError
 from segue.model.graph import Graph
 from segue.model.settings import Settings
 from segue.stack import load_graph
+from segue_cli.views.output import build_write_error
 
 # Function → the parts of the stack that it uses, whose clients are imported at the start.
 FUNCTIONS = {
@@ -74,9 +75,7 @@ def replace_file(path: str) -> Iterator[str]:
         yield unfinished
         os.replace(unfinished, path)
     except OSError as error:
-        raise ConfigurationError(
-            f"{path!r} cannot be written ({error.strerror}); name another with --output"
-        ) from error
+        raise build_write_error(path, error) from error
 
 
 def build_archive(function: str, settings: Settings, *, root: str | None = None) -> Archive:

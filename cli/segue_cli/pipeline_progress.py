@@ -1,16 +1,16 @@
-"""Runs a pipeline, and shows its progress if it runs on this machine and in a terminal."""
+"""Runs a pipeline, and follows its progress on this machine; a terminal shows it."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from segue.log import PrintableFormatter, configure
+from segue.worker.process import Scratch
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -43,23 +43,34 @@ def run_with_progress(
     execute: Callable[[str | None], Totals],
     count_total: Callable[[Callable[[], bool]], int | None] = lambda _stop: None,
 ) -> Totals:
-    """Call ``execute`` with the folder to which workers write their totals, if they are shown.
+    """Call ``execute`` with the folder to which workers on this machine write their totals.
 
     ``count_total`` counts the files in the background, until it is told to stop.
     """
     from segue_pipelines.options import is_local
 
     configure_log(options)
-    if is_local(options):
-        configure(as_json=False, stream=sys.stderr)
-    if not is_local(options) or not output.stderr.is_terminal:
+    if not is_local(options):
         return execute(None)
-    with (
-        tempfile.TemporaryDirectory(prefix="segue-progress-") as folder,
-        _show_bar(output.stderr, folder, what, count_total),
-    ):
-        configure(as_json=False, stream=sys.stderr)  # now it writes above the bar
+    with _open_folder() as folder, contextlib.ExitStack() as shown:
+        if folder is not None and output.stderr.is_terminal:
+            shown.enter_context(_show_bar(output.stderr, folder, what, count_total))
+        configure(as_json=False, stream=sys.stderr)  # it writes above the bar
         return execute(folder)
+
+
+@contextlib.contextmanager
+def _open_folder() -> Iterator[str | None]:
+    """Create a folder for a while; None if there is no room for temporary files."""
+    try:
+        scratch = Scratch()
+    except OSError:
+        yield None
+        return
+    try:
+        yield scratch.path
+    finally:
+        scratch.remove()
 
 
 @contextlib.contextmanager

@@ -18,10 +18,11 @@ from segue_cli.main import COMMANDS, load_command
 
 EXIT_CODES = {
     ExitCode.OK: "what was requested is there",
-    ExitCode.ERROR: "an unexpected error; for 'run', 'doctor' and 'up', see below",
+    ExitCode.ERROR: "an unexpected error; for some commands, see below",
     ExitCode.USAGE: "the command line, a setting, the graph or a job's code is wrong, or a place "
     "cannot be read or written; nothing was computed",
-    ExitCode.FAILURES: "some files lack a result, and running the same command again does not help",
+    ExitCode.FAILURES: "some files lack a result, or their records cannot be read, and running the "
+    "same command again does not help",
     ExitCode.UNFINISHED: "some files lack a result as yet: run the same command again",
     ExitCode.UNAVAILABLE: "a server is unavailable or a disk is full: run the same command again "
     "later",
@@ -80,7 +81,10 @@ COMMAND_EXIT_CODES = {
         ExitCode.OK: "all files were compared, and with --apply repaired",
         ExitCode.FAILURES: "some files were left out",
     },
-    "gc": {ExitCode.OK: "what can be deleted is counted, or with --delete deleted"},
+    "gc": {
+        ExitCode.OK: "what can be deleted is counted, or with --delete deleted",
+        ExitCode.ERROR: "the ledger cannot be read completely; nothing was deleted",
+    },
     "status": {ExitCode.OK: "the counts are shown, whatever they are"},
     "watch": {
         ExitCode.OK: "all results are there",
@@ -91,7 +95,10 @@ COMMAND_EXIT_CODES = {
         ExitCode.OK: "all pipelines answered",
         ExitCode.UNFINISHED: "some have not answered after --timeout",
     },
-    "explain": {ExitCode.OK: "the file is explained, whatever its state"},
+    "explain": {
+        ExitCode.OK: "the file is explained, whatever its state",
+        ExitCode.ERROR: "the file's record cannot be read",
+    },
     "failures": {ExitCode.OK: "the failures are listed, if there are any"},
     "package": {ExitCode.OK: "the archives are written"},
 }
@@ -115,7 +122,8 @@ INTRODUCTION = """\
 
 Results go to standard output, everything else to standard error. With `--json`, standard output is
 a single JSON document; for `up` and `stream`, which run until stopped, it is one JSON object per
-line. In a pipe, tables are plain and as wide as necessary.
+line. If a command ends with an error, standard output may be empty: look at the exit code first.
+In a pipe, tables are plain and as wide as necessary.
 
 To complete commands, options, job names and files with the Tab key, add a line to your shell's
 start-up file:

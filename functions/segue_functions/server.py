@@ -11,6 +11,11 @@ itself asks for none, like the functions in the cloud, where Cloud Run checks ea
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    del sys.path[0]  # the current folder: nothing in it may be imported
+
 import argparse
 import contextlib
 import hmac
@@ -20,7 +25,6 @@ import os
 import re
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -159,9 +163,11 @@ def _bind(host: str, port: int) -> socket.socket:
     """Return a socket that is bound to an address."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
+        host.encode("idna")  # as below, where an error would leave the socket open
         return socket.create_server((host, port), family=family)
-    except OSError as error:
-        reason = str(error.strerror).partition(" (")[0]
+    except (OSError, UnicodeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "not a host's name"
+        reason = str(cause).partition(" (")[0]
         raise ConfigurationError(
             f"cannot listen on {host}, port {port} ({reason}); choose another address"
         ) from error

@@ -35,15 +35,22 @@ from segue.execution.leases import release_at_exit
 from segue.ingest.catalogue import build_media_filter
 from segue.model.graph import Graph
 from segue.model.lease_owner import build_owner, is_lost, is_of_run
-from segue.model.media_file import parse_location, resolve_prefix
+from segue.model.media_file import parse_location, parse_prefix, resolve_prefix
 from segue.model.outcome import Outcome, RunTotals, Status
 from segue.model.settings import Settings
 from segue.worker.pool import Pool, count_cores
 from segue_pipelines.left_out import read_left_out
 from segue_pipelines.options import is_local, is_single_process
 from segue_pipelines.progress import ProgressWriter
-from segue_pipelines.runner import release_workers_path, run_pipeline
-from segue_pipelines.sources import Chunk, LedgerQuery, Selection, read_selection
+from segue_pipelines.runner import prepare_worker, run_pipeline
+from segue_pipelines.sources import (
+    Chunk,
+    LedgerQuery,
+    Selection,
+    check_list,
+    check_prefix,
+    read_selection,
+)
 
 NAMESPACE = "segue"
 MAX_FIRST_FAILURES = 200
@@ -146,6 +153,10 @@ def execute(run: BackfillRun, options: PipelineOptions) -> RunTotals:
     spread = not is_single_process(options)
     if is_local(options) and not run.dry_run:
         check_writable(run.artifacts)
+    check_list(run.selection, options)
+    catalogue = run.graph.catalogue
+    if catalogue is None or run.selection.prefix != parse_prefix(catalogue.rstrip("/") + "/"):
+        check_prefix(run.selection, options)
     if is_local(options) and run.processes is None:
         workers = options.view_as(DirectOptions).direct_num_workers or count_cores()
         run = replace(run, processes=max(1, count_cores() // workers))  # which share the cores
@@ -172,7 +183,7 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
 
     def setup(self) -> None:
         """Connect, and start the child processes."""
-        release_workers_path()
+        prepare_worker()
         run = self._run
         self._stack = contextlib.ExitStack()
         ledger = open_ledger_to_read(run.ledger) if run.dry_run else connect_ledger(run.ledger)

@@ -9,38 +9,55 @@ from apache_beam.metrics.metric import MetricsFilter
 
 from segue.log import Action, log_event
 from segue.model.media_file import format_name
+from segue_pipelines.runner import prepare_worker
 
 NAMESPACE = "segue.left_out"
-SAMPLES = 100  # names per reason in the metrics of a worker; the log has all
+SAMPLES = 100  # names per reason in the metrics, the first in their order; the log has all
 
 
 class LeftOutReporter:
-    """Logs and counts the files that one worker leaves out."""
+    """Logs and counts the files that one worker leaves out.
+
+    ``flush`` adds names to the metrics, from which none can be removed: it has to be called after
+    the last report of a bundle. As each bundle adds its first ones, so does the whole run.
+    """
 
     def __init__(self) -> None:
-        self._sampled: dict[str, int] = {}
+        prepare_worker()
+        self._names: dict[str, list[str]] = {}  # by reason
 
     def report(self, uri: str, reason: str, explanation: str) -> None:
         """Report a file, or a folder with all that is in it."""
         name = format_name(uri)
         log_event(Action.LEFT_OUT, severity="WARNING", file=name, kind=reason, reason=explanation)
         Metrics.counter(NAMESPACE, reason).inc()
-        self._sampled[reason] = self._sampled.get(reason, 0) + 1
-        if self._sampled[reason] <= SAMPLES:
-            Metrics.string_set(NAMESPACE, reason).add(name)
+        names = self._names.setdefault(reason, [])
+        names.append(name)
+        if len(names) > 2 * SAMPLES:
+            names[:] = sorted(names)[:SAMPLES]
+
+    def flush(self) -> None:
+        """Add the first names to the metrics."""
+        for reason, names in self._names.items():
+            for name in sorted(names)[:SAMPLES]:
+                Metrics.string_set(NAMESPACE, reason).add(name)
+        self._names.clear()
 
 
 def read_left_out(result: Any) -> tuple[dict[str, int], dict[str, list[str]]]:
-    """Return the counts, and some of the names, by reason, from a run's metrics.
+    """Return the counts, and the first names, by reason, from a run's metrics.
 
-    Several workers on one machine overwrite each other's names, and some runners keep none.
+    Some runners keep no names.
     """
     metrics = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
-    counts = {metric.key.metric.name: _read_value(metric) for metric in metrics["counters"]}
-    samples: dict[str, set[str]] = {}
+    counts: dict[str, int] = {}
+    for metric in metrics["counters"]:
+        reason = metric.key.metric.name
+        counts[reason] = counts.get(reason, 0) + _read_value(metric)
+    names: dict[str, set[str]] = {}
     for metric in metrics.get("string_sets", ()):
-        samples.setdefault(metric.key.metric.name, set()).update(_read_value(metric) or ())
-    return counts, {reason: sorted(names) for reason, names in samples.items()}
+        names.setdefault(metric.key.metric.name, set()).update(_read_value(metric) or ())
+    return counts, {reason: sorted(found)[:SAMPLES] for reason, found in names.items()}
 
 
 def _read_value(metric: Any) -> Any:

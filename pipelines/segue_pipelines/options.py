@@ -13,11 +13,12 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
     WorkerOptions,
 )
+from apache_beam.runners.runner import create_runner
 
 from segue.adapters.connect import check_credentials
 from segue.errors import ConfigurationError, suggest
 
-LOCAL_RUNNERS = {None, "", "DirectRunner", "FnApiRunner"}
+LOCAL_RUNNERS = {"", "directrunner", "fnapirunner"}  # Beam takes names in any case
 # Bundles that wait for a child process or for the ledger at the same time: enough to keep every
 # core of a large machine busy, although a bundle of a streaming pipeline has few messages.
 STREAMING_THREADS = 64
@@ -67,11 +68,25 @@ def parse_pipeline_options(
         hint = suggest(unknown[0].split("=")[0], known, otherwise=listed)
         raise ConfigurationError(f"{unknown[0]!r} is not an option of Segue or Beam; {hint}")
     options = PipelineOptions(list(arguments), save_main_session=False)
+    _check_runner(options)
     if streaming:
         options.view_as(StandardOptions).streaming = True
     if is_dataflow(options):
         _configure_dataflow(options, streaming=streaming)
     return options
+
+
+def _check_runner(options: PipelineOptions) -> None:
+    if is_local(options):
+        return
+    runner = options.view_as(StandardOptions).runner
+    try:
+        create_runner(runner)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise ConfigurationError(
+            f"--runner is {runner!r}, which Beam cannot load ({error}); write DirectRunner, "
+            "DataflowRunner or another of Beam's runners"
+        ) from error
 
 
 def _configure_dataflow(options: PipelineOptions, *, streaming: bool) -> None:
@@ -98,12 +113,19 @@ def _configure_dataflow(options: PipelineOptions, *, streaming: bool) -> None:
 
 def is_local(options: PipelineOptions) -> bool:
     """Whether the workers run on this machine."""
-    return options.view_as(StandardOptions).runner in LOCAL_RUNNERS
+    return (options.view_as(StandardOptions).runner or "").lower() in LOCAL_RUNNERS
 
 
 def is_dataflow(options: PipelineOptions) -> bool:
     """Whether Dataflow runs the pipeline."""
     return "dataflow" in (options.view_as(StandardOptions).runner or "").lower()
+
+
+def has_worker_processes(options: PipelineOptions) -> bool:
+    """Whether workers are other processes than this one."""
+    return not is_local(options) or (
+        options.view_as(DirectOptions).direct_running_mode == "multi_processing"
+    )
 
 
 def is_single_process(options: PipelineOptions) -> bool:

@@ -90,10 +90,9 @@ class ReconcileTotals:
     listed: int = 0  # media of the catalogue
     recorded: int = 0  # in the ledger, without tombstones
     left_out: dict[str, int] = field(default_factory=dict)  # reason → files
-    left_out_names: dict[str, list[str]] = field(default_factory=dict)  # reason → some URIs
+    left_out_names: dict[str, list[str]] = field(default_factory=dict)  # reason → first URIs
     files: Counter[DiscrepancyKind] = field(default_factory=Counter)
-    # Some of the URIs. There may be fewer than SAMPLES, since local workers overwrite each other's
-    # sets of strings; there are none from a runner that has no such metrics.
+    # Some of the URIs; none from a runner that has no such metrics.
     samples: dict[DiscrepancyKind, list[str]] = field(default_factory=dict)
 
 
@@ -175,6 +174,10 @@ class _Compare(beam.DoFn):  # type: ignore[misc]
         yield from split_into_chunks(self._discrepancies(part))
         if self._progress is not None:
             self._progress.flush()
+
+    def finish_bundle(self) -> None:
+        """Add the names of files that are left out to the metrics."""
+        self._left_out.flush()
 
     def teardown(self) -> None:
         """Close the connections."""

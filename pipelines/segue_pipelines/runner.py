@@ -2,7 +2,8 @@
 
 If a pipeline fails while one of the local runner's worker processes is still starting, Beam 2.77
 stops only the workers that are connected, and then waits for all of them: for ever, as the late one
-waits for work.
+waits for work. Of the sets of strings that several bundles add to one metric, it keeps only one.
+What its worker processes log is lost.
 """
 
 from __future__ import annotations
@@ -10,23 +11,25 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import (
-    DirectOptions,
-    PipelineOptions,
-    StandardOptions,
-)
+from apache_beam import coders
+from apache_beam.metrics import monitoring_infos
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 
 from segue import errors
 from segue.errors import SegueError
-from segue_pipelines.options import is_local
+from segue.log import configure
+from segue_pipelines.options import has_worker_processes, is_local
 
 WRAPPED = re.compile(
-    rf"(?:^|\n){re.escape(errors.__name__)}\.(\w+): (.*?) \[while running '[^']*'\]", re.DOTALL
+    # The last error before the step's name: those before it are its causes.
+    rf"(?:^|.*\n){re.escape(errors.__name__)}\.(\w+): (.*?) \[while running '[^']*'\]",
+    re.DOTALL,
 )
 SAFE_PATH = "PYTHONSAFEPATH"
 _OURS = "segue"  # any value but an empty one sets it
@@ -61,6 +64,7 @@ def build_runner(options: PipelineOptions) -> Any:
     if not is_local(options):
         return options.view_as(StandardOptions).runner
     worker_handlers.ControlConnection.close = _close_for_late_workers
+    monitoring_infos._KNOWN_COMBINERS[monitoring_infos.STRING_SET_TYPE] = _unite_sets  # noqa: SLF001
     return FnApiRunner()
 
 
@@ -70,8 +74,7 @@ def _protect_workers_path(options: PipelineOptions) -> Iterator[None]:
 
     Beam starts them with ``python -m``, which puts that folder first on their path.
     """
-    is_multi = options.view_as(DirectOptions).direct_running_mode == "multi_processing"
-    if not is_multi or not is_local(options) or SAFE_PATH in os.environ:
+    if not has_worker_processes(options) or not is_local(options) or SAFE_PATH in os.environ:
         yield
         return
     os.environ[SAFE_PATH] = _OURS
@@ -81,16 +84,26 @@ def _protect_workers_path(options: PipelineOptions) -> Iterator[None]:
         del os.environ[SAFE_PATH]
 
 
-def release_workers_path() -> None:
-    """Restore the environment in a worker process: a job may start Python as it likes."""
+def prepare_worker() -> None:
+    """In a worker process, restore the environment, and log to standard error, as the parent does.
+
+    A job may start Python as it likes.
+    """
     if os.environ.get(SAFE_PATH) == _OURS:
         del os.environ[SAFE_PATH]
+        configure(as_json=False, stream=sys.stderr)
 
 
 def _close_for_late_workers(connection: Any) -> None:
     """Close a worker's connection, and leave the order to stop for a worker that connects later."""
     _close(connection)
     connection.push(_STOP)
+
+
+def _unite_sets(encoded: bytes, other: bytes) -> bytes:
+    coder = coders.IterableCoder(coders.StrUtf8Coder())
+    united: bytes = coder.encode(sorted({*coder.decode(encoded), *coder.decode(other)}))
+    return united
 
 
 def unwrap_beam_error(error: BaseException) -> BaseException | None:

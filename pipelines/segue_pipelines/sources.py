@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import functools
 import itertools
 import os
@@ -16,9 +17,10 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from segue.adapters.connect import connect_store, open_ledger_to_read
-from segue.errors import ConfigurationError, MissingInput
+from segue.errors import ConfigurationError, MissingInput, SegueError
 from segue.ingest.catalogue import MediaFilter
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger, Query, find_records, find_records_by_state
@@ -35,12 +37,14 @@ from segue.model.object_store import (
     LeftOut,
     LeftOutReason,
     NameRange,
+    list_objects,
     split_at_slash,
     split_prefix,
 )
 from segue.model.record import Record, State
 from segue.model.transitions import is_current
 from segue_pipelines.left_out import LeftOutReporter
+from segue_pipelines.options import has_worker_processes, is_local
 
 MAX_CHUNK = 256
 Chunk = tuple[MediaFile, ...]
@@ -114,6 +118,32 @@ class Selection:
         return itertools.islice(items, self.limit)
 
 
+def check_list(selection: Selection, options: PipelineOptions) -> None:
+    """Raise ``ConfigurationError`` if the selection's list is one that the workers cannot read."""
+    if selection.uris is None or not has_worker_processes(options) or not is_pipe(selection.uris):
+        return
+    raise ConfigurationError(
+        f"{selection.uris!r} is a pipe, which other processes cannot read; write the list to a file"
+    )
+
+
+def check_prefix(selection: Selection, options: PipelineOptions) -> None:
+    """Raise ``ConfigurationError`` if nothing in a bucket has the selection's prefix.
+
+    For another runner this is not known: only its workers may be allowed to list the bucket.
+    """
+    if selection.prefix is None or selection.ledger is not None or not is_local(options):
+        return
+    bucket, name = split_uri(selection.prefix)
+    if not bucket or not name:
+        return
+    with contextlib.closing(connect_store(find_bucket_location(selection.prefix))) as store:
+        if next(list_objects(store, name), None) is None:
+            raise ConfigurationError(
+                f"there is no object {selection.prefix!r}, and none below it; check the prefix"
+            )
+
+
 @beam.ptransform_fn  # type: ignore[untyped-decorator]
 def read_selection(pipeline: Any, selection: Selection, ledger: str, spread: bool) -> Any:
     """Read the selected files as chunks.
@@ -144,7 +174,9 @@ def read_selection(pipeline: Any, selection: Selection, ledger: str, spread: boo
 
 
 def _chunk_uris(_element: bytes, selection: Selection) -> Iterator[tuple[str, ...]]:
-    return split_into_chunks(read_uris(selection, report=LeftOutReporter().report))
+    left_out = LeftOutReporter()
+    yield from split_into_chunks(read_uris(selection, report=left_out.report))
+    left_out.flush()
 
 
 class _LookUp(beam.DoFn):  # type: ignore[misc]
@@ -163,11 +195,24 @@ class _LookUp(beam.DoFn):  # type: ignore[misc]
             try:
                 there = store.stat(split_uri(uri)[1])
             except (MissingInput, ConfigurationError) as error:
-                self._left_out.report(uri, LeftOutReason.MISSING, str(error))
+                self._left_out.report(uri, _find_reason(error), str(error))
                 continue
             found.append(there.to_media_file(uri))
         if found:
             yield tuple(found)
+
+    def finish_bundle(self) -> None:
+        """Add the names of those that do not exist to the metrics."""
+        self._left_out.flush()
+
+
+def _find_reason(error: SegueError) -> LeftOutReason:
+    cause = error.__cause__
+    if isinstance(cause, PermissionError):
+        return LeftOutReason.UNREADABLE
+    if isinstance(cause, OSError) and cause.errno == errno.ENAMETOOLONG:
+        return LeftOutReason.TOO_LONG
+    return LeftOutReason.MISSING
 
 
 def _chunk_records(_element: bytes, selection: Selection, ledger: str) -> Iterator[Chunk]:
@@ -188,7 +233,9 @@ def _split_into_ranges(_element: bytes, selection: Selection, spread: bool) -> I
 
 
 def _chunk_range(part: NameRange, selection: Selection) -> Iterator[Chunk]:
-    return split_into_chunks(list_files(selection, [part], report=LeftOutReporter().report))
+    left_out = LeftOutReporter()
+    yield from split_into_chunks(list_files(selection, [part], report=left_out.report))
+    left_out.flush()
 
 
 def split_into_chunks(items: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
@@ -205,6 +252,7 @@ def list_files(
     """List the media files below a prefix, or in some parts of it, and report those left out."""
     assert selection.prefix is not None
     store = connect_store(find_bucket_location(selection.prefix))
+    name = split_uri(selection.prefix)[1]
 
     def leave_out(found: LeftOut) -> None:
         uri = store.uri(found.name)
@@ -212,11 +260,14 @@ def list_files(
             report(uri, found.reason, found.explanation)
 
     def find_media() -> Iterator[MediaFile]:
-        for part in parts or split_at_slash(split_uri(selection.prefix or "")[1]):
+        for part in parts or split_at_slash(name):
             for found in part.list_objects(store, leave_out=leave_out):
                 uri = store.uri(found.name)
-                if selection.media_filter.accepts(uri):
+                reason = selection.media_filter.find_reason_to_ignore(uri)
+                if reason is None:
                     yield found.to_media_file(uri)
+                elif found.name == name and not name.endswith("/"):  # it was named
+                    report(uri, LeftOutReason.NOT_MEDIA, f"it is {reason}")
 
     return selection.take(find_media(), attrgetter("uri"))
 
@@ -226,7 +277,7 @@ def count_files(selection: Selection, ledger: str, *, stop: Callable[[], bool]) 
 
     A list that comes through a pipe can be read only once, and is not counted.
     """
-    if selection.uris is not None and _is_pipe(selection.uris):
+    if selection.uris is not None and is_pipe(selection.uris):
         return None
     if selection.uris is not None:
         files: Iterator[object] = read_uris(selection)
@@ -258,7 +309,7 @@ def query_files(selection: Selection, url: str) -> Iterator[MediaFile]:
 
 
 def read_uris(selection: Selection, *, report: Report = ignore) -> Iterator[str]:
-    """Read the URIs and paths of a list, and report those that cannot be media files.
+    """Read the URIs and paths of a list, each once, and report those that cannot be media files.
 
     They are separated by line feeds: white space around them, empty lines and those that start with
     # are skipped. If the list has a NUL, as ``find -print0`` writes it, they are separated by NULs,
@@ -269,7 +320,7 @@ def read_uris(selection: Selection, *, report: Report = ignore) -> Iterator[str]
     read_items = _read_items if b"\0" in data else _read_lines
 
     def find_uris() -> Iterator[str]:
-        for item in read_items(data):
+        for item in dict.fromkeys(read_items(data)):
             if not is_unicode(item):
                 report(item, LeftOutReason.NOT_UTF8, REMEDIES[LeftOutReason.NOT_UTF8])
                 continue
@@ -283,19 +334,23 @@ def read_uris(selection: Selection, *, report: Report = ignore) -> Iterator[str]
 
 
 def _read_list(path: str) -> bytes:
-    location = parse_location(path)
-    bucket, name = split_uri(location)
-    if not bucket and _is_pipe(path):
-        with open(f"/{name}", "rb") as file:
+    data, problem, location = b"", "", parse_location(path)
+    if is_pipe(path):
+        with open(location.removeprefix("file://"), "rb") as file:
             data = file.read()
     else:
-        data = connect_store(find_bucket_location(location)).read(name)
+        try:
+            data = connect_store(find_bucket_location(location)).read(split_uri(location)[1])
+        except MissingInput as error:
+            problem = str(error)
+    if problem:  # only here, as the innermost error of a step is the one that is reported
+        raise ConfigurationError(problem)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ConfigurationError(f"{path!r} is UTF-16; save it as UTF-8 text")
     return data.removeprefix(codecs.BOM_UTF8)
 
 
-def _is_pipe(path: str) -> bool:
+def is_pipe(path: str) -> bool:
     """Whether a list is a pipe, as a shell writes for ``<(find ...)``, or standard input."""
     local = parse_location(path).removeprefix("file://")
     return not os.path.isfile(local) and not os.path.isdir(local) and os.path.exists(local)

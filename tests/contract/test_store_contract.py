@@ -510,7 +510,30 @@ class TestFolderAlone:
     def test_a_link_to_a_folder_above_does_not_go_round_for_ever(self, folder, tmp_path):
         put(folder, "a/b")
         (tmp_path / "depot" / "a" / "loop").symlink_to(tmp_path / "depot")
-        assert "a/b" in names(folder)
+        assert names(folder) == ["a/b"]
+
+    def test_a_file_that_may_not_be_read_is_not_given_to_a_job(self, folder, monkeypatch):
+        put(folder, "a/b")
+
+        def refuse(path, *_arguments):
+            raise PermissionError(13, "Permission denied", path)
+
+        generation = folder.stat("a/b").generation
+        monkeypatch.setattr("segue.adapters.folder.open", refuse, raising=False)
+        with pytest.raises(MissingInput, match="give this user permission"):
+            folder.fetch("a/b", generation=generation, folder="")
+
+    def test_what_may_not_be_deleted_is_an_error(self, folder, monkeypatch):
+        put(folder, "a/b")
+
+        def refuse(path):
+            raise PermissionError(13, "Permission denied", path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "unlink", refuse)
+            with pytest.raises(ConfigurationError, match=r"deleted \(Permission denied\)"):
+                folder.delete("a/b")
+        assert names(folder) == ["a/b"]
 
     def test_either_the_one_that_replaces_a_generation_wins_or_the_one_that_deletes_it(
         self, folder

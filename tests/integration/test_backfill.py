@@ -237,6 +237,36 @@ def test_what_cannot_be_processed_is_named_and_everything_else_is_done(
     assert summary["left_out"] == {"not_utf8": 1}
 
 
+def test_worker_processes_name_the_files_that_they_leave_out(tmp_path):
+    (tmp_path / "jobs.yaml").write_text(ANY_NAME)
+    (tmp_path / "music").mkdir()
+    lines = [f"{tmp_path}/music/{number:03}.wav" for number in range(150)]
+    (tmp_path / "list").write_text("\n".join(lines))
+    done = subprocess.run(
+        [
+            *(SEGUE, "plan", "--all", "--uris", "list", "--json"),
+            *("--direct_running_mode", "multi_processing", "--direct_num_workers", "2"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert all(f"left_out file=file://{line} kind=missing" in done.stderr for line in lines)
+    summary = json.loads(done.stdout)
+    assert summary["left_out"] == {"missing": 150}
+    assert summary["left_out_names"] == {"missing": [f"file://{line}" for line in lines[:100]]}
+
+
+def test_a_list_that_is_missing_is_a_mistake_of_the_caller(tmp_path, monkeypatch, capfd):
+    (tmp_path / "jobs.yaml").write_text(ANY_NAME)
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", "--all", "--uris", "none"]) == 2
+    assert "none' does not exist" in capfd.readouterr().err
+
+
 def test_the_ledger_and_the_queue_in_the_catalogue_are_not_media(tmp_path):
     (tmp_path / "jobs.yaml").write_text(ANY_NAME)
     music = tmp_path / "music"

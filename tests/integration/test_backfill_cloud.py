@@ -113,6 +113,27 @@ def test_a_listing_of_a_bucket_is_split_where_work_is_spread(
     assert summary["jobs"]["downsample"]["statuses"] == {"done": 3, "failed": 1}
 
 
+def test_a_prefix_of_a_bucket_that_nothing_has_is_a_mistake_and_an_empty_catalogue_is_not(
+    tmp_path, bucket
+):
+    store = connect_store(f"gs://{bucket}")
+    store.create("music/a.flac", b"x", content_type="audio/flac", metadata={})
+    store.close()
+    command = ("plan", "--job", "energy")
+    assert segue(tmp_path, *command, "--prefix", f"gs://{bucket}/music")["files"] == 1
+    done = subprocess.run(
+        [SEGUE, *command, "--prefix", f"gs://{bucket}/mus"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"there is no object 'gs://{bucket}/mus', and none below it" in done.stderr
+    assert segue(tmp_path, *command, "--catalogue", f"gs://{bucket}/new")["files"] == 0
+
+
 OPTIONS = (
     *("--runner", "DataflowRunner", "--project", "acme-project", "--region", "europe-west1"),
     *("--sdk_container_image", "registry.example/segue:1", "--no_auth"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -56,12 +57,15 @@ def test_a_run_whose_first_files_all_fail_in_a_job_stops_unless_that_is_tolerate
     tmp_path: Path,
 ) -> None:
     write_project(tmp_path, "def job(media): raise ValueError('no weights')", files=450)
-    ran = backfill(tmp_path)
+    ran = backfill(tmp_path, "--json")
     assert ran.returncode == 3, ran.stderr
     assert "files all failed in job 'job' (job_raised" in ran.stderr
     assert "no weights" in ran.stderr
     assert "--tolerate 100%" in ran.stderr
-    assert 200 <= count_states(tmp_path, "job")["failed"] < 450
+    totals = json.loads(ran.stdout)
+    assert totals["error"] in ran.stderr
+    assert totals["jobs"]["job"]["failures"] == {"job_raised": totals["files"]}
+    assert 200 <= totals["files"] <= count_states(tmp_path, "job")["failed"] < 450
     assert backfill(tmp_path, "--tolerate", "100%").returncode == 0
     assert count_states(tmp_path, "job")["failed"] == 450
     assert count_states(tmp_path, "other")["done"] == 450
@@ -74,7 +78,29 @@ def test_an_import_that_fails_inside_a_job_stops_the_run_and_records_no_failure(
     ran = backfill(tmp_path)
     assert ran.returncode == 2, ran.stderr
     assert "job 'job': ModuleNotFoundError: No module named 'no_such_module'" in ran.stderr
-    assert "failed" not in count_states(tmp_path, "job")
+    assert set(count_states(tmp_path, "job")) == {"missing"}
+
+
+def test_an_import_that_fails_inside_a_job_stops_the_whole_system_as_well(tmp_path: Path) -> None:
+    write_project(tmp_path, "def job(media): import no_such_module", files=1)
+    settings = {
+        "SEGUE_GRAPH": tmp_path / "jobs.yaml",
+        "SEGUE_LEDGER": f"sqlite:///{tmp_path}/ledger.db",
+        "SEGUE_QUEUE": f"sqlite:///{tmp_path}/queue.db",
+        "SEGUE_ARTIFACTS": tmp_path / "artifacts",
+    }
+    ran = subprocess.run(
+        [SEGUE, "up", "music"],
+        cwd=tmp_path,
+        env={**os.environ, **{name: str(value) for name, value in settings.items()}},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ran.returncode == 2, ran.stderr
+    assert "No module named 'no_such_module'" in ran.stderr
+    assert set(count_states(tmp_path, "job")) == {"missing"}
 
 
 @pytest.mark.parametrize("options", [(), WORKERS], ids=["one worker", "worker processes"])
@@ -93,10 +119,14 @@ def test_nothing_in_the_current_folder_is_imported(
     assert count_states(tmp_path, "job") == {"done": 5}
 
 
-def test_python_with_m_imports_nothing_from_the_current_folder(tmp_path: Path) -> None:
-    (tmp_path / "click.py").write_text("raise SystemExit('it was imported')")
+@pytest.mark.parametrize("command", ["segue_cli --version", "segue_functions.server --help"])
+def test_python_with_m_imports_nothing_from_the_current_folder(
+    tmp_path: Path, command: str
+) -> None:
+    for name in ("argparse", "click", "functions_framework", "json"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('it was imported')")
     ran = subprocess.run(
-        [sys.executable, "-m", "segue_cli", "--version"],
+        [sys.executable, "-m", *command.split()],
         cwd=tmp_path,
         capture_output=True,
         text=True,

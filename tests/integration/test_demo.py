@@ -106,3 +106,16 @@ def test_it_never_removes_a_folder_that_is_not_its_own(tmp_path):
     assert done.returncode == 2
     assert "is not empty" in done.stderr
     assert (tmp_path / "mine/song.wav").exists()
+
+
+def test_a_folder_that_cannot_be_created_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    done = subprocess.run(
+        [SEGUE, "demo", "--folder", tmp_path / "file" / "tour"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "choose another folder with --folder" in done.stderr

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from segue.errors import TooManyFailures
 from segue.model.outcome import UNFINISHED, RunTotals, Status
 from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
@@ -81,14 +82,17 @@ def backfill(context: Context, tolerate: float, dry_run: bool, **selected: Any) 
         run = replace(run, max_first_failures=None)
     check_code(context.graph)
     try:
-        totals = execute_backfill(context, run, options)
+        totals, stopped = execute_backfill(context, run, options)
     except KeyboardInterrupt:
         context.output.note("Finished results are recorded. Run the same command to continue.")
         raise
     if context.output.as_json:
-        context.output.write_json(to_json(totals, dry_run=dry_run))
+        error = str(stopped) if stopped else None
+        context.output.write_json({**to_json(totals, dry_run=dry_run), "error": error})
     else:
         print_summary(context.output, totals)
+    if stopped:
+        raise stopped
     if totals.failed_share > tolerate:
         return ExitCode.FAILURES
     return ExitCode.UNFINISHED if totals.unfinished else ExitCode.OK
@@ -112,17 +116,28 @@ def build_backfill(
     )
 
 
-def execute_backfill(context: Context, run: BackfillRun, options: PipelineOptions) -> RunTotals:
-    """Execute a backfill, and show its progress."""
+def execute_backfill(
+    context: Context, run: BackfillRun, options: PipelineOptions
+) -> tuple[RunTotals, TooManyFailures | None]:
+    """Execute a backfill, and show its progress; return the totals and why it stopped early."""
     from segue_pipelines.backfill import execute
+    from segue_pipelines.progress import read_progress
     from segue_pipelines.sources import count_files
+
+    def execute_here(folder: str | None) -> tuple[RunTotals, TooManyFailures | None]:
+        try:
+            return execute(replace(run, progress=folder), options), None
+        except TooManyFailures as error:
+            if folder is None:
+                raise
+            return read_progress(folder), error
 
     what = "planning" if run.dry_run else ", ".join(run.targets)
     return run_with_progress(
         context.output,
         options,
         what if len(what) <= 24 else f"{len(run.targets)} jobs",
-        lambda folder: execute(replace(run, progress=folder), options),
+        execute_here,
         lambda stop: count_files(run.selection, run.ledger, stop=stop),
     )
 

@@ -129,9 +129,15 @@ class _Tour:
                 "folder with --folder"
             )
         shutil.rmtree(self._folder, ignore_errors=True)
-        os.makedirs(self._folder)
-        with open(mark, "w", encoding="ascii"):
-            pass
+        try:
+            os.makedirs(self._folder)
+            with open(mark, "w", encoding="ascii"):
+                pass
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self._folder!r} cannot be created ({error.strerror}); choose another folder "
+                "with --folder"
+            ) from error
         make_catalogue(os.path.join(self._folder, "catalogue"))
         make_encore(os.path.join(self._folder, "encore"))
         self._show("A small catalogue whose tempi and loudness are known:")

@@ -42,7 +42,7 @@ def plan(context: Context, **selected: Any) -> ExitCode:
 
     options = parse_beam_options()
     run = build_backfill(context, dry_run=True, **selected)
-    totals = execute_backfill(context, run, options)
+    totals, _ = execute_backfill(context, run, options)
     with context.open() as stack:
         found = estimate(
             context.graph,

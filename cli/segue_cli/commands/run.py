@@ -138,6 +138,8 @@ def _parse_param(text: str) -> tuple[str, Any]:
         return name, parse_yaml(value).value
     except YamlError as error:
         message = error.faults[0].message
+        if "quotes" in message:
+            message += f"; for the quotes to pass the shell, write \"{name}='…'\""
         raise ConfigurationError(f"--param {name}: {message}") from error
 
 

@@ -44,7 +44,7 @@ def stream(
     """Run the streaming pipelines of some or all jobs.
 
     A pipeline processes the messages of its jobs as they arrive, and notifies the jobs that depend
-    on them. Ctrl-C or SIGTERM stops it after the running jobs have finished; a second one stops it
+    on them. Ctrl-C or SIGTERM lets running jobs finish for up to 15 seconds; a second one stops it
     at once. Nothing is lost: unfinished messages are delivered again. Unknown options are passed to
     Beam, such as --runner.
     """

@@ -77,8 +77,8 @@ def up(
 
     The components are the same as in the cloud: a file copied into the folder becomes an event, the
     event triggers a function, the function notifies the streaming pipelines, and they write
-    artifacts. Changes made while it was not running are found at the start. Ctrl-C stops it after
-    the running jobs have finished; a second Ctrl-C stops it at once. Nothing is lost either way.
+    artifacts. Changes made while it was not running are found at the start. Ctrl-C lets
+    running jobs finish for up to 15 seconds; a second Ctrl-C stops it at once. Nothing is lost.
     With --json, each event is printed as a JSON object on its own line. Nothing listens on the
     network; to post events by hand, run 'segue serve', too.
     """
@@ -215,8 +215,11 @@ class UpRun:
                 stopper.join()
                 return ExitCode.INTERRUPTED
             show()
-        is_well = self._failure is None and self._crash is None
-        return ExitCode.OK if is_well else ExitCode.ERROR
+        if self._crash is not None:
+            return ExitCode.ERROR
+        if self._failure is not None:
+            return ExitCode.USAGE if self._failure.is_misconfigured else ExitCode.ERROR
+        return ExitCode.OK
 
     def _print_summary(self, code: ExitCode, *, is_page: bool) -> None:
         """Print the totals, and the failure if there is one."""

@@ -144,11 +144,21 @@ class FolderWatch:
             self._is_stale = self._is_stale or is_link or kind != "created"
             self._on_unclear()
         elif kind == "moved":
-            self._on_change(path, None)
-            self._on_change(_decode_path(event.dest_path), None)
+            self._report(path, None)
+            self._report(_decode_path(event.dest_path), None)
         else:
             is_complete = kind in {"closed", "deleted"}
-            self._on_change(path, None if is_complete else _choose_settle_s(kind, path))
+            self._report(path, None if is_complete else _choose_settle_s(kind, path))
+
+    def _report(self, path: str, settle_s: float | None) -> None:
+        """Report a file, unless a link outside leads back to it: then it has a name already."""
+        if self._links:
+            folder = os.path.dirname(path)
+            top, real = os.path.realpath(self._folder).rstrip("/"), os.path.realpath(folder)
+            inside = top + folder.removeprefix(self._folder.rstrip("/"))
+            if f"{real}/".startswith(f"{top}/") and real != inside:
+                return
+        self._on_change(path, settle_s)
 
 
 def _stop(observer: BaseObserver | None) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
+from typing import TextIO
 
 from segue.errors import ConfigurationError
 
@@ -18,9 +19,7 @@ def lock_ledger(ledger: str) -> Iterator[None]:
     """Hold the lock of a ledger; raise an error that names the process that already has it."""
     import fcntl
 
-    path = find_lock_path(ledger)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "a+", encoding="utf-8") as file:
+    with _open_lock(find_lock_path(ledger)) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -33,6 +32,17 @@ def lock_ledger(ledger: str) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _open_lock(path: str) -> TextIO:
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return open(path, "a+", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path!r} cannot be written ({error.strerror}); make its folder writable for this "
+            "user, or name another ledger with --ledger"
+        ) from error
 
 
 def find_lock_path(ledger: str) -> str:

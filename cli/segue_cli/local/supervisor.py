@@ -50,6 +50,7 @@ class ProgramStatus:
     state: ProgramState
     restarts: int = 0
     failure: str | None = None  # how it last exited unexpectedly
+    is_misconfigured: bool = False  # it said that its configuration or a job's code is wrong
     tail: tuple[str, ...] = ()  # its last lines before that
 
 
@@ -112,6 +113,7 @@ class Supervisor:
             self._set(
                 ProgramState.FAILED if is_failed else ProgramState.RESTARTING,
                 failure=_describe_exit(code),
+                is_misconfigured=code == USAGE,
                 tail=tuple(self._tail),
                 restarts=self.status.restarts + (not is_failed),
             )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from segue.errors import ConfigurationError, DiskFull
+from segue.errors import ConfigurationError, DiskFull, SegueError
 from segue.printable import encode_json, escape_lines
 
 if TYPE_CHECKING:
@@ -138,11 +138,16 @@ def write_file(path: str, data: bytes) -> None:
         with open(path, "wb") as file:
             file.write(data)
     except OSError as error:
-        if error.errno in NO_ROOM:
-            raise DiskFull(f"no room is left to write {path!r}; free some space") from error
-        raise ConfigurationError(
-            f"cannot write {path!r} ({error.strerror}); choose another file with --output"
-        ) from error
+        raise build_write_error(path, error) from error
+
+
+def build_write_error(path: str, error: OSError) -> SegueError:
+    """Return the error to raise if a path that is named on the command line cannot be written."""
+    if error.errno in NO_ROOM:
+        return DiskFull(f"no room is left to write {path!r}; free some space")
+    return ConfigurationError(
+        f"{path!r} cannot be written ({error.strerror}); name another place with --output"
+    )
 
 
 def render_plain(part: RenderableType) -> str:

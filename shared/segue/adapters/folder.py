@@ -122,7 +122,8 @@ class FolderStore:
         path = self._to_path(name)
         with _translate_errors(path):
             _stat_regular_file(path)
-            _check_generation(path, path, generation)
+            with open(path, "rb") as file:  # else a job or a decoder would fail for want of rights
+                _check_generation(file.fileno(), path, generation)
         return path
 
     def create(
@@ -306,7 +307,12 @@ class FolderStore:
             with _translate_errors(path), _lock(folder):
                 _check_generation(path, path, generation)
                 os.unlink(path)
-        except (MissingInput, Superseded):
+        except (MissingInput, Superseded) as error:
+            if isinstance(cause := error.__cause__, PermissionError):
+                raise ConfigurationError(
+                    f"{path!r} cannot be deleted ({cause.strerror}); make its folder writable for "
+                    "this user"
+                ) from cause
             return False
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path + SIDECAR)

@@ -44,11 +44,11 @@ class FolderWalk:
     base : str
         What the names of its files begin with, such as ``albums/``.
     prefix, after : str
-        Only the names that begin with the one, and come after the other. Links before ``after`` are
-        not known to have led to a folder.
+        Only the names that begin with the one, and come after the other.
     leave_out : callable, optional
         Called with everything that is there and cannot be a media file, or cannot be read. Without
-        it, a folder that cannot be read raises ``ConfigurationError``, and the rest is ignored.
+        it, a folder that cannot be read raises ``ConfigurationError``, the rest is ignored, and
+        folders before ``after`` are not searched for links.
     """
 
     def __init__(
@@ -89,9 +89,12 @@ class FolderWalk:
         is_folder = name.endswith("/")
         if not name.startswith(self._prefix) and not (is_folder and self._prefix.startswith(name)):
             return False
-        if not self._after or (is_folder and self._after.startswith(name)):
+        if is_folder and (self._after.startswith(name) or self._leave_out is not None):
             return True
-        return os.fsencode(name) > os.fsencode(self._after)
+        return self._is_after(name)
+
+    def _is_after(self, name: str) -> bool:
+        return not self._after or os.fsencode(name) > os.fsencode(self._after)
 
     def _list_entries(self, folder: str, base: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         """List files, and folders with a ``/`` after their names, in the order of names."""
@@ -155,7 +158,7 @@ class FolderWalk:
         self._report(name, reason)
 
     def _report(self, name: str, reason: LeftOutReason) -> None:
-        if self._leave_out is not None:
+        if self._leave_out is not None and self._is_after(name):
             self._leave_out(LeftOut(name=name, reason=reason))
 
 

@@ -13,11 +13,14 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
+from functools import partial
 from typing import ClassVar
 
+from segue.backoff import Backoff, retry
 from segue.errors import ConfigurationError, Contended, DiskFull, Unavailable
 
 BUSY_TIMEOUT_S = 60.0
+OPENING, OPENING_ATTEMPTS = Backoff(0.01, 0.1), 20
 IN_MEMORY = ":memory:"
 PARTS = ("", "-wal", "-shm")  # suffixes of the files that a database in use consists of
 
@@ -45,7 +48,9 @@ class SqliteFile:
         self._path = path if path == IN_MEMORY else os.path.abspath(os.path.expanduser(path))
         self._lock = threading.RLock()
         self._closed = False
-        self._is_synced = True
+        self._is_synced = True  # what this process has written
+        self._synced_version: int | None = None
+        self._is_named = False  # the names of the files, which stay, are on the disk
         self._files: tuple[tuple[int, int] | None, ...] = ()  # those that were opened
         with self._translate_errors():
             if path != IN_MEMORY:
@@ -62,7 +67,13 @@ class SqliteFile:
 
     def _prepare(self) -> None:
         for pragma in (*self.pragmas, "journal_mode = WAL", "synchronous = NORMAL"):
-            self._db.execute(f"PRAGMA {pragma}")
+            # SQLite does not wait for others that make or close the file at this moment.
+            retry(
+                partial(self._db.execute, f"PRAGMA {pragma}"),
+                backoff=OPENING,
+                should_retry=lambda error: "locked" in str(error),
+                attempts=OPENING_ATTEMPTS,
+            )
         if self._is_new():
             with self._transaction():
                 if self._is_new():  # no other process has created it since
@@ -136,25 +147,35 @@ class SqliteFile:
         """Forget the ids of known rows: some of them may have been rolled back."""
 
     def sync(self) -> None:
-        """Return once all transactions survive a power cut."""
+        """Return once all transactions survive a power cut, also those of other processes.
+
+        Whoever has read a result of another process may act on it, as on one of its own.
+        """
         with self._session():
+            version = self._read_pragma("data_version")  # others' commits change it
+            self._is_synced = self._is_synced and version == self._synced_version
             self._sync()
+            self._synced_version = version
 
     def _sync(self) -> None:
         if self._is_synced or self._path == IN_MEMORY:
             return
         # SQLite has written them to this file, and moves them to the database when it is long. It
         # has no locks there that closing the file would release.
-        for path in (self._path + "-wal", os.path.dirname(self._path)):
+        folder = () if self._is_named else (os.path.dirname(self._path),)
+        for path in (self._path + "-wal", *folder):
             try:
                 _sync_path(path)
             except FileNotFoundError:  # a file system without shared memory has none
                 pass
             except OSError as error:
-                raise Unavailable(
-                    f"the {self.noun} {self._path!r}: {error.strerror}; check the disk"
+                # The next try would succeed: the system reports a lost write only once.
+                raise ConfigurationError(
+                    f"the {self.noun} {self._path!r} has lost what was written last "
+                    f"({error.strerror}); end all processes that use it, check the disk, "
+                    f"{self.if_damaged}, and run again"
                 ) from error
-        self._is_synced = True
+        self._is_synced = self._is_named = True
 
     def close(self) -> None:
         """Sync the file, and close it."""

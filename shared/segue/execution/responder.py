@@ -21,6 +21,7 @@ from segue.errors import (
     Kind,
     PermanentError,
     SegueError,
+    TransientError,
     UnreadableMessage,
 )
 from segue.execution.executor import WorkerPool, build_task, count_ahead
@@ -144,7 +145,7 @@ class Responder:
         DiskFull
             If a job could not write its result; its message gets no reply, and is redelivered.
         Unavailable, Contended
-            If the ledger or the disk is unavailable.
+            If the ledger is unavailable.
         """
         self._extend()
         self._start()
@@ -296,12 +297,8 @@ class Responder:
         self._mean_s = seconds if self._mean_s is None else 0.95 * self._mean_s + 0.05 * seconds
 
     def _settle(self) -> None:
-        """Record the results of finished jobs, one per file at a time.
-
-        Their artifacts must be on the disk before.
-        """
-        if any(active.result and active.result.state is State.DONE for active in self._finished):
-            self.artifacts.sync()
+        """Record the results of finished jobs, one per file at a time."""
+        self._sync_artifacts()
         while self._finished:
             some = _first_per_file(self._finished)
             changes = []
@@ -317,6 +314,22 @@ class Responder:
             for active, made in zip(some, changed, strict=True):
                 active.snapshot = made.snapshot
                 self._reply_to_result(active, made.answer)
+
+    def _sync_artifacts(self) -> None:
+        """Have the artifacts of finished jobs on the disk before the ledger says done.
+
+        If that fails, their jobs run again: a later sync would succeed without what is lost, as
+        the system reports a lost write only once.
+        """
+        done = [i for i in self._finished if i.result and i.result.state is State.DONE]
+        if not done:
+            return
+        try:
+            self.artifacts.sync()
+        except TransientError as error:
+            failure = Failure(kind=error.kind, type=type(error).__name__, message=str(error))
+            for active in done:
+                active.result = Result(job=active.message.job, state=State.QUEUED, error=failure)
 
     def _reply_to_result(self, active: ActiveMessage, settled: Settled) -> None:
         message, result = active.message, active.result

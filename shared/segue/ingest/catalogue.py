@@ -102,6 +102,7 @@ class MediaStat:
     uri: str
     media: MediaFile | None = None
     unknown: str = ""
+    is_forbidden: bool = False  # it is unknown because this user may not look
     other: str = ""  # what there is instead of a file: a pipe, a socket or a device
 
     @property
@@ -117,7 +118,7 @@ def stat_media(uri: str) -> MediaStat:
             found = store.stat(split_uri(uri)[1])
     except MissingInput as error:
         if isinstance(error.__cause__, PermissionError):
-            return MediaStat(uri=uri, unknown=str(error))
+            return MediaStat(uri=uri, unknown=str(error), is_forbidden=True)
         return MediaStat(uri=uri, other=str(error) if _is_special_file(uri) else "")
     except TransientError as error:
         return MediaStat(uri=uri, unknown=str(error))
@@ -135,7 +136,7 @@ def find_media(file: str, catalogue: str | None) -> MediaFile:
     Raises
     ------
     ConfigurationError
-        If there is no such file.
+        If there is no such file, or this user may not read it.
     Unavailable
         If it, or its bucket, cannot be reached.
     """
@@ -144,7 +145,7 @@ def find_media(file: str, catalogue: str | None) -> MediaFile:
         if found.media is not None:
             return found.media
         if found.unknown:
-            raise Unavailable(found.unknown)
+            raise (ConfigurationError if found.is_forbidden else Unavailable)(found.unknown)
         if found.other:
             raise ConfigurationError(found.other)
     raise ConfigurationError(f"there is no file {' or '.join(map(repr, uris))}; check the path")

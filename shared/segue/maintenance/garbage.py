@@ -89,10 +89,13 @@ class GarbageCollector:
         """Read the whole ledger."""
         for _ in find_pages(self.ledger, Query()):
             pass
+        self._check_damage()
+
+    def _check_damage(self) -> None:
         if damaged := self.ledger.damage.reasons:
             message = next(iter(damaged.values()))
             more = f" ({len(damaged)} records are damaged)" if len(damaged) > 1 else ""
-            raise DamagedRecord(f"nothing is deleted: {message}{more}", damaged)
+            raise DamagedRecord(f"nothing more is deleted: {message}{more}", damaged)
 
     def _find_unreferenced(
         self, batch: Sequence[tuple[ArtifactName, Object]]
@@ -177,6 +180,7 @@ class GarbageCollector:
 
     def _read(self, uris: Iterable[str]) -> dict[str, Record]:
         snapshots = self.ledger.read(list(uris))
+        self._check_damage()
         return {s.record.uri: s.record for s in snapshots if s.record is not None}
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from segue.errors import ConfigurationError, suggest
 from segue.model.media_file import is_unicode
-from segue.model.yaml_document import MAX_FAULTS, YamlDocument, YamlError, parse_yaml
+from segue.model.yaml_document import MAX_FAULTS, YamlDocument, YamlError, abbreviate, parse_yaml
 from segue.printable import escape
 
 SOURCE = "source"
@@ -482,5 +482,4 @@ def _format_cycle(cycle: Sequence[str]) -> str:
 
 
 def _abbreviate(value: Any) -> str:
-    text = "missing" if value is None else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    return "missing" if value is None else abbreviate(value)

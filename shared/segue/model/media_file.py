@@ -88,8 +88,17 @@ def parse_prefix(text: str) -> str:
 def resolve_prefix(text: str) -> str:
     """Convert a prefix to a URI prefix; a local one must exist."""
     uri = parse_prefix(text)
-    if uri.startswith("file://") and not os.path.exists(uri.removeprefix("file://")):
-        raise ConfigurationError(f"there is no file or folder {text!r}; check the path")
+    if uri.startswith("file://"):
+        try:
+            os.stat(uri.removeprefix("file://"))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ConfigurationError(
+                f"there is no file or folder {text!r}; check the path"
+            ) from error
+        except OSError as error:
+            raise ConfigurationError(
+                f"{text!r} is not accessible ({error.strerror}); check the path and its permissions"
+            ) from error
     return uri
 
 

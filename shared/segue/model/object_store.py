@@ -164,7 +164,12 @@ class NameRange:
         self, store: ObjectStore, *, leave_out: LeaveOut | None = None
     ) -> Iterator[Object]:
         """List the objects, in order."""
-        for found in store.list(self.prefix, after=self.after, leave_out=leave_out):
+
+        def leave_out_inside(found: LeftOut) -> None:
+            if leave_out is not None and (self.until is None or found.name <= self.until):
+                leave_out(found)
+
+        for found in store.list(self.prefix, after=self.after, leave_out=leave_out_inside):
             if self.until is not None and found.name > self.until:
                 return
             yield found

@@ -117,7 +117,7 @@ class RunTotals:
     failures: dict[str, dict[str, int]] = field(default_factory=dict)  # job → kind → files
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)  # reason → files
-    left_out_names: dict[str, list[str]] = field(default_factory=dict)  # reason → some URIs
+    left_out_names: dict[str, list[str]] = field(default_factory=dict)  # reason → first URIs
 
     def add(self, outcome: Outcome) -> None:
         """Count one file."""

@@ -34,6 +34,12 @@ CORE_SCHEMA = {
     ),
 }
 OCTAL = re.compile(r"[-+]?0[0-9]+")  # in YAML 1.1; decimal in YAML 1.2
+# How to write a value that is not text so that both versions read it alike.
+SPELLINGS = {
+    "bool": "write true or false",
+    "int": "write a number in digits, the first not 0, such as 90",
+    "float": "write a number with a digit on each side of the point, such as 0.5 or 1.0e-5",
+}
 # Both parsers yield the same events, libyaml's forty times faster.
 PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -155,7 +161,8 @@ def _describe_error(error: Exception, line: int) -> YamlFault:
         mark = error.problem_mark or error.context_mark
         line = line if mark is None else mark.line + 1
         message = " ".join(filter(None, (error.context, error.problem)))
-    return YamlFault(line, "", f"is not valid YAML: {message}")
+    remedy = "indent with spaces, and put text with special characters in quotes"
+    return YamlFault(line, "", f"is not valid YAML: {message}; {remedy}")
 
 
 class _Reader:
@@ -210,9 +217,8 @@ class _Reader:
     def _take_scalar(self, event: Any) -> None:
         text: str = event.value
         part = _Part(value=text, characters=len(text))
-        if event.tag not in (None, "!"):
-            self._report(f"has the tag {_abbreviate(event.tag)}; leave the tag out")
-        elif not is_unicode(text):
+        self._check_tag(event)
+        if not is_unicode(text):
             self._report("has half of a surrogate pair; write the character itself")
         elif event.tag is None and event.implicit[0]:
             is_merge = text == "<<" and self._expects_key
@@ -221,14 +227,22 @@ class _Reader:
             self._anchors[event.anchor] = part
         self._add(part)
 
+    def _check_tag(self, event: Any) -> None:
+        if event.tag not in (None, "!"):
+            tag = abbreviate(event.tag)
+            self._report(f"has the tag {tag}; leave it out, and put text in quotes")
+
     def _resolve(self, text: str) -> Any:
         """Return the value of a scalar without quotes."""
         core = next((tag for tag, form in CORE_SCHEMA.items() if form.fullmatch(text)), "str")
         before = _resolve_yaml_1_1(text)
         if core != before or (core == "int" and OCTAL.fullmatch(text)):
+            remedy = "put it in quotes"
+            spelling = SPELLINGS.get(before if core == "str" else core)
+            if spelling and not self._expects_key:
+                remedy = f"{remedy} to make it text, or {spelling}"
             self._report(
-                f"{_abbreviate(text)} is read differently by YAML 1.1 and 1.2; put it in quotes to "
-                "make it text, or write true, false or a decimal number",
+                f"{abbreviate(text)} is read differently by YAML 1.1 and 1.2; {remedy}",
                 text if self._expects_key else None,
             )
             return text
@@ -243,11 +257,11 @@ class _Reader:
                 try:
                     return int(text, 16 if "x" in text else 10)
                 except ValueError:  # Python reads 4,300 digits
-                    self._report(f"{_abbreviate(text)} has too many digits; put it in quotes")
+                    self._report(f"{abbreviate(text)} has too many digits; put it in quotes")
         return text
 
     def _take_alias(self, anchor: str) -> None:
-        name = _abbreviate(anchor)
+        name = abbreviate(anchor)
         if anchor not in self._anchors:
             self._report(f"the alias {name} has no anchor above it; name an anchor")
         part = self._anchors.get(anchor, _Part(value=None))
@@ -261,8 +275,7 @@ class _Reader:
             self._stop("has a mapping or list as a key; write text")
         if len(self._open) >= MAX_DEPTH:
             self._stop(f"is nested more than {MAX_DEPTH} levels deep; flatten it")
-        if event.tag not in (None, "!"):
-            self._report(f"has the tag {_abbreviate(event.tag)}; leave the tag out")
+        self._check_tag(event)
         if event.anchor is not None:
             self._anchors[event.anchor] = None
         if self._open and isinstance(key := self._open[-1].key, int):
@@ -347,6 +360,7 @@ def _resolve_yaml_1_1(text: str) -> str:
     return "str"
 
 
-def _abbreviate(value: Any) -> str:
+def abbreviate(value: Any) -> str:
+    """Return a value for a message, truncated if it is long."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"

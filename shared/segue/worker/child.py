@@ -300,11 +300,11 @@ class Child:
             raise
         except ConfigurationError as error:
             raise SetupFailed(f"job {name!r}: {format_message(error)}", error) from error
-        except ImportError as error:  # no file would fare better
-            cause = classify_error(error, 0.0)
-            raise SetupFailed(f"job {name!r}: {format_message(cause)}", cause) from error
-        except BaseException as error:  # noqa: BLE001 - a job may raise anything
+        except BaseException as error:  # a job may raise anything
             info = self._describe_failure(error, job)
+            if isinstance(error, ImportError) and info.failure.kind == Kind.JOB_RAISED:
+                # No file would fare better, unless this one has taken the memory or the disk.
+                raise SetupFailed(f"job {name!r}: {info.failure.message}", error) from error
             damaged = error.job if isinstance(error, DamagedInput) else None
         wall_s, cpu_s = self._timer.lap()
         state = State.DONE

@@ -37,6 +37,10 @@ MAX_CHARACTERS = 500
 MAX_FRAMES = 3
 MAX_CAUSES = 10
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+# How the GNU C library says that a shared library does not fit into the memory that is left.
+UNMAPPED = ("failed to map segment from shared object", "cannot map zero-fill pages")
+# The signals by which others end a process: the kernel when memory runs out, or a daemon before it.
+OTHERS_SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 # Frames of these files come before the job's own code in a traceback.
 RUNNER_FILES = tuple(
     os.path.join(os.sep, "segue", *path.split("/"))
@@ -92,7 +96,7 @@ def classify_error(error: BaseException, memory_gib: float) -> PermanentError | 
         )
     text = f"{type(error).__name__}: {message}" if message else type(error).__name__
     causes = list(_list_causes(error))
-    if any(isinstance(c, MemoryError) or _find_errno(c) == errno.ENOMEM for c in causes):
+    if any(map(_is_lack_of_memory, causes)):
         remedy = "raise its resources.memory_gib, or use less memory"
         return OutOfMemory(f"it needed more than its {memory_gib:g} GiB; {remedy} ({text})")
     if any(_find_errno(cause) in DISK_FULL_ERRNOS for cause in causes):
@@ -116,6 +120,14 @@ def _list_causes(error: BaseException) -> Iterator[BaseException]:
             return
         yield current
         current = current.__cause__ or current.__context__
+
+
+def _is_lack_of_memory(error: BaseException) -> bool:
+    return (
+        isinstance(error, MemoryError)
+        or _find_errno(error) == errno.ENOMEM
+        or (isinstance(error, ImportError) and format_message(error).endswith(UNMAPPED))
+    )
 
 
 def _find_errno(error: BaseException) -> int | None:

@@ -6,7 +6,6 @@ The scheduler starts and kills no process, and has no clock: the supervisor tell
 from __future__ import annotations
 
 import math
-import signal
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +15,13 @@ from segue.errors import Kind
 from segue.model.outcome import build_blocked_result
 from segue.model.record import Failure, State
 from segue.model.transitions import Result
-from segue.worker.failure import build_crash, build_timeout, describe_crash, shorten
+from segue.worker.failure import (
+    OTHERS_SIGNALS,
+    build_crash,
+    build_timeout,
+    describe_crash,
+    shorten,
+)
 from segue.worker.protocol import Aborted, BatchJobLoaded, Done, Phase, Report, Started, Task
 
 if TYPE_CHECKING:
@@ -295,7 +300,7 @@ class Scheduler:
             self._count_idle_exit(child, status)
         elif (
             child.kill is None
-            and (status == -signal.SIGKILL or space.was_full)
+            and (-status in OTHERS_SIGNALS or space.was_full)
             and not entry.exclusive
         ):
             self._make_exclusive(entry)

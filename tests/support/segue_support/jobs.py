@@ -295,13 +295,6 @@ def interrupt(media: Media, *, when: str = "bad") -> dict[str, Any]:
     return fine(media)
 
 
-def import_missing(media: Media, *, when: str = "bad") -> dict[str, Any]:
-    """Import a module that is not installed."""
-    if _is_bad(media, when):
-        import no_such_module  # type: ignore[import-not-found] # noqa: F401
-    return fine(media)
-
-
 def kill_parent(media: Media, *, when: str = "bad") -> dict[str, Any]:
     """Kill the process that supervises this one."""
     if _is_bad(media, when):

@@ -170,7 +170,7 @@ class Figures:
         """Return one line."""
         hangs, dead = self.outcomes[Kind.TIMEOUT], self.outcomes[Kind.CRASHED]
         other = {
-            k: v for k, v in sorted(self.outcomes.items()) if k not in (Kind.TIMEOUT, "crashed")
+            k: v for k, v in sorted(self.outcomes.items()) if k not in (Kind.TIMEOUT, Kind.CRASHED)
         }
         return (
             f"{self.files:,} mutated media files in {seconds:,.0f} s: "

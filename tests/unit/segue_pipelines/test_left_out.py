@@ -13,27 +13,37 @@ from segue_pipelines.options import parse_pipeline_options
 from segue_pipelines.runner import run_pipeline
 
 
-def leave_out(number: int) -> None:
+def leave_out(numbers: range) -> None:
     reporter = LeftOutReporter()
-    for i in range(number):
+    for i in numbers:
         reporter.report(f"file:///music/caf\udce9 {i:03}.wav", LeftOutReason.NOT_UTF8, "rename it")
     reporter.report("file:///music/lost+found/", LeftOutReason.UNREADABLE, "give permission")
+    reporter.flush()
 
 
-def test_all_are_logged_and_counted_and_some_are_named_in_the_metrics(monkeypatch):
+def test_all_are_logged_and_counted_and_the_first_are_named_in_the_metrics(monkeypatch):
     lines: list[dict] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.segue)
     monkeypatch.setattr(LOGGER, "handlers", [handler])
-    number = SAMPLES + 3
+    number = 3 * SAMPLES
+    parts = [range(number)[i::2] for i in reversed(range(2))]
     result = run_pipeline(
-        lambda pipeline: pipeline | beam.Create([number]) | beam.Map(leave_out),
-        parse_pipeline_options(),
+        # Two steps, and bundles of their own for two parts each.
+        lambda pipeline: [
+            pipeline
+            | f"Make {step}" >> beam.Create(parts)
+            | f"Spread {step}" >> beam.Reshuffle()
+            | f"Leave out {step}" >> beam.Map(leave_out)
+            for step in (1, 2)
+        ],
+        parse_pipeline_options(["--direct_num_workers=2"]),
     )
-    assert len(lines) == number + 1
-    assert lines[0]["file"] == r"file:///music/caf\xe9 000.wav"
-    assert (lines[0]["kind"], lines[0]["reason"]) == ("not_utf8", "rename it")
+    assert len(lines) == 2 * (number + 2)
+    named = min(lines, key=lambda line: line["file"])
+    assert named["file"] == r"file:///music/caf\xe9 000.wav"
+    assert (named["kind"], named["reason"]) == ("not_utf8", "rename it")
     counts, names = read_left_out(result)
-    assert counts == {"not_utf8": number, "unreadable": 1}
+    assert counts == {"not_utf8": 2 * number, "unreadable": 4}
     assert names["not_utf8"] == [rf"file:///music/caf\xe9 {i:03}.wav" for i in range(SAMPLES)]
     assert names["unreadable"] == ["file:///music/lost+found/"]

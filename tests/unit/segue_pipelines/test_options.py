@@ -49,7 +49,15 @@ def test_options_that_the_caller_set_are_kept():
     assert "no_use_multiple_sdk_containers" not in debug.experiments
 
 
-@pytest.mark.parametrize("runner", [(), ("--runner", "DirectRunner"), ("--runner", "FnApiRunner")])
+@pytest.mark.parametrize(
+    "runner",
+    [
+        (),
+        ("--runner", "DirectRunner"),
+        ("--runner", "FnApiRunner"),
+        ("--runner", "directrunner"),
+    ],
+)
 def test_the_local_runner_is_named(runner):
     options = parse_pipeline_options(runner, streaming=True)
     assert is_local(options)
@@ -64,6 +72,12 @@ def test_several_workers_are_not_a_single_process():
             ["--direct_running_mode", "multi_threading", "--direct_num_workers", "1"]
         )
     )
+
+
+@pytest.mark.parametrize("runner", ["Foo", "no_such.module.Runner", "os.NoSuchRunner"])
+def test_a_runner_that_beam_cannot_load_is_refused(runner):
+    with pytest.raises(ConfigurationError, match=f"--runner is '{runner}'"):
+        parse_pipeline_options(["--runner", runner])
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,19 @@ from datetime import UTC, datetime
 import pytest
 
 from segue.adapters.connect import connect_ledger
-from segue.errors import ConfigurationError, MissingInput
+from segue.errors import ConfigurationError
 from segue.ingest.catalogue import MediaFilter
 from segue.model.graph import parse_graph
 from segue.model.ledger import Change
 from segue.model.media_file import MediaFile, parse_prefix
 from segue.model.record import Failure, State
 from segue.model.transitions import Result, arrive, claim, delete, settle
+from segue_pipelines.options import parse_pipeline_options
 from segue_pipelines.sources import (
     MAX_CHUNK,
     LedgerQuery,
     Selection,
+    check_list,
     count_files,
     is_in_sample,
     list_files,
@@ -95,6 +97,20 @@ def test_media_that_cannot_be_processed_are_reported(catalogue):
     found = list_files(selection, report=reported.report)
     assert [m.uri.rpartition("/")[2] for m in found] == ["a.wav", "deep.wav"]
     assert reported.reasons == {"radio.wav": "special_file", "\udcff.wav": "not_utf8"}
+
+
+def test_a_file_that_is_named_and_is_not_media_is_reported(catalogue):
+    (catalogue / "notes.txt-2").mkdir()
+    os.mkfifo(catalogue / "notes.txt-2/radio.wav")
+    os.mkfifo(catalogue / "notes.txt-radio.wav")
+    media_filter = MediaFilter(include=("*.wav",))
+    for name, expected in (("notes.txt", {"notes.txt": "not_media"}), ("deep", {})):
+        selection = Selection(
+            prefix=f"{parse_prefix(str(catalogue))}{name}", media_filter=media_filter
+        )
+        reported = Reported()
+        assert list(list_files(selection, report=reported.report)) == []
+        assert reported.reasons == expected
 
 
 def test_a_limit_takes_the_first_and_reads_no_further(catalogue):
@@ -179,8 +195,34 @@ def test_a_list_that_is_utf16_or_is_missing_is_refused(tmp_path):
     path.write_bytes("/music/a.wav".encode("utf-16"))
     with pytest.raises(ConfigurationError, match="UTF-16; save it as UTF-8"):
         list(read_uris(Selection(uris=str(path))))
-    with pytest.raises(MissingInput, match="does not exist"):
+    with pytest.raises(ConfigurationError, match="does not exist"):
         list(read_uris(Selection(uris=str(tmp_path / "none.txt"))))
+
+
+@pytest.mark.parametrize("separator", [b"\n", b"\0"])
+def test_a_file_that_a_list_names_twice_is_read_once(tmp_path, separator):
+    path = tmp_path / "list"
+    lines = [b"/music/a.wav", b"/music/b.wav", b"/music//x/../a.wav", b"file:///music/a.wav"]
+    path.write_bytes(separator.join([*lines, b"/music/cover.jpg", b"/music/cover.jpg"]))
+    selection = Selection(uris=str(path), media_filter=MediaFilter(include=("*.wav",)))
+    reported: list[str] = []
+    found = list(read_uris(selection, report=lambda uri, *_: reported.append(uri)))
+    assert found == ["file:///music/a.wav", "file:///music/b.wav"]
+    assert reported == ["file:///music/cover.jpg"]
+
+
+def test_a_pipe_is_refused_if_other_processes_have_to_read_it(tmp_path):
+    reader, writer = os.pipe()
+    selection = Selection(uris=f"/dev/fd/{reader}")
+    several = ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]
+    check_list(selection, parse_pipeline_options())
+    with pytest.raises(ConfigurationError, match="is a pipe, which other processes"):
+        check_list(selection, parse_pipeline_options(several))
+    path = tmp_path / "list"
+    path.touch()
+    check_list(Selection(uris=str(path)), parse_pipeline_options(several))
+    os.close(reader)
+    os.close(writer)
 
 
 def test_the_ledger_names_all_its_files_or_those_that_failed(tmp_path):

@@ -67,6 +67,20 @@ def test_a_link_that_leads_out_is_followed_once_under_the_first_of_its_names(mus
     assert walk(music) == ["b/deep/y.wav", "b/x.wav", "z.wav"]
 
 
+def test_a_folder_outside_has_one_name_also_in_a_walk_that_starts_in_the_middle(music, tmp_path):
+    write(tmp_path / "outside", "x.wav")
+    write(music, "a/m.wav", "m.wav", "z.wav")
+    for name in ("a/link", "b", "y"):
+        os.symlink(tmp_path / "outside", music / name)
+    os.mkfifo(music / "a/radio.wav")
+    names = walk(music)
+    assert names == ["a/link/x.wav", "a/m.wav", "m.wav", "z.wav"]
+    for number, name in enumerate(names, start=1):
+        assert walk(music, after=name) == names[number:]
+    assert left_out(music, after="a/m.wav") == {"a/radio.wav": "special_file"}
+    assert left_out(music, after="b") == {}
+
+
 def test_what_lies_above_the_folder_is_walked_without_the_folder_itself(music, tmp_path):
     write(tmp_path, "other/x.wav", "music/z.wav")
     os.symlink(tmp_path, music / "a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -119,16 +120,44 @@ def test_one_that_is_deleted_during_a_transaction_is_noticed(kind, path):
 
 def test_what_was_written_is_on_the_disk_after_a_sync(kind, path, monkeypatch):
     opened = kind(path)
-    opened.sync()
     synced = []
     monkeypatch.setattr(
         os, "fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}"))
     )
+    opened.sync()
+    assert synced == [f"{path}-wal", os.path.dirname(path)]
+    synced.clear()
     opened.sync()
     assert synced == []  # nothing was written since
     for end in (opened.sync, opened.close):
         with opened._session(), opened._transaction():
             opened._db.execute("PRAGMA user_version = 1")
         end()
-        assert f"{path}-wal" in synced
+        assert synced == [f"{path}-wal"]  # which keeps its name
         synced.clear()
+
+
+def test_what_another_process_has_written_is_on_the_disk_after_a_sync(kind, path, monkeypatch):
+    reader, writer = kind(path), kind(path)
+    reader.sync()
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    with writer._session(), writer._transaction():
+        writer._db.execute("PRAGMA user_version = 1")
+    reader.sync()
+    assert synced != []
+    synced.clear()
+    reader.sync()
+    assert synced == []
+
+
+def test_a_failed_sync_is_not_tried_again(kind, path, monkeypatch):
+    """The system reports a lost write once; the next try would succeed without it."""
+    opened = kind(path)
+
+    def fail(_handle: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(ConfigurationError, match=rf"the {kind.noun} .* has lost what was written"):
+        opened.sync()

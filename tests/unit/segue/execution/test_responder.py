@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from segue.adapters.sqlite_ledger import SqliteLedger
-from segue.errors import DiskFull, Kind, Unavailable
+from segue.errors import DiskFull, Kind, TransientError, Unavailable
 from segue.execution.reply import ClearPending, ReceivedMessage, Reply
 from segue.execution.responder import MAX_ATTEMPTS, Responder
 from segue.log import Action
@@ -368,12 +368,12 @@ class Disk(MemoryStore):
         super().__init__("gs://o")
         self.system = system
         self.seen: list[State] = []
-        self.fails = False
+        self.error: TransientError | None = None
 
     def sync(self) -> None:
         self.seen.append(self.system.entry("a").state)
-        if self.fails:
-            raise Unavailable("the disk is away; check it")
+        if self.error is not None:
+            raise self.error
 
 
 def test_an_artifact_is_on_the_disk_before_the_ledger_says_done():
@@ -383,16 +383,28 @@ def test_an_artifact_is_on_the_disk_before_the_ledger_says_done():
     assert disk.seen == [State.RUNNING]
 
 
-def test_a_result_waits_for_the_disk():
+def test_a_result_that_did_not_reach_the_disk_is_computed_again():
     system = System(CHAIN)
     disk = system.responder.artifacts = Disk(system)
-    disk.fails = True
+    disk.error = Unavailable("the disk is away; check it")
+    reply = system.reply(message("a", "a"))
+    assert reply.action is Action.DEFERRED
+    assert (system.entry("a").state, system.entry("a").artifact) == (State.QUEUED, None)
+    disk.error = None
+    again = decode_message(reply.envelopes[0].data)
+    assert again.attempt == 2
+    assert system.reply(again).action is Action.DONE
+    assert [task.run for task in system.pool.tasks] == [("a",), ("a",)]
+
+
+def test_an_artifact_for_which_the_disk_had_no_room_leaves_the_message_without_a_reply():
+    system = System(CHAIN)
+    disk = system.responder.artifacts = Disk(system)
+    disk.error = DiskFull("no room is left; free some space")
     system.add(message("a", "a"))
-    with pytest.raises(Unavailable):
+    with pytest.raises(DiskFull, match="no room is left"):
         system.responder.step()
-    assert system.entry("a").state is State.RUNNING
-    disk.fails = False
-    assert [r.action for r in system.responder.step()] == [Action.DONE]
+    assert (system.entry("a").state, system.entry("a").artifact) == (State.QUEUED, None)
 
 
 def test_a_message_of_a_file_whose_record_is_damaged_is_dead_lettered(tmp_path):

@@ -146,6 +146,8 @@ def test_a_pipe_is_no_file_and_an_unreachable_file_is_not_gone(tmp_path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(os, "stat", refuse)
         found = stat_media(f"file://{tmp_path}/locked/a.wav")
+        with pytest.raises(ConfigurationError, match="Permission denied"):
+            find_media(f"{tmp_path}/locked/a.wav", None)
     assert not found.gone
     assert "Permission denied" in found.unknown
 

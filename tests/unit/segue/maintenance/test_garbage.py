@@ -360,7 +360,22 @@ def test_nothing_is_deleted_if_one_record_cannot_be_read(yard, tmp_path):
     with ledger._session(), ledger._transaction():
         ledger._db.execute("UPDATE files SET record = '{' WHERE uri = ?", (other,))
     collector = yard.collector(ledger)
-    with pytest.raises(DamagedRecord, match=rf"nothing is deleted: the record of {other}"):
+    with pytest.raises(DamagedRecord, match=rf"nothing more is deleted: the record of {other}"):
         list(collector.collect(collector.find()))
+    assert garbage in yard.left()
+    ledger.close()
+
+
+def test_nothing_is_deleted_if_a_record_is_damaged_after_the_ledger_was_read(yard, tmp_path):
+    kept, garbage = yard.put(), yard.put(generation=1)
+    ledger = SqliteLedger(str(tmp_path / "ledger.db"))
+    whole = Record(uri=URI, generation=2, arrived_at=LONG_AGO, jobs={"beats": yard.done(kept)})
+    ledger.change([Change(uri=URI, transition=lambda _: (whole, None))])
+    collector = yard.collector(ledger)
+    found = list(collector.find())
+    with ledger._session(), ledger._transaction():
+        ledger._db.execute("UPDATE files SET record = '{' WHERE uri = ?", (URI,))
+    with pytest.raises(DamagedRecord, match=rf"nothing more is deleted: the record of {URI}"):
+        list(collector.collect(found))
     assert garbage in yard.left()
     ledger.close()

@@ -201,6 +201,8 @@ def test_a_prefix_on_this_machine_names_a_file_or_folder_that_exists(tmp_path):
     for text in ("mus", "music/so", "nothing/"):
         with pytest.raises(ConfigurationError, match="no file or folder"):
             resolve_prefix(text)
+    with pytest.raises(ConfigurationError, match=r"not accessible \(File name too long\)"):
+        resolve_prefix("n" * 300)
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,22 @@ def test_a_value_that_the_versions_of_yaml_read_differently_is_refused(read, tex
 
 
 @pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("no", "to make it text, or write true or false"),
+        ("0755", "to make it text, or write a number in digits, the first not 0, such as 90"),
+        ("1:30", "such as 90"),
+        ("1e-5", "such as 0.5 or 1.0e-5"),
+        ("-.5", "such as 0.5 or 1.0e-5"),
+        ("2020-01-02", "put it in quotes"),
+        ("{no: 1}", "put it in quotes"),
+    ],
+)
+def test_the_remedy_fits_what_a_value_was_meant_to_be(read, text, remedy):
+    assert find_fault(read, f"a: {text}")[2].endswith(remedy)
+
+
+@pytest.mark.parametrize(
     ("text", "line", "place", "fragment"),
     [
         ("a:\n  b: !!timestamp soon", 2, "a.b", "timestamp"),
@@ -94,7 +110,7 @@ def test_a_tag_is_refused(read, text, line, place, fragment):
     found = find_fault(read, text)
     assert found[:2] == (line, place)
     assert fragment in found[2]
-    assert found[2].endswith("leave the tag out")
+    assert found[2].endswith("leave it out, and put text in quotes")
 
 
 @pytest.mark.parametrize(

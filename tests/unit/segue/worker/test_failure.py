@@ -33,6 +33,13 @@ from segue.worker.failure import (
         (MissingInput("x"), Kind.MISSING_INPUT, True, False),
         (MemoryError(), Kind.OUT_OF_MEMORY, True, False),
         (OSError(errno.ENOMEM, "no memory"), Kind.OUT_OF_MEMORY, True, False),
+        (
+            ImportError("libx.so: failed to map segment from shared object"),
+            Kind.OUT_OF_MEMORY,
+            True,
+            False,
+        ),
+        (ImportError("libx.so: no such file"), Kind.JOB_RAISED, True, False),
         (OSError(errno.EIO, "broken"), Kind.JOB_RAISED, True, False),
         (SystemExit(1), Kind.CRASHED, True, False),
         (ZeroDivisionError(), Kind.JOB_RAISED, True, False),

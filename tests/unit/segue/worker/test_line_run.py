@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from segue.adapters.connect import connect_ledger, connect_store
+from segue.adapters.folder import FolderStore
 from segue.clock import utc_now
 from segue.errors import Kind, Superseded
-from segue.model.artifact import Lineage
+from segue.model.artifact import Lineage, compute_checksum
 from segue.model.graph import parse_graph
 from segue.model.job_code import make_importable
 from segue.model.ledger import Change
@@ -221,6 +222,29 @@ def test_a_claim_that_is_lost_during_the_write_replaces_nothing(line: Line, tmp_
     with pytest.raises(Superseded, match="taken over 'peak'"):
         run.write(load_job(line.graph, "peak"), {"peak": 0.5})
     assert line.trial.read(first["peak"]) == b"of the new holder"
+
+
+def test_a_write_whose_answer_was_lost_is_repeated_under_the_claim(
+    line: Line, tmp_path: Path
+) -> None:
+    """The store cannot tell a retry of the write from one of somebody else."""
+    written: list[bytes] = []
+
+    class Distant(FolderStore):
+        def create(self, name: str, data: bytes, **more: Any) -> bool:
+            if super().create(name, data, **more):
+                written.append(data)
+            return len(written) == 3
+
+    media = line.add()
+    make_importable(line.graph)
+    task = Task(task_id=1, media=media, run=("peak",))
+    stores = Stores(Distant, str(tmp_path / "artifacts"))
+    uri, checksum = LineRun(task, stores, str(tmp_path), Claims()).write(
+        load_job(line.graph, "peak"), {"peak": 0.5}
+    )
+    assert len(written) == 3
+    assert compute_checksum(Path(uri.removeprefix("file://")).read_bytes()) == checksum
 
 
 def test_a_parent_artifact_that_has_changed_is_not_read(line: Line) -> None:

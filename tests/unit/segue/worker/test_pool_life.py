@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from segue.errors import ConfigurationError, DiskFull, Unavailable
+from segue.errors import ConfigurationError, DiskFull, Kind, Unavailable
 from segue.model.graph import Graph, parse_graph
 from segue.model.record import State
 from segue.worker.pool import MAX_LOST_SUPERVISORS
@@ -267,6 +267,22 @@ class job:
     }
     with pytest.raises(ConfigurationError, match=r"job 'job'.*no_such_module"):
         trial.run(write_job(tmp_path, code[place]), [trial.add("a")])
+
+
+def test_an_import_for_which_a_file_has_left_no_memory_costs_that_file(
+    trial: Trial, tmp_path: Path
+) -> None:
+    code = """
+def job(media):
+    if media.uri.endswith("bad"):
+        raise ImportError("libx.so: failed to map segment from shared object")
+    return {}
+"""
+    files = [trial.add("bad"), trial.add("fine")]
+    bad, fine = trial.run(write_job(tmp_path, code), files)
+    assert bad["job"].error is not None
+    assert bad["job"].error.kind == Kind.OUT_OF_MEMORY
+    assert fine["job"].state is State.DONE
 
 
 def test_a_setup_that_finds_the_disk_full_is_no_wrong_configuration(

@@ -288,7 +288,14 @@ def run_alone(case: Case) -> ChildState:
 
 
 @pytest.mark.parametrize(
-    "how", ["a kill from outside", "a crash on a full disk", "no space", "a killed helper"]
+    "how",
+    [
+        "a kill from outside",
+        "a polite kill",
+        "a crash on a full disk",
+        "no space",
+        "a killed helper",
+    ],
 )
 def test_what_other_processes_may_have_caused_is_tried_once_more_alone(
     case: Case, how: str
@@ -297,6 +304,8 @@ def test_what_other_processes_may_have_caused_is_tried_once_more_alone(
     match how:
         case "a kill from outside":
             case.scheduler.handle_exit(case.child, -signal.SIGKILL)
+        case "a polite kill":
+            case.scheduler.handle_exit(case.child, -signal.SIGTERM)
         case "a crash on a full disk":
             case.scheduler.handle_exit(case.child, -signal.SIGBUS, FreeSpace(was_full=True))
         case "no space":
@@ -322,6 +331,17 @@ def test_a_file_that_fails_alone_is_to_blame(case: Case) -> None:
     assert report.results[0].error is not None
     assert "nothing else was running" in report.results[0].error.message
     assert case.scheduler.may_assign(is_any_busy=True)
+
+
+def test_a_helper_that_is_killed_alone_blocks_the_jobs_below(case: Case) -> None:
+    case.scheduler.handle_exit(case.child, -signal.SIGKILL)
+    case.scheduler.queue.popleft()
+    child = run_alone(case)
+    [serial] = child.tasks
+    case.scheduler.receive(child, [in_doubt(serial, "first", Kind.CRASHED)])
+    [report] = case.scheduler.take_reports()
+    assert [r.state for r in report.results] == [State.FAILED, State.BLOCKED, State.BLOCKED]
+    assert report.finished
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zipfile
 
 import pytest
@@ -66,3 +67,13 @@ def test_what_cannot_be_built_is_refused(segue, folder, project, arguments, reme
     assert said.code == 2
     assert remedy in said.err
     assert not list(folder.glob("**/*.zip"))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is missing: not Linux")
+def test_a_full_disk_is_no_wrong_argument(segue, folder, project):
+    (folder / "arrival.zip.unfinished").symlink_to("/dev/full")
+    for command in (("package", "arrival"), ("graph",)):
+        path = "arrival.zip" if command[0] == "package" else "/dev/full"
+        said = segue(*command, "--output", path)
+        assert (said.code, said.out) == (5, "")
+        assert f"no room is left to write '{path}'; free some space" in said.err

@@ -116,6 +116,7 @@ def test_parameters_can_be_changed_for_a_run(segue, files):
         ("sample_rate", "write NAME=VALUE"),
         ("no such=1", "write NAME=VALUE"),
         ("sample_rate_hz=[", "not valid YAML"),
+        ("sample_rate_hz=1e4", """write \"sample_rate_hz='…'\""""),
         ("rate=1", "takes no parameter 'rate'"),
         ("sample_rate_hz=fast", "sample_rate_hz"),
     ],

@@ -73,6 +73,13 @@ def test_a_folder_in_which_the_token_cannot_be_written_is_refused(segue, project
     assert "start the server in another folder" in said.err
 
 
+@pytest.mark.parametrize("host", ["x" * 64, "caf\udce9"])
+def test_what_is_no_address_is_refused(segue, host):
+    said = segue("serve", "--host", host, "--port", "0")
+    assert said.code == 2
+    assert "cannot listen on" in said.err
+
+
 def test_a_port_that_is_taken_is_refused(segue):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

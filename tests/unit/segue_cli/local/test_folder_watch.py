@@ -236,6 +236,20 @@ def test_only_the_links_that_a_listing_follows_are_watched(music, reports, tmp_p
     assert set(reports.files) == {str(music / "linked/tune.wav"), str(music / "album/song.wav")}
 
 
+def test_a_file_that_a_link_outside_leads_back_to_is_reported_under_its_own_name(
+    music, reports, tmp_path
+):
+    (tmp_path / "outside").mkdir()
+    os.symlink(music, tmp_path / "outside/back")
+    os.symlink(tmp_path, music / "above")
+    with watching(music, reports):
+        (music / "song.wav").write_bytes(b"sound")
+        (tmp_path / "outside/tune.wav").write_bytes(b"sound")
+        reports.wait(music / "song.wav", music / "above/outside/tune.wav")
+    expected = {str(music / "song.wav"), str(music / "above/outside/tune.wav")}
+    assert set(reports.files) == expected
+
+
 def test_a_folder_that_goes_away_is_watched_again_when_it_is_back(watch, reports, music):
     shutil.rmtree(music)
     assert watch.is_outdated

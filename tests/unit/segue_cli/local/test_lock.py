@@ -35,3 +35,13 @@ def test_a_ledger_in_the_cloud_is_locked_on_this_machine():
     one, other = find_lock_path("firestore://acme/one"), find_lock_path("firestore://acme/two")
     assert os.path.isabs(one)
     assert one != other
+
+
+def test_a_lock_that_cannot_be_written_is_a_wrong_setting(tmp_path):
+    (tmp_path / "file").touch()
+    message = "cannot be written .*name another ledger with --ledger"
+    with (
+        pytest.raises(ConfigurationError, match=message),
+        lock_ledger(f"sqlite:///{tmp_path}/file/ledger.db"),
+    ):
+        pass

@@ -121,6 +121,7 @@ def test_a_program_with_a_wrong_configuration_is_not_restarted(supervise, record
     supervise("import sys; sys.stderr.write('no such graph\\n'); sys.exit(2)")
     failed = recorder.wait_for(ProgramState.FAILED)
     assert failed.failure == "exited with code 2"
+    assert failed.is_misconfigured
     assert failed.tail == ("no such graph",)
 
 
