@@ -46,6 +46,8 @@ COMMAND_EXIT_CODES = {
         ExitCode.OK: "it was stopped, or was idle for --until-idle; jobs may have failed, see "
         "'segue failures'",
         ExitCode.ERROR: "one of its programs could not be kept running",
+        ExitCode.USAGE: "the configuration or a job is wrong, or the ledger was deleted or "
+        "replaced while it was in use",
         ExitCode.INTERRUPTED: "it was stopped at once by a second Ctrl-C",
     },
     "plan": {

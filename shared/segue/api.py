@@ -183,6 +183,7 @@ def backfill(
         Child processes per worker; by default one per core.
     max_first_failures : int > 0, optional
         Stop if so many files have failed in a job that has not succeeded for any; None: never.
+        Files that cannot be decoded do not count.
     beam_options : sequence of str
         Options of Beam, such as ``--runner=DataflowRunner``.
 

@@ -4,6 +4,7 @@
 
     SegueError
     ├── ConfigurationError      the graph, a setting or an argument is wrong: stop and report it
+    │   └── DatabaseReplaced        the ledger's or queue's file is gone: end all that use it
     ├── TooManyFailures         the first files of a run all failed in the same job: stop
     ├── PermanentError          it fails every time: record it, block the jobs below, go on
     │   ├── CorruptMedia            the file is damaged, empty, or not what its name says
@@ -63,6 +64,10 @@ class SegueError(Exception):
 
 class ConfigurationError(SegueError):
     """The graph, a setting or an argument is wrong; nothing was done."""
+
+
+class DatabaseReplaced(ConfigurationError):
+    """The file of a ledger or queue was deleted, moved or replaced while it was in use."""
 
 
 class TooManyFailures(SegueError):

@@ -196,6 +196,8 @@ class UpRun:
         while not signals.wait(pause_s) and not self._lines.is_closed:
             if self._system.failed_program is not None or self._crash is not None:
                 return
+            if self._system.failure is not None:
+                return
             if (
                 self._until_idle_s is not None
                 and self._system.measure_idle_s() >= self._until_idle_s
@@ -217,6 +219,8 @@ class UpRun:
             show()
         if self._crash is not None:
             return ExitCode.ERROR
+        if self._system.failure is not None:
+            return ExitCode.USAGE
         if self._failure is not None:
             return ExitCode.USAGE if self._failure.is_misconfigured else ExitCode.ERROR
         return ExitCode.OK
@@ -231,7 +235,9 @@ class UpRun:
             summary += f", {text.format_count(counts['done'], 'result')} computed"
             summary += f", {counts['failed']:,} failed" if counts["failed"] else ""
             self._output.print(f"{summary}.")
-        if self._failure is not None:
+        if self._system.failure is not None:
+            self._output.note(f"segue: error: {self._system.failure}")
+        elif self._failure is not None:
             self._output.note(f"{self._failure.name} {self._failure.failure}:")
             for line in self._failure.tail:
                 self._output.note(f"  {line}")

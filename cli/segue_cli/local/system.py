@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from segue.adapters.connect import check_writable, connect_ledger, connect_queue
 from segue.clock import utc_now
-from segue.errors import ConfigurationError, SegueError, TransientError
+from segue.errors import ConfigurationError, DatabaseReplaced, SegueError, TransientError
 from segue.execution.leases import release_at_exit
 from segue.log import LOGGER, Action, log_event
 from segue.maintenance.retry import DeadLetterReplay, RetrySelection
@@ -86,6 +86,7 @@ class System:
         self._stopping, self._killed = threading.Event(), threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="sweeps", daemon=True)
         self._idle_since: float | None = None
+        self.failure: DatabaseReplaced | None = None  # why it cannot go on
 
     def start(self) -> None:
         """Start all parts; raise an error at once if the configuration is wrong."""
@@ -141,7 +142,8 @@ class System:
 
     def close(self) -> None:
         """Release the leases of killed programs, close the ledger and the queue, and unlock."""
-        release_at_exit(self._settings.ledger, self.graph.jobs, is_lost)
+        if self.failure is None:
+            release_at_exit(self._settings.ledger, self.graph.jobs, is_lost)
         if not (self._events.thread.is_alive() or self._sweeper.is_alive()):  # nothing uses them
             self._opened.close()
 
@@ -257,6 +259,9 @@ class System:
             try:
                 handle_sweep(build_sweep_event(now=utc_now()))
                 self._remove_obsolete_letters()
+            except DatabaseReplaced as error:
+                self.failure = error
+                return
             except (TransientError, ConfigurationError):  # the function has logged it
                 pause_s = RETRY_S
             except SegueError as error:

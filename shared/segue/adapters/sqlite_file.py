@@ -17,7 +17,13 @@ from functools import partial
 from typing import ClassVar
 
 from segue.backoff import Backoff, retry
-from segue.errors import ConfigurationError, Contended, DiskFull, Unavailable
+from segue.errors import (
+    ConfigurationError,
+    Contended,
+    DatabaseReplaced,
+    DiskFull,
+    Unavailable,
+)
 
 BUSY_TIMEOUT_S = 60.0
 OPENING, OPENING_ATTEMPTS = Backoff(0.01, 0.1), 20
@@ -123,7 +129,7 @@ class SqliteFile:
 
     def _check_files(self) -> None:
         if not self._closed and self._identify_files() != self._files:
-            raise ConfigurationError(
+            raise DatabaseReplaced(
                 f"the {self.noun} {self._path!r}, or its -wal or -shm file, was deleted, moved or "
                 f"replaced while it was in use; end all processes that use it, {self.if_damaged}, "
                 "and run again"

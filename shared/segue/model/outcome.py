@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
-from segue.errors import TooManyFailures
+from segue.errors import Kind, TooManyFailures
 from segue.model.media_file import MediaFile, format_name
 from segue.model.planner import Line, Verdict
 from segue.model.record import Failure, State
@@ -64,6 +64,7 @@ UNFINISHED = frozenset(
 )
 # A file with any of these lacks a result because a job failed, in this run or before.
 FAILED = frozenset({Status.FAILED, Status.FAILED_BEFORE, Status.BLOCKED})
+FAULTS_OF_THE_FILE = frozenset({Kind.CORRUPT_MEDIA, Kind.TOO_LARGE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +167,10 @@ class RunTotals:
 
 @dataclass(slots=True, kw_only=True)
 class FirstFailures:
-    """The failures of each job that has not succeeded for any file in this run."""
+    """The failures of each job that has not succeeded for any file in this run.
+
+    A file that cannot be decoded says nothing about the job, and does not count.
+    """
 
     _worked: set[str] = field(default_factory=set)
     _kinds: dict[str, dict[str, int]] = field(default_factory=dict)  # job → kind → files
@@ -182,6 +186,7 @@ class FirstFailures:
             error = result.error
             if (
                 error is not None
+                and error.kind not in FAULTS_OF_THE_FILE
                 and outcome.jobs.get(result.job) is Status.FAILED
                 and result.job not in self._worked
             ):

@@ -194,7 +194,7 @@ def test_a_failure_for_lack_of_space_is_tried_again_by_the_next_run(ledger):
 
 
 def test_a_run_stops_once_its_first_files_have_all_failed_in_a_job_and_records_them(ledger):
-    pool = RecordingPool(failing("corrupt_media", State.FAILED))
+    pool = RecordingPool(failing("job_raised", State.FAILED))
     stopping = executor(ledger, pool, targets=("a",), max_first_failures=3)
     outcomes = []
 
@@ -202,14 +202,14 @@ def test_a_run_stops_once_its_first_files_have_all_failed_in_a_job_and_records_t
         outcomes.extend(stopping.add(files(9)))
         outcomes.extend(stopping.drain())
 
-    with pytest.raises(TooManyFailures, match=r"files all failed in job 'a' \(corrupt_media"):
+    with pytest.raises(TooManyFailures, match=r"files all failed in job 'a' \(job_raised"):
         work()
     failed = [s.record for s in ledger.read([m.uri for m in files(9)]) if s.record is not None]
     assert len([r for r in failed if r.jobs["a"].state is State.FAILED]) >= 3
 
 
 def test_a_run_goes_on_if_fewer_fail_or_any_succeeds(ledger):
-    fails = failing("corrupt_media", State.FAILED)
+    fails = failing("job_raised", State.FAILED)
     pool = RecordingPool(fails)
     assert len(run(executor(ledger, pool, targets=("a",), max_first_failures=4), files(3))) == 3
     pool = RecordingPool(lambda t: (complete_jobs if "00003" in t.media.uri else fails)(t))

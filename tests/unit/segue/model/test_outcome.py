@@ -198,8 +198,10 @@ def test_tallies_of_parts_add_up_to_that_of_the_whole(all_, cut):
     assert sum(sum(k.values()) for k in whole.failures.values()) <= whole.total(Status.FAILED)
 
 
-def add_to_first_failures(first: FirstFailures, status: Status, *, job: str = "a") -> None:
-    error = Failure(kind="job_raised", type="E", message="no model")
+def add_to_first_failures(
+    first: FirstFailures, status: Status, *, job: str = "a", kind: str = "job_raised"
+) -> None:
+    error = Failure(kind=kind, type="E", message="no model")
     result = Result(job=job, state=State.FAILED, error=error)
     is_failed = status is Status.FAILED
     first.add(Outcome(media=MEDIA, jobs={job: status}, results=[result] if is_failed else []))
@@ -226,6 +228,18 @@ def test_failures_after_a_success_are_not_the_first(status):
     for each in [Status.FAILED, status, Status.FAILED, Status.FAILED]:
         add_to_first_failures(first, each)
     first.check(2)
+
+
+@pytest.mark.parametrize("kind", ["corrupt_media", "too_large"])
+def test_files_that_are_at_fault_themselves_do_not_count_as_first_failures(kind):
+    first = FirstFailures()
+    for _ in range(3):
+        add_to_first_failures(first, Status.FAILED, kind=kind)
+    first.check(2)
+    for _ in range(2):
+        add_to_first_failures(first, Status.FAILED)
+    with pytest.raises(TooManyFailures, match="the first 2 files"):
+        first.check(2)
 
 
 def test_jobs_that_were_not_tried_are_neither_failures_nor_successes():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
 from segue.log import LOGGER
 from segue.model.settings import Settings
+from segue_cli.local import system as system_module
 from segue_cli.local.system import System
 from segue_functions import stack
 
@@ -50,3 +52,14 @@ def test_the_settings_are_exported_while_it_runs(system):
     assert os.environ["SEGUE_GRAPH"] == os.path.abspath("jobs.yaml")
     system.close()
     assert "SEGUE_GRAPH" not in os.environ
+
+
+def test_a_ledger_that_was_deleted_ends_the_sweeps_and_is_the_system_s_failure(system, monkeypatch):
+    monkeypatch.setattr(system_module, "SWEEP_S", 0.01)
+    for name in Path(".segue").glob("ledger.db*"):
+        if name.suffix != ".up":
+            name.unlink()
+    system._sweeper.start()
+    system._sweeper.join(PATIENCE_S)
+    assert not system._sweeper.is_alive()
+    assert "was deleted, moved or replaced" in str(system.failure)
