@@ -172,15 +172,16 @@ def test_a_request_under_way_is_answered_before_the_server_ends(folder):
         with contextlib.closing(sqlite3.connect(folder / ".segue/ledger.db")) as ledger:
             ledger.execute("BEGIN EXCLUSIVE")  # the next event waits for it
             headers, body = to_binary(build_object_event("deleted", media))
-            connection.request("POST", "/deletion", body, headers)
-            other = http.client.HTTPConnection(connection.host, connection.port, timeout=WAIT_S)
-            assert get(other, "GET", "/healthz")[0] == 200  # so the server has read the event, too
-            other.close()
+            under_way = http.client.HTTPConnection(connection.host, connection.port, timeout=WAIT_S)
+            under_way.request("POST", "/deletion", body, headers)
+            for _ in range(2):  # the second is read after the event
+                assert get(connection, "GET", "/healthz")[0] == 200
             server.process.send_signal(signal.SIGTERM)
             time.sleep(0.5)  # within which the server would end if it did not wait
             ledger.rollback()
-        answer = connection.getresponse()
+        answer = under_way.getresponse()
         assert (answer.status, answer.read()) == (200, b"OK")
+        under_way.close()
         assert server.process.wait(timeout=WAIT_S) == 0
 
 
