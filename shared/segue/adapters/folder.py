@@ -16,6 +16,7 @@ import mimetypes
 import os
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -283,9 +284,9 @@ class FolderStore:
         folder = self._root or "/"
         while not os.path.lexists(folder):
             folder = os.path.dirname(folder)
-        path = f"{folder}/{UNFINISHED}{os.urandom(8).hex()}"
         try:
-            with open(path, "xb") as file:
+            # Where the system can, it has no name: a killed process leaves nothing behind.
+            with tempfile.TemporaryFile(dir=folder, prefix=UNFINISHED) as file:
                 file.write(bytes(PROBE_BYTES))
         except OSError as error:
             if error.errno in DISK_FULL_ERRNOS:
@@ -296,9 +297,6 @@ class FolderStore:
                 f"{self._root!r} is not writable ({error.strerror}); make it writable for this "
                 "user, or name another place"
             ) from error
-        finally:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
 
     def delete(self, name: str, *, generation: int | None = None) -> bool:
         path = self._to_path(name)

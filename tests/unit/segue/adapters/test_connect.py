@@ -111,9 +111,9 @@ class TestCheckWritable:
             check_writable(f"{tmp_path}/file/a")
 
     def test_a_full_disk_is_told_as_such(self, tmp_path, monkeypatch):
-        def write(*_arguments):
+        def write(**_arguments):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr("builtins.open", write)
+        monkeypatch.setattr("tempfile.TemporaryFile", write)
         with pytest.raises(DiskFull, match="no room is left"):
             check_writable(str(tmp_path))
