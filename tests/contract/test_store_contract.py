@@ -7,6 +7,7 @@ generation that a deletion is bound to.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -555,6 +556,24 @@ class TestFolderAlone:
                 replaced, deleted = pool.submit(replace), pool.submit(delete)
             assert replaced.result() is not deleted.result()
             assert names(folder, f"{turn}/") == ([f"{turn}/a"] if replaced.result() else [])
+
+    def test_what_a_killed_process_left_is_gone_once_the_object_is_replaced(self, tmp_path):
+        depot = tmp_path / "depot"
+        folder = FolderStore(str(depot))
+        put(folder, "a", b"first")
+        script = (
+            "import os, signal; from segue.adapters.folder import FolderStore\n"
+            "os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+            f"FolderStore({str(depot)!r}).create('a', b'second', content_type='audio/wav',"
+            " metadata={}, replace=True)\n"
+        )
+        for _ in range(2):  # they share one name: nothing piles up
+            killed = subprocess.run([sys.executable, "-c", script], check=False)
+            assert killed.returncode == -signal.SIGKILL
+            assert len(list(depot.iterdir())) == 2
+        assert put(folder, "a", b"third", replace=True)
+        assert [f.name for f in depot.iterdir()] == ["a"]
+        assert folder.read("a") == b"third"
 
     @pytest.mark.parametrize("replace", [False, True])
     def test_a_killed_writer_leaves_all_or_nothing(self, folder, tmp_path, replace):

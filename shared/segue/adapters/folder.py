@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import mimetypes
 import os
@@ -180,10 +181,12 @@ class FolderStore:
     def _replace(
         self, path: str, folder: str, data: bytes, stored: bytes, generation: int | None
     ) -> bool:
-        with _name_temporary(folder) as temporary, _lock(folder):
+        with _lock(folder) as locked:
             if generation is not None and not _has_generation(path, generation):
                 return False
-            self._write(path, folder, data, stored, temporary=temporary, replace=True)
+            # What a killed process left under the object's own name is overwritten by the next.
+            with _name_temporary(folder, path if locked else None) as temporary:
+                self._write(path, folder, data, stored, temporary=temporary, replace=True)
         return True
 
     def _make_folder(self, folder: str) -> None:
@@ -357,9 +360,18 @@ def _has_generation(path: str, generation: int) -> bool:
 
 
 @contextlib.contextmanager
-def _name_temporary(folder: str) -> Iterator[str]:
-    """Give a name that was never used before, and remove its file if it is still there."""
-    temporary = f"{folder}/{UNFINISHED}{os.urandom(8).hex()}"
+def _name_temporary(folder: str, path: str | None = None) -> Iterator[str]:
+    """Give a name without a file, and remove its file if it is still there.
+
+    The name is one that was never used before, or that of an object, if nobody else writes it now.
+    """
+    key = os.urandom(8)
+    if path is not None:
+        key = hashlib.blake2b(os.fsencode(path), digest_size=8).digest()
+    temporary = f"{folder}/{UNFINISHED}{key.hex()}"
+    if path is not None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
     try:
         yield temporary
     finally:
@@ -368,20 +380,23 @@ def _name_temporary(folder: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _lock(folder: str) -> Iterator[None]:
+def _lock(folder: str) -> Iterator[bool]:
     """Lock a folder against others that replace or delete in it; the lock ends with the process.
 
-    On a file system without locks for folders, such as NFS, nothing is locked.
+    On a file system without locks for folders, such as NFS, nothing is locked, and False is given.
     """
     with contextlib.ExitStack() as opened:
         is_same = False
         while not is_same:  # it may have been deleted, and created again, since it was opened
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             opened.callback(os.close, handle)
-            with contextlib.suppress(OSError):
+            try:
                 fcntl.flock(handle, fcntl.LOCK_EX)
+                locked = True
+            except OSError:
+                locked = False
             is_same = os.path.samestat(os.fstat(handle), os.stat(folder))
-        yield
+        yield locked
 
 
 def _sync_file_system(handle: int) -> None:
