@@ -1,6 +1,7 @@
 """An artifact's name and lineage.
 
-The name is ``<job>/<fingerprint>/<file name>/<generation>.<extension>``. It contains everything
+The name is ``<job>/<fingerprint>/<file name>/<version>.<suffix>``, where the suffix is a file
+extension, after the output's name and a dot if the job has several outputs. It contains everything
 that defines the bytes, so a repeated or concurrent write changes nothing, and an old version never
 replaces a new one.
 """
@@ -13,7 +14,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
 
 import msgspec
 
@@ -27,7 +27,7 @@ SPECIAL = re.compile(r"[%\0\r\n]")
 LINEAGE_KEY = "segue"
 ARTIFACT = re.compile(
     r"(?P<job>[a-z][a-z0-9_]*)/(?P<fingerprint>[0-9a-f]{12})/(?P<file>.+)/"
-    r"(?P<generation>0|[1-9][0-9]*)\.(?P<extension>[a-z0-9]+)"
+    r"(?P<version>[0-9a-f]{1,32})\.(?P<suffix>(?:[a-z][a-z0-9_]*\.)?[a-z0-9]+)"
 )
 
 
@@ -37,8 +37,8 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     job: str
     fingerprint: str
     uri: str
-    generation: int
-    parents: dict[str, str] = {}  # parent job → its artifact's URI
+    version: str
+    parents: dict[str, str] = {}  # parent job → its artifact's name, relative like this one's
     segue: str = ""  # the version that wrote it
 
     def to_metadata(self) -> dict[str, str]:
@@ -64,15 +64,15 @@ class ArtifactName:
     job: str
     fingerprint: str
     file: str  # the media file's name, quoted
-    generation: int
-    extension: str
+    version: str
+    suffix: str
 
 
 def build_artifact_name(
-    job: str, fingerprint: str, file_name: str, generation: int, extension: str
+    job: str, fingerprint: str, file_name: str, version: str, suffix: str
 ) -> str:
     """Return the name of an artifact, relative to the artifacts' location."""
-    return f"{job}/{fingerprint}/{quote_name(file_name)}/{generation}.{extension}"
+    return f"{job}/{fingerprint}/{quote_name(file_name)}/{version}.{suffix}"
 
 
 def parse_artifact_name(name: str) -> ArtifactName:
@@ -80,10 +80,9 @@ def parse_artifact_name(name: str) -> ArtifactName:
     found = ARTIFACT.fullmatch(name)
     if found is None:
         raise ConfigurationError(
-            f"{name!r} is not an artifact's name; that is job/fingerprint/file/generation.extension"
+            f"{name!r} is not an artifact's name; that is job/fingerprint/file/version.suffix"
         )
-    parts: dict[str, Any] = found.groupdict()
-    return ArtifactName(**{**parts, "generation": int(parts["generation"])})
+    return ArtifactName(**found.groupdict())
 
 
 def quote_name(name: str) -> str:

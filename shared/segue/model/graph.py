@@ -24,8 +24,13 @@ from segue.model.yaml_document import MAX_FAULTS, YamlDocument, YamlError, abbre
 from segue.printable import escape
 
 SOURCE = "source"
+KEYS = ("namespace", "catalogue", "artifacts", "include", "pipelines", "jobs")
+DEFAULT_NAMESPACE = "default"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")  # the longest label that the cloud allows
 RUN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+NAME_RULE = "use up to 63 lower-case letters, digits and _, a letter first, and not 'source'"
+# A database's name may add a few more characters.
+NAMESPACE = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
 FINGERPRINT = re.compile(r"[0-9a-f]{12}")
 VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^{}]*))?\}")
 INCLUDE = ("*.flac", "*.mp3", "*.wav", "*.ogg", "*.m4a")
@@ -69,7 +74,7 @@ class Job:
     timeout_s: float = 120.0  # for one file
     attempts: int = 3  # of which all but the first are for transient errors
     resources: Resources = field(default_factory=Resources)
-    equivalent: tuple[str, ...] = ()  # old fingerprints whose artifacts are still accepted
+    equivalents: tuple[str, ...] = ()  # old fingerprints whose artifacts are still accepted
 
     @functools.cached_property
     def parents(self) -> tuple[str, ...]:
@@ -87,6 +92,8 @@ class Graph:
     """A validated graph of jobs; ``jobs`` is in topological order, parents first."""
 
     jobs: Mapping[str, Job]
+    namespace: str = DEFAULT_NAMESPACE
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # "pipelines" in jobs.yaml
     catalogue: str | None = None
     artifacts: str = ".segue/artifacts"
     include: tuple[str, ...] = INCLUDE
@@ -100,6 +107,33 @@ class Graph:
             for parent in dict.fromkeys(job.needs.values()):
                 below[parent].append(job.name)
         return {name: tuple(jobs) for name, jobs in below.items()}
+
+    @functools.cached_property
+    def pipelines(self) -> Mapping[str, tuple[str, ...]]:
+        """The streaming pipelines and their jobs, in topological order; each job is in one.
+
+        A job that is in no group has a pipeline of its own, of the same name.
+        """
+        names: dict[str, list[str]] = {}
+        for job, pipeline in self.pipeline_of.items():
+            names.setdefault(pipeline, []).append(job)
+        return {name: tuple(jobs) for name, jobs in names.items()}
+
+    @functools.cached_property
+    def pipeline_of(self) -> Mapping[str, str]:
+        """For each job, the name of its streaming pipeline."""
+        grouped = {job: name for name, jobs in self.groups.items() for job in jobs}
+        return {job: grouped.get(job, job) for job in self.jobs}
+
+    def find_pipelines(self, jobs: Iterable[str]) -> tuple[str, ...]:
+        """Return the pipelines of some jobs, each once."""
+        return tuple(dict.fromkeys(self.pipeline_of[job] for job in jobs))
+
+    def find_notified(self, pipeline: str) -> tuple[str, ...]:
+        """Return the pipelines that a pipeline may notify: all that lead to what it leads to."""
+        below = frozenset(self.pipelines[pipeline])
+        below = below.union(*(self.find_descendants(job) for job in below))
+        return self.find_pipelines(self.add_ancestors(below))
 
     @functools.cached_property
     def _ancestors(self) -> Mapping[str, frozenset[str]]:
@@ -147,24 +181,30 @@ class Graph:
         return prints
 
     @functools.cached_property
-    def accepted(self) -> Mapping[str, frozenset[str]]:
-        """For each job, the fingerprints that count as current: its own, and those accepted.
+    def accepted(self) -> Mapping[str, tuple[str, ...]]:
+        """For each job, the fingerprints that count as current: its own first, then equivalents.
 
         A result computed from an accepted old parent is as good as one computed from the new one,
-        so what ``equivalent`` accepts of a job is accepted for the jobs below it, too.
+        so what ``equivalents`` accepts of a job is accepted for the jobs below it, too.
         """
-        accepted: dict[str, frozenset[str]] = {}
+        accepted: dict[str, tuple[str, ...]] = {}
+        affected: set[str] = set()  # jobs that have equivalents, or are below one that has
         for name, job in self.jobs.items():
+            own = self.fingerprints[name]
+            if not job.equivalents and affected.isdisjoint(job.parents):
+                accepted[name] = (own,)
+                continue
+            affected.add(name)
             above = [self.jobs[n] for n in self.add_ancestors(job.parents)]
-            choices = itertools.product(*((None, *each.equivalent) for each in above))
-            prints = {self.fingerprints[name], *job.equivalent}
+            choices = itertools.product(*((None, *each.equivalents) for each in above))
+            prints = set(job.equivalents)
             for choice in itertools.islice(choices, MAX_EQUIVALENTS):
                 # The fingerprints from when these were the accepted results above.
                 then: dict[str, str] = {}
                 for each, old in zip(above, choice, strict=True):
                     then[each.name] = old or _compute_fingerprint(each, then)
                 prints.add(_compute_fingerprint(job, then))
-            accepted[name] = frozenset(prints)
+            accepted[name] = (own, *sorted(prints - {own}))
         return accepted
 
 
@@ -272,7 +312,8 @@ class _Reader:
         if not isinstance(document, dict):
             self.add_fault("", "is not a mapping; write a key 'jobs' with a mapping of jobs")
             return None
-        self.check_keys(document, ("catalogue", "artifacts", "include", "jobs"), "")
+        self.check_keys(document, KEYS, "")
+        namespace = self.read_namespace(document.get("namespace", DEFAULT_NAMESPACE))
         catalogue = self.read_location(document.get("catalogue"), "catalogue")
         artifacts = self.read_location(document.get("artifacts"), "artifacts")
         include = self.read_include(document.get("include", list(INCLUDE)))
@@ -284,20 +325,87 @@ class _Reader:
             self.add_fault("jobs", f"has {len(listed):,} jobs; write at most {MAX_JOBS:,}")
             return None
         read = {n: self.read_job(n, body, listed) for n, body in listed.items()}
+        groups = self.read_pipelines(document.get("pipelines", {}), read)
         jobs = self.sort({n: j for n, j in read.items() if j is not None})
         return Graph(
             jobs=jobs,
+            namespace=namespace,
+            groups=groups,
             catalogue=catalogue or None,
             artifacts=artifacts or ".segue/artifacts",
             include=include,
             path=path,
         )
 
+    def read_namespace(self, value: Any) -> str:
+        if not isinstance(value, str) or not NAMESPACE.fullmatch(value):
+            rule = "use up to 30 lower-case letters, digits and -, a letter first and no - last"
+            self.reject(value, "namespace", f"is not a namespace; {rule}")
+            return DEFAULT_NAMESPACE
+        return value
+
+    def read_pipelines(
+        self, value: Any, jobs: Mapping[str, Job | None]
+    ) -> dict[str, tuple[str, ...]]:
+        if not isinstance(value, dict):
+            remedy = "write each pipeline with a list of jobs, such as {rhythm: [beats, tempo]}"
+            self.require(value, "pipelines", remedy)
+            return {}
+        listed: list[str] = []
+        pipeline_of: dict[str, str] = {}
+        for name, members in value.items():
+            place = f"pipelines.{name}"
+            if not NAME.fullmatch(name) or name == SOURCE:
+                self.add_fault(place, f"{name!r} is not a pipeline's name; {NAME_RULE}")
+            if not isinstance(members, list) or not members:
+                self.require(members, place, "list at least one job, such as [beats, tempo]")
+                continue
+            listed.append(name)
+            for number, job in enumerate(members):
+                self.read_member(job, f"{place}[{number}]", name, pipeline_of, jobs)
+        groups = {
+            name: tuple(job for job, its in pipeline_of.items() if its == name) for name in listed
+        }
+        for name, group in groups.items():
+            if name in jobs and name not in group:
+                remedy = f"add {name!r} to it, or rename it"
+                self.add_fault(
+                    f"pipelines.{name}", f"has the name of a job that is not in it; {remedy}"
+                )
+            self.check_gpus([jobs[job] for job in group], f"pipelines.{name}")
+        return groups
+
+    def read_member(
+        self,
+        job: Any,
+        place: str,
+        pipeline: str,
+        pipeline_of: dict[str, str],
+        jobs: Collection[str],
+    ) -> None:
+        """Add a job to a pipeline in ``pipeline_of``."""
+        if not isinstance(job, str) or job not in jobs:
+            self.reject(job, place, f"is not a job of this graph; {suggest(str(job), jobs)}")
+        elif job not in pipeline_of:
+            pipeline_of[job] = pipeline
+        elif pipeline_of[job] == pipeline:
+            self.reject(job, place, "is listed twice; keep one")
+        else:
+            rule = f"is in pipeline {pipeline_of[job]!r} already; list it in one of the two"
+            self.reject(job, place, rule)
+
+    def check_gpus(self, jobs: Iterable[Job | None], place: str) -> None:
+        needed = {job.resources.gpu: job.name for job in jobs if job is not None}
+        needed.pop("none", None)
+        if len(needed) > 1:
+            found = ", ".join(f"{name!r} {gpu}" for gpu, name in needed.items())
+            rule = "a worker has GPUs of one kind; put these jobs into different pipelines"
+            self.add_fault(place, f"has jobs that need different GPUs ({found}), but {rule}")
+
     def read_job(self, name: str, body: Any, names: Collection[str]) -> Job | None:
         place = f"jobs.{name}"
         if not NAME.fullmatch(name) or name == SOURCE:
-            rule = "use up to 63 lower-case letters, digits and _, a letter first, and not 'source'"
-            self.add_fault(place, f"{name!r} is not a job's name; {rule}")
+            self.add_fault(place, f"{name!r} is not a job's name; {NAME_RULE}")
         if not isinstance(body, dict):
             self.require(body, place, "a job is a mapping with run, needs and writes")
             return None
@@ -318,7 +426,7 @@ class _Reader:
             timeout_s=take("timeout_s", self.read_number, 120, float, 0.01, 86400),
             attempts=take("attempts", self.read_number, 3, int, 1, 100),
             resources=take("resources", self.read_resources, {}),
-            equivalent=take("equivalent", self.read_equivalent, []),
+            equivalents=take("equivalents", self.read_equivalents, []),
         )
 
     def check_keys(self, mapping: Mapping[str, Any], known: Sequence[str], place: str) -> None:
@@ -431,7 +539,7 @@ class _Reader:
             gpu=str(gpu),
         )
 
-    def read_equivalent(self, value: Any, place: str) -> tuple[str, ...]:
+    def read_equivalents(self, value: Any, place: str) -> tuple[str, ...]:
         if not isinstance(value, list):
             self.require(value, place, "write a list of old fingerprints")
             return ()

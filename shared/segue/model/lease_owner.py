@@ -32,7 +32,11 @@ def is_of_this_process(lease: Lease) -> bool:
 
 
 def _identify_process() -> str:
-    pid = os.getpid()
+    return _name_process(os.getpid())  # a fork has another number
+
+
+@functools.lru_cache(maxsize=1)  # there is an owner for each file
+def _name_process(pid: int) -> str:
     return f"{_identify_machine()}/{pid}/{_find_start(pid) or UNKNOWN}"
 
 

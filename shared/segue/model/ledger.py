@@ -12,11 +12,13 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from segue.errors import ConfigurationError
+import msgspec
+
 from segue.log import Action, log_event
-from segue.model.record import Record, State
+from segue.model.graph import Graph
+from segue.model.record import Record, State, format_term
 
 PAGE = 1000
 
@@ -28,17 +30,15 @@ T_co = TypeVar("T_co", covariant=True)
 Transition = Callable[[Record | None], tuple[Record | None, T]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """A record as it was read, with its revision in the store."""
 
     record: Record | None
-    revision: Any = None  # opaque; equal only if nothing was written in between
+    revision: str | None = None  # opaque; equal only if nothing was written in between
     damage: str | None = None  # why there is a record that cannot be read
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change(Generic[T]):
+class Change(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
     """A transition to apply to one file's record."""
 
     uri: str
@@ -46,8 +46,7 @@ class Change(Generic[T]):
     known: Snapshot | None = None  # saves a read if it is still the newest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changed(Generic[T_co]):
+class Changed(msgspec.Struct, Generic[T_co], frozen=True, kw_only=True):
     """The outcome of a change: the record as it is now, and the transition's answer."""
 
     snapshot: Snapshot
@@ -56,11 +55,11 @@ class Changed(Generic[T_co]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerCounts:
-    """The number of files, and of each job's entries in each state."""
+    """The number of files, and of each job's results in each state."""
 
     files: int  # without tombstones
     deleted: int
-    # Job → state → entries; those that are done with another fingerprint are "stale".
+    # Job → state → files. "stale": done, but under no accepted fingerprint.
     jobs: Mapping[str, Mapping[str, int]]
 
 
@@ -69,14 +68,9 @@ class Query:
     """Which records to list: those that meet all the conditions that are set."""
 
     prefix: str = ""  # what the URI begins with
-    job: str | None = None
-    state: State | None = None  # of that job's entry
     deleted: bool | None = None  # None: both
-    pending: bool = False  # only records with pending targets
-
-    def __post_init__(self) -> None:
-        if self.state is not None and self.job is None:
-            raise ConfigurationError(f"the state {self.state} belongs to a job; name the job, too")
+    # Only records with this term (see ``segue.model.record``); tombstones have none.
+    open: str | None = None
 
 
 class DamageReport:
@@ -119,8 +113,12 @@ class Ledger(Protocol):
         after all others were made.
         """
 
-    def count(self, accepted: Mapping[str, Iterable[str]]) -> LedgerCounts:
-        """Count files and entries; ``accepted`` gives, by job, the fingerprints that are done."""
+    def count(self, accepted: Mapping[str, Sequence[str]]) -> LedgerCounts:
+        """Count files and results.
+
+        ``accepted`` gives, by job, the fingerprints that count as done. Other states are counted of
+        the first one, which is the job's own.
+        """
 
     def find(self, query: Query, *, after: str = "", limit: int = 500) -> list[Record]:
         """List records in the order of their URIs, from the first one behind ``after``."""
@@ -167,14 +165,21 @@ def find_records(ledger: Ledger, query: Query, *, after: str = "") -> Iterator[R
 
 
 def find_records_by_state(
-    ledger: Ledger, jobs: Iterable[str], states: Collection[State], prefix: str
+    ledger: Ledger, graph: Graph, jobs: Iterable[str], states: Collection[State], prefix: str
 ) -> Iterator[Record]:
-    """Yield the records that have any of the jobs in any of the states, each once, in order."""
-    queries = [
-        Query(prefix=prefix, job=job, state=state, deleted=False)
-        for job in jobs
-        for state in states
-    ]
+    """Yield the records that have any of the jobs in any of the states, each once, in order.
+
+    The states are unfinished or unsuccessful ones, and the jobs as the graph now defines them.
+    """
+    terms = [format_term(job, graph.fingerprints[job], s) for job in jobs for s in states]
+    return find_records_by_terms(ledger, terms, prefix)
+
+
+def find_records_by_terms(
+    ledger: Ledger, terms: Iterable[str], prefix: str = ""
+) -> Iterator[Record]:
+    """Yield the records that have any of the terms, each once, in the order of their URIs."""
+    queries = [Query(prefix=prefix, open=term) for term in terms]
     found = heapq.merge(*(find_records(ledger, q) for q in queries), key=attrgetter("uri"))
     for _, same in itertools.groupby(found, key=attrgetter("uri")):
         yield next(same)

@@ -1,6 +1,8 @@
 """A media file's identity, and the URIs that users' paths and prefixes stand for.
 
-Bucket and name identify the file, the generation its version.
+The URI identifies the file, ``version`` its content, and ``order`` tells which version is newer. In
+a bucket, both are the object's generation. In a folder, the version is a hash of the content, and
+the ledger assigns the order; ``stat`` tells, without reading the file, that it is the same.
 """
 
 from __future__ import annotations
@@ -10,11 +12,13 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Sequence
+from typing import NamedTuple, Self
 
 import msgspec
 
 from segue.errors import ConfigurationError
 
+MAX_ORDER = 2**63 - 1  # what a ledger can store
 UNDECODED = re.compile("[\udc80-\udcff]")  # bytes of file names that are not UTF-8
 
 
@@ -22,7 +26,9 @@ class MediaFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One version of one source object, as listings and events describe it."""
 
     uri: str  # gs://bucket/name or file:///folder/name; not percent-encoded
-    generation: int  # grows each time the object is overwritten
+    version: str  # of the content; compared for equality only; "": it was not read yet
+    order: int | None = None  # grows with each version; None: the ledger assigns it
+    stat: str | None = None  # of a file in a folder: a FileStat
     size_bytes: int = 0
     content_type: str | None = None
     checksum: str | None = None  # as the store gives it, such as crc32c:…; None if it gives none
@@ -33,9 +39,40 @@ class MediaFile(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return split_uri(self.uri)[0]
 
     @property
+    def is_in_folder(self) -> bool:
+        """Whether it is a file in a folder, and not an object in a bucket."""
+        return self.uri.startswith("file:///")
+
+    @property
     def name(self) -> str:
         """The object's name in its bucket; for a file in a folder, its whole path."""
         return split_uri(self.uri)[1]
+
+
+class FileStat(NamedTuple):
+    """What changes whenever a file's content does; as text it is compared for equality only.
+
+    Other operations change it, too: it says that a file is the same, and never that it is not.
+    """
+
+    device: int
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Self:
+        """Return that of a file."""
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return that of a media file or record."""
+        return cls(*map(int, text.split(":")))
+
+    def __str__(self) -> str:
+        return "{}:{}:{}:{}:{}".format(*self)
 
 
 def uri_to_file_id(uri: str) -> str:

@@ -1,4 +1,9 @@
-"""The messages between jobs: versioned JSON, parsed once, at the edge."""
+"""The messages between pipelines: versioned JSON, parsed once, at the edge.
+
+A message names a file and either an event (the file has arrived, or a job has finished) or a
+request (some jobs' results are wanted). It does not say which job runs next: each pipeline plans
+what it serves.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +14,70 @@ from typing import Annotated, Literal
 import msgspec
 
 from segue.errors import UnreadableMessage
+from segue.model.graph import DEFAULT_NAMESPACE
+from segue.model.media_file import MAX_ORDER, MediaFile
+from segue.model.record import Record
 
-VERSION: Literal[1] = 1
-MAX_GENERATION = 2**63 - 1  # what a ledger can store
+FORMAT: Literal[2] = 2
+
+
+class Arrived(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a new file's record contains, so that the first reader of the event need not read it."""
+
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
+    revision: str  # of the record in its ledger
+    stat: str | None = None
+    size_bytes: int = 0
+    content_type: str | None = None
+    checksum: str | None = None
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Asks one job to process one file.
+    """An event or a request about one version of a file."""
 
-    ``targets`` never changes on the way: it names the jobs whose results are requested, not the
-    next job.
-    """
-
-    version: Literal[1] = VERSION
+    format: Literal[2] = FORMAT
+    namespace: str = DEFAULT_NAMESPACE  # whose jobs are meant
     uri: str
-    generation: Annotated[int, msgspec.Meta(ge=0, le=MAX_GENERATION)]
-    job: str
-    targets: tuple[str, ...] | None = None  # None: top-down, everything below
-    force: bool = False  # compute the targets even if their results are current
+    version: str
+    order: Annotated[int, msgspec.Meta(ge=0, le=MAX_ORDER)]
+    # An event: "source" or the job that has finished; None: a request.
+    trigger: str | None = None
+    arrived: Arrived | None = None  # an event of a file whose record was new
+    targets: tuple[str, ...] = ()  # a request: the jobs whose results are wanted
     ping: bool = False  # walk the graph without doing any work
-    # Grows with time, so that a repeated message forces nothing: see build_request_id.
-    request: str | None = None
+    request: str | None = None  # the id of the request that it belongs to
     lane: Literal["live", "requests"] = "live"
     attempt: Annotated[int, msgspec.Meta(ge=1, le=2**31)] = 1
+    # A request: how often it was passed on since a result was recorded. Where two deployments
+    # are at work, each may have another view of what is missing.
+    hops: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
+
+    @property
+    def media(self) -> MediaFile:
+        """The version of the file, as far as the message describes it."""
+        if self.arrived is None:
+            return MediaFile(uri=self.uri, version=self.version, order=self.order)
+        return MediaFile(
+            uri=self.uri,
+            version=self.version,
+            order=self.order,
+            stat=self.arrived.stat,
+            size_bytes=self.arrived.size_bytes,
+            content_type=self.arrived.content_type,
+            checksum=self.arrived.checksum,
+        )
+
+
+def describe_arrival(record: Record, revision: str) -> Arrived:
+    """Return what a message tells of a record that was just created."""
+    return Arrived(
+        at=record.arrived_at,
+        revision=revision,
+        stat=record.stat,
+        size_bytes=record.size_bytes,
+        content_type=record.content_type,
+        checksum=record.checksum,
+    )
 
 
 def build_request_id(now: datetime) -> str:
@@ -40,8 +86,8 @@ def build_request_id(now: datetime) -> str:
 
 
 def encode_message(message: Message) -> bytes:
-    """Return a message's bytes, always with the version."""
-    return msgspec.json.encode({"version": VERSION, **msgspec.to_builtins(message)})
+    """Return a message's bytes, always with the format."""
+    return msgspec.json.encode({"format": FORMAT, **msgspec.to_builtins(message)})
 
 
 def decode_message(data: bytes) -> Message:
@@ -50,6 +96,6 @@ def decode_message(data: bytes) -> Message:
         return msgspec.json.decode(data, type=Message)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableMessage(
-            f"{data[:80]!r} is not a message of version {VERSION} ({error}); "
+            f"{data[:80]!r} is not a message of format {FORMAT} ({error}); "
             "it goes to the dead letters"
         ) from error

@@ -6,10 +6,13 @@ it, use ``/``, and cannot leave it.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
+
+import msgspec
 
 from segue.errors import ConfigurationError
 from segue.model.media_file import MediaFile
@@ -19,23 +22,30 @@ MAX_PROBES = 2_000  # each is one request
 LAST = "\U0010ffff"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Object:
+class Object(msgspec.Struct, frozen=True, kw_only=True):
     """An object's properties, as the store gives them without reading it."""
 
     name: str
     generation: int  # changes, and grows, each time the object is overwritten
     size_bytes: int
+    stat: str | None = None  # of a file in a folder: a FileStat
+    digest: str = ""  # of the content of a file in a folder, once it was read
     content_type: str | None = None
     checksum: str | None = None  # as the store gives it, such as crc32c:…; None if it gives none
     updated_at: float = 0.0  # seconds since the epoch
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = {}
 
     def to_media_file(self, uri: str) -> MediaFile:
-        """Return the version of a media file that this object is; ``uri`` names it in full."""
+        """Return the version of a media file that this object is; ``uri`` names it in full.
+
+        The version of a file in a folder that was not read is empty.
+        """
+        in_folder = self.stat is not None
         return MediaFile(
             uri=uri,
-            generation=self.generation,
+            version=self.digest if in_folder else str(self.generation),
+            order=None if in_folder else self.generation,
+            stat=self.stat,
             size_bytes=self.size_bytes,
             content_type=self.content_type,
             checksum=self.checksum,
@@ -51,14 +61,29 @@ class LeftOutReason(StrEnum):
     TOO_LONG = "too_long"
     BROKEN_LINK = "broken_link"
     SPECIAL_FILE = "special_file"
+    UNMOUNTED = "unmounted"
+    CHANGING = "changing"
     UNREADABLE = "unreadable"
 
+    @classmethod
+    def of(cls, error: OSError) -> LeftOutReason:
+        """Return the reason that an error of a file system means."""
+        return REASONS.get(error.errno or 0, cls.UNREADABLE)
+
+
+REASONS = {
+    errno.ENAMETOOLONG: LeftOutReason.TOO_LONG,
+    errno.ELOOP: LeftOutReason.BROKEN_LINK,
+    errno.ENOTDIR: LeftOutReason.BROKEN_LINK,
+}
 
 REMEDIES = {
     LeftOutReason.NOT_UTF8: "its name is not UTF-8; rename it",
     LeftOutReason.TOO_LONG: "its path is longer than the system allows; move it up",
     LeftOutReason.BROKEN_LINK: "it is a link that leads nowhere; repair or remove it",
     LeftOutReason.SPECIAL_FILE: "it is a pipe, a socket or a device, which are never opened",
+    LeftOutReason.UNMOUNTED: "its folder is missing or empty, as its disk is not mounted; mount it",
+    LeftOutReason.CHANGING: "it is being written; run again once it is complete",
     LeftOutReason.UNREADABLE: "it cannot be read; give this user permission, or check the disk",
 }
 
@@ -104,14 +129,29 @@ class ObjectStore(Protocol):
     def stat(self, name: str) -> Object:
         """Return one object's properties, with its metadata."""
 
+    def identify(self, name: str) -> Object:
+        """Return one object's properties, with what identifies its content.
+
+        In a bucket that is the generation; a file in a folder is read, and has a ``digest`` then.
+        One that is being written meanwhile raises ``Superseded``.
+        """
+
+    def doubt_absence(self, name: str, *, stat: str | None) -> LeftOutReason | None:
+        """Return why an object that is missing may exist nevertheless, or None if it does not.
+
+        ``stat`` is what it had when it was seen last: a file whose disk is not mounted seems to be
+        missing. A missing object of a bucket does not exist.
+        """
+
     def read(self, name: str, *, generation: int | None = None) -> bytes:
         """Return an object's bytes; raise ``Superseded`` if a given generation is not current."""
 
-    def fetch(self, name: str, *, generation: int, folder: str) -> str:
-        """Return the path of a local file with a generation's bytes, or raise ``Superseded``.
+    def fetch(self, name: str, *, version: str, stat: str | None, folder: str) -> str:
+        """Return the path of a local file with the bytes of a version of a media file.
 
         The file is the object itself if the store is a folder, else a download into ``folder``; it
-        must not be changed.
+        must not be changed. If the object has other bytes, ``Superseded`` is raised; a file in a
+        folder is read to find that out, unless it has the given ``stat``.
         """
 
     def create(

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
+import msgspec
+
 from segue.errors import Kind, TooManyFailures
 from segue.model.media_file import MediaFile, format_name
-from segue.model.planner import Line, Verdict
+from segue.model.planner import Verdict
 from segue.model.record import Failure, State
 from segue.model.transitions import Result
 
@@ -25,6 +27,7 @@ class Status(StrEnum):
     FAILED = "failed"  # in this run
     FAILED_BEFORE = "failed_before"  # and not tried again
     BLOCKED = "blocked"  # something above it failed, now or before
+    NOT_APPLICABLE = "not_applicable"  # it, or something above it, is not for this file
     HELD = "held"  # another process is computing it
     WAITING = "waiting"  # something above it is held
     DEFERRED = "deferred"  # a transient error outlived its retries; run again
@@ -39,15 +42,19 @@ FROM_VERDICT = {
     Verdict.RUN: Status.TODO,
     Verdict.CURRENT: Status.CURRENT,
     Verdict.HELD: Status.HELD,
+    Verdict.ELSEWHERE: Status.WAITING,
     Verdict.WAITING: Status.WAITING,
+    Verdict.FOREIGN: Status.WAITING,
     Verdict.FAILED: Status.FAILED_BEFORE,
     Verdict.BLOCKED: Status.BLOCKED,
+    Verdict.NOT_APPLICABLE: Status.NOT_APPLICABLE,
     Verdict.IDLE: Status.IDLE,
 }
 FROM_STATE = {
     State.DONE: Status.DONE,
     State.FAILED: Status.FAILED,
     State.BLOCKED: Status.BLOCKED,
+    State.NOT_APPLICABLE: Status.NOT_APPLICABLE,
     State.QUEUED: Status.DEFERRED,
 }
 # A run that ends with any of these has not finished its work. A file that was deleted meanwhile is
@@ -64,11 +71,11 @@ UNFINISHED = frozenset(
 )
 # A file with any of these lacks a result because a job failed, in this run or before.
 FAILED = frozenset({Status.FAILED, Status.FAILED_BEFORE, Status.BLOCKED})
+SUCCESSFUL = frozenset({Status.DONE, Status.CURRENT})
 FAULTS_OF_THE_FILE = frozenset({Kind.CORRUPT_MEDIA, Kind.TOO_LARGE})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of one file in a run."""
 
     media: MediaFile
@@ -90,21 +97,20 @@ class Outcome:
         return cls(media=media, jobs={r.job: Status.FAILED for r in results}, results=results)
 
     @classmethod
-    def from_plan(cls, media: MediaFile, plan: Line) -> Outcome:
-        """Return the outcome that a plan predicts, with nothing run."""
-        return cls(media=media, jobs={j: FROM_VERDICT[v] for j, v in plan.verdicts.items()})
-
-    @classmethod
     def from_results(
-        cls, media: MediaFile, plan: Line, results: Sequence[Result], lost: Sequence[str]
+        cls,
+        media: MediaFile,
+        verdicts: Mapping[str, Verdict],
+        results: Sequence[Result],
+        late: Sequence[str],
     ) -> Outcome:
-        """Return the outcome of a plan and its results."""
-        jobs = {j: FROM_VERDICT[v] for j, v in plan.verdicts.items()}
+        """Return the outcome of a plan's verdicts and the results."""
+        jobs = {j: FROM_VERDICT[v] for j, v in verdicts.items()}
         for result in results:
             status = FROM_STATE[result.state]
             if status is Status.DEFERRED and result.error and result.error.kind == "superseded":
                 status = Status.SUPERSEDED
-            jobs[result.job] = Status.LOST if result.job in lost else status
+            jobs[result.job] = Status.LOST if result.job in late else status
         return cls(media=media, jobs=jobs, results=results)
 
 
@@ -124,7 +130,10 @@ class RunTotals:
         """Count one file."""
         self.files += 1
         for job, status in outcome.jobs.items():
-            _add(self.jobs.setdefault(job, {}), status, 1)
+            counts = self.jobs.get(job)
+            if counts is None:
+                counts = self.jobs[job] = {}
+            counts[status] = counts.get(status, 0) + 1
         self.failed_files += not FAILED.isdisjoint(outcome.jobs.values())
         for result in outcome.results:
             if result.cpu_seconds is not None:
@@ -179,7 +188,7 @@ class FirstFailures:
     def add(self, outcome: Outcome) -> None:
         """Count one file. A result that is current is a success: the same job computed it."""
         for job, status in outcome.jobs.items():
-            if status in (Status.DONE, Status.CURRENT):
+            if status in SUCCESSFUL and job not in self._worked:
                 self._worked.add(job)
                 self._kinds.pop(job, None)
         for result in outcome.results:
@@ -209,13 +218,3 @@ class FirstFailures:
 
 def _add(sums: dict[K, N], key: K, n: N) -> None:
     sums[key] = sums.get(key, 0) + n
-
-
-def build_blocked_result(job: str, cause: str) -> Result:
-    """Return the result of a job that could not run because one above it failed."""
-    message = f"{cause!r} above it failed; fix that, then 'segue retry' runs both"
-    return Result(
-        job=job,
-        state=State.BLOCKED,
-        error=Failure(kind="blocked", type=cause, message=message),
-    )

@@ -1,7 +1,7 @@
-"""The queue: the port through which jobs are notified, and the names of its topics.
+"""The queue: the port through which pipelines are notified, and the names of its topics.
 
-Each job has one topic per lane, so that neither live arrivals nor requests starve the other, and
-one for its dead letters. Delivery is at least once, in any order: what is not acknowledged is
+Each pipeline has one topic per lane, so that neither live arrivals nor requests starve the other,
+and one for its dead letters. Delivery is at least once, in any order: what is not acknowledged is
 delivered again.
 """
 
@@ -13,14 +13,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
-from segue.model.graph import Graph
 from segue.model.message import Message, encode_message
 
 T = TypeVar("T")
 
 
 class Lane(StrEnum):
-    """Why a message is sent; each lane of a job has its own topic."""
+    """Why a message is sent; each lane of a pipeline has its own topic."""
 
     LIVE = "live"  # a file has arrived
     REQUESTS = "requests"  # a result was requested
@@ -29,20 +28,24 @@ class Lane(StrEnum):
 DEAD = "dead"
 
 
-def format_topic(job: str, lane: str) -> str:
-    """Return the topic of a job's messages on a lane."""
-    return f"{job}-{lane}"
+def format_topic(pipeline: str, lane: str) -> str:
+    """Return the topic of a pipeline's messages on a lane."""
+    return f"{pipeline}-{lane}"
 
 
-def format_dead_topic(job: str) -> str:
-    """Return the topic of a job's dead letters."""
-    return f"{job}-{DEAD}"
+def format_dead_topic(pipeline: str) -> str:
+    """Return the topic of a pipeline's dead letters."""
+    return f"{pipeline}-{DEAD}"
 
 
-def list_topics(graph: Graph, jobs: Iterable[str] | None = None) -> tuple[str, ...]:
-    """Return the topics of jobs' messages; by default, those of all jobs of a graph."""
-    chosen = graph.jobs if jobs is None else jobs
-    return tuple(format_topic(job, lane) for job in chosen for lane in Lane)
+def parse_topic(topic: str) -> str:
+    """Return the pipeline of a topic."""
+    return topic.rpartition("-")[0]
+
+
+def list_topics(pipelines: Iterable[str]) -> tuple[str, ...]:
+    """Return the topics of pipelines' messages."""
+    return tuple(format_topic(pipeline, lane) for pipeline in pipelines for lane in Lane)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +107,9 @@ class Queue(Protocol):
         """Close connections and files."""
 
 
-def message_to_envelope(message: Message) -> Envelope:
-    """Wrap a message for the topic of its job and lane."""
-    return Envelope(topic=format_topic(message.job, message.lane), data=encode_message(message))
+def message_to_envelope(message: Message, pipeline: str) -> Envelope:
+    """Wrap a message for a pipeline's topic of its lane."""
+    return Envelope(topic=format_topic(pipeline, message.lane), data=encode_message(message))
 
 
 def rotate(sources: Sequence[str], turn: int) -> list[str]:

@@ -45,7 +45,8 @@ SETTINGS = {
     "on_deletion": Setting(
         "SEGUE_ON_DELETION",
         "keep",
-        "what happens to a deleted file's artifacts: keep (until 'segue gc') or remove",
+        "what happens to a deleted file's artifacts: keep (until 'segue gc') or remove; those of a "
+        "file in a folder, which may come back, are always kept",
     ),
     "price": Setting(
         "SEGUE_PRICE_PER_VCPU_HOUR",

@@ -6,17 +6,32 @@ does no harm.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from segue.model.graph import Graph
 from segue.model.media_file import MediaFile
-from segue.model.record import EVERYTHING, Entry, Failure, Lease, Ping, Record, State, evolve
+from segue.model.record import (
+    EVERYONE,
+    FINISHED,
+    NOBODY,
+    UNFINISHED,
+    Entry,
+    Failure,
+    Lease,
+    Ping,
+    Record,
+    State,
+    evolve,
+)
 
-# In place of the entry of a job that a record has none of.
-NO_ENTRY = Entry(state=State.QUEUED, fingerprint="", generation=0)
+MAX_REQUESTS = 16  # ids that are remembered of a result, or of a ping
+MAX_EARLIER = 16  # contents of a file whose results are kept for when they come back
+# How long after it was last asked for a result stays wanted if the graph has no such job: another
+# deployment that shares the ledger may have it.
+FORGET_AFTER = timedelta(days=1)
 
 
 class Arrival(StrEnum):
@@ -25,154 +40,7 @@ class Arrival(StrEnum):
     NEW = "new"
     NEWER = "newer"
     DUPLICATE = "duplicate"
-    STALE = "stale"  # an older generation, or one that has since been deleted
-
-
-def arrive(record: Record | None, media: MediaFile, now: datetime) -> tuple[Record, Arrival]:
-    """Record that a version of a file has arrived; an older one never changes a newer record.
-
-    Results of an older generation are dropped from the record; pending targets stay pending.
-    """
-    if record is not None:
-        if media.generation < record.generation:
-            return record, Arrival.STALE
-        if media.generation == record.generation:
-            stale = record.deleted_at is not None
-            return record, Arrival.STALE if stale else Arrival.DUPLICATE
-    arrived = Record(
-        uri=media.uri,
-        generation=media.generation,
-        size_bytes=media.size_bytes,
-        content_type=media.content_type,
-        checksum=media.checksum,
-        arrived_at=now,
-        jobs={
-            name: Entry(
-                state=State.QUEUED,
-                fingerprint=entry.fingerprint,
-                generation=media.generation,
-                pending_targets=entry.pending_targets,
-                pending_at=now,
-                request=entry.request,
-            )
-            for name, entry in (record.jobs if record is not None else {}).items()
-            if entry.pending_targets
-        },
-    )
-    return arrived, Arrival.NEW if record is None else Arrival.NEWER
-
-
-def delete(record: Record | None, media: MediaFile, now: datetime) -> tuple[Record, bool]:
-    """Leave a tombstone unless a newer generation has arrived; return whether one was written.
-
-    Events arrive in any order, so the deleted file's arrival may still be on its way. An unknown
-    file therefore gets a tombstone, too, and the deletion of a newer generation moves a tombstone
-    up. In both cases the late arrival is stale.
-    """
-    if record is None:
-        arrived, _ = arrive(None, media, now)
-        return evolve(arrived, deleted_at=now), True
-    if record.generation > media.generation:
-        return record, False
-    if record.deleted_at is not None and record.generation == media.generation:
-        return record, False
-    return evolve(record, generation=media.generation, deleted_at=now), True
-
-
-def is_current(graph: Graph, record: Record, job: str) -> bool:
-    """Return whether a job is done for this generation, with a fingerprint accepted today."""
-    entry = record.jobs.get(job)
-    return (
-        entry is not None
-        and entry.state is State.DONE
-        and entry.generation == record.generation
-        and entry.fingerprint in graph.accepted[job]
-    )
-
-
-def claim(
-    record: Record,
-    graph: Graph,
-    jobs: Iterable[str],
-    *,
-    owner: str,
-    now: datetime,
-    lease_s: float,
-    request: str | None = None,
-) -> Record:
-    """Give an owner the lease on jobs that the planner found free in this very record."""
-    lease = Lease(owner=owner, expires_at=now + timedelta(seconds=lease_s))
-    entries = dict(record.jobs)
-    for job in jobs:
-        old = entries.get(job, NO_ENTRY)
-        fingerprint = graph.fingerprints[job]
-        again = (
-            old.fingerprint == fingerprint
-            and old.generation == record.generation
-            and old.state is not State.DONE
-        )
-        entries[job] = Entry(
-            state=State.RUNNING,
-            fingerprint=fingerprint,
-            generation=record.generation,
-            attempts=(old.attempts if again else 0) + 1,
-            lease=lease,
-            pending_targets=old.pending_targets,
-            pending_at=old.pending_at,
-            request=_find_latest(request, old.request),
-            started_at=now,
-        )
-    return evolve(record, jobs=entries)
-
-
-def _find_latest(*requests: str | None) -> str | None:
-    """Return the latest of some requests: a result computed now is new enough for all."""
-    return max((request for request in requests if request is not None), default=None)
-
-
-def add_pending(
-    record: Record, graph: Graph, job: str, targets: Iterable[str] | None, now: datetime
-) -> Record:
-    """Add to a job's pending targets, queueing the job if it is unknown or stale.
-
-    Requests for the same job coalesce here.
-    """
-    old = record.jobs.get(job, NO_ENTRY)
-    added = (EVERYTHING,) if targets is None else tuple(targets)
-    pending = tuple(dict.fromkeys((*old.pending_targets, *added)))
-    if old is NO_ENTRY or (old.state is State.DONE and not is_current(graph, record, job)):
-        entry = Entry(
-            state=State.QUEUED,
-            fingerprint=graph.fingerprints[job],
-            generation=record.generation,
-            pending_targets=pending,
-            pending_at=now,
-            request=old.request,
-        )
-    else:
-        entry = evolve(old, pending_targets=pending, pending_at=now)
-    return evolve(record, jobs={**record.jobs, job: entry})
-
-
-def reopen(record: Record, graph: Graph, job: str, request: str | None) -> Record:
-    """Mark a result as missing that a request forces while a job above it has yet to run.
-
-    The targets left with the job above do not say that they are forced; the missing result keeps
-    that. A result that is being computed right now is new enough and stays.
-    """
-    old = record.jobs.get(job, NO_ENTRY)
-    if old is NO_ENTRY or old.state in (State.DONE, State.FAILED):
-        entry = Entry(
-            state=State.QUEUED,
-            fingerprint=graph.fingerprints[job],
-            generation=record.generation,
-            pending_targets=old.pending_targets,
-            pending_at=old.pending_at,
-            request=request,
-        )
-    else:
-        entry = evolve(old, request=_find_latest(request, old.request))
-    return evolve(record, jobs={**record.jobs, job: entry})
+    STALE = "stale"  # an older version, or one that has since been deleted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,8 +48,8 @@ class Result:
     """The result of running one job on one file."""
 
     job: str
-    state: State  # DONE, FAILED or BLOCKED; QUEUED releases the lease, for another attempt
-    artifact: str | None = None
+    state: State  # DONE, FAILED, BLOCKED or NOT_APPLICABLE; QUEUED: the lease is given up
+    artifact: str | None = None  # its name, relative to the artifacts' location
     checksum: str | None = None
     error: Failure | None = None
     damaged: str | None = None  # the parent whose artifact is gone or has changed
@@ -189,106 +57,467 @@ class Result:
     cpu_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
-    """What ``settle`` did."""
+def arrive(record: Record | None, media: MediaFile, now: datetime) -> tuple[Record, Arrival]:
+    """Record that a version of a file has arrived; an older one never changes a newer record.
 
-    # Job → targets whose children are to be notified, and then cleared by ``clear_pending``.
-    pending_targets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    # Jobs whose results came too late: another owner took the lease, or the file changed.
-    lost: tuple[str, ...] = ()
+    What is wanted of the old version is wanted of the new one. Where versions have no order of
+    their own, a content may come back: its results are then current again.
+    """
+    if record is None:
+        return _build_record(media, media.order if media.order is not None else 1, now), Arrival.NEW
+    if media.order is None:
+        if media.version == record.version:
+            if record.deleted_at is not None:
+                return evolve(record, deleted_at=None, stat=media.stat), Arrival.NEWER
+            if record.stat == media.stat:
+                return record, Arrival.DUPLICATE
+            return evolve(record, stat=media.stat), Arrival.DUPLICATE
+        return _replace_content(record, media, now), Arrival.NEWER
+    if media.order < record.order:
+        return record, Arrival.STALE
+    if media.order == record.order:
+        return record, Arrival.DUPLICATE if record.deleted_at is None else Arrival.STALE
+    wanted = _list_wanted(record, media.order, now)
+    return evolve(_build_record(media, media.order, now), results=wanted), Arrival.NEWER
+
+
+def _build_record(media: MediaFile, order: int, now: datetime) -> Record:
+    return Record(
+        uri=media.uri,
+        version=media.version,
+        order=order,
+        stat=media.stat,
+        size_bytes=media.size_bytes,
+        content_type=media.content_type,
+        checksum=media.checksum,
+        arrived_at=now,
+    )
+
+
+def _list_wanted(record: Record, order: int, now: datetime) -> dict[str, Entry]:
+    """Return the results of a record that are wanted, queued for another version."""
+    return {
+        fingerprint: Entry(
+            job=entry.job,
+            state=State.QUEUED,
+            order=order,
+            notify=entry.notify,
+            notify_at=now,
+            requests=entry.requests,
+        )
+        for fingerprint, entry in record.results.items()
+        if entry.notify
+    }
+
+
+def _replace_content(record: Record, media: MediaFile, now: datetime) -> Record:
+    """Return the record of another content, and keep what is done of the old one.
+
+    What is being computed of the old one comes too late, even if that content comes back before.
+    """
+    order = record.order + 1
+    done = {
+        fingerprint: evolve(entry, notify=(), notify_at=None)
+        for fingerprint, entry in record.results.items()
+        if entry.state is State.DONE
+    }
+    earlier = {v: kept for v, kept in record.earlier.items() if v != media.version}
+    if done:
+        earlier[record.version] = done
+    for forgotten in list(earlier)[:-MAX_EARLIER]:
+        del earlier[forgotten]
+    results = _list_wanted(record, order, now)
+    for fingerprint, entry in record.earlier.get(media.version, {}).items():
+        notify = _strip(results.get(fingerprint, entry).notify)
+        results[fingerprint] = evolve(
+            entry, order=order, notify=notify, notify_at=now if notify else None
+        )
+    return evolve(_build_record(media, order, now), results=results, earlier=earlier)
+
+
+def delete(record: Record | None, media: MediaFile, now: datetime) -> tuple[Record | None, bool]:
+    """Leave a tombstone unless a newer version has arrived; return whether one was written.
+
+    Events arrive in any order, so the deleted file's arrival may still be on its way. An unknown
+    file therefore gets a tombstone, too, and the deletion of a newer version moves a tombstone up.
+    In both cases the late arrival is stale.
+    """
+    if media.order is None:
+        if record is None or record.deleted_at is not None:
+            return record, False
+        return evolve(record, deleted_at=now), True
+    if record is None:
+        return evolve(_build_record(media, media.order, now), deleted_at=now), True
+    if record.order > media.order:
+        return record, False
+    if record.deleted_at is not None and record.order == media.order:
+        return record, False
+    return evolve(record, version=media.version, order=media.order, deleted_at=now), True
+
+
+def find_current(graph: Graph, record: Record, job: str) -> str | None:
+    """Return the fingerprint of a job's result that counts as current, or None if there is none."""
+    for fingerprint in graph.accepted[job]:
+        entry = record.results.get(fingerprint)
+        if entry is not None and entry.state is State.DONE and entry.order == record.order:
+            return fingerprint
+    return None
+
+
+def is_current(graph: Graph, record: Record, job: str) -> bool:
+    """Return whether a job is done for this version, with a fingerprint accepted today."""
+    return find_current(graph, record, job) is not None
+
+
+def find_entry(graph: Graph, record: Record, job: str) -> Entry | None:
+    """Return the entry of a job as the graph now defines it, of this version of the file."""
+    entry = record.results.get(graph.fingerprints[job])
+    return entry if entry is not None and entry.order == record.order else None
+
+
+def claim(
+    record: Record, graph: Graph, jobs: Iterable[str], *, owner: str, now: datetime, lease_s: float
+) -> Record:
+    """Give an owner the lease on jobs that the planner found free in this very record."""
+    lease = Lease(owner=owner, expires_at=now + timedelta(seconds=lease_s))
+    results = dict(record.results)
+    for job in jobs:
+        old = find_entry(graph, record, job) or _build_entry(record, job)
+        results[graph.fingerprints[job]] = Entry(
+            job=job,
+            state=State.RUNNING,
+            order=record.order,
+            attempts=_count_attempts(old, owner),
+            lease=lease,
+            notify=old.notify,
+            notify_at=old.notify_at,
+            requests=old.requests,
+            started_at=now,
+        )
+    return evolve(record, results=results)
+
+
+def _count_attempts(old: Entry, owner: str) -> int:
+    """Return the number of the attempt that an owner begins; claiming again begins none."""
+    if old.lease is not None and old.lease.owner == owner:
+        return old.attempts
+    return (0 if old.state is State.DONE else old.attempts) + 1
+
+
+def _build_entry(record: Record, job: str) -> Entry:
+    return Entry(job=job, state=State.QUEUED, order=record.order)
+
+
+def want(record: Record, graph: Graph, jobs: Iterable[str], whom: str, now: datetime) -> Record:
+    """Note whom to notify once jobs are finished, queueing those that nobody works on.
+
+    Requests for the same result coalesce here.
+    """
+    results = dict(record.results)
+    for job in jobs:
+        old = find_entry(graph, record, job) or _build_entry(record, job)
+        if whom in old.notify and old.state in UNFINISHED:
+            continue
+        if old.state in FINISHED:
+            old = evolve(_build_entry(record, job), notify=old.notify, requests=old.requests)
+        notify = tuple(dict.fromkeys((*old.notify, whom)))
+        results[graph.fingerprints[job]] = evolve(old, notify=notify, notify_at=now)
+    return evolve(record, results=results) if results != record.results else record
+
+
+def reopen(
+    record: Record,
+    graph: Graph,
+    jobs: Iterable[str],
+    *,
+    request: str,
+    now: datetime,
+    states: Collection[State] | None = None,
+) -> tuple[Record, tuple[str, ...]]:
+    """Have results computed again, once for each request; return the jobs that are reopened.
+
+    This is how a request forces a result, or retries a failed one: it counts as missing from now
+    on. Clocks differ, so ids say nothing about which request is the later one. A result that is
+    being computed is fresh enough and stays. ``states`` limits the results to those in some states;
+    None: all, and those that are missing.
+    """
+    results = dict(record.results)
+    reopened = []
+    for job in jobs:
+        old = find_entry(graph, record, job)
+        if states is not None and (old is None or old.state not in states):
+            continue
+        known = old.requests if old is not None else ()
+        if request in known:
+            continue
+        requests = (*known, request)[-MAX_REQUESTS:]
+        own = graph.fingerprints[job]
+        if old is not None and old.state is State.RUNNING:
+            results[own] = evolve(old, requests=requests)
+            continue
+        found = [old] if old is not None else []
+        found += [  # else an equivalent result would count
+            results.pop(fingerprint)
+            for fingerprint in graph.accepted[job][1:]
+            if fingerprint in results and results[fingerprint].state is State.DONE
+        ]
+        whom = [whom for entry in found for whom in entry.notify]
+        if any(entry.triggered_by for entry in found) and _is_awaited(record, graph, job):
+            whom.append(EVERYONE)
+        results[own] = evolve(
+            _build_entry(record, job),
+            notify=tuple(dict.fromkeys((*whom, NOBODY))),
+            notify_at=now,
+            requests=requests,
+        )
+        reopened.append(job)
+    return (evolve(record, results=results) if results != record.results else record), tuple(
+        reopened
+    )
+
+
+def _is_awaited(record: Record, graph: Graph, job: str) -> bool:
+    """Whether a job below was never finished for this version.
+
+    It may have been notified of the result that is there, and wait for another parent. When that
+    one is finished, the job waits for the result that is now missing, and is to be notified again.
+    """
+    results = record.results.values()
+    finished = {e.job for e in results if e.state in FINISHED and e.order == record.order}
+    return not finished.issuperset(graph.children[job])
+
+
+def block(
+    record: Record,
+    graph: Graph,
+    blockers: Mapping[str, str],
+    *,
+    now: datetime,
+    triggered: Mapping[str, str],
+    state: State = State.BLOCKED,
+) -> Record:
+    """Record the jobs that cannot run because of another one above each of them.
+
+    ``triggered`` is as in ``settle``.
+    """
+    results = dict(record.results)
+    for job, cause in blockers.items():
+        old = find_entry(graph, record, job)
+        if old is not None and old.state is state:
+            continue
+        old = old or _build_entry(record, job)
+        result = build_blocked_result(job, cause, state)
+        notify = _strip(old.notify)
+        results[graph.fingerprints[job]] = Entry(
+            job=job,
+            state=state,
+            order=record.order,
+            error=result.error,
+            notify=notify,
+            notify_at=old.notify_at if notify else None,
+            requests=old.requests,
+            triggered_by=old.triggered_by or triggered.get(job),
+            finished_at=now,
+        )
+    return evolve(record, results=results) if results != record.results else record
+
+
+def build_blocked_result(job: str, cause: str, state: State = State.BLOCKED) -> Result:
+    """Return the result of a job that cannot run because of one above it."""
+    message = f"{cause!r} above it failed; fix that, then 'segue retry' runs both"
+    if state is State.NOT_APPLICABLE:
+        message = f"{cause!r} above it is not for this file"
+    return Result(job=job, state=state, error=Failure(kind=str(state), type=cause, message=message))
 
 
 def settle(
     record: Record | None,
+    graph: Graph,
     *,
-    generation: int,
+    order: int,
     owner: str,
     results: Sequence[Result],
+    now: datetime,
     claimed: Record | None = None,
-) -> tuple[Record | None, Settled]:
-    """Record results of an owner's jobs, clear their leases, and return the pending targets.
+    triggered: Mapping[str, str] | None = None,
+) -> tuple[Record | None, tuple[str, ...]]:
+    """Record results of an owner's jobs and clear their leases; return the jobs that were late.
+
+    A result is too late, and changes nothing, if another owner has taken its lease, or if the file
+    has another version. An expired lease that nobody has taken still counts. ``triggered`` names,
+    by job, the event that each result is for.
 
     A parent that a result found damaged is queued again, unless it has another result than in the
     record that was ``claimed``.
 
-    A result changes nothing if another owner has taken its lease, or if the file has a newer
-    generation. An expired lease that nobody has taken still counts.
-
-    Targets stay pending until ``clear_pending``, as a process that dies in between has notified
-    no child. That includes the targets of the message being processed: a second delivery of it may
-    have left its targets here and been acknowledged, and then the message does not come again.
+    Whoever waits stays in ``notify`` until ``clear_notify``: a process that dies in between has
+    notified nobody.
     """
-    if record is None or record.generation != generation or record.deleted_at is not None:
-        return None, Settled(lost=tuple(r.job for r in results))
-    entries = dict(record.jobs)
-    pending: dict[str, tuple[str, ...]] = {}
-    lost: list[str] = []
+    if record is None or record.order != order or record.deleted_at is not None:
+        return None, tuple(r.job for r in results)
+    entries = dict(record.results)
+    late: list[str] = []
     for result in results:
-        old = entries.get(result.job)
+        fingerprint = graph.fingerprints[result.job]
+        old = entries.get(fingerprint)
         if old is None or old.lease is None or old.lease.owner != owner:
-            lost.append(result.job)
+            late.append(result.job)
             continue
-        never_tried = result.state is State.BLOCKED
-        entries[result.job] = evolve(
-            old,
+        is_finished = result.state in FINISHED
+        is_inherited = result.state in (State.BLOCKED, State.NOT_APPLICABLE) and bool(result.error)
+        notify = _strip(old.notify) if is_finished else old.notify
+        entries[fingerprint] = Entry(
+            job=result.job,
             state=result.state,
-            lease=None,
-            attempts=old.attempts - never_tried,
-            artifact=result.artifact,
-            checksum=result.checksum,
+            order=order,
+            checksums=_list_checksums(result),
+            attempts=old.attempts - is_inherited,
             error=result.error,
+            notify=notify,
+            notify_at=old.notify_at if notify else None,
+            triggered_by=(triggered or {}).get(result.job) if is_finished else None,
+            requests=old.requests,
+            started_at=old.started_at,
+            finished_at=now if is_finished else None,
             seconds=result.seconds,
             cpu_seconds=result.cpu_seconds,
         )
-        if old.pending_targets and result.state is not State.QUEUED:
-            pending[result.job] = old.pending_targets
-        if claimed is not None and result.damaged in claimed.jobs:
-            parent = entries.get(result.damaged)
-            if parent is not None and parent == claimed.jobs[result.damaged]:
-                entries[result.damaged] = evolve(
-                    parent, state=State.QUEUED, artifact=None, checksum=None
-                )
-    if len(lost) == len(results):
-        return None, Settled(lost=tuple(lost))
-    return evolve(record, jobs=entries), Settled(pending_targets=pending, lost=tuple(lost))
+        if claimed is not None and result.damaged is not None:
+            _queue_damaged(entries, graph, claimed, result.damaged, now)
+    if len(late) == len(results):
+        return None, tuple(late)
+    return evolve(record, results=entries), tuple(late)
 
 
-def clear_pending(
-    record: Record | None, *, generation: int, targets: Mapping[str, Iterable[str]], now: datetime
-) -> tuple[Record | None, None]:
-    """Clear a job's pending targets whose children were notified.
+def _list_checksums(result: Result) -> dict[str, str]:
+    if result.artifact is None:
+        return {}
+    return {result.artifact.rpartition("/")[2].partition(".")[2]: result.checksum or ""}
 
-    They stay pending while the job is being computed again.
+
+def _queue_damaged(
+    entries: dict[str, Entry], graph: Graph, claimed: Record, parent: str, now: datetime
+) -> None:
+    fingerprint = find_current(graph, claimed, parent)
+    found = entries.get(fingerprint) if fingerprint is not None else None
+    if fingerprint is None or found is None or found != claimed.results[fingerprint]:
+        return
+    queued = evolve(found, state=State.QUEUED, checksums={}, finished_at=None)
+    if found.triggered_by is not None:  # others may have been notified, and wait for more
+        notify = tuple(dict.fromkeys((*found.notify, EVERYONE)))
+        queued = evolve(queued, notify=notify, notify_at=now, triggered_by=None)
+    entries[fingerprint] = queued
+
+
+def _strip(notify: tuple[str, ...]) -> tuple[str, ...]:
+    """Leave those who are still to be notified once the result is finished."""
+    return tuple(whom for whom in notify if whom != NOBODY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notified:
+    """What to change in an entry once those who depend on it are notified.
+
+    On Dataflow it waits, pickled, behind a durable step: a change of its fields needs a drain.
     """
-    if record is None or record.generation != generation:
+
+    fingerprint: str
+    notify_at: datetime | None  # as it was; who was added since is still to be notified
+
+
+def clear_notify(
+    record: Record | None, *, order: int, notified: Iterable[Notified]
+) -> tuple[Record | None, None]:
+    """Clear whom to notify from results whose dependents were notified, and remember that.
+
+    They stay while a result is being computed again.
+    """
+    if record is None or record.order != order:
         return None, None
-    entries = dict(record.jobs)
-    for job, notified in targets.items():
-        entry = entries.get(job)
-        if entry is not None and (entry.lease is None or entry.lease.expires_at <= now):
-            cleared = frozenset(notified)
-            left = tuple(t for t in entry.pending_targets if t not in cleared)
-            pending_at = entry.pending_at if left else None
-            entries[job] = evolve(entry, pending_targets=left, pending_at=pending_at)
-    return (evolve(record, jobs=entries) if entries != record.jobs else None), None
+    results = dict(record.results)
+    for one in notified:
+        entry = results.get(one.fingerprint)
+        if entry is None or entry.state not in FINISHED:
+            continue
+        if entry.notify and entry.notify_at == one.notify_at:
+            notified_by = EVERYONE if EVERYONE in entry.notify else None
+            results[one.fingerprint] = evolve(
+                entry, notify=(), notify_at=None, triggered_by=entry.triggered_by or notified_by
+            )
+    return (evolve(record, results=results) if results != record.results else None), None
+
+
+def trigger(record: Record, fingerprints: Iterable[str], event: str) -> Record:
+    """Assign an event to results that were computed for none; it then notifies of them."""
+    results = dict(record.results)
+    for fingerprint in fingerprints:
+        results[fingerprint] = evolve(results[fingerprint], triggered_by=event)
+    return evolve(record, results=results) if results != record.results else record
+
+
+def move_wanted(
+    record: Record, graph: Graph, now: datetime, lost: Callable[[Lease], bool]
+) -> Record:
+    """Move what is wanted under a fingerprint that nobody computes any more to the present one.
+
+    That is the fingerprint of the result that is current, or else the job's own.
+    """
+    results = dict(record.results)
+    for fingerprint, entry in record.results.items():
+        if not entry.notify or entry.job not in graph.jobs:
+            continue
+        present = find_current(graph, record, entry.job) or graph.fingerprints[entry.job]
+        if fingerprint == present or _is_leased(entry, now, lost):
+            continue
+        found = results.get(present) or _build_entry(record, entry.job)
+        notify = tuple(dict.fromkeys((*found.notify, *entry.notify)))
+        if found.state in FINISHED:
+            notify = _strip(notify)
+        results[present] = evolve(found, notify=notify, notify_at=now if notify else None)
+        if entry.state in FINISHED:
+            results[fingerprint] = evolve(entry, notify=(), notify_at=None)
+        else:
+            del results[fingerprint]
+    return evolve(record, results=results) if results != record.results else record
+
+
+def forget_removed_jobs(record: Record, graph: Graph, now: datetime) -> Record:
+    """Forget that results are wanted, or being computed, of jobs that the graph has not."""
+    results = dict(record.results)
+    for fingerprint, entry in record.results.items():
+        since = [record.arrived_at, entry.notify_at or record.arrived_at]
+        if entry.lease is not None:
+            since.append(entry.lease.expires_at)
+        is_open = bool(entry.notify) or entry.lease is not None
+        if not is_open or entry.job in graph.jobs or max(since) + FORGET_AFTER > now:
+            continue
+        if entry.state in FINISHED:
+            results[fingerprint] = evolve(entry, notify=(), notify_at=None)
+        else:
+            del results[fingerprint]
+    return evolve(record, results=results) if results != record.results else record
+
+
+def _is_leased(entry: Entry, now: datetime, lost: Callable[[Lease], bool]) -> bool:
+    lease = entry.lease
+    return lease is not None and lease.expires_at > now and not lost(lease)
 
 
 def extend_leases(
-    record: Record | None, *, owner: str, jobs: Iterable[str], expires_at: datetime
+    record: Record | None, *, owner: str, jobs: Collection[str], expires_at: datetime
 ) -> tuple[Record | None, bool]:
     """Extend an owner's leases; return whether it still held any of them."""
     if record is None:
         return None, False
-    entries = dict(record.jobs)
+    results = dict(record.results)
     held = False
-    for job in jobs:
-        entry = entries.get(job)
-        if entry is not None and entry.lease is not None and entry.lease.owner == owner:
-            until = max(expires_at, entry.lease.expires_at)
-            entries[job] = evolve(entry, lease=Lease(owner=owner, expires_at=until))
+    for fingerprint, entry in record.results.items():
+        lease = entry.lease
+        if lease is not None and lease.owner == owner and entry.job in jobs:
+            until = max(expires_at, lease.expires_at)
+            results[fingerprint] = evolve(entry, lease=Lease(owner=owner, expires_at=until))
             held = True
-    return (evolve(record, jobs=entries) if held else None), held
+    return (evolve(record, results=results) if held else None), held
 
 
 def release(
@@ -298,51 +527,53 @@ def release(
 
     A job that nobody waits for, and that was not tried before, leaves no trace.
     """
-    entries = dict(record.jobs) if record is not None else {}
+    if record is None or record.deleted_at is not None:
+        return None, ()
+    results = dict(record.results)
     released = []
-    for job, entry in tuple(entries.items()):
+    for fingerprint, entry in record.results.items():
         if entry.lease is None or not owns(entry.lease):
             continue
-        released.append(job)
-        if entry.attempts <= 1 and not entry.pending_targets and entry.request is None:
-            del entries[job]
+        released.append(entry.job)
+        if entry.attempts <= 1 and not entry.notify and not entry.requests:
+            del results[fingerprint]
         else:
             attempts = max(entry.attempts - 1, 0)
-            entries[job] = evolve(entry, state=State.QUEUED, lease=None, attempts=attempts)
-    if record is None or not released:
+            results[fingerprint] = evolve(entry, state=State.QUEUED, lease=None, attempts=attempts)
+    return (evolve(record, results=results) if released else None), tuple(released)
+
+
+def record_pings(
+    record: Record | None,
+    *,
+    order: int,
+    jobs: Iterable[str],
+    request: str,
+    triggered_by: str,
+    now: datetime,
+) -> tuple[Record | None, tuple[str, ...]]:
+    """Record that a ping reached jobs; return those that are to pass it on.
+
+    Each passes a ping on once, and again when that very message is delivered again. Several may be
+    on their way at once, to different targets.
+    """
+    if record is None or record.order != order or record.deleted_at is not None:
         return None, ()
-    return evolve(record, jobs=entries), tuple(released)
-
-
-def record_ping(
-    record: Record | None, *, generation: int, job: str, request: str, now: datetime
-) -> tuple[Record | None, None]:
-    """Record at a job that a ping reached it, keeping only the latest request's ping."""
-    if record is None or record.generation != generation or record.deleted_at is not None:
-        return None, None
-    old = record.pings.get(job)
-    if old is not None and old.request >= request:
-        return None, None
-    return evolve(record, pings={**record.pings, job: Ping(request=request, at=now)}), None
-
-
-def requeue(record: Record | None, jobs: Iterable[str]) -> tuple[Record | None, tuple[str, ...]]:
-    """Queue failed and blocked jobs again and return which ones they were."""
-    if record is None:
-        return None, ()
-    entries = dict(record.jobs)
-    again = []
+    pings = dict(record.pings)
+    passing = []
     for job in jobs:
-        entry = entries.get(job)
-        if entry is not None and entry.state in (State.FAILED, State.BLOCKED):
-            entries[job] = Entry(
-                state=State.QUEUED,
-                fingerprint=entry.fingerprint,
-                generation=entry.generation,
-                attempts=0,
-                pending_targets=entry.pending_targets,
-                pending_at=entry.pending_at,
-                request=entry.request,  # or a repeated message would force it once more
-            )
-            again.append(job)
-    return (evolve(record, jobs=entries) if again else None), tuple(again)
+        old = pings.get(job)
+        known = {old.request: old.triggered_by or "", **old.before} if old is not None else {}
+        if known.setdefault(request, triggered_by) != triggered_by:
+            continue
+        passing.append(job)
+        if old is not None and request in (old.request, *old.before):
+            continue
+        *before, latest = sorted(known)[-MAX_REQUESTS:]
+        pings[job] = Ping(
+            request=latest,
+            at=now if old is None or latest == request else old.at,
+            triggered_by=known[latest],
+            before={one: known[one] for one in before},
+        )
+    return (evolve(record, pings=pings) if pings != record.pings else None), tuple(passing)

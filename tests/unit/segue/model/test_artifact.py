@@ -34,9 +34,13 @@ tricky = st.lists(
 names = st.text(characters, max_size=40) | tricky | st.lists(tricky, max_size=5).map("/".join)
 
 
-@given(names, st.integers(0, 2**63 - 1))
-def test_an_artifacts_name_fits_every_store_and_never_leaves_it(name, generation):
-    made = build_artifact_name(LONGEST_JOB, PRINT, name, generation, "parquet")
+versions = st.integers(0, 2**63 - 1).map(str) | st.text("0123456789abcdef", min_size=1, max_size=32)
+suffixes = st.sampled_from(["json", "flac", "npz", "vocals.flac", "left_channel.parquet"])
+
+
+@given(names, versions)
+def test_an_artifacts_name_fits_every_store_and_never_leaves_it(name, version):
+    made = build_artifact_name(LONGEST_JOB, PRINT, name, version, "left_channel.parquet")
     assert check_name(made) == made
     assert all(len(part.encode()) <= 255 for part in made.split("/"))
     assert len(made.encode()) <= 1024
@@ -120,16 +124,16 @@ def test_a_long_name_keeps_its_beginning_and_its_last_part():
     assert quoted == quote_name(name)
 
 
-@given(names, st.integers(0, 2**63 - 1), st.sampled_from(["json", "flac", "npz"]))
-def test_a_name_is_taken_apart_into_what_it_was_made_of(name, generation, extension):
-    made = build_artifact_name("beats", PRINT, name, generation, extension)
+@given(names, versions, suffixes)
+def test_a_name_is_taken_apart_into_what_it_was_made_of(name, version, suffix):
+    made = build_artifact_name("beats", PRINT, name, version, suffix)
     parts = parse_artifact_name(made)
     assert parts == ArtifactName(
         job="beats",
         fingerprint=PRINT,
         file=quote_name(name),
-        generation=generation,
-        extension=extension,
+        version=version,
+        suffix=suffix,
     )
 
 
@@ -145,8 +149,13 @@ def test_a_name_is_taken_apart_into_what_it_was_made_of(name, generation, extens
         f"beats/{PRINT}/a.wav/x.json",
         f"beats/{PRINT}/a.wav/-5.json",
         f"beats/{PRINT}/a.wav/\N{ARABIC-INDIC DIGIT FIVE}.json",
-        f"beats/{PRINT}/a.wav/05.json",
+        f"beats/{PRINT}/a.wav/A5.json",
+        f"beats/{PRINT}/a.wav/{'5' * 33}.json",
         f"beats/{PRINT}/a.wav/5.",
+        f"beats/{PRINT}/a.wav/5..json",
+        f"beats/{PRINT}/a.wav/5.Vocals.flac",
+        f"beats/{PRINT}/a.wav/5.1st.flac",
+        f"beats/{PRINT}/a.wav/5.vocals.left.flac",
         f"/{PRINT}/a.wav/5.json",
         f"Beats/{PRINT}/a.wav/5.json",
         "beats/0123456789AB/a.wav/5.json",
@@ -157,7 +166,7 @@ def test_a_name_is_taken_apart_into_what_it_was_made_of(name, generation, extens
 def test_another_objects_name_is_not_taken_for_an_artifact(name):
     with pytest.raises(ConfigurationError) as caught:
         parse_artifact_name(name)
-    assert "job/fingerprint/file/generation.extension" in str(caught.value)
+    assert "job/fingerprint/file/version.suffix" in str(caught.value)
 
 
 texts = st.text(characters, max_size=20)
@@ -169,7 +178,7 @@ texts = st.text(characters, max_size=20)
         job=texts,
         fingerprint=texts,
         uri=texts,
-        generation=st.integers(0, 2**63),
+        version=texts,
         parents=st.dictionaries(texts, texts, max_size=3),
         segue=texts,
     )
@@ -182,9 +191,9 @@ def test_lineage_travels_as_metadata(lineage):
 
 
 def test_lineage_is_the_same_text_whatever_the_order_of_the_parents():
-    parents = {"a": "gs://o/a", "b": "gs://o/b"}
+    parents = {"a": f"a/{PRINT}/x/1.json", "b": f"b/{PRINT}/x/1.json"}
     made = [
-        Lineage(job="c", fingerprint=PRINT, uri="gs://b/x", generation=1, parents=dict(p))
+        Lineage(job="c", fingerprint=PRINT, uri="gs://b/x", version="1", parents=dict(p))
         for p in (parents.items(), reversed(parents.items()))
     ]
     assert made[0].to_metadata() == made[1].to_metadata()

@@ -23,7 +23,15 @@ FAILURE = Failure(kind="crashed", type="JobCrashed", message="it died")
 
 def build(data: bytes = b"\xff{"):
     return build_dead_letter(
-        stage=Stage.RUN, job="beats", error=FAILURE, data=data, uri="gs://b/a.wav", at=NOW
+        stage=Stage.RUN,
+        pipeline="rhythm",
+        job="beats",
+        error=FAILURE,
+        data=data,
+        uri="gs://b/a.wav",
+        version="7",
+        order=7,
+        at=NOW,
     )
 
 
@@ -33,9 +41,23 @@ def test_what_is_written_is_read_with_any_bytes_of_a_message():
     assert dead.data == b"\xff{"
 
 
-def test_its_json_holds_the_message_in_base64():
+def test_it_goes_to_the_topic_of_its_pipeline_and_says_why_in_its_attributes():
+    envelope = dead_letter_to_envelope(build())
+    assert envelope.topic == "rhythm-dead"
+    assert envelope.attributes == {"stage": "run", "kind": "crashed"}
+
+
+def test_bytes_that_are_no_message_belong_to_no_job_and_no_file():
+    dead = build_dead_letter(
+        stage=Stage.DECODE, pipeline="rhythm", error=FAILURE, data=b"?", at=NOW
+    )
+    assert (dead.job, dead.uri, dead.version, dead.order) == (None, None, None, None)
+    assert decode_dead_letter(dead_letter_to_envelope(dead).data) == dead
+
+
+def test_its_json_names_its_format_and_holds_the_message_in_base64():
     written = json.loads(dead_letter_to_envelope(build()).data)
-    assert (written["version"], written["payload"]) == (1, "/3s=")
+    assert (written["format"], written["payload"]) == (2, "/3s=")
 
 
 def test_a_message_is_cut_to_a_bounded_size():
@@ -50,10 +72,13 @@ def test_a_message_is_cut_to_a_bounded_size():
         {"payload": None},
         {"payload": "é"},
         {"stage": "sleep"},
-        {"generation": -1},
-        {"generation": 10**30},
+        {"pipeline": None},
+        {"job": 1},
+        {"version": 7},
+        {"order": -1},
+        {"order": 10**30},
         {"at": "yesterday"},
-        {"version": 2},
+        {"format": 1},
     ],
     ids=str,
 )

@@ -15,6 +15,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segue.model import graph as graph_module
 from segue.model.graph import INCLUDE, SOURCE, Graph, Job, Resources, parse_graph, read_graph
 from segue_support.paths import ROOT
 
@@ -128,15 +129,84 @@ def test_a_graph_survives_the_way_to_another_process(graph):
     assert again.accepted == graph.accepted
 
 
+# --- pipelines -------------------------------------------------------------------------------
+
+
+def test_without_groups_each_job_has_a_pipeline_of_its_name():
+    graph = graph_of(job("a", ()), job("b", ("a",)))
+    assert graph.pipelines == {"a": ("a",), "b": ("b",)}
+    assert graph.find_pipelines(("b", "a", "b")) == ("b", "a")
+
+
+def test_groups_share_a_pipeline_and_the_other_jobs_keep_their_own():
+    text = """
+pipelines:
+  light: [d, a]
+  heavy: ["b"]
+jobs:
+  a: {run: "m:f", needs: {x: source}, writes: audio/flac}
+  b: {run: "m:f", needs: {x: a}, writes: audio/flac}
+  d: {run: "m:f", needs: {x: b}, writes: audio/flac}
+  c: {run: "m:f", needs: {x: a}, writes: audio/flac}
+"""
+    graph = parse_graph(text)
+    assert graph.groups == {"light": ("d", "a"), "heavy": ("b",)}
+    assert graph.pipelines == {"light": ("a", "d"), "heavy": ("b",), "c": ("c",)}
+    assert graph.find_pipelines(graph.jobs) == ("light", "heavy", "c")
+
+
+def test_a_pipeline_may_have_the_name_of_one_of_its_jobs():
+    graph = parse_graph(
+        "pipelines: {a: [b, a]}\n" + written(graph_of(job("a", ()), job("b", ())), "ab")
+    )
+    assert graph.pipelines == {"a": ("a", "b")}
+
+
+def test_a_pipeline_notifies_those_that_share_a_line_with_it():
+    graph = graph_of(
+        job("a", ()),
+        job("b", ()),
+        job("c", ("a",)),
+        job("d", ("c", "b")),
+        job("e", ("a",)),
+        job("f", ()),
+    )
+    found = {name: "".join(graph.find_notified(name)) for name in graph.pipelines}
+    assert found == {"a": "abcde", "b": "abcd", "c": "abcd", "d": "abcd", "e": "ae", "f": "f"}
+    grouped = replace(graph, groups={"x": ("e", "f"), "y": ("b", "c")})
+    found = {name: set(grouped.find_notified(name)) for name in grouped.pipelines}
+    assert found == {
+        "a": {"a", "x", "y", "d"},
+        "x": {"a", "x"},
+        "y": {"a", "y", "d"},
+        "d": {"a", "y", "d"},
+    }
+
+
+@given(graphs(), st.data())
+def test_each_job_is_in_exactly_one_pipeline(graph, data):
+    numbers = {name: data.draw(st.integers(0, 3)) for name in graph.jobs}
+    groups = {f"p{n}": [j for j, its in numbers.items() if its == n] for n in (1, 2, 3)}
+    listed = yaml.safe_dump({"pipelines": {name: jobs for name, jobs in groups.items() if jobs}})
+    read = parse_graph(listed + written(graph, list(graph.jobs)))
+    assert sorted(j for jobs in read.pipelines.values() for j in jobs) == sorted(graph.jobs)
+    for name, jobs in read.pipelines.items():
+        assert list(jobs) == [j for j in read.jobs if j in jobs]
+        assert {read.pipeline_of[j] for j in jobs} == {name}
+        assert set(jobs) == ({name} if name in graph.jobs else set(groups[name]))
+
+
 # --- reading ---------------------------------------------------------------------------------
 
 
 def test_a_graph_is_read_with_everything_that_can_be_written():
     graph = parse_graph(
         """
+namespace: moods-2
 catalogue: gs://acme/masters
 artifacts: gs://acme-out
 include: ["*.aiff"]
+pipelines: {loud: [energy]}
 jobs:
   energy:
     run: pack.module:Class
@@ -149,12 +219,13 @@ jobs:
     timeout_s: 7
     attempts: 5
     resources: {memory_gib: 0.5, gpu: nvidia-l4}
-    equivalent: ["0123456789ab"]
+    equivalents: ["0123456789ab"]
 """,
         path="x/jobs.yaml",
     )
     assert (graph.catalogue, graph.artifacts) == ("gs://acme/masters", "gs://acme-out")
     assert (graph.include, graph.path) == (("*.aiff",), "x/jobs.yaml")
+    assert (graph.namespace, graph.groups) == ("moods-2", {"loud": ("energy",)})
     assert graph.jobs["energy"] == Job(
         name="energy",
         run="pack.module:Class",
@@ -167,7 +238,7 @@ jobs:
         timeout_s=7.0,
         attempts=5,
         resources=Resources(memory_gib=0.5, gpu="nvidia-l4"),
-        equivalent=("0123456789ab",),
+        equivalents=("0123456789ab",),
     )
 
 
@@ -175,6 +246,7 @@ def test_what_is_not_written_has_a_default_that_works():
     graph = parse_graph("jobs: {a: {run: 'm:f', needs: {m: source}, writes: audio/flac}}")
     assert (graph.catalogue, graph.artifacts) == (None, ".segue/artifacts")
     assert graph.include == INCLUDE
+    assert (graph.namespace, graph.groups) == ("default", {})
     assert graph.jobs["a"] == Job(name="a", run="m:f", needs={"m": "source"}, writes="audio/flac")
 
 
@@ -286,9 +358,17 @@ def test_what_does_not_define_a_result_makes_nothing_stale(graph, data):
         timeout_s=1.0,
         attempts=9,
         resources=Resources(memory_gib=8, gpu="nvidia-l4"),
-        equivalent=("0123456789ab",),
+        equivalents=("0123456789ab",),
     )
-    elsewhere = replace(other, catalogue="gs://x", artifacts="gs://y", include=("*",), path="z")
+    elsewhere = replace(
+        other,
+        namespace="other",
+        groups={"all": tuple(graph.jobs)},
+        catalogue="gs://x",
+        artifacts="gs://y",
+        include=("*",),
+        path="z",
+    )
     assert elsewhere.fingerprints == graph.fingerprints
 
 
@@ -334,25 +414,41 @@ def test_different_values_of_a_parameter_never_look_the_same():
 
 @given(graphs())
 def test_without_equivalents_only_the_own_fingerprint_is_accepted(graph):
-    assert graph.accepted == {n: {p} for n, p in graph.fingerprints.items()}
+    assert graph.accepted == {n: (p,) for n, p in graph.fingerprints.items()}
 
 
 @given(graphs(), st.data())
 def test_what_is_accepted_of_a_job_is_accepted_of_those_below_it(graph, data):
     name = data.draw(st.sampled_from(list(graph.jobs)))
-    new = changed(graph, name, version=2, equivalent=(graph.fingerprints[name],))
+    new = changed(graph, name, version=2, equivalents=(graph.fingerprints[name],))
     for each in graph.jobs:
         if each == name or each in graph.find_descendants(name):
             assert new.fingerprints[each] != graph.fingerprints[each]
             assert graph.fingerprints[each] in new.accepted[each]
         else:
-            assert new.accepted[each] == {graph.fingerprints[each]}
+            assert new.accepted[each] == (graph.fingerprints[each],)
+        assert new.accepted[each][0] == new.fingerprints[each]
+        assert len(set(new.accepted[each])) == len(new.accepted[each])
+
+
+def test_without_equivalents_a_large_graph_costs_one_fingerprint_a_job(monkeypatch):
+    count = 0
+    compute = graph_module._compute_fingerprint
+
+    def compute_and_count(*args):
+        nonlocal count
+        count += 1
+        return compute(*args)
+
+    monkeypatch.setattr(graph_module, "_compute_fingerprint", compute_and_count)
+    chain = graph_of(*(job(f"j{i}", [f"j{i - 1}"] if i else []) for i in range(100)))
+    assert len(chain.accepted) == count == 100
 
 
 def test_a_change_below_makes_accepted_results_stale_all_the_same():
     old = graph_of(job("a", ()), job("b", ("a",)))
     new = graph_of(
-        job("a", (), version=2, equivalent=(old.fingerprints["a"],)),
+        job("a", (), version=2, equivalents=(old.fingerprints["a"],)),
         job("b", ("a",), params={"x": 1}),
     )
     assert old.fingerprints["b"] not in new.accepted["b"]
@@ -364,16 +460,17 @@ def test_mixes_of_old_and_new_parents_are_accepted():
 
     old = three(1, 1)
     new = three(2, 2)
-    new = changed(new, "a", equivalent=(old.fingerprints["a"],))
-    new = changed(new, "b", equivalent=(old.fingerprints["b"],))
+    new = changed(new, "a", equivalents=(old.fingerprints["a"],))
+    new = changed(new, "b", equivalents=(old.fingerprints["b"],))
     expected = {three(a, b).fingerprints["c"] for a in (1, 2) for b in (1, 2)}
-    assert new.accepted["c"] == expected
+    assert set(new.accepted["c"]) == expected
+    assert new.accepted["c"][0] == new.fingerprints["c"]
 
 
 def test_accepted_fingerprints_stay_few_and_keep_the_own_one():
     olds = tuple(f"{i:012x}" for i in range(40))
-    roots = [job(n, (), equivalent=olds) for n in "abcd"]
+    roots = [job(n, (), equivalents=olds) for n in "abcd"]
     graph = graph_of(*roots, job("e", tuple("abcd")), job("f", ("e",)))
     for name in "ef":
         assert len(graph.accepted[name]) <= 258
-        assert graph.fingerprints[name] in graph.accepted[name]
+        assert graph.fingerprints[name] == graph.accepted[name][0]

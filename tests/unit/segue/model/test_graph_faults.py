@@ -91,10 +91,11 @@ def one_fault(text: str, environ: dict[str, str] | None = None) -> tuple[str, st
         ("resources: {gpu: l4}", "resources.gpu", ["'l4'", "nvidia-l4"]),
         ("resources: {gpu: [1]}", "resources.gpu", ["[1]", "nvidia-l4"]),
         ("resources: {gpu: }", "resources.gpu", ["missing", "none"]),
-        ("equivalent: abc", "equivalent", ["'abc'", "list of old fingerprints"]),
-        ("equivalent: [123456789012]", "equivalent", ["123456789012", "quotes"]),
-        ("equivalent: ['0123456789AB']", "equivalent", ["'0123456789AB'", "12 hexadecimal"]),
-        ("equivalent: ['0123']", "equivalent", ["'0123'", "12 hexadecimal"]),
+        ("equivalents: abc", "equivalents", ["'abc'", "list of old fingerprints"]),
+        ("equivalents: [123456789012]", "equivalents", ["123456789012", "quotes"]),
+        ("equivalents: ['0123456789AB']", "equivalents", ["'0123456789AB'", "12 hexadecimal"]),
+        ("equivalents: ['0123']", "equivalents", ["'0123'", "12 hexadecimal"]),
+        ("equivalent: []", "equivalent", ["not a key", "did you mean 'equivalents'?"]),
         ("verson: 2", "verson", ["not a key", "did you mean 'version'?"]),
         ("colour: red", "colour", ["not a key", "run", "needs", "writes"]),
         ("name: b", "name", ["not a key"]),
@@ -324,6 +325,87 @@ def test_what_is_included_is_a_list_of_patterns(value):
     place, message = one_fault(f"include: {value}\n" + written(a=GOOD))
     assert place == "include"
     assert 'write a list of patterns, such as ["*.flac"]' in message
+
+
+@pytest.mark.parametrize("value", ["a", "moods", "a-1", "a--b", "a" * 30])
+def test_an_ordinary_namespace_is_taken(value):
+    assert parse_graph(f"namespace: {value}\n" + written(a=GOOD)).namespace == value
+
+
+@pytest.mark.parametrize(
+    "value", ["A", "1a", "'1'", "5", "-a", "a-", "a_b", "a.b", "a/b", "é", "''", "~", "[a]", "${A}"]
+)
+def test_a_namespace_that_could_not_be_part_of_names_is_refused(value):
+    place, message = one_fault(f"namespace: {value}\n" + written(a=GOOD), {"A": "a"})
+    assert place == "namespace"
+    assert message.endswith(
+        "is not a namespace; "
+        "use up to 30 lower-case letters, digits and -, a letter first and no - last"
+    )
+    assert one_fault(f"namespace: {'a' * 31}\n" + written(a=GOOD))[0] == "namespace"
+
+
+L4, T4 = ({**GOOD, "resources": {"gpu": gpu}} for gpu in ("nvidia-l4", "nvidia-tesla-t4"))
+
+
+@pytest.mark.parametrize(
+    ("pipelines", "place", "fragments"),
+    [
+        ("", "", ["is missing", "{rhythm: [beats, tempo]}"]),
+        (" all", "", ["is 'all'", "{rhythm: [beats, tempo]}"]),
+        (" [[a, b]]", "", ["is [['a', 'b']]", "{rhythm: [beats, tempo]}"]),
+        ("\n  x: [a]\n  y:", "y", ["is missing", "list at least one job"]),
+        ("\n  x: [a]\n  y: []", "y", ["is []", "list at least one job"]),
+        ("\n  x: [a]\n  y: b", "y", ["is 'b'", "list at least one job", "[beats, tempo]"]),
+        ("\n  x: [a]\n  b: a", "b", ["is 'a'", "list at least one job"]),
+        ("\n  x: [a]\n  y: {b: a}", "y", ["is {'b': 'a'}", "list at least one job"]),
+        ("\n  x:\n    - a\n    - loudnes", "x[1]", ["'loudnes'", "did you mean 'loudness'?"]),
+        ("\n  x:\n    - a\n    - source", "x[1]", ["'source' is not a job", "a, b, loudness"]),
+        ("\n  x:\n    - a\n    - 1", "x[1]", ["1 is not a job of this graph", "a, b, loudness"]),
+        ("\n  x:\n    - a\n    - [b]", "x[1]", ["['b'] is not a job of this graph"]),
+        ("\n  x:\n    - a\n    - {b: 1}", "x[1]", ["{'b': 1} is not a job of this graph"]),
+        ("\n  x:\n    - a\n    -", "x[1]", ["missing is not a job of this graph"]),
+        ("\n  x:\n    - a\n    - a", "x[1]", ["'a' is listed twice", "keep one"]),
+        ("\n  x: [a]\n  y: [b, a]", "y[1]", ["'a' is in pipeline 'x' already", "one of the two"]),
+        ("\n  x: [a]\n  b: [loudness]", "b", ["name of a job that is not in it", "add 'b'"]),
+        ("\n  b: [b]\n  a: [loudness]", "a", ["name of a job that is not in it", "rename it"]),
+        (
+            "\n  x: [a]\n  source: [b]",
+            "source",
+            ["'source' is not a pipeline's name", "not 'source'"],
+        ),
+        ("\n  x: [a]\n  x-y: [b]", "x-y", ["'x-y'", "lower-case letters, digits and _"]),
+        (f"\n  {'x' * 64}: [b]", "x" * 64, ["not a pipeline's name", "up to 63"]),
+        ("\n  x: [a]\n  1: [b]", "1", ["key 1 is not text"]),
+        (
+            "\n  loudness: [loudness]\n  x: [a, b]",
+            "x",
+            ["different GPUs ('a' nvidia-l4, 'b' nvidia-tesla-t4)", "different pipelines"],
+        ),
+    ],
+)
+def test_a_wrong_grouping_is_reported_with_its_line_and_its_remedy(pipelines, place, fragments):
+    jobs = {"a": L4, "b": T4, "loudness": {**GOOD, "needs": {"x": "a"}}}
+    text = f"pipelines:{pipelines}"
+    with pytest.raises(GraphError) as caught:
+        parse_graph(f"{text}\n{written(**jobs)}")
+    (fault,) = caught.value.faults
+    assert fault.place == f"pipelines.{place}".removesuffix(".")
+    assert fault.line == len(text.splitlines())
+    for fragment in fragments:
+        assert fragment in fault.message
+
+
+def test_jobs_with_the_same_gpu_or_none_may_share_a_pipeline():
+    jobs = {"a": L4, "b": L4, "c": GOOD, "d": T4}
+    graph = parse_graph("pipelines: {x: [a, b, c]}\n" + written(**jobs))
+    assert graph.pipelines == {"x": ("a", "b", "c"), "d": ("d",)}
+
+
+def test_a_faulty_job_is_not_reported_again_by_its_pipeline():
+    assert [p for p, _ in faults("pipelines: {x: [a, b]}\n" + written(a=None, b=GOOD))] == [
+        "jobs.a"
+    ]
 
 
 def test_a_file_that_cannot_be_read_names_the_option_and_the_variable(tmp_path):

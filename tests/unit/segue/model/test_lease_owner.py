@@ -70,6 +70,22 @@ def test_an_owner_says_when_its_process_started():
     assert len(drawn) == 8
 
 
+def test_a_forked_process_is_another_owner():
+    mine = build_owner()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, build_owner().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    forked = os.read(reading, 1000).decode()
+    os.close(reading)
+    os.close(writing)
+    assert parts(forked)[0] == parts(mine)[0]
+    assert parts(forked)[1] == str(child)
+    assert is_lost(lease(forked))
+
+
 def test_a_process_is_lost_once_it_is_killed_and_not_before(other):
     process, name = other
     assert parts(name)[1] == str(process.pid)

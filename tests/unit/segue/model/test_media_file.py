@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from segue.errors import ConfigurationError
 from segue.model.media_file import (
+    FileStat,
     MediaFile,
     build_name_filter,
     find_bucket_location,
@@ -36,7 +39,7 @@ from segue.model.media_file import (
 )
 def test_a_uri_is_split_into_bucket_and_name(uri, bucket, name):
     assert split_uri(uri) == (bucket, name)
-    media = MediaFile(uri=uri, generation=1)
+    media = MediaFile(uri=uri, version="1", order=1)
     assert (media.bucket, media.name) == (bucket, name)
 
 
@@ -83,6 +86,18 @@ def test_a_location_and_a_name_make_the_uri_again(start, name):
 )
 def test_a_files_key_never_changes(uri, key):
     assert uri_to_file_id(uri) == key
+
+
+def test_how_a_file_looks_is_text_that_changes_with_the_file(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"one")
+    found = FileStat.of(os.stat(path))
+    assert FileStat.parse(str(found)) == found
+    assert str(FileStat(1, 2, 3, 4, 5)) == "1:2:3:4:5"
+    os.utime(path, ns=(0, found.mtime_ns + 1))
+    assert FileStat.of(os.stat(path)) != found
+    path.write_bytes(b"three")
+    assert FileStat.of(os.stat(path)).size_bytes == 5
 
 
 def accepted(patterns, *names):

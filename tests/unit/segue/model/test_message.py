@@ -11,28 +11,44 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segue.errors import PermanentError
+from segue.model.media_file import MediaFile
 from segue.model.message import (
+    Arrived,
     Message,
     UnreadableMessage,
     build_request_id,
     decode_message,
+    describe_arrival,
     encode_message,
 )
+from segue.model.record import Record
 
+NOW = datetime(2026, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC)
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+arrivals = st.builds(
+    Arrived,
+    at=st.datetimes(timezones=st.just(UTC)),
+    revision=names,
+    size_bytes=st.integers(0, 2**63 - 1),
+    content_type=st.none() | names,
+    checksum=st.none() | names,
+)
 messages = st.builds(
     Message,
+    namespace=names,
     uri=names,
-    generation=st.integers(0, 2**63 - 1),
-    job=names,
-    targets=st.none() | st.lists(names, max_size=3).map(tuple),
-    force=st.booleans(),
+    version=names,
+    order=st.integers(0, 2**63 - 1),
+    trigger=st.none() | names,
+    arrived=st.none() | arrivals,
+    targets=st.lists(names, max_size=3).map(tuple),
     ping=st.booleans(),
     request=st.none() | names,
     lane=st.sampled_from(["live", "requests"]),
     attempt=st.integers(1, 100),
+    hops=st.integers(0, 100),
 )
-SMALL = {"version": 1, "uri": "gs://b/a.wav", "generation": 7, "job": "beats"}
+SMALL = {"format": 2, "uri": "gs://b/a.wav", "version": "7", "order": 7}
 
 
 @given(messages)
@@ -40,31 +56,62 @@ def test_what_is_written_is_read(message):
     assert decode_message(encode_message(message)) == message
 
 
-def test_a_message_is_small_and_names_its_version():
-    message = Message(uri="gs://b/a.wav", generation=7, job="beats")
+def test_a_message_is_small_and_names_its_format():
+    message = Message(uri="gs://b/a.wav", version="7", order=7)
     assert json.loads(encode_message(message)) == SMALL
 
 
-def test_a_message_asks_for_everything_below_unless_it_says_otherwise():
+def test_what_a_message_does_not_say_has_a_default():
     message = decode_message(json.dumps(SMALL).encode())
-    assert (message.targets, message.force, message.ping) == (None, False, False)
-    assert (message.request, message.lane, message.attempt) == (None, "live", 1)
+    assert (message.namespace, message.trigger, message.targets) == ("default", None, ())
+    assert (message.arrived, message.ping, message.request) == (None, False, None)
+    assert (message.lane, message.attempt, message.hops) == ("live", 1, 0)
 
 
-def test_no_targets_and_an_empty_list_of_targets_are_different_things():
-    assert decode_message(json.dumps(SMALL).encode()).targets is None
-    assert decode_message(json.dumps({**SMALL, "targets": []}).encode()).targets == ()
+def test_an_event_of_a_new_file_says_all_that_its_record_contains():
+    record = Record(
+        uri="gs://b/a.wav",
+        version="7",
+        order=7,
+        stat="1:2:3:4:5",
+        size_bytes=5,
+        content_type="audio/wav",
+        checksum="crc32c:AAAAAA==",
+        arrived_at=NOW,
+    )
+    message = Message(
+        uri=record.uri,
+        version=record.version,
+        order=record.order,
+        trigger="source",
+        arrived=describe_arrival(record, "r1"),
+    )
+    read = decode_message(encode_message(message))
+    assert read.media == record.media
+    assert read.arrived is not None
+    assert (read.arrived.at, read.arrived.revision) == (NOW, "r1")
 
 
-@pytest.mark.parametrize("version", [0, 2, 1.0, "1", True, None])
-def test_another_version_is_not_guessed_at(version):
-    with pytest.raises(UnreadableMessage, match="not a message of version 1"):
-        decode_message(json.dumps({**SMALL, "version": version}).encode())
+def test_any_other_message_names_the_version_of_the_file():
+    message = decode_message(json.dumps(SMALL).encode())
+    assert message.media == MediaFile(uri="gs://b/a.wav", version="7", order=7)
 
 
-def test_a_message_without_a_version_is_read_as_the_first():
-    plain = {k: v for k, v in SMALL.items() if k != "version"}
+@pytest.mark.parametrize("format_", [0, 1, 3, 2.0, "2", True, None])
+def test_another_format_is_not_guessed_at(format_):
+    with pytest.raises(UnreadableMessage, match="not a message of format 2"):
+        decode_message(json.dumps({**SMALL, "format": format_}).encode())
+
+
+def test_a_message_without_a_format_has_the_present_one():
+    plain = {k: v for k, v in SMALL.items() if k != "format"}
     assert decode_message(json.dumps(plain).encode()) == decode_message(json.dumps(SMALL).encode())
+
+
+def test_a_message_of_the_first_format_is_refused():
+    first = {"version": 1, "uri": "gs://b/a.wav", "generation": 7, "job": "beats"}
+    with pytest.raises(UnreadableMessage, match="not a message of format 2"):
+        decode_message(json.dumps(first).encode())
 
 
 def test_fields_that_a_later_writer_added_are_passed_over():
@@ -77,18 +124,29 @@ def test_fields_that_a_later_writer_added_are_passed_over():
     [
         {"uri": None},
         {"uri": 1},
-        {"generation": "7"},
-        {"generation": 1.5},
-        {"generation": -1},
-        {"generation": 2**63},
+        {"version": 7},
+        {"version": None},
+        {"order": "7"},
+        {"order": 1.5},
+        {"order": -1},
+        {"order": 2**63},
+        {"order": None},
         {"attempt": 0},
         {"attempt": 10**30},
-        {"job": ["beats"]},
+        {"namespace": None},
+        {"trigger": ["beats"]},
         {"targets": "beats"},
         {"targets": [1]},
-        {"force": "yes"},
+        {"targets": None},
+        {"ping": "yes"},
+        {"arrived": True},
+        {"arrived": {"revision": "1"}},
+        {"arrived": {"at": "2026-01-02T03:04:05Z"}},
+        {"arrived": {"at": "today", "revision": "1"}},
+        {"arrived": {"at": "2026-01-02T03:04:05", "revision": "1"}},
         {"lane": "slow"},
         {"attempt": None},
+        {"hops": -1},
     ],
 )
 def test_a_field_of_another_type_is_refused_and_named(change):
@@ -97,7 +155,7 @@ def test_a_field_of_another_type_is_refused_and_named(change):
         decode_message(json.dumps({**SMALL, **change}).encode())
 
 
-@pytest.mark.parametrize("field", ["uri", "generation", "job"])
+@pytest.mark.parametrize("field", ["uri", "version", "order"])
 def test_a_message_without_what_it_needs_is_refused(field):
     with pytest.raises(UnreadableMessage, match=field):
         decode_message(json.dumps({k: v for k, v in SMALL.items() if k != field}).encode())
@@ -110,8 +168,8 @@ def test_a_message_without_what_it_needs_is_refused(field):
         b"null",
         b"[]",
         b"\x80\x81",
-        b'{"uri": "\xff", "generation": 7, "job": "beats"}',
-        b'{"uri": "\\ud800", "generation": 7, "job": "beats"}',
+        b'{"uri": "\xff", "version": "7", "order": 7}',
+        b'{"uri": "\\ud800", "version": "7", "order": 7}',
         json.dumps(SMALL).encode() + b"x",
         json.dumps(SMALL).encode()[:-1],
         json.dumps(SMALL).encode("utf-16"),
@@ -157,9 +215,7 @@ def test_a_damaged_message_is_read_or_refused_but_never_breaks_the_reader(messag
 
 
 def test_a_very_large_message_is_still_a_message():
-    message = Message(
-        uri="gs://b/" + "a" * 1_000_000, generation=1, job="beats", targets=("x",) * 9
-    )
+    message = Message(uri="gs://b/" + "a" * 1_000_000, version="1", order=1, targets=("x",) * 9)
     assert decode_message(encode_message(message)) == message
 
 

@@ -18,18 +18,12 @@ from segue.model.outcome import (
     Outcome,
     RunTotals,
     Status,
-    build_blocked_result,
 )
-from segue.model.planner import Line, Verdict
+from segue.model.planner import Verdict
 from segue.model.record import Failure, State
-from segue.model.transitions import Result
+from segue.model.transitions import Result, build_blocked_result
 
-MEDIA = MediaFile(uri="gs://b/a.wav", generation=1)
-
-
-def plan(**verdicts: Verdict) -> Line:
-    run = tuple(j for j, v in verdicts.items() if v is Verdict.RUN)
-    return Line(run=run, verdicts=verdicts, blockers={}, holders={})
+MEDIA = MediaFile(uri="gs://b/a.wav", version="1", order=1)
 
 
 def failed(job: str, kind: str, state: State = State.FAILED) -> Result:
@@ -38,15 +32,19 @@ def failed(job: str, kind: str, state: State = State.FAILED) -> Result:
 
 def test_every_verdict_has_a_status():
     assert set(FROM_VERDICT) == set(Verdict)
-    outcome = Outcome.from_plan(MEDIA, plan(**{v: v for v in Verdict}))
+    verdicts = {str(v): v for v in Verdict}
+    outcome = Outcome.from_results(MEDIA, verdicts, [], [])
     assert outcome.media == MEDIA
     assert outcome.jobs == {
         "run": "todo",
         "current": "current",
         "held": "held",
+        "elsewhere": "waiting",
         "waiting": "waiting",
+        "foreign": "waiting",
         "failed": "failed_before",
         "blocked": "blocked",
+        "not_applicable": "not_applicable",
         "idle": "idle",
     }
 
@@ -60,10 +58,11 @@ def test_every_verdict_has_a_status():
         (failed("a", "superseded", State.QUEUED), Status.SUPERSEDED),
         (Result(job="a", state=State.QUEUED), Status.DEFERRED),
         (build_blocked_result("a", "z"), Status.BLOCKED),
+        (Result(job="a", state=State.NOT_APPLICABLE), Status.NOT_APPLICABLE),
     ],
 )
 def test_what_happened_goes_before_what_was_planned(result, status):
-    planned = plan(a=Verdict.RUN, b=Verdict.CURRENT)
+    planned = {"a": Verdict.RUN, "b": Verdict.CURRENT}
     outcome = Outcome.from_results(MEDIA, planned, [result], [])
     assert outcome.jobs == {"a": status, "b": "current"}
     assert (outcome.media, list(outcome.results)) == (MEDIA, [result])
@@ -77,15 +76,6 @@ def test_a_refusal_holds_for_all_jobs():
     assert outcome.media == MEDIA
 
 
-def test_blocked_names_the_cause_and_the_remedy():
-    result = build_blocked_result("energy", "beats")
-    assert result.state is State.BLOCKED
-    assert result.error is not None
-    assert (result.error.kind, result.error.type) == ("blocked", "beats")
-    assert "'beats' above it failed" in result.error.message
-    assert "segue retry" in result.error.message
-
-
 def test_only_what_failed_is_tallied_as_a_failure():
     results = [
         failed("a", "timeout"),
@@ -94,8 +84,8 @@ def test_only_what_failed_is_tallied_as_a_failure():
         build_blocked_result("d", "a"),
     ]
     tally = RunTotals()
-    planned = plan(**{r.job: Verdict.RUN for r in results}, e=Verdict.FAILED)
-    tally.add(Outcome.from_results(MEDIA, planned, results, lost=["c"]))
+    planned = {**{r.job: Verdict.RUN for r in results}, "e": Verdict.FAILED}
+    tally.add(Outcome.from_results(MEDIA, planned, results, late=["c"]))
     assert tally.failures == {"a": Counter(timeout=1)}
     assert (tally.files, tally.failed_files) == (1, 1)
     tally.add(Outcome.from_status(MEDIA, ["e"], Status.FAILED_BEFORE))
@@ -118,6 +108,7 @@ def test_only_what_failed_is_tallied_as_a_failure():
         (Status.FAILED, 1, False),
         (Status.FAILED_BEFORE, 1, False),
         (Status.BLOCKED, 1, False),
+        (Status.NOT_APPLICABLE, 0, False),
         (Status.HELD, 0, True),
         (Status.WAITING, 0, True),
         (Status.DEFERRED, 0, True),
@@ -142,7 +133,7 @@ def test_processor_time_is_summed_also_of_what_failed_or_was_lost():
     ]
     tally = RunTotals()
     for _ in range(2):
-        tally.add(Outcome.from_results(MEDIA, plan(), results, lost=["a"]))
+        tally.add(Outcome.from_results(MEDIA, {}, results, late=["a"]))
     assert tally.cpu_seconds == {"a": 3.0, "b": 4.0}
 
 
@@ -167,14 +158,14 @@ jobs = st.sampled_from("abc")
 results = st.builds(
     Result,
     job=jobs,
-    state=st.sampled_from([State.DONE, State.FAILED, State.BLOCKED, State.QUEUED]),
+    state=st.sampled_from(sorted(set(State) - {State.RUNNING})),
     error=st.none() | st.builds(Failure, kind=st.sampled_from("xy"), type=jobs, message=jobs),
     cpu_seconds=st.none() | st.integers(0, 8).map(float),
 )
 outcomes = st.builds(
     Outcome.from_results,
     st.just(MEDIA),
-    st.dictionaries(jobs, st.sampled_from(Verdict)).map(lambda v: plan(**v)),
+    st.dictionaries(jobs, st.sampled_from(Verdict)),
     st.lists(results, max_size=3, unique_by=lambda r: r.job),
     st.lists(jobs, max_size=2),
 )

@@ -1,11 +1,37 @@
-"""The queue's fair shares."""
+"""The names of topics, and the queue's fair shares."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segue.model.queue import rotate, take_fair_shares
+from segue.model.message import Message, decode_message
+from segue.model.queue import (
+    Lane,
+    format_dead_topic,
+    format_topic,
+    list_topics,
+    message_to_envelope,
+    parse_topic,
+    rotate,
+    take_fair_shares,
+)
+
+
+def test_a_pipeline_has_a_topic_for_each_lane_and_one_for_dead_letters():
+    topics = list_topics(["rhythm", "tempo_map"])
+    assert topics == ("rhythm-live", "rhythm-requests", "tempo_map-live", "tempo_map-requests")
+    assert format_dead_topic("rhythm") == "rhythm-dead"
+    assert {parse_topic(t) for t in (*topics, "rhythm-dead")} == {"rhythm", "tempo_map"}
+
+
+@pytest.mark.parametrize("lane", Lane)
+def test_a_message_goes_to_the_topic_of_its_lane(lane):
+    message = Message(uri="gs://b/a.wav", version="7", order=7, lane=lane)
+    envelope = message_to_envelope(message, "rhythm")
+    assert envelope.topic == format_topic("rhythm", lane)
+    assert decode_message(envelope.data) == message
 
 
 def dealt(held: dict[str, int], limit: int) -> dict[str, int]:
