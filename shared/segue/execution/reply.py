@@ -1,51 +1,58 @@
 """The reply to a message: what to publish, what to clear from the ledger, what to log.
 
-The order matters: envelopes are published first, and the pending targets that they notify are
-cleared then. Whoever dies in between publishes again when the message comes again, and a repeated
-message changes nothing; the other way round, some targets would never be notified.
+The order matters: envelopes are published first, and whom they notify is cleared then. Whoever dies
+in between publishes again when the message comes again, and a repeated message changes nothing; the
+other way round, some would never be notified.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from segue.clock import Clock
+from segue.errors import DamagedRecord, Kind, PermanentError
+from segue.execution.work import (
+    MAX_ATTEMPTS,
+    ReceivedMessage,
+    Steps,
+    Work,
+    find_finished,
+    list_wanted,
+)
 from segue.log import Action
-from segue.model import dead_letter, transitions
+from segue.model import dead_letter
 from segue.model.dead_letter import Stage
 from segue.model.graph import Graph
-from segue.model.ledger import Change, Ledger, Transition
+from segue.model.ledger import Change, Ledger
 from segue.model.message import Message
 from segue.model.queue import Envelope, Queue, message_to_envelope
-from segue.model.record import EVERYTHING, Failure, Record, evolve
-from segue.model.transitions import Result
+from segue.model.record import EVERYONE, Entry, Failure, Record, State, evolve
+from segue.model.transitions import Notified, Result, clear_notify
+
+MAX_HOPS = 1  # of a request from pipeline to pipeline, without anything to compute
+ACTIONS = {
+    State.DONE: Action.DONE,
+    State.FAILED: Action.FAILED,
+    State.BLOCKED: Action.BLOCKED,
+    State.QUEUED: Action.DEFERRED,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReceivedMessage:
-    """The bytes of a message, as received on a job's topic."""
-
-    job: str
-    data: bytes
-    handle: Any = None  # comes back in the reply
-    message_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClearPending:
-    """Pending targets to clear from a record once the envelopes of a reply are published.
+class ClearNotify:
+    """Whom to clear from a record once the envelopes of a reply are published.
 
     On Dataflow it waits, pickled, behind a durable step: a change of its fields needs a drain.
     """
 
     uri: str
-    generation: int
-    job: str
-    targets: tuple[str, ...]
-    pending_at: datetime | None  # as it was; targets that were added since stay pending
+    order: int
+    notified: tuple[Notified, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,83 +63,238 @@ class Reply:
     action: Action
     message: Message | None = None  # None: unreadable
     envelopes: tuple[Envelope, ...] = ()
-    clear: ClearPending | None = None
-    result: Result | None = None
+    clear: ClearNotify | None = None
+    results: tuple[Result, ...] = ()
     reason: str | None = None
 
-    @property
-    def job(self) -> str:
-        """The job that the message is for."""
-        return self.received.job if self.message is None else self.message.job
-
-    def to_log_fields(self) -> dict[str, Any]:
-        """Return the fields to log."""
-        message, result = self.message, self.result
-        error = result.error if result is not None else None
-        return {
-            "job": self.job,
+    def list_log_lines(self) -> Iterator[tuple[Action, dict[str, Any]]]:
+        """Yield an action and its fields for each job that has run, and for the message itself."""
+        message = self.message
+        common = {
+            "pipeline": self.received.pipeline,
             "file": message.uri if message is not None else None,
-            "generation": message.generation if message is not None else None,
+            "version": message.version if message is not None else None,
             "lane": message.lane if message is not None else None,
             "request": message.request if message is not None else None,
             "message_id": self.received.message_id,
-            "reason": self.reason,
-            "kind": error.kind if error is not None else None,
-            "error": error.message if error is not None else None,
-            "artifact": result.artifact if result is not None else None,
-            "seconds": result.seconds if result is not None else None,
-            "cpu_seconds": result.cpu_seconds if result is not None else None,
         }
-
-
-def forward(message: Message, job: str, targets: tuple[str, ...] | None) -> Envelope:
-    """Address a message to another job, for these targets."""
-    return message_to_envelope(evolve(message, job=job, targets=targets, attempt=1))
-
-
-def notify_children(graph: Graph, message: Message) -> Iterator[Envelope]:
-    """Yield envelopes for the children through which the targets are reached."""
-    for child in graph.children[message.job]:
-        if graph.is_on_line(child, message.targets):
-            yield forward(message, child, message.targets)
-
-
-def notify_pending(graph: Graph, message: Message, pending: tuple[str, ...]) -> Iterator[Envelope]:
-    """Yield envelopes for the targets that others asked for, apart and without force.
-
-    The job itself gets one, too, in case an older version of it is what was finished.
-    """
-    targets = None if EVERYTHING in pending else pending
-    for job in (message.job, *graph.children[message.job]) if pending else ():
-        if graph.is_on_line(job, targets):
-            yield message_to_envelope(
-                Message(
-                    uri=message.uri,
-                    generation=message.generation,
-                    job=job,
-                    targets=targets,
-                    lane=message.lane,
-                )
+        for result in self.results:
+            error = result.error
+            yield (
+                ACTIONS.get(result.state, Action.DONE),
+                {
+                    **common,
+                    "job": result.job,
+                    "kind": error.kind if error is not None else None,
+                    "error": error.message if error is not None else None,
+                    "artifact": result.artifact,
+                    "seconds": result.seconds,
+                    "cpu_seconds": result.cpu_seconds,
+                },
             )
+        if self.action not in ACTIONS.values() or not self.results:
+            trigger = message.trigger if message is not None else None
+            yield self.action, {**common, "trigger": trigger, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyBuilder:
+    """Builds the replies of one process."""
+
+    graph: Graph
+    steps: Steps
+    clock: Clock
+
+    def build(self, work: Work, message: Message) -> Reply:
+        """Build the reply to a message once all work for it is done, or cannot be done now."""
+        assert work.received is not None
+        own = work.received.pipeline
+        letters = [
+            build_dead_letter_envelope(
+                work.received, message, Stage.RUN, result.error, self.clock(), result.job
+            )
+            for result in work.settled
+            if result.state is State.FAILED
+            and result.error is not None
+            and result.job not in work.late
+        ]
+        reply = Reply(
+            received=work.received,
+            message=message,
+            action=Action.DROPPED,
+            envelopes=tuple(letters),
+            results=(*work.settled, *work.results),
+        )
+        if work.refusal is not None:
+            return replace(reply, reason=work.refusal)
+        if message.ping:
+            return replace(reply, action=Action.PINGED, envelopes=tuple(self._pass_on(work)))
+        if work.late:  # send the message again, to decide anew
+            resent = message_to_envelope(evolve(message, arrived=None), own)
+            return replace(reply, action=Action.LOST, envelopes=(*letters, resent), results=())
+        if work.results:
+            superseded = any(r.error and r.error.kind == Kind.SUPERSEDED for r in work.results)
+            if superseded and message.attempt >= MAX_ATTEMPTS:
+                # The arrival of the newer version, or else a reconciliation, starts its jobs.
+                return replace(reply, reason="superseded")
+            again = evolve(message, arrived=None, attempt=message.attempt + 1)
+            envelopes = (*letters, message_to_envelope(again, own))
+            return replace(reply, action=Action.DEFERRED, envelopes=envelopes)
+        requests = self._request_next(work, message)
+        events, clear = self._notify(work, message)
+        action, reason = _describe(work, requests, events)
+        return replace(
+            reply,
+            action=action,
+            reason=reason,
+            envelopes=(*letters, *requests, *events),
+            clear=clear,
+        )
+
+    def build_dead_letter(
+        self,
+        received: ReceivedMessage,
+        stage: Stage,
+        error: PermanentError,
+        message: Message | None = None,
+    ) -> Reply:
+        """Build the reply to a message that cannot be processed."""
+        failure = Failure(kind=error.kind, type=type(error).__name__, message=str(error))
+        letter = build_dead_letter_envelope(received, message, stage, failure, self.clock())
+        return Reply(
+            received=received,
+            message=message,
+            action=Action.DEAD_LETTERED,
+            envelopes=(letter,),
+            reason=f"{stage}: {error}",
+        )
+
+    def _pass_on(self, work: Work) -> Iterator[Envelope]:
+        """Yield the pings for the jobs of other pipelines below those that pass it on."""
+        assert work.message is not None
+        for job in work.targets:
+            targets = work.message.targets or None
+            below = [c for c in self.steps.list_notified(job) if self.graph.is_on_line(c, targets)]
+            yield from self._address(evolve(work.message, trigger=job, arrived=None), below)
+
+    def _request_next(self, work: Work, message: Message) -> list[Envelope]:
+        """Return the requests to the pipelines that are to run something next."""
+        assert work.record is not None
+        jobs = self.steps.find_next_jobs(work)
+        hops = 0 if work.settled else message.hops + 1
+        if not jobs or hops > MAX_HOPS:  # what is wanted is in the record, for the sweep
+            return []
+        own = work.targets if message.trigger is None else ()
+        wanted = (*own, *list_wanted(self.graph, work.record))
+        request = Message(
+            namespace=message.namespace,
+            uri=message.uri,
+            version=message.version,
+            order=work.record.order,
+            targets=tuple(dict.fromkeys(wanted)) or jobs,
+            request=message.request,
+            lane=message.lane,
+            hops=hops,
+        )
+        return list(self._address(request, jobs))
+
+    def _notify(self, work: Work, message: Message) -> tuple[list[Envelope], ClearNotify | None]:
+        """Return the events of what is finished, and what to clear once they are published."""
+        record = work.record
+        assert record is not None
+        envelopes: list[Envelope] = []
+        notified: list[Notified] = []
+        for fingerprint, entry in self._list_to_notify(work, record):
+            job = entry.job
+            event = Message(
+                namespace=message.namespace,
+                uri=message.uri,
+                version=message.version,
+                order=record.order,
+                trigger=job,
+                request=message.request,
+                lane=message.lane,
+            )
+            envelopes += self._address(event, self.steps.list_notified(job))
+            if EVERYONE in entry.notify:
+                notified.append(Notified(fingerprint=fingerprint, notify_at=entry.notify_at))
+        if not notified:
+            return envelopes, None
+        return envelopes, ClearNotify(uri=message.uri, order=record.order, notified=tuple(notified))
+
+    def _list_to_notify(self, work: Work, record: Record) -> Iterator[tuple[str, Entry]]:
+        """Yield the finished results of which those below are to be notified.
+
+        An event notifies of its own each time that it comes, and once of what others wait for and
+        no event has notified of: if every event did, messages would multiply. A request notifies of
+        all that others wait for, as the sweep sends one for what is left.
+        """
+        for fingerprint, entry in record.results.items():
+            is_due = EVERYONE in entry.notify
+            if work.event is not None:
+                is_due &= entry.triggered_by is None
+                is_due |= entry.triggered_by == work.event
+            if (
+                is_due
+                and entry.job in self.graph.jobs
+                and self.steps.leads_to(entry.job)
+                and find_finished(self.graph, record, entry.job) == fingerprint
+            ):
+                yield fingerprint, entry
+
+    def _address(self, message: Message, jobs: Iterable[str]) -> Iterator[Envelope]:
+        """Yield a message to each pipeline that has one of some jobs."""
+        for pipeline in self.graph.find_pipelines(jobs):
+            yield message_to_envelope(message, pipeline)
+
+
+def _describe(
+    work: Work, requests: Sequence[Envelope], events: Sequence[Envelope]
+) -> tuple[Action, str | None]:
+    """Return what was done with a message, and why no more than that."""
+    if work.settled:
+        return Action.DONE, None
+    if requests:
+        return Action.ASKED, " ".join(envelope.topic for envelope in requests)
+    planned = work.plan
+    held = list(planned.holders.items()) if planned is not None else []
+    if held:
+        job, lease = held[0]
+        return Action.WAITING, f"{job} is held by {lease.owner}"
+    if planned is not None and planned.blockers:
+        job, cause = next(iter(planned.blockers.items()))
+        return Action.BLOCKED, f"{job} is blocked by {cause}"
+    if events:
+        return Action.FORWARDED, None
+    if planned is not None and planned.waits_for:
+        return Action.WAITING, "other parents have not finished yet"
+    return Action.DROPPED, "there is nothing to do"
 
 
 def build_dead_letter_envelope(
-    received: ReceivedMessage, message: Message | None, stage: Stage, error: Failure, at: datetime
+    received: ReceivedMessage,
+    message: Message | None,
+    stage: Stage,
+    error: Failure,
+    at: datetime,
+    job: str | None = None,
 ) -> Envelope:
     """Build the dead letter of a message that cannot be processed here, or whose job failed."""
     dead = dead_letter.build_dead_letter(
         stage=stage,
-        job=received.job if message is None or stage is Stage.ROUTE else message.job,
+        pipeline=received.pipeline,
+        job=job,
         error=error,
         data=received.data,
         uri=message.uri if message is not None else None,
-        generation=message.generation if message is not None else None,
+        version=message.version if message is not None else None,
+        order=message.order if message is not None else None,
         at=at,
     )
     return dead_letter.dead_letter_to_envelope(dead)
 
 
-def send(replies: Sequence[Reply], *, queue: Queue, ledger: Ledger, clock: Clock) -> None:
+def send(replies: Sequence[Reply], *, queue: Queue, ledger: Ledger) -> None:
     """Publish all envelopes in one call, then clear; after that, messages may be acknowledged.
 
     A power cut must not undo an earlier one of these steps than a later one, so each waits for the
@@ -142,32 +304,27 @@ def send(replies: Sequence[Reply], *, queue: Queue, ledger: Ledger, clock: Clock
         queue.publish(envelopes)
     if clears := [reply.clear for reply in replies if reply.clear is not None]:
         queue.sync()
-        clear_pending(clears, ledger=ledger, now=clock())
+        clear_all(clears, ledger=ledger)
     ledger.sync()
 
 
-def clear_pending(clears: Iterable[ClearPending], *, ledger: Ledger, now: datetime) -> None:
-    """Clear pending targets from their records, each record in one step."""
-    by_file: dict[str, list[ClearPending]] = {}
+def clear_all(clears: Iterable[ClearNotify], *, ledger: Ledger) -> None:
+    """Clear who was notified from their records, each record in one step.
+
+    A damaged record says of nobody that they are to be notified.
+    """
+    by_file: dict[str, list[ClearNotify]] = {}
     for clear in clears:
         by_file.setdefault(clear.uri, []).append(clear)
     if by_file:
-        ledger.change(
-            [Change(uri=u, transition=_build_clear(some, now)) for u, some in by_file.items()]
-        )
+        changes = [Change(uri=u, transition=partial(_clear, clears=c)) for u, c in by_file.items()]
+        with contextlib.suppress(DamagedRecord):  # all others are changed
+            ledger.change(changes)
 
 
-def _build_clear(clears: Sequence[ClearPending], now: datetime) -> Transition[None]:
-    def transition(found: Record | None) -> tuple[Record | None, None]:
-        record = found
-        for clear in clears:
-            entry = found.jobs.get(clear.job) if found is not None else None
-            if entry is None or entry.pending_at != clear.pending_at:
-                continue  # too late: it would clear targets that were added since
-            changed, _ = transitions.clear_pending(
-                record, generation=clear.generation, targets={clear.job: clear.targets}, now=now
-            )
-            record = changed or record
-        return record, None
-
-    return transition
+def _clear(found: Record | None, *, clears: Sequence[ClearNotify]) -> tuple[Record | None, None]:
+    record = found
+    for clear in clears:
+        changed, _ = clear_notify(record, order=clear.order, notified=clear.notified)
+        record = changed or record
+    return record, None

@@ -92,7 +92,7 @@ def try_job(graph: Graph, job: str, media: MediaFile, *, isolated: bool) -> Tria
         if artifact is None:
             return replace(run, results=results)
         with contextlib.closing(connect_store(artifacts)) as store:
-            data = store.read(artifact.removeprefix(f"{store.location}/"))
+            data = store.read(artifact)
     return replace(run, results=results, data=data)
 
 
@@ -128,8 +128,8 @@ def _run_here(
             result = Result(job=name, state=State.DONE)
             try:
                 loaded = load_job(graph, name)
-                uri, checksum = line.write(loaded, loaded.call(line.load_inputs(loaded)))
-                result = replace(result, artifact=uri, checksum=checksum)
+                artifact, checksum = line.write(loaded, loaded.call(line.load_inputs(loaded)))
+                result = replace(result, artifact=artifact, checksum=checksum)
             except ConfigurationError:
                 raise
             except ImportError as error:  # as in a child, no file would fare better

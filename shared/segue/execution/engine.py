@@ -1,0 +1,528 @@
+"""The engine: plans, claims, runs and settles files in batches, and keeps every child busy.
+
+Backfill and streaming both use it. The unit of work is a file: all jobs of its line that may run
+here run in one task. A file costs one read (none if the message tells what its record contains) and
+two writes, however many jobs its line has: the claim writes to the record that was just read, and
+settling writes to the record that the claim left, and claims whatever is wanted next.
+
+A message must not be acknowledged before ``segue.execution.reply`` has published its reply.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+from segue.clock import Clock, utc_now
+from segue.errors import (
+    DamagedRecord,
+    DiskFull,
+    Kind,
+    SegueError,
+    TransientError,
+    UnreadableMessage,
+)
+from segue.execution.reply import Reply, ReplyBuilder
+from segue.execution.task import build_task
+from segue.execution.work import (
+    Decision,
+    ReceivedMessage,
+    Run,
+    Step,
+    Steps,
+    Work,
+    is_deferred,
+    limit_attempts,
+)
+from segue.log import Action, log_event
+from segue.model.dead_letter import Stage
+from segue.model.graph import Graph
+from segue.model.lease_owner import build_owner, is_lost
+from segue.model.ledger import Change, Ledger, Snapshot, Transition
+from segue.model.media_file import MediaFile
+from segue.model.message import Message, decode_message
+from segue.model.object_store import ObjectStore
+from segue.model.outcome import Outcome, Status
+from segue.model.planner import Verdict
+from segue.model.record import FINISHED, Failure, Lease, State
+from segue.model.transitions import (
+    Result,
+    arrive,
+    extend_leases,
+)
+from segue.worker.protocol import Report, Task
+
+T = TypeVar("T")
+
+LEASE_S = 900.0
+BATCH = 256
+WORTH_A_WRITE = frozenset({Verdict.WAITING, Verdict.BLOCKED, Verdict.NOT_APPLICABLE})
+SETTLE_S = 0.25  # a killed run loses the results of at most this time, and what was running
+
+
+class WorkerPool(Protocol):
+    """Runs tasks: a pool of child processes, or a fake."""
+
+    processes: int
+
+    def submit(self, tasks: Sequence[Task]) -> None:
+        """Accept tasks; their ids come back in reports."""
+
+    def collect(self, timeout_s: float) -> list[Report]:
+        """Return reports as soon as there are any, or none after the timeout."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Engine:
+    """Works on files until their targets are finished.
+
+    ``add_files`` and ``add_messages`` accept work; ``step`` works on it, and returns the outcomes
+    of files and the replies to messages that are ready; ``drain`` yields the rest. A caller that
+    gives up in between calls ``abandon``.
+    """
+
+    graph: Graph
+    ledger: Ledger
+    pool: WorkerPool
+    artifacts: ObjectStore
+    served: frozenset[str] | None = None  # the jobs that may run here; None: all
+    clock: Clock = utc_now
+    owner: Callable[[], str] = build_owner  # called for each file
+    lost: Callable[[Lease], bool] = is_lost
+    lease_s: float = LEASE_S
+    ahead_s: float = 2.0  # of work that is claimed before it starts
+    max_ahead: int = 1024
+    dry_run: bool = False
+    _steps: Steps = field(init=False)
+    _replies: ReplyBuilder = field(init=False)
+    _inbox: deque[Work] = field(default_factory=deque)
+    _ready: deque[Work] = field(default_factory=deque)  # planned, and to be claimed
+    _running: dict[int, Work] = field(default_factory=dict)
+    _finished: list[Work] = field(default_factory=list)
+    _under_way: set[str] = field(default_factory=set)  # the URIs of what has left the inbox
+    # By URI: what waits for other work on the same file to end, which is ahead of it.
+    _waiting: dict[str, deque[Work]] = field(default_factory=dict)
+    _waiting_count: int = 0
+    _ended: list[Outcome | Reply] = field(default_factory=list)
+    _last_task_id: int = 0
+    _mean_s: float | None = None
+    _settled_at: datetime | None = None
+    _stop_error: SegueError | None = None
+
+    def __post_init__(self) -> None:
+        self._steps = Steps(
+            graph=self.graph, served=self.served, lost=self.lost, lease_s=self.lease_s
+        )
+        self._replies = ReplyBuilder(graph=self.graph, steps=self._steps, clock=self.clock)
+
+    @property
+    def pending(self) -> int:
+        """How many files and messages have no outcome or reply yet."""
+        begun = len(self._ready) + len(self._running) + len(self._finished)
+        return len(self._inbox) + self._waiting_count + begun + len(self._ended)
+
+    @property
+    def running(self) -> int:
+        """How many files are claimed and running."""
+        return len(self._running)
+
+    @property
+    def room(self) -> int:
+        """How many more files or messages to add to keep every child busy.
+
+        What waits for other work on its file takes no room from others, up to a limit.
+        """
+        free = self._capacity() - len(self._inbox) - len(self._ready) - len(self._running)
+        return max(0, min(free, self.max_ahead - self._waiting_count))
+
+    def _capacity(self) -> int:
+        """Return how many files to claim at once: work for ``ahead_s``, at least two per child."""
+        least = 2 * self.pool.processes
+        if self._mean_s is None:
+            return least
+        ahead = self.ahead_s * self.pool.processes / max(self._mean_s, 1e-6)
+        return int(min(max(least, ahead), self.max_ahead))
+
+    # Accept work.
+
+    def add_files(
+        self, files: Sequence[MediaFile], run: Run, snapshots: Sequence[Snapshot] | None = None
+    ) -> None:
+        """Accept files of a backfill, with their records if they were read already."""
+        known: Sequence[Snapshot | None] = snapshots or [None] * len(files)
+        for media, snapshot in zip(files, known, strict=True):
+            self._inbox.append(
+                Work(
+                    media=media,
+                    targets=run.targets,
+                    owner=self.owner(),
+                    run=run,
+                    snapshot=snapshot,
+                )
+            )
+
+    def add_messages(self, received: Sequence[ReceivedMessage]) -> None:
+        """Accept messages; dead-letter those that are unreadable or of another namespace."""
+        for one in received:
+            try:
+                message = decode_message(one.data)
+            except UnreadableMessage as error:
+                self._ended.append(self._replies.build_dead_letter(one, Stage.DECODE, error))
+                continue
+            if message.namespace != self.graph.namespace:
+                misrouted = UnreadableMessage(
+                    f"the message is of namespace {message.namespace!r}, and this pipeline is of "
+                    f"{self.graph.namespace!r}; publish it to a topic of its own namespace"
+                )
+                dead = self._replies.build_dead_letter(one, Stage.ROUTE, misrouted, message)
+                self._ended.append(dead)
+                continue
+            self._inbox.append(self._build_work(one, message))
+
+    def _build_work(self, one: ReceivedMessage, message: Message) -> Work:
+        targets = message.targets
+        if message.trigger is not None:
+            targets = self._steps.list_event_targets(message.trigger)
+        snapshot = None
+        if message.arrived is not None:
+            record, _ = arrive(None, message.media, message.arrived.at)
+            snapshot = Snapshot(record=record, revision=message.arrived.revision)
+        return Work(
+            media=message.media,
+            targets=tuple(t for t in targets if t in self.graph.jobs),
+            owner=self.owner(),
+            received=one,
+            message=message,
+            snapshot=snapshot,
+        )
+
+    # Work.
+
+    def step(self, timeout_s: float = 0.0) -> list[Outcome | Reply]:
+        """Work, wait for running jobs up to the timeout, and return what has ended.
+
+        If the ledger is unavailable, call it again: nothing is lost, and nothing ends twice.
+
+        Raises
+        ------
+        DiskFull
+            If a job could not write its result; a message then gets no reply, and is redelivered.
+        Unavailable, Contended
+            If the ledger is unavailable.
+        """
+        self._extend()
+        self._decide()
+        self._start()
+        if self._running:
+            for report in self.pool.collect(0.0 if self._ended else timeout_s):
+                self._receive(report)
+        self._settle()
+        ended, self._ended = self._ended, []
+        if self._stop_error is not None and not ended:
+            raise self._stop_error
+        return ended
+
+    def drain(self) -> Iterator[Outcome | Reply]:
+        """Finish everything that was added."""
+        while self.pending or self._stop_error is not None:
+            yield from self.step(0.25)
+
+    def abandon(self) -> list[str]:
+        """Forget all work, and return the owners whose leases are now abandoned."""
+        works = self._list_works()
+        for part in (self._inbox, self._ready, self._running, self._finished, self._ended):
+            part.clear()
+        self._under_way.clear()
+        self._waiting.clear()
+        self._waiting_count = 0
+        self._stop_error = None
+        return [work.owner for work in works]
+
+    def _list_works(self) -> list[Work]:
+        waiting = itertools.chain.from_iterable(self._waiting.values())
+        return [*self._inbox, *waiting, *self._list_begun()]
+
+    def _list_begun(self) -> list[Work]:
+        return [*self._ready, *self._running.values(), *self._finished]
+
+    def _decide(self) -> None:
+        """Read and plan; what needs neither a job nor a write ends here."""
+        while self._inbox and len(self._ready) < max(BATCH, self._capacity()):
+            batch = self._take_batch()
+            if not batch:
+                return
+            try:
+                self._read(batch)
+            except BaseException:
+                self._put_back(batch)
+                raise
+            now = self.clock()
+            for work in batch:
+                snapshot = work.snapshot
+                assert snapshot is not None
+                is_forced = work.run is not None and work.run.force
+                if snapshot.damage is not None and not is_forced:
+                    self._end_damaged(work, snapshot.damage)
+                    continue
+                if work.message is not None and work.message.ping:
+                    self._ready.append(work)
+                    continue
+                work.decision = self._steps.decide(work, snapshot.record, now)
+                self._note(work, work.decision.step)
+                if self.dry_run or not _is_worth_a_write(work, work.decision):
+                    self._end(work)
+                else:
+                    self._ready.append(work)
+
+    def _take_batch(self) -> list[Work]:
+        """Take work on different files, none of which is under way."""
+        batch: list[Work] = []
+        while self._inbox and len(batch) < BATCH:
+            work = self._inbox.popleft()
+            uri = work.media.uri
+            if uri in self._under_way:
+                self._waiting.setdefault(uri, deque()).append(work)
+                self._waiting_count += 1
+            else:
+                self._under_way.add(uri)
+                batch.append(work)
+        return batch
+
+    def _put_back(self, batch: Sequence[Work]) -> None:
+        for work in reversed(batch):
+            self._under_way.discard(work.media.uri)
+            self._inbox.appendleft(work)
+
+    def _free(self, uri: str) -> None:
+        """Let the first of what waits for a file go on."""
+        self._under_way.discard(uri)
+        if waiting := self._waiting.get(uri):
+            self._inbox.appendleft(waiting.popleft())
+            self._waiting_count -= 1
+            if not waiting:
+                del self._waiting[uri]
+
+    def _read(self, batch: Sequence[Work]) -> None:
+        unread = [work for work in batch if work.snapshot is None]
+        if unread:
+            snapshots = self.ledger.read([work.media.uri for work in unread])
+            for work, snapshot in zip(unread, snapshots, strict=True):
+                work.snapshot = snapshot
+
+    def _note(self, work: Work, step: Step) -> None:
+        work.refusal, work.late = step.refusal, step.late
+        if step.plan is not None:
+            work.plan = step.plan
+            work.verdicts = work.verdicts or step.plan.verdicts
+
+    def _start(self) -> None:
+        """Claim as many files as there is room for, and submit them to the pool."""
+        capacity = self._capacity()
+        room = capacity - len(self._running)
+        # A claim for each slot that becomes free would cost many writes.
+        if not self._ready or room < max(1, capacity // 4):
+            return
+        now = self.clock()
+        batch = list(itertools.islice(self._ready, room))
+        started = self._change(batch, lambda work: self._steps.build_start(work, now))
+        for work, step in started:
+            self._ready.popleft()
+            work.verdicts = {}
+            self._note(work, step)
+        self._submit([work for work, _ in started], now)
+
+    def _change(
+        self, works: Sequence[Work], build: Callable[[Work], Transition[T]]
+    ) -> list[tuple[Work, T]]:
+        """Change the records of files, and return the answers; what has a damaged one ends."""
+        while True:
+            changes = [
+                Change(uri=work.media.uri, known=work.snapshot, transition=build(work))
+                for work in works
+            ]
+            try:
+                made = self.ledger.change(changes)
+            except DamagedRecord as error:
+                damaged = [work for work in works if work.media.uri in error.uris]
+                if not damaged:
+                    raise
+                for work in damaged:
+                    self._forget(work)
+                    reason = self.ledger.damage.reasons.get(work.media.uri, str(error))
+                    self._end_damaged(work, reason)
+                works = [work for work in works if work.media.uri not in error.uris]
+                continue
+            for work, changed in zip(works, made, strict=True):
+                work.snapshot = changed.snapshot
+            return [(work, one.answer) for work, one in zip(works, made, strict=True)]
+
+    def _forget(self, work: Work) -> None:
+        """Leave no trace of work that has begun; a late report on it is ignored."""
+        self._ready = deque(one for one in self._ready if one is not work)
+        self._running = {n: one for n, one in self._running.items() if one is not work}
+        self._finished = [one for one in self._finished if one is not work]
+
+    def _submit(self, works: Sequence[Work], now: datetime) -> None:
+        """Run what was claimed; work without any ends."""
+        tasks = []
+        for work in works:
+            if work.plan is None or not work.plan.run or work.refusal is not None:
+                self._end(work)
+                continue
+            self._last_task_id += 1
+            work.claimed = work.record
+            work.leased_until = now + timedelta(seconds=self.lease_s)
+            work.results = []
+            self._running[self._last_task_id] = work
+            tasks.append(build_task(self._last_task_id, self.graph, work))
+        if tasks:
+            self.pool.submit(tasks)
+
+    def _receive(self, report: Report) -> None:
+        work = self._running.get(report.task_id)
+        if work is None:  # of a task that was abandoned
+            return
+        work.results += report.results
+        if not report.finished:
+            return
+        del self._running[report.task_id]
+        work.results = limit_attempts(self.graph, work)
+        self._finished.append(work)
+        seconds = sum(r.seconds or 0.0 for r in work.results)
+        self._mean_s = seconds if self._mean_s is None else 0.95 * self._mean_s + 0.05 * seconds
+
+    def _settle(self) -> None:
+        """Record results in batches, once their artifacts are on the disk, and continue."""
+        if not self._finished or not self._is_time_to_settle():
+            return
+        self._settled_at = self.clock()
+        self._sync_artifacts()
+        for work in self._finished:
+            work.damaged.update(r.damaged for r in work.results if r.damaged is not None)
+        now = self.clock()
+        made = self._change(self._finished, lambda work: self._steps.build_settlement(work, now))
+        self._finished = []
+        for work, step in made:
+            self._note(work, step)
+            self._log_damage(work)
+            latest = step.plan.verdicts if step.plan is not None else {}
+            work.verdicts = {job: latest.get(job, v) for job, v in work.verdicts.items()}
+            work.settled += [r for r in work.results if r.state in FINISHED]
+            queued = [r for r in work.results if r.state is State.QUEUED]
+            work.results = queued if any(map(is_deferred, queued)) else []
+        for work, _ in made:
+            if _is_over(work):
+                self._end(work)
+        self._submit([work for work, _ in made if not _is_over(work)], now)
+
+    def _is_time_to_settle(self) -> bool:
+        """Whether enough results, or results for long enough, wait; replies never wait."""
+        if len(self._finished) >= BATCH or not (self._running or self._ready):
+            return True
+        if any(work.message is not None for work in self._finished):
+            return True
+        now = self.clock()
+        self._settled_at = self._settled_at or now
+        return (now - self._settled_at).total_seconds() >= SETTLE_S
+
+    def _sync_artifacts(self) -> None:
+        """Have the artifacts of finished jobs on the disk before the ledger says done.
+
+        If that fails, their jobs run again: a later sync would succeed without what is lost, as
+        the system reports a lost write only once.
+        """
+        done = [w for w in self._finished if any(r.state is State.DONE for r in w.results)]
+        if not done:
+            return
+        try:
+            self.artifacts.sync()
+        except TransientError as error:
+            failure = Failure(kind=error.kind, type=type(error).__name__, message=str(error))
+            for work in done:
+                work.results = [
+                    Result(job=r.job, state=State.QUEUED, error=failure) for r in work.results
+                ]
+
+    def _log_damage(self, work: Work) -> None:
+        for result in work.results:
+            if result.damaged is not None and result.error is not None:
+                log_event(
+                    Action.RECOMPUTED,
+                    severity="WARNING",
+                    file=work.media.uri,
+                    job=result.damaged,
+                    error=result.error.message,
+                )
+
+    def _extend(self) -> None:
+        """Extend the leases of files under way, each once a third of its time has passed."""
+        now = self.clock()
+        soon = now + timedelta(seconds=self.lease_s * 2 / 3)
+        due = [
+            work for work in (*self._running.values(), *self._finished) if work.leased_until <= soon
+        ]
+        if not due:
+            return
+        until = now + timedelta(seconds=self.lease_s)
+
+        def extend(work: Work) -> Transition[bool]:
+            jobs = work.plan.run if work.plan is not None else ()
+            return functools.partial(extend_leases, owner=work.owner, jobs=jobs, expires_at=until)
+
+        for work, _ in self._change(due, extend):
+            work.leased_until = until
+
+    # End work: outcomes of files, and replies to messages.
+
+    def _end_damaged(self, work: Work, damage: str) -> None:
+        self._free(work.media.uri)
+        one, kind = work.received, Kind.DAMAGED_RECORD
+        self._ended.append(
+            Outcome.from_failure(work.media, work.targets, kind=kind, message=damage)
+            if one is None
+            else self._replies.build_dead_letter(
+                one, Stage.RUN, DamagedRecord(damage), work.message
+            )
+        )
+
+    def _end(self, work: Work) -> None:
+        self._free(work.media.uri)
+        errors = [result.error for result in work.results if result.error is not None]
+        full = [error for error in errors if error.kind == Kind.DISK_FULL]
+        if full:
+            self._stop_error = DiskFull(full[0].message)
+        if work.message is None:
+            self._ended.append(_build_outcome(work))
+        elif not full:
+            self._ended.append(self._replies.build(work, work.message))
+
+
+def _is_over(work: Work) -> bool:
+    """Whether nothing is left to run for now: all is finished, too late, or to be tried again."""
+    return bool(work.late or work.results) or work.plan is None or not work.plan.run
+
+
+def _is_worth_a_write(work: Work, decision: Decision) -> bool:
+    """Whether to claim, or to write a changed record: a backfill does not write each change."""
+    found, record, planned = decision.found, decision.record, decision.step.plan
+    if planned is not None and planned.run:
+        return True
+    if record is None or record is found or planned is None:
+        return False
+    if work.message is not None:
+        return True
+    if found is not None and (found.media, found.deleted_at) != (record.media, record.deleted_at):
+        return True  # another content, whose results may all be there
+    return not WORTH_A_WRITE.isdisjoint(planned.verdicts.values())
+
+
+def _build_outcome(work: Work) -> Outcome:
+    if work.refusal is not None:
+        return Outcome.from_status(work.media, work.targets, Status(work.refusal))
+    results = [*work.settled, *work.results]
+    return Outcome.from_results(work.media, work.verdicts, results, work.late)

@@ -1,0 +1,41 @@
+"""The task of a file's claimed jobs, for the worker that runs them."""
+
+from __future__ import annotations
+
+from segue.execution.work import Work
+from segue.model.graph import Graph
+from segue.model.media_file import MediaFile
+from segue.model.record import Record, evolve
+from segue.model.transitions import find_current
+from segue.worker.protocol import Task
+
+
+def build_task(task_id: int, graph: Graph, work: Work) -> Task:
+    """Build the task of a file's claimed jobs."""
+    record, planned = work.record, work.plan
+    assert record is not None
+    assert planned is not None
+    inputs: dict[str, str] = {}
+    checksums: dict[str, str] = {}
+    for parent in {p for job in planned.run for p in graph.jobs[job].parents}:
+        if parent in planned.run:
+            continue
+        fingerprint = find_current(graph, record, parent)
+        if fingerprint is None:
+            continue
+        for suffix, checksum in record.results[fingerprint].checksums.items():
+            inputs[parent] = record.name_artifact(fingerprint, suffix)
+            checksums[parent] = checksum
+    return Task(
+        task_id=task_id,
+        media=replace_version(work.media, record),
+        run=planned.run,
+        inputs=inputs,
+        checksums=checksums,
+        owner=work.owner,
+    )
+
+
+def replace_version(media: MediaFile, record: Record) -> MediaFile:
+    """Return a file with the order and the ``stat`` that the ledger has of it."""
+    return evolve(media, order=record.order, stat=record.stat)

@@ -1,0 +1,486 @@
+"""The work on one file, and the two steps by which the ledger advances it.
+
+A step is a transition: it plans on the record as it then is, and claims what it plans to run. The
+first step comes before any job runs; each later one records results, and continues with whatever
+is wanted of the file by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+from segue.errors import Kind
+from segue.model.graph import Graph
+from segue.model.ledger import Snapshot, Transition
+from segue.model.media_file import MediaFile
+from segue.model.message import Message
+from segue.model.outcome import Status
+from segue.model.planner import NO_STATES, Plan, Verdict, is_never_lost, plan
+from segue.model.record import EVERYONE, FINISHED, NOBODY, UNFINISHED, Lease, Record, State
+from segue.model.transitions import (
+    Result,
+    arrive,
+    block,
+    build_blocked_result,
+    claim,
+    find_current,
+    find_entry,
+    record_pings,
+    release,
+    reopen,
+    settle,
+    trigger,
+    want,
+)
+
+UNKNOWN = "unknown file"
+_get_state = attrgetter("state")
+NEVER = datetime.min.replace(tzinfo=UTC)
+# Attempts on a message before a transient error counts as permanent; the worker has already retried
+# each of them.
+MAX_ATTEMPTS = 5
+# What no number of attempts makes a failure of the job.
+LASTING = frozenset({None, Kind.SUPERSEDED, Kind.DISK_FULL, Kind.DAMAGED_INPUT})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedMessage:
+    """The bytes of a message, as received on a pipeline's topic."""
+
+    pipeline: str
+    data: bytes
+    handle: Any = None  # comes back in the reply
+    message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A backfill: what it wants of each file."""
+
+    id: str
+    targets: tuple[str, ...]
+    force: bool = False  # compute the targets even if they are current
+    retry: bool = False  # try jobs again that failed before
+
+
+class Work(msgspec.Struct, kw_only=True):
+    """A file that is being worked on, for a message or in a backfill."""
+
+    media: MediaFile
+    targets: tuple[str, ...]  # the jobs that it is for
+    owner: str
+    run: Run | None = None  # the backfill; None: a message
+    received: ReceivedMessage | None = None
+    message: Message | None = None
+    snapshot: Snapshot | None = None  # None: to be read
+    claimed: Record | None = None  # as it was when the running jobs were claimed
+    decision: Decision | None = None  # on what was read, to be carried out
+    plan: Plan | None = None  # the latest one
+    verdicts: Mapping[str, Verdict] = {}  # on what it is for
+    leased_until: datetime = NEVER
+    results: list[Result] = []  # of the jobs that are claimed
+    settled: list[Result] = []
+    late: tuple[str, ...] = ()  # jobs whose results came too late
+    damaged: set[str] = set()  # parents whose artifacts are made again
+    refusal: str | None = None  # why nothing can be done
+
+    @property
+    def trigger(self) -> str | None:
+        """The event that it is for; None: a request or a backfill."""
+        return self.message.trigger if self.message is not None else None
+
+    @property
+    def event(self) -> str | None:
+        """The event, and where it came in: a process may serve several pipelines that get it."""
+        if self.trigger is None or self.received is None:
+            return None
+        return f"{self.trigger}@{self.received.pipeline}"
+
+    @property
+    def record(self) -> Record | None:
+        """The file's record as it was last seen."""
+        return self.snapshot.record if self.snapshot is not None else None
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step did."""
+
+    plan: Plan | None = None  # None: it did not come to that
+    refusal: str | None = None  # why nothing can be done
+    late: tuple[str, ...] = ()  # jobs whose results came too late
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do about a record, before anything is claimed."""
+
+    found: Record | None
+    record: Record | None
+    step: Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """Builds the steps of one process."""
+
+    graph: Graph
+    served: frozenset[str] | None = None  # the jobs that may run here; None: all
+    lost: Callable[[Lease], bool] = is_never_lost
+    lease_s: float
+
+    def is_served(self, job: str) -> bool:
+        """Whether a job may run here."""
+        return self.served is None or job in self.served
+
+    def leads_to(self, job: str) -> bool:
+        """Whether a job may run here, or is below one that may.
+
+        For other jobs another pipeline is responsible, and this one may have no right to publish.
+        """
+        return self.is_served(job) or any(map(self.is_served, self.graph.find_ancestors(job)))
+
+    def list_notified(self, job: str) -> list[str]:
+        """Return the children to notify of a job; those that run here with it know already."""
+        runs_here = self.is_served
+        return [c for c in self.graph.children[job] if not (runs_here(job) and runs_here(c))]
+
+    def decide(self, work: Work, found: Record | None, now: datetime) -> Decision:
+        """Decide what to do about a file; in a backfill, that records its arrival, too."""
+        record = found
+        if work.message is None:
+            record, _ = arrive(found, work.media, now)
+        if record is None:
+            return Decision(found=None, record=None, step=Step(refusal=UNKNOWN))
+        if refusal := check_version(record, work.media):
+            return Decision(found=found, record=found, step=Step(refusal=refusal))
+        if work.event is not None:
+            record = trigger(record, self._list_unnotified(record, work), work.event)
+        if work.run is not None:
+            record = self._reopen(record, work, work.run, now)
+        record, planned = self._plan(record, work, work.targets, now)
+        return Decision(found=found, record=record, step=Step(plan=planned))
+
+    def build_start(self, work: Work, now: datetime) -> Transition[Step]:
+        """Build the step that decides and claims; a ping needs nothing but its record."""
+        if work.message is not None and work.message.ping:
+            return self._build_ping_step(work, work.message, now)
+
+        def start(found: Record | None) -> tuple[Record | None, Step]:
+            decision = work.decision
+            if decision is None or not _still_holds(decision, found):
+                # The ledger may have failed after an earlier claim was written.
+                released, _ = release(found, owns=lambda lease: lease.owner == work.owner)
+                decision = self.decide(work, released or found, now)
+            record, step = decision.record, decision.step
+            if record is not None and step.plan is not None:
+                record = self._claim(record, work, step.plan, now)
+            return record, step
+
+        return start
+
+    def _build_ping_step(self, work: Work, message: Message, now: datetime) -> Transition[Step]:
+        jobs = [job for job in work.targets if self.graph.is_on_line(job, message.targets or None)]
+
+        def ping(found: Record | None) -> tuple[Record | None, Step]:
+            record, work.targets = record_pings(
+                found,
+                order=message.order,
+                jobs=jobs,
+                request=message.request or "",
+                triggered_by=work.event or "",
+                now=now,
+            )
+            return record, Step()
+
+        return ping
+
+    def _list_unnotified(self, record: Record, work: Work) -> list[str]:
+        """Return the finished results of which no event has notified anybody: this one is to."""
+        finished = [
+            find_finished(self.graph, record, job)
+            for job in work.targets
+            if self.list_notified(job)
+        ]
+        return [f for f in finished if f is not None and record.results[f].triggered_by is None]
+
+    def _reopen(self, record: Record, work: Work, run: Run, now: datetime) -> Record:
+        """Have results computed again that a run forces or retries, once.
+
+        A failure that may be over, such as for lack of space, is always retried.
+        """
+        if run.force:
+            record, _ = reopen(record, self.graph, run.targets, request=run.id, now=now)
+        if State.FAILED not in map(_get_state, record.results.values()):
+            return record
+        planned = plan(self.graph, record, NO_STATES, work.targets, now, work.owner)
+        failed = [
+            job
+            for job, verdict in planned.verdicts.items()
+            if verdict is Verdict.FAILED and (run.retry or self._is_transient(record, job))
+        ]
+        return reopen(record, self.graph, failed, request=run.id, now=now)[0]
+
+    def _is_transient(self, record: Record, job: str) -> bool:
+        entry = find_entry(self.graph, record, job)
+        return entry is not None and entry.error is not None and entry.error.kind == Kind.NO_SPACE
+
+    def build_settlement(self, work: Work, now: datetime) -> Transition[Step]:
+        """Build the step that records results, and continues with all that is wanted by then."""
+        assert work.claimed is not None
+        order, claimed = work.claimed.order, work.claimed
+        results = tuple(work.results)
+        triggered = self._list_triggered(work)
+
+        def settle_and_continue(found: Record | None) -> tuple[Record | None, Step]:
+            late: tuple[str, ...] = ()
+            if found is not None and self._has_results(found, claimed, results):
+                record = found
+            else:
+                settled, late = settle(
+                    found,
+                    self.graph,
+                    order=order,
+                    owner=work.owner,
+                    results=results,
+                    now=now,
+                    claimed=claimed,
+                    triggered=triggered,
+                )
+                if settled is None:
+                    return found, Step(plan=work.plan, late=late)
+                record = settled
+            if late or any(map(is_deferred, results)):
+                return record, Step(plan=work.plan, late=late)
+            wanted = list_wanted(self.graph, record)
+            targets = tuple(dict.fromkeys((*work.targets, *wanted)))
+            record, planned = self._plan(record, work, targets, now)
+            return self._claim(record, work, planned, now), Step(plan=planned)
+
+        return settle_and_continue
+
+    def _plan(
+        self, record: Record, work: Work, targets: Sequence[str], now: datetime
+    ) -> tuple[Record, Plan]:
+        """Plan, and record what cannot run, and what is waited for."""
+        graph = self.graph
+        planned = plan(graph, record, NO_STATES, targets, now, work.owner, self.served, self.lost)
+        if planned.blockers:
+            triggered = self._list_triggered(work)
+            for verdict, state in (
+                (Verdict.BLOCKED, State.BLOCKED),
+                (Verdict.NOT_APPLICABLE, State.NOT_APPLICABLE),
+            ):
+                causes = {
+                    job: cause
+                    for job, cause in planned.blockers.items()
+                    if planned.verdicts[job] is verdict
+                }
+                record = block(record, graph, causes, now=now, triggered=triggered, state=state)
+        if planned.waits_for or planned.holders or planned.elsewhere:
+            whom = NOBODY if work.trigger is None else EVERYONE
+            record = want(record, graph, self._list_waiting(record, planned, work), whom, now)
+        return record, planned
+
+    def _claim(self, record: Record, work: Work, planned: Plan, now: datetime) -> Record:
+        if not planned.run:
+            return record
+        return claim(
+            record, self.graph, planned.run, owner=work.owner, now=now, lease_s=self.lease_s
+        )
+
+    def _list_waiting(self, record: Record, planned: Plan, work: Work) -> list[str]:
+        """Return the targets that whoever finishes what they wait for is to continue with.
+
+        An event's targets wait only for what the event itself leads to, or came from, or of which
+        another deployment has notified that defines it otherwise: the other parents that have not
+        finished yet send events of their own.
+        """
+        waiting = []
+        interest = {*work.targets, *self._list_line(work.trigger), *work.damaged}
+        interest |= self._list_notified_elsewhere(record)
+        for job in work.targets:
+            match planned.verdicts.get(job):
+                case Verdict.HELD if work.trigger is not None:
+                    waiting.append(job)
+                case Verdict.WAITING:
+                    elsewhere = planned.waits_for[job].difference(planned.run)
+                    if work.trigger is None or elsewhere & interest:
+                        waiting.append(job)
+                case Verdict.ELSEWHERE | Verdict.FOREIGN if work.trigger is None:
+                    waiting.append(job)
+        return waiting
+
+    def _list_notified_elsewhere(self, record: Record) -> set[str]:
+        """Return the jobs that have results of this version that do not count in this graph."""
+        return {
+            entry.job
+            for fingerprint, entry in record.results.items()
+            if entry.state in FINISHED
+            and entry.order == record.order
+            and fingerprint not in self.graph.accepted.get(entry.job, ())
+        }
+
+    def _list_line(self, trigger: str | None) -> Collection[str]:
+        """Return the job that an event is of, and all above it."""
+        if trigger is None or trigger not in self.graph.jobs:
+            return ()
+        return self.graph.add_ancestors((trigger,))
+
+    def _list_triggered(self, work: Work) -> Mapping[str, str]:
+        """Return the event that each target is computed for."""
+        return dict.fromkeys(work.targets, work.event) if work.event is not None else {}
+
+    def _has_results(self, found: Record, claimed: Record, results: Sequence[Result]) -> bool:
+        """Return whether results are recorded: the ledger may have failed after recording them."""
+        if found.order != claimed.order or found.deleted_at is not None:
+            return False
+        for result in results:
+            entry = find_entry(self.graph, found, result.job)
+            before = find_entry(self.graph, claimed, result.job)
+            if entry is None or before is None or entry.lease is not None:
+                return False
+            if (entry.started_at, entry.state, entry.error) != (
+                before.started_at,
+                result.state,
+                result.error,
+            ):
+                return False
+        return True
+
+    def list_event_targets(self, trigger: str) -> tuple[str, ...]:
+        """Return the served jobs that an event leads to without leaving this process."""
+        children = frozenset(self.graph.children.get(trigger, ()))
+        reached: dict[str, None] = {}
+        for name, job in self.graph.jobs.items():
+            if not self.is_served(name):
+                continue
+            if name in children or any(parent in reached for parent in job.parents):
+                reached[name] = None
+        return tuple(reached)
+
+    def find_next_jobs(self, work: Work) -> tuple[str, ...]:
+        """Return the jobs of other pipelines to ask for next.
+
+        These are what an event or a damaged parent has found missing, and, on the lines of whatever
+        is wanted, the jobs whose last parent was finished here. If each parent of a join asked for
+        it, every join would multiply the messages. If the reply is lost, the sweep asks for them.
+        """
+        planned, record = work.plan, work.record
+        if planned is None or record is None or not planned.elsewhere:
+            return ()
+        wanted = {*work.targets} if work.trigger is None else set()
+        if work.settled:
+            wanted.update(list_wanted(self.graph, record))
+        line = frozenset(self.graph.add_ancestors(filter(self.leads_to, wanted)))
+        found = {*self.graph.add_ancestors(work.damaged), *self._list_line(work.trigger)}
+        if not work.settled and not self._has_begun(planned, record, line):
+            found |= line
+        return tuple(
+            job
+            for job in planned.elsewhere
+            if job in found or (job in line and self._is_next(work, record, job))
+        )
+
+    def _has_begun(self, planned: Plan, record: Record, line: Collection[str]) -> bool:
+        """Return whether any job of a line that may run here is held or finished."""
+        return any(
+            job in planned.holders or find_finished(self.graph, record, job) is not None
+            for job in filter(self.is_served, line)
+        )
+
+    def _is_next(self, work: Work, record: Record, job: str) -> bool:
+        """Return whether a job's last parent was finished here, and no event says so."""
+        parents = {
+            parent: record.results[fingerprint]
+            for parent in self.graph.jobs[job].parents
+            if (fingerprint := find_current(self.graph, record, parent)) is not None
+        }
+        settled = {result.job for result in work.settled}
+        notifying = work.targets if work.trigger is not None else ()
+        return not settled.isdisjoint(parents) and not any(
+            name in settled and (name in notifying or EVERYONE in parent.notify)
+            for name, parent in parents.items()
+        )
+
+
+def _still_holds(decision: Decision, found: Record | None) -> bool:
+    """Whether nothing has changed since a decision, and no lease that it saw may have expired."""
+    planned = decision.step.plan
+    return decision.found is found and not (planned is not None and planned.holders)
+
+
+def check_version(record: Record, media: MediaFile) -> Status | None:
+    """Return why a version can no longer be processed, or None if it can be."""
+    if record.version != media.version:
+        return Status.SUPERSEDED
+    return Status.DELETED if record.deleted_at is not None else None
+
+
+def list_wanted(graph: Graph, record: Record) -> tuple[str, ...]:
+    """Return the jobs whose results are wanted and not finished."""
+    wanted = {
+        entry.job
+        for fingerprint, entry in record.results.items()
+        if entry.notify
+        and entry.state in UNFINISHED
+        and graph.fingerprints.get(entry.job) == fingerprint
+    }
+    return tuple(job for job in graph.jobs if job in wanted) if wanted else ()
+
+
+def find_finished(graph: Graph, record: Record, job: str) -> str | None:
+    """Return the fingerprint of a job's result if it is finished, well or badly."""
+    current = find_current(graph, record, job)
+    if current is not None:
+        return current
+    entry = find_entry(graph, record, job)
+    return graph.fingerprints[job] if entry is not None and entry.state in FINISHED else None
+
+
+def is_deferred(result: Result) -> bool:
+    """Whether a job is to be tried again later; a damaged parent is computed again at once."""
+    error = result.error
+    return result.state is State.QUEUED and (error is None or error.kind != Kind.DAMAGED_INPUT)
+
+
+def limit_attempts(graph: Graph, work: Work) -> list[Result]:
+    """Return the results of a line; after the last attempt, a transient error is a failure."""
+    assert work.claimed is not None
+    attempt = work.message.attempt if work.message is not None else 1
+    limited: dict[str, Result] = {}
+    for result in work.results:
+        causes = [
+            limited[p]
+            for p in graph.jobs[result.job].parents
+            if p in limited and limited[p].state in (State.FAILED, State.BLOCKED)
+        ]
+        if result.state is State.QUEUED and causes:
+            error = causes[0].error
+            is_blocked = causes[0].state is State.BLOCKED and error is not None
+            cause = error.type if is_blocked and error is not None else causes[0].job
+            limited[result.job] = build_blocked_result(result.job, cause)
+        else:
+            limited[result.job] = _limit(graph, result, work, attempt)
+    return list(limited.values())
+
+
+def _limit(graph: Graph, result: Result, work: Work, attempt: int) -> Result:
+    assert work.claimed is not None
+    kind = result.error.kind if result.error is not None else None
+    if result.damaged is not None:
+        fingerprint = find_current(graph, work.claimed, result.damaged)
+        computed = work.claimed.results[fingerprint].attempts if fingerprint is not None else 0
+        # A disk that damages whatever is written would have it written for ever.
+        return replace(result, state=State.FAILED) if computed >= MAX_ATTEMPTS else result
+    if work.message is None:
+        return result
+    if attempt < MAX_ATTEMPTS:
+        return replace(result, state=State.QUEUED) if kind == Kind.NO_SPACE else result
+    if result.state is not State.QUEUED or kind in LASTING:
+        return result
+    return replace(result, state=State.FAILED)
