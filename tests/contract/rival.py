@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from segue.adapters.connect import connect_ledger
 from segue.model.graph import parse_graph
 from segue.model.ledger import Change
-from segue.model.planner import plan_line
+from segue.model.planner import plan
 from segue.model.transitions import claim
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def main(url: str, owner: str, mode: str, *uris: str) -> None:
     now = datetime.now(UTC)
 
     def transition(record: Record | None) -> tuple[Record | None, bool]:
-        if not plan_line(GRAPH, record, ["beats"], now=now).run:
+        if not plan(GRAPH, record, {}, ["beats"], now).run:
             return None, False
         return claim(record, GRAPH, ["beats"], owner=owner, now=now, lease_s=3600), True
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 import re
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -19,10 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from google.cloud import firestore
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from segue.adapters.connect import connect_ledger
+from segue.adapters.connect import connect_ledger, open_ledger_to_read
+from segue.adapters.ledger_format import encode_record
 from segue.adapters.sqlite_ledger import SqliteLedger
 from segue.errors import ConfigurationError, DamagedRecord
 from segue.log import LOGGER
@@ -30,8 +34,20 @@ from segue.model import transitions
 from segue.model.graph import parse_graph
 from segue.model.ledger import Change, Ledger, Query, Snapshot, find_pages
 from segue.model.media_file import MediaFile, uri_to_file_id
-from segue.model.planner import plan_line
-from segue.model.record import Entry, Failure, Lease, Ping, Record, State, evolve
+from segue.model.planner import plan
+from segue.model.record import (
+    LEASED,
+    PENDING,
+    Entry,
+    Failure,
+    Lease,
+    Ping,
+    Record,
+    State,
+    evolve,
+    format_done_term,
+    format_term,
+)
 from segue.model.transitions import Arrival, Result
 from segue_support.ledger import MemoryLedger
 
@@ -46,7 +62,8 @@ GRAPH = parse_graph(
       energy: {run: "features:energy", needs: {beats: beats}, writes: application/json}
     """
 )
-BEATS = GRAPH.fingerprints["beats"]
+BEATS, ENERGY = GRAPH.fingerprints["beats"], GRAPH.fingerprints["energy"]
+OLD = "00000000dead"  # a fingerprint that nobody accepts
 RIVAL = Path(__file__).with_name("rival.py")
 
 
@@ -104,16 +121,21 @@ def uri(number: int) -> str:
     return f"gs://acme-audio/masters/{number:05d}.flac"
 
 
-def media(uri: str, generation: int = 1) -> MediaFile:
-    return MediaFile(uri=uri, generation=generation, size_bytes=3, content_type="audio/flac")
+def media(uri: str, order: int = 1) -> MediaFile:
+    version = f"v{order}"
+    return MediaFile(uri=uri, version=version, order=order, size_bytes=3, content_type="audio/flac")
 
 
-def record(uri: str, generation: int = 1, **changes) -> Record:
-    return Record(uri=uri, generation=generation, arrived_at=NOW, **changes)
+def record(uri: str, order: int = 1, **changes) -> Record:
+    return Record(uri=uri, version=f"v{order}", order=order, arrived_at=NOW, **changes)
 
 
-def entry(state: State, fingerprint: str = BEATS, **changes) -> Entry:
-    return Entry(state=state, fingerprint=fingerprint, generation=1, **changes)
+def entry(state: State, job: str = "beats", **changes) -> Entry:
+    return Entry(job=job, state=state, order=1, **changes)
+
+
+def with_beats(uri: str, state: State, fingerprint: str = BEATS, **changes) -> Record:
+    return record(uri, results={fingerprint: entry(state)}, **changes)
 
 
 def put(ledger: Ledger, *records: Record) -> list[Snapshot]:
@@ -196,6 +218,37 @@ class TestChange:
         assert changed.snapshot.record.size_bytes == 12
         assert get(ledger, uri(1)).size_bytes == 12
 
+    def test_what_is_known_may_have_come_from_elsewhere(self, ledger):
+        """Such as in a message: an equal record, and the text of its revision."""
+        (written,) = put(ledger, record(uri(1), checksum="crc32c:0"))
+        known = pickle.loads(pickle.dumps(written))
+        assert isinstance(known.revision, str)
+        seen = []
+        changed = change(ledger, uri(1), lambda r: (evolve(r, size_bytes=8), seen.append(r)), known)
+        assert seen == [known.record]
+        assert seen[0] is known.record  # not read
+        assert ledger.read([uri(1)]) == [changed.snapshot]
+
+    @pytest.mark.parametrize(
+        "revision", ["0", "7", "2001-01-01T00:00:00.123456Z", "?", "", "2026-99-01T00:00:00Z"]
+    )
+    def test_a_record_with_another_revision_is_read_again(self, ledger, revision):
+        put(ledger, record(uri(1), size_bytes=1))
+
+        def add(r):
+            return record(uri(2)) if r is None else evolve(r, size_bytes=r.size_bytes + 10), r
+
+        for n, now in ((1, record(uri(1), size_bytes=1)), (2, None)):
+            known = Snapshot(record=record(uri(n), size_bytes=5), revision=revision)
+            assert change(ledger, uri(n), add, known).answer == now
+        assert [s.record.size_bytes for s in ledger.read([uri(1), uri(2)])] == [11, 0]
+
+    def test_a_record_without_a_revision_overwrites_nothing(self, ledger):
+        put(ledger, record(uri(1), size_bytes=1))
+        known = Snapshot(record=record(uri(1), size_bytes=5))
+        more = lambda r: (evolve(r, size_bytes=r.size_bytes + 10), None)  # noqa: E731
+        assert change(ledger, uri(1), more, known).snapshot.record.size_bytes == 11
+
     def test_a_file_known_as_unknown_that_arrived_since_is_read_again(self, ledger):
         (unknown,) = ledger.read([uri(1)])
         put(ledger, record(uri(1)))
@@ -263,19 +316,21 @@ class TestChange:
         assert counts.jobs["beats"]["queued"] == 1
 
 
-def with_beats(uri: str, state: State, fingerprint: str = BEATS, **changes) -> Record:
-    return record(uri, jobs={"beats": entry(state, fingerprint)}, **changes)
-
-
 def claiming(owner: str, now: datetime):
     """Return a transition that takes the lease on beats if it is free."""
 
     def transition(r: Record) -> tuple[Record | None, bool]:
-        if not plan_line(GRAPH, r, ["beats"], now=now).run:
+        if not plan(GRAPH, r, {}, ["beats"], now).run:
             return None, False
         return transitions.claim(r, GRAPH, ["beats"], owner=owner, now=now, lease_s=60), True
 
     return transition
+
+
+def settling(owner: str, now: datetime):
+    """Return a transition that records that beats is done, unless the owner has lost it."""
+    results = [Result(job="beats", state=State.DONE, artifact="beats/v1.json", checksum="sha256:0")]
+    return lambda r: transitions.settle(r, GRAPH, order=1, owner=owner, results=results, now=now)
 
 
 class TestRaces:
@@ -329,7 +384,7 @@ class TestRaces:
         won = [json.loads(rival.communicate(timeout=60)[0]) for rival in rivals]
         assert sorted(u for some in won for u in some) == uris
         for number, some in enumerate(won):
-            owners = {s.record.jobs["beats"].lease.owner for s in ledger.read(some)}
+            owners = {s.record.results[BEATS].lease.owner for s in ledger.read(some)}
             assert owners <= {f"rival-{number}"}
         ledger.close()
 
@@ -347,12 +402,10 @@ class TestRaces:
         assert not change(ledger, uri(1), claiming("heir", soon)).answer
         late = soon + timedelta(hours=2)
         assert change(ledger, uri(1), claiming("heir", late)).answer
-        assert get(ledger, uri(1)).jobs["beats"].attempts == 2
+        assert get(ledger, uri(1)).results[BEATS].attempts == 2
 
         before = ledger.read([uri(1)])
-        results = [Result(job="beats", state=State.DONE, artifact="gs://a/late")]
-        settle = lambda r: transitions.settle(r, generation=1, owner="the-dead", results=results)  # noqa: E731
-        assert change(ledger, uri(1), settle).answer.lost == ("beats",)
+        assert change(ledger, uri(1), settling("the-dead", late)).answer == ("beats",)
         assert ledger.read([uri(1)]) == before
         ledger.close()
 
@@ -371,32 +424,25 @@ def start_rival(shelf: Shelf, owner: str, mode: str, uris: list[str]) -> subproc
 
 class TestLife:
     def test_an_arrival_is_recorded_once_whatever_is_repeated(self, ledger):
-        def arrive(generation):
-            arrived = lambda r: transitions.arrive(r, media(uri(1), generation), NOW)  # noqa: E731
+        def arrive(order):
+            arrived = lambda r: transitions.arrive(r, media(uri(1), order), NOW)  # noqa: E731
             return change(ledger, uri(1), arrived).answer
 
-        assert [arrive(g) for g in (2, 2, 1, 3, 2)] == [
-            "new",
-            "duplicate",
-            "stale",
-            "newer",
-            "stale",
-        ]
+        answers = ["new", "duplicate", "stale", "newer", "stale"]
+        assert [arrive(order) for order in (2, 2, 1, 3, 2)] == answers
         assert get(ledger, uri(1)) == transitions.arrive(None, media(uri(1), 3), NOW)[0]
 
-    def test_a_newer_generation_drops_results_and_keeps_pending_targets(self, ledger):
-        pending = entry(
-            State.RUNNING, pending_targets=("energy",), lease=Lease(owner="w", expires_at=NOW)
-        )
-        jobs = {"beats": pending, "energy": entry(State.DONE, artifact="gs://a/old")}
-        put(ledger, record(uri(1), jobs=jobs))
+    def test_a_newer_version_drops_results_and_keeps_what_is_wanted(self, ledger):
+        lease = Lease(owner="w", expires_at=NOW)
+        wanted = entry(State.RUNNING, notify=("*",), lease=lease)
+        results = {BEATS: wanted, ENERGY: entry(State.DONE, "energy")}
+        put(ledger, record(uri(1), results=results))
         change(ledger, uri(1), lambda r: transitions.arrive(r, media(uri(1), 2), NOW))
-        queued = Entry(state=State.QUEUED, fingerprint=BEATS, generation=2)
-        beats = evolve(queued, pending_targets=("energy",), pending_at=NOW)
-        assert get(ledger, uri(1)).jobs == {"beats": beats}
+        beats = Entry(job="beats", state=State.QUEUED, order=2, notify=("*",), notify_at=NOW)
+        assert get(ledger, uri(1)).results == {BEATS: beats}
 
     def test_a_deletion_leaves_a_tombstone_that_only_a_newer_version_lifts(self, ledger):
-        put(ledger, record(uri(1), generation=2))
+        put(ledger, record(uri(1), order=2))
         gone = NOW + timedelta(seconds=1)
         delete = lambda g: lambda r: transitions.delete(r, media(uri(1), g), gone)  # noqa: E731
         assert not change(ledger, uri(1), delete(1)).answer
@@ -411,35 +457,29 @@ class TestLife:
     def test_a_deletion_that_overtakes_its_arrival_leaves_a_tombstone(self, ledger):
         assert change(ledger, uri(1), lambda r: transitions.delete(r, media(uri(1), 2), NOW)).answer
         assert (ledger.count({}).files, ledger.count({}).deleted) == (0, 1)
-        for generation in (1, 2):
-            late = lambda r, g=generation: transitions.arrive(r, media(uri(1), g), NOW)  # noqa: E731
+        for order in (1, 2):
+            late = lambda r, g=order: transitions.arrive(r, media(uri(1), g), NOW)  # noqa: E731
             assert change(ledger, uri(1), late).answer is Arrival.STALE
         assert get(ledger, uri(1)).deleted_at == NOW
 
-    def test_a_ping_leaves_its_trace_and_the_latest_stays(self, ledger):
-        put(ledger, with_beats(uri(1), State.DONE))
-        for request in ("r2", "r1"):
-            ping = lambda r, id_=request: transitions.record_ping(  # noqa: E731
-                r, generation=1, job="beats", request=id_, now=NOW
-            )
-            change(ledger, uri(1), ping)
-        traces = {"beats": Ping(request="r2", at=NOW)}
-        assert get(ledger, uri(1)) == with_beats(uri(1), State.DONE, pings=traces)
-        assert ledger.count({"beats": [BEATS]}).jobs["beats"]["done"] == 1
-
-    def test_a_result_is_settled_once_and_returns_pending_targets(self, ledger):
-        snapshot = change(
-            ledger, uri(1), lambda r: transitions.arrive(r, media(uri(1)), NOW)
-        ).snapshot
-        wanted = lambda r: (transitions.add_pending(r, GRAPH, "beats", ["energy"], NOW), None)  # noqa: E731
-        snapshot = change(ledger, uri(1), wanted, snapshot).snapshot
+    def test_a_result_is_settled_once_and_whoever_waits_is_found_until_notified(self, ledger):
+        arrive = lambda r: transitions.arrive(r, media(uri(1)), NOW)  # noqa: E731
+        snapshot = change(ledger, uri(1), arrive).snapshot
+        want = lambda r: (transitions.want(r, GRAPH, ["beats"], "*", NOW), None)  # noqa: E731
+        snapshot = change(ledger, uri(1), want, snapshot).snapshot
         snapshot = change(ledger, uri(1), claiming("w", NOW), snapshot).snapshot
-        results = [Result(job="beats", state=State.DONE, artifact="gs://a/b", checksum="sha256:0")]
-        settle = lambda r: transitions.settle(r, generation=1, owner="w", results=results)  # noqa: E731
-        first, second = change(ledger, uri(1), settle, snapshot), change(ledger, uri(1), settle)
-        assert first.answer.pending_targets == {"beats": ("energy",)}
-        assert second.answer.lost == ("beats",)
+        assert found(ledger, Query(open=LEASED)) == [uri(1)]
+        assert change(ledger, uri(1), settling("w", NOW), snapshot).answer == ()
+        assert change(ledger, uri(1), settling("w", NOW)).answer == ("beats",)
+        assert found(ledger, Query(open=LEASED)) == []
         assert transitions.is_current(GRAPH, get(ledger, uri(1)), "beats")
+
+        assert found(ledger, Query(open=PENDING)) == [uri(1)]
+        told = [transitions.Notified(fingerprint=BEATS, notify_at=NOW)]
+        clear = lambda r: transitions.clear_notify(r, order=1, notified=told)  # noqa: E731
+        change(ledger, uri(1), clear)
+        assert found(ledger, Query(open=PENDING)) == []
+        assert ledger.count({"beats": [BEATS]}).jobs["beats"]["done"] == 1
 
     def test_two_ledgers_on_the_same_store_see_each_other(self, shelf):
         one, other = shelf.open(), shelf.open()
@@ -457,11 +497,10 @@ class TestLife:
 class TestCount:
     def test_an_empty_ledger_counts_nothing(self, ledger):
         counts = ledger.count({"beats": [BEATS]})
-        states = ["queued", "running", "done", "failed", "blocked", "stale"]
         assert (counts.files, counts.deleted) == (0, 0)
-        assert counts.jobs == {"beats": dict.fromkeys(states, 0)}
+        assert counts.jobs == {"beats": dict.fromkeys([*map(str, State), "stale"], 0)}
 
-    def test_entries_are_counted_by_state_and_done_ones_by_fingerprint(self, ledger):
+    def test_results_are_counted_by_state_and_done_ones_by_fingerprint(self, ledger):
         states = [*State] * 3 + [State.FAILED] * 4
         put(ledger, *(with_beats(uri(i), s) for i, s in enumerate(states)))
         prints = [f"{i:012x}" for i in range(70)]  # more than one query may compare with
@@ -469,30 +508,65 @@ class TestCount:
             ledger,
             *(with_beats(uri(100 + i), State.DONE, p) for i, p in enumerate(prints)),
             *(with_beats(uri(200 + i), State.DONE, f"{i:012d}dead"[-12:]) for i in range(5)),
-            *(with_beats(uri(300 + i), State.FAILED, "00000000dead") for i in range(2)),
             record(uri(400)),
         )
-        counts = ledger.count({"beats": iter([BEATS, *prints]), "energy": ["ffffffffffff"]})
-        assert counts.files == 19 + 70 + 5 + 2 + 1
-        beats = {"queued": 3, "running": 3, "done": 73, "failed": 9, "blocked": 3, "stale": 5}
+        counts = ledger.count({"beats": (BEATS, *prints), "energy": ("ffffffffffff",)})
+        assert counts.files == 22 + 70 + 5 + 1
+        beats = {
+            "queued": 3,
+            "running": 3,
+            "done": 73,
+            "failed": 7,
+            "blocked": 3,
+            "not_applicable": 3,
+            "stale": 5,
+        }
         assert counts.jobs == {"beats": beats, "energy": dict.fromkeys(beats, 0)}
 
-    def test_tombstones_are_counted_apart_and_their_entries_not_at_all(self, ledger):
+    def test_a_file_that_is_done_under_several_fingerprints_is_done_once(self, ledger):
+        done = entry(State.DONE)
+        put(
+            ledger,
+            record(uri(1), results={BEATS: done, "0" * 12: done, OLD: done}),
+            record(uri(2), results={OLD: done, f"1{OLD[1:]}": done}),
+        )
+        beats = ledger.count({"beats": [BEATS, "0" * 12]}).jobs["beats"]
+        assert (beats["done"], beats["stale"]) == (1, 1)
+
+    def test_other_states_are_counted_of_the_jobs_own_fingerprint(self, ledger):
+        others = [s for s in State if s is not State.DONE]
+        put(
+            ledger,
+            *(with_beats(uri(i), s, "0" * 12) for i, s in enumerate(others)),
+            *(with_beats(uri(10 + i), s, OLD) for i, s in enumerate(others)),
+            record(uri(20), results={BEATS: entry(State.FAILED), "0" * 12: entry(State.DONE)}),
+            record(uri(21), results={BEATS: entry(State.QUEUED), OLD: entry(State.DONE)}),
+        )
+        beats = ledger.count({"beats": [BEATS, "0" * 12]}).jobs["beats"]
+        counted = {"done": 1, "stale": 1, "failed": 1, "queued": 1}
+        assert beats == dict.fromkeys(beats, 0) | counted
+
+    def test_jobs_of_one_fingerprint_are_counted_apart(self, ledger):
+        put(ledger, with_beats(uri(1), State.DONE), with_beats(uri(2), State.FAILED))
+        counts = ledger.count({"energy": [BEATS]})
+        assert set(counts.jobs["energy"].values()) == {0}
+
+    def test_tombstones_are_counted_apart_and_their_results_not_at_all(self, ledger):
         put(
             ledger,
             with_beats(uri(1), State.DONE),
             *(with_beats(uri(2 + i), s, deleted_at=NOW) for i, s in enumerate(State)),
-            with_beats(uri(9), State.DONE, "00000000dead", deleted_at=NOW),
+            with_beats(uri(9), State.DONE, OLD, deleted_at=NOW),
         )
         counts = ledger.count({"beats": [BEATS]})
-        assert (counts.files, counts.deleted) == (1, 6)
-        beats = {"queued": 0, "running": 0, "done": 1, "failed": 0, "blocked": 0, "stale": 0}
-        assert counts.jobs == {"beats": beats}
+        assert (counts.files, counts.deleted) == (1, 7)
+        beats = counts.jobs["beats"]
+        assert beats == dict.fromkeys(beats, 0) | {"done": 1}
 
     def test_counts_follow_changes(self, ledger):
         put(ledger, *(with_beats(uri(i), State.RUNNING) for i in range(10)))
         put(ledger, *(with_beats(uri(i), State.DONE) for i in range(4)))
-        put(ledger, record(uri(9), generation=2))
+        put(ledger, record(uri(9), order=2))
         beats = ledger.count({"beats": [BEATS]}).jobs["beats"]
         assert (beats["running"], beats["done"]) == (5, 4)
 
@@ -555,102 +629,107 @@ class TestFind:
         assert page("gs://b/b1") == ["gs://b/b2"]
         assert page("gs://b/c") == []
 
-    def test_states_and_tombstones_are_selected(self, ledger):
+    def test_open_terms_and_tombstones_are_selected(self, ledger):
+        failed = entry(State.FAILED)
+        waiting = entry(State.RUNNING, notify=("*",), lease=Lease(owner="w", expires_at=NOW))
         put(
             ledger,
             with_beats(uri(1), State.FAILED),
             with_beats(uri(2), State.DONE),
             with_beats(uri(3), State.FAILED, deleted_at=NOW),
-            record(uri(4), jobs={"energy": entry(State.FAILED)}),
+            record(uri(4), results={ENERGY: entry(State.FAILED, "energy"), BEATS: failed}),
             record(uri(5), deleted_at=NOW),
+            record(uri(6), results={BEATS: waiting, OLD: failed}),
+            record(uri(7), results={BEATS: waiting}, deleted_at=NOW),
+            with_beats(uri(8), State.NOT_APPLICABLE),
+            record(uri(9), results={BEATS: entry(State.DONE, notify=("moods",))}),
         )
+        failing = format_term("beats", BEATS, State.FAILED)
         expected = {
-            Query(): [1, 2, 3, 4, 5],
-            Query(deleted=False): [1, 2, 4],
-            Query(deleted=True): [3, 5],
-            Query(job="beats"): [1, 2, 3],
-            Query(job="beats", state=State.FAILED): [1, 3],
-            Query(job="beats", state=State.FAILED, deleted=False): [1],
-            Query(job="beats", state=State.BLOCKED): [],
-            Query(job="energy", state=State.FAILED, prefix=uri(4)): [4],
-            Query(job="energy", state=State.FAILED, prefix=uri(1)): [],
+            Query(): [1, 2, 3, 4, 5, 6, 7, 8, 9],
+            Query(deleted=False): [1, 2, 4, 6, 8, 9],
+            Query(deleted=True): [3, 5, 7],
+            Query(open=failing): [1, 4],
+            Query(open=failing, deleted=False): [1, 4],
+            Query(open=failing, deleted=True): [],
+            Query(open=failing, prefix=uri(4)): [4],
+            Query(open=failing, prefix=uri(2)): [],
+            Query(open=format_term("beats", OLD, State.FAILED)): [6],
+            Query(open=format_term("energy", ENERGY, State.FAILED)): [4],
+            Query(open=format_term("energy", BEATS, State.FAILED)): [],
+            Query(open=format_term("beats", BEATS, State.BLOCKED)): [],
+            Query(open=PENDING): [6, 9],
+            Query(open=LEASED): [6],
+            # These are for counting only.
+            Query(open=format_done_term("beats")): [],
+            Query(open=format_done_term("beats", BEATS)): [],
+            Query(open=format_term("beats", BEATS, State.NOT_APPLICABLE)): [],
         }
         for query, numbers in expected.items():
             assert found(ledger, query, limit=2) == [uri(n) for n in numbers], query
 
-    def test_records_with_pending_targets_are_selected(self, ledger):
-        waiting = entry(State.RUNNING, pending_targets=("energy",))
-        put(
-            ledger,
-            with_beats(uri(1), State.RUNNING),
-            record(uri(2), jobs={"beats": waiting}),
-            record(uri(3), jobs={"beats": entry(State.DONE, pending_targets=("*",))}),
-            record(uri(4), jobs={"beats": waiting}, deleted_at=NOW),
-            record(uri(5), jobs={"beats": entry(State.DONE), "energy": waiting}),
-            record(uri(6)),
-        )
-        expected = {
-            Query(pending=True): [2, 3, 4, 5],
-            Query(pending=True, deleted=False): [2, 3, 5],
-            Query(pending=True, deleted=True): [4],
-            Query(pending=True, prefix=uri(3)): [3],
-            Query(pending=True, job="energy"): [5],
-            Query(pending=True, job="beats", state=State.RUNNING): [2, 4],
-        }
-        for query, numbers in expected.items():
-            assert found(ledger, query, limit=2) == [uri(n) for n in numbers], query
+    def test_a_part_of_a_term_finds_nothing(self, ledger):
+        put(ledger, with_beats(uri(1), State.FAILED))
+        term = format_term("beats", BEATS, State.FAILED)
+        for part in (term[:-1], term[1:], f"{term} ", "", "%"):
+            assert ledger.find(Query(open=part)) == []
 
-    def test_a_record_is_not_selected_once_its_targets_are_cleared(self, ledger):
-        put(ledger, with_beats(uri(1), State.DONE), with_beats(uri(2), State.DONE))
-        want = lambda r: (transitions.add_pending(r, GRAPH, "beats", ["energy"], NOW), None)  # noqa: E731
-        clear = lambda r: transitions.clear_pending(  # noqa: E731
-            r, generation=1, targets={"beats": ["energy"]}, now=NOW
-        )
-        change(ledger, uri(1), want)
-        assert found(ledger, Query(pending=True)) == [uri(1)]
-        assert ledger.count({"beats": [BEATS]}).jobs["beats"]["done"] == 2
-        change(ledger, uri(1), clear)
-        assert found(ledger, Query(pending=True)) == []
+    def test_a_record_is_found_by_its_terms_of_now(self, ledger):
+        failing = format_term("beats", BEATS, State.FAILED)
+        for state, numbers in ((State.FAILED, [1]), (State.DONE, []), (State.FAILED, [1])):
+            put(ledger, with_beats(uri(1), state))
+            assert found(ledger, Query(open=failing)) == [uri(n) for n in numbers]
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 times = st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
 whole = st.integers(0, 2**63 - 1)
-numbers = st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False).map(
-    lambda x: x + 0.0  # Firestore has one zero
-)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
 fingerprints = st.text("0123456789abcdef", min_size=12, max_size=12)
 job_names = st.from_regex(r"[a-z][a-z0-9_]{0,12}", fullmatch=True)
+failures = st.builds(Failure, kind=texts, type=texts, message=texts, traceback=st.none() | texts)
 entries = st.builds(
     Entry,
+    job=job_names,
     state=st.sampled_from(State),
-    fingerprint=fingerprints,
-    generation=whole,
-    artifact=st.none() | texts,
-    checksum=st.none() | texts,
+    order=whole,
+    checksums=st.dictionaries(texts, texts, max_size=2),
     attempts=whole,
-    error=st.none() | st.builds(Failure, kind=texts, type=texts, message=texts),
+    error=st.none() | failures,
     lease=st.none() | st.builds(Lease, owner=texts, expires_at=times),
-    pending_targets=st.lists(texts, max_size=3).map(tuple),
-    pending_at=st.none() | times,
-    request=st.none() | texts,
+    notify=st.lists(texts, max_size=3).map(tuple),
+    notify_at=st.none() | times,
+    triggered_by=st.none() | texts,
+    requests=st.lists(texts, max_size=2).map(tuple),
     started_at=st.none() | times,
+    finished_at=st.none() | times,
     seconds=st.none() | numbers,
     cpu_seconds=st.none() | numbers,
 )
+pings = st.builds(
+    Ping,
+    request=texts,
+    at=times,
+    triggered_by=st.none() | texts,
+    before=st.dictionaries(texts, texts, max_size=2),
+)
+results = st.dictionaries(fingerprints, entries, max_size=4)
 # A tombstone's document says when it may be removed, which must be a date, too.
 deletions = st.datetimes(datetime(1970, 1, 1), datetime(9998, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 records = st.builds(
     Record,
     uri=texts.map(lambda name: f"gs://acme-audio/{name}"),
-    generation=whole,
+    version=texts,
+    order=whole,
     size_bytes=whole,
     content_type=st.none() | texts,
     checksum=st.none() | texts,
+    stat=st.none() | texts,
     arrived_at=times,
     deleted_at=st.none() | deletions,
-    jobs=st.dictionaries(job_names, entries, max_size=4),
-    pings=st.dictionaries(job_names, st.builds(Ping, request=texts, at=times), max_size=4),
+    results=results,
+    earlier=st.dictionaries(texts, results, max_size=2),
+    pings=st.dictionaries(job_names, pings, max_size=4),
 )
 
 
@@ -668,38 +747,46 @@ class TestRoundTrip:
         assert ledger.find(Query(prefix=record.uri), limit=1) == [record]
 
     def test_the_strategy_leaves_no_field_out(self):
-        for made, of in ((records, Record), (entries, Entry)):
+        for made, of in ((records, Record), (entries, Entry), (failures, Failure), (pings, Ping)):
             assert set(made.wrapped_strategy.kwargs) == set(of.__struct_fields__)
 
     def test_times_stay_aware_and_exact(self, ledger):
         lease = Lease(owner="w", expires_at=NOW + timedelta(microseconds=1))
-        jobs = {"beats": entry(State.RUNNING, lease=lease, started_at=NOW)}
-        put(ledger, record(uri(1), jobs=jobs, deleted_at=NOW))
+        results = {BEATS: entry(State.RUNNING, lease=lease, started_at=NOW)}
+        put(ledger, record(uri(1), results=results, deleted_at=NOW))
         back = get(ledger, uri(1))
-        beats = back.jobs["beats"]
+        beats = back.results[BEATS]
         for time in (back.arrived_at, back.deleted_at, beats.started_at, beats.lease.expires_at):
             assert time.utcoffset() == timedelta(0)
             assert time - NOW <= timedelta(microseconds=1)
-        assert back.jobs["beats"].lease == lease
+        assert beats.lease == lease
+
+
+def overwrite(ledger: Ledger, uri: str, data: str) -> None:
+    """Have a ledger hold any text as the record of a file."""
+    if isinstance(ledger, SqliteLedger):
+        with ledger._session(), ledger._transaction():
+            ledger._db.execute("UPDATE files SET record = ? WHERE uri = ?", (data, uri))
+    else:
+        document = ledger._connection.client.document("files", uri_to_file_id(uri))
+        document.update({"record": data})
 
 
 class TestDamage:
     """One record that cannot be read costs one file."""
 
-    @pytest.fixture
-    def damaged(self, shared_shelf: Shelf) -> Iterator[Ledger]:
+    @pytest.fixture(params=["{", "null", "of another format", "of another file"])
+    def damaged(self, shared_shelf: Shelf, request) -> Iterator[Ledger]:
         """A ledger of four records, of which the third cannot be read."""
         ledger = shared_shelf.open()
-        changes = [
-            Change(uri=uri(n), transition=lambda _, n=n: (record(uri(n)), None)) for n in range(4)
-        ]
-        ledger.change(changes)
-        if isinstance(ledger, SqliteLedger):
-            with ledger._session(), ledger._transaction():
-                ledger._db.execute("UPDATE files SET record = '{' WHERE uri = ?", (uri(2),))
-        else:
-            document = ledger._connection.client.document("files", uri_to_file_id(uri(2)))
-            document.update({"generation": "no number"})
+        put(ledger, *(record(uri(n)) for n in range(4)))
+        good = encode_record(record(uri(2))).decode()
+        data = {
+            "of another format": good.replace('"format":2', '"format":3'),
+            "of another file": good.replace(uri(2), uri(3)),
+        }.get(request.param, request.param)
+        assert data != good
+        overwrite(ledger, uri(2), data)
         yield ledger
         ledger.close()
 
@@ -745,3 +832,111 @@ class TestDamage:
         [changed] = damaged.change([anew])
         assert changed.answer is None
         assert damaged.read([uri(2)])[0].record == record(uri(2))
+
+
+@EMULATED
+def test_all_stores_hold_the_same_bytes(tmp_path, firestore_url):
+    full = record(uri(1), results={BEATS: entry(State.FAILED, error=None), OLD: entry(State.DONE)})
+    one, other = connect_ledger(f"sqlite:///{tmp_path}/ledger.db"), connect_ledger(firestore_url)
+    put(one, full)
+    put(other, full)
+    ((row,),) = one._db.execute("SELECT record FROM files").fetchall()
+    (document,) = other._connection.client.collection("files").get()
+    assert row == document.get("record").encode()
+    one.close()
+    other.close()
+
+
+OPENERS = pytest.mark.parametrize("open_", [connect_ledger, open_ledger_to_read])
+
+
+class TestNamespace:
+    @OPENERS
+    def test_a_ledger_of_another_one_is_refused_by_name(self, shared_shelf, open_):
+        ledger = connect_ledger(shared_shelf.url, "moods")
+        put(ledger, record(uri(1)))
+        ledger.close()
+        message = "belongs to namespace 'moods', and this graph is of 'platform'; set SEGUE_LEDGER"
+        with pytest.raises(ConfigurationError, match=message):
+            open_(shared_shelf.url, "platform").read([uri(1)])
+        own = open_(shared_shelf.url, "moods")
+        assert own.read([uri(1)])[0].record == record(uri(1))
+        own.close()
+
+    def test_it_is_refused_before_anything_is_written(self, shared_shelf):
+        connected = connect_ledger(shared_shelf.url, "moods")
+        assert connected.read([uri(1)])[0].record is None  # nothing was written, but it is owned
+        for _ in range(2):  # each time
+            with pytest.raises(ConfigurationError, match="belongs to namespace 'moods'"):
+                put(connect_ledger(shared_shelf.url, "platform"), record(uri(1)))
+        assert connected.read([uri(1)])[0].record is None
+        connected.close()
+
+    def test_the_graph_of_no_namespace_has_the_default_one(self, shared_shelf):
+        connect_ledger(shared_shelf.url, "default").read([])
+        default = connect_ledger(shared_shelf.url)
+        put(default, record(uri(1)))
+        default.close()
+        with pytest.raises(ConfigurationError, match="belongs to namespace 'default'"):
+            connect_ledger(shared_shelf.url, "moods").read([uri(1)])
+
+    def test_whoever_only_reads_does_not_take_an_empty_ledger(self, shared_shelf):
+        reader = open_ledger_to_read(shared_shelf.url, "platform")
+        assert reader.read([uri(1)]) == [Snapshot(record=None)]
+        assert reader.find(Query()) == []
+        assert reader.count({}).files == 0
+        reader.close()
+        moods = connect_ledger(shared_shelf.url, "moods")
+        put(moods, record(uri(1)))
+        moods.close()
+
+    def test_of_two_that_open_an_empty_ledger_at_once_one_gets_it(self, shared_shelf):
+        barrier = threading.Barrier(4)
+        refused = []
+
+        def take(number: int) -> None:
+            barrier.wait()
+            try:
+                ledger = connect_ledger(shared_shelf.url, f"team-{number % 2}")
+                put(ledger, record(uri(number)))
+            except ConfigurationError as error:
+                refused.append((number, str(error)))
+            else:
+                ledger.close()
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(take, range(4)))
+        assert {number for number, _ in refused} in ({0, 2}, {1, 3})
+        assert all("belongs to namespace" in message for _, message in refused)
+
+
+class TestOlderFormat:
+    @pytest.fixture
+    def old(self, shared_shelf: Shelf) -> str:
+        """The URL of a ledger as the first format had it."""
+        assert shared_shelf.url is not None
+        if shared_shelf.url.startswith("sqlite"):
+            database = sqlite3.connect(shared_shelf.url.removeprefix("sqlite:///"))
+            database.executescript(
+                "CREATE TABLE files (uri TEXT PRIMARY KEY, record BLOB); PRAGMA user_version = 1"
+            )
+            database.close()
+        else:
+            document = {"uri": uri(1), "generation": 1, "deleted": False, "arrived_at": NOW}
+            client = firestore.Client(project=shared_shelf.url.removeprefix("firestore://"))
+            client.collection("files").document(uri_to_file_id(uri(1))).set(document)
+            client.close()
+        return shared_shelf.url
+
+    @OPENERS
+    def test_it_is_refused_and_the_error_says_how_to_start_a_new_one(self, old, open_):
+        for use in (lambda x: x.read([uri(1)]), lambda x: put(x, record(uri(2)))):
+            with pytest.raises(ConfigurationError) as raised:
+                use(open_(old))
+            message = str(raised.value)
+            assert "use the Segue that wrote it, or start a new one: " in message
+            (another,) = re.findall(r"set SEGUE_LEDGER=(\S+), then run 'segue backfill'$", message)
+            assert another != old
+            new = connect_ledger(another)
+            assert new.find(Query()) == []
+            new.close()

@@ -6,22 +6,27 @@ generation that a deletion is bound to.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from segue.adapters.connect import connect_store
-from segue.adapters.folder import FolderStore
+from segue.adapters.folder import FolderStore, _find_rest_of_tick, _list_mounted_devices
 from segue.errors import ConfigurationError, MissingInput, Superseded
-from segue.model.object_store import list_objects, split_prefix
+from segue.model.media_file import FileStat, MediaFile
+from segue.model.object_store import LeftOutReason, list_objects, split_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,6 +110,15 @@ def put(
     return store.create(
         name, data, content_type=JSON, metadata=metadata, replace=replace, generation=generation
     )
+
+
+def identify(store: ObjectStore, name: str) -> MediaFile:
+    return store.identify(name).to_media_file(store.uri(name))
+
+
+def fetch(store: ObjectStore, media: MediaFile, folder: Path) -> str:
+    name = media.uri.removeprefix(store.uri(""))
+    return store.fetch(name, version=media.version, stat=media.stat, folder=str(folder))
 
 
 def names(store: ObjectStore, prefix: str = "", after: str = "") -> list[str]:
@@ -283,10 +297,8 @@ class TestGenerations:
         put(store, "a.flac", b"one")
         generation = store.stat("a.flac").generation
         assert store.read("a.flac", generation=generation) == b"one"
-        path = store.fetch("a.flac", generation=generation, folder=str(tmp_path))
-        assert Path(path).read_bytes() == b"one"
 
-    def test_an_older_one_is_superseded(self, store, tmp_path):
+    def test_an_older_one_is_superseded(self, store):
         put(store, "a.flac", b"one")
         old = store.stat("a.flac").generation
         put(store, "a.flac", b"two", replace=True)
@@ -294,8 +306,6 @@ class TestGenerations:
         message = rf"a\.flac.* has generation {new}, not {old}"
         with pytest.raises(Superseded, match=message):
             store.read("a.flac", generation=old)
-        with pytest.raises(Superseded, match=message):
-            store.fetch("a.flac", generation=old, folder=str(tmp_path))
 
     def test_a_listing_tells_the_same_as_a_look(self, store):
         put(store, "a", b"123")
@@ -303,27 +313,62 @@ class TestGenerations:
         for listed in store.list():
             looked = store.stat(listed.name)
             assert listed.generation == looked.generation
+            assert listed.stat == looked.stat
             assert listed.size_bytes == looked.size_bytes
             assert listed.checksum == looked.checksum
             assert listed.updated_at == looked.updated_at
 
 
+class TestIdentity:
+    """A version of a media file: a generation in a bucket, the content in a folder."""
+
+    def test_it_is_that_of_the_object_and_costs_no_reading_while_that_stays(self, store):
+        put(store, "a.wav", b"one")
+        media = identify(store, "a.wav")
+        assert media.version
+        assert media.size_bytes == 3
+        looked = store.stat("a.wav").to_media_file(media.uri)
+        assert (looked.stat, looked.order) == (media.stat, media.order)
+        assert looked.version in (media.version, "")
+        assert identify(store, "a.wav") == media
+
+    def test_other_bytes_have_another_one(self, store):
+        put(store, "a.wav", b"one")
+        first = identify(store, "a.wav")
+        put(store, "a.wav", b"two", replace=True)
+        assert identify(store, "a.wav").version != first.version
+
+    def test_an_object_that_is_missing_has_none(self, store):
+        with pytest.raises(MissingInput, match=r"none\.wav"):
+            store.identify("none.wav")
+        assert store.doubt_absence("none.wav", stat=None) is None
+        assert store.doubt_absence("none/none.wav", stat=None) is None
+
+    def test_only_its_bytes_are_fetched(self, store, tmp_path):
+        put(store, "a.flac", b"one")
+        first = identify(store, "a.flac")
+        assert Path(fetch(store, first, tmp_path)).read_bytes() == b"one"
+        put(store, "a.flac", b"two", replace=True)
+        (tmp_path / "another").mkdir()
+        with pytest.raises(Superseded, match=r"a\.flac.*overwritten"):
+            fetch(store, first, tmp_path / "another")
+        assert Path(fetch(store, identify(store, "a.flac"), tmp_path)).read_bytes() == b"two"
+
+
 class TestLocal:
     def test_the_file_keeps_its_suffix_and_stays(self, store, tmp_path):
         put(store, "masters/a song.m4a", b"sound")
-        generation = store.stat("masters/a song.m4a").generation
-        path = store.fetch("masters/a song.m4a", generation=generation, folder=str(tmp_path))
+        media = identify(store, "masters/a song.m4a")
+        path = fetch(store, media, tmp_path)
         assert path.endswith(".m4a")
-        again = store.fetch("masters/a song.m4a", generation=generation, folder=str(tmp_path))
-        assert again == path
+        assert fetch(store, media, tmp_path) == path
         assert Path(path).read_bytes() == b"sound"
 
     def test_different_objects_of_one_name_do_not_meet(self, store, tmp_path):
         paths = []
         for name in ("a/x.wav", "b/x.wav"):
             put(store, name, name.encode())
-            generation = store.stat(name).generation
-            paths.append(store.fetch(name, generation=generation, folder=str(tmp_path)))
+            paths.append(fetch(store, identify(store, name), tmp_path))
         assert [Path(p).read_bytes() for p in paths] == [b"a/x.wav", b"b/x.wav"]
 
     def test_what_fails_leaves_nothing_behind(self, store, tmp_path):
@@ -331,7 +376,7 @@ class TestLocal:
         scratch.mkdir()
         put(store, "a.wav")
         with pytest.raises(Superseded):
-            store.fetch("a.wav", generation=1, folder=str(scratch))
+            store.fetch("a.wav", version="1", stat=None, folder=str(scratch))
         assert list(scratch.iterdir()) == []
 
 
@@ -346,7 +391,7 @@ class TestMissing:
             with pytest.raises(MissingInput, match=r"none\.flac.* does not exist"):
                 store.read(name, generation=5)
             with pytest.raises(MissingInput, match=r"none\.flac.* does not exist"):
-                store.fetch(name, generation=5, folder=str(tmp_path))
+                store.fetch(name, version="5", stat=None, folder=str(tmp_path))
 
     def test_a_part_of_a_name_is_no_object(self, store):
         put(store, "a/b")
@@ -513,16 +558,153 @@ class TestFolderAlone:
         (tmp_path / "depot" / "a" / "loop").symlink_to(tmp_path / "depot")
         assert names(folder) == ["a/b"]
 
-    def test_a_file_that_may_not_be_read_is_not_given_to_a_job(self, folder, monkeypatch):
+    def test_a_file_that_may_not_be_read_is_not_given_to_a_job(self, folder, monkeypatch, tmp_path):
         put(folder, "a/b")
 
-        def refuse(path, *_arguments):
+        def refuse(path, *_arguments, **_options):
             raise PermissionError(13, "Permission denied", path)
 
-        generation = folder.stat("a/b").generation
+        media = identify(folder, "a/b")
         monkeypatch.setattr("segue.adapters.folder.open", refuse, raising=False)
         with pytest.raises(MissingInput, match="give this user permission"):
-            folder.fetch("a/b", generation=generation, folder="")
+            fetch(folder, media, tmp_path)
+        with pytest.raises(MissingInput, match="give this user permission"):
+            folder.identify("a/b")
+
+    def test_what_changes_no_byte_changes_no_version(self, folder, tmp_path):
+        depot, folder_of_file = tmp_path / "depot", tmp_path / "depot" / "album"
+        put(folder, "album/a.wav", b"sound")
+        path = folder_of_file / "a.wav"
+        first = identify(folder, "album/a.wav")
+
+        def copy_over():
+            shutil.copy2(path, depot / "copy")
+            os.rename(depot / "copy", path)
+
+        def move_away_and_back():
+            os.rename(folder_of_file, tmp_path / "away")
+            os.rename(tmp_path / "away", folder_of_file)
+
+        for change, is_seen in (
+            (lambda: os.chmod(path, 0o600), True),
+            (lambda: os.link(path, tmp_path / "link"), True),
+            (lambda: os.utime(path), True),
+            (copy_over, True),
+            (move_away_and_back, False),
+        ):
+            before = identify(folder, "album/a.wav")
+            change()
+            assert (folder.stat("album/a.wav").stat != before.stat) is is_seen
+            assert identify(folder, "album/a.wav").version == first.version
+            assert fetch(folder, first, tmp_path) == str(path)
+
+    def test_other_bytes_are_seen_whatever_times_say(self, folder, tmp_path):
+        depot = tmp_path / "depot"
+        for name, data in (("old/a.wav", b"old"), ("album/a.wav", b"new")):
+            put(folder, name, data)
+        album = identify(folder, "album/a.wav")
+        os.rename(depot / "album", depot / "aside")
+        os.rename(depot / "old", depot / "album")
+        swapped = identify(folder, "album/a.wav")
+        assert swapped.stat != album.stat
+        assert swapped.version != album.version
+        with pytest.raises(Superseded):
+            fetch(folder, album, tmp_path)
+        path = depot / "album" / "a.wav"
+        times = path.stat()
+        path.write_bytes(b"xxx")
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert path.stat().st_mtime_ns == times.st_mtime_ns
+        assert folder.stat("album/a.wav").stat != swapped.stat
+        with pytest.raises(Superseded):
+            fetch(folder, swapped, tmp_path)
+
+    def test_no_write_after_it_was_read_has_the_same_stat(self, folder, tmp_path):
+        """The clocks of file systems tick every few milliseconds."""
+        put(folder, "a.wav", b"0")
+        path = tmp_path / "depot" / "a.wav"
+        for number in range(20):
+            path.write_bytes(b"%d" % (number % 10))
+            seen = identify(folder, "a.wav")
+            path.write_bytes(b"%d" % ((number + 1) % 10))
+            assert folder.stat("a.wav").stat != seen.stat
+
+    @pytest.mark.parametrize(
+        ("age_s", "fraction_ns", "waits_s"),
+        [(0.0, 1, 0.02), (0.019, 1, 0.02), (0.03, 1, 0.0), (1.5, 0, 2.0), (2.5, 0, 0.0)],
+    )
+    def test_a_file_that_was_changed_just_now_is_read_after_the_next_tick(
+        self, folder, monkeypatch, age_s, fraction_ns, waits_s
+    ):
+        """Of a clock that ticks at least so often, or of one without fractions of a second."""
+        put(folder, "a.wav", b"0")
+        slept = []
+        changed_ns = 1_700_000_000 * 10**9 + fraction_ns
+        times = SimpleNamespace(st_ctime_ns=changed_ns, st_mtime_ns=changed_ns)
+        monkeypatch.setattr(time, "time", lambda: changed_ns / 1e9 + age_s)
+        monkeypatch.setattr(time, "sleep", slept.append)
+        wait_s = _find_rest_of_tick(times)
+        assert wait_s == waits_s
+        monkeypatch.setattr("segue.adapters.folder._find_rest_of_tick", lambda _found: wait_s)
+        folder.identify("a.wav")
+        assert slept == [waits_s]
+
+    def test_a_file_that_is_written_while_it_is_read_is_read_again(
+        self, folder, tmp_path, monkeypatch
+    ):
+        put(folder, "a.wav", b"0")
+        path, read, turns = tmp_path / "depot" / "a.wav", hashlib.file_digest, []
+
+        def write_meanwhile(file, algorithm):
+            digest = read(file, algorithm)
+            if len(turns) < limit:
+                turns.append(1)
+                path.write_bytes(b"%d" % len(turns))
+            return digest
+
+        monkeypatch.setattr(hashlib, "file_digest", write_meanwhile)
+        limit = 2
+        content = hashlib.blake2b(b"2", digest_size=12).hexdigest()
+        assert identify(folder, "a.wav").version == content
+        assert identify(folder, "a.wav").stat == folder.stat("a.wav").stat
+        limit = 1000
+        with pytest.raises(Superseded, match="is being written"):
+            identify(folder, "a.wav")
+
+    def test_what_a_broken_link_leads_to_may_be_on_a_disk_that_is_not_mounted(
+        self, folder, tmp_path
+    ):
+        put(folder, "a/b.wav")
+        depot = tmp_path / "depot"
+        (depot / "c.wav").symlink_to(tmp_path / "disk" / "c.wav")
+        (depot / "d").symlink_to(tmp_path / "disk")
+        for name in ("c.wav", "d/e.wav", "d/e/f.wav"):
+            assert folder.doubt_absence(name, stat=None) is LeftOutReason.BROKEN_LINK
+        (tmp_path / "disk").mkdir()
+        for name in ("d/e.wav", "d/e/f.wav", "a/c.wav", "a/b.wav/c.wav"):
+            assert folder.doubt_absence(name, stat=None) is None
+
+    @pytest.mark.parametrize(
+        ("name", "is_doubted"),
+        [("disk/a.wav", True), ("gone/disk/a.wav", True), ("other/a.wav", False)],
+    )
+    def test_a_file_of_a_disk_that_is_not_mounted_may_be_there(
+        self, folder, tmp_path, name, is_doubted
+    ):
+        """Its folder is the empty one on which the disk was mounted, or is missing."""
+        put(folder, "other/b.wav")
+        (tmp_path / "depot" / "disk").mkdir()
+        here = FileStat.parse(folder.stat("other/b.wav").stat)
+        elsewhere = here._replace(device=os.makedev(4000, 77))
+        assert folder.doubt_absence(name, stat=str(here)) is None
+        expected = LeftOutReason.UNMOUNTED if is_doubted else None
+        assert folder.doubt_absence(name, stat=str(elsewhere)) is expected
+
+    def test_a_file_of_another_disk_that_is_mounted_is_gone(self, folder, tmp_path):
+        (tmp_path / "depot" / "link").mkdir(parents=True)
+        mounted = next(iter(_list_mounted_devices() - {tmp_path.stat().st_dev}))
+        seen = FileStat(mounted, 1, 1, 1, 1)
+        assert folder.doubt_absence("link/a.wav", stat=str(seen)) is None
 
     def test_what_may_not_be_deleted_is_an_error(self, folder, monkeypatch):
         put(folder, "a/b")

@@ -15,14 +15,25 @@ import pytest
 from google.cloud import firestore
 from google.cloud.firestore_v1 import types
 
-from segue.adapters.firestore import TOMBSTONE_TTL, FirestoreLedger
+from segue.adapters.firestore import FirestoreLedger
+from segue.adapters.firestore_document import TOMBSTONE_TTL
 from segue.adapters.firestore_indexes import EXPIRES_AT, Index, build_indexes, list_exempt_fields
+from segue.adapters.ledger_format import encode_record
 from segue.errors import ConfigurationError, Contended, Unavailable
 from segue.model import transitions
 from segue.model.graph import parse_graph
 from segue.model.ledger import Change, Query, Snapshot
 from segue.model.media_file import MediaFile, uri_to_file_id
-from segue.model.record import Entry, Lease, Ping, Record, State, evolve
+from segue.model.record import (
+    LEASED,
+    PENDING,
+    Entry,
+    Lease,
+    Record,
+    State,
+    evolve,
+    format_term,
+)
 from segue.model.transitions import Result
 from segue_support import emulators
 from segue_support.grpc_proxy import GrpcProxy, RpcFault
@@ -40,6 +51,7 @@ GRAPH = parse_graph(
       energy: {run: "features:energy", needs: {beats: beats}, writes: application/json}
     """
 )
+BEATS = GRAPH.fingerprints["beats"]
 
 
 @pytest.fixture
@@ -51,7 +63,10 @@ def proxy(firestore_emulator, firestore_url, monkeypatch) -> Iterator[GrpcProxy]
 
 @pytest.fixture
 def ledger(proxy, firestore_url) -> Iterator[FirestoreLedger]:
+    """A ledger that is connected: what that costs is not counted."""
     ledger = FirestoreLedger(firestore_url)
+    ledger.find(Query(), limit=1)
+    proxy.reset()
     yield ledger
     ledger.close()
 
@@ -61,7 +76,11 @@ def uri(number: int) -> str:
 
 
 def record(number: int, **changes) -> Record:
-    return Record(uri=uri(number), generation=1, arrived_at=NOW, **changes)
+    return Record(uri=uri(number), version="v1", order=1, arrived_at=NOW, **changes)
+
+
+def beats(state: State = State.RUNNING, **changes) -> dict[str, Entry]:
+    return {BEATS: Entry(job="beats", state=state, order=1, **changes)}
 
 
 def put(ledger, *records: Record):
@@ -114,7 +133,8 @@ class TestCost:
         lease = {"owner": "w", "now": NOW, "lease_s": 60}
         claim = lambda r: (transitions.claim(r, GRAPH, ["beats", "energy"], **lease), None)  # noqa: E731
         results = [Result(job=job, state=State.DONE) for job in GRAPH.jobs]
-        settle = lambda r: transitions.settle(r, generation=1, owner="w", results=results)  # noqa: E731
+        settling = {"order": 1, "owner": "w", "results": results, "now": NOW}
+        settle = lambda r: transitions.settle(r, GRAPH, **settling)  # noqa: E731
         for transition in (claim, settle):
             changed = ledger.change([Change(uri=uri(1), transition=transition, known=snapshot)])
             snapshot = changed[0].snapshot
@@ -152,16 +172,48 @@ class TestCost:
     def test_counting_costs_a_few_queries_whatever_the_catalogue(self, proxy, ledger):
         thirty = [f"{i:012x}" for i in range(30)]
         ledger.count({"beats": thirty, "energy": [*thirty, "f" * 12]})
-        files, states, fingerprints = 2, 2 * 5, 1 + 2
+        files, states, fingerprints = 2, 2 * len(State), 1 + 2
         assert dict(proxy.calls) == {"RunAggregationQuery": files + states + fingerprints}
 
     def test_a_page_costs_one_query(self, proxy, ledger):
-        ledger.find(Query(prefix="gs://acme-audio/", job="beats", state=State.FAILED))
+        ledger.find(Query(prefix="gs://acme-audio/", open=LEASED))
         assert dict(proxy.calls) == {"RunQuery": 1}
+
+    def test_tombstones_with_a_term_are_none_without_a_query(self, proxy, ledger):
+        assert ledger.find(Query(open=LEASED, deleted=True)) == []
+        assert not proxy.calls
 
     def test_opening_and_closing_costs_nothing(self, proxy, firestore_url):
         FirestoreLedger(firestore_url).close()
         assert not proxy.calls
+
+    def test_the_first_use_of_a_ledger_reads_one_document_more(self, proxy, ledger, firestore_url):
+        put(ledger, record(1))
+        proxy.reset()
+        other = FirestoreLedger(firestore_url)
+        for _ in range(3):
+            other.read([uri(1)])
+        assert documents(proxy) == ([1, 1, 1, 1], [])
+        other.close()
+        other.read([uri(1)])
+        assert documents(proxy) == ([1] * 5, [])
+        other.close()
+
+    def test_threads_that_use_it_first_read_that_document_once(self, proxy, ledger, firestore_url):
+        other = FirestoreLedger(firestore_url)
+        other.count(GRAPH.accepted)  # in several threads
+        assert documents(proxy) == ([1], [])
+        other.close()
+
+    def test_the_very_first_use_writes_that_document(self, proxy, firestore_url, project):
+        ledger = FirestoreLedger(firestore_url, namespace="moods")
+        ledger.read([uri(1)])
+        assert proxy.calls == {"BatchGetDocuments": 2, "RunQuery": 1, "Commit": 1}
+        ledger.close()
+        client = firestore.Client(project=project)
+        about = client.document("segue", "ledger").get().to_dict()
+        assert about == {"format": 2, "namespace": "moods"}
+        client.close()
 
 
 def written_by(proxy: GrpcProxy) -> int:
@@ -171,21 +223,14 @@ def written_by(proxy: GrpcProxy) -> int:
 class TestBadNetwork:
     @pytest.fixture
     def claimed(self, ledger):
-        """A record whose beats are held, with energy as a pending target."""
-        lease = Lease(owner="w", expires_at=NOW)
-        beats = Entry(
-            state=State.RUNNING,
-            fingerprint=GRAPH.fingerprints["beats"],
-            generation=1,
-            lease=lease,
-            pending_targets=("energy",),
-        )
-        (snapshot,) = put(ledger, record(1, jobs={"beats": beats}))
+        """A record whose beats are held."""
+        (snapshot,) = put(ledger, record(1, results=beats(lease=Lease(owner="w", expires_at=NOW))))
         return snapshot
 
     def settled(self, ledger, claimed):
-        results = [Result(job="beats", state=State.DONE, artifact="gs://acme-artifacts/1")]
-        settle = lambda r: transitions.settle(r, generation=1, owner="w", results=results)  # noqa: E731
+        results = [Result(job="beats", state=State.DONE, artifact="beats/v1.json", checksum="0")]
+        settling = {"order": 1, "owner": "w", "results": results, "now": NOW}
+        settle = lambda r: transitions.settle(r, GRAPH, **settling)  # noqa: E731
         return ledger.change([Change(uri=uri(1), transition=settle, known=claimed)])[0]
 
     @pytest.mark.parametrize("status", ["UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN"])
@@ -193,17 +238,14 @@ class TestBadNetwork:
         proxy.reset()
         proxy.fail("BatchWrite", RpcFault(status, lost="reply"))
         changed = self.settled(ledger, claimed)
-        assert changed.answer.pending_targets == {
-            "beats": ("energy",)
-        }  # not lost: it was this very write
-        assert not changed.answer.lost
+        assert changed.answer == ()  # not lost: it was this very write
         assert ledger.read([uri(1)]) == [changed.snapshot]
         assert written_by(proxy) == 1
 
     def test_a_write_that_never_came_is_made_again(self, proxy, ledger, claimed):
         proxy.fail("BatchWrite", RpcFault(), RpcFault("RESOURCE_EXHAUSTED"), RpcFault("ABORTED"))
-        assert self.settled(ledger, claimed).answer.pending_targets == {"beats": ("energy",)}
-        assert ledger.read([uri(1)])[0].record.jobs["beats"].state is State.DONE
+        assert self.settled(ledger, claimed).answer == ()
+        assert ledger.read([uri(1)])[0].record.results[BEATS].state is State.DONE
 
     @pytest.mark.parametrize("status", ["ABORTED", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "INTERNAL"])
     def test_a_document_that_was_not_confirmed_is_read_and_sent_again(
@@ -211,7 +253,7 @@ class TestBadNetwork:
     ):
         proxy.reset()
         proxy.fail("BatchWrite", RpcFault(instead=statuses(status)))
-        assert self.settled(ledger, claimed).answer.pending_targets == {"beats": ("energy",)}
+        assert self.settled(ledger, claimed).answer == ()
         assert proxy.calls == {"BatchWrite": 2, "BatchGetDocuments": 1}
 
     @pytest.mark.parametrize("status", ["ABORTED", "RESOURCE_EXHAUSTED"])
@@ -259,6 +301,30 @@ class TestBadNetwork:
         with pytest.raises(ConfigurationError, match=remedy):
             ledger.count({})
         assert proxy.calls["BatchGetDocuments"] == 1  # and is not tried again
+
+    @pytest.mark.parametrize("method", ["BatchGetDocuments", "RunQuery", "Commit"])
+    @pytest.mark.parametrize("lost", ["request", "reply"])
+    def test_the_first_use_of_an_empty_ledger_is_tried_again(
+        self, proxy, firestore_url, method, lost
+    ):
+        proxy.fail(method, RpcFault(lost=lost))
+        ledger = FirestoreLedger(firestore_url)
+        put(ledger, record(1))
+        ledger.close()
+        again = FirestoreLedger(firestore_url)
+        assert again.read([uri(1)])[0].record == record(1)
+        again.close()
+
+    def test_whoever_only_reads_writes_nothing_to_an_empty_ledger(self, proxy, firestore_url):
+        reader = FirestoreLedger(firestore_url, create=False)
+        assert reader.read([uri(1)]) == [Snapshot(record=None)]
+        assert proxy.calls == {"BatchGetDocuments": 2, "RunQuery": 1}
+        writer = FirestoreLedger(firestore_url, namespace="moods")
+        put(writer, record(1))
+        writer.close()
+        with pytest.raises(ConfigurationError, match="belongs to namespace 'moods'"):
+            reader.read([uri(1)])
+        reader.close()
 
     def test_a_server_that_is_away_is_unavailable(self, firestore_url, monkeypatch):
         with socket.socket() as unused:
@@ -319,33 +385,27 @@ class TestDocuments:
         yield client.collection("files")
         client.close()
 
-    def test_they_are_readable_with_any_client(self, ledger, files):
+    def test_they_have_the_record_as_json_and_what_queries_need(self, ledger, files):
         lease = Lease(owner="w", expires_at=NOW + timedelta(seconds=60))
-        beats = Entry(
-            state=State.RUNNING,
-            fingerprint="0" * 12,
-            generation=1,
-            lease=lease,
-            pending_targets=("energy",),
-        )
-        put(ledger, record(1, size_bytes=3, jobs={"beats": beats}))
+        done = Entry(job="energy", state=State.DONE, order=1)
+        other = Entry(job="mel", state=State.NOT_APPLICABLE, order=1)
+        held = beats(lease=lease, notify=("*",))
+        full = record(1, size_bytes=3, results={**held, "0" * 12: done, "1" * 12: other})
+        put(ledger, full)
         assert files.document(uri_to_file_id(uri(1))).get().to_dict() == {
             "uri": uri(1),
-            "generation": 1,
-            "size_bytes": 3,
-            "arrived_at": NOW,
             "deleted": False,
-            "owed": True,
-            "jobs": {
-                "beats": {
-                    "state": "running",
-                    "fingerprint": "0" * 12,
-                    "generation": 1,
-                    "lease": {"owner": "w", "expires_at": lease.expires_at},
-                    "wanted": ["energy"],
-                }
-            },
+            "open": [LEASED, PENDING, f"beats/{BEATS}/running"],
+            "done": ["energy/", "energy/000000000000", "mel/111111111111/not_applicable"],
+            "record": encode_record(full).decode(),
         }
+
+    def test_a_tombstone_has_no_terms(self, ledger, files):
+        held = beats(lease=Lease(owner="w", expires_at=NOW), notify=("*",))
+        done = Entry(job="energy", state=State.DONE, order=1)
+        put(ledger, record(1, results={**held, "0" * 12: done}, deleted_at=NOW))
+        stored = files.document(uri_to_file_id(uri(1))).get().to_dict()
+        assert (stored["deleted"], stored["open"], stored["done"]) == (True, [], [])
 
     def test_a_tombstone_says_when_it_expires_and_a_living_record_never_does(self, ledger, files):
         (snapshot,) = put(ledger, record(1))
@@ -354,15 +414,17 @@ class TestDocuments:
         media = snapshot.record.media
         ledger.change([Change(uri=uri(1), transition=lambda r: transitions.delete(r, media, NOW))])
         assert document.get().to_dict()[EXPIRES_AT] == NOW + TOMBSTONE_TTL
-        newer = MediaFile(uri=uri(1), generation=2)
+        newer = MediaFile(uri=uri(1), version="v2", order=2)
         ledger.change([Change(uri=uri(1), transition=lambda r: transitions.arrive(r, newer, NOW))])
         assert EXPIRES_AT not in document.get().to_dict()
 
-    def test_one_that_is_no_record_is_named(self, ledger, files):
-        files.document(uri_to_file_id(uri(1))).set({"uri": uri(1), "generation": "one"})
+    @pytest.mark.parametrize("fields", [{"record": "{}"}, {"record": 1}, {}])
+    def test_one_that_is_no_record_is_named(self, ledger, files, fields):
+        files.document(uri_to_file_id(uri(1))).set({"uri": uri(1), "deleted": False, **fields})
         (snapshot,) = ledger.read([uri(1)])
         assert snapshot.record is None
         assert f"files/{uri_to_file_id(uri(1))} is damaged" in snapshot.damage
+        assert ledger.find(Query()) == []
 
     def test_one_field_more_does_not_matter_until_the_record_is_written(self, ledger, files):
         put(ledger, record(1))
@@ -381,16 +443,17 @@ class TestDocuments:
             put(ledger, record(1), large)
         assert written_by(proxy) == 0
 
-    def test_every_field_is_exempted_from_single_field_indexes(self, ledger, files):
-        full = {"content_type": "audio/flac", "checksum": "crc32c:0", "size_bytes": 1}
-        beats = Entry(state=State.QUEUED, fingerprint="0" * 12, generation=1)
-        pings = {"beats": Ping(request="r1", at=NOW)}
-        put(ledger, record(1, **full, deleted_at=NOW, jobs={"beats": beats}, pings=pings))
+    def test_terms_count_for_the_size_of_one(self, proxy, ledger):
+        results = {f"{n:012x}": Entry(job="j" * 63, state=State.DONE, order=1) for n in range(6000)}
+        assert len(encode_record(record(1, results=results))) < 1_000_000
+        with pytest.raises(ConfigurationError, match="1 MiB"):
+            put(ledger, record(1, results=results))
+
+    def test_only_done_has_an_index_of_its_own(self, ledger, files):
+        put(ledger, record(1, results=beats(State.DONE), deleted_at=NOW))
         stored = files.document(uri_to_file_id(uri(1))).get().to_dict()
-        assert set(stored) == set(list_exempt_fields())
-
-
-PENDING = Index(("deleted", "owed", "uri"))
+        assert set(stored) - set(list_exempt_fields()) == {"done"}
+        assert set(list_exempt_fields()) <= set(stored)
 
 
 class TestIndexes:
@@ -400,7 +463,9 @@ class TestIndexes:
         """The index that serves a query: equalities first, then what it is ordered by."""
         filters = [f.field_filter for f in query.where.composite_filter.filters]
         ops = types.StructuredQuery.FieldFilter.Operator
-        equal = [f.field.field_path for f in filters if f.op in (ops.EQUAL, ops.IN)]
+        in_array = {ops.ARRAY_CONTAINS, ops.ARRAY_CONTAINS_ANY}
+        equal = [f.field.field_path for f in filters if f.op in {ops.EQUAL, ops.IN, *in_array}]
+        assert all((f.op in in_array) == (f.field.field_path in ("open", "done")) for f in filters)
         ranged = {f.field.field_path for f in filters} - set(equal)
         order = [o.field.field_path for o in query.order_by]
         assert ranged <= set(order[:1])
@@ -408,14 +473,13 @@ class TestIndexes:
 
     def test_each_query_of_find_has_its_index(self, proxy, ledger):
         for deleted in (None, False, True):
-            for job, state in ((None, None), ("beats", None), ("energy", State.FAILED)):
-                query = Query(prefix="gs://a", job=job, state=state, deleted=deleted)
+            for term in (None, PENDING, format_term("energy", "0" * 12, State.FAILED)):
+                query = Query(prefix="gs://a", open=term, deleted=deleted)
                 ledger.find(query, after="gs://a/b")
-            ledger.find(Query(pending=True, deleted=deleted))
+                ledger.find(query)
         requests = map(types.RunQueryRequest.deserialize, proxy.requests["RunQuery"])
         needed = {self.needed(r.structured_query) for r in requests}
-        assert len(needed) == 4
-        assert needed <= set(build_indexes(GRAPH))
+        assert needed == set(build_indexes())
 
     def test_each_query_of_count_has_its_index(self, proxy, ledger):
         ledger.count(GRAPH.accepted)
@@ -423,19 +487,37 @@ class TestIndexes:
             types.RunAggregationQueryRequest.deserialize, proxy.requests["RunAggregationQuery"]
         )
         queries = [r.structured_aggregation_query.structured_query for r in requests]
-        assert {self.needed(q) for q in queries} == set(build_indexes(GRAPH)) - {PENDING}
+        assert {self.needed(q) for q in queries} == {*build_indexes(), Index(("done",))}
 
-    def test_what_is_owed_of_a_job_in_a_state_is_served_by_two_indexes_merged(self, proxy, ledger):
-        """Equalities are merged where the indexes agree in what comes behind these."""
-        ledger.find(Query(pending=True, job="energy", state=State.FAILED, deleted=False))
-        (request,) = map(types.RunQueryRequest.deserialize, proxy.requests["RunQuery"])
-        *equal, order = self.needed(request.structured_query).fields
-        usable = [
-            i
-            for i in build_indexes(GRAPH)
-            if i.fields[-1] == order and {*i.fields[:-1]} <= {*equal}
-        ]
-        assert {f for i in usable for f in i.fields[:-1]} == set(equal)
+
+class TestFormat:
+    def test_the_ledger_of_a_later_version_is_refused(self, ledger, firestore_url, project):
+        client = firestore.Client(project=project)
+        client.document("segue", "ledger").update({"format": 3})
+        client.close()
+        message = f"the ledger {firestore_url} has format 3, this version of Segue reads format 2;"
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match=message):
+                FirestoreLedger(firestore_url).read([uri(1)])
+
+    @pytest.mark.parametrize(
+        ("url", "another"),
+        [
+            ("firestore://{}", "segue-2"),
+            ("firestore://{}/(default)", "segue-2"),
+            ("firestore://{}/music", "music-2"),
+        ],
+    )
+    def test_a_new_one_is_another_database(self, proxy, project, url, another):
+        name = url.rpartition("/")[2] if "/" in url[12:] else "(default)"
+        client = firestore.Client(project=project, database=name)
+        client.collection("files").document("0").set({"uri": uri(1), "generation": 1})
+        client.close()
+        with pytest.raises(ConfigurationError) as raised:
+            put(FirestoreLedger(url.format(project)), record(1))
+        assert f"SEGUE_LEDGER=firestore://{project}/{another}, " in str(raised.value)
+        assert f'database = "{another}"' in str(raised.value)
+        assert written_by(proxy) == 0
 
 
 class TestOpening:

@@ -1,35 +1,16 @@
 # The ledger: a Firestore database with exactly the indexes that its queries need.
 
 locals {
-  collection = "files" # as in shared/segue/adapters/firestore_indexes.py
+  # As in shared/segue/adapters/firestore_indexes.py.
+  collection = "files"
+  indexes = {
+    "open"    = [{ field = "open", array = true }, { field = "uri", array = false }]
+    "deleted" = [{ field = "deleted", array = false }, { field = "uri", array = false }]
+  }
 
-  # The same rules as build_indexes() there; every field is in ascending order.
-  indexes = merge(
-    {
-      "uri"  = ["deleted", "uri"]
-      "owed" = ["deleted", "owed", "uri"]
-    },
-    { for job in var.jobs : "${job}/state" => ["deleted", "jobs.${job}.state", "uri"] },
-    { for job in var.jobs : "${job}/fingerprint" => ["deleted", "jobs.${job}.state", "jobs.${job}.fingerprint"] },
-  )
-
-  # The same list as list_exempt_fields() there. By default Firestore indexes every field: that multiplies
-  # the cost of a write, and an index on a growing value limits the collection to 500 writes per second.
-  exempt = [
-    "uri",
-    "generation",
-    "size_bytes",
-    "content_type",
-    "checksum",
-    "arrived_at",
-    "deleted_at",
-    "jobs", # and all fields below it
-    "pings",
-    "deleted",
-    "owed",
-    "expires_at",
-  ]
-
+  # By default Firestore indexes every field: that multiplies the cost of a write, and an index on a growing
+  # value limits the collection to 500 writes per second.
+  exempt     = ["uri", "deleted", "open", "expires_at", "record"]
   expires_at = "expires_at" # only tombstones have it
 }
 
@@ -65,8 +46,9 @@ resource "google_firestore_index" "query" {
   dynamic "fields" {
     for_each = each.value
     content {
-      field_path = fields.value
-      order      = "ASCENDING"
+      field_path   = fields.value.field
+      order        = fields.value.array ? null : "ASCENDING"
+      array_config = fields.value.array ? "CONTAINS" : null
     }
   }
 }
@@ -84,6 +66,21 @@ resource "google_firestore_field" "exempt" {
   dynamic "ttl_config" {
     for_each = each.value == local.expires_at ? [true] : []
     content {}
+  }
+}
+
+# Results are counted by the elements of this array.
+resource "google_firestore_field" "done" {
+  project    = var.project
+  database   = google_firestore_database.ledger.name
+  collection = local.collection
+  field      = "done"
+
+  index_config {
+    indexes {
+      array_config = "CONTAINS"
+      query_scope  = "COLLECTION"
+    }
   }
 }
 

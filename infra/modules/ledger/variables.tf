@@ -20,16 +20,6 @@ variable "location" {
   nullable    = false
 }
 
-variable "jobs" {
-  description = "Names of the graph's jobs; each needs two composite indexes."
-  type        = set(string)
-  nullable    = false
-  validation {
-    condition     = length(var.jobs) <= 450
-    error_message = "Firestore allows 1,000 composite indexes per database, and a job needs two; split the graph into two environments."
-  }
-}
-
 variable "delete_protection" {
   description = "Whether Firestore refuses to delete the database."
   type        = bool

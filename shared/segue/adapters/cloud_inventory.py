@@ -10,28 +10,16 @@ from typing import TYPE_CHECKING, Any
 from segue.adapters import firestore_queries as queries
 from segue.adapters.firestore import URL as LEDGER_URL
 from segue.adapters.firestore_connection import FirestoreConnection, call_once
-from segue.adapters.firestore_indexes import (
-    COLLECTION,
-    PENDING,
-    Index,
-    build_indexes,
-    format_fingerprint_path,
-    format_state_path,
-)
+from segue.adapters.firestore_indexes import COLLECTION, OPEN, Index, build_indexes
 from segue.adapters.google_errors import translate_errors
 from segue.adapters.pubsub import DEFAULT_PREFIX, REMEDIES
 from segue.adapters.pubsub import URL as QUEUE_URL
 from segue.errors import ConfigurationError
 from segue.model.ledger import Query
-from segue.model.record import State
+from segue.model.record import PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from google.cloud.firestore import Client
-    from google.cloud.firestore import Query as FirestoreQuery
-
-    from segue.model.graph import Graph
 
 CALL_S = 15.0
 GRANT = "grant roles/pubsub.viewer to the account that runs this"
@@ -87,7 +75,7 @@ def list_queue_contents(url: str) -> QueueContents:
     )
 
 
-def find_index_faults(url: str, graph: Graph) -> dict[Index, str]:
+def find_index_faults(url: str) -> dict[Index, str]:
     """Return the indexes of the ledger that are not ready, each with the reason.
 
     It runs one query for each index, which costs one read. It raises an error if the ledger itself
@@ -103,25 +91,15 @@ def find_index_faults(url: str, graph: Graph) -> dict[Index, str]:
     with contextlib.closing(connection):
         with connection.translate_errors():  # any error that is not about an index
             connection.client.document(COLLECTION, "0" * 32).get(**call_once(CALL_S))
-        for index in build_indexes(graph):
+        for index in build_indexes():
+            probe = Query(open=PENDING) if OPEN in index.fields else Query(deleted=False)
+            selected = queries.select_matching(connection.client, probe, limit=1)
             try:
                 with connection.translate_errors():
-                    _build_probe(connection.client, index, graph).get(**call_once(CALL_S))
+                    selected.get(**call_once(CALL_S))
             except ConfigurationError as error:
                 missing[index] = str(error)
     return missing
-
-
-def _build_probe(client: Client, index: Index, graph: Graph) -> FirestoreQuery:
-    """Build a query that only this index can answer."""
-    for job, fingerprint in graph.fingerprints.items():
-        if format_fingerprint_path(job) in index.fields:
-            return queries.select_done_by(client, job, [fingerprint]).limit(1)
-        if format_state_path(job) in index.fields:
-            wanted = Query(job=job, state=State.DONE, deleted=False)
-            return queries.select_matching(client, wanted, limit=1)
-    wanted = Query(deleted=False, pending=PENDING in index.fields)
-    return queries.select_matching(client, wanted, limit=1)
 
 
 def _is_active(subscription: Any) -> bool:

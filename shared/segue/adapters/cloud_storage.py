@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 from segue.errors import ConfigurationError, CorruptMedia, MissingInput, SegueError, Superseded
 from segue.model.media_file import split_uri, uri_to_file_id
-from segue.model.object_store import LeaveOut, Object, check_name
+from segue.model.object_store import LeaveOut, LeftOutReason, Object, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -98,6 +98,14 @@ class CloudStorage:
             blob.reload(**self._open_connection.options)
         return _to_object(name, blob)
 
+    def identify(self, name: str) -> Object:
+        """Return one object, with its metadata; its generation identifies its content."""
+        return self.stat(name)
+
+    def doubt_absence(self, name: str, *, stat: str | None) -> LeftOutReason | None:  # noqa: ARG002
+        """Return None: the server knows what exists."""
+        return None
+
     def read(self, name: str, *, generation: int | None = None) -> bytes:
         """Return an object's bytes in one request."""
         with self._translate_errors(name, generation):
@@ -105,8 +113,9 @@ class CloudStorage:
             data: bytes = blob.download_as_bytes(**self._open_connection.options)
         return data
 
-    def fetch(self, name: str, *, generation: int, folder: str) -> str:
+    def fetch(self, name: str, *, version: str, stat: str | None, folder: str) -> str:  # noqa: ARG002 - only in a folder
         """Download an object to a file, unless the file exists already."""
+        generation = int(version)
         suffix = os.path.splitext(name)[1]  # decoders look at it
         suffix = suffix if SUFFIX.fullmatch(suffix) else ""
         leaf = f"{uri_to_file_id(self.uri(name))}-{generation}{suffix}"

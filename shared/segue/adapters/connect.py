@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from segue.errors import ConfigurationError
+from segue.model.graph import DEFAULT_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,25 +49,33 @@ def check_writable(location: str) -> None:
         FolderStore(location).check_writable()
 
 
-def connect_ledger(url: str) -> Ledger:
-    """Open a ledger: ``firestore://project[/database]`` or ``sqlite:///path``."""
+def connect_ledger(url: str, namespace: str = DEFAULT_NAMESPACE) -> Ledger:
+    """Open a ledger: ``firestore://project[/database]`` or ``sqlite:///path``.
+
+    It belongs to the namespace of the graph that it was first opened with, and no other opens it.
+    """
+    return _open_ledger(url, namespace, create=True)
+
+
+def open_ledger_to_read(url: str, namespace: str = DEFAULT_NAMESPACE) -> Ledger:
+    """Open a ledger for reading; one that does not exist yet is empty, and is not created."""
+    url = url if ledger_exists(url) else f"{EMBEDDED}:memory:"
+    return _open_ledger(url, namespace, create=False)
+
+
+def _open_ledger(url: str, namespace: str, *, create: bool) -> Ledger:
     if url.startswith("firestore://"):
         from segue.adapters.firestore import FirestoreLedger
 
-        return FirestoreLedger(url)
+        return FirestoreLedger(url, namespace=namespace, create=create)
     if url.startswith(EMBEDDED):
         from segue.adapters.sqlite_ledger import SqliteLedger
 
-        return SqliteLedger(url.removeprefix(EMBEDDED))
+        return SqliteLedger(url.removeprefix(EMBEDDED), namespace=namespace)
     raise ConfigurationError(
         f"{url!r} is not a ledger that Segue supports; write firestore://project/database or "
         "sqlite:///path"
     )
-
-
-def open_ledger_to_read(url: str) -> Ledger:
-    """Open a ledger for reading; one that does not exist yet is empty, and is not created."""
-    return connect_ledger(url if ledger_exists(url) else f"{EMBEDDED}:memory:")
 
 
 def ledger_exists(url: str) -> bool:

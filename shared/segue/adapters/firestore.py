@@ -1,9 +1,11 @@
 """The ledger in Firestore: one document per file, changed optimistically and in batches.
 
-A document has the fields of a record by their names: jobs a map, times native timestamps. Each is
-written on the condition that nobody else wrote first: the time at which it was last updated, which
-is a snapshot's revision, is still the same. The server reports for each document whether that held.
-Its times have microseconds, and it rejects a condition with more, so a ``datetime`` is exact.
+A document has the record as JSON, and the fields by which queries find it. Each is written on the
+condition that nobody else wrote first: the time at which it was last updated, which is a snapshot's
+revision, is still the same. The server reports for each document whether that held.
+
+One more document says which format and namespace the ledger has. It is read when a connection is
+first used, and created then in an empty ledger.
 """
 
 from __future__ import annotations
@@ -14,43 +16,50 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import msgspec
-
 from segue.adapters import firestore_queries as queries
 from segue.adapters.firestore_connection import REMEDIES, FirestoreConnection, call_once
-from segue.adapters.firestore_indexes import COLLECTION, DELETED, EXPIRES_AT, PENDING
+from segue.adapters.firestore_document import (
+    build_fields,
+    document_to_snapshot,
+    format_revision,
+    measure,
+    parse_revision,
+)
+from segue.adapters.firestore_indexes import COLLECTION, URI
+from segue.adapters.ledger_format import check_namespace
 from segue.backoff import Backoff, retry
 from segue.errors import ConfigurationError, Contended, DamagedRecord, Unavailable
+from segue.model.graph import DEFAULT_NAMESPACE
 from segue.model.ledger import Change, Changed, DamageReport, LedgerCounts, Query, Snapshot
 from segue.model.media_file import uri_to_file_id
-from segue.model.record import Record, State
+from segue.model.record import FORMAT, Record, State, format_done_term, format_term
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from google.cloud.firestore import DocumentSnapshot
+    from google.cloud.firestore import Client, DocumentSnapshot
     from google.cloud.firestore import Query as FirestoreQuery
 
 T = TypeVar("T")
 Found = TypeVar("Found")
 
+ABOUT = ("segue", "ledger")  # the document with the ledger's format and namespace
 URL = re.compile(r"firestore://([^/]+)(?:/([^/]+))?/?")
 READ_BATCH, WRITE_BATCH = 300, 500  # documents per call
 CALL_BYTES = 3 << 20  # of the 10 MiB that a call may have; the emulator accepts 4
 DOCUMENT_BYTES = 1_000_000  # of the 1 MiB that a document may have, measured slightly differently
 COUNTS_AT_ONCE = 8
 BACKOFF = Backoff(0.02, 5.0, jitter=1.0)
+CURRENT = "current"  # done under an accepted fingerprint
+OTHER_STATES = tuple(state for state in State if state is not State.DONE)
 # The statuses of a document that others wrote first, or that the server did not try to write.
 NOT_WRITTEN = {
     *("ALREADY_EXISTS", "FAILED_PRECONDITION", "NOT_FOUND"),
     *("ABORTED", "RESOURCE_EXHAUSTED"),
 }
-# The arrival event of a deleted file can be late: it is redelivered for hours, and kept for a week.
-TOMBSTONE_TTL = timedelta(days=90)
 
 
 class FirestoreLedger:
@@ -60,22 +69,38 @@ class FirestoreLedger:
     ----------
     url : str
         ``firestore://project`` or ``firestore://project/database``.
+    namespace : str
+        The namespace of the graph; the ledger of another one is refused.
+    create : bool
+        Whether an empty ledger gets its document about format and namespace; else it stays empty
+        until somebody else writes to it.
     deadline_s : float
         How long a call is retried before it raises ``Unavailable`` or ``Contended``.
     """
 
-    def __init__(self, url: str, *, deadline_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        create: bool = True,
+        deadline_s: float = 60.0,
+    ) -> None:
         match = URL.fullmatch(url)
         if match is None:
             raise ConfigurationError(
                 f"{url!r} is not a Firestore ledger; write firestore://project or "
                 "firestore://project/database"
             )
-        self._project, self._database = match[1], match[2] or "(default)"
+        self._url, self._project, self._database = url, match[1], match[2] or "(default)"
+        self._namespace = namespace
+        self._create = create
         self._deadline_s = deadline_s
         self.damage = DamageReport()
         self._lock = threading.Lock()
         self._opened: FirestoreConnection | None = None
+        self._about_lock = threading.Lock()
+        self._is_known = False  # that its format and namespace are ours
 
     @property
     def _connection(self) -> FirestoreConnection:
@@ -84,6 +109,46 @@ class FirestoreLedger:
             if self._opened is None:
                 self._opened = FirestoreConnection(self._project, self._database)
             return self._opened
+
+    def _check_about(self, timeout_s: float) -> None:
+        """Raise an error, at the first use, if the ledger has another format or namespace."""
+        with self._about_lock:
+            if not self._is_known:
+                self._is_known = self._read_about(self._connection.client, timeout_s)
+
+    def _read_about(self, client: Client, timeout_s: float) -> bool:
+        """Check the document about the ledger; return whether there is one."""
+        from google.api_core.exceptions import AlreadyExists
+
+        options = call_once(timeout_s)
+        document = client.document(*ABOUT)
+        found = document.get(**options)
+        if not found.exists:
+            if client.collection(COLLECTION).limit(1).get(**options):
+                raise ConfigurationError(self._describe_other_format("an earlier format"))
+            if not self._create:
+                return False
+            try:
+                document.create({"format": FORMAT, "namespace": self._namespace}, **options)
+            except AlreadyExists:  # another process was faster
+                found = document.get(**options)
+            else:
+                return True
+        about = found.to_dict() or {}
+        if about.get("format") != FORMAT:
+            raise ConfigurationError(self._describe_other_format(f"format {about.get('format')}"))
+        check_namespace(self._url, str(about.get("namespace")), self._namespace)
+        return True
+
+    def _describe_other_format(self, found: str) -> str:
+        name = "segue" if self._database == "(default)" else self._database
+        another = f"{name}-{FORMAT}"
+        return (
+            f"the ledger {self._url} has {found}, this version of Segue reads format {FORMAT}; use "
+            "the Segue that wrote it, or start a new one: create the database with "
+            f"'ledger = {{ database = \"{another}\" }}' in the variables of Terraform, set "
+            f"SEGUE_LEDGER=firestore://{self._project}/{another}, then run 'segue backfill'"
+        )
 
     def close(self) -> None:
         """Close the connection; a later call opens a new one."""
@@ -122,7 +187,7 @@ class FirestoreLedger:
         done: dict[str, Changed[T]] = {}
         damaged: dict[str, str] = {}
         for batch_ids in _split(list(by_id), WRITE_BATCH):
-            unfinished = {i: _OpenChange(i, by_id[i], by_id[i].known) for i in batch_ids}
+            unfinished = {i: _OpenChange(i, by_id[i]) for i in batch_ids}
             self._retry_until_deadline(partial(self._run_round, unfinished, done, damaged))
         if damaged:
             raise DamagedRecord(next(iter(damaged.values())), damaged)
@@ -169,12 +234,12 @@ class FirestoreLedger:
         client = self._connection.client
         batch = BulkWriteBatch(client)
         for change in group:
-            batch.set(client.document(COLLECTION, change.id), encode(change.record))
+            batch.set(client.document(COLLECTION, change.id), change.fields)
             revision = None if change.snapshot is None else change.snapshot.revision
             if revision is None:  # the file is unknown, or the record is not from this ledger
                 condition = client.write_option(exists=False)
             else:
-                condition = client.write_option(last_update_time=revision)
+                condition = client.write_option(last_update_time=parse_revision(revision))
             condition.modify_write(batch._write_pbs[-1])  # noqa: SLF001 - ``set`` takes none
             change.snapshot = None
             change.uncertain.append((change.record, change.answer))
@@ -184,28 +249,21 @@ class FirestoreLedger:
         ):
             match Code.Name(status.code):
                 case "OK":
-                    yield change, Snapshot(record=change.record, revision=result.update_time)
+                    revision = format_revision(result.update_time)
+                    yield change, Snapshot(record=change.record, revision=revision)
                 case code if code in NOT_WRITTEN:
                     change.uncertain.pop()
                 case code if code in REMEDIES:
                     raise from_grpc_status(status.code, status.message)  # type: ignore[no-untyped-call]
 
-    def count(self, accepted: Mapping[str, Iterable[str]]) -> LedgerCounts:
-        """Count files and entries on the server.
+    def count(self, accepted: Mapping[str, Sequence[str]]) -> LedgerCounts:
+        """Count files and results on the server.
 
-        It makes five queries per job and one for each thirty accepted fingerprints, eight at once.
-        Counting a thousand entries costs one read; the server gives up on a query after 60 s.
+        It makes six queries per job and one for each thirty accepted fingerprints, eight at once.
+        Counting a thousand files costs one read; the server gives up on a query after 60 s. A file
+        with results under several of more than thirty fingerprints may be counted for each.
         """
-        client = self._connection.client
-        wanted = {("", "files"): Query(deleted=False), ("", "deleted"): Query(deleted=True)}
-        for job in accepted:
-            wanted |= {(job, s): Query(job=job, state=s, deleted=False) for s in State}
-        selected = [(key, queries.select_matching(client, q)) for key, q in wanted.items()]
-        selected += [
-            ((job, "current"), queries.select_done_by(client, job, some))
-            for job, fingerprints in accepted.items()
-            for some in _split(sorted(set(fingerprints)), queries.IN_VALUES)
-        ]
+        selected = list(_select_counts(self._connection.client, accepted))
         counts: Counter[tuple[str, str]] = Counter()
         with ThreadPoolExecutor(COUNTS_AT_ONCE) as pool:  # if one fails, the rest is cancelled
             counted = pool.map(self._count, [query for _, query in selected])
@@ -214,9 +272,9 @@ class FirestoreLedger:
         jobs: dict[str, dict[str, int]] = {}
         for job in accepted:
             jobs[job] = {str(state): counts[job, state] for state in State}
-            current = counts[job, "current"]
             # They are of different moments: what was done meanwhile must not make one negative.
-            jobs[job] |= {"stale": max(0, jobs[job]["done"] - current), "done": current}
+            done = min(counts[job, CURRENT], jobs[job]["done"])
+            jobs[job] |= {"stale": jobs[job]["done"] - done, "done": done}
         return LedgerCounts(files=counts["", "files"], deleted=counts["", "deleted"], jobs=jobs)
 
     def _count(self, selected: FirestoreQuery) -> int:
@@ -226,13 +284,9 @@ class FirestoreLedger:
         )
 
     def find(self, query: Query, *, after: str = "", limit: int = 500) -> list[Record]:
-        """List records by URI.
-
-        It needs the composite indexes of ``firestore_indexes.build_indexes``: (deleted, uri); for
-        pending targets (deleted, pending, uri); for a job (deleted, jobs.<job>.state, uri). A query
-        for files and tombstones alike, or for a job in any state, lists all values, and needs no
-        other index.
-        """
+        """List records by URI, with one query."""
+        if query.open is not None and query.deleted:  # tombstones have no terms
+            return []
         found: list[Record] = []
         left = limit
         while left:  # more than once only if some records are damaged
@@ -243,26 +297,15 @@ class FirestoreLedger:
                 lambda left_s, selected=selected: list(selected.stream(**call_once(left_s)))  # type: ignore[misc]
             )
             for document in documents:
-                after = str(document.get("uri"))
+                after = str(document.get(URI))
                 record = self._to_snapshot(after, document).record
                 found += [] if record is None else [record]
             left = limit - len(found) if len(documents) == left else 0
         return found
 
     def _to_snapshot(self, uri: str, document: DocumentSnapshot[Any]) -> Snapshot:
-        try:
-            record = msgspec.convert(
-                msgspec.to_builtins(document.to_dict(), enc_hook=_to_builtin), Record
-            )
-        except (msgspec.ValidationError, TypeError) as error:
-            reason = str(error)
-        else:
-            if record.uri == uri:
-                return Snapshot(record=record, revision=document.update_time)
-            reason = "it is of another file"
-        where = f"the document {self._connection.name}/documents/{document.reference.path}"
-        damage = self.damage.add(uri, where, reason)
-        return Snapshot(record=None, revision=document.update_time, damage=damage)
+        database = self._connection.name
+        return document_to_snapshot(uri, document, database=database, damage=self.damage)
 
     def _retry_until_deadline(self, call: Callable[[float], Found]) -> Found:
         """Call with the time that is left; retry while the server is away or others write first."""
@@ -270,6 +313,7 @@ class FirestoreLedger:
 
         def attempt() -> Found:
             with self._connection.translate_errors():
+                self._check_about(end_s - time.monotonic())
                 return call(end_s - time.monotonic())
 
         return retry(
@@ -286,11 +330,18 @@ class _OpenChange(Generic[T]):
 
     id: str
     change: Change[T]
-    snapshot: Snapshot | None  # perhaps stale; None: it must be read
+    snapshot: Snapshot | None = field(init=False)  # perhaps stale; None: it must be read
     record: Record = field(init=False)  # to be written
+    fields: dict[str, Any] = field(init=False)  # of its document
     answer: T = field(init=False)
     # Writes that the server may have applied although it did not confirm them.
     uncertain: list[tuple[Record, T]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        known = self.change.known
+        revision = known.revision if known is not None else None
+        is_foreign = revision is not None and parse_revision(revision) is None
+        self.snapshot = None if is_foreign else known
 
     def apply(self, snapshot: Snapshot) -> bool:
         """Apply the transition to a snapshot; return whether there is something to write."""
@@ -301,22 +352,27 @@ class _OpenChange(Generic[T]):
         new, self.answer = self.change.transition(snapshot.record)
         if new is None or new is snapshot.record:
             return False
-        self.snapshot, self.record = snapshot, new
+        self.snapshot, self.record, self.fields = snapshot, new, build_fields(new)
         return True
 
 
-def encode(record: Record) -> dict[str, Any]:
-    """Return a record as the fields of a document."""
-    fields: dict[str, Any] = msgspec.to_builtins(record, builtin_types=(datetime,))
-    fields |= {DELETED: record.deleted_at is not None, PENDING: record.has_pending_targets}
-    if record.deleted_at is not None:
-        fields[EXPIRES_AT] = record.deleted_at + TOMBSTONE_TTL
-    return fields
-
-
-def _to_builtin(value: object) -> str | None:
-    """Format a time of the client's own class; no other value of a record is new to msgspec."""
-    return value.isoformat() if isinstance(value, datetime) else None
+def _select_counts(
+    client: Client, accepted: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[tuple[str, str], FirestoreQuery]]:
+    """Yield what to count: job, and a state or ``CURRENT``; without a job, kinds of files."""
+    yield ("", "files"), queries.select_matching(client, Query(deleted=False))
+    yield ("", "deleted"), queries.select_matching(client, Query(deleted=True))
+    for job, fingerprints in accepted.items():
+        yield (job, State.DONE), queries.select_done(client, [format_done_term(job)])
+        current = [format_done_term(job, each) for each in dict.fromkeys(fingerprints)]
+        for some in _split(current, queries.ANY_VALUES):
+            yield (job, CURRENT), queries.select_done(client, some)
+        for state in OTHER_STATES:
+            term = format_term(job, fingerprints[0], state)
+            if state is State.NOT_APPLICABLE:
+                yield (job, state), queries.select_done(client, [term])
+            else:
+                yield (job, state), queries.select_matching(client, Query(open=term))
 
 
 def _group_by_size(changes: Iterable[_OpenChange[T]]) -> Iterator[list[_OpenChange[T]]]:
@@ -324,7 +380,7 @@ def _group_by_size(changes: Iterable[_OpenChange[T]]) -> Iterator[list[_OpenChan
     group: list[_OpenChange[T]] = []
     group_bytes = 0
     for change in changes:
-        size = len(msgspec.json.encode(change.record))  # at least about its size as a document
+        size = measure(change.fields)
         if size > DOCUMENT_BYTES:
             raise ConfigurationError(
                 f"the record of {change.record.uri} is {size} bytes, and a Firestore document "

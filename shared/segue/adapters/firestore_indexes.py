@@ -1,58 +1,45 @@
-"""The indexes that the ledger's queries need in Firestore; Terraform creates them from this list.
+"""The indexes that the ledger's queries need in Firestore; Terraform creates the same.
 
 By default Firestore indexes every field by itself: that multiplies the cost of a write, and an
-index of growing values, such as timestamps, caps the collection at 500 writes a second. So every
-field is exempted, and only the composite indexes below exist.
+index of growing values, such as timestamps, caps the collection at 500 writes a second. So fields
+are exempted from it, and what is indexed depends neither on the graph nor on what a record holds:
+two composite indexes, and the elements of ``done``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from segue.model.record import Record
-
-if TYPE_CHECKING:
-    from segue.model.graph import Graph
 
 COLLECTION = "files"
-# Beside the fields of a record: no index can tell what has a date of deletion from what has none,
-# nor whether any of a record's entries has something in ``pending_targets``.
+# The fields of a document. All but the record itself are there for queries.
+URI = "uri"
 DELETED = "deleted"
-PENDING = "owed"
+OPEN = "open"  # terms, see ``segue.model.record``
+DONE = "done"  # terms
 EXPIRES_AT = "expires_at"  # only of tombstones: Firestore's time-to-live policy deletes them then
+RECORD = "record"  # JSON
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A composite index of the collection; every field is in ascending order."""
+    """A composite index: of an array's elements if it begins with one, else in ascending order."""
 
     fields: tuple[str, ...]
 
-
-def format_state_path(job: str) -> str:
-    """Return the field path of the state of a job's entry."""
-    return f"jobs.{job}.state"
-
-
-def format_fingerprint_path(job: str) -> str:
-    """Return the field path of the fingerprint of a job's entry."""
-    return f"jobs.{job}.fingerprint"
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """How each field is indexed, in Terraform's terms."""
+        return tuple("CONTAINS" if field == OPEN else "ASCENDING" for field in self.fields)
 
 
-def build_indexes(graph: Graph) -> list[Index]:
-    """Return the composite indexes that ``find`` and ``count`` need: two per job, and two more.
+def build_indexes() -> list[Index]:
+    """Return the composite indexes that ``find`` and ``count`` need.
 
-    A query for files and tombstones alike asks for ``deleted`` in both its values. One for what is
-    pending among the files with a job in a state is served by two indexes, which Firestore merges.
+    A query for files and tombstones alike asks for ``deleted`` in both its values.
     """
-    wanted = [Index((DELETED, "uri")), Index((DELETED, PENDING, "uri"))]
-    for job in graph.jobs:
-        wanted.append(Index((DELETED, format_state_path(job), "uri")))
-        wanted.append(Index((DELETED, format_state_path(job), format_fingerprint_path(job))))
-    return wanted
+    return [Index((OPEN, URI)), Index((DELETED, URI))]
 
 
 def list_exempt_fields() -> list[str]:
-    """Return the fields without an index of their own; ``jobs`` speaks for all below it."""
-    return [*Record.__struct_fields__, DELETED, PENDING, EXPIRES_AT]
+    """Return the fields without an index of their own; ``done`` has one, of its elements."""
+    return [URI, DELETED, OPEN, EXPIRES_AT, RECORD]

@@ -1,4 +1,4 @@
-"""The object store in a folder: atomic writes, generations, and metadata.
+"""The object store in a folder: atomic writes, generations, metadata, and digests.
 
 An object is written to a file without a name and then linked to its name in one step, so a killed
 writer leaves nothing behind. Metadata is in extended attributes if the file system has them, else
@@ -31,13 +31,17 @@ from segue.errors import (
     Superseded,
     Unavailable,
 )
-from segue.model.media_file import parse_location
-from segue.model.object_store import LeaveOut, Object, check_name
+from segue.model.media_file import FileStat, parse_location
+from segue.model.object_store import LeaveOut, LeftOutReason, Object, check_name
 
 XATTR_NAME = "user.segue"
 SIDECAR = ".segue-metadata"
 UNFINISHED = ".segue-unfinished-"
 ATTEMPTS = 100
+READINGS = 3  # of a file that changes while it is read
+DIGEST_BYTES = 12
+TICK_S = 0.02  # of the clocks of file systems, at most
+COARSE_TICK_S = 2.0  # of those that keep no fractions of a second
 PROBE_BYTES = 4096
 DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
 XATTR_UNSUPPORTED = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.ENOSPC, errno.E2BIG}
@@ -47,9 +51,9 @@ O_TMPFILE_UNSUPPORTED = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EIN
 class FolderStore:
     """The object store on a file system.
 
-    A generation is the time of the file's last status change (ctime) in nanoseconds. The
-    modification time is not enough: renaming an older file over a newer one, or copying with times
-    preserved, sets it back.
+    A generation is the time of the file's last status change (ctime) in nanoseconds: enough for
+    objects that are only written by this store. Media files are changed by others, who may swap
+    folders and restore times: they are identified by the digest of their content.
     """
 
     def __init__(self, location: str, *, metadata: Literal["auto", "sidecar"] = "auto") -> None:
@@ -79,18 +83,51 @@ class FolderStore:
                     name=found.name,
                     generation=found.status.st_ctime_ns,
                     size_bytes=found.status.st_size,
+                    stat=str(FileStat.of(found.status)),
                     updated_at=found.status.st_mtime,
                 )
 
     def stat(self, name: str) -> Object:
         path = self._to_path(name)
         with _translate_errors(path):
-            found = _stat_regular_file(path)
-            stored = self._read_metadata(path)
+            return self._build_object(name, path, _stat_regular_file(path))
+
+    def identify(self, name: str) -> Object:
+        path = self._to_path(name)
+        with _translate_errors(path):
+            found, digest = _compute_digest(path)
+            return self._build_object(name, path, found, digest)
+
+    def doubt_absence(self, name: str, *, stat: str | None) -> LeftOutReason | None:
+        path = self._to_path(name)
+        folder = os.path.dirname(path)
+        nearest = path
+        while not os.path.lexists(nearest):
+            nearest = os.path.dirname(nearest)
+        if os.path.islink(nearest) and not os.path.exists(nearest):
+            return LeftOutReason.BROKEN_LINK
+        if stat is None:
+            return None
+        try:
+            device = FileStat.parse(stat).device
+            if os.stat(nearest).st_dev == device or device in _list_mounted_devices():
+                return None
+            if nearest == folder and os.listdir(folder):
+                return None
+        except OSError:
+            return LeftOutReason.UNREADABLE
+        return LeftOutReason.UNMOUNTED
+
+    def _build_object(
+        self, name: str, path: str, found: os.stat_result, digest: str = ""
+    ) -> Object:
+        stored = self._read_metadata(path)
         return Object(
             name=name,
             generation=found.st_ctime_ns,
             size_bytes=found.st_size,
+            stat=str(FileStat.of(found)),
+            digest=digest,
             content_type=stored.get("content_type") or mimetypes.guess_type(name)[0],
             updated_at=found.st_mtime,
             metadata=stored.get("metadata", {}),
@@ -120,12 +157,18 @@ class FolderStore:
             _check_generation(file.fileno(), path, generation)
             return data
 
-    def fetch(self, name: str, *, generation: int, folder: str) -> str:  # noqa: ARG002 - nothing is copied
+    def fetch(self, name: str, *, version: str, stat: str | None, folder: str) -> str:  # noqa: ARG002 - nothing is copied
         path = self._to_path(name)
         with _translate_errors(path):
             _stat_regular_file(path)
             with open(path, "rb") as file:  # else a job or a decoder would fail for want of rights
-                _check_generation(file.fileno(), path, generation)
+                if str(FileStat.of(os.fstat(file.fileno()))) == stat:
+                    return path
+            if _compute_digest(path)[1] != version:
+                raise Superseded(
+                    f"{path!r} has another content than version {version}: it was overwritten; its "
+                    "new version is processed next"
+                )
         return path
 
     def create(
@@ -342,6 +385,41 @@ def _stat_regular_file(path: str) -> os.stat_result:
     if not stat.S_ISREG(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, "is not a regular file", path)
     return found
+
+
+def _list_mounted_devices() -> set[int]:
+    """Return the numbers of the devices that are mounted, as far as the system tells them."""
+    try:
+        with open("/proc/self/mountinfo") as file:
+            numbers = [line.split()[2].split(":") for line in file]
+    except OSError:  # elsewhere than on Linux
+        return set()
+    return {os.makedev(int(major), int(minor)) for major, minor in numbers}
+
+
+def _compute_digest(path: str) -> tuple[os.stat_result, str]:
+    """Read a file, and return its status and the digest of its content at that time."""
+    for _ in range(READINGS):
+        _stat_regular_file(path)  # opening a pipe would wait for a writer
+        with open(path, "rb", buffering=0) as file:
+            before = os.fstat(file.fileno())
+            time.sleep(_find_rest_of_tick(before))
+            digest = hashlib.file_digest(file, _make_hash).hexdigest()
+            after = os.fstat(file.fileno())
+        if FileStat.of(before) == FileStat.of(after):
+            return after, digest
+    raise Superseded(f"{path!r} is being written; try again once it is complete")
+
+
+def _make_hash() -> Any:
+    return hashlib.blake2b(digest_size=DIGEST_BYTES)
+
+
+def _find_rest_of_tick(found: os.stat_result) -> float:
+    """Return how long to wait until another write would show in a file's status."""
+    is_coarse = found.st_ctime_ns % 10**9 == found.st_mtime_ns % 10**9 == 0
+    tick_s = COARSE_TICK_S if is_coarse else TICK_S
+    return tick_s if time.time() - found.st_ctime_ns / 1e9 < tick_s else 0.0
 
 
 def _check_generation(file: int | str, path: str, generation: int | None) -> None:

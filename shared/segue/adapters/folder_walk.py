@@ -7,25 +7,18 @@ folder.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from segue.errors import ConfigurationError
 from segue.model.media_file import is_unicode
 from segue.model.object_store import LeaveOut, LeftOut, LeftOutReason
 
-REASONS = {
-    errno.ENAMETOOLONG: LeftOutReason.TOO_LONG,
-    errno.ELOOP: LeftOutReason.BROKEN_LINK,
-    errno.ENOTDIR: LeftOutReason.BROKEN_LINK,
-}
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundFile:
+class FoundFile(msgspec.Struct, frozen=True, kw_only=True):
     """A regular file; or a folder, whose name ends in ``/`` and which comes before its files."""
 
     name: str  # relative to the store
@@ -148,7 +141,7 @@ class FolderWalk:
         return real
 
     def _handle_error(self, name: str, folder: str, error: OSError) -> None:
-        reason = REASONS.get(error.errno or 0, LeftOutReason.UNREADABLE)
+        reason = LeftOutReason.of(error)
         is_top = folder == self._top and name == self._base
         if is_top or (self._leave_out is None and reason is LeftOutReason.UNREADABLE):
             raise ConfigurationError(

@@ -85,6 +85,7 @@ class SqliteFile:
                 if self._is_new():  # no other process has created it since
                     for statement in self.schema.split(";\n"):
                         self._db.execute(statement)
+                    self._fill()
                     self._db.execute(f"PRAGMA application_id = {self.application_id}")
                     self._db.execute(f"PRAGMA user_version = {self.version}")
         if self._read_pragma("application_id") != self.application_id:
@@ -96,9 +97,15 @@ class SqliteFile:
         if version != self.version:
             raise ConfigurationError(
                 f"the {self.noun} {self._path!r} has schema {version}, this version of Segue reads "
-                f"{self.version}; use the Segue that wrote it, or set {self.variable} to another "
-                "path"
+                f"{self.version}; use the Segue that wrote it, or {self._describe_new_start()}"
             )
+
+    def _fill(self) -> None:
+        """Write the first rows of a file, in the transaction that creates its tables."""
+
+    def _describe_new_start(self) -> str:
+        """Return what to do to leave this file as it is, and to begin with an empty one."""
+        return f"set {self.variable} to another path"
 
     def _is_new(self) -> bool:
         return not self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]

@@ -2,21 +2,21 @@
 
 There is one row per file, with the record as JSON, in the order of the URIs: catalogues are
 processed in that order, so neighbours share pages, and a batch of writes touches few (keys without
-order cost three times as much). Counts and state queries need only one small column: the
-*signature* of a record's entries (which job is in which state under which fingerprint, and whether
-targets are pending). A catalogue has few different ones, so counting millions of entries reads one
-narrow index.
+order cost three times as much). Counts and queries by term need only one small column: the
+*signature* of a record, which is its open and its done terms. A catalogue has few different ones,
+so counting millions of results reads one narrow index.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+import os
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, TypeVar
 
-import msgspec
-
+from segue.adapters.ledger_format import check_namespace, decode_snapshot, encode_record
 from segue.adapters.sqlite_file import BUSY_TIMEOUT_S, SqliteFile
 from segue.errors import ConfigurationError, DamagedRecord
+from segue.model.graph import DEFAULT_NAMESPACE
 from segue.model.ledger import (
     Change,
     Changed,
@@ -26,26 +26,47 @@ from segue.model.ledger import (
     Snapshot,
     find_prefix_end,
 )
-from segue.model.record import Record, State
+from segue.model.record import (
+    FORMAT,
+    Record,
+    State,
+    format_done_term,
+    format_term,
+    list_done_terms,
+    list_open_terms,
+)
 
 T = TypeVar("T")
 
-PENDING = "!"  # ends the signature of a record with pending targets
 BATCH = 500
-
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Record).decode
 
 
 class SqliteLedger(SqliteFile):
-    """The ledger in a file."""
+    """The ledger in a file.
+
+    Parameters
+    ----------
+    path : str
+        The file, created with its folder if it does not exist; ``:memory:`` means none.
+    namespace : str
+        The namespace of the graph; the ledger of another one is refused.
+    busy_s : float
+        How long to wait while other processes write.
+    """
 
     noun = "ledger"
     variable = "SEGUE_LEDGER"
     if_damaged = "restore it from a backup"
+    version: ClassVar[int] = FORMAT
     pragmas = ("page_size = 16384", "cache_size = -8192")
     schema = """
-CREATE TABLE signatures (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
+CREATE TABLE about (namespace TEXT NOT NULL);
+CREATE TABLE signatures (
+    id INTEGER PRIMARY KEY,
+    open TEXT NOT NULL,  -- terms, separated by spaces
+    done TEXT NOT NULL,
+    UNIQUE (open, done)
+);
 CREATE TABLE files (
     uri TEXT PRIMARY KEY,
     revision INTEGER NOT NULL,
@@ -56,10 +77,26 @@ CREATE TABLE files (
 CREATE INDEX files_by_signature ON files (signature, deleted);
 """
 
-    def __init__(self, path: str, *, busy_s: float = BUSY_TIMEOUT_S) -> None:
-        self._signatures: dict[str, int] = {}
+    def __init__(
+        self, path: str, *, namespace: str = DEFAULT_NAMESPACE, busy_s: float = BUSY_TIMEOUT_S
+    ) -> None:
+        self._namespace = namespace
+        self._signatures: dict[tuple[str, str], int] = {}
         self.damage = DamageReport()
         super().__init__(path, busy_s=busy_s)
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        (found,) = self._db.execute("SELECT namespace FROM about").fetchone()
+        check_namespace(repr(self._path), found, self._namespace)
+
+    def _fill(self) -> None:
+        self._db.execute("INSERT INTO about VALUES (?)", (self._namespace,))
+
+    def _describe_new_start(self) -> str:
+        root, extension = os.path.splitext(self._path)
+        another = f"sqlite:///{root}-{self.version}{extension}"
+        return f"start a new one: set SEGUE_LEDGER={another}, then run 'segue backfill'"
 
     def _forget_rows(self) -> None:
         self._signatures.clear()
@@ -101,7 +138,7 @@ CREATE INDEX files_by_signature ON files (signature, deleted);
         changed: list[Changed[T]] = []
         for change in changes:
             row = rows.get(change.uri)
-            revision = None if row is None else row[0]
+            revision = None if row is None else str(row[0])
             snapshot = change.known
             if snapshot is None or snapshot.revision != revision:
                 snapshot = self._to_snapshot(change.uri, row)
@@ -111,48 +148,49 @@ CREATE INDEX files_by_signature ON files (signature, deleted);
             old = snapshot.record
             new, answer = change.transition(old)
             if new is not None and new is not old:
-                snapshot = Snapshot(record=new, revision=(revision or 0) + 1)
+                number = 1 if row is None else row[0] + 1
+                snapshot = Snapshot(record=new, revision=str(number))
                 signature = self._intern_signature(new)
                 deleted = new.deleted_at is not None
-                written.append((change.uri, snapshot.revision, deleted, signature, _encode(new)))
+                written.append((change.uri, number, deleted, signature, encode_record(new)))
             changed.append(Changed(snapshot=snapshot, answer=answer))
         self._db.executemany("REPLACE INTO files VALUES (?, ?, ?, ?, ?)", written)
         return changed
 
     def _intern_signature(self, record: Record) -> int:
-        jobs = record.jobs
-        text = ";".join([f"{n}:{jobs[n].state}:{jobs[n].fingerprint}" for n in sorted(jobs)])
-        if record.has_pending_targets:
-            text += PENDING
-        known = self._signatures.get(text)
+        terms = " ".join(list_open_terms(record)), " ".join(list_done_terms(record))
+        known = self._signatures.get(terms)
         if known is None:
-            self._db.execute("INSERT OR IGNORE INTO signatures (text) VALUES (?)", (text,))
-            row = self._db.execute("SELECT id FROM signatures WHERE text = ?", (text,)).fetchone()
-            known = self._signatures[text] = int(row[0])
+            self._db.execute("INSERT OR IGNORE INTO signatures (open, done) VALUES (?, ?)", terms)
+            row = self._db.execute("SELECT id FROM signatures WHERE open = ? AND done = ?", terms)
+            known = self._signatures[terms] = int(row.fetchone()[0])
         return known
 
-    def count(self, accepted: Mapping[str, Iterable[str]]) -> LedgerCounts:
+    def count(self, accepted: Mapping[str, Sequence[str]]) -> LedgerCounts:
         with self._session():
             rows = self._db.execute(
-                "SELECT text, deleted, n FROM (SELECT signature, deleted, count(*) AS n FROM files "
-                "GROUP BY signature, deleted) JOIN signatures ON id = signature"
+                "SELECT open, done, deleted, n FROM (SELECT signature, deleted, count(*) AS n "
+                "FROM files GROUP BY signature, deleted) JOIN signatures ON id = signature"
             ).fetchall()
-        current = {job: frozenset(prints) for job, prints in accepted.items()}
-        jobs: dict[str, dict[str, int]] = {
-            job: dict.fromkeys((*State, "stale"), 0) for job in accepted
+        jobs = {job: {**dict.fromkeys(map(str, State), 0), "stale": 0} for job in accepted}
+        states = {
+            format_term(j, own, s): (j, s) for j, (own, *_) in accepted.items() for s in State
         }
+        current = {format_done_term(j, p): j for j, prints in accepted.items() for p in prints}
+        done = {format_done_term(job): job for job in accepted}
         files = tombstones = 0
-        for text, deleted, n in rows:
+        for open_terms, done_terms, deleted, n in rows:
             if deleted:
                 tombstones += n
                 continue
             files += n
-            for job, state, fingerprint in _parse_signature(text):
-                if job in jobs:
-                    stale = state == State.DONE and fingerprint not in current[job]
-                    jobs[job]["stale" if stale else state] += n
-        plain = {job: {str(s): n for s, n in states.items()} for job, states in jobs.items()}
-        return LedgerCounts(files=files, deleted=tombstones, jobs=plain)
+            terms = [*open_terms.split(), *done_terms.split()]
+            for job, state in [states[term] for term in terms if term in states]:
+                jobs[job][state] += n
+            are_current = {current[term] for term in terms if term in current}
+            for job in {done[term] for term in terms if term in done}:
+                jobs[job]["done" if job in are_current else "stale"] += n
+        return LedgerCounts(files=files, deleted=tombstones, jobs=jobs)
 
     def find(self, query: Query, *, after: str = "", limit: int = 500) -> list[Record]:
         where, values = ["uri > ?"], []
@@ -165,9 +203,9 @@ CREATE INDEX files_by_signature ON files (signature, deleted);
         if query.deleted is not None:
             where.append(f"deleted = {int(query.deleted)}")
         with self._session():
-            if query.job is not None or query.pending:
-                batch = self._find_signatures(query)
-                where.append(f"signature IN ({','.join(map(str, batch))})")
+            if query.open is not None:
+                signatures = map(str, self._find_signatures(query.open))
+                where.append(f"deleted = 0 AND signature IN ({','.join(signatures)})")
             select = (
                 "SELECT uri, revision, record FROM files "  # noqa: S608
                 f"WHERE {' AND '.join(where)} ORDER BY uri LIMIT ?"
@@ -183,39 +221,14 @@ CREATE INDEX files_by_signature ON files (signature, deleted);
                 left = limit - len(found) if len(rows) == left else 0
         return found
 
+    def _find_signatures(self, term: str) -> list[int]:
+        """Return the signatures of records that have an open term."""
+        rows = self._db.execute("SELECT id, open FROM signatures").fetchall()
+        return [i for i, terms in rows if term in terms.split()]
+
     def _to_snapshot(self, uri: str, row: tuple[int, bytes] | None) -> Snapshot:
         if row is None:
             return Snapshot(record=None)
         revision, data = row
-        try:
-            record = _decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as error:
-            reason = str(error)
-        else:
-            if record.uri == uri:
-                return Snapshot(record=record, revision=revision)
-            reason = "it is of another file"
         where = f"the ledger {self._path!r}"
-        return Snapshot(record=None, revision=revision, damage=self.damage.add(uri, where, reason))
-
-    def _find_signatures(self, query: Query) -> list[int]:
-        """Return the signatures of records that match a query's job, state and pending targets."""
-        rows = self._db.execute("SELECT id, text FROM signatures").fetchall()
-        if query.pending:
-            rows = [row for row in rows if row[1].endswith(PENDING)]
-        if query.job is None:
-            return [i for i, _ in rows]
-        return [
-            i
-            for i, text in rows
-            if any(
-                j == query.job and query.state in (None, s) for j, s, _ in _parse_signature(text)
-            )
-        ]
-
-
-def _parse_signature(signature: str) -> Iterator[tuple[str, str, str]]:
-    entries = signature.removesuffix(PENDING)
-    for part in entries.split(";") if entries else ():
-        job, state, fingerprint = part.split(":")
-        yield job, state, fingerprint
+        return decode_snapshot(uri, data, str(revision), where=where, damage=self.damage)

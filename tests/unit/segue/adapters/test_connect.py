@@ -25,7 +25,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
 def put(ledger, uri: str = URI) -> None:
-    record = Record(uri=uri, generation=1, arrived_at=NOW)
+    record = Record(uri=uri, version="v1", order=1, arrived_at=NOW)
     ledger.change([Change(uri=uri, transition=lambda _: (record, None))])
 
 
@@ -59,9 +59,22 @@ class TestReading:
         assert [record.uri for record in ledger.find(Query())] == [URI]
         ledger.close()
 
+    def test_one_of_another_namespace_is_not_read(self, tmp_path):
+        url = f"sqlite:///{tmp_path}/ledger.db"
+        connect_ledger(url, "moods").close()
+        with pytest.raises(ConfigurationError, match="'moods', and this graph is of 'default'"):
+            open_ledger_to_read(url)
+        open_ledger_to_read(url, "moods").close()
+
     def test_one_in_the_cloud_is_assumed_to_exist(self):
         assert ledger_exists("firestore://acme-audio")
         assert ledger_exists("pubsub://acme-audio")
+
+
+@pytest.mark.parametrize("open_", [connect_ledger, open_ledger_to_read])
+def test_a_url_of_another_scheme_is_refused(open_):
+    with pytest.raises(ConfigurationError, match="write firestore://project/database or sqlite"):
+        open_("mysql://acme/ledger")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 from google.cloud.firestore_v1 import types
 
 from segue.adapters.firestore import FirestoreLedger
@@ -14,11 +15,12 @@ URI = "gs://acme-audio/a.flac"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def test_a_write_depends_on_exactly_the_time_that_the_server_gave(monkeypatch):
+@pytest.mark.parametrize("nanos", [0, 1, 500_000_000, 123_456_000, 999_999_999])
+def test_a_write_depends_on_exactly_the_time_that_the_server_gave(monkeypatch, nanos):
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1")  # nothing is sent to it
     ledger = FirestoreLedger("firestore://acme-audio")
     conditions = []
-    given = {"seconds": 1_772_366_400, "nanos": 999_999_999}
+    given = {"seconds": 1_772_366_400, "nanos": nanos}
 
     def batch_write(request, **_options):
         conditions.append(types.Precondition.pb(request["writes"][0].current_document))
@@ -26,7 +28,8 @@ def test_a_write_depends_on_exactly_the_time_that_the_server_gave(monkeypatch):
         return types.BatchWriteResponse.wrap(raw)
 
     monkeypatch.setattr(ledger._connection.client._firestore_api, "batch_write", batch_write)
-    record = Record(uri=URI, generation=1, arrived_at=NOW)
+    monkeypatch.setattr(ledger, "_check_about", lambda _timeout_s: None)
+    record = Record(uri=URI, version="v1", order=1, arrived_at=NOW)
     known = Snapshot(record=None)
     for size_bytes in (1, 2):
         new = evolve(record, size_bytes=size_bytes)
@@ -35,5 +38,6 @@ def test_a_write_depends_on_exactly_the_time_that_the_server_gave(monkeypatch):
     first, second = conditions
     assert first.WhichOneof("condition_type") == "exists"
     assert first.exists is False
-    assert (second.update_time.seconds, second.update_time.nanos) == (1_772_366_400, 999_999_999)
+    assert (second.update_time.seconds, second.update_time.nanos) == (1_772_366_400, nanos)
+    assert known.revision.startswith("2026-03-01T12:00:00.")
     ledger.close()

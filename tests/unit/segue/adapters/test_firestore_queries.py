@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import re
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segue.adapters.firestore_document import build_fields
 from segue.adapters.firestore_indexes import Index, build_indexes, list_exempt_fields
-from segue.model.graph import parse_graph
 from segue.model.ledger import find_prefix_end
-from segue.model.record import Record
+from segue.model.record import Record, evolve
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 # Few letters, so that prefixes match; both ends of what can be encoded, so that borders are met.
 letters = st.sampled_from("ab\0\x7f\x80\ud7ff\ue000\uffff\U0001f3b5\U0010ffff")
@@ -31,29 +33,15 @@ def test_nothing_is_behind_the_last_text(prefix):
     assert find_prefix_end(prefix) is None
 
 
-def test_a_graph_needs_two_indexes_a_job_and_two():
-    graph = parse_graph(
-        """
-        jobs:
-          beats: {run: "features:beats", needs: {media: source}, writes: application/json}
-          mel: {run: "features:mel", needs: {media: source}, writes: application/x-npz}
-        """
-    )
-    assert build_indexes(graph) == [
-        Index(("deleted", "uri")),
-        Index(("deleted", "owed", "uri")),
-        Index(("deleted", "jobs.beats.state", "uri")),
-        Index(("deleted", "jobs.beats.state", "jobs.beats.fingerprint")),
-        Index(("deleted", "jobs.mel.state", "uri")),
-        Index(("deleted", "jobs.mel.state", "jobs.mel.fingerprint")),
+def test_two_indexes_serve_every_graph():
+    assert build_indexes() == [Index(("open", "uri")), Index(("deleted", "uri"))]
+    assert [index.modes for index in build_indexes()] == [
+        ("CONTAINS", "ASCENDING"),
+        ("ASCENDING", "ASCENDING"),
     ]
 
 
-def test_every_field_of_a_record_is_exempted():
-    assert set(list_exempt_fields()) == {
-        *Record.__struct_fields__,
-        "deleted",
-        "owed",
-        "expires_at",
-    }
-    assert all(re.fullmatch(r"[a-z_]+", path) for path in list_exempt_fields())
+def test_every_field_but_done_is_exempted():
+    record = Record(uri="gs://acme-audio/a.flac", version="v1", order=1, arrived_at=NOW)
+    fields = build_fields(evolve(record, deleted_at=NOW))
+    assert {*list_exempt_fields(), "done"} == set(fields)

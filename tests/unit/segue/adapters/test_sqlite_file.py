@@ -39,7 +39,8 @@ def test_a_later_schema_is_left_alone(kind, path):
     opened = kind(path)
     opened._db.execute("PRAGMA user_version = 9")
     opened.close()
-    with pytest.raises(ConfigurationError, match=rf"the {kind.noun} .* has schema 9, .* reads 1"):
+    reads = rf"the {kind.noun} .* has schema 9, .* reads {kind.version}; use the Segue that wrote"
+    with pytest.raises(ConfigurationError, match=reads):
         kind(path)
 
 
@@ -82,9 +83,14 @@ def test_the_stored_format_is_that_of_earlier_versions(path):
     """A file of another version of Segue must open, so these may change only on purpose."""
     ledger = SqliteLedger(path)
     tables = dict(ledger._db.execute("SELECT name, type FROM sqlite_schema WHERE sql NOT NULL"))
-    assert tables == {"signatures": "table", "files": "table", "files_by_signature": "index"}
+    assert tables == {
+        "about": "table",
+        "signatures": "table",
+        "files": "table",
+        "files_by_signature": "index",
+    }
     settings = [ledger._read_pragma(n) for n in ("user_version", "application_id", "page_size")]
-    assert settings == [1, 0, 16384]
+    assert settings == [2, 0, 16384]
     ledger.close()
     queue = SqliteQueue(f"{path}.queue")
     tables = dict(queue._db.execute("SELECT name, type FROM sqlite_schema WHERE sql NOT NULL"))
