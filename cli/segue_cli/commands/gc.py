@@ -13,6 +13,7 @@ from segue.adapters.connect import ledger_exists
 from segue.clock import utc_now
 from segue.errors import ConfigurationError
 from segue.maintenance.garbage import Garbage, GarbageCollector, GarbageReason
+from segue.maintenance.old_runs import find_old_runs, remove_old_runs
 from segue_cli.command import Context, command
 from segue_cli.parameters import parse_duration
 from segue_cli.views import text
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 MEANINGS = {
     GarbageReason.OLD_FINGERPRINT: "older version of the job",
-    GarbageReason.OLD_GENERATION: "file was overwritten",
+    GarbageReason.REMOVED_JOB: "job is not in the graph",
+    GarbageReason.OLD_VERSION: "file was overwritten",
     GarbageReason.DELETED_FILE: "file was deleted",
     GarbageReason.LEFTOVER: "leftover of a killed run",
     GarbageReason.UNKNOWN_FILE: "file is not in this ledger",
@@ -56,10 +58,12 @@ MEANINGS = {
 def gc(context: Context, older_than: float, delete: bool, names: bool, unknown_files: bool) -> None:
     """Delete artifacts that are no longer needed.
 
-    These are results of older versions of a job, results of files that were overwritten or deleted,
-    and leftovers of killed runs. They are only counted unless --delete is given. Artifacts that the
-    ledger refers to are kept, and other objects are never touched. It is safe to run during a
-    backfill.
+    These are results of older versions of a job and of jobs that were renamed or removed, results
+    of files that were overwritten or deleted, and leftovers of killed runs. They are only counted
+    unless --delete is given; a rollback to an older version of a job then computes them again.
+    Results that the graph accepts are kept, and so is everything of a file that is being processed;
+    other objects are never touched, except records of backfills and requests that are older than a
+    year. It is safe to run during a backfill.
     """
     if not ledger_exists(context.settings.ledger):
         raise ConfigurationError(
@@ -89,14 +93,21 @@ def gc(context: Context, older_than: float, delete: bool, names: bool, unknown_f
 
         found = counts.select(collector.find(report))
         removed = counts.count(collector.collect(found) if delete else found)
+
+        def count_all() -> dict[str, Any]:
+            if delete:
+                counts.old_runs = remove_old_runs(stack.artifacts, utc_now())
+            else:
+                counts.old_runs = sum(1 for _ in find_old_runs(stack.artifacts, utc_now()))
+            return counts.to_json(deleted=delete)
+
         if context.output.as_json:
-            context.output.write_json_stream(
-                "artifacts", map(_to_json, removed), lambda: counts.to_json(deleted=delete)
-            )
+            context.output.write_json_stream("artifacts", map(_to_json, removed), count_all)
             return
         for one in removed:
             if names:
-                context.output.print(one.object.name)
+                context.output.print(one.artifact.object.name)
+        count_all()
     context.output.print(*_render(counts, deleted=delete))
 
 
@@ -106,6 +117,7 @@ class GarbageCounts:
     def __init__(self, *, include_unknown: bool) -> None:
         self.examined = 0
         self.kept_unknown = 0
+        self.old_runs = 0
         self.artifacts: Counter[tuple[str, GarbageReason]] = Counter()
         self.size_bytes: Counter[tuple[str, GarbageReason]] = Counter()
         self._include_unknown = include_unknown
@@ -121,9 +133,9 @@ class GarbageCounts:
     def count(self, found: Iterable[Garbage]) -> Iterator[Garbage]:
         """Count by job and reason."""
         for one in found:
-            key = (one.lineage.job, one.reason)
+            key = (one.artifact.name.job, one.reason)
             self.artifacts[key] += 1
-            self.size_bytes[key] += one.object.size_bytes
+            self.size_bytes[key] += one.artifact.object.size_bytes
             yield one
 
     def to_json(self, *, deleted: bool) -> dict[str, Any]:
@@ -132,6 +144,7 @@ class GarbageCounts:
             "deleted": deleted,
             "looked_at": self.examined,
             "kept_of_unknown_files": self.kept_unknown,
+            "old_runs": self.old_runs,
             "groups": [
                 {"job": job, "reason": why, "artifacts": n, "size_bytes": self.size_bytes[job, why]}
                 for (job, why), n in sorted(self.artifacts.items())
@@ -145,11 +158,11 @@ class GarbageCounts:
 
 def _to_json(garbage: Garbage) -> dict[str, Any]:
     return {
-        "name": garbage.object.name,
-        "job": garbage.lineage.job,
-        "uri": garbage.lineage.uri,
+        "name": garbage.artifact.object.name,
+        "job": garbage.artifact.name.job,
+        "uri": garbage.artifact.uri,
         "reason": garbage.reason,
-        "size_bytes": garbage.object.size_bytes,
+        "size_bytes": garbage.artifact.object.size_bytes,
     }
 
 
@@ -170,6 +183,10 @@ def _render(counts: GarbageCounts, *, deleted: bool) -> Iterator[RenderableType]
             "this ledger; --unknown-files includes them.",
             style="yellow",
         )
+    if counts.old_runs:
+        records = text.format_count(counts.old_runs, "record")
+        what = "Deleted" if deleted else "To be deleted"
+        yield Text(f"{what}: {records} of runs that are older than a year.")
     total = counts.artifacts.total()
     what = f"{text.format_count(total, 'artifact')} of {counts.examined:,}"
     size = text.format_size(counts.size_bytes.total())

@@ -98,7 +98,7 @@ def run(
             {
                 "job": name,
                 "uri": media.uri,
-                "generation": media.generation,
+                "version": media.version,
                 "params": dict(part.jobs[name].params),
                 "fingerprint": part.fingerprints[name],
                 "results": [

@@ -7,30 +7,29 @@ not read at the same moment.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from segue.errors import MissingInput
+from segue.errors import DamagedRecord, MissingInput
 from segue.ingest.events import Arrivals
+from segue.ingest.observation import Observation, map_in_threads, observe
 from segue.model.graph import SOURCE, Graph
 from segue.model.ledger import Change, Ledger, Transition
 from segue.model.media_file import MediaFile, split_uri
-from segue.model.object_store import ObjectStore
+from segue.model.object_store import LeftOutReason, ObjectStore
 from segue.model.queue import Queue
 from segue.model.record import Record, State
 from segue.model.transitions import Arrival, delete
-
-STAT_THREADS = 8
 
 
 class DiscrepancyKind(StrEnum):
     """How the listing and the ledger disagree about a file."""
 
     UNRECORDED = "unrecorded"  # it exists, and the ledger has no record of it
-    OVERWRITTEN = "overwritten"  # it exists in a newer version than the recorded one
+    # It exists in a newer version than the recorded one; in a folder, in another one, perhaps.
+    OVERWRITTEN = "overwritten"
     UNSTARTED = "unstarted"  # it was recorded some time ago, and none of its jobs has started
     GONE = "gone"  # it is recorded, and no longer exists
 
@@ -93,18 +92,28 @@ class DiscrepancyFinder:
     def _find_kind(self, media: MediaFile, record: Record | None) -> DiscrepancyKind | None:
         if record is None:
             return DiscrepancyKind.UNRECORDED
-        if record.generation < media.generation:
+        if _is_newer(media, record):
             return DiscrepancyKind.OVERWRITTEN
-        if record.generation > media.generation or record.deleted_at is not None:
+        if media.order != record.order and media.order is not None:
             return None  # the listing is the older one
+        if record.deleted_at is not None:
+            return None
         if self.started_at - record.arrived_at < self.grace or self._is_started(record):
             return None
         return DiscrepancyKind.UNSTARTED
 
     def _is_started(self, record: Record) -> bool:
         """Whether any job that reads the source has ever started; being queued is not enough."""
-        entries = [record.jobs[job] for job in self.graph.children[SOURCE] if job in record.jobs]
+        first = self.graph.children[SOURCE]
+        entries = [entry for entry in record.results.values() if entry.job in first]
         return any(e.state is not State.QUEUED or e.attempts for e in entries)
+
+
+def _is_newer(media: MediaFile, record: Record) -> bool:
+    """Whether a listed version is newer than the recorded one, or may be in a folder."""
+    if media.order is None:
+        return media.stat != record.stat or record.deleted_at is not None
+    return media.order > record.order
 
 
 def repair(
@@ -115,6 +124,8 @@ def repair(
     ledger: Ledger,
     queue: Queue | None,
     now: datetime,
+    trust_absence: bool = False,
+    leave_out: Callable[[Observation], None] = lambda _: None,
 ) -> list[Discrepancy]:
     """Apply the events that never came, and return the confirmed discrepancies.
 
@@ -129,15 +140,73 @@ def repair(
         Without a queue nothing is changed or published: discrepancies are only confirmed.
     now : datetime
         The deletion time to record for files that are gone.
+    trust_absence : bool
+        Whether a file in a folder is gone even if its disk seems not to be mounted.
+    leave_out : callable, optional
+        Called with files in a folder of which it is not known what they are.
     """
+    if not catalogue.location.startswith("file://"):
+        return _repair_bucket(found, graph, catalogue, ledger, queue, now)
+    observed = observe(
+        catalogue,
+        ledger,
+        [MediaFile(uri=one.media.uri, version="") for one in found],
+        now,
+        dry_run=queue is None,
+        trust_absence=trust_absence,
+    )
+    pairs = list(zip(found, observed, strict=True))
+    if queue is not None:
+        arrivals = Arrivals(graph=graph, ledger=ledger, queue=queue)
+        arrivals.announce(seen for one, seen in pairs if _has_arrived(one, seen))
+    for one, seen in pairs:
+        if _is_left_out(one, seen):
+            leave_out(seen)
+    return [
+        one
+        for one, seen in pairs
+        if (seen.is_deleted if one.kind is DiscrepancyKind.GONE else _has_arrived(one, seen))
+    ]
+
+
+def _is_left_out(one: Discrepancy, seen: Observation) -> bool:
+    """Whether a file is unknown, and was not named for that yet.
+
+    The listing has named what it could not read, and the ledger its damaged records.
+    """
+    if one.kind is DiscrepancyKind.GONE and seen.reason is not LeftOutReason.UNMOUNTED:
+        return False
+    return seen.error is not None and not isinstance(seen.error, DamagedRecord)
+
+
+def _has_arrived(one: Discrepancy, seen: Observation) -> bool:
+    """Whether a file in a folder is there, and the pipelines are to be notified.
+
+    A file that is as recorded may be one that was recorded by a run that died then.
+    """
+    match one.kind:
+        case DiscrepancyKind.GONE:
+            return seen.arrival in (Arrival.NEW, Arrival.NEWER)
+        case DiscrepancyKind.UNSTARTED:
+            return seen.arrival is not None
+    return seen.arrival is not None and not seen.is_touched
+
+
+def _repair_bucket(
+    found: Sequence[Discrepancy],
+    graph: Graph,
+    catalogue: ObjectStore,
+    ledger: Ledger,
+    queue: Queue | None,
+    now: datetime,
+) -> list[Discrepancy]:
     present = [one for one in found if one.kind is not DiscrepancyKind.GONE]
     missing = [one for one in found if one.kind is DiscrepancyKind.GONE]
-    with ThreadPoolExecutor(STAT_THREADS) as threads:
-        is_gone = threads.map(lambda one: _is_gone(catalogue, one.media), missing)
-        gone = [one for one, confirmed in zip(missing, is_gone, strict=True) if confirmed]
+    is_gone = map_in_threads(lambda one: _is_gone(catalogue, one.media), missing)
+    gone = [one for one, confirmed in zip(missing, is_gone, strict=True) if confirmed]
     if queue is None:
         return [*present, *gone]
-    # Files that were recorded before get their jobs notified again.
+    # The pipelines are notified again of files that were recorded before.
     arrivals = Arrivals(graph=graph, ledger=ledger, queue=queue)
     answers = arrivals.record([one.media for one in present])
     deletions = ledger.change(
@@ -152,8 +221,8 @@ def repair(
 def _is_gone(catalogue: ObjectStore, media: MediaFile) -> bool:
     try:
         catalogue.stat(split_uri(media.uri)[1])
-    except MissingInput as error:  # a folder store raises it for unreadable folders, too
-        return not isinstance(error.__cause__, PermissionError)
+    except MissingInput:
+        return True
     return False
 
 
@@ -161,7 +230,7 @@ def _build_deletion(media: MediaFile, now: datetime) -> Transition[bool]:
     """Build the transition that leaves a tombstone, if the ledger still has that version."""
 
     def transition(found: Record | None) -> tuple[Record | None, bool]:
-        if found is None or found.generation != media.generation:
+        if found is None or found.version != media.version:
             return found, False
         return delete(found, media, now)[0], True
 

@@ -1,14 +1,14 @@
-"""Retries on request: resets failures in the ledger, and publishes dead letters again.
+"""Retries on request: reopens failures in the ledger, and replays dead letters.
 
-Dead letters are pulled in batches, and returned to the queue unless they were published again:
-counting changes nothing.
+Dead letters are pulled in batches, and returned to the queue unless they were replayed: counting
+changes nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -16,11 +16,13 @@ from itertools import islice
 
 from segue.clock import Clock, utc_now
 from segue.errors import UnreadableMessage
+from segue.ingest.acceptance import accept_targets, build_requests
 from segue.model.dead_letter import DeadLetter, Stage, decode_dead_letter
 from segue.model.graph import Graph
+from segue.model.lease_owner import is_lost
 from segue.model.ledger import Change, Ledger, find_records_by_state
 from segue.model.media_file import is_below
-from segue.model.message import Message, decode_message
+from segue.model.message import Message, build_request_id, decode_message
 from segue.model.queue import (
     Envelope,
     Lane,
@@ -30,13 +32,14 @@ from segue.model.queue import (
     format_topic,
     message_to_envelope,
 )
-from segue.model.record import Record, State, evolve
-from segue.model.transitions import add_pending, requeue
+from segue.model.record import Lease, Record, State, evolve
+from segue.model.transitions import find_entry, is_current, reopen
 
 BATCH = 256  # files
 LETTER_BATCH = 200
 LETTER_LIMIT = 10_000
 WAIT_S = 2.0  # for the first message of a batch: a cloud queue may be slow to answer
+RETRIED = frozenset({State.FAILED, State.BLOCKED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +50,21 @@ class RetrySelection:
     kinds: frozenset[str] = frozenset()  # none: all
     prefix: str = ""
 
-    def find_jobs(self, record: Record) -> tuple[str, ...]:
+    def find_jobs(self, graph: Graph, record: Record) -> tuple[str, ...]:
         """Return the jobs of one file to retry.
 
         A selected job that is blocked adds the failed job above it, without which it cannot run.
         """
         if record.deleted_at is not None:
             return ()
-        failing = {job: e.error for job, e in record.jobs.items() if e.state is State.FAILED}
+        entries = {
+            job: entry
+            for job in graph.jobs
+            if (entry := find_entry(graph, record, job)) is not None
+            and entry.state in RETRIED
+            and not is_current(graph, record, job)
+        }
+        failing = {job: e.error for job, e in entries.items() if e.state is State.FAILED}
         failed = {
             job
             for job, error in failing.items()
@@ -62,7 +72,7 @@ class RetrySelection:
         }
         causes = {
             job: entry.error.type if entry.error is not None else ""
-            for job, entry in record.jobs.items()
+            for job, entry in entries.items()
             if entry.state is State.BLOCKED
         }
         again = {job for job in self.jobs if job in failed}
@@ -70,10 +80,12 @@ class RetrySelection:
         again |= {job for job, cause in causes.items() if cause in again}
         if not self.kinds:  # blocked by a job that no longer fails
             again |= {job for job in self.jobs if job in causes and causes[job] not in failing}
-        return tuple(sorted(again))
+        return tuple(job for job in graph.jobs if job in again)
 
-    def matches(self, dead: DeadLetter) -> bool:
-        """Whether a dead letter is selected."""
+    def matches(self, graph: Graph, dead: DeadLetter) -> bool:
+        """Whether a dead letter is selected: also one without a job, or whose job is gone."""
+        if dead.job in graph.jobs and dead.job not in self.jobs:
+            return False
         is_kind = not self.kinds or dead.kind in self.kinds
         return is_kind and is_below(dead.uri or "", self.prefix)
 
@@ -100,82 +112,94 @@ class RetryCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRetry:
-    """Requeues the selected jobs in the ledger and, with a queue, notifies the pipelines."""
+    """Reopens the selected jobs in the ledger and, with a queue, asks the pipelines for them."""
 
     graph: Graph
     ledger: Ledger
     selection: RetrySelection
     queue: Queue | None = None
     clock: Clock = utc_now
+    lost: Callable[[Lease], bool] = is_lost
 
     def count(self) -> RetryCounts:
         """Count the selected jobs without changing them."""
         total = RetryCounts()
         for record in self._find_records():
-            total.add({job: record.jobs[job].state for job in self.selection.find_jobs(record)})
+            total.add(_find_states(self.graph, record, self.selection))
         return total
 
     def run(self) -> RetryCounts:
-        """Reset the failures and publish messages.
+        """Reopen the failures and publish messages.
 
-        The targets are first recorded as pending in the ledger: if the process dies before it
+        The jobs are first recorded as wanted in the ledger: if the process dies before it
         publishes, the sweep does.
         """
         total = RetryCounts()
+        now = self.clock()
+        reopen_selected = partial(self._reopen, request=build_request_id(now), now=now)
         found = self._find_records()
         while records := list(islice(found, BATCH)):
-            changes = [Change(uri=r.uri, transition=self._requeue) for r in records]
             envelopes: list[Envelope] = []
-            for changed in self.ledger.change(changes):
-                states, messages = changed.answer
+            for changed in self.ledger.change(
+                [Change(uri=record.uri, transition=reopen_selected) for record in records]
+            ):
+                states, requests = changed.answer
                 total.add(states)
-                envelopes += map(message_to_envelope, messages)
+                envelopes += requests
             if self.queue is not None and envelopes:
                 self.queue.publish(envelopes)
         return total
 
     def _find_records(self) -> Iterator[Record]:
-        states = (State.FAILED, State.BLOCKED)
+        selection = self.selection
         return find_records_by_state(
-            self.ledger, self.selection.jobs, states, self.selection.prefix
+            self.ledger, self.graph, selection.jobs, RETRIED, selection.prefix
         )
 
-    def _requeue(
-        self, found: Record | None
-    ) -> tuple[Record | None, tuple[dict[str, State], list[Message]]]:
-        """Select and requeue jobs on the record as it is written; return states and messages."""
+    def _reopen(
+        self, found: Record | None, *, request: str, now: datetime
+    ) -> tuple[Record | None, tuple[dict[str, State], list[Envelope]]]:
+        """Select and reopen jobs on the record as it is written; return states and requests."""
         if found is None:
             return None, ({}, [])
-        jobs = self.selection.find_jobs(found)
-        states = {job: found.jobs[job].state for job in jobs}
-        record, _ = requeue(found, jobs)
-        if record is None or self.queue is None:
-            return record, (states, [])
-        # The jobs become pending targets of the topmost ones, and those get messages.
-        known = tuple(job for job in self.graph.jobs if job in jobs)
-        messages = []
-        for job in known:
-            if self.graph.find_ancestors(job) & set(known):
-                continue
-            targets = tuple(t for t in known if self.graph.is_on_line(job, (t,)))
-            record = add_pending(record, self.graph, job, targets, self.clock())
-            messages.append(
-                Message(
-                    uri=record.uri,
-                    generation=record.generation,
-                    job=job,
-                    targets=targets,
-                    lane=Lane.REQUESTS.value,
-                )
-            )
-        return record, (states, messages)
+        states = _find_states(self.graph, found, self.selection)
+        if not states:
+            return None, ({}, [])
+        jobs = tuple(states)
+        record, requests = request_again(
+            self.graph, found, jobs, jobs, request=request, now=now, lost=self.lost
+        )
+        return record, (states, requests)
+
+
+def _find_states(graph: Graph, record: Record, selection: RetrySelection) -> dict[str, State]:
+    """Return the states of the jobs of one file to retry."""
+    results = record.results
+    jobs = selection.find_jobs(graph, record)
+    return {job: results[graph.fingerprints[job]].state for job in jobs}
+
+
+def request_again(
+    graph: Graph,
+    record: Record,
+    failed: Sequence[str],
+    targets: Sequence[str],
+    *,
+    request: str,
+    now: datetime,
+    lost: Callable[[Lease], bool],
+) -> tuple[Record, list[Envelope]]:
+    """Reopen failed and blocked jobs of a file; return the requests for targets, too."""
+    record, _ = reopen(record, graph, failed, request=request, now=now, states=RETRIED)
+    record, planned = accept_targets(graph, record, targets, now, lost)
+    return record, build_requests(graph, record, targets, planned.elsewhere, request=request)
 
 
 @dataclass(slots=True, kw_only=True)
 class ReplayedLetters:
-    """The dead letters that were found, counted by job, stage and kind."""
+    """The dead letters that were found, counted by pipeline, job, stage and kind."""
 
-    found: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    found: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
     ids: set[str] = field(default_factory=set)  # the queue's message ids
     unreadable: int = 0  # not written by Segue
     obsolete: int = 0  # about files that have been overwritten or deleted since
@@ -189,10 +213,11 @@ class ReplayedLetters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterReplay:
-    """Counts the dead letters of jobs, or publishes their messages again.
+    """Counts the dead letters of jobs, or replays them.
 
-    A letter about a file that has since been overwritten or deleted is obsolete: it is not
-    replayed, and is removed unless it is a dry run.
+    A job that failed is reopened in the ledger and requested, and an event that led to it is
+    published again, with all that follows from it. A letter about a file that has since been
+    overwritten or deleted is obsolete: it is not replayed, and is removed unless it is a dry run.
     """
 
     graph: Graph
@@ -200,6 +225,7 @@ class DeadLetterReplay:
     queue: Queue
     selection: RetrySelection
     clock: Clock = utc_now
+    lost: Callable[[Lease], bool] = is_lost
     wait_s: float = WAIT_S
 
     def run(self, *, dry_run: bool, only: Collection[str] | None = None) -> ReplayedLetters:
@@ -220,7 +246,7 @@ class DeadLetterReplay:
                     except UnreadableMessage:
                         replayed.unreadable += 1
                         continue
-                    if self.selection.matches(dead):
+                    if self.selection.matches(self.graph, dead):
                         selected.append((one, dead))
                 obsolete = self._find_obsolete(selected)
                 replayed.obsolete += len(obsolete)
@@ -231,7 +257,7 @@ class DeadLetterReplay:
                 ]
                 for one, dead in selected:
                     replayed.ids.add(one.message_id)
-                    replayed.found[dead.job, str(dead.stage), dead.kind] += 1
+                    replayed.found[_describe(dead)] += 1
                     replayed.examples += [dead] * (len(replayed.examples) < LETTER_BATCH)
                 if dry_run:
                     continue
@@ -261,7 +287,8 @@ class DeadLetterReplay:
         }
 
     def _read_batches(self) -> Iterator[list[ReceivedEnvelope]]:
-        topics = [format_dead_topic(job) for job in self.selection.jobs]
+        pipelines = self.graph.find_pipelines(self.selection.jobs)
+        topics = [format_dead_topic(pipeline) for pipeline in pipelines]
         known: set[str] = set()
         while len(known) < LETTER_LIMIT:
             room = min(LETTER_BATCH, LETTER_LIMIT - len(known))
@@ -275,56 +302,83 @@ class DeadLetterReplay:
             yield new
 
     def _send(self, letters: Sequence[tuple[ReceivedEnvelope, DeadLetter]]) -> None:
-        """Reset the failures, publish, and only then acknowledge: a crash loses nothing."""
-        failed: dict[str, dict[str, Message]] = {}
+        """Reopen the failures, publish, and only then acknowledge: a crash loses nothing."""
+        failed: dict[str, list[DeadLetter]] = {}
         envelopes = []
         for _, dead in letters:
-            message = _decode_message(dead)
-            if message is not None and dead.stage is Stage.RUN:
-                failed.setdefault(message.uri, {})[message.job] = message
-            if message is None or message.job not in self.graph.jobs:  # a newer version may read it
-                topic = format_topic(dead.job, Lane.REQUESTS)
-                envelopes.append(Envelope(topic=topic, data=dead.data))
+            if dead.uri is not None and dead.job in self.graph.jobs:
+                failed.setdefault(dead.uri, []).append(dead)
             else:
-                envelopes.append(message_to_envelope(message))
+                envelopes.append(_build_original(dead))
         now = self.clock()
-        self.ledger.change(
-            [
-                Change(uri=uri, transition=partial(self._reset, by_job=by_job, now=now))
-                for uri, by_job in failed.items()
-            ]
-        )
-        self.queue.publish(envelopes)
+        request = build_request_id(now)
+        changes = [
+            Change(
+                uri=uri,
+                transition=partial(self._reopen, letters=some, request=request, now=now),
+            )
+            for uri, some in failed.items()
+        ]
+        for changed in self.ledger.change(changes):
+            envelopes += changed.answer
+        if envelopes:
+            self.queue.publish(envelopes)
         self.ledger.sync()
         self.queue.acknowledge([one for one, _ in letters])
 
-    def _reset(
-        self, record: Record | None, *, by_job: Mapping[str, Message], now: datetime
-    ) -> tuple[Record | None, None]:
-        """Reset failed jobs and those that they block, and add their targets as pending."""
-        if record is None or record.deleted_at is not None:
-            return None, None
-        for job, message in by_job.items():
-            entry = record.jobs.get(job)
-            if entry is None or entry.state is not State.FAILED:
-                continue
-            if message.generation != record.generation:
-                continue
-            jobs = RetrySelection(jobs=(job,)).find_jobs(record)
-            record = requeue(record, jobs)[0] or record
-            record = add_pending(record, self.graph, job, message.targets, now)
-        return record, None
+    def _reopen(
+        self,
+        found: Record | None,
+        *,
+        letters: Sequence[DeadLetter],
+        request: str,
+        now: datetime,
+    ) -> tuple[Record | None, list[Envelope]]:
+        """Reopen failed jobs, and those that they block; return the requests and events.
+
+        Whatever a message asked for is requested again: the graph may have changed since.
+        """
+        current = [dead for dead in letters if found is not None and dead.order == found.order]
+        events = [_build_original(d) for d in letters if d not in current or _is_event(d)]
+        if found is None or found.deleted_at is not None or not current:
+            return None, events
+        failed = tuple(str(dead.job) for dead in current)
+        again = RetrySelection(jobs=failed).find_jobs(self.graph, found)
+        messages = filter(None, map(_decode_message, current))
+        wanted = {*failed, *again, *(target for m in messages for target in m.targets)}
+        targets = [job for job in self.graph.jobs if job in wanted]
+        record, requests = request_again(
+            self.graph, found, again, targets, request=request, now=now, lost=self.lost
+        )
+        return record, [*requests, *events]
 
 
 def _is_obsolete(dead: DeadLetter, record: Record | None) -> bool:
-    if record is None or dead.generation is None:
+    if record is None or dead.order is None:
         return False
-    is_deleted = record.deleted_at is not None and record.generation == dead.generation
-    return is_deleted or record.generation > dead.generation
+    is_deleted = record.deleted_at is not None and record.order == dead.order
+    return is_deleted or record.order > dead.order
+
+
+def _describe(dead: DeadLetter) -> tuple[str, str, str, str]:
+    return dead.pipeline, dead.job or "", str(dead.stage), dead.kind
+
+
+def _is_event(dead: DeadLetter) -> bool:
+    message = _decode_message(dead)
+    return message is not None and message.trigger is not None
+
+
+def _build_original(dead: DeadLetter) -> Envelope:
+    """Return the message of a letter as if it were sent for the first time."""
+    message = _decode_message(dead)
+    if message is None:  # a newer version may read it
+        return Envelope(topic=format_topic(dead.pipeline, Lane.REQUESTS), data=dead.data)
+    return message_to_envelope(evolve(message, attempt=1, hops=0, arrived=None), dead.pipeline)
 
 
 def _decode_message(dead: DeadLetter) -> Message | None:
-    """Decode the original message with its attempts reset; None if it is unreadable."""
+    """Decode the original message; None if it is unreadable."""
     with contextlib.suppress(UnreadableMessage):
-        return evolve(decode_message(dead.data), attempt=1)
+        return decode_message(dead.data)
     return None

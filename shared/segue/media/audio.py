@@ -64,12 +64,12 @@ class Media(Protocol):
         """Its URI, such as ``gs://bucket/name`` or ``file:///folder/name``."""
 
     @property
-    def generation(self) -> int:
-        """The version of the object."""
+    def version(self) -> str:
+        """The version of its content."""
 
     @property
     def path(self) -> str:
-        """The path of a local, read-only file with exactly the bytes of that generation."""
+        """The path of a local, read-only file with exactly the bytes of that version."""
 
     def audio(self) -> Audio:
         """Decode at the file's own rate and channels.

@@ -65,23 +65,23 @@ _CODEC_LEFT_OUT = re.compile(r"\bCodec \((\w+)\) not on whitelist")
 
 
 class LocalMedia:
-    """A local file with the bytes of one generation: the ``Media`` that a worker passes to jobs.
+    """A local file with the bytes of one version: the ``Media`` that a worker passes to jobs.
 
     Parameters
     ----------
     uri : str
         Its URI, for errors.
-    generation : int
-        The version of the object.
+    version : str
+        The version of its content.
     path : str
         The path of the local file, which is never written to.
     folder : str
         A private folder for the decoded audio; the caller owns it, and deletes it at the end.
     """
 
-    def __init__(self, *, uri: str, generation: int, path: str, folder: str) -> None:
+    def __init__(self, *, uri: str, version: str, path: str, folder: str) -> None:
         self.uri = uri
-        self.generation = generation
+        self.version = version
         self.path = path
         # A unique name, so neither the source nor another file is overwritten.
         self._target = os.path.join(folder, f"{uuid.uuid4().hex}.decoded.wav")

@@ -12,9 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from segue.errors import ConfigurationError, DamagedInput, Kind, TransientError
-from segue.model.outcome import build_blocked_result
 from segue.model.record import State, evolve
-from segue.model.transitions import Result
+from segue.model.transitions import Result, build_blocked_result
 from segue.worker import numba_cache
 from segue.worker.failure import (
     DISK_FULL_ERRNOS,
@@ -22,6 +21,7 @@ from segue.worker.failure import (
     call_with_retry,
     classify_error,
     describe_failure,
+    drop_traceback,
     format_job_traceback,
     format_message,
     shorten,
@@ -86,7 +86,9 @@ def run_child(config: PoolConfig, channel: Channel, supervisor: int) -> int:
 
     ledger = config.ledger
     stores = Stores(connect_store, config.artifacts)
-    claims = Claims(None if ledger is None else lambda: connect_ledger(ledger))
+    claims = Claims(
+        None if ledger is None else lambda: connect_ledger(ledger, config.graph.namespace)
+    )
     try:
         Child(config, stores, claims, channel, folder).work()
     except ChannelLost:
@@ -286,9 +288,9 @@ class Child:
         self._memory.set_limit(job.spec.resources.memory_gib)
         self._is_calling = False
         info: FailureInfo | None = None
-        uri = checksum = damaged = None
+        artifact = checksum = damaged = None
         try:
-            uri, checksum = call_with_retry(
+            artifact, checksum = call_with_retry(
                 lambda: self._attempt(run, job, value),
                 attempts=job.spec.attempts,
                 # The next attempt begins after the pause, and has the whole timeout.
@@ -313,7 +315,7 @@ class Child:
         result = Result(
             job=name,
             state=state,
-            artifact=uri,
+            artifact=artifact,
             checksum=checksum,
             error=info.failure if info is not None else None,
             damaged=damaged,
@@ -346,7 +348,11 @@ class Child:
         if value is _NOT_CALLED:
             inputs = run.load_inputs(job)
             self._is_calling = True
-            value = job.call(inputs)
+            try:
+                value = job.call(inputs)
+            except Exception:
+                run.check_source(job)  # what fails on half a file says nothing about the whole one
+                raise
             self._is_calling = False
             self._exit_if_forked()
         return run.write(job, value)
@@ -355,7 +361,7 @@ class Child:
         """Report the jobs that cannot run without one that did not succeed."""
         for name in [n for n in run.remaining if info.aborts_line or n in job.below]:
             del run.remaining[name]
-            result = Result(job=name, state=State.QUEUED, error=info.failure)
+            result = Result(job=name, state=State.QUEUED, error=drop_traceback(info.failure))
             if info.permanent:
                 result = build_blocked_result(name, job.spec.name)
             result = replace(result, seconds=0.0, cpu_seconds=0.0)

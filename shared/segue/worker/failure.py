@@ -30,11 +30,13 @@ from segue.errors import (
     Unavailable,
 )
 from segue.extras import find_extra, format_hint
-from segue.model.record import Failure
+from segue.model.record import Failure, evolve
 
 BACKOFF = Backoff(0.5, 10.0)
 MAX_CHARACTERS = 500
 MAX_FRAMES = 3
+MAX_TRACEBACK = 4_000  # characters
+CUT = "\n[…]\n"
 MAX_CAUSES = 10
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 # How the GNU C library says that a shared library does not fit into the memory that is left.
@@ -52,6 +54,9 @@ RUNNER_FILES = tuple(
         "worker/line_run.py",
     )
 )
+# How a line of a traceback begins if it is in this package, and what is kept of that.
+OWN_FRAME = f'File "{os.path.dirname(os.path.dirname(__file__))}{os.sep}'
+OWN_FRAME_KEPT = f'File "segue{os.sep}'
 
 T = TypeVar("T")
 
@@ -68,13 +73,24 @@ class FailureInfo(NamedTuple):
 def describe_failure(error: BaseException, memory_gib: float) -> FailureInfo:
     """Return what an exception means for its job and the line."""
     known = classify_error(error, memory_gib)
-    message = shorten(format_message(known))
+    # Of errors that are raised on purpose, and of a full disk, the message says everything.
+    is_unexpected = known is not error and not isinstance(known, DiskFull)
     return FailureInfo(
-        failure=Failure(kind=known.kind, type=type(error).__name__, message=message),
+        failure=Failure(
+            kind=known.kind,
+            type=type(error).__name__,
+            message=shorten(format_message(known)),
+            traceback=_build_traceback(error) if is_unexpected else None,
+        ),
         permanent=isinstance(known, PermanentError),
         aborts_line=isinstance(known, Superseded | DiskFull),
         in_doubt=isinstance(known, DiskFull | JobKilled),
     )
+
+
+def drop_traceback(failure: Failure | None) -> Failure | None:
+    """Return a failure without its traceback, for the jobs that it affects, too."""
+    return failure and evolve(failure, traceback=None)
 
 
 def format_message(error: BaseException) -> str:
@@ -161,13 +177,37 @@ def call_with_retry(
 
 def format_job_traceback(error: BaseException) -> str:
     """Return the traceback in Python's format, from the first frame of the job's own code."""
+    trace = _find_job_frame(error) or error.__traceback__
+    try:
+        return "".join(traceback.format_exception(type(error), error, trace))
+    except BaseException:  # noqa: BLE001 - its own code may fail
+        return "".join(traceback.format_tb(trace))
+
+
+def _find_job_frame(error: BaseException) -> TracebackType | None:
+    """Return the part of a traceback that begins with the job's own code, if it gets there."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.endswith(RUNNER_FILES):
         trace = trace.tb_next
+    return trace
+
+
+def _build_traceback(error: BaseException) -> str | None:
+    """Return the traceback for the ledger: as valid Unicode, and cut in the middle if it is long.
+
+    It is None if the job's own code is not in it.
+    """
+    if _find_job_frame(error) is None:
+        return None
     try:
-        return "".join(traceback.format_exception(type(error), error, trace or error.__traceback__))
-    except BaseException:  # noqa: BLE001 - its own code may fail
-        return "".join(traceback.format_tb(trace or error.__traceback__))
+        text = format_job_traceback(error).replace(OWN_FRAME, OWN_FRAME_KEPT)
+        text = text.encode("utf-8", "backslashreplace").decode()
+    except MemoryError:  # what the job needed may not be free yet
+        return None
+    if len(text) <= MAX_TRACEBACK:
+        return text
+    kept = MAX_TRACEBACK - len(CUT)
+    return text[: kept // 2] + CUT + text[kept // 2 - kept :]
 
 
 def _format_frames(trace: TracebackType | None) -> str:

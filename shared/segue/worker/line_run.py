@@ -86,13 +86,6 @@ class Stores:
         """Return the store of a URI's bucket or folder, in which the URI's path is the name."""
         return self._open_store(find_bucket_location(uri))
 
-    def read(self, uri: str) -> bytes:
-        """Read an artifact by its URI, whatever store it was written to."""
-        inside = f"{self.artifacts.location}/"
-        if uri.startswith(inside):
-            return self.artifacts.read(uri.removeprefix(inside))
-        return self.open_for(uri).read(split_uri(uri)[1])
-
     def close(self) -> None:
         """Close all stores."""
         while self._by_location:
@@ -151,7 +144,7 @@ class LineRun:
 
     __slots__ = (
         *("folder", "remaining", "task"),
-        *("_artifacts", "_claims", "_file_name", "_media", "_source_store", "_stores", "_uris"),
+        *("_artifacts", "_claims", "_file_name", "_media", "_names", "_source_store", "_stores"),
     )
 
     def __init__(self, task: Task, stores: Stores, folder: str, claims: Claims) -> None:
@@ -161,7 +154,7 @@ class LineRun:
         self._stores = stores
         self._claims = claims
         self._file_name = split_uri(task.media.uri)[1]
-        self._uris = dict(task.inputs)
+        self._names = dict(task.inputs)  # of the artifacts, by job
         self._artifacts: dict[str, _Artifact] = {}
         self._media: LocalMedia | None = None
         self._source_store: ObjectStore | None = None
@@ -176,7 +169,7 @@ class LineRun:
         }
 
     def write(self, job: LoadedJob, value: Any) -> tuple[str, str]:
-        """Write a job's artifact; return its URI and checksum."""
+        """Write a job's artifact; return its name and checksum."""
         spec = job.spec
         try:
             encoded = encode(spec.writes, value)
@@ -184,20 +177,19 @@ class LineRun:
             if hasattr(value, "close"):
                 value.close()  # a coroutine warns if it is never awaited
             raise
-        if job.reads_source:
-            self._check_source()
+        self.check_source(job)
         name = build_artifact_name(
             spec.name,
             job.fingerprint,
             self._file_name,
-            self.task.media.generation,
+            self.task.media.version,
             job.extension,
         )
         self._put(job, name, encoded.data)
-        uri = self._uris[spec.name] = self._stores.artifacts.uri(name)
+        self._names[spec.name] = name
         if not job.below.isdisjoint(self.remaining):
             self._artifacts[spec.name] = _Artifact(spec.writes, encoded.data, encoded.value)
-        return uri, compute_checksum(encoded.data)
+        return name, compute_checksum(encoded.data)
 
     def _put(self, job: LoadedJob, name: str, data: bytes) -> None:
         """Create an object, or replace it while the claim on the job is held.
@@ -229,6 +221,12 @@ class LineRun:
                 return
         raise Contended(f"others keep writing {store.uri(name)}; try again later")
 
+    def check_source(self, job: LoadedJob) -> None:
+        """Raise Superseded if a job used the source in place, and it has changed since."""
+        store = self._source_store
+        if job.reads_source and store is not None and not self.task.media.bucket:
+            self._fetch_source(store)
+
     def finish(self) -> None:
         """Remove the local copy of the source, and all decoded values."""
         self._artifacts.clear()
@@ -238,48 +236,46 @@ class LineRun:
 
     def _open_source(self) -> LocalMedia:
         if self._media is None:
-            uri, generation = self.task.media.uri, self.task.media.generation
-            self._source_store = self._stores.open_for(uri)
-            path = self._source_store.fetch(
-                self._file_name, generation=generation, folder=self.folder
+            media = self.task.media
+            self._source_store = self._stores.open_for(media.uri)
+            path = self._fetch_source(self._source_store)
+            self._media = LocalMedia(
+                uri=media.uri, version=media.version, path=path, folder=self.folder
             )
-            self._media = LocalMedia(uri=uri, generation=generation, path=path, folder=self.folder)
         return self._media
 
-    def _check_source(self) -> None:
-        """Raise Superseded if the source was used in place and has changed since the job began."""
-        if self._source_store is None or not self._source_store.location.startswith("file://"):
-            return
+    def _fetch_source(self, store: ObjectStore) -> str:
+        """Return the path of the source; a file in a folder may come back, or be readable again."""
+        media = self.task.media
         try:
-            self._source_store.fetch(
-                self._file_name, generation=self.task.media.generation, folder=self.folder
+            return store.fetch(
+                self._file_name, version=media.version, stat=media.stat, folder=self.folder
             )
         except MissingInput as error:
-            raise Superseded(
-                f"{self.task.media.uri} was deleted while a job ran on it; the result is discarded"
-            ) from error
+            is_forbidden = isinstance(error.__cause__, PermissionError)
+            if media.bucket or (is_forbidden and self._media is None):
+                raise
+            raise Superseded(f"{error}; it is processed once it is there") from error
 
     def _load_parent(self, parent: str, content_type: str) -> Any:
         known = self._artifacts.get(parent)
         if known is None:
-            if parent not in self._uris:
-                raise MissingInput(
-                    f"the task has no artifact URI for parent {parent!r}; plan it again"
-                )
+            if parent not in self._names:
+                raise MissingInput(f"the task has no artifact of parent {parent!r}; plan it again")
             known = self._artifacts[parent] = _Artifact(content_type, self._read_parent(parent))
         return known.copy_value()
 
     def _read_parent(self, parent: str) -> bytes:
         """Read a parent's artifact, and compare it with the ledger's checksum."""
-        uri, checksum = self._uris[parent], self.task.checksums.get(parent)
+        name, checksum = self._names[parent], self.task.checksums.get(parent)
         try:
-            data = self._stores.read(uri)
+            data = self._stores.artifacts.read(name)
         except MissingInput as error:
             raise DamagedInput(f"{error}; {parent!r} is computed again", parent) from error
         if checksum is not None and compute_checksum(data) != checksum:
             raise DamagedInput(
-                f"{uri} has changed since {parent!r} wrote it: its checksum is not that in the "
-                f"ledger; {parent!r} is computed again",
+                f"{self._stores.artifacts.uri(name)} has changed since {parent!r} wrote it: its "
+                f"checksum is not that in the ledger; {parent!r} is computed again",
                 parent,
             )
         return data
@@ -289,8 +285,8 @@ class LineRun:
             job=job.spec.name,
             fingerprint=job.fingerprint,
             uri=self.task.media.uri,
-            generation=self.task.media.generation,
-            parents={p: self._uris[p] for p in job.spec.parents},
+            version=self.task.media.version,
+            parents={p: self._names[p] for p in job.spec.parents},
             segue=find_version(),
         ).to_metadata()
 

@@ -24,11 +24,15 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from segue.errors import ConfigurationError, DiskFull, SegueError, build_error
-from segue.model.outcome import build_blocked_result
 from segue.model.record import State
-from segue.model.transitions import Result
+from segue.model.transitions import Result, build_blocked_result
 from segue.worker import import_path, numba_cache
-from segue.worker.failure import DISK_FULL_ERRNOS, build_crash, describe_exit
+from segue.worker.failure import (
+    DISK_FULL_ERRNOS,
+    build_crash,
+    describe_exit,
+    drop_traceback,
+)
 from segue.worker.process import Scratch, kill_group, kill_users
 from segue.worker.protocol import Channel, PoolConfig, Report, Submission, Task, decode_update
 
@@ -384,7 +388,8 @@ class Pool:
                 below = self._config.graph.find_descendants(result.job)
                 added += [build_blocked_result(name, result.job) for name in left if name in below]
             elif result.state is State.QUEUED:  # a transient error: none of the others may run
-                added += [replace(result, job=name) for name in left]
+                error = drop_traceback(result.error)
+                added += [replace(result, job=name, error=error) for name in left]
         return Report(
             task_id=task_id, results=tuple(added), finished=len(left) == len(added) - len(results)
         )

@@ -32,7 +32,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False)
     task_id: int  # repeated in the reports; unique among unfinished tasks
     media: MediaFile
     run: tuple[str, ...]  # parents first
-    inputs: Mapping[str, str] = {}  # parent job that is not in ``run`` → its artifact's URI
+    inputs: Mapping[str, str] = {}  # parent job that is not in ``run`` → its artifact's name
     checksums: Mapping[str, str] = {}  # of those artifacts, as far as they are known
     owner: str = ""  # of the claim on these jobs
 

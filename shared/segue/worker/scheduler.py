@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from segue.errors import Kind
-from segue.model.outcome import build_blocked_result
 from segue.model.record import Failure, State
-from segue.model.transitions import Result
+from segue.model.transitions import Result, build_blocked_result
 from segue.worker.failure import (
     OTHERS_SIGNALS,
     build_crash,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from segue.adapters.connect import connect_store
 from segue.errors import Unavailable
+from segue.ingest.observation import Observation
 from segue.maintenance.reconcile import (
     Discrepancy,
     DiscrepancyFinder,
@@ -20,12 +22,14 @@ from segue.maintenance.reconcile import (
 )
 from segue.model.graph import parse_graph
 from segue.model.ledger import Change
-from segue.model.media_file import MediaFile
+from segue.model.media_file import FileStat, MediaFile
 from segue.model.message import Message, decode_message
-from segue.model.record import Entry, Record, State
+from segue.model.object_store import LeftOutReason
+from segue.model.record import Entry, Record, State, evolve
 from segue.model.transitions import arrive
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
+from segue_support.simulator.store import MemoryStore
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 BEFORE = NOW - timedelta(days=1)
@@ -33,6 +37,7 @@ HOUR = timedelta(hours=1)
 URI = "gs://acme-audio/a.wav"
 GRAPH = parse_graph(
     """
+    pipelines: {all: [fine, beside]}
     jobs:
       fine: {run: "m:f", needs: {media: source}, writes: application/json}
       beside: {run: "m:f", needs: {media: source}, writes: application/json}
@@ -44,26 +49,34 @@ FINDER = DiscrepancyFinder(graph=GRAPH, started_at=NOW, grace=HOUR)
 names = st.lists(st.text("ab/\x7f\ue000\U0001f3b5", max_size=3), unique=True).map(sorted)
 
 
-def media(generation: int = 5) -> MediaFile:
-    return MediaFile(uri=URI, generation=generation, size_bytes=3)
+def media(order: int = 5) -> MediaFile:
+    return MediaFile(uri=URI, version=str(order), order=order, size_bytes=3)
 
 
-def there(generation: int = 5) -> ListedFile:
-    return ListedFile(uri=URI, media=media(generation))
+def there(order: int = 5) -> ListedFile:
+    return ListedFile(uri=URI, media=media(order))
 
 
-def record(generation: int = 5, age: timedelta = 2 * HOUR, **more) -> Record:
-    return Record(uri=URI, generation=generation, arrived_at=NOW - age, **more)
+STAT = "1:1:1:1:1"
+
+
+def record(order: int = 5, age: timedelta = 2 * HOUR, **more) -> Record:
+    return Record(uri=URI, version=str(order), order=order, arrived_at=NOW - age, **more)
 
 
 def begun(job: str = "fine", state: State = State.QUEUED, attempts: int = 0) -> dict[str, Entry]:
-    return {job: Entry(state=state, fingerprint="0" * 12, generation=5, attempts=attempts)}
+    return {"0" * 12: Entry(job=job, state=state, order=5, attempts=attempts)}
+
+
+def in_folder(stat: str = STAT) -> ListedFile:
+    """A file in a folder, as it is listed."""
+    return ListedFile(uri=URI, media=MediaFile(uri=URI, version="", stat=stat))
 
 
 @given(names, names)
 def test_both_sides_are_paired_completely_and_in_order(listed, recorded):
     objects = [ListedFile(uri=name, media=None) for name in listed]
-    known = [Record(uri=name, generation=1, arrived_at=NOW) for name in recorded]
+    known = [Record(uri=name, version="1", order=1, arrived_at=NOW) for name in recorded]
     pairs = pair_by_uri(objects, known)
     assert [(file and file.uri, record and record.uri) for file, record in pairs] == [
         (name if name in listed else None, name if name in recorded else None)
@@ -78,13 +91,17 @@ def test_both_sides_are_paired_completely_and_in_order(listed, recorded):
         (there(6), record(5), DiscrepancyKind.OVERWRITTEN),
         (there(6), record(5, deleted_at=NOW), DiscrepancyKind.OVERWRITTEN),
         (there(5), record(5), DiscrepancyKind.UNSTARTED),
+        (in_folder(), None, DiscrepancyKind.UNRECORDED),
+        (in_folder("1:1:1:1:2"), record(stat=STAT), DiscrepancyKind.OVERWRITTEN),
+        (in_folder(), record(stat=STAT, deleted_at=NOW), DiscrepancyKind.OVERWRITTEN),
+        (in_folder(), record(stat=STAT), DiscrepancyKind.UNSTARTED),
         (None, record(5), DiscrepancyKind.GONE),
         (None, record(5, age=timedelta(seconds=1)), DiscrepancyKind.GONE),
     ],
 )
 def test_a_missed_event_is_found(listed, known, kind):
     found = FINDER.find(listed, known)
-    expected = media(listed.media.generation) if listed else known.media
+    expected = listed.media if listed else known.media
     assert found == Discrepancy(kind=kind, media=expected)
 
 
@@ -101,6 +118,7 @@ def test_a_missed_event_is_found(listed, known, kind):
             ListedFile(uri=URI, media=None), record(5), id="media of an earlier catalogue"
         ),
         pytest.param(there(5), record(5, age=HOUR / 2), id="its turn may still come"),
+        pytest.param(in_folder(), record(stat=STAT, results=begun(attempts=1)), id="the same"),
     ],
 )
 def test_what_only_seems_wrong_is_left_alone(listed, known):
@@ -108,7 +126,7 @@ def test_what_only_seems_wrong_is_left_alone(listed, known):
 
 
 @pytest.mark.parametrize(
-    ("jobs", "unstarted"),
+    ("results", "unstarted"),
     [
         ({}, True),
         (begun(), True),  # asked for by a request whose messages were lost
@@ -119,8 +137,8 @@ def test_what_only_seems_wrong_is_left_alone(listed, known):
         (begun("after", State.BLOCKED), True),  # it does not read the source
     ],
 )
-def test_a_file_is_unstarted_if_no_job_that_reads_it_ever_started(jobs, unstarted):
-    found = FINDER.find(there(), record(jobs=jobs))
+def test_a_file_is_unstarted_if_no_job_that_reads_it_ever_started(results, unstarted):
+    found = FINDER.find(there(), record(results=results))
     assert (found is not None) == unstarted
 
 
@@ -138,25 +156,40 @@ class Bench:
         self.store = connect_store("file:///")
         self.ledger = MemoryLedger()
         self.queue = MemoryQueue()
+        self.left_out: list[Observation] = []
 
-    def repair(self, found: list[Discrepancy], *, dry_run: bool = False) -> list[Discrepancy]:
-        queue = None if dry_run else self.queue
+    def repair(self, found: list[Discrepancy], **options) -> list[Discrepancy]:
+        queue = None if options.pop("dry_run", False) else self.queue
         return repair(
-            found, graph=GRAPH, catalogue=self.store, ledger=self.ledger, queue=queue, now=NOW
+            found,
+            graph=GRAPH,
+            catalogue=self.store,
+            ledger=self.ledger,
+            queue=queue,
+            now=NOW,
+            leave_out=self.left_out.append,
+            **options,
         )
 
     def file(self, name: str, data: bytes = b"sound") -> MediaFile:
+        """Write a file, and return it as it is listed."""
         path = self.folder / name
         path.write_bytes(data)
-        return MediaFile(uri=f"file://{path}", generation=path.stat().st_ctime_ns)
-
-    def gone(self, name: str = "gone.wav", generation: int = 5) -> MediaFile:
-        return MediaFile(uri=f"file://{self.folder}/{name}", generation=generation)
+        return self.store.stat(str(path)[1:]).to_media_file(f"file://{path}")
 
     def record(self, media: MediaFile, **more) -> Record:
-        made = Record(uri=media.uri, generation=media.generation, arrived_at=BEFORE, **more)
+        """Record a file as it is."""
+        seen = self.store.identify(media.name).to_media_file(media.uri)
+        made = evolve(arrive(None, seen, BEFORE)[0], **more)
         self.ledger.change([Change(uri=media.uri, transition=lambda _: (made, None))])
         return made
+
+    def gone(self, name: str = "gone.wav") -> MediaFile:
+        """Record a file and delete it; return it as it is recorded."""
+        (self.folder / "another.wav").touch()
+        record = self.record(self.file(name))
+        (self.folder / name).unlink()
+        return record.media
 
     def known(self, media: MediaFile) -> Record | None:
         return self.ledger.read([media.uri])[0].record
@@ -174,116 +207,152 @@ def of(kind: DiscrepancyKind, media: MediaFile) -> Discrepancy:
     return Discrepancy(kind=kind, media=media)
 
 
-def test_an_unrecorded_file_arrives_and_its_jobs_are_notified(bench):
+def test_an_unrecorded_file_arrives_and_the_pipelines_are_notified(bench):
     media = bench.file("new.wav")
     found = [of(DiscrepancyKind.UNRECORDED, media)]
     assert bench.repair(found) == found
-    assert bench.known(media).media == media
-    assert bench.read_messages() == [
-        Message(uri=media.uri, generation=media.generation, job=job) for job in ("fine", "beside")
-    ]
+    record = bench.known(media)
+    assert (record.stat, len(record.version), record.order) == (media.stat, 24, 1)
+    [event] = bench.read_messages()
+    assert (event.trigger, event.media, event.lane) == ("source", record.media, "live")
+    assert event.arrived is not None
 
 
 def test_an_overwritten_file_arrives_anew(bench):
     media = bench.file("new.wav")
-    fine = Entry(state=State.DONE, fingerprint="0" * 12, generation=1)
-    bench.record(MediaFile(uri=media.uri, generation=1), jobs={"fine": fine})
+    fine = Entry(job="fine", state=State.DONE, order=1)
+    before = bench.record(media, results={"0" * 12: fine})
+    media = bench.file("new.wav", b"other")
     found = [of(DiscrepancyKind.OVERWRITTEN, media)]
     assert bench.repair(found) == found
-    assert (bench.known(media).generation, bench.known(media).jobs) == (media.generation, {})
-    assert len(bench.read_messages()) == 2
+    record = bench.known(media)
+    assert (record.order, record.results, record.stat) == (2, {}, media.stat)
+    assert record.version != before.version
+    assert len(bench.read_messages()) == 1
 
 
-def test_the_jobs_of_an_unstarted_file_are_notified_again_and_its_record_is_kept(bench):
+def test_a_file_that_was_only_touched_is_not_overwritten(bench):
+    media = bench.file("a.wav")
+    before = bench.record(media)
+    touched = bench.file("a.wav")
+    found = [of(DiscrepancyKind.OVERWRITTEN, touched)]
+    assert bench.repair(found, dry_run=True) == []
+    assert bench.repair(found) == []
+    assert bench.known(media) == evolve(before, stat=touched.stat)
+    assert bench.read_messages() == []
+
+
+def test_the_pipelines_of_an_unstarted_file_are_notified_again_and_its_record_is_kept(bench):
     media = bench.file("known.wav")
     before = bench.record(media)
     found = [of(DiscrepancyKind.UNSTARTED, media)]
     assert bench.repair(found) == found
     assert bench.known(media) is before
-    assert len(bench.read_messages()) == 2
+    assert [m.arrived for m in bench.read_messages()] == [None]
 
 
-def test_a_file_that_moved_on_since_it_was_listed_is_left_alone(bench):
-    media = bench.gone(generation=5)
-    before = bench.record(MediaFile(uri=media.uri, generation=6))
+def test_a_file_that_was_deleted_since_it_was_listed_is_told_of_to_nobody(bench):
+    media = bench.gone()
     assert bench.repair([of(DiscrepancyKind.UNSTARTED, media)]) == []
-    assert bench.known(media) is before
+    assert bench.known(media).deleted_at == NOW
     assert bench.read_messages() == []
 
 
-def test_jobs_are_notified_by_the_next_run_if_a_run_died_before_it(bench):
+@pytest.mark.parametrize("is_known", [False, True])
+def test_pipelines_are_notified_by_the_next_run_if_a_run_died_before_it(bench, is_known):
     """Recorded, but not notified: the grace would hide the young record for an hour."""
 
     class Away(MemoryQueue):
         def publish(self, envelopes):
             raise Unavailable("the queue is away; try again later")
 
-    media = bench.file("new.wav")
-    found = [of(DiscrepancyKind.UNRECORDED, media)]
+    if is_known:
+        bench.record(bench.file("new.wav"))
+    media = bench.file("new.wav", b"other")
+    kind = DiscrepancyKind.OVERWRITTEN if is_known else DiscrepancyKind.UNRECORDED
+    found = [of(kind, media)]
     queue, bench.queue = bench.queue, Away()
     with pytest.raises(Unavailable):
         bench.repair(found)
     assert bench.known(media) is not None
     bench.queue = queue
     assert bench.repair(found) == found
-    assert len(bench.read_messages()) == 2
+    assert len(bench.read_messages()) == 1
 
 
-def test_a_file_that_is_gone_leaves_a_tombstone_and_no_job_is_notified(bench):
+def test_a_file_that_is_gone_leaves_a_tombstone_and_nobody_is_notified(bench):
     media = bench.gone()
-    bench.record(media)
     found = [of(DiscrepancyKind.GONE, media)]
     assert bench.repair(found) == found
     assert bench.known(media).deleted_at == NOW
-    assert arrive(bench.known(media), media, NOW)[1] == "stale"
     assert bench.read_messages() == []
 
 
 def test_a_file_that_is_there_at_the_second_check_is_not_gone(bench):
-    there = bench.file("back.wav")
-    before = bench.record(MediaFile(uri=there.uri, generation=5))
+    before = bench.record(bench.file("back.wav"))
     assert bench.repair([of(DiscrepancyKind.GONE, before.media)]) == []
-    assert bench.known(there) is before
+    assert bench.known(before.media) is before
+    assert bench.read_messages() == []
+
+
+def test_another_content_that_is_there_at_the_second_check_arrives(bench):
+    before = bench.record(bench.file("back.wav"))
+    bench.file("back.wav", b"other")
+    assert bench.repair([of(DiscrepancyKind.GONE, before.media)]) == []
+    assert bench.known(before.media).order == 2
+    assert len(bench.read_messages()) == 1
 
 
 def test_a_name_at_which_a_folder_is_now_is_gone(bench):
-    (bench.folder / "a.wav").mkdir()
     media = bench.gone("a.wav")
-    bench.record(media)
+    (bench.folder / "a.wav").mkdir()
     assert len(bench.repair([of(DiscrepancyKind.GONE, media)])) == 1
 
 
 def test_a_file_that_may_not_be_read_is_not_gone(bench, monkeypatch):
-    media = bench.gone("locked.wav")
-    before = bench.record(media)
+    media, other = bench.gone("locked.wav"), bench.gone("gone.wav")
+    before = bench.known(media)
+    look = os.stat
 
-    def refused(path, *_args, **_more):
-        raise PermissionError(13, "Permission denied", path)
+    def refused(path, *args, **more):
+        if str(path).endswith("locked.wav"):
+            raise PermissionError(13, "Permission denied", path)
+        return look(path, *args, **more)
 
     monkeypatch.setattr("segue.adapters.folder.os.stat", refused)  # root may look at anything
-    assert bench.repair([of(DiscrepancyKind.GONE, media)]) == []
+    found = [of(DiscrepancyKind.GONE, one) for one in (media, other)]
+    assert bench.repair(found) == found[1:]
     assert bench.known(media) is before
+    assert bench.left_out == []  # the listing has named it
+    bench.repair([of(DiscrepancyKind.OVERWRITTEN, media)])
+    assert [(one.uri, one.reason) for one in bench.left_out] == [
+        (media.uri, LeftOutReason.UNREADABLE)
+    ]
 
 
-@pytest.mark.parametrize("generation", [6, 7])
-def test_a_newer_version_that_arrived_meanwhile_is_not_deleted(bench, generation):
-    media = bench.gone(generation=5)
-    before = bench.record(MediaFile(uri=media.uri, generation=generation))
-    assert bench.repair([of(DiscrepancyKind.GONE, media)]) == []
-    assert bench.known(media) is before
+def test_a_file_of_a_disk_that_is_not_mounted_is_gone_only_if_that_is_trusted(bench):
+    (bench.folder / "disk").mkdir()
+    media = bench.gone("disk/a.wav")
+    elsewhere = FileStat.parse(media.stat)._replace(device=os.makedev(4000, 77))
+    record = evolve(bench.known(media), stat=str(elsewhere))
+    bench.ledger.change([Change(uri=media.uri, transition=lambda _: (record, None))])
+    found = [of(DiscrepancyKind.GONE, media)]
+    assert bench.repair(found) == []
+    assert [one.reason for one in bench.left_out] == [LeftOutReason.UNMOUNTED]
+    assert bench.repair(found, trust_absence=True) == found
 
 
 def test_what_the_ledger_has_forgotten_gets_no_tombstone(bench):
-    media = bench.gone()
+    media = MediaFile(uri=f"file://{bench.folder}/gone.wav", version="5")
     assert bench.repair([of(DiscrepancyKind.GONE, media)]) == []
     assert bench.known(media) is None
 
 
 def test_a_dry_run_confirms_and_changes_nothing(bench):
-    new, gone, back = bench.file("new.wav"), bench.gone(), bench.file("back.wav")
-    bench.record(gone)
+    gone, back = bench.gone(), bench.file("back.wav")
+    new = bench.file("new.wav")
     bench.record(back)
-    before = bench.ledger.records
+    before = dict(bench.ledger.records)
     found = [
         of(DiscrepancyKind.UNRECORDED, new),
         of(DiscrepancyKind.GONE, gone),
@@ -297,11 +366,65 @@ def test_a_dry_run_confirms_and_changes_nothing(bench):
 def test_many_files_of_all_kinds_are_repaired_in_one_call(bench):
     new = [bench.file(f"{i}.wav") for i in range(20)]
     gone = [bench.gone(f"gone {i}.wav") for i in range(20)]
-    for media in gone:
-        bench.record(media)
     found = [of(DiscrepancyKind.UNRECORDED, m) for m in new] + [
         of(DiscrepancyKind.GONE, m) for m in gone
     ]
     assert bench.repair(found) == found
     assert {m.uri for m in bench.read_messages()} == {m.uri for m in new}
     assert all(bench.known(m).deleted_at == NOW for m in gone)
+
+
+# --- buckets --------------------------------------------------------------------------------------
+
+
+class BucketBench:
+    """A bucket, with a ledger and a queue."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore("gs://acme-audio")
+        self.ledger = MemoryLedger()
+        self.queue = MemoryQueue()
+
+    def repair(self, *found: Discrepancy) -> list[Discrepancy]:
+        return repair(
+            found, graph=GRAPH, catalogue=self.store, ledger=self.ledger, queue=self.queue, now=NOW
+        )
+
+    def record(self, made: Record) -> Record:
+        self.ledger.change([Change(uri=URI, transition=lambda _: (made, None))])
+        return made
+
+    def messages(self) -> list[Message]:
+        return [decode_message(envelope.data) for envelope in self.queue.queued.values()]
+
+
+def test_an_overwritten_object_arrives_and_one_that_moved_on_is_left_alone():
+    bench = BucketBench()
+    bench.record(record(5))
+    found = of(DiscrepancyKind.OVERWRITTEN, media(6))
+    assert bench.repair(found) == [found]
+    assert bench.ledger.records[URI].media == media(6)
+    assert [m.order for m in bench.messages()] == [6]
+    assert bench.repair(of(DiscrepancyKind.UNSTARTED, media(5))) == []
+    assert len(bench.messages()) == 1
+
+
+def test_an_object_that_is_gone_leaves_a_tombstone_unless_a_newer_version_arrived_meanwhile():
+    bench = BucketBench()
+    bench.record(record(5))
+    found = of(DiscrepancyKind.GONE, media(5))
+    assert bench.repair(found) == [found]
+    assert bench.ledger.records[URI].deleted_at == NOW
+    assert arrive(bench.ledger.records[URI], media(5), NOW)[1] == "stale"
+    newer = bench.record(record(6))
+    assert bench.repair(found) == []
+    assert bench.ledger.records[URI] is newer
+    assert bench.messages() == []
+
+
+def test_an_object_that_is_there_at_the_second_check_is_not_gone():
+    bench = BucketBench()
+    before = bench.record(record(5))
+    bench.store.create("a.wav", b"x", content_type="audio/wav", metadata={})
+    assert bench.repair(of(DiscrepancyKind.GONE, media(5))) == []
+    assert bench.ledger.records[URI] is before

@@ -11,99 +11,120 @@ from segue.errors import Unavailable
 from segue.maintenance.retry import DeadLetterReplay, JobRetry, RetrySelection
 from segue.model import dead_letter
 from segue.model.dead_letter import Stage
-from segue.model.graph import SOURCE, Graph, Job
-from segue.model.message import Message, decode_message, encode_message
+from segue.model.graph import parse_graph
+from segue.model.message import Arrived, Message, decode_message, encode_message
 from segue.model.queue import Envelope, list_topics
-from segue.model.record import Entry, Failure, Record, State, evolve
+from segue.model.record import NOBODY, Entry, Failure, Record, State, evolve
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
+OLD = "0" * 12
+GRAPH = parse_graph(
+    """
+namespace: team
+pipelines: {rhythm: [beats, energy]}
+jobs:
+  load: {run: "m:f", needs: {x: source}, writes: application/json}
+  key: {run: "m:f", needs: {x: source}, writes: application/json}
+  picture: {run: "m:f", needs: {x: source}, writes: application/json}
+  beats: {run: "m:f", needs: {x: load}, writes: application/json}
+  energy: {run: "m:f", needs: {x: beats}, writes: application/json}
+  chords: {run: "m:f", needs: {x: key}, writes: application/json, equivalents: ["000000000001"]}
+"""
+)
+ALL = tuple(GRAPH.jobs)
 
 
-def entry(state: State, kind: str = "", cause: str = "") -> Entry:
-    error = Failure(kind=kind, type=cause, message="") if kind else None
-    return Entry(state=state, fingerprint="0" * 12, generation=1, attempts=3, error=error)
+def entry(job: str, state: State = State.DONE, kind: str = "", cause: str = "") -> Entry:
+    error = Failure(kind=kind, type=cause, message="m") if kind else None
+    return Entry(job=job, state=state, order=1, attempts=3, error=error)
 
 
-def record(uri: str = "file:///a", **jobs: Entry) -> Record:
-    return Record(uri=uri, generation=1, arrived_at=NOW, jobs=jobs)
+def failed(job: str, kind: str = "timeout") -> Entry:
+    return entry(job, State.FAILED, kind, "JobTimeout")
 
 
-def blocked(cause: str) -> Entry:
-    return entry(State.BLOCKED, "blocked", cause)
+def blocked(job: str, cause: str) -> Entry:
+    return evolve(entry(job, State.BLOCKED, "blocked", cause), attempts=0)
+
+
+def record(*entries: Entry, uri: str = "file:///a") -> Record:
+    results = {GRAPH.fingerprints[e.job]: e for e in entries}
+    return Record(uri=uri, version="1", order=1, arrived_at=NOW, results=results)
 
 
 MANY = record(
-    load=entry(State.FAILED, "timeout"),
-    beats=blocked("load"),
-    energy=blocked("load"),
-    key=entry(State.FAILED, "crashed"),
-    chords=blocked("key"),
-    picture=entry(State.DONE),
+    failed("load"),
+    blocked("beats", "load"),
+    blocked("energy", "load"),
+    failed("key", "crashed"),
+    blocked("chords", "key"),
+    entry("picture"),
 )
-GRAPH = Graph(
-    jobs={
-        name: Job(name=name, run="m:f", needs={"x": above}, writes="application/json")
-        for name, above in {
-            "load": SOURCE,
-            "key": SOURCE,
-            "picture": SOURCE,
-            "beats": "load",
-            "energy": "beats",
-            "chords": "key",
-        }.items()
-    }
-)
-ALL = ("load", "beats", "energy", "key", "chords", "picture")
+
+
+def read_states(found: Record) -> dict[str, State]:
+    return {e.job: e.state for e in found.results.values()}
 
 
 @pytest.mark.parametrize(
     ("jobs", "kinds", "selected"),
     [
-        (ALL, (), {"load", "beats", "energy", "key", "chords"}),
-        (ALL, ("timeout",), {"load", "beats", "energy"}),
-        (("key",), (), {"key", "chords"}),
-        (("energy",), (), {"load", "beats", "energy"}),
-        (("energy",), ("crashed",), set()),
-        (("picture",), (), set()),
+        (ALL, (), ("load", "key", "beats", "energy", "chords")),
+        (ALL, ("timeout",), ("load", "beats", "energy")),
+        (("key",), (), ("key", "chords")),
+        (("energy",), (), ("load", "beats", "energy")),
+        (("energy",), ("crashed",), ()),
+        (("picture",), (), ()),
     ],
 )
-def test_failures_are_selected_with_all_that_they_block(jobs, kinds, selected):
-    assert set(RetrySelection(jobs=jobs, kinds=frozenset(kinds)).find_jobs(MANY)) == selected
+def test_failures_are_selected_with_all_that_they_block_parents_first(jobs, kinds, selected):
+    selection = RetrySelection(jobs=jobs, kinds=frozenset(kinds))
+    assert sorted(selection.find_jobs(GRAPH, MANY)) == sorted(selected)
+    found = selection.find_jobs(GRAPH, MANY)
+    assert found == tuple(job for job in GRAPH.jobs if job in found)
 
 
 def test_a_job_blocked_by_a_repaired_one_is_selected_too():
-    repaired = record(load=entry(State.DONE), beats=blocked("load"))
-    assert RetrySelection(jobs=ALL).find_jobs(repaired) == ("beats",)
-    assert RetrySelection(jobs=ALL, kinds=frozenset({"timeout"})).find_jobs(repaired) == ()
+    repaired = record(entry("load"), blocked("beats", "load"))
+    assert RetrySelection(jobs=ALL).find_jobs(GRAPH, repaired) == ("beats",)
+    assert RetrySelection(jobs=ALL, kinds=frozenset({"timeout"})).find_jobs(GRAPH, repaired) == ()
 
 
 def test_a_deleted_file_is_not_tried_again():
-    assert RetrySelection(jobs=ALL).find_jobs(Record(**{**_fields(MANY), "deleted_at": NOW})) == ()
+    assert RetrySelection(jobs=ALL).find_jobs(GRAPH, evolve(MANY, deleted_at=NOW)) == ()
 
 
-def _fields(found: Record) -> dict:
-    return {name: getattr(found, name) for name in found.__struct_fields__}
+@pytest.mark.parametrize(
+    "results",
+    [
+        {OLD: failed("load")},  # as the job was before
+        {GRAPH.fingerprints["load"]: evolve(failed("load"), order=0)},
+        {GRAPH.fingerprints["chords"]: failed("chords"), "000000000001": entry("chords")},
+    ],
+)
+def test_what_failed_as_another_definition_or_is_current_is_not_tried_again(results):
+    assert RetrySelection(jobs=ALL).find_jobs(GRAPH, evolve(MANY, results=results)) == ()
 
 
 def test_a_file_with_several_failures_is_counted_once():
-    ledger = MemoryLedger([MANY, record("file:///b", key=entry(State.FAILED, "crashed"))])
-    counted = replay(ledger).count()
+    ledger = MemoryLedger([MANY, record(failed("key", "crashed"), uri="file:///b")])
+    counted = build_retry(ledger).count()
     assert (counted.files, counted.jobs) == (2, 6)
     assert dict(counted.failed) == {"load": 1, "key": 2}
     assert ledger.records[MANY.uri] is MANY
-    assert replay(ledger).run() == counted
-    states = {j: e.state for j, e in ledger.records[MANY.uri].jobs.items()}
+    assert build_retry(ledger).run() == counted
+    states = read_states(ledger.records[MANY.uri])
     assert states.pop("picture") is State.DONE
     assert set(states.values()) == {State.QUEUED}
-    assert replay(ledger).run().jobs == 0
+    assert build_retry(ledger).run().jobs == 0
 
 
-def test_many_files_are_queued_in_batches():
-    many = [record(f"file:///{n:04}", key=entry(State.FAILED, "crashed")) for n in range(600)]
+def test_many_files_are_reopened_in_batches():
+    many = [record(failed("key", "crashed"), uri=f"file:///{n:04}") for n in range(600)]
     ledger = MemoryLedger(many)
-    assert replay(ledger).run().files == 600
+    assert build_retry(ledger).run().files == 600
 
 
 def test_a_job_repaired_since_the_count_is_not_counted():
@@ -113,32 +134,46 @@ def test_a_job_repaired_since_the_count_is_not_counted():
                 self._snapshots.pop(uri)
             return super().change(changes)
 
-    assert replay(Moving([MANY])).run().jobs == 0
+    assert build_retry(Moving([MANY])).run().jobs == 0
 
 
-def replay(ledger: MemoryLedger, queue: MemoryQueue | None = None) -> JobRetry:
-    selection = RetrySelection(jobs=ALL)
+def build_retry(ledger: MemoryLedger, queue: MemoryQueue | None = None, jobs=ALL) -> JobRetry:
+    selection = RetrySelection(jobs=jobs)
     return JobRetry(graph=GRAPH, ledger=ledger, selection=selection, queue=queue, clock=lambda: NOW)
 
 
-def test_the_topmost_retried_job_is_notified_with_all_targets():
+def test_the_pipelines_that_can_run_something_get_one_request_for_all_of_a_file():
     ledger, queue = MemoryLedger([MANY]), MemoryQueue()
-    replay(ledger, queue).run()
-    envelopes = queue.pull(["load-requests", "key-requests"], limit=9)
-    messages = {m.job: m for m in (decode_message(one.data) for one in envelopes)}
-    assert messages["load"].targets == ("load", "beats", "energy")
-    assert messages["key"].targets == ("key", "chords")
-    assert queue.measure_depth(["beats-requests", "energy-requests", "chords-requests"]) == {
-        "beats-requests": 0,
-        "energy-requests": 0,
-        "chords-requests": 0,
-    }
-    kept = ledger.records[MANY.uri].jobs
-    assert (kept["load"].pending_targets, kept["load"].pending_at) == (
-        ("load", "beats", "energy"),
-        NOW,
+    build_retry(ledger, queue).run()
+    assert [one.topic for one in queue.queued.values()] == ["load-requests", "key-requests"]
+    first, again = (decode_message(one.data) for one in queue.queued.values())
+    assert first == again
+    assert first.request is not None
+    assert first == Message(
+        namespace="team",
+        uri=MANY.uri,
+        version="1",
+        order=1,
+        targets=tuple(job for job in ALL if job != "picture"),
+        request=first.request,
+        lane="requests",
     )
-    assert kept["beats"].pending_targets == ()
+    for job in first.targets:
+        assert ledger.records[MANY.uri].results[GRAPH.fingerprints[job]] == Entry(
+            job=job,
+            state=State.QUEUED,
+            order=1,
+            notify=(NOBODY,),
+            notify_at=NOW,
+            requests=(first.request,),
+        )
+
+
+def test_a_retry_of_what_a_repaired_job_blocked_asks_only_for_that():
+    ledger, queue = MemoryLedger([record(entry("load"), blocked("beats", "load"))]), MemoryQueue()
+    build_retry(ledger, queue).run()
+    assert [one.topic for one in queue.queued.values()] == ["rhythm-requests"]
+    assert read_states(ledger.records["file:///a"]) == {"load": "done", "beats": "queued"}
 
 
 def test_what_could_not_be_published_is_left_for_the_sweeper():
@@ -148,42 +183,45 @@ def test_what_could_not_be_published_is_left_for_the_sweeper():
 
     ledger = MemoryLedger([MANY])
     with pytest.raises(Unavailable):
-        replay(ledger, Away()).run()
-    assert ledger.records[MANY.uri].jobs["key"].pending_targets == ("key", "chords")
+        build_retry(ledger, Away()).run()
+    assert ledger.records[MANY.uri].results[GRAPH.fingerprints["key"]].notify == (NOBODY,)
 
 
-LETTER_GRAPH = Graph(
-    jobs={
-        name: Job(name=name, run="m:f", needs={"x": above}, writes="application/json")
-        for name, above in {"load": SOURCE, "beats": "load"}.items()
-    }
+# --- dead letters -------------------------------------------------------------------------------
+
+URI = "gs://b/a.wav"
+EVENT = Message(
+    namespace="team",
+    uri=URI,
+    version="1",
+    order=1,
+    trigger="source",
+    arrived=Arrived(at=NOW, revision="1"),
+    attempt=5,
 )
-MESSAGE = Message(uri="gs://b/a.wav", generation=1, job="load", attempt=5)
+REQUEST = Message(
+    namespace="team", uri=URI, version="1", order=1, targets=("energy",), lane="requests", attempt=2
+)
+FAILED = record(failed("load"), blocked("beats", "load"), failed("key"), uri=URI)
 
 
-def failed_record() -> Record:
-    failed = Entry(
-        state=State.FAILED,
-        fingerprint=LETTER_GRAPH.fingerprints["load"],
-        generation=1,
-        error=Failure(kind="timeout", type="JobTimeout", message="m"),
-    )
-    error = Failure(kind="blocked", type="load", message="m")
-    blocked = evolve(failed, state=State.BLOCKED, error=error)
-    return Record(
-        uri=MESSAGE.uri, generation=1, arrived_at=NOW, jobs={"load": failed, "beats": blocked}
-    )
-
-
-def dead(job: str = "load", kind: str = "timeout", data: bytes | None = None) -> Envelope:
+def dead(
+    job: str | None = "load",
+    kind: str = "timeout",
+    message: Message | bytes = EVENT,
+    pipeline: str = "load",
+) -> Envelope:
+    is_read = isinstance(message, Message)
     return dead_letter.dead_letter_to_envelope(
         dead_letter.build_dead_letter(
-            stage=Stage.RUN if data is None else Stage.DECODE,
-            job=job,
+            stage=Stage.RUN if is_read else Stage.DECODE,
+            pipeline=pipeline,
+            job=job if is_read else None,
             error=Failure(kind=kind, type="JobTimeout", message="too slow"),
-            data=encode_message(MESSAGE) if data is None else data,
-            uri=MESSAGE.uri if data is None else None,
-            generation=1 if data is None else None,
+            data=encode_message(message) if is_read else message,
+            uri=message.uri if is_read else None,
+            version=message.version if is_read else None,
+            order=message.order if is_read else None,
             at=NOW,
         )
     )
@@ -192,7 +230,7 @@ def dead(job: str = "load", kind: str = "timeout", data: bytes | None = None) ->
 def build_replay(ledger: MemoryLedger, queue: MemoryQueue, **selected: object) -> DeadLetterReplay:
     selection = RetrySelection(**{"jobs": ("load", "beats"), **selected})
     return DeadLetterReplay(
-        graph=LETTER_GRAPH,
+        graph=GRAPH,
         ledger=ledger,
         queue=queue,
         selection=selection,
@@ -201,36 +239,90 @@ def build_replay(ledger: MemoryLedger, queue: MemoryQueue, **selected: object) -
     )
 
 
+def replay(ledger: MemoryLedger, *letters: Envelope, **selected: object) -> list[Envelope]:
+    """Replay letters; return what is in the queue then."""
+    queue = MemoryQueue()
+    queue.publish(letters)
+    build_replay(ledger, queue, **selected).run(dry_run=False)
+    return list(queue.queued.values())
+
+
 def test_counting_changes_nothing():
-    ledger, queue = MemoryLedger([failed_record()]), MemoryQueue()
+    ledger, queue = MemoryLedger([FAILED]), MemoryQueue()
     queue.publish([dead(), dead(kind="crashed")])
     found = build_replay(ledger, queue).run(dry_run=True)
-    assert dict(found.found) == {("load", "run", "timeout"): 1, ("load", "run", "crashed"): 1}
+    assert dict(found.found) == {
+        ("load", "load", "run", "timeout"): 1,
+        ("load", "load", "run", "crashed"): 1,
+    }
     assert len(queue.pull(["load-dead"], limit=9)) == 2
-    assert ledger.records[MESSAGE.uri] == failed_record()
+    assert ledger.records[URI] is FAILED
 
 
-def test_a_failure_is_reset_and_its_message_published_again():
-    ledger, queue = MemoryLedger([failed_record()]), MemoryQueue()
-    queue.publish([dead()])
-    assert build_replay(ledger, queue).run(dry_run=False).total == 1
-    assert queue.measure_depth(["load-dead"]) == {"load-dead": 0}
-    (one,) = queue.pull(list_topics(LETTER_GRAPH), limit=9)
-    assert decode_message(one.data) == evolve(MESSAGE, attempt=1)
-    jobs = ledger.records[MESSAGE.uri].jobs
-    assert {job: e.state for job, e in jobs.items()} == dict.fromkeys(jobs, State.QUEUED)
-    assert jobs["load"].pending_targets == ("*",)
+def test_a_failure_is_reopened_and_requested_with_what_it_blocks():
+    ledger = MemoryLedger([FAILED])
+    [sent] = replay(ledger, dead(message=REQUEST))
+    message = decode_message(sent.data)
+    assert sent.topic == "load-requests"
+    # What the request itself asked for is part of it.
+    assert message == evolve(
+        REQUEST, targets=("load", "beats", "energy"), request=message.request, attempt=1
+    )
+    assert read_states(ledger.records[URI]) == {
+        "load": "queued",
+        "beats": "queued",
+        "energy": "queued",
+        "key": "failed",
+    }
+
+
+def test_an_event_that_led_to_a_failure_is_published_again_with_all_that_follows_from_it():
+    ledger = MemoryLedger([FAILED])
+    sent = replay(ledger, dead())
+    assert [one.topic for one in sent] == ["load-requests", "load-live"]
+    # By now, the record contains more than the event told.
+    assert decode_message(sent[1].data) == evolve(EVENT, attempt=1, arrived=None)
+    assert decode_message(sent[0].data).targets == ("load", "beats")
+
+
+def test_a_job_that_was_changed_since_it_failed_runs_as_it_is_now():
+    before = evolve(FAILED, results={OLD: failed("load")})
+    for message in (REQUEST, EVENT):
+        ledger = MemoryLedger([before])
+        sent = replay(ledger, dead(message=message))
+        assert sent[0].topic == "load-requests"
+        assert "load" in decode_message(sent[0].data).targets
+        results = ledger.records[URI].results
+        assert results[OLD] == failed("load")
+        assert results[GRAPH.fingerprints["load"]].notify == (NOBODY,)
+
+
+def test_letters_of_several_jobs_of_a_file_are_replayed_together():
+    ledger = MemoryLedger([FAILED])
+    letters = (dead(message=REQUEST), dead("key", message=REQUEST, pipeline="key"))
+    sent = replay(ledger, *letters, jobs=ALL)
+    assert [one.topic for one in sent] == ["load-requests", "key-requests"]
+    assert len({one.data for one in sent}) == 1
+    assert read_states(ledger.records[URI])["key"] is State.QUEUED
 
 
 def test_only_selected_letters_are_sent_again():
-    ledger, queue = MemoryLedger([failed_record()]), MemoryQueue()
+    ledger, queue = MemoryLedger([FAILED]), MemoryQueue()
     queue.publish([dead(), dead(kind="crashed")])
     kinds = frozenset({"crashed"})
     assert build_replay(ledger, queue, kinds=kinds).run(dry_run=False).total == 1
     (left,) = queue.pull(["load-dead"], limit=9)
     assert dead_letter.decode_dead_letter(left.data).kind == "timeout"
-    for prefix in ("gs://other/", MESSAGE.uri[:-1], f"{MESSAGE.uri}/"):
+    for prefix in ("gs://other/", URI[:-1], f"{URI}/"):
         assert build_replay(ledger, queue, prefix=prefix).run(dry_run=False).total == 0
+
+
+def test_of_a_pipeline_only_the_letters_of_the_selected_jobs_are_sent_again():
+    ledger, queue = MemoryLedger([FAILED]), MemoryQueue()
+    queue.publish([dead(job, pipeline="rhythm") for job in ("beats", "energy")])
+    assert build_replay(ledger, queue).run(dry_run=False).total == 1
+    (left,) = queue.pull(["rhythm-dead"], limit=9)
+    assert dead_letter.decode_dead_letter(left.data).job == "energy"
 
 
 class FailsAtOnce(MemoryQueue):
@@ -242,20 +334,30 @@ class FailsAtOnce(MemoryQueue):
 
 
 def test_a_message_that_fails_again_at_once_is_sent_once():
-    ledger, queue = MemoryLedger([failed_record()]), FailsAtOnce()
-    queue.publish([dead()])
+    ledger, queue = MemoryLedger([FAILED]), FailsAtOnce()
+    queue.publish([dead(message=REQUEST)])
     again = build_replay(ledger, queue)
     found = again.run(dry_run=True)
     assert again.run(dry_run=False, only=found.ids).total == 1
-    assert queue.measure_depth(["load-dead", "load-live"]) == {"load-dead": 1, "load-live": 1}
+    assert queue.measure_depth(["load-dead", "load-requests"]) == {
+        "load-dead": 1,
+        "load-requests": 1,
+    }
 
 
-def test_unreadable_bytes_go_back_to_the_topic_that_they_came_on():
-    ledger, queue = MemoryLedger(), MemoryQueue()
-    queue.publish([dead(kind="unreadable_message", data=b"\xff{")])
-    assert build_replay(ledger, queue).run(dry_run=False).total == 1
-    (one,) = queue.pull(["load-requests"], limit=9)
-    assert one.data == b"\xff{"
+def test_unreadable_bytes_go_back_to_the_pipeline_that_they_came_to():
+    [sent] = replay(MemoryLedger(), dead(kind="unreadable_message", message=b"\xff{"))
+    assert (sent.topic, sent.data) == ("load-requests", b"\xff{")
+
+
+def test_a_message_about_a_record_that_was_damaged_is_sent_again():
+    [sent] = replay(MemoryLedger([FAILED]), dead(None, kind="damaged_record"))
+    assert (sent.topic, decode_message(sent.data).trigger) == ("load-live", "source")
+
+
+def test_the_message_of_a_job_that_left_the_graph_is_sent_again():
+    [sent] = replay(MemoryLedger([FAILED]), dead("gone"))
+    assert (sent.topic, decode_message(sent.data).trigger) == ("load-live", "source")
 
 
 def test_foreign_messages_are_left_alone():
@@ -266,49 +368,49 @@ def test_foreign_messages_are_left_alone():
     assert queue.measure_depth(["load-dead"]) == {"load-dead": 1}
 
 
-def test_a_result_that_exists_by_now_is_not_reset():
-    done = evolve(failed_record().jobs["load"], state=State.DONE, error=None, artifact="gs://a/x")
-    now = Record(uri=MESSAGE.uri, generation=1, arrived_at=NOW, jobs={"load": done})
-    ledger, queue = MemoryLedger([now]), MemoryQueue()
-    queue.publish([dead()])
-    build_replay(ledger, queue).run(dry_run=False)
-    assert ledger.records[MESSAGE.uri].jobs["load"] == done
+def test_a_result_that_exists_by_now_is_not_computed_again():
+    now = record(entry("load"), uri=URI)
+    ledger = MemoryLedger([now])
+    assert replay(ledger, dead(message=evolve(REQUEST, targets=("load",)))) == []
+    assert ledger.records[URI] is now
+    [event] = replay(ledger, dead())  # whoever computed it may have notified nobody
+    assert event.topic == "load-live"
 
 
 def test_a_replay_leaves_the_record_of_a_deleted_file_as_it_is():
-    deleted = evolve(failed_record(), deleted_at=NOW)
-    ledger, queue = MemoryLedger([deleted]), MemoryQueue()
-    queue.publish([dead()])
-    assert build_replay(ledger, queue).run(dry_run=False).total == 0
-    assert ledger.records[MESSAGE.uri] == deleted
+    deleted = evolve(FAILED, deleted_at=NOW)
+    ledger = MemoryLedger([deleted])
+    assert replay(ledger, dead()) == []
+    assert ledger.records[URI] is deleted
 
 
 @pytest.mark.parametrize(
-    "change", [{"generation": 2}, {"deleted_at": NOW}, {"generation": 2, "deleted_at": NOW}]
+    "change", [{"order": 2}, {"deleted_at": NOW}, {"order": 2, "deleted_at": NOW}]
 )
 def test_letters_about_a_file_that_has_changed_since_are_removed_and_not_sent(change):
-    ledger, queue = MemoryLedger([evolve(failed_record(), **change)]), MemoryQueue()
-    undecoded = dead(kind="unreadable_message", data=b"x")
+    ledger, queue = MemoryLedger([evolve(FAILED, **change)]), MemoryQueue()
+    undecoded = dead(kind="unreadable_message", message=b"x")
     queue.publish([dead(), dead(kind="crashed"), undecoded])
     found = build_replay(ledger, queue).run(dry_run=True)
     assert (found.total, found.obsolete) == (1, 2)
     assert queue.measure_depth(["load-dead"]) == {"load-dead": 3}
     found = build_replay(ledger, queue).run(dry_run=False, only=())
     assert (found.total, found.obsolete) == (0, 2)
-    assert not any(queue.measure_depth(list_topics(LETTER_GRAPH)).values())
+    assert not any(queue.measure_depth(list_topics(GRAPH.pipelines)).values())
     assert queue.measure_depth(["load-dead"]) == {"load-dead": 1}
 
 
-def test_a_letter_about_a_newer_version_than_the_ledger_knows_is_sent():
-    ledger, queue = MemoryLedger([evolve(failed_record(), generation=0)]), MemoryQueue()
-    queue.publish([dead()])
-    found = build_replay(ledger, queue).run(dry_run=False)
-    assert (found.total, found.obsolete) == (1, 0)
+@pytest.mark.parametrize("known", [(), (evolve(FAILED, order=0),)])
+def test_the_message_about_a_version_that_the_ledger_does_not_know_is_sent_again(known):
+    ledger = MemoryLedger(known)
+    [sent] = replay(ledger, dead(message=REQUEST))
+    assert decode_message(sent.data) == evolve(REQUEST, attempt=1)
+    assert tuple(ledger.records.values()) == known
 
 
 @pytest.mark.parametrize("failing", ["publish", "acknowledge"])
 def test_letters_that_could_not_be_sent_can_be_pulled_again_at_once(monkeypatch, failing):
-    ledger, queue = MemoryLedger([failed_record()]), MemoryQueue()
+    ledger, queue = MemoryLedger([FAILED]), MemoryQueue()
     queue.publish([dead(), dead(kind="crashed")])
 
     def fail(_envelopes):
@@ -319,3 +421,4 @@ def test_letters_that_could_not_be_sent_can_be_pulled_again_at_once(monkeypatch,
         with pytest.raises(Unavailable):
             build_replay(ledger, queue).run(dry_run=False)
     assert len(queue.pull(["load-dead"], limit=9)) == 2
+    assert ledger.records[URI].results[GRAPH.fingerprints["load"]].notify == (NOBODY,)

@@ -156,7 +156,7 @@ def test_the_folder_may_be_the_files_own(tmp_path):
     path = sound.write(audio, str(tmp_path / "decoded.wav"))
     with open(path, "rb") as file:
         before = file.read()
-    media = LocalMedia(uri="file:///a", generation=1, path=path, folder=str(tmp_path))
+    media = LocalMedia(uri="file:///a", version="1", path=path, folder=str(tmp_path))
     assert media.audio().y.shape == (4410,)
     with open(path, "rb") as file:
         assert file.read() == before

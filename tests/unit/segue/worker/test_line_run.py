@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import struct
 import wave
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from segue.adapters.connect import connect_ledger, connect_store
@@ -98,8 +100,10 @@ class Line:
     def replace(self, result: Result, data: bytes) -> None:
         """Replace an artifact."""
         store = connect_store(self.trial.artifacts)
-        name = (result.artifact or "").removeprefix(f"{store.location}/")
-        store.create(name, data, content_type="application/json", metadata={}, replace=True)
+        assert result.artifact is not None
+        store.create(
+            result.artifact, data, content_type="application/json", metadata={}, replace=True
+        )
 
 
 @pytest.fixture(scope="module")
@@ -166,13 +170,77 @@ def test_an_artifact_records_its_lineage(line: Line) -> None:
     media = line.add()
     results = line.run(media)
     store = connect_store(line.trial.artifacts)
-    name = (results["arrays"].artifact or "").removeprefix(f"{store.location}/")
+    name = f"arrays/{line.graph.fingerprints['arrays']}{media.uri[7:]}/{media.version}.npz"
+    assert results["arrays"].artifact == name
     stat = store.stat(name)
     assert stat.content_type == "application/x-npz"
     lineage = Lineage.from_metadata(stat.metadata)
     assert lineage is not None
-    assert (lineage.job, lineage.uri, lineage.generation) == ("arrays", media.uri, media.generation)
+    assert (lineage.job, lineage.uri, lineage.version) == ("arrays", media.uri, media.version)
     assert lineage.parents == {j: results[j].artifact for j in ("half", "level")}
+
+
+def test_artifacts_may_move_to_another_location(line: Line, tmp_path: Path) -> None:
+    media = line.add()
+    first = line.run(media, "half", "level")
+    moved = Trial(str(tmp_path))
+    shutil.copytree(line.trial.artifacts, moved.artifacts)
+    inputs = {job: r.artifact or "" for job, r in first.items()}
+    with moved.pool(line.graph) as pool:
+        [results] = run_tasks(pool, [Task(task_id=1, media=media, run=("arrays",), inputs=inputs)])
+    assert results["arrays"].state is State.DONE
+    assert moved.read(results["arrays"])
+
+
+def test_a_source_of_another_version_is_not_read(line: Line) -> None:
+    media = line.add()
+    overwritten = msgspec.structs.replace(media, version="0" * 24, stat=None)
+    [result] = line.run(overwritten, "peak").values()
+    assert (result.state, result.error and result.error.kind) == (State.QUEUED, Kind.SUPERSEDED)
+
+
+def test_a_source_that_was_only_touched_is_read(line: Line) -> None:
+    media = line.add()
+    touched = msgspec.structs.replace(media, stat="0:0:0:0:0")
+    [result] = line.run(touched, "peak").values()
+    assert result.state is State.DONE
+    assert result.artifact is not None
+    assert result.artifact.endswith(f"/{media.version}.json")
+
+
+def test_a_source_that_is_gone_may_come_back(line: Line) -> None:
+    media = line.add()
+    path = Path(media.uri.removeprefix("file://"))
+    path.rename(f"{path}.away")
+    [result] = line.run(media, "peak").values()
+    assert (result.state, result.error and result.error.kind) == (State.QUEUED, Kind.SUPERSEDED)
+    Path(f"{path}.away").rename(path)
+    assert line.run(media, "peak")["peak"].state is State.DONE
+
+
+@pytest.mark.parametrize(
+    ("change", "state", "kind"),
+    [
+        ("pass", State.FAILED, Kind.JOB_RAISED),
+        ("os.utime(media.path)", State.FAILED, Kind.JOB_RAISED),
+        ("os.unlink(media.path)", State.QUEUED, Kind.SUPERSEDED),
+        ("open(media.path, 'wb').close()", State.QUEUED, Kind.SUPERSEDED),
+    ],
+)
+def test_a_job_that_fails_while_its_file_is_changed_says_nothing_about_the_file(
+    tmp_path: Path, change: str, state: State, kind: Kind
+) -> None:
+    (tmp_path / "bad_jobs.py").write_text(
+        f"import os\n\ndef bad(media):\n    {change}\n    raise ValueError('half a file')\n"
+    )
+    graph = parse_graph(
+        'jobs: {bad: {run: "bad_jobs:bad", needs: {media: source}, writes: application/json}}',
+        path=str(tmp_path / "jobs.yaml"),
+    )
+    trial = Trial(str(tmp_path))
+    [results] = trial.run(graph, [trial.add("a.wav")])
+    result = results["bad"]
+    assert (result.state, result.error and result.error.kind) == (state, kind)
 
 
 def test_an_artifact_of_the_same_name_is_replaced_under_the_claim(line: Line) -> None:
@@ -240,11 +308,11 @@ def test_a_write_whose_answer_was_lost_is_repeated_under_the_claim(
     make_importable(line.graph)
     task = Task(task_id=1, media=media, run=("peak",))
     stores = Stores(Distant, str(tmp_path / "artifacts"))
-    uri, checksum = LineRun(task, stores, str(tmp_path), Claims()).write(
+    name, checksum = LineRun(task, stores, str(tmp_path), Claims()).write(
         load_job(line.graph, "peak"), {"peak": 0.5}
     )
     assert len(written) == 3
-    assert compute_checksum(Path(uri.removeprefix("file://")).read_bytes()) == checksum
+    assert compute_checksum((tmp_path / "artifacts" / name).read_bytes()) == checksum
 
 
 def test_a_parent_artifact_that_has_changed_is_not_read(line: Line) -> None:
@@ -266,7 +334,7 @@ def test_a_parent_artifact_that_has_changed_is_not_read(line: Line) -> None:
 
 
 def test_a_parent_artifact_that_was_deleted_is_damaged_too(line: Line) -> None:
-    inputs = {"half": f"file://{line.trial.artifacts}/half/0/gone.flac"}
+    inputs = {"half": "half/0/gone.flac"}
     results = line.run(line.add(), "level", "spoilt", inputs=inputs)
     error = results["level"].error
     assert error is not None

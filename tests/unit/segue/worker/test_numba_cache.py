@@ -11,8 +11,8 @@ import tarfile
 
 import pytest
 
+from segue.adapters.connect import connect_store
 from segue.model.graph import parse_graph
-from segue.model.media_file import MediaFile
 from segue.model.record import State
 from segue.worker import numba_cache
 from segue.worker.pool import Pool
@@ -53,19 +53,19 @@ def graph(tmp_path_factory):
 
 def run(graph, folder, files: int = 1) -> list[dict]:
     """Run the job on new files in a new pool, and return its results."""
+    store = connect_store(str(folder))
     with Pool(graph, f"file://{folder}/artifacts", processes=2) as pool:
         for number in range(files):
-            path = folder / f"{number}.wav"
-            path.write_bytes(b"x")
-            generation = path.stat().st_ctime_ns
-            media = MediaFile(uri=f"file://{path}", generation=generation)
+            name = f"{number}.wav"
+            (folder / name).write_bytes(b"x")
+            media = store.identify(name).to_media_file(store.uri(name))
             pool.submit([Task(task_id=number, media=media, run=("where",))])
         results = []
         while pool.pending:
             for report in pool.collect(5.0):
                 for result in report.results:
                     assert result.state is State.DONE, result.error
-                    with open(result.artifact.removeprefix("file://")) as file:
+                    with open(folder / "artifacts" / result.artifact) as file:
                         results.append(json.load(file))
     return results
 

@@ -69,6 +69,8 @@ OTHERS = [
     ("away", "be_unavailable", "media: source", "params: {times: 9}, attempts: 2"),
     ("after_away", "after", "value: away", ""),
     ("after_full", "after", "value: fill_disk", ""),
+    ("disconnect", "disconnect", "media: source", "attempts: 1"),
+    ("after_disconnect", "after", "value: disconnect", ""),
     ("after_killer", "after", "value: kill_parent", ""),
     ("overwrite", "overwrite", "media: source", "attempts: 9"),
     ("remove", "remove", "media: source", ""),
@@ -139,6 +141,9 @@ def test_an_error_names_the_line_that_raised_it(runner: Runner) -> None:
     assert error is not None
     assert error.type == "TypeError"
     assert error.message.endswith(" in raise_error)")
+    assert error.traceback is not None
+    assert 'raise TypeError("a list is not a tempo")' in error.traceback
+    assert error.traceback.splitlines()[1].endswith("in raise_error")
 
 
 def test_a_crash_blocks_what_is_below_and_keeps_what_was_done(runner: Runner) -> None:
@@ -151,7 +156,7 @@ def test_a_crash_blocks_what_is_below_and_keeps_what_was_done(runner: Runner) ->
     for job in ("third", "fourth"):
         error = bad[job].error
         assert error is not None
-        assert (error.kind, error.type) == ("blocked", "second")
+        assert (error.kind, error.type, error.traceback) == ("blocked", "second", None)
 
 
 def test_a_file_that_needs_more_space_than_is_free_blocks_what_is_below(runner: Runner) -> None:
@@ -183,6 +188,13 @@ def test_a_transient_error_that_persists_requeues_the_job_and_all_below_it(runne
         assert results[job].state is State.QUEUED
         assert results[job].error is not None
         assert results[job].error.kind == Kind.UNAVAILABLE
+
+
+def test_only_the_job_itself_has_the_traceback_of_its_error(runner: Runner) -> None:
+    [results] = runner.run("disconnect", "after_disconnect", names=("bad",))
+    errors = [result.error for result in results.values()]
+    assert [error and error.kind for error in errors] == [Kind.UNAVAILABLE] * 2
+    assert [bool(error and error.traceback) for error in errors] == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 def test_messages_arrive_however_the_stream_is_chunked(ends) -> None:
     sender, receiver = ends
     channel = Channel(receiver)
-    media = MediaFile(uri="file:///a", generation=1)
+    media = MediaFile(uri="file:///a", version="1", order=1)
     tasks = [Task(task_id=n, media=media, run=("a", "b"), inputs={"c": "u"}) for n in range(3)]
     data = b"".join(
         len(encoded).to_bytes(4, "little") + encoded for encoded in (encode(tasks), encode([]))

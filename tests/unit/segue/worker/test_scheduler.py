@@ -11,9 +11,8 @@ import pytest
 from segue.errors import Kind
 from segue.model.graph import parse_graph
 from segue.model.media_file import MediaFile
-from segue.model.outcome import build_blocked_result
 from segue.model.record import Failure, State
-from segue.model.transitions import Result
+from segue.model.transitions import Result, build_blocked_result
 from segue.worker.failure import describe_crash
 from segue.worker.protocol import BatchJobLoaded, Done, Phase, Started, Task
 from segue.worker.scheduler import (
@@ -32,7 +31,7 @@ jobs:
   third: {run: "m:f", needs: {media: second}, writes: application/json}
 """)
 NAMES = tuple(GRAPH.jobs)
-MEDIA = MediaFile(uri="file:///a", generation=1)
+MEDIA = MediaFile(uri="file:///a", version="1", order=1)
 START_S = 50.0
 
 

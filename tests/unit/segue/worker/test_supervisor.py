@@ -32,7 +32,7 @@ from segue.worker.supervisor import ChildHandle, ChildSupervisor
 GRAPH = parse_graph(
     "jobs: {job: {run: 'm:f', needs: {media: source}, writes: application/json}}", path=None
 )
-TASK = Task(task_id=1, media=MediaFile(uri="file:///a", generation=1), run=("job",))
+TASK = Task(task_id=1, media=MediaFile(uri="file:///a", version="1", order=1), run=("job",))
 
 
 CONFIG = PoolConfig(
