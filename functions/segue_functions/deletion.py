@@ -14,7 +14,8 @@ from segue.clock import utc_now
 from segue.log import Action, log_event
 from segue_functions import failures
 from segue_functions.events import ARCHIVED, DELETED, parse_media
-from segue_functions.generations import find_reason_to_keep
+from segue_functions.folder import observe_file
+from segue_functions.generations import check_deletion
 from segue_functions.stack import get_services
 from segue_functions.transport import respond_to_event
 
@@ -33,18 +34,23 @@ def deletion(call: flask.Request) -> ResponseReturnValue:
 
 
 def handle_deletion(event: CloudEvent) -> None:
-    """Record the deletion of one version; an event that is repeated or too late changes nothing."""
+    """Record the deletion of one version; an event that is repeated or too late changes nothing.
+
+    The event of a file in a folder is a hint to look at it.
+    """
     about: dict[str, Any] = {"event": event["id"]}
     with failures.log_failures(about):
         services = get_services()
         media = parse_media(event, DELETED, ARCHIVED)
-        about |= {"file": media.uri, "generation": media.generation}
-        reason = services.media_filter.find_reason_to_ignore(media.uri)
-        if reason is None:
-            reason = find_reason_to_keep(media, services.ledger, utc_now())
-        if reason is not None:
+        about["file"] = media.uri
+        if reason := services.media_filter.find_reason_to_ignore(media.uri):
             log_event(Action.IGNORED, reason=reason, **about)
             return
+        if not media.bucket:
+            observe_file(media, services, about)
+            return
+        about["version"] = media.version
+        check_deletion(media, services.ledger, utc_now())
         result = services.deletions.record(media)
         if result.is_new or result.removed:
             log_event(Action.DELETED, removed=result.removed, **about)

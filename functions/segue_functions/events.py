@@ -3,7 +3,7 @@
 Their schemas are those of https://github.com/googleapis/google-cloudevents: StorageObjectData and
 MessagePublishedData. A bucket of another project sends its objects in messages instead,
 https://cloud.google.com/storage/docs/pubsub-notifications. A folder's events have the schema of
-objects, with an empty bucket.
+objects, with an empty bucket and no generation.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Object(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     bucket: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_.-]*\Z", max_length=222)]
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
-    generation: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+    generation: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)] | None = None
     size: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     content_type: Annotated[str, msgspec.Meta(max_length=MAX_CONTENT_TYPE)] | None = None
     crc32c: Annotated[str, msgspec.Meta(max_length=8)] | None = None  # base64 of four bytes
@@ -69,7 +69,10 @@ class SweepOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def parse_media(event: CloudEvent, *types: str) -> MediaFile:
-    """Return the version of a file that an event of Cloud Storage, or a notification, is about."""
+    """Return the version of a file that an event of Cloud Storage, or a notification, is about.
+
+    The event of a file in a folder is about no certain version.
+    """
     type_, data = event["type"], event.data
     if type_ == PUBLISHED:
         type_, data = _unwrap_notification(data)
@@ -78,9 +81,14 @@ def parse_media(event: CloudEvent, *types: str) -> MediaFile:
     uri = f"{place}/{stored.name}"
     if not is_unicode(uri):
         raise MalformedEvent(f"the name {stored.name!r} is not UTF-8 text; rename the file")
+    if not stored.bucket:
+        return MediaFile(uri=uri, version="")
+    if stored.generation is None:
+        raise MalformedEvent(f"the object {uri!r} has no generation; check the sender")
     return MediaFile(
         uri=uri,
-        generation=stored.generation,
+        version=str(stored.generation),
+        order=stored.generation,
         size_bytes=stored.size,
         content_type=stored.content_type,
         checksum=f"crc32c:{stored.crc32c}" if stored.crc32c else None,

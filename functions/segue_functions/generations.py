@@ -1,16 +1,15 @@
-"""Which generation an event is believed to be about.
+"""Which generation of an object an event is believed to be about.
 
 The ledger keeps the greatest generation, so an event that claims one from the future would outrank
-all real versions to come. A generation is a time: that of the object's creation in microseconds, or
-of a local file's last change in nanoseconds.
+all real versions to come. A generation is the time of the object's creation, in microseconds.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from segue.errors import ConfigurationError, Unavailable
-from segue.ingest.catalogue import stat_media
+from segue.errors import ConfigurationError
+from segue.ingest.catalogue import look_up
 from segue_functions.events import MalformedEvent
 
 if TYPE_CHECKING:
@@ -19,68 +18,66 @@ if TYPE_CHECKING:
     from segue.model.ledger import Ledger
     from segue.model.media_file import MediaFile
 
-CLOCK_DIFFERENCE_S = 60  # between Cloud Storage's servers and this one; a local file has one clock
+CLOCK_DIFFERENCE_S = 60  # between Cloud Storage's servers and this one
 
 
-def check_arrival(media: MediaFile, now: datetime) -> MediaFile:
-    """Return the version that has arrived: that of the event, or of a local file as it is now.
+def check_arrival(media: MediaFile, now: datetime) -> None:
+    """Check that an object may have arrived; most are not looked up.
+
+    The function need not be allowed to read the catalogue.
 
     Raises
     ------
     MalformedEvent
         If the generation is later than now, and the object has another one.
     """
-    is_later = is_later_than_now(media, now)
-    if media.bucket and not is_later:
-        return media  # the function need not be allowed to read the catalogue
-    found = _find(media)
-    if found is not None and (not media.bucket or found.generation == media.generation):
-        return found
-    if is_later:
-        raise _build_error(media, "the object has another one")
-    return media
+    if is_later_than_now(media, now):
+        found = _find(media)
+        if found is None or found.version != media.version:
+            raise _build_error(media, "the object has another one")
 
 
-def find_reason_to_keep(media: MediaFile, ledger: Ledger, now: datetime) -> str | None:
-    """Return why a deletion is not believed, or None if it is.
+def check_deletion(media: MediaFile, ledger: Ledger, now: datetime) -> None:
+    """Check that an object may have been deleted.
 
     Raises
     ------
     MalformedEvent
         If the generation is later than now, and the ledger has an older one or none.
     """
-    if not media.bucket:
-        found = _find(media)
-        if found is not None and found.generation <= media.generation:
-            return "the file is there"
     if is_later_than_now(media, now):
         record = ledger.read([media.uri])[0].record
-        if record is None or record.generation < media.generation:
+        if record is None or record.order < _get_generation(media):
             raise _build_error(media, "the ledger does not have it")
-    return None
 
 
 def is_later_than_now(media: MediaFile, now: datetime) -> bool:
     """Whether no object that exists now can have this generation, unless a clock was wrong."""
-    if media.bucket:
-        return media.generation > (now.timestamp() + CLOCK_DIFFERENCE_S) * 1e6
-    return media.generation > now.timestamp() * 1e9
+    return _get_generation(media) > (now.timestamp() + CLOCK_DIFFERENCE_S) * 1e6
+
+
+def _get_generation(media: MediaFile) -> int:
+    """Return the generation, which is what orders the versions of an object."""
+    assert media.order is not None
+    return media.order
 
 
 def _find(media: MediaFile) -> MediaFile | None:
     try:
-        found = stat_media(media.uri)
-    except ConfigurationError as error:  # a name that no file can have, or a bucket that is closed
+        found = look_up(media.uri)
+    except (
+        ConfigurationError
+    ) as error:  # a name that no object can have, or a bucket that is closed
         raise MalformedEvent(
-            f"generation {media.generation} of {media.uri!r} cannot be confirmed: {error}"
+            f"generation {media.version} of {media.uri!r} cannot be confirmed: {error}"
         ) from error
-    if found.unknown:
-        raise Unavailable(found.unknown)
+    if found.error is not None:
+        raise found.error
     return found.media
 
 
 def _build_error(media: MediaFile, reason: str) -> MalformedEvent:
     return MalformedEvent(
-        f"generation {media.generation} of {media.uri!r} is later than now, and {reason}; check "
+        f"generation {media.version} of {media.uri!r} is later than now, and {reason}; check "
         "the sender"
     )

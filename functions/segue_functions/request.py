@@ -10,6 +10,7 @@ import msgspec
 from segue.ingest.requests import InvalidRequest, parse_request
 from segue.log import Action, log_event
 from segue_functions import failures
+from segue_functions.caller import find_caller
 from segue_functions.stack import get_services
 from segue_functions.transport import refuse, respond
 
@@ -35,7 +36,9 @@ def request(call: flask.Request) -> ResponseReturnValue:
         if call.method != "POST":
             return refuse(f"{call.method} is not allowed; POST a request", 405, Allow="POST")
         try:
-            receipt = services.requests.accept(parse_request(call.get_data()))
+            receipt = services.requests.accept(
+                parse_request(call.get_data()), who=find_caller(call.headers)
+            )
         except InvalidRequest as error:
             return refuse(str(error), 400)
         about |= {"request": receipt.request, "targets": receipt.targets}

@@ -59,7 +59,7 @@ def build_services(settings: Settings) -> Services:
     graph = settings.load_graph(_find_packaged_graph())
     media_filter = build_media_filter(graph, settings)
     artifacts = connect_store(parse_location(graph.artifacts))
-    ledger = connect_ledger(settings.ledger)
+    ledger = connect_ledger(settings.ledger, graph.namespace)
     try:
         queue = connect_queue(settings.queue)
     except BaseException:

@@ -1,5 +1,5 @@
 """The functions as functions-framework serves them, on both stacks: whatever comes, in whichever
-order, the ledger ends right and the jobs are notified.
+order, the ledger ends right and the pipelines are notified.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from segue.model.graph import Graph, read_graph
 from segue.model.ledger import Change
 from segue.model.media_file import MediaFile
 from segue.model.message import Message, decode_message
-from segue.model.queue import list_topics
-from segue.model.record import Entry, Record, State, evolve
+from segue.model.queue import ReceivedEnvelope, list_topics
+from segue.model.record import NOBODY, Entry, Record, State, evolve
 from segue_functions import stack
 from segue_support import emulators
 from segue_support.cloud_events import (
@@ -46,6 +46,7 @@ jobs:
   b: {run: "m:f", needs: {x: a}, writes: application/json}
   c: {run: "m:f", needs: {media: source}, writes: application/json}
 """
+BUCKET = "gs://music"
 PULL_S = 20.0
 ROUNDS = 4  # few, as the Firestore emulator is slow where many write to one document
 
@@ -72,26 +73,44 @@ class Served:
         headers, body = mode(sent)
         return self.client(name).post("/", headers=headers, data=body)
 
-    def media(self, generation: int = 5, name: str | None = None) -> MediaFile:
+    def uri(self, name: str) -> str:
+        """The URI of an object that events are about; there need not be one."""
+        return (
+            f"{BUCKET}/{name}"
+            if self.music.location.startswith("file://")
+            else self.music.uri(name)
+        )
+
+    def media(self, order: int = 5, name: str | None = None) -> MediaFile:
         if name is None:
             name = f"{next(self._names)}.wav"
-        return MediaFile(uri=self.music.uri(name), generation=generation, size_bytes=10)
+        return MediaFile(uri=self.uri(name), version=str(order), order=order, size_bytes=10)
 
     def record(self, uri: str) -> Record | None:
         return self.ledger.read([uri])[0].record
 
+    def put(self, media: MediaFile, entry: Entry) -> None:
+        """Record a result of a file."""
+        results = {self.graph.fingerprints[entry.job]: entry}
+        self.ledger.change(
+            [Change(uri=media.uri, transition=lambda r: (evolve(r, results=results), None))]
+        )
+
     def notified(self, count: int) -> list[Message]:
         """The next messages, so many, and no more."""
-        topics = list_topics(self.graph)
-        messages: list[Message] = []
-        while len(messages) < count:
+        return [decode_message(one.data) for one in self.pull(count)]
+
+    def pull(self, count: int) -> list[ReceivedEnvelope]:
+        topics = list_topics(self.graph.pipelines)
+        envelopes: list[ReceivedEnvelope] = []
+        while len(envelopes) < count:
             got = self.queue.pull(topics, limit=100, wait_s=PULL_S)
-            assert got, f"only {messages}"
+            assert got, f"only {envelopes}"
             self.queue.acknowledge(got)
-            messages += [decode_message(one.data) for one in got]
+            envelopes += got
         assert self.queue.pull(topics, limit=100) == []
-        assert len(messages) == count
-        return messages
+        assert len(envelopes) == count
+        return envelopes
 
     def close(self) -> None:
         stack.close()
@@ -137,10 +156,12 @@ def served(request, tmp_path, monkeypatch, framework, project) -> Iterator[Serve
             "queue": f"pubsub://{project}",
         }
         queue = connect_queue(places["queue"])
-        make_topics(queue, list_topics(graph))
+        make_topics(queue, list_topics(graph.pipelines))
         queue.close()
     for name, place in places.items():
         monkeypatch.setenv(f"SEGUE_{name.upper()}", place)
+    if request.param == "embedded":  # files in a folder, and objects in a bucket
+        monkeypatch.delenv("SEGUE_CATALOGUE")
     monkeypatch.setenv("SEGUE_ON_DELETION", "remove")
     monkeypatch.delenv("SEGUE_GRAPH", raising=False)
     made = Served(graph, **places)
@@ -164,10 +185,14 @@ def test_an_event_is_recorded_and_told_in_either_mode(served, mode, logged):
     answer = served.send("arrival", build_object_event("finalized", media), mode)
     assert (answer.status_code, answer.text) == (200, "OK")
     record = served.record(media.uri)
-    assert (record.generation, record.size_bytes, record.content_type) == (5, 10, "audio/wav")
+    assert (record.version, record.size_bytes, record.content_type) == ("5", 10, "audio/wav")
     assert record.checksum == "crc32c:AAAAAA=="
-    notified = {m.job: m for m in served.notified(2)}
-    assert notified == {j: Message(uri=media.uri, generation=5, job=j) for j in ("a", "c")}
+    envelopes = served.pull(2)
+    assert {one.topic for one in envelopes} == {"a-live", "c-live"}
+    [event] = {decode_message(one.data) for one in envelopes}
+    assert (event.trigger, event.arrived.at) == ("source", record.arrived_at)
+    assert event.media == record.media
+    assert event.arrived.revision == served.ledger.read([media.uri])[0].revision
     assert [(x["action"], x["ledger"], x["file"]) for x in logged()] == [
         ("arrived", "new", media.uri)
     ]
@@ -180,7 +205,7 @@ def test_a_repeated_event_records_nothing_and_notifies_again(served):
     first = served.record(media.uri)
     served.send("arrival", sent)
     assert served.record(media.uri) == first
-    assert len(served.notified(4)) == 4
+    assert sorted(m.arrived is None for m in served.notified(4)) == [False, False, True, True]
 
 
 def test_an_older_generation_after_a_newer_one_changes_nothing(served):
@@ -189,7 +214,7 @@ def test_an_older_generation_after_a_newer_one_changes_nothing(served):
     assert served.send(
         "arrival", build_object_event("finalized", served.media(5, "x.wav"))
     ).status_code
-    assert served.record(served.music.uri("x.wav")).generation == 6
+    assert served.record(served.uri("x.wav")).order == 6
     served.notified(0)
 
 
@@ -201,16 +226,16 @@ def test_a_files_history_ends_right_in_any_order_with_repetitions(served, seed):
     chance = random.Random(seed)
     events += chance.choices(events, k=3)
     chance.shuffle(events)
-    for function, change, generation in events:
-        media = served.media(generation, "x.wav")
+    for function, change, order in events:
+        media = served.media(order, "x.wav")
         assert served.send(function, build_object_event(change, media)).status_code == 200
-    record = served.record(served.music.uri("x.wav"))
-    assert (record.generation, record.deleted_at) == (7, None)
+    record = served.record(served.uri("x.wav"))
+    assert (record.order, record.deleted_at) == (7, None)
     notified = []
-    while got := served.queue.pull(list_topics(served.graph), limit=100, wait_s=0.5):
+    while got := served.queue.pull(list_topics(served.graph.pipelines), limit=100, wait_s=0.5):
         served.queue.acknowledge(got)
-        notified += [decode_message(one.data) for one in got]
-    assert {m.job for m in notified if m.generation == 7} == {"a", "c"}
+        notified += [(one.topic, decode_message(one.data).order) for one in got]
+    assert {topic for topic, order in notified if order == 7} == {"a-live", "c-live"}
 
 
 def test_a_deletion_before_its_arrival_leaves_a_tombstone(served):
@@ -225,22 +250,36 @@ def test_a_deletion_removes_the_artifacts_that_the_file_has(served):
     media = served.media(name="x.wav")
     served.send("arrival", build_object_event("finalized", media))
     fingerprint = served.graph.fingerprints["a"]
-    name = build_artifact_name("a", fingerprint, _name(media), 5, "json")
-    other = build_artifact_name("a", fingerprint, _name(media) + ".wav", 5, "json")
+    name = build_artifact_name("a", fingerprint, media.name, "5", "json")
+    other = build_artifact_name("a", fingerprint, media.name + ".wav", "5", "json")
     for one in (name, other):
         served.artifacts.create(one, b"{}", content_type="application/json", metadata={})
-    done = Entry(
-        state=State.DONE, fingerprint=fingerprint, generation=5, artifact=served.artifacts.uri(name)
-    )
-    served.ledger.change(
-        [Change(uri=media.uri, transition=lambda r: (evolve(r, jobs={"a": done}), None))]
-    )
+    served.put(media, Entry(job="a", state=State.DONE, order=5, checksums={"json": "sha256:0"}))
     served.send("deletion", build_object_event("deleted", media))
     assert [found.name for found in served.artifacts.list()] == [other]
 
 
-def _name(media: MediaFile) -> str:
-    return media.name
+@pytest.mark.parametrize("served", ["embedded"], indirect=True)
+@pytest.mark.parametrize("mode", [to_binary, to_structured])
+def test_the_events_of_a_folder_are_hints(served, mode, logged):
+    uri = served.music.uri("ä b's.wav")
+    events = [
+        ("arrival", build_object_event("finalized", MediaFile(uri=uri, version="9", order=9))),
+        ("deletion", build_object_event("deleted", MediaFile(uri=uri, version=""))),
+    ]
+    for is_there in (True, False, True):
+        if is_there:
+            served.music.create("ä b's.wav", b"sound", content_type="audio/wav", metadata={})
+        else:
+            served.music.delete("ä b's.wav")
+        for name, sent in events:
+            assert served.send(name, sent, mode).status_code == 200
+        record = served.record(uri)
+        assert (record.order, len(record.version)) == (1, 24)
+        assert (record.deleted_at is None) is is_there
+    expected = ["arrived", "arrived", "deleted", "ignored", "arrived", "arrived"]
+    assert [line["action"] for line in logged()] == expected
+    served.notified(8)
 
 
 @pytest.mark.parametrize("name", ["folder/", "notes.txt"])
@@ -256,7 +295,7 @@ def test_folders_and_foreign_suffixes_are_ignored(served, logged, function, chan
 
 
 def test_our_own_artifacts_are_ignored(served, logged):
-    media = MediaFile(uri=served.artifacts.uri("a/00000000000a/x/5.wav"), generation=5)
+    media = MediaFile(uri=served.artifacts.uri("a/00000000000a/x/5.wav"), version="5", order=5)
     assert served.send("arrival", build_object_event("finalized", media)).status_code == 200
     assert [line["reason"] for line in logged()] == ["written by Segue itself"]
     served.notified(0)
@@ -270,16 +309,16 @@ def test_threads_that_take_events_of_one_file_leave_the_newest(served):
         served.client(name)
 
     def send(of: tuple[str, str, int]) -> int:
-        function, change, generation = of
-        media = served.media(generation, "x.wav")
+        function, change, order = of
+        media = served.media(order, "x.wav")
         headers, body = to_binary(build_object_event(change, media))
         client = served.clients[function].application.test_client()
         return client.post("/", headers=headers, data=body).status_code
 
     with ThreadPoolExecutor(4) as threads:
         assert set(threads.map(send, events)) == {200}
-    record = served.record(served.music.uri("x.wav"))
-    assert (record.generation, record.deleted_at) == (ROUNDS, None)
+    record = served.record(served.uri("x.wav"))
+    assert (record.order, record.deleted_at) == (ROUNDS, None)
 
 
 # --- sweep and request ------------------------------------------------------------------------
@@ -295,13 +334,15 @@ def test_a_request_is_followed_by_messages_on_its_lane(served):
     assert answer.status_code == 202
     said = answer.json
     assert (said["targets"], said["files"], said["after"]) == (["b"], 2, None)
-    notified = served.notified(2)
-    assert {(m.uri, m.job, m.targets, m.lane) for m in notified} == {
-        (uri, "b", ("b",), "requests") for uri in uris[:2]
-    }
+    envelopes = served.pull(2)
+    assert {one.topic for one in envelopes} == {"a-requests"}
+    notified = [decode_message(one.data) for one in envelopes]
+    assert {(m.uri, m.targets) for m in notified} == {(uri, ("b",)) for uri in uris[:2]}
+    wanted = served.record(uris[0]).results[served.graph.fingerprints["b"]]
+    assert (wanted.state, wanted.notify) == (State.QUEUED, (NOBODY,))
     assert {m.request for m in notified} == {said["request"]}
-    document = json.loads(served.artifacts.read(f"_requests/{said['request']}.json"))
-    assert document["prefix"] == asked["prefix"]
+    run = json.loads(served.artifacts.read(f"_runs/{said['request']}.json"))
+    assert run["selection"]["prefix"] == asked["prefix"]
 
 
 def test_files_are_asked_for_by_name_and_what_is_not_there_is_told(served):
@@ -310,27 +351,21 @@ def test_files_are_asked_for_by_name_and_what_is_not_there_is_told(served):
     answer = served.client("request").post("/", json={"files": [there, gone], "jobs": ["b"]})
     assert answer.json["files"] == 1
     assert answer.json["ignored"] == {gone: "there is no such object"}
-    generation = served.music.stat("x.wav").generation
-    assert [(m.uri, m.generation) for m in served.notified(1)] == [(there, generation)]
+    media = served.music.identify("x.wav").to_media_file(there)
+    expected = (there, media.version, media.order or 1)
+    assert [(m.uri, m.version, m.order) for m in served.notified(1)] == [expected]
 
 
-def test_a_sweep_publishes_pending_targets(served, logged):
-    pending = Entry(
-        state=State.DONE,
-        fingerprint=served.graph.fingerprints["a"],
-        generation=5,
-        pending_targets=("b",),
-    )
+def test_a_sweep_asks_for_what_is_wanted(served, logged):
     media = served.media()
     served.send("arrival", build_object_event("finalized", media))
     served.notified(2)
-    served.ledger.change(
-        [Change(uri=media.uri, transition=lambda r: (evolve(r, jobs={"a": pending}), None))]
-    )
+    served.put(media, Entry(job="b", state=State.QUEUED, order=5, notify=(NOBODY,)))
     logged()
     for _ in range(2):  # the second run leaves it alone
         assert served.send("sweep", build_message_event(b'{"limit": 10}')).status_code == 200
-    assert [(m.job, m.targets) for m in served.notified(1)] == [("a", ("b",))]
+    [one] = served.pull(1)
+    assert (one.topic, decode_message(one.data).targets) == ("a-requests", ("b",))
     assert [(line["action"], line["pending"]) for line in logged()] == [("swept", 1), ("swept", 0)]
 
 
@@ -427,7 +462,8 @@ def test_what_is_no_cloud_event_at_all_is_refused_to_whoever_sent_it(served):
 
 
 @embedded
-def test_a_request_is_refused_in_words(served):
+def test_a_request_is_refused_in_words(served, monkeypatch):
+    monkeypatch.setenv("SEGUE_CATALOGUE", served.music.location)
     client = served.client("request")
     assert client.get("/").status_code == 405
     assert client.post("/", data=b"{").status_code == 400

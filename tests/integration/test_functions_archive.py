@@ -20,7 +20,7 @@ import pytest
 from segue.adapters.connect import connect_ledger, connect_queue
 from segue.model.graph import parse_graph
 from segue.model.media_file import MediaFile
-from segue.model.message import Message, decode_message
+from segue.model.message import decode_message
 from segue.model.queue import list_topics
 from segue_cli.function_archive import FUNCTIONS
 from segue_support import emulators
@@ -106,7 +106,7 @@ def queue(environ):
     from segue_support.pubsub_topics import make_topics
 
     made = connect_queue(environ["SEGUE_QUEUE"])
-    make_topics(made, list_topics(parse_graph(GRAPH, environ=PLACES)))
+    make_topics(made, list_topics(parse_graph(GRAPH, environ=PLACES).pipelines))
     yield made
     made.close()
 
@@ -146,7 +146,9 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
 def test_an_archive_serves_an_event_in_a_clean_environment(
     installed, unpacked, environ, queue, tmp_path
 ):
-    media = MediaFile(uri="gs://acme-audio/masters/a.wav", generation=1_767_000_000_123_456)
+    media = MediaFile(
+        uri="gs://acme-audio/masters/a.wav", version="1767000000123456", order=1_767_000_000_123_456
+    )
     headers, body = to_binary(build_object_event("finalized", media))
     log = tmp_path / "log"
     with served(installed, unpacked["arrival"], environ, log) as url:
@@ -157,9 +159,10 @@ def test_an_archive_serves_an_event_in_a_clean_environment(
     record = ledger.read([media.uri])[0].record
     ledger.close()
     assert record is not None
-    assert record.generation == media.generation
+    assert record.order == media.order
     [got] = queue.pull(["a-live"], limit=10, wait_s=20)
-    assert decode_message(got.data) == Message(uri=media.uri, generation=media.generation, job="a")
+    message = decode_message(got.data)
+    assert (message.uri, message.order, message.trigger) == (media.uri, media.order, "source")
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     assert [(x["severity"], x["action"], x["file"]) for x in lines] == [
         ("INFO", "arrived", media.uri)
@@ -169,7 +172,7 @@ def test_an_archive_serves_an_event_in_a_clean_environment(
 def test_an_archive_records_a_deletion_in_a_clean_environment(
     installed, unpacked, environ, tmp_path
 ):
-    media = MediaFile(uri="gs://acme-audio/masters/a.wav", generation=5)
+    media = MediaFile(uri="gs://acme-audio/masters/a.wav", version="5", order=5)
     headers, body = to_binary(build_object_event("deleted", media))
     folder = unpacked["deletion"]
     with served(installed, folder, {**environ, "K_SERVICE": "deletion"}, tmp_path / "log") as url:
@@ -186,7 +189,7 @@ def test_an_archive_records_a_deletion_in_a_clean_environment(
 def test_a_warmed_function_imports_no_client_with_its_first_event(
     installed, unpacked, environ, queue
 ):
-    media = MediaFile(uri="gs://acme-audio/masters/a.wav", generation=5)
+    media = MediaFile(uri="gs://acme-audio/masters/a.wav", version="5", order=5)
     sent = build_object_event("finalized", media)
     found = subprocess.run(
         [installed, "-c", FIRST_EVENT, json.dumps([dict(sent.get_attributes()), sent.data])],
@@ -213,7 +216,7 @@ def test_every_archive_can_be_imported_in_a_clean_environment(
 def test_a_wrong_set_up_is_answered_with_503_and_its_remedy(installed, unpacked, environ, tmp_path):
     wrong = {**environ, "SEGUE_LEDGER": "postgres://x"}
     headers, body = to_binary(
-        build_object_event("finalized", MediaFile(uri="gs://b/a.wav", generation=5))
+        build_object_event("finalized", MediaFile(uri="gs://b/a.wav", version="5", order=5))
     )
     with served(installed, unpacked["arrival"], wrong, tmp_path / "log") as url:
         sent = urllib.request.Request(url, body, headers, method="POST")

@@ -117,7 +117,7 @@ def post(
     ids=["module", "command"],
 )
 def test_it_tells_its_port_serves_all_functions_and_ends_when_told(folder, command, number):
-    media = MediaFile(uri=f"file://{folder}/music/a.wav", generation=5)
+    media = MediaFile(uri="gs://music/a.wav", version="5", order=5)
     with started(folder, "--port", "0", command=command) as (server, connection):
         token = server.header()
         assert get(connection, "GET", "/healthz", None, token) == (200, "ok\n")
@@ -139,7 +139,7 @@ def test_it_tells_its_port_serves_all_functions_and_ends_when_told(folder, comma
 
 
 def test_the_command_refuses_whoever_does_not_know_the_token(folder):
-    media = MediaFile(uri=f"file://{folder}/music/a.wav", generation=5)
+    media = MediaFile(uri="gs://music/a.wav", version="5", order=5)
     with started(folder, "--port", "0", command=(SEGUE, "serve", "--json")) as (server, connection):
         assert server.token_file.stat().st_mode & 0o777 == 0o600
         token = server.header()["Authorization"]
@@ -156,7 +156,7 @@ def test_stalled_connections_keep_no_other_waiting(folder, where):
     head = b"POST /arrival HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\nX: "
     if where == "body":
         head += b"y\r\nContent-Type: application/json\r\n\r\n{"
-    media = MediaFile(uri=f"file://{folder}/music/a.wav", generation=5)
+    media = MediaFile(uri="gs://music/a.wav", version="5", order=5)
     with started(folder, "--port", "0") as (_, connection), contextlib.ExitStack() as opened:
         for _ in range(40):
             stalled = socket.create_connection((connection.host, connection.port))
@@ -166,7 +166,7 @@ def test_stalled_connections_keep_no_other_waiting(folder, where):
 
 
 def test_a_request_under_way_is_answered_before_the_server_ends(folder):
-    media = MediaFile(uri=f"file://{folder}/music/a.wav", generation=5)
+    media = MediaFile(uri="gs://music/a.wav", version="5", order=5)
     with started(folder, "--port", "0") as (server, connection):
         assert post(connection, "arrival", media) == (200, "OK")
         with contextlib.closing(sqlite3.connect(folder / ".segue/ledger.db")) as ledger:
@@ -206,7 +206,7 @@ def test_many_connections_at_once_lose_nothing(folder):
     def send(host: str, port: int, start: int) -> None:
         connection = http.client.HTTPConnection(host, port, timeout=WAIT_S)
         for i in range(start, files, connections):
-            media = MediaFile(uri=f"file://{folder}/music/{i}.wav", generation=5)
+            media = MediaFile(uri=f"gs://music/{i}.wav", version="5", order=5)
             answers = [post(connection, "arrival", media) for _ in range(2)]
             failed.extend(answer for answer in answers if answer != (200, "OK"))
         connection.close()
@@ -230,7 +230,7 @@ def test_many_connections_at_once_lose_nothing(folder):
 
 
 def test_after_a_kill_another_one_goes_on(folder):
-    media = MediaFile(uri=f"file://{folder}/music/a.wav", generation=5)
+    media = MediaFile(uri="gs://music/a.wav", version="5", order=5)
     with started(folder, "--port", "0") as (server, connection):
         assert post(connection, "arrival", media) == (200, "OK")
         os.killpg(server.process.pid, signal.SIGKILL)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 from dataclasses import dataclass
 
 from segue.adapters.connect import connect_store
-from segue.errors import ConfigurationError, MissingInput, TransientError, Unavailable
+from segue.errors import ConfigurationError, TransientError
+from segue.ingest.observation import Look, look
 from segue.model.graph import Graph
 from segue.model.media_file import (
     MediaFile,
@@ -19,6 +19,7 @@ from segue.model.media_file import (
     parse_location,
     split_uri,
 )
+from segue.model.record import Record
 from segue.model.settings import Settings
 
 SQLITE = "sqlite:///"
@@ -95,39 +96,19 @@ def is_unsafe_path(path: str) -> bool:
     return "\0" in path or not UNSAFE_PARTS.isdisjoint(path.split("/"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MediaStat:
-    """The stat of a file: the file, or that it is gone, or the error that left it unknown."""
+def look_up(uri: str, known: Record | None = None) -> Look:
+    """Look at one file; ``known`` is its record, which may save reading a file in a folder.
 
-    uri: str
-    media: MediaFile | None = None
-    unknown: str = ""
-    is_forbidden: bool = False  # it is unknown because this user may not look
-    other: str = ""  # what there is instead of a file: a pipe, a socket or a device
-
-    @property
-    def gone(self) -> bool:
-        """Whether there is no such file."""
-        return self.media is None and not self.unknown
-
-
-def stat_media(uri: str) -> MediaStat:
-    """Stat one file."""
-    try:
-        with contextlib.closing(connect_store(find_bucket_location(uri))) as store:
-            found = store.stat(split_uri(uri)[1])
-    except MissingInput as error:
-        if isinstance(error.__cause__, PermissionError):
-            return MediaStat(uri=uri, unknown=str(error), is_forbidden=True)
-        return MediaStat(uri=uri, other=str(error) if _is_special_file(uri) else "")
-    except TransientError as error:
-        return MediaStat(uri=uri, unknown=str(error))
-    return MediaStat(uri=uri, media=found.to_media_file(uri))
-
-
-def _is_special_file(uri: str) -> bool:
-    path = uri.removeprefix("file://")
-    return path != uri and os.path.exists(path) and not os.path.isdir(path)
+    Raises
+    ------
+    ConfigurationError
+        If no file can have this name, or its bucket is closed to this user.
+    """
+    with contextlib.closing(connect_store(find_bucket_location(uri))) as store:
+        found = look(store, MediaFile(uri=uri, version=""), known)
+    if isinstance(found.error, ConfigurationError):
+        raise found.error
+    return found
 
 
 def find_media(file: str, catalogue: str | None) -> MediaFile:
@@ -137,15 +118,15 @@ def find_media(file: str, catalogue: str | None) -> MediaFile:
     ------
     ConfigurationError
         If there is no such file, or this user may not read it.
-    Unavailable
+    TransientError
         If it, or its bucket, cannot be reached.
     """
     uris = list_file_uris(file, catalogue)
-    for found in map(stat_media, uris):
+    for found in map(look_up, uris):
         if found.media is not None:
             return found.media
-        if found.unknown:
-            raise (ConfigurationError if found.is_forbidden else Unavailable)(found.unknown)
-        if found.other:
-            raise ConfigurationError(found.other)
+        if isinstance(found.error, TransientError):
+            raise found.error
+        if found.error is not None or found.other:
+            raise ConfigurationError(str(found.error or found.other))
     raise ConfigurationError(f"there is no file {' or '.join(map(repr, uris))}; check the path")

@@ -1,31 +1,32 @@
 """Events of media files: arrivals and deletions, recorded in the ledger.
 
-An arrival is recorded first, then the jobs that read the file are notified, and a repeated event
-notifies them again: so the redelivery of an event repairs a crash in between.
+An arrival is recorded first, then the pipelines that read the file are notified, and a repeated
+event notifies them again: so the redelivery of an event repairs a crash in between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from segue.clock import Clock, utc_now
 from segue.errors import DamagedRecord
+from segue.ingest.observation import Observation
 from segue.model.artifact import ARTIFACT
 from segue.model.graph import SOURCE, Graph
 from segue.model.ledger import Change, Ledger, Snapshot
 from segue.model.media_file import MediaFile
-from segue.model.message import Message
+from segue.model.message import Message, describe_arrival
 from segue.model.object_store import ObjectStore
-from segue.model.queue import Queue, message_to_envelope
+from segue.model.queue import Envelope, Queue, message_to_envelope
 from segue.model.record import Record
 from segue.model.transitions import Arrival, arrive, delete
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrivals:
-    """Records versions of files that have arrived."""
+    """Records versions of files that have arrived, and notifies the pipelines."""
 
     graph: Graph
     ledger: Ledger
@@ -33,7 +34,7 @@ class Arrivals:
     clock: Clock = utc_now
 
     def record(self, files: Sequence[MediaFile]) -> list[Arrival]:
-        """Record different files, notify their jobs, and return what each was to the ledger.
+        """Record different objects of buckets, and return what each was to the ledger.
 
         A duplicate notifies again, since whoever recorded it may have died before notifying. A file
         whose record is damaged counts as stale, unless it is the only one.
@@ -65,15 +66,47 @@ class Arrivals:
                 for media in files
             ]
         )
-        envelopes = [
-            message_to_envelope(Message(uri=media.uri, generation=media.generation, job=job))
-            for media, change in zip(files, changed, strict=True)
+        self._publish(
+            envelope
+            for change in changed
             if change.answer is not Arrival.STALE
-            for job in self.graph.children[SOURCE]
-        ]
+            for envelope in self._build_events(change.snapshot, change.answer is Arrival.NEW)
+        )
+        return [change.answer for change in changed]
+
+    def announce(self, observations: Iterable[Observation]) -> None:
+        """Notify the pipelines of files in folders that were observed, and are there."""
+        self._publish(
+            envelope
+            for one in observations
+            if one.arrival is not None
+            for envelope in self._build_events(one.snapshot, one.is_first)
+        )
+
+    def _publish(self, events: Iterable[Envelope]) -> None:
+        envelopes = list(events)
         if envelopes:
             self.queue.publish(envelopes)
-        return [change.answer for change in changed]
+
+    def _build_events(self, snapshot: Snapshot, is_new: bool) -> list[Envelope]:
+        """Return the events of one arrival.
+
+        Only the one that recorded the file tells what the record contains: by the time of a
+        repeated one, results may be in it.
+        """
+        record, revision = snapshot.record, snapshot.revision
+        assert record is not None
+        is_new = is_new and revision is not None
+        event = Message(
+            namespace=self.graph.namespace,
+            uri=record.uri,
+            version=record.version,
+            order=record.order,
+            trigger=SOURCE,
+            arrived=describe_arrival(record, revision or "") if is_new else None,
+        )
+        pipelines = self.graph.find_pipelines(self.graph.children[SOURCE])
+        return [message_to_envelope(event, pipeline) for pipeline in pipelines]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +119,7 @@ class DeletionResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deletions:
-    """Records deletions of versions of files."""
+    """Records deletions of objects of buckets."""
 
     ledger: Ledger
     artifacts: ObjectStore | None = None  # None: artifacts are kept, until 'segue gc'
@@ -98,24 +131,29 @@ class Deletions:
             [Change(uri=media.uri, transition=partial(delete, media=media, now=self.clock()))]
         )[0]
         record = changed.snapshot.record
-        if record is None or record.deleted_at is None or record.generation > media.generation:
+        if record is None or record.deleted_at is None:
+            return DeletionResult(is_new=False)
+        if media.order is not None and record.order > media.order:
             return DeletionResult(is_new=False)
         return DeletionResult(is_new=changed.answer, removed=self._remove(record))
 
     def _remove(self, record: Record) -> int:
-        """Remove artifacts of all versions of the file, by the jobs' versions in the record."""
+        """Remove the artifacts of the recorded results, in this version of the file and older ones.
+
+        Versions that have no order of their own are left to garbage collection: such a content may
+        be on its way back.
+        """
         if self.artifacts is None:
             return 0
         store, removed = self.artifacts, 0
-        location = store.uri("x").removesuffix("x")
-        for entry in record.jobs.values():
-            if entry.artifact is None or not entry.artifact.startswith(location):
-                continue
-            folder = entry.artifact.removeprefix(location).rpartition("/")[0] + "/"
+        for fingerprint in record.results:
+            folder = record.name_artifact(fingerprint, "").rpartition("/")[0] + "/"
             for found in list(store.list(folder)):
                 # Other files' artifacts may be below that folder; a newer version may have arrived.
                 name = ARTIFACT.fullmatch(found.name)
-                is_in_folder = found.name.rpartition("/")[0] + "/" == folder
-                if name and is_in_folder and int(name["generation"]) <= record.generation:
+                if name is None or found.name.rpartition("/")[0] + "/" != folder:
+                    continue
+                version = name["version"]
+                if version.isdecimal() and int(version) <= record.order:
                     removed += store.delete(found.name, generation=found.generation)
         return removed

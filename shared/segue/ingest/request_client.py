@@ -14,6 +14,7 @@ from segue.errors import ConfigurationError
 from segue.ingest.catalogue import build_media_filter
 from segue.ingest.requests import Request, RequestReceipt, Requests
 from segue.model.media_file import list_file_uris, parse_location, parse_prefix
+from segue.model.run import find_user
 
 if TYPE_CHECKING:
     from segue.model.graph import Graph
@@ -37,10 +38,10 @@ def open_requests(stack: Stack) -> Iterator[Requests]:
 
 def send_request(requests: Requests, request: Request) -> RequestReceipt:
     """Send all pages of a request; the receipt is about all of them."""
-    files = 0
+    files, who = 0, find_user()
     ignored: dict[str, str] = {}
     while True:
-        page = requests.accept(request)
+        page = requests.accept(request, who=who)
         files += page.files
         ignored |= page.ignored
         if page.after is None:

@@ -1,29 +1,29 @@
 """Requests: ask for results, of some files or of all below a prefix.
 
-A request has an id, by which it can be followed. It is saved as a small document beside the
-artifacts; its progress is in the ledger, like everything else.
+A request has an id, by which it can be followed. Its run is recorded beside the artifacts; its
+progress is in the ledger, like everything else.
 """
 
 from __future__ import annotations
 
 import errno
-import re
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Literal
 
 import msgspec
 
 from segue.clock import Clock, utc_now
 from segue.errors import ConfigurationError, MissingInput
+from segue.ingest.acceptance import accept_targets, build_requests
 from segue.ingest.catalogue import MediaFilter, is_unsafe_path
+from segue.ingest.observation import Look, look, map_in_threads, observe
 from segue.model.graph import SOURCE, Graph
-from segue.model.ledger import Change, Ledger
+from segue.model.lease_owner import is_lost
+from segue.model.ledger import Change, Ledger, Snapshot
 from segue.model.media_file import (
     MediaFile,
     find_bucket_location,
@@ -34,14 +34,20 @@ from segue.model.media_file import (
 from segue.model.message import Message, build_request_id
 from segue.model.object_store import LeftOut, ObjectStore, list_objects
 from segue.model.queue import Envelope, Lane, Queue, message_to_envelope
-from segue.model.record import Record
-from segue.model.transitions import arrive
+from segue.model.record import Lease, Record
+from segue.model.run import (
+    RunCounts,
+    RunKind,
+    RunRecord,
+    RunSelection,
+    RunState,
+    is_run_id,
+    load_run,
+    save_run,
+)
+from segue.model.transitions import arrive, reopen
 
-VERSION: Literal[1] = 1
-FOLDER = "_requests"  # no job's name begins with an underscore
 PAGE = 1_000  # files per call
-PARALLEL_STATS = 16  # of files that are named one by one
-ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,99}")
 
 
 class Request(
@@ -59,19 +65,6 @@ class Request(
     after: str | None = None
 
 
-class RequestDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The document that is saved of a request."""
-
-    version: Literal[1] = VERSION
-    request: str
-    targets: tuple[str, ...]
-    files: tuple[str, ...] = ()
-    prefix: str | None = None
-    force: bool = False
-    ping: bool = False
-    made_at: datetime
-
-
 class InvalidRequest(ConfigurationError):
     """The request itself is wrong; the set-up is not at fault."""
 
@@ -81,7 +74,7 @@ class RequestReceipt(msgspec.Struct, frozen=True, kw_only=True):
 
     request: str
     targets: tuple[str, ...]
-    files: int  # for which jobs were notified
+    files: int  # whose results are wanted
     ignored: dict[str, str] = {}  # URI → why it was ignored
     after: str | None = None  # there are more: repeat the request with this and the id
 
@@ -97,29 +90,19 @@ def parse_request(data: bytes) -> Request:
         ) from error
 
 
-def format_document_name(request: str) -> str:
-    """Return the name of a request's document, relative to the artifacts' location."""
-    if not ID.fullmatch(request):
-        raise InvalidRequest(
-            f"{request!r} is not the id of a request; use the one that 'segue request' printed"
-        )
-    return f"{FOLDER}/{request}.json"
-
-
-def load_request(artifacts: ObjectStore, request: str) -> RequestDocument:
-    """Load the document of a request, or raise ``MissingInput``."""
-    try:
-        data = artifacts.read(format_document_name(request))
-        return msgspec.json.decode(data, type=RequestDocument)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+def load_request(artifacts: ObjectStore, request: str) -> RunRecord:
+    """Load the record of a request, or raise ``MissingInput``; another run is an error."""
+    run = load_run(artifacts, request)
+    if run.kind is not RunKind.REQUEST:
         raise ConfigurationError(
-            f"the document of request {request} cannot be read ({error}); make the request again"
-        ) from error
+            f"{request} is a {run.kind}, not a request; use the id that 'segue request' printed"
+        )
+    return run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requests:
-    """Accepts requests: records files that the ledger does not know, and notifies their jobs."""
+    """Accepts requests: records what is wanted of each file, and asks the pipelines for it."""
 
     graph: Graph
     ledger: Ledger
@@ -128,10 +111,11 @@ class Requests:
     open_store: Callable[[str], ObjectStore]  # by location: where the files are
     artifacts: ObjectStore
     clock: Clock = utc_now
+    lost: Callable[[Lease], bool] = is_lost
     page: int = PAGE
 
-    def accept(self, request: Request) -> RequestReceipt:
-        """Accept one page of a request.
+    def accept(self, request: Request, *, who: str | None = None) -> RequestReceipt:
+        """Accept one page of a request; ``who`` makes it, as far as that is known.
 
         The same call again, with the id that the first one returned, changes nothing.
 
@@ -143,28 +127,108 @@ class Requests:
         """
         targets = self._resolve_targets(request)
         request = self._check(request)
-        request_id = self._save(request, targets)
+        request_id = self._save(request, targets, who)
         try:
             files, ignored, after = self._find_files(request)
         except ConfigurationError as error:
             if self.media_filter.catalogue is not None and not _is_name_too_long(error):
                 raise
             raise InvalidRequest(str(error)) from error  # the caller named the location
-        records = self._record_files(files)
-        recorded = {record.uri for record in records}
-        if request.files:
-            gone = [media.uri for media in files if media.uri not in recorded]
-            ignored |= dict.fromkeys(gone, "it was deleted")
-        envelopes = [
-            one
-            for record in records
-            for one in self._build_envelopes(record, targets, request, request_id)
-        ]
+        now = self.clock()
+        changes = []
+        for media, snapshot in self._read_records(files, now, ignored):
+            accept_file = partial(
+                self._accept_file,
+                media=media,
+                targets=targets,
+                request=request,
+                request_id=request_id,
+                now=now,
+            )
+            changes.append(Change(uri=media.uri, known=snapshot, transition=accept_file))
+        accepted = 0
+        envelopes: list[Envelope] = []
+        for change, changed in zip(changes, self.ledger.change(changes), strict=True):
+            if changed.answer is not None:
+                accepted += 1
+                envelopes += changed.answer
+            elif request.files:
+                ignored[change.uri] = "it was deleted"
         if envelopes:
             self.queue.publish(envelopes)
         return RequestReceipt(
-            request=request_id, targets=targets, files=len(records), ignored=ignored, after=after
+            request=request_id, targets=targets, files=accepted, ignored=ignored, after=after
         )
+
+    def _read_records(
+        self, files: Sequence[MediaFile], now: datetime, ignored: dict[str, str]
+    ) -> Iterator[tuple[MediaFile, Snapshot]]:
+        """Yield files and their records, in which files in folders then are what they are."""
+        snapshots = self.ledger.read([media.uri for media in files])
+        pairs = list(zip(files, snapshots, strict=True))
+        for media, snapshot in pairs:
+            if snapshot.damage is not None:
+                ignored[media.uri] = snapshot.damage
+            elif media.bucket:
+                yield media, snapshot
+        local = [pair for pair in pairs if not pair[0].bucket and pair[1].damage is None]
+        if not local:
+            return
+        local_files, local_snapshots = zip(*local, strict=True)
+        with closing(self.open_store(find_bucket_location(local_files[0].uri))) as store:
+            observed = observe(store, self.ledger, local_files, now, snapshots=local_snapshots)
+        for seen in observed:
+            record = seen.snapshot.record
+            if seen.error is not None:
+                ignored[seen.uri] = str(seen.error)
+            elif record is not None:
+                yield record.media, seen.snapshot
+
+    def _accept_file(
+        self,
+        found: Record | None,
+        *,
+        media: MediaFile,
+        targets: tuple[str, ...],
+        request: Request,
+        request_id: str,
+        now: datetime,
+    ) -> tuple[Record, list[Envelope] | None]:
+        """Record what is wanted of a file, whose event may not have come yet.
+
+        Returns what to publish, or None if the file was deleted.
+        """
+        record, _ = arrive(found, media, now)
+        if record.deleted_at is not None:
+            return record, None
+        if request.ping:
+            return record, self._build_pings(record, targets, request_id)
+        if request.force:
+            record, _ = reopen(record, self.graph, targets, request=request_id, now=now)
+        record, planned = accept_targets(self.graph, record, targets, now, self.lost)
+        return record, build_requests(
+            self.graph, record, targets, planned.elsewhere, request=request_id
+        )
+
+    def _build_pings(
+        self, record: Record, targets: tuple[str, ...], request_id: str
+    ) -> list[Envelope]:
+        """Return the pings that walk from the source down to the targets."""
+        ping = Message(
+            namespace=self.graph.namespace,
+            uri=record.uri,
+            version=record.version,
+            order=record.order,
+            trigger=SOURCE,
+            targets=targets,
+            ping=True,
+            request=request_id,
+            lane=Lane.REQUESTS.value,
+        )
+        first = [j for j in self.graph.children[SOURCE] if self.graph.is_on_line(j, targets)]
+        return [
+            message_to_envelope(ping, pipeline) for pipeline in self.graph.find_pipelines(first)
+        ]
 
     def _resolve_targets(self, request: Request) -> tuple[str, ...]:
         unknown = [job for job in request.jobs if job not in self.graph.jobs]
@@ -211,42 +275,47 @@ class Requests:
             prefix = catalogue
         return msgspec.structs.replace(request, prefix=prefix)
 
-    def _save(self, request: Request, targets: tuple[str, ...]) -> str:
-        """Save the document of a request, and return its id; a later page must match it.
+    def _save(self, request: Request, targets: tuple[str, ...], who: str | None) -> str:
+        """Save the record of a request, and return its id; a later page must match it.
 
-        Only this method issues ids: force goes by their order, and an id from the future would
-        override all later requests.
+        Only this method issues ids: a result is forced once for each, and a request with the id of
+        another one would force nothing.
         """
-        document = RequestDocument(
-            request=request.request or build_request_id(self.clock()),
-            targets=targets,
-            files=request.files,
-            prefix=request.prefix,
+        now = self.clock()
+        run = RunRecord(
+            id=request.request or build_request_id(now),
+            kind=RunKind.REQUEST,
+            state=RunState.ACCEPTED,
+            who=who,
+            started_at=now,
+            selection=RunSelection(prefix=request.prefix, files=request.files),
+            jobs=targets,
             force=request.force,
             ping=request.ping,
-            made_at=self.clock(),
+            counts=RunCounts(files=len({*request.files})),
         )
         if request.request is None:
-            self.artifacts.create(
-                format_document_name(document.request),
-                msgspec.json.encode(document),
-                content_type="application/json",
-                metadata={},
-            )
+            save_run(self.artifacts, run)
             self.artifacts.sync()
-            return document.request
-        try:
-            first = load_request(self.artifacts, request.request)
-        except MissingInput as error:
-            raise InvalidRequest(
-                f"there is no request {request.request}; leave the id out to get a new one"
-            ) from error
-        if msgspec.structs.replace(document, made_at=first.made_at) != first:
+        elif not _is_same(run, self._load_first(request.request)):
             raise InvalidRequest(
                 f"request {request.request} asked for something else; leave the id out to get a "
                 "new one"
             )
-        return request.request
+        return run.id
+
+    def _load_first(self, request: str) -> RunRecord:
+        """Load the record that the first page of a request has left."""
+        if not is_run_id(request):
+            raise InvalidRequest(
+                f"{request!r} is not the id of a request; send the one that was returned"
+            )
+        try:
+            return load_run(self.artifacts, request)
+        except MissingInput as error:
+            raise InvalidRequest(
+                f"there is no request {request}; leave the id out to get a new one"
+            ) from error
 
     def _find_files(self, request: Request) -> tuple[list[MediaFile], dict[str, str], str | None]:
         """Return the current files of a page, the ignored ones, and where the next page starts."""
@@ -260,14 +329,11 @@ class Requests:
             stores: dict[str, ObjectStore] = {}
             for location in dict.fromkeys(find_bucket_location(uri) for uri in uris):
                 stores[location] = opened.enter_context(closing(self.open_store(location)))
-            with ThreadPoolExecutor(PARALLEL_STATS) as executor:
-                found = list(
-                    executor.map(lambda uri: _stat(uri, stores[find_bucket_location(uri)]), uris)
-                )
-        files = [media for media in found if media is not None]
-        existing = {media.uri for media in files}
-        ignored |= {uri: "there is no such object" for uri in uris if uri not in existing}
-        return files, ignored, None
+            looks = map_in_threads(lambda uri: _look(uri, stores[find_bucket_location(uri)]), uris)
+        for found in looks:
+            if found.media is None:
+                ignored[found.uri] = str(found.error or "there is no such object")
+        return [found.media for found in looks if found.media is not None], ignored, None
 
     def _list_files(
         self, prefix: str, after: str | None
@@ -290,59 +356,18 @@ class Requests:
             ]
         return files, ignored, page[-1].name if len(page) == self.page else None
 
-    def _record_files(self, files: Sequence[MediaFile]) -> list[Record]:
-        """Return the records of files; record a file now whose event has not come yet."""
-        now = self.clock()
-        snapshots = self.ledger.read([media.uri for media in files])
-        changed = self.ledger.change(
-            [
-                Change(
-                    uri=media.uri,
-                    known=snapshot,
-                    transition=partial(arrive, media=media, now=now),
-                )
-                for media, snapshot in zip(files, snapshots, strict=True)
-            ]
-        )
-        records = [made.snapshot.record for made in changed]
-        return [r for r in records if r is not None and r.deleted_at is None]
 
-    def _build_envelopes(
-        self, record: Record, targets: tuple[str, ...], request: Request, request_id: str
-    ) -> list[Envelope]:
-        """Notify the targets themselves; a ping walks from the top."""
-        jobs = targets
-        if request.ping:
-            jobs = tuple(
-                j for j in self.graph.children[SOURCE] if self.graph.is_on_line(j, targets)
-            )
-        return [
-            message_to_envelope(
-                Message(
-                    uri=record.uri,
-                    generation=record.generation,
-                    job=job,
-                    targets=targets,
-                    force=request.force,
-                    ping=request.ping,
-                    request=request_id,
-                    lane=Lane.REQUESTS.value,
-                )
-            )
-            for job in jobs
-        ]
+def _is_same(run: RunRecord, first: RunRecord) -> bool:
+    """Return whether a page belongs to a request; other people may continue it at other times."""
+    return run == msgspec.structs.replace(first, who=run.who, started_at=run.started_at)
 
 
-def _stat(uri: str, store: ObjectStore) -> MediaFile | None:
-    """Return the current version of a file, or None if there is no such file."""
-    try:
-        return store.stat(split_uri(uri)[1]).to_media_file(uri)
-    except MissingInput:
-        return None
-    except ConfigurationError as error:
-        if _is_name_too_long(error):
-            return None
-        raise
+def _look(uri: str, store: ObjectStore) -> Look:
+    """Look at a file, but do not read it; one in a folder that is unknown costs only itself."""
+    found = look(store, MediaFile(uri=uri, version=""), read=False)
+    if found.error is not None and split_uri(uri)[0]:
+        raise found.error
+    return found
 
 
 def _is_name_too_long(error: ConfigurationError) -> bool:

@@ -1,23 +1,35 @@
-"""The sweep: publish messages for unfinished work again.
+"""The sweep: asks again for unfinished work.
 
-Two kinds of work stay unfinished: pending targets that were never notified (the worker died before,
-or a backfill finished the job), and jobs whose lease has expired. Neither is published before a
-grace period has passed: a message for it may be waiting in a queue.
+Three kinds of work stay unfinished: results that are wanted, when a message was lost; finished ones
+whose dependents were never notified, when the worker died before it told them or a backfill
+finished the job; and jobs whose lease has expired. None is asked for before a grace period has
+passed: a message for it may be waiting in a queue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from segue.clock import Clock, utc_now
+from segue.ingest.acceptance import accept_targets, build_requests
 from segue.model.graph import Graph
 from segue.model.lease_owner import is_lost
 from segue.model.ledger import Change, Ledger, Query, find_pages
-from segue.model.message import Message
-from segue.model.queue import Lane, Queue, message_to_envelope
-from segue.model.record import EVERYTHING, Entry, Lease, Record, State, evolve
+from segue.model.queue import Envelope, Queue
+from segue.model.record import (
+    EVERYONE,
+    FINISHED,
+    LEASED,
+    NOBODY,
+    PENDING,
+    Lease,
+    Record,
+    evolve,
+)
+from segue.model.transitions import forget_removed_jobs
 
 GRACE_S = 900.0
 LIMIT = 5_000  # messages per run
@@ -29,7 +41,7 @@ class SweepResult:
     """The counts of one sweep."""
 
     files: int = 0  # looked at
-    pending: int = 0  # messages for pending targets
+    pending: int = 0  # messages for results that are wanted, or whose dependents are not notified
     expired: int = 0  # messages for jobs whose lease has expired
     limited: bool = False  # there may be more to publish
 
@@ -41,7 +53,7 @@ class SweepResult:
 
 @dataclass(slots=True, kw_only=True)
 class Sweeper:
-    """Finds unfinished work, up to a limit of messages per run, and publishes it again.
+    """Finds unfinished work, up to a limit of messages per run, and asks for it again.
 
     A run continues where the limit stopped the one before.
     """
@@ -55,104 +67,97 @@ class Sweeper:
     _after: str = field(default="")
 
     def run(self, *, limit: int = LIMIT) -> SweepResult:
-        """Publish messages for pending targets and expired jobs, up to a limit."""
+        """Publish requests for unfinished work, up to a limit."""
         result = SweepResult()
         start, self._after = self._after, ""
-        pending = Query(deleted=False, pending=True)
-        for records in find_pages(self.ledger, pending, after=start, limit=PAGE):
+        for records in find_pages(self.ledger, Query(open=PENDING), after=start, limit=PAGE):
             result.files += len(records)
-            result.pending += self._publish(records, self._find_pending)
+            result.pending += self._publish(records)
             if result.messages >= limit:
                 self._after = records[-1].uri
                 result.limited = True
                 return result
-        for job in self.graph.jobs:
-            running = Query(deleted=False, job=job, state=State.RUNNING)
-            for records in find_pages(self.ledger, running, limit=PAGE):
-                result.files += len(records)
-                result.expired += self._publish(records, self._find_expired)
-                if result.messages >= limit:
-                    result.limited = True
-                    return result
+        for records in find_pages(self.ledger, Query(open=LEASED), limit=PAGE):
+            unseen = [r for r in records if not any(e.notify for e in r.results.values())]
+            result.files += len(unseen)
+            result.expired += self._publish(unseen)
+            if result.messages >= limit:
+                result.limited = True
+                return result
         return result
 
-    def _publish(
-        self,
-        records: list[Record],
-        select: Callable[[Record, datetime], dict[str, tuple[str, ...] | None]],
-    ) -> int:
+    def _publish(self, records: Sequence[Record]) -> int:
         """Publish first, then record it: a crash in between publishes twice, not never."""
         now = self.clock()
-        found = [(record, jobs) for record in records if (jobs := select(record, now))]
-        messages = [
-            Message(
-                uri=record.uri,
-                generation=record.generation,
-                job=job,
-                targets=targets,
-                lane=Lane.REQUESTS.value,
-            )
-            for record, jobs in found
-            for job, targets in jobs.items()
-        ]
-        if self.queue is not None and messages:
-            self.queue.publish([message_to_envelope(message) for message in messages])
+        envelopes: list[Envelope] = []
+        found = []
+        for record in records:
+            accepted, requests = self._accept(record, now)
+            if accepted is not record:
+                found.append(record)
+            envelopes += requests
+        if self.queue is None:
+            return len(envelopes)
+        if envelopes:
+            self.queue.publish(envelopes)
+        if found:
             self.ledger.change(
-                [Change(uri=r.uri, transition=_build_mark(r, jobs, now)) for r, jobs in found]
+                [
+                    Change(uri=r.uri, transition=partial(self._mark, order=r.order, now=now))
+                    for r in found
+                ]
             )
-        return len(messages)
+        return len(envelopes)
 
-    def _find_pending(self, record: Record, now: datetime) -> dict[str, tuple[str, ...] | None]:
-        """Return the jobs with pending targets that no one works on, and those targets."""
-        return {
-            job: None if EVERYTHING in entry.pending_targets else entry.pending_targets
-            for job, entry in record.jobs.items()
-            if job in self.graph.jobs
-            and entry.pending_targets
-            and not self._is_held(entry, now)
-            and (entry.pending_at is None or self._is_old(entry.pending_at, now))
+    def _mark(
+        self, found: Record | None, *, order: int, now: datetime
+    ) -> tuple[Record | None, None]:
+        if found is None or found.order != order or found.deleted_at is not None:
+            return None, None
+        return self._accept(found, now)[0], None
+
+    def _accept(self, record: Record, now: datetime) -> tuple[Record, list[Envelope]]:
+        """Return the requests for what is unfinished, and the record that says so.
+
+        The next run then leaves it alone for the grace period.
+        """
+        record = forget_removed_jobs(record, self.graph, now)
+        wanted = self._want_expired(record, now)
+        due = {
+            e.job for e in wanted.results.values() if e.notify and self._is_old(e.notify_at, now)
         }
+        targets = [job for job in self.graph.jobs if job in due]
+        if not targets:
+            return record, []
+        accepted, planned = accept_targets(self.graph, wanted, targets, now, self.lost)
+        unnotified = [
+            entry.job
+            for entry in accepted.results.values()
+            if entry.job in targets and entry.state in FINISHED and EVERYONE in entry.notify
+        ]
+        # Whoever gets a request for a finished job notifies those who depend on it.
+        requests = build_requests(self.graph, accepted, targets, (*planned.elsewhere, *unnotified))
+        if not requests:
+            return accepted, []
+        results = {
+            fingerprint: evolve(entry, notify_at=now)
+            if entry.notify and entry.job in targets
+            else entry
+            for fingerprint, entry in accepted.results.items()
+        }
+        return evolve(accepted, results=results), requests
 
-    def _find_expired(self, record: Record, now: datetime) -> dict[str, tuple[str, ...] | None]:
-        """Return the jobs whose worker was lost, and that have no pending targets."""
-        return {
-            job: (job,)
-            for job, entry in record.jobs.items()
-            if job in self.graph.jobs
-            and entry.state is State.RUNNING
-            and not entry.pending_targets
-            and not self._is_held(entry, now)
+    def _want_expired(self, record: Record, now: datetime) -> Record:
+        """Have results wanted whose worker was lost, and which nobody else wants."""
+        wanted = {
+            fingerprint: evolve(entry, notify=(NOBODY,), notify_at=entry.lease.expires_at)
+            for fingerprint, entry in record.results.items()
+            if not entry.notify
             and entry.lease is not None
+            and entry.job in self.graph.jobs
             and self._is_old(entry.lease.expires_at, now)
         }
+        return evolve(record, results={**record.results, **wanted}) if wanted else record
 
-    def _is_held(self, entry: Entry, now: datetime) -> bool:
-        lease = entry.lease
-        return lease is not None and lease.expires_at > now and not self.lost(lease)
-
-    def _is_old(self, moment: datetime, now: datetime) -> bool:
-        return moment + timedelta(seconds=self.grace_s) <= now
-
-
-def _build_mark(
-    published: Record, jobs: dict[str, tuple[str, ...] | None], now: datetime
-) -> Callable[[Record | None], tuple[Record | None, None]]:
-    """Build the transition that records when targets were published again.
-
-    The next run then leaves them alone for the grace period. An expired job without targets gets
-    itself as a target, and so the same.
-    """
-
-    def transition(found: Record | None) -> tuple[Record | None, None]:
-        if found is None or found.generation != published.generation:
-            return None, None
-        entries = dict(found.jobs)
-        for job in jobs:
-            entry = entries.get(job)
-            if entry is not None and entry.pending_targets:
-                entries[job] = evolve(entry, pending_at=now)
-            elif entry is not None and entry == published.jobs[job]:
-                entries[job] = evolve(entry, pending_targets=(job,), pending_at=now)
-        return (evolve(found, jobs=entries) if entries != found.jobs else None), None
-
-    return transition
+    def _is_old(self, moment: datetime | None, now: datetime) -> bool:
+        return moment is None or moment + timedelta(seconds=self.grace_s) <= now

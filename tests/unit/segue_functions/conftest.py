@@ -59,7 +59,8 @@ class Memory:
         self.queue = MemoryQueue()
         self.artifacts = connect_store(str(folder / "artifacts"))
         self.music = connect_store(str(folder / "music"))
-        media_filter = build_media_filter(graph, Settings(artifacts=str(folder / "artifacts")))
+        settings = Settings(artifacts=str(folder / "artifacts"))
+        media_filter = build_media_filter(graph, settings, anywhere=True)
         self.services = Services(
             graph=graph,
             ledger=self.ledger,

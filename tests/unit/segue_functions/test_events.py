@@ -33,7 +33,8 @@ from segue_support.cloud_events import (
 
 MEDIA = MediaFile(
     uri="gs://acme-audio/masters/ä b.wav",
-    generation=1_767_000_000_123_456,
+    version="1767000000123456",
+    order=1_767_000_000_123_456,
     size_bytes=123,
     content_type="audio/wav",
     checksum="crc32c:yZRlqg==",
@@ -52,7 +53,7 @@ def test_an_event_of_cloud_storage_is_about_a_version_of_a_file(mode):
 
 def test_a_folders_event_has_an_empty_bucket():
     uri = "file:///home/me/music/a.wav"
-    media = MediaFile(uri=uri, generation=5, size_bytes=1)
+    media = MediaFile(uri=uri, version="5", order=5, size_bytes=1)
     found = parse_media(build_object_event("finalized", media), FINALIZED)
     assert (found.uri, split_uri(found.uri)) == (uri, ("", "home/me/music/a.wav"))
 
@@ -60,7 +61,7 @@ def test_a_folders_event_has_an_empty_bucket():
 def test_numbers_may_come_as_numbers_and_what_segue_does_not_need_may_be_missing():
     payload = {"bucket": "b", "name": "a.wav", "generation": 5, "new": {"field": 1}}
     assert parse_media(build_event(DELETED, payload), DELETED, ARCHIVED) == MediaFile(
-        uri="gs://b/a.wav", generation=5
+        uri="gs://b/a.wav", version="5", order=5
     )
 
 
@@ -136,7 +137,7 @@ def test_any_value_in_an_object_gives_a_file_or_is_malformed(key, value):
     except MalformedEvent as error:
         assert "check the sender" in str(error) or "rename" in str(error)  # noqa: PT017
     else:
-        assert media.generation > 0
+        assert media.order > 0
         assert len(uri_to_file_id(media.uri)) == 32
         assert split_uri(media.uri)[1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from werkzeug.test import EnvironBuilder
 
 from segue.errors import ConfigurationError, Contended, DiskFull, Unavailable
 from segue.model.media_file import MediaFile
+from segue.model.run import load_run
 from segue_functions import stack
 from segue_functions.arrival import handle_arrival
 from segue_functions.deletion import handle_deletion
@@ -28,9 +30,11 @@ from segue_support.cloud_events import (
 )
 from segue_support.paths import ROOT
 
+URI = "gs://music/a.wav"
 
-def version(memory, name: str = "a.wav", generation: int = 5) -> MediaFile:
-    return MediaFile(uri=memory.music.uri(name), generation=generation, size_bytes=10)
+
+def version(order: int = 5) -> MediaFile:
+    return MediaFile(uri=URI, version=str(order), order=order, size_bytes=10)
 
 
 def away(*_arguments, **_options):
@@ -41,11 +45,11 @@ def away(*_arguments, **_options):
 
 
 def test_an_arrival_is_recorded_and_told_and_logged_in_one_line(memory, logged):
-    media = version(memory)
+    media = version()
     sent = build_object_event("finalized", media)
     handle_arrival(sent)
-    assert memory.ledger.records[media.uri].generation == 5
-    assert [m.job for m in memory.messages] == ["a"]
+    assert memory.ledger.records[media.uri].order == 5
+    assert [m.trigger for m in memory.messages] == ["source"]
     assert logged == [
         {
             "severity": "INFO",
@@ -53,23 +57,23 @@ def test_an_arrival_is_recorded_and_told_and_logged_in_one_line(memory, logged):
             "ledger": "new",
             "event": sent["id"],
             "file": media.uri,
-            "generation": 5,
+            "version": "5",
         }
     ]
 
 
 def test_a_notification_of_a_bucket_of_another_project_is_recorded_like_an_event(memory):
-    media = version(memory)
+    media = version()
     handle_arrival(build_notification_event("OBJECT_FINALIZE", media))
-    assert memory.ledger.records[media.uri].generation == media.generation
-    assert [m.job for m in memory.messages] == ["a"]
+    assert memory.ledger.records[media.uri].version == media.version
+    assert [m.trigger for m in memory.messages] == ["source"]
     handle_deletion(build_notification_event("OBJECT_DELETE", media))
     assert memory.ledger.records[media.uri].deleted_at is not None
 
 
 def test_what_the_ledger_said_is_logged(memory, logged):
-    for generation in (5, 5, 7, 6):
-        handle_arrival(build_object_event("finalized", version(memory, generation=generation)))
+    for order in (5, 5, 7, 6):
+        handle_arrival(build_object_event("finalized", version(order=order)))
     assert [(line["action"], line["ledger"]) for line in logged] == [
         ("arrived", "new"),
         ("arrived", "duplicate"),
@@ -92,7 +96,8 @@ def test_what_the_ledger_said_is_logged(memory, logged):
 def test_what_is_no_media_is_ignored_with_the_reason(
     memory, logged, function, change, name, reason
 ):
-    function(build_object_event(change, version(memory, name)))
+    media = MediaFile(uri=memory.music.uri(name), version="")
+    function(build_object_event(change, media))
     assert [(line["action"], line["reason"]) for line in logged] == [("ignored", reason)]
     assert memory.ledger.records == {}
     assert memory.messages == []
@@ -102,7 +107,7 @@ def test_what_is_no_media_is_ignored_with_the_reason(
     ("function", "change"), [(handle_arrival, "finalized"), (handle_deletion, "deleted")]
 )
 def test_what_segue_wrote_is_ignored(memory, logged, function, change):
-    media = MediaFile(uri=memory.artifacts.uri("a/0/a.wav/5.wav"), generation=5)
+    media = MediaFile(uri=memory.artifacts.uri("a/0/a.wav/5.wav"), version="5", order=5)
     function(build_object_event(change, media))
     assert [line["reason"] for line in logged] == ["written by Segue itself"]
     assert memory.ledger.records == {}
@@ -111,14 +116,14 @@ def test_what_segue_wrote_is_ignored(memory, logged, function, change):
 def test_a_queue_that_was_away_after_the_record_was_written_is_repaired_by_redelivery(
     memory, logged, monkeypatch
 ):
-    sent = build_object_event("finalized", version(memory))
+    sent = build_object_event("finalized", version())
     with monkeypatch.context() as patched:
         patched.setattr(memory.queue, "publish", away)
         with pytest.raises(Unavailable):
             handle_arrival(sent)
     assert memory.messages == []
     handle_arrival(sent)
-    assert [m.job for m in memory.messages] == ["a"]
+    assert [m.trigger for m in memory.messages] == ["source"]
     assert [(line["action"], line["severity"]) for line in logged] == [
         ("unavailable", "WARNING"),
         ("arrived", "INFO"),
@@ -128,12 +133,12 @@ def test_a_queue_that_was_away_after_the_record_was_written_is_repaired_by_redel
 
 
 def test_one_file_in_many_threads_is_recorded_once_and_told_each_time(memory, logged):
-    sent = [build_object_event("finalized", version(memory, generation=g)) for g in range(1, 9)] * 2
+    sent = [build_object_event("finalized", version(order=n)) for n in range(1, 9)] * 2
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(handle_arrival, sent))
-    record = memory.ledger.records[memory.music.uri("a.wav")]
-    assert (record.generation, record.deleted_at) == (8, None)
-    assert sum(m.generation == 8 for m in memory.messages) == 2
+    record = memory.ledger.records[URI]
+    assert (record.order, record.deleted_at) == (8, None)
+    assert sum(m.order == 8 for m in memory.messages) == 2
     assert sum(line.get("ledger") == "new" for line in logged) == 1
 
 
@@ -141,7 +146,7 @@ def test_one_file_in_many_threads_is_recorded_once_and_told_each_time(memory, lo
 
 
 def test_a_deletion_leaves_a_tombstone_and_is_logged(memory, logged):
-    media = version(memory)
+    media = version()
     handle_arrival(build_object_event("finalized", media))
     handle_deletion(build_object_event("deleted", media))
     assert memory.ledger.records[media.uri].deleted_at is not None
@@ -149,7 +154,7 @@ def test_a_deletion_leaves_a_tombstone_and_is_logged(memory, logged):
 
 
 def test_in_a_bucket_with_versions_archiving_is_deleting(memory):
-    media = version(memory)
+    media = version()
     handle_deletion(build_object_event("archived", media))
     assert memory.ledger.records[media.uri].deleted_at is not None
 
@@ -157,7 +162,7 @@ def test_in_a_bucket_with_versions_archiving_is_deleting(memory):
 @pytest.mark.parametrize("deleted_first", [True, False])
 def test_an_overwritten_object_is_there_whichever_event_comes_first(memory, logged, deleted_first):
     """Cloud Storage sends the deletion of the old version, too."""
-    old, new = version(memory, generation=5), version(memory, generation=6)
+    old, new = version(order=5), version(order=6)
     handle_arrival(build_object_event("finalized", old))
     calls = [
         (handle_deletion, build_object_event("deleted", old)),
@@ -166,12 +171,12 @@ def test_an_overwritten_object_is_there_whichever_event_comes_first(memory, logg
     for function, sent in calls if deleted_first else reversed(calls):
         function(sent)
     record = memory.ledger.records[new.uri]
-    assert (record.generation, record.deleted_at) == (6, None)
-    assert memory.messages[-1].generation == 6
+    assert (record.order, record.deleted_at) == (6, None)
+    assert memory.messages[-1].order == 6
 
 
 def test_a_deletion_that_comes_before_its_arrival_wins(memory, logged):
-    media = version(memory)
+    media = version()
     handle_deletion(build_object_event("deleted", media))
     handle_arrival(build_object_event("finalized", media))
     handle_deletion(build_object_event("deleted", media))
@@ -252,10 +257,10 @@ def test_a_transient_error_is_raised_so_that_the_event_comes_again(
     sent = (
         build_message_event()
         if function is handle_sweep
-        else build_object_event("finalized", version(memory))
+        else build_object_event("finalized", version())
     )
     if function is handle_deletion:
-        sent = build_object_event("deleted", version(memory))
+        sent = build_object_event("deleted", version())
     with pytest.raises(type(error)):
         function(sent)
     assert [(line["action"], line["kind"]) for line in logged] == [("unavailable", error.kind)]
@@ -278,7 +283,7 @@ def test_an_error_that_nobody_expects_is_not_swallowed(memory, monkeypatch):
 
     monkeypatch.setattr(memory.ledger, "change", broken)
     with pytest.raises(ZeroDivisionError):
-        handle_arrival(build_object_event("finalized", version(memory)))
+        handle_arrival(build_object_event("finalized", version()))
 
 
 # --- request ----------------------------------------------------------------------------------
@@ -304,11 +309,20 @@ def test_a_request_is_accepted_and_answers_an_id(memory, logged, content_type):
     sent = call(body=body_of(memory, jobs=["b"]), **{"Content-Type": content_type})
     status, said, _ = answered(request(sent))
     assert (status, said["files"], said["targets"], said["ignored"]) == (202, 1, ["b"], {})
-    assert [(m.job, m.request, m.lane) for m in memory.messages] == [
-        ("b", said["request"], "requests")
+    assert [(m.targets, m.request, m.lane) for m in memory.messages] == [
+        (("b",), said["request"], "requests")
     ]
     assert logged[0]["action"] == "requested"
     assert logged[0]["request"] == said["request"]
+
+
+def test_the_record_of_a_request_names_its_caller(memory, monkeypatch):
+    monkeypatch.setenv("K_SERVICE", "segue-request")
+    claims = base64.urlsafe_b64encode(b'{"email": "ann@example.com"}').decode()
+    token = f"Bearer e30.{claims}.SIGNATURE_REMOVED"
+    sent = call(body=body_of(memory, jobs=["b"]), Authorization=token)
+    _, said, _ = answered(request(sent))
+    assert load_run(memory.artifacts, said["request"]).who == "ann@example.com"
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"])

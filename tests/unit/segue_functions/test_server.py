@@ -86,7 +86,7 @@ def test_an_event_is_asked_for_again_once_the_cause_is_repaired(
         raise error
 
     monkeypatch.setattr(memory.ledger, "change", fail)
-    media = MediaFile(uri=memory.music.uri("a.wav"), generation=5)
+    media = MediaFile(uri="gs://music/a.wav", version="5", order=5)
     headers, body = to_structured(build_object_event("finalized", media))
     assert client("/arrival", body, **headers) == 503
     assert [(line["action"], line["file"]) for line in logged] == [(action, media.uri)]

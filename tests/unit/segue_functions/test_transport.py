@@ -15,7 +15,7 @@ from segue_functions.events import FINALIZED, MalformedEvent, parse_media
 from segue_functions.transport import MAX_ATTRIBUTE, BodyReader, parse_event, respond_to_event
 from segue_support.cloud_events import build_object_event, to_binary, to_structured
 
-MEDIA = MediaFile(uri="gs://acme-audio/ä.wav", generation=5, size_bytes=1)
+MEDIA = MediaFile(uri="gs://acme-audio/ä.wav", version="5", order=5, size_bytes=1)
 EVENT = build_object_event("finalized", MEDIA)
 STRUCTURED = {"content-type": "application/cloudevents+json"}
 

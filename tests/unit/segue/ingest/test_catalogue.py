@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import pickle
+from datetime import UTC, datetime
 
 import pytest
 
 from segue.errors import ConfigurationError
 from segue.ingest.catalogue import (
     MediaFilter,
-    MediaStat,
     build_media_filter,
     find_media,
-    stat_media,
+    look_up,
 )
+from segue.ingest.observation import Look
 from segue.model.graph import parse_graph
+from segue.model.record import Record
 from segue.model.settings import Settings
 
 GRAPH = """
@@ -59,6 +61,7 @@ def test_media_below_the_catalogues_prefix_are_accepted(uri):
         ("gs://music/masters-private/a.wav", "not below the catalogue"),
         ("gs://music/masters.wav", "not below the catalogue"),
         ("gs://music/masters/features/a/0/a.wav/5.flac", "Segue itself"),
+        ("gs://music/masters/features/_runs/1.json", "Segue itself"),
         ("https://music/masters/a.wav", "not a URI"),
         ("masters/a.wav", "not a URI"),
         ("", "not a URI"),
@@ -133,23 +136,39 @@ def test_what_is_left_out_concerns_a_catalogue_if_it_could_be_or_hold_media(uri,
 
 def test_a_pipe_is_no_file_and_an_unreachable_file_is_not_gone(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "radio.wav")
-    found = stat_media(f"file://{tmp_path}/radio.wav")
-    assert found.gone
+    found = look_up(f"file://{tmp_path}/radio.wav")
+    assert found.is_gone
     assert "a pipe, a socket or a device" in found.other
     with pytest.raises(ConfigurationError, match="a pipe, a socket or a device"):
         find_media(str(tmp_path / "radio.wav"), None)
-    assert stat_media(f"file://{tmp_path}/none.wav") == MediaStat(uri=f"file://{tmp_path}/none.wav")
+    assert look_up(f"file://{tmp_path}/none.wav") == Look(uri=f"file://{tmp_path}/none.wav")
 
     def refuse(path, *_arguments, **_options):
         raise PermissionError(13, "Permission denied", path)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "stat", refuse)
-        found = stat_media(f"file://{tmp_path}/locked/a.wav")
+        found = look_up(f"file://{tmp_path}/locked/a.wav")
         with pytest.raises(ConfigurationError, match="Permission denied"):
             find_media(f"{tmp_path}/locked/a.wav", None)
-    assert not found.gone
-    assert "Permission denied" in found.unknown
+    assert not found.is_gone
+    assert "Permission denied" in str(found.error)
+
+
+def test_a_file_that_is_named_is_identified_by_its_content(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"sound")
+    media = find_media(str(tmp_path / "a.wav"), None)
+    assert len(media.version) == 24
+    known = Record(
+        uri=media.uri, version="known", order=5, stat=media.stat, arrived_at=datetime.now(UTC)
+    )
+    assert look_up(media.uri).media == media
+    assert look_up(media.uri, known).media.version == "known"  # it was not read
+
+
+def test_a_name_that_no_file_can_have_is_an_error(tmp_path):
+    with pytest.raises(ConfigurationError, match="too long"):
+        look_up(f"file://{tmp_path}/{'x' * 300}.wav")
 
 
 def test_a_filter_pickles_for_the_workers_of_a_pipeline():

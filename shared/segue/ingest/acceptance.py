@@ -1,0 +1,61 @@
+"""Accepts that results of a file are wanted, and asks the pipelines that can compute something.
+
+Requests, retries and the sweep use it. What is wanted is in the record before anybody is asked, so
+a message that is lost is sent again by the sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+from segue.model.graph import Graph
+from segue.model.message import Message
+from segue.model.planner import NO_JOBS, NO_STATES, OPEN, Plan, Verdict, plan
+from segue.model.queue import Envelope, Lane, message_to_envelope
+from segue.model.record import NOBODY, Lease, Record, State
+from segue.model.transitions import block, move_wanted, want
+
+# A process that is stopped gives up its lease, and leaves only what is wanted.
+WANTED = OPEN | {Verdict.HELD}
+
+
+def accept_targets(
+    graph: Graph,
+    record: Record,
+    targets: Sequence[str],
+    now: datetime,
+    lost: Callable[[Lease], bool],
+) -> tuple[Record, Plan]:
+    """Record that targets are wanted, or why they cannot be computed; return the plan, too.
+
+    What can run now is in the plan's ``elsewhere``: nothing runs here. Nothing changes for targets
+    that are current or have failed.
+    """
+    record = move_wanted(record, graph, now, lost)
+    planned = plan(graph, record, NO_STATES, targets, now, served=NO_JOBS, lost=lost)
+    for state in (State.BLOCKED, State.NOT_APPLICABLE):
+        causes = {j: c for j, c in planned.blockers.items() if str(planned.verdicts[j]) == state}
+        record = block(record, graph, causes, now=now, triggered={}, state=state)
+    wanted = [job for job in targets if planned.verdicts[job] in WANTED]
+    return want(record, graph, wanted, NOBODY, now), planned
+
+
+def build_requests(
+    graph: Graph,
+    record: Record,
+    targets: Sequence[str],
+    jobs: Iterable[str],
+    request: str | None = None,
+) -> list[Envelope]:
+    """Return a request for targets to each pipeline that has one of some jobs."""
+    message = Message(
+        namespace=graph.namespace,
+        uri=record.uri,
+        version=record.version,
+        order=record.order,
+        targets=tuple(targets),
+        request=request,
+        lane=Lane.REQUESTS.value,
+    )
+    return [message_to_envelope(message, pipeline) for pipeline in graph.find_pipelines(jobs)]
