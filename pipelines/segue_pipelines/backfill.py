@@ -1,7 +1,7 @@
 """The backfill pipeline: computes the missing results of a selection of files for some targets.
 
 It computes the targets and the jobs that they need, parents first, and no siblings. The pipeline is
-``read selection → compute``. The second step has an executor with a pool of child processes, so one
+``read selection → compute``. The second step has an engine with a pool of child processes, so one
 worker of any runner uses all its cores. Counts are returned as Beam metrics; the results are in the
 ledger.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +18,12 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.metrics.metric import MetricsFilter
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+)
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
@@ -29,19 +33,27 @@ from segue.adapters.connect import (
     connect_store,
     open_ledger_to_read,
 )
+from segue.clock import utc_now
 from segue.errors import ConfigurationError
-from segue.execution.executor import Executor, WorkerPool
+from segue.execution.engine import Engine, WorkerPool
 from segue.execution.leases import release_at_exit
+from segue.execution.reply import Reply
+from segue.execution.work import Run
 from segue.ingest.catalogue import build_media_filter
+from segue.ingest.observation import Observation
 from segue.model.graph import Graph
-from segue.model.lease_owner import build_owner, is_lost, is_of_run
-from segue.model.media_file import parse_location, parse_prefix, resolve_prefix
-from segue.model.outcome import Outcome, RunTotals, Status
+from segue.model.lease_owner import build_owner, is_of_run
+from segue.model.media_file import format_name, parse_location, parse_prefix, resolve_prefix
+from segue.model.message import build_request_id
+from segue.model.outcome import FirstFailures, Outcome, RunTotals, Status
+from segue.model.run import RunKind, RunRecord, RunSelection, RunState, find_user
 from segue.model.settings import Settings
 from segue.worker.pool import Pool, count_cores
-from segue_pipelines.left_out import read_left_out
+from segue_pipelines.folder_files import FolderFiles
+from segue_pipelines.left_out import LeftOutReporter, read_left_out
 from segue_pipelines.options import is_local, is_single_process
-from segue_pipelines.progress import ProgressWriter
+from segue_pipelines.progress import ProgressWriter, open_progress_folder, read_progress
+from segue_pipelines.run_recorder import RunRecorder
 from segue_pipelines.runner import prepare_worker, run_pipeline
 from segue_pipelines.sources import (
     Chunk,
@@ -72,7 +84,9 @@ class BackfillRun:
     # Stop once so many files of a worker have failed in a job that succeeded for none; None: never.
     max_first_failures: int | None = MAX_FIRST_FAILURES
     progress: str | None = None  # a folder to which workers on this machine write their totals
-    token: str | None = None  # part of the names of the owners of its leases
+    # The id of its record; also that of a request to force or retry, and part of the names of the
+    # owners of its leases. Empty: a new one when it starts.
+    id: str = ""
 
 
 def build_run(
@@ -148,9 +162,9 @@ def execute(run: BackfillRun, options: PipelineOptions) -> RunTotals:
     """Run the pipeline to its end, and return its totals.
 
     They are empty in the launcher of a Flex Template, which only builds the job description. An
-    error of a step is raised as it was, without the runner's wrapping.
+    error of a step is raised as it was, without the runner's wrapping. The run leaves a record
+    beside the artifacts, unless it is a dry run.
     """
-    spread = not is_single_process(options)
     if is_local(options) and not run.dry_run:
         check_writable(run.artifacts)
     check_list(run.selection, options)
@@ -160,16 +174,55 @@ def execute(run: BackfillRun, options: PipelineOptions) -> RunTotals:
     if is_local(options) and run.processes is None:
         workers = options.view_as(DirectOptions).direct_num_workers or count_cores()
         run = replace(run, processes=max(1, count_cores() // workers))  # which share the cores
-    token = secrets.token_hex(4)
-    run = replace(run, token=token)
+    run = replace(run, id=run.id or build_request_id(utc_now()))
+    if run.dry_run:
+        return _run_to_end(run, options) or RunTotals()
+    with contextlib.ExitStack() as opened:
+        if run.progress is None and is_local(options):
+            run = replace(run, progress=opened.enter_context(open_progress_folder()))
+        read_so_far = functools.partial(read_progress, run.progress) if run.progress else RunTotals
+        recorder = RunRecorder(run.artifacts, describe_run(run, options), read_so_far)
+        with recorder:
+            recorder.totals = _run_to_end(run, options)
+    return recorder.totals or RunTotals()
+
+
+def describe_run(run: BackfillRun, options: PipelineOptions) -> RunRecord:
+    """Return the record of a run that starts."""
+    cloud, selection = options.view_as(GoogleCloudOptions), run.selection
+    launcher = cloud.service_account_email if cloud.template_location else None
+    return RunRecord(
+        id=run.id,
+        kind=RunKind.BACKFILL,
+        state=RunState.RUNNING,
+        who=launcher or find_user(),
+        runner=None if is_local(options) else options.view_as(StandardOptions).runner,
+        started_at=utc_now(),
+        selection=RunSelection(
+            prefix=format_name(selection.prefix) if selection.prefix is not None else None,
+            uris=format_name(selection.uris) if selection.uris is not None else None,
+            from_ledger=selection.ledger.criterion if selection.ledger is not None else None,
+            limit=selection.limit,
+            sample=selection.sample,
+        ),
+        jobs=run.targets,
+        force=run.force,
+        retry=run.retry,
+    )
+
+
+def _run_to_end(run: BackfillRun, options: PipelineOptions) -> RunTotals | None:
+    """Run the pipeline; return its totals, or None if only a job description was built."""
+    spread = not is_single_process(options)
     try:
         result = run_pipeline(lambda pipeline: build(pipeline, run, spread=spread), options)
     except BaseException:
         if is_local(options) and not run.dry_run:
-            release_at_exit(run.ledger, run.graph.jobs, functools.partial(is_of_run, run=token))
+            is_own = functools.partial(is_of_run, run=run.id)
+            release_at_exit(run.ledger, run.graph.namespace, is_own)
         raise
     if not getattr(result, "has_job", True):
-        return RunTotals()
+        return None
     totals = read_totals(result)
     totals.jobs = {job: totals.jobs[job] for job in run.graph.jobs if job in totals.jobs}
     return totals
@@ -186,8 +239,9 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
         prepare_worker()
         run = self._run
         self._stack = contextlib.ExitStack()
-        ledger = open_ledger_to_read(run.ledger) if run.dry_run else connect_ledger(run.ledger)
-        self._stack.callback(ledger.close)
+        connect = open_ledger_to_read if run.dry_run else connect_ledger
+        self._ledger = connect(run.ledger, run.graph.namespace)
+        self._stack.callback(self._ledger.close)
         pool: WorkerPool = _DryRunPool()
         if not run.dry_run:
             jobs = run.graph.add_ancestors(run.targets)
@@ -202,19 +256,23 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
             )
         artifacts = connect_store(run.artifacts)
         self._stack.callback(artifacts.close)
-        self._executor = Executor(
+        self._engine = Engine(
             graph=run.graph,
-            ledger=ledger,
+            ledger=self._ledger,
             pool=pool,
             artifacts=artifacts,
-            targets=run.targets,
-            owner=build_owner(run.token),
-            force=run.force,
-            retry=run.retry,
+            owner=functools.partial(build_owner, run.id),
             dry_run=run.dry_run,
-            lost=is_lost,
-            max_first_failures=run.max_first_failures,
         )
+        self._engine_run = Run(id=run.id, targets=run.targets, force=run.force, retry=run.retry)
+        self._left_out = LeftOutReporter()
+        self._folder_files = FolderFiles(
+            ledger=self._ledger,
+            targets=run.targets,
+            leave_out=self._leave_out,
+            dry_run=run.dry_run,
+        )
+        self._first_failures = FirstFailures()
         self._progress = ProgressWriter(run.progress) if run.progress else None
         # Beam alone is half a million objects; the collector would traverse them again and again.
         gc.collect()
@@ -223,29 +281,58 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
 
     def process(self, chunk: Chunk) -> Iterator[Outcome]:
         """Add a chunk, and emit the outcomes that are ready; few chunks are in progress at once."""
-        yield from self._count(self._executor.add(chunk))
+        yield from self._count(self._work(chunk))
+
+    def _work(self, chunk: Chunk) -> Iterator[Outcome | Reply]:
+        in_folders = [media for media in chunk if media.is_in_folder]
+        in_buckets = [media for media in chunk if not media.is_in_folder]
+        self._engine.add_files(in_buckets, self._engine_run)
+        for found in self._folder_files.observe(in_folders):
+            self._engine.add_files(found.files, self._engine_run, found.snapshots)
+            yield from found.outcomes
+            yield from self._engine.step()
+        yield from self._engine.step()
+        while self._engine.room == 0:
+            yield from self._engine.step(0.25)
 
     def finish_bundle(self) -> Iterator[Any]:
         """Finish all files of the bundle."""
-        for outcome in self._count(self._executor.drain()):
+        for outcome in self._count(self._engine.drain()):
             yield WindowedValue(outcome, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+        self._flush_progress()
+        self._left_out.flush()
+        self._ledger.sync()
+
+    def _leave_out(self, seen: Observation) -> None:
+        self._left_out.report(seen.uri, seen.reason, seen.explanation)
 
     def teardown(self) -> None:
         """Stop the child processes."""
         self._stack.close()
 
-    def _count(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+    def _count(self, ended: Iterator[Outcome | Reply]) -> Iterator[Outcome]:
+        """Count outcomes, and raise an error if a job has failed for too many first files."""
+        limit = self._run.max_first_failures
         totals = RunTotals()
         try:
-            for outcome in outcomes:
+            for outcome in ended:
+                assert isinstance(outcome, Outcome)
                 totals.add(outcome)
+                self._first_failures.add(outcome)
                 if self._progress is not None:
                     self._progress.add(outcome)
                 yield outcome
+                if limit is not None:
+                    self._first_failures.check(limit)
+        except BaseException:
+            self._flush_progress()
+            raise
         finally:
             _count(totals)
-            if self._progress is not None:
-                self._progress.flush()
+
+    def _flush_progress(self) -> None:
+        if self._progress is not None:
+            self._progress.flush()
 
 
 def _count(totals: RunTotals) -> None:

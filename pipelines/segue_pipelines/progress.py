@@ -11,10 +11,12 @@ import glob
 import os
 import secrets
 import time
+from collections.abc import Iterator
 
 import msgspec
 
 from segue.model.outcome import Outcome, RunTotals
+from segue.worker.process import Scratch
 
 WRITE_S = 0.2
 
@@ -49,6 +51,20 @@ class ProgressWriter:
             with open(unfinished, "wb") as file:
                 file.write(msgspec.json.encode(self._totals))
             os.replace(unfinished, self._path)
+
+
+@contextlib.contextmanager
+def open_progress_folder() -> Iterator[str | None]:
+    """Create a folder for a while; None if there is no room for temporary files."""
+    try:
+        scratch = Scratch()
+    except OSError:
+        yield None
+        return
+    try:
+        yield scratch.path
+    finally:
+        scratch.remove()
 
 
 def read_progress(folder: str) -> RunTotals:

@@ -24,6 +24,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from segue.adapters.connect import connect_ledger, connect_queue, connect_store, open_ledger_to_read
 from segue.errors import ConfigurationError
 from segue.ingest.catalogue import MediaFilter
+from segue.ingest.observation import Observation
 from segue.maintenance.reconcile import (
     Discrepancy,
     DiscrepancyFinder,
@@ -66,7 +67,8 @@ class ReconcileRun:
     started_at: datetime
     grace: timedelta
     dry_run: bool = True
-    allow_empty: bool = False  # accept an empty listing
+    # Accept an empty listing, and that files are gone whose disk seems not to be mounted.
+    allow_empty: bool = False
     progress: str | None = None  # a folder to which workers on this machine write their counts
 
     @property
@@ -76,7 +78,8 @@ class ReconcileRun:
 
     def open_ledger(self) -> Ledger:
         """Connect to the ledger; a dry run does not create it."""
-        return open_ledger_to_read(self.ledger) if self.dry_run else connect_ledger(self.ledger)
+        connect = open_ledger_to_read if self.dry_run else connect_ledger
+        return connect(self.ledger, self.graph.namespace)
 
     def open_catalogue(self) -> ObjectStore:
         """Connect to the store of the files."""
@@ -124,7 +127,7 @@ def _check_not_empty(run: ReconcileRun) -> None:
     with contextlib.closing(run.open_catalogue()) as store:
         if next(list_objects(store, run.name), None) is not None:
             return
-    with contextlib.closing(open_ledger_to_read(run.ledger)) as ledger:
+    with contextlib.closing(open_ledger_to_read(run.ledger, run.graph.namespace)) as ledger:
         known = next(find_records(ledger, Query(prefix=run.prefix, deleted=False)), None)
     if known is not None:
         raise ConfigurationError(
@@ -237,7 +240,10 @@ class _Repair(beam.DoFn):  # type: ignore[misc]
             ledger=ledger,
             queue=queue,
             now=run.started_at,
+            trust_absence=run.allow_empty,
+            leave_out=self._leave_out,
         )
+        self._left_out = LeftOutReporter()
         self._sampled: Counter[DiscrepancyKind] = Counter()
 
     def process(self, chunk: Sequence[Discrepancy]) -> Iterator[Discrepancy]:
@@ -248,6 +254,13 @@ class _Repair(beam.DoFn):  # type: ignore[misc]
                 self._sampled[found.kind] += 1
                 Metrics.string_set(NAMESPACE, f"samples.{found.kind}").add(found.media.uri)
             yield found
+
+    def finish_bundle(self) -> None:
+        """Add the names of files that are left out to the metrics."""
+        self._left_out.flush()
+
+    def _leave_out(self, seen: Observation) -> None:
+        self._left_out.report(seen.uri, seen.reason, seen.explanation)
 
     def teardown(self) -> None:
         """Close the connections."""

@@ -42,7 +42,7 @@ from segue.model.object_store import (
     split_prefix,
 )
 from segue.model.record import Record, State
-from segue.model.transitions import is_current
+from segue.model.transitions import find_entry, is_current
 from segue_pipelines.left_out import LeftOutReporter
 from segue_pipelines.options import has_worker_processes, is_local
 
@@ -84,20 +84,20 @@ class LedgerQuery:
             )
             return
         jobs = self.graph.add_ancestors(self.targets)
-        yield from find_records_by_state(ledger, jobs, (State.FAILED,), prefix)
+        yield from find_records_by_state(ledger, self.graph, jobs, (State.FAILED,), prefix)
 
     def _matches(self, record: Record) -> bool:
-        entries = [(job, record.jobs.get(job)) for job in self.targets]
-        if self.criterion == "missing":
-            return any(entry is None or entry.state is State.QUEUED for _, entry in entries)
+        if self.criterion == "all":
+            return True
+        done = {entry.job for entry in record.results.values() if entry.state is State.DONE}
+        lacking = [job for job in self.targets if not is_current(self.graph, record, job)]
         if self.criterion == "stale":
-            return any(
-                entry is not None
-                and entry.state is State.DONE
-                and not is_current(self.graph, record, job)
-                for job, entry in entries
-            )
-        return True
+            return not done.isdisjoint(lacking)
+        return any(self._is_missing(record, job) for job in lacking if job not in done)
+
+    def _is_missing(self, record: Record, job: str) -> bool:
+        entry = find_entry(self.graph, record, job)
+        return entry is None or entry.state is State.QUEUED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +162,7 @@ def read_selection(pipeline: Any, selection: Selection, ledger: str, spread: boo
         lines = start | "Read URIs" >> beam.FlatMap(_chunk_uris, selection)
         if spread:
             lines = lines | "Spread URIs" >> beam.Reshuffle()
-        return lines | "Look up generations" >> beam.ParDo(_LookUp())
+        return lines | "Look up files" >> beam.ParDo(_LookUp())
     if selection.ledger is not None:
         chunks = start | "Query ledger" >> beam.FlatMap(_chunk_records, selection, ledger)
     else:
@@ -293,10 +293,10 @@ def count_files(selection: Selection, ledger: str, *, stop: Callable[[], bool]) 
 
 
 def query_files(selection: Selection, url: str) -> Iterator[MediaFile]:
-    """List the files that match the selection's ledger query."""
+    """List the files that match the selection's ledger query; those in folders may have changed."""
     query = selection.ledger
     assert query is not None
-    with contextlib.closing(open_ledger_to_read(url)) as ledger:
+    with contextlib.closing(open_ledger_to_read(url, query.graph.namespace)) as ledger:
         for record in selection.take(
             (
                 record
@@ -305,7 +305,8 @@ def query_files(selection: Selection, url: str) -> Iterator[MediaFile]:
             ),
             attrgetter("uri"),
         ):
-            yield record.media
+            media = record.media
+            yield media if media.bucket else MediaFile(uri=media.uri, version="")
 
 
 def read_uris(selection: Selection, *, report: Report = ignore) -> Iterator[str]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from segue.clock import utc_now
 from segue.errors import TooManyFailures
+from segue.model.message import build_request_id
 from segue.model.outcome import UNFINISHED, RunTotals, Status
 from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
@@ -35,6 +41,7 @@ COLUMNS = {
     Status.FAILED: "failed",
     Status.FAILED_BEFORE: "failed before",
     Status.BLOCKED: "blocked",
+    Status.NOT_APPLICABLE: "not applicable",
     Status.IDLE: "not needed yet",
     Status.HELD: "held by others",
     Status.WAITING: "waiting",
@@ -71,24 +78,26 @@ def backfill(context: Context, tolerate: float, dry_run: bool, **selected: Any) 
 
     The jobs that a named job depends on are computed first; other jobs are left alone, as are
     results that are current. A failure is recorded with its cause and does not stop the rest. An
-    interrupted backfill continues when it is run again. Unknown options are passed to Beam, such as
-    --runner or --direct_num_workers.
+    interrupted backfill continues when it is run again; SIGTERM interrupts it as Ctrl-C does.
+    Unknown options are passed to Beam, such as --runner or --direct_num_workers.
     """
     from segue.model.job_code import check_code
 
     options = parse_beam_options()
     run = build_backfill(context, dry_run=dry_run, **selected)
+    run = replace(run, id=build_request_id(utc_now()))
     if tolerate == 1.0:
         run = replace(run, max_first_failures=None)
     check_code(context.graph)
     try:
-        totals, stopped = execute_backfill(context, run, options)
+        with _interrupt_at_sigterm():
+            totals, stopped = execute_backfill(context, run, options)
     except KeyboardInterrupt:
         context.output.note("Finished results are recorded. Run the same command to continue.")
         raise
     if context.output.as_json:
-        error = str(stopped) if stopped else None
-        context.output.write_json({**to_json(totals, dry_run=dry_run), "error": error})
+        known, error = to_json(totals, dry_run=dry_run), str(stopped) if stopped else None
+        context.output.write_json({"run": None if dry_run else run.id, **known, "error": error})
     else:
         print_summary(context.output, totals)
     if stopped:
@@ -96,6 +105,21 @@ def backfill(context: Context, tolerate: float, dry_run: bool, **selected: Any) 
     if totals.failed_share > tolerate:
         return ExitCode.FAILURES
     return ExitCode.UNFINISHED if totals.unfinished else ExitCode.OK
+
+
+@contextlib.contextmanager
+def _interrupt_at_sigterm() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does, and a second one end the process at once."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def build_backfill(

@@ -42,7 +42,7 @@ def doctor(context: Context, cloud: bool, limit: float) -> ExitCode:
 
     The checks cover packages and programs, the graph and its code, catalogue, artifacts, ledger,
     emulators and disk space; each fault comes with a hint. --cloud also checks that a deployed
-    environment has what the graph needs: topics, subscriptions, indexes, and request documents.
+    environment has what the graph needs: topics, subscriptions, indexes, and records of runs.
     Nothing is changed.
     """
     from segue_cli.health_checks.check import run_checks

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import click
 import msgspec
 
-from segue.model.graph import Graph
 from segue.model.planner import Verdict
-from segue.model.record import Record
-from segue.printable import escape
+from segue.model.record import EVERYONE, NOBODY, UNFINISHED, Entry, Record, State
+from segue.printable import escape, escape_lines
 from segue.reports import explanation as reports
-from segue.reports.explanation import ArtifactStat, Explanation, JobExplanation, format_holder
+from segue.reports.explanation import (
+    ArtifactStat,
+    Explanation,
+    JobExplanation,
+    JobResult,
+    Standing,
+    format_holder,
+)
 from segue_cli.command import Context, command
 from segue_cli.commands.failures import HINTS
 from segue_cli.parameters import file_argument, job_option
@@ -29,6 +36,7 @@ STYLES = {
     "blocked": "magenta",
     "running": "cyan",
     "queued": "cyan",
+    "not_applicable": "dim",
     "missing": "dim",
 }
 SKIPPED = {
@@ -36,8 +44,11 @@ SKIPPED = {
     Verdict.WAITING: "waiting for a job held by other workers",
     Verdict.FAILED: "failed before (run 'segue retry' to retry)",
     Verdict.BLOCKED: "blocked by a failed job",
+    Verdict.NOT_APPLICABLE: "not for this file",
     Verdict.IDLE: "not needed for the named jobs",
 }
+COUNTS = "✓"
+INDENT = 6  # of what is said about a result
 
 
 @command(
@@ -49,68 +60,97 @@ SKIPPED = {
 )
 @file_argument
 @job_option
-def explain(context: Context, file: str, jobs: tuple[str, ...]) -> None:
+@click.option(
+    "--verbose",
+    "-v",
+    is_flag=True,
+    help="Also show the tracebacks of failures, what each result was triggered by, and all URIs.",
+)
+def explain(context: Context, file: str, jobs: tuple[str, ...], verbose: bool) -> None:
     """Show everything about one file, and what would be computed next.
 
-    For each job: its state, why its result is not current, where the artifact is and whether it
-    still exists, how long it took, what failed and what to do about it. Then the lineage of the
-    artifacts, and what a backfill of the named jobs (default: all) would compute.
+    For each job: its state, why it is not current, and all its results in the ledger, by
+    fingerprint. ✓ marks the one that counts. A result is of the present version of the job, of an
+    equivalent one, or of an earlier one, which is kept for a rollback until 'segue gc' removes it;
+    or of content that the file no longer has. Then the lineage of the artifacts, and what a
+    backfill of the named jobs (default: all) would compute.
     """
     targets = context.graph.select(jobs)
     with context.open() as stack:
         found = reports.explain(stack, file, targets)
     if context.output.as_json:
-        context.output.write_json(_to_json(context.graph, found))
+        context.output.write_json(_to_json(found))
     else:
-        context.output.print(*_render(found))
+        context.output.print(*_render(found, verbose=verbose))
 
 
-def _to_json(graph: Graph, explanation: Explanation) -> dict[str, Any]:
-    record = explanation.record
+def _to_json(explanation: Explanation) -> dict[str, Any]:
+    record, media = explanation.record, explanation.look.media
     return {
         "uri": explanation.uri,
         "in_ledger": record is not None,
-        "exists": None if explanation.media_stat.unknown else not explanation.media_stat.gone,
-        "generation": explanation.media_stat.media.generation
-        if explanation.media_stat.media
-        else None,
+        "exists": None if explanation.look.error else not explanation.look.is_gone,
+        "version": media.version if media is not None else None,
         "record": msgspec.to_builtins(record) if record is not None else None,
-        "jobs": [_job_to_json(graph, explanation, account) for account in explanation.jobs],
+        "jobs": [_job_to_json(explanation, job) for job in explanation.jobs],
+        "removed_jobs": [_result_to_json(explanation, r) for r in explanation.others],
         "artifacts": {
-            uri: {"exists": found.exists, "lineage": msgspec.to_builtins(found.lineage)}
-            for uri, found in explanation.artifacts.items()
+            name: {
+                "uri": found.uri,
+                "exists": found.exists,
+                "size_bytes": found.size_bytes,
+                "lineage": msgspec.to_builtins(found.lineage),
+            }
+            for name, found in explanation.artifacts.items()
         },
         "backfill": {"targets": explanation.targets, "run": explanation.run},
     }
 
 
-def _job_to_json(graph: Graph, explanation: Explanation, account: JobExplanation) -> dict[str, Any]:
-    entry = account.entry
-    artifact = entry.artifact if entry is not None else None
+def _job_to_json(explanation: Explanation, job: JobExplanation) -> dict[str, Any]:
     return {
-        "job": account.job,
-        "state": account.state,
-        "current": account.current,
-        "reason": account.reason or None,
-        "next": account.verdict,
-        "fingerprint": graph.fingerprints[account.job],
-        "entry": msgspec.to_builtins(entry),
-        "artifact_exists": explanation.artifacts[artifact].exists if artifact else None,
-        "holder": format_holder(entry.lease) if entry is not None and entry.lease else None,
-        "remedy": HINTS.get(entry.error.kind) if entry is not None and entry.error else None,
+        "job": job.job,
+        "state": job.state,
+        "current": job.current,
+        "reason": job.reason or None,
+        "next": job.verdict,
+        "fingerprint": job.fingerprint,
+        "results": [_result_to_json(explanation, result) for result in job.results],
     }
 
 
-def _render(explanation: Explanation) -> Iterator[RenderableType]:
+def _result_to_json(explanation: Explanation, result: JobResult) -> dict[str, Any]:
+    entry = result.entry
+    return {
+        "fingerprint": result.fingerprint,
+        "standing": result.standing,
+        "counts": result.counts,
+        **msgspec.to_builtins(entry),
+        "artifacts": [
+            {"name": found.name, "uri": found.uri, "exists": found.exists}
+            for found in (explanation.artifacts[name] for name in result.artifacts)
+        ],
+        "holder": format_holder(entry.lease) if entry.lease is not None else None,
+        "remedy": HINTS.get(entry.error.kind) if entry.error is not None else None,
+    }
+
+
+def _render(explanation: Explanation, *, verbose: bool) -> Iterator[RenderableType]:
     """Render the file, its jobs, the lineage of its artifacts, and what would be computed next."""
     from rich.text import Text
 
     yield Text(escape(explanation.uri), style="bold")
     yield from _describe_file(explanation)
-    if explanation.jobs:
+    for job in explanation.jobs:
         yield Text()
-        yield _render_jobs(explanation)
-    if explanation.artifacts:
+        yield Text.assemble(
+            (job.job, "bold"), "  ", (job.state, STYLES.get(job.state, "")), "  ", job.reason
+        )
+        yield from _render_results(explanation, job.results, verbose=verbose)
+    if explanation.others:
+        yield Text("\nOf jobs that are not in the graph", style="bold")
+        yield from _render_results(explanation, explanation.others, verbose=verbose)
+    if any(result.counts for job in explanation.jobs for result in job.results):
         yield Text("\nLineage", style="bold")
         yield from _render_lineage(explanation)
     yield Text()
@@ -118,20 +158,23 @@ def _render(explanation: Explanation) -> Iterator[RenderableType]:
 
 
 def _describe_file(explanation: Explanation) -> Iterator[str]:
-    record, media = explanation.record, explanation.media_stat.media
+    record, media = explanation.record, explanation.look.media
     shown = media if media is not None else record.media if record is not None else None
     if shown is not None:
         kind = f" · {shown.content_type}" if shown.content_type else ""
-        yield f"generation {shown.generation} · {text.format_size(shown.size_bytes)}{kind}"
+        yield f"version {shown.version} · {text.format_size(shown.size_bytes)}{kind}"
     yield _describe_arrival(record)
-    if explanation.media_stat.unknown:
-        yield f"the file cannot be read: {explanation.media_stat.unknown}"
-    elif explanation.media_stat.other:
-        yield f"left out: {explanation.media_stat.other}"
-    elif explanation.media_stat.gone:
+    if explanation.look.error is not None:
+        yield f"the file cannot be read: {explanation.look.error}"
+    elif explanation.look.other:
+        yield f"left out: {explanation.look.other}"
+    elif explanation.look.is_gone:
         yield "the file is gone"
-    elif record is not None and media is not None and record.generation != media.generation:
-        yield f"the ledger has generation {record.generation}; the file was overwritten since then"
+    elif record is not None and media is not None and record.version != media.version:
+        yield f"the ledger has version {record.version}; the file was overwritten since then"
+    for version, results in record.earlier.items() if record is not None else ():
+        jobs = dict.fromkeys(entry.job for entry in results.values())
+        yield f"earlier content {version}: {', '.join(jobs)}, kept in case it comes back"
 
 
 def _describe_arrival(record: Record | None) -> str:
@@ -142,64 +185,104 @@ def _describe_arrival(record: Record | None) -> str:
     return f"arrived {text.format_time(record.arrived_at)}"
 
 
-def _render_jobs(explanation: Explanation) -> RenderableType:
-    from rich.table import Table
+def _render_results(
+    explanation: Explanation, results: tuple[JobResult, ...], *, verbose: bool
+) -> Iterator[RenderableType]:
+    """Render a line for each result, with what is to be said about it below."""
+    from rich.padding import Padding
     from rich.text import Text
 
-    rows = Table.grid(padding=(0, 2, 0, 0))
-    rows.add_column(no_wrap=True)
-    rows.add_column(no_wrap=True)
-    rows.add_column(overflow="fold")
-    for account in explanation.jobs:
-        first, *more = _describe_job(explanation, account) or [""]
-        state = Text(account.state, style=STYLES.get(account.state, ""))
-        rows.add_row(Text(account.job, style="bold"), state, first)
-        for line in more:
-            rows.add_row("", "", Text(line, style="dim"))
-    return rows
+    every = [*(r for job in explanation.jobs for r in job.results), *explanation.others]
+    standing_width = max((len(r.standing) for r in every), default=0)
+    state_width = max((len(r.entry.state) for r in every), default=0)
+    is_known = {job.job for job in explanation.jobs}
+    for result in results:
+        entry = result.entry
+        finished = text.format_time(entry.finished_at) if entry.finished_at else ""
+        yield Text.assemble(
+            (f"  {COUNTS if result.counts else ' '} ", "green"),
+            (result.fingerprint, "cyan"),
+            f"  {result.standing:<{standing_width}}  ",
+            (f"{entry.state:<{state_width}}", STYLES.get(entry.state, "")),
+            f"  {finished:<19}",
+            f"  {text.format_duration(entry.seconds)}" if entry.seconds else "",
+            "" if entry.job in is_known else f"  {entry.job}",
+        )
+        for line in _describe_result(explanation, result, verbose=verbose):
+            yield Padding(Text(line, style="dim"), (0, 0, 0, INDENT))
 
 
-def _describe_job(explanation: Explanation, account: JobExplanation) -> list[str]:
-    entry = account.entry
-    lines = [account.reason] if account.reason else []
-    if entry is None:
-        return lines
-    if entry.seconds:
-        cpu = f", {text.format_duration(entry.cpu_seconds)} of CPU" if entry.cpu_seconds else ""
-        attempt = f", attempt {entry.attempts}" if entry.attempts > 1 else ""
-        lines.append(f"took {text.format_duration(entry.seconds)}{cpu}{attempt}")
-    if entry.error is not None and entry.error.kind != "blocked":
-        lines.append(f"{entry.error.kind}: {entry.error.message}")
-        if hint := HINTS.get(entry.error.kind):
-            lines.append(f"→ {hint}")
-    if entry.artifact is not None:
-        found = explanation.artifacts[entry.artifact]
-        note = "" if found.exists else "  (this object is gone; recompute it with --force)"
-        lines.append(f"{entry.artifact}{note}")
-    return lines
+def _describe_result(
+    explanation: Explanation, result: JobResult, *, verbose: bool
+) -> Iterator[str]:
+    entry, error = result.entry, result.entry.error
+    if details := "; ".join(_list_details(entry, verbose=verbose)):
+        yield details
+    if error is not None and entry.state is State.FAILED:
+        yield f"{error.kind}: {escape_lines(error.message)}"
+        if verbose and error.traceback is not None:
+            yield escape_lines(error.traceback.rstrip())
+        if result.standing is Standing.PRESENT and (hint := HINTS.get(error.kind)):
+            yield f"→ {hint}"
+    for name in result.artifacts:
+        found = explanation.artifacts[name]
+        if found.exists:
+            yield found.uri if result.counts or verbose else name
+        else:
+            remedy = "; recompute it with --force" if result.counts else ""
+            yield f"{name}  (this object is gone{remedy})"
+
+
+def _list_details(entry: Entry, *, verbose: bool) -> Iterator[str]:
+    if entry.attempts > 1:
+        yield f"attempt {entry.attempts}"
+    if entry.seconds and entry.cpu_seconds:
+        yield f"{text.format_duration(entry.cpu_seconds)} of CPU"
+    if entry.notify:
+        since = f" since {text.format_time(entry.notify_at)}" if entry.notify_at else ""
+        yield f"wanted{since}{_describe_notify(entry.notify)}"
+    if verbose or entry.state in UNFINISHED:
+        if entry.triggered_by is not None:
+            yield f"for the event of {entry.triggered_by}"
+        if entry.requests:
+            yield f"requested by {entry.requests[-1]}"
+
+
+def _describe_notify(notify: tuple[str, ...]) -> str:
+    """Tell who is notified once a result is finished."""
+    whom = [
+        "all who depend on it" if one == EVERYONE else f"namespace {one}"
+        for one in notify
+        if one != NOBODY
+    ]
+    return f", then notifies {' and '.join(whom)}" if whom else ""
 
 
 def _render_lineage(explanation: Explanation) -> Iterator[Text]:
     """Render trees from the final artifacts up to the source; show each artifact once."""
-    assert explanation.record is not None
-    parents = {
-        uri
-        for found in explanation.artifacts.values()
-        if found.lineage is not None
-        for uri in found.lineage.parents.values()
-    }
     current = {
-        job: e.artifact for job, e in explanation.record.jobs.items() if e.artifact is not None
+        name: job.job
+        for job in explanation.jobs
+        for result in job.results
+        if result.counts
+        for name in result.artifacts
+    }
+    artifacts = explanation.artifacts
+    above = {
+        parent
+        for name in current
+        if (lineage := artifacts[name].lineage) is not None
+        for parent in lineage.parents.values()
     }
     shown: set[str] = set()
-    for job, uri in current.items():
-        if uri not in parents:
-            yield from _render_branch(job, uri, explanation.artifacts, current, shown, "  ", "  ")
+    for name, job in current.items():
+        if name not in above:
+            yield from _render_branch(job, name, artifacts, current, shown, "  ", "  ")
 
 
 def _render_branch(
     job: str,
-    uri: str,
+    name: str,
     artifacts: Mapping[str, ArtifactStat],
     current: Mapping[str, str],
     shown: set[str],
@@ -208,18 +291,18 @@ def _render_branch(
 ) -> Iterator[Text]:
     from rich.text import Text
 
-    found = artifacts[uri]
+    found = artifacts[name]
     line = Text.assemble((guide, "dim"), (job, "bold"))
-    if uri in shown:
+    if name in shown:
         yield line.append("  ↑ above", style="dim")
         return
-    shown.add(uri)
+    shown.add(name)
     if found.lineage is not None:
         line.append(f"  {found.lineage.fingerprint}", style="cyan")
     for note, holds in (
         ("gone", not found.exists),
         ("no lineage recorded", found.exists and found.lineage is None),
-        ("not the current one", current.get(job) not in (uri, None)),
+        ("not the current one", job in current.values() and name not in current),
     ):
         if holds:
             line.append(f"  {note}", style="yellow")
@@ -233,7 +316,7 @@ def _render_branch(
             parent, above, artifacts, current, shown, below + tip, below + rest
         )
     if not found.lineage.parents:
-        source = f"source, generation {found.lineage.generation}"
+        source = f"source, version {found.lineage.version}"
         yield Text.assemble((below + "└─ ", "dim"), source)
 
 

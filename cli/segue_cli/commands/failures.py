@@ -66,7 +66,8 @@ def failures(
 ) -> None:
     """List failures by job and kind, with examples and hints.
 
-    Jobs that are only blocked by a failed parent are not listed; 'segue status' counts them.
+    Failures of earlier versions of a job are not listed: the next backfill runs the present one.
+    Nor are jobs that are only blocked by a failed parent; 'segue status' counts them.
     """
     chosen = context.graph.select(jobs)
     with context.open() as stack:
@@ -92,7 +93,6 @@ class FailureGroups:
 
     def __init__(self, limit: int | None) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
-        self.stale: Counter[tuple[str, str]] = Counter()
         self.kept: dict[tuple[str, str], list[FailedJob]] = {}
         self._limit = limit
 
@@ -101,7 +101,6 @@ class FailureGroups:
         for failure in found:
             key = (failure.job, failure.error.kind)
             self.counts[key] += 1
-            self.stale[key] += failure.stale
             if self._limit is None or self.counts[key] <= self._limit:
                 yield failure
 
@@ -113,7 +112,7 @@ class FailureGroups:
         """Return the counts as JSON values."""
         return {
             "groups": [
-                {"job": job, "kind": kind, "files": n, "stale": self.stale[job, kind]}
+                {"job": job, "kind": kind, "files": n}
                 for (job, kind), n in self.counts.most_common()
             ],
             "total": self.counts.total(),
@@ -124,16 +123,17 @@ def _to_json(failure: FailedJob) -> dict[str, Any]:
     entry = failure.entry
     return {
         "uri": failure.uri,
-        "generation": failure.generation,
+        "version": failure.version,
         "job": failure.job,
         "kind": failure.error.kind,
         "type": failure.error.type,
         "message": failure.error.message,
+        "traceback": failure.error.traceback,
         "remedy": HINTS.get(failure.error.kind),
         "attempts": entry.attempts,
-        "fingerprint": entry.fingerprint,
-        "stale": failure.stale,
+        "fingerprint": failure.fingerprint,
         "started_at": entry.started_at.isoformat() if entry.started_at else None,
+        "finished_at": entry.finished_at.isoformat() if entry.finished_at else None,
         "seconds": entry.seconds,
     }
 
@@ -145,9 +145,6 @@ def _render(groups: FailureGroups) -> Iterator[Text]:
         yield Text.assemble(
             (job, "bold"), "  ", (kind, "bold red"), "  ", text.format_count(files, "file")
         )
-        if stale := groups.stale[job, kind]:
-            retried = "the next backfill runs the current version"
-            yield Text(f"  {stale:,} with an older version of the job: {retried}", style="yellow")
         if hint := HINTS.get(kind):
             yield Text(f"  → {hint}", style="cyan")
         shown = groups.kept.get((job, kind), [])

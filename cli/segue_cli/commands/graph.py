@@ -69,9 +69,10 @@ def graph(context: Context, as_format: str | None, output: str | None, check: bo
     """Show the job graph as a tree, Mermaid, DOT or JSON.
 
     Each job is shown with its content type, version, fingerprint (a hash of everything that defines
-    its results) and owner. In the tree, a job with several parents is shown in full once and
-    referred to elsewhere. GitHub renders Mermaid, and Graphviz converts DOT to SVG. The graph is
-    always validated; --check also validates the jobs' code.
+    its results) and owner, and where the graph groups jobs in pipelines, with its pipeline. In the
+    tree, a job with several parents is shown in full once and referred to elsewhere. GitHub renders
+    Mermaid, and Graphviz converts DOT to SVG. The graph is always validated; --check also validates
+    the jobs' code.
     """
     loaded = context.graph
     if check:
@@ -123,9 +124,8 @@ def _render_tree(loaded: Graph, *, width: int) -> Table:
     from rich.text import Text
 
     wide = width >= WIDE_COLUMNS
-    rows = build_table(
-        "job", "writes", "version", "fingerprint", "owner", *(["description"] if wide else [])
-    )
+    more = [*(["pipeline"] if loaded.groups else []), *(["description"] if wide else [])]
+    rows = build_table("job", "writes", "version", "fingerprint", "owner", *more)
     for branch in walk_tree(loaded):
         name = Text.assemble((branch.guide, "dim"), (branch.name, "bold"))
         if branch.name == SOURCE:
@@ -136,6 +136,7 @@ def _render_tree(loaded: Graph, *, width: int) -> Table:
         else:
             job = loaded.jobs[branch.name]
             fingerprint = Text(loaded.fingerprints[job.name], style="cyan")
-            last = [job.description] if wide else []
+            cells = {"pipeline": loaded.pipeline_of[job.name], "description": job.description}
+            last = (cells[column] for column in more)
             rows.add_row(name, job.writes, f"v{job.version}", fingerprint, job.owner, *last)
     return rows

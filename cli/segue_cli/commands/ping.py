@@ -42,5 +42,5 @@ def ping(context: Context, file: str, jobs: tuple[str, ...], timeout: float) -> 
         if not receipt.files:
             uri, reason = next(iter(receipt.ignored.items()), (file, "it has been deleted"))
             raise ConfigurationError(f"cannot ping {uri!r}: {reason}")
-        document = load_request(stack.artifacts, receipt.request)
-        return follow(context, stack, document, timeout)
+        run = load_request(stack.artifacts, receipt.request)
+        return follow(context, stack, run, timeout)

@@ -71,7 +71,7 @@ REPAIRED = {
 @click.option(
     "--allow-empty",
     is_flag=True,
-    help="Accept an empty catalogue: mark all files of the ledger as deleted.",
+    help="Mark files as deleted even if the catalogue is empty, or their disk is not mounted.",
 )
 def reconcile(
     context: Context,

@@ -95,7 +95,9 @@ def request(
             context.output.write_json(msgspec.to_builtins(receipt))
         if not is_followed:
             return ExitCode.FAILURES if receipt.ignored or not receipt.files else ExitCode.OK
-        document = load_request(stack.artifacts, receipt.request)
-        left = tuple(uri for uri in document.files if uri not in receipt.ignored)
-        code = follow(context, stack, msgspec.structs.replace(document, files=left), timeout)
+        run = load_request(stack.artifacts, receipt.request)
+        left = tuple(uri for uri in run.selection.files if uri not in receipt.ignored)
+        selection = msgspec.structs.replace(run.selection, files=left)
+        run = msgspec.structs.replace(run, selection=selection)
+        code = follow(context, stack, run, timeout)
         return ExitCode.FAILURES if receipt.ignored and code == ExitCode.OK else code

@@ -168,8 +168,14 @@ def _replay_dead_letters(
             {
                 "dry_run": dry_run,
                 "dead_letters": [
-                    {"job": job, "stage": stage, "kind": kind, "count": n}
-                    for (job, stage, kind), n in sorted(found.found.items())
+                    {
+                        "pipeline": pipeline,
+                        "job": job or None,
+                        "stage": stage,
+                        "kind": kind,
+                        "count": n,
+                    }
+                    for (pipeline, job, stage, kind), n in sorted(found.found.items())
                 ],
                 "total": found.total,
                 "unreadable": found.unreadable,
@@ -185,13 +191,14 @@ def _replay_dead_letters(
 
 def _print_dead_letters(context: Context, found: ReplayedLetters) -> None:
     if found.total:
-        rows = build_table("job", "stage", "kind", ">dead letters")
-        for (job, stage, kind), n in sorted(found.found.items()):
-            rows.add_row(job, stage, kind, f"{n:,}")
+        rows = build_table("pipeline", "job", "stage", "kind", ">dead letters")
+        for (pipeline, job, stage, kind), n in sorted(found.found.items()):
+            rows.add_row(pipeline, job, stage, kind, f"{n:,}")
         context.output.print(rows)
     for dead in found.examples[:EXAMPLES]:
         error = dead.error.removeprefix(f"{dead.uri}: ")
-        context.output.print(f"{dead.job}: {dead.uri or 'unreadable'}: {dead.kind}: {error}")
+        where = dead.job or dead.pipeline
+        context.output.print(f"{where}: {dead.uri or 'unreadable'}: {dead.kind}: {error}")
     if found.obsolete:
         obsolete = text.format_count(found.obsolete, "dead letter")
         why = "as their files have been overwritten or deleted since"

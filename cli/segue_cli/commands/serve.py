@@ -45,10 +45,10 @@ def serve(context: Context, host: str, port: int) -> None:
           "type": "google.cloud.storage.object.v1.finalized",
           "data": {"bucket": "acme-audio", "name": "song.flac", "generation": "1"}}'
 
-    A local file has an empty bucket, its path without the first slash as its name, and its change
-    time in nanoseconds as its generation. Results are computed by 'segue stream' or 'segue up',
-    which do not need this server. Web pages are refused. Ctrl-C stops the server after the
-    requests under way.
+    A local file has an empty bucket, its path without the first slash as its name, and needs no
+    generation: whatever is told of it, the file is looked at. Results are computed by 'segue
+    stream' or 'segue up', which do not need this server. Web pages are refused. Ctrl-C stops the
+    server after the requests under way.
     """
     from segue.log import configure
     from segue_cli.local.programs import export_settings

@@ -19,8 +19,8 @@ from segue_cli.views.output import build_table, draw_bar
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-STYLES = {"stale": "yellow", "failed": "red", "blocked": "magenta", "running": "cyan"}
-COLUMNS = ("stale", "failed", "blocked", "running", "queued", "missing")
+STYLES = {"failed": "red", "blocked": "magenta", "running": "cyan", "stale": "yellow"}
+COLUMNS = ("not_applicable", "failed", "blocked", "running", "queued", "missing", "stale")
 
 
 @command(
@@ -41,10 +41,11 @@ COLUMNS = ("stale", "failed", "blocked", "running", "queued", "missing")
 def status(context: Context, prefix: str | None, watch: float | None) -> None:
     """Show the progress of each job.
 
-    A result is done if it was computed by the current version of the job from the current version
-    of the file, and stale if the job, or one it depends on, has changed since. It is missing if the
-    job has never been requested for the file. --prefix reads every matching record; without it, the
-    ledger returns its counts at once.
+    A result is done if it was computed by the present version of the job, or an equivalent one,
+    from the present version of the file; not applicable if the job is not for the file; and missing
+    if it has not been requested yet. The states of a job add up to all files. Beside them, stale
+    counts the files that have a result of an earlier version of the job only. --prefix reads every
+    matching record; without it, the ledger returns its counts at once.
     """
     if watch is not None and context.output.as_json:
         raise ConfigurationError("--watch and --json exclude each other; leave one out")
@@ -84,7 +85,7 @@ def _render(found: JobCounts, within: str, console: Console) -> RenderableType:
         for c in COLUMNS
         if not console.is_terminal or any(states[c] for states in found.jobs.values())
     ]
-    needed = max(map(len, found.jobs), default=0) + 32 + 10 * len(columns)
+    needed = max(map(len, found.jobs), default=0) + 32 + sum(2 + max(8, len(c)) for c in columns)
     has_room = console.is_terminal and console.width >= needed
     bar = [""] if has_room else []
     rows = build_table("job", ">done", *bar, ">", *(f">{c}" for c in columns))

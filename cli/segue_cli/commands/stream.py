@@ -1,17 +1,39 @@
-"""``segue stream``: run the streaming pipelines of some or all jobs."""
+"""``segue stream``: run some or all streaming pipelines."""
 
 from __future__ import annotations
 
-import click
+from typing import TYPE_CHECKING
 
+import click
+from click.shell_completion import CompletionItem
+
+from segue.errors import ConfigurationError
 from segue_cli.command import Context, command
-from segue_cli.parameters import (
-    add_job_option,
-    parse_beam_options,
-    processes_option,
-    select_targets,
-)
+from segue_cli.parameters import add_job_option, parse_beam_options, processes_option
 from segue_cli.pipeline_progress import configure_log
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from segue.model.graph import Graph
+
+
+def complete_pipeline(
+    ctx: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete a pipeline's name from the graph that the command line selects."""
+    from segue.model.settings import Settings
+    from segue.stack import load_graph
+
+    try:
+        pipelines = load_graph(Settings.load(graph=ctx.params.get("graph"))).pipelines
+    except ConfigurationError:
+        return []
+    return [
+        CompletionItem(name, help=", ".join(jobs))
+        for name, jobs in pipelines.items()
+        if name.startswith(incomplete)
+    ]
 
 
 @command(
@@ -19,14 +41,22 @@ from segue_cli.pipeline_progress import configure_log
     settings=("graph", "catalogue", "artifacts", "ledger", "queue"),
     examples=(
         "segue stream --all",
-        "segue stream --job beats --job energy --processes 4",
+        "segue stream --pipeline beats --pipeline energy --processes 4",
         "segue stream --all --until-idle 5",
-        "segue stream --job beats --runner DataflowRunner --project acme --region europe-west1",
+        "segue stream --pipeline beats --runner DataflowRunner --project acme --region us-east1",
     ),
     extra_options=True,
 )
-@add_job_option("Process the messages of this job. May be repeated.")
-@click.option("--all", "everything", is_flag=True, help="Process the messages of all jobs.")
+@click.option(
+    "--pipeline",
+    "pipelines",
+    multiple=True,
+    metavar="NAME",
+    help="Run this pipeline. May be repeated.",
+    shell_complete=complete_pipeline,
+)
+@add_job_option("Run the pipeline of this job. May be repeated.")
+@click.option("--all", "everything", is_flag=True, help="Run all pipelines of the graph.")
 @processes_option
 @click.option(
     "--until-idle",
@@ -36,17 +66,20 @@ from segue_cli.pipeline_progress import configure_log
 )
 def stream(
     context: Context,
+    pipelines: tuple[str, ...],
     jobs: tuple[str, ...],
     everything: bool,
     processes: int | None,
     until_idle: float | None,
 ) -> None:
-    """Run the streaming pipelines of some or all jobs.
+    """Run some or all streaming pipelines in one process.
 
-    A pipeline processes the messages of its jobs as they arrive, and notifies the jobs that depend
-    on them. Ctrl-C or SIGTERM lets running jobs finish for up to 15 seconds; a second one stops it
-    at once. Nothing is lost: unfinished messages are delivered again. Unknown options are passed to
-    Beam, such as --runner.
+    A pipeline processes messages about files as they arrive, runs its jobs, and notifies the
+    pipelines whose jobs depend on them. Each job has a pipeline of its own, with the same name,
+    unless 'pipelines' in jobs.yaml groups it with others; a pipeline is always run as a whole.
+    Ctrl-C or SIGTERM lets running jobs finish for up to 15 seconds; a second one stops it at once.
+    Nothing is lost: unfinished messages are delivered again. Unknown options are passed to Beam,
+    such as --runner.
     """
     from segue.log import configure
     from segue.model.job_code import check_code
@@ -58,7 +91,7 @@ def stream(
     graph = context.graph
     run = StreamingRun(
         graph=graph,
-        jobs=select_targets(graph, jobs, everything=everything),
+        pipelines=select_pipelines(graph, pipelines, jobs, everything=everything),
         ledger=context.settings.ledger,
         artifacts=parse_location(graph.artifacts),
         queue=context.settings.queue,
@@ -69,3 +102,15 @@ def stream(
     configure(as_json=True if context.output.as_json else None)
     configure_log(options)
     execute(run, options)
+
+
+def select_pipelines(
+    graph: Graph, pipelines: Sequence[str], jobs: Sequence[str], *, everything: bool
+) -> tuple[str, ...]:
+    """Return the named pipelines, and those of the named jobs, each once; or all of them."""
+    if everything and (pipelines or jobs):
+        raise ConfigurationError("--all excludes --pipeline and --job; leave it or them out")
+    if everything:
+        return tuple(graph.pipelines)
+    of_jobs = graph.find_pipelines(graph.select(jobs)) if jobs else ()
+    return tuple(dict.fromkeys((*pipelines, *of_jobs)))

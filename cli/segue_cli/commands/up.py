@@ -39,7 +39,7 @@ INTERNAL = {Action.WAITING, Action.FORWARDED, Action.ASKED, Action.SWEPT}
     settings=("graph", "catalogue", "artifacts", "ledger", "queue", "on_deletion"),
     examples=(
         "segue up ~/Music",
-        "segue up ~/Music --processes 4 --separate",
+        "segue up ~/Music --processes 4",
         "segue up catalogue --until-idle 5 --json",
     ),
 )
@@ -53,12 +53,8 @@ INTERNAL = {Action.WAITING, Action.FORWARDED, Action.ASKED, Action.SWEPT}
     "--processes",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Child processes per pipeline.  [default: one per core]",
-)
-@click.option(
-    "--separate",
-    is_flag=True,
-    help="Run one pipeline per job, as in the cloud, instead of one for all jobs.",
+    help="Child processes per pipeline.  [default: one per core; with several pipelines, two per "
+    "core in all, but at least one each]",
 )
 @click.option(
     "--until-idle",
@@ -70,23 +66,23 @@ def up(
     context: Context,
     folder: str | None,
     processes: int | None,
-    separate: bool,
     until_idle: float | None,
 ) -> ExitCode:
     """Run the whole system on this machine and watch a folder.
 
     The components are the same as in the cloud: a file copied into the folder becomes an event, the
     event triggers a function, the function notifies the streaming pipelines, and they write
-    artifacts. Changes made while it was not running are found at the start. Ctrl-C lets
-    running jobs finish for up to 15 seconds; a second Ctrl-C stops it at once. Nothing is lost.
-    With --json, each event is printed as a JSON object on its own line. Nothing listens on the
-    network; to post events by hand, run 'segue serve', too.
+    artifacts. Each pipeline is a program of its own; to save memory, let jobs share one with
+    'pipelines' in jobs.yaml. Changes made while it was not running are found at the start. Ctrl-C
+    lets running jobs finish for up to 15 seconds; a second Ctrl-C stops it at once. Nothing is
+    lost. With --json, each event is printed as a JSON object on its own line. Nothing listens on
+    the network; to post events by hand, run 'segue serve', too.
     """
     from segue_cli.local.system import System
 
     settings = context.settings if folder is None else replace(context.settings, catalogue=folder)
     lines = EventLines(context.output)
-    system = System(settings, processes=processes, separate=separate, on_line=lines.write)
+    system = System(settings, processes=processes, on_line=lines.write)
     lines.folder = system.folder
     return UpRun(context.output, system, lines, until_idle_s=until_idle).run()
 

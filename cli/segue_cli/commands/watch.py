@@ -11,9 +11,10 @@ import click
 
 from segue.clock import utc_now
 from segue.errors import ConfigurationError, MissingInput
-from segue.ingest.requests import RequestDocument, load_request
+from segue.ingest.requests import load_request
 from segue.model.media_file import list_file_uris
 from segue.model.object_store import ObjectStore
+from segue.model.run import RunKind, RunRecord, RunSelection, RunState
 from segue.printable import escape
 from segue.reports.request_progress import RequestProgress, RequestWatcher
 from segue_cli.command import Context, command, complete_path
@@ -30,7 +31,16 @@ if TYPE_CHECKING:
 POLL_S = 0.2
 SLOWEST_POLL_S = 2.0
 EXAMPLES = 5
-STATES = ("failed", "blocked", "deleted", "running", "queued", "waiting", "unknown")
+STATES = (
+    "not_applicable",
+    "failed",
+    "blocked",
+    "deleted",
+    "running",
+    "queued",
+    "waiting",
+    "unknown",
+)
 STYLES = {"failed": "red", "blocked": "magenta", "running": "cyan"}
 REQUEST = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}")
 
@@ -55,24 +65,27 @@ def watch(context: Context, what: str, jobs: tuple[str, ...], timeout: float | N
     """Follow a request or a file until it is done.
 
     If the file is not in the ledger yet, the command waits for it. The exit code is 0 if everything
-    was computed, 3 if something failed or the file was deleted, and 4 on timeout.
+    that is for the file was computed, 3 if something failed or the file was deleted, and 4 on
+    timeout.
     """
     with context.open(create=True) as stack:
         if REQUEST.fullmatch(what):
-            document = _find_document(stack.artifacts, what)
+            request = _find_request(stack.artifacts, what)
         else:
             uris = list_file_uris(what, stack.graph.catalogue)
             known = [s.record.uri for s in stack.ledger.read(uris) if s.record is not None]
-            document = RequestDocument(
-                request="",
-                targets=stack.graph.select(jobs),
-                files=(known or uris)[:1],  # type: ignore[arg-type]
-                made_at=utc_now(),
+            request = RunRecord(
+                id="",
+                kind=RunKind.REQUEST,
+                state=RunState.ACCEPTED,
+                started_at=utc_now(),
+                selection=RunSelection(files=tuple((known or uris)[:1])),
+                jobs=stack.graph.select(jobs),
             )
-        return follow(context, stack, document, timeout)
+        return follow(context, stack, request, timeout)
 
 
-def _find_document(artifacts: ObjectStore, request: str) -> RequestDocument:
+def _find_request(artifacts: ObjectStore, request: str) -> RunRecord:
     try:
         return load_request(artifacts, request)
     except MissingInput as error:
@@ -82,20 +95,18 @@ def _find_document(artifacts: ObjectStore, request: str) -> RequestDocument:
         ) from error
 
 
-def follow(
-    context: Context, stack: Stack, document: RequestDocument, timeout_s: float | None
-) -> ExitCode:
+def follow(context: Context, stack: Stack, request: RunRecord, timeout_s: float | None) -> ExitCode:
     """Poll until everything is done or the timeout is over; show the progress, then the result."""
-    watcher = RequestWatcher(graph=stack.graph, ledger=stack.ledger, document=document)
+    watcher = RequestWatcher(graph=stack.graph, ledger=stack.ledger, request=request)
     progress = _poll(context.output, watcher, timeout_s)
     if context.output.as_json:
-        context.output.write_json(_to_json(document.request, progress))
+        context.output.write_json(_to_json(request.id, progress))
     else:
         context.output.print(*_render_end(progress, timeout_s))
     if not progress.is_over:
         return ExitCode.UNFINISHED
     # A file that was asked for by name has no result; below a prefix it is gone like its result.
-    is_missing = progress.deleted > 0 and document.prefix is None
+    is_missing = progress.deleted > 0 and request.selection.prefix is None
     return ExitCode.FAILURES if progress.failures or is_missing else ExitCode.OK
 
 

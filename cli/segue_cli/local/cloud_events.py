@@ -7,6 +7,7 @@ import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from segue.model.media_file import split_uri
 from segue_functions.events import PUBLISHED
 
 if TYPE_CHECKING:
@@ -14,28 +15,22 @@ if TYPE_CHECKING:
 
     from cloudevents.http import CloudEvent
 
-    from segue.model.media_file import MediaFile
 
-
-def build_storage_event(kind: str, media: MediaFile, *, now: datetime) -> CloudEvent:
-    """Build an event of Cloud Storage; a local file has no bucket, and its name is its path."""
-    data = {
-        "kind": "storage#object",
-        "bucket": media.bucket,
-        "name": media.name,
-        "generation": str(media.generation),
-        "metageneration": "1",
-        "size": str(media.size_bytes),
-        "contentType": media.content_type,
-        "timeCreated": _format_time(now),
-        "updated": _format_time(now),
-    }
+def build_file_event(kind: str, uri: str, *, now: datetime) -> CloudEvent:
+    """Build the event of a local file: it has no bucket and no generation."""
+    name = split_uri(uri)[1]
     return _build_event(
         kind,
-        {key: value for key, value in data.items() if value is not None},
+        {
+            "kind": "storage#object",
+            "bucket": "",
+            "name": name,
+            "timeCreated": _format_time(now),
+            "updated": _format_time(now),
+        },
         now=now,
-        source=f"//storage.googleapis.com/projects/_/buckets/{media.bucket}",
-        subject=f"objects/{media.name}",
+        source="//storage.googleapis.com/projects/_/buckets/",
+        subject=f"objects/{name}",
     )
 
 

@@ -23,10 +23,10 @@ from segue.clock import utc_now
 from segue.errors import (
     ConfigurationError,
     DamagedRecord,
-    MissingInput,
     SegueError,
     TransientError,
 )
+from segue.ingest.observation import look
 from segue.log import Action, log_event
 from segue.maintenance.reconcile import (
     Discrepancy,
@@ -36,9 +36,9 @@ from segue.maintenance.reconcile import (
     pair_by_uri,
 )
 from segue.model.ledger import Query, find_records
-from segue.model.media_file import format_name, is_unicode
+from segue.model.media_file import FileStat, MediaFile, format_name, is_unicode
 from segue.model.object_store import LeftOut, LeftOutReason
-from segue_cli.local.cloud_events import build_storage_event
+from segue_cli.local.cloud_events import build_file_event
 from segue_cli.local.folder_watch import FolderWatch, Identity, identify
 from segue_functions.events import DELETED, FINALIZED
 
@@ -101,7 +101,7 @@ class FolderEvents:
         if not is_unicode(path):
             self._warn_left_out(LeftOut(name=path, reason=LeftOutReason.NOT_UTF8))
             return
-        if _has_other_names(path):  # a change under one name changes the generation under all
+        if _has_other_names(path):  # a change under one name changes the content under all
             self.request_comparison()
         due = time.monotonic() + (COALESCE_S if settle_s is None else settle_s)
         with self._lock:
@@ -205,7 +205,8 @@ class FolderEvents:
 
     def _handle_discrepancy(self, found: Discrepancy) -> None:
         path = found.media.uri.removeprefix("file://")
-        age_s = time.time() - found.media.generation / 1e9
+        changed_ns = FileStat.parse(found.media.stat).ctime_ns if found.media.stat else 0
+        age_s = time.time() - changed_ns / 1e9
         with self._lock:
             if path in self._waiting:
                 return
@@ -264,20 +265,21 @@ class FolderEvents:
         name = path.removeprefix("/")
         uri = self._files.uri(name)
         record = self._services.ledger.read([uri])[0].record
-        recorded = None if record is None or record.deleted_at is not None else record.media
-        try:
-            media = self._files.stat(name).to_media_file(uri)
-        except ConfigurationError:  # a name that no object can have
+        recorded = None if record is None or record.deleted_at is not None else record
+        found = look(self._files, MediaFile(uri=uri, version=""), recorded, read=False)
+        if isinstance(found.error, TransientError) and found.reason is LeftOutReason.UNREADABLE:
+            raise found.error
+        if found.error is not None:
+            self._warn_left_out(LeftOut(name=name, reason=found.reason))
             return None
-        except MissingInput as error:
-            is_there = isinstance(error.__cause__, PermissionError)
+        if found.media is None:
             is_away = identify(self._folder) != self._compared
-            if recorded is None or is_there or is_away:
+            if recorded is None or is_away:
                 return None
-            return handle_deletion, build_storage_event(DELETED, recorded, now=utc_now())
-        if recorded is not None and recorded.generation == media.generation and not again:
+            return handle_deletion, build_file_event(DELETED, uri, now=utc_now())
+        if recorded is not None and recorded.stat == found.media.stat and not again:
             return None
-        return handle_arrival, build_storage_event(FINALIZED, media, now=utc_now())
+        return handle_arrival, build_file_event(FINALIZED, uri, now=utc_now())
 
     def _warn_left_out(self, found: LeftOut) -> None:
         uri = self._files.uri(found.name.removeprefix("/"))

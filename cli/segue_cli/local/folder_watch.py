@@ -97,7 +97,8 @@ class FolderWatch:
         before, self._observer = self._observer, None
         self._is_stale, self._identity = False, identify(self._folder)
         try:
-            self._links = _find_linked_folders(self._folder)
+            broken = [link for link in self._links if _is_broken(link)]  # a disk that may return
+            self._links = {**dict.fromkeys(broken), **_find_linked_folders(self._folder)}
             if self._identity is not None:
                 self._observer = Observer()
                 self._observer.start()
@@ -188,6 +189,10 @@ def identify(folder: str) -> Identity | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _is_broken(link: str) -> bool:
+    return os.path.islink(link) and not os.path.exists(link)
 
 
 def _find_linked_folders(folder: str) -> dict[str, Identity | None]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from segue.errors import ConfigurationError
 from segue.model.media_file import parse_location
 from segue.model.settings import DEFAULT_GRAPH, SETTINGS, Settings
 from segue.stack import SHIPPED_GRAPH
+from segue.worker.pool import count_cores
 
 if TYPE_CHECKING:
     from segue.model.graph import Graph
@@ -54,13 +55,20 @@ def export_settings(settings: Settings) -> Iterator[None]:
 
 
 def build_commands(
-    jobs: Iterable[str], *, processes: int | None, separate: bool
+    pipelines: Collection[str], *, processes: int | None = None
 ) -> dict[str, list[str]]:
-    """Return the pipelines to run, one for all jobs or one for each: name → command."""
+    """Return the programs that run the streaming pipelines, one each: name → command."""
+    processes = processes or share_cores(len(pipelines))
     # -P: a file in the current folder must not be imported in place of a module of Segue.
-    stream = [sys.executable, "-P", "-c", SEGUE, "stream"]
-    if processes is not None:
-        stream.append(f"--processes={processes}")
-    if separate:
-        return {f"stream {job}": [*stream, "--job", job] for job in jobs}
-    return {"stream": [*stream, "--all"]}
+    stream = [sys.executable, "-P", "-c", SEGUE, "stream", f"--processes={processes}"]
+    return {f"stream {name}": [*stream, f"--pipeline={name}"] for name in pipelines}
+
+
+def share_cores(pipelines: int) -> int:
+    """Return how many child processes each of some pipelines gets.
+
+    One alone gets a child for each core; several share twice as many, since they are rarely all
+    busy at once.
+    """
+    cores = count_cores()
+    return min(cores, max(1, 2 * cores // pipelines))

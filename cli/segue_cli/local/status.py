@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from segue.clock import utc_now
 from segue.errors import TransientError
 from segue.log import Action
 from segue.model.ledger import LedgerCounts
-from segue.model.queue import Lane, format_dead_topic, format_topic, list_topics
+from segue.model.queue import format_dead_topic, list_topics
 from segue.model.record import State
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ class JobActivity:
     """The counts of one job."""
 
     name: str
-    queued: int | None  # None: the queue cannot count
     states: Mapping[str, int]  # running, done, failed, blocked, as the ledger counts them
     rate: float  # results per second
 
@@ -58,6 +57,8 @@ class StoredCounts:
     files: int = 0
     deleted: int = 0
     dead_letters: int | None = None  # None: the queue cannot count
+    # By pipeline: the messages that wait, without those in work; empty: the queue cannot count.
+    queued: Mapping[str, int] = field(default_factory=dict)
     jobs: tuple[JobActivity, ...] = ()
 
 
@@ -141,11 +142,12 @@ class CountReader:
     def read(self, rates: Mapping[str, float]) -> StoredCounts:
         """Return the counts, recent ones if the last count was a moment ago or a server is away."""
         began = time.monotonic()
-        dead = [format_dead_topic(job) for job in self._graph.jobs]
+        pipelines = self._graph.pipelines
+        dead = [format_dead_topic(name) for name in pipelines]
         if began >= self._next_at:
             try:
                 self._counts = self._ledger.count(self._graph.accepted)
-                self._depth = self._queue.measure_depth((*list_topics(self._graph), *dead))
+                self._depth = self._queue.measure_depth((*list_topics(pipelines), *dead))
             except TransientError:
                 pass
             now = time.monotonic()
@@ -154,13 +156,18 @@ class CountReader:
             files=self._counts.files,
             deleted=self._counts.deleted,
             dead_letters=sum(self._depth[topic] for topic in dead) if self._depth else None,
-            jobs=tuple(self._count_job(job, rates.get(job, 0.0)) for job in self._graph.jobs),
+            queued={name: self._count_queued(name) for name in pipelines} if self._depth else {},
+            jobs=tuple(
+                JobActivity(
+                    name=job, states=self._counts.jobs.get(job, {}), rate=rates.get(job, 0.0)
+                )
+                for job in self._graph.jobs
+            ),
         )
 
-    def _count_job(self, job: str, rate: float) -> JobActivity:
-        states = self._counts.jobs.get(job, {})
-        queued = None
-        if self._depth is not None:  # messages of running jobs are still in the queue
-            messages = sum(self._depth[format_topic(job, lane)] for lane in Lane)
-            queued = max(messages - states.get(State.RUNNING, 0), 0)
-        return JobActivity(name=job, queued=queued, states=states, rate=rate)
+    def _count_queued(self, pipeline: str) -> int:
+        """Count the messages of a pipeline; those of files that it works on are in the queue."""
+        assert self._depth is not None
+        messages = sum(self._depth[topic] for topic in list_topics((pipeline,)))
+        jobs = [self._counts.jobs.get(job, {}) for job in self._graph.pipelines[pipeline]]
+        return max(messages - max(states.get(State.RUNNING, 0) for states in jobs), 0)

@@ -55,9 +55,7 @@ class System:
     ----------
     settings : Settings
     processes : int or None
-        The number of child processes per pipeline.
-    separate : bool
-        Whether to run one pipeline per job, instead of one for all.
+        The number of child processes per pipeline; None: they share the cores.
     on_line : callable
         Called with each logged line, whose ``process`` is the name of the part.
     """
@@ -67,14 +65,13 @@ class System:
         settings: Settings,
         *,
         processes: int | None,
-        separate: bool,
         on_line: Callable[[Line], None],
     ) -> None:
         self._settings = settings
         self._on_line = on_line
         self.graph = load_graph(settings)
         self.folder = find_catalogue_folder(self.graph)
-        commands = build_commands(self.graph.jobs, processes=processes, separate=separate)
+        commands = build_commands(self.graph.pipelines, processes=processes)
         self._supervisors = [
             Supervisor(name, command, on_line=self._handle_line, on_change=self._handle_change)
             for name, command in commands.items()
@@ -115,7 +112,8 @@ class System:
         services = stack.get_services()
         self._opened.callback(stack.close)
         # Of their own: a function that waits for a lock must stop neither the page nor Ctrl-C.
-        self._ledger = self._opened.enter_context(closing(connect_ledger(self._settings.ledger)))
+        ledger = connect_ledger(self._settings.ledger, self.graph.namespace)
+        self._ledger = self._opened.enter_context(closing(ledger))
         self._queue = self._opened.enter_context(closing(connect_queue(self._settings.queue)))
         with contextlib.suppress(TransientError):  # a server may be available soon
             self._ledger.read([f"file://{self.folder}/"])  # missing rights fail only on use
@@ -143,7 +141,7 @@ class System:
     def close(self) -> None:
         """Release the leases of killed programs, close the ledger and the queue, and unlock."""
         if self.failure is None:
-            release_at_exit(self._settings.ledger, self.graph.jobs, is_lost)
+            release_at_exit(self._settings.ledger, self.graph.namespace, is_lost)
         if not (self._events.thread.is_alive() or self._sweeper.is_alive()):  # nothing uses them
             self._opened.close()
 
@@ -181,7 +179,7 @@ class System:
         if not self._events.is_idle:
             return False
         try:
-            depth = self._queue.measure_depth(list_topics(self.graph))
+            depth = self._queue.measure_depth(list_topics(self.graph.pipelines))
             if depth is not None:
                 return not any(depth.values())
             counts = self._ledger.count(self.graph.accepted)

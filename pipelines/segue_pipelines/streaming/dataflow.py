@@ -11,9 +11,8 @@ Keep the labels: Dataflow updates a running pipeline only if they are the same.
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -22,24 +21,23 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
-from segue.adapters.connect import connect_ledger, connect_store
 from segue.adapters.pubsub import PubsubQueue
-from segue.clock import utc_now
 from segue.errors import TransientError
-from segue.execution.reply import ClearPending, ReceivedMessage, clear_pending
-from segue.execution.responder import Responder
+from segue.execution.reply import ClearNotify, Reply, clear_all
+from segue.execution.work import ReceivedMessage
 from segue.log import Action, log_event
-from segue.model.graph import SOURCE, Graph
 from segue.model.lease_owner import is_lost
-from segue.model.ledger import Ledger
-from segue.model.object_store import ObjectStore
 from segue.model.queue import Envelope, Lane, format_dead_topic, format_topic
 from segue.model.record import Lease
-from segue.worker.pool import Pool
-from segue_pipelines.streaming.pools import SharedPool
-from segue_pipelines.streaming.streaming_run import ProcessCache, StreamingRun, report_replies
+from segue_pipelines.streaming.streaming_run import (
+    ProcessCache,
+    SharedResources,
+    StreamingRun,
+    open_resources,
+    report,
+)
 
-CLEAR_PENDING = "clear_pending"
+CLEAR = "clear"
 MAX_LOST = 100_000
 
 
@@ -47,43 +45,31 @@ def build(pipeline: Any, run: StreamingRun) -> None:
     """Build the pipeline over Beam's Pub/Sub IO."""
     queue = PubsubQueue(run.queue)  # only names topics and subscriptions; it does not connect
     received = [
-        pipeline | f"Read {job} {lane}" >> read_lane(queue, job, lane)
-        for job in run.jobs
+        pipeline | f"Read {name} {lane}" >> read_lane(queue, name, lane)
+        for name in run.pipelines
         for lane in Lane
     ]
-    notified = find_notified_jobs(run.graph, run.jobs)
-    writes = {format_topic(job, lane): f"Publish {job} {lane}" for job in notified for lane in Lane}
-    writes |= {format_dead_topic(job): f"Dead letters of {job}" for job in run.jobs}
+    notified = {one for name in run.pipelines for one in run.graph.find_notified(name)}
+    names = [name for name in run.graph.pipelines if name in notified]
+    writes = {format_topic(name, lane): f"Publish {name} {lane}" for name in names for lane in Lane}
+    writes |= {format_dead_topic(name): f"Dead letters of {name}" for name in run.pipelines}
     replies = (
         received
         | "Flatten" >> beam.Flatten()
-        | "Respond" >> beam.ParDo(RespondInBundle(run)).with_outputs(*writes, CLEAR_PENDING)
+        | "Respond" >> beam.ParDo(RespondInBundle(run)).with_outputs(*writes, CLEAR)
     )
     for topic, label in writes.items():
         _ = replies[topic] | label >> write_topic(queue, topic)
-    # Clear only what has been notified: behind the reshuffle, the publication is committed.
-    _ = (
-        replies[CLEAR_PENDING]
-        | "Commit" >> beam.Reshuffle()
-        | "Clear pending" >> beam.ParDo(ClearPendingTargets(run))
-    )
-
-
-def find_notified_jobs(graph: Graph, jobs: Sequence[str]) -> tuple[str, ...]:
-    """Return the jobs that get messages from ``jobs``: themselves, their parents and children."""
-    notified = set(jobs)
-    for job in jobs:
-        notified.update(graph.jobs[job].parents, graph.children[job])
-    notified.discard(SOURCE)
-    return tuple(job for job in graph.jobs if job in notified)
+    # Clear only whom was notified: behind the reshuffle, the publication is committed.
+    _ = replies[CLEAR] | "Commit" >> beam.Reshuffle() | "Clear" >> beam.ParDo(ClearNotified(run))
 
 
 @beam.ptransform_fn  # type: ignore[untyped-decorator]
-def read_lane(pipeline: Any, queue: PubsubQueue, job: str, lane: str) -> Any:
-    """Read the messages of one lane of a job."""
-    subscription = queue.resource("subscriptions", format_topic(job, lane))
+def read_lane(pipeline: Any, queue: PubsubQueue, name: str, lane: str) -> Any:
+    """Read the messages of one lane of a pipeline."""
+    subscription = queue.resource("subscriptions", format_topic(name, lane))
     read = ReadFromPubSub(subscription=subscription, with_attributes=True)
-    return pipeline | "Read" >> read | "Receive" >> beam.Map(_pubsub_to_message, job=job)
+    return pipeline | "Read" >> read | "Receive" >> beam.Map(_pubsub_to_message, name=name)
 
 
 @beam.ptransform_fn  # type: ignore[untyped-decorator]
@@ -93,8 +79,8 @@ def write_topic(envelopes: Any, queue: PubsubQueue, topic: str) -> Any:
     return envelopes | "Wrap" >> beam.Map(_envelope_to_pubsub) | "Write" >> write
 
 
-def _pubsub_to_message(message: PubsubMessage, job: str) -> ReceivedMessage:
-    return ReceivedMessage(job=job, data=message.data, message_id=message.message_id)
+def _pubsub_to_message(message: PubsubMessage, name: str) -> ReceivedMessage:
+    return ReceivedMessage(pipeline=name, data=message.data, message_id=message.message_id)
 
 
 def _envelope_to_pubsub(envelope: Envelope) -> PubsubMessage:
@@ -120,33 +106,17 @@ class LostOwners:
         return lease.owner in self._given_up or is_lost(lease)
 
 
-class ProcessResources:
-    """The connections, child processes and lost owners that all bundles of a process share."""
-
-    def __init__(self, ledger: Ledger, artifacts: ObjectStore, pool: SharedPool) -> None:
-        self.ledger = ledger
-        self.artifacts = artifacts
-        self.pool = pool
-        self.lost = LostOwners()
-
-
 class RespondInBundle(beam.DoFn):  # type: ignore[misc]
-    """Emits envelopes tagged by their topic, and pending targets to clear once they are sent."""
+    """Emits envelopes tagged by their topic, and whom to clear once they are sent."""
 
     def __init__(self, run: StreamingRun) -> None:
         self._run = run
 
     def setup(self) -> None:
         """Get the resources of this process, and a client of its shared pool."""
-        self._resources = process_resources.get_or_open(self._run)
-        self._responder = Responder(
-            graph=self._run.graph,
-            jobs=self._run.jobs,
-            ledger=self._resources.ledger,
-            pool=self._resources.pool.build_client(),
-            artifacts=self._resources.artifacts,
-            lost=self._resources.lost,
-        )
+        resources, self._lost = processes.get_or_open(self._run)
+        self._client = resources.pool.build_client()
+        self._engine = resources.build_engine(self._client, self._lost)
 
     def start_bundle(self) -> None:
         """Give up what is left of the last bundle, which may have failed in a later step."""
@@ -156,7 +126,7 @@ class RespondInBundle(beam.DoFn):  # type: ignore[misc]
     def process(self, received: ReceivedMessage, timestamp: Any = beam.DoFn.TimestampParam) -> None:
         """Accept a message."""
         self._timestamp = timestamp
-        self._responder.add([received])
+        self._engine.add_messages([received])
 
     def finish_bundle(self) -> Iterator[TaggedOutput]:
         """Finish all messages of the bundle.
@@ -164,11 +134,12 @@ class RespondInBundle(beam.DoFn):  # type: ignore[misc]
         On any error, give all its work up, since its messages come again, perhaps elsewhere.
         """
         try:
-            for reply in self._responder.drain():
-                report_replies([reply])
+            for reply in self._engine.drain():
+                assert isinstance(reply, Reply)
+                report(reply)
                 outputs: list[tuple[str, Any]] = [(e.topic, e) for e in reply.envelopes]
                 if reply.clear is not None:
-                    outputs.append((CLEAR_PENDING, reply.clear))
+                    outputs.append((CLEAR, reply.clear))
                 for tag, output in outputs:
                     value = WindowedValue(output, self._timestamp, (GlobalWindow(),))
                     yield TaggedOutput(tag, value)
@@ -183,45 +154,39 @@ class RespondInBundle(beam.DoFn):  # type: ignore[misc]
         self._give_up()
 
     def _give_up(self) -> None:
-        self._resources.lost.add(self._responder.abandon())
+        self._lost.add(self._engine.abandon())
+        self._client.abandon()
 
 
-class ClearPendingTargets(beam.DoFn):  # type: ignore[misc]
-    """Emits nothing: clears pending targets in the ledger after they were notified."""
+class ClearNotified(beam.DoFn):  # type: ignore[misc]
+    """Emits nothing: clears whom to notify from the ledger after they were notified."""
 
     def __init__(self, run: StreamingRun) -> None:
         self._run = run
 
     def setup(self) -> None:
         """Get the resources of this process."""
-        self._resources = process_resources.get_or_open(self._run)
+        resources, _ = processes.get_or_open(self._run)
+        self._ledger = resources.ledger
 
     def start_bundle(self) -> None:
         """Start with an empty list."""
-        self._cleared: list[ClearPending] = []
+        self._clears: list[ClearNotify] = []
 
-    def process(self, cleared: ClearPending) -> None:
-        """Add one record's targets."""
-        self._cleared.append(cleared)
+    def process(self, clear: ClearNotify) -> None:
+        """Add one record's."""
+        self._clears.append(clear)
 
     def finish_bundle(self) -> None:
         """Clear them, with one change per record."""
-        clear_pending(self._cleared, ledger=self._resources.ledger, now=utc_now())
+        clear_all(self._clears, ledger=self._ledger)
 
 
-def _open(run: StreamingRun, stack: contextlib.ExitStack) -> ProcessResources:
-    ledger = connect_ledger(run.ledger)
-    stack.callback(ledger.close)
-    artifacts = connect_store(run.artifacts)
-    stack.callback(artifacts.close)
-    pool = SharedPool(
-        lambda: Pool(
-            run.graph, run.artifacts, ledger=run.ledger, processes=run.processes, jobs=run.jobs
-        )
-    )
-    stack.callback(pool.close)
-    log_event(Action.STARTED, jobs=" ".join(run.jobs), queue=run.queue, processes=pool.processes)
-    return ProcessResources(ledger, artifacts, pool)
+def _open(run: StreamingRun, stack: Any) -> tuple[SharedResources, LostOwners]:
+    """Open what all bundles of a process share."""
+    resources = open_resources(run, stack)
+    resources.log_start()
+    return resources, LostOwners()
 
 
-process_resources = ProcessCache(_open)
+processes = ProcessCache(_open)

@@ -1,10 +1,8 @@
-"""The streaming pipeline: works on the messages of one or several jobs until it is stopped.
+"""A streaming process: works on the messages of one or several pipelines until it is stopped.
 
 On Dataflow it reads and writes with Beam's Pub/Sub IO (``segue_pipelines.streaming.dataflow``);
-elsewhere it is ``Receive → Respond → Publish`` over the queue's port, on one worker in this
-process. The three steps are one stage: Beam fuses them, and no step that buffers may come between
-them. Messages are acknowledged when their bundle is finalized: after the ledger is written and the
-replies are published.
+elsewhere it has one step over the queue's port, on one worker in this process. A bundle is short
+and a job may be long, so unfinished work outlives bundles: ``StreamWorker`` has it.
 """
 
 from __future__ import annotations
@@ -25,27 +23,21 @@ from apache_beam.transforms.core import RestrictionProvider
 from segue.adapters.connect import check_writable
 from segue.errors import ConfigurationError
 from segue.execution.leases import release_at_exit
-from segue.execution.reply import Reply
 from segue.log import Action, log_event
 from segue.model.lease_owner import is_of_this_process
 from segue.model.settings import SETTINGS
 from segue_pipelines.options import is_dataflow, is_local, is_single_process
 from segue_pipelines.runner import run_pipeline
-from segue_pipelines.streaming.stream_worker import PulledBatch, StreamWorker, stream_workers
-from segue_pipelines.streaming.streaming_run import StreamingRun, report_replies
+from segue_pipelines.streaming.stream_worker import stream_workers
+from segue_pipelines.streaming.streaming_run import StreamingRun, report
 
+BUNDLE_S = 1.0  # a bundle costs milliseconds
 LAST = sys.maxsize - 1
 
 
 def build(pipeline: Any, run: StreamingRun) -> None:
     """Build the pipeline over the queue's port."""
-    _ = (
-        pipeline
-        | "Start" >> beam.Impulse()
-        | "Receive" >> beam.ParDo(Receive(run))
-        | "Respond" >> beam.ParDo(Respond(run))
-        | "Publish" >> beam.ParDo(Publish(run))
-    )
+    _ = pipeline | "Start" >> beam.Impulse() | "Respond" >> beam.ParDo(Respond(run))
 
 
 def execute(run: StreamingRun, options: PipelineOptions) -> None:
@@ -68,8 +60,8 @@ def execute(run: StreamingRun, options: PipelineOptions) -> None:
             run_pipeline(lambda pipeline: build(pipeline, run), options)
     finally:
         stream_workers.close(run.name)
-        release_at_exit(run.ledger, run.jobs, is_of_this_process)
-    log_event(Action.STOPPED, jobs=" ".join(run.jobs))
+        release_at_exit(run.ledger, run.graph.namespace, is_of_this_process)
+    log_event(Action.STOPPED, pipelines=" ".join(run.pipelines))
 
 
 def _submit(run: StreamingRun, options: PipelineOptions) -> None:
@@ -93,7 +85,8 @@ def _submit(run: StreamingRun, options: PipelineOptions) -> None:
     dataflow.build(pipeline, run)
     result = pipeline.run()
     job_id = result.job_id() if result.has_job else None  # a template has none
-    log_event(Action.STARTED, jobs=" ".join(run.jobs), queue=run.queue, id=job_id)
+    names = " ".join(run.pipelines)
+    log_event(Action.STARTED, pipelines=names, queue=run.queue, id=job_id)
 
 
 @contextlib.contextmanager
@@ -155,32 +148,22 @@ class _Bundles(RestrictionProvider):  # type: ignore[misc]
 _BUNDLES = beam.DoFn.RestrictionParam(_Bundles())
 
 
-class _Step(beam.DoFn):  # type: ignore[misc]
-    """A step that uses the stream worker of its process."""
+class Respond(beam.DoFn):  # type: ignore[misc]
+    """Emits nothing: works on messages, bundle by bundle, with the stream worker of its process."""
 
     def __init__(self, run: StreamingRun) -> None:
         self._run = run
-        self._worker: StreamWorker
 
     def setup(self) -> None:
-        """Get the stream worker; the first step to ask for it opens it."""
+        """Open the stream worker."""
         self._worker = stream_workers.get_or_open(self._run)
 
-
-class Receive(_Step):
-    """Emits batches: what was pulled from the queue, and how long to work."""
-
     @beam.DoFn.unbounded_per_element()  # type: ignore[untyped-decorator]
-    def process(
-        self,
-        _element: bytes,
-        finalizer: Any = beam.DoFn.BundleFinalizerParam,
-        tracker: Any = _BUNDLES,
-    ) -> Iterator[PulledBatch]:
-        """Emit the batches of one bundle, then defer the next bundle."""
-        finalizer.register(self._worker.acknowledge)
+    def process(self, _element: bytes, tracker: Any = _BUNDLES) -> None:
+        """Work for the length of one bundle, then defer the next bundle."""
         tracker.try_claim(tracker.current_restriction().start)
-        yield from self._worker.pull_batches()
+        for reply in self._worker.work(BUNDLE_S):
+            report(reply)
         if self._worker.is_over:
             tracker.try_claim(LAST)
         else:
@@ -189,19 +172,3 @@ class Receive(_Step):
     def teardown(self) -> None:
         """Close the stream worker."""
         stream_workers.close(self._run.name)
-
-
-class Respond(_Step):
-    """Emits lists of replies."""
-
-    def process(self, batch: PulledBatch) -> Iterator[list[Reply]]:
-        """Work on a batch for as long as it says."""
-        yield self._worker.respond(batch)
-
-
-class Publish(_Step):
-    """Emits nothing: publishes replies, after which their messages may be acknowledged."""
-
-    def process(self, replies: list[Reply]) -> None:
-        """Publish, then log and count."""
-        report_replies(self._worker.publish(replies))

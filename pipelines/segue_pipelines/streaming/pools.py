@@ -1,4 +1,8 @@
-"""Worker pools for streaming: one that survives outages, and one that many threads share."""
+"""One worker pool for all the threads of a streaming process, which survives outages.
+
+A runner works on several bundles at once, and with a pool for each, they would start too many
+child processes.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from segue.errors import ConfigurationError, TransientError
+from segue.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,72 +26,11 @@ if TYPE_CHECKING:
 POLL_S = 0.005
 
 
-class RestartingPool:
-    """A worker pool for tasks of one job each, which replaces its ``Pool`` after an outage.
-
-    If a service that a job's setup needs is unavailable, or no space is left for temporary files,
-    the pool is started again later with the unfinished tasks.
-    """
-
-    def __init__(self, open_pool: Callable[[], Pool]) -> None:
-        self._open = open_pool
-        self._tasks: dict[int, Task] = {}
-        self._pool: Pool | None = open_pool()
-        self.processes = self._pool.processes
-
-    @property
-    def pending(self) -> int:
-        """The number of tasks that are not finished."""
-        return len(self._tasks)
-
-    def submit(self, tasks: Sequence[Task]) -> None:
-        """Accept tasks."""
-        self._tasks.update((task.task_id, task) for task in tasks)
-        if self._pool is not None:
-            self._pool.submit(tasks)
-
-    def collect(self, timeout_s: float) -> list[Report]:
-        """Return new reports.
-
-        Raises
-        ------
-        ConfigurationError
-            If a job cannot be started.
-        Unavailable, DiskFull
-            If a service that a job needs is unavailable, or no space is left for temporary files;
-            the next call tries again.
-        """
-        if self._pool is None:
-            self._pool = self._open()
-            self._pool.submit(list(self._tasks.values()))
-        try:
-            reports = self._pool.collect(timeout_s)
-        except TransientError:
-            with contextlib.ExitStack() as stack:
-                stack.callback(self._pool.kill)
-                self._pool = None
-            raise
-        for report in reports:
-            if report.finished:
-                self._tasks.pop(report.task_id, None)
-        return reports
-
-    def close(self) -> None:
-        """Stop the child processes; kill them if tasks are unfinished."""
-        if self._pool is not None:
-            if self._tasks:
-                self._pool.kill()
-            else:
-                self._pool.close()
-            self._pool = None
-
-
 class SharedPool:
     """One pool for many threads: each has a client, with task ids of its own.
 
-    Without it, a runner that works on several bundles at once would start a pool for each. Of the
-    threads that wait for reports, one at a time collects them for all. If the pool fails, every
-    client with tasks in it gets the error; the next task starts a new pool.
+    Of the threads that wait for reports, one at a time collects them for all. If the pool fails,
+    every client with tasks in it gets the error; the next tasks start a new pool.
     """
 
     def __init__(self, open_pool: Callable[[], Pool]) -> None:
@@ -98,14 +41,17 @@ class SharedPool:
         self._submitted: deque[tuple[PoolClient, Task]] = deque()
         self._owners: dict[int, tuple[PoolClient, int]] = {}  # by the task's id in the pool
         self._task_id = 0
+        self._clients = 0
         self._is_closed = False
 
     def build_client(self) -> PoolClient:
         """Return a worker pool for one thread."""
+        with self._turn:
+            self._clients += 1
         return PoolClient(self)
 
     def close(self) -> None:
-        """Stop the child processes."""
+        """Stop the child processes; kill them if tasks are unfinished."""
         self._is_closed = True
         with self._turn:
             if self._pool is not None:
@@ -117,13 +63,14 @@ class SharedPool:
         self._check_open()
         self._submitted.extend((client, task) for task in tasks)
 
-    def collect(self) -> None:
+    def collect(self, timeout_s: float) -> None:
         """Give each client its reports, or wait for a moment while another thread does so."""
+        wait_s = POLL_S if self._clients > 1 else timeout_s
         if not self._turn.acquire(timeout=POLL_S):
             return
         try:
             self._check_open()
-            for report in self._exchange():
+            for report in self._exchange(wait_s):
                 client, task_id = self._owners[report.task_id]
                 if report.finished:
                     del self._owners[report.task_id]
@@ -135,7 +82,7 @@ class SharedPool:
         if self._is_closed:
             raise ConfigurationError("the pool is closed; open another")
 
-    def _exchange(self) -> list[Report]:
+    def _exchange(self, wait_s: float) -> list[Report]:
         """Send the tasks that were submitted, and return what has become of earlier ones."""
         tasks = []
         while self._submitted:
@@ -147,7 +94,7 @@ class SharedPool:
             if self._pool is None:
                 self._pool = self._open()
             self._pool.submit(tasks)
-            return self._pool.collect(POLL_S)
+            return self._pool.collect(wait_s)
         except BaseException as error:
             self._fail(error)
             if not isinstance(error, Exception):
@@ -173,31 +120,51 @@ class PoolClient:
         self.processes = pool.processes
         self.inbox: deque[Report | BaseException] = deque()  # filled by any thread
         self._pool = pool
-        self._pending: set[int] = set()
+        self._tasks: dict[int, Task] = {}  # that are unfinished
+        self._has_failed = False  # no pool has these tasks
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Accept tasks."""
-        self._pool.submit(self, tasks)
-        self._pending.update(task.task_id for task in tasks)
+        self._tasks.update((task.task_id, task) for task in tasks)
+        if not self._has_failed:
+            self._pool.submit(self, tasks)
 
     def collect(self, timeout_s: float) -> list[Report]:
         """Return reports on this client's tasks as soon as there are any, none after the timeout.
 
         Raises
         ------
-        ConfigurationError, Unavailable
-            If the pool could not start a job; the pending tasks are dropped.
+        ConfigurationError
+            If a job cannot be started.
+        Unavailable, DiskFull
+            If a service that a job needs is unavailable, or no space is left for temporary files.
+            The next call tries again, unless the tasks are abandoned.
         """
+        if self._has_failed:
+            self._pool.submit(self, list(self._tasks.values()))
+            self._has_failed = False
         end_s = time.monotonic() + timeout_s
-        while self._pending and not self.inbox and time.monotonic() < end_s:
-            self._pool.collect()
+        while self._tasks and not self.inbox:
+            left_s = end_s - time.monotonic()
+            self._pool.collect(max(0.0, left_s))
+            if left_s <= 0:
+                break
         reports: list[Report] = []
         while self.inbox:
-            message = self.inbox.popleft()
-            if isinstance(message, BaseException):
-                self._pending.clear()
-                raise message
-            reports.append(message)
-            if message.finished:
-                self._pending.discard(message.task_id)
+            if isinstance(found := self.inbox[0], BaseException):
+                if reports:
+                    break
+                self.inbox.clear()
+                self._has_failed = True
+                raise found
+            self.inbox.popleft()
+            reports.append(found)
+            if found.finished:
+                self._tasks.pop(found.task_id, None)
         return reports
+
+    def abandon(self) -> None:
+        """Forget all tasks; those that run are not stopped, and their reports are of no use."""
+        self._tasks.clear()
+        self.inbox.clear()
+        self._has_failed = False

@@ -9,29 +9,40 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from apache_beam.metrics import Metrics
 
-from segue.errors import ConfigurationError
+from segue.adapters.connect import connect_ledger, connect_store
+from segue.errors import ConfigurationError, suggest
+from segue.execution.engine import Engine, WorkerPool
 from segue.execution.reply import Reply
 from segue.log import Action, log_event
 from segue.model.graph import Graph
+from segue.model.lease_owner import is_lost
+from segue.model.ledger import Ledger
+from segue.model.object_store import ObjectStore
+from segue.model.record import Lease
+from segue.worker.pool import Pool
+from segue_pipelines.streaming.pools import SharedPool
 
 NAMESPACE = "segue"
 WARNINGS = {Action.FAILED, Action.DEAD_LETTERED, Action.DEFERRED, Action.LOST}
+# Of work that is claimed before it starts, in a process that shares the messages with others.
+AHEAD_S = 0.5
+MAX_AHEAD = 256
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamingRun:
-    """One pipeline: which jobs, on which stack."""
+    """One streaming process: which pipelines, on which stack."""
 
     graph: Graph
-    jobs: tuple[str, ...]  # that are served
+    pipelines: tuple[str, ...]  # whose messages it reads, and whose jobs it runs
     ledger: str  # URL
     artifacts: str  # location
     queue: str  # URL
@@ -40,11 +51,67 @@ class StreamingRun:
     name: str = field(default_factory=lambda: secrets.token_hex(8))  # of this run
 
     def __post_init__(self) -> None:
-        unknown = [job for job in self.jobs if job not in self.graph.jobs]
-        if unknown or not self.jobs:
-            known = ", ".join(self.graph.jobs)
-            what = f"{unknown[0]!r} is not a job of the graph" if unknown else "no job is named"
-            raise ConfigurationError(f"{what}; name some of {known} with --job, or all with --all")
+        known = self.graph.pipelines
+        if not self.pipelines:
+            names = ", ".join(known)
+            raise ConfigurationError(
+                f"no pipeline is named; name some of {names} with --pipeline, or use --all"
+            )
+        if unknown := [name for name in self.pipelines if name not in known]:
+            hint = suggest(unknown[0], list(known))
+            raise ConfigurationError(f"{unknown[0]!r} is not a pipeline of this graph; {hint}")
+
+    @property
+    def jobs(self) -> frozenset[str]:
+        """The jobs of its pipelines."""
+        return frozenset(job for name in self.pipelines for job in self.graph.pipelines[name])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedResources:
+    """The connections and child processes that a run uses in one process."""
+
+    run: StreamingRun
+    ledger: Ledger
+    artifacts: ObjectStore
+    pool: SharedPool
+
+    def build_engine(self, pool: WorkerPool, lost: Callable[[Lease], bool] = is_lost) -> Engine:
+        """Return an engine for the jobs of the run."""
+        return Engine(
+            graph=self.run.graph,
+            ledger=self.ledger,
+            pool=pool,
+            artifacts=self.artifacts,
+            served=self.run.jobs,
+            lost=lost,
+            ahead_s=AHEAD_S,
+            max_ahead=MAX_AHEAD,
+        )
+
+    def log_start(self) -> None:
+        """Log that the run has started in this process."""
+        log_event(
+            Action.STARTED,
+            pipelines=" ".join(self.run.pipelines),
+            queue=self.run.queue,
+            processes=self.pool.processes,
+        )
+
+
+def open_resources(run: StreamingRun, stack: contextlib.ExitStack) -> SharedResources:
+    """Open what a run uses in one process; the stack closes it."""
+    ledger = connect_ledger(run.ledger, run.graph.namespace)
+    stack.callback(ledger.close)
+    artifacts = connect_store(run.artifacts)
+    stack.callback(artifacts.close)
+    pool = SharedPool(
+        lambda: Pool(
+            run.graph, run.artifacts, ledger=run.ledger, processes=run.processes, jobs=run.jobs
+        )
+    )
+    stack.callback(pool.close)
+    return SharedResources(run=run, ledger=ledger, artifacts=artifacts, pool=pool)
 
 
 class ProcessCache(Generic[T]):
@@ -76,21 +143,20 @@ class ProcessCache(Generic[T]):
             entry[1].close()
 
 
-def report_replies(replies: Iterable[Reply]) -> None:
-    """Log one line per reply, and add it to the metrics of the calling step."""
-    for reply in replies:
-        severity = "WARNING" if reply.action in WARNINGS else "INFO"
-        log_event(reply.action, severity=severity, **reply.to_log_fields())
-        _count(f"job.{reply.job}.{reply.action}")
-        result = reply.result
-        if result is None:
-            continue
+def report(reply: Reply) -> None:
+    """Log a reply, and add it to the metrics of the calling step."""
+    for action, fields in reply.list_log_lines():
+        severity = "WARNING" if action in WARNINGS else "INFO"
+        log_event(action, severity=severity, **fields)
+        place = f"job.{fields['job']}" if "job" in fields else f"pipeline.{fields['pipeline']}"
+        _count(f"{place}.{action}")
+    for result in reply.results:
         if result.error is not None:
-            _count(f"failure.{reply.job}.{result.error.kind}")
+            _count(f"failure.{result.job}.{result.error.kind}")
         if result.cpu_seconds is not None:
-            _count(f"cpu_us.{reply.job}", round(result.cpu_seconds * 1e6))
+            _count(f"cpu_us.{result.job}", round(result.cpu_seconds * 1e6))
         if result.seconds is not None:
-            run_ms = Metrics.distribution(NAMESPACE, f"run_ms.{reply.job}")
+            run_ms = Metrics.distribution(NAMESPACE, f"run_ms.{result.job}")
             run_ms.update(round(result.seconds * 1e3))
 
 

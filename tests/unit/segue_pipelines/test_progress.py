@@ -8,7 +8,7 @@ from segue.model.record import Failure, State
 from segue.model.transitions import Result
 from segue_pipelines.progress import ProgressWriter, read_progress
 
-MEDIA = MediaFile(uri="gs://bucket/a.wav", generation=1)
+MEDIA = MediaFile(uri="gs://bucket/a.wav", version="1", order=1)
 ERROR = Failure(kind="timeout", type="JobTimeout", message="too long")
 OUTCOME = Outcome(
     media=MEDIA,

@@ -236,11 +236,11 @@ def test_the_ledger_names_all_its_files_or_those_that_failed(tmp_path):
             record = claim(record, graph, ("a",), owner="me", now=NOW, lease_s=9)
             error = Failure(kind="timeout", type="T", message="m") if state == "failed" else None
             result = Result(job="a", state=State(state), error=error)
-            return settle(record, generation=1, owner="me", results=[result])
+            return settle(record, graph, order=1, owner="me", results=[result], now=NOW)
 
         return Change(uri=media.uri, transition=transition)
 
-    media = [MediaFile(uri=f"gs://bucket/{i:04}.wav", generation=1) for i in range(2500)]
+    media = [MediaFile(uri=f"gs://bucket/{i:04}.wav", version="1", order=1) for i in range(2500)]
     ledger.change([recorded(m, "failed" if i % 100 == 0 else "done") for i, m in enumerate(media)])
     query = LedgerQuery(criterion="all", graph=graph, targets=("a",))
     everything = Selection(prefix="gs://bucket/", ledger=query)
@@ -264,17 +264,17 @@ THEN, TODAY = (parse_graph(TEXT.format(a=version)) for version in (1, 2))
 
 
 def build_change(name: str, graph, **states: State) -> Change:
-    media = MediaFile(uri=f"gs://bucket/{name}", generation=1)
+    media = MediaFile(uri=f"gs://bucket/{name}", version="1", order=1)
 
-    def transition(_found):
-        record, _ = arrive(None, media, NOW)
+    def transition(found):
+        record, _ = arrive(found, media, NOW)
         record = claim(record, graph, states, owner="me", now=NOW, lease_s=9)
         error = Failure(kind="timeout", type="T", message="m")
         results = [
             Result(job=job, state=state, error=error if state is State.FAILED else None)
             for job, state in states.items()
         ]
-        return settle(record, generation=1, owner="me", results=results)
+        return settle(record, graph, order=1, owner="me", results=results, now=NOW)
 
     return Change(uri=media.uri, transition=transition)
 
@@ -292,20 +292,25 @@ def ledger():
         build_change("5 twice", TODAY, a=failed, b=failed),
         build_change("6 beside", TODAY, c=failed),
         gone,
+        build_change("8 failed now", THEN, a=done, b=done),
     ]
     ledger.change(changes)
+    ledger.change([build_change("8 failed now", TODAY, a=done, b=failed)])
     ledger.change([Change(uri=gone.uri, transition=lambda r: delete(r, r.media, NOW))])
     return ledger
+
+
+LAST = ("5 twice", "6 beside", "8 failed now")
 
 
 @pytest.mark.parametrize(
     ("what", "targets", "found"),
     [
-        ("failed", ("b",), ["4 failed", "5 twice"]),
-        ("failed", ("b", "c"), ["4 failed", "5 twice", "6 beside"]),
-        ("stale", ("b",), ["2 old"]),
+        ("failed", ("b",), ["4 failed", "5 twice", "8 failed now"]),
+        ("failed", ("b", "c"), ["4 failed", "5 twice", "6 beside", "8 failed now"]),
+        ("stale", ("b",), ["2 old", "8 failed now"]),
         ("missing", ("b",), ["3 half", "6 beside"]),
-        ("all", ("b",), ["1 all", "2 old", "3 half", "4 failed", "5 twice", "6 beside"]),
+        ("all", ("b",), [*("1 all", "2 old", "3 half", "4 failed"), *LAST]),
     ],
 )
 def test_only_what_lacks_something_is_found_and_once(ledger, what, targets, found):

@@ -9,7 +9,13 @@ import pytest
 from segue.errors import ConfigurationError
 from segue.model.graph import parse_graph
 from segue.model.settings import Settings
-from segue_cli.local.programs import build_commands, export_settings, find_catalogue_folder
+from segue_cli.local import programs
+from segue_cli.local.programs import (
+    build_commands,
+    export_settings,
+    find_catalogue_folder,
+    share_cores,
+)
 
 GRAPH = """
 jobs:
@@ -31,12 +37,20 @@ def test_a_catalogue_has_to_be_an_existing_folder(tmp_path, line, message):
         find_catalogue_folder(graph)
 
 
-def test_one_pipeline_serves_all_jobs_unless_they_are_to_be_separate():
-    ((name, command),) = build_commands(["a", "b"], processes=None, separate=False).items()
-    assert (name, command[-2:]) == ("stream", ["stream", "--all"])
-    separate = build_commands(["a", "b"], processes=3, separate=True)
-    assert list(separate) == ["stream a", "stream b"]
-    assert separate["stream b"][-3:] == ["--processes=3", "--job", "b"]
+def test_each_pipeline_is_a_program(monkeypatch):
+    monkeypatch.setattr(programs, "count_cores", lambda: 4)
+    commands = build_commands(["a", "b", "c"])
+    assert list(commands) == ["stream a", "stream b", "stream c"]
+    assert commands["stream b"][-3:] == ["stream", "--processes=2", "--pipeline=b"]
+    assert build_commands(["a"], processes=3)["stream a"][-2] == "--processes=3"
+
+
+@pytest.mark.parametrize(
+    ("cores", "pipelines", "processes"), [(2, 1, 2), (2, 2, 2), (2, 3, 1), (16, 5, 6), (4, 60, 1)]
+)
+def test_several_pipelines_share_the_cores(monkeypatch, cores, pipelines, processes):
+    monkeypatch.setattr(programs, "count_cores", lambda: cores)
+    assert share_cores(pipelines) == processes
 
 
 def test_settings_are_read_from_the_environment_for_a_while(tmp_path, monkeypatch):

@@ -1,8 +1,23 @@
-"""Totals of log lines."""
+"""Totals of log lines, and counts of the ledger and the queue."""
 
 from __future__ import annotations
 
-from segue_cli.local.status import ActivityTotals
+from segue.model.graph import parse_graph
+from segue.model.ledger import LedgerCounts
+from segue.model.queue import Envelope
+from segue_cli.local.status import ActivityTotals, CountReader
+from segue_support.ledger import MemoryLedger
+from segue_support.queue import MemoryQueue
+
+GROUPED = parse_graph(
+    """
+pipelines: {rhythm: [beats, tempo]}
+jobs:
+  beats: {run: "m:f", needs: {media: source}, writes: application/json}
+  tempo: {run: "m:f", needs: {beats: beats}, writes: application/json}
+  loudness: {run: "m:f", needs: {media: source}, writes: application/json}
+"""
+)
 
 
 class Clock:
@@ -49,3 +64,23 @@ def test_lines_of_any_form_are_accepted():
     totals.add({})
     totals.add({"action": ["done"], "job": None})
     assert totals.compute_rates() == {}
+
+
+class CountedLedger(MemoryLedger):
+    """A ledger with two files in work, whose whole line is claimed."""
+
+    def count(self, accepted):
+        assert set(accepted) == {"beats", "tempo", "loudness"}
+        states = {"beats": {"running": 2}, "tempo": {"running": 1, "done": 5}}
+        return LedgerCounts(files=9, deleted=1, jobs=states)
+
+
+def test_messages_are_counted_by_pipeline_without_those_in_work_and_results_by_job():
+    queue = MemoryQueue()
+    topics = ["rhythm-live", "rhythm-live", "rhythm-requests", "loudness-live", "loudness-dead"]
+    queue.publish([Envelope(topic=topic, data=b"x") for topic in topics])
+    found = CountReader(GROUPED, CountedLedger(), queue).read({"tempo": 2.5})
+    assert (found.files, found.deleted, found.dead_letters) == (9, 1, 1)
+    assert found.queued == {"rhythm": 1, "loudness": 1}
+    jobs = {job.name: (job.states.get("done", 0), job.rate) for job in found.jobs}
+    assert jobs == {"beats": (0, 0.0), "tempo": (5, 2.5), "loudness": (0, 0.0)}

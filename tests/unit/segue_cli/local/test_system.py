@@ -31,7 +31,7 @@ def system(tmp_path, monkeypatch):
     (tmp_path / "jobs.yaml").write_text(GRAPH)
     (tmp_path / "music").mkdir()
     settings = Settings(catalogue="music")
-    made = System(settings, processes=1, separate=False, on_line=lambda _: None)
+    made = System(settings, processes=1, on_line=lambda _: None)
     level = LOGGER.level
     made._open()
     yield made

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from apache_beam.utils.timestamp import Timestamp
 
 from segue.errors import Unavailable
-from segue.execution.reply import ReceivedMessage
+from segue.execution.work import ReceivedMessage
 from segue.ingest.events import Arrivals
 from segue.model.graph import read_graph
 from segue.model.media_file import MediaFile
 from segue.model.message import Message, decode_message, encode_message
-from segue.model.record import Lease, State
+from segue.model.record import EVERYONE, Entry, Lease, State
 from segue_pipelines.streaming import dataflow
 from segue_pipelines.streaming.dataflow import (
-    CLEAR_PENDING,
+    CLEAR,
     MAX_LOST,
-    ClearPendingTargets,
+    ClearNotified,
     LostOwners,
-    ProcessResources,
     RespondInBundle,
 )
-from segue_pipelines.streaming.streaming_run import ProcessCache, StreamingRun
+from segue_pipelines.streaming.streaming_run import ProcessCache, SharedResources, StreamingRun
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
 from segue_support.recording_pool import RecordingPool
@@ -34,6 +32,7 @@ GRAPH = """
 jobs:
   a: {run: "segue_support.jobs:fine", needs: {media: source}, writes: application/json}
   b: {run: "segue_support.jobs:after", needs: {value: a}, writes: application/json}
+  beside: {run: "segue_support.jobs:fine", needs: {media: source}, writes: application/json}
 """
 AT = Timestamp(1000)
 
@@ -64,6 +63,9 @@ class SlowPool(RecordingPool):
         self._waiting = later
         return reports
 
+    def abandon(self) -> None:
+        self._waiting = []
+
 
 class FakeSharedPool:
     """A shared pool without processes."""
@@ -86,17 +88,25 @@ class World:
         self.graph = read_graph(str(folder / "jobs.yaml"))
         self.ledger, self.pool = AwayLedger(), FakeSharedPool()
         self.run = StreamingRun(
-            graph=self.graph, jobs=("a",), ledger="firestore://x", artifacts="gs://x", queue="none"
+            graph=self.graph,
+            pipelines=("a",),
+            ledger="firestore://x",
+            artifacts="gs://x",
+            queue="none",
         )
 
-    def open(self, _run: StreamingRun, _stack: contextlib.ExitStack) -> ProcessResources:
-        return ProcessResources(self.ledger, MemoryStore("gs://x"), self.pool)
+    def open(self, run: StreamingRun, _stack: object) -> tuple[SharedResources, LostOwners]:
+        resources = SharedResources(
+            run=run, ledger=self.ledger, artifacts=MemoryStore("gs://x"), pool=self.pool
+        )
+        return resources, LostOwners()
 
     def arrive(self, count: int) -> list[ReceivedMessage]:
         queue = MemoryQueue()
-        files = [MediaFile(uri=f"gs://x/{i}.wav", generation=1) for i in range(count)]
+        files = [MediaFile(uri=f"gs://x/{i}.wav", version="1", order=1) for i in range(count)]
         Arrivals(graph=self.graph, ledger=self.ledger, queue=queue).record(files)
-        return [ReceivedMessage(job="a", data=x.data) for x in queue.queued.values()]
+        events = [x for x in queue.queued.values() if x.topic == "a-live"]
+        return [ReceivedMessage(pipeline="a", data=x.data) for x in events]
 
     def worker(self) -> RespondInBundle:
         step = RespondInBundle(self.run)
@@ -104,13 +114,18 @@ class World:
         return step
 
     def states(self) -> set[State]:
-        return {r.jobs["a"].state for r in self.ledger.records.values()}
+        return {entry.state for entry in self.entries()}
+
+    def entries(self) -> list[Entry]:
+        """The entries of a's results."""
+        own = self.graph.fingerprints["a"]
+        return [record.results[own] for record in self.ledger.records.values()]
 
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     world = World(tmp_path)
-    monkeypatch.setattr(dataflow, "process_resources", ProcessCache(world.open))
+    monkeypatch.setattr(dataflow, "processes", ProcessCache(world.open))
     return world
 
 
@@ -131,31 +146,36 @@ def test_a_bundle_is_finished_and_published_by_topic(world):
     assert world.states() == {State.DONE}
 
 
-def test_pending_targets_are_cleared_by_a_separate_step(world):
-    (received,) = world.arrive(1)
+def test_whom_to_notify_is_cleared_by_a_separate_step(world):
+    (event,) = world.arrive(1)
     step, other = world.worker(), world.worker()
+    asked = Message(uri="gs://x/0.wav", version="1", order=1, targets=("a",), lane="requests")
 
-    def request_b() -> None:
-        asked = Message(uri="gs://x/0.wav", generation=1, job="a", targets=("b",), lane="requests")
-        begin(other, [ReceivedMessage(job="a", data=encode_message(asked))])
-        assert list(other.finish_bundle()) == []  # it waits, and adds its pending targets
+    def deliver_event() -> None:
+        begin(other, [event])
+        assert list(other.finish_bundle()) == []  # another bundle computes it: that one notifies
 
-    world.pool.clients[0].meanwhile = request_b
-    begin(step, [received])
+    world.pool.clients[0].meanwhile = deliver_event
+    begin(step, [ReceivedMessage(pipeline="a", data=encode_message(asked))])
     outputs = list(step.finish_bundle())
-    targets = [decode_message(o.value.value.data).targets for o in outputs if o.tag == "b-live"]
-    assert ("b",) in targets
-    cleared = [o.value.value for o in outputs if o.tag == CLEAR_PENDING]
-    (record,) = world.ledger.records.values()
-    assert record.jobs["a"].pending_targets
-    clear = ClearPendingTargets(world.run)
+    (notified,) = [decode_message(o.value.value.data) for o in outputs if o.tag == "b-requests"]
+    assert notified.trigger == "a"
+    (cleared,) = [o.value.value for o in outputs if o.tag == CLEAR]
+    assert [entry.notify for entry in world.entries()] == [(EVERYONE,)]
+    clear = ClearNotified(world.run)
     clear.setup()
     clear.start_bundle()
-    for one in cleared:
-        clear.process(one)
+    clear.process(cleared)
     clear.finish_bundle()
-    (record,) = world.ledger.records.values()
-    assert record.jobs["a"].pending_targets == ()
+    assert [entry.notify for entry in world.entries()] == [()]
+
+
+def test_nothing_is_published_to_a_pipeline_that_this_one_does_not_lead_to(world):
+    world.arrive(1)
+    asked = Message(uri="gs://x/0.wav", version="1", order=1, targets=("a", "beside", "b"))
+    step = world.worker()
+    begin(step, [ReceivedMessage(pipeline="a", data=encode_message(asked))])
+    assert {output.tag for output in step.finish_bundle()} == {"b-live"}
 
 
 def test_the_next_bundle_takes_over_the_messages_of_a_failed_one_at_once(world):
@@ -165,7 +185,7 @@ def test_the_next_bundle_takes_over_the_messages_of_a_failed_one_at_once(world):
     begin(step, received)
     with pytest.raises(Unavailable):
         list(step.finish_bundle())
-    assert all(r.jobs["a"].lease for r in world.ledger.records.values())
+    assert all(entry.lease for entry in world.entries())
     world.ledger.left = 100
     other = world.worker()
     begin(other, received)
@@ -190,7 +210,7 @@ def test_a_bundle_that_fails_in_a_later_step_is_given_up_too(world, end):
 
 def test_a_malformed_message_goes_to_the_dead_letters(world):
     step = world.worker()
-    begin(step, [ReceivedMessage(job="a", data=b"poison")])
+    begin(step, [ReceivedMessage(pipeline="a", data=b"poison")])
     (output,) = step.finish_bundle()
     assert output.tag == "a-dead"
 

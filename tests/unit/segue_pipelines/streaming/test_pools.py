@@ -1,4 +1,4 @@
-"""A pool that outlives outages, and one that many threads share, lose no task and no error."""
+"""A pool that many threads share, and that outlives outages, loses no task and no error."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from segue.errors import ConfigurationError, DiskFull, Unavailable
 from segue.model.graph import read_graph
 from segue.model.media_file import MediaFile
 from segue.worker.protocol import Task
-from segue_pipelines.streaming.pools import RestartingPool, SharedPool
+from segue_pipelines.streaming.pools import SharedPool
 from segue_support.recording_pool import RecordingPool
 from segue_support.trial import COLLECT_TIMEOUT_S, Trial
 
-MEDIA = MediaFile(uri="gs://x/a.wav", generation=1)
+MEDIA = MediaFile(uri="gs://x/a.wav", version="1", order=1)
 GRAPH = """
 jobs:
   fine: {run: "segue_support.jobs:fine", needs: {media: source}, writes: application/json}
@@ -52,57 +52,82 @@ def build_tasks(*task_ids: int) -> list[Task]:
     return [Task(task_id=task_id, media=MEDIA, run=("fine",)) for task_id in task_ids]
 
 
-@pytest.mark.parametrize("error", [Unavailable("the model's server is away"), DiskFull("no space")])
-def test_only_unfinished_tasks_are_submitted_to_the_next_pool(error):
-    broken, whole = FakePool(), FakePool()
-    pools = iter([broken, whole])
-    pool = RestartingPool(lambda: next(pools))
-    assert pool.processes == 3
-    pool.submit(build_tasks(1))
-    assert [r.task_id for r in pool.collect(0.0)] == [1]
-    pool.submit(build_tasks(2, 3))
-    broken.error = error
-    with pytest.raises(type(error)):
-        pool.collect(0.0)
-    assert broken.ends == ["killed"]
-    pool.submit(build_tasks(4))  # while no pool runs
-    assert [r.task_id for r in pool.collect(0.0)] == [2, 3, 4]
-    assert pool.pending == 0
-
-
-def test_a_pool_that_cannot_be_started_is_tried_again():
-    whole = FakePool()
-    outcomes = iter([FakePool(Unavailable("away")), Unavailable("still away"), whole])
+def open_pools(*outcomes):
+    """Return a client of a shared pool that opens these pools in turn, or fails to."""
+    left = iter(outcomes)
 
     def open_pool():
-        outcome = next(outcomes)
+        outcome = next(left)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    pool = RestartingPool(open_pool)
-    pool.submit(build_tasks(1))
+    return SharedPool(open_pool).build_client()
+
+
+@pytest.mark.parametrize("error", [Unavailable("the model's server is away"), DiskFull("no space")])
+def test_only_unfinished_tasks_are_submitted_to_the_next_pool(error):
+    broken, whole = FakePool(), FakePool()
+    client = open_pools(broken, whole)
+    assert client.processes == 3
+    client.submit(build_tasks(1))
+    assert [r.task_id for r in client.collect(0.0)] == [1]
+    client.submit(build_tasks(2, 3))
+    broken.error = error
+    with pytest.raises(type(error)):
+        client.collect(0.0)
+    assert broken.ends == ["killed"]
+    client.submit(build_tasks(4))  # while no pool runs
+    assert [r.task_id for r in client.collect(0.0)] == [2, 3, 4]
+    assert client.collect(0.0) == []
+
+
+def test_a_pool_that_cannot_be_started_is_tried_again():
+    client = open_pools(FakePool(Unavailable("away")), Unavailable("still away"), FakePool())
+    client.submit(build_tasks(1))
     for _ in range(2):
         with pytest.raises(Unavailable):
-            pool.collect(0.0)
-    assert [r.task_id for r in pool.collect(0.0)] == [1]
+            client.collect(0.0)
+    assert [r.task_id for r in client.collect(0.0)] == [1]
 
 
-def test_a_wrong_setup_stays_wrong():
-    pools = iter([FakePool(ConfigurationError("no such job"))])
-    pool = RestartingPool(lambda: next(pools))
-    pool.submit(build_tasks(1))
-    for _ in range(2):
-        with pytest.raises(ConfigurationError):
-            pool.collect(0.0)
+def test_what_was_reported_before_an_error_is_not_lost():
+    broken, whole = FakePool(), FakePool()
+    client = open_pools(broken, whole)
+    client.submit(build_tasks(1))
+    client._pool.collect(0.0)
+    client.submit(build_tasks(2))
+    broken.error = Unavailable("away")
+    client._pool.collect(0.0)
+    assert [r.task_id for r in client.collect(0.0)] == [1]
+    with pytest.raises(Unavailable):
+        client.collect(0.0)
+    assert [r.task_id for r in client.collect(0.0)] == [2]
+
+
+def test_abandoned_tasks_are_not_tried_again_and_nobody_waits_for_them():
+    broken, whole = FakePool(), FakePool()
+    client = open_pools(broken, whole)
+    client.submit(build_tasks(1))
+    broken.error = Unavailable("away")
+    with pytest.raises(Unavailable):
+        client.collect(0.0)
+    client.abandon()
+    assert client.collect(COLLECT_TIMEOUT_S) == []
+    client.submit(build_tasks(2))
+    assert collect_finished(client, 1) == [2]
+    assert len(whole.tasks) == 1
 
 
 @pytest.mark.parametrize(("task_ids", "how"), [((), "closed"), ((1,), "killed")])
 def test_closing_does_not_wait_for_unfinished_tasks(task_ids, how):
     inner = FakePool()
-    pool = RestartingPool(lambda: inner)
-    pool.submit(build_tasks(*task_ids))
-    pool.close()
+    inner.collect = lambda timeout_s: []
+    shared = SharedPool(lambda: inner)
+    client = shared.build_client()
+    client.submit(build_tasks(*task_ids))
+    client.collect(0.0)
+    shared.close()
     assert inner.ends == [how]
 
 
@@ -169,21 +194,23 @@ def test_a_client_waits_no_longer_than_its_timeout():
     assert idle.ends == ["killed"]  # it had unfinished tasks
 
 
-@pytest.mark.parametrize("error", [ConfigurationError("no such job"), Unavailable("no model")])
-def test_a_client_gets_the_error_of_the_pool_and_the_next_task_a_new_pool(error):
-    broken, whole = FakePool(error), FakePool()
+def test_every_client_gets_the_error_of_the_pool():
+    broken, whole = FakePool(ConfigurationError("no such job")), FakePool()
     pools = iter([broken, whole])
     shared = SharedPool(lambda: next(pools))
-    client = shared.build_client()
-    client.submit(build_tasks(1))
-    with pytest.raises(type(error), match=str(error)):
-        client.collect(COLLECT_TIMEOUT_S)
+    clients = [shared.build_client() for _ in range(2)]
+    for client in clients:
+        client.submit(build_tasks(1))
+    for client in clients:
+        with pytest.raises(ConfigurationError, match="no such job"):
+            client.collect(COLLECT_TIMEOUT_S)
+        client.abandon()
     assert broken.ends == ["killed"]
-    client.submit(build_tasks(2))
-    assert collect_finished(client, 1) == [2]
+    clients[1].submit(build_tasks(2))
+    assert collect_finished(clients[1], 1) == [2]
     shared.close()
     assert whole.ends == ["closed"]
-    assert [t.run for t in whole.tasks] == [("fine",)]  # the failed task was not tried again
+    assert [t.run for t in whole.tasks] == [("fine",)]  # the failed tasks were not tried again
 
 
 def test_a_closed_pool_accepts_no_tasks():
