@@ -3,12 +3,14 @@
 locals {
   functions = {
     arrival = {
-      description  = "Records new files, and notifies the jobs that read the source"
-      trigger      = module.catalogue.triggers.arrival
-      timeout_s    = 60
-      ingress      = "ALLOW_INTERNAL_ONLY"
-      environment  = local.settings
-      publishes_to = { for name, job in local.jobs : "${name}-live" => module.queue.topics["${name}-live"] if job.reads_source }
+      description = "Records new files, and notifies the pipelines that read the source"
+      trigger     = module.catalogue.triggers.arrival
+      timeout_s   = 60
+      ingress     = "ALLOW_INTERNAL_ONLY"
+      environment = local.settings
+      publishes_to = {
+        for name, jobs in local.pipelines : "${name}-live" => module.queue.topics["${name}-live"] if anytrue([for job in jobs : local.jobs[job].reads_source])
+      }
       bucket_roles = {}
     }
     deletion = {
@@ -27,12 +29,12 @@ locals {
       ingress     = var.request_ingress
       environment = local.settings
       publishes_to = {
-        for name in keys(local.jobs) : "${name}-requests" => module.queue.topics["${name}-requests"]
+        for name in keys(local.pipelines) : "${name}-requests" => module.queue.topics["${name}-requests"]
       }
       bucket_roles = {
         catalogue = { bucket = module.catalogue.bucket, role = "roles/storage.objectViewer", prefix = var.catalogue.prefix == "" ? null : "${var.catalogue.prefix}/" }
-        write     = { bucket = module.artifacts.bucket, role = "roles/storage.objectCreator", prefix = "_requests/" }
-        read      = { bucket = module.artifacts.bucket, role = "roles/storage.objectViewer", prefix = "_requests/" }
+        write     = { bucket = module.artifacts.bucket, role = "roles/storage.objectCreator", prefix = "_runs/" }
+        read      = { bucket = module.artifacts.bucket, role = "roles/storage.objectViewer", prefix = "_runs/" }
       }
     }
     sweep = {

@@ -1,23 +1,19 @@
-# The jobs, from the graph that 'make archives' compiled, and how they are grouped in pipelines.
+# The jobs and their pipelines, from the graph that 'make archives' compiled.
 
 locals {
-  jobs = {
-    for name, job in jsondecode(file("${var.archives_dir}/graph.json")).jobs : name => merge(job, {
-      # An owner is free text; a label takes only lower-case letters, digits, hyphens and underscores.
-      team = job.owner == "" ? var.team : substr(replace(lower(job.owner), "/[^a-z0-9_-]/", "-"), 0, 63)
-    })
-  }
-
+  graph = jsondecode(file("${var.archives_dir}/graph.json"))
+  jobs  = local.graph.jobs
   lanes = ["live", "requests"]
 
-  # Pipelines: those that are described, and one for each remaining job, unless a described one takes them ("*").
+  pipelines = { for name, pipeline in local.graph.pipelines : name => sort(pipeline.jobs) }
 
-  described = { for name, pipeline in var.pipelines : name => coalesce(pipeline.jobs, [name]) }
-  named     = flatten(values(local.described))
-  remaining = sort(setsubtract(keys(local.jobs), local.named))
-  single    = { for job in local.remaining : job => [job] if !contains(local.named, "*") }
-  grouped   = { for name, jobs in local.described : name => contains(jobs, "*") ? local.remaining : sort(jobs) }
-  pipelines = merge(local.single, { for name, jobs in local.grouped : name => jobs if length(jobs) > 0 })
+  # The owner of a pipeline's jobs, if it is one. An owner is free text; a label takes only lower-case letters, digits,
+  # hyphens and underscores.
+  pipeline_owners = { for name, jobs in local.pipelines : name => distinct([for job in jobs : local.jobs[job].owner]) }
+  pipeline_team = {
+    for name, owners in local.pipeline_owners : name =>
+    length(owners) > 1 || owners[0] == "" ? var.team : substr(replace(lower(owners[0]), "/[^a-z0-9_-]/", "-"), 0, 63)
+  }
 
   pipeline_gpu = {
     for name, jobs in local.pipelines : name => coalesce(concat([for job in jobs : local.jobs[job].gpu if local.jobs[job].gpu != "none"], ["none"])...)

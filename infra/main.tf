@@ -2,8 +2,8 @@
 
 locals {
   labels = { app = "segue", environment = var.environment, team = var.team }
-  job_labels = {
-    for name, job in local.jobs : name => merge(local.labels, { job = name, team = job.team })
+  pipeline_labels = {
+    for name, team in local.pipeline_team : name => merge(local.labels, { pipeline = name, team = team })
   }
 
   catalogue_location = coalesce(var.catalogue.location, var.region)
@@ -16,9 +16,9 @@ locals {
     SEGUE_QUEUE     = module.queue.url
   }
 
-  # Topics that an identity publishes to, by JOB-LANE: the keys are known before anything is created.
+  # Topics that an identity publishes to, by PIPELINE-LANE: the keys are known before anything is created.
   topics_of = {
-    for name, job in local.jobs : name => { for lane in local.lanes : "${name}-${lane}" => module.queue.topics["${name}-${lane}"] }
+    for name in keys(local.pipelines) : name => { for lane in local.lanes : "${name}-${lane}" => module.queue.topics["${name}-${lane}"] }
   }
 }
 
@@ -45,14 +45,14 @@ module "catalogue" {
 module "artifacts" {
   source = "./modules/artifacts"
 
-  project            = var.project
-  name               = coalesce(var.artifacts.bucket, "${var.project}-${var.prefix}-artifacts")
-  location           = coalesce(var.artifacts.location, var.region)
-  soft_delete_days   = var.artifacts.soft_delete_days
-  requests_kept_days = var.artifacts.requests_kept_days
-  force_destroy      = !var.protected
-  labels             = local.labels
-  kms_key            = var.kms_key
+  project          = var.project
+  name             = coalesce(var.artifacts.bucket, "${var.project}-${var.prefix}-artifacts")
+  location         = coalesce(var.artifacts.location, var.region)
+  soft_delete_days = var.artifacts.soft_delete_days
+  runs_kept_days   = var.artifacts.runs_kept_days
+  force_destroy    = !var.protected
+  labels           = local.labels
+  kms_key          = var.kms_key
 
   depends_on = [google_project_service.this, google_kms_crypto_key_iam_member.agent]
 }
@@ -76,7 +76,6 @@ module "ledger" {
   project                = var.project
   database               = coalesce(var.ledger.database, var.prefix)
   location               = coalesce(var.ledger.location, var.region)
-  jobs                   = keys(local.jobs)
   delete_protection      = var.protected
   point_in_time_recovery = var.ledger.point_in_time_recovery
   backup_kept_days       = var.ledger.backup_kept_days
@@ -90,7 +89,7 @@ module "queue" {
 
   project             = var.project
   prefix              = var.prefix
-  jobs                = { for name, labels in local.job_labels : name => { labels = labels } }
+  pipelines           = { for name, labels in local.pipeline_labels : name => { labels = labels } }
   persistence_regions = [var.region]
   retention_days      = var.queue.retention_days
   dead_retention_days = var.queue.dead_retention_days

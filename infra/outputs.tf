@@ -53,15 +53,6 @@ output "buckets" {
 output "pipelines" {
   description = "The streaming pipelines: the jobs of each, and its name on Dataflow."
   value       = { for name, jobs in local.pipelines : name => { jobs = jobs, dataflow_job = module.pipeline[name].account_id } }
-
-  precondition {
-    condition     = alltrue([for name, jobs in local.pipelines : contains(jobs, name) if contains(keys(local.jobs), name)])
-    error_message = "A group may have the name of a job only if it runs that job, or two pipelines would have the same name; rename the group."
-  }
-  precondition {
-    condition     = alltrue([for jobs in local.pipelines : length(setsubtract([for job in jobs : local.jobs[job].gpu], ["none"])) <= 1])
-    error_message = "A worker has one kind of accelerator, so jobs that need different ones must run in different pipelines; split the group."
-  }
 }
 
 output "identities" {
@@ -83,7 +74,7 @@ output "roles" {
 }
 
 output "queue" {
-  description = "Topics and subscriptions, by JOB-LANE and by job."
+  description = "Topics and subscriptions, by PIPELINE-LANE and by pipeline."
   value = {
     topics             = module.queue.topics
     subscriptions      = module.queue.subscriptions

@@ -1,4 +1,4 @@
-# One streaming pipeline per job or group, and an identity for backfills.
+# The streaming pipelines, and an identity for backfills.
 
 locals {
   # The parameters of infra/container/launch.py; the graph is in the image.
@@ -12,13 +12,6 @@ locals {
   }
 
   subnetwork = coalesce(var.network.subnetwork, one(module.network[*].subnetwork))
-
-  # A pipeline notifies its own jobs, their parents and their children.
-  pipeline_neighbours = {
-    for name, jobs in local.pipelines : name => distinct(flatten([
-      for job in jobs : concat([job], local.jobs[job].parents, local.jobs[job].children)
-    ]))
-  }
 }
 
 module "pipeline" {
@@ -31,17 +24,12 @@ module "pipeline" {
   jobs    = each.value
   parents = setsubtract(flatten([for job in each.value : local.jobs[job].parents]), each.value)
   kms_key = var.kms_key
-  labels = merge(local.labels, {
-    job  = each.key
-    team = length(distinct([for job in each.value : local.jobs[job].team])) == 1 ? local.jobs[each.value[0]].team : var.team
-  })
+  labels  = local.pipeline_labels[each.key]
 
-  reads_from = merge([
-    for job in each.value : { for lane in local.lanes : "${job}-${lane}" => module.queue.subscriptions["${job}-${lane}"] }
-  ]...)
+  reads_from = { for lane in local.lanes : "${each.key}-${lane}" => module.queue.subscriptions["${each.key}-${lane}"] }
   publishes_to = merge(
-    merge([for job in local.pipeline_neighbours[each.key] : local.topics_of[job]]...),
-    { for job in each.value : "${job}-dead" => module.queue.dead_topics[job] },
+    merge([for name in local.graph.pipelines[each.key].notifies : local.topics_of[name]]...),
+    { "${each.key}-dead" = module.queue.dead_topics[each.key] },
   )
   ledger_database  = module.ledger.database
   catalogue_bucket = module.catalogue.bucket

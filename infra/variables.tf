@@ -42,7 +42,7 @@ variable "prefix" {
 }
 
 variable "team" {
-  description = "Label of resources that belong to no job; those of a job are labelled with its owner in jobs.yaml."
+  description = "Label of resources that belong to no pipeline, or to one whose jobs have no common owner; those of other pipelines are labelled with the owner in jobs.yaml."
   type        = string
   default     = "platform"
   nullable    = false
@@ -75,7 +75,7 @@ variable "archives_dir" {
     error_message = "An archive of the functions or the compiled graph is missing; run 'make archives', or set the folder that contains arrival.zip, deletion.zip, sweep.zip, request.zip and graph.json."
   }
   validation {
-    condition     = try(jsondecode(file("${var.archives_dir}/graph.json")).version == 1, !fileexists("${var.archives_dir}/graph.json"))
+    condition     = try(jsondecode(file("${var.archives_dir}/graph.json")).format == 2, !fileexists("${var.archives_dir}/graph.json"))
     error_message = "The compiled graph, graph.json, is damaged or was written by another version of Segue than these files; run 'make archives'."
   }
   validation {
@@ -131,10 +131,10 @@ variable "catalogue" {
 variable "artifacts" {
   description = "The bucket of results. Its location defaults to the region."
   type = object({
-    bucket             = optional(string) # default: PROJECT-PREFIX-artifacts
-    location           = optional(string)
-    soft_delete_days   = optional(number, 7)
-    requests_kept_days = optional(number, 30)
+    bucket           = optional(string) # default: PROJECT-PREFIX-artifacts
+    location         = optional(string)
+    soft_delete_days = optional(number, 7)
+    runs_kept_days   = optional(number, 365)
   })
   default  = {}
   nullable = false
@@ -213,13 +213,8 @@ variable "sweep_schedule" {
 }
 
 variable "pipelines" {
-  description = <<-EOT
-    Pipelines that differ from the default of one per job. An entry without jobs configures the pipeline of the job that it is
-    named after. With jobs, it groups several in one pipeline; ["*"] stands for all jobs that no other entry names, including
-    those that are added later.
-  EOT
+  description = "Workers of pipelines that differ from pipeline_defaults and from what their jobs' resources imply, by pipeline. Which jobs a pipeline runs is in jobs.yaml."
   type = map(object({
-    jobs         = optional(list(string))
     machine_type = optional(string)
     num_workers  = optional(number) # at the start
     max_workers  = optional(number)
@@ -227,24 +222,8 @@ variable "pipelines" {
   default  = {}
   nullable = false
   validation {
-    condition     = alltrue([for name in keys(var.pipelines) : can(regex("^[a-z][a-z0-9_]{0,62}$", name))])
-    error_message = "A pipeline's name must match [a-z][a-z0-9_]*, like a job's; rename it."
-  }
-  validation {
-    condition     = length(setsubtract(flatten([for name, pipeline in var.pipelines : coalesce(pipeline.jobs, [name])]), concat(["*"], keys(local.jobs)))) == 0
-    error_message = "Pipelines may only name jobs of the graph, and an entry without jobs must be named after one; fix or remove: ${join(", ", setsubtract(flatten([for name, pipeline in var.pipelines : coalesce(pipeline.jobs, [name])]), concat(["*"], keys(local.jobs))))}."
-  }
-  validation {
-    condition     = alltrue([for pipeline in var.pipelines : length(coalesce(pipeline.jobs, ["-"])) > 0])
-    error_message = "A pipeline without jobs has nothing to do; name some, or write [\"*\"] for all remaining jobs: ${join(", ", [for name, pipeline in var.pipelines : name if length(coalesce(pipeline.jobs, ["-"])) == 0])}."
-  }
-  validation {
-    condition     = length(flatten([for name, pipeline in var.pipelines : coalesce(pipeline.jobs, [name])])) == length(distinct(flatten([for name, pipeline in var.pipelines : coalesce(pipeline.jobs, [name])])))
-    error_message = "A job must be in exactly one pipeline, or two would divide its messages between them, and only one pipeline can take all remaining jobs; name each job and \"*\" once."
-  }
-  validation {
-    condition     = alltrue([for pipeline in var.pipelines : length(pipeline.jobs) == 1 if contains(coalesce(pipeline.jobs, ["-"]), "*")])
-    error_message = "A pipeline that takes all remaining jobs names no others; write just [\"*\"], or name all of its jobs."
+    condition     = length(setsubtract(keys(var.pipelines), keys(local.pipelines))) == 0
+    error_message = "The graph has no such pipeline: ${join(", ", setsubtract(keys(var.pipelines), keys(local.pipelines)))}. A job has a pipeline of its own name unless 'pipelines' in ${basename(var.graph)} groups it; name one of ${join(", ", keys(local.pipelines))}."
   }
   validation {
     condition     = alltrue([for pipeline in var.pipelines : coalesce(pipeline.num_workers, 1) >= 1 && coalesce(pipeline.num_workers, 1) <= coalesce(pipeline.max_workers, 1000) && coalesce(pipeline.max_workers, 1) <= 1000])

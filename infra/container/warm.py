@@ -20,10 +20,10 @@ SONG_S = 12.0
 def warm(graph: Graph, song: str) -> list[str]:
     """Run all jobs of a graph in this process; return those that failed on the song."""
     from segue.execution.trial_run import subgraph_for, try_job
-    from segue.ingest.catalogue import stat_media
+    from segue.ingest.catalogue import look_up
     from segue.model.record import State
 
-    media = stat_media(f"file://{song}").media
+    media = look_up(f"file://{song}").media
     assert media is not None
     failed: dict[str, None] = {}
     for job in graph.jobs:

@@ -1,4 +1,4 @@
-# Cheap: everything scales to zero except one small worker, and all of it may be deleted.
+# Cheap: everything scales to zero except one small worker per pipeline, and all of it may be deleted.
 
 project     = "acme-segue-dev"
 region      = "europe-west1"
@@ -18,9 +18,8 @@ artifacts = {
   soft_delete_days = 0
 }
 
-# One pipeline for all jobs of the graph, including future ones.
-pipelines = {
-  all = { jobs = ["*"], max_workers = 2 }
+pipeline_defaults = {
+  max_workers = 2
 }
 
 sweep_schedule = "0 * * * *" # hourly

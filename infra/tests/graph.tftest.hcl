@@ -21,15 +21,15 @@ run "every_job_has_its_resources_and_each_identity_the_roles_of_its_code" {
 
   assert {
     condition     = toset(values(output.queue.topics)) == toset(["segue-downsample-live", "segue-downsample-requests", "segue-beats-live", "segue-beats-requests", "segue-energy-live", "segue-energy-requests"])
-    error_message = "There must be two topics per job."
+    error_message = "There must be two topics per pipeline."
   }
   assert {
     condition     = output.queue.dead_topics == { downsample = "segue-downsample-dead", beats = "segue-beats-dead", energy = "segue-energy-dead" }
-    error_message = "There must be a topic for each job's dead letters."
+    error_message = "There must be a topic for each pipeline's dead letters."
   }
   assert {
     condition     = { for name, pipeline in output.pipelines : name => pipeline.dataflow_job } == { downsample = "segue-job-downsample", beats = "segue-job-beats", energy = "segue-job-energy" }
-    error_message = "There must be one pipeline per job."
+    error_message = "Each job must have a pipeline of its own."
   }
   assert {
     condition = output.settings == {
@@ -41,7 +41,7 @@ run "every_job_has_its_resources_and_each_identity_the_roles_of_its_code" {
     error_message = "The settings must name the created resources."
   }
   assert {
-    condition     = local.job_labels["downsample"] == { app = "segue", environment = "dev", team = "platform---tools", job = "downsample" }
+    condition     = local.pipeline_labels["downsample"] == { app = "segue", environment = "dev", team = "platform---tools", pipeline = "downsample" }
     error_message = "An owner must become a label."
   }
   assert {
@@ -55,7 +55,7 @@ run "every_job_has_its_resources_and_each_identity_the_roles_of_its_code" {
       "roles/pubsub.publisher on topics/segue-downsample-live",
       "roles/run.invoker on services/segue-arrival",
     ])
-    error_message = "An arrival must notify the jobs that read the source, and no others."
+    error_message = "An arrival must notify the pipelines that read the source, and no others."
   }
   assert {
     condition = output.roles["function/deletion"] == tolist([
@@ -71,11 +71,11 @@ run "every_job_has_its_resources_and_each_identity_the_roles_of_its_code" {
       "roles/pubsub.publisher on topics/segue-beats-requests",
       "roles/pubsub.publisher on topics/segue-downsample-requests",
       "roles/pubsub.publisher on topics/segue-energy-requests",
-      "roles/storage.objectCreator on buckets/acme-segue-dev-segue-artifacts/_requests/",
-      "roles/storage.objectViewer on buckets/acme-segue-dev-segue-artifacts/_requests/",
+      "roles/storage.objectCreator on buckets/acme-segue-dev-segue-artifacts/_runs/",
+      "roles/storage.objectViewer on buckets/acme-segue-dev-segue-artifacts/_runs/",
       "roles/storage.objectViewer on buckets/acme-segue-dev-segue-catalogue/*",
     ])
-    error_message = "A request must be able to read the catalogue, write its document and publish."
+    error_message = "A request must be able to read the catalogue, write its record and publish."
   }
   assert {
     condition = output.roles["function/sweep"] == tolist([
@@ -88,7 +88,7 @@ run "every_job_has_its_resources_and_each_identity_the_roles_of_its_code" {
       "roles/pubsub.publisher on topics/segue-energy-requests",
       "roles/run.invoker on services/segue-sweep",
     ])
-    error_message = "The sweep must be able to notify any job."
+    error_message = "The sweep must be able to notify any pipeline."
   }
   assert {
     condition = output.roles["pipeline/downsample"] == tolist([
@@ -112,7 +112,7 @@ run "every_job_has_its_resources_and_each_identity_the_roles_of_its_code" {
       "roles/storage.objectUser on buckets/acme-segue-dev-segue-work/temp/segue-job-downsample/*",
       "roles/storage.objectViewer on buckets/acme-segue-dev-segue-catalogue/*",
     ])
-    error_message = "A pipeline must be able to read its own topics, and to notify its own job and its neighbours."
+    error_message = "A pipeline must be able to read its own topics, and to notify all pipelines on its lines."
   }
   assert {
     condition = toset([for role in output.roles["pipeline/energy"] : role if strcontains(role, "artifacts/")]) == toset([

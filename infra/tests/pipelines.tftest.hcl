@@ -1,4 +1,4 @@
-# How jobs are grouped in pipelines.
+# Jobs that are grouped in pipelines, and the pipelines' workers.
 
 mock_provider "google" {
   mock_data "google_storage_project_service_account" {
@@ -11,125 +11,99 @@ variables {
   project      = "acme-segue-dev"
   region       = "europe-west1"
   environment  = "dev"
-  archives_dir = "tests/three"
-  graph        = "tests/three/jobs.yaml"
+  archives_dir = "tests/grouped"
+  graph        = "tests/grouped/jobs.yaml"
   image        = "europe-west1-docker.pkg.dev/acme/segue/segue@sha256:0123456789012345678901234567890123456789012345678901234567890123"
 }
 
-run "one_pipeline_takes_all" {
+run "jobs_of_a_group_share_a_pipeline_with_its_topics_and_identity" {
   command = plan
-  variables { pipelines = { all = { jobs = ["*"] } } }
 
   assert {
-    condition     = output.pipelines == { all = { jobs = tolist(["beats", "downsample", "energy"]), dataflow_job = "segue-job-all" } }
-    error_message = "A star must stand for every job."
-  }
-  assert {
-    condition     = local.pipeline_machine["all"] == "n2-highmem-2"
-    error_message = "A group must have the memory of its largest job."
-  }
-}
-
-run "one_pipeline_takes_the_remaining_jobs" {
-  command = plan
-  variables {
-    pipelines = {
-      rest   = { jobs = ["*"] }
-      energy = { max_workers = 9 }
+    condition = output.pipelines == {
+      media    = { jobs = tolist(["downsample", "loudness"]), dataflow_job = "segue-job-media" }
+      rhythm   = { jobs = tolist(["beats", "tempo"]), dataflow_job = "segue-job-rhythm" }
+      models   = { jobs = tolist(["energy", "speech"]), dataflow_job = "segue-job-models" }
+      spectrum = { jobs = tolist(["spectrum"]), dataflow_job = "segue-job-spectrum" }
     }
+    error_message = "There must be one pipeline per group, and one for each other job."
   }
-
   assert {
-    condition     = local.pipelines == { rest = tolist(["beats", "downsample"]), energy = tolist(["energy"]) }
-    error_message = "An entry without jobs must be its namesake's pipeline, and the star must take the remaining jobs."
+    condition     = toset(values(output.queue.topics)) == toset(flatten([for name in ["media", "rhythm", "models", "spectrum"] : ["segue-${name}-live", "segue-${name}-requests"]]))
+    error_message = "There must be two topics per pipeline."
+  }
+  assert {
+    condition     = output.queue.dead_topics == { for name in ["media", "rhythm", "models", "spectrum"] : name => "segue-${name}-dead" }
+    error_message = "There must be a topic for each pipeline's dead letters."
+  }
+  assert {
+    condition     = [for role in output.roles["function/arrival"] : role if strcontains(role, "pubsub")] == ["roles/pubsub.publisher on topics/segue-media-live"]
+    error_message = "An arrival must notify the pipelines that read the source, and no others."
+  }
+  assert {
+    condition = toset([for role in output.roles["pipeline/rhythm"] : role if can(regex("pubsub|artifacts/", role))]) == toset([
+      "roles/pubsub.publisher on topics/segue-media-live",
+      "roles/pubsub.publisher on topics/segue-media-requests",
+      "roles/pubsub.publisher on topics/segue-models-live",
+      "roles/pubsub.publisher on topics/segue-models-requests",
+      "roles/pubsub.publisher on topics/segue-rhythm-dead",
+      "roles/pubsub.publisher on topics/segue-rhythm-live",
+      "roles/pubsub.publisher on topics/segue-rhythm-requests",
+      "roles/pubsub.subscriber on subscriptions/segue-rhythm-live",
+      "roles/pubsub.subscriber on subscriptions/segue-rhythm-requests",
+      "roles/pubsub.viewer on subscriptions/segue-rhythm-live",
+      "roles/pubsub.viewer on subscriptions/segue-rhythm-requests",
+      "roles/storage.objectUser on buckets/acme-segue-dev-segue-artifacts/beats/*",
+      "roles/storage.objectUser on buckets/acme-segue-dev-segue-artifacts/tempo/*",
+      "roles/storage.objectViewer on buckets/acme-segue-dev-segue-artifacts/downsample/*",
+    ])
+    error_message = "A pipeline must notify those that share a line with it, write results of its own jobs, and read those of other pipelines that its jobs need."
   }
 }
 
-run "a_star_without_remaining_jobs_is_no_pipeline" {
+run "a_group_has_the_workers_that_its_largest_job_needs" {
+  command = plan
+
+  assert {
+    condition     = local.pipeline_machine == { media = "n2-standard-2", rhythm = "n2-highmem-2", models = "g2-standard-4", spectrum = "n2-standard-2" }
+    error_message = "A group must have the memory and the GPU of its largest job."
+  }
+}
+
+run "a_group_is_labelled_with_the_owner_that_its_jobs_have_in_common" {
+  command = plan
+
+  assert {
+    condition     = { for name, labels in local.pipeline_labels : name => labels.team } == { media = "platform", rhythm = "rhythm", models = "platform", spectrum = "platform" }
+    error_message = "Without a common owner, a pipeline must have the environment's team."
+  }
+  assert {
+    condition     = local.pipeline_labels["rhythm"] == { app = "segue", environment = "dev", team = "rhythm", pipeline = "rhythm" }
+    error_message = "A pipeline's resources must be labelled with its name."
+  }
+}
+
+run "each_pipeline_can_have_other_workers" {
   command = plan
   variables {
-    pipelines = {
-      rest  = { jobs = ["*"] }
-      heavy = { jobs = ["energy", "beats", "downsample"] }
-    }
+    pipelines         = { rhythm = { max_workers = 9 }, spectrum = { machine_type = "n2-standard-8" } }
+    pipeline_defaults = { max_workers = 3 }
   }
 
   assert {
-    condition     = keys(output.pipelines) == ["heavy"]
-    error_message = "A pipeline without jobs must not be created."
+    condition     = keys(output.pipelines) == ["media", "models", "rhythm", "spectrum"]
+    error_message = "Other workers must not change what runs where."
   }
 }
 
-run "a_group_beside_single_jobs" {
+run "a_pipeline_that_is_not_in_the_graph_is_refused" {
   command = plan
-  variables { pipelines = { rhythm = { jobs = ["beats", "energy"] } } }
-
-  assert {
-    condition     = toset(keys(output.pipelines)) == toset(["rhythm", "downsample"])
-    error_message = "A job that no entry names must have its own pipeline."
-  }
-}
-
-run "a_job_that_is_not_in_the_graph_is_refused" {
-  command = plan
-  variables { pipelines = { rhythm = { jobs = ["beats", "melody"] } } }
+  variables { pipelines = { beats = { max_workers = 3 } } }
   expect_failures = [var.pipelines]
-}
-
-run "an_entry_for_no_job_is_refused" {
-  command = plan
-  variables { pipelines = { melody = { max_workers = 3 } } }
-  expect_failures = [var.pipelines]
-}
-
-run "an_empty_group_is_refused" {
-  command = plan
-  variables { pipelines = { rhythm = { jobs = [] } } }
-  expect_failures = [var.pipelines]
-}
-
-run "a_job_in_two_pipelines_is_refused" {
-  command = plan
-  variables { pipelines = { one = { jobs = ["beats"] }, two = { jobs = ["beats", "energy"] } } }
-  expect_failures = [var.pipelines]
-}
-
-run "two_stars_are_refused" {
-  command = plan
-  variables { pipelines = { one = { jobs = ["*"] }, two = { jobs = ["*"] } } }
-  expect_failures = [var.pipelines]
-}
-
-run "a_star_among_jobs_is_refused" {
-  command = plan
-  variables { pipelines = { one = { jobs = ["*", "beats"] } } }
-  expect_failures = [var.pipelines]
-}
-
-run "a_group_called_like_a_job_outside_of_it_is_refused" {
-  command = plan
-  variables { pipelines = { beats = { jobs = ["energy"] } } }
-  expect_failures = [output.pipelines]
-}
-
-run "a_group_with_a_hyphen_is_refused" {
-  command = plan
-  variables { pipelines = { "my-group" = { jobs = ["energy"] } } }
-  expect_failures = [var.pipelines]
-}
-
-run "two_accelerators_in_one_worker_are_refused" {
-  command = plan
-  variables {
-    archives_dir = "tests/machines"
-    graph        = "tests/machines/jobs.yaml"
-    pipelines    = { all = { jobs = ["*"] } }
-  }
-  expect_failures = [output.pipelines]
 }
 
 run "fewer_workers_at_most_than_at_least_is_refused" {
   command = plan
-  variables { pipelines = { beats = { num_workers = 5, max_workers = 2 } } }
+  variables { pipelines = { rhythm = { num_workers = 5, max_workers = 2 } } }
   expect_failures = [var.pipelines]
 }

@@ -83,5 +83,5 @@ def built(
 
 @pytest.fixture
 def prod(environments: Callable[[str], Environment]) -> Environment:
-    """Production, in which each job has a pipeline of its own."""
+    """Production."""
     return environments("prod")

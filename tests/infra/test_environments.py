@@ -20,6 +20,7 @@ GOLDEN = ROOT / "tests" / "golden" / "infra"
 FIXTURES = sorted((ROOT / "infra" / "tests").glob("*/jobs.yaml"))
 BASIC = {"roles/owner", "roles/editor", "roles/viewer", "roles/browser"}
 PUBLIC = {"allUsers", "allAuthenticatedUsers"}
+JOBS = {"downsample", "loudness", "beats", "energy", "spectrogram"}  # each a pipeline of its own
 # What takes labels by which cost is split; the others cost nothing of their own.
 COSTLY = {
     "google_artifact_registry_repository",
@@ -71,10 +72,10 @@ def test_archives_of_an_older_graph_are_refused_with_the_remedy(tree, change):
 
 
 @pytest.mark.parametrize("damage", ["older", "cut short"])
-def test_a_compiled_graph_of_another_version_is_refused_with_the_remedy_alone(tree, damage):
+def test_a_compiled_graph_of_another_format_is_refused_with_the_remedy_alone(tree, damage):
     compiled = tree.root / "build" / "graph.json"
     graph = json.loads(compiled.read_text())
-    del graph["version"]
+    del graph["format"], graph["pipelines"]
     for job in graph["jobs"].values():
         del job["parents"], job["reads_source"]
     text = json.dumps(graph)
@@ -146,13 +147,16 @@ def test_what_costs_money_says_for_whom(built):
         assert labels["team"], resource.address
 
 
-def test_what_a_job_uses_bears_its_name(built):
-    jobs = {"downsample", "loudness", "beats", "energy", "spectrogram"}
+def test_what_a_pipeline_uses_bears_its_name(built):
     for type_ in ("google_pubsub_topic", "google_pubsub_subscription"):
-        found = {r.name: r.values["labels"].get("job") for r in built.list_resources(type_)}
-        of_jobs = {name: job for name, job in found.items() if job is not None}
-        assert set(of_jobs.values()) == jobs
-        assert all(name.startswith(f"segue-{job}-") for name, job in of_jobs.items())
+        found = {r.name: r.values["labels"].get("pipeline") for r in built.list_resources(type_)}
+        theirs = {name: pipeline for name, pipeline in found.items() if pipeline is not None}
+        assert set(theirs.values()) == JOBS
+        assert all(name.startswith(f"segue-{pipeline}-") for name, pipeline in theirs.items())
+    running = built.list_resources("google_dataflow_flex_template_job")
+    assert {r.name: r.values["labels"]["pipeline"] for r in running} == {
+        f"segue-job-{pipeline}": pipeline for pipeline in JOBS
+    }
 
 
 def test_workers_have_no_public_address(built):
@@ -174,13 +178,15 @@ def test_only_production_is_protected(environments):
     assert protected["prod"] == ("ENABLED", {"catalogue", "artifacts", "code"})
 
 
-def test_development_has_one_pipeline_and_production_one_a_job(environments):
-    def pipelines(name: str) -> list[str]:
-        return environments(name).list_names("google_dataflow_flex_template_job")
+def test_environments_have_the_same_pipelines_with_other_numbers_of_workers(environments):
+    def read_workers(name: str) -> dict[str, tuple[int, int]]:
+        running = environments(name).list_resources("google_dataflow_flex_template_job")
+        return {r.name: (r.values["num_workers"], r.values["max_workers"]) for r in running}
 
-    jobs = ["beats", "downsample", "energy", "loudness", "spectrogram"]
-    assert pipelines("dev") == ["segue-job-all"]
-    assert pipelines("staging") == pipelines("prod") == [f"segue-job-{job}" for job in jobs]
+    names = [f"segue-job-{job}" for job in JOBS]
+    assert read_workers("dev") == dict.fromkeys(names, (1, 2))
+    assert read_workers("staging") == dict.fromkeys(names, (1, 3))
+    assert read_workers("prod") == dict.fromkeys(names, (2, 20))
 
 
 def test_what_terraform_cannot_do_is_done_once_by_gcloud(built):

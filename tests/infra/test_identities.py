@@ -16,8 +16,7 @@ from harness import access, plan
 
 from segue.adapters.cloud_storage import CloudStorage
 from segue.model.graph import SOURCE, Graph, read_graph
-from segue.model.queue import Lane, format_dead_topic, format_topic
-from segue_pipelines.streaming.dataflow import find_notified_jobs
+from segue.model.queue import Lane, format_dead_topic, format_topic, list_topics
 from segue_support.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("infra")
@@ -32,6 +31,7 @@ ROLES = {
     "eventarc.ReceiveEvent": "roles/eventarc.eventReceiver",
     "firestore.BatchGetDocuments": "roles/datastore.user",
     "firestore.BatchWrite": "roles/datastore.user",
+    "firestore.Commit": "roles/datastore.user",
     "firestore.RunQuery": "roles/datastore.user",
     "logging.WriteLogEntries": "roles/logging.logWriter",
     "pubsub.Acknowledge": "roles/pubsub.subscriber",
@@ -57,10 +57,10 @@ class Place:
 
 LEDGER = Place("project:{}", 'resource.name == "projects/{}/databases/segue"')
 CATALOGUE = Place("bucket:{}-segue-catalogue")
-REQUESTS = Place(
+RUNS = Place(
     "bucket:{}-segue-artifacts",
     'resource.name == "projects/_/buckets/{}-segue-artifacts" || '
-    'resource.name.startsWith("projects/_/buckets/{}-segue-artifacts/objects/_requests/")',
+    'resource.name.startsWith("projects/_/buckets/{}-segue-artifacts/objects/_runs/")',
 )
 CODE = Place("bucket:{}-segue-code")
 SOURCES = Place("project:{}", 'resource.name.startsWith("projects/_/buckets/gcf-v2-sources-")')
@@ -69,7 +69,7 @@ NO_OBJECTS = Place("project:{}", 'resource.type != "storage.googleapis.com/Objec
 ALL_RESULTS = Place(
     "bucket:{}-segue-artifacts",
     'resource.name.startsWith("projects/_/buckets/{}-segue-artifacts/objects/") && '
-    '!resource.name.startsWith("projects/_/buckets/{}-segue-artifacts/objects/_requests/")',
+    '!resource.name.startsWith("projects/_/buckets/{}-segue-artifacts/objects/_runs/")',
 )
 IMAGES = Place("repository:segue-pipelines")
 
@@ -88,45 +88,54 @@ def topics(names: Iterable[str]) -> list[Place]:
     return [Place(f"topic:segue-{name}") for name in names]
 
 
-def arrival(graph: Graph) -> Calls:
-    """Records, and tells the jobs that read the source."""
+def list_topics_of(pipelines: Iterable[str], lane: Lane) -> list[str]:
+    return [format_topic(pipeline, lane) for pipeline in pipelines]
+
+
+def use_ledger() -> Calls:
+    """Reads and writes records, after a look at what the ledger contains, or a note that it is new.
+
+    A look into an empty ledger is a query, and so is the search of the sweep and of a backfill.
+    """
     yield "firestore.BatchGetDocuments", LEDGER
     yield "firestore.BatchWrite", LEDGER
+    yield "firestore.Commit", LEDGER
+    yield "firestore.RunQuery", LEDGER
+
+
+def arrival(graph: Graph) -> Calls:
+    """Records, and tells the pipelines that read the source."""
+    yield from use_ledger()
     yield "eventarc.ReceiveEvent", PROJECT
     yield "run.Invoke", Place("service:segue-arrival")
-    for job in graph.jobs.values():
-        if job.reads_source:
-            yield "pubsub.Publish", Place(f"topic:segue-{format_topic(job.name, Lane.LIVE)}")
+    for place in topics(list_topics_of(graph.find_pipelines(graph.children[SOURCE]), Lane.LIVE)):
+        yield "pubsub.Publish", place
 
 
 def deletion(_graph: Graph) -> Calls:
     """Leaves a tombstone; artifacts are kept in all of the environments here."""
-    yield "firestore.BatchGetDocuments", LEDGER
-    yield "firestore.BatchWrite", LEDGER
+    yield from use_ledger()
     yield "eventarc.ReceiveEvent", PROJECT
     yield "run.Invoke", Place("service:segue-deletion")
 
 
 def request(graph: Graph) -> Calls:
     """Looks at files, keeps what was asked for, and asks."""
-    yield "firestore.BatchGetDocuments", LEDGER
-    yield "firestore.BatchWrite", LEDGER
+    yield from use_ledger()
     yield "storage.objects.get", CATALOGUE
     yield "storage.objects.list", CATALOGUE
-    yield "storage.objects.create", REQUESTS
-    yield "storage.objects.get", REQUESTS
-    yield "storage.objects.list", REQUESTS  # or what is not there would be forbidden
-    for place in topics(format_topic(job, Lane.REQUESTS) for job in graph.jobs):
+    yield "storage.objects.create", RUNS
+    yield "storage.objects.get", RUNS
+    yield "storage.objects.list", RUNS  # or what is not there would be forbidden
+    for place in topics(list_topics_of(graph.pipelines, Lane.REQUESTS)):
         yield "pubsub.Publish", place
 
 
 def sweep(graph: Graph) -> Calls:
     """Finds what was left lying, and tells it again on the lane that it came by."""
-    yield "firestore.RunQuery", LEDGER
-    yield "firestore.BatchGetDocuments", LEDGER
-    yield "firestore.BatchWrite", LEDGER
+    yield from use_ledger()
     yield "run.Invoke", Place("service:segue-sweep")
-    for place in topics(format_topic(job, lane) for job in graph.jobs for lane in Lane):
+    for place in topics(list_topics(graph.pipelines)):
         yield "pubsub.Publish", place
 
 
@@ -143,26 +152,27 @@ def works(identity: str, parents: Iterable[str], results: Place) -> Calls:
     parents_results = below("artifacts", *sorted(parents), or_bucket=True)
     yield "storage.objects.get", parents_results
     yield "storage.objects.list", parents_results
-    yield "firestore.BatchGetDocuments", LEDGER
-    yield "firestore.BatchWrite", LEDGER
+    yield from use_ledger()
 
 
 def backfill(_graph: Graph) -> Calls:
-    """Lists, or asks the ledger, and works on all jobs; it tells nobody."""
+    """Lists, or asks the ledger, and works on all jobs; its launcher writes a record of it."""
     yield from works("segue-backfill", (), ALL_RESULTS)
-    yield "firestore.RunQuery", LEDGER
+    yield "storage.objects.create", below("artifacts", "_runs")
 
 
-def streaming(graph: Graph, identity: str, jobs: tuple[str, ...]) -> Calls:
-    """Reads its jobs' lanes, works, and tells itself, parents, children, and the dead letters."""
+def streaming(graph: Graph, identity: str) -> Calls:
+    """Reads its lanes, works, and tells those on its lines, and the dead letters."""
+    pipeline = identity.removeprefix("segue-job-")
+    jobs = graph.pipelines[pipeline]
     parents = {parent for job in jobs for parent in graph.jobs[job].parents} - {*jobs, SOURCE}
     yield from works(identity, parents, below("artifacts", *sorted(jobs)))
     yield "dataflow.ListJobs", PROJECT  # Beam, with --update
-    for name in (format_topic(job, lane) for job in jobs for lane in Lane):
+    for name in list_topics([pipeline]):
         for call in ("GetSubscription", "StreamingPull", "Acknowledge", "ModifyAckDeadline"):
             yield f"pubsub.{call}", Place(f"subscription:segue-{name}")
-    notified = (format_topic(job, lane) for job in find_notified_jobs(graph, jobs) for lane in Lane)
-    for place in topics([*notified, *map(format_dead_topic, jobs)]):
+    notified = list_topics(graph.find_notified(pipeline))
+    for place in topics([*notified, format_dead_topic(pipeline)]):
         yield "pubsub.Publish", place
 
 
@@ -193,12 +203,11 @@ def graph() -> Graph:
 def calls_of(identity: str, graph: Graph) -> Calls:
     if identity in CALLS:
         return CALLS[identity](graph)
-    return streaming(graph, identity, jobs_of(identity, graph))
+    return streaming(graph, identity)
 
 
 def jobs_of(identity: str, graph: Graph) -> tuple[str, ...]:
-    name = identity.removeprefix("segue-job-")
-    return tuple(graph.jobs) if name == "all" else (name,)
+    return graph.pipelines[identity.removeprefix("segue-job-")]
 
 
 def test_every_identity_has_exactly_the_roles_that_its_calls_need(built, graph):
@@ -227,13 +236,14 @@ OBJECT_CALLS = {
     "create": {"storage.objects.create", "storage.objects.delete"},  # it may replace an object
     "delete": {"storage.objects.delete"},
     "fetch": {"storage.objects.get"},
+    "identify": {"storage.objects.get"},
     "list": {"storage.objects.list"},
     "read": {"storage.objects.get"},
     "stat": {"storage.objects.get"},
 }
 WRITES = ("create", "delete")
-READS = ("fetch", "read", "stat")
-WITHOUT_REQUEST = {"close", "sync", "uri"}
+READS = ("fetch", "identify", "read", "stat")
+WITHOUT_REQUEST = {"close", "doubt_absence", "sync", "uri"}
 
 
 def test_every_method_of_the_object_store_has_its_permissions():
@@ -268,8 +278,10 @@ def test_a_pipeline_writes_only_results_of_its_jobs_and_reads_only_those_of_thei
             assert may(grants, READS, result) == {job in readable}, (identity, job)
             longer = f"{results}/{job}_2/0123456789ab/song.flac/1.json"
             assert may(grants, WRITES, longer) == {identity == "segue-backfill"}
-        assert may(grants, WRITES, f"{results}/_requests/1.json") == {False}
-        assert may(grants, READS, f"{results}/_requests/1.json") == {False}
+        run = f"{results}/_runs/1.json"
+        may_create = access.is_allowed(grants, "storage.objects.create", run)
+        assert may_create == (identity == "segue-backfill")
+        assert may(grants, ["delete", *READS], run) == {False}
         for other in [*pipelines, "segue-backfill"]:
             for folder in ("staging", "temp"):
                 staged = f"{work}/{folder}/{other}/pipeline.pb"
@@ -282,13 +294,17 @@ def test_a_pipeline_writes_only_results_of_its_jobs_and_reads_only_those_of_thei
             assert may(grants, (*WRITES, *READS), f"{project}-segue-code/{name}") == {False}
 
 
-def test_a_catalogue_below_a_prefix_is_read_there_and_nowhere_else(environments):
+def test_a_catalogue_below_a_prefix_is_read_there_and_nowhere_else(environments, graph):
     catalogue = '-var=catalogue={bucket="masters",create=false,location="eu",prefix="music"}'
     planned, _ = environments("dev").tree.plan("dev", catalogue)
     every = plan.list_grants(plan.list_resources(planned))
     readers = {g.member for g in every if g.on == "bucket:masters"}
     names = {member.partition(":")[2].partition("@")[0] for member in readers}
-    assert names == {"segue-job-all", "segue-backfill", "segue-fn-request"}
+    assert names == {
+        *(f"segue-job-{pipeline}" for pipeline in graph.pipelines),
+        "segue-backfill",
+        "segue-fn-request",
+    }
     for member in readers:
         grants = [g for g in every if g.member == member]
         assert may(grants, READS, "masters/music/song.flac") == {True}
@@ -338,11 +354,17 @@ def test_the_table_names_the_calls_that_the_adapters_make(graph):
     source = (adapters / "firestore.py").read_text()
     methods = {  # of Google's client
         "client.get_all": "BatchGetDocuments",
+        "document.get": "BatchGetDocuments",
+        "document.create": "Commit",
         "batch.commit": "BatchWrite",
+        "collection.limit.get": "RunQuery",
         "selected.stream": "RunQuery",
         "query.get": "RunAggregationQuery",
     }
-    calls = re.findall(r"(\w+\.\w+)\([^()]*\*\*call_once", source)
+    source = source.replace("options = call_once(timeout_s)", "")
+    source = source.replace("**options", "**call_once(timeout_s)")
+    source = source.replace("client.collection(COLLECTION).limit(1).get", "collection.limit.get")
+    calls = re.findall(r"((?:\w+\.)+\w+)\([^()]*\*\*call_once", source)
     assert len(calls) == source.count("call_once(")
     firestore = {methods[call] for call in calls}
     # Only the command line counts, by the rights of who calls it.

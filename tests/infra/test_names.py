@@ -12,7 +12,12 @@ import pytest
 from harness.terraform import INFRA
 
 from segue.adapters.firestore import URL as LEDGER_URL
-from segue.adapters.firestore_indexes import COLLECTION, build_indexes, list_exempt_fields
+from segue.adapters.firestore_indexes import (
+    COLLECTION,
+    DONE,
+    build_indexes,
+    list_exempt_fields,
+)
 from segue.adapters.pubsub import PubsubQueue
 from segue.log import Action
 from segue.model.graph import Graph, read_graph
@@ -53,7 +58,7 @@ def queue(built) -> PubsubQueue:
 
 def test_topics_and_subscriptions_are_those_of_the_queue(built, graph):
     there = queue(built)
-    names = [*list_topics(graph), *map(format_dead_topic, graph.jobs)]
+    names = [*list_topics(graph.pipelines), *map(format_dead_topic, graph.pipelines)]
     topics = {r.values["id"] for r in built.list_resources("google_pubsub_topic")}
     of = {
         r.values["id"]: r.values["topic"]
@@ -87,19 +92,23 @@ def test_subscriptions_are_as_the_pipelines_need_them(built):
         assert not values["filter"]
 
 
-def test_indexes_are_those_of_the_ledgers_queries(built, graph):
+def test_indexes_are_those_of_the_ledgers_queries(built):
     indexes = built.list_resources("google_firestore_index")
-    made = {tuple((f["field_path"], f["order"]) for f in r.values["fields"]) for r in indexes}
-    assert made == {tuple((f, "ASCENDING") for f in index.fields) for index in build_indexes(graph)}
+    made = {
+        tuple((f["field_path"], f["order"] or f["array_config"]) for f in r.values["fields"])
+        for r in indexes
+    }
+    assert made == {tuple(zip(i.fields, i.modes, strict=True)) for i in build_indexes()}
     assert {r.values["collection"] for r in indexes} == {COLLECTION}
 
 
-def test_no_field_has_an_index_of_its_own_and_tombstones_expire(built):
+def test_only_done_has_an_index_of_its_own_and_tombstones_expire(built):
     fields = {r.values["field"]: r.values for r in built.list_resources("google_firestore_field")}
-    assert set(fields) == set(list_exempt_fields())
-    for values in fields.values():
+    assert set(fields) == {*list_exempt_fields(), DONE}
+    for name, values in fields.items():
         assert values["collection"] == COLLECTION
-        assert values["index_config"] == [{"indexes": []}]
+        ((indexes,),) = [config.values() for config in values["index_config"]]
+        assert [i["array_config"] for i in indexes] == (["CONTAINS"] if name == DONE else [])
     assert [name for name, values in fields.items() if values["ttl_config"]] == [EXPIRES]
 
 
@@ -174,9 +183,10 @@ def test_triggers_are_the_events_that_the_functions_take(built):
     assert not data.strip() or msgspec.json.decode(data, type=SweepOrder)
 
 
-def test_the_pipelines_serve_all_jobs_and_each_of_them_once(built, graph):
-    served = [job for p in pipelines(built).values() for job in p["parameters"]["jobs"].split(",")]
-    assert sorted(served) == sorted(graph.jobs)
+def test_each_pipeline_serves_its_jobs(built, graph):
+    served = {name: p["parameters"]["jobs"].split(",") for name, p in pipelines(built).items()}
+    expected = {f"segue-job-{name}": sorted(jobs) for name, jobs in graph.pipelines.items()}
+    assert served == expected
 
 
 def test_parameters_of_the_pipelines_are_those_of_the_template(built):

@@ -1,4 +1,7 @@
-"""A job that is added to the graph gets its own resources, and no other job's is made anew."""
+"""A job that is added to the graph gets its own resources, and no other job's is made anew.
+
+A job that joins a pipeline changes only what that pipeline runs and may do.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ JOB = """
     run: segue.features.dynamics:energy
     needs: {audio: downsample, beats: beats}
     writes: application/json
-    owner: research
+    owner: rhythm
 """
 BEFORE = (ROOT / "shared" / "segue" / "features" / "jobs.yaml").read_text()
 PIPELINE = 'google_dataflow_flex_template_job.this["streaming"]'
@@ -28,10 +31,6 @@ PARENTS = ("beats", "downsample")
 LANES = ("live", "requests")
 TOLD = tuple(f"mood-{lane}" for lane in LANES)
 OWN = {
-    *(
-        f'module.ledger.google_firestore_index.query["mood/{of}"]'
-        for of in ("state", "fingerprint")
-    ),
     *(f'module.queue.google_pubsub_topic.lane["{topic}"]' for topic in TOLD),
     *(f'module.queue.google_pubsub_subscription.lane["{topic}"]' for topic in TOLD),
     'module.queue.google_pubsub_topic.dead["mood"]',
@@ -66,8 +65,8 @@ OWN = {
 }
 
 
-def add_job(tree: Tree) -> None:
-    tree.graph.write_text(tree.graph.read_text() + JOB)
+def add_job(tree: Tree, groups: str = "") -> None:
+    tree.graph.write_text(groups + tree.graph.read_text() + JOB)
     tree.compile_graph()
 
 
@@ -85,6 +84,26 @@ def test_it_makes_exactly_what_is_its_own(tree):
     assert set(changes) - set(list_changes_by_address(before)) == OWN
     others = {address: change for address, change in changes.items() if address not in OWN}
     assert others == list_changes_by_address(before)
+
+
+def test_a_job_that_joins_a_pipeline_changes_what_that_one_runs_and_may_write(tree):
+    image = f"-var=image={IMAGE}"
+    before, _ = tree.plan("prod", image)
+    add_job(tree, "pipelines: {energy: [energy, mood]}\n")
+    after, warnings = tree.plan("prod", image)
+    assert warnings == []
+    was, now = list_changes_by_address(before), list_changes_by_address(after)
+    assert set(was) == set(now)
+    results = 'module.pipeline["energy"].google_storage_bucket_iam_member.artifacts["0"]'
+    running = f'module.pipeline["energy"].{PIPELINE}'
+    assert {address for address, change in now.items() if change != was[address]} == {
+        results,
+        running,
+    }
+    assert now[running]["after"]["parameters"]["jobs"] == "energy,mood"
+    (condition,) = now[results]["after"]["condition"]
+    assert "/objects/energy/" in condition["expression"]
+    assert "/objects/mood/" in condition["expression"]
 
 
 def test_an_image_that_is_built_from_the_sources_reaches_all_pipelines_in_place(prod, tmp_path):

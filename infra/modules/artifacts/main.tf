@@ -30,8 +30,8 @@ resource "google_storage_bucket" "this" {
       type = "Delete"
     }
     condition {
-      age            = var.requests_kept_days
-      matches_prefix = ["_requests/"]
+      age            = var.runs_kept_days
+      matches_prefix = ["_runs/"]
     }
   }
 

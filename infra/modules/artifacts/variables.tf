@@ -31,14 +31,14 @@ variable "soft_delete_days" {
   }
 }
 
-variable "requests_kept_days" {
-  description = "Days for which the document of a request is kept."
+variable "runs_kept_days" {
+  description = "Days for which the record of a backfill or a request is kept."
   type        = number
-  default     = 30
+  default     = 365
   nullable    = false
   validation {
-    condition     = var.requests_kept_days >= 1
-    error_message = "A request's document must be kept for at least a day, because 'segue watch' reads it; write 1 or more."
+    condition     = var.runs_kept_days >= 1
+    error_message = "The record of a request must be kept for at least a day, because 'segue watch' reads it; write 1 or more."
   }
 }
 

@@ -1,4 +1,4 @@
-# The alerts. Conditions select jobs by name, so a new job is included automatically.
+# The alerts. Conditions select jobs and pipelines by name, so new ones are included automatically.
 
 locals {
   channels = concat(var.channels, [for channel in google_monitoring_notification_channel.email : channel.name])
@@ -19,7 +19,7 @@ locals {
     oldest_message = {
       title    = "messages wait too long"
       severity = "WARNING"
-      remedy   = "A job does not keep up, or does not run. Look at its backlog, at the lag of its pipeline and at max_workers; `segue doctor --cloud` compares what is deployed with the graph."
+      remedy   = "A pipeline does not keep up, or does not run. Look at its backlog, its lag and its max_workers; `segue doctor --cloud` compares what is deployed with the graph."
       conditions = {
         "an arrival waits for longer than ${var.thresholds.live_age_s} s" = {
           filter = "${local.pubsub}/oldest_unacked_message_age\" ${local.lane.live}"
@@ -34,7 +34,7 @@ locals {
     stuck_pipeline = {
       title    = "a pipeline is stuck"
       severity = "CRITICAL"
-      remedy   = "Look at the job's errors in Dataflow. Nothing is lost: a message is acknowledged only once its result is recorded. Drain it and apply again, or roll back to the previous image."
+      remedy   = "Look at the pipeline's errors in Dataflow. Nothing is lost: a message is acknowledged only once its result is recorded. Drain it and apply again, or roll back to the previous image."
       conditions = {
         "a pipeline's lag is above ${var.thresholds.system_lag_s} s" = {
           filter = "metric.type=\"${local.lag}/system_lag\" ${local.pipeline}"

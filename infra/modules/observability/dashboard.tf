@@ -1,4 +1,4 @@
-# One dashboard. Every chart has one line per job, selected by name: a new job appears automatically.
+# One dashboard. Every chart has one line per job or pipeline, selected by name: a new one appears automatically.
 
 locals {
   lag    = "dataflow.googleapis.com/job"
@@ -38,8 +38,8 @@ locals {
   ]
 
   cost = <<-EOT
-    **Cost**: every resource has the labels `environment`, `team` and `job`. In *Billing → Reports*, group by label `job`
-    or `team`; in the billing export, `labels.key = 'job'`. A pipeline that serves several jobs has its own name as `job`.
+    **Cost**: every resource has the labels `environment` and `team`, and those of a pipeline the label `pipeline`. In *Billing
+    → Reports*, group by label `pipeline` or `team`; in the billing export, `labels.key = 'pipeline'`.
   EOT
 }
 

@@ -15,7 +15,7 @@ locals {
     [for job in sort(var.parents) : "resource.name.startsWith(\"${local.artifacts}/objects/${job}/\")"],
   )
   writes_results = length(var.jobs) == 0 ? [
-    "resource.name.startsWith(\"${local.artifacts}/objects/\") && !resource.name.startsWith(\"${local.artifacts}/objects/_requests/\")"
+    "resource.name.startsWith(\"${local.artifacts}/objects/\") && !resource.name.startsWith(\"${local.artifacts}/objects/_runs/\")"
   ] : [for job in sort(var.jobs) : "resource.name.startsWith(\"${local.artifacts}/objects/${job}/\")"]
   stages = [
     for name in ["staging", "temp"] : "resource.name.startsWith(\"${local.work}/objects/${name}/${local.account}/\")"
@@ -130,6 +130,21 @@ resource "google_storage_bucket_iam_member" "artifacts" {
     title       = "only results of its jobs"
     description = "A pipeline creates and replaces results of its own jobs only."
     expression  = each.value
+  }
+}
+
+# Whatever a job does as this identity, it can neither change nor remove the record of any run.
+resource "google_storage_bucket_iam_member" "runs" {
+  count = length(var.jobs) == 0 ? 1 : 0
+
+  bucket = var.artifacts_bucket
+  role   = "roles/storage.objectCreator"
+  member = local.member
+
+  condition {
+    title       = "only records of runs"
+    description = "The launcher of a backfill writes the record of its run."
+    expression  = "resource.name.startsWith(\"${local.artifacts}/objects/_runs/\")"
   }
 }
 

@@ -21,7 +21,8 @@ output "roles" {
     ["${google_storage_bucket_iam_member.catalogue.role} on buckets/${join("/", compact([var.catalogue_bucket, var.catalogue_prefix]))}/*"],
     [for name in ["staging", "temp"] : "${google_storage_bucket_iam_member.work.role} on buckets/${var.work_bucket}/${name}/${local.account}/*"],
     [for job in var.parents : "roles/storage.objectViewer on buckets/${var.artifacts_bucket}/${job}/*"],
-    length(var.jobs) == 0 ? ["roles/storage.objectUser on buckets/${var.artifacts_bucket}/*, without _requests/"] : [for job in var.jobs : "roles/storage.objectUser on buckets/${var.artifacts_bucket}/${job}/*"],
+    [for grant in google_storage_bucket_iam_member.runs : "${grant.role} on buckets/${grant.bucket}/_runs/*"],
+    length(var.jobs) == 0 ? ["roles/storage.objectUser on buckets/${var.artifacts_bucket}/*, without _runs/"] : [for job in var.jobs : "roles/storage.objectUser on buckets/${var.artifacts_bucket}/${job}/*"],
   ))
 }
 

@@ -11,12 +11,12 @@ variable "region" {
 }
 
 variable "name" {
-  description = "Name of the pipeline, PREFIX-job-JOB or PREFIX-job-GROUP; identity and Dataflow job have it, too, shortened if it is too long for them."
+  description = "Name of the pipeline, PREFIX-job-PIPELINE; identity and Dataflow job have it, too, shortened if it is too long for them."
   type        = string
   nullable    = false
   validation {
     condition     = can(regex("^[a-z][a-z0-9_-]{5,}$", var.name))
-    error_message = "A pipeline's name must be at least 6 lower-case letters, digits, hyphens or underscores that start with a letter; it consists of prefix and job, so rename one of them."
+    error_message = "A pipeline's name must be at least 6 lower-case letters, digits, hyphens or underscores that start with a letter; it consists of the prefix and the name in jobs.yaml, so rename one of them."
   }
 }
 
@@ -34,7 +34,7 @@ variable "jobs" {
   nullable    = false
   validation {
     condition     = length(var.jobs) <= 190
-    error_message = "A bucket's policy has room for the results of 190 jobs per identity (20 conditions of 10); divide the group."
+    error_message = "A bucket's policy has room for the results of 190 jobs per identity (20 conditions of 10); divide the pipeline."
   }
 }
 

@@ -1,12 +1,12 @@
-# One topic per job and lane, one per job for dead letters, and on each a subscription of the same name.
+# One topic per pipeline and lane, one per pipeline for dead letters, and on each a subscription of the same name.
 
 locals {
   # The lanes of shared/segue/model/queue.py: arrivals and requests cannot starve each other.
   lanes = ["live", "requests"]
 
   lane_topics = {
-    for pair in setproduct(keys(var.jobs), local.lanes) :
-    "${pair[0]}-${pair[1]}" => { job = pair[0], lane = pair[1] }
+    for pair in setproduct(keys(var.pipelines), local.lanes) :
+    "${pair[0]}-${pair[1]}" => { pipeline = pair[0], lane = pair[1] }
   }
 }
 
@@ -17,7 +17,7 @@ resource "google_pubsub_topic" "lane" {
   project      = var.project
   name         = "${var.prefix}-${each.key}"
   kms_key_name = var.kms_key
-  labels       = merge(var.jobs[each.value.job].labels, { lane = each.value.lane })
+  labels       = merge(var.pipelines[each.value.pipeline].labels, { lane = each.value.lane })
 
   dynamic "message_storage_policy" {
     for_each = length(var.persistence_regions) > 0 ? [var.persistence_regions] : []
@@ -38,7 +38,7 @@ resource "google_pubsub_subscription" "lane" {
   ack_deadline_seconds         = 600 # the longest
   message_retention_duration   = "${var.retention_days * 86400}s"
   enable_exactly_once_delivery = false
-  labels                       = merge(var.jobs[each.value.job].labels, { lane = each.value.lane })
+  labels                       = merge(var.pipelines[each.value.pipeline].labels, { lane = each.value.lane })
 
   expiration_policy {
     ttl = "" # never: a pipeline may be stopped for more than a month
@@ -47,7 +47,7 @@ resource "google_pubsub_subscription" "lane" {
 
 resource "google_pubsub_topic" "dead" {
   #checkov:skip=CKV_GCP_83:A customer's key is optional (kms_key); messages contain names of files, but no content and no secret.
-  for_each = var.jobs
+  for_each = var.pipelines
 
   project      = var.project
   name         = "${var.prefix}-${each.key}-dead"
@@ -63,7 +63,7 @@ resource "google_pubsub_topic" "dead" {
 }
 
 resource "google_pubsub_subscription" "dead" {
-  for_each = var.jobs
+  for_each = var.pipelines
 
   project                    = var.project
   name                       = google_pubsub_topic.dead[each.key].name

@@ -10,8 +10,8 @@ variable "prefix" {
   nullable    = false
 }
 
-variable "jobs" {
-  description = "The graph's jobs, each with the labels of its topics."
+variable "pipelines" {
+  description = "The streaming pipelines, each with the labels of its topics."
   type        = map(object({ labels = optional(map(string), {}) }))
   nullable    = false
 }

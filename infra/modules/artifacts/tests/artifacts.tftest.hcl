@@ -15,9 +15,9 @@ run "a_bucket_is_private_and_cleans_up" {
   }
   assert {
     condition = [for rule in google_storage_bucket.this.lifecycle_rule : "${one(rule.action).type} ${one(rule.condition).age} ${join(",", coalesce(one(rule.condition).matches_prefix, []))}"] == [
-      "AbortIncompleteMultipartUpload 1 ", "Delete 30 _requests/",
+      "AbortIncompleteMultipartUpload 1 ", "Delete 365 _runs/",
     ]
-    error_message = "Only incomplete uploads and old requests may be deleted, never a result."
+    error_message = "Only incomplete uploads and old records of runs may be deleted, never a result."
   }
   assert {
     condition     = output.url == "gs://acme-features"
@@ -37,8 +37,8 @@ run "soft_delete_for_a_day_is_refused" {
   expect_failures = [var.soft_delete_days]
 }
 
-run "requests_are_kept_for_a_day_at_least" {
+run "records_of_runs_are_kept_for_a_day_at_least" {
   command = plan
-  variables { requests_kept_days = 0 }
-  expect_failures = [var.requests_kept_days]
+  variables { runs_kept_days = 0 }
+  expect_failures = [var.runs_kept_days]
 }

@@ -130,7 +130,7 @@ run "a_person_calls_it_over_http" {
     ingress             = "ALLOW_INTERNAL_AND_GCLB"
     invokers            = ["group:curators@example.com"]
     bucket_roles = {
-      write = { bucket = "features", role = "roles/storage.objectCreator", prefix = "_requests/" }
+      write = { bucket = "features", role = "roles/storage.objectCreator", prefix = "_runs/" }
       read  = { bucket = "masters", role = "roles/storage.objectViewer" }
     }
   }
@@ -144,7 +144,7 @@ run "a_person_calls_it_over_http" {
     error_message = "The named members must be able to call it."
   }
   assert {
-    condition     = one(google_storage_bucket_iam_member.object["write"].condition).expression == "resource.name == \"projects/_/buckets/features\" || resource.name.startsWith(\"projects/_/buckets/features/objects/_requests/\")" && length(google_storage_bucket_iam_member.object["read"].condition) == 0
+    condition     = one(google_storage_bucket_iam_member.object["write"].condition).expression == "resource.name == \"projects/_/buckets/features\" || resource.name.startsWith(\"projects/_/buckets/features/objects/_runs/\")" && length(google_storage_bucket_iam_member.object["read"].condition) == 0
     error_message = "A prefix must limit a role to the names below it."
   }
 }

@@ -121,8 +121,12 @@ run "without_streaming_there_is_only_an_identity" {
     error_message = "A backfill must not be able to publish, or to update jobs."
   }
   assert {
-    condition     = one(one(values(google_storage_bucket_iam_member.artifacts)).condition).expression == "resource.name.startsWith(\"projects/_/buckets/features/objects/\") && !resource.name.startsWith(\"projects/_/buckets/features/objects/_requests/\")"
-    error_message = "A backfill must be able to create results of all jobs, but no request."
+    condition     = one(one(values(google_storage_bucket_iam_member.artifacts)).condition).expression == "resource.name.startsWith(\"projects/_/buckets/features/objects/\") && !resource.name.startsWith(\"projects/_/buckets/features/objects/_runs/\")"
+    error_message = "A backfill must be able to create and replace results of all jobs, but no record of a run."
+  }
+  assert {
+    condition     = "${one(google_storage_bucket_iam_member.runs).role} ${one(one(google_storage_bucket_iam_member.runs).condition).expression}" == "roles/storage.objectCreator resource.name.startsWith(\"projects/_/buckets/features/objects/_runs/\")"
+    error_message = "The launcher of a backfill must be able to write the record of its run, and no job to change one."
   }
 }
 

@@ -4,18 +4,18 @@ variables {
   project             = "acme-segue-dev"
   prefix              = "segue"
   persistence_regions = ["europe-west1"]
-  jobs = {
-    downsample = { labels = { job = "downsample" } }
+  pipelines = {
+    downsample = { labels = { pipeline = "downsample" } }
     tempo_map  = {}
   }
 }
 
-run "a_job_has_two_lanes_and_a_place_for_its_dead_letters" {
+run "a_pipeline_has_two_lanes_and_a_place_for_its_dead_letters" {
   command = plan
 
   assert {
     condition     = toset([for topic in google_pubsub_topic.lane : topic.name]) == toset(["segue-downsample-live", "segue-downsample-requests", "segue-tempo_map-live", "segue-tempo_map-requests"])
-    error_message = "Topics must be called PREFIX-JOB-LANE, as in shared/segue/model/queue.py."
+    error_message = "Topics must be called PREFIX-PIPELINE-LANE, as in shared/segue/model/queue.py."
   }
   assert {
     condition     = alltrue([for key, subscription in google_pubsub_subscription.lane : subscription.name == google_pubsub_topic.lane[key].name])
@@ -23,15 +23,15 @@ run "a_job_has_two_lanes_and_a_place_for_its_dead_letters" {
   }
   assert {
     condition     = toset([for topic in google_pubsub_topic.dead : topic.name]) == toset(["segue-downsample-dead", "segue-tempo_map-dead"])
-    error_message = "Dead-letter topics must be called PREFIX-JOB-dead."
+    error_message = "Dead-letter topics must be called PREFIX-PIPELINE-dead."
   }
   assert {
     condition     = output.url == "pubsub://acme-segue-dev/segue"
     error_message = "The URL must name project and prefix."
   }
   assert {
-    condition     = google_pubsub_topic.lane["downsample-live"].labels == tomap({ job = "downsample", lane = "live" })
-    error_message = "A topic must have the labels of its job, and its lane."
+    condition     = google_pubsub_topic.lane["downsample-live"].labels == tomap({ pipeline = "downsample", lane = "live" })
+    error_message = "A topic must have the labels of its pipeline, and its lane."
   }
   assert {
     condition     = alltrue([for topic in concat(values(google_pubsub_topic.lane), values(google_pubsub_topic.dead)) : one(topic.message_storage_policy).allowed_persistence_regions == toset(["europe-west1"])])
