@@ -36,9 +36,12 @@ INPUTS = {
     # The resources per file.
     "work": Input(3.0, "vCPU-s/file", "of all jobs; 'segue plan' measures yours"),
     "artifacts": Input(4.4e-3, "GB/file", "of which a 22 kHz FLAC is 4 MB"),
-    "record": Input(6e-6, "GiB/file", "a document and its index entries"),
+    "edges": Input(
+        6, "messages/file", "of the graph, between pipelines; 1 if there is one pipeline"
+    ),
+    "record": Input(4e-6, "GiB/file", "a document and its index entries"),
     "writes": Input(2, "writes", "of the ledger: claim and settle"),
-    "sends": Input(2, "messages/job", "sent and received"),
+    "sends": Input(2, "times/message", "sent and received"),
     "size": Input(1 / 2**30, "TiB/message", "1 KiB, the billed minimum"),
     "line": Input(0.7 / 2**20, "GiB/job", "of the log, per result"),
     "call": Input(0.15, "s/file", "of a function, per arrival"),
@@ -84,10 +87,10 @@ MONTHLY = (
     CostLine("Firestore", "records kept", "files record $document"),
     CostLine("Firestore", "point-in-time recovery", "files record $recovery"),
     CostLine("Firestore", "backups", "files record backups $backup"),
-    CostLine("Firestore", "records read, once per job", "arrivals jobs $read"),
+    CostLine("Firestore", "records read, once per message", "arrivals edges $read"),
     CostLine("Firestore", "arrivals recorded", "arrivals $write"),
-    CostLine("Firestore", "records written by jobs", "arrivals jobs writes $write"),
-    CostLine("Pub/Sub", "messages", "arrivals jobs sends size $message"),
+    CostLine("Firestore", "records written by pipelines", "arrivals pipelines writes $write"),
+    CostLine("Pub/Sub", "messages", "arrivals edges sends size $message"),
     CostLine("Functions", "arrivals", "arrivals call $call"),
     CostLine("Functions", "an idle instance", "hours $idle"),
     CostLine("Logging", "results", "arrivals jobs line $log"),
@@ -123,9 +126,10 @@ What follows from this:
 
 - {kept:.0%} of the monthly cost is for stored data, mostly the intermediate FLAC. To save, look
   first at jobs that are cheap and whose results are read only by other jobs.
-- A pipeline costs its workers, whether files arrive or not. All jobs in one pipeline, as in
-  `infra/envs/dev.tfvars`, cost {grouped} per month instead of {month}.
-- Reads and writes of the ledger in a backfill do not depend on the number of jobs.
+- A pipeline costs its workers, whether files arrive or not. All jobs in one pipeline
+  ([`pipelines`](formats.md#pipelines)) cost {grouped} per month instead of {month}.
+- Reads and writes of the ledger do not depend on the number of jobs, but on that of pipelines; a
+  backfill is one.
 
 ## Inputs
 
@@ -156,7 +160,7 @@ def format_page() -> str:
         lines="\n".join(rows),
         inputs="\n".join(inputs),
         kept=kept / month,
-        grouped=_format_dollars(compute_total(MONTHLY, pipelines=1)),
+        grouped=_format_dollars(compute_total(MONTHLY, pipelines=1, edges=1)),
         month=_format_dollars(month),
     )
 

@@ -55,6 +55,9 @@ def draw_mermaid(graph: Graph) -> str:
         name, details = (_quote_mermaid(part) for part in (job.name, _format_details(job)))
         label = f"<b>{name}</b><br/>{details}<br/><code>{graph.fingerprints[job.name]}</code>"
         lines.append(f'  job_{job.name}["{label}"]:::{_find_class(job)}')
+    for name in graph.groups:
+        members = (f"job_{job}" for job in graph.pipelines[name])
+        lines += [f'  subgraph pipeline_{name}["{name}"]', *(f"    {m}" for m in members), "  end"]
     for parent, child, inputs in _list_edges(graph):
         lines.append(f'  job_{parent} -- "{_quote_mermaid(inputs)}" --> job_{child}')
     return "\n".join([*lines, CLASSES, ""])
@@ -66,6 +69,10 @@ def draw_dot(graph: Graph) -> str:
     for job in graph.jobs.values():
         label = (job.name, _format_details(job), graph.fingerprints[job.name])
         lines.append(f"  {_quote(job.name)} [label={_quote(*label)}]")
+    for name in graph.groups:
+        members = "; ".join(map(_quote, graph.pipelines[name]))
+        cluster = _quote(f"cluster_{name}")
+        lines.append(f"  subgraph {cluster} {{ label={_quote(name)}; {members} }}")
     for parent, child, inputs in _list_edges(graph):
         lines.append(f"  {_quote(parent)} -> {_quote(child)} [label={_quote(inputs)}]")
     return "\n".join([*lines, "}", ""])
@@ -75,19 +82,22 @@ def build_document(graph: Graph) -> dict[str, Any]:
     """Return the whole graph, with what is derived from it, for JSON."""
     return {
         "path": graph.path,
+        "namespace": graph.namespace,
         "catalogue": graph.catalogue,
         "artifacts": graph.artifacts,
         "include": list(graph.include),
+        "pipelines": {name: list(jobs) for name, jobs in graph.pipelines.items()},
         "jobs": [
             {
                 **asdict(job),
                 "needs": dict(job.needs),
                 "params": dict(job.params),
-                "equivalent": list(job.equivalent),
+                "equivalents": list(job.equivalents),
                 "fingerprint": graph.fingerprints[job.name],
-                "accepted": sorted(graph.accepted[job.name]),
+                "accepted": list(graph.accepted[job.name]),
                 "parents": list(job.parents),
                 "children": list(graph.children[job.name]),
+                "pipeline": graph.pipeline_of[job.name],
             }
             for job in graph.jobs.values()
         ],

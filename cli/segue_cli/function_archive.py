@@ -31,7 +31,7 @@ FUNCTIONS = {
 }
 LOCK = os.path.join("locks", "functions.txt")
 FOLDERS = {"segue_functions": "functions", "segue": "shared"}  # package → its folder
-GRAPH_VERSION = 1  # infra/variables.tf refuses any other
+GRAPH_FORMAT = 2  # infra/variables.tf refuses any other
 FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the earliest date of the zip format
 UNIX, FILE_MODE = 3, 0o100644
 MAIN = '''\
@@ -103,7 +103,6 @@ def compile_graph(settings: Settings) -> bytes:
     jobs = {
         job.name: {
             "parents": job.parents,
-            "children": graph.children[job.name],
             "reads_source": job.reads_source,
             "owner": job.owner,
             "memory_gib": job.resources.memory_gib,
@@ -111,10 +110,15 @@ def compile_graph(settings: Settings) -> bytes:
         }
         for job in graph.jobs.values()
     }
+    pipelines = {
+        name: {"jobs": its_jobs, "notifies": graph.find_notified(name)}
+        for name, its_jobs in graph.pipelines.items()
+    }
     document = {
-        "version": GRAPH_VERSION,
+        "format": GRAPH_FORMAT,
         "sha256": hashlib.sha256(text).hexdigest(),
         "jobs": jobs,
+        "pipelines": pipelines,
     }
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from segue.log import PrintableFormatter, configure
-from segue.worker.process import Scratch
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -48,29 +47,16 @@ def run_with_progress(
     ``count_total`` counts the files in the background, until it is told to stop.
     """
     from segue_pipelines.options import is_local
+    from segue_pipelines.progress import open_progress_folder
 
     configure_log(options)
     if not is_local(options):
         return execute(None)
-    with _open_folder() as folder, contextlib.ExitStack() as shown:
+    with open_progress_folder() as folder, contextlib.ExitStack() as shown:
         if folder is not None and output.stderr.is_terminal:
             shown.enter_context(_show_bar(output.stderr, folder, what, count_total))
         configure(as_json=False, stream=sys.stderr)  # it writes above the bar
         return execute(folder)
-
-
-@contextlib.contextmanager
-def _open_folder() -> Iterator[str | None]:
-    """Create a folder for a while; None if there is no room for temporary files."""
-    try:
-        scratch = Scratch()
-    except OSError:
-        yield None
-        return
-    try:
-        yield scratch.path
-    finally:
-        scratch.remove()
 
 
 @contextlib.contextmanager

@@ -61,6 +61,7 @@ COMMAND_EXIT_CODES = {
         "this run or before, or were left out; or the first 200 files all failed in the same job",
         ExitCode.UNFINISHED: "the only missing results are held by other workers, were deferred "
         "after a transient error, or are of files that were overwritten or deleted meanwhile",
+        ExitCode.INTERRUPTED: "it was interrupted with Ctrl-C or SIGTERM",
     },
     "stream": {
         ExitCode.OK: "it was stopped, or was idle for --until-idle; jobs may have failed, see "
@@ -89,7 +90,7 @@ COMMAND_EXIT_CODES = {
     },
     "status": {ExitCode.OK: "the counts are shown, whatever they are"},
     "watch": {
-        ExitCode.OK: "all results are there",
+        ExitCode.OK: "all results are there, but for those that are not applicable",
         ExitCode.FAILURES: "a job failed or is blocked, or a named file was deleted",
         ExitCode.UNFINISHED: "results are missing after --timeout",
     },

@@ -37,7 +37,7 @@ GraphLike = Graph | str | os.PathLike[str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class BackfillPlan:
     """What a backfill would compute, and what that takes."""
 
     totals: RunTotals  # files and jobs by status; `Status.TODO` is what would be computed
@@ -96,7 +96,7 @@ def plan(
     price: float | None = None,
     vcpus: int | None = None,
     beam_options: Sequence[str] = (),
-) -> Plan:
+) -> BackfillPlan:
     """Count what a backfill would compute, and estimate its cost; nothing is computed or written.
 
     Parameters
@@ -136,8 +136,9 @@ def plan(
             totals,
             vcpus=settings.vcpus or os.cpu_count() or 1,
             price=settings.price,
+            prefix=parse_prefix(prefix) if prefix else "",
         )
-    return Plan(totals=totals, estimate=estimated)
+    return BackfillPlan(totals=totals, estimate=estimated)
 
 
 def backfill(
@@ -271,9 +272,12 @@ def run_job(
 def status(
     *, prefix: str | None = None, graph: GraphLike = None, ledger: str | None = None
 ) -> JobCounts:
-    """Count the files of each job by state: done, stale, failed, blocked, running, queued, missing.
+    """Count the files of each job by state, in the ledger.
 
-    With a prefix, every record below it is read; without one, the ledger's own counts are used.
+    The states are done, not_applicable, failed, blocked, running, queued and missing, and add up to
+    all files. Beside them, stale counts the files that have a result of an earlier version of the
+    job only. With a prefix, every record below it is read; without one, the ledger's own counts are
+    used.
     """
     from segue.reports.job_states import count_jobs
 
@@ -288,7 +292,7 @@ def explain(
     graph: GraphLike = None,
     ledger: str | None = None,
 ) -> Explanation:
-    """Explain one file: the state of each job, why, its artifact, and what a backfill would do.
+    """Explain one file: the state of each job, why, its results, and what a backfill would do.
 
     Parameters
     ----------
@@ -317,7 +321,7 @@ def failures(
     graph: GraphLike = None,
     ledger: str | None = None,
 ) -> Iterator[FailedJob]:
-    """Stream the failures that the ledger holds, in the order of their files' URIs.
+    """Stream the failures of the jobs' present versions, in the order of their files' URIs.
 
     Parameters
     ----------

@@ -37,6 +37,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "google.cloud.firestore_v1",
         "google.cloud.pubsub_v1",
         "google.cloud.storage",
+        "google.protobuf.timestamp_pb2",
         "google.pubsub_v1",
         "google.rpc",
         "google_crc32c",

@@ -21,12 +21,12 @@ class Action(StrEnum):
     """The closed vocabulary of events."""
 
     # functions
-    ARRIVED = "arrived"  # a file is recorded, and its jobs are notified
+    ARRIVED = "arrived"  # a file is recorded, and the pipelines that read it are notified
     IGNORED = "ignored"  # an object that is not catalogue media, or an event that is too late
     MALFORMED = "malformed"  # an event or request that cannot be parsed
     DELETED = "deleted"  # a tombstone is written
     REQUESTED = "requested"  # results are requested
-    SWEPT = "swept"  # unfinished work is published again
+    SWEPT = "swept"  # unfinished work is requested again
     # backfills
     RECOMPUTED = "recomputed"  # an artifact is gone or has changed, and is computed again
     # streaming pipelines
@@ -35,10 +35,10 @@ class Action(StrEnum):
     BLOCKED = "blocked"  # a job above it failed
     DEFERRED = "deferred"  # a transient error; it is tried again
     LOST = "lost"  # a result came too late
-    FORWARDED = "forwarded"  # nothing to do here; the children are notified
-    ASKED = "asked"  # a result above is missing and is requested
-    WAITING = "waiting"  # another process is computing it
-    DROPPED = "dropped"  # a message that cannot be acted on
+    FORWARDED = "forwarded"  # nothing to do here; the pipelines below are notified once more
+    ASKED = "asked"  # other pipelines continue, and are sent a request
+    WAITING = "waiting"  # another process is computing it, or other parents have not finished
+    DROPPED = "dropped"  # a message after which there is nothing to do
     PINGED = "pinged"  # a ping passed
     DEAD_LETTERED = "dead_lettered"  # a message could not be processed
     # listings

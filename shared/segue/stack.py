@@ -44,7 +44,8 @@ def open_stack(
     """
     graph = load_graph(settings) if graph is None else graph
     with contextlib.ExitStack() as opened:
-        ledger = connect_ledger(settings.ledger) if create else open_ledger_to_read(settings.ledger)
+        connect = connect_ledger if create else open_ledger_to_read
+        ledger = connect(settings.ledger, graph.namespace)
         opened.callback(ledger.close)
         artifacts = connect_store(graph.artifacts)
         opened.callback(artifacts.close)

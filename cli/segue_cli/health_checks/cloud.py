@@ -14,12 +14,13 @@ from segue.adapters.cloud_inventory import QueueContents, find_index_faults, lis
 from segue.adapters.connect import connect_store
 from segue.adapters.firestore_indexes import Index
 from segue.errors import ConfigurationError
-from segue.ingest.requests import FOLDER as REQUESTS
 from segue.model.graph import Graph
-from segue.model.queue import format_dead_topic, list_topics
+from segue.model.queue import DEAD, Lane, format_dead_topic, list_topics
+from segue.model.run import FOLDER as RUNS
 from segue.model.settings import SETTINGS, Settings
 from segue.stack import load_graph
 from segue_cli.health_checks.check import Check, CheckFault, CheckNote, CheckResult
+from segue_cli.views.text import format_count
 
 T = TypeVar("T")
 
@@ -49,11 +50,11 @@ def list_cloud_checks(settings: Settings) -> Iterator[Check]:
         contents = _call_once(partial(list_queue_contents, settings.queue))
         yield Check(group, "topics", lambda: _check_topics(graph, contents()))
         yield Check(group, "subscriptions", lambda: _check_subscriptions(graph, contents()))
-        yield Check(group, "former jobs", lambda: _check_former_jobs(graph, contents()))
+        yield Check(group, "former pipelines", lambda: _check_former_pipelines(graph, contents()))
     if settings.ledger.startswith(CLOUD["ledger"]):
-        yield Check(group, "indexes", partial(_check_indexes, graph, settings.ledger))
+        yield Check(group, "indexes", partial(_check_indexes, settings.ledger))
     if graph.artifacts.startswith(CLOUD["artifacts"]):
-        yield Check(group, "requests", partial(_check_requests, graph.artifacts))
+        yield Check(group, "runs", partial(_check_runs, graph.artifacts))
 
 
 def _check_settings(settings: Settings, graph: Graph) -> CheckResult:
@@ -77,7 +78,8 @@ def _check_topics(graph: Graph, contents: QueueContents) -> CheckResult:
     missing = [name for name in expected if name not in contents.topics]
     if missing:
         return CheckFault(f"missing: {_join_names(contents.prefix, missing)}", HINT)
-    return CheckResult(f"{len(expected)} topics, of {len(graph.jobs)} jobs and the sweep")
+    count = format_count(len(graph.pipelines), "pipeline")
+    return CheckResult(f"{len(expected)} topics, of {count} and the sweep")
 
 
 def _check_subscriptions(graph: Graph, contents: QueueContents) -> CheckResult:
@@ -98,22 +100,23 @@ def _check_subscriptions(graph: Graph, contents: QueueContents) -> CheckResult:
     return CheckResult(f"{len(expected)} subscriptions, each attached to the topic of its name")
 
 
-def _check_former_jobs(graph: Graph, contents: QueueContents) -> CheckResult:
-    """Check for topics of jobs that are not in the graph, as after a job was removed."""
-    kinds = {name.rpartition("-")[2] for name in _list_expected_topics(graph)} - {SWEEP}
+def _check_former_pipelines(graph: Graph, contents: QueueContents) -> CheckResult:
+    """Check for topics of pipelines that are not in the graph, as after a job was removed."""
+    kinds = {*Lane, DEAD}
     foreign = [
         name
         for name in sorted(contents.topics - set(_list_expected_topics(graph)))
-        if name.count("-") == 1 and name.partition("-")[2] in kinds  # a job's name has no hyphen
+        if name.count("-") == 1 and name.partition("-")[2] in kinds  # their names have no hyphen
     ]
     if not foreign:
-        return CheckResult("there are no topics of former jobs")
-    detail = f"topics of jobs that are not in this graph: {_join_names(contents.prefix, foreign)}"
+        return CheckResult("there are no topics of former pipelines")
+    names = _join_names(contents.prefix, foreign)
+    detail = f"topics of pipelines that are not in this graph: {names}"
     return CheckNote(detail, f"check that this is the deployed graph; {HINT}")
 
 
-def _check_indexes(graph: Graph, ledger: str) -> CheckResult:
-    faults = find_index_faults(ledger, graph)
+def _check_indexes(ledger: str) -> CheckResult:
+    faults = find_index_faults(ledger)
     if not faults:
         return CheckResult(f"{ledger} answers, and its indexes are ready")
     building = [index for index, reason in faults.items() if BUILDING in reason]
@@ -129,16 +132,16 @@ def _check_indexes(graph: Graph, ledger: str) -> CheckResult:
     return CheckFault(f"{'; '.join(parts)}\n{faults[missing[0]]}", HINT)
 
 
-def _check_requests(artifacts: str) -> CheckResult:
-    """Check that request documents can be listed, and count them."""
+def _check_runs(artifacts: str) -> CheckResult:
+    """Check that records of runs can be listed, and count them."""
     with contextlib.closing(connect_store(artifacts)) as store:
-        count = sum(1 for _ in islice(store.list(f"{REQUESTS}/"), MANY))
+        count = sum(1 for _ in islice(store.list(f"{RUNS}/"), MANY))
     many = f"{MANY:,} or more" if count == MANY else f"{count:,}"
-    return CheckResult(f"{many} found below {artifacts.rstrip('/')}/{REQUESTS}/")
+    return CheckResult(f"{many} found below {artifacts.rstrip('/')}/{RUNS}/")
 
 
 def _list_expected_topics(graph: Graph) -> list[str]:
-    return [*list_topics(graph), *(format_dead_topic(job) for job in graph.jobs), SWEEP]
+    return [*list_topics(graph.pipelines), *map(format_dead_topic, graph.pipelines), SWEEP]
 
 
 def _join_indexes(indexes: Sequence[Index]) -> str:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from functools import partial
 
-from segue.adapters.connect import connect_ledger, connect_queue, connect_store
+from segue.adapters.connect import connect_queue, connect_store, open_ledger_to_read
 from segue.errors import ConfigurationError
 from segue.model.graph import Graph
 from segue.model.job_code import check_code
@@ -28,6 +28,7 @@ def list_place_checks(settings: Settings) -> Iterator[Check]:
     """Yield one check per place, and those of the machine."""
     group = "places"
     artifacts = parse_location(settings.artifacts or ARTIFACTS)
+    namespace = None
     try:
         graph = load_graph(settings)
     except ConfigurationError as error:
@@ -35,10 +36,11 @@ def list_place_checks(settings: Settings) -> Iterator[Check]:
         yield Check(group, "graph", lambda: fault)
     else:
         artifacts = parse_location(graph.artifacts)
+        namespace = graph.namespace
         yield Check(group, "graph", partial(_check_graph, graph))
         yield Check(group, "catalogue", partial(_check_catalogue, graph.catalogue))
         yield Check(group, "artifacts", partial(_check_artifacts, artifacts))
-    yield Check(group, "ledger", partial(_check_ledger, settings.ledger))
+    yield Check(group, "ledger", partial(_check_ledger, settings.ledger, namespace))
     yield Check(group, "queue", partial(_check_queue, settings.queue))
     yield Check(
         "machine",
@@ -73,11 +75,13 @@ def _check_artifacts(location: str) -> CheckResult:
     return CheckResult(f"{location}, {_describe_contents(location)}")
 
 
-def _check_ledger(url: str) -> CheckResult:
+def _check_ledger(url: str, namespace: str | None) -> CheckResult:
     path = os.path.abspath(os.path.expanduser(url.removeprefix(EMBEDDED)))
     if url.startswith(EMBEDDED) and not os.path.exists(path):
         return _check_writable(url, path)
-    with contextlib.closing(connect_ledger(url)) as ledger:
+    if namespace is None:
+        return CheckResult(f"{url} exists; it is not opened without a graph")
+    with contextlib.closing(open_ledger_to_read(url, namespace)) as ledger:
         found = ledger.find(Query(), limit=1)
     return CheckResult(f"{url}, {'in use' if found else 'empty'}")
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from segue_cli.local.status import JobActivity, SystemStatus
-    from segue_cli.local.supervisor import ProgramStatus
 
 
 class RunPhase(Enum):
@@ -27,10 +26,11 @@ class RunPhase(Enum):
     STOPPED = auto()
 
 
-ALWAYS = ("queued", "running", "done", "failed")
-SOMETIMES = ("stale", "blocked")  # shown if not zero
+ALWAYS = ("running", "done", "failed")
+SOMETIMES = ("stale", "blocked", "not_applicable")  # shown if not zero
 RATE = "rate"
-DISPENSABLE = (RATE, "stale", "blocked", "running", "queued")  # dropped in this order if too wide
+# Dropped in this order if the page is too wide.
+DISPENSABLE = (RATE, "not_applicable", "stale", "blocked", "running")
 STYLES = {"running": "cyan", "failed": "red", "blocked": "magenta", "stale": "yellow"}
 MARKS = {
     ProgramState.STARTING: ("○", "yellow"),
@@ -59,7 +59,7 @@ def render_page(
 
     parts: list[RenderableType] = [
         _render_headline(status, width),
-        *_render_programs(status.programs, width),
+        *_render_programs(status, width),
         Text(""),
     ]
     parts.append(_render_jobs(status, width))
@@ -109,18 +109,20 @@ def _render_headline(status: SystemStatus, width: int) -> Text:
     return line
 
 
-def _render_programs(programs: tuple[ProgramStatus, ...], width: int) -> list[Text]:
-    """Render the programs; keep each of them on one line."""
+def _render_programs(status: SystemStatus, width: int) -> list[Text]:
+    """Render the programs, and what is queued for them; keep each of them on one line."""
     from rich.text import Text
 
     lines: list[Text] = []
-    for program in programs:
+    for program in status.programs:
         mark, style = MARKS[program.state]
         made = Text(f"{mark} ", no_wrap=True, overflow="ellipsis")
         made.stylize(style)
         made.append(program.name)
         if program.state is not ProgramState.UP:
             made.append(f" {program.state}", style)
+        if queued := status.counts.queued.get(program.name.rpartition(" ")[2]):
+            made.append(f" {queued:,} queued", "cyan")
         if program.restarts:
             made.append(f" (started {text.format_count(program.restarts + 1, 'time')})", "yellow")
         if lines and lines[-1].cell_len + len(GAP) + made.cell_len <= width:
@@ -135,7 +137,7 @@ def _render_jobs(status: SystemStatus, width: int) -> RenderableType:
     from rich.text import Text
 
     jobs = status.counts.jobs
-    shown = [*ALWAYS, *(c for c in SOMETIMES if any(_read_number(job, c) for job in jobs)), RATE]
+    shown = [*ALWAYS, *(c for c in SOMETIMES if any(job.states.get(c) for job in jobs)), RATE]
     cells = {c: [_build_cell(job, c) for job in jobs] for c in shown}
     widths = {c: max([len(c), *(len(cell) for cell in cells[c])]) + 2 for c in shown}
     least = min(max((len(job.name) for job in jobs), default=0), LEAST_FOR_NAMES)
@@ -143,7 +145,7 @@ def _render_jobs(status: SystemStatus, width: int) -> RenderableType:
         if least + sum(widths[c] for c in shown) > width and column in shown:
             shown.remove(column)
     room = max(width - sum(widths[c] for c in shown), 1)
-    rows = build_table("job", *(f">{c}" for c in shown))
+    rows = build_table("job", *(f">{c.replace('_', ' ')}" for c in shown))
     for number, job in enumerate(jobs):
         name = Text(job.name, no_wrap=True)
         name.truncate(room, overflow="ellipsis")
@@ -151,18 +153,12 @@ def _render_jobs(status: SystemStatus, width: int) -> RenderableType:
     return rows
 
 
-def _read_number(job: JobActivity, column: str) -> int | None:
-    return job.queued if column == "queued" else job.states.get(column, 0)
-
-
 def _build_cell(job: JobActivity, column: str) -> Text:
     from rich.text import Text
 
     if column == RATE:
         return Text(f"{text.format_number(job.rate)}/s" if job.rate else "·", style="dim")
-    number = _read_number(job, column)
-    if number is None:
-        return Text("?", style="dim")
+    number = job.states.get(column)
     return Text(f"{number:,}", style=STYLES.get(column, "")) if number else Text("·", style="dim")
 
 

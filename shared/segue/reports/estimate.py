@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from statistics import fmean
 
 from segue.model.graph import Graph
-from segue.model.ledger import Ledger, Query
+from segue.model.ledger import Ledger, Query, find_records
 from segue.model.outcome import RunTotals, Status
 from segue.model.record import State
 
 MEASURED_ON = 200  # files; more would cost reads and hardly change the mean
+READ_AT_MOST = 5_000  # files, of which many may have no result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,32 +61,49 @@ class Estimate:
 
 
 def estimate(
-    graph: Graph, ledger: Ledger, totals: RunTotals, *, vcpus: int, price: float
+    graph: Graph,
+    ledger: Ledger,
+    totals: RunTotals,
+    *,
+    vcpus: int,
+    price: float,
+    prefix: str = "",
 ) -> Estimate:
-    """Estimate the cost of the work that a dry run found."""
-    jobs = []
-    for job in graph.jobs:
-        if job not in totals.jobs:
-            continue
-        todo = totals.jobs[job].get(Status.TODO, 0)
-        seconds = _find_cpu_seconds(graph, ledger, job) if todo else []
-        jobs.append(
-            JobEstimate(
-                job=job,
-                todo=todo,
-                measured_on=len(seconds),
-                cpu_seconds=fmean(seconds) if seconds else None,
-            )
+    """Estimate the cost of the work that a dry run found; results below a prefix come first."""
+    todo = {job: totals.jobs[job].get(Status.TODO, 0) for job in graph.jobs if job in totals.jobs}
+    wanted = [job for job, files in todo.items() if files]
+    measured = _measure(graph, ledger, wanted, prefix)
+    if prefix and (rest := [job for job in wanted if not measured[job]]):
+        measured |= _measure(graph, ledger, rest, "")
+    jobs = [
+        JobEstimate(
+            job=job,
+            todo=files,
+            measured_on=len(seconds := measured.get(job, [])),
+            cpu_seconds=fmean(seconds) if seconds else None,
         )
+        for job, files in todo.items()
+    ]
     return Estimate(jobs=tuple(jobs), vcpus=vcpus, price=price)
 
 
-def _find_cpu_seconds(graph: Graph, ledger: Ledger, job: str) -> list[float]:
-    """Return the CPU time of some finished files.
+def _measure(
+    graph: Graph, ledger: Ledger, jobs: Sequence[str], prefix: str
+) -> dict[str, list[float]]:
+    """Return the CPU time of each job for some finished files.
 
-    Results of older versions count only if there are none of the current one.
+    Results of earlier versions count only if there are none of the present one.
     """
-    found = ledger.find(Query(job=job, state=State.DONE), limit=MEASURED_ON)
-    entries = [r.jobs[job] for r in found]
-    fresh = [e for e in entries if e.fingerprint == graph.fingerprints[job]] or entries
-    return [e.cpu_seconds for e in fresh if e.cpu_seconds is not None]
+    present: dict[str, list[float]] = {job: [] for job in jobs}
+    earlier: dict[str, list[float]] = {job: [] for job in jobs}
+    found = find_records(ledger, Query(prefix=prefix, deleted=False)) if jobs else iter(())
+    for record in islice(found, READ_AT_MOST):
+        for fingerprint, entry in record.results.items():
+            if entry.job not in present or entry.cpu_seconds is None:
+                continue
+            if entry.state is State.DONE:
+                is_present = fingerprint == graph.fingerprints[entry.job]
+                (present if is_present else earlier)[entry.job].append(entry.cpu_seconds)
+        if all(len(seconds) >= MEASURED_ON for seconds in present.values()):
+            break
+    return {job: present[job] or earlier[job] for job in jobs}

@@ -2,43 +2,80 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
 
-from segue.adapters.connect import connect_store
 from segue.clock import utc_now
 from segue.errors import ConfigurationError, DamagedRecord, Kind, MissingInput, suggest
-from segue.ingest.catalogue import MediaStat, stat_media
+from segue.execution.work import Run, Steps, Work
+from segue.ingest.catalogue import look_up
+from segue.ingest.observation import Look
 from segue.model.artifact import Lineage
 from segue.model.graph import Graph
 from segue.model.lease_owner import is_lost
 from segue.model.ledger import Query
-from segue.model.media_file import find_bucket_location, list_file_uris, split_uri
+from segue.model.media_file import list_file_uris
+from segue.model.message import build_request_id
 from segue.model.object_store import ObjectStore
-from segue.model.planner import Verdict, plan_line
+from segue.model.planner import Plan, Verdict
 from segue.model.record import Entry, Lease, Record, State
-from segue.model.transitions import arrive, is_current
+from segue.model.transitions import arrive, find_current, find_entry
 from segue.stack import Stack
+
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+class Standing(StrEnum):
+    """Which version of its job, and which content of the file, a result is of."""
+
+    PRESENT = "present"  # of the job as the graph now defines it
+    EQUIVALENT = "equivalent"  # of an earlier version, which is accepted in its place
+    EARLIER = "earlier"  # of an earlier version; current again after a rollback
+    REPLACED = "replaced"  # of content that the file no longer has
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResult:
+    """One result of a job in the record."""
+
+    fingerprint: str
+    standing: Standing
+    counts: bool  # whether it is the one that counts
+    entry: Entry
+    artifacts: tuple[str, ...]  # their names, relative to the artifacts' location
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobExplanation:
-    """The state of one job of one file, and the reason."""
+    """The state of one job of one file, the reason, and all results in the record."""
 
     job: str
-    state: str  # of the entry, or "stale" or "missing"
+    fingerprint: str  # as the graph now defines it
+    state: str  # of the present result, or "stale" or "missing"
     current: bool
     reason: str  # why it is not current; empty if it is
     verdict: Verdict  # what a backfill would do
-    entry: Entry | None
+    results: tuple[JobResult, ...]  # the present one first, then from the newest to the oldest
+
+    @property
+    def entry(self) -> Entry | None:
+        """The result that counts, or else that of the present fingerprint."""
+        for result in self.results:
+            if result.counts:
+                return result.entry
+        for result in self.results:
+            if result.standing is Standing.PRESENT:
+                return result.entry
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactStat:
     """Size and lineage of one artifact, if it exists."""
 
+    name: str  # relative to the artifacts' location
     uri: str
     exists: bool
     size_bytes: int = 0
@@ -51,15 +88,16 @@ class Explanation:
 
     uri: str
     record: Record | None  # in the ledger
-    media_stat: MediaStat  # the file itself
+    look: Look  # at the file itself
     jobs: tuple[JobExplanation, ...]  # parents first
-    artifacts: Mapping[str, ArtifactStat]  # by URI, including all that they were made from
+    others: tuple[JobResult, ...] = ()  # of jobs that are no longer in the graph
+    artifacts: Mapping[str, ArtifactStat] = field(default_factory=dict)  # by name, parents included
     targets: tuple[str, ...]
 
     @property
     def gone(self) -> bool:
         """Whether the file no longer exists."""
-        return self.media_stat.gone or (self.media_stat.media is None and self.deleted)
+        return self.look.is_gone or (self.look.media is None and self.deleted)
 
     @property
     def deleted(self) -> bool:
@@ -84,35 +122,39 @@ def explain(stack: Stack, file: str, targets: Collection[str]) -> Explanation:
     DamagedRecord
         If its record cannot be read.
     """
-    media_stat, record = _find_file(stack, file)
+    graph = stack.graph
+    look, record = _find_file(stack, file)
     now = utc_now()
     # A backfill first records the version that it finds.
-    planned = arrive(record, media_stat.media, now)[0] if media_stat.media is not None else record
+    planned = arrive(record, look.media, now)[0] if look.media is not None else record
     jobs: list[JobExplanation] = []
     if planned is not None:
-        jobs = explain_jobs(stack.graph, planned, targets, now=now)
-    kept = record.jobs.values() if record is not None else ()
+        jobs = explain_jobs(graph, planned, targets, now=now, recorded=record)
+    removed = {e.job for e in record.results.values()} - set(graph.jobs) if record else set()
+    others = [result for job in sorted(removed) for result in _list_results(graph, record, job)]
+    results = [*(result for job in jobs for result in job.results), *others]
     return Explanation(
-        uri=media_stat.uri,
+        uri=look.uri,
         record=record,
-        media_stat=media_stat,
+        look=look,
         jobs=tuple(jobs),
-        artifacts=trace_lineage(e.artifact for e in kept if e.artifact is not None),
+        others=tuple(others),
+        artifacts=trace_lineage(stack.artifacts, (n for r in results for n in r.artifacts)),
         targets=tuple(targets),
     )
 
 
-def _find_file(stack: Stack, file: str) -> tuple[MediaStat, Record | None]:
+def _find_file(stack: Stack, file: str) -> tuple[Look, Record | None]:
     """Return the first candidate URI that is in the ledger, else the first that exists."""
     uris = list_file_uris(file, stack.graph.catalogue)
     for uri, snapshot in zip(uris, stack.ledger.read(uris), strict=True):
         if snapshot.damage is not None:
             raise DamagedRecord(snapshot.damage, [uri])
         if snapshot.record is not None:
-            return stat_media(uri), snapshot.record
+            return look_up(uri, snapshot.record), snapshot.record
     for uri in uris:
-        found = stat_media(uri)
-        if not found.gone or found.other:
+        found = look_up(uri)
+        if not found.is_gone or found.other:
             return found, None
     raise ConfigurationError(
         f"{file!r} is not in the ledger and does not exist; {_suggest_uris(stack, uris[0])}"
@@ -129,30 +171,25 @@ def _suggest_uris(stack: Stack, uri: str) -> str:
     return "write a path, a URI as 'segue failures' shows them, or a path relative to the catalogue"
 
 
-def trace_lineage(uris: Iterable[str]) -> dict[str, ArtifactStat]:
-    """Look up artifacts, and all that they were made from."""
+def trace_lineage(artifacts: ObjectStore, names: Iterable[str]) -> dict[str, ArtifactStat]:
+    """Look up artifacts, and all that they were made from, by their names."""
     traced: dict[str, ArtifactStat] = {}
-    stores: dict[str, ObjectStore] = {}
-    left = list(uris)
-    with contextlib.ExitStack() as opened:
-        while left:
-            uri = left.pop()
-            if uri in traced:
-                continue
-            location = find_bucket_location(uri)
-            if location not in stores:
-                stores[location] = connect_store(location)
-                opened.callback(stores[location].close)
-            try:
-                found = stores[location].stat(split_uri(uri)[1])
-            except MissingInput:
-                traced[uri] = ArtifactStat(uri=uri, exists=False)
-                continue
-            lineage = Lineage.from_metadata(found.metadata)
-            traced[uri] = ArtifactStat(
-                uri=uri, exists=True, size_bytes=found.size_bytes, lineage=lineage
-            )
-            left += lineage.parents.values() if lineage is not None else ()
+    left = list(names)
+    while left:
+        name = left.pop()
+        if name in traced:
+            continue
+        uri = artifacts.uri(name)
+        try:
+            found = artifacts.stat(name)
+        except MissingInput:
+            traced[name] = ArtifactStat(name=name, uri=uri, exists=False)
+            continue
+        lineage = Lineage.from_metadata(found.metadata)
+        traced[name] = ArtifactStat(
+            name=name, uri=uri, exists=True, size_bytes=found.size_bytes, lineage=lineage
+        )
+        left += lineage.parents.values() if lineage is not None else ()
     return traced
 
 
@@ -162,62 +199,125 @@ def explain_jobs(
     targets: Collection[str],
     *,
     now: datetime,
+    recorded: Record | None = None,
 ) -> list[JobExplanation]:
-    """Explain all jobs of the graph as a backfill of the targets would see them; parents first."""
-    plan = plan_line(graph, record, targets, now=now, retry_transient=True, lost=is_lost)
-    found = []
+    """Explain all jobs of the graph as a backfill of the targets would see them; parents first.
+
+    ``recorded`` is the record as the ledger has it, if that may be of another version of the file.
+    """
+    planned = _plan_backfill(graph, record, targets, now)
+    is_replaced = recorded is not None and recorded.version != record.version
+    explained = []
     for job in graph.jobs:
-        entry = record.jobs.get(job)
-        done_now = is_current(graph, record, job)
-        done_before = entry is not None and entry.state is State.DONE and not done_now
-        found.append(
+        results = list(_list_results(graph, record, job))
+        entry = find_entry(graph, record, job)
+        current = find_current(graph, record, job) is not None
+        state = str(State.DONE) if current else "missing" if entry is None else str(entry.state)
+        reason = ""
+        if not current:
+            reason = _find_reason(graph, record, job, planned, now)
+            if entry is None and (earlier := _find_earlier(results)):
+                state, reason = "stale", _explain_stale(graph, job, earlier)
+            elif entry is None and is_replaced:
+                reason = "it has not been requested for this version of the file"
+        if is_replaced:
+            results += _list_replaced_results(graph, recorded, job)
+        explained.append(
             JobExplanation(
                 job=job,
-                state="missing" if entry is None else "stale" if done_before else str(entry.state),
-                current=done_now,
-                reason="" if done_now else _find_reason(graph, record, job, entry, now),
-                verdict=plan.verdicts.get(job, Verdict.CURRENT if done_now else Verdict.IDLE),
-                entry=entry,
+                fingerprint=graph.fingerprints[job],
+                state=state,
+                current=current,
+                reason=reason,
+                verdict=planned.verdicts.get(job, Verdict.CURRENT if current else Verdict.IDLE),
+                results=tuple(results),
             )
         )
-    return found
+    return explained
 
 
-def _find_reason(
-    graph: Graph,
-    record: Record,
-    job: str,
-    entry: Entry | None,
-    now: datetime,
-) -> str:
+def _plan_backfill(graph: Graph, record: Record, targets: Collection[str], now: datetime) -> Plan:
+    """Plan as a backfill does that starts now."""
+    run = Run(id=build_request_id(now), targets=tuple(targets))
+    work = Work(media=record.media, targets=run.targets, owner="", run=run)
+    _, step = Steps(graph=graph, lost=is_lost, lease_s=0.0).build_start(work, now)(record)
+    return step.plan or Plan(verdicts={}, blockers={}, holders={}, waits_for={})
+
+
+def _list_results(graph: Graph, record: Record | None, job: str) -> list[JobResult]:
+    """List a job's results: the present one first, then from the newest to the oldest."""
+    if record is None:
+        return []
+    accepted = graph.accepted.get(job, ())
+    current = find_current(graph, record, job) if accepted else None
+    results = []
+    for fingerprint, entry in record.results.items():
+        if entry.job != job:
+            continue
+        standing = Standing.EARLIER
+        if fingerprint in accepted:
+            is_own = fingerprint == accepted[0]
+            standing = Standing.PRESENT if is_own else Standing.EQUIVALENT
+        results.append(
+            JobResult(
+                fingerprint=fingerprint,
+                standing=standing,
+                counts=fingerprint == current,
+                entry=entry,
+                artifacts=tuple(record.name_artifacts(fingerprint)),
+            )
+        )
+    results.sort(key=lambda r: r.entry.finished_at or LONG_AGO, reverse=True)
+    return sorted(results, key=lambda r: r.standing is not Standing.PRESENT)
+
+
+def _list_replaced_results(graph: Graph, recorded: Record | None, job: str) -> list[JobResult]:
+    """List a job's finished results of the content that the file had."""
+    return [
+        replace(result, standing=Standing.REPLACED, counts=False)
+        for result in _list_results(graph, recorded, job)
+        if result.entry.state is State.DONE
+    ]
+
+
+def _find_earlier(results: Iterable[JobResult]) -> JobResult | None:
+    """Return the newest finished result of an earlier version of the job."""
+    return next((r for r in results if r.entry.state is State.DONE and not r.counts), None)
+
+
+def _explain_stale(graph: Graph, job: str, earlier: JobResult) -> str:
+    return (
+        f"the job, or one above it, has changed since: fingerprint {earlier.fingerprint} then, "
+        f"{graph.fingerprints[job]} now"
+    )
+
+
+def _find_reason(graph: Graph, record: Record, job: str, planned: Plan, now: datetime) -> str:
+    entry = find_entry(graph, record, job)
     if entry is None:
         return "it has never been requested"
-    if entry.generation != record.generation:
-        return f"it was made from generation {entry.generation}, the file is at {record.generation}"
-    older = entry.fingerprint != graph.fingerprints[job]
     match entry.state:
-        case State.DONE:
-            return (
-                f"the job, or one above it, has changed since: fingerprint {entry.fingerprint} "
-                f"then, {graph.fingerprints[job]} now"
-            )
         case State.FAILED:
-            if older:
-                return "an older version of the job failed; the current one has not been tried"
             if entry.error is not None and entry.error.kind == Kind.NO_SPACE:
                 return "it failed for lack of space; the next backfill tries it again"
             return "it failed; run 'segue retry' to try again"
         case State.BLOCKED:
-            return _explain_blocked(record, entry)
+            return _explain_blocked(graph, record, entry)
+        case State.NOT_APPLICABLE:
+            return entry.error.message if entry.error is not None else "it is not for this file"
         case State.RUNNING:
             return _explain_running(entry, now)
+        case State.DONE:
+            return "it is of another version of the file"
         case State.QUEUED:
+            if waits_for := planned.waits_for.get(job):
+                return f"it has been requested, and waits for {', '.join(sorted(waits_for))}"
             return "it has been requested, and no worker has started it"
 
 
-def _explain_blocked(record: Record, entry: Entry) -> str:
+def _explain_blocked(graph: Graph, record: Record, entry: Entry) -> str:
     cause = entry.error.type if entry.error is not None else "one above it"
-    above = record.jobs.get(cause)
+    above = find_entry(graph, record, cause) if cause in graph.jobs else None
     if above is not None and above.state is State.FAILED:
         return f"{cause!r} above it failed"
     return f"{cause!r} above it had failed; it has not been tried since {cause!r} was repaired"

@@ -9,20 +9,24 @@ from dataclasses import dataclass
 from segue.errors import ConfigurationError, Kind, suggest
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger, LedgerCounts, Query, find_records, find_records_by_state
-from segue.model.record import Entry, Failure, State
+from segue.model.record import Entry, Failure, Record, State
+from segue.model.transitions import find_current, find_entry
 
 UNKNOWN = Failure(kind="job_raised", type="unknown", message="the ledger does not say why")
 STALE = "stale"
-STATES = ("done", STALE, "failed", "blocked", "running", "queued")
+MISSING = "missing"
+# With "missing", each file has one of them for each job.
+STATES = ("done", "not_applicable", "failed", "blocked", "running", "queued")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobCounts:
-    """The number of files in each state, by job; each job's numbers add up to all files."""
+    """The number of files in each state, by job."""
 
     files: int
     deleted: int
-    # job → done, stale, failed, blocked, running, queued, missing
+    # job → done, not_applicable, failed, blocked, running, queued, missing, which add up to all
+    # files; and stale: those of them that have a result of an earlier version of the job only.
     jobs: Mapping[str, Mapping[str, int]]
 
 
@@ -31,8 +35,11 @@ def count_jobs(ledger: Ledger, graph: Graph, prefix: str = "") -> JobCounts:
     counts = _count_records(ledger, graph, prefix) if prefix else ledger.count(graph.accepted)
     jobs = {}
     for job in graph.jobs:
-        states = {s: counts.jobs.get(job, {}).get(s, 0) for s in STATES}
-        jobs[job] = {**states, "missing": max(counts.files - sum(states.values()), 0)}
+        found = counts.jobs.get(job, {})
+        states = {s: found.get(s, 0) for s in STATES}
+        # A ledger in the cloud counts each state at another moment.
+        missing = max(counts.files - sum(states.values()), 0)
+        jobs[job] = {**states, MISSING: missing, STALE: found.get(STALE, 0)}
     return JobCounts(files=counts.files, deleted=counts.deleted, jobs=jobs)
 
 
@@ -45,11 +52,26 @@ def _count_records(ledger: Ledger, graph: Graph, prefix: str) -> LedgerCounts:
             deleted += 1
             continue
         files += 1
-        for job in jobs.keys() & record.jobs.keys():
-            entry = record.jobs[job]
-            stale = entry.state is State.DONE and entry.fingerprint not in graph.accepted[job]
-            jobs[job][STALE if stale else str(entry.state)] += 1
+        for job, counted in jobs.items():
+            counted.update(_list_states(graph, record, job))
     return LedgerCounts(files=files, deleted=deleted, jobs=jobs)
+
+
+def _list_states(graph: Graph, record: Record, job: str) -> Iterator[str]:
+    """Yield what a job of one file counts as: its state, and whether it is stale."""
+    if find_current(graph, record, job) is not None:
+        yield str(State.DONE)
+        return
+    entry = find_entry(graph, record, job)
+    if entry is not None:
+        yield str(entry.state)
+    if _has_result(record, job):
+        yield STALE
+
+
+def _has_result(record: Record, job: str) -> bool:
+    """Whether any version of a job has a result."""
+    return any(e.job == job and e.state is State.DONE for e in record.results.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +79,10 @@ class FailedJob:
     """One job that failed on one file."""
 
     uri: str
-    generation: int
+    version: str  # of the file
     job: str
+    fingerprint: str
     entry: Entry
-    stale: bool  # an older version of the job failed; the next backfill recomputes it
 
     @property
     def error(self) -> Failure:
@@ -84,18 +106,18 @@ def find_failures(
     kinds: Collection[str] = (),
     prefix: str = "",
 ) -> Iterator[FailedJob]:
-    """Stream the failed jobs; no kinds means all."""
-    for record in find_records_by_state(ledger, jobs, (State.FAILED,), prefix):
+    """Stream the jobs that failed as the graph now defines them; no kinds means all."""
+    for record in find_records_by_state(ledger, graph, jobs, (State.FAILED,), prefix):
         for job in jobs:
-            entry = record.jobs.get(job)
+            entry = find_entry(graph, record, job)
             if entry is None or entry.state is not State.FAILED:
                 continue
             found = FailedJob(
                 uri=record.uri,
-                generation=record.generation,
+                version=record.version,
                 job=job,
+                fingerprint=graph.fingerprints[job],
                 entry=entry,
-                stale=entry.fingerprint != graph.fingerprints[job],
             )
             if not kinds or found.error.kind in kinds:
                 yield found

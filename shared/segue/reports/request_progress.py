@@ -9,17 +9,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from segue.clock import Clock, utc_now
-from segue.ingest.requests import RequestDocument
 from segue.model.graph import Graph
 from segue.model.lease_owner import is_lost
 from segue.model.ledger import Ledger, Query, find_records
-from segue.model.planner import Verdict, plan_line
-from segue.model.record import Record, State
-from segue.model.transitions import is_current
+from segue.model.planner import NO_STATES, Verdict, plan
+from segue.model.record import UNFINISHED, Entry, Record
+from segue.model.run import RunRecord
+from segue.model.transitions import find_entry, is_current
 
 READ_BATCH = 500
 MAX_FAILURES = 100  # to show
-FINAL_STATES = ("done", "failed", "blocked", "deleted")
+FINAL_STATES = frozenset({"done", "failed", "blocked", "not_applicable", "deleted"})
+REFUSALS = frozenset({Verdict.FAILED, Verdict.BLOCKED, Verdict.NOT_APPLICABLE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +65,7 @@ class RequestWatcher:
 
     graph: Graph
     ledger: Ledger
-    document: RequestDocument
+    request: RunRecord
     clock: Clock = utc_now
     _final: dict[str, dict[str, str]] = field(default_factory=dict)  # URI → final state of each job
     _open: dict[str, None] = field(default_factory=dict)
@@ -90,14 +91,15 @@ class RequestWatcher:
     @property
     def jobs(self) -> tuple[str, ...]:
         """The jobs whose results, or pings, are awaited."""
-        known = [job for job in self.document.targets if job in self.graph.jobs]
-        return self.graph.add_ancestors(known) if self.document.ping else tuple(known)
+        known = [job for job in self.request.jobs if job in self.graph.jobs]
+        return self.graph.add_ancestors(known) if self.request.ping else tuple(known)
 
     def _list(self) -> None:
-        if self.document.prefix is None:
-            found = iter(self.document.files)
+        selection = self.request.selection
+        if selection.prefix is None:
+            found = iter(selection.files)
         else:
-            found = (r.uri for r in find_records(self.ledger, Query(prefix=self.document.prefix)))
+            found = (r.uri for r in find_records(self.ledger, Query(prefix=selection.prefix)))
         self._open = dict.fromkeys(uri for uri in found if uri not in self._final)
 
     def _count_file(self, uri: str, record: Record | None, progress: RequestProgress) -> None:
@@ -116,30 +118,36 @@ class RequestWatcher:
             return dict.fromkeys(self.jobs, "unknown")
         if record.deleted_at is not None:
             return dict.fromkeys(self.jobs, "deleted")
-        if self.document.ping:
-            arrived = {j for j, p in record.pings.items() if p.request >= self.document.request}
+        if self.request.ping:
+            arrived = {j for j, p in record.pings.items() if p.request >= self.request.id}
             return {job: "done" if job in arrived else "waiting" for job in self.jobs}
-        verdicts = plan_line(self.graph, record, self.jobs, now=self.clock(), lost=is_lost).verdicts
-        return {job: self._find_state(record, job, verdicts[job]) for job in self.jobs}
+        planned = plan(self.graph, record, NO_STATES, self.jobs, self.clock(), lost=is_lost)
+        return {job: self._find_state(record, job, planned.verdicts[job]) for job in self.jobs}
 
     def _find_state(self, record: Record, job: str, verdict: Verdict) -> str:
-        entry = record.jobs.get(job)
-        if entry is None:
-            return "blocked" if verdict is Verdict.BLOCKED else "waiting"
-        outdated = self.document.force and (
-            entry.request is None or entry.request < self.document.request
-        )
-        if not outdated and is_current(self.graph, record, job):
-            return "done"
-        if not outdated and verdict in (Verdict.FAILED, Verdict.BLOCKED):
-            return str(verdict)
-        return str(entry.state) if entry.state in (State.QUEUED, State.RUNNING) else "waiting"
+        entry = find_entry(self.graph, record, job)
+        if not self._is_outdated(record, entry):
+            if is_current(self.graph, record, job):
+                return "done"
+            if verdict in REFUSALS:
+                return str(verdict)
+        return str(entry.state) if entry is not None and entry.state in UNFINISHED else "waiting"
+
+    def _is_outdated(self, record: Record, entry: Entry | None) -> bool:
+        """Whether a forced result has not been asked for again; a newer file needs none of that.
+
+        An entry keeps only the latest requests, so a later one stands for this one.
+        """
+        if not self.request.force or record.arrived_at > self.request.started_at:
+            return False
+        requests = entry.requests if entry is not None else ()
+        return self.request.id not in requests and (max(requests, default="") < self.request.id)
 
     def _keep_failures(self, record: Record, states: dict[str, str]) -> None:
         for job, state in states.items():
             if state not in ("failed", "blocked") or len(self._failed) >= MAX_FAILURES:
                 continue
-            entry = record.jobs.get(job)
+            entry = find_entry(self.graph, record, job)
             error = entry.error if entry is not None else None
             self._failed.append(
                 FailedTarget(

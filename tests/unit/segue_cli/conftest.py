@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from segue.adapters.connect import connect_ledger, connect_store
-from segue.model.artifact import Lineage, build_artifact_name
+from segue.model.artifact import Lineage, build_artifact_name, compute_checksum
 from segue.model.graph import Graph, read_graph
 from segue.model.ledger import Change, Ledger
 from segue.model.media_file import MediaFile, split_uri
@@ -87,56 +87,46 @@ class Project:
         """Create a media file."""
         store = connect_store("music")
         store.create(name, data, content_type="audio/wav", metadata={}, replace=True)
-        found = store.stat(name)
-        # As in a listing, which does not include the content type.
-        return MediaFile(
-            uri=store.uri(name), generation=found.generation, size_bytes=found.size_bytes
-        )
+        return store.identify(name).to_media_file(store.uri(name))
 
     def write(
         self, job: str, media: MediaFile, fingerprint: str | None = None, **parents: str
     ) -> str:
-        """Write an artifact, and return its URI."""
+        """Write an artifact, and return its name."""
         made = fingerprint or self.graph.fingerprints[job]
-        name = build_artifact_name(job, made, split_uri(media.uri)[1], media.generation, "json")
+        name = build_artifact_name(job, made, split_uri(media.uri)[1], media.version, "json")
         lineage = Lineage(
-            job=job,
-            fingerprint=made,
-            uri=media.uri,
-            generation=media.generation,
-            parents=parents,
+            job=job, fingerprint=made, uri=media.uri, version=media.version, parents=parents
         )
         self.artifacts.create(
             name, b"{}", content_type="application/json", metadata=lineage.to_metadata()
         )
-        return self.artifacts.uri(name)
+        return name
 
     def entry(self, job: str, media: MediaFile, state: State = State.DONE, **more: Any) -> Entry:
-        """Build an entry of the current version of a job."""
-        entry = Entry(
-            state=state,
-            fingerprint=self.graph.fingerprints[job],
-            generation=media.generation,
-            attempts=1,
-        )
+        """Build an entry about a version of a file."""
+        checksums = {"json": compute_checksum(b"{}")} if state is State.DONE else {}
+        entry = Entry(job=job, state=state, order=media.order or 1, checksums=checksums, attempts=1)
         return evolve(entry, **more)
 
     def failed(self, job: str, media: MediaFile, kind: str = "timeout", **more: Any) -> Entry:
         error = Failure(kind=kind, type="Error", message=f"{media.uri}: it took too long")
-        return self.entry(job, media, State.FAILED, error=error, **more)
+        return self.entry(job, media, State.FAILED, **{"error": error, **more})
 
     def blocked(self, job: str, media: MediaFile, cause: str) -> Entry:
         error = Failure(kind="blocked", type=cause, message=f"{cause!r} above it failed")
-        return self.entry(job, media, State.BLOCKED, error=error)
+        return self.entry(job, media, State.BLOCKED, error=error, attempts=0)
 
-    def record(self, media: MediaFile, jobs: dict[str, Entry], **more: Any) -> Record:
-        """Put a record into the ledger."""
+    def record(self, media: MediaFile, results: dict[str, Entry], **more: Any) -> Record:
+        """Put a record into the ledger; a job's name stands for its fingerprint."""
         record = Record(
             uri=media.uri,
-            generation=media.generation,
+            version=media.version,
+            order=media.order or 1,
+            stat=media.stat,
             size_bytes=media.size_bytes,
             arrived_at=NOW,
-            jobs=jobs,
+            results={self.graph.fingerprints.get(key, key): e for key, e in results.items()},
         )
         record = evolve(record, **more)
         self.ledger.change([Change(uri=media.uri, transition=lambda _: (record, None))])
@@ -147,6 +137,11 @@ class Project:
         found = self.ledger.read([media.uri])[0].record
         assert found is not None
         return found
+
+    def results(self, media: MediaFile) -> dict[str, Entry]:
+        """Return the entries of a file in the ledger by job, as the graph now defines them."""
+        found = self.known(media).results
+        return {j: found[f] for j, f in self.graph.fingerprints.items() if f in found}
 
 
 @pytest.fixture

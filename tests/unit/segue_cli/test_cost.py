@@ -48,8 +48,10 @@ def test_every_input_is_used_and_every_price_ends_a_product():
 
 
 def test_the_inputs_are_those_of_the_graph_and_of_production():
-    jobs = read_graph(str(ROOT / "shared" / "segue" / "features" / "jobs.yaml"), {}).jobs
-    assert INPUTS["jobs"].value == INPUTS["pipelines"].value == len(jobs)
+    graph = read_graph(str(ROOT / "shared" / "segue" / "features" / "jobs.yaml"), {})
+    assert INPUTS["jobs"].value == len(graph.jobs)
+    assert INPUTS["pipelines"].value == len(graph.pipelines)
+    assert INPUTS["edges"].value == sum(len(below) for below in graph.children.values())
     assert INPUTS["workers"].value == setting("num_workers")
     assert INPUTS["backups"].value == setting("backup_kept_days")
 

@@ -111,6 +111,42 @@ def test_the_document_tells_parents_children_and_fingerprints():
     assert {n: j["fingerprint"] for n, j in jobs.items()} == dict(GRAPH.fingerprints)
 
 
+GROUPED = parse_graph(
+    """
+namespace: moods
+pipelines: {end: [end, graph], light: [last]}
+jobs:
+  end: {run: "m:f", needs: {media: source}, writes: audio/flac}
+  class: {run: "m:f", needs: {media: source}, writes: image/png}
+  graph: {run: "m:f", needs: {x: end}, writes: application/json}
+  last: {run: "m:f", needs: {x: graph}, writes: application/json}
+"""
+)
+
+
+def test_the_document_tells_namespace_and_pipelines():
+    document = build_document(GROUPED)
+    assert document["namespace"] == "moods"
+    assert document["pipelines"] == {"end": ["end", "graph"], "light": ["last"], "class": ["class"]}
+    pipelines = {job["name"]: job["pipeline"] for job in document["jobs"]}
+    assert pipelines == {"end": "end", "graph": "end", "last": "light", "class": "class"}
+
+
+def test_mermaid_and_dot_frame_each_group_of_jobs_and_no_other_job():
+    text = draw_mermaid(GROUPED)
+    frames = re.findall(r'  subgraph (\w+)\["(\w+)"\]\n((?:    .*\n)+)  end\n', text)
+    assert [(id_, name, jobs.split()) for id_, name, jobs in frames] == [
+        ("pipeline_end", "end", ["job_end", "job_graph"]),
+        ("pipeline_light", "light", ["job_last"]),
+    ]
+    clusters = [line for line in draw_dot(GROUPED).splitlines() if "cluster" in line]
+    assert clusters == [
+        '  subgraph "cluster_end" { label="end"; "end"; "graph" }',
+        '  subgraph "cluster_light" { label="light"; "last" }',
+    ]
+    assert "subgraph" not in draw_mermaid(GRAPH) + draw_dot(GRAPH)
+
+
 def test_no_picture_obeys_what_a_job_says():
     graph = parse_graph(
         r"""

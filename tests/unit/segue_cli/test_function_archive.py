@@ -143,32 +143,38 @@ def test_a_graph_with_faults_is_not_packaged(settings, tmp_path):
         build_archive("arrival", settings)
 
 
-def test_the_compiled_graph_has_what_terraform_needs_of_each_job(settings, tmp_path):
+def test_the_compiled_graph_has_what_terraform_needs_of_each_job_and_pipeline(settings, tmp_path):
     (tmp_path / "jobs.yaml").write_text(
+        "pipelines: {light: [a, d]}\n"
         "jobs:\n"
         "  b: {run: 'm:f', needs: {x: a, y: source, z: a}, writes: application/json, owner: Café}\n"
         "  a: {run: 'm:f', needs: {x: source}, writes: application/json,"
         " resources: {memory_gib: 7, gpu: nvidia-l4}}\n"
+        "  c: {run: 'm:f', needs: {x: source}, writes: application/json}\n"
+        "  d: {run: 'm:f', needs: {x: b}, writes: application/json}\n"
     )
     compiled = json.loads(compile_graph(settings))
     graph = (tmp_path / "jobs.yaml").read_bytes()
-    assert compiled["sha256"] == hashlib.sha256(graph).hexdigest()
-    assert compiled["jobs"] == {
-        "a": {
-            "parents": [],
-            "children": ["b"],
-            "reads_source": True,
-            "owner": "",
-            "memory_gib": 7,
-            "gpu": "nvidia-l4",
+    plain = {
+        "parents": [],
+        "reads_source": True,
+        "owner": "",
+        "memory_gib": 2,
+        "gpu": "none",
+    }
+    assert compiled == {
+        "format": 2,
+        "sha256": hashlib.sha256(graph).hexdigest(),
+        "jobs": {
+            "a": {**plain, "memory_gib": 7, "gpu": "nvidia-l4"},
+            "c": plain,
+            "b": {**plain, "parents": ["a"], "owner": "Café"},
+            "d": {**plain, "parents": ["b"], "reads_source": False},
         },
-        "b": {
-            "parents": ["a"],
-            "children": [],
-            "reads_source": True,
-            "owner": "Café",
-            "memory_gib": 2,
-            "gpu": "none",
+        "pipelines": {
+            "light": {"jobs": ["a", "d"], "notifies": ["light", "b"]},
+            "c": {"jobs": ["c"], "notifies": ["c"]},
+            "b": {"jobs": ["b"], "notifies": ["light", "b"]},
         },
     }
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from segue.ingest.requests import RequestDocument
 from segue.model.graph import SOURCE, Graph, Job
 from segue.model.ledger import Change
 from segue.model.record import Entry, Failure, Ping, Record, State
+from segue.model.run import RunKind, RunRecord, RunSelection, RunState
 from segue.reports.request_progress import RequestWatcher
 from segue_support.ledger import MemoryLedger
 
@@ -23,23 +24,31 @@ GRAPH = Graph(
 URI = "gs://b/a.wav"
 ID = "20260102T000000.000000Z-00000001"
 EARLIER = "20260101T000000.000000Z-00000001"
+LATER = "20260103T000000.000000Z-00000001"
 
 
-def entry(job: str, state: State, request: str | None = None, kind: str = "") -> Entry:
+def entry(job: str, state: State, *requests: str, kind: str = "") -> Entry:
     error = Failure(kind=kind, type="E", message="m") if kind else None
-    print_ = GRAPH.fingerprints[job]
-    return Entry(state=state, fingerprint=print_, generation=1, error=error, request=request)
+    return Entry(job=job, state=state, order=1, attempts=1, error=error, requests=requests)
 
 
-def record(uri: str = URI, **jobs: Entry) -> Record:
-    return Record(uri=uri, generation=1, arrived_at=NOW, jobs=jobs)
+def record(*entries: Entry, uri: str = URI, **more: object) -> Record:
+    results = {GRAPH.fingerprints[e.job]: e for e in entries}
+    known = {"uri": uri, "version": "1", "order": 1, "arrived_at": NOW, "results": results}
+    return Record(**{**known, **more})
 
 
-def watcher(ledger: MemoryLedger, **more: object) -> RequestWatcher:
-    document = RequestDocument(
-        **{"request": ID, "targets": ("beats",), "files": (URI,), "made_at": NOW, **more}
+def watcher(ledger: MemoryLedger, *, prefix: str | None = None, **more: bool) -> RequestWatcher:
+    request = RunRecord(
+        id=ID,
+        kind=RunKind.REQUEST,
+        state=RunState.ACCEPTED,
+        started_at=NOW,
+        selection=RunSelection(prefix=prefix, files=() if prefix else (URI,)),
+        jobs=("beats",),
+        **more,
     )
-    return RequestWatcher(graph=GRAPH, ledger=ledger, document=document, clock=lambda: NOW)
+    return RequestWatcher(graph=GRAPH, ledger=ledger, request=request, clock=lambda: NOW)
 
 
 DONE = entry("beats", State.DONE)
@@ -47,47 +56,70 @@ FAILED = entry("load", State.FAILED, kind="timeout")
 
 
 @pytest.mark.parametrize(
-    ("jobs", "state", "is_over"),
+    ("entries", "state", "is_over"),
     [
-        ({}, "waiting", False),
-        ({"beats": entry("beats", State.QUEUED)}, "queued", False),
-        ({"beats": entry("beats", State.RUNNING)}, "running", False),
-        ({"beats": DONE}, "done", True),
-        ({"beats": entry("beats", State.FAILED, kind="crashed")}, "failed", True),
-        ({"load": FAILED}, "blocked", True),
+        ([], "waiting", False),
+        ([entry("beats", State.QUEUED)], "queued", False),
+        ([entry("beats", State.RUNNING)], "running", False),
+        ([DONE], "done", True),
+        ([entry("beats", State.FAILED, kind="crashed")], "failed", True),
+        ([FAILED], "blocked", True),
+        ([entry("beats", State.NOT_APPLICABLE)], "not_applicable", True),
+        ([entry("load", State.NOT_APPLICABLE)], "not_applicable", True),
     ],
 )
-def test_a_file_is_over_when_its_targets_are_there_or_will_not_be(jobs, state, is_over):
-    progress = watcher(MemoryLedger([record(**jobs)])).read_progress()
+def test_a_file_is_over_when_its_targets_are_there_or_will_not_be(entries, state, is_over):
+    progress = watcher(MemoryLedger([record(*entries)])).read_progress()
     assert dict(progress.jobs["beats"]) == {state: 1}
     assert progress.is_over is is_over
     assert progress.failures == (state in {"failed", "blocked"})
+
+
+def test_a_result_of_an_equivalent_version_is_there():
+    old = "0123456789ab"
+    graph = Graph(jobs={**GRAPH.jobs, "beats": replace(GRAPH.jobs["beats"], equivalents=(old,))})
+    ledger = MemoryLedger([record(results={old: DONE})])
+    watching = replace(watcher(ledger), graph=graph)
+    assert watching.read_progress().is_over
+    assert not watcher(ledger).read_progress().is_over
 
 
 def test_a_file_that_the_ledger_does_not_know_is_waited_for():
     ledger = MemoryLedger()
     watching = watcher(ledger)
     assert dict(watching.read_progress().jobs["beats"]) == {"unknown": 1}
-    ledger.change([Change(uri=URI, transition=lambda _: (record(beats=DONE), None))])
+    ledger.change([Change(uri=URI, transition=lambda _: (record(DONE), None))])
     assert watching.read_progress().is_over
 
 
-def test_a_forced_result_must_be_newer_than_the_request():
-    old = entry("beats", State.DONE, request=EARLIER)
-    assert not watcher(MemoryLedger([record(beats=old)]), force=True).read_progress().is_over
-    new = entry("beats", State.DONE, request=ID)
-    assert watcher(MemoryLedger([record(beats=new)]), force=True).read_progress().is_over
+@pytest.mark.parametrize(
+    ("requests", "is_over"),
+    [
+        ((), False),
+        ((EARLIER,), False),
+        ((EARLIER, ID), True),
+        ((ID, LATER), True),
+        ((LATER,), True),
+    ],
+)
+def test_a_forced_result_must_have_been_asked_for_again(requests, is_over):
+    found = record(entry("beats", State.DONE, *requests))
+    assert watcher(MemoryLedger([found]), force=True).read_progress().is_over is is_over
+
+
+def test_a_forced_result_of_a_newer_version_of_the_file_is_new_enough():
+    newer = record(DONE, arrived_at=NOW + timedelta(seconds=1))
+    assert watcher(MemoryLedger([newer]), force=True).read_progress().is_over
 
 
 def test_a_ping_is_over_when_each_job_of_the_line_has_a_trace():
     here = Ping(request=ID, at=NOW)
-    one = Record(uri=URI, generation=1, arrived_at=NOW, pings={"load": here})
-    progress = watcher(MemoryLedger([one]), ping=True).read_progress()
+    progress = watcher(MemoryLedger([record(pings={"load": here})]), ping=True).read_progress()
     assert {job: dict(c) for job, c in progress.jobs.items()} == {
         "load": {"done": 1},
         "beats": {"waiting": 1},
     }
-    both = Record(uri=URI, generation=1, arrived_at=NOW, pings={"load": here, "beats": here})
+    both = record(pings={"load": here, "beats": here})
     assert watcher(MemoryLedger([both]), ping=True).read_progress().is_over
 
 
@@ -99,12 +131,12 @@ def test_what_is_over_is_not_looked_at_again():
             self.looked += len(uris)
             return super().read(uris)
 
-    others = [record(f"gs://b/{n}.wav", beats=DONE) for n in range(9)]
-    ledger = Counting([*others, record("gs://b/x.wav")])
-    watching = watcher(ledger, files=(), prefix="gs://b/")
+    others = [record(DONE, uri=f"gs://b/{n}.wav") for n in range(9)]
+    ledger = Counting([*others, record(uri="gs://b/x.wav")])
+    watching = watcher(ledger, prefix="gs://b/")
     assert watching.read_progress().finished == 9
     watching.read_progress()
     assert ledger.looked == 11
-    gone = Record(uri="gs://b/x.wav", generation=1, arrived_at=NOW, deleted_at=NOW)
+    gone = record(uri="gs://b/x.wav", deleted_at=NOW)
     ledger.change([Change(uri=gone.uri, transition=lambda _: (gone, None))])
     assert watching.read_progress().is_over

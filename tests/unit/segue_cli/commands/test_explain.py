@@ -6,27 +6,100 @@ import os
 from datetime import UTC, datetime, timedelta
 
 from segue.model.lease_owner import build_owner
-from segue.model.record import Lease, State
+from segue.model.record import Failure, Lease, State
 
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 LEDGER = ("--ledger", "sqlite:///ledger.db")
+
+
+def fill(project, media, **more):
+    """Write and record all results of a file; return the artifacts' names."""
+    fine = project.write("fine", media)
+    after = project.write("after", media, fine=fine)
+    beside = project.write("beside", media)
+    entries = {
+        job: project.entry(job, media, seconds=1.5, finished_at=NOW) for job in project.graph.jobs
+    }
+    project.record(media, {**entries, **more})
+    return {"fine": fine, "after": after, "beside": beside}
 
 
 def test_a_file_that_is_all_current_is_shown_with_its_lineage(segue, project):
     media = project.media("song.wav")
-    fine = project.write("fine", media)
-    after = project.write("after", media, fine=fine)
-    beside = project.write("beside", media)
-    made = {"fine": fine, "after": after, "beside": beside}
-    entries = {j: project.entry(j, media, artifact=u, seconds=1.5) for j, u in made.items()}
-    project.record(media, entries)
+    made = fill(project, media)
     said = segue("explain", "music/song.wav", *LEDGER)
     assert said.code == 0
     assert "everything is current" in said.out
-    assert f"└─ source, generation {media.generation}" in said.out
+    assert f"└─ source, version {media.version}" in said.out
+    assert project.artifacts.uri(made["after"]) in said.out
     found = segue("explain", media.uri, *LEDGER, "--json").json
     assert found["backfill"] == {"targets": ["fine", "beside", "after"], "run": []}
-    assert all(job["current"] and job["artifact_exists"] for job in found["jobs"])
-    assert found["artifacts"][after]["lineage"]["parents"] == {"fine": fine}
+    assert found["version"] == media.version
+    for job in found["jobs"]:
+        (result,) = job["results"]
+        assert (result["standing"], result["counts"], result["state"]) == ("present", True, "done")
+        uri = project.artifacts.uri(made[job["job"]])
+        assert result["artifacts"] == [{"name": made[job["job"]], "uri": uri, "exists": True}]
+    assert found["artifacts"][made["after"]]["lineage"]["parents"] == {"fine": made["fine"]}
+
+
+def test_the_results_of_all_versions_of_a_job_are_shown_side_by_side(segue, project):
+    media = project.media("song.wav")
+    old, removed = "0" * 12, "1" * 12
+    name = project.write("fine", media, old)
+    fill(
+        project,
+        media,
+        **{
+            old: project.entry("fine", media, finished_at=NOW - timedelta(days=9)),
+            removed: project.entry("gone_job", media, State.FAILED),
+        },
+    )
+    said = segue("explain", "music/song.wav", *LEDGER)
+    lines = said.out.splitlines()
+    own = project.graph.fingerprints["fine"]
+    (shown,) = [n for n, line in enumerate(lines) if line.startswith(f"  ✓ {own}  present  done")]
+    assert lines[shown + 2].startswith(f"    {old}  earlier  done")
+    assert lines[shown + 3] == f"      {name}"
+    assert any(line.split()[:3] == [removed, "earlier", "failed"] for line in lines)
+    assert max(len(line) for line in lines if line[4:16] in (own, old, removed)) <= 80
+    found = segue("explain", "music/song.wav", *LEDGER, "--json").json
+    fine = next(job for job in found["jobs"] if job["job"] == "fine")
+    assert [(r["fingerprint"], r["counts"]) for r in fine["results"]] == [(own, True), (old, False)]
+    assert [r["job"] for r in found["removed_jobs"]] == ["gone_job"]
+
+
+def test_whom_a_result_notifies_and_what_it_is_for_is_shown(segue, project):
+    media = project.media("song.wav")
+    wanted = project.entry(
+        "fine", media, State.QUEUED, notify=("*", "."), notify_at=NOW, requests=("first", "second")
+    )
+    done = project.entry("beside", media, triggered_by="source")
+    project.record(media, {"fine": wanted, "beside": done})
+    out = segue("explain", "music/song.wav", *LEDGER).out
+    assert ", then notifies all who depend on it; requested by second" in out
+    assert "for the event of source" not in out
+    assert "for the event of source" in segue("explain", "music/song.wav", *LEDGER, "-v").out
+
+
+def test_the_traceback_of_a_failure_is_shown_if_asked_for(segue, project):
+    media = project.media("song.wav")
+    error = Failure(kind="job_raised", type="KeyError", message="'a'", traceback="line 3, in f\nx")
+    project.record(media, {"fine": project.failed("fine", media, error=error)})
+    assert "line 3" not in segue("explain", "music/song.wav", *LEDGER).out
+    assert "      line 3, in f\n      x\n" in segue("explain", "music/song.wav", *LEDGER, "-v").out
+    found = segue("explain", "music/song.wav", *LEDGER, "--json").json
+    assert found["jobs"][0]["results"][0]["error"]["traceback"] == error.traceback
+
+
+def test_earlier_contents_of_a_file_are_listed(segue, project):
+    media = project.media("song.wav")
+    kept = {project.graph.fingerprints["fine"]: project.entry("fine", media)}
+    project.record(media, {}, earlier={"17": kept})
+    assert (
+        "earlier content 17: fine, kept in case it comes back"
+        in segue("explain", "music/song.wav", *LEDGER).out
+    )
 
 
 def test_each_reason_for_not_being_current_is_shown(segue, project):
@@ -70,33 +143,33 @@ def test_a_pipe_is_left_out_and_not_opened(segue, project):
 
 def test_an_artifact_that_is_gone_is_reported(segue, project):
     media = project.media("song.wav")
-    uri = project.write("fine", media)
-    project.record(media, {"fine": project.entry("fine", media, artifact=uri)})
-    project.artifacts.delete(uri.removeprefix(f"{project.artifacts.location}/"))
-    assert "this object is gone" in segue("explain", "music/song.wav", *LEDGER).out
+    made = fill(project, media)
+    project.artifacts.delete(made["fine"])
+    assert (
+        f"{made['fine']}  (this object is gone" in segue("explain", "music/song.wav", *LEDGER).out
+    )
+    found = segue("explain", "music/song.wav", *LEDGER, "--json").json
+    assert found["artifacts"][made["fine"]]["exists"] is False
 
 
 def test_a_result_made_from_an_older_parent_is_reported(segue, project):
     media = project.media("song.wav")
     old = project.write("fine", media, "0" * 12)
-    new = project.write("fine", media)
-    after = project.write("after", media, fine=old)
-    project.record(
-        media,
-        {
-            "fine": project.entry("fine", media, artifact=new),
-            "after": project.entry("after", media, artifact=after),
-        },
-    )
+    project.write("fine", media)
+    project.write("after", media, fine=old)
+    project.record(media, {job: project.entry(job, media) for job in ("fine", "after")})
     assert "not the current one" in segue("explain", "music/song.wav", *LEDGER).out
 
 
 def test_a_file_that_was_overwritten_starts_afresh(segue, project):
     old = project.media("song.wav")
+    name = project.write("fine", old)
     project.record(old, {"fine": project.entry("fine", old)})
     project.media("song.wav", b"another sound")
     said = segue("explain", "music/song.wav", *LEDGER)
     assert "was overwritten since" in said.out
+    assert "replaced  done" in said.out
+    assert f"      {name}" in said.out.splitlines()
     assert "would compute fine, beside, after." in said.out
 
 

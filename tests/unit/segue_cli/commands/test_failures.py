@@ -8,7 +8,7 @@ import shlex
 import pytest
 
 from segue.errors import Kind
-from segue.model.record import State
+from segue.model.record import Failure, State
 from segue_cli.commands.failures import HINTS
 from segue_cli.main import load_command
 
@@ -69,11 +69,19 @@ def test_every_kind_of_failure_has_a_hint():
     assert set(HINTS) == set(Kind)
 
 
-def test_a_failure_of_an_older_version_of_the_job_is_marked(segue, project):
+def test_a_failure_of_an_earlier_version_of_the_job_is_not_listed(segue, project):
     media = project.media("song.wav")
-    project.record(media, {"fine": project.failed("fine", media, fingerprint="0" * 12)})
-    assert segue("failures", *LEDGER, "--json").json["failures"][0]["stale"] is True
-    assert "with an older version of the job" in segue("failures", *LEDGER).out
+    project.record(media, {"0" * 12: project.failed("fine", media)})
+    assert segue("failures", *LEDGER, "--json").json["failures"] == []
+    assert "There are no failures." in segue("failures", *LEDGER).out
+
+
+def test_the_traceback_of_a_failure_is_in_the_json(segue, project):
+    media = project.media("song.wav")
+    error = Failure(kind="job_raised", type="KeyError", message="'a'", traceback="line 3, in f")
+    project.record(media, {"fine": project.failed("fine", media, error=error)})
+    assert segue("failures", *LEDGER, "--json").json["failures"][0]["traceback"] == "line 3, in f"
+    assert "line 3" not in segue("failures", *LEDGER).out
 
 
 def test_without_failures_that_is_said(segue, project):
@@ -93,13 +101,13 @@ def test_a_dry_run_counts_and_changes_nothing(segue, project, files):
         "after": {"failed": 0, "blocked": 4},
         "fine": {"failed": 4, "blocked": 0},
     }
-    assert project.known(files[0]).jobs["fine"].state is State.FAILED
+    assert project.results(files[0])["fine"].state is State.FAILED
 
 
 def test_what_failed_is_queued_again_with_what_it_blocks(segue, project, files):
     said = segue("retry", *LEDGER, "--kind", "timeout", "--yes", "--json")
     assert (said.code, said.json["files"]) == (0, 3)
-    states = [{j: e.state for j, e in project.known(m).jobs.items()} for m in files]
+    states = [{j: e.state for j, e in project.results(m).items()} for m in files]
     queued = {"fine": State.QUEUED, "after": State.QUEUED, "beside": State.DONE}
     assert states[:3] == [queued] * 3
     assert states[3] == {"fine": State.FAILED, "after": State.BLOCKED, "beside": State.DONE}
@@ -131,4 +139,4 @@ def test_without_a_terminal_to_confirm_in_nothing_is_changed(segue, project, fil
     said = segue("retry", *LEDGER)
     assert said.code == 2
     assert "--yes" in said.err
-    assert project.known(files[0]).jobs["fine"].state is State.FAILED
+    assert project.results(files[0])["fine"].state is State.FAILED

@@ -28,6 +28,22 @@ def test_the_tree_shows_each_job_with_what_defines_it(segue, project):
         assert "application/json" in line
 
 
+def test_the_tree_shows_the_pipelines_where_jobs_are_grouped(segue, project):
+    assert "pipeline" not in segue("graph").out
+    text = (project.folder / "jobs.yaml").read_text()
+    project.change_graph(f"pipelines: {{light: [fine, after]}}\n{text}")
+    header, *lines = segue("graph").out.splitlines()
+    assert header.split()[:6] == ["job", "writes", "version", "fingerprint", "owner", "pipeline"]
+    column = header.index("pipeline")
+    found = {
+        job: line[column:].split()[0]
+        for line in lines
+        for job in line.split()
+        if job in ("fine", "after", "beside")
+    }
+    assert found == {"fine": "light", "after": "light", "beside": "beside"}
+
+
 def test_json_has_everything_a_program_asks_for(segue, project):
     for arguments in (["--json"], ["--format", "json"]):
         found = segue("graph", *arguments).json

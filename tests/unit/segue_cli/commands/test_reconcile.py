@@ -13,6 +13,7 @@ from segue.model.queue import list_topics
 from segue.model.record import State
 
 STACK = ("--ledger", "sqlite:///ledger.db", "--queue", "sqlite:///queue.db", "--prefix", "music")
+TOPICS = ("beside-live", "fine-live")
 CLEAN = {"unrecorded": 0, "overwritten": 0, "unstarted": 0, "gone": 0}
 
 
@@ -41,13 +42,13 @@ def files(project):
 
 
 def notified(project) -> list[tuple[str, str]]:
-    """Return the files and jobs of all messages."""
+    """Return the files and topics of all messages."""
     if not (project.folder / "queue.db").exists():
         return []
     queue = connect_queue("sqlite:///queue.db")
-    envelopes = queue.pull(list_topics(project.graph), limit=100)
+    envelopes = queue.pull(list_topics(project.graph.pipelines), limit=100)
     queue.close()
-    return sorted((m.uri, m.job) for m in (decode_message(found.data) for found in envelopes))
+    return sorted((decode_message(one.data).uri, one.topic) for one in envelopes)
 
 
 def test_without_apply_all_is_counted_and_nothing_is_changed(segue, project, files):
@@ -77,9 +78,10 @@ def test_apply_repairs_each_kind(segue, project, files):
     assert "Repaired 4 files; 5 files listed, 5 recorded." in said.out
     assert f"recorded again, and its jobs notified  {files['overwritten'].uri}" in said.out
     there = sorted(media.uri for kind, media in files.items() if kind != "gone")
-    assert notified(project) == [(uri, job) for uri in there for job in ("beside", "fine")]
+    assert notified(project) == [(uri, topic) for uri in there for topic in TOPICS]
     for kind in ("unrecorded", "overwritten", "unstarted"):
-        assert project.known(files[kind]).media == files[kind]
+        known, media = project.known(files[kind]), files[kind]
+        assert (known.version, known.stat) == (media.version, media.stat)
     assert project.known(files["gone"]).deleted_at is not None
     again = segue("reconcile", *STACK, "--json").json
     # It was recorded long ago, so its jobs are notified again until one of them begins.

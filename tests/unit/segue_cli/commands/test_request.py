@@ -12,31 +12,38 @@ from segue.adapters.connect import connect_queue
 from segue.model.ledger import Change
 from segue.model.message import Message, decode_message
 from segue.model.queue import list_topics
-from segue.model.record import Ping, State, evolve
+from segue.model.record import NOBODY, Ping, State, evolve
+from segue.model.run import find_user, load_run
 
 QUEUE = "sqlite:///.segue/queue.db"
 WHERE = ("--ledger", "sqlite:///ledger.db")
 
 
-def messages(project) -> list[Message]:
+def pull(project) -> list[tuple[str, Message]]:
+    """Return the messages in the queue, each with its topic."""
     queue = connect_queue(QUEUE)
     try:
-        return [decode_message(d.data) for d in queue.pull(list_topics(project.graph), limit=100)]
+        pulled = queue.pull(list_topics(project.graph.pipelines), limit=100)
+        return [(one.topic, decode_message(one.data)) for one in pulled]
     finally:
         queue.close()
 
 
-def test_a_request_registers_the_file_and_asks_the_targets(project, segue):
+def test_a_request_records_what_is_wanted_and_asks_the_pipeline_that_can_run_something(
+    project, segue
+):
     media = project.media("a.wav")
     said = segue("request", "music/a.wav", "--job", "after", *WHERE, "--json")
     assert said.code == 0, said.err
     assert said.json["files"] == 1
     assert said.json["targets"] == ["after"]
-    (message,) = messages(project)
-    assert (message.uri, message.generation) == (media.uri, media.generation)
-    assert (message.job, message.targets, message.lane) == ("after", ("after",), "requests")
+    ((topic, message),) = pull(project)
+    assert (message.uri, message.version) == (media.uri, media.version)
+    assert (topic, message.targets, message.trigger) == ("fine-requests", ("after",), None)
     assert message.request == said.json["request"]
-    assert project.known(media).jobs == {}
+    assert load_run(project.artifacts, message.request).who == find_user()
+    (wanted,) = project.known(media).results.values()
+    assert (wanted.job, wanted.state, wanted.notify) == ("after", State.QUEUED, (NOBODY,))
 
 
 def test_a_prefix_asks_for_all_media_below_it_and_nothing_else(project, segue):
@@ -44,7 +51,7 @@ def test_a_prefix_asks_for_all_media_below_it_and_nothing_else(project, segue):
     said = segue("request", "--prefix", "music", "--job", "fine", *WHERE)
     assert said.code == 0, said.err
     assert "2 files" in said.out
-    assert {m.uri for m in messages(project)} == {files[0].uri, files[1].uri}
+    assert {message.uri for _, message in pull(project)} == {files[0].uri, files[1].uri}
 
 
 def test_what_is_asked_for_and_left_out_is_named_and_shows_in_the_exit_code(project, segue):
@@ -56,14 +63,18 @@ def test_what_is_asked_for_and_left_out_is_named_and_shows_in_the_exit_code(proj
     assert "1 file" in said.out
 
 
-def test_force_with_parents_asks_for_the_whole_line(project, segue):
-    project.media("a.wav")
+def test_force_with_parents_has_the_whole_line_computed_again(project, segue):
+    media = project.media("a.wav")
+    project.record(media, {job: project.entry(job, media) for job in ("fine", "after", "beside")})
     line = ("--job", "after", "--force", "--parents")
     assert segue("request", "music/a.wav", *line, *WHERE, "--json").json["targets"] == [
         "fine",
         "after",
     ]
-    assert {m.job: m.force for m in messages(project)} == {"fine": True, "after": True}
+    states = {entry.job: entry.state for entry in project.known(media).results.values()}
+    assert states == {"fine": "queued", "after": "queued", "beside": "done"}
+    ((topic, message),) = pull(project)
+    assert (topic, message.targets) == ("fine-requests", ("fine", "after"))
 
 
 @pytest.mark.parametrize(
@@ -134,9 +145,10 @@ def test_a_ping_goes_down_the_line_and_names_who_does_not_answer(project, segue)
     said = segue("ping", "music/a.wav", "--job", "after", "--timeout", "1s", *WHERE, "--json")
     assert said.code == 4
     assert said.json["jobs"] == {"fine": {"waiting": 1}, "after": {"waiting": 1}}
-    (message,) = messages(project)
-    assert (message.job, message.ping, message.targets) == ("fine", True, ("after",))
-    assert project.known(media).jobs == {}
+    ((topic, message),) = pull(project)
+    assert (topic, message.ping, message.trigger) == ("fine-requests", True, "source")
+    assert message.targets == ("after",)
+    assert project.known(media).results == {}
 
 
 def test_a_ping_is_answered_by_traces(project, segue):
@@ -146,16 +158,17 @@ def test_a_ping_is_answered_by_traces(project, segue):
     assert segue("ping", "music/a.wav", *WHERE).code == 0
 
 
-def test_the_sweeper_publishes_pending_targets_once(project, segue):
+def test_the_sweeper_asks_for_what_is_wanted_once(project, segue):
     media = project.media("a.wav")
-    pending = evolve(project.entry("fine", media, State.QUEUED), pending_targets=("after",))
-    project.record(media, {"fine": pending})
+    before = project.record(
+        media, {"after": project.entry("after", media, State.QUEUED, notify=(NOBODY,))}
+    )
     said = segue("sweep", "--dry-run", *WHERE, "--json")
     assert (said.json["pending"], said.json["dry_run"]) == (1, True)
-    assert project.known(media).jobs["fine"] == pending
+    assert project.known(media) == before
     assert segue("sweep", *WHERE, "--json").json["pending"] == 1
-    (message,) = messages(project)
-    assert (message.job, message.targets, message.lane) == ("fine", ("after",), "requests")
+    ((topic, message),) = pull(project)
+    assert (topic, message.targets) == ("fine-requests", ("after",))
     assert segue("sweep", *WHERE, "--json").json["pending"] == 0
 
 
@@ -172,8 +185,8 @@ def test_a_retry_notifies_the_streaming_pipelines_where_there_is_a_queue(project
     connect_queue(QUEUE).close()
     said = segue("retry", "--yes", *WHERE, "--json")
     assert (said.json["published"], said.json["next"]) == (True, None)
-    (message,) = messages(project)
-    assert (message.job, message.targets) == ("fine", ("fine", "after"))
+    ((topic, message),) = pull(project)
+    assert (topic, message.targets) == ("fine-requests", ("fine", "after"))
 
 
 def test_dead_letters_are_shown_before_they_are_sent_again(project, segue, monkeypatch):
@@ -188,7 +201,7 @@ def test_dead_letters_are_shown_before_they_are_sent_again(project, segue, monke
     queue = connect_queue(QUEUE)
     dead = dead_letter.build_dead_letter(
         stage=Stage.DECODE,
-        job="fine",
+        pipeline="fine",
         error=Failure(kind="unreadable_message", type="UnreadableMessage", message="no message"),
         data=b"{}",
         at=datetime(2026, 1, 2, tzinfo=UTC),
@@ -199,7 +212,17 @@ def test_dead_letters_are_shown_before_they_are_sent_again(project, segue, monke
     said = segue("retry", "--dead-letters", "--dry-run", *kind, *WHERE)
     assert "Would republish: 1 dead letter." in said.out
     assert segue("retry", "--dead-letters", *WHERE).code == 2  # nobody to confirm it
-    assert segue("retry", "--dead-letters", "--yes", *WHERE, "--json").json["total"] == 1
+    found = segue("retry", "--dead-letters", "--yes", *WHERE, "--json").json
+    assert found["dead_letters"] == [
+        {
+            "pipeline": "fine",
+            "job": None,
+            "stage": "decode",
+            "kind": "unreadable_message",
+            "count": 1,
+        }
+    ]
+    assert found["total"] == 1
     assert segue("retry", "--dead-letters", "--yes", *WHERE, "--json").json["total"] == 0
 
 

@@ -8,6 +8,7 @@ import os
 import numpy as np
 import pytest
 
+from segue.adapters.connect import connect_store
 from segue.codec import encode
 from segue.media.audio import Audio
 from segue.testing.sound import tone, write
@@ -58,6 +59,7 @@ def test_as_json_the_result_comes_with_times_and_identity(segue, project, files)
     assert found["result"] == {"after": {"ok": True}}
     assert found["uri"] == f"file://{project.folder}/music/good.wav"
     assert found["fingerprint"] == project.graph.fingerprints["after"]
+    assert found["version"] == connect_store("music").identify("good.wav").digest
     assert [(r["job"], r["state"]) for r in found["results"]] == [
         ("fine", "done"),
         ("after", "done"),
@@ -73,6 +75,7 @@ def test_what_a_job_raises_is_shown_from_its_own_code_on(segue, files):
     (result,) = said.json["results"]
     assert (result["job"], result["state"]) == ("raises", "failed")
     assert result["error"]["kind"] == "job_raised"
+    assert result["error"]["traceback"].splitlines()[1].endswith("in raise_error")
     assert said.json["result"] is None
 
 

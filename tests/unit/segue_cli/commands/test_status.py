@@ -12,29 +12,38 @@ def fill(project):
     one, two, three, four, gone = (
         project.media(n) for n in ("a/1.wav", "a/2.wav", "b/3.wav", "b/4.wav", "b/gone.wav")
     )
-    done = project.entry("fine", one)
-    project.record(one, {"fine": done, "after": project.failed("after", one)})
-    project.record(two, {"fine": project.entry("fine", two, fingerprint="0" * 12)})
-    project.record(three, {"fine": done, "after": project.blocked("after", three, "fine")})
-    project.record(four, {"fine": project.entry("fine", four, State.QUEUED)})
-    project.record(gone, {"fine": done}, deleted_at=project.known(one).arrived_at)
+    done = {media.uri: {"fine": project.entry("fine", media)} for media in (one, three, gone)}
+    project.record(one, {**done[one.uri], "after": project.failed("after", one)})
+    project.record(two, {"0" * 12: project.entry("fine", two)})
+    project.record(three, {**done[three.uri], "after": project.blocked("after", three, "fine")})
+    project.record(
+        four,
+        {
+            "fine": project.entry("fine", four, State.QUEUED),
+            "beside": project.entry("beside", four, State.NOT_APPLICABLE),
+        },
+    )
+    project.record(gone, done[gone.uri], deleted_at=project.known(one).arrived_at)
 
 
 def test_each_job_is_counted_by_state_and_the_states_add_up(segue, project):
     fill(project)
     found = segue("status", "--ledger", "sqlite:///ledger.db", "--json").json
     assert (found["files"], found["deleted"]) == (4, 1)
-    assert found["jobs"]["fine"] == {
+    jobs = found["jobs"]
+    assert [jobs[job].pop("stale") for job in ("fine", "after", "beside")] == [1, 0, 0]
+    assert jobs["fine"] == {
         "done": 2,
-        "stale": 1,
+        "not_applicable": 0,
         "failed": 0,
         "blocked": 0,
         "running": 0,
         "queued": 1,
-        "missing": 0,
+        "missing": 1,
     }
-    assert found["jobs"]["after"]["failed"] == found["jobs"]["after"]["blocked"] == 1
-    assert all(sum(states.values()) == 4 for states in found["jobs"].values())
+    assert jobs["after"]["failed"] == jobs["after"]["blocked"] == 1
+    assert (jobs["beside"]["not_applicable"], jobs["beside"]["missing"]) == (1, 3)
+    assert all(sum(states.values()) == 4 for states in jobs.values())
 
 
 def test_a_prefix_counts_what_is_below_it(segue, project):
@@ -43,7 +52,7 @@ def test_a_prefix_counts_what_is_below_it(segue, project):
     assert found["prefix"] == f"file://{project.folder}/music/b/"
     assert (found["files"], found["deleted"]) == (2, 1)
     assert found["jobs"]["fine"]["done"] == found["jobs"]["fine"]["queued"] == 1
-    assert found["jobs"]["beside"]["missing"] == 2
+    assert found["jobs"]["beside"]["missing"] == 1
 
 
 def test_in_a_pipe_each_job_has_a_line_with_all_columns(segue, project):
@@ -52,8 +61,9 @@ def test_in_a_pipe_each_job_has_a_line_with_all_columns(segue, project):
     assert said.code == 0
     lines = [line.split() for line in said.out.splitlines()]
     assert lines[0][:2] == ["4", "files,"]
-    assert lines[2] == ["job", "done", "stale", "failed", "blocked", "running", "queued", "missing"]
-    assert lines[3] == ["fine", "2", "50.0", "%", "1", "0", "0", "0", "1", "0"]
+    states = ["not_applicable", "failed", "blocked", "running", "queued", "missing", "stale"]
+    assert lines[2] == ["job", "done", *states]
+    assert lines[3] == ["fine", "2", "50.0", "%", "0", "0", "0", "0", "1", "1", "1"]
 
 
 def test_a_ledger_that_is_not_there_is_empty_and_is_not_made(segue, project):

@@ -23,7 +23,7 @@ DONE = {
     "action": "done",
     "job": "beats",
     "file": "file:///music/雨\x1b[31m.wav",
-    "generation": 17,
+    "version": "17",
     "seconds": 0.25,
     "process": "stream",
 }
@@ -95,7 +95,7 @@ def test_a_ledger_that_may_not_be_read_is_reported_before_anything_starts(
         def read(self, uris):
             raise ConfigurationError("no credentials")
 
-    monkeypatch.setattr("segue_cli.local.system.connect_ledger", lambda _url: Refused())
+    monkeypatch.setattr("segue_cli.local.system.connect_ledger", lambda *_: Refused())
     music = tmp_path / "music"
     music.mkdir()
     said = segue("up", str(music))

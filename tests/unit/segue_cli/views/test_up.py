@@ -18,8 +18,8 @@ FOLDER = "/media/disk/東京/a very long way to a catalogue of music"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def job(name: str, queued: int | None = 0, rate: float = 0.0, **states: int) -> JobActivity:
-    return JobActivity(name=name, queued=queued, states=states, rate=rate)
+def job(name: str, rate: float = 0.0, **states: int) -> JobActivity:
+    return JobActivity(name=name, states=states, rate=rate)
 
 
 LOOK = SystemStatus(
@@ -29,9 +29,10 @@ LOOK = SystemStatus(
         files=1204,
         deleted=3,
         dead_letters=2,
+        queued={"beats": 1234, "b": 0},
         jobs=(
-            job("downsample", 12, 8.125, running=2, done=1190, failed=2),
-            job("a_job_with_a_name_that_is_long", None, 123.4, done=1_200_000, blocked=7),
+            job("downsample", 8.125, running=2, done=1190, failed=2),
+            job("a_job_with_a_name_that_is_long", 123.4, done=1_200_000, blocked=7),
             job("energy"),
         ),
     ),
@@ -69,12 +70,11 @@ def row(text: str, name: str) -> list[str]:
 def test_a_wide_page_has_everything():
     text = page(LOOK, 120)
     assert f"1,204 files, 3 deleted, 5 events pending in {FOLDER}" in text
-    assert "● stream beats   ○ stream b restarting (started 2 times)" in text
-    header = ["job", "queued", "running", "done", "failed", "blocked", "rate"]
-    assert row(text, "job ") == header
-    assert row(text, "downsample") == ["downsample", "12", "2", "1,190", "2", "·", "8.1/s"]
+    assert "● stream beats 1,234 queued   ○ stream b restarting (started 2 times)" in text
+    assert row(text, "job ") == ["job", "running", "done", "failed", "blocked", "rate"]
+    assert row(text, "downsample") == ["downsample", "2", "1,190", "2", "·", "8.1/s"]
     long = "a_job_with_a_name_that_is_long"
-    assert row(text, "a_job") == [long, "?", "·", "1,200,000", "·", "7", "123/s"]
+    assert row(text, "a_job") == [long, "·", "1,200,000", "·", "7", "123/s"]
     assert "2 dead letters" in text
     assert "stream was killed by SIGKILL" in text
 
@@ -97,7 +97,7 @@ def test_a_narrow_page_keeps_what_was_done_and_what_failed():
 
 def test_no_program_is_torn_apart_between_two_lines():
     lines = page(LOOK, 40).splitlines()
-    assert lines[1:3] == ["● stream beats", "○ stream b restarting (started 2 times)"]
+    assert lines[1:3] == ["● stream beats 1,234 queued", "○ stream b restarting (started 2 times)"]
 
 
 def test_the_name_of_a_file_commands_nothing():
