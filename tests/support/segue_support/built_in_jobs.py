@@ -23,7 +23,8 @@ def main(catalogue: str, artifacts: str) -> None:
         contextlib.closing(connect_store(catalogue)) as store,
         Pool(graph, artifacts, processes=1) as pool,
     ):
-        files = [found.to_media_file(store.uri(found.name)) for found in store.list("")]
+        found = [store.identify(one.name) for one in store.list("")]
+        files = [one.to_media_file(store.uri(one.name)) for one in found]
         pool.submit(
             [Task(task_id=i, media=file, run=tuple(graph.jobs)) for i, file in enumerate(files)]
         )

@@ -24,14 +24,17 @@ ObjectChange = Literal["finalized", "deleted", "archived"]
 
 
 def build_object_event(change: ObjectChange, media: MediaFile, **data: Any) -> CloudEvent:
-    """Build the event that a version of a file was written or deleted; ``data`` adds fields."""
+    """Build the event that a version of a file was written or deleted; ``data`` adds fields.
+
+    A file in a folder has no generation.
+    """
     bucket, name = split_uri(media.uri)
     payload = {
         "kind": "storage#object",
-        "id": f"{bucket}/{name}/{media.generation}",
+        "id": f"{bucket}/{name}/{media.order}",
         "bucket": bucket,
         "name": name,
-        "generation": str(media.generation),
+        **({"generation": str(media.order)} if media.order is not None else {}),
         "metageneration": "1",
         "contentType": media.content_type or "audio/wav",
         "size": str(media.size_bytes),
@@ -58,7 +61,7 @@ def build_notification_event(event_type: str, media: MediaFile) -> CloudEvent:
         "eventType": event_type,
         "bucketId": bucket,
         "objectId": name,
-        "objectGeneration": str(media.generation),
+        "objectGeneration": str(media.order),
         "payloadFormat": "JSON_API_V1",
         "notificationConfig": f"projects/_/buckets/{bucket}/notificationConfigs/1",
         "eventTime": "2026-01-02T03:04:05.678Z",

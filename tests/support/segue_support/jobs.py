@@ -194,6 +194,13 @@ def fork(media: Media, *, when: str = "bad") -> dict[str, Any]:
     return fine(media)
 
 
+def disconnect(media: Media, *, when: str = "bad") -> dict[str, Any]:
+    """Raise an error of Python's own that is transient."""
+    if _is_bad(media, when):
+        raise ConnectionResetError("the model server is gone")
+    return fine(media)
+
+
 def be_unavailable(media: Media, *, times: int, when: str = "bad") -> dict[str, Any]:
     """Raise a transient error so many times, counted in a file beside the media file."""
     if _is_bad(media, when):

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segue.adapters.connect import connect_ledger, connect_store
-from segue.errors import MissingInput, Unavailable
+from segue.errors import MissingInput, Superseded, Unavailable
 from segue.model.artifact import compute_checksum
 from segue.model.ledger import Query
 from segue.model.media_file import MediaFile
@@ -86,6 +86,7 @@ def join(left, right):
 """
 GRAPH = """
 include: ["*.wav"]
+pipelines: {sides: [left, right]}
 jobs:
   digest: {run: "noted_jobs:digest", needs: {media: source}, writes: application/json}
   left: {run: "noted_jobs:left", needs: {above: digest}, writes: application/json}
@@ -302,8 +303,8 @@ class Round:
 
     def _find(self, name: str) -> MediaFile | None:
         try:
-            found: Object = self._store.stat(name)
-        except MissingInput:
+            found: Object = self._store.identify(name)
+        except (MissingInput, Superseded):
             return None
         return found.to_media_file(self._store.uri(name))
 
@@ -371,10 +372,10 @@ class Round:
     def _retry_failed(self) -> None:
         """Try again what is blamed for the kill of its child, as a user would."""
         blamed = [
-            (record.uri, job)
+            (record.uri, entry.job)
             for record in self._read_records()
             if record.deleted_at is None
-            for job, entry in record.jobs.items()
+            for entry in record.results.values()
             if entry.state is State.FAILED
         ]
         if blamed:
@@ -409,15 +410,16 @@ class Round:
             record = records.get(uri)
             if record is None or record.deleted_at is not None:
                 missing.append(f"{uri} is not recorded")
-            elif media is None or record.generation != media.generation:
+            elif media is None or record.version != media.version:
                 missing.append(f"{uri} is recorded with other content")
             else:
+                entries = {entry.job: entry for entry in record.results.values()}
                 for name in NAMES:
-                    entry = record.jobs.get(name)
+                    entry = entries.get(name)
                     if entry is None or entry.state is not State.DONE:
                         state = "missing" if entry is None else entry.state
                         missing.append(f"{uri}: {name} is {state}")
-                    elif entry.lease is not None or entry.pending_targets:
+                    elif entry.lease is not None or entry.notify:
                         missing.append(f"{uri}: {name} has work left")
         return missing
 
@@ -436,12 +438,14 @@ class Round:
                 continue
             found.files += 1
             content = contents.get(record.uri)
-            for name, entry in record.jobs.items():
-                if entry.state is not State.DONE or entry.artifact is None:
+            for fingerprint, entry in record.results.items():
+                if entry.state is not State.DONE:
                     continue
                 found.results += 1
-                data = artifacts.read(entry.artifact.removeprefix(artifacts.location + "/"))
-                if compute_checksum(data) != entry.checksum:
+                name = entry.job
+                ((suffix, checksum),) = entry.checksums.items()
+                data = artifacts.read(record.name_artifact(fingerprint, suffix))
+                if compute_checksum(data) != checksum:
                     violations.append(f"{record.uri}: the bytes of {name} are not those recorded")
                 elif json.loads(data)["content"] != content:
                     violations.append(f"{record.uri}: {name} is of other content")

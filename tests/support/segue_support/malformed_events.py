@@ -37,8 +37,9 @@ from typing import TYPE_CHECKING, Any
 
 from segue.adapters.connect import connect_ledger, connect_queue, connect_store
 from segue.errors import UnreadableMessage
-from segue.execution.reply import ReceivedMessage
-from segue.execution.responder import Responder
+from segue.execution.engine import Engine
+from segue.execution.reply import Reply, send
+from segue.execution.work import ReceivedMessage
 from segue.ingest.events import Arrivals
 from segue.log import LOGGER
 from segue.model.dead_letter import (
@@ -50,7 +51,7 @@ from segue.model.dead_letter import (
 from segue.model.graph import read_graph
 from segue.model.ledger import Query, find_records
 from segue.model.media_file import MediaFile
-from segue.model.message import Message, decode_message, encode_message
+from segue.model.message import Arrived, Message, decode_message, encode_message
 from segue.model.record import Failure
 from segue_support.recording_pool import RecordingPool
 from segue_support.seeds import parse_seeds
@@ -72,6 +73,10 @@ FINALIZED = "google.cloud.storage.object.v1.finalized"
 DELETED = "google.cloud.storage.object.v1.deleted"
 PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
 PATHS = {FINALIZED: "/arrival", DELETED: "/deletion", PUBLISHED: "/sweep"}
+MESSAGE_FIELDS = (
+    *("namespace", "uri", "version", "order", "trigger", "arrived", "targets", "request"),
+    *("attempt", "hops", "pipeline", "payload"),
+)
 
 Headers = list[tuple[str, str]]
 
@@ -295,28 +300,31 @@ def build_request_call(seed: int, folder: str) -> Call:
 def build_message_bytes(seed: int) -> bytes:
     """Return a malformed message or dead letter."""
     rng = random.Random(seed)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    order = rng.choice([50, rng.randrange(1, 99)])
     message = Message(
         uri=f"file:///music/{rng.randrange(50)}.wav",
-        generation=rng.randrange(1, 99),
-        job=rng.choice(["a", "b"]),
-        targets=rng.choice([None, ("b",), ()]),
-        force=rng.random() < 0.2,
+        version=str(order),
+        order=order,
+        trigger=rng.choice([None, "source", "a"]),
+        arrived=rng.choice([None, Arrived(at=now, revision="1")]),
+        targets=rng.choice([("b",), ("a", "b"), ()]),
         ping=rng.random() < 0.2,
         request=rng.choice([None, "20260101T000000.000000Z-0a1b2c3d"]),
     )
     data = encode_message(message)
     if rng.random() < 0.4:
         failure = Failure(kind="crashed", type="X", message="it died")
-        now = datetime(2026, 1, 1, tzinfo=UTC)
-        dead = build_dead_letter(stage=Stage.RUN, job="a", error=failure, data=data, at=now)
+        dead = build_dead_letter(
+            stage=Stage.RUN, pipeline="a", job="a", error=failure, data=data, at=now
+        )
         data = dead_letter_to_envelope(dead).data
     for _ in range(rng.randrange(1, 3)):
         if rng.random() < 0.5:
             data = mutate_bytes(rng, data)
         else:
             with contextlib.suppress(ValueError, RecursionError, TypeError):
-                fields = ("uri", "generation", "job", "targets", "request", "attempt", "payload")
-                data = _dump(mutate_mapping(rng, json.loads(data), *fields))
+                data = _dump(mutate_mapping(rng, json.loads(data), *MESSAGE_FIELDS))
     return data
 
 
@@ -612,14 +620,14 @@ def _check_ledger(figures: Figures, folder: str) -> None:
         return
     with contextlib.closing(connect_ledger(f"sqlite:///{path}")) as ledger:
         for record in find_records(ledger, Query(deleted=None)):
-            if record.generation > time.time() * 1e9:
-                figures.add_violation(f"{record.uri} has generation {record.generation}")
+            if record.order > time.time() * 1e9:
+                figures.add_violation(f"{record.uri} has generation {record.order}")
 
 
 def check_messages(seeds: Iterable[int]) -> Figures:
     """Decode malformed messages and dead letters, and process what could be decoded."""
     figures = Figures("messages")
-    with open_project(), _open_responder() as process:
+    with open_project(), _open_engine() as process:
         started_s = time.monotonic()
         for seed in seeds:
             data = build_message_bytes(seed)
@@ -644,7 +652,7 @@ def check_messages(seeds: Iterable[int]) -> Figures:
 
 
 @contextlib.contextmanager
-def _open_responder() -> Iterator[Callable[[bytes], None]]:
+def _open_engine() -> Iterator[Callable[[bytes], None]]:
     """Yield what processes a message's bytes as a streaming pipeline does; its jobs run nowhere."""
     graph = read_graph("jobs.yaml", {})
     with (
@@ -652,20 +660,21 @@ def _open_responder() -> Iterator[Callable[[bytes], None]]:
         contextlib.closing(connect_queue("sqlite:///queue.db")) as queue,
     ):
         arrivals = Arrivals(graph=graph, ledger=ledger, queue=queue)
-        arrivals.record([MediaFile(uri=f"file:///music/{i}.wav", generation=50) for i in range(25)])
-        responder = Responder(
+        known = [f"file:///music/{i}.wav" for i in range(25)]
+        arrivals.record([MediaFile(uri=uri, version="50", order=50) for uri in known])
+        engine = Engine(
             graph=graph,
-            jobs=frozenset(graph.jobs),
             ledger=ledger,
             pool=RecordingPool(),
             artifacts=connect_store("artifacts"),
+            served=frozenset(graph.pipelines["a"]),
         )
 
         def process(data: bytes) -> None:
-            responder.add([ReceivedMessage(job="a", data=data)])
-            replies = list(responder.drain())
-            assert len(replies) == 1
-            queue.publish(replies[0].envelopes)
+            engine.add_messages([ReceivedMessage(pipeline="a", data=data)])
+            [reply] = engine.drain()
+            assert isinstance(reply, Reply)
+            send([reply], queue=queue, ledger=ledger)
 
         yield process
 

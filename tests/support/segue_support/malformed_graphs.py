@@ -46,15 +46,19 @@ ODD_VALUES = (
     "@", "`x`", "%", "- x", "? x", "x: y", "a: b: c", "source", "m:f", "m.n:f", "audio/flac",
     "image/png", "application/json", "[source]", "{x: source}", "{x: a, y: b}", "{x-y: a}",
     "{1: a}", "{no: a}", "['0123456789ab']", "[123456789012]", '["*.wav"]', "{gpu: l4}",
-    "{memory_gib: 2, gpu: none}", "\x00", "\x1b[31m", "\x07", "\x85", "\u2028", "\ufeff", "\ufffe",
+    "{memory_gib: 2, gpu: none}", "[job_0, [job_0]]", "{x: [job_0], y: [job_0, job_1]}",
+    "\x00", "\x1b[31m", "\x07", "\x85", "\u2028", "\ufeff", "\ufffe",
     "\U0001f3b5", "é", "\t", "\r",
 )
 KEYS = (
     "run", "needs", "writes", "params", "version", "owner", "description", "timeout_s", "attempts",
-    "resources", "equivalent", "verson", "name", "1", "no", "~", "? [a]", "<<", "'<<'", "a.b", "",
+    "resources", "equivalents", "verson", "name", "1", "no", "~", "? [a]", "<<", "'<<'", "a.b", "",
     "&k key", "*a", "!!str run", '"\\e[31m"', "é", "k" * 200,
 )
-TOP_KEYS = ("catalogue", "artifacts", "include", "jobs", "catalog", "<<", "1", "x")
+TOP_KEYS = (
+    "namespace", "catalogue", "artifacts", "include", "pipelines", "jobs", "catalog", "<<", "1",
+    "x",
+)
 NAMES = ("a", "b", "beats", "source", "A", "a-b", "1", "no", "", "é", '"\\n"', "a" * 64, "z" * 63)
 INDICATORS = (
     "[", "]", "{", "}", ",", ":", ": ", "- ", "? ", "\n", "  ", "#", "&a ", "*a ", "!", "|\n",
@@ -148,6 +152,8 @@ def find_graph_fault(graph: Graph) -> str | None:
         seen.add(job.name)
     if set(graph.fingerprints) != set(graph.jobs):
         return "a job has no fingerprint"
+    if sorted(job for jobs in graph.pipelines.values() for job in jobs) != sorted(graph.jobs):
+        return "a job is not in exactly one pipeline"
     return None
 
 
@@ -200,12 +206,19 @@ def _write_graph(draw: random.Random, *, odd: float) -> str:
 
     lines = []
     for key, plain in (
+        ("namespace", "moods"),
         ("catalogue", "music"),
         ("artifacts", "${NONE:-out}"),
         ("include", '["*.wav"]'),
     ):
         if draw.random() < 0.4:
             lines.append(f"{choose(key, TOP_KEYS)}: {choose(plain)}")
+    if draw.random() < 0.4:
+        lines.append(f"{choose('pipelines', TOP_KEYS)}:{choose('')}")
+        members = ", ".join(
+            ["job_0", draw.choice(ODD_VALUES)] if draw.random() < odd else ["job_0"]
+        )
+        lines.append(f"  {choose('light', NAMES)}: {choose(f'[{members}]')}")
     lines.append(f"{choose('jobs', TOP_KEYS)}:{choose('')}")
     names: list[str] = []
     for number in range(draw.randint(1, 8)):
@@ -224,7 +237,7 @@ def _write_graph(draw: random.Random, *, odd: float) -> str:
             "timeout_s": "1.5",
             "attempts": "2",
             "resources": f"{{memory_gib: {choose('2')}, gpu: {choose('none')}}}",
-            "equivalent": "['0123456789ab']",
+            "equivalents": "['0123456789ab']",
         }
         body = {
             "run": f'"m.n:f{number}"',

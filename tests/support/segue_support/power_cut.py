@@ -245,14 +245,14 @@ class PowerCut:
         """Check what the ledger and the artifacts are right after the cut."""
         records = self._read_records()
         for record in records:
-            for job, entry in record.jobs.items():
+            for fingerprint, entry in record.results.items():
                 if entry.state is not State.DONE:
                     continue
                 self._report.done += 1
-                data = _read(entry.artifact)
-                if data is None or compute_checksum(data) != entry.checksum:
+                data, checksum = self._read_artifact(record, fingerprint)
+                if data is None or compute_checksum(data) != checksum:
                     what = "gone" if data is None else f"other bytes ({len(data)} of them)"
-                    self._blame(f"{job} of {record.uri} is done, and its artifact is {what}")
+                    self._blame(f"{entry.job} of {record.uri} is done, and its artifact is {what}")
         if ended_with is not None and self._name == "backfill":
             if ended_with != 0:
                 self._blame(f"the backfill ended with {ended_with} before the cut")
@@ -285,16 +285,29 @@ class PowerCut:
         found = []
         for uri, content in self._list_contents().items():
             record = records.get(uri)
+            results = record.results if record is not None else {}
+            by_job = {entry.job: fingerprint for fingerprint, entry in results.items()}
             for job in NAMES:
-                entry = record.jobs.get(job) if record is not None else None
-                data = _read(entry.artifact) if entry and entry.state is State.DONE else None
-                if entry is None or data is None:
-                    found.append(f"{job} of {uri} is {entry.state if entry else 'missing'}")
-                elif compute_checksum(data) != entry.checksum:
+                fingerprint = by_job.get(job)
+                if record is None or fingerprint is None:
+                    found.append(f"{job} of {uri} is missing")
+                    continue
+                data, checksum = self._read_artifact(record, fingerprint)
+                if data is None:
+                    found.append(f"{job} of {uri} is {results[fingerprint].state}")
+                elif compute_checksum(data) != checksum:
                     found.append(f"{job} of {uri} has another checksum than in the ledger")
                 elif json.loads(data)["content"] != content:
                     found.append(f"{job} of {uri} was made from other content")
         return found
+
+    def _read_artifact(self, record: Record, fingerprint: str) -> tuple[bytes | None, str]:
+        """Return an artifact's bytes, if there is one, and its checksum."""
+        for suffix, checksum in record.results[fingerprint].checksums.items():
+            name = record.name_artifact(fingerprint, suffix)
+            with contextlib.suppress(FileNotFoundError):
+                return (self._place / ".segue" / "artifacts" / name).read_bytes(), checksum
+        return None, ""
 
     def _list_contents(self) -> dict[str, str]:
         """Return the hash of each file's content, by its URI."""
@@ -315,15 +328,6 @@ class PowerCut:
 
     def _blame(self, what: str) -> None:
         self._report.violations.append(f"seed {self._seed} ({self._name}): {what}")
-
-
-def _read(artifact: str | None) -> bytes | None:
-    if artifact is None:
-        return None
-    try:
-        return Path(artifact.removeprefix("file://")).read_bytes()
-    except FileNotFoundError:
-        return None
 
 
 def run_power_cuts(seeds: range, *, show: bool = False) -> PowerCutReport:

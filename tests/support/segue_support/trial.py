@@ -31,7 +31,7 @@ class Trial:
         """Write a file into the catalogue, and return the new version."""
         store = connect_store(self.catalogue)
         store.create(name, data, content_type="audio/wav", metadata={}, replace=True)
-        return store.stat(name).to_media_file(store.uri(name))
+        return store.identify(name).to_media_file(store.uri(name))
 
     def pool(self, graph: Graph, **options: float | str) -> Pool:
         """Open a pool; by default, first calls get no extra time."""
@@ -65,7 +65,7 @@ class Trial:
         """Return the bytes of an artifact."""
         store = connect_store(self.artifacts)
         assert result.artifact is not None
-        return store.read(result.artifact.removeprefix(f"{store.location}/"))
+        return store.read(result.artifact)
 
 
 def run_tasks(pool: Pool, tasks: Sequence[Task]) -> list[dict[str, Result]]:

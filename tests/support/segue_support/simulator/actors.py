@@ -5,18 +5,20 @@ Each is a separate process, which may die at any call of a port and is then star
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from segue.errors import Contended, DiskFull, TransientError, Unavailable
-from segue.execution import reply, responder
-from segue.execution.executor import Executor
-from segue.execution.reply import ReceivedMessage, Reply
+from segue.execution import engine, reply
+from segue.execution.leases import release_leases
+from segue.execution.reply import Reply
+from segue.execution.work import ReceivedMessage, Run
 from segue.ingest.sweep import Sweeper
 from segue.model.outcome import Outcome, Status
-from segue.model.queue import ReceivedEnvelope, list_topics
+from segue.model.queue import ReceivedEnvelope, list_topics, parse_topic
 from segue_support.simulator.faults import Killed
 from segue_support.simulator.faulty_ports import FaultyLedger, FaultyQueue, FaultyStore
 from segue_support.simulator.promises import BrokenPromise
@@ -25,6 +27,7 @@ from segue_support.simulator.simulated_pool import SimulatedPool
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from segue.model.graph import Graph
     from segue.model.record import Lease
     from segue_support.simulator.promises import PromiseChecker
     from segue_support.simulator.scenario import BackfillStart
@@ -41,9 +44,13 @@ class Actor:
         self.world = world
         self.checker = checker
         self.name = name
+        self.graph: Graph = world.graph
         self.busy = False
-        self.repeats = False  # whether it repeats finished work
+        self.serves: tuple[str, ...] = ()  # the pipelines of a worker
         self.sweeps = False  # whether it publishes messages for jobs that others have lost
+        self.repeats = False  # whether it reopens results, and may leave that unfinished
+        self.retries = False  # whether it reopens failures
+        self.seen: dict[str, str] = {}  # by URI: the version in the last record that it wrote
         self.ledger = FaultyLedger(world, checker, self)
         self.queue = FaultyQueue(world, checker, self)
         self.artifacts = FaultyStore(world, checker, self, world.artifacts)
@@ -75,6 +82,7 @@ class SimulatedProcess(Actor):
     def start_process(self) -> None:
         """Continue as a new process with a new name."""
         self.starts += 1
+        self.graph = self.world.graph
         self.name = f"{self.role}.{self.starts}"
         self._owners = itertools.count(1)
         self.abandoned = set()
@@ -101,22 +109,22 @@ class Worker(SimulatedProcess):
     ) -> None:
         super().__init__(world, checker, role)
         self.jobs = jobs
-        self.topics = list_topics(world.graph, jobs)
-        self.served = frozenset(self.topics)
         self.paused_until = 0  # a step of the world
         self.start()
 
     def start(self) -> None:
         """Start with nothing in memory."""
         self.start_process()
-        graph = self.world.graph
-        self.pool = SimulatedPool(self.world, self.checker, self, graph)
-        self.responder = responder.Responder(
-            graph=graph,
-            jobs=self.jobs,
+        jobs = [job for job in self.jobs if job in self.graph.jobs]
+        self.serves = self.graph.find_pipelines(jobs)
+        self.topics = list_topics(self.serves)
+        self.pool = SimulatedPool(self.world, self.checker, self)
+        self.engine = engine.Engine(
+            graph=self.graph,
             ledger=self.ledger,
             pool=self.pool,
             artifacts=self.artifacts,
+            served=None if len(jobs) == len(self.graph.jobs) else frozenset(jobs),
             clock=self.world.clock,
             owner=self.new_owner,
             lost=self.is_lost,
@@ -136,7 +144,14 @@ class Worker(SimulatedProcess):
     def stop(self) -> None:
         """Stop as a worker does that still has work, and start again."""
         self.abandon()
+        if self.world.rng.random() < 0.5:
+            self.perform(self._release_leases)
         self.start()
+
+    def _release_leases(self) -> None:
+        process = self.name
+        with contextlib.suppress(TransientError):
+            release_leases(self.ledger, lambda lease: lease.owner.startswith(f"{process}/"))
 
     def give_back(self) -> None:
         """Return the open messages to the queue."""
@@ -151,7 +166,7 @@ class Worker(SimulatedProcess):
     def act(self) -> None:
         """Send replies, extend deadlines or process messages, at random."""
         r = self.world.rng.random()
-        if self.unsent and (r < 0.4 or not self.responder.pending):
+        if self.unsent and (r < 0.4 or not self.engine.pending):
             self.send()
         elif r > 0.95:
             self.extend()
@@ -163,7 +178,7 @@ class Worker(SimulatedProcess):
         rng = self.world.rng
         try:
             envelopes = [self.queue.deliver(message_id)]
-            if rng.random() < 0.3 and self.responder.room > 1:
+            if rng.random() < 0.3 and self.engine.room > 1:
                 envelopes += self.queue.pull(self.topics, limit=rng.randint(1, 3))
         except (Unavailable, KeyError):  # another worker has acknowledged it meanwhile
             return
@@ -173,10 +188,10 @@ class Worker(SimulatedProcess):
                 self.world.note(
                     self.name, f"gets {one.message_id} {one.data.decode(errors='replace')}"
                 )
-        self.responder.add(
+        self.engine.add_messages(
             [
                 ReceivedMessage(
-                    job=d.topic.rpartition("-")[0], data=d.data, handle=d, message_id=d.message_id
+                    pipeline=parse_topic(d.topic), data=d.data, handle=d, message_id=d.message_id
                 )
                 for d in envelopes
             ]
@@ -186,7 +201,7 @@ class Worker(SimulatedProcess):
         """Process messages and collect the replies."""
         now = self.world.now
         try:
-            replies = self.responder.step(0.0)
+            replies = self.engine.step(0.0)
         except (Unavailable, Contended):
             self._check_all_present()
             if self.world.rng.random() < 0.25:
@@ -198,24 +213,28 @@ class Worker(SimulatedProcess):
             return
         self.last_step_at = now
         for one in replies:
+            assert isinstance(one, Reply)
             if self.open.pop(one.received.handle.ack_id, None) is None:
                 raise BrokenPromise("durable", f"{self.name} has replied twice: {one}")
             self.unsent.append(one)
+            self.checker.check_reply(self, one)
             if self.world.history is not None:
+                received = one.received
                 self.world.note(
                     self.name,
-                    f"{one.action} {one.received.message_id} at {one.job}: {one.reason or ''}",
+                    f"{one.action} {received.message_id} at {received.pipeline}: "
+                    f"{one.reason or ''}",
                 )
         self._check_all_present()
 
     def _check_all_present(self) -> None:
-        """Raise if a received message is neither in the responder nor replied to."""
-        missing = len(self.open) - self.responder.pending
+        """Raise if a received message is neither in the engine nor replied to."""
+        missing = len(self.open) - self.engine.pending
         if not 0 <= missing <= self.pool.full_disks:
             raise BrokenPromise(
                 "durable",
                 f"{self.name} has received {len(self.open)} messages that have no reply, "
-                f"and its responder has {self.responder.pending}",
+                f"and its engine has {self.engine.pending}",
             )
 
     def extend(self) -> None:
@@ -229,9 +248,12 @@ class Worker(SimulatedProcess):
         """Publish the messages of some replies, then acknowledge."""
         some = self.unsent[: self.world.rng.randint(1, len(self.unsent))]
         try:
-            reply.send(some, queue=self.queue, ledger=self.ledger, clock=self.world.clock)
+            reply.send(some, queue=self.queue, ledger=self.ledger)
             self.queue.acknowledge([one.received.handle for one in some])
         except (Unavailable, Contended):
+            for one in some:
+                if one.message is not None:
+                    self.checker.messages.excuse(one.message.uri)  # it is published again
             if self.world.rng.random() < 0.25:
                 self.abandon()
             return
@@ -240,7 +262,7 @@ class Worker(SimulatedProcess):
     def abandon(self) -> None:
         """Give up a bundle; the process lives on, and knows that these owners are gone."""
         self.world.note(self.name, "abandons its messages")
-        self.abandoned.update(self.responder.abandon())
+        self.abandoned.update(self.engine.abandon())
         if self.world.rng.random() < 0.5:
             self.give_back()
         self.open.clear()
@@ -257,32 +279,34 @@ class SimulatedBackfill(SimulatedProcess):
         super().__init__(world, checker, role)
         self.event = event
         self.finished = False
-        # If it resets results and does not finish, its user has to run it again.
-        self.repeats = event.force or event.retry
-        self.outcomes: Iterator[Outcome] = iter(())
+        self.repeats = event.force or event.retry  # its user has to run it until it finishes
+        self.outcomes: Iterator[Outcome | Reply] = iter(())
         self.start()
 
     def start(self) -> None:
-        """List the files again, and start an executor."""
+        """List the files again, and start an engine."""
         self.start_process()
-        files = self.world.list_files()
         event = self.event
+        targets = tuple(job for job in event.jobs if job in self.graph.jobs)
+        files = self.world.list_files() if targets else []
         for media in files:
-            self.checker.expect(media.uri, event.jobs, force=event.force, retry=event.retry)
-        executor = Executor(
-            graph=self.world.graph,
+            self.checker.expect(
+                media.uri, targets, force=event.force, retry=event.retry, graph=self.graph
+            )
+        backfill = engine.Engine(
+            graph=self.graph,
             ledger=self.ledger,
-            pool=SimulatedPool(self.world, self.checker, self, self.world.graph),
+            pool=SimulatedPool(self.world, self.checker, self),
             artifacts=self.artifacts,
-            targets=event.jobs,
-            owner=self.new_owner(),
-            force=event.force,
-            retry=event.retry,
-            lost=self.is_lost,
             clock=self.world.clock,
+            owner=self.new_owner,
+            lost=self.is_lost,
             lease_s=LEASE_S,
         )
-        self.outcomes = itertools.chain(executor.add(files), executor.drain())
+        backfill.add_files(
+            files, Run(id=self.name, targets=targets, force=event.force, retry=event.retry)
+        )
+        self.outcomes = backfill.drain()
 
     def die(self) -> None:
         """Start again, or finish, at random."""
@@ -302,11 +326,13 @@ class SimulatedBackfill(SimulatedProcess):
         if outcome is None:
             self.finished = True
             return
-        self.world.note(self.name, f"{outcome.media.uri}: {outcome.jobs}")
+        assert isinstance(outcome, Outcome)
+        media = outcome.media
+        self.world.note(self.name, f"{media.uri}: {outcome.jobs}")
+        self.checker.check_outcome(self.graph, outcome)
         waiting = tuple(t for t in self.event.jobs if outcome.jobs.get(t) is Status.WAITING)
-        if waiting and not self.event.force:  # they are pending at the jobs that others compute
-            media = outcome.media
-            self.checker.expect(media.uri, waiting, accepted=True, generation=media.generation)
+        if waiting and not self.event.force:  # others continue with them
+            self.checker.expect(media.uri, waiting, version=media.version, graph=self.graph)
 
 
 class ScheduledSweep(SimulatedProcess):
@@ -321,7 +347,7 @@ class ScheduledSweep(SimulatedProcess):
         """Start with the first page."""
         self.start_process()
         self.sweeper = Sweeper(
-            graph=self.world.graph,
+            graph=self.graph,
             ledger=self.ledger,
             queue=self.queue,
             clock=self.world.clock,
@@ -363,10 +389,13 @@ class FunctionCall(Actor):
         super().__init__(world, checker, name)
         self.late = late
         self.done = False
+        self.calls = 0
         self._action = action
 
     def act(self) -> None:
         """Call the function once."""
+        self.graph = self.world.graph
+        self.calls += 1
         self.world.note(self.name, "is called")
         try:
             self.done = self._action(self)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from segue.ingest.catalogue import MediaFilter
 from segue.ingest.events import Arrivals, Deletions
-from segue.ingest.requests import Request, Requests
-from segue.model.ledger import Change
+from segue.ingest.requests import InvalidRequest, Request, Requests
+from segue.maintenance.retry import JobRetry, RetrySelection
+from segue.model.graph import Graph
 from segue.model.media_file import MediaFile
 from segue.model.message import Message
 from segue.model.queue import Envelope, Lane, format_topic, message_to_envelope
-from segue.model.record import Record
-from segue.model.transitions import add_pending, requeue
 from segue_support.simulator.actors import Actors, FunctionCall, SimulatedBackfill
 from segue_support.simulator.faulty_ports import FaultyStore
 from segue_support.simulator.promises import Expectation, PromiseChecker, decode_messages
@@ -20,14 +17,13 @@ from segue_support.simulator.scenario import (
     BackfillStart,
     Deployment,
     Event,
-    PoisonMessage,
     Removal,
     Retry,
+    StrayMessage,
     Upload,
     UserRequest,
-    build_graph,
 )
-from segue_support.simulator.world import PREFIX, World, build_uri
+from segue_support.simulator.world import PREFIX, World, build_media, build_uri
 
 
 class EventPlayer:
@@ -50,15 +46,13 @@ class EventPlayer:
                 media = self._world.put(file)
                 self._actors.calls.append(self._build_arrival(media, late=late))
                 if before:  # the store reports the overwritten version as deleted, too
-                    self._actors.calls.append(
-                        self._build_deletion(MediaFile(uri=uri, generation=before))
-                    )
+                    self._actors.calls.append(self._build_deletion(build_media(uri, before)))
             case Removal(file=file, late=late):
                 uri = build_uri(file)
                 if generation := self._world.generations.get(uri):
                     self._world.generations[uri] = None
                     self._world.source.delete(uri.rpartition("/")[2])
-                    gone = MediaFile(uri=uri, generation=generation)
+                    gone = build_media(uri, generation)
                     self._actors.calls.append(self._build_deletion(gone, late=late))
             case UserRequest():
                 self._actors.calls.append(self._build_request(event))
@@ -71,26 +65,32 @@ class EventPlayer:
                 self._actors.calls.append(self._build_retry(jobs))
             case Deployment():
                 self._deploy(event)
-            case PoisonMessage(job=job, other=other):
-                self._publish_poison(job, other)
+            case StrayMessage():
+                self._publish_stray(event)
 
     def _build_arrival(self, media: MediaFile, *, late: bool) -> FunctionCall:
+        expected: list[Expectation] = []
+
         def arrive(call: FunctionCall) -> bool:
-            jobs = tuple(self._world.graph.jobs)
-            expected = self._checker.expect(media.uri, jobs)
+            if expected:
+                self._checker.messages.excuse(media.uri)
+            else:
+                expected.append(
+                    self._checker.expect(media.uri, tuple(call.graph.jobs), is_event=True)
+                )
             Arrivals(
-                graph=self._world.graph,
+                graph=call.graph,
                 ledger=call.ledger,
                 queue=call.queue,
                 clock=self._world.clock,
             ).record([media])
-            expected.generation = media.generation
+            expected[0].version = media.version
             return True
 
         return FunctionCall(
             self._world,
             self._checker,
-            f"arrival {media.uri[-1]}#{media.generation}",
+            f"arrival {media.uri[-5]}#{media.version}",
             arrive,
             late=late,
         )
@@ -106,17 +106,12 @@ class EventPlayer:
             Deletions(ledger=call.ledger, artifacts=artifacts, clock=self._world.clock).record(
                 media
             )
-            existing = {
-                self._world.artifacts.uri(found.name) for found in self._world.artifacts.list()
-            }
-            for uri in [u for u in self._world.written if u not in existing]:
-                del self._world.written[uri]
             return True
 
         return FunctionCall(
             self._world,
             self._checker,
-            f"deletion {media.uri[-1]}#{media.generation}",
+            f"deletion {media.uri[-5]}#{media.version}",
             delete,
             late=late,
         )
@@ -127,9 +122,14 @@ class EventPlayer:
         # A single file is requested by a prefix, too: requested by name, threads would stat it.
         prefix = PREFIX if event.file is None else build_uri(event.file)
         expected: list[Expectation] = []
-        jobs = self._find_targets(event)
 
         def send(call: FunctionCall) -> bool:
+            if not call.graph.jobs.keys() >= set(event.jobs):
+                return True  # it is refused
+            jobs = _find_targets(call.graph, event)
+            if call.calls > 1:
+                for one in expected:
+                    self._checker.messages.excuse(one.uri)
             if page[0].request is None:  # later pages, and repetitions, are of the same request
                 expected.clear()
             known = {one.uri for one in expected}
@@ -149,14 +149,14 @@ class EventPlayer:
                         after=page[0].after,
                     )
                 )
+            except InvalidRequest:
+                return True  # other jobs are deployed than those that its first page was for
             finally:
                 messages = decode_messages(envelopes)
                 for one in expected:
                     one.request = messages[0].request if messages else one.request
-            for message in messages:
-                for one in expected:
-                    if one.uri == message.uri:
-                        one.generation = message.generation
+            for one in expected:
+                one.version = call.seen.get(one.uri)
             page[0] = Request(request=accepted.request, after=accepted.after)
             return accepted.after is None
 
@@ -166,21 +166,11 @@ class EventPlayer:
         """Expect the results of one file, which may be computed from now on."""
         if not event.ping:
             return self._checker.expect(uri, jobs, force=event.force)
-        ping = Expectation(
-            uri=uri, targets=jobs, force=False, retry=False, made_at=self._world.step
-        )
-        self._checker.pings.append(ping)
-        return ping
-
-    def _find_targets(self, event: UserRequest) -> tuple[str, ...]:
-        chosen: tuple[str, ...] = event.jobs or tuple(self._world.graph.jobs)
-        if event.force and event.parents:
-            chosen = self._world.graph.add_ancestors(chosen)
-        return tuple(job for job in self._world.graph.jobs if job in chosen)
+        return self._checker.expect_ping(uri, jobs)
 
     def _build_requests(self, call: FunctionCall) -> Requests:
         return Requests(
-            graph=self._world.graph,
+            graph=call.graph,
             ledger=call.ledger,
             queue=call.queue,
             media_filter=MediaFilter(excluded=("gs://a/",)),
@@ -189,82 +179,75 @@ class EventPlayer:
             ),
             artifacts=FaultyStore(self._world, self._checker, call, self._world.artifacts),
             clock=self._world.clock,
+            lost=self._world.is_lost,
             page=2,
         )
 
     def _build_retry(self, jobs: tuple[str, ...]) -> FunctionCall:
-        """Reset failures, record the jobs as pending, then publish; a crash loses neither."""
-
         def retry(call: FunctionCall) -> bool:
-            for uri in self._world.ledger.records:
-                (changed,) = call.ledger.change(
-                    [Change(uri=uri, transition=self._build_requeue(uri, jobs))]
-                )
-                record = changed.snapshot.record
-                if record is None or not changed.answer:
-                    continue
-                call.queue.publish(
-                    [
-                        message_to_envelope(
-                            Message(
-                                uri=uri,
-                                generation=record.generation,
-                                job=job,
-                                targets=(job,),
-                                lane=Lane.REQUESTS.value,
-                            )
-                        )
-                        for job in changed.answer
-                    ]
-                )
+            JobRetry(
+                graph=call.graph,
+                ledger=call.ledger,
+                selection=RetrySelection(jobs=tuple(job for job in jobs if job in call.graph.jobs)),
+                queue=call.queue,
+                clock=self._world.clock,
+                lost=self._world.is_lost,
+            ).run()
             return True
 
-        return FunctionCall(self._world, self._checker, "retry", retry)
-
-    def _build_requeue(
-        self, uri: str, jobs: tuple[str, ...]
-    ) -> Callable[[Record | None], tuple[Record | None, tuple[str, ...]]]:
-        def transition(found: Record | None) -> tuple[Record | None, tuple[str, ...]]:
-            if found is None or found.deleted_at is not None:
-                return None, ()
-            record, again = requeue(found, jobs)
-            if record is None:
-                return None, ()
-            for job in again:
-                record = add_pending(record, self._world.graph, job, (job,), self._world.now)
-                self._checker.expect(
-                    uri, (job,), retry=True, accepted=True, generation=found.generation
-                )
-                for key in [k for k in self._world.job_failures if k[0] == uri and k[2] == job]:
-                    del self._world.job_failures[key]
-            return record, again
-
-        return transition
+        call = FunctionCall(self._world, self._checker, "retry", retry)
+        call.retries = True
+        return call
 
     def _deploy(self, event: Deployment) -> None:
-        for record in self._world.ledger.records.values():
-            self._checker.forget_answered(record)
-        world = self._world
-        world.versions[ord(event.job) - ord("a")] += 1
-        world.accepting = world.accepting.replace(event.job, "") + event.job * event.accepts_old
-        world.graph = build_graph(world.scenario.shape, tuple(world.versions), world.accepting)
-        for worker in self._actors.workers:
-            if self._world.rng.random() < 0.5:
+        """Replace all processes; in a rolling deployment, some go on for now."""
+        world, actors = self._world, self._actors
+        before = world.graph
+        self._checker.record_deployment()
+        world.deploy(event)
+        self._checker.forget_removed(before)
+        for worker in actors.workers:
+            if event.rolling and world.rng.random() < 0.6:
+                continue
+            if world.rng.random() < 0.5:
                 worker.stop()
             else:
                 worker.die()
-        for backfill in self._actors.backfills:
-            backfill.die()
-        self._actors.backfills[:] = [b for b in self._actors.backfills if not b.finished]
-        self._actors.sweep.start()
+        for backfill in actors.backfills:
+            if not event.rolling or world.rng.random() < 0.4:
+                backfill.die()
+        actors.backfills[:] = [b for b in actors.backfills if not b.finished]
+        actors.sweep.start()
 
-    def _publish_poison(self, job: str, other: str | None) -> None:
-        """Publish bytes that are not a message, or a message for a job of another worker."""
-        data = b"{no message"
-        if other is not None:
-            served = [w.jobs for w in self._actors.workers if job in w.jobs]
-            if any(other in jobs for jobs in served):
-                return
-            data = message_to_envelope(Message(uri=build_uri(0), generation=1, job=other)).data
-        self._checker.poison.append(data)
-        self._world.queue.publish([Envelope(topic=format_topic(job, Lane.LIVE), data=data)])
+    def _publish_stray(self, event: StrayMessage) -> None:
+        """Publish what is no message for this namespace, or a request to any pipeline."""
+        world = self._world
+        if event.job not in world.graph.jobs:
+            return
+        pipeline = world.graph.pipeline_of[event.job]
+        uri = build_uri(0)
+        generation = world.generations.get(uri)
+        envelope = Envelope(topic=format_topic(pipeline, Lane.LIVE), data=b"{no message")
+        if event.other is not None and generation:
+            message = Message(
+                namespace="elsewhere" if event.is_foreign else world.graph.namespace,
+                uri=uri,
+                version=str(generation),
+                order=generation,
+                targets=(event.other,),
+            )
+            envelope = message_to_envelope(message, pipeline)
+        if event.other is None or event.is_foreign:
+            self._checker.poison.append(envelope)
+        elif generation:
+            self._checker.expect(uri, (event.other,))
+        else:
+            return
+        world.queue.publish([envelope])
+
+
+def _find_targets(graph: Graph, event: UserRequest) -> tuple[str, ...]:
+    chosen: tuple[str, ...] = event.jobs or tuple(graph.jobs)
+    if event.force and event.parents:
+        chosen = graph.add_ancestors(chosen)
+    return tuple(job for job in graph.jobs if job in chosen)

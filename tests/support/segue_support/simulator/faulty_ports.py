@@ -13,10 +13,10 @@ from segue.model.queue import DEAD
 from segue_support.simulator.faults import AFTER_EFFECT, CRASHES, CallFault, Killed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from segue.model.ledger import Change, Changed, DamageReport, LedgerCounts, Query, Snapshot
-    from segue.model.object_store import LeaveOut, Object
+    from segue.model.object_store import LeaveOut, LeftOutReason, Object
     from segue.model.queue import Envelope, ReceivedEnvelope
     from segue.model.record import Record
     from segue_support.simulator.promises import PromiseChecker
@@ -83,12 +83,14 @@ class FaultyLedger(_FaultyPort):
         if change.known is not None and change.known.revision != before.revision:
             change.transition(change.known.record)  # as a store does before it detects the conflict
         (changed,) = ledger.change([change])
+        if changed.snapshot.record is not None:
+            self._caller.seen[change.uri] = changed.snapshot.record.version
         if changed.snapshot.revision != before.revision:
             assert changed.snapshot.record is not None
             self._checker.check_write(self._caller, before.record, changed.snapshot.record)
         return changed
 
-    def count(self, accepted: Mapping[str, Iterable[str]]) -> LedgerCounts:
+    def count(self, accepted: Mapping[str, Sequence[str]]) -> LedgerCounts:
         """Count files and entries."""
         return self._call("ledger.count", lambda: self._world.ledger.count(accepted))
 
@@ -120,19 +122,34 @@ class FaultyQueue(_FaultyPort):
             return
         self._checker.record_publish(self._caller, envelope)
         twice = self._world.draw_fault("duplicates", 0.1)
+        if twice:
+            self._checker.excuse_delivery(envelope)
         self._world.queue.publish([envelope, envelope] if twice else [envelope])
 
     def pull(
         self, topics: Sequence[str], *, limit: int, wait_s: float = 0.0
     ) -> list[ReceivedEnvelope]:
         """Return messages, the oldest first."""
-        return self._call(
-            "queue.pull", lambda: self._world.queue.pull(topics, limit=limit, wait_s=0 * wait_s)
-        )
+        return self._call("queue.pull", lambda: self._pull(topics, limit))
+
+    def _pull(self, topics: Sequence[str], limit: int) -> list[ReceivedEnvelope]:
+        pulled = self._world.queue.pull(topics, limit=limit)
+        for one in pulled:
+            self._check_first(one)
+        return pulled
 
     def deliver(self, message_id: str) -> ReceivedEnvelope:
         """Return one message, in any order."""
-        return self._call("queue.pull", lambda: self._world.queue.deliver(message_id))
+        return self._call("queue.pull", lambda: self._deliver(message_id))
+
+    def _deliver(self, message_id: str) -> ReceivedEnvelope:
+        delivered = self._world.queue.deliver(message_id)
+        self._check_first(delivered)
+        return delivered
+
+    def _check_first(self, one: ReceivedEnvelope) -> None:
+        if not one.ack_id.endswith(".1"):
+            self._checker.excuse_delivery(one)
 
     def acknowledge(self, envelopes: Sequence[ReceivedEnvelope]) -> None:
         """Remove messages."""
@@ -181,14 +198,23 @@ class FaultyStore(_FaultyPort):
         """Describe one object."""
         return self._call("store.stat", lambda: self._store.stat(name))
 
+    def identify(self, name: str) -> Object:
+        """Describe one object."""
+        return self._call("store.identify", lambda: self._store.identify(name))
+
+    def doubt_absence(self, name: str, *, stat: str | None) -> LeftOutReason | None:
+        """Return None: a missing object does not exist."""
+        return self._store.doubt_absence(name, stat=stat)
+
     def read(self, name: str, *, generation: int | None = None) -> bytes:
         """Return an object's bytes."""
         return self._call("store.read", lambda: self._store.read(name, generation=generation))
 
-    def fetch(self, name: str, *, generation: int, folder: str) -> str:
+    def fetch(self, name: str, *, version: str, stat: str | None, folder: str) -> str:
         """Write a copy into a folder."""
         return self._call(
-            "store.fetch", lambda: self._store.fetch(name, generation=generation, folder=folder)
+            "store.fetch",
+            lambda: self._store.fetch(name, version=version, stat=stat, folder=folder),
         )
 
     def create(

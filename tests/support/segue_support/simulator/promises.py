@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from segue.log import Action
 from segue.model.artifact import parse_artifact_name
 from segue.model.message import Message, decode_message
-from segue.model.planner import plan_line
-from segue.model.record import Entry, Lease, Record, State
-from segue.model.transitions import arrive, is_current
+from segue.model.outcome import Outcome, Status
+from segue.model.planner import NO_STATES, plan
+from segue.model.queue import parse_topic
+from segue.model.record import FINISHED, Entry, Lease, Record, State, evolve
+from segue.model.transitions import find_current, find_entry, is_current
+from segue_support.simulator.executions import ExecutionCounter, build_key
+from segue_support.simulator.message_counter import MessageCounter
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
+    from segue.execution.reply import Reply
     from segue.model.graph import Graph
-    from segue.model.queue import Envelope
+    from segue.model.queue import Envelope, ReceivedEnvelope
     from segue.worker.protocol import Task
     from segue_support.simulator.world import Caller, World
 
 # The least time left on each lease while its worker runs: it renews them each third.
 KEPT_FRACTION = 2 / 3
-REFUSED = frozenset({State.FAILED, State.BLOCKED})
+REFUSED = frozenset({State.FAILED, State.BLOCKED, State.NOT_APPLICABLE})
 
 
 class BrokenPromise(AssertionError):
@@ -42,10 +47,14 @@ class Expectation:
     targets: tuple[str, ...]
     force: bool
     retry: bool
+    is_redone: bool  # what is done before does not count
+    graph: Graph = field(repr=False)  # as it was deployed
+    is_event: bool  # all that is wanted is in a message
     made_at: int  # a step of the world
-    request: str | None = None
+    request: str | None = None  # of a ping
     # The version, once the request was accepted; None: it may never be.
-    generation: int | None = None
+    version: str | None = None
+    line: tuple[str, ...] = ()  # of a ping: the jobs that it is to reach
     due: tuple[str, ...] = ()  # the targets without an answer yet
 
 
@@ -57,14 +66,12 @@ class PromiseChecker:
         self._lease_s = lease_s
         self.expectations: dict[str, list[Expectation]] = {}
         self.pings: list[Expectation] = []
-        self.poison: list[bytes] = []
+        self.poison: list[Envelope] = []
         self.published_by: dict[int, list[Envelope]] = {}  # only callers that are observed
-        self._done: Counter[tuple[str, int, str, str]] = Counter()
-        self._done_at: dict[tuple[str, str], tuple[int, int]] = {}  # settled, and claimed before
-        self._claimed_at: dict[tuple[str, str], int] = {}
-        self._claimed_for: dict[tuple[str, str], str] = {}  # the latest request at the last claim
-        self._may_repeat: Counter[tuple[str, str]] = Counter()
-        self._may_retry: set[tuple[str, str]] = set()
+        self.executions = ExecutionCounter()
+        self.messages = MessageCounter(world.scenario.deployments)
+        self._settled_at: dict[tuple[str, str], int] = {}  # by URI and job
+        self._claimed: set[tuple[str, str]] = set()  # URI and job
 
     # Requests.
 
@@ -75,41 +82,137 @@ class PromiseChecker:
         *,
         force: bool = False,
         retry: bool = False,
-        accepted: bool = False,
-        generation: int | None = None,
+        version: str | None = None,
+        is_event: bool = False,
+        graph: Graph | None = None,
     ) -> Expectation:
-        """Record a request, whose jobs may run from now on."""
+        """Record a request, whose jobs may run from now on; with a version, it is accepted."""
+        graph = graph or self._world.graph
         expected = Expectation(
             uri=uri,
             targets=targets,
             force=force,
             retry=retry,
+            is_redone=force,
+            graph=graph,
+            is_event=is_event,
             made_at=self._world.step,
-            generation=generation if accepted else None,
+            version=version,
             due=targets,
         )
         self.expectations.setdefault(uri, []).append(expected)
+        self.messages.ask(uri)
+        if force or retry:  # those below are told again
+            self.messages.excuse(uri)
         if force:
-            self._may_repeat.update((uri, target) for target in targets)
+            self.executions.permits.update((uri, target) for target in targets)
         if retry:
-            self._may_retry.update((uri, job) for job in self._world.graph.add_ancestors(targets))
+            line = graph.add_ancestors(targets)
+            self.executions.retried.update((uri, job) for job in line)
         return expected
+
+    def expect_ping(self, uri: str, targets: tuple[str, ...]) -> Expectation:
+        """Record a ping, which may go to all jobs above its targets from now on."""
+        graph = self._world.graph
+        ping = Expectation(
+            uri=uri,
+            targets=targets,
+            force=False,
+            retry=False,
+            is_redone=False,
+            graph=graph,
+            is_event=True,
+            made_at=self._world.step,
+            line=graph.add_ancestors(targets),
+        )
+        self.pings.append(ping)
+        return ping
 
     def record_publish(self, caller: Caller, envelope: Envelope) -> None:
         """Record a message that was published."""
         if caller.sweeps:
             message = decode_message(envelope.data)
-            if message.targets == (message.job,) and (message.uri, message.job) in self._claimed_at:
-                # The sweep requests a lost job on its own: it cannot know for which targets.
-                self.expect(message.uri, message.targets)
+            if self._world.scenario.is_calm:
+                raise BrokenPromise("prompt", f"nothing went wrong, and still it sends {message}")
+            lost = tuple(t for t in message.targets if (message.uri, t) in self._claimed)
+            if lost:  # the sweep requests a lost job on its own: it cannot know for which targets
+                self.expect(message.uri, lost)
         if (kept := self.published_by.get(id(caller))) is not None:
             kept.append(envelope)
+        pipeline = parse_topic(envelope.topic)
+        if not caller.serves:
+            self.messages.ask(decode_message(envelope.data).uri)
+        else:
+            graph = caller.graph
+            may = {p for own in caller.serves for p in (own, *graph.find_notified(own))}
+            if pipeline not in may:
+                raise BrokenPromise("rights", f"{caller.name} has no right to notify {pipeline}")
+        wrong = self.messages.add(envelope, caller.graph, passes_on=bool(caller.serves))
+        if wrong is not None:
+            raise BrokenPromise("bounded", f"{caller.name}: {wrong}")
 
-    def forget_answered(self, record: Record) -> None:
-        """Stop expecting what has been answered: a deployment or a forced run may reset it."""
+    def record_loss(self, name: str) -> None:
+        """Allow that an artifact is computed again that is gone."""
+        found = parse_artifact_name(name)
+        uri = f"{self._world.source.location}/{found.file}"
+        self.executions.permits[uri, found.job] += 1
+        self.messages.ask(uri)
+        self.messages.excuse(uri)
+
+    def excuse_delivery(self, envelope: Envelope | ReceivedEnvelope) -> None:
+        """Allow what follows from a message that is delivered once more."""
+        if all(envelope.data != one.data for one in self.poison):
+            self.messages.excuse(decode_message(envelope.data).uri)
+
+    def check_reply(self, caller: Caller, reply: Reply) -> None:
+        """Note what may follow from a reply."""
+        message = reply.message
+        record = self._find_record(message.uri) if message is not None else None
+        if record is None:
+            return
+        if reply.action in (Action.LOST, Action.DEFERRED):  # the message is sent again
+            self.messages.excuse(record.uri)
+        for one in reply.clear.notified if reply.clear is not None else ():
+            entry = record.results.get(one.fingerprint)
+            if entry is not None and entry.triggered_by is None:
+                # Others may notify of the same before it is cleared: it is no event's.
+                self.messages.excuse(record.uri)
+        if caller.graph is not self._world.graph:
+            self._forget_replaced(caller, record)
+
+    def record_deployment(self) -> None:
+        """Expect no more of what was answered before, and nothing to be computed again."""
+        for record in self._world.ledger.records.values():
+            self._forget_answered(self._world.graph, record)
+        for some in self.expectations.values():
+            for one in some:
+                one.is_redone = False
+
+    def forget_removed(self, before: Graph) -> None:
+        """Stop expecting what only removed jobs could do, and pings that may have met a gap."""
+        removed = before.jobs.keys() - self._world.graph.jobs
+        for some in self.expectations.values():
+            for one in some:
+                one.due = tuple(target for target in one.due if target not in removed)
+        for ping in self.pings if removed else ():
+            ping.version = None
+
+    def _forget_answered(self, graph: Graph, record: Record) -> None:
         for one in self.expectations.get(record.uri, ()):
-            if one.generation is not None:
-                one.due = tuple(t for t in one.due if not self._is_answered(record, one, t))
+            if one.version is not None:
+                one.due = tuple(t for t in one.due if not self._is_answered(graph, record, one, t))
+
+    def _forget_replaced(self, caller: Caller, record: Record) -> None:
+        """Stop expecting what is answered as it was deployed when it was requested.
+
+        A worker of another deployment may answer an event.
+        """
+        deployed = self._world.graph
+        for one in self.expectations.get(record.uri, ()):
+            for graph in (one.graph, caller.graph) if one.is_event else (one.graph,):
+                if graph is deployed:
+                    continue
+                one.due = tuple(t for t in one.due if not self._is_answered(graph, record, one, t))
 
     # Writes.
 
@@ -117,121 +220,199 @@ class PromiseChecker:
         """Check one write to the ledger."""
         if old is not None:
             self._check_order(old, new)
-        before = old.jobs if old is not None and old.generation == new.generation else {}
-        started = []
-        for job, entry in new.jobs.items():
-            was = before.get(job)
-            if was is entry:
-                continue
-            if entry.state is State.RUNNING and _is_start(was, entry):
-                started.append(job)
-            elif entry.state is State.DONE and (was is None or was.state is not State.DONE):
-                self._record_done(new, job, entry)
-            if self._world.history is not None:
-                self._world.note(caller.name, _format_change(new, job, was, entry))
-            self._check_fresh(new, job, entry)
-        if old is not None and old.generation != new.generation:
-            for job, entry in new.jobs.items():
-                self._check_fresh(new, job, entry)
+            if caller.repeats:
+                self._forget_answered(self._world.graph, old)
+        before = old.results if old is not None and old.version == new.version else {}
+        started = [
+            fingerprint
+            for fingerprint, entry in new.results.items()
+            if entry is not before.get(fingerprint)
+            # Otherwise it is of a version that was overwritten and then deleted.
+            and entry.order == new.order
+            and self._check_change(caller, new, fingerprint, before.get(fingerprint))
+        ]
+        for fingerprint, was in before.items():
+            if fingerprint not in new.results:
+                self._check_removed(caller, new, fingerprint, was)
+        self._check_fresh(new)
         if started:
-            self._check_start(caller, old, new, started)
+            self._check_start(caller, before, new, started)
+        if self._world.scenario.deployments:
+            self._forget_replaced(caller, new)
+
+    def _check_change(
+        self, caller: Caller, record: Record, fingerprint: str, was: Entry | None
+    ) -> bool:
+        """Check the change of one result; return whether its job has started."""
+        entry = record.results[fingerprint]
+        if self._world.history is not None:
+            self._world.note(caller.name, _format_change(record, fingerprint, was))
+        if entry.state is State.RUNNING:
+            return _is_start(was, entry)
+        if was is not None and was.lease is not None:
+            self._check_settled(caller, record, fingerprint, was.lease)
+        elif caller.retries and was is not None and was.state in REFUSED:
+            self.expect(
+                record.uri, (entry.job,), retry=True, version=record.version, graph=caller.graph
+            )
+            self._world.forget_failures(record.uri, entry.job)
+        return False
+
+    def _check_removed(self, caller: Caller, record: Record, fingerprint: str, was: Entry) -> None:
+        what = f"{caller.name} removes {was.job} {fingerprint[:4]} of {record}"
+        if self._world.history is not None:
+            self._world.note(caller.name, f"{record.uri} {was.job} {fingerprint[:4]}: removed")
+        if was.lease is not None and was.lease.owner.partition("/")[0] != caller.name:
+            self._check_lost(was.lease, what)
+        if was.state is State.DONE and not self.executions.permits[record.uri, was.job]:
+            raise BrokenPromise("once", what)
 
     def _check_order(self, old: Record, new: Record) -> None:
-        if new.generation < old.generation:
+        if new.order < old.order:
             raise BrokenPromise(
-                "fresh", f"an older generation has changed a newer record: {old}, {new}"
+                "fresh", f"an older version has changed a newer record: {old}, {new}"
             )
         if old.deleted_at is None:
             return
-        if new.generation == old.generation and new.deleted_at is None:
+        if new.order == old.order and new.deleted_at is None:
             raise BrokenPromise("fresh", f"a deleted version was restored: {new}")
         if new.deleted_at is not None and _states(new) != _states(old):
             raise BrokenPromise("narrow", f"a job of a deleted file has changed: {new}")
 
-    def _check_fresh(self, record: Record, job: str, entry: Entry) -> None:
-        """Fresh: a current result was made from exactly this version, by an accepted job."""
-        graph = self._world.graph
-        if job not in graph.jobs or not is_current(graph, record, job):
+    def _check_fresh(self, record: Record) -> None:
+        """Fresh: what is done was made from exactly this version, by a job as it was deployed."""
+        if record.deleted_at is not None:
             return
-        if entry.artifact is None:
-            raise BrokenPromise("fresh", f"{job} is done and has no artifact: {record}")
-        name = parse_artifact_name(entry.artifact.removeprefix(self._world.artifacts.uri("")))
-        file = record.uri.rpartition("/")[2]
-        found = (name.job, name.fingerprint, name.file, name.generation)
-        if found != (job, entry.fingerprint, file, record.generation):
-            raise BrokenPromise("fresh", f"{job} of {record} is {entry.artifact}")
+        for fingerprint, entry in record.results.items():
+            if entry.state is not State.DONE:
+                continue
+            key = build_key(record, fingerprint)
+            if entry.order != record.order or not self.executions.is_computed(key):
+                raise BrokenPromise("fresh", f"{key} is done, and was not computed: {record}")
+            if not entry.checksums:
+                raise BrokenPromise("fresh", f"{key} is done, and has no artifact: {record}")
 
     def check_inputs(
         self, graph: Graph, task: Task, job: str, artifacts: Mapping[str, str]
     ) -> None:
         """Check the parents' artifacts that a job is about to read."""
         for parent in graph.jobs[job].parents:
-            uri = artifacts.get(parent)
-            if uri is None:
+            if parent not in artifacts:
                 raise BrokenPromise("fresh", f"the task has no artifact of {parent}: {task}")
-            name = parse_artifact_name(uri.removeprefix(self._world.artifacts.uri("")))
+            name = parse_artifact_name(artifacts[parent])
             good = name.job == parent and name.fingerprint in graph.accepted[parent]
-            if not good or name.generation != task.media.generation:
-                raise BrokenPromise("fresh", f"{job} was computed from {uri}: {task}")
+            if not good or name.version != task.media.version:
+                raise BrokenPromise("fresh", f"{job} was computed from {name}: {task}")
 
     # Starts and ends.
 
-    def _check_start(
-        self, caller: Caller, old: Record | None, new: Record, jobs: list[str]
+    def record_execution(
+        self, caller: Caller, task: Task, job: str, fingerprint: str, state: State
     ) -> None:
-        before = old
-        if old is None or old.generation != new.generation:
-            before, _ = arrive(old, new.media, self._world.now)
-        assert before is not None
-        if caller.repeats:
-            self.forget_answered(before)
-        for job in jobs:
-            self._claimed_for[new.uri, job] = new.jobs[job].request or ""
-            entry = before.jobs.get(job)
-            if entry is None or entry.state is not State.RUNNING:
-                self._check_expected(before, job)
-                self._claimed_at[new.uri, job] = self._world.step
-            if entry is not None and entry.generation == new.generation:
-                self._check_free(caller, new, job, entry)
+        """Once: count a run of a job that has ended, well or badly."""
+        if self._world.history is not None:
+            self._world.note(caller.name, f"computes {job} {fingerprint[:4]}: {state}")
+        record = self._world.ledger.records[task.media.uri]
+        entry = record.results.get(fingerprint) if record.version == task.media.version else None
+        holder = entry.lease.owner if entry is not None and entry.lease is not None else None
+        key = (task.media.uri, task.media.version, job, fingerprint)
+        if (wrong := self.executions.add(task.owner, key, state, holder)) is not None:
+            raise BrokenPromise("once", wrong)
 
-    def _check_expected(self, record: Record, job: str) -> None:
+    def _check_start(
+        self, caller: Caller, before: Mapping[str, Entry], new: Record, started: list[str]
+    ) -> None:
+        results = {f: e for f, e in new.results.items() if f not in started}
+        results |= {f: before[f] for f in started if f in before}
+        then = evolve(new, results=results)
+        for fingerprint in started:
+            entry = new.results[fingerprint]
+            lease, was = entry.lease, before.get(fingerprint)
+            assert lease is not None
+            self.executions.add_claim(lease.owner, build_key(new, fingerprint))
+            if caller.graph.fingerprints[entry.job] != fingerprint:
+                raise BrokenPromise("fresh", f"{caller.name} computes {entry} of another graph")
+            if caller.serves and caller.graph.pipeline_of[entry.job] not in caller.serves:
+                raise BrokenPromise("rights", f"{caller.name} does not serve {entry.job}")
+            if was is not None:
+                self._check_free(caller, new, fingerprint, was)
+            self._check_expected(caller.graph, then, entry.job, lease.owner)
+            self._claimed.add((new.uri, entry.job))
+
+    def _check_expected(self, graph: Graph, record: Record, job: str, owner: str) -> None:
         """Narrow: a job starts only if a requested target needs it."""
-        graph, now = self._world.graph, self._world.now
-        for one in self.expectations.get(record.uri, ()):
-            if not graph.is_on_line(job, one.targets):
+        expectations = self.expectations.get(record.uri, ())
+        for one in expectations:
+            # An event means all jobs of whoever gets it.
+            targets = tuple(graph.jobs) if one.is_event else one.targets
+            if not graph.is_on_line(job, targets):
                 continue
-            for force in _list_forced(one, job):
-                plan = plan_line(
+            for then in (record, *self._list_possible(graph, record, one, job)):
+                planned = plan(
                     graph,
-                    record,
-                    one.targets,
-                    now=now,
-                    force=force,
-                    retry=one.retry,
+                    then,
+                    NO_STATES,
+                    targets,
+                    self._world.now,
+                    owner,
                     lost=self._world.is_lost,
                 )
-                if job in plan.run:
+                if job in planned.run:
                     return
-        raise BrokenPromise("narrow", f"no request needs {job} of {record}: {self.expectations}")
+        raise BrokenPromise("narrow", f"no request needs {job} of {record}: {expectations}")
 
-    def _check_free(self, caller: Caller, record: Record, job: str, entry: Entry) -> None:
+    def _list_possible(
+        self, graph: Graph, record: Record, one: Expectation, job: str
+    ) -> Iterator[Record]:
+        """Yield the record as it may have been left before a job started in the same write."""
+        if one.force:
+            yield _drop(graph, record, one.targets)
+            yield _drop(graph, record, [job])
+        if one.retry:
+            line = [j for j in graph.jobs if graph.is_on_line(j, one.targets)]
+            yield _drop(graph, record, [j for j in line if _is_refused(graph, record, j)])
+        if self._world.scenario.faults.losses:
+            yield _drop(graph, record, [j for j in graph.jobs if self._is_lost(graph, record, j)])
+
+    def _is_lost(self, graph: Graph, record: Record, job: str) -> bool:
+        """Whether the artifact of a result is gone."""
+        current = find_current(graph, record, job)
+        names = record.name_artifacts(current) if current is not None else []
+        return any(not self._world.artifacts.has(name) for name in names)
+
+    def _check_free(self, caller: Caller, record: Record, fingerprint: str, was: Entry) -> None:
         """Once: no job starts that is running or done."""
-        where = (record.uri, job)
-        if entry.state is State.RUNNING and entry.lease is not None:
-            taker = record.jobs[job].lease
-            if taker is None or taker.owner != entry.lease.owner:
-                self._check_lost(entry.lease, f"{caller.name} takes {job} of {record}")
-        elif entry.fingerprint not in self._world.graph.accepted[job]:
-            return
-        elif entry.state is State.DONE and where not in self._may_repeat:
-            raise BrokenPromise("once", f"{job} is done, and {caller.name} repeats it: {record}")
+        where = (record.uri, was.job)
+        if was.lease is not None:
+            taker = record.results[fingerprint].lease
+            if taker is None or taker.owner != was.lease.owner:
+                self._check_lost(was.lease, f"{caller.name} takes {was.job} of {record}")
+        elif was.state is State.DONE and not self.executions.permits[where]:
+            raise BrokenPromise(
+                "once", f"{was.job} is done, and {caller.name} repeats it: {record}"
+            )
         elif (
-            entry.state is State.FAILED
-            and entry.fingerprint == self._world.graph.fingerprints[job]
-            and where not in self._may_repeat
-            and where not in self._may_retry
+            was.state is State.FAILED
+            and not self.executions.permits[where]
+            and where not in self.executions.retried
         ):
-            raise BrokenPromise("once", f"{job} has failed, and {caller.name} repeats it: {record}")
+            raise BrokenPromise(
+                "once", f"{was.job} has failed, and {caller.name} repeats it: {record}"
+            )
+
+    def _check_settled(
+        self, caller: Caller, record: Record, fingerprint: str, lease: Lease
+    ) -> None:
+        """Once: only who holds a lease ends it, with what was computed."""
+        what = f"{caller.name} ends {fingerprint[:4]} of {record}"
+        if lease.owner.partition("/")[0] != caller.name:
+            self._check_lost(lease, what)
+            return
+        entry, key = record.results[fingerprint], build_key(record, fingerprint)
+        if (wrong := self.executions.settle(lease.owner, key, entry)) is not None:
+            raise BrokenPromise("fresh", f"{what}: {wrong}")
+        if entry.state in FINISHED:
+            self._settled_at[record.uri, entry.job] = self._world.step
 
     def _check_lost(self, lease: Lease, what: str) -> None:
         if self._world.is_lost(lease):
@@ -243,13 +424,14 @@ class PromiseChecker:
         if last_step_at is not None and last_step_at > kept_until:
             raise BrokenPromise("once", f"{lease.owner} is alive, and let its lease expire: {what}")
 
-    def _record_done(self, record: Record, job: str, entry: Entry) -> None:
-        key = (record.uri, record.generation, job, entry.fingerprint)
-        self._done[key] += 1
-        where = (record.uri, job)
-        self._done_at[where] = (self._world.step, self._claimed_at.get(where, -1))
-        if self._done[key] > 1 + self._may_repeat[where]:
-            raise BrokenPromise("once", f"{key} was computed {self._done[key]} times")
+    def check_outcome(self, graph: Graph, outcome: Outcome) -> None:
+        """Fresh: what a backfill says is done was computed."""
+        media = outcome.media
+        for job, status in outcome.jobs.items():
+            keys = [(media.uri, media.version, job, f) for f in graph.accepted[job]]
+            is_done = status in (Status.DONE, Status.CURRENT)
+            if is_done and not any(map(self.executions.is_computed, keys)):
+                raise BrokenPromise("fresh", f"{job} is {status}, and was not computed: {outcome}")
 
     # The end.
 
@@ -257,7 +439,7 @@ class PromiseChecker:
         """Check the ledger and the dead letters once no work is left."""
         world = self._world
         for record in world.ledger.records.values():
-            self._check_final_generation(record)
+            self._check_final_version(record)
             if record.deleted_at is None:
                 self._check_nothing_unfinished(record)
         for some in self.expectations.values():
@@ -267,96 +449,80 @@ class PromiseChecker:
             self._check_ping_recorded(ping)
         for record in world.ledger.records.values():
             self._check_no_other_pings(record)
-        for data in self.poison:
-            if not any(data in found for found in world.list_dead_payloads()):
-                raise BrokenPromise("durable", f"{data!r} is not among the dead letters")
+        dead = set(world.list_dead_payloads())
+        for poison in self.poison:
+            if parse_topic(poison.topic) in world.graph.pipelines and poison.data not in dead:
+                raise BrokenPromise("durable", f"{poison} is not among the dead letters")
 
-    def _check_final_generation(self, record: Record) -> None:
+    def _check_final_version(self, record: Record) -> None:
         """Fresh: the ledger ends with what is in the store, whatever the order of the events."""
         newest = self._world.newest_generations.get(record.uri)
         generation = self._world.generations.get(record.uri)
-        if record.generation != newest or (record.deleted_at is None) != (generation is not None):
+        if record.order != newest or (record.deleted_at is None) != (generation is not None):
             raise BrokenPromise(
                 "fresh", f"the store has {generation} (newest {newest}), not {record}"
             )
 
     def _check_nothing_unfinished(self, record: Record) -> None:
-        for job, entry in record.jobs.items():
-            if entry.pending_targets:
+        made = self._world.graph.fingerprints
+        for fingerprint, entry in record.results.items():
+            if entry.job not in made:
+                continue
+            if entry.notify:
+                raise BrokenPromise("complete", f"{entry.job} has still to notify: {record}")
+            if entry.state is State.RUNNING and made[entry.job] == fingerprint:
                 raise BrokenPromise(
-                    "complete", f"{entry.pending_targets} are pending at {job} of {record}"
-                )
-            if entry.state is State.RUNNING:
-                raise BrokenPromise(
-                    "complete", f"{job} is running, and no process holds it: {record}"
+                    "complete", f"{entry.job} is running, and no process holds it: {record}"
                 )
 
     def _check_complete(self, one: Expectation) -> None:
         record = self._find_record(one.uri)
-        if one.generation is None:
+        if one.version is None:
             return
         if record is None:
             raise BrokenPromise("complete", f"{one.uri} is not in the ledger: {one}")
-        if record.deleted_at is not None or record.generation != one.generation:
-            return
         for target in one.due:
-            if not self._is_answered(record, one, target):
+            if not self._is_answered(self._world.graph, record, one, target):
                 raise BrokenPromise(
                     "complete", f"{target} was requested and is not done: {one}; {record}"
                 )
 
-    def _is_answered(self, record: Record, one: Expectation, target: str) -> bool:
-        if record.deleted_at is not None or record.generation != one.generation:
+    def _is_answered(self, graph: Graph, record: Record, one: Expectation, target: str) -> bool:
+        if record.deleted_at is not None or record.version != one.version:
             return True
-        graph = self._world.graph
-        entry = record.jobs.get(target)
-        if entry is None:
-            return False
-        if entry.state in REFUSED:
-            return entry.error is not None
-        if not is_current(graph, record, target):
-            return False
-        return not one.force or self._is_redone(entry, one, target)
-
-    def _is_redone(self, entry: Entry, one: Expectation, target: str) -> bool:
-        settled_at, claimed_at = self._done_at.get((one.uri, target), (-1, -1))
-        if settled_at < one.made_at:
-            return False
-        assert entry.artifact is not None
-        # A forced request that comes while the job runs takes that run as its answer.
-        joined = self._claimed_for.get((one.uri, target), "") < (one.request or "")
-        written_at = self._world.written.get(entry.artifact, -1)
-        return joined or claimed_at < one.made_at or written_at >= one.made_at
+        if target not in graph.jobs:
+            # A worker that does not know the job yet does not notify it of an event.
+            return one.is_event or graph is self._world.graph
+        if is_current(graph, record, target):
+            settled_at = self._settled_at.get((one.uri, target), -1)
+            return not one.is_redone or settled_at >= one.made_at
+        entry = find_entry(graph, record, target)
+        return entry is not None and entry.state in REFUSED
 
     def _check_ping_recorded(self, ping: Expectation) -> None:
         record = self._find_record(ping.uri)
-        if record is None or record.deleted_at or record.generation != ping.generation:
+        if record is None or record.deleted_at or record.version != ping.version:
             return
-        assert ping.request is not None
-        for job in self._world.graph.add_ancestors(ping.targets):
+        for job in ping.line:
             trace = record.pings.get(job)
-            if trace is None or trace.request < ping.request:
+            if trace is None or ping.request not in (trace.request, *trace.before):
                 raise BrokenPromise(
                     "complete", f"the ping is not recorded at {job}: {ping}; {record}"
                 )
 
     def _check_no_other_pings(self, record: Record) -> None:
-        graph = self._world.graph
+        sent = {(p.request, job) for p in self.pings if p.uri == record.uri for job in p.line}
         for job, trace in record.pings.items():
-            if not any(
-                p.uri == record.uri
-                and p.request == trace.request
-                and graph.is_on_line(job, p.targets)
-                for p in self.pings
-            ):
-                raise BrokenPromise("narrow", f"no ping was sent to {job}: {record}")
+            for request in (trace.request, *trace.before):
+                if (request, job) not in sent:
+                    raise BrokenPromise("narrow", f"ping {request} was not sent to {job}: {record}")
 
     def _find_record(self, uri: str) -> Record | None:
         return self._world.ledger.records.get(uri)
 
 
 def _states(record: Record) -> dict[str, State]:
-    return {job: entry.state for job, entry in record.jobs.items()}
+    return {fingerprint: entry.state for fingerprint, entry in record.results.items()}
 
 
 def _is_start(was: Entry | None, entry: Entry) -> bool:
@@ -369,20 +535,26 @@ def _is_start(was: Entry | None, entry: Entry) -> bool:
     )
 
 
-def _list_forced(one: Expectation, job: str) -> list[Collection[str]]:
-    """Return the sets of targets that a request may still have to force when a job starts."""
-    if not one.force:
-        return [()]
-    return [(), one.targets, *([(job,)] if job in one.targets else [])]
+def _is_refused(graph: Graph, record: Record, job: str) -> bool:
+    entry = find_entry(graph, record, job)
+    return entry is not None and entry.state in REFUSED
 
 
-def _format_change(record: Record, job: str, was: Entry | None, entry: Entry) -> str:
-    pending = f" pending {' '.join(entry.pending_targets)}" if entry.pending_targets else ""
+def _drop(graph: Graph, record: Record, jobs: Collection[str]) -> Record:
+    """Return a record without the results of some jobs."""
+    gone = {fingerprint for job in jobs for fingerprint in graph.accepted.get(job, ())}
+    return evolve(record, results={f: e for f, e in record.results.items() if f not in gone})
+
+
+def _format_change(record: Record, fingerprint: str, was: Entry | None) -> str:
+    entry = record.results[fingerprint]
+    notify = f" notify {' '.join(entry.notify)}" if entry.notify else ""
     lease = f" by {entry.lease.owner}" if entry.lease is not None else ""
-    request = f" for {entry.request}" if entry.request is not None else ""
+    event = f" of {entry.triggered_by}" if entry.triggered_by is not None else ""
+    requests = f" for {' '.join(entry.requests)}" if entry.requests else ""
     return (
-        f"{record.uri}#{record.generation} {job}: {was.state if was else '-'} → {entry.state}"
-        f" {entry.fingerprint[:4]}{lease}{pending}{request}"
+        f"{record.uri}#{record.version} {entry.job} {fingerprint[:4]}: "
+        f"{was.state if was else '-'} → {entry.state}{lease}{notify}{event}{requests}"
     )
 
 

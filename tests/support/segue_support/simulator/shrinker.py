@@ -13,10 +13,10 @@ from segue_support.simulator.scenario import (
     Deployment,
     Event,
     FaultBudget,
-    PoisonMessage,
     Removal,
     Retry,
     Scenario,
+    StrayMessage,
     Upload,
     UserRequest,
 )
@@ -41,10 +41,13 @@ def shrink(scenario: Scenario, report: Callable[[Scenario], object] = lambda _: 
     if first is None:
         return scenario
     smaller: Scenario | None = scenario
+    seen: set[Scenario] = set()  # without their seeds: two proposals may undo each other
     while smaller is not None:
         scenario = smaller
         report(scenario)
-        found = (_find_breaking_seed(each, first.promise) for each in _propose_smaller(scenario))
+        seen.add(replace(scenario, seed=0))
+        proposed = (s for s in _propose_smaller(scenario) if replace(s, seed=0) not in seen)
+        found = (_find_breaking_seed(each, first.promise) for each in proposed)
         smaller = next((each for each in found if each is not None), None)
     return _find_shortest(scenario, first.promise)
 
@@ -102,10 +105,22 @@ def _propose_calmer(scenario: Scenario) -> Iterator[Scenario]:
     for teams in ((scenario.jobs,), (scenario.jobs, scenario.jobs)):
         if len(teams) < len(scenario.teams):
             yield replace(scenario, teams=teams)
-    plain = replace(scenario, failing=0.0, detects_dead_processes=True, keeps_artifacts=True)
+    if scenario.groups:
+        yield replace(scenario, groups=(), teams=tuple((job,) for job in scenario.jobs))
+        together = (scenario.jobs,)
+        if scenario.groups != together:
+            yield replace(scenario, groups=together, teams=together)
+    plain = replace(
+        scenario,
+        failing=0.0,
+        inapplicable=0.0,
+        detects_dead_processes=True,
+        keeps_artifacts=True,
+    )
     if plain != scenario:
         yield plain
         yield replace(scenario, failing=0.0)
+        yield replace(scenario, inapplicable=0.0)
         yield replace(scenario, detects_dead_processes=True, keeps_artifacts=True)
 
 
@@ -119,8 +134,9 @@ def _remove_job(scenario: Scenario, gone: int) -> Scenario:
 
     shape = tuple(rename(p) for at, p in enumerate(scenario.shape) if at != gone)
     teams = tuple(team for jobs in scenario.teams if (team := rename(jobs)))
+    groups = tuple(group for jobs in scenario.groups if len(group := rename(jobs)) > 1)
     events = tuple(e for event in scenario.events if (e := _rename_jobs(event, rename)) is not None)
-    return replace(scenario, shape=shape, teams=teams, events=events)
+    return replace(scenario, shape=shape, groups=groups, teams=teams, events=events)
 
 
 def _rename_jobs(
@@ -134,11 +150,11 @@ def _rename_jobs(
         case Deployment(job=job):
             left = rename((job,))
             return replace(event, job=left[0]) if left else None
-        case PoisonMessage(job=job, other=other):
+        case StrayMessage(job=job, other=other):
             left = rename((job,) if other is None else (job, other))
             if len(left) != 1 + (other is not None):
                 return None
-            return PoisonMessage(job=left[0], other=left[1] if other is not None else None)
+            return replace(event, job=left[0], other=left[1] if other is not None else None)
     return event
 
 
@@ -152,7 +168,7 @@ def _use_one_file(event: Event) -> Event:
 
 def _propose_simpler(event: Event) -> Iterator[Event]:
     """Yield simpler variants of an event."""
-    for name in ("force", "parents", "ping", "retry", "late", "accepts_old"):
+    for name in ("force", "parents", "ping", "retry", "late", "rolling", "is_foreign"):
         if getattr(event, name, False):
             yield _replace_field(event, name, False)
     jobs: tuple[str, ...] = getattr(event, "jobs", ())

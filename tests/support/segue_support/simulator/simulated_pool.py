@@ -7,39 +7,40 @@ from typing import TYPE_CHECKING
 from segue.errors import Kind
 from segue.model.artifact import build_artifact_name
 from segue.model.media_file import split_uri
-from segue.model.outcome import build_blocked_result
 from segue.model.record import Failure, State
-from segue.model.transitions import Result
+from segue.model.transitions import Result, build_blocked_result
 from segue.worker.protocol import Report, Task
 from segue_support.simulator.faults import CRASHES, CallFault, Killed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from segue.model.graph import Graph
     from segue_support.simulator.promises import PromiseChecker
     from segue_support.simulator.world import Caller, World
 
 SECONDS = 0.3
+SLOW = 0.04  # the fraction of tasks that take a minute or so
 
 
 class SimulatedPool:
     """The worker pool of one process; it dies with the process."""
 
-    def __init__(self, world: World, checker: PromiseChecker, caller: Caller, graph: Graph) -> None:
+    def __init__(self, world: World, checker: PromiseChecker, caller: Caller) -> None:
         self.processes = 2
         self.full_disks = 0  # how many results found the disk full
         self._world = world
         self._checker = checker
         self._caller = caller
-        self._graph = graph
+        self._graph = caller.graph
         self._waiting: list[Task] = []
+        self._slow: set[int] = set()  # tasks
         self._unfinished: list[Report] = []  # their end is reported by a later call
 
     def submit(self, tasks: Sequence[Task]) -> None:
         """Accept tasks."""
         self._draw_crash("pool.submit")
         self._waiting += tasks
+        self._slow.update(t.task_id for t in tasks if self._world.rng.random() < SLOW)
 
     def collect(self, timeout_s: float) -> list[Report]:
         """Run some of the waiting tasks."""
@@ -49,7 +50,7 @@ class SimulatedPool:
         reports = [Report(task_id=r.task_id, results=(), finished=True) for r in ended]
         waiting, self._waiting = self._waiting, []
         for task in waiting:
-            if rng.random() < 0.3:
+            if rng.random() < (0.97 if task.task_id in self._slow else 0.3):
                 self._waiting.append(task)
                 continue
             report = Report(
@@ -87,6 +88,25 @@ class SimulatedPool:
     def _compute(self, task: Task, job: str, artifacts: dict[str, str]) -> Result:
         world, media = self._world, task.media
         self._checker.check_inputs(self._graph, task, job, artifacts)
+        if (failure := self._find_failure(task, job, artifacts)) is not None:
+            return failure
+        fingerprint = self._graph.fingerprints[job]
+        fate = world.find_fate(media, job, fingerprint)
+        name = build_artifact_name(job, fingerprint, split_uri(media.uri)[1], media.version, "json")
+        if fate is State.DONE and not world.write(name, replace=self._holds(task, job)):
+            return _build_failure(job, Kind.SUPERSEDED, State.QUEUED)
+        self._checker.record_execution(self._caller, task, job, fingerprint, fate)
+        if fate is State.FAILED:
+            return _build_failure(job, Kind.CORRUPT_MEDIA, State.FAILED)
+        if fate is State.NOT_APPLICABLE:
+            return Result(job=job, state=fate, seconds=SECONDS)
+        return Result(
+            job=job, state=fate, artifact=name, checksum="c", seconds=SECONDS, cpu_seconds=0.1
+        )
+
+    def _find_failure(self, task: Task, job: str, artifacts: dict[str, str]) -> Result | None:
+        """Return the result of a job that fails before it has computed anything."""
+        world, media = self._world, task.media
         if world.draw_fault("full_disks", 0.2):
             return _build_failure(job, Kind.DISK_FULL, State.QUEUED)
         if world.draw_fault("transient_errors", 0.2):
@@ -95,48 +115,46 @@ class SimulatedPool:
             generation = world.generations.get(media.uri)
             if generation is None:
                 return _build_failure(job, Kind.MISSING_INPUT, State.FAILED)
-            if generation != media.generation:
+            if str(generation) != media.version:
                 return _build_failure(job, Kind.SUPERSEDED, State.QUEUED)
-        if any(not world.has_artifact(artifacts[p]) for p in self._graph.jobs[job].parents):
-            return _build_failure(job, Kind.MISSING_INPUT, State.FAILED)
-        if world.should_fail(media, job, self._graph.fingerprints[job]):
-            return _build_failure(job, Kind.CORRUPT_MEDIA, State.FAILED)
-        name = build_artifact_name(
-            job,
-            self._graph.fingerprints[job],
-            split_uri(media.uri)[1],
-            media.generation,
-            "json",
-        )
-        uri = world.write(name, replace=self._holds(task, job))
-        if uri is None:
-            return _build_failure(job, Kind.SUPERSEDED, State.QUEUED)
-        return Result(
-            job=job, state=State.DONE, artifact=uri, checksum="c", seconds=SECONDS, cpu_seconds=0.1
-        )
+        for parent in self._graph.jobs[job].parents:
+            if not world.artifacts.has(artifacts[parent]):
+                return _build_failure(job, Kind.DAMAGED_INPUT, State.QUEUED, damaged=parent)
+        return None
 
     def _holds(self, task: Task, job: str) -> bool:
         """Whether the claim on a job is still held."""
         [found] = self._world.ledger.read([task.media.uri])
-        entry = found.record.jobs.get(job) if found.record is not None else None
+        if found.record is None:
+            return False
+        entry = found.record.results.get(self._graph.fingerprints[job])
         return entry is not None and entry.lease is not None and entry.lease.owner == task.owner
 
 
 def _inherit_result(job: str, above: Sequence[Result]) -> Result | None:
     """Return the result of a job that cannot run because of its parents, if so."""
-    for found in above:
-        if found.state is State.FAILED:
-            return build_blocked_result(job, found.job)
-        if found.state is State.BLOCKED:
-            assert found.error is not None
-            return build_blocked_result(job, found.error.type)
-    for found in above:
-        if found.state is State.QUEUED:
-            return Result(job=job, state=State.QUEUED, error=found.error)
+    for state in (State.FAILED, State.BLOCKED, State.NOT_APPLICABLE, State.QUEUED):
+        for found in above:
+            if found.state is state:
+                return _inherit(job, found)
     return None
 
 
-def _build_failure(job: str, kind: Kind, state: State) -> Result:
+def _inherit(job: str, above: Result) -> Result:
+    if above.state is State.QUEUED:
+        return Result(job=job, state=State.QUEUED, error=above.error)
+    state = above.state if above.state is State.NOT_APPLICABLE else State.BLOCKED
+    is_its_own = above.seconds is not None
+    return build_blocked_result(
+        job, above.job if is_its_own or above.error is None else above.error.type, state
+    )
+
+
+def _build_failure(job: str, kind: Kind, state: State, *, damaged: str | None = None) -> Result:
     return Result(
-        job=job, state=state, error=Failure(kind=kind, type="E", message=str(kind)), seconds=SECONDS
+        job=job,
+        state=state,
+        error=Failure(kind=kind, type="E", message=str(kind)),
+        damaged=damaged,
+        seconds=SECONDS,
     )

@@ -53,14 +53,14 @@ class Simulation:
         while self._advance() or self._let_time_pass():
             if self.world.step > MAX_ACTIONS:
                 queued = list(self.world.queue.queued.values())[:3]
-                raise BrokenPromise("complete", f"the history does not end: {queued}")
+                raise BrokenPromise("bounded", f"the history does not end: {queued}")
         self._checker.check_end()
 
     def _advance(self) -> bool:
         """Run one actor or event; return False if none can run."""
         world, actors = self.world, self._actors
         rng, step = world.rng, world.step
-        queued = world.queue.queued
+        queued = self._find_queued()
         is_stalled = False
         working = []
         for worker in actors.workers:
@@ -99,6 +99,14 @@ class Simulation:
             self._player.play(self._script.pop(0))
         return True
 
+    def _find_queued(self) -> dict[str, Envelope]:
+        """Return the messages that somebody serves: not those of a pipeline that was removed."""
+        queued = self.world.queue.queued
+        if not queued or not self.world.scenario.deployments:
+            return queued
+        topics = {topic for worker in self._actors.workers for topic in worker.topics}
+        return {i: envelope for i, envelope in queued.items() if envelope.topic in topics}
+
     def _deliver(self, queued: dict[str, Envelope]) -> None:
         """Deliver a random message to a worker that serves its topic, if one is free."""
         world = self.world
@@ -109,10 +117,7 @@ class Simulation:
         free = [
             w
             for w in self._actors.workers
-            if topic in w.served
-            and not w.busy
-            and w.paused_until <= world.step
-            and w.responder.room
+            if topic in w.topics and not w.busy and w.paused_until <= world.step and w.engine.room
         ]
         if free:
             worker = free[0] if len(free) == 1 else world.rng.choice(free)
@@ -129,22 +134,17 @@ class Simulation:
             self._actors.backfills.remove(backfill)
 
     def _disturb(self) -> None:
-        """Run a sweep, or stall, kill or stop workers."""
+        """Run a sweep, stall, kill or stop workers, or lose an artifact."""
         world, actors, rng = self.world, self._actors, self.world.rng
         r = rng.random()
         idle = [w for w in actors.workers if not w.busy]
-        if r < 0.4:
+        if r < 0.35:
             if not actors.sweep.busy:
                 actors.sweep.perform(actors.sweep.act)
+        elif r < 0.45:
+            self._lose_artifact()
         elif r < 0.7:
-            if world.draw_fault("stalls", 1.0):
-                if idle and rng.random() < 0.6:
-                    worker = rng.choice(idle)
-                    worker.paused_until = world.step + rng.randint(10, 60)
-                    world.note(worker.name, "stalls")
-                else:
-                    world.now += timedelta(seconds=STALL_S)
-                    world.note("all", "stall")
+            self._stall(idle)
         elif idle and world.draw_fault("crashes", 1.0):
             worker = rng.choice(idle)
             world.note(worker.name, "crashes")
@@ -154,6 +154,27 @@ class Simulation:
             world.note(worker.name, "is stopped")
             worker.stop()
 
+    def _stall(self, idle: list[Worker]) -> None:
+        world, rng = self.world, self.world.rng
+        if not world.draw_fault("stalls", 1.0):
+            return
+        if idle and rng.random() < 0.6:
+            worker = rng.choice(idle)
+            worker.paused_until = world.step + rng.randint(10, 60)
+            world.note(worker.name, "stalls")
+        else:
+            world.now += timedelta(seconds=STALL_S)
+            world.note("all", "stall")
+
+    def _lose_artifact(self) -> None:
+        world = self.world
+        names = [name for name in world.written if world.artifacts.has(name)]
+        if names and world.draw_fault("losses", 1.0):
+            name = world.rng.choice(names)
+            world.note("outside", f"{name} is lost")
+            world.artifacts.delete(name)
+            self._checker.record_loss(name)
+
     def _let_time_pass(self) -> bool:
         """Release late events, or sweep after all deadlines; return False if no work is left."""
         world, actors = self.world, self._actors
@@ -162,13 +183,15 @@ class Simulation:
             return True
         for worker in actors.workers:
             worker.paused_until = 0
+            if worker.graph is not world.graph:
+                worker.stop()
         if late := [call for call in actors.calls if call.late]:
             for call in late:
                 call.late = False
             return True
         self._rounds += 1
         if self._rounds > MAX_ROUNDS:
-            raise BrokenPromise("complete", f"work stays pending: {world.ledger.records}")
+            raise BrokenPromise("bounded", f"work stays pending: {world.ledger.records}")
         world.step += 1
         step = world.step
         world.now += timedelta(seconds=LEASE_S + GRACE_S + DEADLINE_S)
@@ -176,7 +199,7 @@ class Simulation:
         quiet: list[bool] = []
         actors.sweep.perform(lambda: quiet.append(actors.sweep.run(limit=1000)))
         busy = (
-            any((world.queue.measure_depth(list_topics(world.graph)) or {}).values())
+            any((world.queue.measure_depth(list_topics(world.graph.pipelines)) or {}).values())
             or any(worker.has_work for worker in actors.workers)
             or actors.calls
             or actors.backfills

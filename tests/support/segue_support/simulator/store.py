@@ -12,7 +12,7 @@ from segue.model.object_store import Object
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from segue.model.object_store import LeaveOut
+    from segue.model.object_store import LeaveOut, LeftOutReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,10 @@ class MemoryStore:
         """Return the URI of an object."""
         return f"{self.location}/{name}"
 
+    def has(self, name: str) -> bool:
+        """Whether there is an object of a name."""
+        return name in self._objects
+
     def list(
         self,
         prefix: str = "",
@@ -49,15 +53,22 @@ class MemoryStore:
         """Describe one object."""
         return self._find(name).info
 
+    def identify(self, name: str) -> Object:
+        """Describe one object; its generation identifies its content."""
+        return self._find(name).info
+
+    def doubt_absence(self, name: str, *, stat: str | None) -> LeftOutReason | None:
+        """Return None: a missing object does not exist."""
+
     def read(self, name: str, *, generation: int | None = None) -> bytes:
         """Return an object's bytes."""
         return self._find(name, generation).data
 
-    def fetch(self, name: str, *, generation: int, folder: str) -> str:
+    def fetch(self, name: str, *, version: str, stat: str | None, folder: str) -> str:
         """Write a copy into a folder."""
         path = os.path.join(folder, os.path.basename(name))
         with open(path, "wb") as file:
-            file.write(self._find(name, generation).data)
+            file.write(self._find(name, int(version)).data)
         return path
 
     def create(

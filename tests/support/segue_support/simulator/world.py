@@ -9,15 +9,25 @@ from typing import TYPE_CHECKING, Protocol
 
 from segue.model import dead_letter
 from segue.model.media_file import MediaFile
+from segue.model.record import State
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
 from segue_support.simulator.faults import CallFault
-from segue_support.simulator.scenario import Scenario, build_graph
+from segue_support.simulator.scenario import (
+    Deployed,
+    Scenario,
+    Version,
+    build_graph,
+    change_version,
+    deploy_first,
+)
 from segue_support.simulator.store import MemoryStore
 
 if TYPE_CHECKING:
+    from segue.model.graph import Graph
     from segue.model.queue import Envelope
     from segue.model.record import Lease
+    from segue_support.simulator.scenario import Deployment
 
 BUCKET = "gs://c"
 PREFIX = f"{BUCKET}/f"
@@ -31,12 +41,21 @@ def build_uri(file: int) -> str:
     return f"{PREFIX}{file}.wav"
 
 
+def build_media(uri: str, generation: int) -> MediaFile:
+    """Return a version of a file in a bucket."""
+    return MediaFile(uri=uri, version=str(generation), order=generation)
+
+
 class Caller(Protocol):
     """An actor, as the ports and the promise checker see it."""
 
     name: str
-    repeats: bool  # whether it repeats finished work
+    graph: Graph  # as it was deployed when the process started
+    serves: tuple[str, ...]  # the pipelines of a worker
     sweeps: bool  # whether it publishes messages for jobs that others have lost
+    repeats: bool  # whether it reopens results, and may leave that unfinished
+    retries: bool  # whether it reopens failures
+    seen: dict[str, str]  # by URI: the version in the last record that it wrote
 
 
 class LeaseHolder(Protocol):
@@ -66,17 +85,29 @@ class World:
         self.source = MemoryStore(BUCKET)
         self.artifacts = MemoryStore("gs://a")
         self.dead_letters: list[Envelope] = []
-        self.versions = [1] * len(scenario.shape)
-        self.accepting = ""
-        self.graph = build_graph(scenario.shape, tuple(self.versions), self.accepting)
+        self.deployments: list[Deployed] = []
+        self._deploy(deploy_first(scenario))
         self.generations: dict[str, int | None] = {}
         self.newest_generations: dict[str, int] = {}
-        self.job_failures: dict[tuple[str, int, str, str], bool] = {}
-        self.written: dict[str, int] = {}
+        # By URI, version, job and fingerprint: how the job ends on that version of the file.
+        self.fates: dict[tuple[str, str, str, str], State] = {}
+        self.written: dict[str, int] = {}  # artifact's name → when
         self.advance: Callable[[], object] = lambda: None  # run one actor; set by the simulation
         self.depth = 0  # of nested preemptions
         for file in range(scenario.files):
             self.put(file)
+
+    def deploy(self, event: Deployment) -> None:
+        """Change what is deployed; processes that are started from now on use it."""
+        if event.version is not Version.BACK:
+            self._deploy(change_version(self.scenario, self.deployments[-1], event))
+        elif len(self.deployments) > 1:
+            self.deployments.pop()
+            self._deploy(self.deployments.pop())
+
+    def _deploy(self, deployed: Deployed) -> None:
+        self.deployments.append(deployed)
+        self.graph = build_graph(self.scenario.shape, self.scenario.groups, deployed)
 
     def clock(self) -> datetime:
         """Return the simulated time."""
@@ -133,31 +164,38 @@ class World:
 
     def list_files(self) -> list[MediaFile]:
         """Return all files that exist."""
-        return [MediaFile(uri=u, generation=g) for u, g in self.generations.items() if g]
+        return [build_media(u, g) for u, g in self.generations.items() if g]
 
-    def should_fail(self, media: MediaFile, job: str, fingerprint: str) -> bool:
-        """Whether a job fails permanently on a version of a file; constant until it is retried."""
-        if not self.scenario.failing:
-            return False
-        key = (media.uri, media.generation, job, fingerprint)
-        if key not in self.job_failures:
-            self.job_failures[key] = self.rng.random() < self.scenario.failing
-        return self.job_failures[key]
+    def find_fate(self, media: MediaFile, job: str, fingerprint: str) -> State:
+        """Return how a job ends on a version of a file; constant until it is retried."""
+        scenario = self.scenario
+        if not scenario.failing and not scenario.inapplicable:
+            return State.DONE
+        key = (media.uri, media.version, job, fingerprint)
+        if key not in self.fates:
+            r = self.rng.random()
+            fate = State.DONE
+            if r < scenario.failing:
+                fate = State.FAILED
+            elif r < scenario.failing + scenario.inapplicable:
+                fate = State.NOT_APPLICABLE
+            self.fates[key] = fate
+        return self.fates[key]
 
-    def has_artifact(self, uri: str) -> bool:
-        """Whether an artifact exists."""
-        return uri in self.written
+    def forget_failures(self, uri: str, job: str) -> None:
+        """Let a failed job succeed, or fail again, when it is retried."""
+        for key, fate in list(self.fates.items()):
+            if key[0] == uri and key[2] == job and fate is State.FAILED:
+                del self.fates[key]
 
-    def write(self, name: str, *, replace: bool) -> str | None:
-        """Write an artifact, and return its URI; None if it is there and must not be replaced."""
-        uri = self.artifacts.uri(name)
+    def write(self, name: str, *, replace: bool) -> bool:
+        """Write an artifact; return False if it is there and must not be replaced."""
         is_new = self.artifacts.create(
             name, b"", content_type="application/json", metadata={}, replace=replace
         )
-        if not is_new:
-            return None
-        self.written[uri] = self.step
-        return uri
+        if is_new:
+            self.written[name] = self.step
+        return is_new
 
     def list_dead_payloads(self) -> list[bytes]:
         """Return the messages inside the dead letters."""
@@ -170,4 +208,4 @@ class World:
         self.source.create(name, b"", content_type="audio/wav", metadata={}, replace=True)
         generation = self.source.stat(name).generation
         self.newest_generations[uri] = self.generations[uri] = generation
-        return MediaFile(uri=uri, generation=generation)
+        return build_media(uri, generation)
