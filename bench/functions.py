@@ -136,6 +136,7 @@ def _build_calls() -> dict[str, Callable[[], Callable[[], object]]]:
     import functions_framework
     from werkzeug.test import EnvironBuilder, run_wsgi_app
 
+    from segue.model.graph import SOURCE
     from segue.model.ledger import Change, Snapshot
     from segue.model.media_file import MediaFile
     from segue.model.message import Message
@@ -147,12 +148,13 @@ def _build_calls() -> dict[str, Callable[[], Callable[[], object]]]:
     from segue_support.pubsub_topics import make_topics
 
     services = stack.get_services()
-    make_topics(services.queue, list_topics(services.graph))  # type: ignore[arg-type]
+    make_topics(services.queue, list_topics(services.graph.pipelines))  # type: ignore[arg-type]
     app = functions_framework.create_app("arrival", f"{ROOT}/functions/segue_functions/arrival.py")
     numbers = count()
 
     def media() -> MediaFile:
-        return MediaFile(uri=f"gs://acme-audio/{next(numbers)}.wav", generation=5, size_bytes=10)
+        uri = f"gs://acme-audio/{next(numbers)}.wav"
+        return MediaFile(uri=uri, version="5", order=5, size_bytes=10)
 
     def bare() -> Callable[[], object]:
         file = media()
@@ -168,9 +170,8 @@ def _build_calls() -> dict[str, Callable[[], Callable[[], object]]]:
                     )
                 ]
             )
-            services.queue.publish(
-                [message_to_envelope(Message(uri=file.uri, generation=5, job="j1"))]
-            )
+            event = Message(uri=file.uri, version="5", order=5, trigger=SOURCE)
+            services.queue.publish([message_to_envelope(event, "j1")])
 
         return call
 

@@ -58,10 +58,10 @@ def _measure_jobs(folder: str, duration_h: float) -> None:
 
     graph = read_graph(SHIPPED_GRAPH)
     store = connect_store(f"{folder}/catalogue")
-    media = store.stat("long.mp3").to_media_file(store.uri("long.mp3"))
-    uris: dict[str, str] = {}
+    media = store.identify("long.mp3").to_media_file(store.uri("long.mp3"))
+    artifacts: dict[str, str] = {}
     for number, (name, job) in enumerate(graph.jobs.items()):
-        inputs = {parent: uris[parent] for parent in job.parents if parent in uris}
+        inputs = {parent: artifacts[parent] for parent in job.parents if parent in artifacts}
         with Pool(graph, f"{folder}/{duration_h:g}", processes=1) as pool:
             sampler = _ChildSampler()
             started_s = time.perf_counter()
@@ -73,7 +73,7 @@ def _measure_jobs(folder: str, duration_h: float) -> None:
             sampler.stop()
         result = results[0]
         if result.artifact is not None:
-            uris[name] = result.artifact
+            artifacts[name] = result.artifact
         report(
             benchmark="long_audio",
             hours=duration_h,

@@ -15,12 +15,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO
 
 from bench.catalogue import create_memory_folder, write_empty_files, write_noop_graph
-from bench.measure import ROOT, measure_usage, report
+from bench.measure import ROOT, Usage, measure_usage, report
 from bench.overhead import measure_case
 
 HOPS = 3
@@ -44,7 +44,7 @@ class Workspace:
             "queue": f"sqlite:///{folder}/queue.db",
             "artifacts": f"{folder}/artifacts",
         }
-        self.ledger = connect_ledger(self.urls["ledger"])
+        self.ledger = connect_ledger(self.urls["ledger"], self.graph.namespace)
         self.queue = connect_queue(self.urls["queue"])
 
     def arrive(self, name: str, count: int) -> dict[str, float]:
@@ -56,20 +56,21 @@ class Workspace:
         started_s = time.monotonic()
         write_empty_files(folder, count)
         store = connect_store(folder)
-        files = [o.to_media_file(store.uri(o.name)) for o in store.list()]
+        found = [store.identify(o.name) for o in store.list()]
+        files = [o.to_media_file(store.uri(o.name)) for o in found]
         Arrivals(graph=self.graph, ledger=self.ledger, queue=self.queue).record(files)
         return {file.uri: started_s for file in files}
 
     def build_command(self, *more: str) -> list[str]:
         """Build the command line of a streaming pipeline."""
         options = [word for name, url in self.urls.items() for word in (f"--{name}", url)]
-        return [f"{os.path.dirname(sys.executable)}/segue", "stream", "--all", *options, *more]
+        return [f"{os.path.dirname(sys.executable)}/segue", "stream", *options, *more]
 
     @contextmanager
     def run_pipeline(self) -> Iterator[LogReader]:
         """Run a pipeline, and yield a reader of its log."""
         process = subprocess.Popen(
-            [sys.executable, *self.build_command()],
+            [sys.executable, *self.build_command("--all")],
             stdout=subprocess.PIPE,
             text=True,
             # The graph's jobs are in bench, and the repository is not on the path of a command.
@@ -144,27 +145,50 @@ def measure_latency() -> None:
 
 def measure_throughput() -> None:
     """Measure the rate and the cost of processing a full queue."""
-    cpu: dict[str, dict[int, float]] = {"stream": {}, "backfill": {}}
-    wall: dict[int, float] = {}
-    for files in (SMALL, LARGE):
-        with create_memory_folder() as folder:
-            workspace = Workspace(folder, write_noop_graph(folder, HOPS))
-            workspace.arrive("full", files)
-            used = measure_usage(workspace.build_command("--until-idle", "0.5"))
-            assert used.printed.count('"done"') == files * HOPS
-            cpu["stream"][files], wall[files] = used.cpu_s, used.wall_s
-        cpu["backfill"][files] = measure_case("segue", files, HOPS).cpu_s
-    more = (LARGE - SMALL) * HOPS
-    rate = more / (wall[LARGE] - wall[SMALL])
-    cost = {kind: (c[LARGE] - c[SMALL]) / more * 1e6 for kind, c in cpu.items()}
-    report(
-        benchmark="streaming throughput",
-        file_jobs_per_s=round(rate),
-        rate_to_target=round(rate / JOBS_A_SECOND, 2),
-        stream_us_per_file_and_job=round(cost["stream"], 1),
-        backfill_us_per_file_and_job=round(cost["backfill"], 1),
-        ratio_to_backfill=round(cost["stream"] / cost["backfill"], 2),
+    backfill = {n: measure_case("segue", n, HOPS) for n in (SMALL, LARGE)}
+    _, backfill_us = _compute_slope(backfill)
+    cases = {
+        "one process": ["--all"],
+        "a process for each pipeline": [f"--job=j{hop}" for hop in range(1, HOPS + 1)],
+    }
+    for case, processes in cases.items():
+        rate, stream_us = _compute_slope(
+            {n: _measure_streams(n, processes) for n in (SMALL, LARGE)}
+        )
+        report(
+            benchmark="streaming throughput",
+            case=case,
+            file_jobs_per_s=round(rate),
+            rate_to_target=round(rate / JOBS_A_SECOND, 2),
+            stream_us_per_file_and_job=round(stream_us, 1),
+            backfill_us_per_file_and_job=round(backfill_us, 1),
+            ratio_to_backfill=round(stream_us / backfill_us, 2),
+        )
+
+
+def _measure_streams(files: int, processes: Iterable[str]) -> Usage:
+    """Process a full queue with one process after another, and return the sum of their usage."""
+    with create_memory_folder() as folder:
+        workspace = Workspace(folder, write_noop_graph(folder, HOPS))
+        workspace.arrive("full", files)
+        used = [
+            measure_usage(workspace.build_command(process, "--until-idle=0.5"))
+            for process in processes
+        ]
+    assert sum(u.printed.count('"done"') for u in used) == files * HOPS
+    return Usage(
+        cpu_s=sum(u.cpu_s for u in used),
+        wall_s=sum(u.wall_s for u in used),
+        peak_mib=max(u.peak_mib for u in used),
+        printed="",
     )
+
+
+def _compute_slope(used: Mapping[int, Usage]) -> tuple[float, float]:
+    """Return file-jobs per second, and CPU in microseconds for each, without the start-up."""
+    more = (LARGE - SMALL) * HOPS
+    rate = more / (used[LARGE].wall_s - used[SMALL].wall_s)
+    return rate, (used[LARGE].cpu_s - used[SMALL].cpu_s) / more * 1e6
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ def compute(path: str) -> int:
     from segue.media.decode import LocalMedia
 
     with tempfile.TemporaryDirectory() as folder:
-        media = LocalMedia(uri=f"file://{path}", generation=1, path=path, folder=folder)
+        media = LocalMedia(uri=f"file://{path}", version="1", path=path, folder=folder)
         audio = encode("audio/flac", downsample(media))
         rhythm = encode("application/json", beats(audio.value))
         powers = encode("application/json", energy(audio.value, rhythm.value))

@@ -1,0 +1,189 @@
+"""Documents and messages per file, counted in the requests to the emulators of Firestore and
+Pub/Sub.
+
+A proxy before each emulator records the requests. The jobs do nothing: their results are made up
+in this process, by an engine for each pipeline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.measure import report
+from segue.adapters.connect import connect_ledger, connect_queue
+from segue.execution.engine import Engine
+from segue.execution.work import Run
+from segue.ingest.events import Arrivals
+from segue.model.graph import Graph
+from segue.model.ledger import Ledger
+from segue.model.media_file import MediaFile
+from segue.model.queue import Queue, list_topics
+from segue_pipelines.streaming.stream_worker import StreamWorker
+from segue_support import emulators
+from segue_support.grpc_proxy import GrpcProxy
+from segue_support.pubsub_topics import make_topics
+from segue_support.recording_pool import RecordingPool
+from segue_support.simulator.store import MemoryStore
+from segue_support.stream import build_graph
+
+FILES = 8
+TURN_S = 0.3  # of waiting for messages
+LINE = ("j1", "j2", "j3", "j4")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What was asked of the services."""
+
+    reads: int  # documents
+    writes: int
+    messages: int
+
+
+class Services:
+    """A ledger and a queue in the emulators, for one graph, and what they are asked."""
+
+    def __init__(self, graph: Graph, ledger: Ledger, queue: Queue, *proxies: GrpcProxy) -> None:
+        self.graph = graph
+        self.ledger = ledger
+        self.queue = queue
+        self.store = MemoryStore("gs://features")
+        self.files = [
+            MediaFile(uri=f"gs://catalogue/{i}.wav", version=str(i), order=i, size_bytes=1)
+            for i in range(1, FILES + 1)
+        ]
+        self._proxies = proxies
+
+    def build_engine(self, jobs: Sequence[str] | None = None) -> Engine:
+        """Build an engine that runs some jobs; None: all."""
+        return Engine(
+            graph=self.graph,
+            ledger=self.ledger,
+            pool=RecordingPool(),
+            artifacts=self.store,
+            served=None if jobs is None else frozenset(jobs),
+        )
+
+    def run_backfill(self) -> None:
+        """Compute what the files lack."""
+        engine = self.build_engine()
+        engine.add_files(self.files, Run(id=uuid.uuid4().hex, targets=tuple(self.graph.jobs)))
+        assert len(list(engine.drain())) == FILES
+
+    def run_streams(self) -> None:
+        """Record that the files arrive, and run all pipelines until no message is left."""
+        workers = [
+            StreamWorker(
+                queue=self.queue,
+                ledger=self.ledger,
+                engine=self.build_engine(jobs),
+                topics=list_topics([pipeline]),
+            )
+            for pipeline, jobs in self.graph.pipelines.items()
+        ]
+        Arrivals(graph=self.graph, ledger=self.ledger, queue=self.queue).record(self.files)
+        while sum(1 for worker in workers for _ in worker.work(TURN_S)):
+            pass
+        for worker in workers:
+            worker.close()
+
+    def reset(self) -> None:
+        """Begin to count."""
+        for proxy in self._proxies:
+            proxy.reset()
+
+    def count(self) -> Counts:
+        """Return what was asked since then."""
+        from google.cloud.firestore_v1 import types
+        from google.pubsub_v1 import PublishRequest
+
+        def find(method: str) -> Iterator[bytes]:
+            return itertools.chain.from_iterable(p.requests.get(method, ()) for p in self._proxies)
+
+        read, write = types.BatchGetDocumentsRequest, types.BatchWriteRequest
+        return Counts(
+            reads=sum(len(read.deserialize(r).documents) for r in find("BatchGetDocuments")),
+            writes=sum(len(write.deserialize(r).writes) for r in find("BatchWrite")),
+            messages=sum(len(PublishRequest.deserialize(r).messages) for r in find("Publish")),
+        )
+
+
+@contextlib.contextmanager
+def connect(graph: Graph, firestore: GrpcProxy, pubsub: GrpcProxy) -> Iterator[Services]:
+    """Connect to a project of its own; what that costs is not counted."""
+    project = f"bench-{uuid.uuid4().hex[:16]}"
+    with contextlib.ExitStack() as entered:
+        ledger = connect_ledger(f"firestore://{project}", graph.namespace)
+        entered.callback(ledger.close)
+        queue = connect_queue(f"pubsub://{project}")
+        entered.callback(queue.close)
+        make_topics(queue, list_topics(graph.pipelines))  # type: ignore[arg-type]
+        ledger.read(["gs://catalogue/none.wav"])
+        services = Services(graph, ledger, queue, firestore, pubsub)
+        services.reset()
+        yield services
+
+
+def build_lattice(layers: int) -> Mapping[str, Sequence[str]]:
+    """Return a first job, and layers of three jobs that each need the whole layer above."""
+    parents: dict[str, Sequence[str]] = {"first": ()}
+    above: Sequence[str] = ("first",)
+    for layer in range(1, layers + 1):
+        names = [f"job{layer}{letter}" for letter in "abc"]
+        parents |= dict.fromkeys(names, above)
+        above = names
+    return parents
+
+
+def report_counts(case: str, counted: Counts) -> None:
+    """Print the counts for each file."""
+    report(
+        benchmark="counts",
+        case=case,
+        reads=round(counted.reads / FILES, 2),
+        writes=round(counted.writes / FILES, 2),
+        messages=round(counted.messages / FILES, 2),
+    )
+
+
+def measure(firestore: GrpcProxy, pubsub: GrpcProxy) -> None:
+    """Count all cases, each in an empty project."""
+    line = {job: LINE[i - 1 : i] if i else () for i, job in enumerate(LINE)}
+    streams = {
+        "arrival, a line of 4 jobs in one pipeline": build_graph(line, {"all": LINE}),
+        "arrival, a line of 4 jobs in a pipeline each": build_graph(line),
+        "arrival, 4 layers of 3 jobs below one": build_graph(build_lattice(4)),
+        "arrival, 5 layers of 3 jobs below one": build_graph(build_lattice(5)),
+    }
+    for case, graph in streams.items():
+        with connect(graph, firestore, pubsub) as services:
+            services.run_streams()
+            report_counts(case, services.count())
+    with connect(build_graph(line), firestore, pubsub) as services:
+        for case in ("nothing is there", "all is current"):
+            services.reset()
+            services.run_backfill()
+            report_counts(f"backfill, a line of 4 jobs, {case}", services.count())
+
+
+def main() -> None:
+    """Measure and print."""
+    with contextlib.ExitStack() as entered:
+        proxies = []
+        for emulator in (emulators.FIRESTORE, emulators.PUBSUB):
+            if reason := emulators.describe_missing(emulator):
+                report(benchmark="counts", skipped=reason)
+                return
+            address = entered.enter_context(emulators.run_emulator(emulator))
+            proxies.append(entered.enter_context(GrpcProxy(address)))
+            os.environ[emulator.variable] = proxies[-1].address
+        measure(*proxies)
+
+
+if __name__ == "__main__":
+    main()
