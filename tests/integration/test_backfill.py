@@ -17,9 +17,11 @@ import pytest
 
 from segue.adapters.connect import connect_ledger, connect_store
 from segue.model.artifact import Lineage, compute_checksum
-from segue.model.ledger import Query
+from segue.model.graph import read_graph
+from segue.model.ledger import Query, find_records_by_state
 from segue.model.media_file import parse_location
 from segue.model.record import State
+from segue.model.transitions import find_entry, is_current
 from segue.testing.music import music
 from segue.testing.sound import silence, tone, write
 from segue_cli.main import main
@@ -28,6 +30,7 @@ pytestmark = pytest.mark.xdist_group("backfill")  # its catalogue is computed on
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 GRAPH = os.path.join(os.path.dirname(__file__), "../../shared/segue/features/jobs.yaml")
+LINE = ("downsample", "beats", "energy")
 ANY_NAME = """
 catalogue: music
 include: ["*"]
@@ -58,7 +61,8 @@ def statuses(summary: dict) -> dict[str, dict[str, int]]:
 
 def artifacts(folder: Path) -> dict[str, bytes]:
     root = folder / ".segue/artifacts"
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    files = [p for p in root.rglob("*") if p.is_file() and p.relative_to(root).parts[0] != "_runs"]
+    return {str(p.relative_to(root)): p.read_bytes() for p in files}
 
 
 @pytest.fixture(scope="module")
@@ -102,10 +106,11 @@ def test_bad_media_are_recorded_by_kind(finished):
     folder, summary = finished
     assert summary["jobs"]["downsample"]["failures"] == {"corrupt_media": 3}
     ledger = connect_ledger(f"sqlite:///{folder}/.segue/ledger.db")
-    failed = ledger.find(Query(job="downsample", state=State.FAILED))
-    found = {r.uri.rpartition("/")[2]: r.jobs["downsample"].error for r in failed}
-    assert set(found) == {"empty.mp3", "text.mp3", "cut.flac"}
-    assert all(error.kind == "corrupt_media" and error.message for error in found.values())
+    graph = read_graph(GRAPH, {})
+    failed = find_records_by_state(ledger, graph, ("downsample",), (State.FAILED,), "")
+    errors = {r.uri.rpartition("/")[2]: find_entry(graph, r, "downsample").error for r in failed}
+    assert set(errors) == {"empty.mp3", "text.mp3", "cut.flac"}
+    assert all(error.kind == "corrupt_media" and error.message for error in errors.values())
     ledger.close()
 
 
@@ -127,7 +132,8 @@ def test_a_second_run_does_nothing(finished, catalogue):
     summary = segue(folder, *again, code=3)
     assert statuses(summary)["energy"] == {"blocked": 3, "current": 5}
     assert summary["failed_files"] == 3
-    assert summary == segue(folder, *again, "--tolerate", "40%")
+    third = segue(folder, *again, "--tolerate", "40%")
+    assert {**third, "run": None} == {**summary, "run": None}
     assert artifacts(folder) == before
 
 
@@ -135,14 +141,17 @@ def test_artifacts_have_their_lineage(finished):
     folder, _ = finished
     store = connect_store(str(folder / ".segue/artifacts"))
     ledger = connect_ledger(f"sqlite:///{folder}/.segue/ledger.db")
-    for record in ledger.find(Query(job="energy", state=State.DONE)):
-        entry = record.jobs["energy"]
-        name = entry.artifact.removeprefix(store.location + "/")
-        lineage = Lineage.from_metadata(store.stat(name).metadata)
-        assert (lineage.uri, lineage.generation) == (record.uri, record.generation)
-        assert lineage.fingerprint == entry.fingerprint
-        assert lineage.parents == {p: record.jobs[p].artifact for p in ("downsample", "beats")}
-        assert compute_checksum(store.read(name)) == entry.checksum
+    prints = read_graph(GRAPH, {}).fingerprints
+    done = [r for r in ledger.find(Query()) if is_current(read_graph(GRAPH, {}), r, "energy")]
+    assert len(done) == 5
+    for record in done:
+        names = {job: record.name_artifacts(prints[job])[0] for job in LINE}
+        lineage = Lineage.from_metadata(store.stat(names["energy"]).metadata)
+        assert (lineage.uri, lineage.version) == (record.uri, record.version)
+        assert lineage.fingerprint == prints["energy"]
+        assert lineage.parents == {job: names[job] for job in ("downsample", "beats")}
+        (checksum,) = record.results[prints["energy"]].checksums.values()
+        assert compute_checksum(store.read(names["energy"])) == checksum
     ledger.close()
 
 
@@ -372,18 +381,17 @@ def test_killed_again_and_again_every_file_is_done_once_and_no_artifact_is_parti
     records = ledger.find(Query(), limit=10_000)
     assert len(records) == files
     for record in records:
-        for job in ("first", "second"):
-            entry = record.jobs[job]
+        assert sorted(entry.job for entry in record.results.values()) == ["first", "second"]
+        for fingerprint, entry in record.results.items():
             assert entry.state is State.DONE
             assert entry.lease is None
-            data = store.read(entry.artifact.removeprefix(store.location + "/"))
-            assert compute_checksum(data) == entry.checksum
+            (name,), (checksum,) = record.name_artifacts(fingerprint), entry.checksums.values()
+            assert compute_checksum(store.read(name)) == checksum
             # Each run was claimed before: a second one only after a lost
             # lease.
-            assert 1 <= runs[f"{job} {record.uri}"] <= entry.attempts
+            assert 1 <= runs[f"{entry.job} {record.uri}"] <= entry.attempts
     ledger.close()
-    listed = [o.name for o in store.list()]
-    assert len(listed) == 2 * files
+    assert len(artifacts(tmp_path)) == 2 * files
     left = [n for _, _, names in os.walk(tmp_path / ".segue") for n in names if "unfinished" in n]
     assert left == []
     assert parse_location(str(tmp_path / "catalogue")) in records[0].uri

@@ -11,7 +11,7 @@ from segue.adapters.cloud_inventory import find_index_faults, list_queue_content
 from segue.adapters.connect import connect_store
 from segue.adapters.firestore_indexes import build_indexes
 from segue.errors import ConfigurationError, Unavailable
-from segue.model.graph import parse_graph, read_graph
+from segue.model.graph import parse_graph
 from segue.model.queue import format_dead_topic, list_topics
 from segue.model.settings import Settings
 from segue_cli.health_checks.cloud import list_cloud_checks
@@ -66,7 +66,7 @@ def deployed(pubsub_emulator, project, monkeypatch):
     monkeypatch.setenv(emulators.PUBSUB.variable, pubsub_emulator)
     graph = parse_graph(GRAPH)
     there = Deployed(project)
-    for name in [*list_topics(graph), *map(format_dead_topic, graph.jobs)]:
+    for name in [*list_topics(graph.pipelines), *map(format_dead_topic, graph.pipelines)]:
         there.make_topic(f"segue-{name}")
         there.make_subscription(f"segue-{name}")
     there.make_topic("segue-sweep")
@@ -100,14 +100,14 @@ def doctor(deployed, project, bucket, firestore_url, tmp_path, monkeypatch, capf
 
 def test_an_environment_that_has_all_is_without_fault(doctor, bucket):
     store = connect_store(f"gs://{bucket}/features")
-    store.create("_requests/r1.json", b"{}", content_type="application/json", metadata={})
+    store.create("_runs/r1.json", b"{}", content_type="application/json", metadata={})
     store.close()
     code, found = doctor()
     assert {name: f["status"] for name, f in found.items()} == dict.fromkeys(
-        ["settings", "topics", "subscriptions", "former jobs", "indexes", "requests"], "ok"
+        ["settings", "topics", "subscriptions", "former pipelines", "indexes", "runs"], "ok"
     )
-    assert found["topics"]["detail"] == "7 topics, of 2 jobs and the sweep"
-    assert found["requests"]["detail"] == f"1 found below gs://{bucket}/features/_requests/"
+    assert found["topics"]["detail"] == "7 topics, of 2 pipelines and the sweep"
+    assert found["runs"]["detail"] == f"1 found below gs://{bucket}/features/_runs/"
     assert code == 0
 
 
@@ -130,13 +130,24 @@ def test_a_subscription_of_another_topic_is_a_fault(doctor, deployed):
     assert found["subscriptions"]["detail"].endswith("to the wrong topic: segue-fine-live")
 
 
+def test_jobs_of_a_group_have_the_topics_of_their_pipeline(doctor, deployed, tmp_path):
+    (tmp_path / "jobs.yaml").write_text(f"pipelines: {{fine: [fine, after]}}\n{GRAPH}")
+    code, found = doctor()
+    assert code == 0
+    assert found["topics"]["detail"] == "4 topics, of 1 pipeline and the sweep"
+    assert found["subscriptions"]["detail"].startswith("3 subscriptions, ")
+    assert found["former pipelines"]["status"] == "note"
+    names = "segue-after-dead, segue-after-live, segue-after-requests"
+    assert found["former pipelines"]["detail"].endswith(names)
+
+
 def test_topics_of_a_job_that_is_gone_are_noted(doctor, deployed):
     deployed.make_topic("segue-old-live")
     deployed.make_topic("segue-old-dead")
     code, found = doctor()
     assert code == 0
-    assert found["former jobs"]["status"] == "note"
-    assert found["former jobs"]["detail"].endswith("segue-old-dead, segue-old-live")
+    assert found["former pipelines"]["status"] == "note"
+    assert found["former pipelines"]["detail"].endswith("segue-old-dead, segue-old-live")
 
 
 def test_places_on_this_machine_are_no_deployed_environment(doctor):
@@ -154,14 +165,13 @@ def test_another_prefix_is_another_queue(doctor, project):
 
 
 def test_an_index_that_is_not_ready_is_named(firestore_emulator, project, monkeypatch):
-    graph = parse_graph(GRAPH)
-    wanted = build_indexes(graph)
+    wanted = build_indexes()
     with GrpcProxy(firestore_emulator) as proxy:
         monkeypatch.setenv(emulators.FIRESTORE.variable, proxy.address)
-        assert find_index_faults(f"firestore://{project}/segue", graph) == {}
+        assert find_index_faults(f"firestore://{project}/segue") == {}
         assert proxy.calls["RunQuery"] == len(wanted)  # each index is asked for once
         proxy.fail("RunQuery", RpcFault(status="FAILED_PRECONDITION"))
-        (index,) = find_index_faults(f"firestore://{project}/segue", graph)
+        (index,) = find_index_faults(f"firestore://{project}/segue")
     assert index == wanted[0]
 
 
@@ -169,7 +179,7 @@ def test_an_index_that_is_being_built_is_told_from_one_that_is_missing(
     firestore_emulator, firestore_url, tmp_path, monkeypatch
 ):
     (tmp_path / "jobs.yaml").write_text(GRAPH)
-    wanted = [f"({', '.join(index.fields)})" for index in build_indexes(parse_graph(GRAPH))]
+    wanted = [f"({', '.join(index.fields)})" for index in build_indexes()]
     answers = (
         "The query requires an index. That index is currently building and cannot be used yet.",
         "The query requires an index. You can create it here: https://console.firebase.google.com/",
@@ -191,11 +201,10 @@ def test_an_index_that_is_being_built_is_told_from_one_that_is_missing(
 
 
 def test_each_index_is_asked_for_by_a_query_of_its_own_fields(firestore_emulator, monkeypatch):
-    graph = parse_graph(GRAPH)
-    wanted = build_indexes(graph)
+    wanted = build_indexes()
     with GrpcProxy(firestore_emulator) as proxy:
         monkeypatch.setenv(emulators.FIRESTORE.variable, proxy.address)
-        find_index_faults("firestore://acme-audio", graph)
+        find_index_faults("firestore://acme-audio")
     asked = []
     for request in map(RunQueryRequest.deserialize, proxy.requests["RunQuery"]):
         query = request.structured_query
@@ -210,9 +219,9 @@ def test_a_ledger_that_does_not_answer_is_told_as_such(firestore_emulator, proje
         proxy.fail("BatchGetDocuments", RpcFault(status="PERMISSION_DENIED"), RpcFault())
         url = f"firestore://{project}"
         with pytest.raises(ConfigurationError, match=r"grant roles/datastore\.user"):
-            find_index_faults(url, parse_graph(GRAPH))
+            find_index_faults(url)
         with pytest.raises(Unavailable, match="try again later"):
-            find_index_faults(url, parse_graph(GRAPH))
+            find_index_faults(url)
 
 
 def test_a_queue_that_may_not_be_listed_says_which_role_is_needed(
@@ -231,7 +240,6 @@ def test_a_queue_elsewhere_is_refused(url):
         list_queue_contents(url)
 
 
-def test_a_ledger_elsewhere_is_refused(tmp_path):
-    (tmp_path / "jobs.yaml").write_text(GRAPH)
+def test_a_ledger_elsewhere_is_refused():
     with pytest.raises(ConfigurationError, match="not a ledger in Firestore"):
-        find_index_faults("sqlite:///ledger.db", read_graph(str(tmp_path / "jobs.yaml"), {}))
+        find_index_faults("sqlite:///ledger.db")

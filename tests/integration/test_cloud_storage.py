@@ -112,7 +112,7 @@ class TestRequests:
     def test_downloading_is_one_request_for_one_generation(self, server, store, tmp_path):
         server.answer(200, b"sound", **SOUND)
         for _ in range(2):  # the second finds the file
-            store.fetch("a.flac", generation=7, folder=str(tmp_path))
+            store.fetch("a.flac", version="7", stat=None, folder=str(tmp_path))
         assert [r.query["generation"] for r in server.requests] == ["7"]
 
     @pytest.mark.parametrize("size_bytes", [5, 20 << 20])
@@ -185,7 +185,7 @@ class TestAnswers:
             lambda: list(store.list()),
             lambda: store.stat("a.flac"),
             lambda: store.read("a.flac"),
-            lambda: store.fetch("a.flac", generation=7, folder=str(tmp_path)),
+            lambda: store.fetch("a.flac", version="7", stat=None, folder=str(tmp_path)),
             lambda: store.create("a.flac", b"", **written),
             lambda: store.delete("a.flac"),
         ]
@@ -237,7 +237,7 @@ class TestAnswers:
         with pytest.raises(Unavailable, match="try again later"):
             store.read("a.flac")
         with pytest.raises(Unavailable, match="try again later"):
-            store.fetch("a.flac", generation=7, folder=str(tmp_path))
+            store.fetch("a.flac", version="7", stat=None, folder=str(tmp_path))
         assert list(tmp_path.iterdir()) == []
 
     def test_a_connection_that_breaks_off_is_unavailable(self, server, store, tmp_path):
@@ -245,14 +245,14 @@ class TestAnswers:
         with pytest.raises(Unavailable):
             store.read("a.flac")
         with pytest.raises(Unavailable):
-            store.fetch("a.flac", generation=7, folder=str(tmp_path))
+            store.fetch("a.flac", version="7", stat=None, folder=str(tmp_path))
         assert list(tmp_path.iterdir()) == []
 
     def test_an_object_beyond_the_bound_is_not_downloaded(self, server, tmp_path):
         server.answer(200, bytes(10_000), x_goog_generation="7")
         bounded = CloudStorage("gs://acme-audio", max_download_bytes=9_999)
         with pytest.raises(CorruptMedia, match="more than 9999 bytes"):
-            bounded.fetch("a.flac", generation=7, folder=str(tmp_path))
+            bounded.fetch("a.flac", version="7", stat=None, folder=str(tmp_path))
         assert list(tmp_path.iterdir()) == []
         bounded.close()
 
@@ -302,7 +302,7 @@ class TestNames:
         (found,) = writer.list()
         assert found.name == name
         assert writer.read(name, generation=found.generation) == b"sound"
-        path = writer.fetch(name, generation=found.generation, folder=str(tmp_path))
+        path = writer.fetch(name, version=str(found.generation), stat=None, folder=str(tmp_path))
         assert path.startswith(f"{tmp_path}/")
         assert writer.stat(name).size_bytes == 5
         assert writer.delete(name)
@@ -319,7 +319,7 @@ class TestNames:
 
     def test_lineage_travels_with_the_object(self, bucket):
         store = CloudStorage(f"gs://{bucket}/artifacts")
-        lineage = Lineage(job="beats", fingerprint="0" * 12, uri="gs://é/\U0001f3b5", generation=1)
+        lineage = Lineage(job="beats", fingerprint="0" * 12, uri="gs://é/\U0001f3b5", version="1")
         store.create("a", b"{}", content_type="application/json", metadata=lineage.to_metadata())
         assert Lineage.from_metadata(store.stat("a").metadata) == lineage
         store.close()

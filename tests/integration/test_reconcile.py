@@ -60,11 +60,12 @@ def run_of(folder: Path, **more) -> ReconcileRun:
 
 def pull_all(folder: Path) -> list[tuple[str, str]]:
     queue = connect_queue(f"sqlite:///{folder}/queue.db")
-    found = queue.pull(list_topics(read_graph(str(folder / "jobs.yaml"), {})), limit=10_000)
+    found = queue.pull(
+        list_topics(read_graph(str(folder / "jobs.yaml"), {}).pipelines), limit=10_000
+    )
     queue.acknowledge(found)
     queue.close()
-    messages = [decode_message(envelope.data) for envelope in found]
-    return sorted((m.uri, m.job) for m in messages)
+    return sorted((decode_message(one.data).uri, one.topic) for one in found)
 
 
 def known(folder: Path) -> dict[str, datetime | None]:
@@ -90,7 +91,9 @@ def test_a_catalogue_without_events_arrives_at_once_and_only_once(folder, mode):
         {DiscrepancyKind.UNRECORDED: 7},
     )
     assert list(known(folder)) == uris(folder)
-    assert pull_all(folder) == [(uri, job) for uri in uris(folder) for job in ("beside", "fine")]
+    assert pull_all(folder) == [
+        (uri, topic) for uri in uris(folder) for topic in ("beside-live", "fine-live")
+    ]
     again = execute(run_of(folder), parse_pipeline_options(mode))
     assert (again.listed, again.recorded, again.files.total()) == (7, 7, 0)
     assert pull_all(folder) == []
@@ -128,7 +131,7 @@ def test_more_than_a_page_and_a_chunk_of_files_are_compared(folder):
 
 
 def test_another_prefix_of_the_ledger_is_not_compared(folder):
-    elsewhere = MediaFile(uri=f"file://{folder}/music2/gone.wav", generation=1)
+    elsewhere = MediaFile(uri=f"file://{folder}/music2/gone.wav", version="1", order=1)
     ledger = connect_ledger(f"sqlite:///{folder}/ledger.db")
     early = datetime.now(UTC) - timedelta(days=1)
     ledger.change([Change(uri=elsewhere.uri, transition=lambda r: arrive(r, elsewhere, early))])
@@ -140,7 +143,7 @@ def test_another_prefix_of_the_ledger_is_not_compared(folder):
 def test_what_arrived_since_the_run_began_is_left_alone(folder):
     """The file was uploaded after the listing, and recorded before the ledger was read."""
     run = run_of(folder)
-    late = MediaFile(uri=f"{run.prefix}late.wav", generation=1)
+    late = MediaFile(uri=f"{run.prefix}late.wav", version="1", order=1)
     ledger = connect_ledger(run.ledger)
     ledger.change([Change(uri=late.uri, transition=lambda r: arrive(r, late, datetime.now(UTC)))])
     ledger.close()

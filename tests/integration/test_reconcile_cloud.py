@@ -33,11 +33,16 @@ jobs:
 NAMES = ["masters/a.wav", "masters/a/b.wav", "masters/é.wav", "masters/\U0001f3b5.wav"]
 LONG_AGO = datetime.now(UTC) - timedelta(days=1)
 
+
+def build_media(uri: str, order: int) -> MediaFile:
+    return MediaFile(uri=uri, version=str(order), order=order)
+
+
 pytestmark = pytest.mark.xdist_group("firestore")
 
 
 class Cloud:
-    """A bucket, a ledger, and a topic with its subscription for each job and lane."""
+    """A bucket, a ledger, and a topic with its subscription for each pipeline and lane."""
 
     def __init__(self, folder: Path, bucket: str, ledger_url: str, project: str) -> None:
         self.folder, self.bucket = folder, bucket
@@ -49,7 +54,7 @@ class Cloud:
         self.subscriber = pubsub_v1.SubscriberClient()
         self.subscriptions = {}
         with pubsub_v1.PublisherClient() as publisher:
-            for name in list_topics(self.graph):
+            for name in list_topics(self.graph.pipelines):
                 topic = publisher.topic_path(project, f"segue-{name}")
                 publisher.create_topic(name=topic)
                 path = self.subscriber.subscription_path(project, f"segue-{name}")
@@ -63,15 +68,14 @@ class Cloud:
 
     def upload(self, name: str, data: bytes = b"sound") -> MediaFile:
         self.store.create(name, data, content_type="audio/wav", metadata={}, replace=True)
-        found = self.store.stat(name)
-        return MediaFile(uri=self.store.uri(name), generation=found.generation)
+        return self.store.stat(name).to_media_file(self.store.uri(name))
 
     def record(self, media: MediaFile) -> None:
         self.ledger.change([Change(uri=media.uri, transition=lambda r: arrive(r, media, LONG_AGO))])
 
-    def pull_all(self, topic: str) -> set[tuple[str, int]]:
+    def pull_all(self, topic: str) -> set[tuple[str, str]]:
         """Return all that was published on a topic; the emulator may return it in parts."""
-        found: set[tuple[str, int]] = set()
+        found: set[tuple[str, str]] = set()
         while True:
             request = {"subscription": self.subscriptions[topic], "max_messages": 100}
             answer = self.subscriber.pull(request={**request, "return_immediately": True})
@@ -79,7 +83,7 @@ class Cloud:
                 return found
             for received in answer.received_messages:
                 message = decode_message(received.message.data)
-                found.add((message.uri, message.generation))
+                found.add((message.uri, message.version))
             self.subscriber.acknowledge(
                 subscription=self.subscriptions[topic],
                 ack_ids=[r.ack_id for r in answer.received_messages],
@@ -112,12 +116,12 @@ def test_changes_without_an_event_are_found_first_and_then_repaired(cloud):
     mode = ("--direct_running_mode", "multi_threading", "--direct_num_workers", "2")
     new, over, idle, kept = (cloud.upload(name) for name in NAMES)
     cloud.upload("elsewhere.wav")
-    cloud.record(MediaFile(uri=over.uri, generation=over.generation - 1))
+    cloud.record(build_media(over.uri, over.order - 1))
     cloud.record(idle)
-    gone = [MediaFile(uri=f"gs://{cloud.bucket}/masters/{n}.wav", generation=7) for n in "0zö"]
+    gone = [build_media(f"gs://{cloud.bucket}/masters/{n}.wav", 7) for n in "0zö"]
     for media in gone:
         cloud.record(media)
-    cloud.record(MediaFile(uri=f"gs://{cloud.bucket}/other/gone.wav", generation=7))
+    cloud.record(build_media(f"gs://{cloud.bucket}/other/gone.wav", 7))
 
     counts = {"unrecorded": 2, "overwritten": 1, "unstarted": 1, "gone": 3}
     found = cloud.reconcile(*mode)
@@ -127,10 +131,10 @@ def test_changes_without_an_event_are_found_first_and_then_repaired(cloud):
 
     found = cloud.reconcile(*mode, "--apply", "--yes")
     assert {kind: group["files"] for kind, group in found["kinds"].items()} == counts
-    assert cloud.pull_all("fine-live") == {(m.uri, m.generation) for m in (new, over, idle, kept)}
+    assert cloud.pull_all("fine-live") == {(m.uri, m.version) for m in (new, over, idle, kept)}
     assert cloud.pull_all("after-live") == set()
     deleted = cloud.ledger.find(Query(deleted=True))
-    assert {(r.uri, r.generation) for r in deleted} == {(m.uri, m.generation) for m in gone}
+    assert {(r.uri, r.version) for r in deleted} == {(m.uri, m.version) for m in gone}
 
     found = cloud.reconcile(*mode, "--older-than", "1w")
     assert (found["listed"], found["recorded"], found["total"]) == (4, 4, 0)

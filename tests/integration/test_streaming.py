@@ -24,10 +24,11 @@ from segue.ingest.events import Arrivals
 from segue.model import dead_letter
 from segue.model.artifact import compute_checksum
 from segue.model.graph import read_graph
-from segue.model.ledger import Query
+from segue.model.ledger import Change, Query
 from segue.model.message import Message, build_request_id
 from segue.model.queue import Envelope, format_dead_topic, list_topics, message_to_envelope
-from segue.model.record import Record, State
+from segue.model.record import Entry, Record, State
+from segue.model.transitions import find_entry, reopen
 from segue.testing.music import music
 from segue.testing.sound import write
 from segue_cli.main import main
@@ -102,7 +103,7 @@ class Place:
         store = connect_store(str(self.folder / "catalogue"))
         files = []
         for name in names:
-            found = store.stat(name)
+            found = store.identify(name)
             files.append(found.to_media_file(store.uri(name)))
         Arrivals(graph=self.graph, ledger=self.ledger, queue=self.queue).record(files)
 
@@ -151,18 +152,24 @@ class Place:
         return {r.uri.rpartition("/")[2]: r for r in found}
 
     def states(self, job: str) -> Counter[str]:
-        records = self.records().values()
-        return Counter(r.jobs[job].state for r in records if job in r.jobs)
+        entries = [find_entry(self.graph, r, job) for r in self.records().values()]
+        return Counter(entry.state for entry in entries if entry is not None)
+
+    def entry(self, name: str, job: str) -> Entry:
+        """Return the entry of a job of a file."""
+        found = find_entry(self.graph, self.records()[name], job)
+        assert found is not None
+        return found
 
     def waiting(self) -> int:
         """Count the messages in the queue, without dead letters."""
-        return sum(self.queue.measure_depth(list_topics(self.graph)).values())
+        return sum(self.queue.measure_depth(list_topics(self.graph.pipelines)).values())
 
     def is_quiet(self) -> bool:
         return self.waiting() == 0
 
-    def dead(self, job: str) -> list[dead_letter.DeadLetter]:
-        pulled = self.queue.pull([f"{job}-dead"], limit=100)
+    def dead(self, *pipelines: str) -> list[dead_letter.DeadLetter]:
+        pulled = self.queue.pull([format_dead_topic(name) for name in pipelines], limit=100)
         return [dead_letter.decode_dead_letter(one.data) for one in pulled]
 
     def runs(self) -> Counter[str]:
@@ -195,11 +202,12 @@ def test_arrivals_run_through_the_graph_and_are_acknowledged(place):
     }
     store = connect_store(str(place.folder / ".segue/artifacts"))
     for record in place.records().values():
-        for entry in record.jobs.values():
+        for fingerprint, entry in record.results.items():
             assert entry.lease is None
-            assert entry.pending_targets == ()
-            data = store.read(entry.artifact.removeprefix(store.location + "/"))
-            assert compute_checksum(data) == entry.checksum
+            assert entry.notify == ()
+            (checksum,) = entry.checksums.values()
+            (name,) = record.name_artifacts(fingerprint)
+            assert compute_checksum(store.read(name)) == checksum
     lines = place.read_log()
     assert [t["action"] for t in lines] == ["started", *["done"] * 4, "stopped"]
     assert {t["job"] for t in lines[1:-1]} == {"first", "second"}
@@ -215,7 +223,7 @@ def test_it_ends_when_no_message_comes_any_more(place):
 
 def test_one_pipeline_per_job_does_the_same_as_one_for_all(place):
     with (
-        place.streaming("--job", "first", log="log1"),
+        place.streaming("--pipeline", "first", log="log1"),
         place.streaming("--job", "second", log="log2"),
     ):
         place.upload(*(f"{i}.wav" for i in range(20)))
@@ -228,11 +236,11 @@ def test_one_pipeline_per_job_does_the_same_as_one_for_all(place):
 def test_a_heavy_file_holds_no_light_one_back(place):
     with place.streaming("--all", "--processes", "2"):
         place.upload("heavy.wav", *(f"{i}.wav" for i in range(50)))
-        place.until(lambda: place.states("second") == {State.DONE: 50})
-        assert place.records()["heavy.wav"].jobs["first"].lease is not None
+        place.until(lambda: place.states("second")[State.DONE] == 50)
+        assert place.entry("heavy.wav", "first").lease is not None
         # Later files overtake it, too, many bundles after it was pulled.
         place.upload(*(f"later{i}.wav" for i in range(10)))
-        place.until(lambda: place.states("second") == {State.DONE: 60})
+        place.until(lambda: place.states("second")[State.DONE] == 60)
         place.release()
         place.until(lambda: place.states("second") == {State.DONE: 61} and place.is_quiet())
     assert place.runs()["first heavy.wav"] == 1
@@ -241,18 +249,25 @@ def test_a_heavy_file_holds_no_light_one_back(place):
 def request_again(place: Place, name: str, lane: str) -> None:
     """Ask for a job again by force, on a lane."""
     record = place.records()[name]
+    request, now = build_request_id(datetime.now(UTC)), datetime.now(UTC)
+
+    def force(found: Record | None) -> tuple[Record | None, object]:
+        assert found is not None
+        return reopen(found, place.graph, ("first",), request=request, now=now)
+
+    place.ledger.change([Change(uri=record.uri, transition=force)])
     place.queue.publish(
         [
             message_to_envelope(
                 Message(
                     uri=record.uri,
-                    generation=record.generation,
-                    job="first",
+                    version=record.version,
+                    order=record.order,
                     targets=("first",),
-                    force=True,
-                    request=build_request_id(datetime.now(UTC)),
+                    request=request,
                     lane=lane,
-                )
+                ),
+                "first",
             )
         ]
     )
@@ -332,12 +347,11 @@ def test_killed_at_any_moment_nothing_is_lost_and_only_lost_leases_run_again(pla
         place.until(lambda: place.states("second") == {State.DONE: len(names)} and place.is_quiet())
     runs = place.runs()
     for name, record in place.records().items():
-        for job in ("first", "second"):
-            entry = record.jobs[job]
+        for entry in record.results.values():
             assert entry.lease is None
-            assert entry.pending_targets == ()
+            assert entry.notify == ()
             # Each time it was computed, somebody had claimed it.
-            assert 1 <= runs[f"{job} {name}"] <= entry.attempts
+            assert 1 <= runs[f"{entry.job} {name}"] <= entry.attempts
     store = connect_store(str(place.folder / ".segue/artifacts"))
     assert len(list(store.list())) == 2 * len(names)
 
@@ -380,16 +394,14 @@ def test_real_sound_gives_the_bytes_that_a_backfill_gives_and_a_corrupt_file_a_d
                 and place.is_quiet()
             )
         )
-    failed = place.records()["text.mp3"].jobs
-    assert failed["downsample"].error.kind == "corrupt_media"
-    assert failed["second"].error.type == "downsample"
-    (dead,) = place.dead("downsample")
-    assert (dead.stage, dead.kind, dead.generation) == (
-        "run",
-        "corrupt_media",
-        place.records()["text.mp3"].generation,
-    )
-    assert dead.uri.endswith("/text.mp3")
+    assert place.entry("text.mp3", "downsample").error.kind == "corrupt_media"
+    assert place.entry("text.mp3", "second").error.type == "downsample"
+    letters = place.dead(*place.graph.pipelines)
+    assert sorted(letter.job for letter in letters) == ["downsample", "loudness"]
+    for dead in letters:
+        assert (dead.stage, dead.kind) == ("run", "corrupt_media")
+        assert dead.version == place.records()["text.mp3"].version
+        assert dead.uri.endswith("/text.mp3")
     streamed = _artifacts(tmp_path)
     place.close()
     shutil.rmtree(tmp_path / ".segue")
@@ -405,14 +417,17 @@ def test_real_sound_gives_the_bytes_that_a_backfill_gives_and_a_corrupt_file_a_d
 
 def _artifacts(folder: Path) -> dict[str, bytes]:
     root = folder / ".segue/artifacts"
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    files = [p for p in root.rglob("*") if p.is_file() and p.relative_to(root).parts[0] != "_runs"]
+    return {str(p.relative_to(root)): p.read_bytes() for p in files}
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--job", "secnod"], "did you mean 'second'"),
-        ([], "no job is named"),
+        (["--pipeline", "secnod"], "did you mean 'second'"),
+        (["--all", "--pipeline", "second"], "--all excludes --pipeline"),
+        ([], "no pipeline is named"),
         (["--all", "--direct_num_workers", "2"], "leave out --direct_num_workers"),
         (["--all", "--proceses", "2"], "--processes"),
         (["--all", "--queue", "redis://here"], "not a queue that Segue supports"),
@@ -457,7 +472,7 @@ def test_the_cloud_form_of_queue_and_ledger_does_the_same(
     monkeypatch.setenv(emulators.PUBSUB.variable, pubsub_emulator)
     queue_url = f"pubsub://{project}"
     place = Place(tmp_path, ledger=firestore_url, queue=queue_url)
-    make_topics(place.queue, [*list_topics(place.graph), format_dead_topic("first")])
+    make_topics(place.queue, [*list_topics(place.graph.pipelines), format_dead_topic("first")])
     place.upload("a.wav", "b.wav")
     place.queue.publish([Envelope(topic="first-requests", data=b"poison")])
     with place.streaming("--all", "--ledger", firestore_url, "--queue", queue_url):
@@ -466,5 +481,5 @@ def test_the_cloud_form_of_queue_and_ledger_does_the_same(
     (dead,) = place.dead("first")
     assert dead.data == b"poison"
     assert set(place.runs().values()) == {1}
-    assert place.queue.pull(list_topics(place.graph), limit=10) == []
+    assert place.queue.pull(list_topics(place.graph.pipelines), limit=10) == []
     place.close()

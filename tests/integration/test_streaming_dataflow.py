@@ -16,22 +16,23 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from segue.adapters.connect import connect_ledger, connect_store
 from segue.errors import ConfigurationError
-from segue.execution.reply import ReceivedMessage
+from segue.execution.work import ReceivedMessage
 from segue.ingest.events import Arrivals
-from segue.model.graph import read_graph
+from segue.model.graph import Graph, parse_graph, read_graph
 from segue.model.ledger import Query
-from segue.model.media_file import MediaFile
 from segue.model.message import decode_message
 from segue.model.record import State
 from segue.worker.pool import count_cores
 from segue_pipelines.options import parse_pipeline_options
-from segue_pipelines.streaming.dataflow import CLEAR_PENDING, RespondInBundle, process_resources
+from segue_pipelines.streaming.dataflow import CLEAR, RespondInBundle, processes
 from segue_pipelines.streaming.pipeline import execute
 from segue_pipelines.streaming.streaming_run import StreamingRun
 from segue_support.queue import MemoryQueue
 
 SHIPPED_GRAPH = os.path.join(os.path.dirname(__file__), "../../shared/segue/features/jobs.yaml")
 GRAPH = read_graph(SHIPPED_GRAPH)
+with open(SHIPPED_GRAPH) as file:
+    GROUPED = parse_graph(f"pipelines: {{rhythm: [beats, energy]}}\n{file.read()}")
 READ, WRITE = "beam:transform:pubsub_read:v1", "beam:transform:pubsub_write:v1"
 OPTIONS = (
     *("--runner", "DataflowRunner", "--project", "acme-project", "--region", "europe-west1"),
@@ -80,22 +81,22 @@ def _no_account(monkeypatch):
 
 @pytest.fixture(scope="module")
 def descriptions():
-    """What has been described already, by the jobs."""
+    """What has been described already, by the pipelines."""
     return {}
 
 
 @pytest.fixture
 def describe_pipeline(bucket, tmp_path, descriptions):
-    """Return a function that describes the pipeline of some jobs."""
+    """Return a function that describes the Dataflow job of some pipelines."""
 
-    def describe(*jobs: str) -> JobDescription:
-        if jobs not in descriptions:
-            descriptions[jobs] = build(jobs)
-        return descriptions[jobs]
+    def describe(*names: str, graph: Graph = GRAPH) -> JobDescription:
+        if names not in descriptions:
+            descriptions[names] = build(names, graph)
+        return descriptions[names]
 
-    def build(jobs: tuple[str, ...]) -> JobDescription:
-        template = str(tmp_path / f"{'-'.join(jobs)}.json")
-        stage = f"stage/{'-'.join(jobs)}"
+    def build(names: tuple[str, ...], graph: Graph) -> JobDescription:
+        template = str(tmp_path / f"{'-'.join(names)}.json")
+        stage = f"stage/{'-'.join(names)}"
         places = (
             *("--temp_location", f"gs://{bucket}/temp"),
             *("--staging_location", f"gs://{bucket}/{stage}"),
@@ -103,7 +104,7 @@ def describe_pipeline(bucket, tmp_path, descriptions):
         options = parse_pipeline_options(
             [*OPTIONS, *places, "--template_location", template], streaming=True
         )
-        execute(StreamingRun(graph=GRAPH, jobs=jobs, **STACK), options)
+        execute(StreamingRun(graph=graph, pipelines=names, **STACK), options)
         with open(template) as file:
             job = json.load(file)
         store = connect_store(f"gs://{bucket}")
@@ -121,24 +122,30 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("job", list(GRAPH.jobs))
-def test_the_pipeline_of_a_job_reads_its_lanes_and_writes_to_the_jobs_it_may_notify(
-    describe_pipeline, job
-):
-    found = describe_pipeline(job)
+LANES = ("live", "requests")
+
+
+def publications(*names: str) -> dict[str, str]:
+    """The labels and topics of what is published to some pipelines."""
+    topics = {f"Publish {name} {lane}": f"{name}-{lane}" for name in names for lane in LANES}
+    return {label: f"projects/acme-project/topics/acme-{name}" for label, name in topics.items()}
+
+
+@pytest.mark.parametrize("name", ["downsample", "beats", "spectrogram", "loudness"])
+def test_a_pipeline_reads_its_lanes_and_writes_to_all_that_it_may_notify(describe_pipeline, name):
+    found = describe_pipeline(name)
     assert found.reads == {
-        f"Read {job} {lane}": f"projects/acme-project/subscriptions/acme-{job}-{lane}"
-        for lane in ("live", "requests")
+        f"Read {name} {lane}": f"projects/acme-project/subscriptions/acme-{name}-{lane}"
+        for lane in LANES
     }
-    parents = [p for p in GRAPH.jobs[job].parents if p != "source"]
-    notified = {job, *parents, *GRAPH.children[job]}
-    topics = {
-        f"Publish {one} {lane}": f"projects/acme-project/topics/acme-{one}-{lane}"
-        for one in notified
-        for lane in ("live", "requests")
-    }
-    topics[f"Dead letters of {job}"] = f"projects/acme-project/topics/acme-{job}-dead"
-    assert found.writes == topics
+    notified = {
+        "downsample": ("downsample", "beats", "energy", "spectrogram"),
+        "beats": ("downsample", "beats", "energy"),
+        "spectrogram": ("downsample", "spectrogram"),
+        "loudness": ("loudness",),
+    }[name]
+    dead = f"projects/acme-project/topics/acme-{name}-dead"
+    assert found.writes == {**publications(*notified), f"Dead letters of {name}": dead}
 
 
 def test_the_steps_keep_their_labels_so_that_a_running_pipeline_can_be_updated(describe_pipeline):
@@ -155,14 +162,24 @@ def test_the_steps_keep_their_labels_so_that_a_running_pipeline_can_be_updated(d
         "Publish energy requests",
         "Dead letters of beats",
         "Commit",
-        "Clear pending",
+        "Clear",
     }
 
 
-def test_all_jobs_fit_into_one_pipeline(describe_pipeline):
-    found = describe_pipeline(*GRAPH.jobs)
-    assert len(found.reads) == 2 * len(GRAPH.jobs)
-    assert len(found.writes) == 3 * len(GRAPH.jobs)
+def test_jobs_that_share_a_pipeline_share_its_topics(describe_pipeline):
+    found = describe_pipeline("rhythm", graph=GROUPED)
+    assert set(found.reads) == {"Read rhythm live", "Read rhythm requests"}
+    dead = "projects/acme-project/topics/acme-rhythm-dead"
+    assert found.writes == {
+        **publications("downsample", "rhythm"),
+        "Dead letters of rhythm": dead,
+    }
+
+
+def test_all_pipelines_fit_into_one_dataflow_job(describe_pipeline):
+    found = describe_pipeline(*GRAPH.pipelines)
+    assert len(found.reads) == 2 * len(GRAPH.pipelines)
+    assert len(found.writes) == 3 * len(GRAPH.pipelines)
 
 
 def test_it_streams_with_one_process_per_machine_and_many_threads(describe_pipeline):
@@ -181,7 +198,7 @@ def test_an_option_that_beam_refuses_is_a_configuration_error(bucket):
         [*OPTIONS, "--update", "--temp_location", f"gs://{bucket}/temp"], streaming=True
     )
     with pytest.raises(ConfigurationError, match="job name must be provided"):
-        execute(StreamingRun(graph=GRAPH, jobs=("beats",), **STACK), options)
+        execute(StreamingRun(graph=GRAPH, pipelines=("beats",), **STACK), options)
 
 
 @pytest.mark.parametrize(
@@ -194,14 +211,14 @@ def test_an_option_that_beam_refuses_is_a_configuration_error(bucket):
 )
 def test_a_url_that_remote_workers_cannot_reach_is_refused(name, url):
     options = parse_pipeline_options(OPTIONS, streaming=True)
-    run = StreamingRun(graph=GRAPH, jobs=("beats",), **{**STACK, name: url})
+    run = StreamingRun(graph=GRAPH, pipelines=("beats",), **{**STACK, name: url})
     with pytest.raises(ConfigurationError, match=f"--{name}"):
         execute(run, options)
 
 
 def test_until_idle_is_refused_on_dataflow():
     options = parse_pipeline_options(OPTIONS, streaming=True)
-    run = StreamingRun(graph=GRAPH, jobs=("beats",), until_idle_s=1.0, **STACK)
+    run = StreamingRun(graph=GRAPH, pipelines=("beats",), until_idle_s=1.0, **STACK)
     with pytest.raises(ConfigurationError, match="drain the job"):
         execute(run, options)
 
@@ -214,31 +231,33 @@ def test_concurrent_bundles_share_one_pool(tmp_path):
     files = []
     for i in range(40):
         (tmp_path / f"{i}.wav").write_bytes(b"x")
-        found = connect_store(str(tmp_path)).stat(f"{i}.wav")
-        files.append(MediaFile(uri=f"file://{tmp_path}/{i}.wav", generation=found.generation))
+        found = connect_store(str(tmp_path)).identify(f"{i}.wav")
+        files.append(found.to_media_file(f"file://{tmp_path}/{i}.wav"))
     Arrivals(graph=graph, ledger=ledger, queue=queue).record(files)
-    received = [ReceivedMessage(job="a", data=x.data) for x in queue.queued.values()]
+    received = [ReceivedMessage(pipeline="a", data=x.data) for x in queue.queued.values()]
     run = StreamingRun(
-        graph=graph, jobs=("a",), ledger=url, artifacts=f"{tmp_path}/artifacts", queue="none"
+        graph=graph, pipelines=("a",), ledger=url, artifacts=f"{tmp_path}/artifacts", queue="none"
     )
     options = PipelineOptions(
         ["--direct_num_workers", "4", "--direct_running_mode", "multi_threading"]
     )
-    tags = ("b-live", "a-dead", CLEAR_PENDING)
+    tags = ("b-live", "a-dead", CLEAR)
     with beam.Pipeline(runner=FnApiRunner(), options=options) as pipeline:
         replies = (
             pipeline
-            | beam.Create([*received, ReceivedMessage(job="a", data=b"poison")])
+            | beam.Create([*received, ReceivedMessage(pipeline="a", data=b"poison")])
             | "Respond" >> beam.ParDo(RespondInBundle(run)).with_outputs(*tags)
         )
         notified = replies["b-live"] | "URIs" >> beam.Map(lambda x: decode_message(x.data).uri)
         assert_that(notified, equal_to([f.uri for f in files]), label="notified")
         dead = replies["a-dead"] | "Topics" >> beam.Map(lambda x: x.topic)
         assert_that(dead, equal_to(["a-dead"]), label="dead")
-    pool = process_resources.get_or_open(run).pool
-    process_resources.close(run.name)
+    resources, _ = processes.get_or_open(run)
+    pool = resources.pool
+    processes.close(run.name)
     assert pool.processes == count_cores()
     records = ledger.find(Query())
-    assert [r.jobs["a"].state for r in records] == [State.DONE] * 40
-    assert {r.jobs["a"].attempts for r in records} == {1}
+    entries = [record.results[graph.fingerprints["a"]] for record in records]
+    assert [entry.state for entry in entries] == [State.DONE] * 40
+    assert {entry.attempts for entry in entries} == {1}
     ledger.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from segue.adapters.connect import connect_ledger
+from segue.adapters.connect import connect_ledger, connect_store
 from segue.model.graph import read_graph
-from segue.model.record import Record
-from segue.model.transitions import is_current
+from segue.model.record import Entry, Record
+from segue.model.transitions import find_entry, is_current
 from segue.testing.sound import sine_at_lufs, write
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
@@ -168,25 +169,33 @@ class Project:
         record = self.record(name)
         return (
             record is not None
-            and record.generation == (self.music / name).stat().st_ctime_ns
+            and record.version == self.version(name)
             and all(is_current(self.graph, record, job) for job in self.graph.jobs)
         )
 
-    def is_running(self, name: str, job: str) -> bool:
+    def version(self, name: str) -> str:
+        with contextlib.closing(connect_store(str(self.music))) as store:
+            return store.identify(name).digest
+
+    def entry(self, name: str, job: str) -> Entry | None:
+        """Return the entry of a job for a file."""
         record = self.record(name)
-        return record is not None and job in record.jobs and record.jobs[job].state == "running"
+        return find_entry(self.graph, record, job) if record is not None else None
+
+    def is_running(self, name: str, job: str) -> bool:
+        entry = self.entry(name, job)
+        return entry is not None and entry.state == "running"
 
     def wait_until_done(self, *names: str) -> None:
         wait_until(lambda: all(self.is_done(name) for name in names))
 
+    def loudness_lufs(self, record: Record) -> float:
+        """Read the loudness from the artifact of a record."""
+        (name,) = record.name_artifacts(self.graph.fingerprints["loudness"])
+        return json.loads((self.folder / "artifacts" / name).read_text())["integrated_lufs"]
+
     def artifacts(self) -> list[Path]:
         return [p for p in (self.folder / "artifacts").rglob("*") if p.is_file()]
-
-
-def loudness_lufs(record: Record) -> float:
-    """Read the loudness from the artifact of a record."""
-    artifact = record.jobs["loudness"].artifact
-    return json.loads(Path(artifact.removeprefix("file://")).read_text())["integrated_lufs"]
 
 
 @pytest.fixture
@@ -212,22 +221,22 @@ def test_a_song_is_copied_in_overwritten_and_deleted_and_a_corrupt_one_fails_alo
     write(sine_at_lufs(-23.0, duration_s=3.0), str(song))
     project.wait_until_done("song.wav")
     first = project.record("song.wav")
-    assert loudness_lufs(first) == pytest.approx(-23.0, abs=TOLERANCE_LU)
+    assert project.loudness_lufs(first) == pytest.approx(-23.0, abs=TOLERANCE_LU)
 
     write(sine_at_lufs(-33.0, duration_s=3.0), str(song))
     project.add("corrupt.wav", data=b"verse, chorus, verse")
     project.wait_until_done("song.wav")
     second = project.record("song.wav")
-    assert second.generation > first.generation
-    assert loudness_lufs(second) == pytest.approx(-33.0, abs=TOLERANCE_LU)
+    assert second.order > first.order
+    assert project.loudness_lufs(second) == pytest.approx(-33.0, abs=TOLERANCE_LU)
 
-    up.wait(lambda lines: any(_is(line, "stream", "failed") for line in lines))
-    corrupt = project.record("corrupt.wav").jobs["loudness"]
+    up.wait(lambda lines: any(_is(line, "stream loudness", "failed") for line in lines))
+    corrupt = project.entry("corrupt.wav", "loudness")
     assert (corrupt.state, corrupt.error.kind) == ("failed", "corrupt_media")
 
     song.unlink()
     wait_until(lambda: project.record("song.wav").deleted_at is not None)
-    assert project.record("song.wav").generation == second.generation
+    assert project.record("song.wav").version == second.version
 
     assert not listens(up.process.pid)  # any web page could post events to a port
     everybody = find_descendants(up.process.pid)
@@ -266,15 +275,17 @@ def test_a_killed_pipeline_is_restarted_and_no_process_survives_a_killed_system(
     names = [f"{number}.wav" for number in range(60)]
     up = project.up().wait_until_up()
     project.add(*names[:20])
-    up.wait(lambda lines: any(_is(line, "stream", "done") for line in lines))
-    (stream,) = children(up.process.pid)
-    os.kill(stream, signal.SIGKILL)
+    up.wait(lambda lines: any(_is(line, "stream slow", "done") for line in lines))
+    streams = children(up.process.pid)
+    assert len(streams) == 2
+    for stream in streams:
+        os.kill(stream, signal.SIGKILL)
     up.wait(lambda lines: any("SIGKILL" in line.get("reason", "") for line in lines))
     project.wait_until_done(*names[:20])
 
     done = len(up.lines)
     project.add(*names[20:])
-    up.wait(lambda lines: any(_is(line, "stream", "done") for line in lines[done:]))
+    up.wait(lambda lines: any(_is(line, "stream slow", "done") for line in lines[done:]))
     everybody = find_descendants(up.process.pid)
     up.process.kill()
     wait_until(lambda: not any(stat(one) for one in everybody))
@@ -299,11 +310,16 @@ def test_ctrl_c_twice_ends_it_at_once(project):
     assert not project.is_running("song.wav", "slow")
 
 
-@with_graph(CHAIN)
-def test_each_job_can_have_its_own_pipeline(project):
+@with_graph(CHAIN.replace("\njobs:", "\npipelines: {later: [second, third]}\njobs:"))
+def test_each_pipeline_is_a_program_and_jobs_can_share_one(project):
     project.add("song.wav")
-    up = project.up("--separate", "--until-idle", "0.5")
+    up = project.up("--until-idle", "0.5")
     assert up.process.wait(PATIENCE_S) == 0
     assert project.is_done("song.wav")
     started = {line["process"] for line in up.lines if line["action"] == "started"}
-    assert started == {"stream first", "stream second", "stream third", "up"}
+    assert started == {"stream first", "stream later", "up"}
+    done = {(line["process"], line["job"]) for line in up.lines if line["action"] == "done"}
+    assert done == {
+        *(("stream first", "first"), ("stream later", "second")),
+        ("stream later", "third"),
+    }

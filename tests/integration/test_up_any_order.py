@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from segue.adapters.connect import connect_ledger
+from segue.adapters.connect import connect_ledger, connect_store
 from segue.model.graph import Graph, read_graph
 from segue.model.ledger import Ledger, Query, find_records
 from segue.model.transitions import is_current
@@ -149,15 +149,16 @@ class Up:
 
 def disagreements(music: Path, ledger: Ledger, graph: Graph) -> list[str]:
     """Return the files for which the ledger is wrong."""
-    there = {f"file://{p}": p.stat().st_ctime_ns for p in music.rglob("*.wav")}
+    with contextlib.closing(connect_store("file:///")) as store:
+        there = {f"file://{p}": store.identify(str(p)[1:]).digest for p in music.rglob("*.wav")}
     query = Query(prefix=f"file://{music}/", deleted=False)
     found = {record.uri: record for record in find_records(ledger, query)}
     gone = [uri for uri in found if uri not in there]
     return gone + [
         uri
-        for uri, generation in there.items()
+        for uri, version in there.items()
         if uri not in found
-        or found[uri].generation != generation
+        or found[uri].version != version
         or not all(is_current(graph, found[uri], job) for job in graph.jobs)
     ]
 

@@ -13,7 +13,7 @@ from segue_support.paths import ROOT
 
 FILES = 12
 PIPELINE = """
-import json, os, sys
+import sys
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -28,12 +28,13 @@ class Run(beam.DoFn):
         self.pool = Pool(parse_graph("jobs: {job: " + job + "}"), self.folder + "/artifacts")
 
     def process(self, number):
-        from segue.model.media_file import MediaFile
+        from segue.adapters.connect import connect_store
         from segue_support.trial import run_tasks
         from segue.worker.protocol import Task
-        path = f"{self.folder}/{number}.wav"
-        open(path, "w").close()
-        media = MediaFile(uri="file://" + path, generation=os.stat(path).st_ctime_ns)
+        name = f"{number}.wav"
+        open(f"{self.folder}/{name}", "w").close()
+        store = connect_store(self.folder)
+        media = store.identify(name).to_media_file(store.uri(name))
         [found] = run_tasks(self.pool, [Task(task_id=number, media=media, run=("job",))])
         yield found["job"].artifact
 
@@ -45,7 +46,7 @@ if __name__ == "__main__":
     options = PipelineOptions(["--direct_running_mode=" + mode, "--direct_num_workers=2"])
     with beam.Pipeline(runner="FnApiRunner", options=options) as pipeline:
         numbers = pipeline | beam.Create(range(%d)) | beam.Reshuffle()
-        numbers | beam.ParDo(Run(folder)) | beam.io.WriteToText(folder + "/uris")
+        numbers | beam.ParDo(Run(folder)) | beam.io.WriteToText(folder + "/names")
 """
 
 
@@ -63,8 +64,8 @@ def test_jobs_run_in_children_of_beams_workers(tmp_path: Path, mode: str) -> Non
         timeout=120,
     )
     assert ran.returncode == 0, ran.stderr
-    uris = [line for path in tmp_path.glob("uris*") for line in path.read_text().split()]
-    assert len(set(uris)) == FILES
-    results = [json.loads(Path(uri.removeprefix("file://")).read_text()) for uri in uris]
+    names = [line for path in tmp_path.glob("names*") for line in path.read_text().split()]
+    assert len(set(names)) == FILES
+    results = [json.loads((tmp_path / "artifacts" / name).read_text()) for name in names]
     assert {t["setups"] for t in results} == {1}
     assert len({t["process"] for t in results}) < FILES

@@ -22,7 +22,7 @@ def open_media(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., LocalM
         folder = str(tmp_path_factory.mktemp("decoded"))
         name = str(path).rpartition("/")[2]
         uri = f"file:///music/{name}"
-        return LocalMedia(uri=uri, generation=1, path=str(path), folder=folder)
+        return LocalMedia(uri=uri, version="1", path=str(path), folder=folder)
 
     return opened
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import json
 import re
 import shlex
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 
 from segue.log import Action
-from segue.model.graph import parse_graph
+from segue.model.dead_letter import DeadLetter
+from segue.model.graph import KEYS, Job, parse_graph
+from segue.model.message import Message
+from segue.model.record import Entry, Record, list_done_terms, list_open_terms
+from segue.model.run import RunRecord, encode_run
 from segue.model.settings import SETTINGS
 from segue_cli.main import COMMANDS, load_command
 from segue_support.paths import ROOT
@@ -93,6 +100,36 @@ def test_the_graphs_in_the_documentation_are_valid():
     for text in shown:
         assert yaml.safe_load(text)["jobs"]
         assert parse_graph(text).jobs
+
+
+@pytest.mark.parametrize(
+    ("heading", "names"),
+    [
+        ("key", KEYS),
+        ("key of a job", [f.name for f in dataclasses.fields(Job) if f.name != "name"]),
+        ("field of a message", [f.encode_name for f in msgspec.structs.fields(Message)]),
+        ("field of a dead letter", [f.encode_name for f in msgspec.structs.fields(DeadLetter)]),
+        ("field of a record", ["format", *(f.encode_name for f in msgspec.structs.fields(Record))]),
+        ("field of a result", [f.encode_name for f in msgspec.structs.fields(Entry)]),
+        ("field of a run", ["format", *(f.encode_name for f in msgspec.structs.fields(RunRecord))]),
+    ],
+)
+def test_the_formats_are_described_completely(heading, names):
+    document = (ROOT / "docs/formats.md").read_text()
+    (table,) = re.findall(
+        rf"^\| {heading} \| meaning \| default \|\n((?:\|.*\n)+)", document, re.MULTILINE
+    )
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(names)
+
+
+def test_the_records_in_the_documentation_are_some():
+    document = (ROOT / "docs/formats.md").read_text()
+    text, run = [body for language, body in FENCE.findall(document) if language == "json"]
+    assert json.loads(encode_run(msgspec.json.decode(run, type=RunRecord))) == json.loads(run)
+    record = msgspec.json.decode(text, type=Record)
+    assert json.loads(msgspec.json.encode(record)) == json.loads(text)
+    terms = {*list_open_terms(record), *list_done_terms(record)}
+    assert [term for term in sorted(terms) if f"`{term}`" not in document] == []
 
 
 def test_every_module_opens_with_a_line_on_what_it_is_for():

@@ -21,8 +21,8 @@ PARTICIPLE = re.compile(
 )
 # A name that begins with one of these verbs may contain them (`embed` only looks like one).
 VERB = re.compile(
-    r"embed|feed|ping|add|can|check|clear|confirm|count|do|drop|exit|explain|filter|find|fit|has|is|"
-    r"mark|notify|print|read|record|select|set|was"
+    r"embed|feed|ping|add|can|check|clear|confirm|count|do|drop|end|exit|explain|filter|find|fit|has|"
+    r"is|list|mark|move|notify|print|queue|read|record|select|set|want|was"
 )
 
 
@@ -76,6 +76,6 @@ def test_a_participle_is_found(name, tmp_path):
     assert list(find_participles(path)) == [f"{path}:4: {name}"]
 
 
-@pytest.mark.parametrize("name", ["embed", "is_lost", "_add_pending", "decode_audio", "__init__"])
+@pytest.mark.parametrize("name", ["embed", "is_lost", "list_wanted", "decode_audio", "__init__"])
 def test_an_imperative_is_accepted(name):
     assert is_imperative(name)

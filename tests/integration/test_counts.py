@@ -1,0 +1,44 @@
+"""What a file costs in documents and messages, counted on the emulators by ``bench.counts``."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from segue_support import emulators
+from segue_support.paths import ROOT
+
+pytestmark = pytest.mark.xdist_group("firestore")
+
+COUNTS = {  # for each file: documents read and written, messages
+    "arrival, a line of 4 jobs in one pipeline": (0, 3, 1),
+    "arrival, a line of 4 jobs in a pipeline each": (3, 9, 4),
+    "arrival, 4 layers of 3 jobs below one": (30, 27, 31),
+    "arrival, 5 layers of 3 jobs below one": (39, 33, 40),
+    "backfill, a line of 4 jobs, nothing is there": (1, 2, 0),
+    "backfill, a line of 4 jobs, all is current": (1, 0, 0),
+}
+
+
+def test_a_file_costs_few_documents_and_messages(firestore_emulator, pubsub_emulator):
+    ran = subprocess.run(
+        [sys.executable, "-m", "bench.counts"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            emulators.FIRESTORE.variable: firestore_emulator,
+            emulators.PUBSUB.variable: pubsub_emulator,
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    lines = [json.loads(line) for line in ran.stdout.splitlines()]
+    counts = {line["case"]: (line["reads"], line["writes"], line["messages"]) for line in lines}
+    assert counts == COUNTS
