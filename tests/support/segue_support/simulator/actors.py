@@ -279,7 +279,7 @@ class SimulatedBackfill(SimulatedProcess):
         super().__init__(world, checker, role)
         self.event = event
         self.finished = False
-        self.repeats = event.force or event.retry  # its user has to run it until it finishes
+        self.repeats = True  # its user has to run it until it finishes
         self.outcomes: Iterator[Outcome | Reply] = iter(())
         self.start()
 

@@ -155,6 +155,7 @@ class PromiseChecker:
         """Allow that an artifact is computed again that is gone."""
         found = parse_artifact_name(name)
         uri = f"{self._world.source.location}/{found.file}"
+        self._forget_answered(self._world.graph, self._world.ledger.records[uri])
         self.executions.permits[uri, found.job] += 1
         self.messages.ask(uri)
         self.messages.excuse(uri)

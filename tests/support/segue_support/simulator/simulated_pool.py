@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from segue_support.simulator.world import Caller, World
 
 SECONDS = 0.3
-SLOW = 0.04  # the fraction of tasks that take a minute or so
+SLOW = 0.04  # the fraction of tasks that take a minute or so, where there are stalls
 
 
 class SimulatedPool:
@@ -40,7 +40,8 @@ class SimulatedPool:
         """Accept tasks."""
         self._draw_crash("pool.submit")
         self._waiting += tasks
-        self._slow.update(t.task_id for t in tasks if self._world.rng.random() < SLOW)
+        if self._world.scenario.faults.stalls:
+            self._slow.update(t.task_id for t in tasks if self._world.rng.random() < SLOW)
 
     def collect(self, timeout_s: float) -> list[Report]:
         """Run some of the waiting tasks."""
