@@ -237,23 +237,18 @@ class Steps:
         triggered = self._list_triggered(work)
 
         def settle_and_continue(found: Record | None) -> tuple[Record | None, Step]:
-            late: tuple[str, ...] = ()
-            if found is not None and self._has_results(found, claimed, results):
-                record = found
-            else:
-                settled, late = settle(
-                    found,
-                    self.graph,
-                    order=order,
-                    owner=work.owner,
-                    results=results,
-                    now=now,
-                    claimed=claimed,
-                    triggered=triggered,
-                )
-                if settled is None:
-                    return found, Step(plan=work.plan, late=late)
-                record = settled
+            record, late = settle(
+                found,
+                self.graph,
+                order=order,
+                owner=work.owner,
+                results=results,
+                now=now,
+                claimed=claimed,
+                triggered=triggered,
+            )
+            if record is None:
+                return found, Step(plan=work.plan, late=late)
             if late or any(map(is_deferred, results)):
                 return record, Step(plan=work.plan, late=late)
             wanted = list_wanted(self.graph, record)
@@ -334,23 +329,6 @@ class Steps:
     def _list_triggered(self, work: Work) -> Mapping[str, str]:
         """Return the event that each target is computed for."""
         return dict.fromkeys(work.targets, work.event) if work.event is not None else {}
-
-    def _has_results(self, found: Record, claimed: Record, results: Sequence[Result]) -> bool:
-        """Return whether results are recorded: the ledger may have failed after recording them."""
-        if found.order != claimed.order or found.deleted_at is not None:
-            return False
-        for result in results:
-            entry = find_entry(self.graph, found, result.job)
-            before = find_entry(self.graph, claimed, result.job)
-            if entry is None or before is None or entry.lease is not None:
-                return False
-            if (entry.started_at, entry.state, entry.error) != (
-                before.started_at,
-                result.state,
-                result.error,
-            ):
-                return False
-        return True
 
     def list_event_targets(self, trigger: str) -> tuple[str, ...]:
         """Return the served jobs that an event leads to without leaving this process."""

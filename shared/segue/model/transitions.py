@@ -344,8 +344,8 @@ def settle(
     """Record results of an owner's jobs and clear their leases; return the jobs that were late.
 
     A result is too late, and changes nothing, if another owner has taken its lease, or if the file
-    has another version. An expired lease that nobody has taken still counts. ``triggered`` names,
-    by job, the event that each result is for.
+    has another version. An expired lease that nobody has taken still counts, and so does a result
+    that is recorded already. ``triggered`` names, by job, the event that each result is for.
 
     A parent that a result found damaged is queued again, unless it has another result than in the
     record that was ``claimed``.
@@ -361,7 +361,9 @@ def settle(
         fingerprint = graph.fingerprints[result.job]
         old = entries.get(fingerprint)
         if old is None or old.lease is None or old.lease.owner != owner:
-            late.append(result.job)
+            before = claimed.results.get(fingerprint) if claimed is not None else None
+            if old is None or before is None or not _is_recorded(old, before, result):
+                late.append(result.job)
             continue
         is_finished = result.state in FINISHED
         is_inherited = result.state in (State.BLOCKED, State.NOT_APPLICABLE) and bool(result.error)
@@ -387,6 +389,15 @@ def settle(
     if len(late) == len(results):
         return None, tuple(late)
     return evolve(record, results=entries), tuple(late)
+
+
+def _is_recorded(entry: Entry, claimed: Entry, result: Result) -> bool:
+    """Whether an entry is a result already: the ledger may have failed after recording it."""
+    return entry.lease is None and (entry.started_at, entry.state, entry.error) == (
+        claimed.started_at,
+        result.state,
+        result.error,
+    )
 
 
 def _list_checksums(result: Result) -> dict[str, str]:
