@@ -19,18 +19,31 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from segue.errors import ConfigurationError, suggest
+from segue.model.manifest import (
+    LOCK_FILE,
+    Lock,
+    Manifest,
+    PublishedJob,
+    decode_lock,
+    find_published,
+    split_reference,
+)
 from segue.model.media_file import is_unicode
 from segue.model.yaml_document import MAX_FAULTS, YamlDocument, YamlError, abbreviate, parse_yaml
 from segue.printable import escape
 
 SOURCE = "source"
-KEYS = ("namespace", "catalogue", "artifacts", "include", "pipelines", "jobs")
+KEYS = (
+    *("namespace", "registry", "contact", "catalogue", "artifacts", "include"),
+    *("pipelines", "jobs"),
+)
 DEFAULT_NAMESPACE = "default"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")  # the longest label that the cloud allows
 RUN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 NAME_RULE = "use up to 63 lower-case letters, digits and _, a letter first, and not 'source'"
 # A database's name may add a few more characters.
 NAMESPACE = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
+REFERENCE = re.compile(rf"({NAMESPACE.pattern})/({NAME.pattern})")
 FINGERPRINT = re.compile(r"[0-9a-f]{12}")
 VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^{}]*))?\}")
 INCLUDE = ("*.flac", "*.mp3", "*.wav", "*.ogg", "*.m4a")
@@ -48,7 +61,14 @@ GPUS = ("none", "nvidia-l4", "nvidia-tesla-t4", "nvidia-tesla-a100", "nvidia-tes
 # Accepted old results multiply along the graph; beyond this number, results are computed again.
 MAX_EQUIVALENTS = 256
 MAX_JOBS = 1000
+NO_LOCK = Lock(namespaces={})
+UNRESOLVED = Lock(namespaces={})  # to read a graph that is yet to be locked
 MAX_CYCLE = 12  # jobs to show
+
+
+def find_folder(namespace: str) -> str:
+    """Return the folder for all that a namespace keeps on this machine."""
+    return ".segue" if namespace == DEFAULT_NAMESPACE else f".segue/{namespace}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +95,12 @@ class Job:
     attempts: int = 3  # of which all but the first are for transient errors
     resources: Resources = field(default_factory=Resources)
     equivalents: tuple[str, ...] = ()  # old fingerprints whose artifacts are still accepted
+    publish: bool = False  # other namespaces may depend on it
+    on_arrival: bool = True  # it runs when a file arrives; False: only when it is requested
 
     @functools.cached_property
     def parents(self) -> tuple[str, ...]:
-        """The jobs it reads from, without the source."""
+        """The jobs it reads from, also those of other namespaces, without the source."""
         return tuple(dict.fromkeys(p for p in self.needs.values() if p != SOURCE))
 
     @property
@@ -96,16 +118,20 @@ class Graph:
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # "pipelines" in jobs.yaml
     catalogue: str | None = None
     artifacts: str = ".segue/artifacts"
+    registry: str | None = None  # where manifests are published
+    contact: str = ""  # of the team
     include: tuple[str, ...] = INCLUDE
+    # By namespace: what the graph uses of others, as it is locked.
+    imports: Mapping[str, Manifest] = field(default_factory=dict)
     path: str | None = None  # the jobs.yaml that it came from; users' modules are found beside it
 
     @functools.cached_property
     def children(self) -> Mapping[str, tuple[str, ...]]:
-        """For each job, and for ``source``, the jobs that read from it, in topological order."""
+        """The jobs that read from each job, from ``source``, and from others' jobs, in order."""
         below: dict[str, list[str]] = {SOURCE: [], **{name: [] for name in self.jobs}}
         for job in self.jobs.values():
             for parent in dict.fromkeys(job.needs.values()):
-                below[parent].append(job.name)
+                below.setdefault(parent, []).append(job.name)
         return {name: tuple(jobs) for name, jobs in below.items()}
 
     @functools.cached_property
@@ -139,11 +165,12 @@ class Graph:
     def _ancestors(self) -> Mapping[str, frozenset[str]]:
         above: dict[str, frozenset[str]] = {}
         for job in self.jobs.values():
-            above[job.name] = frozenset(job.parents).union(*(above[p] for p in job.parents))
+            known = (above[p] for p in job.parents if p in above)
+            above[job.name] = frozenset(job.parents).union(*known)
         return above
 
     def find_ancestors(self, name: str) -> frozenset[str]:
-        """Return all jobs above a job, without itself."""
+        """Return all jobs above a job, without itself; of other namespaces, those it names."""
         return self._ancestors[name]
 
     def find_descendants(self, name: str) -> frozenset[str]:
@@ -153,7 +180,7 @@ class Graph:
     def add_ancestors(self, targets: Iterable[str]) -> tuple[str, ...]:
         """Return the targets and all their ancestors, in topological order."""
         named = frozenset(targets)
-        wanted = named.union(*(self._ancestors[target] for target in named))
+        wanted = named.union(*(self._ancestors.get(target, ()) for target in named))
         return tuple(name for name in self.jobs if name in wanted)
 
     def select(self, names: Iterable[str] | None) -> tuple[str, ...]:
@@ -172,13 +199,33 @@ class Graph:
             return True
         return any(t == name or name in self._ancestors.get(t, ()) for t in targets)
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The jobs of other namespaces that this graph's jobs need, as ``namespace/job``."""
+        return tuple(sorted({p for j in self.jobs.values() for p in j.parents} - {*self.jobs}))
+
+    @functools.cached_property
+    def foreign(self) -> Mapping[str, PublishedJob]:
+        """What is locked of the jobs of other namespaces, by ``namespace/job``."""
+        found = {p: find_published(self.imports, p) for p in self.references}
+        return {p: published for p, published in found.items() if published is not None}
+
+    def find_foreign(self, targets: Iterable[str]) -> tuple[str, ...]:
+        """Return the jobs of other namespaces at or above some jobs."""
+        above = {p for t in targets for p in (t, *self._ancestors.get(t, ()))}
+        return tuple(p for p in self.foreign if p in above)
+
+    def find_content_type(self, job: str) -> str:
+        """Return the content type of the artifacts of a job, of this namespace or another."""
+        return self.jobs[job].writes if job in self.jobs else self.foreign[job].writes
+
     @functools.cached_property
     def fingerprints(self) -> Mapping[str, str]:
         """For each job, the hash of all that defines its result."""
-        prints: dict[str, str] = {}
+        prints = {name: job.fingerprint for name, job in self.foreign.items()}
         for job in self.jobs.values():
             prints[job.name] = _compute_fingerprint(job, prints)
-        return prints
+        return {name: prints[name] for name in self.jobs}
 
     @functools.cached_property
     def accepted(self) -> Mapping[str, tuple[str, ...]]:
@@ -188,21 +235,28 @@ class Graph:
         so what ``equivalents`` accepts of a job is accepted for the jobs below it, too.
         """
         accepted: dict[str, tuple[str, ...]] = {}
-        affected: set[str] = set()  # jobs that have equivalents, or are below one that has
+        # Jobs that have equivalents, or are below one that has.
+        affected = {name for name, job in self.foreign.items() if job.equivalents}
         for name, job in self.jobs.items():
             own = self.fingerprints[name]
             if not job.equivalents and affected.isdisjoint(job.parents):
                 accepted[name] = (own,)
                 continue
             affected.add(name)
-            above = [self.jobs[n] for n in self.add_ancestors(job.parents)]
+            local = [self.jobs[n] for n in self.add_ancestors(job.parents)]
+            foreign = {n: self.foreign[n] for n in self.find_foreign((name,))}
+            above: list[Job | PublishedJob] = [*foreign.values(), *local]
+            names = [*foreign, *(each.name for each in local)]
             choices = itertools.product(*((None, *each.equivalents) for each in above))
             prints = set(job.equivalents)
             for choice in itertools.islice(choices, MAX_EQUIVALENTS):
                 # The fingerprints from when these were the accepted results above.
                 then: dict[str, str] = {}
-                for each, old in zip(above, choice, strict=True):
-                    then[each.name] = old or _compute_fingerprint(each, then)
+                for of, each, old in zip(names, above, choice, strict=True):
+                    if isinstance(each, Job):
+                        then[of] = old or _compute_fingerprint(each, then)
+                    else:
+                        then[of] = old or each.fingerprint
                 prints.add(_compute_fingerprint(job, then))
             accepted[name] = (own, *sorted(prints - {own}))
         return accepted
@@ -251,8 +305,13 @@ class GraphError(ConfigurationError):
         return type(self), (self.path, self.faults)
 
 
-def read_graph(path: str, environ: Mapping[str, str] | None = None) -> Graph:
-    """Read and check a graph file, filling variables from ``environ`` (default: ``os.environ``)."""
+def read_graph(
+    path: str, environ: Mapping[str, str] | None = None, *, lock: Lock | None = None
+) -> Graph:
+    """Read and check a graph file, filling variables from ``environ`` (default: ``os.environ``).
+
+    What it needs of other namespaces is as in ``lock``, by default the ``segue.lock`` beside it.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()
@@ -264,11 +323,40 @@ def read_graph(path: str, environ: Mapping[str, str] | None = None) -> Graph:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise GraphError(path, [Fault("", "is not UTF-8 text; save it as UTF-8", line)]) from error
-    return parse_graph(text, path=path, environ=os.environ if environ is None else environ)
+    lock = read_lock(path) if lock is None else lock
+    environ = os.environ if environ is None else environ
+    return parse_graph(text, path=path, environ=environ, lock=lock)
+
+
+def find_lock(path: str) -> str:
+    """Return the path of the lock of a graph: it is beside it."""
+    return os.path.join(os.path.dirname(path), LOCK_FILE)
+
+
+def read_lock(path: str) -> Lock | None:
+    """Return the lock of a graph, or None if it has none."""
+    place = find_lock(path)
+    try:
+        with open(place, "rb") as file:
+            return decode_lock(file.read(), place)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigurationError(f"{place!r} cannot be read ({error.strerror})") from error
+
+
+def read_references(path: str) -> tuple[str, tuple[str, ...]]:
+    """Return the namespace of a graph file, and the jobs of others that it needs, unresolved."""
+    graph = read_graph(path, lock=UNRESOLVED)
+    return graph.namespace, graph.references
 
 
 def parse_graph(
-    text: str, *, path: str = "jobs.yaml", environ: Mapping[str, str] | None = None
+    text: str,
+    *,
+    path: str = "jobs.yaml",
+    environ: Mapping[str, str] | None = None,
+    lock: Lock | None = None,
 ) -> Graph:
     """Parse and check the text of a graph; raise ``GraphError`` with every fault."""
     try:
@@ -276,7 +364,7 @@ def parse_graph(
     except YamlError as error:
         faults = [Fault(f.place, f.message, f.line) for f in error.faults]
         raise GraphError(path, faults) from error
-    reader = _Reader(environ or {}, document)
+    reader = _Reader(environ or {}, document, lock or NO_LOCK)
     graph = None
     with contextlib.suppress(_TooManyFaults):
         graph = reader.read_graph(document.value, path)
@@ -292,9 +380,11 @@ class _TooManyFaults(Exception):
 class _Reader:
     """Reads the document, collects faults, and builds what is valid."""
 
-    def __init__(self, environ: Mapping[str, str], document: YamlDocument) -> None:
+    def __init__(self, environ: Mapping[str, str], document: YamlDocument, lock: Lock) -> None:
         self.environ = environ
         self.document = document
+        self.lock = lock
+        self.namespace = DEFAULT_NAMESPACE
         self.faults: list[Fault] = []
 
     def add_fault(self, place: str, message: str) -> None:
@@ -314,6 +404,9 @@ class _Reader:
             return None
         self.check_keys(document, KEYS, "")
         namespace = self.read_namespace(document.get("namespace", DEFAULT_NAMESPACE))
+        self.namespace = namespace
+        registry = self.read_location(document.get("registry"), "registry")
+        contact = self.read_text(document.get("contact", ""), "contact")
         catalogue = self.read_location(document.get("catalogue"), "catalogue")
         artifacts = self.read_location(document.get("artifacts"), "artifacts")
         include = self.read_include(document.get("include", list(INCLUDE)))
@@ -327,12 +420,16 @@ class _Reader:
         read = {n: self.read_job(n, body, listed) for n, body in listed.items()}
         groups = self.read_pipelines(document.get("pipelines", {}), read)
         jobs = self.sort({n: j for n, j in read.items() if j is not None})
+        self.check_arrivals(jobs)
         return Graph(
             jobs=jobs,
             namespace=namespace,
             groups=groups,
             catalogue=catalogue or None,
-            artifacts=artifacts or ".segue/artifacts",
+            artifacts=artifacts or f"{find_folder(namespace)}/artifacts",
+            registry=registry or None,
+            contact=contact,
+            imports=self.lock.namespaces,
             include=include,
             path=path,
         )
@@ -427,6 +524,8 @@ class _Reader:
             attempts=take("attempts", self.read_number, 3, int, 1, 100),
             resources=take("resources", self.read_resources, {}),
             equivalents=take("equivalents", self.read_equivalents, []),
+            publish=take("publish", self.read_flag, False),
+            on_arrival=take("on_arrival", self.read_flag, True),
         )
 
     def check_keys(self, mapping: Mapping[str, Any], known: Sequence[str], place: str) -> None:
@@ -475,12 +574,39 @@ class _Reader:
         for key, parent in self.take_parameters(value, place):
             if parent == name:
                 self.add_fault(f"{place}.{key}", f"{name!r} needs itself; name another job")
+            elif isinstance(parent, str) and REFERENCE.fullmatch(parent):
+                self.check_reference(parent, f"{place}.{key}")
+                needs[key] = parent
             elif parent != SOURCE and (not isinstance(parent, str) or parent not in names):
                 hint = suggest(str(parent), [SOURCE, *names])
-                self.reject(parent, f"{place}.{key}", f"is not a job of this graph; {hint}")
+                rule = f"is not a job of this graph; {hint}, or namespace/job of another team"
+                self.reject(parent, f"{place}.{key}", rule)
             else:
                 needs[key] = parent
         return needs
+
+    def check_reference(self, reference: str, place: str) -> None:
+        namespace, job = split_reference(reference)
+        if namespace == self.namespace:
+            rule = f"names a job of this graph's own namespace; write {job!r}"
+            self.reject(reference, place, rule)
+        elif (
+            self.lock is not UNRESOLVED and find_published(self.lock.namespaces, reference) is None
+        ):
+            remedy = "run 'segue lock', which looks it up in the registry"
+            self.reject(reference, place, f"is not in {LOCK_FILE}; {remedy}")
+
+    def check_arrivals(self, jobs: Mapping[str, Job]) -> None:
+        """Check that whatever runs when a file arrives can: all above it does so, too."""
+        for job in jobs.values():
+            for parent in job.parents if job.on_arrival else ():
+                above = jobs.get(parent) or find_published(self.lock.namespaces, parent)
+                if above is not None and not above.on_arrival:
+                    self.add_fault(
+                        f"jobs.{job.name}",
+                        f"runs when a file arrives, but {parent!r} above it does not; write "
+                        "'on_arrival: false' here, too",
+                    )
 
     def read_writes(self, value: Any, place: str) -> str:
         if not isinstance(value, str) or value not in CONTENT_TYPES:
@@ -524,6 +650,12 @@ class _Reader:
             self.reject(value, place, f"is not {noun} from {low:,} to {high:,}")
             return kind(low)
         return kind(value)
+
+    def read_flag(self, value: Any, place: str) -> bool:
+        if not isinstance(value, bool):
+            self.reject(value, place, "is not true or false")
+            return False
+        return value
 
     def read_resources(self, value: Any, place: str) -> Resources:
         if not isinstance(value, dict):
