@@ -63,6 +63,13 @@ def open_ledger_to_read(url: str, namespace: str = DEFAULT_NAMESPACE) -> Ledger:
     return _open_ledger(url, namespace, create=False)
 
 
+def make_url_absolute(url: str) -> str:
+    """Return the URL of a ledger or queue, in which a file's path does not depend on the folder."""
+    if not url.startswith(EMBEDDED):
+        return url
+    return EMBEDDED + os.path.abspath(os.path.expanduser(url.removeprefix(EMBEDDED)))
+
+
 def _open_ledger(url: str, namespace: str, *, create: bool) -> Ledger:
     if url.startswith("firestore://"):
         from segue.adapters.firestore import FirestoreLedger

@@ -43,6 +43,9 @@ RUN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 NAME_RULE = "use up to 63 lower-case letters, digits and _, a letter first, and not 'source'"
 # A database's name may add a few more characters.
 NAMESPACE = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
+NAMESPACE_LINE = re.compile(
+    rf"""^namespace:[ ]+(["']?)({NAMESPACE.pattern})\1[ ]*(#.*)?$""", re.MULTILINE
+)
 REFERENCE = re.compile(rf"({NAMESPACE.pattern})/({NAME.pattern})")
 FINGERPRINT = re.compile(r"[0-9a-f]{12}")
 VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^{}]*))?\}")
@@ -326,6 +329,16 @@ def read_graph(
     lock = read_lock(path) if lock is None else lock
     environ = os.environ if environ is None else environ
     return parse_graph(text, path=path, environ=environ, lock=lock)
+
+
+def find_namespace(path: str) -> str:
+    """Return the namespace that a graph file names, without checking the file."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            match = NAMESPACE_LINE.search(file.read())
+    except (OSError, UnicodeDecodeError):  # whoever reads the graph reports it
+        return DEFAULT_NAMESPACE
+    return match[2] if match is not None else DEFAULT_NAMESPACE
 
 
 def find_lock(path: str) -> str:

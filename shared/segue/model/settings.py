@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, fields, replace
 
 from segue.errors import ConfigurationError
-from segue.model.graph import Graph, read_graph
+from segue.model.graph import Graph, find_folder, find_namespace, read_graph
 
 DEFAULT_GRAPH = "jobs.yaml"
 LEDGER = "sqlite:///.segue/ledger.db"
@@ -24,6 +24,7 @@ class Setting:
     meaning: str
 
 
+IN_NAMESPACE = "in .segue/NAMESPACE/ if the graph has one"
 SETTINGS = {
     "graph": Setting(
         "SEGUE_GRAPH",
@@ -35,13 +36,24 @@ SETTINGS = {
     ),
     "artifacts": Setting(
         "SEGUE_ARTIFACTS",
-        f"as set in the graph, else {ARTIFACTS}",
+        f"as set in the graph, else {ARTIFACTS}; {IN_NAMESPACE}",
         "where results are written: gs://bucket/prefix or a folder",
     ),
     "ledger": Setting(
-        "SEGUE_LEDGER", LEDGER, "the ledger: firestore://project/database or sqlite:///path"
+        "SEGUE_LEDGER",
+        f"{LEDGER}; {IN_NAMESPACE}",
+        "the ledger: firestore://project/database or sqlite:///path",
     ),
-    "queue": Setting("SEGUE_QUEUE", QUEUE, "the queue: pubsub://project or sqlite:///path"),
+    "queue": Setting(
+        "SEGUE_QUEUE",
+        f"{QUEUE}; {IN_NAMESPACE}",
+        "the queue: pubsub://project or sqlite:///path",
+    ),
+    "registry": Setting(
+        "SEGUE_REGISTRY",
+        "as set in the graph",
+        "where the teams' manifests are published: gs://bucket/prefix or a folder",
+    ),
     "on_deletion": Setting(
         "SEGUE_ON_DELETION",
         "keep",
@@ -64,6 +76,7 @@ class Settings:
     graph: str | None = None
     catalogue: str | None = None
     artifacts: str | None = None
+    registry: str | None = None
     ledger: str = LEDGER
     queue: str = QUEUE
     on_deletion: str = "keep"
@@ -80,6 +93,10 @@ class Settings:
                 value = os.environ.get(SETTINGS[field.name].variable) or None
             if value is not None:
                 found[field.name] = value
+        if "ledger" not in found or "queue" not in found:
+            folder = find_folder(find_namespace(str(found.get("graph", DEFAULT_GRAPH))))
+            found.setdefault("ledger", f"sqlite:///{folder}/ledger.db")
+            found.setdefault("queue", f"sqlite:///{folder}/queue.db")
         for name, kind in (("price", float), ("vcpus", int)):
             if name in found:
                 found[name] = _parse_number(name, found[name], kind)
@@ -104,7 +121,7 @@ class Settings:
                 "write one with 'segue init', or name one with SEGUE_GRAPH"
             )
         environ = dict(os.environ)
-        for name in ("catalogue", "artifacts"):
+        for name in ("catalogue", "artifacts", "registry"):
             if value := getattr(self, name):
                 environ[SETTINGS[name].variable] = value
         graph = read_graph(path, environ)
@@ -112,6 +129,7 @@ class Settings:
             graph,
             catalogue=self.catalogue or graph.catalogue,
             artifacts=self.artifacts or graph.artifacts,
+            registry=self.registry or graph.registry,
         )
 
 
