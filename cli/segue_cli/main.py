@@ -56,6 +56,10 @@ COMMANDS = {
         "explain": "Show everything about one file, and what would be computed next.",
         "failures": "List failures by job and kind.",
     },
+    "Share": {
+        "publish": "Publish what other teams may use of a graph.",
+        "lock": "Lock a graph to what other teams publish.",
+    },
     "Deploy": {
         "package": "Build the archives of the Cloud Functions.",
     },

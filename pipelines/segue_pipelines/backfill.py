@@ -36,6 +36,7 @@ from segue.adapters.connect import (
 from segue.clock import utc_now
 from segue.errors import ConfigurationError
 from segue.execution.engine import Engine, WorkerPool
+from segue.execution.foreign import open_foreign_ledgers
 from segue.execution.leases import release_at_exit
 from segue.execution.reply import Reply
 from segue.execution.work import Run
@@ -224,7 +225,8 @@ def _run_to_end(run: BackfillRun, options: PipelineOptions) -> RunTotals | None:
     if not getattr(result, "has_job", True):
         return None
     totals = read_totals(result)
-    totals.jobs = {job: totals.jobs[job] for job in run.graph.jobs if job in totals.jobs}
+    known = (*run.graph.references, *run.graph.jobs)
+    totals.jobs = {job: totals.jobs[job] for job in known if job in totals.jobs}
     return totals
 
 
@@ -261,6 +263,7 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
             ledger=self._ledger,
             pool=pool,
             artifacts=artifacts,
+            foreign=open_foreign_ledgers(run.graph, self._stack),
             owner=functools.partial(build_owner, run.id),
             dry_run=run.dry_run,
         )

@@ -18,6 +18,7 @@ from apache_beam.metrics import Metrics
 from segue.adapters.connect import connect_ledger, connect_store
 from segue.errors import ConfigurationError, suggest
 from segue.execution.engine import Engine, WorkerPool
+from segue.execution.foreign import ForeignLedgers, open_foreign_ledgers
 from segue.execution.reply import Reply
 from segue.log import Action, log_event
 from segue.model.graph import Graph
@@ -74,6 +75,7 @@ class SharedResources:
     run: StreamingRun
     ledger: Ledger
     artifacts: ObjectStore
+    foreign: ForeignLedgers | None
     pool: SharedPool
 
     def build_engine(self, pool: WorkerPool, lost: Callable[[Lease], bool] = is_lost) -> Engine:
@@ -83,6 +85,7 @@ class SharedResources:
             ledger=self.ledger,
             pool=pool,
             artifacts=self.artifacts,
+            foreign=self.foreign,
             served=self.run.jobs,
             lost=lost,
             ahead_s=AHEAD_S,
@@ -111,7 +114,13 @@ def open_resources(run: StreamingRun, stack: contextlib.ExitStack) -> SharedReso
         )
     )
     stack.callback(pool.close)
-    return SharedResources(run=run, ledger=ledger, artifacts=artifacts, pool=pool)
+    return SharedResources(
+        run=run,
+        ledger=ledger,
+        artifacts=artifacts,
+        foreign=open_foreign_ledgers(run.graph, stack),
+        pool=pool,
+    )
 
 
 class ProcessCache(Generic[T]):

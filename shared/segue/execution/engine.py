@@ -27,6 +27,7 @@ from segue.errors import (
     TransientError,
     UnreadableMessage,
 )
+from segue.execution.foreign import ForeignLedgers
 from segue.execution.reply import Reply, ReplyBuilder
 from segue.execution.task import build_task
 from segue.execution.work import (
@@ -54,6 +55,7 @@ from segue.model.transitions import (
     Result,
     arrive,
     extend_leases,
+    is_current,
 )
 from segue.worker.protocol import Report, Task
 
@@ -90,6 +92,7 @@ class Engine:
     ledger: Ledger
     pool: WorkerPool
     artifacts: ObjectStore
+    foreign: ForeignLedgers | None = None  # None: the graph depends on no other namespace
     served: frozenset[str] | None = None  # the jobs that may run here; None: all
     clock: Clock = utc_now
     owner: Callable[[], str] = build_owner  # called for each file
@@ -313,6 +316,20 @@ class Engine:
             snapshots = self.ledger.read([work.media.uri for work in unread])
             for work, snapshot in zip(unread, snapshots, strict=True):
                 work.snapshot = snapshot
+        if self.foreign is not None:
+            needed = [work for work in batch if self._needs_others(work)]
+            media, targets = [work.media for work in needed], [work.targets for work in needed]
+            for work, found in zip(needed, self.foreign.read(media, targets), strict=True):
+                work.foreign = found
+
+    def _needs_others(self, work: Work) -> bool:
+        """Whether some target is missing: only then do results of other namespaces matter."""
+        record = work.record
+        if (work.run is not None and work.run.force) or record is None:
+            return True
+        if record.version != work.media.version:
+            return True
+        return not all(is_current(self.graph, record, target) for target in work.targets)
 
     def _note(self, work: Work, step: Step) -> None:
         work.refusal, work.late = step.refusal, step.late

@@ -20,6 +20,13 @@ def build_task(task_id: int, graph: Graph, work: Work) -> Task:
     for parent in {p for job in planned.run for p in graph.jobs[job].parents}:
         if parent in planned.run:
             continue
+        if parent not in graph.jobs:
+            found = work.foreign[parent]
+            assert found.artifact is not None
+            inputs[parent] = found.artifact
+            if found.checksum is not None:
+                checksums[parent] = found.checksum
+            continue
         fingerprint = find_current(graph, record, parent)
         if fingerprint is None:
             continue

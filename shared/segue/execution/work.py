@@ -16,12 +16,13 @@ from typing import Any
 import msgspec
 
 from segue.errors import Kind
+from segue.execution.foreign import NO_RESULTS, ForeignResult
 from segue.model.graph import Graph
 from segue.model.ledger import Snapshot, Transition
 from segue.model.media_file import MediaFile
 from segue.model.message import Message
 from segue.model.outcome import Status
-from segue.model.planner import NO_STATES, Plan, Verdict, is_never_lost, plan
+from segue.model.planner import Plan, Verdict, is_never_lost, plan
 from segue.model.record import EVERYONE, FINISHED, NOBODY, UNFINISHED, Lease, Record, State
 from segue.model.transitions import (
     Result,
@@ -79,6 +80,7 @@ class Work(msgspec.Struct, kw_only=True):
     received: ReceivedMessage | None = None
     message: Message | None = None
     snapshot: Snapshot | None = None  # None: to be read
+    foreign: Mapping[str, ForeignResult] = NO_RESULTS  # of the jobs above, by namespace/job
     claimed: Record | None = None  # as it was when the running jobs were claimed
     decision: Decision | None = None  # on what was read, to be carried out
     plan: Plan | None = None  # the latest one
@@ -101,6 +103,11 @@ class Work(msgspec.Struct, kw_only=True):
         if self.trigger is None or self.received is None:
             return None
         return f"{self.trigger}@{self.received.pipeline}"
+
+    @property
+    def parent_states(self) -> Mapping[str, State | None]:
+        """The states of the jobs of other namespaces above its targets."""
+        return {job: result.state for job, result in self.foreign.items()}
 
     @property
     def record(self) -> Record | None:
@@ -217,7 +224,7 @@ class Steps:
             record, _ = reopen(record, self.graph, run.targets, request=run.id, now=now)
         if State.FAILED not in map(_get_state, record.results.values()):
             return record
-        planned = plan(self.graph, record, NO_STATES, work.targets, now, work.owner)
+        planned = plan(self.graph, record, work.parent_states, work.targets, now, work.owner)
         failed = [
             job
             for job, verdict in planned.verdicts.items()
@@ -262,8 +269,8 @@ class Steps:
         self, record: Record, work: Work, targets: Sequence[str], now: datetime
     ) -> tuple[Record, Plan]:
         """Plan, and record what cannot run, and what is waited for."""
-        graph = self.graph
-        planned = plan(graph, record, NO_STATES, targets, now, work.owner, self.served, self.lost)
+        graph, states = self.graph, work.parent_states
+        planned = plan(graph, record, states, targets, now, work.owner, self.served, self.lost)
         if planned.blockers:
             triggered = self._list_triggered(work)
             for verdict, state in (
@@ -376,7 +383,8 @@ class Steps:
         parents = {
             parent: record.results[fingerprint]
             for parent in self.graph.jobs[job].parents
-            if (fingerprint := find_current(self.graph, record, parent)) is not None
+            if parent in self.graph.jobs
+            and (fingerprint := find_current(self.graph, record, parent)) is not None
         }
         settled = {result.job for result in work.settled}
         notifying = work.targets if work.trigger is not None else ()

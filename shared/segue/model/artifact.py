@@ -38,7 +38,8 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str
     uri: str
     version: str
-    parents: dict[str, str] = {}  # parent job → its artifact's name, relative like this one's
+    # Parent job → its artifact's name, relative like this one's; of another namespace, its URI.
+    parents: dict[str, str] = {}
     segue: str = ""  # the version that wrote it
 
     def to_metadata(self) -> dict[str, str]:

@@ -218,6 +218,10 @@ class Graph:
         above = {p for t in targets for p in (t, *self._ancestors.get(t, ()))}
         return tuple(p for p in self.foreign if p in above)
 
+    def find_stood_for(self, job: str) -> tuple[str, ...]:
+        """Return the older fingerprints that a published job's results stand for."""
+        return self.accepted[job][1:] if self.jobs[job].publish else ()
+
     def find_content_type(self, job: str) -> str:
         """Return the content type of the artifacts of a job, of this namespace or another."""
         return self.jobs[job].writes if job in self.jobs else self.foreign[job].writes

@@ -72,6 +72,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     # EVERYONE: it was computed for none, and those who depend on it were notified.
     triggered_by: str | None = None
     requests: tuple[str, ...] = ()  # the latest requests and runs that had it computed again
+    # Older fingerprints that the result stands for, for namespaces that are locked to one of them.
+    equivalents: tuple[str, ...] = ()
     started_at: datetime | None = None
     finished_at: datetime | None = None
     seconds: float | None = None  # wall time of the last attempt

@@ -379,6 +379,7 @@ def settle(
             notify_at=old.notify_at if notify else None,
             triggered_by=(triggered or {}).get(result.job) if is_finished else None,
             requests=old.requests,
+            equivalents=graph.find_stood_for(result.job) if is_finished else (),
             started_at=old.started_at,
             finished_at=now if is_finished else None,
             seconds=result.seconds,

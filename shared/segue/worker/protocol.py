@@ -32,7 +32,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False)
     task_id: int  # repeated in the reports; unique among unfinished tasks
     media: MediaFile
     run: tuple[str, ...]  # parents first
-    inputs: Mapping[str, str] = {}  # parent job that is not in ``run`` → its artifact's name
+    # Parent job that is not in ``run`` → its artifact's name; of another namespace, its URI.
+    inputs: Mapping[str, str] = {}
     checksums: Mapping[str, str] = {}  # of those artifacts, as far as they are known
     owner: str = ""  # of the claim on these jobs
 

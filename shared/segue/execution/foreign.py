@@ -1,0 +1,108 @@
+"""What other namespaces have computed of files: read from their ledgers, and never written."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+
+import msgspec
+
+from segue.adapters.connect import open_ledger_to_read
+from segue.model.graph import Graph
+from segue.model.ledger import Ledger
+from segue.model.manifest import Manifest, PublishedJob, split_reference
+from segue.model.media_file import MediaFile
+from segue.model.record import Record, State
+
+NO_RESULTS: Mapping[str, ForeignResult] = {}
+
+
+class ForeignResult(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The result of another namespace's job for one version of a file."""
+
+    state: State
+    artifact: str | None = None  # URI
+    checksum: str | None = None
+
+
+class ForeignLedgers:
+    """The ledgers of the namespaces that a graph depends on, each opened when it is first read.
+
+    ``connect`` opens a ledger for reading, by its URL and namespace.
+    """
+
+    def __init__(self, graph: Graph, connect: Callable[[str, str], Ledger]) -> None:
+        self._graph = graph
+        self._connect = connect
+        self._ledgers: dict[str, Ledger] = {}
+        self._lock = threading.Lock()
+        self._opened = ExitStack()
+
+    def read(
+        self, files: Sequence[MediaFile], targets: Sequence[Sequence[str]]
+    ) -> list[Mapping[str, ForeignResult]]:
+        """Return, for each file, the results above its targets, by ``namespace/job``.
+
+        One call for each namespace reads the records of all files. What is missing, or is about
+        another version of the file, is left out.
+        """
+        found: list[dict[str, ForeignResult]] = [{} for _ in files]
+        needed = [self._graph.find_foreign(each) for each in targets]
+        for namespace, manifest in self._graph.imports.items():
+            jobs = [[r for r in line if split_reference(r)[0] == namespace] for line in needed]
+            numbers = [i for i, line in enumerate(jobs) if line]
+            if not numbers:
+                continue
+            snapshots = self._open(manifest).read([files[i].uri for i in numbers])
+            for i, snapshot in zip(numbers, snapshots, strict=True):
+                for reference in jobs[i]:
+                    result = find_foreign_result(
+                        manifest, self._graph.foreign[reference], snapshot.record, files[i]
+                    )
+                    if result is not None:
+                        found[i][reference] = result
+        return list(found)
+
+    def close(self) -> None:
+        """Close the ledgers."""
+        self._opened.close()
+        self._ledgers.clear()
+
+    def _open(self, manifest: Manifest) -> Ledger:
+        with self._lock:
+            if manifest.namespace not in self._ledgers:
+                ledger = self._connect(manifest.ledger, manifest.namespace)
+                self._ledgers[manifest.namespace] = self._opened.enter_context(closing(ledger))
+            return self._ledgers[manifest.namespace]
+
+
+def open_foreign_ledgers(graph: Graph, opened: ExitStack) -> ForeignLedgers | None:
+    """Open what a graph reads of other namespaces, and close it with the stack."""
+    if not graph.references:
+        return None
+    return opened.enter_context(closing(ForeignLedgers(graph, open_ledger_to_read)))
+
+
+def find_foreign_result(
+    manifest: Manifest, job: PublishedJob, record: Record | None, media: MediaFile
+) -> ForeignResult | None:
+    """Return a published job's result for a version of a file, or None if there is none of it.
+
+    A newer fingerprint counts if its results stand for the one that the graph is locked to.
+    """
+    if record is None or record.deleted_at is not None or record.version != media.version:
+        return None
+    best: ForeignResult | None = None
+    for fingerprint, entry in record.results.items():
+        stands_for = {fingerprint, *entry.equivalents}
+        if entry.order != record.order or stands_for.isdisjoint(job.accepted):
+            continue
+        if entry.state is State.DONE and entry.checksums:
+            suffix, checksum = next(iter(entry.checksums.items()))
+            name = record.name_artifact(fingerprint, suffix)
+            uri = f"{manifest.artifacts.rstrip('/')}/{name}"
+            return ForeignResult(state=State.DONE, artifact=uri, checksum=checksum or None)
+        if fingerprint == job.fingerprint:
+            best = ForeignResult(state=entry.state)
+    return best
