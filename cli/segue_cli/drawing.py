@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, NamedTuple
+
+import msgspec
 
 from segue.model.graph import SOURCE, Graph, Job
 from segue.printable import escape
@@ -28,7 +31,10 @@ class Branch(NamedTuple):
 
 
 def walk_tree(graph: Graph) -> Iterator[Branch]:
-    """Yield the lines of the tree, from the source; a job is expanded below its first parent."""
+    """Yield the lines of the tree, from the source and from other namespaces' jobs.
+
+    A job is expanded below its first parent.
+    """
     shown: set[str] = set()
 
     def walk(name: str, guide: str, below: str) -> Iterator[Branch]:
@@ -44,13 +50,20 @@ def walk_tree(graph: Graph) -> Iterator[Branch]:
                 child, below + ("└─ " if last else "├─ "), below + ("   " if last else "│  ")
             )
 
-    yield from walk(SOURCE, "", "")
+    for root in _list_roots(graph):
+        yield from walk(root, "", "")
+
+
+def _list_roots(graph: Graph) -> list[str]:
+    """List what the graph's jobs read that is not made by them."""
+    source = [SOURCE] if graph.children[SOURCE] else []
+    return [*source, *graph.references]
 
 
 def draw_mermaid(graph: Graph) -> str:
     """Write the graph as a Mermaid flowchart, which many pages render."""
-    # The prefix of an id, because a job's name may be a keyword of Mermaid, such as end or class.
-    lines = ["flowchart LR", f'  job_{SOURCE}(["{SOURCE}"]):::source']
+    roots = [f'{_format_id(r)}(["{_quote_mermaid(r)}"]):::source' for r in _list_roots(graph)]
+    lines = ["flowchart LR", *(f"  {root}" for root in roots)]
     for job in graph.jobs.values():
         name, details = (_quote_mermaid(part) for part in (job.name, _format_details(job)))
         label = f"<b>{name}</b><br/>{details}<br/><code>{graph.fingerprints[job.name]}</code>"
@@ -59,13 +72,14 @@ def draw_mermaid(graph: Graph) -> str:
         members = (f"job_{job}" for job in graph.pipelines[name])
         lines += [f'  subgraph pipeline_{name}["{name}"]', *(f"    {m}" for m in members), "  end"]
     for parent, child, inputs in _list_edges(graph):
-        lines.append(f'  job_{parent} -- "{_quote_mermaid(inputs)}" --> job_{child}')
+        lines.append(f'  {_format_id(parent)} -- "{_quote_mermaid(inputs)}" --> job_{child}')
     return "\n".join([*lines, CLASSES, ""])
 
 
 def draw_dot(graph: Graph) -> str:
     """Write the graph in DOT, the language of Graphviz."""
-    lines = ["digraph segue {", "  rankdir=LR", "  node [shape=box]", f"  {_quote(SOURCE)}"]
+    lines = ["digraph segue {", "  rankdir=LR", "  node [shape=box]"]
+    lines += [f"  {_quote(root)}" for root in _list_roots(graph)]
     for job in graph.jobs.values():
         label = (job.name, _format_details(job), graph.fingerprints[job.name])
         lines.append(f"  {_quote(job.name)} [label={_quote(*label)}]")
@@ -86,6 +100,11 @@ def build_document(graph: Graph) -> dict[str, Any]:
         "catalogue": graph.catalogue,
         "artifacts": graph.artifacts,
         "include": list(graph.include),
+        "registry": graph.registry,
+        "foreign": {
+            reference: {**msgspec.to_builtins(job), "fingerprint": job.fingerprint}
+            for reference, job in graph.foreign.items()
+        },
         "pipelines": {name: list(jobs) for name, jobs in graph.pipelines.items()},
         "jobs": [
             {
@@ -109,6 +128,11 @@ def _list_edges(graph: Graph) -> Iterator[tuple[str, str, str]]:
     for job in graph.jobs.values():
         for parent in dict.fromkeys(job.needs.values()):
             yield parent, job.name, ", ".join(i for i, p in job.needs.items() if p == parent)
+
+
+def _format_id(name: str) -> str:
+    """Return the id of a node of Mermaid's; a job's name alone may be a keyword, such as end."""
+    return "job_" + re.sub(r"\W", "_", name)
 
 
 def _format_details(job: Job) -> str:

@@ -215,6 +215,10 @@ def _print_jobs(output: Output, totals: RunTotals) -> None:
         output.print(f"failed: {', '.join(kinds)}; for details: segue failures")
     if failed_before := totals.total(Status.FAILED_BEFORE):
         output.print(f"failed before: {failed_before:,}; to retry them: --retry-failed")
+    for job, statuses in totals.jobs.items():
+        if "/" in job and (n := statuses.get(Status.WAITING)):
+            files = format_count(n, "file")
+            output.print(f"{files} wait for {job}, which its own namespace computes")
     if totals.unfinished:
         left = ", ".join(COLUMNS[s] for s in COLUMNS if s in UNFINISHED and totals.total(s))
         output.print(f"not finished: {left}; run the same command again")

@@ -42,6 +42,7 @@ STYLES = {
 SKIPPED = {
     Verdict.HELD: "held by other workers",
     Verdict.WAITING: "waiting for a job held by other workers",
+    Verdict.FOREIGN: "waiting for a result of another namespace",
     Verdict.FAILED: "failed before (run 'segue retry' to retry)",
     Verdict.BLOCKED: "blocked by a failed job",
     Verdict.NOT_APPLICABLE: "not for this file",
@@ -94,6 +95,10 @@ def _to_json(explanation: Explanation) -> dict[str, Any]:
         "record": msgspec.to_builtins(record) if record is not None else None,
         "jobs": [_job_to_json(explanation, job) for job in explanation.jobs],
         "removed_jobs": [_result_to_json(explanation, r) for r in explanation.others],
+        "foreign": {
+            reference: msgspec.to_builtins(result)
+            for reference, result in explanation.foreign.items()
+        },
         "artifacts": {
             name: {
                 "uri": found.uri,
@@ -150,6 +155,11 @@ def _render(explanation: Explanation, *, verbose: bool) -> Iterator[RenderableTy
     if explanation.others:
         yield Text("\nOf jobs that are not in the graph", style="bold")
         yield from _render_results(explanation, explanation.others, verbose=verbose)
+    if explanation.foreign:
+        yield Text("\nOf other namespaces", style="bold")
+        for reference, result in explanation.foreign.items():
+            state = str(result.state) if result is not None else "missing"
+            yield Text.assemble("  ", reference, "  ", (state, STYLES.get(state, "")))
     if any(result.counts for job in explanation.jobs for result in job.results):
         yield Text("\nLineage", style="bold")
         yield from _render_lineage(explanation)

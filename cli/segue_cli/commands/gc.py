@@ -14,6 +14,7 @@ from segue.clock import utc_now
 from segue.errors import ConfigurationError
 from segue.maintenance.garbage import Garbage, GarbageCollector, GarbageReason
 from segue.maintenance.old_runs import find_old_runs, remove_old_runs
+from segue.registry.publication import find_pins
 from segue_cli.command import Context, command
 from segue_cli.parameters import parse_duration
 from segue_cli.views import text
@@ -33,7 +34,7 @@ MEANINGS = {
 
 
 @command(
-    settings=("graph", "catalogue", "artifacts", "ledger"),
+    settings=("graph", "catalogue", "artifacts", "ledger", "registry"),
     examples=(
         "segue gc",
         "segue gc --older-than 2w --names",
@@ -61,7 +62,8 @@ def gc(context: Context, older_than: float, delete: bool, names: bool, unknown_f
     These are results of older versions of a job and of jobs that were renamed or removed, results
     of files that were overwritten or deleted, and leftovers of killed runs. They are only counted
     unless --delete is given; a rollback to an older version of a job then computes them again.
-    Results that the graph accepts are kept, and so is everything of a file that is being processed;
+    Results that the graph accepts are kept, as are those that other namespaces are locked to by the
+    registry, and everything of a file that is being processed;
     other objects are never touched, except records of backfills and requests that are older than a
     year. It is safe to run during a backfill.
     """
@@ -84,6 +86,7 @@ def gc(context: Context, older_than: float, delete: bool, names: bool, unknown_f
             ledger=stack.ledger,
             artifacts=stack.artifacts,
             before=utc_now() - timedelta(seconds=older_than),
+            pinned=find_pins(stack.graph.registry, stack.graph.namespace),
         )
         counts = GarbageCounts(include_unknown=unknown_files)
 

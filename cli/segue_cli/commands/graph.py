@@ -133,6 +133,10 @@ def _render_tree(loaded: Graph, *, width: int) -> Table:
         elif branch.again:
             name.stylize("not bold")
             rows.add_row(name + Text("  ↑ above", style="dim"))
+        elif branch.name in loaded.foreign:
+            foreign = loaded.foreign[branch.name]
+            locked = Text(foreign.fingerprint, style="cyan")
+            rows.add_row(name, foreign.writes, "", locked, foreign.owner)
         else:
             job = loaded.jobs[branch.name]
             fingerprint = Text(loaded.fingerprints[job.name], style="cyan")

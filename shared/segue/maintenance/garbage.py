@@ -79,6 +79,7 @@ class GarbageCollector:
     ledger: Ledger
     artifacts: ObjectStore
     before: datetime
+    pinned: frozenset[str] = frozenset()  # fingerprints that other namespaces are locked to
     clock: Clock = utc_now
     lost: Callable[[Lease], bool] = is_lost
 
@@ -189,6 +190,8 @@ class GarbageCollector:
                 return None
             may_come_back = result is not None and record.arrived_at >= self.before
             return None if may_come_back else GarbageReason.OLD_VERSION
+        if name.fingerprint in self.pinned:
+            return None if result is not None else GarbageReason.LEFTOVER
         if name.job not in self.graph.jobs:
             return GarbageReason.REMOVED_JOB
         if name.fingerprint not in self.graph.accepted[name.job]:

@@ -7,9 +7,10 @@ its precondition is the generation that was compared, so of two publications at 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
-from segue.adapters.connect import make_url_absolute
+from segue.adapters.connect import connect_store, make_url_absolute
 from segue.errors import ConfigurationError, Contended, MissingInput
 from segue.model.graph import NAMESPACE, Graph
 from segue.model.manifest import (
@@ -116,6 +117,19 @@ def load_manifests(registry: ObjectStore) -> dict[str, Manifest]:
             if manifest is not None:
                 manifests[namespace] = manifest
     return manifests
+
+
+def find_pins(registry: str | None, namespace: str) -> frozenset[str]:
+    """Return the fingerprints of a namespace that others are locked to; None: no registry."""
+    if registry is None:
+        return frozenset()
+    with closing(connect_store(parse_location(registry))) as store:
+        return frozenset(
+            fingerprint
+            for manifest in load_manifests(store).values()
+            for reference, fingerprint in manifest.pins.items()
+            if split_reference(reference)[0] == namespace
+        )
 
 
 def compare_publication(registry: ObjectStore, manifest: Manifest) -> Publication:

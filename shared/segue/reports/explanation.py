@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from segue.adapters.connect import connect_store
 from segue.clock import utc_now
 from segue.errors import ConfigurationError, DamagedRecord, Kind, MissingInput, suggest
+from segue.execution.foreign import NO_RESULTS, ForeignResult, open_foreign_ledgers
 from segue.execution.work import Run, Steps, Work
 from segue.ingest.catalogue import look_up
 from segue.ingest.observation import Look
@@ -16,9 +19,9 @@ from segue.model.artifact import Lineage
 from segue.model.graph import Graph
 from segue.model.lease_owner import is_lost
 from segue.model.ledger import Query
-from segue.model.media_file import list_file_uris
+from segue.model.media_file import find_bucket_location, list_file_uris, split_uri
 from segue.model.message import build_request_id
-from segue.model.object_store import ObjectStore
+from segue.model.object_store import Object, ObjectStore
 from segue.model.planner import Plan, Verdict
 from segue.model.record import Entry, Lease, Record, State
 from segue.model.transitions import arrive, find_current, find_entry
@@ -91,6 +94,8 @@ class Explanation:
     look: Look  # at the file itself
     jobs: tuple[JobExplanation, ...]  # parents first
     others: tuple[JobResult, ...] = ()  # of jobs that are no longer in the graph
+    # Of the jobs of other namespaces that this graph needs; None: there is no result.
+    foreign: Mapping[str, ForeignResult | None] = field(default_factory=dict)
     artifacts: Mapping[str, ArtifactStat] = field(default_factory=dict)  # by name, parents included
     targets: tuple[str, ...]
 
@@ -128,8 +133,10 @@ def explain(stack: Stack, file: str, targets: Collection[str]) -> Explanation:
     # A backfill first records the version that it finds.
     planned = arrive(record, look.media, now)[0] if look.media is not None else record
     jobs: list[JobExplanation] = []
+    foreign: Mapping[str, ForeignResult] = {}
     if planned is not None:
-        jobs = explain_jobs(graph, planned, targets, now=now, recorded=record)
+        foreign = _read_foreign(graph, planned)
+        jobs = explain_jobs(graph, planned, targets, now=now, recorded=record, foreign=foreign)
     removed = {e.job for e in record.results.values()} - set(graph.jobs) if record else set()
     others = [result for job in sorted(removed) for result in _list_results(graph, record, job)]
     results = [*(result for job in jobs for result in job.results), *others]
@@ -139,9 +146,17 @@ def explain(stack: Stack, file: str, targets: Collection[str]) -> Explanation:
         look=look,
         jobs=tuple(jobs),
         others=tuple(others),
+        foreign={reference: foreign.get(reference) for reference in graph.references},
         artifacts=trace_lineage(stack.artifacts, (n for r in results for n in r.artifacts)),
         targets=tuple(targets),
     )
+
+
+def _read_foreign(graph: Graph, record: Record) -> Mapping[str, ForeignResult]:
+    """Read what other namespaces have computed of a file."""
+    with ExitStack() as opened:
+        ledgers = open_foreign_ledgers(graph, opened)
+        return ledgers.read([record.media], [tuple(graph.jobs)])[0] if ledgers is not None else {}
 
 
 def _find_file(stack: Stack, file: str) -> tuple[Look, Record | None]:
@@ -179,9 +194,9 @@ def trace_lineage(artifacts: ObjectStore, names: Iterable[str]) -> dict[str, Art
         name = left.pop()
         if name in traced:
             continue
-        uri = artifacts.uri(name)
+        uri = name if "://" in name else artifacts.uri(name)
         try:
-            found = artifacts.stat(name)
+            found = _stat(artifacts, name)
         except MissingInput:
             traced[name] = ArtifactStat(name=name, uri=uri, exists=False)
             continue
@@ -193,6 +208,14 @@ def trace_lineage(artifacts: ObjectStore, names: Iterable[str]) -> dict[str, Art
     return traced
 
 
+def _stat(artifacts: ObjectStore, name: str) -> Object:
+    """Look up an artifact by its name or, if it is another namespace's, by its URI."""
+    if "://" not in name:
+        return artifacts.stat(name)
+    with closing(connect_store(find_bucket_location(name))) as store:
+        return store.stat(split_uri(name)[1])
+
+
 def explain_jobs(
     graph: Graph,
     record: Record,
@@ -200,12 +223,13 @@ def explain_jobs(
     *,
     now: datetime,
     recorded: Record | None = None,
+    foreign: Mapping[str, ForeignResult] = NO_RESULTS,
 ) -> list[JobExplanation]:
     """Explain all jobs of the graph as a backfill of the targets would see them; parents first.
 
     ``recorded`` is the record as the ledger has it, if that may be of another version of the file.
     """
-    planned = _plan_backfill(graph, record, targets, now)
+    planned = _plan_backfill(graph, record, targets, now, foreign)
     is_replaced = recorded is not None and recorded.version != record.version
     explained = []
     for job in graph.jobs:
@@ -236,10 +260,16 @@ def explain_jobs(
     return explained
 
 
-def _plan_backfill(graph: Graph, record: Record, targets: Collection[str], now: datetime) -> Plan:
+def _plan_backfill(
+    graph: Graph,
+    record: Record,
+    targets: Collection[str],
+    now: datetime,
+    foreign: Mapping[str, ForeignResult],
+) -> Plan:
     """Plan as a backfill does that starts now."""
     run = Run(id=build_request_id(now), targets=tuple(targets))
-    work = Work(media=record.media, targets=run.targets, owner="", run=run)
+    work = Work(media=record.media, targets=run.targets, owner="", run=run, foreign=foreign)
     _, step = Steps(graph=graph, lost=is_lost, lease_s=0.0).build_start(work, now)(record)
     return step.plan or Plan(verdicts={}, blockers={}, holders={}, waits_for={})
 
