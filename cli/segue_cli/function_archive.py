@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from segue.errors import ConfigurationError
-from segue.model.graph import Graph
+from segue.model.graph import Graph, find_lock
+from segue.model.manifest import LOCK_FILE
 from segue.model.settings import Settings
 from segue.stack import load_graph
 from segue_cli.views.output import build_write_error
@@ -89,7 +90,10 @@ def build_archive(function: str, settings: Settings, *, root: str | None = None)
     parts = ", ".join(f'"{part}"' for part in FUNCTIONS[function])
     files["main.py"] = MAIN.format(name=function, parts=parts).encode()
     files["requirements.txt"] = _read(os.path.join(root, LOCK))
-    files["jobs.yaml"] = _load_graph(settings)[1]
+    graph, files["jobs.yaml"] = _load_graph(settings)
+    if graph.references:
+        assert graph.path is not None
+        files[LOCK_FILE] = _read(find_lock(graph.path))
     return Archive(function=function, files=files)
 
 

@@ -68,6 +68,15 @@ COMMAND_EXIT_CODES = {
         "'segue failures'",
         ExitCode.INTERRUPTED: "it was stopped at once by a second Ctrl-C",
     },
+    "publish": {
+        ExitCode.OK: "the registry has the manifest; with --dry-run, it would",
+        ExitCode.USAGE: "others are locked to what it would take away, and --break is not given",
+        ExitCode.FAILURES: "with --dry-run: it would be refused",
+    },
+    "lock": {
+        ExitCode.OK: "segue.lock is what the registry has now",
+        ExitCode.UNFINISHED: "with --check: it is not",
+    },
     "serve": {ExitCode.OK: "it was stopped"},
     "request": {
         ExitCode.OK: "all files are requested; with --watch, all results are there",

@@ -701,6 +701,7 @@ entries = st.builds(
     notify_at=st.none() | times,
     triggered_by=st.none() | texts,
     requests=st.lists(texts, max_size=2).map(tuple),
+    equivalents=st.lists(texts, max_size=2).map(tuple),
     started_at=st.none() | times,
     finished_at=st.none() | times,
     seconds=st.none() | numbers,

@@ -215,7 +215,8 @@ class ReplyBuilder:
                 request=message.request,
                 lane=message.lane,
             )
-            envelopes += self._address(event, self.steps.list_notified(job))
+            below = self.steps.list_notified(job)
+            envelopes += self._address(event, self.graph.select_on_arrival(below))
             if EVERYONE in entry.notify:
                 notified.append(Notified(fingerprint=fingerprint, notify_at=entry.notify_at))
         if not notified:

@@ -338,11 +338,14 @@ class Steps:
         return dict.fromkeys(work.targets, work.event) if work.event is not None else {}
 
     def list_event_targets(self, trigger: str) -> tuple[str, ...]:
-        """Return the served jobs that an event leads to without leaving this process."""
+        """Return the served jobs that an event leads to without leaving this process.
+
+        What runs only on request is none of them, and neither is anything below it.
+        """
         children = frozenset(self.graph.children.get(trigger, ()))
         reached: dict[str, None] = {}
         for name, job in self.graph.jobs.items():
-            if not self.is_served(name):
+            if not (self.is_served(name) and job.on_arrival):
                 continue
             if name in children or any(parent in reached for parent in job.parents):
                 reached[name] = None
@@ -388,10 +391,11 @@ class Steps:
         }
         settled = {result.job for result in work.settled}
         notifying = work.targets if work.trigger is not None else ()
-        return not settled.isdisjoint(parents) and not any(
+        is_notified = self.graph.jobs[job].on_arrival and any(
             name in settled and (name in notifying or EVERYONE in parent.notify)
             for name, parent in parents.items()
         )
+        return not settled.isdisjoint(parents) and not is_notified
 
 
 def _still_holds(decision: Decision, found: Record | None) -> bool:

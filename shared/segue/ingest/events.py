@@ -105,7 +105,8 @@ class Arrivals:
             trigger=SOURCE,
             arrived=describe_arrival(record, revision or "") if is_new else None,
         )
-        pipelines = self.graph.find_pipelines(self.graph.children[SOURCE])
+        first = self.graph.select_on_arrival(self.graph.children[SOURCE])
+        pipelines = self.graph.find_pipelines(first)
         return [message_to_envelope(event, pipeline) for pipeline in pipelines]
 
 

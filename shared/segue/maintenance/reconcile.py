@@ -103,10 +103,10 @@ class DiscrepancyFinder:
         return DiscrepancyKind.UNSTARTED
 
     def _is_started(self, record: Record) -> bool:
-        """Whether any job that reads the source has ever started; being queued is not enough."""
-        first = self.graph.children[SOURCE]
+        """Whether any job that an arrival starts has ever started; being queued is not enough."""
+        first = self.graph.select_on_arrival(self.graph.children[SOURCE])
         entries = [entry for entry in record.results.values() if entry.job in first]
-        return any(e.state is not State.QUEUED or e.attempts for e in entries)
+        return not first or any(e.state is not State.QUEUED or e.attempts for e in entries)
 
 
 def _is_newer(media: MediaFile, record: Record) -> bool:

@@ -154,6 +154,10 @@ class Graph:
         grouped = {job: name for name, jobs in self.groups.items() for job in jobs}
         return {job: grouped.get(job, job) for job in self.jobs}
 
+    def select_on_arrival(self, jobs: Iterable[str]) -> tuple[str, ...]:
+        """Return the jobs among some that run when a file arrives."""
+        return tuple(job for job in jobs if self.jobs[job].on_arrival)
+
     def find_pipelines(self, jobs: Iterable[str]) -> tuple[str, ...]:
         """Return the pipelines of some jobs, each once."""
         return tuple(dict.fromkeys(self.pipeline_of[job] for job in jobs))

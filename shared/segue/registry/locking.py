@@ -95,7 +95,7 @@ def build_lock(references: Iterable[str], manifests: Mapping[str, Manifest]) -> 
     for reference in sorted(references):
         namespace, job = split_reference(reference)
         if find_published(manifests, reference) is None:
-            raise ConfigurationError(_describe_missing(reference, manifests))
+            raise ConfigurationError(_explain_absence(reference, manifests))
         used.setdefault(namespace, []).append(job)
     return Lock(
         namespaces={
@@ -109,7 +109,7 @@ def build_lock(references: Iterable[str], manifests: Mapping[str, Manifest]) -> 
     )
 
 
-def _describe_missing(reference: str, manifests: Mapping[str, Manifest]) -> str:
+def _explain_absence(reference: str, manifests: Mapping[str, Manifest]) -> str:
     namespace, job = split_reference(reference)
     manifest = manifests.get(namespace)
     if manifest is None:

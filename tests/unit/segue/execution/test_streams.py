@@ -487,3 +487,44 @@ def test_after_a_rollback_nothing_is_computed_again():
         again.run()
         assert (again.delivered, again.computed) == (0, Counter())
     assert len(stream.record.results) == 7
+
+
+# --- jobs that run only on request ------------------------------------------------------------
+
+
+def let_wait(graph: Graph, *names: str) -> Graph:
+    """Have some jobs of a graph run only on request."""
+    jobs = {n: replace(job, on_arrival=n not in names) for n, job in graph.jobs.items()}
+    return replace(graph, jobs=jobs)
+
+
+@pytest.mark.parametrize("groups", [{}, {"all": (*"abcd",)}])
+def test_an_arrival_leaves_alone_what_runs_only_on_request(groups):
+    line = build_graph({"a": "", "b": "a", "c": "b", "d": "c"}, groups)
+    stream = Stream(graph=let_wait(line, "c", "d"))
+    stream.arrive()
+    stream.run()
+    assert stream.computed == Counter("ab")
+    assert stream.delivered == (1 if groups else 2)  # nobody is notified for nothing
+    stream.request("d")
+    stream.run()
+    assert stream.computed == Counter("abcd")
+    assert is_quiet(stream)
+
+
+def test_a_file_that_no_job_waits_for_is_recorded_and_starts_nothing():
+    stream = Stream(graph=let_wait(LINE, *"abcd"))
+    stream.arrive()
+    stream.run()
+    assert stream.computed == Counter()
+
+
+def test_what_is_requested_continues_once_an_arrival_has_finished_its_parent():
+    """The event of the parent goes to nobody, so a request has to."""
+    stream = Stream(graph=let_wait(LINE, "c", "d"))
+    stream.arrive()
+    stream.deliver()  # a
+    stream.request("d")  # b is missing
+    stream.run()
+    assert stream.computed == Counter("abcd")
+    assert is_quiet(stream)

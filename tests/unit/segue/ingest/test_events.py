@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -97,6 +98,13 @@ def test_a_new_file_is_recorded_and_each_pipeline_that_reads_the_source_gets_one
     assert (record.media, record.arrived_at) == (media(), NOW)
     assert [x.topic for x in system.queue.queued.values()] == ["a-live", "rest-live"]
     assert len(set(messages(system.queue))) == 1
+
+
+def test_a_pipeline_that_an_arrival_starts_nothing_in_gets_no_event(system):
+    late = {"a": replace(GRAPH.jobs["a"], on_arrival=False)}
+    graph = replace(GRAPH, jobs=dict(GRAPH.jobs) | late)
+    replace(system.arrivals, graph=graph).record([media()])
+    assert [x.topic for x in system.queue.queued.values()] == ["rest-live"]
 
 
 def test_the_event_of_a_new_file_tells_what_its_record_contains(system):

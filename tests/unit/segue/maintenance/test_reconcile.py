@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -140,6 +141,12 @@ def test_what_only_seems_wrong_is_left_alone(listed, known):
 def test_a_file_is_unstarted_if_no_job_that_reads_it_ever_started(results, unstarted):
     found = FINDER.find(there(), record(results=results))
     assert (found is not None) == unstarted
+
+
+def test_no_file_is_unstarted_where_an_arrival_starts_nothing():
+    jobs = {name: replace(job, on_arrival=False) for name, job in GRAPH.jobs.items()}
+    finder = replace(FINDER, graph=replace(GRAPH, jobs=jobs))
+    assert finder.find(there(), record()) is None
 
 
 def test_without_grace_a_file_is_unstarted_at_once():
