@@ -105,3 +105,22 @@ def test_an_option_fills_the_variable_that_the_graph_requires(here):
     with pytest.raises(ConfigurationError, match="SEGUE_CATALOGUE is not set"):
         Settings().load_graph()
     assert Settings(catalogue="gs://option").load_graph().catalogue == "gs://option"
+
+
+def test_with_a_namespace_the_default_places_are_below_its_folder(here):
+    (here / "jobs.yaml").write_text(f"namespace: moods\n{JOBS}")
+    found = Settings.load()
+    assert found.ledger == "sqlite:///.segue/moods/ledger.db"
+    assert found.queue == "sqlite:///.segue/moods/queue.db"
+    assert found.load_graph().artifacts == ".segue/moods/artifacts"
+    (here / "other.yaml").write_text(f"namespace: charts\n{JOBS}")
+    assert Settings.load(graph="other.yaml").ledger == "sqlite:///.segue/charts/ledger.db"
+    assert Settings.load(ledger="sqlite:///l.db").ledger == "sqlite:///l.db"
+
+
+def test_a_registry_is_set_as_the_other_places_are(here, monkeypatch):
+    (here / "jobs.yaml").write_text(f"registry: gs://graph\n{JOBS}")
+    assert Settings.load().load_graph().registry == "gs://graph"
+    monkeypatch.setenv("SEGUE_REGISTRY", "gs://environment")
+    assert Settings.load().load_graph().registry == "gs://environment"
+    assert Settings.load(registry="gs://option").load_graph().registry == "gs://option"

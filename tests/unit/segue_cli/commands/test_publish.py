@@ -1,0 +1,131 @@
+"""Publishing and locking from the command line: what is shown, and which exit codes scripts get."""
+
+from __future__ import annotations
+
+import pytest
+
+PLATFORM = """
+namespace: platform
+contact: platform@example.org
+registry: registry
+jobs:
+  fine:
+    {run: "segue_support.jobs:fine", needs: {media: source}, writes: application/json,
+     publish: true}
+"""
+MOODS = """
+namespace: moods
+contact: moods@example.org
+registry: registry
+jobs:
+  after:
+    {run: "segue_support.jobs:after", needs: {value: platform/fine}, writes: application/json}
+"""
+OLD, NEW = ("--graph", "platform/jobs.yaml"), ("--graph", "moods/jobs.yaml")
+
+
+@pytest.fixture
+def teams(folder, monkeypatch):
+    monkeypatch.delenv("SEGUE_REGISTRY", raising=False)
+    for name, text in (("platform", PLATFORM), ("moods", MOODS)):
+        (folder / name).mkdir()
+        (folder / name / "jobs.yaml").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def shared(segue, teams):
+    """Both teams have published, and the one is locked to the other."""
+    for arguments in (("publish", *OLD), ("lock", *NEW), ("publish", *NEW)):
+        assert segue(*arguments).code == 0
+    return teams
+
+
+def change_platform(teams) -> None:
+    text = PLATFORM.replace("publish: true", "publish: true, version: 2")
+    (teams / "platform/jobs.yaml").write_text(text)
+
+
+def test_a_dry_run_publishes_nothing(segue, teams):
+    said = segue("publish", *OLD, "--dry-run")
+    assert said.code == 0
+    assert "fine" in said.out
+    assert "new" in said.out
+    assert "Nothing was published." in said.err
+    assert not (teams / "registry").exists()
+
+
+def test_what_is_published_is_shown_and_again_it_is_the_same(segue, teams):
+    assert "Published platform to registry." in segue("publish", *OLD).err
+    said = segue("publish", *OLD)
+    assert "same" in said.out
+    assert "The registry has this already." in said.err
+
+
+def test_a_lock_is_written_and_checked(segue, teams):
+    segue("publish", *OLD)
+    assert segue("lock", *NEW, "--check").code == 4
+    assert not (teams / "moods/segue.lock").exists()
+    said = segue("lock", *NEW)
+    assert (said.code, "platform/fine" in said.out) == (0, True)
+    assert "Wrote moods/segue.lock; commit it." in said.err
+    again = segue("lock", *NEW, "--check")
+    assert (again.code, again.out) == (0, "")
+    assert "segue.lock is current." in again.err
+    assert segue("lock", *NEW, "--json").json == {
+        "lock": "moods/segue.lock",
+        "current": True,
+        "changes": {},
+    }
+
+
+def test_taking_away_what_others_use_is_refused_and_broken_on_request(segue, shared):
+    change_platform(shared)
+    said = segue("publish", *OLD)
+    assert said.code == 2
+    assert "moods is locked to platform/fine" in said.err
+    dry = segue("publish", *OLD, "--dry-run")
+    assert dry.code == 3
+    assert "moods (moods@example.org) is locked to fine" in dry.err
+    assert "It would be refused." in dry.err
+    found = segue("publish", *OLD, "--break", "--json")
+    assert found.code == 0
+    assert found.json["changed"]
+    assert [pin["namespace"] for pin in found.json["broken"]] == ["moods"]
+    assert found.json["jobs"] != found.json["previous"]
+
+
+def test_nothing_changes_for_a_team_until_it_locks_again(segue, shared):
+    before = segue("graph", *NEW, "--json").json
+    change_platform(shared)
+    segue("publish", *OLD, "--break")
+    assert segue("graph", *NEW, "--json").json == before
+    changes = segue("lock", *NEW, "--json").json["changes"]
+    assert changes["platform/fine"]["before"] == before["foreign"]["platform/fine"]["fingerprint"]
+    after = segue("graph", *NEW, "--json").json
+    assert after["jobs"][0]["fingerprint"] != before["jobs"][0]["fingerprint"]
+
+
+@pytest.mark.parametrize("command", ["publish", "lock"])
+def test_without_a_registry_the_remedy_is_named(segue, teams, command):
+    for name, text in (("platform", PLATFORM), ("moods", MOODS)):
+        (teams / name / "jobs.yaml").write_text(text.replace("registry: registry\n", ""))
+    said = segue(command, *(OLD if command == "publish" else NEW))
+    assert said.code == 2
+    assert "no registry is set; write 'registry:' in" in said.err
+    assert "SEGUE_REGISTRY" in said.err
+
+
+def test_other_graphs_need_no_lock_and_say_nothing_of_one(segue, teams):
+    assert "segue.lock is current." in segue("lock", *OLD).err
+    assert not (teams / "platform/segue.lock").exists()
+
+
+def test_the_tree_starts_from_other_namespaces_jobs(segue, shared):
+    lines = segue("graph", *NEW).out.splitlines()
+    assert lines[1].startswith("platform/fine")
+    assert "└─ after" in lines[2]
+    assert (
+        'job_platform_fine(["platform/fine"]):::source'
+        in segue("graph", *NEW, "--format", "mermaid").out
+    )
