@@ -31,7 +31,6 @@ from segue.execution.foreign import ForeignLedgers
 from segue.execution.reply import Reply, ReplyBuilder
 from segue.execution.task import build_task
 from segue.execution.work import (
-    Decision,
     ReceivedMessage,
     Run,
     Step,
@@ -50,7 +49,7 @@ from segue.model.message import Message, decode_message
 from segue.model.object_store import ObjectStore
 from segue.model.outcome import Outcome, Status
 from segue.model.planner import Verdict
-from segue.model.record import FINISHED, Failure, Lease, State
+from segue.model.record import FINISHED, Failure, Lease, Record, State
 from segue.model.transitions import (
     Result,
     arrive,
@@ -275,9 +274,9 @@ class Engine:
                 if work.message is not None and work.message.ping:
                     self._ready.append(work)
                     continue
-                work.decision = self._steps.decide(work, snapshot.record, now)
-                self._note(work, work.decision.step)
-                if self.dry_run or not _is_worth_a_write(work, work.decision):
+                record, step = self._steps.decide(work, snapshot.record, now)
+                self._note(work, step)
+                if self.dry_run or not _is_worth_a_write(work, snapshot.record, record):
                     self._end(work)
                 else:
                     self._ready.append(work)
@@ -524,9 +523,9 @@ def _is_over(work: Work) -> bool:
     return bool(work.late or work.results) or work.plan is None or not work.plan.run
 
 
-def _is_worth_a_write(work: Work, decision: Decision) -> bool:
+def _is_worth_a_write(work: Work, found: Record | None, record: Record | None) -> bool:
     """Whether to claim, or to write a changed record: a backfill does not write each change."""
-    found, record, planned = decision.found, decision.record, decision.step.plan
+    planned = work.plan
     if planned is not None and planned.run:
         return True
     if record is None or record is found or planned is None:

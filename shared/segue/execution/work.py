@@ -82,7 +82,6 @@ class Work(msgspec.Struct, kw_only=True):
     snapshot: Snapshot | None = None  # None: to be read
     foreign: Mapping[str, ForeignResult] = NO_RESULTS  # of the jobs above, by namespace/job
     claimed: Record | None = None  # as it was when the running jobs were claimed
-    decision: Decision | None = None  # on what was read, to be carried out
     plan: Plan | None = None  # the latest one
     verdicts: Mapping[str, Verdict] = {}  # on what it is for
     leased_until: datetime = NEVER
@@ -123,14 +122,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     late: tuple[str, ...] = ()  # jobs whose results came too late
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What to do about a record, before anything is claimed."""
-
-    found: Record | None
-    record: Record | None
-    step: Step
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
     """Builds the steps of one process."""
@@ -156,21 +147,24 @@ class Steps:
         runs_here = self.is_served
         return [c for c in self.graph.children[job] if not (runs_here(job) and runs_here(c))]
 
-    def decide(self, work: Work, found: Record | None, now: datetime) -> Decision:
-        """Decide what to do about a file; in a backfill, that records its arrival, too."""
+    def decide(self, work: Work, found: Record | None, now: datetime) -> tuple[Record | None, Step]:
+        """Decide what to do about a file, before anything is claimed.
+
+        Returns the record with what is to be noted; in a backfill, that is the arrival, too.
+        """
         record = found
         if work.message is None:
             record, _ = arrive(found, work.media, now)
         if record is None:
-            return Decision(found=None, record=None, step=Step(refusal=UNKNOWN))
+            return None, Step(refusal=UNKNOWN)
         if refusal := check_version(record, work.media):
-            return Decision(found=found, record=found, step=Step(refusal=refusal))
+            return found, Step(refusal=refusal)
         if work.event is not None:
             record = trigger(record, self._list_unnotified(record, work), work.event)
         if work.run is not None:
             record = self._reopen(record, work, work.run, now)
         record, planned = self._plan(record, work, work.targets, now)
-        return Decision(found=found, record=record, step=Step(plan=planned))
+        return record, Step(plan=planned)
 
     def build_start(self, work: Work, now: datetime) -> Transition[Step]:
         """Build the step that decides and claims; a ping needs nothing but its record."""
@@ -178,12 +172,9 @@ class Steps:
             return self._build_ping_step(work, work.message, now)
 
         def start(found: Record | None) -> tuple[Record | None, Step]:
-            decision = work.decision
-            if decision is None or not _still_holds(decision, found):
-                # The ledger may have failed after an earlier claim was written.
-                released, _ = release(found, owns=lambda lease: lease.owner == work.owner)
-                decision = self.decide(work, released or found, now)
-            record, step = decision.record, decision.step
+            # The ledger may have failed after an earlier claim was written.
+            released, _ = release(found, owns=lambda lease: lease.owner == work.owner)
+            record, step = self.decide(work, released or found, now)
             if record is not None and step.plan is not None:
                 record = self._claim(record, work, step.plan, now)
             return record, step
@@ -396,12 +387,6 @@ class Steps:
             for name, parent in parents.items()
         )
         return not settled.isdisjoint(parents) and not is_notified
-
-
-def _still_holds(decision: Decision, found: Record | None) -> bool:
-    """Whether nothing has changed since a decision, and no lease that it saw may have expired."""
-    planned = decision.step.plan
-    return decision.found is found and not (planned is not None and planned.holders)
 
 
 def check_version(record: Record, media: MediaFile) -> Status | None:
