@@ -9,13 +9,21 @@ import tempfile
 from collections.abc import Iterator
 from functools import partial
 
-from segue.adapters.connect import connect_queue, connect_store, open_ledger_to_read
+from segue.adapters.connect import (
+    connect_queue,
+    connect_store,
+    ledger_exists,
+    open_ledger_to_read,
+)
 from segue.errors import ConfigurationError
 from segue.model.graph import Graph
 from segue.model.job_code import check_code
 from segue.model.ledger import Query
+from segue.model.manifest import LOCK_FILE, Manifest
 from segue.model.media_file import parse_location
 from segue.model.settings import ARTIFACTS, Settings
+from segue.registry.locking import compare_lock
+from segue.registry.publication import load_manifest
 from segue.stack import load_graph
 from segue.worker.pool import count_cores
 from segue_cli.health_checks.check import Check, CheckFault, CheckNote, CheckResult
@@ -40,6 +48,11 @@ def list_place_checks(settings: Settings) -> Iterator[Check]:
         yield Check(group, "graph", partial(_check_graph, graph))
         yield Check(group, "catalogue", partial(_check_catalogue, graph.catalogue))
         yield Check(group, "artifacts", partial(_check_artifacts, artifacts))
+        if graph.registry is not None:
+            yield Check(group, "registry", partial(_check_registry, graph))
+        for parent in graph.imports.values():
+            name = f"ledger of {parent.namespace}"
+            yield Check(group, name, partial(_check_parent_ledger, parent))
     yield Check(group, "ledger", partial(_check_ledger, settings.ledger, namespace))
     yield Check(group, "queue", partial(_check_queue, settings.queue))
     yield Check(
@@ -84,6 +97,29 @@ def _check_ledger(url: str, namespace: str | None) -> CheckResult:
     with contextlib.closing(open_ledger_to_read(url, namespace)) as ledger:
         found = ledger.find(Query(), limit=1)
     return CheckResult(f"{url}, {'in use' if found else 'empty'}")
+
+
+def _check_registry(graph: Graph) -> CheckResult:
+    assert graph.registry is not None
+    assert graph.path is not None
+    location = parse_location(graph.registry)
+    with contextlib.closing(connect_store(location)) as registry:
+        comparison = compare_lock(graph.path, registry)
+        published = load_manifest(registry, graph.namespace)
+    if not comparison.is_current:
+        hint = "run 'segue lock' when you want what is published now"
+        return CheckNote(f"{location} has something else than {LOCK_FILE}", hint)
+    if graph.foreign and (published is None or published.pins != graph.pins):
+        hint = "run 'segue publish', so that nobody takes away what this graph uses"
+        return CheckNote(f"{location} does not know what {LOCK_FILE} is locked to", hint)
+    return CheckResult(location)
+
+
+def _check_parent_ledger(parent: Manifest) -> CheckResult:
+    if not ledger_exists(parent.ledger):
+        hint = f"nothing was computed there yet, or ask {parent.contact or 'its team'} where it is"
+        return CheckNote(f"{parent.ledger} does not exist", hint)
+    return _check_ledger(parent.ledger, parent.namespace)
 
 
 def _check_queue(url: str) -> CheckResult:

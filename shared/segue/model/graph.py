@@ -217,6 +217,11 @@ class Graph:
         found = {p: find_published(self.imports, p) for p in self.references}
         return {p: published for p, published in found.items() if published is not None}
 
+    @property
+    def pins(self) -> dict[str, str]:
+        """The fingerprints that the graph is locked to, by ``namespace/job``."""
+        return {reference: job.fingerprint for reference, job in self.foreign.items()}
+
     def find_foreign(self, targets: Iterable[str]) -> tuple[str, ...]:
         """Return the jobs of other namespaces at or above some jobs."""
         above = {p for t in targets for p in (t, *self._ancestors.get(t, ()))}

@@ -75,7 +75,7 @@ def build_manifest(graph: Graph, settings: Settings) -> Manifest:
         queue=make_url_absolute(settings.queue),
         artifacts=parse_location(graph.artifacts),
         jobs=jobs,
-        pins={reference: job.fingerprint for reference, job in graph.foreign.items()},
+        pins=graph.pins,
     )
 
 

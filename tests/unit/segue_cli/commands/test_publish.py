@@ -129,3 +129,25 @@ def test_the_tree_starts_from_other_namespaces_jobs(segue, shared):
         'job_platform_fine(["platform/fine"]):::source'
         in segue("graph", *NEW, "--format", "mermaid").out
     )
+
+
+def find_checks(segue, *arguments: str) -> dict[str, tuple[str, str]]:
+    findings = segue("doctor", *arguments, "--json").json["findings"]
+    return {f["name"]: (f["status"], f["detail"]) for f in findings}
+
+
+def test_doctor_compares_the_lock_and_the_pins_with_the_registry(segue, teams, monkeypatch):
+    monkeypatch.setenv("PATH", "")  # asking other programs for their versions takes seconds
+    segue("publish", *OLD)
+    segue("lock", *NEW)
+    status, detail = find_checks(segue, *NEW)["registry"]
+    assert (status, "does not know what segue.lock is locked to" in detail) == ("note", True)
+    segue("publish", *NEW)
+    found = find_checks(segue, *NEW)
+    assert found["registry"] == ("ok", f"file://{teams}/registry")
+    assert found["ledger of platform"][0] == "note"
+    assert "does not exist" in found["ledger of platform"][1]
+    change_platform(teams)
+    segue("publish", *OLD, "--break")
+    status, detail = find_checks(segue, *NEW)["registry"]
+    assert (status, "something else than segue.lock" in detail) == ("note", True)
