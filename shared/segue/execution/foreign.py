@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 
 import msgspec
 
-from segue.adapters.connect import open_ledger_to_read
+from segue.adapters.connect import ledger_exists, open_ledger_to_read
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger
 from segue.model.manifest import Manifest, PublishedJob, split_reference
@@ -29,10 +29,10 @@ class ForeignResult(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class ForeignLedgers:
     """The ledgers of the namespaces that a graph depends on, each opened when it is first read.
 
-    ``connect`` opens a ledger for reading, by its URL and namespace.
+    ``connect`` opens a ledger for reading, by its URL and namespace; None: there is none yet.
     """
 
-    def __init__(self, graph: Graph, connect: Callable[[str, str], Ledger]) -> None:
+    def __init__(self, graph: Graph, connect: Callable[[str, str], Ledger | None]) -> None:
         self._graph = graph
         self._connect = connect
         self._ledgers: dict[str, Ledger] = {}
@@ -54,7 +54,10 @@ class ForeignLedgers:
             numbers = [i for i, line in enumerate(jobs) if line]
             if not numbers:
                 continue
-            snapshots = self._open(manifest).read([files[i].uri for i in numbers])
+            ledger = self._open(manifest)
+            if ledger is None:
+                continue
+            snapshots = ledger.read([files[i].uri for i in numbers])
             for i, snapshot in zip(numbers, snapshots, strict=True):
                 for reference in jobs[i]:
                     result = find_foreign_result(
@@ -69,10 +72,12 @@ class ForeignLedgers:
         self._opened.close()
         self._ledgers.clear()
 
-    def _open(self, manifest: Manifest) -> Ledger:
+    def _open(self, manifest: Manifest) -> Ledger | None:
         with self._lock:
             if manifest.namespace not in self._ledgers:
                 ledger = self._connect(manifest.ledger, manifest.namespace)
+                if ledger is None:
+                    return None
                 self._ledgers[manifest.namespace] = self._opened.enter_context(closing(ledger))
             return self._ledgers[manifest.namespace]
 
@@ -81,7 +86,22 @@ def open_foreign_ledgers(graph: Graph, opened: ExitStack) -> ForeignLedgers | No
     """Open what a graph reads of other namespaces, and close it with the stack."""
     if not graph.references:
         return None
-    return opened.enter_context(closing(ForeignLedgers(graph, open_ledger_to_read)))
+    return opened.enter_context(closing(ForeignLedgers(graph, _connect)))
+
+
+def _connect(url: str, namespace: str) -> Ledger | None:
+    return open_ledger_to_read(url, namespace) if ledger_exists(url) else None
+
+
+def find_inputs(
+    graph: Graph, jobs: Iterable[str], found: Mapping[str, ForeignResult]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the URIs and checksums of what some jobs need of other namespaces."""
+    needed = {p for job in jobs for p in graph.jobs[job].parents if p not in graph.jobs}
+    results = {p: found[p] for p in sorted(needed)}
+    inputs = {p: r.artifact for p, r in results.items() if r.artifact is not None}
+    checksums = {p: r.checksum for p, r in results.items() if r.checksum is not None}
+    return inputs, checksums
 
 
 def find_foreign_result(

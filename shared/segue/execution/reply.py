@@ -30,6 +30,7 @@ from segue.model.dead_letter import Stage
 from segue.model.graph import Graph
 from segue.model.ledger import Change, Ledger
 from segue.model.message import Message
+from segue.model.planner import Verdict
 from segue.model.queue import Envelope, Queue, message_to_envelope
 from segue.model.record import EVERYONE, Entry, Failure, Record, State, evolve
 from segue.model.transitions import Notified, Result, clear_notify
@@ -267,6 +268,9 @@ def _describe(
         return Action.BLOCKED, f"{job} is blocked by {cause}"
     if events:
         return Action.FORWARDED, None
+    verdicts = planned.verdicts if planned is not None else {}
+    if foreign := [job for job, v in verdicts.items() if v is Verdict.FOREIGN and "/" in job]:
+        return Action.WAITING, f"{', '.join(foreign)} has no result yet"
     if planned is not None and planned.waits_for:
         return Action.WAITING, "other parents have not finished yet"
     return Action.DROPPED, "there is nothing to do"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from segue.execution.foreign import find_inputs
 from segue.execution.work import Work
 from segue.model.graph import Graph
 from segue.model.media_file import MediaFile
@@ -15,17 +16,9 @@ def build_task(task_id: int, graph: Graph, work: Work) -> Task:
     record, planned = work.record, work.plan
     assert record is not None
     assert planned is not None
-    inputs: dict[str, str] = {}
-    checksums: dict[str, str] = {}
+    inputs, checksums = find_inputs(graph, planned.run, work.foreign)
     for parent in {p for job in planned.run for p in graph.jobs[job].parents}:
-        if parent in planned.run:
-            continue
-        if parent not in graph.jobs:
-            found = work.foreign[parent]
-            assert found.artifact is not None
-            inputs[parent] = found.artifact
-            if found.checksum is not None:
-                checksums[parent] = found.checksum
+        if parent in planned.run or parent not in graph.jobs:
             continue
         fingerprint = find_current(graph, record, parent)
         if fingerprint is None:

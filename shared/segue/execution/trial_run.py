@@ -1,6 +1,7 @@
 """A trial run computes one job on one file and records nothing: for the author of the job.
 
-The jobs above it are computed, too, from the file: results in the ledger are not used.
+The jobs above it are computed, too, from the file: results in the ledger are not used, except
+those of other namespaces, whose code is not here.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from segue import codec
 from segue.adapters.connect import connect_store
 from segue.errors import ConfigurationError, build_error
+from segue.execution.foreign import ForeignResult, find_inputs, open_foreign_ledgers
 from segue.model.graph import Graph
 from segue.model.job_code import check_code, make_importable
 from segue.model.media_file import MediaFile
@@ -98,11 +100,27 @@ def try_job(graph: Graph, job: str, media: MediaFile, *, isolated: bool) -> Tria
 
 def _run_in_child(graph: Graph, artifacts: str, media: MediaFile) -> Iterator[tuple[str, Result]]:
     with _print_tracebacks(), Pool(graph, artifacts, processes=1) as pool:
-        pool.submit([Task(task_id=1, media=media, run=tuple(graph.jobs))])
+        pool.submit([_build_task(graph, media)])
         while pool.pending:
             for report in pool.collect(COLLECT_S):
                 for result in report.results:
                     yield result.job, result
+
+
+def _build_task(graph: Graph, media: MediaFile) -> Task:
+    """Build a task of all jobs, with what other namespaces have computed above them."""
+    found: Mapping[str, ForeignResult] = {}
+    with contextlib.ExitStack() as opened:
+        if (ledgers := open_foreign_ledgers(graph, opened)) is not None:
+            [found] = ledgers.read([media], [tuple(graph.jobs)])
+    for reference in graph.references:
+        if reference not in found or found[reference].artifact is None:
+            raise ConfigurationError(
+                f"{reference} has no result of this version of {media.uri}; it has to be computed "
+                "in its own namespace first"
+            )
+    inputs, checksums = find_inputs(graph, graph.jobs, found)
+    return Task(task_id=1, media=media, run=tuple(graph.jobs), inputs=inputs, checksums=checksums)
 
 
 @contextlib.contextmanager
@@ -120,7 +138,7 @@ def _run_here(
     graph: Graph, artifacts: str, media: MediaFile, folder: str
 ) -> Iterator[tuple[str, Result]]:
     make_importable(graph)
-    task = Task(task_id=1, media=media, run=tuple(graph.jobs))
+    task = _build_task(graph, media)
     with contextlib.closing(Stores(connect_store, artifacts)) as stores:
         line = LineRun(task, stores, tempfile.mkdtemp(dir=folder), Claims())
         for name, job in graph.jobs.items():

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from segue.model.graph import Graph
 from segue.model.message import Message
-from segue.model.planner import NO_JOBS, NO_STATES, OPEN, Plan, Verdict, plan
+from segue.model.planner import NO_JOBS, OPEN, Plan, Verdict, plan
 from segue.model.queue import Envelope, Lane, message_to_envelope
 from segue.model.record import NOBODY, Lease, Record, State
 from segue.model.transitions import block, move_wanted, want
@@ -30,10 +30,12 @@ def accept_targets(
     """Record that targets are wanted, or why they cannot be computed; return the plan, too.
 
     What can run now is in the plan's ``elsewhere``: nothing runs here. Nothing changes for targets
-    that are current or have failed.
+    that are current or have failed. Whether other namespaces have their results is left to the
+    pipelines, which can read them.
     """
     record = move_wanted(record, graph, now, lost)
-    planned = plan(graph, record, NO_STATES, targets, now, served=NO_JOBS, lost=lost)
+    states = dict.fromkeys(graph.references, State.DONE)
+    planned = plan(graph, record, states, targets, now, served=NO_JOBS, lost=lost)
     for state in (State.BLOCKED, State.NOT_APPLICABLE):
         causes = {j: c for j, c in planned.blockers.items() if str(planned.verdicts[j]) == state}
         record = block(record, graph, causes, now=now, triggered={}, state=state)

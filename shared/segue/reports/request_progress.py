@@ -13,7 +13,7 @@ from segue.model.graph import Graph
 from segue.model.lease_owner import is_lost
 from segue.model.ledger import Ledger, Query, find_records
 from segue.model.planner import NO_STATES, Verdict, plan
-from segue.model.record import UNFINISHED, Entry, Record
+from segue.model.record import FINISHED, UNFINISHED, Entry, Record
 from segue.model.run import RunRecord
 from segue.model.transitions import find_entry, is_current
 
@@ -131,6 +131,8 @@ class RequestWatcher:
                 return "done"
             if verdict in REFUSALS:
                 return str(verdict)
+            if verdict is Verdict.FOREIGN and entry is not None and entry.state in FINISHED:
+                return str(entry.state)  # its pipeline has read what the other namespace has
         return str(entry.state) if entry is not None and entry.state in UNFINISHED else "waiting"
 
     def _is_outdated(self, record: Record, entry: Entry | None) -> bool:

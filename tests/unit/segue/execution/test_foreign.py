@@ -10,14 +10,21 @@ import pytest
 
 from segue.execution.engine import Engine
 from segue.execution.foreign import ForeignLedgers, ForeignResult
-from segue.execution.work import Run
+from segue.execution.reply import Reply
+from segue.execution.work import ReceivedMessage, Run
+from segue.ingest.acceptance import accept_targets, build_requests
+from segue.log import Action
 from segue.model.graph import Graph, parse_graph
 from segue.model.ledger import Change, Snapshot
 from segue.model.manifest import Lock, Manifest, PublishedJob
 from segue.model.media_file import MediaFile
+from segue.model.message import Message, decode_message, encode_message
 from segue.model.outcome import Outcome, Status
-from segue.model.record import Failure, Record, State, evolve
+from segue.model.planner import Plan
+from segue.model.record import PENDING, Failure, Record, State, evolve, list_open_terms
+from segue.model.run import RunKind, RunRecord, RunSelection, RunState
 from segue.model.transitions import Result, arrive, claim, delete, settle
+from segue.reports.request_progress import RequestWatcher
 from segue_support.recording_pool import RecordingPool
 from segue_support.simulator.store import MemoryStore
 from segue_support.stream import NOW, Clock, CountingLedger, is_lost
@@ -283,3 +290,75 @@ def test_ledgers_are_read_for_the_files_that_need_them():
     assert found[0] == {}
     assert isinstance(found[1]["platform/down"], ForeignResult)
     ledgers.close()
+
+
+# --- in a stream ------------------------------------------------------------------------------
+
+
+def respond(system: System, message: Message) -> Reply:
+    received = ReceivedMessage(pipeline="mood", data=encode_message(message))
+    system.engine.add_messages([received])
+    [reply] = system.engine.drain()
+    assert isinstance(reply, Reply)
+    return reply
+
+
+def request(system: System) -> Message:
+    """Accept a request for the last job, as the function does that cannot read other ledgers."""
+
+    def accept(found: Record | None) -> tuple[Record | None, Plan]:
+        record, _ = arrive(found, file(), NOW)
+        return accept_targets(GRAPH, record, ["hook"], NOW, is_lost)
+
+    [changed] = system.ledger.change([Change(uri=file().uri, transition=accept)])
+    assert changed.snapshot.record is not None
+    [envelope, *_] = build_requests(
+        GRAPH, changed.snapshot.record, ["hook"], changed.answer.elsewhere
+    )
+    return decode_message(envelope.data)
+
+
+def test_a_request_starts_from_what_the_other_namespace_has():
+    system = System()
+    system.finish_parent(file())
+    reply = respond(system, request(system))
+    assert reply.action is Action.DONE
+    assert [result.job for result in reply.results] == ["mood", "hook"]
+
+
+def test_a_request_waits_until_the_other_namespace_has_its_result():
+    system = System()
+    message = request(system)
+    reply = respond(system, message)
+    assert (reply.action, reply.reason) == (Action.WAITING, "platform/down has no result yet")
+    assert PENDING in list_open_terms(system.ledger.records[file().uri])  # the sweep asks again
+    system.finish_parent(file())
+    assert respond(system, message).action is Action.DONE
+
+
+def test_a_request_is_told_that_the_other_namespace_has_failed():
+    system = System()
+    error = Failure(kind="corrupt_media", type="CorruptMedia", message="not audio")
+    system.finish_parent(file(), state=State.FAILED, error=error)
+    message = request(system)
+    assert respond(system, message).action is Action.BLOCKED
+    run = RunRecord(
+        id="r1",
+        kind=RunKind.REQUEST,
+        state=RunState.ACCEPTED,
+        started_at=NOW,
+        selection=RunSelection(files=(file().uri,)),
+        jobs=("hook",),
+    )
+    watcher = RequestWatcher(graph=GRAPH, ledger=system.ledger, request=run, clock=Clock())
+    assert watcher.read_progress().jobs["hook"] == {"blocked": 1}
+
+
+def test_a_ledger_that_does_not_exist_yet_is_opened_once_it_does():
+    found: list[ReadLedger] = []
+    ledgers = ForeignLedgers(GRAPH, lambda _url, _namespace: found[0] if found else None)
+    assert ledgers.read([file()], [("mood",)]) == [{}]
+    system = System()
+    system.finish_parent(file())
+    found.append(system.parent)
+    assert ledgers.read([file()], [("mood",)])[0]["platform/down"].state is State.DONE
