@@ -252,8 +252,10 @@ def _list_details(entry: Entry, *, verbose: bool) -> Iterator[str]:
         since = f" since {text.format_time(entry.notify_at)}" if entry.notify_at else ""
         yield f"wanted{since}{_describe_notify(entry.notify)}"
     if verbose or entry.state in UNFINISHED:
-        if entry.triggered_by is not None:
-            yield f"for the event of {entry.triggered_by}"
+        if entry.triggered_by == EVERYONE:
+            yield "for no event; all who depend on it were notified"
+        elif entry.triggered_by is not None:
+            yield f"for the event of {entry.triggered_by.partition('@')[0]}"
         if entry.requests:
             yield f"requested by {entry.requests[-1]}"
 

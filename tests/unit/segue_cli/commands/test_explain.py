@@ -74,12 +74,15 @@ def test_whom_a_result_notifies_and_what_it_is_for_is_shown(segue, project):
     wanted = project.entry(
         "fine", media, State.QUEUED, notify=("*", "."), notify_at=NOW, requests=("first", "second")
     )
-    done = project.entry("beside", media, triggered_by="source")
-    project.record(media, {"fine": wanted, "beside": done})
+    done = project.entry("beside", media, triggered_by="source@beside")
+    other = project.entry("after", media, triggered_by="*")
+    project.record(media, {"fine": wanted, "beside": done, "after": other})
     out = segue("explain", "music/song.wav", *LEDGER).out
     assert ", then notifies all who depend on it; requested by second" in out
-    assert "for the event of source" not in out
-    assert "for the event of source" in segue("explain", "music/song.wav", *LEDGER, "-v").out
+    assert "event" not in out
+    out = segue("explain", "music/song.wav", *LEDGER, "-v").out
+    assert "      for the event of source\n" in out
+    assert "      for no event; all who depend on it were notified\n" in out
 
 
 def test_the_traceback_of_a_failure_is_shown_if_asked_for(segue, project):
