@@ -119,7 +119,8 @@ class RequestWatcher:
         if record.deleted_at is not None:
             return dict.fromkeys(self.jobs, "deleted")
         if self.request.ping:
-            arrived = {j for j, p in record.pings.items() if p.request >= self.request.id}
+            own = self.request.id
+            arrived = {j for j, p in record.pings.items() if own in (p.request, *p.before)}
             return {job: "done" if job in arrived else "waiting" for job in self.jobs}
         planned = plan(self.graph, record, NO_STATES, self.jobs, self.clock(), lost=is_lost)
         return {job: self._find_state(record, job, planned.verdicts[job]) for job in self.jobs}

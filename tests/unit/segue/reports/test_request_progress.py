@@ -119,8 +119,15 @@ def test_a_ping_is_over_when_each_job_of_the_line_has_a_trace():
         "load": {"done": 1},
         "beats": {"waiting": 1},
     }
-    both = record(pings={"load": here, "beats": here})
+    later = Ping(request=LATER, at=NOW, before={ID: "load@beats"})
+    both = record(pings={"load": here, "beats": later})
     assert watcher(MemoryLedger([both]), ping=True).read_progress().is_over
+
+
+def test_a_later_ping_does_not_stand_for_one_that_is_still_on_its_way():
+    pings = {"load": Ping(request=ID, at=NOW), "beats": Ping(request=LATER, at=NOW)}
+    watching = watcher(MemoryLedger([record(pings=pings)]), ping=True)
+    assert dict(watching.read_progress().jobs["beats"]) == {"waiting": 1}
 
 
 def test_what_is_over_is_not_looked_at_again():

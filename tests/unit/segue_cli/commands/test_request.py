@@ -151,10 +151,11 @@ def test_a_ping_goes_down_the_line_and_names_who_does_not_answer(project, segue)
     assert project.known(media).results == {}
 
 
-def test_a_ping_is_answered_by_traces(project, segue):
+def test_a_ping_is_answered_by_traces(project, segue, monkeypatch):
     media = project.media("a.wav")
-    late = Ping(request="99991231T000000.000000Z-00000001", at=datetime(2026, 1, 2, tzinfo=UTC))
-    project.record(media, {}, pings={"fine": late, "beside": late, "after": late})
+    ping = Ping(request="20260102T000000.000000Z-00000001", at=datetime(2026, 1, 2, tzinfo=UTC))
+    monkeypatch.setattr("segue.ingest.requests.build_request_id", lambda _now: ping.request)
+    project.record(media, {}, pings={"fine": ping, "beside": ping, "after": ping})
     assert segue("ping", "music/a.wav", *WHERE).code == 0
 
 
