@@ -91,7 +91,9 @@ def request(
             )
             if receipt.files and not watch:
                 context.output.print(f"To follow it: segue watch {receipt.request}")
-        elif not is_followed:
+        elif is_followed:  # the result comes at the end, and names the request, too
+            context.output.note(f"To follow it: segue watch {receipt.request}")
+        else:
             context.output.write_json(msgspec.to_builtins(receipt))
         if not is_followed:
             return ExitCode.FAILURES if receipt.ignored or not receipt.files else ExitCode.OK

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -114,6 +115,22 @@ def test_a_request_is_followed_to_its_end(project, segue):
     project.record(media, {"fine": project.failed("fine", media)})
     said = segue("watch", asked, *WHERE)
     assert (said.code, "timeout" in said.out) == (3, True)
+
+
+def test_the_id_of_a_request_is_known_before_it_is_followed(project, segue, monkeypatch):
+    project.media("a.wav")
+
+    def interrupt(_watcher):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("segue_cli.commands.watch.RequestWatcher.read_progress", interrupt)
+    asked = ("request", "music/a.wav", "--job", "fine", "--watch", *WHERE)
+    ids = []
+    for options in ((), ("--json",)):
+        said = segue(*asked, *options)
+        assert said.code == 130
+        ids += re.findall(r"\d{8}T\S+Z-[0-9a-f]{8}", said.out + said.err)
+    assert [segue("watch", one, *WHERE, "--timeout", "0s").code for one in ids] == [130, 130]
 
 
 def test_a_file_is_followed_by_its_path(project, segue):
