@@ -35,6 +35,7 @@ from segue_cli.views.output import Output
 if TYPE_CHECKING:
     from segue.model.graph import Graph
 
+ARGUMENTS = "segue_cli.arguments"
 METAVARS = {
     "graph": "FILE",
     "price": "NUMBER",
@@ -64,6 +65,7 @@ class Context:
 
     settings: Settings
     output: Output
+    arguments: tuple[str, ...] = ()  # as they were typed
     damaged: set[str] = field(default_factory=set)  # files whose records could not be read
 
     @functools.cached_property
@@ -101,6 +103,11 @@ class Command(click.Command):
         self.settings, self.examples, self.requires = settings, examples, requires
         self.params += [*map(_build_setting_option, settings), *GENERAL]
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments, and remember how they were typed."""
+        ctx.meta[ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Call the function with a ``Context`` in place of the options that all commands share."""
         values = ctx.params
@@ -108,7 +115,9 @@ class Command(click.Command):
         settings = Settings.load(**{name: values.pop(name) for name in self.settings})
         switches = {"NO_COLOR": values.pop("no_color"), "SEGUE_DEBUG": values.pop("debug")}
         require("this command", *self.requires)
-        values["context"] = context = Context(settings=settings, output=output)
+        values["context"] = context = Context(
+            settings=settings, output=output, arguments=ctx.meta[ARGUMENTS]
+        )
         with _export_switches(switches):
             code = super().invoke(ctx)
         return ExitCode.FAILURES if context.damaged and not code else code

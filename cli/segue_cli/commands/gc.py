@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
@@ -111,7 +112,8 @@ def gc(context: Context, older_than: float, delete: bool, names: bool, unknown_f
             if names:
                 context.output.print(one.artifact.object.name)
         count_all()
-    context.output.print(*_render(counts, deleted=delete))
+    again = None if delete else shlex.join(["segue", "gc", *context.arguments, "--delete"])
+    context.output.print(*_render(counts, again))
 
 
 class GarbageCounts:
@@ -169,7 +171,8 @@ def _to_json(garbage: Garbage) -> dict[str, Any]:
     }
 
 
-def _render(counts: GarbageCounts, *, deleted: bool) -> Iterator[RenderableType]:
+def _render(counts: GarbageCounts, again: str | None) -> Iterator[RenderableType]:
+    """Render the counts; ``again`` is the command that deletes what was only counted."""
     from rich.text import Text
 
     if counts.artifacts:
@@ -188,7 +191,7 @@ def _render(counts: GarbageCounts, *, deleted: bool) -> Iterator[RenderableType]
         )
     if counts.old_runs:
         records = text.format_count(counts.old_runs, "record")
-        what = "Deleted" if deleted else "To be deleted"
+        what = "To be deleted" if again else "Deleted"
         yield Text(f"{what}: {records} of runs that are older than a year.")
     total = counts.artifacts.total()
     what = f"{text.format_count(total, 'artifact')} of {counts.examined:,}"
@@ -196,7 +199,7 @@ def _render(counts: GarbageCounts, *, deleted: bool) -> Iterator[RenderableType]
     if not total:
         artifacts = text.format_count(counts.examined, "artifact")
         yield Text(f"Nothing to delete: {artifacts} examined.")
-    elif deleted:
-        yield Text(f"Deleted {what} ({size}).")
+    elif again:
+        yield Text(f"{what} can be deleted ({size}). To delete them: {again}")
     else:
-        yield Text(f"{what} can be deleted ({size}). To delete them: segue gc --delete")
+        yield Text(f"Deleted {what} ({size}).")

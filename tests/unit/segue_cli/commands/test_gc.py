@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 
 import pytest
 
@@ -34,9 +35,17 @@ def test_without_delete_they_are_only_counted(segue, names):
     said = segue("gc", *LEDGER)
     assert said.code == 0
     assert "older version of the job" in said.out
-    assert "1 artifact of 3 can be deleted (2 B). To delete them: segue gc --delete" in said.out
+    assert "1 artifact of 3 can be deleted (2 B)." in said.out
     assert "Kept: 1 artifact of files that are not in this ledger" in said.out
     assert all(map(exists, names.values()))
+
+
+def test_the_command_that_is_shown_deletes_what_was_counted(segue, names):
+    for name in names.values():
+        os.utime(f"artifacts/{name}")
+    said = segue("gc", *LEDGER, "--older-than", "0s")
+    _, shown = said.out.rstrip().split("To delete them: segue ")
+    assert "Deleted 1 artifact of 3" in segue(*shlex.split(shown)).out
 
 
 def test_a_catalogue_may_be_a_folder_as_it_is_typed(segue, names):
