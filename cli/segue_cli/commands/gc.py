@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,7 @@ from segue.clock import utc_now
 from segue.errors import ConfigurationError
 from segue.maintenance.garbage import Garbage, GarbageCollector, GarbageReason
 from segue.maintenance.old_runs import find_old_runs, remove_old_runs
+from segue.model.media_file import parse_location
 from segue.registry.publication import find_pins
 from segue_cli.command import Context, command
 from segue_cli.parameters import parse_duration
@@ -76,6 +78,7 @@ def gc(context: Context, older_than: float, delete: bool, names: bool, unknown_f
     from rich.live import Live
     from rich.spinner import Spinner
 
+    _check_artifacts(parse_location(context.graph.artifacts))
     spinner = Spinner("dots", style="green")
     with (
         context.open() as stack,
@@ -114,6 +117,15 @@ def gc(context: Context, older_than: float, delete: bool, names: bool, unknown_f
         count_all()
     again = None if delete else shlex.join(["segue", "gc", *context.arguments, "--delete"])
     context.output.print(*_render(counts, again))
+
+
+def _check_artifacts(location: str) -> None:
+    """Raise an error if there is no such folder, which would pass for one without artifacts."""
+    if location.startswith("file://") and not os.path.isdir(location.removeprefix("file://")):
+        raise ConfigurationError(
+            f"there is no folder {location}, so there are no artifacts; set the right one with "
+            "--artifacts or SEGUE_ARTIFACTS"
+        )
 
 
 class GarbageCounts:

@@ -19,6 +19,7 @@ def test_a_damaged_record_is_named_by_each_command_that_reads_it(segue, project,
     files = [project.media(f"{n}.wav") for n in range(3)]
     for media in files:
         project.record(media, {"fine": project.failed("fine", media)})
+    project.write("fine", files[0])
     with project.ledger._session(), project.ledger._transaction():
         project.ledger._db.execute("UPDATE files SET record = '{' WHERE uri = ?", (files[1].uri,))
     said = segue(*command, "--ledger", "sqlite:///ledger.db")

@@ -112,6 +112,14 @@ def test_an_invalid_duration_is_refused(segue, names, duration):
     assert "such as 12h" in said.err
 
 
+def test_artifacts_that_are_not_there_are_reported(segue, names):
+    said = segue("gc", *LEDGER, "--artifacts", "artefacts")
+    assert said.code == 2
+    assert "there is no folder" in said.err
+    assert "artefacts" in said.err
+    assert not os.path.exists("artefacts")
+
+
 def test_without_a_ledger_nothing_is_garbage(segue, names):
     said = segue("gc", "--ledger", "sqlite:///wrong.db", "--delete", "--unknown-files")
     assert said.code == 2
