@@ -170,7 +170,7 @@ def _render_end(progress: RequestProgress, timeout_s: float | None) -> list[Rend
             Text(
                 f"Not finished after {timeout_s:g} s: {text.format_count(left, 'file')} of "
                 f"{progress.files:,} left. Is a pipeline running? Start one with 'segue up' or "
-                "'segue stream'.",
+                "'segue stream --all'.",
                 style="yellow",
             )
         )
