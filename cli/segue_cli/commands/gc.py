@@ -68,7 +68,8 @@ def gc(context: Context, older_than: float, delete: bool, names: bool, unknown_f
     Results that the graph accepts are kept, as are those that other namespaces are locked to by the
     registry, and everything of a file that is being processed;
     other objects are never touched, except records of backfills and requests that are older than a
-    year. It is safe to run during a backfill.
+    year. It is safe to run during a backfill. Results of other graphs that share the ledger count
+    as older versions.
     """
     if not ledger_exists(context.settings.ledger):
         raise ConfigurationError(
