@@ -69,7 +69,7 @@ def gc(context: Context, older_than: float, delete: bool, names: bool, unknown_f
     registry, and everything of a file that is being processed;
     other objects are never touched, except records of backfills and requests that are older than a
     year. It is safe to run during a backfill. Results of other graphs that share the ledger count
-    as older versions.
+    as older versions. With --delete, the ledger also forgets failures of older versions of a job.
     """
     if not ledger_exists(context.settings.ledger):
         raise ConfigurationError(
@@ -99,7 +99,7 @@ def gc(context: Context, older_than: float, delete: bool, names: bool, unknown_f
             counts.examined += artifacts
             spinner.update(text=f"{text.format_count(counts.examined, 'artifact')} examined")
 
-        found = counts.select(collector.find(report))
+        found = counts.select(collector.find(report, forget=delete))
         removed = counts.count(collector.collect(found) if delete else found)
 
         def count_all() -> dict[str, Any]:

@@ -29,7 +29,7 @@ from segue.model.lease_owner import is_lost
 from segue.model.ledger import Change, Ledger, Query, find_pages
 from segue.model.media_file import find_bucket_location, parse_location, split_uri
 from segue.model.object_store import LAST, Object, ObjectStore
-from segue.model.record import Entry, Lease, Record, evolve
+from segue.model.record import FINISHED, Entry, Lease, Record, State, evolve
 from segue.model.transitions import release
 
 READ_BATCH = 1_000  # artifacts
@@ -83,15 +83,20 @@ class GarbageCollector:
     clock: Clock = utc_now
     lost: Callable[[Lease], bool] = is_lost
 
-    def find(self, report: Callable[[int], object] = lambda _artifacts: None) -> Iterator[Garbage]:
+    def find(
+        self, report: Callable[[int], object] = lambda _artifacts: None, *, forget: bool = False
+    ) -> Iterator[Garbage]:
         """Stream all garbage; ``report`` is called with the number of artifacts of each batch.
+
+        With ``forget``, results that nothing needs and that have no artifact, such as failures of
+        older versions of a job, are removed from the records beforehand.
 
         Raises
         ------
         DamagedRecord
             If a record cannot be read: the artifacts that it refers to would look like garbage.
         """
-        self._check_ledger()
+        self._read_ledger(forget=forget)
         with ThreadPoolExecutor(THREADS) as threads:
             for batch in split_into_batches(list_artifacts(self.artifacts), READ_BATCH):
                 report(len(batch))
@@ -111,10 +116,14 @@ class GarbageCollector:
                 deleted = threads.map(self._delete, claimed)
                 yield from (one for one, gone in zip(claimed, deleted, strict=True) if gone)
 
-    def _check_ledger(self) -> None:
-        """Read the whole ledger."""
-        for _ in find_pages(self.ledger, Query()):
-            pass
+    def _read_ledger(self, *, forget: bool) -> None:
+        """Read the whole ledger, and forget what failed as the graph no longer defines it."""
+        for records in find_pages(self.ledger, Query()):
+            outdated = [record for record in records if forget and self._list_old_failures(record)]
+            if outdated:
+                self.ledger.change(
+                    [Change(uri=r.uri, transition=self._forget_old_failures) for r in outdated]
+                )
         self._check_damage()
 
     def _check_damage(self) -> None:
@@ -210,6 +219,27 @@ class GarbageCollector:
         return all(moment is None or moment < self.before for moment in moments)
 
     # Remove.
+
+    def _list_old_failures(self, record: Record) -> list[str]:
+        """Return the results without an artifact that the graph does not accept any more."""
+        if self._is_under_way(record):
+            return []
+        return [
+            fingerprint
+            for fingerprint, entry in record.results.items()
+            if entry.state in FINISHED
+            and entry.state is not State.DONE
+            and not entry.notify
+            and self._is_past(entry)
+            and fingerprint not in self.graph.accepted.get(entry.job, ())
+        ]
+
+    def _forget_old_failures(self, record: Record | None) -> tuple[Record | None, None]:
+        outdated = self._list_old_failures(record) if record is not None else []
+        if record is None or not outdated:
+            return None, None
+        kept = {f: entry for f, entry in record.results.items() if f not in outdated}
+        return evolve(record, results=kept), None
 
     def _claim(self, batch: Sequence[Garbage]) -> list[Garbage]:
         """Remove results from their records if they are still garbage; return what to delete."""

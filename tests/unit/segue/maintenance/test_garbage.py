@@ -204,6 +204,59 @@ def test_only_what_is_found_is_removed(yard):
     assert yard.record().results == dict([done()])
 
 
+def failed(job: str = "beats", fingerprint: str = OLD, **more) -> tuple[str, Entry]:
+    return done(job, fingerprint, **{"state": State.FAILED, "checksums": {}, **more})
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        failed(),
+        failed(state=State.BLOCKED),
+        failed(state=State.NOT_APPLICABLE),
+        failed("removed_job"),
+    ],
+)
+def test_what_failed_in_an_older_version_of_a_job_is_forgotten_on_request(yard, entry):
+    yard.know(entry, failed(fingerprint=BEATS))
+    before = yard.record()
+    assert list(yard.collector().find()) == []
+    assert yard.record() == before
+    assert list(yard.collector().find(forget=True)) == []
+    assert list(yard.record().results) == [BEATS]
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [failed(finished_at=RECENTLY)],
+        [failed(notify=(EVERYONE,))],
+        [failed(state=State.QUEUED)],
+        [failed(), running()],
+        [done(fingerprint=OLD)],  # it goes with its artifact
+    ],
+)
+def test_what_is_young_or_in_use_is_not_forgotten(yard, entries):
+    yard.know(*entries)
+    before = yard.record()
+    assert list(yard.collector().find(forget=True)) == []
+    assert yard.record() == before
+
+
+def test_a_failure_that_is_recorded_again_meanwhile_is_not_forgotten(yard):
+    yard.know(failed())
+    again = evolve(yard.record(), results=dict([failed(finished_at=NOW)]))
+
+    class Late(MemoryLedger):
+        def change(self, changes):
+            super().change([Change(uri=URI, transition=lambda _: (again, None))])
+            return super().change(changes)
+
+    ledger = Late(yard.ledger.records.values())
+    assert list(yard.collector(ledger).find(forget=True)) == []
+    assert ledger.records[URI] == again
+
+
 # Its age.
 
 

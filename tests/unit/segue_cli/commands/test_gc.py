@@ -82,6 +82,16 @@ def test_the_results_of_a_job_that_was_renamed_are_removed(segue, project, names
     assert project.known(project.media("song.wav")).results == {}
 
 
+def test_with_delete_the_ledger_forgets_failures_of_older_versions(segue, project, names):
+    media = project.media("song.wav")
+    failures = {"fine": project.failed("fine", media), OLD: project.failed("fine", media)}
+    project.record(media, failures)
+    segue("gc", *LEDGER)
+    assert len(project.known(media).results) == 2
+    segue("gc", *LEDGER, "--delete")
+    assert list(project.known(media).results) == [project.graph.fingerprints["fine"]]
+
+
 def test_files_of_other_ledgers_go_on_request_only(segue, names):
     segue("gc", *LEDGER, "--delete", "--unknown-files")
     assert [exists(name) for name in names.values()] == [True, False, False]
