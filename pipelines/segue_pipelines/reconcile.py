@@ -22,7 +22,7 @@ from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from segue.adapters.connect import connect_ledger, connect_queue, connect_store, open_ledger_to_read
-from segue.errors import ConfigurationError
+from segue.errors import ConfigurationError, Kind
 from segue.ingest.catalogue import MediaFilter
 from segue.ingest.observation import Observation
 from segue.maintenance.reconcile import (
@@ -194,6 +194,9 @@ class _Compare(beam.DoFn):  # type: ignore[misc]
                     self._progress.count_file()
             if record is not None and record.deleted_at is None:
                 self._recorded.inc()
+            if file is not None and (damage := self._ledger.damage.reasons.get(file.uri)):
+                self._left_out.report(file.uri, Kind.DAMAGED_RECORD, damage)
+                continue
             if (found := self._finder.find(file, record)) is not None:
                 yield found
 

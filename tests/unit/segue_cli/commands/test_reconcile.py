@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import sqlite3
 from datetime import UTC, datetime
 
 import pytest
@@ -49,6 +51,19 @@ def notified(project) -> list[tuple[str, str]]:
     envelopes = queue.pull(list_topics(project.graph.pipelines), limit=100)
     queue.close()
     return sorted((decode_message(one.data).uri, one.topic) for one in envelopes)
+
+
+def test_a_file_whose_record_is_damaged_is_left_out_by_name(segue, project):
+    media = project.media("song.wav")
+    project.record(media, {"fine": project.entry("fine", media)})
+    with contextlib.closing(sqlite3.connect("ledger.db")) as ledger, ledger:
+        ledger.execute("update files set record = '{'")
+    for apply in ((), ("--apply", "--yes")):
+        said = segue("reconcile", *STACK, *apply, "--json")
+        assert said.code == 3
+        assert said.json["left_out"] == {"damaged_record": 1}
+        assert said.json["left_out_names"] == {"damaged_record": [media.uri]}
+        assert said.json["total"] == 0
 
 
 def test_without_apply_all_is_counted_and_nothing_is_changed(segue, project, files):
