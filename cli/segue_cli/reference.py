@@ -100,7 +100,8 @@ COMMAND_EXIT_CODES = {
     "status": {ExitCode.OK: "the counts are shown, whatever they are"},
     "watch": {
         ExitCode.OK: "all results are there, but for those that are not applicable",
-        ExitCode.FAILURES: "a job failed or is blocked, or a named file was deleted",
+        ExitCode.FAILURES: "a job failed or is blocked, a named file was deleted, or a record "
+        "cannot be read",
         ExitCode.UNFINISHED: "results are missing after --timeout",
     },
     "ping": {

@@ -73,7 +73,8 @@ def watch(context: Context, what: str, jobs: tuple[str, ...], timeout: float | N
             request = _find_request(stack.artifacts, what)
         else:
             uris = list_file_uris(what, stack.graph.catalogue)
-            known = [s.record.uri for s in stack.ledger.read(uris) if s.record is not None]
+            found = zip(uris, stack.ledger.read(uris), strict=True)
+            known = [uri for uri, one in found if one.record is not None or one.damage is not None]
             request = RunRecord(
                 id="",
                 kind=RunKind.REQUEST,

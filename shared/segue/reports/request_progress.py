@@ -9,11 +9,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from segue.clock import Clock, utc_now
+from segue.errors import Kind
 from segue.model.graph import Graph
 from segue.model.lease_owner import is_lost
 from segue.model.ledger import Ledger, Query, find_records
 from segue.model.planner import NO_STATES, Verdict, plan
-from segue.model.record import FINISHED, UNFINISHED, Entry, Record
+from segue.model.record import FINISHED, UNFINISHED, Entry, Record, State
 from segue.model.run import RunRecord
 from segue.model.transitions import find_entry, is_current
 
@@ -80,7 +81,10 @@ class RequestWatcher:
         for start in range(0, len(uris), READ_BATCH):
             batch = uris[start : start + READ_BATCH]
             for uri, snapshot in zip(batch, self.ledger.read(batch), strict=True):
-                self._count_file(uri, snapshot.record, progress)
+                if snapshot.damage is not None:
+                    self._end_damaged(uri, snapshot.damage)
+                else:
+                    self._count_file(uri, snapshot.record, progress)
         for states in self._final.values():
             for job, state in states.items():
                 progress.jobs[job][state] += 1
@@ -112,6 +116,17 @@ class RequestWatcher:
             return
         for job, state in states.items():
             progress.jobs[job][state] += 1
+
+    def _end_damaged(self, uri: str, damage: str) -> None:
+        """End a file whose record cannot be read, which waiting does not change."""
+        self._final[uri] = dict.fromkeys(self.jobs, str(State.FAILED))
+        del self._open[uri]
+        self._failed += [
+            FailedTarget(
+                uri=uri, job=job, state=State.FAILED, kind=Kind.DAMAGED_RECORD, message=damage
+            )
+            for job in self.jobs[: MAX_FAILURES - len(self._failed)]
+        ]
 
     def _find_states(self, record: Record | None) -> dict[str, str]:
         if record is None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from segue.model.graph import SOURCE, Graph, Job
-from segue.model.ledger import Change
+from segue.model.ledger import Change, Snapshot
 from segue.model.record import Entry, Failure, Ping, Record, State
 from segue.model.run import RunKind, RunRecord, RunSelection, RunState
 from segue.reports.request_progress import RequestWatcher
@@ -128,6 +128,17 @@ def test_a_later_ping_does_not_stand_for_one_that_is_still_on_its_way():
     pings = {"load": Ping(request=ID, at=NOW), "beats": Ping(request=LATER, at=NOW)}
     watching = watcher(MemoryLedger([record(pings=pings)]), ping=True)
     assert dict(watching.read_progress().jobs["beats"]) == {"waiting": 1}
+
+
+def test_a_file_whose_record_is_damaged_is_not_waited_for():
+    class Damaged(MemoryLedger):
+        def read(self, uris):
+            return [Snapshot(record=None, damage="it is damaged") for _ in uris]
+
+    progress = watcher(Damaged()).read_progress()
+    assert (progress.is_over, progress.failures) == (True, 1)
+    (failed,) = progress.failed
+    assert (failed.job, failed.kind, failed.message) == ("beats", "damaged_record", "it is damaged")
 
 
 def test_what_is_over_is_not_looked_at_again():
