@@ -10,7 +10,7 @@ from segue.errors import ConfigurationError, Kind, suggest
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger, LedgerCounts, Query, find_records, find_records_by_state
 from segue.model.record import Entry, Failure, Record, State
-from segue.model.transitions import find_current, find_entry
+from segue.model.transitions import find_current, find_entry, is_current
 
 UNKNOWN = Failure(kind="job_raised", type="unknown", message="the ledger does not say why")
 STALE = "stale"
@@ -110,7 +110,7 @@ def find_failures(
     for record in find_records_by_state(ledger, graph, jobs, (State.FAILED,), prefix):
         for job in jobs:
             entry = find_entry(graph, record, job)
-            if entry is None or entry.state is not State.FAILED:
+            if entry is None or entry.state is not State.FAILED or is_current(graph, record, job):
                 continue
             found = FailedJob(
                 uri=record.uri,

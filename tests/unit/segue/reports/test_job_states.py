@@ -96,6 +96,11 @@ def test_only_failures_of_the_present_version_are_listed():
     assert list(find_failures(MemoryLedger(RECORDS), GRAPH, jobs=("a",), kinds=("crashed",))) == []
 
 
+def test_what_failed_although_an_accepted_result_is_there_is_no_failure():
+    both = record("a", own=State.FAILED, accepted=State.DONE)
+    assert list(find_failures(MemoryLedger([both]), GRAPH, jobs=("a",))) == []
+
+
 def test_an_unknown_kind_is_refused():
     assert select_kinds(["timeout"]) == {"timeout"}
     with pytest.raises(ConfigurationError, match="did you mean 'timeout'"):
