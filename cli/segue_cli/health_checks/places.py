@@ -27,6 +27,7 @@ from segue.registry.publication import load_manifest
 from segue.stack import load_graph
 from segue.worker.pool import count_cores
 from segue_cli.health_checks.check import Check, CheckFault, CheckNote, CheckResult
+from segue_cli.views.text import format_count
 
 LOW_SPACE_BYTES = 2 * 2**30
 EMBEDDED = "sqlite:///"
@@ -69,8 +70,8 @@ def list_place_checks(settings: Settings) -> Iterator[Check]:
 
 def _check_graph(graph: Graph) -> CheckResult:
     check_code(graph)
-    jobs = len(graph.jobs)
-    return CheckResult(f"{graph.path}: {jobs} jobs, and their code matches")
+    jobs = format_count(len(graph.jobs), "job")
+    return CheckResult(f"{graph.path}: {jobs}, and their code matches")
 
 
 def _check_catalogue(catalogue: str | None) -> CheckResult:

@@ -25,7 +25,7 @@ def test_all_that_is_needed_is_there(segue, project):
     found = {f["name"]: f for f in said.json["findings"]}
     assert [f for f in said.json["findings"] if f["status"] == "fault"] == []
     assert (said.code, said.json["ok"]) == (0, True)
-    assert found["graph"]["detail"].endswith("3 jobs, and their code matches")
+    assert found["graph"]["detail"].endswith(": 3 jobs, and their code matches")
     assert found["catalogue"]["detail"] == f"file://{project.folder}/music, with objects in it"
     assert found["ledger"]["detail"] == "sqlite:///ledger.db, empty"
     assert found["apache-beam"]["detail"][0].isdigit()
