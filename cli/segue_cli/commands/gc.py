@@ -68,8 +68,11 @@ def gc(context: Context, older_than: float, delete: bool, names: bool, unknown_f
     Results that the graph accepts are kept, as are those that other namespaces are locked to by the
     registry, and everything of a file that is being processed;
     other objects are never touched, except records of backfills and requests that are older than a
-    year. It is safe to run during a backfill. Results of other graphs that share the ledger count
-    as older versions. With --delete, the ledger also forgets failures of older versions of a job.
+    year. It is safe to run during a backfill. With --delete, the ledger also forgets failures of
+    older versions of a job.
+
+    Results of other graphs that share the ledger count as older versions. No other ledger may share
+    the artifacts, unless it knows other files: what it refers to would be taken for leftovers.
     """
     if not ledger_exists(context.settings.ledger):
         raise ConfigurationError(
