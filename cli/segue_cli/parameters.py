@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+LONGEST_S = 36_500 * 86400  # a time that is much longer ago has no date
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -59,7 +60,9 @@ def parse_duration(_ctx: click.Context, option: click.Parameter, text: str | Non
         return None
     number, unit = text[:-1], text[-1:]
     if unit in SECONDS and number.isdecimal():
-        return float(number) * SECONDS[unit]
+        seconds = float(number) * SECONDS[unit]
+        if seconds <= LONGEST_S:
+            return seconds
     raise ConfigurationError(
         f"{option.opts[0]} is {text!r}, which is not a duration; write a whole number and a unit "
         f"({', '.join(SECONDS)}), such as 12h"

@@ -115,7 +115,7 @@ def test_what_is_young_is_left_alone(segue, names):
     assert segue("gc", *LEDGER, "--older-than", "0s", "--json").json["total"]["artifacts"] == 1
 
 
-@pytest.mark.parametrize("duration", ["", "d", "1", "1y", "-1d", "1.5h"])
+@pytest.mark.parametrize("duration", ["", "d", "1", "1y", "-1d", "1.5h", "99999w"])
 def test_an_invalid_duration_is_refused(segue, names, duration):
     said = segue("gc", *LEDGER, "--older-than", duration)
     assert said.code == 2
