@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from segue.model.media_file import parse_prefix
 from segue_cli.command import Context, command
 from segue_cli.commands.backfill import (
     build_backfill,
@@ -50,6 +51,7 @@ def plan(context: Context, **selected: Any) -> ExitCode:
             totals,
             vcpus=context.settings.vcpus or os.cpu_count() or 1,
             price=context.settings.price,
+            prefix=parse_prefix(selected["prefix"]) if selected["prefix"] else "",
         )
     if context.output.as_json:
         context.output.write_json(
