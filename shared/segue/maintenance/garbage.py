@@ -192,11 +192,11 @@ class GarbageCollector:
         result = _find_result(record, name)
         if self._is_under_way(record) or (result is not None and not self._is_past(result)):
             return None
+        if result is None and _is_newer(name, record):
+            return None
         if record.deleted_at is not None:
             return GarbageReason.DELETED_FILE if record.deleted_at < self.before else None
         if name.version != record.version:
-            if result is None and _is_newer(name, record):
-                return None
             may_come_back = result is not None and record.arrived_at >= self.before
             return None if may_come_back else GarbageReason.OLD_VERSION
         if name.fingerprint in self.pinned:

@@ -330,10 +330,11 @@ def test_what_is_kept_of_contents_keeps_its_order(yard):
     assert yard.record().earlier["4"] == kept["4"]
 
 
-def test_a_generation_of_which_the_ledger_has_not_heard_yet_is_kept(yard):
-    """Its event is on its way, or it is in another ledger of the same artifacts."""
+@pytest.mark.parametrize("deleted_at", [None, LONG_AGO])
+def test_a_generation_of_which_the_ledger_has_not_heard_yet_is_kept(yard, deleted_at):
+    """Its event is on its way, the ledger was restored, or another one has the same artifacts."""
     yard.put(version="9999")
-    yard.know()
+    yard.know(deleted_at=deleted_at)
     assert yard.found() == {}
 
 
