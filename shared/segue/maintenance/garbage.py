@@ -231,6 +231,7 @@ class GarbageCollector:
             and entry.state is not State.DONE
             and not entry.notify
             and self._is_past(entry)
+            and fingerprint not in self.pinned
             and fingerprint not in self.graph.accepted.get(entry.job, ())
         ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -240,6 +241,14 @@ def test_what_is_young_or_in_use_is_not_forgotten(yard, entries):
     yard.know(*entries)
     before = yard.record()
     assert list(yard.collector().find(forget=True)) == []
+    assert yard.record() == before
+
+
+def test_a_failure_that_another_namespace_is_locked_to_is_not_forgotten(yard):
+    yard.know(failed())
+    before = yard.record()
+    collector = dataclasses.replace(yard.collector(), pinned=frozenset({OLD}))
+    assert list(collector.find(forget=True)) == []
     assert yard.record() == before
 
 
