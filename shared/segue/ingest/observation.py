@@ -26,7 +26,7 @@ from segue.errors import (
     Unavailable,
 )
 from segue.model.ledger import Change, Ledger, Snapshot
-from segue.model.media_file import MediaFile, split_uri
+from segue.model.media_file import MediaFile, is_same_stat, split_uri
 from segue.model.object_store import REMEDIES, LeftOutReason, ObjectStore
 from segue.model.record import Record, evolve
 from segue.model.transitions import Arrival, arrive, delete
@@ -85,8 +85,8 @@ def look(
             file = store.stat(name).to_media_file(uri)
         if file.stat is None:  # in a bucket
             return Look(uri=uri, media=file)
-        if known is not None and known.stat == file.stat:
-            return Look(uri=uri, media=evolve(known.media, order=None))
+        if known is not None and known.stat is not None and is_same_stat(known.stat, file.stat):
+            return Look(uri=uri, media=evolve(known.media, order=None, stat=file.stat))
         if not read:
             return Look(uri=uri, media=file)
         return Look(uri=uri, media=store.identify(name).to_media_file(uri))

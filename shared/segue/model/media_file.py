@@ -19,6 +19,7 @@ import msgspec
 from segue.errors import ConfigurationError
 
 MAX_ORDER = 2**63 - 1  # what a ledger can store
+COARSE = "0000000"  # how a time ends that has no more than hundredths of a second
 UNDECODED = re.compile("[\udc80-\udcff]")  # bytes of file names that are not UTF-8
 
 
@@ -73,6 +74,21 @@ class FileStat(NamedTuple):
 
     def __str__(self) -> str:
         return "{}:{}:{}:{}:{}".format(*self)
+
+
+def is_same_stat(one: str, other: str) -> bool:
+    """Whether two stats say that a file is the same, perhaps on a device with another number.
+
+    Systems number devices anew, when they or a container start, or a disk is mounted. Inode, size
+    and times to the nanosecond identify the file nevertheless, and its content, as no change leaves
+    its change time as it is: what differs from a snapshot or an image was changed since that was
+    taken. Where times are coarser, as on FAT or in a packed image, the change time may be no time
+    of a change, and the inode only counted: two disks may then have the same.
+    """
+    if one == other:
+        return True
+    rest = one.partition(":")[2]
+    return bool(rest) and rest == other.partition(":")[2] and not rest.endswith(COARSE)
 
 
 def uri_to_file_id(uri: str) -> str:

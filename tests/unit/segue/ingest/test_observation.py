@@ -149,6 +149,16 @@ def test_the_same_content_with_another_stat_stays_what_it_was(system):
     assert (seen.arrival, seen.is_first) == (Arrival.DUPLICATE, False)
 
 
+def test_a_file_on_a_device_with_another_number_is_not_read_again(system):
+    system.disk.put(URI, "x", "1:2:3:4:567")
+    system.observe()
+    system.disk.put(URI, "x", "9:2:3:4:567")
+    seen = system.observe()
+    assert system.record.stat == "9:2:3:4:567"
+    assert (seen.arrival, seen.is_touched) == (Arrival.DUPLICATE, True)
+    assert len(system.disk.read) == 1
+
+
 def test_another_content_is_a_newer_version_and_one_that_comes_back_is_read_once(system):
     system.disk.put(URI, "x")
     system.observe()

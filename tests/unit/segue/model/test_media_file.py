@@ -16,6 +16,7 @@ from segue.model.media_file import (
     find_bucket_location,
     format_name,
     is_below,
+    is_same_stat,
     list_file_uris,
     parse_prefix,
     resolve_prefix,
@@ -98,6 +99,27 @@ def test_how_a_file_looks_is_text_that_changes_with_the_file(tmp_path):
     assert FileStat.of(os.stat(path)) != found
     path.write_bytes(b"three")
     assert FileStat.of(os.stat(path)).size_bytes == 5
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ("1:2:3:4:1767322800123456789", True),
+        ("9:2:3:4:1767322800123456789", True),
+        ("1:9:3:4:1767322800123456789", False),
+        ("1:2:9:4:1767322800123456789", False),
+        ("1:2:3:9:1767322800123456789", False),
+        ("1:2:3:4:1767322800123456780", False),
+    ],
+)
+def test_a_stat_is_the_same_on_a_device_with_another_number(other, same):
+    assert is_same_stat("1:2:3:4:1767322800123456789", other) is same
+
+
+def test_a_stat_with_a_coarse_time_is_not_the_same_on_another_device():
+    for time_ns in ("1767322800000000000", "1767322800120000000"):
+        assert is_same_stat(f"1:2:3:4:{time_ns}", f"1:2:3:4:{time_ns}")
+        assert not is_same_stat(f"1:2:3:4:{time_ns}", f"9:2:3:4:{time_ns}")
 
 
 def accepted(patterns, *names):
