@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from segue.adapters import firestore_queries as queries
 from segue.adapters.firestore_connection import REMEDIES, FirestoreConnection, call_once
 from segue.adapters.firestore_document import (
-    build_fields,
     document_to_snapshot,
+    fit_record,
     format_revision,
     measure,
     parse_revision,
@@ -50,7 +50,6 @@ ABOUT = ("segue", "ledger")  # the document with the ledger's format and namespa
 URL = re.compile(r"firestore://([^/]+)(?:/([^/]+))?/?")
 READ_BATCH, WRITE_BATCH = 300, 500  # documents per call
 CALL_BYTES = 3 << 20  # of the 10 MiB that a call may have; the emulator accepts 4
-DOCUMENT_BYTES = 1_000_000  # of the 1 MiB that a document may have, measured slightly differently
 COUNTS_AT_ONCE = 8
 BACKOFF = Backoff(0.02, 5.0, jitter=1.0)
 CURRENT = "current"  # done under an accepted fingerprint
@@ -261,7 +260,8 @@ class FirestoreLedger:
 
         It makes six queries per job and one for each thirty accepted fingerprints, eight at once.
         Counting a thousand files costs one read; the server gives up on a query after 60 s. A file
-        with results under several of more than thirty fingerprints may be counted for each.
+        with results under several of more than thirty fingerprints may be counted for each, but
+        never are more done than have any result of the job.
         """
         selected = list(_select_counts(self._connection.client, accepted))
         counts: Counter[tuple[str, str]] = Counter()
@@ -352,7 +352,8 @@ class _OpenChange(Generic[T]):
         new, self.answer = self.change.transition(snapshot.record)
         if new is None or new is snapshot.record:
             return False
-        self.snapshot, self.record, self.fields = snapshot, new, build_fields(new)
+        self.snapshot = snapshot
+        self.record, self.fields = fit_record(new)
         return True
 
 
@@ -376,16 +377,11 @@ def _select_counts(
 
 
 def _group_by_size(changes: Iterable[_OpenChange[T]]) -> Iterator[list[_OpenChange[T]]]:
-    """Group writes so that each group fits into one call; check that each fits a document."""
+    """Group writes so that each group fits into one call."""
     group: list[_OpenChange[T]] = []
     group_bytes = 0
     for change in changes:
         size = measure(change.fields)
-        if size > DOCUMENT_BYTES:
-            raise ConfigurationError(
-                f"the record of {change.record.uri} is {size} bytes, and a Firestore document "
-                "holds 1 MiB; shorten what is stored with each job, or split the graph"
-            )
         if group and group_bytes + size > CALL_BYTES:
             yield group
             group, group_bytes = [], 0

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from segue.adapters.firestore_indexes import DELETED, DONE, EXPIRES_AT, OPEN, RECORD, URI
 from segue.adapters.ledger_format import decode_snapshot, encode_record
-from segue.model.record import Record, list_done_terms, list_open_terms
+from segue.errors import ConfigurationError
+from segue.model.record import Record, list_done_terms, list_open_terms, shrink
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from segue.model.ledger import DamageReport, Snapshot
 
+DOCUMENT_BYTES = 1_000_000  # of the 1 MiB that a document may have, measured slightly differently
 # The arrival event of a deleted file can be late: it is redelivered for hours, and kept for a week.
 TOMBSTONE_TTL = timedelta(days=90)
 
@@ -37,6 +39,25 @@ def build_fields(record: Record) -> dict[str, Any]:
     if record.deleted_at is not None:
         fields[EXPIRES_AT] = record.deleted_at + TOMBSTONE_TTL
     return fields
+
+
+def fit_record(record: Record) -> tuple[Record, dict[str, Any]]:
+    """Return what a document can hold of a record, and the document's fields.
+
+    Raises
+    ------
+    ConfigurationError
+        If even what has to be kept is too large.
+    """
+    for smaller in shrink(record):
+        fields = build_fields(smaller)
+        size_bytes = measure(fields)
+        if size_bytes <= DOCUMENT_BYTES:
+            return smaller, fields
+    raise ConfigurationError(
+        f"the record of {record.uri} is {size_bytes} bytes, and a Firestore document holds 1 MiB; "
+        "remove the results of old versions with 'segue gc', or split the graph"
+    )
 
 
 def measure(fields: Mapping[str, Any]) -> int:

@@ -6,6 +6,7 @@ rolled-back job computed before is current again at once.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, TypeVar
@@ -140,6 +141,23 @@ class Record(
 def evolve(value: S, **changes: Any) -> S:
     """Return a copy of a record or entry with some fields changed."""
     return msgspec.structs.replace(value, **changes)
+
+
+def shrink(record: Record) -> Iterator[Record]:
+    """Yield the record, and then smaller ones, for a store that limits the size of one.
+
+    Without tracebacks, failures still have their messages; and a content that comes back is then
+    computed again.
+    """
+    yield record
+    results = {
+        fingerprint: evolve(entry, error=evolve(entry.error, traceback=None))
+        if entry.error is not None
+        else entry
+        for fingerprint, entry in record.results.items()
+    }
+    yield evolve(record, results=results)
+    yield evolve(record, results=results, earlier={})
 
 
 # The terms by which a store finds records without reading them.

@@ -1,4 +1,4 @@
-"""The condition of a write; what needs a server is in the integration tests."""
+"""Writes: their condition, and their size; what needs a server is in the integration tests."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import pytest
 from google.cloud.firestore_v1 import types
 
 from segue.adapters.firestore import FirestoreLedger
+from segue.adapters.firestore_document import build_fields, fit_record
+from segue.errors import ConfigurationError
 from segue.model.ledger import Change, Snapshot
-from segue.model.record import Record, evolve
+from segue.model.record import Entry, Failure, Record, State, evolve
 
 URI = "gs://acme-audio/a.flac"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -41,3 +43,25 @@ def test_a_write_depends_on_exactly_the_time_that_the_server_gave(monkeypatch, n
     assert (second.update_time.seconds, second.update_time.nanos) == (1_772_366_400, nanos)
     assert known.revision.startswith("2026-03-01T12:00:00.")
     ledger.close()
+
+
+def build_results(jobs: int, *, traceback: str | None) -> dict[str, Entry]:
+    failure = Failure(kind="job_raised", type="ValueError", message="wrong", traceback=traceback)
+    return {
+        f"{n:012x}": Entry(job=f"job_{n}", state=State.FAILED, order=1, error=failure)
+        for n in range(jobs)
+    }
+
+
+def test_a_record_that_is_too_large_for_a_document_does_without_its_tracebacks():
+    record = Record(uri=URI, version="v1", order=1, arrived_at=NOW)
+    large = evolve(record, results=build_results(300, traceback="\n" * 4000))
+    expected = evolve(record, results=build_results(300, traceback=None))
+    assert fit_record(large) == (expected, build_fields(expected))
+    assert fit_record(expected)[0] is expected
+
+
+def test_what_cannot_be_made_smaller_is_refused_by_name():
+    record = Record(uri=URI, version="v1", order=1, arrived_at=NOW, checksum="x" * (1 << 20))
+    with pytest.raises(ConfigurationError, match=r"a\.flac is \d+ bytes.*segue gc"):
+        fit_record(record)

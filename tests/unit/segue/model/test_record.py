@@ -25,6 +25,7 @@ from segue.model.record import (
     evolve,
     list_done_terms,
     list_open_terms,
+    shrink,
 )
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -201,3 +202,13 @@ def test_two_results_of_a_job_are_one_file_of_the_job():
 def test_a_deleted_file_has_no_terms():
     assert list_open_terms(FULL) == list_done_terms(FULL) == []
     assert list_open_terms(evolve(FULL, deleted_at=None)) != []
+
+
+def test_a_record_shrinks_by_tracebacks_first_and_then_by_contents_that_may_come_back():
+    failure = Failure(kind="job_raised", type="ValueError", message="wrong", traceback="long")
+    done = Entry(job="energy", state=State.DONE, order=1)
+    failed = Entry(job="beats", state=State.FAILED, order=1, error=failure)
+    record = evolve(of(), results={BEATS: failed, ENERGY: done}, earlier={"v0": {ENERGY: done}})
+    short = evolve(failed, error=evolve(failure, traceback=None))
+    smaller = evolve(record, results={BEATS: short, ENERGY: done})
+    assert list(shrink(record)) == [record, smaller, evolve(smaller, earlier={})]
