@@ -30,11 +30,12 @@ def observe_file(media: MediaFile, services: Services, about: dict[str, Any]) ->
     """
     with contextlib.closing(connect_store(find_bucket_location(media.uri))) as store:
         [found] = observe(store, services.ledger, [media], utc_now())
-    record = found.snapshot.record
+    record, arrivals = found.snapshot.record, services.arrivals
     # Whatever touches all files must not cause a message for each; of a record without results
     # perhaps nobody has told.
-    if not found.is_touched or record is None or not record.results:
-        services.arrivals.announce([found])
+    is_told = record is not None and bool(record.results) and arrivals.is_announced(record)
+    if not found.is_touched or not is_told:
+        arrivals.announce([found])
     match found.error:
         case None:
             pass

@@ -277,7 +277,8 @@ class FolderEvents:
             if recorded is None or is_away:
                 return None
             return handle_deletion, build_file_event(DELETED, uri, now=utc_now())
-        if recorded is not None and recorded.stat == found.media.stat and not again:
+        is_recorded = recorded is not None and recorded.stat == found.media.stat and not again
+        if recorded is not None and is_recorded and self._services.arrivals.is_announced(recorded):
             return None
         return handle_arrival, build_file_event(FINALIZED, uri, now=utc_now())
 

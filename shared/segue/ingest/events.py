@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 from segue.clock import Clock, utc_now
@@ -22,6 +23,9 @@ from segue.model.object_store import ObjectStore
 from segue.model.queue import Envelope, Queue, message_to_envelope
 from segue.model.record import Record
 from segue.model.transitions import Arrival, arrive, delete
+
+# How long after a file in a folder was recorded its event may still come.
+GRACE = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +86,15 @@ class Arrivals:
             if one.arrival is not None
             for envelope in self._build_events(one.snapshot, one.is_first)
         )
+
+    def is_announced(self, record: Record) -> bool:
+        """Whether the pipelines were notified of a file in a folder, or that is no longer due.
+
+        A backfill or a request may record a new file before its event comes, and notifies nobody.
+        """
+        first = self.graph.children[SOURCE]
+        is_triggered = any(e.triggered_by for e in record.results.values() if e.job in first)
+        return is_triggered or record.arrived_at + GRACE < self.clock()
 
     def _publish(self, events: Iterable[Envelope]) -> None:
         envelopes = list(events)

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from segue.clock import utc_now
 from segue.errors import Contended, DamagedRecord, Superseded, Unavailable
 from segue.ingest import observation
+from segue.ingest.events import GRACE
+from segue.model.graph import SOURCE
 from segue.model.ledger import Change, Snapshot
 from segue.model.media_file import MediaFile
 from segue.model.record import Entry, State, evolve
@@ -40,6 +43,14 @@ class Files:
         # The generation and size that it claims mean nothing.
         media = MediaFile(uri=uri or self.uri, version="5", order=2**63 - 1, size_bytes=99)
         handle(build_object_event(change, media))
+
+    def have_done(self, *, triggered_by: str | None, **changes) -> None:
+        """Record a result of a job that reads the file."""
+        job = self.memory.services.graph.children[SOURCE][0]
+        done = Entry(job=job, state=State.DONE, order=1, triggered_by=triggered_by)
+        record = evolve(self.record, results={"0" * 12: done}, **changes)
+        change = Change(uri=self.uri, transition=lambda _: (record, None))
+        self.memory.ledger.change([change])
 
     @property
     def record(self):
@@ -109,17 +120,33 @@ def test_a_file_that_was_only_touched_is_told_of_if_perhaps_nobody_has(files, lo
     os.utime(files.path)
     files.send("arrival")
     assert len(files.memory.messages) == 2
-    record = files.record
-    results = {"0" * 12: Entry(job="a", state=State.DONE, order=1)}
-    change = Change(uri=files.uri, transition=lambda _: (evolve(record, results=results), None))
-    files.memory.ledger.change([change])
+    stat = files.record.stat
+    files.have_done(triggered_by="source@beats")
     os.utime(files.path)
     files.send("arrival")
-    assert files.record.stat != record.stat
+    assert files.record.stat != stat
     assert len(files.memory.messages) == 2
     files.send("arrival")  # as if the first event had come again
     assert len(files.memory.messages) == 3
     assert {line["ledger"] for line in logged[1:]} == {"duplicate"}
+
+
+def test_a_new_file_that_a_backfill_recorded_is_told_of_even_if_it_was_touched(files):
+    files.write()
+    files.send("arrival")
+    files.have_done(triggered_by=None)
+    os.utime(files.path)
+    files.send("arrival")
+    assert len(files.memory.messages) == 2
+
+
+def test_an_old_file_that_is_touched_is_not_told_of_whoever_had_its_results_computed(files):
+    files.write()
+    files.send("arrival")
+    files.have_done(triggered_by=None, arrived_at=utc_now() - GRACE)
+    os.utime(files.path)
+    files.send("arrival")
+    assert len(files.memory.messages) == 1
 
 
 def test_a_file_that_never_existed_is_ignored(files, logged):

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import pytest
 
 from segue.adapters.folder import FolderStore
+from segue.clock import utc_now
 from segue.errors import ConfigurationError, DamagedRecord, Unavailable
 from segue.log import LOGGER
 from segue.model.ledger import Change, Query
@@ -58,16 +59,23 @@ class Place:
         """Return another version of a file than the one that is there, if any."""
         return MediaFile(uri=self.uri(name), version="old", stat="0:0:0:0:0")
 
-    def record(self, media: MediaFile, *, is_begun: bool = True, is_deleted: bool = False) -> None:
+    def record(
+        self,
+        media: MediaFile,
+        *,
+        is_begun: bool = True,
+        is_deleted: bool = False,
+        now: datetime = NOW,
+    ) -> None:
         """Record a version of a file in the ledger."""
 
         def transition(record):
-            record, _ = arrive(record, media, NOW)
+            record, _ = arrive(record, media, now)
             if is_begun:
                 graph = self.services.graph
-                record = claim(record, graph, ["fine"], owner="me", now=NOW, lease_s=1.0)
+                record = claim(record, graph, ["fine"], owner="me", now=now, lease_s=1.0)
             if is_deleted:
-                record, _ = delete(record, media, NOW)
+                record, _ = delete(record, media, now)
             return record, None
 
         self.services.ledger.change([Change(uri=media.uri, transition=transition)])
@@ -310,6 +318,16 @@ def test_a_change_that_changes_nothing_has_no_event(place):
         place.put(name)
     place.wait_until(lambda: place.events.is_idle)
     assert place.said() == []
+
+
+@pytest.mark.parametrize(("is_new", "said"), [(True, ["arrived song.wav"]), (False, [])])
+def test_a_new_file_that_a_backfill_recorded_first_arrives_nevertheless(place, is_new, said):
+    place.run()
+    place.events.stop()
+    place.events.thread.join()  # its event is late
+    place.record(place.write("song.wav"), now=utc_now() if is_new else NOW)
+    place.events._compare_file(str(place.music / "song.wav"))
+    assert place.said() == said
 
 
 def test_a_file_that_a_folder_replaced_is_deleted(place):
