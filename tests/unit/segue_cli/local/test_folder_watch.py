@@ -47,6 +47,11 @@ class Reports:
                 lambda: wanted.items() <= self.files.items(), PATIENCE_S
             ), self.files
 
+    def wait_for(self, path: object) -> None:
+        """Wait until a file is reported, however long it has to settle."""
+        with self._changes:
+            assert self._changes.wait_for(lambda: str(path) in self.files, PATIENCE_S), self.files
+
     def wait_until_unclear(self) -> None:
         """Wait until anything may have changed, since the last call."""
         with self._changes:
@@ -136,6 +141,7 @@ def test_files_in_new_folders_are_reported(watch, reports, music):
     deep.mkdir(parents=True)
     (deep / "1.wav").write_bytes(b"sound")
     reports.wait_until_unclear()
+    reports.wait_for(deep / "1.wav")  # it may have been closed before its folder was watched
     (deep / "2.wav").write_bytes(b"sound")
     reports.wait(deep / "2.wav")
 
