@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from segue.adapters.connect import connect_store
-from segue.adapters.folder import FolderStore, _find_rest_of_tick, _list_mounted_devices
+from segue.adapters.folder import SIDECAR, FolderStore, _find_rest_of_tick, _list_mounted_devices
 from segue.errors import ConfigurationError, MissingInput, Superseded
 from segue.model.media_file import FileStat, MediaFile
 from segue.model.object_store import LeftOutReason, list_objects, split_prefix
@@ -570,6 +570,18 @@ class TestFolderAlone:
             fetch(folder, media, tmp_path)
         with pytest.raises(MissingInput, match="give this user permission"):
             folder.identify("a/b")
+
+    @pytest.mark.parametrize(
+        "stored", [b"", b"\xff", b"cut", b"null", b'{"content_type": 5}', b'{"metadata": [1]}']
+    )
+    def test_what_others_wrote_where_metadata_is_stored_means_nothing(
+        self, folder, tmp_path, stored
+    ):
+        (tmp_path / "depot").mkdir()
+        (tmp_path / "depot/a.wav").write_bytes(b"sound")
+        (tmp_path / f"depot/a.wav{SIDECAR}").write_bytes(stored)
+        found = folder.identify("a.wav")
+        assert (found.size_bytes, found.content_type, found.metadata) == (5, "audio/x-wav", {})
 
     def test_what_changes_no_byte_changes_no_version(self, folder, tmp_path):
         depot, folder_of_file = tmp_path / "depot", tmp_path / "depot" / "album"

@@ -22,6 +22,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+import msgspec
+
 from segue.adapters.folder_walk import FolderWalk
 from segue.errors import (
     ConfigurationError,
@@ -46,6 +48,13 @@ PROBE_BYTES = 4096
 DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
 XATTR_UNSUPPORTED = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.ENOSPC, errno.E2BIG}
 O_TMPFILE_UNSUPPORTED = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.EXDEV}
+
+
+class _StoredMetadata(msgspec.Struct):
+    """What is stored beside an object's bytes; of a media file, others may have written it."""
+
+    content_type: str | None = None
+    metadata: dict[str, str] = {}
 
 
 class FolderStore:
@@ -128,12 +137,12 @@ class FolderStore:
             size_bytes=found.st_size,
             stat=str(FileStat.of(found)),
             digest=digest,
-            content_type=stored.get("content_type") or mimetypes.guess_type(name)[0],
+            content_type=stored.content_type or mimetypes.guess_type(name)[0],
             updated_at=found.st_mtime,
-            metadata=stored.get("metadata", {}),
+            metadata=stored.metadata,
         )
 
-    def _read_metadata(self, path: str) -> dict[str, Any]:
+    def _read_metadata(self, path: str) -> _StoredMetadata:
         try:
             data = os.getxattr(path, XATTR_NAME) if hasattr(os, "getxattr") else None
         except OSError:
@@ -143,9 +152,11 @@ class FolderStore:
                 with open(path + SIDECAR, "rb") as file:
                     data = file.read()
             except OSError:
-                return {}
-        stored: dict[str, Any] = json.loads(data)
-        return stored
+                return _StoredMetadata()
+        try:
+            return msgspec.json.decode(data, type=_StoredMetadata)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # or cut by a power cut
+            return _StoredMetadata()
 
     def read(self, name: str, *, generation: int | None = None) -> bytes:
         path = self._to_path(name)
