@@ -9,6 +9,9 @@ so counting millions of results reads one narrow index.
 
 from __future__ import annotations
 
+import contextlib
+import heapq
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, TypeVar
@@ -193,7 +196,20 @@ CREATE INDEX files_by_signature ON files (signature, deleted);
         return LedgerCounts(files=files, deleted=tombstones, jobs=jobs)
 
     def find(self, query: Query, *, after: str = "", limit: int = 500) -> list[Record]:
-        where, values = ["uri > ?"], []
+        found: list[Record] = []
+        left = limit
+        with self._session():
+            while left:  # more than once only if some records are damaged
+                rows = self._find_rows(query, after, left)
+                for uri, revision, data in rows:
+                    record = self._to_snapshot(uri, (revision, data)).record
+                    found += [] if record is None else [record]
+                    after = uri
+                left = limit - len(found) if len(rows) == left else 0
+        return found
+
+    def _find_rows(self, query: Query, after: str, limit: int) -> list[tuple[str, int, bytes]]:
+        where, values = ["uri > ?"], [after]
         if query.prefix:
             where.append("uri >= ?")
             values.append(query.prefix)
@@ -202,24 +218,19 @@ CREATE INDEX files_by_signature ON files (signature, deleted);
             values.append(end)
         if query.deleted is not None:
             where.append(f"deleted = {int(query.deleted)}")
-        with self._session():
-            if query.open is not None:
-                signatures = map(str, self._find_signatures(query.open))
-                where.append(f"deleted = 0 AND signature IN ({','.join(signatures)})")
-            select = (
-                "SELECT uri, revision, record FROM files "  # noqa: S608
-                f"WHERE {' AND '.join(where)} ORDER BY uri LIMIT ?"
-            )
-            found: list[Record] = []
-            left = limit
-            while left:  # more than once only if some records are damaged
-                rows = self._db.execute(select, (after, *values, left)).fetchall()
-                for uri, revision, data in rows:
-                    record = self._to_snapshot(uri, (revision, data)).record
-                    found += [] if record is None else [record]
-                    after = uri
-                left = limit - len(found) if len(rows) == left else 0
-        return found
+        select = "SELECT uri, revision, record FROM files WHERE "
+        if query.open is None:
+            select += f"{' AND '.join(where)} ORDER BY uri LIMIT ?"
+            return self._db.execute(select, (*values, limit)).fetchall()
+        # The index has the files of each signature in order. Of several signatures at once, SQLite
+        # would read and sort all files for each page.
+        select += f"signature = ? AND deleted = 0 AND {' AND '.join(where)} ORDER BY uri"
+        with contextlib.ExitStack() as opened:
+            cursors = [
+                opened.enter_context(contextlib.closing(self._db.execute(select, (one, *values))))
+                for one in self._find_signatures(query.open)
+            ]
+            return list(itertools.islice(heapq.merge(*cursors), limit))
 
     def _find_signatures(self, term: str) -> list[int]:
         """Return the signatures of records that have an open term."""
