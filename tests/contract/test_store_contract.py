@@ -20,6 +20,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from segue.adapters.connect import connect_store
@@ -630,6 +631,15 @@ class TestFolderAlone:
         assert folder.stat("album/a.wav").stat != swapped.stat
         with pytest.raises(Superseded):
             fetch(folder, swapped, tmp_path)
+
+    def test_a_file_on_a_device_with_another_number_is_not_read_before_it_is_used(
+        self, folder, tmp_path, monkeypatch
+    ):
+        put(folder, "a.wav", b"sound")
+        seen = identify(folder, "a.wav")
+        moved = FileStat.parse(seen.stat)._replace(device=99)
+        monkeypatch.setattr("segue.adapters.folder._compute_digest", None)
+        assert fetch(folder, msgspec.structs.replace(seen, stat=str(moved)), tmp_path)
 
     def test_no_write_after_it_was_read_has_the_same_stat(self, folder, tmp_path):
         """The clocks of file systems tick every few milliseconds."""

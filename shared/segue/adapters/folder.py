@@ -33,7 +33,7 @@ from segue.errors import (
     Superseded,
     Unavailable,
 )
-from segue.model.media_file import FileStat, parse_location
+from segue.model.media_file import FileStat, is_same_stat, parse_location
 from segue.model.object_store import LeaveOut, LeftOutReason, Object, check_name
 
 XATTR_NAME = "user.segue"
@@ -173,7 +173,8 @@ class FolderStore:
         with _translate_errors(path):
             _stat_regular_file(path)
             with open(path, "rb") as file:  # else a job or a decoder would fail for want of rights
-                if str(FileStat.of(os.fstat(file.fileno()))) == stat:
+                found = str(FileStat.of(os.fstat(file.fileno())))
+                if stat is not None and is_same_stat(found, stat):
                     return path
             if _compute_digest(path)[1] != version:
                 raise Superseded(
