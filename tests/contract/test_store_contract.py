@@ -708,13 +708,19 @@ class TestFolderAlone:
 
     @pytest.mark.parametrize(
         ("name", "is_doubted"),
-        [("disk/a.wav", True), ("gone/disk/a.wav", True), ("other/a.wav", False)],
+        [
+            ("disk/a.wav", True),
+            ("marked/a.wav", True),
+            ("gone/disk/a.wav", True),
+            ("other/a.wav", False),
+        ],
     )
     def test_a_file_of_a_disk_that_is_not_mounted_may_be_there(
         self, folder, tmp_path, name, is_doubted
     ):
         """Its folder is the empty one on which the disk was mounted, or is missing."""
         put(folder, "other/b.wav")
+        put(folder, "marked/.not-mounted")
         (tmp_path / "depot" / "disk").mkdir()
         here = FileStat.parse(folder.stat("other/b.wav").stat)
         elsewhere = here._replace(device=os.makedev(4000, 77))

@@ -121,7 +121,8 @@ class FolderStore:
             device = FileStat.parse(stat).device
             if os.stat(nearest).st_dev == device or device in _list_mounted_devices():
                 return None
-            if nearest == folder and os.listdir(folder):
+            # Many leave a hidden file where a disk is to be mounted, to see that it is not.
+            if nearest == folder and not all(name.startswith(".") for name in os.listdir(folder)):
                 return None
         except OSError:
             return LeftOutReason.UNREADABLE
