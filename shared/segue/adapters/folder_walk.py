@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from typing import TypeVar
 
 import msgspec
 
 from segue.errors import ConfigurationError
 from segue.model.media_file import is_unicode
 from segue.model.object_store import LeaveOut, LeftOut, LeftOutReason
+
+T = TypeVar("T")
 
 
 class FoundFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +105,8 @@ class FolderWalk:
         except OSError as error:
             self._handle_error(base, folder, error)
             return iter(())
-        return iter(sorted(found, key=lambda pair: os.fsencode(pair[0])))
+        found.sort(key=lambda pair: os.fsencode(pair[0]), reverse=True)
+        return _drain(found)
 
     def _stat_file(self, name: str, entry: os.DirEntry[str]) -> FoundFile | None:
         try:
@@ -153,6 +157,12 @@ class FolderWalk:
     def _report(self, name: str, reason: LeftOutReason) -> None:
         if self._leave_out is not None and self._is_after(name):
             self._leave_out(LeftOut(name=name, reason=reason))
+
+
+def _drain(found: list[T]) -> Iterator[T]:
+    """Yield what is in a list, from its end; an entry keeps its status until it is freed."""
+    while found:
+        yield found.pop()
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -122,8 +122,9 @@ class ObjectStore(Protocol):
         """Stream all objects whose names begin with a text, in the order of their UTF-8 bytes.
 
         They start behind the name ``after``, and have no metadata. Memory stays flat, however many
-        there are. ``leave_out`` is called with what is there and cannot be an object; without it,
-        only a folder that cannot be read is an error.
+        there are, but for the files of one folder: half a kilobyte each. ``leave_out`` is called
+        with what is there and cannot be an object; without it, only a folder that cannot be read is
+        an error.
         """
 
     def stat(self, name: str) -> Object:

@@ -6,6 +6,7 @@ import inspect
 import os
 import socket
 import sys
+import tracemalloc
 
 import pytest
 
@@ -179,3 +180,18 @@ def test_a_folder_that_cannot_be_read_costs_itself(music, monkeypatch):
 def test_a_folder_that_does_not_exist_has_no_files(music):
     write(music, "file")
     assert walk(music / "none") == walk(music / "file") == []
+
+
+def test_a_file_takes_no_more_memory_once_it_was_found(tmp_path):
+    """In one folder there may be millions."""
+    for number in range(1000):
+        (tmp_path / f"{number}.wav").touch()
+    walk = iter(FolderWalk(str(tmp_path)))
+    tracemalloc.start()
+    next(walk)
+    _, listed = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    assert sum(1 for _ in walk) == 999
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= listed
