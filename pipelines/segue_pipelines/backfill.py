@@ -258,13 +258,14 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
             )
         artifacts = connect_store(run.artifacts)
         self._stack.callback(artifacts.close)
+        owner = build_owner(run.id)
         self._engine = Engine(
             graph=run.graph,
             ledger=self._ledger,
             pool=pool,
             artifacts=artifacts,
             foreign=open_foreign_ledgers(run.graph, self._stack),
-            owner=functools.partial(build_owner, run.id),
+            owner=lambda: owner,
             dry_run=run.dry_run,
         )
         self._engine_run = Run(id=run.id, targets=run.targets, force=run.force, retry=run.retry)
@@ -323,15 +324,20 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
                 totals.add(outcome)
                 self._first_failures.add(outcome)
                 if self._progress is not None:
-                    self._progress.add(outcome)
+                    self._progress.show(totals)
                 yield outcome
                 if limit is not None:
                     self._first_failures.check(limit)
         except BaseException:
+            self._end_part(totals)
             self._flush_progress()
             raise
-        finally:
-            _count(totals)
+        self._end_part(totals)
+
+    def _end_part(self, totals: RunTotals) -> None:
+        _count(totals)
+        if self._progress is not None:
+            self._progress.add(totals)
 
     def _flush_progress(self) -> None:
         if self._progress is not None:

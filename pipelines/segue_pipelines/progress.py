@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from segue.model.outcome import Outcome, RunTotals
+from segue.model.outcome import RunTotals
 from segue.worker.process import Scratch
 
 WRITE_S = 0.2
@@ -29,27 +29,35 @@ class ProgressWriter:
         self._totals = RunTotals()
         self._written_at = 0.0
 
-    def add(self, outcome: Outcome) -> None:
-        """Count one outcome; the totals are written a few times per second."""
-        self._totals.add(outcome)
-        self._flush_if_due()
+    def show(self, current: RunTotals) -> None:
+        """Write the totals, a few times per second, with those of a part that has not ended yet."""
+        if time.monotonic() - self._written_at > WRITE_S:
+            self._write(current)
+
+    def add(self, totals: RunTotals) -> None:
+        """Add the totals of a part that has ended."""
+        self._totals.merge(totals)
+        self.show(RunTotals())
 
     def count_file(self) -> None:
         """Count a file that has no outcome."""
         self._totals.files += 1
-        self._flush_if_due()
-
-    def _flush_if_due(self) -> None:
-        if time.monotonic() - self._written_at > WRITE_S:
-            self.flush()
+        self.show(RunTotals())
 
     def flush(self) -> None:
-        """Write the totals now; ignore errors, as a run must not fail because of a progress bar."""
+        """Write the totals of the parts that have ended now."""
+        self._write(RunTotals())
+
+    def _write(self, current: RunTotals) -> None:
+        """Write the sum; ignore errors, as a run must not fail because of a progress bar."""
         self._written_at = time.monotonic()
+        totals = RunTotals()
+        totals.merge(self._totals)
+        totals.merge(current)
         with contextlib.suppress(OSError):
             unfinished = f"{self._path}~"
             with open(unfinished, "wb") as file:
-                file.write(msgspec.json.encode(self._totals))
+                file.write(msgspec.json.encode(totals))
             os.replace(unfinished, self._path)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segue.model.media_file import MediaFile
-from segue.model.outcome import Outcome, Status
+from segue.model.outcome import Outcome, RunTotals, Status
 from segue.model.record import Failure, State
 from segue.model.transitions import Result
 from segue_pipelines.progress import ProgressWriter, read_progress
@@ -20,11 +20,18 @@ OUTCOME = Outcome(
 )
 
 
+def count(*outcomes):
+    totals = RunTotals()
+    for outcome in outcomes:
+        totals.add(outcome)
+    return totals
+
+
 def test_the_totals_of_all_workers_add_up(tmp_path):
     for _ in range(3):
         writer = ProgressWriter(str(tmp_path))
-        writer.add(OUTCOME)
-        writer.add(OUTCOME)
+        writer.add(count(OUTCOME))
+        writer.add(count(OUTCOME))
         writer.flush()
     found = read_progress(str(tmp_path))
     assert found.files == found.failed_files == 6
@@ -33,8 +40,21 @@ def test_the_totals_of_all_workers_add_up(tmp_path):
     assert found.cpu_seconds == {"a": 3.0}
 
 
+def test_a_part_that_has_not_ended_is_shown_and_counted_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("segue_pipelines.progress.WRITE_S", -1.0)
+    writer = ProgressWriter(str(tmp_path))
+    writer.add(count(OUTCOME))
+    part = count(OUTCOME)
+    for files in (2, 3):
+        writer.show(part)
+        assert read_progress(str(tmp_path)).files == files
+        part.add(OUTCOME)
+    writer.add(part)
+    assert read_progress(str(tmp_path)).files == 4
+
+
 def test_a_missing_folder_fails_neither_writer_nor_reader(tmp_path):
     writer = ProgressWriter(str(tmp_path / "gone"))
-    writer.add(OUTCOME)
+    writer.add(count(OUTCOME))
     writer.flush()
     assert read_progress(str(tmp_path / "gone")).files == 0
