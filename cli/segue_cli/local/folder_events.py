@@ -80,6 +80,7 @@ class FolderEvents:
         self._is_requested = True  # a comparison of the folder
         self._next_at, self._next_regular_at = 0.0, math.inf
         self._grace = timedelta(0)
+        self._calls_s = 0.0  # how much of the comparison was spent in the functions
         self._lock = threading.Lock()
         self._is_busy = False
         self._stopping = threading.Event()
@@ -141,9 +142,11 @@ class FolderEvents:
                 self._is_busy = self._is_requested and began >= self._next_at
                 self._is_requested = self._is_requested and not self._is_busy
             if self._is_busy:
+                self._calls_s = 0.0
                 self._try_comparison()
                 now = time.monotonic()
-                pause_s = min((now - began) * PAUSE_FACTOR, REGULARLY_S)
+                cost_s = now - began - self._calls_s  # many new files do not delay the next one
+                pause_s = min(cost_s * PAUSE_FACTOR, REGULARLY_S)
                 self._next_at = now + max(pause_s, SOON_S)
                 self._is_busy = False
         self._watch.stop()
@@ -235,6 +238,11 @@ class FolderEvents:
 
     def _compare_file(self, path: str) -> None:
         """Call the function of a file's change, if it has one; again later if that fails."""
+        began = time.monotonic()
+        self._call_function(path)
+        self._calls_s += time.monotonic() - began
+
+    def _call_function(self, path: str) -> None:
         from segue_functions.failures import log_failures
 
         about = {"file": f"file://{path}"}

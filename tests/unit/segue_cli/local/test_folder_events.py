@@ -421,6 +421,24 @@ def test_a_folder_that_is_moved_away_and_back_is_recorded_as_it_was(place, tmp_p
     assert place.records()[0] == before
 
 
+def test_time_that_the_functions_take_does_not_postpone_the_next_comparison(
+    place, tmp_path, monkeypatch
+):
+    publish = type(place.services.queue).publish
+
+    def take_long(envelopes):
+        time.sleep(1.0)
+        return publish(place.services.queue, envelopes)
+
+    monkeypatch.setattr(place.services.queue, "publish", take_long, raising=False)
+    monkeypatch.setattr(folder_events, "PAUSE_FACTOR", 2 * PATIENCE_S)
+    place.write("album/1.wav")
+    place.write("stays.wav")
+    place.run()
+    os.rename(place.music / "album", tmp_path / "away")
+    place.wait_until(lambda: place.said("deleted") == ["deleted 1.wav"])
+
+
 def test_a_folder_is_swapped_for_one_with_older_files_and_back(place, tmp_path):
     old, new = place.write("old/1.wav", b"old").version, place.write("album/1.wav").version
     os.rename(place.music / "old", tmp_path / "old")
