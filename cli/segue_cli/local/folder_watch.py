@@ -131,6 +131,7 @@ class FolderWatch:
             recursive=True,
             event_filter=[
                 *(events.DirCreatedEvent, events.DirDeletedEvent, events.DirMovedEvent),
+                events.DirAttribEvent,  # a folder that becomes readable is not watched yet
                 *(events.FileCreatedEvent, events.FileDeletedEvent, events.FileMovedEvent),
                 *(events.FileModifiedEvent, events.FileAttribEvent, events.FileClosedEvent),
             ],

@@ -161,6 +161,13 @@ def test_a_tree_that_is_moved_out_is_compared(watch, reports, music, tmp_path):
     reports.wait_until_unclear()
 
 
+def test_a_folder_whose_permissions_change_is_compared(music, reports):
+    (music / "album").mkdir()
+    with watching(music, reports):
+        (music / "album").chmod(0o700)
+        reports.wait_until_unclear()
+
+
 def test_after_folders_were_moved_all_is_watched_under_its_present_name(watch, reports, music):
     (music / "a/b").mkdir(parents=True)
     (music / "c").mkdir()
