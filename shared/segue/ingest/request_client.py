@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,16 @@ def _find_uri(graph: Graph, text: str) -> str:
     """Return the URI of a file as the user typed it: the first candidate that exists."""
     uris = list_file_uris(text, graph.catalogue)
     for uri in uris:
-        if uri.startswith("gs://") or os.path.isfile(uri.removeprefix("file://")):
+        if uri.startswith("gs://") or _may_be_file(uri.removeprefix("file://")):
             return uri
     raise ConfigurationError(f"there is no file {text!r}; check the path")
+
+
+def _may_be_file(path: str) -> bool:
+    """Whether a path is a file, or in a folder that cannot be read, which the receipt then says."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):  # a NUL in the name
+        return False

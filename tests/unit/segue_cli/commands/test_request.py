@@ -104,6 +104,23 @@ def test_an_object_that_is_no_media_is_ignored_and_said_so(project, segue):
     assert "a name that matches no include pattern of the graph" in said.err
 
 
+def test_a_file_in_a_folder_that_cannot_be_read_is_ignored_and_said_so(project, segue, monkeypatch):
+    project.media("a.wav")
+    project.media("hidden/b.wav")
+    look_at = os.stat
+
+    def refuse(path, *arguments, **options):
+        if "hidden" in str(path):
+            raise PermissionError(13, "Permission denied", path)
+        return look_at(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    said = segue("request", "music/hidden/b.wav", "music/a.wav", "--job", "fine", *WHERE)
+    assert said.code == 3
+    assert "hidden/b.wav' is not accessible (Permission denied)" in said.err
+    assert "Requested fine for 1 file" in said.out
+
+
 def test_a_request_is_followed_to_its_end(project, segue):
     media = project.media("a.wav")
     asked = segue("request", "music/a.wav", "--job", "fine", *WHERE, "--json").json["request"]
