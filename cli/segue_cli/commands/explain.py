@@ -338,6 +338,9 @@ def _describe_next(explanation: Explanation) -> Iterator[Text]:
     if explanation.gone:
         yield Text("A backfill would do nothing: the file is gone.")
         return
+    if explanation.look.error is not None:
+        yield Text("A backfill would leave the file out: it cannot be read.")
+        return
     if explanation.run:
         yield Text.assemble("A backfill would compute ", (", ".join(explanation.run), "bold"), ".")
     elif all(a.current for a in explanation.jobs if a.job in explanation.targets):

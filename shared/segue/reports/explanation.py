@@ -112,7 +112,7 @@ class Explanation:
     @property
     def run(self) -> tuple[str, ...]:
         """The jobs that a backfill of the targets would compute."""
-        if self.gone:
+        if self.gone or self.look.error is not None:
             return ()
         return tuple(a.job for a in self.jobs if a.verdict is Verdict.RUN)
 

@@ -144,6 +144,22 @@ def test_a_pipe_is_left_out_and_not_opened(segue, project):
     assert (found["exists"], found["jobs"]) == (False, [])
 
 
+def test_a_file_that_cannot_be_read_would_be_left_out(segue, project, monkeypatch):
+    project.media("song.wav")
+    look_at = os.stat
+
+    def refuse(path, *arguments, **options):
+        if str(path).endswith("song.wav"):
+            raise PermissionError(13, "Permission denied", path)
+        return look_at(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    said = segue("explain", "music/song.wav", *LEDGER)
+    assert "the file cannot be read" in said.out
+    assert "A backfill would leave the file out" in said.out
+    assert segue("explain", "music/song.wav", *LEDGER, "--json").json["backfill"]["run"] == []
+
+
 def test_an_artifact_that_is_gone_is_reported(segue, project):
     media = project.media("song.wav")
     made = fill(project, media)
