@@ -146,8 +146,8 @@ SELECTION_OPTIONS = (
     click.option(
         "--from-ledger",
         metavar="failed|stale|missing|all",
-        help="Select files from the ledger instead of listing the catalogue: those with failed "
-        "jobs, with stale results, with missing results, or all.",
+        help="Select files from the ledger instead of listing the catalogue: those that 'segue "
+        "status' counts as failed, as stale, as missing or queued, or all.",
     ),
     target_option,
     all_option,

@@ -89,11 +89,11 @@ class LedgerQuery:
     def _matches(self, record: Record) -> bool:
         if self.criterion == "all":
             return True
-        done = {entry.job for entry in record.results.values() if entry.state is State.DONE}
         lacking = [job for job in self.targets if not is_current(self.graph, record, job)]
-        if self.criterion == "stale":
-            return not done.isdisjoint(lacking)
-        return any(self._is_missing(record, job) for job in lacking if job not in done)
+        if self.criterion == "missing":
+            return any(self._is_missing(record, job) for job in lacking)
+        done = {entry.job for entry in record.results.values() if entry.state is State.DONE}
+        return not done.isdisjoint(lacking)
 
     def _is_missing(self, record: Record, job: str) -> bool:
         entry = find_entry(self.graph, record, job)

@@ -16,6 +16,7 @@ from segue.model.ledger import Change
 from segue.model.media_file import MediaFile, parse_prefix
 from segue.model.record import Failure, State
 from segue.model.transitions import Result, arrive, claim, delete, settle
+from segue.reports.job_states import count_jobs
 from segue_pipelines.options import parse_pipeline_options
 from segue_pipelines.sources import (
     MAX_CHUNK,
@@ -309,7 +310,7 @@ LAST = ("5 twice", "6 beside", "8 failed now")
         ("failed", ("b",), ["4 failed", "5 twice", "8 failed now"]),
         ("failed", ("b", "c"), ["4 failed", "5 twice", "6 beside", "8 failed now"]),
         ("stale", ("b",), ["2 old", "8 failed now"]),
-        ("missing", ("b",), ["3 half", "6 beside"]),
+        ("missing", ("b",), ["2 old", "3 half", "6 beside"]),
         ("all", ("b",), [*("1 all", "2 old", "3 half", "4 failed"), *LAST]),
     ],
 )
@@ -317,6 +318,20 @@ def test_only_what_lacks_something_is_found_and_once(ledger, what, targets, foun
     query = LedgerQuery(criterion=what, graph=TODAY, targets=targets)
     names = [r.uri.removeprefix("gs://bucket/") for r in query.find_records(ledger, "gs://bucket/")]
     assert names == found
+
+
+@pytest.mark.parametrize("job", TODAY.jobs)
+def test_as_many_files_are_found_as_the_status_counts(ledger, job):
+    queued = build_change("9 queued", TODAY, a=State.QUEUED, b=State.QUEUED)
+    ledger.change([queued])
+    counts = count_jobs(ledger, TODAY).jobs[job]
+
+    def count(criterion: str) -> int:
+        query = LedgerQuery(criterion=criterion, graph=TODAY, targets=(job,))
+        return len(list(query.find_records(ledger, "gs://bucket/")))
+
+    assert count("stale") == counts["stale"]
+    assert count("missing") == counts["missing"] + counts["queued"]
 
 
 def test_only_what_is_below_the_prefix_is_found(ledger):
