@@ -767,7 +767,11 @@ class TestFolderAlone:
             assert replaced.result() is not deleted.result()
             assert names(folder, f"{turn}/") == ([f"{turn}/a"] if replaced.result() else [])
 
-    def test_what_a_killed_process_left_is_gone_once_the_object_is_replaced(self, tmp_path):
+    @pytest.mark.parametrize("is_moved", [False, True])
+    @pytest.mark.parametrize("ends", ["replaced", "deleted"])
+    def test_what_a_killed_process_left_is_gone_with_the_object_it_was_to_replace(
+        self, tmp_path, ends, is_moved
+    ):
         depot = tmp_path / "depot"
         folder = FolderStore(str(depot))
         put(folder, "a", b"first")
@@ -781,9 +785,15 @@ class TestFolderAlone:
             killed = subprocess.run([sys.executable, "-c", script], check=False)
             assert killed.returncode == -signal.SIGKILL
             assert len(list(depot.iterdir())) == 2
-        assert put(folder, "a", b"third", replace=True)
-        assert [f.name for f in depot.iterdir()] == ["a"]
-        assert folder.read("a") == b"third"
+        if is_moved:
+            depot = depot.rename(tmp_path / "moved")
+            folder = FolderStore(str(depot))
+        if ends == "replaced":
+            assert put(folder, "a", b"third", replace=True)
+            assert folder.read("a") == b"third"
+        else:
+            assert folder.delete("a")
+        assert [f.name for f in depot.iterdir()] == (["a"] if ends == "replaced" else [])
 
     @pytest.mark.parametrize("replace", [False, True])
     def test_a_killed_writer_leaves_all_or_nothing(self, folder, tmp_path, replace):

@@ -240,7 +240,8 @@ class FolderStore:
         with _lock(folder) as locked:
             if generation is not None and not _has_generation(path, generation):
                 return False
-            # What a killed process left under the object's own name is overwritten by the next.
+            # What a killed process left under the object's own name is overwritten by the next, or
+            # removed with the object.
             with _name_temporary(folder, path if locked else None) as temporary:
                 self._write(path, folder, data, stored, temporary=temporary, replace=True)
         return True
@@ -361,9 +362,12 @@ class FolderStore:
         path = self._to_path(name)
         folder = path.rpartition("/")[0]
         try:
-            with _translate_errors(path), _lock(folder):
+            with _translate_errors(path), _lock(folder) as locked:
                 _check_generation(path, path, generation)
                 os.unlink(path)
+                if locked:  # nobody else writes it now
+                    with contextlib.suppress(OSError):
+                        os.unlink(_find_temporary(path))
         except (MissingInput, Superseded) as error:
             if isinstance(cause := error.__cause__, PermissionError):
                 raise ConfigurationError(
@@ -456,11 +460,10 @@ def _name_temporary(folder: str, path: str | None = None) -> Iterator[str]:
 
     The name is one that was never used before, or that of an object, if nobody else writes it now.
     """
-    key = os.urandom(8)
-    if path is not None:
-        key = hashlib.blake2b(os.fsencode(path), digest_size=8).digest()
-    temporary = f"{folder}/{UNFINISHED}{key.hex()}"
-    if path is not None:
+    if path is None:
+        temporary = f"{folder}/{UNFINISHED}{os.urandom(8).hex()}"
+    else:
+        temporary = _find_temporary(path)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
     try:
@@ -468,6 +471,12 @@ def _name_temporary(folder: str, path: str | None = None) -> Iterator[str]:
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+
+
+def _find_temporary(path: str) -> str:
+    """Return the name of the file that an object is written to by those who hold the lock."""
+    folder, _, name = path.rpartition("/")
+    return f"{folder}/{UNFINISHED}{hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()}"
 
 
 @contextlib.contextmanager
