@@ -27,13 +27,13 @@ class Action(StrEnum):
     DELETED = "deleted"  # a tombstone is written
     REQUESTED = "requested"  # results are requested
     SWEPT = "swept"  # unfinished work is requested again
-    # backfills
+    # backfills and streaming pipelines
     RECOMPUTED = "recomputed"  # an artifact is gone or has changed, and is computed again
     # streaming pipelines
     DONE = "done"  # a job has its result
     FAILED = "failed"  # a job failed permanently on a file
     BLOCKED = "blocked"  # a job above it failed
-    DEFERRED = "deferred"  # a transient error; it is tried again
+    DEFERRED = "deferred"  # a transient error; the message is sent again
     LOST = "lost"  # a result came too late
     FORWARDED = "forwarded"  # nothing to do here; the pipelines below are notified once more
     ASKED = "asked"  # other pipelines continue, and are sent a request
@@ -41,7 +41,7 @@ class Action(StrEnum):
     DROPPED = "dropped"  # a message after which there is nothing to do
     PINGED = "pinged"  # a ping passed
     DEAD_LETTERED = "dead_lettered"  # a message could not be processed
-    # listings
+    # backfills and reconciliations
     LEFT_OUT = "left_out"  # a file that cannot be processed, or that does not exist
     # processes
     STARTED = "started"

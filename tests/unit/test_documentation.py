@@ -145,10 +145,34 @@ def test_the_glossary_is_in_order():
     assert words == sorted(words)
 
 
-def test_every_action_that_is_logged_is_in_the_runbook():
+def find_logged_fields() -> set[tuple[str, str]]:
+    """Return the actions and the fields of all calls that log a certain action."""
+    calls = [
+        node
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "log_event"
+    ]
+    return {
+        (Action[ast.unparse(call.args[0]).removeprefix("Action.")], keyword.arg)
+        for call in calls
+        for keyword in call.keywords
+        if keyword.arg not in (None, "severity") and "Action." in ast.unparse(call.args[0])
+    }
+
+
+def test_every_action_that_is_logged_is_in_the_runbook_with_its_fields():
     section = (ROOT / "docs/runbook.md").read_text().split("\n## What is logged\n")[1]
-    rows = re.findall(r"^\| (`[^|]*`) \|", section.split("\n## ")[0], re.MULTILINE)
-    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(Action)
+    intro, table = section.split("\n## ")[0].split("\n|", 1)
+    common = set(re.findall(r"`(\w+)`", intro))
+    documented: dict[str, set[str]] = {}
+    for names, fields in re.findall(r"^\| (`[^|]*`) \| \w+ \| ([^|]*) \|", table, re.MULTILINE):
+        known = common.union(re.findall(r"`(\w+)`", fields))
+        documented |= dict.fromkeys(re.findall(r"`(\w+)`", names), known)
+    assert set(documented) == set(Action)
+    logged = find_logged_fields()
+    assert {action for action, _ in logged} >= {"arrived", "recomputed", "swept"}
+    assert [(a, f) for a, f in sorted(logged) if f not in documented[a]] == []
 
 
 def test_every_command_is_in_the_readme():
