@@ -131,10 +131,11 @@ class StreamWorker:
 
     def _take_turn(self, wait_s: float) -> Iterator[Reply]:
         """Work on what there is, and receive more; after an error, the next turn does the rest."""
-        if self._is_disk_full and not self._is_busy:  # start again once no job runs any more
-            self._in_flight.release()
+        if self._is_disk_full and not self._engine.pending:  # start again: no job runs any more
             self._engine.abandon()
-            self._is_disk_full = False
+            if not self._unsent:
+                self._in_flight.release()
+                self._is_disk_full = False
         ended = self._engine.step(POLL_S if self._count_free_slots() else wait_s)
         self._unsent += [reply for reply in ended if isinstance(reply, Reply)]
         if self._unsent:

@@ -208,11 +208,15 @@ def test_nothing_is_acknowledged_before_other_jobs_are_notified(world):
     assert [x.topic for x in world.memory_queue.queued.values()] == ["elsewhere-live"]
 
 
-def test_a_job_on_a_full_disk_releases_its_message_until_there_is_room(tmp_path):
+@pytest.mark.parametrize("is_queue_full", [False, True])
+def test_a_job_on_a_full_disk_releases_its_message_until_there_is_room(
+    tmp_path, monkeypatch, is_queue_full
+):
+    monkeypatch.setattr(stream_worker, "BACKOFF", Backoff(0.01, 0.1))
     full = [3]
 
     def answer(task):
-        if full[0] and task.media.uri.endswith("/5.wav"):
+        if full[0] and task.media.uri.endswith("/0.wav"):
             full[0] -= 1
             error = Failure(kind=Kind.DISK_FULL, type="DiskFull", message="free some room")
             return tuple(Result(job=job, state=State.QUEUED, error=error) for job in task.run)
@@ -220,11 +224,13 @@ def test_a_job_on_a_full_disk_releases_its_message_until_there_is_room(tmp_path)
 
     world = World(tmp_path, RecordingPool(answer))
     world.arrive(10)
+    if is_queue_full:  # replies of other files wait, too
+        world.queue.faults["publish"] = [DiskFull("full")] * 3
     world.drain()
     assert full == [0]
     assert world.done == 20
     again = {uri for (uri, _), n in world.runs.items() if n > 1}
-    assert again == {"gs://x/5.wav"}
+    assert again == {"gs://x/0.wav"}
 
 
 def test_a_wrong_setup_ends_the_pipeline(tmp_path):
