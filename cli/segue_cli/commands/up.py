@@ -31,7 +31,7 @@ IDLE_S = 0.2  # between two checks whether the system is idle
 SHOWN = ("process", "job", "file", "kind", "error", "reason", "seconds", "folder")
 TOTALS = ("arrived", "deleted", "done", "failed")
 # Events between the components, which say nothing about a result.
-INTERNAL = {Action.WAITING, Action.FORWARDED, Action.ASKED, Action.SWEPT}
+INTERNAL = {Action.WAITING, Action.FORWARDED, Action.ASKED, Action.DROPPED, Action.SWEPT}
 
 
 @command(

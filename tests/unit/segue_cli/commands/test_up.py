@@ -46,8 +46,9 @@ def test_a_warning_says_so(lines, capsys):
     assert capsys.readouterr().out == "stream: warning: stopped reason=dead\n"
 
 
-def test_people_do_not_see_the_events_between_components(lines, capsys):
-    lines.write({**DONE, "action": "waiting"})
+@pytest.mark.parametrize("action", ["waiting", "dropped"])
+def test_people_do_not_see_the_events_between_components(lines, capsys, action):
+    lines.write({**DONE, "action": action})
     assert capsys.readouterr().out == ""
 
 
