@@ -46,7 +46,10 @@ class SqliteQueue(SqliteFile):
 
     noun = "queue"
     variable = "SEGUE_QUEUE"
-    if_damaged = "delete it and run 'segue sweep', which republishes what the ledger waits for"
+    if_damaged = (
+        "delete it and run 'segue backfill --all --from-ledger missing', which computes what its "
+        "messages were about"
+    )
     application_id = 0x53475145
     pragmas = (f"journal_size_limit = {16 << 20}",)  # bytes on disk after a large publication
     schema = """
