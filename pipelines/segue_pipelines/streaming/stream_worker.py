@@ -14,6 +14,7 @@ from segue.adapters.connect import connect_queue
 from segue.backoff import Backoff
 from segue.errors import DiskFull, TransientError
 from segue.execution.engine import Engine
+from segue.execution.leases import release_leases
 from segue.execution.reply import Reply, send
 from segue.execution.work import ReceivedMessage
 from segue.log import Action, log_event
@@ -123,10 +124,15 @@ class StreamWorker:
                 self._outage.record_failure(error)
 
     def close(self) -> None:
-        """Acknowledge what is finished, and release what is not."""
-        self._engine.abandon()
+        """Acknowledge what is finished, and release what is not.
+
+        Leases go first: whoever got a message before would leave its jobs to their holder.
+        """
+        owners = frozenset(self._engine.abandon())
         with contextlib.suppress(TransientError):
             self._in_flight.acknowledge()
+            if owners:
+                release_leases(self._ledger, lambda lease: lease.owner in owners)
             self._in_flight.release()
 
     def _take_turn(self, wait_s: float) -> Iterator[Reply]:

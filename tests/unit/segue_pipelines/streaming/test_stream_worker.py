@@ -121,6 +121,11 @@ class World:
         return sum(e.state is State.DONE and not e.notify and not e.lease for e in entries)
 
     @property
+    def leased(self) -> int:
+        entries = [e for r in self.memory_ledger.records.values() for e in r.results.values()]
+        return sum(e.lease is not None for e in entries)
+
+    @property
     def runs(self) -> Counter:
         return Counter((t.media.uri, t.run) for t in self.pool.tasks)
 
@@ -283,13 +288,22 @@ def test_stopped_it_finishes_what_it_has_and_pulls_no_more(tmp_path):
 def test_after_the_grace_period_it_releases_what_still_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(stream_worker, "GRACE_S", 0.0)
     world = World(tmp_path, SlowPool())
+    leased = []
+
+    def extend(envelopes, seconds):
+        leased.append(world.leased)
+        return MemoryQueue.extend(world.memory_queue, envelopes, seconds)
+
+    monkeypatch.setattr(world.memory_queue, "extend", extend)
     world.arrive(2)
     world.bundle()
     assert len(world.memory_queue.hidden) == 2
     world.worker.stop()
     assert world.worker.is_over
+    assert world.leased == 4
     world.worker.close()
     assert len(world.queued) == 2
+    assert leased == [0]  # nobody is to get a message and leave its job to this worker
 
 
 def test_it_is_over_after_enough_idle_time_and_not_before_its_first_pull(tmp_path):
