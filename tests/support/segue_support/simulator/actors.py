@@ -9,7 +9,9 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Self
+from unittest.mock import patch
 
 from segue.errors import Contended, DiskFull, TransientError, Unavailable
 from segue.execution import engine, reply
@@ -17,6 +19,8 @@ from segue.execution.leases import release_leases
 from segue.execution.reply import Reply
 from segue.execution.work import ReceivedMessage, Run
 from segue.ingest.sweep import Sweeper
+from segue.maintenance import garbage
+from segue.maintenance.garbage import GarbageReason
 from segue.model.outcome import Outcome, Status
 from segue.model.queue import ReceivedEnvelope, list_topics, parse_topic
 from segue_support.simulator.faults import Killed
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
     from segue.model.graph import Graph
     from segue.model.record import Lease
     from segue_support.simulator.promises import PromiseChecker
-    from segue_support.simulator.scenario import BackfillStart
+    from segue_support.simulator.scenario import BackfillStart, Collection
     from segue_support.simulator.world import World
 
 LEASE_S = 60.0
@@ -50,6 +54,7 @@ class Actor:
         self.sweeps = False  # whether it publishes messages for jobs that others have lost
         self.repeats = False  # whether it reopens results, and may leave that unfinished
         self.retries = False  # whether it reopens failures
+        self.collects = False  # whether it removes garbage
         self.seen: dict[str, str] = {}  # by URI: the version in the last record that it wrote
         self.ledger = FaultyLedger(world, checker, self)
         self.queue = FaultyQueue(world, checker, self)
@@ -374,6 +379,63 @@ class ScheduledSweep(SimulatedProcess):
         return not swept.messages and not swept.limited
 
 
+class InlineExecutor:
+    """Applies functions in the thread that asks for results, in their order."""
+
+    def __init__(self, _threads: int) -> None:
+        self.map = map
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+
+class SimulatedCollector(Actor):
+    """A run of the garbage collector; it goes on with its own graph if another is deployed."""
+
+    def __init__(
+        self, world: World, checker: PromiseChecker, name: str, event: Collection
+    ) -> None:
+        super().__init__(world, checker, name)
+        self.collects = True
+        self.finished = False
+        self._steps = self._collect(event)
+
+    def act(self) -> None:
+        """Find or remove one thing."""
+        try:
+            with patch.object(garbage, "ThreadPoolExecutor", InlineExecutor):
+                self.finished = next(self._steps, None) is None
+        except TransientError:
+            self.finished = True
+
+    def die(self) -> None:
+        """Leave the rest to the next run."""
+        self.finished = True
+
+    def _collect(self, event: Collection) -> Iterator[str]:
+        collector = garbage.GarbageCollector(
+            graph=self.graph,
+            ledger=self.ledger,
+            artifacts=self.artifacts,
+            before=self.world.now - timedelta(seconds=event.older_than_s),
+            clock=self.world.clock,
+            lost=self.world.is_lost,
+        )
+        found = []
+        for one in collector.find():
+            if one.reason is not GarbageReason.UNKNOWN_FILE:
+                found.append(one)
+            yield "found"
+        self.world.note(self.name, f"has found {len(found)}")
+        yield "all found"
+        for one in collector.collect(found):
+            self.world.note(self.name, f"removes {one.artifact.object.name}: {one.reason}")
+            yield "removed"
+
+
 class FunctionCall(Actor):
     """A call of a function, which is repeated until it succeeds."""
 
@@ -414,3 +476,4 @@ class Actors:
     workers: list[Worker]
     backfills: list[SimulatedBackfill] = field(default_factory=list)
     calls: list[FunctionCall] = field(default_factory=list)
+    collectors: list[SimulatedCollector] = field(default_factory=list)

@@ -10,11 +10,17 @@ from segue.model.graph import Graph
 from segue.model.media_file import MediaFile
 from segue.model.message import Message
 from segue.model.queue import Envelope, Lane, format_topic, message_to_envelope
-from segue_support.simulator.actors import Actors, FunctionCall, SimulatedBackfill
+from segue_support.simulator.actors import (
+    Actors,
+    FunctionCall,
+    SimulatedBackfill,
+    SimulatedCollector,
+)
 from segue_support.simulator.faulty_ports import FaultyStore
 from segue_support.simulator.promises import Expectation, PromiseChecker, decode_messages
 from segue_support.simulator.scenario import (
     BackfillStart,
+    Collection,
     Deployment,
     Event,
     Removal,
@@ -65,6 +71,11 @@ class EventPlayer:
                 self._actors.calls.append(self._build_retry(jobs))
             case Deployment():
                 self._deploy(event)
+            case Collection():
+                name = f"gc{self._world.step}"
+                self._actors.collectors.append(
+                    SimulatedCollector(self._world, self._checker, name, event)
+                )
             case StrayMessage():
                 self._publish_stray(event)
 

@@ -72,6 +72,10 @@ class ExecutionCounter:
             return f"{owner} has not computed {key}"
         return None
 
+    def forget(self, key: Key) -> None:
+        """Allow that a result is computed again, as it was removed."""
+        self._executions.pop(key, None)
+
     def is_computed(self, key: Key) -> bool:
         """Whether an execution of this has succeeded."""
         return any(e.state is State.DONE for e in self._executions[key])

@@ -246,7 +246,13 @@ class FaultyStore(_FaultyPort):
 
     def delete(self, name: str, *, generation: int | None = None) -> bool:
         """Remove an object."""
-        return self._call("store.delete", lambda: self._store.delete(name, generation=generation))
+        return self._call("store.delete", lambda: self._delete(name, generation))
+
+    def _delete(self, name: str, generation: int | None) -> bool:
+        deleted = self._store.delete(name, generation=generation)
+        if deleted:
+            self._checker.check_deletion(self._caller, name)
+        return deleted
 
     def close(self) -> None:
         """Do nothing: no connection is open."""

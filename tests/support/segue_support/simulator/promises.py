@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from segue.log import Action
-from segue.model.artifact import parse_artifact_name
+from segue.model.artifact import ARTIFACT, parse_artifact_name
 from segue.model.message import Message, decode_message
 from segue.model.outcome import Outcome, Status
 from segue.model.planner import NO_STATES, plan
@@ -72,6 +72,7 @@ class PromiseChecker:
         self.messages = MessageCounter(world.scenario.deployments)
         self._settled_at: dict[tuple[str, str], int] = {}  # by URI and job
         self._claimed: set[tuple[str, str]] = set()  # URI and job
+        self._gone: set[str] = set()  # artifacts that are gone and were not garbage
 
     # Requests.
 
@@ -154,7 +155,8 @@ class PromiseChecker:
     def record_loss(self, name: str) -> None:
         """Allow that an artifact is computed again that is gone."""
         found = parse_artifact_name(name)
-        uri = f"{self._world.source.location}/{found.file}"
+        self._gone.add(name)
+        uri = self._world.source.uri(found.file)
         self._forget_answered(self._world.graph, self._world.ledger.records[uri])
         self.executions.permits[uri, found.job] += 1
         self.messages.ask(uri)
@@ -220,9 +222,11 @@ class PromiseChecker:
     def check_write(self, caller: Caller, old: Record | None, new: Record) -> None:
         """Check one write to the ledger."""
         if old is not None:
-            self._check_order(old, new)
-            if caller.repeats:
+            self._check_order(caller, old, new)
+            if caller.repeats or caller.collects:
                 self._forget_answered(self._world.graph, old)
+            if caller.collects:
+                self._check_collected(caller, old, new)
         before = old.results if old is not None and old.version == new.version else {}
         started = [
             fingerprint
@@ -233,7 +237,7 @@ class PromiseChecker:
             and self._check_change(caller, new, fingerprint, before.get(fingerprint))
         ]
         for fingerprint, was in before.items():
-            if fingerprint not in new.results:
+            if fingerprint not in new.results and not caller.collects:
                 self._check_removed(caller, new, fingerprint, was)
         self._check_fresh(new)
         if started:
@@ -248,6 +252,8 @@ class PromiseChecker:
         entry = record.results[fingerprint]
         if self._world.history is not None:
             self._world.note(caller.name, _format_change(record, fingerprint, was))
+        if entry.state is State.DONE and (was is None or was.state is not State.DONE):
+            self._check_artifacts(record, record.name_artifacts(fingerprint))
         if entry.state is State.RUNNING:
             return _is_start(was, entry)
         if was is not None and was.lease is not None:
@@ -268,7 +274,48 @@ class PromiseChecker:
         if was.state is State.DONE and not self.executions.permits[record.uri, was.job]:
             raise BrokenPromise("once", what)
 
-    def _check_order(self, old: Record, new: Record) -> None:
+    def _check_collected(self, caller: Caller, old: Record, new: Record) -> None:
+        """Once: nothing is collected that counts, or of a file that somebody works on."""
+        graph = caller.graph
+        for version, results in {old.version: old.results, **old.earlier}.items():
+            left = new.results if version == old.version else new.earlier.get(version, {})
+            for fingerprint, was in results.items():
+                if fingerprint in left:
+                    continue
+                what = f"{caller.name} removes {was.job} {fingerprint[:4]} of {old}"
+                if self._world.history is not None:
+                    self._world.note(caller.name, f"{old.uri} {was.job} {fingerprint[:4]}: removed")
+                for entry in old.results.values():
+                    if entry.lease is not None:
+                        self._check_lost(entry.lease, what)
+                is_current = old.deleted_at is None and version == old.version
+                is_accepted = fingerprint in graph.accepted.get(was.job, ())
+                if is_current and is_accepted and was.state is State.DONE:
+                    raise BrokenPromise("once", what)
+                self.executions.forget((old.uri, version, was.job, fingerprint))
+                self.messages.excuse(old.uri)
+
+    def check_deletion(self, caller: Caller, name: str) -> None:
+        """Fresh: no artifact is collected whose result is done."""
+        if not caller.collects:
+            self._gone.add(name)
+            return
+        for record in self._world.ledger.records.values():
+            if name in _list_artifacts(record):
+                raise BrokenPromise("fresh", f"{caller.name} removes {name} of {record}")
+
+    def record_artifact(self, name: str) -> None:
+        """Note that an artifact was written."""
+        self._world.written[name] = None
+        self._gone.discard(name)
+
+    def _check_artifacts(self, record: Record, names: Collection[str]) -> None:
+        """Fresh: what is done has its artifacts, unless they are lost."""
+        for name in names:
+            if name not in self._gone and not self._world.artifacts.has(name):
+                raise BrokenPromise("fresh", f"{name} is not there: {record}")
+
+    def _check_order(self, caller: Caller, old: Record, new: Record) -> None:
         if new.order < old.order:
             raise BrokenPromise(
                 "fresh", f"an older version has changed a newer record: {old}, {new}"
@@ -277,7 +324,10 @@ class PromiseChecker:
             return
         if new.order == old.order and new.deleted_at is None:
             raise BrokenPromise("fresh", f"a deleted version was restored: {new}")
-        if new.deleted_at is not None and _states(new) != _states(old):
+        was = _states(old)
+        if caller.collects:
+            was = {f: state for f, state in was.items() if f in new.results}
+        if new.deleted_at is not None and _states(new) != was:
             raise BrokenPromise("narrow", f"a job of a deleted file has changed: {new}")
 
     def _check_fresh(self, record: Record) -> None:
@@ -436,6 +486,24 @@ class PromiseChecker:
 
     # The end.
 
+    def check_freed(self) -> None:
+        """Freed: after the last collection, there are artifacts of what counts, and no others."""
+        needed: set[str] = set()
+        graph = self._world.graph
+        for record in self._world.ledger.records.values():
+            names = _list_artifacts(record)
+            self._check_artifacts(record, names)
+            if record.deleted_at is None:
+                needed.update(
+                    name
+                    for fingerprint, entry in record.results.items()
+                    if fingerprint in graph.accepted.get(entry.job, ())
+                    for name in record.name_artifacts(fingerprint)
+                )
+        for found in self._world.artifacts.list():
+            if ARTIFACT.fullmatch(found.name) and found.name not in needed:
+                raise BrokenPromise("freed", f"nobody needs {found.name}")
+
     def check_end(self) -> None:
         """Check the ledger and the dead letters once no work is left."""
         world = self._world
@@ -520,6 +588,18 @@ class PromiseChecker:
 
     def _find_record(self, uri: str) -> Record | None:
         return self._world.ledger.records.get(uri)
+
+
+def _list_artifacts(record: Record) -> set[str]:
+    """Return the names of the artifacts of all that is done, of earlier contents, too."""
+    names: set[str] = set()
+    # Others are of a version that was overwritten and then deleted.
+    own = {f: entry for f, entry in record.results.items() if entry.order == record.order}
+    for version, results in {**record.earlier, record.version: own}.items():
+        then = evolve(record, version=version, results=results)
+        done = [f for f, entry in results.items() if entry.state is State.DONE]
+        names.update(name for fingerprint in done for name in then.name_artifacts(fingerprint))
+    return names
 
 
 def _states(record: Record) -> dict[str, State]:

@@ -56,6 +56,13 @@ class Retry:
     jobs: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """Garbage is collected."""
+
+    older_than_s: float = 0.0
+
+
 class Version(StrEnum):
     """What a deployment does with a job's version."""
 
@@ -83,7 +90,9 @@ class StrayMessage:
     is_foreign: bool = False  # it is of another namespace
 
 
-Event = Upload | Removal | UserRequest | BackfillStart | Retry | Deployment | StrayMessage
+Event = (
+    Upload | Removal | UserRequest | BackfillStart | Retry | Deployment | Collection | StrayMessage
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +150,11 @@ class Scenario:
     def deployments(self) -> int:
         """The number of deployments after the first."""
         return sum(isinstance(event, Deployment) for event in self.events)
+
+    @property
+    def collects(self) -> bool:
+        """Whether garbage is collected."""
+        return any(isinstance(event, Collection) for event in self.events)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,11 +250,14 @@ def draw_scenario(seed: int) -> Scenario:
     jobs = tuple(NAMES[: len(shape)])
     files = rng.choice((0, 1, 1, 2))
     groups = _draw_groups(rng, jobs)
+    events = _draw_events(rng, jobs, files)
+    if rng.random() < 0.3:
+        events = _add_collections(rng, events)
     return Scenario(
         seed=seed,
         shape=shape,
         files=files,
-        events=_draw_events(rng, jobs, files),
+        events=events,
         groups=groups,
         teams=_draw_teams(rng, jobs, groups),
         failing=rng.choice((0.0, 0.0, 0.1)),
@@ -277,6 +294,15 @@ def _draw_events(rng: random.Random, jobs: tuple[str, ...], files: int) -> tuple
             is_foreign = other is not None and rng.random() < 0.3
             events.append(StrayMessage(job=rng.choice(jobs), other=other, is_foreign=is_foreign))
     return tuple(events)
+
+
+def _add_collections(rng: random.Random, events: tuple[Event, ...]) -> tuple[Event, ...]:
+    """Collect garbage once or twice, at any time."""
+    more = list(events)
+    for _ in range(rng.choice((1, 1, 2))):
+        at = rng.randint(bool(events), len(more))
+        more.insert(at, Collection(older_than_s=rng.choice((0.0, 0.0, 120.0))))
+    return tuple(more)
 
 
 def _draw_request(rng: random.Random, jobs: tuple[str, ...], known: int) -> UserRequest:

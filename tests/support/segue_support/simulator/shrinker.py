@@ -171,6 +171,8 @@ def _propose_simpler(event: Event) -> Iterator[Event]:
     for name in ("force", "parents", "ping", "retry", "late", "rolling", "is_foreign"):
         if getattr(event, name, False):
             yield _replace_field(event, name, False)
+    if getattr(event, "older_than_s", 0.0):
+        yield _replace_field(event, "older_than_s", 0.0)
     jobs: tuple[str, ...] = getattr(event, "jobs", ())
     if len(jobs) > 1:
         for job in jobs:

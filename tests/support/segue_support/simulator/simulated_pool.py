@@ -2,24 +2,64 @@
 
 from __future__ import annotations
 
+import functools
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from segue.errors import Kind
-from segue.model.artifact import build_artifact_name
-from segue.model.media_file import split_uri
+from segue.errors import Kind, TransientError
+from segue.model.ledger import Change
 from segue.model.record import Failure, State
-from segue.model.transitions import Result, build_blocked_result
+from segue.model.transitions import Result, build_blocked_result, extend_leases
+from segue.worker.line_run import Claims, LineRun, LoadedJob, Stores
 from segue.worker.protocol import Report, Task
 from segue_support.simulator.faults import CRASHES, CallFault, Killed
+from segue_support.simulator.faulty_ports import FaultyLedger, FaultyStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from segue.model.graph import Graph
     from segue_support.simulator.promises import PromiseChecker
     from segue_support.simulator.world import Caller, World
 
+CLAIM_S = 20.0  # at least so long is left of a claim that was renewed
 SECONDS = 0.3
 SLOW = 0.04  # the fraction of tasks that take a minute or so, where there are stalls
+
+
+def load_job(graph: Graph, name: str) -> LoadedJob:
+    """Return a job that keeps nothing in memory for those below."""
+    return LoadedJob(
+        spec=graph.jobs[name],
+        fingerprint=graph.fingerprints[name],
+        extension="json",
+        needs=(),
+        reads_source=False,
+        below=frozenset(),
+        call=lambda _inputs: None,
+        batch=None,
+        batch_size=1,
+    )
+
+
+class SimulatedClaims(Claims):
+    """The claims of a process's tasks."""
+
+    def __init__(self, world: World, ledger: FaultyLedger) -> None:
+        super().__init__()
+        self._world = world
+        self._faulty_ledger = ledger
+
+    def renew(self, task: Task, job: str) -> bool:
+        """Extend the claim on a job of a task; return whether it was still held."""
+        transition = functools.partial(
+            extend_leases,
+            owner=task.owner,
+            jobs=(job,),
+            expires_at=self._world.now + timedelta(seconds=CLAIM_S),
+        )
+        change = Change(uri=task.media.uri, transition=transition)
+        return self._faulty_ledger.change([change])[0].answer
 
 
 class SimulatedPool:
@@ -32,6 +72,9 @@ class SimulatedPool:
         self._checker = checker
         self._caller = caller
         self._graph = caller.graph
+        self._claims = SimulatedClaims(world, FaultyLedger(world, checker, caller))
+        store = FaultyStore(world, checker, caller, world.artifacts)
+        self._stores = Stores(lambda _location: store, world.artifacts.location)
         self._waiting: list[Task] = []
         self._slow: set[int] = set()  # tasks
         self._unfinished: list[Report] = []  # their end is reported by a later call
@@ -71,13 +114,14 @@ class SimulatedPool:
     def _run(self, task: Task) -> tuple[Result, ...]:
         results: dict[str, Result] = {}
         artifacts = dict(task.inputs)
+        line = LineRun(task, self._stores, "", self._claims)
         abort_error: Failure | None = None
         for job in task.run:
             above = [results[p] for p in self._graph.jobs[job].parents if p in results]
             if abort_error is not None:
                 results[job] = Result(job=job, state=State.QUEUED, error=abort_error)
                 continue
-            results[job] = _inherit_result(job, above) or self._compute(task, job, artifacts)
+            results[job] = _inherit_result(job, above) or self._compute(line, job, artifacts)
             found = results[job]
             if found.artifact is not None:
                 artifacts[job] = found.artifact
@@ -86,23 +130,27 @@ class SimulatedPool:
         self.full_disks += any(r.error and r.error.kind == Kind.DISK_FULL for r in results.values())
         return tuple(results.values())
 
-    def _compute(self, task: Task, job: str, artifacts: dict[str, str]) -> Result:
-        world, media = self._world, task.media
+    def _compute(self, line: LineRun, job: str, artifacts: dict[str, str]) -> Result:
+        world, task = self._world, line.task
         self._checker.check_inputs(self._graph, task, job, artifacts)
         if (failure := self._find_failure(task, job, artifacts)) is not None:
             return failure
         fingerprint = self._graph.fingerprints[job]
-        fate = world.find_fate(media, job, fingerprint)
-        name = build_artifact_name(job, fingerprint, split_uri(media.uri)[1], media.version, "json")
-        if fate is State.DONE and not world.write(name, replace=self._holds(task, job)):
-            return _build_failure(job, Kind.SUPERSEDED, State.QUEUED)
+        fate = world.find_fate(task.media, job, fingerprint)
+        name = checksum = ""
+        if fate is State.DONE:
+            try:
+                name, checksum = line.write(load_job(self._graph, job), fingerprint)
+            except TransientError as error:
+                return _build_failure(job, error.kind, State.QUEUED)
+            self._checker.record_artifact(name)
         self._checker.record_execution(self._caller, task, job, fingerprint, fate)
         if fate is State.FAILED:
             return _build_failure(job, Kind.CORRUPT_MEDIA, State.FAILED)
         if fate is State.NOT_APPLICABLE:
             return Result(job=job, state=fate, seconds=SECONDS)
         return Result(
-            job=job, state=fate, artifact=name, checksum="c", seconds=SECONDS, cpu_seconds=0.1
+            job=job, state=fate, artifact=name, checksum=checksum, seconds=SECONDS, cpu_seconds=0.1
         )
 
     def _find_failure(self, task: Task, job: str, artifacts: dict[str, str]) -> Result | None:
@@ -122,14 +170,6 @@ class SimulatedPool:
             if not world.artifacts.has(artifacts[parent]):
                 return _build_failure(job, Kind.DAMAGED_INPUT, State.QUEUED, damaged=parent)
         return None
-
-    def _holds(self, task: Task, job: str) -> bool:
-        """Whether the claim on a job is still held."""
-        [found] = self._world.ledger.read([task.media.uri])
-        if found.record is None:
-            return False
-        entry = found.record.results.get(self._graph.fingerprints[job])
-        return entry is not None and entry.lease is not None and entry.lease.owner == task.owner
 
 
 def _inherit_result(job: str, above: Sequence[Result]) -> Result | None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from segue.model.queue import list_topics
+from segue.model.transitions import FORGET_AFTER
 from segue_support.simulator.actors import (
     GRACE_S,
     LEASE_S,
@@ -13,10 +14,12 @@ from segue_support.simulator.actors import (
     FunctionCall,
     ScheduledSweep,
     SimulatedBackfill,
+    SimulatedCollector,
     Worker,
 )
 from segue_support.simulator.event_player import EventPlayer
 from segue_support.simulator.promises import BrokenPromise, PromiseChecker
+from segue_support.simulator.scenario import Collection
 from segue_support.simulator.world import DEADLINE_S, World
 
 if TYPE_CHECKING:
@@ -55,6 +58,18 @@ class Simulation:
                 queued = list(self.world.queue.queued.values())[:3]
                 raise BrokenPromise("bounded", f"the history does not end: {queued}")
         self._checker.check_end()
+        if self.world.scenario.collects:
+            self._collect_all()
+            self._checker.check_freed()
+
+    def _collect_all(self) -> None:
+        """Collect garbage once no work is left, as long after it as it takes."""
+        world = self.world
+        world.now += FORGET_AFTER
+        world.stop_faults()
+        collector = SimulatedCollector(world, self._checker, "last gc", Collection())
+        while not collector.finished:
+            collector.act()
 
     def _advance(self) -> bool:
         """Run one actor or event; return False if none can run."""
@@ -70,11 +85,13 @@ class Simulation:
                 working.append(worker)
         calls = [c for c in actors.calls if not c.busy and not c.late]
         backfills = [b for b in actors.backfills if not b.busy]
+        collectors = [c for c in actors.collectors if not c.busy]
         weights = (
             4.0 * bool(queued),
             5.0 * bool(working),
             2.0 * bool(calls),
             1.5 * bool(backfills),
+            1.5 * bool(collectors),
             0.7 * bool(self._script and not world.depth),
         )
         total = sum(weights)
@@ -93,8 +110,10 @@ class Simulation:
             worker.perform(worker.act)
         elif (r := r - weights[2]) < 0:
             self._run_call(rng.choice(calls))
-        elif r - weights[3] < 0:
+        elif (r := r - weights[3]) < 0:
             self._run_backfill(rng.choice(backfills))
+        elif r - weights[4] < 0:
+            self._run_collector(rng.choice(collectors))
         else:
             self._player.play(self._script.pop(0))
         return True
@@ -132,6 +151,11 @@ class Simulation:
         backfill.perform(backfill.act)
         if backfill.finished:
             self._actors.backfills.remove(backfill)
+
+    def _run_collector(self, collector: SimulatedCollector) -> None:
+        collector.perform(collector.act)
+        if collector.finished:
+            self._actors.collectors.remove(collector)
 
     def _disturb(self) -> None:
         """Run a sweep, stall, kill or stop workers, or lose an artifact."""
@@ -203,6 +227,7 @@ class Simulation:
             or any(worker.has_work for worker in actors.workers)
             or actors.calls
             or actors.backfills
+            or actors.collectors
             or self._script
         )
         return bool(busy) or quiet != [True] or world.step != step

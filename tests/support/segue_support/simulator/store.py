@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from segue.clock import Clock, utc_now
 from segue.errors import MissingInput, Superseded
 from segue.model.object_store import Object
 
@@ -24,8 +25,9 @@ class _StoredObject:
 class MemoryStore:
     """Objects by name; ``location`` is a bucket with or without a prefix."""
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, *, clock: Clock = utc_now) -> None:
         self.location = location
+        self._clock = clock
         self._objects: dict[str, _StoredObject] = {}
         self._generation = 0
 
@@ -93,6 +95,7 @@ class MemoryStore:
             generation=self._generation,
             size_bytes=len(data),
             content_type=content_type,
+            updated_at=self._clock().timestamp(),
             metadata=metadata,
         )
         self._objects[name] = _StoredObject(data=data, info=info)

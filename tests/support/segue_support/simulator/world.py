@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from segue_support.simulator.scenario import Deployment
 
 BUCKET = "gs://c"
+ARTIFACTS = "gs://a"
 PREFIX = f"{BUCKET}/f"
 DEADLINE_S = 40.0  # of the queue
 PREEMPTION = 0.06  # probability that other actors run before a call
@@ -55,6 +56,7 @@ class Caller(Protocol):
     sweeps: bool  # whether it publishes messages for jobs that others have lost
     repeats: bool  # whether it reopens results, and may leave that unfinished
     retries: bool  # whether it reopens failures
+    collects: bool  # whether it removes garbage
     seen: dict[str, str]  # by URI: the version in the last record that it wrote
 
 
@@ -83,7 +85,7 @@ class World:
         self.ledger = MemoryLedger()
         self.queue = MemoryQueue(clock=self.clock, deadline_s=DEADLINE_S)
         self.source = MemoryStore(BUCKET)
-        self.artifacts = MemoryStore("gs://a")
+        self.artifacts = MemoryStore(ARTIFACTS, clock=self.clock)
         self.dead_letters: list[Envelope] = []
         self.deployments: list[Deployed] = []
         self._deploy(deploy_first(scenario))
@@ -91,7 +93,7 @@ class World:
         self.newest_generations: dict[str, int] = {}
         # By URI, version, job and fingerprint: how the job ends on that version of the file.
         self.fates: dict[tuple[str, str, str, str], State] = {}
-        self.written: dict[str, int] = {}  # artifact's name → when
+        self.written: dict[str, None] = {}  # artifacts' names
         self.advance: Callable[[], object] = lambda: None  # run one actor; set by the simulation
         self.depth = 0  # of nested preemptions
         for file in range(scenario.files):
@@ -125,6 +127,10 @@ class World:
             return False
         self.faults_left[kind] -= 1
         return True
+
+    def stop_faults(self) -> None:
+        """Let no more faults occur."""
+        self.faults_left = dict.fromkeys(self.faults_left, 0)
 
     def draw_call_fault(self, caller: str) -> CallFault:
         """Let other actors run first, then draw the fault of a call."""
@@ -187,15 +193,6 @@ class World:
         for key, fate in list(self.fates.items()):
             if key[0] == uri and key[2] == job and fate is State.FAILED:
                 del self.fates[key]
-
-    def write(self, name: str, *, replace: bool) -> bool:
-        """Write an artifact; return False if it is there and must not be replaced."""
-        is_new = self.artifacts.create(
-            name, b"", content_type="application/json", metadata={}, replace=replace
-        )
-        if is_new:
-            self.written[name] = self.step
-        return is_new
 
     def list_dead_payloads(self) -> list[bytes]:
         """Return the messages inside the dead letters."""
