@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Self
@@ -18,6 +18,7 @@ from segue.execution import engine, reply
 from segue.execution.leases import release_leases
 from segue.execution.reply import Reply
 from segue.execution.work import ReceivedMessage, Run
+from segue.ingest.observation import observe
 from segue.ingest.sweep import Sweeper
 from segue.maintenance import garbage
 from segue.maintenance.garbage import GarbageReason
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from segue.model.graph import Graph
+    from segue.model.media_file import MediaFile
     from segue.model.record import Lease
     from segue_support.simulator.promises import PromiseChecker
     from segue_support.simulator.scenario import BackfillStart, Collection
@@ -308,10 +310,22 @@ class SimulatedBackfill(SimulatedProcess):
             lost=self.is_lost,
             lease_s=LEASE_S,
         )
-        backfill.add_files(
-            files, Run(id=self.name, targets=targets, force=event.force, retry=event.retry)
-        )
-        self.outcomes = backfill.drain()
+        run = Run(id=self.name, targets=targets, force=event.force, retry=event.retry)
+        if self.world.folder is None:
+            backfill.add_files(files, run)
+        self.outcomes = self._work(backfill, files if self.world.folder is not None else [], run)
+
+    def _work(
+        self, backfill: engine.Engine, unread: Sequence[MediaFile], run: Run
+    ) -> Iterator[Outcome | Reply]:
+        """Read the files in a folder first, one at a time."""
+        store = FaultyStore(self.world, self.checker, self, self.world.source)
+        for media in unread:
+            [seen] = observe(store, self.ledger, [media], self.world.now)
+            record = seen.snapshot.record
+            if seen.media is not None and seen.error is None and record is not None:
+                backfill.add_files([record.media], run, [seen.snapshot])
+        yield from backfill.drain()
 
     def die(self) -> None:
         """Start again, or finish, at random."""

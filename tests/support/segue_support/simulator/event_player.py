@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
 from segue.ingest.catalogue import MediaFilter
 from segue.ingest.events import Arrivals, Deletions
 from segue.ingest.requests import InvalidRequest, Request, Requests
 from segue.maintenance.retry import JobRetry, RetrySelection
 from segue.model.graph import Graph
-from segue.model.media_file import MediaFile
+from segue.model.media_file import MediaFile, split_uri
 from segue.model.message import Message
 from segue.model.queue import Envelope, Lane, format_topic, message_to_envelope
 from segue_support.simulator.actors import (
@@ -16,6 +20,7 @@ from segue_support.simulator.actors import (
     SimulatedBackfill,
     SimulatedCollector,
 )
+from segue_functions import folder
 from segue_support.simulator.faulty_ports import FaultyStore
 from segue_support.simulator.promises import Expectation, PromiseChecker, decode_messages
 from segue_support.simulator.scenario import (
@@ -23,13 +28,22 @@ from segue_support.simulator.scenario import (
     Collection,
     Deployment,
     Event,
+    FileChange,
     Removal,
     Retry,
+    Return,
     StrayMessage,
+    Touch,
     Upload,
     UserRequest,
 )
-from segue_support.simulator.world import PREFIX, World, build_media, build_uri
+from segue_support.simulator.world import World, build_media
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from segue.ingest.observation import Observation
+    from segue_support.simulator.folder import MemoryFolder
 
 
 class EventPlayer:
@@ -46,18 +60,20 @@ class EventPlayer:
         self._world.step += 1
         self._world.note("outside", str(event))
         match event:
+            case Upload() | Removal() | Touch() | Return() if self._world.folder is not None:
+                self._change_folder(self._world.folder, event)
             case Upload(file=file, late=late):
-                uri = build_uri(file)
+                uri = self._world.build_uri(file)
                 before = self._world.generations.get(uri)
                 media = self._world.put(file)
                 self._actors.calls.append(self._build_arrival(media, late=late))
                 if before:  # the store reports the overwritten version as deleted, too
                     self._actors.calls.append(self._build_deletion(build_media(uri, before)))
             case Removal(file=file, late=late):
-                uri = build_uri(file)
+                uri = self._world.build_uri(file)
                 if generation := self._world.generations.get(uri):
                     self._world.generations[uri] = None
-                    self._world.source.delete(uri.rpartition("/")[2])
+                    self._world.source.delete(split_uri(uri)[1])
                     gone = build_media(uri, generation)
                     self._actors.calls.append(self._build_deletion(gone, late=late))
             case UserRequest():
@@ -78,6 +94,51 @@ class EventPlayer:
                 )
             case StrayMessage():
                 self._publish_stray(event)
+
+    def _change_folder(self, files: MemoryFolder, event: FileChange) -> None:
+        """Change a file, and have it looked at: by several observers, perhaps."""
+        rng, uri = self._world.rng, self._world.build_uri(event.file)
+        name = split_uri(uri)[1]
+        match event:
+            case Upload():
+                self._world.put(event.file)
+            case Touch():
+                files.touch(name)
+            case Removal():
+                files.remove(name)
+            case Return():
+                files.bring_back(name, rng)
+        for _ in range(rng.choice((1, 1, 2))):
+            self._actors.calls.append(self._build_look(uri, late=event.late))
+
+    def _build_look(self, uri: str, *, late: bool) -> FunctionCall:
+        expected: list[Expectation] = []
+
+        def look(call: FunctionCall) -> bool:
+            self._checker.messages.excuse(uri)
+            if not expected:
+                jobs = tuple(call.graph.jobs)
+                expected.append(self._checker.expect(uri, jobs, is_event=True))
+            arrivals = Arrivals(graph=call.graph, ledger=call.ledger, queue=call.queue)
+
+            def announce(found: Sequence[Observation]) -> None:
+                arrivals.announce(found)
+                for one in found:
+                    if one.arrival is not None and one.snapshot.record is not None:
+                        expected[0].version = one.snapshot.record.version
+
+            services: Any = SimpleNamespace(
+                ledger=call.ledger, arrivals=SimpleNamespace(announce=announce)
+            )
+            store = FaultyStore(self._world, self._checker, call, self._world.source)
+            with patch.multiple(
+                folder, connect_store=lambda _location: store, utc_now=self._world.clock
+            ):
+                folder.observe_file(MediaFile(uri=uri, version=""), services, {})
+            return True
+
+        name = f"look at {uri[-5]}"
+        return FunctionCall(self._world, self._checker, name, look, late=late)
 
     def _build_arrival(self, media: MediaFile, *, late: bool) -> FunctionCall:
         expected: list[Expectation] = []
@@ -129,9 +190,10 @@ class EventPlayer:
 
     def _build_request(self, event: UserRequest) -> FunctionCall:
         self._requests += 1
+        world = self._world
         page = [Request()]
         # A single file is requested by a prefix, too: requested by name, threads would stat it.
-        prefix = PREFIX if event.file is None else build_uri(event.file)
+        prefix = world.prefix if event.file is None else world.build_uri(event.file)
         expected: list[Expectation] = []
 
         def send(call: FunctionCall) -> bool:
@@ -167,7 +229,8 @@ class EventPlayer:
                 for one in expected:
                     one.request = messages[0].request if messages else one.request
             for one in expected:
-                one.version = call.seen.get(one.uri)
+                is_left_out = one.uri in accepted.ignored
+                one.version = None if is_left_out else call.seen.get(one.uri)
             page[0] = Request(request=accepted.request, after=accepted.after)
             return accepted.after is None
 
@@ -236,7 +299,7 @@ class EventPlayer:
         if event.job not in world.graph.jobs:
             return
         pipeline = world.graph.pipeline_of[event.job]
-        uri = build_uri(0)
+        uri = world.build_uri(0)
         generation = world.generations.get(uri)
         envelope = Envelope(topic=format_topic(pipeline, Lane.LIVE), data=b"{no message")
         if event.other is not None and generation:

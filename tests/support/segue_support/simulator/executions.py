@@ -76,6 +76,12 @@ class ExecutionCounter:
         """Allow that a result is computed again, as it was removed."""
         self._executions.pop(key, None)
 
+    def forget_refused(self, uri: str, version: str) -> None:
+        """Allow that what has failed on a version of a file is tried again."""
+        for key, executions in self._executions.items():
+            if key[:2] == (uri, version):
+                executions[:] = [e for e in executions if e.state is State.DONE]
+
     def is_computed(self, key: Key) -> bool:
         """Whether an execution of this has succeeded."""
         return any(e.state is State.DONE for e in self._executions[key])

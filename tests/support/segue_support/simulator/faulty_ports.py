@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from segue.model.object_store import LeaveOut, LeftOutReason, Object
     from segue.model.queue import Envelope, ReceivedEnvelope
     from segue.model.record import Record
+    from segue_support.simulator.folder import MemoryFolder
     from segue_support.simulator.promises import PromiseChecker
     from segue_support.simulator.store import MemoryStore
     from segue_support.simulator.world import Caller, World
@@ -176,7 +177,7 @@ class FaultyStore(_FaultyPort):
     """An object store as a process sees it."""
 
     def __init__(
-        self, world: World, checker: PromiseChecker, caller: Caller, store: MemoryStore
+        self, world: World, checker: PromiseChecker, caller: Caller, store: MemoryStore | MemoryFolder
     ) -> None:
         super().__init__(world, checker, caller)
         self._store = store
@@ -214,8 +215,13 @@ class FaultyStore(_FaultyPort):
         """Write a copy into a folder."""
         return self._call(
             "store.fetch",
-            lambda: self._store.fetch(name, version=version, stat=stat, folder=folder),
+            lambda: self._fetch(name, version=version, stat=stat, folder=folder),
         )
+
+    def _fetch(self, name: str, *, version: str, stat: str | None, folder: str) -> str:
+        path = self._store.fetch(name, version=version, stat=stat, folder=folder)
+        self._checker.check_source(self._caller, self.uri(name), version)
+        return path
 
     def create(
         self,

@@ -72,6 +72,9 @@ class PromiseChecker:
         self.messages = MessageCounter(world.scenario.deployments)
         self._settled_at: dict[tuple[str, str], int] = {}  # by URI and job
         self._claimed: set[tuple[str, str]] = set()  # URI and job
+        # Owners whose file was deleted meanwhile: they give up, and their leases stay until they
+        # expire if the file comes back.
+        self._interrupted: set[str] = set()
         self._gone: set[str] = set()  # artifacts that are gone and were not garbage
 
     # Requests.
@@ -222,6 +225,11 @@ class PromiseChecker:
     def check_write(self, caller: Caller, old: Record | None, new: Record) -> None:
         """Check one write to the ledger."""
         if old is not None:
+            if new.deleted_at is not None:
+                leases = [entry.lease for entry in old.results.values()]
+                self._interrupted.update(one.owner for one in leases if one is not None)
+            if old.version != new.version:  # only what is done is kept for when it comes back
+                self.executions.forget_refused(old.uri, old.version)
             self._check_order(caller, old, new)
             if caller.repeats or caller.collects:
                 self._forget_answered(self._world.graph, old)
@@ -322,7 +330,8 @@ class PromiseChecker:
             )
         if old.deleted_at is None:
             return
-        if new.order == old.order and new.deleted_at is None:
+        is_restored = new.order == old.order and new.deleted_at is None
+        if is_restored and self._world.folder is None:
             raise BrokenPromise("fresh", f"a deleted version was restored: {new}")
         was = _states(old)
         if caller.collects:
@@ -354,6 +363,12 @@ class PromiseChecker:
             good = name.job == parent and name.fingerprint in graph.accepted[parent]
             if not good or name.version != task.media.version:
                 raise BrokenPromise("fresh", f"{job} was computed from {name}: {task}")
+
+    def check_source(self, caller: Caller, uri: str, version: str) -> None:
+        """Fresh: a job reads the version of a file that it is about to be computed from."""
+        content = self._world.find_content(uri)
+        if content != version:
+            raise BrokenPromise("fresh", f"{caller.name} takes {content} for {version} of {uri}")
 
     # Starts and ends.
 
@@ -470,6 +485,8 @@ class PromiseChecker:
             return
         if lease.expires_at > self._world.now:
             raise BrokenPromise("once", f"{what}, which {lease.owner} holds")
+        if lease.owner in self._interrupted:
+            return
         last_step_at = self._world.find_last_step(lease)
         kept_until = lease.expires_at - timedelta(seconds=KEPT_FRACTION * self._lease_s)
         if last_step_at is not None and last_step_at > kept_until:
@@ -525,6 +542,11 @@ class PromiseChecker:
 
     def _check_final_version(self, record: Record) -> None:
         """Fresh: the ledger ends with what is in the store, whatever the order of the events."""
+        if self._world.folder is not None:
+            content = self._world.find_content(record.uri)
+            if content != (record.version if record.deleted_at is None else None):
+                raise BrokenPromise("fresh", f"the folder has {content}, not {record}")
+            return
         newest = self._world.newest_generations.get(record.uri)
         generation = self._world.generations.get(record.uri)
         if record.order != newest or (record.deleted_at is None) != (generation is not None):

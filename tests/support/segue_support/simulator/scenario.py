@@ -30,6 +30,22 @@ class Removal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Touch:
+    """A file in a folder gets another status, and keeps its content."""
+
+    file: int
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Return:
+    """A file in a folder becomes what it was at some time before."""
+
+    file: int
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UserRequest:
     """A user requests results."""
 
@@ -90,8 +106,9 @@ class StrayMessage:
     is_foreign: bool = False  # it is of another namespace
 
 
+FileChange = Upload | Removal | Touch | Return
 Event = (
-    Upload | Removal | UserRequest | BackfillStart | Retry | Deployment | Collection | StrayMessage
+    FileChange | UserRequest | BackfillStart | Retry | Deployment | Collection | StrayMessage
 )
 
 
@@ -120,6 +137,7 @@ class Scenario:
     seed: int
     shape: tuple[tuple[str, ...], ...]  # the parents of a, b, c, …; none: it reads the source
     files: int = 1  # that exist from the start, without an event
+    in_folder: bool = False  # and not in a bucket
     events: tuple[Event, ...] = ()
     groups: tuple[tuple[str, ...], ...] = ()  # jobs that share a pipeline; others have their own
     # The jobs of each worker, which serves their pipelines; it serves all jobs of a pipeline.
@@ -139,7 +157,7 @@ class Scenario:
     def is_calm(self) -> bool:
         """Whether nothing happens that leaves anything to the sweep."""
         is_refusing = self.failing or self.inapplicable
-        return not self.faults.total and not any(
+        return not self.faults.total and not self.in_folder and not any(
             isinstance(event, Deployment | BackfillStart | StrayMessage)
             # Those who wait for what is reopened, and refused again, are not told at once.
             or (is_refusing and (isinstance(event, Retry) or getattr(event, "force", False)))
@@ -253,10 +271,14 @@ def draw_scenario(seed: int) -> Scenario:
     events = _draw_events(rng, jobs, files)
     if rng.random() < 0.3:
         events = _add_collections(rng, events)
+    in_folder = rng.random() < 0.3
+    if in_folder:
+        events = _add_changes(rng, events)
     return Scenario(
         seed=seed,
         shape=shape,
         files=files,
+        in_folder=in_folder,
         events=events,
         groups=groups,
         teams=_draw_teams(rng, jobs, groups),
@@ -302,6 +324,16 @@ def _add_collections(rng: random.Random, events: tuple[Event, ...]) -> tuple[Eve
     for _ in range(rng.choice((1, 1, 2))):
         at = rng.randint(bool(events), len(more))
         more.insert(at, Collection(older_than_s=rng.choice((0.0, 0.0, 120.0))))
+    return tuple(more)
+
+
+def _add_changes(rng: random.Random, events: tuple[Event, ...]) -> tuple[Event, ...]:
+    """Let the history of a folder go backwards."""
+    more = list(events)
+    for _ in range(rng.choice((1, 2, 3, 4))):
+        kind = rng.choice((Upload, Touch, Return, Return, Removal))
+        change = kind(file=0, late=rng.random() < 0.2)
+        more.insert(rng.randint(bool(events), len(more)), change)
     return tuple(more)
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from segue.errors import Kind, TransientError
+from segue.model.graph import SOURCE, Graph
 from segue.model.ledger import Change
 from segue.model.record import Failure, State
 from segue.model.transitions import Result, build_blocked_result, extend_leases
@@ -14,11 +15,11 @@ from segue.worker.line_run import Claims, LineRun, LoadedJob, Stores
 from segue.worker.protocol import Report, Task
 from segue_support.simulator.faults import CRASHES, CallFault, Killed
 from segue_support.simulator.faulty_ports import FaultyLedger, FaultyStore
+from segue_support.simulator.world import ARTIFACTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from segue.model.graph import Graph
     from segue_support.simulator.promises import PromiseChecker
     from segue_support.simulator.world import Caller, World
 
@@ -33,8 +34,8 @@ def load_job(graph: Graph, name: str) -> LoadedJob:
         spec=graph.jobs[name],
         fingerprint=graph.fingerprints[name],
         extension="json",
-        needs=(),
-        reads_source=False,
+        needs=(("media", SOURCE, ""),) if graph.jobs[name].reads_source else (),
+        reads_source=graph.jobs[name].reads_source,
         below=frozenset(),
         call=lambda _inputs: None,
         batch=None,
@@ -74,7 +75,10 @@ class SimulatedPool:
         self._graph = caller.graph
         self._claims = SimulatedClaims(world, FaultyLedger(world, checker, caller))
         store = FaultyStore(world, checker, caller, world.artifacts)
-        self._stores = Stores(lambda _location: store, world.artifacts.location)
+        source = FaultyStore(world, checker, caller, world.source)
+        self._stores = Stores(
+            lambda location: store if location == ARTIFACTS else source, ARTIFACTS
+        )
         self._waiting: list[Task] = []
         self._slow: set[int] = set()  # tasks
         self._unfinished: list[Report] = []  # their end is reported by a later call
@@ -135,12 +139,18 @@ class SimulatedPool:
         self._checker.check_inputs(self._graph, task, job, artifacts)
         if (failure := self._find_failure(task, job, artifacts)) is not None:
             return failure
+        loaded = load_job(self._graph, job)
+        if world.folder is not None and loaded.reads_source:
+            try:
+                line.load_inputs(loaded)
+            except TransientError as error:
+                return _build_failure(job, error.kind, State.QUEUED)
         fingerprint = self._graph.fingerprints[job]
         fate = world.find_fate(task.media, job, fingerprint)
         name = checksum = ""
         if fate is State.DONE:
             try:
-                name, checksum = line.write(load_job(self._graph, job), fingerprint)
+                name, checksum = line.write(loaded, fingerprint)
             except TransientError as error:
                 return _build_failure(job, error.kind, State.QUEUED)
             self._checker.record_artifact(name)
@@ -160,7 +170,7 @@ class SimulatedPool:
             return _build_failure(job, Kind.DISK_FULL, State.QUEUED)
         if world.draw_fault("transient_errors", 0.2):
             return _build_failure(job, Kind.UNAVAILABLE, State.QUEUED)
-        if self._graph.jobs[job].reads_source:
+        if self._graph.jobs[job].reads_source and world.folder is None:
             generation = world.generations.get(media.uri)
             if generation is None:
                 return _build_failure(job, Kind.MISSING_INPUT, State.FAILED)

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from segue.model import dead_letter
-from segue.model.media_file import MediaFile
+from segue.model.media_file import MediaFile, split_uri
 from segue.model.record import State
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
 from segue_support.simulator.faults import CallFault
+from segue_support.simulator.folder import MemoryFolder
 from segue_support.simulator.scenario import (
     Deployed,
     Scenario,
@@ -29,17 +30,10 @@ if TYPE_CHECKING:
     from segue.model.record import Lease
     from segue_support.simulator.scenario import Deployment
 
-BUCKET = "gs://c"
 ARTIFACTS = "gs://a"
-PREFIX = f"{BUCKET}/f"
 DEADLINE_S = 40.0  # of the queue
 PREEMPTION = 0.06  # probability that other actors run before a call
 MAX_DEPTH = 2  # of nested preemptions
-
-
-def build_uri(file: int) -> str:
-    """Return the URI of a file."""
-    return f"{PREFIX}{file}.wav"
 
 
 def build_media(uri: str, generation: int) -> MediaFile:
@@ -84,12 +78,14 @@ class World:
         self.processes: dict[str, LeaseHolder] = {}
         self.ledger = MemoryLedger()
         self.queue = MemoryQueue(clock=self.clock, deadline_s=DEADLINE_S)
-        self.source = MemoryStore(BUCKET)
+        self.folder = MemoryFolder() if scenario.in_folder else None
+        self.source = self.folder or MemoryStore("gs://c")
+        self.prefix = self.source.uri("f/")  # of all files
         self.artifacts = MemoryStore(ARTIFACTS, clock=self.clock)
         self.dead_letters: list[Envelope] = []
         self.deployments: list[Deployed] = []
         self._deploy(deploy_first(scenario))
-        self.generations: dict[str, int | None] = {}
+        self.generations: dict[str, int | None] = {}  # of all files that ever were there
         self.newest_generations: dict[str, int] = {}
         # By URI, version, job and fingerprint: how the job ends on that version of the file.
         self.fates: dict[tuple[str, str, str, str], State] = {}
@@ -168,9 +164,21 @@ class World:
         process = self.processes.get(name)
         return process.last_step_at if process is not None and process.name == name else None
 
+    def build_uri(self, file: int) -> str:
+        """Return the URI of a file."""
+        return f"{self.prefix}{file}.wav"
+
     def list_files(self) -> list[MediaFile]:
-        """Return all files that exist."""
-        return [build_media(u, g) for u, g in self.generations.items() if g]
+        """Return all files that exist; those in a folder have yet to be read."""
+        found = self.source.list(split_uri(self.prefix)[1])
+        return [one.to_media_file(self.source.uri(one.name)) for one in found]
+
+    def find_content(self, uri: str) -> str | None:
+        """Return the version that a file has by now; None if it does not exist."""
+        if self.folder is not None:
+            return self.folder.find_content(split_uri(uri)[1])
+        generation = self.generations.get(uri)
+        return str(generation) if generation is not None else None
 
     def find_fate(self, media: MediaFile, job: str, fingerprint: str) -> State:
         """Return how a job ends on a version of a file; constant until it is retried."""
@@ -199,9 +207,14 @@ class World:
         return [dead_letter.decode_dead_letter(one.data).data for one in self.dead_letters]
 
     def put(self, file: int) -> MediaFile:
-        """Write a new version of a file to the store."""
-        uri = build_uri(file)
-        name = uri.rpartition("/")[2]
+        """Write a new version of a file to the store; one in a folder has yet to be read."""
+        uri = self.build_uri(file)
+        name = split_uri(uri)[1]
+        if self.folder is not None:
+            self.folder.write(name, self.rng)
+            self.generations[uri] = None
+            return MediaFile(uri=uri, version="")
+        assert isinstance(self.source, MemoryStore)
         self.source.create(name, b"", content_type="audio/wav", metadata={}, replace=True)
         generation = self.source.stat(name).generation
         self.newest_generations[uri] = self.generations[uri] = generation
