@@ -81,7 +81,8 @@ def look(
     """
     uri, name = file.uri, split_uri(file.uri)[1]
     try:
-        if file.stat is None:
+        # A file that was deleted, perhaps after it was listed, is not restored without a look.
+        if file.stat is None or (known is not None and known.deleted_at is not None):
             file = store.stat(name).to_media_file(uri)
         if file.stat is None:  # in a bucket
             return Look(uri=uri, media=file)

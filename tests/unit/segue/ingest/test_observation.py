@@ -137,6 +137,17 @@ def test_a_stat_of_a_listing_saves_the_call(system):
     assert seen.arrival is Arrival.DUPLICATE
 
 
+def test_a_stat_of_a_listing_does_not_restore_a_file_that_was_deleted_since(system, monkeypatch):
+    system.disk.put(URI, "x")
+    system.observe()
+    system.disk.remove(URI)
+    system.observe()
+    monkeypatch.setattr(MemoryLedger, "change", None)  # whoever writes may die before it looks again
+    listed = MediaFile(uri=URI, version="", stat="stat of x")
+    [seen] = observe(system.disk, system.ledger, [listed], NOW)
+    assert (seen.media, seen.error) == (None, None)
+
+
 def test_the_same_content_with_another_stat_stays_what_it_was(system):
     system.disk.put(URI, "x")
     system.observe()
