@@ -22,6 +22,7 @@ from segue.ingest.observation import observe
 from segue.ingest.sweep import Sweeper
 from segue.maintenance import garbage
 from segue.maintenance.garbage import GarbageReason
+from segue.maintenance.reconcile import DiscrepancyFinder, ListedFile, pair_by_uri, repair
 from segue.model.outcome import Outcome, Status
 from segue.model.queue import ReceivedEnvelope, list_topics, parse_topic
 from segue_support.simulator.faults import Killed
@@ -330,6 +331,7 @@ class SimulatedBackfill(SimulatedProcess):
     def die(self) -> None:
         """Start again, or finish, at random."""
         super().die()
+        self.world.is_in_doubt = True
         if self.world.rng.random() < 0.5:
             self.start()
         else:
@@ -340,6 +342,7 @@ class SimulatedBackfill(SimulatedProcess):
         try:
             outcome = next(self.outcomes, None)
         except TransientError:
+            self.world.is_in_doubt = True
             self.start()
             return
         if outcome is None:
@@ -450,6 +453,42 @@ class SimulatedCollector(Actor):
             yield "removed"
 
 
+class Reconciliation(Actor):
+    """Compares the folder with the ledger."""
+
+    def act(self) -> None:
+        """Repair what differs."""
+        world, self.graph = self.world, self.world.graph
+        store = FaultyStore(world, self.checker, self, world.source)
+        listed = [ListedFile(uri=media.uri, media=media) for media in world.list_files()]
+        finder = DiscrepancyFinder(
+            graph=self.graph, started_at=world.now, grace=timedelta(seconds=GRACE_S)
+        )
+        recorded = sorted(world.ledger.records.values(), key=lambda record: record.uri)
+        for pair in pair_by_uri(listed, recorded):
+            found = finder.find(*pair)
+            if found is None:
+                continue
+            world.note(self.name, f"finds {found.media.uri} {found.kind}")
+            self.checker.expect(found.media.uri, tuple(self.graph.jobs), is_event=True)
+            self.checker.messages.excuse(found.media.uri)
+            try:
+                repair(
+                    [found],
+                    graph=self.graph,
+                    catalogue=store,
+                    ledger=self.ledger,
+                    queue=self.queue,
+                    now=world.now,
+                )
+            except TransientError:
+                self.die()
+
+    def die(self) -> None:
+        """Leave the rest to the next one."""
+        self.world.is_in_doubt = True
+
+
 class FunctionCall(Actor):
     """A call of a function, which is repeated until it succeeds."""
 
@@ -476,10 +515,11 @@ class FunctionCall(Actor):
         try:
             self.done = self._action(self)
         except TransientError:
-            return
+            self.world.is_in_doubt = True
 
     def die(self) -> None:
         """Leave the event to be delivered again."""
+        self.world.is_in_doubt = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

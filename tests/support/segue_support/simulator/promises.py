@@ -225,11 +225,7 @@ class PromiseChecker:
     def check_write(self, caller: Caller, old: Record | None, new: Record) -> None:
         """Check one write to the ledger."""
         if old is not None:
-            if new.deleted_at is not None:
-                leases = [entry.lease for entry in old.results.values()]
-                self._interrupted.update(one.owner for one in leases if one is not None)
-            if old.version != new.version:  # only what is done is kept for when it comes back
-                self.executions.forget_refused(old.uri, old.version)
+            self._note_replaced(old, new)
             self._check_order(caller, old, new)
             if caller.repeats or caller.collects:
                 self._forget_answered(self._world.graph, old)
@@ -252,6 +248,18 @@ class PromiseChecker:
             self._check_start(caller, before, new, started)
         if self._world.scenario.deployments:
             self._forget_replaced(caller, new)
+
+    def _note_replaced(self, old: Record, new: Record) -> None:
+        """Note what a file that is deleted or overwritten leaves behind, as it may come back."""
+        if new.deleted_at is not None:
+            leases = [entry.lease for entry in old.results.values()]
+            self._interrupted.update(one.owner for one in leases if one is not None)
+        if old.version != new.version:  # only what is done is kept
+            self.executions.forget_refused(old.uri, old.version)
+        if new.deleted_at is not None or old.version != new.version:
+            for ping in self.pings:
+                if ping.uri == old.uri:
+                    ping.version = None
 
     def _check_change(
         self, caller: Caller, record: Record, fingerprint: str, was: Entry | None

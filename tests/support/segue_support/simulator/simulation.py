@@ -12,6 +12,7 @@ from segue_support.simulator.actors import (
     LEASE_S,
     Actors,
     FunctionCall,
+    Reconciliation,
     ScheduledSweep,
     SimulatedBackfill,
     SimulatedCollector,
@@ -230,4 +231,13 @@ class Simulation:
             or actors.collectors
             or self._script
         )
-        return bool(busy) or quiet != [True] or world.step != step
+        if busy or quiet != [True] or world.step != step:
+            return True
+        return world.folder is not None and world.is_in_doubt and self._reconcile()
+
+    def _reconcile(self) -> bool:
+        """Look at the files that nobody may have looked at after their last change."""
+        self.world.is_in_doubt = False
+        reconciliation = Reconciliation(self.world, self._checker, "reconcile")
+        reconciliation.perform(reconciliation.act)
+        return True

@@ -91,6 +91,8 @@ class World:
         self.fates: dict[tuple[str, str, str, str], State] = {}
         self.written: dict[str, None] = {}  # artifacts' names
         self.advance: Callable[[], object] = lambda: None  # run one actor; set by the simulation
+        # Whether somebody who looked at files in a folder may have died before the last look.
+        self.is_in_doubt = False
         self.depth = 0  # of nested preemptions
         for file in range(scenario.files):
             self.put(file)
