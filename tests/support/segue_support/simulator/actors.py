@@ -52,6 +52,7 @@ class Actor:
         self.checker = checker
         self.name = name
         self.graph: Graph = world.graph
+        self.clock_error = world.draw_clock_error()
         self.busy = False
         self.serves: tuple[str, ...] = ()  # the pipelines of a worker
         self.sweeps = False  # whether it publishes messages for jobs that others have lost
@@ -62,6 +63,10 @@ class Actor:
         self.ledger = FaultyLedger(world, checker, self)
         self.queue = FaultyQueue(world, checker, self)
         self.artifacts = FaultyStore(world, checker, self, world.artifacts)
+
+    def clock(self) -> datetime:
+        """Return the time by this process's own clock."""
+        return self.world.now + self.clock_error
 
     def perform(self, action: Callable[[], None]) -> None:
         """Run an action; if it is killed, die."""
@@ -133,7 +138,7 @@ class Worker(SimulatedProcess):
             pool=self.pool,
             artifacts=self.artifacts,
             served=None if len(jobs) == len(self.graph.jobs) else frozenset(jobs),
-            clock=self.world.clock,
+            clock=self.clock,
             owner=self.new_owner,
             lost=self.is_lost,
             lease_s=LEASE_S,
@@ -306,7 +311,7 @@ class SimulatedBackfill(SimulatedProcess):
             ledger=self.ledger,
             pool=SimulatedPool(self.world, self.checker, self),
             artifacts=self.artifacts,
-            clock=self.world.clock,
+            clock=self.clock,
             owner=self.new_owner,
             lost=self.is_lost,
             lease_s=LEASE_S,
@@ -322,7 +327,7 @@ class SimulatedBackfill(SimulatedProcess):
         """Read the files in a folder first, one at a time."""
         store = FaultyStore(self.world, self.checker, self, self.world.source)
         for media in unread:
-            [seen] = observe(store, self.ledger, [media], self.world.now)
+            [seen] = observe(store, self.ledger, [media], self.clock())
             record = seen.snapshot.record
             if seen.media is not None and seen.error is None and record is not None:
                 backfill.add_files([record.media], run, [seen.snapshot])
@@ -372,7 +377,7 @@ class ScheduledSweep(SimulatedProcess):
             graph=self.graph,
             ledger=self.ledger,
             queue=self.queue,
-            clock=self.world.clock,
+            clock=self.clock,
             lost=self.is_lost,
             grace_s=GRACE_S,
         )
@@ -437,8 +442,8 @@ class SimulatedCollector(Actor):
             graph=self.graph,
             ledger=self.ledger,
             artifacts=self.artifacts,
-            before=self.world.now - timedelta(seconds=event.older_than_s),
-            clock=self.world.clock,
+            before=self.clock() - timedelta(seconds=event.older_than_s),
+            clock=self.clock,
             lost=self.world.is_lost,
         )
         found = []
@@ -462,7 +467,7 @@ class Reconciliation(Actor):
         store = FaultyStore(world, self.checker, self, world.source)
         listed = [ListedFile(uri=media.uri, media=media) for media in world.list_files()]
         finder = DiscrepancyFinder(
-            graph=self.graph, started_at=world.now, grace=timedelta(seconds=GRACE_S)
+            graph=self.graph, started_at=self.clock(), grace=timedelta(seconds=GRACE_S)
         )
         recorded = sorted(world.ledger.records.values(), key=lambda record: record.uri)
         for pair in pair_by_uri(listed, recorded):
@@ -479,7 +484,7 @@ class Reconciliation(Actor):
                     catalogue=store,
                     ledger=self.ledger,
                     queue=self.queue,
-                    now=world.now,
+                    now=self.clock(),
                 )
             except TransientError:
                 self.die()

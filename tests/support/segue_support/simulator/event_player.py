@@ -132,7 +132,7 @@ class EventPlayer:
             )
             store = FaultyStore(self._world, self._checker, call, self._world.source)
             with patch.multiple(
-                folder, connect_store=lambda _location: store, utc_now=self._world.clock
+                folder, connect_store=lambda _location: store, utc_now=call.clock
             ):
                 folder.observe_file(MediaFile(uri=uri, version=""), services, {})
             return True
@@ -154,7 +154,7 @@ class EventPlayer:
                 graph=call.graph,
                 ledger=call.ledger,
                 queue=call.queue,
-                clock=self._world.clock,
+                clock=call.clock,
             ).record([media])
             expected[0].version = media.version
             return True
@@ -175,7 +175,7 @@ class EventPlayer:
                 if kept
                 else FaultyStore(self._world, self._checker, call, self._world.artifacts)
             )
-            Deletions(ledger=call.ledger, artifacts=artifacts, clock=self._world.clock).record(
+            Deletions(ledger=call.ledger, artifacts=artifacts, clock=call.clock).record(
                 media
             )
             return True
@@ -252,7 +252,7 @@ class EventPlayer:
                 self._world, self._checker, call, self._world.source
             ),
             artifacts=FaultyStore(self._world, self._checker, call, self._world.artifacts),
-            clock=self._world.clock,
+            clock=call.clock,
             lost=self._world.is_lost,
             page=2,
         )
@@ -264,7 +264,7 @@ class EventPlayer:
                 ledger=call.ledger,
                 selection=RetrySelection(jobs=tuple(job for job in jobs if job in call.graph.jobs)),
                 queue=call.queue,
-                clock=self._world.clock,
+                clock=call.clock,
                 lost=self._world.is_lost,
             ).run()
             return True

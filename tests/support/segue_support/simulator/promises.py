@@ -286,7 +286,7 @@ class PromiseChecker:
         if self._world.history is not None:
             self._world.note(caller.name, f"{record.uri} {was.job} {fingerprint[:4]}: removed")
         if was.lease is not None and was.lease.owner.partition("/")[0] != caller.name:
-            self._check_lost(was.lease, what)
+            self._check_lost(caller, was.lease, what)
         if was.state is State.DONE and not self.executions.permits[record.uri, was.job]:
             raise BrokenPromise("once", what)
 
@@ -303,7 +303,7 @@ class PromiseChecker:
                     self._world.note(caller.name, f"{old.uri} {was.job} {fingerprint[:4]}: removed")
                 for entry in old.results.values():
                     if entry.lease is not None:
-                        self._check_lost(entry.lease, what)
+                        self._check_lost(caller, entry.lease, what)
                 is_current = old.deleted_at is None and version == old.version
                 is_accepted = fingerprint in graph.accepted.get(was.job, ())
                 if is_current and is_accepted and was.state is State.DONE:
@@ -410,11 +410,12 @@ class PromiseChecker:
                 raise BrokenPromise("rights", f"{caller.name} does not serve {entry.job}")
             if was is not None:
                 self._check_free(caller, new, fingerprint, was)
-            self._check_expected(caller.graph, then, entry.job, lease.owner)
+            self._check_expected(caller, then, entry.job, lease.owner)
             self._claimed.add((new.uri, entry.job))
 
-    def _check_expected(self, graph: Graph, record: Record, job: str, owner: str) -> None:
+    def _check_expected(self, caller: Caller, record: Record, job: str, owner: str) -> None:
         """Narrow: a job starts only if a requested target needs it."""
+        graph = caller.graph
         expectations = self.expectations.get(record.uri, ())
         for one in expectations:
             # An event means all jobs of whoever gets it.
@@ -427,7 +428,7 @@ class PromiseChecker:
                     then,
                     NO_STATES,
                     targets,
-                    self._world.now,
+                    caller.clock(),
                     owner,
                     lost=self._world.is_lost,
                 )
@@ -460,7 +461,7 @@ class PromiseChecker:
         if was.lease is not None:
             taker = record.results[fingerprint].lease
             if taker is None or taker.owner != was.lease.owner:
-                self._check_lost(was.lease, f"{caller.name} takes {was.job} of {record}")
+                self._check_lost(caller, was.lease, f"{caller.name} takes {was.job} of {record}")
         elif was.state is State.DONE and not self.executions.permits[where]:
             raise BrokenPromise(
                 "once", f"{was.job} is done, and {caller.name} repeats it: {record}"
@@ -480,7 +481,7 @@ class PromiseChecker:
         """Once: only who holds a lease ends it, with what was computed."""
         what = f"{caller.name} ends {fingerprint[:4]} of {record}"
         if lease.owner.partition("/")[0] != caller.name:
-            self._check_lost(lease, what)
+            self._check_lost(caller, lease, what)
             return
         entry, key = record.results[fingerprint], build_key(record, fingerprint)
         if (wrong := self.executions.settle(lease.owner, key, entry)) is not None:
@@ -488,10 +489,10 @@ class PromiseChecker:
         if entry.state in FINISHED:
             self._settled_at[record.uri, entry.job] = self._world.step
 
-    def _check_lost(self, lease: Lease, what: str) -> None:
+    def _check_lost(self, caller: Caller, lease: Lease, what: str) -> None:
         if self._world.is_lost(lease):
             return
-        if lease.expires_at > self._world.now:
+        if lease.expires_at > caller.clock():
             raise BrokenPromise("once", f"{what}, which {lease.owner} holds")
         if lease.owner in self._interrupted:
             return

@@ -10,6 +10,7 @@ from enum import StrEnum
 from segue.model.graph import SOURCE, Graph, Job
 
 NAMES = "abcdefghi"
+MAX_CLOCK_ERROR_S = 15.0  # two clocks differ by half a lease then
 SHAPES = 400  # graphs to draw from: few enough to cache them with all that is derived from them
 
 
@@ -147,6 +148,7 @@ class Scenario:
     faults: FaultBudget = FaultBudget()
     detects_dead_processes: bool = True  # and knows that their leases are lost
     keeps_artifacts: bool = True  # when a file is deleted
+    clock_error_s: float = 0.0  # how far clocks are off at most, of leases that last a minute
 
     @property
     def jobs(self) -> tuple[str, ...]:
@@ -157,7 +159,8 @@ class Scenario:
     def is_calm(self) -> bool:
         """Whether nothing happens that leaves anything to the sweep."""
         is_refusing = self.failing or self.inapplicable
-        return not self.faults.total and not self.in_folder and not any(
+        is_regular = not self.faults.total and not self.in_folder and not self.clock_error_s
+        return is_regular and not any(
             isinstance(event, Deployment | BackfillStart | StrayMessage)
             # Those who wait for what is reopened, and refused again, are not told at once.
             or (is_refusing and (isinstance(event, Retry) or getattr(event, "force", False)))
@@ -287,6 +290,7 @@ def draw_scenario(seed: int) -> Scenario:
         faults=_draw_fault_budget(rng),
         detects_dead_processes=rng.random() < 0.5,
         keeps_artifacts=rng.random() < 0.6,
+        clock_error_s=rng.choice((0.0, 0.0, MAX_CLOCK_ERROR_S)),
     )
 
 

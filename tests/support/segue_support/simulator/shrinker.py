@@ -13,11 +13,10 @@ from segue_support.simulator.scenario import (
     Deployment,
     Event,
     FaultBudget,
-    Removal,
+    FileChange,
     Retry,
     Scenario,
     StrayMessage,
-    Upload,
     UserRequest,
 )
 from segue_support.simulator.simulation import Simulation
@@ -116,11 +115,15 @@ def _propose_calmer(scenario: Scenario) -> Iterator[Scenario]:
         inapplicable=0.0,
         detects_dead_processes=True,
         keeps_artifacts=True,
+        in_folder=False,
+        clock_error_s=0.0,
     )
     if plain != scenario:
         yield plain
         yield replace(scenario, failing=0.0)
         yield replace(scenario, inapplicable=0.0)
+        yield replace(scenario, in_folder=False)
+        yield replace(scenario, clock_error_s=0.0)
         yield replace(scenario, detects_dead_processes=True, keeps_artifacts=True)
 
 
@@ -159,7 +162,7 @@ def _rename_jobs(
 
 
 def _use_one_file(event: Event) -> Event:
-    if isinstance(event, Upload | Removal):
+    if isinstance(event, FileChange):
         return replace(event, file=0)
     if isinstance(event, UserRequest) and event.file is not None:
         return replace(event, file=0)

@@ -46,9 +46,9 @@ def load_job(graph: Graph, name: str) -> LoadedJob:
 class SimulatedClaims(Claims):
     """The claims of a process's tasks."""
 
-    def __init__(self, world: World, ledger: FaultyLedger) -> None:
+    def __init__(self, caller: Caller, ledger: FaultyLedger) -> None:
         super().__init__()
-        self._world = world
+        self._caller = caller
         self._faulty_ledger = ledger
 
     def renew(self, task: Task, job: str) -> bool:
@@ -57,7 +57,7 @@ class SimulatedClaims(Claims):
             extend_leases,
             owner=task.owner,
             jobs=(job,),
-            expires_at=self._world.now + timedelta(seconds=CLAIM_S),
+            expires_at=self._caller.clock() + timedelta(seconds=CLAIM_S),
         )
         change = Change(uri=task.media.uri, transition=transition)
         return self._faulty_ledger.change([change])[0].answer
@@ -73,7 +73,7 @@ class SimulatedPool:
         self._checker = checker
         self._caller = caller
         self._graph = caller.graph
-        self._claims = SimulatedClaims(world, FaultyLedger(world, checker, caller))
+        self._claims = SimulatedClaims(caller, FaultyLedger(world, checker, caller))
         store = FaultyStore(world, checker, caller, world.artifacts)
         source = FaultyStore(world, checker, caller, world.source)
         self._stores = Stores(

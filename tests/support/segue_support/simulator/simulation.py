@@ -219,7 +219,8 @@ class Simulation:
             raise BrokenPromise("bounded", f"work stays pending: {world.ledger.records}")
         world.step += 1
         step = world.step
-        world.now += timedelta(seconds=LEASE_S + GRACE_S + DEADLINE_S)
+        most_s = 2 * world.scenario.clock_error_s
+        world.now += timedelta(seconds=LEASE_S + GRACE_S + DEADLINE_S + most_s)
         actors.sweep.start()  # from the first page, wherever the limit had stopped it
         quiet: list[bool] = []
         actors.sweep.perform(lambda: quiet.append(actors.sweep.run(limit=1000)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from segue.model import dead_letter
@@ -51,6 +51,7 @@ class Caller(Protocol):
     repeats: bool  # whether it reopens results, and may leave that unfinished
     retries: bool  # whether it reopens failures
     collects: bool  # whether it removes garbage
+    clock: Callable[[], datetime]  # its own
     seen: dict[str, str]  # by URI: the version in the last record that it wrote
 
 
@@ -60,6 +61,7 @@ class LeaseHolder(Protocol):
     name: str
     abandoned: set[str]  # owners that this process knows to be gone
     last_step_at: datetime | None  # when its last successful step began
+    clock_error: timedelta
 
 
 class World:
@@ -161,10 +163,17 @@ class World:
         return abandoned or self.is_known_dead(lease.owner)
 
     def find_last_step(self, lease: Lease) -> datetime | None:
-        """When the last successful step of a lease's worker began; None if no worker is alive."""
+        """When a lease's worker began its last successful step, by its clock; None: it is dead."""
         name = lease.owner.partition("/")[0]
         process = self.processes.get(name)
-        return process.last_step_at if process is not None and process.name == name else None
+        if process is None or process.name != name or process.last_step_at is None:
+            return None
+        return process.last_step_at + process.clock_error
+
+    def draw_clock_error(self) -> timedelta:
+        """Draw how far the clock of a process is ahead."""
+        error_s = self.scenario.clock_error_s
+        return timedelta(seconds=self.rng.uniform(-error_s, error_s) if error_s else 0.0)
 
     def build_uri(self, file: int) -> str:
         """Return the URI of a file."""
