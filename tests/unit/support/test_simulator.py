@@ -9,14 +9,18 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from segue.errors import TransientError
 from segue.execution import engine, reply, work
-from segue.ingest import acceptance, requests, sweep
+from segue.ingest import acceptance, observation, requests, sweep
 from segue.ingest import events as ingest_events
+from segue.maintenance import garbage
+from segue.maintenance.garbage import GarbageCollector
 from segue.model import transitions
 from segue.model.message import decode_message
 from segue.model.planner import plan
@@ -27,10 +31,15 @@ from segue_support.simulator.__main__ import main
 from segue_support.simulator.actors import Worker
 from segue_support.simulator.promises import BrokenPromise
 from segue_support.simulator.scenario import (
+    MAX_CLOCK_ERROR_S,
     BackfillStart,
+    Collection,
     Deployment,
     FaultBudget,
+    Removal,
+    Return,
     Scenario,
+    Touch,
     Upload,
     UserRequest,
     Version,
@@ -284,6 +293,72 @@ def delete_nothing(record, media, now):
     return record, False
 
 
+def delete_any_generation(collector, found):
+    return collector.artifacts.delete(found.artifact.object.name)
+
+
+find_reason = GarbageCollector._find_reason
+
+
+def find_reason_by_own_fingerprint(collector, name, record):
+    """Only what the graph makes itself counts, and nothing that is equivalent."""
+    own = {job: (fingerprint,) for job, fingerprint in collector.graph.fingerprints.items()}
+    graph = SimpleNamespace(jobs=collector.graph.jobs, accepted=own)
+    return find_reason(replace(collector, graph=graph), name, record)
+
+
+def find_reason_of_known_job(collector, name, record):
+    return find_reason(collector, name, record) if name.job in collector.graph.jobs else None
+
+
+look = observation.look
+is_to_be_written = observation._Watch.is_to_be_written
+
+
+def is_to_be_written_once(watch):
+    return not watch.arrivals and not watch.is_deleted and is_to_be_written(watch)
+
+
+def is_another_content(watch):
+    """A content that is recorded already is nothing new, whatever became of it since."""
+    record, media = watch.snapshot.record, watch.look.media
+    if record is not None and media is not None and record.version == media.version:
+        return False
+    return is_to_be_written(watch)
+
+
+def look_at_stat(store, file, known=None, **options):
+    """What has another stat is another version."""
+    seen = look(store, file, known, **options)
+    if seen.media is None or not seen.media.stat:
+        return seen
+    return replace(seen, media=evolve(seen.media, version=seen.media.stat.replace(":", "")))
+
+
+replace_content = transitions._replace_content
+
+
+def replace_content_for_ever(record, media, now):
+    """A content that comes back is computed again."""
+    return replace_content(evolve(record, earlier={}), media, now)
+
+
+def reopen_what_is_older(record, graph, jobs, *, now, **more):
+    """What was finished after the request, by its clock, is as good as computed again."""
+    finished = {entry.job: entry.finished_at or now for entry in record.results.values()}
+    older = [job for job in jobs if finished.get(job, now) <= now]
+    return reopen(record, graph, older, now=now, **more)
+
+
+class ExtendsLate(engine.Engine):
+    """Leases are extended when they have almost expired, by the clock of their owner."""
+
+    def _extend(self) -> None:
+        soon = self.clock() + timedelta(seconds=self.lease_s / 20)
+        if any(work.leased_until <= soon for work in (*self._running.values(), *self._finished)):
+            super()._extend()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     promise: str
@@ -363,6 +438,49 @@ ROLLED_BACK = build_scenario(
     Deployment(job="a", version=Version.BACK),
     BackfillStart(jobs=("b",)),
 )
+OVERWRITTEN = build_scenario(((),), Upload(file=0), Upload(file=0), files=0)
+# The old version of a job is collected, and computed again at the same time.
+COLLECTED = build_scenario(
+    ((),),
+    BackfillStart(jobs=("a",)),
+    Deployment(job="a"),
+    Collection(),
+    Deployment(job="a", version=Version.BACK),
+    BackfillStart(jobs=("a",)),
+)
+EQUIVALENT = build_scenario(
+    ((),),
+    BackfillStart(jobs=("a",)),
+    Deployment(job="a", version=Version.COMPATIBLE),
+    Collection(),
+)
+REMOVED = build_scenario(
+    ((), ("a",)),
+    BackfillStart(jobs=("b",)),
+    Collection(),
+    Deployment(job="b", version=Version.NONE),
+)
+# Artifacts are written, and not recorded yet.
+UNRECORDED = build_scenario(
+    ((), ("a",)),
+    Upload(file=0),
+    *(Collection(),) * 4,
+    files=0,
+    groups=(("a", "b"),),
+    faults=FaultBudget(stalls=8),
+    detects_dead_processes=False,
+)
+SWAPPED = build_scenario(
+    ((),),
+    Upload(file=0),
+    Upload(file=0),
+    Return(file=0),
+    Removal(file=0),
+    Return(file=0),
+    files=0,
+    in_folder=True,
+)
+TOUCHED = build_scenario(((),), Upload(file=0), Touch(file=0), files=0, in_folder=True)
 
 FAULTS: dict[str, Fault] = {
     "acknowledges before it publishes": Fault(
@@ -404,7 +522,10 @@ FAULTS: dict[str, Fault] = {
         promise="once", places=((requests, "reopen"),), planted=reopen_each_time, scenario=FORCED
     ),
     "takes an older version for a newer": Fault(
-        promise="fresh", places=((ingest_events, "arrive"),), planted=arrive_of_any_version
+        promise="fresh",
+        places=((ingest_events, "arrive"),),
+        planted=arrive_of_any_version,
+        scenario=OVERWRITTEN,
     ),
     "leaves no tombstone": Fault(
         promise="fresh", places=((ingest_events, "delete"),), planted=delete_nothing
@@ -463,6 +584,78 @@ FAULTS: dict[str, Fault] = {
         places=((transitions, "_is_awaited"),),
         planted=lambda _record, _graph, _job: False,
         scenario=FORCED_JOIN,
+    ),
+    "collects without a claim": Fault(
+        promise="fresh",
+        places=((GarbageCollector, "_claim"),),
+        planted=lambda _collector, batch: list(batch),
+        scenario=COLLECTED,
+    ),
+    "collects whatever was written since": Fault(
+        promise="fresh",
+        places=((GarbageCollector, "_delete"),),
+        planted=delete_any_generation,
+        scenario=COLLECTED,
+    ),
+    "collects what is equivalent": Fault(
+        promise="once",
+        places=((GarbageCollector, "_find_reason"),),
+        planted=find_reason_by_own_fingerprint,
+        scenario=EQUIVALENT,
+    ),
+    "collects what somebody is about to record": Fault(
+        promise="once",
+        places=((GarbageCollector, "_is_under_way"),),
+        planted=lambda _collector, _record: False,
+        scenario=UNRECORDED,
+    ),
+    "collects what a slow worker has written, and lets it record that": Fault(
+        promise="fresh",
+        places=((garbage, "release"),),
+        planted=lambda _record, owns: (None, ()),
+        scenario=UNRECORDED,
+    ),
+    "keeps the artifacts of removed jobs": Fault(
+        promise="freed",
+        places=((GarbageCollector, "_find_reason"),),
+        planted=find_reason_of_known_job,
+        scenario=REMOVED,
+    ),
+    "looks once": Fault(
+        promise="fresh",
+        places=((observation._Watch, "is_to_be_written"),),
+        planted=is_to_be_written_once,
+        scenario=SWAPPED,
+    ),
+    "takes another stat for another content": Fault(
+        promise="fresh",
+        places=((observation, "look"),),
+        planted=look_at_stat,
+        scenario=TOUCHED,
+    ),
+    "ignores a content that comes back": Fault(
+        promise="fresh",
+        places=((observation._Watch, "is_to_be_written"),),
+        planted=is_another_content,
+        scenario=SWAPPED,
+    ),
+    "computes a content that comes back": Fault(
+        promise="once",
+        places=((transitions, "_replace_content"),),
+        planted=replace_content_for_ever,
+        scenario=SWAPPED,
+    ),
+    "forces what is older by its clock": Fault(
+        promise="complete",
+        places=((requests, "reopen"),),
+        planted=reopen_what_is_older,
+        scenario=replace(FORCED, clock_error_s=MAX_CLOCK_ERROR_S),
+    ),
+    "extends leases at the last moment of its clock": Fault(
+        promise="once",
+        places=((engine, "Engine"),),
+        planted=ExtendsLate,
+        scenario=replace(LONG, clock_error_s=MAX_CLOCK_ERROR_S),
     ),
     "forgets what another deployment has told": Fault(
         promise="complete",

@@ -417,9 +417,7 @@ class InlineExecutor:
 class SimulatedCollector(Actor):
     """A run of the garbage collector; it goes on with its own graph if another is deployed."""
 
-    def __init__(
-        self, world: World, checker: PromiseChecker, name: str, event: Collection
-    ) -> None:
+    def __init__(self, world: World, checker: PromiseChecker, name: str, event: Collection) -> None:
         super().__init__(world, checker, name)
         self.collects = True
         self.finished = False
@@ -529,10 +527,9 @@ class FunctionCall(Actor):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actors:
-    """All actors of a history; backfills and calls come and go."""
+    """All actors of a history; runs and calls come and go."""
 
     sweep: ScheduledSweep
     workers: list[Worker]
-    backfills: list[SimulatedBackfill] = field(default_factory=list)
+    runs: list[SimulatedBackfill | SimulatedCollector] = field(default_factory=list)
     calls: list[FunctionCall] = field(default_factory=list)
-    collectors: list[SimulatedCollector] = field(default_factory=list)

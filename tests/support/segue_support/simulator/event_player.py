@@ -14,13 +14,13 @@ from segue.model.graph import Graph
 from segue.model.media_file import MediaFile, split_uri
 from segue.model.message import Message
 from segue.model.queue import Envelope, Lane, format_topic, message_to_envelope
+from segue_functions import folder
 from segue_support.simulator.actors import (
     Actors,
     FunctionCall,
     SimulatedBackfill,
     SimulatedCollector,
 )
-from segue_functions import folder
 from segue_support.simulator.faulty_ports import FaultyStore
 from segue_support.simulator.promises import Expectation, PromiseChecker, decode_messages
 from segue_support.simulator.scenario import (
@@ -60,40 +60,42 @@ class EventPlayer:
         self._world.step += 1
         self._world.note("outside", str(event))
         match event:
-            case Upload() | Removal() | Touch() | Return() if self._world.folder is not None:
-                self._change_folder(self._world.folder, event)
-            case Upload(file=file, late=late):
-                uri = self._world.build_uri(file)
-                before = self._world.generations.get(uri)
-                media = self._world.put(file)
-                self._actors.calls.append(self._build_arrival(media, late=late))
-                if before:  # the store reports the overwritten version as deleted, too
-                    self._actors.calls.append(self._build_deletion(build_media(uri, before)))
-            case Removal(file=file, late=late):
-                uri = self._world.build_uri(file)
-                if generation := self._world.generations.get(uri):
-                    self._world.generations[uri] = None
-                    self._world.source.delete(split_uri(uri)[1])
-                    gone = build_media(uri, generation)
-                    self._actors.calls.append(self._build_deletion(gone, late=late))
+            case Upload() | Removal() | Touch() | Return():
+                if self._world.folder is None:
+                    self._change_bucket(event)
+                else:
+                    self._change_folder(self._world.folder, event)
             case UserRequest():
                 self._actors.calls.append(self._build_request(event))
             case BackfillStart():
                 name = f"backfill{self._world.step}"
-                self._actors.backfills.append(
-                    SimulatedBackfill(self._world, self._checker, name, event)
-                )
+                self._actors.runs.append(SimulatedBackfill(self._world, self._checker, name, event))
             case Retry(jobs=jobs):
                 self._actors.calls.append(self._build_retry(jobs))
             case Deployment():
                 self._deploy(event)
             case Collection():
                 name = f"gc{self._world.step}"
-                self._actors.collectors.append(
+                self._actors.runs.append(
                     SimulatedCollector(self._world, self._checker, name, event)
                 )
             case StrayMessage():
                 self._publish_stray(event)
+
+    def _change_bucket(self, event: FileChange) -> None:
+        """Change an object; the store reports a version that was overwritten as deleted, too."""
+        uri = self._world.build_uri(event.file)
+        before = self._world.generations.get(uri)
+        calls = self._actors.calls
+        match event:
+            case Upload():
+                calls.append(self._build_arrival(self._world.put(event.file), late=event.late))
+                if before:
+                    calls.append(self._build_deletion(build_media(uri, before)))
+            case Removal() if before:
+                self._world.generations[uri] = None
+                self._world.source.delete(split_uri(uri)[1])
+                calls.append(self._build_deletion(build_media(uri, before), late=event.late))
 
     def _change_folder(self, files: MemoryFolder, event: FileChange) -> None:
         """Change a file, and have it looked at: by several observers, perhaps."""
@@ -131,9 +133,7 @@ class EventPlayer:
                 ledger=call.ledger, arrivals=SimpleNamespace(announce=announce)
             )
             store = FaultyStore(self._world, self._checker, call, self._world.source)
-            with patch.multiple(
-                folder, connect_store=lambda _location: store, utc_now=call.clock
-            ):
+            with patch.multiple(folder, connect_store=lambda _location: store, utc_now=call.clock):
                 folder.observe_file(MediaFile(uri=uri, version=""), services, {})
             return True
 
@@ -175,9 +175,7 @@ class EventPlayer:
                 if kept
                 else FaultyStore(self._world, self._checker, call, self._world.artifacts)
             )
-            Deletions(ledger=call.ledger, artifacts=artifacts, clock=call.clock).record(
-                media
-            )
+            Deletions(ledger=call.ledger, artifacts=artifacts, clock=call.clock).record(media)
             return True
 
         return FunctionCall(
@@ -287,10 +285,12 @@ class EventPlayer:
                 worker.stop()
             else:
                 worker.die()
-        for backfill in actors.backfills:
-            if not event.rolling or world.rng.random() < 0.4:
-                backfill.die()
-        actors.backfills[:] = [b for b in actors.backfills if not b.finished]
+        for run in actors.runs:
+            if isinstance(run, SimulatedBackfill) and (
+                not event.rolling or world.rng.random() < 0.4
+            ):
+                run.die()
+        actors.runs[:] = [run for run in actors.runs if not run.finished]
         actors.sweep.start()
 
     def _publish_stray(self, event: StrayMessage) -> None:

@@ -16,12 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from segue.model.ledger import Change, Changed, DamageReport, LedgerCounts, Query, Snapshot
-    from segue.model.object_store import LeaveOut, LeftOutReason, Object
+    from segue.model.object_store import LeaveOut, LeftOutReason, Object, ObjectStore
     from segue.model.queue import Envelope, ReceivedEnvelope
     from segue.model.record import Record
-    from segue_support.simulator.folder import MemoryFolder
     from segue_support.simulator.promises import PromiseChecker
-    from segue_support.simulator.store import MemoryStore
     from segue_support.simulator.world import Caller, World
 
 T = TypeVar("T")
@@ -177,7 +175,11 @@ class FaultyStore(_FaultyPort):
     """An object store as a process sees it."""
 
     def __init__(
-        self, world: World, checker: PromiseChecker, caller: Caller, store: MemoryStore | MemoryFolder
+        self,
+        world: World,
+        checker: PromiseChecker,
+        caller: Caller,
+        store: ObjectStore,
     ) -> None:
         super().__init__(world, checker, caller)
         self._store = store

@@ -80,7 +80,7 @@ class MemoryFolder:
         prefix: str = "",
         *,
         after: str = "",
-        leave_out: LeaveOut | None = None,  # noqa: ARG002 - nothing is left out
+        leave_out: LeaveOut | None = None,
     ) -> Iterator[Object]:
         """Stream files by name."""
         for name in sorted(self._files):
@@ -96,11 +96,11 @@ class MemoryFolder:
         found = self._find(name)
         return self._build_object(name, found, digest=found.content)
 
-    def doubt_absence(self, name: str, *, stat: str | None) -> LeftOutReason | None:  # noqa: ARG002
+    def doubt_absence(self, name: str, *, stat: str | None) -> LeftOutReason | None:
         """Return None: all disks are mounted."""
         return None
 
-    def fetch(self, name: str, *, version: str, stat: str | None, folder: str) -> str:  # noqa: ARG002 - nothing is copied
+    def fetch(self, name: str, *, version: str, stat: str | None, folder: str) -> str:
         """Return a file's path if it has a content; with its status as before, it is not read."""
         found = self._find(name)
         if found.stat != stat and found.content != version:

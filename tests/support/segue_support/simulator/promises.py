@@ -55,6 +55,7 @@ class Expectation:
     # The version, once the request was accepted; None: it may never be.
     version: str | None = None
     line: tuple[str, ...] = ()  # of a ping: the jobs that it is to reach
+    is_void: bool = False  # a ping, and the version that it was for was replaced
     due: tuple[str, ...] = ()  # the targets without an answer yet
 
 
@@ -258,8 +259,7 @@ class PromiseChecker:
             self.executions.forget_refused(old.uri, old.version)
         if new.deleted_at is not None or old.version != new.version:
             for ping in self.pings:
-                if ping.uri == old.uri:
-                    ping.version = None
+                ping.is_void = ping.is_void or ping.uri == old.uri
 
     def _check_change(
         self, caller: Caller, record: Record, fingerprint: str, was: Entry | None
@@ -601,7 +601,7 @@ class PromiseChecker:
 
     def _check_ping_recorded(self, ping: Expectation) -> None:
         record = self._find_record(ping.uri)
-        if record is None or record.deleted_at or record.version != ping.version:
+        if record is None or record.deleted_at or record.version != ping.version or ping.is_void:
             return
         for job in ping.line:
             trace = record.pings.get(job)

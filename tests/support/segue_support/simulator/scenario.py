@@ -108,9 +108,7 @@ class StrayMessage:
 
 
 FileChange = Upload | Removal | Touch | Return
-Event = (
-    FileChange | UserRequest | BackfillStart | Retry | Deployment | Collection | StrayMessage
-)
+Event = FileChange | UserRequest | BackfillStart | Retry | Deployment | Collection | StrayMessage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

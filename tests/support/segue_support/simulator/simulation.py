@@ -20,7 +20,7 @@ from segue_support.simulator.actors import (
 )
 from segue_support.simulator.event_player import EventPlayer
 from segue_support.simulator.promises import BrokenPromise, PromiseChecker
-from segue_support.simulator.scenario import Collection
+from segue_support.simulator.scenario import Collection, FileChange
 from segue_support.simulator.world import DEADLINE_S, World
 
 if TYPE_CHECKING:
@@ -85,15 +85,13 @@ class Simulation:
             elif not worker.busy and worker.has_work:
                 working.append(worker)
         calls = [c for c in actors.calls if not c.busy and not c.late]
-        backfills = [b for b in actors.backfills if not b.busy]
-        collectors = [c for c in actors.collectors if not c.busy]
+        runs = [run for run in actors.runs if not run.busy]
         weights = (
             4.0 * bool(queued),
             5.0 * bool(working),
             2.0 * bool(calls),
-            1.5 * bool(backfills),
-            1.5 * bool(collectors),
-            0.7 * bool(self._script and not world.depth),
+            1.5 * bool(runs),
+            0.7 * self._is_next_event_due(),
         )
         total = sum(weights)
         if not total:
@@ -111,13 +109,20 @@ class Simulation:
             worker.perform(worker.act)
         elif (r := r - weights[2]) < 0:
             self._run_call(rng.choice(calls))
-        elif (r := r - weights[3]) < 0:
-            self._run_backfill(rng.choice(backfills))
-        elif r - weights[4] < 0:
-            self._run_collector(rng.choice(collectors))
+        elif r - weights[3] < 0:
+            self._continue(rng.choice(runs))
         else:
             self._player.play(self._script.pop(0))
         return True
+
+    def _is_next_event_due(self) -> bool:
+        """Whether the next event may happen: a known file may change within a call, too."""
+        if not self._script or not self.world.depth:
+            return bool(self._script)
+        event = self._script[0]
+        if not isinstance(event, FileChange):
+            return False
+        return self.world.build_uri(event.file) in self.world.generations
 
     def _find_queued(self) -> dict[str, Envelope]:
         """Return the messages that somebody serves: not those of a pipeline that was removed."""
@@ -148,15 +153,10 @@ class Simulation:
         if call.done and not self.world.draw_fault("duplicates", 0.2):
             self._actors.calls.remove(call)
 
-    def _run_backfill(self, backfill: SimulatedBackfill) -> None:
-        backfill.perform(backfill.act)
-        if backfill.finished:
-            self._actors.backfills.remove(backfill)
-
-    def _run_collector(self, collector: SimulatedCollector) -> None:
-        collector.perform(collector.act)
-        if collector.finished:
-            self._actors.collectors.remove(collector)
+    def _continue(self, run: SimulatedBackfill | SimulatedCollector) -> None:
+        run.perform(run.act)
+        if run.finished:
+            self._actors.runs.remove(run)
 
     def _disturb(self) -> None:
         """Run a sweep, stall, kill or stop workers, or lose an artifact."""
@@ -228,8 +228,7 @@ class Simulation:
             any((world.queue.measure_depth(list_topics(world.graph.pipelines)) or {}).values())
             or any(worker.has_work for worker in actors.workers)
             or actors.calls
-            or actors.backfills
-            or actors.collectors
+            or actors.runs
             or self._script
         )
         if busy or quiet != [True] or world.step != step:

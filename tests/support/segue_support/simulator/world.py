@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from segue.model import dead_letter
 from segue.model.media_file import MediaFile, split_uri
@@ -26,6 +26,7 @@ from segue_support.simulator.store import MemoryStore
 
 if TYPE_CHECKING:
     from segue.model.graph import Graph
+    from segue.model.object_store import ObjectStore
     from segue.model.queue import Envelope
     from segue.model.record import Lease
     from segue_support.simulator.scenario import Deployment
@@ -51,8 +52,10 @@ class Caller(Protocol):
     repeats: bool  # whether it reopens results, and may leave that unfinished
     retries: bool  # whether it reopens failures
     collects: bool  # whether it removes garbage
-    clock: Callable[[], datetime]  # its own
     seen: dict[str, str]  # by URI: the version in the last record that it wrote
+
+    def clock(self) -> datetime:
+        """Return the time by its own clock."""
 
 
 class LeaseHolder(Protocol):
@@ -81,7 +84,7 @@ class World:
         self.ledger = MemoryLedger()
         self.queue = MemoryQueue(clock=self.clock, deadline_s=DEADLINE_S)
         self.folder = MemoryFolder() if scenario.in_folder else None
-        self.source = self.folder or MemoryStore("gs://c")
+        self.source = cast("ObjectStore", self.folder or MemoryStore("gs://c"))
         self.prefix = self.source.uri("f/")  # of all files
         self.artifacts = MemoryStore(ARTIFACTS, clock=self.clock)
         self.dead_letters: list[Envelope] = []
@@ -225,7 +228,6 @@ class World:
             self.folder.write(name, self.rng)
             self.generations[uri] = None
             return MediaFile(uri=uri, version="")
-        assert isinstance(self.source, MemoryStore)
         self.source.create(name, b"", content_type="audio/wav", metadata={}, replace=True)
         generation = self.source.stat(name).generation
         self.newest_generations[uri] = self.generations[uri] = generation
