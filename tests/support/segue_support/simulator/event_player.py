@@ -193,6 +193,7 @@ class EventPlayer:
         # A single file is requested by a prefix, too: requested by name, threads would stat it.
         prefix = world.prefix if event.file is None else world.build_uri(event.file)
         expected: list[Expectation] = []
+        left_out: set[str] = set()  # as they could not be read
 
         def send(call: FunctionCall) -> bool:
             if not call.graph.jobs.keys() >= set(event.jobs):
@@ -203,6 +204,7 @@ class EventPlayer:
                     self._checker.messages.excuse(one.uri)
             if page[0].request is None:  # later pages, and repetitions, are of the same request
                 expected.clear()
+                left_out.clear()
             known = {one.uri for one in expected}
             uris = [u for u in self._world.generations if u.startswith(prefix) and u not in known]
             expected.extend(self._expect(event, uri, jobs) for uri in uris)
@@ -226,9 +228,9 @@ class EventPlayer:
                 messages = decode_messages(envelopes)
                 for one in expected:
                     one.request = messages[0].request if messages else one.request
+            left_out.update(accepted.ignored)
             for one in expected:
-                is_left_out = one.uri in accepted.ignored
-                one.version = None if is_left_out else call.seen.get(one.uri)
+                one.version = None if one.uri in left_out else call.seen.get(one.uri)
             page[0] = Request(request=accepted.request, after=accepted.after)
             return accepted.after is None
 
