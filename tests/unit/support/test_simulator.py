@@ -438,6 +438,7 @@ ROLLED_BACK = build_scenario(
     Deployment(job="a", version=Version.BACK),
     BackfillStart(jobs=("b",)),
 )
+CALM = build_scenario(((), ("a",)), UserRequest(file=0, jobs=("b",)))
 OVERWRITTEN = build_scenario(((),), Upload(file=0), Upload(file=0), files=0)
 # The old version of a job is collected, and computed again at the same time.
 COLLECTED = build_scenario(
@@ -503,7 +504,10 @@ FAULTS: dict[str, Fault] = {
         promise="complete", places=((work, "want"), (acceptance, "want")), planted=want_nothing
     ),
     "records late results": Fault(
-        promise="fresh", places=((work, "settle"),), planted=settle_for_any_owner
+        promise="fresh",
+        places=((work, "settle"),),
+        planted=settle_for_any_owner,
+        scenario=replace(OVERWRITTEN, events=(Upload(file=0),) * 3),
     ),
     "clears what another message added": Fault(
         promise="complete", places=((work, "settle"),), planted=settle_that_forgets
@@ -552,6 +556,7 @@ FAULTS: dict[str, Fault] = {
         promise="prompt",
         places=((work.Steps, "find_next_jobs"),),
         planted=lambda _steps, _work: (),
+        scenario=CALM,
     ),
     "lets each parent of a join ask for it": Fault(
         promise="bounded",
@@ -720,7 +725,7 @@ def test_a_broken_history_shrinks_to_a_few_steps_and_still_breaks(monkeypatch):
     small = shrink(scenario)
     assert len(small.shape) <= 3
     assert len(small.events) <= 2
-    assert small.faults.total == 0
+    assert small.faults.total <= 1
     assert find_broken_promise(small).promise == error.promise
 
 

@@ -603,6 +603,8 @@ class PromiseChecker:
         record = self._find_record(ping.uri)
         if record is None or record.deleted_at or record.version != ping.version or ping.is_void:
             return
+        if ping.request is None and self._world.folder is not None:
+            return  # the file was not there at that time
         for job in ping.line:
             trace = record.pings.get(job)
             if trace is None or ping.request not in (trace.request, *trace.before):

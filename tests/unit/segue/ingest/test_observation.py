@@ -142,7 +142,9 @@ def test_a_stat_of_a_listing_does_not_restore_a_file_that_was_deleted_since(syst
     system.observe()
     system.disk.remove(URI)
     system.observe()
-    monkeypatch.setattr(MemoryLedger, "change", None)  # whoever writes may die before it looks again
+    monkeypatch.setattr(
+        MemoryLedger, "change", None
+    )  # whoever writes may die before it looks again
     listed = MediaFile(uri=URI, version="", stat="stat of x")
     [seen] = observe(system.disk, system.ledger, [listed], NOW)
     assert (seen.media, seen.error) == (None, None)
