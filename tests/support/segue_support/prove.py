@@ -33,9 +33,9 @@ class Part:
 
 PARTS = {
     "histories": Part(
-        "simulated histories of uploads, requests, backfills, crashes and outages",
+        "simulated histories of buckets and folders, deployments, collections and crashes",
         ("segue_support.simulator", "--jobs", str(os.cpu_count() or 1)),
-        range(50_000),
+        range(100_000),
     ),
     "kills": Part(
         "ten SIGKILLs a seed, of every kind of process, during work",
