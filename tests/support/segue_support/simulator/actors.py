@@ -59,7 +59,9 @@ class Actor:
         self.repeats = False  # whether it reopens results, and may leave that unfinished
         self.retries = False  # whether it reopens failures
         self.collects = False  # whether it removes garbage
-        self.seen: dict[str, str] = {}  # by URI: the version in the last record that it wrote
+        self.seen: dict[
+            str, str
+        ] = {}  # by URI: the version in the last record that it wrote, if it is alive
         self.ledger = FaultyLedger(world, checker, self)
         self.queue = FaultyQueue(world, checker, self)
         self.artifacts = FaultyStore(world, checker, self, world.artifacts)

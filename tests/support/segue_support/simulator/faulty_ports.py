@@ -82,7 +82,8 @@ class FaultyLedger(_FaultyPort):
         if change.known is not None and change.known.revision != before.revision:
             change.transition(change.known.record)  # as a store does before it detects the conflict
         (changed,) = ledger.change([change])
-        if changed.snapshot.record is not None:
+        self._caller.seen.pop(change.uri, None)
+        if changed.snapshot.record is not None and changed.snapshot.record.deleted_at is None:
             self._caller.seen[change.uri] = changed.snapshot.record.version
         if changed.snapshot.revision != before.revision:
             assert changed.snapshot.record is not None

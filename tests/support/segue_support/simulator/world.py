@@ -52,7 +52,7 @@ class Caller(Protocol):
     repeats: bool  # whether it reopens results, and may leave that unfinished
     retries: bool  # whether it reopens failures
     collects: bool  # whether it removes garbage
-    seen: dict[str, str]  # by URI: the version in the last record that it wrote
+    seen: dict[str, str]  # by URI: the version in the last record that it wrote, if it is alive
 
     def clock(self) -> datetime:
         """Return the time by its own clock."""
