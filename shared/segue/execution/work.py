@@ -23,7 +23,7 @@ from segue.model.media_file import MediaFile
 from segue.model.message import Message
 from segue.model.outcome import Status
 from segue.model.planner import Plan, Verdict, is_never_lost, plan
-from segue.model.record import EVERYONE, FINISHED, NOBODY, UNFINISHED, Lease, Record, State
+from segue.model.record import EVERYONE, FINISHED, NOBODY, UNFINISHED, Entry, Lease, Record, State
 from segue.model.transitions import (
     Result,
     arrive,
@@ -204,7 +204,17 @@ class Steps:
             for job in work.targets
             if self.list_notified(job)
         ]
-        return [f for f in finished if f is not None and record.results[f].triggered_by is None]
+        return [f for f in finished if f is not None and self._is_unnotified(record.results[f])]
+
+    def _is_unnotified(self, entry: Entry) -> bool:
+        """Whether no event has notified of a result, or one that is not delivered again.
+
+        The messages of a pipeline that was removed, or grouped otherwise, are gone.
+        """
+        event = entry.triggered_by
+        if event is None or event == EVERYONE:
+            return event is None
+        return event.rpartition("@")[2] not in self.graph.pipelines
 
     def _reopen(self, record: Record, work: Work, run: Run, now: datetime) -> Record:
         """Have results computed again that a run forces or retries, once.

@@ -55,7 +55,7 @@ def build_steps(graph: Graph, served: str | None = None) -> Steps:
     return Steps(graph=graph, served=jobs, lost=is_lost, lease_s=60.0)
 
 
-def work_for(message: Message, targets: Sequence[str], pipeline: str = "p") -> Work:
+def work_for(message: Message, targets: Sequence[str], pipeline: str = "a") -> Work:
     received = ReceivedMessage(pipeline=pipeline, data=encode_message(message))
     return Work(media=MEDIA, targets=tuple(targets), owner="me", message=message, received=received)
 
@@ -184,7 +184,7 @@ def test_blocking_twice_is_blocking_once():
 def test_what_is_blocked_belongs_to_the_event_that_found_it():
     steps = build_steps(CHAIN, "b")
     record, _ = start(steps, of_event("a", "b"), record_of(CHAIN, entry("a", State.FAILED)))
-    assert at(CHAIN, record, "b").triggered_by == "a@p"
+    assert at(CHAIN, record, "b").triggered_by == "a@a"
     record, _ = start(steps, of_request("c"), record_of(CHAIN, entry("a", State.FAILED)))
     assert at(CHAIN, record, "b").triggered_by is None
     assert at(CHAIN, record, "c").triggered_by is None
@@ -194,7 +194,7 @@ def test_a_result_of_no_event_becomes_that_of_the_first_one_that_can_tell_of_it(
     steps = build_steps(JOIN, "c")
     found = record_of(JOIN, entry("a"), entry("b"), entry("c"))
     record, _ = start(steps, of_event("a", "c"), found)
-    assert at(JOIN, record, "c").triggered_by == "a@p"
+    assert at(JOIN, record, "c").triggered_by == "a@a"
     assert start(steps, of_event("b", "c"), record)[0] is record
     alone = build_steps(JOIN, "cd")
     found = record_of(JOIN, entry("a"), entry("b"), entry("c"), entry("d"))
@@ -311,7 +311,25 @@ def test_the_results_of_an_event_are_its_own_and_others_are_nobodys():
     work.claimed = record
     record, step = settle(steps, work, record, done("d"))
     by = {e.job: e.triggered_by for e in record.results.values()}
-    assert by == {"a": "source@p", "b": "source@p", "d": None}
+    assert by == {"a": "source@a", "b": "source@a", "d": None}
+
+
+@pytest.mark.parametrize(
+    ("triggered_by", "again"),
+    [
+        (None, True),
+        (EVERYONE, False),  # they were notified
+        ("source@b", False),  # that event comes again, and then notifies
+        ("source@removed", True),  # a pipeline whose messages are gone
+    ],
+)
+def test_an_event_notifies_of_a_result_whose_own_event_cannot_come_again(triggered_by, again):
+    work = work_for(Message(uri=URI, version="5", order=5, trigger="source"), ["a"], "a")
+    found = record_of(CHAIN, entry("a", triggered_by=triggered_by))
+    record, _ = start(build_steps(CHAIN, "a"), work, found)
+    assert record is not None
+    expected = "source@a" if again else triggered_by
+    assert at(CHAIN, record, "a").triggered_by == expected
 
 
 @pytest.mark.parametrize(
