@@ -92,9 +92,9 @@ class Arrivals:
 
         A backfill or a request may record a new file before its event comes, and notifies nobody.
         """
-        first = self.graph.children[SOURCE]
+        first = self.graph.select_on_arrival(self.graph.children[SOURCE])
         is_triggered = any(e.triggered_by for e in record.results.values() if e.job in first)
-        return is_triggered or record.arrived_at + GRACE < self.clock()
+        return not first or is_triggered or record.arrived_at + GRACE < self.clock()
 
     def _publish(self, events: Iterable[Envelope]) -> None:
         envelopes = list(events)

@@ -121,7 +121,9 @@ class EventPlayer:
             if not expected:
                 jobs = tuple(call.graph.jobs)
                 expected.append(self._checker.expect(uri, jobs, is_event=True))
-            arrivals = Arrivals(graph=call.graph, ledger=call.ledger, queue=call.queue)
+            arrivals = Arrivals(
+                graph=call.graph, ledger=call.ledger, queue=call.queue, clock=call.clock
+            )
 
             def announce(found: Sequence[Observation]) -> None:
                 arrivals.announce(found)
@@ -130,7 +132,8 @@ class EventPlayer:
                         expected[0].version = one.snapshot.record.version
 
             services: Any = SimpleNamespace(
-                ledger=call.ledger, arrivals=SimpleNamespace(announce=announce)
+                ledger=call.ledger,
+                arrivals=SimpleNamespace(announce=announce, is_announced=arrivals.is_announced),
             )
             store = FaultyStore(self._world, self._checker, call, self._world.source)
             with patch.multiple(folder, connect_store=lambda _location: store, utc_now=call.clock):
