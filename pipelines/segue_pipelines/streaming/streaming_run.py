@@ -75,8 +75,8 @@ class SharedResources:
     run: StreamingRun
     ledger: Ledger
     artifacts: ObjectStore
-    foreign: ForeignLedgers | None
     pool: SharedPool
+    foreign: ForeignLedgers | None = None  # None: the graph depends on no other namespace
 
     def build_engine(self, pool: WorkerPool, lost: Callable[[Lease], bool] = is_lost) -> Engine:
         """Return an engine for the jobs of the run."""
