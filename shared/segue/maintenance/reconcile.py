@@ -7,6 +7,7 @@ not read at the same moment.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -172,10 +173,12 @@ def repair(
 def _is_left_out(one: Discrepancy, seen: Observation) -> bool:
     """Whether a file is unknown, and was not named for that yet.
 
-    The listing has named what it could not read, and the ledger its damaged records.
+    The listing has named what it could not read, and the ledger its damaged records. A broken link
+    that was a folder is no media, so the listing has not named it.
     """
     if one.kind is DiscrepancyKind.GONE and seen.reason is not LeftOutReason.UNMOUNTED:
-        return False
+        is_link_itself = os.path.islink(one.media.uri.removeprefix("file://"))
+        return seen.reason is LeftOutReason.BROKEN_LINK and not is_link_itself
     return seen.error is not None and not isinstance(seen.error, DamagedRecord)
 
 

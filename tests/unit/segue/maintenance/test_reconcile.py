@@ -405,6 +405,19 @@ class BucketBench:
         return [decode_message(envelope.data) for envelope in self.queue.queued.values()]
 
 
+def test_files_below_a_link_whose_folder_is_gone_are_named_and_stay(bench, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "linked").symlink_to("there")
+    (tmp_path / "there/a.wav").write_bytes(b"sound")
+    uri = f"file://{tmp_path}/linked/a.wav"
+    seen = bench.store.identify(uri.removeprefix("file:///")).to_media_file(uri)
+    bench.ledger.change([Change(uri=uri, transition=lambda _: arrive(None, seen, BEFORE))])
+    (tmp_path / "there").rename(tmp_path / "elsewhere")
+    assert bench.repair([of(DiscrepancyKind.GONE, seen)]) == []
+    assert [(one.uri, one.reason) for one in bench.left_out] == [(uri, LeftOutReason.BROKEN_LINK)]
+    assert bench.ledger.records[uri].deleted_at is None
+
+
 def test_an_overwritten_object_arrives_and_one_that_moved_on_is_left_alone():
     bench = BucketBench()
     bench.record(record(5))
