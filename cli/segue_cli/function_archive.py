@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from segue.errors import ConfigurationError
 from segue.model.graph import Graph, find_lock
 from segue.model.manifest import LOCK_FILE
+from segue.model.queue import list_published_topics, list_subscriptions, list_topics
 from segue.model.settings import Settings
 from segue.stack import load_graph
 from segue_cli.views.output import build_write_error
@@ -32,7 +33,7 @@ FUNCTIONS = {
 }
 LOCK = os.path.join("locks", "functions.txt")
 FOLDERS = {"segue_functions": "functions", "segue": "shared"}  # package → its folder
-GRAPH_FORMAT = 2  # infra/variables.tf refuses any other
+GRAPH_FORMAT = 3  # infra/variables.tf refuses any other
 FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the earliest date of the zip format
 UNIX, FILE_MODE = 3, 0o100644
 MAIN = '''\
@@ -115,7 +116,11 @@ def compile_graph(settings: Settings) -> bytes:
         for job in graph.jobs.values()
     }
     pipelines = {
-        name: {"jobs": its_jobs, "notifies": graph.find_notified(name)}
+        name: {
+            "jobs": its_jobs,
+            "reads": [one.name for one in list_subscriptions(graph, (name,))],
+            "publishes": list_published_topics(graph, (name,)),
+        }
         for name, its_jobs in graph.pipelines.items()
     }
     document = {
@@ -123,6 +128,8 @@ def compile_graph(settings: Settings) -> bytes:
         "sha256": hashlib.sha256(text).hexdigest(),
         "jobs": jobs,
         "pipelines": pipelines,
+        "topics": list_topics(graph),
+        "subscriptions": {one.name: one.topic for one in list_subscriptions(graph)},
     }
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 

@@ -61,7 +61,7 @@ def build_services(settings: Settings) -> Services:
     artifacts = connect_store(parse_location(graph.artifacts))
     ledger = connect_ledger(settings.ledger, graph.namespace)
     try:
-        queue = connect_queue(settings.queue)
+        queue = connect_queue(settings.queue, graph)
     except BaseException:
         ledger.close()
         raise

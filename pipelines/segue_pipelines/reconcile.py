@@ -235,7 +235,9 @@ class _Repair(beam.DoFn):  # type: ignore[misc]
         catalogue = self._stack.enter_context(contextlib.closing(run.open_catalogue()))
         queue = None
         if not run.dry_run:
-            queue = self._stack.enter_context(contextlib.closing(connect_queue(run.queue)))
+            queue = self._stack.enter_context(
+                contextlib.closing(connect_queue(run.queue, run.graph))
+            )
         self._repair = partial(
             repair,
             graph=run.graph,

@@ -77,7 +77,9 @@ def retry(
     with context.open() as stack, contextlib.ExitStack() as opened:
         queue = None
         if publish and not dry_run:
-            queue = opened.enter_context(contextlib.closing(connect_queue(context.settings.queue)))
+            queue = opened.enter_context(
+                contextlib.closing(connect_queue(context.settings.queue, context.graph))
+            )
         replay = JobRetry(graph=stack.graph, ledger=stack.ledger, selection=selection, queue=queue)
         counts = replay.count()
         if counts.jobs > 0 and not dry_run:
@@ -150,7 +152,7 @@ def _replay_dead_letters(
     if ledger_exists(context.settings.queue):
         with (
             context.open() as stack,
-            contextlib.closing(connect_queue(context.settings.queue)) as queue,
+            contextlib.closing(connect_queue(context.settings.queue, context.graph)) as queue,
         ):
             replay = DeadLetterReplay(
                 graph=stack.graph, ledger=stack.ledger, queue=queue, selection=selection

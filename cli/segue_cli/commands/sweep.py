@@ -43,7 +43,7 @@ def sweep(context: Context, limit: int, grace: float, dry_run: bool) -> ExitCode
     with context.open() as stack, contextlib.ExitStack() as opened:
         queue = None
         if not dry_run:
-            queue = connect_queue(context.settings.queue)
+            queue = connect_queue(context.settings.queue, context.graph)
             opened.callback(queue.close)
         sweeper = Sweeper(
             graph=stack.graph,

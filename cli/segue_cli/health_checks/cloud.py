@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -15,12 +16,11 @@ from segue.adapters.connect import connect_store
 from segue.adapters.firestore_indexes import Index
 from segue.errors import ConfigurationError
 from segue.model.graph import Graph
-from segue.model.queue import DEAD, Lane, format_dead_topic, list_topics
+from segue.model.queue import list_subscriptions, list_topics
 from segue.model.run import FOLDER as RUNS
 from segue.model.settings import SETTINGS, Settings
 from segue.stack import load_graph
 from segue_cli.health_checks.check import Check, CheckFault, CheckNote, CheckResult
-from segue_cli.views.text import format_count
 
 T = TypeVar("T")
 
@@ -35,6 +35,7 @@ SWEEP = "sweep"  # the topic of the schedule
 HINT = "apply the Terraform of this graph to this environment"
 SHOWN = 8  # names per message
 MANY = 1000
+FORMER = re.compile(r"(done|inbox)-[a-z0-9_]+")  # topics that a graph may have
 BUILDING = "currently building"  # in Firestore's answer to a query whose index is not ready yet
 
 
@@ -74,22 +75,21 @@ def _check_settings(settings: Settings, graph: Graph) -> CheckResult:
 
 
 def _check_topics(graph: Graph, contents: QueueContents) -> CheckResult:
-    expected = _list_expected_topics(graph)
+    expected = [*list_topics(graph), SWEEP]
     missing = [name for name in expected if name not in contents.topics]
     if missing:
         return CheckFault(f"missing: {_join_names(contents.prefix, missing)}", HINT)
-    count = format_count(len(graph.pipelines), "pipeline")
-    return CheckResult(f"{len(expected)} topics, of {count} and the sweep")
+    return CheckResult(f"{len(expected)} topics, with that of the sweep")
 
 
 def _check_subscriptions(graph: Graph, contents: QueueContents) -> CheckResult:
-    """Check that each topic has its subscription, except the sweep's, which Eventarc reads."""
-    expected = [name for name in _list_expected_topics(graph) if name != SWEEP]
+    """Check that each pipeline has its subscriptions; Eventarc reads the sweep's topic."""
+    expected = {one.name: one.topic for one in list_subscriptions(graph)}
     missing = [name for name in expected if name not in contents.subscriptions]
     if missing:
         return CheckFault(f"missing: {_join_names(contents.prefix, missing)}", HINT)
     existing = {name: contents.subscriptions[name] for name in expected}
-    misplaced = [name for name, found in existing.items() if found.topic != name]
+    misplaced = [name for name, found in existing.items() if found.topic != expected[name]]
     if misplaced:
         detail = f"attached to the wrong topic: {_join_names(contents.prefix, misplaced)}"
         return CheckFault(detail, f"delete them, and {HINT}")
@@ -97,21 +97,18 @@ def _check_subscriptions(graph: Graph, contents: QueueContents) -> CheckResult:
     if stopped:
         detail = f"inactive: {_join_names(contents.prefix, stopped)}"
         return CheckFault(detail, f"inspect them in the console; delete them, and {HINT}")
-    return CheckResult(f"{len(expected)} subscriptions, each attached to the topic of its name")
+    return CheckResult(f"{len(expected)} subscriptions, each attached to its topic")
 
 
 def _check_former_pipelines(graph: Graph, contents: QueueContents) -> CheckResult:
-    """Check for topics of pipelines that are not in the graph, as after a job was removed."""
-    kinds = {*Lane, DEAD}
+    """Check for topics of jobs and pipelines that are not in the graph, as after a removal."""
     foreign = [
-        name
-        for name in sorted(contents.topics - set(_list_expected_topics(graph)))
-        if name.count("-") == 1 and name.partition("-")[2] in kinds  # their names have no hyphen
+        name for name in sorted(contents.topics - set(list_topics(graph))) if FORMER.fullmatch(name)
     ]
     if not foreign:
         return CheckResult("there are no topics of former pipelines")
     names = _join_names(contents.prefix, foreign)
-    detail = f"topics of pipelines that are not in this graph: {names}"
+    detail = f"topics of jobs or pipelines that are not in this graph: {names}"
     return CheckNote(detail, f"check that this is the deployed graph; {HINT}")
 
 
@@ -138,10 +135,6 @@ def _check_runs(artifacts: str) -> CheckResult:
         count = sum(1 for _ in islice(store.list(f"{RUNS}/"), MANY))
     many = f"{MANY:,} or more" if count == MANY else f"{count:,}"
     return CheckResult(f"{many} found below {artifacts.rstrip('/')}/{RUNS}/")
-
-
-def _list_expected_topics(graph: Graph) -> list[str]:
-    return [*list_topics(graph.pipelines), *map(format_dead_topic, graph.pipelines), SWEEP]
 
 
 def _join_indexes(indexes: Sequence[Index]) -> str:

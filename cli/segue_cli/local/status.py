@@ -16,7 +16,7 @@ from segue.clock import utc_now
 from segue.errors import TransientError
 from segue.log import Action
 from segue.model.ledger import LedgerCounts
-from segue.model.queue import format_dead_topic, list_topics
+from segue.model.queue import DEAD_TOPIC, list_subscriptions
 from segue.model.record import State
 
 if TYPE_CHECKING:
@@ -143,11 +143,11 @@ class CountReader:
         """Return the counts, recent ones if the last count was a moment ago or a server is away."""
         began = time.monotonic()
         pipelines = self._graph.pipelines
-        dead = [format_dead_topic(name) for name in pipelines]
+        names = [one.name for one in list_subscriptions(self._graph)]
         if began >= self._next_at:
             try:
                 self._counts = self._ledger.count(self._graph.accepted)
-                self._depth = self._queue.measure_depth((*list_topics(pipelines), *dead))
+                self._depth = self._queue.measure_depth(names)
             except TransientError:
                 pass
             now = time.monotonic()
@@ -155,7 +155,7 @@ class CountReader:
         return StoredCounts(
             files=self._counts.files,
             deleted=self._counts.deleted,
-            dead_letters=sum(self._depth[topic] for topic in dead) if self._depth else None,
+            dead_letters=self._depth[DEAD_TOPIC] if self._depth else None,
             queued={name: self._count_queued(name) for name in pipelines} if self._depth else {},
             jobs=tuple(
                 JobActivity(
@@ -168,6 +168,7 @@ class CountReader:
     def _count_queued(self, pipeline: str) -> int:
         """Count the messages of a pipeline; those of files that it works on are in the queue."""
         assert self._depth is not None
-        messages = sum(self._depth[topic] for topic in list_topics((pipeline,)))
+        own = list_subscriptions(self._graph, (pipeline,))
+        messages = sum(self._depth[one.name] for one in own)
         jobs = [self._counts.jobs.get(job, {}) for job in self._graph.pipelines[pipeline]]
         return max(messages - max(states.get(State.RUNNING, 0) for states in jobs), 0)

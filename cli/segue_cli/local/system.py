@@ -25,7 +25,7 @@ from segue.maintenance.retry import DeadLetterReplay, RetrySelection
 from segue.model.job_code import check_code
 from segue.model.lease_owner import is_lost
 from segue.model.media_file import parse_location
-from segue.model.queue import list_topics
+from segue.model.queue import list_subscriptions
 from segue.model.record import State
 from segue.stack import load_graph
 from segue_cli.local.cloud_events import build_sweep_event
@@ -114,7 +114,9 @@ class System:
         # Of their own: a function that waits for a lock must stop neither the page nor Ctrl-C.
         ledger = connect_ledger(self._settings.ledger, self.graph.namespace)
         self._ledger = self._opened.enter_context(closing(ledger))
-        self._queue = self._opened.enter_context(closing(connect_queue(self._settings.queue)))
+        self._queue = self._opened.enter_context(
+            closing(connect_queue(self._settings.queue, self.graph))
+        )
         with contextlib.suppress(TransientError):  # a server may be available soon
             self._ledger.read([f"file://{self.folder}/"])  # missing rights fail only on use
         self._counter = CountReader(self.graph, self._ledger, self._queue)
@@ -179,7 +181,8 @@ class System:
         if not self._events.is_idle:
             return False
         try:
-            depth = self._queue.measure_depth(list_topics(self.graph.pipelines))
+            own = list_subscriptions(self.graph, self.graph.pipelines)
+            depth = self._queue.measure_depth([one.name for one in own])
             if depth is not None:
                 return not any(depth.values())
             counts = self._ledger.count(self.graph.accepted)

@@ -27,7 +27,12 @@ from segue.execution.reply import ClearNotify, Reply, clear_all
 from segue.execution.work import ReceivedMessage
 from segue.log import Action, log_event
 from segue.model.lease_owner import is_lost
-from segue.model.queue import Envelope, Lane, format_dead_topic, format_topic
+from segue.model.queue import (
+    Envelope,
+    list_published_topics,
+    list_subscriptions,
+    parse_subscription,
+)
 from segue.model.record import Lease
 from segue_pipelines.streaming.streaming_run import (
     ProcessCache,
@@ -45,14 +50,12 @@ def build(pipeline: Any, run: StreamingRun) -> None:
     """Build the pipeline over Beam's Pub/Sub IO."""
     queue = PubsubQueue(run.queue)  # only names topics and subscriptions; it does not connect
     received = [
-        pipeline | f"Read {name} {lane}" >> read_lane(queue, name, lane)
-        for name in run.pipelines
-        for lane in Lane
+        pipeline | f"Read {one.name}" >> read_subscription(queue, one.name)
+        for one in list_subscriptions(run.graph, run.pipelines)
     ]
-    notified = {one for name in run.pipelines for one in run.graph.find_notified(name)}
-    names = [name for name in run.graph.pipelines if name in notified]
-    writes = {format_topic(name, lane): f"Publish {name} {lane}" for name in names for lane in Lane}
-    writes |= {format_dead_topic(name): f"Dead letters of {name}" for name in run.pipelines}
+    writes = {
+        topic: f"Publish {topic}" for topic in list_published_topics(run.graph, run.pipelines)
+    }
     replies = (
         received
         | "Flatten" >> beam.Flatten()
@@ -65,11 +68,12 @@ def build(pipeline: Any, run: StreamingRun) -> None:
 
 
 @beam.ptransform_fn  # type: ignore[untyped-decorator]
-def read_lane(pipeline: Any, queue: PubsubQueue, name: str, lane: str) -> Any:
-    """Read the messages of one lane of a pipeline."""
-    subscription = queue.resource("subscriptions", format_topic(name, lane))
+def read_subscription(pipeline: Any, queue: PubsubQueue, name: str) -> Any:
+    """Read the messages of one subscription."""
+    subscription = queue.resource("subscriptions", name)
     read = ReadFromPubSub(subscription=subscription, with_attributes=True)
-    return pipeline | "Read" >> read | "Receive" >> beam.Map(_pubsub_to_message, name=name)
+    receive = beam.Map(_pubsub_to_message, name=parse_subscription(name))
+    return pipeline | "Read" >> read | "Receive" >> receive
 
 
 @beam.ptransform_fn  # type: ignore[untyped-decorator]

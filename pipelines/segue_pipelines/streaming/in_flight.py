@@ -21,7 +21,7 @@ class InFlight:
 
     queue: Queue
     clock: Callable[[], float] = time.monotonic
-    # By topic and delivery: the envelope, and when to extend it.
+    # By subscription and delivery: the envelope, and when to extend it.
     _held: dict[tuple[str, str], tuple[ReceivedEnvelope, float]] = field(default_factory=dict)
     _finished: list[ReceivedEnvelope] = field(default_factory=list)
 
@@ -72,4 +72,4 @@ class InFlight:
 
 
 def _key(envelope: ReceivedEnvelope) -> tuple[str, str]:
-    return envelope.topic, envelope.ack_id
+    return envelope.subscription, envelope.ack_id

@@ -19,7 +19,7 @@ from segue.execution.reply import Reply, send
 from segue.execution.work import ReceivedMessage
 from segue.log import Action, log_event
 from segue.model.ledger import Ledger
-from segue.model.queue import Queue, ReceivedEnvelope, list_topics, parse_topic
+from segue.model.queue import Queue, ReceivedEnvelope, list_subscriptions, parse_subscription
 from segue_pipelines.streaming.in_flight import InFlight
 from segue_pipelines.streaming.streaming_run import ProcessCache, StreamingRun, open_resources
 
@@ -57,7 +57,7 @@ class Outage:
 
 
 class StreamWorker:
-    """Works on the messages of some topics, for as long as it is asked to at a time.
+    """Works on the messages of some subscriptions, for as long as it is asked to at a time.
 
     ``on_start`` is called once the queue has answered for the first time.
     """
@@ -68,14 +68,14 @@ class StreamWorker:
         queue: Queue,
         ledger: Ledger,
         engine: Engine,
-        topics: Sequence[str],
+        subscriptions: Sequence[str],
         until_idle_s: float | None = None,
         on_start: Callable[[], None] = lambda: None,
     ) -> None:
         self._queue = queue
         self._ledger = ledger
         self._engine = engine
-        self._topics = tuple(topics)
+        self._subscriptions = tuple(subscriptions)
         self._until_idle_s = until_idle_s
         self._on_start = on_start
         self._is_started = False
@@ -172,7 +172,7 @@ class StreamWorker:
             self._idle_since_s = None
         elif self._idle_since_s is None:
             self._idle_since_s = time.monotonic()
-        envelopes = self._queue.pull(self._topics, limit=limit, wait_s=wait_s)
+        envelopes = self._queue.pull(self._subscriptions, limit=limit, wait_s=wait_s)
         if envelopes:
             self._idle_since_s = None
             # What a message leads to must not outlive, in a power cut, the message itself.
@@ -186,7 +186,7 @@ class StreamWorker:
 
 def _envelope_to_message(envelope: ReceivedEnvelope) -> ReceivedMessage:
     return ReceivedMessage(
-        pipeline=parse_topic(envelope.topic),
+        pipeline=parse_subscription(envelope.subscription),
         data=envelope.data,
         handle=envelope,
         message_id=envelope.message_id,
@@ -194,14 +194,14 @@ def _envelope_to_message(envelope: ReceivedEnvelope) -> ReceivedMessage:
 
 
 def _open(run: StreamingRun, stack: contextlib.ExitStack) -> StreamWorker:
-    queue = connect_queue(run.queue)
+    queue = connect_queue(run.queue, run.graph)
     stack.callback(queue.close)
     resources = open_resources(run, stack)
     worker = StreamWorker(
         queue=queue,
         ledger=resources.ledger,
         engine=resources.build_engine(resources.pool.build_client()),
-        topics=list_topics(run.pipelines),
+        subscriptions=[s.name for s in list_subscriptions(run.graph, run.pipelines)],
         until_idle_s=run.until_idle_s,
         on_start=resources.log_start,
     )

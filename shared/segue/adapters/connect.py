@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from segue.errors import ConfigurationError
 from segue.model.graph import DEFAULT_NAMESPACE
+from segue.model.queue import list_subscriptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from segue.model.graph import Graph
     from segue.model.ledger import Ledger
     from segue.model.object_store import ObjectStore
     from segue.model.queue import Queue
@@ -91,8 +93,22 @@ def ledger_exists(url: str) -> bool:
     return not url.startswith(EMBEDDED) or os.path.exists(path)
 
 
-def connect_queue(url: str) -> Queue:
-    """Open a queue: ``pubsub://project[/prefix]`` or ``sqlite:///path``."""
+def connect_queue(url: str, graph: Graph | None = None) -> Queue:
+    """Open a queue: ``pubsub://project[/prefix]`` or ``sqlite:///path``.
+
+    The subscriptions of a graph exist from then on, so nothing is lost that is published.
+    """
+    queue = _open_queue(url)
+    if graph is not None:
+        try:
+            queue.subscribe(list_subscriptions(graph))
+        except BaseException:
+            queue.close()
+            raise
+    return queue
+
+
+def _open_queue(url: str) -> Queue:
     if url.startswith("pubsub://"):
         from segue.adapters.pubsub import PubsubQueue
 

@@ -1,4 +1,4 @@
-"""The queue in Pub/Sub: each topic has a subscription of the same name.
+"""The queue in Pub/Sub, whose topics and subscriptions Terraform creates.
 
 Pulls never wait on the server. A pull that is cancelled there, by its deadline or because its
 process was killed, may still take messages, which are then hidden for the subscription's ten
@@ -30,7 +30,7 @@ from segue.model.queue import ReceivedEnvelope, rotate, take_fair_shares
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from segue.model.queue import Envelope
+    from segue.model.queue import Envelope, Subscription
 
     RawMessage: TypeAlias = Any  # a protocol buffer
     T = TypeVar("T")
@@ -96,9 +96,12 @@ class PubsubQueue:
                     self._connection = _Connection(self._deadline_s)
             return self._connection
 
-    def resource(self, kind: str, topic: str) -> str:
-        """Return the full name of a topic or of its subscription."""
-        return f"projects/{self._project}/{kind}/{self._prefix}-{topic}"
+    def resource(self, kind: str, name: str) -> str:
+        """Return the full name of a topic or of a subscription."""
+        return f"projects/{self._project}/{kind}/{self._prefix}-{name}"
+
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+        """Do nothing: Terraform creates subscriptions."""
 
     def publish(self, envelopes: Sequence[Envelope]) -> None:
         """Publish, in one call for each thousand envelopes of a topic, several calls at once."""
@@ -118,13 +121,15 @@ class PubsubQueue:
         connection.map(publish_batch, batches)
 
     def pull(
-        self, topics: Sequence[str], *, limit: int, wait_s: float = 0.0
+        self, subscriptions: Sequence[str], *, limit: int, wait_s: float = 0.0
     ) -> list[ReceivedEnvelope]:
         """Pull from all subscriptions at once, and repeat until one has something."""
         connection = self._connect()
         pull_shares = partial(self._pull_shares, connection)
         end, pauses = time.monotonic() + wait_s, iter(POLLING)
-        while not (pulled := take_fair_shares(rotate(topics, self._turn), limit, pull_shares)):
+        while not (
+            pulled := take_fair_shares(rotate(subscriptions, self._turn), limit, pull_shares)
+        ):
             left_s = end - time.monotonic()
             if left_s <= 0:
                 return []
@@ -137,21 +142,21 @@ class PubsubQueue:
     def _pull_shares(
         self, connection: _Connection, shares: Mapping[str, int]
     ) -> dict[str, list[ReceivedEnvelope]]:
-        def pull_share(topic: str) -> list[ReceivedEnvelope]:
+        def pull_share(name: str) -> list[ReceivedEnvelope]:
             response = connection.call(
                 connection.subscriber.pull,
                 connection.types.PullRequest,
-                subscription=self.resource("subscriptions", topic),
-                max_messages=min(shares[topic], MAX_PULLED),
+                subscription=self.resource("subscriptions", name),
+                max_messages=min(shares[name], MAX_PULLED),
                 return_immediately=True,
             )
             messages = connection.types.PullResponse.pb(response).received_messages
-            return [_to_received_envelope(topic, message) for message in messages]
+            return [_to_received_envelope(name, message) for message in messages]
 
         return dict(zip(shares, connection.map(pull_share, list(shares)), strict=True))
 
     def acknowledge(self, envelopes: Sequence[ReceivedEnvelope]) -> None:
-        """Acknowledge, in one call for each 2,500 envelopes of a topic."""
+        """Acknowledge, in one call for each 2,500 envelopes of a subscription."""
         self._send_ack_ids("acknowledge", "AcknowledgeRequest", envelopes)
 
     def extend(self, envelopes: Sequence[ReceivedEnvelope], seconds: float) -> None:
@@ -182,7 +187,7 @@ class PubsubQueue:
 
         connection.map(send_batch, list(batch_ack_ids(envelopes)))
 
-    def measure_depth(self, topics: Sequence[str]) -> Mapping[str, int] | None:  # noqa: ARG002 - the port
+    def measure_depth(self, subscriptions: Sequence[str]) -> Mapping[str, int] | None:  # noqa: ARG002 - the port
         """Return None: Pub/Sub counts only in its metrics, minutes later."""
         return None
 
@@ -279,29 +284,29 @@ def batch_envelopes(envelopes: Iterable[Envelope]) -> Iterator[tuple[str, list[E
 
 
 def batch_ack_ids(envelopes: Iterable[ReceivedEnvelope]) -> Iterator[tuple[str, list[str]]]:
-    """Yield the topic and the ack ids of each call."""
-    pairs = ((x.topic, x.ack_id) for x in envelopes)
+    """Yield the subscription and the ack ids of each call."""
+    pairs = ((x.subscription, x.ack_id) for x in envelopes)
     return _batch(pairs, len, MAX_ACK_IDS, MAX_ACK_IDS_SIZE_BYTES)
 
 
 def _batch(
     pairs: Iterable[tuple[str, T]], measure: Callable[[T], int], most: int, most_bytes: int
 ) -> Iterator[tuple[str, list[T]]]:
-    """Group values by topic, and split each group within two limits."""
-    by_topic: dict[str, list[T]] = {}
-    for topic, value in pairs:
-        by_topic.setdefault(topic, []).append(value)
-    for topic, values in by_topic.items():
+    """Group values by name, and split each group within two limits."""
+    by_name: dict[str, list[T]] = {}
+    for name, value in pairs:
+        by_name.setdefault(name, []).append(value)
+    for name, values in by_name.items():
         batch: list[T] = []
         size_bytes = 0
         for value in values:
             more_bytes = measure(value)
             if batch and (len(batch) == most or size_bytes + more_bytes > most_bytes):
-                yield topic, batch
+                yield name, batch
                 batch, size_bytes = [], 0
             batch.append(value)
             size_bytes += more_bytes
-        yield topic, batch
+        yield name, batch
 
 
 def _measure_envelope(envelope: Envelope) -> int:
@@ -316,11 +321,11 @@ def _measure_envelope(envelope: Envelope) -> int:
     return size
 
 
-def _to_received_envelope(topic: str, received: RawMessage) -> ReceivedEnvelope:
+def _to_received_envelope(subscription: str, received: RawMessage) -> ReceivedEnvelope:
     message = received.message
     published = message.publish_time
     return ReceivedEnvelope(
-        topic=topic,
+        subscription=subscription,
         data=message.data,
         attributes=dict(message.attributes),
         message_id=message.message_id,

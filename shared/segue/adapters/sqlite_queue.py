@@ -1,10 +1,10 @@
 """The embedded queue: one SQLite file, shared by several processes.
 
-There is one row per envelope (a "letter" in the schema), in the order of publishing. A pulled
-envelope stays in its row, hidden until a deadline, with the number of its holder, so the envelopes
-of a killed process are delivered again at once. Two partial indexes, of visible and of hidden rows,
-keep the cost of a call proportional to the envelopes that it handles, however many there are; for
-the same reason each topic counts its envelopes.
+There is one row per envelope (a "letter" in the schema) and subscription, in the order of
+publishing. A pulled envelope stays in its row, hidden until a deadline, with the number of its
+holder, so the envelopes of a killed process are delivered again at once. Two partial indexes, of
+visible and of hidden rows, keep the cost of a call proportional to the envelopes that it handles,
+however many there are; for the same reason each subscription counts its envelopes.
 
 A pull that waits polls a counter of SQLite's that changes with each write of another process.
 
@@ -25,13 +25,15 @@ import msgspec
 
 from segue.adapters.sqlite_file import BUSY_TIMEOUT_S, SqliteFile
 from segue.model.lease_owner import build_owner, is_lost
-from segue.model.queue import Envelope, ReceivedEnvelope, rotate, take_fair_shares
+from segue.model.queue import Envelope, ReceivedEnvelope, Subscription, rotate, take_fair_shares
 from segue.model.record import Lease
 
 DEFAULT_DEADLINE_S = 60.0
 HOLDER_CHECK_S = 1.0  # between two checks whether the holders are alive
 # The polling interval of a pull that waits; it is longer if nothing has come for some time.
 POLL_S, IDLE_POLL_S, IDLE_AFTER_S = 0.008, 0.035, 5.0
+MARK_S = 3600.0  # between two notes that a subscription is read
+EXPIRE_S = 31 * 86_400  # a subscription that nobody reads for so long is removed
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _encode = msgspec.json.Encoder().encode
@@ -39,7 +41,7 @@ _decode = msgspec.json.Decoder(dict[str, str]).decode
 
 
 class SqliteQueue(SqliteFile):
-    """The queue in a file; publishing to a topic creates it.
+    """The queue in a file. What is published to a topic without subscriptions is lost.
 
     ``deadline_s`` is how long a pulled envelope stays hidden.
     """
@@ -51,20 +53,24 @@ class SqliteQueue(SqliteFile):
         "messages were about"
     )
     application_id = 0x53475145
+    version = 2
     pragmas = (f"journal_size_limit = {16 << 20}",)  # bytes on disk after a large publication
     schema = """
-CREATE TABLE topics (
+CREATE TABLE subscriptions (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
-    letters INTEGER NOT NULL
+    topic TEXT NOT NULL,
+    letters INTEGER NOT NULL,
+    pulled_at INTEGER NOT NULL  -- about when somebody pulled last
 );
+CREATE INDEX subscriptions_of_topics ON subscriptions (topic);
 CREATE TABLE holders (
     id INTEGER PRIMARY KEY AUTOINCREMENT,  -- a check of a holder may be late
     owner TEXT NOT NULL
 );
 CREATE TABLE letters (
     id INTEGER PRIMARY KEY AUTOINCREMENT,  -- an ack id must never match a later row
-    topic INTEGER NOT NULL,
+    subscription INTEGER NOT NULL,
     hidden_until INTEGER,  -- microseconds since 1970; NULL: it can be pulled
     holder INTEGER NOT NULL,
     deliveries INTEGER NOT NULL,
@@ -72,7 +78,7 @@ CREATE TABLE letters (
     attributes BLOB,  -- JSON; NULL: none
     data BLOB NOT NULL
 );
-CREATE INDEX visible_letters ON letters (topic) WHERE hidden_until IS NULL;
+CREATE INDEX visible_letters ON letters (subscription) WHERE hidden_until IS NULL;
 CREATE INDEX hidden_letters ON letters (hidden_until) WHERE hidden_until IS NOT NULL
 """
 
@@ -80,111 +86,151 @@ CREATE INDEX hidden_letters ON letters (hidden_until) WHERE hidden_until IS NOT 
         self, path: str, *, deadline_s: float = DEFAULT_DEADLINE_S, busy_s: float = BUSY_TIMEOUT_S
     ) -> None:
         self._deadline_s = deadline_s
-        self._topics: dict[str, int] = {}
+        self._subscriptions: dict[str, int] = {}  # their numbers
         self._holder: int | None = None
         self._turn = 0
-        self._holders_checked_at = self._last_pull_at = -math.inf
+        self._holders_checked_at = self._last_pull_at = self._marked_at = -math.inf
         super().__init__(path, busy_s=busy_s)
         self._changed = threading.Condition(self._lock)
 
     def _forget_rows(self) -> None:
-        self._topics.clear()
+        self._subscriptions.clear()
         self._holder = None
 
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+        """Create subscriptions that are missing, and remove those that nobody pulls any more.
+
+        The file is locked only if there is something to do.
+        """
+        now = _now_microseconds()
+        with self._session():
+            rows = self._db.execute("SELECT id, name, pulled_at FROM subscriptions").fetchall()
+            known = {name for _, name, _ in rows}
+            wanted = {one.name for one in subscriptions}
+            new = [(one.name, one.topic, now) for one in subscriptions if one.name not in known]
+            old = [
+                (number,)
+                for number, name, pulled_at in rows
+                if name not in wanted and pulled_at < now - EXPIRE_S * 1e6
+            ]
+            if not new and not old:
+                return
+            with self._transaction():
+                self._db.executemany(
+                    "INSERT OR IGNORE INTO subscriptions (name, topic, letters, pulled_at) "
+                    "VALUES (?, ?, 0, ?)",
+                    new,
+                )
+                self._db.executemany("DELETE FROM letters WHERE subscription = ?", old)
+                self._db.executemany("DELETE FROM subscriptions WHERE id = ?", old)
+            self._subscriptions.clear()
+
     def publish(self, envelopes: Sequence[Envelope]) -> None:
-        """Store all envelopes, or none after an error."""
+        """Store all envelopes, each for every subscription to its topic, or none after an error."""
         if not envelopes:
             return
         now = _now_microseconds()
         with self._session(), self._transaction():
-            counts = Counter(envelope.topic for envelope in envelopes)
-            ids = {topic: self._get_or_create_topic(topic) for topic in counts}
+            readers = {topic: self._list_readers(topic) for topic in {x.topic for x in envelopes}}
             self._db.executemany(
-                "INSERT INTO letters (topic, holder, deliveries, published_at, attributes, data) "
-                "VALUES (?, 0, 0, ?, ?, ?)",
+                "INSERT INTO letters (subscription, holder, deliveries, published_at, attributes, "
+                "data) VALUES (?, 0, 0, ?, ?, ?)",
                 [
-                    (ids[x.topic], now, _encode(x.attributes) if x.attributes else None, x.data)
+                    (reader, now, _encode(x.attributes) if x.attributes else None, x.data)
                     for x in envelopes
+                    for reader in readers[x.topic]
                 ],
             )
-            self._add_to_counts(counts)
+            self._add_to_counts(Counter(n for x in envelopes for n in readers[x.topic]))
         with self._changed:
             self._changed.notify_all()
 
-    def _get_or_create_topic(self, topic: str) -> int | None:
-        """Return the number of a topic; create the topic if necessary."""
-        if self._find_topic(topic) is None:
-            self._db.execute("INSERT INTO topics (name, letters) VALUES (?, 0)", (topic,))
-        return self._find_topic(topic)
+    def _list_readers(self, topic: str) -> list[int]:
+        """Return the numbers of the subscriptions to a topic."""
+        rows = self._db.execute("SELECT id FROM subscriptions WHERE topic = ?", (topic,))
+        return [int(number) for (number,) in rows]
 
-    def _find_topic(self, topic: str) -> int | None:
-        known = self._topics.get(topic)
+    def _find_subscription(self, name: str) -> int | None:
+        known = self._subscriptions.get(name)
         if known is None:
-            row = self._db.execute("SELECT id FROM topics WHERE name = ?", (topic,)).fetchone()
+            row = self._db.execute(
+                "SELECT id FROM subscriptions WHERE name = ?", (name,)
+            ).fetchone()
             if row is not None:
-                known = self._topics[topic] = int(row[0])
+                known = self._subscriptions[name] = int(row[0])
         return known
 
-    def _add_to_counts(self, changes: Mapping[str, int]) -> None:
+    def _add_to_counts(self, changes: Mapping[int, int]) -> None:
         self._db.executemany(
-            "UPDATE topics SET letters = letters + ? WHERE name = ?",
-            [(number, topic) for topic, number in changes.items()],
+            "UPDATE subscriptions SET letters = letters + ? WHERE id = ?",
+            [(number, subscription) for subscription, number in changes.items()],
         )
 
     def pull(
-        self, topics: Sequence[str], *, limit: int, wait_s: float = 0.0
+        self, subscriptions: Sequence[str], *, limit: int, wait_s: float = 0.0
     ) -> list[ReceivedEnvelope]:
-        """Return the oldest envelopes, a fair share of each topic."""
+        """Return the oldest envelopes, a fair share of each subscription."""
         end = time.monotonic() + wait_s
         with self._session():
+            self._mark_pulled(subscriptions)
             while True:
                 self._release_lost_holders()
                 version = self._read_pragma("data_version")
-                if pulled := self._pull(topics, limit):
+                if pulled := self._pull(subscriptions, limit):
                     self._last_pull_at = time.monotonic()
                     return pulled
                 if not self._wait(end, version):
                     return []
 
-    def _pull(self, topics: Sequence[str], limit: int) -> list[ReceivedEnvelope]:
+    def _pull(self, subscriptions: Sequence[str], limit: int) -> list[ReceivedEnvelope]:
         """Pull without waiting; the file is locked only if there is something to pull."""
         now = _now_microseconds()
         late = self._db.execute(
             "SELECT EXISTS (SELECT 1 FROM letters WHERE hidden_until <= ?)", (now,)
         ).fetchone()[0]
-        if not late and not any(map(self._has_visible, topics)):
+        if not late and not any(map(self._has_visible, subscriptions)):
             return []
         with self._transaction():
             if late:
                 self._db.execute(
                     "UPDATE letters SET hidden_until = NULL WHERE hidden_until <= ?", (now,)
                 )
-            ready_topics = [
-                topic for topic in rotate(topics, self._turn) if self._has_visible(topic)
-            ]
-            pulled = take_fair_shares(ready_topics, limit, self._hand_over)
+            ready = [name for name in rotate(subscriptions, self._turn) if self._has_visible(name)]
+            pulled = take_fair_shares(ready, limit, self._hand_over)
         self._turn += 1
         return pulled
 
-    def _has_visible(self, topic: str) -> bool:
-        """Whether a topic has something to pull."""
+    def _mark_pulled(self, subscriptions: Sequence[str]) -> None:
+        """Note, once an hour, that somebody reads these subscriptions."""
+        if time.monotonic() < self._marked_at + MARK_S:
+            return
+        self._marked_at = time.monotonic()
+        with self._transaction():
+            self._db.executemany(
+                "UPDATE subscriptions SET pulled_at = ? WHERE name = ?",
+                [(_now_microseconds(), name) for name in subscriptions],
+            )
+
+    def _has_visible(self, subscription: str) -> bool:
+        """Whether a subscription has something to pull."""
         found: int = self._db.execute(
-            "SELECT EXISTS (SELECT 1 FROM letters WHERE topic = ? AND hidden_until IS NULL)",
-            (self._find_topic(topic),),
+            "SELECT EXISTS (SELECT 1 FROM letters WHERE subscription = ? AND hidden_until IS NULL)",
+            (self._find_subscription(subscription),),
         ).fetchone()[0]
         return bool(found)
 
     def _hand_over(self, shares: Mapping[str, int]) -> dict[str, list[ReceivedEnvelope]]:
         until, holder = _now_microseconds(self._deadline_s), self._get_holder()
         taken = {}
-        for topic, number in shares.items():
+        for name, number in shares.items():
             rows = self._db.execute(
                 "UPDATE letters SET hidden_until = ?, holder = ?, deliveries = deliveries + 1 "
-                "WHERE id IN (SELECT id FROM letters WHERE topic = ? AND hidden_until IS NULL "
-                "ORDER BY id LIMIT ?) RETURNING id, deliveries, published_at, attributes, data",
-                (until, holder, self._find_topic(topic), number),
+                "WHERE id IN (SELECT id FROM letters WHERE subscription = ? AND "
+                "hidden_until IS NULL ORDER BY id LIMIT ?) "
+                "RETURNING id, deliveries, published_at, attributes, data",
+                (until, holder, self._find_subscription(name), number),
             ).fetchall()
-            taken[topic] = [_to_received_envelope(topic, *row) for row in sorted(rows)]
+            taken[name] = [_to_received_envelope(name, *row) for row in sorted(rows)]
         return taken
 
     def _get_holder(self) -> int:
@@ -241,13 +287,16 @@ CREATE INDEX hidden_letters ON letters (hidden_until) WHERE hidden_until IS NOT 
         """Delete envelopes, unless they have been redelivered since."""
         if not envelopes:
             return
-        by_topic: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        by_subscription: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         for envelope in envelopes:
-            by_topic[envelope.topic].append(_parse_ack_id(envelope))
+            by_subscription[envelope.subscription].append(_parse_ack_id(envelope))
         with self._session(), self._transaction():
-            gone: dict[str, int] = {}
-            for topic, ack_ids in by_topic.items():
-                gone[topic] = -self._db.executemany(
+            gone: dict[int, int] = {}
+            for name, ack_ids in by_subscription.items():
+                number = self._find_subscription(name)
+                if number is None:
+                    continue
+                gone[number] = -self._db.executemany(
                     "DELETE FROM letters WHERE id = ? AND deliveries = ?", ack_ids
                 ).rowcount
             self._add_to_counts(gone)
@@ -266,11 +315,11 @@ CREATE INDEX hidden_letters ON letters (hidden_until) WHERE hidden_until IS NOT 
         with self._changed:
             self._changed.notify_all()
 
-    def measure_depth(self, topics: Sequence[str]) -> Mapping[str, int] | None:
-        """Read the topics' own counts."""
+    def measure_depth(self, subscriptions: Sequence[str]) -> Mapping[str, int] | None:
+        """Read the subscriptions' own counts."""
         with self._session():
-            counts = dict(self._db.execute("SELECT name, letters FROM topics").fetchall())
-        return {topic: counts.get(topic, 0) for topic in topics}
+            counts = dict(self._db.execute("SELECT name, letters FROM subscriptions").fetchall())
+        return {name: counts.get(name, 0) for name in subscriptions}
 
     def close(self) -> None:
         """Close the file; waiting pulls return, held envelopes stay hidden until their deadline."""
@@ -285,11 +334,11 @@ def _now_microseconds(ahead_s: float = 0.0) -> int:
 
 
 def _to_received_envelope(  # in the order of the columns
-    topic: str, number: int, delivery_count: int, published_at: int, attributes: bytes | None,
-    data: bytes,
+    subscription: str, number: int, delivery_count: int, published_at: int,
+    attributes: bytes | None, data: bytes,
 ) -> ReceivedEnvelope:  # fmt: skip
     return ReceivedEnvelope(
-        topic=topic,
+        subscription=subscription,
         data=data,
         attributes={} if attributes is None else _decode(attributes),
         message_id=str(number),

@@ -31,7 +31,7 @@ from segue.model.graph import Graph
 from segue.model.ledger import Change, Ledger
 from segue.model.message import Message
 from segue.model.planner import Verdict
-from segue.model.queue import Envelope, Queue, message_to_envelope
+from segue.model.queue import Envelope, Queue, event_to_envelope, message_to_envelope
 from segue.model.record import EVERYONE, Entry, Failure, Record, State, evolve
 from segue.model.transitions import Notified, Result, clear_notify
 
@@ -75,7 +75,6 @@ class Reply:
             "pipeline": self.received.pipeline,
             "file": message.uri if message is not None else None,
             "version": message.version if message is not None else None,
-            "lane": message.lane if message is not None else None,
             "request": message.request if message is not None else None,
             "message_id": self.received.message_id,
         }
@@ -194,7 +193,6 @@ class ReplyBuilder:
             order=work.record.order,
             targets=tuple(dict.fromkeys(wanted)) or jobs,
             request=message.request,
-            lane=message.lane,
             hops=hops,
         )
         return list(self._address(request, jobs))
@@ -214,10 +212,10 @@ class ReplyBuilder:
                 order=record.order,
                 trigger=job,
                 request=message.request,
-                lane=message.lane,
             )
-            below = self.steps.list_notified(job)
-            envelopes += self._address(event, self.graph.select_on_arrival(below))
+            below = self.graph.select_on_arrival(self.steps.list_notified(job))
+            if below or self.graph.jobs[job].publish:
+                envelopes.append(event_to_envelope(event))
             if EVERYONE in entry.notify:
                 notified.append(Notified(fingerprint=fingerprint, notify_at=entry.notify_at))
         if not notified:

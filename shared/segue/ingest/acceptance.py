@@ -12,7 +12,7 @@ from datetime import datetime
 from segue.model.graph import Graph
 from segue.model.message import Message
 from segue.model.planner import NO_JOBS, OPEN, Plan, Verdict, plan
-from segue.model.queue import Envelope, Lane, message_to_envelope
+from segue.model.queue import Envelope, message_to_envelope
 from segue.model.record import NOBODY, Lease, Record, State
 from segue.model.transitions import block, move_wanted, want
 
@@ -58,6 +58,5 @@ def build_requests(
         order=record.order,
         targets=tuple(targets),
         request=request,
-        lane=Lane.REQUESTS.value,
     )
     return [message_to_envelope(message, pipeline) for pipeline in graph.find_pipelines(jobs)]

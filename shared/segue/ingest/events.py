@@ -20,7 +20,7 @@ from segue.model.ledger import Change, Ledger, Snapshot
 from segue.model.media_file import MediaFile
 from segue.model.message import Message, describe_arrival
 from segue.model.object_store import ObjectStore
-from segue.model.queue import Envelope, Queue, message_to_envelope
+from segue.model.queue import Envelope, Queue, event_to_envelope
 from segue.model.record import Record
 from segue.model.transitions import Arrival, arrive, delete
 
@@ -71,20 +71,18 @@ class Arrivals:
             ]
         )
         self._publish(
-            envelope
+            self._build_event(change.snapshot, change.answer is Arrival.NEW)
             for change in changed
             if change.answer is not Arrival.STALE
-            for envelope in self._build_events(change.snapshot, change.answer is Arrival.NEW)
         )
         return [change.answer for change in changed]
 
     def announce(self, observations: Iterable[Observation]) -> None:
         """Notify the pipelines of files in folders that were observed, and are there."""
         self._publish(
-            envelope
+            self._build_event(one.snapshot, one.is_first)
             for one in observations
             if one.arrival is not None
-            for envelope in self._build_events(one.snapshot, one.is_first)
         )
 
     def is_announced(self, record: Record) -> bool:
@@ -101,8 +99,8 @@ class Arrivals:
         if envelopes:
             self.queue.publish(envelopes)
 
-    def _build_events(self, snapshot: Snapshot, is_new: bool) -> list[Envelope]:
-        """Return the events of one arrival.
+    def _build_event(self, snapshot: Snapshot, is_new: bool) -> Envelope:
+        """Return the event of one arrival.
 
         Only the one that recorded the file tells what the record contains: by the time of a
         repeated one, results may be in it.
@@ -118,9 +116,7 @@ class Arrivals:
             trigger=SOURCE,
             arrived=describe_arrival(record, revision or "") if is_new else None,
         )
-        first = self.graph.select_on_arrival(self.graph.children[SOURCE])
-        pipelines = self.graph.find_pipelines(first)
-        return [message_to_envelope(event, pipeline) for pipeline in pipelines]
+        return event_to_envelope(event)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

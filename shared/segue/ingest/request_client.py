@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def open_requests(stack: Stack) -> Iterator[Requests]:
     """Connect a stack to its queue, to send requests; raise an error if none can be saved."""
     check_writable(parse_location(stack.graph.artifacts))
-    with contextlib.closing(connect_queue(stack.settings.queue)) as queue:
+    with contextlib.closing(connect_queue(stack.settings.queue, stack.graph)) as queue:
         yield Requests(
             graph=stack.graph,
             ledger=stack.ledger,

@@ -33,7 +33,7 @@ from segue.model.media_file import (
 )
 from segue.model.message import Message, build_request_id
 from segue.model.object_store import LeftOut, ObjectStore, list_objects
-from segue.model.queue import Envelope, Lane, Queue, message_to_envelope
+from segue.model.queue import Envelope, Queue, message_to_envelope
 from segue.model.record import Lease, Record
 from segue.model.run import (
     RunCounts,
@@ -223,7 +223,6 @@ class Requests:
             targets=targets,
             ping=True,
             request=request_id,
-            lane=Lane.REQUESTS.value,
         )
         first = [j for j in self.graph.children[SOURCE] if self.graph.is_on_line(j, targets)]
         return [

@@ -24,12 +24,11 @@ from segue.model.ledger import Change, Ledger, find_records_by_state
 from segue.model.media_file import is_below
 from segue.model.message import Message, build_request_id, decode_message
 from segue.model.queue import (
+    DEAD_TOPIC,
     Envelope,
-    Lane,
     Queue,
     ReceivedEnvelope,
-    format_dead_topic,
-    format_topic,
+    format_inbox,
     message_to_envelope,
 )
 from segue.model.record import Lease, Record, State, evolve
@@ -287,12 +286,10 @@ class DeadLetterReplay:
         }
 
     def _read_batches(self) -> Iterator[list[ReceivedEnvelope]]:
-        pipelines = self.graph.find_pipelines(self.selection.jobs)
-        topics = [format_dead_topic(pipeline) for pipeline in pipelines]
         known: set[str] = set()
         while len(known) < LETTER_LIMIT:
             room = min(LETTER_BATCH, LETTER_LIMIT - len(known))
-            found = self.queue.pull(topics, limit=room, wait_s=self.wait_s)
+            found = self.queue.pull([DEAD_TOPIC], limit=room, wait_s=self.wait_s)
             new = [one for one in found if one.message_id not in known]
             known.update(one.message_id for one in new)
             if not new:
@@ -373,7 +370,7 @@ def _build_original(dead: DeadLetter) -> Envelope:
     """Return the message of a letter as if it were sent for the first time."""
     message = _decode_message(dead)
     if message is None:  # a newer version may read it
-        return Envelope(topic=format_topic(dead.pipeline, Lane.REQUESTS), data=dead.data)
+        return Envelope(topic=format_inbox(dead.pipeline), data=dead.data)
     return message_to_envelope(evolve(message, attempt=1, hops=0, arrived=None), dead.pipeline)
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from segue.errors import UnreadableMessage
 from segue.model.media_file import MAX_ORDER
-from segue.model.queue import Envelope, format_dead_topic
+from segue.model.queue import DEAD_TOPIC, Envelope
 from segue.model.record import Failure
 
 FORMAT: Literal[2] = 2
@@ -75,7 +75,7 @@ def dead_letter_to_envelope(dead: DeadLetter) -> Envelope:
     """Wrap a dead letter for its pipeline's dead-letter topic."""
     data = msgspec.json.encode({"format": FORMAT, **msgspec.to_builtins(dead)})
     return Envelope(
-        topic=format_dead_topic(dead.pipeline),
+        topic=DEAD_TOPIC,
         data=data,
         attributes={"stage": dead.stage, "kind": dead.kind},
     )

@@ -162,8 +162,29 @@ class Graph:
         """Return the pipelines of some jobs, each once."""
         return tuple(dict.fromkeys(self.pipeline_of[job] for job in jobs))
 
+    def find_triggers(self, pipeline: str) -> tuple[str, ...]:
+        """Return what starts jobs of a pipeline on arrival: ``source``, or jobs of others."""
+        own = self.pipelines[pipeline]
+        needed = [p for job in self.select_on_arrival(own) for p in self.jobs[job].needs.values()]
+        found = dict.fromkeys(p for p in needed if p not in own)
+        return tuple(p for p in found if p == SOURCE or p in self.jobs)
+
+    def has_readers(self, job: str) -> bool:
+        """Whether another pipeline, or another namespace, is notified once a job is finished."""
+        if self.jobs[job].publish:
+            return True
+        own = self.pipeline_of[job]
+        below = self.select_on_arrival(self.children[job])
+        return any(self.pipeline_of[child] != own for child in below)
+
+    def find_published(self, pipeline: str) -> tuple[str, ...]:
+        """Return the jobs of whose results a pipeline may notify others: its own, and below."""
+        below = frozenset(self.pipelines[pipeline])
+        below = below.union(*(self.find_descendants(job) for job in below))
+        return tuple(job for job in self.jobs if job in below and self.has_readers(job))
+
     def find_notified(self, pipeline: str) -> tuple[str, ...]:
-        """Return the pipelines that a pipeline may notify: all that lead to what it leads to."""
+        """Return the pipelines that a pipeline may ask: all that lead to what it leads to."""
         below = frozenset(self.pipelines[pipeline])
         below = below.union(*(self.find_descendants(job) for job in below))
         return self.find_pipelines(self.add_ancestors(below))

@@ -46,7 +46,6 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     targets: tuple[str, ...] = ()  # a request: the jobs whose results are wanted
     ping: bool = False  # walk the graph without doing any work
     request: str | None = None  # the id of the request that it belongs to
-    lane: Literal["live", "requests"] = "live"
     attempt: Annotated[int, msgspec.Meta(ge=1, le=2**31)] = 1
     # A request: how often it was passed on since a result was recorded. Where two deployments
     # are at work, each may have another view of what is missing.

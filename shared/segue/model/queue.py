@@ -1,8 +1,11 @@
 """The queue: the port through which pipelines are notified, and the names of its topics.
 
-Each pipeline has one topic per lane, so that neither live arrivals nor requests starve the other,
-and one for its dead letters. Delivery is at least once, in any order: what is not acknowledged is
-delivered again.
+A topic is what somebody publishes: ``source`` the arrivals of files, ``done-JOB`` what a job has
+finished, ``inbox-PIPELINE`` requests to a pipeline, ``dead`` what could not be processed. A
+pipeline has a subscription to each topic that it reads, and gets every envelope that is published
+from then on; whoever publishes does not know who reads. Subscriptions are pulled in equal shares,
+so neither arrivals nor requests starve the other. Delivery is at least once, in any order: what is
+not acknowledged is delivered again.
 """
 
 from __future__ import annotations
@@ -10,42 +13,81 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Protocol, TypeVar
 
+from segue.model.graph import SOURCE, Graph
 from segue.model.message import Message, encode_message
 
 T = TypeVar("T")
 
-
-class Lane(StrEnum):
-    """Why a message is sent; each lane of a pipeline has its own topic."""
-
-    LIVE = "live"  # a file has arrived
-    REQUESTS = "requests"  # a result was requested
+SOURCE_TOPIC = "source"
+DEAD_TOPIC = "dead"
 
 
-DEAD = "dead"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """What is published to a topic, for one reader."""
+
+    name: str
+    topic: str
 
 
-def format_topic(pipeline: str, lane: str) -> str:
-    """Return the topic of a pipeline's messages on a lane."""
-    return f"{pipeline}-{lane}"
+DEAD_SUBSCRIPTION = Subscription(name=DEAD_TOPIC, topic=DEAD_TOPIC)
 
 
-def format_dead_topic(pipeline: str) -> str:
-    """Return the topic of a pipeline's dead letters."""
-    return f"{pipeline}-{DEAD}"
+def format_done_topic(job: str) -> str:
+    """Return the topic of what a job has finished."""
+    return f"done-{job}"
 
 
-def parse_topic(topic: str) -> str:
-    """Return the pipeline of a topic."""
-    return topic.rpartition("-")[0]
+def format_inbox(pipeline: str) -> str:
+    """Return the topic of a pipeline's requests."""
+    return f"inbox-{pipeline}"
 
 
-def list_topics(pipelines: Iterable[str]) -> tuple[str, ...]:
-    """Return the topics of pipelines' messages."""
-    return tuple(format_topic(pipeline, lane) for pipeline in pipelines for lane in Lane)
+def parse_subscription(name: str) -> str:
+    """Return the pipeline that has a subscription."""
+    return name.partition(".")[0]
+
+
+def list_subscriptions(
+    graph: Graph, pipelines: Iterable[str] | None = None
+) -> tuple[Subscription, ...]:
+    """Return the subscriptions of some pipelines; None: of all, and that to the dead letters."""
+    found = [
+        one
+        for pipeline in (graph.pipelines if pipelines is None else pipelines)
+        for one in _list_pipeline_subscriptions(graph, pipeline)
+    ]
+    return (*found, DEAD_SUBSCRIPTION) if pipelines is None else tuple(found)
+
+
+def _list_pipeline_subscriptions(graph: Graph, pipeline: str) -> Iterable[Subscription]:
+    for trigger in graph.find_triggers(pipeline):
+        topic = SOURCE_TOPIC if trigger == SOURCE else format_done_topic(trigger)
+        yield Subscription(name=f"{pipeline}.{topic}", topic=topic)
+    yield Subscription(name=f"{pipeline}.inbox", topic=format_inbox(pipeline))
+
+
+def list_topics(graph: Graph) -> tuple[str, ...]:
+    """Return the topics of a graph."""
+    done = [format_done_topic(job) for job in graph.jobs if graph.has_readers(job)]
+    inboxes = [format_inbox(pipeline) for pipeline in graph.pipelines]
+    return (SOURCE_TOPIC, *done, *inboxes, DEAD_TOPIC)
+
+
+def list_published_topics(graph: Graph, pipelines: Iterable[str]) -> tuple[str, ...]:
+    """Return the topics to which some pipelines publish."""
+    done: set[str] = set()
+    asked: set[str] = set()
+    for pipeline in pipelines:
+        done.update(graph.find_published(pipeline))
+        asked.update(graph.find_notified(pipeline))
+    return (
+        *(format_done_topic(job) for job in graph.jobs if job in done),
+        *(format_inbox(pipeline) for pipeline in graph.pipelines if pipeline in asked),
+        DEAD_TOPIC,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +103,7 @@ class Envelope:
 class ReceivedEnvelope:
     """An envelope as pulled; it is delivered again unless it is acknowledged in time."""
 
-    topic: str
+    subscription: str  # its name
     data: bytes
     attributes: Mapping[str, str] = field(default_factory=dict)
     message_id: str
@@ -70,22 +112,25 @@ class ReceivedEnvelope:
 
 
 class Queue(Protocol):
-    """Envelopes by topic, delivered at least once.
+    """Envelopes by topic, delivered to each subscription at least once.
 
-    An unreachable server raises ``Unavailable``, a topic or subscription that does not exist
-    ``ConfigurationError``, a full disk ``DiskFull``.
+    An unreachable server raises ``Unavailable``, a full disk ``DiskFull``, and in the cloud a topic
+    or subscription that does not exist ``ConfigurationError``.
     """
 
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+        """Create subscriptions that do not exist; in the cloud, Terraform creates them."""
+
     def publish(self, envelopes: Sequence[Envelope]) -> None:
-        """Publish envelopes; on return all of them are stored.
+        """Publish envelopes; on return all of them are stored for each subscription.
 
         After an error some of them may be stored, so the caller publishes all of them again.
         """
 
     def pull(
-        self, topics: Sequence[str], *, limit: int, wait_s: float = 0.0
+        self, subscriptions: Sequence[str], *, limit: int, wait_s: float = 0.0
     ) -> list[ReceivedEnvelope]:
-        """Return up to ``limit`` envelopes, with an equal share of each topic if it has enough.
+        """Return up to ``limit`` envelopes, an equal share of each subscription that has enough.
 
         Returns as soon as there is one, or an empty list after ``wait_s``. The envelopes are hidden
         from others for the queue's deadline, counted from now.
@@ -100,16 +145,23 @@ class Queue(Protocol):
     def sync(self) -> None:
         """Return once all that was published survives a power cut."""
 
-    def measure_depth(self, topics: Sequence[str]) -> Mapping[str, int] | None:
-        """Return how many envelopes each topic holds, delivered ones included; None if unknown."""
+    def measure_depth(self, subscriptions: Sequence[str]) -> Mapping[str, int] | None:
+        """Return how many envelopes each subscription holds, with delivered ones; None: unknown."""
 
     def close(self) -> None:
         """Close connections and files."""
 
 
+def event_to_envelope(event: Message) -> Envelope:
+    """Wrap an event for the topic of what has happened."""
+    assert event.trigger is not None
+    topic = SOURCE_TOPIC if event.trigger == SOURCE else format_done_topic(event.trigger)
+    return Envelope(topic=topic, data=encode_message(event))
+
+
 def message_to_envelope(message: Message, pipeline: str) -> Envelope:
-    """Wrap a message for a pipeline's topic of its lane."""
-    return Envelope(topic=format_topic(pipeline, message.lane), data=encode_message(message))
+    """Wrap a message for a pipeline's inbox."""
+    return Envelope(topic=format_inbox(pipeline), data=encode_message(message))
 
 
 def rotate(sources: Sequence[str], turn: int) -> list[str]:

@@ -14,7 +14,13 @@ from itertools import count, islice
 from typing import TYPE_CHECKING
 
 from segue.clock import Clock, utc_now
-from segue.model.queue import Envelope, ReceivedEnvelope, rotate, take_fair_shares
+from segue.model.queue import (
+    Envelope,
+    ReceivedEnvelope,
+    Subscription,
+    rotate,
+    take_fair_shares,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,16 +31,20 @@ ALWAYS = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(slots=True, kw_only=True)
 class _StoredEnvelope:
-    """An envelope in the queue."""
+    """An envelope in the queue, for one subscription."""
 
     envelope: Envelope
+    subscription: str
     published_at: datetime
     delivery_count: int = 0
     hidden_until: datetime = ALWAYS
 
 
 class MemoryQueue:
-    """Envelopes by topic; the first envelope creates its topic.
+    """Envelopes by subscription.
+
+    A topic without subscriptions keeps its envelopes under its own name: tests look at what was
+    published, whoever reads it.
 
     Parameters
     ----------
@@ -56,7 +66,8 @@ class MemoryQueue:
         self._numbers = count(1)
         self._turn = 0
         self._stored: dict[str, _StoredEnvelope] = {}  # by message id, oldest first
-        self._topics: dict[str, dict[str, _StoredEnvelope]] = {}
+        self._subscriptions: dict[str, dict[str, _StoredEnvelope]] = {}
+        self._readers: dict[str, dict[str, None]] = {}  # by topic: the subscriptions to it
         self._changed = threading.Condition()
 
     @property
@@ -73,6 +84,10 @@ class MemoryQueue:
             now = self._clock()
             return {i: k.envelope for i, k in self._stored.items() if k.hidden_until > now}
 
+    def find_subscription(self, message_id: str) -> str:
+        """Return the subscription for which an envelope is stored."""
+        return self._stored[message_id].subscription
+
     def deliver(self, message_id: str) -> ReceivedEnvelope:
         """Deliver one envelope: out of order, or again while a process works on it.
 
@@ -81,25 +96,34 @@ class MemoryQueue:
         with self._changed:
             return self._deliver(message_id, self._stored[message_id], self._clock())
 
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+        """Create subscriptions."""
+        with self._changed:
+            for one in subscriptions:
+                self._readers.setdefault(one.topic, {})[one.name] = None
+
     def publish(self, envelopes: Sequence[Envelope]) -> None:
-        """Store envelopes."""
+        """Store envelopes for each subscription to their topics."""
         with self._changed:
             now = self._clock()
             for envelope in envelopes:
-                message_id = str(next(self._numbers))
-                stored = _StoredEnvelope(envelope=envelope, published_at=now)
-                self._stored[message_id] = stored
-                self._topics.setdefault(envelope.topic, {})[message_id] = stored
+                for name in self._readers.get(envelope.topic, {envelope.topic: None}):
+                    message_id = str(next(self._numbers))
+                    stored = _StoredEnvelope(envelope=envelope, subscription=name, published_at=now)
+                    self._stored[message_id] = stored
+                    self._subscriptions.setdefault(name, {})[message_id] = stored
             self._changed.notify_all()
 
     def pull(
-        self, topics: Sequence[str], *, limit: int, wait_s: float = 0.0
+        self, subscriptions: Sequence[str], *, limit: int, wait_s: float = 0.0
     ) -> list[ReceivedEnvelope]:
-        """Return the oldest envelopes, with an equal share of each topic."""
+        """Return the oldest envelopes, with an equal share of each subscription."""
         end = time.monotonic() + wait_s
         with self._changed:
             while not (
-                pulled := take_fair_shares(rotate(topics, self._turn), limit, self._pull_shares)
+                pulled := take_fair_shares(
+                    rotate(subscriptions, self._turn), limit, self._pull_shares
+                )
             ):
                 left_s = end - time.monotonic()
                 if left_s <= 0:
@@ -111,17 +135,17 @@ class MemoryQueue:
     def _pull_shares(self, shares: Mapping[str, int]) -> dict[str, list[ReceivedEnvelope]]:
         now = self._clock()
         taken = {}
-        for topic, number in shares.items():
-            here = self._topics.get(topic, {})
+        for name, number in shares.items():
+            here = self._subscriptions.get(name, {})
             visible = ((i, k) for i, k in here.items() if k.hidden_until <= now)
-            taken[topic] = [self._deliver(i, k, now) for i, k in list(islice(visible, number))]
+            taken[name] = [self._deliver(i, k, now) for i, k in list(islice(visible, number))]
         return taken
 
     def _deliver(self, message_id: str, stored: _StoredEnvelope, now: datetime) -> ReceivedEnvelope:
         stored.delivery_count += 1
         stored.hidden_until = now + self._deadline
         return ReceivedEnvelope(
-            topic=stored.envelope.topic,
+            subscription=stored.subscription,
             data=stored.envelope.data,
             attributes=stored.envelope.attributes,
             message_id=message_id,
@@ -141,7 +165,7 @@ class MemoryQueue:
             for envelope in envelopes:
                 if self._find_held(envelope) is not None:
                     del self._stored[envelope.message_id]
-                    del self._topics[envelope.topic][envelope.message_id]
+                    del self._subscriptions[envelope.subscription][envelope.message_id]
 
     def extend(self, envelopes: Sequence[ReceivedEnvelope], seconds: float) -> None:
         """Hide envelopes, unless they have been delivered again since."""
@@ -158,10 +182,10 @@ class MemoryQueue:
             return None
         return stored
 
-    def measure_depth(self, topics: Sequence[str]) -> Mapping[str, int] | None:
+    def measure_depth(self, subscriptions: Sequence[str]) -> Mapping[str, int] | None:
         """Count envelopes."""
         with self._changed:
-            return {topic: len(self._topics.get(topic, ())) for topic in topics}
+            return {name: len(self._subscriptions.get(name, ())) for name in subscriptions}
 
     def sync(self) -> None:
         """Do nothing, as nothing is on a disk."""

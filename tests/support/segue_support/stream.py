@@ -22,7 +22,14 @@ from segue.model.ledger import Change, Changed, Snapshot
 from segue.model.media_file import MediaFile
 from segue.model.message import Message, decode_message, describe_arrival
 from segue.model.planner import Plan
-from segue.model.queue import DEAD, Envelope, message_to_envelope, parse_topic
+from segue.model.queue import (
+    DEAD_TOPIC,
+    Envelope,
+    event_to_envelope,
+    list_subscriptions,
+    message_to_envelope,
+    parse_subscription,
+)
 from segue.model.record import Lease, Record
 from segue.model.transitions import Arrival, Result, arrive, claim, reopen
 from segue.worker.protocol import Task
@@ -111,7 +118,8 @@ class Stream:
     _owners: int = 0
 
     def __post_init__(self) -> None:
-        """Build an engine for each pipeline."""
+        """Build an engine for each pipeline, and its subscriptions."""
+        self.queue.subscribe(list_subscriptions(self.graph))
         for pipeline, jobs in self.graph.pipelines.items():
             self.engines[pipeline] = self.build_engine(frozenset(jobs))
 
@@ -164,7 +172,7 @@ class Stream:
             trigger=SOURCE,
             arrived=describe_arrival(record, revision) if changed.answer is Arrival.NEW else None,
         )
-        self.publish(event, self.graph.children[SOURCE])
+        self.queue.publish([event_to_envelope(event)])
 
     def request(self, *targets: str, force: bool = False, request: str = "r1") -> None:
         """Accept a request: one write, and a message to each pipeline that can begin."""
@@ -207,18 +215,18 @@ class Stream:
     def messages(self) -> list[tuple[str, Message]]:
         """The messages on their way, oldest first, each with its pipeline."""
         return [
-            (parse_topic(envelope.topic), decode_message(envelope.data))
-            for _, envelope in self._list_envelopes()
+            (parse_subscription(self.queue.find_subscription(i)), decode_message(envelope.data))
+            for i, envelope in self._list_envelopes()
         ]
 
     @property
     def dead(self) -> list[DeadLetter]:
         """The dead letters."""
         found = self.queue.queued.values()
-        return [decode_dead_letter(e.data) for e in found if e.topic.endswith(f"-{DEAD}")]
+        return [decode_dead_letter(e.data) for e in found if e.topic == DEAD_TOPIC]
 
     def _list_envelopes(self) -> list[tuple[str, Envelope]]:
-        return [i for i in self.queue.queued.items() if not i[1].topic.endswith(f"-{DEAD}")]
+        return [i for i in self.queue.queued.items() if i[1].topic != DEAD_TOPIC]
 
     def drop_messages(self) -> None:
         """Lose all messages on their way."""
@@ -227,9 +235,9 @@ class Stream:
 
     def reply(self, index: int = 0) -> Reply:
         """Deliver the message at an index, and return the reply, which is yet to be sent."""
-        envelope = self._list_envelopes()[index][1]
+        number, envelope = self._list_envelopes()[index]
         self.delivered += 1
-        pipeline = parse_topic(envelope.topic)
+        pipeline = parse_subscription(self.queue.find_subscription(number))
         engine = self.engines[pipeline]
         engine.add_messages([ReceivedMessage(pipeline=pipeline, data=envelope.data)])
         [reply] = engine.drain()
