@@ -120,10 +120,12 @@ def test_an_upload_runs_everything(seed, groups):
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("layers", [2, 3])
-def test_an_arrival_costs_one_message_for_each_edge(layers, seed, monkeypatch):
+def test_an_arrival_costs_one_message_for_itself_and_each_job_that_others_wait_for(
+    layers, seed, monkeypatch
+):
     published = count_published(monkeypatch)
     play(build_scenario(build_lattice(3, layers), Upload(file=0), files=0, seed=seed))
-    assert len(published) == 3 + 9 * (layers - 1)
+    assert len(published) == 1 + 3 * (layers - 1)
     assert all(message.trigger is not None for message in published)
 
 

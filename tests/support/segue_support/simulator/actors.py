@@ -24,7 +24,7 @@ from segue.maintenance import garbage
 from segue.maintenance.garbage import GarbageReason
 from segue.maintenance.reconcile import DiscrepancyFinder, ListedFile, pair_by_uri, repair
 from segue.model.outcome import Outcome, Status
-from segue.model.queue import ReceivedEnvelope, list_topics, parse_topic
+from segue.model.queue import ReceivedEnvelope, list_subscriptions, parse_subscription
 from segue_support.simulator.faults import Killed
 from segue_support.simulator.faulty_ports import FaultyLedger, FaultyQueue, FaultyStore
 from segue_support.simulator.promises import BrokenPromise
@@ -132,7 +132,7 @@ class Worker(SimulatedProcess):
         self.start_process()
         jobs = [job for job in self.jobs if job in self.graph.jobs]
         self.serves = self.graph.find_pipelines(jobs)
-        self.topics = list_topics(self.serves)
+        self.subscriptions = [one.name for one in list_subscriptions(self.graph, self.serves)]
         self.pool = SimulatedPool(self.world, self.checker, self)
         self.engine = engine.Engine(
             graph=self.graph,
@@ -194,7 +194,7 @@ class Worker(SimulatedProcess):
         try:
             envelopes = [self.queue.deliver(message_id)]
             if rng.random() < 0.3 and self.engine.room > 1:
-                envelopes += self.queue.pull(self.topics, limit=rng.randint(1, 3))
+                envelopes += self.queue.pull(self.subscriptions, limit=rng.randint(1, 3))
         except (Unavailable, KeyError):  # another worker has acknowledged it meanwhile
             return
         self.open.update((d.ack_id, d) for d in envelopes)
@@ -206,7 +206,10 @@ class Worker(SimulatedProcess):
         self.engine.add_messages(
             [
                 ReceivedMessage(
-                    pipeline=parse_topic(d.topic), data=d.data, handle=d, message_id=d.message_id
+                    pipeline=parse_subscription(d.subscription),
+                    data=d.data,
+                    handle=d,
+                    message_id=d.message_id,
                 )
                 for d in envelopes
             ]

@@ -13,7 +13,7 @@ from segue.maintenance.retry import JobRetry, RetrySelection
 from segue.model.graph import Graph
 from segue.model.media_file import MediaFile, split_uri
 from segue.model.message import Message
-from segue.model.queue import Envelope, Lane, format_topic, message_to_envelope
+from segue.model.queue import Envelope, format_inbox, message_to_envelope
 from segue_functions import folder
 from segue_support.simulator.actors import (
     Actors,
@@ -306,7 +306,7 @@ class EventPlayer:
         pipeline = world.graph.pipeline_of[event.job]
         uri = world.build_uri(0)
         generation = world.generations.get(uri)
-        envelope = Envelope(topic=format_topic(pipeline, Lane.LIVE), data=b"{no message")
+        envelope = Envelope(topic=format_inbox(pipeline), data=b"{no message")
         if event.other is not None and generation:
             message = Message(
                 namespace="elsewhere" if event.is_foreign else world.graph.namespace,

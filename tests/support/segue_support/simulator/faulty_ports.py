@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from segue.errors import Contended, Unavailable
-from segue.model.queue import DEAD
+from segue.model.queue import DEAD_TOPIC, Subscription
 from segue_support.simulator.faults import AFTER_EFFECT, CRASHES, CallFault, Killed
 
 if TYPE_CHECKING:
@@ -112,12 +112,15 @@ class FaultyLedger(_FaultyPort):
 class FaultyQueue(_FaultyPort):
     """The queue as a process sees it: messages are duplicated, and acknowledgements lost."""
 
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+        """Do nothing: whoever deploys a graph creates its subscriptions."""
+
     def publish(self, envelopes: Sequence[Envelope]) -> None:
         """Publish messages."""
         self._call_each("queue.publish", envelopes, self._publish)
 
     def _publish(self, envelope: Envelope) -> None:
-        if envelope.topic.endswith(DEAD):
+        if envelope.topic == DEAD_TOPIC:
             self._world.dead_letters.append(envelope)
             return
         self._checker.record_publish(self._caller, envelope)
@@ -127,13 +130,13 @@ class FaultyQueue(_FaultyPort):
         self._world.queue.publish([envelope, envelope] if twice else [envelope])
 
     def pull(
-        self, topics: Sequence[str], *, limit: int, wait_s: float = 0.0
+        self, subscriptions: Sequence[str], *, limit: int, wait_s: float = 0.0
     ) -> list[ReceivedEnvelope]:
         """Return messages, the oldest first."""
-        return self._call("queue.pull", lambda: self._pull(topics, limit))
+        return self._call("queue.pull", lambda: self._pull(subscriptions, limit))
 
-    def _pull(self, topics: Sequence[str], limit: int) -> list[ReceivedEnvelope]:
-        pulled = self._world.queue.pull(topics, limit=limit)
+    def _pull(self, subscriptions: Sequence[str], limit: int) -> list[ReceivedEnvelope]:
+        pulled = self._world.queue.pull(subscriptions, limit=limit)
         for one in pulled:
             self._check_first(one)
         return pulled

@@ -1,4 +1,4 @@
-"""Counts messages: one for each event and each pipeline that is to know of it, and no more."""
+"""Counts messages: one for each event, which each pipeline that is to know of it gets, no more."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from segue.model.message import decode_message
-from segue.model.queue import parse_topic
+from segue.model.queue import format_inbox
 
 if TYPE_CHECKING:
     from segue.model.graph import Graph
     from segue.model.message import Message
     from segue.model.queue import Envelope
 
-# URI, version, request of a ping, event, pipeline
+# URI, version, request of a ping, event, topic
 Edge = tuple[str, str, str | None, str, str]
 
 
 class MessageCounter:
-    """The number of messages about a file that each pipeline gets.
+    """The number of messages about a file that are published to each topic.
 
-    An event is published once to each pipeline. A message that is delivered once more may be passed
-    on once more, along the whole way below, and so adds one to each edge, not more. A request does
-    the same, as it may find something finished of which nobody is notified yet.
+    An event is published once, and each subscription to its topic gets it. A message that is
+    delivered once more may be passed on once more, along the whole way below, and so adds one to
+    each topic, not more. A request does the same, as it may find something finished of which nobody
+    is notified yet.
 
     A request is passed on to a pipeline once for each of its jobs, by whoever has finished the last
     parent of that job.
@@ -47,10 +48,9 @@ class MessageCounter:
     def add(self, envelope: Envelope, graph: Graph, *, passes_on: bool) -> str | None:
         """Add a message that is published; return what is wrong with it, if anything."""
         message = decode_message(envelope.data)
-        pipeline = parse_topic(envelope.topic)
         what: object
         if message.trigger is not None:
-            what = edge = build_edge(message, pipeline)
+            what = edge = build_edge(message, envelope.topic)
             self._published[edge] += 1
             number = self._published[edge]
             bound = self._rounds + self._deliveries[message.uri] + self._requests[message.uri]
@@ -58,10 +58,13 @@ class MessageCounter:
             self._requests[message.uri] += 1
             if not passes_on:
                 return None
-            what = where = (message.uri, message.version, pipeline)
+            what = where = (message.uri, message.version, envelope.topic)
             self._passed_on[where] += 1
             number = self._passed_on[where]
-            ways = len(graph.pipelines[pipeline])
+            asked = [
+                jobs for p, jobs in graph.pipelines.items() if format_inbox(p) == envelope.topic
+            ]
+            ways = sum(map(len, asked))
             if self._rounds > 1:  # each event asks for what its own deployment lacks
                 ways += self._rounds * sum(1 + len(job.parents) for job in graph.jobs.values())
             bound = self._asked[message.uri] * ways + self._deliveries[message.uri]
@@ -70,8 +73,8 @@ class MessageCounter:
         return f"{what} was published {number} times, and {bound} are enough"
 
 
-def build_edge(message: Message, pipeline: str) -> Edge:
+def build_edge(message: Message, topic: str) -> Edge:
     """Return what an event is counted as."""
     assert message.trigger is not None
     request = message.request if message.ping else None
-    return message.uri, message.version, request, message.trigger, pipeline
+    return message.uri, message.version, request, message.trigger, topic

@@ -11,7 +11,7 @@ from segue.model.artifact import ARTIFACT, parse_artifact_name
 from segue.model.message import Message, decode_message
 from segue.model.outcome import Outcome, Status
 from segue.model.planner import NO_STATES, plan
-from segue.model.queue import parse_topic
+from segue.model.queue import list_published_topics, list_subscriptions
 from segue.model.record import FINISHED, Entry, Lease, Record, State, evolve
 from segue.model.transitions import find_current, find_entry, is_current
 from segue_support.simulator.executions import ExecutionCounter, build_key
@@ -144,14 +144,11 @@ class PromiseChecker:
                 self.expect(message.uri, lost)
         if (kept := self.published_by.get(id(caller))) is not None:
             kept.append(envelope)
-        pipeline = parse_topic(envelope.topic)
         if not caller.serves:
             self.messages.ask(decode_message(envelope.data).uri)
-        else:
-            graph = caller.graph
-            may = {p for own in caller.serves for p in (own, *graph.find_notified(own))}
-            if pipeline not in may:
-                raise BrokenPromise("rights", f"{caller.name} has no right to notify {pipeline}")
+        elif envelope.topic not in list_published_topics(caller.graph, caller.serves):
+            where = envelope.topic
+            raise BrokenPromise("rights", f"{caller.name} has no right to publish to {where}")
         wrong = self.messages.add(envelope, caller.graph, passes_on=bool(caller.serves))
         if wrong is not None:
             raise BrokenPromise("bounded", f"{caller.name}: {wrong}")
@@ -545,8 +542,9 @@ class PromiseChecker:
         for record in world.ledger.records.values():
             self._check_no_other_pings(record)
         dead = set(world.list_dead_payloads())
+        read = {one.topic for one in list_subscriptions(world.graph)}
         for poison in self.poison:
-            if parse_topic(poison.topic) in world.graph.pipelines and poison.data not in dead:
+            if poison.topic in read and poison.data not in dead:
                 raise BrokenPromise("durable", f"{poison} is not among the dead letters")
 
     def _check_final_version(self, record: Record) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from segue.model.queue import list_topics
+from segue.model.queue import list_subscriptions
 from segue.model.transitions import FORGET_AFTER
 from segue_support.simulator.actors import (
     GRACE_S,
@@ -126,23 +126,27 @@ class Simulation:
 
     def _find_queued(self) -> dict[str, Envelope]:
         """Return the messages that somebody serves: not those of a pipeline that was removed."""
-        queued = self.world.queue.queued
+        queue = self.world.queue
+        queued = queue.queued
         if not queued or not self.world.scenario.deployments:
             return queued
-        topics = {topic for worker in self._actors.workers for topic in worker.topics}
-        return {i: envelope for i, envelope in queued.items() if envelope.topic in topics}
+        read = {name for worker in self._actors.workers for name in worker.subscriptions}
+        return {i: one for i, one in queued.items() if queue.find_subscription(i) in read}
 
     def _deliver(self, queued: dict[str, Envelope]) -> None:
-        """Deliver a random message to a worker that serves its topic, if one is free."""
+        """Deliver a random message to a worker that reads its subscription, if one is free."""
         world = self.world
         if world.draw_fault("duplicates", 0.03):
             queued = world.queue.hidden or queued  # while a worker still has it
         message_id = world.rng.choice(list(queued))
-        topic = queued[message_id].topic
+        subscription = world.queue.find_subscription(message_id)
         free = [
             w
             for w in self._actors.workers
-            if topic in w.topics and not w.busy and w.paused_until <= world.step and w.engine.room
+            if subscription in w.subscriptions
+            and not w.busy
+            and w.paused_until <= world.step
+            and w.engine.room
         ]
         if free:
             worker = free[0] if len(free) == 1 else world.rng.choice(free)
@@ -224,8 +228,9 @@ class Simulation:
         actors.sweep.start()  # from the first page, wherever the limit had stopped it
         quiet: list[bool] = []
         actors.sweep.perform(lambda: quiet.append(actors.sweep.run(limit=1000)))
+        own = [one.name for one in list_subscriptions(world.graph)]
         busy = (
-            any((world.queue.measure_depth(list_topics(world.graph.pipelines)) or {}).values())
+            any((world.queue.measure_depth(own) or {}).values())
             or any(worker.has_work for worker in actors.workers)
             or actors.calls
             or actors.runs

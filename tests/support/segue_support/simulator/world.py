@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from segue.model import dead_letter
 from segue.model.media_file import MediaFile, split_uri
+from segue.model.queue import list_subscriptions
 from segue.model.record import State
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
@@ -113,6 +114,7 @@ class World:
     def _deploy(self, deployed: Deployed) -> None:
         self.deployments.append(deployed)
         self.graph = build_graph(self.scenario.shape, self.scenario.groups, deployed)
+        self.queue.subscribe(list_subscriptions(self.graph))
 
     def clock(self) -> datetime:
         """Return the simulated time."""
