@@ -9,26 +9,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from segue.adapters.pubsub import PubsubQueue
+    from segue.model.queue import Subscription
 
 RETENTION_S = 7 * 24 * 3600
 
 
-def make_topics(queue: PubsubQueue, topics: Iterable[str], *, ack_deadline_s: int = 600) -> None:
-    """Create the topics of a queue, each with its subscription; existing ones stay as they are."""
+def make_topics(
+    queue: PubsubQueue,
+    topics: Iterable[str],
+    subscriptions: Iterable[Subscription],
+    *,
+    ack_deadline_s: int = 600,
+) -> None:
+    """Create the topics and subscriptions of a queue; existing ones stay as they are."""
     from google.api_core.exceptions import AlreadyExists
     from google.pubsub_v1 import PublisherClient, SubscriberClient
 
     with PublisherClient() as publisher, SubscriberClient() as subscriber:
         for topic in topics:
-            name = queue.resource("topics", topic)
+            with contextlib.suppress(AlreadyExists):
+                publisher.create_topic(name=queue.resource("topics", topic))
+        for one in subscriptions:
             subscription = {
-                "name": queue.resource("subscriptions", topic),
-                "topic": name,
+                "name": queue.resource("subscriptions", one.name),
+                "topic": queue.resource("topics", one.topic),
                 "ack_deadline_seconds": ack_deadline_s,
                 "message_retention_duration": {"seconds": RETENTION_S},
                 "expiration_policy": {},
             }
-            with contextlib.suppress(AlreadyExists):
-                publisher.create_topic(name=name)
             with contextlib.suppress(AlreadyExists):
                 subscriber.create_subscription(request=subscription)
