@@ -22,7 +22,7 @@ from segue.ingest.events import Arrivals
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger
 from segue.model.media_file import MediaFile
-from segue.model.queue import Queue, list_topics
+from segue.model.queue import Queue, list_subscriptions, list_topics
 from segue_pipelines.streaming.stream_worker import StreamWorker
 from segue_support import emulators
 from segue_support.grpc_proxy import GrpcProxy
@@ -42,7 +42,8 @@ class Counts:
 
     reads: int  # documents
     writes: int
-    messages: int
+    published: int  # messages
+    delivered: int
 
 
 class Services:
@@ -82,7 +83,7 @@ class Services:
                 queue=self.queue,
                 ledger=self.ledger,
                 engine=self.build_engine(jobs),
-                topics=list_topics([pipeline]),
+                subscriptions=[s.name for s in list_subscriptions(self.graph, (pipeline,))],
             )
             for pipeline, jobs in self.graph.pipelines.items()
         ]
@@ -100,7 +101,7 @@ class Services:
     def count(self) -> Counts:
         """Return what was asked since then."""
         from google.cloud.firestore_v1 import types
-        from google.pubsub_v1 import PublishRequest
+        from google.pubsub_v1 import AcknowledgeRequest, PublishRequest
 
         def find(method: str) -> Iterator[bytes]:
             return itertools.chain.from_iterable(p.requests.get(method, ()) for p in self._proxies)
@@ -109,7 +110,10 @@ class Services:
         return Counts(
             reads=sum(len(read.deserialize(r).documents) for r in find("BatchGetDocuments")),
             writes=sum(len(write.deserialize(r).writes) for r in find("BatchWrite")),
-            messages=sum(len(PublishRequest.deserialize(r).messages) for r in find("Publish")),
+            published=sum(len(PublishRequest.deserialize(r).messages) for r in find("Publish")),
+            delivered=sum(
+                len(AcknowledgeRequest.deserialize(r).ack_ids) for r in find("Acknowledge")
+            ),
         )
 
 
@@ -122,7 +126,7 @@ def connect(graph: Graph, firestore: GrpcProxy, pubsub: GrpcProxy) -> Iterator[S
         entered.callback(ledger.close)
         queue = connect_queue(f"pubsub://{project}")
         entered.callback(queue.close)
-        make_topics(queue, list_topics(graph.pipelines))  # type: ignore[arg-type]
+        make_topics(queue, list_topics(graph), list_subscriptions(graph))  # type: ignore[arg-type]
         ledger.read(["gs://catalogue/none.wav"])
         services = Services(graph, ledger, queue, firestore, pubsub)
         services.reset()
@@ -147,7 +151,8 @@ def report_counts(case: str, counted: Counts) -> None:
         case=case,
         reads=round(counted.reads / FILES, 2),
         writes=round(counted.writes / FILES, 2),
-        messages=round(counted.messages / FILES, 2),
+        published=round(counted.published / FILES, 2),
+        delivered=round(counted.delivered / FILES, 2),
     )
 
 

@@ -140,7 +140,7 @@ def _build_calls() -> dict[str, Callable[[], Callable[[], object]]]:
     from segue.model.ledger import Change, Snapshot
     from segue.model.media_file import MediaFile
     from segue.model.message import Message
-    from segue.model.queue import list_topics, message_to_envelope
+    from segue.model.queue import event_to_envelope, list_subscriptions, list_topics
     from segue.model.transitions import arrive
     from segue_functions import stack
     from segue_functions.arrival import handle_arrival
@@ -148,7 +148,8 @@ def _build_calls() -> dict[str, Callable[[], Callable[[], object]]]:
     from segue_support.pubsub_topics import make_topics
 
     services = stack.get_services()
-    make_topics(services.queue, list_topics(services.graph.pipelines))  # type: ignore[arg-type]
+    graph, queue = services.graph, services.queue
+    make_topics(queue, list_topics(graph), list_subscriptions(graph))  # type: ignore[arg-type]
     app = functions_framework.create_app("arrival", f"{ROOT}/functions/segue_functions/arrival.py")
     numbers = count()
 
@@ -171,7 +172,7 @@ def _build_calls() -> dict[str, Callable[[], Callable[[], object]]]:
                 ]
             )
             event = Message(uri=file.uri, version="5", order=5, trigger=SOURCE)
-            services.queue.publish([message_to_envelope(event, "j1")])
+            queue.publish([event_to_envelope(event)])
 
         return call
 

@@ -45,7 +45,7 @@ class Workspace:
             "artifacts": f"{folder}/artifacts",
         }
         self.ledger = connect_ledger(self.urls["ledger"], self.graph.namespace)
-        self.queue = connect_queue(self.urls["queue"])
+        self.queue = connect_queue(self.urls["queue"], self.graph)
 
     def arrive(self, name: str, count: int) -> dict[str, float]:
         """Write files to the catalogue, notify their jobs, and return when each was written."""

@@ -14,13 +14,13 @@ from segue_support.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("firestore")
 
-COUNTS = {  # for each file: documents read and written, messages
-    "arrival, a line of 4 jobs in one pipeline": (0, 3, 1),
-    "arrival, a line of 4 jobs in a pipeline each": (3, 9, 4),
-    "arrival, 4 layers of 3 jobs below one": (30, 27, 31),
-    "arrival, 5 layers of 3 jobs below one": (39, 33, 40),
-    "backfill, a line of 4 jobs, nothing is there": (1, 2, 0),
-    "backfill, a line of 4 jobs, all is current": (1, 0, 0),
+COUNTS = {  # for each file: documents read and written, messages published and delivered
+    "arrival, a line of 4 jobs in one pipeline": (0, 3, 1, 1),
+    "arrival, a line of 4 jobs in a pipeline each": (3, 9, 4, 4),
+    "arrival, 4 layers of 3 jobs below one": (30, 27, 11, 31),
+    "arrival, 5 layers of 3 jobs below one": (39, 33, 14, 40),
+    "backfill, a line of 4 jobs, nothing is there": (1, 2, 0, 0),
+    "backfill, a line of 4 jobs, all is current": (1, 0, 0, 0),
 }
 
 
@@ -40,5 +40,6 @@ def test_a_file_costs_few_documents_and_messages(firestore_emulator, pubsub_emul
     )
     assert ran.returncode == 0, ran.stderr
     lines = [json.loads(line) for line in ran.stdout.splitlines()]
-    counts = {line["case"]: (line["reads"], line["writes"], line["messages"]) for line in lines}
+    fields = ("reads", "writes", "published", "delivered")
+    counts = {line["case"]: tuple(line[field] for field in fields) for line in lines}
     assert counts == COUNTS
