@@ -24,7 +24,13 @@ from segue.model.graph import Graph, read_graph
 from segue.model.ledger import Ledger
 from segue.model.media_file import MediaFile
 from segue.model.object_store import ObjectStore
-from segue.model.queue import Envelope, format_dead_topic, format_topic, list_topics
+from segue.model.queue import (
+    DEAD_SUBSCRIPTION,
+    Envelope,
+    format_inbox,
+    list_subscriptions,
+    list_topics,
+)
 from segue.model.record import Record, State
 from segue.model.transitions import find_entry, is_current
 from segue.testing.music import music
@@ -115,7 +121,7 @@ def cloud(firestore_url, pubsub_emulator, bucket, project, tmp_path, monkeypatch
     environ = clean | settings | {"GOOGLE_CLOUD_PROJECT": project}
     graph = read_graph(SHIPPED_GRAPH, settings)
     queue = PubsubQueue(settings["SEGUE_QUEUE"])
-    make_topics(queue, [*list_topics(graph.pipelines), *map(format_dead_topic, graph.pipelines)])
+    make_topics(queue, list_topics(graph), list_subscriptions(graph))
     command = [sys.executable, "-m", "segue_functions.server", "--port", "0"]
     functions = Process(command, cwd=str(tmp_path), environ=environ)
     workers = []
@@ -150,9 +156,8 @@ def read_states(record: Record) -> dict[str, State]:
     return {entry.job: entry.state for entry in record.results.values()}
 
 
-def dead_letters(cloud: Cloud, *pipelines: str) -> list[dead_letter.DeadLetter]:
-    topics = [format_dead_topic(name) for name in pipelines]
-    found = cloud.queue.pull(topics, limit=10, wait_s=30.0)
+def dead_letters(cloud: Cloud) -> list[dead_letter.DeadLetter]:
+    found = cloud.queue.pull([DEAD_SUBSCRIPTION.name], limit=10, wait_s=30.0)
     assert found
     cloud.queue.acknowledge(found)
     return [dead_letter.decode_dead_letter(one.data) for one in found]
@@ -198,9 +203,10 @@ def test_from_an_upload_to_features_and_from_a_request_to_its_line(cloud, tmp_pa
     assert set(read_states(cloud.record(unseen))) == line
 
     # A poison message and a corrupt file harm nobody else.
-    cloud.queue.publish([Envelope(topic=format_topic("beats", "live"), data=b"\xff poison")])
-    (poison,) = dead_letters(cloud, "beats")
-    assert (poison.stage, poison.data) == ("decode", b"\xff poison")
+    cloud.queue.publish([Envelope(topic=format_inbox("beats"), data=b"\xff poison")])
+    (poison,) = dead_letters(cloud)
+    found = (poison.pipeline, poison.stage, poison.data)
+    assert found == ("beats", "decode", b"\xff poison")
     (tmp_path / "broken.mp3").write_bytes(b"this is no music" * 100)
     broken = cloud.upload("broken.mp3", str(tmp_path / "broken.mp3"))
     cloud.arrive(broken)
@@ -211,7 +217,7 @@ def test_from_an_upload_to_features_and_from_a_request_to_its_line(cloud, tmp_pa
     assert find_entry(graph, failed, "downsample").error.kind == "corrupt_media"
     buried: list[dead_letter.DeadLetter] = []
     while len(buried) < 2:
-        buried += dead_letters(cloud, "downsample", "loudness")
+        buried += dead_letters(cloud)
     assert sorted((d.job, d.stage, d.kind, d.uri) for d in buried) == [
         ("downsample", "run", "corrupt_media", broken.uri),
         ("loudness", "run", "corrupt_media", broken.uri),

@@ -26,7 +26,7 @@ from segue.model.graph import Graph, read_graph
 from segue.model.ledger import Change
 from segue.model.media_file import MediaFile
 from segue.model.message import Message, decode_message
-from segue.model.queue import ReceivedEnvelope, list_topics
+from segue.model.queue import ReceivedEnvelope, list_subscriptions, list_topics
 from segue.model.record import NOBODY, Entry, Record, State, evolve
 from segue_functions import stack
 from segue_support import emulators
@@ -59,7 +59,8 @@ class Served:
         self.music = connect_store(catalogue)
         self.artifacts = connect_store(artifacts)
         self.ledger = connect_ledger(ledger)
-        self.queue = connect_queue(queue)
+        self.queue = connect_queue(queue, graph)
+        self.subscriptions = [s.name for s in list_subscriptions(graph, graph.pipelines)]
         self.clients: dict[str, FlaskClient] = {}
         self._names = iter(range(1000))
 
@@ -101,14 +102,13 @@ class Served:
         return [decode_message(one.data) for one in self.pull(count)]
 
     def pull(self, count: int) -> list[ReceivedEnvelope]:
-        topics = list_topics(self.graph.pipelines)
         envelopes: list[ReceivedEnvelope] = []
         while len(envelopes) < count:
-            got = self.queue.pull(topics, limit=100, wait_s=PULL_S)
+            got = self.queue.pull(self.subscriptions, limit=100, wait_s=PULL_S)
             assert got, f"only {envelopes}"
             self.queue.acknowledge(got)
             envelopes += got
-        assert self.queue.pull(topics, limit=100) == []
+        assert self.queue.pull(self.subscriptions, limit=100) == []
         assert len(envelopes) == count
         return envelopes
 
@@ -156,7 +156,7 @@ def served(request, tmp_path, monkeypatch, framework, project) -> Iterator[Serve
             "queue": f"pubsub://{project}",
         }
         queue = connect_queue(places["queue"])
-        make_topics(queue, list_topics(graph.pipelines))
+        make_topics(queue, list_topics(graph), list_subscriptions(graph))
         queue.close()
     for name, place in places.items():
         monkeypatch.setenv(f"SEGUE_{name.upper()}", place)
@@ -188,7 +188,7 @@ def test_an_event_is_recorded_and_told_in_either_mode(served, mode, logged):
     assert (record.version, record.size_bytes, record.content_type) == ("5", 10, "audio/wav")
     assert record.checksum == "crc32c:AAAAAA=="
     envelopes = served.pull(2)
-    assert {one.topic for one in envelopes} == {"a-live", "c-live"}
+    assert {one.subscription for one in envelopes} == {"a.source", "c.source"}
     [event] = {decode_message(one.data) for one in envelopes}
     assert (event.trigger, event.arrived.at) == ("source", record.arrived_at)
     assert event.media == record.media
@@ -232,10 +232,10 @@ def test_a_files_history_ends_right_in_any_order_with_repetitions(served, seed):
     record = served.record(served.uri("x.wav"))
     assert (record.order, record.deleted_at) == (7, None)
     notified = []
-    while got := served.queue.pull(list_topics(served.graph.pipelines), limit=100, wait_s=0.5):
+    while got := served.queue.pull(served.subscriptions, limit=100, wait_s=0.5):
         served.queue.acknowledge(got)
-        notified += [(one.topic, decode_message(one.data).order) for one in got]
-    assert {topic for topic, order in notified if order == 7} == {"a-live", "c-live"}
+        notified += [(one.subscription, decode_message(one.data).order) for one in got]
+    assert {name for name, order in notified if order == 7} == {"a.source", "c.source"}
 
 
 def test_a_deletion_before_its_arrival_leaves_a_tombstone(served):
@@ -324,7 +324,7 @@ def test_threads_that_take_events_of_one_file_leave_the_newest(served):
 # --- sweep and request ------------------------------------------------------------------------
 
 
-def test_a_request_is_followed_by_messages_on_its_lane(served):
+def test_a_request_is_followed_by_messages_to_the_inbox_of_who_can_begin(served):
     uris = []
     for name in ("p/1.wav", "p/2.wav", "p/3.txt", "q/4.wav"):
         served.music.create(name, b"sound", content_type="audio/wav", metadata={})
@@ -335,7 +335,7 @@ def test_a_request_is_followed_by_messages_on_its_lane(served):
     said = answer.json
     assert (said["targets"], said["files"], said["after"]) == (["b"], 2, None)
     envelopes = served.pull(2)
-    assert {one.topic for one in envelopes} == {"a-requests"}
+    assert {one.subscription for one in envelopes} == {"a.inbox"}
     notified = [decode_message(one.data) for one in envelopes]
     assert {(m.uri, m.targets) for m in notified} == {(uri, ("b",)) for uri in uris[:2]}
     wanted = served.record(uris[0]).results[served.graph.fingerprints["b"]]
@@ -365,7 +365,7 @@ def test_a_sweep_asks_for_what_is_wanted(served, logged):
     for _ in range(2):  # the second run leaves it alone
         assert served.send("sweep", build_message_event(b'{"limit": 10}')).status_code == 200
     [one] = served.pull(1)
-    assert (one.topic, decode_message(one.data).targets) == ("a-requests", ("b",))
+    assert (one.subscription, decode_message(one.data).targets) == ("a.inbox", ("b",))
     assert [(line["action"], line["pending"]) for line in logged()] == [("swept", 1), ("swept", 0)]
 
 

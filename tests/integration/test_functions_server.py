@@ -224,7 +224,7 @@ def test_many_connections_at_once_lose_nothing(folder):
     ledger = connect_ledger(f"sqlite:///{folder}/.segue/ledger.db")
     queue = connect_queue(f"sqlite:///{folder}/.segue/queue.db")
     assert ledger.count({}).files == files
-    assert queue.measure_depth(["a-live"]) == {"a-live": 2 * files}
+    assert queue.measure_depth(["a.source"]) == {"a.source": 2 * files}
     queue.close()
     ledger.close()
 

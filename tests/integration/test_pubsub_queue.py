@@ -19,7 +19,7 @@ from google.pubsub_v1 import types
 
 from segue.adapters.pubsub import MAX_IN_FLIGHT, PubsubQueue
 from segue.errors import ConfigurationError, Unavailable
-from segue.model.queue import Envelope
+from segue.model.queue import Envelope, ReceivedEnvelope, Subscription
 from segue_support import emulators
 from segue_support.grpc_proxy import GrpcProxy, RpcFault
 from segue_support.pubsub_topics import make_topics
@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.xdist_group("pubsub")
 
-LIVE, REQUESTS = TOPICS = ("beats-live", "beats-requests")
+ARRIVALS = Subscription(name="beats.source", topic="source")
+INBOX = Subscription(name="beats.inbox", topic="inbox-beats")
+OTHER = Subscription(name="loudness.source", topic="source")
+TOPICS = (ARRIVALS.topic, INBOX.topic)
+NAMES = (ARRIVALS.name, INBOX.name)
 
 
 @pytest.fixture
@@ -42,14 +46,24 @@ def proxy(pubsub_emulator, monkeypatch) -> Iterator[GrpcProxy]:
 @pytest.fixture
 def queue(proxy, project) -> Iterator[PubsubQueue]:
     queue = PubsubQueue(f"pubsub://{project}")
-    make_topics(queue, TOPICS)
+    make_topics(queue, TOPICS, (ARRIVALS, INBOX))
     proxy.reset()
     yield queue
     queue.close()
 
 
-def envelopes(number: int, topic: str = LIVE, size_bytes: int = 1) -> list[Envelope]:
+def envelopes(number: int, topic: str = ARRIVALS.topic, size_bytes: int = 1) -> list[Envelope]:
     return [Envelope(topic=topic, data=b"x" * size_bytes)] * number
+
+
+def pull_all(queue: PubsubQueue, name: str, number: int) -> list[ReceivedEnvelope]:
+    """Pull so many envelopes; the emulator may return them in parts."""
+    found: list[ReceivedEnvelope] = []
+    while len(found) < number:
+        pulled = queue.pull([name], limit=number - len(found), wait_s=30)
+        assert pulled
+        found += pulled
+    return found
 
 
 def requests(proxy: GrpcProxy, method: str, kind: type) -> list:
@@ -58,7 +72,7 @@ def requests(proxy: GrpcProxy, method: str, kind: type) -> list:
 
 class TestCost:
     def test_letters_to_several_topics_are_one_call_a_topic(self, proxy, queue):
-        queue.publish([x for _ in range(50) for x in (*envelopes(1), *envelopes(1, REQUESTS))])
+        queue.publish([x for _ in range(50) for x in (*envelopes(1), *envelopes(1, INBOX.topic))])
         sent = requests(proxy, "Publish", types.PublishRequest)
         assert sorted(len(r.messages) for r in sent) == [50, 50]
 
@@ -75,7 +89,7 @@ class TestCost:
 
     def test_a_pull_may_return_more_than_a_call_may_send(self, queue):
         queue.publish(envelopes(6, size_bytes=1 << 20))
-        pulled = queue.pull([LIVE], limit=6, wait_s=30)
+        pulled = queue.pull([ARRIVALS.name], limit=6, wait_s=30)
         assert len(pulled) > 4  # the client's own channel to the emulator fails above 4 MiB
 
     def test_only_so_many_calls_are_in_flight_and_requests_exist(self, queue, monkeypatch):
@@ -93,28 +107,28 @@ class TestCost:
                 in_flight -= 1
 
         monkeypatch.setattr(connection, "call", observe)  # a request is made before it
-        queue.publish([Envelope(topic=LIVE, data=bytes(1_900_000))] * 50)
+        queue.publish([Envelope(topic=ARRIVALS.topic, data=bytes(1_900_000))] * 50)
         assert 1 < most <= MAX_IN_FLIGHT
 
     def test_a_pull_asks_all_subscriptions_and_none_waits_on_the_server(self, proxy, queue):
-        queue.publish([*envelopes(5), *envelopes(5, REQUESTS)])
-        assert len(queue.pull(TOPICS, limit=10)) == 10
+        queue.publish([*envelopes(5), *envelopes(5, INBOX.topic)])
+        assert len(queue.pull(NAMES, limit=10)) == 10
         sent = requests(proxy, "Pull", types.PullRequest)
         assert sorted((r.subscription.rpartition("/")[2], r.max_messages) for r in sent) == [
-            ("segue-beats-live", 5),
-            ("segue-beats-requests", 5),
+            ("segue-beats.inbox", 5),
+            ("segue-beats.source", 5),
         ]
         assert all(r.return_immediately for r in sent)
 
     def test_an_idle_pull_asks_ever_less_often(self, proxy, queue):
-        assert queue.pull([LIVE], limit=1, wait_s=2) == []
+        assert queue.pull([ARRIVALS.name], limit=1, wait_s=2) == []
         assert 5 <= proxy.calls["Pull"] <= 14  # pauses of 10, 20, 40, … 250 ms, and the calls
 
     def test_acknowledgements_are_batched(self, proxy, queue):
         queue.publish(envelopes(6000))
         held = []
         while len(held) < 6000:
-            held += queue.pull([LIVE], limit=1000, wait_s=5)
+            held += queue.pull([ARRIVALS.name], limit=1000, wait_s=5)
         queue.extend(held, 700)
         queue.acknowledge(held)
         sent = requests(proxy, "Acknowledge", types.AcknowledgeRequest)
@@ -125,18 +139,36 @@ class TestCost:
 
     def test_parts_of_seconds_are_rounded_up(self, proxy, queue):
         queue.publish(envelopes(1))
-        queue.extend(queue.pull([LIVE], limit=1, wait_s=30), 0.2)  # 0 would give it back
+        queue.extend(queue.pull([ARRIVALS.name], limit=1, wait_s=30), 0.2)  # 0 would give it back
         (sent,) = requests(proxy, "ModifyAckDeadline", types.ModifyAckDeadlineRequest)
         assert sent.ack_deadline_seconds == 1
 
 
 class TestTopics:
+    def test_each_subscription_gets_what_is_published_once(self, proxy, queue):
+        make_topics(queue, (), (OTHER,))
+        queue.publish(envelopes(3))
+        (sent,) = requests(proxy, "Publish", types.PublishRequest)
+        assert len(sent.messages) == 3
+        for name in (ARRIVALS.name, OTHER.name):
+            pulled = pull_all(queue, name, 3)
+            assert {one.subscription for one in pulled} == {name}
+            queue.acknowledge(pulled)
+        assert queue.pull([*NAMES, OTHER.name], limit=1, wait_s=0.3) == []
+
+    def test_what_is_published_before_a_subscription_exists_is_not_delivered(self, queue):
+        queue.publish(envelopes(1))
+        make_topics(queue, (), (OTHER,))
+        queue.publish(envelopes(2))
+        pull_all(queue, OTHER.name, 2)
+        assert queue.pull([OTHER.name], limit=1, wait_s=0.3) == []
+
     def test_a_prefix_keeps_installations_apart(self, queue, project):
         other = PubsubQueue(f"pubsub://{project}/staging")
-        make_topics(other, TOPICS)
+        make_topics(other, TOPICS, (ARRIVALS, INBOX))
         other.publish(envelopes(2))
-        assert queue.pull(TOPICS, limit=10, wait_s=0.3) == []
-        assert len(other.pull(TOPICS, limit=10, wait_s=30)) >= 1
+        assert queue.pull(NAMES, limit=10, wait_s=0.3) == []
+        assert len(other.pull(NAMES, limit=10, wait_s=30)) >= 1
         other.close()
 
     @pytest.mark.parametrize(
@@ -156,7 +188,7 @@ class TestNetwork:
         queue.publish(envelopes(3))
         assert proxy.calls["Publish"] == 3
         proxy.fail("Pull", RpcFault(status))
-        held = queue.pull([LIVE], limit=3, wait_s=30)
+        held = queue.pull([ARRIVALS.name], limit=3, wait_s=30)
         assert len(held) == 3
         proxy.fail("Acknowledge", RpcFault(status))
         queue.acknowledge(held)
@@ -165,14 +197,14 @@ class TestNetwork:
     def test_a_publication_whose_answer_is_lost_is_made_again(self, proxy, queue):
         proxy.fail("Publish", RpcFault(lost="reply"))
         queue.publish(envelopes(1))
-        assert len(queue.pull([LIVE], limit=2, wait_s=30)) >= 1
+        assert len(queue.pull([ARRIVALS.name], limit=2, wait_s=30)) >= 1
 
     def test_only_the_call_that_failed_is_made_again(self, proxy, queue):
         proxy.fail("Publish", RpcFault())
-        queue.publish([*envelopes(1), *envelopes(1, REQUESTS)])
+        queue.publish([*envelopes(1), *envelopes(1, INBOX.topic)])
         assert proxy.calls["Publish"] == 3
-        got = [*queue.pull(TOPICS, limit=4, wait_s=30), *queue.pull(TOPICS, limit=4, wait_s=0.5)]
-        assert Counter(d.topic for d in got) == {LIVE: 1, REQUESTS: 1}
+        got = [*queue.pull(NAMES, limit=4, wait_s=30), *queue.pull(NAMES, limit=4, wait_s=0.5)]
+        assert Counter(d.subscription for d in got) == {ARRIVALS.name: 1, INBOX.name: 1}
 
     @pytest.mark.parametrize(
         ("status", "remedy"),
@@ -189,7 +221,7 @@ class TestNetwork:
         with pytest.raises(ConfigurationError, match=remedy):
             queue.publish(envelopes(1))
         with pytest.raises(ConfigurationError, match=remedy):
-            queue.pull([LIVE], limit=1)
+            queue.pull([ARRIVALS.name], limit=1)
         assert proxy.calls["Publish"] == proxy.calls["Pull"] == 1  # and is not tried again
 
     def test_a_message_too_large_for_pubsub_is_refused(self, proxy, queue):
@@ -210,9 +242,9 @@ class TestNetwork:
 
     def assert_unavailable(self, queue):
         with pytest.raises(Unavailable, match="try again later"):
-            queue.publish([x for i in range(100) for x in envelopes(1, f"job{i}-live")])
+            queue.publish([x for i in range(100) for x in envelopes(1, f"done-job{i}")])
         with pytest.raises(Unavailable, match="try again later"):
-            queue.pull(TOPICS, limit=10, wait_s=60)
+            queue.pull(NAMES, limit=10, wait_s=60)
         queue.close()
 
     def test_without_credentials_it_says_how_to_get_some(self, project, tmp_path, monkeypatch):
@@ -223,7 +255,7 @@ class TestNetwork:
 
     def test_closing_lets_a_waiting_pull_return(self, queue):
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(queue.pull, [LIVE], limit=1, wait_s=60)
+            waiting = pool.submit(queue.pull, [ARRIVALS.name], limit=1, wait_s=60)
             time.sleep(0.6)  # most of the time between two questions
             queue.close()
             try:
@@ -237,7 +269,7 @@ class TestNetwork:
         with ThreadPoolExecutor(2) as pool:
             calls = [
                 pool.submit(queue.publish, envelopes(1)),
-                pool.submit(queue.publish, [*envelopes(1), *envelopes(1, REQUESTS)]),
+                pool.submit(queue.publish, [*envelopes(1), *envelopes(1, INBOX.topic)]),
             ]
             while proxy.calls["Publish"] < 3:
                 time.sleep(0.01)
@@ -249,7 +281,7 @@ class TestNetwork:
     def test_a_closed_queue_opens_again_when_it_is_used(self, queue):
         queue.publish(envelopes(1))
         queue.close()
-        assert len(queue.pull([LIVE], limit=1, wait_s=30)) == 1
+        assert len(queue.pull([ARRIVALS.name], limit=1, wait_s=30)) == 1
 
 
 def test_nothing_heavy_is_imported_before_the_first_use():

@@ -22,7 +22,7 @@ from segue.model.graph import read_graph
 from segue.model.ledger import Change, Query
 from segue.model.media_file import MediaFile, parse_prefix
 from segue.model.message import decode_message
-from segue.model.queue import list_topics
+from segue.model.queue import list_subscriptions
 from segue.model.transitions import arrive
 from segue_pipelines.options import parse_pipeline_options
 from segue_pipelines.reconcile import ReconcileRun, build, execute
@@ -60,12 +60,12 @@ def run_of(folder: Path, **more) -> ReconcileRun:
 
 def pull_all(folder: Path) -> list[tuple[str, str]]:
     queue = connect_queue(f"sqlite:///{folder}/queue.db")
-    found = queue.pull(
-        list_topics(read_graph(str(folder / "jobs.yaml"), {}).pipelines), limit=10_000
-    )
+    graph = read_graph(str(folder / "jobs.yaml"), {})
+    names = [s.name for s in list_subscriptions(graph, graph.pipelines)]
+    found = queue.pull(names, limit=10_000)
     queue.acknowledge(found)
     queue.close()
-    return sorted((decode_message(one.data).uri, one.topic) for one in found)
+    return sorted((decode_message(one.data).uri, one.subscription) for one in found)
 
 
 def known(folder: Path) -> dict[str, datetime | None]:
@@ -92,7 +92,7 @@ def test_a_catalogue_without_events_arrives_at_once_and_only_once(folder, mode):
     )
     assert list(known(folder)) == uris(folder)
     assert pull_all(folder) == [
-        (uri, topic) for uri in uris(folder) for topic in ("beside-live", "fine-live")
+        (uri, name) for uri in uris(folder) for name in ("beside.source", "fine.source")
     ]
     again = execute(run_of(folder), parse_pipeline_options(mode))
     assert (again.listed, again.recorded, again.files.total()) == (7, 7, 0)
@@ -160,7 +160,7 @@ def test_an_error_of_the_stack_is_raised_and_the_next_run_notifies_all(folder, m
             """Nothing to close."""
 
     with monkeypatch.context() as patched:
-        patched.setattr("segue_pipelines.reconcile.connect_queue", lambda _url: Away())
+        patched.setattr("segue_pipelines.reconcile.connect_queue", lambda _url, _graph: Away())
         with pytest.raises(Unavailable, match="the queue is away"):
             execute(run_of(folder), parse_pipeline_options())
     recorded = list(known(folder))
@@ -177,8 +177,8 @@ def test_killed_half_way_and_run_again_it_notifies_all_jobs(folder):
     command = [SEGUE, "reconcile", "--prefix", "music", *stack, "--apply", "--yes", "--json"]
     first = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE)
     queue = connect_queue(f"sqlite:///{folder}/queue.db")
-    while first.poll() is None and not sum(queue.measure_depth(("fine-live",)).values()):
-        queue.pull(("none-live",), limit=1, wait_s=0.01)
+    while first.poll() is None and not sum(queue.measure_depth(("fine.source",)).values()):
+        queue.pull(("none.source",), limit=1, wait_s=0.01)
     first.send_signal(signal.SIGKILL)
     first.communicate(timeout=60)
     queue.close()

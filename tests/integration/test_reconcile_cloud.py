@@ -10,16 +10,17 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from google.cloud import pubsub_v1
 
 from segue.adapters.connect import connect_ledger, connect_store
+from segue.adapters.pubsub import PubsubQueue
 from segue.model.graph import read_graph
 from segue.model.ledger import Change, Query
 from segue.model.media_file import MediaFile
 from segue.model.message import decode_message
-from segue.model.queue import list_topics
+from segue.model.queue import list_subscriptions, list_topics
 from segue.model.transitions import arrive
 from segue_support import emulators
+from segue_support.pubsub_topics import make_topics
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,7 @@ pytestmark = pytest.mark.xdist_group("firestore")
 
 
 class Cloud:
-    """A bucket, a ledger, and a topic with its subscription for each pipeline and lane."""
+    """A bucket, a ledger, and the topics and subscriptions of a graph."""
 
     def __init__(self, folder: Path, bucket: str, ledger_url: str, project: str) -> None:
         self.folder, self.bucket = folder, bucket
@@ -51,20 +52,13 @@ class Cloud:
         self.store = connect_store(f"gs://{bucket}")
         self.ledger = connect_ledger(ledger_url)
         self.stack = ("--ledger", ledger_url, "--queue", f"pubsub://{project}")
-        self.subscriber = pubsub_v1.SubscriberClient()
-        self.subscriptions = {}
-        with pubsub_v1.PublisherClient() as publisher:
-            for name in list_topics(self.graph.pipelines):
-                topic = publisher.topic_path(project, f"segue-{name}")
-                publisher.create_topic(name=topic)
-                path = self.subscriber.subscription_path(project, f"segue-{name}")
-                self.subscriber.create_subscription(name=path, topic=topic)
-                self.subscriptions[name] = path
+        self.queue = PubsubQueue(f"pubsub://{project}")
+        make_topics(self.queue, list_topics(self.graph), list_subscriptions(self.graph))
 
     def close(self) -> None:
         self.store.close()
         self.ledger.close()
-        self.subscriber.close()
+        self.queue.close()
 
     def upload(self, name: str, data: bytes = b"sound") -> MediaFile:
         self.store.create(name, data, content_type="audio/wav", metadata={}, replace=True)
@@ -73,21 +67,14 @@ class Cloud:
     def record(self, media: MediaFile) -> None:
         self.ledger.change([Change(uri=media.uri, transition=lambda r: arrive(r, media, LONG_AGO))])
 
-    def pull_all(self, topic: str) -> set[tuple[str, str]]:
-        """Return all that was published on a topic; the emulator may return it in parts."""
+    def pull_all(self, subscription: str) -> set[tuple[str, str]]:
+        """Return all that a subscription has; the emulator may return it in parts."""
         found: set[tuple[str, str]] = set()
-        while True:
-            request = {"subscription": self.subscriptions[topic], "max_messages": 100}
-            answer = self.subscriber.pull(request={**request, "return_immediately": True})
-            if not answer.received_messages:
-                return found
-            for received in answer.received_messages:
-                message = decode_message(received.message.data)
-                found.add((message.uri, message.version))
-            self.subscriber.acknowledge(
-                subscription=self.subscriptions[topic],
-                ack_ids=[r.ack_id for r in answer.received_messages],
-            )
+        while pulled := self.queue.pull([subscription], limit=100, wait_s=0.3):
+            messages = [decode_message(one.data) for one in pulled]
+            found.update((message.uri, message.version) for message in messages)
+            self.queue.acknowledge(pulled)
+        return found
 
     def reconcile(self, *arguments: str) -> dict:
         place = ("--prefix", f"gs://{self.bucket}/masters/")
@@ -111,7 +98,6 @@ def cloud(tmp_path, bucket, firestore_url, pubsub_emulator, project, monkeypatch
     made.close()
 
 
-@pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated:DeprecationWarning")
 def test_changes_without_an_event_are_found_first_and_then_repaired(cloud):
     mode = ("--direct_running_mode", "multi_threading", "--direct_num_workers", "2")
     new, over, idle, kept = (cloud.upload(name) for name in NAMES)
@@ -127,12 +113,12 @@ def test_changes_without_an_event_are_found_first_and_then_repaired(cloud):
     found = cloud.reconcile(*mode)
     assert {kind: group["files"] for kind, group in found["kinds"].items()} == counts
     assert (found["listed"], found["recorded"]) == (4, 5)
-    assert cloud.pull_all("fine-live") == set()
+    assert cloud.pull_all("fine.source") == set()
 
     found = cloud.reconcile(*mode, "--apply", "--yes")
     assert {kind: group["files"] for kind, group in found["kinds"].items()} == counts
-    assert cloud.pull_all("fine-live") == {(m.uri, m.version) for m in (new, over, idle, kept)}
-    assert cloud.pull_all("after-live") == set()
+    assert cloud.pull_all("fine.source") == {(m.uri, m.version) for m in (new, over, idle, kept)}
+    assert cloud.pull_all("after.done-fine") == cloud.pull_all("fine.inbox") == set()
     deleted = cloud.ledger.find(Query(deleted=True))
     assert {(r.uri, r.version) for r in deleted} == {(m.uri, m.version) for m in gone}
 

@@ -23,11 +23,20 @@ from segue.adapters.connect import connect_ledger, connect_queue, connect_store
 from segue.ingest.events import Arrivals
 from segue.model import dead_letter
 from segue.model.artifact import compute_checksum
-from segue.model.graph import read_graph
+from segue.model.graph import SOURCE, read_graph
 from segue.model.ledger import Change, Query
 from segue.model.message import Message, build_request_id
-from segue.model.queue import Envelope, format_dead_topic, list_topics, message_to_envelope
-from segue.model.record import Entry, Record, State
+from segue.model.queue import (
+    DEAD_SUBSCRIPTION,
+    SOURCE_TOPIC,
+    Envelope,
+    event_to_envelope,
+    format_inbox,
+    list_subscriptions,
+    list_topics,
+    message_to_envelope,
+)
+from segue.model.record import Entry, Record, State, evolve
 from segue.model.transitions import find_entry, reopen
 from segue.testing.music import music
 from segue.testing.sound import write
@@ -49,6 +58,10 @@ def first(media):
     note("first", media.uri)
     while "heavy" in os.path.basename(media.uri) and not os.path.exists(os.environ["RELEASE"]):
         time.sleep(0.01)
+    return {"uri": media.uri}
+
+def beside(media):
+    note("beside", media.uri)
     return {"uri": media.uri}
 
 def second(above):
@@ -86,7 +99,8 @@ class Place:
             "PYTHONPATH": str(folder),
         }
         self.graph = read_graph(str(folder / "jobs.yaml"))
-        self.queue = connect_queue(queue or f"sqlite:///{folder}/.segue/queue.db")
+        self.queue = connect_queue(queue or f"sqlite:///{folder}/.segue/queue.db", self.graph)
+        self.subscriptions = [s.name for s in list_subscriptions(self.graph, self.graph.pipelines)]
         self.ledger = connect_ledger(ledger or f"sqlite:///{folder}/.segue/ledger.db")
 
     def close(self) -> None:
@@ -120,6 +134,10 @@ class Place:
             )
         self.until(lambda: self._size(log) > size or process.poll() is not None)
         return process
+
+    def run(self, *arguments: str) -> None:
+        """Run a command, which must succeed."""
+        subprocess.run([SEGUE, *arguments], cwd=self.folder, env=self._environ, check=True)
 
     def _size(self, log: str) -> int:
         path = self.folder / log
@@ -163,13 +181,13 @@ class Place:
 
     def waiting(self) -> int:
         """Count the messages in the queue, without dead letters."""
-        return sum(self.queue.measure_depth(list_topics(self.graph.pipelines)).values())
+        return sum(self.queue.measure_depth(self.subscriptions).values())
 
     def is_quiet(self) -> bool:
         return self.waiting() == 0
 
-    def dead(self, *pipelines: str) -> list[dead_letter.DeadLetter]:
-        pulled = self.queue.pull([format_dead_topic(name) for name in pipelines], limit=100)
+    def dead(self) -> list[dead_letter.DeadLetter]:
+        pulled = self.queue.pull([DEAD_SUBSCRIPTION.name], limit=100)
         return [dead_letter.decode_dead_letter(one.data) for one in pulled]
 
     def runs(self) -> Counter[str]:
@@ -178,6 +196,11 @@ class Place:
     def read_log(self, log: str = "log") -> list[dict]:
         lines = (self.folder / log).read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def list_done(self, log: str) -> list[str]:
+        """Return the names of the files on which a pipeline's jobs were done, in order."""
+        lines = [t for t in self.read_log(log) if t["action"] == "done"]
+        return [os.path.basename(t["file"]) for t in lines]
 
     def release(self) -> None:
         (self.folder / "release").touch()
@@ -246,8 +269,8 @@ def test_a_heavy_file_holds_no_light_one_back(place):
     assert place.runs()["first heavy.wav"] == 1
 
 
-def request_again(place: Place, name: str, lane: str) -> None:
-    """Ask for a job again by force, on a lane."""
+def compute_again(place: Place, name: str, how: str) -> None:
+    """Have a job compute a file again by force, with a request or with an event."""
     record = place.records()[name]
     request, now = build_request_id(datetime.now(UTC)), datetime.now(UTC)
 
@@ -256,46 +279,80 @@ def request_again(place: Place, name: str, lane: str) -> None:
         return reopen(found, place.graph, ("first",), request=request, now=now)
 
     place.ledger.change([Change(uri=record.uri, transition=force)])
-    place.queue.publish(
-        [
-            message_to_envelope(
-                Message(
-                    uri=record.uri,
-                    version=record.version,
-                    order=record.order,
-                    targets=("first",),
-                    request=request,
-                    lane=lane,
-                ),
-                "first",
-            )
-        ]
-    )
+    message = Message(uri=record.uri, version=record.version, order=record.order)
+    envelope = {
+        "source": event_to_envelope(evolve(message, trigger=SOURCE)),
+        "inbox": message_to_envelope(evolve(message, targets=("first",)), "first"),
+    }[how]
+    place.queue.publish([envelope])
 
 
-def test_neither_lane_starves_the_other(place):
+@pytest.mark.parametrize(("full", "thin"), [("source", "inbox"), ("inbox", "source")])
+def test_neither_arrivals_nor_requests_starve_the_other(place, full, thin):
     names = [f"{i:03}.wav" for i in range(200)]
     place.upload(*names, "thin.wav")
     place.start("--all", "--until-idle", "0.2").wait(PATIENCE_S)
-    for full, thin in (("live", "requests"), ("requests", "live")):
-        for name in names:
-            request_again(place, name, full)
-        request_again(place, "thin.wav", thin)
-        log = f"log of {full}"
-        place.start("--job", "first", "--until-idle", "0.2", log=log).wait(PATIENCE_S)
-        order = [t["lane"] for t in place.read_log(log) if t["action"] == "done"]
-        assert order.count(thin) == 1
-        assert order.index(thin) < 50
-        assert len(order) == 201
+    for name in names:
+        compute_again(place, name, full)
+    compute_again(place, "thin.wav", thin)
+    place.start("--job", "first", "--until-idle", "0.2", log="log of first").wait(PATIENCE_S)
+    order = place.list_done("log of first")
+    assert sorted(order) == [*names, "thin.wav"]
+    assert order.index("thin.wav") < 50
+
+
+TWO = """
+jobs:
+  first: {run: "stream_jobs:first", needs: {media: source}, writes: application/json}
+  beside: {run: "stream_jobs:beside", needs: {media: source}, writes: application/json}
+"""
+
+
+@pytest.mark.parametrize("cloud", [False, True], ids=["embedded", "cloud"])
+def test_what_arrives_once_reaches_two_pipelines_and_no_request_delays_it(
+    tmp_path, request, project, monkeypatch, cloud
+):
+    url = f"sqlite:///{tmp_path}/.segue/queue.db"
+    if cloud:
+        monkeypatch.setenv(emulators.PUBSUB.variable, request.getfixturevalue("pubsub_emulator"))
+        url = f"pubsub://{project}"
+    place = Place(tmp_path, TWO, queue=url)
+    if cloud:
+        make_topics(place.queue, list_topics(place.graph), list_subscriptions(place.graph))
+    names = [f"{i:03}.wav" for i in range(100)]
+    for name in names:
+        (tmp_path / "catalogue" / name).write_bytes(b"x")
+    place.run("request", "--prefix", "catalogue", "--job", "first", "--queue", url)
+
+    published: list[Envelope] = []
+    publish = place.queue.publish
+    with monkeypatch.context() as patched:
+        patched.setattr(place.queue, "publish", lambda x: (published.extend(x), publish(x)))
+        place.upload("new.wav")
+    assert [envelope.topic for envelope in published] == ["source"]
+
+    logs = {pipeline: f"log of {pipeline}" for pipeline in place.graph.pipelines}
+    with (
+        place.streaming("--pipeline", "first", "--queue", url, log=logs["first"]),
+        place.streaming("--pipeline", "beside", "--queue", url, log=logs["beside"]),
+    ):
+        place.until(lambda: place.states("first") == {State.DONE: 101})
+        place.until(lambda: place.states("beside") == {State.DONE: 1})
+    order = place.list_done(logs["first"])
+    assert sorted(order) == [*names, "new.wav"]
+    assert order.index("new.wav") < 50
+    assert place.list_done(logs["beside"]) == ["new.wav"]
+    assert set(place.runs().values()) == {1}
+    place.close()
 
 
 def test_a_malformed_message_is_dead_lettered_with_the_reason(place):
     with place.streaming():
-        place.queue.publish([Envelope(topic="first-live", data=b"\xff poison")])
+        place.queue.publish([Envelope(topic=SOURCE_TOPIC, data=b"\xff poison")])
         place.upload("a.wav")
         place.until(lambda: place.states("second") == {State.DONE: 1} and place.is_quiet())
-    (dead,) = place.dead("first")
-    assert (dead.stage, dead.data) == ("decode", b"\xff poison")
+    (dead,) = place.dead()
+    assert (dead.pipeline, dead.stage, dead.data) == ("first", "decode", b"\xff poison")
     (line,) = [t for t in place.read_log() if t["action"] == "dead_lettered"]
     assert line["severity"] == "WARNING"
 
@@ -306,7 +363,7 @@ def test_a_first_signal_lets_running_jobs_finish_and_leaves_the_rest(place):
     place.until(lambda: "first heavy.wav" in place.runs())
     process.terminate()
     # It pulls no more, so whatever comes now stays where it is.
-    place.until(lambda: place.queue.measure_depth(["first-live"])["first-live"] == 1)
+    place.until(lambda: place.queue.measure_depth(["first.source"])["first.source"] == 1)
     place.release()
     assert process.wait(PATIENCE_S) == 0
     assert place.states("first") == {State.DONE: 1}
@@ -396,7 +453,7 @@ def test_real_sound_gives_the_bytes_that_a_backfill_gives_and_a_corrupt_file_a_d
         )
     assert place.entry("text.mp3", "downsample").error.kind == "corrupt_media"
     assert place.entry("text.mp3", "second").error.type == "downsample"
-    letters = place.dead(*place.graph.pipelines)
+    letters = place.dead()
     assert sorted(letter.job for letter in letters) == ["downsample", "loudness"]
     for dead in letters:
         assert (dead.stage, dead.kind) == ("run", "corrupt_media")
@@ -472,14 +529,14 @@ def test_the_cloud_form_of_queue_and_ledger_does_the_same(
     monkeypatch.setenv(emulators.PUBSUB.variable, pubsub_emulator)
     queue_url = f"pubsub://{project}"
     place = Place(tmp_path, ledger=firestore_url, queue=queue_url)
-    make_topics(place.queue, [*list_topics(place.graph.pipelines), format_dead_topic("first")])
+    make_topics(place.queue, list_topics(place.graph), list_subscriptions(place.graph))
     place.upload("a.wav", "b.wav")
-    place.queue.publish([Envelope(topic="first-requests", data=b"poison")])
+    place.queue.publish([Envelope(topic=format_inbox("first"), data=b"poison")])
     with place.streaming("--all", "--ledger", firestore_url, "--queue", queue_url):
         place.until(lambda: place.states("second") == {State.DONE: 2})
         place.until(lambda: "dead_lettered" in (tmp_path / "log").read_text())
-    (dead,) = place.dead("first")
-    assert dead.data == b"poison"
+    (dead,) = place.dead()
+    assert (dead.pipeline, dead.data) == ("first", b"poison")
     assert set(place.runs().values()) == {1}
-    assert place.queue.pull(list_topics(place.graph.pipelines), limit=10) == []
+    assert place.queue.pull(place.subscriptions, limit=10) == []
     place.close()

@@ -18,6 +18,7 @@ from segue.adapters.connect import connect_ledger, connect_store
 from segue.errors import ConfigurationError
 from segue.execution.work import ReceivedMessage
 from segue.ingest.events import Arrivals
+from segue.model.dead_letter import decode_dead_letter
 from segue.model.graph import Graph, parse_graph, read_graph
 from segue.model.ledger import Query
 from segue.model.message import decode_message
@@ -122,64 +123,70 @@ pytestmark = [
 ]
 
 
-LANES = ("live", "requests")
+READS = {
+    "downsample": ("downsample.source", "downsample.inbox"),
+    "beats": ("beats.done-downsample", "beats.inbox"),
+    "energy": ("energy.done-downsample", "energy.done-beats", "energy.inbox"),
+    "spectrogram": ("spectrogram.done-downsample", "spectrogram.inbox"),
+    "loudness": ("loudness.source", "loudness.inbox"),
+}
 
 
-def publications(*names: str) -> dict[str, str]:
-    """The labels and topics of what is published to some pipelines."""
-    topics = {f"Publish {name} {lane}": f"{name}-{lane}" for name in names for lane in LANES}
-    return {label: f"projects/acme-project/topics/acme-{name}" for label, name in topics.items()}
+def subscriptions(*names: str) -> dict[str, str]:
+    """The labels and subscriptions of what a pipeline reads."""
+    return {f"Read {name}": f"projects/acme-project/subscriptions/acme-{name}" for name in names}
 
 
-@pytest.mark.parametrize("name", ["downsample", "beats", "spectrogram", "loudness"])
-def test_a_pipeline_reads_its_lanes_and_writes_to_all_that_it_may_notify(describe_pipeline, name):
+def publications(*topics: str) -> dict[str, str]:
+    """The labels and topics of what a pipeline publishes."""
+    return {f"Publish {name}": f"projects/acme-project/topics/acme-{name}" for name in topics}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_pipeline_reads_its_subscriptions_and_writes_to_all_that_it_may_notify(
+    describe_pipeline, name
+):
     found = describe_pipeline(name)
-    assert found.reads == {
-        f"Read {name} {lane}": f"projects/acme-project/subscriptions/acme-{name}-{lane}"
-        for lane in LANES
-    }
-    notified = {
-        "downsample": ("downsample", "beats", "energy", "spectrogram"),
-        "beats": ("downsample", "beats", "energy"),
-        "spectrogram": ("downsample", "spectrogram"),
-        "loudness": ("loudness",),
+    assert found.reads == subscriptions(*READS[name])
+    # Where a job fails, those below it are blocked by the same pipeline.
+    finished, asked = {
+        "downsample": (("downsample", "beats"), ("downsample", "beats", "energy", "spectrogram")),
+        "beats": (("beats",), ("downsample", "beats", "energy")),
+        "energy": ((), ("downsample", "beats", "energy")),
+        "spectrogram": ((), ("downsample", "spectrogram")),
+        "loudness": ((), ("loudness",)),
     }[name]
-    dead = f"projects/acme-project/topics/acme-{name}-dead"
-    assert found.writes == {**publications(*notified), f"Dead letters of {name}": dead}
+    topics = [*(f"done-{job}" for job in finished), *(f"inbox-{other}" for other in asked)]
+    assert found.writes == publications(*topics, "dead")
 
 
 def test_the_steps_keep_their_labels_so_that_a_running_pipeline_can_be_updated(describe_pipeline):
     assert describe_pipeline("beats").steps == {
-        "Read beats live",
-        "Read beats requests",
+        "Read beats.done-downsample",
+        "Read beats.inbox",
         "Flatten",
         "Respond",
-        "Publish downsample live",
-        "Publish downsample requests",
-        "Publish beats live",
-        "Publish beats requests",
-        "Publish energy live",
-        "Publish energy requests",
-        "Dead letters of beats",
+        "Publish done-beats",
+        "Publish inbox-downsample",
+        "Publish inbox-beats",
+        "Publish inbox-energy",
+        "Publish dead",
         "Commit",
         "Clear",
     }
 
 
-def test_jobs_that_share_a_pipeline_share_its_topics(describe_pipeline):
+def test_jobs_that_share_a_pipeline_share_its_subscriptions(describe_pipeline):
     found = describe_pipeline("rhythm", graph=GROUPED)
-    assert set(found.reads) == {"Read rhythm live", "Read rhythm requests"}
-    dead = "projects/acme-project/topics/acme-rhythm-dead"
-    assert found.writes == {
-        **publications("downsample", "rhythm"),
-        "Dead letters of rhythm": dead,
-    }
+    assert found.reads == subscriptions("rhythm.done-downsample", "rhythm.inbox")
+    assert found.writes == publications("inbox-downsample", "inbox-rhythm", "dead")
 
 
 def test_all_pipelines_fit_into_one_dataflow_job(describe_pipeline):
     found = describe_pipeline(*GRAPH.pipelines)
-    assert len(found.reads) == 2 * len(GRAPH.pipelines)
-    assert len(found.writes) == 3 * len(GRAPH.pipelines)
+    assert found.reads == subscriptions(*(name for names in READS.values() for name in names))
+    done = ("done-downsample", "done-beats")
+    assert found.writes == publications(*done, *(f"inbox-{name}" for name in READS), "dead")
 
 
 def test_it_streams_with_one_process_per_machine_and_many_threads(describe_pipeline):
@@ -241,17 +248,17 @@ def test_concurrent_bundles_share_one_pool(tmp_path):
     options = PipelineOptions(
         ["--direct_num_workers", "4", "--direct_running_mode", "multi_threading"]
     )
-    tags = ("b-live", "a-dead", CLEAR)
+    tags = ("done-a", "dead", CLEAR)
     with beam.Pipeline(runner=FnApiRunner(), options=options) as pipeline:
         replies = (
             pipeline
             | beam.Create([*received, ReceivedMessage(pipeline="a", data=b"poison")])
             | "Respond" >> beam.ParDo(RespondInBundle(run)).with_outputs(*tags)
         )
-        notified = replies["b-live"] | "URIs" >> beam.Map(lambda x: decode_message(x.data).uri)
+        notified = replies["done-a"] | "URIs" >> beam.Map(lambda x: decode_message(x.data).uri)
         assert_that(notified, equal_to([f.uri for f in files]), label="notified")
-        dead = replies["a-dead"] | "Topics" >> beam.Map(lambda x: x.topic)
-        assert_that(dead, equal_to(["a-dead"]), label="dead")
+        dead = replies["dead"] | "Letters" >> beam.Map(lambda x: decode_dead_letter(x.data).data)
+        assert_that(dead, equal_to([b"poison"]), label="dead")
     resources, _ = processes.get_or_open(run)
     pool = resources.pool
     processes.close(run.name)
