@@ -26,7 +26,7 @@ GRANT = "grant roles/pubsub.viewer to the account that runs this"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subscription:
+class CloudSubscription:
     """A Pub/Sub subscription."""
 
     topic: str  # without project and prefix; "" if the topic is not ours or was deleted
@@ -39,7 +39,7 @@ class QueueContents:
 
     prefix: str
     topics: frozenset[str]
-    subscriptions: Mapping[str, Subscription]
+    subscriptions: Mapping[str, CloudSubscription]
 
 
 def list_queue_contents(url: str) -> QueueContents:
@@ -64,7 +64,7 @@ def list_queue_contents(url: str) -> QueueContents:
             ]
         with SubscriberClient() as subscriber:
             subscriptions = {
-                strip_prefix(s.name): Subscription(
+                strip_prefix(s.name): CloudSubscription(
                     topic=strip_prefix(s.topic), is_active=_is_active(s)
                 )
                 for s in subscriber.list_subscriptions(request=parent, timeout=CALL_S)
