@@ -82,8 +82,14 @@ class RetrySelection:
         return tuple(job for job in graph.jobs if job in again)
 
     def matches(self, graph: Graph, dead: DeadLetter) -> bool:
-        """Whether a dead letter is selected: also one without a job, or whose job is gone."""
-        if dead.job in graph.jobs and dead.job not in self.jobs:
+        """Whether a dead letter is selected: one without a job, or whose job is gone, by pipeline.
+
+        Nobody would read what is sent again to a pipeline that is gone.
+        """
+        if dead.job in graph.jobs:
+            if dead.job not in self.jobs:
+                return False
+        elif dead.pipeline not in graph.find_pipelines(self.jobs):
             return False
         is_kind = not self.kinds or dead.kind in self.kinds
         return is_kind and is_below(dead.uri or "", self.prefix)
@@ -306,7 +312,7 @@ class DeadLetterReplay:
             if dead.uri is not None and dead.job in self.graph.jobs:
                 failed.setdefault(dead.uri, []).append(dead)
             else:
-                envelopes.append(_build_original(dead))
+                envelopes.append(_build_original(self.graph, dead))
         now = self.clock()
         request = build_request_id(now)
         changes = [
@@ -336,7 +342,9 @@ class DeadLetterReplay:
         Whatever a message asked for is requested again: the graph may have changed since.
         """
         current = [dead for dead in letters if found is not None and dead.order == found.order]
-        events = [_build_original(d) for d in letters if d not in current or _is_event(d)]
+        events = [
+            _build_original(self.graph, d) for d in letters if d not in current or _is_event(d)
+        ]
         if found is None or found.deleted_at is not None or not current:
             return None, events
         failed = tuple(str(dead.job) for dead in current)
@@ -366,12 +374,16 @@ def _is_event(dead: DeadLetter) -> bool:
     return message is not None and message.trigger is not None
 
 
-def _build_original(dead: DeadLetter) -> Envelope:
-    """Return the message of a letter as if it were sent for the first time."""
+def _build_original(graph: Graph, dead: DeadLetter) -> Envelope:
+    """Return the message of a letter as if it were sent for the first time.
+
+    It goes to the pipeline that has the job by now.
+    """
+    pipeline = graph.pipeline_of.get(dead.job or "", dead.pipeline)
     message = _decode_message(dead)
     if message is None:  # a newer version may read it
-        return Envelope(topic=format_inbox(dead.pipeline), data=dead.data)
-    return message_to_envelope(evolve(message, attempt=1, hops=0, arrived=None), dead.pipeline)
+        return Envelope(topic=format_inbox(pipeline), data=dead.data)
+    return message_to_envelope(evolve(message, attempt=1, hops=0, arrived=None), pipeline)
 
 
 def _decode_message(dead: DeadLetter) -> Message | None:
