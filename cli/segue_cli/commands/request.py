@@ -66,7 +66,7 @@ def request(
 
     Missing results of the named jobs, and of the jobs they depend on, are computed. Files that are
     not in the ledger yet are recorded first. The command prints an id, with which 'segue watch'
-    follows the request. Requests use a separate lane and do not delay arrivals. For a whole
+    follows the request. Requests have a topic of their own and do not delay arrivals. For a whole
     catalogue, 'segue backfill' is cheaper.
     """
     new_request = msgspec.structs.replace(
