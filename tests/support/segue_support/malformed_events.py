@@ -657,7 +657,7 @@ def _open_engine() -> Iterator[Callable[[bytes], None]]:
     graph = read_graph("jobs.yaml", {})
     with (
         contextlib.closing(connect_ledger("sqlite:///ledger.db")) as ledger,
-        contextlib.closing(connect_queue("sqlite:///queue.db")) as queue,
+        contextlib.closing(connect_queue("sqlite:///queue.db", graph)) as queue,
     ):
         arrivals = Arrivals(graph=graph, ledger=ledger, queue=queue)
         known = [f"file:///music/{i}.wav" for i in range(25)]
