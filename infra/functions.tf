@@ -3,14 +3,12 @@
 locals {
   functions = {
     arrival = {
-      description = "Records new files, and notifies the pipelines that read the source"
-      trigger     = module.catalogue.triggers.arrival
-      timeout_s   = 60
-      ingress     = "ALLOW_INTERNAL_ONLY"
-      environment = local.settings
-      publishes_to = {
-        for name, jobs in local.pipelines : "${name}-live" => module.queue.topics["${name}-live"] if anytrue([for job in jobs : local.jobs[job].reads_source])
-      }
+      description  = "Records new files, and publishes their arrival"
+      trigger      = module.catalogue.triggers.arrival
+      timeout_s    = 60
+      ingress      = "ALLOW_INTERNAL_ONLY"
+      environment  = local.settings
+      publishes_to = ["source"]
       bucket_roles = {}
     }
     deletion = {
@@ -19,18 +17,16 @@ locals {
       timeout_s    = 60
       ingress      = "ALLOW_INTERNAL_ONLY"
       environment  = merge(local.settings, { SEGUE_ON_DELETION = var.on_deletion })
-      publishes_to = {}
+      publishes_to = []
       bucket_roles = { for role in google_project_iam_custom_role.remover : "remove" => { bucket = module.artifacts.bucket, role = role.id, prefix = null } }
     }
     request = {
-      description = "Accepts requests for results over HTTP"
-      trigger     = null
-      timeout_s   = 300
-      ingress     = var.request_ingress
-      environment = local.settings
-      publishes_to = {
-        for name in keys(local.pipelines) : "${name}-requests" => module.queue.topics["${name}-requests"]
-      }
+      description  = "Accepts requests for results over HTTP"
+      trigger      = null
+      timeout_s    = 300
+      ingress      = var.request_ingress
+      environment  = local.settings
+      publishes_to = keys(local.inboxes)
       bucket_roles = {
         catalogue = { bucket = module.catalogue.bucket, role = "roles/storage.objectViewer", prefix = var.catalogue.prefix == "" ? null : "${var.catalogue.prefix}/" }
         write     = { bucket = module.artifacts.bucket, role = "roles/storage.objectCreator", prefix = "_runs/" }
@@ -38,7 +34,7 @@ locals {
       }
     }
     sweep = {
-      description = "Publishes messages for unfinished work again"
+      description = "Requests unfinished work again"
       trigger = {
         type     = "google.cloud.pubsub.topic.v1.messagePublished"
         location = var.region
@@ -47,7 +43,7 @@ locals {
       timeout_s    = 540
       ingress      = "ALLOW_INTERNAL_ONLY"
       environment  = local.settings
-      publishes_to = merge(values(local.topics_of)...)
+      publishes_to = keys(local.inboxes)
       bucket_roles = {}
     }
   }
@@ -81,7 +77,7 @@ module "function" {
   trigger             = each.value.trigger
   pubsub_agent_member = google_project_service_identity.agent["pubsub.googleapis.com"].member
   ledger_database     = module.ledger.database
-  publishes_to        = each.value.publishes_to
+  publishes_to        = { for topic in each.value.publishes_to : topic => module.queue.topics[topic] }
   bucket_roles        = each.value.bucket_roles
 
   depends_on = [google_project_service.this, google_project_iam_member.agent, google_project_iam_member.storage_agent, google_kms_crypto_key_iam_member.agent]

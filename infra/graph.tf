@@ -3,9 +3,17 @@
 locals {
   graph = jsondecode(file("${var.archives_dir}/graph.json"))
   jobs  = local.graph.jobs
-  lanes = ["live", "requests"]
 
   pipelines = { for name, pipeline in local.graph.pipelines : name => sort(pipeline.jobs) }
+
+  # Topics that belong to a pipeline; source and dead belong to none.
+  inboxes = { for name in keys(local.pipelines) : "inbox-${name}" => name }
+  pipeline_topics = merge(local.inboxes, [
+    for name, jobs in local.pipelines : { for job in jobs : "done-${job}" => name }
+  ]...)
+  subscription_pipelines = merge([
+    for name, pipeline in local.graph.pipelines : { for subscription in pipeline.reads : subscription => name }
+  ]...)
 
   # The owner of a pipeline's jobs, if it is one. An owner is free text; a label takes only lower-case letters, digits,
   # hyphens and underscores.

@@ -5,6 +5,9 @@ locals {
   pipeline_labels = {
     for name, team in local.pipeline_team : name => merge(local.labels, { pipeline = name, team = team })
   }
+  topic_labels = {
+    for name in local.graph.topics : name => try(local.pipeline_labels[local.pipeline_topics[name]], local.labels)
+  }
 
   catalogue_location = coalesce(var.catalogue.location, var.region)
 
@@ -14,11 +17,6 @@ locals {
     SEGUE_ARTIFACTS = module.artifacts.url
     SEGUE_LEDGER    = module.ledger.url
     SEGUE_QUEUE     = module.queue.url
-  }
-
-  # Topics that an identity publishes to, by PIPELINE-LANE: the keys are known before anything is created.
-  topics_of = {
-    for name in keys(local.pipelines) : name => { for lane in local.lanes : "${name}-${lane}" => module.queue.topics["${name}-${lane}"] }
   }
 }
 
@@ -87,9 +85,15 @@ module "ledger" {
 module "queue" {
   source = "./modules/queue"
 
-  project             = var.project
-  prefix              = var.prefix
-  pipelines           = { for name, labels in local.pipeline_labels : name => { labels = labels } }
+  project = var.project
+  prefix  = var.prefix
+  topics  = { for name, labels in local.topic_labels : name => { labels = labels } }
+  subscriptions = {
+    for name, topic in local.graph.subscriptions : name => {
+      topic  = topic
+      labels = try(local.pipeline_labels[local.subscription_pipelines[name]], local.labels)
+    }
+  }
   persistence_regions = [var.region]
   retention_days      = var.queue.retention_days
   dead_retention_days = var.queue.dead_retention_days

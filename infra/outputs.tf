@@ -74,13 +74,11 @@ output "roles" {
 }
 
 output "queue" {
-  description = "Topics and subscriptions, by PIPELINE-LANE and by pipeline."
+  description = "Topics and subscriptions, by their names in the graph, and the topic of the sweep."
   value = {
-    topics             = module.queue.topics
-    subscriptions      = module.queue.subscriptions
-    dead_topics        = module.queue.dead_topics
-    dead_subscriptions = module.queue.dead_subscriptions
-    sweep_topic        = module.schedule.topic_name
+    topics        = module.queue.topics
+    subscriptions = module.queue.subscriptions
+    sweep_topic   = module.schedule.topic_name
   }
 }
 

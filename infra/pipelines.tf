@@ -26,11 +26,8 @@ module "pipeline" {
   kms_key = var.kms_key
   labels  = local.pipeline_labels[each.key]
 
-  reads_from = { for lane in local.lanes : "${each.key}-${lane}" => module.queue.subscriptions["${each.key}-${lane}"] }
-  publishes_to = merge(
-    merge([for name in local.graph.pipelines[each.key].notifies : local.topics_of[name]]...),
-    { "${each.key}-dead" = module.queue.dead_topics[each.key] },
-  )
+  reads_from       = { for name in local.graph.pipelines[each.key].reads : name => module.queue.subscriptions[name] }
+  publishes_to     = { for topic in local.graph.pipelines[each.key].publishes : topic => module.queue.topics[topic] }
   ledger_database  = module.ledger.database
   catalogue_bucket = module.catalogue.bucket
   catalogue_prefix = var.catalogue.prefix

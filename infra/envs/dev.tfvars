@@ -26,7 +26,7 @@ sweep_schedule = "0 * * * *" # hourly
 
 alerts = {
   thresholds = {
-    live_age_s      = 21600
+    arrivals_age_s  = 21600
     sweep_silence_s = 14400
   }
 }

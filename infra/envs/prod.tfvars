@@ -36,7 +36,7 @@ operators  = ["group:audio-platform@example.com"]
 alerts = {
   emails = ["audio-oncall@example.com"]
   thresholds = {
-    live_age_s      = 1800
+    arrivals_age_s  = 1800
     failure_ratio   = 0.02
     sweep_silence_s = 1800
   }

@@ -20,12 +20,14 @@ run "every_job_has_its_resources_and_each_identity_the_roles_of_its_code" {
   command = plan
 
   assert {
-    condition     = toset(values(output.queue.topics)) == toset(["segue-downsample-live", "segue-downsample-requests", "segue-beats-live", "segue-beats-requests", "segue-energy-live", "segue-energy-requests"])
-    error_message = "There must be two topics per pipeline."
+    condition     = output.queue.topics == { for name in ["source", "done-downsample", "done-beats", "inbox-downsample", "inbox-beats", "inbox-energy", "dead"] : name => "segue-${name}" }
+    error_message = "There must be a topic for arrivals, one per job that starts others, one per pipeline, and one for dead letters."
   }
   assert {
-    condition     = output.queue.dead_topics == { downsample = "segue-downsample-dead", beats = "segue-beats-dead", energy = "segue-energy-dead" }
-    error_message = "There must be a topic for each pipeline's dead letters."
+    condition = output.queue.subscriptions == {
+      for name in ["downsample.source", "downsample.inbox", "beats.done-downsample", "beats.inbox", "energy.done-downsample", "energy.done-beats", "energy.inbox", "dead"] : name => "segue-${name}"
+    }
+    error_message = "Each pipeline must have a subscription to what starts its jobs, and to its inbox."
   }
   assert {
     condition     = { for name, pipeline in output.pipelines : name => pipeline.dataflow_job } == { downsample = "segue-job-downsample", beats = "segue-job-beats", energy = "segue-job-energy" }
@@ -45,6 +47,18 @@ run "every_job_has_its_resources_and_each_identity_the_roles_of_its_code" {
     error_message = "An owner must become a label."
   }
   assert {
+    condition = local.topic_labels == {
+      source           = local.labels
+      done-downsample  = local.pipeline_labels["downsample"]
+      done-beats       = local.pipeline_labels["beats"]
+      inbox-downsample = local.pipeline_labels["downsample"]
+      inbox-beats      = local.pipeline_labels["beats"]
+      inbox-energy     = local.pipeline_labels["energy"]
+      dead             = local.labels
+    }
+    error_message = "What a pipeline publishes and its inbox must be labelled with it."
+  }
+  assert {
     condition     = output.queue.sweep_topic == "segue-sweep"
     error_message = "The sweep must be triggered through PREFIX-sweep."
   }
@@ -52,10 +66,10 @@ run "every_job_has_its_resources_and_each_identity_the_roles_of_its_code" {
     condition = output.roles["function/arrival"] == tolist([
       "roles/datastore.user on databases/segue",
       "roles/eventarc.eventReceiver on projects/acme-segue-dev",
-      "roles/pubsub.publisher on topics/segue-downsample-live",
+      "roles/pubsub.publisher on topics/segue-source",
       "roles/run.invoker on services/segue-arrival",
     ])
-    error_message = "An arrival must notify the pipelines that read the source, and no others."
+    error_message = "An arrival must be published once, and nothing else."
   }
   assert {
     condition = output.roles["function/deletion"] == tolist([
@@ -68,9 +82,9 @@ run "every_job_has_its_resources_and_each_identity_the_roles_of_its_code" {
   assert {
     condition = output.roles["function/request"] == tolist([
       "roles/datastore.user on databases/segue",
-      "roles/pubsub.publisher on topics/segue-beats-requests",
-      "roles/pubsub.publisher on topics/segue-downsample-requests",
-      "roles/pubsub.publisher on topics/segue-energy-requests",
+      "roles/pubsub.publisher on topics/segue-inbox-beats",
+      "roles/pubsub.publisher on topics/segue-inbox-downsample",
+      "roles/pubsub.publisher on topics/segue-inbox-energy",
       "roles/storage.objectCreator on buckets/acme-segue-dev-segue-artifacts/_runs/",
       "roles/storage.objectViewer on buckets/acme-segue-dev-segue-artifacts/_runs/",
       "roles/storage.objectViewer on buckets/acme-segue-dev-segue-catalogue/*",
@@ -80,15 +94,12 @@ run "every_job_has_its_resources_and_each_identity_the_roles_of_its_code" {
   assert {
     condition = output.roles["function/sweep"] == tolist([
       "roles/datastore.user on databases/segue",
-      "roles/pubsub.publisher on topics/segue-beats-live",
-      "roles/pubsub.publisher on topics/segue-beats-requests",
-      "roles/pubsub.publisher on topics/segue-downsample-live",
-      "roles/pubsub.publisher on topics/segue-downsample-requests",
-      "roles/pubsub.publisher on topics/segue-energy-live",
-      "roles/pubsub.publisher on topics/segue-energy-requests",
+      "roles/pubsub.publisher on topics/segue-inbox-beats",
+      "roles/pubsub.publisher on topics/segue-inbox-downsample",
+      "roles/pubsub.publisher on topics/segue-inbox-energy",
       "roles/run.invoker on services/segue-sweep",
     ])
-    error_message = "The sweep must be able to notify any pipeline."
+    error_message = "The sweep must be able to send requests to any pipeline."
   }
   assert {
     condition = output.roles["pipeline/downsample"] == tolist([
@@ -96,23 +107,22 @@ run "every_job_has_its_resources_and_each_identity_the_roles_of_its_code" {
       "roles/dataflow.viewer on projects/acme-segue-dev",
       "roles/dataflow.worker on projects/acme-segue-dev, without objects",
       "roles/datastore.user on databases/segue",
-      "roles/pubsub.publisher on topics/segue-beats-live",
-      "roles/pubsub.publisher on topics/segue-beats-requests",
-      "roles/pubsub.publisher on topics/segue-downsample-dead",
-      "roles/pubsub.publisher on topics/segue-downsample-live",
-      "roles/pubsub.publisher on topics/segue-downsample-requests",
-      "roles/pubsub.publisher on topics/segue-energy-live",
-      "roles/pubsub.publisher on topics/segue-energy-requests",
-      "roles/pubsub.subscriber on subscriptions/segue-downsample-live",
-      "roles/pubsub.subscriber on subscriptions/segue-downsample-requests",
-      "roles/pubsub.viewer on subscriptions/segue-downsample-live",
-      "roles/pubsub.viewer on subscriptions/segue-downsample-requests",
+      "roles/pubsub.publisher on topics/segue-dead",
+      "roles/pubsub.publisher on topics/segue-done-beats",
+      "roles/pubsub.publisher on topics/segue-done-downsample",
+      "roles/pubsub.publisher on topics/segue-inbox-beats",
+      "roles/pubsub.publisher on topics/segue-inbox-downsample",
+      "roles/pubsub.publisher on topics/segue-inbox-energy",
+      "roles/pubsub.subscriber on subscriptions/segue-downsample.inbox",
+      "roles/pubsub.subscriber on subscriptions/segue-downsample.source",
+      "roles/pubsub.viewer on subscriptions/segue-downsample.inbox",
+      "roles/pubsub.viewer on subscriptions/segue-downsample.source",
       "roles/storage.objectUser on buckets/acme-segue-dev-segue-artifacts/downsample/*",
       "roles/storage.objectUser on buckets/acme-segue-dev-segue-work/staging/segue-job-downsample/*",
       "roles/storage.objectUser on buckets/acme-segue-dev-segue-work/temp/segue-job-downsample/*",
       "roles/storage.objectViewer on buckets/acme-segue-dev-segue-catalogue/*",
     ])
-    error_message = "A pipeline must be able to read its own topics, and to notify all pipelines on its lines."
+    error_message = "A pipeline must be able to read its own subscriptions, to publish what is finished on its lines, and to send requests along them."
   }
   assert {
     condition = toset([for role in output.roles["pipeline/energy"] : role if strcontains(role, "artifacts/")]) == toset([

@@ -29,35 +29,33 @@ run "jobs_of_a_group_share_a_pipeline_with_its_topics_and_identity" {
     error_message = "There must be one pipeline per group, and one for each other job."
   }
   assert {
-    condition     = toset(values(output.queue.topics)) == toset(flatten([for name in ["media", "rhythm", "models", "spectrum"] : ["segue-${name}-live", "segue-${name}-requests"]]))
-    error_message = "There must be two topics per pipeline."
+    condition     = keys(output.queue.topics) == ["dead", "done-beats", "done-downsample", "inbox-media", "inbox-models", "inbox-rhythm", "inbox-spectrum", "source"]
+    error_message = "There must be a topic per pipeline, and one per job that starts jobs of other pipelines."
   }
   assert {
-    condition     = output.queue.dead_topics == { for name in ["media", "rhythm", "models", "spectrum"] : name => "segue-${name}-dead" }
-    error_message = "There must be a topic for each pipeline's dead letters."
+    condition     = local.topic_labels["done-beats"] == local.pipeline_labels["rhythm"]
+    error_message = "A topic of what a job has finished must be labelled with the job's pipeline."
   }
   assert {
-    condition     = [for role in output.roles["function/arrival"] : role if strcontains(role, "pubsub")] == ["roles/pubsub.publisher on topics/segue-media-live"]
-    error_message = "An arrival must notify the pipelines that read the source, and no others."
+    condition     = [for role in output.roles["function/arrival"] : role if strcontains(role, "pubsub")] == ["roles/pubsub.publisher on topics/segue-source"]
+    error_message = "An arrival must be published once, whatever reads it."
   }
   assert {
     condition = toset([for role in output.roles["pipeline/rhythm"] : role if can(regex("pubsub|artifacts/", role))]) == toset([
-      "roles/pubsub.publisher on topics/segue-media-live",
-      "roles/pubsub.publisher on topics/segue-media-requests",
-      "roles/pubsub.publisher on topics/segue-models-live",
-      "roles/pubsub.publisher on topics/segue-models-requests",
-      "roles/pubsub.publisher on topics/segue-rhythm-dead",
-      "roles/pubsub.publisher on topics/segue-rhythm-live",
-      "roles/pubsub.publisher on topics/segue-rhythm-requests",
-      "roles/pubsub.subscriber on subscriptions/segue-rhythm-live",
-      "roles/pubsub.subscriber on subscriptions/segue-rhythm-requests",
-      "roles/pubsub.viewer on subscriptions/segue-rhythm-live",
-      "roles/pubsub.viewer on subscriptions/segue-rhythm-requests",
+      "roles/pubsub.publisher on topics/segue-dead",
+      "roles/pubsub.publisher on topics/segue-done-beats",
+      "roles/pubsub.publisher on topics/segue-inbox-media",
+      "roles/pubsub.publisher on topics/segue-inbox-models",
+      "roles/pubsub.publisher on topics/segue-inbox-rhythm",
+      "roles/pubsub.subscriber on subscriptions/segue-rhythm.done-downsample",
+      "roles/pubsub.subscriber on subscriptions/segue-rhythm.inbox",
+      "roles/pubsub.viewer on subscriptions/segue-rhythm.done-downsample",
+      "roles/pubsub.viewer on subscriptions/segue-rhythm.inbox",
       "roles/storage.objectUser on buckets/acme-segue-dev-segue-artifacts/beats/*",
       "roles/storage.objectUser on buckets/acme-segue-dev-segue-artifacts/tempo/*",
       "roles/storage.objectViewer on buckets/acme-segue-dev-segue-artifacts/downsample/*",
     ])
-    error_message = "A pipeline must notify those that share a line with it, write results of its own jobs, and read those of other pipelines that its jobs need."
+    error_message = "A pipeline must publish what its jobs finish, send requests to those that share a line with it, write results of its own jobs, and read those of other pipelines that its jobs need."
   }
 }
 

@@ -75,7 +75,7 @@ def test_archives_of_an_older_graph_are_refused_with_the_remedy(tree, change):
 def test_a_compiled_graph_of_another_format_is_refused_with_the_remedy_alone(tree, damage):
     compiled = tree.root / "build" / "graph.json"
     graph = json.loads(compiled.read_text())
-    del graph["format"], graph["pipelines"]
+    del graph["format"], graph["pipelines"], graph["topics"], graph["subscriptions"]
     for job in graph["jobs"].values():
         del job["parents"], job["reads_source"]
     text = json.dumps(graph)
@@ -148,11 +148,16 @@ def test_what_costs_money_says_for_whom(built):
 
 
 def test_what_a_pipeline_uses_bears_its_name(built):
-    for type_ in ("google_pubsub_topic", "google_pubsub_subscription"):
-        found = {r.name: r.values["labels"].get("pipeline") for r in built.list_resources(type_)}
-        theirs = {name: pipeline for name, pipeline in found.items() if pipeline is not None}
-        assert set(theirs.values()) == JOBS
-        assert all(name.startswith(f"segue-{pipeline}-") for name, pipeline in theirs.items())
+    topics = {
+        r.name: r.values["labels"].get("pipeline")
+        for r in built.list_resources("google_pubsub_topic")
+    }
+    for name, pipeline in topics.items():
+        kind, _, owner = name.removeprefix("segue-").partition("-")
+        assert pipeline == (owner if kind in {"done", "inbox"} else None), name
+    for resource in built.list_resources("google_pubsub_subscription"):
+        pipeline, dot, _ = resource.name.removeprefix("segue-").partition(".")
+        assert resource.values["labels"].get("pipeline") == (pipeline if dot else None)
     running = built.list_resources("google_dataflow_flex_template_job")
     assert {r.name: r.values["labels"]["pipeline"] for r in running} == {
         f"segue-job-{pipeline}": pipeline for pipeline in JOBS

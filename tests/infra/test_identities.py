@@ -16,7 +16,12 @@ from harness import access, plan
 
 from segue.adapters.cloud_storage import CloudStorage
 from segue.model.graph import SOURCE, Graph, read_graph
-from segue.model.queue import Lane, format_dead_topic, format_topic, list_topics
+from segue.model.queue import (
+    SOURCE_TOPIC,
+    format_inbox,
+    list_published_topics,
+    list_subscriptions,
+)
 from segue_support.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("infra")
@@ -88,10 +93,6 @@ def topics(names: Iterable[str]) -> list[Place]:
     return [Place(f"topic:segue-{name}") for name in names]
 
 
-def list_topics_of(pipelines: Iterable[str], lane: Lane) -> list[str]:
-    return [format_topic(pipeline, lane) for pipeline in pipelines]
-
-
 def use_ledger() -> Calls:
     """Reads and writes records, after a look at what the ledger contains, or a note that it is new.
 
@@ -103,12 +104,12 @@ def use_ledger() -> Calls:
     yield "firestore.RunQuery", LEDGER
 
 
-def arrival(graph: Graph) -> Calls:
-    """Records, and tells the pipelines that read the source."""
+def arrival(_graph: Graph) -> Calls:
+    """Records, and publishes the arrival."""
     yield from use_ledger()
     yield "eventarc.ReceiveEvent", PROJECT
     yield "run.Invoke", Place("service:segue-arrival")
-    for place in topics(list_topics_of(graph.find_pipelines(graph.children[SOURCE]), Lane.LIVE)):
+    for place in topics([SOURCE_TOPIC]):
         yield "pubsub.Publish", place
 
 
@@ -127,15 +128,15 @@ def request(graph: Graph) -> Calls:
     yield "storage.objects.create", RUNS
     yield "storage.objects.get", RUNS
     yield "storage.objects.list", RUNS  # or what is not there would be forbidden
-    for place in topics(list_topics_of(graph.pipelines, Lane.REQUESTS)):
+    for place in topics(map(format_inbox, graph.pipelines)):
         yield "pubsub.Publish", place
 
 
 def sweep(graph: Graph) -> Calls:
-    """Finds what was left lying, and tells it again on the lane that it came by."""
+    """Finds what was left lying, and requests it again."""
     yield from use_ledger()
     yield "run.Invoke", Place("service:segue-sweep")
-    for place in topics(list_topics(graph.pipelines)):
+    for place in topics(map(format_inbox, graph.pipelines)):
         yield "pubsub.Publish", place
 
 
@@ -162,17 +163,16 @@ def backfill(_graph: Graph) -> Calls:
 
 
 def streaming(graph: Graph, identity: str) -> Calls:
-    """Reads its lanes, works, and tells those on its lines, and the dead letters."""
+    """Reads its subscriptions, works, and publishes results, requests and dead letters."""
     pipeline = identity.removeprefix("segue-job-")
     jobs = graph.pipelines[pipeline]
     parents = {parent for job in jobs for parent in graph.jobs[job].parents} - {*jobs, SOURCE}
     yield from works(identity, parents, below("artifacts", *sorted(jobs)))
     yield "dataflow.ListJobs", PROJECT  # Beam, with --update
-    for name in list_topics([pipeline]):
+    for one in list_subscriptions(graph, [pipeline]):
         for call in ("GetSubscription", "StreamingPull", "Acknowledge", "ModifyAckDeadline"):
-            yield f"pubsub.{call}", Place(f"subscription:segue-{name}")
-    notified = list_topics(graph.find_notified(pipeline))
-    for place in topics([*notified, format_dead_topic(pipeline)]):
+            yield f"pubsub.{call}", Place(f"subscription:segue-{one.name}")
+    for place in topics(list_published_topics(graph, [pipeline])):
         yield "pubsub.Publish", place
 
 

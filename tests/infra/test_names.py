@@ -22,7 +22,7 @@ from segue.adapters.pubsub import PubsubQueue
 from segue.log import Action
 from segue.model.graph import Graph, read_graph
 from segue.model.media_file import split_uri
-from segue.model.queue import Lane, format_dead_topic, format_topic, list_topics
+from segue.model.queue import list_subscriptions, list_topics
 from segue.model.settings import SETTINGS, Settings
 from segue_cli.function_archive import FUNCTIONS
 from segue_cli.main import load_command
@@ -58,18 +58,18 @@ def queue(built) -> PubsubQueue:
 
 def test_topics_and_subscriptions_are_those_of_the_queue(built, graph):
     there = queue(built)
-    names = [*list_topics(graph.pipelines), *map(format_dead_topic, graph.pipelines)]
     topics = {r.values["id"] for r in built.list_resources("google_pubsub_topic")}
     of = {
         r.values["id"]: r.values["topic"]
         for r in built.list_resources("google_pubsub_subscription")
     }
-    wanted = {there.resource("topics", name) for name in names}
+    wanted = {there.resource("topics", name) for name in list_topics(graph)}
     others = {there.resource("topics", name) for name in topics_beside(built)}
     assert topics == wanted | others
-    for name in names:
-        assert of[there.resource("subscriptions", name)] == there.resource("topics", name)
-    assert len(of) == len(names) + len(others) - 1  # the sweep's is Eventarc's own
+    read = list_subscriptions(graph)
+    for one in read:
+        assert of[there.resource("subscriptions", one.name)] == there.resource("topics", one.topic)
+    assert len(of) == len(read) + len(others) - 1  # the sweep's is Eventarc's own
 
 
 def topics_beside(built) -> set[str]:
@@ -237,11 +237,16 @@ def test_commands_in_the_alerts_exist(built):
         assert set(options) <= known, name
 
 
-def test_dashboards_and_alerts_look_at_the_lanes(built):
-    texts = [
-        r.values["dashboard_json"] for r in built.list_resources("google_monitoring_dashboard")
-    ]
-    texts += [json.dumps(r.values) for r in built.list_resources("google_monitoring_alert_policy")]
-    lanes = {lane for text in texts for lane in re.findall(r"segue-\.\*-(\w+)", text)}
-    assert lanes == {*Lane, format_dead_topic("x").removeprefix("x-")}
-    assert format_topic("x", Lane.LIVE) == "x-live"
+def test_dashboards_and_alerts_look_at_each_subscription_as_what_it_is(built, graph):
+    monitored = ("google_monitoring_dashboard", "google_monitoring_alert_policy")
+    names = set(built.list_names("google_pubsub_subscription"))
+    dead = {"segue-dead", *(f"segue-{name}" for name in topics_beside(built) - {"sweep"})}
+    requests = {f"segue-{pipeline}.inbox" for pipeline in graph.pipelines}
+    for type_ in monitored:
+        text = json.dumps([r.values for r in built.list_resources(type_)])
+        patterns = set(
+            re.findall(r"subscription_id=monitoring\.regex\.full_match\(\W*(.*?)\\+\"", text)
+        )
+        selected = [{name for name in names if re.fullmatch(p, name)} for p in sorted(patterns)]
+        assert len(selected) == 3
+        assert all(kind in selected for kind in (dead, requests, names - dead - requests))

@@ -5,6 +5,7 @@ A job that joins a pipeline changes only what that pipeline runs and may do.
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 
@@ -28,13 +29,10 @@ BEFORE = (ROOT / "shared" / "segue" / "features" / "jobs.yaml").read_text()
 PIPELINE = 'google_dataflow_flex_template_job.this["streaming"]'
 IMAGE = f"europe-docker.pkg.dev/acme/segue/segue@sha256:{'0' * 64}"
 PARENTS = ("beats", "downsample")
-LANES = ("live", "requests")
-TOLD = tuple(f"mood-{lane}" for lane in LANES)
+SUBSCRIPTIONS = ("mood.inbox", *(f"mood.done-{parent}" for parent in PARENTS))
 OWN = {
-    *(f'module.queue.google_pubsub_topic.lane["{topic}"]' for topic in TOLD),
-    *(f'module.queue.google_pubsub_subscription.lane["{topic}"]' for topic in TOLD),
-    'module.queue.google_pubsub_topic.dead["mood"]',
-    'module.queue.google_pubsub_subscription.dead["mood"]',
+    'module.queue.google_pubsub_topic.this["inbox-mood"]',
+    *(f'module.queue.google_pubsub_subscription.this["{name}"]' for name in SUBSCRIPTIONS),
     'module.pipeline["mood"].google_service_account.this',
     f'module.pipeline["mood"].{PIPELINE}',
     'module.pipeline["mood"].google_artifact_registry_repository_iam_member.image',
@@ -45,28 +43,28 @@ OWN = {
         for of in ('artifacts["0"]', "catalogue", 'parents["0"]', "work")
     ),
     *(
-        f'module.pipeline["mood"].google_pubsub_subscription_iam_member.{of}["{topic}"]'
+        f'module.pipeline["mood"].google_pubsub_subscription_iam_member.{of}["{name}"]'
         for of in ("subscriber", "viewer")
-        for topic in TOLD
+        for name in SUBSCRIPTIONS
     ),
-    # It tells itself and asks its parents.
     *(
         f'module.pipeline["mood"].google_pubsub_topic_iam_member.publisher["{topic}"]'
-        for topic in (*TOLD, "mood-dead", *(f"{p}-{lane}" for p in PARENTS for lane in LANES))
+        for topic in ("inbox-mood", "dead", *(f"inbox-{parent}" for parent in PARENTS))
     ),
-    # Others may tell it: its parents, and the functions that send requests and repair.
+    # Requests come down its lines, and from the functions that request and sweep.
     *(
-        f'module.pipeline["{parent}"].google_pubsub_topic_iam_member.publisher["{topic}"]'
+        f'module.pipeline["{parent}"].google_pubsub_topic_iam_member.publisher["inbox-mood"]'
         for parent in PARENTS
-        for topic in TOLD
     ),
-    'module.function["request"].google_pubsub_topic_iam_member.publisher["mood-requests"]',
-    *(f'module.function["sweep"].google_pubsub_topic_iam_member.publisher["{t}"]' for t in TOLD),
+    *(
+        f'module.function["{name}"].google_pubsub_topic_iam_member.publisher["inbox-mood"]'
+        for name in ("request", "sweep")
+    ),
 }
 
 
-def add_job(tree: Tree, groups: str = "") -> None:
-    tree.graph.write_text(groups + tree.graph.read_text() + JOB)
+def add_job(tree: Tree, groups: str = "", job: str = JOB) -> None:
+    tree.graph.write_text(groups + tree.graph.read_text() + job)
     tree.compile_graph()
 
 
@@ -84,6 +82,36 @@ def test_it_makes_exactly_what_is_its_own(tree):
     assert set(changes) - set(list_changes_by_address(before)) == OWN
     others = {address: change for address, change in changes.items() if address not in OWN}
     assert others == list_changes_by_address(before)
+
+
+@pytest.mark.parametrize("is_published", [True, False])
+def test_a_job_below_a_published_one_changes_no_topic_of_its_parent_and_not_what_runs(
+    tree, is_published
+):
+    run = "    run: segue.features.ebu_r128:loudness\n"
+    publish = f"    publish: {str(is_published).lower()}\n"
+    graph = tree.graph.read_text()
+    assert graph.count(run) == 1
+    tree.graph.write_text(graph.replace(run, publish + run))
+    tree.compile_graph()
+    image = f"-var=image={IMAGE}"
+    before, _ = tree.plan("prod", image)
+    add_job(tree, job=JOB.replace("{audio: downsample, beats: beats}", "{level: loudness}"))
+    after, warnings = tree.plan("prod", image)
+    assert warnings == []
+    was, now = list_changes_by_address(before), list_changes_by_address(after)
+    assert {address: change for address, change in now.items() if address in was} == was
+    new = set(now) - set(was)
+    assert 'module.queue.google_pubsub_subscription.this["mood.done-loudness"]' in new
+    # Within the graph, the parent passes requests on to its child. The job is the first to read
+    # what the parent finishes, unless that is published anyway.
+    topics = {"inbox-mood"} if is_published else {"inbox-mood", "done-loudness"}
+    created = (re.search(r'google_pubsub_topic\.this\["(.*)"\]', address) for address in new)
+    assert {found[1] for found in created if found} == topics
+    assert {address for address in new if address.startswith('module.pipeline["loudness"]')} == {
+        f'module.pipeline["loudness"].google_pubsub_topic_iam_member.publisher["{topic}"]'
+        for topic in topics
+    }
 
 
 def test_a_job_that_joins_a_pipeline_changes_what_that_one_runs_and_may_write(tree):

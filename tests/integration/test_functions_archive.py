@@ -21,7 +21,7 @@ from segue.adapters.connect import connect_ledger, connect_queue
 from segue.model.graph import parse_graph
 from segue.model.media_file import MediaFile
 from segue.model.message import decode_message
-from segue.model.queue import list_topics
+from segue.model.queue import list_subscriptions, list_topics
 from segue_cli.function_archive import FUNCTIONS
 from segue_support import emulators
 from segue_support.cloud_events import build_object_event, to_binary
@@ -102,11 +102,12 @@ def environ(firestore_emulator, firestore_url, pubsub_emulator, project, monkeyp
 
 @pytest.fixture
 def queue(environ):
-    """The queue, with the topics of the graph."""
+    """The queue, with the topics and subscriptions of the graph."""
     from segue_support.pubsub_topics import make_topics
 
     made = connect_queue(environ["SEGUE_QUEUE"])
-    make_topics(made, list_topics(parse_graph(GRAPH, environ=PLACES).pipelines))
+    graph = parse_graph(GRAPH, environ=PLACES)
+    make_topics(made, list_topics(graph), list_subscriptions(graph))
     yield made
     made.close()
 
@@ -160,7 +161,7 @@ def test_an_archive_serves_an_event_in_a_clean_environment(
     ledger.close()
     assert record is not None
     assert record.order == media.order
-    [got] = queue.pull(["a-live"], limit=10, wait_s=20)
+    [got] = queue.pull(["a.source"], limit=10, wait_s=20)
     message = decode_message(got.data)
     assert (message.uri, message.order, message.trigger) == (media.uri, media.order, "source")
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]

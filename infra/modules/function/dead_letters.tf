@@ -3,7 +3,7 @@
 # changes it as soon as it exists, as Eventarc's documentation recommends.
 
 locals {
-  dead = "${var.prefix}-function-${var.name}-dead" # differs from all jobs' topics, since no job has a hyphen in its name
+  dead = "${var.prefix}-function-${var.name}-dead" # no topic of the graph begins with function-
 
   # 100 attempts, the most that Pub/Sub allows, take about 15 hours at these delays.
   retries = { attempts = 100, retention = "7d", min_delay = "10s", max_delay = "600s", ack_deadline = 600 }

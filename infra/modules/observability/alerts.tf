@@ -11,7 +11,7 @@ locals {
       remedy   = "A message could not be processed, and is kept with the reason. `segue failures` lists failures by kind; once the cause is fixed, `segue retry --dead-letters` sends the messages again. For events of a function (${var.prefix}-function-...-dead), read the function's log, then run `segue reconcile --apply`, and acknowledge them as the runbook says."
       conditions = {
         "a dead-letter subscription is not empty" = {
-          filter = "${local.pubsub}/num_undelivered_messages\" ${local.lane.dead}"
+          filter = "${local.pubsub}/num_undelivered_messages\" ${local.subscriptions.dead}"
           by     = "resource.label.subscription_id", align = "ALIGN_MAX", reduce = "REDUCE_SUM", above = 0, for_s = 0
         }
       }
@@ -21,12 +21,12 @@ locals {
       severity = "WARNING"
       remedy   = "A pipeline does not keep up, or does not run. Look at its backlog, its lag and its max_workers; `segue doctor --cloud` compares what is deployed with the graph."
       conditions = {
-        "an arrival waits for longer than ${var.thresholds.live_age_s} s" = {
-          filter = "${local.pubsub}/oldest_unacked_message_age\" ${local.lane.live}"
-          by     = "resource.label.subscription_id", align = "ALIGN_MAX", reduce = "REDUCE_MAX", above = var.thresholds.live_age_s, for_s = 300
+        "an arrival waits for longer than ${var.thresholds.arrivals_age_s} s" = {
+          filter = "${local.pubsub}/oldest_unacked_message_age\" ${local.subscriptions.arrivals}"
+          by     = "resource.label.subscription_id", align = "ALIGN_MAX", reduce = "REDUCE_MAX", above = var.thresholds.arrivals_age_s, for_s = 300
         }
         "a request waits for longer than ${var.thresholds.requests_age_s} s" = {
-          filter = "${local.pubsub}/oldest_unacked_message_age\" ${local.lane.requests}"
+          filter = "${local.pubsub}/oldest_unacked_message_age\" ${local.subscriptions.requests}"
           by     = "resource.label.subscription_id", align = "ALIGN_MAX", reduce = "REDUCE_MAX", above = var.thresholds.requests_age_s, for_s = 300
         }
       }

@@ -5,22 +5,26 @@ locals {
   logged = "logging.googleapis.com/user"
   pubsub = "metric.type=\"pubsub.googleapis.com/subscription"
 
-  lane = { # the subscriptions of a lane
-    for lane in ["live", "requests", "dead"] :
-    lane => "resource.type=\"pubsub_subscription\" resource.label.subscription_id=monitoring.regex.full_match(\"${var.prefix}-.*-${lane}\")"
+  subscriptions = {
+    for kind, names in {
+      arrivals = "[a-z0-9_]+[.](source|done-[a-z0-9_]+)"
+      requests = "[a-z0-9_]+[.]inbox"
+      dead     = "(dead|function-[a-z0-9]+-dead)" # of the pipelines, and of each function
+    } :
+    kind => "resource.type=\"pubsub_subscription\" resource.label.subscription_id=monitoring.regex.full_match(\"${var.prefix}-${names}\")"
   }
   pipeline = "resource.type=\"dataflow_job\" resource.label.job_name=monitoring.regex.full_match(\"${var.prefix}-.*\")"
   service  = "resource.type=\"cloud_run_revision\" resource.label.service_name=monitoring.regex.full_match(\"${var.prefix}-(${join("|", [for name in sort(tolist(var.functions)) : trimprefix(name, "${var.prefix}-")])})\")"
 
   charts = [
-    { title = "Backlog of arrivals (messages)", filter = "${local.pubsub}/num_undelivered_messages\" ${local.lane.live}", by = "resource.label.subscription_id", align = "ALIGN_MEAN", reduce = "REDUCE_SUM" },
-    { title = "Backlog of requests (messages)", filter = "${local.pubsub}/num_undelivered_messages\" ${local.lane.requests}", by = "resource.label.subscription_id", align = "ALIGN_MEAN", reduce = "REDUCE_SUM" },
-    { title = "Oldest unacknowledged arrival (s)", filter = "${local.pubsub}/oldest_unacked_message_age\" ${local.lane.live}", by = "resource.label.subscription_id", align = "ALIGN_MAX", reduce = "REDUCE_MAX" },
-    { title = "Oldest unacknowledged request (s)", filter = "${local.pubsub}/oldest_unacked_message_age\" ${local.lane.requests}", by = "resource.label.subscription_id", align = "ALIGN_MAX", reduce = "REDUCE_MAX" },
+    { title = "Backlog of arrivals (messages)", filter = "${local.pubsub}/num_undelivered_messages\" ${local.subscriptions.arrivals}", by = "resource.label.subscription_id", align = "ALIGN_MEAN", reduce = "REDUCE_SUM" },
+    { title = "Backlog of requests (messages)", filter = "${local.pubsub}/num_undelivered_messages\" ${local.subscriptions.requests}", by = "resource.label.subscription_id", align = "ALIGN_MEAN", reduce = "REDUCE_SUM" },
+    { title = "Oldest unacknowledged arrival (s)", filter = "${local.pubsub}/oldest_unacked_message_age\" ${local.subscriptions.arrivals}", by = "resource.label.subscription_id", align = "ALIGN_MAX", reduce = "REDUCE_MAX" },
+    { title = "Oldest unacknowledged request (s)", filter = "${local.pubsub}/oldest_unacked_message_age\" ${local.subscriptions.requests}", by = "resource.label.subscription_id", align = "ALIGN_MAX", reduce = "REDUCE_MAX" },
     { title = "Results (files per second)", filter = "metric.type=\"${local.logged}/${local.metrics.workers}\" metric.label.action=\"done\"", by = "metric.label.job", align = "ALIGN_RATE", reduce = "REDUCE_SUM" },
     { title = "Failures (files per second)", filter = "metric.type=\"${local.logged}/${local.metrics.workers}\" metric.label.action=\"failed\"", by = "metric.label.job", align = "ALIGN_RATE", reduce = "REDUCE_SUM" },
     { title = "Failures by kind (files per second)", filter = "metric.type=\"${local.logged}/${local.metrics.workers}\" metric.label.action=\"failed\"", by = "metric.label.kind", align = "ALIGN_RATE", reduce = "REDUCE_SUM" },
-    { title = "Dead letters (messages)", filter = "${local.pubsub}/num_undelivered_messages\" ${local.lane.dead}", by = "resource.label.subscription_id", align = "ALIGN_MAX", reduce = "REDUCE_SUM" },
+    { title = "Dead letters (messages)", filter = "${local.pubsub}/num_undelivered_messages\" ${local.subscriptions.dead}", by = "resource.label.subscription_id", align = "ALIGN_MAX", reduce = "REDUCE_SUM" },
     { title = "Time per file, 95th percentile (s)", filter = "metric.type=\"${local.logged}/${local.metrics.seconds}\"", by = "metric.label.job", align = "ALIGN_DELTA", reduce = "REDUCE_PERCENTILE_95" },
     { title = "System lag of a pipeline (s)", filter = "metric.type=\"${local.lag}/system_lag\" ${local.pipeline}", by = "resource.label.job_name", align = "ALIGN_MAX", reduce = "REDUCE_MAX" },
     { title = "Age of a pipeline's watermark (s)", filter = "metric.type=\"${local.lag}/data_watermark_age\" ${local.pipeline}", by = "resource.label.job_name", align = "ALIGN_MAX", reduce = "REDUCE_MAX" },

@@ -54,11 +54,11 @@ variable "channels" {
 variable "thresholds" {
   description = "When alerts fire."
   type = object({
-    live_age_s       = optional(number, 3600)  # age of the oldest unacknowledged arrival
+    arrivals_age_s   = optional(number, 3600)  # age of the oldest arrival, or event of a finished job
     requests_age_s   = optional(number, 86400) # age of the oldest request; a large one may wait long
     failure_ratio    = optional(number, 0.05)  # of a job's files in an hour
     failure_minimum  = optional(number, 20)    # files in that hour, below which the ratio is meaningless
-    system_lag_s     = optional(number, 90000) # of both lanes: above requests_age_s, because messages that wait in a subscription count
+    system_lag_s     = optional(number, 90000) # of arrivals and requests: above requests_age_s, because messages that wait in a subscription count
     watermark_age_s  = optional(number, 90000) # likewise
     sweep_silence_s  = optional(number, 10800)
     function_5xx     = optional(number, 10) # in ten minutes
@@ -75,7 +75,7 @@ variable "thresholds" {
     error_message = "Monitoring accepts 600 to 84,600 seconds in whole minutes; write at least three times the sweep's interval."
   }
   validation {
-    condition     = alltrue([for seconds in [var.thresholds.live_age_s, var.thresholds.requests_age_s, var.thresholds.system_lag_s, var.thresholds.watermark_age_s] : seconds >= 60])
+    condition     = alltrue([for seconds in [var.thresholds.arrivals_age_s, var.thresholds.requests_age_s, var.thresholds.system_lag_s, var.thresholds.watermark_age_s] : seconds >= 60])
     error_message = "Ages and lags are measured once a minute; write 60 seconds or more."
   }
 }

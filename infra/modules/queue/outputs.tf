@@ -4,21 +4,11 @@ output "url" {
 }
 
 output "topics" {
-  description = "Names of the topics by PIPELINE-LANE."
-  value       = { for key, topic in google_pubsub_topic.lane : key => topic.name }
+  description = "Names of the topics in Pub/Sub, by their names in the graph."
+  value       = { for key, topic in google_pubsub_topic.this : key => topic.name }
 }
 
 output "subscriptions" {
-  description = "Names of the subscriptions by PIPELINE-LANE."
-  value       = { for key, subscription in google_pubsub_subscription.lane : key => subscription.name }
-}
-
-output "dead_topics" {
-  description = "Names of the dead-letter topics by pipeline."
-  value       = { for name, topic in google_pubsub_topic.dead : name => topic.name }
-}
-
-output "dead_subscriptions" {
-  description = "Names of the dead-letter subscriptions by pipeline."
-  value       = { for name, subscription in google_pubsub_subscription.dead : name => subscription.name }
+  description = "Names of the subscriptions in Pub/Sub, by their names in the graph."
+  value       = { for key, subscription in google_pubsub_subscription.this : key => subscription.name }
 }

@@ -10,10 +10,20 @@ variable "prefix" {
   nullable    = false
 }
 
-variable "pipelines" {
-  description = "The streaming pipelines, each with the labels of its topics."
+variable "topics" {
+  description = "The topics, each with its labels."
   type        = map(object({ labels = optional(map(string), {}) }))
   nullable    = false
+}
+
+variable "subscriptions" {
+  description = "The subscriptions, each with the topic that it is attached to, and its labels."
+  type        = map(object({ topic = string, labels = optional(map(string), {}) }))
+  nullable    = false
+  validation {
+    condition     = alltrue([for subscription in var.subscriptions : contains(keys(var.topics), subscription.topic)])
+    error_message = "A subscription is attached to one of the topics; add the missing one to topics."
+  }
 }
 
 variable "persistence_regions" {

@@ -163,7 +163,7 @@ def test_the_compiled_graph_has_what_terraform_needs_of_each_job_and_pipeline(se
         "gpu": "none",
     }
     assert compiled == {
-        "format": 2,
+        "format": 3,
         "sha256": hashlib.sha256(graph).hexdigest(),
         "jobs": {
             "a": {**plain, "memory_gib": 7, "gpu": "nvidia-l4"},
@@ -172,9 +172,33 @@ def test_the_compiled_graph_has_what_terraform_needs_of_each_job_and_pipeline(se
             "d": {**plain, "parents": ["b"], "reads_source": False},
         },
         "pipelines": {
-            "light": {"jobs": ["a", "d"], "notifies": ["light", "b"]},
-            "c": {"jobs": ["c"], "notifies": ["c"]},
-            "b": {"jobs": ["b"], "notifies": ["light", "b"]},
+            "light": {
+                "jobs": ["a", "d"],
+                "reads": ["light.source", "light.done-b", "light.inbox"],
+                "publishes": ["done-a", "done-b", "inbox-light", "inbox-b", "dead"],
+            },
+            "c": {
+                "jobs": ["c"],
+                "reads": ["c.source", "c.inbox"],
+                "publishes": ["inbox-c", "dead"],
+            },
+            "b": {
+                "jobs": ["b"],
+                "reads": ["b.done-a", "b.source", "b.inbox"],
+                "publishes": ["done-b", "inbox-light", "inbox-b", "dead"],
+            },
+        },
+        "topics": ["source", "done-a", "done-b", "inbox-light", "inbox-c", "inbox-b", "dead"],
+        "subscriptions": {
+            "light.source": "source",
+            "light.done-b": "done-b",
+            "light.inbox": "inbox-light",
+            "c.source": "source",
+            "c.inbox": "inbox-c",
+            "b.done-a": "done-a",
+            "b.source": "source",
+            "b.inbox": "inbox-b",
+            "dead": "dead",
         },
     }
 

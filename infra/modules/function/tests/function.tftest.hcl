@@ -16,7 +16,7 @@ variables {
   repository      = "projects/acme-segue-dev/locations/europe-west1/repositories/segue-functions"
   environment     = { SEGUE_GRAPH = "jobs.yaml" }
   ledger_database = "segue"
-  publishes_to    = { downsample-live = "segue-downsample-live" }
+  publishes_to    = { source = "segue-source" }
   trigger = {
     type     = "google.cloud.storage.object.v1.finalized"
     location = "eu"
@@ -62,7 +62,7 @@ run "its_identity_may_do_what_its_code_does" {
     error_message = "It must be able to use the ledger's database only."
   }
   assert {
-    condition     = { for key, member in google_pubsub_topic_iam_member.publisher : key => member.topic } == { downsample-live = "segue-downsample-live" }
+    condition     = { for key, member in google_pubsub_topic_iam_member.publisher : key => member.topic } == { source = "segue-source" }
     error_message = "It must be able to publish to the given topics."
   }
   assert {

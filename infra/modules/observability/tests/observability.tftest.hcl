@@ -52,7 +52,7 @@ run "every_fault_has_an_alert" {
   }
   assert {
     condition     = min(var.thresholds.system_lag_s, var.thresholds.watermark_age_s) > var.thresholds.requests_age_s
-    error_message = "Lag and watermark cover both lanes: a large request may wait, and must not be mistaken for a stuck pipeline."
+    error_message = "Lag and watermark cover arrivals and requests: a large request may wait, and must not be mistaken for a stuck pipeline."
   }
   assert {
     condition     = alltrue([for policy in google_monitoring_alert_policy.threshold : length(one(policy.documentation).content) > 80])
@@ -130,7 +130,7 @@ run "a_silence_of_two_days_is_refused" {
 
 run "an_age_of_seconds_is_refused" {
   command = plan
-  variables { thresholds = { live_age_s = 10 } }
+  variables { thresholds = { arrivals_age_s = 10 } }
   expect_failures = [var.thresholds]
 }
 

@@ -7,8 +7,8 @@ variables {
   name             = "segue-job-beats"
   labels           = { job = "beats", team = "rhythm" }
   jobs             = ["beats"]
-  reads_from       = { beats-live = "segue-beats-live" }
-  publishes_to     = { energy-live = "segue-energy-live", beats-dead = "segue-beats-dead" }
+  reads_from       = { "beats.inbox" = "segue-beats.inbox" }
+  publishes_to     = { done-beats = "segue-done-beats", dead = "segue-dead" }
   ledger_database  = "segue"
   catalogue_bucket = "masters"
   artifacts_bucket = "features"
@@ -50,11 +50,11 @@ run "its_identity_may_do_what_its_code_does" {
   command = plan
 
   assert {
-    condition     = { for key, member in google_pubsub_topic_iam_member.publisher : member.topic => member.role } == { segue-energy-live = "roles/pubsub.publisher", segue-beats-dead = "roles/pubsub.publisher" }
+    condition     = { for key, member in google_pubsub_topic_iam_member.publisher : member.topic => member.role } == { segue-done-beats = "roles/pubsub.publisher", segue-dead = "roles/pubsub.publisher" }
     error_message = "It must be able to publish to the given topics."
   }
   assert {
-    condition     = google_pubsub_subscription_iam_member.subscriber["beats-live"].subscription == "segue-beats-live" && google_pubsub_subscription_iam_member.viewer["beats-live"].subscription == "segue-beats-live"
+    condition     = google_pubsub_subscription_iam_member.subscriber["beats.inbox"].subscription == "segue-beats.inbox" && google_pubsub_subscription_iam_member.viewer["beats.inbox"].subscription == "segue-beats.inbox"
     error_message = "It must be able to read its own subscription, and get its settings."
   }
   assert {

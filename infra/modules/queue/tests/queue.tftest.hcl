@@ -4,37 +4,43 @@ variables {
   project             = "acme-segue-dev"
   prefix              = "segue"
   persistence_regions = ["europe-west1"]
-  pipelines = {
-    downsample = { labels = { pipeline = "downsample" } }
-    tempo_map  = {}
+  topics = {
+    source           = {}
+    done-downsample  = { labels = { pipeline = "downsample" } }
+    inbox-downsample = { labels = { pipeline = "downsample" } }
+    inbox-tempo_map  = { labels = { pipeline = "tempo_map" } }
+    dead             = {}
+  }
+  subscriptions = {
+    "downsample.source"         = { topic = "source", labels = { pipeline = "downsample" } }
+    "downsample.inbox"          = { topic = "inbox-downsample", labels = { pipeline = "downsample" } }
+    "tempo_map.done-downsample" = { topic = "done-downsample", labels = { pipeline = "tempo_map" } }
+    "tempo_map.inbox"           = { topic = "inbox-tempo_map", labels = { pipeline = "tempo_map" } }
+    dead                        = { topic = "dead" }
   }
 }
 
-run "a_pipeline_has_two_lanes_and_a_place_for_its_dead_letters" {
+run "topics_and_subscriptions_have_the_names_of_the_graph" {
   command = plan
 
   assert {
-    condition     = toset([for topic in google_pubsub_topic.lane : topic.name]) == toset(["segue-downsample-live", "segue-downsample-requests", "segue-tempo_map-live", "segue-tempo_map-requests"])
-    error_message = "Topics must be called PREFIX-PIPELINE-LANE, as in shared/segue/model/queue.py."
+    condition     = output.topics == { for name in keys(var.topics) : name => "segue-${name}" }
+    error_message = "A topic must be called PREFIX-TOPIC, as shared/segue/adapters/pubsub.py calls it."
   }
   assert {
-    condition     = alltrue([for key, subscription in google_pubsub_subscription.lane : subscription.name == google_pubsub_topic.lane[key].name])
-    error_message = "A subscription must have its topic's name."
-  }
-  assert {
-    condition     = toset([for topic in google_pubsub_topic.dead : topic.name]) == toset(["segue-downsample-dead", "segue-tempo_map-dead"])
-    error_message = "Dead-letter topics must be called PREFIX-PIPELINE-dead."
+    condition     = output.subscriptions == { for name in keys(var.subscriptions) : name => "segue-${name}" }
+    error_message = "A subscription must be called PREFIX-SUBSCRIPTION, as shared/segue/adapters/pubsub.py calls it."
   }
   assert {
     condition     = output.url == "pubsub://acme-segue-dev/segue"
     error_message = "The URL must name project and prefix."
   }
   assert {
-    condition     = google_pubsub_topic.lane["downsample-live"].labels == tomap({ pipeline = "downsample", lane = "live" })
-    error_message = "A topic must have the labels of its pipeline, and its lane."
+    condition     = google_pubsub_topic.this["done-downsample"].labels == tomap({ pipeline = "downsample" }) && google_pubsub_subscription.this["tempo_map.done-downsample"].labels == tomap({ pipeline = "tempo_map" })
+    error_message = "A topic must have the labels of the pipeline that publishes, a subscription those of the one that reads."
   }
   assert {
-    condition     = alltrue([for topic in concat(values(google_pubsub_topic.lane), values(google_pubsub_topic.dead)) : one(topic.message_storage_policy).allowed_persistence_regions == toset(["europe-west1"])])
+    condition     = alltrue([for topic in google_pubsub_topic.this : one(topic.message_storage_policy).allowed_persistence_regions == toset(["europe-west1"])])
     error_message = "Messages must stay in the given region."
   }
 }
@@ -43,21 +49,23 @@ run "subscriptions_are_as_dataflow_needs_them" {
   command = plan
 
   assert {
-    condition     = alltrue([for subscription in google_pubsub_subscription.lane : length(subscription.dead_letter_policy) == 0 && length(subscription.retry_policy) == 0])
+    condition     = alltrue([for subscription in google_pubsub_subscription.this : length(subscription.dead_letter_policy) == 0 && length(subscription.retry_policy) == 0])
     error_message = "Dataflow supports neither dead-letter policies nor retry policies on a subscription that it reads."
   }
   assert {
-    condition     = alltrue([for subscription in google_pubsub_subscription.lane : !subscription.enable_exactly_once_delivery && subscription.ack_deadline_seconds == 600 && subscription.message_retention_duration == "604800s"])
-    error_message = "Messages must be kept for a week, with a deadline of ten minutes and delivery at least once."
+    condition     = alltrue([for subscription in google_pubsub_subscription.this : !subscription.enable_exactly_once_delivery && subscription.ack_deadline_seconds == 600 && one(subscription.expiration_policy).ttl == ""])
+    error_message = "A subscription must have a deadline of ten minutes, deliver at least once, and never expire."
   }
   assert {
-    condition     = alltrue([for subscription in concat(values(google_pubsub_subscription.lane), values(google_pubsub_subscription.dead)) : one(subscription.expiration_policy).ttl == ""])
-    error_message = "A subscription must never expire."
+    condition     = { for name, subscription in google_pubsub_subscription.this : name => subscription.message_retention_duration } == { for name in keys(var.subscriptions) : name => name == "dead" ? "2678400s" : "604800s" }
+    error_message = "Messages must be kept for a week, and dead letters for 31 days."
   }
-  assert {
-    condition     = alltrue([for subscription in google_pubsub_subscription.dead : subscription.message_retention_duration == "2678400s"])
-    error_message = "Dead letters must be kept for 31 days."
-  }
+}
+
+run "a_subscription_to_a_missing_topic_is_refused" {
+  command = plan
+  variables { subscriptions = { "beats.inbox" = { topic = "inbox-beats" } } }
+  expect_failures = [var.subscriptions]
 }
 
 run "messages_are_not_kept_for_longer_than_a_month" {
