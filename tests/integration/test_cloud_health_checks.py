@@ -12,7 +12,7 @@ from segue.adapters.connect import connect_store
 from segue.adapters.firestore_indexes import build_indexes
 from segue.errors import ConfigurationError, Unavailable
 from segue.model.graph import parse_graph
-from segue.model.queue import format_dead_topic, list_topics
+from segue.model.queue import list_subscriptions, list_topics
 from segue.model.settings import Settings
 from segue_cli.health_checks.cloud import list_cloud_checks
 from segue_cli.main import main
@@ -48,10 +48,8 @@ class Deployed:
     def subscription(self, name: str) -> str:
         return f"projects/{self.project}/subscriptions/{name}"
 
-    def make_subscription(self, name: str, topic: str | None = None) -> None:
-        self.subscriber.create_subscription(
-            name=self.subscription(name), topic=self.topic(topic or name)
-        )
+    def make_subscription(self, name: str, topic: str) -> None:
+        self.subscriber.create_subscription(name=self.subscription(name), topic=self.topic(topic))
 
     def delete_subscription(self, name: str) -> None:
         self.subscriber.delete_subscription(subscription=self.subscription(name))
@@ -66,11 +64,14 @@ def deployed(pubsub_emulator, project, monkeypatch):
     monkeypatch.setenv(emulators.PUBSUB.variable, pubsub_emulator)
     graph = parse_graph(GRAPH)
     there = Deployed(project)
-    for name in [*list_topics(graph.pipelines), *map(format_dead_topic, graph.pipelines)]:
+    for name in list_topics(graph):
         there.make_topic(f"segue-{name}")
-        there.make_subscription(f"segue-{name}")
+    for one in list_subscriptions(graph):
+        there.make_subscription(f"segue-{one.name}", f"segue-{one.topic}")
     there.make_topic("segue-sweep")
-    there.make_topic("other-fine-live")
+    there.make_topic("segue-function-arrival-dead")
+    there.make_subscription("segue-function-arrival-dead", "segue-function-arrival-dead")
+    there.make_topic("other-source")
     yield there
     there.close()
 
@@ -106,48 +107,49 @@ def test_an_environment_that_has_all_is_without_fault(doctor, bucket):
     assert {name: f["status"] for name, f in found.items()} == dict.fromkeys(
         ["settings", "topics", "subscriptions", "former pipelines", "indexes", "runs"], "ok"
     )
-    assert found["topics"]["detail"] == "7 topics, of 2 pipelines and the sweep"
+    assert found["topics"]["detail"] == "6 topics, with that of the sweep"
     assert found["runs"]["detail"] == f"1 found below gs://{bucket}/features/_runs/"
     assert code == 0
 
 
 def test_a_topic_and_a_subscription_that_are_missing_are_named(doctor, deployed):
     deployed.delete_topic("segue-sweep")
-    deployed.delete_topic("segue-after-dead")
-    deployed.delete_subscription("segue-fine-requests")
+    deployed.delete_topic("segue-dead")
+    deployed.delete_subscription("segue-fine.inbox")
+    deployed.delete_subscription("segue-after.done-fine")
     code, found = doctor()
     assert code == 1
-    assert found["topics"]["detail"] == "missing: segue-after-dead, segue-sweep"
-    assert found["subscriptions"]["detail"] == "missing: segue-fine-requests"
+    assert found["topics"]["detail"] == "missing: segue-dead, segue-sweep"
+    assert found["subscriptions"]["detail"] == "missing: segue-fine.inbox, segue-after.done-fine"
     assert "Terraform" in found["topics"]["remedy"]
 
 
 def test_a_subscription_of_another_topic_is_a_fault(doctor, deployed):
-    deployed.delete_subscription("segue-fine-live")
-    deployed.make_subscription("segue-fine-live", topic="other-fine-live")
+    deployed.delete_subscription("segue-fine.source")
+    deployed.make_subscription("segue-fine.source", topic="other-source")
     code, found = doctor()
     assert code == 1
-    assert found["subscriptions"]["detail"].endswith("to the wrong topic: segue-fine-live")
+    assert found["subscriptions"]["detail"].endswith("to the wrong topic: segue-fine.source")
 
 
-def test_jobs_of_a_group_have_the_topics_of_their_pipeline(doctor, deployed, tmp_path):
+def test_jobs_of_a_group_share_the_subscriptions_of_their_pipeline(doctor, deployed, tmp_path):
     (tmp_path / "jobs.yaml").write_text(f"pipelines: {{fine: [fine, after]}}\n{GRAPH}")
     code, found = doctor()
     assert code == 0
-    assert found["topics"]["detail"] == "4 topics, of 1 pipeline and the sweep"
+    assert found["topics"]["detail"] == "4 topics, with that of the sweep"
     assert found["subscriptions"]["detail"].startswith("3 subscriptions, ")
     assert found["former pipelines"]["status"] == "note"
-    names = "segue-after-dead, segue-after-live, segue-after-requests"
-    assert found["former pipelines"]["detail"].endswith(names)
+    names = "segue-done-fine, segue-inbox-after, segue-after.done-fine, segue-after.inbox"
+    assert found["former pipelines"]["detail"].endswith(f": {names}")
 
 
-def test_topics_of_a_job_that_is_gone_are_noted(doctor, deployed):
-    deployed.make_topic("segue-old-live")
-    deployed.make_topic("segue-old-dead")
+def test_topics_and_subscriptions_of_a_job_that_is_gone_are_noted(doctor, deployed):
+    deployed.make_topic("segue-inbox-old")
+    deployed.make_subscription("segue-old.source", topic="segue-source")
     code, found = doctor()
     assert code == 0
     assert found["former pipelines"]["status"] == "note"
-    assert found["former pipelines"]["detail"].endswith("segue-old-dead, segue-old-live")
+    assert found["former pipelines"]["detail"].endswith(": segue-inbox-old, segue-old.source")
 
 
 def test_places_on_this_machine_are_no_deployed_environment(doctor):
@@ -161,7 +163,7 @@ def test_places_on_this_machine_are_no_deployed_environment(doctor):
 def test_another_prefix_is_another_queue(doctor, project):
     code, found = doctor(queue=f"pubsub://{project}/music")
     assert code == 1
-    assert found["topics"]["detail"].startswith("missing: music-fine-live, music-fine-requests")
+    assert found["topics"]["detail"].startswith("missing: music-source, music-done-fine, ")
 
 
 def test_an_index_that_is_not_ready_is_named(firestore_emulator, project, monkeypatch):

@@ -35,7 +35,8 @@ SWEEP = "sweep"  # the topic of the schedule
 HINT = "apply the Terraform of this graph to this environment"
 SHOWN = 8  # names per message
 MANY = 1000
-FORMER = re.compile(r"(done|inbox)-[a-z0-9_]+")  # topics that a graph may have
+# Topics and subscriptions that a graph may have.
+FORMER = re.compile(r"(done|inbox)-[a-z0-9_]+|[a-z0-9_]+\.(source|inbox|done-[a-z0-9_]+)")
 BUILDING = "currently building"  # in Firestore's answer to a query whose index is not ready yet
 
 
@@ -101,14 +102,15 @@ def _check_subscriptions(graph: Graph, contents: QueueContents) -> CheckResult:
 
 
 def _check_former_pipelines(graph: Graph, contents: QueueContents) -> CheckResult:
-    """Check for topics of jobs and pipelines that are not in the graph, as after a removal."""
-    foreign = [
-        name for name in sorted(contents.topics - set(list_topics(graph))) if FORMER.fullmatch(name)
-    ]
-    if not foreign:
-        return CheckResult("there are no topics of former pipelines")
-    names = _join_names(contents.prefix, foreign)
-    detail = f"topics of jobs or pipelines that are not in this graph: {names}"
+    """Check for what no job or pipeline of the graph uses, as after a removal."""
+    topics = contents.topics.difference(list_topics(graph))
+    used = {one.name for one in list_subscriptions(graph)}
+    subscriptions = contents.subscriptions.keys() - used
+    former = filter(FORMER.fullmatch, [*sorted(topics), *sorted(subscriptions)])
+    names = _join_names(contents.prefix, former)
+    if not names:
+        return CheckResult("there are no topics or subscriptions of former pipelines")
+    detail = f"topics or subscriptions that this graph does not use: {names}"
     return CheckNote(detail, f"check that this is the deployed graph; {HINT}")
 
 
