@@ -36,12 +36,14 @@ INPUTS = {
     # The resources per file.
     "work": Input(3.0, "vCPU-s/file", "of all jobs; 'segue plan' measures yours"),
     "artifacts": Input(4.4e-3, "GB/file", "of which a 22 kHz FLAC is 4 MB"),
+    "events": Input(
+        3, "messages/file", "published: the arrival, and by each job that another pipeline reads"
+    ),
     "edges": Input(
-        6, "messages/file", "of the graph, between pipelines; 1 if there is one pipeline"
+        6, "messages/file", "received: edges between pipelines; 1 if there is one pipeline"
     ),
     "record": Input(4e-6, "GiB/file", "a document and its index entries"),
     "writes": Input(2, "writes", "of the ledger: claim and settle"),
-    "sends": Input(2, "times/message", "sent and received"),
     "size": Input(1 / 2**30, "TiB/message", "1 KiB, the billed minimum"),
     "line": Input(0.7 / 2**20, "GiB/job", "of the log, per result"),
     "call": Input(0.15, "s/file", "of a function, per arrival"),
@@ -90,7 +92,8 @@ MONTHLY = (
     CostLine("Firestore", "records read, once per message", "arrivals edges $read"),
     CostLine("Firestore", "arrivals recorded", "arrivals $write"),
     CostLine("Firestore", "records written by pipelines", "arrivals pipelines writes $write"),
-    CostLine("Pub/Sub", "messages", "arrivals edges sends size $message"),
+    CostLine("Pub/Sub", "messages published", "arrivals events size $message"),
+    CostLine("Pub/Sub", "messages received", "arrivals edges size $message"),
     CostLine("Functions", "arrivals", "arrivals call $call"),
     CostLine("Functions", "an idle instance", "hours $idle"),
     CostLine("Logging", "results", "arrivals jobs line $log"),
@@ -160,7 +163,7 @@ def format_page() -> str:
         lines="\n".join(rows),
         inputs="\n".join(inputs),
         kept=kept / month,
-        grouped=_format_dollars(compute_total(MONTHLY, pipelines=1, edges=1)),
+        grouped=_format_dollars(compute_total(MONTHLY, pipelines=1, events=1, edges=1)),
         month=_format_dollars(month),
     )
 

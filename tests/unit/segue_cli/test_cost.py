@@ -51,6 +51,7 @@ def test_the_inputs_are_those_of_the_graph_and_of_production():
     graph = read_graph(str(ROOT / "shared" / "segue" / "features" / "jobs.yaml"), {})
     assert INPUTS["jobs"].value == len(graph.jobs)
     assert INPUTS["pipelines"].value == len(graph.pipelines)
+    assert INPUTS["events"].value == 1 + sum(map(graph.has_readers, graph.jobs))
     assert INPUTS["edges"].value == sum(len(below) for below in graph.children.values())
     assert INPUTS["workers"].value == setting("num_workers")
     assert INPUTS["backups"].value == setting("backup_kept_days")
