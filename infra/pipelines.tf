@@ -22,7 +22,8 @@ module "pipeline" {
   region  = var.region
   name    = "${var.prefix}-job-${each.key}"
   jobs    = each.value
-  parents = setsubtract(flatten([for job in each.value : local.jobs[job].parents]), each.value)
+  # Results of other namespaces are in buckets of theirs.
+  parents = setsubtract(setintersection(flatten([for job in each.value : local.jobs[job].parents]), keys(local.jobs)), each.value)
   kms_key = var.kms_key
   labels  = local.pipeline_labels[each.key]
 

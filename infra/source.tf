@@ -2,6 +2,7 @@
 
 locals {
   root = "${path.root}/.."
+  lock = "${dirname(var.graph)}/segue.lock"
   sources = sort([
     for file in setunion(
       fileset(local.root, "shared/**"),
@@ -14,6 +15,7 @@ locals {
   source_hash = substr(sha256(join("\n", concat(
     [for file in local.sources : "${file} ${filesha256("${local.root}/${file}")}"],
     ["jobs.yaml ${filesha256(var.graph)}"],
+    fileexists(local.lock) ? ["segue.lock ${filesha256(local.lock)}"] : [],
     var.base_images == null ? [] : [for name, image in var.base_images : "${name} ${image}"],
   ))), 0, 16)
 

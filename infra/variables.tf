@@ -79,6 +79,10 @@ variable "archives_dir" {
     error_message = "The compiled graph, graph.json, is damaged or was written by another version of Segue than these files; run 'make archives'."
   }
   validation {
+    condition     = try(jsondecode(file("${var.archives_dir}/graph.json")).lock_sha256, null) == null ? true : try(jsondecode(file("${var.archives_dir}/graph.json")).lock_sha256 == filesha256(local.lock), false)
+    error_message = "The archives were built before the segue.lock beside ${basename(var.graph)} changed; run 'make archives' for the graph that ships, or 'SEGUE_GRAPH=PATH make archives' for the one that 'graph' names."
+  }
+  validation {
     condition     = try(jsondecode(file("${var.archives_dir}/graph.json")).sha256 == filesha256(var.graph), !fileexists("${var.archives_dir}/graph.json"))
     error_message = "The archives were built before ${basename(var.graph)} changed, or from another graph; run 'make archives' for the graph that ships, or 'SEGUE_GRAPH=PATH make archives' for the one that 'graph' names."
   }

@@ -92,19 +92,19 @@ def build_archive(function: str, settings: Settings, *, root: str | None = None)
     files["main.py"] = MAIN.format(name=function, parts=parts).encode()
     files["requirements.txt"] = _read(os.path.join(root, LOCK))
     graph, files["jobs.yaml"] = _load_graph(settings)
-    if graph.references:
-        assert graph.path is not None
-        files[LOCK_FILE] = _read(find_lock(graph.path))
+    if (lock := _read_lock(graph)) is not None:
+        files[LOCK_FILE] = lock
     return Archive(function=function, files=files)
 
 
 def compile_graph(settings: Settings) -> bytes:
     """Return what Terraform needs to know of the graph, as JSON.
 
-    Terraform compares the hash with its own jobs.yaml. Parameters are left out: what fills their
-    variables may be secret.
+    Terraform compares the hashes with its own jobs.yaml and segue.lock. Parameters are left out:
+    what fills their variables may be secret.
     """
     graph, text = _load_graph(settings)
+    lock = _read_lock(graph)
     jobs = {
         job.name: {
             "parents": job.parents,
@@ -126,6 +126,7 @@ def compile_graph(settings: Settings) -> bytes:
     document = {
         "format": GRAPH_FORMAT,
         "sha256": hashlib.sha256(text).hexdigest(),
+        "lock_sha256": None if lock is None else hashlib.sha256(lock).hexdigest(),
         "jobs": jobs,
         "pipelines": pipelines,
         "topics": list_topics(graph),
@@ -193,6 +194,14 @@ def _load_graph(settings: Settings) -> tuple[Graph, bytes]:
     graph = load_graph(filled)
     assert graph.path is not None
     return graph, _read(graph.path)
+
+
+def _read_lock(graph: Graph) -> bytes | None:
+    """Return the lock of a graph that needs other namespaces."""
+    if not graph.references:
+        return None
+    assert graph.path is not None
+    return _read(find_lock(graph.path))
 
 
 def _read(path: str) -> bytes:

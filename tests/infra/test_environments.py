@@ -6,10 +6,12 @@ import json
 import shutil
 from dataclasses import replace
 
+import msgspec
 import pytest
 from harness import plan
 from harness.terraform import TerraformError
 
+from segue.model.manifest import LOCK_FILE, Lock, Manifest, PublishedJob, encode_manifest
 from segue.model.settings import Settings
 from segue_cli.function_archive import compile_graph
 from segue_support.paths import ROOT
@@ -69,6 +71,60 @@ def test_archives_of_an_older_graph_are_refused_with_the_remedy(tree, change):
     with pytest.raises(TerraformError, match="run 'make archives'") as refused:
         tree.plan("prod")
     assert str(refused.value).count("error ") == 1
+
+
+LOCKED = Manifest(
+    namespace="platform",
+    ledger="firestore://acme-platform/segue",
+    queue="pubsub://acme-platform/segue",
+    artifacts="gs://acme-platform-artifacts",
+    jobs={
+        "stems": PublishedJob(fingerprint="0123456789ab", writes="audio/flac", pipeline="stems"),
+    },
+)
+FOREIGN = """
+  vocals:
+    run: segue.features.dynamics:energy
+    needs: {audio: platform/stems, beats: beats}
+    writes: application/json
+"""
+
+
+def test_a_graph_with_a_lock_is_deployed_with_that_lock(tree):
+    graph = tree.root / "graphs" / "jobs.yaml"  # beside the other sources of the image
+    options = ("dev", "-var=graph=../graphs/jobs.yaml")
+
+    def write_lock(fingerprint: str) -> None:
+        jobs = {"stems": msgspec.structs.replace(LOCKED.jobs["stems"], fingerprint=fingerprint)}
+        manifest = msgspec.structs.replace(LOCKED, jobs=jobs)
+        lock = encode_manifest(Lock(namespaces={"platform": manifest}))
+        (graph.parent / LOCK_FILE).write_bytes(lock)
+
+    def compile_it() -> None:
+        (tree.root / "build" / "graph.json").write_bytes(compile_graph(Settings(graph=str(graph))))
+
+    def read_images(planned: dict) -> set[str]:
+        running = "google_dataflow_flex_template_job"
+        found = [r for r in plan.list_resources(planned) if r.type == running]
+        return {r.values["sdk_container_image"] for r in found}
+
+    graph.parent.mkdir()
+    graph.write_text(tree.graph.read_text() + FOREIGN)
+    write_lock("0123456789ab")
+    compile_it()
+    first, warnings = tree.plan(*options)
+    assert warnings == []
+    own = 'module.pipeline["vocals"].google_storage_bucket_iam_member.parents["0"]'
+    (readable,) = [r.values for r in plan.list_resources(first) if r.address == own]
+    (condition,) = readable["condition"]
+    assert "/objects/beats/" in condition["expression"]
+    assert "platform" not in condition["expression"]  # those are in a bucket of that namespace
+    write_lock("ba9876543210")
+    with pytest.raises(TerraformError, match=r"segue\.lock .* changed; run 'make archives'"):
+        tree.plan(*options)
+    compile_it()
+    second, _ = tree.plan(*options)
+    assert read_images(first).isdisjoint(read_images(second))
 
 
 @pytest.mark.parametrize("damage", ["older", "cut short"])

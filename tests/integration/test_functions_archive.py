@@ -19,6 +19,7 @@ import pytest
 
 from segue.adapters.connect import connect_ledger, connect_queue
 from segue.model.graph import parse_graph
+from segue.model.manifest import LOCK_FILE, Lock, Manifest, PublishedJob, encode_manifest
 from segue.model.media_file import MediaFile
 from segue.model.message import decode_message
 from segue.model.queue import list_subscriptions, list_topics
@@ -32,8 +33,23 @@ catalogue: ${SEGUE_CATALOGUE}
 artifacts: ${SEGUE_ARTIFACTS}
 jobs:
   a: {run: "m:f", needs: {media: source}, writes: application/json}
-  b: {run: "m:f", needs: {x: a}, writes: application/json}
+  b: {run: "m:f", needs: {x: a, y: platform/stems}, writes: application/json}
 """
+LOCK = Lock(
+    namespaces={
+        "platform": Manifest(
+            namespace="platform",
+            ledger="firestore://acme-platform/segue",
+            queue="pubsub://acme-platform/segue",
+            artifacts="gs://acme-platform-artifacts",
+            jobs={
+                "stems": PublishedJob(
+                    fingerprint="0123456789ab", writes="audio/flac", pipeline="stems"
+                )
+            },
+        )
+    }
+)
 PLACES = {"SEGUE_CATALOGUE": "gs://acme-audio/masters", "SEGUE_ARTIFACTS": "gs://acme-features"}
 START_S = 60.0
 HEAVY = ["apache_beam", "numpy", "librosa", "segue_pipelines", "segue.worker", "segue.testing"]
@@ -56,6 +72,7 @@ def unpacked(tmp_path_factory) -> dict[str, Path]:
     """The folder of each function, with what its archive holds."""
     folder = tmp_path_factory.mktemp("archives")
     (folder / "graph.yaml").write_text(GRAPH)
+    (folder / LOCK_FILE).write_bytes(encode_manifest(LOCK))
     package = ("package", "--all", "--graph", "graph.yaml", "--output", ".")
     command = [sys.executable, "-m", "segue_cli", *package]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
@@ -106,7 +123,7 @@ def queue(environ):
     from segue_support.pubsub_topics import make_topics
 
     made = connect_queue(environ["SEGUE_QUEUE"])
-    graph = parse_graph(GRAPH, environ=PLACES)
+    graph = parse_graph(GRAPH, environ=PLACES, lock=LOCK)
     make_topics(made, list_topics(graph), list_subscriptions(graph))
     yield made
     made.close()

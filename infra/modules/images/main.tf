@@ -157,7 +157,7 @@ resource "terraform_data" "build" {
           --config=infra/container/cloudbuild.yaml --ignore-file=infra/container/.gcloudignore \
           --service-account="projects/$PROJECT/serviceAccounts/$BUILDER" \
           --gcs-source-staging-dir="gs://$CODE_BUCKET/builds" \
-          --substitutions="_IMAGE=$IMAGE,_TAG=$TAG,_CACHE=$CACHE,_GRAPH=$GRAPH,_BEAM=$BEAM,_LAUNCHER=$LAUNCHER,_PYTHON=$PYTHON,_DOCKER=$DOCKER"
+          --substitutions="_IMAGE=$IMAGE,_TAG=$TAG,_CACHE=$CACHE,_GRAPH=$GRAPH,_LOCK=$LOCK,_BEAM=$BEAM,_LAUNCHER=$LAUNCHER,_PYTHON=$PYTHON,_DOCKER=$DOCKER"
     EOT
     environment = {
       PROJECT     = var.project
@@ -168,6 +168,7 @@ resource "terraform_data" "build" {
       TAG         = var.source_hash
       CACHE       = "${local.host}/${google_artifact_registry_repository.cache.repository_id}/segue:cache"
       GRAPH       = var.graph
+      LOCK        = trimprefix("${dirname(var.graph)}/segue.lock", "./")
       BEAM        = var.base_images.beam
       LAUNCHER    = var.base_images.launcher
       PYTHON      = var.base_images.python

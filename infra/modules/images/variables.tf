@@ -69,7 +69,7 @@ variable "source_hash" {
 }
 
 variable "graph" {
-  description = "Path of jobs.yaml relative to source_root; it becomes part of the image."
+  description = "Path of jobs.yaml relative to source_root; it becomes part of the image, and so does a segue.lock beside it."
   type        = string
   nullable    = false
 }

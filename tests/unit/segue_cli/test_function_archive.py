@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from segue.errors import ConfigurationError
+from segue.model.manifest import Lock, Manifest, PublishedJob, encode_manifest
 from segue.model.settings import Settings
 from segue_cli.function_archive import (
     FUNCTIONS,
@@ -165,6 +166,7 @@ def test_the_compiled_graph_has_what_terraform_needs_of_each_job_and_pipeline(se
     assert compiled == {
         "format": 3,
         "sha256": hashlib.sha256(graph).hexdigest(),
+        "lock_sha256": None,
         "jobs": {
             "a": {**plain, "memory_gib": 7, "gpu": "nvidia-l4"},
             "c": plain,
@@ -201,6 +203,30 @@ def test_the_compiled_graph_has_what_terraform_needs_of_each_job_and_pipeline(se
             "dead": "dead",
         },
     }
+
+
+LOCKED = Manifest(
+    namespace="platform",
+    ledger="firestore://acme-platform/segue",
+    queue="pubsub://acme-platform/segue",
+    artifacts="gs://acme-platform-artifacts",
+    jobs={"a": PublishedJob(fingerprint="0123456789ab", writes="audio/flac", pipeline="a")},
+)
+
+
+def test_the_lock_is_deployed_with_a_graph_that_needs_other_namespaces(settings, tmp_path):
+    lock = encode_manifest(Lock(namespaces={"platform": LOCKED}))
+    (tmp_path / "segue.lock").write_bytes(lock)
+    assert "segue.lock" not in build_archive("arrival", settings).files  # nothing is read from it
+    assert json.loads(compile_graph(settings))["lock_sha256"] is None
+    graph = GRAPH.replace("media: source", "audio: platform/a")
+    (tmp_path / "jobs.yaml").write_text(graph)
+    for function in FUNCTIONS:
+        assert build_archive(function, settings).files["segue.lock"] == lock
+    compiled = json.loads(compile_graph(settings))
+    assert compiled["lock_sha256"] == hashlib.sha256(lock).hexdigest()
+    assert compiled["jobs"]["a"]["parents"] == ["platform/a"]
+    assert compiled["pipelines"]["a"]["reads"] == ["a.inbox"]  # no topic of another namespace
 
 
 def test_the_compiled_graph_is_the_same_everywhere_and_holds_no_secret(
