@@ -154,9 +154,18 @@ def test_what_is_compiled_when_it_is_built_is_found_when_it_runs():
     assert at_run["FLEX_TEMPLATE_PYTHON_PY_FILE"] == "/opt/segue/launch.py"
 
 
+SENT = (CONTAINER / "Dockerfile.dockerignore").read_text().splitlines()
+UPLOADED = (CONTAINER / ".gcloudignore").read_text().splitlines()
+
+
+def is_sent(path: str) -> bool:
+    """Whether a file is uploaded to Cloud Build, and then sent to Docker."""
+    top = path.rstrip("/").split("/")[0]
+    sent = any(fnmatch.fnmatch(path.rstrip("/"), s[1:]) or s[1:] == top for s in SENT)
+    return sent and bool({f"!{top}", f"!{top}/", f"!{path}"} & set(UPLOADED))
+
+
 def test_all_that_is_copied_is_there_and_is_sent_to_the_builder():
-    sent = (CONTAINER / "Dockerfile.dockerignore").read_text().splitlines()
-    uploaded = (CONTAINER / ".gcloudignore").read_text().splitlines()
     copied = [
         filled(word)
         for name, a in DOCKERFILE
@@ -166,10 +175,14 @@ def test_all_that_is_copied_is_there_and_is_sent_to_the_builder():
     assert len(copied) == 12
     for path in copied:
         assert (ROOT / path).exists() or path.endswith(f"/{LOCK_FILE}*"), path
-        top = path.rstrip("/").split("/")[0]
-        assert any(fnmatch.fnmatch(path.rstrip("/"), s[1:]) or s[1:] == top for s in sent), path
-        assert {f"!{top}", f"!{top}/", f"!{path}"} & set(uploaded), path
-    assert sent[1] == uploaded[1] == "*"
+        assert is_sent(path), path
+    assert SENT[1] == UPLOADED[1] == "*"
+
+
+def test_a_graph_of_ones_own_is_sent_to_the_builder_from_where_the_readme_puts_it():
+    (path,) = re.findall(r'^`graph = "\.\./(\S+)"`', README, re.MULTILINE)
+    assert is_sent(path)
+    assert not is_sent(path.replace("graphs/", "elsewhere/"))
 
 
 def test_the_build_pushes_a_tag_that_is_named_and_logs_to_cloud_logging():
