@@ -85,6 +85,31 @@ def test_another_number_of_workers_replaces_the_job_of_that_pipeline_only(runnin
     assert plan.list_changes(planned) == {own: "replace"}
 
 
+def test_what_is_no_longer_read_is_removed_once_the_pipelines_that_use_it_are_updated(running):
+    needs = "needs: {audio: downsample, beats: beats}"
+    graph = running.graph.read_text()
+    assert graph.count(needs) == 1
+    running.graph.write_text(graph.replace(needs, "needs: {audio: downsample}"))
+    running.compile_graph()
+    running.plan("prod")
+    lines = running.terraform.run("apply", "-json", "-input=false", "plan").lines
+    hooks = [line["hook"] for line in lines if line["type"] == "apply_complete"]
+    order = {(hook["action"], hook["resource"]["addr"]): n for n, hook in enumerate(hooks)}
+    updated = {
+        job: order["update", f'module.pipeline["{job}"].{FLEX_JOB}.this["streaming"]']
+        for job in ("beats", "energy")
+    }
+    read, published = "google_pubsub_subscription", "google_pubsub_topic"
+    for removed, after in {
+        f'module.pipeline["energy"].{read}_iam_member.subscriber["energy.done-beats"]': "energy",
+        f'module.pipeline["energy"].{read}_iam_member.viewer["energy.done-beats"]': "energy",
+        f'module.pipeline["beats"].{published}_iam_member.publisher["done-beats"]': "beats",
+        f'module.queue.{read}.this["energy.done-beats"]': "energy",
+        f'module.queue.{published}.this["done-beats"]': "beats",
+    }.items():
+        assert order["delete", removed] > updated[after], removed
+
+
 def test_a_changed_function_is_built_from_the_archive_that_was_just_uploaded(running):
     def read_generations() -> tuple[float, float]:
         found = {r.address: r.values for r in read_state(running)}

@@ -68,6 +68,10 @@ resource "google_pubsub_subscription_iam_member" "subscriber" {
   subscription = each.value
   role         = "roles/pubsub.subscriber"
   member       = local.member
+
+  lifecycle {
+    create_before_destroy = true # a running job needs it until it is updated
+  }
 }
 
 # Dataflow gets a subscription's settings before it reads it, which a subscriber may not.
@@ -78,6 +82,10 @@ resource "google_pubsub_subscription_iam_member" "viewer" {
   subscription = each.value
   role         = "roles/pubsub.viewer"
   member       = local.member
+
+  lifecycle {
+    create_before_destroy = true # likewise
+  }
 }
 
 resource "google_pubsub_topic_iam_member" "publisher" {
@@ -87,6 +95,10 @@ resource "google_pubsub_topic_iam_member" "publisher" {
   topic   = each.value
   role    = "roles/pubsub.publisher"
   member  = local.member
+
+  lifecycle {
+    create_before_destroy = true # likewise
+  }
 }
 
 resource "google_storage_bucket_iam_member" "catalogue" {

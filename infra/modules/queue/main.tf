@@ -15,6 +15,10 @@ resource "google_pubsub_topic" "this" {
       allowed_persistence_regions = message_storage_policy.value
     }
   }
+
+  lifecycle {
+    create_before_destroy = true # a topic that is no longer used goes after the jobs that use it are updated
+  }
 }
 
 # No dead-letter policy and no retry policy: Dataflow honours neither on a subscription that it reads.
@@ -32,5 +36,9 @@ resource "google_pubsub_subscription" "this" {
 
   expiration_policy {
     ttl = "" # never: a pipeline may be stopped for more than a month, and dead letters are rare
+  }
+
+  lifecycle {
+    create_before_destroy = true # likewise
   }
 }
