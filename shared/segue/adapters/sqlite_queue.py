@@ -33,7 +33,7 @@ HOLDER_CHECK_S = 1.0  # between two checks whether the holders are alive
 # The polling interval of a pull that waits; it is longer if nothing has come for some time.
 POLL_S, IDLE_POLL_S, IDLE_AFTER_S = 0.008, 0.035, 5.0
 MARK_S = 3600.0  # between two notes that a subscription is read
-EXPIRE_S = 31 * 86_400  # a subscription that nobody reads for so long is removed
+EXPIRE_S = 31 * 86_400  # a subscription that nobody wants or reads for so long is removed
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _encode = msgspec.json.Encoder().encode
@@ -61,7 +61,7 @@ CREATE TABLE subscriptions (
     name TEXT NOT NULL UNIQUE,
     topic TEXT NOT NULL,
     letters INTEGER NOT NULL,
-    pulled_at INTEGER NOT NULL  -- about when somebody pulled last
+    used_at INTEGER NOT NULL  -- about when somebody pulled last, or wanted it to exist
 );
 CREATE INDEX subscriptions_of_topics ON subscriptions (topic);
 CREATE TABLE holders (
@@ -86,44 +86,37 @@ CREATE INDEX hidden_letters ON letters (hidden_until) WHERE hidden_until IS NOT 
         self, path: str, *, deadline_s: float = DEFAULT_DEADLINE_S, busy_s: float = BUSY_TIMEOUT_S
     ) -> None:
         self._deadline_s = deadline_s
-        self._subscriptions: dict[str, int] = {}  # their numbers
         self._holder: int | None = None
         self._turn = 0
-        self._holders_checked_at = self._last_pull_at = self._marked_at = -math.inf
+        self._holders_checked_at = self._last_pull_at = -math.inf
         super().__init__(path, busy_s=busy_s)
         self._changed = threading.Condition(self._lock)
 
     def _forget_rows(self) -> None:
-        self._subscriptions.clear()
         self._holder = None
 
     def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
-        """Create subscriptions that are missing, and remove those that nobody pulls any more.
+        """Create subscriptions that are missing, and remove those that nobody uses any more.
 
         The file is locked only if there is something to do.
         """
         now = _now_microseconds()
+        old = now - int(EXPIRE_S * 1e6)
         with self._session():
-            rows = self._db.execute("SELECT id, name, pulled_at FROM subscriptions").fetchall()
-            known = {name for _, name, _ in rows}
-            wanted = {one.name for one in subscriptions}
-            new = [(one.name, one.topic, now) for one in subscriptions if one.name not in known]
-            old = [
-                (number,)
-                for number, name, pulled_at in rows
-                if name not in wanted and pulled_at < now - EXPIRE_S * 1e6
-            ]
-            if not new and not old:
+            rows = self._db.execute("SELECT name, used_at FROM subscriptions").fetchall()
+            recent = {name for name, used_at in rows if used_at >= old}
+            if recent.issuperset(one.name for one in subscriptions) and len(recent) == len(rows):
                 return
             with self._transaction():
                 self._db.executemany(
-                    "INSERT OR IGNORE INTO subscriptions (name, topic, letters, pulled_at) "
-                    "VALUES (?, ?, 0, ?)",
-                    new,
+                    "INSERT INTO subscriptions (name, topic, letters, used_at) "
+                    "VALUES (?, ?, 0, ?) ON CONFLICT DO UPDATE SET used_at = excluded.used_at",
+                    [(one.name, one.topic, now) for one in subscriptions],
                 )
-                self._db.executemany("DELETE FROM letters WHERE subscription = ?", old)
-                self._db.executemany("DELETE FROM subscriptions WHERE id = ?", old)
-            self._subscriptions.clear()
+                removed = self._db.execute(
+                    "DELETE FROM subscriptions WHERE used_at < ? RETURNING id", (old,)
+                ).fetchall()
+                self._db.executemany("DELETE FROM letters WHERE subscription = ?", removed)
 
     def publish(self, envelopes: Sequence[Envelope]) -> None:
         """Store all envelopes, each for every subscription to its topic, or none after an error."""
@@ -141,7 +134,11 @@ CREATE INDEX hidden_letters ON letters (hidden_until) WHERE hidden_until IS NOT 
                     for reader in readers[x.topic]
                 ],
             )
-            self._add_to_counts(Counter(n for x in envelopes for n in readers[x.topic]))
+            more = Counter(reader for x in envelopes for reader in readers[x.topic])
+            self._db.executemany(
+                "UPDATE subscriptions SET letters = letters + ? WHERE id = ?",
+                [(number, reader) for reader, number in more.items()],
+            )
         with self._changed:
             self._changed.notify_all()
 
@@ -150,29 +147,13 @@ CREATE INDEX hidden_letters ON letters (hidden_until) WHERE hidden_until IS NOT 
         rows = self._db.execute("SELECT id FROM subscriptions WHERE topic = ?", (topic,))
         return [int(number) for (number,) in rows]
 
-    def _find_subscription(self, name: str) -> int | None:
-        known = self._subscriptions.get(name)
-        if known is None:
-            row = self._db.execute(
-                "SELECT id FROM subscriptions WHERE name = ?", (name,)
-            ).fetchone()
-            if row is not None:
-                known = self._subscriptions[name] = int(row[0])
-        return known
-
-    def _add_to_counts(self, changes: Mapping[int, int]) -> None:
-        self._db.executemany(
-            "UPDATE subscriptions SET letters = letters + ? WHERE id = ?",
-            [(number, subscription) for subscription, number in changes.items()],
-        )
-
     def pull(
         self, subscriptions: Sequence[str], *, limit: int, wait_s: float = 0.0
     ) -> list[ReceivedEnvelope]:
         """Return the oldest envelopes, a fair share of each subscription."""
         end = time.monotonic() + wait_s
         with self._session():
-            self._mark_pulled(subscriptions)
+            self._mark_used(subscriptions)
             while True:
                 self._release_lost_holders()
                 version = self._read_pragma("data_version")
@@ -200,22 +181,30 @@ CREATE INDEX hidden_letters ON letters (hidden_until) WHERE hidden_until IS NOT 
         self._turn += 1
         return pulled
 
-    def _mark_pulled(self, subscriptions: Sequence[str]) -> None:
-        """Note, once an hour, that somebody reads these subscriptions."""
-        if time.monotonic() < self._marked_at + MARK_S:
+    def _mark_used(self, subscriptions: Sequence[str]) -> None:
+        """Note, about once an hour, that somebody reads these subscriptions."""
+        now = _now_microseconds()
+        due = [s for s in subscriptions if self._is_marked_before(s, now - int(MARK_S * 1e6))]
+        if not due:
             return
-        self._marked_at = time.monotonic()
         with self._transaction():
             self._db.executemany(
-                "UPDATE subscriptions SET pulled_at = ? WHERE name = ?",
-                [(_now_microseconds(), name) for name in subscriptions],
+                "UPDATE subscriptions SET used_at = ? WHERE name = ?", [(now, s) for s in due]
             )
+
+    def _is_marked_before(self, subscription: str, time: int) -> bool:
+        found: int = self._db.execute(
+            "SELECT EXISTS (SELECT 1 FROM subscriptions WHERE name = ? AND used_at < ?)",
+            (subscription, time),
+        ).fetchone()[0]
+        return bool(found)
 
     def _has_visible(self, subscription: str) -> bool:
         """Whether a subscription has something to pull."""
         found: int = self._db.execute(
-            "SELECT EXISTS (SELECT 1 FROM letters WHERE subscription = ? AND hidden_until IS NULL)",
-            (self._find_subscription(subscription),),
+            "SELECT EXISTS (SELECT 1 FROM letters WHERE hidden_until IS NULL AND "
+            "subscription = (SELECT id FROM subscriptions WHERE name = ?))",
+            (subscription,),
         ).fetchone()[0]
         return bool(found)
 
@@ -225,10 +214,10 @@ CREATE INDEX hidden_letters ON letters (hidden_until) WHERE hidden_until IS NOT 
         for name, number in shares.items():
             rows = self._db.execute(
                 "UPDATE letters SET hidden_until = ?, holder = ?, deliveries = deliveries + 1 "
-                "WHERE id IN (SELECT id FROM letters WHERE subscription = ? AND "
-                "hidden_until IS NULL ORDER BY id LIMIT ?) "
+                "WHERE id IN (SELECT id FROM letters WHERE hidden_until IS NULL AND "
+                "subscription = (SELECT id FROM subscriptions WHERE name = ?) ORDER BY id LIMIT ?) "
                 "RETURNING id, deliveries, published_at, attributes, data",
-                (until, holder, self._find_subscription(name), number),
+                (until, holder, name, number),
             ).fetchall()
             taken[name] = [_to_received_envelope(name, *row) for row in sorted(rows)]
         return taken
@@ -291,15 +280,13 @@ CREATE INDEX hidden_letters ON letters (hidden_until) WHERE hidden_until IS NOT 
         for envelope in envelopes:
             by_subscription[envelope.subscription].append(_parse_ack_id(envelope))
         with self._session(), self._transaction():
-            gone: dict[int, int] = {}
             for name, ack_ids in by_subscription.items():
-                number = self._find_subscription(name)
-                if number is None:
-                    continue
-                gone[number] = -self._db.executemany(
+                gone = self._db.executemany(
                     "DELETE FROM letters WHERE id = ? AND deliveries = ?", ack_ids
                 ).rowcount
-            self._add_to_counts(gone)
+                self._db.execute(
+                    "UPDATE subscriptions SET letters = letters - ? WHERE name = ?", (gone, name)
+                )
 
     def extend(self, envelopes: Sequence[ReceivedEnvelope], seconds: float) -> None:
         """Hide envelopes, unless they have been redelivered since."""
