@@ -25,7 +25,13 @@ from hypothesis import strategies as st
 from segue.adapters.pubsub import PubsubQueue
 from segue.adapters.sqlite_queue import SqliteQueue
 from segue.errors import ConfigurationError
-from segue.model.queue import Envelope, Queue, ReceivedEnvelope
+from segue.model.queue import (
+    DEAD_SUBSCRIPTION,
+    Envelope,
+    Queue,
+    ReceivedEnvelope,
+    Subscription,
+)
 from segue_support import emulators
 from segue_support.pubsub_topics import make_topics
 from segue_support.queue import MemoryQueue
@@ -33,8 +39,14 @@ from segue_support.queue import MemoryQueue
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-LIVE, REQUESTS, DEAD = TOPICS = ("beats-live", "beats-requests", "beats-dead")
-HASTY = "beats-hasty"  # its envelopes have a short deadline
+SOURCE = Subscription(name="beats.source", topic="source")
+INBOX = Subscription(name="beats.inbox", topic="inbox-beats")
+DEAD = DEAD_SUBSCRIPTION
+HASTY = Subscription(name="hasty.inbox", topic="inbox-hasty")  # with a short deadline
+SUBSCRIPTIONS = (SOURCE, INBOX, DEAD)
+NAMES = tuple(one.name for one in SUBSCRIPTIONS)
+ANOTHER = Subscription(name="energy.source", topic="source")
+UNREAD = "done-beats"  # a topic without subscriptions
 PATIENCE_S = 30.0  # to wait for expected envelopes
 MOMENT_S = 0.7  # to wait for unexpected ones; longer than the hasty deadline of the embedded queues
 RIVAL = Path(__file__).with_name("queue_rival.py")
@@ -44,22 +56,29 @@ RIVAL = Path(__file__).with_name("queue_rival.py")
 class Shelf:
     """A queue that can be opened several times."""
 
+    url: str
     open: Callable[[], Queue]
     hasty: Callable[[], Queue]  # with a short deadline, for HASTY
-    makes_topics: bool  # by their first envelope
+    subscribe: Callable[[Queue, Sequence[Subscription]], None]
 
 
 def _memory(request: pytest.FixtureRequest) -> Shelf:
     queue, hasty = MemoryQueue(), MemoryQueue(deadline_s=0.3)
-    return Shelf(open=lambda: queue, hasty=lambda: hasty, makes_topics=True)
+    return Shelf(
+        url="",
+        open=lambda: queue,
+        hasty=lambda: hasty,
+        subscribe=lambda queue, wanted: queue.subscribe(wanted),
+    )
 
 
 def _sqlite(request: pytest.FixtureRequest) -> Shelf:
     path = f"{request.getfixturevalue('tmp_path')}/queue.db"
     return Shelf(
+        url=f"sqlite:///{path}",
         open=lambda: SqliteQueue(path),
         hasty=lambda: SqliteQueue(path, deadline_s=0.3),
-        makes_topics=True,
+        subscribe=lambda queue, wanted: queue.subscribe(wanted),
     )
 
 
@@ -67,11 +86,23 @@ def _pubsub(request: pytest.FixtureRequest) -> Shelf:
     url = f"pubsub://{request.getfixturevalue('project')}"
     address = request.getfixturevalue("pubsub_emulator")
     request.getfixturevalue("monkeypatch").setenv(emulators.PUBSUB.variable, address)
+
+    def subscribe(queue: Queue, wanted: Sequence[Subscription]) -> None:
+        assert isinstance(queue, PubsubQueue)
+        deadline_s = 10 if HASTY in wanted else 600  # 10 is the shortest there is
+        topics = [one.topic for one in wanted]
+        make_topics(queue, topics, wanted, ack_deadline_s=deadline_s)
+        queue.subscribe(wanted)  # leaves it to Terraform
+
     queue = PubsubQueue(url)
-    make_topics(queue, TOPICS)
-    make_topics(queue, [HASTY], ack_deadline_s=10)  # the shortest there is
+    make_topics(queue, [UNREAD], [])
     queue.close()
-    return Shelf(open=lambda: PubsubQueue(url), hasty=lambda: PubsubQueue(url), makes_topics=False)
+    return Shelf(
+        url=url,
+        open=lambda: PubsubQueue(url),
+        hasty=lambda: PubsubQueue(url),
+        subscribe=subscribe,
+    )
 
 
 EMULATED = pytest.mark.xdist_group("pubsub")  # with --dist loadgroup, one emulator serves all
@@ -90,20 +121,31 @@ def shelf(request: pytest.FixtureRequest) -> Shelf:
 @pytest.fixture
 def queue(shelf: Shelf) -> Iterator[Queue]:
     opened = shelf.open()
+    shelf.subscribe(opened, SUBSCRIPTIONS)
     yield opened
     opened.close()
 
 
-def envelopes(number: int, topic: str = LIVE) -> list[Envelope]:
+@pytest.fixture
+def hasty(shelf: Shelf) -> Iterator[Queue]:
+    opened = shelf.hasty()
+    shelf.subscribe(opened, [HASTY])
+    yield opened
+    opened.close()
+
+
+def envelopes(number: int, topic: str = SOURCE.topic) -> list[Envelope]:
     return [Envelope(topic=topic, data=f"{topic} {i}".encode()) for i in range(number)]
 
 
-def gather(queue: Queue, number: int, topics: Sequence[str] = (LIVE,)) -> list[ReceivedEnvelope]:
+def gather(
+    queue: Queue, number: int, subscriptions: Sequence[str] = (SOURCE.name,)
+) -> list[ReceivedEnvelope]:
     """Pull a number of envelopes, in several pulls if necessary."""
     gathered: list[ReceivedEnvelope] = []
     end = time.monotonic() + PATIENCE_S
     while len(gathered) < number and time.monotonic() < end:
-        gathered += queue.pull(topics, limit=number - len(gathered), wait_s=1)
+        gathered += queue.pull(subscriptions, limit=number - len(gathered), wait_s=1)
     assert len(gathered) == number
     return gathered
 
@@ -112,17 +154,26 @@ def bodies(envelopes: Sequence[ReceivedEnvelope]) -> list[bytes]:
     return sorted(d.data for d in envelopes)
 
 
-def stays_empty(queue: Queue, topics: Sequence[str] = (LIVE,)) -> bool:
-    return queue.pull(topics, limit=10, wait_s=MOMENT_S) == []
+def stays_empty(queue: Queue, subscriptions: Sequence[str] = (SOURCE.name,)) -> bool:
+    return queue.pull(subscriptions, limit=10, wait_s=MOMENT_S) == []
+
+
+def start_rival(mode: str, place: str, name: str, number: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(RIVAL), mode, place, name, str(number)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 class TestEnvelopes:
     def test_an_envelope_comes_as_it_was_published(self, queue):
         before = datetime.now(UTC)
         attributes = {"kind": "corrupt_media", "empty": "", "file": "gs://b/été \U0001f3b5 %20"}
-        queue.publish([Envelope(topic=LIVE, data=b"\x00\xff\xfe\n", attributes=attributes)])
+        queue.publish([Envelope(topic=SOURCE.topic, data=b"\x00\xff\xfe\n", attributes=attributes)])
         (envelope,) = gather(queue, 1)
-        assert envelope.topic == LIVE
+        assert envelope.subscription == SOURCE.name
         assert envelope.data == b"\x00\xff\xfe\n"
         assert envelope.attributes == attributes
         assert envelope.message_id
@@ -131,17 +182,17 @@ class TestEnvelopes:
         assert before - slack <= envelope.published_at <= datetime.now(UTC) + slack
 
     def test_an_envelope_without_attributes_has_none(self, queue):
-        queue.publish([Envelope(topic=LIVE, data=b"x")])
+        queue.publish([Envelope(topic=SOURCE.topic, data=b"x")])
         assert gather(queue, 1)[0].attributes == {}
 
     def test_an_envelope_of_attributes_alone_is_one(self, queue):
-        queue.publish([Envelope(topic=LIVE, data=b"", attributes={"a": "b"})])
+        queue.publish([Envelope(topic=SOURCE.topic, data=b"", attributes={"a": "b"})])
         (envelope,) = gather(queue, 1)
         assert (envelope.data, envelope.attributes) == (b"", {"a": "b"})
 
     def test_a_megabyte_comes_whole(self, queue):
         data = random.Random(7).randbytes(1 << 20)
-        queue.publish([Envelope(topic=LIVE, data=data)])
+        queue.publish([Envelope(topic=SOURCE.topic, data=data)])
         assert gather(queue, 1)[0].data == data
 
     @settings(
@@ -160,13 +211,13 @@ class TestEnvelopes:
         ),
     )
     def test_all_bytes_and_characters_come_through(self, queue, data, attributes):
-        queue.publish([Envelope(topic=LIVE, data=data, attributes=attributes)])
+        queue.publish([Envelope(topic=SOURCE.topic, data=data, attributes=attributes)])
         (envelope,) = gather(queue, 1)
         queue.acknowledge([envelope])
         assert (envelope.data, envelope.attributes) == (data, attributes)
 
     def test_equal_envelopes_are_several(self, queue):
-        queue.publish([Envelope(topic=LIVE, data=b"x")] * 3)
+        queue.publish([Envelope(topic=SOURCE.topic, data=b"x")] * 3)
         assert len({d.message_id for d in gather(queue, 3)}) == 3
 
     def test_thousands_in_one_call_all_come_once(self, queue):
@@ -186,93 +237,195 @@ class TestEnvelopes:
 class TestPull:
     def test_without_envelopes_a_pull_waits_and_returns_none(self, queue):
         start = time.monotonic()
-        assert queue.pull([LIVE, REQUESTS], limit=10, wait_s=0.4) == []
+        assert queue.pull([SOURCE.name, INBOX.name], limit=10, wait_s=0.4) == []
         assert time.monotonic() - start >= 0.4
-        assert queue.pull([LIVE], limit=10) == []
+        assert queue.pull([SOURCE.name], limit=10) == []
 
     def test_a_waiting_pull_returns_with_what_is_published_meanwhile(self, shelf, queue):
         other = shelf.open()
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(queue.pull, [REQUESTS, LIVE], limit=10, wait_s=PATIENCE_S)
+            waiting = pool.submit(
+                queue.pull, [INBOX.name, SOURCE.name], limit=10, wait_s=PATIENCE_S
+            )
             time.sleep(0.2)
             other.publish(envelopes(1))
-            assert bodies(waiting.result()) == [b"beats-live 0"]
+            assert bodies(waiting.result()) == [b"source 0"]
         other.close()
 
     def test_a_waiting_pull_returns_with_what_its_own_queue_publishes(self, queue):
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(queue.pull, [LIVE], limit=10, wait_s=PATIENCE_S)
+            waiting = pool.submit(queue.pull, [SOURCE.name], limit=10, wait_s=PATIENCE_S)
             time.sleep(0.2)
             queue.publish(envelopes(1))
-            assert bodies(waiting.result()) == [b"beats-live 0"]
+            assert bodies(waiting.result()) == [b"source 0"]
 
     def test_never_more_come_than_asked_for(self, queue):
-        for topic in TOPICS:
-            queue.publish(envelopes(10, topic))
+        for one in SUBSCRIPTIONS:
+            queue.publish(envelopes(10, one.topic))
         for limit in (1, 2, 7):
-            assert 1 <= len(queue.pull(TOPICS, limit=limit, wait_s=PATIENCE_S)) <= limit
+            assert 1 <= len(queue.pull(NAMES, limit=limit, wait_s=PATIENCE_S)) <= limit
 
-    def test_only_the_topics_asked_for_come(self, queue):
-        queue.publish([*envelopes(3), *envelopes(4, REQUESTS), *envelopes(5, DEAD)])
-        got = gather(queue, 9, (REQUESTS, DEAD))
-        assert Counter(d.topic for d in got) == {REQUESTS: 4, DEAD: 5}
+    def test_only_the_subscriptions_asked_for_come(self, queue):
+        queue.publish([*envelopes(3), *envelopes(4, INBOX.topic), *envelopes(5, DEAD.topic)])
+        got = gather(queue, 9, (INBOX.name, DEAD.name))
+        assert Counter(d.subscription for d in got) == {INBOX.name: 4, DEAD.name: 5}
 
-    def test_each_topic_has_its_share_however_many_wait_in_another(self, queue):
-        queue.publish([*envelopes(500), *envelopes(20, REQUESTS)])
-        pulled = queue.pull([LIVE, REQUESTS], limit=20, wait_s=PATIENCE_S)
-        assert Counter(d.topic for d in pulled) == {LIVE: 10, REQUESTS: 10}
+    def test_each_subscription_has_its_share_however_many_wait_in_another(self, queue):
+        queue.publish([*envelopes(10_000), *envelopes(20, INBOX.topic)])
+        pulled = queue.pull([SOURCE.name, INBOX.name], limit=20, wait_s=PATIENCE_S)
+        assert Counter(d.subscription for d in pulled) == {SOURCE.name: 10, INBOX.name: 10}
 
-    def test_what_one_topic_lacks_the_others_give(self, queue):
-        queue.publish([*envelopes(100), *envelopes(2, REQUESTS)])
-        pulled = queue.pull([LIVE, REQUESTS, DEAD], limit=30, wait_s=PATIENCE_S)
-        assert Counter(d.topic for d in pulled) == {LIVE: 28, REQUESTS: 2}
+    def test_what_one_subscription_lacks_the_others_give(self, queue):
+        queue.publish([*envelopes(100), *envelopes(2, INBOX.topic)])
+        pulled = queue.pull([SOURCE.name, INBOX.name, DEAD.name], limit=30, wait_s=PATIENCE_S)
+        assert Counter(d.subscription for d in pulled) == {SOURCE.name: 28, INBOX.name: 2}
 
-    def test_one_at_a_time_topics_take_turns(self, queue):
-        queue.publish([*envelopes(10), *envelopes(10, REQUESTS)])
+    def test_one_at_a_time_subscriptions_take_turns(self, queue):
+        queue.publish([*envelopes(10), *envelopes(10, INBOX.topic)])
         pulled = [
-            d for _ in range(8) for d in queue.pull([LIVE, REQUESTS], limit=1, wait_s=PATIENCE_S)
+            d
+            for _ in range(8)
+            for d in queue.pull([SOURCE.name, INBOX.name], limit=1, wait_s=PATIENCE_S)
         ]
-        assert Counter(d.topic for d in pulled) == {LIVE: 4, REQUESTS: 4}
+        assert Counter(d.subscription for d in pulled) == {SOURCE.name: 4, INBOX.name: 4}
 
-    def test_a_topic_named_twice_is_one(self, queue):
-        queue.publish([*envelopes(10), *envelopes(10, REQUESTS)])
-        pulled = queue.pull([LIVE, LIVE, REQUESTS], limit=4, wait_s=PATIENCE_S)
-        assert Counter(d.topic for d in pulled) == {LIVE: 2, REQUESTS: 2}
+    def test_a_subscription_named_twice_is_one(self, queue):
+        queue.publish([*envelopes(10), *envelopes(10, INBOX.topic)])
+        pulled = queue.pull([SOURCE.name, SOURCE.name, INBOX.name], limit=4, wait_s=PATIENCE_S)
+        assert Counter(d.subscription for d in pulled) == {SOURCE.name: 2, INBOX.name: 2}
 
-    def test_an_unknown_topic_is_made_or_named_with_the_remedy(self, shelf, queue):
-        unknown = "energy-live"
-        if shelf.makes_topics:
-            assert stays_empty(queue, (unknown,))
-            queue.publish(envelopes(1, unknown))
-            assert len(gather(queue, 1, (unknown,))) == 1
+    def test_what_does_not_exist_is_empty_or_named_with_the_remedy(self, queue):
+        if isinstance(queue, PubsubQueue):
+            with pytest.raises(ConfigurationError, match=r"segue-inbox-energy.*terraform apply"):
+                queue.publish(envelopes(1, "inbox-energy"))
+            with pytest.raises(ConfigurationError, match=r"segue-energy\.inbox.*terraform apply"):
+                queue.pull(["energy.inbox"], limit=1)
         else:
-            with pytest.raises(ConfigurationError, match=rf"segue-{unknown}.*terraform apply"):
-                queue.publish(envelopes(1, unknown))
-            with pytest.raises(ConfigurationError, match=rf"segue-{unknown}.*terraform apply"):
-                queue.pull([unknown], limit=1)
+            queue.publish(envelopes(1, "inbox-energy"))
+            assert stays_empty(queue, ("energy.inbox",))
+
+
+class TestSubscriptions:
+    def test_each_subscription_to_a_topic_gets_every_envelope(self, shelf, queue):
+        shelf.subscribe(queue, [ANOTHER])
+        queue.publish([*envelopes(50), *envelopes(5, INBOX.topic)])
+        queue.publish([Envelope(topic=SOURCE.topic, data=b"last", attributes={"a": "b"})])
+        expected = sorted([*(x.data for x in envelopes(50)), b"last"])
+        for name in (SOURCE.name, ANOTHER.name):
+            got = gather(queue, 51, (name,))
+            assert bodies(got) == expected
+            assert {(d.subscription, d.attributes.get("a")) for d in got} == {
+                (name, None),
+                (name, "b"),
+            }
+            assert stays_empty(queue, (name,))
+
+    def test_what_was_published_before_a_subscription_is_not_in_it(self, shelf, queue):
+        queue.publish(envelopes(3))
+        shelf.subscribe(queue, [ANOTHER])
+        queue.publish([Envelope(topic=SOURCE.topic, data=b"later")])
+        assert bodies(gather(queue, 1, (ANOTHER.name,))) == [b"later"]
+        assert stays_empty(queue, (ANOTHER.name,))
+        assert len(gather(queue, 4)) == 4
+
+    def test_acknowledging_and_releasing_in_one_leaves_the_other_alone(self, shelf, queue):
+        shelf.subscribe(queue, [ANOTHER])
+        queue.publish(envelopes(4))
+        first, *others = gather(queue, 4)
+        held = gather(queue, 4, (ANOTHER.name,))
+        queue.acknowledge(others)
+        queue.extend([first], 0)
+        assert bodies(gather(queue, 1)) == [first.data]
+        assert stays_empty(queue, (ANOTHER.name,))
+        queue.extend(held, 0)
+        assert bodies(gather(queue, 4, (ANOTHER.name,))) == bodies(held)
+        assert stays_empty(queue)
+
+    def test_readers_of_one_subscription_share_what_each_subscription_gets(self, shelf, queue):
+        shelf.subscribe(queue, [ANOTHER])
+        readers = [(shelf.open(), name) for name in (SOURCE.name, ANOTHER.name) for _ in range(2)]
+        queue.publish(envelopes(200))
+
+        def consume(reader: tuple[Queue, str]) -> Counter[tuple[str, bytes]]:
+            mine: Counter[tuple[str, bytes]] = Counter()
+            while pulled := reader[0].pull([reader[1]], limit=9, wait_s=1):
+                reader[0].acknowledge(pulled)
+                mine.update((d.subscription, d.data) for d in pulled)
+            return mine
+
+        with ThreadPoolExecutor(4) as pool:
+            got = sum(pool.map(consume, readers), Counter())
+        assert got == Counter(
+            (name, x.data) for name in (SOURCE.name, ANOTHER.name) for x in envelopes(200)
+        )
+        for reader, _ in readers:
+            reader.close()
+
+    def test_subscriptions_to_one_topic_have_equal_shares(self, shelf, queue):
+        shelf.subscribe(queue, [ANOTHER])
+        queue.publish([*envelopes(100), *envelopes(100, INBOX.topic)])
+        pulled = queue.pull([SOURCE.name, ANOTHER.name, INBOX.name], limit=30, wait_s=PATIENCE_S)
+        assert Counter(d.subscription for d in pulled) == {
+            SOURCE.name: 10,
+            ANOTHER.name: 10,
+            INBOX.name: 10,
+        }
+
+    def test_subscribing_twice_is_once_and_loses_nothing(self, shelf, queue):
+        queue.publish(envelopes(2))
+        other = shelf.open()
+        shelf.subscribe(other, SUBSCRIPTIONS)
+        shelf.subscribe(queue, [SOURCE, SOURCE])
+        other.publish([Envelope(topic=SOURCE.topic, data=b"third")])
+        assert bodies(gather(queue, 3)) == [b"source 0", b"source 1", b"third"]
+        assert stays_empty(other)
+        other.close()
+
+    @pytest.mark.parametrize("shelf", [s for s in SHELVES if s.id != "memory"], indirect=True)
+    def test_what_nobody_reads_is_not_kept(self, shelf, queue):
+        queue.publish([*envelopes(3, UNREAD), *envelopes(1)])
+        shelf.subscribe(queue, [Subscription(name="energy.done-beats", topic=UNREAD)])
+        assert bodies(gather(queue, 1)) == [b"source 0"]
+        assert stays_empty(queue, ("energy.done-beats", *NAMES))
+
+    @pytest.mark.parametrize("shelf", [s for s in SHELVES if s.id != "memory"], indirect=True)
+    def test_whoever_subscribes_while_another_process_publishes_misses_nothing(self, shelf, queue):
+        publisher = start_rival("tick", shelf.url, SOURCE.topic, 3)
+        assert publisher.stdout.readline() == "ready\n"
+        since: dict[str, int] = {}
+        for number in range(8):
+            name = f"late{number}.source"
+            shelf.subscribe(queue, [Subscription(name=name, topic=SOURCE.topic)])
+            since[name] = time.monotonic_ns()  # one clock for all processes
+            time.sleep(0.02)
+        published = {int(x) for x in json.loads(publisher.communicate("", timeout=60)[0])}
+        for name, subscribed in since.items():
+            expected = {x for x in published if x > subscribed}
+            assert expected
+            got: set[int] = set()
+            while pulled := queue.pull([name], limit=1000, wait_s=MOMENT_S):
+                queue.acknowledge(pulled)
+                got.update(int(d.data) for d in pulled)
+            assert expected <= got <= published
 
 
 class TestDelivery:
-    def test_what_is_acknowledged_never_comes_again(self, shelf):
-        queue = shelf.hasty()
-        queue.publish(envelopes(3, HASTY))
-        queue.acknowledge(gather(queue, 3, (HASTY,)))
-        assert stays_empty(queue, (HASTY,))
-        queue.close()
+    def test_what_is_acknowledged_never_comes_again(self, hasty):
+        hasty.publish(envelopes(3, HASTY.topic))
+        hasty.acknowledge(gather(hasty, 3, (HASTY.name,)))
+        assert stays_empty(hasty, (HASTY.name,))
 
     def test_what_is_not_acknowledged_comes_again_after_its_deadline_unless_it_is_extended(
-        self, shelf
+        self, hasty
     ):
-        queue = shelf.hasty()
-        queue.publish(envelopes(3, HASTY))
-        extended, *first = gather(queue, 3, (HASTY,))
-        queue.extend([extended], 600)
-        again = gather(queue, 2, (HASTY,))
+        hasty.publish(envelopes(3, HASTY.topic))
+        extended, *first = gather(hasty, 3, (HASTY.name,))
+        hasty.extend([extended], 600)
+        again = gather(hasty, 2, (HASTY.name,))
         assert {d.message_id: d.data for d in again} == {d.message_id: d.data for d in first}
         assert {d.ack_id for d in again}.isdisjoint(d.ack_id for d in first)
-        queue.acknowledge(again)
-        assert stays_empty(queue, (HASTY,))
-        queue.close()
+        hasty.acknowledge(again)
+        assert stays_empty(hasty, (HASTY.name,))
 
     def test_until_then_no_one_else_gets_it(self, shelf, queue):
         queue.publish(envelopes(3))
@@ -294,7 +447,7 @@ class TestDelivery:
         queue.publish(envelopes(1))
         held = gather(queue, 1)
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(queue.pull, [LIVE], limit=1, wait_s=PATIENCE_S)
+            waiting = pool.submit(queue.pull, [SOURCE.name], limit=1, wait_s=PATIENCE_S)
             time.sleep(0.2)
             queue.extend(held, 0)
             assert [d.message_id for d in waiting.result()] == [held[0].message_id]
@@ -306,7 +459,7 @@ class TestDelivery:
         newer = gather(queue, 1)
         queue.acknowledge(outdated)
         queue.extend(newer, 0)
-        assert bodies(gather(queue, 1)) == [b"beats-live 0"]
+        assert bodies(gather(queue, 1)) == [b"source 0"]
 
     def test_an_outdated_receipt_gives_nothing_back(self, queue):
         queue.publish(envelopes(1))
@@ -320,18 +473,18 @@ class TestDelivery:
         queue.publish(envelopes(1))
         first = gather(queue, 1)
         queue.acknowledge(first)
-        queue.publish([Envelope(topic=LIVE, data=b"later")])
+        queue.publish([Envelope(topic=SOURCE.topic, data=b"later")])
         later = gather(queue, 1)
         queue.acknowledge(first)
         queue.extend(later, 0)
         assert bodies(gather(queue, 1)) == [b"later"]
 
-    def test_envelopes_of_several_topics_are_acknowledged_together(self, queue):
-        queue.publish([*envelopes(30), *envelopes(30, REQUESTS), *envelopes(30, DEAD)])
-        held = gather(queue, 90, TOPICS)
+    def test_envelopes_of_several_subscriptions_are_acknowledged_together(self, queue):
+        queue.publish([*envelopes(30), *envelopes(30, INBOX.topic), *envelopes(30, DEAD.topic)])
+        held = gather(queue, 90, NAMES)
         queue.acknowledge(held[::2])
         queue.extend(held[1::2], 0)
-        assert bodies(gather(queue, 45, TOPICS)) == bodies(held[1::2])
+        assert bodies(gather(queue, 45, NAMES)) == bodies(held[1::2])
 
 
 class TestSharing:
@@ -341,7 +494,7 @@ class TestSharing:
 
         def consume(consumer: Queue) -> list[bytes]:
             mine: list[bytes] = []
-            while pulled := consumer.pull([LIVE], limit=7, wait_s=1):
+            while pulled := consumer.pull([SOURCE.name], limit=7, wait_s=1):
                 consumer.acknowledge(pulled)
                 mine += bodies(pulled)
             return mine
@@ -356,7 +509,9 @@ class TestSharing:
 
     def test_threads_may_share_an_adapter(self, queue):
         def work(number: int) -> list[bytes]:
-            queue.publish([Envelope(topic=LIVE, data=f"{number} {i}".encode()) for i in range(50)])
+            queue.publish(
+                [Envelope(topic=SOURCE.topic, data=f"{number} {i}".encode()) for i in range(50)]
+            )
             got = gather(queue, 50)
             queue.acknowledge(got)
             return bodies(got)
@@ -366,8 +521,7 @@ class TestSharing:
         assert sorted(got) == sorted(f"{n} {i}".encode() for n in range(6) for i in range(50))
         assert stays_empty(queue)
 
-    def test_what_a_closed_queue_took_over_is_kept(self, shelf):
-        queue = shelf.open()
+    def test_what_a_closed_queue_took_over_is_kept(self, shelf, queue):
         queue.publish(envelopes(3))
         queue.close()
         queue.close()
@@ -378,27 +532,18 @@ class TestSharing:
 
 class TestDepth:
     def test_envelopes_are_counted_until_they_are_acknowledged_or_not_at_all(self, queue):
-        queue.publish([*envelopes(5), *envelopes(2, REQUESTS)])
+        queue.publish([*envelopes(5), *envelopes(2, INBOX.topic)])
         held = gather(queue, 2)
-        depth = queue.measure_depth([LIVE, DEAD])
+        depth = queue.measure_depth([SOURCE.name, DEAD.name])
         if depth is None:
             assert isinstance(queue, PubsubQueue)
             return
-        assert depth == {LIVE: 5, DEAD: 0}
+        assert depth == {SOURCE.name: 5, DEAD.name: 0}
         queue.acknowledge(held)
         queue.acknowledge(held)
-        assert queue.measure_depth(TOPICS) == {LIVE: 3, REQUESTS: 2, DEAD: 0}
+        assert queue.measure_depth(NAMES) == {SOURCE.name: 3, INBOX.name: 2, DEAD.name: 0}
         queue.extend(gather(queue, 3), 0)
-        assert queue.measure_depth([LIVE]) == {LIVE: 3}
-
-
-def rival(mode: str, path: str, number: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(RIVAL), mode, path, LIVE, str(number)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+        assert queue.measure_depth([SOURCE.name]) == {SOURCE.name: 3}
 
 
 class TestProcesses:
@@ -411,36 +556,37 @@ class TestProcesses:
     @pytest.fixture
     def queue(self, path: str) -> Iterator[SqliteQueue]:
         queue = SqliteQueue(path, deadline_s=3600)
+        queue.subscribe(SUBSCRIPTIONS)
         yield queue
         queue.close()
 
     def test_what_a_killed_consumer_held_comes_at_once(self, queue, path):
         queue.publish(envelopes(10))
-        consumer = rival("hold", path, 7)
+        consumer = start_rival("hold", path, SOURCE.name, 7)
         held = json.loads(consumer.stdout.readline())
         assert len(held) == 7
-        assert len(queue.pull([LIVE], limit=100)) == 3  # the others are hidden for an hour
+        assert len(queue.pull([SOURCE.name], limit=100)) == 3  # the others are hidden for an hour
         assert stays_empty(queue)
         consumer.kill()  # SIGKILL, with envelopes in hand
         consumer.communicate(timeout=PATIENCE_S)
         again = gather(queue, 7)
         assert bodies(again) == sorted(x.encode() for x in held)
         queue.acknowledge(again)
-        assert queue.measure_depth([LIVE]) == {LIVE: 3}
+        assert queue.measure_depth([SOURCE.name]) == {SOURCE.name: 3}
 
     def test_a_pull_that_waits_gets_what_a_killed_consumer_held(self, queue, path):
         queue.publish(envelopes(1))
-        consumer = rival("hold", path, 1)
+        consumer = start_rival("hold", path, SOURCE.name, 1)
         assert len(json.loads(consumer.stdout.readline())) == 1
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(queue.pull, [LIVE], limit=1, wait_s=PATIENCE_S)
+            waiting = pool.submit(queue.pull, [SOURCE.name], limit=1, wait_s=PATIENCE_S)
             time.sleep(0.2)
             consumer.kill()
             consumer.communicate(timeout=PATIENCE_S)
-            assert bodies(waiting.result()) == [b"beats-live 0"]
+            assert bodies(waiting.result()) == [b"source 0"]
 
     def test_consumers_in_processes_share_and_none_gets_what_another_has(self, queue, path):
-        consumers = [rival("share", path, 11) for _ in range(3)]
+        consumers = [start_rival("share", path, SOURCE.name, 11) for _ in range(3)]
         for consumer in consumers:
             assert consumer.stdout.readline() == "ready\n"
         queue.publish(envelopes(3000))
@@ -448,19 +594,19 @@ class TestProcesses:
         assert sorted(x.encode() for some in got for x in some) == sorted(
             x.data for x in envelopes(3000)
         )
-        assert queue.measure_depth([LIVE]) == {LIVE: 0}
+        assert queue.measure_depth([SOURCE.name]) == {SOURCE.name: 0}
 
     def test_a_publisher_that_is_killed_publishes_all_or_nothing(self, queue, path):
         rng, size = random.Random(11), 8000
         for _ in range(4):
-            publisher = rival("publish", path, size)
+            publisher = start_rival("publish", path, SOURCE.topic, size)
             assert publisher.stdout.readline() == "ready\n"
             time.sleep(rng.uniform(0.05, 0.25))
             publisher.kill()  # most of the time in the middle of a set
             publisher.communicate(timeout=PATIENCE_S)
             kept: Counter[bytes] = Counter()
-            while pulled := queue.pull([LIVE], limit=4000):
+            while pulled := queue.pull([SOURCE.name], limit=4000):
                 kept.update(d.data for d in pulled)
                 queue.acknowledge(pulled)
             assert set(kept.values()) <= {size}
-            assert queue.measure_depth([LIVE]) == {LIVE: 0}
+            assert queue.measure_depth([SOURCE.name]) == {SOURCE.name: 0}
