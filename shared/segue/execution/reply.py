@@ -213,9 +213,13 @@ class ReplyBuilder:
                 trigger=job,
                 request=message.request,
             )
+            own = self.graph.pipeline_of[job]
             below = self.graph.select_on_arrival(self.steps.list_notified(job))
-            if below or self.graph.jobs[job].publish:
+            apart = [child for child in below if self.graph.pipeline_of[child] != own]
+            if apart or self.graph.jobs[job].publish:
                 envelopes.append(event_to_envelope(event))
+            if len(apart) < len(below):  # in the job's own pipeline, which is not this one
+                envelopes.append(message_to_envelope(event, own))
             if EVERYONE in entry.notify:
                 notified.append(Notified(fingerprint=fingerprint, notify_at=entry.notify_at))
         if not notified:

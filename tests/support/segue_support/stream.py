@@ -26,6 +26,7 @@ from segue.model.queue import (
     DEAD_TOPIC,
     Envelope,
     event_to_envelope,
+    list_published_topics,
     list_subscriptions,
     message_to_envelope,
     parse_subscription,
@@ -87,6 +88,19 @@ class CountingLedger(MemoryLedger):
         return changed
 
 
+class CountingQueue(MemoryQueue):
+    """Counts the envelopes that are published to each topic, and drops what nobody reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.published: Counter[str] = Counter()
+
+    def publish(self, envelopes: Sequence[Envelope]) -> None:
+        """Store envelopes for each subscription to their topics."""
+        self.published.update(envelope.topic for envelope in envelopes)
+        super().publish([envelope for envelope in envelopes if envelope.topic in self._readers])
+
+
 @dataclass(kw_only=True)
 class Clock:
     """A clock that stands still until it is told otherwise."""
@@ -111,7 +125,7 @@ class Stream:
     lease_s: float = 60.0
     clock: Clock = field(default_factory=Clock)
     ledger: CountingLedger = field(default_factory=CountingLedger)
-    queue: MemoryQueue = field(default_factory=MemoryQueue)
+    queue: CountingQueue = field(default_factory=CountingQueue)
     engines: dict[str, Engine] = field(default_factory=dict)  # by pipeline
     computed: Counter[str] = field(default_factory=Counter)  # by job
     delivered: int = 0
@@ -242,6 +256,8 @@ class Stream:
         engine.add_messages([ReceivedMessage(pipeline=pipeline, data=envelope.data)])
         [reply] = engine.drain()
         assert isinstance(reply, Reply)
+        published = {envelope.topic for envelope in reply.envelopes}
+        assert published.issubset(list_published_topics(self.graph, [pipeline]))
         return reply
 
     def deliver(self, index: int = 0, *, again: bool = False) -> Reply:

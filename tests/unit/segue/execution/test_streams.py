@@ -15,7 +15,7 @@ from segue.log import Action
 from segue.model.graph import Graph
 from segue.model.media_file import MediaFile
 from segue.model.message import Message, decode_message
-from segue.model.queue import DEAD, parse_topic
+from segue.model.queue import DEAD_TOPIC
 from segue.model.record import EVERYONE, NOBODY, PENDING, Failure, State, list_open_terms
 from segue.model.transitions import Result, build_blocked_result, is_current
 from segue.worker.protocol import Task
@@ -47,6 +47,11 @@ LAST = "a3"
 EDGES = WIDTH + (LAYERS - 1) * WIDTH**2
 
 
+def list_published(graph: Graph) -> list[str]:
+    """Return the topics that one arrival publishes to: its own, and those of jobs with readers."""
+    return ["source", *(f"done-{job}" for job in graph.jobs if graph.has_readers(job))]
+
+
 def are_current(stream: Stream, *jobs: str) -> bool:
     return all(is_current(stream.graph, stream.record, job) for job in jobs)
 
@@ -64,6 +69,8 @@ def test_an_arrival_at_a_lattice_costs_one_message_an_edge_and_one_for_itself():
     stream.arrive()
     stream.run()
     assert stream.delivered == 1 + EDGES == 31
+    assert stream.queue.published == Counter(list_published(LATTICE))
+    assert stream.queue.published.total() == 1 + 1 + WIDTH * (LAYERS - 1) == 11
     assert stream.computed == Counter([*LATTICE.jobs])
     assert is_quiet(stream)
 
@@ -155,9 +162,9 @@ def test_a_request_follows_its_line_from_pipeline_to_pipeline_and_runs_nothing_e
     ways = []
     while stream.messages:
         ((pipeline, message),) = stream.messages
-        ways.append((pipeline, message.targets, message.trigger, message.request, message.lane))
+        ways.append((pipeline, message.targets, message.trigger, message.request))
         stream.deliver()
-    assert ways == [(job, ("c",), None, "r1", "requests") for job in "abc"]
+    assert ways == [(job, ("c",), None, "r1") for job in "abc"]
     assert stream.computed == Counter("abc")
     assert is_quiet(stream)
 
@@ -330,7 +337,7 @@ def test_an_event_for_what_a_backfill_holds_leaves_everyone_to_be_told_by_the_sw
     stream.sweep()
     assert [pipeline for pipeline, _ in stream.messages] == ["a"], "whose job it is"
     reply = stream.deliver()
-    assert list_events(reply) == [("a", "b"), ("a", "e")]
+    assert list_events(reply) == [("a", "done-a")]
     assert is_current(FORK, stream.record, "a")
     stream.run()
     assert stream.computed == Counter([*FORK.jobs])
@@ -378,11 +385,37 @@ def test_a_request_for_what_a_backfill_holds_is_gone_on_with_by_the_backfill():
     assert is_quiet(stream)
 
 
+def test_what_a_backfill_leaves_between_jobs_of_one_pipeline_goes_to_the_inbox_of_that_one():
+    """A pipeline above them notifies of it, and what happens within a pipeline has no topic."""
+    graph = build_graph({"a": "", "b": "a", "c": "b"}, {"two": ("b", "c")})
+    stream = Stream(graph=graph)
+    stream.arrive()
+    stream.deliver()
+    stream.drop_messages()
+    backfill = stream.build_engine(None)
+
+    def answer(task: Task) -> tuple[Result, ...]:
+        if task.run == ("b",):
+            stream.publish(Message(uri=URI, version="1", order=1, trigger="a"), ("b",))
+            assert stream.deliver().action is Action.WAITING
+        return complete_jobs(task)
+
+    stream.answer = answer
+    media = MediaFile(uri=URI, version="1", order=1)
+    backfill.add_files([media], Run(id="run1", targets=("b",)))
+    list(backfill.drain())
+    stream.publish(Message(uri=URI, version="1", order=1, targets=("a",)), ("a",))
+    assert list_events(stream.deliver()) == [("b", "inbox-two")]
+    stream.run()
+    assert stream.computed == Counter("abc")
+    assert is_quiet(stream)
+
+
 def list_events(reply: Reply) -> list[tuple[str | None, str]]:
     return [
-        (decode_message(one.data).trigger, parse_topic(one.topic))
+        (decode_message(one.data).trigger, one.topic)
         for one in reply.envelopes
-        if not one.topic.endswith(f"-{DEAD}")
+        if one.topic != DEAD_TOPIC
     ]
 
 
