@@ -95,6 +95,10 @@ CREATE INDEX hidden_letters ON letters (hidden_until) WHERE hidden_until IS NOT 
     def _forget_rows(self) -> None:
         self._holder = None
 
+    def _describe_new_start(self) -> str:
+        sweep = "run 'segue sweep', which republishes what the ledger waits for"
+        return f"set {self.variable} to another path and {sweep}"
+
     def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
         """Create subscriptions that are missing, and remove those that nobody uses any more.
 

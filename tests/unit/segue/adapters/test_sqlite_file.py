@@ -44,6 +44,15 @@ def test_a_later_schema_is_left_alone(kind, path):
         kind(path)
 
 
+def test_a_queue_of_the_first_schema_says_how_to_do_without_it(path):
+    queue = SqliteQueue(path)
+    queue._db.execute("PRAGMA user_version = 1")
+    queue.close()
+    remedy = r"has schema 1, .* reads 2; .*set SEGUE_QUEUE to another path and run 'segue sweep'"
+    with pytest.raises(ConfigurationError, match=remedy):
+        SqliteQueue(path)
+
+
 def test_a_file_that_is_no_database_is_named(kind, tmp_path):
     (tmp_path / "song.wav").write_bytes(b"RIFF" * 1000)
     with pytest.raises(ConfigurationError, match=rf"is not a {kind.noun}, or is damaged"):
@@ -94,9 +103,17 @@ def test_the_stored_format_is_that_of_earlier_versions(path):
     ledger.close()
     queue = SqliteQueue(f"{path}.queue")
     tables = dict(queue._db.execute("SELECT name, type FROM sqlite_schema WHERE sql NOT NULL"))
-    assert {"topics", "holders", "letters", "visible_letters", "hidden_letters"} <= set(tables)
+    assert tables == {
+        "subscriptions": "table",
+        "subscriptions_of_topics": "index",
+        "holders": "table",
+        "letters": "table",
+        "visible_letters": "index",
+        "hidden_letters": "index",
+        "sqlite_sequence": "table",
+    }
     settings = [queue._read_pragma(n) for n in ("user_version", "application_id")]
-    assert settings == [1, 0x53475145]
+    assert settings == [2, 0x53475145]
     queue.close()
 
 
