@@ -309,9 +309,7 @@ def test_a_request_is_accepted_and_answers_an_id(memory, logged, content_type):
     sent = call(body=body_of(memory, jobs=["b"]), **{"Content-Type": content_type})
     status, said, _ = answered(request(sent))
     assert (status, said["files"], said["targets"], said["ignored"]) == (202, 1, ["b"], {})
-    assert [(m.targets, m.request, m.lane) for m in memory.messages] == [
-        (("b",), said["request"], "requests")
-    ]
+    assert [(m.targets, m.request) for m in memory.messages] == [(("b",), said["request"])]
     assert logged[0]["action"] == "requested"
     assert logged[0]["request"] == said["request"]
 

@@ -57,13 +57,15 @@ def test_a_message_larger_than_pubsub_takes_is_refused_with_its_topic():
         list(batch_envelopes([Envelope(topic="a", data=bytes(10_000_000))]))
 
 
-def received(topic: str, ack_id: str) -> ReceivedEnvelope:
-    return ReceivedEnvelope(topic=topic, data=b"", message_id="1", ack_id=ack_id, published_at=NOW)
+def received(subscription: str, ack_id: str) -> ReceivedEnvelope:
+    return ReceivedEnvelope(
+        subscription=subscription, data=b"", message_id="1", ack_id=ack_id, published_at=NOW
+    )
 
 
 def test_ack_ids_fill_calls_by_number_and_by_size():
     calls = list(batch_ack_ids([received("a", "r")] * (MAX_ACK_IDS + 1) + [received("b", "q")]))
-    assert [(topic, len(ids)) for topic, ids in calls] == [("a", MAX_ACK_IDS), ("a", 1), ("b", 1)]
+    assert [(name, len(ids)) for name, ids in calls] == [("a", MAX_ACK_IDS), ("a", 1), ("b", 1)]
     calls = list(batch_ack_ids([received("a", "r" * 1000)] * 1000))
     assert sum(len(ids) for _, ids in calls) == 1000
     assert all(sum(map(len, ids)) <= MAX_ACK_IDS_SIZE_BYTES for _, ids in calls)

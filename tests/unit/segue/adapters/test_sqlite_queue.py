@@ -16,11 +16,16 @@ import pytest
 from segue.adapters import sqlite_queue
 from segue.adapters.sqlite_queue import SqliteQueue
 from segue.errors import DiskFull
-from segue.model.queue import Envelope
+from segue.model.queue import Envelope, Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+SOURCE = Subscription(name="beats.source", topic="source")
+INBOX = Subscription(name="beats.inbox", topic="inbox-beats")
+ENERGY = Subscription(name="energy.inbox", topic="inbox-energy")
 
 
 @pytest.fixture
@@ -31,11 +36,12 @@ def path(tmp_path: Path) -> str:
 @pytest.fixture
 def queue(path: str) -> Iterator[SqliteQueue]:
     queue = SqliteQueue(path)
+    queue.subscribe([SOURCE, INBOX, ENERGY])
     yield queue
     queue.close()
 
 
-def envelopes(number: int, topic: str = "beats-live", size_bytes: int = 0) -> list[Envelope]:
+def envelopes(number: int, topic: str = SOURCE.topic, size_bytes: int = 0) -> list[Envelope]:
     return [Envelope(topic=topic, data=f"{i}".encode().ljust(size_bytes)) for i in range(number)]
 
 
@@ -54,32 +60,46 @@ def steps(queue: SqliteQueue, action) -> int:
 
 
 class TestOrder:
-    def test_the_oldest_letters_of_a_topic_come_first(self, queue):
+    def test_the_oldest_letters_of_a_subscription_come_first(self, queue):
         queue.publish(envelopes(50))
-        got = [int(d.data) for _ in range(5) for d in queue.pull(["beats-live"], limit=10)]
+        got = [int(d.data) for _ in range(5) for d in queue.pull([SOURCE.name], limit=10)]
         assert got == list(range(50))
 
     def test_a_letter_that_is_given_back_keeps_its_place(self, queue):
         queue.publish(envelopes(5))
-        held = queue.pull(["beats-live"], limit=3)
+        held = queue.pull([SOURCE.name], limit=3)
         queue.extend([held[1]], 0)
-        assert [int(d.data) for d in queue.pull(["beats-live"], limit=2)] == [1, 3]
+        assert [int(d.data) for d in queue.pull([SOURCE.name], limit=2)] == [1, 3]
 
 
 class TestCost:
     def test_a_large_backlog_makes_no_call_dearer(self, queue):
         def work() -> None:
-            held = queue.pull(["beats-live", "beats-requests"], limit=20)
+            queue.publish(envelopes(20))
+            held = queue.pull([SOURCE.name, INBOX.name], limit=20)
             queue.extend(held[:10], 30)
             queue.acknowledge(held)
-            queue.measure_depth(["beats-live"])
+            queue.measure_depth([SOURCE.name])
+            queue.subscribe([SOURCE])
 
-        queue.publish([*envelopes(100), *envelopes(100, "beats-requests")])
+        queue.publish([*envelopes(100), *envelopes(100, INBOX.topic)])
         work()  # the first pull writes down who holds what
         few = steps(queue, work)
-        queue.publish([*envelopes(20_000), *envelopes(20_000, "beats-requests")])
-        queue.pull(["beats-live"], limit=5000)  # many hidden ones change nothing either
-        assert steps(queue, work) < 1.2 * few  # equal, but for the turns that topics take
+        queue.publish([*envelopes(50_000), *envelopes(50_000, INBOX.topic)])
+        queue.pull([SOURCE.name], limit=5000)  # many hidden ones change nothing either
+        assert steps(queue, work) < 1.2 * few  # equal, but for the turns that they take
+
+    def test_many_subscriptions_make_no_publication_and_no_pull_dearer(self, queue):
+        def work() -> None:
+            queue.publish(envelopes(20))
+            queue.acknowledge(queue.pull([SOURCE.name], limit=20))
+
+        work()
+        few = steps(queue, work)
+        others = range(1000)
+        queue.subscribe([Subscription(name=f"j{i}.inbox", topic=f"inbox-j{i}") for i in others])
+        queue.publish([Envelope(topic=f"inbox-j{i}", data=b"x") for i in others])
+        assert steps(queue, work) < 1.2 * few
 
     def test_the_file_does_not_grow_while_letters_come_and_go(self, queue):
         def pages() -> int:
@@ -88,17 +108,18 @@ class TestCost:
         sizes = []
         for _ in range(30):
             queue.publish(envelopes(200, size_bytes=300))
-            queue.acknowledge(queue.pull(["beats-live"], limit=200))
+            queue.acknowledge(queue.pull([SOURCE.name], limit=200))
             sizes.append(pages())
         assert max(sizes[5:]) <= 1.2 * sizes[4]  # pages are used again, if not all at once
 
     def test_a_pull_that_finds_nothing_writes_nothing_and_waits_for_no_lock(self, queue, path):
-        queue.publish(envelopes(1, "energy-live"))
+        queue.publish(envelopes(1, ENERGY.topic))
+        queue.pull([SOURCE.name], limit=1)
         writer = sqlite3.connect(path, isolation_level=None)
         writer.execute("BEGIN IMMEDIATE")
         quick = SqliteQueue(path, busy_s=0.0)
-        assert quick.pull(["beats-live"], limit=1, wait_s=0.1) == []
-        assert quick.measure_depth(["energy-live"]) == {"energy-live": 1}
+        assert quick.pull([SOURCE.name], limit=1, wait_s=0.1) == []
+        assert quick.measure_depth([ENERGY.name]) == {ENERGY.name: 1}
         writer.close()
         quick.close()
 
@@ -107,11 +128,11 @@ def test_a_waiting_pull_sees_by_itself_what_others_commit(queue, path, monkeypat
     monkeypatch.setattr(sqlite_queue, "HOLDER_CHECK_S", 3600.0)  # which would wake it, too
     other = SqliteQueue(path)
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(queue.pull, ["beats-live"], limit=1, wait_s=20)
+        waiting = pool.submit(queue.pull, [SOURCE.name], limit=1, wait_s=20)
         time.sleep(0.1)
         other.publish(envelopes(1))
         assert len(waiting.result()) == 1
-        assert queue.pull(["beats-live"], limit=1) == []
+        assert queue.pull([SOURCE.name], limit=1) == []
     other.close()
 
 
@@ -120,10 +141,10 @@ class TestHolders:
         monkeypatch.setattr(sqlite_queue, "build_owner", lambda: "elsewhere:1@cafe/1/1/0a")
         elsewhere = SqliteQueue(path, deadline_s=0.5)
         queue.publish(envelopes(1))
-        assert len(elsewhere.pull(["beats-live"], limit=1)) == 1
+        assert len(elsewhere.pull([SOURCE.name], limit=1)) == 1
         elsewhere.close()
-        assert queue.pull(["beats-live"], limit=1) == []
-        assert len(queue.pull(["beats-live"], limit=1, wait_s=30)) == 1
+        assert queue.pull([SOURCE.name], limit=1) == []
+        assert len(queue.pull([SOURCE.name], limit=1, wait_s=30)) == 1
 
     def test_whoever_extends_a_letter_holds_it(self, queue, path, monkeypatch):
         queue.publish(envelopes(1))
@@ -131,22 +152,88 @@ class TestHolders:
             patched.setattr(sqlite_queue, "is_lost", lambda lease: lease.owner == "the-dead")
             patched.setattr(sqlite_queue, "build_owner", lambda: "the-dead")
             dead = SqliteQueue(path)
-            held = dead.pull(["beats-live"], limit=1)
+            held = dead.pull([SOURCE.name], limit=1)
             dead.close()
             patched.setattr(sqlite_queue, "build_owner", lambda: "the-living")
             queue.extend(held, 60)  # a process that took over the work of another
             heir = SqliteQueue(path)
-            assert heir.pull(["beats-live"], limit=1) == []
+            assert heir.pull([SOURCE.name], limit=1) == []
             heir.close()
 
     def test_the_names_of_the_dead_are_forgotten(self, queue, path, monkeypatch):
         queue.publish(envelopes(2))
-        queue.pull(["beats-live"], limit=1)
+        queue.pull([SOURCE.name], limit=1)
         monkeypatch.setattr(sqlite_queue, "is_lost", lambda lease: True)
         heir = SqliteQueue(path)
-        assert len(heir.pull(["beats-live"], limit=2)) == 2
+        assert len(heir.pull([SOURCE.name], limit=2)) == 2
         assert heir._db.execute("SELECT count(*) FROM holders").fetchone() == (1,)
         heir.close()
+
+
+class TestUnusedSubscriptions:
+    """A pipeline that a graph no longer has must not collect envelopes for ever."""
+
+    @pytest.fixture
+    def pass_days(self, monkeypatch):
+        """Return a function that sets the clock forward."""
+        now, shift_s = time.time, [0.0]
+        monkeypatch.setattr(time, "time", lambda: now() + shift_s[0])
+
+        def pass_days(days: float) -> None:
+            shift_s[0] += days * 86_400
+
+        return pass_days
+
+    def test_one_that_nobody_uses_for_31_days_goes_with_what_it_holds(self, queue, pass_days):
+        queue.publish([*envelopes(3), *envelopes(2, INBOX.topic)])
+        assert len(queue.pull([SOURCE.name], limit=2)) == 2  # hidden ones go, too
+        pass_days(30.9)
+        queue.subscribe([INBOX])
+        assert queue.measure_depth([SOURCE.name]) == {SOURCE.name: 3}
+        pass_days(0.2)
+        queue.subscribe([INBOX])
+        queue.publish(envelopes(1))
+        assert queue.measure_depth([SOURCE.name, INBOX.name]) == {SOURCE.name: 0, INBOX.name: 2}
+        assert queue._db.execute("SELECT count(*) FROM letters").fetchone() == (2,)
+        queue.subscribe([SOURCE])
+        assert queue.pull([SOURCE.name], limit=5) == []
+        queue.publish(envelopes(1))
+        assert len(queue.pull([SOURCE.name], limit=5)) == 1
+
+    def test_those_that_are_pulled_stay_whichever_of_them_a_pull_names(self, queue, pass_days):
+        queue.publish([*envelopes(1), *envelopes(1, ENERGY.topic)])
+        queue.pull([SOURCE.name], limit=1)
+        pass_days(20)
+        assert queue.pull([SOURCE.name], limit=1) != []  # its deadline is long over
+        assert queue.pull([ENERGY.name], limit=1) != []
+        pass_days(20)
+        queue.subscribe([])
+        assert queue.measure_depth([SOURCE.name, ENERGY.name]) == {SOURCE.name: 1, ENERGY.name: 1}
+
+    def test_one_whose_reader_starts_again_after_a_long_time_stays(self, queue, path, pass_days):
+        queue.publish(envelopes(1))
+        pass_days(40)
+        reader = SqliteQueue(path)
+        reader.subscribe([SOURCE])
+        queue.subscribe([INBOX])  # another one, before the first pull
+        queue.publish(envelopes(1))
+        assert len(reader.pull([SOURCE.name], limit=5)) == 2
+        reader.close()
+
+    def test_a_reader_that_slept_gets_nothing_of_what_has_its_number_now(
+        self, queue, path, pass_days
+    ):
+        last = Subscription(name="z.inbox", topic="inbox-z")
+        queue.subscribe([last])
+        reader = SqliteQueue(path)
+        reader.pull([last.name], limit=1)
+        pass_days(40)
+        queue.subscribe([SOURCE])
+        queue.subscribe([INBOX])  # perhaps with the number of the last one, or of others
+        queue.subscribe([ENERGY])
+        queue.publish([*envelopes(1), *envelopes(1, INBOX.topic), *envelopes(1, ENERGY.topic)])
+        assert reader.pull([last.name], limit=5) == []
+        reader.close()
 
 
 class TestErrors:
@@ -155,20 +242,20 @@ class TestErrors:
         pages = queue._db.execute("PRAGMA page_count").fetchone()[0]
         queue._db.execute(f"PRAGMA max_page_count = {pages + 5}")
         with pytest.raises(DiskFull, match=r"no room is left for the queue .*free some"):
-            queue.publish(envelopes(1000, "energy-live", size_bytes=1000))
-        assert queue.measure_depth(["beats-live", "energy-live"]) == {
-            "beats-live": 10,
-            "energy-live": 0,
+            queue.publish(envelopes(1000, ENERGY.topic, size_bytes=1000))
+        assert queue.measure_depth([SOURCE.name, ENERGY.name]) == {
+            SOURCE.name: 10,
+            ENERGY.name: 0,
         }
-        queue.acknowledge(queue.pull(["beats-live"], limit=10))  # work goes on
+        queue.acknowledge(queue.pull([SOURCE.name], limit=10))  # work goes on
         queue._db.execute("PRAGMA max_page_count = 1000000")
-        queue.publish(envelopes(1000, "energy-live", size_bytes=1000))
-        assert len(queue.pull(["beats-live", "energy-live"], limit=2000)) == 1000
+        queue.publish(envelopes(1000, ENERGY.topic, size_bytes=1000))
+        assert len(queue.pull([SOURCE.name, ENERGY.name], limit=2000)) == 1000
 
     def test_closing_lets_a_waiting_pull_return(self, path):
         queue = SqliteQueue(path)
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(queue.pull, ["beats-live"], limit=1, wait_s=60)
+            waiting = pool.submit(queue.pull, [SOURCE.name], limit=1, wait_s=60)
             time.sleep(0.1)
             queue.close()
             assert waiting.result(timeout=30) == []
@@ -178,27 +265,31 @@ class TestErrors:
             def __bool__(self) -> bool:
                 raise KeyboardInterrupt
 
-        bad = Envelope(topic="energy-live", data=b"", attributes=Interrupted())
+        bad = Envelope(topic=ENERGY.topic, data=b"", attributes=Interrupted())
         with pytest.raises(KeyboardInterrupt):
             queue.publish([*envelopes(3), bad])
-        assert queue.measure_depth(["beats-live"]) == {"beats-live": 0}
-        queue.publish(envelopes(1, "energy-live"))  # the topic was taken back, and is made again
+        assert queue.measure_depth([SOURCE.name]) == {SOURCE.name: 0}
+        queue.publish(envelopes(1, ENERGY.topic))
         other = SqliteQueue(path)
-        assert len(other.pull(["energy-live"], limit=5)) == 1
+        assert len(other.pull([ENERGY.name], limit=5)) == 1
         other.close()
 
 
 def test_many_queues_may_make_the_same_file_at_once(path):
     barrier = threading.Barrier(8)
+    once = [Subscription(name=f"{number}.source", topic="source") for number in range(8)]
 
-    def make(_: int) -> None:
+    def make(number: int) -> None:
         barrier.wait()
         queue = SqliteQueue(path)
+        queue.subscribe([SOURCE, once[number]])
         queue.publish(envelopes(1))
         queue.close()
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(make, range(8)))
     queue = SqliteQueue(path)
-    assert queue.measure_depth(["beats-live"]) == {"beats-live": 8}
+    assert queue.measure_depth([SOURCE.name]) == {SOURCE.name: 8}
+    kept = queue.measure_depth([one.name for one in once])
+    assert all(1 <= number <= 8 for number in kept.values())  # its own, and what came after
     queue.close()

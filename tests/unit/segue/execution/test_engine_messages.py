@@ -19,7 +19,7 @@ from segue.model.graph import Graph
 from segue.model.ledger import Change, Changed, Snapshot
 from segue.model.media_file import MediaFile
 from segue.model.message import Message, decode_message, describe_arrival, encode_message
-from segue.model.queue import format_topic, parse_topic
+from segue.model.queue import DEAD_TOPIC
 from segue.model.record import EVERYONE, NOBODY, Entry, Failure, Lease, Ping, Record, State, evolve
 from segue.model.transitions import Result, arrive, build_blocked_result, claim
 from segue.worker.protocol import Report, Task
@@ -152,29 +152,28 @@ def event(trigger: str, uri: str = URI, **more: Any) -> Message:
 
 
 def request(*targets: str, uri: str = URI, **more: Any) -> Message:
-    return Message(uri=uri, version="5", order=5, targets=targets, lane="requests", **more)
+    return Message(uri=uri, version="5", order=5, targets=targets, **more)
 
 
 def told(reply: Reply) -> list[tuple[str, str]]:
-    """The events that a reply sends: which, and to whom."""
-    return [(m.trigger, p) for p, m in list_messages(reply) if m.trigger is not None]
+    """The events that a reply sends: which, and to which topic."""
+    return [(m.trigger, t) for t, m in list_messages(reply) if m.trigger is not None]
 
 
 def asked(reply: Reply) -> list[tuple[str, tuple[str, ...]]]:
     """The requests that a reply sends: to whom, and for what."""
-    return [(p, m.targets) for p, m in list_messages(reply) if m.trigger is None]
+    sent = [(t, m.targets) for t, m in list_messages(reply) if m.trigger is None]
+    return [(topic.removeprefix("inbox-"), targets) for topic, targets in sent]
 
 
 def list_messages(reply: Reply) -> list[tuple[str, Message]]:
     return [
-        (parse_topic(one.topic), decode_message(one.data))
-        for one in reply.envelopes
-        if not one.topic.endswith("-dead")
+        (one.topic, decode_message(one.data)) for one in reply.envelopes if one.topic != DEAD_TOPIC
     ]
 
 
 def find_dead_letter(reply: Reply) -> DeadLetter:
-    (found,) = [one for one in reply.envelopes if one.topic.endswith("-dead")]
+    (found,) = [one for one in reply.envelopes if one.topic == DEAD_TOPIC]
     return dead_letter.decode_dead_letter(found.data)
 
 
@@ -190,7 +189,7 @@ def test_an_event_runs_the_child_and_each_other_pipeline_below_is_told():
     system = System(FORK, "b", results=[done("a")])
     reply = system.reply(event("a"))
     assert reply.action is Action.DONE
-    assert told(reply) == [("b", "c"), ("b", "d")]
+    assert told(reply) == [("b", "done-b")]
     assert asked(reply) == []
     assert reply.clear is None
     assert (system.entry("b").state, system.entry("b").lease) == (State.DONE, None)
@@ -204,13 +203,13 @@ def test_all_jobs_of_a_pipeline_that_an_event_leads_to_run_in_one_task():
     system = System(FORK, "abd")
     reply = system.reply(event("source"))
     assert [task.run for task in system.pool.tasks] == [("a", "b", "d")]
-    assert told(reply) == [("b", "c")]
+    assert told(reply) == [("b", "done-b")]
     assert (system.ledger.reads, system.ledger.writes) == (1, 2)
 
 
 def test_a_pipeline_with_two_children_is_told_once():
     graph = build_graph({"a": "", "b": "a", "c": "a"}, {"both": ("b", "c")})
-    assert told(System(graph, "a").reply(event("source"))) == [("a", "both")]
+    assert told(System(graph, "a").reply(event("source"))) == [("a", "done-a")]
 
 
 def test_a_new_files_event_saves_the_read():
@@ -230,7 +229,7 @@ def test_a_new_files_event_saves_the_read():
     assert (system.ledger.reads, system.ledger.writes) == (0, 3)
     assert system.pool.tasks[0].media.size_bytes == 7
     again = system.reply(message)
-    assert (again.action, told(again)) == (Action.FORWARDED, [("a", "b")])
+    assert (again.action, told(again)) == (Action.FORWARDED, [("a", "done-a")])
     assert (system.ledger.reads, system.ledger.writes) == (1, 3), "it has changed since"
     assert len(system.pool.tasks) == 1
 
@@ -239,14 +238,14 @@ def test_a_result_that_is_there_is_not_computed_again_and_the_event_passes():
     system = System(FORK, "a", results=[done("a")])
     reply = system.reply(event("source"))
     assert reply.action is Action.FORWARDED
-    assert told(reply) == [("a", "b")]
+    assert told(reply) == [("a", "done-a")]
     assert not system.pool.tasks
 
 
 def test_the_same_event_is_forwarded_again_and_another_parents_is_not():
     system = System(JOIN, "c", results=[done("a"), done("b")])
-    assert told(system.reply(event("a"))) == [("c", "d")]
-    assert told(system.reply(event("a"))) == [("c", "d")]
+    assert told(system.reply(event("a"))) == [("c", "done-c")]
+    assert told(system.reply(event("a"))) == [("c", "done-c")]
     other = system.reply(event("b"))
     assert (other.action, other.envelopes) == (Action.DROPPED, ())
     assert len(system.pool.tasks) == 1
@@ -254,9 +253,9 @@ def test_the_same_event_is_forwarded_again_and_another_parents_is_not():
 
 def test_an_event_tells_of_a_result_that_was_computed_for_a_request_or_in_a_backfill():
     system = System(JOIN, "c", results=[done("a"), done("b"), done("c")])
-    assert told(system.reply(event("b"))) == [("c", "d")]
+    assert told(system.reply(event("b"))) == [("c", "done-c")]
     assert told(system.reply(event("a"))) == []
-    assert told(system.reply(event("b"))) == [("c", "d")]
+    assert told(system.reply(event("b"))) == [("c", "done-c")]
 
 
 def test_an_event_does_not_ask_for_the_other_parents():
@@ -298,11 +297,11 @@ def test_below_a_failure_a_job_is_blocked_with_the_cause_and_its_children_are_to
     system = System(CHAIN, "b", results=[failed("a")])
     reply = system.reply(event("a"))
     assert (reply.action, reply.reason) == (Action.BLOCKED, "b is blocked by a")
-    assert told(reply) == [("b", "c")]
+    assert told(reply) == [("b", "done-b")]
     assert system.entry("b").state is State.BLOCKED
     assert system.entry("b").error == build_blocked_result("b", "a").error
     assert system.entry("b").attempts == 0
-    assert told(system.reply(event("a"))) == [("b", "c")], "whoever sent it may have died"
+    assert told(system.reply(event("a"))) == [("b", "done-b")], "whoever sent it may have died"
     assert not system.pool.tasks
 
 
@@ -310,14 +309,14 @@ def test_what_is_not_for_a_file_is_passed_on_as_such():
     unfit = Entry(job="a", state=State.NOT_APPLICABLE, order=5, attempts=1)
     system = System(CHAIN, "b", results=[unfit])
     reply = system.reply(event("a"))
-    assert told(reply) == [("b", "c")]
+    assert told(reply) == [("b", "done-b")]
     assert system.entry("b").state is State.NOT_APPLICABLE
 
 
 def test_a_failure_is_not_tried_again_by_a_mere_event():
     system = System(CHAIN, "a", results=[failed("a")])
     reply = system.reply(event("source"))
-    assert (reply.action, told(reply)) == (Action.FORWARDED, [("a", "b")])
+    assert (reply.action, told(reply)) == (Action.FORWARDED, [("a", "done-a")])
     assert not system.pool.tasks
 
 
@@ -325,12 +324,12 @@ def test_an_event_of_a_job_with_children_in_this_very_pipeline_reaches_them():
     """c runs in another pipeline; what is below it here was not run with it."""
     graph = build_graph({"a": "", "b": "a", "c": "b", "d": "c"}, {"abd": ("a", "b", "d")})
     system = System(graph, "abd")
-    assert told(system.reply(event("source"))) == [("b", "c")]
+    assert told(system.reply(event("source"))) == [("b", "done-b")]
     assert [task.run for task in system.pool.tasks] == [("a", "b")]
-    assert told(System(graph, "c", results=[done("b")]).reply(event("b"))) == [("c", "abd")]
+    assert told(System(graph, "c", results=[done("b")]).reply(event("b"))) == [("c", "done-c")]
     finished = [done("a"), done("b"), done("c", notify=(EVERYONE,), notify_at=NOW)]
     system = System(graph, "abd", results=finished)
-    assert ("c", "abd") in told(system.reply(request("d")))
+    assert ("c", "done-c") in told(system.reply(request("d")))
 
 
 # --- requests --------------------------------------------------------------------------------
@@ -343,7 +342,7 @@ def test_a_request_runs_what_it_needs_here_and_asks_the_next_pipeline():
     assert asked(reply) == [("c", ("c",))]
     assert told(reply) == [], "no sibling learns of it"
     (message,) = [m for _, m in list_messages(reply)]
-    assert (message.request, message.lane) == ("r1", "requests")
+    assert message.request == "r1"
 
 
 def test_what_a_request_wants_here_is_run_and_nobody_is_told():
@@ -453,7 +452,7 @@ def test_a_ping_leaves_its_trace_on_its_line_and_computes_nothing():
     ping = event("a", ping=True, request="r1", targets=("c",))
     reply = system.reply(ping)
     assert reply.action is Action.PINGED
-    assert list_messages(reply) == [("c", evolve(ping, trigger="b"))]
+    assert list_messages(reply) == [("inbox-c", evolve(ping, trigger="b"))]
     assert system.record().pings == {"b": Ping(request="r1", at=NOW, triggered_by="a@b")}
     assert system.record().results == {}
     assert not system.pool.tasks
@@ -462,15 +461,15 @@ def test_a_ping_leaves_its_trace_on_its_line_and_computes_nothing():
 def test_a_ping_passes_each_job_once_and_again_when_its_message_comes_again():
     system = System(JOIN, "c")
     first = event("a", ping=True, request="r1")
-    assert told(system.reply(first)) == [("c", "d")]
+    assert told(system.reply(first)) == [("c", "inbox-d")]
     assert told(system.reply(event("b", ping=True, request="r1"))) == []
-    assert told(system.reply(first)) == [("c", "d")]
+    assert told(system.reply(first)) == [("c", "inbox-d")]
 
 
 def test_a_ping_passes_all_jobs_of_a_pipeline_at_once():
     system = System(FORK, "abd")
     reply = system.reply(event("source", ping=True, request="r1"))
-    assert told(reply) == [("b", "c")]
+    assert told(reply) == [("b", "inbox-c")]
     assert set(system.record().pings) == {"a", "b", "d"}
 
 
@@ -615,7 +614,7 @@ def test_a_failure_is_recorded_told_and_dead_lettered_with_its_message():
     assert reply.action is Action.DONE
     assert system.entry("a").state is State.FAILED
     assert system.entry("a").error.kind == Kind.CORRUPT_MEDIA
-    assert told(reply) == [("a", "b")]
+    assert told(reply) == [("a", "done-a")]
     dead = find_dead_letter(reply)
     assert (dead.stage, dead.pipeline, dead.job) == (Stage.RUN, "a", "a")
     assert (dead.kind, dead.uri, dead.version, dead.order) == (Kind.CORRUPT_MEDIA, URI, "5", 5)
@@ -639,7 +638,7 @@ def test_a_transient_error_gives_the_job_back_and_the_message_comes_again(messag
     system = System(CHAIN, "a", answer=failing(Kind.UNAVAILABLE, State.QUEUED))
     reply = system.reply(message)
     assert reply.action is Action.DEFERRED
-    assert list_messages(reply) == [("a", evolve(message, attempt=2))]
+    assert list_messages(reply) == [("inbox-a", evolve(message, attempt=2))]
     assert (system.entry("a").state, system.entry("a").lease) == (State.QUEUED, None)
 
 
@@ -651,12 +650,12 @@ def test_what_a_line_has_finished_before_a_transient_error_stays_and_is_told_of_
         *(r for r in away(task) if r.job == "b"),
     )
     reply = system.reply(event("source"))
-    assert (reply.action, told(reply)) == (Action.DEFERRED, [("source", "ab")])
+    assert (reply.action, told(reply)) == (Action.DEFERRED, [("source", "inbox-ab")])
     assert (system.entry("a").state, system.entry("b").state) == (State.DONE, State.QUEUED)
     system.pool.answer = complete_jobs
     ((_, again),) = list_messages(reply)
     reply = system.reply(again)
-    assert told(reply) == [("b", "c"), ("b", "d")]
+    assert told(reply) == [("b", "done-b")]
     assert [task.run for task in system.pool.tasks] == [("a", "b"), ("b",)]
 
 
@@ -703,7 +702,7 @@ def test_a_result_whose_lease_another_took_changes_nothing_and_the_message_comes
     message = event("source", attempt=2)
     reply = system.reply(message)
     assert reply.action is Action.LOST
-    assert list_messages(reply) == [("a", message)]
+    assert list_messages(reply) == [("inbox-a", message)]
     assert len(reply.envelopes) == 1, "what was not recorded is not dead-lettered"
     assert system.entry("a").lease.owner == "other"
 
@@ -727,7 +726,7 @@ def test_a_result_of_a_version_that_was_overwritten_meanwhile_is_lost():
 def test_those_whom_others_left_are_told_and_then_cleared():
     system = System(FORK, "b", results=[done("a"), queued("b", EVERYONE)])
     reply = system.reply(request("b"))
-    assert told(reply) == [("b", "c"), ("b", "d")]
+    assert told(reply) == [("b", "done-b")]
     assert system.entry("b").notify == (EVERYONE,), "until the envelopes are published"
     assert reply.clear is not None
     (one,) = reply.clear.notified
@@ -740,7 +739,7 @@ def test_those_whom_a_dead_worker_or_a_backfill_left_are_told_on_request(found):
     left = found("b", notify=(EVERYONE,), notify_at=NOW)
     system = System(FORK, "b", results=[done("a"), left])
     reply = system.reply(request("b"))
-    assert told(reply) == [("b", "c"), ("b", "d")]
+    assert told(reply) == [("b", "done-b")]
     assert reply.clear is not None
     assert system.ledger.writes == 0
 
@@ -748,14 +747,14 @@ def test_those_whom_a_dead_worker_or_a_backfill_left_are_told_on_request(found):
 def test_those_who_were_told_on_request_are_not_told_again_by_an_event():
     system = System(FORK, "b", results=[done("a"), queued("b", EVERYONE)])
     reply = system.reply(request("b"))
-    assert told(reply) == [("b", "c"), ("b", "d")]
+    assert told(reply) == [("b", "done-b")]
     clear_all([reply.clear], ledger=system.ledger)
     assert told(system.reply(event("a"))) == []
 
 
 def test_an_event_notifies_of_what_is_computed_on_its_way_and_others_wait_for():
     system = System(CHAIN, "ac", results=[queued("a", EVERYONE)])
-    assert told(system.reply(event("b"))) == [("a", "b")]
+    assert told(system.reply(event("b"))) == [("a", "done-a")]
 
 
 def test_an_event_does_not_notify_of_what_another_event_notifies_of():
@@ -791,21 +790,21 @@ def test_who_is_to_be_told_is_told_once_even_if_the_event_says_so_too():
 
     system.pool.answer = answer
     reply = system.reply(event("source"))
-    assert told(reply) == [("a", "b")]
+    assert told(reply) == [("a", "done-a")]
     assert reply.clear is not None
 
 
-# --- lanes, dead letters ---------------------------------------------------------------------
+# --- topics, dead letters --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lane", ["live", "requests"])
-def test_a_message_keeps_its_lane_and_its_request(lane):
-    messages = [event("source", lane=lane, request="r1"), request("c", request="r1")]
-    for message in messages:
-        asking = evolve(message, lane=lane)
-        reply = System(CHAIN, "a", results=[queued("c", NOBODY)]).reply(asking)
-        assert {one.topic for one in reply.envelopes} == {format_topic("b", lane)}
-        assert {m.request for _, m in list_messages(reply)} == {"r1"}
+def test_what_has_finished_is_published_once_and_requests_go_to_each_inbox():
+    event_reply = System(FORK, "a").reply(event("source", request="r1"))
+    assert [one.topic for one in event_reply.envelopes] == ["done-a"]
+    system = System(FORK, "a", results=[queued("b", NOBODY), queued("c", NOBODY)])
+    reply = system.reply(request("c", request="r1"))
+    assert [one.topic for one in reply.envelopes] == ["inbox-b"]
+    for one in (*event_reply.envelopes, *reply.envelopes):
+        assert decode_message(one.data).request == "r1"
 
 
 def test_bytes_that_are_no_message_are_dead():
@@ -901,7 +900,7 @@ def test_results_stay_when_the_ledger_is_away_before_they_are_settled(done_first
     assert sorted(r.received.handle for r in replies) == [0, 1]
     assert system.entry("a").state is system.entry("a", OTHER).state is State.DONE
     assert {r.action for r in replies} == {Action.DONE}
-    assert [told(reply) for reply in replies] == [[("a", "b")]] * 2
+    assert [told(reply) for reply in replies] == [[("a", "done-a")]] * 2
     assert len(system.pool.tasks) == 2
 
 
@@ -1099,7 +1098,6 @@ def test_a_reply_says_what_is_logged_of_each_job():
         "pipeline": "ab",
         "file": URI,
         "version": "5",
-        "lane": "live",
         "request": "r1",
         "message_id": "0",
         "job": "b",

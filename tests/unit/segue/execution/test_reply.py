@@ -106,7 +106,7 @@ def test_all_envelopes_go_in_one_call_and_to_the_disk_before_anything_is_cleared
     replies = [reply("b", clear=clear("a")), reply("b", "c")]
     send(replies, queue=queue, ledger=ledger)
     assert diary.lines == ["publish 3", "sync queue", "change 1", "sync ledger"]
-    assert [one.topic for one in queue.queued.values()] == ["b-live", "b-live", "c-live"]
+    assert [one.topic for one in queue.queued.values()] == ["inbox-b", "inbox-b", "inbox-c"]
     assert ledger.records[URI].results["a"].notify == ()
     assert ledger.records[URI].results["c"].notify == (EVERYONE,)
 

@@ -87,7 +87,7 @@ def test_what_is_accepted_again_changes_nothing(found):
 
 def test_a_pipeline_of_several_jobs_is_asked_once():
     envelopes = build_requests(GRAPH, record(), ("b", "d"), ("b", "c", "d"), request="r")
-    assert [one.topic for one in envelopes] == ["pair-requests", "d-requests"]
+    assert [one.topic for one in envelopes] == ["inbox-pair", "inbox-d"]
     assert {decode_message(one.data) for one in envelopes} == {
         Message(
             namespace="team",
@@ -96,6 +96,5 @@ def test_a_pipeline_of_several_jobs_is_asked_once():
             order=5,
             targets=("b", "d"),
             request="r",
-            lane="requests",
         )
     }

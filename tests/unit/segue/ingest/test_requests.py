@@ -137,7 +137,7 @@ def test_the_targets_are_wanted_and_the_pipelines_that_can_run_something_are_ask
     accepted = system.accept(files=[uri], jobs=["b", "c"])
     media = system.media("a.wav")
     assert accepted == RequestReceipt(request=accepted.request, targets=("b", "c"), files=1)
-    assert system.topics == ["a-requests"]
+    assert system.topics == ["inbox-a"]
     assert system.messages == [
         Message(
             namespace="team",
@@ -146,7 +146,6 @@ def test_the_targets_are_wanted_and_the_pipelines_that_can_run_something_are_ask
             order=1,
             targets=("b", "c"),
             request=accepted.request,
-            lane="requests",
         )
     ]
     wanted = Entry(job="b", state=State.QUEUED, order=1, notify=(NOBODY,), notify_at=NOW)
@@ -158,14 +157,14 @@ def test_the_targets_are_wanted_and_the_pipelines_that_can_run_something_are_ask
 def test_without_jobs_all_of_the_graph_are_targets(system):
     accepted = system.accept(files=system.write("a.wav"))
     assert accepted.targets == ("a", "d", "b", "c")  # parents first
-    assert system.topics == ["a-requests", "d-requests"]
+    assert system.topics == ["inbox-a", "inbox-d"]
     assert {m.targets for m in system.messages} == {("a", "d", "b", "c")}
 
 
 def test_jobs_of_one_pipeline_are_asked_for_in_one_message(system):
     system.put("a.wav", a=entry("a"))
     system.accept(files=[system.music.uri("a.wav")], jobs=["b", "c"])
-    assert system.topics == ["pair-requests"]
+    assert system.topics == ["inbox-pair"]
 
 
 FAILED = entry("a", State.FAILED, error=Failure(kind="timeout", type="JobTimeout", message="m"))
@@ -202,7 +201,7 @@ def test_the_work_of_a_lost_process_is_asked_for(system):
     before = system.put("a.wav", a=entry("a", State.RUNNING, lease=lease(60)))
     object.__setattr__(system.requests, "lost", lambda _lease: True)
     system.accept(files=[before.uri], jobs=["a"])
-    assert system.topics == ["a-requests"]
+    assert system.topics == ["inbox-a"]
 
 
 def test_what_is_wanted_under_an_old_fingerprint_is_wanted_under_the_present_one(system):
@@ -233,7 +232,7 @@ def test_a_ping_walks_from_the_top_of_its_line(system):
     system.write("a.wav")
     accepted = system.accept(files=[system.music.uri("a.wav")], jobs=["b"], ping=True)
     media = system.media("a.wav")
-    assert system.topics == ["a-requests"]
+    assert system.topics == ["inbox-a"]
     assert system.messages == [
         Message(
             namespace="team",
@@ -244,7 +243,6 @@ def test_a_ping_walks_from_the_top_of_its_line(system):
             targets=("b",),
             ping=True,
             request=accepted.request,
-            lane="requests",
         )
     ]
     assert system.ledger.records[media.uri].results == {}
@@ -264,7 +262,7 @@ def test_a_forced_result_counts_as_missing_once(system):
         (NOBODY,),
     )
     assert system.entry("a").state is State.DONE
-    assert system.topics == ["pair-requests"]
+    assert system.topics == ["inbox-pair"]
     done = evolve(forced, state=State.DONE, notify=(), notify_at=None)
     by_now = evolve(before, results={**before.results, GRAPH.fingerprints["b"]: done})
     system.ledger.change([Change(uri=before.uri, transition=lambda _: (by_now, None))])
@@ -280,7 +278,7 @@ def test_force_with_parents_is_for_all_above_them_too(system):
     system.accept(files=[before.uri], jobs=["b"], force=True, parents=True)
     states = {job: system.entry(job).state for job in GRAPH.jobs}
     assert states == {"a": "queued", "b": "queued", "c": "done", "d": "done"}
-    assert system.topics == ["a-requests"]
+    assert system.topics == ["inbox-a"]
     assert [m.targets for m in system.messages] == [("a", "b")]
 
 
@@ -288,7 +286,7 @@ def test_force_tries_failed_results_again(system):
     before = system.put("a.wav", a=FAILED)
     system.accept(files=[before.uri], jobs=["a"], force=True)
     assert system.entry("a").state is State.QUEUED
-    assert system.topics == ["a-requests"]
+    assert system.topics == ["inbox-a"]
 
 
 # --- files and ids ------------------------------------------------------------------------------

@@ -94,23 +94,22 @@ def test_what_is_wanted_for_long_is_asked_for_again():
         version="5",
         order=5,
         targets=("b",),
-        lane="requests",
     )
-    assert envelope.topic == "rest-requests"
+    assert envelope.topic == "inbox-rest"
     assert swept.entry("b") == wanted("b", NOW)
 
 
 def test_the_pipelines_that_can_run_something_for_it_are_asked():
     swept = Sweep(record(wanted("d"), wanted("c")))
     swept.sweeper.run()
-    assert swept.asked == [("a-requests", ("c", "d"))]
+    assert swept.asked == [("inbox-a", ("c", "d"))]
     assert swept.entry("a") is None
 
 
 def test_of_a_file_only_what_is_wanted_for_long_is_asked_for():
     swept = Sweep(record(entry("a"), wanted("b"), wanted("c", LATELY)))
     swept.sweeper.run()
-    assert swept.asked == [("rest-requests", ("b",))]
+    assert swept.asked == [("inbox-rest", ("b",))]
     assert (swept.entry("b").notify_at, swept.entry("c").notify_at) == (NOW, LATELY)
 
 
@@ -125,21 +124,21 @@ def test_a_finished_result_whose_dependents_were_never_notified_is_asked_for(fin
     """Its pipeline then notifies them."""
     swept = Sweep(record(finished))
     assert swept.sweeper.run() == SweepResult(files=1, pending=1)
-    assert swept.asked == [("a-requests", ("a",))]
+    assert swept.asked == [("inbox-a", ("a",))]
     assert swept.entry("a") == evolve(finished, notify_at=NOW)
 
 
 def test_the_work_of_an_expired_lease_is_wanted_and_asked_for():
     swept = Sweep(record(running("a", LONG_AGO)))
     assert swept.sweeper.run() == SweepResult(files=1, expired=1)
-    assert swept.asked == [("a-requests", ("a",))]
+    assert swept.asked == [("inbox-a", ("a",))]
     assert swept.entry("a") == running("a", LONG_AGO, notify=(NOBODY,), notify_at=NOW)
 
 
 def test_a_file_with_work_of_both_kinds_is_asked_for_once():
     swept = Sweep(record(running("a", LONG_AGO), wanted("b")))
     assert swept.sweeper.run() == SweepResult(files=1, pending=1)
-    assert swept.asked == [("a-requests", ("a", "b"))]
+    assert swept.asked == [("inbox-a", ("a", "b"))]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +186,7 @@ def test_whoever_waits_for_a_result_that_is_blocked_is_told_by_its_pipeline():
     failed = entry("a", State.FAILED, error=FAILURE)
     swept = Sweep(record(failed, wanted("b", whom=EVERYONE)))
     swept.sweeper.run()
-    assert swept.asked == [("rest-requests", ("b",))]
+    assert swept.asked == [("inbox-rest", ("b",))]
     assert (swept.entry("b").state, swept.entry("b").notify) == (State.BLOCKED, (EVERYONE,))
 
 
@@ -195,7 +194,7 @@ def test_whoever_waits_for_a_result_that_is_blocked_is_told_by_its_pipeline():
 def test_what_an_old_fingerprint_has_left_is_asked_for_under_the_present_one(old):
     swept = Sweep(record(old=old))
     swept.sweeper.run()
-    assert swept.asked == [("a-requests", ("a",))]
+    assert swept.asked == [("inbox-a", ("a",))]
     assert swept.entry("a") == wanted("a", NOW, attempts=0)
     assert OLD not in swept.ledger.records["gs://music/a.wav"].results
     assert swept.sweeper.run().messages == 0

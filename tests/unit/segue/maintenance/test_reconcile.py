@@ -221,7 +221,7 @@ def test_an_unrecorded_file_arrives_and_the_pipelines_are_notified(bench):
     record = bench.known(media)
     assert (record.stat, len(record.version), record.order) == (media.stat, 24, 1)
     [event] = bench.read_messages()
-    assert (event.trigger, event.media, event.lane) == ("source", record.media, "live")
+    assert (event.trigger, event.media) == ("source", record.media)
     assert event.arrived is not None
 
 

@@ -41,9 +41,9 @@ def test_what_is_written_is_read_with_any_bytes_of_a_message():
     assert dead.data == b"\xff{"
 
 
-def test_it_goes_to_the_topic_of_its_pipeline_and_says_why_in_its_attributes():
+def test_it_goes_to_the_dead_letters_and_says_why_in_its_attributes():
     envelope = dead_letter_to_envelope(build())
-    assert envelope.topic == "rhythm-dead"
+    assert envelope.topic == "dead"
     assert envelope.attributes == {"stage": "run", "kind": "crashed"}
 
 

@@ -44,7 +44,6 @@ messages = st.builds(
     targets=st.lists(names, max_size=3).map(tuple),
     ping=st.booleans(),
     request=st.none() | names,
-    lane=st.sampled_from(["live", "requests"]),
     attempt=st.integers(1, 100),
     hops=st.integers(0, 100),
 )
@@ -65,7 +64,7 @@ def test_what_a_message_does_not_say_has_a_default():
     message = decode_message(json.dumps(SMALL).encode())
     assert (message.namespace, message.trigger, message.targets) == ("default", None, ())
     assert (message.arrived, message.ping, message.request) == (None, False, None)
-    assert (message.lane, message.attempt, message.hops) == ("live", 1, 0)
+    assert (message.attempt, message.hops) == (1, 0)
 
 
 def test_an_event_of_a_new_file_says_all_that_its_record_contains():
@@ -144,7 +143,6 @@ def test_fields_that_a_later_writer_added_are_passed_over():
         {"arrived": {"at": "2026-01-02T03:04:05Z"}},
         {"arrived": {"at": "today", "revision": "1"}},
         {"arrived": {"at": "2026-01-02T03:04:05", "revision": "1"}},
-        {"lane": "slow"},
         {"attempt": None},
         {"hops": -1},
     ],

@@ -11,11 +11,11 @@ import pytest
 
 from segue.adapters.connect import connect_queue
 from segue.model.message import decode_message
-from segue.model.queue import list_topics
+from segue.model.queue import list_subscriptions
 from segue.model.record import State
 
 STACK = ("--ledger", "sqlite:///ledger.db", "--queue", "sqlite:///queue.db", "--prefix", "music")
-TOPICS = ("beside-live", "fine-live")
+SUBSCRIPTIONS = ("beside.source", "fine.source")
 CLEAN = {"unrecorded": 0, "overwritten": 0, "unstarted": 0, "gone": 0}
 
 
@@ -44,13 +44,14 @@ def files(project):
 
 
 def notified(project) -> list[tuple[str, str]]:
-    """Return the files and topics of all messages."""
+    """Return the files and subscriptions of all messages."""
     if not (project.folder / "queue.db").exists():
         return []
     queue = connect_queue("sqlite:///queue.db")
-    envelopes = queue.pull(list_topics(project.graph.pipelines), limit=100)
+    names = [s.name for s in list_subscriptions(project.graph, project.graph.pipelines)]
+    envelopes = queue.pull(names, limit=100)
     queue.close()
-    return sorted((decode_message(one.data).uri, one.topic) for one in envelopes)
+    return sorted((decode_message(one.data).uri, one.subscription) for one in envelopes)
 
 
 def test_a_file_whose_record_is_damaged_is_left_out_by_name(segue, project):
@@ -93,7 +94,7 @@ def test_apply_repairs_each_kind(segue, project, files):
     assert "Repaired 4 files; 5 files listed, 5 recorded." in said.out
     assert f"recorded again, and its jobs notified  {files['overwritten'].uri}" in said.out
     there = sorted(media.uri for kind, media in files.items() if kind != "gone")
-    assert notified(project) == [(uri, topic) for uri in there for topic in TOPICS]
+    assert notified(project) == [(uri, name) for uri in there for name in SUBSCRIPTIONS]
     for kind in ("unrecorded", "overwritten", "unstarted"):
         known, media = project.known(files[kind]), files[kind]
         assert (known.version, known.stat) == (media.version, media.stat)

@@ -12,7 +12,7 @@ import pytest
 from segue.adapters.connect import connect_queue
 from segue.model.ledger import Change
 from segue.model.message import Message, decode_message
-from segue.model.queue import list_topics
+from segue.model.queue import list_subscriptions
 from segue.model.record import NOBODY, Ping, State, evolve
 from segue.model.run import find_user, load_run
 
@@ -21,11 +21,12 @@ WHERE = ("--ledger", "sqlite:///ledger.db")
 
 
 def pull(project) -> list[tuple[str, Message]]:
-    """Return the messages in the queue, each with its topic."""
+    """Return the messages in the queue, each with its subscription."""
     queue = connect_queue(QUEUE)
     try:
-        pulled = queue.pull(list_topics(project.graph.pipelines), limit=100)
-        return [(one.topic, decode_message(one.data)) for one in pulled]
+        names = [s.name for s in list_subscriptions(project.graph, project.graph.pipelines)]
+        pulled = queue.pull(names, limit=100)
+        return [(one.subscription, decode_message(one.data)) for one in pulled]
     finally:
         queue.close()
 
@@ -38,9 +39,9 @@ def test_a_request_records_what_is_wanted_and_asks_the_pipeline_that_can_run_som
     assert said.code == 0, said.err
     assert said.json["files"] == 1
     assert said.json["targets"] == ["after"]
-    ((topic, message),) = pull(project)
+    ((name, message),) = pull(project)
     assert (message.uri, message.version) == (media.uri, media.version)
-    assert (topic, message.targets, message.trigger) == ("fine-requests", ("after",), None)
+    assert (name, message.targets, message.trigger) == ("fine.inbox", ("after",), None)
     assert message.request == said.json["request"]
     assert load_run(project.artifacts, message.request).who == find_user()
     (wanted,) = project.known(media).results.values()
@@ -74,8 +75,8 @@ def test_force_with_parents_has_the_whole_line_computed_again(project, segue):
     ]
     states = {entry.job: entry.state for entry in project.known(media).results.values()}
     assert states == {"fine": "queued", "after": "queued", "beside": "done"}
-    ((topic, message),) = pull(project)
-    assert (topic, message.targets) == ("fine-requests", ("fine", "after"))
+    ((name, message),) = pull(project)
+    assert (name, message.targets) == ("fine.inbox", ("fine", "after"))
 
 
 @pytest.mark.parametrize(
@@ -179,8 +180,8 @@ def test_a_ping_goes_down_the_line_and_names_who_does_not_answer(project, segue)
     said = segue("ping", "music/a.wav", "--job", "after", "--timeout", "1s", *WHERE, "--json")
     assert said.code == 4
     assert said.json["jobs"] == {"fine": {"waiting": 1}, "after": {"waiting": 1}}
-    ((topic, message),) = pull(project)
-    assert (topic, message.ping, message.trigger) == ("fine-requests", True, "source")
+    ((name, message),) = pull(project)
+    assert (name, message.ping, message.trigger) == ("fine.inbox", True, "source")
     assert message.targets == ("after",)
     assert project.known(media).results == {}
 
@@ -202,8 +203,8 @@ def test_the_sweeper_asks_for_what_is_wanted_once(project, segue):
     assert (said.json["pending"], said.json["dry_run"]) == (1, True)
     assert project.known(media) == before
     assert segue("sweep", *WHERE, "--json").json["pending"] == 1
-    ((topic, message),) = pull(project)
-    assert (topic, message.targets) == ("fine-requests", ("after",))
+    ((name, message),) = pull(project)
+    assert (name, message.targets) == ("fine.inbox", ("after",))
     assert segue("sweep", *WHERE, "--json").json["pending"] == 0
 
 
@@ -220,8 +221,8 @@ def test_a_retry_notifies_the_streaming_pipelines_where_there_is_a_queue(project
     connect_queue(QUEUE).close()
     said = segue("retry", "--yes", *WHERE, "--json")
     assert (said.json["published"], said.json["next"]) == (True, None)
-    ((topic, message),) = pull(project)
-    assert (topic, message.targets) == ("fine-requests", ("fine", "after"))
+    ((name, message),) = pull(project)
+    assert (name, message.targets) == ("fine.inbox", ("fine", "after"))
 
 
 def test_dead_letters_are_shown_before_they_are_sent_again(project, segue, monkeypatch):
@@ -233,7 +234,7 @@ def test_dead_letters_are_shown_before_they_are_sent_again(project, segue, monke
     hasty = functools.partial(DeadLetterReplay, wait_s=0.0)  # SQLite answers at once
     monkeypatch.setattr("segue_cli.commands.retry.DeadLetterReplay", hasty)
     assert "No dead letters match" in segue("retry", "--dead-letters", *WHERE).out
-    queue = connect_queue(QUEUE)
+    queue = connect_queue(QUEUE, project.graph)
     dead = dead_letter.build_dead_letter(
         stage=Stage.DECODE,
         pipeline="fine",

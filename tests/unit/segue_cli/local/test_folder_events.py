@@ -109,7 +109,7 @@ class Place:
         return self.services.ledger.find(Query())
 
     def messages(self) -> int:
-        return self.services.queue.measure_depth(["fine-live"])["fine-live"]
+        return self.services.queue.measure_depth(["fine.source"])["fine.source"]
 
 
 def hide(monkeypatch, folder) -> None:

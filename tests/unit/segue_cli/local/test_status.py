@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from segue.model.graph import parse_graph
 from segue.model.ledger import LedgerCounts
-from segue.model.queue import Envelope
+from segue.model.queue import Envelope, list_subscriptions
 from segue_cli.local.status import ActivityTotals, CountReader
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
@@ -77,7 +77,8 @@ class CountedLedger(MemoryLedger):
 
 def test_messages_are_counted_by_pipeline_without_those_in_work_and_results_by_job():
     queue = MemoryQueue()
-    topics = ["rhythm-live", "rhythm-live", "rhythm-requests", "loudness-live", "loudness-dead"]
+    queue.subscribe(list_subscriptions(GROUPED))
+    topics = ["source", "inbox-rhythm", "inbox-rhythm", "dead"]
     queue.publish([Envelope(topic=topic, data=b"x") for topic in topics])
     found = CountReader(GROUPED, CountedLedger(), queue).read({"tempo": 2.5})
     assert (found.files, found.deleted, found.dead_letters) == (9, 1, 1)

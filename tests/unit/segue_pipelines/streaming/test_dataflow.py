@@ -97,7 +97,11 @@ class World:
 
     def open(self, run: StreamingRun, _stack: object) -> tuple[SharedResources, LostOwners]:
         resources = SharedResources(
-            run=run, ledger=self.ledger, artifacts=MemoryStore("gs://x"), pool=self.pool
+            run=run,
+            ledger=self.ledger,
+            artifacts=MemoryStore("gs://x"),
+            foreign=None,
+            pool=self.pool,
         )
         return resources, LostOwners()
 
@@ -105,7 +109,7 @@ class World:
         queue = MemoryQueue()
         files = [MediaFile(uri=f"gs://x/{i}.wav", version="1", order=1) for i in range(count)]
         Arrivals(graph=self.graph, ledger=self.ledger, queue=queue).record(files)
-        events = [x for x in queue.queued.values() if x.topic == "a-live"]
+        events = [x for x in queue.queued.values() if x.topic == "source"]
         return [ReceivedMessage(pipeline="a", data=x.data) for x in events]
 
     def worker(self) -> RespondInBundle:
@@ -139,17 +143,17 @@ def test_a_bundle_is_finished_and_published_by_topic(world):
     step = world.worker()
     begin(step, world.arrive(3))
     outputs = list(step.finish_bundle())
-    notified = [o for o in outputs if o.tag == "b-live"]
+    notified = [o for o in outputs if o.tag == "done-a"]
     assert len(notified) == 3
     assert all(o.value.timestamp == AT for o in outputs)
-    assert {o.value.value.topic for o in notified} == {"b-live"}
+    assert {o.value.value.topic for o in notified} == {"done-a"}
     assert world.states() == {State.DONE}
 
 
 def test_whom_to_notify_is_cleared_by_a_separate_step(world):
     (event,) = world.arrive(1)
     step, other = world.worker(), world.worker()
-    asked = Message(uri="gs://x/0.wav", version="1", order=1, targets=("a",), lane="requests")
+    asked = Message(uri="gs://x/0.wav", version="1", order=1, targets=("a",))
 
     def deliver_event() -> None:
         begin(other, [event])
@@ -158,7 +162,7 @@ def test_whom_to_notify_is_cleared_by_a_separate_step(world):
     world.pool.clients[0].meanwhile = deliver_event
     begin(step, [ReceivedMessage(pipeline="a", data=encode_message(asked))])
     outputs = list(step.finish_bundle())
-    (notified,) = [decode_message(o.value.value.data) for o in outputs if o.tag == "b-requests"]
+    (notified,) = [decode_message(o.value.value.data) for o in outputs if o.tag == "done-a"]
     assert notified.trigger == "a"
     (cleared,) = [o.value.value for o in outputs if o.tag == CLEAR]
     assert [entry.notify for entry in world.entries()] == [(EVERYONE,)]
@@ -175,7 +179,7 @@ def test_nothing_is_published_to_a_pipeline_that_this_one_does_not_lead_to(world
     asked = Message(uri="gs://x/0.wav", version="1", order=1, targets=("a", "beside", "b"))
     step = world.worker()
     begin(step, [ReceivedMessage(pipeline="a", data=encode_message(asked))])
-    assert {output.tag for output in step.finish_bundle()} == {"b-live"}
+    assert {output.tag for output in step.finish_bundle()} == {"inbox-b"}
 
 
 def test_the_next_bundle_takes_over_the_messages_of_a_failed_one_at_once(world):
@@ -189,7 +193,7 @@ def test_the_next_bundle_takes_over_the_messages_of_a_failed_one_at_once(world):
     world.ledger.left = 100
     other = world.worker()
     begin(other, received)
-    assert len([o for o in other.finish_bundle() if o.tag == "b-live"]) == 2
+    assert len([o for o in other.finish_bundle() if o.tag == "done-a"]) == 2
     assert world.states() == {State.DONE}
 
 
@@ -212,7 +216,7 @@ def test_a_malformed_message_goes_to_the_dead_letters(world):
     step = world.worker()
     begin(step, [ReceivedMessage(pipeline="a", data=b"poison")])
     (output,) = step.finish_bundle()
-    assert output.tag == "a-dead"
+    assert output.tag == "dead"
 
 
 def lease(owner: str) -> Lease:

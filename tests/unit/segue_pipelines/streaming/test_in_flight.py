@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from segue.errors import Unavailable
-from segue.model.queue import Envelope
+from segue.model.queue import Envelope, Subscription
 from segue_pipelines.streaming.in_flight import FIRST_EXTENSION_S, InFlight
 from segue_support.queue import MemoryQueue
 
-TOPIC = "beats-live"
+SUBSCRIPTION = Subscription(name="beats.source", topic="source")
 
 
 class Clock:
@@ -45,14 +45,16 @@ def clock():
 
 @pytest.fixture
 def queue(clock):
-    return AwayQueue(clock=clock.now, deadline_s=10.0)
+    queue = AwayQueue(clock=clock.now, deadline_s=10.0)
+    queue.subscribe([SUBSCRIPTION])
+    return queue
 
 
 @pytest.fixture
 def pulled(queue):
     """Pull three envelopes."""
-    queue.publish([Envelope(topic=TOPIC, data=bytes([i])) for i in range(3)])
-    return queue.pull([TOPIC], limit=3)
+    queue.publish([Envelope(topic=SUBSCRIPTION.topic, data=bytes([i])) for i in range(3)])
+    return queue.pull([SUBSCRIPTION.name], limit=3)
 
 
 @pytest.fixture
@@ -110,7 +112,7 @@ def test_what_is_released_comes_again_at_once_and_what_is_finished_does_not(queu
 
 def test_a_second_delivery_of_an_envelope_is_held_separately(queue, clock, held):
     clock.seconds = 10.1
-    again = queue.pull([TOPIC], limit=1)
+    again = queue.pull([SUBSCRIPTION.name], limit=1)
     held.add(again)
     assert len(held) == 4
     held.finish(again)

@@ -18,7 +18,7 @@ from segue.execution.engine import Engine
 from segue.ingest.events import Arrivals
 from segue.model.graph import read_graph
 from segue.model.media_file import MediaFile
-from segue.model.queue import Envelope, list_topics
+from segue.model.queue import Envelope, list_subscriptions
 from segue.model.record import Failure, State
 from segue.model.transitions import Result
 from segue.worker.protocol import Report
@@ -72,6 +72,8 @@ class World:
         (folder / "jobs.yaml").write_text(GRAPH)
         self.graph = read_graph(str(folder / "jobs.yaml"))
         self.memory_queue, self.memory_ledger = MemoryQueue(), MemoryLedger()
+        self.memory_queue.subscribe(list_subscriptions(self.graph))
+        self.subscriptions = [s.name for s in list_subscriptions(self.graph, PIPELINES)]
         self.queue, self.ledger = Faulty(self.memory_queue), Faulty(self.memory_ledger)
         self.pool = pool or RecordingPool()
         self.sent = []
@@ -85,7 +87,7 @@ class World:
                 pool=self.pool,
                 artifacts=MemoryStore("gs://o"),
             ),
-            topics=list_topics(PIPELINES),
+            subscriptions=self.subscriptions,
             **options,
         )
 
@@ -111,9 +113,9 @@ class World:
 
     @property
     def queued(self) -> list[str]:
-        """The topics of what waits for this worker."""
-        topics = [envelope.topic for envelope in self.memory_queue.queued.values()]
-        return [topic for topic in topics if topic in list_topics(PIPELINES)]
+        """The subscriptions of what waits for this worker."""
+        found = map(self.memory_queue.find_subscription, self.memory_queue.queued)
+        return [name for name in found if name in self.subscriptions]
 
     @property
     def done(self) -> int:
@@ -210,7 +212,7 @@ def test_nothing_is_acknowledged_before_other_jobs_are_notified(world):
     assert world.sent == []
     world.drain()
     assert world.done == 2
-    assert [x.topic for x in world.memory_queue.queued.values()] == ["elsewhere-live"]
+    assert [x.topic for x in world.memory_queue.queued.values()] == ["done-b"]
 
 
 @pytest.mark.parametrize("is_queue_full", [False, True])
@@ -323,9 +325,9 @@ def test_a_worker_whose_queue_is_unavailable_is_not_idle(tmp_path):
 
 
 def test_a_malformed_message_is_dead_lettered_and_acknowledged(world):
-    world.memory_queue.publish([Envelope(topic="a-live", data=b"poison")])
+    world.memory_queue.publish([Envelope(topic="inbox-a", data=b"poison")])
     world.bundle()
-    assert [x.topic for x in world.memory_queue.queued.values()] == ["a-dead"]
+    assert [x.topic for x in world.memory_queue.queued.values()] == ["dead"]
 
 
 def test_a_full_disk_is_logged_as_an_error(logged):
