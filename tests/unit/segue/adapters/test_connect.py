@@ -13,12 +13,15 @@ from segue.adapters.connect import (
     check_credentials,
     check_writable,
     connect_ledger,
+    connect_queue,
     ledger_exists,
     open_ledger_to_read,
 )
 from segue.errors import ConfigurationError, DiskFull
 from segue.model.ledger import Change, Query, Snapshot
+from segue.model.queue import Envelope, list_subscriptions
 from segue.model.record import Record
+from segue_support.stream import build_graph
 
 URI = "gs://acme-audio/a.flac"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -27,6 +30,27 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 def put(ledger, uri: str = URI) -> None:
     record = Record(uri=uri, version="v1", order=1, arrived_at=NOW)
     ledger.change([Change(uri=uri, transition=lambda _: (record, None))])
+
+
+class TestQueue:
+    def test_the_subscriptions_of_a_graph_exist_once_it_is_connected(self, tmp_path):
+        graph = build_graph({"a": "", "b": "a"})
+        url = f"sqlite:///{tmp_path}/queue.db"
+        queue = connect_queue(url)
+        queue.publish([Envelope(topic="source", data=b"lost")])
+        connect_queue(url, graph).close()
+        topics = ("source", "done-a", "inbox-a", "inbox-b", "dead")
+        queue.publish([Envelope(topic=topic, data=topic.encode()) for topic in topics])
+        names = [one.name for one in list_subscriptions(graph)]
+        pulled = queue.pull(names, limit=100)
+        assert {one.subscription: one.data for one in pulled} == {
+            "a.source": b"source",
+            "a.inbox": b"inbox-a",
+            "b.done-a": b"done-a",
+            "b.inbox": b"inbox-b",
+            "dead": b"dead",
+        }
+        queue.close()
 
 
 class TestReading:

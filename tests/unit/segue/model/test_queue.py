@@ -1,37 +1,229 @@
-"""The names of topics, and the queue's fair shares."""
+"""The topics and subscriptions of a graph, and the queue's fair shares."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segue.model.graph import SOURCE, Graph, Job
 from segue.model.message import Message, decode_message
 from segue.model.queue import (
-    Lane,
-    format_dead_topic,
-    format_topic,
+    DEAD_SUBSCRIPTION,
+    Subscription,
+    event_to_envelope,
+    list_published_topics,
+    list_subscriptions,
     list_topics,
     message_to_envelope,
-    parse_topic,
+    parse_subscription,
     rotate,
     take_fair_shares,
 )
+from segue_support.stream import build_graph
+
+NAMES = "abcdefgh"
 
 
-def test_a_pipeline_has_a_topic_for_each_lane_and_one_for_dead_letters():
-    topics = list_topics(["rhythm", "tempo_map"])
-    assert topics == ("rhythm-live", "rhythm-requests", "tempo_map-live", "tempo_map-requests")
-    assert format_dead_topic("rhythm") == "rhythm-dead"
-    assert {parse_topic(t) for t in (*topics, "rhythm-dead")} == {"rhythm", "tempo_map"}
+def change_jobs(graph: Graph, **changes: dict[str, bool]) -> Graph:
+    """Change some jobs of a graph."""
+    jobs = {n: replace(job, **changes.get(n, {})) for n, job in graph.jobs.items()}
+    return replace(graph, jobs=jobs)
 
 
-@pytest.mark.parametrize("lane", Lane)
-def test_a_message_goes_to_the_topic_of_its_lane(lane):
-    message = Message(uri="gs://b/a.wav", version="7", order=7, lane=lane)
+def list_read(graph: Graph, pipeline: str) -> list[str]:
+    """Return the names of a pipeline's subscriptions, each of which is to the topic in it."""
+    found = list_subscriptions(graph, [pipeline])
+    assert {parse_subscription(one.name) for one in found} == {pipeline}
+    *triggers, inbox = found
+    assert all(one.name == f"{pipeline}.{one.topic}" for one in triggers)
+    assert inbox == Subscription(name=f"{pipeline}.inbox", topic=f"inbox-{pipeline}")
+    return [one.name.partition(".")[2] for one in found]
+
+
+# --- topics and subscriptions ----------------------------------------------------------------
+
+
+def test_on_a_line_each_pipeline_reads_what_its_parent_has_finished_and_its_inbox():
+    line = build_graph({"a": "", "b": "a", "c": "b"})
+    assert list_topics(line) == (
+        *("source", "done-a", "done-b", "inbox-a", "inbox-b", "inbox-c", "dead"),
+    )
+    assert list_read(line, "a") == ["source", "inbox"]
+    assert list_read(line, "b") == ["done-a", "inbox"]
+    assert list_read(line, "c") == ["done-b", "inbox"]
+    assert [line.has_readers(job) for job in "abc"] == [True, True, False]
+    everything = [one for p in "abc" for one in list_subscriptions(line, [p])]
+    assert list_subscriptions(line) == (*everything, DEAD_SUBSCRIPTION)
+    assert list_subscriptions(line, ["c", "a"]) == (*everything[4:], *everything[:2])
+
+
+def test_of_what_is_below_it_a_pipeline_may_notify_and_of_nothing_else():
+    line = build_graph({"a": "", "b": "a", "c": "b", "beside": "a"})
+    inboxes = ("inbox-a", "inbox-b", "inbox-c")
+    assert list_published_topics(line, ["b"]) == ("done-b", *inboxes, "dead")
+    assert list_published_topics(line, ["c"]) == (*inboxes, "dead")
+    both = list_published_topics(line, ["c", "b"])
+    assert both == list_published_topics(line, ["b"])
+    assert list_published_topics(line, line.pipelines) == tuple(
+        topic for topic in list_topics(line) if topic != "source"
+    )
+
+
+def test_a_join_reads_each_of_its_parents():
+    join = build_graph({"a": "", "b": "", "c": ("a", "b")})
+    assert join.find_triggers("c") == ("a", "b")
+    assert list_read(join, "c") == ["done-a", "done-b", "inbox"]
+
+
+def test_children_of_one_job_in_one_pipeline_read_it_once():
+    graph = build_graph({"a": "", "b": "a", "c": "a"}, {"both": ("b", "c")})
+    assert list_read(graph, "both") == ["done-a", "inbox"]
+
+
+def test_what_happens_within_a_pipeline_has_no_topic():
+    graph = build_graph({"a": "", "b": "a", "c": "b", "d": "a"}, {"line": ("a", "b", "c")})
+    assert list_read(graph, "line") == ["source", "inbox"]
+    assert list_topics(graph) == ("source", "done-a", "inbox-line", "inbox-d", "dead")
+    assert graph.find_published("line") == ("a",)
+    assert graph.find_notified("d") == ("line", "d")
+
+
+def test_pipelines_that_take_turns_on_a_line_read_each_other():
+    graph = build_graph({"a": "", "b": "a", "c": "b"}, {"outer": ("a", "c")})
+    assert list_read(graph, "outer") == ["source", "done-b", "inbox"]
+    assert list_read(graph, "b") == ["done-a", "inbox"]
+
+
+def test_what_runs_only_on_request_is_only_asked():
+    graph = change_jobs(
+        build_graph({"a": "", "b": "a", "c": "b", "d": ""}),
+        b={"on_arrival": False},
+        c={"on_arrival": False},
+        d={"on_arrival": False},
+    )
+    assert list_read(graph, "a") == ["source", "inbox"]
+    for pipeline in "bcd":
+        assert list_read(graph, pipeline) == ["inbox"]
+    assert list_topics(graph) == ("source", *(f"inbox-{p}" for p in "abcd"), "dead")
+    assert not graph.has_readers("a")
+
+
+def test_a_published_job_has_a_topic_whoever_reads_it():
+    graph = build_graph({"a": "", "b": "a"}, {"both": ("a", "b")})
+    assert list_topics(graph) == ("source", "inbox-both", "dead")
+    published = change_jobs(graph, b={"publish": True})
+    assert list_topics(published) == ("source", "done-b", "inbox-both", "dead")
+    assert list_published_topics(published, ["both"]) == ("done-b", "inbox-both", "dead")
+    assert list_subscriptions(published) == list_subscriptions(graph)
+
+
+def test_jobs_of_other_namespaces_start_nothing_here():
+    job = Job(
+        name="a",
+        run="m:f",
+        needs={"x": "other/x", "media": SOURCE},
+        writes="application/json",
+    )
+    assert Graph(jobs={"a": job}).find_triggers("a") == (SOURCE,)
+
+
+def test_a_job_named_like_a_topic_shares_its_name_with_none():
+    graph = build_graph({"dead": "", "inbox": "dead"})
+    names = [one.name for one in list_subscriptions(graph)]
+    assert len(set(names)) == len(names)
+    assert len(set(list_topics(graph))) == len(list_topics(graph))
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Graph:
+    """Draw a graph with groups, published jobs, and jobs that run only on request."""
+    parents = {
+        name: draw(st.sets(st.sampled_from(NAMES[:i]), max_size=3)) if i else set()
+        for i, name in enumerate(NAMES[: draw(st.integers(1, len(NAMES)))])
+    }
+    numbers = {name: draw(st.integers(0, 3)) for name in parents}
+    groups = {f"p{n}": tuple(j for j in parents if numbers[j] == n) for n in (1, 2, 3)}
+    graph = build_graph(parents, {name: jobs for name, jobs in groups.items() if jobs})
+    late: set[str] = set()
+    for name, above in parents.items():
+        if late & above or draw(st.integers(0, 3)) == 0:
+            late.add(name)
+    public = draw(st.sets(st.sampled_from(sorted(parents))))
+    jobs = {
+        name: replace(job, on_arrival=name not in late, publish=name in public)
+        for name, job in graph.jobs.items()
+    }
+    return replace(graph, jobs=jobs)
+
+
+@given(graphs())
+def test_whatever_a_pipeline_publishes_somebody_reads_or_other_namespaces_may(graph):
+    read = {one.topic for one in list_subscriptions(graph)}
+    public = {f"done-{name}" for name, job in graph.jobs.items() if job.publish}
+    assert read <= {*list_topics(graph)} <= {"source", *read, *public}
+    for pipeline in graph.pipelines:
+        published = list_published_topics(graph, [pipeline])
+        assert {f"inbox-{pipeline}", "dead"} <= {*published} <= read | public
+        assert len(set(published)) == len(published)
+
+
+@given(graphs())
+def test_each_parent_elsewhere_of_a_job_that_runs_on_arrival_has_one_subscription(graph):
+    for pipeline, own in graph.pipelines.items():
+        expected = {
+            "source" if parent == SOURCE else f"done-{parent}"
+            for job in own
+            if graph.jobs[job].on_arrival
+            for parent in graph.jobs[job].needs.values()
+            if parent not in own
+        }
+        topics = [one.topic for one in list_subscriptions(graph, [pipeline])]
+        assert sorted(topics) == sorted([*expected, f"inbox-{pipeline}"])
+    for name in graph.jobs:
+        readers = {
+            parse_subscription(one.name)
+            for one in list_subscriptions(graph)
+            if one.topic == f"done-{name}"
+        }
+        assert graph.has_readers(name) == bool(readers or graph.jobs[name].publish)
+        assert graph.pipeline_of[name] not in readers
+
+
+@given(graphs(), st.data())
+def test_a_new_child_of_what_has_readers_changes_of_other_pipelines_only_whom_they_may_ask(
+    graph, data
+):
+    with_topics = [name for name in graph.jobs if graph.has_readers(name)]
+    if not with_topics:
+        return
+    parent = data.draw(st.sampled_from(with_topics))
+    child = replace(graph.jobs[parent], name="new", needs={"x": parent}, publish=False)
+    more = replace(graph, jobs={**graph.jobs, "new": child})
+    for pipeline in graph.pipelines:
+        assert list_subscriptions(more, [pipeline]) == list_subscriptions(graph, [pipeline])
+        before = list_published_topics(graph, [pipeline])
+        after = list_published_topics(more, [pipeline])
+        assert [topic for topic in after if topic != "inbox-new"] == [*before]
+    assert {*list_topics(more)} == {*list_topics(graph), "inbox-new"}
+
+
+@pytest.mark.parametrize(("trigger", "topic"), [("source", "source"), ("beats", "done-beats")])
+def test_an_event_goes_to_the_topic_of_what_has_happened(trigger, topic):
+    event = Message(uri="gs://b/a.wav", version="7", order=7, trigger=trigger)
+    envelope = event_to_envelope(event)
+    assert (envelope.topic, decode_message(envelope.data)) == (topic, event)
+
+
+def test_any_other_message_goes_to_the_inbox_of_a_pipeline():
+    message = Message(uri="gs://b/a.wav", version="7", order=7, targets=("beats",))
     envelope = message_to_envelope(message, "rhythm")
-    assert envelope.topic == format_topic("rhythm", lane)
-    assert decode_message(envelope.data) == message
+    assert (envelope.topic, decode_message(envelope.data)) == ("inbox-rhythm", message)
+
+
+# --- fair shares -----------------------------------------------------------------------------
 
 
 def dealt(held: dict[str, int], limit: int) -> dict[str, int]:
