@@ -145,7 +145,7 @@ def build_retry(ledger: MemoryLedger, queue: MemoryQueue | None = None, jobs=ALL
 def test_the_pipelines_that_can_run_something_get_one_request_for_all_of_a_file():
     ledger, queue = MemoryLedger([MANY]), MemoryQueue()
     build_retry(ledger, queue).run()
-    assert [one.topic for one in queue.queued.values()] == ["load-requests", "key-requests"]
+    assert [one.topic for one in queue.queued.values()] == ["inbox-load", "inbox-key"]
     first, again = (decode_message(one.data) for one in queue.queued.values())
     assert first == again
     assert first.request is not None
@@ -156,7 +156,6 @@ def test_the_pipelines_that_can_run_something_get_one_request_for_all_of_a_file(
         order=1,
         targets=tuple(job for job in ALL if job != "picture"),
         request=first.request,
-        lane="requests",
     )
     for job in first.targets:
         assert ledger.records[MANY.uri].results[GRAPH.fingerprints[job]] == Entry(
@@ -172,7 +171,7 @@ def test_the_pipelines_that_can_run_something_get_one_request_for_all_of_a_file(
 def test_a_retry_of_what_a_repaired_job_blocked_asks_only_for_that():
     ledger, queue = MemoryLedger([record(entry("load"), blocked("beats", "load"))]), MemoryQueue()
     build_retry(ledger, queue).run()
-    assert [one.topic for one in queue.queued.values()] == ["rhythm-requests"]
+    assert [one.topic for one in queue.queued.values()] == ["inbox-rhythm"]
     assert read_states(ledger.records["file:///a"]) == {"load": "done", "beats": "queued"}
 
 
@@ -199,9 +198,7 @@ EVENT = Message(
     arrived=Arrived(at=NOW, revision="1"),
     attempt=5,
 )
-REQUEST = Message(
-    namespace="team", uri=URI, version="1", order=1, targets=("energy",), lane="requests", attempt=2
-)
+REQUEST = Message(namespace="team", uri=URI, version="1", order=1, targets=("energy",), attempt=2)
 FAILED = record(failed("load"), blocked("beats", "load"), failed("key"), uri=URI)
 
 
@@ -255,7 +252,7 @@ def test_counting_changes_nothing():
         ("load", "load", "run", "timeout"): 1,
         ("load", "load", "run", "crashed"): 1,
     }
-    assert len(queue.pull(["load-dead"], limit=9)) == 2
+    assert len(queue.pull(["dead"], limit=9)) == 2
     assert ledger.records[URI] is FAILED
 
 
@@ -263,7 +260,7 @@ def test_a_failure_is_reopened_and_requested_with_what_it_blocks():
     ledger = MemoryLedger([FAILED])
     [sent] = replay(ledger, dead(message=REQUEST))
     message = decode_message(sent.data)
-    assert sent.topic == "load-requests"
+    assert sent.topic == "inbox-load"
     # What the request itself asked for is part of it.
     assert message == evolve(
         REQUEST, targets=("load", "beats", "energy"), request=message.request, attempt=1
@@ -279,7 +276,7 @@ def test_a_failure_is_reopened_and_requested_with_what_it_blocks():
 def test_an_event_that_led_to_a_failure_is_published_again_with_all_that_follows_from_it():
     ledger = MemoryLedger([FAILED])
     sent = replay(ledger, dead())
-    assert [one.topic for one in sent] == ["load-requests", "load-live"]
+    assert [one.topic for one in sent] == ["inbox-load", "inbox-load"]
     # By now, the record contains more than the event told.
     assert decode_message(sent[1].data) == evolve(EVENT, attempt=1, arrived=None)
     assert decode_message(sent[0].data).targets == ("load", "beats")
@@ -290,7 +287,7 @@ def test_a_job_that_was_changed_since_it_failed_runs_as_it_is_now():
     for message in (REQUEST, EVENT):
         ledger = MemoryLedger([before])
         sent = replay(ledger, dead(message=message))
-        assert sent[0].topic == "load-requests"
+        assert sent[0].topic == "inbox-load"
         assert "load" in decode_message(sent[0].data).targets
         results = ledger.records[URI].results
         assert results[OLD] == failed("load")
@@ -301,7 +298,7 @@ def test_letters_of_several_jobs_of_a_file_are_replayed_together():
     ledger = MemoryLedger([FAILED])
     letters = (dead(message=REQUEST), dead("key", message=REQUEST, pipeline="key"))
     sent = replay(ledger, *letters, jobs=ALL)
-    assert [one.topic for one in sent] == ["load-requests", "key-requests"]
+    assert [one.topic for one in sent] == ["inbox-load", "inbox-key"]
     assert len({one.data for one in sent}) == 1
     assert read_states(ledger.records[URI])["key"] is State.QUEUED
 
@@ -311,7 +308,7 @@ def test_only_selected_letters_are_sent_again():
     queue.publish([dead(), dead(kind="crashed")])
     kinds = frozenset({"crashed"})
     assert build_replay(ledger, queue, kinds=kinds).run(dry_run=False).total == 1
-    (left,) = queue.pull(["load-dead"], limit=9)
+    (left,) = queue.pull(["dead"], limit=9)
     assert dead_letter.decode_dead_letter(left.data).kind == "timeout"
     for prefix in ("gs://other/", URI[:-1], f"{URI}/"):
         assert build_replay(ledger, queue, prefix=prefix).run(dry_run=False).total == 0
@@ -321,7 +318,7 @@ def test_of_a_pipeline_only_the_letters_of_the_selected_jobs_are_sent_again():
     ledger, queue = MemoryLedger([FAILED]), MemoryQueue()
     queue.publish([dead(job, pipeline="rhythm") for job in ("beats", "energy")])
     assert build_replay(ledger, queue).run(dry_run=False).total == 1
-    (left,) = queue.pull(["rhythm-dead"], limit=9)
+    (left,) = queue.pull(["dead"], limit=9)
     assert dead_letter.decode_dead_letter(left.data).job == "energy"
 
 
@@ -329,7 +326,7 @@ class FailsAtOnce(MemoryQueue):
     """A queue whose pipelines work at once, and put aside again whatever they are given."""
 
     def publish(self, envelopes: Sequence[Envelope]) -> None:
-        again = [dead() for one in envelopes if not one.topic.endswith("-dead")]
+        again = [dead() for one in envelopes if one.topic != "dead"]
         super().publish([*envelopes, *again])
 
 
@@ -339,33 +336,44 @@ def test_a_message_that_fails_again_at_once_is_sent_once():
     again = build_replay(ledger, queue)
     found = again.run(dry_run=True)
     assert again.run(dry_run=False, only=found.ids).total == 1
-    assert queue.measure_depth(["load-dead", "load-requests"]) == {
-        "load-dead": 1,
-        "load-requests": 1,
+    assert queue.measure_depth(["dead", "inbox-load"]) == {
+        "dead": 1,
+        "inbox-load": 1,
     }
 
 
 def test_unreadable_bytes_go_back_to_the_pipeline_that_they_came_to():
     [sent] = replay(MemoryLedger(), dead(kind="unreadable_message", message=b"\xff{"))
-    assert (sent.topic, sent.data) == ("load-requests", b"\xff{")
+    assert (sent.topic, sent.data) == ("inbox-load", b"\xff{")
 
 
 def test_a_message_about_a_record_that_was_damaged_is_sent_again():
     [sent] = replay(MemoryLedger([FAILED]), dead(None, kind="damaged_record"))
-    assert (sent.topic, decode_message(sent.data).trigger) == ("load-live", "source")
+    assert (sent.topic, decode_message(sent.data).trigger) == ("inbox-load", "source")
 
 
 def test_the_message_of_a_job_that_left_the_graph_is_sent_again():
     [sent] = replay(MemoryLedger([FAILED]), dead("gone"))
-    assert (sent.topic, decode_message(sent.data).trigger) == ("load-live", "source")
+    assert (sent.topic, decode_message(sent.data).trigger) == ("inbox-load", "source")
+
+
+def test_a_letter_of_a_pipeline_that_left_the_graph_goes_to_where_its_job_is_now_or_stays():
+    """Nobody reads the inbox of that pipeline."""
+    ledger, queue = MemoryLedger([FAILED]), MemoryQueue()
+    left = [dead("gone", pipeline="gone"), dead(message=b"\xff{", pipeline="gone")]
+    queue.publish([dead("load", pipeline="gone"), *left])
+    found = build_replay(ledger, queue).run(dry_run=False)
+    assert dict(found.found) == {("gone", "load", "run", "timeout"): 1}
+    depth = queue.measure_depth([*list_topics(GRAPH), "inbox-gone"])
+    assert {topic: n for topic, n in depth.items() if n} == {"inbox-load": 2, "dead": 2}
 
 
 def test_foreign_messages_are_left_alone():
     ledger, queue = MemoryLedger(), MemoryQueue()
-    queue.publish([Envelope(topic="load-dead", data=b"hello")])
+    queue.publish([Envelope(topic="dead", data=b"hello")])
     found = build_replay(ledger, queue).run(dry_run=False)
     assert (found.total, found.unreadable) == (0, 1)
-    assert queue.measure_depth(["load-dead"]) == {"load-dead": 1}
+    assert queue.measure_depth(["dead"]) == {"dead": 1}
 
 
 def test_a_result_that_exists_by_now_is_not_computed_again():
@@ -374,7 +382,7 @@ def test_a_result_that_exists_by_now_is_not_computed_again():
     assert replay(ledger, dead(message=evolve(REQUEST, targets=("load",)))) == []
     assert ledger.records[URI] is now
     [event] = replay(ledger, dead())  # whoever computed it may have notified nobody
-    assert event.topic == "load-live"
+    assert event.topic == "inbox-load"
 
 
 def test_a_replay_leaves_the_record_of_a_deleted_file_as_it_is():
@@ -393,11 +401,11 @@ def test_letters_about_a_file_that_has_changed_since_are_removed_and_not_sent(ch
     queue.publish([dead(), dead(kind="crashed"), undecoded])
     found = build_replay(ledger, queue).run(dry_run=True)
     assert (found.total, found.obsolete) == (1, 2)
-    assert queue.measure_depth(["load-dead"]) == {"load-dead": 3}
+    assert queue.measure_depth(["dead"]) == {"dead": 3}
     found = build_replay(ledger, queue).run(dry_run=False, only=())
     assert (found.total, found.obsolete) == (0, 2)
-    assert not any(queue.measure_depth(list_topics(GRAPH.pipelines)).values())
-    assert queue.measure_depth(["load-dead"]) == {"load-dead": 1}
+    depth = queue.measure_depth(list_topics(GRAPH))
+    assert {topic: number for topic, number in depth.items() if number} == {"dead": 1}
 
 
 @pytest.mark.parametrize("known", [(), (evolve(FAILED, order=0),)])
@@ -420,5 +428,5 @@ def test_letters_that_could_not_be_sent_can_be_pulled_again_at_once(monkeypatch,
         patched.setattr(queue, failing, fail)
         with pytest.raises(Unavailable):
             build_replay(ledger, queue).run(dry_run=False)
-    assert len(queue.pull(["load-dead"], limit=9)) == 2
+    assert len(queue.pull(["dead"], limit=9)) == 2
     assert ledger.records[URI].results[GRAPH.fingerprints["load"]].notify == (NOBODY,)
