@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from bench.measure import report
 from segue.adapters.connect import connect_ledger, connect_queue
 from segue.execution.engine import Engine
+from segue.execution.stream_worker import StreamWorker
 from segue.execution.work import Run
 from segue.ingest.events import Arrivals
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger
 from segue.model.media_file import MediaFile
 from segue.model.queue import Queue, list_subscriptions, list_topics
-from segue_pipelines.streaming.stream_worker import StreamWorker
 from segue_support import emulators
 from segue_support.grpc_proxy import GrpcProxy
 from segue_support.pubsub_topics import make_topics

@@ -42,6 +42,7 @@ COMMANDS = {
         "plan": "Show what a backfill would compute, and estimate its cost.",
         "backfill": "Compute the missing results of a catalogue.",
         "stream": "Run the streaming pipelines of some or all jobs.",
+        "work": "Run streaming pipelines without Beam, as one of many workers.",
         "serve": "Serve the Cloud Functions on this machine, to post events by hand.",
         "request": "Request results for files or a prefix from the streaming pipelines.",
         "retry": "Retry failed jobs.",

@@ -39,6 +39,24 @@ def complete_job(
     ]
 
 
+def complete_pipeline(
+    ctx: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete a pipeline's name from the graph that the command line selects."""
+    from segue.model.settings import Settings
+    from segue.stack import load_graph
+
+    try:
+        pipelines = load_graph(Settings.load(graph=ctx.params.get("graph"))).pipelines
+    except ConfigurationError:
+        return []
+    return [
+        CompletionItem(name, help=", ".join(jobs))
+        for name, jobs in pipelines.items()
+        if name.startswith(incomplete)
+    ]
+
+
 def parse_share(_ctx: click.Context, option: click.Parameter, text: str | None) -> float | None:
     """Parse a share such as ``1%`` or ``0.01``."""
     if text is None:
@@ -133,6 +151,26 @@ timeout_option = click.option(
 yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 
 
+until_idle_option = click.option(
+    "--until-idle",
+    type=click.FloatRange(min=0.0),
+    metavar="SECONDS",
+    help="Stop after this long without messages.  [default: run until stopped]",
+)
+# By which ``stream`` and ``work`` select pipelines.
+PIPELINE_OPTIONS = (
+    click.option(
+        "--pipeline",
+        "pipelines",
+        multiple=True,
+        metavar="NAME",
+        help="Run this pipeline. May be repeated.",
+        shell_complete=complete_pipeline,
+    ),
+    add_job_option("Run the pipeline of this job. May be repeated."),
+    click.option("--all", "everything", is_flag=True, help="Run all pipelines of the graph."),
+)
+
 # By which ``plan`` and ``backfill`` select files and jobs.
 SELECTION_OPTIONS = (
     catalogue_prefix_option,
@@ -172,6 +210,13 @@ def add_selection_options(function: Function) -> Function:
     return function
 
 
+def add_pipeline_options(function: Function) -> Function:
+    """Add the options by which ``stream`` and ``work`` select pipelines."""
+    for option in reversed(PIPELINE_OPTIONS):
+        function = option(function)
+    return function
+
+
 def parse_beam_options(*, streaming: bool = False) -> PipelineOptions:
     """Parse the options that the command which runs does not know, as Beam's."""
     from segue_pipelines.options import parse_pipeline_options
@@ -192,3 +237,15 @@ def select_targets(graph: Graph, jobs: Sequence[str], *, everything: bool) -> tu
             f"no job is named; choose some with --job ({', '.join(graph.jobs)}) or use --all"
         )
     return graph.select(jobs)
+
+
+def select_pipelines(
+    graph: Graph, pipelines: Sequence[str], jobs: Sequence[str], *, everything: bool
+) -> tuple[str, ...]:
+    """Return the named pipelines, and those of the named jobs, each once; or all of them."""
+    if everything and (pipelines or jobs):
+        raise ConfigurationError("--all excludes --pipeline and --job; leave it or them out")
+    if everything:
+        return tuple(graph.pipelines)
+    of_jobs = graph.find_pipelines(graph.select(jobs)) if jobs else ()
+    return tuple(dict.fromkeys((*pipelines, *of_jobs)))

@@ -68,6 +68,11 @@ COMMAND_EXIT_CODES = {
         "'segue failures'",
         ExitCode.INTERRUPTED: "it was stopped at once by a second Ctrl-C",
     },
+    "work": {
+        ExitCode.OK: "it was stopped, or was idle for --until-idle; jobs may have failed, see "
+        "'segue failures'",
+        ExitCode.INTERRUPTED: "it was stopped at once by a second Ctrl-C",
+    },
     "publish": {
         ExitCode.OK: "the registry has the manifest; with --dry-run, it would",
         ExitCode.USAGE: "others are locked to what it would take away, and --break is not given",

@@ -16,6 +16,7 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from segue.adapters.connect import connect_ledger, connect_store
 from segue.errors import ConfigurationError
+from segue.execution.streaming_run import StreamingRun
 from segue.execution.work import ReceivedMessage
 from segue.ingest.events import Arrivals
 from segue.model.dead_letter import decode_dead_letter
@@ -27,7 +28,6 @@ from segue.worker.pool import count_cores
 from segue_pipelines.options import parse_pipeline_options
 from segue_pipelines.streaming.dataflow import CLEAR, RespondInBundle, processes
 from segue_pipelines.streaming.pipeline import execute
-from segue_pipelines.streaming.streaming_run import StreamingRun
 from segue_support.queue import MemoryQueue
 
 SHIPPED_GRAPH = os.path.join(os.path.dirname(__file__), "../../shared/segue/features/jobs.yaml")

@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import click
-from click.shell_completion import CompletionItem
-
-from segue.errors import ConfigurationError
 from segue_cli.command import Context, command
-from segue_cli.parameters import add_job_option, parse_beam_options, processes_option
+from segue_cli.parameters import (
+    add_pipeline_options,
+    parse_beam_options,
+    processes_option,
+    select_pipelines,
+    until_idle_option,
+)
 from segue_cli.pipeline_progress import configure_log
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from segue.model.graph import Graph
-
-
-def complete_pipeline(
-    ctx: click.Context, _parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Complete a pipeline's name from the graph that the command line selects."""
-    from segue.model.settings import Settings
-    from segue.stack import load_graph
-
-    try:
-        pipelines = load_graph(Settings.load(graph=ctx.params.get("graph"))).pipelines
-    except ConfigurationError:
-        return []
-    return [
-        CompletionItem(name, help=", ".join(jobs))
-        for name, jobs in pipelines.items()
-        if name.startswith(incomplete)
-    ]
 
 
 @command(
@@ -47,23 +24,9 @@ def complete_pipeline(
     ),
     extra_options=True,
 )
-@click.option(
-    "--pipeline",
-    "pipelines",
-    multiple=True,
-    metavar="NAME",
-    help="Run this pipeline. May be repeated.",
-    shell_complete=complete_pipeline,
-)
-@add_job_option("Run the pipeline of this job. May be repeated.")
-@click.option("--all", "everything", is_flag=True, help="Run all pipelines of the graph.")
+@add_pipeline_options
 @processes_option
-@click.option(
-    "--until-idle",
-    type=click.FloatRange(min=0.0),
-    metavar="SECONDS",
-    help="Stop after this long without messages.  [default: run until stopped]",
-)
+@until_idle_option
 def stream(
     context: Context,
     pipelines: tuple[str, ...],
@@ -81,11 +44,11 @@ def stream(
     Nothing is lost: unfinished messages are delivered again. Unknown options are passed to Beam,
     such as --runner.
     """
+    from segue.execution.streaming_run import StreamingRun
     from segue.log import configure
     from segue.model.job_code import check_code
     from segue.model.media_file import parse_location
     from segue_pipelines.streaming.pipeline import execute
-    from segue_pipelines.streaming.streaming_run import StreamingRun
 
     options = parse_beam_options(streaming=True)
     graph = context.graph
@@ -102,15 +65,3 @@ def stream(
     configure(as_json=True if context.output.as_json else None)
     configure_log(options)
     execute(run, options)
-
-
-def select_pipelines(
-    graph: Graph, pipelines: Sequence[str], jobs: Sequence[str], *, everything: bool
-) -> tuple[str, ...]:
-    """Return the named pipelines, and those of the named jobs, each once; or all of them."""
-    if everything and (pipelines or jobs):
-        raise ConfigurationError("--all excludes --pipeline and --job; leave it or them out")
-    if everything:
-        return tuple(graph.pipelines)
-    of_jobs = graph.find_pipelines(graph.select(jobs)) if jobs else ()
-    return tuple(dict.fromkeys((*pipelines, *of_jobs)))

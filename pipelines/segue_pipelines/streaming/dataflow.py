@@ -24,6 +24,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from segue.adapters.pubsub import PubsubQueue
 from segue.errors import TransientError
 from segue.execution.reply import ClearNotify, Reply, clear_all
+from segue.execution.streaming_run import SharedResources, StreamingRun, open_resources
 from segue.execution.work import ReceivedMessage
 from segue.log import Action, log_event
 from segue.model.lease_owner import is_lost
@@ -34,13 +35,8 @@ from segue.model.queue import (
     parse_subscription,
 )
 from segue.model.record import Lease
-from segue_pipelines.streaming.streaming_run import (
-    ProcessCache,
-    SharedResources,
-    StreamingRun,
-    open_resources,
-    report,
-)
+from segue_pipelines.streaming.process_cache import ProcessCache
+from segue_pipelines.streaming.reply_metrics import report
 
 CLEAR = "clear"
 MAX_LOST = 100_000

@@ -8,11 +8,8 @@ and a job may be long, so unfinished work outlives bundles: ``StreamWorker`` has
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
-import threading
 from collections.abc import Iterator
-from types import FrameType
 from typing import Any
 
 import apache_beam as beam
@@ -23,16 +20,20 @@ from apache_beam.transforms.core import RestrictionProvider
 from segue.adapters.connect import check_writable
 from segue.errors import ConfigurationError
 from segue.execution.leases import release_at_exit
+from segue.execution.stop_signals import stop_at_signals
+from segue.execution.streaming_run import StreamingRun, open_stream_worker
 from segue.log import Action, log_event
 from segue.model.lease_owner import is_of_this_process
 from segue.model.settings import SETTINGS
 from segue_pipelines.options import is_dataflow, is_local, is_single_process
 from segue_pipelines.runner import run_pipeline
-from segue_pipelines.streaming.stream_worker import stream_workers
-from segue_pipelines.streaming.streaming_run import StreamingRun, report
+from segue_pipelines.streaming.process_cache import ProcessCache
+from segue_pipelines.streaming.reply_metrics import report
 
 BUNDLE_S = 1.0  # a bundle costs milliseconds
 LAST = sys.maxsize - 1
+
+stream_workers = ProcessCache(open_stream_worker)
 
 
 def build(pipeline: Any, run: StreamingRun) -> None:
@@ -56,7 +57,7 @@ def execute(run: StreamingRun, options: PipelineOptions) -> None:
     if is_local(options):
         check_writable(run.artifacts)
     try:
-        with _handle_signals(run.name), _merge_metrics_at_once():
+        with stop_at_signals(lambda: stream_workers.find(run.name)), _merge_metrics_at_once():
             run_pipeline(lambda pipeline: build(pipeline, run), options)
     finally:
         stream_workers.close(run.name)
@@ -87,29 +88,6 @@ def _submit(run: StreamingRun, options: PipelineOptions) -> None:
     job_id = result.job_id() if result.has_job else None  # a template has none
     names = " ".join(run.pipelines)
     log_event(Action.STARTED, pipelines=names, queue=run.queue, id=job_id)
-
-
-@contextlib.contextmanager
-def _handle_signals(name: str) -> Iterator[None]:
-    """Finish running jobs at the first SIGTERM or SIGINT, and end at once at the second."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        for each in before:
-            signal.signal(each, signal.default_int_handler)
-        if worker := stream_workers.find(name):
-            worker.stop()
-        else:  # nothing has been pulled yet
-            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(0)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

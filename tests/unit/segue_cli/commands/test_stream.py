@@ -8,7 +8,7 @@ import pytest
 
 from segue.errors import ConfigurationError
 from segue.model.graph import parse_graph
-from segue_cli.commands.stream import complete_pipeline, select_pipelines
+from segue_cli.parameters import complete_pipeline, select_pipelines
 
 TEXT = """
 pipelines: {rhythm: [beats, tempo]}

@@ -8,6 +8,7 @@ import pytest
 from apache_beam.utils.timestamp import Timestamp
 
 from segue.errors import Unavailable
+from segue.execution.streaming_run import SharedResources, StreamingRun
 from segue.execution.work import ReceivedMessage
 from segue.ingest.events import Arrivals
 from segue.model.graph import read_graph
@@ -22,7 +23,7 @@ from segue_pipelines.streaming.dataflow import (
     LostOwners,
     RespondInBundle,
 )
-from segue_pipelines.streaming.streaming_run import ProcessCache, SharedResources, StreamingRun
+from segue_pipelines.streaming.process_cache import ProcessCache
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
 from segue_support.recording_pool import RecordingPool

@@ -14,7 +14,9 @@ import pytest
 
 from segue.backoff import Backoff
 from segue.errors import ConfigurationError, Contended, DiskFull, Kind, Unavailable
+from segue.execution import stream_worker
 from segue.execution.engine import Engine
+from segue.execution.stream_worker import BACKOFF, Outage, StreamWorker
 from segue.ingest.events import Arrivals
 from segue.model.graph import read_graph
 from segue.model.media_file import MediaFile
@@ -22,8 +24,6 @@ from segue.model.queue import Envelope, list_subscriptions
 from segue.model.record import Failure, State
 from segue.model.transitions import Result
 from segue.worker.protocol import Report
-from segue_pipelines.streaming import stream_worker
-from segue_pipelines.streaming.stream_worker import BACKOFF, Outage, StreamWorker
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
 from segue_support.recording_pool import RecordingPool, complete_jobs

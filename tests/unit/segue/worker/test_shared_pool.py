@@ -10,7 +10,7 @@ from segue.errors import ConfigurationError, DiskFull, Unavailable
 from segue.model.graph import read_graph
 from segue.model.media_file import MediaFile
 from segue.worker.protocol import Task
-from segue_pipelines.streaming.pools import SharedPool
+from segue.worker.shared_pool import SharedPool
 from segue_support.recording_pool import RecordingPool
 from segue_support.trial import COLLECT_TIMEOUT_S, Trial
 

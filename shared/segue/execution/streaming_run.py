@@ -1,41 +1,32 @@
-"""One streaming run: what it is to do, what its steps share in a process, and what it reports.
-
-Beam copies the steps to wherever they run. They carry the run with them, and look up what they
-share by its name.
-"""
+"""One streaming run: which pipelines, on which stack, and what it uses in a process."""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
-from apache_beam.metrics import Metrics
-
-from segue.adapters.connect import connect_ledger, connect_store
+from segue.adapters.connect import connect_ledger, connect_queue, connect_store
 from segue.errors import ConfigurationError, suggest
 from segue.execution.engine import Engine, WorkerPool
 from segue.execution.foreign import ForeignLedgers, open_foreign_ledgers
 from segue.execution.reply import Reply
+from segue.execution.stream_worker import StreamWorker
 from segue.log import Action, log_event
 from segue.model.graph import Graph
 from segue.model.lease_owner import is_lost
 from segue.model.ledger import Ledger
 from segue.model.object_store import ObjectStore
+from segue.model.queue import list_subscriptions
 from segue.model.record import Lease
 from segue.worker.pool import Pool
-from segue_pipelines.streaming.pools import SharedPool
+from segue.worker.shared_pool import SharedPool
 
-NAMESPACE = "segue"
 WARNINGS = {Action.FAILED, Action.DEAD_LETTERED, Action.DEFERRED, Action.LOST}
 # Of work that is claimed before it starts, in a process that shares the messages with others.
 AHEAD_S = 0.5
 MAX_AHEAD = 256
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,51 +114,25 @@ def open_resources(run: StreamingRun, stack: contextlib.ExitStack) -> SharedReso
     )
 
 
-class ProcessCache(Generic[T]):
-    """One object per run in this process, opened by the first step that needs it."""
-
-    def __init__(self, open_: Callable[[StreamingRun, contextlib.ExitStack], T]) -> None:
-        self._open = open_
-        self._entries: dict[str, tuple[T, contextlib.ExitStack]] = {}
-        self._lock = threading.Lock()
-
-    def get_or_open(self, run: StreamingRun) -> T:
-        """Return the run's object, and open it if this process has none yet."""
-        with self._lock:
-            if run.name not in self._entries:
-                with contextlib.ExitStack() as stack:
-                    self._entries[run.name] = self._open(run, stack), stack.pop_all()
-            return self._entries[run.name][0]
-
-    def find(self, name: str) -> T | None:
-        """Return a run's object, or None; safe in a signal handler."""
-        entry = self._entries.get(name)
-        return None if entry is None else entry[0]
-
-    def close(self, name: str) -> None:
-        """Close a run's object, if there is one."""
-        with self._lock:
-            entry = self._entries.pop(name, None)
-        if entry is not None:
-            entry[1].close()
+def open_stream_worker(run: StreamingRun, stack: contextlib.ExitStack) -> StreamWorker:
+    """Open a worker on the queue, with all that it uses; the stack closes it."""
+    queue = connect_queue(run.queue, run.graph)
+    stack.callback(queue.close)
+    resources = open_resources(run, stack)
+    worker = StreamWorker(
+        queue=queue,
+        ledger=resources.ledger,
+        engine=resources.build_engine(resources.pool.build_client()),
+        subscriptions=[s.name for s in list_subscriptions(run.graph, run.pipelines)],
+        until_idle_s=run.until_idle_s,
+        on_start=resources.log_start,
+    )
+    stack.callback(worker.close)
+    return worker
 
 
-def report(reply: Reply) -> None:
-    """Log a reply, and add it to the metrics of the calling step."""
+def log_reply(reply: Reply) -> None:
+    """Log what became of a message."""
     for action, fields in reply.list_log_lines():
         severity = "WARNING" if action in WARNINGS else "INFO"
         log_event(action, severity=severity, **fields)
-        place = f"job.{fields['job']}" if "job" in fields else f"pipeline.{fields['pipeline']}"
-        _count(f"{place}.{action}")
-    for result in reply.results:
-        if result.error is not None:
-            _count(f"failure.{result.job}.{result.error.kind}")
-        if result.cpu_seconds is not None:
-            _count(f"cpu_us.{result.job}", round(result.cpu_seconds * 1e6))
-        if result.seconds is not None:
-            run_ms = Metrics.distribution(NAMESPACE, f"run_ms.{result.job}")
-            run_ms.update(round(result.seconds * 1e3))
-
-
-def _count(name: str, n: int = 1) -> None:
-    Metrics.counter(NAMESPACE, name).inc(n)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from segue.errors import Unavailable
+from segue.execution.in_flight import FIRST_EXTENSION_S, InFlight
 from segue.model.queue import Envelope, Subscription
-from segue_pipelines.streaming.in_flight import FIRST_EXTENSION_S, InFlight
 from segue_support.queue import MemoryQueue
 
 SUBSCRIPTION = Subscription(name="beats.source", topic="source")

@@ -8,13 +8,14 @@ import pytest
 
 from segue.errors import ConfigurationError
 from segue.execution.reply import Reply
+from segue.execution.streaming_run import StreamingRun
 from segue.execution.work import ReceivedMessage
 from segue.log import Action
 from segue.model.graph import parse_graph
 from segue.model.message import Message
 from segue.model.record import Failure, State
 from segue.model.transitions import Result
-from segue_pipelines.streaming.streaming_run import StreamingRun, report
+from segue_pipelines.streaming.reply_metrics import report
 
 GRAPH = parse_graph(
     """

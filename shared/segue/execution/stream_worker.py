@@ -10,18 +10,16 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from segue.adapters.connect import connect_queue
 from segue.backoff import Backoff
 from segue.errors import DiskFull, TransientError
 from segue.execution.engine import Engine
+from segue.execution.in_flight import InFlight
 from segue.execution.leases import release_leases
 from segue.execution.reply import Reply, send
 from segue.execution.work import ReceivedMessage
 from segue.log import Action, log_event
 from segue.model.ledger import Ledger
-from segue.model.queue import Queue, ReceivedEnvelope, list_subscriptions, parse_subscription
-from segue_pipelines.streaming.in_flight import InFlight
-from segue_pipelines.streaming.streaming_run import ProcessCache, StreamingRun, open_resources
+from segue.model.queue import Queue, ReceivedEnvelope, parse_subscription
 
 WAIT_S = 0.5  # at most, for a message or for a job
 # How often to look for messages while jobs are running, as nothing can wait for both at once.
@@ -100,6 +98,11 @@ class StreamWorker:
         if self._until_idle_s is None or self._idle_since_s is None:
             return False
         return now_s - self._idle_since_s >= self._until_idle_s
+
+    @property
+    def running(self) -> int:
+        """How many files have jobs running."""
+        return self._engine.running
 
     def stop(self) -> None:
         """Pull no more, and give running jobs a grace period to finish."""
@@ -191,22 +194,3 @@ def _envelope_to_message(envelope: ReceivedEnvelope) -> ReceivedMessage:
         handle=envelope,
         message_id=envelope.message_id,
     )
-
-
-def _open(run: StreamingRun, stack: contextlib.ExitStack) -> StreamWorker:
-    queue = connect_queue(run.queue, run.graph)
-    stack.callback(queue.close)
-    resources = open_resources(run, stack)
-    worker = StreamWorker(
-        queue=queue,
-        ledger=resources.ledger,
-        engine=resources.build_engine(resources.pool.build_client()),
-        subscriptions=[s.name for s in list_subscriptions(run.graph, run.pipelines)],
-        until_idle_s=run.until_idle_s,
-        on_start=resources.log_start,
-    )
-    stack.callback(worker.close)
-    return worker
-
-
-stream_workers = ProcessCache(_open)
