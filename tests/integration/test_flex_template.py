@@ -67,8 +67,8 @@ def test_a_streaming_pipeline_is_launched_for_the_jobs_that_are_named(launch):
     code, job, steps = launch(jobs="beats,energy", queue="pubsub://acme-project/segue")
     assert (code, job["type"]) == (0, "JOB_TYPE_STREAMING")
     assert {step for step in steps if step.startswith("Read ")} == {
-        *("Read beats live", "Read beats requests"),
-        *("Read energy live", "Read energy requests"),
+        *("Read beats.done-downsample", "Read beats.inbox"),
+        *("Read energy.done-downsample", "Read energy.done-beats", "Read energy.inbox"),
     }
 
 
