@@ -57,7 +57,7 @@ class Grant:
 
     member: str
     role: str
-    on: str  # a type and a name, such as topic:segue-beats-live
+    on: str  # a type and a name, such as topic:segue-done-beats
     condition: str = ""
 
     def __str__(self) -> str:
