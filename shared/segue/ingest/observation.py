@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from segue.errors import (
     ConfigurationError,
@@ -157,23 +156,31 @@ class _Watch:
             return media is not None
         return media is None or (record.version, record.stat) != (media.version, media.stat)
 
-    def note(self, answer: Arrival | bool) -> None:
-        """Note what a write has said."""
+    def note(self, answer: Arrival | bool | None) -> None:
+        """Note what a write has said; None: nothing was written."""
         if isinstance(answer, Arrival):
             self.arrivals.append(answer)
-        else:
+        elif answer is not None:
             self.is_deleted = self.is_deleted or answer
 
-    def build_change(self, now: datetime) -> Change[Any]:
-        """Build the change that makes the record say what was seen."""
+    def build_change(self, now: datetime) -> Change[Arrival | bool | None]:
+        """Build the change that makes the record say what was seen.
+
+        If the record has come to say something else meanwhile, this look may be older than that one
+        and nothing is written: else a content would be replaced, and come back with the next look,
+        and what is unfinished of it would be lost.
+        """
         assert self.look is not None
-        media = self.look.media
-        transition: Callable[[Record | None], tuple[Record | None, Any]] = (
-            partial(delete, media=self.file, now=now)
-            if media is None
-            else partial(arrive, media=media, now=now)
-        )
-        return Change(uri=self.file.uri, known=self.snapshot, transition=transition)
+        media, seen = self.look.media, _identify(self.snapshot.record)
+
+        def change(found: Record | None) -> tuple[Record | None, Arrival | bool | None]:
+            if _identify(found) != seen:
+                return found, None
+            if media is None:
+                return delete(found, self.file, now)
+            return arrive(found, media, now)
+
+        return Change(uri=self.file.uri, known=self.snapshot, transition=change)
 
     def build_observation(self) -> Observation:
         """Return the result."""
@@ -194,6 +201,11 @@ class _Watch:
             error=error,
             reason=self.look.reason if self.error is None else _find_reason(self.error),
         )
+
+
+def _identify(record: Record | None) -> tuple[int, bool] | None:
+    """Return what a record says that a file is; the order grows with each content."""
+    return None if record is None else (record.order, record.deleted_at is not None)
 
 
 def observe(
@@ -263,7 +275,7 @@ def _write(ledger: Ledger, watches: Sequence[_Watch], now: datetime) -> None:
         made = ledger.change([watch.build_change(now) for watch in watches])
     except DamagedRecord:  # all others are written, and what they were to the ledger is not known
         snapshots = ledger.read([watch.file.uri for watch in watches])
-        answers: list[Arrival | bool] = [Arrival.NEWER for _ in watches]
+        answers: list[Arrival | bool | None] = [Arrival.NEWER for _ in watches]
     else:
         snapshots = [changed.snapshot for changed in made]
         answers = [changed.answer for changed in made]

@@ -14,6 +14,7 @@ from segue.model.graph import Graph
 from segue.model.media_file import MediaFile, split_uri
 from segue.model.message import Message
 from segue.model.queue import Envelope, format_inbox, message_to_envelope
+from segue.model.transitions import Arrival
 from segue_functions import folder
 from segue_support.simulator.actors import (
     Actors,
@@ -127,8 +128,10 @@ class EventPlayer:
 
             def announce(found: Sequence[Observation]) -> None:
                 arrivals.announce(found)
+                # What another deployment has computed of a known file is stale, and stays so.
+                known = Arrival.DUPLICATE if len(self._world.deployments) > 1 else None
                 for one in found:
-                    if one.arrival is not None and one.snapshot.record is not None:
+                    if one.arrival not in (None, known) and one.snapshot.record is not None:
                         expected[0].version = one.snapshot.record.version
 
             services: Any = SimpleNamespace(
@@ -208,6 +211,7 @@ class EventPlayer:
             if page[0].request is None:  # later pages, and repetitions, are of the same request
                 expected.clear()
                 left_out.clear()
+                call.seen.clear()  # a file may be gone since an earlier call
             known = {one.uri for one in expected}
             uris = [u for u in self._world.generations if u.startswith(prefix) and u not in known]
             expected.extend(self._expect(event, uri, jobs) for uri in uris)

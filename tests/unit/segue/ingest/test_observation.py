@@ -352,6 +352,39 @@ def test_a_file_that_never_stops_changing_is_contended(system, monkeypatch):
     assert next(count) <= observation.LOOKS + 1
 
 
+@pytest.mark.parametrize("first", [None, "a", "gone"])
+def test_an_older_look_does_not_replace_what_somebody_else_has_seen_since(
+    system, monkeypatch, first
+):
+    """The content would come back with the next look, but not what is unfinished of it."""
+    system.disk.put(URI, "a")
+    if first is not None:
+        system.observe()
+    if first == "gone":
+        system.disk.remove(URI)
+        system.observe()
+    system.disk.put(URI, "older")
+    change = system.ledger.change
+
+    def work(found: Record) -> tuple[Record, None]:
+        entry = Entry(job="a", state=State.FAILED, order=found.order, attempts=1)
+        return evolve(found, results={"f": entry}), None
+
+    def change_late(changes):
+        monkeypatch.setattr(system.ledger, "change", change)
+        system.disk.put(URI, "newer")
+        system.observe()
+        change([Change(uri=URI, transition=work)])
+        return change(changes)
+
+    monkeypatch.setattr(system.ledger, "change", change_late)
+    seen = system.observe()
+    assert system.record.version == "newer"
+    assert system.record.results["f"].state is State.FAILED
+    assert system.record.earlier == {}
+    assert (seen.arrival, seen.is_first, seen.is_touched) == (Arrival.DUPLICATE, False, False)
+
+
 def test_a_file_that_is_recorded_and_then_unknown_is_notified_of(system, monkeypatch):
     system.disk.put(URI, "x")
     change = system.ledger.change
