@@ -140,6 +140,7 @@ class _Watch:
     snapshot: Snapshot
     look: Look | None = None
     arrivals: list[Arrival] = field(default_factory=list)  # of each write
+    is_first: bool = False  # the record is as this one has made it
     is_deleted: bool = False
     error: SegueError | None = None
 
@@ -158,6 +159,7 @@ class _Watch:
 
     def note(self, answer: Arrival | bool | None) -> None:
         """Note what a write has said; None: nothing was written."""
+        self.is_first = answer is Arrival.NEW
         if isinstance(answer, Arrival):
             self.arrivals.append(answer)
         elif answer is not None:
@@ -196,7 +198,7 @@ class _Watch:
             media=self.look.media,
             arrival=(changed or [Arrival.DUPLICATE])[-1] if is_there else None,
             is_touched=bool(self.arrivals) and not changed,
-            is_first=is_there and self.arrivals[-1:] == [Arrival.NEW],
+            is_first=is_there and self.is_first,
             is_deleted=self.is_deleted and not is_there,
             error=error,
             reason=self.look.reason if self.error is None else _find_reason(self.error),

@@ -385,6 +385,28 @@ def test_an_older_look_does_not_replace_what_somebody_else_has_seen_since(
     assert (seen.arrival, seen.is_first, seen.is_touched) == (Arrival.DUPLICATE, False, False)
 
 
+def test_whoever_made_a_record_that_another_one_has_replaced_is_not_its_first(system, monkeypatch):
+    """Its event would say what the record contains, and by now results may be in it."""
+    system.disk.put(URI, "a")
+    change = system.ledger.change
+
+    def change_meanwhile(changes):
+        made = change(changes)
+        monkeypatch.setattr(system.ledger, "change", change_late)
+        system.disk.put(URI, "b")
+        return made
+
+    def change_late(changes):
+        monkeypatch.setattr(system.ledger, "change", change)
+        system.observe()
+        return change(changes)
+
+    monkeypatch.setattr(system.ledger, "change", change_meanwhile)
+    seen = system.observe()
+    assert (system.record.version, system.record.order) == ("b", 2)
+    assert (seen.arrival, seen.is_first) == (Arrival.NEW, False)
+
+
 def test_a_file_that_is_recorded_and_then_unknown_is_notified_of(system, monkeypatch):
     system.disk.put(URI, "x")
     change = system.ledger.change
