@@ -48,8 +48,9 @@ class MemoryStore:
     ) -> Iterator[Object]:
         """Stream objects by name."""
         for name in sorted(self._objects):
-            if name.startswith(prefix) and name > after:
-                yield self._objects[name].info
+            stored = self._objects.get(name)  # others may delete while this one lists
+            if stored is not None and name.startswith(prefix) and name > after:
+                yield stored.info
 
     def stat(self, name: str) -> Object:
         """Describe one object."""
