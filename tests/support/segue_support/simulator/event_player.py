@@ -14,7 +14,6 @@ from segue.model.graph import Graph
 from segue.model.media_file import MediaFile, split_uri
 from segue.model.message import Message
 from segue.model.queue import Envelope, format_inbox, message_to_envelope
-from segue.model.transitions import Arrival
 from segue_functions import folder
 from segue_support.simulator.actors import (
     Actors,
@@ -129,10 +128,13 @@ class EventPlayer:
             def announce(found: Sequence[Observation]) -> None:
                 arrivals.announce(found)
                 # What another deployment has computed of a known file is stale, and stays so.
-                known = Arrival.DUPLICATE if len(self._world.deployments) > 1 else None
+                is_first = len(self._world.deployments) == 1
                 for one in found:
-                    if one.arrival not in (None, known) and one.snapshot.record is not None:
-                        expected[0].version = one.snapshot.record.version
+                    record = one.snapshot.record
+                    if one.arrival is None or record is None:
+                        continue
+                    if is_first or not record.results:
+                        expected[0].version = record.version
 
             services: Any = SimpleNamespace(
                 ledger=call.ledger,
