@@ -14,7 +14,9 @@ from segue_cli.command import complete_path
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
+    from segue.execution.streaming_run import StreamingRun
     from segue.model.graph import Graph
+    from segue_cli.command import Context
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -237,6 +239,34 @@ def select_targets(graph: Graph, jobs: Sequence[str], *, everything: bool) -> tu
             f"no job is named; choose some with --job ({', '.join(graph.jobs)}) or use --all"
         )
     return graph.select(jobs)
+
+
+def build_streaming_run(
+    context: Context,
+    pipelines: Sequence[str],
+    jobs: Sequence[str],
+    *,
+    everything: bool,
+    processes: int | None,
+    until_idle_s: float | None,
+) -> StreamingRun:
+    """Build the run that the options of ``stream`` and ``work`` describe; check the jobs' code."""
+    from segue.execution.streaming_run import StreamingRun
+    from segue.model.job_code import check_code
+    from segue.model.media_file import parse_location
+
+    graph = context.graph
+    run = StreamingRun(
+        graph=graph,
+        pipelines=select_pipelines(graph, pipelines, jobs, everything=everything),
+        ledger=context.settings.ledger,
+        artifacts=parse_location(graph.artifacts),
+        queue=context.settings.queue,
+        processes=processes,
+        until_idle_s=until_idle_s,
+    )
+    check_code(graph)
+    return run
 
 
 def select_pipelines(

@@ -6,13 +6,12 @@ from contextlib import ExitStack, closing
 
 import click
 
-from segue.adapters.connect import connect_store
 from segue.errors import ConfigurationError
 from segue.model.graph import UNRESOLVED, read_graph
 from segue.model.manifest import LOCK_FILE
-from segue.model.media_file import parse_location
 from segue.model.settings import DEFAULT_GRAPH
 from segue.registry.locking import compare_lock
+from segue.registry.publication import open_registry
 from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
 from segue_cli.views.output import build_table
@@ -37,7 +36,7 @@ def lock(context: Context, check: bool) -> ExitCode | None:
     with ExitStack() as opened:
         registry = None
         if location is not None:
-            registry = opened.enter_context(closing(connect_store(parse_location(location))))
+            registry = opened.enter_context(closing(open_registry(location)))
         comparison = compare_lock(path, registry)
     if not check and not comparison.is_current:
         try:

@@ -6,10 +6,8 @@ from contextlib import closing
 
 import click
 
-from segue.adapters.connect import connect_store
 from segue.errors import ConfigurationError
-from segue.model.media_file import parse_location
-from segue.registry.publication import build_manifest, compare_publication
+from segue.registry.publication import build_manifest, compare_publication, open_registry
 from segue.registry.publication import publish as publish_manifest
 from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
@@ -41,7 +39,7 @@ def publish(context: Context, dry_run: bool, break_pins: bool) -> ExitCode | Non
             "no registry is set; write 'registry:' in the graph, or set SEGUE_REGISTRY"
         )
     manifest = build_manifest(graph, context.settings)
-    with closing(connect_store(parse_location(graph.registry))) as registry:
+    with closing(open_registry(graph.registry)) as registry:
         if dry_run:
             publication = compare_publication(registry, manifest)
         else:

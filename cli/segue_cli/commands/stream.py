@@ -5,9 +5,9 @@ from __future__ import annotations
 from segue_cli.command import Context, command
 from segue_cli.parameters import (
     add_pipeline_options,
+    build_streaming_run,
     parse_beam_options,
     processes_option,
-    select_pipelines,
     until_idle_option,
 )
 from segue_cli.pipeline_progress import configure_log
@@ -44,24 +44,18 @@ def stream(
     Nothing is lost: unfinished messages are delivered again. Unknown options are passed to Beam,
     such as --runner.
     """
-    from segue.execution.streaming_run import StreamingRun
     from segue.log import configure
-    from segue.model.job_code import check_code
-    from segue.model.media_file import parse_location
     from segue_pipelines.streaming.pipeline import execute
 
     options = parse_beam_options(streaming=True)
-    graph = context.graph
-    run = StreamingRun(
-        graph=graph,
-        pipelines=select_pipelines(graph, pipelines, jobs, everything=everything),
-        ledger=context.settings.ledger,
-        artifacts=parse_location(graph.artifacts),
-        queue=context.settings.queue,
+    run = build_streaming_run(
+        context,
+        pipelines,
+        jobs,
+        everything=everything,
         processes=processes,
         until_idle_s=until_idle,
     )
-    check_code(graph)
     configure(as_json=True if context.output.as_json else None)
     configure_log(options)
     execute(run, options)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import click
 
 from segue.execution.plain_worker import work as run_worker
-from segue.execution.streaming_run import StreamingRun
 from segue.log import configure
-from segue.model.job_code import check_code
-from segue.model.media_file import parse_location
 from segue_cli.command import Context, command
 from segue_cli.parameters import (
     add_pipeline_options,
+    build_streaming_run,
     processes_option,
-    select_pipelines,
     until_idle_option,
 )
 
@@ -47,16 +44,13 @@ def work(
     goes to one of them. Ctrl-C or SIGTERM lets running jobs finish for up to 15 seconds; a second
     one stops it at once. Nothing is lost: unfinished messages are delivered again.
     """
-    graph = context.graph
-    run = StreamingRun(
-        graph=graph,
-        pipelines=select_pipelines(graph, pipelines, jobs, everything=everything),
-        ledger=context.settings.ledger,
-        artifacts=parse_location(graph.artifacts),
-        queue=context.settings.queue,
+    run = build_streaming_run(
+        context,
+        pipelines,
+        jobs,
+        everything=everything,
         processes=processes,
         until_idle_s=until_idle,
     )
-    check_code(graph)
     configure(as_json=True if context.output.as_json else None)
     run_worker(run, port=health_port)

@@ -23,7 +23,7 @@ from segue.model.manifest import LOCK_FILE, Manifest
 from segue.model.media_file import parse_location
 from segue.model.settings import ARTIFACTS, Settings
 from segue.registry.locking import compare_lock
-from segue.registry.publication import load_manifest
+from segue.registry.publication import load_manifest, open_registry
 from segue.stack import load_graph
 from segue.worker.pool import count_cores
 from segue_cli.health_checks.check import Check, CheckFault, CheckNote, CheckResult
@@ -103,8 +103,8 @@ def _check_ledger(url: str, namespace: str | None) -> CheckResult:
 def _check_registry(graph: Graph) -> CheckResult:
     assert graph.registry is not None
     assert graph.path is not None
-    location = parse_location(graph.registry)
-    with contextlib.closing(connect_store(location)) as registry:
+    with contextlib.closing(open_registry(graph.registry)) as registry:
+        location = registry.location.removesuffix("/")
         comparison = compare_lock(graph.path, registry)
         published = load_manifest(registry, graph.namespace)
     if not comparison.is_current:

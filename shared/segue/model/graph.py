@@ -392,10 +392,9 @@ def read_lock(path: str) -> Lock | None:
         raise ConfigurationError(f"{place!r} cannot be read ({error.strerror})") from error
 
 
-def read_references(path: str) -> tuple[str, tuple[str, ...]]:
-    """Return the namespace of a graph file, and the jobs of others that it needs, unresolved."""
-    graph = read_graph(path, lock=UNRESOLVED)
-    return graph.namespace, graph.references
+def read_references(path: str) -> tuple[str, ...]:
+    """Return the jobs of other namespaces that a graph file needs, whatever it is locked to."""
+    return read_graph(path, lock=UNRESOLVED).references
 
 
 def parse_graph(

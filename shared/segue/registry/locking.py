@@ -70,7 +70,7 @@ def compare_lock(path: str, registry: ObjectStore | None) -> LockComparison:
     ConfigurationError
         If a job that the graph needs is not published.
     """
-    _, references = read_references(path)
+    references = read_references(path)
     manifests: Mapping[str, Manifest] = {}
     if references:
         if registry is None:

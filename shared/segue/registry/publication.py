@@ -51,6 +51,16 @@ class Publication:
         return self.manifest != self.previous
 
 
+def open_registry(location: str) -> ObjectStore:
+    """Open a registry: ``gs://bucket/prefix`` or a folder."""
+    if "://" in location and not location.startswith(("gs://", "file:///")):
+        raise ConfigurationError(
+            f"{location!r} is not a registry that Segue supports; write gs://bucket/prefix or a "
+            "folder"
+        )
+    return connect_store(parse_location(location))
+
+
 def build_manifest(graph: Graph, settings: Settings) -> Manifest:
     """Return the manifest of a graph: its published jobs, where they are, and what it pins."""
     jobs = {
@@ -123,7 +133,7 @@ def find_pins(registry: str | None, namespace: str) -> frozenset[str]:
     """Return the fingerprints of a namespace that others are locked to; None: no registry."""
     if registry is None:
         return frozenset()
-    with closing(connect_store(parse_location(registry))) as store:
+    with closing(open_registry(registry)) as store:
         return frozenset(
             fingerprint
             for manifest in load_manifests(store).values()

@@ -112,7 +112,7 @@ def test_what_runs_on_arrival_needs_parents_that_do():
 def test_a_lock_is_read_from_the_folder_of_its_graph(tmp_path):
     path = tmp_path / "jobs.yaml"
     path.write_text(TEXT)
-    assert read_references(str(path)) == ("moods", ("platform/downsample",))
+    assert read_references(str(path)) == ("platform/downsample",)
     assert read_graph(str(path), lock=UNRESOLVED).foreign == {}
     with pytest.raises(GraphError, match=r"segue\.lock"):
         read_graph(str(path))

@@ -116,6 +116,16 @@ def test_without_a_registry_the_remedy_is_named(segue, teams, command):
     assert "SEGUE_REGISTRY" in said.err
 
 
+@pytest.mark.parametrize("command", ["publish", "lock"])
+def test_a_registry_of_another_kind_is_refused_and_no_folder_of_its_name_is_made(
+    segue, teams, command
+):
+    said = segue(command, *(OLD if command == "publish" else NEW), "--registry", "s3://acme")
+    assert said.code == 2
+    assert "'s3://acme' is not a registry that Segue supports" in said.err
+    assert not (teams / "s3:").exists()
+
+
 def test_other_graphs_need_no_lock_and_say_nothing_of_one(segue, teams):
     assert "segue.lock is current." in segue("lock", *OLD).err
     assert not (teams / "platform/segue.lock").exists()
