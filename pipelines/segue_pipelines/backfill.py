@@ -215,12 +215,20 @@ def describe_run(run: BackfillRun, options: PipelineOptions) -> RunRecord:
 def _run_to_end(run: BackfillRun, options: PipelineOptions) -> RunTotals | None:
     """Run the pipeline; return its totals, or None if only a job description was built."""
     spread = not is_single_process(options)
-    try:
-        result = run_pipeline(lambda pipeline: build(pipeline, run, spread=spread), options)
-    except BaseException:
+
+    def release() -> None:
         if is_local(options) and not run.dry_run:
             is_own = functools.partial(is_of_run, run=run.id)
             release_at_exit(run.ledger, run.graph.namespace, is_own)
+
+    try:
+        try:
+            result = run_pipeline(lambda pipeline: build(pipeline, run, spread=spread), options)
+        except BaseException:
+            release()
+            raise
+    except KeyboardInterrupt:
+        release()  # Ctrl-C, pressed again, may have come before the first call ignored it
         raise
     if not getattr(result, "has_job", True):
         return None
