@@ -73,7 +73,9 @@ def build_services(settings: Settings) -> Services:
         artifacts=artifacts,
         media_filter=media_filter,
         arrivals=Arrivals(graph=graph, ledger=ledger, queue=queue),
-        deletions=Deletions(ledger=ledger, artifacts=artifacts if removes else None),
+        deletions=Deletions(
+            graph=graph, ledger=ledger, queue=queue, artifacts=artifacts if removes else None
+        ),
         requests=Requests(
             graph=graph,
             ledger=ledger,

@@ -728,6 +728,8 @@ records = st.builds(
     stat=st.none() | texts,
     arrived_at=times,
     deleted_at=st.none() | deletions,
+    deleted_by=st.none() | texts,
+    erased=st.booleans(),
     results=results,
     earlier=st.dictionaries(texts, results, max_size=2),
     pings=st.dictionaries(job_names, pings, max_size=4),

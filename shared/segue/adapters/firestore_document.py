@@ -36,7 +36,7 @@ def build_fields(record: Record) -> dict[str, Any]:
         DONE: list_done_terms(record),
         RECORD: encode_record(record).decode(),
     }
-    if record.deleted_at is not None:
+    if record.deleted_at is not None and not record.erased:
         fields[EXPIRES_AT] = record.deleted_at + TOMBSTONE_TTL
     return fields
 

@@ -14,10 +14,12 @@ import functools
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
+from segue.adapters.connect import connect_store
 from segue.clock import Clock, utc_now
 from segue.errors import (
     DamagedRecord,
@@ -27,7 +29,7 @@ from segue.errors import (
     TransientError,
     UnreadableMessage,
 )
-from segue.execution.foreign import ForeignLedgers
+from segue.execution.foreign import ForeignLedgers, find_told_result
 from segue.execution.reply import Reply, ReplyBuilder
 from segue.execution.task import build_task
 from segue.execution.work import (
@@ -38,13 +40,15 @@ from segue.execution.work import (
     Work,
     is_deferred,
     limit_attempts,
+    list_wanted,
 )
+from segue.ingest.observation import observe
 from segue.log import Action, log_event
 from segue.model.dead_letter import Stage
 from segue.model.graph import Graph
 from segue.model.lease_owner import build_owner, is_lost
 from segue.model.ledger import Change, Ledger, Snapshot, Transition
-from segue.model.media_file import MediaFile
+from segue.model.media_file import MediaFile, find_bucket_location
 from segue.model.message import Message, decode_message
 from segue.model.object_store import ObjectStore
 from segue.model.outcome import Outcome, Status
@@ -92,6 +96,8 @@ class Engine:
     pool: WorkerPool
     artifacts: ObjectStore
     foreign: ForeignLedgers | None = None  # None: the graph depends on no other namespace
+    queue: str = ""  # its URL, at which other namespaces respond to requests
+    open_store: Callable[[str], ObjectStore] = connect_store  # by location: where the files are
     served: frozenset[str] | None = None  # the jobs that may run here; None: all
     clock: Clock = utc_now
     owner: Callable[[], str] = build_owner  # called for each file
@@ -120,7 +126,9 @@ class Engine:
         self._steps = Steps(
             graph=self.graph, served=self.served, lost=self.lost, lease_s=self.lease_s
         )
-        self._replies = ReplyBuilder(graph=self.graph, steps=self._steps, clock=self.clock)
+        self._replies = ReplyBuilder(
+            graph=self.graph, steps=self._steps, clock=self.clock, queue=self.queue
+        )
 
     @property
     def pending(self) -> int:
@@ -169,14 +177,16 @@ class Engine:
             )
 
     def add_messages(self, received: Sequence[ReceivedMessage]) -> None:
-        """Accept messages; dead-letter those that are unreadable or of another namespace."""
+        """Accept messages; dead-letter those that are unreadable, or requests to others."""
         for one in received:
             try:
                 message = decode_message(one.data)
             except UnreadableMessage as error:
                 self._ended.append(self._replies.build_dead_letter(one, Stage.DECODE, error))
                 continue
-            if message.namespace != self.graph.namespace:
+            is_foreign = message.namespace != self.graph.namespace
+            is_known = message.trigger is not None and message.namespace in self.graph.imports
+            if is_foreign and not is_known:
                 misrouted = UnreadableMessage(
                     f"the message is of namespace {message.namespace!r}, and this pipeline is of "
                     f"{self.graph.namespace!r}; publish it to a topic of its own namespace"
@@ -184,24 +194,39 @@ class Engine:
                 dead = self._replies.build_dead_letter(one, Stage.ROUTE, misrouted, message)
                 self._ended.append(dead)
                 continue
-            self._inbox.append(self._build_work(one, message))
+            work = self._build_work(one, message)
+            if work.is_from_others and self._is_idle_event(work):
+                work.refusal = f"nothing here runs on an event of {work.trigger}"
+                self._ended.append(self._replies.build(work, message))
+                continue
+            self._inbox.append(work)
+
+    def _is_idle_event(self, work: Work) -> bool:
+        """Whether it is an event that leads to no job here."""
+        return work.trigger is not None and not work.targets and not work.is_deletion
 
     def _build_work(self, one: ReceivedMessage, message: Message) -> Work:
-        targets = message.targets
-        if message.trigger is not None:
-            targets = self._steps.list_event_targets(message.trigger)
-        snapshot = None
-        if message.arrived is not None:
-            record, _ = arrive(None, message.media, message.arrived.at)
-            snapshot = Snapshot(record=record, revision=message.arrived.revision)
-        return Work(
+        work = Work(
             media=message.media,
-            targets=tuple(t for t in targets if t in self.graph.jobs),
+            targets=tuple(t for t in message.targets if t in self.graph.jobs),
             owner=self.owner(),
             received=one,
             message=message,
-            snapshot=snapshot,
+            is_from_others=message.namespace != self.graph.namespace
+            or message.reply_to is not None,
         )
+        if work.trigger is not None:
+            work.targets = self._steps.list_event_targets(work.trigger)
+        if told := find_told_result(self.graph, message):
+            work.foreign = dict([told])
+        if message.arrived is None or work.is_deletion or (work.is_from_others and in_folder(work)):
+            return work
+        if work.is_from_others:  # whose record is not this one
+            work.snapshot = Snapshot(record=None)
+        elif message.arrived.revision:
+            record, _ = arrive(None, message.media, message.arrived.at)
+            work.snapshot = Snapshot(record=record, revision=message.arrived.revision)
+        return work
 
     # Work.
 
@@ -271,8 +296,11 @@ class Engine:
                 if snapshot.damage is not None and not is_forced:
                     self._end_damaged(work, snapshot.damage)
                     continue
-                if work.message is not None and work.message.ping:
+                if (work.message is not None and work.message.ping) or work.is_deletion:
                     self._ready.append(work)
+                    continue
+                if work.refusal is not None or self._steps.is_retired(work):
+                    self._end(work)
                     continue
                 record, step = self._steps.decide(work, snapshot.record, now)
                 self._note(work, step)
@@ -315,15 +343,45 @@ class Engine:
             snapshots = self.ledger.read([work.media.uri for work in unread])
             for work, snapshot in zip(unread, snapshots, strict=True):
                 work.snapshot = snapshot
+        self._observe([work for work in unread if work.is_from_others and in_folder(work)])
+        for work in batch:
+            if work.is_response and work.record is not None:
+                work.targets = list_wanted(self.graph, work.record)
         if self.foreign is not None:
             needed = [work for work in batch if self._needs_others(work)]
-            media, targets = [work.media for work in needed], [work.targets for work in needed]
-            for work, found in zip(needed, self.foreign.read(media, targets), strict=True):
-                work.foreign = found
+            missing = [
+                [r for r in self.graph.find_foreign(work.targets) if r not in work.foreign]
+                for work in needed
+            ]
+            found, unknown = self.foreign.look_up([work.media for work in needed], missing)
+            for work, results, strangers in zip(needed, found, unknown, strict=True):
+                work.foreign = {**results, **work.foreign}
+                work.unknown_to = strangers
+
+    def _observe(self, works: Sequence[Work]) -> None:
+        """Look at the files in folders that others tell of, or ask about: that is only a hint.
+
+        Each namespace has an order of its own for their contents.
+        """
+        if not works:
+            return
+        with closing(self.open_store(find_bucket_location(works[0].media.uri))) as store:
+            known = [work.snapshot for work in works if work.snapshot is not None]
+            files = [work.media for work in works]
+            observed = observe(store, self.ledger, files, self.clock(), snapshots=known)
+        for work, seen in zip(works, observed, strict=True):
+            work.snapshot = seen.snapshot
+            record = seen.snapshot.record
+            if seen.error is not None:
+                work.snapshot = Snapshot(record=record, damage=str(seen.error))
+            elif record is not None and record.version == work.media.version:
+                work.media = record.media
 
     def _needs_others(self, work: Work) -> bool:
         """Whether some target is missing: only then do results of other namespaces matter."""
         record = work.record
+        if work.is_deletion:
+            return False
         if (work.run is not None and work.run.force) or record is None:
             return True
         if record.version != work.media.version:
@@ -518,6 +576,11 @@ class Engine:
             self._ended.append(self._replies.build(work, work.message))
 
 
+def in_folder(work: Work) -> bool:
+    """Whether the file is in a folder, where only the file itself says what it is."""
+    return work.media.is_in_folder
+
+
 def _is_over(work: Work) -> bool:
     """Whether nothing is left to run for now: all is finished, too late, or to be tried again."""
     return bool(work.late or work.results) or work.plan is None or not work.plan.run
@@ -531,7 +594,7 @@ def _is_worth_a_write(work: Work, found: Record | None, record: Record | None) -
     if record is None or record is found or planned is None:
         return False
     if work.message is not None:
-        return True
+        return found is not None or bool(record.results)
     if found is not None and (found.media, found.deleted_at) != (record.media, record.deleted_at):
         return True  # another content, whose results may all be there
     return not WORTH_A_WRITE.isdisjoint(planned.verdicts.values())

@@ -9,11 +9,13 @@ from contextlib import ExitStack, closing
 import msgspec
 
 from segue.adapters.connect import ledger_exists, open_ledger_to_read
+from segue.model.artifact import build_artifact_name
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger
 from segue.model.manifest import Manifest, PublishedJob, split_reference
-from segue.model.media_file import MediaFile
-from segue.model.record import Record, State
+from segue.model.media_file import MediaFile, split_uri
+from segue.model.message import Message, PublishedResult
+from segue.model.record import Entry, Record, State
 
 NO_RESULTS: Mapping[str, ForeignResult] = {}
 
@@ -24,6 +26,7 @@ class ForeignResult(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     state: State
     artifact: str | None = None  # URI
     checksum: str | None = None
+    is_retired: bool = False  # nobody computes it, any more or yet
 
 
 class ForeignLedgers:
@@ -41,14 +44,21 @@ class ForeignLedgers:
 
     def read(
         self, files: Sequence[MediaFile], targets: Sequence[Sequence[str]]
-    ) -> list[Mapping[str, ForeignResult]]:
-        """Return, for each file, the results above its targets, by ``namespace/job``.
+    ) -> Sequence[Mapping[str, ForeignResult]]:
+        """Return, for each file, the results above its targets, by ``namespace/job``."""
+        return self.look_up(files, [self._graph.find_foreign(each) for each in targets])[0]
+
+    def look_up(
+        self, files: Sequence[MediaFile], needed: Sequence[Sequence[str]]
+    ) -> tuple[list[dict[str, ForeignResult]], list[set[str]]]:
+        """Return the results of other namespaces that each file needs, each a ``namespace/job``.
 
         One call for each namespace reads the records of all files. What is missing, or is about
-        another version of the file, is left out.
+        another version of the file, is left out. Also returns the namespaces to which each file is
+        unknown.
         """
         found: list[dict[str, ForeignResult]] = [{} for _ in files]
-        needed = [self._graph.find_foreign(each) for each in targets]
+        unknown: list[set[str]] = [set() for _ in files]
         for namespace, manifest in self._graph.imports.items():
             jobs = [[r for r in line if split_reference(r)[0] == namespace] for line in needed]
             numbers = [i for i, line in enumerate(jobs) if line]
@@ -56,16 +66,20 @@ class ForeignLedgers:
                 continue
             ledger = self._open(manifest)
             if ledger is None:
+                for i in numbers:
+                    unknown[i].add(namespace)
                 continue
             snapshots = ledger.read([files[i].uri for i in numbers])
             for i, snapshot in zip(numbers, snapshots, strict=True):
+                if snapshot.record is None and snapshot.damage is None:
+                    unknown[i].add(namespace)
                 for reference in jobs[i]:
                     result = find_foreign_result(
                         manifest, self._graph.foreign[reference], snapshot.record, files[i]
                     )
                     if result is not None:
                         found[i][reference] = result
-        return list(found)
+        return found, unknown
 
     def close(self) -> None:
         """Close the ledgers."""
@@ -107,22 +121,64 @@ def find_inputs(
 def find_foreign_result(
     manifest: Manifest, job: PublishedJob, record: Record | None, media: MediaFile
 ) -> ForeignResult | None:
-    """Return a published job's result for a version of a file, or None if there is none of it.
-
-    A newer fingerprint counts if its results stand for the one that the graph is locked to.
-    """
+    """Return a published job's result for a version of a file, or None if there is none of it."""
     if record is None or record.deleted_at is not None or record.version != media.version:
         return None
     best: ForeignResult | None = None
     for fingerprint, entry in record.results.items():
-        stands_for = {fingerprint, *entry.equivalents}
-        if entry.order != record.order or stands_for.isdisjoint(job.accepted):
+        if entry.order != record.order:
             continue
-        if entry.state is State.DONE and entry.checksums:
-            suffix, checksum = next(iter(entry.checksums.items()))
-            name = record.name_artifact(fingerprint, suffix)
-            uri = f"{manifest.artifacts.rstrip('/')}/{name}"
-            return ForeignResult(state=State.DONE, artifact=uri, checksum=checksum or None)
-        if fingerprint == job.fingerprint:
-            best = ForeignResult(state=entry.state)
+        result = describe_result(fingerprint, entry)
+        found = _read_result(manifest, job, entry.job, result, media)
+        if found is not None and found.state is State.DONE:
+            return found
+        if found is not None and fingerprint == job.fingerprint:
+            best = found
     return best
+
+
+def describe_result(
+    fingerprint: str, entry: Entry, equivalents: Iterable[str] = ()
+) -> PublishedResult:
+    """Return what other namespaces are told of a result, and what else it stands for."""
+    return PublishedResult(
+        state=entry.state,
+        fingerprint=fingerprint,
+        equivalents=tuple(dict.fromkeys((*entry.equivalents, *equivalents))),
+        checksums=entry.checksums,
+    )
+
+
+def find_told_result(graph: Graph, message: Message) -> tuple[str, ForeignResult] | None:
+    """Return what a message tells of another namespace's job, and the job's ``namespace/job``.
+
+    None: the graph does not need it, or is locked to another fingerprint.
+    """
+    reference = f"{message.namespace}/{message.trigger}"
+    job = graph.foreign.get(reference)
+    if job is None or message.trigger is None or message.result is None:
+        return None
+    manifest = graph.imports[message.namespace]
+    found = _read_result(manifest, job, message.trigger, message.result, message.media)
+    return (reference, found) if found is not None else None
+
+
+def _read_result(
+    manifest: Manifest, job: PublishedJob, name: str, result: PublishedResult, media: MediaFile
+) -> ForeignResult | None:
+    """Return a result, or None if it is not the one that the graph is locked to.
+
+    A newer fingerprint counts if its results stand for that one.
+    """
+    if {result.fingerprint, *result.equivalents}.isdisjoint(job.accepted):
+        return None
+    if result.state is None:
+        return ForeignResult(state=State.BLOCKED, is_retired=True)
+    if result.state is not State.DONE:
+        return ForeignResult(state=result.state)
+    for suffix, checksum in result.checksums.items():
+        path = split_uri(media.uri)[1]
+        artifact = build_artifact_name(name, result.fingerprint, path, media.version, suffix)
+        uri = f"{manifest.artifacts.rstrip('/')}/{artifact}"
+        return ForeignResult(state=State.DONE, artifact=uri, checksum=checksum or None)
+    return None

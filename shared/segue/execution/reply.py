@@ -16,6 +16,7 @@ from typing import Any
 
 from segue.clock import Clock
 from segue.errors import DamagedRecord, Kind, PermanentError
+from segue.execution.foreign import describe_result
 from segue.execution.work import (
     MAX_ATTEMPTS,
     ReceivedMessage,
@@ -24,15 +25,24 @@ from segue.execution.work import (
     find_finished,
     list_wanted,
 )
+from segue.ingest.events import build_deletion_events
 from segue.log import Action
 from segue.model import dead_letter
 from segue.model.dead_letter import Stage
 from segue.model.graph import Graph
 from segue.model.ledger import Change, Ledger
-from segue.model.message import Message
+from segue.model.manifest import split_reference
+from segue.model.message import Message, PublishedResult, describe_arrival
+from segue.model.outcome import Status
 from segue.model.planner import Verdict
-from segue.model.queue import Envelope, Queue, event_to_envelope, message_to_envelope
-from segue.model.record import EVERYONE, Entry, Failure, Record, State, evolve
+from segue.model.queue import (
+    Envelope,
+    Queue,
+    event_to_envelope,
+    message_to_envelope,
+    respond_to_envelope,
+)
+from segue.model.record import EVERYONE, Entry, Failure, Record, State, evolve, is_inbox
 from segue.model.transitions import Notified, Result, clear_notify
 
 MAX_HOPS = 1  # of a request from pipeline to pipeline, without anything to compute
@@ -104,6 +114,7 @@ class ReplyBuilder:
     graph: Graph
     steps: Steps
     clock: Clock
+    queue: str  # the URL at which other namespaces respond to requests
 
     def build(self, work: Work, message: Message) -> Reply:
         """Build the reply to a message once all work for it is done, or cannot be done now."""
@@ -125,8 +136,15 @@ class ReplyBuilder:
             envelopes=tuple(letters),
             results=(*work.settled, *work.results),
         )
+        if message.is_deleted:
+            return replace(reply, action=Action.DELETED, envelopes=tuple(self._pass_deletion(work)))
         if work.refusal is not None:
-            return replace(reply, reason=work.refusal)
+            envelopes = tuple(self._refuse(work, message))
+            return replace(reply, reason=str(work.refusal), envelopes=envelopes)
+        if self.steps.is_retired(work):
+            envelopes = (self._respond(work, message, self._find_old_result(work, message)),)
+            retired = f"{message.fingerprint} is not computed here"
+            return replace(reply, reason=retired, envelopes=envelopes)
         if message.ping:
             return replace(reply, action=Action.PINGED, envelopes=tuple(self._pass_on(work)))
         if work.late:  # send the message again, to decide anew
@@ -140,7 +158,7 @@ class ReplyBuilder:
             again = evolve(message, arrived=None, attempt=message.attempt + 1)
             envelopes = (*letters, message_to_envelope(again, own))
             return replace(reply, action=Action.DEFERRED, envelopes=envelopes)
-        requests = self._request_next(work, message)
+        requests = [*self._request_next(work, message), *self._request_parents(work, message)]
         events, clear = self._notify(work, message)
         action, reason = _describe(work, requests, events)
         return replace(
@@ -184,10 +202,10 @@ class ReplyBuilder:
         hops = 0 if work.settled else message.hops + 1
         if not jobs or hops > MAX_HOPS:  # what is wanted is in the record, for the sweep
             return []
-        own = work.targets if message.trigger is None else ()
+        own = work.targets if work.trigger is None else ()
         wanted = (*own, *list_wanted(self.graph, work.record))
         request = Message(
-            namespace=message.namespace,
+            namespace=self.graph.namespace,
             uri=message.uri,
             version=message.version,
             order=work.record.order,
@@ -197,34 +215,138 @@ class ReplyBuilder:
         )
         return list(self._address(request, jobs))
 
+    def _request_parents(self, work: Work, message: Message) -> Iterator[Envelope]:
+        """Yield the requests to other namespaces, which respond to this pipeline."""
+        record = work.record
+        assert work.received is not None
+        assert record is not None
+        address = f"{self.graph.namespace}/{work.received.pipeline}@{self.queue}"
+        for reference in self.steps.find_requested(work):
+            namespace, job = split_reference(reference)
+            published, manifest = self.graph.foreign[reference], self.graph.imports[namespace]
+            request = Message(
+                namespace=namespace,
+                uri=record.uri,
+                version=record.version,
+                order=record.order,
+                targets=(job,),
+                fingerprint=published.fingerprint,
+                reply_to=address,
+                request=message.request,
+                arrived=describe_arrival(record) if namespace in work.unknown_to else None,
+            )
+            envelope = message_to_envelope(request, published.pipeline)
+            yield replace(envelope, queue=manifest.queue)
+
+    def _refuse(self, work: Work, message: Message) -> Iterator[Envelope]:
+        """Yield the response to another namespace whose request is about an old version."""
+        if message.reply_to is not None and work.refusal in (Status.SUPERSEDED, Status.DELETED):
+            yield self._respond(work, message, None)
+
+    def _respond(self, work: Work, message: Message, result: PublishedResult | None) -> Envelope:
+        assert message.reply_to is not None
+        return self._build_response(work, message.targets[0], message.reply_to, result)
+
+    def _build_response(
+        self, work: Work, job: str, address: str, result: PublishedResult | None
+    ) -> Envelope:
+        """Return the response to an inbox; without a result, the file has another version."""
+        record = work.record
+        assert record is not None
+        response = Message(
+            namespace=self.graph.namespace,
+            uri=record.uri,
+            version=record.version,
+            order=record.order,
+            trigger=job,
+            is_response=True,
+            is_deleted=record.deleted_at is not None,
+            result=result,
+            request=work.message.request if work.message is not None else None,
+        )
+        return respond_to_envelope(response, address)
+
+    def _find_old_result(self, work: Work, message: Message) -> PublishedResult:
+        """Return the result of a fingerprint that is not computed any more, if it is there."""
+        fingerprint, record = message.fingerprint or "", work.record
+        entry = record.results.get(fingerprint) if record is not None else None
+        is_there = entry is not None and entry.state is State.DONE
+        if record is None or entry is None or not is_there or entry.order != record.order:
+            return PublishedResult(state=None, fingerprint=fingerprint)
+        return describe_result(fingerprint, entry)
+
+    def _pass_deletion(self, work: Work) -> Iterator[Envelope]:
+        """Yield the events of a deletion, if it was this message that brought it."""
+        record, message = work.record, work.message
+        assert work.received is not None
+        assert message is not None
+        if record is None or record.deleted_at is None or record.deleted_by != work.event:
+            return
+        yield from build_deletion_events(
+            self.graph, record, self.graph.find_published(work.received.pipeline)
+        )
+
     def _notify(self, work: Work, message: Message) -> tuple[list[Envelope], ClearNotify | None]:
         """Return the events of what is finished, and what to clear once they are published."""
         record = work.record
         assert record is not None
         envelopes: list[Envelope] = []
         notified: list[Notified] = []
+        envelopes += self._respond_to_all(work, record, notified)
         for fingerprint, entry in self._list_to_notify(work, record):
             job = entry.job
+            is_published = self.graph.jobs[job].publish
+            is_new = is_published and message.arrived is not None
             event = Message(
-                namespace=message.namespace,
+                namespace=self.graph.namespace,
                 uri=message.uri,
                 version=message.version,
                 order=record.order,
                 trigger=job,
+                result=self._describe(fingerprint, entry) if is_published else None,
+                arrived=describe_arrival(record) if is_new else None,
                 request=message.request,
             )
             own = self.graph.pipeline_of[job]
             below = self.graph.select_on_arrival(self.steps.list_notified(job))
             apart = [child for child in below if self.graph.pipeline_of[child] != own]
-            if apart or self.graph.jobs[job].publish:
+            if apart or is_published:
                 envelopes.append(event_to_envelope(event))
             if len(apart) < len(below):  # in the job's own pipeline, which is not this one
                 envelopes.append(message_to_envelope(event, own))
             if EVERYONE in entry.notify:
-                notified.append(Notified(fingerprint=fingerprint, notify_at=entry.notify_at))
+                notified.append(build_notified(fingerprint, entry, (EVERYONE,)))
         if not notified:
             return envelopes, None
         return envelopes, ClearNotify(uri=message.uri, order=record.order, notified=tuple(notified))
+
+    def _respond_to_all(
+        self, work: Work, record: Record, notified: list[Notified]
+    ) -> Iterator[Envelope]:
+        """Yield the responses to other namespaces, and note of whom that is recorded."""
+        message = work.message
+        assert message is not None
+        for fingerprint, entry in record.results.items():
+            is_finished = entry.job in self.graph.jobs and fingerprint == find_finished(
+                self.graph, record, entry.job
+            )
+            if not is_finished:
+                continue
+            inboxes = [whom for whom in entry.notify if is_inbox(whom)]
+            if inboxes:
+                notified.append(build_notified(fingerprint, entry, tuple(inboxes)))
+            if message.reply_to is not None and entry.job in message.targets:
+                inboxes.append(message.reply_to)
+            for inbox in dict.fromkeys(inboxes):
+                yield self._build_response(
+                    work, entry.job, inbox, self._describe(fingerprint, entry)
+                )
+
+    def _describe(self, fingerprint: str, entry: Entry) -> PublishedResult:
+        """Return what other namespaces are told of a result."""
+        is_own = fingerprint == self.graph.fingerprints[entry.job]
+        stands_for = self.graph.find_stood_for(entry.job) if is_own else ()
+        return describe_result(fingerprint, entry, stands_for)
 
     def _list_to_notify(self, work: Work, record: Record) -> Iterator[tuple[str, Entry]]:
         """Yield the finished results of which those below are to be notified.
@@ -250,6 +372,11 @@ class ReplyBuilder:
         """Yield a message to each pipeline that has one of some jobs."""
         for pipeline in self.graph.find_pipelines(jobs):
             yield message_to_envelope(message, pipeline)
+
+
+def build_notified(fingerprint: str, entry: Entry, whom: tuple[str, ...]) -> Notified:
+    """Return what to change in an entry once somebody is notified."""
+    return Notified(fingerprint=fingerprint, whom=whom, notify_at=entry.notify_at)
 
 
 def _describe(

@@ -7,7 +7,12 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from segue.adapters.connect import connect_ledger, connect_queue, connect_store
+from segue.adapters.connect import (
+    connect_ledger,
+    connect_queue,
+    connect_store,
+    make_url_absolute,
+)
 from segue.errors import ConfigurationError, suggest
 from segue.execution.engine import Engine, WorkerPool
 from segue.execution.foreign import ForeignLedgers, open_foreign_ledgers
@@ -77,6 +82,7 @@ class SharedResources:
             pool=pool,
             artifacts=self.artifacts,
             foreign=self.foreign,
+            queue=make_url_absolute(self.run.queue),
             served=self.run.jobs,
             lost=lost,
             ahead_s=AHEAD_S,

@@ -30,6 +30,8 @@ from segue.model.transitions import (
     block,
     build_blocked_result,
     claim,
+    delete,
+    erase,
     find_current,
     find_entry,
     record_pings,
@@ -80,7 +82,10 @@ class Work(msgspec.Struct, kw_only=True):
     received: ReceivedMessage | None = None
     message: Message | None = None
     snapshot: Snapshot | None = None  # None: to be read
+    # An event, response or request of another namespace: whether its file is known here is open.
+    is_from_others: bool = False
     foreign: Mapping[str, ForeignResult] = NO_RESULTS  # of the jobs above, by namespace/job
+    unknown_to: Collection[str] = ()  # the namespaces above that have no record of the file
     claimed: Record | None = None  # as it was when the running jobs were claimed
     plan: Plan | None = None  # the latest one
     verdicts: Mapping[str, Verdict] = {}  # on what it is for
@@ -93,8 +98,42 @@ class Work(msgspec.Struct, kw_only=True):
 
     @property
     def trigger(self) -> str | None:
-        """The event that it is for; None: a request or a backfill."""
-        return self.message.trigger if self.message is not None else None
+        """The event that it is for; None: a request, a response or a backfill."""
+        message = self.message
+        if message is None or message.trigger is None or message.is_response:
+            return None
+        if self.is_from_others:
+            return f"{message.namespace}/{message.trigger}"
+        return message.trigger
+
+    @property
+    def is_response(self) -> bool:
+        """Whether another namespace has responded to a request."""
+        return self.message is not None and self.message.is_response
+
+    @property
+    def is_deletion(self) -> bool:
+        """Whether another namespace tells that the file was deleted."""
+        return self.message is not None and self.message.is_deleted
+
+    @property
+    def whom(self) -> str:
+        """Whom to notify of its targets."""
+        if self.message is not None and self.message.reply_to is not None:
+            return self.message.reply_to
+        return NOBODY if self.trigger is None else EVERYONE
+
+    @property
+    def may_request(self) -> bool:
+        """Whether it may request what is missing in other namespaces.
+
+        An event may not, as what is missing sends an event of its own. A response may not, or they
+        would multiply where lines join, unless it says that the file has another version.
+        """
+        message = self.message
+        if message is None or self.trigger is not None:
+            return False
+        return not message.is_response or message.result is None
 
     @property
     def event(self) -> str | None:
@@ -142,6 +181,16 @@ class Steps:
         """
         return self.is_served(job) or any(map(self.is_served, self.graph.find_ancestors(job)))
 
+    def is_retired(self, work: Work) -> bool:
+        """Whether another namespace requests a result that nobody computes, any more or yet."""
+        message = work.message
+        if message is None or message.fingerprint is None or message.reply_to is None:
+            return False
+        return not any(
+            self.graph.jobs[job].publish and message.fingerprint in self.graph.accepted[job]
+            for job in work.targets
+        )
+
     def list_notified(self, job: str) -> list[str]:
         """Return the children to notify of a job; those that run here with it know already."""
         runs_here = self.is_served
@@ -153,7 +202,7 @@ class Steps:
         Returns the record with what is to be noted; in a backfill, that is the arrival, too.
         """
         record = found
-        if work.message is None:
+        if work.message is None or work.is_from_others:
             record, _ = arrive(found, work.media, now)
         if record is None:
             return None, Step(refusal=UNKNOWN)
@@ -168,6 +217,8 @@ class Steps:
 
     def build_start(self, work: Work, now: datetime) -> Transition[Step]:
         """Build the step that decides and claims; a ping needs nothing but its record."""
+        if work.is_deletion:
+            return self._build_deletion_step(work, now)
         if work.message is not None and work.message.ping:
             return self._build_ping_step(work, work.message, now)
 
@@ -180,6 +231,21 @@ class Steps:
             return record, step
 
         return start
+
+    def _build_deletion_step(self, work: Work, now: datetime) -> Transition[Step]:
+        message = work.message
+        assert message is not None
+
+        def remove(found: Record | None) -> tuple[Record | None, Step]:
+            if message.is_erased:
+                record, _ = erase(found, work.media, now, event=work.event)
+            elif work.media.is_in_folder:  # it was looked at, and the ledger says what it is
+                return found, Step()
+            else:
+                record, _ = delete(found, work.media, now, event=work.event)
+            return record, Step()
+
+        return remove
 
     def _build_ping_step(self, work: Work, message: Message, now: datetime) -> Transition[Step]:
         jobs = [job for job in work.targets if self.graph.is_on_line(job, message.targets or None)]
@@ -283,10 +349,18 @@ class Steps:
                     for job, cause in planned.blockers.items()
                     if planned.verdicts[job] is verdict
                 }
-                record = block(record, graph, causes, now=now, triggered=triggered, state=state)
+                record = block(
+                    record,
+                    graph,
+                    causes,
+                    now=now,
+                    triggered=triggered,
+                    state=state,
+                    retired=[job for job, found in work.foreign.items() if found.is_retired],
+                )
         if planned.waits_for or planned.holders or planned.elsewhere:
-            whom = NOBODY if work.trigger is None else EVERYONE
-            record = want(record, graph, self._list_waiting(record, planned, work), whom, now)
+            waiting = self._list_waiting(record, planned, work)
+            record = want(record, graph, waiting, work.whom, now)
         return record, planned
 
     def _claim(self, record: Record, work: Work, planned: Plan, now: datetime) -> Record:
@@ -308,7 +382,7 @@ class Steps:
         interest |= self._list_notified_elsewhere(record)
         for job in work.targets:
             match planned.verdicts.get(job):
-                case Verdict.HELD if work.trigger is not None:
+                case Verdict.HELD if work.whom != NOBODY:
                     waiting.append(job)
                 case Verdict.WAITING:
                     elsewhere = planned.waits_for[job].difference(planned.run)
@@ -373,6 +447,19 @@ class Steps:
             job
             for job in planned.elsewhere
             if job in found or (job in line and self._is_next(work, record, job))
+        )
+
+    def find_requested(self, work: Work) -> tuple[str, ...]:
+        """Return the jobs of other namespaces to request, each as ``namespace/job``."""
+        if work.plan is None or not work.may_request:
+            return ()
+        verdicts = work.plan.verdicts
+        waiting = [j for j, v in verdicts.items() if v is Verdict.FOREIGN and j in self.graph.jobs]
+        needed = {parent for job in waiting for parent in self.graph.jobs[job].parents}
+        return tuple(
+            reference
+            for reference in self.graph.foreign
+            if reference in needed and verdicts.get(reference) is Verdict.FOREIGN
         )
 
     def _has_begun(self, planned: Plan, record: Record, line: Collection[str]) -> bool:

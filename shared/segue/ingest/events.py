@@ -6,7 +6,7 @@ event notifies them again: so the redelivery of an event repairs a crash in betw
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -119,6 +119,22 @@ class Arrivals:
         return event_to_envelope(event)
 
 
+def build_deletion_events(graph: Graph, record: Record, jobs: Iterable[str]) -> Iterator[Envelope]:
+    """Yield the events by which a deletion reaches the namespaces that depend on some jobs."""
+    for job in jobs:
+        if graph.jobs[job].publish:
+            event = Message(
+                namespace=graph.namespace,
+                uri=record.uri,
+                version=record.version,
+                order=record.order,
+                trigger=job,
+                is_deleted=True,
+                is_erased=record.erased,
+            )
+            yield event_to_envelope(event)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletionResult:
     """The effect of a deletion."""
@@ -129,9 +145,14 @@ class DeletionResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deletions:
-    """Records deletions of objects of buckets."""
+    """Records deletions of objects of buckets, and tells the namespaces that use a file's results.
 
+    This namespace's own pipelines need no event: they read the tombstone.
+    """
+
+    graph: Graph
     ledger: Ledger
+    queue: Queue
     artifacts: ObjectStore | None = None  # None: artifacts are kept, until 'segue gc'
     clock: Clock = utc_now
 
@@ -145,7 +166,18 @@ class Deletions:
             return DeletionResult(is_new=False)
         if media.order is not None and record.order > media.order:
             return DeletionResult(is_new=False)
+        self.announce([record])
         return DeletionResult(is_new=changed.answer, removed=self._remove(record))
+
+    def announce(self, records: Iterable[Record]) -> None:
+        """Tell the namespaces that use the results of deleted files."""
+        events = [
+            event
+            for record in records
+            for event in build_deletion_events(self.graph, record, self.graph.jobs)
+        ]
+        if events:
+            self.queue.publish(events)
 
     def _remove(self, record: Record) -> int:
         """Remove the artifacts of the recorded results, in this version of the file and older ones.

@@ -153,6 +153,8 @@ class _Watch:
             return False
         if self.look.error is not None:
             return False
+        if record is not None and record.erased:
+            return False
         if record is None or record.deleted_at is not None:
             return media is not None
         return media is None or (record.version, record.stat) != (media.version, media.stat)

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from segue.errors import DamagedRecord, MissingInput
-from segue.ingest.events import Arrivals
+from segue.ingest.events import Arrivals, Deletions
 from segue.ingest.observation import Observation, map_in_threads, observe
 from segue.model.graph import SOURCE, Graph
 from segue.model.ledger import Change, Ledger, Transition
@@ -160,6 +160,9 @@ def repair(
     if queue is not None:
         arrivals = Arrivals(graph=graph, ledger=ledger, queue=queue)
         arrivals.announce(seen for one, seen in pairs if _has_arrived(one, seen))
+        gone = [seen.snapshot.record for _, seen in pairs if seen.is_deleted]
+        deletions = Deletions(graph=graph, ledger=ledger, queue=queue)
+        deletions.announce(record for record in gone if record is not None)
     for one, seen in pairs:
         if _is_left_out(one, seen):
             leave_out(seen)
@@ -215,6 +218,9 @@ def _repair_bucket(
     deletions = ledger.change(
         [Change(uri=one.media.uri, transition=_build_deletion(one.media, now)) for one in gone]
     )
+    records = [change.snapshot.record for change in deletions if change.answer]
+    announcer = Deletions(graph=graph, ledger=ledger, queue=queue)
+    announcer.announce(record for record in records if record is not None)
     return [
         *(one for one, said in zip(present, answers, strict=True) if said is not Arrival.STALE),
         *(one for one, change in zip(gone, deletions, strict=True) if change.answer),

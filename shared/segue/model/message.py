@@ -16,34 +16,56 @@ import msgspec
 from segue.errors import UnreadableMessage
 from segue.model.graph import DEFAULT_NAMESPACE
 from segue.model.media_file import MAX_ORDER, MediaFile
-from segue.model.record import Record
+from segue.model.record import Record, State
 
 FORMAT: Literal[2] = 2
+# NAMESPACE/PIPELINE@QUEUE: the inbox of a pipeline of another namespace.
+INBOX = r"^[a-z][-a-z0-9]{0,29}/[A-Za-z0-9_.-]+@(pubsub|sqlite)://[^\s]+$"
 
 
 class Arrived(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a new file's record contains, so that the first reader of the event need not read it."""
 
     at: Annotated[datetime, msgspec.Meta(tz=True)]
-    revision: str  # of the record in its ledger
+    revision: str = ""  # of the record in its ledger; empty: it was not made there yet
     stat: str | None = None
     size_bytes: int = 0
     content_type: str | None = None
     checksum: str | None = None
 
 
+class PublishedResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What has become of a published job for one version of a file, for other namespaces."""
+
+    state: State | None  # None: nobody computes it under this fingerprint, any more or yet
+    fingerprint: str
+    equivalents: tuple[str, ...] = ()  # older fingerprints that it stands for
+    checksums: dict[str, str] = {}  # as in an entry
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An event or a request about one version of a file."""
+    """An event or a request about one version of a file, or the response to a request.
+
+    A response goes to another namespace that has requested a result, and only to that one. Without
+    a result it says that the file has another version by now, or was deleted.
+    """
 
     format: Literal[2] = FORMAT
     namespace: str = DEFAULT_NAMESPACE  # whose jobs are meant
     uri: str
     version: str
     order: Annotated[int, msgspec.Meta(ge=0, le=MAX_ORDER)]
-    # An event: "source" or the job that has finished; None: a request.
+    # An event or a response: "source" or the job that has finished; None: a request.
     trigger: str | None = None
-    arrived: Arrived | None = None  # an event of a file whose record was new
+    is_response: bool = False
+    is_deleted: bool = False  # the file was deleted
+    is_erased: bool = False  # and may never come back
+    result: PublishedResult | None = None  # of the trigger, for other namespaces
+    arrived: Arrived | None = None  # of a file that is probably new to whoever gets the message
     targets: tuple[str, ...] = ()  # a request: the jobs whose results are wanted
+    # A request of another namespace: the result that it is locked to, and its inbox.
+    fingerprint: str | None = None
+    reply_to: Annotated[str, msgspec.Meta(pattern=INBOX, max_length=2000)] | None = None
     ping: bool = False  # walk the graph without doing any work
     request: str | None = None  # the id of the request that it belongs to
     attempt: Annotated[int, msgspec.Meta(ge=1, le=2**31)] = 1
@@ -67,7 +89,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
 
 
-def describe_arrival(record: Record, revision: str) -> Arrived:
+def describe_arrival(record: Record, revision: str = "") -> Arrived:
     """Return what a message tells of a record that was just created."""
     return Arrived(
         at=record.arrived_at,

@@ -97,6 +97,7 @@ class Envelope:
     topic: str
     data: bytes
     attributes: Mapping[str, str] = field(default_factory=dict)
+    queue: str | None = None  # the URL of another namespace's queue; None: this one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +163,13 @@ def event_to_envelope(event: Message) -> Envelope:
 def message_to_envelope(message: Message, pipeline: str) -> Envelope:
     """Wrap a message for a pipeline's inbox."""
     return Envelope(topic=format_inbox(pipeline), data=encode_message(message))
+
+
+def respond_to_envelope(response: Message, address: str) -> Envelope:
+    """Wrap a response for an inbox of another namespace: ``namespace/pipeline@queue``."""
+    reader, _, queue = address.partition("@")
+    pipeline = reader.partition("/")[2]
+    return Envelope(topic=format_inbox(pipeline), data=encode_message(response), queue=queue)
 
 
 def rotate(sources: Sequence[str], turn: int) -> list[str]:

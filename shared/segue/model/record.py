@@ -67,7 +67,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     attempts: int = 0
     error: Failure | None = None
     lease: Lease | None = None
-    notify: tuple[str, ...] = ()  # whom, once it is finished: EVERYONE, NOBODY or a namespace
+    # Whom, once it is finished: EVERYONE, NOBODY, or an inbox of another namespace.
+    notify: tuple[str, ...] = ()
     notify_at: datetime | None = None  # when that was last asked for, by a user or the sweeper
     # The event that it was computed for: "source" or a parent, "@", and the pipeline that got it.
     # EVERYONE: it was computed for none, and those who depend on it were notified.
@@ -110,6 +111,8 @@ class Record(
     checksum: str | None = None
     arrived_at: datetime
     deleted_at: datetime | None = None
+    deleted_by: str | None = None  # the event that brought the tombstone from another namespace
+    erased: bool = False  # the file was taken down: it may never come back
     results: dict[str, Entry] = {}  # by fingerprint
     # By version, then by fingerprint: what is done of contents that may come back.
     earlier: dict[str, dict[str, Entry]] = {}
@@ -138,6 +141,11 @@ class Record(
         return [self.name_artifact(fingerprint, s) for s in self.results[fingerprint].checksums]
 
 
+def is_inbox(whom: str) -> bool:
+    """Return whether somebody to notify is the inbox of another namespace."""
+    return whom not in (EVERYONE, NOBODY)
+
+
 def evolve(value: S, **changes: Any) -> S:
     """Return a copy of a record or entry with some fields changed."""
     return msgspec.structs.replace(value, **changes)
@@ -163,6 +171,7 @@ def shrink(record: Record) -> Iterator[Record]:
 # The terms by which a store finds records without reading them.
 
 PENDING = "!pending"  # some result's ``notify`` is not empty
+REQUESTED = "!requested"  # other namespaces wait for some result
 LEASED = "!leased"  # some result is leased
 
 
@@ -184,6 +193,8 @@ def list_open_terms(record: Record) -> list[str]:
     for fingerprint, entry in record.results.items():
         if entry.notify:
             terms.add(PENDING)
+        if any(map(is_inbox, entry.notify)):
+            terms.add(REQUESTED)
         if entry.lease is not None:
             terms.add(LEASED)
         if entry.state not in (State.DONE, State.NOT_APPLICABLE):

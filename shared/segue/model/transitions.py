@@ -61,14 +61,18 @@ def arrive(record: Record | None, media: MediaFile, now: datetime) -> tuple[Reco
     """Record that a version of a file has arrived; an older one never changes a newer record.
 
     What is wanted of the old version is wanted of the new one. Where versions have no order of
-    their own, a content may come back: its results are then current again.
+    their own, a content may come back: its results are then current again. A file that was erased
+    never does.
     """
     if record is None:
         return _build_record(media, media.order if media.order is not None else 1, now), Arrival.NEW
+    if record.erased:
+        return record, Arrival.STALE
     if media.order is None:
         if media.version == record.version:
             if record.deleted_at is not None:
-                return evolve(record, deleted_at=None, stat=media.stat), Arrival.NEWER
+                restored = evolve(record, deleted_at=None, deleted_by=None, stat=media.stat)
+                return restored, Arrival.NEWER
             if record.stat == media.stat:
                 return record, Arrival.DUPLICATE
             return evolve(record, stat=media.stat), Arrival.DUPLICATE
@@ -135,8 +139,12 @@ def _replace_content(record: Record, media: MediaFile, now: datetime) -> Record:
     return evolve(_build_record(media, order, now), results=results, earlier=earlier)
 
 
-def delete(record: Record | None, media: MediaFile, now: datetime) -> tuple[Record | None, bool]:
+def delete(
+    record: Record | None, media: MediaFile, now: datetime, *, event: str | None = None
+) -> tuple[Record | None, bool]:
     """Leave a tombstone unless a newer version has arrived; return whether one was written.
+
+    The ``event`` of another namespace that brings it is recorded, as that event alone passes it on.
 
     Events arrive in any order, so the deleted file's arrival may still be on its way. An unknown
     file therefore gets a tombstone, too, and the deletion of a newer version moves a tombstone up.
@@ -145,14 +153,28 @@ def delete(record: Record | None, media: MediaFile, now: datetime) -> tuple[Reco
     if media.order is None:
         if record is None or record.deleted_at is not None:
             return record, False
-        return evolve(record, deleted_at=now), True
+        return evolve(record, deleted_at=now, deleted_by=event), True
     if record is None:
-        return evolve(_build_record(media, media.order, now), deleted_at=now), True
+        record = _build_record(media, media.order, now)
+        return evolve(record, deleted_at=now, deleted_by=event), True
     if record.order > media.order:
         return record, False
     if record.deleted_at is not None and record.order == media.order:
         return record, False
-    return evolve(record, version=media.version, order=media.order, deleted_at=now), True
+    changes = {"version": media.version, "order": media.order}
+    return evolve(record, deleted_at=now, deleted_by=event, **changes), True
+
+
+def erase(
+    record: Record | None, media: MediaFile, now: datetime, *, event: str | None = None
+) -> tuple[Record | None, bool]:
+    """Leave a tombstone that no version ever replaces; return whether it was written."""
+    if record is not None and record.erased:
+        return record, False
+    if record is None:
+        record = _build_record(media, media.order if media.order is not None else 1, now)
+    deleted_at = record.deleted_at or now
+    return evolve(record, deleted_at=deleted_at, deleted_by=event, erased=True), True
 
 
 def find_current(graph: Graph, record: Record, job: str) -> str | None:
@@ -295,10 +317,12 @@ def block(
     now: datetime,
     triggered: Mapping[str, str],
     state: State = State.BLOCKED,
+    retired: Collection[str] = (),
 ) -> Record:
     """Record the jobs that cannot run because of another one above each of them.
 
-    ``triggered`` is as in ``settle``.
+    ``triggered`` is as in ``settle``. Those of other namespaces that are ``retired`` are not
+    computed any more.
     """
     results = dict(record.results)
     for job, cause in blockers.items():
@@ -306,7 +330,7 @@ def block(
         if old is not None and old.state is state:
             continue
         old = old or _build_entry(record, job)
-        result = build_blocked_result(job, cause, state)
+        result = build_blocked_result(job, cause, state, is_retired=cause in retired)
         notify = _strip(old.notify)
         results[graph.fingerprints[job]] = Entry(
             job=job,
@@ -322,9 +346,18 @@ def block(
     return evolve(record, results=results) if results != record.results else record
 
 
-def build_blocked_result(job: str, cause: str, state: State = State.BLOCKED) -> Result:
+def build_blocked_result(
+    job: str, cause: str, state: State = State.BLOCKED, *, is_retired: bool = False
+) -> Result:
     """Return the result of a job that cannot run because of one above it."""
     message = f"{cause!r} above it failed; fix that, then 'segue retry' runs both"
+    if "/" in cause:
+        message = f"{cause!r} above it failed; ask the team that has it, then use 'segue retry'"
+    if is_retired:
+        message = (
+            f"{cause!r} is not computed with the fingerprint that segue.lock has, any more or yet; "
+            "run 'segue lock', and deploy that"
+        )
     if state is State.NOT_APPLICABLE:
         message = f"{cause!r} above it is not for this file"
     return Result(job=job, state=state, error=Failure(kind=str(state), type=cause, message=message))
@@ -434,6 +467,7 @@ class Notified:
     """
 
     fingerprint: str
+    whom: tuple[str, ...] = (EVERYONE,)
     notify_at: datetime | None  # as it was; who was added since is still to be notified
 
 
@@ -452,9 +486,13 @@ def clear_notify(
         if entry is None or entry.state not in FINISHED:
             continue
         if entry.notify and entry.notify_at == one.notify_at:
-            notified_by = EVERYONE if EVERYONE in entry.notify else None
+            notified_by = EVERYONE if EVERYONE in one.whom else None
+            left = tuple(whom for whom in entry.notify if whom not in one.whom)
             results[one.fingerprint] = evolve(
-                entry, notify=(), notify_at=None, triggered_by=entry.triggered_by or notified_by
+                entry,
+                notify=left,
+                notify_at=entry.notify_at if left else None,
+                triggered_by=entry.triggered_by or notified_by,
             )
     return (evolve(record, results=results) if results != record.results else None), None
 

@@ -68,7 +68,9 @@ class Memory:
             artifacts=self.artifacts,
             media_filter=media_filter,
             arrivals=Arrivals(graph=graph, ledger=self.ledger, queue=self.queue),
-            deletions=Deletions(ledger=self.ledger, artifacts=self.artifacts),
+            deletions=Deletions(
+                graph=graph, ledger=self.ledger, queue=self.queue, artifacts=self.artifacts
+            ),
             requests=Requests(
                 graph=graph,
                 ledger=self.ledger,

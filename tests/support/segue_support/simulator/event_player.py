@@ -183,7 +183,13 @@ class EventPlayer:
                 if kept
                 else FaultyStore(self._world, self._checker, call, self._world.artifacts)
             )
-            Deletions(ledger=call.ledger, artifacts=artifacts, clock=call.clock).record(media)
+            Deletions(
+                graph=self._world.graph,
+                ledger=call.ledger,
+                queue=call.queue,
+                artifacts=artifacts,
+                clock=call.clock,
+            ).record(media)
             return True
 
         return FunctionCall(

@@ -330,7 +330,7 @@ def test_a_request_waits_until_the_other_namespace_has_its_result():
     system = System()
     message = request(system)
     reply = respond(system, message)
-    assert (reply.action, reply.reason) == (Action.WAITING, "platform/down has no result yet")
+    assert (reply.action, reply.reason) == (Action.ASKED, "inbox-down")
     assert PENDING in list_open_terms(system.ledger.records[file().uri])  # the sweep asks again
     system.finish_parent(file())
     assert respond(system, message).action is Action.DONE

@@ -232,7 +232,9 @@ def ledger() -> MemoryLedger:
 
 @pytest.fixture
 def deletions(ledger, store) -> Deletions:
-    return Deletions(ledger=ledger, artifacts=store, clock=lambda: NOW)
+    return Deletions(
+        graph=GRAPH, ledger=ledger, queue=MemoryQueue(), artifacts=store, clock=lambda: NOW
+    )
 
 
 def write(store: FolderStore, job: str, order: int = 5, *, file: str = "a.wav", made=PRINT) -> str:
@@ -265,7 +267,7 @@ def test_a_tombstone_is_left_and_the_artifacts_of_all_versions_go(ledger, store,
 def test_without_a_store_artifacts_are_kept(ledger, store):
     recorded(ledger)
     write(store, "a")
-    deletions = Deletions(ledger=ledger, clock=lambda: NOW)
+    deletions = Deletions(graph=GRAPH, ledger=ledger, queue=MemoryQueue(), clock=lambda: NOW)
     assert deletions.record(media()) == DeletionResult(is_new=True, removed=0)
     assert len(left(store)) == 1
 
