@@ -163,11 +163,22 @@ class Graph:
         return tuple(dict.fromkeys(self.pipeline_of[job] for job in jobs))
 
     def find_triggers(self, pipeline: str) -> tuple[str, ...]:
-        """Return what starts jobs of a pipeline on arrival: ``source``, or jobs of others."""
+        """Return what starts jobs of a pipeline on arrival: ``source``, or jobs of other pipelines.
+
+        Jobs of other namespaces are ``find_foreign_parents``.
+        """
         own = self.pipelines[pipeline]
         needed = [p for job in self.select_on_arrival(own) for p in self.jobs[job].needs.values()]
         found = dict.fromkeys(p for p in needed if p not in own)
         return tuple(p for p in found if p == SOURCE or p in self.jobs)
+
+    def find_foreign_parents(self, pipeline: str) -> tuple[str, ...]:
+        """Return the jobs of other namespaces that jobs of a pipeline need, as ``namespace/job``.
+
+        Those that only jobs on request need are among them: their tombstones concern these, too.
+        """
+        needed = {p for job in self.pipelines[pipeline] for p in self.jobs[job].parents}
+        return tuple(p for p in self.foreign if p in needed)
 
     def has_readers(self, job: str) -> bool:
         """Whether another pipeline, or another namespace, is notified once a job is finished."""

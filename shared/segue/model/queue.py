@@ -6,6 +6,9 @@ pipeline has a subscription to each topic that it reads, and gets every envelope
 from then on; whoever publishes does not know who reads. Subscriptions are pulled in equal shares,
 so neither arrivals nor requests starve the other. Delivery is at least once, in any order: what is
 not acknowledged is delivered again.
+
+Each namespace has a queue of its own. A pipeline also has subscriptions to what the jobs that it
+needs of other namespaces have finished, whose topics are in the others' queues.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from segue.model.graph import SOURCE, Graph
+from segue.model.manifest import split_reference
 from segue.model.message import Message, encode_message
 
 T = TypeVar("T")
@@ -30,6 +34,7 @@ class Subscription:
 
     name: str
     topic: str
+    queue: str | None = None  # URL of the other namespace's queue that has the topic; None: its own
 
 
 DEAD_SUBSCRIPTION = Subscription(name=DEAD_TOPIC, topic=DEAD_TOPIC)
@@ -66,6 +71,14 @@ def _list_pipeline_subscriptions(graph: Graph, pipeline: str) -> Iterable[Subscr
     for trigger in graph.find_triggers(pipeline):
         topic = SOURCE_TOPIC if trigger == SOURCE else format_done_topic(trigger)
         yield Subscription(name=f"{pipeline}.{topic}", topic=topic)
+    for reference in graph.find_foreign_parents(pipeline):
+        namespace, job = split_reference(reference)
+        topic = format_done_topic(job)
+        yield Subscription(
+            name=f"{pipeline}.{namespace}.{topic}",
+            topic=topic,
+            queue=graph.imports[namespace].queue,
+        )
     yield Subscription(name=f"{pipeline}.inbox", topic=format_inbox(pipeline))
 
 
@@ -97,7 +110,7 @@ class Envelope:
     topic: str
     data: bytes
     attributes: Mapping[str, str] = field(default_factory=dict)
-    queue: str | None = None  # the URL of another namespace's queue; None: this one
+    queue: str | None = None  # URL of the other namespace's queue that has the topic; None: the own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

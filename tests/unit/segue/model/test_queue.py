@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segue.model.graph import SOURCE, Graph, Job
+from segue.model.manifest import Manifest, PublishedJob
 from segue.model.message import Message, decode_message
 from segue.model.queue import (
     DEAD_SUBSCRIPTION,
@@ -120,14 +121,55 @@ def test_a_published_job_has_a_topic_whoever_reads_it():
     assert list_subscriptions(published) == list_subscriptions(graph)
 
 
-def test_jobs_of_other_namespaces_start_nothing_here():
-    job = Job(
-        name="a",
-        run="m:f",
-        needs={"x": "other/x", "media": SOURCE},
-        writes="application/json",
+def build_child(queue: str = "pubsub://acme-platform", **changes) -> Graph:
+    """Two jobs below two of another team, and the second on request only."""
+    published = PublishedJob(fingerprint="0" * 12, writes="application/json", pipeline="main")
+    platform = Manifest(
+        namespace="platform",
+        ledger="firestore://acme-platform",
+        queue=queue,
+        artifacts="gs://acme-platform",
+        jobs={"down": published, "up": published},
     )
-    assert Graph(jobs={"a": job}).find_triggers("a") == (SOURCE,)
+    needs = {
+        "a": {"x": "platform/down", "media": SOURCE},
+        "b": {"y": "platform/up", "x": "platform/down", "a": "a"},
+    }
+    jobs = {
+        name: Job(name=name, run="m:f", needs=needs[name], writes="application/json")
+        for name in needs
+    }
+    jobs["b"] = replace(jobs["b"], on_arrival=False)
+    imports = {"platform": platform}
+    return replace(Graph(jobs=jobs, namespace="moods", imports=imports), **changes)
+
+
+def test_a_pipeline_reads_what_the_jobs_that_it_needs_of_other_namespaces_have_finished():
+    child = build_child()
+    queue = "pubsub://acme-platform"
+    assert list_subscriptions(child, ["a"]) == (
+        Subscription(name="a.source", topic="source"),
+        Subscription(name="a.platform.done-down", topic="done-down", queue=queue),
+        Subscription(name="a.inbox", topic="inbox-a"),
+    )
+    assert [one.name for one in list_subscriptions(child, ["b"])] == [  # on request only
+        "b.platform.done-down",
+        "b.platform.done-up",
+        "b.inbox",
+    ]
+    assert {parse_subscription(one.name) for one in list_subscriptions(child, ["b"])} == {"b"}
+    assert list_topics(child) == ("source", "inbox-a", "inbox-b", "dead")
+
+
+def test_pipelines_read_a_job_of_another_namespace_once_and_only_what_they_need_directly():
+    both = build_child(groups={"both": ("a", "b")})
+    assert both.find_foreign_parents("both") == ("platform/down", "platform/up")
+    below = replace(both.jobs["b"], name="c", needs={"b": "b"})
+    assert replace(both, jobs={**both.jobs, "c": below}).find_foreign_parents("c") == ()
+
+
+def test_jobs_of_other_namespaces_are_no_triggers_of_this_one():
+    assert build_child().find_triggers("a") == (SOURCE,)
 
 
 def test_a_job_named_like_a_topic_shares_its_name_with_none():
