@@ -6,6 +6,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
+from segue.adapters.routed_queue import RoutedQueue
+from segue.adapters.urls import EMBEDDED, PUBSUB, find_file
 from segue.errors import ConfigurationError
 from segue.model.graph import DEFAULT_NAMESPACE
 from segue.model.queue import list_subscriptions
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from segue.model.object_store import ObjectStore
     from segue.model.queue import Queue
 
-EMBEDDED = "sqlite:///"
+OTHERS_BUSY_S = 5.0  # for how long a locked file of another namespace may delay all else
 TOKENS = "google.auth.compute_engine"  # needed for the first token in the cloud
 CLIENTS = {
     "firestore://": ("google.cloud.firestore", "google.rpc.code_pb2", TOKENS),
@@ -65,13 +67,6 @@ def open_ledger_to_read(url: str, namespace: str = DEFAULT_NAMESPACE) -> Ledger:
     return _open_ledger(url, namespace, create=False)
 
 
-def make_url_absolute(url: str) -> str:
-    """Return the URL of a ledger or queue, in which a file's path does not depend on the folder."""
-    if not url.startswith(EMBEDDED):
-        return url
-    return EMBEDDED + os.path.abspath(os.path.expanduser(url.removeprefix(EMBEDDED)))
-
-
 def _open_ledger(url: str, namespace: str, *, create: bool) -> Ledger:
     if url.startswith("firestore://"):
         from segue.adapters.firestore import FirestoreLedger
@@ -89,27 +84,43 @@ def _open_ledger(url: str, namespace: str, *, create: bool) -> Ledger:
 
 def ledger_exists(url: str) -> bool:
     """Whether a ledger or queue exists; one in the cloud is assumed to."""
-    path = os.path.expanduser(url.removeprefix(EMBEDDED))
-    return not url.startswith(EMBEDDED) or os.path.exists(path)
+    path = find_file(url)
+    return path is None or os.path.exists(path)
 
 
 def connect_queue(url: str, graph: Graph | None = None) -> Queue:
     """Open a queue: ``pubsub://project[/prefix]`` or ``sqlite:///path``.
 
-    The subscriptions of a graph exist from then on, so nothing is lost that is published.
+    The subscriptions of a graph exist from then on, so nothing is lost that is published. With a
+    graph, the queue also leads to those of other namespaces.
     """
-    queue = _open_queue(url)
-    if graph is not None:
-        try:
-            queue.subscribe(list_subscriptions(graph))
-        except BaseException:
-            queue.close()
-            raise
+    if graph is None:
+        return _open_queue(url)
+    queue = RoutedQueue(
+        _open_queue(url),
+        url=url,
+        namespace=graph.namespace,
+        connect=_open_other_queue,
+    )
+    try:
+        queue.subscribe(list_subscriptions(graph))
+    except BaseException:
+        queue.close()
+        raise
     return queue
 
 
+def _open_other_queue(url: str) -> Queue:
+    """Open the queue of another namespace."""
+    if url.startswith(EMBEDDED):
+        from segue.adapters.sqlite_queue import SqliteQueue
+
+        return SqliteQueue(url.removeprefix(EMBEDDED), busy_s=OTHERS_BUSY_S)
+    return _open_queue(url)
+
+
 def _open_queue(url: str) -> Queue:
-    if url.startswith("pubsub://"):
+    if url.startswith(PUBSUB):
         from segue.adapters.pubsub import PubsubQueue
 
         return PubsubQueue(url)

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
-from segue.adapters.connect import connect_store, make_url_absolute
+from segue.adapters.connect import connect_store
+from segue.adapters.urls import make_url_absolute
 from segue.errors import ConfigurationError, Contended, MissingInput
 from segue.model.graph import NAMESPACE, Graph
 from segue.model.manifest import (

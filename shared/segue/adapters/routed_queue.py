@@ -1,0 +1,196 @@
+"""The queue of a namespace, from which the queues of others can be reached.
+
+A topic is in the queue of the namespace that publishes to it. An envelope for another namespace's
+topic is published there. A subscription to one is there, too, if that queue is a file; in Pub/Sub
+it is in the project of its reader, where Terraform creates it, and is pulled from the own queue.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from segue.adapters.other_queue import OtherQueue
+from segue.adapters.urls import PUBSUB, identify_queue
+from segue.backoff import Backoff
+from segue.errors import ConfigurationError, SegueError
+from segue.model.queue import rotate, take_fair_shares
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from segue.model.queue import Envelope, Queue, ReceivedEnvelope, Subscription
+
+POLLING = Backoff(0.005, 0.05, jitter=0.0)  # between the looks of a pull that waits
+
+
+class RoutedQueue:
+    """The own queue and those of other namespaces as one; threads may share it.
+
+    What the own queue can do alone, it does as if there were no others. A call that concerns
+    several queues goes on with the next one where one fails, and raises the first error at the end.
+
+    Parameters
+    ----------
+    own : Queue
+        The namespace's own queue, which is closed with this one.
+    url : str
+        Of the own queue.
+    namespace : str
+        Of whoever reads.
+    connect : callable
+        Opens the queue of another namespace by its URL.
+    """
+
+    def __init__(
+        self, own: Queue, *, url: str, namespace: str, connect: Callable[[str], Queue]
+    ) -> None:
+        self.own = own
+        self._url = identify_queue(url)
+        self._namespace = namespace
+        self._connect = connect
+        self._lock = threading.Lock()
+        self._others: dict[str, OtherQueue] = {}  # by URL
+        self._elsewhere: dict[str, OtherQueue] = {}  # by subscription: where, if not in the own
+        self._closed = threading.Event()
+        self._turn = 0
+
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+        """Create subscriptions; in a file that is away, once it is back."""
+        own: list[Subscription] = []
+        elsewhere: dict[OtherQueue, list[Subscription]] = {}
+        for one in subscriptions:
+            other = self._find_other(one)
+            if other is None:
+                own.append(one)
+            else:
+                elsewhere.setdefault(other, []).append(one)
+        self.own.subscribe(own)
+        for other, there in elsewhere.items():
+            other.subscribe(there)
+            with self._lock:
+                self._elsewhere = self._elsewhere | {one.name: other for one in there}
+
+    def _find_other(self, subscription: Subscription) -> OtherQueue | None:
+        """Return the queue that has a subscription; None: the own one."""
+        url = self._identify(subscription.queue)
+        if url is None:
+            return None
+        if not url.startswith(PUBSUB):
+            return self._get_other(url)
+        if self._url.startswith(PUBSUB):
+            return None
+        raise ConfigurationError(
+            f"the queue {self._url!r} cannot subscribe to {subscription.topic!r} of {url!r}: a "
+            "subscription in Pub/Sub is in the project of its reader; set SEGUE_QUEUE to "
+            "pubsub://PROJECT, or lock to a namespace whose queue is a file, too"
+        )
+
+    def _identify(self, url: str | None) -> str | None:
+        """Return the one form of a queue's URL; None: it is the own one."""
+        found = None if url is None else identify_queue(url)
+        return None if found == self._url else found
+
+    def _get_other(self, url: str) -> OtherQueue:
+        with self._lock:
+            if url not in self._others:
+                self._others[url] = OtherQueue(url, reader=self._namespace, connect=self._connect)
+            return self._others[url]
+
+    def publish(self, envelopes: Sequence[Envelope]) -> None:
+        """Publish each envelope in the queue of its topic, first those for the own one."""
+        own: list[Envelope] = []
+        others: dict[str, list[Envelope]] = {}
+        for envelope in envelopes:
+            url = self._identify(envelope.queue)
+            (own if url is None else others.setdefault(url, [])).append(envelope)
+        _call_each(
+            [
+                partial(self.own.publish, own),
+                *(partial(self._get_other(url).publish, some) for url, some in others.items()),
+            ]
+        )
+
+    def pull(
+        self, subscriptions: Sequence[str], *, limit: int, wait_s: float = 0.0
+    ) -> list[ReceivedEnvelope]:
+        """Pull from all queues, and repeat until one has something."""
+        if self._elsewhere.keys().isdisjoint(subscriptions):
+            return self.own.pull(subscriptions, limit=limit, wait_s=wait_s)
+        end, pauses = time.monotonic() + wait_s, iter(POLLING)
+        while not (
+            pulled := take_fair_shares(rotate(subscriptions, self._turn), limit, self._pull_shares)
+        ):
+            left_s = end - time.monotonic()
+            if left_s <= 0 or self._closed.wait(min(next(pauses), left_s)):
+                return []
+        self._turn += 1
+        return pulled
+
+    def _pull_shares(self, shares: Mapping[str, int]) -> dict[str, list[ReceivedEnvelope]]:
+        own = {name: n for name, n in shares.items() if name not in self._elsewhere}
+        taken = {name: self.own.pull([name], limit=n) for name, n in own.items()}
+        for name in shares.keys() - own.keys():
+            taken[name] = self._elsewhere[name].pull(name, shares[name])
+        return taken
+
+    def acknowledge(self, envelopes: Sequence[ReceivedEnvelope]) -> None:
+        """Remove envelopes, each from the queue that it came from."""
+        _call_each(
+            partial(queue.acknowledge, some) for queue, some in self._split(envelopes).items()
+        )
+
+    def extend(self, envelopes: Sequence[ReceivedEnvelope], seconds: float) -> None:
+        """Hide envelopes for some seconds from now; 0 releases them at once."""
+        _call_each(
+            partial(queue.extend, some, seconds) for queue, some in self._split(envelopes).items()
+        )
+
+    def _split(
+        self, envelopes: Sequence[ReceivedEnvelope]
+    ) -> dict[Queue | OtherQueue, list[ReceivedEnvelope]]:
+        """Return envelopes by the queue that they came from, the own one first."""
+        split: dict[Queue | OtherQueue, list[ReceivedEnvelope]] = {self.own: []}
+        for envelope in envelopes:
+            queue = self._elsewhere.get(envelope.subscription, self.own)
+            split.setdefault(queue, []).append(envelope)
+        return split
+
+    def measure_depth(self, subscriptions: Sequence[str]) -> Mapping[str, int] | None:
+        """Return how many envelopes each subscription holds; None: a queue does not know."""
+        own = [name for name in subscriptions if name not in self._elsewhere]
+        depth = self.own.measure_depth(own)
+        if depth is None:
+            return None
+        found = dict(depth)
+        for name in subscriptions:
+            if name in self._elsewhere:
+                found[name] = self._elsewhere[name].measure_depth(name)
+        return found
+
+    def sync(self) -> None:
+        """Return once all that was published survives a power cut, wherever it is."""
+        _call_each(queue.sync for queue in self._list_queues())
+
+    def close(self) -> None:
+        """Close all queues."""
+        self._closed.set()
+        _call_each(queue.close for queue in self._list_queues())
+
+    def _list_queues(self) -> list[Queue | OtherQueue]:
+        with self._lock:
+            return [self.own, *self._others.values()]
+
+
+def _call_each(calls: Iterable[Callable[[], None]]) -> None:
+    """Make all calls, and raise the first error after the last."""
+    errors: list[SegueError] = []
+    for call in calls:
+        try:
+            call()
+        except SegueError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
