@@ -195,14 +195,19 @@ class Engine:
                 self._ended.append(dead)
                 continue
             work = self._build_work(one, message)
-            if work.is_from_others and self._is_idle_event(work):
-                work.refusal = f"nothing here runs on an event of {work.trigger}"
+            if self._is_idle_event(work):
+                work.refusal = f"nothing here runs on an event of {message.trigger}"
                 self._ended.append(self._replies.build(work, message))
                 continue
             self._inbox.append(work)
 
     def _is_idle_event(self, work: Work) -> bool:
-        """Whether it is an event that leads to no job here."""
+        """Whether it is an event of another namespace that leads to no job, or a deletion of ours.
+
+        Such a deletion is in the ledger, and the event is for others.
+        """
+        if not work.is_from_others:
+            return work.is_deletion
         return work.trigger is not None and not work.targets and not work.is_deletion
 
     def _build_work(self, one: ReceivedMessage, message: Message) -> Work:

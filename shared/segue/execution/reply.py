@@ -136,11 +136,11 @@ class ReplyBuilder:
             envelopes=tuple(letters),
             results=(*work.settled, *work.results),
         )
-        if message.is_deleted:
-            return replace(reply, action=Action.DELETED, envelopes=tuple(self._pass_deletion(work)))
         if work.refusal is not None:
             envelopes = tuple(self._refuse(work, message))
             return replace(reply, reason=str(work.refusal), envelopes=envelopes)
+        if message.is_deleted:
+            return replace(reply, action=Action.DELETED, envelopes=tuple(self._pass_deletion(work)))
         if self.steps.is_retired(work):
             envelopes = (self._respond(work, message, self._find_old_result(work, message)),)
             retired = f"{message.fingerprint} is not computed here"
@@ -158,6 +158,9 @@ class ReplyBuilder:
             again = evolve(message, arrived=None, attempt=message.attempt + 1)
             envelopes = (*letters, message_to_envelope(again, own))
             return replace(reply, action=Action.DEFERRED, envelopes=envelopes)
+        if work.record is None:  # a file that was not known, and of which nothing was to be noted
+            action, reason = _describe(work, (), ())
+            return replace(reply, action=action, reason=reason)
         requests = [*self._request_next(work, message), *self._request_parents(work, message)]
         events, clear = self._notify(work, message)
         action, reason = _describe(work, requests, events)
@@ -251,16 +254,15 @@ class ReplyBuilder:
         self, work: Work, job: str, address: str, result: PublishedResult | None
     ) -> Envelope:
         """Return the response to an inbox; without a result, the file has another version."""
-        record = work.record
-        assert record is not None
+        record, media = work.record, work.media
         response = Message(
             namespace=self.graph.namespace,
-            uri=record.uri,
-            version=record.version,
-            order=record.order,
+            uri=media.uri,
+            version=record.version if record is not None else media.version,
+            order=record.order if record is not None else media.order or 0,
             trigger=job,
             is_response=True,
-            is_deleted=record.deleted_at is not None,
+            is_deleted=record is not None and record.deleted_at is not None,
             result=result,
             request=work.message.request if work.message is not None else None,
         )

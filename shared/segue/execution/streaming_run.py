@@ -11,8 +11,8 @@ from segue.adapters.connect import (
     connect_ledger,
     connect_queue,
     connect_store,
-    make_url_absolute,
 )
+from segue.adapters.urls import make_url_absolute
 from segue.errors import ConfigurationError, suggest
 from segue.execution.engine import Engine, WorkerPool
 from segue.execution.foreign import ForeignLedgers, open_foreign_ledgers

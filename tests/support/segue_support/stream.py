@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from segue.execution.engine import Engine
+from segue.execution.foreign import ForeignLedgers
 from segue.execution.reply import Reply, send
 from segue.execution.work import ReceivedMessage
 from segue.ingest.acceptance import accept_targets, build_requests
@@ -126,6 +127,8 @@ class Stream:
     clock: Clock = field(default_factory=Clock)
     ledger: CountingLedger = field(default_factory=CountingLedger)
     queue: CountingQueue = field(default_factory=CountingQueue)
+    url: str = ""  # of the queue
+    foreign: ForeignLedgers | None = None
     engines: dict[str, Engine] = field(default_factory=dict)  # by pipeline
     computed: Counter[str] = field(default_factory=Counter)  # by job
     delivered: int = 0
@@ -144,6 +147,8 @@ class Stream:
             ledger=self.ledger,
             pool=RecordingPool(self._run),
             artifacts=MemoryStore("gs://o"),
+            foreign=self.foreign,
+            queue=self.url,
             served=served,
             clock=self.clock,
             owner=self._name_owner,
@@ -180,6 +185,7 @@ class Stream:
         assert record is not None
         assert revision is not None
         event = Message(
+            namespace=self.graph.namespace,
             uri=uri,
             version=media.version,
             order=order,
@@ -188,12 +194,14 @@ class Stream:
         )
         self.queue.publish([event_to_envelope(event)])
 
-    def request(self, *targets: str, force: bool = False, request: str = "r1") -> None:
+    def request(
+        self, *targets: str, force: bool = False, request: str = "r1", order: int = 1
+    ) -> None:
         """Accept a request: one write, and a message to each pipeline that can begin."""
 
         def accept(found: Record | None) -> tuple[Record | None, Plan]:
-            assert found is not None
-            record, now = found, self.clock()
+            now = self.clock()
+            record, _ = arrive(found, MediaFile(uri=URI, version=str(order), order=order), now)
             if force:
                 record, _ = reopen(record, self.graph, targets, request=request, now=now)
             return accept_targets(self.graph, record, targets, now, is_lost)
@@ -256,7 +264,7 @@ class Stream:
         engine.add_messages([ReceivedMessage(pipeline=pipeline, data=envelope.data)])
         [reply] = engine.drain()
         assert isinstance(reply, Reply)
-        published = {envelope.topic for envelope in reply.envelopes}
+        published = {envelope.topic for envelope in reply.envelopes if envelope.queue is None}
         assert published.issubset(list_published_topics(self.graph, [pipeline]))
         return reply
 

@@ -139,6 +139,9 @@ class EventPlayer:
             services: Any = SimpleNamespace(
                 ledger=call.ledger,
                 arrivals=SimpleNamespace(announce=announce, is_announced=arrivals.is_announced),
+                deletions=Deletions(
+                    graph=call.graph, ledger=call.ledger, queue=call.queue, clock=call.clock
+                ),
             )
             store = FaultyStore(self._world, self._checker, call, self._world.source)
             with patch.multiple(folder, connect_store=lambda _location: store, utc_now=call.clock):
@@ -184,7 +187,7 @@ class EventPlayer:
                 else FaultyStore(self._world, self._checker, call, self._world.artifacts)
             )
             Deletions(
-                graph=self._world.graph,
+                graph=call.graph,
                 ledger=call.ledger,
                 queue=call.queue,
                 artifacts=artifacts,

@@ -1,0 +1,194 @@
+"""Events, requests, responses and tombstones between namespaces, each with its own ledger."""
+
+from __future__ import annotations
+
+from segue.ingest.events import Deletions
+from segue.log import Action
+from segue.model.record import NOBODY, Failure, State
+from segue.model.transitions import Result
+from segue_support.stream import URI
+from segue_support.teams import Teams
+
+PLATFORM = "  down: {run: 'm:f', needs: {media: source}, writes: audio/flac, publish: true}\n"
+MOODS = """
+  mood: {run: 'm:f', needs: {audio: platform/down}, writes: application/json, publish: true}
+  hook: {run: 'm:f', needs: {mood: mood}, writes: application/json}
+"""
+CHARTS = "  chart: {run: 'm:f', needs: {mood: moods/mood}, writes: application/json}\n"
+
+
+def build() -> Teams:
+    teams = Teams()
+    teams.add("platform", PLATFORM)
+    teams.add("moods", MOODS)
+    teams.add("charts", CHARTS)
+    return teams
+
+
+def list_states(teams: Teams, namespace: str) -> dict[str, State]:
+    record = teams[namespace].ledger.records.get(URI)
+    return {} if record is None else {e.job: e.state for e in record.results.values()}
+
+
+def count_costs(teams: Teams) -> tuple[int, int]:
+    streams = teams.teams.values()
+    return sum(s.ledger.reads for s in streams), sum(s.ledger.writes for s in streams)
+
+
+def test_an_arrival_goes_down_through_all_namespaces():
+    teams = build()
+    teams["platform"].arrive()
+    teams.run()
+    assert list_states(teams, "platform") == {"down": "done"}
+    assert list_states(teams, "moods") == {"mood": "done", "hook": "done"}
+    assert list_states(teams, "charts") == {"chart": "done"}
+    assert teams["platform"].queue.published == {"source": 1, "done-down": 1}
+
+
+def test_a_child_in_one_pipeline_costs_two_writes_and_no_read():
+    teams = Teams()
+    teams.add("platform", PLATFORM)
+    one = "{run: 'm:f', needs: {audio: platform/down}, writes: application/json}"
+    for number in range(5):
+        teams.add(f"team-{number}", f"  a: {one}\n  b: {one}\npipelines: {{main: [a, b]}}")
+    teams["platform"].arrive()
+    teams.run()
+    assert count_costs(teams) == (0, 3 + 5 * 2)
+    assert teams["platform"].queue.published == {"source": 1, "done-down": 1}
+    assert sum(team.delivered for team in teams.teams.values()) == 1 + 5
+
+
+def test_a_request_goes_up_and_its_response_comes_to_whoever_asked():
+    teams = build()
+    other = "  o: {run: 'm:f', needs: {audio: platform/down}, writes: application/json}\n"
+    teams.add("others", other)
+    teams["moods"].request("hook")
+    teams.run()
+    assert list_states(teams, "platform") == {"down": "done"}
+    assert list_states(teams, "moods") == {"mood": "done", "hook": "done"}
+    assert list_states(teams, "charts") == {}
+    assert list_states(teams, "others") == {}
+    assert not any(e.notify for e in teams["moods"].record.results.values())
+
+
+def test_a_request_through_two_namespaces_in_one_pipeline_each():
+    teams = Teams()
+    line = "{{run: 'm:f', needs: {{x: {}}}, writes: application/json, publish: true}}"
+    upper = f"  a: {line.format('source')}\n  b: {line.format('a')}\n"
+    lower = f"  c: {line.format('platform/b')}\n  d: {line.format('c')}\n"
+    teams.add("platform", f"{upper}pipelines: {{main: [a, b]}}")
+    teams.add("moods", f"{lower}pipelines: {{main: [c, d]}}")
+    teams["moods"].ledger.reads += 1  # of the acceptance, which here knows nothing
+    teams["moods"].request("d")
+    teams["moods"].ledger.reads -= 1
+    teams.run()
+    assert list_states(teams, "moods") == {"c": "done", "d": "done"}
+    reads, writes = count_costs(teams)
+    assert (reads, writes) == (4, 5)
+    assert sum(team.delivered for team in teams.teams.values()) == 3
+
+
+def test_many_requests_for_one_missing_parent_compute_it_once():
+    teams = Teams()
+    teams.add("platform", PLATFORM)
+    one = "  a: {run: 'm:f', needs: {audio: platform/down}, writes: application/json}\n"
+    names = [f"team-{number}" for number in range(10)]
+    for name in names:
+        teams.add(name, one)
+    for name in names:
+        teams[name].request("a")
+    teams.run()
+    assert teams["platform"].computed == {"down": 1}
+    assert all(list_states(teams, name) == {"a": "done"} for name in names)
+
+
+def test_a_request_for_what_is_being_computed_is_answered_once_it_is_done():
+    teams = build()
+    teams["platform"].arrive()
+    teams["platform"].hold("down")
+    teams["moods"].request("hook")
+    teams["platform"].drop_messages()
+    teams.run()
+    [entry] = teams["platform"].record.results.values()
+    assert entry.notify == ("moods/mood@pubsub://moods-project/segue",)
+    teams["platform"].sweep()
+    teams.run()
+    assert list_states(teams, "moods") == {"mood": "done", "hook": "done"}
+    [entry] = teams["platform"].record.results.values()
+    assert entry.notify == ()
+
+
+def test_a_failure_crosses_as_a_state():
+    teams = build()
+    teams["moods"].request("hook")
+    error = Failure(kind="corrupt_media", type="CorruptMedia", message="not audio")
+    teams["platform"].answer = lambda task: tuple(
+        Result(job=job, state=State.FAILED, error=error) for job in task.run
+    )
+    teams.run()
+    assert list_states(teams, "moods") == {"mood": "blocked", "hook": "blocked"}
+
+
+def test_a_request_for_an_old_version_is_answered_with_the_new_one():
+    teams = build()
+    teams["platform"].arrive(order=2)
+    teams["platform"].drop_messages()
+    teams["moods"].request("hook", order=1)
+    teams.run()
+    assert teams["moods"].record.order == 2
+    assert list_states(teams, "moods") == {"mood": "done", "hook": "done"}
+
+
+def test_a_request_for_what_nobody_computes_any_more_says_so():
+    teams = build()
+    teams.add("platform", PLATFORM.replace("publish: true", "publish: true, version: 2"))
+    teams["moods"].request("hook")
+    teams.run()
+    assert list_states(teams, "moods") == {"mood": "blocked", "hook": "blocked"}
+    entry = next(e for e in teams["moods"].record.results.values() if e.job == "mood")
+    assert entry.error is not None
+    assert "run 'segue lock'" in entry.error.message
+    teams.add("moods", MOODS)  # locked again
+    teams["moods"].request("hook")
+    teams.run()
+    states = [e.state for e in teams["moods"].record.results.values()]
+    assert sorted(states) == ["blocked", "blocked", "done", "done"]
+
+
+def test_what_is_not_locked_changes_nothing_below():
+    teams = build()
+    teams.add("platform", PLATFORM.replace("publish: true", "publish: true, version: 2"))
+    teams["platform"].arrive()
+    teams.run()
+    assert list_states(teams, "platform") == {"down": "done"}
+    assert list_states(teams, "moods") == {}
+
+
+def test_a_deletion_reaches_every_namespace_below_once():
+    teams = build()
+    teams["platform"].arrive()
+    teams.run()
+    delete(teams, "platform")
+    replies = teams.run()
+    for name in ("moods", "charts"):
+        assert teams[name].record.deleted_at is not None
+        actions = [reply.action for reply in replies[name]]
+        assert actions.count(Action.DELETED) == 1
+
+
+def delete(teams: Teams, namespace: str) -> None:
+    team = teams[namespace]
+    deletions = Deletions(graph=team.graph, ledger=team.ledger, queue=team.queue, clock=teams.clock)
+    deletions.record(team.record.media)
+
+
+def test_a_wanted_result_of_another_namespace_is_requested_again_by_the_sweep():
+    teams = build()
+    teams["moods"].request("hook")
+    teams["moods"].deliver()
+    teams["platform"].drop_messages()
+    entries = teams["moods"].record.results.values()
+    assert [e.notify for e in entries] == [(NOBODY,)]
+    teams["moods"].sweep()
+    teams.run()
+    assert list_states(teams, "moods") == {"mood": "done", "hook": "done"}
