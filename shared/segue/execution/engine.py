@@ -27,6 +27,7 @@ from segue.errors import (
     Kind,
     SegueError,
     TransientError,
+    Unavailable,
     UnreadableMessage,
 )
 from segue.execution.foreign import ForeignLedgers, find_told_result
@@ -45,7 +46,7 @@ from segue.execution.work import (
 from segue.ingest.observation import observe
 from segue.log import Action, log_event
 from segue.model.dead_letter import Stage
-from segue.model.graph import Graph
+from segue.model.graph import SOURCE, Graph
 from segue.model.lease_owner import build_owner, is_lost
 from segue.model.ledger import Change, Ledger, Snapshot, Transition
 from segue.model.media_file import MediaFile, find_bucket_location
@@ -301,11 +302,11 @@ class Engine:
                 if snapshot.damage is not None and not is_forced:
                     self._end_damaged(work, snapshot.damage)
                     continue
+                if work.late or self._steps.is_retired(work):
+                    self._end(work)
+                    continue
                 if (work.message is not None and work.message.ping) or work.is_deletion:
                     self._ready.append(work)
-                    continue
-                if work.refusal is not None or self._steps.is_retired(work):
-                    self._end(work)
                     continue
                 record, step = self._steps.decide(work, snapshot.record, now)
                 self._note(work, step)
@@ -374,10 +375,17 @@ class Engine:
             known = [work.snapshot for work in works if work.snapshot is not None]
             files = [work.media for work in works]
             observed = observe(store, self.ledger, files, self.clock(), snapshots=known)
+        for seen in observed:
+            if isinstance(seen.error, Unavailable):
+                for work in works:
+                    work.snapshot = None  # to be looked at again
+                raise seen.error
         for work, seen in zip(works, observed, strict=True):
             work.snapshot = seen.snapshot
             record = seen.snapshot.record
-            if seen.error is not None:
+            if isinstance(seen.error, TransientError):  # it keeps changing
+                work.late = work.targets or (SOURCE,)
+            elif seen.error is not None:
                 work.snapshot = Snapshot(record=record, damage=str(seen.error))
             elif record is not None and record.version == work.media.version:
                 work.media = record.media

@@ -139,6 +139,9 @@ class ReplyBuilder:
         if work.refusal is not None:
             envelopes = tuple(self._refuse(work, message))
             return replace(reply, reason=str(work.refusal), envelopes=envelopes)
+        if work.late:  # send the message again, to decide anew
+            resent = message_to_envelope(evolve(message, arrived=None), own)
+            return replace(reply, action=Action.LOST, envelopes=(*letters, resent), results=())
         if message.is_deleted:
             return replace(reply, action=Action.DELETED, envelopes=tuple(self._pass_deletion(work)))
         if self.steps.is_retired(work):
@@ -147,9 +150,6 @@ class ReplyBuilder:
             return replace(reply, reason=retired, envelopes=envelopes)
         if message.ping:
             return replace(reply, action=Action.PINGED, envelopes=tuple(self._pass_on(work)))
-        if work.late:  # send the message again, to decide anew
-            resent = message_to_envelope(evolve(message, arrived=None), own)
-            return replace(reply, action=Action.LOST, envelopes=(*letters, resent), results=())
         if work.results:
             superseded = any(r.error and r.error.kind == Kind.SUPERSEDED for r in work.results)
             if superseded and message.attempt >= MAX_ATTEMPTS:

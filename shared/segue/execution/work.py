@@ -268,7 +268,7 @@ class Steps:
         finished = [
             find_finished(self.graph, record, job)
             for job in work.targets
-            if self.list_notified(job)
+            if self.list_notified(job) or self.graph.jobs[job].publish
         ]
         return [f for f in finished if f is not None and self._is_unnotified(record.results[f])]
 
