@@ -30,9 +30,11 @@ from apache_beam.utils.windowed_value import WindowedValue
 from segue.adapters.connect import (
     check_writable,
     connect_ledger,
+    connect_queue,
     connect_store,
     open_ledger_to_read,
 )
+from segue.adapters.urls import make_url_absolute
 from segue.clock import utc_now
 from segue.errors import ConfigurationError
 from segue.execution.engine import Engine, WorkerPool
@@ -47,6 +49,7 @@ from segue.model.lease_owner import build_owner, is_of_run
 from segue.model.media_file import format_name, parse_location, parse_prefix, resolve_prefix
 from segue.model.message import build_request_id
 from segue.model.outcome import FirstFailures, Outcome, RunTotals, Status
+from segue.model.queue import Queue
 from segue.model.run import RunKind, RunRecord, RunSelection, RunState, find_user
 from segue.model.settings import Settings
 from segue.worker.pool import Pool, count_cores
@@ -81,6 +84,8 @@ class BackfillRun:
     force: bool = False
     retry: bool = False
     dry_run: bool = False
+    # The queue, if what is missing in other namespaces is to be requested there.
+    queue: str | None = None
     processes: int | None = None  # child processes per worker; None: one per core
     # Stop once so many files of a worker have failed in a job that succeeded for none; None: never.
     max_first_failures: int | None = MAX_FIRST_FAILURES
@@ -103,6 +108,7 @@ def build_run(
     limit: int | None = None,
     sample: float | None = None,
     dry_run: bool = False,
+    request_parents: bool = False,
     processes: int | None = None,
     max_first_failures: int | None = MAX_FIRST_FAILURES,
 ) -> BackfillRun:
@@ -148,6 +154,7 @@ def build_run(
         force=force,
         retry=retry_failed or from_ledger == "failed",
         dry_run=dry_run,
+        queue=make_url_absolute(settings.queue) if request_parents else None,
         processes=processes,
         max_first_failures=max_first_failures,
     )
@@ -266,6 +273,10 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
             )
         artifacts = connect_store(run.artifacts)
         self._stack.callback(artifacts.close)
+        self._queue: Queue | None = None
+        if run.queue is not None and not run.dry_run:
+            self._queue = connect_queue(run.queue, run.graph)
+            self._stack.callback(self._queue.close)
         owner = build_owner(run.id)
         self._engine = Engine(
             graph=run.graph,
@@ -273,10 +284,17 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
             pool=pool,
             artifacts=artifacts,
             foreign=open_foreign_ledgers(run.graph, self._stack),
+            queue=run.queue or "",
             owner=lambda: owner,
             dry_run=run.dry_run,
         )
-        self._engine_run = Run(id=run.id, targets=run.targets, force=run.force, retry=run.retry)
+        self._engine_run = Run(
+            id=run.id,
+            targets=run.targets,
+            force=run.force,
+            retry=run.retry,
+            request_parents=run.queue is not None,
+        )
         self._left_out = LeftOutReporter()
         self._folder_files = FolderFiles(
             ledger=self._ledger,
@@ -306,11 +324,19 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
         yield from self._engine.step()
         while self._engine.room == 0:
             yield from self._engine.step(0.25)
+        self._send_requests()
+
+    def _send_requests(self) -> None:
+        """Request what is missing in other namespaces; of what is lost here the sweep does it."""
+        requests = self._engine.take_requests()
+        if self._queue is not None and requests:
+            self._queue.publish(requests)
 
     def finish_bundle(self) -> Iterator[Any]:
         """Finish all files of the bundle."""
         for outcome in self._count(self._engine.drain()):
             yield WindowedValue(outcome, GlobalWindow().max_timestamp(), (GlobalWindow(),))
+        self._send_requests()
         self._flush_progress()
         self._left_out.flush()
         self._ledger.sync()

@@ -72,6 +72,12 @@ COLUMNS = {
     "With 100%, the run also goes on if the first 200 files all fail in the same job.",
 )
 @processes_option
+@click.option(
+    "--request-parents",
+    is_flag=True,
+    help="Request what is missing in other namespaces from these; the streaming pipelines go on "
+    "with a file once they respond.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be computed; compute nothing.")
 def backfill(context: Context, tolerate: float, dry_run: bool, **selected: Any) -> ExitCode:
     """Compute the missing results of a catalogue.

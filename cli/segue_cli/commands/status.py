@@ -10,7 +10,7 @@ import click
 from segue.errors import ConfigurationError
 from segue.model.media_file import parse_prefix
 from segue.printable import escape
-from segue.reports.job_states import JobCounts, count_jobs
+from segue.reports.job_states import ForeignRequests, JobCounts, count_jobs, count_requests
 from segue_cli.command import Context, command
 from segue_cli.parameters import prefix_option
 from segue_cli.views import text
@@ -45,7 +45,8 @@ def status(context: Context, prefix: str | None, watch: float | None) -> None:
     from the present version of the file; not applicable if the job is not for the file; and missing
     if it has not been requested yet. The states of a job add up to all files. Beside them, stale
     counts the files that have a result of an earlier version of the job only. --prefix reads every
-    matching record; without it, the ledger returns its counts at once.
+    matching record; without it, the ledger returns its counts at once. Below the table are the
+    namespaces that have requested results and wait for them.
     """
     if watch is not None and context.output.as_json:
         raise ConfigurationError("--watch and --json exclude each other; leave one out")
@@ -58,9 +59,11 @@ def status(context: Context, prefix: str | None, watch: float | None) -> None:
             with Live(console=console, auto_refresh=False) as live:
                 while True:
                     found = count_jobs(stack.ledger, stack.graph, within)
-                    live.update(_render(found, within, console), refresh=True)
+                    requests = count_requests(stack.ledger, within)
+                    live.update(_render(found, requests, within, console), refresh=True)
                     time.sleep(watch)
         found = count_jobs(stack.ledger, stack.graph, within)
+        requests = count_requests(stack.ledger, within)
     if context.output.as_json:
         context.output.write_json(
             {
@@ -69,13 +72,17 @@ def status(context: Context, prefix: str | None, watch: float | None) -> None:
                 "files": found.files,
                 "deleted": found.deleted,
                 "jobs": found.jobs,
+                "requests": requests.files,
+                "requests_complete": requests.is_complete,
             }
         )
     else:
-        context.output.print(_render(found, within, context.output.stdout))
+        context.output.print(_render(found, requests, within, context.output.stdout))
 
 
-def _render(found: JobCounts, within: str, console: Console) -> RenderableType:
+def _render(
+    found: JobCounts, requests: ForeignRequests, within: str, console: Console
+) -> RenderableType:
     """Build the table: with bars and no empty columns in a terminal, always the same in a pipe."""
     from rich.console import Group
     from rich.text import Text
@@ -105,4 +112,12 @@ def _render(found: JobCounts, within: str, console: Console) -> RenderableType:
     total += f" below {escape(within)}" if within else ""
     if found.deleted:
         total += f", and {text.format_count(found.deleted, 'tombstone')} of deleted files"
-    return Group(Text(total, style="bold"), Text(""), rows)
+    parts: list[RenderableType] = [Text(total, style="bold"), Text(""), rows]
+    if requests.files:
+        waiting = [
+            f"{namespace} for {text.format_count(n, 'file')}"
+            for namespace, n in requests.files.items()
+        ]
+        more = "" if requests.is_complete else ", and there are more"
+        parts.append(Text(f"other namespaces wait: {', '.join(waiting)}{more}"))
+    return Group(*parts)

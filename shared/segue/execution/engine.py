@@ -31,6 +31,7 @@ from segue.errors import (
     UnreadableMessage,
 )
 from segue.execution.foreign import ForeignLedgers, find_told_result
+from segue.execution.rate_limit import RateLimit
 from segue.execution.reply import Reply, ReplyBuilder
 from segue.execution.task import build_task
 from segue.execution.work import (
@@ -54,6 +55,7 @@ from segue.model.message import Message, decode_message
 from segue.model.object_store import ObjectStore
 from segue.model.outcome import Outcome, Status
 from segue.model.planner import Verdict
+from segue.model.queue import Envelope
 from segue.model.record import FINISHED, Failure, Lease, Record, State
 from segue.model.transitions import (
     Result,
@@ -118,6 +120,8 @@ class Engine:
     _waiting: dict[str, deque[Work]] = field(default_factory=dict)
     _waiting_count: int = 0
     _ended: list[Outcome | Reply] = field(default_factory=list)
+    _requests: list[Envelope] = field(default_factory=list)  # to other namespaces, of a backfill
+    _limit: RateLimit = field(default_factory=RateLimit)
     _last_task_id: int = 0
     _mean_s: float | None = None
     _settled_at: datetime | None = None
@@ -200,6 +204,12 @@ class Engine:
                 work.refusal = f"nothing here runs on an event of {message.trigger}"
                 self._ended.append(self._replies.build(work, message))
                 continue
+            if message.reply_to is not None:
+                work.is_over_limit = not self._limit.admits(
+                    message.reply_to.partition("/")[0],
+                    self.graph.requests_per_minute,
+                    self.clock(),
+                )
             self._inbox.append(work)
 
     def _is_idle_event(self, work: Work) -> bool:
@@ -222,7 +232,7 @@ class Engine:
             or message.reply_to is not None,
         )
         if work.trigger is not None:
-            work.targets = self._steps.list_event_targets(work.trigger)
+            work.targets = self._steps.list_event_targets(work.trigger, is_ping=message.ping)
         if told := find_told_result(self.graph, message):
             work.foreign = dict([told])
         if message.arrived is None or work.is_deletion or (work.is_from_others and in_folder(work)):
@@ -260,6 +270,11 @@ class Engine:
             raise self._stop_error
         return ended
 
+    def take_requests(self) -> list[Envelope]:
+        """Return the requests to other namespaces of the files of a backfill that have ended."""
+        requests, self._requests = self._requests, []
+        return requests
+
     def drain(self) -> Iterator[Outcome | Reply]:
         """Finish everything that was added."""
         while self.pending or self._stop_error is not None:
@@ -272,6 +287,7 @@ class Engine:
             part.clear()
         self._under_way.clear()
         self._waiting.clear()
+        self._requests.clear()
         self._waiting_count = 0
         self._stop_error = None
         return [work.owner for work in works]
@@ -584,6 +600,8 @@ class Engine:
         if full:
             self._stop_error = DiskFull(full[0].message)
         if work.message is None:
+            if work.record is not None and not self.dry_run:
+                self._requests += self._replies.request_parents(work)
             self._ended.append(_build_outcome(work))
         elif not full:
             self._ended.append(self._replies.build(work, work.message))
@@ -610,6 +628,8 @@ def _is_worth_a_write(work: Work, found: Record | None, record: Record | None) -
         return found is not None or bool(record.results)
     if found is not None and (found.media, found.deleted_at) != (record.media, record.deleted_at):
         return True  # another content, whose results may all be there
+    if work.may_request and Verdict.FOREIGN in planned.verdicts.values():
+        return True
     return not WORTH_A_WRITE.isdisjoint(planned.verdicts.values())
 
 

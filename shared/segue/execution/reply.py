@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from segue.clock import Clock
 from segue.errors import DamagedRecord, Kind, PermanentError
 from segue.execution.foreign import describe_result
+from segue.execution.rate_limit import RateLimit
 from segue.execution.work import (
     MAX_ATTEMPTS,
     ReceivedMessage,
@@ -115,6 +116,7 @@ class ReplyBuilder:
     steps: Steps
     clock: Clock
     queue: str  # the URL at which other namespaces respond to requests
+    limit: RateLimit = field(default_factory=RateLimit)  # of requests to each namespace
 
     def build(self, work: Work, message: Message) -> Reply:
         """Build the reply to a message once all work for it is done, or cannot be done now."""
@@ -161,7 +163,7 @@ class ReplyBuilder:
         if work.record is None:  # a file that was not known, and of which nothing was to be noted
             action, reason = _describe(work, (), ())
             return replace(reply, action=action, reason=reason)
-        requests = [*self._request_next(work, message), *self._request_parents(work, message)]
+        requests = [*self._request_next(work, message), *self.request_parents(work)]
         events, clear = self._notify(work, message)
         action, reason = _describe(work, requests, events)
         return replace(
@@ -218,15 +220,24 @@ class ReplyBuilder:
         )
         return list(self._address(request, jobs))
 
-    def _request_parents(self, work: Work, message: Message) -> Iterator[Envelope]:
-        """Yield the requests to other namespaces, which respond to this pipeline."""
+    def request_parents(self, work: Work) -> Iterator[Envelope]:
+        """Yield the requests to other namespaces, which respond to a pipeline of this one.
+
+        What is over the limit of a namespace is wanted, and the sweep has it requested.
+        """
         record = work.record
-        assert work.received is not None
         assert record is not None
-        address = f"{self.graph.namespace}/{work.received.pipeline}@{self.queue}"
+        pipeline = (
+            work.received.pipeline
+            if work.received is not None
+            else self.graph.pipeline_of[work.targets[0]]
+        )
+        address = f"{self.graph.namespace}/{pipeline}@{self.queue}"
         for reference in self.steps.find_requested(work):
             namespace, job = split_reference(reference)
             published, manifest = self.graph.foreign[reference], self.graph.imports[namespace]
+            if not self.limit.admits(namespace, manifest.requests_per_minute, self.clock()):
+                continue
             request = Message(
                 namespace=namespace,
                 uri=record.uri,
@@ -235,7 +246,7 @@ class ReplyBuilder:
                 targets=(job,),
                 fingerprint=published.fingerprint,
                 reply_to=address,
-                request=message.request,
+                request=work.message.request if work.message is not None else None,
                 arrived=describe_arrival(record) if namespace in work.unknown_to else None,
             )
             envelope = message_to_envelope(request, published.pipeline)

@@ -22,7 +22,7 @@ from segue.model.ledger import Snapshot, Transition
 from segue.model.media_file import MediaFile
 from segue.model.message import Message
 from segue.model.outcome import Status
-from segue.model.planner import Plan, Verdict, is_never_lost, plan
+from segue.model.planner import NO_JOBS, Plan, Verdict, is_never_lost, plan
 from segue.model.record import EVERYONE, FINISHED, NOBODY, UNFINISHED, Entry, Lease, Record, State
 from segue.model.transitions import (
     Result,
@@ -44,6 +44,8 @@ from segue.model.transitions import (
 
 UNKNOWN = "unknown file"
 _get_state = attrgetter("state")
+# What others have to do something about first.
+WAITING = frozenset({Verdict.WAITING, Verdict.HELD, Verdict.ELSEWHERE, Verdict.FOREIGN})
 NEVER = datetime.min.replace(tzinfo=UTC)
 # Attempts on a message before a transient error counts as permanent; the worker has already retried
 # each of them.
@@ -70,6 +72,7 @@ class Run:
     targets: tuple[str, ...]
     force: bool = False  # compute the targets even if they are current
     retry: bool = False  # try jobs again that failed before
+    request_parents: bool = False  # request what is missing in other namespaces
 
 
 class Work(msgspec.Struct, kw_only=True):
@@ -84,6 +87,7 @@ class Work(msgspec.Struct, kw_only=True):
     snapshot: Snapshot | None = None  # None: to be read
     # An event, response or request of another namespace: whether its file is known here is open.
     is_from_others: bool = False
+    is_over_limit: bool = False  # a request of another namespace that has requested too much
     foreign: Mapping[str, ForeignResult] = NO_RESULTS  # of the jobs above, by namespace/job
     unknown_to: Collection[str] = ()  # the namespaces above that have no record of the file
     claimed: Record | None = None  # as it was when the running jobs were claimed
@@ -124,6 +128,11 @@ class Work(msgspec.Struct, kw_only=True):
         return NOBODY if self.trigger is None else EVERYONE
 
     @property
+    def is_requested(self) -> bool:
+        """Whether somebody has requested its targets, and waits for them."""
+        return self.message is not None and self.trigger is None
+
+    @property
     def may_request(self) -> bool:
         """Whether it may request what is missing in other namespaces.
 
@@ -131,7 +140,9 @@ class Work(msgspec.Struct, kw_only=True):
         would multiply where lines join, unless it says that the file has another version.
         """
         message = self.message
-        if message is None or self.trigger is not None:
+        if message is None:
+            return self.run is not None and self.run.request_parents
+        if self.trigger is not None or self.is_over_limit:
             return False
         return not message.is_response or message.result is None
 
@@ -202,10 +213,10 @@ class Steps:
         Returns the record with what is to be noted; in a backfill, that is the arrival, too.
         """
         record = found
-        if work.message is None or work.is_from_others:
+        if work.message is None or (work.is_from_others and not work.media.is_in_folder):
             record, _ = arrive(found, work.media, now)
-        if record is None:
-            return None, Step(refusal=UNKNOWN)
+        if record is None:  # in a folder somebody has looked, and it is not there
+            return None, Step(refusal=Status.DELETED if work.is_from_others else UNKNOWN)
         if refusal := check_version(record, work.media):
             return found, Step(refusal=refusal)
         if work.event is not None:
@@ -337,7 +348,8 @@ class Steps:
     ) -> tuple[Record, Plan]:
         """Plan, and record what cannot run, and what is waited for."""
         graph, states = self.graph, work.parent_states
-        planned = plan(graph, record, states, targets, now, work.owner, self.served, self.lost)
+        served = NO_JOBS if work.is_over_limit else self.served
+        planned = plan(graph, record, states, targets, now, work.owner, served, self.lost)
         if planned.blockers:
             triggered = self._list_triggered(work)
             for verdict, state in (
@@ -358,7 +370,7 @@ class Steps:
                     state=state,
                     retired=[job for job, found in work.foreign.items() if found.is_retired],
                 )
-        if planned.waits_for or planned.holders or planned.elsewhere:
+        if not all(map(_needs_nobody, planned.verdicts.values())):
             waiting = self._list_waiting(record, planned, work)
             record = want(record, graph, waiting, work.whom, now)
         return record, planned
@@ -388,7 +400,9 @@ class Steps:
                     elsewhere = planned.waits_for[job].difference(planned.run)
                     if work.trigger is None or elsewhere & interest:
                         waiting.append(job)
-                case Verdict.ELSEWHERE | Verdict.FOREIGN if work.trigger is None:
+                case Verdict.ELSEWHERE if work.trigger is None:
+                    waiting.append(job)
+                case Verdict.FOREIGN if work.may_request or work.is_requested:
                     waiting.append(job)
         return waiting
 
@@ -412,15 +426,16 @@ class Steps:
         """Return the event that each target is computed for."""
         return dict.fromkeys(work.targets, work.event) if work.event is not None else {}
 
-    def list_event_targets(self, trigger: str) -> tuple[str, ...]:
+    def list_event_targets(self, trigger: str, *, is_ping: bool = False) -> tuple[str, ...]:
         """Return the served jobs that an event leads to without leaving this process.
 
-        What runs only on request is none of them, and neither is anything below it.
+        What runs only on request is none of them, and neither is anything below it; but a ping
+        goes through all jobs.
         """
         children = frozenset(self.graph.children.get(trigger, ()))
         reached: dict[str, None] = {}
         for name, job in self.graph.jobs.items():
-            if not (self.is_served(name) and job.on_arrival):
+            if not (self.is_served(name) and (job.on_arrival or is_ping)):
                 continue
             if name in children or any(parent in reached for parent in job.parents):
                 reached[name] = None
@@ -434,14 +449,15 @@ class Steps:
         it, every join would multiply the messages. If the reply is lost, the sweep asks for them.
         """
         planned, record = work.plan, work.record
-        if planned is None or record is None or not planned.elsewhere:
+        if planned is None or record is None or not planned.elsewhere or work.is_over_limit:
             return ()
         wanted = {*work.targets} if work.trigger is None else set()
         if work.settled:
             wanted.update(list_wanted(self.graph, record))
         line = frozenset(self.graph.add_ancestors(filter(self.leads_to, wanted)))
         found = {*self.graph.add_ancestors(work.damaged), *self._list_line(work.trigger)}
-        if not work.settled and not self._has_begun(planned, record, line):
+        is_first = not work.settled and not self._has_begun(planned, record, line)
+        if is_first or work.is_response:
             found |= line
         return tuple(
             job
@@ -491,6 +507,10 @@ def check_version(record: Record, media: MediaFile) -> Status | None:
     if record.version != media.version:
         return Status.SUPERSEDED
     return Status.DELETED if record.deleted_at is not None else None
+
+
+def _needs_nobody(verdict: Verdict) -> bool:
+    return verdict not in WAITING
 
 
 def list_wanted(graph: Graph, record: Record) -> tuple[str, ...]:

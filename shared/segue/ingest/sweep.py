@@ -20,11 +20,11 @@ from segue.model.lease_owner import is_lost
 from segue.model.ledger import Change, Ledger, Query, find_pages
 from segue.model.queue import Envelope, Queue
 from segue.model.record import (
-    EVERYONE,
     FINISHED,
     LEASED,
     NOBODY,
     PENDING,
+    Entry,
     Lease,
     Record,
     evolve,
@@ -49,6 +49,11 @@ class SweepResult:
     def messages(self) -> int:
         """The number of messages that were published, or would be in a dry run."""
         return self.pending + self.expired
+
+
+def _is_unnotified(entry: Entry) -> bool:
+    """Whether anybody is yet to be notified of a result."""
+    return any(whom != NOBODY for whom in entry.notify)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -133,7 +138,7 @@ class Sweeper:
         unnotified = [
             entry.job
             for entry in accepted.results.values()
-            if entry.job in targets and entry.state in FINISHED and EVERYONE in entry.notify
+            if entry.job in targets and entry.state in FINISHED and _is_unnotified(entry)
         ]
         # Whoever gets a request for a finished job notifies those who depend on it.
         requests = build_requests(self.graph, accepted, targets, (*planned.elsewhere, *unnotified))

@@ -34,8 +34,8 @@ from segue.printable import escape
 
 SOURCE = "source"
 KEYS = (
-    *("namespace", "registry", "contact", "catalogue", "artifacts", "include"),
-    *("pipelines", "jobs"),
+    *("namespace", "registry", "contact", "requests_per_minute"),
+    *("catalogue", "artifacts", "include", "pipelines", "jobs"),
 )
 DEFAULT_NAMESPACE = "default"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")  # the longest label that the cloud allows
@@ -123,6 +123,7 @@ class Graph:
     artifacts: str = ".segue/artifacts"
     registry: str | None = None  # where manifests are published
     contact: str = ""  # of the team
+    requests_per_minute: int | None = None  # of each other namespace; None: no limit
     include: tuple[str, ...] = INCLUDE
     # By namespace: what the graph uses of others, as it is locked.
     imports: Mapping[str, Manifest] = field(default_factory=dict)
@@ -464,6 +465,9 @@ class _Reader:
         self.namespace = namespace
         registry = self.read_location(document.get("registry"), "registry")
         contact = self.read_text(document.get("contact", ""), "contact")
+        limit = document.get("requests_per_minute")
+        if limit is not None:
+            limit = self.read_number(limit, "requests_per_minute", int, 1, 10**9)
         catalogue = self.read_location(document.get("catalogue"), "catalogue")
         artifacts = self.read_location(document.get("artifacts"), "artifacts")
         include = self.read_include(document.get("include", list(INCLUDE)))
@@ -486,6 +490,7 @@ class _Reader:
             artifacts=artifacts or f"{find_folder(namespace)}/artifacts",
             registry=registry or None,
             contact=contact,
+            requests_per_minute=limit,
             imports=self.lock.namespaces,
             include=include,
             path=path,

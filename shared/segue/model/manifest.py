@@ -53,6 +53,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     queue: str  # URL
     artifacts: str  # location
     jobs: dict[str, PublishedJob]
+    requests_per_minute: int | None = None  # of each other namespace; None: no limit
     pins: dict[str, str] = {}  # by namespace/job: the fingerprint that its graph is locked to
 
 

@@ -80,6 +80,7 @@ def build_manifest(graph: Graph, settings: Settings) -> Manifest:
     return Manifest(
         namespace=graph.namespace,
         contact=graph.contact,
+        requests_per_minute=graph.requests_per_minute,
         catalogue=parse_location(graph.catalogue) if graph.catalogue else None,
         include=graph.include,
         ledger=make_url_absolute(settings.ledger),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +10,13 @@ from dataclasses import dataclass
 from segue.errors import ConfigurationError, Kind, suggest
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger, LedgerCounts, Query, find_records, find_records_by_state
-from segue.model.record import Entry, Failure, Record, State
+from segue.model.record import REQUESTED, Entry, Failure, Record, State, is_inbox
 from segue.model.transitions import find_current, find_entry, is_current
 
 UNKNOWN = Failure(kind="job_raised", type="unknown", message="the ledger does not say why")
 STALE = "stale"
 MISSING = "missing"
+MAX_REQUESTED = 1000  # files to read
 # With "missing", each file has one of them for each job.
 STATES = ("done", "not_applicable", "failed", "blocked", "running", "queued")
 
@@ -41,6 +43,32 @@ def count_jobs(ledger: Ledger, graph: Graph, prefix: str = "") -> JobCounts:
         missing = max(counts.files - sum(states.values()), 0)
         jobs[job] = {**states, MISSING: missing, STALE: found.get(STALE, 0)}
     return JobCounts(files=counts.files, deleted=counts.deleted, jobs=jobs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignRequests:
+    """The files of which other namespaces wait for a result, by namespace."""
+
+    files: Mapping[str, int]
+    is_complete: bool  # False: there are more than were read
+
+
+def count_requests(ledger: Ledger, prefix: str = "") -> ForeignRequests:
+    """Count the files of which other namespaces wait for a result, reading at most a thousand."""
+    files: Counter[str] = Counter()
+    query = Query(prefix=prefix, open=REQUESTED)
+    records = list(itertools.islice(find_records(ledger, query), MAX_REQUESTED + 1))
+    for record in records[:MAX_REQUESTED]:
+        files.update(
+            {
+                whom.partition("/")[0]
+                for entry in record.results.values()
+                for whom in filter(is_inbox, entry.notify)
+            }
+        )
+    return ForeignRequests(
+        files=dict(sorted(files.items())), is_complete=len(records) <= MAX_REQUESTED
+    )
 
 
 def _count_records(ledger: Ledger, graph: Graph, prefix: str) -> LedgerCounts:

@@ -63,9 +63,9 @@ class Teams:
     manifests: dict[str, Manifest] = field(default_factory=dict)
     queues: dict[str, TeamQueue] = field(default_factory=dict)
 
-    def add(self, namespace: str, jobs: str) -> Stream:
+    def add(self, namespace: str, jobs: str, settings: str = "") -> Stream:
         """Add a namespace, locked to what the others publish at this moment."""
-        text = f"namespace: {namespace}\nartifacts: gs://{namespace}\njobs:\n{jobs}"
+        text = f"namespace: {namespace}\nartifacts: gs://{namespace}\n{settings}jobs:\n{jobs}"
         needed = [word for word in text.replace("}", " ").replace(",", " ").split() if "/" in word]
         references = [word for word in needed if word.partition("/")[0] in self.manifests]
         graph = parse_graph(text, lock=build_lock(references, self.manifests))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from segue.execution.work import Run
 from segue.ingest.events import Deletions
 from segue.log import Action
+from segue.model.media_file import MediaFile
+from segue.model.message import Message
+from segue.model.outcome import Outcome, Status
 from segue.model.record import NOBODY, Failure, State
 from segue.model.transitions import Result
+from segue.reports.job_states import count_requests
 from segue_support.stream import URI
-from segue_support.teams import Teams
+from segue_support.teams import Teams, format_url
 
 PLATFORM = "  down: {run: 'm:f', needs: {media: source}, writes: audio/flac, publish: true}\n"
 MOODS = """
@@ -192,3 +197,67 @@ def test_a_wanted_result_of_another_namespace_is_requested_again_by_the_sweep():
     teams["moods"].sweep()
     teams.run()
     assert list_states(teams, "moods") == {"mood": "done", "hook": "done"}
+
+
+def test_a_namespace_that_requests_too_much_waits_for_the_sweep_and_others_do_not():
+    teams = Teams()
+    teams.add("platform", PLATFORM, "requests_per_minute: 1\n")
+    one = "  a: {run: 'm:f', needs: {audio: platform/down}, writes: application/json}\n"
+    other = "  b: {run: 'm:f', needs: {audio: platform/down}, writes: application/json}\n"
+    teams.add("greedy", one)
+    teams.add("modest", other)
+    for uri in ("gs://b/1.wav", "gs://b/2.wav", "gs://b/3.wav"):
+        ask(teams, "greedy", uri)
+    ask(teams, "modest", "gs://b/4.wav")
+    while teams["platform"].messages:
+        teams["platform"].deliver()
+    states = {
+        uri: [entry.state for entry in record.results.values()]
+        for uri, record in teams["platform"].ledger.records.items()
+    }
+    assert states == {
+        "gs://b/1.wav": ["done"],
+        "gs://b/2.wav": ["queued"],
+        "gs://b/3.wav": ["queued"],
+        "gs://b/4.wav": ["done"],
+    }
+    assert count_requests(teams["platform"].ledger).files == {"greedy": 2}
+    teams["platform"].sweep()
+    teams.run()
+    assert teams["platform"].computed == {"down": 4}
+    assert count_requests(teams["platform"].ledger).files == {}
+    assert len(teams["greedy"].messages) == 0
+
+
+def ask(teams: Teams, namespace: str, uri: str) -> None:
+    """Send the request of another namespace for a file, as its pipeline does."""
+    parent = teams["platform"]
+    message = Message(
+        namespace="platform",
+        uri=uri,
+        version="1",
+        order=1,
+        targets=("down",),
+        fingerprint=parent.graph.fingerprints["down"],
+        reply_to=f"{namespace}/a@{format_url(namespace)}",
+    )
+    parent.publish(message, ["down"])
+
+
+def test_a_backfill_requests_what_is_missing_above_only_if_it_is_to():
+    teams = build()
+    team = teams["moods"]
+    for request_parents in (False, True):
+        engine = team.build_engine(None)
+        run = Run(id="r1", targets=("hook",), request_parents=request_parents)
+        engine.add_files([MediaFile(uri=URI, version="1", order=1)], run)
+        [outcome] = list(engine.drain())
+        assert isinstance(outcome, Outcome)
+        assert outcome.jobs["platform/down"] is Status.WAITING
+        requests = engine.take_requests()
+        assert bool(requests) == request_parents
+        assert (URI in team.ledger.records) == request_parents
+    team.queue.publish(requests)
+    teams.run()
+    assert list_states(teams, "moods") == {"mood": "done", "hook": "done"}
+    assert list_states(teams, "charts") == {}
