@@ -17,7 +17,7 @@ import msgspec
 
 from segue.errors import Kind
 from segue.execution.foreign import NO_RESULTS, ForeignResult
-from segue.model.graph import Graph
+from segue.model.graph import SOURCE, Graph
 from segue.model.ledger import Snapshot, Transition
 from segue.model.media_file import MediaFile
 from segue.model.message import Message
@@ -106,7 +106,7 @@ class Work(msgspec.Struct, kw_only=True):
         message = self.message
         if message is None or message.trigger is None or message.is_response:
             return None
-        if self.is_from_others:
+        if self.is_from_others and message.trigger != SOURCE:
             return f"{message.namespace}/{message.trigger}"
         return message.trigger
 

@@ -120,9 +120,12 @@ class Arrivals:
 
 
 def build_deletion_events(graph: Graph, record: Record, jobs: Iterable[str]) -> Iterator[Envelope]:
-    """Yield the events by which a deletion reaches the namespaces that depend on some jobs."""
+    """Yield the events by which a deletion reaches the namespaces that depend on some jobs.
+
+    The jobs may be ``source``, for those that read the file itself.
+    """
     for job in jobs:
-        if graph.jobs[job].publish:
+        if job == SOURCE or graph.jobs[job].publish:
             event = Message(
                 namespace=graph.namespace,
                 uri=record.uri,
@@ -171,10 +174,12 @@ class Deletions:
 
     def announce(self, records: Iterable[Record]) -> None:
         """Tell the namespaces that use the results of deleted files."""
+        if not self.graph.is_shared:
+            return
         events = [
             event
             for record in records
-            for event in build_deletion_events(self.graph, record, self.graph.jobs)
+            for event in build_deletion_events(self.graph, record, (SOURCE, *self.graph.jobs))
         ]
         if events:
             self.queue.publish(events)

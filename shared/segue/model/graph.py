@@ -125,6 +125,8 @@ class Graph:
     contact: str = ""  # of the team
     requests_per_minute: int | None = None  # of each other namespace; None: no limit
     include: tuple[str, ...] = INCLUDE
+    # The namespace whose arrivals start the jobs that need the file itself; None: this one.
+    source_namespace: str | None = None
     # By namespace: what the graph uses of others, as it is locked.
     imports: Mapping[str, Manifest] = field(default_factory=dict)
     path: str | None = None  # the jobs.yaml that it came from; users' modules are found beside it
@@ -259,6 +261,17 @@ class Graph:
         """Return the jobs of other namespaces at or above some jobs."""
         above = {p for t in targets for p in (t, *self._ancestors.get(t, ()))}
         return tuple(p for p in self.foreign if p in above)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other namespaces may use its jobs, or the files of its catalogue."""
+        return self.registry is not None or any(job.publish for job in self.jobs.values())
+
+    @property
+    def locked_references(self) -> tuple[str, ...]:
+        """All that a lock has to resolve, as ``namespace/job`` or ``namespace/source``."""
+        source = [f"{self.source_namespace}/{SOURCE}"] if self.source_namespace else []
+        return (*source, *self.references)
 
     def find_stood_for(self, job: str) -> tuple[str, ...]:
         """Return the older fingerprints that a published job's results stand for."""
@@ -405,8 +418,8 @@ def read_lock(path: str) -> Lock | None:
 
 
 def read_references(path: str) -> tuple[str, ...]:
-    """Return the jobs of other namespaces that a graph file needs, whatever it is locked to."""
-    return read_graph(path, lock=UNRESOLVED).references
+    """Return what a graph file needs of other namespaces, whatever it is locked to."""
+    return read_graph(path, lock=UNRESOLVED).locked_references
 
 
 def parse_graph(
@@ -443,6 +456,7 @@ class _Reader:
         self.document = document
         self.lock = lock
         self.namespace = DEFAULT_NAMESPACE
+        self.sources: dict[str, str] = {}  # by namespace of whose files a job reads: where
         self.faults: list[Fault] = []
 
     def add_fault(self, place: str, message: str) -> None:
@@ -480,6 +494,7 @@ class _Reader:
             return None
         read = {n: self.read_job(n, body, listed) for n, body in listed.items()}
         groups = self.read_pipelines(document.get("pipelines", {}), read)
+        source_namespace = self.check_sources()
         jobs = self.sort({n: j for n, j in read.items() if j is not None})
         self.check_arrivals(jobs)
         return Graph(
@@ -493,6 +508,7 @@ class _Reader:
             requests_per_minute=limit,
             imports=self.lock.namespaces,
             include=include,
+            source_namespace=source_namespace,
             path=path,
         )
 
@@ -638,25 +654,46 @@ class _Reader:
                 self.add_fault(f"{place}.{key}", f"{name!r} needs itself; name another job")
             elif isinstance(parent, str) and REFERENCE.fullmatch(parent):
                 self.check_reference(parent, f"{place}.{key}")
-                needs[key] = parent
+                needs[key] = self.read_reference(parent, f"{place}.{key}")
             elif parent != SOURCE and (not isinstance(parent, str) or parent not in names):
                 hint = suggest(str(parent), [SOURCE, *names])
                 rule = f"is not a job of this graph; {hint}, or namespace/job of another team"
                 self.reject(parent, f"{place}.{key}", rule)
             else:
                 needs[key] = parent
+                if parent == SOURCE:
+                    self.sources.setdefault("", f"{place}.{key}")
         return needs
+
+    def read_reference(self, reference: str, place: str) -> str:
+        """Return a job of another namespace, or ``source``, and note whose source that is."""
+        namespace, job = split_reference(reference)
+        if job != SOURCE:
+            return reference
+        self.sources.setdefault(namespace, place)
+        return SOURCE
+
+    def check_sources(self) -> str | None:
+        """Return the namespace whose files the jobs read; None: this one."""
+        if len(self.sources) > 1:
+            names = [f"{n}/{SOURCE}" if n else SOURCE for n in self.sources]
+            place = list(self.sources.values())[-1]
+            self.add_fault(place, f"is one of {' and '.join(names)}; use the same for all jobs")
+        return next(iter(self.sources), "") or None
 
     def check_reference(self, reference: str, place: str) -> None:
         namespace, job = split_reference(reference)
         if namespace == self.namespace:
             rule = f"names a job of this graph's own namespace; write {job!r}"
             self.reject(reference, place, rule)
-        elif (
-            self.lock is not UNRESOLVED and find_published(self.lock.namespaces, reference) is None
-        ):
+        elif self.lock is not UNRESOLVED and not self.is_locked(namespace, job):
             remedy = "run 'segue lock', which looks it up in the registry"
             self.reject(reference, place, f"is not in {LOCK_FILE}; {remedy}")
+
+    def is_locked(self, namespace: str, job: str) -> bool:
+        if job == SOURCE:
+            return namespace in self.lock.namespaces
+        return find_published(self.lock.namespaces, f"{namespace}/{job}") is not None
 
     def check_arrivals(self, jobs: Mapping[str, Job]) -> None:
         """Check that whatever runs when a file arrives can: all above it does so, too."""

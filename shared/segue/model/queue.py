@@ -69,17 +69,20 @@ def list_subscriptions(
 
 def _list_pipeline_subscriptions(graph: Graph, pipeline: str) -> Iterable[Subscription]:
     for trigger in graph.find_triggers(pipeline):
+        if trigger == SOURCE and graph.source_namespace is not None:
+            yield _subscribe_elsewhere(graph, pipeline, graph.source_namespace, SOURCE_TOPIC)
+            continue
         topic = SOURCE_TOPIC if trigger == SOURCE else format_done_topic(trigger)
         yield Subscription(name=f"{pipeline}.{topic}", topic=topic)
     for reference in graph.find_foreign_parents(pipeline):
         namespace, job = split_reference(reference)
-        topic = format_done_topic(job)
-        yield Subscription(
-            name=f"{pipeline}.{namespace}.{topic}",
-            topic=topic,
-            queue=graph.imports[namespace].queue,
-        )
+        yield _subscribe_elsewhere(graph, pipeline, namespace, format_done_topic(job))
     yield Subscription(name=f"{pipeline}.inbox", topic=format_inbox(pipeline))
+
+
+def _subscribe_elsewhere(graph: Graph, pipeline: str, namespace: str, topic: str) -> Subscription:
+    queue = graph.imports[namespace].queue
+    return Subscription(name=f"{pipeline}.{namespace}.{topic}", topic=topic, queue=queue)
 
 
 def list_topics(graph: Graph) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from segue.errors import ConfigurationError, suggest
-from segue.model.graph import find_lock, read_lock, read_references
+from segue.model.graph import SOURCE, find_lock, read_lock, read_references
 from segue.model.manifest import (
     Lock,
     Manifest,
@@ -94,9 +94,10 @@ def build_lock(references: Iterable[str], manifests: Mapping[str, Manifest]) -> 
     used: dict[str, list[str]] = {}
     for reference in sorted(references):
         namespace, job = split_reference(reference)
-        if find_published(manifests, reference) is None:
+        is_source = job == SOURCE and namespace in manifests
+        if not is_source and find_published(manifests, reference) is None:
             raise ConfigurationError(_explain_absence(reference, manifests))
-        used.setdefault(namespace, []).append(job)
+        used.setdefault(namespace, []).extend([] if is_source else [job])
     return Lock(
         namespaces={
             namespace: msgspec.structs.replace(

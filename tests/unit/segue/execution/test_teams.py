@@ -261,3 +261,17 @@ def test_a_backfill_requests_what_is_missing_above_only_if_it_is_to():
     teams.run()
     assert list_states(teams, "moods") == {"mood": "done", "hook": "done"}
     assert list_states(teams, "charts") == {}
+
+
+def test_a_team_may_read_the_files_of_another_namespace():
+    teams = build()
+    covers = "  cover: {run: 'm:f', needs: {media: platform/source}, writes: image/png}\n"
+    graph = teams.add("covers", covers).graph
+    assert graph.jobs["cover"].reads_source
+    teams["platform"].arrive()
+    teams.run()
+    assert list_states(teams, "covers") == {"cover": "done"}
+    assert (teams["covers"].ledger.reads, teams["covers"].ledger.writes) == (0, 2)
+    delete(teams, "platform")
+    teams.run()
+    assert teams["covers"].record.deleted_at is not None
