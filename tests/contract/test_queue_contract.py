@@ -1,4 +1,5 @@
-"""The contract of queues: one suite for the queue in memory, in SQLite and in Pub/Sub.
+"""The contract of queues: one suite for the queue in memory, in SQLite and in Pub/Sub, and for
+several of these as one, in which some topics are in the queue of another namespace.
 
 No queue guarantees an order, and Pub/Sub may return fewer envelopes than it has. So the tests
 gather the envelopes of several pulls, and wait briefly to see that no others arrive.
@@ -13,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segue.adapters.pubsub import PubsubQueue
+from segue.adapters.routed_queue import RoutedQueue
 from segue.adapters.sqlite_queue import SqliteQueue
 from segue.errors import ConfigurationError
 from segue.model.queue import (
@@ -60,6 +62,7 @@ class Shelf:
     open: Callable[[], Queue]
     hasty: Callable[[], Queue]  # with a short deadline, for HASTY
     subscribe: Callable[[Queue, Sequence[Subscription]], None]
+    is_cloud: bool = False
 
 
 def _memory(request: pytest.FixtureRequest) -> Shelf:
@@ -102,7 +105,74 @@ def _pubsub(request: pytest.FixtureRequest) -> Shelf:
         open=lambda: PubsubQueue(url),
         hasty=lambda: PubsubQueue(url),
         subscribe=subscribe,
+        is_cloud=True,
     )
+
+
+class TwoQueues(RoutedQueue):
+    """Two queues behind the calls of one: some topics are in that of another namespace."""
+
+    def __init__(
+        self, url: str, other: str, connect: Callable[[str], Queue], known: list[Subscription]
+    ) -> None:
+        super().__init__(connect(url), url=url, namespace="moods", connect=connect)
+        self._other_url = other
+        self._known = known
+        self.subscribe(known)  # as connect_queue does
+
+    def _find_url(self, topic: str) -> str | None:
+        return self._other_url if topic in {SOURCE.topic, HASTY.topic} else None
+
+    def add_url(self, subscriptions: Sequence[Subscription]) -> list[Subscription]:
+        """Say in which queue the topics are."""
+        return [replace(one, queue=self._find_url(one.topic)) for one in subscriptions]
+
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+        """Remember the subscriptions for whoever opens the queues next."""
+        super().subscribe(self.add_url(subscriptions))
+        self._known += [one for one in subscriptions if one not in self._known]
+
+    def publish(self, envelopes: Sequence[Envelope]) -> None:
+        """Publish each envelope where its topic is."""
+        super().publish([replace(x, queue=self._find_url(x.topic)) for x in envelopes])
+
+
+def _two_sqlite(request: pytest.FixtureRequest) -> Shelf:
+    folder = request.getfixturevalue("tmp_path")
+    url, other = f"sqlite:///{folder}/own.db", f"sqlite:///{folder}/other/queue.db"
+    known: list[Subscription] = []
+
+    def open_both(deadline_s: float) -> Queue:
+        def connect(url: str) -> Queue:
+            return SqliteQueue(url.removeprefix("sqlite:///"), deadline_s=deadline_s)
+
+        return TwoQueues(url, other, connect, known)
+
+    return Shelf(
+        url=other,
+        open=lambda: open_both(60.0),
+        hasty=lambda: open_both(0.3),
+        subscribe=lambda queue, wanted: queue.subscribe(wanted),
+    )
+
+
+def _two_pubsub(request: pytest.FixtureRequest) -> Shelf:
+    alone = _pubsub(request)
+    other = f"{alone.url}-other/platform"
+    known: list[Subscription] = []
+
+    def open_both() -> Queue:
+        return TwoQueues(alone.url, other, PubsubQueue, known)
+
+    def subscribe(queue: Queue, wanted: Sequence[Subscription]) -> None:
+        assert isinstance(queue, TwoQueues)
+        deadline_s = 10 if HASTY in wanted else 600
+        for one in queue.add_url(wanted):
+            make_topics(PubsubQueue(one.queue or alone.url), [one.topic], [])
+            make_topics(queue, [], [one], ack_deadline_s=deadline_s)
+        queue.subscribe(wanted)
+
+    return Shelf(url=other, open=open_both, hasty=open_both, subscribe=subscribe, is_cloud=True)
 
 
 EMULATED = pytest.mark.xdist_group("pubsub")  # with --dist loadgroup, one emulator serves all
@@ -110,6 +180,8 @@ SHELVES = [
     pytest.param(_memory, id="memory"),
     pytest.param(_sqlite, id="sqlite"),
     pytest.param(_pubsub, id="pubsub", marks=EMULATED),
+    pytest.param(_two_sqlite, id="two-sqlite"),
+    pytest.param(_two_pubsub, id="two-pubsub", marks=EMULATED),
 ]
 
 
@@ -294,8 +366,8 @@ class TestPull:
         pulled = queue.pull([SOURCE.name, SOURCE.name, INBOX.name], limit=4, wait_s=PATIENCE_S)
         assert Counter(d.subscription for d in pulled) == {SOURCE.name: 2, INBOX.name: 2}
 
-    def test_what_does_not_exist_is_empty_or_named_with_the_remedy(self, queue):
-        if isinstance(queue, PubsubQueue):
+    def test_what_does_not_exist_is_empty_or_named_with_the_remedy(self, shelf, queue):
+        if shelf.is_cloud:
             with pytest.raises(ConfigurationError, match=r"segue-inbox-energy.*terraform apply"):
                 queue.publish(envelopes(1, "inbox-energy"))
             with pytest.raises(ConfigurationError, match=r"segue-energy\.inbox.*terraform apply"):
@@ -535,12 +607,12 @@ class TestSharing:
 
 
 class TestDepth:
-    def test_envelopes_are_counted_until_they_are_acknowledged_or_not_at_all(self, queue):
+    def test_envelopes_are_counted_until_they_are_acknowledged_or_not_at_all(self, shelf, queue):
         queue.publish([*envelopes(5), *envelopes(2, INBOX.topic)])
         held = gather(queue, 2)
         depth = queue.measure_depth([SOURCE.name, DEAD.name])
         if depth is None:
-            assert isinstance(queue, PubsubQueue)
+            assert shelf.is_cloud
             return
         assert depth == {SOURCE.name: 5, DEAD.name: 0}
         queue.acknowledge(held)
