@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import apache_beam as beam
 import pytest
@@ -15,20 +16,36 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
 from segue.adapters.connect import connect_ledger, connect_store
-from segue.errors import ConfigurationError
+from segue.adapters.sqlite_queue import SqliteQueue
+from segue.errors import ConfigurationError, Unavailable
+from segue.execution.reply import ClearNotify, Reply
 from segue.execution.streaming_run import StreamingRun
 from segue.execution.work import ReceivedMessage
 from segue.ingest.events import Arrivals
+from segue.log import Action
 from segue.model.dead_letter import decode_dead_letter
 from segue.model.graph import Graph, parse_graph, read_graph
 from segue.model.ledger import Query
+from segue.model.manifest import Manifest, PublishedJob
 from segue.model.message import decode_message
+from segue.model.queue import Envelope, Subscription
 from segue.model.record import State
 from segue.worker.pool import count_cores
 from segue_pipelines.options import parse_pipeline_options
-from segue_pipelines.streaming.dataflow import CLEAR, RespondInBundle, processes
+from segue_pipelines.streaming.dataflow import (
+    CLEAR,
+    ELSEWHERE,
+    Elsewhere,
+    PublishElsewhere,
+    RespondInBundle,
+    list_outputs,
+    processes,
+    publish_elsewhere,
+    queues,
+)
 from segue_pipelines.streaming.pipeline import execute
 from segue_support.queue import MemoryQueue
+from segue_support.stream import build_graph
 
 SHIPPED_GRAPH = os.path.join(os.path.dirname(__file__), "../../shared/segue/features/jobs.yaml")
 GRAPH = read_graph(SHIPPED_GRAPH)
@@ -171,6 +188,8 @@ def test_the_steps_keep_their_labels_so_that_a_running_pipeline_can_be_updated(d
         "Publish inbox-beats",
         "Publish inbox-energy",
         "Publish dead",
+        "Publish elsewhere",
+        "Flatten clear",
         "Commit",
         "Clear",
     }
@@ -187,6 +206,34 @@ def test_all_pipelines_fit_into_one_dataflow_job(describe_pipeline):
     assert found.reads == subscriptions(*(name for names in READS.values() for name in names))
     done = ("done-downsample", "done-beats")
     assert found.writes == publications(*done, *(f"inbox-{name}" for name in READS), "dead")
+
+
+def build_child(parent: str) -> Graph:
+    """A graph whose one job needs platform/down."""
+    down = PublishedJob(fingerprint="0" * 12, writes="audio/flac", pipeline="down")
+    platform = Manifest(
+        namespace="platform", ledger="", queue=parent, artifacts="", jobs={"down": down}
+    )
+    graph = build_graph({"mood": ["platform/down"]})
+    return replace(graph, namespace="moods", imports={"platform": platform})
+
+
+def test_what_other_namespaces_publish_is_read_from_subscriptions_in_the_own_project(
+    describe_pipeline,
+):
+    found = describe_pipeline("mood", graph=build_child("pubsub://acme-platform/audio"))
+    assert found.reads == subscriptions("mood.platform.done-down", "mood.inbox")
+    assert found.writes == publications("inbox-mood", "dead")
+
+
+def test_what_is_published_in_a_file_cannot_be_read_on_dataflow():
+    options = parse_pipeline_options(OPTIONS, streaming=True)
+    graph = build_child("sqlite:////srv/platform/queue.db")
+    run = StreamingRun(graph=graph, pipelines=("mood",), **STACK)
+    with pytest.raises(
+        ConfigurationError, match=r"'done-down' is in the queue 'sqlite:.*'segue work'"
+    ):
+        execute(run, options)
 
 
 def test_it_streams_with_one_process_per_machine_and_many_threads(describe_pipeline):
@@ -268,3 +315,90 @@ def test_concurrent_bundles_share_one_pool(tmp_path):
     assert [entry.state for entry in entries] == [State.DONE] * 40
     assert {entry.attempts for entry in entries} == {1}
     ledger.close()
+
+
+class TestElsewhere:
+    """What a reply has for other namespaces."""
+
+    CLEAR = ClearNotify(uri="gs://b/a.wav", order=7, notified=())
+
+    @pytest.fixture
+    def run(self, tmp_path):
+        queue = f"sqlite:///{tmp_path}/own/queue.db"
+        places = {"ledger": f"sqlite:///{tmp_path}/ledger.db", "artifacts": f"{tmp_path}/artifacts"}
+        run = StreamingRun(graph=build_graph({"a": ""}), pipelines=("a",), queue=queue, **places)
+        yield run
+        queues.close(run.name)
+
+    @pytest.fixture
+    def inboxes(self, tmp_path):
+        """The queues of two other namespaces."""
+        found = {name: SqliteQueue(f"{tmp_path}/{name}/queue.db") for name in ("moods", "charts")}
+        for name, queue in found.items():
+            queue.subscribe([Subscription(name="inbox", topic=f"inbox-{name}")])
+        yield found
+        for queue in found.values():
+            queue.close()
+
+    def address(self, folder, name: str, data: bytes = b"x") -> Envelope:
+        return Envelope(
+            topic=f"inbox-{name}", data=data, queue=f"sqlite:///{folder}/{name}/queue.db"
+        )
+
+    def publish(self, run, *replies: Elsewhere) -> list[object]:
+        """Process one bundle, and return what it emits."""
+        step = PublishElsewhere(run)
+        step.setup()
+        step.start_bundle()
+        for reply in replies:
+            step.process(reply, 0)
+        return [value.value for value in step.finish_bundle()]
+
+    def test_it_has_an_output_of_its_own_with_whom_to_clear_after_it(self, tmp_path):
+        own = Envelope(topic="done-a", data=b"x")
+        there = self.address(tmp_path, "moods")
+        received = ReceivedMessage(pipeline="a", data=b"")
+        reply = Reply(received=received, action=Action.DONE, envelopes=(own, there))
+        assert [*list_outputs(reply)] == [
+            ("done-a", own),
+            (ELSEWHERE, Elsewhere(envelopes=(there,), clear=None)),
+        ]
+        assert [*list_outputs(replace(reply, clear=self.CLEAR))][1:] == [
+            (ELSEWHERE, Elsewhere(envelopes=(there,), clear=self.CLEAR))
+        ]
+        alone = replace(reply, envelopes=(own,), clear=self.CLEAR)
+        assert [*list_outputs(alone)] == [("done-a", own), (CLEAR, self.CLEAR)]
+
+    def test_it_reaches_each_queue_before_anybody_is_cleared(self, run, inboxes, tmp_path):
+        replies = [
+            Elsewhere(
+                envelopes=tuple(self.address(tmp_path, name, b"%d" % i) for name in inboxes),
+                clear=replace(self.CLEAR, order=i) if i else None,
+            )
+            for i in range(20)
+        ]
+        with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+            sent = pipeline | beam.Create(replies) | "Publish elsewhere" >> publish_elsewhere(run)
+            assert_that(sent, equal_to([r.clear for r in replies if r.clear is not None]))
+        for queue in inboxes.values():
+            got = {one.data for one in queue.pull(["inbox"], limit=100)}
+            assert got == {b"%d" % i for i in range(20)}
+
+    def test_while_a_queue_is_away_nobody_is_cleared(self, run, inboxes, tmp_path):
+        reply = Elsewhere(envelopes=(self.address(tmp_path, "gone"),), clear=self.CLEAR)
+        with pytest.raises(Unavailable):
+            self.publish(run, reply)
+
+    def test_a_queue_that_cannot_be_used_keeps_nobody_else_waiting(
+        self, run, inboxes, tmp_path, caplog
+    ):
+        (tmp_path / "broken").mkdir()
+        (tmp_path / "broken/queue.db").write_bytes(b"no database" * 100)
+        envelopes = (self.address(tmp_path, "broken"), self.address(tmp_path, "moods"))
+        with caplog.at_level("WARNING", logger="segue"):
+            cleared = self.publish(run, Elsewhere(envelopes=envelopes, clear=self.CLEAR))
+        assert cleared == [self.CLEAR]
+        assert [one.data for one in inboxes["moods"].pull(["inbox"], limit=9)] == [b"x"]
+        (line,) = (record.segue for record in caplog.records)
+        assert (line["action"], line["queue"]) == ("misconfigured", envelopes[0].queue)
+        assert "broken/queue.db" in line["error"]

@@ -6,6 +6,9 @@ output is committed with it; so a message is acknowledged after the ledger has i
 jobs are notified. The leases of a failed bundle count as lost in this process, since the bundle
 comes again at once.
 
+What goes to other namespaces is published by a step of its own, since Beam's sink needs to know its
+topic when the pipeline is built. So a queue that is away there holds up nothing here.
+
 Keep the labels: Dataflow updates a running pipeline only if they are the same.
 """
 
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
@@ -21,8 +25,9 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
+from segue.adapters.connect import connect_queue
 from segue.adapters.pubsub import PubsubQueue
-from segue.errors import TransientError
+from segue.errors import ConfigurationError, TransientError
 from segue.execution.reply import ClearNotify, Reply, clear_all
 from segue.execution.streaming_run import SharedResources, StreamingRun, open_resources
 from segue.execution.work import ReceivedMessage
@@ -30,6 +35,8 @@ from segue.log import Action, log_event
 from segue.model.lease_owner import is_lost
 from segue.model.queue import (
     Envelope,
+    Queue,
+    Subscription,
     list_published_topics,
     list_subscriptions,
     parse_subscription,
@@ -39,14 +46,26 @@ from segue_pipelines.streaming.process_cache import ProcessCache
 from segue_pipelines.streaming.reply_metrics import report
 
 CLEAR = "clear"
+ELSEWHERE = "elsewhere"
 MAX_LOST = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """What a reply has for other namespaces, and whom to clear once that is published, too.
+
+    It waits, pickled, behind a durable step: a change of its fields needs a drain.
+    """
+
+    envelopes: tuple[Envelope, ...]
+    clear: ClearNotify | None
 
 
 def build(pipeline: Any, run: StreamingRun) -> None:
     """Build the pipeline over Beam's Pub/Sub IO."""
     queue = PubsubQueue(run.queue)  # only names topics and subscriptions; it does not connect
     received = [
-        pipeline | f"Read {one.name}" >> read_subscription(queue, one.name)
+        pipeline | f"Read {one.name}" >> read_subscription(queue, one)
         for one in list_subscriptions(run.graph, run.pipelines)
     ]
     writes = {
@@ -55,20 +74,23 @@ def build(pipeline: Any, run: StreamingRun) -> None:
     replies = (
         received
         | "Flatten" >> beam.Flatten()
-        | "Respond" >> beam.ParDo(RespondInBundle(run)).with_outputs(*writes, CLEAR)
+        | "Respond" >> beam.ParDo(RespondInBundle(run)).with_outputs(*writes, ELSEWHERE, CLEAR)
     )
     for topic, label in writes.items():
         _ = replies[topic] | label >> write_topic(queue, topic)
-    # Clear only whom was notified: behind the reshuffle, the publication is committed.
-    _ = replies[CLEAR] | "Commit" >> beam.Reshuffle() | "Clear" >> beam.ParDo(ClearNotified(run))
+    # Clear only whom was notified: behind a reshuffle, the publication before it is committed.
+    sent = replies[ELSEWHERE] | "Publish elsewhere" >> publish_elsewhere(run)
+    cleared = (replies[CLEAR], sent) | "Flatten clear" >> beam.Flatten()
+    _ = cleared | "Commit" >> beam.Reshuffle() | "Clear" >> beam.ParDo(ClearNotified(run))
 
 
 @beam.ptransform_fn  # type: ignore[untyped-decorator]
-def read_subscription(pipeline: Any, queue: PubsubQueue, name: str) -> Any:
-    """Read the messages of one subscription."""
-    subscription = queue.resource("subscriptions", name)
-    read = ReadFromPubSub(subscription=subscription, with_attributes=True)
-    receive = beam.Map(_pubsub_to_message, name=parse_subscription(name))
+def read_subscription(pipeline: Any, queue: PubsubQueue, one: Subscription) -> Any:
+    """Read the messages of one subscription, which is in the own project, wherever its topic is."""
+    read = ReadFromPubSub(
+        subscription=queue.resource("subscriptions", one.name), with_attributes=True
+    )
+    receive = beam.Map(_pubsub_to_message, name=parse_subscription(one.name))
     return pipeline | "Read" >> read | "Receive" >> receive
 
 
@@ -77,6 +99,24 @@ def write_topic(envelopes: Any, queue: PubsubQueue, topic: str) -> Any:
     """Publish envelopes to one topic."""
     write = WriteToPubSub(queue.resource("topics", topic), with_attributes=True)
     return envelopes | "Wrap" >> beam.Map(_envelope_to_pubsub) | "Write" >> write
+
+
+@beam.ptransform_fn  # type: ignore[untyped-decorator]
+def publish_elsewhere(replies: Any, run: StreamingRun) -> Any:
+    """Publish to other namespaces, once all else is published; returns whom to clear then."""
+    return replies | "Commit" >> beam.Reshuffle() | "Publish" >> beam.ParDo(PublishElsewhere(run))
+
+
+def list_outputs(reply: Reply) -> Iterator[tuple[str, Any]]:
+    """Yield the tag and the value of each output for a reply."""
+    there = tuple(envelope for envelope in reply.envelopes if envelope.queue is not None)
+    for envelope in reply.envelopes:
+        if envelope.queue is None:
+            yield envelope.topic, envelope
+    if there:
+        yield ELSEWHERE, Elsewhere(envelopes=there, clear=reply.clear)
+    elif reply.clear is not None:
+        yield CLEAR, reply.clear
 
 
 def _pubsub_to_message(message: PubsubMessage, name: str) -> ReceivedMessage:
@@ -107,7 +147,7 @@ class LostOwners:
 
 
 class RespondInBundle(beam.DoFn):  # type: ignore[misc]
-    """Emits envelopes tagged by their topic, and whom to clear once they are sent."""
+    """Emits envelopes tagged by their topic or as elsewhere, and whom to clear once all is sent."""
 
     def __init__(self, run: StreamingRun) -> None:
         self._run = run
@@ -137,10 +177,7 @@ class RespondInBundle(beam.DoFn):  # type: ignore[misc]
             for reply in self._engine.drain():
                 assert isinstance(reply, Reply)
                 report(reply)
-                outputs: list[tuple[str, Any]] = [(e.topic, e) for e in reply.envelopes]
-                if reply.clear is not None:
-                    outputs.append((CLEAR, reply.clear))
-                for tag, output in outputs:
+                for tag, output in list_outputs(reply):
                     value = WindowedValue(output, self._timestamp, (GlobalWindow(),))
                     yield TaggedOutput(tag, value)
         except Exception as error:
@@ -156,6 +193,49 @@ class RespondInBundle(beam.DoFn):  # type: ignore[misc]
     def _give_up(self) -> None:
         self._lost.add(self._engine.abandon())
         self._client.abandon()
+
+
+class PublishElsewhere(beam.DoFn):  # type: ignore[misc]
+    """Emits whom to clear, after it has published what there is for other namespaces."""
+
+    def __init__(self, run: StreamingRun) -> None:
+        self._run = run
+
+    def setup(self) -> None:
+        """Get the queue of this process; it connects to others' at their first use."""
+        self._queue = queues.get_or_open(self._run)
+
+    def start_bundle(self) -> None:
+        """Start with an empty list."""
+        self._waiting: list[Elsewhere] = []
+        self._timestamp: Any = None
+
+    def process(self, reply: Elsewhere, timestamp: Any = beam.DoFn.TimestampParam) -> None:
+        """Add what one reply has for other namespaces."""
+        self._waiting.append(reply)
+        self._timestamp = timestamp
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        """Publish, in one call for each queue; after a transient error, the bundle comes again.
+
+        Any other error is for the other team to repair, and must not stop this one; whoever waits
+        there asks again.
+        """
+        by_queue: dict[str | None, list[Envelope]] = {}
+        for reply in self._waiting:
+            for envelope in reply.envelopes:
+                by_queue.setdefault(envelope.queue, []).append(envelope)
+        for url, envelopes in by_queue.items():
+            try:
+                self._queue.publish(envelopes)
+            except ConfigurationError as error:
+                log_event(Action.MISCONFIGURED, severity="ERROR", queue=url, error=str(error))
+            except TransientError as error:
+                log_event(Action.UNAVAILABLE, severity="WARNING", kind=error.kind, error=str(error))
+                raise
+        for reply in self._waiting:
+            if reply.clear is not None:
+                yield WindowedValue(reply.clear, self._timestamp, (GlobalWindow(),))
 
 
 class ClearNotified(beam.DoFn):  # type: ignore[misc]
@@ -190,3 +270,13 @@ def _open(run: StreamingRun, stack: Any) -> tuple[SharedResources, LostOwners]:
 
 
 processes = ProcessCache(_open)
+
+
+def _open_queue(run: StreamingRun, stack: Any) -> Queue:
+    """Open the queue from which those of other namespaces are reached."""
+    queue = connect_queue(run.queue, run.graph)
+    stack.callback(queue.close)
+    return queue
+
+
+queues = ProcessCache(_open_queue)

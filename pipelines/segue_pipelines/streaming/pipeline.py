@@ -24,6 +24,7 @@ from segue.execution.stop_signals import stop_at_signals
 from segue.execution.streaming_run import StreamingRun, open_stream_worker
 from segue.log import Action, log_event
 from segue.model.lease_owner import is_of_this_process
+from segue.model.queue import list_subscriptions
 from segue.model.settings import SETTINGS
 from segue_pipelines.options import is_dataflow, is_local, is_single_process
 from segue_pipelines.runner import run_pipeline
@@ -78,6 +79,13 @@ def _submit(run: StreamingRun, options: PipelineOptions) -> None:
             raise ConfigurationError(
                 f"{name} is {url!r}, which Dataflow's workers cannot reach; name a {scheme} one "
                 f"with --{name} or {SETTINGS[name].variable}"
+            )
+    for one in list_subscriptions(run.graph, run.pipelines):
+        if one.queue is not None and not one.queue.startswith("pubsub://"):
+            raise ConfigurationError(
+                f"{one.topic!r} is in the queue {one.queue!r}, which Dataflow's workers cannot "
+                "reach; lock to a namespace whose queue is a pubsub:// one, or run 'segue work' "
+                "where that file is"
             )
     try:
         pipeline = beam.Pipeline(options=options)
