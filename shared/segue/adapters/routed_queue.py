@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from segue.adapters.other_queue import OtherQueue
 from segue.adapters.urls import PUBSUB, identify_queue
 from segue.backoff import Backoff
-from segue.errors import ConfigurationError, SegueError
+from segue.errors import ConfigurationError, SegueError, TransientError
+from segue.log import Action, log_event
 from segue.model.queue import rotate, take_fair_shares
 
 if TYPE_CHECKING:
@@ -100,18 +101,24 @@ class RoutedQueue:
             return self._others[url]
 
     def publish(self, envelopes: Sequence[Envelope]) -> None:
-        """Publish each envelope in the queue of its topic, first those for the own one."""
+        """Publish each envelope in the queue of its topic, first those for the own one.
+
+        What cannot be published in another namespace's queue is logged and lost: its outage or
+        missing rights must stop nobody else, and the sweep of whoever waits requests it again.
+        """
         own: list[Envelope] = []
         others: dict[str, list[Envelope]] = {}
         for envelope in envelopes:
             url = self._identify(envelope.queue)
             (own if url is None else others.setdefault(url, [])).append(envelope)
-        _call_each(
-            [
-                partial(self.own.publish, own),
-                *(partial(self._get_other(url).publish, some) for url, some in others.items()),
-            ]
-        )
+        self.own.publish(own)
+        for url, some in others.items():
+            try:
+                self._get_other(url).publish(some)
+            except SegueError as error:
+                is_transient = isinstance(error, TransientError)
+                action = Action.UNAVAILABLE if is_transient else Action.MISCONFIGURED
+                log_event(action, severity="WARNING", queue=url, error=str(error))
 
     def pull(
         self, subscriptions: Sequence[str], *, limit: int, wait_s: float = 0.0

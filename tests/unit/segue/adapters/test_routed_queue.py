@@ -138,14 +138,16 @@ def test_a_queue_of_a_kind_that_is_not_known_is_named_with_whose_it_is(tmp_path)
         connect_queue(f"sqlite:///{tmp_path}/queue.db", build_child("kafka://there"))
 
 
-def test_what_is_published_to_a_queue_that_does_not_exist_creates_none(place, queue):
+def test_what_is_published_to_a_queue_that_does_not_exist_is_logged(place, queue, caplog):
     there = f"sqlite:///{place.folder}/gone/queue.db"
     both = [
         Envelope(topic="inbox-gone", data=b"x", queue=there),
         Envelope(topic=OWN.topic, data=b"own"),
     ]
-    with pytest.raises(Unavailable, match="does not exist"):
+    with caplog.at_level(logging.INFO, logger="segue"):
         queue.publish(both)
+    (line,) = (record.segue for record in caplog.records)
+    assert (line["action"], line["queue"]) == ("unavailable", there)
     assert not os.path.exists(f"{place.folder}/gone")
     assert pull(queue, OWN.name) == [b"own"]  # the others are published all the same
     other = SqliteQueue(f"{place.folder}/gone/queue.db")
