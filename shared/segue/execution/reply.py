@@ -328,7 +328,7 @@ class ReplyBuilder:
             if len(apart) < len(below):  # in the job's own pipeline, which is not this one
                 envelopes.append(message_to_envelope(event, own))
             if EVERYONE in entry.notify:
-                notified.append(build_notified(fingerprint, entry, (EVERYONE,)))
+                notified.append(build_notice(fingerprint, entry, (EVERYONE,)))
         if not notified:
             return envelopes, None
         return envelopes, ClearNotify(uri=message.uri, order=record.order, notified=tuple(notified))
@@ -347,7 +347,7 @@ class ReplyBuilder:
                 continue
             inboxes = [whom for whom in entry.notify if is_inbox(whom)]
             if inboxes:
-                notified.append(build_notified(fingerprint, entry, tuple(inboxes)))
+                notified.append(build_notice(fingerprint, entry, tuple(inboxes)))
             if message.reply_to is not None and entry.job in message.targets:
                 inboxes.append(message.reply_to)
             for inbox in dict.fromkeys(inboxes):
@@ -387,7 +387,7 @@ class ReplyBuilder:
             yield message_to_envelope(message, pipeline)
 
 
-def build_notified(fingerprint: str, entry: Entry, whom: tuple[str, ...]) -> Notified:
+def build_notice(fingerprint: str, entry: Entry, whom: tuple[str, ...]) -> Notified:
     """Return what to change in an entry once somebody is notified."""
     return Notified(fingerprint=fingerprint, whom=whom, notify_at=entry.notify_at)
 
