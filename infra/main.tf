@@ -89,8 +89,9 @@ module "queue" {
   prefix  = var.prefix
   topics  = { for name, labels in local.topic_labels : name => { labels = labels } }
   subscriptions = {
-    for name, topic in local.graph.subscriptions : name => {
-      topic  = topic
+    for name, subscription in local.graph.subscriptions : name => {
+      topic  = subscription.topic
+      queue  = subscription.queue
       labels = try(local.pipeline_labels[local.subscription_pipelines[name]], local.labels)
     }
   }

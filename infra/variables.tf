@@ -75,7 +75,7 @@ variable "archives_dir" {
     error_message = "An archive of the functions or the compiled graph is missing; run 'make archives', or set the folder that contains arrival.zip, deletion.zip, sweep.zip, request.zip and graph.json."
   }
   validation {
-    condition     = try(jsondecode(file("${var.archives_dir}/graph.json")).format == 3, !fileexists("${var.archives_dir}/graph.json"))
+    condition     = try(jsondecode(file("${var.archives_dir}/graph.json")).format == 4, !fileexists("${var.archives_dir}/graph.json"))
     error_message = "The compiled graph, graph.json, is damaged or was written by another version of Segue than these files; run 'make archives'."
   }
   validation {

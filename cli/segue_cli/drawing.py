@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from segue.model.graph import SOURCE, Graph, Job
+from segue.model.queue import list_subscriptions
 from segue.printable import escape
 
 # Mermaid writes an entity as a number or a name between # and ;.
@@ -106,6 +107,7 @@ def build_document(graph: Graph) -> dict[str, Any]:
             for reference, job in graph.foreign.items()
         },
         "pipelines": {name: list(jobs) for name, jobs in graph.pipelines.items()},
+        "subscriptions": [asdict(one) for one in list_subscriptions(graph)],
         "jobs": [
             {
                 **asdict(job),

@@ -33,7 +33,7 @@ FUNCTIONS = {
 }
 LOCK = os.path.join("locks", "functions.txt")
 FOLDERS = {"segue_functions": "functions", "segue": "shared"}  # package → its folder
-GRAPH_FORMAT = 3  # infra/variables.tf refuses any other
+GRAPH_FORMAT = 4  # infra/variables.tf refuses any other
 FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the earliest date of the zip format
 UNIX, FILE_MODE = 3, 0o100644
 MAIN = '''\
@@ -130,7 +130,9 @@ def compile_graph(settings: Settings) -> bytes:
         "jobs": jobs,
         "pipelines": pipelines,
         "topics": list_topics(graph),
-        "subscriptions": {one.name: one.topic for one in list_subscriptions(graph)},
+        "subscriptions": {
+            one.name: {"topic": one.topic, "queue": one.queue} for one in list_subscriptions(graph)
+        },
     }
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 

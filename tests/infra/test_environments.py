@@ -119,6 +119,10 @@ def test_a_graph_with_a_lock_is_deployed_with_that_lock(tree):
     (condition,) = readable["condition"]
     assert "/objects/beats/" in condition["expression"]
     assert "platform" not in condition["expression"]  # those are in a bucket of that namespace
+    there = 'module.queue.google_pubsub_subscription.this["vocals.platform.done-stems"]'
+    (reads,) = [r.values for r in plan.list_resources(first) if r.address == there]
+    assert reads["name"] == "segue-vocals.platform.done-stems"
+    assert reads["topic"] == "projects/acme-platform/topics/segue-done-stems"
     write_lock("ba9876543210")
     with pytest.raises(TerraformError, match=r"segue\.lock .* changed; run 'make archives'"):
         tree.plan(*options)

@@ -12,6 +12,7 @@ from segue.adapters.connect import connect_store
 from segue.adapters.firestore_indexes import build_indexes
 from segue.errors import ConfigurationError, Unavailable
 from segue.model.graph import parse_graph
+from segue.model.manifest import Lock, Manifest, PublishedJob, encode_manifest
 from segue.model.queue import list_subscriptions, list_topics
 from segue.model.settings import Settings
 from segue_cli.health_checks.cloud import list_cloud_checks
@@ -130,6 +131,39 @@ def test_a_subscription_of_another_topic_is_a_fault(doctor, deployed):
     code, found = doctor()
     assert code == 1
     assert found["subscriptions"]["detail"].endswith("to the wrong topic: segue-fine.source")
+
+
+def test_a_subscription_to_what_another_namespace_publishes_is_attached_to_its_topic(
+    doctor, deployed, project, tmp_path
+):
+    there = Deployed(f"{project}-platform")
+    there.make_topic("audio-done-down")
+    down = PublishedJob(fingerprint="0" * 12, writes="application/json", pipeline="down")
+    platform = Manifest(
+        namespace="platform",
+        ledger="",
+        queue=f"pubsub://{there.project}/audio",
+        artifacts="",
+        jobs={"down": down},
+    )
+    lock = encode_manifest(Lock(namespaces={"platform": platform}))
+    (tmp_path / "segue.lock").write_bytes(lock)
+    (tmp_path / "jobs.yaml").write_text(GRAPH.replace("media: source", "x: platform/down"))
+    deployed.make_subscription("segue-fine.platform.done-down", topic="segue-source")
+    _, found = doctor()
+    assert found["subscriptions"]["detail"].endswith(": segue-fine.platform.done-down")
+    deployed.delete_subscription("segue-fine.platform.done-down")
+    deployed.subscriber.create_subscription(
+        name=deployed.subscription("segue-fine.platform.done-down"),
+        topic=there.topic("audio-done-down"),
+    )
+    _, found = doctor()
+    assert found["subscriptions"]["status"] == "ok"
+    assert found["former pipelines"]["detail"].endswith(": segue-fine.source")
+    (tmp_path / "jobs.yaml").write_text(GRAPH)
+    _, found = doctor()
+    assert found["former pipelines"]["detail"].endswith(": segue-fine.platform.done-down")
+    there.close()
 
 
 def test_jobs_of_a_group_share_the_subscriptions_of_their_pipeline(doctor, deployed, tmp_path):

@@ -36,7 +36,9 @@ HINT = "apply the Terraform of this graph to this environment"
 SHOWN = 8  # names per message
 MANY = 1000
 # Topics and subscriptions that a graph may have.
-FORMER = re.compile(r"(done|inbox)-[a-z0-9_]+|[a-z0-9_]+\.(source|inbox|done-[a-z0-9_]+)")
+FORMER = re.compile(
+    r"(done|inbox)-[a-z0-9_]+|[a-z0-9_]+\.(source|inbox|([a-z0-9-]+\.)?done-[a-z0-9_]+)"
+)
 BUILDING = "currently building"  # in Firestore's answer to a query whose index is not ready yet
 
 
@@ -85,7 +87,7 @@ def _check_topics(graph: Graph, contents: QueueContents) -> CheckResult:
 
 def _check_subscriptions(graph: Graph, contents: QueueContents) -> CheckResult:
     """Check that each pipeline has its subscriptions; Eventarc reads the sweep's topic."""
-    expected = {one.name: one.topic for one in list_subscriptions(graph)}
+    expected = {one.name: contents.format_topic(one) for one in list_subscriptions(graph)}
     missing = [name for name in expected if name not in contents.subscriptions]
     if missing:
         return CheckFault(f"missing: {_join_names(contents.prefix, missing)}", HINT)

@@ -1,5 +1,17 @@
 # The topics and subscriptions of a graph, as shared/segue/model/queue.py names them.
 
+locals {
+  # The topics of other namespaces; their prefix is that of shared/segue/adapters/pubsub.py unless their URL has one.
+  foreign_topics = {
+    for name, subscription in var.subscriptions : name => format(
+      "projects/%s/topics/%s-%s",
+      split("/", trimprefix(subscription.queue, "pubsub://"))[0],
+      try(coalesce(split("/", trimprefix(subscription.queue, "pubsub://"))[1]), "segue"),
+      subscription.topic,
+    ) if subscription.queue != null
+  }
+}
+
 resource "google_pubsub_topic" "this" {
   #checkov:skip=CKV_GCP_83:A customer's key is optional (kms_key); messages contain names of files, but no content and no secret.
   for_each = var.topics
@@ -28,7 +40,7 @@ resource "google_pubsub_subscription" "this" {
 
   project                      = var.project
   name                         = "${var.prefix}-${each.key}"
-  topic                        = google_pubsub_topic.this[each.value.topic].id
+  topic                        = each.value.queue == null ? google_pubsub_topic.this[each.value.topic].id : local.foreign_topics[each.key]
   ack_deadline_seconds         = 600 # the longest
   message_retention_duration   = "${86400 * (each.value.topic == "dead" ? var.dead_retention_days : var.retention_days)}s"
   enable_exactly_once_delivery = false

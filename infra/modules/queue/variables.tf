@@ -17,12 +17,16 @@ variable "topics" {
 }
 
 variable "subscriptions" {
-  description = "The subscriptions, each with the topic that it is attached to, and its labels."
-  type        = map(object({ topic = string, labels = optional(map(string), {}) }))
+  description = "The subscriptions, each with the topic that it is attached to, the URL of the queue that has it if that is another namespace's, and its labels."
+  type        = map(object({ topic = string, queue = optional(string), labels = optional(map(string), {}) }))
   nullable    = false
   validation {
-    condition     = alltrue([for subscription in var.subscriptions : contains(keys(var.topics), subscription.topic)])
+    condition     = alltrue([for subscription in var.subscriptions : subscription.queue != null || contains(keys(var.topics), subscription.topic)])
     error_message = "A subscription is attached to one of the topics; add the missing one to topics."
+  }
+  validation {
+    condition     = alltrue([for subscription in var.subscriptions : subscription.queue == null || can(regex("^pubsub://[^/]+(/[^/]+)?/?$", subscription.queue))])
+    error_message = "The queue of another namespace is pubsub://PROJECT or pubsub://PROJECT/PREFIX; lock the graph to a namespace whose queue is in Pub/Sub."
   }
 }
 

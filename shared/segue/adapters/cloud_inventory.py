@@ -12,7 +12,7 @@ from segue.adapters.firestore import URL as LEDGER_URL
 from segue.adapters.firestore_connection import FirestoreConnection, call_once
 from segue.adapters.firestore_indexes import COLLECTION, OPEN, Index, build_indexes
 from segue.adapters.google_errors import translate_errors
-from segue.adapters.pubsub import DEFAULT_PREFIX, REMEDIES
+from segue.adapters.pubsub import DEFAULT_PREFIX, REMEDIES, PubsubQueue
 from segue.adapters.pubsub import URL as QUEUE_URL
 from segue.errors import ConfigurationError
 from segue.model.ledger import Query
@@ -20,6 +20,8 @@ from segue.model.record import PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from segue.model.queue import Subscription
 
 CALL_S = 15.0
 GRANT = "grant roles/pubsub.viewer to the account that runs this"
@@ -29,7 +31,7 @@ GRANT = "grant roles/pubsub.viewer to the account that runs this"
 class CloudSubscription:
     """A Pub/Sub subscription."""
 
-    topic: str  # without project and prefix; "" if the topic is not ours or was deleted
+    topic: str  # its full name; another one if the topic was deleted
     is_active: bool
 
 
@@ -37,9 +39,14 @@ class CloudSubscription:
 class QueueContents:
     """The topics and subscriptions whose names start with the prefix, named without it."""
 
+    url: str  # of the queue
     prefix: str
     topics: frozenset[str]
     subscriptions: Mapping[str, CloudSubscription]
+
+    def format_topic(self, subscription: Subscription) -> str:
+        """Return the full name of the topic that a subscription is to be attached to."""
+        return PubsubQueue(subscription.queue or self.url).resource("topics", subscription.topic)
 
 
 def list_queue_contents(url: str) -> QueueContents:
@@ -64,14 +71,15 @@ def list_queue_contents(url: str) -> QueueContents:
             ]
         with SubscriberClient() as subscriber:
             subscriptions = {
-                strip_prefix(s.name): CloudSubscription(
-                    topic=strip_prefix(s.topic), is_active=_is_active(s)
-                )
+                strip_prefix(s.name): CloudSubscription(topic=s.topic, is_active=_is_active(s))
                 for s in subscriber.list_subscriptions(request=parent, timeout=CALL_S)
             }
     subscriptions.pop("", None)
     return QueueContents(
-        prefix=prefix, topics=frozenset(filter(None, topics)), subscriptions=subscriptions
+        url=url,
+        prefix=prefix,
+        topics=frozenset(filter(None, topics)),
+        subscriptions=subscriptions,
     )
 
 

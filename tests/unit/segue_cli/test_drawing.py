@@ -128,6 +128,8 @@ def test_the_document_tells_namespace_and_pipelines():
     document = build_document(GROUPED)
     assert document["namespace"] == "moods"
     assert document["pipelines"] == {"end": ["end", "graph"], "light": ["last"], "class": ["class"]}
+    subscriptions = {one["name"]: (one["topic"], one["queue"]) for one in document["subscriptions"]}
+    assert subscriptions["light.done-graph"] == ("done-graph", None)
     pipelines = {job["name"]: job["pipeline"] for job in document["jobs"]}
     assert pipelines == {"end": "end", "graph": "end", "last": "light", "class": "class"}
 

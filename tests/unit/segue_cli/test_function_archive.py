@@ -164,7 +164,7 @@ def test_the_compiled_graph_has_what_terraform_needs_of_each_job_and_pipeline(se
         "gpu": "none",
     }
     assert compiled == {
-        "format": 3,
+        "format": 4,
         "sha256": hashlib.sha256(graph).hexdigest(),
         "lock_sha256": None,
         "jobs": {
@@ -192,15 +192,15 @@ def test_the_compiled_graph_has_what_terraform_needs_of_each_job_and_pipeline(se
         },
         "topics": ["source", "done-a", "done-b", "inbox-light", "inbox-c", "inbox-b", "dead"],
         "subscriptions": {
-            "light.source": "source",
-            "light.done-b": "done-b",
-            "light.inbox": "inbox-light",
-            "c.source": "source",
-            "c.inbox": "inbox-c",
-            "b.done-a": "done-a",
-            "b.source": "source",
-            "b.inbox": "inbox-b",
-            "dead": "dead",
+            "light.source": {"topic": "source", "queue": None},
+            "light.done-b": {"topic": "done-b", "queue": None},
+            "light.inbox": {"topic": "inbox-light", "queue": None},
+            "c.source": {"topic": "source", "queue": None},
+            "c.inbox": {"topic": "inbox-c", "queue": None},
+            "b.done-a": {"topic": "done-a", "queue": None},
+            "b.source": {"topic": "source", "queue": None},
+            "b.inbox": {"topic": "inbox-b", "queue": None},
+            "dead": {"topic": "dead", "queue": None},
         },
     }
 
@@ -226,7 +226,12 @@ def test_the_lock_is_deployed_with_a_graph_that_needs_other_namespaces(settings,
     compiled = json.loads(compile_graph(settings))
     assert compiled["lock_sha256"] == hashlib.sha256(lock).hexdigest()
     assert compiled["jobs"]["a"]["parents"] == ["platform/a"]
-    assert compiled["pipelines"]["a"]["reads"] == ["a.inbox"]  # no topic of another namespace
+    assert compiled["pipelines"]["a"]["reads"] == ["a.platform.done-a", "a.inbox"]
+    assert compiled["topics"] == ["source", "inbox-a", "dead"]  # none of another namespace
+    assert compiled["subscriptions"]["a.platform.done-a"] == {
+        "topic": "done-a",
+        "queue": "pubsub://acme-platform/segue",
+    }
 
 
 def test_the_compiled_graph_is_the_same_everywhere_and_holds_no_secret(

@@ -62,6 +62,32 @@ run "subscriptions_are_as_dataflow_needs_them" {
   }
 }
 
+run "a_subscription_to_what_another_namespace_publishes_is_in_this_project" {
+  command = plan
+  variables {
+    subscriptions = {
+      "beats.platform.done-downsample" = { topic = "done-downsample", queue = "pubsub://acme-platform/audio" }
+      "beats.scores.done-downsample"   = { topic = "done-downsample", queue = "pubsub://acme-scores" }
+      "beats.charts.done-rank"         = { topic = "done-rank", queue = "pubsub://acme-charts/" }
+    }
+  }
+
+  assert {
+    condition = { for name, subscription in google_pubsub_subscription.this : "${subscription.project}/${subscription.name}" => subscription.topic } == {
+      "acme-segue-dev/segue-beats.platform.done-downsample" = "projects/acme-platform/topics/audio-done-downsample"
+      "acme-segue-dev/segue-beats.scores.done-downsample"   = "projects/acme-scores/topics/segue-done-downsample"
+      "acme-segue-dev/segue-beats.charts.done-rank"         = "projects/acme-charts/topics/segue-done-rank"
+    }
+    error_message = "A subscription must be in the project of its reader, and attached to the topic of the namespace that publishes."
+  }
+}
+
+run "what_is_published_in_a_file_cannot_be_subscribed_to" {
+  command = plan
+  variables { subscriptions = { "beats.platform.done-downsample" = { topic = "done-downsample", queue = "sqlite:////srv/queue.db" } } }
+  expect_failures = [var.subscriptions]
+}
+
 run "a_subscription_to_a_missing_topic_is_refused" {
   command = plan
   variables { subscriptions = { "beats.inbox" = { topic = "inbox-beats" } } }

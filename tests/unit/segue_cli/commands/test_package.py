@@ -31,7 +31,7 @@ def test_a_compiled_graph_is_replaced_as_a_whole_so_that_terraform_never_reads_h
     segue("package", "--all", "--output", "out")
     (folder / "opened.json").hardlink_to(folder / "out" / "graph.json")
     before = (folder / "opened.json").read_bytes()
-    assert json.loads(before)["format"] == 3
+    assert json.loads(before)["format"] == 4
     with (folder / "jobs.yaml").open("a") as file:
         file.write("# another graph\n")
     segue("package", "--all", "--output", "out")
