@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
     from flask.typing import ResponseReturnValue
 
+    from segue_functions.stack import Services
+
 failures.prepare_app()
 
 
@@ -30,14 +32,14 @@ def arrival(call: flask.Request) -> ResponseReturnValue:
     return respond_to_event(call, handle_arrival)
 
 
-def handle_arrival(event: CloudEvent) -> None:
+def handle_arrival(event: CloudEvent, services: Services | None = None) -> None:
     """Record one version of a file; an event that is repeated or too late changes nothing.
 
     The event of a file in a folder is a hint to look at it.
     """
     about: dict[str, Any] = {"event": event["id"]}
     with failures.log_failures(about):
-        services = get_services()
+        services = services or get_services()
         media = parse_media(event, FINALIZED)
         about["file"] = media.uri
         if reason := services.media_filter.find_reason_to_ignore(media.uri):

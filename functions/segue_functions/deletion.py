@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
     from flask.typing import ResponseReturnValue
 
+    from segue_functions.stack import Services
+
 failures.prepare_app()
 
 
@@ -33,14 +35,14 @@ def deletion(call: flask.Request) -> ResponseReturnValue:
     return respond_to_event(call, handle_deletion)
 
 
-def handle_deletion(event: CloudEvent) -> None:
+def handle_deletion(event: CloudEvent, services: Services | None = None) -> None:
     """Record the deletion of one version; an event that is repeated or too late changes nothing.
 
     The event of a file in a folder is a hint to look at it.
     """
     about: dict[str, Any] = {"event": event["id"]}
     with failures.log_failures(about):
-        services = get_services()
+        services = services or get_services()
         media = parse_media(event, DELETED, ARCHIVED)
         about["file"] = media.uri
         if reason := services.media_filter.find_reason_to_ignore(media.uri):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cloudevents.http import CloudEvent
     from flask.typing import ResponseReturnValue
 
+    from segue_functions.stack import Services
+
 failures.prepare_app()
 
 
@@ -26,11 +28,11 @@ def sweep(call: flask.Request) -> ResponseReturnValue:
     return respond_to_event(call, handle_sweep)
 
 
-def handle_sweep(event: CloudEvent) -> None:
+def handle_sweep(event: CloudEvent, services: Services | None = None) -> None:
     """Publish messages for unfinished work again, up to a limit; the next run continues."""
     about: dict[str, Any] = {"event": event["id"]}
     with failures.log_failures(about):
-        services = get_services()
+        services = services or get_services()
         order = parse_sweep_order(event)
         about |= {"limit": order.limit}
         result = services.sweeper.run(limit=order.limit)

@@ -6,15 +6,19 @@ Never log a payload or a secret.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from enum import StrEnum
 from typing import IO, Any
 
 from segue.printable import encode_json, escape, escape_lines
 
 LOGGER = logging.getLogger("segue")
+_COMMON: ContextVar[Mapping[str, Any] | None] = ContextVar("common_fields", default=None)
 
 
 class Action(StrEnum):
@@ -53,7 +57,7 @@ class Action(StrEnum):
 
 def log_event(action: Action, *, severity: str = "INFO", **fields: Any) -> None:
     """Log one event; fields that are None are left out."""
-    given = {k: v for k, v in fields.items() if v is not None}
+    given = {k: v for k, v in {**(_COMMON.get() or {}), **fields}.items() if v is not None}
     line = {"severity": severity, "action": str(action), **given}
     LOGGER.log(
         logging.getLevelNamesMapping()[severity],
@@ -61,6 +65,16 @@ def log_event(action: Action, *, severity: str = "INFO", **fields: Any) -> None:
         encode_json(line, default=str),
         extra={"segue": line},
     )
+
+
+@contextlib.contextmanager
+def add_common_fields(**fields: Any) -> Iterator[None]:
+    """Add fields to all events that this thread logs for a while."""
+    before = _COMMON.set({**(_COMMON.get() or {}), **fields})
+    try:
+        yield
+    finally:
+        _COMMON.reset(before)
 
 
 class _ReadableFormatter(logging.Formatter):

@@ -1,18 +1,22 @@
-"""``segue up``: run the whole system on this machine and watch a folder."""
+"""``segue up``: run the whole system of one or more graphs on this machine, and watch a folder."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from segue.clock import utc_now
+from segue.errors import ConfigurationError
 from segue.log import Action
+from segue.model.settings import SETTINGS, Settings
 from segue.printable import encode_json, escape
 from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
@@ -23,7 +27,7 @@ from segue_cli.views.up import strip_folder
 if TYPE_CHECKING:
     from segue_cli.local.signals import Signals
     from segue_cli.local.supervisor import ProgramStatus
-    from segue_cli.local.system import System
+    from segue_cli.local.system_group import SystemGroup
 
 REFRESH_S = 0.5
 IDLE_S = 0.2  # between two checks whether the system is idle
@@ -41,12 +45,15 @@ INTERNAL = {Action.WAITING, Action.FORWARDED, Action.ASKED, Action.DROPPED, Acti
         "segue up ~/Music",
         "segue up ~/Music --processes 4",
         "segue up catalogue --until-idle 5 --json",
+        "segue up platform/jobs.yaml rhythm/jobs.yaml moods/jobs.yaml",
     ),
 )
 @click.argument(
-    "folder",
-    required=False,
-    help="The folder to watch; overrides --catalogue.",
+    "places",
+    nargs=-1,
+    metavar="[FOLDER|GRAPH]...",
+    help="The folder to watch, which overrides --catalogue; and the files of the graphs to run, if "
+    "there are several, or instead of --graph.",
     shell_complete=complete_path,
 )
 @click.option(
@@ -64,7 +71,7 @@ INTERNAL = {Action.WAITING, Action.FORWARDED, Action.ASKED, Action.DROPPED, Acti
 )
 def up(
     context: Context,
-    folder: str | None,
+    places: tuple[str, ...],
     processes: int | None,
     until_idle: float | None,
 ) -> ExitCode:
@@ -77,14 +84,62 @@ def up(
     lets running jobs finish for up to 15 seconds; a second Ctrl-C stops it at once. Nothing is
     lost. With --json, each event is printed as a JSON object on its own line. Nothing listens on
     the network; to post events by hand, run 'segue serve', too.
-    """
-    from segue_cli.local.system import System
 
-    settings = context.settings if folder is None else replace(context.settings, catalogue=folder)
+    Several graphs, each with a namespace of its own, run side by side: each has its own ledger,
+    queue and artifacts in .segue/NAMESPACE/, its own pipelines, and the code beside its file. A
+    graph without a catalogue, whose jobs need only what other namespaces publish, watches no
+    folder.
+    """
+    from segue_cli.local.system_group import SystemGroup
+
     lines = EventLines(context.output)
-    system = System(settings, processes=processes, on_line=lines.write)
-    lines.folder = system.folder
-    return UpRun(context.output, system, lines, until_idle_s=until_idle).run()
+    settings = load_settings(context.settings, places)
+    group = SystemGroup(settings, processes=processes, on_line=lines.write)
+    lines.folders = {s.graph.namespace: s.folder for s in group.systems if s.folder is not None}
+    lines.is_several = group.is_several
+    return UpRun(context.output, group, lines, until_idle_s=until_idle).run()
+
+
+def load_settings(settings: Settings, places: Sequence[str]) -> list[Settings]:
+    """Return the settings of each graph that is named, or of the one that is set."""
+    graphs = [place for place in places if _is_graph(place)]
+    folders = [place for place in places if place not in graphs]
+    if len(folders) > 1:
+        raise ConfigurationError(
+            f"{' and '.join(map(repr, folders))} are not files; name one folder, and the files of "
+            "graphs, such as moods/jobs.yaml"
+        )
+    if not graphs:
+        return [replace(settings, catalogue=folders[0]) if folders else settings]
+    given = _find_given(settings, ("catalogue", "artifacts", "ledger", "queue", "on_deletion"))
+    if len(graphs) > 1:
+        for name in ("ledger", "queue", "artifacts"):
+            if name in given:
+                raise ConfigurationError(
+                    f"several graphs cannot share {given[name]!r}: each namespace has its own; "
+                    f"leave out --{name}, and unset {SETTINGS[name].variable}"
+                )
+    if graphs and _find_source("graph") is ParameterSource.COMMANDLINE:
+        raise ConfigurationError(
+            f"--graph names a graph, and so does {graphs[0]!r}; name all of them without --graph"
+        )
+    if folders:
+        given["catalogue"] = folders[0]
+    return [Settings.load(**{**given, "graph": graph}) for graph in graphs]
+
+
+def _is_graph(place: str) -> bool:
+    return os.path.isfile(place) or place.endswith((".yaml", ".yml"))
+
+
+def _find_given(settings: Settings, names: Sequence[str]) -> dict[str, Any]:
+    """Return the settings that are not defaults: options, or environment variables."""
+    sources = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+    return {name: getattr(settings, name) for name in names if _find_source(name) in sources}
+
+
+def _find_source(name: str) -> ParameterSource | None:
+    return click.get_current_context().get_parameter_source(name)
 
 
 class EventLines:
@@ -94,7 +149,8 @@ class EventLines:
         self._as_json = output.as_json
         self._is_silent = not output.as_json and output.stdout.is_terminal
         self._lock = threading.Lock()
-        self.folder = ""  # file names are shown relative to it
+        self.folders: Mapping[str, str] = {}  # by namespace; file names are shown relative to it
+        self.is_several = False  # graphs, whose namespaces are shown
         self.is_closed = False  # the reader closed the pipe
 
     def write(self, line: dict[str, Any]) -> None:
@@ -102,15 +158,18 @@ class EventLines:
         if self._is_silent or (not self._as_json and line.get("action") in INTERNAL):
             return
         now = utc_now().isoformat(timespec="milliseconds")
-        text_line = (
-            _to_json({"time": now, **line}) if self._as_json else _to_text(line, self.folder)
-        )
+        text_line = _to_json({"time": now, **line}) if self._as_json else self._format_line(line)
         with self._lock:
             try:
                 sys.stdout.write(f"{text_line}\n")
                 sys.stdout.flush()
             except (BrokenPipeError, ValueError):
                 self.is_closed = True
+
+    def _format_line(self, line: dict[str, Any]) -> str:
+        namespace = str(line.get("namespace", ""))
+        text_line = _to_text(line, self.folders.get(namespace, ""))
+        return f"{escape(namespace)} {text_line}" if self.is_several and namespace else text_line
 
 
 def _to_json(line: dict[str, Any]) -> str:
@@ -131,20 +190,20 @@ def _to_text(line: dict[str, Any], folder: str) -> str:
 
 
 class UpRun:
-    """One run of the system: start it, show it, and stop it."""
+    """One run of all systems: start them, show them, and stop them."""
 
     def __init__(
-        self, output: Output, system: System, lines: EventLines, *, until_idle_s: float | None
+        self, output: Output, group: SystemGroup, lines: EventLines, *, until_idle_s: float | None
     ) -> None:
         self._output = output
-        self._system = system
+        self._group = group
         self._lines = lines
         self._until_idle_s = until_idle_s
         self._failure: ProgramStatus | None = None
         self._crash: BaseException | None = None
 
     def run(self) -> ExitCode:
-        """Run until the system is stopped, is idle, or fails."""
+        """Run until the systems are stopped, all are idle, or one fails."""
         from rich.live import Live
 
         from segue_cli.local.signals import Signals
@@ -156,13 +215,13 @@ class UpRun:
 
         def show(phase: RunPhase) -> None:
             if live is not None:
-                page = render_page(self._system.read_status(), width=console.width, phase=phase)
+                page = render_page(self._group.read_status(), width=console.width, phase=phase)
                 live.update(page, refresh=True)
 
         with Signals() as signals, self._record_crashes():
-            self._system.start()
+            self._group.start()
             with contextlib.ExitStack() as opened:
-                opened.callback(self._system.close)
+                opened.callback(self._group.close)
                 if live is not None:
                     opened.enter_context(live)
                 self._follow(signals, lambda: show(RunPhase.RUNNING))
@@ -190,32 +249,32 @@ class UpRun:
         """Wait until the system should stop."""
         pause_s = REFRESH_S if self._until_idle_s is None else IDLE_S
         while not signals.wait(pause_s) and not self._lines.is_closed:
-            if self._system.failed_program is not None or self._crash is not None:
+            if self._group.failed_program is not None or self._crash is not None:
                 return
-            if self._system.failure is not None:
+            if self._group.failure is not None:
                 return
             if (
                 self._until_idle_s is not None
-                and self._system.measure_idle_s() >= self._until_idle_s
+                and self._group.measure_idle_s() >= self._until_idle_s
             ):
                 return
             show()
 
     def _end(self, signals: Signals, show: Callable[[], None]) -> ExitCode:
         """Stop everything, at once on a second signal."""
-        self._failure = self._system.failed_program
-        stopper = threading.Thread(target=self._system.stop, name="stop")
+        self._failure = self._group.failed_program
+        stopper = threading.Thread(target=self._group.stop, name="stop")
         handled = max(signals.count, 1)
         stopper.start()
         while stopper.is_alive():
             if signals.wait(0.1) > handled:
-                self._system.kill()
+                self._group.kill()
                 stopper.join()
                 return ExitCode.INTERRUPTED
             show()
         if self._crash is not None:
             return ExitCode.ERROR
-        if self._system.failure is not None:
+        if self._group.failure is not None:
             return ExitCode.USAGE
         if self._failure is not None:
             return ExitCode.USAGE if self._failure.is_misconfigured else ExitCode.ERROR
@@ -223,19 +282,30 @@ class UpRun:
 
     def _print_summary(self, code: ExitCode, *, is_page: bool) -> None:
         """Print the totals, and the failure if there is one."""
-        counts = {name: self._system.count_actions().get(name, 0) for name in TOTALS}
-        self._lines.write({"severity": "INFO", "action": "stopped", "process": "up", **counts})
+        counts = _count_totals(self._group.count_actions())
+        for system in self._group.systems if self._group.is_several else ():
+            own = _count_totals(system.count_actions())
+            self._write_totals(own, namespace=system.graph.namespace)
+        self._write_totals(counts)
         if is_page:
             summary = f"Stopped: {text.format_count(counts['arrived'], 'file')} arrived"
             summary += f", {counts['deleted']:,} deleted"
             summary += f", {text.format_count(counts['done'], 'result')} computed"
             summary += f", {counts['failed']:,} failed" if counts["failed"] else ""
             self._output.print(f"{summary}.")
-        if self._system.failure is not None:
-            self._output.note(f"segue: error: {self._system.failure}")
+        if self._group.failure is not None:
+            self._output.note(f"segue: error: {self._group.failure}")
         elif self._failure is not None:
             self._output.note(f"{self._failure.name} {self._failure.failure}:")
             for line in self._failure.tail:
                 self._output.note(f"  {line}")
         elif code is ExitCode.INTERRUPTED:
             self._output.note("Jobs that were running will run again at the next start.")
+
+    def _write_totals(self, counts: Mapping[str, int], **about: str) -> None:
+        line = {"severity": "INFO", "action": "stopped", "process": "up", **about, **counts}
+        self._lines.write(line)
+
+
+def _count_totals(actions: Mapping[str, int]) -> dict[str, int]:
+    return {name: actions.get(name, 0) for name in TOTALS}

@@ -15,6 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from segue.errors import (
     TransientError,
 )
 from segue.ingest.observation import look
-from segue.log import Action, log_event
+from segue.log import Action, add_common_fields, log_event
 from segue.maintenance.reconcile import (
     Discrepancy,
     DiscrepancyFinder,
@@ -97,6 +98,10 @@ class FolderEvents:
 
     def put_file(self, path: str, settle_s: float | None) -> None:
         """Compare a file once it has settled: None if it is complete, or deleted."""
+        with self._label_events():
+            self._put_file(path, settle_s)
+
+    def _put_file(self, path: str, settle_s: float | None) -> None:
         if not self._services.media_filter.accepts(f"file://{path}"):
             return
         if not is_unicode(path):
@@ -132,7 +137,16 @@ class FolderEvents:
         with self._lock:
             return not (self._is_busy or self._waiting or self._is_requested)
 
+    def _label_events(self) -> AbstractContextManager[None]:
+        """Log which namespace's events they are: several may be watched by one process."""
+        return add_common_fields(namespace=self._services.graph.namespace)
+
     def _work(self) -> None:
+        with self._label_events():
+            self._compare_changes()
+        self._watch.stop()
+
+    def _compare_changes(self) -> None:
         while not self._stopping.wait(TICK_S):
             self._compare_files()
             began = time.monotonic()
@@ -149,7 +163,6 @@ class FolderEvents:
                 pause_s = min(cost_s * PAUSE_FACTOR, REGULARLY_S)
                 self._next_at = now + max(pause_s, SOON_S)
                 self._is_busy = False
-        self._watch.stop()
 
     def _try_comparison(self) -> None:
         """Compare the folder with the ledger; again soon if a server is unavailable."""
@@ -251,7 +264,7 @@ class FolderEvents:
                 call = self._find_call(path)
             if call is not None:
                 function, event = call
-                function(event)
+                function(event, self._services)
         except (TransientError, ConfigurationError):  # logged; time or an operator repairs it
             with self._lock:
                 self._waiting[path] = time.monotonic() + RETRY_S
@@ -263,7 +276,9 @@ class FolderEvents:
             reason = f"{type(error).__name__}: {error}; the event is dropped"
             log_event(Action.MALFORMED, severity="ERROR", reason=reason, **about)
 
-    def _find_call(self, path: str) -> tuple[Callable[[CloudEvent], None], CloudEvent] | None:
+    def _find_call(
+        self, path: str
+    ) -> tuple[Callable[[CloudEvent, Services], None], CloudEvent] | None:
         """Return the function to call, and its event; None if the ledger has it."""
         from segue_functions.arrival import handle_arrival
         from segue_functions.deletion import handle_deletion

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from segue.errors import ConfigurationError
+from segue.model.job_code import check_code
 from segue.model.media_file import parse_location
 from segue.model.settings import DEFAULT_GRAPH, SETTINGS, Settings
 from segue.stack import SHIPPED_GRAPH
@@ -20,9 +21,14 @@ if TYPE_CHECKING:
 SEGUE = "import sys; from segue_cli.main import main; sys.exit(main())"
 
 
-def find_catalogue_folder(graph: Graph) -> str:
-    """Return the folder to watch; a bucket is refused, since it sends its own events."""
+def find_catalogue_folder(graph: Graph) -> str | None:
+    """Return the folder to watch; a bucket is refused, since it sends its own events.
+
+    None: the graph names no catalogue, and no job needs the file itself when it arrives.
+    """
     if graph.catalogue is None:
+        if not any(graph.jobs[job].reads_source for job in graph.select_on_arrival(graph.jobs)):
+            return None
         raise ConfigurationError(
             "no folder is named; write 'segue up FOLDER', or name one with SEGUE_CATALOGUE"
         )
@@ -38,15 +44,46 @@ def find_catalogue_folder(graph: Graph) -> str:
     return folder
 
 
-@contextlib.contextmanager
-def export_settings(settings: Settings) -> Iterator[None]:
-    """Set the environment for a while, from which functions and pipelines read their settings."""
+def check_code_alone(graph: Graph) -> None:
+    """Check the jobs' code against the graph, and forget what was imported from its folder.
+
+    The code of another graph may have modules of the same names.
+    """
+    folders, known = list(sys.path), set(sys.modules)
+    try:
+        check_code(graph)
+    finally:
+        added = [folder for folder in sys.path if folder not in folders]
+        sys.path[:] = folders
+        own = {name for name in set(sys.modules) - known if _is_directly_in(added, name)}
+        for name in [name for name in sys.modules if name.partition(".")[0] in own]:
+            del sys.modules[name]
+
+
+def _is_directly_in(folders: Collection[str], name: str) -> bool:
+    """Whether a module or package was found in one of some folders."""
+    spec = getattr(sys.modules[name], "__spec__", None)
+    if spec is None or "." in name:
+        return False
+    places = [spec.origin or "", *(spec.submodule_search_locations or ())]
+    return any(os.path.dirname(place) in folders for place in places)
+
+
+def build_variables(settings: Settings) -> dict[str, str]:
+    """Return the environment variables from which functions and pipelines read these settings."""
     graph = settings.graph or (DEFAULT_GRAPH if os.path.exists(DEFAULT_GRAPH) else SHIPPED_GRAPH)
-    before = dict(os.environ)
-    os.environ["SEGUE_GRAPH"] = os.path.abspath(graph)
+    variables = {"SEGUE_GRAPH": os.path.abspath(graph)}
     for name in ("catalogue", "artifacts", "ledger", "queue", "on_deletion"):
         if (value := getattr(settings, name)) is not None:
-            os.environ[SETTINGS[name].variable] = value
+            variables[SETTINGS[name].variable] = value
+    return variables
+
+
+@contextlib.contextmanager
+def export_settings(settings: Settings) -> Iterator[None]:
+    """Set the environment for a while, from which functions read their settings."""
+    before = dict(os.environ)
+    os.environ.update(build_variables(settings))
     try:
         yield
     finally:
@@ -54,11 +91,8 @@ def export_settings(settings: Settings) -> Iterator[None]:
         os.environ.update(before)
 
 
-def build_commands(
-    pipelines: Collection[str], *, processes: int | None = None
-) -> dict[str, list[str]]:
+def build_commands(pipelines: Collection[str], *, processes: int) -> dict[str, list[str]]:
     """Return the programs that run the streaming pipelines, one each: name → command."""
-    processes = processes or share_cores(len(pipelines))
     # -P: a file in the current folder must not be imported in place of a module of Segue.
     stream = [sys.executable, "-P", "-c", SEGUE, "stream", f"--processes={processes}"]
     return {f"stream {name}": [*stream, f"--pipeline={name}"] for name in pipelines}

@@ -64,9 +64,10 @@ class StoredCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemStatus:
-    """The status of the whole system."""
+    """The status of the system of one graph."""
 
-    folder: str
+    namespace: str
+    folder: str | None  # None: it watches none
     is_lost: bool  # the folder does not exist any more
     counts: StoredCounts
     events: int  # files with an event to deliver

@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import IO, Any
@@ -62,6 +62,8 @@ class Supervisor:
     name : str
     command : sequence of str
         Once it is up, the program prints a JSON line with the action ``started``.
+    environ : mapping
+        The program's environment.
     on_line : callable
         Called with the name and each JSON line that the program prints.
     on_change : callable
@@ -73,10 +75,12 @@ class Supervisor:
         name: str,
         command: Sequence[str],
         *,
+        environ: Mapping[str, str],
         on_line: Callable[[str, dict[str, Any]], None],
         on_change: Callable[[ProgramStatus], None],
     ) -> None:
         self._command = command
+        self._environ = environ
         self._on_line = on_line
         self._on_change = on_change
         self._process: subprocess.Popen[str] | None = None
@@ -132,6 +136,7 @@ class Supervisor:
                 return None
             self._process = process = subprocess.Popen(
                 ["/bin/sh", "-c", GUARDED, "sh", *self._command],
+                env=self._environ,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

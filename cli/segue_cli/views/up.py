@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from segue.printable import escape
+from segue_cli.local.status import RECENT
 from segue_cli.local.supervisor import ProgramState
 from segue_cli.views import text
 from segue_cli.views.output import build_table
@@ -51,46 +54,66 @@ STOP_HINTS = {
 
 
 def render_page(
-    status: SystemStatus, *, width: int, phase: RunPhase = RunPhase.RUNNING
+    statuses: Sequence[SystemStatus], *, width: int, phase: RunPhase = RunPhase.RUNNING
 ) -> RenderableType:
-    """Render the page: the folder, the programs, one row per job, and the last failures."""
+    """Render the page: for each graph the folder, the programs and one row per job; the failures.
+
+    If there are several graphs, their namespaces are in front of the names.
+    """
     from rich.console import Group
     from rich.text import Text
 
     parts: list[RenderableType] = [
-        _render_headline(status, width),
-        *_render_programs(status, width),
+        *(_render_headline(status, width, _name(statuses, status)) for status in statuses),
+        *_render_programs(statuses, width),
         Text(""),
+        _render_jobs(statuses, width),
     ]
-    parts.append(_render_jobs(status, width))
-    if status.failures:
-        parts += [Text(""), Text("Last failures", style="bold")]
-        parts += [
-            _build_line(
-                f"{text.format_time(f.at)[-8:]}  {f.job}  {f.kind}  "
-                f"{strip_folder(f.uri, status.folder)}",
-                "red",
-            )
-            for f in status.failures
-        ]
-    letters = status.counts.dead_letters
-    if letters:
-        count = text.format_count(letters, "dead letter")
-        parts += [
-            Text(""),
-            _build_line(f"{count}; for details: segue retry --dead-letters --dry-run", "red"),
-        ]
-    if status.notes:
-        parts += [
-            Text(""),
-            *(Text(escape(note), style="yellow") for note in status.notes),
-        ]
-    if phase in STOP_HINTS:
-        parts += [Text(""), _build_line(STOP_HINTS[phase], "dim")]
+    sections = (
+        _render_failures(statuses),
+        [line for status in statuses for line in _render_letters(status, _name(statuses, status))],
+        [
+            Text(escape(f"{_name(statuses, status)}{note}"), style="yellow")
+            for status in statuses
+            for note in status.notes
+        ],
+        [_build_line(STOP_HINTS[phase], "dim")] if phase in STOP_HINTS else [],
+    )
+    for section in filter(None, sections):
+        parts += [Text(""), *section]
     return Group(*parts)
 
 
-def _render_headline(status: SystemStatus, width: int) -> Text:
+def _name(statuses: Sequence[SystemStatus], status: SystemStatus, separator: str = " ") -> str:
+    """Return what stands in front of the names of a graph: nothing if it is the only one."""
+    return f"{status.namespace}{separator}" if len(statuses) > 1 else ""
+
+
+def _render_failures(statuses: Sequence[SystemStatus]) -> list[Text]:
+    from rich.text import Text
+
+    failures = [(failure, status) for status in statuses for failure in status.failures]
+    failures.sort(key=lambda one: one[0].at, reverse=True)
+    lines = [
+        _build_line(
+            f"{text.format_time(f.at)[-8:]}  {_name(statuses, status, '/')}{f.job}  {f.kind}  "
+            f"{strip_folder(f.uri, status.folder or '')}",
+            "red",
+        )
+        for f, status in failures[:RECENT]
+    ]
+    return [Text("Last failures", style="bold"), *lines] if lines else []
+
+
+def _render_letters(status: SystemStatus, name: str) -> list[Text]:
+    if not status.counts.dead_letters:
+        return []
+    count = text.format_count(status.counts.dead_letters, "dead letter")
+    hint = f"segue retry --dead-letters --dry-run{' --graph FILE' if name else ''}"
+    return [_build_line(f"{name}{count}; for details: {hint}", "red")]
+
+
+def _render_headline(status: SystemStatus, width: int, name: str) -> Text:
     from rich.text import Text
 
     counts = status.counts
@@ -99,9 +122,14 @@ def _render_headline(status: SystemStatus, width: int) -> Text:
         files += f", {counts.deleted:,} deleted"
     if status.events:
         files += f", {text.format_count(status.events, 'event')} pending"
+    if status.folder is None:
+        return _build_line(f"{name}{files}; no folder is watched", "bold")
     folder = escape(abbreviate_home(status.folder))
     if status.is_lost:
-        return _build_line(f"{folder} is missing; it is watched again once it is back", "bold red")
+        return _build_line(
+            f"{name}{folder} is missing; it is watched again once it is back", "bold red"
+        )
+    files = f"{name}{files}"
     line = Text.assemble(
         (files, "bold"), " in ", (shorten(folder, width - len(files) - len(" in ")), "cyan")
     )
@@ -109,16 +137,16 @@ def _render_headline(status: SystemStatus, width: int) -> Text:
     return line
 
 
-def _render_programs(status: SystemStatus, width: int) -> list[Text]:
+def _render_programs(statuses: Sequence[SystemStatus], width: int) -> list[Text]:
     """Render the programs, and what is queued for them; keep each of them on one line."""
     from rich.text import Text
 
     lines: list[Text] = []
-    for program in status.programs:
+    for status, program in [(s, program) for s in statuses for program in s.programs]:
         mark, style = MARKS[program.state]
         made = Text(f"{mark} ", no_wrap=True, overflow="ellipsis")
         made.stylize(style)
-        made.append(program.name)
+        made.append(f"{_name(statuses, status)}{program.name}")
         if program.state is not ProgramState.UP:
             made.append(f" {program.state}", style)
         if queued := status.counts.queued.get(program.name.rpartition(" ")[2]):
@@ -132,11 +160,15 @@ def _render_programs(status: SystemStatus, width: int) -> list[Text]:
     return lines
 
 
-def _render_jobs(status: SystemStatus, width: int) -> RenderableType:
+def _render_jobs(statuses: Sequence[SystemStatus], width: int) -> RenderableType:
     """Build the table of jobs, with the columns that fit beside the names."""
     from rich.text import Text
 
-    jobs = status.counts.jobs
+    jobs = [
+        dataclasses.replace(job, name=f"{_name(statuses, status, '/')}{job.name}")
+        for status in statuses
+        for job in status.counts.jobs
+    ]
     shown = [*ALWAYS, *(c for c in SOMETIMES if any(job.states.get(c) for job in jobs)), RATE]
     cells = {c: [_build_cell(job, c) for job in jobs] for c in shown}
     widths = {c: max([len(c), *(len(cell) for cell in cells[c])]) + 2 for c in shown}

@@ -26,13 +26,14 @@ DONE = {
     "version": "17",
     "seconds": 0.25,
     "process": "stream",
+    "namespace": "default",
 }
 
 
 @pytest.fixture
 def lines():
     made = EventLines(Output())
-    made.folder = "/music"
+    made.folders = {"default": "/music"}
     return made
 
 
@@ -117,3 +118,66 @@ def test_a_graph_that_its_code_does_not_match_ends_it_with_the_reason(segue, pro
     said = segue("up", "music")
     assert (said.code, said.out) == (2, "")
     assert "nothing" in said.err
+
+
+def test_the_namespace_of_each_line_is_shown_if_there_are_several(lines, capsys):
+    lines.is_several = True
+    lines.folders = {"moods": "/elsewhere", "platform": "/music"}
+    lines.write({**DONE, "namespace": "platform"})
+    lines.write({"action": "stopped", "process": "up", "arrived": 1})
+    assert capsys.readouterr().out == (
+        "platform stream: done job=beats file=雨\\x1b[31m.wav took=250 ms\nup: stopped arrived=1\n"
+    )
+
+
+NAMED = "namespace: NAME\ncatalogue: music\n" + GRAPH
+
+
+@pytest.fixture
+def graphs(folder):
+    """The files of two graphs, and a folder of music."""
+    (folder / "music").mkdir()
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        (folder / name / "jobs.yaml").write_text(NAMED.replace("NAME", name))
+    return "a/jobs.yaml", "b/jobs.yaml"
+
+
+@pytest.mark.parametrize("name", ["ledger", "queue", "artifacts"])
+@pytest.mark.parametrize("is_option", [True, False])
+def test_several_graphs_do_not_share_what_each_has_of_its_own(
+    segue, graphs, monkeypatch, name, is_option
+):
+    arguments = [f"--{name}", "sqlite:///one.db"] if is_option else []
+    if not is_option:
+        monkeypatch.setenv(f"SEGUE_{name.upper()}", "sqlite:///one.db")
+    said = segue("up", *graphs, *arguments)
+    assert (said.code, said.out) == (2, "")
+    assert f"leave out --{name}, and unset SEGUE_{name.upper()}" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a/jobs.yaml", "a/jobs.yaml"], "a/jobs.yaml and a/jobs.yaml have the namespace 'a'"),
+        (["a", "b"], "'a' and 'b' are not files; name one folder"),
+        (["a/jobs.yaml", "--graph", "b/jobs.yaml"], "name all of them without --graph"),
+        (["a/jobs.yaml", "c/jobs.yaml"], "the graph 'c/jobs.yaml' cannot be read"),
+        (["nowhere", "a/jobs.yaml", "b/jobs.yaml"], "a/jobs.yaml: there is no folder"),
+    ],
+)
+def test_graphs_that_do_not_go_together_are_refused(segue, graphs, arguments, message):
+    said = segue("up", *arguments)
+    assert (said.code, said.out) == (2, "")
+    assert message in said.err
+
+
+def test_a_graph_that_is_not_locked_is_reported_beside_the_others(segue, graphs, folder):
+    needs = NAMED.replace("media: source", "value: a/fine").replace("NAME", "b")
+    (folder / "b/jobs.yaml").write_text(needs)
+    (folder / "a/jobs.yaml").write_text("jobs: 1")
+    said = segue("up", *graphs)
+    assert said.code == 2
+    assert "a/jobs.yaml has 1 fault" in said.err
+    assert "is not in segue.lock; run 'segue lock'" in said.err
+    assert not (folder / ".segue").exists()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
 from segue.errors import ConfigurationError
-from segue.model.graph import parse_graph
+from segue.model.graph import UNRESOLVED, parse_graph, read_graph
 from segue.model.settings import Settings
 from segue_cli.local import programs
 from segue_cli.local.programs import (
     build_commands,
+    check_code_alone,
     export_settings,
     find_catalogue_folder,
     share_cores,
@@ -37,12 +39,31 @@ def test_a_catalogue_has_to_be_an_existing_folder(tmp_path, line, message):
         find_catalogue_folder(graph)
 
 
-def test_each_pipeline_is_a_program(monkeypatch):
-    monkeypatch.setattr(programs, "count_cores", lambda: 4)
-    commands = build_commands(["a", "b", "c"])
+def test_a_graph_that_needs_no_file_itself_needs_no_catalogue():
+    text = GRAPH.replace("media: source", "value: platform/fine")
+    graph = parse_graph(text, environ={}, lock=UNRESOLVED)
+    assert find_catalogue_folder(graph) is None
+
+
+def test_code_of_the_same_name_beside_two_graphs_is_checked_apart(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "features.py").write_text(f"def {name}(media):\n    return {{}}\n")
+        text = GRAPH.replace("segue_support.jobs:fine", f"features:{name}")
+        (tmp_path / name / "jobs.yaml").write_text(text)
+    folders = list(sys.path)
+    for name in ("a", "b"):
+        check_code_alone(read_graph(str(tmp_path / name / "jobs.yaml")))
+    assert sys.path == folders
+    assert "features" not in sys.modules
+    with pytest.raises(ConfigurationError, match="no callable 'b'"):
+        check_code_alone(parse_graph(text, path=str(tmp_path / "a/jobs.yaml")))
+
+
+def test_each_pipeline_is_a_program():
+    commands = build_commands(["a", "b", "c"], processes=2)
     assert list(commands) == ["stream a", "stream b", "stream c"]
     assert commands["stream b"][-3:] == ["stream", "--processes=2", "--pipeline=b"]
-    assert build_commands(["a"], processes=3)["stream a"][-2] == "--processes=3"
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,13 @@ def supervise(recorder, monkeypatch):
 
     def start(source: str) -> Supervisor:
         command = [sys.executable, "-c", textwrap.dedent(source)]
-        one = Supervisor("one", command, on_line=recorder.on_line, on_change=recorder.on_change)
+        one = Supervisor(
+            "one",
+            command,
+            environ=os.environ,
+            on_line=recorder.on_line,
+            on_change=recorder.on_change,
+        )
         made.append(one)
         one.thread.start()
         return one
@@ -187,11 +193,12 @@ def test_one_that_waits_to_be_started_again_can_be_stopped(supervise, recorder, 
 
 
 SUPERVISED = f"""
-import sys, time
+import os, sys, time
 from segue_cli.local.supervisor import Supervisor
 supervisor = Supervisor(
     "one", [sys.executable, "-c", {WELL + WAIT!r}],
-    on_line=lambda name, line: print(line["pid"], flush=True), on_change=lambda _: None,
+    environ=os.environ, on_line=lambda name, line: print(line["pid"], flush=True),
+    on_change=lambda _: None,
 )
 supervisor.thread.start()
 time.sleep(3600)

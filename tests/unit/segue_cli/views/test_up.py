@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.cells import cell_len
@@ -23,6 +23,7 @@ def job(name: str, rate: float = 0.0, **states: int) -> JobActivity:
 
 
 LOOK = SystemStatus(
+    namespace="default",
     folder=FOLDER,
     is_lost=False,
     counts=StoredCounts(
@@ -53,13 +54,13 @@ LOOK = SystemStatus(
 )
 
 
-def page(look: SystemStatus, width: int, **more: RunPhase) -> str:
+def page(*looks: SystemStatus, width: int, **more: RunPhase) -> str:
     """The page as text, its lines without spaces at their ends."""
     console = Console(
         file=io.StringIO(), width=width, force_terminal=True, color_system=None, markup=False
     )
     with console.capture() as captured:
-        console.print(render_page(look, width=width, **more))
+        console.print(render_page(looks, width=width, **more))
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
@@ -68,7 +69,7 @@ def row(text: str, name: str) -> list[str]:
 
 
 def test_a_wide_page_has_everything():
-    text = page(LOOK, 120)
+    text = page(LOOK, width=120)
     assert f"1,204 files, 3 deleted, 5 events pending in {FOLDER}" in text
     assert "● stream beats 1,234 queued   ○ stream b restarting (started 2 times)" in text
     assert row(text, "job ") == ["job", "running", "done", "failed", "blocked", "rate"]
@@ -81,14 +82,14 @@ def test_a_wide_page_has_everything():
 
 @pytest.mark.parametrize("width", [26, 30, 40, 60, 80, 200])
 def test_no_line_is_wider_than_the_terminal_and_each_job_has_one(width):
-    lines = page(LOOK, width).splitlines()
+    lines = page(LOOK, width=width).splitlines()
     assert max(map(cell_len, lines)) <= width
     jobs = [line for line in lines if line.startswith(("down", "a_jo", "ener"))]
     assert len(jobs) == 3
 
 
 def test_a_narrow_page_keeps_what_was_done_and_what_failed():
-    text = page(LOOK, 40)
+    text = page(LOOK, width=40)
     assert row(text, "job ") == ["job", "done", "failed"]
     assert row(text, "downsample") == ["downsample", "1,190", "2"]
     assert "a_job_with_a" in text
@@ -96,12 +97,12 @@ def test_a_narrow_page_keeps_what_was_done_and_what_failed():
 
 
 def test_no_program_is_torn_apart_between_two_lines():
-    lines = page(LOOK, 40).splitlines()
+    lines = page(LOOK, width=40).splitlines()
     assert lines[1:3] == ["● stream beats 1,234 queued", "○ stream b restarting (started 2 times)"]
 
 
 def test_the_name_of_a_file_commands_nothing():
-    text = page(LOOK, 120)
+    text = page(LOOK, width=120)
     assert "\x1b" not in text.replace("\x1b[0m", "")
     assert r"雨\x1b[31m\n[b]x[/b].wav" in text
 
@@ -114,7 +115,7 @@ def test_columns_and_parts_without_anything_to_tell_are_left_out():
         notes=(),
         events=0,
     )
-    text = page(quiet, 100)
+    text = page(quiet, width=100)
     assert "blocked" not in text
     assert "dead letter" not in text
     assert "failures" not in text
@@ -122,6 +123,40 @@ def test_columns_and_parts_without_anything_to_tell_are_left_out():
 
 
 def test_it_says_that_the_folder_is_gone_and_that_it_is_stopping():
-    assert "is missing" in page(replace(LOOK, is_lost=True), 100)
-    assert "Ctrl-C again" in page(LOOK, 100, phase=RunPhase.STOPPING)
-    assert "Ctrl-C" not in page(LOOK, 100, phase=RunPhase.STOPPED)
+    assert "is missing" in page(replace(LOOK, is_lost=True), width=100)
+    assert "Ctrl-C again" in page(LOOK, width=100, phase=RunPhase.STOPPING)
+    assert "Ctrl-C" not in page(LOOK, width=100, phase=RunPhase.STOPPED)
+
+
+def test_several_graphs_share_a_page_and_each_name_says_whose_it_is():
+    moods = replace(
+        LOOK,
+        namespace="moods",
+        folder=None,
+        events=0,
+        counts=StoredCounts(files=7, jobs=(job("mood", done=7),)),
+        programs=(ProgramStatus(name="stream mood", state=ProgramState.UP),),
+        failures=(
+            JobFailure(at=NOW + timedelta(days=1), job="mood", kind="hang", uri="file:///a"),
+        ),
+        notes=("no room is left",),
+    )
+    text = page(replace(LOOK, namespace="platform"), moods, width=150)
+    assert text.startswith("platform 1,204 files, 3 deleted, 5 events pending in /media")
+    assert "moods 7 files; no folder is watched" in text
+    assert "● platform stream beats 1,234 queued" in text
+    assert "● moods stream mood" in text
+    assert row(text, "platform/downsample") == [
+        "platform/downsample",
+        "2",
+        "1,190",
+        "2",
+        "·",
+        "8.1/s",
+    ]
+    assert row(text, "moods/mood")[:3] == ["moods/mood", "·", "7"]
+    lines = text.splitlines()
+    failures = lines[lines.index("Last failures") + 1 :]
+    assert [line.split()[1] for line in failures[:2]] == ["moods/mood", "platform/beats"]
+    assert "platform 2 dead letters; for details: segue retry" in text
+    assert "moods no room is left" in text
