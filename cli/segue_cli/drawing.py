@@ -63,33 +63,33 @@ def _list_roots(graph: Graph) -> list[str]:
 
 def draw_mermaid(graph: Graph) -> str:
     """Write the graph as a Mermaid flowchart, which many pages render."""
-    roots = [f'{_format_id(r)}(["{_quote_mermaid(r)}"]):::source' for r in _list_roots(graph)]
+    roots = [f'{_format_id(r)}(["{quote_mermaid(r)}"]):::source' for r in _list_roots(graph)]
     lines = ["flowchart LR", *(f"  {root}" for root in roots)]
     for job in graph.jobs.values():
-        name, details = (_quote_mermaid(part) for part in (job.name, _format_details(job)))
+        name, details = (quote_mermaid(part) for part in (job.name, _format_details(job)))
         label = f"<b>{name}</b><br/>{details}<br/><code>{graph.fingerprints[job.name]}</code>"
         lines.append(f'  job_{job.name}["{label}"]:::{_find_class(job)}')
     for name in graph.groups:
         members = (f"job_{job}" for job in graph.pipelines[name])
         lines += [f'  subgraph pipeline_{name}["{name}"]', *(f"    {m}" for m in members), "  end"]
     for parent, child, inputs in _list_edges(graph):
-        lines.append(f'  {_format_id(parent)} -- "{_quote_mermaid(inputs)}" --> job_{child}')
+        lines.append(f'  {_format_id(parent)} -- "{quote_mermaid(inputs)}" --> job_{child}')
     return "\n".join([*lines, CLASSES, ""])
 
 
 def draw_dot(graph: Graph) -> str:
     """Write the graph in DOT, the language of Graphviz."""
     lines = ["digraph segue {", "  rankdir=LR", "  node [shape=box]"]
-    lines += [f"  {_quote(root)}" for root in _list_roots(graph)]
+    lines += [f"  {quote_dot(root)}" for root in _list_roots(graph)]
     for job in graph.jobs.values():
         label = (job.name, _format_details(job), graph.fingerprints[job.name])
-        lines.append(f"  {_quote(job.name)} [label={_quote(*label)}]")
+        lines.append(f"  {quote_dot(job.name)} [label={quote_dot(*label)}]")
     for name in graph.groups:
-        members = "; ".join(map(_quote, graph.pipelines[name]))
-        cluster = _quote(f"cluster_{name}")
-        lines.append(f"  subgraph {cluster} {{ label={_quote(name)}; {members} }}")
+        members = "; ".join(map(quote_dot, graph.pipelines[name]))
+        cluster = quote_dot(f"cluster_{name}")
+        lines.append(f"  subgraph {cluster} {{ label={quote_dot(name)}; {members} }}")
     for parent, child, inputs in _list_edges(graph):
-        lines.append(f"  {_quote(parent)} -> {_quote(child)} [label={_quote(inputs)}]")
+        lines.append(f"  {quote_dot(parent)} -> {quote_dot(child)} [label={quote_dot(inputs)}]")
     return "\n".join([*lines, "}", ""])
 
 
@@ -154,12 +154,12 @@ def _find_class(job: Job) -> str:
     return kind if kind in {"audio", "image", "json"} else "data"
 
 
-def _quote_mermaid(text: str) -> str:
+def quote_mermaid(text: str) -> str:
     """Return a text without what Mermaid, HTML or a terminal would obey."""
     return escape(" ".join(text.split())).translate(ENTITIES)
 
 
-def _quote(*lines: str) -> str:
+def quote_dot(*lines: str) -> str:
     """Quote the lines of a text, in which DOT escapes quotes, backslashes and HTML entities."""
     printable = (escape(" ".join(line.split())).replace("&", "&amp;") for line in lines)
     escaped = (line.replace("\\", "\\\\").replace('"', '\\"') for line in printable)

@@ -161,3 +161,40 @@ def test_doctor_compares_the_lock_and_the_pins_with_the_registry(segue, teams, m
     segue("publish", *OLD, "--break")
     status, detail = find_checks(segue, *NEW)["registry"]
     assert (status, "something else than segue.lock" in detail) == ("note", True)
+
+
+@pytest.mark.parametrize("arguments", [("--registry", "registry"), ("--registry", *OLD)])
+def test_what_all_have_published_is_drawn_in_all_formats(segue, shared, arguments):
+    rows = [line.split()[:2] for line in segue("graph", *arguments).out.splitlines()[1:]]
+    assert rows[0][0] == "moods"
+    assert rows[1][0] == "platform"
+    assert rows[2] == ["└─", "fine"]
+    assert rows[3] == ["└─", "moods"]
+    found = segue("graph", *arguments, "--json").json
+    assert found["namespaces"]["moods"]["contact"] == "moods@example.org"
+    assert [(edge["job"], edge["standing"]) for edge in found["edges"]] == [
+        ("platform/fine", "current")
+    ]
+    assert "lhead" in segue("graph", *arguments, "--format", "dot").out
+    assert segue("graph", *arguments, "-o", "teams.mmd").code == 0
+    assert (shared / "teams.mmd").read_text().startswith("flowchart LR")
+
+
+def test_a_registry_is_drawn_without_a_lock_and_shows_who_is_locked_to_older_results(segue, shared):
+    change_platform(shared)
+    segue("publish", *OLD, "--break")
+    (shared / "moods/segue.lock").unlink()
+    said = segue("graph", *NEW, "--registry")
+    (line,) = [line for line in said.out.splitlines() if "broken" in line]
+    assert line.split()[:3] == ["└─", "moods", "broken"]
+
+
+def test_an_unset_or_empty_registry_is_said_to_be_so(segue, teams, monkeypatch):
+    said = segue("graph", "--registry")
+    assert (said.code, said.out) == (2, "")
+    assert "no registry is set; name one after --registry" in said.err
+    assert segue("graph", "--registry", "--check", *OLD).code == 2
+    monkeypatch.setenv("SEGUE_REGISTRY", "elsewhere")
+    said = segue("graph", "--registry")
+    assert "Nobody has published to elsewhere yet." in said.err
+    assert segue("graph", "--registry", "--json").json["namespaces"] == {}
