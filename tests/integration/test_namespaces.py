@@ -112,6 +112,14 @@ def test_each_team_computes_its_own_jobs_from_what_others_have_published(teams):
         "platform/downsample": "done",
         "rhythm/beats": "done",
     }
+    assert [
+        (each["namespace"], job["job"], job["state"], job["needed_by"])
+        for each in found["namespaces"]
+        for job in each["jobs"]
+    ] == [
+        ("platform", "downsample", "done", ["moods", "rhythm"]),
+        ("rhythm", "beats", "done", ["moods"]),
+    ]
     lineages = [a["lineage"]["job"] for a in found["artifacts"].values()]
     assert sorted(lineages) == ["beats", "downsample", "energy"]
 

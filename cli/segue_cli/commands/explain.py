@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
+    from segue.reports.upstream import Upstream
+
 STYLES = {
     "done": "green",
     "stale": "yellow",
@@ -38,6 +41,7 @@ STYLES = {
     "queued": "cyan",
     "not_applicable": "dim",
     "missing": "dim",
+    "unknown": "yellow",
 }
 SKIPPED = {
     Verdict.HELD: "held by other workers",
@@ -53,7 +57,7 @@ INDENT = 6  # of what is said about a result
 
 
 @command(
-    settings=("graph", "catalogue", "ledger"),
+    settings=("graph", "catalogue", "ledger", "registry"),
     examples=(
         "segue explain music/song.flac",
         "segue explain gs://acme-audio/masters/song.flac --job energy --json",
@@ -75,6 +79,10 @@ def explain(context: Context, file: str, jobs: tuple[str, ...], verbose: bool) -
     equivalent one, or of an earlier one, which is kept for a rollback until 'segue gc' removes it;
     or of content that the file no longer has. Then the lineage of the artifacts, and what a
     backfill of the named jobs (default: all) would compute.
+
+    If the graph needs jobs of other namespaces, their states are shown, too, as these namespaces'
+    ledgers have them. With a registry, so are those of what these namespaces are locked to in
+    turn, up to the first. A ledger that cannot be read is named.
     """
     targets = context.graph.select(jobs)
     with context.open() as stack:
@@ -99,16 +107,35 @@ def _to_json(explanation: Explanation) -> dict[str, Any]:
             reference: msgspec.to_builtins(result)
             for reference, result in explanation.foreign.items()
         },
+        **_upstream_to_json(explanation.upstream),
         "artifacts": {
             name: {
                 "uri": found.uri,
-                "exists": found.exists,
+                "exists": None if found.error else found.exists,
                 "size_bytes": found.size_bytes,
                 "lineage": msgspec.to_builtins(found.lineage),
             }
             for name, found in explanation.artifacts.items()
         },
         "backfill": {"targets": explanation.targets, "run": explanation.run},
+    }
+
+
+def _upstream_to_json(upstream: Upstream) -> dict[str, Any]:
+    return {
+        "registry": upstream.registry,
+        "registry_problem": upstream.problem or None,
+        "namespaces": [
+            {
+                "namespace": each.namespace,
+                "contact": each.contact or None,
+                "ledger": each.ledger,
+                "note": each.note or None,
+                "problem": each.problem or None,
+                "jobs": [asdict(job) for job in each.jobs],
+            }
+            for each in upstream.namespaces
+        ],
     }
 
 
@@ -155,16 +182,38 @@ def _render(explanation: Explanation, *, verbose: bool) -> Iterator[RenderableTy
     if explanation.others:
         yield Text("\nOf jobs that are not in the graph", style="bold")
         yield from _render_results(explanation, explanation.others, verbose=verbose)
-    if explanation.foreign:
-        yield Text("\nOf other namespaces", style="bold")
-        for reference, result in explanation.foreign.items():
-            state = str(result.state) if result is not None else "missing"
-            yield Text.assemble("  ", reference, "  ", (state, STYLES.get(state, "")))
+    yield from _render_upstream(explanation.upstream)
     if any(result.counts for job in explanation.jobs for result in job.results):
         yield Text("\nLineage", style="bold")
         yield from _render_lineage(explanation)
     yield Text()
     yield from _describe_next(explanation)
+
+
+def _render_upstream(upstream: Upstream) -> Iterator[Text]:
+    """Render a section for each namespace above this one, with the jobs that are needed of it."""
+    from rich.text import Text
+
+    jobs = [job for each in upstream.namespaces for job in each.jobs]
+    name_width = max((len(job.job) for job in jobs), default=0)
+    state_width = max((len(job.state) for job in jobs), default=0)
+    for each in upstream.namespaces:
+        yield Text.assemble("\n", (f"Of {each.namespace}", "bold"), f"  {escape(each.contact)}")
+        for line in filter(None, (each.note, each.problem)):
+            yield Text(f"  {escape(line)}", style="yellow")
+        for job in each.jobs:
+            yield Text.assemble(
+                f"  {job.job:<{name_width}}  ",
+                (job.fingerprint, "cyan"),
+                "  ",
+                (f"{job.state:<{state_width}}", STYLES.get(job.state, "")),
+                f"  for {', '.join(job.needed_by)}",
+            )
+    if upstream.problem:
+        yield Text(f"\nThe registry cannot be read: {escape(upstream.problem)}", style="yellow")
+    elif upstream.namespaces and upstream.registry is None:
+        hint = "What they need in turn is in the registry: set SEGUE_REGISTRY or --registry."
+        yield Text(f"\n{hint}", style="dim")
 
 
 def _describe_file(explanation: Explanation) -> Iterator[str]:
@@ -312,7 +361,8 @@ def _render_branch(
     if found.lineage is not None:
         line.append(f"  {found.lineage.fingerprint}", style="cyan")
     for note, holds in (
-        ("gone", not found.exists),
+        ("gone", not found.exists and found.error is None),
+        (f"cannot be read: {escape(found.error or '')}", found.error is not None),
         ("no lineage recorded", found.exists and found.lineage is None),
         ("not the current one", job in current.values() and name not in current),
     ):

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
 from segue.adapters.connect import connect_store
 from segue.clock import utc_now
-from segue.errors import ConfigurationError, DamagedRecord, Kind, MissingInput, suggest
-from segue.execution.foreign import NO_RESULTS, ForeignResult, open_foreign_ledgers
+from segue.errors import (
+    ConfigurationError,
+    DamagedRecord,
+    Kind,
+    MissingInput,
+    TransientError,
+    suggest,
+)
+from segue.execution.foreign import NO_RESULTS, ForeignResult
 from segue.execution.work import Run, Steps, Work
 from segue.ingest.catalogue import look_up
 from segue.ingest.observation import Look
@@ -25,6 +32,7 @@ from segue.model.object_store import Object, ObjectStore
 from segue.model.planner import Plan, Verdict
 from segue.model.record import Entry, Lease, Record, State
 from segue.model.transitions import arrive, find_current, find_entry
+from segue.reports.upstream import Upstream, read_upstream
 from segue.stack import Stack
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -83,6 +91,7 @@ class ArtifactStat:
     exists: bool
     size_bytes: int = 0
     lineage: Lineage | None = None  # None if the artifact is missing, or has none
+    error: str | None = None  # why another namespace's cannot be looked up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +105,7 @@ class Explanation:
     others: tuple[JobResult, ...] = ()  # of jobs that are no longer in the graph
     # Of the jobs of other namespaces that this graph needs; None: there is no result.
     foreign: Mapping[str, ForeignResult | None] = field(default_factory=dict)
+    upstream: Upstream = field(default_factory=Upstream)  # all namespaces above this one
     artifacts: Mapping[str, ArtifactStat] = field(default_factory=dict)  # by name, parents included
     targets: tuple[str, ...]
 
@@ -133,10 +143,12 @@ def explain(stack: Stack, file: str, targets: Collection[str]) -> Explanation:
     # A backfill first records the version that it finds.
     planned = arrive(record, look.media, now)[0] if look.media is not None else record
     jobs: list[JobExplanation] = []
-    foreign: Mapping[str, ForeignResult] = {}
+    upstream = Upstream(registry=graph.registry)
     if planned is not None:
-        foreign = _read_foreign(graph, planned)
-        jobs = explain_jobs(graph, planned, targets, now=now, recorded=record, foreign=foreign)
+        upstream = read_upstream(graph, planned.media)
+        jobs = explain_jobs(
+            graph, planned, targets, now=now, recorded=record, foreign=upstream.results
+        )
     removed = {e.job for e in record.results.values()} - set(graph.jobs) if record else set()
     others = [result for job in sorted(removed) for result in _list_results(graph, record, job)]
     results = [*(result for job in jobs for result in job.results), *others]
@@ -146,17 +158,11 @@ def explain(stack: Stack, file: str, targets: Collection[str]) -> Explanation:
         look=look,
         jobs=tuple(jobs),
         others=tuple(others),
-        foreign={reference: foreign.get(reference) for reference in graph.references},
+        foreign={reference: upstream.results.get(reference) for reference in graph.references},
+        upstream=upstream,
         artifacts=trace_lineage(stack.artifacts, (n for r in results for n in r.artifacts)),
         targets=tuple(targets),
     )
-
-
-def _read_foreign(graph: Graph, record: Record) -> Mapping[str, ForeignResult]:
-    """Read what other namespaces have computed of a file."""
-    with ExitStack() as opened:
-        ledgers = open_foreign_ledgers(graph, opened)
-        return ledgers.read([record.media], [tuple(graph.jobs)])[0] if ledgers is not None else {}
 
 
 def _find_file(stack: Stack, file: str) -> tuple[Look, Record | None]:
@@ -200,6 +206,11 @@ def trace_lineage(artifacts: ObjectStore, names: Iterable[str]) -> dict[str, Art
         except MissingInput:
             traced[name] = ArtifactStat(name=name, uri=uri, exists=False)
             continue
+        except (ConfigurationError, TransientError) as error:
+            if name == uri:  # another namespace's must not end the report
+                traced[name] = ArtifactStat(name=name, uri=uri, exists=False, error=str(error))
+                continue
+            raise
         lineage = Lineage.from_metadata(found.metadata)
         traced[name] = ArtifactStat(
             name=name, uri=uri, exists=True, size_bytes=found.size_bytes, lineage=lineage

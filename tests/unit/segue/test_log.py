@@ -5,10 +5,18 @@ from __future__ import annotations
 import io
 import json
 import logging
+import threading
 
 import pytest
 
-from segue.log import LOGGER, Action, PrintableFormatter, configure, log_event
+from segue.log import (
+    LOGGER,
+    Action,
+    PrintableFormatter,
+    add_common_fields,
+    configure,
+    log_event,
+)
 
 NAME = "gs://b/\x1b[2J\x9b\u202e\udcff.wav"
 
@@ -46,3 +54,23 @@ def test_readable_lines_are_printable_and_say_the_level(log):
 def test_the_records_of_others_are_printable():
     record = logging.LogRecord("x", logging.INFO, "f", 1, "a %s", (NAME,), None)
     assert PrintableFormatter("%(message)s").format(record).isprintable()
+
+
+def test_common_fields_are_in_all_events_of_a_thread_for_a_while(caplog, monkeypatch):
+    monkeypatch.setattr(LOGGER, "propagate", True)
+    caplog.set_level("INFO", LOGGER.name)
+    with add_common_fields(namespace="moods"):
+        with add_common_fields(file="a"):
+            log_event(Action.DONE, job="mood")
+        thread = threading.Thread(target=log_event, args=(Action.DONE,))
+        thread.start()
+        thread.join()
+        log_event(Action.DONE, namespace="own")
+    log_event(Action.DONE)
+    lines = [record.__dict__["segue"] for record in caplog.records]
+    assert [{k: line[k] for k in line if k not in ("severity", "action")} for line in lines] == [
+        {"namespace": "moods", "file": "a", "job": "mood"},
+        {},
+        {"namespace": "own"},
+        {},
+    ]

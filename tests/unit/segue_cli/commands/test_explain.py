@@ -222,3 +222,15 @@ def test_a_file_that_resembles_nothing_is_refused_with_what_to_write(segue, proj
     said = segue("explain", "zzz", *LEDGER)
     assert said.code == 2
     assert "a URI" in said.err
+
+
+def test_another_namespace_s_artifact_that_cannot_be_looked_up_does_not_end_it(segue, project):
+    media = project.media("song.wav")
+    name = "s3://acme/fine.json"
+    project.write("after", media, fine=name)
+    project.record(media, {"after": project.entry("after", media)})
+    said = segue("explain", "music/song.wav", *LEDGER)
+    assert said.code == 0
+    assert "cannot be read: 's3://acme" in said.out
+    found = segue("explain", "music/song.wav", *LEDGER, "--json").json
+    assert found["artifacts"][name]["exists"] is None

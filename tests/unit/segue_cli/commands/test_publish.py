@@ -198,3 +198,38 @@ def test_an_unset_or_empty_registry_is_said_to_be_so(segue, teams, monkeypatch):
     said = segue("graph", "--registry")
     assert "Nobody has published to elsewhere yet." in said.err
     assert segue("graph", "--registry", "--json").json["namespaces"] == {}
+
+
+def test_explain_follows_a_file_to_what_other_namespaces_have(segue, shared):
+    (shared / "music").mkdir()
+    (shared / "music/song.wav").write_bytes(b"sound")
+    said = segue("explain", "music/song.wav", *NEW)
+    assert said.code == 0
+    lines = said.out.splitlines()
+    at = lines.index("Of platform  platform@example.org")
+    assert "its ledger cannot be read: there is no sqlite:///" in lines[at + 1]
+    assert lines[at + 2].split()[::2] == ["fine", "unknown", "moods"]
+    assert "SEGUE_REGISTRY" not in said.out
+    assert segue("backfill", *OLD, "--prefix", "music", "--all").code == 0
+    (row,) = [
+        line
+        for line in segue("explain", "music/song.wav", *NEW).out.splitlines()
+        if line.endswith("for moods")
+    ]
+    assert row.split()[2] == "done"
+    found = segue("explain", "music/song.wav", *NEW, "--json").json
+    (platform,) = found["namespaces"]
+    assert (platform["namespace"], platform["problem"]) == ("platform", None)
+    assert [(job["job"], job["state"], job["needed_by"]) for job in platform["jobs"]] == [
+        ("fine", "done", ["moods"])
+    ]
+    assert found["foreign"]["platform/fine"]["artifact"] == platform["jobs"][0]["artifact"]
+
+
+def test_explain_says_what_to_set_to_follow_a_file_further(segue, shared):
+    text = MOODS.replace("registry: registry\n", "")
+    (shared / "moods/jobs.yaml").write_text(text)
+    (shared / "song.wav").write_bytes(b"sound")
+    said = segue("explain", "song.wav", *NEW)
+    assert "set SEGUE_REGISTRY or --registry" in said.out
+    assert "SEGUE_REGISTRY" not in segue("explain", "song.wav", *NEW, "--registry", "registry").out
