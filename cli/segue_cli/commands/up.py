@@ -282,17 +282,19 @@ class UpRun:
 
     def _print_summary(self, code: ExitCode, *, is_page: bool) -> None:
         """Print the totals, and the failure if there is one."""
-        counts = _count_totals(self._group.count_actions())
-        for system in self._group.systems if self._group.is_several else ():
-            own = _count_totals(system.count_actions())
-            self._write_totals(own, namespace=system.graph.namespace)
-        self._write_totals(counts)
+        totals = _count_totals(self._group.count_actions())
+        by_namespace = {
+            system.graph.namespace: _count_totals(system.count_actions())
+            for system in self._group.systems
+        }
+        if self._group.is_several:
+            for namespace, counts in by_namespace.items():
+                self._write_totals(counts, namespace=namespace)
+        self._write_totals(totals)
         if is_page:
-            summary = f"Stopped: {text.format_count(counts['arrived'], 'file')} arrived"
-            summary += f", {counts['deleted']:,} deleted"
-            summary += f", {text.format_count(counts['done'], 'result')} computed"
-            summary += f", {counts['failed']:,} failed" if counts["failed"] else ""
-            self._output.print(f"{summary}.")
+            several = [f"{name}: {_describe_totals(each)}" for name, each in by_namespace.items()]
+            lines = several if self._group.is_several else [_describe_totals(totals)]
+            self._output.print(f"Stopped: {'; '.join(lines)}.")
         if self._group.failure is not None:
             self._output.note(f"segue: error: {self._group.failure}")
         elif self._failure is not None:
@@ -305,6 +307,13 @@ class UpRun:
     def _write_totals(self, counts: Mapping[str, int], **about: str) -> None:
         line = {"severity": "INFO", "action": "stopped", "process": "up", **about, **counts}
         self._lines.write(line)
+
+
+def _describe_totals(counts: Mapping[str, int]) -> str:
+    arrived = f"{text.format_count(counts['arrived'], 'file')} arrived"
+    computed = f"{text.format_count(counts['done'], 'result')} computed"
+    failed = f", {counts['failed']:,} failed" if counts["failed"] else ""
+    return f"{arrived}, {counts['deleted']:,} deleted, {computed}{failed}"
 
 
 def _count_totals(actions: Mapping[str, int]) -> dict[str, int]:

@@ -15,6 +15,7 @@ from segue.adapters.connect import make_url_absolute
 from segue.errors import ConfigurationError, DatabaseReplaced
 from segue.log import LOGGER
 from segue.model.graph import GraphError
+from segue.model.media_file import parse_location
 from segue.stack import load_graph
 from segue_cli.local.programs import share_cores
 from segue_cli.local.system import FUNCTIONS, Line, System
@@ -47,7 +48,8 @@ class SystemGroup:
     Raises
     ------
     ConfigurationError
-        If a graph cannot be used, with what is wrong with each, or if two have the same namespace.
+        If a graph cannot be used, with what is wrong with each, or if two would write to the same
+        ledger or artifacts.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class SystemGroup:
     ) -> None:
         self._on_line = on_line
         graphs = call_for_each(settings, load_graph, lambda one: one.graph)
-        _check_namespaces(graphs)
+        _check_apart(graphs)
         processes = processes or share_cores(sum(len(graph.pipelines) for graph in graphs))
         pairs = list(zip(settings, graphs, strict=True))
         self.systems = call_for_each(
@@ -229,16 +231,27 @@ def _resolve(url: str) -> str:
     return scheme + separator + (os.path.realpath(path) if separator else path)
 
 
-def _check_namespaces(graphs: Sequence[Graph]) -> None:
-    """Raise an error if two graphs have the same namespace, whose ledger both would write."""
-    paths: dict[str, list[str]] = {}
+def _check_apart(graphs: Sequence[Graph]) -> None:
+    """Raise an error if two graphs would write to the same ledger, or the same artifacts.
+
+    What one has written, 'segue gc' would remove as garbage of the other.
+    """
+    namespaces: dict[str, list[str]] = {}
+    artifacts: dict[str, list[str]] = {}
     for graph in graphs:
-        paths.setdefault(graph.namespace, []).append(str(graph.path))
+        namespaces.setdefault(graph.namespace, []).append(str(graph.path))
+        artifacts.setdefault(parse_location(graph.artifacts), []).append(str(graph.path))
     errors = [
-        f"{' and '.join(same)} have the namespace {namespace!r}; write another 'namespace:' in all "
-        "but one of them, or name one only"
-        for namespace, same in paths.items()
-        if len(same) > 1
+        f"{' and '.join(paths)} have the namespace {namespace!r}; write another 'namespace:' in "
+        "all but one of them, or name one only"
+        for namespace, paths in namespaces.items()
+        if len(paths) > 1
+    ]
+    errors += [
+        f"{' and '.join(paths)} have their artifacts in {place}; write another 'artifacts:' in all "
+        "but one of them, or leave it out for .segue/NAMESPACE/artifacts"
+        for place, paths in artifacts.items()
+        if len(paths) > 1 and not errors
     ]
     if errors:
         raise ConfigurationError("\n".join(errors))

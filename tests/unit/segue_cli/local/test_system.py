@@ -130,6 +130,14 @@ def test_two_graphs_of_one_namespace_are_refused_by_name(build):
         build("a", b=GRAPH.replace("NAME", "a"))
 
 
+def test_two_graphs_with_the_same_artifacts_are_refused(build):
+    text = GRAPH.replace("NAME/artifacts", "a/artifacts").replace("NAME", "b")
+    with pytest.raises(
+        ConfigurationError, match=r"a\.yaml and b\.yaml have their artifacts in file:"
+    ):
+        build("a", b=text)
+
+
 def test_if_one_cannot_be_opened_all_are_closed_again(build):
     group = build("a", "b")
     with lock_ledger("sqlite:///.segue/b/ledger.db"):
