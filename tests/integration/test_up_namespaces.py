@@ -43,13 +43,14 @@ jobs:
 """,
     "moods": """
 jobs:
+  tag: {run: "features:make", needs: {media: platform/source}, writes: application/json}
   mood:
     {run: "features:take", writes: application/json,
      needs: {audio: platform/first, beats: rhythm/beats}}
 """,
 }
 # What each team computes when a file arrives, and which of them watch the folder.
-ON_ARRIVAL = {"platform": ["first", "second"], "rhythm": ["own"], "moods": []}
+ON_ARRIVAL = {"platform": ["first", "second"], "rhythm": ["own", "beats"], "moods": ["tag", "mood"]}
 WATCHERS = ("platform", "rhythm")
 
 
@@ -148,6 +149,8 @@ def test_each_graph_runs_with_its_own_code_ledger_and_artifacts(teams):
         assert (teams.folder / f".segue/{team}/queue.db").exists()
     assert teams.read_artifact("platform", "first") == {"team": "platform", "file": "song.wav"}
     assert teams.read_artifact("rhythm", "own") == {"team": "rhythm", "file": "song.wav"}
+    assert teams.read_artifact("moods", "tag") == {"team": "moods", "file": "song.wav"}
+    assert teams.read_artifact("moods", "mood") == {"team": "moods", "above": ["audio", "beats"]}
 
     started = [one for one in lines if one["action"] == "started" and one["process"] == "up"]
     music = f"{teams.folder}/music"
@@ -194,6 +197,6 @@ def test_nothing_starts_if_one_graph_is_wrong_and_all_faults_are_reported(teams)
     said = teams.run("up", *teams.graphs)
     assert (said.returncode, said.stdout) == (2, "")
     assert "rhythm/jobs.yaml has 1 fault" in said.stderr
-    assert "moods/jobs.yaml has 2 faults" in said.stderr
+    assert "moods/jobs.yaml has 3 faults" in said.stderr
     assert "run 'segue lock'" in said.stderr
     assert not (teams.folder / ".segue").exists()

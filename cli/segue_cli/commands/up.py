@@ -87,8 +87,8 @@ def up(
 
     Several graphs, each with a namespace of its own, run side by side: each has its own ledger,
     queue and artifacts in .segue/NAMESPACE/, its own pipelines, and the code beside its file. A
-    graph without a catalogue, whose jobs need only what other namespaces publish, watches no
-    folder.
+    graph whose files arrive in another namespace, or that has no catalogue and needs only the
+    results of others, watches no folder.
     """
     from segue_cli.local.system_group import SystemGroup
 

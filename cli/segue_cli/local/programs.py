@@ -24,8 +24,11 @@ SEGUE = "import sys; from segue_cli.main import main; sys.exit(main())"
 def find_catalogue_folder(graph: Graph) -> str | None:
     """Return the folder to watch; a bucket is refused, since it sends its own events.
 
-    None: the graph names no catalogue, and no job needs the file itself when it arrives.
+    None: files arrive in another namespace, or the graph names no catalogue, and no job needs the
+    file itself when it arrives.
     """
+    if graph.source_namespace is not None:
+        return None
     if graph.catalogue is None:
         if not any(graph.jobs[job].reads_source for job in graph.select_on_arrival(graph.jobs)):
             return None

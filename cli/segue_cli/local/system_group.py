@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from segue.adapters.connect import make_url_absolute
+from segue.adapters.urls import find_file, identify_queue, make_url_absolute
 from segue.errors import ConfigurationError, DatabaseReplaced
 from segue.log import LOGGER
 from segue.model.graph import GraphError
@@ -226,9 +226,9 @@ def call_for_each(
 
 
 def _resolve(url: str) -> str:
-    """Return the URL of a ledger or queue, in which a file has the same path by all its names."""
-    scheme, separator, path = make_url_absolute(url).partition("sqlite://")
-    return scheme + separator + (os.path.realpath(path) if separator else path)
+    """Return a form that all URLs of the same ledger or queue have in common."""
+    path = find_file(url)
+    return identify_queue(url) if path is None else os.path.realpath(path)
 
 
 def _check_apart(graphs: Sequence[Graph]) -> None:

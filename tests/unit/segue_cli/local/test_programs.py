@@ -39,8 +39,9 @@ def test_a_catalogue_has_to_be_an_existing_folder(tmp_path, line, message):
         find_catalogue_folder(graph)
 
 
-def test_a_graph_that_needs_no_file_itself_needs_no_catalogue():
-    text = GRAPH.replace("media: source", "value: platform/fine")
+@pytest.mark.parametrize("line", ["value: platform/fine", "media: platform/source"])
+def test_a_graph_whose_files_do_not_arrive_here_needs_no_catalogue(line):
+    text = GRAPH.replace("media: source", line)
     graph = parse_graph(text, environ={}, lock=UNRESOLVED)
     assert find_catalogue_folder(graph) is None
 
