@@ -63,7 +63,7 @@ def system(build):
 def test_a_function_that_waits_for_the_ledger_does_not_stop_the_page(system):
     services = system._services
     reading = threading.Thread(target=system.read_status, daemon=True)
-    with services.ledger._session(), services.queue._session():
+    with services.ledger._session(), services.queue.own._session():
         reading.start()
         reading.join(PATIENCE_S)
         assert not reading.is_alive()
