@@ -518,10 +518,36 @@ class Engine:
             work.settled += [r for r in work.results if r.state in FINISHED]
             queued = [r for r in work.results if r.state is State.QUEUED]
             work.results = queued if any(map(is_deferred, queued)) else []
-        for work, _ in made:
-            if _is_over(work):
+        over = [work for work, _ in made if _is_over(work)]
+        renewed = self._look_again(over)
+        self._ready.extend(renewed)
+        for work in over:
+            if work not in renewed:
                 self._end(work)
         self._submit([work for work, _ in made if not _is_over(work)], now)
+
+    def _look_again(self, works: Sequence[Work]) -> list[Work]:
+        """Return what can go on, as other namespaces have finished what it needs meanwhile.
+
+        Their event may have come while a job here was running, and have found that unfinished.
+        """
+        waiting = [work for work in works if work.settled and self._waits_for_others(work)]
+        if self.foreign is None or not waiting:
+            return []
+        needed = [self.graph.find_foreign(work.targets) for work in waiting]
+        found, _ = self.foreign.look_up([work.media for work in waiting], needed)
+        renewed = []
+        for work, results in zip(waiting, found, strict=True):
+            if any(work.foreign.get(reference) != results[reference] for reference in results):
+                work.foreign = {**work.foreign, **results}
+                renewed.append(work)
+        return renewed
+
+    def _waits_for_others(self, work: Work) -> bool:
+        verdicts = work.plan.verdicts if work.plan is not None else {}
+        return not (work.late or work.results) and any(
+            verdicts.get(job) is Verdict.FOREIGN for job in work.targets
+        )
 
     def _is_time_to_settle(self) -> bool:
         """Whether enough results, or results for long enough, wait; replies never wait."""

@@ -290,14 +290,10 @@ class ReplyBuilder:
 
     def _pass_deletion(self, work: Work) -> Iterator[Envelope]:
         """Yield the events of a deletion, if it was this message that brought it."""
-        record, message = work.record, work.message
-        assert work.received is not None
-        assert message is not None
+        record = work.record
         if record is None or record.deleted_at is None or record.deleted_by != work.event:
             return
-        yield from build_deletion_events(
-            self.graph, record, self.graph.find_published(work.received.pipeline)
-        )
+        yield from build_deletion_events(self.graph, record, self.graph.jobs)
 
     def _notify(self, work: Work, message: Message) -> tuple[list[Envelope], ClearNotify | None]:
         """Return the events of what is finished, and what to clear once they are published."""

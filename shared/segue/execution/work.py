@@ -23,7 +23,17 @@ from segue.model.media_file import MediaFile
 from segue.model.message import Message
 from segue.model.outcome import Status
 from segue.model.planner import NO_JOBS, Plan, Verdict, is_never_lost, plan
-from segue.model.record import EVERYONE, FINISHED, NOBODY, UNFINISHED, Entry, Lease, Record, State
+from segue.model.record import (
+    EVERYONE,
+    FINISHED,
+    NOBODY,
+    UNFINISHED,
+    Entry,
+    Lease,
+    Record,
+    State,
+    is_inbox,
+)
 from segue.model.transitions import (
     Result,
     arrive,
@@ -87,6 +97,7 @@ class Work(msgspec.Struct, kw_only=True):
     snapshot: Snapshot | None = None  # None: to be read
     # An event, response or request of another namespace: whether its file is known here is open.
     is_from_others: bool = False
+    is_requested_already: bool = False  # by others, for whom it is under way
     is_over_limit: bool = False  # a request of another namespace that has requested too much
     foreign: Mapping[str, ForeignResult] = NO_RESULTS  # of the jobs above, by namespace/job
     unknown_to: Collection[str] = ()  # the namespaces above that have no record of the file
@@ -142,7 +153,7 @@ class Work(msgspec.Struct, kw_only=True):
         message = self.message
         if message is None:
             return self.run is not None and self.run.request_parents
-        if self.trigger is not None or self.is_over_limit:
+        if self.trigger is not None or self.is_over_limit or self.is_requested_already:
             return False
         return not message.is_response or message.result is None
 
@@ -219,12 +230,29 @@ class Steps:
             return None, Step(refusal=Status.DELETED if work.is_from_others else UNKNOWN)
         if refusal := check_version(record, work.media):
             return found, Step(refusal=refusal)
+        work.is_requested_already = self._is_requested_by_others(record, work)
         if work.event is not None:
             record = trigger(record, self._list_unnotified(record, work), work.event)
         if work.run is not None:
             record = self._reopen(record, work, work.run, now)
         record, planned = self._plan(record, work, work.targets, now)
         return record, Step(plan=planned)
+
+    def _is_requested_by_others(self, record: Record, work: Work) -> bool:
+        """Whether other namespaces wait for what this one requests, so that it is under way.
+
+        Otherwise requests would multiply from one namespace to the next.
+        """
+        reply_to = work.message.reply_to if work.message is not None else None
+        if reply_to is None:
+            return False
+        entries = [find_entry(self.graph, record, job) for job in work.targets]
+        return any(
+            is_inbox(whom) and whom != reply_to
+            for entry in entries
+            if entry is not None
+            for whom in entry.notify
+        )
 
     def build_start(self, work: Work, now: datetime) -> Transition[Step]:
         """Build the step that decides and claims; a ping needs nothing but its record."""
@@ -457,7 +485,7 @@ class Steps:
         line = frozenset(self.graph.add_ancestors(filter(self.leads_to, wanted)))
         found = {*self.graph.add_ancestors(work.damaged), *self._list_line(work.trigger)}
         is_first = not work.settled and not self._has_begun(planned, record, line)
-        if is_first or work.is_response:
+        if is_first or work.is_response or work.is_from_others:  # nobody else was told of it
             found |= line
         return tuple(
             job

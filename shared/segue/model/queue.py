@@ -98,6 +98,9 @@ def list_published_topics(graph: Graph, pipelines: Iterable[str]) -> tuple[str, 
     asked: set[str] = set()
     for pipeline in pipelines:
         done.update(graph.find_published(pipeline))
+        if graph.find_foreign_parents(pipeline) or graph.source_namespace is not None:
+            # What another namespace deletes, it passes on for the whole graph.
+            done.update(job.name for job in graph.jobs.values() if job.publish)
         asked.update(graph.find_notified(pipeline))
     return (
         *(format_done_topic(job) for job in graph.jobs if job in done),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segue.execution.work import Run
+from segue.execution.work import ReceivedMessage, Run
 from segue.ingest.events import Deletions
 from segue.log import Action
 from segue.model.media_file import MediaFile
@@ -11,6 +11,7 @@ from segue.model.outcome import Outcome, Status
 from segue.model.record import NOBODY, Failure, State
 from segue.model.transitions import Result
 from segue.reports.job_states import count_requests
+from segue_support.recording_pool import complete_jobs
 from segue_support.stream import URI
 from segue_support.teams import Teams, format_url
 
@@ -275,3 +276,80 @@ def test_a_team_may_read_the_files_of_another_namespace():
     delete(teams, "platform")
     teams.run()
     assert teams["covers"].record.deleted_at is not None
+
+
+def test_a_tombstone_is_passed_on_by_whichever_pipeline_gets_it():
+    teams = Teams()
+    teams.add("platform", PLATFORM)
+    one = "{run: 'm:f', needs: {audio: platform/down}, writes: application/json, publish: true}"
+    teams.add("moods", f"  a: {one}\n  b: {one}\n")
+    teams.add("charts", "  c: {run: 'm:f', needs: {x: moods/a}, writes: application/json}\n")
+    teams["platform"].arrive()
+    teams.run()
+    delete(teams, "platform")
+    while teams["platform"].messages:
+        teams["platform"].deliver()
+    teams["moods"].deliver(1)  # b's first
+    teams.run()
+    assert teams["charts"].record.deleted_at is not None
+
+
+def test_a_result_that_others_finish_while_a_job_runs_is_found():
+    teams = Teams()
+    teams.add("platform", PLATFORM)
+    join = """
+  a: {run: 'm:f', needs: {media: platform/source}, writes: application/json}
+  b: {run: 'm:f', needs: {a: a, audio: platform/down}, writes: application/json}
+pipelines: {main: [a, b]}
+"""
+    moods = teams.add("moods", join)
+
+    def finish_parent_meanwhile(task):
+        if task.run == ("a",):
+            platform = teams["platform"]
+            while platform.messages:
+                platform.deliver()
+            other = moods.build_engine(frozenset(["a", "b"]))
+            envelopes = [e for e in moods.queue.queued.values() if "done-down" in e.topic]
+            received = [ReceivedMessage(pipeline="main", data=e.data) for e in envelopes]
+            other.add_messages(received)
+            [reply] = list(other.drain())
+            assert reply.action is Action.WAITING
+        return complete_jobs(task)
+
+    moods.answer = finish_parent_meanwhile
+    teams["platform"].arrive()
+    moods.deliver()
+    assert list_states(teams, "moods") == {"a": "done", "b": "done"}
+
+
+def test_a_request_reaches_every_pipeline_that_can_begin():
+    teams = Teams()
+    jobs = """
+  a: {run: 'm:f', needs: {media: source}, writes: application/json}
+  b: {run: 'm:f', needs: {media: source}, writes: application/json}
+  c: {run: 'm:f', needs: {a: a, b: b}, writes: application/json, publish: true}
+pipelines: {main: [a, c]}
+"""
+    teams.add("platform", jobs)
+    teams.add("moods", "  d: {run: 'm:f', needs: {c: platform/c}, writes: application/json}\n")
+    teams["moods"].request("d")
+    teams.run()
+    assert list_states(teams, "moods") == {"d": "done"}
+
+
+def test_requests_do_not_multiply_from_one_namespace_to_the_next():
+    teams = Teams()
+    teams.add("platform", PLATFORM)
+    above = "platform/down"
+    for name in ("x", "y", "z"):
+        one = f"{{run: 'm:f', needs: {{i: {above}}}, writes: application/json, publish: true}}"
+        join = "{run: 'm:f', needs: {a: a, b: b}, writes: application/json, publish: true}"
+        teams.add(name, f"  a: {one}\n  b: {one}\n  j: {join}\n")
+        above = f"{name}/j"
+    teams["z"].request("j")
+    teams.run()
+    assert list_states(teams, "z") == {"a": "done", "b": "done", "j": "done"}
+    assert teams["platform"].computed == {"down": 1}
+    asked = [sum(teams[name].queue.published.values()) for name in ("z", "y", "x", "platform")]
+    assert max(asked) <= 12, asked
