@@ -17,7 +17,7 @@ locals {
       timeout_s    = 60
       ingress      = "ALLOW_INTERNAL_ONLY"
       environment  = merge(local.settings, { SEGUE_ON_DELETION = var.on_deletion })
-      publishes_to = []
+      publishes_to = local.graph.deletion_topics
       bucket_roles = { for role in google_project_iam_custom_role.remover : "remove" => { bucket = module.artifacts.bucket, role = role.id, prefix = null } }
     }
     request = {

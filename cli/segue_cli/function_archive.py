@@ -19,7 +19,12 @@ from dataclasses import dataclass, replace
 from segue.errors import ConfigurationError
 from segue.model.graph import Graph, find_lock
 from segue.model.manifest import LOCK_FILE
-from segue.model.queue import list_published_topics, list_subscriptions, list_topics
+from segue.model.queue import (
+    list_deletion_topics,
+    list_published_topics,
+    list_subscriptions,
+    list_topics,
+)
 from segue.model.settings import Settings
 from segue.stack import load_graph
 from segue_cli.views.output import build_write_error
@@ -130,6 +135,7 @@ def compile_graph(settings: Settings) -> bytes:
         "jobs": jobs,
         "pipelines": pipelines,
         "topics": list_topics(graph),
+        "deletion_topics": list_deletion_topics(graph),
         "subscriptions": {
             one.name: {"topic": one.topic, "queue": one.queue} for one in list_subscriptions(graph)
         },

@@ -19,6 +19,7 @@ from segue.model.graph import SOURCE, Graph, read_graph
 from segue.model.queue import (
     SOURCE_TOPIC,
     format_inbox,
+    list_deletion_topics,
     list_published_topics,
     list_subscriptions,
 )
@@ -113,11 +114,13 @@ def arrival(_graph: Graph) -> Calls:
         yield "pubsub.Publish", place
 
 
-def deletion(_graph: Graph) -> Calls:
+def deletion(graph: Graph) -> Calls:
     """Leaves a tombstone; artifacts are kept in all of the environments here."""
     yield from use_ledger()
     yield "eventarc.ReceiveEvent", PROJECT
     yield "run.Invoke", Place("service:segue-deletion")
+    for place in topics(list_deletion_topics(graph)):
+        yield "pubsub.Publish", place
 
 
 def request(graph: Graph) -> Calls:

@@ -109,6 +109,14 @@ def list_published_topics(graph: Graph, pipelines: Iterable[str]) -> tuple[str, 
     )
 
 
+def list_deletion_topics(graph: Graph) -> tuple[str, ...]:
+    """Return the topics to which the deletion of a file is published, for other namespaces."""
+    if not graph.is_shared:
+        return ()
+    published = [job.name for job in graph.jobs.values() if job.publish]
+    return (SOURCE_TOPIC, *map(format_done_topic, published))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """Bytes and attributes on their way to a topic."""

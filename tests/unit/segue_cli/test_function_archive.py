@@ -191,6 +191,7 @@ def test_the_compiled_graph_has_what_terraform_needs_of_each_job_and_pipeline(se
             },
         },
         "topics": ["source", "done-a", "done-b", "inbox-light", "inbox-c", "inbox-b", "dead"],
+        "deletion_topics": [],
         "subscriptions": {
             "light.source": {"topic": "source", "queue": None},
             "light.done-b": {"topic": "done-b", "queue": None},
@@ -228,6 +229,10 @@ def test_the_lock_is_deployed_with_a_graph_that_needs_other_namespaces(settings,
     assert compiled["jobs"]["a"]["parents"] == ["platform/a"]
     assert compiled["pipelines"]["a"]["reads"] == ["a.platform.done-a", "a.inbox"]
     assert compiled["topics"] == ["source", "inbox-a", "dead"]  # none of another namespace
+    (tmp_path / "jobs.yaml").write_text(
+        GRAPH.replace("media: source}", "media: source}, publish: true")
+    )
+    assert json.loads(compile_graph(settings))["deletion_topics"] == ["source", "done-a"]
     assert compiled["subscriptions"]["a.platform.done-a"] == {
         "topic": "done-a",
         "queue": "pubsub://acme-platform/segue",
