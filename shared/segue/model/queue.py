@@ -98,8 +98,7 @@ def list_published_topics(graph: Graph, pipelines: Iterable[str]) -> tuple[str, 
     asked: set[str] = set()
     for pipeline in pipelines:
         done.update(graph.find_published(pipeline))
-        if graph.find_foreign_parents(pipeline) or graph.source_namespace is not None:
-            # What another namespace deletes, it passes on for the whole graph.
+        if graph.locked_references:  # what others delete, any pipeline passes on for the graph
             done.update(job.name for job in graph.jobs.values() if job.publish)
         asked.update(graph.find_notified(pipeline))
     return (
