@@ -36,9 +36,8 @@ HINT = "apply the Terraform of this graph to this environment"
 SHOWN = 8  # names per message
 MANY = 1000
 # Topics and subscriptions that a graph may have.
-FORMER = re.compile(
-    r"(done|inbox)-[a-z0-9_]+|[a-z0-9_]+\.(source|inbox|([a-z0-9-]+\.)?done-[a-z0-9_]+)"
-)
+DONE = "done-[a-z0-9_]+"
+FORMER = re.compile(rf"{DONE}|inbox-[a-z0-9_]+|[a-z0-9_]+\.(inbox|([a-z0-9-]+\.)?(source|{DONE}))")
 BUILDING = "currently building"  # in Firestore's answer to a query whose index is not ready yet
 
 

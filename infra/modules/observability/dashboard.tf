@@ -7,7 +7,7 @@ locals {
 
   subscriptions = {
     for kind, names in {
-      arrivals = "[a-z0-9_]+[.](source|([a-z0-9-]+[.])?done-[a-z0-9_]+)"
+      arrivals = "[a-z0-9_]+[.]([a-z0-9-]+[.])?(source|done-[a-z0-9_]+)"
       requests = "[a-z0-9_]+[.]inbox"
       dead     = "(dead|function-[a-z0-9]+-dead)" # of the pipelines, and of each function
     } :

@@ -27,7 +27,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from segue.adapters.connect import connect_queue
 from segue.adapters.pubsub import PubsubQueue
-from segue.errors import ConfigurationError, TransientError
+from segue.errors import TransientError
 from segue.execution.reply import ClearNotify, Reply, clear_all
 from segue.execution.streaming_run import SharedResources, StreamingRun, open_resources
 from segue.execution.work import ReceivedMessage
@@ -216,23 +216,8 @@ class PublishElsewhere(beam.DoFn):  # type: ignore[misc]
         self._timestamp = timestamp
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        """Publish, in one call for each queue; after a transient error, the bundle comes again.
-
-        Any other error is for the other team to repair, and must not stop this one; whoever waits
-        there asks again.
-        """
-        by_queue: dict[str | None, list[Envelope]] = {}
-        for reply in self._waiting:
-            for envelope in reply.envelopes:
-                by_queue.setdefault(envelope.queue, []).append(envelope)
-        for url, envelopes in by_queue.items():
-            try:
-                self._queue.publish(envelopes)
-            except ConfigurationError as error:
-                log_event(Action.MISCONFIGURED, severity="ERROR", queue=url, error=str(error))
-            except TransientError as error:
-                log_event(Action.UNAVAILABLE, severity="WARNING", kind=error.kind, error=str(error))
-                raise
+        """Publish all; what another namespace's queue does not take is logged and lost."""
+        self._queue.publish([x for reply in self._waiting for x in reply.envelopes])
         for reply in self._waiting:
             if reply.clear is not None:
                 yield WindowedValue(reply.clear, self._timestamp, (GlobalWindow(),))
