@@ -32,9 +32,10 @@ RETRYING = Backoff(0.2, 10.0)  # between the pulls from a queue that is away
 class OtherQueue:
     """A queue to publish to, and a namespace's subscriptions there if it is a file.
 
-    It is not this namespace's to repair: while it is away, pulls return nothing and the first one
-    logs why; all other calls raise ``Unavailable``. After its file was replaced, the subscriptions
-    are created again.
+    It is not this namespace's to repair, and must not stop it: while it is away or cannot be used,
+    pulls return nothing, what is acknowledged comes again, and one line says why. Only ``publish``
+    raises errors, and ``subscribe`` those of the configuration. After its file was replaced, the
+    subscriptions are created again.
 
     Parameters
     ----------
@@ -77,25 +78,25 @@ class OtherQueue:
         """Return up to ``limit`` envelopes of a subscription, without waiting."""
         if time.monotonic() < self._retry_at:
             return []
-        try:
-            with self._use() as (queue, opening):
-                pulled = queue.pull([self._subscriptions[name].name], limit=limit)
-        except SegueError as error:
-            self._record_outage(error)
-            return []
-        self._pauses = None
-        return [replace(one, subscription=name, ack_id=f"{opening}/{one.ack_id}") for one in pulled]
+        pulled: list[ReceivedEnvelope] = []
+        with self._tolerate_errors(), self._use() as (queue, opening):
+            found = queue.pull([self._subscriptions[name].name], limit=limit)
+            pulled += [
+                replace(one, subscription=name, ack_id=f"{opening}/{one.ack_id}") for one in found
+            ]
+            self._pauses = None
+        return pulled
 
     def acknowledge(self, envelopes: Sequence[ReceivedEnvelope]) -> None:
         """Remove envelopes."""
         if held := self._find_held(envelopes):
-            with self._use() as (queue, _):
+            with self._tolerate_errors(), self._use() as (queue, _):
                 queue.acknowledge(held)
 
     def extend(self, envelopes: Sequence[ReceivedEnvelope], seconds: float) -> None:
         """Hide envelopes for some seconds from now."""
         if held := self._find_held(envelopes):
-            with self._use() as (queue, _):
+            with self._tolerate_errors(), self._use() as (queue, _):
                 queue.extend(held, seconds)
 
     def _find_held(self, envelopes: Sequence[ReceivedEnvelope]) -> list[ReceivedEnvelope]:
@@ -114,17 +115,16 @@ class OtherQueue:
         return held
 
     def measure_depth(self, name: str) -> int:
-        """Return how many envelopes a subscription holds."""
-        there = self._subscriptions[name].name
-        with self._use() as (queue, _):
+        """Return how many envelopes a subscription holds; 0 while the queue is away."""
+        there, depth = self._subscriptions[name].name, None
+        with self._tolerate_errors(), self._use() as (queue, _):
             depth = queue.measure_depth([there])
-        assert depth is not None, "subscriptions elsewhere are in files"
-        return depth[there]
+        return 0 if depth is None else depth[there]
 
     def sync(self) -> None:
         """Return once all that was published or acknowledged survives a power cut."""
         if self._queue is not None:
-            with self._use() as (queue, _):
+            with self._tolerate_errors(), self._use() as (queue, _):
                 queue.sync()
 
     def close(self) -> None:
@@ -132,7 +132,16 @@ class OtherQueue:
         with self._lock:
             queue, self._queue = self._queue, None
         if queue is not None:
-            queue.close()
+            with self._tolerate_errors():
+                queue.close()
+
+    @contextlib.contextmanager
+    def _tolerate_errors(self) -> Iterator[None]:
+        """Log the first error of an outage, and go on."""
+        try:
+            yield
+        except SegueError as error:
+            self._record_outage(error)
 
     @contextlib.contextmanager
     def _use(self) -> Iterator[tuple[Queue, int]]:
@@ -187,6 +196,10 @@ class OtherQueue:
         if self._pauses is None:
             self._pauses = iter(RETRYING)
             log_event(
-                Action.UNAVAILABLE, severity="WARNING", kind=Kind.UNAVAILABLE, error=str(error)
+                Action.UNAVAILABLE,
+                severity="WARNING",
+                kind=Kind.UNAVAILABLE,
+                queue=self._url,
+                error=str(error),
             )
         self._retry_at = time.monotonic() + next(self._pauses)

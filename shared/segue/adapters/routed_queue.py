@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 from segue.adapters.other_queue import OtherQueue
@@ -20,7 +19,7 @@ from segue.log import Action, log_event
 from segue.model.queue import rotate, take_fair_shares
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from segue.model.queue import Envelope, Queue, ReceivedEnvelope, Subscription
 
@@ -30,8 +29,8 @@ POLLING = Backoff(0.005, 0.05, jitter=0.0)  # between the looks of a pull that w
 class RoutedQueue:
     """The own queue and those of other namespaces as one; threads may share it.
 
-    What the own queue can do alone, it does as if there were no others. A call that concerns
-    several queues goes on with the next one where one fails, and raises the first error at the end.
+    What the own queue can do alone, it does as if there were no others. What is wrong with another
+    one is logged, and raised only when subscribing, if it is the configuration.
 
     Parameters
     ----------
@@ -145,21 +144,19 @@ class RoutedQueue:
 
     def acknowledge(self, envelopes: Sequence[ReceivedEnvelope]) -> None:
         """Remove envelopes, each from the queue that it came from."""
-        _call_each(
-            partial(queue.acknowledge, some) for queue, some in self._split(envelopes).items()
-        )
+        for queue, some in self._split(envelopes).items():
+            queue.acknowledge(some)
 
     def extend(self, envelopes: Sequence[ReceivedEnvelope], seconds: float) -> None:
         """Hide envelopes for some seconds from now; 0 releases them at once."""
-        _call_each(
-            partial(queue.extend, some, seconds) for queue, some in self._split(envelopes).items()
-        )
+        for queue, some in self._split(envelopes).items():
+            queue.extend(some, seconds)
 
     def _split(
         self, envelopes: Sequence[ReceivedEnvelope]
     ) -> dict[Queue | OtherQueue, list[ReceivedEnvelope]]:
-        """Return envelopes by the queue that they came from, the own one first."""
-        split: dict[Queue | OtherQueue, list[ReceivedEnvelope]] = {self.own: []}
+        """Return envelopes by the queue that they came from."""
+        split: dict[Queue | OtherQueue, list[ReceivedEnvelope]] = {}
         for envelope in envelopes:
             queue = self._elsewhere.get(envelope.subscription, self.own)
             split.setdefault(queue, []).append(envelope)
@@ -179,25 +176,16 @@ class RoutedQueue:
 
     def sync(self) -> None:
         """Return once all that was published survives a power cut, wherever it is."""
-        _call_each(queue.sync for queue in self._list_queues())
+        for queue in self._list_queues():
+            queue.sync()
 
     def close(self) -> None:
         """Close all queues."""
         self._closed.set()
-        _call_each(queue.close for queue in self._list_queues())
+        for queue in self._list_queues():
+            queue.close()
 
     def _list_queues(self) -> list[Queue | OtherQueue]:
+        """Return all queues, the own one last: only that one raises errors."""
         with self._lock:
-            return [self.own, *self._others.values()]
-
-
-def _call_each(calls: Iterable[Callable[[], None]]) -> None:
-    """Make all calls, and raise the first error after the last."""
-    errors: list[SegueError] = []
-    for call in calls:
-        try:
-            call()
-        except SegueError as error:
-            errors.append(error)
-    if errors:
-        raise errors[0]
+            return [*self._others.values(), self.own]

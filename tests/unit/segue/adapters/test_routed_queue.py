@@ -19,7 +19,7 @@ from segue.adapters.connect import connect_queue
 from segue.adapters.other_queue import OtherQueue
 from segue.adapters.routed_queue import RoutedQueue
 from segue.adapters.sqlite_queue import SqliteQueue
-from segue.errors import ConfigurationError, DatabaseReplaced, Unavailable
+from segue.errors import ConfigurationError, DatabaseReplaced
 from segue.model.graph import Graph, Job
 from segue.model.manifest import Manifest, PublishedJob
 from segue.model.queue import Envelope, Subscription
@@ -183,8 +183,7 @@ class TestAway:
         held = queue.pull([DONE], limit=1)
         away = f"{place.folder}/away.db"
         os.rename(place.path, away)
-        with pytest.raises(Unavailable):
-            queue.extend(held, 0)
+        queue.extend(held, 0)
         os.rename(away, place.path)
         queue.extend(held, 0)  # of before: its deadline decides
         place.publish(b"new")
@@ -195,15 +194,27 @@ class TestAway:
         place.publish(b"old")
         held = queue.pull([DONE], limit=1)
         os.remove(place.path)
-        with pytest.raises(Unavailable, match="it is opened again"):
-            queue.acknowledge(held)
-        assert pull(queue, wait_s=0.0) == []
+        queue.acknowledge(held)
+        assert pull(queue, wait_s=0.5) == []  # the file is made again
         place.publish(b"new")
         (new,) = queue.pull([DONE], limit=1)  # with the same number in its file
         queue.acknowledge(held)
         assert queue.measure_depth([DONE]) == {DONE: 1}
         queue.acknowledge([new])
         assert queue.measure_depth([DONE]) == {DONE: 0}
+
+    def test_nothing_that_is_wrong_there_is_raised(self, place, queue, caplog):
+        place.publish(b"x")
+        held = queue.pull([DONE], limit=1)
+        os.remove(place.path)
+        os.mkdir(place.path)
+        with caplog.at_level(logging.INFO, logger="segue"):
+            queue.sync()
+            queue.acknowledge(held)
+            queue.extend(held, 60)
+            assert queue.measure_depth([DONE, OWN.name]) == {DONE: 0, OWN.name: 0}
+            assert queue.pull([DONE], limit=1) == []
+        assert [record.segue["action"] for record in caplog.records] == ["unavailable"]
 
     def test_the_own_file_is_not_replaced_by_another(self, place, queue):
         os.remove(f"{place.folder}/moods/queue.db")
