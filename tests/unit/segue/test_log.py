@@ -57,8 +57,11 @@ def test_the_records_of_others_are_printable():
 
 
 def test_common_fields_are_in_all_events_of_a_thread_for_a_while(caplog, monkeypatch):
-    monkeypatch.setattr(LOGGER, "propagate", True)
-    caplog.set_level("INFO", LOGGER.name)
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.__dict__["segue"])
+    caplog.set_level(logging.INFO, LOGGER.name)
+    monkeypatch.setattr(LOGGER, "handlers", [handler])
     with add_common_fields(namespace="moods"):
         with add_common_fields(file="a"):
             log_event(Action.DONE, job="mood")
@@ -67,7 +70,6 @@ def test_common_fields_are_in_all_events_of_a_thread_for_a_while(caplog, monkeyp
         thread.join()
         log_event(Action.DONE, namespace="own")
     log_event(Action.DONE)
-    lines = [record.__dict__["segue"] for record in caplog.records]
     assert [{k: line[k] for k in line if k not in ("severity", "action")} for line in lines] == [
         {"namespace": "moods", "file": "a", "job": "mood"},
         {},
