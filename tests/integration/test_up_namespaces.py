@@ -136,7 +136,8 @@ def find_descendants(pid: int) -> set[int]:
 def test_each_graph_runs_with_its_own_code_ledger_and_artifacts(teams):
     teams.share()
     (teams.folder / "music/song.wav").write_bytes(b"sound")
-    said = teams.run("up", *teams.graphs, "--until-idle", "1", "--json")
+    # In an order in which children subscribe to queues that do not exist yet.
+    said = teams.run("up", *reversed(teams.graphs), "--until-idle", "1", "--json")
     assert (said.returncode, said.stderr) == (0, "")
     lines = [json.loads(line) for line in said.stdout.splitlines()]
 
@@ -161,7 +162,7 @@ def test_each_graph_runs_with_its_own_code_ledger_and_artifacts(teams):
     assert sorted(arrived) == sorted(WATCHERS)
     stopped = [one for one in lines if one["action"] == "stopped" and one["process"] == "up"]
     assert [(one.get("namespace"), one["arrived"], one["done"]) for one in stopped] == [
-        *((team, int(team in WATCHERS), len(jobs)) for team, jobs in ON_ARRIVAL.items()),
+        *((team, int(team in WATCHERS), len(ON_ARRIVAL[team])) for team in reversed(GRAPHS)),
         (None, len(WATCHERS), sum(map(len, ON_ARRIVAL.values()))),
     ]
 

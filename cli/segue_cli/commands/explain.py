@@ -130,6 +130,7 @@ def _upstream_to_json(upstream: Upstream) -> dict[str, Any]:
                 "namespace": each.namespace,
                 "contact": each.contact or None,
                 "ledger": each.ledger,
+                "source": each.is_source,
                 "note": each.note or None,
                 "problem": each.problem or None,
                 "jobs": [asdict(job) for job in each.jobs],
@@ -199,6 +200,8 @@ def _render_upstream(upstream: Upstream) -> Iterator[Text]:
     state_width = max((len(job.state) for job in jobs), default=0)
     for each in upstream.namespaces:
         yield Text.assemble("\n", (f"Of {each.namespace}", "bold"), f"  {escape(each.contact)}")
+        if each.is_source:
+            yield Text("  files arrive in its catalogue", style="dim")
         for line in filter(None, (each.note, each.problem)):
             yield Text(f"  {escape(line)}", style="yellow")
         for job in each.jobs:

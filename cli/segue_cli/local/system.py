@@ -116,7 +116,7 @@ class System:
             closing(connect_queue(self.settings.queue, self.graph))
         )
         with contextlib.suppress(TransientError):  # a server may be available soon
-            self._ledger.read([f"file://{self.folder}/"])  # missing rights fail only on use
+            self._ledger.read([f"file://{self.folder or ''}/"])  # missing rights fail only on use
         self._counter = CountReader(self.graph, self._ledger, self._queue)
         if self.folder is not None:
             self._events = FolderEvents(self.folder, self._services)

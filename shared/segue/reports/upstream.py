@@ -42,6 +42,7 @@ class UpstreamNamespace:
     namespace: str
     contact: str
     ledger: str | None  # URL; None: its manifest could not be read
+    is_source: bool = False  # whether the graph reads the files of its catalogue
     jobs: tuple[UpstreamJob, ...]
     note: str  # how the file in its ledger differs; empty if it does not
     problem: str  # why its ledger or its manifest cannot be read; empty if they can
@@ -62,7 +63,7 @@ def read_upstream(graph: Graph, media: MediaFile) -> Upstream:
 
     What cannot be read is described, and raises no error.
     """
-    if not graph.references:
+    if not graph.locked_references:
         return Upstream(registry=graph.registry)
     with ExitStack() as opened:
         registry: ObjectStore | None = None
@@ -98,8 +99,12 @@ class _UpstreamReader:
     def _follow_pins(self) -> dict[str, dict[tuple[str, str], list[str]]]:
         """Return, by namespace, job and fingerprint, which namespaces are locked to it."""
         own = self._graph.namespace
+        source = self._graph.source_namespace
         needed: dict[str, dict[tuple[str, str], list[str]]] = {}
         left = deque([(own, self._graph.pins)])
+        if source is not None:
+            needed[source] = {}
+            left.append((source, self._load_pins(source)))
         while left:
             user, pins = left.popleft()
             for reference, fingerprint in sorted(pins.items()):
@@ -143,6 +148,7 @@ class _UpstreamReader:
             namespace=namespace,
             contact=manifest.contact if manifest is not None else "",
             ledger=manifest.ledger if manifest is not None else None,
+            is_source=namespace == self._graph.source_namespace,
             jobs=tuple(
                 self._build_job(
                     f"{namespace}/{job}", fingerprint, users, manifest if is_read else None, record

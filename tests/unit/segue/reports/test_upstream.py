@@ -135,6 +135,20 @@ def test_without_a_registry_only_what_the_graph_itself_needs_is_read(world):
     assert set(found.results) == {"platform/downsample", "rhythm/beats"}
 
 
+def test_whether_the_namespace_whose_files_are_read_knows_the_file_is_said(world):
+    text = """
+namespace: moods
+jobs: {mood: {run: "m:f", needs: {media: platform/source}, writes: application/json}}
+"""
+    lock = Lock(namespaces={"platform": world.manifest("platform")})
+    graph = parse_graph(text, environ={}, lock=lock)
+    (platform,) = read_upstream(graph, MEDIA).namespaces
+    assert (platform.is_source, platform.jobs, platform.note) == (True, (), "")
+    other = MediaFile(uri="file:///music/b.wav", version="v1")
+    (platform,) = read_upstream(graph, other).namespaces
+    assert platform.note == "the file is not in its ledger yet"
+
+
 def test_a_graph_that_needs_nothing_of_others_reads_nothing(world, tmp_path):
     graph = parse_graph('jobs: {a: {run: "m:f", needs: {x: source}, writes: image/png}}')
     assert read_upstream(graph, MEDIA) == Upstream()
