@@ -168,7 +168,8 @@ class EventLines:
 
     def _format_line(self, line: dict[str, Any]) -> str:
         namespace = str(line.get("namespace", ""))
-        text_line = _to_text(line, self.folders.get(namespace, ""))
+        somewhere = next(iter(self.folders.values()), "")  # of a graph that watches no folder
+        text_line = _to_text(line, self.folders.get(namespace, somewhere))
         return f"{escape(namespace)} {text_line}" if self.is_several and namespace else text_line
 
 

@@ -94,10 +94,11 @@ def _render_failures(statuses: Sequence[SystemStatus]) -> list[Text]:
 
     failures = [(failure, status) for status in statuses for failure in status.failures]
     failures.sort(key=lambda one: one[0].at, reverse=True)
+    somewhere = next((status.folder for status in statuses if status.folder), "")
     lines = [
         _build_line(
             f"{text.format_time(f.at)[-8:]}  {_name(statuses, status, '/')}{f.job}  {f.kind}  "
-            f"{strip_folder(f.uri, status.folder or '')}",
+            f"{strip_folder(f.uri, status.folder or somewhere)}",
             "red",
         )
         for f, status in failures[:RECENT]
@@ -204,7 +205,7 @@ def _build_line(line: str, style: str) -> Text:
 def strip_folder(uri: str, folder: str) -> str:
     """Return the name of a file relative to its folder."""
     path = uri.removeprefix("file://")
-    return path.removeprefix(folder.rstrip("/") + "/")
+    return path.removeprefix(folder.rstrip("/") + "/") if folder else path
 
 
 def abbreviate_home(path: str) -> str:

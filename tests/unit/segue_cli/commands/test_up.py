@@ -122,12 +122,17 @@ def test_a_graph_that_its_code_does_not_match_ends_it_with_the_reason(segue, pro
 
 def test_the_namespace_of_each_line_is_shown_if_there_are_several(lines, capsys):
     lines.is_several = True
-    lines.folders = {"moods": "/elsewhere", "platform": "/music"}
+    lines.folders = {"platform": "/music", "rhythm": "/elsewhere"}
     lines.write({**DONE, "namespace": "platform"})
+    lines.write({**DONE, "namespace": "moods"})  # which watches no folder
+    lines.write({**DONE, "namespace": "rhythm", "file": "file:///elsewhere/a.wav"})
     lines.write({"action": "stopped", "process": "up", "arrived": 1})
-    assert capsys.readouterr().out == (
-        "platform stream: done job=beats file=雨\\x1b[31m.wav took=250 ms\nup: stopped arrived=1\n"
-    )
+    assert capsys.readouterr().out.splitlines() == [
+        "platform stream: done job=beats file=雨\\x1b[31m.wav took=250 ms",
+        "moods stream: done job=beats file=雨\\x1b[31m.wav took=250 ms",
+        "rhythm stream: done job=beats file=a.wav took=250 ms",
+        "up: stopped arrived=1",
+    ]
 
 
 NAMED = "namespace: NAME\ncatalogue: music\n" + GRAPH
