@@ -115,6 +115,7 @@ class Engine:
     _ready: deque[Work] = field(default_factory=deque)  # planned, and to be claimed
     _running: dict[int, Work] = field(default_factory=dict)
     _finished: list[Work] = field(default_factory=list)
+    _waiting_for_others: list[Work] = field(default_factory=list)  # to look once more
     _under_way: set[str] = field(default_factory=set)  # the URIs of what has left the inbox
     # By URI: what waits for other work on the same file to end, which is ahead of it.
     _waiting: dict[str, deque[Work]] = field(default_factory=dict)
@@ -138,7 +139,7 @@ class Engine:
     @property
     def pending(self) -> int:
         """How many files and messages have no outcome or reply yet."""
-        begun = len(self._ready) + len(self._running) + len(self._finished)
+        begun = len(self._list_begun())
         return len(self._inbox) + self._waiting_count + begun + len(self._ended)
 
     @property
@@ -265,6 +266,7 @@ class Engine:
             for report in self.pool.collect(0.0 if self._ended else timeout_s):
                 self._receive(report)
         self._settle()
+        self._look_again()
         ended, self._ended = self._ended, []
         if self._stop_error is not None and not ended:
             raise self._stop_error
@@ -285,6 +287,7 @@ class Engine:
         works = self._list_works()
         for part in (self._inbox, self._ready, self._running, self._finished, self._ended):
             part.clear()
+        self._waiting_for_others.clear()
         self._under_way.clear()
         self._waiting.clear()
         self._requests.clear()
@@ -297,7 +300,8 @@ class Engine:
         return [*self._inbox, *waiting, *self._list_begun()]
 
     def _list_begun(self) -> list[Work]:
-        return [*self._ready, *self._running.values(), *self._finished]
+        begun = (self._ready, self._running.values(), self._finished, self._waiting_for_others)
+        return [*itertools.chain.from_iterable(begun)]
 
     def _decide(self) -> None:
         """Read and plan; what needs neither a job nor a write ends here."""
@@ -518,36 +522,35 @@ class Engine:
             work.settled += [r for r in work.results if r.state in FINISHED]
             queued = [r for r in work.results if r.state is State.QUEUED]
             work.results = queued if any(map(is_deferred, queued)) else []
-        over = [work for work, _ in made if _is_over(work)]
-        renewed = self._look_again(over)
-        self._ready.extend(renewed)
-        for work in over:
-            if work not in renewed:
+        for work, _ in made:
+            if _is_over(work) and self._waits_for_others(work):
+                self._waiting_for_others.append(work)
+            elif _is_over(work):
                 self._end(work)
         self._submit([work for work, _ in made if not _is_over(work)], now)
 
-    def _look_again(self, works: Sequence[Work]) -> list[Work]:
-        """Return what can go on, as other namespaces have finished what it needs meanwhile.
+    def _look_again(self) -> None:
+        """Go on with files of which other namespaces have finished what they need meanwhile.
 
         Their event may have come while a job here was running, and have found that unfinished.
         """
-        waiting = [work for work in works if work.settled and self._waits_for_others(work)]
-        if self.foreign is None or not waiting:
-            return []
-        needed = [self.graph.find_foreign(work.targets) for work in waiting]
-        found, _ = self.foreign.look_up([work.media for work in waiting], needed)
-        renewed = []
-        for work, results in zip(waiting, found, strict=True):
+        works = self._waiting_for_others
+        if self.foreign is None or not works:
+            return
+        needed = [self.graph.find_foreign(work.targets) for work in works]
+        found, _ = self.foreign.look_up([work.media for work in works], needed)
+        self._waiting_for_others = []
+        for work, results in zip(works, found, strict=True):
             if any(work.foreign.get(reference) != results[reference] for reference in results):
                 work.foreign = {**work.foreign, **results}
-                renewed.append(work)
-        return renewed
+                self._ready.append(work)
+            else:
+                self._end(work)
 
     def _waits_for_others(self, work: Work) -> bool:
         verdicts = work.plan.verdicts if work.plan is not None else {}
-        return not (work.late or work.results) and any(
-            verdicts.get(job) is Verdict.FOREIGN for job in work.targets
-        )
+        is_first = bool(work.settled) and not (work.late or work.results)
+        return is_first and any(verdicts.get(job) is Verdict.FOREIGN for job in work.targets)
 
     def _is_time_to_settle(self) -> bool:
         """Whether enough results, or results for long enough, wait; replies never wait."""
