@@ -19,10 +19,11 @@ SHARED = {
     "catalogue": "--catalogue",
     "artifacts": "--artifacts",
     "ledger": "--ledger",
+    "queue": "--queue",
 }
 # Parameters of one command only.
 OWN: Mapping[str, Mapping[str, str]] = {
-    STREAM: {"queue": "--queue"},
+    STREAM: {},
     BACKFILL: {
         "prefix": "--prefix",
         "uris": "--uris",
@@ -35,7 +36,12 @@ OWN: Mapping[str, Mapping[str, str]] = {
 # Parameters that are true or false → the flag of the command.
 FLAGS: Mapping[str, Mapping[str, str]] = {
     STREAM: {},
-    BACKFILL: {"force": "--force", "retry_failed": "--retry-failed", "dry_run": "--dry-run"},
+    BACKFILL: {
+        "force": "--force",
+        "retry_failed": "--retry-failed",
+        "request_parents": "--request-parents",
+        "dry_run": "--dry-run",
+    },
 }
 
 

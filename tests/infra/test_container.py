@@ -225,6 +225,10 @@ def test_the_build_pushes_a_tag_that_is_named_and_logs_to_cloud_logging():
             ["backfill", "--all", "--tolerate=1%"],
         ),
         (
+            ["--mode=backfill", "--request_parents=true", "--queue=pubsub://acme-moods"],
+            ["backfill", "--all", "--request-parents", "--queue=pubsub://acme-moods"],
+        ),
+        (
             ["--mode=backfill", "--streaming", "--prefix=gs://acme/a=b/"],
             ["backfill", "--all", "--prefix=gs://acme/a=b/", "--streaming"],
         ),
@@ -239,7 +243,7 @@ def test_parameters_of_the_template_become_a_call_of_segue(given, called):
     [
         (["--mode=both"], "write stream or backfill"),
         (["--mode=stream", "--prefix=gs://acme/a/"], "not a parameter of mode stream"),
-        (["--mode=backfill", "--queue=pubsub://acme"], "not a parameter of mode backfill"),
+        (["--mode=stream", "--request_parents=true"], "not a parameter of mode stream"),
         (["--mode=backfill", "--force=yes"], "write true or false"),
         (["--jobs"], "write --jobs=VALUE"),
     ],
@@ -278,6 +282,7 @@ VALID = {
     "tolerate": ["0%", "0.5%"],
     "force": ["true", "false"],
     "retry_failed": ["true", ""],
+    "request_parents": ["true", "false"],
     "dry_run": ["true"],
 }
 INVALID = {
@@ -296,6 +301,7 @@ INVALID = {
     "tolerate": ["some"],
     "force": ["yes"],
     "retry_failed": ["True"],
+    "request_parents": ["parents"],
     "dry_run": ["1"],
 }
 

@@ -54,7 +54,7 @@ COLUMNS = {
 
 @command(
     requires=("pipelines",),
-    settings=("graph", "catalogue", "artifacts", "ledger"),
+    settings=("graph", "catalogue", "artifacts", "ledger", "queue"),
     examples=(
         "segue backfill --prefix ~/Music --job beats",
         "segue backfill --prefix gs://acme/masters/ --all --tolerate 1% --json",
@@ -105,7 +105,7 @@ def backfill(context: Context, tolerate: float, dry_run: bool, **selected: Any) 
         known, error = to_json(totals, dry_run=dry_run), str(stopped) if stopped else None
         context.output.write_json({"run": None if dry_run else run.id, **known, "error": error})
     else:
-        print_summary(context.output, totals)
+        print_summary(context.output, totals, has_requested=run.queue is not None)
     if stopped:
         raise stopped
     if totals.failed_share > tolerate:
@@ -191,18 +191,18 @@ def to_json(totals: RunTotals, *, dry_run: bool) -> dict[str, object]:
     }
 
 
-def print_summary(output: Output, totals: RunTotals) -> None:
+def print_summary(output: Output, totals: RunTotals, *, has_requested: bool = False) -> None:
     """Print a table of jobs by status, failures by kind, and what to do next."""
     if totals.files == 0:
         output.print("No files found.")
     else:
-        _print_jobs(output, totals)
+        _print_jobs(output, totals, has_requested=has_requested)
     if totals.left_out:
         kinds = ", ".join(f"{n:,} {reason}" for reason, n in totals.left_out.items())
         output.print(f"left out: {kinds}; the log names each")
 
 
-def _print_jobs(output: Output, totals: RunTotals) -> None:
+def _print_jobs(output: Output, totals: RunTotals, *, has_requested: bool) -> None:
     used = [s for s in COLUMNS if any(statuses.get(s) for statuses in totals.jobs.values())]
     has_cpu = any(totals.cpu_seconds.values())
     rows = build_table("job", *(f">{COLUMNS[s]}" for s in used), *([">CPU"] if has_cpu else []))
@@ -221,10 +221,14 @@ def _print_jobs(output: Output, totals: RunTotals) -> None:
         output.print(f"failed: {', '.join(kinds)}; for details: segue failures")
     if failed_before := totals.total(Status.FAILED_BEFORE):
         output.print(f"failed before: {failed_before:,}; to retry them: --retry-failed")
-    for job, statuses in totals.jobs.items():
-        if "/" in job and (n := statuses.get(Status.WAITING)):
-            files = format_count(n, "file")
-            output.print(f"{files} wait for {job}, which its own namespace computes")
+    awaited = {
+        job: n for job, of in totals.jobs.items() if "/" in job and (n := of.get(Status.WAITING))
+    }
+    for job, n in awaited.items():
+        how = "is requested there" if has_requested else "its own namespace computes"
+        output.print(f"{format_count(n, 'file')} wait for {job}, which {how}")
+    if awaited and not has_requested:
+        output.print("to request what is missing there: --request-parents")
     if totals.unfinished:
         left = ", ".join(COLUMNS[s] for s in COLUMNS if s in UNFINISHED and totals.total(s))
         output.print(f"not finished: {left}; run the same command again")
