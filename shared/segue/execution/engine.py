@@ -239,7 +239,7 @@ class Engine:
         if message.arrived is None or work.is_deletion or (work.is_from_others and in_folder(work)):
             return work
         if work.is_from_others:  # whose record is not this one
-            work.snapshot = Snapshot(record=None)
+            work.snapshot, work.is_guess = Snapshot(record=None), True
         elif message.arrived.revision:
             record, _ = arrive(None, message.media, message.arrived.at)
             work.snapshot = Snapshot(record=record, revision=message.arrived.revision)
@@ -315,6 +315,7 @@ class Engine:
                 self._put_back(batch)
                 raise
             now = self.clock()
+            unsure: list[Work] = []  # what is there decides, and not a guess
             for work in batch:
                 snapshot = work.snapshot
                 assert snapshot is not None
@@ -329,11 +330,17 @@ class Engine:
                     self._ready.append(work)
                     continue
                 record, step = self._steps.decide(work, snapshot.record, now)
+                if work.is_guess and (step.plan is None or not step.plan.run):
+                    unsure.append(work)
+                    continue
                 self._note(work, step)
                 if self.dry_run or not _is_worth_a_write(work, snapshot.record, record):
                     self._end(work)
                 else:
                     self._ready.append(work)
+            for work in unsure:
+                work.snapshot, work.is_guess = None, False
+            self._put_back(unsure)
 
     def _take_batch(self) -> list[Work]:
         """Take work on different files, none of which is under way."""

@@ -6,13 +6,13 @@ from segue.execution.work import ReceivedMessage, Run
 from segue.ingest.events import Deletions
 from segue.log import Action
 from segue.model.media_file import MediaFile
-from segue.model.message import Message
+from segue.model.message import Arrived, Message, PublishedResult
 from segue.model.outcome import Outcome, Status
 from segue.model.record import NOBODY, Failure, State
 from segue.model.transitions import Result
 from segue.reports.job_states import count_requests
 from segue_support.recording_pool import complete_jobs
-from segue_support.stream import URI
+from segue_support.stream import NOW, URI
 from segue_support.teams import Teams, format_url
 
 PLATFORM = "  down: {run: 'm:f', needs: {media: source}, writes: audio/flac, publish: true}\n"
@@ -353,3 +353,36 @@ def test_requests_do_not_multiply_from_one_namespace_to_the_next():
     assert teams["platform"].computed == {"down": 1}
     asked = [sum(teams[name].queue.published.values()) for name in ("z", "y", "x", "platform")]
     assert max(asked) <= 12, asked
+
+
+def test_an_event_of_a_new_file_is_not_judged_by_a_guess():
+    teams = Teams()
+    teams.add("platform", PLATFORM)
+    join = """
+  a: {run: 'm:f', needs: {media: platform/source}, writes: application/json}
+  b: {run: 'm:f', needs: {a: a, audio: platform/down}, writes: application/json}
+"""
+    moods = teams.add("moods", join)
+    teams["platform"].arrive()
+    while teams["platform"].messages:
+        teams["platform"].deliver()
+    # a is done before b's pipeline gets the event of platform's job, which says that the file is new
+    first = [pipeline for pipeline, _ in moods.messages].index("a")
+    moods.deliver(first)
+    moods.drop_messages()
+    again = Message(
+        namespace="platform",
+        uri=URI,
+        version="1",
+        order=1,
+        trigger="down",
+        result=PublishedResult(
+            state=State.DONE,
+            fingerprint=teams["platform"].graph.fingerprints["down"],
+            checksums={"flac": "sha256:1"},
+        ),
+        arrived=Arrived(at=NOW),
+    )
+    moods.publish(again, ["b"])
+    teams.run()
+    assert list_states(teams, "moods") == {"a": "done", "b": "done"}
