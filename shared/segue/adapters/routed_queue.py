@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from segue.model.queue import Envelope, Queue, ReceivedEnvelope, Subscription
 
-POLLING = Backoff(0.005, 0.05, jitter=0.0)  # between the looks of a pull that waits
+POLLING = Backoff(0.02, 0.1, jitter=0.0)  # between the looks at others of a pull that waits
 
 
 class RoutedQueue:
@@ -122,24 +122,39 @@ class RoutedQueue:
     def pull(
         self, subscriptions: Sequence[str], *, limit: int, wait_s: float = 0.0
     ) -> list[ReceivedEnvelope]:
-        """Pull from all queues, and repeat until one has something."""
-        if self._elsewhere.keys().isdisjoint(subscriptions):
+        """Pull from all queues; then wait in the own one, and look at the others in between."""
+        own = [name for name in subscriptions if name not in self._elsewhere]
+        if len(own) == len(subscriptions):
             return self.own.pull(subscriptions, limit=limit, wait_s=wait_s)
         end, pauses = time.monotonic() + wait_s, iter(POLLING)
-        while not (
-            pulled := take_fair_shares(rotate(subscriptions, self._turn), limit, self._pull_shares)
-        ):
+        pulled = self._take(subscriptions, limit)
+        while not pulled:
             left_s = end - time.monotonic()
-            if left_s <= 0 or self._closed.wait(min(next(pauses), left_s)):
+            if left_s <= 0 or self._closed.is_set():
                 return []
+            pulled = self._wait(own, limit, min(next(pauses), left_s))
+            pulled = pulled or self._take([x for x in subscriptions if x not in own], limit)
         self._turn += 1
         return pulled
 
-    def _pull_shares(self, shares: Mapping[str, int]) -> dict[str, list[ReceivedEnvelope]]:
-        own = {name: n for name, n in shares.items() if name not in self._elsewhere}
-        taken = {name: self.own.pull([name], limit=n) for name, n in own.items()}
-        for name in shares.keys() - own.keys():
-            taken[name] = self._elsewhere[name].pull(name, shares[name])
+    def _wait(self, own: Sequence[str], limit: int, wait_s: float) -> list[ReceivedEnvelope]:
+        if own:
+            return self.own.pull(own, limit=limit, wait_s=wait_s)
+        self._closed.wait(wait_s)
+        return []
+
+    def _take(self, subscriptions: Sequence[str], limit: int) -> list[ReceivedEnvelope]:
+        return take_fair_shares(rotate(subscriptions, self._turn), limit, self._take_shares)
+
+    def _take_shares(self, shares: Mapping[str, int]) -> dict[str, list[ReceivedEnvelope]]:
+        taken = {}
+        for name in sorted(shares, key=self._elsewhere.__contains__):  # first those that may raise
+            other = self._elsewhere.get(name)
+            taken[name] = (
+                self.own.pull([name], limit=shares[name])
+                if other is None
+                else other.pull(name, shares[name])
+            )
         return taken
 
     def acknowledge(self, envelopes: Sequence[ReceivedEnvelope]) -> None:
