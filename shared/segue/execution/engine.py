@@ -315,32 +315,32 @@ class Engine:
                 self._put_back(batch)
                 raise
             now = self.clock()
-            unsure: list[Work] = []  # what is there decides, and not a guess
             for work in batch:
-                snapshot = work.snapshot
-                assert snapshot is not None
-                is_forced = work.run is not None and work.run.force
-                if snapshot.damage is not None and not is_forced:
-                    self._end_damaged(work, snapshot.damage)
-                    continue
-                if work.late or self._steps.is_retired(work):
-                    self._end(work)
-                    continue
-                if (work.message is not None and work.message.ping) or work.is_deletion:
-                    self._ready.append(work)
-                    continue
-                record, step = self._steps.decide(work, snapshot.record, now)
-                if work.is_guess and (step.plan is None or not step.plan.run):
-                    unsure.append(work)
-                    continue
-                self._note(work, step)
-                if self.dry_run or not _is_worth_a_write(work, snapshot.record, record):
-                    self._end(work)
-                else:
-                    self._ready.append(work)
-            for work in unsure:
-                work.snapshot, work.is_guess = None, False
-            self._put_back(unsure)
+                self._decide_one(work, now)
+
+    def _decide_one(self, work: Work, now: datetime) -> None:
+        snapshot = work.snapshot
+        assert snapshot is not None
+        is_forced = work.run is not None and work.run.force
+        if snapshot.damage is not None and not is_forced:
+            self._end_damaged(work, snapshot.damage)
+            return
+        if work.late:
+            self._end(work)
+            return
+        if (work.message is not None and work.message.ping) or work.is_deletion:
+            self._ready.append(work)
+            return
+        record, step = self._steps.decide(work, snapshot.record, now)
+        if work.is_guess and (step.plan is None or not step.plan.run):
+            work.snapshot, work.is_guess = None, False  # what is there decides, and not a guess
+            self._put_back([work])
+            return
+        self._note(work, step)
+        if self.dry_run or not _is_worth_a_write(work, snapshot.record, record):
+            self._end(work)
+        else:
+            self._ready.append(work)
 
     def _take_batch(self) -> list[Work]:
         """Take work on different files, none of which is under way."""

@@ -226,6 +226,8 @@ class Steps:
         Returns the record with what is to be noted; in a backfill, that is the arrival, too.
         """
         record = found
+        if self.is_retired(work):
+            return found, Step()
         if work.message is None or (work.is_from_others and not work.media.is_in_folder):
             record, _ = arrive(found, work.media, now)
         if record is None:  # in a folder somebody has looked, and it is not there

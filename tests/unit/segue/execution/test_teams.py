@@ -366,7 +366,7 @@ def test_an_event_of_a_new_file_is_not_judged_by_a_guess():
     teams["platform"].arrive()
     while teams["platform"].messages:
         teams["platform"].deliver()
-    # a is done before b's pipeline gets the event of platform's job, which says that the file is new
+    # a is done before b's pipeline gets the event of platform's job, in which the file is new
     first = [pipeline for pipeline, _ in moods.messages].index("a")
     moods.deliver(first)
     moods.drop_messages()
