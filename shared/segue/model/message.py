@@ -13,14 +13,18 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from segue.errors import UnreadableMessage
+from segue.errors import ConfigurationError, UnreadableMessage
 from segue.model.graph import DEFAULT_NAMESPACE
-from segue.model.media_file import MAX_ORDER, MediaFile
+from segue.model.media_file import MAX_ORDER, MediaFile, split_uri
 from segue.model.record import Record, State
 
 FORMAT: Literal[2] = 2
 # NAMESPACE/PIPELINE@QUEUE: the inbox of a pipeline of another namespace.
-INBOX = r"^[a-z][-a-z0-9]{0,29}/[A-Za-z0-9_.-]+@(pubsub|sqlite)://[^\s]+$"
+INBOX = r"^[a-z][-a-z0-9]{0,29}/[A-Za-z0-9_.-]+@(pubsub|sqlite)://[^\s]+\Z"
+# The parts of an artifact's name, which another namespace must not lead to another place.
+Version = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{1,32}\Z")]
+Fingerprint = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{12}\Z")]
+Suffix = Annotated[str, msgspec.Meta(pattern=r"^([a-z][a-z0-9_]*\.)?[a-z0-9]+\Z")]
 
 
 class Arrived(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -38,9 +42,9 @@ class PublishedResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """What has become of a published job for one version of a file, for other namespaces."""
 
     state: State | None  # None: nobody computes it under this fingerprint, any more or yet
-    fingerprint: str
-    equivalents: tuple[str, ...] = ()  # older fingerprints that it stands for
-    checksums: dict[str, str] = {}  # as in an entry
+    fingerprint: Fingerprint
+    equivalents: tuple[Fingerprint, ...] = ()  # older fingerprints that it stands for
+    checksums: dict[Suffix, str] = {}  # as in an entry
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,7 +57,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     format: Literal[2] = FORMAT
     namespace: str = DEFAULT_NAMESPACE  # whose jobs are meant
     uri: str
-    version: str
+    version: Version
     order: Annotated[int, msgspec.Meta(ge=0, le=MAX_ORDER)]
     # An event or a response: "source" or the job that has finished; None: a request.
     trigger: str | None = None
@@ -64,7 +68,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     arrived: Arrived | None = None  # of a file that is probably new to whoever gets the message
     targets: tuple[str, ...] = ()  # a request: the jobs whose results are wanted
     # A request of another namespace: the result that it is locked to, and its inbox.
-    fingerprint: str | None = None
+    fingerprint: Fingerprint | None = None
     reply_to: Annotated[str, msgspec.Meta(pattern=INBOX, max_length=2000)] | None = None
     ping: bool = False  # walk the graph without doing any work
     request: str | None = None  # the id of the request that it belongs to
@@ -114,9 +118,32 @@ def encode_message(message: Message) -> bytes:
 def decode_message(data: bytes) -> Message:
     """Parse and check a message, or raise ``UnreadableMessage``."""
     try:
-        return msgspec.json.decode(data, type=Message)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        message = msgspec.json.decode(data, type=Message)
+        split_uri(message.uri)
+        _check_kind(message)
+    except (
+        msgspec.MsgspecError,
+        UnicodeDecodeError,
+        RecursionError,
+        ConfigurationError,
+    ) as error:
         raise UnreadableMessage(
             f"{data[:80]!r} is not a message of format {FORMAT} ({error}); "
             "it goes to the dead letters"
         ) from error
+    return message
+
+
+def _check_kind(message: Message) -> None:
+    """Check that a message is an event, a request or a response, and not some of each.
+
+    Whoever may only request a result must not have a file deleted.
+    """
+    if message.trigger is None and (message.is_deleted or message.is_response):
+        raise msgspec.ValidationError("an event or a response needs a trigger")
+    if message.reply_to is None:
+        return
+    if message.trigger is not None or message.fingerprint is None or len(message.targets) != 1:
+        raise msgspec.ValidationError(
+            "a request with reply_to needs one target and its fingerprint, and no trigger"
+        )

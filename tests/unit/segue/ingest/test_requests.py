@@ -316,7 +316,7 @@ def test_what_is_asked_for_is_the_content_that_a_file_has(system, by):
 
 def test_a_file_that_a_newer_observation_has_recorded_is_asked_for_as_that(system, monkeypatch):
     uri = system.put("a.wav").uri
-    newer = MediaFile(uri=uri, version="newer", stat="1:1:1:1:1")
+    newer = MediaFile(uri=uri, version="0123abcd", stat="1:1:1:1:1")
     change = system.ledger.change
 
     def change_late(changes):
@@ -325,7 +325,7 @@ def test_a_file_that_a_newer_observation_has_recorded_is_asked_for_as_that(syste
 
     monkeypatch.setattr(system.ledger, "change", change_late)
     system.accept(files=[uri], jobs=["b"])
-    assert [(m.version, m.order) for m in system.messages] == [("newer", 2)]
+    assert [(m.version, m.order) for m in system.messages] == [("0123abcd", 2)]
     assert system.ledger.records[uri].media == evolve(newer, order=2)
 
 

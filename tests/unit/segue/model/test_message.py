@@ -36,8 +36,8 @@ arrivals = st.builds(
 messages = st.builds(
     Message,
     namespace=names,
-    uri=names,
-    version=names,
+    uri=names.map("gs://b/{}".format),
+    version=st.from_regex(r"[0-9a-f]{1,32}", fullmatch=True),
     order=st.integers(0, 2**63 - 1),
     trigger=st.none() | names,
     arrived=st.none() | arrivals,
@@ -142,7 +142,16 @@ def test_fields_that_a_later_writer_added_are_passed_over():
         {"arrived": {"revision": "1"}},
         {"result": {"state": "done"}},
         {"result": {"state": "finished", "fingerprint": "0123456789ab"}},
+        {"result": {"state": "done", "fingerprint": "../../a/b/c"}},
+        {"result": {"state": "done", "fingerprint": "0123456789ab/../.."}},
+        {"result": {"state": "done", "fingerprint": "0123456789ab", "equivalents": ["x"]}},
+        {"result": {"state": "done", "fingerprint": "0123456789ab", "checksums": {"a/b": ""}}},
+        {"result": {"state": "done", "fingerprint": "0123456789ab", "checksums": {"json\n": ""}}},
+        {"version": "../1"},
+        {"version": ""},
+        {"fingerprint": "0123"},
         {"reply_to": "moods"},
+        {"reply_to": "moods/main@pubsub://project\n"},
         {"reply_to": "moods/main@http://example.org"},
         {"reply_to": "moods/main@pubsub://a b"},
         {"arrived": {"at": "today", "revision": "1"}},
@@ -155,6 +164,38 @@ def test_a_field_of_another_type_is_refused_and_named(change):
     (field,) = change
     with pytest.raises(UnreadableMessage, match=field):
         decode_message(json.dumps({**SMALL, **change}).encode())
+
+
+REQUEST = {
+    **SMALL,
+    "targets": ["down"],
+    "fingerprint": "0123456789ab",
+    "reply_to": "moods/main@pubsub://project",
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"targets": []},
+        {"targets": ["down", "other"]},
+        {"fingerprint": None},
+        {"trigger": "source"},
+        {"trigger": "source", "is_deleted": True},
+        {"is_deleted": True},
+        {"is_response": True},
+    ],
+)
+def test_a_request_of_another_namespace_requests_one_result_and_does_nothing_else(change):
+    decode_message(json.dumps(REQUEST).encode())
+    with pytest.raises(UnreadableMessage):
+        decode_message(json.dumps({**REQUEST, **change}).encode())
+
+
+@pytest.mark.parametrize("uri", ["", "a.wav", "http://b/a.wav", "gs://", "file://host/a.wav"])
+def test_a_message_names_a_file(uri):
+    with pytest.raises(UnreadableMessage, match="not a location"):
+        decode_message(json.dumps({**SMALL, "uri": uri}).encode())
 
 
 @pytest.mark.parametrize("field", ["uri", "version", "order"])
