@@ -33,6 +33,7 @@ from segue.model.dead_letter import Stage
 from segue.model.graph import Graph
 from segue.model.ledger import Change, Ledger
 from segue.model.manifest import split_reference
+from segue.model.media_file import MediaFile
 from segue.model.message import Message, PublishedResult, describe_arrival
 from segue.model.outcome import Status
 from segue.model.planner import Verdict
@@ -264,8 +265,14 @@ class ReplyBuilder:
     def _build_response(
         self, work: Work, job: str, address: str, result: PublishedResult | None
     ) -> Envelope:
-        """Return the response to an inbox; without a result, the file has another version."""
+        """Return the response to an inbox; without a result, the file has another version or is gone.
+
+        A result that nobody computes may be requested of a version that is yet to arrive here.
+        """
         record, media = work.record, work.media
+        if record is not None and result is not None and _is_behind(record, media):
+            record = None
+        is_gone = result is None if record is None else record.deleted_at is not None
         response = Message(
             namespace=self.graph.namespace,
             uri=media.uri,
@@ -273,7 +280,8 @@ class ReplyBuilder:
             order=record.order if record is not None else media.order or 0,
             trigger=job,
             is_response=True,
-            is_deleted=record is not None and record.deleted_at is not None,
+            is_deleted=is_gone,
+            is_erased=record is not None and record.erased,
             result=result,
             request=work.message.request if work.message is not None else None,
         )
@@ -285,6 +293,8 @@ class ReplyBuilder:
         entry = record.results.get(fingerprint) if record is not None else None
         is_there = entry is not None and entry.state is State.DONE
         if record is None or entry is None or not is_there or entry.order != record.order:
+            return PublishedResult(state=None, fingerprint=fingerprint)
+        if _is_behind(record, work.media):
             return PublishedResult(state=None, fingerprint=fingerprint)
         return describe_result(fingerprint, entry)
 
@@ -386,6 +396,11 @@ class ReplyBuilder:
 def build_notice(fingerprint: str, entry: Entry, whom: tuple[str, ...]) -> Notified:
     """Return what to change in an entry once somebody is notified."""
     return Notified(fingerprint=fingerprint, whom=whom, notify_at=entry.notify_at)
+
+
+def _is_behind(record: Record, media: MediaFile) -> bool:
+    """Whether a version is yet to arrive here."""
+    return media.order is not None and record.order < media.order
 
 
 def _describe(

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+from segue.adapters.connect import connect_store
+from segue.errors import Unavailable
+from segue.execution.foreign import ForeignLedgers
 from segue.execution.work import ReceivedMessage, Run
 from segue.ingest.events import Deletions
+from segue.ingest.observation import Observation, observe
 from segue.log import Action
+from segue.model.ledger import Change
 from segue.model.media_file import MediaFile
-from segue.model.message import Arrived, Message, PublishedResult
+from segue.model.message import Message
 from segue.model.outcome import Outcome, Status
 from segue.model.record import NOBODY, Failure, State
-from segue.model.transitions import Result
+from segue.model.transitions import Result, erase
 from segue.reports.job_states import count_requests
 from segue_support.recording_pool import complete_jobs
-from segue_support.stream import NOW, URI
+from segue_support.simulator.store import MemoryStore
+from segue_support.stream import URI, Stream
 from segue_support.teams import Teams, format_url
 
 PLATFORM = "  down: {run: 'm:f', needs: {media: source}, writes: audio/flac, publish: true}\n"
@@ -159,6 +169,56 @@ def test_a_request_for_what_nobody_computes_any_more_says_so():
     teams.run()
     states = [e.state for e in teams["moods"].record.results.values()]
     assert sorted(states) == ["blocked", "blocked", "done", "done"]
+
+
+def test_it_is_said_also_of_a_version_that_is_yet_to_arrive_there():
+    teams = build()
+    teams["platform"].arrive(order=1)
+    teams["platform"].run()
+    teams.add("platform", PLATFORM.replace("publish: true", "publish: true, version: 2"))
+    teams["moods"].drop_messages()
+    teams["moods"].request("hook", order=2)
+    teams.run()
+    assert teams["moods"].record.order == 2
+    assert list_states(teams, "moods") == {"mood": "blocked", "hook": "blocked"}
+
+
+def test_a_request_for_a_file_that_was_taken_down_is_answered_with_that():
+    teams = build()
+    teams["platform"].arrive()
+    teams.run()
+    media = teams["platform"].record.media
+    take_down = Change(uri=URI, transition=lambda found: erase(found, media, teams.clock()))
+    teams["platform"].ledger.change([take_down])
+    teams["moods"].request("hook", order=2)
+    teams.run()
+    assert teams["moods"].record.erased
+
+
+def observe_in(team: Stream, path: Path) -> Observation:
+    file = MediaFile(uri=f"file://{path}", version="")
+    return observe(connect_store("file:///"), team.ledger, [file], team.clock())[0]
+
+
+def test_a_namespace_that_does_not_see_a_file_is_not_asked_again_and_again(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"music")
+    teams = build()
+    moods, platform = teams["moods"], teams["platform"]
+    for engine in platform.engines.values():
+        engine.open_store = lambda _location: MemoryStore("file:///")
+    seen = observe_in(moods, path)
+    assert seen.media is not None
+    engine = moods.build_engine(None)
+    run = Run(id="r1", targets=("hook",), request_parents=True)
+    engine.add_files([seen.media], run, [seen.snapshot])
+    list(engine.drain())
+    moods.queue.publish(engine.take_requests())
+    for team in (platform, moods):
+        team.deliver()
+    assert not moods.messages
+    assert not platform.messages
+    assert moods.ledger.records[seen.uri].deleted_at is None
 
 
 def test_what_is_not_locked_changes_nothing_below():
@@ -323,6 +383,65 @@ pipelines: {main: [a, b]}
     assert list_states(teams, "moods") == {"a": "done", "b": "done"}
 
 
+class FlakyLedgers(ForeignLedgers):
+    """Cannot be read at one of the calls."""
+
+    calls = 0
+    fails_at = 2
+
+    def look_up(self, files, needed):
+        self.calls += 1
+        if self.calls == self.fails_at:
+            raise Unavailable("the ledger of another namespace is away")
+        return super().look_up(files, needed)
+
+
+def test_nothing_is_lost_if_the_ledger_of_another_namespace_is_away_after_a_job():
+    teams = Teams()
+    teams.add("platform", PLATFORM)
+    join = """
+  a: {run: 'm:f', needs: {media: platform/source}, writes: application/json}
+  b: {run: 'm:f', needs: {a: a, audio: platform/down}, writes: application/json}
+pipelines: {main: [a, b]}
+"""
+    moods = teams.add("moods", join)
+    ledgers = FlakyLedgers(moods.graph, lambda _url, name: teams[name].ledger)
+    engine = moods.engines["main"]
+    engine.foreign = ledgers
+
+    def finish_parent_meanwhile(task):
+        while teams["platform"].messages:
+            teams["platform"].deliver()
+        return complete_jobs(task)
+
+    moods.answer = finish_parent_meanwhile
+    teams["platform"].arrive()
+    [event, *_] = moods.queue.queued.values()
+    engine.add_messages([ReceivedMessage(pipeline="main", data=event.data)])
+    with pytest.raises(Unavailable):
+        list(engine.drain())
+    assert engine.pending == 1
+    [reply] = list(engine.drain())
+    assert reply.action is Action.DONE
+    assert list_states(teams, "moods") == {"a": "done", "b": "done"}
+    assert engine.pending == 0
+
+
+def test_an_event_that_takes_a_file_as_new_finds_what_another_pipeline_has_finished():
+    teams = Teams()
+    teams.add("platform", PLATFORM)
+    join = """
+  a: {run: 'm:f', needs: {media: platform/source}, writes: application/json}
+  b: {run: 'm:f', needs: {a: a, audio: platform/down}, writes: application/json}
+"""
+    moods = teams.add("moods", join)
+    teams["platform"].arrive()
+    moods.run()
+    assert list_states(teams, "moods") == {"a": "done"}
+    teams.run()
+    assert list_states(teams, "moods") == {"a": "done", "b": "done"}
+
+
 def test_a_request_reaches_every_pipeline_that_can_begin():
     teams = Teams()
     jobs = """
@@ -353,36 +472,3 @@ def test_requests_do_not_multiply_from_one_namespace_to_the_next():
     assert teams["platform"].computed == {"down": 1}
     asked = [sum(teams[name].queue.published.values()) for name in ("z", "y", "x", "platform")]
     assert max(asked) <= 12, asked
-
-
-def test_an_event_of_a_new_file_is_not_judged_by_a_guess():
-    teams = Teams()
-    teams.add("platform", PLATFORM)
-    join = """
-  a: {run: 'm:f', needs: {media: platform/source}, writes: application/json}
-  b: {run: 'm:f', needs: {a: a, audio: platform/down}, writes: application/json}
-"""
-    moods = teams.add("moods", join)
-    teams["platform"].arrive()
-    while teams["platform"].messages:
-        teams["platform"].deliver()
-    # a is done before b's pipeline gets the event of platform's job, in which the file is new
-    first = [pipeline for pipeline, _ in moods.messages].index("a")
-    moods.deliver(first)
-    moods.drop_messages()
-    again = Message(
-        namespace="platform",
-        uri=URI,
-        version="1",
-        order=1,
-        trigger="down",
-        result=PublishedResult(
-            state=State.DONE,
-            fingerprint=teams["platform"].graph.fingerprints["down"],
-            checksums={"flac": "sha256:1"},
-        ),
-        arrived=Arrived(at=NOW),
-    )
-    moods.publish(again, ["b"])
-    teams.run()
-    assert list_states(teams, "moods") == {"a": "done", "b": "done"}
