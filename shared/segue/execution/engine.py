@@ -216,11 +216,15 @@ class Engine:
     def _is_idle_event(self, work: Work) -> bool:
         """Whether it is an event of another namespace that leads to no job, or a deletion of ours.
 
-        Such a deletion is in the ledger, and the event is for others.
+        Such a deletion is in the ledger, and the event is for others. A result that the graph is
+        not locked to leads to nothing, either.
         """
         if not work.is_from_others:
             return work.is_deletion
-        return work.trigger is not None and not work.targets and not work.is_deletion
+        if work.trigger is None or work.is_deletion:
+            return False
+        is_unlocked = work.message is not None and work.message.result is not None
+        return not work.targets or (is_unlocked and not work.foreign)
 
     def _build_work(self, one: ReceivedMessage, message: Message) -> Work:
         work = Work(

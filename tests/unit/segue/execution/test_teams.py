@@ -10,7 +10,7 @@ from segue.adapters.connect import connect_store
 from segue.errors import Unavailable
 from segue.execution.foreign import ForeignLedgers
 from segue.execution.work import ReceivedMessage, Run
-from segue.ingest.events import Deletions
+from segue.ingest.events import Arrivals, Deletions
 from segue.ingest.observation import Observation, observe
 from segue.log import Action
 from segue.model.ledger import Change
@@ -228,6 +228,7 @@ def test_what_is_not_locked_changes_nothing_below():
     teams.run()
     assert list_states(teams, "platform") == {"down": "done"}
     assert list_states(teams, "moods") == {}
+    assert teams["platform"].ledger.reads == teams["moods"].ledger.reads == 0
 
 
 def test_a_deletion_reaches_every_namespace_below_once():
@@ -352,6 +353,26 @@ def test_a_tombstone_is_passed_on_by_whichever_pipeline_gets_it():
     teams["moods"].deliver(1)  # b's first
     teams.run()
     assert teams["charts"].record.deleted_at is not None
+
+
+def test_a_tombstone_of_a_file_in_a_folder_goes_down_through_all_namespaces(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"music")
+    teams = build()
+    platform = teams["platform"]
+    services = {"graph": platform.graph, "ledger": platform.ledger, "queue": platform.queue}
+    seen = observe_in(platform, path)
+    Arrivals(**services, clock=teams.clock).announce([seen])
+    teams.run()
+    assert list(teams["charts"].ledger.records) == [seen.uri]
+    path.unlink()
+    record = observe_in(platform, path).snapshot.record
+    assert record is not None
+    for _ in range(2):
+        Deletions(**services, clock=teams.clock).announce([record])
+        teams.run()
+    assert teams["moods"].ledger.records[seen.uri].deleted_at is not None
+    assert teams["charts"].ledger.records[seen.uri].deleted_at is not None
 
 
 def test_a_result_that_others_finish_while_a_job_runs_is_found():
