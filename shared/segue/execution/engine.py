@@ -27,7 +27,6 @@ from segue.errors import (
     Kind,
     SegueError,
     TransientError,
-    Unavailable,
     UnreadableMessage,
 )
 from segue.execution.foreign import ForeignLedgers, find_told_result
@@ -52,7 +51,7 @@ from segue.model.lease_owner import build_owner, is_lost
 from segue.model.ledger import Change, Ledger, Snapshot, Transition
 from segue.model.media_file import MediaFile, find_bucket_location
 from segue.model.message import Message, decode_message
-from segue.model.object_store import ObjectStore
+from segue.model.object_store import LeftOutReason, ObjectStore
 from segue.model.outcome import Outcome, Status
 from segue.model.planner import Verdict
 from segue.model.queue import Envelope
@@ -407,14 +406,14 @@ class Engine:
             files = [work.media for work in works]
             observed = observe(store, self.ledger, files, self.clock(), snapshots=known)
         for seen in observed:
-            if isinstance(seen.error, Unavailable):
+            if seen.error is not None and seen.reason is LeftOutReason.UNMOUNTED:
                 for work in works:
                     work.snapshot = None  # to be looked at again
                 raise seen.error
         for work, seen in zip(works, observed, strict=True):
             work.snapshot = seen.snapshot
             record = seen.snapshot.record
-            if isinstance(seen.error, TransientError):  # it keeps changing
+            if seen.error is not None and seen.reason is LeftOutReason.CHANGING:
                 work.late = work.targets or (SOURCE,)
             elif seen.error is not None:
                 work.snapshot = Snapshot(record=record, damage=str(seen.error))

@@ -375,6 +375,24 @@ def test_a_tombstone_of_a_file_in_a_folder_goes_down_through_all_namespaces(tmp_
     assert teams["charts"].ledger.records[seen.uri].deleted_at is not None
 
 
+def test_a_file_that_cannot_be_read_stops_no_other(tmp_path):
+    teams = build()
+    moods, platform = teams["moods"], teams["platform"]
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"music")
+    observe_in(platform, path)
+    path.unlink()
+    path.symlink_to(tmp_path / "nowhere")
+    event = Message(
+        namespace="platform", uri=f"file://{path}", version="a", order=1, trigger="down"
+    )
+    moods.publish(event, ["mood"])
+    [reply] = moods.run()
+    assert reply.action is Action.DEAD_LETTERED
+    [dead] = moods.dead
+    assert "a link that leads nowhere" in dead.error
+
+
 def test_a_result_that_others_finish_while_a_job_runs_is_found():
     teams = Teams()
     teams.add("platform", PLATFORM)
