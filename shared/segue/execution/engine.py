@@ -53,14 +53,13 @@ from segue.model.media_file import MediaFile, find_bucket_location
 from segue.model.message import Message, decode_message
 from segue.model.object_store import LeftOutReason, ObjectStore
 from segue.model.outcome import Outcome, Status
-from segue.model.planner import Verdict
+from segue.model.planner import Verdict, find_needed_foreign
 from segue.model.queue import Envelope
 from segue.model.record import FINISHED, Failure, Lease, Record, State
 from segue.model.transitions import (
     Result,
     arrive,
     extend_leases,
-    is_current,
 )
 from segue.worker.protocol import Report, Task
 
@@ -383,16 +382,20 @@ class Engine:
         for work in batch:
             if work.is_response and work.record is not None:
                 work.targets = list_wanted(self.graph, work.record)
-        if self.foreign is not None:
-            needed = [work for work in batch if self._needs_others(work)]
-            missing = [
-                [r for r in self.graph.find_foreign(work.targets) if r not in work.foreign]
-                for work in needed
-            ]
-            found, unknown = self.foreign.look_up([work.media for work in needed], missing)
-            for work, results, strangers in zip(needed, found, unknown, strict=True):
-                work.foreign = {**results, **work.foreign}
-                work.unknown_to = strangers
+        self._look_up(batch, [self._list_needed(work) for work in batch])
+
+    def _look_up(self, works: Sequence[Work], needed: Sequence[Sequence[str]]) -> None:
+        """Read what other namespaces have of some jobs, unless a message has told of it."""
+        if self.foreign is None:
+            return
+        missing = [
+            [reference for reference in references if reference not in work.foreign]
+            for work, references in zip(works, needed, strict=True)
+        ]
+        found, unknown = self.foreign.look_up([work.media for work in works], missing)
+        for work, results, strangers in zip(works, found, unknown, strict=True):
+            work.foreign = {**results, **work.foreign}
+            work.unknown_to = {*work.unknown_to, *strangers}
 
     def _observe(self, works: Sequence[Work]) -> None:
         """Look at the files in folders that others tell of, or ask about: that is only a hint.
@@ -420,16 +423,16 @@ class Engine:
             elif record is not None and record.version == work.media.version:
                 work.media = record.media
 
-    def _needs_others(self, work: Work) -> bool:
-        """Whether some target is missing: only then do results of other namespaces matter."""
+    def _list_needed(self, work: Work) -> tuple[str, ...]:
+        """Return the jobs of other namespaces on which it depends what is to be done."""
         record = work.record
         if work.is_deletion:
-            return False
+            return ()
         if (work.run is not None and work.run.force) or record is None:
-            return True
+            return self.graph.find_foreign(work.targets)
         if record.version != work.media.version:
-            return True
-        return not all(is_current(self.graph, record, target) for target in work.targets)
+            return self.graph.find_foreign(work.targets)
+        return find_needed_foreign(self.graph, record, work.targets)
 
     def _note(self, work: Work, step: Step) -> None:
         work.refusal, work.late = step.refusal, step.late
@@ -521,6 +524,8 @@ class Engine:
         self._sync_artifacts()
         for work in self._finished:
             work.damaged.update(r.damaged for r in work.results if r.damaged is not None)
+        damaged = [work for work in self._finished if work.damaged]  # is made again from these
+        self._look_up(damaged, [self.graph.find_foreign(work.damaged) for work in damaged])
         now = self.clock()
         made = self._change(self._finished, lambda work: self._steps.build_settlement(work, now))
         self._finished = []
@@ -547,7 +552,7 @@ class Engine:
         works = self._waiting_for_others
         if self.foreign is None or not works:
             return
-        needed = [self.graph.find_foreign(work.targets) for work in works]
+        needed = [self._list_needed(work) for work in works]
         found, _ = self.foreign.look_up([work.media for work in works], needed)
         self._waiting_for_others = []
         for work, results in zip(works, found, strict=True):

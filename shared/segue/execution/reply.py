@@ -265,7 +265,7 @@ class ReplyBuilder:
     def _build_response(
         self, work: Work, job: str, address: str, result: PublishedResult | None
     ) -> Envelope:
-        """Return the response to an inbox; without a result, the file has another version or is gone.
+        """Return the response to an inbox; without a result, the file is gone or has changed.
 
         A result that nobody computes may be requested of a version that is yet to arrive here.
         """

@@ -131,6 +131,13 @@ def plan(
     )
 
 
+def find_needed_foreign(graph: Graph, record: Record, targets: Collection[str]) -> tuple[str, ...]:
+    """Return the jobs of other namespaces whose states the plan for some targets depends on."""
+    reached: dict[str, Verdict] = {}
+    _find_missing(graph, record, NO_STATES, targets, reached)
+    return tuple(reference for reference in graph.foreign if reference in reached)
+
+
 def _find_missing(
     graph: Graph,
     record: Record,

@@ -59,6 +59,7 @@ def test_an_arrival_goes_down_through_all_namespaces():
     assert list_states(teams, "moods") == {"mood": "done", "hook": "done"}
     assert list_states(teams, "charts") == {"chart": "done"}
     assert teams["platform"].queue.published == {"source": 1, "done-down": 1}
+    assert teams["platform"].ledger.reads == teams["charts"].ledger.reads == 0
 
 
 def test_a_child_in_one_pipeline_costs_two_writes_and_no_read():
@@ -391,6 +392,23 @@ def test_a_file_that_cannot_be_read_stops_no_other(tmp_path):
     assert reply.action is Action.DEAD_LETTERED
     [dead] = moods.dead
     assert "a link that leads nowhere" in dead.error
+
+
+def test_what_is_damaged_below_a_parent_elsewhere_is_computed_again():
+    teams = build()
+    moods = teams["moods"]
+    error = Failure(kind="damaged_input", type="DamagedInput", message="it is gone")
+    damaged = Result(job="hook", state=State.QUEUED, error=error, damaged="mood")
+
+    def find_damage(task):
+        is_damaged = task.run == ("hook",) and moods.computed["hook"] == 1
+        return (damaged,) if is_damaged else complete_jobs(task)
+
+    moods.answer = find_damage
+    teams["platform"].arrive()
+    teams.run()
+    assert list_states(teams, "moods") == {"mood": "done", "hook": "done"}
+    assert moods.computed == {"mood": 2, "hook": 2}
 
 
 def test_a_result_that_others_finish_while_a_job_runs_is_found():
