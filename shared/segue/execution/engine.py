@@ -238,7 +238,8 @@ class Engine:
             work.targets = self._steps.list_event_targets(work.trigger, is_ping=message.ping)
         if told := find_told_result(self.graph, message):
             work.foreign = dict([told])
-        if message.arrived is None or work.is_deletion or (work.is_from_others and in_folder(work)):
+        is_hint = work.is_from_others and work.media.is_in_folder
+        if message.arrived is None or work.is_deletion or is_hint:
             return work
         if work.is_from_others:  # whose record is not this one
             work.snapshot, work.is_guess = Snapshot(record=None), True
@@ -378,7 +379,7 @@ class Engine:
             snapshots = self.ledger.read([work.media.uri for work in unread])
             for work, snapshot in zip(unread, snapshots, strict=True):
                 work.snapshot = snapshot
-        self._observe([work for work in unread if work.is_from_others and in_folder(work)])
+        self._observe([work for work in unread if work.is_from_others and work.media.is_in_folder])
         for work in batch:
             if work.is_response and work.record is not None:
                 work.targets = list_wanted(self.graph, work.record)
@@ -649,11 +650,6 @@ class Engine:
             self._ended.append(_build_outcome(work))
         elif not full:
             self._ended.append(self._replies.build(work, work.message))
-
-
-def in_folder(work: Work) -> bool:
-    """Whether the file is in a folder, where only the file itself says what it is."""
-    return work.media.is_in_folder
 
 
 def _is_over(work: Work) -> bool:

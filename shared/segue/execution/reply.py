@@ -123,9 +123,11 @@ class ReplyBuilder:
         """Build the reply to a message once all work for it is done, or cannot be done now."""
         assert work.received is not None
         own = work.received.pipeline
+        # In a folder, other namespaces count the contents of a file otherwise.
+        known = evolve(message, order=work.claimed.order if work.claimed else message.order)
         letters = [
             build_dead_letter_envelope(
-                work.received, message, Stage.RUN, result.error, self.clock(), result.job
+                work.received, known, Stage.RUN, result.error, self.clock(), result.job
             )
             for result in work.settled
             if result.state is State.FAILED

@@ -356,6 +356,27 @@ def test_a_tombstone_is_passed_on_by_whichever_pipeline_gets_it():
     assert teams["charts"].record.deleted_at is not None
 
 
+def test_a_dead_letter_of_a_file_in_a_folder_has_the_order_of_its_own_ledger(tmp_path):
+    path = tmp_path / "a.wav"
+    teams = build()
+    moods, platform = teams["moods"], teams["platform"]
+    for content in (b"old", b"music"):
+        path.write_bytes(content)
+        observe_in(moods, path)
+    seen = observe_in(platform, path)
+    Arrivals(
+        graph=platform.graph, ledger=platform.ledger, queue=platform.queue, clock=teams.clock
+    ).announce([seen])
+    error = Failure(kind="corrupt_media", type="CorruptMedia", message="not audio")
+    moods.answer = lambda task: tuple(
+        Result(job=job, state=State.FAILED, error=error) for job in task.run
+    )
+    teams.run()
+    [dead] = moods.dead
+    assert platform.ledger.records[seen.uri].order == 1
+    assert dead.order == moods.ledger.records[seen.uri].order == 2
+
+
 def test_a_tombstone_of_a_file_in_a_folder_goes_down_through_all_namespaces(tmp_path):
     path = tmp_path / "a.wav"
     path.write_bytes(b"music")
