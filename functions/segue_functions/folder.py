@@ -38,6 +38,8 @@ def observe_file(media: MediaFile, services: Services, about: dict[str, Any]) ->
         arrivals.announce([found])
     if record is not None and record.deleted_at is not None:
         services.deletions.announce([record])
+    elif record is None and found.media is None and found.error is None:
+        services.deletions.announce_absence(media.uri)
     match found.error:
         case None:
             pass

@@ -43,7 +43,7 @@ from segue.execution.work import (
     limit_attempts,
     list_wanted,
 )
-from segue.ingest.observation import observe
+from segue.ingest.observation import Observation, observe
 from segue.log import Action, log_event
 from segue.model.dead_letter import Stage
 from segue.model.graph import SOURCE, Graph
@@ -405,15 +405,12 @@ class Engine:
         """
         if not works:
             return
-        with closing(self.open_store(find_bucket_location(works[0].media.uri))) as store:
-            known = [work.snapshot for work in works if work.snapshot is not None]
-            files = [work.media for work in works]
-            observed = observe(store, self.ledger, files, self.clock(), snapshots=known)
-        for seen in observed:
-            if seen.error is not None and seen.reason is LeftOutReason.UNMOUNTED:
-                for work in works:
-                    work.snapshot = None  # to be looked at again
-                raise seen.error
+        try:
+            observed = self._look_at(works)
+        except BaseException:
+            for work in works:
+                work.snapshot = None  # to be looked at again
+            raise
         for work, seen in zip(works, observed, strict=True):
             work.snapshot = seen.snapshot
             record = seen.snapshot.record
@@ -424,6 +421,16 @@ class Engine:
             elif record is not None and record.version == work.media.version:
                 work.media = record.media
 
+    def _look_at(self, works: Sequence[Work]) -> list[Observation]:
+        with closing(self.open_store(find_bucket_location(works[0].media.uri))) as store:
+            known = [work.snapshot for work in works if work.snapshot is not None]
+            files = [work.media for work in works]
+            observed = observe(store, self.ledger, files, self.clock(), snapshots=known)
+        for seen in observed:
+            if seen.error is not None and seen.reason is LeftOutReason.UNMOUNTED:
+                raise seen.error
+        return observed
+
     def _list_needed(self, work: Work) -> tuple[str, ...]:
         """Return the jobs of other namespaces on which it depends what is to be done."""
         record = work.record
@@ -433,7 +440,12 @@ class Engine:
             return self.graph.find_foreign(work.targets)
         if record.version != work.media.version:
             return self.graph.find_foreign(work.targets)
-        return find_needed_foreign(self.graph, record, work.targets)
+        return find_needed_foreign(self.graph, record, self._list_targets(work))
+
+    def _list_targets(self, work: Work) -> tuple[str, ...]:
+        """Return what the work is for; once it has settled something, also what others want."""
+        wanted = list_wanted(self.graph, work.record) if work.settled and work.record else ()
+        return tuple(dict.fromkeys((*work.targets, *wanted)))
 
     def _note(self, work: Work, step: Step) -> None:
         work.refusal, work.late = step.refusal, step.late
@@ -559,6 +571,7 @@ class Engine:
         for work, results in zip(works, found, strict=True):
             if any(work.foreign.get(reference) != results[reference] for reference in results):
                 work.foreign = {**work.foreign, **results}
+                work.targets = self._list_targets(work)
                 self._ready.append(work)
             else:
                 self._end(work)
@@ -566,7 +579,7 @@ class Engine:
     def _waits_for_others(self, work: Work) -> bool:
         verdicts = work.plan.verdicts if work.plan is not None else {}
         is_first = bool(work.settled) and not (work.late or work.results)
-        return is_first and any(verdicts.get(job) is Verdict.FOREIGN for job in work.targets)
+        return is_first and Verdict.FOREIGN in map(verdicts.get, self._list_targets(work))
 
     def _is_time_to_settle(self) -> bool:
         """Whether enough results, or results for long enough, wait; replies never wait."""

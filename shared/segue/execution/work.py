@@ -421,7 +421,8 @@ class Steps:
 
         An event's targets wait only for what the event itself leads to, or came from, or of which
         another deployment has notified that defines it otherwise: the other parents that have not
-        finished yet send events of their own.
+        finished yet send events of their own. These may have come before an event of another
+        namespace, and have found its result missing.
         """
         waiting = []
         interest = {*work.targets, *self._list_line(work.trigger), *work.damaged}
@@ -432,7 +433,7 @@ class Steps:
                     waiting.append(job)
                 case Verdict.WAITING:
                     elsewhere = planned.waits_for[job].difference(planned.run)
-                    if work.trigger is None or elsewhere & interest:
+                    if work.trigger is None or work.is_from_others or elsewhere & interest:
                         waiting.append(job)
                 case Verdict.ELSEWHERE if work.trigger is None:
                     waiting.append(job)
