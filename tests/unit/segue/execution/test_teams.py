@@ -201,6 +201,13 @@ def observe_in(team: Stream, path: Path) -> Observation:
     return observe(connect_store("file:///"), team.ledger, [file], team.clock())[0]
 
 
+def announce_arrival(teams: Teams, path: Path) -> Observation:
+    team = teams["platform"]
+    seen = observe_in(team, path)
+    Arrivals(graph=team.graph, ledger=team.ledger, queue=team.queue).announce([seen])
+    return seen
+
+
 def test_a_namespace_that_does_not_see_a_file_is_not_asked_again_and_again(tmp_path):
     path = tmp_path / "a.wav"
     path.write_bytes(b"music")
@@ -363,10 +370,7 @@ def test_a_dead_letter_of_a_file_in_a_folder_has_the_order_of_its_own_ledger(tmp
     for content in (b"old", b"music"):
         path.write_bytes(content)
         observe_in(moods, path)
-    seen = observe_in(platform, path)
-    Arrivals(
-        graph=platform.graph, ledger=platform.ledger, queue=platform.queue, clock=teams.clock
-    ).announce([seen])
+    seen = announce_arrival(teams, path)
     error = Failure(kind="corrupt_media", type="CorruptMedia", message="not audio")
     moods.answer = lambda task: tuple(
         Result(job=job, state=State.FAILED, error=error) for job in task.run
@@ -382,16 +386,16 @@ def test_a_tombstone_of_a_file_in_a_folder_goes_down_through_all_namespaces(tmp_
     path.write_bytes(b"music")
     teams = build()
     platform = teams["platform"]
-    services = {"graph": platform.graph, "ledger": platform.ledger, "queue": platform.queue}
-    seen = observe_in(platform, path)
-    Arrivals(**services, clock=teams.clock).announce([seen])
+    seen = announce_arrival(teams, path)
     teams.run()
     assert list(teams["charts"].ledger.records) == [seen.uri]
     path.unlink()
     record = observe_in(platform, path).snapshot.record
     assert record is not None
     for _ in range(2):
-        Deletions(**services, clock=teams.clock).announce([record])
+        Deletions(graph=platform.graph, ledger=platform.ledger, queue=platform.queue).announce(
+            [record]
+        )
         teams.run()
     assert teams["moods"].ledger.records[seen.uri].deleted_at is not None
     assert teams["charts"].ledger.records[seen.uri].deleted_at is not None
