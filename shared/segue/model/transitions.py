@@ -260,8 +260,9 @@ def reopen(
 
     This is how a request forces a result, or retries a failed one: it counts as missing from now
     on. Clocks differ, so ids say nothing about which request is the later one. A result that is
-    being computed is fresh enough and stays. ``states`` limits the results to those in some states;
-    None: all, and those that are missing.
+    being computed is fresh enough and stays. If an event has told other namespaces of a failure,
+    another one tells them of what comes of it now. ``states`` limits the results to those in some
+    states; None: all, and those that are missing.
     """
     results = dict(record.results)
     reopened = []
@@ -284,7 +285,9 @@ def reopen(
             if fingerprint in results and results[fingerprint].state is State.DONE
         ]
         whom = [whom for entry in found for whom in entry.notify]
-        if any(entry.triggered_by for entry in found) and _is_awaited(record, graph, job):
+        is_blocking = old is not None and old.state in (State.FAILED, State.BLOCKED)
+        is_awaited = (is_blocking and graph.jobs[job].publish) or _is_awaited(record, graph, job)
+        if is_awaited and any(entry.triggered_by for entry in found):
             whom.append(EVERYONE)
         results[own] = evolve(
             _build_entry(record, job),

@@ -146,6 +146,23 @@ def test_a_failure_crosses_as_a_state():
     assert list_states(teams, "moods") == {"mood": "blocked", "hook": "blocked"}
 
 
+def test_a_retry_that_succeeds_unblocks_the_namespaces_below():
+    teams = build()
+    platform = teams["platform"]
+    error = Failure(kind="corrupt_media", type="CorruptMedia", message="not audio")
+    platform.answer = lambda task: tuple(
+        Result(job=job, state=State.FAILED, error=error) for job in task.run
+    )
+    platform.arrive()
+    teams.run()
+    assert list_states(teams, "charts") == {"chart": "blocked"}
+    platform.answer = complete_jobs
+    platform.request("down", force=True)
+    teams.run()
+    assert list_states(teams, "moods") == {"mood": "done", "hook": "done"}
+    assert list_states(teams, "charts") == {"chart": "done"}
+
+
 def test_a_request_for_an_old_version_is_answered_with_the_new_one():
     teams = build()
     teams["platform"].arrive(order=2)
