@@ -13,8 +13,9 @@ from functools import partial
 
 from segue.clock import Clock, utc_now
 from segue.errors import DamagedRecord
+from segue.ingest.file_artifacts import find_file_artifacts, format_result_folder
 from segue.ingest.observation import Observation
-from segue.model.artifact import ARTIFACT
+from segue.model.artifact import parse_artifact_name
 from segue.model.graph import SOURCE, Graph
 from segue.model.ledger import Change, Ledger, Snapshot
 from segue.model.media_file import MediaFile
@@ -201,15 +202,10 @@ class Deletions:
         """
         if self.artifacts is None:
             return 0
-        store, removed = self.artifacts, 0
-        for fingerprint in record.results:
-            folder = record.name_artifact(fingerprint, "").rpartition("/")[0] + "/"
-            for found in list(store.list(folder)):
-                # Other files' artifacts may be below that folder; a newer version may have arrived.
-                name = ARTIFACT.fullmatch(found.name)
-                if name is None or found.name.rpartition("/")[0] + "/" != folder:
-                    continue
-                version = name["version"]
-                if version.isdecimal() and int(version) <= record.order:
-                    removed += store.delete(found.name, generation=found.generation)
+        folders = [format_result_folder(e.job, f) for f, e in record.results.items()]
+        removed = 0
+        for found in list(find_file_artifacts(self.artifacts, record.uri, folders)):
+            version = parse_artifact_name(found.name).version
+            if version.isdecimal() and int(version) <= record.order:  # a newer one may be there
+                removed += self.artifacts.delete(found.name, generation=found.generation)
         return removed

@@ -23,12 +23,13 @@ from typing import TypeVar
 
 from segue.clock import Clock, utc_now
 from segue.errors import ConfigurationError, DamagedRecord, MissingInput, Superseded
+from segue.ingest.file_artifacts import list_result_folders
 from segue.model.artifact import ArtifactName, Lineage, parse_artifact_name, quote_name
-from segue.model.graph import FINGERPRINT, NAME, Graph
+from segue.model.graph import Graph
 from segue.model.lease_owner import is_lost
 from segue.model.ledger import Change, Ledger, Query, find_pages
 from segue.model.media_file import find_bucket_location, parse_location, split_uri
-from segue.model.object_store import LAST, Object, ObjectStore
+from segue.model.object_store import Object, ObjectStore
 from segue.model.record import FINISHED, Entry, Lease, Record, State, evolve
 from segue.model.transitions import release
 
@@ -192,7 +193,7 @@ class GarbageCollector:
         result = _find_result(record, name)
         if self._is_under_way(record) or (result is not None and not self._is_past(result)):
             return None
-        if result is None and _is_newer(name, record):
+        if result is None and not record.erased and _is_newer(name, record):
             return None
         if record.deleted_at is not None:
             return GarbageReason.DELETED_FILE if record.deleted_at < self.before else None
@@ -326,27 +327,9 @@ def list_artifacts(store: ObjectStore) -> Iterator[tuple[ArtifactName, Object]]:
     They are spread over one folder per job and fingerprint. All folders are listed in parallel and
     merged in the order of the files, so memory use stays flat.
     """
-    folders = list(_find_folders(store))
+    folders = list(list_result_folders(store))
     listings = [_list_folder(store, folder) for folder in folders]
     return heapq.merge(*listings, key=lambda found: found[1].name.split("/", 2)[2])
-
-
-def _find_folders(store: ObjectStore) -> Iterator[str]:
-    """Yield the folders of a job and a fingerprint; each listing starts after the last folder."""
-    known, after = "", ""
-    while True:
-        for found in store.list(after=after):
-            job, _, rest = found.name.partition("/")
-            fingerprint, slash, _ = rest.partition("/")
-            folder = f"{job}/{fingerprint}/"
-            if not (slash and NAME.fullmatch(job) and FINGERPRINT.fullmatch(fingerprint)):
-                continue
-            if folder != known:  # a name that is not valid text sorts after LAST
-                yield folder
-                known, after = folder, folder + LAST
-                break
-        else:
-            return
 
 
 def _list_folder(store: ObjectStore, folder: str) -> Iterator[tuple[ArtifactName, Object]]:

@@ -12,7 +12,7 @@ from segue.adapters.folder import FolderStore
 from segue.adapters.sqlite_ledger import SqliteLedger
 from segue.errors import DamagedRecord, Unavailable
 from segue.ingest.events import Arrivals, DeletionResult, Deletions
-from segue.model.artifact import build_artifact_name
+from segue.model.artifact import Lineage, build_artifact_name
 from segue.model.graph import parse_graph
 from segue.model.ledger import Change, Snapshot
 from segue.model.media_file import MediaFile
@@ -284,6 +284,16 @@ def test_what_belongs_to_others_stays(ledger, store, deletions):
     ]
     assert deletions.record(media()) == DeletionResult(is_new=True, removed=1)
     assert sorted(left(store)) == sorted(others)
+
+
+def test_the_artifact_of_a_file_of_the_same_name_in_another_bucket_stays(ledger, store, deletions):
+    recorded(ledger)
+    name = build_artifact_name("a", PRINT, "masters/a.wav", "4", "json")
+    other = Lineage(job="a", fingerprint=PRINT, uri="gs://others/masters/a.wav", version="4")
+    metadata = other.to_metadata()
+    store.create(name, b"{}", content_type="application/json", metadata=metadata)
+    assert deletions.record(media()) == DeletionResult(is_new=True, removed=0)
+    assert left(store) == [name]
 
 
 def test_the_artifacts_of_all_recorded_results_go(ledger, store, deletions):
