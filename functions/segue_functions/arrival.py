@@ -52,7 +52,7 @@ def handle_arrival(event: CloudEvent, services: Services | None = None) -> None:
         check_arrival(media, utc_now())
         recorded = services.arrivals.record([media])[0]
         if recorded is Arrival.STALE:
-            reason = "a newer version exists, or the file has since been deleted"
+            reason = "a newer version exists, or the file has since been deleted or erased"
             log_event(Action.IGNORED, ledger=recorded, reason=reason, **about)
         else:
             log_event(Action.ARRIVED, ledger=recorded, **about)

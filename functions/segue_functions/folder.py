@@ -55,5 +55,7 @@ def observe_file(media: MediaFile, services: Services, about: dict[str, Any]) ->
         log_event(Action.ARRIVED, ledger=found.arrival, **about)
     elif found.is_deleted:
         log_event(Action.DELETED, removed=0, **about)
+    elif record is not None and record.erased:
+        log_event(Action.IGNORED, reason="the file was erased", **about)
     else:
         log_event(Action.IGNORED, reason="there is no such file, and none in the ledger", **about)

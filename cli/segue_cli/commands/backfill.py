@@ -49,6 +49,7 @@ COLUMNS = {
     Status.LOST: "lost",
     Status.SUPERSEDED: "superseded",
     Status.DELETED: "deleted",
+    Status.ERASED: "erased",
 }
 
 

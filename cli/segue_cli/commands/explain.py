@@ -242,6 +242,8 @@ def _describe_file(explanation: Explanation) -> Iterator[str]:
 def _describe_arrival(record: Record | None) -> str:
     if record is None:
         return "not in the ledger yet"
+    if record.erased and record.deleted_at is not None:
+        return f"erased {text.format_time(record.deleted_at)}; nothing is computed for it again"
     if record.deleted_at is not None:
         return f"deleted {text.format_time(record.deleted_at)}; the ledger keeps a tombstone"
     return f"arrived {text.format_time(record.arrived_at)}"
@@ -388,6 +390,9 @@ def _render_branch(
 def _describe_next(explanation: Explanation) -> Iterator[Text]:
     from rich.text import Text
 
+    if explanation.record is not None and explanation.record.erased:
+        yield Text("A backfill would do nothing: the file was erased.")
+        return
     if explanation.gone:
         yield Text("A backfill would do nothing: the file is gone.")
         return

@@ -288,6 +288,8 @@ class FolderEvents:
         name = path.removeprefix("/")
         uri = self._files.uri(name)
         record = self._services.ledger.read([uri])[0].record
+        if record is not None and record.erased:
+            return None
         recorded = None if record is None or record.deleted_at is not None else record
         found = look(self._files, MediaFile(uri=uri, version=""), recorded, read=False)
         if isinstance(found.error, TransientError) and found.reason is LeftOutReason.UNREADABLE:

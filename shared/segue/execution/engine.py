@@ -22,6 +22,7 @@ from typing import Protocol, TypeVar
 from segue.adapters.connect import connect_store
 from segue.clock import Clock, utc_now
 from segue.errors import (
+    ConfigurationError,
     DamagedRecord,
     DiskFull,
     Kind,
@@ -43,6 +44,7 @@ from segue.execution.work import (
     limit_attempts,
     list_wanted,
 )
+from segue.ingest.file_artifacts import list_known_folders, remove_file_artifacts
 from segue.ingest.observation import Observation, observe
 from segue.log import Action, log_event
 from segue.model.dead_letter import Stage
@@ -60,6 +62,7 @@ from segue.model.transitions import (
     Result,
     arrive,
     extend_leases,
+    forget_results,
 )
 from segue.worker.protocol import Report, Task
 
@@ -114,6 +117,7 @@ class Engine:
     _running: dict[int, Work] = field(default_factory=dict)
     _finished: list[Work] = field(default_factory=list)
     _waiting_for_others: list[Work] = field(default_factory=list)  # to look once more
+    _erased: list[Work] = field(default_factory=list)  # whose files' artifacts are to be removed
     _under_way: set[str] = field(default_factory=set)  # the URIs of what has left the inbox
     # By URI: what waits for other work on the same file to end, which is ahead of it.
     _waiting: dict[str, deque[Work]] = field(default_factory=dict)
@@ -217,7 +221,7 @@ class Engine:
         Such a deletion is in the ledger, and the event is for others. A result that the graph is
         not locked to leads to nothing, either.
         """
-        if not work.is_from_others:
+        if work.message is not None and work.message.namespace == self.graph.namespace:
             return work.is_deletion
         if work.trigger is None or work.is_deletion:
             return False
@@ -270,6 +274,7 @@ class Engine:
                 self._receive(report)
         self._settle()
         self._look_again()
+        self._clean()
         ended, self._ended = self._ended, []
         if self._stop_error is not None and not ended:
             raise self._stop_error
@@ -288,9 +293,10 @@ class Engine:
     def abandon(self) -> list[str]:
         """Forget all work, and return the owners whose leases are now abandoned."""
         works = self._list_works()
-        for part in (self._inbox, self._ready, self._running, self._finished, self._ended):
+        for part in (self._inbox, self._ready, self._running, self._finished, self._erased):
             part.clear()
         self._waiting_for_others.clear()
+        self._ended.clear()
         self._under_way.clear()
         self._waiting.clear()
         self._requests.clear()
@@ -303,7 +309,13 @@ class Engine:
         return [*self._inbox, *waiting, *self._list_begun()]
 
     def _list_begun(self) -> list[Work]:
-        begun = (self._ready, self._running.values(), self._finished, self._waiting_for_others)
+        begun = (
+            self._ready,
+            self._running.values(),
+            self._finished,
+            self._waiting_for_others,
+            self._erased,
+        )
         return [*itertools.chain.from_iterable(begun)]
 
     def _decide(self) -> None:
@@ -325,7 +337,7 @@ class Engine:
         snapshot = work.snapshot
         assert snapshot is not None
         is_forced = work.run is not None and work.run.force
-        if snapshot.damage is not None and not is_forced:
+        if snapshot.damage is not None and not (is_forced or work.is_erasure):
             self._end_damaged(work, snapshot.damage)
             return
         if work.late:
@@ -379,7 +391,8 @@ class Engine:
             snapshots = self.ledger.read([work.media.uri for work in unread])
             for work, snapshot in zip(unread, snapshots, strict=True):
                 work.snapshot = snapshot
-        self._observe([work for work in unread if work.is_from_others and work.media.is_in_folder])
+        told = [work for work in unread if work.is_from_others and not work.is_erasure]
+        self._observe([work for work in told if work.media.is_in_folder])
         for work in batch:
             if work.is_response and work.record is not None:
                 work.targets = list_wanted(self.graph, work.record)
@@ -499,6 +512,7 @@ class Engine:
         self._ready = deque(one for one in self._ready if one is not work)
         self._running = {n: one for n, one in self._running.items() if one is not work}
         self._finished = [one for one in self._finished if one is not work]
+        self._erased = [one for one in self._erased if one is not work]
 
     def _submit(self, works: Sequence[Work], now: datetime) -> None:
         """Run what was claimed; work without any ends."""
@@ -652,6 +666,46 @@ class Engine:
         )
 
     def _end(self, work: Work) -> None:
+        """End work; if its file was erased, once no artifacts of it are left."""
+        if work.is_to_be_cleaned and not self.dry_run:
+            self._erased.append(work)
+        else:
+            self._close(work)
+
+    def _clean(self) -> None:
+        """Remove the artifacts of files that were erased, and end the work on them.
+
+        Their tombstones were written before: whoever is still running a job finds it, and does the
+        same.
+        """
+        while self._erased:
+            work = self._erased[0]
+            self._remove_artifacts(work)
+            if work in self._erased:  # its record could be read
+                self._erased.remove(work)
+                self._close(work)
+
+    def _remove_artifacts(self, work: Work) -> None:
+        """Remove a file's artifacts, and then what its record says of them."""
+        record = work.record
+        assert record is not None
+        folders = list_known_folders(self.graph, record)
+        try:
+            work.removed += remove_file_artifacts(self.artifacts, record.uri, folders)
+        except ConfigurationError as error:  # of no concern to other files
+            work.unremoved = str(error)
+            log_event(Action.MISCONFIGURED, severity="ERROR", file=record.uri, error=str(error))
+            return
+        if work.removed:
+            self.artifacts.sync()
+        now = self.clock()
+
+        def is_held(lease: Lease) -> bool:
+            return lease.owner != work.owner and lease.expires_at > now and not self.lost(lease)
+
+        self._change([work], lambda _: functools.partial(forget_results, is_held=is_held))
+
+    def _close(self, work: Work) -> None:
         self._free(work.media.uri)
         errors = [result.error for result in work.results if result.error is not None]
         full = [error for error in errors if error.kind == Kind.DISK_FULL]

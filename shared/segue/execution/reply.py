@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from segue.clock import Clock
-from segue.errors import DamagedRecord, Kind, PermanentError
+from segue.errors import ConfigurationError, DamagedRecord, Kind, PermanentError
 from segue.execution.foreign import describe_result
 from segue.execution.rate_limit import RateLimit
 from segue.execution.work import (
@@ -48,6 +48,7 @@ from segue.model.record import EVERYONE, Entry, Failure, Record, State, evolve, 
 from segue.model.transitions import Notified, Result, clear_notify
 
 MAX_HOPS = 1  # of a request from pipeline to pipeline, without anything to compute
+OUTDATED = frozenset({Status.SUPERSEDED, Status.DELETED, Status.ERASED})
 ACTIONS = {
     State.DONE: Action.DONE,
     State.FAILED: Action.FAILED,
@@ -148,7 +149,7 @@ class ReplyBuilder:
             resent = message_to_envelope(evolve(message, arrived=None), own)
             return replace(reply, action=Action.LOST, envelopes=(*letters, resent), results=())
         if message.is_deleted:
-            return replace(reply, action=Action.DELETED, envelopes=tuple(self._pass_deletion(work)))
+            return self._build_deletion_reply(reply, work, message)
         if self.steps.is_retired(work):
             envelopes = (self._respond(work, message, self._find_old_result(work, message)),)
             retired = f"{message.fingerprint} is not computed here"
@@ -257,7 +258,7 @@ class ReplyBuilder:
 
     def _refuse(self, work: Work, message: Message) -> Iterator[Envelope]:
         """Yield the response to another namespace whose request is about an old version."""
-        if message.reply_to is not None and work.refusal in (Status.SUPERSEDED, Status.DELETED):
+        if message.reply_to is not None and work.refusal in OUTDATED:
             yield self._respond(work, message, None)
 
     def _respond(self, work: Work, message: Message, result: PublishedResult | None) -> Envelope:
@@ -299,6 +300,25 @@ class ReplyBuilder:
         if _is_behind(record, work.media):
             return PublishedResult(state=None, fingerprint=fingerprint)
         return describe_result(fingerprint, entry)
+
+    def _build_deletion_reply(self, reply: Reply, work: Work, message: Message) -> Reply:
+        """Build the reply to a deletion; artifacts that may not be removed are a dead letter."""
+        envelopes = list(self._pass_deletion(work))
+        if work.unremoved is not None:
+            kind, name = Kind.UNAVAILABLE, ConfigurationError.__name__
+            failure = Failure(kind=kind, type=name, message=work.unremoved)
+            envelopes.append(
+                build_dead_letter_envelope(
+                    reply.received, message, Stage.RUN, failure, self.clock()
+                )
+            )
+        removed = f"{work.removed} artifacts removed" if work.is_erasure else None
+        return replace(
+            reply,
+            action=Action.DELETED,
+            envelopes=tuple(envelopes),
+            reason=work.unremoved or removed,
+        )
 
     def _pass_deletion(self, work: Work) -> Iterator[Envelope]:
         """Yield the events of a deletion, if it was this message that brought it."""

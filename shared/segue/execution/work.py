@@ -112,6 +112,8 @@ class Work(msgspec.Struct, kw_only=True):
     late: tuple[str, ...] = ()  # jobs whose results came too late
     damaged: set[str] = set()  # parents whose artifacts are made again
     refusal: str | None = None  # why nothing can be done
+    removed: int = 0  # artifacts of the file, which was erased
+    unremoved: str | None = None  # why some are left
 
     @property
     def trigger(self) -> str | None:
@@ -132,6 +134,20 @@ class Work(msgspec.Struct, kw_only=True):
     def is_deletion(self) -> bool:
         """Whether another namespace tells that the file was deleted."""
         return self.message is not None and self.message.is_deleted
+
+    @property
+    def is_erasure(self) -> bool:
+        """Whether another namespace tells that the file was erased."""
+        return self.is_deletion and self.message is not None and self.message.is_erased
+
+    @property
+    def is_to_be_cleaned(self) -> bool:
+        """Whether to remove the artifacts of the file, which was erased.
+
+        Perhaps a worker has written some since, who died, and whose message this is.
+        """
+        is_erased = self.record is not None and self.record.erased
+        return is_erased and (self.message is not None or self.claimed is not None)
 
     @property
     def whom(self) -> str:
@@ -539,6 +555,8 @@ class Steps:
 
 def check_version(record: Record, media: MediaFile) -> Status | None:
     """Return why a version can no longer be processed, or None if it can be."""
+    if record.erased:
+        return Status.ERASED
     if record.version != media.version:
         return Status.SUPERSEDED
     return Status.DELETED if record.deleted_at is not None else None

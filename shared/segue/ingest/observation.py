@@ -191,7 +191,7 @@ class _Watch:
         assert self.look is not None
         error, record = self.error or self.look.error, self.snapshot.record
         changed: list[Arrival] = [a for a in self.arrivals if a is not Arrival.DUPLICATE]
-        is_there = self.look.media is not None
+        is_there = self.look.media is not None and not (record is not None and record.erased)
         if error is not None:  # whoever has recorded it notifies of it, whatever it is by now
             is_there = bool(changed) and record is not None and record.deleted_at is None
         return Observation(

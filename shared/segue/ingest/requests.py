@@ -153,7 +153,9 @@ class Requests:
                 accepted += 1
                 envelopes += changed.answer
             elif request.files:
-                ignored[change.uri] = "it was deleted"
+                record = changed.snapshot.record
+                is_erased = record is not None and record.erased
+                ignored[change.uri] = "it was erased" if is_erased else "it was deleted"
         if envelopes:
             self.queue.publish(envelopes)
         return RequestReceipt(

@@ -93,6 +93,8 @@ class DiscrepancyFinder:
     def _find_kind(self, media: MediaFile, record: Record | None) -> DiscrepancyKind | None:
         if record is None:
             return DiscrepancyKind.UNRECORDED
+        if record.erased:
+            return None
         if _is_newer(media, record):
             return DiscrepancyKind.OVERWRITTEN
         if media.order != record.order and media.order is not None:

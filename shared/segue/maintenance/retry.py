@@ -207,7 +207,7 @@ class ReplayedLetters:
     found: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
     ids: set[str] = field(default_factory=set)  # the queue's message ids
     unreadable: int = 0  # not written by Segue
-    obsolete: int = 0  # about files that have been overwritten or deleted since
+    obsolete: int = 0  # about files that have been overwritten, deleted or erased since
     examples: list[DeadLetter] = field(default_factory=list)
 
     @property
@@ -361,6 +361,9 @@ class DeadLetterReplay:
 def _is_obsolete(dead: DeadLetter, record: Record | None) -> bool:
     if record is None or dead.order is None:
         return False
+    if record.erased:  # only the removal of its artifacts is still to be done
+        message = _decode_message(dead)
+        return message is not None and not message.is_erased
     is_deleted = record.deleted_at is not None and record.order == dead.order
     return is_deleted or record.order > dead.order
 

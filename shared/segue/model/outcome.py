@@ -34,6 +34,7 @@ class Status(StrEnum):
     LOST = "lost"  # computed, but another process had taken it over
     SUPERSEDED = "superseded"  # the file has been overwritten
     DELETED = "deleted"
+    ERASED = "erased"  # the file was taken down: nothing is computed for it again
     TODO = "todo"  # in a dry run: would be computed
     IDLE = "idle"  # missing, but not needed while its targets are blocked
 

@@ -150,6 +150,8 @@ def delete(
     file therefore gets a tombstone, too, and the deletion of a newer version moves a tombstone up.
     In both cases the late arrival is stale.
     """
+    if record is not None and record.erased:
+        return record, False
     if media.order is None:
         if record is None or record.deleted_at is not None:
             return record, False
@@ -175,6 +177,20 @@ def erase(
         record = _build_record(media, media.order if media.order is not None else 1, now)
     deleted_at = record.deleted_at or now
     return evolve(record, deleted_at=deleted_at, deleted_by=event, erased=True), True
+
+
+def forget_results(
+    record: Record | None, *, is_held: Callable[[Lease], bool]
+) -> tuple[Record | None, tuple[str, ...]]:
+    """Remove the results of a file that was erased; return the jobs that still run.
+
+    Those stay until their workers, who remove what they have written, forget them.
+    """
+    if record is None or not record.erased:
+        return None, ()
+    held = {f: e for f, e in record.results.items() if e.lease is not None and is_held(e.lease)}
+    kept = evolve(record, results=held, earlier={}, pings={})
+    return (kept if kept != record else None), tuple(entry.job for entry in held.values())
 
 
 def find_current(graph: Graph, record: Record, job: str) -> str | None:

@@ -336,7 +336,7 @@ def _explain_stale(graph: Graph, job: str, earlier: JobResult) -> str:
 def _find_reason(graph: Graph, record: Record, job: str, planned: Plan, now: datetime) -> str:
     entry = find_entry(graph, record, job)
     if entry is None:
-        return "it has never been requested"
+        return "the file was erased" if record.erased else "it has never been requested"
     match entry.state:
         case State.FAILED:
             if entry.error is not None and entry.error.kind == Kind.NO_SPACE:

@@ -129,6 +129,7 @@ class Stream:
     queue: CountingQueue = field(default_factory=CountingQueue)
     url: str = ""  # of the queue
     foreign: ForeignLedgers | None = None
+    artifacts: MemoryStore = field(default_factory=lambda: MemoryStore("gs://o"))
     engines: dict[str, Engine] = field(default_factory=dict)  # by pipeline
     computed: Counter[str] = field(default_factory=Counter)  # by job
     delivered: int = 0
@@ -146,7 +147,7 @@ class Stream:
             graph=self.graph,
             ledger=self.ledger,
             pool=RecordingPool(self._run),
-            artifacts=MemoryStore("gs://o"),
+            artifacts=self.artifacts,
             foreign=self.foreign,
             queue=self.url,
             served=served,

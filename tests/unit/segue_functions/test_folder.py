@@ -17,6 +17,7 @@ from segue.model.graph import SOURCE
 from segue.model.ledger import Change, Snapshot
 from segue.model.media_file import MediaFile
 from segue.model.record import Entry, State, evolve
+from segue.model.transitions import erase
 from segue_functions import folder
 from segue_functions.arrival import handle_arrival
 from segue_functions.deletion import handle_deletion
@@ -86,6 +87,23 @@ def test_a_file_that_is_gone_is_deleted_whatever_the_event_says(files, logged, k
     assert files.record.deleted_at is not None
     assert [line["action"] for line in logged] == ["arrived", "deleted", "ignored"]
     assert len(files.memory.messages) == 1
+
+
+@handlers
+def test_a_file_that_was_erased_is_ignored_whatever_comes(files, logged, kind):
+    files.write()
+    files.send("arrival")
+    change = Change(uri=files.uri, transition=lambda found: erase(found, found.media, utc_now()))
+    files.memory.ledger.change([change])
+    erased, sent = files.record, len(files.memory.messages)
+    files.write(b"other")
+    files.send(kind)
+    files.path.unlink()
+    files.send(kind)
+    assert files.record is erased
+    assert len(files.memory.messages) == sent
+    reasons = [line["reason"] for line in logged if line["action"] == "ignored"]
+    assert reasons == ["the file was erased"] * 2
 
 
 def test_a_file_that_comes_back_is_told_of(files, logged):

@@ -28,7 +28,7 @@ from segue.model.ledger import Change, Changed, Snapshot
 from segue.model.media_file import MediaFile
 from segue.model.object_store import LeftOutReason, Object
 from segue.model.record import Entry, Record, State, evolve
-from segue.model.transitions import Arrival, arrive
+from segue.model.transitions import Arrival, arrive, erase
 from segue_support.ledger import MemoryLedger
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -202,6 +202,22 @@ def test_a_file_that_is_gone_is_recorded_as_deleted_once_and_its_return_too(syst
     assert (seen.arrival, seen.is_deleted) == (Arrival.NEWER, False)
     assert (system.record.deleted_at, system.record.order) == (None, 1)
     assert system.disk.read == []  # a folder that was moved away and back
+
+
+@pytest.mark.parametrize("content", ["x", "y", None])
+def test_a_file_that_was_erased_has_no_arrival_and_no_deletion(system, content):
+    system.disk.put(URI, "x")
+    system.observe()
+    media = MediaFile(uri=URI, version="")
+    system.ledger.change([Change(uri=URI, transition=lambda r: erase(r, media, NOW))])
+    erased = system.record
+    if content is None:
+        system.disk.remove(URI)
+    else:
+        system.disk.put(URI, content)
+    seen = system.observe()
+    assert (seen.arrival, seen.is_deleted, seen.is_first, seen.error) == (None, False, False, None)
+    assert system.record is erased
 
 
 @pytest.mark.parametrize(

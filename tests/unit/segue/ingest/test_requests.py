@@ -39,7 +39,7 @@ from segue.model.run import (
     load_run,
     save_run,
 )
-from segue.model.transitions import arrive, delete
+from segue.model.transitions import arrive, delete, erase
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
 
@@ -342,6 +342,21 @@ def test_a_file_that_is_deleted_meanwhile_is_ignored(system, monkeypatch):
     accepted = system.accept(files=[uri], jobs=["b"])
     assert (accepted.files, accepted.ignored) == (0, {uri: "it was deleted"})
     assert system.messages == []
+
+
+@pytest.mark.parametrize("ask", ["request", "force", "ping"])
+def test_a_file_that_was_erased_is_refused_by_name(system, ask):
+    uri = system.put("a.wav").uri
+    media = MediaFile(uri=uri, version="")
+    system.ledger.change([Change(uri=uri, transition=lambda r: erase(r, media, NOW))])
+    erased = system.ledger.records[uri]
+    system.music.create("a.wav", b"new", content_type="audio/wav", metadata={}, replace=True)
+    asked = {"request": {}, "force": {"force": True}, "ping": {"ping": True}}[ask]
+    accepted = system.accept(files=[uri], jobs=["b"], **asked)
+    assert (accepted.files, accepted.ignored) == (0, {uri: "it was erased"})
+    assert system.accept(prefix=system.music.location, jobs=["b"], **asked).files == 0
+    assert system.messages == []
+    assert system.ledger.records[uri] is erased
 
 
 def test_a_file_that_cannot_be_read_is_ignored_with_the_reason(system, monkeypatch):

@@ -74,6 +74,11 @@ def in_folder(stat: str = STAT) -> ListedFile:
     return ListedFile(uri=URI, media=MediaFile(uri=URI, version="", stat=stat))
 
 
+@pytest.mark.parametrize("listed", [there(4), there(5), there(6), in_folder("2:2:2:2:2"), None])
+def test_a_file_that_was_erased_is_no_discrepancy(listed):
+    assert FINDER.find(listed, record(stat=STAT, deleted_at=BEFORE, erased=True)) is None
+
+
 @given(names, names)
 def test_both_sides_are_paired_completely_and_in_order(listed, recorded):
     objects = [ListedFile(uri=name, media=None) for name in listed]
@@ -236,6 +241,16 @@ def test_an_overwritten_file_arrives_anew(bench):
     assert (record.order, record.results, record.stat) == (2, {}, media.stat)
     assert record.version != before.version
     assert len(bench.read_messages()) == 1
+
+
+def test_a_file_that_is_erased_meanwhile_is_not_repaired(bench):
+    media = bench.file("erased.wav")
+    erased = bench.record(media, deleted_at=BEFORE, erased=True)
+    media = bench.file("erased.wav", b"other")
+    for kind in (DiscrepancyKind.OVERWRITTEN, DiscrepancyKind.UNSTARTED):
+        assert bench.repair([of(kind, media)]) == []
+    assert bench.known(media) is erased
+    assert bench.read_messages() == []
 
 
 def test_a_file_that_was_only_touched_is_not_overwritten(bench):

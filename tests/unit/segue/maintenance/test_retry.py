@@ -92,8 +92,14 @@ def test_a_job_blocked_by_a_repaired_one_is_selected_too():
     assert RetrySelection(jobs=ALL, kinds=frozenset({"timeout"})).find_jobs(GRAPH, repaired) == ()
 
 
-def test_a_deleted_file_is_not_tried_again():
-    assert RetrySelection(jobs=ALL).find_jobs(GRAPH, evolve(MANY, deleted_at=NOW)) == ()
+@pytest.mark.parametrize("change", [{"deleted_at": NOW}, {"deleted_at": NOW, "erased": True}])
+def test_a_file_that_is_deleted_or_erased_is_not_tried_again(change):
+    gone = evolve(MANY, **change)
+    assert RetrySelection(jobs=ALL).find_jobs(GRAPH, gone) == ()
+    ledger, queue = MemoryLedger([gone]), MemoryQueue()
+    retry = JobRetry(graph=GRAPH, ledger=ledger, selection=RetrySelection(jobs=ALL), queue=queue)
+    assert retry.run().jobs == 0
+    assert (ledger.records[gone.uri], queue.queued) == (gone, {})
 
 
 @pytest.mark.parametrize(
@@ -393,7 +399,13 @@ def test_a_replay_leaves_the_record_of_a_deleted_file_as_it_is():
 
 
 @pytest.mark.parametrize(
-    "change", [{"order": 2}, {"deleted_at": NOW}, {"order": 2, "deleted_at": NOW}]
+    "change",
+    [
+        {"order": 2},
+        {"deleted_at": NOW},
+        {"order": 2, "deleted_at": NOW},
+        {"order": 0, "deleted_at": NOW, "erased": True},
+    ],
 )
 def test_letters_about_a_file_that_has_changed_since_are_removed_and_not_sent(change):
     ledger, queue = MemoryLedger([evolve(FAILED, **change)]), MemoryQueue()
@@ -406,6 +418,14 @@ def test_letters_about_a_file_that_has_changed_since_are_removed_and_not_sent(ch
     assert (found.total, found.obsolete) == (0, 2)
     depth = queue.measure_depth(list_topics(GRAPH))
     assert {topic: number for topic, number in depth.items() if number} == {"dead": 1}
+
+
+def test_an_erasure_that_was_dead_lettered_is_sent_again():
+    erased = evolve(FAILED, deleted_at=NOW, erased=True)
+    event = evolve(EVENT, namespace="above", is_deleted=True, is_erased=True)
+    [sent] = replay(MemoryLedger([erased]), dead(None, message=event, pipeline="rhythm"))
+    assert sent.topic == "inbox-rhythm"
+    assert decode_message(sent.data) == evolve(event, attempt=1, arrived=None)
 
 
 @pytest.mark.parametrize("known", [(), (evolve(FAILED, order=0),)])

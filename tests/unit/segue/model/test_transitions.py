@@ -37,9 +37,11 @@ from segue.model.transitions import (
     claim,
     clear_notify,
     delete,
+    erase,
     extend_leases,
     find_current,
     find_entry,
+    forget_results,
     is_current,
     move_wanted,
     record_pings,
@@ -190,6 +192,41 @@ def test_a_tombstone_moves_up_so_that_a_late_arrival_does_not_lift_it():
     tombstone, did = delete(tombstone, media(7), LATER)
     assert did
     assert arrive(tombstone, media(6), LATER) == (tombstone, Arrival.STALE)
+
+
+@pytest.mark.parametrize("found", [None, "record", "tombstone"])
+def test_nothing_lifts_or_changes_the_tombstone_of_a_file_that_was_erased(found):
+    record = record_of() if found else None
+    if found == "tombstone":
+        record, _ = delete(record, media(5), NOW, event="other@a")
+    erased, did = erase(record, media(5), LATER, event="x/y@a")
+    assert did
+    assert erased is not None
+    assert (erased.erased, erased.deleted_by) == (True, "x/y@a")
+    assert erased.deleted_at == (NOW if found == "tombstone" else LATER)
+    assert erase(erased, media(5), LATER, event="x/z@a") == (erased, False)
+    for order in (4, 5, 6):
+        assert arrive(erased, media(order), LATER) == (erased, Arrival.STALE)
+        assert delete(erased, media(order), LATER, event="x/z@a") == (erased, False)
+    assert arrive(erased, media(None, "new"), LATER) == (erased, Arrival.STALE)
+    assert delete(erased, media(None, "new"), LATER) == (erased, False)
+
+
+def test_the_results_of_a_file_that_was_erased_are_forgotten_but_for_those_that_still_run():
+    record = evolve(finished(put(None, "x")[0]), pings={"a": Ping(request="r", at=NOW)})
+    record, _ = put(record, "y", LATER)
+    running = claim(record, GRAPH, ["a"], owner="me", now=NOW, lease_s=60)
+    assert forget_results(running, is_held=lambda _: True) == (None, ()), "it was not erased"
+    erased, _ = erase(running, media(None, "y"), LATER)
+    left, jobs = forget_results(erased, is_held=lambda lease: lease.owner == "me")
+    assert jobs == ("a",)
+    assert left is not None
+    assert {e.job for e in left.results.values()} == {"a"}
+    assert (left.earlier, left.pings) == ({}, {})
+    assert forget_results(left, is_held=lambda _: True) == (None, ("a",))
+    empty, jobs = forget_results(left, is_held=lambda _: False)
+    assert empty is not None
+    assert (empty.results, jobs, empty.erased) == ({}, (), True)
 
 
 # --- contents without an order of their own --------------------------------------------------

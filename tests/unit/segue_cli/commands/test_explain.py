@@ -210,6 +210,17 @@ def test_a_tombstone_is_reported(segue, project):
     assert segue("explain", media.uri, *LEDGER, "--json").json["exists"] is False
 
 
+def test_a_file_that_was_erased_says_so(segue, project):
+    media = project.media("song.wav")
+    project.record(media, {}, deleted_at=datetime(2026, 1, 2, tzinfo=UTC), erased=True)
+    said = segue("explain", "music/song.wav", *LEDGER)
+    assert "nothing is computed for it again" in said.out
+    assert "would do nothing: the file was erased" in said.out
+    found = segue("explain", media.uri, *LEDGER, "--json").json
+    assert {job["reason"] for job in found["jobs"]} == {"the file was erased"}
+    assert found["backfill"]["run"] == []
+
+
 def test_a_file_that_nobody_knows_is_guessed(segue, project):
     media = project.media("my song.wav")
     project.record(media, {})

@@ -20,7 +20,7 @@ from segue.model.ledger import Change, Query
 from segue.model.media_file import MediaFile
 from segue.model.object_store import REMEDIES, LeftOutReason
 from segue.model.record import Record
-from segue.model.transitions import arrive, claim, delete
+from segue.model.transitions import arrive, claim, delete, erase
 from segue_cli.local import folder_events
 from segue_cli.local.folder_events import FolderEvents
 from segue_functions import stack
@@ -179,6 +179,17 @@ def test_new_overwritten_and_deleted_files_are_found(place):
         "arrived overwritten.wav",
         "deleted gone.wav",
     ]
+
+
+def test_a_file_that_was_erased_does_not_arrive(place):
+    media = place.write("erased.wav")
+    place.record(media)
+    change = Change(uri=media.uri, transition=lambda found: erase(found, media, NOW))
+    place.services.ledger.change([change])
+    place.write("erased.wav", b"other")
+    place.run()
+    assert place.said() == []
+    assert place.messages() == 0
 
 
 def test_a_recorded_file_whose_jobs_were_never_notified_arrives_again(place):
