@@ -49,6 +49,7 @@ COMMANDS = {
         "sweep": "Republish messages for unfinished work.",
         "reconcile": "Compare the catalogue with the ledger and repair missed events.",
         "gc": "Delete artifacts that are no longer needed.",
+        "erase": "Remove a file's results and artifacts for good, in every namespace.",
     },
     "Inspect": {
         "status": "Show the progress of each job.",

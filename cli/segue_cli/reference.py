@@ -102,6 +102,12 @@ COMMAND_EXIT_CODES = {
         ExitCode.OK: "what can be deleted is counted, or with --delete deleted",
         ExitCode.ERROR: "the ledger cannot be read completely; nothing was deleted",
     },
+    "erase": {
+        ExitCode.OK: "nothing is left of the files in any namespace; with --dry-run, what there is "
+        "is shown",
+        ExitCode.UNFINISHED: "something is left after --timeout: the output says where, and what "
+        "to do",
+    },
     "status": {ExitCode.OK: "the counts are shown, whatever they are"},
     "watch": {
         ExitCode.OK: "all results are there, but for those that are not applicable",
