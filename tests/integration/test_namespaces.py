@@ -6,14 +6,20 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from segue.adapters.connect import connect_store
+from segue.adapters.pubsub import PubsubQueue
+from segue.model.graph import read_graph
+from segue.model.queue import list_subscriptions, list_topics
 from segue.testing.music import music
 from segue.testing.sound import write
+from segue_support import emulators
+from segue_support.pubsub_topics import make_topics
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 GRAPHS = {
@@ -162,7 +168,8 @@ def test_an_artifact_that_is_gone_there_is_a_failure_that_says_who_can_repair_it
     assert found["statuses"] == {"done": 1, "current": 1}
 
 
-def test_two_namespaces_in_the_cloud_form(teams, bucket, firestore_url):
+def move_to_cloud(teams: Teams, bucket: str, firestore_url: str, project: str) -> None:
+    """Have two teams use a bucket, and a database and a queue each; lock and publish."""
     store = connect_store(f"gs://{bucket}/music")
     for path in sorted((teams.folder / "music").iterdir()):
         store.create(path.name, path.read_bytes(), content_type="audio/wav", metadata={})
@@ -173,11 +180,117 @@ def test_two_namespaces_in_the_cloud_form(teams, bucket, firestore_url):
         teams.write(team)
         teams.environ[team] = {
             "SEGUE_LEDGER": f"{firestore_url}/{team}",
-            "SEGUE_QUEUE": "pubsub://acme-audio",
+            "SEGUE_QUEUE": f"pubsub://{project}/{team}",
             "SEGUE_ARTIFACTS": f"gs://{bucket}/{team}",
         }
     teams.share("platform", "rhythm")
+
+
+def test_two_namespaces_in_the_cloud_form(teams, bucket, firestore_url):
+    move_to_cloud(teams, bucket, firestore_url, "acme-audio")
     assert teams.backfill("rhythm", code=4)["platform/downsample"] == {"waiting": 2}
     assert teams.backfill("platform") == {"downsample": {"done": 2}}
     assert teams.backfill("rhythm")["beats"] == {"done": 2}
     assert teams.backfill("rhythm") == {"beats": {"current": 2}}
+
+
+def list_artifacts(teams: Teams, name: str) -> list[str]:
+    """Return the artifacts of a file, in whatever namespace."""
+    found = teams.folder.glob(f".segue/*/artifacts/*/*/**/{name}/*")
+    return sorted(str(path.relative_to(teams.folder)) for path in found)
+
+
+def start_worker(teams: Teams, team: str) -> subprocess.Popen[bytes]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("SEGUE_")}
+    return subprocess.Popen(
+        [SEGUE, "work", "--all", "--until-idle", "2", "--graph", f"{team}/jobs.yaml"],
+        cwd=teams.folder,
+        env=clean | teams.environ.get(team, {}),
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def work(teams: Teams, *names: str) -> None:
+    """Have the pipelines of some teams work until they are idle, one team after the other."""
+    for team in names:
+        assert start_worker(teams, team).wait(timeout=120) == 0
+
+
+def test_a_file_is_taken_down_in_every_namespace_and_stays_down(teams):
+    teams.share("platform", "rhythm", "moods")
+    for team in GRAPHS:
+        teams.backfill(team)
+    work(teams, *GRAPHS)  # from now on, each is told
+    assert len(list_artifacts(teams, "0.wav")) == 3
+    erase = ("erase", "music/0.wav", "--yes")
+
+    found = teams.segue("platform", "erase", "music/0.wav", "--dry-run")["files"][0]
+    states = {n["namespace"]: (n["state"], n["artifacts"]) for n in found["namespaces"]}
+    assert states == dict.fromkeys(GRAPHS, ("present", 1))
+
+    found = teams.segue("platform", *erase, "--timeout", "0s", code=4)["files"][0]
+    left = {n["namespace"]: (n["below"], n["complete"]) for n in found["namespaces"]}
+    assert left == {"platform": (False, True), "rhythm": (True, False), "moods": (True, False)}
+
+    workers = [start_worker(teams, team) for team in ("rhythm", "moods")]
+    found = teams.segue("platform", *erase, "--timeout", "60s")
+    assert found["complete"]
+    assert [worker.wait(timeout=60) for worker in workers] == [0, 0]
+    assert list_artifacts(teams, "0.wav") == []
+    assert len(list_artifacts(teams, "1.wav")) == 3
+    assert (teams.folder / "music/0.wav").exists()
+
+    write(music(5, bpm=90, duration_s=4.0), str(teams.folder / "music/0.wav"))  # put back, changed
+    assert teams.segue("platform", "reconcile", "--older-than", "0m")["total"] == 0
+    for team, job in (("platform", "downsample"), ("moods", "energy")):
+        forced = teams.segue(team, "backfill", "--job", job, "--force")["jobs"][job]["statuses"]
+        assert forced == {"done": 1, "erased": 1}
+        asked = teams.segue(team, "request", "music/0.wav", "--job", job, code=3)
+        assert set(asked["ignored"].values()) == {"it was erased"}
+        assert teams.segue(team, "retry", "--dry-run")["files"] == 0
+        swept = teams.segue(team, "sweep")
+        assert (swept["pending"], swept["expired"]) == (0, 0)
+    work(teams, *GRAPHS)
+    assert list_artifacts(teams, "0.wav") == []
+
+
+def test_a_file_that_is_erased_while_jobs_are_running_leaves_nothing(teams):
+    teams.share("platform", "rhythm", "moods")
+    work(teams, *GRAPHS)
+    teams.segue("platform", "backfill", "--all")
+    workers = [start_worker(teams, team) for team in ("platform", "rhythm", "moods")]
+    for team in ("rhythm", "moods"):  # whichever comes first
+        teams.segue(team, "request", "music/0.wav", "--all")
+    found = teams.segue("platform", "erase", "music/0.wav", "--yes", "--timeout", "90s")
+    assert found["complete"], found
+    assert [worker.wait(timeout=120) for worker in workers] == [0, 0, 0]
+    assert list_artifacts(teams, "0.wav") == []
+    assert teams.segue("platform", "erase", "music/0.wav", "--dry-run")["complete"]
+
+
+def test_a_file_is_taken_down_in_the_cloud_form(
+    teams, bucket, firestore_url, pubsub_emulator, project, monkeypatch
+):
+    monkeypatch.setenv(emulators.PUBSUB.variable, pubsub_emulator)
+    move_to_cloud(teams, bucket, firestore_url, project)
+    for team in ("platform", "rhythm"):
+        graph = read_graph(str(teams.folder / team / "jobs.yaml"), {})
+        queue = PubsubQueue(teams.environ[team]["SEGUE_QUEUE"])
+        make_topics(queue, list_topics(graph), list_subscriptions(graph))
+        teams.backfill(team)
+    uri = f"gs://{bucket}/music/0.wav"
+    worker = start_worker(teams, "rhythm")
+    found = teams.segue("platform", "erase", uri, "--yes", "--timeout", "90s")
+    assert found["complete"], found
+    [file] = found["files"]
+    assert file["media"] == {"exists": True, "delete": f"gcloud storage rm {uri}"}
+    removed = {n["namespace"]: n["removed"] for n in file["namespaces"]}
+    assert removed == {"platform": 1, "rhythm": 1}
+    assert worker.wait(timeout=120) == 0
+    with closing(connect_store(f"gs://{bucket}")) as store:
+        left = [one.name for team in ("platform", "rhythm") for one in store.list(f"{team}/")]
+        assert len([name for name in left if "/0.wav/" in name]) == 0
+        assert len([name for name in left if "/1.wav/" in name]) == 2
+        sound = store.read("music/0.wav")
+        store.create("music/0.wav", sound, content_type="audio/wav", metadata={}, replace=True)
+    assert teams.backfill("platform") == {"downsample": {"current": 1, "erased": 1}}
