@@ -144,10 +144,12 @@ class Work(msgspec.Struct, kw_only=True):
     def is_to_be_cleaned(self) -> bool:
         """Whether to remove the artifacts of the file, which was erased.
 
-        Perhaps a worker has written some since, who died, and whose message this is.
+        Its record has results only as long as there may be some: of a worker who died, perhaps.
         """
-        is_erased = self.record is not None and self.record.erased
-        return is_erased and (self.message is not None or self.claimed is not None)
+        record = self.record
+        if record is None or not record.erased:
+            return False
+        return self.is_erasure or self.claimed is not None or bool(record.results)
 
     @property
     def whom(self) -> str:

@@ -195,17 +195,25 @@ def test_the_results_of_a_job_that_was_running_are_removed_when_it_ends(teams):
     assert count_artifacts(teams)["moods"] == 0
 
 
-def test_what_a_worker_has_written_before_it_died_is_removed_once_its_message_comes_again(teams):
+def test_what_a_worker_has_written_before_it_died_is_removed_once_its_message_comes_again(
+    teams, monkeypatch
+):
     team = teams["moods"]
     team.request("mood", force=True)
     [message] = [m for _, m in team.messages]
     team.drop_messages()
+    team.hold("mood", owner="other")
     erase(teams, "moods")
     task = Task(task_id=1, media=team.record.media, run=("mood",))
     write_artifacts(team)(task)
+    teams.clock.advance(team.lease_s)
     team.publish(message, ["mood"])
     teams.run()
     assert is_clean_of(team)
+    with monkeypatch.context() as patched:
+        patched.setattr(team.artifacts, "list", None)  # from now on, a late message costs nothing
+        team.publish(message, ["mood"])
+        teams.run()
 
 
 def is_clean_of(team: Stream) -> bool:
