@@ -358,6 +358,11 @@ def test_a_file_in_a_folder_that_is_away_is_erased_without_a_look_at_it():
         queue=platform.queue,
         clock=teams.clock,
     ).erase(uri)
+
+    def fail(_location):
+        raise Unavailable("its disk is away")
+
+    moods.engines["mood"].open_store = fail
     teams.run()
     record = moods.ledger.records[uri]
     assert record.erased

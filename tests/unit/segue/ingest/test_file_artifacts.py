@@ -59,6 +59,7 @@ def test_all_versions_under_all_fingerprints_are_found(store):
 def test_what_belongs_to_others_stays(store):
     write(store, URI, "5")
     others = [write(store, uri, str(number)) for number, uri in enumerate(OTHERS, start=10)]
+    others.append(write(store, OTHERS[0], "20", lineage=False))
     store.create("_runs/1.json", b"{}", content_type="application/json", metadata={})
     store.create(f"job/{PRINTS[0]}/a.wav/notes", b"", content_type="text/plain", metadata={})
     assert remove_file_artifacts(store, URI, list_result_folders(store)) == 1

@@ -188,6 +188,8 @@ def test_a_file_that_was_erased_does_not_arrive(place):
     place.services.ledger.change([change])
     place.write("erased.wav", b"other")
     place.run()
+    place.put("erased.wav", 0.0)
+    place.wait_until(lambda: place.events.is_idle)
     assert place.said() == []
     assert place.messages() == 0
 
