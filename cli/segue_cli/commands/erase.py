@@ -106,6 +106,8 @@ def erase(
         context.output.write_json(_to_json(found, dry_run=dry_run))
     else:
         context.output.print(*_render(found, dry_run=dry_run, timeout_s=timeout))
+        if dry_run:
+            context.output.print("Nothing was changed.")
     is_over = dry_run or all(one.is_complete for one in found)
     return None if is_over else ExitCode.UNFINISHED
 
@@ -297,8 +299,6 @@ def _render(
         if one.exists is not False:
             yield Text(f"The media file itself is not touched. To delete it: {one.deletion}")
         yield Text()
-    if dry_run:
-        yield Text("Nothing was changed.")
 
 
 def _build_rows(file: ErasedFile, *, dry_run: bool) -> RenderableType:

@@ -312,7 +312,7 @@ class ReplyBuilder:
                     reply.received, message, Stage.RUN, failure, self.clock()
                 )
             )
-        removed = f"{work.removed} artifacts removed" if work.is_erasure else None
+        removed = f"artifacts removed: {work.removed}" if work.is_erasure else None
         return replace(
             reply,
             action=Action.DELETED,

@@ -32,7 +32,7 @@ from segue.model.manifest import Manifest
 from segue.model.media_file import MediaFile
 from segue.model.object_store import ObjectStore
 from segue.model.queue import Queue
-from segue.model.record import Lease
+from segue.model.record import Lease, Record
 from segue.model.transitions import erase, forget_results
 
 POLL_S = 0.5
@@ -82,12 +82,21 @@ class Eraser:
         [changed] = self.ledger.change([Change(uri=uri, known=known, transition=transition)])
         self.ledger.sync()
         self.ledger.damage.reasons.pop(uri, None)
-        record = changed.snapshot.record
-        if self.queue is not None and record is not None:
+        assert changed.snapshot.record is not None
+        failure: SegueError | None = None
+        try:
+            self._announce(changed.snapshot.record)
+        except SegueError as error:  # there is more to do, and they are told when it is repeated
+            failure = error
+        self.clean(uri)
+        if failure is not None:
+            raise failure
+
+    def _announce(self, record: Record) -> None:
+        if self.queue is not None:
             deletions = Deletions(graph=self.graph, ledger=self.ledger, queue=self.queue)
             deletions.announce([record])
             self.queue.sync()
-        self.clean(uri)
 
     def clean(self, uri: str) -> None:
         """Remove the artifacts and results of a file that was erased.

@@ -96,7 +96,7 @@ def test_an_erasure_removes_results_and_artifacts_in_every_namespace_below(teams
     replies = teams.run()
     assert is_clean(teams)
     [moods] = [reply for reply in replies["moods"] if reply.action is Action.DELETED]
-    assert moods.reason == "2 artifacts removed"
+    assert moods.reason == "artifacts removed: 2"
     assert not any(team.dead for team in teams.teams.values())
 
 
@@ -282,7 +282,7 @@ def test_artifacts_that_may_not_be_removed_are_a_dead_letter_and_can_be_retried(
     engine = team.engines["mood"]
     engine.add_messages([ReceivedMessage(pipeline="mood", data=letter.data)])
     [reply] = engine.drain()
-    assert reply.reason == "2 artifacts removed"
+    assert reply.reason == "artifacts removed: 2"
     assert is_clean(teams)
 
 
@@ -304,7 +304,7 @@ def test_while_artifacts_cannot_be_reached_the_message_is_not_acknowledged(teams
         assert engine.pending == 1
     [reply] = engine.drain()
     assert isinstance(reply, Reply)
-    assert reply.reason == "2 artifacts removed"
+    assert reply.reason == "artifacts removed: 2"
     assert count_artifacts(teams)["moods"] == 0
     assert engine.pending == 0
 

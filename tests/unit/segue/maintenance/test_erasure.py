@@ -9,6 +9,7 @@ import pytest
 
 from segue.adapters.connect import connect_ledger, connect_store
 from segue.clock import utc_now
+from segue.errors import Unavailable
 from segue.ingest.sweep import Sweeper
 from segue.maintenance import erasure
 from segue.maintenance.erasure import (
@@ -154,6 +155,22 @@ def test_a_run_that_was_killed_at_any_point_is_repaired_by_another(monkeypatch, 
     assert one.place.is_done(one.place.inspect(URI))
     assert {*one.events} == {"done-a", "done-b"}
     assert [found.name for found in one.artifacts.list()] == [one.other]
+
+
+def test_what_is_here_goes_even_if_nobody_can_be_told(monkeypatch):
+    one = Namespace()
+
+    def fail(_envelopes):
+        raise Unavailable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(one.queue, "publish", fail)
+        with pytest.raises(Unavailable):
+            one.eraser.erase(URI)
+    assert one.place.is_done(one.place.inspect(URI))
+    assert one.events == []
+    one.eraser.erase(URI)
+    assert one.events == ["done-a", "done-b"]
 
 
 def test_a_file_that_is_not_known_gets_a_tombstone():
