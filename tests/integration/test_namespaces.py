@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -200,27 +201,39 @@ def list_artifacts(teams: Teams, name: str) -> list[str]:
     return sorted(str(path.relative_to(teams.folder)) for path in found)
 
 
-def start_worker(teams: Teams, team: str) -> subprocess.Popen[bytes]:
+@contextmanager
+def run_workers(teams: Teams, *names: str) -> Iterator[None]:
+    """Have the pipelines of some teams work meanwhile."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("SEGUE_")}
-    return subprocess.Popen(
-        [SEGUE, "work", "--all", "--until-idle", "2", "--graph", f"{team}/jobs.yaml"],
-        cwd=teams.folder,
-        env=clean | teams.environ.get(team, {}),
-        stdout=subprocess.DEVNULL,
-    )
+    workers = [
+        subprocess.Popen(
+            [SEGUE, "work", "--all", "--graph", f"{team}/jobs.yaml"],
+            cwd=teams.folder,
+            env=clean | teams.environ.get(team, {}),
+            stdout=subprocess.DEVNULL,
+        )
+        for team in names
+    ]
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.terminate()
+        codes = [worker.wait(timeout=120) for worker in workers]
+    assert codes == [0] * len(names)
 
 
-def work(teams: Teams, *names: str) -> None:
-    """Have the pipelines of some teams work until they are idle, one team after the other."""
+def subscribe(teams: Teams, *names: str) -> None:
+    """Have the subscriptions of some teams exist: a sweep opens the queue."""
     for team in names:
-        assert start_worker(teams, team).wait(timeout=120) == 0
+        teams.segue(team, "sweep")
 
 
 def test_a_file_is_taken_down_in_every_namespace_and_stays_down(teams):
     teams.share("platform", "rhythm", "moods")
     for team in GRAPHS:
         teams.backfill(team)
-    work(teams, *GRAPHS)  # from now on, each is told
+    subscribe(teams, "rhythm", "moods")  # from now on, they are told
     assert len(list_artifacts(teams, "0.wav")) == 3
     erase = ("erase", "music/0.wav", "--yes")
 
@@ -232,10 +245,8 @@ def test_a_file_is_taken_down_in_every_namespace_and_stays_down(teams):
     left = {n["namespace"]: (n["below"], n["complete"]) for n in found["namespaces"]}
     assert left == {"platform": (False, True), "rhythm": (True, False), "moods": (True, False)}
 
-    workers = [start_worker(teams, team) for team in ("rhythm", "moods")]
-    found = teams.segue("platform", *erase, "--timeout", "60s")
-    assert found["complete"]
-    assert [worker.wait(timeout=60) for worker in workers] == [0, 0]
+    with run_workers(teams, "rhythm", "moods"):
+        assert teams.segue("platform", *erase, "--timeout", "120s")["complete"]
     assert list_artifacts(teams, "0.wav") == []
     assert len(list_artifacts(teams, "1.wav")) == 3
     assert (teams.folder / "music/0.wav").exists()
@@ -247,23 +258,21 @@ def test_a_file_is_taken_down_in_every_namespace_and_stays_down(teams):
         assert forced == {"done": 1, "erased": 1}
         asked = teams.segue(team, "request", "music/0.wav", "--job", job, code=3)
         assert set(asked["ignored"].values()) == {"it was erased"}
-        assert teams.segue(team, "retry", "--dry-run")["files"] == 0
-        swept = teams.segue(team, "sweep")
-        assert (swept["pending"], swept["expired"]) == (0, 0)
-    work(teams, *GRAPHS)
+    assert teams.segue("moods", "retry", "--dry-run")["files"] == 0
+    swept = teams.segue("moods", "sweep")
+    assert (swept["pending"], swept["expired"]) == (0, 0)
     assert list_artifacts(teams, "0.wav") == []
 
 
 def test_a_file_that_is_erased_while_jobs_are_running_leaves_nothing(teams):
     teams.share("platform", "rhythm", "moods")
-    work(teams, *GRAPHS)
+    subscribe(teams, "rhythm", "moods")
     teams.segue("platform", "backfill", "--all")
-    workers = [start_worker(teams, team) for team in ("platform", "rhythm", "moods")]
-    for team in ("rhythm", "moods"):  # whichever comes first
-        teams.segue(team, "request", "music/0.wav", "--all")
-    found = teams.segue("platform", "erase", "music/0.wav", "--yes", "--timeout", "90s")
-    assert found["complete"], found
-    assert [worker.wait(timeout=120) for worker in workers] == [0, 0, 0]
+    with run_workers(teams, *GRAPHS):
+        for team in ("rhythm", "moods"):  # whichever comes first
+            teams.segue(team, "request", "music/0.wav", "--all")
+        found = teams.segue("platform", "erase", "music/0.wav", "--yes", "--timeout", "120s")
+        assert found["complete"], found
     assert list_artifacts(teams, "0.wav") == []
     assert teams.segue("platform", "erase", "music/0.wav", "--dry-run")["complete"]
 
@@ -279,14 +288,13 @@ def test_a_file_is_taken_down_in_the_cloud_form(
         make_topics(queue, list_topics(graph), list_subscriptions(graph))
         teams.backfill(team)
     uri = f"gs://{bucket}/music/0.wav"
-    worker = start_worker(teams, "rhythm")
-    found = teams.segue("platform", "erase", uri, "--yes", "--timeout", "90s")
-    assert found["complete"], found
+    with run_workers(teams, "rhythm"):
+        found = teams.segue("platform", "erase", uri, "--yes", "--timeout", "120s")
+        assert found["complete"], found
     [file] = found["files"]
     assert file["media"] == {"exists": True, "delete": f"gcloud storage rm {uri}"}
     removed = {n["namespace"]: n["removed"] for n in file["namespaces"]}
     assert removed == {"platform": 1, "rhythm": 1}
-    assert worker.wait(timeout=120) == 0
     with closing(connect_store(f"gs://{bucket}")) as store:
         left = [one.name for team in ("platform", "rhythm") for one in store.list(f"{team}/")]
         assert len([name for name in left if "/0.wav/" in name]) == 0
