@@ -150,7 +150,7 @@ def _erase(
     """Erase files here, and wait for the namespaces below; return what is left."""
     with ExitStack() as opened:
         queue = None
-        if any(job.publish for job in stack.graph.jobs.values()):
+        if stack.graph.is_shared:
             queue = opened.enter_context(
                 closing(connect_queue(context.settings.queue, stack.graph))
             )

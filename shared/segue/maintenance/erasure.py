@@ -25,7 +25,7 @@ from segue.ingest.file_artifacts import (
     list_result_folders,
     remove_file_artifacts,
 )
-from segue.model.graph import Graph
+from segue.model.graph import SOURCE, Graph
 from segue.model.lease_owner import is_lost
 from segue.model.ledger import Change, Ledger, Snapshot
 from segue.model.manifest import Manifest
@@ -66,7 +66,7 @@ class Eraser:
     graph: Graph
     ledger: Ledger
     artifacts: ObjectStore
-    queue: Queue | None  # None: no job is published, so nobody is told
+    queue: Queue | None  # None: the graph is not shared, so nobody is told
     clock: Clock = utc_now
     lost: Callable[[Lease], bool] = is_lost
 
@@ -196,13 +196,18 @@ def open_places(
 
 
 def find_below(graph: Graph, manifests: Mapping[str, Manifest]) -> frozenset[str]:
-    """Return the namespaces that events of a graph's published jobs reach, directly or not."""
+    """Return the namespaces that the events of a graph reach, directly or not.
+
+    These need its published jobs, or read its files; or need the published jobs of such ones.
+    """
     published = {f"{graph.namespace}/{name}" for name, job in graph.jobs.items() if job.publish}
+    published.add(f"{graph.namespace}/{SOURCE}")
+    needs = {n: {*m.pins, f"{m.source_namespace}/{SOURCE}"} for n, m in manifests.items()}
     below: set[str] = set()
     while reached := {
         name
-        for name, manifest in manifests.items()
-        if name not in {*below, graph.namespace} and not published.isdisjoint(manifest.pins)
+        for name, needed in needs.items()
+        if name not in {*below, graph.namespace} and not published.isdisjoint(needed)
     }:
         below |= reached
         published |= {f"{name}/{job}" for name in reached for job in manifests[name].jobs}

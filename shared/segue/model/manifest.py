@@ -55,6 +55,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     jobs: dict[str, PublishedJob]
     requests_per_minute: int | None = None  # of each other namespace; None: no limit
     pins: dict[str, str] = {}  # by namespace/job: the fingerprint that its graph is locked to
+    source_namespace: str | None = None  # whose files its jobs read; None: its own
 
 
 class Lock(msgspec.Struct, frozen=True, kw_only=True):

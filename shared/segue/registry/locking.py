@@ -104,6 +104,7 @@ def build_lock(references: Iterable[str], manifests: Mapping[str, Manifest]) -> 
                 manifests[namespace],
                 jobs={job: manifests[namespace].jobs[job] for job in jobs},
                 pins={},
+                source_namespace=None,
             )
             for namespace, jobs in used.items()
         }

@@ -88,6 +88,7 @@ def build_manifest(graph: Graph, settings: Settings) -> Manifest:
         artifacts=parse_location(graph.artifacts),
         jobs=jobs,
         pins=graph.pins,
+        source_namespace=graph.source_namespace,
     )
 
 

@@ -109,6 +109,20 @@ def test_an_erasure_reaches_namespaces_that_do_not_know_the_file():
     assert is_clean(teams)
 
 
+def test_an_erasure_reaches_those_that_read_the_file_itself():
+    teams = Teams()
+    teams.add("platform", PLATFORM)
+    one = "  r: {run: 'm:f', needs: {media: platform/source}, writes: application/json}\n"
+    readers = teams.add("readers", one)
+    readers.answer = write_artifacts(readers)
+    teams["platform"].arrive()
+    teams.run()
+    assert len(list(readers.artifacts.list())) == 1
+    erase(teams)
+    teams.run()
+    assert is_clean_of(readers)
+
+
 def test_an_erasure_that_is_repeated_goes_all_the_way_again(teams):
     erase(teams)
     teams["moods"].deliver()

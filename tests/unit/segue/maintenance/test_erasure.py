@@ -110,7 +110,7 @@ def test_everything_of_a_file_goes_and_others_are_told():
     assert one.place.inspect(URI).state is FileState.ERASED
     assert one.place.is_done(one.place.inspect(URI))
     assert [found.name for found in one.artifacts.list()] == [one.other]
-    assert one.events == ["done-a", "done-b"]
+    assert one.events == ["source", "done-a", "done-b"]
     assert one.ledger.records[URI].results == {}
 
 
@@ -153,7 +153,7 @@ def test_a_run_that_was_killed_at_any_point_is_repaired_by_another(monkeypatch, 
     if not is_over:
         one.eraser.erase(URI)
     assert one.place.is_done(one.place.inspect(URI))
-    assert {*one.events} == {"done-a", "done-b"}
+    assert {*one.events} == {"source", "done-a", "done-b"}
     assert [found.name for found in one.artifacts.list()] == [one.other]
 
 
@@ -170,7 +170,7 @@ def test_what_is_here_goes_even_if_nobody_can_be_told(monkeypatch):
     assert one.place.is_done(one.place.inspect(URI))
     assert one.events == []
     one.eraser.erase(URI)
-    assert one.events == ["done-a", "done-b"]
+    assert one.events == ["source", "done-a", "done-b"]
 
 
 def test_a_file_that_is_not_known_gets_a_tombstone():
@@ -234,7 +234,13 @@ def test_the_sweep_and_garbage_collection_leave_the_tombstone_alone():
 # --- other namespaces ---------------------------------------------------------------------------
 
 
-def publish(namespace: str, *jobs: str, pins: tuple[str, ...] = (), folder: str = "") -> Manifest:
+def publish(
+    namespace: str,
+    *jobs: str,
+    pins: tuple[str, ...] = (),
+    source: str | None = None,
+    folder: str = "",
+) -> Manifest:
     published = PublishedJob(fingerprint=OLD, writes="application/json", pipeline="p")
     return Manifest(
         namespace=namespace,
@@ -244,6 +250,7 @@ def publish(namespace: str, *jobs: str, pins: tuple[str, ...] = (), folder: str 
         artifacts=f"file://{folder}/{namespace}",
         jobs=dict.fromkeys(jobs, published),
         pins=dict.fromkeys(pins, OLD),
+        source_namespace=source,
     )
 
 
@@ -256,9 +263,12 @@ def test_below_is_whoever_is_locked_to_what_is_published_there_and_so_on():
         publish("gone", pins=("moods/removed",)),
         publish("beside", "x"),
         publish("loop", "x", pins=("beside/x", "platform/b")),
+        publish("reader", "y", source="platform"),
+        publish("under", pins=("reader/y",)),
+        publish("far", source="moods"),  # which passes on what its jobs have finished
     ]
     found = find_below(GRAPH, {m.namespace: m for m in manifests})
-    assert found == {"moods", "charts", "loop"}
+    assert found == {"moods", "charts", "loop", "reader", "under"}
 
 
 @pytest.fixture
