@@ -36,10 +36,8 @@ def observe_file(media: MediaFile, services: Services, about: dict[str, Any]) ->
     is_told = record is not None and bool(record.results) and arrivals.is_announced(record)
     if not found.is_touched or not is_told:
         arrivals.announce([found])
-    if record is not None and record.deleted_at is not None:
-        services.deletions.announce([record])
-    elif record is None and found.media is None and found.error is None:
-        services.deletions.announce_absence(media.uri)
+    if found.media is None and found.error is None:
+        services.deletions.announce_absence(media.uri, record)
     match found.error:
         case None:
             pass

@@ -51,7 +51,7 @@ from segue.model.dead_letter import Stage
 from segue.model.graph import SOURCE, Graph
 from segue.model.lease_owner import build_owner, is_lost
 from segue.model.ledger import Change, Ledger, Snapshot, Transition
-from segue.model.media_file import MediaFile, find_bucket_location
+from segue.model.media_file import MediaFile, find_bucket_location, is_below, parse_location
 from segue.model.message import Message, decode_message
 from segue.model.object_store import LeftOutReason, ObjectStore
 from segue.model.outcome import Outcome, Status
@@ -192,13 +192,8 @@ class Engine:
             except UnreadableMessage as error:
                 self._ended.append(self._replies.build_dead_letter(one, Stage.DECODE, error))
                 continue
-            is_foreign = message.namespace != self.graph.namespace
-            is_known = message.trigger is not None and message.namespace in self.graph.imports
-            if is_foreign and not is_known:
-                misrouted = UnreadableMessage(
-                    f"the message is of namespace {message.namespace!r}, and this pipeline is of "
-                    f"{self.graph.namespace!r}; publish it to a topic of its own namespace"
-                )
+            if fault := self._find_route_fault(message):
+                misrouted = UnreadableMessage(fault)
                 dead = self._replies.build_dead_letter(one, Stage.ROUTE, misrouted, message)
                 self._ended.append(dead)
                 continue
@@ -214,6 +209,26 @@ class Engine:
                     self.clock(),
                 )
             self._inbox.append(work)
+
+    def _find_route_fault(self, message: Message) -> str | None:
+        """Return why a message is not for this graph, or None.
+
+        Another namespace may have computed only what it could compute of the catalogue anyway: the
+        jobs run with the rights of this one.
+        """
+        graph = self.graph
+        is_known = message.trigger is not None and message.namespace in graph.imports
+        if message.namespace != graph.namespace and not is_known:
+            return (
+                f"the message is of namespace {message.namespace!r}, and this pipeline is of "
+                f"{graph.namespace!r}; publish it to a topic of its own namespace"
+            )
+        if message.reply_to is None or graph.catalogue is None:
+            return None
+        catalogue = parse_location(graph.catalogue).removesuffix("/") + "/"
+        if is_below(message.uri, catalogue):
+            return None
+        return f"{message.reply_to} requests a file that is not below the catalogue {catalogue}"
 
     def _is_idle_event(self, work: Work) -> bool:
         """Whether it is an event of another namespace that leads to no job, or a deletion of ours.

@@ -173,13 +173,14 @@ class Deletions:
         self.announce([record])
         return DeletionResult(is_new=changed.answer, removed=self._remove(record))
 
-    def announce_absence(self, uri: str) -> None:
-        """Tell that a file in a folder is not there, though this ledger does not know it.
+    def announce_absence(self, uri: str, record: Record | None) -> None:
+        """Tell that a file in a folder is not there, even if this ledger does not know it.
 
         Other namespaces may have it from a backfill or a request.
         """
-        record, _ = delete(None, MediaFile(uri=uri, version="0", order=0), self.clock())
-        if record is not None:
+        if record is None:
+            record, _ = delete(None, MediaFile(uri=uri, version="", order=0), self.clock())
+        if record is not None and record.deleted_at is not None:
             self.announce([record])
 
     def announce(self, records: Iterable[Record]) -> None:

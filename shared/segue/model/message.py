@@ -22,7 +22,7 @@ FORMAT: Literal[2] = 2
 # NAMESPACE/PIPELINE@QUEUE: the inbox of a pipeline of another namespace.
 INBOX = r"^[a-z][-a-z0-9]{0,29}/[A-Za-z0-9_.-]+@(pubsub|sqlite)://[^\s]+\Z"
 # The parts of an artifact's name, which another namespace must not lead to another place.
-Version = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{1,32}\Z")]
+Version = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{0,32}\Z")]
 Fingerprint = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{12}\Z")]
 Suffix = Annotated[str, msgspec.Meta(pattern=r"^([a-z][a-z0-9_]*\.)?[a-z0-9]+\Z")]
 

@@ -276,8 +276,7 @@ def reopen(
 
     This is how a request forces a result, or retries a failed one: it counts as missing from now
     on. Clocks differ, so ids say nothing about which request is the later one. A result that is
-    being computed is fresh enough and stays. If an event has told other namespaces of a failure,
-    another one tells them of what comes of it now. ``states`` limits the results to those in some
+    being computed is fresh enough and stays. ``states`` limits the results to those in some
     states; None: all, and those that are missing.
     """
     results = dict(record.results)
@@ -301,9 +300,7 @@ def reopen(
             if fingerprint in results and results[fingerprint].state is State.DONE
         ]
         whom = [whom for entry in found for whom in entry.notify]
-        is_blocking = old is not None and old.state in (State.FAILED, State.BLOCKED)
-        is_awaited = (is_blocking and graph.jobs[job].publish) or _is_awaited(record, graph, job)
-        if is_awaited and any(entry.triggered_by for entry in found):
+        if any(entry.triggered_by for entry in found) and _is_awaited(record, graph, job):
             whom.append(EVERYONE)
         results[own] = evolve(
             _build_entry(record, job),
@@ -318,11 +315,13 @@ def reopen(
 
 
 def _is_awaited(record: Record, graph: Graph, job: str) -> bool:
-    """Whether a job below was never finished for this version.
+    """Whether a job below was never finished for this version; of other namespaces, some may be.
 
     It may have been notified of the result that is there, and wait for another parent. When that
     one is finished, the job waits for the result that is now missing, and is to be notified again.
     """
+    if graph.jobs[job].publish:
+        return True
     results = record.results.values()
     finished = {e.job for e in results if e.state in FINISHED and e.order == record.order}
     return not finished.issuperset(graph.children[job])

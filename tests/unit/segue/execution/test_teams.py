@@ -571,3 +571,17 @@ def test_requests_do_not_multiply_from_one_namespace_to_the_next():
     assert teams["platform"].computed == {"down": 1}
     asked = [sum(teams[name].queue.published.values()) for name in ("z", "y", "x", "platform")]
     assert max(asked) <= 12, asked
+
+
+def test_another_namespace_gets_nothing_from_outside_of_the_catalogue():
+    teams = Teams()
+    teams.add("platform", PLATFORM, "catalogue: gs://b/music\n")
+    teams.add("moods", MOODS)
+    for uri, expected in (("gs://b/music/1.wav", {"down": 1}), ("gs://b/music-2/1.wav", {})):
+        ask(teams, "moods", uri)
+        reply = teams["platform"].deliver()
+        assert teams["platform"].computed == expected, uri
+        teams["platform"].computed.clear()
+    assert reply.action is Action.DEAD_LETTERED
+    assert reply.reason is not None
+    assert "not below the catalogue gs://b/music/" in reply.reason

@@ -148,7 +148,6 @@ def test_fields_that_a_later_writer_added_are_passed_over():
         {"result": {"state": "done", "fingerprint": "0123456789ab", "checksums": {"a/b": ""}}},
         {"result": {"state": "done", "fingerprint": "0123456789ab", "checksums": {"json\n": ""}}},
         {"version": "../1"},
-        {"version": ""},
         {"fingerprint": "0123"},
         {"reply_to": "moods"},
         {"reply_to": "moods/main@pubsub://project\n"},
