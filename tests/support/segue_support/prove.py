@@ -42,6 +42,11 @@ PARTS = {
         ("segue_support.killed",),
         range(20),
     ),
+    "teams": Part(
+        "ten SIGKILLs a seed, of the workers of three namespaces on emulators",
+        ("segue_support.killed_teams",),
+        range(20),
+    ),
     "cuts": Part(
         "power cuts: the disk at a random moment (needs root and loop devices)",
         ("segue_support.power_cut",),
