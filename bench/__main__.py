@@ -7,6 +7,7 @@ import sys
 
 BENCHMARKS = {
     "counts": "documents and messages per file, on the emulators of Firestore and Pub/Sub",
+    "teams": "documents, messages and waits of a hundred namespaces below one, on the emulators",
     "overhead": "the framework's cost per file and job, against a bare Beam pipeline",
     "throughput": "real jobs on all cores, against a plain multiprocessing pool",
     "streaming": "latency from arrival to last artifact, sustained rate, and cost",

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.measure import report
@@ -100,21 +100,24 @@ class Services:
 
     def count(self) -> Counts:
         """Return what was asked since then."""
-        from google.cloud.firestore_v1 import types
-        from google.pubsub_v1 import AcknowledgeRequest, PublishRequest
+        return count_requests(self._proxies)
 
-        def find(method: str) -> Iterator[bytes]:
-            return itertools.chain.from_iterable(p.requests.get(method, ()) for p in self._proxies)
 
-        read, write = types.BatchGetDocumentsRequest, types.BatchWriteRequest
-        return Counts(
-            reads=sum(len(read.deserialize(r).documents) for r in find("BatchGetDocuments")),
-            writes=sum(len(write.deserialize(r).writes) for r in find("BatchWrite")),
-            published=sum(len(PublishRequest.deserialize(r).messages) for r in find("Publish")),
-            delivered=sum(
-                len(AcknowledgeRequest.deserialize(r).ack_ids) for r in find("Acknowledge")
-            ),
-        )
+def count_requests(proxies: Iterable[GrpcProxy]) -> Counts:
+    """Return what was asked of the services since their proxies were reset."""
+    from google.cloud.firestore_v1 import types
+    from google.pubsub_v1 import AcknowledgeRequest, PublishRequest
+
+    def find(method: str) -> Iterator[bytes]:
+        return itertools.chain.from_iterable(p.requests.get(method, ()) for p in proxies)
+
+    read, write = types.BatchGetDocumentsRequest, types.BatchWriteRequest
+    return Counts(
+        reads=sum(len(read.deserialize(r).documents) for r in find("BatchGetDocuments")),
+        writes=sum(len(write.deserialize(r).writes) for r in find("BatchWrite")),
+        published=sum(len(PublishRequest.deserialize(r).messages) for r in find("Publish")),
+        delivered=sum(len(AcknowledgeRequest.deserialize(r).ack_ids) for r in find("Acknowledge")),
+    )
 
 
 @contextlib.contextmanager
@@ -176,18 +179,37 @@ def measure(firestore: GrpcProxy, pubsub: GrpcProxy) -> None:
             report_counts(f"backfill, a line of 4 jobs, {case}", services.count())
 
 
+@contextlib.contextmanager
+def run_emulators(benchmark: str) -> Iterator[bool]:
+    """Run the emulators, or print which one is not installed; yield whether they run."""
+    with contextlib.ExitStack() as entered:
+        used = (emulators.FIRESTORE, emulators.PUBSUB)
+        if missing := [reason for one in used if (reason := emulators.describe_missing(one))]:
+            report(benchmark=benchmark, skipped=missing[0])
+            yield False
+            return
+        for emulator in used:
+            os.environ[emulator.variable] = entered.enter_context(emulators.run_emulator(emulator))
+        yield True
+
+
+@contextlib.contextmanager
+def run_proxies() -> Iterator[tuple[GrpcProxy, GrpcProxy]]:
+    """Run a proxy before each emulator, for connections that are opened meanwhile."""
+    variables = emulators.FIRESTORE.variable, emulators.PUBSUB.variable
+    direct = {variable: os.environ[variable] for variable in variables}
+    with GrpcProxy(direct[variables[0]]) as firestore, GrpcProxy(direct[variables[1]]) as pubsub:
+        os.environ |= {variables[0]: firestore.address, variables[1]: pubsub.address}
+        yield firestore, pubsub
+    os.environ |= direct
+
+
 def main() -> None:
     """Measure and print."""
-    with contextlib.ExitStack() as entered:
-        proxies = []
-        for emulator in (emulators.FIRESTORE, emulators.PUBSUB):
-            if reason := emulators.describe_missing(emulator):
-                report(benchmark="counts", skipped=reason)
-                return
-            address = entered.enter_context(emulators.run_emulator(emulator))
-            proxies.append(entered.enter_context(GrpcProxy(address)))
-            os.environ[emulator.variable] = proxies[-1].address
-        measure(*proxies)
+    with run_emulators("counts") as are_running:
+        if are_running:
+            with run_proxies() as proxies:
+                measure(*proxies)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,26 @@ COUNTS = {  # for each file: documents read and written, messages published and 
 }
 
 
-def test_a_file_costs_few_documents_and_messages(firestore_emulator, pubsub_emulator):
+# Below a parent of one job, ten namespaces of three jobs, in a pipeline each.
+COUNTS_OF_TEAMS = {
+    "request through two teams of 2 jobs each": (4, 5, 3, 3),
+    "arrival, 10 teams x 3 jobs below one": (0, 3 + 10 * 2, 2, 1 + 10),
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (("bench.counts",), COUNTS),
+        (("bench.teams", "--teams", "10", "--counts"), COUNTS_OF_TEAMS),
+    ],
+    ids=["one namespace", "several"],
+)
+def test_a_file_costs_few_documents_and_messages(
+    firestore_emulator, pubsub_emulator, command, expected
+):
     ran = subprocess.run(
-        [sys.executable, "-m", "bench.counts"],
+        [sys.executable, "-m", *command],
         cwd=ROOT,
         env={
             **os.environ,
@@ -42,4 +59,4 @@ def test_a_file_costs_few_documents_and_messages(firestore_emulator, pubsub_emul
     lines = [json.loads(line) for line in ran.stdout.splitlines()]
     fields = ("reads", "writes", "published", "delivered")
     counts = {line["case"]: tuple(line[field] for field in fields) for line in lines}
-    assert counts == COUNTS
+    assert counts == expected
