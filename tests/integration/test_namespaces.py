@@ -169,6 +169,26 @@ def test_an_artifact_that_is_gone_there_is_a_failure_that_says_who_can_repair_it
     assert found["statuses"] == {"done": 1, "current": 1}
 
 
+def test_a_new_child_changes_nothing_of_its_parent(teams):
+    teams.share("platform")
+    teams.backfill("platform")
+
+    def read_all() -> dict[str, bytes]:
+        """What the parent has published, and what its deployment and its topics are made from."""
+        teams.segue("platform", "lock")
+        assert teams.segue("platform", "publish")["changed"] is False
+        teams.segue("platform", "package", "--all", "--output", "build")
+        manifest = teams.folder / "registry/platform/manifest.json"
+        paths = (manifest, *(teams.folder / "build").iterdir())
+        return {path.name: path.read_bytes() for path in paths}
+
+    before = read_all()
+    assert {"manifest.json", "graph.json", "arrival.zip"} <= before.keys()
+    teams.share("rhythm", "moods")
+    teams.backfill("rhythm")
+    assert read_all() == before
+
+
 def move_to_cloud(teams: Teams, bucket: str, firestore_url: str, project: str) -> None:
     """Have two teams use a bucket, and a database and a queue each; lock and publish."""
     store = connect_store(f"gs://{bucket}/music")
