@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -99,6 +99,21 @@ MONTHLY = (
     CostLine("Logging", "results", "arrivals jobs line $log"),
     CostLine("Artifact Registry", "images", "images $image"),
 )
+# What a namespace adds that is below this one, with its jobs in one pipeline.
+NAMESPACE_ONCE = (
+    CostLine("Firestore", "its records read, once per file", "files $read"),
+    CostLine("Firestore", "its parent's records read", "files $read"),
+    CostLine("Firestore", "records written", "files writes $write"),
+)
+NAMESPACE_MONTHLY = (
+    CostLine("Dataflow", "workers that always run", "workers vcpus hours $stream_vcpu"),
+    CostLine("Dataflow", "their memory", "workers memory hours $stream_memory"),
+    CostLine("Firestore", "records kept", "files record $document"),
+    CostLine("Firestore", "point-in-time recovery", "files record $recovery"),
+    CostLine("Firestore", "backups", "files record backups $backup"),
+    CostLine("Firestore", "records written by its pipeline", "arrivals writes $write"),
+    CostLine("Pub/Sub", "its parent's events received", "arrivals size $message"),
+)
 
 
 def compute_amount(line: CostLine, inputs: Mapping[str, Input] = INPUTS) -> float:
@@ -134,6 +149,22 @@ What follows from this:
 - Reads and writes of the ledger do not depend on the number of jobs, but on that of pipelines; a
   backfill is one.
 
+## Another namespace
+
+What a [namespace](formats.md#namespaces) adds that is below this one and has its jobs in one
+pipeline, besides the work and the artifacts of its jobs:
+
+{namespace_lines}
+
+- Ledger and messages cost {per_arrival} per million arrivals, however many jobs it has: the event
+  tells it what its parent has finished, so it reads nothing. If it joins results of two parents,
+  each event costs one read of what the other one has finished.
+- Arrivals cost its parent nothing more. An event is published once, whoever reads it, and the
+  subscription is in the project of its reader, who pays for it. Reads of the parent's ledger and
+  artifacts are billed to the parent's project.
+- {waiting} is for workers that wait. `segue work` runs the pipeline in containers of any kind,
+  which may be scaled to none while nothing arrives.
+
 ## Inputs
 
 `segue plan` measures `work` on your own files, and estimates the cost of a backfill at your price.
@@ -145,27 +176,35 @@ What follows from this:
 def format_page() -> str:
     """Return the page of the documentation."""
     month = compute_total(MONTHLY)
+    per_arrival = [line for line in NAMESPACE_MONTHLY if line.formula.startswith("arrivals")]
     kept = compute_total(line for line in MONTHLY if line.formula.startswith("files"))
-    rows = ["| part | what | formula | once | per month |", "|-|-|-|-:|-:|"]
-    for line in (*ONCE, *MONTHLY):
-        formula = " \N{MULTIPLICATION SIGN} ".join(f"`{name}`" for name in line.formula.split())
-        amount = _format_dollars(compute_amount(line))
-        columns = f" | {amount}" if line in MONTHLY else f"{amount} | "
-        rows.append(f"| {line.part} | {line.what} | {formula} | {columns} |")
-    rows.append(
-        f"| all |  |  | {_format_dollars(compute_total(ONCE))} | {_format_dollars(month)} |"
-    )
     inputs = ["| input | value | unit | meaning |", "|-|-:|-|-|"]
     for name, (value, unit, meaning) in INPUTS.items():
         number = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
         inputs.append(f"| `{name}` | {number} | {unit} | {meaning} |")
     return PAGE.format(
-        lines="\n".join(rows),
+        lines=_format_lines(ONCE, MONTHLY),
+        namespace_lines=_format_lines(NAMESPACE_ONCE, NAMESPACE_MONTHLY),
+        waiting=_format_dollars(compute_total(NAMESPACE_MONTHLY[:2])),
+        per_arrival=_format_dollars(compute_total(per_arrival, arrivals=1e6)),
         inputs="\n".join(inputs),
         kept=kept / month,
         grouped=_format_dollars(compute_total(MONTHLY, pipelines=1, events=1, edges=1)),
         month=_format_dollars(month),
     )
+
+
+def _format_lines(once: Sequence[CostLine], monthly: Sequence[CostLine]) -> str:
+    """Return a table of lines, and their sums."""
+    rows = ["| part | what | formula | once | per month |", "|-|-|-|-:|-:|"]
+    for line in (*once, *monthly):
+        formula = " \N{MULTIPLICATION SIGN} ".join(f"`{name}`" for name in line.formula.split())
+        amount = _format_dollars(compute_amount(line))
+        columns = f" | {amount}" if line in monthly else f"{amount} | "
+        rows.append(f"| {line.part} | {line.what} | {formula} | {columns} |")
+    sums = [_format_dollars(compute_total(lines)) for lines in (once, monthly)]
+    rows.append(f"| all |  |  | {sums[0]} | {sums[1]} |")
+    return "\n".join(rows)
 
 
 def _format_dollars(value: float) -> str:

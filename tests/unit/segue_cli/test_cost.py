@@ -7,10 +7,19 @@ import re
 import pytest
 
 from segue.model.graph import read_graph
-from segue_cli.cost import INPUTS, MONTHLY, ONCE, compute_amount, compute_total, format_page
+from segue_cli.cost import (
+    INPUTS,
+    MONTHLY,
+    NAMESPACE_MONTHLY,
+    NAMESPACE_ONCE,
+    ONCE,
+    compute_amount,
+    compute_total,
+    format_page,
+)
 from segue_support.paths import ROOT
 
-LINES = (*ONCE, *MONTHLY)
+LINES = (*ONCE, *MONTHLY, *NAMESPACE_ONCE, *NAMESPACE_MONTHLY)
 PRODUCTION = (ROOT / "infra" / "envs" / "prod.tfvars").read_text()
 
 
