@@ -203,7 +203,7 @@ def _build_line(line: str, style: str) -> Text:
 
 
 def strip_folder(uri: str, folder: str) -> str:
-    """Return the name of a file relative to its folder."""
+    """Return the name of a file relative to its folder, if there is one."""
     path = uri.removeprefix("file://")
     return path.removeprefix(folder.rstrip("/") + "/") if folder else path
 

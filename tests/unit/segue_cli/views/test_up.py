@@ -12,7 +12,7 @@ from rich.console import Console
 
 from segue_cli.local.status import JobActivity, JobFailure, StoredCounts, SystemStatus
 from segue_cli.local.supervisor import ProgramState, ProgramStatus
-from segue_cli.views.up import RunPhase, render_page
+from segue_cli.views.up import RunPhase, render_page, strip_folder
 
 FOLDER = "/media/disk/東京/a very long way to a catalogue of music"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -160,3 +160,14 @@ def test_several_graphs_share_a_page_and_each_name_says_whose_it_is():
     assert [line.split()[1] for line in failures[:2]] == ["moods/mood", "platform/beats"]
     assert "platform 2 dead letters; for details: segue retry" in text
     assert "moods no room is left" in text
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("/music", "a.wav"), ("/music/", "a.wav"), ("/", "music/a.wav")]
+)
+def test_a_file_is_shown_relative_to_its_folder(folder, name):
+    assert strip_folder("file:///music/a.wav", folder) == name
+
+
+def test_without_a_folder_the_whole_path_is_shown():
+    assert strip_folder("file:///music/a.wav", "") == "/music/a.wav"
