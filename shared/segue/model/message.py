@@ -20,7 +20,7 @@ from segue.model.record import Record, State
 
 FORMAT: Literal[2] = 2
 # NAMESPACE/PIPELINE@QUEUE: the inbox of a pipeline of another namespace.
-INBOX = r"^[a-z][-a-z0-9]{0,29}/[A-Za-z0-9_.-]+@(pubsub|sqlite)://[^\s]+\Z"
+INBOX = r"^[a-z][-a-z0-9]{0,29}/[A-Za-z0-9_.-]+@(pubsub://[^\s]+|sqlite:///[^\0]+)\Z"
 # The parts of an artifact's name, which another namespace must not lead to another place.
 Version = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{0,32}\Z")]
 Fingerprint = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{12}\Z")]

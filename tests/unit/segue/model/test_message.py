@@ -197,6 +197,14 @@ def test_a_message_names_a_file(uri):
         decode_message(json.dumps({**SMALL, "uri": uri}).encode())
 
 
+@pytest.mark.parametrize(
+    "queue", ["pubsub://acme/segue", "sqlite:////home/me/My Music/50 %?#@/queue.db"]
+)
+def test_the_inbox_for_a_response_may_be_in_a_queue_at_any_path(queue):
+    inbox = f"moods/main@{queue}"
+    assert decode_message(json.dumps({**REQUEST, "reply_to": inbox}).encode()).reply_to == inbox
+
+
 @pytest.mark.parametrize("field", ["uri", "version", "order"])
 def test_a_message_without_what_it_needs_is_refused(field):
     with pytest.raises(UnreadableMessage, match=field):
