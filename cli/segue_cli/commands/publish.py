@@ -69,7 +69,8 @@ def publish(context: Context, dry_run: bool, break_pins: bool) -> ExitCode | Non
         if old is None or new is None:
             change = "new" if old is None else "removed"
         rows.add_row(name, new.fingerprint if new else "", old.fingerprint if old else "", change)
-    context.output.print(rows)
+    if rows.row_count:
+        context.output.print(rows)
     for pin in publication.broken:
         who = f"{pin.namespace} ({pin.contact})" if pin.contact else pin.namespace
         context.output.note(f"{who} is locked to {pin.job} {pin.fingerprint}.")
