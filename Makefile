@@ -40,8 +40,9 @@ $(SBOM_READY): locks/sbom.txt | $(READY)
 
 setup: $(READY)  ## Install Segue and its tools into .venv
 
-demo: $(READY)  ## Tour the main job on synthesised music
+demo: $(READY)  ## Tour Segue on synthesised music: its main job, then several teams
 	@$(BIN)/segue demo
+	@$(BIN)/segue demo --teams
 
 test: $(READY) $(SBOM_READY) $(INFRA_TOOLS)  ## Run all tests
 	$(BIN)/pytest $(PARALLEL)

@@ -32,7 +32,9 @@ EXIT_CODES = {
 COMMAND_EXIT_CODES = {
     "demo": {
         ExitCode.OK: "the tour is over",
-        ExitCode.FAILURES: "a tempo was not found; any other code is that of a command it ran",
+        ExitCode.ERROR: "with --teams, the systems did not start",
+        ExitCode.FAILURES: "a tempo was not found, or with --teams, other jobs ran than should "
+        "have; any other code is that of a command it ran",
     },
     "init": {ExitCode.OK: "the project is written"},
     "graph": {ExitCode.OK: "the graph, and with --check its code, has no faults"},
