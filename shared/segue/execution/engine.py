@@ -51,7 +51,13 @@ from segue.model.dead_letter import Stage
 from segue.model.graph import SOURCE, Graph
 from segue.model.lease_owner import build_owner, is_lost
 from segue.model.ledger import Change, Ledger, Snapshot, Transition
-from segue.model.media_file import MediaFile, find_bucket_location, is_below, parse_location
+from segue.model.media_file import (
+    MediaFile,
+    find_bucket_location,
+    is_below,
+    parse_location,
+    split_uri,
+)
 from segue.model.message import Message, decode_message
 from segue.model.object_store import LeftOutReason, ObjectStore
 from segue.model.outcome import Outcome, Status
@@ -213,8 +219,8 @@ class Engine:
     def _find_route_fault(self, message: Message) -> str | None:
         """Return why a message is not for this graph, or None.
 
-        Another namespace may have computed only what it could compute of the catalogue anyway: the
-        jobs run with the rights of this one.
+        Of buckets, another namespace may have computed only what is in the catalogue: the jobs run
+        with the rights of this one.
         """
         graph = self.graph
         is_known = message.trigger is not None and message.namespace in graph.imports
@@ -223,7 +229,7 @@ class Engine:
                 f"the message is of namespace {message.namespace!r}, and this pipeline is of "
                 f"{graph.namespace!r}; publish it to a topic of its own namespace"
             )
-        if message.reply_to is None or graph.catalogue is None:
+        if message.reply_to is None or graph.catalogue is None or not split_uri(message.uri)[0]:
             return None
         catalogue = parse_location(graph.catalogue).removesuffix("/") + "/"
         if is_below(message.uri, catalogue):
