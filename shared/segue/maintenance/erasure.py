@@ -76,7 +76,7 @@ class Eraser:
         A file that is not known gets a tombstone, too, and so does one whose record is damaged.
         """
         [found] = self.ledger.read([uri])
-        media = MediaFile(uri=uri, version="", order=1)
+        media = MediaFile(uri=uri, version="0", order=0)  # of a file that is not known
         known = found if found.damage is not None else None
         transition = partial(erase, media=media, now=self.clock())
         [changed] = self.ledger.change([Change(uri=uri, known=known, transition=transition)])
