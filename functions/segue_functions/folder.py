@@ -14,6 +14,7 @@ from segue.model.media_file import find_bucket_location
 from segue_functions.events import MalformedEvent
 
 if TYPE_CHECKING:
+    from segue.ingest.observation import Observation
     from segue.model.media_file import MediaFile
     from segue_functions.stack import Services
 
@@ -47,6 +48,12 @@ def observe_file(media: MediaFile, services: Services, about: dict[str, Any]) ->
             raise found.error
         case _:
             raise Unavailable(str(found.error)) from found.error
+    _log(found, about)
+
+
+def _log(found: Observation, about: dict[str, Any]) -> None:
+    """Log what a file was found to be."""
+    record = found.snapshot.record
     if record is not None:
         about["version"] = record.version
     if found.arrival is not None:
