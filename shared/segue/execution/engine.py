@@ -28,6 +28,7 @@ from segue.errors import (
     Kind,
     SegueError,
     TransientError,
+    Unavailable,
     UnreadableMessage,
 )
 from segue.execution.foreign import ForeignLedgers, find_told_result
@@ -35,6 +36,7 @@ from segue.execution.rate_limit import RateLimit
 from segue.execution.reply import Reply, ReplyBuilder
 from segue.execution.task import build_task
 from segue.execution.work import (
+    MAX_ATTEMPTS,
     ReceivedMessage,
     Run,
     Step,
@@ -48,7 +50,7 @@ from segue.ingest.file_artifacts import list_known_folders, remove_file_artifact
 from segue.ingest.observation import Observation, observe
 from segue.log import Action, log_event
 from segue.model.dead_letter import Stage
-from segue.model.graph import SOURCE, Graph
+from segue.model.graph import Graph
 from segue.model.lease_owner import build_owner, is_lost
 from segue.model.ledger import Change, Ledger, Snapshot, Transition
 from segue.model.media_file import (
@@ -361,7 +363,7 @@ class Engine:
         if snapshot.damage is not None and not (is_forced or work.is_erasure):
             self._end_damaged(work, snapshot.damage)
             return
-        if work.late:
+        if work.is_unclear:
             self._end(work)
             return
         if (work.message is not None and work.message.ping) or work.is_deletion:
@@ -448,8 +450,9 @@ class Engine:
         for work, seen in zip(works, observed, strict=True):
             work.snapshot = seen.snapshot
             record = seen.snapshot.record
-            if seen.error is not None and seen.reason is LeftOutReason.CHANGING:
-                work.late = work.targets or (SOURCE,)
+            attempt = work.message.attempt if work.message is not None else MAX_ATTEMPTS
+            if isinstance(seen.error, TransientError) and attempt < MAX_ATTEMPTS:
+                work.is_unclear = True
             elif seen.error is not None:
                 work.snapshot = Snapshot(record=record, damage=str(seen.error))
             elif record is not None and record.version == work.media.version:
@@ -459,9 +462,12 @@ class Engine:
         with closing(self.open_store(find_bucket_location(works[0].media.uri))) as store:
             known = [work.snapshot for work in works if work.snapshot is not None]
             files = [work.media for work in works]
-            observed = observe(store, self.ledger, files, self.clock(), snapshots=known)
+            events = [work.event for work in works]
+            observed = observe(
+                store, self.ledger, files, self.clock(), snapshots=known, events=events
+            )
         for seen in observed:
-            if seen.error is not None and seen.reason is LeftOutReason.UNMOUNTED:
+            if seen.error is not None and _concerns_all(seen):
                 raise seen.error
         return observed
 
@@ -738,6 +744,16 @@ class Engine:
             self._ended.append(_build_outcome(work))
         elif not full:
             self._ended.append(self._replies.build(work, work.message))
+
+
+def _concerns_all(seen: Observation) -> bool:
+    """Whether a file cannot be seen because of its disk or server, and not of itself."""
+    error = seen.error
+    is_of_file = isinstance(error.__cause__, OSError) if error is not None else False
+    is_away = isinstance(error, Unavailable) and not is_of_file
+    return seen.reason is LeftOutReason.UNMOUNTED or (
+        is_away and seen.reason is LeftOutReason.UNREADABLE
+    )
 
 
 def _is_over(work: Work) -> bool:

@@ -145,6 +145,10 @@ class ReplyBuilder:
         if work.refusal is not None:
             envelopes = tuple(self._refuse(work, message))
             return replace(reply, reason=str(work.refusal), envelopes=envelopes)
+        if work.is_unclear:
+            again = evolve(message, arrived=None, attempt=message.attempt + 1)
+            envelopes = (message_to_envelope(again, own),)
+            return replace(reply, action=Action.DEFERRED, envelopes=envelopes)
         if work.late:  # send the message again, to decide anew
             resent = message_to_envelope(evolve(message, arrived=None), own)
             return replace(reply, action=Action.LOST, envelopes=(*letters, resent), results=())

@@ -32,7 +32,6 @@ from segue.model.record import (
     Lease,
     Record,
     State,
-    evolve,
     is_inbox,
 )
 from segue.model.transitions import (
@@ -96,6 +95,7 @@ class Work(msgspec.Struct, kw_only=True):
     received: ReceivedMessage | None = None
     message: Message | None = None
     snapshot: Snapshot | None = None  # None: to be read
+    is_unclear: bool = False  # what it is could not be seen this time
     is_guess: bool = False  # the file is probably new here, and its record was not read
     # An event, response or request of another namespace: whether its file is known here is open.
     is_from_others: bool = False
@@ -302,8 +302,6 @@ class Steps:
                 record, _ = erase(found, work.media, now, event=work.event)
             elif work.media.is_in_folder:  # it was looked at, and the ledger says what it is
                 record = found
-                if found is not None and found.deleted_at is not None and found.deleted_by is None:
-                    record = evolve(found, deleted_by=work.event)
             else:
                 record, _ = delete(found, work.media, now, event=work.event)
             return record, Step()

@@ -138,6 +138,7 @@ class _Watch:
 
     file: MediaFile
     snapshot: Snapshot
+    event: str | None = None  # of another namespace, which passes a tombstone on
     look: Look | None = None
     arrivals: list[Arrival] = field(default_factory=list)  # of each write
     is_first: bool = False  # the record is as this one has made it
@@ -181,7 +182,7 @@ class _Watch:
             if _identify(found) != seen:
                 return found, None
             if media is None:
-                return delete(found, self.file, now)
+                return delete(found, self.file, now, event=self.event)
             return arrive(found, media, now)
 
         return Change(uri=self.file.uri, known=self.snapshot, transition=change)
@@ -219,6 +220,7 @@ def observe(
     now: datetime,
     *,
     snapshots: Sequence[Snapshot] | None = None,
+    events: Sequence[str | None] | None = None,
     dry_run: bool = False,
     trust_absence: bool = False,
 ) -> list[Observation]:
@@ -238,6 +240,8 @@ def observe(
         When they have arrived, or were deleted.
     snapshots : sequence of Snapshot, optional
         Their records, if they were read already.
+    events : sequence of str or None, optional
+        The events of other namespaces because of which they are looked at; a tombstone names it.
     dry_run : bool
         Look once, write nothing, and read no file that the ledger does not have.
     trust_absence : bool
@@ -247,8 +251,8 @@ def observe(
     if snapshots is None:
         snapshots = ledger.read([file.uri for file in files])
     watches = [
-        _Watch(file=MediaFile(uri=f.uri, version="", stat=f.stat), snapshot=s)
-        for f, s in zip(files, snapshots, strict=True)
+        _Watch(file=MediaFile(uri=f.uri, version="", stat=f.stat), snapshot=s, event=e)
+        for f, s, e in zip(files, snapshots, events or [None] * len(files), strict=True)
     ]
 
     def look_at(watch: _Watch) -> Look:

@@ -70,13 +70,16 @@ def list_subscriptions(
 def _list_pipeline_subscriptions(graph: Graph, pipeline: str) -> Iterable[Subscription]:
     for trigger in graph.find_triggers(pipeline):
         if trigger == SOURCE and graph.source_namespace is not None:
-            yield _subscribe_elsewhere(graph, pipeline, graph.source_namespace, SOURCE_TOPIC)
             continue
         topic = SOURCE_TOPIC if trigger == SOURCE else format_done_topic(trigger)
         yield Subscription(name=f"{pipeline}.{topic}", topic=topic)
     for reference in graph.find_foreign_parents(pipeline):
         namespace, job = split_reference(reference)
         yield _subscribe_elsewhere(graph, pipeline, namespace, format_done_topic(job))
+    # New versions and tombstones concern jobs that run on request only, too.
+    reads_source = any(graph.jobs[job].reads_source for job in graph.pipelines[pipeline])
+    if reads_source and graph.source_namespace is not None:
+        yield _subscribe_elsewhere(graph, pipeline, graph.source_namespace, SOURCE_TOPIC)
     yield Subscription(name=f"{pipeline}.inbox", topic=format_inbox(pipeline))
 
 

@@ -430,7 +430,8 @@ def test_a_file_that_cannot_be_read_stops_no_other(tmp_path):
         namespace="platform", uri=f"file://{path}", version="a", order=1, trigger="down"
     )
     moods.publish(event, ["mood"])
-    [reply] = moods.run()
+    *deferred, reply = moods.run()
+    assert [one.action for one in deferred] == [Action.DEFERRED] * 4
     assert reply.action is Action.DEAD_LETTERED
     [dead] = moods.dead
     assert "a link that leads nowhere" in dead.error
