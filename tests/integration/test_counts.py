@@ -14,7 +14,8 @@ from segue_support.paths import ROOT
 
 pytestmark = pytest.mark.xdist_group("firestore")
 
-COUNTS = {  # for each file: documents read and written, messages published and delivered
+# For each file: documents read (at most) and written, messages published and delivered.
+COUNTS = {
     "arrival, a line of 4 jobs in one pipeline": (0, 3, 1, 1),
     "arrival, a line of 4 jobs in a pipeline each": (3, 9, 4, 4),
     "arrival, 4 layers of 3 jobs below one": (30, 27, 11, 31),
@@ -59,4 +60,6 @@ def test_a_file_costs_few_documents_and_messages(
     lines = [json.loads(line) for line in ran.stdout.splitlines()]
     fields = ("reads", "writes", "published", "delivered")
     counts = {line["case"]: tuple(line[field] for field in fields) for line in lines}
-    assert counts == expected
+    # Whoever gets several messages about a file at once reads its record once.
+    assert {case: n[0] for case, n in expected.items() if counts[case][0] > n[0]} == {}
+    assert {case: n[1:] for case, n in counts.items()} == {c: n[1:] for c, n in expected.items()}

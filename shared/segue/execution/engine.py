@@ -134,6 +134,7 @@ class Engine:
     _requests: list[Envelope] = field(default_factory=list)  # to other namespaces, of a backfill
     _limit: RateLimit = field(default_factory=RateLimit)
     _last_task_id: int = 0
+    _last_step: int = 0
     _mean_s: float | None = None
     _settled_at: datetime | None = None
     _stop_error: SegueError | None = None
@@ -187,6 +188,7 @@ class Engine:
                     media=media,
                     targets=run.targets,
                     owner=self.owner(),
+                    added_at=self._count_step(),
                     run=run,
                     snapshot=snapshot,
                 )
@@ -256,6 +258,7 @@ class Engine:
             media=message.media,
             targets=tuple(t for t in message.targets if t in self.graph.jobs),
             owner=self.owner(),
+            added_at=self._count_step(),
             received=one,
             message=message,
             is_from_others=message.namespace != self.graph.namespace
@@ -394,16 +397,31 @@ class Engine:
                 batch.append(work)
         return batch
 
+    def _count_step(self) -> int:
+        """Return the number of a step; later ones have greater numbers."""
+        self._last_step += 1
+        return self._last_step
+
     def _put_back(self, batch: Sequence[Work]) -> None:
         for work in reversed(batch):
             self._under_way.discard(work.media.uri)
             self._inbox.appendleft(work)
 
-    def _free(self, uri: str) -> None:
-        """Let the first of what waits for a file go on."""
+    def _free(self, work: Work) -> None:
+        """Let the first of what waits for a file go on.
+
+        It need not read the record if that was seen since it came: whatever its sender has written
+        is in there. If somebody is yet to be notified, that is about to change.
+        """
+        uri = work.media.uri
         self._under_way.discard(uri)
         if waiting := self._waiting.get(uri):
-            self._inbox.appendleft(waiting.popleft())
+            following = waiting.popleft()
+            is_new = work.seen_at > following.added_at and not following.media.is_in_folder
+            if is_new and work.record is not None and not _has_marks(work.record):
+                following.snapshot, following.seen_at = work.snapshot, work.seen_at
+                following.is_guess = False
+            self._inbox.appendleft(following)
             self._waiting_count -= 1
             if not waiting:
                 del self._waiting[uri]
@@ -413,7 +431,7 @@ class Engine:
         if unread:
             snapshots = self.ledger.read([work.media.uri for work in unread])
             for work, snapshot in zip(unread, snapshots, strict=True):
-                work.snapshot = snapshot
+                work.snapshot, work.seen_at = snapshot, self._count_step()
         told = [work for work in unread if work.is_from_others and not work.is_erasure]
         self._observe([work for work in told if work.media.is_in_folder])
         for work in batch:
@@ -531,7 +549,7 @@ class Engine:
                 works = [work for work in works if work.media.uri not in error.uris]
                 continue
             for work, changed in zip(works, made, strict=True):
-                work.snapshot = changed.snapshot
+                work.snapshot, work.seen_at = changed.snapshot, self._count_step()
             return [(work, one.answer) for work, one in zip(works, made, strict=True)]
 
     def _forget(self, work: Work) -> None:
@@ -682,7 +700,8 @@ class Engine:
     # End work: outcomes of files, and replies to messages.
 
     def _end_damaged(self, work: Work, damage: str) -> None:
-        self._free(work.media.uri)
+        work.seen_at = 0  # the next one reads it again
+        self._free(work)
         one, kind = work.received, Kind.DAMAGED_RECORD
         self._ended.append(
             Outcome.from_failure(work.media, work.targets, kind=kind, message=damage)
@@ -733,7 +752,7 @@ class Engine:
         self._change([work], lambda _: functools.partial(forget_results, is_held=is_held))
 
     def _close(self, work: Work) -> None:
-        self._free(work.media.uri)
+        self._free(work)
         errors = [result.error for result in work.results if result.error is not None]
         full = [error for error in errors if error.kind == Kind.DISK_FULL]
         if full:
@@ -754,6 +773,10 @@ def _concerns_all(seen: Observation) -> bool:
     return seen.reason is LeftOutReason.UNMOUNTED or (
         is_away and seen.reason is LeftOutReason.UNREADABLE
     )
+
+
+def _has_marks(record: Record) -> bool:
+    return any(entry.notify for entry in record.results.values())
 
 
 def _is_over(work: Work) -> bool:

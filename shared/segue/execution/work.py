@@ -97,6 +97,8 @@ class Work(msgspec.Struct, kw_only=True):
     snapshot: Snapshot | None = None  # None: to be read
     is_unclear: bool = False  # what it is could not be seen this time
     is_guess: bool = False  # the file is probably new here, and its record was not read
+    added_at: int = 0  # steps of the engine: when it was added
+    seen_at: int = 0  # and when its snapshot was read or written; 0: never
     # An event, response or request of another namespace: whether its file is known here is open.
     is_from_others: bool = False
     is_requested_already: bool = False  # by others, for whom it is under way

@@ -9,13 +9,14 @@ import pytest
 from segue.adapters.connect import connect_store
 from segue.errors import Unavailable
 from segue.execution.foreign import ForeignLedgers
+from segue.execution.reply import Reply
 from segue.execution.work import ReceivedMessage, Run
 from segue.ingest.events import Arrivals, Deletions
 from segue.ingest.observation import Observation, observe
 from segue.log import Action
 from segue.model.ledger import Change
 from segue.model.media_file import MediaFile
-from segue.model.message import Message
+from segue.model.message import Message, encode_message
 from segue.model.outcome import Outcome, Status
 from segue.model.record import NOBODY, Failure, State
 from segue.model.transitions import Result, erase
@@ -117,6 +118,29 @@ def test_many_requests_for_one_missing_parent_compute_it_once():
     teams.run()
     assert teams["platform"].computed == {"down": 1}
     assert all(list_states(teams, name) == {"a": "done"} for name in names)
+
+
+def test_requests_that_a_worker_has_at_the_same_time_cost_two_writes_and_no_read():
+    teams = Teams()
+    teams.add("platform", PLATFORM)
+    names = [f"team-{number}" for number in range(10)]
+    for name in names:
+        teams.add(name, "  a: {run: 'm:f', needs: {x: platform/down}, writes: application/json}\n")
+        teams[name].request("a")
+        teams[name].deliver()
+    platform = teams["platform"]
+    platform.ledger.reads = 0  # of the children
+    engine = platform.engines["down"]
+    engine.add_messages(
+        [
+            ReceivedMessage(pipeline="down", data=encode_message(message))
+            for _, message in platform.messages
+        ]
+    )
+    replies = [reply for reply in engine.drain() if isinstance(reply, Reply)]
+    assert [len(reply.envelopes) for reply in replies] == [1] * 10
+    assert platform.computed == {"down": 1}
+    assert (platform.ledger.reads, platform.ledger.writes) == (0, 2)
 
 
 def test_a_request_for_what_is_being_computed_is_answered_once_it_is_done():
