@@ -76,7 +76,7 @@ COLUMNS = {
 @click.option(
     "--request-parents",
     is_flag=True,
-    help="Request what is missing in other namespaces from these; the streaming pipelines go on "
+    help="Request what is missing in other namespaces there; the streaming pipelines go on "
     "with a file once they respond.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be computed; compute nothing.")
