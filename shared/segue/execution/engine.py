@@ -480,7 +480,7 @@ class Engine:
         with closing(self.open_store(find_bucket_location(works[0].media.uri))) as store:
             known = [work.snapshot for work in works if work.snapshot is not None]
             files = [work.media for work in works]
-            events = [work.event for work in works]
+            events = [work.cause for work in works]
             observed = observe(
                 store, self.ledger, files, self.clock(), snapshots=known, events=events
             )

@@ -143,7 +143,7 @@ class ReplyBuilder:
             results=(*work.settled, *work.results),
         )
         if work.refusal is not None:
-            envelopes = tuple(self._refuse(work, message))
+            envelopes = (*self._refuse(work, message), *self._pass_deletion(work))
             return replace(reply, reason=str(work.refusal), envelopes=envelopes)
         if work.is_unclear:
             again = evolve(message, arrived=None, attempt=message.attempt + 1)
@@ -325,9 +325,9 @@ class ReplyBuilder:
         )
 
     def _pass_deletion(self, work: Work) -> Iterator[Envelope]:
-        """Yield the events of a deletion, if it was this message that brought it."""
+        """Yield the events of a deletion, if it was this message that brought the tombstone."""
         record = work.record
-        if record is None or record.deleted_at is None or record.deleted_by != work.event:
+        if record is None or record.deleted_at is None or record.deleted_by != work.cause:
             return
         yield from build_deletion_events(self.graph, record, self.graph.jobs)
 

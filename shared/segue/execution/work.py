@@ -187,6 +187,17 @@ class Work(msgspec.Struct, kw_only=True):
         return f"{self.trigger}@{self.received.pipeline}"
 
     @property
+    def cause(self) -> str:
+        """What a tombstone names if this brings it, so that this passes it on and nothing else.
+
+        A deletion has another name than an event that finds a file gone. So what is passed on comes
+        back as a deletion that has brought nothing, where namespaces depend on one another.
+        """
+        assert self.received is not None
+        kind = self.trigger or ("response" if self.is_response else "request")
+        return f"{kind}{':deleted' if self.is_deletion else ''}@{self.received.pipeline}"
+
+    @property
     def parent_states(self) -> Mapping[str, State | None]:
         """The states of the jobs of other namespaces above its targets."""
         return {job: result.state for job, result in self.foreign.items()}
@@ -301,11 +312,11 @@ class Steps:
 
         def remove(found: Record | None) -> tuple[Record | None, Step]:
             if message.is_erased:
-                record, _ = erase(found, work.media, now, event=work.event)
+                record, _ = erase(found, work.media, now, event=work.cause)
             elif work.media.is_in_folder:  # it was looked at, and the ledger says what it is
                 record = found
             else:
-                record, _ = delete(found, work.media, now, event=work.event)
+                record, _ = delete(found, work.media, now, event=work.cause)
             return record, Step()
 
         return remove
