@@ -33,7 +33,7 @@ class Part:
 
 PARTS = {
     "histories": Part(
-        "simulated histories of buckets and folders, deployments, collections and crashes",
+        "simulated histories of one namespace and of several: deployments, locks, crashes",
         ("segue_support.simulator", "--jobs", str(os.cpu_count() or 1)),
         range(100_000),
     ),

@@ -16,26 +16,28 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from segue.errors import TransientError
-from segue.execution import engine, reply, work
+from segue.execution import engine, foreign, reply, work
 from segue.ingest import acceptance, observation, requests, sweep
 from segue.ingest import events as ingest_events
 from segue.maintenance import garbage
 from segue.maintenance.garbage import GarbageCollector
 from segue.model import transitions
 from segue.model.message import decode_message
-from segue.model.planner import plan
+from segue.model.planner import Verdict, plan
+from segue.model.queue import event_to_envelope
 from segue.model.record import EVERYONE, FINISHED, Lease, State, evolve
 from segue.model.transitions import arrive, claim, move_wanted, reopen, settle, want
 from segue_support.simulator import actors, simulation
 from segue_support.simulator.__main__ import main
 from segue_support.simulator.actors import Worker
-from segue_support.simulator.promises import BrokenPromise
+from segue_support.simulator.drawing import MAX_CLOCK_ERROR_S, build_lattice, draw_scenario
+from segue_support.simulator.faults import BrokenPromise
 from segue_support.simulator.scenario import (
-    MAX_CLOCK_ERROR_S,
     BackfillStart,
     Collection,
     Deployment,
     FaultBudget,
+    Layout,
     Removal,
     Return,
     Scenario,
@@ -43,8 +45,6 @@ from segue_support.simulator.scenario import (
     Upload,
     UserRequest,
     Version,
-    build_lattice,
-    draw_scenario,
 )
 from segue_support.simulator.shrinker import find_broken_promise, shrink
 from segue_support.simulator.simulation import Simulation
@@ -78,12 +78,18 @@ def test_all_promises_are_kept(first):
 # --- what is computed, and what is sent ------------------------------------------------------
 
 
-def build_scenario(shape, *events, groups=(), **more) -> Scenario:
-    """Return a scenario with a worker for each job, or one for each group."""
+def build_layout(*shape, groups=(), teams=None, **more) -> Layout:
+    """Return a namespace with a worker for each job, or one for each group."""
     grouped = {job for group in groups for job in group}
     jobs = "abcdefghi"[: len(shape)]
-    teams = (*groups, *((job,) for job in jobs if job not in grouped))
-    return Scenario(**{"seed": 0, "teams": teams} | more, shape=shape, events=events, groups=groups)
+    teams = teams or (*groups, *((job,) for job in jobs if job not in grouped))
+    return Layout(shape=shape, groups=groups, teams=teams, **more)
+
+
+def build_scenario(shape, *events, groups=(), teams=None, **more) -> Scenario:
+    """Return a scenario of one namespace."""
+    layouts = (build_layout(*shape, groups=groups, teams=teams),)
+    return Scenario(**{"seed": 0} | more, layouts=layouts, events=events)
 
 
 def play(scenario: Scenario) -> Simulation:
@@ -93,7 +99,8 @@ def play(scenario: Scenario) -> Simulation:
 
 
 def list_computed(scenario: Scenario) -> set[str]:
-    (record,) = play(scenario).world.ledger.records.values()
+    [home] = play(scenario).world.homes
+    [record] = home.ledger.records.values()
     return {entry.job for entry in record.results.values() if entry.state is State.DONE}
 
 
@@ -147,6 +154,72 @@ def count_published(monkeypatch):
 
     monkeypatch.setattr(simulation.PromiseChecker, "record_publish", record)
     return published
+
+
+PARENT = build_layout((), published=("a",))
+CHILD = build_layout(("default/a",), published=("a",))
+GRANDCHILD = build_layout(("moods/a",))
+SIBLING = build_layout(("default/a",))
+
+
+def build_teams(*layouts, events, **more) -> Scenario:
+    """Return a scenario of several namespaces."""
+    return Scenario(**{"seed": 0} | more, layouts=layouts, events=events)
+
+
+ASKED = build_teams(PARENT, CHILD, events=(UserRequest(file=0, jobs=("a",), namespace=1),))
+ASKED_TWICE = build_teams(
+    PARENT, CHILD, GRANDCHILD, events=(UserRequest(file=0, jobs=("a",), namespace=2),)
+)
+
+
+def list_computed_of_all(scenario: Scenario) -> dict[str, set[str]]:
+    return {
+        home.name: {
+            entry.job
+            for record in home.ledger.records.values()
+            for entry in record.results.values()
+            if entry.state is State.DONE
+        }
+        for home in play(scenario).world.homes
+    }
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_a_request_computes_its_line_in_all_namespaces_and_nothing_beside_it(seed):
+    above = build_layout((), ("a",), (), published=("b", "c"))
+    below = build_layout(("default/b",), ("a",), ("default/c",), published=("a",))
+    beside = build_layout(("default/b", "moods/a"))
+    request = UserRequest(file=0, jobs=("b",), namespace=1)
+    scenario = build_teams(above, below, beside, events=(request,), seed=seed)
+    assert list_computed_of_all(scenario) == {
+        "default": {"a", "b"},
+        "moods": {"a", "b"},
+        "charts": set(),
+    }
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_an_arrival_runs_everything_in_all_namespaces_but_what_runs_on_request(seed):
+    child = build_layout(("default/a",), ("a",), published=("a",), on_request=("b",))
+    grandchild = build_layout(("moods/a",))
+    scenario = build_teams(PARENT, child, grandchild, events=(Upload(file=0),), files=0, seed=seed)
+    assert list_computed_of_all(scenario) == {"default": {"a"}, "moods": {"a"}, "charts": {"a"}}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_published_job_costs_one_message_however_many_namespaces_read_it(seed, monkeypatch):
+    published = count_published(monkeypatch)
+    children = [SIBLING] * 3
+    play(build_teams(PARENT, *children, events=(Upload(file=0),), files=0, seed=seed))
+    assert len(published) == 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_request_to_another_namespace_costs_one_message_there_and_one_back(seed, monkeypatch):
+    published = count_published(monkeypatch)
+    play(replace(ASKED_TWICE, seed=seed))
+    assert [message.is_response for message in published] == [False] * 3 + [True] * 2
 
 
 # --- planted faults --------------------------------------------------------------------------
@@ -352,6 +425,65 @@ def reopen_what_is_older(record, graph, jobs, *, now, **more):
     return reopen(record, graph, older, now=now, **more)
 
 
+read_result = foreign._read_result
+
+
+def read_any_result(manifest, job, name, result, media):
+    """What a parent makes now is as good as what the lock says."""
+    return read_result(manifest, evolve(job, fingerprint=result.fingerprint), name, result, media)
+
+
+look_up = foreign.ForeignLedgers.look_up
+
+
+def look_up_what_may_be_there(ledgers, files, needed):
+    """Whatever a parent is locked to is done."""
+    found, unknown = look_up(ledgers, files, needed)
+    for media, results, references in zip(files, found, needed, strict=True):
+        for reference in references:
+            namespace, job = reference.split("/")
+            result = foreign.PublishedResult(
+                state=State.DONE,
+                fingerprint=ledgers._graph.foreign[reference].fingerprint,
+                checksums={"json": ""},
+            )
+            manifest, locked = ledgers._graph.imports[namespace], ledgers._graph.foreign[reference]
+            results[reference] = read_result(manifest, locked, job, result, media)
+    return found, unknown
+
+
+def take_any_state_for_done(work_of_file):
+    """The state of a parent is not looked at, only whether there is one."""
+    return dict.fromkeys(work_of_file.foreign, State.DONE)
+
+
+def respond_to_nobody(builder, one, record, notified):
+    return iter(())
+
+
+def respond_to_everyone(response, address):
+    """A response is published as the job's event."""
+    return event_to_envelope(evolve(response, is_response=False))
+
+
+list_waiting = work.Steps._list_waiting
+
+
+def list_waiting_for_own(steps, record, planned, one):
+    """What waits for another namespace leaves no mark."""
+    waiting = list_waiting(steps, record, planned, one)
+    return [job for job in waiting if planned.verdicts[job] is not Verdict.FOREIGN]
+
+
+def pass_nothing(builder, one):
+    return iter(())
+
+
+def find_reason_without_pins(collector, name, record):
+    """What other namespaces are locked to is garbage like anything else."""
+    return find_reason(replace(collector, pinned=frozenset()), name, record)
+
+
 class ExtendsLate(engine.Engine):
     """Leases are extended when they have almost expired, by the clock of their owner."""
 
@@ -485,7 +617,99 @@ SWAPPED = build_scenario(
 )
 TOUCHED = build_scenario(((),), Upload(file=0), Touch(file=0), files=0, in_folder=True)
 
+ASKED_BESIDE = build_teams(
+    PARENT, CHILD, SIBLING, events=(UserRequest(file=0, jobs=("a",), namespace=1),)
+)
+ASKED_TOO_LATE = build_teams(
+    replace(PARENT, on_request=("a",)),
+    replace(CHILD, on_request=("a",)),
+    events=(UserRequest(file=0, jobs=("a",), namespace=1), Upload(file=0)),
+)
+REFUSED = build_teams(PARENT, CHILD, events=(Upload(file=0),), files=0, failing=0.5)
+TOLD = build_teams(
+    replace(PARENT, teams=(("a",), ("a",))),
+    CHILD,
+    events=(Upload(file=0), UserRequest(file=0, jobs=("a",))),
+    files=0,
+    faults=FaultBudget(crashes=4),
+)
+UNLOCKED = build_teams(PARENT, CHILD, events=(Deployment(job="a"), Upload(file=0)), files=0)
+PINNED = build_teams(
+    PARENT, CHILD, events=(BackfillStart(jobs=("a",)), Deployment(job="a"), Collection())
+)
+DELETED = build_teams(PARENT, CHILD, GRANDCHILD, events=(Upload(file=0), Removal(file=0)), files=0)
+# Each of two parents of a job, one of them of another namespace, is finished while the other runs.
+RACE = build_teams(
+    PARENT,
+    build_layout((), ("a", "default/a"), teams=(("a", "b"), ("a", "b"))),
+    events=(Upload(file=0),),
+    files=0,
+)
+
 FAULTS: dict[str, Fault] = {
+    "takes any state of another namespace's job for done": Fault(
+        promise="fresh",
+        places=((work.Work, "parent_states"),),
+        planted=property(take_any_state_for_done),
+        scenario=REFUSED,
+    ),
+    "takes what another namespace has not computed for done": Fault(
+        promise="fresh",
+        places=((foreign.ForeignLedgers, "look_up"),),
+        planted=look_up_what_may_be_there,
+        scenario=ASKED,
+    ),
+    "takes any result of another namespace's job": Fault(
+        promise="fresh",
+        places=((foreign, "_read_result"),),
+        planted=read_any_result,
+        scenario=UNLOCKED,
+    ),
+    "responds to no other namespace": Fault(
+        promise="prompt",
+        places=((reply.ReplyBuilder, "_respond_to_all"),),
+        planted=respond_to_nobody,
+        scenario=ASKED,
+    ),
+    "responds to everyone": Fault(
+        promise="narrow",
+        places=((reply, "respond_to_envelope"),),
+        planted=respond_to_everyone,
+        scenario=ASKED_BESIDE,
+    ),
+    "notes nothing that waits for another namespace": Fault(
+        promise="prompt",
+        places=((work.Steps, "_list_waiting"),),
+        planted=list_waiting_for_own,
+        scenario=ASKED_TWICE,
+    ),
+    "does not respond that a file has another version": Fault(
+        promise="bounded",
+        places=((reply.ReplyBuilder, "_refuse"),),
+        planted=lambda _builder, _work, _message: iter(()),
+        scenario=ASKED_TOO_LATE,
+    ),
+    "clears before it publishes to other namespaces": Fault(
+        promise="complete", places=((reply, "send"),), planted=clear_first, scenario=TOLD
+    ),
+    "passes no tombstone on": Fault(
+        promise="fresh",
+        places=((reply.ReplyBuilder, "_pass_deletion"),),
+        planted=pass_nothing,
+        scenario=DELETED,
+    ),
+    "collects what other namespaces are locked to": Fault(
+        promise="once",
+        places=((GarbageCollector, "_find_reason"),),
+        planted=find_reason_without_pins,
+        scenario=PINNED,
+    ),
+    "does not look again at other namespaces": Fault(
+        promise="prompt",
+        places=((engine.Engine, "_waits_for_others"),),
+        planted=lambda _engine, _work: False,
+        scenario=RACE,
+    ),
     "acknowledges before it publishes": Fault(
         promise="complete", places=((simulation, "Worker"),), planted=AcknowledgesFirst
     ),
@@ -685,30 +909,32 @@ def list_scenarios(fault: Fault) -> Iterator[Scenario]:
         yield from (replace(fault.scenario, seed=seed) for seed in range(3 * MAX_SEEDS))
         return
     for seed in range(MAX_SEEDS):
-        yield draw_scenario(seed)
-        yield replace(draw_scenario(seed), faults=STORM)
+        drawn = draw_scenario(2 * seed)  # of one namespace
+        yield drawn
+        yield replace(drawn, faults=STORM)
         yield replace(WAITING, seed=seed)
 
 
-def find_first_broken(fault: Fault) -> tuple[Scenario, BrokenPromise] | None:
-    for scenario in list_scenarios(fault):
-        if (error := find_broken_promise(scenario)) is not None:
-            return scenario, error
-    return None
+def is_found(fault: Fault) -> bool:
+    """Whether some history breaks the promise that the fault makes impossible to keep."""
+    broken = map(find_broken_promise, list_scenarios(fault))
+    return any(error is not None and error.promise == fault.promise for error in broken)
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_is_found(name, monkeypatch):
-    fault = plant(name, monkeypatch)
-    found = find_first_broken(fault)
-    assert found is not None
-    assert found[1].promise == fault.promise
+    assert is_found(plant(name, monkeypatch))
 
 
 @pytest.mark.parametrize("fault", [f for f in FAULTS.values() if f.scenario is not None])
 def test_without_a_fault_its_scenario_keeps_all_promises(fault):
     for seed in range(100):
         play(replace(fault.scenario, seed=seed))
+
+
+def test_an_outage_of_another_namespace_loses_no_message():
+    for seed in range(200):
+        play(replace(RACE, seed=seed, faults=FaultBudget(outages=4)))
 
 
 # --- what a failure looks like ---------------------------------------------------------------
@@ -725,7 +951,7 @@ def test_a_broken_history_shrinks_to_a_few_steps_and_still_breaks(monkeypatch):
     plant(SHRUNK, monkeypatch)
     scenario, error = find_first_drawn()
     small = shrink(scenario)
-    assert len(small.shape) <= 3
+    assert sum(len(layout.shape) for layout in small.layouts) <= 3
     assert len(small.events) <= 2
     assert small.faults.total <= 1
     assert find_broken_promise(small).promise == error.promise

@@ -11,12 +11,14 @@ import argparse
 import multiprocessing
 import sys
 import time
+import traceback
 from dataclasses import fields
 from typing import TextIO
 
 from segue_support.seeds import parse_seeds
-from segue_support.simulator.promises import BrokenPromise
-from segue_support.simulator.scenario import Scenario, draw_scenario
+from segue_support.simulator.drawing import draw_scenario
+from segue_support.simulator.faults import BrokenPromise
+from segue_support.simulator.scenario import Scenario
 from segue_support.simulator.shrinker import find_broken_promise, shrink
 from segue_support.simulator.simulation import Simulation
 
@@ -45,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _print_size(scenario: Scenario) -> None:
-    sizes = (len(scenario.shape), len(scenario.events), scenario.faults.total)
+    jobs = sum(len(layout.shape) for layout in scenario.layouts)
+    sizes = (jobs, len(scenario.events), scenario.faults.total)
     _print("still broken with {} jobs, {} events, {} faults".format(*sizes), sys.stderr)
 
 
@@ -61,6 +64,8 @@ def _print_history(scenario: Scenario) -> int:
         error = caught
     for line in simulation.world.history or ():
         _print(line)
+    if error is not None and error.__cause__ is not None:
+        traceback.print_exception(error.__cause__)
     _print("all promises are kept" if error is None else f"BROKEN {error}")
     return int(error is not None)
 

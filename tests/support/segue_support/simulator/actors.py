@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 from segue.errors import Contended, DiskFull, TransientError, Unavailable
 from segue.execution import engine, reply
+from segue.execution.foreign import ForeignLedgers
 from segue.execution.leases import release_leases
 from segue.execution.reply import Reply
 from segue.execution.work import ReceivedMessage, Run
@@ -24,10 +25,11 @@ from segue.maintenance import garbage
 from segue.maintenance.garbage import GarbageReason
 from segue.maintenance.reconcile import DiscrepancyFinder, ListedFile, pair_by_uri, repair
 from segue.model.outcome import Outcome, Status
-from segue.model.queue import ReceivedEnvelope, list_subscriptions, parse_subscription
-from segue_support.simulator.faults import Killed
+from segue.model.queue import ReceivedEnvelope, parse_subscription
+from segue_support.simulator.faults import BrokenPromise, Killed
 from segue_support.simulator.faulty_ports import FaultyLedger, FaultyQueue, FaultyStore
-from segue_support.simulator.promises import BrokenPromise
+from segue_support.simulator.lines import expect_arrival
+from segue_support.simulator.namespace import parse_placed
 from segue_support.simulator.simulated_pool import SimulatedPool
 
 if TYPE_CHECKING:
@@ -36,9 +38,8 @@ if TYPE_CHECKING:
     from segue.model.graph import Graph
     from segue.model.media_file import MediaFile
     from segue.model.record import Lease
-    from segue_support.simulator.promises import PromiseChecker
+    from segue_support.simulator.namespace import Namespace
     from segue_support.simulator.scenario import BackfillStart, Collection
-    from segue_support.simulator.world import World
 
 LEASE_S = 60.0
 GRACE_S = 90.0
@@ -47,28 +48,43 @@ GRACE_S = 90.0
 class Actor:
     """Acts in steps; other actors may run between two steps, and before each call."""
 
-    def __init__(self, world: World, checker: PromiseChecker, name: str) -> None:
-        self.world = world
-        self.checker = checker
+    def __init__(self, home: Namespace, name: str) -> None:
+        self.home = home
+        self.world = home.world
+        self.checker = home.checker
         self.name = name
-        self.graph: Graph = world.graph
-        self.clock_error = world.draw_clock_error()
+        self.graph: Graph = home.graph
+        self.clock_error = self.world.draw_clock_error()
         self.busy = False
         self.serves: tuple[str, ...] = ()  # the pipelines of a worker
         self.sweeps = False  # whether it publishes messages for jobs that others have lost
         self.repeats = False  # whether it reopens results, and may leave that unfinished
         self.retries = False  # whether it reopens failures
         self.collects = False  # whether it removes garbage
+        self.pinned: frozenset[str] = frozenset()  # what others are locked to
         self.seen: dict[
             str, str
         ] = {}  # by URI: the version in the last record that it wrote, if it is alive
-        self.ledger = FaultyLedger(world, checker, self)
-        self.queue = FaultyQueue(world, checker, self)
-        self.artifacts = FaultyStore(world, checker, self, world.artifacts)
+        self.ledger = FaultyLedger(self)
+        self.queue = FaultyQueue(self)
+        self.artifacts = FaultyStore(self, home.artifacts)
 
     def clock(self) -> datetime:
         """Return the time by this process's own clock."""
         return self.world.now + self.clock_error
+
+    def connect_foreign(self) -> ForeignLedgers | None:
+        """Return the ledgers of the namespaces above; None: there are none."""
+        if not self.graph.references:
+            return None
+        return ForeignLedgers(self.graph, self._connect_ledger)
+
+    def _connect_ledger(self, _url: str, namespace: str) -> FaultyLedger:
+        return FaultyLedger(self, self.world.find_home(namespace))
+
+    def open_source(self, _location: str) -> FaultyStore:
+        """Return the store in which the files are."""
+        return FaultyStore(self, self.world.source)
 
     def perform(self, action: Callable[[], None]) -> None:
         """Run an action; if it is killed, die."""
@@ -87,9 +103,9 @@ class Actor:
 class SimulatedProcess(Actor):
     """An actor that holds leases, whose death therefore affects others."""
 
-    def __init__(self, world: World, checker: PromiseChecker, role: str) -> None:
-        super().__init__(world, checker, role)
-        self.role = role
+    def __init__(self, home: Namespace, role: str) -> None:
+        super().__init__(home, role)
+        self.role = role if home is self.world.homes[0] else f"{home.name}-{role}"
         self.starts = 0
         self.abandoned: set[str] = set()  # owners that this process knows to be gone
         self.last_step_at: datetime | None = None  # when a worker's last successful step began
@@ -97,7 +113,7 @@ class SimulatedProcess(Actor):
     def start_process(self) -> None:
         """Continue as a new process with a new name."""
         self.starts += 1
-        self.graph = self.world.graph
+        self.graph = self.home.graph
         self.name = f"{self.role}.{self.starts}"
         self._owners = itertools.count(1)
         self.abandoned = set()
@@ -119,10 +135,8 @@ class SimulatedProcess(Actor):
 class Worker(SimulatedProcess):
     """A streaming pipeline's worker: pulls, answers, publishes, acknowledges."""
 
-    def __init__(
-        self, world: World, checker: PromiseChecker, role: str, jobs: tuple[str, ...]
-    ) -> None:
-        super().__init__(world, checker, role)
+    def __init__(self, home: Namespace, role: str, jobs: tuple[str, ...]) -> None:
+        super().__init__(home, role)
         self.jobs = jobs
         self.paused_until = 0  # a step of the world
         self.start()
@@ -132,13 +146,16 @@ class Worker(SimulatedProcess):
         self.start_process()
         jobs = [job for job in self.jobs if job in self.graph.jobs]
         self.serves = self.graph.find_pipelines(jobs)
-        self.subscriptions = [one.name for one in list_subscriptions(self.graph, self.serves)]
-        self.pool = SimulatedPool(self.world, self.checker, self)
+        self.subscriptions = self.home.list_subscriptions(self.graph, self.serves)
+        self.pool = SimulatedPool(self)
         self.engine = engine.Engine(
             graph=self.graph,
             ledger=self.ledger,
             pool=self.pool,
             artifacts=self.artifacts,
+            foreign=self.connect_foreign(),
+            queue=self.home.queue,
+            open_store=self.open_source,
             served=None if len(jobs) == len(self.graph.jobs) else frozenset(jobs),
             clock=self.clock,
             owner=self.new_owner,
@@ -206,7 +223,7 @@ class Worker(SimulatedProcess):
         self.engine.add_messages(
             [
                 ReceivedMessage(
-                    pipeline=parse_subscription(d.subscription),
+                    pipeline=parse_subscription(parse_placed(d.subscription)),
                     data=d.data,
                     handle=d,
                     message_id=d.message_id,
@@ -291,10 +308,8 @@ class Worker(SimulatedProcess):
 class SimulatedBackfill(SimulatedProcess):
     """A backfill, which is run again until it finishes."""
 
-    def __init__(
-        self, world: World, checker: PromiseChecker, role: str, event: BackfillStart
-    ) -> None:
-        super().__init__(world, checker, role)
+    def __init__(self, home: Namespace, role: str, event: BackfillStart) -> None:
+        super().__init__(home, role)
         self.event = event
         self.finished = False
         self.repeats = True  # its user has to run it until it finishes
@@ -314,14 +329,22 @@ class SimulatedBackfill(SimulatedProcess):
         backfill = engine.Engine(
             graph=self.graph,
             ledger=self.ledger,
-            pool=SimulatedPool(self.world, self.checker, self),
+            pool=SimulatedPool(self),
             artifacts=self.artifacts,
+            foreign=self.connect_foreign(),
+            queue=self.home.queue,
             clock=self.clock,
             owner=self.new_owner,
             lost=self.is_lost,
             lease_s=LEASE_S,
         )
-        run = Run(id=self.name, targets=targets, force=event.force, retry=event.retry)
+        run = Run(
+            id=self.name,
+            targets=targets,
+            force=event.force,
+            retry=event.retry,
+            request_parents=event.asks,
+        )
         if self.world.folder is None:
             backfill.add_files(files, run)
         self.outcomes = self._work(backfill, files if self.world.folder is not None else [], run)
@@ -330,18 +353,21 @@ class SimulatedBackfill(SimulatedProcess):
         self, backfill: engine.Engine, unread: Sequence[MediaFile], run: Run
     ) -> Iterator[Outcome | Reply]:
         """Read the files in a folder first, one at a time."""
-        store = FaultyStore(self.world, self.checker, self, self.world.source)
+        store = FaultyStore(self, self.world.source)
         for media in unread:
             [seen] = observe(store, self.ledger, [media], self.clock())
             record = seen.snapshot.record
             if seen.media is not None and seen.error is None and record is not None:
                 backfill.add_files([record.media], run, [seen.snapshot])
-        yield from backfill.drain()
+        for outcome in backfill.drain():
+            if requests := backfill.take_requests():
+                self.queue.publish(requests)
+            yield outcome
 
     def die(self) -> None:
         """Start again, or finish, at random."""
         super().die()
-        self.world.is_in_doubt = True
+        self.home.is_in_doubt = True
         if self.world.rng.random() < 0.5:
             self.start()
         else:
@@ -352,7 +378,7 @@ class SimulatedBackfill(SimulatedProcess):
         try:
             outcome = next(self.outcomes, None)
         except TransientError:
-            self.world.is_in_doubt = True
+            self.home.is_in_doubt = True
             self.start()
             return
         if outcome is None:
@@ -362,7 +388,13 @@ class SimulatedBackfill(SimulatedProcess):
         media = outcome.media
         self.world.note(self.name, f"{media.uri}: {outcome.jobs}")
         self.checker.check_outcome(self.graph, outcome)
-        waiting = tuple(t for t in self.event.jobs if outcome.jobs.get(t) is Status.WAITING)
+        waiting = tuple(
+            target
+            for target in self.event.jobs
+            if outcome.jobs.get(target) is Status.WAITING
+            # Else nobody is asked for what is missing above.
+            and (self.event.asks or not self.graph.find_foreign((target,)))
+        )
         if waiting and not self.event.force:  # others continue with them
             self.checker.expect(media.uri, waiting, version=media.version, graph=self.graph)
 
@@ -370,8 +402,8 @@ class SimulatedBackfill(SimulatedProcess):
 class ScheduledSweep(SimulatedProcess):
     """The scheduled sweep."""
 
-    def __init__(self, world: World, checker: PromiseChecker) -> None:
-        super().__init__(world, checker, "sweep")
+    def __init__(self, home: Namespace) -> None:
+        super().__init__(home, "sweep")
         self.sweeps = True
         self.start()
 
@@ -422,10 +454,11 @@ class InlineExecutor:
 class SimulatedCollector(Actor):
     """A run of the garbage collector; it goes on with its own graph if another is deployed."""
 
-    def __init__(self, world: World, checker: PromiseChecker, name: str, event: Collection) -> None:
-        super().__init__(world, checker, name)
+    def __init__(self, home: Namespace, name: str, event: Collection) -> None:
+        super().__init__(home, name)
         self.collects = True
         self.finished = False
+        self.pinned = home.find_pins()
         self._steps = self._collect(event)
 
     def act(self) -> None:
@@ -445,6 +478,7 @@ class SimulatedCollector(Actor):
             graph=self.graph,
             ledger=self.ledger,
             artifacts=self.artifacts,
+            pinned=self.pinned,
             before=self.clock() - timedelta(seconds=event.older_than_s),
             clock=self.clock,
             lost=self.world.is_lost,
@@ -466,19 +500,19 @@ class Reconciliation(Actor):
 
     def act(self) -> None:
         """Repair what differs."""
-        world, self.graph = self.world, self.world.graph
-        store = FaultyStore(world, self.checker, self, world.source)
+        world, self.graph = self.world, self.home.graph
+        store = FaultyStore(self, world.source)
         listed = [ListedFile(uri=media.uri, media=media) for media in world.list_files()]
         finder = DiscrepancyFinder(
             graph=self.graph, started_at=self.clock(), grace=timedelta(seconds=GRACE_S)
         )
-        recorded = sorted(world.ledger.records.values(), key=lambda record: record.uri)
+        recorded = sorted(self.home.ledger.records.values(), key=lambda record: record.uri)
         for pair in pair_by_uri(listed, recorded):
             found = finder.find(*pair)
             if found is None:
                 continue
             world.note(self.name, f"finds {found.media.uri} {found.kind}")
-            self.checker.expect(found.media.uri, tuple(self.graph.jobs), is_event=True)
+            expect_arrival(self.home, found.media.uri)
             self.checker.messages.excuse(found.media.uri)
             try:
                 repair(
@@ -494,7 +528,7 @@ class Reconciliation(Actor):
 
     def die(self) -> None:
         """Leave the rest to the next one."""
-        self.world.is_in_doubt = True
+        self.home.is_in_doubt = True
 
 
 class FunctionCall(Actor):
@@ -502,14 +536,13 @@ class FunctionCall(Actor):
 
     def __init__(
         self,
-        world: World,
-        checker: PromiseChecker,
+        home: Namespace,
         name: str,
         action: Callable[[FunctionCall], bool],
         *,
         late: bool = False,
     ) -> None:
-        super().__init__(world, checker, name)
+        super().__init__(home, name)
         self.late = late
         self.done = False
         self.calls = 0
@@ -517,24 +550,24 @@ class FunctionCall(Actor):
 
     def act(self) -> None:
         """Call the function once."""
-        self.graph = self.world.graph
+        self.graph = self.home.graph
         self.calls += 1
         self.world.note(self.name, "is called")
         try:
             self.done = self._action(self)
         except TransientError:
-            self.world.is_in_doubt = True
+            self.home.is_in_doubt = True
 
     def die(self) -> None:
         """Leave the event to be delivered again."""
-        self.world.is_in_doubt = True
+        self.home.is_in_doubt = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actors:
     """All actors of a history; runs and calls come and go."""
 
-    sweep: ScheduledSweep
-    workers: list[Worker]
+    sweeps: list[ScheduledSweep] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
     runs: list[SimulatedBackfill | SimulatedCollector] = field(default_factory=list)
     calls: list[FunctionCall] = field(default_factory=list)

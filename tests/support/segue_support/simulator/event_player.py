@@ -22,7 +22,8 @@ from segue_support.simulator.actors import (
     SimulatedCollector,
 )
 from segue_support.simulator.faulty_ports import FaultyStore
-from segue_support.simulator.promises import Expectation, PromiseChecker, decode_messages
+from segue_support.simulator.lines import expect_arrival, forget_events_below
+from segue_support.simulator.promises import decode_messages
 from segue_support.simulator.scenario import (
     BackfillStart,
     Collection,
@@ -44,14 +45,17 @@ if TYPE_CHECKING:
 
     from segue.ingest.observation import Observation
     from segue_support.simulator.folder import MemoryFolder
+    from segue_support.simulator.namespace import Namespace
+    from segue_support.simulator.promises import Expectation, PromiseChecker
+
+NamespaceEvent = UserRequest | BackfillStart | Retry | Deployment | Collection | StrayMessage
 
 
 class EventPlayer:
     """Applies the events of a scenario to the world."""
 
-    def __init__(self, world: World, checker: PromiseChecker, actors: Actors) -> None:
+    def __init__(self, world: World, actors: Actors) -> None:
         self._world = world
-        self._checker = checker
         self._actors = actors
         self._requests = 0
 
@@ -66,21 +70,26 @@ class EventPlayer:
                 else:
                     self._change_folder(self._world.folder, event)
             case UserRequest():
-                self._actors.calls.append(self._build_request(event))
+                self._actors.calls.append(self._build_request(self._find_home(event), event))
             case BackfillStart():
                 name = f"backfill{self._world.step}"
-                self._actors.runs.append(SimulatedBackfill(self._world, self._checker, name, event))
+                self._actors.runs.append(SimulatedBackfill(self._find_home(event), name, event))
             case Retry(jobs=jobs):
-                self._actors.calls.append(self._build_retry(jobs))
+                self._actors.calls.append(self._build_retry(self._find_home(event), jobs))
             case Deployment():
-                self._deploy(event)
+                self._deploy(self._find_home(event), event)
             case Collection():
                 name = f"gc{self._world.step}"
-                self._actors.runs.append(
-                    SimulatedCollector(self._world, self._checker, name, event)
-                )
+                self._actors.runs.append(SimulatedCollector(self._find_home(event), name, event))
             case StrayMessage():
-                self._publish_stray(event)
+                self._publish_stray(self._find_home(event), event)
+
+    def _find_home(self, event: NamespaceEvent) -> Namespace:
+        return self._world.homes[event.namespace]
+
+    def _list_told(self) -> list[Namespace]:
+        """Return the namespaces that are told of changes of files."""
+        return [home for home in self._world.homes if home.has_catalogue]
 
     def _change_bucket(self, event: FileChange) -> None:
         """Change an object; the store reports a version that was overwritten as deleted, too."""
@@ -89,13 +98,17 @@ class EventPlayer:
         calls = self._actors.calls
         match event:
             case Upload():
-                calls.append(self._build_arrival(self._world.put(event.file), late=event.late))
-                if before:
-                    calls.append(self._build_deletion(build_media(uri, before)))
+                media = self._world.put(event.file)
+                for home in self._list_told():
+                    calls.append(self._build_arrival(home, media, late=event.late))
+                    if before:
+                        calls.append(self._build_deletion(home, build_media(uri, before)))
             case Removal() if before:
                 self._world.generations[uri] = None
                 self._world.source.delete(split_uri(uri)[1])
-                calls.append(self._build_deletion(build_media(uri, before), late=event.late))
+                media = build_media(uri, before)
+                for home in self._list_told():
+                    calls.append(self._build_deletion(home, media, late=event.late))
 
     def _change_folder(self, files: MemoryFolder, event: FileChange) -> None:
         """Change a file, and have it looked at: by several observers, perhaps."""
@@ -110,17 +123,17 @@ class EventPlayer:
                 files.remove(name)
             case Return():
                 files.bring_back(name, rng)
-        for _ in range(rng.choice((1, 1, 2))):
-            self._actors.calls.append(self._build_look(uri, late=event.late))
+        for home in self._list_told():
+            for _ in range(rng.choice((1, 1, 2))):
+                self._actors.calls.append(self._build_look(home, uri, late=event.late))
 
-    def _build_look(self, uri: str, *, late: bool) -> FunctionCall:
+    def _build_look(self, home: Namespace, uri: str, *, late: bool) -> FunctionCall:
         expected: list[Expectation] = []
 
         def look(call: FunctionCall) -> bool:
-            self._checker.messages.excuse(uri)
+            self._world.messages.excuse(uri)
             if not expected:
-                jobs = tuple(call.graph.jobs)
-                expected.append(self._checker.expect(uri, jobs, is_event=True))
+                expected.extend(expect_arrival(home, uri))
             arrivals = Arrivals(
                 graph=call.graph, ledger=call.ledger, queue=call.queue, clock=call.clock
             )
@@ -128,64 +141,59 @@ class EventPlayer:
             def announce(found: Sequence[Observation]) -> None:
                 arrivals.announce(found)
                 # What another deployment has computed of a known file is stale, and stays so.
-                is_first = len(self._world.deployments) == 1
+                is_first = not self._world.was_deployed
                 for one in found:
                     record = one.snapshot.record
                     if one.arrival is None or record is None:
                         continue
                     if is_first or not record.results:
-                        expected[0].version = record.version
+                        for each in expected:
+                            each.version = record.version
 
             services: Any = SimpleNamespace(
                 ledger=call.ledger,
-                arrivals=SimpleNamespace(announce=announce, is_announced=arrivals.is_announced),
                 deletions=Deletions(
                     graph=call.graph, ledger=call.ledger, queue=call.queue, clock=call.clock
                 ),
+                arrivals=SimpleNamespace(announce=announce, is_announced=arrivals.is_announced),
             )
-            store = FaultyStore(self._world, self._checker, call, self._world.source)
+            store = FaultyStore(call, self._world.source)
             with patch.multiple(folder, connect_store=lambda _location: store, utc_now=call.clock):
                 folder.observe_file(MediaFile(uri=uri, version=""), services, {})
             return True
 
         name = f"look at {uri[-5]}"
-        return FunctionCall(self._world, self._checker, name, look, late=late)
+        return FunctionCall(home, name, look, late=late)
 
-    def _build_arrival(self, media: MediaFile, *, late: bool) -> FunctionCall:
+    def _build_arrival(self, home: Namespace, media: MediaFile, *, late: bool) -> FunctionCall:
         expected: list[Expectation] = []
 
         def arrive(call: FunctionCall) -> bool:
             if expected:
-                self._checker.messages.excuse(media.uri)
+                self._world.messages.excuse(media.uri)
             else:
-                expected.append(
-                    self._checker.expect(media.uri, tuple(call.graph.jobs), is_event=True)
-                )
+                expected.extend(expect_arrival(home, media.uri))
             Arrivals(
                 graph=call.graph,
                 ledger=call.ledger,
                 queue=call.queue,
                 clock=call.clock,
             ).record([media])
-            expected[0].version = media.version
+            for each in expected:
+                each.version = media.version
             return True
 
-        return FunctionCall(
-            self._world,
-            self._checker,
-            f"arrival {media.uri[-5]}#{media.version}",
-            arrive,
-            late=late,
-        )
+        name = f"arrival {media.uri[-5]}#{media.version}"
+        return FunctionCall(home, name, arrive, late=late)
 
-    def _build_deletion(self, media: MediaFile, *, late: bool = False) -> FunctionCall:
+    def _build_deletion(
+        self, home: Namespace, media: MediaFile, *, late: bool = False
+    ) -> FunctionCall:
         def delete(call: FunctionCall) -> bool:
             kept = self._world.scenario.keeps_artifacts
-            artifacts = (
-                None
-                if kept
-                else FaultyStore(self._world, self._checker, call, self._world.artifacts)
-            )
+            artifacts = None if kept else FaultyStore(call, home.artifacts)
+            if call.calls > 1:
+                self._world.messages.excuse(media.uri)
             Deletions(
                 graph=call.graph,
                 ledger=call.ledger,
@@ -195,17 +203,12 @@ class EventPlayer:
             ).record(media)
             return True
 
-        return FunctionCall(
-            self._world,
-            self._checker,
-            f"deletion {media.uri[-5]}#{media.version}",
-            delete,
-            late=late,
-        )
+        name = f"deletion {media.uri[-5]}#{media.version}"
+        return FunctionCall(home, name, delete, late=late)
 
-    def _build_request(self, event: UserRequest) -> FunctionCall:
+    def _build_request(self, home: Namespace, event: UserRequest) -> FunctionCall:
         self._requests += 1
-        world = self._world
+        world, checker = self._world, home.checker
         page = [Request()]
         # A single file is requested by a prefix, too: requested by name, threads would stat it.
         prefix = world.prefix if event.file is None else world.build_uri(event.file)
@@ -218,15 +221,15 @@ class EventPlayer:
             jobs = _find_targets(call.graph, event)
             if call.calls > 1:
                 for one in expected:
-                    self._checker.messages.excuse(one.uri)
+                    world.messages.excuse(one.uri)
             if page[0].request is None:  # later pages, and repetitions, are of the same request
                 expected.clear()
                 left_out.clear()
                 call.seen.clear()  # a file may be gone since an earlier call
             known = {one.uri for one in expected}
             uris = [u for u in self._world.generations if u.startswith(prefix) and u not in known]
-            expected.extend(self._expect(event, uri, jobs) for uri in uris)
-            envelopes = self._checker.published_by.setdefault(id(call), [])
+            expected.extend(_expect(checker, event, uri, jobs) for uri in uris)
+            envelopes = checker.published_by.setdefault(id(call), [])
             envelopes.clear()
             try:
                 accepted = self._build_requests(call).accept(
@@ -248,19 +251,13 @@ class EventPlayer:
                     one.request = messages[0].request if messages else one.request
             left_out.update(accepted.ignored)
             if accepted.ignored:  # perhaps after it was recorded, by the look that follows
-                world.is_in_doubt = True
+                home.is_in_doubt = True
             for one in expected:
                 one.version = None if one.uri in left_out else call.seen.get(one.uri)
             page[0] = Request(request=accepted.request, after=accepted.after)
             return accepted.after is None
 
-        return FunctionCall(self._world, self._checker, f"request {self._requests}", send)
-
-    def _expect(self, event: UserRequest, uri: str, jobs: tuple[str, ...]) -> Expectation:
-        """Expect the results of one file, which may be computed from now on."""
-        if not event.ping:
-            return self._checker.expect(uri, jobs, force=event.force)
-        return self._checker.expect_ping(uri, jobs)
+        return FunctionCall(home, f"request {self._requests}", send)
 
     def _build_requests(self, call: FunctionCall) -> Requests:
         return Requests(
@@ -268,16 +265,14 @@ class EventPlayer:
             ledger=call.ledger,
             queue=call.queue,
             media_filter=MediaFilter(excluded=("gs://a/",)),
-            open_store=lambda _location: FaultyStore(
-                self._world, self._checker, call, self._world.source
-            ),
-            artifacts=FaultyStore(self._world, self._checker, call, self._world.artifacts),
+            open_store=call.open_source,
+            artifacts=call.artifacts,
             clock=call.clock,
             lost=self._world.is_lost,
             page=2,
         )
 
-    def _build_retry(self, jobs: tuple[str, ...]) -> FunctionCall:
+    def _build_retry(self, home: Namespace, jobs: tuple[str, ...]) -> FunctionCall:
         def retry(call: FunctionCall) -> bool:
             JobRetry(
                 graph=call.graph,
@@ -289,18 +284,19 @@ class EventPlayer:
             ).run()
             return True
 
-        call = FunctionCall(self._world, self._checker, "retry", retry)
+        call = FunctionCall(home, "retry", retry)
         call.retries = True
         return call
 
-    def _deploy(self, event: Deployment) -> None:
-        """Replace all processes; in a rolling deployment, some go on for now."""
+    def _deploy(self, home: Namespace, event: Deployment) -> None:
+        """Replace all processes of a namespace; in a rolling deployment, some go on for now."""
         world, actors = self._world, self._actors
-        before = world.graph
-        self._checker.record_deployment()
-        world.deploy(event)
-        self._checker.forget_removed(before)
-        for worker in actors.workers:
+        before = home.graph
+        home.checker.record_deployment()
+        home.deploy(event)
+        home.checker.forget_removed(before)
+        forget_events_below(home, before)
+        for worker in home.workers:
             if event.rolling and world.rng.random() < 0.6:
                 continue
             if world.rng.random() < 0.5:
@@ -308,25 +304,29 @@ class EventPlayer:
             else:
                 worker.die()
         for run in actors.runs:
-            if isinstance(run, SimulatedBackfill) and (
-                not event.rolling or world.rng.random() < 0.4
+            if (
+                isinstance(run, SimulatedBackfill)
+                and run.home is home
+                and (not event.rolling or world.rng.random() < 0.4)
             ):
                 run.die()
         actors.runs[:] = [run for run in actors.runs if not run.finished]
-        actors.sweep.start()
+        for sweep in actors.sweeps:
+            if sweep.home is home:
+                sweep.start()
 
-    def _publish_stray(self, event: StrayMessage) -> None:
+    def _publish_stray(self, home: Namespace, event: StrayMessage) -> None:
         """Publish what is no message for this namespace, or a request to any pipeline."""
         world = self._world
-        if event.job not in world.graph.jobs:
+        if event.job not in home.graph.jobs:
             return
-        pipeline = world.graph.pipeline_of[event.job]
+        pipeline = home.graph.pipeline_of[event.job]
         uri = world.build_uri(0)
         generation = world.generations.get(uri)
         envelope = Envelope(topic=format_inbox(pipeline), data=b"{no message")
         if event.other is not None and generation:
             message = Message(
-                namespace="elsewhere" if event.is_foreign else world.graph.namespace,
+                namespace="elsewhere" if event.is_foreign else home.name,
                 uri=uri,
                 version=str(generation),
                 order=generation,
@@ -334,12 +334,21 @@ class EventPlayer:
             )
             envelope = message_to_envelope(message, pipeline)
         if event.other is None or event.is_foreign:
-            self._checker.poison.append(envelope)
+            home.checker.poison.append(envelope)
         elif generation:
-            self._checker.expect(uri, (event.other,))
+            home.checker.expect(uri, (event.other,))
         else:
             return
-        world.queue.publish([envelope])
+        world.queue.publish([home.place(envelope)])
+
+
+def _expect(
+    checker: PromiseChecker, event: UserRequest, uri: str, jobs: tuple[str, ...]
+) -> Expectation:
+    """Expect the results of one file, which may be computed from now on."""
+    if not event.ping:
+        return checker.expect(uri, jobs, force=event.force)
+    return checker.expect_ping(uri, jobs)
 
 
 def _find_targets(graph: Graph, event: UserRequest) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What can go wrong in one call of a port."""
+"""What can go wrong in one call of a port, and in a history."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from enum import Enum, auto
 
 class Killed(BaseException):  # no handler may survive it
     """The process that made this call is dead."""
+
+
+class BrokenPromise(AssertionError):
+    """A promise was not kept."""
+
+    def __init__(self, promise: str, message: str) -> None:
+        super().__init__(f"{promise}: {message}")
+        self.promise = promise
 
 
 class CallFault(Enum):

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from segue.errors import Contended, Unavailable
 from segue.model.queue import DEAD_TOPIC, Subscription
-from segue_support.simulator.faults import AFTER_EFFECT, CRASHES, CallFault, Killed
+from segue_support.simulator.faults import (
+    AFTER_EFFECT,
+    CRASHES,
+    BrokenPromise,
+    CallFault,
+    Killed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,16 +25,16 @@ if TYPE_CHECKING:
     from segue.model.object_store import LeaveOut, LeftOutReason, Object, ObjectStore
     from segue.model.queue import Envelope, ReceivedEnvelope
     from segue.model.record import Record
-    from segue_support.simulator.promises import PromiseChecker
-    from segue_support.simulator.world import Caller, World
+    from segue_support.simulator.namespace import Namespace
+    from segue_support.simulator.world import Caller
 
 T = TypeVar("T")
 
 
 class _FaultyPort:
-    def __init__(self, world: World, checker: PromiseChecker, caller: Caller) -> None:
-        self._world = world
-        self._checker = checker
+    def __init__(self, caller: Caller) -> None:
+        self._world = caller.home.world
+        self._checker = caller.home.checker
         self._caller = caller
 
     def _call(self, what: str, effect: Callable[[], T]) -> T:
@@ -59,25 +65,32 @@ class _FaultyPort:
 
 
 class FaultyLedger(_FaultyPort):
-    """The ledger as a process sees it; the promise checker checks every write."""
+    """A namespace's ledger as a process sees it; the promise checker checks every write."""
+
+    def __init__(self, caller: Caller, home: Namespace | None = None) -> None:
+        super().__init__(caller)
+        self._home = home or caller.home
+        self._ledger = self._home.ledger
 
     @property
     def damage(self) -> DamageReport:
         """The records that cannot be read: none."""
-        return self._world.ledger.damage
+        return self._ledger.damage
 
     def read(self, uris: Sequence[str]) -> list[Snapshot]:
         """Read many records."""
-        return self._call("ledger.read", lambda: self._world.ledger.read(uris))
+        return self._call("ledger.read", lambda: self._ledger.read(uris))
 
     def change(self, changes: Sequence[Change[T]]) -> list[Changed[T]]:
         """Apply each transition; as in a real store, again if another write came first."""
         if len({c.uri for c in changes}) != len(changes):
             raise AssertionError("the URIs of one call must be distinct")
+        if self._home is not self._caller.home:
+            raise BrokenPromise("rights", f"{self._caller.name} writes to {self._home.name}")
         return self._call_each("ledger.change", changes, self._change) if changes else []
 
     def _change(self, change: Change[T]) -> Changed[T]:
-        ledger = self._world.ledger
+        ledger = self._ledger
         (before,) = ledger.read([change.uri])
         if change.known is not None and change.known.revision != before.revision:
             change.transition(change.known.record)  # as a store does before it detects the conflict
@@ -92,18 +105,16 @@ class FaultyLedger(_FaultyPort):
 
     def count(self, accepted: Mapping[str, Sequence[str]]) -> LedgerCounts:
         """Count files and entries."""
-        return self._call("ledger.count", lambda: self._world.ledger.count(accepted))
+        return self._call("ledger.count", lambda: self._ledger.count(accepted))
 
     def find(self, query: Query, *, after: str = "", limit: int = 500) -> list[Record]:
         """List records."""
         few = min(limit, 2)  # more than one page
-        return self._call(
-            "ledger.find", lambda: self._world.ledger.find(query, after=after, limit=few)
-        )
+        return self._call("ledger.find", lambda: self._ledger.find(query, after=after, limit=few))
 
     def sync(self) -> None:
         """Wait for the disk."""
-        self._call("ledger.sync", self._world.ledger.sync)
+        self._call("ledger.sync", self._ledger.sync)
 
     def close(self) -> None:
         """Do nothing: no connection is open."""
@@ -120,14 +131,17 @@ class FaultyQueue(_FaultyPort):
         self._call_each("queue.publish", envelopes, self._publish)
 
     def _publish(self, envelope: Envelope) -> None:
+        home = self._caller.home
         if envelope.topic == DEAD_TOPIC:
-            self._world.dead_letters.append(envelope)
+            home.dead_letters.append(envelope)
             return
         self._checker.record_publish(self._caller, envelope)
         twice = self._world.draw_fault("duplicates", 0.1)
         if twice:
             self._checker.excuse_delivery(envelope)
-        self._world.queue.publish([envelope, envelope] if twice else [envelope])
+        placed = home.place(envelope)
+        if placed.topic in self._world.topics:  # else nobody reads it
+            self._world.queue.publish([placed, placed] if twice else [placed])
 
     def pull(
         self, subscriptions: Sequence[str], *, limit: int, wait_s: float = 0.0
@@ -178,14 +192,8 @@ class FaultyQueue(_FaultyPort):
 class FaultyStore(_FaultyPort):
     """An object store as a process sees it."""
 
-    def __init__(
-        self,
-        world: World,
-        checker: PromiseChecker,
-        caller: Caller,
-        store: ObjectStore,
-    ) -> None:
-        super().__init__(world, checker, caller)
+    def __init__(self, caller: Caller, store: ObjectStore) -> None:
+        super().__init__(caller)
         self._store = store
         self.location = store.location
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 
 from segue.model.graph import SOURCE
-from segue_support.simulator.promises import BrokenPromise
+from segue_support.simulator.faults import BrokenPromise
 from segue_support.simulator.scenario import (
     NAMES,
+    NAMESPACES,
     BackfillStart,
     Deployment,
     Event,
     FaultBudget,
     FileChange,
+    Layout,
     Retry,
     Scenario,
     StrayMessage,
@@ -78,37 +80,57 @@ def _propose_smaller(scenario: Scenario) -> Iterator[Scenario]:
     """Yield scenarios that are a little smaller, those that save most first."""
     for at in range(len(scenario.events)):
         yield replace(scenario, events=scenario.events[:at] + scenario.events[at + 1 :])
-    if len(scenario.shape) > 1:
-        for at in reversed(range(len(scenario.shape))):
-            yield _remove_job(scenario, at)
+    yield from _propose_fewer_jobs(scenario)
     yield from _propose_calmer(scenario)
-    for at, parents in enumerate(scenario.shape):
-        for parent in parents:
-            fewer = tuple(p for p in parents if p != parent)
-            shape = (*scenario.shape[:at], fewer, *scenario.shape[at + 1 :])
-            yield replace(scenario, shape=shape)
+    for number, layout in enumerate(scenario.layouts):
+        for simpler in _propose_simpler_layouts(layout):
+            layouts = (*scenario.layouts[:number], simpler, *scenario.layouts[number + 1 :])
+            yield replace(scenario, layouts=layouts)
     for at, event in enumerate(scenario.events):
-        for simpler in _propose_simpler(event):
-            events = (*scenario.events[:at], simpler, *scenario.events[at + 1 :])
+        for simpler_event in _propose_simpler(event):
+            events = (*scenario.events[:at], simpler_event, *scenario.events[at + 1 :])
             yield replace(scenario, events=events)
 
 
+def _propose_fewer_jobs(scenario: Scenario) -> Iterator[Scenario]:
+    """Yield scenarios without one of several namespaces, or of several jobs of one."""
+    if len(scenario.layouts) > 1:
+        for number in reversed(range(len(scenario.layouts))):
+            yield _remove_namespace(scenario, number)
+    for number, layout in enumerate(scenario.layouts):
+        if len(layout.shape) > 1:
+            for at in reversed(range(len(layout.shape))):
+                yield _remove_job(scenario, number, at)
+
+
+def _propose_simpler_layouts(layout: Layout) -> Iterator[Layout]:
+    """Yield layouts with fewer workers, pipelines or needs."""
+    for teams in ((layout.jobs,), (layout.jobs, layout.jobs)):
+        if len(teams) < len(layout.teams):
+            yield replace(layout, teams=teams)
+    if layout.groups:
+        yield replace(layout, groups=(), teams=tuple((job,) for job in layout.jobs))
+        together = (layout.jobs,)
+        if layout.groups != together:
+            yield replace(layout, groups=together, teams=together)
+    if layout.on_request:
+        yield replace(layout, on_request=())
+    if layout.source is not None:
+        yield replace(layout, source=None)
+    for at, parents in enumerate(layout.shape):
+        for parent in parents:
+            fewer = tuple(p for p in parents if p != parent)
+            yield replace(layout, shape=(*layout.shape[:at], fewer, *layout.shape[at + 1 :]))
+
+
 def _propose_calmer(scenario: Scenario) -> Iterator[Scenario]:
-    """Yield scenarios with fewer faults, files or workers."""
+    """Yield scenarios with fewer faults or files."""
     for field in fields(FaultBudget):
         if count := getattr(scenario.faults, field.name):
             for less in {0, count - 1}:
                 yield replace(scenario, faults=replace(scenario.faults, **{field.name: less}))
     if scenario.files > 1:
         yield replace(scenario, files=1, events=tuple(map(_use_one_file, scenario.events)))
-    for teams in ((scenario.jobs,), (scenario.jobs, scenario.jobs)):
-        if len(teams) < len(scenario.teams):
-            yield replace(scenario, teams=teams)
-    if scenario.groups:
-        yield replace(scenario, groups=(), teams=tuple((job,) for job in scenario.jobs))
-        together = (scenario.jobs,)
-        if scenario.groups != together:
-            yield replace(scenario, groups=together, teams=together)
     plain = replace(
         scenario,
         failing=0.0,
@@ -127,25 +149,84 @@ def _propose_calmer(scenario: Scenario) -> Iterator[Scenario]:
         yield replace(scenario, detects_dead_processes=True, keeps_artifacts=True)
 
 
-def _remove_job(scenario: Scenario, gone: int) -> Scenario:
-    """Remove one job; the jobs after it are renamed."""
-    names = [name for at, name in enumerate(scenario.jobs) if at != gone]
-    new = dict(zip(names, NAMES, strict=False)) | {SOURCE: SOURCE}
+def _remove_namespace(scenario: Scenario, gone: int) -> Scenario:
+    """Remove one namespace; those after it are renamed."""
+    names = [name for number, name in enumerate(NAMESPACES) if number != gone]
+    new = dict(zip(names, NAMESPACES, strict=False))
+    layouts = []
+    for number, layout in enumerate(scenario.layouts):
+        shape = tuple(
+            tuple(p for parent in parents if (p := _rename_namespace(parent, new)) is not None)
+            for parents in layout.shape
+        )
+        if number != gone:
+            source = new.get(layout.source) if layout.source is not None else None
+            layouts.append(replace(layout, shape=shape, source=source))
+    events = tuple(
+        _renumber(event, gone)
+        for event in scenario.events
+        if isinstance(event, FileChange) or event.namespace != gone
+    )
+    return replace(scenario, layouts=tuple(layouts), events=events)
+
+
+def _renumber(event: Event, gone: int) -> Event:
+    if isinstance(event, FileChange) or event.namespace < gone:
+        return event
+    return _replace_field(event, "namespace", event.namespace - 1)
+
+
+def _rename_namespace(parent: str, new: Mapping[str, str]) -> str | None:
+    namespace, slash, job = parent.partition("/")
+    if not slash:
+        return parent
+    return f"{new[namespace]}/{job}" if namespace in new else None
+
+
+def _remove_job(scenario: Scenario, number: int, gone: int) -> Scenario:
+    """Remove one job of a namespace; the jobs after it are renamed."""
+    layout, namespace = scenario.layouts[number], NAMESPACES[number]
+    names = [name for at, name in enumerate(layout.jobs) if at != gone]
+    new = dict(zip(names, NAMES, strict=False))
+    references = {f"{namespace}/{job}": f"{namespace}/{after}" for job, after in new.items()}
 
     def rename(jobs: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(new[job] for job in jobs if job in new)
 
-    shape = tuple(rename(p) for at, p in enumerate(scenario.shape) if at != gone)
-    teams = tuple(team for jobs in scenario.teams if (team := rename(jobs)))
-    groups = tuple(group for jobs in scenario.groups if len(group := rename(jobs)) > 1)
-    events = tuple(e for event in scenario.events if (e := _rename_jobs(event, rename)) is not None)
-    return replace(scenario, shape=shape, groups=groups, teams=teams, events=events)
+    def rename_parents(parents: tuple[str, ...], own: Mapping[str, str]) -> tuple[str, ...]:
+        others = {p: p for p in parents if p == SOURCE or "/" in p}
+        kept = {p: p for p in others if not p.startswith(f"{namespace}/")}
+        known = {**own, **kept, **references}
+        return tuple(known[p] for p in parents if p in known)
+
+    layouts = []
+    for n, each in enumerate(scenario.layouts):
+        own = new if n == number else {job: job for job in each.jobs}
+        shape = tuple(
+            rename_parents(parents, own)
+            for at, parents in enumerate(each.shape)
+            if (n, at) != (number, gone)
+        )
+        layouts.append(replace(each, shape=shape))
+    layouts[number] = replace(
+        layouts[number],
+        teams=tuple(team for jobs in layout.teams if (team := rename(jobs))),
+        groups=tuple(group for jobs in layout.groups if len(group := rename(jobs)) > 1),
+        published=rename(layout.published),
+        on_request=rename(layout.on_request),
+    )
+    events = tuple(
+        e for event in scenario.events if (e := _rename_jobs(event, rename, number)) is not None
+    )
+    return replace(scenario, layouts=tuple(layouts), events=events)
 
 
 def _rename_jobs(
-    event: Event, rename: Callable[[tuple[str, ...]], tuple[str, ...]]
+    event: Event, rename: Callable[[tuple[str, ...]], tuple[str, ...]], number: int
 ) -> Event | None:
-    """Rename an event's jobs; return None if none are left."""
+    """Rename an event's jobs if it is of a namespace; return None if none are left."""
+    if isinstance(event, FileChange) or event.namespace != number:
+        return event
     match event:
         case UserRequest() | BackfillStart() | Retry():
             jobs = rename(event.jobs)
@@ -171,7 +252,7 @@ def _use_one_file(event: Event) -> Event:
 
 def _propose_simpler(event: Event) -> Iterator[Event]:
     """Yield simpler variants of an event."""
-    for name in ("force", "parents", "ping", "retry", "late", "rolling", "is_foreign"):
+    for name in ("force", "parents", "ping", "retry", "asks", "late", "rolling", "is_foreign"):
         if getattr(event, name, False):
             yield _replace_field(event, name, False)
     if getattr(event, "older_than_s", 0.0):

@@ -15,13 +15,11 @@ from segue.worker.line_run import Claims, LineRun, LoadedJob, Stores
 from segue.worker.protocol import Report, Task
 from segue_support.simulator.faults import CRASHES, CallFault, Killed
 from segue_support.simulator.faulty_ports import FaultyLedger, FaultyStore
-from segue_support.simulator.world import ARTIFACTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from segue_support.simulator.promises import PromiseChecker
-    from segue_support.simulator.world import Caller, World
+    from segue_support.simulator.world import Caller
 
 CLAIM_S = 20.0  # at least so long is left of a claim that was renewed
 SECONDS = 0.3
@@ -66,18 +64,20 @@ class SimulatedClaims(Claims):
 class SimulatedPool:
     """The worker pool of one process; it dies with the process."""
 
-    def __init__(self, world: World, checker: PromiseChecker, caller: Caller) -> None:
+    def __init__(self, caller: Caller) -> None:
         self.processes = 2
         self.full_disks = 0  # how many results found the disk full
-        self._world = world
-        self._checker = checker
+        self._home = home = caller.home
+        self._world = home.world
+        self._checker = home.checker
         self._caller = caller
         self._graph = caller.graph
-        self._claims = SimulatedClaims(caller, FaultyLedger(world, checker, caller))
-        store = FaultyStore(world, checker, caller, world.artifacts)
-        source = FaultyStore(world, checker, caller, world.source)
+        self._claims = SimulatedClaims(caller, FaultyLedger(caller))
+        store = FaultyStore(caller, home.artifacts)
+        source = FaultyStore(caller, home.world.source)
+        artifacts = home.artifacts.location
         self._stores = Stores(
-            lambda location: store if location == ARTIFACTS else source, ARTIFACTS
+            lambda location: store if location == artifacts else source, artifacts
         )
         self._waiting: list[Task] = []
         self._slow: set[int] = set()  # tasks
@@ -146,7 +146,7 @@ class SimulatedPool:
             except TransientError as error:
                 return _build_failure(job, error.kind, State.QUEUED)
         fingerprint = self._graph.fingerprints[job]
-        fate = world.find_fate(task.media, job, fingerprint)
+        fate = self._home.find_fate(task.media, job, fingerprint)
         name = checksum = ""
         if fate is State.DONE:
             try:
@@ -177,7 +177,10 @@ class SimulatedPool:
             if str(generation) != media.version:
                 return _build_failure(job, Kind.SUPERSEDED, State.QUEUED)
         for parent in self._graph.jobs[job].parents:
-            if not world.artifacts.has(artifacts[parent]):
+            if parent not in self._graph.jobs:
+                if not self._checker.is_foreign_artifact_there(artifacts[parent]):
+                    return _build_failure(job, Kind.MISSING_INPUT, State.FAILED)
+            elif not self._home.artifacts.has(artifacts[parent]):
                 return _build_failure(job, Kind.DAMAGED_INPUT, State.QUEUED, damaged=parent)
         return None
 

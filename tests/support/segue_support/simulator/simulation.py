@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from segue.model.queue import list_subscriptions
 from segue.model.transitions import FORGET_AFTER
 from segue_support.simulator.actors import (
     GRACE_S,
@@ -19,13 +18,19 @@ from segue_support.simulator.actors import (
     Worker,
 )
 from segue_support.simulator.event_player import EventPlayer
-from segue_support.simulator.promises import BrokenPromise, PromiseChecker
+from segue_support.simulator.faults import BrokenPromise
+from segue_support.simulator.promises import PromiseChecker
 from segue_support.simulator.scenario import Collection, FileChange
 from segue_support.simulator.world import DEADLINE_S, World
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from segue.model.queue import Envelope
+    from segue_support.simulator.namespace import Namespace
     from segue_support.simulator.scenario import Scenario
+
+T = TypeVar("T")
 
 TICK = timedelta(seconds=0.5)  # between two actions
 LONG_TICK = timedelta(seconds=5)  # while a worker is stalled
@@ -40,37 +45,45 @@ class Simulation:
     def __init__(self, scenario: Scenario, *, keep_history: bool = False) -> None:
         self.world = World(scenario, keep_history=keep_history)
         self.world.advance = self._advance
-        self._checker = PromiseChecker(self.world, LEASE_S)
-        self._actors = Actors(
-            sweep=ScheduledSweep(self.world, self._checker),
-            workers=[
-                Worker(self.world, self._checker, f"w{i}", jobs)
-                for i, jobs in enumerate(scenario.teams)
-            ],
-        )
-        self._player = EventPlayer(self.world, self._checker, self._actors)
+        self._actors = Actors()
+        for home, layout in zip(self.world.homes, scenario.layouts, strict=True):
+            home.checker = PromiseChecker(home, LEASE_S)
+            self._actors.sweeps.append(ScheduledSweep(home))
+            home.workers = [Worker(home, f"w{i}", jobs) for i, jobs in enumerate(layout.teams)]
+            self._actors.workers.extend(home.workers)
+        self._player = EventPlayer(self.world, self._actors)
         self._script = list(scenario.events)
         self._rounds = 0
 
     def run(self) -> None:
         """Run until no work is left; raises ``BrokenPromise`` if a promise is not kept."""
+        try:
+            self._run()
+        except BrokenPromise:
+            raise
+        except Exception as error:
+            raise BrokenPromise(type(error).__name__, str(error)) from error
+
+    def _run(self) -> None:
         while self._advance() or self._let_time_pass():
             if self.world.step > MAX_ACTIONS:
                 queued = list(self.world.queue.queued.values())[:3]
                 raise BrokenPromise("bounded", f"the history does not end: {queued}")
-        self._checker.check_end()
+        for home in self.world.homes:
+            home.checker.check_end()
         if self.world.scenario.collects:
             self._collect_all()
-            self._checker.check_freed()
 
     def _collect_all(self) -> None:
         """Collect garbage once no work is left, as long after it as it takes."""
         world = self.world
         world.now += FORGET_AFTER
         world.stop_faults()
-        collector = SimulatedCollector(world, self._checker, "last gc", Collection())
-        while not collector.finished:
-            collector.act()
+        for home in world.homes:
+            collector = SimulatedCollector(home, "last gc", Collection())
+            while not collector.finished:
+                collector.act()
+            home.checker.check_freed()
 
     def _advance(self) -> bool:
         """Run one actor or event; return False if none can run."""
@@ -168,8 +181,9 @@ class Simulation:
         r = rng.random()
         idle = [w for w in actors.workers if not w.busy]
         if r < 0.35:
-            if not actors.sweep.busy:
-                actors.sweep.perform(actors.sweep.act)
+            sweep = self._choose(actors.sweeps)
+            if not sweep.busy:
+                sweep.perform(sweep.act)
         elif r < 0.45:
             self._lose_artifact()
         elif r < 0.7:
@@ -197,12 +211,17 @@ class Simulation:
 
     def _lose_artifact(self) -> None:
         world = self.world
-        names = [name for name in world.written if world.artifacts.has(name)]
+        home = self._choose(world.homes)
+        names = [name for name in home.written if home.artifacts.has(name)]
         if names and world.draw_fault("losses", 1.0):
             name = world.rng.choice(names)
-            world.note("outside", f"{name} is lost")
-            world.artifacts.delete(name)
-            self._checker.record_loss(name)
+            world.note("outside", f"{home.artifacts.uri(name)} is lost")
+            home.artifacts.delete(name)
+            home.checker.record_loss(name)
+
+    def _choose(self, some: Sequence[T]) -> T:
+        """Choose one at random; where there is only one, nothing is drawn."""
+        return some[0] if len(some) == 1 else self.world.rng.choice(some)
 
     def _let_time_pass(self) -> bool:
         """Release late events, or sweep after all deadlines; return False if no work is left."""
@@ -212,7 +231,7 @@ class Simulation:
             return True
         for worker in actors.workers:
             worker.paused_until = 0
-            if worker.graph is not world.graph:
+            if worker.graph is not worker.home.graph:
                 worker.stop()
         if late := [call for call in actors.calls if call.late]:
             for call in late:
@@ -220,29 +239,41 @@ class Simulation:
             return True
         self._rounds += 1
         if self._rounds > MAX_ROUNDS:
-            raise BrokenPromise("bounded", f"work stays pending: {world.ledger.records}")
+            left = [home.ledger.records for home in world.homes]
+            raise BrokenPromise("bounded", f"work stays pending: {left}")
         world.step += 1
         step = world.step
         most_s = 2 * world.scenario.clock_error_s
         world.now += timedelta(seconds=LEASE_S + GRACE_S + DEADLINE_S + most_s)
-        actors.sweep.start()  # from the first page, wherever the limit had stopped it
-        quiet: list[bool] = []
-        actors.sweep.perform(lambda: quiet.append(actors.sweep.run(limit=1000)))
-        own = [one.name for one in list_subscriptions(world.graph)]
+        quiet = [self._sweep(sweep) for sweep in actors.sweeps]
         busy = (
-            any((world.queue.measure_depth(own) or {}).values())
+            any(self._is_queue_used(home) for home in world.homes)
             or any(worker.has_work for worker in actors.workers)
             or actors.calls
             or actors.runs
             or self._script
         )
-        if busy or quiet != [True] or world.step != step:
+        if busy or not all(quiet) or world.step != step:
             return True
-        return world.folder is not None and world.is_in_doubt and self._reconcile()
+        return world.folder is not None and self._reconcile()
+
+    def _sweep(self, sweep: ScheduledSweep) -> bool:
+        """Sweep the whole ledger; return whether there was nothing to do."""
+        sweep.start()  # from the first page, wherever the limit had stopped it
+        quiet: list[bool] = []
+        sweep.perform(lambda: quiet.append(sweep.run(limit=1000)))
+        return quiet == [True]
+
+    def _is_queue_used(self, home: Namespace) -> bool:
+        """Whether a message waits for a namespace as it is deployed."""
+        own = home.list_subscriptions(home.graph, None)
+        return any((self.world.queue.measure_depth(own) or {}).values())
 
     def _reconcile(self) -> bool:
         """Look at the files that nobody may have looked at after their last change."""
-        self.world.is_in_doubt = False
-        reconciliation = Reconciliation(self.world, self._checker, "reconcile")
-        reconciliation.perform(reconciliation.act)
-        return True
+        doubtful = [home for home in self.world.homes if home.is_in_doubt]
+        for home in doubtful:
+            home.is_in_doubt = False
+            reconciliation = Reconciliation(home, "reconcile")
+            reconciliation.perform(reconciliation.act)
+        return bool(doubtful)

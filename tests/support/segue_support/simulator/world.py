@@ -1,4 +1,4 @@
-"""The state of one history: clock, randomness, files, ledger, queue and stores."""
+"""The state of one history: clock, randomness, files, the queue, and the namespaces."""
 
 from __future__ import annotations
 
@@ -7,32 +7,22 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol, cast
 
-from segue.model import dead_letter
 from segue.model.media_file import MediaFile, split_uri
-from segue.model.queue import list_subscriptions
-from segue.model.record import State
-from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
+from segue_support.simulator.deployments import deploy_first
 from segue_support.simulator.faults import CallFault
 from segue_support.simulator.folder import MemoryFolder
-from segue_support.simulator.scenario import (
-    Deployed,
-    Scenario,
-    Version,
-    build_graph,
-    change_version,
-    deploy_first,
-)
+from segue_support.simulator.message_counter import MessageCounter
+from segue_support.simulator.namespace import Namespace
+from segue_support.simulator.scenario import NAMESPACES
 from segue_support.simulator.store import MemoryStore
 
 if TYPE_CHECKING:
     from segue.model.graph import Graph
     from segue.model.object_store import ObjectStore
-    from segue.model.queue import Envelope
     from segue.model.record import Lease
-    from segue_support.simulator.scenario import Deployment
+    from segue_support.simulator.scenario import Scenario
 
-ARTIFACTS = "gs://a"
 DEADLINE_S = 40.0  # of the queue
 PREEMPTION = 0.06  # probability that other actors run before a call
 MAX_DEPTH = 2  # of nested preemptions
@@ -47,12 +37,14 @@ class Caller(Protocol):
     """An actor, as the ports and the promise checker see it."""
 
     name: str
+    home: Namespace
     graph: Graph  # as it was deployed when the process started
     serves: tuple[str, ...]  # the pipelines of a worker
     sweeps: bool  # whether it publishes messages for jobs that others have lost
     repeats: bool  # whether it reopens results, and may leave that unfinished
     retries: bool  # whether it reopens failures
     collects: bool  # whether it removes garbage
+    pinned: frozenset[str]  # what others are locked to, as a collector knows it
     seen: dict[str, str]  # by URI: the version in the last record that it wrote, if it is alive
 
     def clock(self) -> datetime:
@@ -82,39 +74,30 @@ class World:
         }
         self.dead: set[str] = set()  # processes
         self.processes: dict[str, LeaseHolder] = {}
-        self.ledger = MemoryLedger()
         self.queue = MemoryQueue(clock=self.clock, deadline_s=DEADLINE_S)
+        self.topics: set[str] = set()  # that somebody is subscribed to
         self.folder = MemoryFolder() if scenario.in_folder else None
         self.source = cast("ObjectStore", self.folder or MemoryStore("gs://c"))
         self.prefix = self.source.uri("f/")  # of all files
-        self.artifacts = MemoryStore(ARTIFACTS, clock=self.clock)
-        self.dead_letters: list[Envelope] = []
-        self.deployments: list[Deployed] = []
-        self._deploy(deploy_first(scenario))
+        self.messages = MessageCounter(scenario.deployments)
+        self.homes: list[Namespace] = []
+        for number, deployed in enumerate(deploy_first(scenario.layouts)):
+            self.homes.append(Namespace(self, number, deployed))
         self.generations: dict[str, int | None] = {}  # of all files that ever were there
         self.newest_generations: dict[str, int] = {}
-        # By URI, version, job and fingerprint: how the job ends on that version of the file.
-        self.fates: dict[tuple[str, str, str, str], State] = {}
-        self.written: dict[str, None] = {}  # artifacts' names
         self.advance: Callable[[], object] = lambda: None  # run one actor; set by the simulation
-        # Whether somebody who looked at files in a folder may have died before the last look.
-        self.is_in_doubt = False
         self.depth = 0  # of nested preemptions
         for file in range(scenario.files):
             self.put(file)
 
-    def deploy(self, event: Deployment) -> None:
-        """Change what is deployed; processes that are started from now on use it."""
-        if event.version is not Version.BACK:
-            self._deploy(change_version(self.scenario, self.deployments[-1], event))
-        elif len(self.deployments) > 1:
-            self.deployments.pop()
-            self._deploy(self.deployments.pop())
+    def find_home(self, namespace: str) -> Namespace:
+        """Return a namespace by its name."""
+        return self.homes[NAMESPACES.index(namespace)]
 
-    def _deploy(self, deployed: Deployed) -> None:
-        self.deployments.append(deployed)
-        self.graph = build_graph(self.scenario.shape, self.scenario.groups, deployed)
-        self.queue.subscribe(list_subscriptions(self.graph))
+    @property
+    def was_deployed(self) -> bool:
+        """Whether any namespace has another deployment than its first."""
+        return any(len(home.deployments) > 1 for home in self.homes)
 
     def clock(self) -> datetime:
         """Return the simulated time."""
@@ -195,32 +178,6 @@ class World:
             return self.folder.find_content(split_uri(uri)[1])
         generation = self.generations.get(uri)
         return str(generation) if generation is not None else None
-
-    def find_fate(self, media: MediaFile, job: str, fingerprint: str) -> State:
-        """Return how a job ends on a version of a file; constant until it is retried."""
-        scenario = self.scenario
-        if not scenario.failing and not scenario.inapplicable:
-            return State.DONE
-        key = (media.uri, media.version, job, fingerprint)
-        if key not in self.fates:
-            r = self.rng.random()
-            fate = State.DONE
-            if r < scenario.failing:
-                fate = State.FAILED
-            elif r < scenario.failing + scenario.inapplicable:
-                fate = State.NOT_APPLICABLE
-            self.fates[key] = fate
-        return self.fates[key]
-
-    def forget_failures(self, uri: str, job: str) -> None:
-        """Let a failed job succeed, or fail again, when it is retried."""
-        for key, fate in list(self.fates.items()):
-            if key[0] == uri and key[2] == job and fate is State.FAILED:
-                del self.fates[key]
-
-    def list_dead_payloads(self) -> list[bytes]:
-        """Return the messages inside the dead letters."""
-        return [dead_letter.decode_dead_letter(one.data).data for one in self.dead_letters]
 
     def put(self, file: int) -> MediaFile:
         """Write a new version of a file to the store; one in a folder has yet to be read."""
