@@ -50,7 +50,7 @@ from segue.ingest.file_artifacts import list_known_folders, remove_file_artifact
 from segue.ingest.observation import Observation, observe
 from segue.log import Action, log_event
 from segue.model.dead_letter import Stage
-from segue.model.graph import Graph
+from segue.model.graph import SOURCE, Graph
 from segue.model.lease_owner import build_owner, is_lost
 from segue.model.ledger import Change, Ledger, Snapshot, Transition
 from segue.model.media_file import (
@@ -248,8 +248,8 @@ class Engine:
         """
         if work.message is not None and work.message.namespace == self.graph.namespace:
             return work.is_deletion
-        if work.trigger is None or work.is_deletion:
-            return False
+        if work.trigger in (None, SOURCE) or work.is_deletion:
+            return False  # what is known of the file may have another version now
         is_unlocked = work.message is not None and work.message.result is not None
         return not work.targets or (is_unlocked and not work.foreign)
 
