@@ -124,6 +124,9 @@ def queue(environ):
 
     made = connect_queue(environ["SEGUE_QUEUE"])
     graph = parse_graph(GRAPH, environ=PLACES, lock=LOCK)
+    parent = connect_queue(LOCK.namespaces["platform"].queue)
+    make_topics(parent, ["done-stems"], [])
+    parent.close()
     make_topics(made, list_topics(graph), list_subscriptions(graph))
     yield made
     made.close()

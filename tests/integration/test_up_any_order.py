@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from segue.model.transitions import is_current
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 PATIENCE_S = 120.0
 OPERATIONS = 400
+STARTED = re.compile('"action": "started".* "process": "up"')
 GRAPH = """
 catalogue: music
 artifacts: artifacts
@@ -142,7 +144,7 @@ class Up:
 
     def wait_until_up(self) -> None:
         deadline = time.monotonic() + PATIENCE_S
-        while '"action": "started", "process": "up"' not in self.log():
+        while not STARTED.search(self.log()):
             assert time.monotonic() < deadline
             time.sleep(0.05)
 

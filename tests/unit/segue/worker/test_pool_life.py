@@ -301,12 +301,13 @@ class job:
 def test_supervisors_that_die_again_and_again_stop_the_run(trial: Trial, tmp_path: Path) -> None:
     starts = tmp_path / "starts"
     code = f"""
-import os
+import os, time
 with open({str(starts)!r}, "a") as file:
     file.write("x")
     if file.tell() > 1:
         os._exit(5)
 def job(media):
+    time.sleep(0.5)  # so that the second one is still running when its supervisor is killed
     return {{}}
 """
     with trial.pool(write_job(tmp_path, code), processes=1) as pool:
