@@ -48,6 +48,8 @@ from segue.model.record import EVERYONE, Entry, Failure, Record, State, evolve, 
 from segue.model.transitions import Notified, Result, clear_notify
 
 MAX_HOPS = 1  # of a request from pipeline to pipeline, without anything to compute
+# Of a deletion, from namespace to namespace: where they depend on one another, it might go round.
+MAX_DELETION_HOPS = 16
 OUTDATED = frozenset({Status.SUPERSEDED, Status.DELETED, Status.ERASED})
 ACTIONS = {
     State.DONE: Action.DONE,
@@ -327,9 +329,17 @@ class ReplyBuilder:
     def _pass_deletion(self, work: Work) -> Iterator[Envelope]:
         """Yield the events of a deletion, if it was this message that brought the tombstone."""
         record = work.record
+        message = work.message
+        assert message is not None
+        assert work.received is not None
         if record is None or record.deleted_at is None or record.deleted_by != work.cause:
             return
-        yield from build_deletion_events(self.graph, record, self.graph.jobs)
+        if message.hops >= MAX_DELETION_HOPS:
+            return
+        jobs: Iterable[str] = self.graph.jobs
+        if not self.graph.locked_references:  # it may publish no more than that
+            jobs = self.graph.find_published(work.received.pipeline)
+        yield from build_deletion_events(self.graph, record, jobs, hops=message.hops + 1)
 
     def _notify(self, work: Work, message: Message) -> tuple[list[Envelope], ClearNotify | None]:
         """Return the events of what is finished, and what to clear once they are published."""

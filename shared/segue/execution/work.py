@@ -369,7 +369,9 @@ class Steps:
         failed = [
             job
             for job, verdict in planned.verdicts.items()
-            if verdict is Verdict.FAILED and (run.retry or self._is_transient(record, job))
+            if verdict is Verdict.FAILED
+            and job in self.graph.jobs  # a failure elsewhere is not retried from here
+            and (run.retry or self._is_transient(record, job))
         ]
         return reopen(record, self.graph, failed, request=run.id, now=now)[0]
 

@@ -120,7 +120,9 @@ class Arrivals:
         return event_to_envelope(event)
 
 
-def build_deletion_events(graph: Graph, record: Record, jobs: Iterable[str]) -> Iterator[Envelope]:
+def build_deletion_events(
+    graph: Graph, record: Record, jobs: Iterable[str], *, hops: int = 0
+) -> Iterator[Envelope]:
     """Yield the events by which a deletion reaches the namespaces that depend on some jobs.
 
     The jobs may be ``source``, for those that read the file itself.
@@ -135,6 +137,7 @@ def build_deletion_events(graph: Graph, record: Record, jobs: Iterable[str]) -> 
                 trigger=job,
                 is_deleted=True,
                 is_erased=record.erased,
+                hops=hops,
             )
             yield event_to_envelope(event)
 

@@ -74,7 +74,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     request: str | None = None  # the id of the request that it belongs to
     attempt: Annotated[int, msgspec.Meta(ge=1, le=2**31)] = 1
     # A request: how often it was passed on since a result was recorded. Where two deployments
-    # are at work, each may have another view of what is missing.
+    # are at work, each may have another view of what is missing. A deletion: how often in all.
     hops: Annotated[int, msgspec.Meta(ge=0, le=2**31)] = 0
 
     @property

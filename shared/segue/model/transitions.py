@@ -71,8 +71,9 @@ def arrive(record: Record | None, media: MediaFile, now: datetime) -> tuple[Reco
     if media.order is None:
         if media.version == record.version:
             if record.deleted_at is not None:
-                restored = evolve(record, deleted_at=None, deleted_by=None, stat=media.stat)
-                return restored, Arrival.NEWER
+                results = {f: _await_event(entry) for f, entry in record.results.items()}
+                changes = {"deleted_at": None, "deleted_by": None, "stat": media.stat}
+                return evolve(record, results=results, **changes), Arrival.NEWER
             if record.stat == media.stat:
                 return record, Arrival.DUPLICATE
             return evolve(record, stat=media.stat), Arrival.DUPLICATE
@@ -134,9 +135,17 @@ def _replace_content(record: Record, media: MediaFile, now: datetime) -> Record:
     for fingerprint, entry in record.earlier.get(media.version, {}).items():
         notify = _strip(results.get(fingerprint, entry).notify)
         results[fingerprint] = evolve(
-            entry, order=order, notify=notify, notify_at=now if notify else None
+            _await_event(entry), order=order, notify=notify, notify_at=now if notify else None
         )
     return evolve(_build_record(media, order, now), results=results, earlier=earlier)
+
+
+def _await_event(entry: Entry) -> Entry:
+    """Return a result of a content that is back, of which the next event is to notify.
+
+    Otherwise none would, if it was computed for no event and all were notified of it before.
+    """
+    return evolve(entry, triggered_by=None) if entry.triggered_by == EVERYONE else entry
 
 
 def delete(
@@ -286,7 +295,8 @@ def reopen(
         if states is not None and (old is None or old.state not in states):
             continue
         known = old.requests if old is not None else ()
-        if request in known:
+        accepted = [results[f] for f in graph.accepted[job] if f in results]
+        if any(request in e.requests for e in accepted if e.order == record.order):
             continue
         requests = (*known, request)[-MAX_REQUESTS:]
         own = graph.fingerprints[job]
