@@ -349,11 +349,13 @@ class Steps:
     def _is_unnotified(self, entry: Entry) -> bool:
         """Whether no event has notified of a result, or one that is not delivered again.
 
-        The messages of a pipeline that was removed, or grouped otherwise, are gone.
+        The messages of a pipeline that was removed, or grouped otherwise, are gone. Of a result
+        that was computed for none, the next event tells other namespaces once more: their records
+        may have followed the file meanwhile.
         """
         event = entry.triggered_by
         if event is None or event == EVERYONE:
-            return event is None
+            return event is None or self.graph.jobs[entry.job].publish
         return event.rpartition("@")[2] not in self.graph.pipelines
 
     def _reopen(self, record: Record, work: Work, run: Run, now: datetime) -> Record:
