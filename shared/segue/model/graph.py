@@ -676,9 +676,10 @@ class _Reader:
     def check_sources(self) -> str | None:
         """Return the namespace whose files the jobs read; None: this one."""
         if len(self.sources) > 1:
-            names = [f"{n}/{SOURCE}" if n else SOURCE for n in self.sources]
+            first, *_, last = [f"{n}/{SOURCE}" if n else SOURCE for n in self.sources]
             place = list(self.sources.values())[-1]
-            self.add_fault(place, f"is one of {' and '.join(names)}; use the same for all jobs")
+            rule = "the files of one namespace start all jobs of a graph; use the same in each"
+            self.add_fault(place, f"is {last}, and another input is {first}, but {rule}")
         return next(iter(self.sources), "") or None
 
     def check_reference(self, reference: str, place: str) -> None:

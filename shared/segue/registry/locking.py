@@ -119,7 +119,8 @@ def _explain_absence(reference: str, manifests: Mapping[str, Manifest]) -> str:
         return f"no namespace {namespace!r} is in the registry; {known}"
     remedy = f"ask {manifest.contact or 'that team'} to publish it"
     if manifest.jobs:
-        remedy = f"{suggest(job, sorted(manifest.jobs))}, or {remedy}"
+        hint = suggest(job, sorted(manifest.jobs))
+        remedy = f"{hint} If not, {remedy}" if hint.endswith("?") else f"{hint}, or {remedy}"
     return f"{namespace!r} does not publish a job {job!r}; {remedy}"
 
 

@@ -138,3 +138,11 @@ def test_the_namespace_is_found_without_checking_the_graph(tmp_path, text, expec
     path.write_text(text)
     assert find_namespace(str(path)) == expected
     assert find_namespace(str(tmp_path / "none.yaml")) == "default"
+
+
+def test_the_files_of_one_namespace_start_all_jobs():
+    text = TEXT.replace("{media: source}", "{media: platform/source}")
+    assert parse_graph(text, lock=lock_to(OLD)).source_namespace == "platform"
+    more = f"{text}  text: {{run: 'm:f', needs: {{media: source}}, writes: application/json}}\n"
+    with pytest.raises(GraphError, match="is source, and another input is platform/source"):
+        parse_graph(more, lock=lock_to(OLD))
