@@ -9,6 +9,7 @@ from .api import run_job as run_job
 from .api import status as status
 from .errors import ConfigurationError as ConfigurationError
 from .errors import CorruptMedia as CorruptMedia
+from .errors import NotApplicable as NotApplicable
 from .errors import PermanentError as PermanentError
 from .errors import SegueError as SegueError
 from .errors import TransientError as TransientError

@@ -6,6 +6,7 @@
     ├── ConfigurationError      the graph, a setting or an argument is wrong: stop and report it
     │   └── DatabaseReplaced        the ledger's or queue's file is gone: end all that use it
     ├── TooManyFailures         the first files of a run all failed in the same job: stop
+    ├── NotApplicable           the job is not for this file: no failure, and nothing below it runs
     ├── PermanentError          it fails every time: record it, block the jobs below, go on
     │   ├── CorruptMedia            the file is damaged, empty, or not what its name says
     │   ├── TooLarge                the file is longer or larger than what can be processed
@@ -56,6 +57,9 @@ class Kind(StrEnum):
     NO_SPACE = "no_space"
     SUPERSEDED = "superseded"
     UNREADABLE_MESSAGE = "unreadable_message"  # only in dead letters, as it names no file
+    # Not failures: why a job is not for a file.
+    NOT_ACCEPTED = "not_accepted"  # the file is of a type that the job does not accept
+    DECLINED = "declined"  # the job's code, or Segue's for it, has raised NotApplicable
 
 
 class SegueError(Exception):
@@ -72,6 +76,10 @@ class DatabaseReplaced(ConfigurationError):
 
 class TooManyFailures(SegueError):
     """The first files of a run have all failed in the same job; the failures are recorded."""
+
+
+class NotApplicable(SegueError):
+    """A job is not for this file, as this one has no speech or no sound; that is no failure."""
 
 
 class PermanentError(SegueError):
