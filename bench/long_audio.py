@@ -72,8 +72,7 @@ def _measure_jobs(folder: str, duration_h: float) -> None:
             seconds = time.perf_counter() - started_s
             sampler.stop()
         result = results[0]
-        if result.artifact is not None:
-            artifacts[name] = result.artifact
+        artifacts.update((name, artifact) for artifact in result.artifacts)
         report(
             benchmark="long_audio",
             hours=duration_h,

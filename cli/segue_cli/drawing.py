@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import msgspec
 
+from segue.model.artifact import list_outputs, split_output
 from segue.model.graph import SOURCE, Graph, Job
 from segue.model.queue import list_subscriptions
 from segue.printable import escape
@@ -112,6 +113,7 @@ def build_document(graph: Graph) -> dict[str, Any]:
             {
                 **asdict(job),
                 "needs": dict(job.needs),
+                "accepts": list(job.accepts),
                 "params": dict(job.params),
                 "equivalents": list(job.equivalents),
                 "fingerprint": graph.fingerprints[job.name],
@@ -128,8 +130,12 @@ def build_document(graph: Graph) -> dict[str, Any]:
 def _list_edges(graph: Graph) -> Iterator[tuple[str, str, str]]:
     """Yield parent, child, and the child's inputs that the parent provides."""
     for job in graph.jobs.values():
-        for parent in dict.fromkeys(job.needs.values()):
-            yield parent, job.name, ", ".join(i for i, p in job.needs.items() if p == parent)
+        inputs: dict[str, list[str]] = {}
+        for name, reference in job.needs.items():
+            parent, output = split_output(reference)
+            inputs.setdefault(parent, []).append(f"{name}: {output}" if output else name)
+        for parent, names in inputs.items():
+            yield parent, job.name, ", ".join(names)
 
 
 def _format_id(name: str) -> str:
@@ -142,15 +148,25 @@ def _format_details(job: Job) -> str:
 
 
 def _format_content_type(job: Job) -> str:
-    """Return a job's content type without uninformative prefixes."""
-    kind, _, name = job.writes.partition("/")
+    """Return a job's content types without uninformative prefixes, each after its output."""
+    return format_outputs({output: _shorten(t) for output, t in job.outputs.items()})
+
+
+def _shorten(content_type: str) -> str:
+    kind, _, name = content_type.partition("/")
     if kind == "application":
         return name.removeprefix("x-").removeprefix("vnd.apache.")
-    return job.writes
+    return content_type
+
+
+def format_outputs(writes: str | Mapping[str, str]) -> str:
+    """Return what a job writes as one line: its content type, or that of each output."""
+    return ", ".join(f"{o}: {t}" if o else t for o, t in list_outputs(writes).items())
 
 
 def _find_class(job: Job) -> str:
-    kind = _format_content_type(job).partition("/")[0]
+    kinds = {_shorten(content_type).partition("/")[0] for content_type in job.outputs.values()}
+    kind = kinds.pop() if len(kinds) == 1 else ""
     return kind if kind in {"audio", "image", "json"} else "data"
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from segue.model.manifest import Manifest, PublishedJob, find_published, split_reference
-from segue_cli.drawing import quote_dot, quote_mermaid
+from segue_cli.drawing import format_outputs, quote_dot, quote_mermaid
 
 UNKNOWN = "not in the registry"
 
@@ -150,7 +150,8 @@ def _label_namespace(namespace: str, manifests: Mapping[str, Manifest]) -> str:
 def _label_job(name: str, job: PublishedJob | None) -> tuple[str, ...]:
     if job is None:
         return (name, "not published any more")
-    return (name, " · ".join(filter(None, (job.writes, job.owner))), job.fingerprint)
+    details = filter(None, (format_outputs(job.writes), job.owner))
+    return (name, " · ".join(details), job.fingerprint)
 
 
 def build_registry_document(manifests: Mapping[str, Manifest], registry: str) -> dict[str, Any]:

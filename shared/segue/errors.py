@@ -7,6 +7,7 @@
     │   └── DatabaseReplaced        the ledger's or queue's file is gone: end all that use it
     ├── TooManyFailures         the first files of a run all failed in the same job: stop
     ├── NotApplicable           the job is not for this file: no failure, and nothing below it runs
+    │   └── NotAccepted             the file is of a type that the job does not accept
     ├── PermanentError          it fails every time: record it, block the jobs below, go on
     │   ├── CorruptMedia            the file is damaged, empty, or not what its name says
     │   ├── TooLarge                the file is longer or larger than what can be processed
@@ -80,6 +81,18 @@ class TooManyFailures(SegueError):
 
 class NotApplicable(SegueError):
     """A job is not for this file, as this one has no speech or no sound; that is no failure."""
+
+    kind: Kind = Kind.DECLINED
+
+
+class NotAccepted(NotApplicable):
+    """The file is of a type that the job does not accept."""
+
+    kind = Kind.NOT_ACCEPTED
+
+    def __init__(self, message: str, types: Collection[str] = ()) -> None:
+        super().__init__(message)
+        self.types = frozenset(types)  # that the file has
 
 
 class PermanentError(SegueError):
@@ -202,8 +215,10 @@ class Superseded(TransientError):
     kind = Kind.SUPERSEDED
 
 
-def build_error(kind: str, message: str) -> PermanentError | TransientError:
+def build_error(kind: str, message: str) -> PermanentError | TransientError | NotApplicable:
     """Return the error of a kind, such as one that was recorded."""
+    if kind in (Kind.DECLINED, Kind.NOT_ACCEPTED):
+        return NotApplicable(message)
     for root in (PermanentError, TransientError):
         for error in root.__subclasses__():
             if error.kind == kind:

@@ -37,6 +37,7 @@ class Action(StrEnum):
     DONE = "done"  # a job has its result
     FAILED = "failed"  # a job failed permanently on a file
     BLOCKED = "blocked"  # a job above it failed
+    NOT_APPLICABLE = "not_applicable"  # a job, or one above it, is not for a file
     DEFERRED = "deferred"  # a transient error; the message is sent again
     LOST = "lost"  # a result came too late
     FORWARDED = "forwarded"  # nothing to do here; the pipelines below are notified once more

@@ -228,7 +228,7 @@ class TestBadNetwork:
         return snapshot
 
     def settled(self, ledger, claimed):
-        results = [Result(job="beats", state=State.DONE, artifact="beats/v1.json", checksum="0")]
+        results = [Result(job="beats", state=State.DONE, artifacts={"beats/v1.json": "0"})]
         settling = {"order": 1, "owner": "w", "results": results, "now": NOW}
         settle = lambda r: transitions.settle(r, GRAPH, **settling)  # noqa: E731
         return ledger.change([Change(uri=uri(1), transition=settle, known=claimed)])[0]

@@ -32,7 +32,7 @@ def fail(kind: str) -> Result:
 
 
 def test_hangs_dead_workers_and_unreadable_artifacts_are_violations():
-    done = Result(job="downsample", state=State.DONE, artifact="file:///a")
+    done = Result(job="downsample", state=State.DONE, artifacts={"file:///a": ""})
     figures = Figures()
     figures.add("a", {"downsample": done, "loudness": fail(Kind.CORRUPT_MEDIA)}, lambda _: b"")
     assert [v.partition(" cannot")[0] for v in figures.violations] == [

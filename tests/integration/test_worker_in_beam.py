@@ -36,7 +36,7 @@ class Run(beam.DoFn):
         store = connect_store(self.folder)
         media = store.identify(name).to_media_file(store.uri(name))
         [found] = run_tasks(self.pool, [Task(task_id=number, media=media, run=("job",))])
-        yield found["job"].artifact
+        yield from found["job"].artifacts
 
     def teardown(self):
         self.pool.close()

@@ -16,7 +16,7 @@ from segue.model.settings import DEFAULT_GRAPH
 from segue.printable import encode_json
 from segue.registry.publication import load_manifests, open_registry
 from segue_cli.command import Context, command, complete_path
-from segue_cli.drawing import build_document, draw_dot, draw_mermaid, walk_tree
+from segue_cli.drawing import build_document, draw_dot, draw_mermaid, format_outputs, walk_tree
 from segue_cli.registry_drawing import (
     UNKNOWN,
     PinStanding,
@@ -197,7 +197,8 @@ def _describe_row(row: RegistryRow) -> tuple[str, str, str, str]:
         is_same = row.pin.standing is PinStanding.CURRENT
         return ("", "", "", "") if is_same else (row.pin.standing, row.pin.fingerprint, "", "")
     if row.job is not None:
-        return row.job.writes, row.job.fingerprint, row.job.owner, row.job.description
+        job = row.job
+        return format_outputs(job.writes), job.fingerprint, job.owner, job.description
     if row.guide:
         return "not published any more", "", "", ""
     if row.manifest is None:
@@ -250,11 +251,12 @@ def _render_tree(loaded: Graph, *, width: int) -> Table:
         elif branch.name in loaded.foreign:
             foreign = loaded.foreign[branch.name]
             locked = Text(foreign.fingerprint, style="cyan")
-            rows.add_row(name, foreign.writes, "", locked, foreign.owner)
+            rows.add_row(name, format_outputs(foreign.writes), "", locked, foreign.owner)
         else:
             job = loaded.jobs[branch.name]
             fingerprint = Text(loaded.fingerprints[job.name], style="cyan")
             cells = {"pipeline": loaded.pipeline_of[job.name], "description": job.description}
             last = (cells[column] for column in more)
-            rows.add_row(name, job.writes, f"v{job.version}", fingerprint, job.owner, *last)
+            writes = format_outputs(job.writes)
+            rows.add_row(name, writes, f"v{job.version}", fingerprint, job.owner, *last)
     return rows

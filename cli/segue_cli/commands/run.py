@@ -8,7 +8,7 @@ import struct
 import sys
 import tempfile
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -25,6 +25,9 @@ from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import complete_job, file_argument
 from segue_cli.views import text
 from segue_cli.views.output import write_file
+
+if TYPE_CHECKING:
+    from segue.execution.trial_run import TrialRun
 
 STANDARD_OUTPUT = "-"
 JSON = "application/json"
@@ -52,8 +55,8 @@ PNG_SIZE = struct.Struct(">II")  # follows the signature and the header of the f
     "--output",
     "-o",
     metavar="FILE",
-    help="Write the result to this file, or to standard output (-).  [default: show JSON, write "
-    "anything else to a temporary file]",
+    help="Write the result to this file, or to standard output (-); of a job with several outputs, "
+    "to this folder.  [default: show JSON, write anything else to a temporary file]",
     shell_complete=complete_path,
 )
 @click.option(
@@ -86,13 +89,12 @@ def run(
     for result in done.results.values():
         if result.state is not State.BLOCKED:
             context.output.note(_format_result(result))
-    failed = next((r for r in done.results.values() if r.state is not State.DONE), None)
-    content_type = part.jobs[name].writes
-    value: Any = None
-    written = None
-    if done.data is not None:
-        value = describe_artifact(content_type, done.data)
-        written = _write_artifact(output, done.data, name, media, content_type)
+    unfinished = next((r for r in done.results.values() if r.state is not State.DONE), None)
+    values = {
+        each: describe_artifact(done.content_types[each], data)
+        for each, data in done.artifacts.items()
+    }
+    written = _write_artifacts(output, done, media)
     if context.output.as_json:
         context.output.write_json(
             {
@@ -111,22 +113,29 @@ def run(
                     }
                     for result in done.results.values()
                 ],
-                "output": written,
-                "result": value,
+                "output": written.get("", written or None),
+                "result": values.get("", values or None),
             }
         )
-    elif done.data is not None and output != STANDARD_OUTPUT:
-        if content_type == JSON:
-            context.output.print(encode_json(value, indent=2))
-            if written is not None:
-                context.output.note(f"Wrote {written}")
-        else:
-            context.output.print(*format_summary(value))
-            if written is not None:
-                context.output.print(written)
-    if failed is None:
+    elif output != STANDARD_OUTPUT:
+        for each, value in values.items():
+            if each:
+                context.output.print(f"{each}:")
+            _show_output(context, done.content_types[each], value, written.get(each))
+    if unfinished is None or unfinished.state is State.NOT_APPLICABLE:
         return ExitCode.OK
-    return ExitCode.ERROR if failed.state is State.FAILED else ExitCode.UNAVAILABLE
+    return ExitCode.ERROR if unfinished.state is State.FAILED else ExitCode.UNAVAILABLE
+
+
+def _show_output(context: Context, content_type: str, value: Any, written: str | None) -> None:
+    if content_type == JSON:
+        context.output.print(encode_json(value, indent=2))
+        if written is not None:
+            context.output.note(f"Wrote {written}")
+    else:
+        context.output.print(*format_summary(value))
+        if written is not None:
+            context.output.print(written)
 
 
 def _parse_param(text: str) -> tuple[str, Any]:
@@ -164,27 +173,43 @@ def _format_result(result: Result) -> str:
     took = f"{text.format_duration(result.seconds or 0)}, {cpu} of CPU"
     if result.error is None:
         return f"{result.job} took {took}"
+    if result.state is State.NOT_APPLICABLE:
+        return f"{result.job} is not for this file, after {took}:\n  {result.error.message}"
     return f"{result.job} failed after {took}: {result.error.kind}\n  {result.error.message}"
 
 
-def _write_artifact(
-    output_file: str | None, data: bytes, job: str, media: MediaFile, content_type: str
-) -> str | None:
-    """Write the artifact to the output file, or to a temporary file if it cannot be shown."""
-    if output_file == STANDARD_OUTPUT:
-        sys.stdout.buffer.write(data)
-        return None
-    if output_file is None and content_type == JSON:
-        return None
-    if output_file is None:
-        from segue.codec import find_extension
+def _write_artifacts(path: str | None, done: TrialRun, media: MediaFile) -> dict[str, str]:
+    """Write the artifacts, and return the paths of the files by output.
 
-        stem = os.path.splitext(os.path.basename(media.name))[0]
-        output_file = os.path.join(
-            tempfile.mkdtemp(prefix="segue-"), f"{stem}.{job}.{find_extension(content_type)}"
-        )
-    write_file(output_file, data)
-    return os.path.abspath(output_file)
+    The path is that of the file, or of the folder of a job with several outputs; without one, what
+    cannot be shown goes to a temporary folder.
+    """
+    from segue.codec import find_extension
+
+    if path == STANDARD_OUTPUT and len(done.content_types) > 1:
+        outputs = ", ".join(done.content_types)
+        raise ConfigurationError(f"{done.job!r} has several outputs ({outputs}); name a folder")
+    if path == STANDARD_OUTPUT:
+        for data in done.artifacts.values():
+            sys.stdout.buffer.write(data)
+        return {}
+    stem = os.path.splitext(os.path.basename(media.name))[0]
+    folder = path if path is not None and "" not in done.content_types else None
+    written: dict[str, str] = {}
+    for output, data in done.artifacts.items():
+        content_type = done.content_types[output]
+        if path is None and content_type == JSON:
+            continue
+        target = path
+        if path is None or folder is not None:
+            folder = folder or tempfile.mkdtemp(prefix="segue-")
+            os.makedirs(folder, exist_ok=True)
+            parts = (stem, done.job, output, find_extension(content_type))
+            target = os.path.join(folder, ".".join(filter(None, parts)))
+        assert target is not None
+        write_file(target, data)
+        written[output] = os.path.abspath(target)
+    return written
 
 
 def describe_artifact(content_type: str, data: bytes) -> Any:

@@ -30,7 +30,7 @@ def find_catalogue_folder(graph: Graph) -> str | None:
     if graph.source_namespace is not None:
         return None
     if graph.catalogue is None:
-        if not any(graph.jobs[job].reads_source for job in graph.select_on_arrival(graph.jobs)):
+        if not any(graph.jobs[job].needs_source for job in graph.select_on_arrival(graph.jobs)):
             return None
         raise ConfigurationError(
             "no folder is named; write 'segue up FOLDER', or name one with SEGUE_CATALOGUE"

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 import msgspec
 
 from segue.adapters.connect import ledger_exists, open_ledger_to_read
-from segue.model.artifact import build_artifact_name
+from segue.model.artifact import build_artifact_name, build_references
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger
 from segue.model.manifest import Manifest, PublishedJob, split_reference
@@ -24,8 +24,7 @@ class ForeignResult(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The result of another namespace's job for one version of a file."""
 
     state: State
-    artifact: str | None = None  # URI
-    checksum: str | None = None
+    artifacts: Mapping[str, str] = {}  # URI → checksum
     is_retired: bool = False  # nobody computes it, any more or yet
 
 
@@ -113,9 +112,9 @@ def find_inputs(
     """Return the URIs and checksums of what some jobs need of other namespaces."""
     needed = {p for job in jobs for p in graph.jobs[job].parents if p not in graph.jobs}
     results = {p: found[p] for p in sorted(needed)}
-    inputs = {p: r.artifact for p, r in results.items() if r.artifact is not None}
-    checksums = {p: r.checksum for p, r in results.items() if r.checksum is not None}
-    return inputs, checksums
+    written = [each for p, r in results.items() for each in build_references(p, r.artifacts)]
+    inputs = {reference: uri for reference, uri, _ in written}
+    return inputs, {reference: checksum for reference, _, checksum in written if checksum}
 
 
 def find_foreign_result(
@@ -176,9 +175,10 @@ def _read_result(
         return ForeignResult(state=State.BLOCKED, is_retired=True)
     if result.state is not State.DONE:
         return ForeignResult(state=result.state)
-    for suffix, checksum in result.checksums.items():
-        path = split_uri(media.uri)[1]
-        artifact = build_artifact_name(name, result.fingerprint, path, media.version, suffix)
-        uri = f"{manifest.artifacts.rstrip('/')}/{artifact}"
-        return ForeignResult(state=State.DONE, artifact=uri, checksum=checksum or None)
-    return None
+    path, location = split_uri(media.uri)[1], manifest.artifacts.rstrip("/")
+    artifacts = {
+        f"{location}/"
+        f"{build_artifact_name(name, result.fingerprint, path, media.version, suffix)}": checksum
+        for suffix, checksum in result.checksums.items()
+    }
+    return ForeignResult(state=State.DONE, artifacts=artifacts) if artifacts else None

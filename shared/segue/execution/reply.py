@@ -55,6 +55,7 @@ ACTIONS = {
     State.DONE: Action.DONE,
     State.FAILED: Action.FAILED,
     State.BLOCKED: Action.BLOCKED,
+    State.NOT_APPLICABLE: Action.NOT_APPLICABLE,
     State.QUEUED: Action.DEFERRED,
 }
 
@@ -96,13 +97,13 @@ class Reply:
         for result in self.results:
             error = result.error
             yield (
-                ACTIONS.get(result.state, Action.DONE),
+                ACTIONS[result.state],
                 {
                     **common,
                     "job": result.job,
                     "kind": error.kind if error is not None else None,
                     "error": error.message if error is not None else None,
-                    "artifact": result.artifact,
+                    "artifacts": list(result.artifacts),
                     "seconds": result.seconds,
                     "cpu_seconds": result.cpu_seconds,
                 },
@@ -454,6 +455,8 @@ def _describe(
         return Action.WAITING, f"{job} is held by {lease.owner}"
     if planned is not None and planned.blockers:
         job, cause = next(iter(planned.blockers.items()))
+        if planned.verdicts[job] is Verdict.NOT_APPLICABLE:
+            return Action.NOT_APPLICABLE, f"{cause} above {job} is not for this file"
         return Action.BLOCKED, f"{job} is blocked by {cause}"
     if events:
         return Action.FORWARDED, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from segue.execution.foreign import find_inputs
 from segue.execution.work import Work
+from segue.model.artifact import build_references
 from segue.model.graph import Graph
 from segue.model.media_file import MediaFile
 from segue.model.record import Record, evolve
@@ -23,9 +24,10 @@ def build_task(task_id: int, graph: Graph, work: Work) -> Task:
         fingerprint = find_current(graph, record, parent)
         if fingerprint is None:
             continue
-        for suffix, checksum in record.results[fingerprint].checksums.items():
-            inputs[parent] = record.name_artifact(fingerprint, suffix)
-            checksums[parent] = checksum
+        names = record.name_artifacts(fingerprint)
+        artifacts = dict(zip(names, record.results[fingerprint].checksums.values(), strict=True))
+        for reference, name, checksum in build_references(parent, artifacts):
+            inputs[reference], checksums[reference] = name, checksum
     return Task(
         task_id=task_id,
         media=replace_version(work.media, record),

@@ -18,6 +18,7 @@ from segue import codec
 from segue.adapters.connect import connect_store
 from segue.errors import ConfigurationError, build_error
 from segue.execution.foreign import ForeignResult, find_inputs, open_foreign_ledgers
+from segue.model.artifact import build_references, split_output
 from segue.model.graph import Graph
 from segue.model.job_code import check_code, make_importable
 from segue.model.media_file import MediaFile
@@ -40,21 +41,28 @@ class TrialRun:
     """The results of a trial run."""
 
     job: str
-    content_type: str  # of the job's artifact
+    content_types: Mapping[str, str]  # of the job's outputs; the name of an only one is empty
     results: Mapping[str, Result]  # of the job and of all above it, parents first
-    data: bytes | None  # the job's artifact; None if it, or a job above it, failed
+    # The job's artifacts, by output; empty if it, or a job above it, has none for this file.
+    artifacts: Mapping[str, bytes]
 
     @property
     def value(self) -> Any:
-        """The job's result, as a child job would get it.
+        """The job's result, as a child job would get it; of several outputs, a dict.
 
         Raises
         ------
+        NotApplicable
+            If the job, or one above it, is not for this file.
         PermanentError, TransientError
             If the job, or one above it, failed.
         """
-        if self.data is not None:
-            return codec.decode(self.content_type, self.data)
+        if self.artifacts:
+            values = {
+                output: codec.decode(self.content_types[output], data)
+                for output, data in self.artifacts.items()
+            }
+            return values.get("", values)
         failed = next(r for r in self.results.values() if r.state is not State.DONE)
         assert failed.error is not None
         raise build_error(failed.error.kind, f"{failed.job}: {failed.error.message}")
@@ -79,27 +87,29 @@ def try_job(graph: Graph, job: str, media: MediaFile, *, isolated: bool) -> Tria
     Otherwise they run in this process, where a debugger can follow. Tracebacks of their errors are
     written to standard error.
     """
-    run = TrialRun(job=job, content_type=graph.jobs[job].writes, results={}, data=None)
+    content_types = graph.jobs[job].outputs
+    run = TrialRun(job=job, content_types=content_types, results={}, artifacts={})
     with tempfile.TemporaryDirectory(prefix="segue-run-") as folder:
-        artifacts = os.path.join(folder, "artifacts")
+        location = os.path.join(folder, "artifacts")
         if isolated:
-            results = dict(_run_in_child(graph, artifacts, media))
+            results = dict(_run_in_child(graph, location, media))
         else:
             with contextlib.ExitStack() as cache:
                 # It is set while an image is built, to fill that image's cache.
                 if numba_cache.VARIABLE not in os.environ:
                     cache.enter_context(numba_cache.use_temporary_cache())
-                results = dict(_run_here(graph, artifacts, media, folder))
-        artifact = results[job].artifact if job in results else None
-        if artifact is None:
-            return replace(run, results=results)
-        with contextlib.closing(connect_store(artifacts)) as store:
-            data = store.read(artifact)
-    return replace(run, results=results, data=data)
+                results = dict(_run_here(graph, location, media, folder))
+        written = results[job].artifacts if job in results else {}
+        with contextlib.closing(connect_store(location)) as store:
+            artifacts = {
+                split_output(reference)[1]: store.read(name)
+                for reference, name, _ in build_references(job, written)
+            }
+    return replace(run, results=results, artifacts=artifacts)
 
 
-def _run_in_child(graph: Graph, artifacts: str, media: MediaFile) -> Iterator[tuple[str, Result]]:
-    with _print_tracebacks(), Pool(graph, artifacts, processes=1) as pool:
+def _run_in_child(graph: Graph, location: str, media: MediaFile) -> Iterator[tuple[str, Result]]:
+    with _print_tracebacks(), Pool(graph, location, processes=1) as pool:
         pool.submit([_build_task(graph, media)])
         while pool.pending:
             for report in pool.collect(COLLECT_S):
@@ -114,7 +124,7 @@ def _build_task(graph: Graph, media: MediaFile) -> Task:
         if (ledgers := open_foreign_ledgers(graph, opened)) is not None:
             [found] = ledgers.read([media], [tuple(graph.jobs)])
     for reference in graph.references:
-        if reference not in found or found[reference].artifact is None:
+        if reference not in found or not found[reference].artifacts:
             raise ConfigurationError(
                 f"{reference} has no result of this version of {media.uri}; it has to be computed "
                 "in its own namespace first"
@@ -135,19 +145,19 @@ def _print_tracebacks() -> Iterator[None]:
 
 
 def _run_here(
-    graph: Graph, artifacts: str, media: MediaFile, folder: str
+    graph: Graph, location: str, media: MediaFile, folder: str
 ) -> Iterator[tuple[str, Result]]:
     make_importable(graph)
     task = _build_task(graph, media)
-    with contextlib.closing(Stores(connect_store, artifacts)) as stores:
+    with contextlib.closing(Stores(connect_store, location)) as stores:
         line = LineRun(task, stores, tempfile.mkdtemp(dir=folder), Claims())
         for name, job in graph.jobs.items():
             timer = Timer()
             result = Result(job=name, state=State.DONE)
             try:
                 loaded = load_job(graph, name)
-                artifact, checksum = line.write(loaded, loaded.call(line.load_inputs(loaded)))
-                result = replace(result, artifact=artifact, checksum=checksum)
+                artifacts = line.write(loaded, loaded.call(line.load_inputs(loaded)))
+                result = replace(result, artifacts=artifacts)
             except ConfigurationError:
                 raise
             except ImportError as error:  # as in a child, no file would fare better
@@ -156,10 +166,10 @@ def _run_here(
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a job may raise anything
                 trace = error.__traceback__
                 error.__traceback__ = trace.tb_next if trace is not None else None  # not ours
-                sys.stderr.write(escape_lines(format_job_traceback(error)))
-                failure_info = describe_failure(error, job.resources.memory_gib)
-                state = State.FAILED if failure_info.permanent else State.QUEUED
-                result = replace(result, state=state, error=failure_info.failure)
+                info = describe_failure(error, job.resources.memory_gib)
+                if info.state is not State.NOT_APPLICABLE:
+                    sys.stderr.write(escape_lines(format_job_traceback(error)))
+                result = replace(result, state=info.state, error=info.failure)
             seconds, cpu_seconds = timer.lap()
             yield name, replace(result, seconds=seconds, cpu_seconds=cpu_seconds)
             if result.state is not State.DONE:

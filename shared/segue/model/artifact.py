@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -31,6 +31,34 @@ ARTIFACT = re.compile(
 )
 
 
+def find_suffix(name: str) -> str:
+    """Return what follows the version in the name, or the URI, of an artifact."""
+    return name.rpartition("/")[2].partition(".")[2]
+
+
+def build_suffix(output: str, extension: str) -> str:
+    """Return the suffix of an output's artifacts; the only output of a job has no name."""
+    return f"{output}.{extension}" if output else extension
+
+
+def list_outputs(writes: str | Mapping[str, str]) -> Mapping[str, str]:
+    """Return the content types of a job's outputs, by name; the only one of a job has none."""
+    return {"": writes} if isinstance(writes, str) else writes
+
+
+def split_output(reference: str) -> tuple[str, str]:
+    """Return the job and the output that ``job.output`` refers to; ``job`` has no other output."""
+    job, _, output = reference.partition(".")
+    return job, output
+
+
+def build_references(job: str, artifacts: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Yield the reference, the name and the checksum of each artifact of a job's result."""
+    for name, checksum in artifacts.items():
+        output = find_suffix(name).rpartition(".")[0]
+        yield (f"{job}.{output}" if output else job), name, checksum
+
+
 class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     """What an artifact was made from, stored with the object as metadata."""
 
@@ -38,7 +66,8 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str
     uri: str
     version: str
-    # Parent job → its artifact's name, relative like this one's; of another namespace, its URI.
+    # Parent job, or job.output → its artifact's name, relative like this one's; of another
+    # namespace, its URI.
     parents: dict[str, str] = {}
     segue: str = ""  # the version that wrote it
 

@@ -7,6 +7,7 @@ Reading a graph reports every fault at once and needs none of the jobs' code;
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import functools
 import hashlib
 import itertools
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from segue.errors import ConfigurationError, suggest
+from segue.model.artifact import list_outputs, split_output
 from segue.model.manifest import (
     LOCK_FILE,
     Lock,
@@ -40,13 +42,15 @@ KEYS = (
 DEFAULT_NAMESPACE = "default"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")  # the longest label that the cloud allows
 RUN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-NAME_RULE = "use up to 63 lower-case letters, digits and _, a letter first, and not 'source'"
+OUTPUT_RULE = "use up to 63 lower-case letters, digits and _, a letter first"
+NAME_RULE = f"{OUTPUT_RULE}, and not 'source'"
 # A database's name may add a few more characters.
 NAMESPACE = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
 NAMESPACE_LINE = re.compile(
     rf"""^namespace:[ ]+(["']?)({NAMESPACE.pattern})\1[ ]*(#.*)?$""", re.MULTILINE
 )
-REFERENCE = re.compile(rf"({NAMESPACE.pattern})/({NAME.pattern})")
+REFERENCE = re.compile(rf"({NAMESPACE.pattern})/({NAME.pattern})(\.{NAME.pattern})?")
+CONTENT_PATTERN = re.compile(r"[a-z]+/(\*|[a-z0-9][a-z0-9.+-]*)")
 FINGERPRINT = re.compile(r"[0-9a-f]{12}")
 VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^{}]*))?\}")
 INCLUDE = ("*.flac", "*.mp3", "*.wav", "*.ogg", "*.m4a")
@@ -88,8 +92,10 @@ class Job:
 
     name: str
     run: str  # module:callable
-    needs: Mapping[str, str]  # input name → a job's name, or "source"
-    writes: str  # content type of the artifact
+    needs: Mapping[str, str]  # input name → a job, job.output, or "source"
+    writes: str | Mapping[str, str]  # content type of the artifact; of several, by output
+    # The types of files that it is for, such as audio/*; none: all.
+    accepts: tuple[str, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
     owner: str = ""
@@ -104,12 +110,29 @@ class Job:
     @functools.cached_property
     def parents(self) -> tuple[str, ...]:
         """The jobs it reads from, also those of other namespaces, without the source."""
-        return tuple(dict.fromkeys(p for p in self.needs.values() if p != SOURCE))
+        found = dict.fromkeys(split_output(needed)[0] for needed in self.needs.values())
+        return tuple(job for job in found if job != SOURCE)
+
+    @property
+    def needs_source(self) -> bool:
+        """Whether one of its inputs is the media file itself."""
+        return SOURCE in self.needs.values()
 
     @property
     def reads_source(self) -> bool:
-        """Whether one of its inputs is the media file itself."""
-        return SOURCE in self.needs.values()
+        """Whether it reads the media file: as an input, or to find out whether it accepts it."""
+        return self.needs_source or bool(self.accepts)
+
+    def is_accepted(self, types: Collection[str]) -> bool:
+        """Whether it is for a file of some types, such as video/mp4, video/* and audio/*."""
+        return not self.accepts or any(
+            fnmatch.fnmatchcase(each, pattern) for each in types for pattern in self.accepts
+        )
+
+    @functools.cached_property
+    def outputs(self) -> Mapping[str, str]:
+        """The content types of its artifacts, by output; the name of an only output is empty."""
+        return list_outputs(self.writes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +159,7 @@ class Graph:
         """The jobs that read from each job, from ``source``, and from others' jobs, in order."""
         below: dict[str, list[str]] = {SOURCE: [], **{name: [] for name in self.jobs}}
         for job in self.jobs.values():
-            for parent in dict.fromkeys(job.needs.values()):
+            for parent in (*job.parents, *([SOURCE] if job.needs_source else [])):
                 below.setdefault(parent, []).append(job.name)
         return {name: tuple(jobs) for name, jobs in below.items()}
 
@@ -171,7 +194,11 @@ class Graph:
         Jobs of other namespaces are ``find_foreign_parents``.
         """
         own = self.pipelines[pipeline]
-        needed = [p for job in self.select_on_arrival(own) for p in self.jobs[job].needs.values()]
+        needed = [
+            split_output(reference)[0]
+            for job in self.select_on_arrival(own)
+            for reference in self.jobs[job].needs.values()
+        ]
         found = dict.fromkeys(p for p in needed if p not in own)
         return tuple(p for p in found if p == SOURCE or p in self.jobs)
 
@@ -277,9 +304,16 @@ class Graph:
         """Return the older fingerprints that a published job's results stand for."""
         return self.accepted[job][1:] if self.jobs[job].publish else ()
 
-    def find_content_type(self, job: str) -> str:
-        """Return the content type of the artifacts of a job, of this namespace or another."""
-        return self.jobs[job].writes if job in self.jobs else self.foreign[job].writes
+    def find_outputs(self, job: str) -> Mapping[str, str]:
+        """Return the content types of a job's outputs, of this namespace or another, by name."""
+        if job in self.jobs:
+            return self.jobs[job].outputs
+        return list_outputs(self.foreign[job].writes)
+
+    def find_content_type(self, reference: str) -> str:
+        """Return the content type of the artifacts that a job, or job.output, refers to."""
+        job, output = split_output(reference)
+        return self.find_outputs(job)[output]
 
     @functools.cached_property
     def fingerprints(self) -> Mapping[str, str]:
@@ -330,10 +364,17 @@ def _compute_fingerprint(job: Job, parents: Mapping[str, str]) -> str:
         "version": job.version,
         "params": job.params,
         "writes": job.writes,
-        "needs": {i: p if p == SOURCE else parents[p] for i, p in job.needs.items()},
+        "needs": {i: _identify_input(needed, parents) for i, needed in job.needs.items()},
     }
     canonical = json.dumps(defining, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def _identify_input(reference: str, parents: Mapping[str, str]) -> str:
+    """Return the fingerprint of what an input refers to, with its output."""
+    job, output = split_output(reference)
+    fingerprint = SOURCE if job == SOURCE else parents[job]
+    return f"{fingerprint}.{output}" if output else fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -497,6 +538,7 @@ class _Reader:
         source_namespace = self.check_sources()
         jobs = self.sort({n: j for n, j in read.items() if j is not None})
         self.check_arrivals(jobs)
+        self.check_outputs(jobs)
         return Graph(
             jobs=jobs,
             namespace=namespace,
@@ -594,6 +636,7 @@ class _Reader:
             run=take("run", self.read_run, None),
             needs=take("needs", self.read_needs, None, name, names),
             writes=take("writes", self.read_writes, None),
+            accepts=take("accepts", self.read_accepts, []),
             params=take("params", self.read_params, {}),
             version=take("version", self.read_number, 1, int, 1, 10**9),
             owner=take("owner", self.read_text, ""),
@@ -650,12 +693,13 @@ class _Reader:
             return {}
         needs: dict[str, str] = {}
         for key, parent in self.take_parameters(value, place):
-            if parent == name:
+            job = split_output(parent)[0] if isinstance(parent, str) else ""
+            if job == name:
                 self.add_fault(f"{place}.{key}", f"{name!r} needs itself; name another job")
             elif isinstance(parent, str) and REFERENCE.fullmatch(parent):
                 self.check_reference(parent, f"{place}.{key}")
                 needs[key] = self.read_reference(parent, f"{place}.{key}")
-            elif parent != SOURCE and (not isinstance(parent, str) or parent not in names):
+            elif parent != SOURCE and job not in names:
                 hint = suggest(str(parent), [SOURCE, *names])
                 rule = f"is not a job of this graph; {hint}, or namespace/job of another team"
                 self.reject(parent, f"{place}.{key}", rule)
@@ -687,7 +731,7 @@ class _Reader:
         if namespace == self.namespace:
             rule = f"names a job of this graph's own namespace; write {job!r}"
             self.reject(reference, place, rule)
-        elif self.lock is not UNRESOLVED and not self.is_locked(namespace, job):
+        elif self.lock is not UNRESOLVED and not self.is_locked(namespace, split_output(job)[0]):
             remedy = "run 'segue lock', which looks it up in the registry"
             self.reject(reference, place, f"is not in {LOCK_FILE}; {remedy}")
 
@@ -708,11 +752,49 @@ class _Reader:
                         "'on_arrival: false' here, too",
                     )
 
-    def read_writes(self, value: Any, place: str) -> str:
+    def check_outputs(self, jobs: Mapping[str, Job]) -> None:
+        """Check that each input names one of its parent's outputs, or that this has only one."""
+        for job in jobs.values():
+            for name, reference in job.needs.items():
+                parent, output = split_output(reference)
+                above = jobs.get(parent) or find_published(self.lock.namespaces, parent)
+                outputs = list_outputs(above.writes) if above is not None else {output: ""}
+                if output in outputs:
+                    continue
+                known = [f"{parent}.{each}" for each in outputs if each]
+                if not known:
+                    rule = f"names an output, but {parent!r} has only one; write {parent!r}"
+                elif output:
+                    rule = f"is not an output of {parent!r}; {suggest(reference, known)}"
+                else:
+                    rule = f"has several outputs; write one of {', '.join(known)}"
+                self.reject(reference, f"jobs.{job.name}.needs.{name}", rule)
+
+    def read_writes(self, value: Any, place: str) -> str | dict[str, str]:
+        if not isinstance(value, dict):
+            return self.read_content_type(value, place)
+        if not value:
+            self.require(value, place, "write a content type, or several: {output: content type}")
+        for output in value:
+            if not NAME.fullmatch(output):
+                self.add_fault(f"{place}.{output}", f"is not an output's name; {OUTPUT_RULE}")
+        return {k: self.read_content_type(v, f"{place}.{k}") for k, v in value.items()}
+
+    def read_content_type(self, value: Any, place: str) -> str:
         if not isinstance(value, str) or value not in CONTENT_TYPES:
             remedy = f"use one of {', '.join(CONTENT_TYPES)}"
             self.reject(value, place, f"is not a content type that Segue writes; {remedy}")
         return str(value)
+
+    def read_accepts(self, value: Any, place: str) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            self.require(value, place, "write a list of content types, such as [audio/*]")
+            return ()
+        for number, item in enumerate(value):
+            if not isinstance(item, str) or not CONTENT_PATTERN.fullmatch(item):
+                rule = "is not a content type; write one such as audio/*, video/* or image/png"
+                self.reject(item, f"{place}[{number}]", rule)
+        return tuple(map(str, value))
 
     def read_params(self, value: Any, place: str) -> dict[str, Any]:
         if not isinstance(value, dict):

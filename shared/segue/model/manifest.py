@@ -19,7 +19,10 @@ LOCK_FILE = "segue.lock"
 
 
 def split_reference(reference: str) -> tuple[str, str]:
-    """Return the namespace and the job that ``namespace/job`` refers to."""
+    """Return the namespace and the job that ``namespace/job`` refers to.
+
+    What names an output as well, ``namespace/job.output``, keeps it.
+    """
     namespace, _, job = reference.partition("/")
     return namespace, job
 
@@ -29,7 +32,7 @@ class PublishedJob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     fingerprint: str
     equivalents: tuple[str, ...] = ()  # older fingerprints that its results stand for
-    writes: str
+    writes: str | dict[str, str]  # a content type, or by output
     pipeline: str  # whose inbox takes requests for it
     on_arrival: bool = True
     owner: str = ""

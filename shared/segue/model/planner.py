@@ -11,6 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
+from segue.errors import Kind
 from segue.model.graph import Graph
 from segue.model.record import Entry, Lease, Record, State
 from segue.model.transitions import find_entry, is_current
@@ -116,7 +117,7 @@ def plan(
         if lease is not None:
             verdicts[job] = Verdict.HELD
             holders[job] = lease
-        elif entry is not None and entry.attempts and entry.state in _VERDICTS_OF_ITS_OWN:
+        elif entry is not None and _is_refused(graph, job, entry):
             verdicts[job] = _REFUSALS[entry.state]
         else:
             verdicts[job] = _judge(graph, job, verdicts, blockers, waits_for, served)
@@ -129,6 +130,16 @@ def plan(
         holders=holders,
         waits_for=waits_for,
     )
+
+
+def _is_refused(graph: Graph, job: str, entry: Entry) -> bool:
+    """Whether a job failed, or is not for the file; what it accepts may have changed since."""
+    if not entry.attempts or entry.state not in _VERDICTS_OF_ITS_OWN:
+        return False
+    error = entry.error
+    if error is None or error.kind != Kind.NOT_ACCEPTED:
+        return True
+    return not graph.jobs[job].is_accepted(error.type.split())
 
 
 def find_needed_foreign(graph: Graph, record: Record, targets: Collection[str]) -> tuple[str, ...]:

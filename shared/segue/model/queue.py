@@ -77,8 +77,8 @@ def _list_pipeline_subscriptions(graph: Graph, pipeline: str) -> Iterable[Subscr
         namespace, job = split_reference(reference)
         yield _subscribe_elsewhere(graph, pipeline, namespace, format_done_topic(job))
     # New versions and tombstones concern jobs that run on request only, too.
-    reads_source = any(graph.jobs[job].reads_source for job in graph.pipelines[pipeline])
-    if reads_source and graph.source_namespace is not None:
+    needs_source = any(graph.jobs[job].needs_source for job in graph.pipelines[pipeline])
+    if needs_source and graph.source_namespace is not None:
         yield _subscribe_elsewhere(graph, pipeline, graph.source_namespace, SOURCE_TOPIC)
     yield Subscription(name=f"{pipeline}.inbox", topic=format_inbox(pipeline))
 

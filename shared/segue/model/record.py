@@ -6,7 +6,7 @@ rolled-back job computed before is current again at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, TypeVar
@@ -50,10 +50,16 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Why a job failed or is blocked."""
 
-    kind: str  # one of segue.errors.Kind, or "blocked"
-    type: str  # the exception's class, or the job that failed above
+    kind: str  # one of segue.errors.Kind; "blocked" or "not_applicable" from a job above
+    # The exception's class, the job that failed above, or the types of a file not accepted.
+    type: str
     message: str
     traceback: str | None = None  # of the job's own code, cut to a bounded size
+
+
+def join_types(types: Iterable[str]) -> str:
+    """Return the types of a file that a job does not accept, as the failure's ``type``."""
+    return " ".join(sorted(types)) or "unknown"
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

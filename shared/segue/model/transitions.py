@@ -7,10 +7,11 @@ does no harm.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from segue.model.artifact import find_suffix
 from segue.model.graph import Graph
 from segue.model.media_file import MediaFile
 from segue.model.record import (
@@ -49,8 +50,8 @@ class Result:
 
     job: str
     state: State  # DONE, FAILED, BLOCKED or NOT_APPLICABLE; QUEUED: the lease is given up
-    artifact: str | None = None  # its name, relative to the artifacts' location
-    checksum: str | None = None
+    # By name, relative to the artifacts' location: the checksum of each artifact.
+    artifacts: Mapping[str, str] = field(default_factory=dict)
     error: Failure | None = None
     damaged: str | None = None  # the parent whose artifact is gone or has changed
     seconds: float | None = None
@@ -427,13 +428,13 @@ def settle(
                 late.append(result.job)
             continue
         is_finished = result.state in FINISHED
-        is_inherited = result.state in (State.BLOCKED, State.NOT_APPLICABLE) and bool(result.error)
+        is_inherited = result.error is not None and result.error.kind == result.state
         notify = _strip(old.notify) if is_finished else old.notify
         entries[fingerprint] = Entry(
             job=result.job,
             state=result.state,
             order=order,
-            checksums=_list_checksums(result),
+            checksums={find_suffix(name): c for name, c in result.artifacts.items()},
             attempts=old.attempts - is_inherited,
             error=result.error,
             notify=notify,
@@ -460,12 +461,6 @@ def _is_recorded(entry: Entry, claimed: Entry, result: Result) -> bool:
         result.state,
         result.error,
     )
-
-
-def _list_checksums(result: Result) -> dict[str, str]:
-    if result.artifact is None:
-        return {}
-    return {result.artifact.rpartition("/")[2].partition(".")[2]: result.checksum or ""}
 
 
 def _queue_damaged(

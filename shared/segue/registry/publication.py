@@ -68,7 +68,7 @@ def build_manifest(graph: Graph, settings: Settings) -> Manifest:
         job.name: PublishedJob(
             fingerprint=graph.fingerprints[job.name],
             equivalents=graph.accepted[job.name][1:],
-            writes=job.writes,
+            writes=job.writes if isinstance(job.writes, str) else dict(job.writes),
             pipeline=graph.pipeline_of[job.name],
             on_arrival=job.on_arrival,
             owner=job.owner,

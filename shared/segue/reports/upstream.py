@@ -31,7 +31,7 @@ class UpstreamJob:
     job: str
     fingerprint: str
     state: str  # of its result, or "missing"; "unknown" if the ledger cannot be read
-    artifact: str | None  # URI
+    artifacts: tuple[str, ...]  # URIs
     needed_by: tuple[str, ...]  # the namespaces that are locked to it
 
 
@@ -199,6 +199,6 @@ class _UpstreamReader:
             job=job,
             fingerprint=fingerprint,
             state=str(result.state) if result is not None else absent,
-            artifact=result.artifact if result is not None else None,
+            artifacts=tuple(result.artifacts) if result is not None else (),
             needed_by=tuple(users),
         )

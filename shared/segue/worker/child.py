@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from segue.errors import ConfigurationError, DamagedInput, Kind, TransientError
+from segue.errors import ConfigurationError, DamagedInput, Kind, NotApplicable, TransientError
 from segue.model.record import State, evolve
 from segue.model.transitions import Result, build_blocked_result
 from segue.worker import numba_cache
@@ -46,7 +46,7 @@ from segue.worker.protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from segue.worker.protocol import Frame, PoolConfig
 
@@ -288,9 +288,10 @@ class Child:
         self._memory.set_limit(job.spec.resources.memory_gib)
         self._is_calling = False
         info: FailureInfo | None = None
-        artifact = checksum = damaged = None
+        artifacts: Mapping[str, str] = {}
+        damaged = None
         try:
-            artifact, checksum = call_with_retry(
+            artifacts = call_with_retry(
                 lambda: self._attempt(run, job, value),
                 attempts=job.spec.attempts,
                 # The next attempt begins after the pause, and has the whole timeout.
@@ -309,14 +310,10 @@ class Child:
                 raise SetupFailed(f"job {name!r}: {info.failure.message}", error) from error
             damaged = error.job if isinstance(error, DamagedInput) else None
         wall_s, cpu_s = self._timer.lap()
-        state = State.DONE
-        if info is not None:
-            state = State.FAILED if info.permanent else State.QUEUED
         result = Result(
             job=name,
-            state=state,
-            artifact=artifact,
-            checksum=checksum,
+            state=info.state if info is not None else State.DONE,
+            artifacts=artifacts,
             error=info.failure if info is not None else None,
             damaged=damaged,
             seconds=seconds + wall_s,
@@ -334,17 +331,17 @@ class Child:
 
     def _describe_failure(self, error: BaseException, job: LoadedJob) -> FailureInfo:
         self._exit_if_forked()
-        if os.environ.get("SEGUE_DEBUG"):
+        if os.environ.get("SEGUE_DEBUG") and not isinstance(error, NotApplicable):
             sys.stderr.write(format_job_traceback(error))
         info = describe_failure(error, job.spec.resources.memory_gib)
-        if info.permanent and find_full_disk([self._folder]):  # whatever the error says
+        if info.state is State.FAILED and find_full_disk([self._folder]):  # whatever the error says
             failure = evolve(info.failure, kind=Kind.DISK_FULL)
-            return info._replace(failure=failure, permanent=False, in_doubt=True)
+            return info._replace(failure=failure, state=State.QUEUED, in_doubt=True)
         if info.failure.kind == Kind.JOB_RAISED and not self._is_calling:
             return info._replace(in_doubt=True)  # an earlier job may have changed a module
         return info
 
-    def _attempt(self, run: LineRun, job: LoadedJob, value: Any) -> tuple[str, str]:
+    def _attempt(self, run: LineRun, job: LoadedJob, value: Any) -> dict[str, str]:
         if value is _NOT_CALLED:
             inputs = run.load_inputs(job)
             self._is_calling = True
@@ -355,6 +352,8 @@ class Child:
                 raise
             self._is_calling = False
             self._exit_if_forked()
+        if isinstance(value, Exception):  # in a batch, of this file alone
+            raise value
         return run.write(job, value)
 
     def _report_below(self, run: LineRun, job: LoadedJob, info: FailureInfo) -> None:
@@ -362,8 +361,9 @@ class Child:
         for name in [n for n in run.remaining if info.aborts_line or n in job.below]:
             del run.remaining[name]
             result = Result(job=name, state=State.QUEUED, error=drop_traceback(info.failure))
-            if info.permanent:
-                result = build_blocked_result(name, job.spec.name)
+            if info.state is not State.QUEUED:
+                inherited = State.BLOCKED if info.state is State.FAILED else info.state
+                result = build_blocked_result(name, job.spec.name, inherited)
             result = replace(result, seconds=0.0, cpu_seconds=0.0)
             self._frames.append(Done(run.task.task_id, result))
 

@@ -23,6 +23,8 @@ from segue.errors import (
     JobKilled,
     JobRaised,
     Kind,
+    NotAccepted,
+    NotApplicable,
     OutOfMemory,
     PermanentError,
     Superseded,
@@ -30,7 +32,7 @@ from segue.errors import (
     Unavailable,
 )
 from segue.extras import find_extra, format_hint
-from segue.model.record import Failure, evolve
+from segue.model.record import Failure, State, evolve, join_types
 
 BACKOFF = Backoff(0.5, 10.0)
 MAX_CHARACTERS = 500
@@ -65,13 +67,15 @@ class FailureInfo(NamedTuple):
     """The consequences of an exception for its job, and for the rest of the line."""
 
     failure: Failure
-    permanent: bool  # a retry would fail in the same way
+    state: State  # FAILED, QUEUED if a retry may succeed, or NOT_APPLICABLE, which is no failure
     aborts_line: bool  # no other job of the file can succeed now
     in_doubt: bool  # what else runs on this machine may have caused it
 
 
 def describe_failure(error: BaseException, memory_gib: float) -> FailureInfo:
     """Return what an exception means for its job and the line."""
+    if isinstance(error, NotApplicable):
+        return _describe_not_applicable(error)
     known = classify_error(error, memory_gib)
     # Of errors that are raised on purpose, and of a full disk, the message says everything.
     is_unexpected = known is not error and not isinstance(known, DiskFull)
@@ -82,10 +86,19 @@ def describe_failure(error: BaseException, memory_gib: float) -> FailureInfo:
             message=shorten(format_message(known)),
             traceback=_build_traceback(error) if is_unexpected else None,
         ),
-        permanent=isinstance(known, PermanentError),
+        state=State.FAILED if isinstance(known, PermanentError) else State.QUEUED,
         aborts_line=isinstance(known, Superseded | DiskFull),
         in_doubt=isinstance(known, DiskFull | JobKilled),
     )
+
+
+def _describe_not_applicable(error: NotApplicable) -> FailureInfo:
+    name = type(error).__name__
+    if isinstance(error, NotAccepted):  # what the job accepts may change
+        name = join_types(error.types)
+    message = shorten(format_message(error)) or "the job is not for this file"
+    failure = Failure(kind=error.kind, type=name, message=message)
+    return FailureInfo(failure, State.NOT_APPLICABLE, aborts_line=False, in_doubt=False)
 
 
 def drop_traceback(failure: Failure | None) -> Failure | None:

@@ -18,13 +18,21 @@ from segue.clock import utc_now
 from segue.codec import decode, encode, find_extension
 from segue.errors import BadOutput, Contended, DamagedInput, MissingInput, Superseded
 from segue.media.decode import LocalMedia
-from segue.model.artifact import Lineage, build_artifact_name, compute_checksum, find_version
+from segue.model.artifact import (
+    Lineage,
+    build_artifact_name,
+    build_suffix,
+    compute_checksum,
+    find_version,
+    split_output,
+)
 from segue.model.graph import SOURCE, Graph, Job
 from segue.model.job_code import build
 from segue.model.ledger import Change, Ledger
 from segue.model.media_file import find_bucket_location, split_uri
 from segue.model.object_store import ObjectStore
 from segue.model.transitions import extend_leases
+from segue.worker.failure import shorten
 from segue.worker.protocol import Task
 
 JSON = "application/json"
@@ -39,8 +47,8 @@ class LoadedJob:
 
     spec: Job
     fingerprint: str
-    extension: str
-    needs: tuple[tuple[str, str, str], ...]  # input, parent, the parent's content type
+    outputs: tuple[tuple[str, str, str], ...]  # name, content type, suffix of the artifact's name
+    needs: tuple[tuple[str, str, str], ...]  # input, what it refers to, the content type of that
     reads_source: bool
     below: frozenset[str]
     call: Callable[[Mapping[str, Any]], Any]
@@ -55,12 +63,17 @@ def load_job(graph: Graph, name: str) -> LoadedJob:
     runner = build(spec)
     if runner.setup is not None:
         runner.setup()
-    types = {SOURCE: "", **{p: graph.find_content_type(p) for p in spec.parents}}
     return LoadedJob(
         spec=spec,
         fingerprint=graph.fingerprints[name],
-        extension=find_extension(spec.writes),
-        needs=tuple((name, parent, types[parent]) for name, parent in spec.needs.items()),
+        outputs=tuple(
+            (output, content_type, build_suffix(output, find_extension(content_type)))
+            for output, content_type in spec.outputs.items()
+        ),
+        needs=tuple(
+            (name, needed, "" if needed == SOURCE else graph.find_content_type(needed))
+            for name, needed in spec.needs.items()
+        ),
         reads_source=spec.reads_source,
         below=graph.find_descendants(name),
         call=runner.call,
@@ -154,7 +167,7 @@ class LineRun:
         self._stores = stores
         self._claims = claims
         self._file_name = split_uri(task.media.uri)[1]
-        self._names = dict(task.inputs)  # of the artifacts, by job
+        self._names = dict(task.inputs)  # of the artifacts, by job or job.output
         self._artifacts: dict[str, _Artifact] = {}
         self._media: LocalMedia | None = None
         self._source_store: ObjectStore | None = None
@@ -163,35 +176,40 @@ class LineRun:
         """Return the arguments to call a job with."""
         return {
             name: self._open_source()
-            if parent == SOURCE
-            else self._load_parent(parent, content_type)
-            for name, parent, content_type in job.needs
+            if needed == SOURCE
+            else self._load_parent(needed, content_type)
+            for name, needed, content_type in job.needs
         }
 
-    def write(self, job: LoadedJob, value: Any) -> tuple[str, str]:
-        """Write a job's artifact; return its name and checksum."""
-        spec = job.spec
+    def write(self, job: LoadedJob, value: Any) -> dict[str, str]:
+        """Write a job's artifacts; return their names and checksums.
+
+        Nothing is written unless each output can be.
+        """
+        spec, version = job.spec, self.task.media.version
+        values = _split_value(job, value)
         try:
-            encoded = encode(spec.writes, value)
+            encoded = [
+                encode(content_type, each)
+                for (_, content_type, _), each in zip(job.outputs, values, strict=True)
+            ]
         except BadOutput:
             if hasattr(value, "close"):
                 value.close()  # a coroutine warns if it is never awaited
             raise
         self.check_source(job)
-        name = build_artifact_name(
-            spec.name,
-            job.fingerprint,
-            self._file_name,
-            self.task.media.version,
-            job.extension,
-        )
-        self._put(job, name, encoded.data)
-        self._names[spec.name] = name
-        if not job.below.isdisjoint(self.remaining):
-            self._artifacts[spec.name] = _Artifact(spec.writes, encoded.data, encoded.value)
-        return name, compute_checksum(encoded.data)
+        written = {}
+        for (output, content_type, suffix), each in zip(job.outputs, encoded, strict=True):
+            name = build_artifact_name(spec.name, job.fingerprint, self._file_name, version, suffix)
+            self._put(job, name, each.data, content_type)
+            written[name] = compute_checksum(each.data)
+            reference = f"{spec.name}.{output}" if output else spec.name
+            self._names[reference] = name
+            if not job.below.isdisjoint(self.remaining):
+                self._artifacts[reference] = _Artifact(content_type, each.data, each.value)
+        return written
 
-    def _put(self, job: LoadedJob, name: str, data: bytes) -> None:
+    def _put(self, job: LoadedJob, name: str, data: bytes, content_type: str) -> None:
         """Create an object, or replace it while the claim on the job is held.
 
         The object is replaced even if its bytes are the same: whoever lost the claim, and is about
@@ -202,7 +220,7 @@ class LineRun:
             store.create,
             name,
             data,
-            content_type=job.spec.writes,
+            content_type=content_type,
             metadata=self._build_lineage(job),
         )
         for _ in range(ATTEMPTS):
@@ -257,17 +275,19 @@ class LineRun:
                 raise
             raise Superseded(f"{error}; it is processed once it is there") from error
 
-    def _load_parent(self, parent: str, content_type: str) -> Any:
-        known = self._artifacts.get(parent)
+    def _load_parent(self, reference: str, content_type: str) -> Any:
+        known = self._artifacts.get(reference)
         if known is None:
-            if parent not in self._names:
-                raise MissingInput(f"the task has no artifact of parent {parent!r}; plan it again")
-            known = self._artifacts[parent] = _Artifact(content_type, self._read_parent(parent))
+            if reference not in self._names:
+                raise MissingInput(f"the task has no artifact of {reference!r}; plan it again")
+            data = self._read_parent(reference)
+            known = self._artifacts[reference] = _Artifact(content_type, data)
         return known.copy_value()
 
-    def _read_parent(self, parent: str) -> bytes:
+    def _read_parent(self, reference: str) -> bytes:
         """Read a parent's artifact, and compare it with the ledger's checksum."""
-        name, checksum = self._names[parent], self.task.checksums.get(parent)
+        name, checksum = self._names[reference], self.task.checksums.get(reference)
+        parent, _ = split_output(reference)
         if "://" in name:
             return self._read_foreign_parent(parent, name, checksum)
         try:
@@ -302,9 +322,25 @@ class LineRun:
             fingerprint=job.fingerprint,
             uri=self.task.media.uri,
             version=self.task.media.version,
-            parents={p: self._names[p] for p in job.spec.parents},
+            parents={needed: self._names[needed] for _, needed, _ in job.needs if needed != SOURCE},
             segue=find_version(),
         ).to_metadata()
+
+
+def _split_value(job: LoadedJob, value: Any) -> list[Any]:
+    """Return the value of each output; a job with several returns a dict of them."""
+    names = [output for output, _, _ in job.outputs]
+    if names == [""]:
+        return [value]
+    if not isinstance(value, Mapping) or set(value) != set(names):
+        found = type(value).__name__
+        if isinstance(value, Mapping):
+            found = f"dict with the keys {', '.join(map(repr, value)) or '(none)'}"
+        raise BadOutput(
+            f"the job returned {shorten(found, 200)}; it writes several outputs, so return a dict "
+            f"with the keys {', '.join(map(repr, names))}"
+        )
+    return [value[name] for name in names]
 
 
 def _empty_folder(folder: str) -> None:

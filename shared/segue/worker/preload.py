@@ -36,7 +36,8 @@ def preload(graph: Graph, artifacts: str, names: Collection[str], excluded: Sequ
     jobs = [job for job in graph.jobs.values() if job.name in names]
     locations = (artifacts, graph.catalogue or "")
     wanted = [CLOUD if uri.startswith("gs://") else FOLDER for uri in locations if uri]
-    wanted += ["segue.codec"] * any(job.writes not in PLAIN for job in jobs)
+    types = {content_type for job in jobs for content_type in job.outputs.values()}
+    wanted += ["segue.codec"] * (not types.issubset(PLAIN))
     wanted += ["segue.media.decode"] * any(job.reads_source for job in jobs)
     wanted += [job.run.partition(":")[0] for job in jobs]
     for name in dict.fromkeys(wanted):

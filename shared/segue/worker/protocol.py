@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from segue.model.artifact import build_references
 from segue.model.graph import Graph
 from segue.model.media_file import MediaFile
 from segue.model.transitions import Result
@@ -32,7 +33,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False)
     task_id: int  # repeated in the reports; unique among unfinished tasks
     media: MediaFile
     run: tuple[str, ...]  # parents first
-    # Parent job that is not in ``run`` → its artifact's name; of another namespace, its URI.
+    # Parent job that is not in ``run``, or job.output → its artifact's name; of another namespace,
+    # its URI.
     inputs: Mapping[str, str] = {}
     checksums: Mapping[str, str] = {}  # of those artifacts, as far as they are known
     owner: str = ""  # of the claim on these jobs
@@ -42,13 +44,12 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False)
         if not results:
             return self
         finished = {result.job for result in results}
-        artifacts = {r.job: r.artifact for r in results if r.artifact is not None}
-        checksums = {r.job: r.checksum for r in results if r.checksum is not None}
+        written = [each for r in results for each in build_references(r.job, r.artifacts)]
         return msgspec.structs.replace(
             self,
             run=tuple(job for job in self.run if job not in finished),
-            inputs={**self.inputs, **artifacts},
-            checksums={**self.checksums, **checksums},
+            inputs={**self.inputs, **{reference: name for reference, name, _ in written}},
+            checksums={**self.checksums, **{reference: c for reference, _, c in written if c}},
         )
 
 

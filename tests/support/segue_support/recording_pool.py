@@ -19,8 +19,9 @@ def complete_jobs(task: Task) -> tuple[Result, ...]:
         Result(
             job=job,
             state=State.DONE,
-            artifact=build_artifact_name(job, FINGERPRINT, name, version, "json"),
-            checksum=f"sha256:{job}",
+            artifacts={
+                build_artifact_name(job, FINGERPRINT, name, version, "json"): f"sha256:{job}"
+            },
             seconds=0.001,
             cpu_seconds=0.001,
         )

@@ -64,8 +64,8 @@ class Trial:
     def read(self, result: Result) -> bytes:
         """Return the bytes of an artifact."""
         store = connect_store(self.artifacts)
-        assert result.artifact is not None
-        return store.read(result.artifact)
+        (name,) = result.artifacts
+        return store.read(name)
 
 
 def run_tasks(pool: Pool, tasks: Sequence[Task]) -> list[dict[str, Result]]:

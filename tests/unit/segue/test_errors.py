@@ -13,6 +13,7 @@ from segue import errors
 from segue.errors import (
     ConfigurationError,
     Kind,
+    NotApplicable,
     PermanentError,
     SegueError,
     TooManyFailures,
@@ -25,8 +26,9 @@ CLASSES = [
     for _, c in inspect.getmembers(errors, inspect.isclass)
     if issubclass(c, SegueError) and c.__module__ == errors.__name__
 ]
-BRANCHES = (ConfigurationError, TooManyFailures, PermanentError, TransientError)
+BRANCHES = (ConfigurationError, TooManyFailures, NotApplicable, PermanentError, TransientError)
 LEAVES = [c for c in CLASSES if c.__base__ in (PermanentError, TransientError)]
+LEAVES += [c for c in CLASSES if issubclass(c, NotApplicable)]
 
 
 def test_every_error_is_on_exactly_one_branch():

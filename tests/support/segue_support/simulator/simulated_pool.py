@@ -31,7 +31,7 @@ def load_job(graph: Graph, name: str) -> LoadedJob:
     return LoadedJob(
         spec=graph.jobs[name],
         fingerprint=graph.fingerprints[name],
-        extension="json",
+        outputs=(("", "application/json", "json"),),
         needs=(("media", SOURCE, ""),) if graph.jobs[name].reads_source else (),
         reads_source=graph.jobs[name].reads_source,
         below=frozenset(),
@@ -127,8 +127,7 @@ class SimulatedPool:
                 continue
             results[job] = _inherit_result(job, above) or self._compute(line, job, artifacts)
             found = results[job]
-            if found.artifact is not None:
-                artifacts[job] = found.artifact
+            artifacts.update((job, name) for name in found.artifacts)
             if found.error is not None and found.error.kind in (Kind.DISK_FULL, Kind.SUPERSEDED):
                 abort_error = found.error
         self.full_disks += any(r.error and r.error.kind == Kind.DISK_FULL for r in results.values())
@@ -147,21 +146,19 @@ class SimulatedPool:
                 return _build_failure(job, error.kind, State.QUEUED)
         fingerprint = self._graph.fingerprints[job]
         fate = self._home.find_fate(task.media, job, fingerprint)
-        name = checksum = ""
+        written: dict[str, str] = {}
         if fate is State.DONE:
             try:
-                name, checksum = line.write(loaded, fingerprint)
+                written = line.write(loaded, fingerprint)
             except TransientError as error:
                 return _build_failure(job, error.kind, State.QUEUED)
-            self._checker.record_artifact(name)
+            self._checker.record_artifact(*written)
         self._checker.record_execution(self._caller, task, job, fingerprint, fate)
         if fate is State.FAILED:
             return _build_failure(job, Kind.CORRUPT_MEDIA, State.FAILED)
         if fate is State.NOT_APPLICABLE:
-            return Result(job=job, state=fate, seconds=SECONDS)
-        return Result(
-            job=job, state=fate, artifact=name, checksum=checksum, seconds=SECONDS, cpu_seconds=0.1
-        )
+            return _build_failure(job, Kind.DECLINED, fate)
+        return Result(job=job, state=fate, artifacts=written, seconds=SECONDS, cpu_seconds=0.1)
 
     def _find_failure(self, task: Task, job: str, artifacts: dict[str, str]) -> Result | None:
         """Return the result of a job that fails before it has computed anything."""

@@ -171,7 +171,9 @@ class OneByOne(RecordingPool):
 
 
 def slow(task: Task) -> tuple[Result, ...]:
-    return tuple(Result(job=j, state=State.DONE, artifact="x", seconds=60.0) for j in task.run)
+    return tuple(
+        Result(job=j, state=State.DONE, artifacts={"x": ""}, seconds=60.0) for j in task.run
+    )
 
 
 def test_several_files_are_claimed_at_once_even_if_they_end_one_by_one():

@@ -109,8 +109,7 @@ class System:
         result = Result(
             job="down",
             state=state,
-            artifact="down/x/y/1.flac" if state is State.DONE else None,
-            checksum="sha256:down" if state is State.DONE else None,
+            artifacts={"down/x/y/1.flac": "sha256:down"} if state is State.DONE else {},
             **more,
         )
 

@@ -92,7 +92,7 @@ def settle(steps: Steps, work: Work, found: Record, *results: Result) -> tuple[R
 
 def done(job: str) -> Result:
     artifact = f"{job}/000000000000/a.wav/5.json"
-    return Result(job=job, state=State.DONE, artifact=artifact, checksum=f"sha256:{job}")
+    return Result(job=job, state=State.DONE, artifacts={artifact: f"sha256:{job}"})
 
 
 def at(graph: Graph, record: Record | None, job: str) -> Entry:

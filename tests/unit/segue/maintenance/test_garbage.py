@@ -380,7 +380,7 @@ def test_a_slow_worker_whose_artifact_was_removed_can_no_longer_record_it(yard):
     assert len(yard.remove()) == 1
     entry = yard.record().results[BEATS]
     assert (entry.state, entry.lease, entry.notify) == (State.QUEUED, None, (EVERYONE,))
-    result = Result(job="beats", state=State.DONE, artifact="2.json", checksum="sha256:0")
+    result = Result(job="beats", state=State.DONE, artifacts={"2.json": "sha256:0"})
     record, late = settle(
         yard.record(), GRAPH, order=2, owner="elsewhere/1/1/a", results=[result], now=NOW
     )

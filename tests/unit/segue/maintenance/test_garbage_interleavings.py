@@ -122,13 +122,13 @@ class InlinePool:
     def _run(self, line: LineRun, name: str) -> Result:
         job = load_job(self._graph, name)
         try:
-            artifact, checksum = line.write(job, job.call(line.load_inputs(job)))
+            written = line.write(job, job.call(line.load_inputs(job)))
         except TransientError as error:
             damaged = getattr(error, "job", None)
             self.damaged += [damaged] if damaged else []
             failure = describe_failure(error, 1.0).failure
             return Result(job=name, state=State.QUEUED, error=failure, damaged=damaged)
-        return Result(job=name, state=State.DONE, artifact=artifact, checksum=checksum)
+        return Result(job=name, state=State.DONE, artifacts=written)
 
 
 class World:

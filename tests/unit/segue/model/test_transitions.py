@@ -113,7 +113,7 @@ def wanted(record: Record, *jobs: str, whom: str = NOBODY, now: datetime = NOW) 
 
 
 ARTIFACT = f"b/{PRINT}/a.wav/5.flac"
-DONE = Result(job="b", state=State.DONE, artifact=ARTIFACT, checksum="sha256:0", seconds=2.0)
+DONE = Result(job="b", state=State.DONE, artifacts={ARTIFACT: "sha256:0"}, seconds=2.0)
 FAILED = Result(job="b", state=State.FAILED, error=FAILURE)
 
 
@@ -451,7 +451,7 @@ def test_a_result_is_recorded_and_the_lease_is_gone():
 
 
 def test_an_artifact_of_a_job_with_several_outputs_is_found_by_its_suffix():
-    made = replace(DONE, artifact=f"b/{PRINT}/a.wav/5.vocals.flac")
+    made = replace(DONE, artifacts={f"b/{PRINT}/a.wav/5.vocals.flac": "sha256:0"})
     record, _ = settled(claimed(record_of(), "b"), made)
     assert of(record).checksums == {"vocals.flac": "sha256:0"}
 
@@ -1003,8 +1003,8 @@ class Life(RuleBasedStateMachine):
         owner, job, order, graph = data.draw(st.sampled_from(self.claims))
         fingerprint = graph.fingerprints[job]
         self.count += 1
-        made = f"{job}/x/a/1.flac" if state is State.DONE else None
-        result = Result(job=job, state=state, artifact=made, checksum=str(self.count))
+        made = {f"{job}/x/a/1.flac": str(self.count)} if state is State.DONE else {}
+        result = Result(job=job, state=state, artifacts=made)
         changed, late = settle(
             self.record, graph, order=order, owner=owner, results=[result], now=self.now
         )

@@ -114,7 +114,9 @@ def test_what_the_namespaces_above_are_locked_to_in_turn_is_read(world):
     assert set(found.results) == {"platform/downsample", "rhythm/beats"}
     assert all(each.note == each.problem == "" for each in found.namespaces)
     (genre,) = found.namespaces[-1].jobs
-    assert genre.artifact == f"file://{world.folder}/labels/genre/{'c' * 12}/music/a.wav/v1.json"
+    assert genre.artifacts == (
+        f"file://{world.folder}/labels/genre/{'c' * 12}/music/a.wav/v1.json",
+    )
 
 
 def test_each_ledger_is_opened_once(world, monkeypatch):
@@ -176,7 +178,7 @@ def test_a_namespace_that_cannot_be_read_is_named_and_the_others_are_read(world,
             job="genre",
             fingerprint="c" * 12,
             state="unknown",
-            artifact=None,
+            artifacts=(),
             needed_by=("rhythm",),
         ),
     )

@@ -18,10 +18,12 @@ from segue.errors import (
     JobRaised,
     Kind,
     MissingInput,
+    NotApplicable,
     Superseded,
     Unavailable,
 )
 from segue.media.decode import LocalMedia
+from segue.model.record import State
 from segue.worker.failure import (
     CUT,
     MAX_CHARACTERS,
@@ -34,40 +36,41 @@ from segue.worker.failure import (
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "permanent", "aborts_line"),
+    ("error", "kind", "state", "aborts_line"),
     [
-        (CorruptMedia("x"), Kind.CORRUPT_MEDIA, True, False),
-        (MissingInput("x"), Kind.MISSING_INPUT, True, False),
-        (MemoryError(), Kind.OUT_OF_MEMORY, True, False),
-        (OSError(errno.ENOMEM, "no memory"), Kind.OUT_OF_MEMORY, True, False),
+        (CorruptMedia("x"), Kind.CORRUPT_MEDIA, State.FAILED, False),
+        (MissingInput("x"), Kind.MISSING_INPUT, State.FAILED, False),
+        (MemoryError(), Kind.OUT_OF_MEMORY, State.FAILED, False),
+        (OSError(errno.ENOMEM, "no memory"), Kind.OUT_OF_MEMORY, State.FAILED, False),
         (
             ImportError("libx.so: failed to map segment from shared object"),
             Kind.OUT_OF_MEMORY,
-            True,
+            State.FAILED,
             False,
         ),
-        (ImportError("libx.so: no such file"), Kind.JOB_RAISED, True, False),
-        (OSError(errno.EIO, "broken"), Kind.JOB_RAISED, True, False),
-        (SystemExit(1), Kind.CRASHED, True, False),
-        (ZeroDivisionError(), Kind.JOB_RAISED, True, False),
-        (OSError(errno.ENOSPC, "full"), Kind.DISK_FULL, False, True),
-        (DiskFull("x"), Kind.DISK_FULL, False, True),
-        (KeyboardInterrupt(), Kind.JOB_RAISED, True, False),
-        (GeneratorExit(), Kind.JOB_RAISED, True, False),
-        (JobKilled("x"), Kind.CRASHED, True, False),
-        (Superseded("x"), Kind.SUPERSEDED, False, True),
-        (ConnectionResetError(), Kind.UNAVAILABLE, False, False),
-        (TimeoutError(), Kind.UNAVAILABLE, False, False),
-        (Unavailable("x"), Kind.UNAVAILABLE, False, False),
+        (ImportError("libx.so: no such file"), Kind.JOB_RAISED, State.FAILED, False),
+        (OSError(errno.EIO, "broken"), Kind.JOB_RAISED, State.FAILED, False),
+        (SystemExit(1), Kind.CRASHED, State.FAILED, False),
+        (ZeroDivisionError(), Kind.JOB_RAISED, State.FAILED, False),
+        (OSError(errno.ENOSPC, "full"), Kind.DISK_FULL, State.QUEUED, True),
+        (DiskFull("x"), Kind.DISK_FULL, State.QUEUED, True),
+        (KeyboardInterrupt(), Kind.JOB_RAISED, State.FAILED, False),
+        (GeneratorExit(), Kind.JOB_RAISED, State.FAILED, False),
+        (JobKilled("x"), Kind.CRASHED, State.FAILED, False),
+        (Superseded("x"), Kind.SUPERSEDED, State.QUEUED, True),
+        (ConnectionResetError(), Kind.UNAVAILABLE, State.QUEUED, False),
+        (TimeoutError(), Kind.UNAVAILABLE, State.QUEUED, False),
+        (Unavailable("x"), Kind.UNAVAILABLE, State.QUEUED, False),
+        (NotApplicable("x"), Kind.DECLINED, State.NOT_APPLICABLE, False),
     ],
 )
 def test_every_exception_has_a_meaning(
-    error: BaseException, kind: str, permanent: bool, aborts_line: bool
+    error: BaseException, kind: str, state: State, aborts_line: bool
 ) -> None:
     found = describe_failure(error, 2.0)
-    assert (found.failure.kind, found.permanent, found.aborts_line) == (
+    assert (found.failure.kind, found.state, found.aborts_line) == (
         kind,
-        permanent,
+        state,
         aborts_line,
     )
     assert found.failure.type == type(error).__name__

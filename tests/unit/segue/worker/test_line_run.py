@@ -100,10 +100,8 @@ class Line:
     def replace(self, result: Result, data: bytes) -> None:
         """Replace an artifact."""
         store = connect_store(self.trial.artifacts)
-        assert result.artifact is not None
-        store.create(
-            result.artifact, data, content_type="application/json", metadata={}, replace=True
-        )
+        (name,) = result.artifacts
+        store.create(name, data, content_type="application/json", metadata={}, replace=True)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +125,7 @@ def _build_tone() -> bytes:
 
 def _list_artifacts(results: dict[str, Result]) -> dict[str, str]:
     assert {r.state for r in results.values()} == {State.DONE}, results
-    return {job: r.artifact or "" for job, r in results.items()}
+    return {job: min(r.artifacts, default="") for job, r in results.items()}
 
 
 def test_a_line_in_one_task_writes_the_same_bytes_as_in_many(line: Line, tmp_path: Path) -> None:
@@ -140,7 +138,7 @@ def test_a_line_in_one_task_writes_the_same_bytes_as_in_many(line: Line, tmp_pat
             [results] = run_tasks(pool, [Task(task_id=1, media=media, run=(job,), inputs=known)])
             known |= _list_artifacts(results)
             assert again.read(results[job]) == line.trial.read(together[job])
-            assert results[job].checksum == together[job].checksum
+            assert results[job].artifacts == together[job].artifacts
 
 
 def test_a_job_that_changes_its_input_does_not_affect_the_next(line: Line) -> None:
@@ -171,13 +169,13 @@ def test_an_artifact_records_its_lineage(line: Line) -> None:
     results = line.run(media)
     store = connect_store(line.trial.artifacts)
     name = f"arrays/{line.graph.fingerprints['arrays']}{media.uri[7:]}/{media.version}.npz"
-    assert results["arrays"].artifact == name
+    assert list(results["arrays"].artifacts) == [name]
     stat = store.stat(name)
     assert stat.content_type == "application/x-npz"
     lineage = Lineage.from_metadata(stat.metadata)
     assert lineage is not None
     assert (lineage.job, lineage.uri, lineage.version) == ("arrays", media.uri, media.version)
-    assert lineage.parents == {j: results[j].artifact for j in ("half", "level")}
+    assert lineage.parents == {j: min(results[j].artifacts) for j in ("half", "level")}
 
 
 def test_artifacts_may_move_to_another_location(line: Line, tmp_path: Path) -> None:
@@ -185,7 +183,7 @@ def test_artifacts_may_move_to_another_location(line: Line, tmp_path: Path) -> N
     first = line.run(media, "half", "level")
     moved = Trial(str(tmp_path))
     shutil.copytree(line.trial.artifacts, moved.artifacts)
-    inputs = {job: r.artifact or "" for job, r in first.items()}
+    inputs = {job: min(r.artifacts) for job, r in first.items()}
     with moved.pool(line.graph) as pool:
         [results] = run_tasks(pool, [Task(task_id=1, media=media, run=("arrays",), inputs=inputs)])
     assert results["arrays"].state is State.DONE
@@ -204,8 +202,8 @@ def test_a_source_that_was_only_touched_is_read(line: Line) -> None:
     touched = msgspec.structs.replace(media, stat="0:0:0:0:0")
     [result] = line.run(touched, "peak").values()
     assert result.state is State.DONE
-    assert result.artifact is not None
-    assert result.artifact.endswith(f"/{media.version}.json")
+    (name,) = result.artifacts
+    assert name.endswith(f"/{media.version}.json")
 
 
 def test_a_source_that_is_gone_may_come_back(line: Line) -> None:
@@ -251,7 +249,7 @@ def test_an_artifact_of_the_same_name_is_replaced_under_the_claim(line: Line) ->
     line.claim(media, "me")
     second = line.run(media, owner="me")
     assert {job: line.trial.read(result) for job, result in second.items()} == right
-    assert second["level"].checksum == first["level"].checksum
+    assert second["level"].artifacts == first["level"].artifacts
 
 
 @pytest.mark.parametrize("holder", ["another", None])
@@ -261,7 +259,7 @@ def test_whoever_lost_the_claim_replaces_nothing(line: Line, holder: str | None)
     line.replace(first["level"], b'{"rms":7.0}')
     if holder is not None:
         line.claim(media, holder)
-    inputs = {"half": first["half"].artifact or ""}
+    inputs = {"half": min(first["half"].artifacts)}
     second = line.run(media, "level", "spoilt", inputs=inputs, owner="me")
     assert {r.state for r in second.values()} == {State.QUEUED}
     assert {r.error and r.error.kind for r in second.values()} == {Kind.SUPERSEDED}
@@ -308,18 +306,19 @@ def test_a_write_whose_answer_was_lost_is_repeated_under_the_claim(
     make_importable(line.graph)
     task = Task(task_id=1, media=media, run=("peak",))
     stores = Stores(Distant, str(tmp_path / "artifacts"))
-    name, checksum = LineRun(task, stores, str(tmp_path), Claims()).write(
+    artifacts = LineRun(task, stores, str(tmp_path), Claims()).write(
         load_job(line.graph, "peak"), {"peak": 0.5}
     )
     assert len(written) == 3
+    ((name, checksum),) = artifacts.items()
     assert compute_checksum((tmp_path / "artifacts" / name).read_bytes()) == checksum
 
 
 def test_a_parent_artifact_that_has_changed_is_not_read(line: Line) -> None:
     media = line.add()
     first = line.run(media, "half", "level")
-    inputs = {job: r.artifact or "" for job, r in first.items()}
-    checksums = {job: r.checksum or "" for job, r in first.items()}
+    inputs = {job: min(r.artifacts) for job, r in first.items()}
+    checksums = {job: c for job, r in first.items() for c in r.artifacts.values()}
     whole = line.run(media, "arrays", inputs=inputs, checksums=checksums)
     assert whole["arrays"].state is State.DONE
     line.replace(first["level"], b'{"rms":7.0}')

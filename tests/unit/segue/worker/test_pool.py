@@ -210,7 +210,7 @@ def test_an_error_that_aborts_the_line_requeues_all_of_its_jobs(
     [results] = runner.run(job, "first", names=("bad",))
     for result in results.values():
         assert result.state is State.QUEUED
-        assert result.artifact is None
+        assert not result.artifacts
         assert result.error is not None
         assert result.error.kind == kind
 

@@ -46,7 +46,9 @@ def started(
 
 
 def done(serial: int, job: str, seconds: float = 0.001) -> Done:
-    return Done(serial, Result(job=job, state=State.DONE, artifact=f"u-{job}", seconds=seconds))
+    return Done(
+        serial, Result(job=job, state=State.DONE, artifacts={f"u-{job}": ""}, seconds=seconds)
+    )
 
 
 class Case:

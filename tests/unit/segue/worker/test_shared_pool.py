@@ -154,7 +154,7 @@ def test_many_threads_share_the_children_and_each_gets_its_own_results(graph, tm
         reports = []
         while sum(r.finished for r in reports) < 5:
             reports += client.collect(COLLECT_TIMEOUT_S)
-        results[number] = {(r.task_id, r.results[0].artifact) for r in reports}
+        results[number] = {(r.task_id, *r.results[0].artifacts) for r in reports}
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(len(media))]
     for thread in threads:

@@ -63,7 +63,9 @@ def logged(caplog, monkeypatch):
 def test_each_result_of_a_reply_is_a_line_and_failures_are_warnings(logged):
     error = Failure(kind="timeout", type="JobTimeout", message="it took too long")
     results = (
-        Result(job="beats", state=State.DONE, artifact="beats/x", seconds=1.5, cpu_seconds=1.0),
+        Result(
+            job="beats", state=State.DONE, artifacts={"beats/x": ""}, seconds=1.5, cpu_seconds=1.0
+        ),
         Result(job="tempo", state=State.FAILED, error=error, seconds=2.0),
     )
     message = Message(uri="gs://b/a.wav", version="1", order=1, trigger="source")
