@@ -361,7 +361,7 @@ def _check_asf(data: Bytes) -> str | None:
 def _check_matroska(data: Bytes) -> str | None:
     at, in_segment = 0, False
     for _ in range(MAX_CHUNKS):
-        element = _read_element(data, at)
+        element = read_element(data, at)
         if element is None:
             break
         name, start, size = element
@@ -383,7 +383,7 @@ def _check_matroska(data: Bytes) -> str | None:
     return None
 
 
-def _read_element(data: Bytes, at: int) -> tuple[bytes, int, int | None] | None:
+def read_element(data: Bytes, at: int) -> tuple[bytes, int, int | None] | None:
     """Return an element's ID, the start of what it holds, and its size (None: unknown)."""
     head = data.read(at, 12)
     if len(head) < 2 or head[0] < 0x10:
