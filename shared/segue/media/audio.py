@@ -84,8 +84,11 @@ class Media(Protocol):
 
         Raises
         ------
+        NotApplicable
+            If its bytes prove that it is something without sound: an image, a film without an
+            audio stream, a document. A job that needs sound does not run for it.
         CorruptMedia
-            If the file is empty, truncated, damaged, or not audio.
+            If the file is empty, truncated, damaged, or not recognised.
         TooLarge
             If it is longer, or decodes to more, than a limit allows.
         """

@@ -34,6 +34,8 @@ from segue.media.stream_kinds import (
 MAX_READS = 20_000
 MAX_READ_BYTES = 16 * 2**20
 
+MIDI = "audio/midi"
+
 # The bytes at the start, those at a later place, and what they prove.
 MAGICS: tuple[tuple[bytes, int, bytes, str], ...] = (
     (b"RIFF", 8, b"WAVE", "audio/wav"),
@@ -60,7 +62,7 @@ MAGICS: tuple[tuple[bytes, int, bytes, str], ...] = (
     (b"DTSHDHDR", 0, b"", "audio/vnd.dts.hd"),
     (b"#!AMR\n", 0, b"", "audio/amr"),
     (b"#!AMR-WB\n", 0, b"", "audio/amr-wb"),
-    (b"MThd\0\0\0\6", 0, b"", "audio/midi"),
+    (b"MThd\0\0\0\6", 0, b"", MIDI),
     (b"\x89PNG\r\n\x1a\n", 12, b"IHDR", "image/png"),
     (b"GIF87a", 0, b"", "image/gif"),
     (b"GIF89a", 0, b"", "image/gif"),
@@ -101,7 +103,7 @@ EXTENSIONS = {
     **dict.fromkeys(("mp3", "mp2"), "audio/mpeg"),
     **dict.fromkeys(("ogg", "oga", "opus", "spx"), "audio/ogg"),
     **dict.fromkeys(("m4a", "m4b", "m4r"), "audio/mp4"),
-    **dict.fromkeys(("mid", "midi"), "audio/midi"),
+    **dict.fromkeys(("mid", "midi"), MIDI),
     **dict.fromkeys(("mpc", "mp+", "mpp"), "audio/x-musepack"),
     **dict.fromkeys(("sph", "nist"), "audio/x-nist"),
     **dict.fromkeys(("8svx", "iff"), "audio/x-8svx"),
@@ -172,7 +174,7 @@ ALIASES = {
     **dict.fromkeys(("audio/m4a", "audio/x-m4a", "audio/x-m4b"), "audio/mp4"),
     **dict.fromkeys(("audio/opus", "audio/vorbis", "application/ogg"), "audio/ogg"),
     **dict.fromkeys(("audio/aacp", "audio/x-aac"), "audio/aac"),
-    **dict.fromkeys(("audio/mid", "audio/x-midi", "audio/sp-midi"), "audio/midi"),
+    **dict.fromkeys(("audio/mid", "audio/x-midi", "audio/sp-midi"), MIDI),
     **dict.fromkeys(("video/avi", "video/msvideo", "video/vnd.avi"), "video/x-msvideo"),
     **dict.fromkeys(("video/x-ms-wmv", "application/vnd.ms-asf"), "video/x-ms-asf"),
     **dict.fromkeys(("image/jpg", "image/pjpeg"), "image/jpeg"),
@@ -189,6 +191,13 @@ ALIASES = {
 }
 # What a server says that knows nothing.
 UNKNOWN = ("application/octet-stream", "binary/octet-stream", "application/unknown")
+NOUNS = {
+    "application": "a document",
+    "audio": "sound",
+    "image": "an image",
+    "video": "sound",  # with pictures, it is a film
+    MIDI: "notes",
+}
 
 _CONTENT_TYPE = re.compile(r"[a-z]+/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}")
 
@@ -286,6 +295,25 @@ def find_declared_type(file_name: str, content_type: str | None) -> str | None:
         return declared
     stem, _, extension = file_name.rpartition("/")[2].rpartition(".")
     return EXTENSIONS.get(extension.lower()) if stem else None
+
+
+def describe_types(found: frozenset[str]) -> str:
+    """Return what a file is, for messages, such as ``an image (image/png)``.
+
+    Parameters
+    ----------
+    found : frozenset of str
+        The result of `find_content_types`, which is not empty.
+    """
+    [name] = [each for each in found if not each.endswith("/*")]
+    if accepts(["video/*"], found):
+        return f"a film {'with' if accepts(['audio/*'], found) else 'without'} sound ({name})"
+    return f"{NOUNS.get(name) or NOUNS[name.partition('/')[0]]} ({name})"
+
+
+def has_sound(found: frozenset[str]) -> bool:
+    """Return whether what a file is found to be has sound; a MIDI file holds notes."""
+    return accepts(["audio/*"], found - {MIDI})
 
 
 def normalise_type(content_type: str) -> str:

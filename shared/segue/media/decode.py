@@ -17,12 +17,14 @@ from segue.errors import (
     CorruptMedia,
     DiskFull,
     MissingInput,
+    NotApplicable,
     OutOfMemory,
     TooLarge,
 )
 from segue.media import riff
 from segue.media.audio import Audio, iterate_blocks
 from segue.media.containers import Bytes, find_big_endian_format, find_wrong_size
+from segue.media.content_type import describe_types, find_content_types, has_sound
 from segue.media.ffmpeg import FfmpegResult, run_ffmpeg
 from segue.media.formats import CONTAINERS, DECODERS
 from segue.media.truncation import find_truncation, parse_log_duration
@@ -85,8 +87,9 @@ class LocalMedia:
         self.path = path
         # A unique name, so neither the source nor another file is overwritten.
         self._target = os.path.join(folder, f"{uuid.uuid4().hex}.decoded.wav")
+        self._types: frozenset[str] = frozenset()  # as its bytes prove, once they are read
         self._lock = threading.Lock()
-        self._outcome: Audio | CorruptMedia | TooLarge | None = None
+        self._outcome: Audio | CorruptMedia | TooLarge | NotApplicable | None = None
 
     def audio(self) -> Audio:
         """Decode at the file's own rate and channels.
@@ -102,6 +105,9 @@ class LocalMedia:
 
         Raises
         ------
+        NotApplicable
+            If its bytes prove that it is something without sound: an image, a film without an
+            audio stream, a document.
         CorruptMedia
             If the file is empty, truncated, not audio, not finite, or not what its header says.
         TooLarge
@@ -123,7 +129,7 @@ class LocalMedia:
                 except BaseException as error:
                     with contextlib.suppress(OSError):
                         os.unlink(self._target)  # frees the space at once
-                    if not isinstance(error, CorruptMedia | TooLarge):
+                    if not isinstance(error, CorruptMedia | TooLarge | NotApplicable):
                         raise
                     self._outcome = error
             if not isinstance(self._outcome, Audio):
@@ -136,6 +142,14 @@ class LocalMedia:
         return self._target
 
     def _decode(self) -> Audio:
+        try:
+            return self._decode_sound()
+        except CorruptMedia as error:
+            if not self._types or has_sound(self._types):
+                raise
+            raise self._decline() from error
+
+    def _decode_sound(self) -> Audio:
         decoder = self._check_source()
         limit, room = _read_limit(), _find_room(os.path.dirname(self._target))
         if room <= 0:
@@ -213,12 +227,16 @@ class LocalMedia:
                     raise self._corrupt("not a file, but a pipe or a device")
                 if found.st_size == 0:
                     raise self._corrupt("empty file")
+                self._types = find_content_types(self.path)
                 data = Bytes(file)
                 form, wrong_size = find_big_endian_format(data), find_wrong_size(data)
         except OSError as error:
             raise MissingInput(
                 f"{self.uri}: its local copy cannot be read: {error.strerror}"
             ) from error
+        # Of a film, ffmpeg knows better whether it has sound than the list of its streams.
+        if self._types and not has_sound(self._types) and "video/*" not in self._types:
+            raise self._decline()
         if wrong_size is not None:  # ffmpeg could search gigabytes for the next chunk
             raise self._corrupt(wrong_size)
         if form is not None and form not in BIG_ENDIAN_DECODERS:
@@ -298,6 +316,9 @@ class LocalMedia:
         with open(self.path, "rb") as file:
             head = file.read(256)
         return not any(byte < 0x20 and byte not in b"\t\n\r\f" for byte in head)
+
+    def _decline(self) -> NotApplicable:
+        return NotApplicable(f"{self.uri} is {describe_types(self._types)}: it has no sound")
 
     def _corrupt(self, what: str) -> CorruptMedia:
         return CorruptMedia(f"{self.uri}: {what}")

@@ -3,8 +3,8 @@
 python -m segue_support.mutated_media --seeds 0:10000
 
 A seed chooses a container and what is done to its bytes. Whatever a file has become, each job gives
-an artifact that can be read back, or the failure ``corrupt_media`` or ``too_large``; no job runs
-into its deadline, and no worker dies.
+an artifact that can be read back, is not for the file, or gives the failure ``corrupt_media`` or
+``too_large``; no job runs into its deadline, and no worker dies.
 """
 
 from __future__ import annotations
@@ -155,6 +155,9 @@ class Figures:
     ) -> str | None:
         if result is None:
             return "no result"
+        if result.state is State.NOT_APPLICABLE:
+            self.outcomes[result.state] += 1
+            return None
         if result.state is not State.DONE:
             kind = result.error.kind if result.error else "no error"
             self.outcomes[kind] += 1

@@ -8,6 +8,7 @@ import resource
 import socket
 import struct
 import subprocess
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ import ffmpeg
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 from segue import codec
 from segue.errors import (
@@ -22,6 +24,7 @@ from segue.errors import (
     CorruptMedia,
     DiskFull,
     MissingInput,
+    NotApplicable,
     OutOfMemory,
     TooLarge,
 )
@@ -518,11 +521,75 @@ def test_a_failure_leaves_no_file_behind(open_media, written, music):
     assert os.listdir(os.path.dirname(media._target)) == []
 
 
-def test_a_film_without_sound_has_no_audio_stream(open_media, tmp_path):
-    path = str(tmp_path / "a.m4a")
-    film = ffmpeg.input("testsrc=duration=0.2:size=64x64", f="lavfi")
-    run_ffmpeg(film.output(path, f="mp4", **{"c:v": "mpeg4"}))
-    with pytest.raises(CorruptMedia, match="no audio stream"):
+FILM = ("-f", "lavfi", "-i", "testsrc=d=0.4:s=64x64:r=25")
+SILENT = {
+    "a.mp4": ("mpeg4", "video/mp4"),
+    "a.mkv": ("mpeg4", "video/x-matroska"),
+    "a.webm": ("libvpx", "video/webm"),
+    "a.avi": ("mpeg4", "video/x-msvideo"),
+    "a.ts": ("mpeg2video", "video/mp2t"),
+    "a.mpg": ("mpeg2video", "video/mpeg"),
+    "a.wmv": ("wmv2", "video/x-ms-asf"),
+    "a.flv": ("flv1", "video/x-flv"),
+    "a.ogv": ("libtheora", "video/ogg"),
+}
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_a_film_without_sound_is_not_for_a_job_that_needs_sound(open_media, tmp_path, name):
+    codec, content_type = SILENT[name]
+    path = str(tmp_path / name)
+    media_seeds.run_bundled_ffmpeg(*FILM, "-c:v", codec, path)
+    what = rf"/{name} is a film without sound \({content_type}\): it has no sound"
+    media = open_media(path)
+    with pytest.raises(NotApplicable, match=what) as first:
+        media.audio()
+    with pytest.raises(NotApplicable) as second:
+        media.decode_to_wav()
+    assert first.value is second.value
+    assert os.listdir(os.path.dirname(media._target)) == []
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP"])
+def test_an_image_is_not_for_a_job_that_needs_sound(open_media, tmp_path, form):
+    path = str(tmp_path / "song.mp3")
+    Image.new("RGB", (64, 64), "red").save(path, form)
+    with pytest.raises(NotApplicable, match=rf"is an image \(image/{form.lower()}\): it has no so"):
+        open_media(path).audio()
+    cut(path, 0.8)  # whatever is left of it, it is an image
+    with pytest.raises(NotApplicable):
+        open_media(path).audio()
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"%PDF-1.7\n" + b"1 0 obj << >> endobj\n" * 500, r"a document \(application/pdf\)"),
+        (b"MThd\0\0\0\6\0\1\0\2\1\xe0MTrk" + bytes(5000), r"notes \(audio/midi\)"),
+    ],
+)
+def test_a_document_is_not_for_a_job_that_needs_sound(open_media, tmp_path, data, what):
+    (tmp_path / "a.mp3").write_bytes(data)
+    with pytest.raises(NotApplicable, match=what):
+        open_media(tmp_path / "a.mp3").audio()
+
+
+def test_an_archive_of_songs_is_not_decoded_as_one_song(open_media, written, music, tmp_path):
+    song = written(music, "a.mp3")
+    with zipfile.ZipFile(tmp_path / "songs.mp3", "w", zipfile.ZIP_STORED) as archive:
+        archive.write(song, "1.mp3")
+        archive.write(song, "2.mp3")
+    with pytest.raises(NotApplicable, match=r"a document \(application/zip\)"):
+        open_media(tmp_path / "songs.mp3").audio()
+
+
+def test_a_film_whose_list_of_streams_is_lost_is_corrupt(open_media, tmp_path):
+    path = str(tmp_path / "a.mp4")
+    media_seeds.run_bundled_ffmpeg(*FILM, "-c:v", "mpeg4", path)
+    with open(path, "rb") as file:
+        index = file.read().index(b"moov") - 4
+    os.truncate(path, index)
+    with pytest.raises(CorruptMedia, match="the index at the end of the file is missing"):
         open_media(path).audio()
 
 
