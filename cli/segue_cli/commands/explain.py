@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from segue.model.artifact import build_references
 from segue.model.planner import Verdict
 from segue.model.record import EVERYONE, NOBODY, UNFINISHED, Entry, Record, State
 from segue.printable import escape, escape_lines
@@ -327,11 +328,11 @@ def _describe_notify(notify: tuple[str, ...]) -> str:
 def _render_lineage(explanation: Explanation) -> Iterator[Text]:
     """Render trees from the final artifacts up to the source; show each artifact once."""
     current = {
-        name: job.job
+        name: reference
         for job in explanation.jobs
         for result in job.results
         if result.counts
-        for name in result.artifacts
+        for reference, name, _ in build_references(job.job, dict.fromkeys(result.artifacts, ""))
     }
     artifacts = explanation.artifacts
     above = {

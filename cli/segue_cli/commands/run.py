@@ -83,6 +83,9 @@ def run(
     (name,) = context.graph.select([job])
     part = subgraph_for(context.graph, name, dict(map(_parse_param, params)))
     media = find_media(file, context.graph.catalogue)
+    if output == STANDARD_OUTPUT and "" not in part.jobs[name].outputs:
+        several = ", ".join(part.jobs[name].outputs)
+        raise ConfigurationError(f"{name!r} has several outputs ({several}); name a folder")
     context.output.note(f"Running {', '.join(part.jobs)} on {media.uri}")
     with _redirect_stdout():
         done = try_job(part, name, media, isolated=not no_isolation)
@@ -186,9 +189,6 @@ def _write_artifacts(path: str | None, done: TrialRun, media: MediaFile) -> dict
     """
     from segue.codec import find_extension
 
-    if path == STANDARD_OUTPUT and len(done.content_types) > 1:
-        outputs = ", ".join(done.content_types)
-        raise ConfigurationError(f"{done.job!r} has several outputs ({outputs}); name a folder")
     if path == STANDARD_OUTPUT:
         for data in done.artifacts.values():
             sys.stdout.buffer.write(data)

@@ -97,12 +97,12 @@ def _render(
     bar = [""] if has_room else []
     rows = build_table("job", ">done", *bar, ">", *(f">{c}" for c in columns))
     for job, states in found.jobs.items():
-        done = states["done"]
+        done, wanted = states["done"], found.files - states["not_applicable"]
         rows.add_row(
             job,
             f"{done:,}",
-            *(draw_bar(done, found.files) for _ in bar),
-            text.format_percent(done, found.files),
+            *(draw_bar(done, wanted) for _ in bar),
+            text.format_percent(done, wanted),
             *(
                 Text(f"{states[c]:,}", style=STYLES.get(c, "") if states[c] else "dim")
                 for c in columns

@@ -137,7 +137,8 @@ def _render(progress: RequestProgress) -> RenderableType:
     rows = build_table("job", ">done", "", *(f">{c}" for c in columns))
     for job, states in progress.jobs.items():
         cells = [Text(f"{states[c]:,}", style=STYLES.get(c, "")) for c in columns]
-        rows.add_row(job, f"{states['done']:,}", draw_bar(states["done"], progress.files), *cells)
+        bar = draw_bar(states["done"], progress.files - states["not_applicable"])
+        rows.add_row(job, f"{states['done']:,}", bar, *cells)
     return rows
 
 

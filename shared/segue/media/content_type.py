@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from segue.media.containers import ASF_HEADER, EBML, WAVE64_RIFF, Bytes
 from segue.media.frame_sync import find_frame_type
@@ -29,12 +29,11 @@ from segue.media.stream_kinds import (
     find_transport_stream_kinds,
     is_transport_stream,
 )
+from segue.model.content_types import MIDI, accepts, normalise_type
 
 # A hostile file could have any number of boxes, tags and pages; a film's index is found with less.
 MAX_READS = 20_000
 MAX_READ_BYTES = 16 * 2**20
-
-MIDI = "audio/midi"
 
 # The bytes at the start, those at a later place, and what they prove.
 MAGICS: tuple[tuple[bytes, int, bytes, str], ...] = (
@@ -167,34 +166,13 @@ EXTENSIONS = {
     "7z": "application/x-7z-compressed",
     "parquet": "application/vnd.apache.parquet",
 }
-# Names that are in use for the same type.
-ALIASES = {
-    **dict.fromkeys(("audio/x-wav", "audio/wave", "audio/vnd.wave"), "audio/wav"),
-    **dict.fromkeys(("audio/mp3", "audio/x-mp3", "audio/x-mpeg"), "audio/mpeg"),
-    **dict.fromkeys(("audio/m4a", "audio/x-m4a", "audio/x-m4b"), "audio/mp4"),
-    **dict.fromkeys(("audio/opus", "audio/vorbis", "application/ogg"), "audio/ogg"),
-    **dict.fromkeys(("audio/aacp", "audio/x-aac"), "audio/aac"),
-    **dict.fromkeys(("audio/mid", "audio/x-midi", "audio/sp-midi"), MIDI),
-    **dict.fromkeys(("video/avi", "video/msvideo", "video/vnd.avi"), "video/x-msvideo"),
-    **dict.fromkeys(("video/x-ms-wmv", "application/vnd.ms-asf"), "video/x-ms-asf"),
-    **dict.fromkeys(("image/jpg", "image/pjpeg"), "image/jpeg"),
-    **dict.fromkeys(("image/x-bmp", "image/x-ms-bmp"), "image/bmp"),
-    "audio/x-flac": "audio/flac",
-    "audio/x-aiff": "audio/aiff",
-    "audio/matroska": "audio/x-matroska",
-    "video/matroska": "video/x-matroska",
-    "video/x-m4v": "video/mp4",
-    "video/3gpp2": "video/3gpp",
-    "image/apng": "image/png",
-    "application/x-zip-compressed": "application/zip",
-    "application/x-pdf": "application/pdf",
-}
 # What a server says that knows nothing.
 UNKNOWN = ("application/octet-stream", "binary/octet-stream", "application/unknown")
 NOUNS = {
     "application": "a document",
     "audio": "sound",
     "image": "an image",
+    "text": "text",
     "video": "sound",  # with pictures, it is a film
     MIDI: "notes",
 }
@@ -250,30 +228,6 @@ def find_content_types(path: str) -> frozenset[str]:
         return _recognise(LimitedBytes(file))
 
 
-def accepts(patterns: Sequence[str], found: frozenset[str]) -> bool:
-    """Return whether what a file is found to be matches any of some content types.
-
-    ``audio/*`` matches what has sound, and ``video/*`` what has moving pictures, whatever the
-    container: a film in ``video/mp4`` with sound matches both, a silent one the latter only.
-    ``*/*`` matches anything, and what nothing is known of.
-
-    Parameters
-    ----------
-    patterns : sequence of str
-        Content types, such as ``image/png`` or ``audio/*``.
-    found : frozenset of str
-        The result of `find_content_types`, or the one type that is declared.
-    """
-    kinds = {each for each in found if each.endswith("/*")}
-    # Without kinds, the container says what it holds.
-    kinds = kinds or {each.partition("/")[0] + "/*" for each in found}
-    types = {normalise_type(each) for each in found}
-    return any(
-        pattern == "*/*" or pattern in kinds or normalise_type(pattern) in types
-        for pattern in patterns
-    )
-
-
 def find_declared_type(file_name: str, content_type: str | None) -> str | None:
     """Return the content type that a file is declared to be of.
 
@@ -308,18 +262,13 @@ def describe_types(found: frozenset[str]) -> str:
     [name] = [each for each in found if not each.endswith("/*")]
     if accepts(["video/*"], found):
         return f"a film {'with' if accepts(['audio/*'], found) else 'without'} sound ({name})"
-    return f"{NOUNS.get(name) or NOUNS[name.partition('/')[0]]} ({name})"
+    noun = NOUNS.get(name) or NOUNS.get(name.partition("/")[0], "a file")
+    return f"{noun} ({name})"
 
 
 def has_sound(found: frozenset[str]) -> bool:
     """Return whether what a file is found to be has sound; a MIDI file holds notes."""
     return accepts(["audio/*"], found - {MIDI})
-
-
-def normalise_type(content_type: str) -> str:
-    """Return the one name of a content type that has several, in lower case."""
-    name = content_type.strip().lower()
-    return ALIASES.get(name, name)
 
 
 def _open_at_once(path: str, flags: int) -> int:

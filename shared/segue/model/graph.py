@@ -7,7 +7,6 @@ Reading a graph reports every fault at once and needs none of the jobs' code;
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import functools
 import hashlib
 import itertools
@@ -21,6 +20,7 @@ from typing import Any
 
 from segue.errors import ConfigurationError, suggest
 from segue.model.artifact import list_outputs, split_output
+from segue.model.content_types import accepts
 from segue.model.manifest import (
     LOCK_FILE,
     Lock,
@@ -125,9 +125,7 @@ class Job:
 
     def is_accepted(self, types: Collection[str]) -> bool:
         """Whether it is for a file of some types, such as video/mp4, video/* and audio/*."""
-        return not self.accepts or any(
-            fnmatch.fnmatchcase(each, pattern) for each in types for pattern in self.accepts
-        )
+        return not self.accepts or accepts(self.accepts, types)
 
     @functools.cached_property
     def outputs(self) -> Mapping[str, str]:
@@ -700,7 +698,7 @@ class _Reader:
                 self.check_reference(parent, f"{place}.{key}")
                 needs[key] = self.read_reference(parent, f"{place}.{key}")
             elif parent != SOURCE and job not in names:
-                hint = suggest(str(parent), [SOURCE, *names])
+                hint = suggest(job or str(parent), [SOURCE, *names])
                 rule = f"is not a job of this graph; {hint}, or namespace/job of another team"
                 self.reject(parent, f"{place}.{key}", rule)
             else:

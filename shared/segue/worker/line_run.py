@@ -16,7 +16,15 @@ from typing import Any
 
 from segue.clock import utc_now
 from segue.codec import decode, encode, find_extension
-from segue.errors import BadOutput, Contended, DamagedInput, MissingInput, Superseded
+from segue.errors import (
+    BadOutput,
+    Contended,
+    DamagedInput,
+    MissingInput,
+    NotAccepted,
+    Superseded,
+)
+from segue.media.content_type import describe_types, find_content_types, find_declared_type
 from segue.media.decode import LocalMedia
 from segue.model.artifact import (
     Lineage,
@@ -157,7 +165,16 @@ class LineRun:
 
     __slots__ = (
         *("folder", "remaining", "task"),
-        *("_artifacts", "_claims", "_file_name", "_media", "_names", "_source_store", "_stores"),
+        *(
+            "_artifacts",
+            "_claims",
+            "_file_name",
+            "_media",
+            "_names",
+            "_source_store",
+            "_stores",
+            "_types",
+        ),
     )
 
     def __init__(self, task: Task, stores: Stores, folder: str, claims: Claims) -> None:
@@ -170,10 +187,13 @@ class LineRun:
         self._names = dict(task.inputs)  # of the artifacts, by job or job.output
         self._artifacts: dict[str, _Artifact] = {}
         self._media: LocalMedia | None = None
+        self._types: frozenset[str] | None = None  # of the source, once they are known
         self._source_store: ObjectStore | None = None
 
     def load_inputs(self, job: LoadedJob) -> dict[str, Any]:
-        """Return the arguments to call a job with."""
+        """Return the arguments to call a job with; raise NotAccepted if it is not for the file."""
+        if job.spec.accepts:
+            self._check_type(job.spec)
         return {
             name: self._open_source()
             if needed == SOURCE
@@ -261,6 +281,21 @@ class LineRun:
                 uri=media.uri, version=media.version, path=path, folder=self.folder
             )
         return self._media
+
+    def _check_type(self, job: Job) -> None:
+        """Raise NotAccepted if the file is of a type that a job does not accept.
+
+        Where its bytes prove nothing, it is what it is declared to be: if that is what the job
+        accepts, the file is damaged, which is for the job to find out.
+        """
+        path = self._open_source().path
+        if self._types is None:
+            declared = find_declared_type(self._file_name, self.task.media.content_type)
+            self._types = find_content_types(path) or frozenset([declared] if declared else [])
+        if self._types and not job.is_accepted(self._types):
+            found = describe_types(self._types)
+            message = f"the file is {found}, and the job accepts {', '.join(job.accepts)}"
+            raise NotAccepted(message, self._types)
 
     def _fetch_source(self, store: ObjectStore) -> str:
         """Return the path of the source; a file in a folder may come back, or be readable again."""

@@ -39,6 +39,7 @@ def graph_of(*parents: Sequence[int]) -> Graph:
             run="m:f",
             needs={f"from_{NAMES[p]}": NAMES[p] for p in above} or {"media": SOURCE},
             writes="audio/flac",
+            accepts=("audio/*",),
             equivalents=(f"{i:011}e",),
         )
     return Graph(jobs=jobs)
@@ -73,6 +74,11 @@ def entry(state: State, *, ago: int = 0, lease: Lease | None = None, attempts: i
     )
 
 
+def not_accepted(types: str) -> Entry:
+    error = Failure(kind="not_accepted", type=types, message="m")
+    return evolve(entry(State.NOT_APPLICABLE), error=error)
+
+
 # What can be known of a job, by its own fingerprint, an accepted old one, and one that is not: by
 # what it means to a plan, and then by how it came about.
 Known = Mapping[str, Entry]
@@ -98,10 +104,12 @@ FAILED: dict[str, Known] = {
 }
 UNFIT: dict[str, Known] = {
     "not for this file": {"own": entry(State.NOT_APPLICABLE)},
+    "of a type that is not accepted": {"own": not_accepted("video/* video/mp4")},
 }
 FREE: dict[str, Known] = {
     "none": {},
     "done stale": {"old": entry(State.DONE)},
+    "of a type that is accepted by now": {"own": not_accepted("audio/* video/* video/mp4")},
     "done old version": {"own": entry(State.DONE, ago=1), "accepted": entry(State.DONE, ago=1)},
     "running expired": {"own": entry(State.RUNNING, lease=leased("other", 0))},
     "running own": {"own": entry(State.RUNNING, lease=leased("me", 1))},
