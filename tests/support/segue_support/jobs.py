@@ -16,7 +16,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from segue.errors import CorruptMedia, Unavailable
+from segue.errors import CorruptMedia, NotApplicable, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
@@ -39,6 +39,18 @@ def fine(media: Media) -> dict[str, Any]:
 def after(value: dict[str, Any]) -> dict[str, Any]:
     """Return a small value, from a parent's."""
     return {"after": value}
+
+
+def split(media: Media) -> dict[str, Any]:
+    """Return the values of two outputs, ``name`` and ``bytes``."""
+    return {"name": {"of": os.path.basename(media.uri)}, "bytes": b"12"}
+
+
+def decline(media: Media, *, when: str = "bad") -> dict[str, Any]:
+    """Decide that it is not for the file."""
+    if _is_bad(media, when):
+        raise NotApplicable("there is nothing in it")
+    return fine(media)
 
 
 def sleep(media: Media, *, seconds: float) -> dict[str, Any]:

@@ -22,6 +22,17 @@ jobs:
   raises: {run: "segue_support.jobs:raise_error", needs: {media: source}, writes: application/json}
   below: {run: "segue_support.jobs:after", needs: {value: raises}, writes: application/json}
   prints: {run: "segue_support.jobs:print_much", needs: {media: source}, writes: application/json}
+  split:
+    run: segue_support.jobs:split
+    needs: {media: source}
+    writes: {name: application/json, bytes: application/octet-stream}
+  above: {run: "segue_support.jobs:after", needs: {value: split.name}, writes: application/json}
+  choosy: {run: "segue_support.jobs:decline", needs: {media: source}, writes: application/json}
+  songs:
+    run: segue_support.jobs:fine
+    needs: {media: source}
+    accepts: [image/*]
+    writes: application/json
   damaged: {run: "segue_support.jobs:refuse", needs: {media: source}, writes: application/json}
   away:
     run: segue_support.jobs:be_unavailable
@@ -183,3 +194,42 @@ def test_a_table_is_described_by_rows_and_columns():
 
 def test_bytes_are_described_by_their_number():
     assert summarise("application/octet-stream", b"1234") == "application/octet-stream, 4 B"
+
+
+def test_each_output_is_shown_and_written_to_a_file(segue, project, files):
+    said = segue("run", "split", "music/good.wav", HERE)
+    assert said.code == 0
+    assert 'name:\n{\n  "of": "good.wav"\n}\nbytes:\napplication/octet-stream, 2 B' in said.out
+    assert said.out.endswith("/good.split.bytes.bin\n")
+    found = segue("run", "split", "music/good.wav", HERE, "--output", "out", "--json").json
+    assert found["result"]["name"] == {"of": "good.wav"}
+    assert found["result"]["bytes"]["size_bytes"] == 2
+    names = {"name": "good.split.name.json", "bytes": "good.split.bytes.bin"}
+    assert found["output"] == {o: str(project.folder / "out" / n) for o, n in names.items()}
+    assert (project.folder / "out/good.split.bytes.bin").read_bytes() == b"12"
+    said = segue("run", "above", "music/good.wav", HERE)
+    assert json.loads(said.out) == {"after": {"of": "good.wav"}}
+
+
+def test_several_outputs_do_not_fit_into_one_stream(segue, files):
+    said = segue("run", "split", "music/good.wav", HERE, "--output", "-")
+    assert said.code == 2
+    assert "'split' has several outputs (name, bytes); name a folder" in said.err
+    assert "took" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("job", "file", "reason"),
+    [
+        ("choosy", "bad", "there is nothing in it"),
+        ("songs", "good", "the file is sound (audio/wav), and the job accepts image/*"),
+    ],
+)
+def test_a_job_that_is_not_for_the_file_has_not_failed(segue, files, job, file, reason):
+    said = segue("run", job, f"music/{file}.wav", HERE)
+    assert (said.code, said.out) == (0, "")
+    assert f"{job} is not for this file" in said.err
+    assert reason in said.err
+    assert "Traceback" not in said.err
+    found = segue("run", job, f"music/{file}.wav", HERE, "--json").json
+    assert (found["result"], found["results"][0]["state"]) == (None, "not_applicable")
