@@ -73,9 +73,12 @@ archives: $(READY)  ## Build the functions' archives and compile the graph, for 
 	$(BIN)/segue package --all --output build
 
 lock: $(READY)  ## Renew the locks from pyproject.toml and locks/*.in
-	@for part in functions pipelines dev; do \
+	@for part in functions dev; do \
 	  $(COMPILE) --extra $$part pyproject.toml --output-file locks/$$part.txt || exit; \
 	done
+	@$(COMPILE) --extra pipelines --extra models pyproject.toml --output-file locks/pipelines.txt
+	@$(COMPILE) --extra pipelines --extra models-gpu --constraints locks/pipelines.txt pyproject.toml \
+	  --output-file locks/pipelines-gpu.txt
 	@$(COMPILE) --constraints locks/dev.txt locks/build.in --output-file locks/build.txt
 	@for part in infra sbom; do $(COMPILE) locks/$$part.in --output-file locks/$$part.txt || exit; done
 

@@ -21,6 +21,7 @@ from typing import Any
 from segue.errors import ConfigurationError, suggest
 from segue.model.artifact import list_outputs, split_output
 from segue.model.content_types import accepts
+from segue.model.built_in_models import BUILT_IN
 from segue.model.manifest import (
     LOCK_FILE,
     Lock,
@@ -31,13 +32,15 @@ from segue.model.manifest import (
     split_reference,
 )
 from segue.model.media_file import is_unicode
+from segue.model.model_entry import CONVERT, SHA256, ModelEntry, parse_source
+from segue.model.model_entry import REFERENCE as MODEL
 from segue.model.yaml_document import MAX_FAULTS, YamlDocument, YamlError, abbreviate, parse_yaml
 from segue.printable import escape
 
 SOURCE = "source"
 KEYS = (
     *("namespace", "registry", "contact", "requests_per_minute"),
-    *("catalogue", "artifacts", "include", "pipelines", "jobs"),
+    *("catalogue", "artifacts", "include", "models", "pipelines", "jobs"),
 )
 DEFAULT_NAMESPACE = "default"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")  # the longest label that the cloud allows
@@ -71,6 +74,10 @@ MAX_JOBS = 1000
 NO_LOCK = Lock(namespaces={})
 UNRESOLVED = Lock(namespaces={})  # to read a graph that is yet to be locked
 MAX_CYCLE = 12  # jobs to show
+MAX_MODEL_BYTES = 2**40
+MODEL_KEYS = tuple(
+    f.name for f in fields(ModelEntry) if f.name not in {"name", "version", "folder"}
+)
 
 
 def find_folder(namespace: str) -> str:
@@ -146,6 +153,9 @@ class Graph:
     contact: str = ""  # of the team
     requests_per_minute: int | None = None  # of each other namespace; None: no limit
     include: tuple[str, ...] = INCLUDE
+    models: Mapping[str, ModelEntry] = field(
+        default_factory=dict
+    )  # the graph's own, by name@version
     # The namespace whose arrivals start the jobs that need the file itself; None: this one.
     source_namespace: str | None = None
     # By namespace: what the graph uses of others, as it is locked.
@@ -181,6 +191,19 @@ class Graph:
     def select_on_arrival(self, jobs: Iterable[str]) -> tuple[str, ...]:
         """Return the jobs among some that run when a file arrives."""
         return tuple(job for job in jobs if self.jobs[job].on_arrival)
+
+    def find_model(self, reference: str) -> ModelEntry:
+        """Return the model of a ``name@version``: one of this graph, or one that Segue lists."""
+        found = self.models.get(reference) or BUILT_IN.get(reference)
+        if found is None:
+            hint = suggest(reference, [*self.models, *BUILT_IN])
+            raise ConfigurationError(f"{reference!r} is not a model that is listed; {hint}")
+        return found
+
+    def find_models(self, jobs: Iterable[str]) -> tuple[ModelEntry, ...]:
+        """Return the models that some jobs name, each once."""
+        named = dict.fromkeys(r for j in jobs for r in find_model_params(self.jobs[j]).values())
+        return tuple(self.find_model(reference) for reference in named)
 
     def find_pipelines(self, jobs: Iterable[str]) -> tuple[str, ...]:
         """Return the pipelines of some jobs, each once."""
@@ -318,7 +341,7 @@ class Graph:
         """For each job, the hash of all that defines its result."""
         prints = {name: job.fingerprint for name, job in self.foreign.items()}
         for job in self.jobs.values():
-            prints[job.name] = _compute_fingerprint(job, prints)
+            prints[job.name] = self._compute_fingerprint(job, prints)
         return {name: prints[name] for name in self.jobs}
 
     @functools.cached_property
@@ -348,22 +371,37 @@ class Graph:
                 then: dict[str, str] = {}
                 for of, each, old in zip(names, above, choice, strict=True):
                     if isinstance(each, Job):
-                        then[of] = old or _compute_fingerprint(each, then)
+                        then[of] = old or self._compute_fingerprint(each, then)
                     else:
                         then[of] = old or each.fingerprint
-                prints.add(_compute_fingerprint(job, then))
+                prints.add(self._compute_fingerprint(job, then))
             accepted[name] = (own, *sorted(prints - {own}))
         return accepted
 
+    def _compute_fingerprint(self, job: Job, parents: Mapping[str, str]) -> str:
+        named = sorted(set(find_model_params(job).values()))
+        models = {reference: self.find_model(reference).defining for reference in named}
+        return _compute_fingerprint(job, parents, models)
 
-def _compute_fingerprint(job: Job, parents: Mapping[str, str]) -> str:
-    defining = {
+
+def find_model_params(job: Job) -> dict[str, str]:
+    """Return the parameters of a job that name a model: each with its ``name@version``."""
+    texts = {name: value for name, value in job.params.items() if isinstance(value, str)}
+    return {name: text for name, text in texts.items() if MODEL.fullmatch(text)}
+
+
+def _compute_fingerprint(
+    job: Job, parents: Mapping[str, str], models: Mapping[str, Mapping[str, Any]]
+) -> str:
+    defining: dict[str, Any] = {
         "name": job.name,
         "version": job.version,
         "params": job.params,
         "writes": job.writes,
         "needs": {i: _identify_input(needed, parents) for i, needed in job.needs.items()},
     }
+    if models:
+        defining["models"] = models
     canonical = json.dumps(defining, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
@@ -496,6 +534,8 @@ class _Reader:
         self.lock = lock
         self.namespace = DEFAULT_NAMESPACE
         self.sources: dict[str, str] = {}  # by namespace of whose files a job reads: where
+        self.models: dict[str, ModelEntry] = {}
+        self.listed_models: list[str] = []  # those with faults, too
         self.faults: list[Fault] = []
 
     def add_fault(self, place: str, message: str) -> None:
@@ -524,6 +564,7 @@ class _Reader:
         catalogue = self.read_location(document.get("catalogue"), "catalogue")
         artifacts = self.read_location(document.get("artifacts"), "artifacts")
         include = self.read_include(document.get("include", list(INCLUDE)))
+        self.read_models(document.get("models", {}), path)
         listed = document.get("jobs")
         if not isinstance(listed, dict) or not listed:
             self.require(listed, "jobs", "write at least one job below it")
@@ -548,6 +589,7 @@ class _Reader:
             requests_per_minute=limit,
             imports=self.lock.namespaces,
             include=include,
+            models=self.models,
             source_namespace=source_namespace,
             path=path,
         )
@@ -558,6 +600,75 @@ class _Reader:
             self.reject(value, "namespace", f"is not a namespace; {rule}")
             return DEFAULT_NAMESPACE
         return value
+
+    def read_models(self, value: Any, path: str) -> None:
+        """Read what the graph lists of models into ``self.models``."""
+        if not isinstance(value, dict):
+            self.require(value, "models", "write each as NAME@VERSION with its source and sha256")
+            return
+        folder = os.path.dirname(os.path.abspath(path))
+        self.listed_models = list(value)
+        for reference, body in value.items():
+            place = f"models.{reference}"
+            if (match := MODEL.fullmatch(reference)) is None:
+                rule = "use NAME@VERSION, of lower-case letters, digits and _, and a whole number"
+                self.add_fault(place, f"{reference!r} is not a model's name; {rule}")
+            elif reference in BUILT_IN:
+                self.add_fault(place, "is a model that Segue lists itself; take another name")
+            elif not isinstance(body, dict):
+                self.require(body, place, "a model is a mapping with source and sha256")
+            else:
+                self.check_keys(body, MODEL_KEYS, place)
+                self.models[reference] = self.read_model(match, body, place, folder)
+
+    def read_model(
+        self, match: re.Match[str], body: Mapping[str, Any], place: str, folder: str
+    ) -> ModelEntry:
+        def take_text(key: str) -> str:
+            return self.read_text(body.get(key, ""), f"{place}.{key}")
+
+        def take_size(key: str) -> int | None:
+            size = body.get(key)
+            if size is None:
+                return None
+            found: int = self.read_number(size, f"{place}.{key}", int, 1, MAX_MODEL_BYTES)
+            return found
+
+        sha256, convert = body.get("sha256"), take_text("convert")
+        if not isinstance(sha256, str) or not SHA256.fullmatch(sha256):
+            rule = "write 64 hexadecimal digits in lower case, as sha256sum prints them, in quotes"
+            self.require(sha256, f"{place}.sha256", rule)
+        if convert and not CONVERT.fullmatch(convert):
+            rule = "does not name a function; write package.module:name"
+            self.reject(convert, f"{place}.convert", rule)
+        source = self.read_location(body.get("source"), f"{place}.source")
+        try:
+            parse_source(source)
+        except ValueError as error:
+            self.require(body.get("source"), f"{place}.source", str(error))
+        return ModelEntry(
+            name=match[1],
+            version=int(match[2]),
+            source=source,
+            sha256=str(sha256),
+            purpose=take_text("purpose"),
+            licence=take_text("licence"),
+            licence_file=take_text("licence_file"),
+            size_bytes=take_size("size_bytes"),
+            download_bytes=take_size("download_bytes"),
+            convert=convert,
+            convert_version=self.read_number(
+                body.get("convert_version", 1), f"{place}.convert_version", int, 1, 10**9
+            ),
+            folder=folder,
+        )
+
+    def check_model(self, value: Any, place: str) -> None:
+        """Check that a parameter which names a model names one that is listed."""
+        known = [*self.listed_models, *BUILT_IN]
+        if isinstance(value, str) and MODEL.fullmatch(value) and value not in known:
+            hint = suggest(value, known)
+            self.reject(value, place, f"is neither in 'models' nor a model of Segue's; {hint}")
 
     def read_pipelines(
         self, value: Any, jobs: Mapping[str, Job | None]
@@ -798,10 +909,13 @@ class _Reader:
         if not isinstance(value, dict):
             self.require(value, place, "write a mapping of parameter names to values")
             return {}
-        return {
+        params = {
             key: self.read_plain(item, f"{place}.{key}")
             for key, item in self.take_parameters(value, place)
         }
+        for key, item in params.items():
+            self.check_model(item, f"{place}.{key}")
+        return params
 
     def take_parameters(self, value: Mapping[str, Any], place: str) -> Iterator[tuple[str, Any]]:
         """Yield the items whose keys can be parameters of the callable."""

@@ -1,0 +1,36 @@
+"""The models that ship with Segue's list; ``segue models get`` downloads them.
+
+All may be used commercially, by their licences. A test downloads the first; ``docs/models.md`` says
+what each is, and what is unclear about it.
+"""
+
+from __future__ import annotations
+
+from segue.model.model_entry import ModelEntry
+
+_ENTRIES = (
+    ModelEntry(
+        name="musicnn",
+        version=1,
+        purpose="tags of music: 50 genres, moods and instruments, and an embedding",
+        licence="ISC",
+        licence_file="musicnn-0.1.0.dist-info/LICENSE.md",
+        source="pypi:musicnn==0.1.0/musicnn/MSD_musicnn/",
+        sha256="704d8ce7c491914c72b9ba62c3cbda34b759cce9e38afa20b0890f3e3b6749ea",
+        size_bytes=10_697_811,
+        download_bytes=29_292_476,
+        convert="segue.models.musicnn:convert",
+    ),
+    ModelEntry(
+        name="silero_vad",
+        version=1,
+        purpose="probability of speech, for each 32 ms",
+        licence="MIT",
+        licence_file="silero_vad-6.2.3.dist-info/licenses/LICENSE",
+        source="pypi:silero-vad==6.2.3/silero_vad/data/silero_vad.onnx",
+        sha256="1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3",
+        size_bytes=2_327_524,
+        download_bytes=11_317_527,
+    ),
+)
+BUILT_IN = {entry.reference: entry for entry in _ENTRIES}

@@ -1,0 +1,1 @@
+"""Learned models: get them, keep them on this machine, and run those in ONNX."""

