@@ -33,6 +33,7 @@ COMMANDS = {
     "Start": {
         "demo": "Tour Segue on a small generated catalogue.",
         "init": "Create a project: a graph, a first job and its test.",
+        "models": "List the models that jobs may name, or get some.",
         "graph": "Show the job graph as a tree, Mermaid, DOT or JSON.",
         "run": "Run one job on one file and show the result.",
         "doctor": "Check the installation, the settings and the connections.",

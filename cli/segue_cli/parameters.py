@@ -250,10 +250,11 @@ def build_streaming_run(
     processes: int | None,
     until_idle_s: float | None,
 ) -> StreamingRun:
-    """Build the run that the options of ``stream`` and ``work`` describe; check the jobs' code."""
+    """Build the run that the options of ``stream`` and ``work`` describe; check code and models."""
     from segue.execution.streaming_run import StreamingRun
     from segue.model.job_code import check_code
     from segue.model.media_file import parse_location
+    from segue.worker.model_paths import check_models
 
     graph = context.graph
     run = StreamingRun(
@@ -266,6 +267,7 @@ def build_streaming_run(
         until_idle_s=until_idle_s,
     )
     check_code(graph)
+    check_models(graph, run.jobs)
     return run
 
 

@@ -197,14 +197,15 @@ def backfill(
     Raises
     ------
     ConfigurationError
-        If the graph, its code, a job's name or an option is wrong, or a job cannot be imported or
-        set up.
+        If the graph, its code, a job's name or an option is wrong, a model is missing, or a job
+        cannot be imported or set up.
     TooManyFailures
         If the first files all failed in the same job; their failures are recorded.
     Unavailable
         If the ledger or a bucket cannot be reached; what is finished is recorded.
     """
     require("segue.backfill", "pipelines")
+    from segue.worker.model_paths import check_models
     from segue_pipelines.backfill import build_run, execute
     from segue_pipelines.options import parse_pipeline_options
 
@@ -224,6 +225,7 @@ def backfill(
         max_first_failures=max_first_failures,
     )
     check_code(loaded)
+    check_models(loaded, loaded.add_ancestors(run.targets))
     return execute(run, parse_pipeline_options(beam_options))
 
 
@@ -257,7 +259,7 @@ def run_job(
     Raises
     ------
     ConfigurationError
-        If there is no such job or file, or the code does not fit the graph.
+        If there is no such job or file, a model is missing, or the code does not fit the graph.
     """
     from segue.execution.trial_run import subgraph_for, try_job
     from segue.ingest.catalogue import find_media

@@ -89,6 +89,7 @@ def backfill(context: Context, tolerate: float, dry_run: bool, **selected: Any) 
     Unknown options are passed to Beam, such as --runner or --direct_num_workers.
     """
     from segue.model.job_code import check_code
+    from segue.worker.model_paths import check_models
 
     options = parse_beam_options()
     run = build_backfill(context, dry_run=dry_run, **selected)
@@ -96,6 +97,8 @@ def backfill(context: Context, tolerate: float, dry_run: bool, **selected: Any) 
     if tolerate == 1.0:
         run = replace(run, max_first_failures=None)
     check_code(context.graph)
+    if not dry_run:
+        check_models(context.graph, context.graph.add_ancestors(run.targets))
     try:
         with _interrupt_at_sigterm():
             totals, stopped = execute_backfill(context, run, options)

@@ -22,7 +22,7 @@ MARKS = {"ok": ("✓", "green"), "note": ("·", "yellow"), "fault": ("✗", "bol
 
 
 @command(
-    settings=("graph", "catalogue", "artifacts", "ledger", "queue"),
+    settings=("graph", "catalogue", "artifacts", "models", "ledger", "queue"),
     examples=(
         "segue doctor",
         "segue doctor --ledger firestore://acme --limit 5 --json",

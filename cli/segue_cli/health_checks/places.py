@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from segue.adapters.connect import (
@@ -14,6 +14,7 @@ from segue.adapters.connect import (
     connect_store,
     ledger_exists,
     open_ledger_to_read,
+    open_models,
 )
 from segue.errors import ConfigurationError
 from segue.model.graph import Graph
@@ -21,6 +22,7 @@ from segue.model.job_code import check_code
 from segue.model.ledger import Query
 from segue.model.manifest import LOCK_FILE, Manifest
 from segue.model.media_file import parse_location
+from segue.model.model_entry import ModelEntry
 from segue.model.settings import ARTIFACTS, Settings
 from segue.registry.locking import compare_lock
 from segue.registry.publication import load_manifest, open_registry
@@ -49,6 +51,8 @@ def list_place_checks(settings: Settings) -> Iterator[Check]:
         yield Check(group, "graph", partial(_check_graph, graph))
         yield Check(group, "catalogue", partial(_check_catalogue, graph.catalogue))
         yield Check(group, "artifacts", partial(_check_artifacts, artifacts))
+        if models := graph.find_models(graph.jobs):
+            yield Check(group, "models", partial(_check_models, models, settings.models))
         if graph.registry is not None:
             yield Check(group, "registry", partial(_check_registry, graph))
         for parent in graph.imports.values():
@@ -72,6 +76,15 @@ def _check_graph(graph: Graph) -> CheckResult:
     check_code(graph)
     jobs = format_count(len(graph.jobs), "job")
     return CheckResult(f"{graph.path}: {jobs}, and their code matches")
+
+
+def _check_models(models: Sequence[ModelEntry], location: str | None) -> CheckResult:
+    with contextlib.closing(open_models(location)) as library:
+        missing = [entry.reference for entry in models if not library.is_available(entry)]
+        if missing:
+            hint = f"segue models get {' '.join(missing)}"
+            return CheckFault(f"{', '.join(missing)}: missing, or not complete", hint)
+        return CheckResult(f"{format_count(len(models), 'model')} in {library.folder}")
 
 
 def _check_catalogue(catalogue: str | None) -> CheckResult:

@@ -26,6 +26,7 @@ from segue.model.lease_owner import is_lost
 from segue.model.media_file import parse_location
 from segue.model.queue import list_subscriptions
 from segue.model.record import State
+from segue.worker.model_paths import check_models
 from segue_cli.local.cloud_events import build_sweep_event
 from segue_cli.local.folder_events import FolderEvents
 from segue_cli.local.lock import lock_ledger
@@ -99,8 +100,9 @@ class System:
         self.failure: DatabaseReplaced | None = None  # why it cannot go on
 
     def check(self) -> None:
-        """Raise an error if the jobs' code or the place of the artifacts is wrong."""
+        """Raise an error if the jobs' code, a model or the place of the artifacts is wrong."""
         check_code_alone(self.graph)
+        check_models(self.graph, self.graph.jobs)
         check_writable(parse_location(self.graph.artifacts))
 
     def open(self) -> None:

@@ -10,6 +10,7 @@ from segue.adapters.routed_queue import RoutedQueue
 from segue.adapters.urls import EMBEDDED, PUBSUB, find_file
 from segue.errors import ConfigurationError
 from segue.model.graph import DEFAULT_NAMESPACE
+from segue.model.media_file import parse_location
 from segue.model.queue import list_subscriptions
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from segue.model.ledger import Ledger
     from segue.model.object_store import ObjectStore
     from segue.model.queue import Queue
+    from segue.models.library import ModelLibrary
 
 OTHERS_BUSY_S = 5.0  # for how long a locked file of another namespace may delay all else
 TOKENS = "google.auth.compute_engine"  # needed for the first token in the cloud
@@ -43,6 +45,17 @@ def connect_store(location: str) -> ObjectStore:
     from segue.adapters.folder import FolderStore
 
     return FolderStore(location)
+
+
+def open_models(location: str | None = None) -> ModelLibrary:
+    """Open the models on this machine, in a folder or this user's; a bucket fills the latter."""
+    from segue.models.library import ModelLibrary, find_user_folder
+
+    if location is None:
+        return ModelLibrary(folder=find_user_folder())
+    if location.startswith("gs://"):
+        return ModelLibrary(folder=find_user_folder(), store=connect_store(location))
+    return ModelLibrary(folder=parse_location(location).removeprefix("file://"))
 
 
 def check_writable(location: str) -> None:

@@ -28,6 +28,7 @@ from segue.printable import escape_lines
 from segue.worker import numba_cache
 from segue.worker.failure import classify_error, describe_failure, format_job_traceback
 from segue.worker.line_run import Claims, LineRun, Stores, load_job
+from segue.worker.model_paths import check_models
 from segue.worker.pool import Pool
 from segue.worker.process import Timer
 from segue.worker.protocol import Task
@@ -71,12 +72,13 @@ class TrialRun:
 def subgraph_for(graph: Graph, job: str, params: Mapping[str, Any]) -> Graph:
     """Return the graph of a job and all that it needs, with some parameters changed.
 
-    The jobs' code is checked against it.
+    The jobs' code is checked against it, and that the models are there.
     """
     line = {name: graph.jobs[name] for name in graph.add_ancestors([job])}
     line[job] = replace(line[job], params={**line[job].params, **params})
     part = replace(graph, jobs=line)
     check_code(part)
+    check_models(part, line)
     return part
 
 

@@ -7,13 +7,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
+from pathlib import Path
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from segue.errors import ConfigurationError, suggest
 from segue.extras import MissingExtra
 from segue.model.graph import Fault, Graph, GraphError, Job
-from segue.model.signature import convert_parameter, find_mismatches
+from segue.model.signature import convert_parameter, find_mismatches, takes_text
 
 DEFAULT_BATCH_SIZE = 16
 
@@ -43,10 +44,15 @@ def make_importable(graph: Graph) -> None:
         importlib.invalidate_caches()
 
 
-def build(job: Job) -> Runner:
-    """Import a job and set its parameters; exceptions of its own code propagate."""
+def build(job: Job, models: Mapping[str, str] = MappingProxyType({})) -> Runner:
+    """Import a job and set its parameters; exceptions of its own code propagate.
+
+    ``models`` has the paths of the models that its parameters name, by parameter.
+    """
     target = find_callable(job.run)
     params = {name: convert_parameter(target, name, value) for name, value in job.params.items()}
+    for name, path in models.items():
+        params[name] = path if takes_text(target, name) else Path(path)
     if not isinstance(target, type):
         return Runner(call=lambda inputs: target(**inputs, **params))
     instance = target(**params)

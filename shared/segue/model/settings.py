@@ -54,6 +54,12 @@ SETTINGS = {
         "as set in the graph",
         "where the teams' manifests are published: gs://bucket/prefix or a folder",
     ),
+    "models": Setting(
+        "SEGUE_MODELS",
+        "segue/models in this user's folder for caches",
+        "where models are kept: a folder, or gs://bucket/prefix, from which each machine copies "
+        "those that it needs to this user's folder",
+    ),
     "on_deletion": Setting(
         "SEGUE_ON_DELETION",
         "keep",
@@ -77,6 +83,7 @@ class Settings:
     catalogue: str | None = None
     artifacts: str | None = None
     registry: str | None = None
+    models: str | None = None
     ledger: str = LEDGER
     queue: str = QUEUE
     on_deletion: str = "keep"

@@ -145,6 +145,15 @@ def convert_parameter(target: Callable[..., Any], name: str, value: Any) -> Any:
         return value  # check_code reports it
 
 
+def takes_text(target: Callable[..., Any], name: str) -> bool:
+    """Whether a parameter is annotated as text, and not as a path as well."""
+    taken = _find_parameters(target)
+    if taken is None or name not in taken:
+        return False
+    kind = _resolve_annotation(target, taken[name].annotation)
+    return kind is str or set(typing.get_args(kind)) == {str, type(None)}
+
+
 def _convert(target: Callable[..., Any], name: str, value: Any) -> Any:
     taken = _find_parameters(target)
     if taken is None or name not in taken:

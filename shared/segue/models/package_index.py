@@ -37,10 +37,9 @@ def find_python_package(client: HttpClient, source: ModelSource) -> str:
     page = f"{index.rstrip('/')}/{name}/"
     address, data, kind = client.read_page(page, accept=SIMPLE)
     links = _list_json_links(data) if kind.endswith("json") else _list_html_links(data)
-    start = re.compile(
-        rf"{re.escape(name).replace('-', '[-_.]+')}-{re.escape(source.version)}(?=[-.])"
-    )
-    found = {n: u for n, u in links if start.match(n.lower()) or start.match(n)}
+    spelling = "[-_.]+".join(map(re.escape, name.split("-")))
+    start = re.compile(rf"{spelling}-{re.escape(source.version)}(?=[-.])", re.IGNORECASE)
+    found = {file: url for file, url in links if start.match(file)}
     # A wheel's paths are those that the source names; one for all platforms comes first.
     for suffix in ("-none-any.whl", ".whl", f"-{source.version}.tar.gz", f"-{source.version}.zip"):
         for file, url in sorted(found.items()):

@@ -41,6 +41,7 @@ from segue.model.media_file import find_bucket_location, split_uri
 from segue.model.object_store import ObjectStore
 from segue.model.transitions import extend_leases
 from segue.worker.failure import shorten
+from segue.worker.model_paths import find_model_paths
 from segue.worker.protocol import Task
 
 JSON = "application/json"
@@ -68,7 +69,7 @@ class LoadedJob:
 def load_job(graph: Graph, name: str) -> LoadedJob:
     """Import a job, construct it and run its setup; errors of its code propagate."""
     spec = graph.jobs[name]
-    runner = build(spec)
+    runner = build(spec, find_model_paths(graph, name))
     if runner.setup is not None:
         runner.setup()
     return LoadedJob(
