@@ -45,6 +45,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "requests",
     ),
     "functions": ("cloudevents", "flask", "functions_framework", "waitress", "werkzeug"),
+    "models": ("ctranslate2", "numpy", "onnxruntime"),
     "pipelines": ("apache_beam",),
 }
 

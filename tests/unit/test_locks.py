@@ -17,7 +17,7 @@ INSTALL = re.compile(r"^[^#\n]*\bpip install\b[^\n]*", re.MULTILINE)
 
 def test_there_is_a_lock_of_each_part():
     assert {lock.stem for lock in LOCKS} == {
-        *("build", "dev", "functions", "infra", "pipelines", "sbom")
+        *("build", "dev", "functions", "infra", "pipelines", "pipelines-gpu", "sbom")
     }
 
 
@@ -39,7 +39,7 @@ def test_the_image_has_the_versions_that_are_tested():
         lock.stem: dict(re.findall(r"^([a-z0-9-]+)==(\S+)", lock.read_text(), re.MULTILINE))
         for lock in LOCKS
     }
-    for part in ("pipelines", "build"):
+    for part in ("pipelines", "pipelines-gpu", "build"):
         for name, version in versions[part].items():
             assert versions["dev"].get(name, version) == version, name
 

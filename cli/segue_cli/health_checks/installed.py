@@ -24,13 +24,14 @@ PACKAGES = {
     "librosa": "librosa",
     "numpy": "numpy",
     "soundfile": "soundfile",
+    "onnxruntime": "onnxruntime",
     "google-cloud-storage": "google.cloud.storage",
     "google-cloud-firestore": "google.cloud.firestore_v1",
     "google-cloud-pubsub": "google.cloud.pubsub_v1",
     "functions-framework": "functions_framework",
 }
 # Extra → what it is for, where only some commands need it.
-PURPOSES = {"functions": "by 'segue up'"}
+PURPOSES = {"functions": "by 'segue up'", "models": "by jobs that run models"}
 # Program → the option that prints its version, and its purpose.
 PROGRAMS = {
     "gcloud": ("--version", "to log in to Google Cloud"),

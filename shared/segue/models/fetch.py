@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from segue.errors import ConfigurationError
+from segue.extras import MissingExtra, find_extra
 from segue.model.model_entry import ModelEntry, ModelSource, compute_folder_sha256, parse_source
 from segue.models import package_index
 from segue.models.archive import Allowance, FindTarget, extract, select_path
@@ -242,6 +243,8 @@ def _convert(entry: ModelEntry, source: str, target: str) -> None:
     try:
         function(Path(source), Path(target))
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and find_extra(error.name):
+            raise MissingExtra(f"converting {entry.reference}", "models") from error
         if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
             raise
         raise ConfigurationError(

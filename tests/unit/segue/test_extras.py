@@ -92,7 +92,7 @@ def test_it_can_be_caught_as_any_other_missing_module():
 
 
 def test_every_extra_is_declared():
-    assert set(MODULES) | {"all", "dev"} == set(PROJECT["optional-dependencies"])
+    assert set(MODULES) | {"all", "dev", "models-gpu"} == set(PROJECT["optional-dependencies"])
 
 
 def test_every_package_that_is_declared_has_a_module_in_the_table():
