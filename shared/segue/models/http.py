@@ -147,7 +147,8 @@ class HttpClient:
         token = authorization or self.tokens.get(request.host)
         if token:
             request.add_unredirected_header("Authorization", token)  # for this host alone
-        return urllib.request.urlopen(request, timeout=TIMEOUT_S, context=_build_tls_context())  # noqa: S310
+        context = _build_tls_context() if request.type == "https" else None
+        return urllib.request.urlopen(request, timeout=TIMEOUT_S, context=context)  # noqa: S310
 
 
 def hide_password(url: str) -> str:

@@ -154,7 +154,8 @@ class ModelLibrary:
         _sync(folder)
         os.chmod(folder, 0o755)  # noqa: S103 - other users read it, too
         if os.path.lexists(place):
-            os.rename(place, tempfile.mkdtemp(dir=os.path.dirname(place), prefix=UNFINISHED))
+            with self.make_folder(entry) as old:
+                os.rename(place, os.path.join(old, "old"))
         os.rename(folder, place)
         _sync(os.path.dirname(place))
         return os.path.join(place, entry.leaf)
@@ -192,8 +193,12 @@ class ModelLibrary:
                 path = _join_inside(ready, name)
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 at = f"{entry.reference}/{entry.key}/{name}"
-                version = str(store.stat(at).generation)
-                shutil.move(store.fetch(at, version=version, stat=None, folder=work), path)
+                found = store.identify(at)
+                version = found.digest or str(found.generation)
+                fetched = store.fetch(at, version=version, stat=None, folder=work)
+                shutil.copyfile(fetched, path)
+                if os.path.dirname(fetched) == work:
+                    os.unlink(fetched)
                 if _measure_file(path) != stored:
                     raise Unavailable(
                         f"{store.uri(at)} is not what its {CONTENTS} says; have 'segue models get "

@@ -20,6 +20,7 @@ from segue.errors import CorruptMedia, NotApplicable, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
+    from pathlib import Path
 
     from segue.media.audio import Media
 
@@ -34,6 +35,11 @@ def _is_bad(media: Media, when: str) -> bool:
 def fine(media: Media) -> dict[str, Any]:
     """Return a small value."""
     return {"ok": media.uri is not None}
+
+
+def weigh_model(media: Media, *, model: Path) -> dict[str, Any]:
+    """Return the size of a model."""
+    return {**fine(media), "size_bytes": model.stat().st_size}
 
 
 def after(value: dict[str, Any]) -> dict[str, Any]:

@@ -188,3 +188,49 @@ def test_a_folder_that_is_a_package_is_not_searched(
     Path(tmp_path, "__init__.py").touch()
     make_importable(graph_of(tmp_path, "x:y"))
     assert str(tmp_path) not in sys.path
+
+
+MODEL_CODE = """
+from pathlib import Path
+
+
+def takes_path(media, *, model: Path): return model
+def takes_text(media, *, model: str): return model
+def takes_either(media, *, model: Path | str | None = None): return model
+def takes_text_or_none(media, *, model: str | None = None): return model
+def takes_whatever(media, *, model): return model
+def takes_number(media, *, model: int): return model
+class Takes:
+    def __init__(self, *, model: Path): self.model = model
+    def __call__(self, media): return self.model
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("takes_path", Path),
+        ("takes_text", str),
+        ("takes_either", Path),
+        ("takes_text_or_none", str),
+        ("takes_whatever", Path),
+        ("Takes", Path),
+    ],
+)
+def test_a_model_comes_as_a_path_or_as_text_if_that_is_what_the_code_takes(tmp_path, name, kind):
+    module = f"models_{tmp_path.name}"
+    (tmp_path / f"{module}.py").write_text(MODEL_CODE)
+    graph = graph_of(tmp_path, f"{module}:{name}", "{model: silero_vad@1}", "{media: source}")
+    check_code(graph)  # without the model
+    value = build(graph.jobs["job"], {"model": "/models/m.onnx"}).call({"media": None})
+    assert type(value) in (kind, type(Path()))
+    assert isinstance(value, kind)
+    assert str(value) == "/models/m.onnx"
+
+
+def test_a_parameter_that_takes_no_path_is_a_fault(tmp_path):
+    module = f"models_{tmp_path.name}"
+    (tmp_path / f"{module}.py").write_text(MODEL_CODE)
+    graph = graph_of(tmp_path, f"{module}:takes_number", "{model: silero_vad@1}", "{media: source}")
+    with pytest.raises(GraphError, match="expected int, got str"):
+        check_code(graph)
