@@ -126,6 +126,7 @@ module "images" {
   source_root = "${path.root}/.."
   source_hash = local.source_hash
   graph       = local.graph_in_sources
+  packages    = local.packages
   metadata    = file("${path.root}/container/metadata.json")
   code_bucket = module.staging.code_bucket
   labels      = local.labels

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import importlib.util
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -15,6 +19,7 @@ import yaml
 from segue.model.manifest import LOCK_FILE
 from segue_cli.main import load_command
 from segue_support.paths import ROOT
+from segue_support.web_server import serve_pages
 
 CONTAINER = ROOT / "infra" / "container"
 METADATA = json.loads((CONTAINER / "metadata.json").read_text())
@@ -28,7 +33,7 @@ def module(name: str):
     return found
 
 
-launch, warm = module("launch"), module("warm")
+launch, models, warm = module("launch"), module("models"), module("warm")
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
@@ -61,6 +66,11 @@ def stages() -> list[list[tuple[str, str]]]:
     return found
 
 
+def stage(name: str) -> list[tuple[str, str]]:
+    (found,) = [s for s in stages() if s[0][1].endswith(f" AS {name}")]
+    return found
+
+
 def test_each_instruction_is_one():
     known = {"ARG", "FROM", "ENV", "WORKDIR", "RUN", "COPY", "ENTRYPOINT"}
     assert {name for name, _ in DOCKERFILE} == known
@@ -75,7 +85,9 @@ LOOKED_UP = dict(
 
 def test_each_base_image_is_an_argument_without_a_default():
     images = [stage[0][1].split(" AS ")[0] for stage in stages()]
-    assert images == ["${BEAM}", "${LAUNCHER}", "${PYTHON}", "${PYTHON}"]
+    given = ["${BEAM}", "${LAUNCHER}", "${PYTHON}", "${PYTHON}"]
+    own = [name.split(" AS ")[1] for stage in stages() for _, name in stage[:1] if " AS " in name]
+    assert [image for image in images if image not in own] == given
     declared = [a for name, a in DOCKERFILE[: DOCKERFILE.index(stages()[0][0])] if name == "ARG"]
     assert declared == ["BEAM", "LAUNCHER", "PYTHON"]
 
@@ -138,8 +150,7 @@ def test_it_runs_as_root_as_dataflow_requires_and_begins_with_beams_boot_program
 
 
 def test_what_is_compiled_when_it_is_built_is_found_when_it_runs():
-    _, _, build, last = stages()
-    at_build, at_run = environment(build), environment(last)
+    at_build, at_run = environment(stage("build")), environment(stages()[-1])
     numba = {k for k in at_build if k.startswith("NUMBA_")}
     assert numba == {
         "NUMBA_CACHE_DIR",
@@ -147,11 +158,81 @@ def test_what_is_compiled_when_it_is_built_is_found_when_it_runs():
         "NUMBA_CPU_FEATURES",
         "NUMBA_NUM_THREADS",
     }
-    for name in (*numba, "SEGUE_GRAPH", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    for name in (*numba, "SEGUE_GRAPH", "SEGUE_MODELS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         assert at_build[name] == at_run[name], name
     assert (at_run["NUMBA_CPU_NAME"], at_run["NUMBA_CPU_FEATURES"]) == ("generic", "")
     assert at_run["RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT"] == "1"
     assert at_run["FLEX_TEMPLATE_PYTHON_PY_FILE"] == "/opt/segue/launch.py"
+
+
+MODELS = """
+models:
+  tiny@1: {source: "SOURCE", sha256: "SHA", licence: MIT}
+jobs:
+  first: {run: "m:f", needs: {media: source}, writes: application/json, params: {model: tiny@1}}
+  other: {run: "m:f", needs: {media: source}, writes: application/json}
+"""
+
+
+def test_the_stage_of_models_gets_those_of_the_graph_with_what_it_copies_alone(tmp_path):
+    model = b"a model"
+    graph = tmp_path / "jobs.yaml"
+    with serve_pages({"/tiny.onnx": model}) as server:
+        sha256 = hashlib.sha256(model).hexdigest()
+        text = MODELS.replace("SOURCE", f"{server.url}/tiny.onnx").replace("SHA", sha256)
+        graph.write_text(text)
+        given = {**os.environ, "SEGUE_GRAPH": str(graph), "NO_PROXY": "127.0.0.1"}
+        script = str(CONTAINER / "models.py")
+        listed = subprocess.run(
+            [sys.executable, script, "list"], env=given, capture_output=True, text=True, check=True
+        ).stdout
+        source, target = tmp_path / "src", tmp_path / "opt"
+        source.mkdir()
+        for name, arguments in stage("models"):
+            *sources, to = arguments.split()
+            if name == "COPY" and sources[0] == "--from=segue":
+                (source / "models.json").write_text(listed)
+            elif name == "COPY":
+                copy_to(source / to, [ROOT / path for path in sources])
+        (run,) = [a for name, a in stage("models") if name == "RUN"]
+        words = [str(target) if w.startswith("/opt/segue") else w for w in run.split()[1:]]
+        # In isolation, the modules of this source tree are out of reach, but for the packages.
+        code = "import sys; sys.path.insert(0, '.'); sys.argv[:] = sys.argv[1:]; import runpy; "
+        code += "sys.path[:] = [p for p in sys.path if '/shared' not in p]; "
+        code += "runpy.run_path(sys.argv[0], run_name='__main__')"
+        ran = subprocess.run(
+            [sys.executable, "-I", "-c", code, *words],
+            cwd=source,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+    assert [path.read_bytes() for path in target.rglob("tiny.onnx")] == [model]
+    assert "tiny@1 (MIT) is in" in ran.stdout
+
+
+def copy_to(target: Path, sources: list[Path]) -> None:
+    """Copy as Docker does: files into a folder, and what is in a folder."""
+    target.mkdir(parents=True, exist_ok=True)
+    for source in sources:
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        else:
+            shutil.copy(source, target)
+
+
+def test_the_list_of_models_changes_with_nothing_but_them(tmp_path, monkeypatch):
+    def find(text: str) -> str:
+        (tmp_path / "jobs.yaml").write_text(text)
+        return models.list_models()
+
+    monkeypatch.setenv("SEGUE_GRAPH", str(tmp_path / "jobs.yaml"))
+    text = MODELS.replace("SOURCE", "https://a.org/m").replace("SHA", "0" * 64)
+    first = find(text)
+    assert find(text.replace("other:", "another:")) == first
+    assert find(text.replace("MIT", "ISC")) != first
+    assert find(text.replace("tiny@1", "tiny@2")) != first
 
 
 SENT = (CONTAINER / "Dockerfile.dockerignore").read_text().splitlines()
@@ -172,7 +253,7 @@ def test_all_that_is_copied_is_there_and_is_sent_to_the_builder():
         if name == "COPY" and "--from=" not in a
         for word in a.split()[:-1]
     ]
-    assert len(copied) == 12
+    assert len(copied) == 22
     for path in copied:
         assert (ROOT / path).exists() or path.endswith(f"/{LOCK_FILE}*"), path
         assert is_sent(path), path

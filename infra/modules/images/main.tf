@@ -157,7 +157,7 @@ resource "terraform_data" "build" {
           --config=infra/container/cloudbuild.yaml --ignore-file=infra/container/.gcloudignore \
           --service-account="projects/$PROJECT/serviceAccounts/$BUILDER" \
           --gcs-source-staging-dir="gs://$CODE_BUCKET/builds" \
-          --substitutions="_IMAGE=$IMAGE,_TAG=$TAG,_CACHE=$CACHE,_GRAPH=$GRAPH,_LOCK=$LOCK,_BEAM=$BEAM,_LAUNCHER=$LAUNCHER,_PYTHON=$PYTHON,_DOCKER=$DOCKER"
+          --substitutions="_IMAGE=$IMAGE,_TAG=$TAG,_CACHE=$CACHE,_GRAPH=$GRAPH,_LOCK=$LOCK,_PACKAGES=$PACKAGES,_BEAM=$BEAM,_LAUNCHER=$LAUNCHER,_PYTHON=$PYTHON,_DOCKER=$DOCKER"
     EOT
     environment = {
       PROJECT     = var.project
@@ -169,6 +169,7 @@ resource "terraform_data" "build" {
       CACHE       = "${local.host}/${google_artifact_registry_repository.cache.repository_id}/segue:cache"
       GRAPH       = var.graph
       LOCK        = trimprefix("${dirname(var.graph)}/segue.lock", "./")
+      PACKAGES    = var.packages
       BEAM        = var.base_images.beam
       LAUNCHER    = var.base_images.launcher
       PYTHON      = var.base_images.python

@@ -52,6 +52,13 @@ variable "base_images" {
   }
 }
 
+variable "packages" {
+  description = "The lock of the packages that are installed, in the folder that the image is built from."
+  type        = string
+  default     = "locks/pipelines.txt"
+  nullable    = false
+}
+
 variable "source_root" {
   description = "Folder that the image is built from."
   type        = string
