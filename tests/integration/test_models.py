@@ -1,0 +1,230 @@
+"""Models from end to end: as the documentation says, in a package, and through a bucket."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segue.model.built_in_models import BUILT_IN
+from segue.models import open_onnx
+from segue.testing.sound import tone, write
+from segue_support.environments import Environment, environ
+from segue_support.onnx_models import make_scale
+from segue_support.paths import ROOT
+
+SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
+PATIENCE_S = 300
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PLACEHOLDER = "0" * 64
+
+
+def run(folder: Path, *arguments: str, code: int = 0, **variables: str) -> tuple[str, str]:
+    done = subprocess.run(
+        arguments,
+        cwd=folder,
+        env={**environ(), "SEGUE_MODELS": str(folder / "kept"), **variables},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout, done.stderr
+
+
+def read_documentation() -> tuple[str, str, list[list[str]]]:
+    """Return the graph, the code and the commands that the documentation shows."""
+    text = (ROOT / "docs" / "writing-a-job.md").read_text()
+    section = text.split("### From an ONNX file to a backfill\n")[1].split("\n## ")[0]
+    blocks = dict(FENCE.findall(section))
+    lines = [line.lstrip("$ ").split("#")[0] for line in blocks["console"].splitlines()]
+    return blocks["yaml"], blocks["python"], [line.split() for line in lines]
+
+
+GRAPH, CODE, COMMANDS = read_documentation()
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def levels(tmp_path) -> Path:
+    """What whoever follows the documentation has in a folder."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "music").mkdir()
+    (tmp_path / "level.py").write_text(CODE)
+    write(tone(440.0, 1.0), str(tmp_path / "music/tone.wav"))
+    set_model(tmp_path, make_scale(1.0))
+    return tmp_path
+
+
+def set_model(levels: Path, model: bytes) -> None:
+    (levels / "models/level.onnx").write_bytes(model)
+    (levels / "jobs.yaml").write_text(GRAPH.replace(PLACEHOLDER, sha256(model)))
+
+
+def read_results(levels: Path) -> set[float]:
+    found = (levels / ".segue/artifacts/level").rglob("*.json")
+    return {json.loads(path.read_text())["level"] for path in found}
+
+
+def count(levels: Path) -> dict[str, int]:
+    out, _ = run(levels, SEGUE, "status", "--json")
+    found = json.loads(out)["jobs"]["level"]
+    return {state: n for state, n in found.items() if n}
+
+
+def test_the_documentation_leads_from_an_onnx_file_to_a_backfill(levels):
+    get, backfill = COMMANDS
+    _, said = run(levels, SEGUE, *backfill[1:], code=2)
+    assert "run 'segue models get level@1'" in said
+    assert not (levels / ".segue/ledger.db").exists()
+    for command in COMMANDS:
+        run(levels, SEGUE, *command[1:])
+    (first,) = read_results(levels)
+    assert first > 0
+    assert count(levels)["done"] == 1
+
+    set_model(levels, make_scale(2.0))  # trained again
+    _, said = run(levels, SEGUE, *backfill[1:], code=2)
+    assert "segue models get level@1" in said
+    assert count(levels)["stale"] == 1
+    run(levels, SEGUE, *get[1:])
+    run(levels, SEGUE, *backfill[1:])
+    assert count(levels)["done"] == 1
+    assert sorted(read_results(levels)) == pytest.approx([first, 2 * first], abs=1e-4)
+
+    set_model(levels, make_scale(1.0))
+    assert count(levels)["done"] == 1  # the old results are current again
+
+
+def test_a_trial_run_takes_another_model_from_the_command_line(levels):
+    other = make_scale(3.0)
+    (levels / "models/other.onnx").write_bytes(other)
+    graph = (levels / "jobs.yaml").read_text()
+    more = f'models:\n  other@1: {{source: models/other.onnx, sha256: "{sha256(other)}"}}\n'
+    (levels / "jobs.yaml").write_text(graph.replace("models:\n", more, 1))
+    run(levels, SEGUE, "models", "get", "level", "other")
+    values = []
+    for arguments in ([], ["--param", "model=other@1"]):
+        out, _ = run(levels, SEGUE, "run", "level", "music/tone.wav", *arguments)
+        values.append(json.loads(out)["level"])
+    assert values[1] == pytest.approx(3 * values[0], abs=3e-4)
+    _, said = run(
+        levels, SEGUE, "run", "level", "music/tone.wav", "--param", "model=third@1", code=2
+    )
+    assert "'third@1' is not a model that is listed" in said
+
+
+def test_the_library_names_a_model_that_is_missing(levels):
+    code = "import segue; segue.run_job('level', 'music/tone.wav')"
+    _, said = run(levels, sys.executable, "-c", code, code=1)
+    assert "ConfigurationError: the model level@1 is not on this machine" in said
+    code = "import segue; segue.backfill('level', prefix='music')"
+    _, said = run(levels, sys.executable, "-c", code, code=1)
+    assert "segue models get level@1" in said
+
+
+def test_a_model_that_is_lost_while_a_pool_runs_stops_it(levels):
+    """Whoever starts a worker without a check, as Dataflow does, reads the same in its log."""
+    code = (
+        "from segue.model.graph import read_graph\n"
+        "from segue.worker.line_run import load_job\n"
+        "load_job(read_graph('jobs.yaml'), 'level')\n"
+    )
+    _, said = run(levels, sys.executable, "-c", code, code=1)
+    assert "run 'segue models get level@1'" in said
+
+
+PYPROJECT = """
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+[project]
+name = "acme-levels"
+version = "1.0"
+[tool.hatch.build.targets.wheel]
+packages = ["acme_levels"]
+"""
+
+
+def test_a_project_in_a_wheel_brings_its_own_model(levels, tmp_path_factory):
+    source = tmp_path_factory.mktemp("source")
+    package = source / "acme_levels"
+    package.mkdir()
+    (source / "pyproject.toml").write_text(PYPROJECT)
+    (package / "__init__.py").write_text("")
+    (levels / "level.py").rename(package / "level.py")
+    (levels / "models").rename(package / "models")
+    text = (levels / "jobs.yaml").read_text()
+    (levels / "jobs.yaml").unlink()
+    (package / "jobs.yaml").write_text(text.replace("level:Level", "acme_levels.level:Level"))
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(source)]
+    subprocess.run(build, cwd=source, check=True, capture_output=True, timeout=PATIENCE_S)
+    (wheel,) = source.glob("*.whl")
+    site = tmp_path_factory.mktemp("site")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+
+    given = {"PYTHONPATH": str(site), "SEGUE_GRAPH": str(site / "acme_levels/jobs.yaml")}
+    run(levels, SEGUE, "models", "get", **given)
+    run(levels, SEGUE, "backfill", "--prefix", "music", "--job", "level", **given)
+    assert len(read_results(levels)) == 1
+
+
+@pytest.mark.xdist_group("storage")
+def test_a_bucket_brings_a_model_to_a_machine_that_never_got_it(levels, bucket):
+    def on_machine(name: str) -> dict[str, str]:
+        emulator = {k: v for k, v in os.environ.items() if k == "STORAGE_EMULATOR_HOST"}
+        cache = {"XDG_CACHE_HOME": str(levels / name)}
+        return {"SEGUE_MODELS": f"gs://{bucket}/models", **cache, **emulator}
+
+    run(levels, SEGUE, "models", "get", **on_machine("first"))
+    (levels / "models/level.onnx").unlink()
+    run(levels, SEGUE, "backfill", "--prefix", "music", "--job", "level", **on_machine("second"))
+    assert len(read_results(levels)) == 1
+    (copy,) = (levels / "second").rglob("level.onnx")
+    assert copy.read_bytes() == make_scale(1.0)
+
+
+GOLDEN = json.loads((ROOT / "tests/golden/musicnn.json").read_text())
+# Between TensorFlow and onnxruntime, in 32-bit floats; the embedding reaches 9.
+TAG_ROUNDING, EMBEDDING_ROUNDING = 1e-6, 2e-5
+
+
+def test_the_models_of_segue_come_from_the_package_index(tmp_path, editable: Environment):
+    """They are as large and have the licences as listed, and compute what they should."""
+    _, said = run(tmp_path, editable.segue, "models", "get", "--all")
+    assert "silero_vad@1 is in" in said
+    out, _ = run(tmp_path, editable.segue, "models", "--json")
+    found = {model["model"]: model for model in json.loads(out)["models"]}
+    assert set(found) == set(BUILT_IN)
+    for name, entry in BUILT_IN.items():
+        text = Path(found[name]["licence_text"]).read_text()
+        assert "hereby granted" in text, entry.licence
+
+    silero = open_onnx(found["silero_vad@1"]["path"])
+    assert os.path.getsize(found["silero_vad@1"]["path"]) == BUILT_IN["silero_vad@1"].size_bytes
+    given = {
+        "input": np.zeros((1, 576), np.float32),
+        "state": np.zeros((2, 1, 128), np.float32),
+        "sr": np.array(16000, np.int64),
+    }
+    silence = silero.run(None, given)[0]
+    assert 0 <= float(silence[0, 0]) < 0.1
+
+    musicnn = open_onnx(found["musicnn@1"]["path"])
+    x = np.random.default_rng(0).random((2, 187, 96), dtype=np.float32) * 4
+    tags, embedding = musicnn.run(["tags", "embedding"], {"x": x})
+    np.testing.assert_allclose(tags, GOLDEN["tags"], atol=TAG_ROUNDING)
+    np.testing.assert_allclose(embedding, GOLDEN["embedding"], atol=EMBEDDING_ROUNDING)
