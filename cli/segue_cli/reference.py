@@ -37,6 +37,12 @@ COMMAND_EXIT_CODES = {
         "have; any other code is that of a command it ran",
     },
     "init": {ExitCode.OK: "the project is written"},
+    "models": {
+        ExitCode.OK: "the models that were asked for are here, or were listed",
+        ExitCode.USAGE: "a name is wrong, a source is gone or is not what its checksum says, or "
+        "the folder for models cannot be written",
+        ExitCode.UNAVAILABLE: "a server cannot be reached or fails, or the disk is full",
+    },
     "graph": {ExitCode.OK: "the graph, and with --check its code, has no faults"},
     "run": {
         ExitCode.OK: "the job has a result",

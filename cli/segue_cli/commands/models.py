@@ -59,7 +59,13 @@ def complete_words(
         "segue models get --all --dry-run",
     ),
 )
-@click.argument("words", nargs=-1, metavar="[get [NAME]...]", shell_complete=complete_words)
+@click.argument(
+    "words",
+    nargs=-1,
+    metavar="[WORD]...",
+    help="'get', and the models to get; nothing shows the list.",
+    shell_complete=complete_words,
+)
 @click.option("--all", "everything", is_flag=True, help="Get all models that are listed.")
 @click.option("--dry-run", is_flag=True, help="Show what would be downloaded; download nothing.")
 def models(context: Context, words: tuple[str, ...], everything: bool, dry_run: bool) -> None:
