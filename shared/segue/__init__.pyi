@@ -17,3 +17,4 @@ from .errors import Unavailable as Unavailable
 from .media.audio import Audio as Audio
 from .media.audio import Media as Media
 from .model.graph import Graph as Graph
+from .worker.job_progress import progress as progress

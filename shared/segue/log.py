@@ -33,6 +33,8 @@ class Action(StrEnum):
     SWEPT = "swept"  # unfinished work is requested again
     # backfills and streaming pipelines
     RECOMPUTED = "recomputed"  # an artifact is gone or has changed, and is computed again
+    PRINTED = "printed"  # a line that a job, or code that it calls, has printed
+    PROGRESS = "progress"  # how far a job says that it is
     # streaming pipelines
     DONE = "done"  # a job has its result
     FAILED = "failed"  # a job failed permanently on a file
@@ -68,6 +70,22 @@ def log_event(action: Action, *, severity: str = "INFO", **fields: Any) -> None:
     )
 
 
+def describe_call(line: Mapping[str, Any]) -> str | None:
+    """Return what a job has printed, or how far it is, behind its name and file, for people.
+
+    None: the line is about something else.
+    """
+    if line.get("action") not in {Action.PRINTED, Action.PROGRESS}:
+        return None
+    files = line.get("files") or 1
+    file = str(line.get("file") or "").rpartition("/")[2]
+    about = " ".join(filter(None, (line.get("job"), f"{files} files" if files > 1 else file)))
+    text = str(line.get("text") or "")
+    if line["action"] == Action.PROGRESS:
+        text = f"{line.get('fraction', 0.0):.0%} {text}".rstrip()
+    return escape_lines(f"{about or 'worker'}: {text}")
+
+
 @contextlib.contextmanager
 def add_common_fields(**fields: Any) -> Iterator[None]:
     """Add fields to all events that this thread logs for a while."""
@@ -87,6 +105,8 @@ class _ReadableFormatter(logging.Formatter):
         time = self.formatTime(record, "%H:%M:%S")
         if line is None:
             return escape(f"{time} {record.levelname.lower()} {record.getMessage()}")
+        if (said := describe_call(line)) is not None:
+            return said if line["action"] == Action.PRINTED else f"{time} {said}"
         rest = " ".join(f"{k}={v}" for k, v in line.items() if k not in {"severity", "action"})
         mark = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
         return f"{time} {mark}{line['action']} {escape(rest)}"

@@ -26,6 +26,8 @@ from segue.worker.failure import (
     format_message,
     shorten,
 )
+from segue.worker.job_output import ChildOutput
+from segue.worker.job_progress import use_page
 from segue.worker.line_run import Claims, LineRun, LoadedJob, Stores, load_job
 from segue.worker.process import (
     MemoryLimit,
@@ -40,6 +42,7 @@ from segue.worker.protocol import (
     Channel,
     Done,
     Phase,
+    Printed,
     Started,
     Task,
     decode_tasks,
@@ -68,10 +71,11 @@ class ChannelLost(Exception):
     """A job has closed the channel to the supervisor."""
 
 
-def run_child(config: PoolConfig, channel: Channel, supervisor: int) -> int:
+def run_child(config: PoolConfig, channel: Channel, supervisor: int, output: ChildOutput) -> int:
     """Set this process's limits, run tasks until the channel closes, and return the exit code."""
     exit_with_parent(supervisor)
     set_process_limits()
+    use_page(output.page)
     folder = os.path.join(config.folder, str(os.getpid()))
     temporary = os.path.join(folder, "tmp")
     try:
@@ -90,7 +94,7 @@ def run_child(config: PoolConfig, channel: Channel, supervisor: int) -> int:
         None if ledger is None else lambda: connect_ledger(ledger, config.graph.namespace)
     )
     try:
-        Child(config, stores, claims, channel, folder).work()
+        Child(config, stores, claims, channel, folder, output).work()
     except ChannelLost:
         with contextlib.suppress(OSError):  # standard error may be closed, too
             print("segue: a job closed its process's file descriptors; it exits", file=sys.stderr)
@@ -102,12 +106,19 @@ class Child:
     """One child process, from its first task to its exit."""
 
     def __init__(
-        self, config: PoolConfig, stores: Stores, claims: Claims, channel: Channel, folder: str
+        self,
+        config: PoolConfig,
+        stores: Stores,
+        claims: Claims,
+        channel: Channel,
+        folder: str,
+        output: ChildOutput,
     ) -> None:
         self._graph = config.graph
         self._stores = stores
         self._claims = claims
         self._channel = channel
+        self._output = output
         self._channel_id = os.fstat(channel.socket.fileno()).st_ino
         self._is_connected = True
         self._inbox: deque[list[Task]] = deque()
@@ -170,10 +181,13 @@ class Child:
         """Send what is finished, and that a job starts: on its way before the job can do harm."""
         self._frames.append(Started(task.task_id, job, phase, since_s, self._last_serial, files))
         self._send()
+        self._output.page.call += 1
 
     def _send(self) -> None:
         """Send the frames; an empty message says that nothing is running any more."""
         self._exit_if_forked()
+        if self._output.end_call():
+            self._frames.insert(0, Printed())
         try:
             # If a job has closed the channel, a file of its own may have got the number since.
             if os.fstat(self._channel.socket.fileno()).st_ino != self._channel_id:

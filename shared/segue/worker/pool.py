@@ -19,13 +19,16 @@ import tempfile
 import time
 from collections import deque
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
 import msgspec
 
+from segue.clock import utc_now
 from segue.errors import ConfigurationError, DiskFull, SegueError, build_error
 from segue.model.record import State
 from segue.model.transitions import Result, build_blocked_result
+from segue.printable import escape
 from segue.worker import import_path, numba_cache
 from segue.worker.failure import (
     DISK_FULL_ERRNOS,
@@ -33,8 +36,19 @@ from segue.worker.failure import (
     describe_exit,
     drop_traceback,
 )
+from segue.worker.job_log import ProgressLog, show_line
 from segue.worker.process import Scratch, kill_group, kill_users
-from segue.worker.protocol import Channel, PoolConfig, Report, Submission, Task, decode_update
+from segue.worker.protocol import (
+    Channel,
+    PoolConfig,
+    Report,
+    RunningCall,
+    Submission,
+    Task,
+    Update,
+    decode_update,
+)
+from segue.worker.running_job import RunningJob, RunningWriter
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -110,6 +124,8 @@ class Pool:
         A child is replaced after this many tasks.
     scratch : str, optional
         The folder for temporary files; by default the system's.
+    show_in : collection of str, optional
+        Folders where a file says what runs, as long as something has been running for a while.
     """
 
     def __init__(
@@ -125,6 +141,7 @@ class Pool:
         max_growth_gib: float = 1.0,
         max_tasks: int = 100_000,
         scratch: str | None = None,
+        show_in: Collection[str] = (),
     ) -> None:
         if not hasattr(os, "fork"):
             raise ConfigurationError(
@@ -133,6 +150,9 @@ class Pool:
         self.processes = processes or count_cores()
         self._tasks: dict[int, Task] = {}
         self._results: dict[int, list[Result]] = {}  # of tasks that are not finished
+        self.running: tuple[RunningJob, ...] = ()  # what has been running for a while
+        self._running_writer = RunningWriter(show_in)
+        self._progress_log = ProgressLog()
         self._error: SegueError | None = None
         self._lost_supervisors = 0  # while the same task was unfinished
         self._present: list[int] = []  # tasks that were unfinished when the last one died
@@ -284,6 +304,7 @@ class Pool:
         for message in messages:
             self._has_imported = self._can_import = True
             update = decode_update(message)
+            self._show(update)
             reports += update.reports
             if update.error is not None:
                 kind, text = update.error.kind, update.error.message
@@ -292,6 +313,18 @@ class Pool:
             reports = [self._finish_trial(report.results) for report in reports if report.finished]
         self._keep(reports)
         return reports
+
+    def _show(self, update: Update) -> None:
+        """Show what jobs have printed, and what runs."""
+        for line in update.lines:
+            show_line(line)
+        if update.running is not None:
+            self._set_running(tuple(map(_build_running_job, update.running)))
+
+    def _set_running(self, running: tuple[RunningJob, ...]) -> None:
+        self.running = running
+        self._running_writer.write(running)
+        self._progress_log.show(running)
 
     def _keep(self, reports: Sequence[Report]) -> None:
         """Keep the results of unfinished tasks, in case that their supervisor dies."""
@@ -318,6 +351,7 @@ class Pool:
         Return the report on the job at fault, if it is known: it was the only one that ran.
         """
         was_working, self._has_imported = self._has_imported, False
+        self._set_running(())
         self._channel.socket.close()
         self._process.kill()
         status = self._wait_for_exit()
@@ -403,8 +437,11 @@ class Pool:
             self._channel.send(Submission(close=True))
             while (left_s := end_s - time.monotonic()) > 0:
                 self._channel.wait(left_s)
-                if self._channel.receive() is None:
+                messages = self._channel.receive()
+                if messages is None:
                     break
+                for message in messages:
+                    self._show(decode_update(message))
         self.kill()
 
     def kill(self) -> None:
@@ -416,6 +453,7 @@ class Pool:
             self._process.kill()  # it may still be importing
         self._channel.socket.close()  # the supervisor notices, kills its children, and exits
         self._wait_for_exit()
+        self._set_running(())
         self._scratch.remove()
 
     def _may_have_children(self) -> bool:
@@ -446,6 +484,13 @@ def _explain_scratch_error(error: OSError, folder: str) -> SegueError:
     if error.errno in DISK_FULL_ERRNOS:
         return DiskFull(f"{text}; free some space, or set TMPDIR to a folder on another disk")
     return ConfigurationError(f"{text}; set TMPDIR to a folder that this user can write to")
+
+
+def _build_running_job(call: RunningCall) -> RunningJob:
+    since = utc_now() - timedelta(seconds=time.monotonic() - call.since_s)
+    return RunningJob(
+        job=call.job, uris=call.uris, since=since, fraction=call.fraction, text=escape(call.text)
+    )
 
 
 def _is_open(fd: int) -> bool:

@@ -6,9 +6,11 @@ process has sent can still be received after its death.
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 import struct
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -92,11 +94,32 @@ class Aborted(msgspec.Struct, array_like=True, tag="aborted"):
     kind: str | None = None  # of the transient error; None: the configuration is wrong
 
 
+class Line(msgspec.Struct, array_like=True, gc=False):
+    """Supervisor to pool: a line that a job, or code that it calls, has printed."""
+
+    job: str  # empty: none was running
+    uri: str  # of the file, or the first of some; empty: the job was being set up
+    files: int  # in the call
+    text: str  # printable
+
+
+class RunningCall(msgspec.Struct, array_like=True):
+    """Supervisor to pool: a call that has been running for a while."""
+
+    job: str
+    uris: tuple[str, ...]  # none: the job is being set up
+    since_s: float  # on the monotonic clock
+    fraction: float | None = None  # that is done, as the job says; None: it has not
+    text: str = ""
+
+
 class Update(msgspec.Struct, array_like=True):
     """Supervisor to pool; the first is empty: all modules are imported."""
 
     reports: list[Report] = []
     error: Aborted | None = None
+    lines: list[Line] = []  # printed before these reports
+    running: list[RunningCall] | None = None  # None: as before
 
 
 class Phase(IntEnum):
@@ -135,8 +158,13 @@ class BatchJobLoaded(msgspec.Struct, array_like=True, tag="batch"):
     batch_size: int
 
 
-# A child's message is a list: what it has finished, and then what it starts, if anything.
-Frame = Started | Done | BatchJobLoaded | Aborted
+class Printed(msgspec.Struct, array_like=True, tag="printed"):
+    """Child to supervisor: a mark in its pipe ends what was printed before this message."""
+
+
+# A child's message is a list: whether it has printed anything, what it has finished, and then what
+# it starts, if anything.
+Frame = Started | Done | BatchJobLoaded | Aborted | Printed
 
 encode = msgspec.msgpack.Encoder().encode
 decode_submission = msgspec.msgpack.Decoder(Submission).decode
@@ -176,10 +204,11 @@ class Channel:
         except (BrokenPipeError, ConnectionResetError):  # receive() will notice
             self._unsent.clear()
 
-    def drain(self) -> None:
-        """Send all that is left, however long that takes."""
-        while self._unsent:
-            self._poll(select.POLLOUT, None)
+    def drain(self, timeout_s: float = math.inf) -> None:
+        """Send all that is left, however long that takes, or as much as goes until the timeout."""
+        end_s = time.monotonic() + timeout_s
+        while self._unsent and (left_s := end_s - time.monotonic()) > 0:
+            self._poll(select.POLLOUT, None if left_s == math.inf else left_s)
             self.flush()
 
     def wait(self, timeout_s: float | None = None) -> None:

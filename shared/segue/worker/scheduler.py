@@ -158,7 +158,7 @@ class Scheduler:
                 child.last_serial = frame.last_serial
             elif isinstance(frame, BatchJobLoaded):
                 self._batch_sizes[frame.job] = frame.batch_size
-            else:
+            elif isinstance(frame, Aborted):
                 self.error = self.error or frame
 
     def _record_done(self, child: ChildState, frame: Done) -> None:

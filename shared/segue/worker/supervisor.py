@@ -28,6 +28,7 @@ from segue.model.media_file import parse_location
 from segue.printable import make_printable
 from segue.worker import numba_cache
 from segue.worker.child import run_child
+from segue.worker.job_output import CallLabel, ChildPipe, build_mark
 from segue.worker.preload import preload, watch_parent
 from segue.worker.process import (
     FEW_BYTES,
@@ -40,7 +41,13 @@ from segue.worker.process import (
 from segue.worker.protocol import (
     Aborted,
     Channel,
+    Frame,
+    Line,
+    Phase,
     PoolConfig,
+    Printed,
+    RunningCall,
+    Started,
     Update,
     decode_frames,
     decode_submission,
@@ -51,6 +58,9 @@ GRACE_S = 5.0  # for children to finish their current files when the pool closes
 CHECK_S = 0.05  # between checks of the children's deadlines
 REPORT_S = 0.005  # between updates to the pool
 KILL_S = 1.0
+LOOK_S = 0.5  # between looks at what has been running for at least so long, and how far it is
+MAX_LINES = 1000  # that children have printed and that wait for the pool; others are dropped
+MAX_READS = 64  # of a pipe into which a process that nobody can find may go on to print
 
 
 def main(fd: int, config: PoolConfig, parent: int, excluded: Sequence[str]) -> None:
@@ -77,10 +87,11 @@ def main(fd: int, config: PoolConfig, parent: int, excluded: Sequence[str]) -> N
 class ChildHandle(ChildState):
     """A child process."""
 
-    def __init__(self, process: int, channel: Channel) -> None:
+    def __init__(self, process: int, channel: Channel, output: ChildPipe) -> None:
         super().__init__()
         self.process = process
         self.channel = channel
+        self.output = output
         self.is_closed = False  # nothing more can be received
 
     @property
@@ -110,7 +121,12 @@ class ChildSupervisor:
             location = parse_location(config.artifacts)
             if location.startswith("file://"):
                 self._disks.append(location.removeprefix("file://"))
-        self._reported_s = self._checked_s = 0.0
+        self._reported_s = self._checked_s = self._looked_s = 0.0
+        self._mark = build_mark()
+        self._lines: list[Line] = []  # that the pool has not been sent
+        self._lost_lines = 0
+        self._running: list[RunningCall] = []  # as the pool knows it
+        self._new_running: list[RunningCall] | None = None
         self._selector = selectors.DefaultSelector()
         self._alarm, self._ring = socket.socketpair()
         self._alarm.setblocking(False)
@@ -127,6 +143,7 @@ class ChildSupervisor:
             self._work()
         finally:
             self._kill_all()
+            self._report_last_lines()
 
     def _work(self) -> None:
         while self._children or self._close_by_s == math.inf:
@@ -135,7 +152,9 @@ class ChildSupervisor:
             self._dispatch()
             self._report()
             for key, _ in self._selector.select(self._find_wait_s()):
-                if key.data is not None:
+                if key.data is not None and key.fd == key.data.output.fd:
+                    self._read_output(key.data)
+                elif key.data is not None:
                     self._receive(key.data)
                 elif key.fileobj is self._alarm:
                     self._reap()
@@ -150,7 +169,9 @@ class ChildSupervisor:
         children = self._children.values()
         if self._scheduler.unreported or any(c.has_unsent for c in self._list_channels()):
             return REPORT_S
-        if self._close_by_s < math.inf or any(child.progress for child in children):
+        if self._lines or self._new_running is not None:
+            return REPORT_S
+        if self._close_by_s < math.inf or self._running or any(c.progress for c in children):
             return CHECK_S
         return None
 
@@ -175,10 +196,20 @@ class ChildSupervisor:
         """Send the pool what is new; few large updates cost less than many small ones."""
         now_s, scheduler = time.monotonic(), self._scheduler
         error = None if self._has_reported_error else scheduler.error
-        if error or (scheduler.unreported and now_s - self._reported_s >= REPORT_S):
+        has_news = scheduler.unreported or self._lines or self._new_running is not None
+        if error or (has_news and now_s - self._reported_s >= REPORT_S):
             self._reported_s = now_s
             self._has_reported_error = scheduler.error is not None
-            self._pool.send(Update(scheduler.take_reports(), error))
+            self._send_update(Update(scheduler.take_reports(), error))
+
+    def _send_update(self, update: Update) -> None:
+        """Send an update with the lines that wait, and with what runs if that has changed."""
+        update.lines, self._lines = self._lines, []
+        if self._lost_lines:
+            update.lines.append(Line("", "", 0, f"[{self._lost_lines:,} lines are left out here]"))
+            self._lost_lines = 0
+        update.running, self._new_running = self._new_running, None
+        self._pool.send(update)
 
     # Children.
 
@@ -208,36 +239,49 @@ class ChildSupervisor:
             return None
         ends: tuple[socket.socket, ...] = ()
         supervisor = os.getpid()
+        output: ChildPipe | None = None
         try:
             our_end, child_end = ends = socket.socketpair()
+            output = ChildPipe(self._mark)
             process = os.fork()
         except OSError as error:
             for end in ends:
                 end.close()
+            if output is not None:
+                output.close_child_end()
+                output.close()
             if not self._children:  # otherwise these go on
                 message = f"cannot start a child process: {error}"
                 self._scheduler.error = Aborted(message, Kind.UNAVAILABLE)
             return None
         if process == 0:
-            self._become_child(child_end, our_end, supervisor)
+            self._become_child(child_end, our_end, supervisor, output)
         child_end.close()
-        child = ChildHandle(process, Channel(our_end))
+        output.close_child_end()
+        child = ChildHandle(process, Channel(our_end), output)
         self._children[process] = child
         self._selector.register(our_end, selectors.EVENT_READ, child)
+        self._selector.register(output.fd, selectors.EVENT_READ, child)
         return child
 
-    def _become_child(self, end: socket.socket, other_end: socket.socket, supervisor: int) -> None:
+    def _become_child(
+        self, end: socket.socket, other_end: socket.socket, supervisor: int, pipe: ChildPipe
+    ) -> None:
         """Run a child in a process that was just forked, and end that process."""
         status = os.EX_SOFTWARE
         try:
             os.setsid()
+            output = pipe.build_child_output()
+            output.redirect()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._selector.close()
             channels = [channel.socket for channel in self._list_channels()]
             for sock in (self._alarm, self._ring, other_end, *channels):
                 sock.close()
-            status = run_child(self._config, Channel(end), supervisor)
+            for child in self._children.values():
+                child.output.close()
+            status = run_child(self._config, Channel(end), supervisor, output)
         except BaseException:  # noqa: BLE001 - it must not get into the supervisor's loop
             traceback.print_exc()
         finally:
@@ -252,7 +296,7 @@ class ChildSupervisor:
         try:
             messages = child.channel.receive()
             for message in messages or ():
-                self._scheduler.receive(child, decode_frames(message))
+                self._accept(child, decode_frames(message))
         except msgspec.MsgspecError:
             self._scheduler.record_corrupt(child)
             messages = None
@@ -264,11 +308,86 @@ class ChildSupervisor:
                 self._kill(child)
         return bool(messages)
 
+    def _accept(self, child: ChildHandle, frames: list[Frame]) -> None:
+        """Record a child's message, and which call the lines after it are of."""
+        is_marked = bool(frames) and isinstance(frames[0], Printed)
+        self._scheduler.receive(child, frames[1:] if is_marked else frames)
+        label = None
+        if (started := child.progress) is not None:
+            child.output.page.call += 1
+            entry = child.tasks.get(started.serial) if started.phase is not Phase.SETUP else None
+            uri = entry.task.media.uri if entry is not None else ""
+            label = CallLabel(started.job, uri, started.files)
+        child.output.reader.follow(label, is_marked=is_marked)
+
+    # What children print, and how far they are.
+
+    def _read_output(self, child: ChildHandle) -> bool:
+        """Read once what a child prints; return whether there was anything."""
+        if not child.output.is_open:
+            return False
+        data = child.output.read()
+        self._receive(child)  # what it had told before it printed that
+        if data is None:
+            self._close_output(child)
+        else:
+            child.output.reader.add(data, time.monotonic())
+        self._take_lines(child)
+        return bool(data)
+
+    def _take_lines(self, child: ChildHandle) -> None:
+        lines = child.output.reader.take_lines()
+        room = 0 if self._pool.has_unsent else max(0, MAX_LINES - len(self._lines))
+        self._lines += lines[:room]
+        self._lost_lines += len(lines[room:])
+
+    def _close_output(self, child: ChildHandle) -> None:
+        if child.output.is_open:
+            self._selector.unregister(child.output.fd)
+            child.output.close()
+        child.output.reader.end()
+
+    def _read_last_output(self, child: ChildHandle) -> None:
+        """Read all that a child has left; what holds its pipe open is not waited for."""
+        for _ in range(MAX_READS):
+            if not self._read_output(child):
+                break
+        self._close_output(child)
+        self._take_lines(child)
+        child.output.page.close()
+
+    def _look(self, now_s: float) -> None:
+        """Find out what has been running for a while, and how far it is."""
+        if now_s - self._looked_s < LOOK_S:
+            return
+        self._looked_s = now_s
+        running = []
+        for child in self._children.values():
+            if child.output.reader.has_unfinished:
+                child.output.reader.renew(now_s)
+                self._take_lines(child)
+            call = child.progress
+            if call is not None and now_s - call.since_s >= LOOK_S:
+                uris = _list_uris(child, call)
+                told = child.output.page.read_report() or (None, "")
+                running.append(RunningCall(call.job, uris, call.since_s, *told))
+        if running != self._running:
+            self._running = self._new_running = running
+
+    def _report_last_lines(self) -> None:
+        """Send what the last children have printed, unless the pool does not read any more."""
+        for child in self._children.values():
+            self._read_last_output(child)
+        if self._lines:
+            self._send_update(Update())
+            self._pool.drain(KILL_S)
+
     def _check_children(self, now_s: float) -> None:
         """Kill children past their deadline; give others the tasks that wait behind a late one."""
         if now_s - self._checked_s < CHECK_S:
             return
         self._checked_s = now_s
+        self._look(now_s)
         scheduler = self._scheduler
         for child in self._children.values():
             if min(scheduler.find_deadline_s(child), scheduler.find_late_s(child)) > now_s:
@@ -303,6 +422,7 @@ class ChildSupervisor:
     def _handle_exit(self, child: ChildHandle, status: int) -> None:
         while self._receive(child):  # what it sent before it exited
             pass
+        self._read_last_output(child)
         if not child.is_closed:  # another process has inherited its end
             child.is_closed = True
             self._selector.unregister(child.channel.socket)
@@ -329,3 +449,16 @@ class ChildSupervisor:
                 kill_orphans(())
                 if not os.waitpid(-1, os.WNOHANG)[0]:
                     time.sleep(0.001)
+
+
+def _list_uris(child: ChildHandle, call: Started) -> tuple[str, ...]:
+    """Return the files of a call; none while a job is being set up."""
+    if call.phase is Phase.SETUP:
+        return ()
+    serials = range(call.serial, max(call.serial, call.last_serial) + 1) if call.files > 1 else ()
+    entries = [child.tasks.get(serial) for serial in serials or (call.serial,)]
+    return tuple(
+        entry.task.media.uri
+        for entry in entries
+        if entry is not None and call.job in entry.task.run and call.job not in entry.results
+    )

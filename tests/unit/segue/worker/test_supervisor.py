@@ -16,6 +16,7 @@ from segue.model.graph import parse_graph
 from segue.model.media_file import MediaFile
 from segue.model.record import State
 from segue.model.transitions import Result
+from segue.worker.job_output import ChildPipe
 from segue.worker.protocol import (
     BatchJobLoaded,
     Channel,
@@ -27,6 +28,7 @@ from segue.worker.protocol import (
     Update,
     decode_update,
 )
+from segue.worker.scheduler import ChildState
 from segue.worker.supervisor import ChildHandle, ChildSupervisor
 
 GRAPH = parse_graph(
@@ -105,7 +107,7 @@ def test_with_a_child_its_task_waits_for_that(
 ) -> None:
     end, other = socket.socketpair()
     with end, other:
-        busy = ChildHandle(os.getpid(), Channel(end))
+        busy = ChildHandle(os.getpid(), Channel(end), ChildPipe(b"mark\n"))
         supervisor._scheduler.add([TASK])
         supervisor._scheduler.assign(busy)
         supervisor._children[busy.process] = busy
@@ -121,10 +123,12 @@ def child(supervisor: ChildSupervisor) -> Iterator[tuple[ChildHandle, Channel]]:
     """A child that runs two tasks, and its end of the channel."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        child = ChildHandle(2**30, Channel(ours))  # no process has this number
+        # No process has this number.
+        child = ChildHandle(2**30, Channel(ours), ChildPipe(b"mark\n"))
+        supervisor._selector.register(child.output.fd, selectors.EVENT_READ, child)
         supervisor._selector.register(ours, selectors.EVENT_READ, child)
         supervisor._children[child.process] = child
-        supervisor._scheduler.receive(ChildHandle(0, child.channel), [BatchJobLoaded("job", 2)])
+        supervisor._scheduler.receive(ChildState(), [BatchJobLoaded("job", 2)])
         supervisor._scheduler.add([msgspec.structs.replace(TASK, task_id=n) for n in range(8)])
         supervisor._scheduler.assign(child)
         supervisor._scheduler.receive(child, [Started(1, "job", Phase.CALL, 0.0, 1)])

@@ -1,0 +1,117 @@
+"""What runs in a worker: for whoever owns the pool, and by way of a file for other processes.
+
+The file is only for people to see what goes on; no decision depends on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import secrets
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+
+import msgspec
+
+from segue.adapters.urls import find_file
+from segue.clock import utc_now
+from segue.model.lease_owner import build_owner, is_lost
+from segue.model.record import Lease
+
+SUFFIX = ".running"
+
+
+class RunningJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A call of a job that has been running for a while."""
+
+    job: str
+    uris: tuple[str, ...]  # of its files, more than one in a batch; none: it is being set up
+    since: datetime
+    fraction: float | None = None  # that is done, as the job says; None: it has not
+    text: str = ""  # what it is doing, as it says
+
+
+class RunningFile(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs in one process."""
+
+    owner: str  # a name of that process
+    running: tuple[RunningJob, ...]
+
+
+def find_running_folder(ledger: str | None) -> str | None:
+    """Return the folder where workers on a ledger say what runs; None: they do not, in a cloud."""
+    path = find_file(ledger) if ledger is not None else None
+    return None if path is None else f"{path}{SUFFIX}"
+
+
+class RunningWriter:
+    """Writes what runs in this process to a file in some folders, as long as something does."""
+
+    def __init__(self, folders: Collection[str]) -> None:
+        self._owner = build_owner()
+        name = f"{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}"
+        self._paths = [os.path.join(folder, name) for folder in folders]
+        self._is_written = False
+
+    def write(self, running: Sequence[RunningJob]) -> None:
+        """Write what runs now; ignore errors, as no work must fail because nobody can see it."""
+        if not running:
+            self.remove()
+            return
+        data = msgspec.json.encode(RunningFile(owner=self._owner, running=tuple(running)))
+        for path in self._paths:
+            with contextlib.suppress(OSError):
+                if not self._is_written:
+                    os.makedirs(os.path.dirname(path), exist_ok=True)
+                    _remove_lost(os.path.dirname(path))
+                with open(f"{path}~", "wb") as file:
+                    file.write(data)
+                os.replace(f"{path}~", path)
+        self._is_written = True
+
+    def remove(self) -> None:
+        """Remove the files."""
+        for path in self._paths if self._is_written else ():
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(path))  # unless other processes have files there
+        self._is_written = False
+
+
+def read_running(folder: str) -> list[RunningJob]:
+    """Return what runs in all processes that write to a folder and are alive, longest first."""
+    found = [job for _, file in _read_files(folder) if is_alive(file) for job in file.running]
+    return sorted(found, key=lambda job: job.since)
+
+
+def find_running(ledger: str, uri: str, owner: str) -> list[RunningJob]:
+    """Return what the process that owns a lease runs on a file, if it is on this machine."""
+    folder, process = find_running_folder(ledger), owner.rpartition("/")[0]
+    return [
+        job
+        for _, file in (_read_files(folder) if folder is not None else ())
+        if is_alive(file) and file.owner.rpartition("/")[0] == process
+        for job in file.running
+        if uri in job.uris
+    ]
+
+
+def is_alive(file: RunningFile) -> bool:
+    """Return whether the process that has written a file can still be running."""
+    return not is_lost(Lease(owner=file.owner, expires_at=utc_now()))
+
+
+def _read_files(folder: str) -> Iterator[tuple[str, RunningFile]]:
+    for path in glob.glob(f"{glob.escape(folder)}/*{SUFFIX}"):
+        with contextlib.suppress(OSError, msgspec.MsgspecError), open(path, "rb") as file:
+            yield path, msgspec.json.decode(file.read(), type=RunningFile)
+
+
+def _remove_lost(folder: str) -> None:
+    """Remove the files of processes that were killed."""
+    for path, file in _read_files(folder):
+        if not is_alive(file):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
