@@ -53,6 +53,7 @@ from segue.model.queue import Queue
 from segue.model.run import RunKind, RunRecord, RunSelection, RunState, find_user
 from segue.model.settings import Settings
 from segue.worker.pool import Pool, count_cores
+from segue.worker.running_job import list_running_folders
 from segue_pipelines.folder_files import FolderFiles
 from segue_pipelines.left_out import LeftOutReporter, read_left_out
 from segue_pipelines.options import is_local, is_single_process
@@ -269,6 +270,7 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
                     ledger=run.ledger,
                     processes=run.processes,
                     jobs=jobs,
+                    show_in=[*list_running_folders(run.ledger), *filter(None, [run.progress])],
                 )
             )
         artifacts = connect_store(run.artifacts)

@@ -26,6 +26,7 @@ from segue.model.object_store import ObjectStore
 from segue.model.queue import list_subscriptions
 from segue.model.record import Lease
 from segue.worker.pool import Pool
+from segue.worker.running_job import list_running_folders
 from segue.worker.shared_pool import SharedPool
 
 WARNINGS = {Action.FAILED, Action.DEAD_LETTERED, Action.DEFERRED, Action.LOST}
@@ -107,7 +108,12 @@ def open_resources(run: StreamingRun, stack: contextlib.ExitStack) -> SharedReso
     stack.callback(artifacts.close)
     pool = SharedPool(
         lambda: Pool(
-            run.graph, run.artifacts, ledger=run.ledger, processes=run.processes, jobs=run.jobs
+            run.graph,
+            run.artifacts,
+            ledger=run.ledger,
+            processes=run.processes,
+            jobs=run.jobs,
+            show_in=list_running_folders(run.ledger),
         )
     )
     stack.callback(pool.close)

@@ -63,10 +63,10 @@ class ChildOutput:
 
     def end_call(self) -> bool:
         """Write a mark if something was printed since the last one; return whether it was."""
-        stream = sys.__stderr__
-        if stream is not None:
-            with contextlib.suppress(OSError, ValueError):  # a job may have closed it
-                stream.flush()
+        try:
+            sys.__stderr__.flush()  # type: ignore[union-attr]
+        except (AttributeError, OSError, ValueError):  # a job may have closed it
+            pass
         if not (self.page.was_read or self._has_unread()):
             return False
         self.page.was_read = False  # the supervisor sets it before it reads what comes next

@@ -9,7 +9,7 @@ import contextlib
 import glob
 import os
 import secrets
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 
 import msgspec
@@ -39,10 +39,10 @@ class RunningFile(msgspec.Struct, frozen=True, kw_only=True):
     running: tuple[RunningJob, ...]
 
 
-def find_running_folder(ledger: str | None) -> str | None:
-    """Return the folder where workers on a ledger say what runs; None: they do not, in a cloud."""
-    path = find_file(ledger) if ledger is not None else None
-    return None if path is None else f"{path}{SUFFIX}"
+def list_running_folders(ledger: str) -> list[str]:
+    """Return the folder where the workers on a ledger write what runs; none if it is in a cloud."""
+    path = find_file(ledger)
+    return [] if path is None else [f"{path}{SUFFIX}"]
 
 
 class RunningWriter:
@@ -80,18 +80,19 @@ class RunningWriter:
         self._is_written = False
 
 
-def read_running(folder: str) -> list[RunningJob]:
-    """Return what runs in all processes that write to a folder and are alive, longest first."""
-    found = [job for _, file in _read_files(folder) if is_alive(file) for job in file.running]
-    return sorted(found, key=lambda job: job.since)
+def read_running(folders: Iterable[str]) -> list[RunningJob]:
+    """Return what runs in all processes that write to some folders and are alive, longest first."""
+    files = [file for folder in folders for _, file in _read_files(folder) if is_alive(file)]
+    return sorted((job for file in files for job in file.running), key=lambda job: job.since)
 
 
 def find_running(ledger: str, uri: str, owner: str) -> list[RunningJob]:
     """Return what the process that owns a lease runs on a file, if it is on this machine."""
-    folder, process = find_running_folder(ledger), owner.rpartition("/")[0]
+    process = owner.rpartition("/")[0]
     return [
         job
-        for _, file in (_read_files(folder) if folder is not None else ())
+        for folder in list_running_folders(ledger)
+        for _, file in _read_files(folder)
         if is_alive(file) and file.owner.rpartition("/")[0] == process
         for job in file.running
         if uri in job.uris
