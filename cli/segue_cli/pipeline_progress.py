@@ -9,16 +9,21 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-from segue.log import PrintableFormatter, configure
+from segue.clock import utc_now
+from segue.log import LOGGER, Action, PrintableFormatter, configure
+from segue.worker.running_job import read_running
+from segue_cli.views.running import render_running
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
     from rich.console import Console
 
+    from segue.worker.running_job import RunningJob
     from segue_cli.views.output import Output
 
 Totals = TypeVar("Totals")
 REFRESH_S = 0.25
+LEAST_ROWS = 4  # of the terminal, that are left for what is printed above the bar
 
 
 def configure_log(options: PipelineOptions) -> None:
@@ -53,10 +58,17 @@ def run_with_progress(
     if not is_local(options):
         return execute(None)
     with open_progress_folder() as folder, contextlib.ExitStack() as shown:
-        if folder is not None and output.stderr.is_terminal:
+        has_bar = folder is not None and output.stderr.is_terminal
+        if folder is not None and has_bar:
             shown.enter_context(_show_bar(output.stderr, folder, what, count_total))
         configure(as_json=False, stream=sys.stderr)  # it writes above the bar
+        if has_bar:
+            LOGGER.handlers[0].addFilter(_is_no_progress)  # which the bar shows
         return execute(folder)
+
+
+def _is_no_progress(record: logging.LogRecord) -> bool:
+    return getattr(record, "segue", {}).get("action") != Action.PROGRESS
 
 
 @contextlib.contextmanager
@@ -66,7 +78,8 @@ def _show_bar(
     what: str,
     count_total: Callable[[Callable[[], bool]], int | None],
 ) -> Iterator[None]:
-    """Show how many files are done, at what rate, and the remaining time."""
+    """Show how many files are done, at what rate, the remaining time, and how far long jobs are."""
+    from rich.console import RenderableType
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -78,8 +91,15 @@ def _show_bar(
 
     from segue_pipelines.progress import read_progress
 
+    class Bar(Progress):
+        def get_renderables(self) -> Iterator[RenderableType]:
+            yield from super().get_renderables()
+            limit = max(1, console.height - LEAST_ROWS)
+            yield from render_running(running, utc_now(), limit=limit)
+
     done = threading.Event()
-    progress = Progress(
+    running: list[RunningJob] = []  # the jobs that say how far they are
+    progress = Bar(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -97,7 +117,8 @@ def _show_bar(
         while not done.wait(REFRESH_S):
             files = read_progress(folder).files
             rate = f"{files / (progress.tasks[0].elapsed or 1.0):,.1f} files/s"
-            progress.update(task, completed=files, rate=rate if files else "starting")
+            running[:] = [job for job in read_running([folder]) if job.fraction is not None]
+            progress.update(task, completed=files, rate=rate if files else "running" if running else "starting")
 
     def count() -> None:
         with contextlib.suppress(Exception):  # a failure only costs the bar its total

@@ -82,7 +82,7 @@ def describe_call(line: Mapping[str, Any]) -> str | None:
     about = " ".join(filter(None, (line.get("job"), f"{files} files" if files > 1 else file)))
     text = str(line.get("text") or "")
     if line["action"] == Action.PROGRESS:
-        text = f"{line.get('fraction', 0.0):.0%} {text}".rstrip()
+        text = f"{100 * line.get('fraction', 0.0):.0f} % {text}".rstrip()
     return escape_lines(f"{about or 'worker'}: {text}")
 
 

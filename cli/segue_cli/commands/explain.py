@@ -148,6 +148,7 @@ def _job_to_json(explanation: Explanation, job: JobExplanation) -> dict[str, Any
         "current": job.current,
         "reason": job.reason or None,
         "next": job.verdict,
+        "running": msgspec.to_builtins(job.running),
         "fingerprint": job.fingerprint,
         "results": [_result_to_json(explanation, result) for result in job.results],
     }

@@ -7,12 +7,14 @@ import os
 import struct
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
+from segue.clock import utc_now
 from segue.errors import ConfigurationError
 from segue.ingest.catalogue import find_media
 from segue.model.media_file import MediaFile
@@ -24,13 +26,18 @@ from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import complete_job, file_argument
 from segue_cli.views import text
-from segue_cli.views.output import write_file
+from segue_cli.views.output import Output, write_file
+from segue_cli.views.running import describe_running, render_running
+
+if TYPE_CHECKING:
+    from segue.worker.running_job import RunningJob
 
 if TYPE_CHECKING:
     from segue.execution.trial_run import TrialRun
 
 STANDARD_OUTPUT = "-"
 JSON = "application/json"
+NOTE_S = 10.0  # between two lines about how far a job is
 PNG_SIZE = struct.Struct(">II")  # follows the signature and the header of the first chunk
 
 
@@ -87,8 +94,8 @@ def run(
         several = ", ".join(part.jobs[name].outputs)
         raise ConfigurationError(f"{name!r} has several outputs ({several}); name a folder")
     context.output.note(f"Running {', '.join(part.jobs)} on {media.uri}")
-    with _redirect_stdout():
-        done = try_job(part, name, media, isolated=not no_isolation)
+    with show_running(context.output) as show, _redirect_stdout():
+        done = try_job(part, name, media, isolated=not no_isolation, show=show)
     for result in done.results.values():
         if result.state is not State.BLOCKED:
             context.output.note(_format_result(result))
@@ -139,6 +146,42 @@ def _show_output(context: Context, content_type: str, value: Any, written: str |
         context.output.print(*format_summary(value))
         if written is not None:
             context.output.print(written)
+
+
+@contextlib.contextmanager
+def show_running(output: Output) -> Iterator[Callable[[Sequence[RunningJob]], None]]:
+    """Show how far the jobs say that they are: in a terminal as it changes, else now and then."""
+    if not output.stderr.is_terminal:
+        yield RunningNotes(output.note).show
+        return
+    from rich.console import Group
+    from rich.live import Live
+
+    with Live(console=output.stderr, auto_refresh=False, transient=True) as live:
+
+        def show(running: Sequence[RunningJob]) -> None:
+            told = [job for job in running if job.fraction is not None]
+            live.update(Group(*render_running(told, utc_now(), limit=len(told))), refresh=True)
+
+        yield show
+
+
+class RunningNotes:
+    """Writes a line about the jobs that report progress, once in a while."""
+
+    def __init__(
+        self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._write = write
+        self._clock = clock
+        self._next_s = clock() + NOTE_S
+
+    def show(self, running: Sequence[RunningJob]) -> None:
+        """Write what runs if it is time to."""
+        told = [describe_running(job) for job in running if job.fraction is not None]
+        if told and self._clock() >= self._next_s:
+            self._next_s = self._clock() + NOTE_S
+            self._write("; ".join(told))
 
 
 def _parse_param(text: str) -> tuple[str, Any]:

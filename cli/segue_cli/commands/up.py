@@ -15,9 +15,9 @@ from click.core import ParameterSource
 
 from segue.clock import utc_now
 from segue.errors import ConfigurationError
-from segue.log import Action
+from segue.log import Action, describe_call
 from segue.model.settings import SETTINGS, Settings
-from segue.printable import encode_json, escape
+from segue.printable import encode_json, escape, escape_lines
 from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
 from segue_cli.views import text
@@ -143,11 +143,11 @@ def _find_source(name: str) -> ParameterSource | None:
 
 
 class EventLines:
-    """Write one line per event; nothing in a terminal, where the page shows it instead."""
+    """Write one line per event; in a terminal, where the page shows them, only what jobs print."""
 
     def __init__(self, output: Output) -> None:
         self._as_json = output.as_json
-        self._is_silent = not output.as_json and output.stdout.is_terminal
+        self._console = None if output.as_json or not output.stdout.is_terminal else output.stdout
         self._lock = threading.Lock()
         self.folders: Mapping[str, str] = {}  # by namespace; file names are shown relative to it
         self.is_several = False  # graphs, whose namespaces are shown
@@ -155,7 +155,11 @@ class EventLines:
 
     def write(self, line: dict[str, Any]) -> None:
         """Write one line."""
-        if self._is_silent or (not self._as_json and line.get("action") in INTERNAL):
+        if self._console is not None:
+            if line.get("action") == Action.PRINTED:
+                self._console.print(self._format_line(line))  # above the page
+            return
+        if not self._as_json and line.get("action") in INTERNAL:
             return
         now = utc_now().isoformat(timespec="milliseconds")
         text_line = _to_json({"time": now, **line}) if self._as_json else self._format_line(line)
@@ -178,12 +182,15 @@ def _to_json(line: dict[str, Any]) -> str:
 
 
 def _to_text(line: dict[str, Any], folder: str) -> str:
+    process = line.get("process", "up")
+    if (said := describe_call(line)) is not None:
+        return escape_lines(f"{process}: {said}")
     shown = {name: line[name] for name in SHOWN if line.get(name) is not None}
     if "file" in shown:
         shown["file"] = strip_folder(str(shown["file"]), folder)
     if isinstance(shown.get("seconds"), float):
         shown["took"] = text.format_duration(shown.pop("seconds"))
-    process = shown.pop("process", "up")
+    shown.pop("process", None)
     rest = "".join(f" {name}={value}" for name, value in shown.items())
     mark = "" if line.get("severity", "INFO") == "INFO" else f"{str(line['severity']).lower()}: "
     rest += "".join(f" {name}={line[name]}" for name in TOTALS if name in line)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from segue.model.graph import Graph
     from segue.model.ledger import Ledger
     from segue.model.queue import Queue
+    from segue.worker.running_job import RunningJob
     from segue_cli.local.supervisor import ProgramStatus
 
 WINDOW_S = 10  # of the rates
@@ -74,6 +75,7 @@ class SystemStatus:
     programs: tuple[ProgramStatus, ...]
     failures: tuple[JobFailure, ...]
     notes: tuple[str, ...]
+    running: tuple[RunningJob, ...] = ()  # for a while, longest first
 
 
 class ActivityTotals:

@@ -21,6 +21,7 @@ from enum import StrEnum
 from typing import IO, Any
 
 from segue.backoff import Backoff
+from segue.log import Action, describe_call
 
 GUARDED = 'exec 3<&0; (read -r _ <&3; kill -KILL 0) & exec "$@" </dev/null 3<&-'
 START_S = 180.0  # the first start on a machine compiles what the jobs import
@@ -184,6 +185,8 @@ class Supervisor:
                     continue
                 if found.get("severity") == "ERROR":
                     self._tail.append(str(found.get("error") or found.get("reason")))
+                elif found.get("action") == Action.PRINTED:
+                    self._tail.append(str(describe_call(found)))
                 self._on_line(self.status.name, found)
                 self._is_waiting = self._is_waiting or found.get("action") == "unavailable"
                 if found.get("action") == "started" and not self._up.is_set():

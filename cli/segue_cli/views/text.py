@@ -45,6 +45,11 @@ def format_time(at: datetime) -> str:
     return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def format_fraction(fraction: float) -> str:
+    """Format a fraction from 0 to 1 as a percentage without decimals."""
+    return f"{100 * fraction:.0f} %"
+
+
 def format_percent(part: int, whole: int) -> str:
     """Format a percentage; only the whole is 100 %, and only nothing is 0 %."""
     if whole == 0:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
+from datetime import datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from segue.clock import utc_now
 from segue.printable import escape
 from segue_cli.local.status import RECENT
 from segue_cli.local.supervisor import ProgramState
 from segue_cli.views import text
 from segue_cli.views.output import build_table
+from segue_cli.views.running import render_running
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
+    from segue.worker.running_job import RunningJob
     from segue_cli.local.status import JobActivity, SystemStatus
 
 
@@ -43,6 +47,8 @@ MARKS = {
     ProgramState.STOPPED: ("·", "dim"),
     ProgramState.FAILED: ("✗", "red"),
 }
+MOST_RUNNING = 8  # lines
+LONG_S = 10.0
 GAP = "   "  # between programs
 LEAST_FOR_NAMES = 14  # characters
 
@@ -70,6 +76,7 @@ def render_page(
         _render_jobs(statuses, width),
     ]
     sections = (
+        _render_running(statuses),
         _render_failures(statuses),
         [line for status in statuses for line in _render_letters(status, _name(statuses, status))],
         [
@@ -87,6 +94,28 @@ def render_page(
 def _name(statuses: Sequence[SystemStatus], status: SystemStatus, separator: str = " ") -> str:
     """Return what stands in front of the names of a graph: nothing if it is the only one."""
     return f"{status.namespace}{separator}" if len(statuses) > 1 else ""
+
+
+def _render_running(statuses: Sequence[SystemStatus]) -> list[Text]:
+    """Render the jobs that say how far they are, and those that have been running for long."""
+    from rich.text import Text
+
+    now = utc_now()
+    lines = [
+        line
+        for status in statuses
+        for line in render_running(
+            [job for job in status.running if job.fraction is not None or _is_long(job, now)],
+            now,
+            limit=MOST_RUNNING,
+            prefix=_name(statuses, status, "/"),
+        )
+    ]
+    return [Text("Running", style="bold"), *lines[:MOST_RUNNING]] if lines else []
+
+
+def _is_long(job: RunningJob, now: datetime) -> bool:
+    return (now - job.since).total_seconds() >= LONG_S
 
 
 def _render_failures(statuses: Sequence[SystemStatus]) -> list[Text]:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,8 +32,9 @@ from segue.worker.model_paths import check_models
 from segue.worker.pool import Pool
 from segue.worker.process import Timer
 from segue.worker.protocol import Task
+from segue.worker.running_job import RunningJob
 
-COLLECT_S = 1.0
+COLLECT_S = 0.5
 DEBUG = "SEGUE_DEBUG"
 
 
@@ -82,19 +83,26 @@ def subgraph_for(graph: Graph, job: str, params: Mapping[str, Any]) -> Graph:
     return part
 
 
-def try_job(graph: Graph, job: str, media: MediaFile, *, isolated: bool) -> TrialRun:
+def try_job(
+    graph: Graph,
+    job: str,
+    media: MediaFile,
+    *,
+    isolated: bool,
+    show: Callable[[Sequence[RunningJob]], None] = lambda _running: None,
+) -> TrialRun:
     """Run all jobs of a graph on one file, and return the results with one job's artifact.
 
     Isolated, they run as in a backfill: in a child process, with their timeouts and memory limits.
     Otherwise they run in this process, where a debugger can follow. Tracebacks of their errors are
-    written to standard error.
+    written to standard error. Isolated, ``show`` is called now and then with what runs.
     """
     content_types = graph.jobs[job].outputs
     run = TrialRun(job=job, content_types=content_types, results={}, artifacts={})
     with tempfile.TemporaryDirectory(prefix="segue-run-") as folder:
         location = os.path.join(folder, "artifacts")
         if isolated:
-            results = dict(_run_in_child(graph, location, media))
+            results = dict(_run_in_child(graph, location, media, show))
         else:
             with contextlib.ExitStack() as cache:
                 # It is set while an image is built, to fill that image's cache.
@@ -110,13 +118,19 @@ def try_job(graph: Graph, job: str, media: MediaFile, *, isolated: bool) -> Tria
     return replace(run, results=results, artifacts=artifacts)
 
 
-def _run_in_child(graph: Graph, location: str, media: MediaFile) -> Iterator[tuple[str, Result]]:
+def _run_in_child(
+    graph: Graph,
+    location: str,
+    media: MediaFile,
+    show: Callable[[Sequence[RunningJob]], None],
+) -> Iterator[tuple[str, Result]]:
     with _print_tracebacks(), Pool(graph, location, processes=1) as pool:
         pool.submit([_build_task(graph, media)])
         while pool.pending:
             for report in pool.collect(COLLECT_S):
                 for result in report.results:
                     yield result.job, result
+            show(pool.running)
 
 
 def _build_task(graph: Graph, media: MediaFile) -> Task:

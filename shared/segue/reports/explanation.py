@@ -34,6 +34,7 @@ from segue.model.record import Entry, Lease, Record, State
 from segue.model.transitions import arrive, find_current, find_entry
 from segue.reports.upstream import Upstream, read_upstream
 from segue.stack import Stack
+from segue.worker.running_job import RunningJob, find_running
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -69,6 +70,7 @@ class JobExplanation:
     reason: str  # why it is not current; empty if it is
     verdict: Verdict  # what a backfill would do
     results: tuple[JobResult, ...]  # the present one first, then from the newest to the oldest
+    running: RunningJob | None = None  # how far it is, if a worker on this machine runs it
 
     @property
     def entry(self) -> Entry | None:
@@ -149,6 +151,7 @@ def explain(stack: Stack, file: str, targets: Collection[str]) -> Explanation:
         jobs = explain_jobs(
             graph, planned, targets, now=now, recorded=record, foreign=upstream.results
         )
+        jobs = [_add_running(stack, look.uri, job) for job in jobs]
     removed = {e.job for e in record.results.values()} - set(graph.jobs) if record else set()
     others = [result for job in sorted(removed) for result in _list_results(graph, record, job)]
     results = [*(result for job in jobs for result in job.results), *others]
@@ -163,6 +166,22 @@ def explain(stack: Stack, file: str, targets: Collection[str]) -> Explanation:
         artifacts=trace_lineage(stack.artifacts, (n for r in results for n in r.artifacts)),
         targets=tuple(targets),
     )
+
+
+def _add_running(stack: Stack, uri: str, job: JobExplanation) -> JobExplanation:
+    """Add how far a job is, if a worker on this machine holds it and has begun with it."""
+    if job.entry is None or job.entry.lease is None:
+        return job
+    found = find_running(stack.settings.ledger, uri, job.entry.lease.owner)
+    running = next((one for one in found if one.job == job.job), None)
+    if running is None:
+        return job
+    since = running.since.astimezone().strftime("%H:%M:%S")
+    told = ""
+    if running.fraction is not None:
+        told = f", {100 * running.fraction:.0f} % {running.text}".rstrip()
+    reason = "; ".join(filter(None, (f"since {since}{told}", job.reason)))
+    return replace(job, running=running, reason=reason)
 
 
 def _find_file(stack: Stack, file: str) -> tuple[Look, Record | None]:

@@ -63,7 +63,7 @@ class ChildOutput:
 
     def end_call(self) -> bool:
         """Write a mark if something was printed since the last one; return whether it was."""
-        try:
+        try:  # noqa: SIM105 - a context manager would take longer than all the rest
             sys.__stderr__.flush()  # type: ignore[union-attr]
         except (AttributeError, OSError, ValueError):  # a job may have closed it
             pass
