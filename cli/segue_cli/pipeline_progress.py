@@ -116,9 +116,11 @@ def _show_bar(
     def follow() -> None:
         while not done.wait(REFRESH_S):
             files = read_progress(folder).files
-            rate = f"{files / (progress.tasks[0].elapsed or 1.0):,.1f} files/s"
             running[:] = [job for job in read_running([folder]) if job.fraction is not None]
-            progress.update(task, completed=files, rate=rate if files else "running" if running else "starting")
+            rate = "running" if running else "starting"
+            if files:
+                rate = f"{files / (progress.tasks[0].elapsed or 1.0):,.1f} files/s"
+            progress.update(task, completed=files, rate=rate)
 
     def count() -> None:
         with contextlib.suppress(Exception):  # a failure only costs the bar its total
