@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from segue.clock import utc_now
 from segue.log import LOGGER, Action, PrintableFormatter, configure
-from segue.worker.running_job import read_running
-from segue_cli.views.running import render_running
+from segue.worker.running_job import read_running_jobs
+from segue_cli.views.running import render_progress
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -95,7 +95,7 @@ def _show_bar(
         def get_renderables(self) -> Iterator[RenderableType]:
             yield from super().get_renderables()
             limit = max(1, console.height - LEAST_ROWS)
-            yield from render_running(running, utc_now(), limit=limit)
+            yield from render_progress(running, utc_now(), limit=limit)
 
     done = threading.Event()
     running: list[RunningJob] = []  # the jobs that say how far they are
@@ -116,7 +116,7 @@ def _show_bar(
     def follow() -> None:
         while not done.wait(REFRESH_S):
             files = read_progress(folder).files
-            running[:] = [job for job in read_running([folder]) if job.fraction is not None]
+            running[:] = [job for job in read_running_jobs([folder]) if job.fraction is not None]
             rate = "running" if running else "starting"
             if files:
                 rate = f"{files / (progress.tasks[0].elapsed or 1.0):,.1f} files/s"

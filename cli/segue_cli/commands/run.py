@@ -27,7 +27,7 @@ from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import complete_job, file_argument
 from segue_cli.views import text
 from segue_cli.views.output import Output, write_file
-from segue_cli.views.running import describe_running, render_running
+from segue_cli.views.running import describe_running_job, render_progress
 
 if TYPE_CHECKING:
     from segue.worker.running_job import RunningJob
@@ -94,7 +94,7 @@ def run(
         several = ", ".join(part.jobs[name].outputs)
         raise ConfigurationError(f"{name!r} has several outputs ({several}); name a folder")
     context.output.note(f"Running {', '.join(part.jobs)} on {media.uri}")
-    with show_running(context.output) as show, _redirect_stdout():
+    with show_progress(context.output) as show, _redirect_stdout():
         done = try_job(part, name, media, isolated=not no_isolation, show=show)
     for result in done.results.values():
         if result.state is not State.BLOCKED:
@@ -149,7 +149,7 @@ def _show_output(context: Context, content_type: str, value: Any, written: str |
 
 
 @contextlib.contextmanager
-def show_running(output: Output) -> Iterator[Callable[[Sequence[RunningJob]], None]]:
+def show_progress(output: Output) -> Iterator[Callable[[Sequence[RunningJob]], None]]:
     """Show how far the jobs say that they are: in a terminal as it changes, else now and then."""
     if not output.stderr.is_terminal:
         yield RunningNotes(output.note).show
@@ -161,7 +161,7 @@ def show_running(output: Output) -> Iterator[Callable[[Sequence[RunningJob]], No
 
         def show(running: Sequence[RunningJob]) -> None:
             told = [job for job in running if job.fraction is not None]
-            live.update(Group(*render_running(told, utc_now(), limit=len(told))), refresh=True)
+            live.update(Group(*render_progress(told, utc_now(), limit=len(told))), refresh=True)
 
         yield show
 
@@ -178,7 +178,7 @@ class RunningNotes:
 
     def show(self, running: Sequence[RunningJob]) -> None:
         """Write what runs if it is time to."""
-        told = [describe_running(job) for job in running if job.fraction is not None]
+        told = [describe_running_job(job) for job in running if job.fraction is not None]
         if told and self._clock() >= self._next_s:
             self._next_s = self._clock() + NOTE_S
             self._write("; ".join(told))

@@ -27,7 +27,7 @@ from segue.model.media_file import parse_location
 from segue.model.queue import list_subscriptions
 from segue.model.record import State
 from segue.worker.model_paths import check_models
-from segue.worker.running_job import list_running_folders, read_running
+from segue.worker.running_job import list_running_folders, read_running_jobs
 from segue_cli.local.cloud_events import build_sweep_event
 from segue_cli.local.folder_events import FolderEvents
 from segue_cli.local.lock import lock_ledger
@@ -211,7 +211,7 @@ class System:
             programs=tuple(s.status for s in self._supervisors),
             failures=self._activity.list_failures(),
             notes=tuple(self._notes),
-            running=tuple(read_running(list_running_folders(self.settings.ledger))),
+            running=tuple(read_running_jobs(list_running_folders(self.settings.ledger))),
         )
 
     # Called by the parts.

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 WHOLE = 1000  # parts of a bar
 
 
-def render_running(
+def render_progress(
     jobs: Sequence[RunningJob], now: datetime, *, limit: int, prefix: str = ""
 ) -> list[Text]:
     """Render a line for each call, at most so many; none is wrapped."""
     return [_render_job(job, now, prefix) for job in jobs[:limit]]
 
 
-def describe_running(job: RunningJob) -> str:
+def describe_running_job(job: RunningJob) -> str:
     """Return a job's name and file, and how far it says that it is."""
     return ": ".join(filter(None, (_name(job), describe_progress(job))))
 

@@ -15,7 +15,7 @@ from segue_cli.local.status import RECENT
 from segue_cli.local.supervisor import ProgramState
 from segue_cli.views import text
 from segue_cli.views.output import build_table
-from segue_cli.views.running import render_running
+from segue_cli.views.running import render_progress
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -76,7 +76,7 @@ def render_page(
         _render_jobs(statuses, width),
     ]
     sections = (
-        _render_running(statuses),
+        _render_running_jobs(statuses),
         _render_failures(statuses),
         [line for status in statuses for line in _render_letters(status, _name(statuses, status))],
         [
@@ -96,7 +96,7 @@ def _name(statuses: Sequence[SystemStatus], status: SystemStatus, separator: str
     return f"{status.namespace}{separator}" if len(statuses) > 1 else ""
 
 
-def _render_running(statuses: Sequence[SystemStatus]) -> list[Text]:
+def _render_running_jobs(statuses: Sequence[SystemStatus]) -> list[Text]:
     """Render the jobs that say how far they are, and those that have been running for long."""
     from rich.text import Text
 
@@ -104,7 +104,7 @@ def _render_running(statuses: Sequence[SystemStatus]) -> list[Text]:
     lines = [
         line
         for status in statuses
-        for line in render_running(
+        for line in render_progress(
             [job for job in status.running if job.fraction is not None or _is_long(job, now)],
             now,
             limit=MOST_RUNNING,

@@ -34,7 +34,7 @@ from segue.model.record import Entry, Lease, Record, State
 from segue.model.transitions import arrive, find_current, find_entry
 from segue.reports.upstream import Upstream, read_upstream
 from segue.stack import Stack
-from segue.worker.running_job import RunningJob, find_running
+from segue.worker.running_job import RunningJob, find_running_jobs
 
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -151,7 +151,7 @@ def explain(stack: Stack, file: str, targets: Collection[str]) -> Explanation:
         jobs = explain_jobs(
             graph, planned, targets, now=now, recorded=record, foreign=upstream.results
         )
-        jobs = [_add_running(stack, look.uri, job) for job in jobs]
+        jobs = [_add_running_job(stack, look.uri, job) for job in jobs]
     removed = {e.job for e in record.results.values()} - set(graph.jobs) if record else set()
     others = [result for job in sorted(removed) for result in _list_results(graph, record, job)]
     results = [*(result for job in jobs for result in job.results), *others]
@@ -168,11 +168,11 @@ def explain(stack: Stack, file: str, targets: Collection[str]) -> Explanation:
     )
 
 
-def _add_running(stack: Stack, uri: str, job: JobExplanation) -> JobExplanation:
+def _add_running_job(stack: Stack, uri: str, job: JobExplanation) -> JobExplanation:
     """Add how far a job is, if a worker on this machine holds it and has begun with it."""
     if job.entry is None or job.entry.lease is None:
         return job
-    found = find_running(stack.settings.ledger, uri, job.entry.lease.owner)
+    found = find_running_jobs(stack.settings.ledger, uri, job.entry.lease.owner)
     running = next((one for one in found if one.job == job.job), None)
     if running is None:
         return job

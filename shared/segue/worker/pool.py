@@ -319,9 +319,9 @@ class Pool:
         for line in update.lines:
             show_line(line)
         if update.running is not None:
-            self._set_running(tuple(map(_build_running_job, update.running)))
+            self._set_running_jobs(tuple(map(_build_running_job, update.running)))
 
-    def _set_running(self, running: tuple[RunningJob, ...]) -> None:
+    def _set_running_jobs(self, running: tuple[RunningJob, ...]) -> None:
         self.running = running
         self._running_writer.write(running)
         self._progress_log.show(running)
@@ -351,7 +351,7 @@ class Pool:
         Return the report on the job at fault, if it is known: it was the only one that ran.
         """
         was_working, self._has_imported = self._has_imported, False
-        self._set_running(())
+        self._set_running_jobs(())
         self._channel.socket.close()
         self._process.kill()
         status = self._wait_for_exit()
@@ -453,7 +453,7 @@ class Pool:
             self._process.kill()  # it may still be importing
         self._channel.socket.close()  # the supervisor notices, kills its children, and exits
         self._wait_for_exit()
-        self._set_running(())
+        self._set_running_jobs(())
         self._scratch.remove()
 
     def _may_have_children(self) -> bool:

@@ -64,7 +64,7 @@ class RunningWriter:
             with contextlib.suppress(OSError):
                 if not self._is_written:
                     os.makedirs(os.path.dirname(path), exist_ok=True)
-                    _remove_lost(os.path.dirname(path))
+                    _remove_stale_files(os.path.dirname(path))
                 with open(f"{path}~", "wb") as file:
                     file.write(data)
                 os.replace(f"{path}~", path)
@@ -80,13 +80,13 @@ class RunningWriter:
         self._is_written = False
 
 
-def read_running(folders: Iterable[str]) -> list[RunningJob]:
+def read_running_jobs(folders: Iterable[str]) -> list[RunningJob]:
     """Return what runs in all processes that write to some folders and are alive, longest first."""
     files = [file for folder in folders for _, file in _read_files(folder) if is_alive(file)]
     return sorted((job for file in files for job in file.running), key=lambda job: job.since)
 
 
-def find_running(ledger: str, uri: str, owner: str) -> list[RunningJob]:
+def find_running_jobs(ledger: str, uri: str, owner: str) -> list[RunningJob]:
     """Return what the process that owns a lease runs on a file, if it is on this machine."""
     process = owner.rpartition("/")[0]
     return [
@@ -110,7 +110,7 @@ def _read_files(folder: str) -> Iterator[tuple[str, RunningFile]]:
             yield path, msgspec.json.decode(file.read(), type=RunningFile)
 
 
-def _remove_lost(folder: str) -> None:
+def _remove_stale_files(folder: str) -> None:
     """Remove the files of processes that were killed."""
     for path, file in _read_files(folder):
         if not is_alive(file):

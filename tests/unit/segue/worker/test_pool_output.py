@@ -15,7 +15,7 @@ from segue.worker import pool as pools
 from segue.worker.job_output import LAST_LINES, MAX_LINES
 from segue.worker.pool import Pool
 from segue.worker.protocol import Line, Task
-from segue.worker.running_job import RunningJob, read_running
+from segue.worker.running_job import RunningJob, read_running_jobs
 from segue_support.trial import Trial, run_tasks
 
 pytestmark = pytest.mark.slow
@@ -133,8 +133,8 @@ def build_graph(folder: Path, *jobs: str, extra: str = "") -> Graph:
     module = f"prints_{folder.name.replace('-', '_')}"
     (folder / f"{module}.py").write_text(CODE)
     lines = [
-        f"  {job.lower()}: {{run: '{module}:{job}', needs: {{media: source}}, writes: application/json"
-        f"{extra}}}\n"
+        f"  {job.lower()}: {{run: '{module}:{job}', needs: {{media: source}}, "
+        f"writes: application/json{extra}}}\n"
         for job in jobs
     ]
     return parse_graph("jobs:\n" + "".join(lines), path=str(folder / "jobs.yaml"))
@@ -263,7 +263,7 @@ def test_the_pool_knows_what_runs_and_how_far_it_is(trial: Trial, tmp_path: Path
         [running] = watch(pool, until="red")[-1]
         assert (running.job, running.uris) == ("reports", (media.uri,))
         assert (running.fraction, running.text) == (0.25, "in the \\x1b[31mred")
-        assert read_running([str(folder)]) == [running]
+        assert read_running_jobs([str(folder)]) == [running]
         Path(media.uri.removeprefix("file://") + ".go").touch()
         while pool.pending:
             pool.collect(60)

@@ -15,9 +15,9 @@ from segue.worker.running_job import (
     RunningFile,
     RunningJob,
     RunningWriter,
-    find_running,
+    find_running_jobs,
     list_running_folders,
-    read_running,
+    read_running_jobs,
 )
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -55,15 +55,15 @@ def kill_a_writer(folder: Path) -> str:
 def test_a_ledger_in_the_cloud_has_no_folder(ledger: str, folder: Path) -> None:
     assert list_running_folders(ledger) == [str(folder)]
     assert list_running_folders("firestore://acme/segue") == []
-    assert find_running("firestore://acme/segue", "gs://b/a.wav", build_owner()) == []
+    assert find_running_jobs("firestore://acme/segue", "gs://b/a.wav", build_owner()) == []
 
 
 def test_what_runs_is_read_longest_first_until_nothing_does(folder: Path) -> None:
     writer = RunningWriter([str(folder)])
     writer.write([LATER, ONE])
-    assert read_running([str(folder)]) == [ONE, LATER]
+    assert read_running_jobs([str(folder)]) == [ONE, LATER]
     writer.write([])
-    assert read_running([str(folder)]) == []
+    assert read_running_jobs([str(folder)]) == []
     assert not folder.exists()
 
 
@@ -72,15 +72,15 @@ def test_others_files_stay(folder: Path) -> None:
     first.write([ONE])
     second.write([LATER])
     first.remove()
-    assert read_running([str(folder)]) == [LATER]
+    assert read_running_jobs([str(folder)]) == [LATER]
 
 
 def test_only_the_process_that_holds_the_lease_counts(ledger: str, folder: Path) -> None:
     RunningWriter([str(folder)]).write([ONE, MANY])
     own, other = build_owner("run"), "elsewhere:1@boot/17/4/run"
-    assert find_running(ledger, "file:///a.wav", own) == [ONE, MANY]
-    assert find_running(ledger, "file:///b.wav", own) == [MANY]
-    assert find_running(ledger, "file:///a.wav", other) == []
+    assert find_running_jobs(ledger, "file:///a.wav", own) == [ONE, MANY]
+    assert find_running_jobs(ledger, "file:///b.wav", own) == [MANY]
+    assert find_running_jobs(ledger, "file:///a.wav", other) == []
 
 
 def test_a_killed_process_leaves_nothing_that_is_taken_for_running(
@@ -88,11 +88,11 @@ def test_a_killed_process_leaves_nothing_that_is_taken_for_running(
 ) -> None:
     owner = kill_a_writer(folder)
     assert len(list(folder.iterdir())) == 1
-    assert read_running([str(folder)]) == []
-    assert find_running(ledger, "file:///a.wav", owner) == []
+    assert read_running_jobs([str(folder)]) == []
+    assert find_running_jobs(ledger, "file:///a.wav", owner) == []
     RunningWriter([str(folder)]).write([ONE])
     assert len(list(folder.iterdir())) == 1  # the next one cleans up
-    assert read_running([str(folder)]) == [ONE]
+    assert read_running_jobs([str(folder)]) == [ONE]
 
 
 def test_a_file_that_is_no_json_is_ignored(folder: Path) -> None:
@@ -101,12 +101,12 @@ def test_a_file_that_is_no_json_is_ignored(folder: Path) -> None:
     (folder / "2-x.running").write_bytes(msgspec.json.encode({"owner": 5}))
     path = folder / "3-x.running"
     path.write_bytes(msgspec.json.encode(RunningFile(owner=build_owner(), running=(ONE,))))
-    assert read_running([str(folder)]) == [ONE]
+    assert read_running_jobs([str(folder)]) == [ONE]
 
 
 def test_a_folder_that_cannot_exist_is_no_reason_to_fail(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     writer = RunningWriter([str(tmp_path / "file" / "x"), str(tmp_path / "fine")])
     writer.write([ONE])
-    assert read_running([str(tmp_path / "file" / "x"), str(tmp_path / "fine")]) == [ONE]
+    assert read_running_jobs([str(tmp_path / "file" / "x"), str(tmp_path / "fine")]) == [ONE]
     writer.remove()
