@@ -17,6 +17,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "cli": ("click", "rich", "watchdog"),
     "audio": (
         "PIL",
+        "av",
         "ffmpeg",
         "imageio_ffmpeg",
         "librosa",

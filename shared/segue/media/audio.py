@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from segue.media.probe import MediaInfo
+
 BLOCK_FRAMES = 1 << 18
 
 # Not every system has this constant.
@@ -57,7 +59,11 @@ class Audio:
 
 
 class Media(Protocol):
-    """A local media file; jobs get it for an input that is declared as ``source``."""
+    """A local media file; jobs get it for an input that is declared as ``source``.
+
+    It may be sound, an image, a film, or anything else: each method raises `segue.NotApplicable`
+    for a file of another kind than it is for, and `segue.CorruptMedia` for a damaged one.
+    """
 
     @property
     def uri(self) -> str:
@@ -97,6 +103,69 @@ class Media(Protocol):
         """Return the path of a WAV file of 32-bit floats with the samples of `audio`.
 
         It is for programs that need a file, such as a filter of ffmpeg. It decodes like `audio`.
+        """
+
+    def image(self) -> NDArray[np.uint8]:
+        """Decode an image: PNG, JPEG, WebP, GIF, TIFF or BMP.
+
+        Returns
+        -------
+        np.ndarray [shape=(height, width, 3)], dtype uint8
+            Red, green and blue, from 0 to 255, upright: the orientation in the file's EXIF data is
+            applied. What is transparent is shown on white; of an animation, it is the first
+            picture. Colour profiles are not applied, and 16 bits per channel become 8. The array
+            is read-only.
+
+        Raises
+        ------
+        NotApplicable
+            If its bytes prove that it is something else: a song, a film, a document.
+        CorruptMedia
+            If the file is empty, truncated, damaged, not recognised, or an image of another format.
+        TooLarge
+            If it has more than 178,956,970 pixels, or needs more than the job's ``memory_gib``.
+        """
+
+    def frames(self, *, min_gap_s: float = 0.0) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+        """Decode the key frames of a film, one at a time; frames in between are skipped.
+
+        A film has a key frame at each cut and every few seconds; of some codecs, such as ProRes and
+        Motion JPEG, each frame is one.
+
+        Parameters
+        ----------
+        min_gap_s : float >= 0
+            Key frames that follow the last one sooner are left out.
+
+        Yields
+        ------
+        time_s : float
+            When the frame is shown, in seconds from the start of the film's pictures.
+        rgb : np.ndarray [shape=(height, width, 3)], dtype uint8
+            Red, green and blue, from 0 to 255; upright, if the film is turned by right angles. The
+            array is read-only.
+
+        Raises
+        ------
+        NotApplicable
+            If its bytes prove that it has no moving pictures: a song, an image, a document.
+        CorruptMedia
+            If the file is empty, truncated or not recognised, a key frame is damaged, or its codec
+            is not read.
+        TooLarge
+            If it is longer than six hours, a frame has more than 67,108,864 pixels or needs more
+            than the job's ``memory_gib``, or there are more than 100,000 key frames.
+        """
+
+    def probe(self) -> MediaInfo:
+        """Describe the file without decoding it: container, streams, duration, tags.
+
+        It works for any file; one that is not media has no streams.
+
+        Returns
+        -------
+        MediaInfo
+            What the file says about itself, which JSON can hold.
         """
 
 

@@ -14,10 +14,12 @@ import os
 import re
 import stat
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from segue.media.containers import ASF_HEADER, EBML, WAVE64_RIFF, Bytes
 from segue.media.frame_sync import find_frame_type
 from segue.media.image_header import is_bmp, is_jpeg, is_tiff
+from segue.media.source import open_at_once
 from segue.media.stream_kinds import (
     find_asf_kinds,
     find_avi_kinds,
@@ -30,6 +32,9 @@ from segue.media.stream_kinds import (
     is_transport_stream,
 )
 from segue.model.content_types import MIDI, accepts, normalise_type
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 # A hostile file could have any number of boxes, tags and pages; a film's index is found with less.
 MAX_READS = 20_000
@@ -221,11 +226,15 @@ def find_content_types(path: str) -> frozenset[str]:
     OSError
         If the file does not exist, or cannot be read.
     """
-    # A pipe without a writer, or a device, would be waited for without O_NONBLOCK.
-    with open(path, "rb", opener=_open_at_once) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return frozenset()
-        return _recognise(LimitedBytes(file))
+    with open(path, "rb", opener=open_at_once) as file:
+        return find_types_in(file)
+
+
+def find_types_in(file: BinaryIO) -> frozenset[str]:
+    """Find out what an open file is, like `find_content_types`; its position changes."""
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return frozenset()
+    return _recognise(LimitedBytes(file))
 
 
 def find_declared_type(file_name: str, content_type: str | None) -> str | None:
@@ -271,8 +280,6 @@ def has_sound(found: frozenset[str]) -> bool:
     return accepts(["audio/*"], found - {MIDI})
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _recognise(data: Bytes) -> frozenset[str]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import resource
 import shutil
-import stat
 import threading
 import uuid
 from typing import TYPE_CHECKING
@@ -16,7 +14,6 @@ from segue.errors import (
     ConfigurationError,
     CorruptMedia,
     DiskFull,
-    MissingInput,
     NotApplicable,
     OutOfMemory,
     TooLarge,
@@ -24,12 +21,19 @@ from segue.errors import (
 from segue.media import riff
 from segue.media.audio import Audio, iterate_blocks
 from segue.media.containers import Bytes, find_big_endian_format, find_wrong_size
-from segue.media.content_type import describe_types, find_content_types, has_sound
+from segue.media.content_type import describe_types, find_types_in, has_sound
 from segue.media.ffmpeg import FfmpegResult, run_ffmpeg
+from segue.media.film import iterate_key_frames
 from segue.media.formats import CONTAINERS, DECODERS
+from segue.media.image import decode_image
+from segue.media.memory import has_ample_memory
+from segue.media.probe import MediaInfo, probe_file
+from segue.media.source import open_source
 from segue.media.truncation import find_truncation, parse_log_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -47,9 +51,6 @@ SAMPLE_RATES_HZ = (1_000, 6_144_000)
 MAX_PEAK = 100.0
 # The largest block that ffmpeg may allocate at once; a hostile header could declare a terabyte.
 MAX_ALLOCATION_BYTES = 256 * 2**20
-# ffmpeg needs less than this for sound. If it was refused memory although it had as much, that was
-# the file's doing.
-AMPLE_MEMORY_BYTES = 2**30
 # What is left free for others where the decoded audio is written.
 MAX_RESERVE_BYTES = 64 * 2**20
 # RIFX files, by format tag and bits: ffmpeg takes their samples for little-endian ones.
@@ -141,6 +142,18 @@ class LocalMedia:
         self.audio()
         return self._target
 
+    def image(self) -> NDArray[np.uint8]:
+        """Decode an image to RGB; each call decodes it again."""
+        return decode_image(self.path, self.uri)
+
+    def frames(self, *, min_gap_s: float = 0.0) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+        """Decode the key frames of a film, one at a time."""
+        return iterate_key_frames(self.path, self.uri, min_gap_s=min_gap_s)
+
+    def probe(self) -> MediaInfo:
+        """Describe the file without decoding it."""
+        return probe_file(self.path, self.uri)
+
     def _decode(self) -> Audio:
         try:
             return self._decode_sound()
@@ -208,8 +221,7 @@ class LocalMedia:
         try:
             return run_ffmpeg(target)
         except OutOfMemory as error:
-            soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
-            if soft != resource.RLIM_INFINITY and soft < AMPLE_MEMORY_BYTES:
+            if not has_ample_memory():
                 raise
             raise self._corrupt(
                 f"damaged: it declares blocks or tables that no sound needs ({error})"
@@ -217,23 +229,10 @@ class LocalMedia:
 
     def _check_source(self) -> str | None:
         """Check that the source is a file with bytes; return the decoder if it must be named."""
-        try:
-            # A pipe without a writer, or a device, would be waited for without O_NONBLOCK.
-            with open(self.path, "rb", opener=_open_at_once) as file:
-                found = os.fstat(file.fileno())
-                if stat.S_ISDIR(found.st_mode):
-                    raise IsADirectoryError(0, "Is a directory")
-                if not stat.S_ISREG(found.st_mode):
-                    raise self._corrupt("not a file, but a pipe or a device")
-                if found.st_size == 0:
-                    raise self._corrupt("empty file")
-                self._types = find_content_types(self.path)
-                data = Bytes(file)
-                form, wrong_size = find_big_endian_format(data), find_wrong_size(data)
-        except OSError as error:
-            raise MissingInput(
-                f"{self.uri}: its local copy cannot be read: {error.strerror}"
-            ) from error
+        with open_source(self.path, self.uri) as file:
+            self._types = find_types_in(file)
+            data = Bytes(file)
+            form, wrong_size = find_big_endian_format(data), find_wrong_size(data)
         # Of a film, ffmpeg knows better whether it has sound than the list of its streams.
         if self._types and not has_sound(self._types) and "video/*" not in self._types:
             raise self._decline()
@@ -322,10 +321,6 @@ class LocalMedia:
 
     def _corrupt(self, what: str) -> CorruptMedia:
         return CorruptMedia(f"{self.uri}: {what}")
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _read_limit() -> int:

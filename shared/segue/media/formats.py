@@ -35,3 +35,13 @@ DECODERS = (
     *("gsm", "gsm_ms", "libgsm", "libgsm_ms", "g723_1", "g729", "ilbc", "libilbc", "truespeech"),
     *("nellymoser", "qdm2", "qdmc", "atrac3", "atrac3plus", "imc", "iac"),
 )
+
+# The demuxers of films; none of them opens a second file.
+FILM_CONTAINERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "asf", "flv", "ogg")
+
+# The decoders of their pictures. They run where a job asks for frames, and nowhere else.
+VIDEO_DECODERS = (
+    *("h264", "hevc", "vp8", "vp9", "libvpx", "libvpx-vp9", "libdav1d", "libaom-av1", "av1"),
+    *("mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v2", "msmpeg4", "wmv1", "wmv2", "wmv3", "vc1"),
+    *("mjpeg", "prores", "dnxhd", "dvvideo", "ffv1", "flv", "h263", "theora"),
+)

@@ -7,6 +7,16 @@ import resource
 
 from segue.errors import TooLarge
 
+# ffmpeg needs less than this for headers and sound. If it was refused memory although it had as
+# much, that was the file's doing.
+AMPLE_MEMORY_BYTES = 2**30
+
+
+def has_ample_memory() -> bool:
+    """Return whether so much memory is allowed that only a file that lies could need more."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    return soft == resource.RLIM_INFINITY or soft >= AMPLE_MEMORY_BYTES
+
 
 def require_memory(size_bytes: float, purpose: str) -> None:
     """Check that the process's memory bound leaves room, before the work begins.

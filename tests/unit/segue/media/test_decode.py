@@ -632,7 +632,7 @@ def test_memory_that_the_machine_lacks_is_no_damage(open_media, written, music, 
     monkeypatch.setattr("segue.media.decode.run_ffmpeg", refuse)
     with pytest.raises(CorruptMedia, match="declares blocks or tables that no sound needs"):
         media.audio()
-    monkeypatch.setattr("segue.media.decode.AMPLE_MEMORY_BYTES", 1 << 62)
+    monkeypatch.setattr("segue.media.memory.AMPLE_MEMORY_BYTES", 1 << 62)
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (1 << 40, hard))
     try:

@@ -1,0 +1,245 @@
+"""Decodes the key frames of a film; other frames are skipped.
+
+PyAV decodes, in the process of the job. It reads the file through an open Python file, so none of
+ffmpeg's protocols is used; a demuxer that asks for another file is refused. Only the demuxers and
+decoders that are listed in `segue.media.formats` run.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+from typing import TYPE_CHECKING
+
+from segue.errors import CorruptMedia, NotApplicable, TooLarge
+from segue.media.containers import Bytes, find_wrong_size
+from segue.media.content_type import accepts, describe_types, find_types_in
+from segue.media.formats import FILM_CONTAINERS, VIDEO_DECODERS
+from segue.media.memory import has_ample_memory, require_memory
+from segue.media.source import open_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any, BinaryIO
+
+    import numpy as np
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+    from numpy.typing import NDArray
+
+MAX_DURATION_S = 6 * 3600.0
+MAX_PIXELS = 1 << 26  # 8192 x 8192; a film in 8K has half of them
+MAX_FRAMES = 100_000
+MAX_STREAMS = 100
+# A decoder's own frames, of up to 16 bits, and the array.
+BYTES_PER_PIXEL = 24
+READ_BYTES = 1 << 18
+
+
+def iterate_key_frames(
+    path: str, uri: str, *, min_gap_s: float = 0.0
+) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    """Decode the key frames of a film, one at a time.
+
+    Parameters
+    ----------
+    path : str
+        The path of its local copy.
+    uri : str
+        Its URI, for errors.
+    min_gap_s : float >= 0
+        Key frames that follow the last one sooner are left out.
+
+    Yields
+    ------
+    time_s : float
+        When the frame is shown, in seconds from the start of the film's pictures.
+    rgb : np.ndarray [shape=(height, width, 3)], dtype uint8
+        Red, green and blue, from 0 to 255; upright, if the film is turned by right angles.
+
+    Raises
+    ------
+    NotApplicable, CorruptMedia, TooLarge, MissingInput
+        As `segue.Media.frames` describes.
+    """
+    import av
+
+    with open_source(path, uri) as file:
+        types = find_types_in(file)
+        if types and not accepts(["video/*"], types):
+            raise NotApplicable(f"{uri} is {describe_types(types)}: it has no moving pictures")
+        wrong_size = find_wrong_size(Bytes(file))
+        if wrong_size is not None:
+            raise CorruptMedia(f"{uri}: {wrong_size}")
+        with _open_film(file, uri) as container:
+            try:
+                yield from _decode(container, uri, min_gap_s)
+            except av.FFmpegError as error:
+                if isinstance(error, MemoryError):
+                    raise
+                raise CorruptMedia(f"{uri}: damaged: {error.strerror}") from error
+
+
+def _open_film(file: BinaryIO, uri: str) -> InputContainer:
+    import av
+
+    try:
+        return open_container(file, FILM_CONTAINERS)
+    except av.FFmpegError as error:
+        if isinstance(error, MemoryError) and not has_ample_memory():
+            raise
+        raise CorruptMedia(f"{uri}: not a film, or damaged: {error.strerror}") from error
+
+
+def open_container(file: BinaryIO, demuxers: Sequence[str]) -> InputContainer:
+    """Read the beginning of a media file, of which nothing is decoded.
+
+    Raises
+    ------
+    av.FFmpegError
+        If none of the demuxers recognises it.
+    """
+    import av
+
+    file.seek(0)
+    options = {
+        "format_whitelist": ",".join(demuxers),
+        "codec_whitelist": "none",  # else frames would be decoded to describe streams
+        "protocol_whitelist": "none",
+        "max_streams": str(MAX_STREAMS),
+    }
+    return av.open(
+        _Source(file),
+        "r",
+        container_options=options,
+        metadata_errors="replace",
+        buffer_size=READ_BYTES,
+        io_open=_refuse_file,
+    )
+
+
+class _Source:
+    """An open file as PyAV reads it; a place that no file has is an error of the file's."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.tell = file.read, file.tell
+        self._seek = file.seek
+
+    def seek(self, offset: int, whence: int) -> int:
+        """Move to a position; return it, or the negative number of an error."""
+        try:
+            return self._seek(offset, whence)
+        except (OSError, ValueError):
+            return -errno.EINVAL
+
+
+def _refuse_file(url: str, flags: int, options: dict[str, Any]) -> object:  # noqa: ARG001
+    raise PermissionError("a media file may not open another one")
+
+
+def find_pictures(container: InputContainer) -> VideoStream | None:
+    """Return the first stream of moving pictures; a cover is none."""
+    from av.stream import Disposition
+
+    covers = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    return next((each for each in container.streams.video if not each.disposition & covers), None)
+
+
+def _decode(
+    container: InputContainer, uri: str, min_gap_s: float
+) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    stream = _open_pictures(container, uri)
+    start_s = _to_seconds(stream, stream.start_time) or 0.0
+    last_s = -math.inf
+    count, size = 0, (0, 0)
+    for packet in container.demux(stream):
+        if not packet.is_keyframe:
+            continue
+        pts = packet.dts if packet.pts is None else packet.pts
+        time_s = max(0.0, (_to_seconds(stream, pts) or 0.0) - start_s)
+        if time_s > MAX_DURATION_S:
+            raise _too_long(uri)
+        if 0 <= time_s - last_s < min_gap_s:
+            continue
+        frame = _decode_frame(stream, packet, uri)
+        if frame is None:
+            continue
+        if (frame.width, frame.height) != size:
+            size = (frame.width, frame.height)
+            _check_size(uri, *size)
+        count += 1
+        if count > MAX_FRAMES:
+            raise TooLarge(
+                f"{uri}: it has more than {MAX_FRAMES:,} key frames; use a larger min_gap_s"
+            )
+        last_s = time_s
+        yield round(time_s, 6), _convert_to_rgb(frame)
+    if count == 0:
+        raise CorruptMedia(f"{uri}: none of its key frames can be decoded")
+
+
+def _open_pictures(container: InputContainer, uri: str) -> VideoStream:
+    stream = find_pictures(container)
+    if stream is None:
+        raise CorruptMedia(f"{uri}: it has no stream of pictures")
+    context = stream.codec_context
+    name = context.name if context is not None else "something unknown"
+    if name not in VIDEO_DECODERS:
+        raise CorruptMedia(
+            f"{uri}: its pictures are coded as {name}, which Segue does not decode: convert it, "
+            "for example to H.264"
+        )
+    _check_size(uri, context.width, context.height)
+    if (container.duration or 0) / 1_000_000 > MAX_DURATION_S:
+        raise _too_long(uri)
+    context.options = {"max_pixels": str(MAX_PIXELS)}
+    context.skip_frame = "NONKEY"
+    context.thread_count = 1  # one job, one core
+    return stream
+
+
+def _decode_frame(stream: VideoStream, packet: Packet[VideoStream], uri: str) -> VideoFrame | None:
+    """Decode a key frame alone: with others, a decoder would wait for those in between."""
+    import av
+
+    context = stream.codec_context
+    try:
+        frames = [*context.decode(packet), *context.decode(None)]
+    except av.FFmpegError as error:
+        if isinstance(error, MemoryError):
+            raise
+        raise CorruptMedia(f"{uri}: damaged: a key frame cannot be decoded") from error
+    context.flush_buffers()
+    if any(frame.is_corrupt for frame in frames):
+        raise CorruptMedia(f"{uri}: damaged: a key frame cannot be decoded whole")
+    return next((frame for frame in frames if frame.key_frame), None)
+
+
+def _check_size(uri: str, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise TooLarge(
+            f"{uri}: {width:,} x {height:,} pixels; the limit is {MAX_PIXELS:,} pixels: scale it "
+            "down"
+        )
+    require_memory(width * height * BYTES_PER_PIXEL, f"{uri}, {width:,} x {height:,} pixels,")
+
+
+def _too_long(uri: str) -> TooLarge:
+    return TooLarge(f"{uri}: longer than {MAX_DURATION_S / 3600:g} hours; cut it into parts")
+
+
+def _to_seconds(stream: VideoStream, time: int | None) -> float | None:
+    return None if time is None or not stream.time_base else float(time * stream.time_base)
+
+
+def _convert_to_rgb(frame: VideoFrame) -> NDArray[np.uint8]:
+    import numpy as np
+
+    rgb = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    if frame.rotation % 90 == 0:
+        rgb = np.rot90(rgb, frame.rotation // 90)
+    rgb = np.ascontiguousarray(rgb)
+    rgb.flags.writeable = False
+    return rgb
