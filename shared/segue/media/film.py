@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import math
+import re
 from typing import TYPE_CHECKING
 
 from segue.errors import CorruptMedia, NotApplicable, TooLarge
@@ -36,6 +37,8 @@ MAX_STREAMS = 100
 # A decoder's own frames, of up to 16 bits, and the array.
 BYTES_PER_PIXEL = 24
 READ_BYTES = 1 << 18
+
+_EXTENSION = re.compile(r"[a-zA-Z0-9]{1,8}")
 
 
 def iterate_key_frames(
@@ -93,8 +96,13 @@ def _open_film(file: BinaryIO, uri: str) -> InputContainer:
         raise CorruptMedia(f"{uri}: not a film, or damaged: {error.strerror}") from error
 
 
-def open_container(file: BinaryIO, demuxers: Sequence[str]) -> InputContainer:
-    """Read the beginning of a media file, of which nothing is decoded.
+def open_container(
+    file: BinaryIO, demuxers: Sequence[str], *, decoders: Sequence[str] = ("none",)
+) -> InputContainer:
+    """Read the beginning of a media file.
+
+    Of a few codecs, only the decoders know what headers do not say; those that are named decode the
+    first frames for that.
 
     Raises
     ------
@@ -106,7 +114,7 @@ def open_container(file: BinaryIO, demuxers: Sequence[str]) -> InputContainer:
     file.seek(0)
     options = {
         "format_whitelist": ",".join(demuxers),
-        "codec_whitelist": "none",  # else frames would be decoded to describe streams
+        "codec_whitelist": ",".join(decoders),
         "protocol_whitelist": "none",
         "max_streams": str(MAX_STREAMS),
     }
@@ -126,6 +134,9 @@ class _Source:
     def __init__(self, file: BinaryIO) -> None:
         self.read, self.tell = file.read, file.tell
         self._seek = file.seek
+        # A format without a header is recognised by its name's extension.
+        extension = str(file.name).rpartition(".")[2]
+        self.name = "media." + extension if _EXTENSION.fullmatch(extension) else "media"
 
     def seek(self, offset: int, whence: int) -> int:
         """Move to a position; return it, or the negative number of an error."""

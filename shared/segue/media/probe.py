@@ -1,7 +1,9 @@
-"""Describes a media file without decoding it: container, streams, duration, tags.
+"""Describes a media file from its headers: container, streams, duration, tags.
 
-PyAV reads the headers of sound and films, Pillow those of images. What a file says about itself is
-passed on as it is, but within bounds: it may be wrong, and it is written by strangers.
+PyAV reads the headers of sound and films, Pillow those of images. No picture is decoded, and of
+sound at most the first frames, where no header says its rate and channels, as in ADTS. What a file
+says about itself is passed on as it is, but within bounds: it may be wrong, and it is written by
+strangers.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from segue.errors import CorruptMedia, TooLarge
 from segue.media.content_type import find_types_in
 from segue.media.film import MAX_STREAMS, open_container
-from segue.media.formats import CONTAINERS
+from segue.media.formats import CONTAINERS, DECODERS
 from segue.media.image import ERRORS, open_image
 from segue.media.source import open_source
 from segue.printable import escape_lines
@@ -88,7 +90,7 @@ class StreamInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaInfo:
-    """What a media file says about itself; nothing was decoded, so it may be wrong.
+    """What a media file says about itself, which may be wrong: it was not decoded.
 
     Attributes
     ----------
@@ -177,7 +179,7 @@ def _probe_streams(file: BinaryIO) -> dict[str, Any]:
     import av
 
     try:
-        with open_container(file, CONTAINERS) as container:
+        with open_container(file, CONTAINERS, decoders=DECODERS) as container:
             streams = tuple(map(_describe_stream, islice(container.streams, MAX_STREAMS)))
             return {
                 "container": container.format.name.partition(",")[0],

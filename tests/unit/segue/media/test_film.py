@@ -156,7 +156,7 @@ def test_what_has_no_moving_pictures_is_not_for_a_job_that_needs_them(open_media
     song = sound.write(sound.tone(duration_s=0.1), str(tmp_path / "a.flac"))
     cover, covered = str(tmp_path / "cover.png"), str(tmp_path / "covered.m4a")
     Image.new("RGB", (32, 32), "red").save(cover)
-    attached = ("-c:v", "copy", "-disposition:v", "attached_pic")
+    attached = ("-map", "0", "-map", "1", "-c:v", "copy", "-disposition:v", "attached_pic")
     run_bundled_ffmpeg("-i", song, "-i", cover, *attached, covered)
     for path, what in (
         (song, r"sound \(audio/flac\)"),
