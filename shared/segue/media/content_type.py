@@ -280,8 +280,6 @@ def has_sound(found: frozenset[str]) -> bool:
     return accepts(["audio/*"], found - {MIDI})
 
 
-
-
 def _recognise(data: Bytes) -> frozenset[str]:
     head = data.read(0, 64)
     for magic, place, second, name in MAGICS:

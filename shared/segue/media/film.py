@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from segue.errors import CorruptMedia, NotApplicable, TooLarge
 from segue.media.containers import Bytes, find_wrong_size
-from segue.media.content_type import accepts, describe_types, find_types_in
+from segue.media.content_type import describe_types, find_types_in
 from segue.media.formats import FILM_CONTAINERS, VIDEO_DECODERS
 from segue.media.memory import has_ample_memory, require_memory
 from segue.media.source import open_source
+from segue.model.content_types import accepts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,9 +11,10 @@ import warnings
 from typing import TYPE_CHECKING
 
 from segue.errors import CorruptMedia, NotApplicable, TooLarge
-from segue.media.content_type import accepts, describe_types, find_types_in
+from segue.media.content_type import describe_types, find_types_in
 from segue.media.memory import require_memory
 from segue.media.source import open_source
+from segue.model.content_types import accepts
 
 if TYPE_CHECKING:
     from typing import BinaryIO

@@ -20,8 +20,8 @@ from typing import Any
 
 from segue.errors import ConfigurationError, suggest
 from segue.model.artifact import list_outputs, split_output
-from segue.model.content_types import accepts
 from segue.model.built_in_models import BUILT_IN
+from segue.model.content_types import accepts
 from segue.model.manifest import (
     LOCK_FILE,
     Lock,

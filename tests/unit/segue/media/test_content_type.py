@@ -17,11 +17,10 @@ from segue.media import content_type
 from segue.media.containers import Bytes
 from segue.media.content_type import (
     EXTENSIONS,
-    accepts,
     find_content_types,
     find_declared_type,
-    normalise_type,
 )
+from segue.model.content_types import accepts, normalise_type
 from segue_support import media_seeds
 from segue_support.media_seeds import run_bundled_ffmpeg
 from segue_support.mutated_media import mutate
