@@ -174,6 +174,19 @@ run "workers_are_as_large_as_their_jobs_need" {
     }
     error_message = "The machine must have memory for one job per processor."
   }
+  assert {
+    condition     = local.packages == "locks/pipelines-gpu.txt"
+    error_message = "The image of a graph with GPUs must have the packages for them."
+  }
+}
+
+run "a_graph_without_gpus_gets_an_image_without_their_packages" {
+  command = plan
+
+  assert {
+    condition     = local.packages == "locks/pipelines.txt"
+    error_message = "CUDA must not be in an image that runs on processors."
+  }
 }
 
 run "a_missing_graph_is_refused" {

@@ -30,6 +30,7 @@ READ = (
     "pipelines",
     "locks/build.txt",
     "locks/pipelines.txt",
+    "locks/pipelines-gpu.txt",
     "pyproject.toml",
 )
 IGNORED = shutil.ignore_patterns(".terraform*", "*.tfstate*", "__pycache__", ".*_cache")
