@@ -114,11 +114,14 @@ class Command(click.Command):
         output = Output(as_json=values.pop("as_json"))
         settings = Settings.load(**{name: values.pop(name) for name in self.settings})
         switches = {"NO_COLOR": values.pop("no_color"), "SEGUE_DEBUG": values.pop("debug")}
+        variables = {name: "1" for name, is_on in switches.items() if is_on}
+        if "models" in self.settings and settings.models is not None:
+            variables[SETTINGS["models"].variable] = settings.models
         require("this command", *self.requires)
         values["context"] = context = Context(
             settings=settings, output=output, arguments=ctx.meta[ARGUMENTS]
         )
-        with _export_switches(switches):
+        with _export(variables):
             code = super().invoke(ctx)
         return ExitCode.FAILURES if context.damaged and not code else code
 
@@ -190,10 +193,10 @@ def complete_path(
 
 
 @contextlib.contextmanager
-def _export_switches(switches: Mapping[str, bool]) -> Iterator[None]:
-    """Pass the options on to child processes, as environment variables, while a command runs."""
-    before = {name: os.environ.get(name) for name in switches}
-    os.environ.update({name: "1" for name, is_on in switches.items() if is_on})
+def _export(variables: Mapping[str, str]) -> Iterator[None]:
+    """Pass options on to child processes, as environment variables, while a command runs."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:

@@ -135,14 +135,18 @@ def test_the_library_names_a_model_that_is_missing(levels):
     assert "segue models get level@1" in said
 
 
-def test_a_model_that_is_lost_while_a_pool_runs_stops_it(levels):
-    """Whoever starts a worker without a check, as Dataflow does, reads the same in its log."""
+def test_a_model_that_is_missing_where_the_job_runs_stops_the_worker(levels):
+    """Whoever starts workers elsewhere, as Dataflow does, reads the same in their logs."""
     code = (
+        "import os\n"
+        "from segue.execution.trial_run import try_job\n"
+        "from segue.ingest.catalogue import find_media\n"
         "from segue.model.graph import read_graph\n"
-        "from segue.worker.line_run import load_job\n"
-        "load_job(read_graph('jobs.yaml'), 'level')\n"
+        "media = find_media(os.path.abspath('music/tone.wav'), None)\n"
+        "try_job(read_graph('jobs.yaml'), 'level', media, isolated=True)\n"
     )
     _, said = run(levels, sys.executable, "-c", code, code=1)
+    assert "ConfigurationError" in said
     assert "run 'segue models get level@1'" in said
 
 

@@ -55,7 +55,7 @@ COLUMNS = {
 
 @command(
     requires=("pipelines",),
-    settings=("graph", "catalogue", "artifacts", "ledger", "queue"),
+    settings=("graph", "catalogue", "artifacts", "models", "ledger", "queue"),
     examples=(
         "segue backfill --prefix ~/Music --job beats",
         "segue backfill --prefix gs://acme/masters/ --all --tolerate 1% --json",

@@ -148,12 +148,18 @@ def _show(context: Context, listed: dict[str, ModelEntry], library: ModelLibrary
             reference,
             _format_size(entry.size_bytes),
             entry.licence or "not given",
-            "yes" if library.find(entry) else "no",
+            _describe_place(entry, library),
             ", ".join(used[reference]),
             entry.purpose,
         )
     context.output.print(rows)
     context.output.note(f"They are kept in {library.folder}.")
+
+
+def _describe_place(entry: ModelEntry, library: ModelLibrary) -> str:
+    if library.find(entry) is not None:
+        return "yes"
+    return "in the bucket" if library.is_available(entry) else "no"
 
 
 def _to_json(entry: ModelEntry, library: ModelLibrary) -> dict[str, Any]:

@@ -42,7 +42,7 @@ PNG_SIZE = struct.Struct(">II")  # follows the signature and the header of the f
 
 
 @command(
-    settings=("graph", "catalogue"),
+    settings=("graph", "catalogue", "models"),
     examples=(
         "segue run energy music/song.flac",
         "segue run downsample music/song.flac --param sample_rate_hz=16000 --output song.flac",

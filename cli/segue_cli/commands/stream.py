@@ -15,7 +15,7 @@ from segue_cli.pipeline_progress import configure_log
 
 @command(
     requires=("pipelines",),
-    settings=("graph", "catalogue", "artifacts", "ledger", "queue"),
+    settings=("graph", "catalogue", "artifacts", "models", "ledger", "queue"),
     examples=(
         "segue stream --all",
         "segue stream --pipeline beats --pipeline energy --processes 4",

@@ -40,7 +40,7 @@ INTERNAL = {Action.WAITING, Action.FORWARDED, Action.ASKED, Action.DROPPED, Acti
 
 @command(
     requires=("functions", "pipelines"),
-    settings=("graph", "catalogue", "artifacts", "ledger", "queue", "on_deletion"),
+    settings=("graph", "catalogue", "artifacts", "models", "ledger", "queue", "on_deletion"),
     examples=(
         "segue up ~/Music",
         "segue up ~/Music --processes 4",

@@ -16,7 +16,7 @@ from segue_cli.parameters import (
 
 
 @command(
-    settings=("graph", "catalogue", "artifacts", "ledger", "queue"),
+    settings=("graph", "catalogue", "artifacts", "models", "ledger", "queue"),
     examples=("segue work --all", "segue work --pipeline beats --health-port 8080"),
 )
 @add_pipeline_options

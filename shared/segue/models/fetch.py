@@ -194,7 +194,10 @@ class _Fetch:
             )
         if self.entry.licence_file:
             find_licence = _strip_folders(select_path(self.entry.licence_file, self.licence), above)
-            extract(path, find_licence, limit_bytes=MAX_LICENCE_BYTES)
+            if not extract(path, find_licence, limit_bytes=MAX_LICENCE_BYTES):
+                raise ConfigurationError(
+                    f"{hide_password(url)} has no {self.entry.licence_file!r}; check 'licence_file'"
+                )
         os.unlink(path)
 
     def _check(self) -> None:

@@ -7,6 +7,7 @@ Proxies and certificates are those of the environment, as for pip: ``HTTPS_PROXY
 from __future__ import annotations
 
 import base64
+import errno
 import http.client
 import json
 import os
@@ -28,6 +29,7 @@ BACKOFF = Backoff(first_s=0.5, longest_s=8.0)
 MAX_PAGE_BYTES = 64 * 2**20  # of an index; that of a package with thousands of files has a few MB
 GONE = (400, 404, 410, 451)
 FORBIDDEN = (401, 403, 407)
+UNREACHABLE_ERRNOS = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
 
 Progress = Callable[[int, int | None], None]  # bytes so far, and all if that is known
 
@@ -123,6 +125,10 @@ class HttpClient:
             except (http.client.HTTPException, urllib.error.URLError, ValueError) as error:
                 raise _translate_error(url, error) from error
             except (TimeoutError, ConnectionError, ssl.SSLError) as error:
+                raise _build_unreachable(url, error) from error
+            except OSError as error:
+                if error.errno not in UNREACHABLE_ERRNOS:  # it may be about the file
+                    raise
                 raise _build_unreachable(url, error) from error
             except _TooLongError as error:
                 raise ConfigurationError(

@@ -1,8 +1,8 @@
 """The models on this machine: a folder, which a bucket may fill.
 
 A model that is ready has a folder of its own, ``NAME@VERSION/KEY``, which appears in one step. In
-it are the model's file or folder, its licence, and ``model.json``, which lists the files. The key
-stands for the checksum and the conversion, so another checksum never meets files of the first.
+it are the model's file or folder, its licence, and ``segue-model.json``, which lists the files. The
+key stands for the checksum and the conversion, so another checksum never meets files of the first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from segue.model.model_entry import ModelEntry
     from segue.model.object_store import ObjectStore
 
-CONTENTS = "model.json"
+CONTENTS = "segue-model.json"
 LICENCE = "LICENCE"
 LOCK = ".lock"
 UNFINISHED = ".unfinished-"
@@ -44,7 +44,7 @@ class StoredFile(msgspec.Struct, frozen=True):
 
 
 class ModelContents(msgspec.Struct, frozen=True):
-    """What ``model.json`` says of a model that is ready."""
+    """What ``segue-model.json`` says of a model that is ready."""
 
     reference: str
     source: str

@@ -20,6 +20,16 @@ from segue.models.onnx_writer import OnnxGraph
 from segue.models.tensor_bundle import read_checkpoint
 
 BANDS = 96
+# What the tags are, in their order: ``MSD_LABELS`` of the package's ``configuration.py``.
+TAGS = (
+    *("rock", "pop", "alternative", "indie", "electronic", "female vocalists", "dance", "00s"),
+    *("alternative rock", "jazz", "beautiful", "metal", "chillout", "male vocalists"),
+    *("classic rock", "soul", "indie rock", "Mellow", "electronica", "80s", "folk", "90s", "chill"),
+    *("instrumental", "punk", "oldies", "blues", "hard rock", "ambient", "acoustic"),
+    *("experimental", "female vocalist", "guitar", "Hip-Hop", "70s", "party", "country"),
+    *("easy listening", "sexy", "catchy", "funk", "electro", "heavy metal", "Progressive rock"),
+    *("60s", "rnb", "indie pop", "sad", "House", "happy"),
+)
 EPSILON = 1e-3  # of tf.layers.batch_normalization
 TIMBRE, TIME, MIDDLE = 2, 3, 3  # how many convolutions the parts have
 STATISTICS = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -47,7 +57,7 @@ class _Musicnn:
         features = add("Concat", *self._build_front(spectrum), axis=1)
         layers = [features, *self._build_middle(features)]
         tags, embedding = self._build_back(add("Concat", *layers, axis=1))
-        self._graph.add_output("tags", tags, ["batch", 50])
+        self._graph.add_output("tags", tags, ["batch", len(TAGS)])
         self._graph.add_output("embedding", embedding, ["batch", 200])
         return self._graph.encode()
 

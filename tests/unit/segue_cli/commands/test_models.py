@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 
 import pytest
 
@@ -155,6 +157,16 @@ def test_a_missing_model_stops_a_run_before_the_first_file(segue, graph, command
 def test_what_runs_no_job_with_a_model_needs_none(segue, graph, command):
     graph.media("a.wav")
     assert segue(*command).code == 0
+
+
+def test_another_folder_for_models_may_be_named_where_jobs_run(segue, graph, folder, monkeypatch):
+    monkeypatch.delenv("SEGUE_MODELS")
+    graph.media("a.wav")
+    assert segue("models", "get", "--models", "other").code == 0
+    assert (folder / "other/tiny@1").is_dir()
+    run = ("run", "fine", str(folder / "music/a.wav"), "--models", "other")
+    assert json.loads(segue(*run).out)["size_bytes"] == len(MODEL)
+    assert "SEGUE_MODELS" not in os.environ
 
 
 def test_names_are_completed_behind_get(graph):
