@@ -58,7 +58,11 @@ class Kind(StrEnum):
     NO_SPACE = "no_space"
     SUPERSEDED = "superseded"
     UNREADABLE_MESSAGE = "unreadable_message"  # only in dead letters, as it names no file
-    # Not failures: why a job is not for a file.
+
+
+class Reason(StrEnum):
+    """Why a job is not for a file, in the ledger; that is no failure."""
+
     NOT_ACCEPTED = "not_accepted"  # the file is of a type that the job does not accept
     DECLINED = "declined"  # the job's code, or Segue's for it, has raised NotApplicable
 
@@ -82,13 +86,13 @@ class TooManyFailures(SegueError):
 class NotApplicable(SegueError):
     """A job is not for this file, as this one has no speech or no sound; that is no failure."""
 
-    kind: Kind = Kind.DECLINED
+    kind: Reason = Reason.DECLINED
 
 
 class NotAccepted(NotApplicable):
     """The file is of a type that the job does not accept."""
 
-    kind = Kind.NOT_ACCEPTED
+    kind = Reason.NOT_ACCEPTED
 
     def __init__(self, message: str, types: Collection[str] = ()) -> None:
         super().__init__(message)
@@ -217,7 +221,7 @@ class Superseded(TransientError):
 
 def build_error(kind: str, message: str) -> PermanentError | TransientError | NotApplicable:
     """Return the error of a kind, such as one that was recorded."""
-    if kind in (Kind.DECLINED, Kind.NOT_ACCEPTED):
+    if kind in set(Reason):
         return NotApplicable(message)
     for root in (PermanentError, TransientError):
         for error in root.__subclasses__():

@@ -606,7 +606,7 @@ class _Reader:
         if not isinstance(value, dict):
             self.require(value, "models", "write each as NAME@VERSION with its source and sha256")
             return
-        folder = os.path.dirname(os.path.abspath(path))
+        folder = os.path.dirname(os.path.abspath(path)) if value else ""
         self.listed_models = list(value)
         for reference, body in value.items():
             place = f"models.{reference}"

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
-from segue.errors import Kind
+from segue.errors import Reason
 from segue.model.graph import Graph
 from segue.model.record import Entry, Lease, Record, State
 from segue.model.transitions import find_entry, is_current
@@ -137,7 +137,7 @@ def _is_refused(graph: Graph, job: str, entry: Entry) -> bool:
     if not entry.attempts or entry.state not in _VERDICTS_OF_ITS_OWN:
         return False
     error = entry.error
-    if error is None or error.kind != Kind.NOT_ACCEPTED:
+    if error is None or error.kind != Reason.NOT_ACCEPTED:
         return True
     return not graph.jobs[job].is_accepted(error.type.split())
 

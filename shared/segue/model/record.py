@@ -50,7 +50,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Why a job failed or is blocked."""
 
-    kind: str  # one of segue.errors.Kind; "blocked" or "not_applicable" from a job above
+    kind: str  # one of segue.errors.Kind or Reason; "blocked" or "not_applicable" from a job above
     # The exception's class, the job that failed above, or the types of a file not accepted.
     type: str
     message: str

@@ -15,6 +15,7 @@ from segue.errors import (
     Kind,
     NotApplicable,
     PermanentError,
+    Reason,
     SegueError,
     TooManyFailures,
     TransientError,
@@ -28,7 +29,6 @@ CLASSES = [
 ]
 BRANCHES = (ConfigurationError, TooManyFailures, NotApplicable, PermanentError, TransientError)
 LEAVES = [c for c in CLASSES if c.__base__ in (PermanentError, TransientError)]
-LEAVES += [c for c in CLASSES if issubclass(c, NotApplicable)]
 
 
 def test_every_error_is_on_exactly_one_branch():
@@ -39,6 +39,11 @@ def test_every_error_is_on_exactly_one_branch():
 
 def test_every_kind_belongs_to_exactly_one_leaf():
     assert sorted(leaf.kind for leaf in LEAVES) == sorted(Kind)
+
+
+def test_every_reason_belongs_to_one_class():
+    found = [c.kind for c in CLASSES if issubclass(c, NotApplicable)]
+    assert sorted(found) == sorted(Reason)
 
 
 def test_the_tree_in_the_docstring_is_the_tree_in_the_code():

@@ -6,7 +6,7 @@ import functools
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from segue.errors import Kind, TransientError
+from segue.errors import Kind, Reason, TransientError
 from segue.model.graph import SOURCE, Graph
 from segue.model.ledger import Change
 from segue.model.record import Failure, State
@@ -157,7 +157,7 @@ class SimulatedPool:
         if fate is State.FAILED:
             return _build_failure(job, Kind.CORRUPT_MEDIA, State.FAILED)
         if fate is State.NOT_APPLICABLE:
-            return _build_failure(job, Kind.DECLINED, fate)
+            return _build_failure(job, Reason.DECLINED, fate)
         return Result(job=job, state=fate, artifacts=written, seconds=SECONDS, cpu_seconds=0.1)
 
     def _find_failure(self, task: Task, job: str, artifacts: dict[str, str]) -> Result | None:
@@ -201,7 +201,9 @@ def _inherit(job: str, above: Result) -> Result:
     )
 
 
-def _build_failure(job: str, kind: Kind, state: State, *, damaged: str | None = None) -> Result:
+def _build_failure(
+    job: str, kind: Kind | Reason, state: State, *, damaged: str | None = None
+) -> Result:
     return Result(
         job=job,
         state=state,

@@ -1103,7 +1103,7 @@ def test_a_reply_says_what_is_logged_of_each_job():
         "job": "b",
         "kind": Kind.TIMEOUT,
         "error": "it went wrong",
-        "artifact": None,
+        "artifacts": [],
         "seconds": 2.0,
         "cpu_seconds": 1.0,
     }

@@ -19,6 +19,7 @@ from segue.errors import (
     Kind,
     MissingInput,
     NotApplicable,
+    Reason,
     Superseded,
     Unavailable,
 )
@@ -61,7 +62,7 @@ from segue.worker.failure import (
         (ConnectionResetError(), Kind.UNAVAILABLE, State.QUEUED, False),
         (TimeoutError(), Kind.UNAVAILABLE, State.QUEUED, False),
         (Unavailable("x"), Kind.UNAVAILABLE, State.QUEUED, False),
-        (NotApplicable("x"), Kind.DECLINED, State.NOT_APPLICABLE, False),
+        (NotApplicable("x"), Reason.DECLINED, State.NOT_APPLICABLE, False),
     ],
 )
 def test_every_exception_has_a_meaning(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from segue.adapters.connect import connect_store
-from segue.errors import Kind
+from segue.errors import Kind, Reason
 from segue.model.artifact import Lineage, build_references
 from segue.model.graph import parse_graph
 from segue.model.media_file import MediaFile
@@ -170,7 +170,7 @@ def test_a_job_may_decide_that_it_is_not_for_a_file(place: Place) -> None:
     error, below = results["words"].error, results["late"].error
     assert error is not None
     assert below is not None
-    assert (error.kind, error.message) == (Kind.DECLINED, "there is no speech in it")
+    assert (error.kind, error.message) == (Reason.DECLINED, "there is no speech in it")
     assert error.traceback is None
     assert (below.kind, below.type) == ("not_applicable", "words")
     assert results["words"].seconds is not None
@@ -201,7 +201,7 @@ def test_a_file_of_another_type_is_not_applicable_whatever_its_name(place: Place
     assert {r.state for r in results.values()} == {State.NOT_APPLICABLE}
     error = results["loud"].error
     assert error is not None
-    assert (error.kind, error.type) == (Kind.NOT_ACCEPTED, "image/png")
+    assert (error.kind, error.type) == (Reason.NOT_ACCEPTED, "image/png")
     assert error.message == "the file is an image (image/png), and the job accepts audio/*"
 
 

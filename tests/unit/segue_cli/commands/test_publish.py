@@ -223,7 +223,7 @@ def test_explain_follows_a_file_to_what_other_namespaces_have(segue, shared):
     assert [(job["job"], job["state"], job["needed_by"]) for job in platform["jobs"]] == [
         ("fine", "done", ["moods"])
     ]
-    assert found["foreign"]["platform/fine"]["artifact"] == platform["jobs"][0]["artifact"]
+    assert [*found["foreign"]["platform/fine"]["artifacts"]] == platform["jobs"][0]["artifacts"]
 
 
 def test_explain_says_what_to_set_to_follow_a_file_further(segue, shared):
