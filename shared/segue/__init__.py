@@ -5,7 +5,7 @@ nothing; ``__init__.pyi`` says which module defines it.
 
 >>> import segue
 >>> sorted(segue.load_graph().jobs)
-['beats', 'downsample', 'energy', 'loudness', 'spectrogram']
+['beats', 'downsample', 'energy', 'loudness', 'probe', 'spectrogram']
 """
 
 import lazy_loader

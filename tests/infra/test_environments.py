@@ -22,7 +22,8 @@ GOLDEN = ROOT / "tests" / "golden" / "infra"
 FIXTURES = sorted((ROOT / "infra" / "tests").glob("*/jobs.yaml"))
 BASIC = {"roles/owner", "roles/editor", "roles/viewer", "roles/browser"}
 PUBLIC = {"allUsers", "allAuthenticatedUsers"}
-JOBS = {"downsample", "loudness", "beats", "energy", "spectrogram"}  # each a pipeline of its own
+# Each is a pipeline of its own.
+JOBS = {"downsample", "loudness", "beats", "energy", "spectrogram", "probe"}
 # What takes labels by which cost is split; the others cost nothing of their own.
 COSTLY = {
     "google_artifact_registry_repository",

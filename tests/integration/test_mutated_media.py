@@ -34,16 +34,19 @@ def fail(kind: str) -> Result:
 def test_hangs_dead_workers_and_unreadable_artifacts_are_violations():
     done = Result(job="downsample", state=State.DONE, artifacts={"file:///a": ""})
     figures = Figures()
-    figures.add("a", {"downsample": done, "loudness": fail(Kind.CORRUPT_MEDIA)}, lambda _: b"")
+    others = {"loudness": fail(Kind.TOO_LARGE), "probe": fail(Kind.CORRUPT_MEDIA)}
+    figures.add("a", {"downsample": done, **others}, lambda _: b"")
     assert [v.partition(" cannot")[0] for v in figures.violations] == [
         "a: downsample: its artifact"
     ]
     for kind in (Kind.TIMEOUT, Kind.CRASHED, Kind.OUT_OF_MEMORY, Kind.JOB_RAISED):
         figures = Figures()
-        figures.add(
-            "a", {"downsample": fail(kind), "loudness": fail(Kind.TOO_LARGE)}, lambda _: b""
-        )
+        figures.add("a", {"downsample": fail(kind), **others}, lambda _: b"")
         assert len(figures.violations) == 1
     assert "1 too_large" in figures.format(1.0)
     figures.add("b", {}, lambda _: b"")
-    assert figures.violations[-1] == "b: loudness: no result"
+    assert figures.violations[-1] == "b: probe: no result"
+    not_applicable = Result(job="downsample", state=State.NOT_APPLICABLE)
+    figures.add("c", {"downsample": not_applicable, **others}, lambda _: b"")
+    assert figures.outcomes["not_applicable"] == 1
+    assert len(figures.violations) == 4

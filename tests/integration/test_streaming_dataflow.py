@@ -146,6 +146,7 @@ READS = {
     "energy": ("energy.done-downsample", "energy.done-beats", "energy.inbox"),
     "spectrogram": ("spectrogram.done-downsample", "spectrogram.inbox"),
     "loudness": ("loudness.source", "loudness.inbox"),
+    "probe": ("probe.source", "probe.inbox"),
 }
 
 
@@ -172,6 +173,7 @@ def test_a_pipeline_reads_its_subscriptions_and_writes_to_all_that_it_may_notify
         "energy": ((), ("downsample", "beats", "energy")),
         "spectrogram": ((), ("downsample", "spectrogram")),
         "loudness": ((), ("loudness",)),
+        "probe": ((), ("probe",)),
     }[name]
     topics = [*(f"done-{job}" for job in finished), *(f"inbox-{other}" for other in asked)]
     assert found.writes == publications(*topics, "dead")

@@ -21,6 +21,7 @@ PROGRAM_S = 20.0
 # Package → the module of it by which Segue knows the extra that installs it.
 PACKAGES = {
     "apache-beam": "apache_beam",
+    "av": "av",
     "librosa": "librosa",
     "numpy": "numpy",
     "soundfile": "soundfile",

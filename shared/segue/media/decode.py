@@ -317,7 +317,8 @@ class LocalMedia:
         return not any(byte < 0x20 and byte not in b"\t\n\r\f" for byte in head)
 
     def _decline(self) -> NotApplicable:
-        return NotApplicable(f"{self.uri} is {describe_types(self._types)}: it has no sound")
+        reason = "" if "video/*" in self._types else ", which has no sound"
+        return NotApplicable(f"{self.uri} is {describe_types(self._types)}{reason}")
 
     def _corrupt(self, what: str) -> CorruptMedia:
         return CorruptMedia(f"{self.uri}: {what}")

@@ -32,7 +32,7 @@ from segue_support.paths import GRAPH
 from segue_support.seeds import parse_seeds
 from segue_support.trial import Trial, run_tasks
 
-JOBS = ("downsample", "loudness")
+JOBS = ("downsample", "loudness", "probe")
 TIMEOUT_S = 20.0
 BATCH = 200  # files on the disk at once
 EXPECTED = (Kind.CORRUPT_MEDIA, Kind.TOO_LARGE)
