@@ -16,5 +16,6 @@ from .errors import TransientError as TransientError
 from .errors import Unavailable as Unavailable
 from .media.audio import Audio as Audio
 from .media.audio import Media as Media
+from .media.probe import MediaInfo as MediaInfo
 from .model.graph import Graph as Graph
 from .worker.job_progress import progress as progress
