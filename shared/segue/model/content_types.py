@@ -47,11 +47,8 @@ def accepts(patterns: Sequence[str], found: Collection[str]) -> bool:
     kinds = {each for each in found if each.endswith("/*")}
     # Without kinds, the container says what it holds.
     kinds = kinds or {each.partition("/")[0] + "/*" for each in found}
-    types = {normalise_type(each) for each in found}
-    return any(
-        pattern == "*/*" or pattern in kinds or normalise_type(pattern) in types
-        for pattern in patterns
-    )
+    accepted = set(map(normalise_type, patterns))
+    return "*/*" in accepted or not accepted.isdisjoint(kinds | set(map(normalise_type, found)))
 
 
 def normalise_type(content_type: str) -> str:

@@ -296,6 +296,7 @@ def test_files_that_are_cut_anywhere_are_no_error(seeds, find):
         (["image/*"], {"audio/wav"}, False),
         (["audio/mp3"], {"audio/mpeg"}, True),
         (["AUDIO/MPEG"], {"audio/mpeg"}, True),
+        (["Audio/*"], {"audio/mpeg"}, True),
         (["audio/x-wav"], {"audio/wav"}, True),
         (["video/*"], {"video/mp4"}, True),  # as it is declared
         (["*/*"], set(), True),
