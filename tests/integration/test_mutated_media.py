@@ -6,7 +6,7 @@ from segue.errors import Kind
 from segue.model.record import Failure, State
 from segue.model.transitions import Result
 from segue_support import media_seeds
-from segue_support.mutated_media import Figures, mutate, run
+from segue_support.mutated_media import JOBS, Figures, mutate, run
 
 
 def test_no_damaged_file_costs_more_than_itself():
@@ -16,10 +16,11 @@ def test_no_damaged_file_costs_more_than_itself():
     # Else the damage would be none, or would leave nothing to read.
     assert figures.outcomes["done"] >= 10
     assert figures.outcomes[Kind.CORRUPT_MEDIA] >= 10
+    assert figures.outcomes[State.NOT_APPLICABLE] >= 10
 
 
 def test_a_seed_gives_the_same_file_and_each_container_has_its_turn():
-    whole = {name: name.encode() * 100 for name in media_seeds.NAMES}
+    whole = {name: name.encode() * 100 for name in (*media_seeds.NAMES, *media_seeds.PICTURES)}
     files = [mutate(seed, whole) for seed in range(len(whole))]
     assert files == [mutate(seed, whole) for seed in range(len(whole))]
     assert {name.partition("-")[2] for name, _ in files} == set(whole)
@@ -34,7 +35,7 @@ def fail(kind: str) -> Result:
 def test_hangs_dead_workers_and_unreadable_artifacts_are_violations():
     done = Result(job="downsample", state=State.DONE, artifacts={"file:///a": ""})
     figures = Figures()
-    others = {"loudness": fail(Kind.TOO_LARGE), "probe": fail(Kind.CORRUPT_MEDIA)}
+    others = {job: fail(Kind.TOO_LARGE) for job in JOBS[1:]}
     figures.add("a", {"downsample": done, **others}, lambda _: b"")
     assert [v.partition(" cannot")[0] for v in figures.violations] == [
         "a: downsample: its artifact"
@@ -43,10 +44,10 @@ def test_hangs_dead_workers_and_unreadable_artifacts_are_violations():
         figures = Figures()
         figures.add("a", {"downsample": fail(kind), **others}, lambda _: b"")
         assert len(figures.violations) == 1
-    assert "1 too_large" in figures.format(1.0)
+    assert f"{len(others)} too_large" in figures.format(1.0)
     figures.add("b", {}, lambda _: b"")
-    assert figures.violations[-1] == "b: probe: no result"
+    assert figures.violations[1:] == [f"b: {job}: no result" for job in JOBS]
     not_applicable = Result(job="downsample", state=State.NOT_APPLICABLE)
     figures.add("c", {"downsample": not_applicable, **others}, lambda _: b"")
     assert figures.outcomes["not_applicable"] == 1
-    assert len(figures.violations) == 4
+    assert len(figures.violations) == 1 + len(JOBS)

@@ -42,6 +42,16 @@ def weigh_model(media: Media, *, model: Path) -> dict[str, Any]:
     return {**fine(media), "size_bytes": model.stat().st_size}
 
 
+def colour(media: Media) -> dict[str, Any]:
+    """Return the mean colour of an image."""
+    return {"rgb": media.image().mean(axis=(0, 1))}
+
+
+def colours(media: Media) -> dict[str, Any]:
+    """Return the mean colours of the key frames of a film."""
+    return {"rgb": [rgb.mean(axis=(0, 1)) for _, rgb in media.frames()]}
+
+
 def after(value: dict[str, Any]) -> dict[str, Any]:
     """Return a small value, from a parent's."""
     return {"after": value}

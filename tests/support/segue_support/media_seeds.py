@@ -1,4 +1,6 @@
-"""A short sound in every container that Segue reads, as whole files to test with and to mutate.
+"""A short sound in every container that Segue reads, images, and films in the usual codecs.
+
+They are whole files to test with, and to mutate.
 
 Most are written by the ffmpeg that is a dependency; those that it cannot write are built here.
 """
@@ -9,12 +11,15 @@ import os
 import struct
 import subprocess
 import tempfile
+from collections.abc import Iterable
 
 import imageio_ffmpeg
 
 RATE_HZ = 22_050
 SOUND = ("-f", "lavfi", "-i", "sine=440:d={duration_s}:r=22050", "-af", "volume=4")
 FILM = ("-f", "lavfi", "-i", "testsrc=d={duration_s}:s=32x32:r=10")
+PICTURE = ("-f", "lavfi", "-i", "testsrc=d={duration_s}:s=64x64:r=10")
+STILL = ("-frames:v", "1")
 BITEXACT = ("-fflags", "+bitexact", "-flags:a", "+bitexact", "-flags:v", "+bitexact")
 # MPEG video knows few frame rates.
 TV = ("-r", "25", "-c:v", "mpeg2video")
@@ -68,6 +73,20 @@ FILMS: dict[str, tuple[str, ...]] = {
 }
 BUILT = ("rifx.wav", "sound.gsm", "sound.dsf", "sound.dff")
 NAMES = (*ENCODED, *FILMS, *BUILT)
+# Images, and films without sound.
+PICTURES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys((f"image.{suffix}" for suffix in ("png", "jpg", "webp", "bmp")), STILL),
+    **dict.fromkeys(("image.gif", "image.tiff"), STILL),
+    "h264.mp4": ("-c:v", "libx264"),
+    "fragmented.mp4": ("-c:v", "libx264", "-movflags", "+frag_keyframe+empty_moov"),
+    "hevc.mkv": ("-c:v", "libx265"),
+    "vp9.webm": ("-c:v", "libvpx-vp9"),
+    "av1.mkv": ("-c:v", "libsvtav1"),
+    "theora.ogv": ("-c:v", "libtheora"),
+    "mjpeg.avi": ("-c:v", "mjpeg", "-pix_fmt", "yuvj420p"),
+    "prores.mov": ("-c:v", "prores", "-pix_fmt", "yuv422p10le"),
+    "h264.ts": ("-c:v", "libx264", "-f", "mpegts"),
+}
 # A part of these is a whole file: nothing in them says how long they are.
 UNDECLARED = (
     *("sound.aac", "sound.ts", "sound.mpg", "film.ts", "film.mpg"),
@@ -81,15 +100,15 @@ DSD_BLOCK_BYTES = 4096
 
 
 def write_seed(name: str, folder: str, *, duration_s: float = 0.4) -> str:
-    """Write one of `NAMES` into a folder; return its path."""
+    """Write one of `NAMES` or `PICTURES` into a folder; return its path."""
     path = os.path.join(folder, name)
     if name in BUILT:
         with open(path, "wb") as file:
             file.write(_build(name, duration_s))
         return path
-    sources = [*FILM, *SOUND] if name in FILMS else [*SOUND]
+    sources = [*FILM, *SOUND] if name in FILMS else [*PICTURE] if name in PICTURES else [*SOUND]
     inputs = [each.format(duration_s=duration_s) for each in sources]
-    options = (*ENCODED.get(name, ()), *FILMS.get(name, ()), *BITEXACT)
+    options = (*(ENCODED | FILMS | PICTURES)[name], *BITEXACT)
     run_bundled_ffmpeg(*inputs, *options, path)
     return path
 
@@ -100,11 +119,11 @@ def run_bundled_ffmpeg(*arguments: str) -> None:
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
 
 
-def read_seeds(*, duration_s: float = 0.4) -> dict[str, bytes]:
-    """Return the bytes of every seed by name."""
+def read_seeds(names: Iterable[str] = NAMES, *, duration_s: float = 0.4) -> dict[str, bytes]:
+    """Return the bytes of seeds by name; by default, of all that have sound."""
     with tempfile.TemporaryDirectory() as folder:
         found = {}
-        for name in NAMES:
+        for name in names:
             with open(write_seed(name, folder, duration_s=duration_s), "rb") as file:
                 found[name] = file.read()
         return found

@@ -1,4 +1,4 @@
-"""Damage media files of every container at random, and run the built-in jobs on them.
+"""Damage media files of every kind at random, and run jobs on them that read the source.
 
 python -m segue_support.mutated_media --seeds 0:10000
 
@@ -27,12 +27,15 @@ from segue.model.graph import Graph, read_graph
 from segue.model.record import State
 from segue.model.transitions import Result
 from segue.worker.protocol import Task
-from segue_support.media_seeds import read_seeds
+from segue_support.media_seeds import NAMES, PICTURES, read_seeds
 from segue_support.paths import GRAPH
 from segue_support.seeds import parse_seeds
 from segue_support.trial import Trial, run_tasks
 
-JOBS = ("downsample", "loudness", "probe")
+BUILT_IN = ("downsample", "loudness", "probe")
+# Those of the tests: the mean colour of an image, and of the key frames of a film.
+PICTURE_JOBS = ("colour", "colours")
+JOBS = (*BUILT_IN, *PICTURE_JOBS)
 TIMEOUT_S = 20.0
 BATCH = 200  # files on the disk at once
 EXPECTED = (Kind.CORRUPT_MEDIA, Kind.TOO_LARGE)
@@ -183,15 +186,17 @@ class Figures:
 
 
 def build_graph() -> Graph:
-    """Return the built-in jobs that read media, with a deadline that fits short files."""
+    """Return the jobs, with a deadline that fits short files."""
     graph = read_graph(str(GRAPH), {})
-    jobs = {name: replace(graph.jobs[name], timeout_s=TIMEOUT_S) for name in JOBS}
+    jobs = {name: replace(graph.jobs[name], timeout_s=TIMEOUT_S) for name in BUILT_IN}
+    for name in PICTURE_JOBS:
+        jobs[name] = replace(jobs["probe"], name=name, run=f"segue_support.jobs:{name}")
     return replace(graph, jobs=jobs)
 
 
 def run(seeds: Sequence[int], *, processes: int = 2, progress: bool = False) -> Figures:
     """Run the jobs on the damaged files of the seeds, in one pool of workers."""
-    whole = read_seeds()
+    whole = read_seeds((*NAMES, *PICTURES))
     figures = Figures()
     with tempfile.TemporaryDirectory() as folder:
         trial = Trial(folder)
