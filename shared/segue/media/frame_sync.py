@@ -113,11 +113,12 @@ def _parse_dts_frame(head: bytes) -> Frame | None:
     return (length, head[4] & 0xFC) if length >= 96 else None
 
 
-# The content type, the bytes that each frame begins with, and how its header is read.
+# The content type, the bytes that each frame begins with, and how its header is read; the longest
+# first, since few places in a file begin with those.
 STREAMS: tuple[tuple[str, bytes, Callable[[bytes], Frame | None]], ...] = (
-    ("audio/mpeg", b"\xff", _parse_mpeg_frame),
-    ("audio/aac", b"\xff", _parse_adts_frame),
+    ("audio/vnd.dts", b"\x7f\xfe\x80\x01", _parse_dts_frame),
     ("audio/ac3", b"\x0b\x77", _parse_ac3_frame),
     ("audio/eac3", b"\x0b\x77", _parse_eac3_frame),
-    ("audio/vnd.dts", b"\x7f\xfe\x80\x01", _parse_dts_frame),
+    ("audio/mpeg", b"\xff", _parse_mpeg_frame),
+    ("audio/aac", b"\xff", _parse_adts_frame),
 )

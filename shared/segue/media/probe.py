@@ -53,7 +53,7 @@ EXIF_DIRECTORY_TAGS = {0x9003: "date_time_original"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamInfo:
-    """What a file says about one of its streams; None where it says nothing.
+    """What a file says about one of its streams; None where no header says it.
 
     Attributes
     ----------
