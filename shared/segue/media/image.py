@@ -63,6 +63,8 @@ def decode_image(path: str, uri: str) -> NDArray[np.uint8]:
     NotApplicable, CorruptMedia, TooLarge, MissingInput
         As `segue.Media.image` describes.
     """
+    from PIL.Image import DecompressionBombError
+
     with open_source(path, uri) as file:
         types = find_types_in(file)
         if types and not accepts(["image/*"], types):
@@ -71,6 +73,8 @@ def decode_image(path: str, uri: str) -> NDArray[np.uint8]:
         try:
             with warnings.catch_warnings(action="ignore"):  # of metadata, and of large images
                 return _decode(file, uri)
+        except DecompressionBombError as error:
+            raise _too_large(uri, "more") from error
         except ERRORS as error:
             raise CorruptMedia(f"{uri}: {_explain(error, types)}") from error
 
@@ -87,7 +91,7 @@ def _explain(error: Exception, types: frozenset[str]) -> str:
 
 
 def _decode(file: BinaryIO, uri: str) -> NDArray[np.uint8]:
-    with open_image(file, uri) as image:
+    with open_image(file) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise _too_large(uri, f"{width:,} x {height:,}")
@@ -104,20 +108,19 @@ def _decode(file: BinaryIO, uri: str) -> NDArray[np.uint8]:
     return pixels
 
 
-def open_image(file: BinaryIO, uri: str) -> Image.Image:
+def open_image(file: BinaryIO) -> Image.Image:
     """Read the header of an image of a format that is read; no pixel is decoded.
 
     Raises
     ------
-    TooLarge
+    PIL.Image.DecompressionBombError
         If it has more pixels than `MAX_PIXELS`.
+    Exception
+        Any of `ERRORS`, if it is damaged, or of another format.
     """
     from PIL import Image
 
-    try:
-        return Image.open(file, formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise _too_large(uri, "more") from error
+    return Image.open(file, formats=FORMATS)
 
 
 def _too_large(uri: str, size: str) -> TooLarge:

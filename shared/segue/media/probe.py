@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from segue.errors import CorruptMedia, TooLarge
+from segue.errors import CorruptMedia
 from segue.media.content_type import find_types_in
 from segue.media.film import MAX_STREAMS, open_container
 from segue.media.formats import CONTAINERS, DECODERS
@@ -145,7 +145,7 @@ def probe_file(path: str, uri: str) -> MediaInfo:
         types = find_types_in(file)
         size_bytes = os.fstat(file.fileno()).st_size
         if any(name.startswith("image/") for name in types):
-            found = _probe_image(file, uri)
+            found = _probe_image(file)
         elif any(name.startswith("application/") for name in types):
             found = {}
         else:
@@ -153,14 +153,16 @@ def probe_file(path: str, uri: str) -> MediaInfo:
     return MediaInfo(size_bytes=size_bytes, content_types=tuple(sorted(types)), **found)
 
 
-def _probe_image(file: BinaryIO, uri: str) -> dict[str, Any]:
+def _probe_image(file: BinaryIO) -> dict[str, Any]:
+    from PIL.Image import DecompressionBombError
+
     file.seek(0)
     try:
-        with warnings.catch_warnings(action="ignore"), open_image(file, uri) as image:
+        with warnings.catch_warnings(action="ignore"), open_image(file) as image:
             name = str(image.format).lower()
             stream = StreamInfo(kind="image", codec=name, width=image.width, height=image.height)
             return {"container": name, "streams": (stream,), "tags": _read_exif(image)}
-    except (TooLarge, *ERRORS):  # of a bomb, only its content type is told
+    except (DecompressionBombError, *ERRORS):  # of a bomb, only its content type is told
         return {}
 
 
