@@ -321,6 +321,17 @@ class Pool:
         if update.running is not None:
             self._set_running_jobs(tuple(map(_build_running_job, update.running)))
 
+    def _end_running_jobs(self, reports: Sequence[Report]) -> None:
+        """Forget calls that have a result; the supervisor may tell so once nobody listens."""
+        ended = {
+            (result.job, self._tasks[report.task_id].media.uri)
+            for report in reports
+            for result in report.results
+        }
+        left = [job for job in self.running if ended.isdisjoint((job.job, uri) for uri in job.uris)]
+        if len(left) < len(self.running):
+            self._set_running_jobs(tuple(left))
+
     def _set_running_jobs(self, running: tuple[RunningJob, ...]) -> None:
         self.running = running
         self._running_writer.write(running)
@@ -328,12 +339,16 @@ class Pool:
 
     def _keep(self, reports: Sequence[Report]) -> None:
         """Keep the results of unfinished tasks, in case that their supervisor dies."""
+        if self.running:
+            self._end_running_jobs(reports)
         for report in reports:
             if report.finished:
                 del self._tasks[report.task_id]
                 self._results.pop(report.task_id, None)
             else:
                 self._results.setdefault(report.task_id, []).extend(report.results)
+        if self.running and not self._tasks:
+            self._set_running_jobs(())
         if self._trial is None and self._suspects:
             self._try_next()
 

@@ -267,6 +267,31 @@ def test_the_pool_knows_what_runs_and_how_far_it_is(trial: Trial, tmp_path: Path
         Path(media.uri.removeprefix("file://") + ".go").touch()
         while pool.pending:
             pool.collect(60)
+        # Nobody collects any more, and yet nobody sees a job that has ended.
+        assert pool.running == ()
+        assert not folder.exists()
+
+
+def test_a_killed_supervisor_leaves_nothing_running(trial: Trial, tmp_path: Path) -> None:
+    folder = tmp_path / "shown"
+    media = trial.add("a.wav")
+    with trial.pool(build_graph(tmp_path, "reports"), show_in=[str(folder)]) as pool:
+        pool.submit([Task(task_id=1, media=media, run=("reports",))])
+        watch(pool, until="red")
+        pool._process.kill()
+        Path(media.uri.removeprefix("file://") + ".go").touch()
+        while pool.pending:
+            pool.collect(60)
+        assert pool.running == ()
+
+
+def test_a_pool_that_is_killed_removes_its_file(trial: Trial, tmp_path: Path) -> None:
+    folder = tmp_path / "shown"
+    with trial.pool(build_graph(tmp_path, "reports"), show_in=[str(folder)]) as pool:
+        pool.submit([Task(task_id=1, media=trial.add("a.wav"), run=("reports",))])
+        watch(pool, until="red")
+        assert folder.exists()
+        pool.kill()
     assert pool.running == ()
     assert not folder.exists()
 
