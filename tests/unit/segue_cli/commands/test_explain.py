@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 from segue.model.lease_owner import build_owner
 from segue.model.record import Failure, Lease, State
+from segue.worker.running_job import RunningJob, RunningWriter, list_running_folders
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 LEDGER = ("--ledger", "sqlite:///ledger.db")
@@ -245,3 +248,34 @@ def test_another_namespace_s_artifact_that_cannot_be_looked_up_does_not_end_it(s
     assert "cannot be read: 's3://acme" in said.out
     found = segue("explain", "music/song.wav", *LEDGER, "--json").json
     assert found["artifacts"][name]["exists"] is None
+
+
+def test_of_a_job_that_a_worker_here_runs_it_is_shown_how_far_it_is(segue, project):
+    media = project.media("song.wav")
+    lease = Lease(owner=build_owner(), expires_at=datetime.now(UTC) + timedelta(hours=1))
+    held = {job: project.entry(job, media, State.RUNNING, lease=lease) for job in ("fine", "after")}
+    project.record(media, held)
+    job = RunningJob(job="fine", uris=(media.uri,), since=NOW, fraction=0.404, text="separating")
+    writer = RunningWriter(list_running_folders("sqlite:///ledger.db"))
+    writer.write([job, msgspec.structs.replace(job, uris=("file:///other.wav",), fraction=0.9)])
+    said = segue("explain", "music/song.wav", *LEDGER)
+    since = NOW.astimezone().strftime("%H:%M:%S")
+    assert f"fine  running  since {since}, 40 % separating; process" in said.out
+    fine, beside, after = segue("explain", "music/song.wav", *LEDGER, "--json").json["jobs"]
+    assert (fine["running"]["fraction"], fine["running"]["text"]) == (0.404, "separating")
+    assert (after["job"], after["running"]) == ("after", None)  # it has not begun
+    assert beside["running"] is None
+    writer.remove()
+    assert "separating" not in segue("explain", "music/song.wav", *LEDGER).out
+
+
+def test_what_another_process_runs_is_not_taken_for_the_one_that_holds_the_lease(segue, project):
+    media = project.media("song.wav")
+    lease = Lease(
+        owner="elsewhere:1@boot/17/4/x", expires_at=datetime.now(UTC) + timedelta(hours=1)
+    )
+    project.record(media, {"fine": project.entry("fine", media, State.RUNNING, lease=lease)})
+    writer = RunningWriter(list_running_folders("sqlite:///ledger.db"))
+    writer.write([RunningJob(job="fine", uris=(media.uri,), since=NOW, fraction=0.4)])
+    assert "40 %" not in segue("explain", "music/song.wav", *LEDGER).out
+    writer.remove()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -12,7 +14,8 @@ from segue.adapters.connect import connect_store
 from segue.codec import encode
 from segue.media.audio import Audio
 from segue.testing.sound import tone, write
-from segue_cli.commands.run import describe_artifact, format_summary
+from segue.worker.running_job import RunningJob
+from segue_cli.commands.run import NOTE_S, RunningNotes, describe_artifact, format_summary
 
 GRAPH = """
 artifacts: artifacts
@@ -233,3 +236,22 @@ def test_a_job_that_is_not_for_the_file_has_not_failed(segue, files, job, file, 
     assert "Traceback" not in said.err
     found = segue("run", job, f"music/{file}.wav", HERE, "--json").json
     assert (found["result"], found["results"][0]["state"]) == (None, "not_applicable")
+
+
+def test_without_a_terminal_progress_is_a_note_now_and_then():
+    job = RunningJob(
+        job="fine",
+        uris=("file:///a.wav",),
+        since=datetime(2026, 1, 2, tzinfo=UTC),
+        fraction=0.25,
+        text="working",
+    )
+    silent = msgspec.structs.replace(job, fraction=None)
+    notes, now_s, counts = [], [0.0], []
+    shown = RunningNotes(notes.append, clock=lambda: now_s[0])
+    for now_s[0] in (0.0, NOTE_S - 1, NOTE_S, NOTE_S + 1, 2 * NOTE_S):
+        shown.show([silent])
+        shown.show([silent, job])
+        counts.append(len(notes))
+    assert counts == [0, 0, 1, 1, 2]
+    assert notes[0] == "fine a.wav: 25 % working"

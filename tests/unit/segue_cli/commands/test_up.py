@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 
 import pytest
+from rich.console import Console
 
 from segue.errors import ConfigurationError
 from segue_cli.commands.up import EventLines
@@ -186,3 +188,24 @@ def test_a_graph_that_is_not_locked_is_reported_beside_the_others(segue, graphs,
     assert "a/jobs.yaml has 1 fault" in said.err
     assert "is not in segue.lock; run 'segue lock'" in said.err
     assert not (folder / ".segue").exists()
+
+
+PRINTED = {**DONE, "action": "printed", "text": "120 BPM \x1b[31m"}
+
+
+def test_what_a_job_prints_stands_behind_its_name_and_file(lines, capsys):
+    lines.write(PRINTED)
+    lines.write({**DONE, "action": "progress", "fraction": 0.404, "text": "tracking"})
+    assert capsys.readouterr().out.splitlines() == [
+        r"stream: beats 雨\x1b[31m.wav: 120 BPM \x1b[31m",
+        r"stream: beats 雨\x1b[31m.wav: 40 % tracking",
+    ]
+
+
+def test_in_a_terminal_only_what_jobs_print_is_written_above_the_page(monkeypatch):
+    output, out = Output(), io.StringIO()
+    output.__dict__["stdout"] = Console(file=out, force_terminal=True, width=80, color_system=None)
+    lines = EventLines(output)
+    for line in (DONE, PRINTED, {**DONE, "action": "progress", "fraction": 0.5}):
+        lines.write(line)
+    assert out.getvalue() == "stream: beats 雨\\x1b[31m.wav: 120 BPM \\x1b[31m\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -213,3 +214,11 @@ def test_no_program_outlives_a_supervisor_that_was_killed():
         assert runs(pid)
         process.kill()
     wait_until(lambda: not runs(pid))
+
+
+def test_what_its_jobs_have_printed_is_among_its_last_lines(supervise, recorder):
+    printed = {"action": "printed", "job": "beats", "file": "file:///a.wav", "text": "no weights"}
+    supervise(f"print({json.dumps(json.dumps(printed))}); import sys; sys.exit(2)")
+    failed = recorder.wait_for(ProgramState.FAILED)
+    assert failed.tail == ("beats a.wav: no weights",)
+    assert recorder.lines == [{"name": "one", **printed}]

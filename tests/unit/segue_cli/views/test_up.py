@@ -10,9 +10,11 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from segue.clock import utc_now
+from segue.worker.running_job import RunningJob
 from segue_cli.local.status import JobActivity, JobFailure, StoredCounts, SystemStatus
 from segue_cli.local.supervisor import ProgramState, ProgramStatus
-from segue_cli.views.up import RunPhase, render_page, strip_folder
+from segue_cli.views.up import MOST_RUNNING, RunPhase, render_page, strip_folder
 
 FOLDER = "/media/disk/東京/a very long way to a catalogue of music"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -171,3 +173,28 @@ def test_a_file_is_shown_relative_to_its_folder(folder, name):
 
 def test_without_a_folder_the_whole_path_is_shown():
     assert strip_folder("file:///music/a.wav", "") == "/music/a.wav"
+
+
+def run(name: str, seconds: float, fraction: float | None = None) -> RunningJob:
+    since = utc_now() - timedelta(seconds=seconds)
+    return RunningJob(
+        job="beats", uris=(f"file://{FOLDER}/{name}",), since=since, fraction=fraction, text=""
+    )
+
+
+def test_jobs_that_say_how_far_they_are_or_run_for_long_have_lines_of_their_own():
+    running = (run("long.wav", 900), run("told.wav", 2, 0.5), run("short.wav", 2))
+    text = page(replace(LOOK, running=running), width=120)
+    lines = text.partition("Running\n")[2].splitlines()
+    assert lines[0].startswith("beats long.wav  15 min")
+    assert "50 %  beats told.wav" in lines[1]
+    assert lines[2] == ""
+    assert "Running" not in page(replace(LOOK, running=running[2:]), width=120)
+
+
+def test_of_many_jobs_the_longest_are_shown_and_no_line_is_wrapped():
+    running = tuple(run(f"{'x' * 200}-{n}.wav", 60, n / 100) for n in range(50))
+    lines = page(replace(LOOK, running=running), width=60).partition("Running\n")[2].splitlines()
+    shown = lines[: lines.index("")]
+    assert len(shown) == MOST_RUNNING
+    assert all(cell_len(line) <= 60 for line in shown)
