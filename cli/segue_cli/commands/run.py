@@ -83,7 +83,8 @@ def run(
 
     Use it to develop a job. The jobs it depends on run as well, and nothing is written to the
     ledger or the artifacts. As in a backfill, each job runs in a child process with a timeout and a
-    memory limit, unless --no-isolation is given. Anything the job prints goes to standard error.
+    memory limit, unless --no-isolation is given. Anything the job prints goes to standard error,
+    and so does how far it says that it is.
     """
     from segue.execution.trial_run import subgraph_for, try_job
 

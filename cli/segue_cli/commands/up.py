@@ -82,8 +82,9 @@ def up(
     artifacts. Each pipeline is a program of its own; to save memory, let jobs share one with
     'pipelines' in jobs.yaml. Changes made while it was not running are found at the start. Ctrl-C
     lets running jobs finish for up to 15 seconds; a second Ctrl-C stops it at once. Nothing is
-    lost. With --json, each event is printed as a JSON object on its own line. Nothing listens on
-    the network; to post events by hand, run 'segue serve', too.
+    lost. What jobs print is shown with their names and files, in a terminal above the page. With
+    --json, each event is printed as a JSON object on its own line. Nothing listens on the network;
+    to post events by hand, run 'segue serve', too.
 
     Several graphs, each with a namespace of its own, run side by side: each has its own ledger,
     queue and artifacts in .segue/NAMESPACE/, its own pipelines, and the code beside its file. A
