@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Totals = TypeVar("Totals")
 REFRESH_S = 0.25
+LAST_LINES_S = 1.0
 LEAST_ROWS = 4  # of the terminal, that are left for what is printed above the bar
 
 
@@ -51,7 +53,7 @@ def run_with_progress(
 
     ``count_total`` counts the files in the background, until it is told to stop.
     """
-    from segue_pipelines.options import is_local
+    from segue_pipelines.options import has_worker_processes, is_local
     from segue_pipelines.progress import open_progress_folder
 
     configure_log(options)
@@ -60,11 +62,38 @@ def run_with_progress(
     with open_progress_folder() as folder, contextlib.ExitStack() as shown:
         has_bar = folder is not None and output.stderr.is_terminal
         if folder is not None and has_bar:
+            if has_worker_processes(options):
+                shown.enter_context(_print_above(output.stderr))
             shown.enter_context(_show_bar(output.stderr, folder, what, count_total))
         configure(as_json=False, stream=sys.stderr)  # it writes above the bar
         if has_bar:
             LOGGER.handlers[0].addFilter(_is_no_progress)  # which the bar shows
         return execute(folder)
+
+
+@contextlib.contextmanager
+def _print_above(console: Console) -> Iterator[None]:
+    """Print what other processes write to standard error line by line, as the console does."""
+    own, before = os.dup(2), console.file
+    reading, writing = os.pipe()
+    os.dup2(writing, 2)
+    os.close(writing)
+
+    def read() -> None:
+        with os.fdopen(reading, encoding="utf-8", errors="backslashreplace") as lines:
+            for line in lines:
+                console.print(line.rstrip("\n"))
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    console.file = os.fdopen(os.dup(own), "w", encoding="utf-8", errors="backslashreplace")
+    try:
+        yield
+    finally:
+        os.dup2(own, 2)
+        os.close(own)
+        reader.join(LAST_LINES_S)  # unless some process keeps the pipe open
+        console.file = before
 
 
 def _is_no_progress(record: logging.LogRecord) -> bool:

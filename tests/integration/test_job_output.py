@@ -165,8 +165,11 @@ def test_a_backfill_shows_it_and_explain_tells_how_far_it_is(place, start):
     assert not (place / ".segue" / "ledger.db.running").exists()
 
 
-def test_in_a_terminal_lines_are_above_the_bar_which_has_a_line_for_each_job(place, start):
-    program = start("backfill", "--job", "slow", terminal=True)
+@pytest.mark.parametrize(
+    "options", [[], ["--direct_num_workers", "2", "--direct_running_mode", "multi_processing"]]
+)
+def test_in_a_terminal_lines_are_above_the_bar_which_has_a_line_for_each_job(place, start, options):
+    program = start("backfill", "--job", "slow", *options, terminal=True)
     program.wait_for("slow a.wav: from a process\r\n", "40 %  slow a.wav  separating")
     (place / "release").touch()
     text = program.end()
