@@ -28,7 +28,7 @@ def show_line(line: Line) -> None:
     if LOGGER.isEnabledFor(logging.INFO) and LOGGER.hasHandlers():
         log_event(Action.PRINTED, **fields)
         return
-    with contextlib.suppress(OSError, ValueError):  # it may be closed
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # it may be closed
         sys.stderr.write(f"{describe_call({'action': Action.PRINTED, **fields})}\n")
 
 

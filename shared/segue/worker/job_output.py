@@ -31,6 +31,7 @@ LAST_LINES = 10
 LAST_BYTES = 4096  # that hold them
 MAX_LINE = 2000  # bytes
 READ_BYTES = 2**16  # the size of a pipe on Linux
+MAX_FILE = 2**24  # bytes; then what was read of it is removed
 _LINE_BUFFERED = 1  # _IOLBF
 
 
@@ -39,8 +40,27 @@ def build_mark() -> bytes:
     return b"\0segue " + secrets.token_hex(8).encode() + b"\n"
 
 
+def prepare_streams() -> None:
+    """Have Python and C write each line at once, and say where it was if the process crashes."""
+    sys.stdout = sys.stderr
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # another C library
+        libc = ctypes.CDLL(None)
+        name = "stdout" if sys.platform != "darwin" else "__stdoutp"
+        libc.setvbuf(ctypes.c_void_p.in_dll(libc, name), None, _LINE_BUFFERED, 0)
+    faulthandler.enable(2)
+
+
+def flush_streams() -> None:
+    """Write what Python and C have buffered, or else each process that is forked would do so."""
+    for stream in (sys.__stdout__, sys.__stderr__):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.flush()  # type: ignore[union-attr]
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).fflush(None)
+
+
 class ChildOutput:
-    """A child's end of the pipe: becomes its standard output and error."""
+    """A child's end of the pipe, which becomes its standard output and error."""
 
     def __init__(self, fd: int, mark: bytes, page: ChildPage) -> None:
         self.page = page
@@ -53,13 +73,6 @@ class ChildOutput:
         """Have all that this process, and those that it starts, print go into the pipe."""
         os.dup2(self._fd, 1)
         os.dup2(self._fd, 2)
-        # Not through the supervisor's stream, which escapes the carriage returns of progress bars.
-        sys.stdout = sys.stderr = sys.__stderr__
-        with contextlib.suppress(AttributeError, OSError, ValueError):  # of some other C library
-            libc = ctypes.CDLL(None)
-            name = "stdout" if sys.platform != "darwin" else "__stdoutp"
-            libc.setvbuf(ctypes.c_void_p.in_dll(libc, name), None, _LINE_BUFFERED, 0)
-        faulthandler.enable(2)  # a crash says in which line of the job
 
     def end_call(self) -> bool:
         """Write a mark if something was printed since the last one; return whether it was."""
@@ -120,6 +133,39 @@ class ChildPipe:
         """Read nothing more."""
         if self.is_open:
             self.is_open = False
+            os.close(self.fd)
+
+
+class SupervisorOutput:
+    """What a supervisor prints, such as the modules that it imports: a file that the pool reads.
+
+    A pipe would be full while nobody reads it.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._reader = OutputReader(build_mark())
+        self._size = 0  # that was read
+        self._is_open = True
+
+    def read(self, now_s: float, *, is_last: bool = False) -> list[Line]:
+        """Return the lines that are new, and with the last ones what has no end yet."""
+        if not self._is_open:
+            return []
+        while data := os.pread(self.fd, READ_BYTES, self._size):
+            self._size += len(data)
+            self._reader.add(data, now_s)
+        if self._size > MAX_FILE:
+            os.ftruncate(self.fd, 0)
+            self._size = 0
+        if is_last:
+            self._reader.end()
+        return self._reader.take_lines()
+
+    def close(self) -> None:
+        """Read nothing more."""
+        if self._is_open:
+            self._is_open = False
             os.close(self.fd)
 
 

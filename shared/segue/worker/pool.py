@@ -37,6 +37,7 @@ from segue.worker.failure import (
     drop_traceback,
 )
 from segue.worker.job_log import ProgressLog, show_line
+from segue.worker.job_output import SupervisorOutput
 from segue.worker.process import Scratch, kill_group, kill_users
 from segue.worker.protocol import (
     Channel,
@@ -189,11 +190,11 @@ class Pool:
             with open(path, "wb") as file:
                 pickle.dump(import_path.list_folders(), file)
                 pickle.dump(self._config, file)
+            self._output = SupervisorOutput(os.path.join(self._config.folder, "output"))
         except OSError as error:
             raise _explain_scratch_error(error, self._config.folder) from error
         environment = import_path.build_environment({**ENVIRONMENT, **os.environ})
         our_end, their_end = socket.socketpair()
-        errors = 2 if _is_open(2) else subprocess.DEVNULL
         with their_end:
             try:
                 self._process = subprocess.Popen(
@@ -205,12 +206,13 @@ class Pool:
                     env={**environment, "TMPDIR": self._config.folder},
                     pass_fds=[their_end.fileno()],
                     stdin=subprocess.DEVNULL,
-                    stdout=errors,  # jobs' output must not mix with Segue's
-                    stderr=errors,
+                    stdout=self._output.fd,
+                    stderr=self._output.fd,
                     start_new_session=True,
                 )
             except BaseException:
                 our_end.close()
+                self._output.close()
                 raise
         self._channel = Channel(our_end)
         self._has_imported = False
@@ -290,6 +292,8 @@ class Pool:
         limit_s = RESUME_S if self._has_imported else min(RESUME_S, import_left_s)
         self._channel.wait(min(timeout_s, limit_s))
         messages = self._channel.receive()
+        if not self._has_imported:
+            self._show_supervisor_output()
         if messages is None:
             return self._replace_supervisor()
         if messages:
@@ -320,6 +324,13 @@ class Pool:
             show_line(line)
         if update.running is not None:
             self._set_running_jobs(tuple(map(_build_running_job, update.running)))
+
+    def _show_supervisor_output(self, *, is_last: bool = False) -> None:
+        """Show what the supervisor, and the modules that it imports, have printed."""
+        for line in self._output.read(time.monotonic(), is_last=is_last):
+            show_line(line)
+        if is_last:
+            self._output.close()
 
     def _end_running_jobs(self, reports: Sequence[Report]) -> None:
         """Forget calls that have a result; the supervisor may tell so once nobody listens."""
@@ -370,6 +381,7 @@ class Pool:
         self._channel.socket.close()
         self._process.kill()
         status = self._wait_for_exit()
+        self._show_supervisor_output(is_last=True)
         survivors = [task_id for task_id in self._present if task_id in self._tasks]
         if was_working and not survivors:
             self._lost_supervisors = 0
@@ -394,7 +406,7 @@ class Pool:
         if not self._can_import or self._lost_supervisors > MAX_LOST_SUPERVISORS:
             self._error = ConfigurationError(
                 f"the supervisor of the child processes {describe_exit(status)}; "
-                "see its standard error"
+                "see what it has printed"
             )
             return reports
         try:
@@ -468,6 +480,7 @@ class Pool:
             self._process.kill()  # it may still be importing
         self._channel.socket.close()  # the supervisor notices, kills its children, and exits
         self._wait_for_exit()
+        self._show_supervisor_output(is_last=True)
         self._set_running_jobs(())
         self._scratch.remove()
 
@@ -506,11 +519,3 @@ def _build_running_job(call: RunningCall) -> RunningJob:
     return RunningJob(
         job=call.job, uris=call.uris, since=since, fraction=call.fraction, text=escape(call.text)
     )
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True

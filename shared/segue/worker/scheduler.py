@@ -362,7 +362,7 @@ class Scheduler:
         if self._failed_starts > MAX_FAILED_STARTS:
             self._give_up(
                 f"{self._failed_starts} child processes in a row exited before they finished a job "
-                f"(the last one {describe_crash(status)}); see their standard error"
+                f"(the last one {describe_crash(status)}); see what they have printed"
             )
 
     def _give_up(self, message: str) -> None:

@@ -25,10 +25,15 @@ import msgspec
 from segue.errors import Kind, SegueError
 from segue.model.job_code import make_importable
 from segue.model.media_file import parse_location
-from segue.printable import make_printable
 from segue.worker import numba_cache
 from segue.worker.child import run_child
-from segue.worker.job_output import CallLabel, ChildPipe, build_mark
+from segue.worker.job_output import (
+    CallLabel,
+    ChildPipe,
+    build_mark,
+    flush_streams,
+    prepare_streams,
+)
 from segue.worker.preload import preload, watch_parent
 from segue.worker.process import (
     FEW_BYTES,
@@ -70,7 +75,7 @@ def main(fd: int, config: PoolConfig, parent: int, excluded: Sequence[str]) -> N
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
-    sys.stdout = sys.stderr = make_printable(sys.stderr)
+    prepare_streams()
     adopt_orphans()
     make_importable(config.graph)
     cache = numba_cache.use_private_cache(config.folder)
@@ -78,6 +83,7 @@ def main(fd: int, config: PoolConfig, parent: int, excluded: Sequence[str]) -> N
         preload(config.graph, config.artifacts, config.jobs, excluded)
         if config.saves_numba_cache:
             numba_cache.save([cache])
+    flush_streams()
     os.set_inheritable(fd, False)
     gc.collect()
     gc.freeze()  # else the collector writes to, and so copies, every shared page

@@ -88,6 +88,18 @@ def calls_often(media):
             segue.progress(n % 1000 / 1000, f"{n}")
     return {"calls": n}
 
+def import_loudly():
+    print("at import")
+    print("partly ", end="")
+    ctypes.CDLL(None).printf(b"from C, without an end")
+
+if "import_loudly" in __name__:
+    import_loudly()
+
+if "import_fatally" in __name__:
+    print("before")
+    os.kill(os.getpid(), signal.SIGSEGV)
+
 class Model:
     batch_size = 8
     def __init__(self):
@@ -245,6 +257,28 @@ def test_a_batch_is_labelled_with_its_number_of_files(
     assert printed[0] == ("model", "", "loading")
     assert printed[1] == ("model", "0.wav", "called with 1")
     assert ("model", "8 files", "called with 8") in printed
+
+
+def test_what_a_module_prints_when_it_is_imported_is_shown_once(
+    trial: Trial, tmp_path: Path, printed: list[tuple[str, str, str]]
+) -> None:
+    folder = tmp_path / "import_loudly"
+    folder.mkdir()
+    files = [trial.add("a.wav"), trial.add("b.wav")]
+    trial.run(build_graph(folder, "quiet"), files, processes=2)
+    assert printed == [("", "", "at import"), ("", "", "partly from C, without an end")]
+
+
+def test_an_import_that_crashes_leaves_its_last_words(
+    trial: Trial, tmp_path: Path, printed: list[tuple[str, str, str]]
+) -> None:
+    folder = tmp_path / "import_fatally"
+    folder.mkdir()
+    with pytest.raises(ConfigurationError, match="see what it has printed"):
+        trial.run(build_graph(folder, "quiet"), [trial.add("a.wav")])
+    texts = [text for _, _, text in printed]
+    assert texts[:2] == ["before", "Fatal Python error: Segmentation fault"]
+    assert any("import_fatally.py" in text for text in texts)
 
 
 def test_what_a_setup_prints_is_shown_before_its_error(
