@@ -144,6 +144,23 @@ def test_a_run_shows_it_on_standard_error(place, start):
     ]
 
 
+def test_what_is_printed_at_import_is_no_part_of_the_result(place):
+    (place / "release").touch()
+    with (place / "loud.py").open("a") as file:
+        file.write("print('imported')\n")
+    done = subprocess.run(
+        [SEGUE, "run", "slow", "music/a.wav", "--json"],
+        cwd=place,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE_S,
+    )
+    assert json.loads(done.stdout)["result"] == {}
+    assert "worker: imported\n" in done.stderr
+
+
 def test_a_run_in_a_terminal_shows_how_far_the_job_is(place, start):
     program = start("run", "slow", "music/a.wav", terminal=True)
     program.wait_for("slow a.wav: from a process", "40 %  slow a.wav  separating")

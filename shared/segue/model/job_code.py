@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -97,7 +98,8 @@ def find_callable(run: str) -> Any:
 
 def _import_module(name: str) -> ModuleType:
     try:
-        return importlib.import_module(name)
+        with contextlib.redirect_stdout(sys.stderr):  # what it prints is no part of any result
+            return importlib.import_module(name)
     except MissingExtra:
         raise
     except (Exception, SystemExit) as error:  # a user's module may raise anything
