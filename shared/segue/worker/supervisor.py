@@ -377,7 +377,7 @@ class ChildSupervisor:
                 uris = _list_uris(child, call)
                 told = child.output.page.read_report() or (None, "")
                 running.append(RunningCall(call.job, uris, call.since_s, *told))
-        if running != self._running:
+        if running != self._running and not self._pool.has_unsent:
             self._running = self._new_running = running
 
     def _report_last_lines(self) -> None:

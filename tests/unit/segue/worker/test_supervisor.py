@@ -158,3 +158,56 @@ def test_what_a_child_sent_last_decides_what_its_exit_means(
         (1, State.FAILED),
     ]
     assert child[0] not in [key.data for key in supervisor._selector.get_map().values()]
+
+
+def read_updates(supervisor: ChildSupervisor, pool: Channel) -> list[Update]:
+    """Let the supervisor send all that it has, and return what arrives."""
+    updates = []
+    while supervisor._pool.has_unsent:
+        updates += [decode_update(message) for message in pool.receive() or []]
+        supervisor._pool.flush()
+    supervisor._reported_s = 0.0
+    supervisor._report()
+    return updates + [decode_update(message) for message in pool.receive() or []]
+
+
+def test_lines_and_progress_are_dropped_while_the_pool_reads_nothing(
+    supervisor: ChildSupervisor, pool: Channel, child: tuple[ChildHandle, Channel]
+) -> None:
+    while not supervisor._pool.has_unsent:
+        supervisor._send_update(Update(lines=[]))
+        supervisor._pool.send(Update(error=None))
+    os.write(child[0].output._child_end, b"a\nb\nc\n")
+    supervisor._read_output(child[0])
+    assert supervisor._lines == []
+    child[0].output.page.report(0.5, "working")
+    supervisor._look(2e9)
+    assert supervisor._new_running is None
+    os.write(child[0].output._child_end, b"d\n")
+    updates = read_updates(supervisor, pool)
+    lines = [line.text for update in updates for line in update.lines]
+    assert lines == ["[3 lines are left out here]"]
+    supervisor._read_output(child[0])
+    supervisor._look(3e9)
+    [update] = read_updates(supervisor, pool)
+    assert [line.text for line in update.lines] == ["d"]
+    assert update.running is not None
+    assert [call.job for call in update.running] == ["job"]
+
+
+def test_a_call_is_reported_once_it_has_been_running_for_a_while(
+    supervisor: ChildSupervisor, pool: Channel, child: tuple[ChildHandle, Channel]
+) -> None:
+    supervisor._receive(child[0])  # task 2 starts at 1e9
+    supervisor._look(1e9 + 0.1)
+    assert supervisor._new_running is None
+    supervisor._look(1e9 + 0.7)
+    [update] = read_updates(supervisor, pool)
+    [call] = update.running or []
+    assert (call.job, call.uris, call.since_s) == ("job", ("file:///a",), 1e9)
+    assert (call.fraction, call.text) == (None, "")
+    child[1].send([Done(2, Result(job="job", state=State.DONE))])
+    supervisor._receive(child[0])
+    supervisor._look(1e9 + 1.3)
+    updates = read_updates(supervisor, pool)
+    assert [update.running for update in updates] == [[]]
