@@ -210,10 +210,8 @@ class ChildSupervisor:
 
     def _send_update(self, update: Update) -> None:
         """Send an update with the lines that wait, and with what runs if that has changed."""
+        self._count_lost_lines()
         update.lines, self._lines = self._lines, []
-        if self._lost_lines:
-            update.lines.append(Line("", "", 0, f"[{self._lost_lines:,} lines are left out here]"))
-            self._lost_lines = 0
         update.running, self._new_running = self._new_running, None
         self._pool.send(update)
 
@@ -344,8 +342,16 @@ class ChildSupervisor:
     def _take_lines(self, child: ChildHandle) -> None:
         lines = child.output.reader.take_lines()
         room = 0 if self._pool.has_unsent else max(0, MAX_LINES - len(self._lines))
+        if room:
+            self._count_lost_lines()
         self._lines += lines[:room]
         self._lost_lines += len(lines[room:])
+
+    def _count_lost_lines(self) -> None:
+        if self._lost_lines:
+            note = f"[{self._lost_lines:,} lines are left out here]"
+            self._lines.append(Line("", "", 0, note))
+            self._lost_lines = 0
 
     def _close_output(self, child: ChildHandle) -> None:
         if child.output.is_open:
@@ -384,7 +390,7 @@ class ChildSupervisor:
         """Send what the last children have printed, unless the pool does not read any more."""
         for child in self._children.values():
             self._read_last_output(child)
-        if self._lines:
+        if self._lines or self._lost_lines:
             self._send_update(Update())
             self._pool.drain(KILL_S)
 
