@@ -80,7 +80,8 @@ class ChildOutput:
             sys.__stderr__.flush()  # type: ignore[union-attr]
         except (AttributeError, OSError, ValueError):  # a job may have closed it
             pass
-        if not (self.page.was_read or self._has_unread()):
+        # In this order: what is not there any more was read, and that is known before it is read.
+        if not (self._has_unread() or self.page.was_read):
             return False
         self.page.was_read = False  # the supervisor sets it before it reads what comes next
         with contextlib.suppress(OSError):
