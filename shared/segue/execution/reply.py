@@ -48,8 +48,6 @@ from segue.model.record import EVERYONE, Entry, Failure, Record, State, evolve, 
 from segue.model.transitions import Notified, Result, clear_notify
 
 MAX_HOPS = 1  # of a request from pipeline to pipeline, without anything to compute
-# Of a deletion, from namespace to namespace: where they depend on one another, it might go round.
-MAX_DELETION_HOPS = 16
 OUTDATED = frozenset({Status.SUPERSEDED, Status.DELETED, Status.ERASED})
 ACTIONS = {
     State.DONE: Action.DONE,
@@ -334,8 +332,6 @@ class ReplyBuilder:
         assert message is not None
         assert work.received is not None
         if record is None or record.deleted_at is None or record.deleted_by != work.cause:
-            return
-        if message.hops >= MAX_DELETION_HOPS:
             return
         jobs: Iterable[str] = self.graph.jobs
         if not self.graph.locked_references:  # it may publish no more than that

@@ -190,12 +190,15 @@ class Work(msgspec.Struct, kw_only=True):
     def cause(self) -> str:
         """What a tombstone names if this brings it, so that this passes it on and nothing else.
 
-        A deletion has another name than an event that finds a file gone. So what is passed on comes
-        back as a deletion that has brought nothing, where namespaces depend on one another.
+        A deletion has another name than an event that finds a file gone, and another one each time
+        that it is passed on. So it does not go round where namespaces depend on one another: it
+        comes back as a deletion that has brought nothing.
         """
         assert self.received is not None
         kind = self.trigger or ("response" if self.is_response else "request")
-        return f"{kind}{':deleted' if self.is_deletion else ''}@{self.received.pipeline}"
+        if self.message is not None and self.is_deletion:
+            kind = f"{kind}:deleted:{self.message.hops}"
+        return f"{kind}@{self.received.pipeline}"
 
     @property
     def parent_states(self) -> Mapping[str, State | None]:

@@ -292,6 +292,30 @@ def test_a_deletion_reaches_every_namespace_below_once():
         assert actions.count(Action.DELETED) == 1
 
 
+def test_a_deletion_goes_round_once_where_namespaces_depend_on_one_another():
+    """Only the namespaces below are told of it, and then one of them tells that of the file."""
+    teams = Teams()
+    teams.add("platform", PLATFORM)
+    one = "{{run: 'm:f', needs: {{x: {}}}, writes: application/json, publish: true}}"
+    moods = teams.add("moods", f"  mood: {one.format('platform/down')}\n")
+    platform = teams.add("platform", f"{PLATFORM}  back: {one.format('moods/mood')}\n")
+    platform.arrive()
+    teams.run()
+    deletion = Message(
+        namespace="platform", uri=URI, version="1", order=1, trigger="down", is_deleted=True
+    )
+    moods.publish(deletion, ["mood"])
+    for team in (platform, moods):
+        team.queue.published.clear()
+    teams.run()
+    assert platform.queue.published == {"done-down": 1, "done-back": 1}
+    assert moods.queue.published == {"done-mood": 1}
+    assert [team.record.deleted_by for team in (moods, platform)] == [
+        "platform/down:deleted:0@mood",
+        "moods/mood:deleted:1@back",
+    ]
+
+
 def delete(teams: Teams, namespace: str) -> None:
     team = teams[namespace]
     deletions = Deletions(graph=team.graph, ledger=team.ledger, queue=team.queue, clock=teams.clock)
