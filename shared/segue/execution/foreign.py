@@ -15,7 +15,7 @@ from segue.model.ledger import Ledger
 from segue.model.manifest import Manifest, PublishedJob, split_reference
 from segue.model.media_file import MediaFile, split_uri
 from segue.model.message import Message, PublishedResult
-from segue.model.record import Entry, Record, State
+from segue.model.record import UNFINISHED, Entry, Record, State, evolve
 
 NO_RESULTS: Mapping[str, ForeignResult] = {}
 
@@ -26,6 +26,7 @@ class ForeignResult(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     state: State
     artifacts: Mapping[str, str] = {}  # URI → checksum
     is_retired: bool = False  # nobody computes it, any more or yet
+    is_of_newer: bool = False  # not done, with a newer fingerprint than the locked one
 
 
 class ForeignLedgers:
@@ -120,7 +121,11 @@ def find_inputs(
 def find_foreign_result(
     manifest: Manifest, job: PublishedJob, record: Record | None, media: MediaFile
 ) -> ForeignResult | None:
-    """Return a published job's result for a version of a file, or None if there is none of it."""
+    """Return a published job's result for a version of a file, or None if there is none of it.
+
+    What is not done counts if it is of the locked fingerprint, or of a newer one that stands for
+    that: then nobody may compute the locked one any more.
+    """
     if record is None or record.deleted_at is not None or record.version != media.version:
         return None
     best: ForeignResult | None = None
@@ -131,8 +136,9 @@ def find_foreign_result(
         found = _read_result(manifest, job, entry.job, result, media)
         if found is not None and found.state is State.DONE:
             return found
-        if found is not None and fingerprint == job.fingerprint:
-            best = found
+        is_open = best is None or best.state in UNFINISHED
+        if found is not None and is_open and job.fingerprint in (fingerprint, *entry.equivalents):
+            best = evolve(found, is_of_newer=fingerprint != job.fingerprint)
     return best
 
 

@@ -202,8 +202,16 @@ class Work(msgspec.Struct, kw_only=True):
 
     @property
     def parent_states(self) -> Mapping[str, State | None]:
-        """The states of the jobs of other namespaces above its targets."""
-        return {job: result.state for job, result in self.foreign.items()}
+        """The states of the jobs of other namespaces above its targets.
+
+        What a newer version there has failed at counts as missing if it may be requested: that
+        namespace may have gone back to the locked version.
+        """
+        return {
+            job: result.state
+            for job, result in self.foreign.items()
+            if not (result.is_of_newer and self.may_request)
+        }
 
     @property
     def record(self) -> Record | None:

@@ -370,6 +370,7 @@ def block(
             notify_at=old.notify_at if notify else None,
             requests=old.requests,
             triggered_by=old.triggered_by or triggered.get(job),
+            equivalents=graph.find_stood_for(job),
             finished_at=now,
         )
     return evolve(record, results=results) if results != record.results else record

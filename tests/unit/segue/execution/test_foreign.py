@@ -258,6 +258,45 @@ def test_a_newer_result_counts_where_it_stands_for_the_one_that_is_locked():
     assert outcome.jobs["hook"] is Status.WAITING
 
 
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (State.FAILED, Status.BLOCKED),
+        (State.NOT_APPLICABLE, Status.NOT_APPLICABLE),
+        (State.QUEUED, Status.WAITING),
+    ],
+)
+def test_a_newer_failure_counts_where_it_stands_for_the_one_that_is_locked(state, expected):
+    down = PLATFORM.jobs["down"]
+    newer = replace(PLATFORM, jobs={"down": replace(down, version=2, equivalents=(DOWN,))})
+    system = System()
+    system.finish_parent(file(), newer, state=state)
+    (outcome,) = system.run([file()])
+    assert outcome.jobs["mood"] is expected
+    system.finish_parent(file())  # as it is locked
+    (outcome,) = system.run([file()])
+    assert outcome.jobs["mood"] is Status.DONE
+
+
+def test_an_older_failure_counts_not_where_the_lock_accepts_it():
+    """The newer version may be computed without it."""
+    system = System(parse_graph(TEXT, lock=lock_to("aaaaaaaaaaaa", DOWN)))
+    system.finish_parent(file(), state=State.FAILED)
+    (outcome,) = system.run([file()])
+    assert outcome.jobs["mood"] is Status.WAITING
+
+
+def test_the_newest_of_several_failures_does_not_hide_the_one_that_is_locked():
+    down = PLATFORM.jobs["down"]
+    newer = replace(PLATFORM, jobs={"down": replace(down, version=2, equivalents=(DOWN,))})
+    for states in ((State.FAILED, State.QUEUED), (State.QUEUED, State.FAILED)):
+        system = System()
+        for graph, state in zip((PLATFORM, newer), states, strict=True):
+            system.finish_parent(file(), graph, state=state)
+        (outcome,) = system.run([file()])
+        assert outcome.jobs["mood"] is Status.BLOCKED
+
+
 def test_an_older_result_counts_where_the_lock_accepts_it():
     newer = "aaaaaaaaaaaa"
     system = System(parse_graph(TEXT, lock=lock_to(newer, DOWN)))

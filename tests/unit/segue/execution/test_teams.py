@@ -280,6 +280,27 @@ def test_what_is_not_locked_changes_nothing_below():
     assert teams["platform"].ledger.reads == teams["moods"].ledger.reads == 0
 
 
+def test_what_a_newer_version_fails_at_is_told_below_and_requested_again():
+    """The parent's team moves on in a compatible way, sees a file fail, and goes back."""
+    teams = build()
+    old = teams["platform"].graph.fingerprints["down"]
+    newer = f"publish: true, version: 2, equivalents: ['{old}']"
+    platform = teams.add("platform", PLATFORM.replace("publish: true", newer))
+    error = Failure(kind="corrupt_media", type="CorruptMedia", message="not audio")
+    platform.answer = lambda _task: (Result(job="down", state=State.FAILED, error=error),)
+    platform.arrive()
+    teams.run()
+    blocked = {"mood": "blocked", "hook": "blocked"}
+    assert list_states(teams, "moods") == blocked
+    teams["moods"].request("hook")
+    teams.run()
+    assert list_states(teams, "moods") == blocked
+    teams.add("platform", PLATFORM)
+    teams["moods"].request("hook")
+    teams.run()
+    assert list_states(teams, "moods") == {"mood": "done", "hook": "done"}
+
+
 def test_a_deletion_reaches_every_namespace_below_once():
     teams = build()
     teams["platform"].arrive()

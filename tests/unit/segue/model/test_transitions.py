@@ -794,6 +794,13 @@ def test_what_cannot_run_is_recorded_with_the_cause_and_the_remedy():
     assert error.message == "'a' above it failed; fix that, then 'segue retry' runs both"
 
 
+def test_what_cannot_run_stands_for_older_versions_of_a_published_job():
+    b = replace(GRAPH.jobs["b"], publish=True, equivalents=("0123456789ab",))
+    graph = replace(GRAPH, jobs={**GRAPH.jobs, "b": b})
+    record = block(record_of(), graph, {"b": "a"}, now=LATER, triggered={})
+    assert of(record).equivalents == ("0123456789ab",)
+
+
 def test_what_is_not_for_a_file_needs_no_remedy():
     record = blocked(record_of(), State.NOT_APPLICABLE)
     assert of(record).state is State.NOT_APPLICABLE
