@@ -96,8 +96,8 @@ class World:
 
     @property
     def was_deployed(self) -> bool:
-        """Whether any namespace has another deployment than its first."""
-        return any(len(home.deployments) > 1 for home in self.homes)
+        """Whether any namespace ever had another deployment than its first."""
+        return any(len(home.graphs) > 1 for home in self.homes)
 
     def clock(self) -> datetime:
         """Return the simulated time."""
