@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from segue.model.message import decode_message
@@ -26,6 +26,10 @@ class MessageCounter:
     each topic, not more. A request does the same, as it may find something finished of which nobody
     is notified yet.
 
+    Each delivery of the event that a result was computed for tells of the result. One that is
+    computed again, as it was forced, may be so for another event. Then each delivery of that tells
+    of it, too, and so on below: all that is told may be told as often again.
+
     A request is passed on to a pipeline once for each of its jobs, by whoever has finished the last
     parent of that job. Whoever gets a request may ask the namespaces above once for each job, and
     they respond once to each request.
@@ -36,6 +40,9 @@ class MessageCounter:
         self._published: Counter[Edge] = Counter()
         self._passed_on: Counter[tuple[str, str, str]] = Counter()
         self._deliveries: Counter[str] = Counter()  # by URI: what is delivered or sent once more
+        # The events that each result was computed for: namespace, URI, version and fingerprint.
+        self._triggers: defaultdict[tuple[str, str, str, str], set[str]] = defaultdict(set)
+        self._retriggered: Counter[tuple[str, str]] = Counter()  # by URI and version
         self._asked: Counter[Where] = Counter()  # how often something was wanted of a file
         self._requests: Counter[Where] = Counter()  # messages
         self._crossing: Counter[Where] = Counter()  # requests and responses of other namespaces
@@ -49,6 +56,15 @@ class MessageCounter:
     def ask(self, namespace: str, uri: str) -> None:
         """Allow what follows from something that is wanted of a file in a namespace."""
         self._asked[namespace, uri] += 1
+
+    def note_trigger(
+        self, namespace: str, uri: str, version: str, fingerprint: str, event: str
+    ) -> None:
+        """Note the event that a result was computed for; it may have been another one before."""
+        known = self._triggers[namespace, uri, version, fingerprint]
+        if known and event not in known:
+            self._retriggered[uri, version] += 1
+        known.add(event)
 
     def add(self, envelope: Envelope, caller: Caller) -> str | None:
         """Add a message that is published; return what is wrong with it, if anything."""
@@ -64,6 +80,8 @@ class MessageCounter:
         edge = build_edge(message, topic)
         self._published[edge] += 1
         bound = self._rounds + self._deliveries[message.uri]
+        if not message.is_deleted:
+            bound *= 1 + self._retriggered[message.uri, message.version]
         if message.result is not None:  # a pipeline gets what it has published itself, perhaps
             bound *= self._rounds
         for home in caller.home.world.homes:  # here and above

@@ -13,7 +13,7 @@ from segue.model.message import Message, decode_message
 from segue.model.outcome import Outcome, Status
 from segue.model.planner import plan
 from segue.model.queue import format_inbox, list_published_topics, list_subscriptions
-from segue.model.record import FINISHED, Entry, Lease, Record, State, evolve, is_inbox
+from segue.model.record import EVERYONE, FINISHED, Entry, Lease, Record, State, evolve, is_inbox
 from segue.model.transitions import find_current, find_entry, is_current
 from segue_support.simulator.executions import ExecutionCounter, build_key
 from segue_support.simulator.faults import BrokenPromise
@@ -308,6 +308,10 @@ class PromiseChecker:
             self._check_artifacts(record, record.name_artifacts(fingerprint))
         if entry.state is State.RUNNING:
             return _is_start(was, entry)
+        if entry.triggered_by is not None and entry.triggered_by != EVERYONE:
+            self.messages.note_trigger(
+                self._home.name, record.uri, record.version, fingerprint, entry.triggered_by
+            )
         if was is not None and was.lease is not None:
             self._check_settled(caller, record, fingerprint, was.lease)
         elif caller.retries and was is not None and was.state in REFUSED:
