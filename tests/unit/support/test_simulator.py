@@ -475,6 +475,28 @@ def list_waiting_for_own(steps, record, planned, one):
     return [job for job in waiting if planned.verdicts[job] is not Verdict.FOREIGN]
 
 
+def read_result_of_locked(manifest, job, name, result, media):
+    """A newer version's results stand for nothing."""
+    return read_result(manifest, job, name, evolve(result, equivalents=()), media)
+
+
+find_foreign_result = foreign.find_foreign_result
+
+
+def find_no_newer_failure(manifest, job, record, media):
+    """What a newer version has failed at may yet be done."""
+    found = find_foreign_result(manifest, job, record, media)
+    return None if found is not None and found.is_of_newer else found
+
+
+name_cause = work.Work.cause.fget
+
+
+def name_cause_without_hops(one):
+    """A deletion that comes round again is taken for the one that has brought the tombstone."""
+    return re.sub(r":deleted:\d+", ":deleted", name_cause(one))
+
+
 def pass_nothing(builder, one):
     return iter(())
 
@@ -638,6 +660,18 @@ PINNED = build_teams(
     PARENT, CHILD, events=(BackfillStart(jobs=("a",)), Deployment(job="a"), Collection())
 )
 DELETED = build_teams(PARENT, CHILD, GRANDCHILD, events=(Upload(file=0), Removal(file=0)), files=0)
+# Each of two namespaces needs the other one.
+CIRCLE = build_teams(
+    build_layout((), ("moods/a",), published=("a",)), CHILD, events=(Upload(file=0),), files=0
+)
+COMPATIBLE = Deployment(job="a", version=Version.COMPATIBLE)
+FAILED_NEWER = build_teams(
+    PARENT,
+    build_layout(("default/a",), ("a",)),
+    events=(COMPATIBLE, Upload(file=0)),
+    files=0,
+    inapplicable=0.5,
+)
 # Each of two parents of a job, one of them of another namespace, is finished while the other runs.
 RACE = build_teams(
     PARENT,
@@ -709,6 +743,29 @@ FAULTS: dict[str, Fault] = {
         places=((engine.Engine, "_waits_for_others"),),
         planted=lambda _engine, _work: False,
         scenario=RACE,
+    ),
+    "ignores what a newer version of another namespace stands for": Fault(
+        promise="complete",
+        places=((foreign, "_read_result"),),
+        planted=read_result_of_locked,
+        scenario=replace(CIRCLE, events=(Upload(file=0), COMPATIBLE)),
+    ),
+    "waits for what a newer version of another namespace has failed at": Fault(
+        promise="complete",
+        places=((foreign, "find_foreign_result"),),
+        planted=find_no_newer_failure,
+        scenario=FAILED_NEWER,
+    ),
+    "lets a deletion go round": Fault(
+        promise="bounded",
+        places=((work.Work, "cause"),),
+        planted=property(name_cause_without_hops),
+        scenario=replace(
+            CIRCLE,
+            events=(Removal(file=0), Upload(file=0), Removal(file=0, late=True)),
+            files=1,
+            in_folder=True,
+        ),
     ),
     "acknowledges before it publishes": Fault(
         promise="complete", places=((simulation, "Worker"),), planted=AcknowledgesFirst
@@ -930,6 +987,13 @@ def test_a_planted_fault_is_found(name, monkeypatch):
 def test_without_a_fault_its_scenario_keeps_all_promises(fault):
     for seed in range(100):
         play(replace(fault.scenario, seed=seed))
+
+
+@pytest.mark.parametrize("version", list(Version))
+def test_a_new_version_at_any_place_in_a_circle_keeps_all_promises(version):
+    for seed, namespace in itertools.product(range(200), (0, 1)):
+        deployment = Deployment(job="a", version=version, namespace=namespace)
+        play(replace(CIRCLE, seed=seed, events=(Upload(file=0), deployment)))
 
 
 def test_an_outage_of_another_namespace_loses_no_message():

@@ -395,8 +395,8 @@ class SimulatedBackfill(SimulatedProcess):
             # Else nobody is asked for what is missing above.
             and (self.event.asks or not self.graph.find_foreign((target,)))
         )
-        if waiting and not self.event.force:  # others continue with them
-            self.checker.expect(media.uri, waiting, version=media.version, graph=self.graph)
+        if waiting and not self.event.force:
+            self.checker.expect_of_others(self, media, waiting)
 
 
 class ScheduledSweep(SimulatedProcess):

@@ -19,18 +19,21 @@ Place = tuple[str, str]  # namespace and job
 
 def expect_arrival(home: Namespace, uri: str) -> list[Expectation]:
     """Expect what the arrival of a file at one namespace starts, there and in those below."""
-    world = home.world
-    if len(world.homes) == 1:
-        jobs = home.graph.select_on_arrival(home.graph.jobs)
-        return [home.checker.expect(uri, jobs, is_event=True)]
     fits: dict[Place, bool] = {}
-    expected = []
-    for other in world.homes:
-        if other is home or home.name in other.find_above():
-            live = other.graph.select_on_arrival(other.graph.jobs)
-            jobs = tuple(job for job in live if _can_finish(other, job, fits))
-            expected.append(other.checker.expect(uri, jobs, is_event=True))
-    return expected
+    return [
+        other.checker.expect(uri, list_started(other, fits), is_event=True)
+        for other in home.world.homes
+        if other is home or home.name in other.find_above()
+    ]
+
+
+def list_started(home: Namespace, known: dict[Place, bool] | None = None) -> tuple[str, ...]:
+    """Return the jobs that an arrival starts, and that get all that they need of others."""
+    live = home.graph.select_on_arrival(home.graph.jobs)
+    if len(home.world.homes) == 1:
+        return live
+    fits = {} if known is None else known
+    return tuple(job for job in live if _can_finish(home, job, fits))
 
 
 def find_line(home: Namespace, job: str) -> set[Place]:
@@ -105,7 +108,14 @@ def forget_events_below(home: Namespace, before: Graph) -> None:
     }
     for other in home.world.homes:
         if other is home:
+            moved |= {r for r in after.foreign if not changed.isdisjoint(_find_line_of(home, r))}
             below = [j for j in after.jobs if not moved.isdisjoint(after.find_ancestors(j))]
         else:
             below = [j for j in other.graph.jobs if not changed.isdisjoint(find_line(other, j))]
         other.checker.forget_events(below)
+
+
+def _find_line_of(home: Namespace, reference: str) -> set[Place]:
+    """Return a job of another namespace, and all jobs above it."""
+    namespace, job = split_reference(reference)
+    return find_line(home.world.find_home(namespace), job)

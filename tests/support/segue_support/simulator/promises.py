@@ -17,12 +17,14 @@ from segue.model.record import EVERYONE, FINISHED, Entry, Lease, Record, State, 
 from segue.model.transitions import find_current, find_entry, is_current
 from segue_support.simulator.executions import ExecutionCounter, build_key
 from segue_support.simulator.faults import BrokenPromise
+from segue_support.simulator.lines import list_started
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from segue.execution.reply import Reply
     from segue.model.graph import Graph
+    from segue.model.media_file import MediaFile
     from segue.model.queue import Envelope, ReceivedEnvelope
     from segue.worker.protocol import Task
     from segue_support.simulator.namespace import Namespace
@@ -44,6 +46,7 @@ class Expectation:
     is_redone: bool  # what is done before does not count
     graph: Graph = field(repr=False)  # as it was deployed
     is_event: bool  # all that is wanted is in a message
+    is_replaced: bool = False  # a request, and its version was replaced: if it is back, an event is
     made_at: int  # a step of the world
     request: str | None = None  # of a ping
     # The version, once the request was accepted; None: it may never be.
@@ -112,6 +115,16 @@ class PromiseChecker:
         if not is_event:
             self._permit_parents(uri, targets, graph)
         return expected
+
+    def expect_of_others(self, caller: Caller, media: MediaFile, targets: tuple[str, ...]) -> None:
+        """Expect that others continue with what a backfill has found under way, or requested.
+
+        They may have finished it since the backfill has found that.
+        """
+        self.expect(media.uri, targets, version=media.version, graph=caller.graph)
+        record = self._find_record(media.uri)
+        if record is not None and caller.graph is not self._home.graph:
+            self._forget_replaced(caller, record)
 
     def _permit_parents(self, uri: str, targets: tuple[str, ...], graph: Graph) -> None:
         """Let other namespaces compute what they may be asked for, and whatever that needs."""
@@ -229,7 +242,7 @@ class PromiseChecker:
         """Stop expecting some jobs of events."""
         for some in self.expectations.values() if jobs else ():
             for one in some:
-                if one.is_event:
+                if one.is_event or one.is_replaced:
                     one.due = tuple(target for target in one.due if target not in jobs)
 
     def _forget_answered(self, graph: Graph, record: Record) -> None:
@@ -293,9 +306,10 @@ class PromiseChecker:
     def _forget_requests(self, uri: str) -> None:
         """Stop expecting what no arrival starts: it is wanted of the new version instead."""
         for one in self.expectations.get(uri, ()):
-            started = one.graph.select_on_arrival(t for t in one.due if t in one.graph.jobs)
             if not one.is_event:
-                one.due = started
+                one.is_replaced = True
+                started = list_started(self._home)
+                one.due = tuple(target for target in one.due if target in started)
 
     def _check_change(
         self, caller: Caller, record: Record, fingerprint: str, was: Entry | None
