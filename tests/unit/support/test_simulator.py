@@ -480,6 +480,14 @@ def read_result_of_locked(manifest, job, name, result, media):
     return read_result(manifest, job, name, evolve(result, equivalents=()), media)
 
 
+find_told_result = foreign.find_told_result
+
+
+def find_told_result_of_first(graph, message):
+    """Once its first job has another version, a namespace is told of nothing."""
+    return find_told_result(graph, message) if graph.jobs["a"].version == 1 else None
+
+
 find_foreign_result = foreign.find_foreign_result
 
 
@@ -749,6 +757,12 @@ FAULTS: dict[str, Fault] = {
         places=((foreign, "_read_result"),),
         planted=read_result_of_locked,
         scenario=replace(CIRCLE, events=(Upload(file=0), COMPATIBLE)),
+    ),
+    "drops what other namespaces have finished before a new version": Fault(
+        promise="complete",
+        places=((engine, "find_told_result"),),
+        planted=find_told_result_of_first,
+        scenario=replace(CIRCLE, events=(Upload(file=0), Deployment(job="a"))),
     ),
     "waits for what a newer version of another namespace has failed at": Fault(
         promise="complete",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
+from segue.execution.work import find_finished
 from segue.model.graph import SOURCE
 from segue.model.manifest import split_reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from segue.model.graph import Graph
     from segue_support.simulator.namespace import Namespace
@@ -34,20 +36,6 @@ def list_started(home: Namespace, known: dict[Place, bool] | None = None) -> tup
         return live
     fits = {} if known is None else known
     return tuple(job for job in live if _can_finish(home, job, fits))
-
-
-def find_line(home: Namespace, job: str) -> set[Place]:
-    """Return a job and all jobs above it, in all namespaces; some may have been removed."""
-    line: set[Place] = set()
-    left = [(home.name, job)]
-    while left:
-        place = left.pop()
-        graph = home.world.find_home(place[0]).graph
-        if place not in line:
-            line.add(place)
-            if place[1] in graph.jobs:
-                left += [_locate(place[0], p) for p in graph.jobs[place[1]].parents]
-    return line
 
 
 def _locate(namespace: str, parent: str) -> Place:
@@ -93,29 +81,51 @@ def _list_graphs(home: Namespace) -> Iterator[Graph]:
     yield from (worker.graph for worker in home.workers if worker.graph is not home.graph)
 
 
-def forget_events_below(home: Namespace, before: Graph) -> None:
-    """Stop expecting of earlier events what a deployment has changed above, in any namespace."""
-    after = home.graph
-    changed = {
-        (home.name, job)
+def forget_events_below(deployed: Namespace, before: Graph) -> None:
+    """Stop expecting of earlier events what a deployment cuts off from them, in any namespace."""
+    after = deployed.graph
+    cut: set[Place] = {
+        (deployed.name, job)
         for job, fingerprint in before.fingerprints.items()
         if fingerprint not in after.accepted.get(job, ())
     }
-    moved = {
-        reference
+    cut |= {
+        (deployed.name, reference)
         for reference, job in after.foreign.items()
         if reference in before.foreign and before.foreign[reference].fingerprint not in job.accepted
     }
-    for other in home.world.homes:
-        if other is home:
-            moved |= {r for r in after.foreign if not changed.isdisjoint(_find_line_of(home, r))}
-            below = [j for j in after.jobs if not moved.isdisjoint(after.find_ancestors(j))]
-        else:
-            below = [j for j in other.graph.jobs if not changed.isdisjoint(find_line(other, j))]
-        other.checker.forget_events(below)
+    for home in deployed.world.homes:
+        home.checker.forget_events(partial(_is_cut_off, deployed, cut, home))
 
 
-def _find_line_of(home: Namespace, reference: str) -> set[Place]:
-    """Return a job of another namespace, and all jobs above it."""
-    namespace, job = split_reference(reference)
-    return find_line(home.world.find_home(namespace), job)
+def _is_cut_off(
+    deployed: Namespace,
+    cut: Collection[Place],
+    home: Namespace,
+    job: str,
+    uri: str,
+    version: str | None,
+) -> bool:
+    """Whether a job may never get what it needs of other namespaces.
+
+    What a job now makes, or is locked to, is not what its events told of before. But a namespace
+    between may have finished already what these led to, and tells of that.
+    """
+    if job not in home.graph.jobs or (home is not deployed and _is_told(home, job, uri, version)):
+        return False
+    for parent in home.graph.jobs[job].parents:
+        namespace, name = above = _locate(home.name, parent)
+        if "/" in parent and not {above, (home.name, parent)}.isdisjoint(cut):
+            return True
+        if _is_cut_off(deployed, cut, home.world.find_home(namespace), name, uri, version):
+            return True
+    return False
+
+
+def _is_told(home: Namespace, job: str, uri: str, version: str | None) -> bool:
+    """Whether an event has finished a job, so that those below are told of it."""
+    record = home.ledger.records.get(uri)
+    if record is None or record.version != version:
+        return False
+    finished = find_finished(home.graph, record, job)
+    return finished is not None and record.results[finished].triggered_by is not None

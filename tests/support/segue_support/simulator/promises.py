@@ -20,7 +20,7 @@ from segue_support.simulator.faults import BrokenPromise
 from segue_support.simulator.lines import list_started
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from segue.execution.reply import Reply
     from segue.model.graph import Graph
@@ -238,12 +238,12 @@ class PromiseChecker:
         for ping in self.pings if removed else ():
             ping.version = None
 
-    def forget_events(self, jobs: Collection[str]) -> None:
-        """Stop expecting some jobs of events."""
-        for some in self.expectations.values() if jobs else ():
+    def forget_events(self, is_cut_off: Callable[[str, str, str | None], bool]) -> None:
+        """Stop expecting of events what is cut off from them, by job, URI and version."""
+        for some in self.expectations.values():
             for one in some:
                 if one.is_event or one.is_replaced:
-                    one.due = tuple(target for target in one.due if target not in jobs)
+                    one.due = tuple(t for t in one.due if not is_cut_off(t, one.uri, one.version))
 
     def _forget_answered(self, graph: Graph, record: Record) -> None:
         for one in self.expectations.get(record.uri, ()):
