@@ -630,7 +630,6 @@ class Engine:
         for work, results in zip(works, found, strict=True):
             if any(work.foreign.get(reference) != results[reference] for reference in results):
                 work.foreign = {**work.foreign, **results}
-                work.targets = self._list_targets(work)
                 self._ready.append(work)
             else:
                 self._end(work)

@@ -281,7 +281,10 @@ class Steps:
             record = trigger(record, self._list_unnotified(record, work), work.event)
         if work.run is not None:
             record = self._reopen(record, work, work.run, now)
-        record, planned = self._plan(record, work, work.targets, now)
+        # Once something is settled, it goes on with what others want, too.
+        wanted = list_wanted(self.graph, record) if work.settled else ()
+        targets = tuple(dict.fromkeys((*work.targets, *wanted)))
+        record, planned = self._plan(record, work, targets, now)
         return record, Step(plan=planned)
 
     def _is_requested_by_others(self, record: Record, work: Work) -> bool:

@@ -552,6 +552,50 @@ pipelines: {main: [a, b]}
     assert list_states(teams, "moods") == {"a": "done", "b": "done"}
 
 
+class LateLedgers(ForeignLedgers):
+    """Something happens before what is needed of others is read."""
+
+    meanwhile = staticmethod(list)
+
+    def look_up(self, files, needed):
+        if any(needed):
+            self.meanwhile()
+        return super().look_up(files, needed)
+
+
+def test_an_event_tells_nothing_of_what_others_have_requested_meanwhile():
+    teams = Teams()
+    teams.add("platform", PLATFORM)
+    jobs = """
+  mood: {run: 'm:f', needs: {audio: platform/down}, writes: application/json, publish: true}
+  cover: {run: 'm:f', needs: {media: platform/source}, writes: image/png}
+"""
+    moods = teams.add("moods", jobs)
+    teams.add("charts", CHARTS)
+    error = Failure(kind="corrupt_media", type="CorruptMedia", message="not audio")
+    failed = Result(job="mood", state=State.FAILED, error=error)
+    moods.answer = lambda task: (failed,) if task.run == ("mood",) else complete_jobs(task)
+    moods.request("mood")
+    moods.deliver()  # requests platform/down
+
+    def respond():
+        teams["platform"].deliver()
+        moods.deliver()
+
+    ledgers = LateLedgers(moods.graph, lambda _url, name: teams[name].ledger)
+    ledgers.meanwhile = respond
+    engine = moods.engines["cover"]
+    engine.foreign = ledgers
+    event = Message(namespace="platform", uri=URI, version="1", order=1, trigger="source")
+    engine.add_messages([ReceivedMessage(pipeline="cover", data=encode_message(event))])
+    list(engine.drain())
+    assert list_states(teams, "moods") == {"mood": "failed", "cover": "done"}
+    assert list_states(teams, "charts") == {}
+    teams["platform"].arrive()
+    teams.run()
+    assert list_states(teams, "charts") == {"chart": "blocked"}
+
+
 class FlakyLedgers(ForeignLedgers):
     """Cannot be read at one of the calls."""
 
