@@ -19,6 +19,7 @@ from segue.errors import TransientError
 from segue.execution import engine, foreign, reply, work
 from segue.ingest import acceptance, observation, requests, sweep
 from segue.ingest import events as ingest_events
+from segue.ingest.events import Deletions
 from segue.maintenance import garbage
 from segue.maintenance.garbage import GarbageCollector
 from segue.model import transitions
@@ -36,6 +37,7 @@ from segue_support.simulator.scenario import (
     BackfillStart,
     Collection,
     Deployment,
+    Erasure,
     FaultBudget,
     Layout,
     Removal,
@@ -425,6 +427,11 @@ def reopen_what_is_older(record, graph, jobs, *, now, **more):
     return reopen(record, graph, older, now=now, **more)
 
 
+def arrive_although_erased(record, media, now):
+    """A newer version of a file that was taken down is a file like any other."""
+    return arrive(record and evolve(record, erased=False), media, now)
+
+
 read_result = foreign._read_result
 
 
@@ -668,6 +675,9 @@ PINNED = build_teams(
     PARENT, CHILD, events=(BackfillStart(jobs=("a",)), Deployment(job="a"), Collection())
 )
 DELETED = build_teams(PARENT, CHILD, GRANDCHILD, events=(Upload(file=0), Removal(file=0)), files=0)
+ERASED = build_teams(
+    PARENT, CHILD, events=(Upload(file=0), Erasure(file=0), Upload(file=0)), files=0
+)
 # Each of two namespaces needs the other one.
 CIRCLE = build_teams(
     build_layout((), ("moods/a",), published=("a",)), CHILD, events=(Upload(file=0),), files=0
@@ -780,6 +790,24 @@ FAULTS: dict[str, Fault] = {
             files=1,
             in_folder=True,
         ),
+    ),
+    "computes a newer version of an erased file": Fault(
+        promise="freed",
+        places=((ingest_events, "arrive"),),
+        planted=arrive_although_erased,
+        scenario=ERASED,
+    ),
+    "leaves what is written for a file while it is erased": Fault(
+        promise="freed",
+        places=((work.Work, "is_to_be_cleaned"),),
+        planted=False,
+        scenario=ERASED,
+    ),
+    "erases a file here only": Fault(
+        promise="freed",
+        places=((Deletions, "announce"),),
+        planted=lambda _deletions, _records: None,
+        scenario=ERASED,
     ),
     "acknowledges before it publishes": Fault(
         promise="complete", places=((simulation, "Worker"),), planted=AcknowledgesFirst

@@ -13,6 +13,7 @@ from segue_support.simulator.scenario import (
     BackfillStart,
     Collection,
     Deployment,
+    Erasure,
     Event,
     FaultBudget,
     Layout,
@@ -28,6 +29,7 @@ from segue_support.simulator.scenario import (
 )
 
 MAX_CLOCK_ERROR_S = 15.0  # two clocks differ by half a lease then
+ERASING = 0.06  # the fraction of histories in which a file is erased
 SHAPES = 400  # graphs to draw from: few enough to cache them with all that is derived from them
 
 
@@ -68,6 +70,7 @@ def draw_scenario(seed: int) -> Scenario:
     in_folder = rng.random() < 0.3
     if in_folder:
         events = _add_changes(rng, events)
+    events = _add_erasure(random.Random(f"erasure {seed}"), layouts, events)
     return Scenario(
         seed=seed,
         layouts=tuple(_draw_teams(rng, layout) for layout in layouts),
@@ -212,6 +215,16 @@ def _add_changes(rng: random.Random, events: tuple[Event, ...]) -> tuple[Event, 
         change = kind(file=0, late=rng.random() < 0.2)
         more.insert(rng.randint(bool(events), len(more)), change)
     return tuple(more)
+
+
+def _add_erasure(
+    rng: random.Random, layouts: tuple[Layout, ...], events: tuple[Event, ...]
+) -> tuple[Event, ...]:
+    """Erase a file in a few histories, at any time."""
+    if rng.random() >= ERASING:
+        return events
+    at = rng.randint(bool(events), len(events))
+    return (*events[:at], Erasure(file=0, namespace=rng.randrange(len(layouts))), *events[at:])
 
 
 def _draw_request(

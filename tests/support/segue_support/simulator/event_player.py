@@ -9,6 +9,7 @@ from unittest.mock import patch
 from segue.ingest.catalogue import MediaFilter
 from segue.ingest.events import Arrivals, Deletions
 from segue.ingest.requests import InvalidRequest, Request, Requests
+from segue.maintenance.erasure import Eraser
 from segue.maintenance.retry import JobRetry, RetrySelection
 from segue.model.graph import Graph
 from segue.model.media_file import MediaFile, split_uri
@@ -28,6 +29,7 @@ from segue_support.simulator.scenario import (
     BackfillStart,
     Collection,
     Deployment,
+    Erasure,
     Event,
     FileChange,
     Removal,
@@ -48,7 +50,9 @@ if TYPE_CHECKING:
     from segue_support.simulator.namespace import Namespace
     from segue_support.simulator.promises import Expectation, PromiseChecker
 
-NamespaceEvent = UserRequest | BackfillStart | Retry | Deployment | Collection | StrayMessage
+NamespaceEvent = (
+    UserRequest | BackfillStart | Retry | Deployment | Collection | Erasure | StrayMessage
+)
 
 
 class EventPlayer:
@@ -81,6 +85,8 @@ class EventPlayer:
             case Collection():
                 name = f"gc{self._world.step}"
                 self._actors.runs.append(SimulatedCollector(self._find_home(event), name, event))
+            case Erasure(file=file):
+                self._actors.calls.append(self._build_erasure(self._find_home(event), file))
             case StrayMessage():
                 self._publish_stray(self._find_home(event), event)
 
@@ -205,6 +211,24 @@ class EventPlayer:
 
         name = f"deletion {media.uri[-5]}#{media.version}"
         return FunctionCall(home, name, delete, late=late)
+
+    def _build_erasure(self, home: Namespace, file: int) -> FunctionCall:
+        uri = self._world.build_uri(file)
+
+        def erase(call: FunctionCall) -> bool:
+            self._world.messages.excuse(uri)
+            Eraser(
+                graph=call.graph,
+                ledger=call.ledger,
+                artifacts=call.artifacts,
+                queue=call.queue,
+                clock=call.clock,
+                lost=self._world.is_lost,
+            ).erase(uri)
+            home.checker.record_erasure(uri)
+            return True
+
+        return FunctionCall(home, f"erase {file}", erase)
 
     def _build_request(self, home: Namespace, event: UserRequest) -> FunctionCall:
         self._requests += 1

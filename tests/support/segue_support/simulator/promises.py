@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from segue.log import Action
+from segue.maintenance.erasure import find_below
 from segue.model.artifact import ARTIFACT, parse_artifact_name
 from segue.model.manifest import split_reference
 from segue.model.message import Message, decode_message
@@ -15,6 +16,7 @@ from segue.model.planner import plan
 from segue.model.queue import format_inbox, list_published_topics, list_subscriptions
 from segue.model.record import EVERYONE, FINISHED, Entry, Lease, Record, State, evolve, is_inbox
 from segue.model.transitions import find_current, find_entry, is_current
+from segue_support.simulator.deployments import list_manifests
 from segue_support.simulator.executions import ExecutionCounter, build_key
 from segue_support.simulator.faults import BrokenPromise
 from segue_support.simulator.lines import list_started
@@ -66,6 +68,7 @@ class PromiseChecker:
         self.expectations: dict[str, list[Expectation]] = {}
         self.pings: list[Expectation] = []
         self.poison: list[Envelope] = []
+        self.erased: dict[str, frozenset[str]] = {}  # by URI: the namespaces below
         self.published_by: dict[int, list[Envelope]] = {}  # only callers that are observed
         self.executions = ExecutionCounter()
         self.messages = home.world.messages
@@ -283,7 +286,7 @@ class PromiseChecker:
             and self._check_change(caller, new, fingerprint, before.get(fingerprint))
         ]
         for fingerprint, was in before.items():
-            if fingerprint not in new.results and not caller.collects:
+            if fingerprint not in new.results and not caller.collects and not new.erased:
                 self._check_removed(caller, new, fingerprint, was)
         self._check_fresh(new)
         if started:
@@ -397,7 +400,7 @@ class PromiseChecker:
         if is_restored and self._world.folder is None:
             raise BrokenPromise("fresh", f"a deleted version was restored: {new}")
         was = _states(old)
-        if caller.collects:
+        if caller.collects or new.erased:
             was = {f: state for f, state in was.items() if f in new.results}
         if new.deleted_at is not None and _states(new) != was:
             raise BrokenPromise("narrow", f"a job of a deleted file has changed: {new}")
@@ -625,14 +628,49 @@ class PromiseChecker:
             self._check_ping_recorded(ping)
         for record in records:
             self._check_no_other_pings(record)
+        self._check_all_erased()
         dead = set(self._home.list_dead_payloads())
         read = {one.topic for one in list_subscriptions(self._home.graph)}
         for poison in self.poison:
             if poison.topic in read and poison.data not in dead:
                 raise BrokenPromise("durable", f"{poison} is not among the dead letters")
 
+    def record_erasure(self, uri: str) -> None:
+        """Note that a file was erased, in this namespace and those below."""
+        self.erased[uri] = self._find_below()
+
+    def _find_below(self) -> frozenset[str]:
+        manifests = list_manifests(home.graph for home in self._world.homes)
+        return find_below(self._home.graph, manifests)
+
+    def _check_all_erased(self) -> None:
+        below = self._find_below()  # of those whose jobs were removed, nobody reads the event
+        for uri, known in self.erased.items():
+            for home in self._world.homes:
+                if home is self._home or home.name in known & below:
+                    home.checker.check_erased(uri, is_below=home is not self._home)
+
+    def check_erased(self, uri: str, *, is_below: bool) -> None:
+        """Freed: nothing is left of a file that was erased, and nothing is computed for it."""
+        record = self._find_record(uri)
+        entries = record.results.values() if record is not None else ()
+        if is_below and entries and all(entry.lease is not None for entry in entries):
+            return  # a worker has died, and 'segue erase' says that its job still runs
+        if record is None or not record.erased or entries:
+            raise BrokenPromise("freed", f"{uri} was erased, and there is {record}")
+        left = [
+            found.name
+            for found in self._home.artifacts.list()
+            if ARTIFACT.fullmatch(found.name)
+            and self._world.source.uri(parse_artifact_name(found.name).file) == uri
+        ]
+        if left:
+            raise BrokenPromise("freed", f"{uri} was erased, and there is {left}: {record}")
+
     def _check_final_version(self, record: Record) -> None:
         """Fresh: the ledger ends with what is in the store, whatever the order of the events."""
+        if record.erased:
+            return
         if self._world.folder is not None and not self._home.is_told_of(record.uri):
             return
         if not self._home.follows_changes:

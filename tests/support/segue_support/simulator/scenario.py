@@ -82,6 +82,14 @@ class Collection:
     namespace: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """A file is taken down in a namespace, and in those below."""
+
+    file: int
+    namespace: int = 0
+
+
 class Version(StrEnum):
     """What a deployment does with a job's version."""
 
@@ -113,7 +121,16 @@ class StrayMessage:
 
 
 FileChange = Upload | Removal | Touch | Return
-Event = FileChange | UserRequest | BackfillStart | Retry | Deployment | Collection | StrayMessage
+Event = (
+    FileChange
+    | UserRequest
+    | BackfillStart
+    | Retry
+    | Deployment
+    | Collection
+    | Erasure
+    | StrayMessage
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from segue_support.simulator.scenario import (
     NAMESPACES,
     BackfillStart,
     Deployment,
+    Erasure,
     Event,
     FaultBudget,
     FileChange,
@@ -243,7 +244,7 @@ def _rename_jobs(
 
 
 def _use_one_file(event: Event) -> Event:
-    if isinstance(event, FileChange):
+    if isinstance(event, FileChange | Erasure):
         return replace(event, file=0)
     if isinstance(event, UserRequest) and event.file is not None:
         return replace(event, file=0)

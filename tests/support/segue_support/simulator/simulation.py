@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+from segue.maintenance.erasure import Eraser
 from segue.model.transitions import FORGET_AFTER
 from segue_support.simulator.actors import (
     GRACE_S,
@@ -70,9 +71,25 @@ class Simulation:
                 queued = list(self.world.queue.queued.values())[:3]
                 raise BrokenPromise("bounded", f"the history does not end: {queued}")
         for home in self.world.homes:
+            self._clean_all(home)
+        for home in self.world.homes:
             home.checker.check_end()
         if self.world.scenario.collects:
             self._collect_all()
+
+    def _clean_all(self, home: Namespace) -> None:
+        """Remove what is left of files that were erased, as the command does until nothing is."""
+        world = self.world
+        eraser = Eraser(
+            graph=home.graph,
+            ledger=home.ledger,
+            artifacts=home.artifacts,
+            queue=None,
+            clock=world.clock,
+            lost=world.is_lost,
+        )
+        for uri in home.checker.erased:
+            eraser.clean(uri)
 
     def _collect_all(self) -> None:
         """Collect garbage once no work is left, as long after it as it takes."""
