@@ -1,12 +1,15 @@
-"""A bucket of songs, covers, films and texts, and a job with several outputs, in all three forms.
+"""A bucket of songs, covers, films and texts, in backfill and stream, embedded and on emulators.
 
-What is not sound is not applicable to the jobs that need sound, and to those below; nothing fails.
+One graph has all that a job may be: with several outputs, with a model and in batches, for images
+or films only, or for any file. What a job is not for is not applicable, and nothing fails.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -27,6 +30,7 @@ from segue.model.transitions import find_entry
 from segue.testing.music import music
 from segue.testing.sound import write
 from segue_support import emulators
+from segue_support.onnx_models import make_scale
 from segue_support.pubsub_topics import make_topics
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
@@ -47,10 +51,52 @@ jobs:
     writes: application/json
   balance: {run: "stems:balance", needs: {a: split.left, b: split.right}, writes: application/json}
   size: {run: "stems:size", needs: {media: source}, writes: application/json}
+  info: {run: "segue.features.headers:probe", needs: {media: source}, writes: application/json}
+  palette:
+    run: stems:palette
+    needs: {media: source}
+    accepts: [image/*]
+    writes: application/json
+  shots: {run: "stems:shots", needs: {media: source}, accepts: [video/*], writes: image/png}
+  level:
+    run: stems:Level
+    needs: {audio: split.left}
+    params: {model: scale@1}
+    writes: application/json
+models:
+  scale@1: {source: scale.onnx, sha256: "SHA256", licence: ours}
 """
 JOBS = """
 import os
+from pathlib import Path
+import segue
 from segue import Audio, Media, NotApplicable
+from segue.models import open_onnx
+
+def palette(media: Media) -> dict:
+    return {"colour": media.image().mean(axis=(0, 1)).round(3).tolist()}
+
+def shots(media: Media):
+    return next(rgb for _, rgb in media.frames())
+
+class Level:
+    batch_size = 3
+    batch_wait_s = 1.0
+
+    def __init__(self, *, model: Path) -> None:
+        self.model = model
+
+    def setup(self) -> None:
+        self.session = open_onnx(self.model)
+
+    def __call__(self, audio: Audio) -> dict:
+        return self.batch([{"audio": audio}])[0]
+
+    def batch(self, inputs: list) -> list:
+        print(f"a batch of {len(inputs)}")
+        segue.progress(0.5, "listening")
+        runs = [self.session.run(["mean"], {"x": abs(i["audio"].y)}) for i in inputs]
+        return [{"level": round(float(mean[0]), 6)} for (mean,) in runs]
 
 def split(media: Media) -> dict:
     audio = media.audio().mono()
@@ -75,14 +121,21 @@ class Place:
     def __init__(self, folder: Path, ledger: str, queue: str) -> None:
         self.folder, self.catalogue = folder, folder / "catalogue"
         self.catalogue.mkdir()
-        (folder / "jobs.yaml").write_text(GRAPH)
+        model = make_scale(2.0)
+        (folder / "scale.onnx").write_bytes(model)
+        self.write_graph(GRAPH)
         (folder / "stems.py").write_text(JOBS)
         self.graph: Graph = read_graph(str(folder / "jobs.yaml"))
         self.ledger_url, self.queue_url = ledger, queue
 
+    def write_graph(self, text: str) -> None:
+        digest = hashlib.sha256((self.folder / "scale.onnx").read_bytes()).hexdigest()
+        (self.folder / "jobs.yaml").write_text(text.replace("SHA256", digest))
+
     def segue(self, *arguments: str, code: int = 0) -> dict:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("SEGUE_")}
         urls = {"SEGUE_LEDGER": self.ledger_url, "SEGUE_QUEUE": self.queue_url}
+        urls["SEGUE_MODELS"] = str(self.folder / "models")
         done = subprocess.run(
             [SEGUE, *arguments],
             cwd=self.folder,
@@ -93,6 +146,7 @@ class Place:
             check=False,
         )
         assert done.returncode == code, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+        self.said = done.stdout + done.stderr
         return json.loads(done.stdout) if "--json" in arguments else {}
 
     def records(self) -> dict[str, Record]:
@@ -107,6 +161,15 @@ class Place:
             job: Counter(entry.state for r in records if (entry := find_entry(self.graph, r, job)))
             for job in self.graph.jobs
         }
+
+    def read(self, job: str) -> dict[str, bytes]:
+        """The artifact of a job's only output for each file that has one, by the file's name."""
+        store = connect_store(str(self.folder / ".segue/artifacts"))
+        found = {}
+        for name, record in self.records().items():
+            for artifact in record.name_artifacts(self.graph.fingerprints[job]):
+                found[name] = store.read(artifact)
+        return found
 
     def check_artifacts(self) -> None:
         """Each artifact has the checksum in the ledger, and a result has all its outputs."""
@@ -128,7 +191,7 @@ class Place:
             media = store.identify(name).to_media_file(store.uri(name))
             Arrivals(graph=self.graph, ledger=ledger, queue=queue).record([media])
         ledger.close()
-        self.segue("stream", "--all", "--until-idle", "2")
+        self.segue("stream", "--all", "--until-idle", "3")
         assert queue.pull([DEAD_SUBSCRIPTION.name], limit=10) == []
         queue.close()
 
@@ -154,7 +217,23 @@ EXPECTED = {
     "loudness": {"done": 3, "not_applicable": 3},
     "balance": {"done": 2, "not_applicable": 4},
     "size": {"done": 6},
+    "info": {"done": 6},
+    "palette": {"done": 1, "not_applicable": 5},
+    "shots": {"done": 2, "not_applicable": 4},
+    "level": {"done": 3, "not_applicable": 3},
 }
+
+
+def check_values(place: Place) -> None:
+    info = {name: json.loads(data) for name, data in place.read("info").items()}
+    assert info["song.flac"]["duration_s"] == pytest.approx(2.0, abs=0.01)
+    assert {s["kind"] for s in info["talk.avi"]["streams"]} == {"audio", "video"}
+    assert info["notes.txt"]["streams"] == []
+    assert set(place.read("palette")) == {"cover.png"}
+    assert set(place.read("shots")) == {"silent.mp4", "talk.avi"}
+    levels = {name: json.loads(data)["level"] for name, data in place.read("level").items()}
+    assert set(levels) == SONGS
+    assert levels["talk.avi"] == pytest.approx(levels["song.flac"], rel=0.15)
 
 
 @pytest.fixture(params=["embedded", "cloud"])
@@ -173,11 +252,16 @@ def place(request, tmp_path, project, monkeypatch) -> Place:
 
 
 def test_a_backfill_over_a_mixed_catalogue_has_no_failures(place):
+    place.segue("backfill", "--prefix", "catalogue", "--all", code=2)
+    assert "run 'segue models get scale@1'" in place.said
+    place.segue("models", "get")
     summary = place.segue("backfill", "--prefix", "catalogue", "--all", "--json")
     assert summary["failed_files"] == 0
     assert {job: found["statuses"] for job, found in summary["jobs"].items()} == EXPECTED
     assert place.states() == EXPECTED
     place.check_artifacts()
+    check_values(place)
+    assert re.search(r"level .*: a batch of [123]", place.said)
     again = place.segue("backfill", "--prefix", "catalogue", "--all", "--json")
     assert {s for found in again["jobs"].values() for s in found["statuses"]} == {
         "current",
@@ -192,9 +276,12 @@ def test_a_backfill_over_a_mixed_catalogue_has_no_failures(place):
 
 
 def test_a_stream_of_mixed_media_has_no_failures(place):
+    place.segue("models", "get")
     place.stream()
     assert place.states() == EXPECTED
     place.check_artifacts()
+    check_values(place)
+    assert "a batch of" in place.said
 
 
 def test_a_job_that_accepts_more_runs_on_just_that(tmp_path, project):
@@ -202,11 +289,10 @@ def test_a_job_that_accepts_more_runs_on_just_that(tmp_path, project):
     place = Place(tmp_path, *urls)
     fill(place.catalogue)
     narrow = GRAPH.replace('"stems:size", ', '"stems:size", accepts: [audio/*], ')
-    (tmp_path / "jobs.yaml").write_text(narrow)
+    place.write_graph(narrow)
     place.segue("backfill", "--prefix", "catalogue", "--job", "size", "--json")
     assert place.states()["size"] == {"done": 3, "not_applicable": 3}
-    (tmp_path / "jobs.yaml").write_text(
-        narrow.replace("[audio/*], needs", "[audio/*, image/*], needs")
-    )
+    wide = narrow.replace("[audio/*], needs", "[audio/*, image/*], needs")
+    place.write_graph(wide)
     found = place.segue("backfill", "--prefix", "catalogue", "--job", "size", "--json")
     assert found["jobs"]["size"]["statuses"] == {"current": 3, "done": 1, "not_applicable": 2}
