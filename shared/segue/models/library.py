@@ -33,6 +33,10 @@ LOCK = ".lock"
 UNFINISHED = ".unfinished-"
 BLOCK_BYTES = 2**20
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+NOT_WRITABLE_ERRNOS = (
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOENT),
+    errno.EFBIG,  # for some file systems, 4 GiB is too large
+)
 REMEDY = "free some space, or name another folder with SEGUE_MODELS"
 
 
@@ -112,9 +116,10 @@ class ModelLibrary:
     def lock(self, entry: ModelEntry) -> Iterator[None]:
         """Let one process at a time get a model; remove what a killed one has left."""
         folder = os.path.dirname(self._find_folder(entry))
-        with translate_errors(folder), contextlib.ExitStack() as opened:
-            os.makedirs(folder, exist_ok=True)
-            file = opened.enter_context(open(os.path.join(folder, LOCK), "wb"))
+        with contextlib.ExitStack() as opened:
+            with translate_errors(folder):
+                os.makedirs(folder, exist_ok=True)
+                file = opened.enter_context(open(os.path.join(folder, LOCK), "wb"))
             fcntl.flock(file, fcntl.LOCK_EX)
             for name in os.listdir(folder):
                 if name.startswith(UNFINISHED):
@@ -276,7 +281,7 @@ def translate_errors(folder: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in DISK_FULL_ERRNOS:
             raise DiskFull(f"no room is left for models in {folder!r}; {REMEDY}") from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in NOT_WRITABLE_ERRNOS:
             raise ConfigurationError(
                 f"the folder for models {folder!r} cannot be written ({error.strerror}); make it "
                 "writable for this user, or name another with SEGUE_MODELS"

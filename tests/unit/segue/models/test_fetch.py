@@ -28,6 +28,7 @@ from segue_support.web_server import (
     add_python_package,
     make_tarball,
     make_wheel,
+    serve_pages,
 )
 
 MODEL = b"a model" * 1000
@@ -384,3 +385,20 @@ def test_a_folder_that_is_a_file_is_named_with_the_remedy(server, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ConfigurationError, match="name another with SEGUE_MODELS"):
         get(entry_of(f"{server.url}/model.onnx"), open_models(str(tmp_path / "file")))
+
+
+def test_a_token_is_not_passed_on_to_where_a_redirect_leads(server, library, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_1")
+    with serve_pages({"/blob": MODEL}) as storage:
+        page = Page(redirect=f"{storage.url}/blob", authorization="Bearer hf_1")
+        server.pages[f"/acme/tiny/resolve/{REVISION}/model.onnx"] = page
+        entry = entry_of(f"hf:acme/tiny@{REVISION}/model.onnx")
+        assert Path(fetch_model(entry, library).path).read_bytes() == MODEL
+        assert [headers.get("Authorization") for _, headers in storage.requests] == [None]
+
+
+def test_a_licence_that_is_not_in_the_package_is_named(server, library):
+    server.pages["/all.whl"] = Page(body=make_wheel(FILES))
+    entry = entry_of(f"{server.url}/all.whl#tiny/data/model.onnx", licence_file="LICENZE")
+    with pytest.raises(ConfigurationError, match="has no 'LICENZE'"):
+        get(entry, library)
