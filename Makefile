@@ -84,7 +84,7 @@ lock: $(READY)  ## Renew the locks from pyproject.toml and locks/*.in
 
 sbom: $(SBOM_READY)  ## List what is deployed, by version and hash: build/sbom, in CycloneDX
 	@mkdir -p build/sbom
-	@for part in functions pipelines; do \
+	@for part in functions pipelines pipelines-gpu; do \
 	  .venv-sbom/bin/python -W ignore::UserWarning -m cyclonedx_py requirements locks/$$part.txt --pyproject pyproject.toml \
 	    --spec-version 1.6 --validate --output-reproducible --output-file build/sbom/$$part.cdx.json || exit; \
 	done

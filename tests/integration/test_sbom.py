@@ -17,7 +17,7 @@ def test_each_locked_package_is_listed_with_its_version_and_hashes():
     if not TOOL.exists():
         pytest.skip("the SBOM's tool is not installed: run 'make sbom'")
     subprocess.run(["make", "--silent", "sbom"], cwd=ROOT, check=True, capture_output=True)
-    for part in ("functions", "pipelines"):
+    for part in ("functions", "pipelines", "pipelines-gpu"):
         _check(part)
 
 
