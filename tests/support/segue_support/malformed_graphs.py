@@ -38,6 +38,8 @@ ODD_VALUES = (
     "", "~", "null", "true", "False", "no", "ON", "0", "-1", "1", "3.5", "010", "0o17", "0x1F",
     "0b1", "1_000", "1:30", "1e3", "1.5e+3", ".inf", "-.INF", ".nan", "2020-01-02", "2020-13-45",
     "2001-12-14t21:59:43.10-05:00", "=", "<<", "9" * 30, "9" * 5000, "1.0e+999", "[]", "{}",
+    "a@1", "silero_vad@1", "{x: a@1}", "{a@1: {source: x, sha256: 0}}", "{a@1: {}, b: 3, a@0: x}",
+    "{a@1: {source: '${HOME}/x', sha256: '" + "0" * 64 + "', convert: [x], size_bytes: 1e9}}",
     "[a, [b, {c: d}]]", "{a: {b: c}}", "[*a]", "*a", "&a x", "&a [*a]", "&a {b: *a}", "!!int 5",
     "!!int x", "!!binary aGk=", "!!timestamp soon", "!!set {a, b}", "!!omap [a: b]", "!mine x",
     "!!python/object/apply:os.system [id]", "!!float .", "!", "! 5", "!!", "'it''s'", '"\\e[2J"',
@@ -56,8 +58,8 @@ KEYS = (
     "&k key", "*a", "!!str run", '"\\e[31m"', "é", "k" * 200,
 )
 TOP_KEYS = (
-    "namespace", "catalogue", "artifacts", "include", "pipelines", "jobs", "catalog", "<<", "1",
-    "x",
+    "namespace", "catalogue", "artifacts", "include", "models", "pipelines", "jobs",
+    "catalog", "<<", "1", "x",
 )
 NAMES = ("a", "b", "beats", "source", "A", "a-b", "1", "no", "", "é", '"\\n"', "a" * 64, "z" * 63)
 INDICATORS = (
