@@ -15,6 +15,7 @@ BENCHMARKS = {
     "memory": "memory as the catalogue grows tenfold",
     "long_audio": "memory of each built-in job on three and six hours of audio",
     "functions": "a function's start and work, against its clients' import and the bare calls",
+    "batches": "a model that takes batches, against one that is called for each file",
     "downsample": "CPU of downsampling a song of three and a half minutes",
 }
 

@@ -88,6 +88,7 @@ class BackfillRun:
     # The queue, if what is missing in other namespaces is to be requested there.
     queue: str | None = None
     processes: int | None = None  # child processes per worker; None: one per core
+    requires_gpus: bool = False  # a job that needs a GPU does not run on a worker without one
     # Stop once so many files of a worker have failed in a job that succeeded for none; None: never.
     max_first_failures: int | None = MAX_FIRST_FAILURES
     progress: str | None = None  # a folder to which workers on this machine write their totals
@@ -183,7 +184,11 @@ def execute(run: BackfillRun, options: PipelineOptions) -> RunTotals:
     if is_local(options) and run.processes is None:
         workers = options.view_as(DirectOptions).direct_num_workers or count_cores()
         run = replace(run, processes=max(1, count_cores() // workers))  # which share the cores
-    run = replace(run, id=run.id or build_request_id(utc_now()))
+    run = replace(
+        run,
+        id=run.id or build_request_id(utc_now()),
+        requires_gpus=run.requires_gpus or not is_local(options),
+    )
     if run.dry_run:
         return _run_to_end(run, options) or RunTotals()
     with contextlib.ExitStack() as opened:
@@ -270,6 +275,7 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
                     ledger=run.ledger,
                     processes=run.processes,
                     jobs=jobs,
+                    requires_gpus=run.requires_gpus,
                     show_in=[*list_running_folders(run.ledger), *filter(None, [run.progress])],
                 )
             )
@@ -397,9 +403,13 @@ class _DryRunPool:
     """The pool of a dry run, which never gets a task."""
 
     processes = 1
+    batch_files = 0
 
     def submit(self, tasks: Sequence[Any]) -> None:  # noqa: ARG002
         raise AssertionError("a dry run submitted a task")
+
+    def flush(self) -> None:
+        """Do nothing: no task waits."""
 
     def collect(self, timeout_s: float) -> list[Any]:  # noqa: ARG002
         return []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
@@ -47,6 +48,8 @@ def execute(run: StreamingRun, options: PipelineOptions) -> None:
 
     An error of a step is raised as it was, without Beam's wrapping.
     """
+    if not is_local(options):
+        run = replace(run, requires_gpus=True)
     if is_dataflow(options):
         _submit(run, options)
         return

@@ -87,8 +87,15 @@ class WorkerPool(Protocol):
 
     processes: int
 
+    @property
+    def batch_files(self) -> int:
+        """How many files to submit besides those of ordinary work, so that batches fill."""
+
     def submit(self, tasks: Sequence[Task]) -> None:
         """Accept tasks; their ids come back in reports."""
+
+    def flush(self) -> None:
+        """Let no batch wait for further tasks: none come, unless some are submitted after all."""
 
     def collect(self, timeout_s: float) -> list[Report]:
         """Return reports as soon as there are any, or none after the timeout."""
@@ -168,12 +175,14 @@ class Engine:
         return max(0, min(free, self.max_ahead - self._waiting_count))
 
     def _capacity(self) -> int:
-        """Return how many files to claim at once: work for ``ahead_s``, at least two per child."""
-        least = 2 * self.pool.processes
+        """Return how many files to claim at once: work for ``ahead_s``, at least two per child,
+        and what fills batches.
+        """
+        least, batch_files = 2 * self.pool.processes, self.pool.batch_files
         if self._mean_s is None:
-            return least
+            return least + batch_files
         ahead = self.ahead_s * self.pool.processes / max(self._mean_s, 1e-6)
-        return int(min(max(least, ahead), self.max_ahead))
+        return int(min(max(least, ahead), self.max_ahead)) + batch_files
 
     # Accept work.
 
@@ -314,7 +323,13 @@ class Engine:
     def drain(self) -> Iterator[Outcome | Reply]:
         """Finish everything that was added."""
         while self.pending or self._stop_error is not None:
+            self.flush()
             yield from self.step(0.25)
+
+    def flush(self) -> None:
+        """Run what waits for others to fill a batch, as no more are added."""
+        if not (self._inbox or self._ready or self._waiting_count):
+            self.pool.flush()
 
     def abandon(self) -> list[str]:
         """Forget all work, and return the owners whose leases are now abandoned."""

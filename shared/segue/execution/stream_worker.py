@@ -145,6 +145,8 @@ class StreamWorker:
             if not self._unsent:
                 self._in_flight.release()
                 self._is_disk_full = False
+        if self._stop_by_s is not None:
+            self._engine.flush()
         ended = self._engine.step(POLL_S if self._count_free_slots() else wait_s)
         self._unsent += [reply for reply in ended if isinstance(reply, Reply)]
         if self._unsent:

@@ -45,6 +45,7 @@ class StreamingRun:
     artifacts: str  # location
     queue: str  # URL
     processes: int | None = None  # child processes per worker; None: one per core
+    requires_gpus: bool = False  # a job that needs a GPU does not run on a worker without one
     until_idle_s: float | None = None  # end after so long without a message
     name: str = field(default_factory=lambda: secrets.token_hex(8))  # of this run
 
@@ -113,6 +114,7 @@ def open_resources(run: StreamingRun, stack: contextlib.ExitStack) -> SharedReso
             ledger=run.ledger,
             processes=run.processes,
             jobs=run.jobs,
+            requires_gpus=run.requires_gpus,
             show_in=list_running_folders(run.ledger),
         )
     )

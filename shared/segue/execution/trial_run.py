@@ -126,6 +126,7 @@ def _run_in_child(
 ) -> Iterator[tuple[str, Result]]:
     with _print_tracebacks(), Pool(graph, location, processes=1) as pool:
         pool.submit([_build_task(graph, media)])
+        pool.flush()
         while pool.pending:
             for report in pool.collect(COLLECT_S):
                 for result in report.results:

@@ -67,7 +67,15 @@ CONTENT_TYPES = (
     "application/vnd.apache.parquet",
     "application/octet-stream",
 )
-GPUS = ("none", "nvidia-l4", "nvidia-tesla-t4", "nvidia-tesla-a100", "nvidia-tesla-v100")
+# What nvidia-smi reports of each kind of GPU.
+GPU_MEMORY_GIB = {
+    "nvidia-l4": 22.5,
+    "nvidia-tesla-t4": 15.0,
+    "nvidia-tesla-a100": 40.0,
+    "nvidia-tesla-v100": 16.0,
+}
+NO_GPU = "none"
+GPUS = (NO_GPU, *GPU_MEMORY_GIB)
 # Accepted old results multiply along the graph; beyond this number, results are computed again.
 MAX_EQUIVALENTS = 256
 MAX_JOBS = 1000
@@ -90,7 +98,8 @@ class Resources:
     """The memory and GPU that one running job needs."""
 
     memory_gib: float = 2.0  # on top of what the process uses before the job starts
-    gpu: str = "none"
+    gpu: str = NO_GPU
+    gpu_memory_gib: float | None = None  # None: all that the GPU has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -963,7 +972,18 @@ class _Reader:
         return Resources(
             memory_gib=self.read_number(memory_gib, f"{place}.memory_gib", float, 0.05, 1024),
             gpu=str(gpu),
+            gpu_memory_gib=self.read_gpu_memory(value, f"{place}.gpu_memory_gib", gpu),
         )
+
+    def read_gpu_memory(self, resources: Any, place: str, gpu: Any) -> float | None:
+        if "gpu_memory_gib" not in resources:
+            return None
+        if gpu == NO_GPU:
+            self.add_fault(place, f"is given, but no GPU; write which: {', '.join(GPU_MEMORY_GIB)}")
+            return None
+        most = GPU_MEMORY_GIB.get(str(gpu), 1024.0)
+        gib: float = self.read_number(resources["gpu_memory_gib"], place, float, 0.05, most)
+        return gib
 
     def read_equivalents(self, value: Any, place: str) -> tuple[str, ...]:
         if not isinstance(value, list):

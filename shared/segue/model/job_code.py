@@ -15,9 +15,16 @@ from typing import Any
 from segue.errors import ConfigurationError, suggest
 from segue.extras import MissingExtra
 from segue.model.graph import Fault, Graph, GraphError, Job
-from segue.model.signature import convert_parameter, find_mismatches, takes_text
+from segue.model.signature import (
+    convert_parameter,
+    find_mismatches,
+    is_batch_size,
+    is_batch_wait,
+    takes_text,
+)
 
 DEFAULT_BATCH_SIZE = 16
+DEFAULT_BATCH_WAIT_S = 1.0
 
 Inputs = Mapping[str, Any]
 
@@ -30,6 +37,26 @@ class Runner:
     batch: Callable[[Sequence[Inputs]], Any] | None = None  # many inputs in, as many values out
     batch_size: int = DEFAULT_BATCH_SIZE
     setup: Callable[[], object] | None = None  # to be called once, before the first file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batching:
+    """How the files of a job that takes batches are collected."""
+
+    size: int  # how many files a batch has at most
+    wait_s: float  # how long the first one waits for others
+
+
+def find_batching(target: Any) -> Batching | None:
+    """Return how the files of a class are collected; None if it takes one at a time."""
+    if not isinstance(target, type) or getattr(target, "batch", None) is None:
+        return None
+    size = getattr(target, "batch_size", DEFAULT_BATCH_SIZE)
+    wait_s = getattr(target, "batch_wait_s", DEFAULT_BATCH_WAIT_S)
+    return Batching(
+        size=size if is_batch_size(size) else DEFAULT_BATCH_SIZE,
+        wait_s=wait_s if is_batch_wait(wait_s) else DEFAULT_BATCH_WAIT_S,
+    )
 
 
 def make_importable(graph: Graph) -> None:

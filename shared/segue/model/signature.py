@@ -15,6 +15,7 @@ from segue.errors import suggest
 from segue.model.graph import Fault, Job
 
 Parameters = Mapping[str, inspect.Parameter]
+MAX_BATCH_WAIT_S = 600.0  # well within a lease
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -46,13 +47,38 @@ def _check_methods(target: type, job: Job) -> Iterator[Fault]:
         message = f"the class {job.run!r} has no __call__; write one that takes the inputs"
         yield Fault("run", message)
     if many is not None:
-        size = getattr(target, "batch_size", 1)
         if not callable(many):
             yield Fault("run", f"{job.run}.batch is not a method; it takes a list of inputs")
-        elif isinstance(size, int) and size < 1:
-            yield Fault("run", f"{job.run}.batch_size is {size}; it must be a whole number from 1")
+        else:
+            yield from _check_batching(target, job)
     if hasattr(target, "setup"):
         yield from _check_setup(target, job)
+
+
+def _check_batching(target: type, job: Job) -> Iterator[Fault]:
+    """Yield a fault for each attribute of the class that says nothing of how to make batches.
+
+    They are read from the class, before there is an instance.
+    """
+    size = getattr(target, "batch_size", 1)
+    if not is_batch_size(size):
+        rule = "it must be a whole number from 1, as an attribute of the class"
+        yield Fault("run", f"{job.run}.batch_size is {size!r}; {rule}")
+    wait_s = getattr(target, "batch_wait_s", 0)
+    if not is_batch_wait(wait_s):
+        rule = f"it must be a number of seconds from 0 to {MAX_BATCH_WAIT_S:g}"
+        yield Fault("run", f"{job.run}.batch_wait_s is {wait_s!r}; {rule}")
+
+
+def is_batch_size(value: Any) -> bool:
+    """Return whether a value can be the size of a batch."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def is_batch_wait(value: Any) -> bool:
+    """Return whether a value can be the time that a batch waits for files, in seconds."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value <= MAX_BATCH_WAIT_S
 
 
 def _check_setup(target: Any, job: Job) -> Iterator[Fault]:

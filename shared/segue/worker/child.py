@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from segue.worker.failure import (
     format_message,
     shorten,
 )
+from segue.worker.input_size import estimate_bytes
 from segue.worker.job_output import ChildOutput
 from segue.worker.job_progress import use_page
 from segue.worker.line_run import Claims, LineRun, LoadedJob, Stores, load_job
@@ -38,7 +40,6 @@ from segue.worker.process import (
 )
 from segue.worker.protocol import (
     Aborted,
-    BatchJobLoaded,
     Channel,
     Done,
     Phase,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 MEMORY_CHECK_S = 0.02  # between checks of how much memory the process holds
 MAX_ERROR = 10_000  # characters
+INPUT_SHARE = 0.5  # of a job's memory, for the inputs of a batch
 _NOT_CALLED: Any = object()
 
 
@@ -201,44 +203,63 @@ class Child:
     # Tasks.
 
     def _run_tasks(self, tasks: Sequence[Task]) -> None:
-        """Run one message's tasks: one after the other, or together if a job takes batches."""
+        """Run one message's tasks: one after the other, or together if their job takes batches."""
         self._timer.mark()
-        start = 0
-        while start < len(tasks) and not self._should_exit:
-            if start and self._is_taken_back():
-                break
-            self._last_serial = tasks[start].task_id
-            size = max((j.batch_size for j in self._load_jobs(tasks[start]) if j.batch), default=1)
-            if size > 1 and self._is_taken_back():  # while jobs were loaded
-                size = 1
-            batch = tasks[start : start + size]
-            self._last_serial = batch[-1].task_id
-            self._run_batch(batch)
-            start += size
+        first = tasks[0]
+        self._last_serial = first.task_id
+        [job, *others] = self._load_jobs(first)
+        if len(tasks) > 1 and job.batch is not None and not others:  # all have this job to run
+            self._last_serial = tasks[-1].task_id
+            self._run_batches(tasks, job)
+        else:
+            for task in tasks:
+                if self._should_exit or (task is not first and self._is_taken_back()):
+                    break
+                self._last_serial = task.task_id
+                self._run_line(task)
         self._send()
 
-    def _run_batch(self, tasks: Sequence[Task]) -> None:
-        """Run the jobs of some files level by level, so that batch jobs get many files at once."""
-        jobs = {job.spec.name: job for task in tasks for job in self._load_jobs(task)}
-        if len(tasks) > 1:  # whose lines may differ
-            jobs = {name: jobs[name] for name in self._graph.jobs if name in jobs}
+    def _run_line(self, task: Task) -> None:
+        """Run the jobs of one file."""
+        [run] = self._open_runs([task])
+        jobs = self._load_jobs(task)
+        is_cold = any(job.cold for job in jobs)
+        for job in jobs:
+            if job.spec.name in run.remaining:
+                self._run_job(run, job)
+        run.finish()
+        self._tasks_left -= 1
+        self._check_memory(is_cold=is_cold)
+
+    def _run_batches(self, tasks: Sequence[Task], job: LoadedJob) -> None:
+        """Run a job on many files at once, as far as their inputs fit into the memory."""
+        left = deque(self._open_runs(tasks))
+        while left and not self._should_exit:
+            is_cold = job.cold
+            part = self._run_part(left, job)
+            for run in part:
+                run.finish()
+                left.popleft()
+            self._tasks_left -= len(part)
+            self._check_memory(is_cold=is_cold)
+
+    def _open_runs(self, tasks: Sequence[Task]) -> list[LineRun]:
         while len(self._file_folders) < len(tasks):
             path = os.path.join(self._folder, f"file-{len(self._file_folders)}")
             os.makedirs(path, exist_ok=True)
             self._file_folders.append(path)
-        runs = [
+        return [
             LineRun(task, self._stores, folder, self._claims)
             for task, folder in zip(tasks, self._file_folders, strict=False)
         ]
-        for name, job in jobs.items():
-            size = job.batch_size if job.batch is not None else 1
-            left = [run for run in runs if name in run.remaining]
-            for start in range(0, len(left), size):
-                self._call_job(left[start : start + size], job)
-        for run in runs:
-            run.finish()
-        self._tasks_left -= len(runs)
-        if self._timer.marked_s - self._memory_checked_s > MEMORY_CHECK_S:
+
+    def _check_memory(self, *, is_cold: bool) -> None:
+        """Note whether this process leaks; what jobs' first calls leave, such as buffers, does not
+        count.
+        """
+        if is_cold:
+            self._memory.accept_growth()
+        elif self._timer.marked_s - self._memory_checked_s > MEMORY_CHECK_S:
             self._memory_checked_s = self._timer.marked_s
             self._is_leaking = self._memory.is_leaking()
 
@@ -246,11 +267,12 @@ class Child:
 
     def _load_jobs(self, task: Task) -> list[LoadedJob]:
         """Return the jobs of a task; load those that are not loaded yet."""
-        for name in task.run:
+        names = task.here or task.run
+        for name in names:
             if name not in self._jobs:
                 self._jobs[name] = self._load_job(task, name)
                 self._timer.mark()
-        return [self._jobs[name] for name in task.run]
+        return [self._jobs[name] for name in names]
 
     def _load_job(self, task: Task, name: str) -> LoadedJob:
         self._begin(task, name, Phase.SETUP, time.monotonic())
@@ -264,29 +286,37 @@ class Child:
             text = f"job {name!r} cannot start: {shorten(format_message(cause))}"
             raise SetupFailed(text, cause) from error
         self._memory.reset_baseline()
-        if job.batch is not None:
-            self._frames.append(BatchJobLoaded(name, job.batch_size))
         return job
 
-    def _call_job(self, runs: Sequence[LineRun], job: LoadedJob) -> None:
-        """Call a job with one file or many; if many fail, call it with each file alone."""
-        if len(runs) == 1 or job.batch is None:
-            for run in runs:
-                self._run_job(run, job)
-            return
+    def _run_part(self, left: deque[LineRun], job: LoadedJob) -> list[LineRun]:
+        """Run a job on the first of some files, as many as fit, and return these.
+
+        If the call fails, the job is called with each of them alone.
+        """
+        name, size = job.spec.name, min(len(left), job.batch_size)
+        candidates = list(itertools.islice(left, size))
         phase, since_s = _find_phase(job), self._timer.marked_s
-        self._begin(runs[0].task, job.spec.name, phase, since_s, files=len(runs))
+        self._begin(left[0].task, name, phase, since_s, files=size)
         self._memory.set_limit(job.spec.resources.memory_gib)
+        part, inputs = _load_inputs(candidates, job)
+        if len(part) < 2:
+            self._run_job(left[0], job)
+            return [left[0]]
+        if len(part) < size:
+            self._begin(left[0].task, name, phase, since_s, files=len(part))
+        assert job.batch is not None
         values: Any
         try:
-            values = job.batch([run.load_inputs(job) for run in runs])
+            values = job.batch(inputs)
         except BaseException:  # noqa: BLE001 - raised again below, by the file that causes it
             values = None
-        if not isinstance(values, list | tuple) or len(values) != len(runs):
-            values = [_NOT_CALLED] * len(runs)
-        seconds, cpu_seconds = (total / len(runs) for total in self._timer.lap())
-        for run, value in zip(runs, values, strict=True):
+        del inputs
+        if not isinstance(values, list | tuple) or len(values) != len(part):
+            values = [_NOT_CALLED] * len(part)
+        seconds, cpu_seconds = (total / len(part) for total in self._timer.lap())
+        for run, value in zip(part, values, strict=True):
             self._run_job(run, job, value, seconds, cpu_seconds)
+        return part
 
     def _run_job(
         self,
@@ -385,6 +415,30 @@ class Child:
         """Exit if this is a copy of the process: a job has forked, and the copy returned, too."""
         if os.getpid() != self._process:
             os._exit(0)
+
+
+def _load_inputs(
+    runs: Sequence[LineRun], job: LoadedJob
+) -> tuple[list[LineRun], list[dict[str, Any]]]:
+    """Load the inputs of the first of some files, as far as they fit into a job's memory.
+
+    The first one whose inputs cannot be loaded ends the list: it runs alone, and reports why.
+    """
+    limit_bytes = INPUT_SHARE * job.spec.resources.memory_gib * 2**30
+    part: list[LineRun] = []
+    inputs: list[dict[str, Any]] = []
+    for run in runs:
+        try:
+            loaded = run.load_inputs(job)
+            limit_bytes -= sum(map(estimate_bytes, loaded.values()))
+        except BaseException:  # noqa: BLE001 - raised again when it runs alone
+            break
+        if part and limit_bytes < 0:
+            run.finish()  # it is loaded again for the next part
+            break
+        part.append(run)
+        inputs.append(loaded)
+    return part, inputs
 
 
 def _find_phase(job: LoadedJob) -> Phase:

@@ -165,7 +165,7 @@ class LineRun:
     """Runs the jobs of one task."""
 
     __slots__ = (
-        *("folder", "remaining", "task"),
+        *("folder", "here", "remaining", "task"),
         *(
             "_artifacts",
             "_claims",
@@ -181,6 +181,7 @@ class LineRun:
     def __init__(self, task: Task, stores: Stores, folder: str, claims: Claims) -> None:
         self.task = task
         self.folder = folder  # used by no other file until this one is finished
+        self.here = frozenset(task.here or task.run)  # the jobs that run in this process
         self.remaining = dict.fromkeys(task.run)  # jobs without a reported result
         self._stores = stores
         self._claims = claims
@@ -226,7 +227,7 @@ class LineRun:
             written[name] = compute_checksum(each.data)
             reference = f"{spec.name}.{output}" if output else spec.name
             self._names[reference] = name
-            if not job.below.isdisjoint(self.remaining):
+            if not job.below.isdisjoint(self.here):
                 self._artifacts[reference] = _Artifact(content_type, each.data, each.value)
         return written
 

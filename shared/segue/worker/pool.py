@@ -125,6 +125,9 @@ class Pool:
         A child is replaced after this many tasks.
     scratch : str, optional
         The folder for temporary files; by default the system's.
+    requires_gpus : bool
+        Whether it is an error if a job needs a GPU and there is none. Otherwise it then runs in
+        ordinary children.
     show_in : collection of str, optional
         Folders where a file says what runs, as long as something has been running for a while.
     """
@@ -142,6 +145,7 @@ class Pool:
         max_growth_gib: float = 1.0,
         max_tasks: int = 100_000,
         scratch: str | None = None,
+        requires_gpus: bool = False,
         show_in: Collection[str] = (),
     ) -> None:
         if not hasattr(os, "fork"):
@@ -149,6 +153,10 @@ class Pool:
                 f"{sys.platform} cannot fork processes; run Segue on Linux, macOS or WSL"
             )
         self.processes = processes or count_cores()
+        # How many files to submit besides those of ordinary work, so that batches fill; 0 until the
+        # supervisor has imported the jobs.
+        self.batch_files = 0
+        self._is_flushed = False
         self._tasks: dict[int, Task] = {}
         self._results: dict[int, list[Result]] = {}  # of tasks that are not finished
         self.running: tuple[RunningJob, ...] = ()  # what has been running for a while
@@ -177,6 +185,7 @@ class Pool:
             warmup_s=warmup_s,
             max_growth_gib=max_growth_gib,
             max_tasks=max_tasks,
+            requires_gpus=requires_gpus,
         )
         try:
             self._start_supervisor()
@@ -260,6 +269,14 @@ class Pool:
     def _send(self, tasks: Sequence[Task]) -> None:
         for start in range(0, len(tasks), MAX_SUBMISSION):
             self._channel.send(Submission(list(tasks[start : start + MAX_SUBMISSION])))
+        self._is_flushed = False
+
+    def flush(self) -> None:
+        """Let no batch wait for further tasks: none come, unless some are submitted after all."""
+        self._check_open()
+        if self._tasks and not self._is_flushed:
+            self._channel.send(Submission(flush=True))
+            self._is_flushed = True
 
     def collect(self, timeout_s: float) -> list[Report]:
         """Return reports as soon as there are any, or none after the timeout.
@@ -310,6 +327,8 @@ class Pool:
             update = decode_update(message)
             self._show(update)
             reports += update.reports
+            if update.batch_files is not None:
+                self.batch_files = update.batch_files
             if update.error is not None:
                 kind, text = update.error.kind, update.error.message
                 self._error = build_error(kind, text) if kind else ConfigurationError(text)

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import signal
 import sys
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import FrameType
 
 from segue.model.graph import Graph
+from segue.model.job_code import Batching, find_batching
 
 NAME = "PRELOAD"
 PLAIN = ("application/json", "application/octet-stream")
@@ -50,6 +52,47 @@ def find_preloads(module: str) -> tuple[str, ...]:
     """Return what an imported module lists in its ``PRELOAD``."""
     named = getattr(sys.modules.get(module), NAME, ())
     return (named,) if isinstance(named, str) else tuple(named)
+
+
+def read_batching(
+    graph: Graph, names: Collection[str], excluded: Sequence[str]
+) -> dict[str, Batching]:
+    """Return how the named jobs that take batches collect them, from the classes that are imported.
+
+    Modules that are excluded here are imported in a process that exits at once.
+    """
+    runs = {name: job.run for name, job in graph.jobs.items() if name in names}
+    found = {name: _read_class(run) for name, run in runs.items()}
+    if apart := {n: run for n, run in runs.items() if run.partition(":")[0] in excluded}:
+        found |= _read_apart(apart)
+    return {name: batching for name, batching in found.items() if batching is not None}
+
+
+def _read_class(run: str) -> Batching | None:
+    module, _, name = run.partition(":")
+    return find_batching(getattr(sys.modules.get(module), name, None))
+
+
+def _read_apart(runs: Mapping[str, str]) -> dict[str, Batching | None]:
+    """Read classes in a copy of this process, which imports their modules."""
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
+        try:
+            os.close(reader)
+            for run in runs.values():
+                load_ahead(run.partition(":")[0])
+            found = {name: _read_class(run) for name, run in runs.items()}
+            sizes = {name: [b.size, b.wait_s] for name, b in found.items() if b is not None}
+            os.write(writer, json.dumps(sizes).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as file:
+        data = file.read()
+    os.waitpid(process, 0)
+    read = json.loads(data or "{}")
+    return {name: Batching(size=size, wait_s=wait_s) for name, (size, wait_s) in read.items()}
 
 
 def load_ahead(name: str) -> None:

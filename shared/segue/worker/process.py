@@ -82,6 +82,10 @@ class MemoryLimit:
         self.clear_limit()
         self._data_bytes, self._own_bytes = _measure_memory()
 
+    def accept_growth(self) -> None:
+        """Count the resident memory as the process's own, such as a library's buffers."""
+        _, self._own_bytes = _measure_memory()
+
     def is_leaking(self) -> bool:
         """Return whether the process has grown too large; to be called between jobs."""
         data_bytes, own_bytes = _measure_memory()

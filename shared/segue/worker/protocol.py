@@ -40,6 +40,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False)
     inputs: Mapping[str, str] = {}
     checksums: Mapping[str, str] = {}  # of those artifacts, as far as they are known
     owner: str = ""  # of the claim on these jobs
+    here: tuple[str, ...] = ()  # those of ``run`` that the child runs now; empty: all
 
     def continue_after(self, results: Collection[Result]) -> Task:
         """Return the task without the jobs that have a result."""
@@ -78,12 +79,14 @@ class PoolConfig:
     warmup_s: float
     max_growth_gib: float
     max_tasks: int
+    requires_gpus: bool = False  # a job that needs a GPU does not run without one
 
 
 class Submission(msgspec.Struct, array_like=True):
     """Pool to supervisor: run these tasks, or stop the children after their current files."""
 
     tasks: list[Task] = []
+    flush: bool = False  # no batch is to wait for further tasks
     close: bool = False
 
 
@@ -118,6 +121,7 @@ class Update(msgspec.Struct, array_like=True):
 
     reports: list[Report] = []
     error: Aborted | None = None
+    batch_files: int | None = None  # how many files batches need; only in the first
     lines: list[Line] = []  # printed before these reports
     running: list[RunningCall] | None = None  # None: as before
 
@@ -151,20 +155,13 @@ class Done(msgspec.Struct, array_like=True, tag="done", gc=False):
     in_doubt: bool = False
 
 
-class BatchJobLoaded(msgspec.Struct, array_like=True, tag="batch"):
-    """Child to supervisor: this job takes batches, of this size."""
-
-    job: str
-    batch_size: int
-
-
 class Printed(msgspec.Struct, array_like=True, tag="printed"):
     """Child to supervisor: a mark in its pipe ends what was printed before this message."""
 
 
 # A child's message is a list: whether it has printed anything, what it has finished, and then what
 # it starts, if anything.
-Frame = Started | Done | BatchJobLoaded | Aborted | Printed
+Frame = Started | Done | Aborted | Printed
 
 encode = msgspec.msgpack.Encoder().encode
 decode_submission = msgspec.msgpack.Decoder(Submission).decode

@@ -21,42 +21,21 @@ from segue.worker.failure import (
     describe_crash,
     shorten,
 )
-from segue.worker.protocol import Aborted, BatchJobLoaded, Done, Phase, Report, Started, Task
+from segue.worker.protocol import Aborted, Done, Phase, Report, Started, Task
+from segue.worker.task_queue import TaskEntry, TaskQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from segue.model.graph import Graph
+    from segue.model.job_code import Batching
     from segue.worker.protocol import Frame
 
-MESSAGE_S = 0.05  # of work in one message to a child, as far as it can be estimated
-MAX_MESSAGE = 250
-WEIGHT = 0.05  # of a task's duration in the mean
-# A task that takes longer than this, and than so many times the mean, is late.
-LATE_S = 0.2
-LATE_TIMES = 4.0
 # Once a job's first call in a process has finished, others get so many times as long.
 COLD_TIMES = 2.0
 # Consecutive children that may exit without finishing a job before the pool gives up.
 MAX_FAILED_STARTS = 5
-
-
-class TaskEntry:
-    """A task that is not finished."""
-
-    __slots__ = ("alone", "exclusive", "results", "seconds", "task")
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.results: dict[str, Result] = {}
-        self.seconds = 0.0
-        self.alone = False  # not to be sent with other tasks: such a batch has crashed
-        self.exclusive = False  # nothing else may run meanwhile: that may have made it fail
-
-    @property
-    def finished(self) -> bool:
-        """Whether each of its jobs has a result."""
-        return len(self.results) == len(self.task.run)
+MAX_STAGES = 1000  # lines whose first stage is kept
 
 
 class Kill(NamedTuple):
@@ -70,8 +49,10 @@ class Kill(NamedTuple):
 class ChildState:
     """What one child does, as far as it has told."""
 
-    def __init__(self) -> None:
+    def __init__(self, job: str | None = None) -> None:
+        self.job = job  # the only one that it runs, on a GPU; None: all that have no such child
         self.tasks: dict[int, TaskEntry] = {}  # by serial, in running order
+        self.queue: TaskQueue | None = None  # from which these come
         self.progress: Started | None = None  # None between messages
         self.last_serial = 0  # of the tasks that it has started
         self.kill: Kill | None = None
@@ -91,19 +72,48 @@ ROOMY = FreeSpace()
 
 
 class Scheduler:
-    """The unfinished tasks of a pool, and what is known about its jobs."""
+    """The unfinished tasks of a pool, and what is known about its jobs.
 
-    def __init__(self, graph: Graph, *, processes: int, setup_s: float, warmup_s: float) -> None:
+    Parameters
+    ----------
+    graph : Graph
+    processes : int > 0
+        The number of ordinary children.
+    setup_s, warmup_s : float
+        How long a setup may take, and how much longer a first call.
+    batching : mapping of str to Batching
+        How the jobs that take batches collect them.
+    gpu_children : mapping of str to int > 0
+        How many children may run a job that has children of its own, each on a GPU.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        processes: int,
+        setup_s: float,
+        warmup_s: float,
+        batching: Mapping[str, Batching] | None = None,
+        gpu_children: Mapping[str, int] | None = None,
+    ) -> None:
         self.error: Aborted | None = None  # no file can be processed
+        self.now_s = 0.0  # on the monotonic clock, as of the supervisor's last look
         self._graph = graph
         self._processes = processes
         self._setup_s = setup_s
-        self.queue: deque[TaskEntry] = deque()
+        self.plain = TaskQueue()
+        batching, gpu_children = batching or {}, gpu_children or {}
+        self._queues = {
+            job: TaskQueue(job, batching.get(job), children=gpu_children.get(job, 0))
+            for job in graph.jobs
+            if job in batching or job in gpu_children
+        }
+        self._stages: dict[tuple[str, ...], tuple[TaskQueue, tuple[str, ...]]] = {}
+        self._exclusives: deque[TaskEntry] = deque()  # that wait until nothing else runs
         self._exclusive: TaskEntry | None = None  # the one that runs
         self.unreported: dict[int, tuple[TaskEntry, list[Result]]] = {}  # by task id
         self._serial = 0
-        self._mean_s: float | None = None  # of a task
-        self._batch_sizes: dict[str, int] = {}
         self._warmups_s = dict.fromkeys(graph.jobs, warmup_s)
         self._longest_s = dict.fromkeys(graph.jobs, 0.0)
         self._failed_starts = 0
@@ -113,53 +123,125 @@ class Scheduler:
 
     def add(self, tasks: Iterable[Task]) -> None:
         """Queue new tasks."""
-        self.queue.extend(map(TaskEntry, tasks))
+        entries = [TaskEntry(task, self.now_s) for task in tasks]
+        if not self._queues:
+            self.plain.entries.extend(entries)
+            return
+        for queue in self._queues.values():
+            queue.is_last = False
+            queue.coming.update((e, None) for e in entries if queue.job in e.task.run)
+        for entry in entries:
+            self._queue(entry)
 
-    def may_assign(self, *, is_any_busy: bool) -> bool:
-        """Return whether the next task may start, given whether any child has something to do."""
-        if not self.queue or self.error is not None:
+    def flush(self) -> None:
+        """Let no batch wait for tasks that are not here yet: none come, unless some are added."""
+        for queue in self._queues.values():
+            queue.is_last = True
+
+    def count_batch_files(self) -> int:
+        """Return how many files the pool needs, besides those of its ordinary work, for batches to
+        fill while others run.
+        """
+        ordinary = [queue.batch_size for queue in self._queues.values() if not queue.children]
+        return self._processes * max(ordinary, default=0) + sum(
+            queue.batch_size * (1 + queue.children) for queue in self._queues.values()
+        )
+
+    def _queue(self, entry: TaskEntry, *, first: bool = False) -> None:
+        """Queue a task for what it has to run next."""
+        queue, entry.here = self._find_stage(entry.list_left())
+        entries = self._exclusives if entry.exclusive else queue.entries
+        entries.appendleft(entry) if first else entries.append(entry)
+        entry.late_at_s = math.inf
+        queue.coming.pop(entry, None)
+        if not first:
+            entry.queued_s = self.now_s
+
+    def _find_stage(self, left: tuple[str, ...]) -> tuple[TaskQueue, tuple[str, ...]]:
+        """Return the queue of a line of jobs, and those of them to run next; none if all."""
+        if self._queues.keys().isdisjoint(left):
+            return self.plain, ()
+        if left not in self._stages:
+            if len(self._stages) >= MAX_STAGES:
+                self._stages.clear()
+            own = [job for job in left if job in self._queues]
+            later = set(own).union(*map(self._graph.find_descendants, own))
+            before = tuple(job for job in left if job not in later)
+            # Otherwise the first one has its own queue, since parents come first.
+            found = (self.plain, before) if before else (self._queues[left[0]], left[:1])
+            self._stages[left] = found
+        return self._stages[left]
+
+    def list_places(self) -> list[str | None]:
+        """Return the jobs whose children get tasks of their own, and None for the others."""
+        return [*(job for job, queue in self._queues.items() if queue.children), None]
+
+    def may_assign(self, place: str | None = None, *, is_any_busy: bool) -> bool:
+        """Return whether a job's own child, or an ordinary one, may get a message now, given
+        whether any child has something to do.
+        """
+        if self.error is not None:
             return False
         is_exclusive = self._exclusive is not None and not self._exclusive.finished
-        return not is_any_busy or not (is_exclusive or self.queue[0].exclusive)
+        if is_any_busy and (is_exclusive or self._exclusives):
+            return False
+        return self._find_due(place) is not None
+
+    def is_due(self, job: str) -> bool:
+        """Whether a job with children of its own has a message for one."""
+        return self._queues[job].is_due(self.now_s)
+
+    def _find_due(self, place: str | None) -> TaskQueue | None:
+        """Return the queue from which a child gets its next message, or None."""
+        if self._exclusives:
+            queue, _ = self._find_stage(self._exclusives[0].list_left())
+            return queue if place == (queue.job if queue.children else None) else None
+        if place is not None:
+            return self._queues[place] if self.is_due(place) else None
+        for queue in self._queues.values():
+            if not queue.children and queue.is_due(self.now_s):
+                return queue
+        return self.plain if self.plain.entries else None
+
+    def find_due_s(self) -> float:
+        """Return when a batch has waited for long enough; infinity if none waits."""
+        return min((q.find_due_s(self.now_s) for q in self._queues.values()), default=math.inf)
 
     def assign(self, child: ChildState) -> list[Task]:
         """Give a child the next tasks, and return them as its message."""
-        size = self._choose_size()
+        child.queue = queue = self._find_due(child.job)
+        if queue is None:
+            return []
+        if self._exclusives:
+            taken = [self._exclusives.popleft()]
+            self._exclusive = taken[0]
+        else:
+            taken = queue.take(self._processes)
+        late_at_s = queue.find_late_at_s(self.now_s, len(taken))
         tasks: list[Task] = []
-        while self.queue and len(tasks) < size and not (tasks and self.queue[0].alone):
-            entry = self.queue.popleft()
+        for entry in taken:
             self._serial += 1
             child.tasks[self._serial] = entry
+            entry.seconds, entry.late_at_s = 0.0, late_at_s
             left = entry.task.continue_after(entry.results.values())
-            tasks.append(msgspec.structs.replace(left, task_id=self._serial))
-            if entry.exclusive:
-                self._exclusive = entry
-            if entry.alone:
-                break
+            tasks.append(msgspec.structs.replace(left, task_id=self._serial, here=entry.here))
         return tasks
-
-    def _choose_size(self) -> int:
-        """Return how many tasks make a message: one batch, or ``MESSAGE_S`` of work, but not more
-        than a child's fair share.
-        """
-        size = max(self._batch_sizes.get(job, 1) for job in self.queue[0].task.run)
-        if self._mean_s is not None:
-            size = max(size, min(MAX_MESSAGE, int(MESSAGE_S / max(self._mean_s, 1e-6))))
-        return min(size, -(-len(self.queue) // (2 * self._processes)))
 
     def receive(self, child: ChildState, frames: Sequence[Frame]) -> None:
         """Record a child's message: what it has finished, and what it starts."""
         child.progress = None
+        was_cold: dict[int, bool] = {}  # by serial
         for frame in frames:
             if isinstance(frame, Done):
+                was_cold[frame.serial] = frame.cold
                 self._record_done(child, frame)
             elif isinstance(frame, Started):
                 child.progress = frame
                 child.last_serial = frame.last_serial
-            elif isinstance(frame, BatchJobLoaded):
-                self._batch_sizes[frame.job] = frame.batch_size
             elif isinstance(frame, Aborted):
                 self.error = self.error or frame
+        for serial, cold in was_cold.items():  # once the jobs below a failed one are reported, too
+            self._end_stage(child, serial, cold=cold)
 
     def _record_done(self, child: ChildState, frame: Done) -> None:
         entry, result = child.tasks.get(frame.serial), frame.result
@@ -180,14 +262,22 @@ class Scheduler:
         self._record(entry, result)
         if frame.in_doubt and result.state is State.FAILED:
             self._block_below(entry, result.job)
-        if entry.finished:
-            del child.tasks[frame.serial]
-            if not frame.cold:
-                mean_s = entry.seconds if self._mean_s is None else self._mean_s
-                self._mean_s = mean_s + WEIGHT * (entry.seconds - mean_s)
+
+    def _end_stage(self, child: ChildState, serial: int, *, cold: bool) -> None:
+        """Take a task from its child if that has nothing more to run of it, and queue the rest."""
+        entry = child.tasks.get(serial)
+        if entry is None or not entry.is_stage_over:
+            return
+        del child.tasks[serial]
+        if not cold and child.queue is not None:
+            child.queue.add_duration(entry.seconds)
+        if not entry.finished:
+            self._queue(entry)
 
     def _record(self, entry: TaskEntry, result: Result) -> None:
         entry.results[result.job] = result
+        if result.job in self._queues:
+            self._queues[result.job].coming.pop(entry, None)
         self.unreported.setdefault(entry.task.task_id, (entry, []))[1].append(result)
 
     def _block_below(self, entry: TaskEntry, job: str) -> None:
@@ -202,7 +292,8 @@ class Scheduler:
 
     def _put_back(self, entries: Iterable[TaskEntry]) -> None:
         """Put unfinished tasks back at the front of the queue."""
-        self.queue.extendleft(reversed([entry for entry in entries if not entry.finished]))
+        for entry in reversed([entry for entry in entries if not entry.finished]):
+            self._queue(entry, first=True)
 
     def take_reports(self) -> list[Report]:
         """Return the results that have not been reported yet."""
@@ -235,11 +326,12 @@ class Scheduler:
     def find_late_s(self, child: ChildState) -> float:
         """Return from when on a child holds up the tasks that wait behind its current one."""
         progress = child.progress
-        if progress is None or not child.tasks:
+        queue = child.queue
+        if progress is None or queue is None or queue.is_for_batches or not child.tasks:
             return math.inf
         if next(reversed(child.tasks)) <= progress.last_serial:
             return math.inf
-        return progress.since_s + max(LATE_S, LATE_TIMES * (self._mean_s or 0.0)) * progress.files
+        return queue.find_late_at_s(progress.since_s)
 
     def take_back(self, child: ChildState) -> None:
         """Queue the tasks again that a child has not started.

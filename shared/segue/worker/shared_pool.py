@@ -44,6 +44,12 @@ class SharedPool:
         self._clients = 0
         self._is_closed = False
 
+    @property
+    def batch_files(self) -> int:
+        """How many files batches need, besides those of ordinary work."""
+        pool = self._pool
+        return pool.batch_files if pool is not None else 0
+
     def build_client(self) -> PoolClient:
         """Return a worker pool for one thread."""
         with self._turn:
@@ -62,6 +68,14 @@ class SharedPool:
         """Accept a client's tasks; the next thread that collects sends them."""
         self._check_open()
         self._submitted.extend((client, task) for task in tasks)
+
+    def flush(self) -> None:
+        """Let no batch wait for further tasks, unless other clients may have some."""
+        if self._clients > 1 or self._is_closed:
+            return
+        with self._turn:
+            if self._pool is not None and not self._submitted:
+                self._pool.flush()
 
     def collect(self, timeout_s: float) -> None:
         """Give each client its reports, or wait for a moment while another thread does so."""
@@ -128,6 +142,16 @@ class PoolClient:
         self._tasks.update((task.task_id, task) for task in tasks)
         if not self._has_failed:
             self._pool.submit(self, tasks)
+
+    @property
+    def batch_files(self) -> int:
+        """How many files to submit besides those of ordinary work, so that batches fill."""
+        return self._pool.batch_files
+
+    def flush(self) -> None:
+        """Let no batch wait for further tasks: none come, unless some are submitted after all."""
+        if not self._has_failed:
+            self._pool.flush()
 
     def collect(self, timeout_s: float) -> list[Report]:
         """Return reports on this client's tasks as soon as there are any, none after the timeout.

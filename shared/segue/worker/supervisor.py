@@ -18,15 +18,23 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from segue.errors import Kind, SegueError
-from segue.model.job_code import make_importable
+from segue.errors import ConfigurationError, Kind, SegueError
+from segue.model.job_code import Batching, make_importable
 from segue.model.media_file import parse_location
 from segue.worker import numba_cache
 from segue.worker.child import run_child
+from segue.worker.gpus import (
+    GpuShares,
+    build_gpu_environment,
+    check_gpus,
+    find_gpus,
+    list_gpu_jobs,
+)
 from segue.worker.job_output import (
     CallLabel,
     ChildPipe,
@@ -34,7 +42,7 @@ from segue.worker.job_output import (
     flush_streams,
     prepare_streams,
 )
-from segue.worker.preload import preload, watch_parent
+from segue.worker.preload import preload, read_batching, watch_parent
 from segue.worker.process import (
     FEW_BYTES,
     adopt_orphans,
@@ -81,43 +89,78 @@ def main(fd: int, config: PoolConfig, parent: int, excluded: Sequence[str]) -> N
     cache = numba_cache.use_private_cache(config.folder)
     with watch_parent(parent):
         preload(config.graph, config.artifacts, config.jobs, excluded)
+        batching = read_batching(config.graph, config.jobs, excluded)
         if config.saves_numba_cache:
             numba_cache.save([cache])
     flush_streams()
     os.set_inheritable(fd, False)
     gc.collect()
     gc.freeze()  # else the collector writes to, and so copies, every shared page
-    ChildSupervisor(config, Channel(socket.socket(fileno=fd))).run()
+    ChildSupervisor(config, Channel(socket.socket(fileno=fd)), batching).run()
 
 
 class ChildHandle(ChildState):
     """A child process."""
 
-    def __init__(self, process: int, channel: Channel, output: ChildPipe) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        process: int,
+        channel: Channel,
+        output: ChildPipe,
+        job: str | None = None,
+        gpu: str | None = None,
+    ) -> None:
+        super().__init__(job)
         self.process = process
         self.channel = channel
         self.output = output
+        self.gpu = gpu  # on which it runs its job
         self.is_closed = False  # nothing more can be received
+        self.is_leaving = False  # it exits, so that another one gets its GPU
 
     @property
     def is_free(self) -> bool:
         """Whether it has nothing to do."""
-        return not (self.tasks or self.progress or self.kill or self.is_closed)
+        return not (self.tasks or self.progress or self.kill or self.is_closed or self.is_leaving)
+
+    def close(self) -> None:
+        """Let it exit after its current file."""
+        with contextlib.suppress(OSError):
+            self.channel.socket.shutdown(socket.SHUT_WR)
+
+
+def _open_gpus(config: PoolConfig) -> tuple[GpuShares, Aborted | None]:
+    """Find the GPUs, if the jobs need some; return the error if they cannot have them."""
+    needs = {n: r for n, r in list_gpu_jobs(config.graph).items() if n in config.jobs}
+    if not needs:
+        return GpuShares((), {}), None
+    try:
+        gpus = find_gpus(os.environ)
+        if config.requires_gpus:
+            check_gpus(needs, gpus)
+    except ConfigurationError as error:
+        return GpuShares((), {}), Aborted(str(error))
+    return GpuShares(gpus, needs), None
 
 
 class ChildSupervisor:
     """Forks, feeds, watches, kills and reaps children."""
 
-    def __init__(self, config: PoolConfig, pool: Channel) -> None:
+    def __init__(
+        self, config: PoolConfig, pool: Channel, batching: Mapping[str, Batching] | None = None
+    ) -> None:
         self._config = config
         self._pool = pool
+        self._gpus, error = _open_gpus(config)
         self._scheduler = Scheduler(
             config.graph,
             processes=config.processes,
             setup_s=config.setup_s,
             warmup_s=config.warmup_s,
+            batching=batching,
+            gpu_children=self._gpus.count_children(),
         )
+        self._scheduler.error = error
         self._children: dict[int, ChildHandle] = {}
         self._close_by_s = math.inf  # no more children are started once it is set
         self._has_reported_error = False
@@ -144,7 +187,7 @@ class ChildSupervisor:
         self._selector.register(self._alarm, selectors.EVENT_READ)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._ring.fileno(), warn_on_full_buffer=False)
-        self._pool.send(Update())
+        self._pool.send(Update(batch_files=self._scheduler.count_batch_files()))
         try:
             self._work()
         finally:
@@ -177,9 +220,10 @@ class ChildSupervisor:
             return REPORT_S
         if self._lines or self._new_running is not None:
             return REPORT_S
+        wait_s = self._scheduler.find_due_s() - self._scheduler.now_s
         if self._close_by_s < math.inf or self._running or any(c.progress for c in children):
-            return CHECK_S
-        return None
+            return min(wait_s, CHECK_S)
+        return wait_s if wait_s < math.inf else None
 
     def _list_channels(self) -> list[Channel]:
         return [self._pool, *(child.channel for child in self._children.values())]
@@ -192,11 +236,12 @@ class ChildSupervisor:
             self._close_by_s = 0.0  # the pool's process has gone
         for submission in map(decode_submission, messages or ()):
             self._scheduler.add(submission.tasks)
+            if submission.flush:
+                self._scheduler.flush()
             if submission.close:
                 self._close_by_s = time.monotonic() + GRACE_S
                 for child in self._children.values():
-                    with contextlib.suppress(OSError):
-                        child.channel.socket.shutdown(socket.SHUT_WR)  # it finishes its file
+                    child.close()
 
     def _report(self) -> None:
         """Send the pool what is new; few large updates cost less than many small ones."""
@@ -222,19 +267,64 @@ class ChildSupervisor:
         for channel in self._list_channels():
             channel.flush()
         scheduler = self._scheduler
-        while self._close_by_s == math.inf and scheduler.may_assign(is_any_busy=self._is_any_busy):
-            child = next((c for c in self._children.values() if c.is_free), None)
-            if child is None and len(self._children) < self._config.processes:
-                child = self._start_child()
-            if child is None:
-                return
-            child.channel.send(scheduler.assign(child))
+        scheduler.now_s = time.monotonic()
+        for place in scheduler.list_places():
+            while self._close_by_s == math.inf and scheduler.may_assign(
+                place, is_any_busy=self._is_any_busy
+            ):
+                child = self._find_child(place)
+                if child is None:
+                    break
+                child.channel.send(scheduler.assign(child))
+
+    def _find_child(self, job: str | None) -> ChildHandle | None:
+        """Return a free child of a job, or an ordinary one; start one if there is room."""
+        peers = [child for child in self._children.values() if child.job == job]
+        for child in peers:
+            if child.is_free:
+                return child
+        if job is not None:
+            return self._start_on_gpu(job)
+        return self._start_child() if len(peers) < self._config.processes else None
+
+    def _start_on_gpu(self, job: str) -> ChildHandle | None:
+        """Start a job's child on a GPU with room, or make room, for which others have to exit."""
+        on_gpus = [child for child in self._children.values() if child.gpu is not None]
+        gpu = self._gpus.find_gpu(job, [(str(child.gpu), str(child.job)) for child in on_gpus])
+        if gpu is not None:
+            return self._start_child(job, gpu)
+        if not any(child.is_leaving for child in on_gpus):
+            self._make_room(job, on_gpus)
+        return None
+
+    def _make_room(self, job: str, on_gpus: Sequence[ChildHandle]) -> None:
+        """Let children that have nothing to do leave a GPU, if another job's child then fits.
+
+        A job keeps a child while it has tasks for it, unless it has others and this one has none.
+        """
+        counts = Counter(child.job for child in on_gpus)
+
+        def is_spare(child: ChildHandle) -> bool:
+            has_tasks = child.job is not None and self._scheduler.is_due(child.job)
+            return child.is_free and not (has_tasks and counts[child.job] <= counts[job] + 1)
+
+        for gpu in dict.fromkeys(str(child.gpu) for child in on_gpus):
+            there = [child for child in on_gpus if child.gpu == gpu]
+            leaving: list[ChildHandle] = []
+            for child in filter(is_spare, there):
+                leaving.append(child)
+                staying = [str(other.job) for other in there if other not in leaving]
+                if self._gpus.has_room(gpu, job, staying):
+                    for one in leaving:
+                        one.is_leaving = True
+                        one.close()
+                    return
 
     @property
     def _is_any_busy(self) -> bool:
         return any(not child.is_free for child in self._children.values())
 
-    def _start_child(self) -> ChildHandle | None:
+    def _start_child(self, job: str | None = None, gpu: str | None = None) -> ChildHandle | None:
         """Fork a child; return None if the system has no room for one now."""
         if folder := find_full_disk(self._disks[:1]):
             if not self._children:  # otherwise these may free some
@@ -259,10 +349,12 @@ class ChildSupervisor:
                 self._scheduler.error = Aborted(message, Kind.UNAVAILABLE)
             return None
         if process == 0:
+            if gpu is not None:
+                os.environ.update(build_gpu_environment(gpu))
             self._become_child(child_end, our_end, supervisor, output)
         child_end.close()
         output.close_child_end()
-        child = ChildHandle(process, Channel(our_end), output)
+        child = ChildHandle(process, Channel(our_end), output, job, gpu)
         self._children[process] = child
         self._selector.register(our_end, selectors.EVENT_READ, child)
         self._selector.register(output.fd, selectors.EVENT_READ, child)

@@ -37,8 +37,11 @@ class RecordingPool:
         answer: Callable[[Task], tuple[Result, ...]] = complete_jobs,
         *,
         processes: int = 2,
+        batch_files: int = 0,
     ) -> None:
         self.processes = processes
+        self.batch_files = batch_files
+        self.flushed: list[int] = []  # how many tasks there were at each flush
         self.tasks: list[Task] = []
         self.answer = answer
         self._waiting: list[Task] = []
@@ -47,6 +50,10 @@ class RecordingPool:
         """Record tasks; the next ``collect`` reports them."""
         self.tasks += tasks
         self._waiting += tasks
+
+    def flush(self) -> None:
+        """Record that no batch is to wait."""
+        self.flushed.append(len(self.tasks))
 
     def collect(self, timeout_s: float) -> list[Report]:
         """Report all tasks that were submitted since the last call."""

@@ -66,6 +66,7 @@ class SimulatedPool:
 
     def __init__(self, caller: Caller) -> None:
         self.processes = 2
+        self.batch_files = 0
         self.full_disks = 0  # how many results found the disk full
         self._home = home = caller.home
         self._world = home.world
@@ -89,6 +90,9 @@ class SimulatedPool:
         self._waiting += tasks
         if self._world.scenario.faults.stalls:
             self._slow.update(t.task_id for t in tasks if self._world.rng.random() < SLOW)
+
+    def flush(self) -> None:
+        """Do nothing: tasks wait for no others."""
 
     def collect(self, timeout_s: float) -> list[Report]:
         """Run some of the waiting tasks."""

@@ -101,6 +101,7 @@ class InlinePool:
     """Runs tasks as a child process does, in this one."""
 
     processes = 1
+    batch_files = 0
 
     def __init__(self, graph: Graph, stores: Stores, claims: Claims, folder: str) -> None:
         self._graph, self._stores, self._claims, self._folder = graph, stores, claims, folder
@@ -114,6 +115,8 @@ class InlinePool:
             self._reports.append(
                 Report(task_id=task.task_id, results=tuple(results), finished=True)
             )
+
+    def flush(self) -> None: ...
 
     def collect(self, timeout_s: float) -> list[Report]:
         reports, self._reports = self._reports, []

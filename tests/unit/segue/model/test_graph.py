@@ -218,7 +218,7 @@ jobs:
     description: what it is
     timeout_s: 7
     attempts: 5
-    resources: {memory_gib: 0.5, gpu: nvidia-l4}
+    resources: {memory_gib: 0.5, gpu: nvidia-l4, gpu_memory_gib: 4}
     equivalents: ["0123456789ab"]
 """,
         path="x/jobs.yaml",
@@ -237,7 +237,7 @@ jobs:
         description="what it is",
         timeout_s=7.0,
         attempts=5,
-        resources=Resources(memory_gib=0.5, gpu="nvidia-l4"),
+        resources=Resources(memory_gib=0.5, gpu="nvidia-l4", gpu_memory_gib=4.0),
         equivalents=("0123456789ab",),
     )
 
@@ -357,7 +357,7 @@ def test_what_does_not_define_a_result_makes_nothing_stale(graph, data):
         description="more",
         timeout_s=1.0,
         attempts=9,
-        resources=Resources(memory_gib=8, gpu="nvidia-l4"),
+        resources=Resources(memory_gib=8, gpu="nvidia-l4", gpu_memory_gib=6),
         equivalents=("0123456789ab",),
     )
     elsewhere = replace(

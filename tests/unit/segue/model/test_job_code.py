@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from segue.errors import ConfigurationError
 from segue.model.graph import Graph, GraphError, parse_graph
-from segue.model.job_code import build, check_code, make_importable
+from segue.model.job_code import Batching, build, check_code, find_batching, make_importable
 
 CODE = """
 from __future__ import annotations
@@ -57,6 +58,19 @@ class Asks:
 class Odd:
     batch_size = 0
     def batch(self, inputs): ...
+
+class Eternal(Many):
+    batch_wait_s = 3600
+
+class Wordy(Many):
+    batch_size = "16"
+    batch_wait_s = "1 s"
+
+class Patient(Many):
+    batch_wait_s = 30
+
+class Grown(Many):
+    batch_size = property(lambda self: 8)
 """
 
 
@@ -84,6 +98,7 @@ def graph_of(folder: Path, run: str, params: str = "{}", needs: str = "{audio: s
         ("takes_anything", "{whatever: 1}"),
         ("Model", "{layers: 3}"),
         ("Many", "{}"),
+        ("Patient", "{}"),
     ],
 )
 def test_code_that_fits_has_no_fault(tmp_path: Path, module: str, name: str, params: str) -> None:
@@ -107,6 +122,10 @@ def test_code_that_fits_has_no_fault(tmp_path: Path, module: str, name: str, par
         ("Mute", "{}", "has no __call__; write one that takes the inputs"),
         ("Asks", "{}", "setup requires 'path', but is called without arguments"),
         ("Odd", "{}", "batch_size is 0; it must be a whole number from 1"),
+        ("Wordy", "{}", "batch_size is '16'; it must be a whole number from 1"),
+        ("Wordy", "{}", "batch_wait_s is '1 s'; it must be a number of seconds from 0 to 600"),
+        ("Eternal", "{}", "batch_wait_s is 3600; it must be a number of seconds from 0 to 600"),
+        ("Grown", "{}", "batch_size is <property .*as an attribute of the class"),
     ],
 )
 def test_a_fault_gives_the_place_the_rule_and_the_remedy(
@@ -166,6 +185,24 @@ def test_one_file_goes_through_a_batch_like_many(tmp_path: Path, module: str) ->
     assert runner.batch_size == 4
     assert runner.batch([{"audio": "a"}, {"audio": "b"}]) == [["a", 1, 2], ["b", 1, 2]]
     assert runner.call({"audio": "a"}) == ["a", 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("Many", Batching(size=4, wait_s=1.0)),
+        ("Patient", Batching(size=4, wait_s=30)),
+        ("Wordy", Batching(size=16, wait_s=1.0)),  # which the check of the code refuses
+        ("Model", None),
+        ("scale", None),
+        ("number", None),
+    ],
+)
+def test_a_class_says_how_batches_are_collected(
+    tmp_path: Path, module: str, name: str, found: Batching | None
+) -> None:
+    make_importable(graph_of(tmp_path, f"{module}:{name}"))
+    assert find_batching(getattr(importlib.import_module(module), name)) == found
 
 
 def test_a_batch_that_returns_too_little_says_so(tmp_path: Path, module: str) -> None:

@@ -13,7 +13,6 @@ from segue.model.record import Failure, State
 from segue.model.transitions import Result
 from segue.worker.protocol import (
     Aborted,
-    BatchJobLoaded,
     Channel,
     Done,
     Phase,
@@ -52,7 +51,6 @@ def test_frames_arrive_unchanged(ends) -> None:
     failure = Failure(kind="timeout", type="JobTimeout", message="late")
     frames = [
         Done(1, Result(job="a", state=State.FAILED, error=failure, seconds=1.5), cold=True),
-        BatchJobLoaded("a", 8),
         Aborted("no model", "unavailable"),
         Started(2, "a", Phase.SETUP, 0.5, 2),
     ]

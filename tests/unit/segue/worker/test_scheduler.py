@@ -14,15 +14,9 @@ from segue.model.media_file import MediaFile
 from segue.model.record import Failure, State
 from segue.model.transitions import Result, build_blocked_result
 from segue.worker.failure import describe_crash
-from segue.worker.protocol import BatchJobLoaded, Done, Phase, Started, Task
-from segue.worker.scheduler import (
-    LATE_S,
-    MAX_FAILED_STARTS,
-    MAX_MESSAGE,
-    ChildState,
-    FreeSpace,
-    Scheduler,
-)
+from segue.worker.protocol import Done, Phase, Started, Task
+from segue.worker.scheduler import MAX_FAILED_STARTS, ChildState, FreeSpace, Scheduler
+from segue.worker.task_queue import LATE_S, MAX_MESSAGE, MESSAGE_S
 
 GRAPH = parse_graph("""
 jobs:
@@ -56,7 +50,7 @@ class Case:
 
     def __init__(self) -> None:
         self.scheduler = Scheduler(GRAPH, processes=1, setup_s=100.0, warmup_s=10.0)
-        self.scheduler.receive(ChildState(), [BatchJobLoaded("third", 4)])
+        self.scheduler.plain.add_duration(MESSAGE_S / 4)
         self.child = self.assign(8)
         self.scheduler.receive(self.child, [started(serial=2)])
 
@@ -80,7 +74,7 @@ class Case:
     def next_tasks(self) -> list[list[int]]:
         """Return the ids that messages to other children would have from now on."""
         messages = []
-        while self.scheduler.queue:
+        while self.scheduler.may_assign(is_any_busy=False):
             child = ChildState()
             self.scheduler.assign(child)
             messages.append([entry.task.task_id for entry in child.tasks.values()])
@@ -139,7 +133,7 @@ def test_a_child_that_sends_garbage_is_killed_and_its_job_is_at_fault(case: Case
 def test_a_crashed_batch_is_retried_file_by_file(case: Case) -> None:
     case.exit(started(serial=1, files=2, last=2))
     assert case.report() == {}
-    case.scheduler.queue.rotate(1)
+    case.scheduler.plain.entries.rotate(1)
     assert case.next_tasks() == [[7], [0], [1], [2, 3, 4], [5], [6]]
 
 
@@ -252,7 +246,7 @@ def test_more_quick_tasks_than_slow_ones_go_into_a_message_but_never_all() -> No
     assert sizes == [MAX_MESSAGE, 50, 5, 1]
     scheduler.add(tasks(1, "first"))
     fair = Scheduler(GRAPH, processes=2, setup_s=1.0, warmup_s=1.0)
-    fair.receive(ChildState(), [BatchJobLoaded("first", 16)])
+    fair.plain.add_duration(0.001)
     fair.add(tasks(8, "first"))
     assert len(fair.assign(ChildState())) == 2
 
@@ -314,7 +308,6 @@ def test_what_other_processes_may_have_caused_is_tried_once_more_alone(
         case _:
             case.exit(in_doubt(2, "first", Kind.CRASHED), status=0)
     assert case.report() == {0: {"first": State.DONE}}
-    case.scheduler.queue.popleft()  # the task before it
     child = run_alone(case)
     assert [entry.task.task_id for entry in child.tasks.values()] == [1]
     [serial] = child.tasks
@@ -325,7 +318,6 @@ def test_what_other_processes_may_have_caused_is_tried_once_more_alone(
 
 def test_a_file_that_fails_alone_is_to_blame(case: Case) -> None:
     case.scheduler.handle_exit(case.child, -signal.SIGKILL)
-    case.scheduler.queue.popleft()
     case.scheduler.handle_exit(run_alone(case), -signal.SIGKILL)
     [report] = case.scheduler.take_reports()
     assert [r.state for r in report.results] == [State.FAILED, State.BLOCKED, State.BLOCKED]
@@ -336,7 +328,6 @@ def test_a_file_that_fails_alone_is_to_blame(case: Case) -> None:
 
 def test_a_helper_that_is_killed_alone_blocks_the_jobs_below(case: Case) -> None:
     case.scheduler.handle_exit(case.child, -signal.SIGKILL)
-    case.scheduler.queue.popleft()
     child = run_alone(case)
     [serial] = child.tasks
     case.scheduler.receive(child, [in_doubt(serial, "first", Kind.CRASHED)])
@@ -357,7 +348,6 @@ def test_a_disk_that_is_full_without_the_file_is_not_the_files_fault(
     case: Case, space: FreeSpace, kind: Kind, state: State, how: str
 ) -> None:
     case.exit(in_doubt(2, "first"), status=0)
-    case.scheduler.queue.popleft()
     child = run_alone(case)
     if how == "error":
         case.scheduler.receive(child, [in_doubt(next(iter(child.tasks)), "first")])

@@ -18,7 +18,6 @@ from segue.model.record import State
 from segue.model.transitions import Result
 from segue.worker.job_output import ChildPipe
 from segue.worker.protocol import (
-    BatchJobLoaded,
     Channel,
     Done,
     Phase,
@@ -28,12 +27,10 @@ from segue.worker.protocol import (
     Update,
     decode_update,
 )
-from segue.worker.scheduler import ChildState
 from segue.worker.supervisor import ChildHandle, ChildSupervisor
+from segue.worker.task_queue import MESSAGE_S
 
-GRAPH = parse_graph(
-    "jobs: {job: {run: 'm:f', needs: {media: source}, writes: application/json}}", path=None
-)
+GRAPH = parse_graph("jobs: {job: {run: 'm:f', needs: {media: source}, writes: application/json}}")
 TASK = Task(task_id=1, media=MediaFile(uri="file:///a", version="1", order=1), run=("job",))
 
 
@@ -115,7 +112,7 @@ def test_with_a_child_its_task_waits_for_that(
         monkeypatch.setattr("os.fork", fail(errno.ENOMEM))
         supervisor._dispatch()
     assert supervisor._scheduler.error is None
-    assert len(supervisor._scheduler.queue) == 1
+    assert len(supervisor._scheduler.plain.entries) == 1
 
 
 @pytest.fixture
@@ -128,7 +125,7 @@ def child(supervisor: ChildSupervisor) -> Iterator[tuple[ChildHandle, Channel]]:
         supervisor._selector.register(child.output.fd, selectors.EVENT_READ, child)
         supervisor._selector.register(ours, selectors.EVENT_READ, child)
         supervisor._children[child.process] = child
-        supervisor._scheduler.receive(ChildState(), [BatchJobLoaded("job", 2)])
+        supervisor._scheduler.plain.add_duration(MESSAGE_S / 2)
         supervisor._scheduler.add([msgspec.structs.replace(TASK, task_id=n) for n in range(8)])
         supervisor._scheduler.assign(child)
         supervisor._scheduler.receive(child, [Started(1, "job", Phase.CALL, 0.0, 1)])

@@ -52,7 +52,11 @@ def test_json_has_everything_a_program_asks_for(segue, project):
         assert jobs["after"]["parents"] == ["fine"]
         assert jobs["fine"]["children"] == ["after"]
         assert jobs["fine"]["fingerprint"] == project.graph.fingerprints["fine"]
-        assert jobs["fine"]["resources"] == {"memory_gib": 2.0, "gpu": "none"}
+        assert jobs["fine"]["resources"] == {
+            "memory_gib": 2.0,
+            "gpu": "none",
+            "gpu_memory_gib": None,
+        }
 
 
 def test_the_format_is_chosen_by_the_name_of_the_file(segue, project):
