@@ -139,6 +139,8 @@ VARIABLES = {
     "SEGUE_DEBUG": "like --debug: show tracebacks of unexpected errors and of failed jobs",
     "_SEGUE_COMPLETE": "set by the shell while it completes a command line",
     "SEGUE_FFMPEG": "the ffmpeg to use; default: the one on PATH, else that of imageio-ffmpeg",
+    "SEGUE_GPUS": "the GPUs to use: how many, such as 2, or which, such as 0,1; default: those of "
+    "CUDA_VISIBLE_DEVICES, else all",
     "SEGUE_MAX_DECODED_GIB": "how large a media file may be once it is decoded; default: 8",
     "SEGUE_EMULATORS": "where the tests find emulators: a folder laid out like the Cloud SDK's",
     "FIRESTORE_EMULATOR_HOST": "host:port of a Firestore emulator to use instead of the service",

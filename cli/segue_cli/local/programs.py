@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from segue.errors import ConfigurationError
+from segue.model.graph import NO_GPU
 from segue.model.job_code import check_code
 from segue.model.media_file import parse_location
 from segue.model.settings import DEFAULT_GRAPH, SETTINGS, Settings
@@ -94,11 +95,25 @@ def export_settings(settings: Settings) -> Iterator[None]:
         os.environ.update(before)
 
 
-def build_commands(pipelines: Collection[str], *, processes: int) -> dict[str, list[str]]:
-    """Return the programs that run the streaming pipelines, one each: name → command."""
+def build_commands(graph: Graph, *, processes: int) -> dict[str, list[str]]:
+    """Return the programs that run the streaming pipelines of a graph: name → command.
+
+    Each pipeline has one of its own, but those with GPUs share one: only within a process is it
+    known what is on a GPU.
+    """
+    on_gpus = [
+        name
+        for name, jobs in graph.pipelines.items()
+        if any(graph.jobs[job].resources.gpu != NO_GPU for job in jobs)
+    ]
+    groups = [[name] for name in graph.pipelines if name not in on_gpus]
+    groups += [on_gpus] if on_gpus else []
     # -P: a file in the current folder must not be imported in place of a module of Segue.
     stream = [sys.executable, "-P", "-c", SEGUE, "stream", f"--processes={processes}"]
-    return {f"stream {name}": [*stream, f"--pipeline={name}"] for name in pipelines}
+    return {
+        f"stream {' '.join(group)}": [*stream, *(f"--pipeline={name}" for name in group)]
+        for group in groups
+    }
 
 
 def share_cores(pipelines: int) -> int:

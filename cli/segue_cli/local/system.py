@@ -79,7 +79,7 @@ class System:
         self.folder = find_catalogue_folder(graph)
         self.settings = settings = replace(settings, graph=graph.path)
         self._on_line = on_line
-        commands = build_commands(graph.pipelines, processes=processes)
+        commands = build_commands(graph, processes=processes)
         environ = {**os.environ, **build_variables(settings)}
         self._supervisors = [
             Supervisor(

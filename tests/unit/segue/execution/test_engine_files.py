@@ -776,6 +776,43 @@ def test_a_record_that_is_damaged_before_its_lease_is_extended_costs_its_file():
     check_that_one_file_failed([*ended, *system.engine.drain()], media[1].uri)
 
 
+def test_the_files_of_batches_are_claimed_besides_those_of_ordinary_work():
+    pool = SlowPool(processes=2, batch_files=32)
+    system = System(pool=pool)
+    assert system.engine.room == 2 * 2 + 32
+    system.engine.add_files(files(50), Run(id="r", targets=("a",)))
+    system.engine.step()
+    assert len(pool.tasks) == system.engine.running == 2 * 2 + 32
+    assert system.engine.room == 0
+
+
+class BatchPool(RecordingPool):
+    """Reports nothing until it is told that no more comes."""
+
+    def collect(self, timeout_s: float) -> Any:
+        return super().collect(timeout_s) if self.flushed else []
+
+
+def test_no_batch_waits_for_more_once_all_files_are_claimed():
+    pool = BatchPool(processes=2, batch_files=10)
+    system = System(pool=pool)
+    system.engine.add_files(files(10), Run(id="r", targets=("a",)))
+    assert system.engine.step() == []  # others may be added
+    assert len(pool.tasks) == 10
+    assert len(list(system.engine.drain())) == 10
+    assert set(pool.flushed) == {10}
+
+
+def test_nothing_is_flushed_while_files_wait_to_be_claimed():
+    pool = BatchPool(processes=2, batch_files=1)
+    system = System(pool=pool)
+    system.engine.add_files(files(10), Run(id="r", targets=("a",)))
+    system.engine.step()
+    system.engine.flush()
+    assert len(pool.tasks) == 5
+    assert pool.flushed == []
+
+
 def test_results_are_recorded_while_other_files_end_at_once():
     system = System(pool=RecordingPool(processes=8))
     system.run(files(30), "a")

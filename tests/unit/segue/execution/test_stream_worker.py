@@ -287,6 +287,16 @@ def test_stopped_it_finishes_what_it_has_and_pulls_no_more(tmp_path):
     assert world.memory_queue.hidden == {}
 
 
+def test_what_waits_for_a_batch_runs_once_it_is_stopped(tmp_path):
+    world = World(tmp_path, SlowPool())
+    world.arrive(3)
+    world.bundle()
+    assert world.pool.flushed == []
+    world.worker.stop()
+    world.bundle()
+    assert set(world.pool.flushed) == {3}
+
+
 def test_after_the_grace_period_it_releases_what_still_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(stream_worker, "GRACE_S", 0.0)
     world = World(tmp_path, SlowPool())

@@ -213,6 +213,28 @@ def test_every_client_gets_the_error_of_the_pool():
     assert [t.run for t in whole.tasks] == [("fine",)]  # the failed tasks were not tried again
 
 
+def test_batches_wait_for_the_tasks_of_others_but_for_none_if_a_client_is_alone():
+    inner = FakePool()
+    inner.batch_files = 48
+    shared = SharedPool(lambda: inner)
+    first = shared.build_client()
+    assert first.batch_files == 48
+    first.submit(build_tasks(1))
+    first.flush()
+    assert inner.flushed == []  # the task has not been sent yet
+    shared.collect(0.0)
+    first.flush()
+    assert inner.flushed == [1]
+    second = shared.build_client()
+    second.submit(build_tasks(2))
+    shared.collect(0.0)
+    first.flush()
+    assert inner.flushed == [1]
+    shared.close()
+    first.flush()
+    assert first.batch_files == 0
+
+
 def test_a_closed_pool_accepts_no_tasks():
     shared = SharedPool(FakePool)
     shared.close()

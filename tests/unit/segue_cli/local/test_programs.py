@@ -62,9 +62,23 @@ def test_code_of_the_same_name_beside_two_graphs_is_checked_apart(tmp_path):
 
 
 def test_each_pipeline_is_a_program():
-    commands = build_commands(["a", "b", "c"], processes=2)
+    job = "{run: 'm:f', needs: {media: source}, writes: application/json}"
+    graph = parse_graph(f"jobs: {{a: {job}, b: {job}, c: {job}}}")
+    commands = build_commands(graph, processes=2)
     assert list(commands) == ["stream a", "stream b", "stream c"]
     assert commands["stream b"][-3:] == ["stream", "--processes=2", "--pipeline=b"]
+
+
+def test_pipelines_with_gpus_are_one_program_which_shares_them_among_jobs():
+    body = "run: 'm:f', needs: {media: source}, writes: application/json"
+    jobs = [f"{name}: {{{body}, resources: {{gpu: nvidia-l4}}}}" for name in ("a", "c", "e")]
+    jobs += [f"{name}: {{{body}}}" for name in ("b", "d")]
+    graph = parse_graph(f"pipelines: {{both: [d, e]}}\njobs: {{{', '.join(jobs)}}}")
+    commands = build_commands(graph, processes=2)
+    together = next(name for name in commands if "both" in name)
+    assert sorted(together.split()) == ["a", "both", "c", "stream"]
+    assert sorted(commands[together][-3:]) == ["--pipeline=a", "--pipeline=both", "--pipeline=c"]
+    assert sorted(commands) == sorted(["stream b", together])
 
 
 @pytest.mark.parametrize(
