@@ -28,12 +28,12 @@ locals {
   }
   pipeline_memory_gib = { for name, jobs in local.pipelines : name => max([for job in jobs : local.jobs[job].memory_gib]...) }
 
-  # Every vCPU runs one job in its own process, which takes 1 GiB before the job starts.
+  # Every vCPU runs one job in its own process, which takes 1 GiB before the job starts; and so does a GPU, besides.
   pipeline_machine = {
     for name, memory in local.pipeline_memory_gib : name =>
     local.pipeline_gpu[name] == "nvidia-l4" ? "g2-standard-4" :
     local.pipeline_gpu[name] == "nvidia-tesla-a100" ? "a2-highgpu-1g" :
-    local.pipeline_gpu[name] != "none" ? (memory <= 2.75 ? "n1-standard-4" : memory <= 5.5 ? "n1-highmem-4" : "n1-custom-4-${4 * (ceil(memory) + 1) * 1024}-ext") :
+    local.pipeline_gpu[name] != "none" ? (memory <= 2 ? "n1-standard-4" : memory <= 4.2 ? "n1-highmem-4" : "n1-custom-4-${5 * (ceil(memory) + 1) * 1024}-ext") :
     memory <= 3 ? "n2-standard-2" : memory <= 7 ? "n2-highmem-2" : "n2-custom-2-${2 * (ceil(memory) + 1) * 1024}-ext"
   }
 }
