@@ -197,6 +197,7 @@ def test_what_proves_nothing_has_no_type(find, data):
     assert find(data, "song.mp3") == frozenset()
 
 
+@pytest.mark.slow
 def test_noise_is_hardly_ever_taken_for_anything(find):
     rng = np.random.default_rng(1)
     assert [found for _ in range(300) if (found := find(rng.bytes(70_000)))] == []
@@ -264,6 +265,7 @@ def test_a_hostile_file_is_read_in_part_only(find, data, monkeypatch):
     assert sum(sizes) <= content_type.MAX_READ_BYTES
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(seed=st.integers(0, 2**32))
 def test_damaged_files_of_every_container_are_no_error(seeds, tmp_path_factory, seed):
@@ -272,6 +274,7 @@ def test_damaged_files_of_every_container_are_no_error(seeds, tmp_path_factory, 
     find_content_types(str(path))
 
 
+@pytest.mark.slow
 def test_files_that_are_cut_anywhere_are_no_error(seeds, find):
     rng = random.Random(0)
     for name, data in seeds.items():

@@ -285,6 +285,21 @@ def test_nothing_is_decoded_to_describe_a_film(films):
         assert opened.streams.video[0].codec_context.width == 0
 
 
+@pytest.mark.parametrize("box", [b"mvhd", b"mdhd"])
+def test_an_absurd_duration_is_too_large_or_known_to_be_wrong(open_media, films, tmp_path, box):
+    data = bytearray(read(films["h264.mp4"]))
+    at = data.index(box) + 4 + 16  # behind version, times and time scale
+    data[at : at + 4] = b"\xff\xff\xff\xf0"
+    (tmp_path / "a.mp4").write_bytes(data)
+    media = open_media(tmp_path / "a.mp4")
+    found = media.probe()
+    assert all(each is None or each < 1e8 for each in (found.duration_s, found.bit_rate_bps))
+    try:
+        assert len(list(media.frames())) == 3
+    except TooLarge as error:
+        assert "longer than 6 hours" in str(error)  # noqa: PT017 - both are right
+
+
 def test_thousands_of_streams_are_refused(open_media, films, tmp_path):
     data = read(films["h264.mp4"])
     at = data.index(b"moov") - 4
@@ -310,6 +325,7 @@ def test_memory_that_the_machine_lacks_is_no_damage(open_media, films, monkeypat
         list(open_media(films["h264.mp4"]).frames())
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(seed=st.integers(0, 2**32))
 def test_a_damaged_film_gives_frames_or_is_corrupt(films, tmp_path_factory, seed):

@@ -272,6 +272,7 @@ def seeds(picture) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(seed=st.integers(0, 2**32))
 def test_a_damaged_image_is_decoded_or_corrupt(seeds, tmp_path_factory, seed):

@@ -177,6 +177,7 @@ def test_the_description_is_json(open_media, tmp_path, seeds):
     assert value["content_types"] == ["audio/*", "video/*", "video/mp4"]
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(seed=st.integers(0, 2**32))
 def test_a_damaged_file_is_described_all_the_same(seeds, tmp_path_factory, seed):
