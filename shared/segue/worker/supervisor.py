@@ -561,8 +561,9 @@ def _list_uris(child: ChildHandle, call: Started) -> tuple[str, ...]:
         return ()
     serials = range(call.serial, max(call.serial, call.last_serial) + 1) if call.files > 1 else ()
     entries = [child.tasks.get(serial) for serial in serials or (call.serial,)]
-    return tuple(
+    uris = [
         entry.task.media.uri
         for entry in entries
         if entry is not None and call.job in entry.task.run and call.job not in entry.results
-    )
+    ]
+    return tuple(uris[: call.files])
