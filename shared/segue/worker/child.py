@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import sys
 import tempfile
@@ -209,7 +208,6 @@ class Child:
         self._last_serial = first.task_id
         [job, *others] = self._load_jobs(first)
         if len(tasks) > 1 and job.batch is not None and not others:  # all have this job to run
-            self._last_serial = tasks[-1].task_id
             self._run_batches(tasks, job)
         else:
             for task in tasks:
@@ -233,14 +231,14 @@ class Child:
 
     def _run_batches(self, tasks: Sequence[Task], job: LoadedJob) -> None:
         """Run a job on many files at once, as far as their inputs fit into the memory."""
-        left = deque(self._open_runs(tasks))
+        left = self._open_runs(tasks)
         while left and not self._should_exit:
             is_cold = job.cold
-            part = self._run_part(left, job)
-            for run in part:
+            ran = self._run_batch(left[: job.batch_size], job)
+            for run in ran:
                 run.finish()
-                left.popleft()
-            self._tasks_left -= len(part)
+            left = [run for run in left if run not in ran]
+            self._tasks_left -= len(ran)
             self._check_memory(is_cold=is_cold)
 
     def _open_runs(self, tasks: Sequence[Task]) -> list[LineRun]:
@@ -288,35 +286,32 @@ class Child:
         self._memory.reset_baseline()
         return job
 
-    def _run_part(self, left: deque[LineRun], job: LoadedJob) -> list[LineRun]:
-        """Run a job on the first of some files, as many as fit, and return these.
+    def _run_batch(self, runs: Sequence[LineRun], job: LoadedJob) -> list[LineRun]:
+        """Run a job on some files, or on the first of them that fit, and return these.
 
-        If the call fails, the job is called with each of them alone.
+        What cannot be loaded runs alone, and so does each file if the call for all of them fails.
         """
-        name, size = job.spec.name, min(len(left), job.batch_size)
-        candidates = list(itertools.islice(left, size))
-        phase, since_s = _find_phase(job), self._timer.marked_s
-        self._begin(left[0].task, name, phase, since_s, files=size)
+        self._begin_batch(runs, job)
         self._memory.set_limit(job.spec.resources.memory_gib)
-        part, inputs = _load_inputs(candidates, job)
-        if len(part) < 2:
-            self._run_job(left[0], job)
-            return [left[0]]
-        if len(part) < size:
-            self._begin(left[0].task, name, phase, since_s, files=len(part))
-        assert job.batch is not None
-        values: Any
-        try:
-            values = job.batch(inputs)
-        except BaseException:  # noqa: BLE001 - raised again below, by the file that causes it
-            values = None
-        del inputs
-        if not isinstance(values, list | tuple) or len(values) != len(part):
-            values = [_NOT_CALLED] * len(part)
-        seconds, cpu_seconds = (total / len(part) for total in self._timer.lap())
-        for run, value in zip(part, values, strict=True):
-            self._run_job(run, job, value, seconds, cpu_seconds)
-        return part
+        batch, inputs, alone = _load_inputs(runs, job)
+        if len(batch) < 2:
+            batch, alone = [], [*batch, *alone]
+        elif len(batch) < len(runs):
+            self._begin_batch(batch, job)
+        values = _call_batch(job, inputs) if batch else []
+        del inputs  # before the results are written
+        if batch:
+            seconds, cpu_seconds = (total / len(batch) for total in self._timer.lap())
+            for run, value in zip(batch, values, strict=True):
+                self._run_job(run, job, value, seconds, cpu_seconds)
+        for run in alone:
+            self._run_job(run, job)
+        return [*batch, *alone]
+
+    def _begin_batch(self, runs: Sequence[LineRun], job: LoadedJob) -> None:
+        self._last_serial = runs[-1].task.task_id
+        phase, since_s = _find_phase(job), self._timer.marked_s
+        self._begin(runs[0].task, job.spec.name, phase, since_s, files=len(runs))
 
     def _run_job(
         self,
@@ -417,28 +412,47 @@ class Child:
             os._exit(0)
 
 
+def _call_batch(job: LoadedJob, inputs: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
+    """Call a job with many files; if that fails, it is to be called with each of them alone."""
+    assert job.batch is not None
+    count = len(inputs)  # the job may change the list
+    values: Any
+    try:
+        values = job.batch(inputs)
+    except BaseException:  # noqa: BLE001 - raised again by the file that causes it
+        values = None
+    if not isinstance(values, list | tuple) or len(values) != count:
+        return [_NOT_CALLED] * count
+    return values
+
+
 def _load_inputs(
     runs: Sequence[LineRun], job: LoadedJob
-) -> tuple[list[LineRun], list[dict[str, Any]]]:
+) -> tuple[list[LineRun], list[dict[str, Any]], list[LineRun]]:
     """Load the inputs of the first of some files, as far as they fit into a job's memory.
 
-    The first one whose inputs cannot be loaded ends the list: it runs alone, and reports why.
+    Return these files, their inputs, and the files before the last of them that cannot be loaded.
     """
     limit_bytes = INPUT_SHARE * job.spec.resources.memory_gib * 2**30
-    part: list[LineRun] = []
+    batch: list[LineRun] = []
     inputs: list[dict[str, Any]] = []
+    alone: list[LineRun] = []
     for run in runs:
         try:
             loaded = run.load_inputs(job)
             limit_bytes -= sum(map(estimate_bytes, loaded.values()))
-        except BaseException:  # noqa: BLE001 - raised again when it runs alone
+        except BaseException as error:  # noqa: BLE001 - raised again when it runs alone
+            if batch and isinstance(error, MemoryError):
+                run.finish()
+                break
+            alone.append(run)
+            continue
+        if batch and limit_bytes < 0:
+            run.finish()  # it is loaded again for the next batch
             break
-        if part and limit_bytes < 0:
-            run.finish()  # it is loaded again for the next part
-            break
-        part.append(run)
+        batch.append(run)
         inputs.append(loaded)
-    return part, inputs
+    return batch, inputs, alone
 
 
 def _find_phase(job: LoadedJob) -> Phase:

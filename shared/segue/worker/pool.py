@@ -456,6 +456,7 @@ class Pool:
         left = self._tasks[task_id].continue_after(self._results.get(task_id, ()))
         self._trial = msgspec.structs.replace(left, run=left.run[:1])
         self._send([self._trial])
+        self._channel.send(Submission(flush=True))  # a batch of one waits for no others
 
     def _finish_trial(self, results: Sequence[Result]) -> Report:
         """Return the report on a task of which one job has run alone."""

@@ -48,37 +48,40 @@ def test_a_source_is_larger_once_it_is_decoded(tmp_path: Path) -> None:
 class FakeRun:
     """A file whose input is so large, or cannot be loaded."""
 
-    def __init__(self, mib: int | None) -> None:
-        self.mib = mib
+    def __init__(self, found: int | Exception) -> None:
+        self.found = found
         self.is_finished = False
 
     def load_inputs(self, _job: object) -> dict[str, object]:
-        if self.mib is None:
-            raise MemoryError
-        return {"a": SimpleNamespace(nbytes=self.mib * MIB)}
+        if isinstance(self.found, Exception):
+            raise self.found
+        return {"a": SimpleNamespace(nbytes=self.found * MIB)}
 
     def finish(self) -> None:
         self.is_finished = True
 
 
 @pytest.mark.parametrize(
-    ("mib", "taken"),
+    ("found", "taken", "alone", "dropped"),
     [
-        ([100, 200, 100, 100], 4),
-        ([100, 200, 100, 113], 3),
-        ([900, 1], 1),
-        ([1, 900, 1], 1),
-        ([1, 1, None, 1], 2),
-        ([None, 1], 0),
+        ([100, 200, 100, 100], [0, 1, 2, 3], [], []),
+        ([100, 200, 100, 113], [0, 1, 2], [], [3]),
+        ([900, 1], [0], [], [1]),
+        ([1, 900, 1], [0], [], [1]),
+        ([1, ValueError(), 1], [0, 2], [1], []),
+        ([ValueError(), 900, 1], [1], [0], [2]),
+        ([1, 1, MemoryError(), 1], [0, 1], [], [2]),  # perhaps because of the others
+        ([MemoryError(), 1], [1], [0], []),
     ],
 )
-def test_files_are_taken_as_long_as_they_fit(mib: list[int | None], taken: int) -> None:
-    runs: list[Any] = [FakeRun(one) for one in mib]
+def test_files_are_taken_as_long_as_they_fit(
+    found: list[int | Exception], taken: list[int], alone: list[int], dropped: list[int]
+) -> None:
+    runs: list[Any] = [FakeRun(one) for one in found]
     job: Any = SimpleNamespace(spec=SimpleNamespace(resources=Resources(memory_gib=1.0)))
-    part, inputs = _load_inputs(runs, job)
-    assert part == runs[:taken]
-    assert len(inputs) == taken
+    batch, inputs, others = _load_inputs(runs, job)
+    assert [runs.index(run) for run in batch] == taken
+    assert [runs.index(run) for run in others] == alone
+    assert len(inputs) == len(batch)
     # What was loaded in vain does not stay in memory.
-    assert [run.is_finished for run in runs[:taken]] == [False] * taken
-    if taken < len(runs) and mib[taken] is not None:
-        assert runs[taken].is_finished
+    assert [number for number, run in enumerate(runs) if run.is_finished] == dropped

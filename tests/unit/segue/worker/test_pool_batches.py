@@ -169,6 +169,35 @@ def test_a_batch_of_one_is_given_the_same_as_one_file(
     assert [line.split()[0] for line in noted.read_text().splitlines()] == ["setup", "1"]
 
 
+@pytest.mark.parametrize(
+    ("returns", "sizes"),
+    [
+        ("inputs", [4]),
+        ("[inputs.pop(0) for _ in range(len(inputs))]", [4]),
+        ("inputs[1:] or inputs", [4, 1, 1, 1, 1]),  # too few: each is tried alone
+        ("{'not': 'a list'} if len(inputs) > 1 else inputs", [4, 1, 1, 1, 1]),
+    ],
+)
+def test_a_batch_returns_a_value_for_each_input(
+    trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, returns: str, sizes: list[int]
+) -> None:
+    code = f"""
+    class job:
+        batch_size = 4
+        def batch(self, inputs):
+            with open(os.environ["NOTED"], "a") as file:
+                file.write(f"{{len(inputs)}}\\n")
+            return {returns}
+    """
+    name = f"returns_{abs(hash(returns))}"
+    noted = write_job(tmp_path, name, code, monkeypatch)
+    graph = build_chain(tmp_path, f"{name}:job")
+    with trial.pool(graph, processes=1) as pool:
+        results = run_tasks(pool, build_tasks(trial, graph, 4))
+    assert {r.state for found in results for r in found.values()} == {State.DONE}
+    assert [int(size) for size in noted.read_text().split()] == sizes
+
+
 def test_the_inputs_of_a_batch_take_half_of_the_memory_and_the_rest_is_cut_off(
     trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,7 +256,7 @@ def test_a_damaged_input_of_a_batch_costs_only_its_file(
     assert states == [State.DONE, State.QUEUED, State.DONE, State.DONE]
     assert results[1]["job"].damaged == "before"
     sizes = [line.split()[0] for line in noted.read_text().splitlines()]
-    assert sorted(sizes) == ["1", "2", "setup"]
+    assert sizes == ["setup", "3"]
 
 
 def test_a_file_in_the_middle_of_a_batch_that_crashes_costs_no_other_its_result(
