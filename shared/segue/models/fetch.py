@@ -16,7 +16,7 @@ from pathlib import Path
 
 from segue.errors import ConfigurationError
 from segue.extras import MissingExtra, find_extra
-from segue.model.model_entry import ModelEntry, ModelSource, compute_folder_sha256, parse_source
+from segue.model.model_entry import ModelEntry, ModelSource, parse_source
 from segue.models import package_index
 from segue.models.archive import Allowance, FindTarget, extract, select_path
 from segue.models.http import HttpClient, Progress, hide_password
@@ -24,7 +24,7 @@ from segue.models.library import (
     DISK_FULL_ERRNOS,
     LICENCE,
     ModelLibrary,
-    compute_sha256,
+    compute_source_sha256,
     translate_errors,
     walk_files,
 )
@@ -80,7 +80,7 @@ def fetch_model(
             with translate_errors(library.folder), library.make_folder(entry) as work:
                 client = client or HttpClient(tokens=package_index.read_tokens())
                 ready = _Fetch(entry, work, client, on_progress).run()
-                path, origin = library.add(entry, ready), Origin.SOURCE
+                path, origin = library.add(entry, ready, leaf=entry.leaf), Origin.SOURCE
         library.copy_to_store(entry)
     return FetchedModel(entry=entry, path=path, origin=origin)
 
@@ -209,15 +209,6 @@ class _Fetch:
                 f"{size:,} bytes and the sha256 {found} instead of {self.entry.sha256}; if you "
                 "trust it, write this one in jobs.yaml, else report it to whoever publishes it"
             )
-
-
-def compute_source_sha256(path: str) -> str:
-    """Return the checksum of a file, or of a folder as ``compute_folder_sha256`` says."""
-    if os.path.isfile(path):
-        return compute_sha256(path)
-    return compute_folder_sha256(
-        (name, compute_sha256(os.path.join(path, name))) for name in walk_files(path)
-    )
 
 
 def _list_paths(path: str) -> Iterator[str]:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from segue.errors import ConfigurationError, DiskFull, MissingInput, Unavailable
+from segue.model.model_entry import compute_folder_sha256
 
 if TYPE_CHECKING:
     from segue.model.model_entry import ModelEntry
@@ -136,10 +137,11 @@ class ModelLibrary:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def add(self, entry: ModelEntry, folder: str) -> str:
+    def add(self, entry: ModelEntry, folder: str, *, leaf: str) -> str:
         """Move a folder with a model, and its licence, to its place; return the model's path.
 
-        The lock must be held. What is there already is incomplete, and is replaced.
+        ``leaf`` is the name of the model's file or folder in it. The lock must be held. What is
+        there already is incomplete, and is replaced.
         """
         place = self._find_folder(entry)
         files = {name: _measure_file(os.path.join(folder, name)) for name in walk_files(folder)}
@@ -147,7 +149,7 @@ class ModelLibrary:
             reference=entry.reference,
             source=entry.source,
             sha256=entry.sha256,
-            leaf=entry.leaf,
+            leaf=leaf,
             files=files,
         )
         for name in files:
@@ -163,7 +165,7 @@ class ModelLibrary:
                 os.rename(place, os.path.join(old, "old"))
         os.rename(folder, place)
         _sync(os.path.dirname(place))
-        return os.path.join(place, entry.leaf)
+        return os.path.join(place, leaf)
 
     def copy_to_store(self, entry: ModelEntry) -> bool:
         """Upload a model that is ready here to the bucket; return whether it was not there."""
@@ -205,11 +207,15 @@ class ModelLibrary:
                 if os.path.dirname(fetched) == work:
                     os.unlink(fetched)
                 if _measure_file(path) != stored:
-                    raise Unavailable(
-                        f"{store.uri(at)} is not what its {CONTENTS} says; have 'segue models get "
-                        f"{entry.reference}' upload it again once it is deleted"
-                    )
-            return self.add(entry, ready)
+                    raise _build_damaged_error(entry, store.uri(at), f"what its {CONTENTS} says")
+            # The leaf is that of the source from which it was uploaded.
+            model = _join_inside(ready, contents.leaf)
+            if not os.path.exists(model) or not (
+                entry.convert or compute_source_sha256(model) == entry.sha256
+            ):
+                at = store.uri(f"{entry.reference}/{entry.key}/{contents.leaf}")
+                raise _build_damaged_error(entry, at, "what its checksum says")
+            return self.add(entry, ready, leaf=contents.leaf)
 
     def close(self) -> None:
         """Close the connection to the bucket."""
@@ -252,6 +258,22 @@ def compute_sha256(path: str) -> str:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def compute_source_sha256(path: str) -> str:
+    """Return the checksum of a file, or of a folder as ``compute_folder_sha256`` says."""
+    if not os.path.isdir(path):
+        return compute_sha256(path)
+    return compute_folder_sha256(
+        (name, compute_sha256(os.path.join(path, name))) for name in walk_files(path)
+    )
+
+
+def _build_damaged_error(entry: ModelEntry, uri: str, rule: str) -> Unavailable:
+    return Unavailable(
+        f"{uri} is not {rule}; have 'segue models get {entry.reference}' upload it again once it "
+        "is deleted"
+    )
 
 
 def _measure_file(path: str) -> StoredFile:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from segue.adapters.connect import connect_store, open_models
-from segue.errors import ConfigurationError, Unavailable
+from segue.errors import ConfigurationError, SegueError, Unavailable
 from segue.model.graph import parse_graph
 from segue.model.model_entry import ModelEntry
 from segue.models.fetch import Origin, fetch_model
@@ -157,3 +157,36 @@ def test_each_parameter_that_names_a_model_gets_its_path(graph, tmp_path):
         ("second", "other.onnx"),
     ]
     assert find_model_paths(changed, "b") == {}
+
+
+def test_a_copy_from_the_bucket_is_found_whatever_the_source_is_called_now(entry, tmp_path, share):
+    fetch_model(entry, machine(tmp_path, share, "first"))
+    second = machine(tmp_path, share, "second")
+    path = second.require(replace(entry, source="https://acme.org/renamed.onnx"))
+    assert Path(path).read_bytes() == MODEL
+    assert second.find(entry) == path
+
+
+def test_a_copy_from_the_bucket_must_have_the_checksum_of_the_graph(entry, tmp_path, share):
+    fetch_model(entry, machine(tmp_path, share, "first"))
+    other = MODEL[::-1]
+    (stored,) = share.rglob("tiny.onnx")
+    stored.write_bytes(other)
+    (listed,) = share.rglob(CONTENTS)
+    text = listed.read_text().replace(ENTRY.sha256, hashlib.sha256(other).hexdigest())
+    listed.write_text(text)  # as whoever may write to the bucket can
+    second = machine(tmp_path, share, "second")
+    with pytest.raises(Unavailable, match="is not what its checksum says"):
+        second.require(entry)
+    assert second.find(entry) is None
+
+
+@pytest.mark.parametrize("leaf", ["", "..", "missing.onnx"])
+def test_a_copy_from_the_bucket_must_have_the_model_that_it_lists(entry, tmp_path, share, leaf):
+    fetch_model(entry, machine(tmp_path, share, "first"))
+    (listed,) = share.rglob(CONTENTS)
+    listed.write_text(json.dumps({**json.loads(listed.read_text()), "leaf": leaf}))
+    second = machine(tmp_path, share, "second")
+    with pytest.raises(SegueError, match=r"leads out of its folder|is not what its checksum says"):
+        second.require(entry)
+    assert second.find(entry) is None
