@@ -169,7 +169,7 @@ def _to_json(entry: ModelEntry, library: ModelLibrary) -> dict[str, Any]:
         "purpose": entry.purpose,
         "licence": entry.licence,
         "licence_text": library.find_licence(entry) if path else None,
-        "source": entry.source,
+        "source": entry.public_source,
         "sha256": entry.sha256,
         "size_bytes": entry.size_bytes,
         "download_bytes": entry.transfer_bytes,
@@ -194,7 +194,7 @@ def _show_plan(context: Context, chosen: Collection[ModelEntry], library: ModelL
             entry.reference,
             _format_size(entry.transfer_bytes),
             entry.licence or "not given",
-            entry.source,
+            entry.public_source,
         )
     context.output.print(rows)
     known = sum(entry.transfer_bytes or 0 for entry in missing)

@@ -71,6 +71,11 @@ def parse_source(text: str) -> ModelSource:
     return ModelSource(scheme=scheme, place=match[1], version=match[2], path=match[3])
 
 
+def hide_password(url: str) -> str:
+    """Return an address without the credentials and the query in it."""
+    return re.sub(r"\?[^#]*", "", re.sub(r"^(\w+://)?[^/]*@", r"\1", url))
+
+
 def _is_inside(path: str) -> bool:
     """Whether a path stays in the folder that it is relative to."""
     parts = path.removesuffix("/").split("/")
@@ -98,6 +103,12 @@ class ModelEntry:
     def reference(self) -> str:
         """The name by which jobs name it: ``name@version``."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def public_source(self) -> str:
+        """The source to show: an address without the credentials and the query in it."""
+        is_address = self.source.startswith(("http:", "https:"))
+        return hide_password(self.source) if is_address else self.source
 
     @property
     def defining(self) -> Mapping[str, Any]:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from segue.errors import ConfigurationError
 from segue.extras import MissingExtra, find_extra
-from segue.model.model_entry import ModelEntry, ModelSource, parse_source
+from segue.model.model_entry import ModelEntry, ModelSource, hide_password, parse_source
 from segue.models import package_index
 from segue.models.archive import Allowance, FindTarget, extract, select_path
-from segue.models.http import HttpClient, Progress, hide_password
+from segue.models.http import HttpClient, Progress
 from segue.models.library import (
     DISK_FULL_ERRNOS,
     LICENCE,
@@ -205,7 +205,7 @@ class _Fetch:
         if found != self.entry.sha256:
             size = sum(os.path.getsize(path) for path in _list_paths(self.target))
             raise ConfigurationError(
-                f"{self.entry.source} is not what {self.entry.reference} should be: it has "
+                f"{self.entry.public_source} is not what {self.entry.reference} should be: it has "
                 f"{size:,} bytes and the sha256 {found} instead of {self.entry.sha256}; if you "
                 "trust it, write this one in jobs.yaml, else report it to whoever publishes it"
             )

@@ -21,6 +21,7 @@ from typing import Any
 
 from segue.backoff import Backoff, retry
 from segue.errors import ConfigurationError, SegueError, TransientError, Unavailable
+from segue.model.model_entry import hide_password
 
 BLOCK_BYTES = 2**18
 TIMEOUT_S = 60.0  # without any byte
@@ -155,12 +156,6 @@ class HttpClient:
             request.add_unredirected_header("Authorization", token)  # for this host alone
         context = _build_tls_context() if request.type == "https" else None
         return urllib.request.urlopen(request, timeout=TIMEOUT_S, context=context)  # noqa: S310
-
-
-def hide_password(url: str) -> str:
-    """Return an address without the credentials and the query in it."""
-    parts = urllib.parse.urlsplit(url)
-    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
 
 def _split_credentials(url: str) -> tuple[str, str | None]:

@@ -147,7 +147,7 @@ class ModelLibrary:
         files = {name: _measure_file(os.path.join(folder, name)) for name in walk_files(folder)}
         contents = ModelContents(
             reference=entry.reference,
-            source=entry.source,
+            source=entry.public_source,
             sha256=entry.sha256,
             leaf=leaf,
             files=files,

@@ -38,10 +38,11 @@ def find_python_package(client: HttpClient, source: ModelSource) -> str:
     address, data, kind = client.read_page(page, accept=SIMPLE)
     links = _list_json_links(data) if kind.endswith("json") else _list_html_links(data)
     spelling = "[-_.]+".join(map(re.escape, name.split("-")))
-    start = re.compile(rf"{spelling}-{re.escape(source.version)}(?=[-.])", re.IGNORECASE)
-    found = {file: url for file, url in links if start.match(file)}
+    # After 1.0, a dot may begin another number: 1.0.1 is another version.
+    whole = rf"{spelling}-{re.escape(source.version)}(-.+\.whl|\.tar\.gz|\.zip)"
+    found = {file: url for file, url in links if re.fullmatch(whole, file, re.IGNORECASE)}
     # A wheel's paths are those that the source names; one for all platforms comes first.
-    for suffix in ("-none-any.whl", ".whl", f"-{source.version}.tar.gz", f"-{source.version}.zip"):
+    for suffix in ("-none-any.whl", ".whl", ".tar.gz", ".zip"):
         for file, url in sorted(found.items()):
             if file.endswith(suffix):
                 return _keep_credentials(page, urllib.parse.urljoin(address, url))

@@ -288,6 +288,34 @@ def test_credentials_of_the_index_are_sent_to_it_alone_and_never_shown(
     assert "s3cret" not in str(caught.value)
 
 
+def test_credentials_of_an_address_are_neither_shown_nor_kept(server, library):
+    server.pages["/all.whl"] = Page(body=make_wheel(FILES), authorization="Basic bWU6czNjcmV0")
+    address = server.url.replace("//", "//me:s3cret@", 1) + "/all.whl?token=s3cret"
+    entry = entry_of(f"{address}#tiny/data/model.onnx")
+    assert entry.public_source == f"{server.url}/all.whl#tiny/data/model.onnx"
+    model = get(entry, library)
+    for path in Path(library.folder).rglob("*"):
+        assert path.is_dir() or b"s3cret" not in path.read_bytes()
+    assert server.url in Path(model.path).with_name(CONTENTS).read_text()
+    for wrong in (replace(entry, sha256="0" * 64), entry_of(f"{address}#gone", name="gone")):
+        with pytest.raises(ConfigurationError) as caught:
+            get(wrong, library)
+        assert "s3cret" not in str(caught.value)
+
+
+def test_an_index_without_a_scheme_does_not_show_its_password(server, library, monkeypatch):
+    monkeypatch.setenv("PIP_INDEX_URL", "me:s3cret@acme.org/simple")
+    with pytest.raises(ConfigurationError, match="'acme.org/simple/tiny/' is not an address"):
+        get(entry_of("pypi:tiny==1.0/x"), library)
+
+
+@pytest.mark.parametrize("file", ["tiny-1.0.1-py3-none-any.whl", "tiny-1.0.1.tar.gz"])
+def test_a_longer_version_is_another_one(server, library, file):
+    add_python_package(server, "tiny", file, make_wheel(FILES))
+    with pytest.raises(ConfigurationError, match=r"tiny has no version 1\.0 in the index"):
+        get(entry_of("pypi:tiny==1.0/tiny/data/model.onnx"), library)
+
+
 def test_what_is_converted_is_kept_as_onnx(server, library, tmp_path, monkeypatch):
     (tmp_path / "own_conversion.py").write_text(
         "def convert(source, target):\n    target.write_bytes(source.read_bytes()[:7])\n"
