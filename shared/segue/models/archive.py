@@ -7,6 +7,7 @@ in the archive are.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tarfile
 import zipfile
@@ -15,9 +16,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO
 
-from segue.errors import ConfigurationError
+from segue.errors import ConfigurationError, SegueError
 
 BLOCK_BYTES = 2**20
+# What is damaged in an archive leads to these, or to none at all: a name that is too long, a file
+# within a file, a negative position.
+ARCHIVE_ERRNOS = (
+    *(None, errno.EINVAL, errno.ENAMETOOLONG),
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
+)
 
 # From the name in an archive to where the file is written; None: it is not wanted.
 FindTarget = Callable[[str], str | None]
@@ -44,28 +51,30 @@ class Allowance:
                 target.write(block)
 
 
-def extract(path: str, find_target: FindTarget, *, limit_bytes: int) -> list[str]:
-    """Write the wanted files of an archive; return the names that they have in it."""
+def extract(path: str, name: str, find_target: FindTarget, *, limit_bytes: int) -> list[str]:
+    """Write the wanted files of an archive; return the names that they have in it.
+
+    Raises ``ConfigurationError`` with the archive's name if it is none or is damaged, and
+    ``OSError`` if its files cannot be written.
+    """
     allowance = Allowance(limit_bytes)
     found = []
     try:
         with contextlib.closing(_iterate_files(path)) as files:
-            for name, open_file in files:
-                target = find_target(name)
+            for member, open_file in files:
+                target = find_target(member)
                 if target is not None:
                     with open_file() as file:
                         allowance.copy(file, target)
-                    found.append(name)
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        EOFError,
-        RuntimeError,
-        NotImplementedError,
-    ) as error:
+                    found.append(member)
+    except Exception as error:
+        # Of a damaged archive, the modules of Python raise anything, IndexError and TypeError, too.
+        is_of_disk = isinstance(error, OSError) and error.errno not in ARCHIVE_ERRNOS
+        if isinstance(error, SegueError) or is_of_disk:
+            raise
         raise ConfigurationError(
-            f"{os.path.basename(path)!r} is not an archive that can be read ({error}); name a "
-            ".whl, .zip, .tar.gz or .tgz"
+            f"{name} is not an archive that can be read ({error}); name a .whl, .zip, .tar.gz or "
+            ".tgz"
         ) from error
     return found
 

@@ -184,19 +184,19 @@ class _Fetch:
 
         ``above`` is how many folders in the archive are above the paths that the source names.
         """
-        path = os.path.join(self.work, DOWNLOAD)
+        path, name = os.path.join(self.work, DOWNLOAD), hide_password(url)
         self._download(url, path, self.entry.download_bytes or MAX_ARCHIVE_BYTES)
         find_model = _strip_folders(select_path(self.source.path, self.target), above)
-        found = extract(path, find_model, limit_bytes=self.limit_bytes)
+        found = extract(path, name, find_model, limit_bytes=self.limit_bytes)
         if not found:
             raise ConfigurationError(
-                f"{hide_password(url)} has no {self.source.path!r}; check the path in 'source'"
+                f"{name} has no {self.source.path!r}; check the path in 'source'"
             )
         if self.entry.licence_file:
             find_licence = _strip_folders(select_path(self.entry.licence_file, self.licence), above)
-            if not extract(path, find_licence, limit_bytes=MAX_LICENCE_BYTES):
+            if not extract(path, name, find_licence, limit_bytes=MAX_LICENCE_BYTES):
                 raise ConfigurationError(
-                    f"{hide_password(url)} has no {self.entry.licence_file!r}; check 'licence_file'"
+                    f"{name} has no {self.entry.licence_file!r}; check 'licence_file'"
                 )
         os.unlink(path)
 

@@ -305,7 +305,7 @@ def test_credentials_of_an_address_are_neither_shown_nor_kept(server, library):
 
 def test_an_index_without_a_scheme_does_not_show_its_password(server, library, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "me:s3cret@acme.org/simple")
-    with pytest.raises(ConfigurationError, match="'acme.org/simple/tiny/' is not an address"):
+    with pytest.raises(ConfigurationError, match=r"'acme\.org/simple/tiny/' is not an address"):
         get(entry_of("pypi:tiny==1.0/x"), library)
 
 
