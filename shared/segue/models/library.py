@@ -22,14 +22,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from segue.errors import ConfigurationError, DiskFull, MissingInput, Unavailable
-from segue.model.model_entry import compute_folder_sha256
+from segue.model.model_entry import CONTENTS, LICENCE, compute_folder_sha256
 
 if TYPE_CHECKING:
     from segue.model.model_entry import ModelEntry
     from segue.model.object_store import ObjectStore
 
-CONTENTS = "segue-model.json"
-LICENCE = "LICENCE"
 LOCK = ".lock"
 UNFINISHED = ".unfinished-"
 BLOCK_BYTES = 2**20

@@ -16,12 +16,12 @@ import pytest
 from segue.adapters.connect import open_models
 from segue.backoff import Backoff
 from segue.errors import ConfigurationError, DiskFull, Unavailable
-from segue.model.model_entry import ModelEntry, compute_folder_sha256
+from segue.model.model_entry import CONTENTS, ModelEntry, compute_folder_sha256
 from segue.models import fetch as fetching
 from segue.models import library as libraries
 from segue.models.fetch import Origin, fetch_model
 from segue.models.http import HttpClient
-from segue.models.library import CONTENTS, UNFINISHED
+from segue.models.library import UNFINISHED
 from segue_support.web_server import (
     Page,
     add_node_package,
@@ -176,6 +176,28 @@ def test_a_file_or_folder_beside_the_graph_is_copied(tmp_path, library):
     assert (Path(folder.path) / "model.onnx").read_bytes() == MODEL
     with pytest.raises(ConfigurationError, match=r"gone.onnx' of tiny@1 does not exist"):
         get(entry_of("gone.onnx", folder=str(tmp_path), sha256="0" * 64), library)
+
+
+@pytest.mark.parametrize("name", ["LICENCE", "licence", "segue-model.json", "..", "n" * 300])
+def test_a_source_may_have_any_name(server, library, name):
+    server.pages["/a"] = Page(body=make_wheel({name: MODEL, "text": LICENCE}))
+    server.pages[f"/{name}"] = Page(body=MODEL)
+    if name != "..":
+        entry = entry_of(f"{server.url}/a#{name}", licence_file="text")
+        path = get(entry, library).path
+        assert Path(path).read_bytes() == MODEL
+        assert library.find(entry) == path
+        assert Path(library.find_licence(entry)).read_bytes() == LICENCE
+    entry = entry_of(f"{server.url}/{name}", name="second")
+    assert Path(get(entry, library).path).read_bytes() == MODEL
+    assert library.find(entry)
+
+
+def test_a_folder_without_files_is_refused(tmp_path, library):
+    (tmp_path / "empty").mkdir()
+    entry = entry_of("empty", folder=str(tmp_path), sha256=sha256(b""))
+    with pytest.raises(ConfigurationError, match="empty has no files; check the path"):
+        get(entry, library)
 
 
 def test_progress_goes_up_to_all_bytes(server, library):
@@ -369,7 +391,7 @@ def test_several_that_get_the_same_model_download_it_once(server, library):
 KILLED = """
 import os, sys
 from segue.adapters.connect import open_models
-from segue.model.model_entry import ModelEntry
+from segue.model.model_entry import CONTENTS, ModelEntry
 from segue.models.fetch import fetch_model
 entry = ModelEntry(name="tiny", version=1, source=sys.argv[1], sha256="0" * 64)
 fetch_model(entry, open_models(sys.argv[2]), on_progress=lambda *_: os.kill(os.getpid(), 9))

@@ -12,9 +12,9 @@ import pytest
 from segue.adapters.connect import connect_store, open_models
 from segue.errors import ConfigurationError, SegueError, Unavailable
 from segue.model.graph import parse_graph
-from segue.model.model_entry import ModelEntry
+from segue.model.model_entry import CONTENTS, ModelEntry
 from segue.models.fetch import Origin, fetch_model
-from segue.models.library import CONTENTS, ModelLibrary
+from segue.models.library import ModelLibrary
 from segue.worker.model_paths import check_models, find_model_paths
 
 MODEL = b"a model" * 1000
