@@ -56,7 +56,7 @@ TS_PACKET_BYTES = 188
 TS_PROBE_PACKETS = 5
 TS_SYNC = 0x47
 # Packets as they are, with a time in front of each (Blu-ray), or with a checksum behind each.
-TS_LAYOUTS = ((0, 188), (4, 192), (0, 204))
+TS_STRIDES = (188, 192, 204)
 MAX_SECTION_BYTES = 1_024
 # Stream types.
 TS_AUDIO = frozenset((0x03, 0x04, 0x0F, 0x11, 0x1C, 0x81, 0x87, 0x8A))
@@ -72,8 +72,10 @@ TS_NAMES = {
     **dict.fromkeys((b"HEVC", b"AV01", b"VC-1", b"drac"), "video"),
 }
 
+PS_START = b"\0\0\1"
+PS_GAP_BYTES = 2_324  # a sector of a video CD
 PS_PACK = 0xBA
-PS_END = 0xB9
+PS_END = PS_START + b"\xb9"
 PS_PRIVATE = 0xBD
 PS_EXTENDED = 0xFD
 # The first byte of a private stream: AC-3, DTS, PCM and the like.
@@ -292,11 +294,16 @@ def find_transport_stream_kinds(data: Bytes) -> frozenset[str]:
 
 
 def _find_layout(data: Bytes) -> tuple[int, int] | None:
-    """Return the place of the first packet's sync byte, and the distance from each to the next."""
-    for offset, stride in TS_LAYOUTS:
-        places = [offset + stride * i for i in range(TS_PROBE_PACKETS)]
-        if all(data.integer(place, 1) == TS_SYNC for place in places):
-            return offset, stride
+    """Return the place of the first whole packet, and the distance from each to the next.
+
+    A recording may begin in the middle of a packet.
+    """
+    block = data.read(0, (TS_PROBE_PACKETS + 1) * max(TS_STRIDES))
+    for stride in TS_STRIDES:
+        for offset in range(stride):
+            places = range(offset, len(block), stride)[:TS_PROBE_PACKETS]
+            if len(places) == TS_PROBE_PACKETS and all(block[each] == TS_SYNC for each in places):
+                return offset, stride
     return None
 
 
@@ -365,8 +372,14 @@ def find_program_stream_kinds(data: Bytes) -> frozenset[str]:
     at = 0
     for _ in range(MAX_TAGS):
         head = data.read(at, 32)
-        if len(head) < 16 or head[:3] != b"\0\0\1" or head[3] == PS_END or at > SEARCH_BYTES:
+        if len(head) < 16 or head.startswith(PS_END) or at > SEARCH_BYTES:
             break
+        if not head.startswith(PS_START):  # packets of a video CD are followed by zeros
+            skipped = data.read(at, PS_GAP_BYTES).find(PS_START)
+            if skipped < 0:
+                break
+            at += skipped
+            continue
         if head[3] == PS_PACK:
             # MPEG-2 begins with the bits 01, and may be followed by bytes that stuff it.
             at += 14 + (head[13] & 7) if head[4] >> 6 == 1 else 12

@@ -88,6 +88,11 @@ def test_every_container_is_recognised_by_its_bytes(seeds, find, name):
             {"video/mpeg", "video/*", "audio/*"},
         ),
         (
+            (*FILM, *SOUND, "-r", "25", "-c:v", "mpeg1video", "-c:a", "mp2", "-f", "vcd"),
+            "a.mpg",
+            {"video/mpeg", "video/*", "audio/*"},
+        ),
+        (
             (*FILM, "-c:v", "libx264", "-movflags", "+frag_keyframe+empty_moov"),
             "a.mp4",
             {"video/mp4", "video/*"},
@@ -99,6 +104,13 @@ def test_every_container_is_recognised_by_its_bytes(seeds, find, name):
 def test_a_container_is_named_with_the_kinds_of_streams_in_it(tmp_path, options, name, expected):
     run_bundled_ffmpeg(*options, str(tmp_path / name))
     assert find_content_types(str(tmp_path / name)) == expected
+
+
+@pytest.mark.parametrize("missing", [1, 70, 187])
+def test_a_broadcast_that_was_recorded_from_the_middle_of_a_packet_is_recognised(
+    seeds, find, missing
+):
+    assert find(seeds["film.ts"][missing:]) == {"video/mp2t", "video/*", "audio/*"}
 
 
 def test_a_cover_is_no_film(tmp_path):
