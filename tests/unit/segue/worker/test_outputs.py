@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,11 @@ jobs:
     needs: {value: words}
     accepts: [audio/flac, image/png]
     writes: application/json
+  sounds:
+    run: "output_jobs:Sounds"
+    needs: {media: source}
+    accepts: [audio/*]
+    writes: application/json
   many: {run: "output_jobs:Many", needs: {vocals: stems.vocals}, writes: application/json}
 """
 JOBS = """
@@ -75,6 +81,13 @@ def loud(media):
 
 def after(value):
     return {"after": value}
+
+class Sounds:
+    batch_size = 4
+    def __call__(self, media):
+        return self.batch([{"media": media}])[0]
+    def batch(self, inputs):
+        return [{"files": len(inputs)} for _ in inputs]
 
 class Many:
     batch_size = 4
@@ -190,6 +203,23 @@ def sound(place: Place, name: str) -> MediaFile:
         return place.trial.add(name, file.read())
 
 
+def test_files_that_are_not_accepted_do_not_split_a_batch(place: Place) -> None:
+    files = [
+        place.trial.add(f"cover{n}.png", PNG) if n % 2 else sound(place, f"song{n}.wav")
+        for n in range(12)
+    ]
+    tasks = [Task(task_id=n, media=media, run=("sounds",)) for n, media in enumerate(files)]
+    with place.trial.pool(place.graph, processes=1) as pool:
+        # Once the job is loaded, the pool knows that it takes batches.
+        [alone] = run_tasks(pool, [evolve(tasks[1], task_id=99)])
+        results = [found["sounds"] for found in run_tasks(pool, tasks)]
+    covers = [alone["sounds"], *results[1::2]]
+    assert {result.state for result in covers} == {State.NOT_APPLICABLE}
+    # Of any files in a row, every other one is a cover.
+    sizes = [json.loads(place.trial.read(result))["files"] for result in results[::2]]
+    assert max(sizes) > 1
+
+
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
     "1f15c4890000000d49444154789c6360000000000500010d0a2db40000000049454e44ae426082"
@@ -217,6 +247,9 @@ def test_bytes_that_prove_nothing_are_what_they_are_declared_to_be(place: Place)
     assert damaged.state is State.FAILED
     assert damaged.error is not None
     assert damaged.error.kind == Kind.CORRUPT_MEDIA
+    # Perhaps it would have sound if it were whole.
+    film = place.run(place.trial.add("noise.mp4", b"\1\2\3" * 999), "loud")["loud"]
+    assert film.state is State.FAILED
     notes = evolve(place.trial.add("notes.txt", b"hello\n" * 99), content_type=None)
     text = place.run(notes, "loud")["loud"]
     assert text.state is State.NOT_APPLICABLE
