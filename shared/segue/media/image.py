@@ -102,10 +102,17 @@ def _decode(file: BinaryIO, uri: str) -> NDArray[np.uint8]:
                 "8 or 16 bits per channel"
             )
         image.load()  # of a TIFF, this turns it, and removes the orientation
-        orientation = image.getexif().get(ORIENTATION)
-        pixels = _turn_upright(_convert_to_rgb(image), orientation)
+        pixels = _turn_upright(_convert_to_rgb(image), _read_orientation(image))
     pixels.flags.writeable = False
     return pixels
+
+
+def _read_orientation(image: Image.Image) -> object:
+    """Return an image's orientation; None if its EXIF data is damaged, as its pixels are not."""
+    try:
+        return image.getexif().get(ORIENTATION)
+    except ERRORS:
+        return None
 
 
 def open_image(file: BinaryIO) -> Image.Image:

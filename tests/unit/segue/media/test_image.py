@@ -96,6 +96,12 @@ def test_an_orientation_that_is_none_changes_nothing(decode, picture, orientatio
     assert np.array_equal(decode(save(picture, "PNG", exif=exif)), picture)
 
 
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "JPEG"])
+def test_damaged_exif_data_are_no_damage_of_the_pixels(decode, picture, form):
+    data = save(picture, form, exif=b"Exif\0\0no TIFF header")
+    assert decode(data).shape == picture.shape
+
+
 def test_what_is_transparent_is_shown_on_white(decode):
     rgba = np.zeros((2, 3, 4), np.uint8)
     rgba[0, 0] = (255, 0, 0, 255)
