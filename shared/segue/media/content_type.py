@@ -171,8 +171,11 @@ EXTENSIONS = {
     "7z": "application/x-7z-compressed",
     "parquet": "application/vnd.apache.parquet",
 }
-# What a server says that knows nothing.
-UNKNOWN = ("application/octet-stream", "binary/octet-stream", "application/unknown")
+# What a server says that knows nothing, or that was told how the file was sent, not what it is.
+UNKNOWN = (
+    *("application/octet-stream", "binary/octet-stream", "application/unknown"),
+    *("application/x-www-form-urlencoded", "multipart/form-data", "application/force-download"),
+)
 NOUNS = {
     "application": "a document",
     "audio": "sound",
@@ -258,6 +261,18 @@ def find_declared_type(file_name: str, content_type: str | None) -> str | None:
         return declared
     stem, _, extension = file_name.rpartition("/")[2].rpartition(".")
     return EXTENSIONS.get(extension.lower()) if stem else None
+
+
+def find_declared_types(file_name: str, content_type: str | None) -> frozenset[str]:
+    """Find out what a file is declared to be, in the form of `find_content_types`.
+
+    A film may have sound; that is not declared.
+    """
+    declared = find_declared_type(file_name, content_type)
+    if declared is None:
+        return frozenset()
+    is_film = declared.startswith("video/")
+    return frozenset((declared, "audio/*", "video/*") if is_film else (declared,))
 
 
 def describe_types(found: frozenset[str]) -> str:

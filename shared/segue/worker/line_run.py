@@ -24,7 +24,7 @@ from segue.errors import (
     NotAccepted,
     Superseded,
 )
-from segue.media.content_type import describe_types, find_content_types, find_declared_type
+from segue.media.content_type import describe_types, find_content_types, find_declared_types
 from segue.media.decode import LocalMedia
 from segue.model.artifact import (
     Lineage,
@@ -292,8 +292,8 @@ class LineRun:
         """
         path = self._open_source().path
         if self._types is None:
-            declared = find_declared_type(self._file_name, self.task.media.content_type)
-            self._types = find_content_types(path) or frozenset([declared] if declared else [])
+            declared = find_declared_types(self._file_name, self.task.media.content_type)
+            self._types = find_content_types(path) or declared
         if self._types and not job.is_accepted(self._types):
             found = describe_types(self._types)
             message = f"the file is {found}, and the job accepts {', '.join(job.accepts)}"

@@ -19,6 +19,7 @@ from segue.media.content_type import (
     EXTENSIONS,
     find_content_types,
     find_declared_type,
+    find_declared_types,
 )
 from segue.model.content_types import accepts, normalise_type
 from segue_support import media_seeds
@@ -333,6 +334,7 @@ def test_a_pattern_matches_what_a_file_is_or_holds(patterns, found, expected):
         ("a.flac", "", "audio/flac"),
         ("folder.mp3/a.jpeg", "application/octet-stream", "image/jpeg"),
         ("a.tar.gz", "binary/octet-stream", "application/gzip"),
+        ("a.flac", "application/x-www-form-urlencoded", "audio/flac"),
         ("a.flac", "nonsense", "audio/flac"),
         ("a.flac", "audio/" + "x" * 1000, "audio/flac"),
         ("a.unknown", None, None),
@@ -343,6 +345,12 @@ def test_a_pattern_matches_what_a_file_is_or_holds(patterns, found, expected):
 )
 def test_what_a_file_is_declared_to_be(name, declared, expected):
     assert find_declared_type(name, declared) == expected
+
+
+def test_a_file_that_is_declared_to_be_a_film_may_have_sound():
+    assert find_declared_types("a.mp4", None) == {"video/mp4", "video/*", "audio/*"}
+    assert find_declared_types("a.flac", None) == {"audio/flac"}
+    assert find_declared_types("a.unknown", None) == frozenset()
 
 
 def test_each_type_has_one_name():
