@@ -11,11 +11,8 @@ import struct
 
 MAX_TEXT = 100  # characters
 _WAS_READ = 0  # the byte of the page that says so
-_REPORT = struct.Struct(
-    "<QdH"
-)  # the call's number, the fraction, the size of the text that follows
+_REPORT = struct.Struct("<QdH400s")  # the call's number, the fraction, the text and its size
 _REPORT_AT = 8
-_TEXT_AT = _REPORT_AT + _REPORT.size
 
 
 class ChildPage:
@@ -24,26 +21,22 @@ class ChildPage:
     def __init__(self) -> None:
         self._bytes = mmap.mmap(-1, mmap.PAGESIZE)
         self.call = 0  # the number of the running one; each process counts by itself
-        self._text = ""  # that is in the page, encoded
-        self._size = 0
 
     def report(self, fraction: float, text: str) -> None:
         """Write how far the running call has come; called by the child."""
-        if text != self._text:
-            data = text[:MAX_TEXT].encode("utf-8", "replace")
-            self._bytes[_TEXT_AT : _TEXT_AT + len(data)] = data
-            self._text, self._size = text, len(data)
-        _REPORT.pack_into(self._bytes, _REPORT_AT, self.call, fraction, self._size)
+        # In one step, and all of it: another thread or process of the job may report, too.
+        data = text[:MAX_TEXT].encode("utf-8", "replace")
+        _REPORT.pack_into(self._bytes, _REPORT_AT, self.call, fraction, len(data), data)
 
     def read_report(self) -> tuple[float, str] | None:
         """Return the fraction and the text of the running call; None if it has reported nothing.
 
-        A text that changes at this moment may be garbled; the next look corrects it.
+        What is written at this moment may be garbled; the next look corrects it.
         """
-        call, fraction, size = _REPORT.unpack_from(self._bytes, _REPORT_AT)
-        if call != self.call or not call:
+        call, fraction, size, data = _REPORT.unpack_from(self._bytes, _REPORT_AT)
+        if call != self.call or not call or not 0.0 <= fraction <= 1.0:
             return None
-        return fraction, self._bytes[_TEXT_AT : _TEXT_AT + size].decode("utf-8", "replace")
+        return fraction, data[:size].decode("utf-8", "replace")
 
     @property
     def was_read(self) -> bool:

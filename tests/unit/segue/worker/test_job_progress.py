@@ -77,3 +77,19 @@ def test_a_process_that_a_job_forks_reports_too(page: ChildPage) -> None:
         os._exit(0)
     assert os.waitpid(process, 0)[1] == 0
     assert page.read_report() == (0.75, "in a fork")
+
+
+def test_a_process_that_a_job_forks_does_not_mix_up_the_texts(page: ChildPage) -> None:
+    segue.progress(0.1, "separating")
+    if (process := os.fork()) == 0:
+        segue.progress(0.75, "in a fork")
+        os._exit(0)
+    assert os.waitpid(process, 0)[1] == 0
+    segue.progress(0.2, "separating")
+    assert page.read_report() == (0.2, "separating")
+
+
+def test_a_page_that_a_job_has_overwritten_says_nothing(page: ChildPage) -> None:
+    segue.progress(0.1)
+    page.report(math.nan, "")
+    assert page.read_report() is None
