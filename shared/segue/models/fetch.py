@@ -71,8 +71,11 @@ def fetch_model(
         If a server cannot be reached.
     DiskFull
     """
+    path, origin = library.find(entry), Origin.HERE
+    if path is not None and library.store is None:  # its folder may be read-only, as in an image
+        return FetchedModel(entry=entry, path=path, origin=origin)
     with library.lock(entry):
-        path, origin = library.find(entry), Origin.HERE
+        path = library.find(entry)
         if path is None:
             path, origin = library.copy_from_store(entry), Origin.STORE
         if path is None:

@@ -21,7 +21,7 @@ from segue.models import fetch as fetching
 from segue.models import library as libraries
 from segue.models.fetch import Origin, fetch_model
 from segue.models.http import HttpClient
-from segue.models.library import UNFINISHED
+from segue.models.library import LOCK, UNFINISHED
 from segue_support.web_server import (
     Page,
     add_node_package,
@@ -428,6 +428,16 @@ def test_a_folder_that_is_read_only_is_named_with_the_remedy(server):
     nobody_writes = "/sys/models" if sys.platform == "linux" else "/models"
     with pytest.raises(ConfigurationError, match="cannot be written"):
         get(entry_of(f"{server.url}/model.onnx"), open_models(nobody_writes))
+
+
+def test_a_model_that_is_ready_needs_no_folder_that_can_be_written(server, library):
+    server.pages["/model.onnx"] = Page(body=MODEL)
+    entry = entry_of(f"{server.url}/model.onnx")
+    path = get(entry, library).path
+    lock = Path(library.folder) / entry.reference / LOCK
+    lock.unlink()
+    lock.mkdir()  # root may write anywhere, but not to a folder as to a file
+    assert get(entry, library).path == path
 
 
 def test_a_folder_that_is_a_file_is_named_with_the_remedy(server, tmp_path):
