@@ -62,8 +62,9 @@ class RunningWriter:
         data = msgspec.json.encode(RunningFile(owner=self._owner, running=tuple(running)))
         for path in self._paths:
             with contextlib.suppress(OSError):
+                # Each time: another process that ends removes the folder if it is empty.
+                os.makedirs(os.path.dirname(path), exist_ok=True)
                 if not self._is_written:
-                    os.makedirs(os.path.dirname(path), exist_ok=True)
                     _remove_stale_files(os.path.dirname(path))
                 with open(f"{path}~", "wb") as file:
                     file.write(data)

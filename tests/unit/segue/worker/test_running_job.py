@@ -110,3 +110,15 @@ def test_a_folder_that_cannot_exist_is_no_reason_to_fail(tmp_path: Path) -> None
     writer.write([ONE])
     assert read_running_jobs([str(tmp_path / "file" / "x"), str(tmp_path / "fine")]) == [ONE]
     writer.remove()
+
+
+def test_a_folder_that_another_process_has_removed_is_made_again(folder: Path) -> None:
+    writer = RunningWriter([str(folder)])
+    writer.write([ONE])
+    (file,) = folder.iterdir()
+    file.unlink()
+    folder.rmdir()
+    writer.write([MANY])
+    assert read_running_jobs([str(folder)]) == [MANY]
+    writer.remove()
+    assert not folder.exists()
