@@ -231,13 +231,13 @@ class ModelLibrary:
             return None
 
 
-def build_missing_error(references: list[str]) -> ConfigurationError:
+def build_missing_error(references: list[str], options: str = "") -> ConfigurationError:
     """Return the error to raise if models are missing: it has the command that gets them."""
     what = "the model" if len(references) == 1 else "the models"
     are = "is" if len(references) == 1 else "are"
     return ConfigurationError(
         f"{what} {', '.join(references)} {are} not on this machine, or not complete; run "
-        f"'segue models get {' '.join(references)}'"
+        f"'segue models get {' '.join(references)}{options}'"
     )
 
 

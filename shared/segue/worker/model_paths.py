@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shlex
 from collections.abc import Iterable, Mapping
 
 from segue.adapters.connect import open_models
 from segue.model.graph import Graph, find_model_params
-from segue.model.settings import Settings
+from segue.model.settings import DEFAULT_GRAPH, SETTINGS, Settings
 from segue.models.library import build_missing_error
 
 
@@ -42,4 +44,12 @@ def check_models(graph: Graph, jobs: Iterable[str]) -> None:
     with contextlib.closing(open_models(Settings.load().models)) as library:
         missing = [entry.reference for entry in models if not library.is_available(entry)]
     if missing:
-        raise build_missing_error(missing)
+        raise build_missing_error(missing, _find_options(graph))
+
+
+def _find_options(graph: Graph) -> str:
+    """Return the option with which a command finds a graph that it would not find by itself."""
+    named = os.environ.get(SETTINGS["graph"].variable) or DEFAULT_GRAPH
+    if graph.path is None or os.path.abspath(graph.path) == os.path.abspath(named):
+        return ""
+    return f" --graph {shlex.quote(graph.path)}"

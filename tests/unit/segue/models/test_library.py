@@ -126,6 +126,7 @@ jobs:
 @pytest.fixture
 def graph(entry, tmp_path, monkeypatch):
     monkeypatch.setenv("SEGUE_MODELS", str(tmp_path / "models"))
+    monkeypatch.chdir(tmp_path)
     return parse_graph(GRAPH, path=str(tmp_path / "jobs.yaml"))
 
 
@@ -136,6 +137,16 @@ def test_all_models_that_are_missing_are_named_with_the_command_to_type(graph):
     check_models(graph, ["b"])  # it runs without
     with pytest.raises(ConfigurationError, match="'segue models get tiny@1'"):
         find_model_paths(graph, "a")
+
+
+def test_the_command_to_type_names_the_graph_unless_it_is_found_without(graph, monkeypatch):
+    monkeypatch.chdir("/")
+    command = f"'segue models get tiny@1 other@3 --graph {graph.path}'"
+    with pytest.raises(ConfigurationError, match=command):
+        check_models(graph, ["a"])
+    monkeypatch.setenv("SEGUE_GRAPH", graph.path)
+    with pytest.raises(ConfigurationError, match="'segue models get tiny@1 other@3'"):
+        check_models(graph, ["a"])
 
 
 def test_each_parameter_that_names_a_model_gets_its_path(graph, tmp_path):
