@@ -6,13 +6,16 @@ checksum decides whether what came is right, wherever it came from.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import NoReturn
 
 from segue.errors import ConfigurationError
 from segue.extras import MissingExtra, find_extra
@@ -233,25 +236,31 @@ def _strip_folders(find_target: FindTarget, count: int) -> FindTarget:
 def _convert(entry: ModelEntry, source: str, target: str) -> None:
     """Call the function that makes an ONNX file of a model."""
     module, _, name = entry.convert.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(
-            f"{entry.reference}: {entry.convert!r} cannot be imported ({error}); install its "
-            "package, or put the module beside jobs.yaml"
-        ) from error
-    try:
-        function(Path(source), Path(target))
-    except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and find_extra(error.name):
-            raise MissingExtra(f"converting {entry.reference}", "models") from error
-        if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
-            raise
-        raise ConfigurationError(
-            f"{entry.reference}: {entry.convert} failed ({type(error).__name__}: {error})"
-        ) from error
+    with contextlib.redirect_stdout(sys.stderr):  # what it prints is no part of the answer
+        try:
+            function = getattr(importlib.import_module(module), name)
+        except (Exception, SystemExit) as error:  # a user's module may raise anything
+            raise ConfigurationError(
+                f"{entry.reference}: {entry.convert!r} cannot be imported "
+                f"({type(error).__name__}: {error}); install its package, or put the module beside "
+                "jobs.yaml"
+            ) from error
+        try:
+            function(Path(source), Path(target))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it always raises
+            _raise_conversion_error(entry, error)
     if not os.path.isfile(target):
         raise ConfigurationError(
             f"{entry.reference}: {entry.convert} has not written the file that it was given as its "
             "second argument"
         )
+
+
+def _raise_conversion_error(entry: ModelEntry, error: BaseException) -> NoReturn:
+    if isinstance(error, ModuleNotFoundError) and find_extra(error.name):
+        raise MissingExtra(f"converting {entry.reference}", "models") from error
+    if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
+        raise error
+    raise ConfigurationError(
+        f"{entry.reference}: {entry.convert} failed ({type(error).__name__}: {error})"
+    ) from error

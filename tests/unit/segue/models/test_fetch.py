@@ -359,6 +359,26 @@ def test_what_is_converted_is_kept_as_onnx(server, library, tmp_path, monkeypatc
             get(replace(entry, convert=f"own_conversion:{name}"), library)
 
 
+def test_a_conversion_may_print_and_exit(server, library, tmp_path, monkeypatch, capsys):
+    (tmp_path / "loud_conversion.py").write_text(
+        "print('imported')\n"
+        "def convert(source, target):\n    print('converting')\n    raise SystemExit(3)\n"
+    )
+    (tmp_path / "bad_conversion.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    server.pages["/model.bin"] = Page(body=MODEL)
+    for module, message in (
+        ("loud", r"loud_conversion:convert failed \(SystemExit: 3\)"),
+        ("bad", "cannot be imported .ZeroDivisionError"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            get(
+                entry_of(f"{server.url}/model.bin", convert=f"{module}_conversion:convert"), library
+            )
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "imported\nconverting\n")
+
+
 def test_a_model_that_has_lost_bytes_is_missing_and_got_again(server, library):
     server.pages["/model.onnx"] = Page(body=MODEL)
     entry = entry_of(f"{server.url}/model.onnx")
