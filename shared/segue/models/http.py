@@ -68,6 +68,17 @@ class _Reception:
             raise http.client.IncompleteRead(b"", total - self.received)
 
 
+class _HttpRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but none that leads out of HTTP: urllib alone allows FTP."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        if not newurl.startswith(("http://", "https://")):
+            raise urllib.error.HTTPError(newurl, code, msg, headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpClient:
     """Reads pages and files from servers."""
@@ -154,8 +165,8 @@ class HttpClient:
         token = authorization or self.tokens.get(request.host)
         if token:
             request.add_unredirected_header("Authorization", token)  # for this host alone
-        context = _build_tls_context() if request.type == "https" else None
-        return urllib.request.urlopen(request, timeout=TIMEOUT_S, context=context)  # noqa: S310
+        tls = urllib.request.HTTPSHandler(context=_build_tls_context())
+        return urllib.request.build_opener(_HttpRedirects, tls).open(request, timeout=TIMEOUT_S)
 
 
 def _split_credentials(url: str) -> tuple[str, str | None]:
@@ -177,6 +188,11 @@ def _translate_error(url: str, error: Exception) -> SegueError:
     if not isinstance(error, urllib.error.HTTPError):
         return _build_unreachable(url, error)
     error.close()
+    if 300 <= error.code < 400:
+        return ConfigurationError(
+            f"{place} leads to an address that is not of HTTP, or in a circle (HTTP {error.code}); "
+            "check 'source'"
+        )
     if error.code in GONE:
         return ConfigurationError(
             f"{place} is gone, or never was there (HTTP {error.code}); check 'source', or that the "

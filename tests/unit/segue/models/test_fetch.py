@@ -280,6 +280,14 @@ def test_a_source_that_is_gone_or_wrong_is_named_with_the_remedy(server, library
     assert left_over(library) == []
 
 
+@pytest.mark.parametrize("target", ["file:///etc/hosts", "ftp://127.0.0.1:9/m", "{url}/m"])
+def test_a_redirect_that_leaves_http_or_goes_round_is_refused_at_once(server, library, target):
+    server.pages["/m"] = Page(redirect=target.format(url=server.url))
+    with pytest.raises(ConfigurationError, match="not of HTTP, or in a circle"):
+        get(entry_of(f"{server.url}/m"), library)
+    assert server.count("/m") < 10  # as many as urllib allows, once
+
+
 def test_a_model_that_is_larger_than_it_should_be_is_not_written_in_full(server, library):
     server.pages["/model.onnx"] = Page(body=MODEL)
     server.pages["/all.whl"] = Page(body=make_wheel({"m": bytes(10**6)}))
