@@ -249,7 +249,8 @@ def _to_seconds(stream: VideoStream, time: int | None) -> float | None:
 def _convert_to_rgb(frame: VideoFrame) -> NDArray[np.uint8]:
     import numpy as np
 
-    rgb = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    # By default, there would be a thread for each core, and its stack counts as the job's memory.
+    rgb = np.asarray(frame.to_ndarray(format="rgb24", threads=1), np.uint8)
     if frame.rotation % 90 == 0:
         rgb = np.rot90(rgb, frame.rotation // 90)
     rgb = np.ascontiguousarray(rgb)

@@ -97,6 +97,15 @@ def test_frames_may_be_asked_for_again_and_need_not_all_be_read(open_media, film
     assert len(list(media.frames())) == 3
 
 
+def test_frames_are_decoded_without_more_threads(open_media, films):
+    def count() -> int:
+        return len(os.listdir("/proc/self/task"))
+
+    before = count()
+    for name in FILMS:
+        assert {count() for _ in open_media(films[name]).frames()} == {before}, name
+
+
 @pytest.mark.parametrize("degrees", [90, 180, 270])
 def test_a_film_of_a_telephone_is_upright(open_media, films, tmp_path, degrees):
     path, shown = str(tmp_path / "a.mp4"), str(tmp_path / "a.png")
