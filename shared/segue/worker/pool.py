@@ -259,6 +259,7 @@ class Pool:
                     f"a task names {', '.join(unknown)}, not in the graph; name only its jobs"
                 )
         self._tasks.update((task.task_id, task) for task in tasks)
+        self._is_flushed = False
         if self._error is None and self._trial is None:
             self._send(tasks)
 
@@ -269,7 +270,8 @@ class Pool:
     def _send(self, tasks: Sequence[Task]) -> None:
         for start in range(0, len(tasks), MAX_SUBMISSION):
             self._channel.send(Submission(list(tasks[start : start + MAX_SUBMISSION])))
-        self._is_flushed = False
+        if self._is_flushed:  # these come again, to another supervisor
+            self._channel.send(Submission(flush=True))
 
     def flush(self) -> None:
         """Let no batch wait for further tasks: none come, unless some are submitted after all."""
@@ -456,7 +458,7 @@ class Pool:
         left = self._tasks[task_id].continue_after(self._results.get(task_id, ()))
         self._trial = msgspec.structs.replace(left, run=left.run[:1])
         self._send([self._trial])
-        self._channel.send(Submission(flush=True))  # a batch of one waits for no others
+        self._channel.send(Submission(flush=True))  # it waits for no others
 
     def _finish_trial(self, results: Sequence[Result]) -> Report:
         """Return the report on a task of which one job has run alone."""

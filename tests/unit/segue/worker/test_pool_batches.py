@@ -198,6 +198,38 @@ def test_a_batch_returns_a_value_for_each_input(
     assert [int(size) for size in noted.read_text().split()] == sizes
 
 
+def test_a_batch_that_kills_the_supervisor_is_tried_without_a_wait(
+    trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+    import signal
+    def name(media):
+        return media.uri
+    class job:
+        batch_wait_s = 600
+        def batch(self, inputs):
+            if any("001" in i["value"] for i in inputs):
+                os.kill(os.getppid(), signal.SIGKILL)
+                time.sleep(60)
+            return [{} for _ in inputs]
+    """
+    write_job(tmp_path, "kills", code, monkeypatch)
+    graph = parse_graph(
+        build_chain_text("kills:job").replace("segue_support.jobs:fine", "kills:name"),
+        path=str(tmp_path / "jobs.yaml"),
+    )
+    kinds = {}
+    with trial.pool(graph, processes=1) as pool:
+        pool.submit(build_tasks(trial, graph, 2))
+        pool.flush()
+        while pool.pending:
+            for report in pool.collect(1.0):
+                for result in report.results:
+                    if result.job == "job":
+                        kinds[report.task_id] = result.error and result.error.kind
+    assert kinds == {0: None, 1: Kind.CRASHED}
+
+
 def test_the_inputs_of_a_batch_take_half_of_the_memory_and_the_rest_is_cut_off(
     trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
