@@ -37,14 +37,18 @@ def connect_store(location: str) -> ObjectStore:
         from segue.adapters.cloud_storage import CloudStorage
 
         return CloudStorage(location)
+    _refuse_unknown_stores(location)
+    from segue.adapters.folder import FolderStore
+
+    return FolderStore(location)
+
+
+def _refuse_unknown_stores(location: str) -> None:
     if "://" in location and not location.startswith("file:///"):
         raise ConfigurationError(
             f"{location!r} is not an object store that Segue supports; write gs://bucket/prefix "
             "or a folder"
         )
-    from segue.adapters.folder import FolderStore
-
-    return FolderStore(location)
 
 
 def open_models(location: str | None = None) -> ModelLibrary:
@@ -55,6 +59,7 @@ def open_models(location: str | None = None) -> ModelLibrary:
         return ModelLibrary(folder=find_user_folder())
     if location.startswith("gs://"):
         return ModelLibrary(folder=find_user_folder(), store=connect_store(location))
+    _refuse_unknown_stores(location)
     return ModelLibrary(folder=parse_location(location).removeprefix("file://"))
 
 

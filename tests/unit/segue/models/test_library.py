@@ -109,6 +109,11 @@ def test_a_folder_of_caches_is_used_if_none_is_named(monkeypatch, tmp_path):
     assert open_models().folder == str(tmp_path / "segue" / "models")
 
 
+def test_another_store_is_no_folder():
+    with pytest.raises(ConfigurationError, match="write gs://bucket/prefix or a folder"):
+        open_models("s3://acme/models")
+
+
 GRAPH = f"""
 models:
   tiny@1: {{source: tiny.onnx, sha256: "{ENTRY.sha256}", licence_file: LICENSE}}
