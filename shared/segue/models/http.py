@@ -144,8 +144,8 @@ class HttpClient:
                 raise _build_unreachable(url, error) from error
             except _TooLongError as error:
                 raise ConfigurationError(
-                    f"{hide_password(url)} sends {error}, more than the model has; check 'source' "
-                    "and 'size_bytes'"
+                    f"{hide_password(url)} sends {error}, more than expected; check 'source', "
+                    "'size_bytes' and 'download_bytes'"
                 ) from error
 
         return retry(
