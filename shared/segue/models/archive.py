@@ -14,11 +14,12 @@ import zipfile
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
-from typing import IO
+from typing import IO, Self
 
 from segue.errors import ConfigurationError, SegueError
 
 BLOCK_BYTES = 2**20
+MAX_HEADER_BYTES = 2**20  # of a tar archive's member
 # What is damaged in an archive leads to these, or to none at all: a name that is too long, a file
 # within a file, a negative position.
 ARCHIVE_ERRNOS = (
@@ -95,6 +96,21 @@ def select_path(wanted: str, target: str) -> FindTarget:
     return find
 
 
+class _BoundedTarInfo(tarfile.TarInfo):
+    """The header of a member, which may not be followed by a text of any size.
+
+    ``tarfile`` reads such a text, a long name or what pax adds, at once: a small archive would fill
+    the memory.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        info = super().frombuf(buf, encoding, errors)
+        if info.size > MAX_HEADER_BYTES and not (info.isreg() or info.issparse()):
+            raise tarfile.ReadError(f"a header of {info.size:,} bytes")
+        return info
+
+
 def _iterate_files(path: str) -> Generator[tuple[str, Callable[[], IO[bytes]]], None, None]:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -102,7 +118,7 @@ def _iterate_files(path: str) -> Generator[tuple[str, Callable[[], IO[bytes]]], 
                 if not info.is_dir():
                     yield info.filename, partial(archive.open, info)
         return
-    with tarfile.open(path, "r|*") as stream:
+    with tarfile.open(path, "r|*", tarinfo=_BoundedTarInfo) as stream:
         for member in stream:
             if member.isreg():
                 yield member.name, partial(_open_member, stream, member)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import tarfile
 import zipfile
 
 import pytest
@@ -55,3 +57,28 @@ def test_a_folder_that_cannot_be_written_is_no_fault_of_the_archive(tmp_path):
     (tmp_path / "a").write_bytes(make_wheel({"m": MODEL}))
     with pytest.raises(OSError, match="No space left"):
         extract(str(tmp_path / "a"), "x", select_path("m", "/dev/full"), limit_bytes=2**20)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_that_would_fill_the_memory_is_not_read(tmp_path, kind):
+    info = tarfile.TarInfo("header")
+    info.type, info.size = kind, 2**40
+    with gzip.open(tmp_path / "a", "wb") as file:
+        file.write(info.tobuf(tarfile.GNU_FORMAT))
+        file.write(bytes(2**20))
+    with pytest.raises(ConfigurationError, match="a header of 1,099,511,627,776 bytes"):
+        extract(str(tmp_path / "a"), "x", select_path("m", str(tmp_path)), limit_bytes=2**20)
+
+
+def test_names_and_files_may_be_long(tmp_path):
+    name = "m/" + "n" * 90 + "/" + "o" * 150
+    buffer = io.BytesIO()
+    for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+        with tarfile.open(fileobj=buffer, mode="w:gz", format=form) as archive:
+            member = tarfile.TarInfo(name)
+            member.size = 2**21
+            archive.addfile(member, io.BytesIO(bytes(2**21)))
+        (tmp_path / "a").write_bytes(buffer.getvalue())
+        wanted = select_path("m/", str(tmp_path / "out"))
+        assert extract(str(tmp_path / "a"), "x", wanted, limit_bytes=2**22) == [name]
+        buffer = io.BytesIO()
