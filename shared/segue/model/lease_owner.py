@@ -31,6 +31,11 @@ def is_of_this_process(lease: Lease) -> bool:
     return lease.owner.rpartition("/")[0] == _identify_process()
 
 
+def is_of_this_machine(owner: str) -> bool:
+    """Return whether an owner was built on this machine and in this process namespace."""
+    return owner.rsplit("/", 3)[0].partition("@")[0] == _identify_machine().partition("@")[0]
+
+
 def _identify_process() -> str:
     return _name_process(os.getpid())  # a fork has another number
 

@@ -16,7 +16,7 @@ import msgspec
 
 from segue.adapters.urls import find_file
 from segue.clock import utc_now
-from segue.model.lease_owner import build_owner, is_lost
+from segue.model.lease_owner import build_owner, is_lost, is_of_this_machine
 from segue.model.record import Lease
 
 SUFFIX = ".running"
@@ -82,8 +82,16 @@ class RunningWriter:
 
 
 def read_running_jobs(folders: Iterable[str]) -> list[RunningJob]:
-    """Return what runs in all processes that write to some folders and are alive, longest first."""
-    files = [file for folder in folders for _, file in _read_files(folder) if is_alive(file)]
+    """Return what runs in all processes that write to some folders and are alive, longest first.
+
+    What a process of another machine, or container, has left there would count as alive for ever.
+    """
+    files = [
+        file
+        for folder in folders
+        for _, file in _read_files(folder)
+        if is_of_this_machine(file.owner) and is_alive(file)
+    ]
     return sorted((job for file in files for job in file.running), key=lambda job: job.since)
 
 

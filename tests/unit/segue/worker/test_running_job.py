@@ -122,3 +122,12 @@ def test_a_folder_that_another_process_has_removed_is_made_again(folder: Path) -
     assert read_running_jobs([str(folder)]) == [MANY]
     writer.remove()
     assert not folder.exists()
+
+
+def test_what_another_machine_has_left_is_not_taken_for_running(folder: Path) -> None:
+    folder.mkdir()
+    owner = f"elsewhere:{build_owner().partition(':')[2]}"
+    path = folder / "1-x.running"
+    path.write_bytes(msgspec.json.encode(RunningFile(owner=owner, running=(ONE,))))
+    assert read_running_jobs([str(folder)]) == []
+    assert path.exists()  # it may be alive there
