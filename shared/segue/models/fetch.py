@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -136,10 +135,20 @@ class _Fetch:
         allowance = Allowance(self.limit_bytes)
         names = list(walk_files(path)) if os.path.isdir(path) else [""]
         for name in names:
-            with open(os.path.join(path, name) if name else path, "rb") as file:
-                allowance.copy(file, os.path.join(self.target, name) if name else self.target)
+            target = os.path.join(self.target, name) if name else self.target
+            self._copy_file(os.path.join(path, name) if name else path, target, allowance)
         if self.entry.licence_file:
-            shutil.copyfile(self._find_local(self.entry.licence_file), self.licence)
+            text = self._find_local(self.entry.licence_file)
+            self._copy_file(text, self.licence, Allowance(MAX_LICENCE_BYTES))
+
+    def _copy_file(self, path: str, target: str, allowance: Allowance) -> None:
+        if not (os.path.isfile(path) and os.access(path, os.R_OK)):  # a pipe would never end
+            raise ConfigurationError(
+                f"{path!r} of {self.entry.reference} is not a file that can be read; check "
+                "'source' and 'licence_file'"
+            )
+        with open(path, "rb") as file:
+            allowance.copy(file, target)
 
     def _find_local(self, name: str) -> str:
         path = os.path.normpath(os.path.join(self.entry.folder, name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -203,6 +204,18 @@ def test_a_source_may_have_any_name(server, library, name):
     entry = entry_of(f"{server.url}/{name}", name="second")
     assert Path(get(entry, library).path).read_bytes() == MODEL
     assert library.find(entry)
+
+
+def test_what_is_beside_the_graph_and_no_file_is_refused(tmp_path, library):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m/model.onnx").write_bytes(MODEL)
+    entry = entry_of("m/model.onnx", folder=str(tmp_path), licence_file="m")
+    with pytest.raises(ConfigurationError, match="m' of tiny@1 is not a file"):
+        get(entry, library)
+    os.mkfifo(tmp_path / "m/pipe")
+    for source in ("m", "m/pipe"):
+        with pytest.raises(ConfigurationError, match="pipe' of tiny@1 is not a file"):
+            get(entry_of(source, folder=str(tmp_path)), library)
 
 
 def test_a_folder_without_files_is_refused(tmp_path, library):
