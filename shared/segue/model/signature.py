@@ -7,12 +7,14 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
 import msgspec
 
 from segue.errors import suggest
 from segue.model.graph import Fault, Job
+from segue.model.model_entry import REFERENCE
 
 Parameters = Mapping[str, inspect.Parameter]
 MAX_BATCH_WAIT_S = 600.0  # well within a lease
@@ -111,6 +113,7 @@ def _check_params(
     job: Job, target: Callable[..., Any], taken: Parameters, *, besides: Iterable[str]
 ) -> Iterator[Fault]:
     mine = {n: p for n, p in taken.items() if n not in besides}
+    yield from _check_defaults(job, mine)
     for name, value in job.params.items():
         found = mine.get(name)
         if found is None or found.kind not in NAMED:
@@ -127,6 +130,18 @@ def _check_params(
                 kind = inspect.formatannotation(kind)
             message = f"{value!r} is not what {job.run!r} takes ({rule}); write {kind}"
             yield Fault(f"params.{name}", message)
+
+
+def _check_defaults(job: Job, taken: Parameters) -> Iterator[Fault]:
+    """Yield a fault for each default that names a model: only the graph's parameters get paths."""
+    for name, parameter in taken.items():
+        default = parameter.default
+        if name in job.params or not isinstance(default, str | PurePath):
+            continue
+        if REFERENCE.fullmatch(str(default)):
+            rule = f"{job.run!r} has the name of a model, '{default}', as its default"
+            remedy = f"write {{{name}: {default}}} here, which also makes it part of the result"
+            yield Fault(f"params.{name}", f"{rule}; {remedy}")
 
 
 def _check_required(job: Job, taken: Parameters, *, given: Iterable[str]) -> Iterator[Fault]:

@@ -271,3 +271,15 @@ def test_a_parameter_that_takes_no_path_is_a_fault(tmp_path):
     graph = graph_of(tmp_path, f"{module}:takes_number", "{model: silero_vad@1}", "{media: source}")
     with pytest.raises(GraphError, match="expected int, got str"):
         check_code(graph)
+
+
+@pytest.mark.parametrize("default", ["'silero_vad@1'", "Path('silero_vad@1')"])
+def test_a_model_that_is_only_the_default_of_a_parameter_is_a_fault(tmp_path, default):
+    module = f"defaults_{tmp_path.name}"
+    (tmp_path / f"{module}.py").write_text(
+        "from pathlib import Path\n"
+        f"def takes(media, *, model: Path = {default}, text: str = 'a@b', n: int = 1): pass\n"
+    )
+    with pytest.raises(GraphError, match=r"params\.model.*write {model: silero_vad@1} here"):
+        check_code(graph_of(tmp_path, f"{module}:takes", "{}", "{media: source}"))
+    check_code(graph_of(tmp_path, f"{module}:takes", "{model: silero_vad@1}", "{media: source}"))
