@@ -24,6 +24,7 @@ from segue.models.archive import Allowance, FindTarget, extract, select_path
 from segue.models.http import HttpClient, Progress
 from segue.models.library import (
     DISK_FULL_ERRNOS,
+    DamagedCopyError,
     ModelLibrary,
     compute_source_sha256,
     translate_errors,
@@ -77,15 +78,18 @@ def fetch_model(
     if path is not None and library.store is None:  # its folder may be read-only, as in an image
         return FetchedModel(entry=entry, path=path, origin=origin)
     with library.lock(entry):
-        path = library.find(entry)
+        path, is_damaged = library.find(entry), False
         if path is None:
-            path, origin = library.copy_from_store(entry), Origin.STORE
+            try:
+                path, origin = library.copy_from_store(entry), Origin.STORE
+            except DamagedCopyError:
+                is_damaged = True  # it is replaced by what comes from the source
         if path is None:
             with translate_errors(library.folder), library.make_folder(entry) as work:
                 client = client or HttpClient(tokens=package_index.read_tokens())
                 ready = _Fetch(entry, work, client, on_progress).run()
                 path, origin = library.add(entry, ready, leaf=entry.leaf), Origin.SOURCE
-        library.copy_to_store(entry)
+        library.copy_to_store(entry, replace=is_damaged)
     return FetchedModel(entry=entry, path=path, origin=origin)
 
 

@@ -39,6 +39,10 @@ NOT_WRITABLE_ERRNOS = (
 REMEDY = "free some space, or name another folder with SEGUE_MODELS"
 
 
+class DamagedCopyError(Unavailable):
+    """A model in the bucket is incomplete, or is not what it should be."""
+
+
 class StoredFile(msgspec.Struct, frozen=True):
     """A file of a model that is ready."""
 
@@ -165,10 +169,10 @@ class ModelLibrary:
         _sync(os.path.dirname(place))
         return os.path.join(place, leaf)
 
-    def copy_to_store(self, entry: ModelEntry) -> bool:
-        """Upload a model that is ready here to the bucket; return whether it was not there."""
+    def copy_to_store(self, entry: ModelEntry, *, replace: bool = False) -> bool:
+        """Upload a model that is ready here to the bucket, unless it is there; return whether."""
         store = self.store
-        if store is None or self._read_contents(store, entry) is not None:
+        if store is None or (not replace and self._read_contents(store, entry) is not None):
             return False
         folder = self._find_folder(entry)
         # The list of files comes last: with it, the model is complete.
@@ -186,7 +190,7 @@ class ModelLibrary:
     def copy_from_store(self, entry: ModelEntry) -> str | None:
         """Copy a model from the bucket, and return its path; None if it is not there.
 
-        The lock must be held.
+        The lock must be held. Raises ``DamagedCopyError`` if what is there is not the model.
         """
         store = self.store
         contents = None if store is None else self._read_contents(store, entry)
@@ -198,9 +202,12 @@ class ModelLibrary:
                 path = _join_inside(ready, name)
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 at = f"{entry.reference}/{entry.key}/{name}"
-                found = store.identify(at)
-                version = found.digest or str(found.generation)
-                fetched = store.fetch(at, version=version, stat=None, folder=work)
+                try:
+                    found = store.identify(at)
+                    version = found.digest or str(found.generation)
+                    fetched = store.fetch(at, version=version, stat=None, folder=work)
+                except MissingInput as error:
+                    raise _build_damaged_error(entry, store.uri(at), "there") from error
                 shutil.copyfile(fetched, path)
                 if os.path.dirname(fetched) == work:
                     os.unlink(fetched)
@@ -267,10 +274,10 @@ def compute_source_sha256(path: str) -> str:
     )
 
 
-def _build_damaged_error(entry: ModelEntry, uri: str, rule: str) -> Unavailable:
-    return Unavailable(
-        f"{uri} is not {rule}; have 'segue models get {entry.reference}' upload it again once it "
-        "is deleted"
+def _build_damaged_error(entry: ModelEntry, uri: str, rule: str) -> DamagedCopyError:
+    return DamagedCopyError(
+        f"{uri} is not {rule}; run 'segue models get {entry.reference}' on a machine that does not "
+        "have it: it is downloaded again, and uploaded"
     )
 
 

@@ -14,7 +14,7 @@ from segue.errors import ConfigurationError, SegueError, Unavailable
 from segue.model.graph import parse_graph
 from segue.model.model_entry import CONTENTS, ModelEntry
 from segue.models.fetch import Origin, fetch_model
-from segue.models.library import ModelLibrary
+from segue.models.library import DamagedCopyError, ModelLibrary
 from segue.worker.model_paths import check_models, find_model_paths
 
 MODEL = b"a model" * 1000
@@ -107,6 +107,21 @@ def test_a_model_whose_list_is_damaged_is_missing(entry, tmp_path, damage):
 def test_a_folder_of_caches_is_used_if_none_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert open_models().folder == str(tmp_path / "segue" / "models")
+
+
+@pytest.mark.parametrize("damage", [None, MODEL[:-1], MODEL[::-1]])
+def test_a_damaged_copy_in_the_bucket_is_replaced_from_the_source(entry, tmp_path, share, damage):
+    fetch_model(entry, machine(tmp_path, share, "first"))
+    (stored,) = share.rglob("tiny.onnx")
+    stored.unlink()
+    if damage is not None:
+        stored.write_bytes(damage)
+    second = machine(tmp_path, share, "second")
+    with pytest.raises(DamagedCopyError, match="run 'segue models get tiny@1'"):
+        second.require(entry)
+    assert fetch_model(entry, second).origin is Origin.SOURCE
+    third = machine(tmp_path, share, "third")
+    assert Path(third.require(entry)).read_bytes() == MODEL
 
 
 def test_another_store_is_no_folder():
