@@ -200,7 +200,8 @@ def _show_plan(context: Context, chosen: Collection[ModelEntry], library: ModelL
     known = sum(entry.transfer_bytes or 0 for entry in missing)
     least = "" if all(entry.transfer_bytes for entry in missing) else "at least "
     count = text.format_count(len(missing), "model")
-    context.output.note(f"{count} would be downloaded: {least}{text.format_size(known)}.")
+    size = f": {least}{text.format_size(known)}" if known else ""
+    context.output.note(f"{count} would be downloaded{size}.")
 
 
 def _get(context: Context, chosen: Collection[ModelEntry], library: ModelLibrary) -> None:
