@@ -59,7 +59,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
 
 def join_types(types: Iterable[str]) -> str:
     """Return the types of a file that a job does not accept, as the failure's ``type``."""
-    return " ".join(sorted(types)) or "unknown"
+    return " ".join(sorted(types))
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

@@ -27,6 +27,7 @@ from segue.errors import (
     NotApplicable,
     OutOfMemory,
     PermanentError,
+    Reason,
     Superseded,
     TransientError,
     Unavailable,
@@ -93,11 +94,12 @@ def describe_failure(error: BaseException, memory_gib: float) -> FailureInfo:
 
 
 def _describe_not_applicable(error: NotApplicable) -> FailureInfo:
-    name = type(error).__name__
-    if isinstance(error, NotAccepted):  # what the job accepts may change
-        name = join_types(error.types)
+    kind, name = Reason.DECLINED, type(error).__name__
+    # What the job accepts may change; without types, it would be run again and again.
+    if isinstance(error, NotAccepted) and error.types:
+        kind, name = error.kind, join_types(error.types)
     message = shorten(format_message(error)) or "the job is not for this file"
-    failure = Failure(kind=error.kind, type=name, message=message)
+    failure = Failure(kind=kind, type=name, message=message)
     return FailureInfo(failure, State.NOT_APPLICABLE, aborts_line=False, in_doubt=False)
 
 

@@ -18,6 +18,7 @@ from segue.errors import (
     JobRaised,
     Kind,
     MissingInput,
+    NotAccepted,
     NotApplicable,
     Reason,
     Superseded,
@@ -63,6 +64,7 @@ from segue.worker.failure import (
         (TimeoutError(), Kind.UNAVAILABLE, State.QUEUED, False),
         (Unavailable("x"), Kind.UNAVAILABLE, State.QUEUED, False),
         (NotApplicable("x"), Reason.DECLINED, State.NOT_APPLICABLE, False),
+        (NotAccepted("x"), Reason.DECLINED, State.NOT_APPLICABLE, False),  # by the job itself
     ],
 )
 def test_every_exception_has_a_meaning(
