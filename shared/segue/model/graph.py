@@ -53,7 +53,9 @@ NAMESPACE_LINE = re.compile(
     rf"""^namespace:[ ]+(["']?)({NAMESPACE.pattern})\1[ ]*(#.*)?$""", re.MULTILINE
 )
 REFERENCE = re.compile(rf"({NAMESPACE.pattern})/({NAME.pattern})(\.{NAME.pattern})?")
-CONTENT_PATTERN = re.compile(r"[a-z]+/(\*|[a-z0-9][a-z0-9.+-]*)")
+CONTENT_PATTERN = re.compile(
+    r"(application|audio|font|image|model|text|video)/(\*|[a-z0-9][a-z0-9.+-]*)"
+)
 FINGERPRINT = re.compile(r"[0-9a-f]{12}")
 VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^{}]*))?\}")
 INCLUDE = ("*.flac", "*.mp3", "*.wav", "*.ogg", "*.m4a")
@@ -877,7 +879,7 @@ class _Reader:
                 parent, output = split_output(reference)
                 above = jobs.get(parent) or find_published(self.lock.namespaces, parent)
                 outputs = list_outputs(above.writes) if above is not None else {output: ""}
-                if output in outputs:
+                if output in outputs and not reference.endswith("."):
                     continue
                 known = [f"{parent}.{each}" for each in outputs if each]
                 if not known:

@@ -58,6 +58,7 @@ def one_fault(text: str, environ: dict[str, str] | None = None) -> tuple[str, st
         ("accepts: audio/*", "accepts", ["'audio/*'", "write a list"]),
         ("accepts: [audio]", "accepts[0]", ["'audio'", "audio/*"]),
         ("accepts: ['*/*']", "accepts[0]", ["'*/*'", "audio/*"]),
+        ("accepts: ['sound/*']", "accepts[0]", ["'sound/*'", "audio/*"]),  # no file would match
         ("accepts: [5]", "accepts[0]", ["5", "audio/*"]),
         ("params: 5", "params", ["is 5", "mapping"]),
         ("params:", "params", ["missing", "mapping"]),

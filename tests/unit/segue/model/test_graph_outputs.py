@@ -86,6 +86,8 @@ def test_a_job_that_accepts_some_files_reads_the_file_but_is_not_started_by_it()
         ("separation", ["has several outputs", "separation.vocals, separation.accompaniment"]),
         ("separation.vocal", ["not an output of 'separation'", "did you mean", ".vocals"]),
         ("mix.left", ["'mix' has only one", "write 'mix'"]),
+        ("mix.", ["'mix' has only one", "write 'mix'"]),
+        ("separation.", ["has several outputs"]),
         ("mixed.left", ["is not a job of this graph", "did you mean 'mix'"]),
         ("separation.vocals.left", ["not an output"]),
         ("source.left", ["is not a job"]),
