@@ -84,7 +84,7 @@ PS_PRIVATE_AUDIO = range(0x80, 0xD0)
 
 def find_box_kinds(data: Bytes) -> frozenset[str]:
     """Return what the tracks of an MP4 or QuickTime file are."""
-    tracks: dict[int, str] = {}
+    tracks: list[tuple[int, str]] = []
     chapters: set[int] = set()
     for name, start, end in _iterate_boxes(data, 0, data.size):
         if name != b"moov":
@@ -94,15 +94,13 @@ def find_box_kinds(data: Bytes) -> frozenset[str]:
                 _read_track(data, child_start, child_end, tracks, chapters)
         break
     # A podcast's pictures are a track that changes with its chapters.
-    return frozenset(
-        kind for track, kind in tracks.items() if kind == "audio" or track not in chapters
-    )
+    return frozenset(kind for track, kind in tracks if kind == "audio" or track not in chapters)
 
 
 def _read_track(
-    data: Bytes, start: int, end: int, tracks: dict[int, str], chapters: set[int]
+    data: Bytes, start: int, end: int, tracks: list[tuple[int, str]], chapters: set[int]
 ) -> None:
-    number, kind = -1 - len(tracks), None
+    number, kind = -1, None
     for name, at, box_end in _iterate_boxes(data, start, end):
         if name == b"tkhd":
             number = data.integer(at + (20 if data.integer(at, 1) == 1 else 12), 4)
@@ -118,7 +116,7 @@ def _read_track(
                         int.from_bytes(listed[i : i + 4], "big") for i in range(0, len(listed), 4)
                     )
     if kind is not None:
-        tracks[number] = kind
+        tracks.append((number, kind))  # a careless writer gives two of them one number
 
 
 def _iterate_boxes(data: Bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
@@ -301,8 +299,7 @@ def _find_layout(data: Bytes) -> tuple[int, int] | None:
     block = data.read(0, (TS_PROBE_PACKETS + 1) * max(TS_STRIDES))
     for stride in TS_STRIDES:
         for offset in range(stride):
-            places = range(offset, len(block), stride)[:TS_PROBE_PACKETS]
-            if len(places) == TS_PROBE_PACKETS and all(block[each] == TS_SYNC for each in places):
+            if block[offset::stride][:TS_PROBE_PACKETS] == bytes([TS_SYNC]) * TS_PROBE_PACKETS:
                 return offset, stride
     return None
 
