@@ -13,12 +13,29 @@ from dataclasses import asdict
 
 
 def list_models() -> str:
-    """Return all that is known of the models of the environment's graph, as JSON."""
+    """Return all that is known of the models of the environment's graph, as JSON.
+
+    Those are left out that need a file or a module beside the graph: this image has none.
+    """
+    from segue.model.model_entry import parse_source
     from segue.model.settings import Settings
     from segue.stack import load_graph
 
     graph = load_graph(Settings.load())
-    listed = [asdict(entry) for entry in graph.find_models(graph.jobs)]
+    listed = []
+    for entry in graph.find_models(graph.jobs):
+        needed = "" if parse_source(entry.source).scheme else entry.source
+        if entry.convert and not entry.convert.startswith("segue."):
+            needed = needed or entry.convert
+        if needed:
+            print(
+                f"{entry.reference} needs {needed}, which this image does not have: an image FROM "
+                "it has to copy that to /opt/segue, and run "
+                f"'segue models get {entry.reference}'",
+                file=sys.stderr,
+            )
+        else:
+            listed.append(asdict(entry))
     return json.dumps(sorted(listed, key=lambda entry: (entry["name"], entry["version"])), indent=1)
 
 

@@ -674,9 +674,13 @@ class _Reader:
             folder=folder,
         )
 
-    def check_model(self, value: Any, place: str) -> None:
+    def check_model(self, name: str, value: Any, place: str) -> None:
         """Check that a parameter which names a model names one that is listed."""
-        known = [*self.listed_models, *BUILT_IN]
+        known = list(dict.fromkeys((*self.listed_models, *BUILT_IN)))
+        unversioned = [each for each in known if each.partition("@")[0] == value]
+        if unversioned and name.endswith("model"):
+            rule = "is a model without its version"
+            self.reject(value, place, f"{rule}; write {' or '.join(unversioned)}")
         if isinstance(value, str) and MODEL.fullmatch(value) and value not in known:
             hint = suggest(value, known)
             self.reject(value, place, f"is neither in 'models' nor a model of Segue's; {hint}")
@@ -925,7 +929,7 @@ class _Reader:
             for key, item in self.take_parameters(value, place)
         }
         for key, item in params.items():
-            self.check_model(item, f"{place}.{key}")
+            self.check_model(key, item, f"{place}.{key}")
         return params
 
     def take_parameters(self, value: Mapping[str, Any], place: str) -> Iterator[tuple[str, Any]]:
