@@ -200,19 +200,25 @@ class ChildSupervisor:
                 break
             self._dispatch()
             self._report()
-            for key, _ in self._selector.select(self._find_wait_s()):
-                if key.data is not None and key.fd == key.data.output.fd:
-                    self._read_output(key.data)
-                elif key.data is not None:
-                    self._receive(key.data)
-                elif key.fileobj is self._alarm:
-                    self._reap()
-                else:
-                    self._receive_submissions()
+            self._wait(self._find_wait_s())
             self._check_children(time.monotonic())
         if self._config.saves_numba_cache and not self._children and self._close_by_s > 0:
             with os.scandir(self._config.folder) as entries:
                 numba_cache.save([os.path.join(e.path, numba_cache.NAME) for e in entries])
+
+    def _wait(self, timeout_s: float | None) -> None:
+        """Wait until something happens, and handle it."""
+        events = self._selector.select(timeout_s)
+        self._scheduler.now_s = time.monotonic()
+        for key, _ in events:
+            if key.data is not None and key.fd == key.data.output.fd:
+                self._read_output(key.data)
+            elif key.data is not None:
+                self._receive(key.data)
+            elif key.fileobj is self._alarm:
+                self._reap()
+            else:
+                self._receive_submissions()
 
     def _find_wait_s(self) -> float | None:
         children = self._children.values()

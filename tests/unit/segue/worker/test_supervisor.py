@@ -6,6 +6,7 @@ import errno
 import os
 import selectors
 import socket
+import time
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -23,6 +24,7 @@ from segue.worker.protocol import (
     Phase,
     PoolConfig,
     Started,
+    Submission,
     Task,
     Update,
     decode_update,
@@ -133,6 +135,18 @@ def child(supervisor: ChildSupervisor) -> Iterator[tuple[ChildHandle, Channel]]:
         done = Done(1, Result(job="job", state=State.DONE))
         channel.send([done, Started(2, "job", Phase.CALL, 1e9, 2)])
         yield child, channel
+
+
+def test_a_task_is_queued_when_it_comes_however_long_nothing_has_come_before(
+    supervisor: ChildSupervisor, pool: Channel
+) -> None:
+    supervisor._selector.register(supervisor._pool.socket, selectors.EVENT_READ)
+    supervisor._scheduler.now_s = 0.0  # the last time that the supervisor looked
+    before_s = time.monotonic()
+    pool.send(Submission([TASK]))
+    supervisor._wait(10.0)
+    [entry] = supervisor._scheduler.plain.entries
+    assert before_s <= entry.queued_s <= time.monotonic()
 
 
 def test_a_child_that_has_gone_on_is_not_past_its_deadline(
