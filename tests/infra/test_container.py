@@ -212,6 +212,28 @@ def test_the_stage_of_models_gets_those_of_the_graph_with_what_it_copies_alone(t
     assert "tiny@1 (MIT) is in" in ran.stdout
 
 
+def test_a_model_beside_the_graph_is_left_to_an_image_from_this_one(tmp_path):
+    graph = tmp_path / "jobs.yaml"
+    more = '\n  own@1: {source: own.onnx, sha256: "SHA"}'
+    more += '\n  made@1: {source: "https://h.example/a", sha256: "SHA", convert: "mine:make"}'
+    text = MODELS.replace("models:", f"models:{more}").replace(
+        "SOURCE", "https://h.example/tiny.onnx"
+    )
+    text = text.replace("model: tiny@1", "a: tiny@1, b: own@1, c: made@1")
+    text = text.replace("SHA", "1" * 64)
+    graph.write_text(text)
+    ran = subprocess.run(
+        [sys.executable, str(CONTAINER / "models.py"), "list"],
+        env={**os.environ, "SEGUE_GRAPH": str(graph)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [model["name"] for model in json.loads(ran.stdout)] == ["tiny"]
+    assert "own@1 needs own.onnx, which this image does not have" in ran.stderr
+    assert "run 'segue models get made@1'" in ran.stderr
+
+
 def copy_to(target: Path, sources: list[Path]) -> None:
     """Copy as Docker does: files into a folder, and what is in a folder."""
     target.mkdir(parents=True, exist_ok=True)

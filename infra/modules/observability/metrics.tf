@@ -1,12 +1,12 @@
 # Metrics from the log: one line per event, with an action from a closed vocabulary.
 
 locals {
-  # As in shared/segue/log.py, except started and stopped, which are about a process.
+  # As in shared/segue/log.py, except started and stopped, which are about a process, and what jobs say.
   actions = {
     functions = ["arrived", "ignored", "malformed", "deleted", "requested", "swept", "damaged", "unavailable", "misconfigured"]
     workers = [
-      "done", "failed", "blocked", "deferred", "lost", "forwarded", "asked", "waiting", "dropped",
-      "pinged", "dead_lettered", "recomputed", "left_out", "damaged", "unavailable", "misconfigured",
+      "done", "failed", "blocked", "not_applicable", "deferred", "lost", "forwarded", "asked", "waiting",
+      "dropped", "pinged", "dead_lettered", "recomputed", "left_out", "damaged", "unavailable", "misconfigured",
     ]
   }
 

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     import onnxruntime
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+VISIBLE = "CUDA_VISIBLE_DEVICES"  # a job's GPU
 
 
 def open_onnx(
-    path: str | os.PathLike[str], *, gpu: bool = False, threads: int = 1
+    path: str | os.PathLike[str], *, gpu: bool | None = False, threads: int = 1
 ) -> onnxruntime.InferenceSession:
     """Open an ONNX model.
 
@@ -23,9 +24,10 @@ def open_onnx(
     ----------
     path : path
         Of an ``.onnx`` file, such as a job gets for a parameter that names a model.
-    gpu : bool
+    gpu : bool or None
         Run on a GPU of Nvidia, in deterministic kernels, as far as the model's operators have them;
-        needs Segue's extra ``models-gpu``.
+        needs Segue's extra ``models-gpu``. None: if the job has a GPU, as one with
+        ``resources: {gpu: ...}`` has where there is any, and otherwise on the processor.
     threads : int > 0
         How many threads an operator may use. A worker has a child process for each core, so more
         than one is for a job that runs alone.
@@ -37,6 +39,8 @@ def open_onnx(
     MissingExtra
         If onnxruntime is not installed.
     """
+    if gpu is None:
+        gpu = bool(os.environ.get(VISIBLE))
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
@@ -55,7 +59,7 @@ def open_onnx(
         if CUDA not in onnxruntime.get_available_providers():
             raise ConfigurationError(
                 "onnxruntime has no GPU here; install Segue as 'segue[models-gpu]' on a machine "
-                "with a GPU of Nvidia, or leave out gpu=True"
+                f"with a GPU of Nvidia, or leave gpu and {VISIBLE} out"
             )
     providers = [CUDA, CPU] if gpu else [CPU]
     session = onnxruntime.InferenceSession(os.fspath(path), options, providers=providers)

@@ -112,3 +112,12 @@ def test_a_model_with_a_fault_is_not_unknown_as_well():
 def test_an_unknown_model_that_is_given_on_the_command_line_is_refused():
     with pytest.raises(ConfigurationError, match="did you mean 'tiny@1'"):
         graph_of(tiny()).find_model("tinny@1")
+
+
+@pytest.mark.parametrize("value", ["tiny", "musicnn"])
+def test_a_model_without_its_version_is_a_fault(value):
+    with pytest.raises(
+        GraphError, match=f"'{value}' is a model without its version; write {value}@1"
+    ):
+        graph_of(tiny(), f"{{first_model: {value}}}")
+    assert graph_of(tiny(), f"{{kind: {value}}}").jobs["a"].params == {"kind": value}

@@ -37,6 +37,14 @@ def test_a_gpu_that_is_not_there_is_named_with_the_remedy(path):
         open_onnx(path, gpu=True)
 
 
+def test_a_job_runs_on_its_gpu_if_it_has_one(path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert open_onnx(path, gpu=None).get_providers() == ["CPUExecutionProvider"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(ConfigurationError, match="CUDA_VISIBLE_DEVICES"):
+        open_onnx(path, gpu=None)
+
+
 @pytest.mark.parametrize(("gpu", "extra"), [(False, "models"), (True, "models-gpu")])
 def test_without_onnxruntime_the_extra_is_named(path, monkeypatch, gpu, extra):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
