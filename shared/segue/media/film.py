@@ -35,6 +35,8 @@ MAX_DURATION_S = 6 * 3600.0
 MAX_PIXELS = 1 << 26  # 8192 x 8192; a film in 8K has half of them
 MAX_FRAMES = 100_000
 MAX_STREAMS = 100
+# From one packet to the next; slides are shown for less, and a longer step is a jump of the clock.
+MAX_STEP_S = 60.0
 # A decoder's own frames, of up to 16 bits, and the array.
 BYTES_PER_PIXEL = 24
 READ_BYTES = 1 << 18
@@ -163,16 +165,13 @@ def _decode(
     container: InputContainer, uri: str, min_gap_s: float
 ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
     stream = _open_pictures(container, uri)
-    start_s = _to_seconds(stream, stream.start_time) or 0.0
     last_s = -math.inf
     count, size = 0, (0, 0)
-    for packet in container.demux(stream):
-        if not packet.is_keyframe:
-            continue
-        pts = packet.dts if packet.pts is None else packet.pts
-        time_s = max(0.0, (_to_seconds(stream, pts) or 0.0) - start_s)
+    for time_s, packet in _iterate_packets(container, stream):
         if time_s > MAX_DURATION_S:
             raise _too_long(uri)
+        if not packet.is_keyframe:
+            continue
         if 0 <= time_s - last_s < min_gap_s:
             continue
         frame = _decode_frame(stream, packet, uri)
@@ -192,6 +191,29 @@ def _decode(
         raise CorruptMedia(f"{uri}: none of its key frames can be decoded")
 
 
+def _iterate_packets(
+    container: InputContainer, stream: VideoStream
+) -> Iterator[tuple[float, Packet[VideoStream]]]:
+    """Yield packets with their times from the start of the film's pictures.
+
+    Where an MPEG stream was cut or joined, its clock jumps, and the film goes on.
+    """
+    shift_s = -(_to_seconds(stream, stream.start_time) or 0.0)
+    last_s: float | None = None
+    for packet in container.demux(stream):
+        decoded_s = _to_seconds(stream, packet.pts if packet.dts is None else packet.dts)
+        shown_s = _to_seconds(stream, packet.dts if packet.pts is None else packet.pts)
+        if decoded_s is not None and _may_jump(container):
+            if last_s is not None and abs(decoded_s - last_s) > MAX_STEP_S:
+                shift_s += last_s - decoded_s
+            last_s = decoded_s
+        yield max(0.0, shown_s + shift_s) if shown_s is not None else 0.0, packet
+
+
+def _may_jump(container: InputContainer) -> bool:
+    return container.format.name in ("mpegts", "mpeg")
+
+
 def _open_pictures(container: InputContainer, uri: str) -> VideoStream:
     stream = find_pictures(container)
     if stream is None:
@@ -204,7 +226,7 @@ def _open_pictures(container: InputContainer, uri: str) -> VideoStream:
             "for example to H.264"
         )
     _check_size(uri, context.width, context.height)
-    if (container.duration or 0) / 1_000_000 > MAX_DURATION_S:
+    if not _may_jump(container) and (container.duration or 0) / 1_000_000 > MAX_DURATION_S:
         raise _too_long(uri)
     context.options = {"max_pixels": str(MAX_PIXELS)}
     context.skip_frame = "NONKEY"

@@ -128,6 +128,18 @@ def test_a_recording_that_begins_between_key_frames_is_read(open_media, films, t
     assert np.abs(frames[-1][1].mean(axis=(0, 1)) - RGB[-1]).max() < COLOUR_ERROR
 
 
+@pytest.mark.parametrize("suffix", ["ts", "mpg"])
+def test_recordings_that_are_joined_are_one_film(open_media, films, tmp_path, suffix):
+    early = films[f"mpeg2.{suffix}"]
+    late = str(tmp_path / f"late.{suffix}")
+    copy = ("-map", "0", "-c", "copy", "-output_ts_offset", "50000")
+    run_bundled_ffmpeg("-i", early, *copy, late)
+    for parts in ((early, late), (late, early)):
+        (tmp_path / "joined").write_bytes(b"".join(map(read, parts)))
+        times = [time_s for time_s, _ in open_media(tmp_path / "joined").frames()]
+        assert times == pytest.approx([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], abs=0.1)
+
+
 @pytest.mark.parametrize("name", ["h264.mp4", "h264.mkv", "mpeg4.avi", "wmv2.wmv", "flv1.flv"])
 def test_a_truncated_film_is_corrupt(open_media, films, tmp_path, name):
     data = read(films[name])
