@@ -201,13 +201,18 @@ def _iterate_packets(
     shift_s = -(_to_seconds(stream, stream.start_time) or 0.0)
     last_s: float | None = None
     for packet in container.demux(stream):
-        decoded_s = _to_seconds(stream, packet.pts if packet.dts is None else packet.dts)
-        shown_s = _to_seconds(stream, packet.dts if packet.pts is None else packet.pts)
-        if decoded_s is not None and _may_jump(container):
-            if last_s is not None and abs(decoded_s - last_s) > MAX_STEP_S:
-                shift_s += last_s - decoded_s
-            last_s = decoded_s
-        yield max(0.0, shown_s + shift_s) if shown_s is not None else 0.0, packet
+        shown_s, decoded_s = _to_seconds(stream, packet.pts), _to_seconds(stream, packet.dts)
+        if decoded_s is None:
+            decoded_s = shown_s
+        if decoded_s is None:
+            yield 0.0, packet
+            continue
+        if _may_jump(container) and last_s is not None and abs(decoded_s - last_s) > MAX_STEP_S:
+            shift_s += last_s - decoded_s
+        last_s = decoded_s
+        if shown_s is None or abs(shown_s - decoded_s) > MAX_STEP_S:  # of both sides of a jump
+            shown_s = decoded_s
+        yield max(0.0, shown_s + shift_s), packet
 
 
 def _may_jump(container: InputContainer) -> bool:
