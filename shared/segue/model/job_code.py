@@ -85,13 +85,16 @@ def build(job: Job, models: Mapping[str, str] = MappingProxyType({})) -> Runner:
         return Runner(call=lambda inputs: target(**inputs, **params))
     instance = target(**params)
     setup = getattr(instance, "setup", None)
-    many = getattr(instance, "batch", None)
-    if many is None:
+    batching = find_batching(target)
+    if batching is None:  # whatever the instance has: the pool knows only the class
         return Runner(call=lambda inputs: instance(**inputs), setup=setup)
-    size = getattr(instance, "batch_size", DEFAULT_BATCH_SIZE)
+    many = instance.batch
     # One file takes the same path as many, so that it gives the same bytes.
     return Runner(
-        call=lambda inputs: _unpack_single(many([inputs])), batch=many, batch_size=size, setup=setup
+        call=lambda inputs: _unpack_single(many([inputs])),
+        batch=many,
+        batch_size=batching.size,
+        setup=setup,
     )
 
 

@@ -206,8 +206,9 @@ class Child:
         self._timer.mark()
         first = tasks[0]
         self._last_serial = first.task_id
-        [job, *others] = self._load_jobs(first)
-        if len(tasks) > 1 and job.batch is not None and not others:  # all have this job to run
+        job = self._load_jobs(first)[0]
+        only = (job.spec.name,)
+        if len(tasks) > 1 and job.batch is not None and all(task.here == only for task in tasks):
             self._run_batches(tasks, job)
         else:
             for task in tasks:

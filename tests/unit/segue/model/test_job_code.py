@@ -71,6 +71,10 @@ class Patient(Many):
 
 class Grown(Many):
     batch_size = property(lambda self: 8)
+
+class Late(Model):
+    def __init__(self):
+        self.layers, self.batch = 1, list
 """
 
 
@@ -185,6 +189,14 @@ def test_one_file_goes_through_a_batch_like_many(tmp_path: Path, module: str) ->
     assert runner.batch_size == 4
     assert runner.batch([{"audio": "a"}, {"audio": "b"}]) == [["a", 1, 2], ["b", 1, 2]]
     assert runner.call({"audio": "a"}) == ["a", 1, 1]
+
+
+def test_a_batch_that_only_an_instance_has_is_not_used(tmp_path: Path, module: str) -> None:
+    graph = graph_of(tmp_path, f"{module}:Late")
+    make_importable(graph)
+    runner = build(graph.jobs["job"])
+    assert runner.batch is None
+    assert runner.call({"audio": "a"}) == ["a", 1]
 
 
 @pytest.mark.parametrize(

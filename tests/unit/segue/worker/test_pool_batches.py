@@ -133,6 +133,23 @@ def test_batches_are_full_and_a_model_is_loaded_once_per_child(
     assert len(set(setups)) == len(setups) <= processes
 
 
+def test_a_message_of_different_jobs_is_no_batch(trial: Trial) -> None:
+    graph = build_graph("fine")
+    with trial.pool(graph, processes=1, jobs=["before"]) as pool:  # type: ignore[arg-type]
+        files = [trial.add(str(n)) for n in range(40)]
+        run_tasks(pool, [Task(task_id=0, media=files[0], run=("before",))])
+        jobs = ["many", *["before", "many"] * 19]  # short, so several are sent at a time
+        results = run_tasks(
+            pool,
+            [
+                Task(task_id=n, media=media, run=(job,))
+                for n, (media, job) in enumerate(zip(files[1:], jobs, strict=True))
+            ],
+        )
+    assert [list(found) for found in results] == [[job] for job in jobs]
+    assert {r.state for found in results for r in found.values()} == {State.DONE}
+
+
 def test_a_model_whose_first_call_takes_memory_is_loaded_once(
     trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
