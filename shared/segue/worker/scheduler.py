@@ -188,8 +188,8 @@ class Scheduler:
         return self._find_due(place) is not None
 
     def is_due(self, job: str) -> bool:
-        """Whether a job with children of its own has a message for one."""
-        return self._queues[job].is_due(self.now_s)
+        """Whether a job with children of its own has a message for one, unless others go first."""
+        return self._find_due(job) is not None
 
     def _find_due(self, place: str | None) -> TaskQueue | None:
         """Return the queue from which a child gets its next message, or None."""
@@ -197,7 +197,8 @@ class Scheduler:
             queue, _ = self._find_stage(self._exclusives[0].list_left())
             return queue if place == (queue.job if queue.children else None) else None
         if place is not None:
-            return self._queues[place] if self.is_due(place) else None
+            queue = self._queues[place]
+            return queue if queue.is_due(self.now_s) else None
         for queue in self._queues.values():
             if not queue.children and queue.is_due(self.now_s):
                 return queue

@@ -16,7 +16,7 @@ from segue.worker.protocol import Task
 from segue_support.trial import Trial, run_tasks
 
 CODE = """
-import os, time
+import os, signal, time
 
 def before(media):
     return os.getpid()
@@ -41,6 +41,15 @@ class Model:
 
 class Other(Model):
     pass
+
+class Killed(Model):
+    def batch(self, inputs):
+        with open(os.environ["NOTED"] + "-killed", "a") as file:
+            file.write("x")
+            file.flush()
+            if file.tell() <= 2:  # a batch, and then a file of it
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().batch(inputs)
 
 def single(value):
     return {"gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "process": os.getpid()}
@@ -134,6 +143,14 @@ def test_two_jobs_share_a_gpu_or_take_turns(
     else:
         assert len(noted) == loads
         assert noted[1][1] == "1"
+
+
+def test_a_file_that_runs_while_nothing_else_does_gets_the_gpu_for_each_of_its_jobs(
+    trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGUE_GPUS", "1")
+    graph = build_graph(tmp_path, killed="", other="")
+    run_files(trial, graph, 9, processes=1)
 
 
 def test_without_a_gpu_the_job_runs_in_ordinary_children(
