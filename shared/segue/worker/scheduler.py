@@ -272,6 +272,7 @@ class Scheduler:
         del child.tasks[serial]
         if not cold and child.queue is not None:
             child.queue.add_duration(entry.seconds)
+        entry.alone = False  # what comes next may take batches that do not crash
         if not entry.finished:
             self._queue(entry)
 
@@ -289,7 +290,7 @@ class Scheduler:
 
     def _make_exclusive(self, entry: TaskEntry) -> None:
         """Have a task run again with nothing beside it, since that may have made it fail."""
-        entry.exclusive = entry.alone = True
+        entry.exclusive = True
 
     def _put_back(self, entries: Iterable[TaskEntry]) -> None:
         """Put unfinished tasks back at the front of the queue."""

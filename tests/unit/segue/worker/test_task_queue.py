@@ -30,15 +30,22 @@ MEDIA = MediaFile(uri="file:///a", version="1", order=1)
 
 
 class Case:
-    """A scheduler whose clock the test sets, and which knows that ``many`` takes batches."""
+    """A scheduler whose clock the test sets, and which knows which jobs take batches."""
 
-    def __init__(self, *, gpu_children: int = 0, batching: Batching | None = None) -> None:
+    def __init__(
+        self,
+        *jobs: str,
+        gpu_children: int = 0,
+        batching: Batching | None = None,
+    ) -> None:
         self.scheduler = Scheduler(
             GRAPH,
             processes=2,
             setup_s=100.0,
             warmup_s=0.0,
-            batching={"many": batching or Batching(size=SIZE, wait_s=WAIT_S)},
+            batching=dict.fromkeys(
+                jobs or ("many",), batching or Batching(size=SIZE, wait_s=WAIT_S)
+            ),
             gpu_children={"many": gpu_children} if gpu_children else {},
         )
         self._task_id = 0
@@ -238,6 +245,21 @@ def test_the_files_of_a_batch_that_crashed_run_alone_and_before_others() -> None
     case.scheduler.handle_exit(case.child, -11)
     assert [case.next() for _ in range(SIZE + 1)] == [[0], [1], [2], [3], None]
     assert case.at(WAIT_S).next() == [4]
+
+
+def test_files_of_a_batch_that_crashed_make_batches_of_the_next_job() -> None:
+    case = Case("many", "last").at(0.0)
+    case.add(SIZE, "many", "last")
+    case.next()
+    serials = list(case.child.tasks)
+    started = Started(serials[0], "many", Phase.CALL, 0.0, serials[-1], SIZE)
+    case.scheduler.receive(case.child, [started])
+    case.scheduler.handle_exit(case.child, -11)
+    for number in range(SIZE):
+        assert case.next() == [number]
+        case.finish(case.child)
+    assert case.next() == [0, 1, 2, 3]
+    assert {task.here for task in case.tasks} == {("last",)}
 
 
 def test_a_setup_takes_no_tasks_from_a_batch() -> None:
