@@ -45,13 +45,15 @@ def find_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
     Raises
     ------
     ConfigurationError
-        If ``SEGUE_GPUS`` is neither.
+        If ``SEGUE_GPUS`` is neither, or names more than the driver reports.
     """
     found = _query_driver()
     wanted = environ.get(VARIABLE, "").strip()
     known = environ[VISIBLE].split(",") if VISIBLE in environ else filter(NUMBER.fullmatch, found)
     ids = [gpu.strip() for gpu in known if ID.fullmatch(gpu.strip())]
     if NUMBER.fullmatch(wanted):
+        if found and int(wanted) > len(ids):
+            raise _explain_missing(f"is {wanted}", ids)
         ids = [*dict.fromkeys([*ids, *map(str, range(int(wanted)))])][: int(wanted)]
     elif wanted:
         ids = [part.strip() for part in wanted.split(",") if part.strip()]
@@ -60,7 +62,15 @@ def find_gpus(environ: Mapping[str, str]) -> tuple[Gpu, ...]:
                 f"{VARIABLE} names {unknown[0]!r}; write how many GPUs to use, such as 2, or "
                 "which, such as 0,1"
             )
+        # CUDA takes the beginning of an id, too, which the driver does not list.
+        if found and (absent := [n for n in ids if NUMBER.fullmatch(n) and n not in found]):
+            raise _explain_missing(f"names {absent[0]}", [*filter(NUMBER.fullmatch, found)])
     return tuple(Gpu(id=gpu, memory_gib=found.get(gpu)) for gpu in dict.fromkeys(ids))
+
+
+def _explain_missing(what: str, ids: Sequence[str]) -> ConfigurationError:
+    known = f"the GPUs here are {', '.join(ids)}" if ids else "there are no GPUs here"
+    return ConfigurationError(f"{VARIABLE} {what}, and {known}; ask for no others")
 
 
 def _query_driver() -> dict[str, float | None]:

@@ -72,9 +72,35 @@ def test_the_driver_says_which_gpus_there_are_and_how_large() -> None:
     assert (large.id, unknown) == ("0", Gpu(id="1"))
     assert large.memory_gib == pytest.approx(22.494, abs=0.001)
     assert find_gpus({"SEGUE_GPUS": "1"}) == (large,)
-    assert find_gpus({"SEGUE_GPUS": "3"}) == (large, unknown, Gpu(id="2"))
+    assert find_gpus({"SEGUE_GPUS": "1,0"}) == (unknown, large)
     name = "GPU-11111111-2222-3333-4444-555555555555"
     assert find_gpus({"CUDA_VISIBLE_DEVICES": name})[0].memory_gib == large.memory_gib
+
+
+@pytest.mark.usefixtures("driver")
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        (
+            {"SEGUE_GPUS": "3"},
+            "SEGUE_GPUS is 3, and the GPUs here are 0, 1; ask for no others",
+        ),
+        ({"SEGUE_GPUS": "0,2"}, "SEGUE_GPUS names 2, and the GPUs here are 0, 1"),
+        (
+            {"SEGUE_GPUS": "2", "CUDA_VISIBLE_DEVICES": "1"},
+            "SEGUE_GPUS is 2, and the GPUs here are 1;",
+        ),
+        (
+            {"SEGUE_GPUS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            "SEGUE_GPUS is 1, and there are no GPUs here",
+        ),
+    ],
+)
+def test_more_gpus_than_the_driver_reports_are_refused(
+    environ: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        find_gpus(environ)
 
 
 def test_a_machine_without_the_drivers_program_is_asked_for_its_devices(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,6 +65,11 @@ def trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trial:
     Path(tmp_path, "gpu_jobs.py").write_text(CODE)
     monkeypatch.setenv("NOTED", str(tmp_path / "noted"))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    driver = tmp_path / "bin" / "nvidia-smi"  # of a machine with two GPUs
+    driver.parent.mkdir()
+    driver.write_text("#!/bin/sh\necho 0, GPU-1, 23034\necho 1, GPU-2, 23034\n")
+    driver.chmod(0o755)
+    monkeypatch.setenv("PATH", str(driver.parent), prepend=os.pathsep)
     Path(tmp_path, "noted").touch()
     return Trial(str(tmp_path))
 
