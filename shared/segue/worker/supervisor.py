@@ -273,7 +273,6 @@ class ChildSupervisor:
         for channel in self._list_channels():
             channel.flush()
         scheduler = self._scheduler
-        scheduler.now_s = time.monotonic()
         for place in scheduler.list_places():
             while self._close_by_s == math.inf and scheduler.may_assign(
                 place, is_any_busy=self._is_any_busy

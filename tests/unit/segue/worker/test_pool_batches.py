@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -171,6 +172,33 @@ def test_a_model_whose_first_call_takes_memory_is_loaded_once(
     with trial.pool(graph, processes=1, max_growth_gib=0.04) as pool:
         run_tasks(pool, build_tasks(trial, graph, 12))
     assert noted.read_text().split() == ["setup"]
+
+
+def test_a_file_that_comes_after_a_pause_waits_for_others(
+    trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+    class job:
+        batch_size = 4
+        batch_wait_s = 2.0
+        def batch(self, inputs):
+            with open(os.environ["NOTED"], "a") as file:
+                file.write(f"{len(inputs)}\\n")
+            return [{} for _ in inputs]
+    """
+    noted = write_job(tmp_path, "paused", code, monkeypatch)
+    text = "job: {run: 'paused:job', needs: {media: source}, writes: application/json}"
+    graph = parse_graph(f"jobs: {{{text}}}", path=str(tmp_path / "jobs.yaml"))
+    tasks = build_tasks(trial, graph, 8)
+    with trial.pool(graph, processes=1) as pool:
+        run_tasks(pool, tasks[:4])
+        time.sleep(2.1)  # longer than a file waits
+        pool.submit(tasks[4:5])
+        pool.collect(0.1)
+        pool.submit(tasks[5:])
+        while pool.pending:
+            pool.collect(60.0)
+    assert noted.read_text().split() == ["4", "4"]
 
 
 def test_a_batch_of_one_is_given_the_same_as_one_file(
