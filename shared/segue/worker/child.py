@@ -393,6 +393,7 @@ class Child:
             self._is_calling = False
             self._exit_if_forked()
         if isinstance(value, Exception):  # in a batch, of this file alone
+            self._is_calling = True  # it is of the job's code, although that has returned
             raise value
         return run.write(job, value)
 

@@ -243,6 +243,25 @@ def test_a_batch_returns_a_value_for_each_input(
     assert [int(size) for size in noted.read_text().split()] == sizes
 
 
+def test_an_exception_in_the_place_of_a_value_is_the_failure_of_that_file(
+    trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = FULL.replace("batch_size = 16", "batch_size = 4").replace(
+        'return [{"value": i["value"]} for i in inputs]',
+        'return [ValueError("no"), *({} for _ in inputs[1:])]',
+    )
+    noted = write_job(tmp_path, "refuses", code, monkeypatch)
+    graph = build_chain(tmp_path, "refuses:job")
+    with trial.pool(graph, processes=1) as pool:
+        bad, *good = run_tasks(pool, build_tasks(trial, graph, 4))
+    assert bad["job"].error is not None
+    assert bad["job"].error.kind == Kind.JOB_RAISED
+    assert bad["after"].state is State.BLOCKED
+    assert {r.state for found in good for r in found.values()} == {State.DONE}
+    # It is not called again, and its process goes on.
+    assert [line.split()[0] for line in noted.read_text().splitlines()] == ["setup", "4"]
+
+
 def test_a_batch_that_kills_the_supervisor_is_tried_without_a_wait(
     trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
