@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from segue.errors import ConfigurationError
@@ -95,11 +95,11 @@ def export_settings(settings: Settings) -> Iterator[None]:
         os.environ.update(before)
 
 
-def build_commands(graph: Graph, *, processes: int) -> dict[str, list[str]]:
-    """Return the programs that run the streaming pipelines of a graph: name → command.
+def group_pipelines(graph: Graph) -> list[list[str]]:
+    """Return the streaming pipelines of a graph by the program that runs them.
 
-    Each pipeline has one of its own, but those with GPUs share one: only within a process is it
-    known what is on a GPU.
+    Each has one of its own, but those with GPUs share one: only within a process is it known what
+    is on a GPU.
     """
     on_gpus = [
         name
@@ -107,20 +107,24 @@ def build_commands(graph: Graph, *, processes: int) -> dict[str, list[str]]:
         if any(graph.jobs[job].resources.gpu != NO_GPU for job in jobs)
     ]
     groups = [[name] for name in graph.pipelines if name not in on_gpus]
-    groups += [on_gpus] if on_gpus else []
+    return [*groups, on_gpus] if on_gpus else groups
+
+
+def build_commands(graph: Graph, *, processes: int) -> dict[str, list[str]]:
+    """Return the programs that run the streaming pipelines of a graph: name → command."""
     # -P: a file in the current folder must not be imported in place of a module of Segue.
     stream = [sys.executable, "-P", "-c", SEGUE, "stream", f"--processes={processes}"]
     return {
         f"stream {' '.join(group)}": [*stream, *(f"--pipeline={name}" for name in group)]
-        for group in groups
+        for group in group_pipelines(graph)
     }
 
 
-def share_cores(pipelines: int) -> int:
-    """Return how many child processes each of some pipelines gets.
+def share_cores(graphs: Iterable[Graph]) -> int:
+    """Return how many child processes each of the programs of some graphs gets.
 
     One alone gets a child for each core; several share twice as many, since they are rarely all
     busy at once.
     """
-    cores = count_cores()
-    return min(cores, max(1, 2 * cores // pipelines))
+    cores, programs = count_cores(), sum(len(group_pipelines(graph)) for graph in graphs)
+    return min(cores, max(1, 2 * cores // programs))

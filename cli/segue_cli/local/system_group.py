@@ -62,7 +62,7 @@ class SystemGroup:
         self._on_line = on_line
         graphs = call_for_each(settings, load_graph, lambda one: one.graph)
         _check_apart(graphs)
-        processes = processes or share_cores(sum(len(graph.pipelines) for graph in graphs))
+        processes = processes or share_cores(graphs)
         pairs = list(zip(settings, graphs, strict=True))
         self.systems = call_for_each(
             pairs,

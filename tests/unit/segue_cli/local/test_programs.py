@@ -82,11 +82,15 @@ def test_pipelines_with_gpus_are_one_program_which_shares_them_among_jobs():
 
 
 @pytest.mark.parametrize(
-    ("cores", "pipelines", "processes"), [(2, 1, 2), (2, 2, 2), (2, 3, 1), (16, 5, 6), (4, 60, 1)]
+    ("cores", "plain", "on_gpus", "processes"),
+    [(2, 1, 0, 2), (2, 2, 0, 2), (2, 3, 0, 1), (16, 5, 0, 6), (4, 60, 0, 1), (4, 1, 7, 4)],
 )
-def test_several_pipelines_share_the_cores(monkeypatch, cores, pipelines, processes):
+def test_several_programs_share_the_cores(monkeypatch, cores, plain, on_gpus, processes):
     monkeypatch.setattr(programs, "count_cores", lambda: cores)
-    assert share_cores(pipelines) == processes
+    body = "run: 'm:f', needs: {media: source}, writes: application/json"
+    jobs = [f"a{number}: {{{body}}}" for number in range(plain)]
+    jobs += [f"b{number}: {{{body}, resources: {{gpu: nvidia-l4}}}}" for number in range(on_gpus)]
+    assert share_cores([parse_graph(f"jobs: {{{', '.join(jobs)}}}")]) == processes
 
 
 def test_settings_are_read_from_the_environment_for_a_while(tmp_path, monkeypatch):
