@@ -415,17 +415,20 @@ class Child:
 
 
 def _call_batch(job: LoadedJob, inputs: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
-    """Call a job with many files; if that fails, it is to be called with each of them alone."""
+    """Call a job with many files; if that fails, print why: it is to be called with each alone."""
     assert job.batch is not None
     count = len(inputs)  # the job may change the list
     values: Any
     try:
         values = job.batch(inputs)
-    except BaseException:  # noqa: BLE001 - raised again by the file that causes it
-        values = None
-    if not isinstance(values, list | tuple) or len(values) != count:
-        return [_NOT_CALLED] * count
-    return values
+    except BaseException as error:  # noqa: BLE001 - raised again by the file that causes it
+        reason = f"{type(error).__name__}: {shorten(format_message(error))}"
+    else:
+        if isinstance(values, list | tuple) and len(values) == count:
+            return values
+        reason = "batch() did not return one value per file"
+    print(f"segue: each of {count} files runs alone, as {reason}", file=sys.stderr)
+    return [_NOT_CALLED] * count
 
 
 def _load_inputs(

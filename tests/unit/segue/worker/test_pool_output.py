@@ -112,6 +112,16 @@ class Model:
         print("called with", len(inputs))
         return [{} for _ in inputs]
 
+class Uneven(Model):
+    def batch(self, inputs):
+        if len(inputs) > 1:
+            raise ValueError("lengths differ")
+        return [{}]
+
+class Short(Model):
+    def batch(self, inputs):
+        return [{}]
+
 class Broken:
     def __init__(self):
         pass
@@ -257,6 +267,27 @@ def test_a_batch_is_labelled_with_its_number_of_files(
     assert printed[0] == ("model", "", "loading")
     assert printed[1] == ("model", "0.wav", "called with 1")
     assert ("model", "8 files", "called with 8") in printed
+
+
+@pytest.mark.parametrize(
+    ("job", "reason"),
+    [
+        ("Uneven", "ValueError: lengths differ"),
+        ("Short", "batch() did not return one value per file"),
+    ],
+)
+def test_a_batch_that_fails_says_why_its_files_run_alone(
+    trial: Trial, tmp_path: Path, printed: list[tuple[str, str, str]], job: str, reason: str
+) -> None:
+    graph = build_graph(tmp_path, job)
+    tasks = [Task(task_id=n, media=trial.add(f"{n}.wav"), run=(job.lower(),)) for n in range(8)]
+    with trial.pool(graph, processes=1) as pool:
+        results = run_tasks(pool, tasks)
+    assert {r.state for found in results for r in found.values()} == {State.DONE}
+    text = f"segue: each of 8 files runs alone, as {reason}"
+    assert [line for line in printed if line[2].startswith("segue")] == [
+        (job.lower(), "8 files", text)
+    ]
 
 
 def test_what_a_module_prints_when_it_is_imported_is_shown_once(
