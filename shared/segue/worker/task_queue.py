@@ -136,7 +136,7 @@ class TaskQueue:
 
     def find_late_at_s(self, since_s: float, tasks: int = 1) -> float:
         """Return from when on so many tasks that began then are late."""
-        return since_s + max(LATE_S, LATE_TIMES * (self.mean_s or 0.0)) * tasks
+        return since_s + max(LATE_S, LATE_TIMES * (self.mean_s or 0.0) * tasks)
 
     def add_duration(self, seconds: float) -> None:
         """Add the duration of a task to the mean."""

@@ -193,6 +193,19 @@ def test_a_batch_does_not_wait_for_a_file_that_takes_unusually_long() -> None:
     assert case.next() == [0]
 
 
+def test_a_batch_does_not_wait_for_a_message_of_short_tasks_one_of_which_hangs() -> None:
+    case = Case().at(0.0)
+    case.scheduler.plain.mean_s = 0.001
+    case.add(34, *LINE)
+    hanging = case.next()
+    assert hanging is not None
+    assert len(hanging) == 9
+    while case.next():
+        case.scheduler.plain.mean_s = 0.001
+        case.finish(case.child)
+    assert case.at(WAIT_S).next() == [33]
+
+
 def test_a_batch_does_not_wait_for_a_file_whose_line_has_failed() -> None:
     case = Case().at(0.0)
     case.add(2, *LINE)
