@@ -148,6 +148,8 @@ class LocalMedia:
 
     def frames(self, *, min_gap_s: float = 0.0) -> Iterator[tuple[float, NDArray[np.uint8]]]:
         """Decode the key frames of a film, one at a time."""
+        if not min_gap_s >= 0:
+            raise ValueError(f"min_gap_s is {min_gap_s}; it must be a number from 0")
         return iterate_key_frames(self.path, self.uri, min_gap_s=min_gap_s)
 
     def probe(self) -> MediaInfo:

@@ -162,7 +162,7 @@ def _probe_image(file: BinaryIO) -> dict[str, Any]:
             name = str(image.format).lower()
             stream = StreamInfo(kind="image", codec=name, width=image.width, height=image.height)
             return {"container": name, "streams": (stream,), "tags": _read_exif(image)}
-    except (DecompressionBombError, *ERRORS):  # of a bomb, only its content type is told
+    except (DecompressionBombError, MemoryError, *ERRORS):  # of a bomb, only its type is told
         return {}
 
 

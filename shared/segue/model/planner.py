@@ -11,10 +11,9 @@ from enum import StrEnum
 
 import msgspec
 
-from segue.errors import Reason
 from segue.model.graph import Graph
 from segue.model.record import Entry, Lease, Record, State
-from segue.model.transitions import find_entry, is_current
+from segue.model.transitions import find_entry, is_current, was_not_accepted
 
 NO_STATES: Mapping[str, State | None] = {}
 NO_JOBS: frozenset[str] = frozenset()
@@ -136,10 +135,9 @@ def _is_refused(graph: Graph, job: str, entry: Entry) -> bool:
     """Whether a job failed, or is not for the file; what it accepts may have changed since."""
     if not entry.attempts or entry.state not in _VERDICTS_OF_ITS_OWN:
         return False
-    error = entry.error
-    if error is None or error.kind != Reason.NOT_ACCEPTED:
+    if entry.error is None or not was_not_accepted(entry):
         return True
-    return not graph.jobs[job].is_accepted(error.type.split())
+    return not graph.jobs[job].is_accepted(entry.error.type.split())
 
 
 def find_needed_foreign(graph: Graph, record: Record, targets: Collection[str]) -> tuple[str, ...]:

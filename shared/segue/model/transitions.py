@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from segue.errors import Reason
 from segue.model.artifact import find_suffix
 from segue.model.graph import Graph
 from segue.model.media_file import MediaFile
@@ -231,18 +232,34 @@ def claim(
     results = dict(record.results)
     for job in jobs:
         old = find_entry(graph, record, job) or _build_entry(record, job)
+        notify = _list_waiting(old, graph)
         results[graph.fingerprints[job]] = Entry(
             job=job,
             state=State.RUNNING,
             order=record.order,
             attempts=_count_attempts(old, owner),
             lease=lease,
-            notify=old.notify,
-            notify_at=old.notify_at,
+            notify=notify,
+            notify_at=old.notify_at if notify == old.notify else now,
             requests=old.requests,
             started_at=now,
         )
     return evolve(record, results=results)
+
+
+def _list_waiting(old: Entry, graph: Graph) -> tuple[str, ...]:
+    """Return whom to notify of a job that is to run.
+
+    If it comes to accept a file, those who were told that it does not are to hear of it.
+    """
+    if old.triggered_by is None or not was_not_accepted(old) or not graph.has_readers(old.job):
+        return old.notify
+    return tuple(dict.fromkeys((*old.notify, EVERYONE)))
+
+
+def was_not_accepted(entry: Entry) -> bool:
+    """Whether a job was not for a file because of the file's types."""
+    return entry.error is not None and entry.error.kind == Reason.NOT_ACCEPTED
 
 
 def _count_attempts(old: Entry, owner: str) -> int:
@@ -267,7 +284,8 @@ def want(record: Record, graph: Graph, jobs: Iterable[str], whom: str, now: date
         if whom in old.notify and old.state in UNFINISHED:
             continue
         if old.state in FINISHED:
-            old = evolve(_build_entry(record, job), notify=old.notify, requests=old.requests)
+            waiting = _list_waiting(old, graph)
+            old = evolve(_build_entry(record, job), notify=waiting, requests=old.requests)
         notify = tuple(dict.fromkeys((*old.notify, whom)))
         results[graph.fingerprints[job]] = evolve(old, notify=notify, notify_at=now)
     return evolve(record, results=results) if results != record.results else record

@@ -364,7 +364,7 @@ def _find_reason(graph: Graph, record: Record, job: str, planned: Plan, now: dat
         case State.BLOCKED:
             return _explain_blocked(graph, record, entry)
         case State.NOT_APPLICABLE:
-            return entry.error.message if entry.error is not None else "it is not for this file"
+            return _explain_not_applicable(entry, planned.verdicts.get(job))
         case State.RUNNING:
             return _explain_running(entry, now)
         case State.DONE:
@@ -373,6 +373,12 @@ def _find_reason(graph: Graph, record: Record, job: str, planned: Plan, now: dat
             if waits_for := planned.waits_for.get(job):
                 return f"it has been requested, and waits for {', '.join(sorted(waits_for))}"
             return "it has been requested, and no worker has started it"
+
+
+def _explain_not_applicable(entry: Entry, verdict: Verdict | None) -> str:
+    if verdict is Verdict.RUN:
+        return "the job, or one above it, accepts such files by now; the next backfill runs it"
+    return entry.error.message if entry.error is not None else "it is not for this file"
 
 
 def _explain_blocked(graph: Graph, record: Record, entry: Entry) -> str:

@@ -699,3 +699,28 @@ def test_another_namespace_gets_nothing_from_outside_of_the_catalogue():
     assert reply.action is Action.DEAD_LETTERED
     assert reply.reason is not None
     assert "not below the catalogue gs://b/music/" in reply.reason
+
+
+def test_what_a_parent_comes_to_accept_is_told_to_those_who_were_told_that_it_did_not():
+    teams = build()
+    error = Failure(kind="not_accepted", type="video/* video/mp4", message="m")
+    platform = teams["platform"]
+    refusal = Result(job="down", state=State.NOT_APPLICABLE, error=error)
+    platform.answer = lambda _task: (refusal,)
+    teams.add("platform", PLATFORM.replace("needs:", "accepts: [audio/*], needs:"))
+    teams["platform"].answer = platform.answer
+    teams["platform"].arrive()
+    teams.run()
+    below = {"mood": "not_applicable", "hook": "not_applicable"}
+    assert list_states(teams, "moods") == below
+    teams["platform"].request("down")
+    teams.run()
+    assert list_states(teams, "moods") == below
+    assert teams["platform"].computed == {"down": 1}
+
+    teams.add("platform", PLATFORM.replace("needs:", "accepts: [audio/*, video/*], needs:"))
+    teams["platform"].request("down")
+    teams.run()
+    assert list_states(teams, "platform") == {"down": "done"}
+    assert list_states(teams, "moods") == {"mood": "done", "hook": "done"}
+    assert list_states(teams, "charts") == {"chart": "done"}

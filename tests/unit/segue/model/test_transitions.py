@@ -1137,3 +1137,33 @@ def test_arrivals_and_deletions_in_any_order_end_with_the_newest(deletions, data
     assert record is not None
     assert record.order == 6
     assert (record.deleted_at is not None) == (6 in deletions)
+
+
+# --- jobs that come to accept a file -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "job", "triggered_by", "told"),
+    [
+        ("not_accepted", "b", "a@b", ("*",)),
+        ("not_accepted", "b", None, ()),  # nobody was told
+        ("not_accepted", "c", "b@c", ()),  # nobody depends on it
+        ("declined", "b", "a@b", ()),  # it may decline again
+    ],
+)
+def test_those_who_were_told_that_a_job_is_not_for_a_file_are_told_once_it_is(
+    kind, job, triggered_by, told
+):
+    refused = entry(
+        State.NOT_APPLICABLE,
+        job,
+        attempts=1,
+        error=Failure(kind=kind, type="video/mp4", message="m"),
+        triggered_by=triggered_by,
+    )
+    found = of(claimed(record_of(**{job: refused}), job), job)
+    assert found.notify == told
+    assert found.notify_at == (NOW if told else None)
+    if told:
+        record, _ = settled(claimed(record_of(b=refused), "b"), DONE)
+        assert of(record).notify == told
