@@ -52,7 +52,7 @@ from segue.worker.protocol import (
 from segue.worker.running_job import RunningJob, RunningWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from types import TracebackType
 
     from segue.model.graph import Graph
@@ -63,6 +63,7 @@ WARMUP_S = 60.0
 CLOSE_S = 10.0  # longer than the supervisor gives its children
 EXIT_S = 5.0
 MAX_SUBMISSION = 1000
+BATCH_GROWTH = 2  # files that batches may have ahead, for each one that is there
 # Supervisors that may die in a row. After the second death, the tasks that were there both times
 # run one by one, to find the job that kills its supervisor.
 MAX_LOST_SUPERVISORS = 3
@@ -153,9 +154,9 @@ class Pool:
                 f"{sys.platform} cannot fork processes; run Segue on Linux, macOS or WSL"
             )
         self.processes = processes or count_cores()
-        # How many files to submit besides those of ordinary work, so that batches fill; 0 until the
-        # supervisor has imported the jobs.
-        self.batch_files = 0
+        self._max_batch_files = 0  # until the supervisor has imported the jobs
+        self._batch_jobs: frozenset[str] = frozenset()
+        self._batch_tasks: set[int] = set()  # that have some of these jobs
         self._is_flushed = False
         self._tasks: dict[int, Task] = {}
         self._results: dict[int, list[Result]] = {}  # of tasks that are not finished
@@ -247,6 +248,15 @@ class Pool:
         """The number of submitted tasks that are not finished."""
         return len(self._tasks)
 
+    @property
+    def batch_files(self) -> int:
+        """How many files to submit besides those of ordinary work, so that batches fill.
+
+        It grows with the files that are there for batches: others would only wait here, which
+        another worker could process.
+        """
+        return min(self._max_batch_files, BATCH_GROWTH * len(self._batch_tasks))
+
     def submit(self, tasks: Sequence[Task]) -> None:
         """Accept tasks; each of their jobs will be reported once."""
         self._check_open()
@@ -259,9 +269,14 @@ class Pool:
                     f"a task names {', '.join(unknown)}, not in the graph; name only its jobs"
                 )
         self._tasks.update((task.task_id, task) for task in tasks)
+        self._note_batch_tasks(tasks)
         self._is_flushed = False
         if self._error is None and self._trial is None:
             self._send(tasks)
+
+    def _note_batch_tasks(self, tasks: Iterable[Task]) -> None:
+        jobs = self._batch_jobs
+        self._batch_tasks.update(t.task_id for t in tasks if not jobs.isdisjoint(t.run))
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -330,7 +345,9 @@ class Pool:
             self._show(update)
             reports += update.reports
             if update.batch_files is not None:
-                self.batch_files = update.batch_files
+                self._max_batch_files = update.batch_files
+                self._batch_jobs = frozenset(update.batch_jobs)
+                self._note_batch_tasks(self._tasks.values())
             if update.error is not None:
                 kind, text = update.error.kind, update.error.message
                 self._error = build_error(kind, text) if kind else ConfigurationError(text)
@@ -376,6 +393,7 @@ class Pool:
         for report in reports:
             if report.finished:
                 del self._tasks[report.task_id]
+                self._batch_tasks.discard(report.task_id)
                 self._results.pop(report.task_id, None)
             else:
                 self._results.setdefault(report.task_id, []).extend(report.results)

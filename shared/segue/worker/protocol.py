@@ -124,6 +124,7 @@ class Update(msgspec.Struct, array_like=True):
     batch_files: int | None = None  # how many files batches need; only in the first
     lines: list[Line] = []  # printed before these reports
     running: list[RunningCall] | None = None  # None: as before
+    batch_jobs: tuple[str, ...] = ()  # whose files these are; only in the first
 
 
 class Phase(IntEnum):

@@ -147,6 +147,10 @@ class Scheduler:
             queue.batch_size * (1 + queue.children) for queue in self._queues.values()
         )
 
+    def list_batch_jobs(self) -> tuple[str, ...]:
+        """Return the jobs for which these files are: that take batches or have a GPU."""
+        return tuple(self._queues)
+
     def _queue(self, entry: TaskEntry, *, first: bool = False) -> None:
         """Queue a task for what it has to run next."""
         queue, entry.here = self._find_stage(entry.list_left())

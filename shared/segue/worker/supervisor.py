@@ -187,7 +187,9 @@ class ChildSupervisor:
         self._selector.register(self._alarm, selectors.EVENT_READ)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._ring.fileno(), warn_on_full_buffer=False)
-        self._pool.send(Update(batch_files=self._scheduler.count_batch_files()))
+        scheduler = self._scheduler
+        files, jobs = scheduler.count_batch_files(), scheduler.list_batch_jobs()
+        self._pool.send(Update(batch_files=files, batch_jobs=jobs))
         try:
             self._work()
         finally:

@@ -124,7 +124,6 @@ def test_batches_are_full_and_a_model_is_loaded_once_per_child(
     graph = build_chain(tmp_path, f"full_{processes}_{starts_threads}:job")
     with trial.pool(graph, processes=processes) as pool:
         results = run_tasks(pool, build_tasks(trial, graph, 48))
-        assert pool.batch_files == (processes + 1) * 16
     assert all(r.state is State.DONE for found in results for r in found.values())
     names = [json.loads(trial.read(found["job"]))["value"] for found in results]
     assert names == [json.loads(trial.read(found["before"])) for found in results]
@@ -132,6 +131,24 @@ def test_batches_are_full_and_a_model_is_loaded_once_per_child(
     assert [size for size, _ in lines if size != "setup"] == ["16"] * 3
     setups = [process for what, process in lines if what == "setup"]
     assert len(set(setups)) == len(setups) <= processes
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_pool_asks_for_files_as_far_as_batches_have_some(
+    trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    write_job(tmp_path, f"asks_{processes}", FULL, monkeypatch)
+    graph = build_chain(tmp_path, f"asks_{processes}:job")
+    tasks = build_tasks(trial, graph, 50)
+    with trial.pool(graph, processes=processes) as pool:
+        run_tasks(pool, tasks[:1])  # the supervisor has imported the job
+        assert pool.batch_files == 0
+        pool.submit([msgspec.structs.replace(task, run=("before",)) for task in tasks[:10]])
+        assert pool.batch_files == 0  # these would only wait here
+        pool.submit(tasks[10:12])
+        assert pool.batch_files == 4
+        pool.submit(tasks[12:])
+        assert pool.batch_files == (processes + 1) * 16
 
 
 def test_a_message_of_different_jobs_is_no_batch(trial: Trial) -> None:
