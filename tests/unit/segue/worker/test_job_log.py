@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -69,7 +70,9 @@ def test_for_programs_it_has_job_and_file(log) -> None:
     assert (many["job"], many["files"], "file" in many) == ("model", 16, False)
 
 
-def test_without_a_log_it_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_log_it_goes_to_standard_error(log, capsys: pytest.CaptureFixture[str]) -> None:
+    LOGGER.handlers.clear()
+    LOGGER.setLevel(logging.NOTSET)
     show_line(LINE)
     assert capsys.readouterr().err == "beats song.flac: 140 BPM\n"
 
