@@ -883,7 +883,7 @@ class _Reader:
                 parent, output = split_output(reference)
                 above = jobs.get(parent) or find_published(self.lock.namespaces, parent)
                 outputs = list_outputs(above.writes) if above is not None else {output: ""}
-                if output in outputs and not reference.endswith("."):
+                if not outputs or (output in outputs and not reference.endswith(".")):
                     continue
                 known = [f"{parent}.{each}" for each in outputs if each]
                 if not known:

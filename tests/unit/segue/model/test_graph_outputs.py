@@ -102,6 +102,13 @@ def test_a_need_of_an_output_that_is_not_there_is_a_fault(needed, fragments):
     assert all(fragment in fault.message for fragment in fragments), fault.message
 
 
+def test_a_job_without_outputs_is_one_fault_and_not_another_where_it_is_needed():
+    text = TEXT.replace("{vocals: audio/flac, accompaniment: audio/wav}", "{}")
+    with pytest.raises(GraphError) as caught:
+        parse_graph(text)
+    assert [fault.place for fault in caught.value.faults] == ["jobs.separation.writes"]
+
+
 def test_an_output_of_another_namespace_is_needed_by_its_name():
     graph = parse_graph(FOREIGN, lock=lock_to({"vocals": "audio/flac", "rest": "audio/flac"}))
     assert graph.references == ("platform/separation",)
