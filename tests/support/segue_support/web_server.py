@@ -132,9 +132,9 @@ def add_python_package(
 
 
 def add_node_package(server: WebServer, name: str, version: str, archive: bytes) -> None:
-    """Add a package to an npm registry at ``/npm``, whose metadata names the public registry."""
+    """Add a package to an npm registry at ``/npm``, whose metadata names another registry."""
     path = f"{name}/-/archive-{version}.tgz"
     server.pages[f"/npm/{path}"] = Page(body=archive)
-    dist = {"tarball": f"https://registry.npmjs.org/{path}"}
+    dist = {"tarball": f"https://copied.example/{path}"}
     body = json.dumps({"versions": {version: {"dist": dist}}}).encode()
     server.pages[f"/npm/{name.replace('/', '%2f')}"] = Page(body=body, kind="application/json")

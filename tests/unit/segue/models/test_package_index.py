@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 
-from segue.models.package_index import (
-    NPM,
-    PYPI,
-    find_node_registry,
-    find_python_index,
-    read_tokens,
-)
+from segue.errors import ConfigurationError
+from segue.models.package_index import find_node_registry, find_python_index, read_tokens
+
+PIP = "pip._internal.models.index"
 
 
 @pytest.fixture(autouse=True)
@@ -31,11 +31,38 @@ def write_pip_file(home, text: str) -> None:
     (home / ".config/pip/pip.conf").write_text(text)
 
 
-def test_without_any_setting_they_are_the_public_ones(monkeypatch):
+@pytest.fixture
+def default(monkeypatch) -> str:
+    """The default of pip."""
+    found = SimpleNamespace(PyPI=SimpleNamespace(simple_url="https://default.org/simple"))
+    monkeypatch.setitem(sys.modules, PIP, found)
+    return found.PyPI.simple_url
+
+
+def test_without_any_setting_they_are_the_defaults_of_pip_and_npm(home, monkeypatch, default):
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    assert find_python_index() == PYPI
-    assert find_node_registry("human") == NPM
+    npm = home / "npm"
+    npm.write_text("#!/bin/sh\necho https://$3.org/$1/$2\n")
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", str(home))
+    assert find_python_index() == default
+    assert find_node_registry("human") == "https://registry.org/config/get"
     assert read_tokens() == {}
+
+
+def test_the_installed_pip_has_a_default(monkeypatch):
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    assert find_python_index().startswith("https://")
+
+
+def test_without_pip_and_npm_the_setting_is_named(home, monkeypatch):
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setitem(sys.modules, PIP, None)
+    with pytest.raises(ConfigurationError, match="set PIP_INDEX_URL, or install pip"):
+        find_python_index()
+    monkeypatch.setenv("PATH", str(home))
+    with pytest.raises(ConfigurationError, match="set npm_config_registry, or install npm"):
+        find_node_registry("human")
 
 
 def test_pip_s_file_names_the_index(home):
@@ -52,10 +79,10 @@ def test_a_variable_precedes_pip_s_file(home, monkeypatch):
 
 
 @pytest.mark.parametrize("data", [b"index-url", b"[global\n", b"[global]\nindex-url", b"\xff"])
-def test_a_pip_file_that_cannot_be_read_is_ignored(home, monkeypatch, data):
+def test_a_pip_file_that_cannot_be_read_is_ignored(home, monkeypatch, default, data):
     (home / "pip.conf").write_bytes(data)
     monkeypatch.setenv("PIP_CONFIG_FILE", str(home / "pip.conf"))
-    assert find_python_index() == PYPI
+    assert find_python_index() == default
 
 
 def test_npm_s_files_name_the_registry_also_of_a_scope(home, monkeypatch):
