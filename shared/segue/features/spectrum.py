@@ -7,6 +7,7 @@ file. If the beats are given, they are marked along the upper edge.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from segue.errors import ConfigurationError
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-PRELOAD = ("librosa", "scipy.fft", "segue.features.spectrum:warm_up")
+PRELOAD = ("librosa", "scipy.fft", "scipy.sparse", "segue.features.spectrum:warm_up")
 
 DPI = 160
 BACKGROUND = "#000004"  # the darkest colour of the map, so silence has no frame
@@ -33,6 +34,8 @@ LABELS: dict[str, Any] = {
 }  # the font comes with matplotlib
 LEFT_PX, RIGHT_PX, ABOVE_PX, BELOW_PX = 84, 96, 30, 46
 LABEL_HEIGHT_PX = 20
+BAR_GAP_PX, BAR_PX = 16, 10
+COLOURS = 256  # of the map
 
 FMIN_HZ = 27.5  # the lowest A of a piano
 N_MELS = 224
@@ -43,6 +46,7 @@ SHORTEST_HOP = 32
 # The loudest point is white, unless it is quieter than a sine of this level: then it is dim.
 # Otherwise the noise of a silent file would look loud.
 QUIETEST_SUBJECT_DBFS = -60.0
+QUIETEST_RATIO = 1e-10  # of the loudest point's power, instead of digital silence
 
 TIME_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
 FREQUENCIES_HZ = (50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 40_000)
@@ -83,35 +87,57 @@ def spectrogram(
             f"spectrogram: a picture of {width_px} by {height_px} pixels has no room for its axes: "
             "use at least 400 by 200"
         )
+    wide_px, tall_px = width_px - LEFT_PX - RIGHT_PX, height_px - BELOW_PX - ABOVE_PX
+    levels = _compute_levels_db(audio, wide_px)
     figure = Figure(figsize=(width_px / DPI, height_px / DPI), dpi=DPI, facecolor=BACKGROUND)
     canvas = FigureCanvasAgg(figure)
-    tall_px = height_px - BELOW_PX - ABOVE_PX
-    axes = _add_axes(figure, (LEFT_PX, BELOW_PX, width_px - LEFT_PX - RIGHT_PX, tall_px))
-    levels = _compute_levels_db(audio, int(axes.bbox.width))
-    picture = axes.imshow(
-        levels,
-        origin="lower",
-        aspect="auto",
-        interpolation="bilinear",
-        cmap="magma",
-        vmin=-range_db,
-        vmax=0.0,
-        extent=(0.0, audio.duration_s, *_compute_mel_range(audio.sr)),
-    )
+    axes = _add_axes(figure, (LEFT_PX, BELOW_PX, wide_px, tall_px))
     _mark_time(axes, audio.duration_s)
     _mark_frequency(axes, audio.sr)
     if beats is not None:
         _mark_beats(axes, beats["beat_times_s"], audio.duration_s)
-    bar = _add_axes(figure, (width_px - RIGHT_PX + 16, BELOW_PX, 10, tall_px))
-    figure.colorbar(picture, cax=bar)
+    bar = _add_axes(figure, (width_px - RIGHT_PX + BAR_GAP_PX, BELOW_PX, BAR_PX, tall_px))
     _mark_level(bar, range_db)
     canvas.draw()  # type: ignore[no-untyped-call] # matplotlib has no types for it
-    return np.array(np.asarray(canvas.buffer_rgba())[..., :3])  # type: ignore[no-untyped-call]
+    pixels = np.array(np.asarray(canvas.buffer_rgba())[..., :3])  # type: ignore[no-untyped-call]
+    # The plot is put into the picture as pixels: matplotlib takes several times as long for it.
+    rows = slice(ABOVE_PX, ABOVE_PX + tall_px)
+    levels = _stretch(_stretch(levels, wide_px).T, tall_px).T
+    pixels[rows, LEFT_PX : LEFT_PX + wide_px] = _colour(levels, range_db)[::-1]
+    scale = np.linspace(0.0, -range_db, tall_px, dtype=np.float32)
+    left = width_px - RIGHT_PX + BAR_GAP_PX
+    pixels[rows, left : left + BAR_PX] = _colour(scale, range_db)[:, np.newaxis]
+    return pixels
+
+
+def _stretch(levels: NDArray[np.float32], columns: int) -> NDArray[np.float32]:
+    """Interpolate linearly between the middles of columns, to a number of columns."""
+    import numpy as np
+
+    present = levels.shape[1]
+    if present == columns:
+        return levels
+    middles = (np.arange(columns) + 0.5) * (present / columns) - 0.5
+    middles = np.clip(middles, 0, present - 1)
+    before = middles.astype(np.intp)
+    share = (middles - before).astype(np.float32)
+    after = np.minimum(before + 1, present - 1)
+    stretched: NDArray[np.float32] = levels[:, before] * (1 - share) + levels[:, after] * share
+    return stretched
+
+
+def _colour(levels: NDArray[np.float32], range_db: float) -> NDArray[np.uint8]:
+    """Return the colours [shape=(..., 3)] of levels in dB."""
+    import matplotlib as mpl
+    import numpy as np
+
+    colours = mpl.colormaps["magma"](np.arange(COLOURS), bytes=True)[:, :3]
+    numbers = (levels + np.float32(range_db)) * np.float32(COLOURS / range_db)
+    return np.asarray(colours[np.clip(numbers, 0, COLOURS - 1).astype(np.intp)])
 
 
 def _compute_levels_db(audio: Audio, columns: int) -> NDArray[np.float32]:
     """Return the picture [shape=(bands, columns)] in dB; short files have fewer columns."""
-    import librosa
     import numpy as np
 
     n_fft = 2 ** round(np.log2(audio.sr * 0.093))  # 2048 at 22.05 kHz
@@ -128,7 +154,25 @@ def _compute_levels_db(audio: Audio, columns: int) -> NDArray[np.float32]:
         counts = np.diff(edges, append=S.shape[1])
         S = (np.add.reduceat(S, edges, axis=1) / counts).astype(np.float32)
     loudest = max(float(S.max()), _compute_sine_power(n_fft, audio.sr, QUIETEST_SUBJECT_DBFS))
-    return np.asarray(librosa.power_to_db(S, ref=loudest, amin=loudest * 1e-10, top_db=None))
+    return _power_to_db(np.maximum(S / np.float32(loudest), QUIETEST_RATIO))
+
+
+def _power_to_db(power: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return 10 log10 of a power above 0, to 1e-9 dB.
+
+    NumPy's logarithm has other last bits on other processors, and a point at the edge of a colour
+    would have another one. This one adds, multiplies and divides only.
+    """
+    import numpy as np
+
+    mantissa, exponent = np.frexp(power.astype(np.float64))
+    # log2 of a mantissa in [0.5, 1) is -0.5 + 2 / ln 2 · artanh z, where |z| is at most 0.172.
+    z = (mantissa - math.sqrt(0.5)) / (mantissa + math.sqrt(0.5))
+    square, series = z * z, np.full_like(z, 1 / 13)
+    for odd in (11, 9, 7, 5, 3, 1):
+        series = series * square + 1 / odd
+    octaves = exponent - 0.5 + 2 / math.log(2) * z * series
+    return np.asarray(10 * math.log10(2) * octaves, np.float32)
 
 
 def _compute_sine_power(n_fft: int, sr: int, level_dbfs: float) -> float:
@@ -178,6 +222,7 @@ def _mark_frequency(axes: Axes, sr: int) -> None:
     import librosa
 
     low, high = _compute_mel_range(sr)
+    axes.set_ylim(low, high)
     shown: list[int] = []
     lowest_free: Any = low
     for hz in FREQUENCIES_HZ:
@@ -208,6 +253,9 @@ def _mark_level(bar: Axes, range_db: float) -> None:
     ticks = [-20.0 * i for i in range(int(range_db // 20) + 1)]
     labels = ["0 dB", *(f"\N{MINUS SIGN}{-tick:.0f}" for tick in ticks[1:])]
     bar.set_yticks(ticks, labels, **LABELS)
+    bar.set_ylim(-range_db, 0.0)
+    bar.set_xticks([])
+    bar.yaxis.tick_right()
     bar.tick_params(axis="y", color=FOREGROUND, length=0, pad=5)
 
 

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 TOP, BOTTOM = module.ABOVE_PX, module.BELOW_PX
 LEFT, RIGHT = module.LEFT_PX, module.RIGHT_PX
 RIM = 3
+FLOAT32_OF_100_DB = 8e-6
 
 
 def plot(picture: np.ndarray) -> np.ndarray:
@@ -115,6 +116,27 @@ def test_a_long_file_is_reduced_to_the_columns_of_the_picture():
     # Noise is everywhere as loud: no column lost or gained a frame.
     columns = levels.mean(axis=0)
     assert columns.max() - columns.min() < 1.0
+
+
+def test_levels_are_those_of_a_logarithm():
+    power = np.geomspace(1e-10, 2.0, 10_001).astype(np.float32)
+    levels = module._power_to_db(power)
+    assert levels.dtype == np.float32
+    assert np.abs(levels - 10 * np.log10(power.astype(np.float64))).max() <= FLOAT32_OF_100_DB
+
+
+def test_between_the_middles_of_columns_levels_are_interpolated():
+    levels = np.array([[0.0, 10.0, 30.0]], np.float32)
+    assert module._stretch(levels, 6).tolist() == [[0.0, 2.5, 7.5, 15.0, 25.0, 30.0]]
+    assert module._stretch(levels, 3) is levels
+    assert module._stretch(levels[:, :1], 4).tolist() == [[0.0] * 4]
+
+
+def test_colours_run_from_black_to_white_and_stay_there():
+    colours = module._colour(np.array([-200.0, -80.0, -40.0, 0.0, 5.0], np.float32), 80.0)
+    assert colours.sum(axis=1).tolist() == sorted(colours.sum(axis=1).tolist())
+    assert colours[0].tolist() == colours[1].tolist() == [0, 0, 3]
+    assert colours[3].tolist() == colours[4].tolist() == [251, 252, 191]
 
 
 @pytest.mark.parametrize(
