@@ -16,13 +16,13 @@ from typing import NoReturn
 import pytest
 
 from segue.testing import sound
+from segue_support.built_in_jobs import compute_artifacts
 from segue_support.paths import ROOT
 
 PYTHONS = ("3.11", "3.12", "3.13")
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 LOCK = Path(ROOT, "locks", "dev.txt")
 SETUP_S = 300.0
-RUN_S = 300.0
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def catalogue(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def expected(catalogue, tmp_path_factory) -> dict[str, bytes]:
     """The artifacts that this Python writes."""
-    return _compute_artifacts(sys.executable, catalogue, tmp_path_factory.mktemp("artifacts"))
+    return compute_artifacts(sys.executable, catalogue, tmp_path_factory.mktemp("artifacts"), {})
 
 
 @pytest.mark.parametrize("version", [v for v in PYTHONS if v != THIS])
@@ -47,7 +47,7 @@ def test_artifacts_are_the_same_bytes_on(version, catalogue, expected, tmp_path,
     interpreter = _find_python(uv, version)
     environment = pytestconfig.cache.mkdir("pythons") / version
     python = _install(uv, interpreter, environment)
-    artifacts = _compute_artifacts(str(python), catalogue, tmp_path)
+    artifacts = compute_artifacts(str(python), catalogue, tmp_path, {})
     assert artifacts.keys() == expected.keys()
     assert [name for name in expected if artifacts[name] != expected[name]] == []
 
@@ -89,22 +89,6 @@ def _install(uv: str, interpreter: str, environment: Path) -> Path:
     return python
 
 
-def _compute_artifacts(python: str, catalogue: Path, artifacts: Path) -> dict[str, bytes]:
-    _run([python, "-m", "segue_support.built_in_jobs", str(catalogue), str(artifacts)], RUN_S)
-    files = [path for path in artifacts.rglob("*") if path.is_file()]
-    return {str(path.relative_to(artifacts)): path.read_bytes() for path in files}
-
-
 def _run(arguments: list[str], timeout_s: float) -> None:
-    sources = [os.path.join(ROOT, *folder) for folder in (("shared",), ("tests", "support"))]
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sources)}
-    environ.pop("NUMBA_CACHE_DIR", None)  # each environment has its own
-    done = subprocess.run(
-        arguments,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=timeout_s, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
