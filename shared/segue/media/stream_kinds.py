@@ -297,10 +297,13 @@ def _find_layout(data: Bytes) -> tuple[int, int] | None:
     A recording may begin in the middle of a packet.
     """
     block = data.read(0, (TS_PROBE_PACKETS + 1) * max(TS_STRIDES))
+    wanted = bytes([TS_SYNC]) * TS_PROBE_PACKETS
     for stride in TS_STRIDES:
-        for offset in range(stride):
-            if block[offset::stride][:TS_PROBE_PACKETS] == bytes([TS_SYNC]) * TS_PROBE_PACKETS:
+        offset = block.find(TS_SYNC, 0, stride)
+        while offset >= 0:
+            if block[offset::stride][:TS_PROBE_PACKETS] == wanted:
                 return offset, stride
+            offset = block.find(TS_SYNC, offset + 1, stride)
     return None
 
 
