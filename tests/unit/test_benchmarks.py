@@ -9,9 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from segue_support.paths import ROOT
+import pytest
 
-TOOLS = {"catalogue", "measure", "run", "compare"}  # and no benchmarks
+from segue.model.graph import read_graph
+from segue.testing import sound
+from segue_support.paths import GRAPH, ROOT
+
+TOOLS = {"catalogue", "measure", "run", "compare", "stages"}  # and no benchmarks
 LISTED = re.compile(r"^python -m bench\.(\w+) +\S", re.MULTILINE)
 
 
@@ -57,3 +61,21 @@ def test_a_benchmark_is_compared_with_that_of_another_checkout(tmp_path):
         {"benchmark": "fake", "rounds": 2, "jobs": [3, 2, 1.5], "only_here": [1.5, None, None]},
         {"benchmark": "fake", "rounds": 2, "jobs": [2, 8, 0.25]},
     ]
+
+
+@pytest.mark.slow
+def test_the_light_benchmark_measures_each_default_job_alone_and_against_another_checkout(tmp_path):
+    song = sound.write(sound.music(1, duration_s=4.0), str(tmp_path / "song.mp3"))
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    python = tmp_path / ".venv/bin/python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    arguments = ("--rounds", "1", "--first-calls", "0", "--song", song, "--baseline", str(tmp_path))
+    printed = run("-m", "bench.light", *arguments)
+    lines = [json.loads(line) for line in printed.splitlines()]
+    jobs = read_graph(str(GRAPH), {}).jobs
+    stages = {line["stage"]: line for line in lines if "stage" in line}
+    types = {job.writes for job in jobs.values()}
+    assert set(stages) == {"decode", *jobs, *types, "all"}
+    assert all(line["min_ms"] > 0 and line["ratio"] > 0 for line in stages.values())
+    assert {line["job"] for line in lines if "job" in line} == {"decode", *jobs}
