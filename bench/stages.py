@@ -60,15 +60,22 @@ def open_media(song: str) -> Iterator[Any]:
         yield LocalMedia(uri=f"file://{song}", version="1", path=song, folder=folder)
 
 
-def run_jobs(measured: Round, media: Any, jobs: list[Any]) -> dict[str, Any]:
-    """Run jobs in their order; return the values of all, as a child job would get them.
+def run_jobs(
+    measured: Round,
+    media: Any,
+    jobs: list[Any],
+    compare: Callable[[str, dict[str, Any]], None] = lambda _stage, _values: None,
+) -> None:
+    """Run jobs in their order, each on the values that a child job would get.
 
-    The stages are the decoding, each job, and each content type: what encoding costs.
+    The stages are the decoding, each job, and each content type: what encoding costs. After the
+    decoding and after each job, `compare` gets its name and the values up to then.
     """
     from segue.codec import encode
 
     values = {SOURCE: media}
     measured.measure("decode", media.audio)
+    compare("decode", values)
     for job in jobs:
         module, _, name = job.run.partition(":")
         function = getattr(import_module(module), name)
@@ -76,7 +83,7 @@ def run_jobs(measured: Round, media: Any, jobs: list[Any]) -> dict[str, Any]:
         value = measured.measure(job.name, lambda f=function, i=inputs, p=job.params: f(**i, **p))
         encoded = measured.measure(job.writes, lambda j=job, v=value: encode(j.writes, v))
         values[job.name] = encoded.value
-    return values
+        compare(job.name, values)
 
 
 # What a job wraps, as anybody would call it
@@ -177,10 +184,14 @@ def run_rounds(song: str, jobs: list[Any], *, plain: bool) -> None:
     for _ in sys.stdin:
         measured, compared = Round(), Round()
         with open_media(song) as media, tempfile.TemporaryDirectory() as folder:
-            values = run_jobs(measured, media, jobs)
-            if plain:
-                for name, call in PLAIN.items():
-                    compared.measure(name, lambda c=call, v=values, f=folder: c(song, v, f))
+
+            def compare(
+                stage: str, values: dict[str, Any], into: Round = compared, folder: str = folder
+            ) -> None:
+                if plain and stage in PLAIN:
+                    into.measure(stage, lambda: PLAIN[stage](song, values, folder))
+
+            run_jobs(measured, media, jobs, compare)
         print(json.dumps([measured.stages, compared.stages]), flush=True)
 
 
