@@ -4,57 +4,41 @@ Integrated loudness is the power of all channels after a filter that models the 
 weighting), in blocks of 400 ms every 100 ms. Blocks below -70 LUFS are ignored, and so are those
 more than 10 LU below the mean of the rest: pauses do not make a piece quieter [1]_. The loudness
 range is the distance between the 10th and the 95th percentile of loudness over 3 s, gated at -70
-LUFS and 20 LU below the mean [2]_. The true peak is that of the signal between its samples,
-estimated by oversampling to 192 kHz [1]_. The filter ``ebur128`` of ffmpeg measures all of them.
+LUFS and 20 LU below the mean [2]_. The maxima are those of the loudness over 400 ms (momentary) and
+over 3 s (short-term) [3]_. The true peak is that of the signal between its samples [1]_.
 
-K weighting is specified at 48 kHz. ffmpeg's equals it at 44.1 kHz, too; at other rates it deviates,
-by 0.4 LU at 8 kHz and without bound below 4 kHz, or counts what nobody hears. So audio of any other
-rate is resampled to 48 kHz first, except for its peaks.
+Everything is measured at the file's own rate, in one pass. `segue.features.k_weighting` says how
+the filter of the standard, which is for 48 kHz, is taken to other rates.
 
-Up to eight channels are weighed by their places as ffmpeg knows them. More are weighed after table
-4 of [1]_: 0 for low-frequency effects, 1.41 for the side channels, 1 for all others, and 1 for all
-channels of a file that does not declare their places, such as Ambisonics.
+A low-frequency channel counts 0, and those at the sides and behind count 1.41; of more than eight
+channels, only those at the sides do, as in table 4 of [1]_. The places are those that the file
+declares. If it declares none, they are the usual ones of so many channels, as ffmpeg knows them, or
+more than eight channels, such as those of Ambisonics, all count 1.
 
 .. [1] ITU-R BS.1770-5, "Algorithms to measure audio programme loudness and true-peak audio level."
 .. [2] EBU Tech 3342, "Loudness range: a measure to supplement EBU R 128 loudness normalisation."
+.. [3] EBU Tech 3341, "Loudness metering: 'EBU mode' metering to supplement EBU R 128 loudness
+   normalisation."
 """
 
 from __future__ import annotations
 
-import math
-import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from segue.errors import CorruptMedia
+from segue.features.loudness_meter import Loudness, LoudnessMeter
 from segue.media import riff
 from segue.media.audio import Audio, Media, iterate_blocks
-from segue.media.ffmpeg import run_ffmpeg
 
-if TYPE_CHECKING:
-    import numpy as np
+PRELOAD = ("numpy", "segue.features.ebu_r128:warm_up")
 
-PRELOAD = ("numpy", "ffmpeg")
-
-# If nothing is louder, nothing passes the gate, and ffmpeg reports the gate itself.
-ABSOLUTE_GATE_LUFS = -70.0
-# ffmpeg counts all louder blocks as this.
-LOUDEST_BLOCK_LUFS = 10.0
-# A loudness range is computed from windows of 3 s, and needs at least two of them.
-SHORTEST_FOR_RANGE_S = 4.0
-FILTER_RATES_HZ = (44_100, 48_000)
-# The oversampling filter returns its last samples only if more follow.
-PADDING_FRAMES = 512
-
-MAX_KNOWN_CHANNELS = 8
-# The bits of a WAV file's channel mask, and channels of ffmpeg that have the weights 0, 1.41 and 1.
-LOW_FREQUENCY, SIDES = 1 << 3, (1 << 9, 1 << 10)
-FIRST_UNPLACED = 64
-
-# At most: the gain of K weighting in dB, and of a block over the power of its loudest 100 ms.
-K_GAIN_DB, GRID_GAIN_DB = 4.1, 1.0
-SIDE_WEIGHT = 1.41
-
-_TRUE_PEAK = re.compile(r"True peak:\s+Peak:\s+(-?inf|-?[\d.]+) dBFS")
+# The places of channels are the bits of a WAV file's channel mask.
+LOW_FREQUENCY = 1 << 3
+SIDES = 1 << 9 | 1 << 10
+# The back left, right and centre, and those above them.
+BEHIND = 1 << 4 | 1 << 5 | 1 << 8 | 1 << 15 | 1 << 16 | 1 << 17
+SURROUND_WEIGHT = 1.41
+# Of one to eight channels without declared places: mono, stereo, 2.1, 4.0, 5.0, 5.1, 6.1 and 7.1.
+USUAL_MASKS = (0x4, 0x3, 0xB, 0x107, 0x37, 0x3F, 0x70F, 0x63F)
 
 
 def loudness(media: Media) -> dict[str, Any]:
@@ -68,111 +52,69 @@ def loudness(media: Media) -> dict[str, Any]:
     Returns
     -------
     dict
+        Rounded to three decimals:
+
         - ``integrated_lufs`` : float, or None if no block of 400 ms is louder than -70 LUFS, as in
           silence, or in less than 400 ms
-        - ``range_lu`` : float, or None if ``integrated_lufs`` is None or the file is shorter than
-          4 s
-        - ``true_peak_dbtp`` : float with a resolution of 0.1, but at least ``sample_peak_dbfs``, or
-          None for digital silence
+        - ``range_lu`` : float, or None if nothing is louder than -70 LUFS over 3 s, or the file is
+          shorter than 4 s
+        - ``momentary_max_lufs`` : float, or None for digital silence and less than 400 ms
+        - ``short_term_max_lufs`` : float, or None for digital silence and less than 3 s
+        - ``true_peak_dbtp`` : float, at least ``sample_peak_dbfs``, or None for digital silence
         - ``sample_peak_dbfs`` : float, or None for digital silence
         - ``channel_sample_peaks_dbfs`` : list of the same, one for each channel
 
         Mono counts as one loudspeaker, so it measures 3 LU less than the same signal on two.
-        Samples above full scale, in a file of floats, are measured as they are. If a block is
-        louder than +10 LUFS, the gate at -70 is higher by as much.
+        Samples above full scale, in a file of floats, are measured as they are.
     """
     audio = media.audio()
-    peaks = _measure_sample_peaks(audio)
-    halvings = _count_halvings(audio, float(peaks.max()))
-    log = _run_filters(media, halvings)
-    integrated_lufs = _find_last_value(log, "I")
-    audible = integrated_lufs > ABSOLUTE_GATE_LUFS
-    long_enough = audio.duration_s >= SHORTEST_FOR_RANGE_S
-    gain_db = 20 * math.log10(2) * halvings
-    levels = [round(20 * math.log10(peak), 3) if peak > 0 else None for peak in peaks.tolist()]
-    sample_peak = max((level for level in levels if level is not None), default=None)
-    true_peak = float(_TRUE_PEAK.findall(log)[-1])
+    with open(media.decode_to_wav(), "rb") as file:
+        header = riff.read_header(file)
+    mask = header.channel_mask if header is not None else 0
+    measured = _measure(audio, weigh_channels(mask, audio.channels))
+    peaks = list(measured.sample_peaks_dbfs)
     return {
-        "integrated_lufs": round(integrated_lufs + gain_db, 2) if audible else None,
-        "range_lu": round(_find_last_value(log, "LRA"), 2) if audible and long_enough else None,
-        "true_peak_dbtp": None if sample_peak is None else max(true_peak, sample_peak),
-        "sample_peak_dbfs": sample_peak,
-        "channel_sample_peaks_dbfs": levels,
+        "integrated_lufs": measured.integrated_lufs,
+        "range_lu": measured.range_lu,
+        "momentary_max_lufs": measured.momentary_max_lufs,
+        "short_term_max_lufs": measured.short_term_max_lufs,
+        "true_peak_dbtp": measured.true_peak_dbtp,
+        "sample_peak_dbfs": max((p for p in peaks if p is not None), default=None),
+        "channel_sample_peaks_dbfs": peaks,
     }
 
 
-def _run_filters(media: Media, halvings: int) -> str:
-    import ffmpeg
+def weigh_channels(mask: int, channels: int) -> list[float]:
+    """Return the weight of each channel.
 
-    path = media.decode_to_wav()
-    audio = media.audio()
-    source = ffmpeg.input(f"file:{path}", threads=1, protocol_whitelist="file")
-    channels = source["a:0"]
-    if audio.channels > MAX_KNOWN_CHANNELS:
-        channels = channels.filter(
-            "channelmap",
-            map="|".join(map(str, range(audio.channels))),
-            channel_layout="+".join(_name_channels(path, audio.channels)),
-        )
-    split = channels.asplit()
-    weighed = split[0]
-    if halvings:
-        weighed = weighed.filter("volume", volume=2.0**-halvings, precision="double")
-    if audio.sr not in FILTER_RATES_HZ:
-        weighed = weighed.filter("aresample", 48_000, osf="dbl", filter_size=128)
-    # The summary is rounded to 0.1 LU; the running values are not, and the last one is that of the
-    # whole file. The filter's own log lines get a level that is not logged.
-    weighed = weighed.filter("ebur128", metadata=1, framelog="verbose")
-    for key in ("I", "LRA"):
-        weighed = weighed.filter("ametadata", mode="print", key=f"lavfi.r128.{key}")
-    peaks = split[1].filter("apad", pad_len=PADDING_FRAMES)
-    peaks = peaks.filter("ebur128", peak="true", framelog="verbose")
-    nowhere = {"f": "null", "c:a": "pcm_f64le"}
-    outputs = [stream.output("-", **nowhere) for stream in (weighed, peaks)]
-    report = run_ffmpeg(ffmpeg.merge_outputs(*outputs))
-    if report.returncode != 0:
-        raise CorruptMedia(f"{media.uri}: its loudness cannot be measured: {report.reason}")
-    return report.log
-
-
-def _name_channels(path: str, channels: int) -> list[str]:
-    """Return a channel of ffmpeg for each channel of a WAV file, by its weight."""
-    with open(path, "rb") as file:
-        header = riff.read_header(file)
-    mask = header.channel_mask if header is not None else 0
+    Parameters
+    ----------
+    mask : int >= 0
+        The places of the channels, as in a WAV file; 0 if they are not declared.
+    channels : int > 0
+        Their number. If the mask has another number of places, it counts as not declared.
+    """
+    if mask.bit_count() != channels:
+        if channels > len(USUAL_MASKS):
+            return [1.0] * channels
+        mask = USUAL_MASKS[channels - 1]
+    surround = SIDES if channels > len(USUAL_MASKS) else SIDES | BEHIND
     places = [1 << bit for bit in range(mask.bit_length()) if mask >> bit & 1]
-    if len(places) != channels:
-        places = [0] * channels
-    names = {LOW_FREQUENCY: "LFE", **dict(zip(SIDES, ("SL", "SR"), strict=True))}
-    return [names.get(p, f"USR{FIRST_UNPLACED + i}") for i, p in enumerate(places)]
+    return [
+        0.0 if place == LOW_FREQUENCY else SURROUND_WEIGHT if place & surround else 1.0
+        for place in places
+    ]
 
 
-def _find_last_value(log: str, key: str) -> float:
-    values = re.findall(rf"lavfi\.r128\.{key}=(-?[\d.]+|-?inf|nan)\s", log)
-    # Audio shorter than one step of 100 ms has no value.
-    return float(values[-1]) if values else ABSOLUTE_GATE_LUFS
-
-
-def _measure_sample_peaks(audio: Audio) -> np.ndarray:
-    import numpy as np
-
-    # Channel by channel: reducing along an axis of interleaved samples is many times slower.
-    peaks = np.zeros(audio.channels)
+def _measure(audio: Audio, weights: list[float]) -> Loudness:
+    meter = LoudnessMeter(audio.sr, weights)
     for _, block in iterate_blocks(audio.y):
-        highest = [max(float(y.max()), -float(y.min())) for y in np.atleast_2d(block)]
-        peaks = np.maximum(peaks, highest)
-    return peaks
+        meter.feed(block)
+    return meter.measure()
 
 
-def _count_halvings(audio: Audio, peak: float) -> int:
-    """Return how often to halve the samples, so that no block is too loud for ffmpeg to count."""
+def warm_up() -> None:
+    """Compile the meter, with a block of silence."""
     import numpy as np
 
-    weight = audio.channels * (1.0 if audio.channels <= 2 else SIDE_WEIGHT)
-    offset_db = -0.691 + K_GAIN_DB + GRID_GAIN_DB + 10 * math.log10(weight)
-    limit = 10 ** ((LOUDEST_BLOCK_LUFS - offset_db) / 10)
-    if peak**2 <= limit:
-        return 0
-    steps = iterate_blocks(audio.y, max(1, audio.sr // 10))
-    loudest = max(float(np.square(step, dtype=np.float64).mean()) for _, step in steps)
-    return max(0, math.ceil(math.log2(loudest / limit) / 2))
+    _measure(Audio(y=np.zeros(4_800, np.float32), sr=48_000), [1.0])
