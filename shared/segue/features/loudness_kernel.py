@@ -3,7 +3,7 @@
 All of it is plain IEEE arithmetic in the order in which it is written: numba neither reorders nor
 contracts it without ``fastmath``. So the results are the same on any processor.
 
-The module is imported when the first meter is made, since importing numba takes a while.
+The module is imported when a meter gets its first samples, since importing numba takes a while.
 """
 
 from __future__ import annotations

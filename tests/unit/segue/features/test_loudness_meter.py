@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import scipy.signal
 
+from segue.features.ebu_r128 import warm_up
 from segue.features.loudness_meter import Loudness, LoudnessMeter
 from segue.features.true_peak import HALF, QUARTER
 from segue.media.audio import Audio, iterate_blocks
@@ -329,8 +330,25 @@ def test_six_hours_need_little_memory():
     assert peak_bytes < 128 * 2**20
 
 
+def test_any_audio_is_measured_by_what_the_warm_up_has_compiled():
+    from segue.features import loudness_kernel
+
+    measure(sound.noise(0, 0.5, sr=96_000, channels=3))
+    measure(Audio(y=np.array(sound.noise(0, 0.5, channels=2).y, order="F"), sr=8_000))
+    measure(sound.tone(1000.0, 0.001))
+    warm_up()
+    for function in (loudness_kernel.add_energies, loudness_kernel.find_true_peak):
+        assert len(function.signatures) == 1
+
+
+def test_numba_is_not_imported_with_the_job():
+    script = "import sys, segue.features.ebu_r128; sys.exit('numba' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 SCRIPT = """
 import hashlib, json
+from segue.features.ebu_r128 import warm_up
 from segue.features.loudness_meter import LoudnessMeter
 from segue.testing import sound
 for sr in (8_000, 44_100, 96_000):
