@@ -60,8 +60,9 @@ SMOOTHING = (0.25, 0.75, 1.0, 0.75, 0.25)
 LEAST_NORM = 0.01
 PATTERN_FRAMES = 16
 
-# Each pattern covers some bands and frames, and compares one part of it with the rest: the later or
-# upper half, the middle third, or two opposite quarters. Shape, first band, bands, frames; three limits between four answers.
+# Each pattern covers some bands and frames, and compares a part of it with the rest: the later or
+# upper half, the middle third, or two opposite quarters. Shape, first band, bands, frames, and the
+# three limits between four answers.
 WHOLE, BAND_HALVES, TIME_HALVES, QUARTERS, BAND_THIRDS, TIME_THIRDS = range(6)
 PATTERNS = (
     (WHOLE, 4, 3, 15, (1.98215, 2.35817, 2.63523)),
