@@ -32,7 +32,7 @@ INPUTS = {
     # The amount of data.
     "files": Input(60e6, "files", "in the catalogue"),
     "arrivals": Input(40_000 * 365 / 12, "files/month", "40,000 per day"),
-    "jobs": Input(6, "jobs", "of the graph that ships with Segue"),
+    "jobs": Input(9, "jobs", "of the graph that ships with Segue"),
     # The resources per file.
     "work": Input(3.0, "vCPU-s/file", "of all jobs; 'segue plan' measures yours"),
     "artifacts": Input(4.4e-3, "GB/file", "of which a 22 kHz FLAC is 4 MB"),
@@ -40,7 +40,7 @@ INPUTS = {
         3, "messages/file", "published: the arrival, and by each job that another pipeline reads"
     ),
     "edges": Input(
-        7, "messages/file", "received: edges between pipelines; 1 if there is one pipeline"
+        10, "messages/file", "received: edges between pipelines; 1 if there is one pipeline"
     ),
     "record": Input(4e-6, "GiB/file", "a document and its index entries"),
     "writes": Input(2, "writes", "of the ledger: claim and settle"),
@@ -49,7 +49,7 @@ INPUTS = {
     "call": Input(0.15, "s/file", "of a function, per arrival"),
     # The deployment: infra/envs/prod.tfvars.
     "hours": Input(730, "h/month", "for resources that always run"),
-    "pipelines": Input(6, "pipelines", "one per job"),
+    "pipelines": Input(9, "pipelines", "one per job"),
     "workers": Input(2, "workers/pipeline", "on average; at least 1"),
     "vcpus": Input(2, "vCPU/worker", "n2-standard-2"),
     "memory": Input(8, "GiB/worker", "n2-standard-2"),

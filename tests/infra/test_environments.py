@@ -23,7 +23,10 @@ FIXTURES = sorted((ROOT / "infra" / "tests").glob("*/jobs.yaml"))
 BASIC = {"roles/owner", "roles/editor", "roles/viewer", "roles/browser"}
 PUBLIC = {"allUsers", "allAuthenticatedUsers"}
 # Each is a pipeline of its own.
-JOBS = {"downsample", "loudness", "beats", "energy", "spectrogram", "probe"}
+JOBS = {
+    *("downsample", "loudness", "beats", "energy", "spectrogram", "probe"),
+    *("key", "danceability", "fingerprint"),
+}
 # What takes labels by which cost is split; the others cost nothing of their own.
 COSTLY = {
     "google_artifact_registry_repository",

@@ -85,16 +85,17 @@ def test_one_picture_is_on_disk(tour):
 def test_files_that_come_while_it_watches_get_all_their_features(tour):
     _, text = tour
     watched = section(text, "$ (sleep 1; cp encore/* 'catalogue/night bus/') & segue up catalogue")
-    assert "arrived=2 deleted=0 done=12 failed=0" in watched
+    assert "arrived=2 deleted=0 done=18 failed=0" in watched
     explained = section(watched, "$ segue explain 'catalogue/night bus/Rappel.flac'")
-    for job in ("downsample", "loudness", "beats", "spectrogram", "energy", "probe"):
+    computed = ("downsample", "loudness", "beats", "spectrogram", "energy", "probe")
+    for job in (*computed, "key", "danceability", "fingerprint"):
         assert f"\n{job} " in explained
 
 
 def test_what_happened_while_nobody_watched_is_caught_up(tour):
     folder, text = tour
     again = section(text, "$ segue up catalogue --until-idle 1")
-    assert "arrived=1 deleted=1 done=6 failed=0" in again
+    assert "arrived=1 deleted=1 done=9 failed=0" in again
     assert "3 files below" in again
     assert "the ledger keeps a tombstone" in again
     energies = list((folder / ".segue/artifacts/energy").rglob("Rappel.flac/*.json"))

@@ -44,7 +44,10 @@ SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 SHIPPED_GRAPH = os.path.join(os.path.dirname(__file__), "../../shared/segue/features/jobs.yaml")
 PATIENCE_S = 240.0  # the first beat tracking in a new environment compiles for half a minute
 TEMPO_TOLERANCE = 0.04  # librosa's tempo comes in steps of 3 %
-PIPELINES = (("downsample", "loudness", "probe"), ("beats", "energy", "spectrogram"))
+PIPELINES = (
+    ("downsample", "loudness", "probe", "fingerprint"),
+    ("beats", "energy", "spectrogram", "key", "danceability"),
+)
 
 pytestmark = pytest.mark.xdist_group("end to end")
 

@@ -147,6 +147,9 @@ READS = {
     "spectrogram": ("spectrogram.done-downsample", "spectrogram.inbox"),
     "loudness": ("loudness.source", "loudness.inbox"),
     "probe": ("probe.source", "probe.inbox"),
+    "key": ("key.done-downsample", "key.inbox"),
+    "danceability": ("danceability.done-downsample", "danceability.inbox"),
+    "fingerprint": ("fingerprint.source", "fingerprint.inbox"),
 }
 
 
@@ -168,12 +171,18 @@ def test_a_pipeline_reads_its_subscriptions_and_writes_to_all_that_it_may_notify
     assert found.reads == subscriptions(*READS[name])
     # Where a job fails, those below it are blocked by the same pipeline.
     finished, asked = {
-        "downsample": (("downsample", "beats"), ("downsample", "beats", "energy", "spectrogram")),
+        "downsample": (
+            ("downsample", "beats"),
+            ("downsample", "beats", "energy", "spectrogram", "key", "danceability"),
+        ),
         "beats": (("beats",), ("downsample", "beats", "energy")),
         "energy": ((), ("downsample", "beats", "energy")),
         "spectrogram": ((), ("downsample", "spectrogram")),
         "loudness": ((), ("loudness",)),
         "probe": ((), ("probe",)),
+        "key": ((), ("downsample", "key")),
+        "danceability": ((), ("downsample", "danceability")),
+        "fingerprint": ((), ("fingerprint",)),
     }[name]
     topics = [*(f"done-{job}" for job in finished), *(f"inbox-{other}" for other in asked)]
     assert found.writes == publications(*topics, "dead")

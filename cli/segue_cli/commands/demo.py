@@ -77,8 +77,8 @@ class _Tour:
             "segue backfill --prefix catalogue --job energy --tolerate 30%",
         )
         self._shell.show(
-            "Downsample and beats ran because energy depends on them. Loudness, spectrogram and "
-            "probe did not: nothing requested them.",
+            "Downsample and beats ran because energy depends on them. All other jobs did not: "
+            "nothing requested them.",
             "segue status",
         )
         self._shell.show(

@@ -136,7 +136,7 @@ def _resample(media: Media) -> NDArray[np.int16]:
     sound = source["a:0"]
     channels = media.audio().channels
     if channels > MAX_KNOWN_CHANNELS:
-        sound = _mix_unplaced(sound, channels)
+        sound = _mix_to_mean(sound, channels)
     sound = sound.filter("aresample", SAMPLE_RATE_HZ, ochl="mono", osf="s16", **RESAMPLER)
     try:
         report = run_ffmpeg(sound.output(f"file:{target}", **{"f": "s16le", "c:a": "pcm_s16le"}))
@@ -148,7 +148,7 @@ def _resample(media: Media) -> NDArray[np.int16]:
             os.unlink(target)
 
 
-def _mix_unplaced(sound: Any, channels: int) -> Any:
+def _mix_to_mean(sound: Any, channels: int) -> Any:
     """Mix channels to their mean, whatever their places are."""
     names = "+".join(f"USR{FIRST_UNPLACED + i}" for i in range(channels))
     numbers = "|".join(map(str, range(channels)))

@@ -83,8 +83,8 @@ def danceability(
 
     Notes
     -----
-    The definition of danceability as one number is this module's: the reciprocal of the mean, which
-    orders pieces as the exponents do. An exponent below 0.1 counts as 0.1 in that mean's stead.
+    [1]_ compares pieces by their exponents; which number stands for all of them is decided here. It
+    is the reciprocal of their mean, where a mean below 0.1 counts as 0.1.
     """
     import numpy as np
 
