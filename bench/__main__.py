@@ -18,7 +18,6 @@ BENCHMARKS = {
     "batches": "a model that takes batches, against one that is called for each file",
     "downsample": "CPU of downsampling a song of three and a half minutes",
     "light": "CPU of all default jobs on such a song, by stage, and against plain calls",
-    "loudness": "CPU of measuring its loudness, against other meters",
 }
 
 

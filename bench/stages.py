@@ -161,12 +161,28 @@ def probe_plainly(song: str, _values: dict[str, Any], _folder: str) -> None:
         _ = (container.format.name, container.duration, container.metadata)
 
 
+def find_key_plainly(_song: str, values: dict[str, Any], _folder: str) -> None:
+    """Fold a constant-Q transform to pitch classes, in the tuning that librosa estimates."""
+    import librosa
+
+    librosa.feature.chroma_cqt(y=values["downsample"].y, sr=values["downsample"].sr)
+
+
+def take_fingerprint_plainly(_song: str, values: dict[str, Any], _folder: str) -> None:
+    """Take ffmpeg's fingerprint of what AcoustID looks at."""
+    chromaprint = ("-ac", "1", "-ar", "11025", "-f", "chromaprint", "-")
+    _run_ffmpeg(values[SOURCE].decode_to_wav(), "-t", "120", *chromaprint)
+
+
+# No library has the danceability of such a licence that it could be compared here.
 PLAIN = {
     "decode": decode_plainly,
     "downsample": downsample_plainly,
     "loudness": measure_loudness_plainly,
     "beats": track_beats_plainly,
     "energy": measure_energy_plainly,
+    "key": find_key_plainly,
+    "fingerprint": take_fingerprint_plainly,
     "spectrogram": draw_spectrogram_plainly,
     "probe": probe_plainly,
 }
@@ -176,7 +192,7 @@ def _run_ffmpeg(source: str, *arguments: str) -> None:
     from segue.media.ffmpeg import find_ffmpeg
 
     quiet = [find_ffmpeg(), "-nostdin", "-v", "error", "-y", "-threads", "1", "-i", source]
-    subprocess.run([*quiet, *arguments], check=True)
+    subprocess.run([*quiet, *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
 def run_rounds(song: str, jobs: list[Any], *, plain: bool) -> None:

@@ -78,4 +78,5 @@ def test_the_light_benchmark_measures_each_default_job_alone_and_against_another
     types = {job.writes for job in jobs.values()}
     assert set(stages) == {"decode", *jobs, *types, "all"}
     assert all(line["min_ms"] > 0 and line["ratio"] > 0 for line in stages.values())
-    assert {line["job"] for line in lines if "job" in line} == {"decode", *jobs}
+    compared = {line["job"] for line in lines if "job" in line}
+    assert compared == {"decode", *jobs} - {"danceability"}  # which no library has
