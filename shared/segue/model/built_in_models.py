@@ -10,6 +10,18 @@ from segue.model.model_entry import ModelEntry
 
 _ENTRIES = (
     ModelEntry(
+        name="beatnet",
+        version=1,
+        purpose="probability of a beat and of a downbeat, for each 20 ms",
+        licence="CC-BY-4.0",
+        licence_file="BeatNet-1.1.3.dist-info/LICENSE",
+        source="pypi:BeatNet==1.1.3/BeatNet/models/",
+        sha256="ee72abe9368fdf0a48a941a559d838e2f5052391890aae6654140c1d7726b34c",
+        size_bytes=9_680_259,
+        download_bytes=9_155_419,
+        convert="segue.models.beatnet:convert",
+    ),
+    ModelEntry(
         name="musicnn",
         version=1,
         purpose="tags of music: 50 genres, moods and instruments, and an embedding",

@@ -49,13 +49,20 @@ class OnnxGraph:
 
     def add_node(self, operator: str, *inputs: str, **attributes: float | Sequence[int]) -> str:
         """Add an operator of ONNX with one output."""
-        output = self._name_next("t")
-        self._nodes.append(self._encode_node(operator, inputs, output, attributes))
+        (output,) = self.add_wide_node(operator, 1, *inputs, **attributes)
         return output
+
+    def add_wide_node(
+        self, operator: str, outputs: int, *inputs: str, **attributes: float | Sequence[int]
+    ) -> list[str]:
+        """Add an operator with several outputs; an input that is left out is an empty name."""
+        names = [self._name_next("t") for _ in range(outputs)]
+        self._nodes.append(self._encode_node(operator, inputs, names, attributes))
+        return names
 
     def add_output(self, name: str, value: str, shape: Sequence[Dimension]) -> None:
         """Give a value of 32-bit floats a name outside."""
-        self._nodes.append(self._encode_node("Identity", [value], name, {}))
+        self._nodes.append(self._encode_node("Identity", [value], [name], {}))
         self._outputs.append(_encode_value(name, shape))
 
     def encode(self) -> bytes:
@@ -84,13 +91,13 @@ class OnnxGraph:
     def _encode_node(
         operator: str,
         inputs: Sequence[str],
-        output: str,
+        outputs: Sequence[str],
         attributes: dict[str, float | Sequence[int]],
     ) -> bytes:
         return (
             b"".join(_encode_bytes(1, name.encode()) for name in inputs)
-            + _encode_bytes(2, output.encode())
-            + _encode_bytes(3, f"{operator}_{output}".encode())
+            + b"".join(_encode_bytes(2, name.encode()) for name in outputs)
+            + _encode_bytes(3, f"{operator}_{outputs[0]}".encode())
             + _encode_bytes(4, operator.encode())
             + b"".join(_encode_bytes(5, _encode_attribute(n, v)) for n, v in attributes.items())
         )
