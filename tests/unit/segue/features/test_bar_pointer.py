@@ -85,7 +85,7 @@ def test_the_path_is_the_best_of_all(seed, length, beats):
 def test_steady_bars_are_found_with_their_metre(beats, interval, first):
     frames = list(range(first, 40 * interval, interval))
     positions = [1 + n % beats for n in range(len(frames))]
-    activations = make_activations(frames, positions, 40 * interval)
+    activations = make_activations(frames, positions, frames[-1] + 1)
     found = [decode_bars(activations, n, frames_per_s=RATE) for n in (2, 3, 4)]
     best = max(found, key=lambda bars: bars.log_probability)
     assert best.beats_per_bar == beats
