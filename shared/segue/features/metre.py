@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from segue.features.bar_pointer import Bars
 
-PRELOAD = ("numpy", "onnxruntime", "segue.features.metre:warm_up")
+# Without onnxruntime, which starts a thread: each child imports it.
+PRELOAD = ("numpy", "segue.features.metre:warm_up")
 
 RATE_HZ, FRAMES_PER_S = 22_050, 50
 METRES = (2, 3, 4)
@@ -53,13 +54,6 @@ class Downbeats:
     ----------
     model : path
         The ONNX file of ``beatnet@1``.
-
-    Examples
-    --------
-    >>> job = Downbeats(model="beatnet.onnx")  # doctest: +SKIP
-    >>> job.setup()  # doctest: +SKIP
-    >>> job(audio)["beats_per_bar"]  # doctest: +SKIP
-    4
     """
 
     def __init__(self, *, model: Path) -> None:

@@ -1,6 +1,6 @@
 """The models that ship with Segue's list; ``segue models get`` downloads them.
 
-All may be used commercially, by their licences. A test downloads the first; ``docs/models.md`` says
+All may be used commercially, by their licences. A test downloads them; ``docs/models.md`` says
 what each is, and what is unclear about it.
 """
 

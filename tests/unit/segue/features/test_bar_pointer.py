@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from segue.features.bar_pointer import BEAT_LAMBDA, build_transitions, decode_bars, list_intervals
 
+pytestmark = pytest.mark.slow
+
 RATE = 50
 FEW = 20.0  # frames per second for which the reference has few states
 ROUNDING = 1e-9  # of sums of logarithms, relative

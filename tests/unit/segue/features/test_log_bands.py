@@ -18,6 +18,8 @@ from segue.features.log_bands import (
 )
 from segue.testing import sound
 
+pytestmark = pytest.mark.slow
+
 # Transforms of 32-bit floats against 64-bit ones, where a loud tone is beside silence.
 ROUNDING = 5e-6
 

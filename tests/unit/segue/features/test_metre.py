@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -119,3 +122,24 @@ def test_audio_that_is_too_long_for_the_memory_is_refused_at_once(downbeats, bou
     hours = np.broadcast_to(np.float32(0.0), 6 * 3600 * RATE_HZ)
     with pytest.raises(TooLarge, match=r"downbeats of 6\.0 hours needs .* resources\.memory_gib"):
         downbeats(Audio(y=hours, sr=RATE_HZ))
+
+
+THREADS = """
+import os
+from segue.features import metre
+from segue.worker.preload import load_ahead
+
+pytestmark = pytest.mark.slow
+for name in metre.PRELOAD:
+    load_ahead(name)
+print(len(os.listdir("/proc/self/task")))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_what_is_loaded_ahead_starts_no_thread():
+    """A process with threads must not fork children."""
+    alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    run = [sys.executable, "-c", THREADS]
+    done = subprocess.run(run, env={**os.environ, **alone}, capture_output=True, check=True)
+    assert (done.stdout.split(), done.stderr) == ([b"1"], b"")
