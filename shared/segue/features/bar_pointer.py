@@ -64,8 +64,7 @@ def decode_bars(
     Returns
     -------
     Bars
-        Each beat is in the frame of its widest probability, within the frames where the path sees
-        it.
+        Each beat is in the frame with the highest probability of those in which the path sees it.
     """
     intervals = list_intervals(frames_per_s)
     widths = -(-intervals // BEAT_LAMBDA)

@@ -18,6 +18,8 @@ from segue.testing import sound
 from segue_support.beatnet_by_hand import RATE_HZ, make_bars, make_beatnet
 from segue_support.onnx_models import make_scale
 
+pytestmark = pytest.mark.slow
+
 STEP_S = 0.02  # between frames
 
 
@@ -128,8 +130,6 @@ THREADS = """
 import os
 from segue.features import metre
 from segue.worker.preload import load_ahead
-
-pytestmark = pytest.mark.slow
 for name in metre.PRELOAD:
     load_ahead(name)
 print(len(os.listdir("/proc/self/task")))
