@@ -43,7 +43,7 @@ from segue_support.pubsub_topics import make_topics
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 SHIPPED_GRAPH = os.path.join(os.path.dirname(__file__), "../../shared/segue/features/jobs.yaml")
 PATIENCE_S = 240.0  # the first beat tracking in a new environment compiles for half a minute
-TEMPO_TOLERANCE = 0.04  # librosa's tempo comes in steps of 3 %
+TEMPO_TOLERANCE = 0.002
 PIPELINES = (
     ("downsample", "loudness", "probe", "fingerprint"),
     ("beats", "energy", "spectrogram", "key", "danceability"),

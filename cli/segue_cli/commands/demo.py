@@ -13,7 +13,7 @@ from segue_cli.exit_code import ExitCode
 from segue_cli.tour import TourShell
 from segue_cli.views.output import Output, build_table
 
-TEMPO_TOLERANCE = 0.04  # librosa estimates the tempo in steps of 3 % here
+TEMPO_TOLERANCE = 0.002
 FOLDER, TEAMS_FOLDER = ".segue/demo", ".segue/demo-teams"
 
 

@@ -1,13 +1,11 @@
 """Tempo and beats.
 
-An onset envelope is the increase of the spectrum at each moment, as the median over mel bands. Its
-autocorrelation, weighted by how common a tempo is, gives the tempo; dynamic programming then picks
-beats that are on onsets and keep that tempo [1]_. Both are librosa's. Times are in seconds from the
-start of the file.
+1. Onsets: how strongly the sound rises, every 12 ms (`segue.features.onsets`).
+2. The tempo in each window of the file, and its metrical level (`segue.features.tempo`).
+3. Beats: on onsets, and in that tempo [1]_ (`segue.features.pulse`).
+4. Each beat is dated to the rise of the sound near it (`segue.features.dating`).
 
-The median, for which beat tracking is tuned, ignores a single loud band, such as a bass note
-between two beats. librosa uses the median if it is given samples, and the mean if it is given an
-envelope: here the envelope is computed first, once, so the median is requested explicitly.
+Times are in seconds from the start of the file.
 
 .. [1] Ellis, D. P. W. "Beat tracking by dynamic programming." Journal of New Music Research 36.1
    (2007): 51-60.
@@ -15,44 +13,45 @@ envelope: here the envelope is computed first, once, so the median is requested 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
-from segue.features.mel import compute_mel_power
+from segue.features.dating import date_beats
+from segue.features.onsets import HOP_S, compute_onsets, emphasise
+from segue.features.pulse import favour_grid, find_grid, track_beats
+from segue.features.tempo import Tempo, estimate_tempo
 from segue.media.audio import Audio
 from segue.media.memory import format_duration, require_memory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     from numpy.typing import NDArray
 
-PRELOAD = ("librosa", "scipy.fft", "segue.features.rhythm:warm_up")
+PRELOAD = ("numpy", "scipy.fft")
 
-# The autocorrelation of an hour would take 2 GB at once; a chunk is six minutes at 22.05 kHz.
-TEMPO_CHUNK_FRAMES = 1 << 14
-# librosa's envelope is computed in blocks, since its copies of the spectrogram are large.
-ENVELOPE_CHUNK_FRAMES = 1 << 12
-N_FFT = 2048
-TOP_DB = 80.0
-N_MELS = 128
-# Measured, and rounded up: of the whole file, the spectrogram and what tracks beats; of one chunk,
-# the autocorrelation.
-BYTES_PER_FRAME = 4 * N_MELS + 128
-CHUNK_BYTES_PER_FRAME = 16 * 2**10
+# Measured, and rounded up.
+BYTES_PER_FRAME = 200
+# A tempo must show in the autocorrelation, which is between 0 and 1: more than it does by chance,
+# the less so the longer the file is. Speech reaches 0.12, and most music 0.4.
+SMALLEST_PERIODICITY, CHANCE = 0.1, 2.5
+# Where less rises than this, relative to the median beat, the first and last beats are dropped.
+HEARD = 0.1
+# From salience and low onsets on beats, less those half way between, to the probability that the
+# beats are not the off-beats: a logistic function, fitted to the same music as the tempo.
+PHASE_WEIGHT = 0.75
 # With fewer beats, the estimated tempo is better than one fitted to them.
 BEATS_FOR_A_FIT = 4
 
 
-def beats(
-    audio: Audio, *, hop_length: int = 512, start_bpm: float = 120.0, tightness: float = 100.0
-) -> dict[str, Any]:
+def beats(audio: Audio, *, start_bpm: float = 135.0, tightness: float = 300.0) -> dict[str, Any]:
     """Find the tempo and the beats.
 
     Parameters
     ----------
     audio : Audio
-        The audio; several channels are averaged.
-    hop_length : int > 0
-        Samples between two values of the onset envelope: the resolution of beat times.
+        The audio, at any sampling rate; several channels are averaged.
     start_bpm : float > 0
         The most common tempo; others are less likely by their distance from it in octaves.
     tightness : float > 0
@@ -61,11 +60,18 @@ def beats(
     Returns
     -------
     dict
-        - ``tempo_bpm`` : float, or None if there are fewer than two beats. The slope of a line
-          through the beats, which is more precise than the tempo that the tracker estimated.
+        - ``tempo_bpm`` : float, or None if no tempo is heard; there are no beats then. Where the
+          tempo moves, it is the slope of a line through the beats.
+        - ``confidence`` : float in [0, 1], 0 without a tempo. The estimated probability that these
+          are the beats that a score would have, and not twice or half as many, or the off-beats.
         - ``beat_times_s`` : list of float, ascending, to the microsecond.
-        - ``beat_strengths`` : list of float in [0, 1], as long: the onset envelope at each beat,
-          relative to its maximum in the file.
+        - ``beat_confidences`` : list of float in [0, 1], as long: the confidence of the file, less
+          for a beat on which less begins than on the median beat.
+
+    Raises
+    ------
+    TooLarge
+        If the file is too long for the memory that the job may use.
 
     Examples
     --------
@@ -73,80 +79,67 @@ def beats(
     >>> round(beats(sound.click_track(bpm=120.0, duration_s=10.0))["tempo_bpm"])
     120
     """
-    import librosa
     import numpy as np
 
-    frames_in_all = audio.y.shape[-1] / hop_length
     require_memory(
-        BYTES_PER_FRAME * frames_in_all
-        + CHUNK_BYTES_PER_FRAME * min(frames_in_all, TEMPO_CHUNK_FRAMES),
-        f"beats of {format_duration(audio.duration_s)}",
+        BYTES_PER_FRAME * audio.duration_s / HOP_S, f"beats of {format_duration(audio.duration_s)}"
     )
-    envelope = _compute_onset_envelope(audio, hop_length)
-    frames: NDArray[np.intp] = np.zeros(0, np.intp)
-    bpm = 0.0
-    if envelope.any():
-        bpm = _estimate_tempo(envelope, audio.sr, hop_length, start_bpm)
-        _, frames = librosa.beat.beat_track(
-            onset_envelope=envelope,
-            sr=audio.sr,
-            hop_length=hop_length,
-            bpm=bpm,
-            tightness=tightness,
-        )
+    onsets = compute_onsets(audio)
+    rate_hz, enough = onsets.rate_hz, _require_periodicity(len(onsets.salience))
+    envelopes = [emphasise(e, rate_hz) for e in (onsets.salience, onsets.accent, onsets.low)]
+    tempo = estimate_tempo(envelopes, rate_hz, start_bpm)
+    strength = envelopes[0] + envelopes[1]
+    if tempo is None or tempo.periodicity < enough:
+        return _describe(None, 0.0, [], [])
+    frames = _track(strength, rate_hz, tempo, tightness)
+    frames = _drop_silent_ends(frames, onsets.salience)
     if len(frames) < 2:
-        return {"tempo_bpm": None, "beat_times_s": [], "beat_strengths": []}
-    times_s: NDArray[np.float64] = frames * hop_length / audio.sr
-    strengths = envelope[frames] / envelope.max()
-    return {
-        "tempo_bpm": round(_fit_tempo(times_s, bpm), 3),
-        "beat_times_s": times_s.round(6).tolist(),
-        "beat_strengths": strengths.astype(np.float64).round(4).tolist(),
-    }
+        return _describe(None, 0.0, [], [])
+    confidence = tempo.probability * _compare_with_offbeats(envelopes[0] + envelopes[2], frames)
+    shares = _read_near(strength, frames)
+    shares = np.sqrt(np.minimum(shares / max(float(np.median(shares)), 1e-12), 1))
+    times_s = date_beats(audio, frames / rate_hz, onsets.scale)
+    bpm = tempo.bpm if tempo.is_steady else _fit_tempo(times_s, tempo.bpm)
+    return _describe(bpm, confidence, times_s.tolist(), (confidence * shares).tolist())
 
 
-def _compute_onset_envelope(audio: Audio, hop_length: int) -> NDArray[np.float32]:
-    import librosa
+def _require_periodicity(frames: int) -> float:
+    return SMALLEST_PERIODICITY + CHANCE / math.sqrt(frames)
+
+
+def _track(
+    strength: NDArray[np.float64], rate_hz: float, tempo: Tempo, tightness: float
+) -> NDArray[np.intp]:
+    strength = strength / strength.std()
+    period = float(tempo.periods[0])
+    offset = find_grid(strength, rate_hz, period) if tempo.is_steady else None
+    if offset is not None:
+        strength = favour_grid(strength, period, offset)
+    return track_beats(strength, tempo.periods, tightness)
+
+
+def _read_near(envelope: NDArray[Any], frames: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the greatest value within two frames of each."""
     import numpy as np
 
-    S = compute_mel_power(
-        audio.y, audio.sr, n_fft=N_FFT, hop_length=hop_length, n_mels=N_MELS, fmax=audio.sr / 2
-    )
-    for band in S:
-        band[:] = librosa.power_to_db(band, top_db=None)
-    np.maximum(S, S.max() - TOP_DB, out=S)
-    frames = S.shape[1]
-    rises = np.zeros(frames, np.float32)
-    for start in range(1, frames, ENVELOPE_CHUNK_FRAMES):
-        end = min(start + ENVELOPE_CHUNK_FRAMES, frames)
-        # The first value of a chunk has no predecessor in it.
-        rises[start:end] = librosa.onset.onset_strength(
-            S=S[:, start - 1 : end],
-            sr=audio.sr,
-            hop_length=hop_length,
-            aggregate=np.median,
-            center=False,
-        )[1:]
-    # A rise shows first in the frame whose window ends after it.
-    delay = N_FFT // (2 * hop_length)
-    return np.concatenate([np.zeros(delay, np.float32), rises])[:frames]
+    near = (np.clip(frames + k, 0, len(envelope) - 1) for k in range(-2, 3))
+    greatest: NDArray[np.float64] = np.max([envelope[k] for k in near], axis=0).astype(np.float64)
+    return greatest
 
 
-def _estimate_tempo(
-    envelope: NDArray[np.float32], sr: int, hop_length: int, start_bpm: float
-) -> float:
-    import librosa
+def _drop_silent_ends(frames: NDArray[np.intp], salience: NDArray[np.float32]) -> NDArray[np.intp]:
     import numpy as np
 
-    lags = np.zeros((384, 1))
-    for start in range(0, len(envelope), TEMPO_CHUNK_FRAMES):
-        chunk = envelope[start : start + TEMPO_CHUNK_FRAMES]
-        tempogram = librosa.feature.tempogram(onset_envelope=chunk, sr=sr, hop_length=hop_length)
-        lags += tempogram.sum(axis=1, keepdims=True)
-    tempo = librosa.feature.tempo(
-        tg=lags / len(envelope), sr=sr, hop_length=hop_length, start_bpm=start_bpm
-    )
-    return float(np.atleast_1d(tempo)[0])
+    heights = _read_near(salience, frames)
+    (heard,) = np.nonzero(heights > HEARD * np.median(heights))
+    return frames[heard[0] : heard[-1] + 1] if len(heard) else frames[:0]
+
+
+def _compare_with_offbeats(strength: NDArray[np.float64], frames: NDArray[np.intp]) -> float:
+    """Return the probability that beats with so much strength are not the off-beats."""
+    on = _read_near(strength, frames).mean()
+    off = _read_near(strength, (frames[1:] + frames[:-1]) // 2).mean()
+    return 1 / (1 + math.exp(PHASE_WEIGHT * float(off - on)))
 
 
 def _fit_tempo(times_s: NDArray[np.float64], assumed_bpm: float) -> float:
@@ -158,13 +151,16 @@ def _fit_tempo(times_s: NDArray[np.float64], assumed_bpm: float) -> float:
     # A missed beat makes an interval of two beats.
     steps = np.maximum(1, np.rint(intervals_s / np.median(intervals_s)))
     numbers = np.concatenate([[0.0], np.cumsum(steps)])
-    return float(60.0 / np.polyfit(numbers, times_s, 1)[0])
+    numbers -= numbers.mean()
+    return float(60.0 * np.square(numbers).sum() / (numbers * times_s).sum())
 
 
-def warm_up() -> None:
-    """Make librosa compile its functions, with ten seconds of clicks."""
-    import numpy as np
-
-    y = np.zeros(220_500, np.float32)
-    y[::11_025] = 1.0
-    beats(Audio(y=y, sr=22_050))
+def _describe(
+    bpm: float | None, confidence: float, times_s: Iterable[float], confidences: Iterable[float]
+) -> dict[str, Any]:
+    return {
+        "tempo_bpm": None if bpm is None else round(bpm, 3),
+        "confidence": round(confidence, 3),
+        "beat_times_s": [round(time_s, 6) for time_s in times_s],
+        "beat_confidences": [round(share, 3) for share in confidences],
+    }

@@ -20,7 +20,7 @@ ROUNDING_DB = 0.0005  # levels are given to a thousandth
 
 
 def beats(*times_s: float) -> dict[str, object]:
-    return {"tempo_bpm": 120.0, "beat_times_s": list(times_s), "beat_strengths": []}
+    return {"tempo_bpm": 120.0, "beat_times_s": list(times_s)}
 
 
 def steps(*levels: float) -> Audio:
