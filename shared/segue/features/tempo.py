@@ -5,7 +5,7 @@ metre: of bars, beats and eighths [1]_. The strongest is followed from window to
 that moves least (Viterbi). Which multiple or fraction of it is the beat is a matter of notation. It
 is decided by a weighted sum of the autocorrelations at the fractions and multiples of each
 candidate, and of how common its tempo is: a conditional logit [2]_, whose 25 weights were fitted to
-300 pieces with known notation, and to drum patterns from 60 to 180 bpm.
+240 pieces with known notation, and to clicks and drum patterns from 60 to 180 bpm.
 
 .. [1] Grosche, P., M. Müller, and F. Kurth. "Cyclic tempogram: a mid-level tempo representation for
    music signals." Proc. ICASSP (2010).
