@@ -5,6 +5,7 @@ READY := .venv/.ready
 # What checks infra/ has an environment of its own; whoever has no Terraform needs none.
 INFRA_READY := .venv-infra/.ready
 SBOM_READY := .venv-sbom/.ready
+TRUTH_READY := .venv-truth/.ready
 INFRA_TOOLS := $(if $(shell command -v terraform),$(INFRA_READY))
 # A test process that crashes ends the run: it is a failure, and what it left undone is not hidden.
 PARALLEL := -n 2 --dist loadgroup --max-worker-restart 0
@@ -13,7 +14,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
   --no-emit-index-url --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format bench prove infra archives lock sbom clean
+.PHONY: help setup demo test check lint format bench truth prove infra archives lock sbom clean
 
 help:  ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +38,11 @@ $(SBOM_READY): locks/sbom.txt | $(READY)
 	test -x .venv-sbom/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-sbom
 	$(BIN)/uv pip install --quiet --python .venv-sbom/bin/python --require-hashes -r locks/sbom.txt
 	@touch $(SBOM_READY)
+
+$(TRUTH_READY): locks/truth.txt | $(READY)
+	test -x .venv-truth/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-truth
+	$(BIN)/uv pip install --quiet --python .venv-truth/bin/python --no-deps --require-hashes -r locks/truth.txt
+	@touch $(TRUTH_READY)
 
 setup: $(READY)  ## Install Segue and its tools into .venv
 
@@ -63,6 +69,9 @@ format: $(READY)  ## Put the source in order
 bench: $(READY)  ## Measure: ratios, each within one run
 	$(BIN)/python -m bench
 
+truth: $(READY) $(TRUTH_READY)  ## Measure how accurate the features are, and write it to docs/features.md
+	.venv-truth/bin/python -m truth --write
+
 prove: $(READY)  ## Put the promises to the proof, for hours: kills, power cuts, malformed input
 	$(BIN)/python -m segue_support.prove
 
@@ -80,6 +89,7 @@ lock: $(READY)  ## Renew the locks from pyproject.toml and locks/*.in
 	@$(COMPILE) --extra pipelines --extra models-gpu --constraints locks/pipelines.txt pyproject.toml \
 	  --output-file locks/pipelines-gpu.txt
 	@$(COMPILE) --constraints locks/dev.txt locks/build.in --output-file locks/build.txt
+	@$(COMPILE) --no-deps locks/truth.in --output-file locks/truth.txt
 	@for part in infra sbom; do $(COMPILE) locks/$$part.in --output-file locks/$$part.txt || exit; done
 
 sbom: $(SBOM_READY)  ## List what is deployed, by version and hash: build/sbom, in CycloneDX
@@ -90,4 +100,4 @@ sbom: $(SBOM_READY)  ## List what is deployed, by version and hash: build/sbom, 
 	done
 
 clean:  ## Remove what was made, the environment included
-	rm -rf .venv .venv-infra .venv-sbom .segue build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-infra .venv-sbom .venv-truth .segue build .pytest_cache .mypy_cache .ruff_cache .hypothesis

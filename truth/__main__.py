@@ -1,0 +1,151 @@
+"""Measure how accurate the feature jobs are: ``python -m truth [FEATURE...]``.
+
+The sounds are those of packages of Debian, or computed; the packages are downloaded once. Run it
+with the Python of ``locks/truth.txt``; ``make truth`` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from truth import beats, loudness
+from truth.caller import ROOT, System
+from truth.corpus import Item, read_items, write_corpus
+from truth.debian import MaterialMissing
+from truth.rows import Answers, Row
+from truth.tables import draw_all, write_tables
+
+FEATURES = {
+    "beats": "beats and tempo, beside librosa and BeatNet; and sounds without tempo",
+    "downbeats": "first beats of bars, and beats in a bar, beside BeatNet",
+    "loudness": "the signals of EBU Tech 3341 and 3342, and songs, beside ffmpeg and pyloudnorm",
+}
+CACHE = Path("~/.cache/segue-truth").expanduser()
+REFERENCES = ("librosa", "BeatNet", "ffmpeg", "pyloudnorm")
+PAGE = ROOT / "docs" / "features.md"
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the options."""
+    parser = argparse.ArgumentParser(prog="python -m truth", description=__doc__.partition(":")[0])
+    parser.add_argument("features", nargs="*", metavar="FEATURE", help=", ".join(FEATURES))
+    parser.add_argument("--list", action="store_true", help="list the features and stop")
+    parser.add_argument("--split", choices=["development", "test", "both"], default="both")
+    parser.add_argument("--sets", nargs="+", choices=beats.SETS, default=list(beats.SETS))
+    parser.add_argument("--json", action="store_true", help="print rows, one a line, not tables")
+    parser.add_argument("--write", action="store_true", help="write the tables of docs/features.md")
+    parser.add_argument("--python", default=str(ROOT / ".venv/bin/python"), help="of this Segue")
+    parser.add_argument("--baseline", metavar="PYTHON", help="of another Segue, to compare with")
+    references = parser.add_mutually_exclusive_group()
+    references.add_argument("--no-references", action="store_true", help="measure Segue alone")
+    references.add_argument(
+        "--old-references",
+        action="store_true",
+        help="take the references' last answers from the cache",
+    )
+    parser.add_argument("--model", metavar="PATH", help="of the model of downbeats, if it has one")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="packages and sounds")
+    parser.add_argument("--corpus", type=Path, help="a folder by truth.corpus, not the cache's")
+    parser.add_argument("--ebu", type=Path, help="the folder of the EBU's loudness test set")
+    given = parser.parse_args(arguments)
+    unknown = set(given.features) - set(FEATURES)
+    if unknown:
+        parser.error(f"there is no feature {min(unknown)!r}; choose from {list(FEATURES)}")
+    return given
+
+
+def list_systems(given: argparse.Namespace, call: str, **options: Any) -> list[System]:
+    """Return this Segue and, if it is asked for, another, for one of their functions."""
+    systems = [System(name="Segue", python=given.python, call=call, **options)]
+    if given.baseline:
+        systems.append(System(name="baseline", python=given.baseline, call=call, **options))
+    return systems
+
+
+def find_items(given: argparse.Namespace) -> tuple[list[Item], Path]:
+    """Return the sounds that are asked for, and their folder; make them if need be."""
+    folder = given.corpus or given.cache / "corpus"
+    if not (folder / "READY").exists():
+        write_corpus(folder, given.cache / "packages")
+    chosen = [
+        item
+        for item in read_items(folder)
+        if item.set in given.sets and given.split in {item.split, "both"}
+    ]
+    return chosen, folder
+
+
+def find_store(cache: Path) -> Path:
+    """Return the file of the references' last answers: another for other code of theirs."""
+    code = [ROOT / "locks/truth.txt", ROOT / "truth/references.py", ROOT / "truth/beatnet.py"]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in code)).hexdigest()
+    return cache / f"references-{digest[:12]}.json"
+
+
+def measure(given: argparse.Namespace) -> list[Row]:
+    """Return the rows of the features that are asked for."""
+    store = find_store(given.cache)
+    answers = Answers(store if given.old_references else None)
+    chosen = given.features or list(FEATURES)
+    rows = [row for feature in chosen for row in MEASURES[feature](given, answers)]
+    if not given.no_references:
+        answers.write(store, REFERENCES)
+    return rows
+
+
+def measure_beats(given: argparse.Namespace, answers: Answers) -> list[Row]:
+    """Return the rows of beats."""
+    items, folder = find_items(given)
+    references = [] if given.no_references else beats.list_references(given.python)
+    systems = [*list_systems(given, beats.BEATS), *references]
+    return beats.measure_beats(answers, systems, items, folder)
+
+
+def measure_downbeats(given: argparse.Namespace, answers: Answers) -> list[Row]:
+    """Return the rows of downbeats; librosa finds none."""
+    items, folder = find_items(given)
+    options = {"parameters": {"model": given.model}} if given.model else {}
+    own = list_systems(given, beats.DOWNBEATS, **options) if beats.has_downbeats() else []
+    references = [] if given.no_references else beats.list_references(given.python)
+    systems = [*own, *(system for system in references if system.name == "BeatNet")]
+    return beats.measure_downbeats(answers, systems, items, folder)
+
+
+def measure_loudness(given: argparse.Namespace, answers: Answers) -> list[Row]:
+    """Return the rows of loudness."""
+    references = [] if given.no_references else loudness.list_meters(given.python)
+    systems = [*list_systems(given, loudness.LOUDNESS, media=True), *references]
+    return loudness.measure_loudness(answers, systems, given.cache / "packages", given.ebu)
+
+
+MEASURES = {"beats": measure_beats, "downbeats": measure_downbeats, "loudness": measure_loudness}
+
+
+def main() -> int:
+    """Measure, and print or write what was measured."""
+    given = parse_arguments()
+    if given.list:
+        for name, description in FEATURES.items():
+            print(f"python -m truth {name:<10} {description}")
+        return 0
+    try:
+        rows = measure(given)
+    except MaterialMissing as error:
+        print(error, file=sys.stderr)
+        return 1
+    tables = draw_all(rows)
+    if given.write:
+        write_tables(PAGE, tables)
+    for line in map(json.dumps, rows) if given.json else tables.values():
+        print(line, end="\n\n" if not given.json else "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

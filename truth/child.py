@@ -1,0 +1,69 @@
+"""Runs in another Python: calls a function on sounds, one line of JSON for each.
+
+A line names a function, as ``package.module:function``, and a sound file. Functions of Segue are
+called as their graph calls them: with `segue.media.audio.Audio`, or, if ``media`` is true, with an
+opened media file. All others get the samples and the sampling rate. Nothing of this module's own
+package is imported, so that any checkout's Python can run it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import resource
+import sys
+import tempfile
+import warnings
+from typing import Any
+
+
+def open_sound(request: dict[str, Any], folder: str) -> tuple[Any, ...]:
+    """Return the arguments of a call."""
+    if request.get("media"):
+        from segue.media.decode import LocalMedia
+
+        path = request["path"]
+        return (LocalMedia(uri=f"file://{path}", version="1", path=path, folder=folder),)
+    import soundfile
+
+    y, sr = soundfile.read(request["path"], dtype="float32")
+    y = y.T.copy()
+    if request["call"].startswith("segue."):
+        from segue.media.audio import Audio
+
+        return (Audio(y=y, sr=sr),)
+    return (y, sr)
+
+
+def read_cpu_s() -> float:
+    """Return the CPU time of this process and of those that it started and that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Make a call; return its value, or its error, and the CPU time that it took."""
+    module, _, name = request["call"].partition(":")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            function = getattr(importlib.import_module(module), name)
+            arguments = open_sound(request, folder)
+            started = read_cpu_s()
+            value = function(*arguments, **request.get("parameters", {}))
+        except Exception as error:  # noqa: BLE001  # a row of the table says so
+            return {"error": f"{type(error).__name__}: {error}"}
+        return {"value": value, "cpu_s": read_cpu_s() - started}
+
+
+def main() -> None:
+    """Answer the lines of the standard input until it ends."""
+    warnings.simplefilter("ignore")
+    sys.path.append(sys.argv[1])
+    out = sys.stdout
+    sys.stdout = sys.stderr  # what a package prints is no answer
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), file=out, flush=True)
+
+
+if __name__ == "__main__":
+    main()
