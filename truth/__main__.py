@@ -42,12 +42,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--write", action="store_true", help="write the tables of docs/features.md")
     parser.add_argument("--python", default=str(ROOT / ".venv/bin/python"), help="of this Segue")
     parser.add_argument("--baseline", metavar="PYTHON", help="of another Segue, to compare with")
-    references = parser.add_mutually_exclusive_group()
-    references.add_argument("--no-references", action="store_true", help="measure Segue alone")
-    references.add_argument(
-        "--old-references",
-        action="store_true",
-        help="take the references' last answers from the cache",
+    parser.add_argument(
+        "--references", nargs="*", choices=REFERENCES, default=REFERENCES, help="none: Segue alone"
+    )
+    parser.add_argument(
+        "--old-references", action="store_true", help="use the references' last answers"
     )
     parser.add_argument("--model", metavar="PATH", help="of the model of downbeats, if it has one")
     parser.add_argument("--cache", type=Path, default=CACHE, help="packages and sounds")
@@ -60,12 +59,17 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return given
 
 
-def list_systems(given: argparse.Namespace, call: str, **options: Any) -> list[System]:
-    """Return this Segue and, if it is asked for, another, for one of their functions."""
+def choose(
+    given: argparse.Namespace, call: str, references: Sequence[System], **options: Any
+) -> list[System]:
+    """Return this Segue, another one if it is asked for, and the references that are asked for.
+
+    Of Segue, a function is called.
+    """
     systems = [System(name="Segue", python=given.python, call=call, **options)]
     if given.baseline:
         systems.append(System(name="baseline", python=given.baseline, call=call, **options))
-    return systems
+    return systems + [system for system in references if system.name in given.references]
 
 
 def find_items(given: argparse.Namespace) -> tuple[list[Item], Path]:
@@ -94,16 +98,14 @@ def measure(given: argparse.Namespace) -> list[Row]:
     answers = Answers(store if given.old_references else None)
     chosen = given.features or list(FEATURES)
     rows = [row for feature in chosen for row in MEASURES[feature](given, answers)]
-    if not given.no_references:
-        answers.write(store, REFERENCES)
+    answers.write(store, REFERENCES)
     return rows
 
 
 def measure_beats(given: argparse.Namespace, answers: Answers) -> list[Row]:
     """Return the rows of beats."""
     items, folder = find_items(given)
-    references = [] if given.no_references else beats.list_references(given.python)
-    systems = [*list_systems(given, beats.BEATS), *references]
+    systems = choose(given, beats.BEATS, beats.list_references(given.python))
     return beats.measure_beats(answers, systems, items, folder)
 
 
@@ -111,16 +113,16 @@ def measure_downbeats(given: argparse.Namespace, answers: Answers) -> list[Row]:
     """Return the rows of downbeats; librosa finds none."""
     items, folder = find_items(given)
     options = {"parameters": {"model": given.model}} if given.model else {}
-    own = list_systems(given, beats.DOWNBEATS, **options) if beats.has_downbeats() else []
-    references = [] if given.no_references else beats.list_references(given.python)
-    systems = [*own, *(system for system in references if system.name == "BeatNet")]
+    _, *tellers = beats.list_references(given.python)
+    systems = choose(given, beats.DOWNBEATS, tellers, **options)
+    if not beats.has_downbeats():
+        systems = [system for system in systems if system.call != beats.DOWNBEATS]
     return beats.measure_downbeats(answers, systems, items, folder)
 
 
 def measure_loudness(given: argparse.Namespace, answers: Answers) -> list[Row]:
     """Return the rows of loudness."""
-    references = [] if given.no_references else loudness.list_meters(given.python)
-    systems = [*list_systems(given, loudness.LOUDNESS, media=True), *references]
+    systems = choose(given, loudness.LOUDNESS, loudness.list_meters(given.python), media=True)
     return loudness.measure_loudness(answers, systems, given.cache / "packages", given.ebu)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from truth.caller import Caller, CallFailed, System
 
 Row = dict[str, Any]
-AT_ONCE = 2  # systems; what counts is CPU time
+AT_ONCE = 2  # children; what counts is CPU time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class Answers:
     ) -> dict[str, list[Answer]]:
         """Return each system's answer for each sound, in the order of the sounds.
 
-        A system's first sound is asked for twice: what it loads and compiles is not timed.
+        A child's first sound is asked for twice: what it loads and compiles is not timed.
         """
         questions = {
             system.name: [name_question(system, path) for path in paths] for system in systems
@@ -77,17 +77,19 @@ class Answers:
         }
         progress = Progress(label, sum(map(len, unknown.values())))
 
-        def ask_one(system: System) -> None:
-            if not unknown[system.name]:
+        def ask_part(system: System, part: int) -> None:
+            chosen = unknown[system.name][part::AT_ONCE]
+            if not chosen:
                 return
             with Caller(system) as caller:
-                call(caller, unknown[system.name][0][1])
-                for question, path in unknown[system.name]:
+                call(caller, chosen[0][1])
+                for question, path in chosen:
                     self._known[question] = call(caller, path)
                     progress.advance()
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(ask_one, systems))
+            parts = [(system, part) for system in systems for part in range(AT_ONCE)]
+            list(pool.map(ask_part, *zip(*parts, strict=True)))
         return {
             name: [self._known[question] for question in asked] for name, asked in questions.items()
         }

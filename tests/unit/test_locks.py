@@ -17,7 +17,7 @@ INSTALL = re.compile(r"^[^#\n]*\bpip install\b[^\n]*", re.MULTILINE)
 
 def test_there_is_a_lock_of_each_part():
     assert {lock.stem for lock in LOCKS} == {
-        *("build", "dev", "functions", "infra", "pipelines", "pipelines-gpu", "sbom")
+        *("build", "dev", "functions", "infra", "pipelines", "pipelines-gpu", "sbom", "truth")
     }
 
 

@@ -1,0 +1,56 @@
+"""Functions are called in another Python, each question once."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from truth.caller import Caller, CallFailed, System
+from truth.rows import Answers
+
+LOUDNESS = System(
+    name="Segue", python=sys.executable, call="segue.features.ebu_r128:loudness", media=True
+)
+
+
+@pytest.fixture
+def sine(tmp_path):
+    path = tmp_path / "sine.wav"
+    t = np.arange(5 * 48000) / 48000
+    soundfile.write(path, 0.1 * np.sin(2 * np.pi * 1000 * t), 48000, "FLOAT")
+    return path
+
+
+def test_a_job_is_called_with_its_media(sine):
+    with Caller(LOUDNESS) as caller:
+        value, cpu_s = caller.call(sine)
+    assert value["sample_peak_dbfs"] == pytest.approx(-20, abs=0.01)
+    assert cpu_s > 0
+
+
+def test_an_error_of_a_function_is_told_and_ends_nothing(sine, tmp_path):
+    with Caller(LOUDNESS) as caller:
+        with pytest.raises(CallFailed, match=r"Segue: .*missing\.wav: "):
+            caller.call(tmp_path / "missing.wav")
+        assert caller.call(sine)[0]["integrated_lufs"] is not None
+
+
+def test_a_python_that_lacks_a_function_is_named(sine):
+    nowhere = System(name="other", python=sys.executable, call="no_such_module:function")
+    with Caller(nowhere) as caller, pytest.raises(CallFailed, match=r"other: .*no_such_module"):
+        caller.call(sine)
+
+
+def test_answers_are_kept_for_the_same_sound_alone(sine, tmp_path):
+    store = tmp_path / "cache" / "answers.json"
+    answers = Answers()
+    [answer] = answers.ask([LOUDNESS], [sine], "loudness")["Segue"]
+    assert answer.error is None
+    answers.write(store, ["Segue"])
+    gone = System(name="Segue", python="/nowhere/python", call=LOUDNESS.call, media=True)
+    assert Answers(store).ask([gone], [sine], "loudness")["Segue"] == [answer]
+    soundfile.write(sine, np.zeros(48000), 48000, "FLOAT")
+    with pytest.raises(FileNotFoundError, match="/nowhere/python"):
+        Answers(store).ask([gone], [sine], "loudness")
