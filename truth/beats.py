@@ -14,7 +14,7 @@ from truth.scores import score_beats, score_downbeats
 
 WITHOUT_TEMPO = "without-tempo"
 SETS = (
-    *("clicks", "drums", "moving", "songs", "openttd", "grooves", "freedoom", "planetblupi"),
+    *("clicks", "drums", "moving", "songs", "openttd", "grooves", "freedoom"),
     WITHOUT_TEMPO,
 )
 BEATS = "segue.features.rhythm:beats"

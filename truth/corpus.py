@@ -4,12 +4,12 @@ Write it all with ``python -m truth.corpus FOLDER``. The sets:
 
 - ``clicks``, ``drums``, ``moving``, ``without-tempo``: computed (truth/synthesis.py)
 - ``songs``: recorded songs with charts (truth/songs.py)
-- ``openttd``, ``freedoom``, ``planetblupi``: composed music of games, MIDI files whose notes keep
+- ``openttd``, ``freedoom``: composed music of games, MIDI files whose notes keep
   to their own notation (truth/midi.py), played by a sound font
 - ``grooves``: accompaniments in many styles (truth/grooves.py), played by the same
 
-The sets that trackers were tuned on belong to the split ``development``. ``grooves``, ``freedoom``
-and ``planetblupi`` are halved by a hash of the name: what is in ``test`` is not for tuning.
+The sets that trackers were tuned on belong to the split ``development``. ``grooves`` and
+``freedoom`` are halved by a hash of the name: what is in ``test`` is not for tuning.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 SAMPLE_RATE_HZ = 22_050
 LONGEST_S = 120.0
-HALVED = ("grooves", "freedoom", "planetblupi")
+HALVED = ("grooves", "freedoom")
 FONT = "usr/share/sounds/sf2/FluidR3_GM.sf2"
 
 
@@ -204,15 +204,11 @@ def list_makers(packages: Path) -> list[Maker]:
         makers += [
             (make_song, (folder,)) for folder in list_songs(unpack_package(package, packages))
         ]
-    for set_name, package in (
-        ("openttd", "openttd-openmsx"),
-        ("planetblupi", "planetblupi-music-midi"),
-    ):
-        folder = unpack_package(package, packages)
-        makers += [
-            (make_piece, (set_name, file.stem, file.read_bytes(), font))
-            for file in sorted(folder.glob("usr/share/**/*.mid"))
-        ]
+    folder = unpack_package("openttd-openmsx", packages)
+    makers += [
+        (make_piece, ("openttd", file.stem, file.read_bytes(), font))
+        for file in sorted(folder.glob("usr/share/**/*.mid"))
+    ]
     doom = unpack_package("freedoom", packages)
     seen: set[bytes] = set()
     for wad in ("freedoom1", "freedoom2"):

@@ -21,7 +21,6 @@ VERSIONS = {
     "fretsonfire-songs-sectoid": "1.dfsg-3.1",
     "mma": "21.09-1",
     "openttd-openmsx": "0.4.2-1",
-    "planetblupi-music-midi": "1.14.2-3",
 }
 
 

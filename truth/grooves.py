@@ -63,7 +63,7 @@ FROM_LIBRARY = {
 # library suggests a tempo, it is in the range.
 TEMPI = (
     (r"dnb", 165, 178),
-    (r"^68march|march|polka|quickstep", 108, 126),
+    (r"march|polka|quickstep", 108, 126),
     (r"68swing", 100, 120),
     (r"68|blues34", 50, 72),
     (r"charleston", 105, 130),
@@ -92,7 +92,8 @@ TEMPI = (
     (r"tango|beguine|rhumba", 104, 126),
     (r"chacha", 108, 126),
     (r"bolero|son$|cubanguitar|afro", 92, 116),
-    (r"mambo|salsa", 168, 200),
+    (r"yamaha/(mambo|salsa)", 86, 104),  # in sixteenths
+    (r"mambo|salsa", 168, 200),  # in eighths
     (r"calypso|zydeco|latin|lfusion", 104, 128),
     (r"boogi|boggie|bluegrass|jive|twi", 140, 176),
     (r"swing|bigband|basie|jazz|gypsy|evans", 116, 176),
@@ -168,7 +169,9 @@ def read_groove(file: Path) -> Groove | None:
     if {stem, f"{stem}@{library}"} & CUT_TIME:
         per_beat = 2.0
     low, high = next(
-        (low, high) for style, low, high in TEMPI if re.search(style, stem, re.IGNORECASE)
+        (low, high)
+        for style, low, high in TEMPI
+        if re.search(style, f"{library}/{stem}", re.IGNORECASE)
     )
     part = hash_name(f"tempo of {library}/{stem}") / 2**64
     return Groove(
