@@ -29,7 +29,7 @@ PAGES = [
 ]
 MODULES = [
     p
-    for r in ("shared", "cli", "pipelines", "functions", "bench")
+    for r in ("shared", "cli", "pipelines", "functions", "bench", "truth")
     for p in (ROOT / r).rglob("*.py")
 ]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -182,7 +182,7 @@ def test_every_command_is_in_the_readme():
 
 
 def test_every_file_that_is_named_in_the_documentation_exists():
-    known = re.compile(r"`((?:shared|cli|pipelines|functions|bench|infra|tests)/[\w./-]*)`")
+    known = re.compile(r"`((?:shared|cli|pipelines|functions|bench|truth|infra|tests)/[\w./-]*)`")
     named = {name for path in PAGES for name in known.findall(path.read_text())}
     assert named
     real = [name for name in sorted(named) if "ENV" not in name]
