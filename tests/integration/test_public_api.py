@@ -65,8 +65,8 @@ def test_a_catalogue_is_planned_computed_and_explained(music):
 
 
 def test_one_job_runs_on_one_file_and_leaves_nothing(music, tmp_path):
-    run = segue.run_job("beats", music / "clicks.wav", params={"hop_length": 256})
-    assert run.value["tempo_bpm"] == pytest.approx(BPM, rel=0.02)
+    run = segue.run_job("beats", music / "clicks.wav", params={"start_bpm": 100.0})
+    assert run.value["tempo_bpm"] == pytest.approx(BPM, rel=0.002)
     assert list(run.results) == ["downsample", "beats"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["music"]
 

@@ -189,7 +189,7 @@ def _parse_param(text: str) -> tuple[str, Any]:
     """Parse ``name=value``, the value as in ``jobs.yaml``."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise ConfigurationError(f"--param is {text!r}; write NAME=VALUE, such as hop_length=256")
+        raise ConfigurationError(f"--param is {text!r}; write NAME=VALUE, such as start_bpm=100.0")
     try:
         return name, parse_yaml(value).value
     except YamlError as error:
