@@ -22,7 +22,7 @@ from truth.rows import Answers, Row
 from truth.tables import draw_all, write_tables
 
 FEATURES = {
-    "beats": "beats and tempo, beside librosa and BeatNet; and sounds without tempo",
+    "beats": "beats and tempo by two jobs, beside librosa and BeatNet; and sounds without tempo",
     "downbeats": "first beats of bars, and beats in a bar, beside BeatNet",
     "loudness": "the signals of EBU Tech 3341 and 3342, and songs, beside ffmpeg and pyloudnorm",
 }
@@ -48,7 +48,6 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--old-references", action="store_true", help="use the references' last answers"
     )
-    parser.add_argument("--model", metavar="PATH", help="of the model of downbeats, if it has one")
     parser.add_argument("--cache", type=Path, default=CACHE, help="packages and sounds")
     parser.add_argument("--corpus", type=Path, help="a folder by truth.corpus, not the cache's")
     parser.add_argument("--ebu", type=Path, help="the folder of the EBU's loudness test set")
@@ -106,17 +105,16 @@ def measure_beats(given: argparse.Namespace, answers: Answers) -> list[Row]:
     """Return the rows of beats."""
     items, folder = find_items(given)
     systems = choose(given, beats.BEATS, beats.list_references(given.python))
+    systems.append(beats.fetch_downbeats(given.python))
     return beats.measure_beats(answers, systems, items, folder)
 
 
 def measure_downbeats(given: argparse.Namespace, answers: Answers) -> list[Row]:
     """Return the rows of downbeats; librosa finds none."""
     items, folder = find_items(given)
-    options = {"parameters": {"model": given.model}} if given.model else {}
     _, *tellers = beats.list_references(given.python)
-    systems = choose(given, beats.DOWNBEATS, tellers, **options)
-    if not beats.has_downbeats():
-        systems = [system for system in systems if system.call != beats.DOWNBEATS]
+    systems = [beats.fetch_downbeats(given.python)]
+    systems += [system for system in tellers if system.name in given.references]
     return beats.measure_downbeats(answers, systems, items, folder)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from truth.caller import ROOT, System
+from truth.caller import System
 from truth.corpus import Item
 from truth.rows import Answer, Answers, Row, list_values, mean, median, reduce
 from truth.scores import score_beats, score_downbeats
@@ -18,7 +20,8 @@ SETS = (
     WITHOUT_TEMPO,
 )
 BEATS = "segue.features.rhythm:beats"
-DOWNBEATS = "segue.features.metre:downbeats"
+DOWNBEATS = "segue.features.metre:Downbeats"
+MODEL = "beatnet@1"
 
 
 def list_references(python: str) -> list[System]:
@@ -29,9 +32,14 @@ def list_references(python: str) -> list[System]:
     ]
 
 
-def has_downbeats() -> bool:
-    """Return whether this checkout has a job for bars."""
-    return (ROOT / "shared/segue/features/metre.py").exists()
+def fetch_downbeats(python: str) -> System:
+    """Get the model of the job for bars with a checkout's ``segue``, and return the job."""
+    segue = [python, "-P", "-m", "segue_cli", "models"]
+    subprocess.run([*segue, "get", MODEL], check=True, stdout=subprocess.DEVNULL)
+    listed = subprocess.run([*segue, "--json"], check=True, stdout=subprocess.PIPE).stdout
+    (path,) = (one["path"] for one in json.loads(listed)["models"] if one["model"] == MODEL)
+    parameters = {"model": path}
+    return System(name="Segue, with bars", python=python, call=DOWNBEATS, parameters=parameters)
 
 
 def measure_beats(

@@ -1,19 +1,22 @@
 """Runs in another Python: calls a function on sounds, one line of JSON for each.
 
-A line names a function, as ``package.module:function``, and a sound file. Functions of Segue are
-called as their graph calls them: with `segue.media.audio.Audio`, or, if ``media`` is true, with an
-opened media file. All others get the samples and the sampling rate. Nothing of this module's own
-package is imported, so that any checkout's Python can run it.
+A line names a function, as ``package.module:function``, and a sound file. A class is made once,
+with the parameters, and then called. Functions of Segue are called as their graph calls them: with
+`segue.media.audio.Audio`, or, if ``media`` is true, with an opened media file. All others get the
+samples and the sampling rate. Nothing of this module's own package is imported, so that any
+checkout's Python can run it.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import resource
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 
@@ -41,15 +44,27 @@ def read_cpu_s() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
+@functools.cache
+def find_function(call: str, parameters: str) -> Callable[..., Any]:
+    """Return what is to be called with a sound; parameters are in JSON."""
+    module, _, name = call.partition(":")
+    found = getattr(importlib.import_module(module), name)
+    given = json.loads(parameters)
+    if not isinstance(found, type):
+        return functools.partial(found, **given)
+    made = found(**given)
+    made.setup()
+    return made
+
+
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """Make a call; return its value, or its error, and the CPU time that it took."""
-    module, _, name = request["call"].partition(":")
     with tempfile.TemporaryDirectory() as folder:
         try:
-            function = getattr(importlib.import_module(module), name)
+            function = find_function(request["call"], json.dumps(request.get("parameters", {})))
             arguments = open_sound(request, folder)
             started = read_cpu_s()
-            value = function(*arguments, **request.get("parameters", {}))
+            value = function(*arguments)
         except Exception as error:  # noqa: BLE001  # a row of the table says so
             return {"error": f"{type(error).__name__}: {error}"}
         return {"value": value, "cpu_s": read_cpu_s() - started}

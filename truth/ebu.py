@@ -3,8 +3,8 @@
 Of the tables of both documents, the signals that are described by numbers are synthesised. The
 others exist only as files of the EBU, which may not be passed on: real programmes (cases 7 and 8 of
 Tech 3341, 5 and 6 of Tech 3342) and peaks between samples (20 to 23); name the folder of the EBU's
-test set to have them measured. Cases 9 to 14 are about momentary and short-term loudness, which no
-job of Segue returns.
+test set to have them measured. Of the twenty files of cases 10 and 13, three are measured. Cases 11
+and 14 are about a display that is read while the sound goes on.
 
 Levels of sines are those of their peaks, in dBFS; all sound is at 48 kHz.
 """
@@ -24,8 +24,16 @@ if TYPE_CHECKING:
 
 SAMPLE_RATE_HZ = 48_000
 INTEGRATED, RANGE, TRUE_PEAK = "integrated_lufs", "range_lu", "true_peak_dbtp"
+MOMENTARY, SHORT_TERM = "momentary_max_lufs", "short_term_max_lufs"
 # How far below and above the expected value a meter may be.
-TOLERANCES = {INTEGRATED: (0.1, 0.1), RANGE: (1.0, 1.0), TRUE_PEAK: (0.4, 0.2)}
+TOLERANCES = {
+    INTEGRATED: (0.1, 0.1),
+    MOMENTARY: (0.1, 0.1),
+    SHORT_TERM: (0.1, 0.1),
+    RANGE: (1.0, 1.0),
+    TRUE_PEAK: (0.4, 0.2),
+}
+SILENCE_DBFS = -300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +72,24 @@ STEPS: dict[str, tuple[tuple[tuple[float, float], ...], str, float]] = {
     "3341-3": (((-36, 10), (-23, 60), (-36, 10)), INTEGRATED, -23),
     "3341-4": (((-72, 10), (-36, 10), (-23, 60), (-36, 10), (-72, 10)), INTEGRATED, -23),
     "3341-5": (((-26, 20), (-20, 20.1), (-26, 20)), INTEGRATED, -23),
+    "3341-9": (((-20, 1.34), (-30, 1.66)) * 5, SHORT_TERM, -23),
+    **{
+        f"3341-10.{i:02}": (
+            ((SILENCE_DBFS, 0.15 * i), (-23, 3), (SILENCE_DBFS, 1)),
+            SHORT_TERM,
+            -23,
+        )
+        for i in (1, 10, 20)
+    },
+    "3341-12": (((-20, 0.18), (-30, 0.22)) * 25, MOMENTARY, -23),
+    **{
+        f"3341-13.{i:02}": (
+            ((SILENCE_DBFS, 0.02 * i), (-23, 0.4), (SILENCE_DBFS, 1)),
+            MOMENTARY,
+            -23,
+        )
+        for i in (1, 10, 20)
+    },
     "3342-1": (((-20, 20), (-30, 20)), RANGE, 10),
     "3342-2": (((-20, 20), (-15, 20)), RANGE, 5),
     "3342-3": (((-40, 20), (-20, 20)), RANGE, 20),
@@ -150,4 +176,4 @@ def write_cases(folder: Path, ebu: Path | None = None) -> list[Case]:
                     "test set of the EBU"
                 )
             cases.append(Case(name=name, key=key, expected=expected, path=paths[0]))
-    return sorted(cases, key=lambda case: [int(part) for part in case.name.split("-")])
+    return sorted(cases, key=lambda case: [float(part) for part in case.name.split("-")])

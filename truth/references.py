@@ -88,7 +88,9 @@ def ffmpeg_loudness(y: NDArray[np.float32], sr: int) -> dict[str, Any]:
 
     # The summary is rounded; the running values are not, and the last is that of the whole file.
     filters = ["ebur128=metadata=1:peak=true:framelog=verbose"]
-    filters += [f"ametadata=mode=print:key=lavfi.r128.{key}:file=-" for key in ("I", "LRA")]
+    filters += [
+        f"ametadata=mode=print:key=lavfi.r128.{key}:file=-" for key in ("I", "LRA", "M", "S")
+    ]
     with tempfile.NamedTemporaryFile(suffix=".wav") as file:
         soundfile.write(file.name, y.T, sr, "FLOAT")
         program = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostats", "-threads", "1", "-i", file.name]
@@ -98,10 +100,13 @@ def ffmpeg_loudness(y: NDArray[np.float32], sr: int) -> dict[str, Any]:
             text=True,
             check=True,
         )
-    values = dict(re.findall(r"lavfi\.r128\.(\w+)=(\S+)", done.stdout))
+    found = re.findall(r"lavfi\.r128\.(\w+)=(\S+)", done.stdout)
+    values = dict(found)
     (peak,) = re.findall(r"True peak:\s+Peak:\s+(-?inf|-?[\d.]+)", done.stderr)
     return {
         "integrated_lufs": float(values["I"]),
         "range_lu": float(values["LRA"]),
+        "momentary_max_lufs": max(float(value) for key, value in found if key == "M"),
+        "short_term_max_lufs": max(float(value) for key, value in found if key == "S"),
         "true_peak_dbtp": float(peak),
     }
