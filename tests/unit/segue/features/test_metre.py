@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from segue.errors import ConfigurationError, TooLarge
-from segue.features.metre import Downbeats
+from segue.features.bar_pointer import Bars
+from segue.features.metre import Downbeats, _join_bars
 from segue.media.audio import Audio
 from segue.testing import sound
 from segue_support.beatnet_by_hand import RATE_HZ, make_bars, make_beatnet
@@ -25,9 +26,32 @@ STEP_S = 0.02  # between frames
 
 @pytest.fixture(scope="module")
 def downbeats(tmp_path_factory) -> Downbeats:
-    job = Downbeats(model=make_beatnet(tmp_path_factory.mktemp("beatnet")))
+    job = Downbeats(model=make_beatnet(tmp_path_factory.mktemp("beatnet")), join_pairs=False)
     job.setup()
     return job
+
+
+@pytest.mark.parametrize("upbeat", [0, 1, 2, 3])
+def test_two_bars_of_two_are_one_of_four_whose_first_beat_is_likelier(upbeat):
+    frames = np.arange(0, 400, 20)
+    positions = (np.arange(20) - upbeat) % 2 + 1
+    expected = (np.arange(20) - upbeat) % 4 + 1
+    activations = np.full((400, 2), 0.1, np.float32)
+    activations[frames, 1] = np.where(expected == 1, 0.7, 0.6)
+    joined = _join_bars(Bars(frames, positions, 2, -1.0), activations)
+    assert joined.beats_per_bar == 4
+    assert joined.positions.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("join_pairs", [True, False])
+def test_bars_of_two_are_joined_unless_the_job_is_told_not_to(tmp_path, join_pairs):
+    job = Downbeats(model=make_beatnet(tmp_path), join_pairs=join_pairs)
+    job.setup()
+    audio, _, positions = make_bars(125.0, 2, 20.0, upbeat=1)
+    found = job(audio)
+    assert found["beats_per_bar"] == (4 if join_pairs else 2)
+    assert [(p - 1) % 2 + 1 for p in found["beat_positions"]] == positions
+    assert set(found["beat_positions"]) == ({1, 2, 3, 4} if join_pairs else {1, 2})
 
 
 @pytest.mark.parametrize("beats_per_bar", [2, 3, 4])
