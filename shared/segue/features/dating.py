@@ -44,7 +44,7 @@ def date_beats(
     Returns
     -------
     np.ndarray [shape=(beats,)]
-        Within 95 ms of the times, and within the file.
+        Within 65 ms of the times, and within the file.
     """
     import numpy as np
 

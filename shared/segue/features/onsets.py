@@ -82,7 +82,8 @@ def compute_onsets(audio: Audio) -> Onsets:
         span = cut_span(audio.y, start, start + (end - first + 1) * hop + n_fft)
         framed = np.lib.stride_tricks.sliding_window_view(span, n_fft)[::hop]
         D = scipy.fft.rfft(framed * window, axis=1, overwrite_x=True)
-        S = np.add.reduceat(np.square(D.real) + np.square(D.imag), edges[:-1], axis=1)
+        power = np.square(D.real) + np.square(D.imag)
+        S = np.add.reduceat(power[:, : edges[-1]], edges[:-1], axis=1)
         magnitude = np.sqrt(S)
         root = np.sqrt(magnitude)
         rises = np.maximum(root[2:] - root[:-2], 0)
@@ -129,8 +130,8 @@ def _find_band_edges(sr: int, n_fft: int) -> list[int]:
     """Return the first bin of each band, and the end of the last: bands of equal width in mel."""
     low, high = (1127 * math.log1p(hz / 700) for hz in (LOWEST_HZ, min(HIGHEST_HZ, sr / 2)))
     mels = (low + (high - low) * k / BANDS for k in range(BANDS + 1))
-    bins = {round(700 * math.expm1(mel / 1127) * n_fft / sr) for mel in mels}
-    return sorted(max(1, b) for b in bins)
+    bins = sorted({max(1, round(700 * math.expm1(mel / 1127) * n_fft / sr)) for mel in mels})
+    return [*bins[:-1], bins[-1] + 1]
 
 
 def _measure_scale(audio: Audio) -> float:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from segue.errors import ConfigurationError
 from segue.features.dating import date_beats
 from segue.features.onsets import HOP_S, compute_onsets, emphasise
 from segue.features.pulse import favour_grid, find_grid, track_beats
@@ -70,6 +71,8 @@ def beats(audio: Audio, *, start_bpm: float = 135.0, tightness: float = 300.0) -
 
     Raises
     ------
+    ConfigurationError
+        If a parameter is not a finite number above 0.
     TooLarge
         If the file is too long for the memory that the job may use.
 
@@ -88,6 +91,11 @@ def beats(audio: Audio, *, start_bpm: float = 135.0, tightness: float = 300.0) -
     """
     import numpy as np
 
+    for name, value in (("start_bpm", start_bpm), ("tightness", tightness)):
+        if not 0 < value < math.inf:
+            raise ConfigurationError(
+                f"beats: {name} is {value}: it must be a finite number above 0"
+            )
     require_memory(
         BYTES_PER_FRAME * audio.duration_s / HOP_S, f"beats of {format_duration(audio.duration_s)}"
     )
@@ -154,11 +162,7 @@ def _fit_tempo(times_s: NDArray[np.float64], assumed_bpm: float) -> float:
 
     if len(times_s) < BEATS_FOR_A_FIT:
         return assumed_bpm
-    intervals_s = np.diff(times_s)
-    # A missed beat makes an interval of two beats.
-    steps = np.maximum(1, np.rint(intervals_s / np.median(intervals_s)))
-    numbers = np.concatenate([[0.0], np.cumsum(steps)])
-    numbers -= numbers.mean()
+    numbers = np.arange(len(times_s)) - (len(times_s) - 1) / 2
     return float(60.0 * np.square(numbers).sum() / (numbers * times_s).sum())
 
 

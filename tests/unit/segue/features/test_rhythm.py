@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from segue.errors import TooLarge
+from segue.errors import ConfigurationError, TooLarge
 from segue.features import onsets, tempo
 from segue.features.rhythm import beats
 from segue.media.audio import Audio
@@ -199,6 +199,24 @@ def test_where_there_is_no_tempo_there_are_no_beats(audio):
 def test_the_sampling_rate_does_not_matter(sr):
     audio = sound.music(1, bpm=97.0, duration_s=20.0, sr=sr, channels=1)
     assert_steady(beats(audio), 97.0, sound.beat_times(97.0, 20.0))
+
+
+@pytest.mark.parametrize("sr", [48000, 96000])
+def test_what_is_above_11_khz_has_no_beats(sr):
+    audio = sound.music(1, bpm=100.0, duration_s=20.0, sr=sr, channels=1)
+    y = 0.1 * audio.y
+    t = np.arange(sr // 10) / sr
+    burst = 0.9 * np.sin(2 * np.pi * 20_000 * t) * np.minimum(1, t / 0.005) * np.exp(-40 * t)
+    for start_s in np.arange(0.2, 19.0, 60 / 137):
+        y[int(start_s * sr) :][: len(burst)] += burst
+    assert_steady(beats(Audio(y=y, sr=sr)), 100.0, sound.beat_times(100.0, 20.0))
+
+
+@pytest.mark.parametrize("name", ["start_bpm", "tightness"])
+@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_parameter_that_is_no_positive_number_is_refused(name, value):
+    with pytest.raises(ConfigurationError, match=rf"beats: {name} is {value}: it must be"):
+        beats(sound.silence(1.0, sr=SR), **{name: value})
 
 
 def test_channels_are_averaged():
