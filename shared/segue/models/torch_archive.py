@@ -13,10 +13,9 @@ import math
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,20 +23,21 @@ if TYPE_CHECKING:
 
 PICKLE = "/data.pkl"
 MAX_PICKLE_BYTES = 2**20
-MAX_STORAGE_BYTES = 2**30
+# Of all storages.
+MAX_BYTES = 2**30
+MAX_AXES = 8
 FLOAT_BYTES = 4
 
 
-@dataclass(frozen=True, slots=True)
-class _Storage:
+# Named tuples: a pickle may change the fields of other objects after they were checked.
+class _Storage(NamedTuple):
     """The number of a storage, and how many 32-bit floats it has."""
 
     key: str
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Tensor:
+class _Tensor(NamedTuple):
     """A part of a storage, in the order of its memory."""
 
     storage: _Storage
@@ -60,19 +60,21 @@ def read_tensors(path: Path) -> dict[str, NDArray[np.float32]]:
         with zipfile.ZipFile(path) as archive:
             (name,) = (name for name in archive.namelist() if name.endswith(PICKLE))
             described = _read_description(_read_member(archive, name, MAX_PICKLE_BYTES))
+            storages = {tensor.storage for tensor in described.values()}
+            _check_sizes(storages)
             folder = name.removesuffix(PICKLE)
-            storages = {
+            arrays = {
                 storage: np.frombuffer(_read_storage(archive, folder, storage), "<f4")
-                for storage in {tensor.storage for tensor in described.values()}
+                for storage in storages
             }
-    except (zipfile.BadZipFile, KeyError, EOFError, OSError, NotImplementedError) as error:
-        raise ValueError(f"{path} is damaged, or not saved by PyTorch: {error}") from error
     except ValueError as error:
         raise ValueError(f"{path} does not have the tensors of a model: {error}") from error
+    except Exception as error:  # zipfile's decompressors have their own
+        raise ValueError(f"{path} is damaged, or not saved by PyTorch: {error}") from error
     return {
-        name: storages[tensor.storage][tensor.offset :][: math.prod(tensor.shape)]
+        name: arrays[tensor.storage][tensor.offset :][: math.prod(tensor.shape)]
         .reshape(tensor.shape)
-        .astype(np.float32)
+        .astype(np.float32, copy=False)
         for name, tensor in described.items()
     }
 
@@ -81,30 +83,38 @@ def _read_member(archive: zipfile.ZipFile, name: str, limit_bytes: int) -> bytes
     size = archive.getinfo(name).file_size
     if size > limit_bytes:
         raise ValueError(f"{name} has {size:,} bytes, and may have {limit_bytes:,}")
-    return archive.read(name)
+    with archive.open(name) as file:
+        # Of more, `ZipFile.read` would decompress all, and then say so.
+        return file.read(size)
+
+
+def _check_sizes(storages: Collection[_Storage]) -> None:
+    size = FLOAT_BYTES * sum(storage.size for storage in storages)
+    if size > MAX_BYTES:
+        raise ValueError(f"its storages have {size:,} bytes, and may have {MAX_BYTES:,}")
 
 
 def _read_storage(archive: zipfile.ZipFile, folder: str, storage: _Storage) -> bytes:
-    data = _read_member(archive, f"{folder}/data/{storage.key}", MAX_STORAGE_BYTES)
-    if len(data) != FLOAT_BYTES * storage.size:
-        raise ValueError(
-            f"storage {storage.key} has {len(data):,} bytes, not {storage.size} floats"
-        )
+    size = FLOAT_BYTES * storage.size
+    data = _read_member(archive, f"{folder}/data/{storage.key}", size)
+    if len(data) < size:
+        raise ValueError(f"storage {storage.key} has {len(data):,} bytes, not {size:,}")
     return data
 
 
-def _read_description(data: bytes) -> Mapping[str, _Tensor]:
+def _read_description(data: bytes) -> dict[str, _Tensor]:
     try:
         found = _DescriptionReader(io.BytesIO(data)).load()
     except ValueError:
         raise
     except Exception as error:  # a damaged pickle raises anything
         raise ValueError(f"its pickle cannot be read ({type(error).__name__}: {error})") from error
+    # Not `found.items`, which the pickle may have set.
     if not isinstance(found, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, _Tensor) for name, tensor in found.items()
+        isinstance(name, str) and isinstance(tensor, _Tensor) for name, tensor in dict.items(found)
     ):
         raise ValueError("its pickle is not a table of tensors")
-    return found
+    return dict(dict.items(found))
 
 
 def _describe_tensor(
@@ -113,7 +123,9 @@ def _describe_tensor(
     """Stand in for the function that makes a tensor of a part of a storage."""
     if not (isinstance(storage, _Storage) and isinstance(shape, tuple)):
         raise ValueError("a tensor is of an unknown kind")  # noqa: TRY004 - the file is wrong
-    if not all(isinstance(n, int) and n >= 0 for n in (offset, *shape)):
+    if len(shape) > MAX_AXES:
+        raise ValueError(f"a tensor has {len(shape)} axes, and may have {MAX_AXES}")
+    if not all(isinstance(n, int) and 0 <= n <= storage.size for n in (offset, *shape)):
         raise ValueError(f"a tensor has the offset {offset} and the shape {shape}")
     steps = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
     if strides != steps:
@@ -144,6 +156,7 @@ class _DescriptionReader(pickle.Unpickler):
         """Return a storage; its floats are read later."""
         kind, dtype, key, _, size = pid
         is_known = (kind, dtype) == ("storage", self.CALLABLES["torch", "FloatStorage"])
-        if not (is_known and str(key).isdecimal() and isinstance(size, int)):
+        is_named = isinstance(key, str) and key.isdecimal()
+        if not (is_known and is_named and isinstance(size, int) and size >= 0):
             raise ValueError("a storage is of an unknown kind")
         return _Storage(key, size)
