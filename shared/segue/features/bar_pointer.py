@@ -58,7 +58,7 @@ def decode_bars(
         The probabilities, in each frame, of a beat that is no downbeat, and of a downbeat.
     beats_per_bar : int > 0
         Beats in each bar.
-    frames_per_s : float > 0
+    frames_per_s : float from 2 to 250
         Frames per second.
 
     Returns
@@ -68,7 +68,8 @@ def decode_bars(
     """
     intervals = list_intervals(frames_per_s)
     widths = -(-intervals // BEAT_LAMBDA)
-    choices = np.empty((len(activations), beats_per_bar, len(intervals)), np.uint8)
+    # Zeros, and not whatever is there: of activations that are not finite, no tempo is chosen.
+    choices = np.zeros((len(activations), beats_per_bar, len(intervals)), np.uint8)
     state, log_probability = _find_path(
         _compute_log_densities(activations),
         intervals,

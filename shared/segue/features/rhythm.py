@@ -83,6 +83,9 @@ def beats(audio: Audio, *, start_bpm: float = 135.0, tightness: float = 300.0) -
     59 % from 0.5 to 0.75, and in 85 % above. Of single beats, 65 % were right below 0.5, 77 % from
     0.5 to 0.65, and 92 % above.
 
+    Noise and most held chords have no tempo; a chord below about 200 Hz may have one, that at which
+    its partials beat.
+
     Examples
     --------
     >>> from segue.testing import sound

@@ -128,6 +128,21 @@ def test_activations_that_are_certain_of_the_impossible_are_decoded(value):
     assert (np.diff(found.frames) > 0).all()
 
 
+@pytest.mark.parametrize("beats", [1, 3])
+@pytest.mark.parametrize("value", [0.0, 0.25, 0.5, 1.0])
+def test_of_equal_paths_the_first_is_taken(value, beats):
+    activations = np.full((50, 2), value, np.float32)
+    frames, positions, _ = decode_plainly(activations, beats, FEW)
+    found = decode_bars(activations, beats, frames_per_s=FEW)
+    assert (found.frames.tolist(), found.positions.tolist()) == (frames, positions)
+
+
+def test_activations_that_are_no_numbers_have_no_probability():
+    found = decode_bars(np.full((300, 2), np.nan, np.float32), 4, frames_per_s=RATE)
+    assert not np.isfinite(found.log_probability)
+    assert ((found.frames >= 0) & (found.frames < 300)).all()
+
+
 @given(seed=st.integers(0, 10**6), length=st.integers(1, 600), beats=st.sampled_from([2, 3, 4]))
 @settings(max_examples=50, deadline=None)
 def test_beats_ascend_count_up_and_keep_to_the_tempi(seed, length, beats):
