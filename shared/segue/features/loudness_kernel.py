@@ -34,11 +34,11 @@ def _jit(function: F) -> F:
 @_jit
 def add_energies(
     x: NDArray[np.float32],
-    start: int,
-    sr: int,
+    ends: NDArray[np.int64],
     sections: NDArray[np.float64],
     state: NDArray[np.float64],
     weights: NDArray[np.float64],
+    sums: NDArray[np.float64],
     energies: NDArray[np.float64],
     peaks: NDArray[np.float32],
 ) -> None:
@@ -48,43 +48,46 @@ def add_energies(
     ----------
     x : np.ndarray [shape=(m, channels)], dtype float32
         The samples of the block, channels last.
-    start : int >= 0
-        The number of its first frame in the file.
-    sr : int > 0
-        Sampling rate in Hz.
+    ends : np.ndarray [shape=(pieces + 1,)]
+        Before which frame of the block each piece ends that does so in it; and the block's end.
     sections : np.ndarray [shape=(n, 5)]
         The filter, each section as b0, b1, b2, a1, a2. The last two are the shelf and the high pass
         of the K weighting.
     state : np.ndarray [shape=(channels, n, 2)]
         The state of all sections, kept from block to block. There must be one channel more if their
-        number is odd, and so in `weights` and `peaks`.
+        number is odd, and so in `weights`, `sums` and `peaks`.
     weights : np.ndarray [shape=(channels,)]
         What the energy of each channel is multiplied by.
+    sums : np.ndarray [shape=(channels,)]
+        The energy of each channel in the piece that the next block continues.
     energies : np.ndarray [shape=(pieces,)]
-        Those of the pieces of which the block has frames, which are added to. The piece with the
-        number n begins at the frame n * sr // 100.
+        Those of the pieces that end in the block, which are added to.
     peaks : np.ndarray [shape=(channels,)], dtype float32
         The largest magnitude of each channel so far.
     """
-    frames, channels = x.shape
-    last = sections.shape[0] - 2
-    y = np.zeros((2, sr // 100 + 1))
-    first = ((start + 1) * 100 - 1) // sr
+    channels, last = x.shape[1], sections.shape[0] - 2
+    begin = longest = 0
+    for end in ends:
+        longest = max(longest, end - begin)
+        begin = end
+    y = np.zeros((2, longest))
     # Two channels at a time, since the sums of one alone would wait for each other.
     for left in range(0, channels, 2):
         begin = 0
-        for piece in range(energies.size):
-            end = min((first + piece + 1) * sr // 100 - start, frames)
+        for piece, end in enumerate(ends):
             for side in range(min(2, channels - left)):
                 channel = left + side
                 peaks[channel] = _copy(x[begin:end, channel], y[side], peaks[channel])
+            if left + 1 == channels:
+                y[1] = 0.0
             for side in range(2):
                 for i in range(last):
                     _filter(y[side], end - begin, sections[i], state[left + side, i])
-            left_energy, right_energy = _weigh(
-                y, end - begin, sections[last:], state[left, last:], state[left + 1, last:]
-            )
-            energies[piece] += weights[left] * left_energy + weights[left + 1] * right_energy
+            _weigh(y, end - begin, sections[last:], state[left : left + 2, last:], sums[left:])
+            if piece < energies.size:
+                energies[piece] += weights[left] * sums[left] + weights[left + 1] * sums[left + 1]
+                sums[left : left + 2] = 0.0
+                _drop_silence(state[left : left + 2])
             begin = end
 
 
@@ -107,7 +110,7 @@ def _filter(
         u = y[i] - a2 * u2 - a1 * u1
         y[i] = b0 * u + b1 * u1 + b2 * u2
         u1, u2 = u, u1
-    _keep(state, u1, u2)
+    state[0], state[1] = u1, u2
 
 
 @_jit
@@ -120,38 +123,39 @@ def _weigh(
     y: NDArray[np.float64],
     n: int,
     sections: NDArray[np.float64],
-    left: NDArray[np.float64],
-    right: NDArray[np.float64],
-) -> tuple[float, float]:
-    """Return the energies of two channels after K weighting."""
+    state: NDArray[np.float64],
+    sums: NDArray[np.float64],
+) -> None:
+    """Add the energies of two channels after K weighting."""
     b0, b1, b2, a1, a2 = _read(sections[0])
     # The others of the high pass are -2 and 1 times the first.
     gain, _, _, c1, c2 = _read(sections[1])
-    u1, u2, v1, v2 = left[0, 0], left[0, 1], left[1, 0], left[1, 1]
-    p1, p2, q1, q2 = right[0, 0], right[0, 1], right[1, 0], right[1, 1]
-    left_energy = right_energy = 0.0
+    u1, u2, v1, v2 = state[0, 0, 0], state[0, 0, 1], state[0, 1, 0], state[0, 1, 1]
+    p1, p2, q1, q2 = state[1, 0, 0], state[1, 0, 1], state[1, 1, 0], state[1, 1, 1]
+    left, right = sums[0], sums[1]
     for i in range(n):
         u = y[0, i] - a2 * u2 - a1 * u1
         v = b0 * u + b1 * u1 + b2 * u2 - c2 * v2 - c1 * v1
-        w = (v - v1) - (v1 - v2)
-        left_energy += w * w
+        w = gain * ((v - v1) - (v1 - v2))
+        left += w * w
         u1, u2, v1, v2 = u, u1, v, v1
         p = y[1, i] - a2 * p2 - a1 * p1
         q = b0 * p + b1 * p1 + b2 * p2 - c2 * q2 - c1 * q1
-        w = (q - q1) - (q1 - q2)
-        right_energy += w * w
+        w = gain * ((q - q1) - (q1 - q2))
+        right += w * w
         p1, p2, q1, q2 = p, p1, q, q1
-    _keep(left[0], u1, u2)
-    _keep(left[1], v1, v2)
-    _keep(right[0], p1, p2)
-    _keep(right[1], q1, q2)
-    return gain * gain * left_energy, gain * gain * right_energy
+    state[0, 0, 0], state[0, 0, 1], state[0, 1, 0], state[0, 1, 1] = u1, u2, v1, v2
+    state[1, 0, 0], state[1, 0, 1], state[1, 1, 0], state[1, 1, 1] = p1, p2, q1, q2
+    sums[0], sums[1] = left, right
 
 
 @_jit
-def _keep(state: NDArray[np.float64], last: float, last_but_one: float) -> None:
-    state[0] = last if abs(last) > SILENCE else 0.0
-    state[1] = last_but_one if abs(last_but_one) > SILENCE else 0.0
+def _drop_silence(state: NDArray[np.float64]) -> None:
+    """Set what is almost 0 to 0; at the end of a piece, since blocks may end anywhere."""
+    for values in state.reshape(-1, 2):
+        for i in range(2):
+            if abs(values[i]) <= SILENCE:
+                values[i] = 0.0
 
 
 @_jit

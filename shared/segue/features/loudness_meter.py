@@ -72,7 +72,7 @@ class LoudnessMeter:
         self._weights[: self._channels] = weights
         self._peaks = np.zeros(even, np.float32)
         self._energies: list[NDArray[np.float64]] = []
-        self._unfinished = 0.0  # the energy of a piece that continues in the next block
+        self._sums = np.zeros(even)  # the energies in a piece that continues in the next block
         self._interpolator = build_interpolator(sr)
         self._true_peak = 0.0
         reach = 0 if self._interpolator is None else 2 * len(self._interpolator.half) - 1
@@ -124,27 +124,26 @@ class LoudnessMeter:
 
         from segue.features.loudness_kernel import add_energies
 
-        start, end = self._frames, self._frames + len(x)
-        first, finished = self._find_piece(start), self._find_piece(end)
-        energies = np.zeros(self._find_piece(end - 1) - first + 1)
-        energies[0] = self._unfinished
+        first = self._find_pieces(self._frames)
+        last = self._find_pieces(self._frames + len(x))
+        ends = np.arange(first + 1, last + 1) * self._sr // PIECES_PER_S - self._frames
+        energies = np.zeros(last - first)
         add_energies(
             _protect(x),
-            start,
-            self._sr,
+            np.append(ends, len(x)),
             self._sections,
             self._state,
             self._weights,
+            self._sums,
             energies,
             self._peaks,
         )
-        self._frames = end
-        self._unfinished = float(energies[-1]) if finished - first < len(energies) else 0.0
-        self._energies.append(energies[: finished - first].copy())
+        self._frames += len(x)
+        self._energies.append(energies)
 
-    def _find_piece(self, frame: int) -> int:
-        """Return the number of the piece to which a frame belongs."""
-        return ((frame + 1) * PIECES_PER_S - 1) // self._sr
+    def _find_pieces(self, frames: int) -> int:
+        """Return how many pieces end within so many frames; the nth does at n * sr // 100."""
+        return ((frames + 1) * PIECES_PER_S - 1) // self._sr
 
     def _find_true_peak(self, x: NDArray[np.float32]) -> float:
         """Return the true peak if these samples follow the last ones."""

@@ -231,17 +231,26 @@ def test_a_channel_without_weight_has_a_peak_only():
     assert with_it.sample_peaks_dbfs[2] is not None
 
 
+@pytest.mark.parametrize("peak", [1.0, 1e-31], ids=["loud", "almost silent"])
 @pytest.mark.parametrize("sr", [44_100, 48_000, 96_000])
 @pytest.mark.parametrize("channels", [1, 2, 3])
-def test_the_blocks_do_not_matter(sr, channels):
+def test_the_blocks_do_not_change_a_bit(sr, channels, peak):
     audio = sound.noise(3, 4.5, sr=sr, channels=channels)
     whole, parts = (LoudnessMeter(sr, (1.0,) * channels) for _ in range(2))
-    whole.feed(audio.y)
-    rest = audio.y
+    rest = audio.y * np.float32(peak)
+    whole.feed(rest)
     for frames in (1, 2, 30, 31, 32, 0, 441, 480, 100_000, 7, 1, rest.shape[-1]):
         parts.feed(rest[..., :frames])
         rest = rest[..., frames:]
     assert parts.measure() == whole.measure()
+    assert np.array_equal(parts._energies[0], whole._energies[0])
+
+
+def test_no_sound_gets_into_the_channel_that_makes_their_number_even():
+    meter = LoudnessMeter(96_000, (1.0, 1.0, 1.0))
+    meter.feed(sound.noise(0, 0.5, sr=96_000, channels=3).y)
+    assert meter._state[:3].any(axis=(1, 2)).all()
+    assert not meter._state[3].any()
 
 
 def test_a_measurement_does_not_disturb_what_follows():
