@@ -59,14 +59,25 @@ def compute_values(media) -> np.ndarray:
     return chromaprint._compare_patterns(chromaprint._compute_chroma(chromaprint._resample(media)))
 
 
-def run_muxer(path: str) -> str:
-    """The fingerprint that ffmpeg computes, with the resampler of fpcalc."""
+@pytest.fixture
+def run_muxer(monkeypatch):
+    """Compute the fingerprint of a file with ffmpeg, and the resampler of fpcalc."""
+    program = imageio_ffmpeg.get_ffmpeg_exe()
+    muxers = subprocess.run([program, "-muxers"], capture_output=True, text=True, check=True)
+    if "chromaprint" not in muxers.stdout:
+        pytest.skip(f"{program} has no muxer for Chromaprint")
+    # Another version might decode the file to other samples.
+    monkeypatch.setenv("SEGUE_FFMPEG", program)
     resample = ":".join(f"{name}={value}" for name, value in chromaprint.RESAMPLER.items())
-    command = [
-        *(imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", path, "-t", "120"),
-        *("-af", f"aresample=11025:ochl=mono:osf=s16:{resample}", "-f", "chromaprint", "-"),
-    ]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def run(path: str) -> str:
+        command = [
+            *(program, "-v", "error", "-i", path, "-t", "120"),
+            *("-af", f"aresample=11025:ochl=mono:osf=s16:{resample}", "-f", "chromaprint", "-"),
+        ]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -90,13 +101,15 @@ def test_the_fingerprint_is_the_one_that_fpcalc_prints(open_media, tmp_path, aud
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 6, 8])
 @pytest.mark.parametrize("sr", [8000, 44100, 48000, 192000])
-def test_it_is_that_of_ffmpegs_muxer_at_any_rate_and_for_all_places(open_sound, sr, channels):
+def test_it_is_that_of_ffmpegs_muxer_at_any_rate_and_for_all_places(
+    open_sound, run_muxer, sr, channels
+):
     media = open_sound(sound.noise(sr + channels, 5.0, sr=sr, channels=channels))
     assert fingerprint(media)["fingerprint"] == run_muxer(media.path)
 
 
 @pytest.mark.parametrize("suffix", ["flac", "mp3", "ogg", "m4a"])
-def test_it_is_that_of_ffmpegs_muxer_in_any_format(open_media, tmp_path, suffix):
+def test_it_is_that_of_ffmpegs_muxer_in_any_format(open_media, tmp_path, run_muxer, suffix):
     path = sound.write(sound.music(3, duration_s=20.0), str(tmp_path / f"a.{suffix}"))
     assert fingerprint(open_media(path))["fingerprint"] == run_muxer(path)
 

@@ -272,6 +272,46 @@ def test_sound_with_a_pause_between_its_packets_is_whole(open_media, tmp_path):
     assert open_media(path).audio().duration_s == pytest.approx(2.0, abs=0.05)
 
 
+def encode_bare_mp3(audio: Audio, folder) -> bytes:
+    """Without a header that says how many samples at its ends are not sound."""
+    source = sound.write(audio, str(folder / "bare.wav"))
+    target = str(folder / "bare.mp3")
+    options = {"b:a": "128k", "write_xing": 0, "id3v2_version": 0}
+    assert run_ffmpeg(ffmpeg.input(source).output(target, **options)).returncode == 0
+    with open(target, "rb") as file:
+        return file.read()
+
+
+# A resampler starts and stops within the file; it may keep some samples.
+@pytest.mark.parametrize(
+    ("channels", "sr", "tolerance"),
+    [(2, 44_100, 0), (1, 44_100, 0), (2, 48_000, 64)],
+    ids=["the same", "mono", "another rate"],
+)
+def test_no_sound_is_lost_where_joined_files_differ(open_media, tmp_path, channels, sr, tolerance):
+    parts = [
+        encode_bare_mp3(sound.tone(440.0, 2.0, sr=44_100, channels=2), tmp_path),
+        encode_bare_mp3(sound.tone(1000.0, 2.0, sr=sr, channels=channels), tmp_path),
+    ]
+    contents = [*parts, parts[0] + parts[1] + parts[0]]
+    for i, content in enumerate(contents):
+        (tmp_path / f"{i}.mp3").write_bytes(content)
+    first, second, joined = (open_media(tmp_path / f"{i}.mp3").audio() for i in range(3))
+    assert (joined.sr, joined.channels) == (44_100, 2)
+    frames = (2 * first.duration_s + second.duration_s) * joined.sr
+    assert joined.y.shape[1] == pytest.approx(frames, abs=tolerance)
+    # The decoder carries some of a block over into the next.
+    whole = slice(2 * BLOCK, -2 * BLOCK)
+    before, middle, after = (
+        joined.y[:, start : start + first.y.shape[1]][:, whole]
+        for start in (0, first.y.shape[1], joined.y.shape[1] - first.y.shape[1])
+    )
+    assert np.array_equal(before, first.y[:, whole])
+    assert np.array_equal(after, first.y[:, whole])
+    spectrum = np.abs(np.fft.rfft(middle[0]))
+    assert spectrum.argmax() * joined.sr / middle.shape[1] == pytest.approx(1000.0, abs=1.0)
+
+
 def test_an_mp3_with_a_wrong_number_of_frames_is_whole_unless_some_are_damaged(
     open_media, written, music
 ):
