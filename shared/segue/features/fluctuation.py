@@ -39,6 +39,8 @@ SHORTEST_WINDOW_S = 0.04
 WINDOWS_IN_FILE = 2.0
 # In short windows the line takes a part of the fluctuation with it; this corrects the slope [1].
 SEGMENTS_LOST = 3.0
+# Less than one step of 16 bits is what rounding and resampling leave of silence and of constants.
+LEAST_LEVEL = 2.0**-15
 # A level whose integral never leaves its line by more than 10 ms of the mean level is steady: what
 # is left of noise and of held chords is chance and interference.
 LEAST_FLUCTUATION = 1.0
@@ -73,8 +75,8 @@ def danceability(
         - ``dfa_exponents`` : list of float, from each window length to the next
         - ``window_s`` : list of float, the window lengths in seconds, one more than exponents
         - ``reason`` : str, why nothing was measured: the file is shorter than two of the longest
-          windows (17.6 s), silent, or its level is steady, as that of noise or of a held chord;
-          else None
+          windows (17.6 s), silent (below -90 dBFS in the mean), or its level is steady, as that of
+          noise or of a held chord; else None
 
     Raises
     ------
@@ -94,7 +96,7 @@ def danceability(
         return _decline(f"shorter than {needed_s:g} s")
     levels = _measure_levels(audio)
     mean_level = float(levels.mean())
-    if mean_level == 0.0:
+    if mean_level < LEAST_LEVEL:
         return _decline("silent")
     fluctuations = _measure_fluctuations(levels / mean_level, windows)
     if fluctuations.max() < LEAST_FLUCTUATION:

@@ -47,6 +47,13 @@ def compute_by_definition(audio: Audio, windows: list[int]) -> np.ndarray:
     return np.diff(np.log10(fluctuations)) / np.diff(scales)
 
 
+def last_bits() -> Audio:
+    """Return silence but for single steps of 16 bits, in each tenth of a second, for 30 s."""
+    y = np.zeros(30 * SR, np.float32)
+    y[:: SR // 10] = 2.0**-15
+    return Audio(y=y, sr=SR)
+
+
 def speech_like() -> Audio:
     """Return syllables of random lengths, loudness and pauses, for 60 s."""
     rng = np.random.default_rng(0)
@@ -142,6 +149,7 @@ def test_a_metronome_is_within_the_scale(bpm):
 WITHOUT_PULSE = {
     "silence": (sound.silence(30.0, sr=SR), "silent"),
     "a constant": (Audio(y=np.full(30 * SR, 0.5, np.float32), sr=SR), "silent"),
+    "the last bits": (last_bits(), "silent"),
     "noise": (sound.noise(0, 30.0, sr=SR), "its level is steady"),
     "a tone": (sound.tone(440.0, 30.0, sr=SR), "its level is steady"),
     "a held chord": (chord(fades=False), "its level is steady"),
