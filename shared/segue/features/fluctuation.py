@@ -19,6 +19,7 @@ has no memory either, so noise that is not quite steady reads 2.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from segue.errors import ConfigurationError
@@ -81,7 +82,7 @@ def danceability(
     Raises
     ------
     ConfigurationError
-        If the windows are out of their range.
+        If the windows are out of their range, or there are fewer than two.
 
     Notes
     -----
@@ -119,15 +120,18 @@ def _choose_windows(shortest_s: float, longest_s: float, ratio: float) -> NDArra
     """Return the window lengths in segments, ascending."""
     import numpy as np
 
-    if not (SHORTEST_WINDOW_S <= shortest_s < longest_s and ratio > 1.0):
+    lengths = np.zeros(0, np.intp)
+    if SHORTEST_WINDOW_S <= shortest_s < longest_s < math.inf and ratio > 1.0:
+        count = int(np.log(longest_s / shortest_s) / np.log(ratio) + 1e-9) + 1
+        lengths_s = shortest_s * ratio ** np.arange(count)
+        lengths = np.unique(np.rint(lengths_s * SEGMENTS_PER_S).astype(np.intp))
+    if len(lengths) < 2:  # an exponent is that from one length to the next
         raise ConfigurationError(
             f"danceability: windows from {shortest_s:g} to {longest_s:g} s, each {ratio:g} times "
-            f"the one before: the shortest must be from {SHORTEST_WINDOW_S} s, the longest longer "
-            "than it, and the ratio above 1"
+            f"the one before: the shortest must be from {SHORTEST_WINDOW_S} s, the ratio above 1, "
+            "and the longest so long that there are two, rounded to 10 ms"
         )
-    count = int(np.log(longest_s / shortest_s) / np.log(ratio) + 1e-9) + 1
-    lengths_s = shortest_s * ratio ** np.arange(count)
-    return np.unique(np.rint(lengths_s * SEGMENTS_PER_S).astype(np.intp))
+    return lengths
 
 
 def _measure_levels(audio: Audio) -> NDArray[np.float64]:

@@ -215,6 +215,9 @@ def test_a_long_file_is_never_in_memory_as_a_whole():
         {"shortest_window_s": 9.0},
         {"window_ratio": 1.0},
         {"longest_window_s": float("nan")},
+        {"longest_window_s": float("inf")},
+        {"longest_window_s": 0.32},
+        {"window_ratio": 1000.0},
     ],
 )
 def test_windows_out_of_range_are_a_mistake(windows):
