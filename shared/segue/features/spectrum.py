@@ -43,6 +43,8 @@ BYTES_PER_FRAME = 4 * N_MELS  # of the whole spectrogram, from which the columns
 # Two frames per column are enough to see an attack; in a long file the window limits the hop.
 FRAMES_PER_COLUMN = 2
 SHORTEST_HOP = 32
+# In a shorter one, below 4 kHz, some bands would lie between two bins, and be black.
+SHORTEST_WINDOW = 512
 # The loudest point is white, unless it is quieter than a sine of this level: then it is dim.
 # Otherwise the noise of a silent file would look loud.
 QUIETEST_SUBJECT_DBFS = -60.0
@@ -77,6 +79,13 @@ def spectrogram(
     -------
     np.ndarray [shape=(height_px, width_px, 3)], dtype uint8
         Pixels, RGB.
+
+    Raises
+    ------
+    ConfigurationError
+        If the picture is too small, or the range is not above 0.
+    TooLarge
+        If the spectrogram needs more memory than the job may use.
     """
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -86,6 +95,10 @@ def spectrogram(
         raise ConfigurationError(
             f"spectrogram: a picture of {width_px} by {height_px} pixels has no room for its axes: "
             "use at least 400 by 200"
+        )
+    if not 0 < range_db < math.inf:
+        raise ConfigurationError(
+            f"spectrogram: a range of {range_db:g} dB; it must be a number above 0, such as 80"
         )
     wide_px, tall_px = width_px - LEFT_PX - RIGHT_PX, height_px - BELOW_PX - ABOVE_PX
     levels = _compute_levels_db(audio, wide_px)
@@ -140,7 +153,7 @@ def _compute_levels_db(audio: Audio, columns: int) -> NDArray[np.float32]:
     """Return the picture [shape=(bands, columns)] in dB; short files have fewer columns."""
     import numpy as np
 
-    n_fft = 2 ** round(np.log2(audio.sr * 0.093))  # 2048 at 22.05 kHz
+    n_fft = max(SHORTEST_WINDOW, 2 ** round(np.log2(audio.sr * 0.093)))  # 2048 at 22.05 kHz
     n = audio.y.shape[-1]
     hop_length = int(np.clip(n // (columns * FRAMES_PER_COLUMN), SHORTEST_HOP, n_fft // 2))
     require_memory(

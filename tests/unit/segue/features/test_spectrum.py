@@ -85,10 +85,22 @@ def test_a_picture_without_room_for_its_axes_is_a_mistake(size):
         spectrogram(sound.tone(), **size)
 
 
+@pytest.mark.parametrize("range_db", [0.0, -80.0, float("nan"), float("inf")])
+def test_a_range_that_is_none_is_a_mistake(range_db):
+    with pytest.raises(ConfigurationError, match=r"it must be a number above 0"):
+        spectrogram(sound.tone(), range_db=range_db)
+
+
 @pytest.mark.parametrize("sr", [8000, 22050, 48000, 192000])
 @pytest.mark.parametrize("duration_s", [0.0005, 0.3, 3.0])
 def test_any_rate_and_length_can_be_drawn(sr, duration_s):
     assert spectrogram(sound.tone(440.0, duration_s, sr=sr)).shape == (600, 1600, 3)
+
+
+@pytest.mark.parametrize("sr", [1000, 3850, 22050, 192000])
+def test_no_band_is_empty_at_any_rate(sr):
+    levels = module._compute_levels_db(sound.noise(0, 1.0, sr=sr), 500)
+    assert levels.max(axis=1).min() > -40.0
 
 
 def test_beats_are_marked_above_the_plot_and_change_nothing_else():
