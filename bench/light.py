@@ -1,5 +1,5 @@
 """CPU of all default jobs on a stereo MP3 of three and a half minutes, stage by stage; each job
-against the plain calls that it wraps; and the first call of each in a new process.
+against plain calls of libraries; and the first call of each in a new process.
 
     python -m bench.light [--rounds N] [--first-calls N] [--song FILE] [--baseline CHECKOUT]
 

@@ -86,7 +86,7 @@ def run_jobs(
         compare(job.name, values)
 
 
-# What a job wraps, as anybody would call it
+# What a job does, as anybody would call libraries for it
 
 
 def decode_plainly(song: str, _values: dict[str, Any], folder: str) -> None:
