@@ -34,8 +34,8 @@ INPUTS = {
     "arrivals": Input(40_000 * 365 / 12, "files/month", "40,000 per day"),
     "jobs": Input(9, "jobs", "of the graph that ships with Segue"),
     # The resources per file.
-    "work": Input(3.0, "vCPU-s/file", "of all jobs; 'segue plan' measures yours"),
-    "artifacts": Input(4.4e-3, "GB/file", "of which a 22 kHz FLAC is 4 MB"),
+    "work": Input(1.4, "vCPU-s/file", "of all jobs; 'segue plan' measures yours"),
+    "artifacts": Input(4.5e-3, "GB/file", "of which a 22 kHz FLAC is 4 MB"),
     "events": Input(
         3, "messages/file", "published: the arrival, and by each job that another pipeline reads"
     ),

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from segue.features.onsets import compute_hann, cut_span
-from segue.media.audio import Audio
+from segue.features.onsets import compute_hann
+from segue.media.audio import Audio, cut_span
 
 if TYPE_CHECKING:
     import numpy as np

@@ -22,7 +22,7 @@ import numpy as np
 import scipy.fft
 from numba import njit
 
-from segue.media.audio import Audio, release_pages
+from segue.media.audio import cut_span, release_pages
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,7 +63,7 @@ def iterate_features(y: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     for first in range(0, frames, BLOCK_FRAMES):
         count = min(BLOCK_FRAMES, frames - first)
         start = first * HOP - WINDOW // 2
-        span = _cut_span(y, start, start + (count - 1) * HOP + WINDOW)
+        span = cut_span(y, start, start + (count - 1) * HOP + WINDOW)
         framed = np.lib.stride_tricks.sliding_window_view(span, WINDOW)[::HOP]
         D = scipy.fft.rfft(framed * window, axis=1, overwrite_x=True)
         features = np.empty((count, FEATURES), np.float32)
@@ -122,9 +122,3 @@ def _sum_bands(
             features[frame, band] = value
             features[frame, bands + band] = max(np.float32(0.0), value - before[band])
             before[band] = value
-
-
-def _cut_span(y: NDArray[np.float32], start: int, end: int) -> NDArray[np.float32]:
-    """Return the mean channel of y[start:end], with zeros before its start and after its end."""
-    inside = Audio(y=y[..., max(0, start) : max(0, end)], sr=1).mono().y
-    return np.pad(inside, (max(0, -start), end - start - max(0, -start) - len(inside)))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from segue.media.audio import Audio, release_pages
+from segue.media.audio import cut_span, release_pages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,20 +71,10 @@ def compute_mel_power(
     for first in range(0, frames, BLOCK_FRAMES):
         count = min(BLOCK_FRAMES, frames - first)
         start = first * hop_length - n_fft // 2
-        span = _cut_span(y, start, start + (count - 1) * hop_length + n_fft)
+        span = cut_span(y, start, start + (count - 1) * hop_length + n_fft)
         framed = np.lib.stride_tricks.sliding_window_view(span, n_fft)[::hop_length]
         D = scipy.fft.rfft(framed * window, axis=1, overwrite_x=True)
         S = np.square(D.real) + np.square(D.imag)
         power[:, first : first + count] = bands @ S.T
         release_pages(y)
     return power
-
-
-def _cut_span(y: NDArray[np.float32], start: int, end: int) -> NDArray[np.float32]:
-    """Return the mean channel of y[start:end], with zeros before its start and after its end."""
-    import numpy as np
-
-    inside = Audio(y=y[..., max(0, start) : max(0, end)], sr=1).mono().y
-    if start >= 0 and len(inside) == end - start:
-        return inside
-    return np.pad(inside, (max(0, -start), end - start - max(0, -start) - len(inside)))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from segue.media.audio import Audio, iterate_blocks, release_pages
+from segue.media.audio import Audio, cut_span, iterate_blocks, release_pages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,16 +114,6 @@ def compute_hann(n: int) -> NDArray[np.float32]:
     import numpy as np
 
     return np.array([0.5 - 0.5 * math.cos(2 * math.pi * i / n) for i in range(n)], np.float32)
-
-
-def cut_span(y: NDArray[np.float32], start: int, end: int) -> NDArray[np.float32]:
-    """Return the mean channel of y[start:end], with zeros before its start and after its end."""
-    import numpy as np
-
-    inside = Audio(y=y[..., max(0, start) : max(0, end)], sr=1).mono().y
-    if start >= 0 and len(inside) == end - start:
-        return inside
-    return np.pad(inside, (max(0, -start), end - max(0, start) - len(inside)))
 
 
 def _find_band_edges(sr: int, n_fft: int) -> list[int]:

@@ -194,6 +194,17 @@ def iterate_blocks(
         release_pages(y)
 
 
+def cut_span(y: NDArray[np.float32], start: int, end: int) -> NDArray[np.float32]:
+    """Return the mean channel of y[start:end], with zeros before its start and after its end."""
+    import numpy as np
+
+    inside = Audio(y=y[..., max(0, start) : max(0, end)], sr=1).mono().y
+    if start >= 0 and len(inside) == end - start:
+        return inside
+    before = min(max(0, -start), end - start)
+    return np.pad(inside, (before, end - start - before - len(inside)))
+
+
 def release_pages(y: NDArray[np.float32]) -> None:
     """Stop counting samples as the process's memory, if they are mapped from a file.
 
