@@ -10,7 +10,7 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,14 @@ def measure_loudness(given: argparse.Namespace, answers: Answers) -> list[Row]:
     return loudness.measure_loudness(answers, systems, given.cache / "packages", given.ebu)
 
 
+def list_errors(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield why calls failed; without an answer, a system has no beats in the table."""
+    for row in rows:
+        yield from row.get("errors", [])
+        if row.get("error"):
+            yield row["error"]
+
+
 MEASURES = {"beats": measure_beats, "downbeats": measure_downbeats, "loudness": measure_loudness}
 
 
@@ -140,11 +148,16 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     tables = draw_all(rows)
-    if given.write:
+    errors = list(list_errors(rows))
+    for error in errors:
+        print(error, file=sys.stderr)
+    if errors and given.write:
+        print(f"{len(errors)} calls failed, so {PAGE.name} is left as it is", file=sys.stderr)
+    elif given.write:
         write_tables(PAGE, tables)
     for line in map(json.dumps, rows) if given.json else tables.values():
         print(line, end="\n\n" if not given.json else "\n")
-    return 0
+    return 1 if errors else 0
 
 
 if __name__ == "__main__":

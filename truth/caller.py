@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -44,19 +46,29 @@ class System:
 
 
 class Caller:
-    """A child process that calls one system's function; a context manager."""
+    """A child process that calls one system's function; a context manager.
+
+    It has a folder of its own for what numba compiles: two processes that compile at the same time
+    spoil each other's, and die of it.
+    """
 
     def __init__(self, system: System) -> None:
         self._system = system
-        self._process = subprocess.Popen(
-            [system.python, "-P", str(ROOT / "truth" / "child.py"), str(ROOT)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **ONE_THREAD},
-        )
+        self._opened = ExitStack()
 
     def __enter__(self) -> Self:
+        with ExitStack() as opened:
+            folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="segue-truth-"))
+            self._process = opened.enter_context(
+                subprocess.Popen(
+                    [self._system.python, "-P", str(ROOT / "truth" / "child.py"), str(ROOT)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    env={**os.environ, **ONE_THREAD, "NUMBA_CACHE_DIR": folder},
+                )
+            )
+            self._opened = opened.pop_all()
         return self
 
     def __exit__(
@@ -65,10 +77,7 @@ class Caller:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            pipe.close()
-        self._process.wait()
+        self._opened.close()
 
     def call(self, path: Path) -> tuple[Any, float]:
         """Return the function's value for a sound, and the seconds of CPU time that it took.
