@@ -51,7 +51,7 @@ def test_another_image_updates_every_job_in_place_and_then_all_is_at_rest(runnin
     first, second = (f"-var=image={image}" for image in IMAGES)
     apply(running, first)
     before = jobs_of(running)
-    assert len(before) == 6
+    assert len(before) == 9
     assert apply(running, first) == {}
     refresh = ("apply", "-refresh-only", "-auto-approve", "-input=false")
     running.terraform.run(*refresh, "-var-file=envs/prod.tfvars", first)

@@ -215,15 +215,16 @@ def test_from_an_upload_to_features_and_from_a_request_to_its_line(cloud, tmp_pa
     cloud.arrive(broken)
     failed = cloud.wait_for(broken, *jobs)
     states = read_states(failed)
-    assert states["downsample"] is states["loudness"] is State.FAILED
-    assert states["beats"] is states["energy"] is states["spectrogram"] is State.BLOCKED
+    readers = ("downsample", "fingerprint", "loudness")
+    assert {states[job] for job in readers} == {State.FAILED}
+    below = ("beats", "danceability", "energy", "key", "spectrogram")
+    assert {states[job] for job in below} == {State.BLOCKED}
     assert find_entry(graph, failed, "downsample").error.kind == "corrupt_media"
     buried: list[dead_letter.DeadLetter] = []
-    while len(buried) < 2:
+    while len(buried) < len(readers):
         buried += dead_letters(cloud)
     assert sorted((d.job, d.stage, d.kind, d.uri) for d in buried) == [
-        ("downsample", "run", "corrupt_media", broken.uri),
-        ("loudness", "run", "corrupt_media", broken.uri),
+        (job, "run", "corrupt_media", broken.uri) for job in readers
     ]
 
     # Overwritten with music, it is worked on; deleted, it leaves a tombstone.
