@@ -138,11 +138,13 @@ def print_stages(here: Numbers, there: Numbers) -> None:
 
 def measure_first_calls(song: str, rounds: int, baseline: str | None) -> None:
     """Measure the first call of each job in new processes, and print."""
-    for name in ask(ROOT, song, "list") if rounds else []:
+    folders = {"": ROOT, **({"baseline_": baseline} if baseline else {})}
+    known = {prefix: ask(folder, song, "list") for prefix, folder in folders.items()}
+    for name in known[""] if rounds else []:
         found: dict[str, list[dict[str, float]]] = {}
         for _ in range(rounds):
-            for prefix, folder in (("", ROOT), ("baseline_", baseline)):
-                if folder:
+            for prefix, folder in folders.items():
+                if name in known[prefix]:
                     found.setdefault(prefix, []).append(ask(folder, song, "first", name))
         columns = {
             prefix + column: round(min(row[column] for row in rows))

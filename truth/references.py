@@ -77,7 +77,7 @@ def pyloudnorm_loudness(y: NDArray[np.float32], sr: int) -> dict[str, Any]:
     meter = pyloudnorm.Meter(sr)
     return {
         "integrated_lufs": float(meter.integrated_loudness(samples)),
-        "range_lu": float(meter.loudness_range(samples)),
+        "range_lu": float(meter.loudness_range(samples)) if len(samples) > 3 * sr else None,
     }
 
 
@@ -88,9 +88,8 @@ def ffmpeg_loudness(y: NDArray[np.float32], sr: int) -> dict[str, Any]:
 
     # The summary is rounded; the running values are not, and the last is that of the whole file.
     filters = ["ebur128=metadata=1:peak=true:framelog=verbose"]
-    filters += [
-        f"ametadata=mode=print:key=lavfi.r128.{key}:file=-" for key in ("I", "LRA", "M", "S")
-    ]
+    # One filter prints all values: several would write into each other's lines.
+    filters.append("ametadata=mode=print:file=-")
     with tempfile.NamedTemporaryFile(suffix=".wav") as file:
         soundfile.write(file.name, y.T, sr, "FLOAT")
         program = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostats", "-threads", "1", "-i", file.name]
