@@ -42,7 +42,7 @@ from segue_support.pubsub_topics import make_topics
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
 SHIPPED_GRAPH = os.path.join(os.path.dirname(__file__), "../../shared/segue/features/jobs.yaml")
-PATIENCE_S = 240.0  # the first beat tracking in a new environment compiles for half a minute
+PATIENCE_S = 240.0  # the first measurement of loudness in a new environment compiles
 TEMPO_TOLERANCE = 0.002
 PIPELINES = (
     ("downsample", "loudness", "probe", "fingerprint"),

@@ -72,8 +72,7 @@ class _Tour:
             "segue plan --prefix catalogue --job energy",
         )
         self._shell.show(
-            "Compute it. The first beat tracking on a machine compiles for half a minute. Three of "
-            "the files are broken, so some failures are tolerated.",
+            "Compute it. Three of the files are broken, so some failures are tolerated.",
             "segue backfill --prefix catalogue --job energy --tolerate 30%",
         )
         self._shell.show(
