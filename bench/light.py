@@ -162,6 +162,8 @@ def main() -> None:
     parser.add_argument("--song", metavar="FILE", help="instead of a synthesised one")
     parser.add_argument("--baseline", metavar="CHECKOUT")
     given = parser.parse_args()
+    if given.baseline and not os.path.exists(os.path.join(given.baseline, ".venv/bin/python")):
+        parser.error(f"{given.baseline} has no .venv; name a checkout, and run 'make setup' in it")
     with tempfile.TemporaryDirectory() as folder:
         song = os.path.abspath(given.song) if given.song else make_song(folder)
         measure_stages(song, given.rounds, given.baseline)

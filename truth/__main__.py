@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -52,6 +53,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--corpus", type=Path, help="a folder by truth.corpus, not the cache's")
     parser.add_argument("--ebu", type=Path, help="the folder of the EBU's loudness test set")
     given = parser.parse_args(arguments)
+    for python in filter(None, (given.python, given.baseline)):
+        if shutil.which(python) is None:
+            parser.error(f"{python} is no Python; name the one of a checkout's .venv")
     unknown = set(given.features) - set(FEATURES)
     if unknown:
         parser.error(f"there is no feature {min(unknown)!r}; choose from {list(FEATURES)}")
