@@ -33,6 +33,7 @@ COMMANDS = {
     "Start": {
         "demo": "Tour Segue on a small generated catalogue.",
         "init": "Create a project: a graph, a first job and its test.",
+        "jobs": "List the jobs that ship with Segue, or show all about one.",
         "models": "List the models that jobs may name, or get some.",
         "graph": "Show the job graph as a tree, Mermaid, DOT or JSON.",
         "run": "Run one job on one file and show the result.",

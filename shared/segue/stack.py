@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from segue.adapters.connect import connect_ledger, connect_store, open_ledger_to_read
 from segue.model.settings import Settings
+from segue.model.shipped_graphs import DEFAULT_PATH
 
 if TYPE_CHECKING:
     from segue.model.graph import Graph
     from segue.model.ledger import Ledger
     from segue.model.object_store import ObjectStore
 
-SHIPPED_GRAPH = os.path.join(os.path.dirname(__file__), "features", "jobs.yaml")
-
 
 def load_graph(settings: Settings) -> Graph:
     """Load the graph that the settings name, or the one that ships with Segue."""
-    return settings.load_graph(SHIPPED_GRAPH)
+    return settings.load_graph(DEFAULT_PATH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

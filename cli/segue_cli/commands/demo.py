@@ -169,9 +169,9 @@ class _Tour:
         raise ConfigurationError(f"{job} wrote no result for {file_name!r}; run the tour again")
 
     def _write_changed_graph(self) -> None:
-        from segue.stack import SHIPPED_GRAPH
+        from segue.model.shipped_graphs import DEFAULT_PATH
 
-        with open(SHIPPED_GRAPH, encoding="utf-8") as file:
+        with open(DEFAULT_PATH, encoding="utf-8") as file:
             text = file.read()
         old = "run: segue.features.rhythm:beats\n"
         new = f"{old}    params: {{start_bpm: 100.0}}\n"

@@ -13,7 +13,7 @@ from segue.model.graph import NO_GPU
 from segue.model.job_code import check_code
 from segue.model.media_file import parse_location
 from segue.model.settings import DEFAULT_GRAPH, SETTINGS, Settings
-from segue.stack import SHIPPED_GRAPH
+from segue.model.shipped_graphs import DEFAULT_PATH
 from segue.worker.pool import count_cores
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _is_directly_in(folders: Collection[str], name: str) -> bool:
 
 def build_variables(settings: Settings) -> dict[str, str]:
     """Return the environment variables from which functions and pipelines read these settings."""
-    graph = settings.graph or (DEFAULT_GRAPH if os.path.exists(DEFAULT_GRAPH) else SHIPPED_GRAPH)
+    graph = settings.graph or (DEFAULT_GRAPH if os.path.exists(DEFAULT_GRAPH) else DEFAULT_PATH)
     variables = {"SEGUE_GRAPH": os.path.abspath(graph)}
     for name in ("catalogue", "artifacts", "ledger", "queue", "on_deletion"):
         if (value := getattr(settings, name)) is not None:

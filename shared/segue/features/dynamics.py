@@ -7,7 +7,9 @@ energy of the signal, not its perceived loudness: for that, see `segue.features.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+
+from msgspec import Meta
 
 from segue.errors import ConfigurationError
 from segue.media.audio import Audio, iterate_blocks
@@ -19,7 +21,18 @@ if TYPE_CHECKING:
 PRELOAD = ("numpy",)
 
 
-def energy(audio: Audio, beats: dict[str, Any], *, floor_dbfs: float = -120.0) -> dict[str, Any]:
+class Energy(TypedDict):
+    """The RMS energy of a file and of each of its beats."""
+
+    rms_dbfs: Annotated[float, Meta(description="of the whole file")]
+    lead_in_rms_dbfs: Annotated[
+        float | None, Meta(description="before the first beat; null if nothing is, or no beat")
+    ]
+    beat_rms_dbfs: Annotated[list[float], Meta(description="one for each beat")]
+    floor_dbfs: Annotated[float, Meta(description="what anything quieter is set to")]
+
+
+def energy(audio: Audio, beats: dict[str, Any], *, floor_dbfs: float = -120.0) -> Energy:
     """Measure the RMS energy of a file and of each of its beats.
 
     A beat lasts from its time to that of the next one, the last to the end of the file. The part
@@ -36,12 +49,8 @@ def energy(audio: Audio, beats: dict[str, Any], *, floor_dbfs: float = -120.0) -
 
     Returns
     -------
-    dict
-        - ``rms_dbfs`` : float, of the whole file
-        - ``lead_in_rms_dbfs`` : float, before the first beat; None if it is at the start, or there
-          is no beat
-        - ``beat_rms_dbfs`` : list of float, one for each beat
-        - ``floor_dbfs`` : float
+    Energy
+        Levels in dB; those of beats correspond one to one to ``beat_times_s``.
 
     Raises
     ------

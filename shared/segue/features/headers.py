@@ -6,11 +6,8 @@ use it to know what is in a catalogue, and to choose files for jobs that cost mo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from segue.media.audio import Media
-    from segue.media.probe import MediaInfo
+from segue.media.audio import Media
+from segue.media.probe import MediaInfo
 
 PRELOAD = ("av", "PIL.Image")
 

@@ -14,7 +14,9 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import Meta
 
 from segue.errors import CorruptMedia
 from segue.media.content_type import find_types_in
@@ -53,73 +55,66 @@ EXIF_DIRECTORY_TAGS = {0x9003: "date_time_original"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamInfo:
-    """What a file says about one of its streams; None where no header says it.
+    """What a file says about one of its streams; None where no header says it."""
 
-    Attributes
-    ----------
-    kind : str
-        ``audio``, ``video``, ``image`` (an image file, or the cover in a song), ``subtitle``,
-        ``data`` or ``attachment``.
-    codec : str or None
-        The codec by ffmpeg's name, such as ``aac`` or ``h264``; of an image file, its format.
-    duration_s : float > 0 or None
-        Length in seconds.
-    bit_rate_bps : int > 0 or None
-        Bits per second.
-    sample_rate_hz, channels : int > 0 or None
-        Of sound.
-    width, height : int > 0 or None
-        Of pictures, in pixels, as they are stored: orientation is not applied.
-    frame_rate_hz : float > 0 or None
-        Of moving pictures, on average.
-    language : str or None
-        As the file names it, such as ``eng``.
-    """
-
-    kind: str
-    codec: str | None = None
-    duration_s: float | None = None
-    bit_rate_bps: int | None = None
-    sample_rate_hz: int | None = None
-    channels: int | None = None
-    width: int | None = None
-    height: int | None = None
-    frame_rate_hz: float | None = None
-    language: str | None = None
+    kind: Annotated[
+        str,
+        Meta(
+            description="audio, video, image (an image file, or the cover in a song), subtitle, "
+            "data or attachment"
+        ),
+    ]
+    codec: Annotated[
+        str | None,
+        Meta(description="by ffmpeg's name, such as aac or h264; of an image file, its format"),
+    ] = None
+    duration_s: Annotated[float | None, Meta(description="length")] = None
+    bit_rate_bps: Annotated[int | None, Meta(description="bits per second")] = None
+    sample_rate_hz: Annotated[int | None, Meta(description="of sound")] = None
+    channels: Annotated[int | None, Meta(description="of sound")] = None
+    width: Annotated[
+        int | None, Meta(description="in pixels, as stored: orientation is not applied")
+    ] = None
+    height: Annotated[int | None, Meta(description="in pixels, as stored")] = None
+    frame_rate_hz: Annotated[float | None, Meta(description="of moving pictures, on average")] = (
+        None
+    )
+    language: Annotated[str | None, Meta(description="as the file names it, such as eng")] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaInfo:
-    """What a media file says about itself, which may be wrong: it was not decoded.
+    """What a media file says about itself, which may be wrong: it was not decoded."""
 
-    Attributes
-    ----------
-    size_bytes : int >= 0
-        Size of the file.
-    content_types : tuple of str
-        What its bytes prove it to be, sorted, as `segue.media.content_type.find_content_types`
-        returns it; empty if they prove nothing.
-    container : str or None
-        The container by ffmpeg's name, such as ``mov`` or ``flac``, or the format of an image,
-        such as ``png``; None if it is neither.
-    duration_s : float > 0 or None
-        Length in seconds; of some formats it is an estimate from the bit rate.
-    bit_rate_bps : int > 0 or None
-        Bits per second of the whole file.
-    streams : tuple of StreamInfo
-        At most 100; empty if the file is not media.
-    tags : dict of str to str
-        At most 64, such as ``title`` and ``artist``; of images, some of their EXIF data. Names are
-        in lower case, values have at most 1,000 characters, and unprintable ones are escaped.
-    """
-
-    size_bytes: int
-    content_types: tuple[str, ...] = ()
-    container: str | None = None
-    duration_s: float | None = None
-    bit_rate_bps: int | None = None
-    streams: tuple[StreamInfo, ...] = ()
-    tags: Mapping[str, str] = field(default_factory=dict)
+    size_bytes: Annotated[int, Meta(description="of the file")]
+    content_types: Annotated[
+        tuple[str, ...],
+        Meta(description="what its bytes prove it to be, sorted; empty if they prove nothing"),
+    ] = ()
+    container: Annotated[
+        str | None,
+        Meta(
+            description="by ffmpeg's name, such as mov or flac, or the format of an image, such as "
+            "png; null if it is neither"
+        ),
+    ] = None
+    duration_s: Annotated[
+        float | None,
+        Meta(description="length; of some formats it is an estimate from the bit rate"),
+    ] = None
+    bit_rate_bps: Annotated[int | None, Meta(description="bits per second, of the whole file")] = (
+        None
+    )
+    streams: Annotated[
+        tuple[StreamInfo, ...], Meta(description="at most 100; empty if the file is not media")
+    ] = ()
+    tags: Annotated[
+        Mapping[str, str],
+        Meta(
+            description="at most 64, such as title and artist; of images, some of their EXIF data; "
+            "in lower case, of at most 1,000 characters, unprintable ones escaped"
+        ),
+    ] = field(default_factory=dict)
 
 
 def probe_file(path: str, uri: str) -> MediaInfo:

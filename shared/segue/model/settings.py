@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 
 from segue.errors import ConfigurationError
 from segue.model.graph import Graph, find_folder, find_namespace, read_graph
+from segue.model.shipped_graphs import locate_graph
 
 DEFAULT_GRAPH = "jobs.yaml"
 LEDGER = "sqlite:///.segue/ledger.db"
@@ -29,7 +30,7 @@ SETTINGS = {
     "graph": Setting(
         "SEGUE_GRAPH",
         "./jobs.yaml, else the graph that ships with Segue",
-        "the file that declares the jobs",
+        "the file that declares the jobs, or the name of a graph that ships with Segue",
     ),
     "catalogue": Setting(
         "SEGUE_CATALOGUE", "as set in the graph", "the source media: gs://bucket/prefix or a folder"
@@ -100,6 +101,8 @@ class Settings:
                 value = os.environ.get(SETTINGS[field.name].variable) or None
             if value is not None:
                 found[field.name] = value
+        if "graph" in found:
+            found["graph"] = locate_graph(str(found["graph"]))
         if "ledger" not in found or "queue" not in found:
             folder = find_folder(find_namespace(str(found.get("graph", DEFAULT_GRAPH))))
             found.setdefault("ledger", f"sqlite:///{folder}/ledger.db")

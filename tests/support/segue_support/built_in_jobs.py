@@ -15,7 +15,7 @@ from pathlib import Path
 from segue.adapters.connect import connect_store
 from segue.model.graph import read_graph
 from segue.model.record import State
-from segue.stack import SHIPPED_GRAPH
+from segue.model.shipped_graphs import DEFAULT_PATH
 from segue.worker.pool import Pool
 from segue.worker.protocol import Task
 from segue_support.paths import ROOT
@@ -44,7 +44,7 @@ def compute_artifacts(
 
 def main(catalogue: str, artifacts: str) -> None:
     """Run the jobs in one child process; raise if one of them fails."""
-    graph = read_graph(SHIPPED_GRAPH, {})
+    graph = read_graph(DEFAULT_PATH, {})
     with (
         contextlib.closing(connect_store(catalogue)) as store,
         Pool(graph, artifacts, processes=1) as pool,

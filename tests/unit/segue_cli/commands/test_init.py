@@ -6,6 +6,7 @@ import pytest
 
 from segue.model.graph import read_graph
 from segue.model.job_code import check_code
+from segue.model.shipped_graphs import DEFAULT_PATH
 
 FILES = {
     ".gitignore",
@@ -67,3 +68,14 @@ def test_a_place_that_cannot_be_written_is_refused(segue, folder):
     said = segue("init", "file")
     assert said.code == 2
     assert "cannot be written" in said.err
+
+
+def test_a_project_can_start_from_a_graph_that_ships_with_segue(segue, folder):
+    found = segue("init", "--graph", "default", "light", "--json").json
+    assert set(found["written"]) == {".gitignore", "jobs.yaml"}
+    assert read_graph("light/jobs.yaml", {}).jobs.keys() == read_graph(DEFAULT_PATH, {}).jobs.keys()
+    assert found["next"][0] == "cd light"
+    said = segue("init", "--graph", "defualt", "other")
+    assert said.code == 2
+    assert "'default'" in said.err
+    assert not (folder / "other").exists()

@@ -1,0 +1,184 @@
+"""``segue jobs``: list the jobs that ship with Segue, or show all about one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from segue.errors import ConfigurationError, suggest
+from segue.extras import MissingExtra
+from segue.model.built_in_models import BUILT_IN
+from segue.model.graph import Graph, Job, find_model_params, read_graph
+from segue.model.job_code import find_callable
+from segue.model.result_schema import build_result_schema, iterate_fields
+from segue.model.shipped_graphs import list_shipped_graphs, read_costs
+from segue_cli.command import Context, command
+from segue_cli.drawing import format_outputs
+from segue_cli.views.output import build_table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShippedJob:
+    """A job that ships with Segue."""
+
+    job: Job
+    graphs: list[str]  # the names of those that have it
+    cpu_s_per_minute: float | None  # of sound or film, as it was measured
+
+    @property
+    def models(self) -> list[str]:
+        """The models that it needs, as name@version."""
+        return list(find_model_params(self.job).values())
+
+    @property
+    def licences(self) -> list[str]:
+        """The licences of those models."""
+        return [BUILT_IN[one].licence or "not given" for one in self.models if one in BUILT_IN]
+
+
+def complete_name(
+    _ctx: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the name of a job that ships with Segue."""
+    return [
+        CompletionItem(name, help=one.job.description)
+        for name, one in list_shipped_jobs().items()
+        if name.startswith(incomplete)
+    ]
+
+
+@command(
+    examples=(
+        "segue jobs",
+        "segue jobs beats",
+        "segue jobs beats --json",
+        "segue init --graph speech",
+    )
+)
+@click.argument(
+    "name",
+    required=False,
+    metavar="[JOB]",
+    help="Show all about one job; without it, the list.",
+    shell_complete=complete_name,
+)
+def jobs(context: Context, name: str | None) -> None:
+    """List the jobs that ship with Segue, or show all about one.
+
+    The list says which graph has a job, what it reads and writes, the CPU seconds that a minute of
+    sound or film costs on one core, and its model with the licence. 'segue init --graph GRAPH'
+    writes such a graph to a file, and any command takes its name: 'segue backfill --graph speech'.
+    """
+    listed = list_shipped_jobs()
+    if name is None:
+        _show_list(context, listed)
+        return
+    if name not in listed:
+        raise ConfigurationError(
+            f"{name!r} is no job that ships with Segue; {suggest(name, listed)}"
+        )
+    _show_one(context, listed[name])
+
+
+def list_shipped_jobs() -> dict[str, ShippedJob]:
+    """Return the jobs that ship with Segue by name, those of the default graph first."""
+    costs = read_costs()
+    graphs: dict[str, Graph] = {
+        name: read_graph(path, {}) for name, path in list_shipped_graphs().items()
+    }
+    found: dict[str, ShippedJob] = {}
+    for graph in graphs.values():
+        for name, job in graph.jobs.items():
+            having = [one for one, other in graphs.items() if name in other.jobs]
+            found.setdefault(
+                name, ShippedJob(job=job, graphs=having, cpu_s_per_minute=costs.get(name))
+            )
+    return found
+
+
+def _show_list(context: Context, listed: Mapping[str, ShippedJob]) -> None:
+    if context.output.as_json:
+        context.output.write_json({"jobs": [_to_json(one) for one in listed.values()]})
+        return
+    rows = build_table("job", "graph", "needs", "writes", ">CPU s/min", "model", "description")
+    for name, one in listed.items():
+        cost = one.cpu_s_per_minute
+        rows.add_row(
+            name,
+            ", ".join(one.graphs),
+            ", ".join(one.job.needs.values()),
+            format_outputs(one.job.writes),
+            "" if cost is None else f"{cost:.2g}",
+            ", ".join(
+                f"{model} ({licence})"
+                for model, licence in zip(one.models, one.licences, strict=True)
+            ),
+            one.job.description,
+        )
+    context.output.print(rows)
+
+
+def _show_one(context: Context, one: ShippedJob) -> None:
+    if context.output.as_json:
+        context.output.write_json(_to_json(one))
+        return
+    job, output = one.job, context.output
+    output.print(f"{job.name}: {job.description}\n")
+    facts = {
+        "graph": ", ".join(one.graphs),
+        "run": job.run,
+        "needs": ", ".join(f"{name}: {needed}" for name, needed in job.needs.items()),
+        "writes": format_outputs(job.writes),
+        "params": ", ".join(f"{name}: {value}" for name, value in job.params.items()),
+        "model": ", ".join(
+            f"{model} ({licence})" for model, licence in zip(one.models, one.licences, strict=True)
+        ),
+        "cost": "" if one.cpu_s_per_minute is None else f"{one.cpu_s_per_minute:.2g} CPU s/min",
+    }
+    width = max(map(len, facts))
+    output.print(*(f"{name:<{width}}  {value}" for name, value in facts.items() if value))
+    target = _find_code(job)
+    schema = _build_schema(job, target)
+    if schema is not None:
+        rows = build_table("result", "type", "meaning")
+        for field in iterate_fields(schema):
+            rows.add_row(*field)
+        output.print("", rows)
+    if target is not None and (text := inspect.getdoc(target)):
+        output.print("", text)
+
+
+def _find_code(job: Job) -> Any:
+    try:
+        return find_callable(job.run)
+    except MissingExtra:  # what describes the job needs none of it, but its module may
+        return None
+
+
+def _build_schema(job: Job, target: Any) -> dict[str, Any] | None:
+    is_json = "application/json" in job.outputs.values()
+    return build_result_schema(target) if is_json and target is not None else None
+
+
+def _to_json(one: ShippedJob) -> dict[str, Any]:
+    job = one.job
+    target = _find_code(job)
+    return {
+        "job": job.name,
+        "description": job.description,
+        "graphs": one.graphs,
+        "run": job.run,
+        "needs": dict(job.needs),
+        "accepts": list(job.accepts),
+        "outputs": dict(job.outputs),
+        "params": dict(job.params),
+        "models": one.models,
+        "licences": one.licences,
+        "cpu_s_per_minute": one.cpu_s_per_minute,
+        "schema": _build_schema(job, target),
+    }

@@ -1,0 +1,83 @@
+"""The JSON schema of what a job returns, from the annotation of its code.
+
+A job that is annotated to return a `TypedDict`, a dataclass or a `msgspec.Struct` documents its
+result for people and programs. Others have no schema: whatever they return is stored.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def build_result_schema(target: Callable[..., Any]) -> dict[str, Any] | None:
+    """Return the JSON schema (draft 2020-12) of what a job's function or class returns.
+
+    None if its annotation is missing, or says no more than ``dict``.
+    """
+    annotation = _find_return_type(target)
+    if not _is_record(annotation):
+        return None
+    (schema,), components = msgspec.json.schema_components(
+        [annotation], ref_template="#/$defs/{name}"
+    )
+    name = schema["$ref"].rpartition("/")[2]
+    document = {"$schema": DIALECT, **components.pop(name)}
+    if components:
+        document["$defs"] = components
+    order = list(typing.get_type_hints(annotation))
+    document["properties"] = {key: document["properties"][key] for key in order}
+    for part in (document, *components.values()):
+        if "description" in part:
+            # The fields have descriptions of their own.
+            part["description"] = inspect.cleandoc(part["description"]).partition("\n\n")[0]
+    return document
+
+
+def iterate_fields(schema: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield the name, the type for people, and the description of each field of a result."""
+    for name, part in schema["properties"].items():
+        yield name, _format_type(part), _find_description(part)
+
+
+def _find_return_type(target: Callable[..., Any]) -> Any:
+    many = getattr(target, "batch", None) if isinstance(target, type) else None
+    function = many or (vars(target).get("__call__") if isinstance(target, type) else target)
+    try:
+        annotation = typing.get_type_hints(function, include_extras=True).get("return")
+    except (TypeError, NameError):  # it names a type that is imported for type checkers only
+        return None
+    return typing.get_args(annotation)[0] if many and typing.get_args(annotation) else annotation
+
+
+def _is_record(annotation: Any) -> bool:
+    return isinstance(annotation, type) and (
+        typing.is_typeddict(annotation)
+        or hasattr(annotation, "__dataclass_fields__")
+        or issubclass(annotation, msgspec.Struct)
+    )
+
+
+def _format_type(part: dict[str, Any]) -> str:
+    if "anyOf" in part:
+        return " or ".join(_format_type(one) for one in part["anyOf"])
+    if "enum" in part:
+        return " or ".join(f'"{one}"' for one in part["enum"])
+    if "$ref" in part:
+        return "object"
+    kind = str(part.get("type", "any")).replace("array", "list")
+    if kind == "list" and part.get("items"):
+        return f"list of {_format_type(part['items'])}"
+    return kind
+
+
+def _find_description(part: dict[str, Any]) -> str:
+    if "description" in part:
+        return str(part["description"])
+    return next((d for one in part.get("anyOf", ()) if (d := _find_description(one))), "")
