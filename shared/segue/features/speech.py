@@ -45,7 +45,7 @@ LEVEL_PERCENTILE = 95.0
 LEVEL_POWER = 1e-2
 QUIETEST_POWER = 1e-8  # what is not louder counts as silence
 # Measured, and rounded up: of the whole file, and of one window.
-BYTES_PER_FRAME, WINDOW_BYTES = 80, 96 * 2**20
+BYTES_PER_FRAME, WINDOW_BYTES = 96, 128 * 2**20
 TOO_SHORT = f"the file is shorter than {filter_bank.FRAME_LENGTH / filter_bank.SAMPLE_RATE_HZ} s"
 
 
