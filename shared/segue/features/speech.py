@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-PRELOAD = ("numpy", "scipy.fft", "onnxruntime")
+# Not onnxruntime: its import starts a thread, after which a process must not fork.
+PRELOAD = ("numpy", "scipy.fft")
 
 Kind = Literal["speech", "singing", "music"]
 FRAMES_PER_S = filter_bank.SAMPLE_RATE_HZ // filter_bank.HOP_LENGTH
