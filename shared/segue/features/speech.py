@@ -6,8 +6,9 @@ a threshold. A pause that is shorter than the shortest gap is filled, and what i
 the shortest segment is dropped. A voice either speaks or sings at a time, whichever is more
 probable in the second around it; music may be below both.
 
-The network has learned at usual levels, and misses what is much quieter. So the 95th percentile of
-the power in 100 ms is brought to -20 dBFS first, for the whole file at once.
+The network has learned at usual levels, and misses what is much quieter. So the whole file is
+brought to -23 dBFS first: the mean power of stretches of 100 ms that are above -80 dBFS, and then
+of those that are no more than 10 dB below the mean of these, so pauses do not count.
 
 .. [1] Xu, K. and Huang, K. "FireRedVAD", 2026; the architecture after Zhang, S. et al. "Deep-FSMN
    for large vocabulary continuous speech recognition." ICASSP (2018).
@@ -15,6 +16,7 @@ the power in 100 ms is brought to -20 dBFS first, for the whole file at once.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
@@ -42,9 +44,9 @@ WINDOW_FRAMES = 6_000  # for which the network is called at once, besides its co
 SMOOTHED_FRAMES = 5
 VOICE_FRAMES = 101  # in which it is decided whether a voice speaks or sings
 LEVEL_SAMPLES = 1_600
-LEVEL_PERCENTILE = 95.0
-LEVEL_POWER = 1e-2
-QUIETEST_POWER = 1e-8  # what is not louder counts as silence
+LEVEL_POWER = 10**-2.3
+QUIETEST_POWER = 10**-8.0
+GATE = 10.0
 # Measured, and rounded up: of the whole file, and of one window.
 BYTES_PER_FRAME, WINDOW_BYTES = 96, 128 * 2**20
 TOO_SHORT = f"the file is shorter than {filter_bank.FRAME_LENGTH / filter_bank.SAMPLE_RATE_HZ} s"
@@ -218,8 +220,11 @@ def _find_gain(y: NDArray[np.float32]) -> float:
     import numpy as np
 
     powers = np.concatenate([_measure_power(block) for block in _iterate_level_blocks(y)])
-    level = float(np.percentile(powers, LEVEL_PERCENTILE))
-    return (LEVEL_POWER / level) ** 0.5 if level > QUIETEST_POWER else 0.0
+    powers = powers[powers > QUIETEST_POWER]
+    if not len(powers):
+        return 0.0
+    level = powers[powers >= powers.mean() / GATE].mean()
+    return math.sqrt(LEVEL_POWER / level)
 
 
 def _iterate_level_blocks(y: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:

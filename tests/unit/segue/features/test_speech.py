@@ -110,6 +110,12 @@ def test_what_is_found_does_not_depend_on_the_level(model):
     assert list_kinds(make(model)(quiet)) == ["speech"]
 
 
+def test_a_short_sound_in_long_silence_is_found(model):
+    found = make(model)(play(("", 100), ("speech", 1), ("", 200), level=0.01))
+    (segment,) = found["segments"]
+    assert segment["start_s"] == pytest.approx(100, abs=EDGE_S)
+
+
 def test_silence_has_no_segments(model):
     for y in (np.zeros(5 * SR), np.full(5 * SR, 1e-5)):
         found = make(model)(Audio(y=y.astype(np.float32), sr=SR))
