@@ -130,9 +130,9 @@ class Speech:
         Returns
         -------
         SpeechResult
-            Times are to the millisecond, and shares to four decimals. ``speechiness`` is the sum of
-            the durations of the segments of speech over that of the file, and so are the other
-            shares. They are None if the file has no frame of 25 ms.
+            Times are to 10 ms, but for the end of the file, and shares to four decimals.
+            ``speechiness`` is the sum of the durations of the segments of speech over that of the
+            file, and so are the other shares. They are None if the file has no frame of 25 ms.
 
         Raises
         ------
@@ -293,9 +293,9 @@ def _report(
 def _frame_to_time(frame: int, frames: int, duration_s: float) -> float:
     """Return when a frame begins to count: between its centre and that of the one before.
 
-    The first counts from the start of the file, and the last to its end.
+    That is 7.5 ms after its first sample, rounded to 10. The first counts from the start of the
+    file, and the last to its end.
     """
     if frame in (0, frames):
         return round(duration_s * (frame > 0), 3)
-    middle = filter_bank.FRAME_LENGTH / 2 - filter_bank.HOP_LENGTH / 2
-    return round((frame * filter_bank.HOP_LENGTH + middle) / filter_bank.SAMPLE_RATE_HZ, 3)
+    return round((frame + 1) / FRAMES_PER_S, 2)
