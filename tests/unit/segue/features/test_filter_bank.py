@@ -9,13 +9,13 @@ from segue.features.filter_bank import BANDS, compute_log_mel, count_frames
 from segue.testing.sound import tone
 
 ROUNDING = 2e-3  # of logarithms, whose energies are sums of products of 32-bit floats
+NOISE_TOLERANCE = 0.3  # of the mean of 600 frames of noise, in few bins
 TONE_FRAMES = 98
 
 
-def compute_frame(y: np.ndarray) -> np.ndarray:
+def compute_energies(samples: np.ndarray) -> np.ndarray:
     """Compute the energies of one frame of 400 samples in 64-bit floats."""
-    x = y.astype(float) * 32768
-    x = x - x.mean()
+    x = samples - samples.mean()
     x = x - 0.97 * np.concatenate([x[:1], x[:-1]])
     x = x * np.sin(np.pi * np.arange(400) / 399) ** 1.7
     angles = 2 * np.pi * np.outer(np.arange(257), np.arange(400)) / 512
@@ -25,15 +25,17 @@ def compute_frame(y: np.ndarray) -> np.ndarray:
     step = (high - low) / (BANDS + 1)
     centres = low + step * np.arange(1, BANDS + 1)
     weights = np.maximum(0, 1 - abs(mels - centres[:, None]) / step)
-    return np.log(np.maximum(weights @ power, 2.0**-23))
+    return weights @ power
 
 
 def test_each_frame_is_what_its_definition_says():
     y = np.random.default_rng(1).normal(0.02, 0.1, 400 + 3 * 160 + 159).astype(np.float32)
     found = compute_log_mel(y)
     assert found.dtype == np.float32
-    expected = [compute_frame(y[start : start + 400]) for start in range(0, 4 * 160, 160)]
-    np.testing.assert_allclose(found, expected, atol=ROUNDING)
+    starts = range(0, 4 * 160, 160)
+    expected = [compute_energies(y[start : start + 400] * 32768.0) for start in starts]
+    # The noise is 60 dB and more below this sound.
+    np.testing.assert_allclose(found, np.log(expected), atol=ROUNDING)
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(0, 0), (399, 0), (400, 1), (559, 1), (560, 2)])
@@ -54,5 +56,11 @@ def test_a_tone_is_loudest_in_its_band_and_ten_times_louder_is_ln_100_more():
     np.testing.assert_allclose(louder, np.log(100), atol=ROUNDING)
 
 
-def test_silence_is_at_the_floor():
-    assert compute_log_mel(np.zeros(800, np.float32)).max() == np.float32(np.log(2.0**-23))
+def test_silence_has_the_energy_of_noise_of_16_bits_with_dither():
+    rng = np.random.default_rng(2)
+    steps = rng.uniform(-0.5, 0.5, (2, 600, 400)).sum(axis=0)
+    noise = np.rint(steps)
+    assert noise.std() == pytest.approx(0.5, rel=0.01)
+    expected = np.mean([compute_energies(frame) for frame in noise], axis=0)
+    (found,) = compute_log_mel(np.zeros(400, np.float32))
+    np.testing.assert_allclose(found, np.log(expected), atol=NOISE_TOLERANCE)
