@@ -12,7 +12,6 @@ from click.shell_completion import CompletionItem
 
 from segue.errors import ConfigurationError, suggest
 from segue.extras import MissingExtra
-from segue.model.built_in_models import BUILT_IN
 from segue.model.graph import Graph, Job, find_model_params, read_graph
 from segue.model.job_code import find_callable
 from segue.model.result_schema import build_result_schema, iterate_fields
@@ -29,16 +28,12 @@ class ShippedJob:
     job: Job
     graphs: list[str]  # the names of those that have it
     cpu_s_per_minute: float | None  # of sound or film, as it was measured
+    licences: list[str]  # of its models
 
     @property
     def models(self) -> list[str]:
         """The models that it needs, as name@version."""
         return list(find_model_params(self.job).values())
-
-    @property
-    def licences(self) -> list[str]:
-        """The licences of those models."""
-        return [BUILT_IN[one].licence or "not given" for one in self.models if one in BUILT_IN]
 
 
 def complete_name(
@@ -95,9 +90,12 @@ def list_shipped_jobs() -> dict[str, ShippedJob]:
     for graph in graphs.values():
         for name, job in graph.jobs.items():
             having = [one for one, other in graphs.items() if name in other.jobs]
-            found.setdefault(
-                name, ShippedJob(job=job, graphs=having, cpu_s_per_minute=costs.get(name))
+            models = [graph.find_model(one) for one in find_model_params(job).values()]
+            licences = [model.licence or "not given" for model in models]
+            shipped = ShippedJob(
+                job=job, graphs=having, cpu_s_per_minute=costs.get(name), licences=licences
             )
+            found.setdefault(name, shipped)
     return found
 
 

@@ -25,6 +25,13 @@ def test_the_list_as_json_has_schemas(segue):
     assert jobs["downsample"]["outputs"] == {"": "audio/flac"}
 
 
+def test_models_that_only_a_graph_lists_have_their_licences_too(segue):
+    found = segue("jobs", "language", "--json").json
+    assert found["models"][0] == "whisper_base@1"
+    assert found["licences"] == ["MIT"] * len(found["models"])
+    assert "whisper_base@1 (MIT)" in segue("jobs", "language").out
+
+
 def test_one_job_is_shown_with_its_result_and_its_documentation(segue):
     said = segue("jobs", "energy")
     assert said.code == 0
