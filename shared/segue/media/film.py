@@ -1,4 +1,4 @@
-"""Decodes the key frames of a film; other frames are skipped.
+"""Decodes the key frames of a film, or the brightness of all frames.
 
 PyAV decodes, in the process of the job. It reads the file through an open Python file, so none of
 ffmpeg's protocols is used; a demuxer that asks for another file is refused. Only the demuxers and
@@ -10,7 +10,9 @@ from __future__ import annotations
 import errno
 import math
 import re
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from segue.errors import CorruptMedia, NotApplicable, TooLarge
 from segue.media.containers import Bytes, find_wrong_size
@@ -22,7 +24,7 @@ from segue.model.content_types import accepts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import Any, BinaryIO
+    from typing import BinaryIO
 
     import numpy as np
     from av.container import InputContainer
@@ -40,6 +42,12 @@ MAX_STEP_S = 60.0
 # A decoder's own frames, of up to 16 bits, and the array.
 BYTES_PER_PIXEL = 24
 READ_BYTES = 1 << 18
+MAX_PENDING = 1_000  # frames that a decoder has not returned; H.264 needs 16
+# ffmpeg's names of formats whose first plane is luma of 8 bits.
+LUMA_FIRST = (
+    *("yuv410p", "yuv411p", "yuv420p", "yuv422p", "yuv440p", "yuv444p", "gray"),
+    *("yuvj411p", "yuvj420p", "yuvj422p", "yuvj440p", "yuvj444p", "nv12", "nv16"),
+)
 
 _EXTENSION = re.compile(r"[a-zA-Z0-9]{1,8}")
 
@@ -70,6 +78,82 @@ def iterate_key_frames(
     NotApplicable, CorruptMedia, TooLarge, MissingInput
         As `segue.Media.frames` describes.
     """
+    with _open(path, uri) as container:
+        yield from _decode(container, uri, min_gap_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFrame:
+    """A key frame that is not decoded."""
+
+    time_s: float  # when it is shown, from the start of the film's pictures
+    size_bytes: int  # as it is coded
+
+
+def list_key_frames(path: str, uri: str) -> list[KeyFrame]:
+    """List the key frames of a film, without decoding any.
+
+    Parameters
+    ----------
+    path : str
+        The path of its local copy.
+    uri : str
+        Its URI, for errors.
+
+    Raises
+    ------
+    NotApplicable, CorruptMedia, TooLarge, MissingInput
+        As `segue.Media.frames` describes; that a frame is damaged is not noticed.
+    """
+    found: list[KeyFrame] = []
+    with _open(path, uri) as container:
+        stream = _open_pictures(container, uri)
+        for time_s, packet in _iterate_packets(container, stream):
+            _check_time(uri, time_s)
+            if packet.is_keyframe and packet.size:
+                _check_count(uri, len(found) + 1)
+                found.append(KeyFrame(time_s=round(time_s, 6), size_bytes=packet.size))
+    if not found:
+        raise CorruptMedia(f"{uri}: it has no key frame")
+    return found
+
+
+def iterate_luma(path: str, uri: str) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    """Decode the brightness of all frames of a film, one at a time.
+
+    Parameters
+    ----------
+    path : str
+        The path of its local copy.
+    uri : str
+        Its URI, for errors.
+
+    Yields
+    ------
+    time_s : float
+        When the frame is shown, in seconds from the start of the film's pictures.
+    luma : np.ndarray [shape=(height, width)], dtype uint8
+        The luma as it is stored, which mostly goes from 16 to 235; neither turned nor scaled.
+
+    Raises
+    ------
+    NotApplicable, CorruptMedia, TooLarge, MissingInput
+        As `segue.Media.frames` describes.
+    """
+    with _open(path, uri) as container:
+        stream = _open_pictures(container, uri, skip="DEFAULT")
+        count = 0
+        for time_s, frame in _iterate_frames(container, stream, uri):
+            _check_time(uri, time_s)
+            count += 1
+            yield round(time_s, 6), _read_luma(frame)
+        if count == 0:
+            raise CorruptMedia(f"{uri}: none of its frames can be decoded")
+
+
+@contextmanager
+def _open(path: str, uri: str) -> Iterator[InputContainer]:
+    """Open a film; an error of ffmpeg's within the block says that the file is damaged."""
     import av
 
     with open_source(path, uri) as file:
@@ -81,7 +165,7 @@ def iterate_key_frames(
             raise CorruptMedia(f"{uri}: {wrong_size}")
         with _open_film(file, uri) as container:
             try:
-                yield from _decode(container, uri, min_gap_s)
+                yield container
             except av.FFmpegError as error:
                 if isinstance(error, MemoryError):
                     raise
@@ -168,8 +252,7 @@ def _decode(
     last_s = -math.inf
     count, size = 0, (0, 0)
     for time_s, packet in _iterate_packets(container, stream):
-        if time_s > MAX_DURATION_S:
-            raise _too_long(uri)
+        _check_time(uri, time_s)
         if not packet.is_keyframe:
             continue
         if 0 <= time_s - last_s < min_gap_s:
@@ -181,10 +264,7 @@ def _decode(
             size = (frame.width, frame.height)
             _check_size(uri, *size)
         count += 1
-        if count > MAX_FRAMES:
-            raise TooLarge(
-                f"{uri}: it has more than {MAX_FRAMES:,} key frames; use a larger min_gap_s"
-            )
+        _check_count(uri, count)
         last_s = time_s
         yield round(time_s, 6), _convert_to_rgb(frame)
     if count == 0:
@@ -219,7 +299,9 @@ def _may_jump(container: InputContainer) -> bool:
     return container.format.name in ("mpegts", "mpeg")
 
 
-def _open_pictures(container: InputContainer, uri: str) -> VideoStream:
+def _open_pictures(
+    container: InputContainer, uri: str, *, skip: Literal["NONKEY", "DEFAULT"] = "NONKEY"
+) -> VideoStream:
     stream = find_pictures(container)
     if stream is None:
         raise CorruptMedia(f"{uri}: it has no stream of pictures")
@@ -234,7 +316,7 @@ def _open_pictures(container: InputContainer, uri: str) -> VideoStream:
     if not _may_jump(container) and (container.duration or 0) / 1_000_000 > MAX_DURATION_S:
         raise _too_long(uri)
     context.options = {"max_pixels": str(MAX_PIXELS)}
-    context.skip_frame = "NONKEY"
+    context.skip_frame = skip
     context.thread_count = 1  # one job, one core
     return stream
 
@@ -254,6 +336,43 @@ def _decode_frame(stream: VideoStream, packet: Packet[VideoStream], uri: str) ->
     if any(frame.is_corrupt for frame in frames):
         raise CorruptMedia(f"{uri}: damaged: a key frame cannot be decoded whole")
     return next((frame for frame in frames if frame.key_frame), None)
+
+
+def _iterate_frames(
+    container: InputContainer, stream: VideoStream, uri: str
+) -> Iterator[tuple[float, VideoFrame]]:
+    """Decode all frames, in the order in which they are shown.
+
+    A frame has the time of the packet with its time stamp, or, without one, of that after which the
+    decoder returns it.
+    """
+    size = (0, 0)
+    times: dict[int, float] = {}
+    time_s = 0.0
+    for packet_s, packet in _iterate_packets(container, stream):
+        if not packet.size and packet.dts is not None:  # of Theora: the last frame once more
+            continue
+        if packet.pts is not None:
+            if len(times) > MAX_PENDING:  # frames that were not decoded
+                times.clear()
+            times[packet.pts] = packet_s
+        for frame in stream.codec_context.decode(packet):
+            if (frame.width, frame.height) != size:
+                size = (frame.width, frame.height)
+                _check_size(uri, *size)
+            known_s = times.pop(frame.pts, None) if frame.pts is not None else None
+            time_s = max(time_s, packet_s if known_s is None else known_s)
+            yield time_s, frame
+
+
+def _check_time(uri: str, time_s: float) -> None:
+    if time_s > MAX_DURATION_S:
+        raise _too_long(uri)
+
+
+def _check_count(uri: str, count: int) -> None:
+    if count > MAX_FRAMES:
+        raise TooLarge(f"{uri}: it has more than {MAX_FRAMES:,} key frames; use a larger min_gap_s")
 
 
 def _check_size(uri: str, width: int, height: int) -> None:
@@ -283,3 +402,13 @@ def _convert_to_rgb(frame: VideoFrame) -> NDArray[np.uint8]:
     rgb = np.ascontiguousarray(rgb)
     rgb.flags.writeable = False
     return rgb
+
+
+def _read_luma(frame: VideoFrame) -> NDArray[np.uint8]:
+    import numpy as np
+
+    if frame.format.name not in LUMA_FIRST:
+        frame = frame.reformat(format="yuv420p", threads=1)
+    plane: Any = frame.planes[0]  # a buffer, which mypy does not know of
+    rows: NDArray[np.uint8] = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    return rows[: frame.height, : frame.width]

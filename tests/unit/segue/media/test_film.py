@@ -80,6 +80,29 @@ def test_each_container_and_codec_gives_its_key_frames(open_media, films, name):
             rgb[0, 0] = 0
 
 
+@pytest.mark.parametrize("name", FILMS | INTRA)
+def test_key_frames_are_listed_without_being_decoded(films, name):
+    listed = film.list_key_frames(films[name], name)
+    decoded = film.iterate_key_frames(films[name], name)
+    assert [frame.time_s for frame in listed] == [time_s for time_s, _ in decoded]
+    assert all(0 < frame.size_bytes <= os.path.getsize(films[name]) for frame in listed)
+
+
+@pytest.mark.parametrize("name", FILMS | INTRA)
+def test_the_brightness_of_each_frame_is_decoded(films, name):
+    """Of three colours; a stream may lack its last frames, and Theora codes none that is equal."""
+    frames = film.iterate_luma(films[name], name)
+    found = [(time_s, luma.shape, luma.mean()) for time_s, luma in frames]
+    assert len(found) in ((3, 4, 5, 6) if name == "theora.ogv" else (73, 74, 75))
+    times = [time_s for time_s, _, _ in found]
+    assert times == sorted(set(times))
+    assert {shape for _, shape, _ in found} == {(48, 64)}
+    for second, (red, green, blue) in enumerate(RGB):
+        shown = [luma for time_s, _, luma in found if time_s <= second + 0.5]
+        expected = 16 + 219 / 255 * (0.299 * red + 0.587 * green + 0.114 * blue)
+        assert shown[-1] == pytest.approx(expected, abs=COLOUR_ERROR)
+
+
 @pytest.mark.parametrize("name", INTRA)
 def test_where_each_frame_is_a_key_frame_those_that_are_close_can_be_left_out(
     open_media, films, name
