@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import struct
 import sys
 import tempfile
 import time
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 STANDARD_OUTPUT = "-"
 JSON = "application/json"
 NOTE_S = 10.0  # between two lines about how far a job is
-PNG_SIZE = struct.Struct(">II")  # follows the signature and the header of the first chunk
+PICTURES = ("image/png", "image/jpeg")
 
 
 @command(
@@ -264,8 +263,8 @@ def describe_artifact(content_type: str, data: bytes) -> Any:
     if content_type == JSON:
         return decode(content_type, data)
     summary: dict[str, Any] = {"content_type": content_type, "size_bytes": len(data)}
-    if content_type == "image/png":
-        width, height = PNG_SIZE.unpack_from(data, 16)
+    if content_type in PICTURES:
+        height, width = decode(content_type, data).shape[:2]
         return {**summary, "width": width, "height": height}
     if content_type == "application/octet-stream":
         return summary

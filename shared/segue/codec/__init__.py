@@ -8,6 +8,7 @@ content type                        extension  value
 ``application/json``                json       numbers, strings, lists, dicts; numpy and dataclasses
 ``application/x-npz``               npz        a dict of numpy arrays
 ``image/png``                       png        an image as an array of uint8, or PNG bytes
+``image/jpeg``                      jpg        the same, compressed with loss; or JPEG bytes
 ``application/vnd.apache.parquet``  parquet    a pyarrow.Table, or a list of flat dicts
 ``application/octet-stream``        bin        bytes
 ==================================  =========  ====================================================
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from segue.codec.audio import FlacCodec, WavCodec
 from segue.codec.encoded import BytesCodec, Encoded
+from segue.codec.jpeg import JpegCodec
 from segue.codec.json_value import JsonCodec
 from segue.codec.npz import NpzCodec
 from segue.codec.parquet import ParquetCodec
@@ -46,6 +48,7 @@ CODECS: dict[str, Codec] = {
     "application/json": JsonCodec(),
     "application/x-npz": NpzCodec(),
     "image/png": PngCodec(),
+    "image/jpeg": JpegCodec(),
     "application/vnd.apache.parquet": ParquetCodec(),
     "application/octet-stream": BytesCodec(),
 }

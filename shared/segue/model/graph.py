@@ -66,6 +66,7 @@ CONTENT_TYPES = (
     "application/json",
     "application/x-npz",
     "image/png",
+    "image/jpeg",
     "application/vnd.apache.parquet",
     "application/octet-stream",
 )

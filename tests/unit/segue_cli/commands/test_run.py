@@ -170,11 +170,12 @@ def test_sound_is_described_by_length_rate_channels_and_peak():
     )
 
 
-def test_a_picture_is_described_by_its_size():
+@pytest.mark.parametrize("content_type", ["image/png", "image/jpeg"])
+def test_a_picture_is_described_by_its_size(content_type):
     image = np.zeros((30, 40, 3), np.uint8)
-    found = describe("image/png", image)
+    found = describe(content_type, image)
     assert (found["width"], found["height"]) == (40, 30)
-    assert summarise("image/png", image).endswith("40 x 30 pixels")
+    assert summarise(content_type, image).endswith("40 x 30 pixels")
 
 
 def test_arrays_are_described_by_name_kind_and_shape():
