@@ -16,6 +16,7 @@ IR_VERSION = 8
 OPSET = 17
 FLOAT, INT64 = 1, 7  # of TensorProto.DataType
 TYPES = {"float32": FLOAT, "int64": INT64}
+Attribute = float | str | Sequence[int]
 Dimension = int | str  # a text names a size that is only known when the model runs
 
 
@@ -47,13 +48,13 @@ class OnnxGraph:
         )
         return name
 
-    def add_node(self, operator: str, *inputs: str, **attributes: float | Sequence[int]) -> str:
+    def add_node(self, operator: str, *inputs: str, **attributes: Attribute) -> str:
         """Add an operator of ONNX with one output."""
         (output,) = self.add_wide_node(operator, 1, *inputs, **attributes)
         return output
 
     def add_wide_node(
-        self, operator: str, outputs: int, *inputs: str, **attributes: float | Sequence[int]
+        self, operator: str, outputs: int, *inputs: str, **attributes: Attribute
     ) -> list[str]:
         """Add an operator with several outputs; an input that is left out is an empty name."""
         names = [self._name_next("t") for _ in range(outputs)]
@@ -92,7 +93,7 @@ class OnnxGraph:
         operator: str,
         inputs: Sequence[str],
         outputs: Sequence[str],
-        attributes: dict[str, float | Sequence[int]],
+        attributes: dict[str, Attribute],
     ) -> bytes:
         return (
             b"".join(_encode_bytes(1, name.encode()) for name in inputs)
@@ -103,11 +104,13 @@ class OnnxGraph:
         )
 
 
-def _encode_attribute(name: str, value: float | Sequence[int]) -> bytes:
+def _encode_attribute(name: str, value: Attribute) -> bytes:
     if isinstance(value, float):
         kind, encoded = 1, _encode_tag(2, 5) + struct.pack("<f", value)
     elif isinstance(value, int):
         kind, encoded = 2, _encode_number(3, value)
+    elif isinstance(value, str):
+        kind, encoded = 3, _encode_bytes(4, value.encode())
     else:
         kind, encoded = 7, b"".join(_encode_number(8, number) for number in value)
     return _encode_bytes(1, name.encode()) + encoded + _encode_number(20, kind)
