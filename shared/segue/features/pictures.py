@@ -82,7 +82,12 @@ def resize(rgb: NDArray[np.uint8], width: int, height: int, *, sharp: bool = Fal
 
 
 def fit(rgb: NDArray[np.uint8], longest: int) -> tuple[int, int]:
-    """Return the width and height of a picture whose longest side is at most so many pixels."""
+    """Return the width and height of a picture whose longest side is exactly so many pixels."""
     height, width = rgb.shape[:2]
-    scale = min(1.0, longest / max(height, width))
+    scale = longest / max(height, width)
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def limit(rgb: NDArray[np.uint8], longest: int) -> tuple[int, int]:
+    """Return the width and height of a picture whose longest side is at most so many pixels."""
+    return fit(rgb, min(longest, max(rgb.shape[:2])))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from segue.errors import ConfigurationError
-from segue.features.pictures import COPY_BYTES_PER_PIXEL, fit, iterate_pictures, resize
+from segue.features.pictures import COPY_BYTES_PER_PIXEL, iterate_pictures, limit, resize
 from segue.media.audio import Media
 from segue.media.memory import require_memory
 
@@ -66,7 +66,7 @@ def thumbnail(
         score = (True, 0.0) if time_s is None else _rate(rgb)
         if best is None or score > best_score:
             best_score = score
-            best = resize(rgb, *fit(rgb, size), sharp=True)
+            best = resize(rgb, *limit(rgb, size), sharp=True)
     return np.array(best, np.uint8)
 
 
@@ -74,7 +74,7 @@ def _rate(rgb: NDArray[np.uint8]) -> tuple[bool, float]:
     """Return whether there is anything in a picture, and how much it shows; more is better."""
     import numpy as np
 
-    small = np.asarray(resize(rgb, *fit(rgb, MEASURED_SIZE)), np.float64)
+    small = np.asarray(resize(rgb, *limit(rgb, MEASURED_SIZE)), np.float64)
     luma = small @ np.array(LUMA)
     shows = bool(luma.mean() >= DARK and luma.std() >= FLAT)
     rows, columns = (np.abs(np.diff(luma, axis=axis)) for axis in (0, 1))
