@@ -114,4 +114,6 @@ class _Difference:
         np.maximum(luma, last, out=larger)
         np.minimum(luma, last, out=smaller)
         np.subtract(larger, smaller, out=larger)
-        return int(larger.sum(dtype=np.uint64)) / luma.size / 2.56
+        # A row is narrow enough for 32 bits, which are summed twice as fast as 64.
+        rows = larger.sum(axis=1, dtype=np.uint32)
+        return int(rows.sum(dtype=np.uint64)) / luma.size / 2.56

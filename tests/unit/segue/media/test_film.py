@@ -382,3 +382,19 @@ def test_a_damaged_film_gives_frames_or_is_corrupt(films, tmp_path_factory, seed
             assert (rgb.ndim, rgb.shape[2], rgb.dtype) == (3, 3, np.uint8)
     except (CorruptMedia, TooLarge, NotApplicable):
         pass
+
+
+@pytest.mark.slow
+@settings(max_examples=300)
+@given(seed=st.integers(0, 2**32))
+def test_all_frames_of_a_damaged_film_are_read_or_it_is_corrupt(films, tmp_path_factory, seed):
+    path = str(tmp_path_factory.getbasetemp() / "damaged")
+    _, data = mutate(seed, {name: read(each) for name, each in films.items()})
+    with open(path, "wb") as file:
+        file.write(data)
+    for read_film in (film.list_key_frames, film.iterate_luma):
+        try:
+            found = list(read_film(path, "file:///a"))
+        except (CorruptMedia, TooLarge, NotApplicable):
+            continue
+        assert found
