@@ -22,7 +22,9 @@ from __future__ import annotations
 
 import base64
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+
+from msgspec import Meta
 
 from segue.errors import CorruptMedia
 from segue.media.audio import Media
@@ -86,7 +88,20 @@ PATTERNS = (
 GRAY_CODE = (0, 1, 3, 2)
 
 
-def fingerprint(media: Media) -> dict[str, Any]:
+class Fingerprint(TypedDict):
+    """What AcoustID is asked with."""
+
+    fingerprint: Annotated[
+        str | None, Meta(description="compressed, in the base64 of URLs, as AcoustID takes it")
+    ]
+    duration_s: Annotated[
+        float, Meta(description="of the whole file; AcoustID takes it without its fraction")
+    ]
+    algorithm: Annotated[int, Meta(description="the number of Chromaprint's algorithm, 1")]
+    reason: Annotated[str | None, Meta(description="why there is no fingerprint")]
+
+
+def fingerprint(media: Media) -> Fingerprint:
     """Compute the fingerprint by which AcoustID knows a recording, from its first 120 s.
 
     Parameters
@@ -96,13 +111,9 @@ def fingerprint(media: Media) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        - ``fingerprint`` : str, compressed, in the base64 of URLs, as AcoustID takes it; None if
-          there is a ``reason``
-        - ``duration_s`` : float, of the whole file. AcoustID takes it without its fraction.
-        - ``algorithm`` : int, the number of Chromaprint's algorithm, 1
-        - ``reason`` : str, why there is no fingerprint: the file is shorter than 2.73 s, or silent,
-          for which fpcalc prints the same one, whatever the recording; else None
+    Fingerprint
+        There is none, for a reason, if the file is shorter than 2.73 s, or silent: for silence
+        fpcalc prints the same one, whatever the recording.
 
     Raises
     ------

@@ -23,7 +23,9 @@ more than eight channels, such as those of Ambisonics, all count 1.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, TypedDict
+
+from msgspec import Meta
 
 from segue.features.loudness_meter import Loudness, LoudnessMeter
 from segue.media import riff
@@ -41,7 +43,32 @@ SURROUND_WEIGHT = 1.41
 USUAL_MASKS = (0x4, 0x3, 0xB, 0x107, 0x37, 0x3F, 0x70F, 0x63F)
 
 
-def loudness(media: Media) -> dict[str, Any]:
+class ProgrammeLoudness(TypedDict):
+    """The loudness and the peaks of a file, to three decimals."""
+
+    integrated_lufs: Annotated[
+        float | None, Meta(description="null if no block of 400 ms is louder than -70 LUFS")
+    ]
+    range_lu: Annotated[
+        float | None,
+        Meta(description="null if nothing is louder than -70 LUFS over 3 s, or below 4 s"),
+    ]
+    momentary_max_lufs: Annotated[
+        float | None, Meta(description="over 400 ms; null for digital silence and below 400 ms")
+    ]
+    short_term_max_lufs: Annotated[
+        float | None, Meta(description="over 3 s; null for digital silence and below 3 s")
+    ]
+    true_peak_dbtp: Annotated[
+        float | None, Meta(description="at least the sample peak; null for digital silence")
+    ]
+    sample_peak_dbfs: Annotated[float | None, Meta(description="null for digital silence")]
+    channel_sample_peaks_dbfs: Annotated[
+        list[float | None], Meta(description="the same of each channel")
+    ]
+
+
+def loudness(media: Media) -> ProgrammeLoudness:
     """Measure the loudness of a media file with its own channels.
 
     Parameters
@@ -51,19 +78,7 @@ def loudness(media: Media) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        Rounded to three decimals:
-
-        - ``integrated_lufs`` : float, or None if no block of 400 ms is louder than -70 LUFS, as in
-          silence, or in less than 400 ms
-        - ``range_lu`` : float, or None if nothing is louder than -70 LUFS over 3 s, or the file is
-          shorter than 4 s
-        - ``momentary_max_lufs`` : float, or None for digital silence and less than 400 ms
-        - ``short_term_max_lufs`` : float, or None for digital silence and less than 3 s
-        - ``true_peak_dbtp`` : float, at least ``sample_peak_dbfs``, or None for digital silence
-        - ``sample_peak_dbfs`` : float, or None for digital silence
-        - ``channel_sample_peaks_dbfs`` : list of the same, one for each channel
-
+    ProgrammeLoudness
         Mono counts as one loudspeaker, so it measures 3 LU less than the same signal on two.
         Samples above full scale, in a file of floats, are measured as they are.
     """

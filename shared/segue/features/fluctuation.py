@@ -20,7 +20,9 @@ has no memory either, so noise that is not quite steady reads 2.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict
+
+from msgspec import Meta
 
 from segue.errors import ConfigurationError
 from segue.media.audio import Audio, release_pages
@@ -49,13 +51,30 @@ LEAST_FLUCTUATION = 1.0
 LOWEST_EXPONENT = 0.1
 
 
+class Danceability(TypedDict):
+    """How regular the pulse of a file is."""
+
+    danceability: Annotated[
+        float | None,
+        Meta(description="from 0 to 10: about 1 for most music, 5 and more for a metronome"),
+    ]
+    dfa_exponents: Annotated[
+        list[float],
+        Meta(description="how the fluctuation grows from each window length to the next"),
+    ]
+    window_s: Annotated[
+        list[float], Meta(description="the window lengths, one more than exponents")
+    ]
+    reason: Annotated[str | None, Meta(description="why nothing was measured")]
+
+
 def danceability(
     audio: Audio,
     *,
     shortest_window_s: float = 0.31,
     longest_window_s: float = 8.8,
     window_ratio: float = 1.1,
-) -> dict[str, Any]:
+) -> Danceability:
     """Measure how regular the pulse is.
 
     Parameters
@@ -69,15 +88,10 @@ def danceability(
 
     Returns
     -------
-    dict
-        - ``danceability`` : float from 0 to 10, the reciprocal of the mean exponent: about 0.6 for
-          a chord that fades, 1 for most music, 2.5 for a drum machine, 5 and more for a metronome.
-          None if there is a ``reason``.
-        - ``dfa_exponents`` : list of float, from each window length to the next
-        - ``window_s`` : list of float, the window lengths in seconds, one more than exponents
-        - ``reason`` : str, why nothing was measured: the file is shorter than two of the longest
-          windows (17.6 s), silent (below -90 dBFS in the mean), or its level is steady, as that of
-          noise or of a held chord; else None
+    Danceability
+        ``danceability`` is the reciprocal of the mean exponent. Nothing is measured, for a reason,
+        if the file is shorter than two of the longest windows (17.6 s), silent, or its level is
+        steady, as that of noise or of a held chord.
 
     Raises
     ------
@@ -112,7 +126,7 @@ def danceability(
     }
 
 
-def _decline(reason: str) -> dict[str, Any]:
+def _decline(reason: str) -> Danceability:
     return {"danceability": None, "dfa_exponents": [], "window_s": [], "reason": reason}
 
 

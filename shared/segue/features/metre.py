@@ -15,7 +15,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, TypedDict
+
+from msgspec import Meta
 
 from segue.errors import ConfigurationError
 from segue.media.audio import Audio
@@ -43,6 +45,32 @@ NEAR_FRAMES = 2  # a beat spreads this far
 # Measured, and rounded up: of each frame, and of the network.
 BYTES_PER_FRAME = 256
 NETWORK_BYTES = 64 * 2**20
+
+
+class Metre(TypedDict):
+    """The beats of a file, and which of them begin a bar."""
+
+    beat_times_s: Annotated[list[float], Meta(description="ascending, in steps of 0.02")]
+    beat_positions: Annotated[
+        list[int], Meta(description="of each beat: 1 for the first one of a bar")
+    ]
+    beat_confidences: Annotated[
+        list[float],
+        Meta(description="from 0 to 1, of each beat: its probability, by the network alone"),
+    ]
+    downbeat_times_s: Annotated[
+        list[float], Meta(description="the times of the beats at position 1")
+    ]
+    beats_per_bar: Annotated[
+        int | None, Meta(description="3 or 4, or, if pairs are not joined, 2; null without beats")
+    ]
+    tempo_bpm: Annotated[
+        float | None, Meta(description="the slope of a line through the beats; null without beats")
+    ]
+    confidence: Annotated[
+        float,
+        Meta(description="from 0 to 1: how clear the beats are, right metre or not"),
+    ]
 
 
 class Downbeats:
@@ -85,7 +113,7 @@ class Downbeats:
                 "those of BeatNet; name beatnet@1 as its parameter 'model'"
             )
 
-    def __call__(self, audio: Audio) -> dict[str, Any]:
+    def __call__(self, audio: Audio) -> Metre:
         """Find the beats and downbeats of a recording.
 
         Parameters
@@ -96,18 +124,10 @@ class Downbeats:
 
         Returns
         -------
-        dict
-            - ``beat_times_s`` : list of float, ascending, in steps of 0.02
-            - ``beat_positions`` : list of int, as long: 1 for the first beat of a bar
-            - ``beat_confidences`` : list of float in [0, 1], as long: the probability of a beat at
-              that time, according to the network alone
-            - ``downbeat_times_s`` : list of float: the times of the beats at position 1
-            - ``beats_per_bar`` : 3 or 4, or, if pairs are not joined, 2; None if there are no beats
-            - ``tempo_bpm`` : float: the slope of a line through the beats, or None
-            - ``confidence`` : float in [0, 1]: the mean probability of a beat at the beats, less
-              the mean of as many of the highest elsewhere, more than two frames from any beat; 0
-              if that is negative. It says how much else the network has heard as a beat, so it is
-              lower for syncopation, and does not say whether the metre is right.
+        Metre
+            The confidence is the mean probability of a beat at the beats, less the mean of as many
+            of the highest elsewhere, more than two frames from any beat; 0 if that is negative. So
+            it is lower for syncopation.
 
         Beats are returned if their mean probability exceeds the mean elsewhere by 0.25; in noise,
         held tones and speech, it does not.
@@ -219,7 +239,7 @@ def _fit_tempo(frames: NDArray[np.int64]) -> float:
     return float(60.0 * FRAMES_PER_S / frames_per_beat)
 
 
-def _describe(bars: Bars, heard: NDArray[np.float64], first: int) -> dict[str, Any]:
+def _describe(bars: Bars, heard: NDArray[np.float64], first: int) -> Metre:
     times_s = ((bars.frames + first) / FRAMES_PER_S).round(2)
     return {
         "beat_times_s": times_s.tolist(),
@@ -232,10 +252,12 @@ def _describe(bars: Bars, heard: NDArray[np.float64], first: int) -> dict[str, A
     }
 
 
-def _describe_none() -> dict[str, Any]:
-    lists = ("beat_times_s", "beat_positions", "beat_confidences", "downbeat_times_s")
+def _describe_none() -> Metre:
     return {
-        **{name: [] for name in lists},
+        "beat_times_s": [],
+        "beat_positions": [],
+        "beat_confidences": [],
+        "downbeat_times_s": [],
         "beats_per_bar": None,
         "tempo_bpm": None,
         "confidence": 0.0,

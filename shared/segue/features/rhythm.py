@@ -14,7 +14,9 @@ Times are in seconds from the start of the file.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+
+from msgspec import Meta
 
 from segue.errors import ConfigurationError
 from segue.features.dating import date_beats
@@ -46,7 +48,25 @@ PHASE_WEIGHT = 0.75
 BEATS_FOR_A_FIT = 4
 
 
-def beats(audio: Audio, *, start_bpm: float = 135.0, tightness: float = 300.0) -> dict[str, Any]:
+class Beats(TypedDict):
+    """The tempo and the beats of a file."""
+
+    tempo_bpm: Annotated[
+        float | None,
+        Meta(description="null if none is heard; if it moves, the slope of a line"),
+    ]
+    confidence: Annotated[
+        float,
+        Meta(description="from 0 to 1: that these are the beats of a score, at its level"),
+    ]
+    beat_times_s: Annotated[list[float], Meta(description="ascending, to the microsecond")]
+    beat_confidences: Annotated[
+        list[float],
+        Meta(description="from 0 to 1: that of the file, less where little begins"),
+    ]
+
+
+def beats(audio: Audio, *, start_bpm: float = 135.0, tightness: float = 300.0) -> Beats:
     """Find the tempo and the beats.
 
     Parameters
@@ -60,14 +80,8 @@ def beats(audio: Audio, *, start_bpm: float = 135.0, tightness: float = 300.0) -
 
     Returns
     -------
-    dict
-        - ``tempo_bpm`` : float, or None if no tempo is heard; there are no beats then. Where the
-          tempo moves, it is the slope of a line through the beats.
-        - ``confidence`` : float in [0, 1], 0 without a tempo. The estimated probability that these
-          are the beats that a score would have, and not twice or half as many, or the off-beats.
-        - ``beat_times_s`` : list of float, ascending, to the microsecond.
-        - ``beat_confidences`` : list of float in [0, 1], as long: the confidence of the file, less
-          for a beat on which less begins than on the median beat.
+    Beats
+        Without a tempo, there are no beats, and the confidence is 0.
 
     Raises
     ------
@@ -171,7 +185,7 @@ def _fit_tempo(times_s: NDArray[np.float64], assumed_bpm: float) -> float:
 
 def _describe(
     bpm: float | None, confidence: float, times_s: Iterable[float], confidences: Iterable[float]
-) -> dict[str, Any]:
+) -> Beats:
     return {
         "tempo_bpm": None if bpm is None else round(bpm, 3),
         "confidence": round(confidence, 3),

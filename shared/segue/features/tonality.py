@@ -23,7 +23,9 @@ of known key than listeners' ratings [2]_ or counts of dance music [4]_.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, cast
+
+from msgspec import Meta
 
 from segue.media.audio import Audio, release_pages
 
@@ -63,7 +65,24 @@ LEAST_AGREEMENT = 0.04
 LEAST_CLASSES, LEAST_SHARE = 3, 0.1
 
 
-def key(audio: Audio) -> dict[str, Any]:
+class Key(TypedDict):
+    """The key and the tuning of a file; a reason where there are none."""
+
+    key: Annotated[
+        str | None, Meta(description="the tonic: one of C, C#, D, D#, E, F, F#, G, G#, A, A#, B")
+    ]
+    mode: Annotated[str | None, Meta(description="major or minor")]
+    camelot: Annotated[
+        str | None, Meta(description="the same as DJs write it: 8B for C major, 8A for A minor")
+    ]
+    confidence: Annotated[
+        float | None, Meta(description="from 0 to 1: the margin over the best unrelated key")
+    ]
+    tuning_cents: Annotated[float | None, Meta(description="from -50 to 50, above A = 440 Hz")]
+    reason: Annotated[str | None, Meta(description="why all of these are null")]
+
+
+def key(audio: Audio) -> Key:
     """Estimate the key and the tuning.
 
     Parameters
@@ -73,17 +92,12 @@ def key(audio: Audio) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        - ``key`` : str, the tonic: one of C, C#, D, D#, E, F, F#, G, G#, A, A#, B
-        - ``mode`` : str, ``major`` or ``minor``
-        - ``camelot`` : str, the same as DJs write it: 8B for C major, 8A for A minor
-        - ``confidence`` : float in [0, 1], by how much the correlation with this key exceeds that
-          with the best unrelated one. Related are the relative and the parallel key, and those a
-          fifth above and below in the same mode: they share most of their notes, and are what is
-          confused most.
-        - ``tuning_cents`` : float in [-50, 50], by how much the tuning is above A = 440 Hz
-        - ``reason`` : str, why all of these are None: the file is shorter than 3 s, silent, or
-          almost so, or has no pitch, as drums, noise and speech, or fewer than three; else None
+    Key
+        The confidence is by how much the correlation with this key exceeds that with the best
+        unrelated one. Related are the relative and the parallel key, and those a fifth above and
+        below in the same mode: they share most of their notes, and are what is confused most. There
+        is no key, but a reason, if the file is shorter than 3 s, silent, or almost so, or has no
+        pitch, as drums, noise and speech, or fewer than three.
 
     Notes
     -----
@@ -118,9 +132,8 @@ def key(audio: Audio) -> dict[str, Any]:
     )
 
 
-def _describe(**found: Any) -> dict[str, Any]:
-    names = ("key", "mode", "camelot", "confidence", "tuning_cents", "reason")
-    return {name: found.get(name) for name in names}
+def _describe(**found: Any) -> Key:
+    return cast("Key", {name: found.get(name) for name in Key.__annotations__})
 
 
 def _collect_pitches(audio: Audio) -> NDArray[np.float64]:
