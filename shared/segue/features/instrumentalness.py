@@ -7,21 +7,17 @@ is a song. In between, the number falls in a straight line.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from msgspec import Meta
 
 from segue.errors import ConfigurationError
-from segue.media.audio import Audio, iterate_blocks
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from segue.features.levels import STRETCHES_PER_S, measure_powers
+from segue.media.audio import Audio
 
 PRELOAD = ("numpy",)
 
 VOICES = ("speech", "singing")
-LEVELS_PER_S = 10
 
 
 class Instrumentalness(TypedDict):
@@ -95,24 +91,10 @@ def _find_audible_part(segments: list[dict[str, Any]], vocals: Audio, floor_dbfs
     """Return in how much of the time with a voice the vocals are not silent."""
     import numpy as np
 
-    audible = _measure_powers(vocals) >= 10 ** (floor_dbfs / 10)
+    audible = measure_powers(vocals) >= 10 ** (floor_dbfs / 10)
     has_voice = np.zeros(len(audible), np.bool_)
     for segment in segments:
         if segment["kind"] in VOICES:
-            first = int(segment["start_s"] * LEVELS_PER_S)
-            has_voice[first : max(first + 1, round(segment["end_s"] * LEVELS_PER_S))] = True
+            first = int(segment["start_s"] * STRETCHES_PER_S)
+            has_voice[first : max(first + 1, round(segment["end_s"] * STRETCHES_PER_S))] = True
     return float(audible[has_voice].mean()) if has_voice.any() else 1.0
-
-
-def _measure_powers(audio: Audio) -> NDArray[np.float64]:
-    """Return the mean power of the channels in each 100 ms; the last may be shorter."""
-    import numpy as np
-
-    size = max(1, audio.sr // LEVELS_PER_S)
-    powers = []
-    for _, block in iterate_blocks(audio.y, 100 * size):
-        power = np.square(block, dtype=np.float64)
-        power = power.mean(axis=0) if power.ndim == 2 else power
-        starts = np.arange(0, len(power), size)
-        powers.append(np.add.reduceat(power, starts) / np.diff(starts, append=len(power)))
-    return np.concatenate(powers)

@@ -7,8 +7,7 @@ the shortest segment is dropped. A voice either speaks or sings at a time, which
 probable in the second around it; music may be below both.
 
 The network has learned at usual levels, and misses what is much quieter. So the whole file is
-brought to -23 dBFS first: the mean power of stretches of 100 ms that are above -80 dBFS, and then
-of those that are no more than 10 dB below the mean of these, so pauses do not count.
+brought to -23 dBFS first, as `segue.features.levels` describes.
 
 .. [1] Xu, K. and Huang, K. "FireRedVAD", 2026; the architecture after Zhang, S. et al. "Deep-FSMN
    for large vocabulary continuous speech recognition." ICASSP (2018).
@@ -16,7 +15,6 @@ of those that are no more than 10 dB below the mean of these, so pauses do not c
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
@@ -24,14 +22,13 @@ from msgspec import Meta
 
 from segue.errors import ConfigurationError
 from segue.features import filter_bank
-from segue.media.audio import Audio, iterate_blocks, release_pages
+from segue.features.levels import find_gain
+from segue.media.audio import Audio, release_pages
 from segue.media.memory import format_duration, require_memory
 from segue.models import open_onnx
 from segue.models.firered_aed import CONTEXT_FRAMES, KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -43,10 +40,7 @@ FRAMES_PER_S = filter_bank.SAMPLE_RATE_HZ // filter_bank.HOP_LENGTH
 WINDOW_FRAMES = 6_000  # for which the network is called at once, besides its context
 SMOOTHED_FRAMES = 5
 VOICE_FRAMES = 101  # in which it is decided whether a voice speaks or sings
-LEVEL_SAMPLES = 1_600
-LEVEL_POWER = 10**-2.3
-QUIETEST_POWER = 10**-8.0
-GATE = 10.0
+LEVEL_DBFS = -23.0
 # Measured, and rounded up: of the whole file, and of one window.
 BYTES_PER_FRAME, WINDOW_BYTES = 96, 128 * 2**20
 TOO_SHORT = f"the file is shorter than {filter_bank.FRAME_LENGTH / filter_bank.SAMPLE_RATE_HZ} s"
@@ -153,7 +147,7 @@ class Speech:
             BYTES_PER_FRAME * frames + WINDOW_BYTES,
             f"speech of {format_duration(audio.duration_s)}",
         )
-        gain = _find_gain(audio.y)
+        gain = find_gain(audio, LEVEL_DBFS)
         probabilities = self._listen(audio.y, frames, gain) if gain else None
         if probabilities is None:
             return _report({}, audio.duration_s, None)
@@ -213,33 +207,6 @@ class Speech:
         edges[runs[:, 0]] += 1
         edges[runs[:, 1]] -= 1
         return np.asarray(np.cumsum(edges[:-1], dtype=np.int8), np.bool_)
-
-
-def _find_gain(y: NDArray[np.float32]) -> float:
-    """Return by what to multiply the samples; 0 if they are silence."""
-    import numpy as np
-
-    powers = np.concatenate([_measure_power(block) for block in _iterate_level_blocks(y)])
-    powers = powers[powers > QUIETEST_POWER]
-    if not len(powers):
-        return 0.0
-    level = powers[powers >= powers.mean() / GATE].mean()
-    return math.sqrt(LEVEL_POWER / level)
-
-
-def _iterate_level_blocks(y: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    for _, block in iterate_blocks(y, 100 * LEVEL_SAMPLES):
-        yield Audio(y=block, sr=filter_bank.SAMPLE_RATE_HZ).mono().y
-
-
-def _measure_power(y: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the mean square of each 100 ms; the last may be shorter."""
-    import numpy as np
-
-    starts = np.arange(0, len(y), LEVEL_SAMPLES)
-    sums = np.add.reduceat(np.square(y, dtype=np.float64), starts)
-    powers: NDArray[np.float64] = sums / np.diff(starts, append=len(y))
-    return powers
 
 
 def _smooth(values: NDArray[np.float32], width: int) -> NDArray[np.float64]:
