@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from segue.media.audio import Audio
 from segue.model.built_in_models import BUILT_IN
 from segue.models import open_onnx
 from segue.models.package_index import find_python_index
+from segue.models.spleeter import STEMS
 from segue.testing.sound import beat_times, music, noise, tone, write
 from segue_support.environments import Environment, environ
 from segue_support.onnx_models import make_scale
@@ -220,6 +222,16 @@ LICENCES = {
 TAG_ROUNDING, EMBEDDING_ROUNDING = 1e-6, 2e-5
 GOLDEN_SPEECH = json.loads((ROOT / "tests/golden/firered_aed.json").read_text())
 SPEECH_ROUNDING = 2e-4  # of four decimals, and between ncnn and onnxruntime
+GOLDEN_STEMS = json.loads((ROOT / "tests/golden/spleeter.json").read_text())
+SHARE_ROUNDING = 5e-5  # between TensorFlow and onnxruntime, in 32-bit floats
+
+
+def load_golden(name: str) -> ModuleType:
+    """Return a script that has written a golden file."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"tests/golden/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_the_models_of_segue_come_from_the_package_index(tmp_path, editable: Environment):
@@ -244,12 +256,7 @@ def test_the_models_of_segue_come_from_the_package_index(tmp_path, editable: Env
     silence = silero.run(None, given)[0]
     assert 0 <= float(silence[0, 0]) < 0.1
 
-    spec = importlib.util.spec_from_file_location(
-        "make_firered_aed", ROOT / "tests/golden/make_firered_aed.py"
-    )
-    golden = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(golden)
-    features = compute_log_mel(golden.make_sound())
+    features = compute_log_mel(load_golden("make_firered_aed").make_sound())
     (heard,) = open_onnx(found["firered_aed@1"]["path"]).run(None, {"features": features})
     np.testing.assert_allclose(heard[::10], GOLDEN_SPEECH, atol=SPEECH_ROUNDING)
 
@@ -258,6 +265,12 @@ def test_the_models_of_segue_come_from_the_package_index(tmp_path, editable: Env
     tags, embedding = musicnn.run(["tags", "embedding"], {"x": x})
     np.testing.assert_allclose(tags, GOLDEN["tags"], atol=TAG_ROUNDING)
     np.testing.assert_allclose(embedding, GOLDEN["embedding"], atol=EMBEDDING_ROUNDING)
+
+    golden = load_golden("make_spleeter")
+    spleeter = open_onnx(found["spleeter@1"]["path"])
+    shares = spleeter.run(list(STEMS), {"spectra": golden.make_spectra()})
+    for stem, share in zip(STEMS, shares, strict=True):
+        np.testing.assert_allclose(share[golden.KEPT], GOLDEN_STEMS[stem], atol=SHARE_ROUNDING)
 
 
 WINDOW_S = 0.07  # as MIREX counts a beat as right

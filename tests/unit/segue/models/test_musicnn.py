@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import struct
-
 import numpy as np
 import pytest
 
 from segue.models import open_onnx
 from segue.models.musicnn import BANDS, EPSILON, convert
-from segue.models.tensor_bundle import MAGIC, read_checkpoint
+from segue.models.tensor_bundle import read_checkpoint
+from segue_support.checkpoints import write_checkpoint
 
 ROUNDING = 2e-5  # of sums of a few thousand products of 32-bit floats
 FRAMES = 40
@@ -43,45 +42,6 @@ def make_weights() -> dict[str, np.ndarray]:
         weights[name("dense", number) + "/kernel"] = rng.normal(0, 0.1, shape)
         weights[name("dense", number) + "/bias"] = rng.normal(0, 0.1, shape[-1])
     return {key: value.astype(np.float32) for key, value in weights.items()}
-
-
-def varint(value: int) -> bytes:
-    return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + varint(value >> 7)
-
-
-def block(items: list[tuple[bytes, bytes]]) -> bytes:
-    """Return a block of a table of LevelDB, whose keys share what they begin with."""
-    data, before = b"", b""
-    for key, value in items:
-        pairs = enumerate(zip(before, key, strict=False))
-        shared = next((n for n, (a, b) in pairs if a != b), min(len(before), len(key)))
-        own = key[shared:]
-        data += varint(shared) + varint(len(own)) + varint(len(value)) + own + value
-        before = key
-    return data + struct.pack("<II", 0, 1)
-
-
-def write_checkpoint(folder, weights: dict[str, np.ndarray], compression: int = 0) -> None:
-    """Write a checkpoint as TensorFlow does: sorted, behind a header without a key."""
-    items, data = [(b"", b"\x08\x01")], b""
-    for key, value in sorted(weights.items()):
-        dimensions = b"".join(
-            b"\x12" + varint(1 + len(varint(size))) + b"\x08" + varint(size) for size in value.shape
-        )
-        shape = b"\x12" + varint(len(dimensions)) + dimensions
-        size = len(value.tobytes())
-        entry = b"\x08" + varint({"float32": 1, "int32": 3}[value.dtype.name]) + shape
-        entry += b"\x20" + varint(len(data)) + b"\x28" + varint(size) + b"\x35" + bytes(4)
-        items.append((key.encode(), entry))
-        data += value.tobytes()
-    first = block(items)
-    trailer = bytes([compression]) + bytes(4)
-    second = block([(b"~", varint(0) + varint(len(first)))])
-    start = len(first) + len(trailer)
-    footer = varint(0) + varint(0) + varint(start) + varint(len(second))
-    footer = footer.ljust(40, b"\0") + struct.pack("<Q", MAGIC)
-    (folder / ".index").write_bytes(first + trailer + second + trailer + footer)
-    (folder / ".data-00000-of-00001").write_bytes(data)
 
 
 def compute(weights: dict[str, np.ndarray], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
