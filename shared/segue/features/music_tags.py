@@ -4,8 +4,8 @@ A network listens to 3 s of mel energies, and says how fitting each of 50 tags o
 genres, moods, instruments and decades [1]_. Its last layer but one is the embedding: what sounds
 alike to the network is close in it. Both are averaged over the file.
 
-The network has learned from commercial recordings, and on what is 20 dB below, its tags are others.
-So it hears each file at one level, as `segue.features.levels` measures it.
+The network has learned from commercial recordings, and what is 20 dB quieter gets other tags. So it
+hears each file at one level, as `segue.features.levels` measures it.
 
 .. [1] Pons, J. and Serra, X. "musicnn: pre-trained convolutional neural networks for music audio
    tagging." ISMIR, late-breaking session (2019), arXiv:1909.06654.
@@ -38,7 +38,7 @@ N_FFT, HOP_LENGTH = 512, 256
 WINDOW_FRAMES = 187  # as the network was trained
 WINDOWS_AT_ONCE = 8
 SHORTEST_S = (WINDOW_FRAMES - 1) * HOP_LENGTH / SAMPLE_RATE_HZ
-LEVEL_DBFS = -14.0
+LEVEL_DBFS = -17.0
 DECIMALS = 4
 # Measured, and rounded up: what a call of the network takes.
 CALL_BYTES = 128 * 2**20
