@@ -104,7 +104,9 @@ def test_the_graph_separation_splits_all_sounds_of_a_mixed_folder(place):
         rest = read_sound(artifacts, "separation", name, ".accompaniment")
         assert vocals.shape == rest.shape == whole.shape
         assert whole.shape[1] == 2
-        assert abs(vocals + rest - whole).max() <= 1.01 * STEP, name
+        is_clipped = np.maximum(abs(vocals), abs(rest)) > 1 - 2 * STEP
+        assert is_clipped.mean() < 1e-3
+        assert abs(vocals + rest - whole)[~is_clipped].max() <= 1.01 * STEP, name
     # There is no voice in it.
     vocals = read_sound(artifacts, "separation", "song.mp3", ".vocals")
     song = read_sound(artifacts, "stereo_44khz", "song.mp3")
