@@ -107,6 +107,11 @@ def test_the_graph_separation_splits_all_sounds_of_a_mixed_folder(place):
         is_clipped = np.maximum(abs(vocals), abs(rest)) > 1 - 2 * STEP
         assert is_clipped.mean() < 1e-3
         assert abs(vocals + rest - whole)[~is_clipped].max() <= 1.01 * STEP, name
+    found = {
+        path.parent.name: json.loads(path.read_text())["instrumentalness"]
+        for path in (artifacts / "instrumentalness_by_vocals").rglob("*.json")
+    }
+    assert found["song.mp3"] == 1.0
     # There is no voice in it.
     vocals = read_sound(artifacts, "separation", "song.mp3", ".vocals")
     song = read_sound(artifacts, "stereo_44khz", "song.mp3")
