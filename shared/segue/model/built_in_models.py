@@ -10,6 +10,17 @@ from segue.model.model_entry import ModelEntry
 
 _ENTRIES = (
     ModelEntry(
+        name="basic_pitch",
+        version=1,
+        purpose="probability that each of 88 keys sounds, and begins, for each 11.6 ms",
+        licence="Apache-2.0",
+        licence_file="basic_pitch-0.4.0.dist-info/LICENSE",
+        source="pypi:basic-pitch==0.4.0/basic_pitch/saved_models/icassp_2022/nmp.onnx",
+        sha256="2c3c1d144bfa61ad236e92e169c13535c880469a12a047d4e73451f2c059a0ec",
+        size_bytes=230_444,
+        download_bytes=758_279,
+    ),
+    ModelEntry(
         name="beatnet",
         version=1,
         purpose="probability of a beat and of a downbeat, for each 20 ms",
@@ -102,6 +113,17 @@ _ENTRIES = (
         size_bytes=79_425_144,
         download_bytes=73_140_652,
         convert="segue.models.spleeter:convert",
+    ),
+    ModelEntry(
+        name="swift_f0",
+        version=1,
+        purpose="pitch of a voice or melody instrument, and how sure it is, for each 16 ms",
+        licence="MIT",
+        licence_file="swift_f0-0.3.0.dist-info/licenses/LICENSE",
+        source="pypi:swift-f0==0.3.0/swift_f0/model.onnx",
+        sha256="6385e8c2ebc3872e82c9ff5946228de44cd3be77a750ea53698b7dbfe94b0a22",
+        size_bytes=135_090,
+        download_bytes=116_429,
     ),
 )
 BUILT_IN = {entry.reference: entry for entry in _ENTRIES}
