@@ -2,7 +2,7 @@
 
 A network reads the pitch from a spectrogram, and says for each 16 ms how sure it is that there is
 one [1]_. What it hears in less than 48 ms at a time is no pitch. It has learned at usual levels, so
-the whole file is brought to one of these first (`segue.features.usual_level`).
+the whole file is brought to one of these first (`segue.features.levels`).
 
 It hears one pitch at a time: of a song with accompaniment, whatever stands out. Sounds with odd
 harmonics alone, such as a square wave or a stopped pipe, are heard at a harmonic now and then, and
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 from msgspec import Meta
 
 from segue.errors import ConfigurationError
-from segue.features.usual_level import find_gain
+from segue.features.levels import find_gain
 from segue.media.audio import Audio, release_pages
 from segue.media.memory import format_duration, require_memory
 from segue.models import open_onnx
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-# Not onnxruntime: its import starts a thread, after which a process must not fork.
-PRELOAD = ("numpy", "pyarrow")
+# Neither onnxruntime nor pyarrow: each starts a thread, after which a process must not fork.
+PRELOAD = ("numpy",)
 
 SAMPLE_RATE_HZ, HOP_LENGTH = 16_000, 256
 HOP_S = HOP_LENGTH / SAMPLE_RATE_HZ

@@ -6,6 +6,9 @@ The real network is downloaded in ``tests/integration/test_melody_graph.py``.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -203,3 +206,22 @@ def test_a_bound_on_memory_refuses_a_long_file(model, monkeypatch):
     monkeypatch.setattr(memory.resource, "getrlimit", lambda _: (2**20, 2**20))
     with pytest.raises(TooLarge, match=r"pitch of 1\.6 s needs up to"):
         job(play((500, 100)))
+
+
+THREADS = """
+import os
+from segue.features import notes, pitch
+from segue.worker.preload import load_ahead
+for name in (*notes.PRELOAD, *pitch.PRELOAD):
+    load_ahead(name)
+print(len(os.listdir("/proc/self/task")))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_what_is_loaded_ahead_starts_no_thread():
+    """A process with threads must not fork children."""
+    alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    run = [sys.executable, "-c", THREADS]
+    done = subprocess.run(run, env={**os.environ, **alone}, capture_output=True, check=True)
+    assert (done.stdout.split(), done.stderr) == ([b"1"], b"")
