@@ -42,6 +42,7 @@ CONTEXT_FRAMES = 16  # on either side; with 11 before and 10 after, results diff
 # The network was never shown digital silence, in which it hears all kinds of pitches.
 SILENCE_PEAK = 1e-3
 FEWEST_FRAMES = 3
+LEVEL_DBFS = -23.0
 LOW_PERCENT, HIGH_PERCENT = 5, 95
 # Measured, and rounded up: of the whole file, and of one window.
 BYTES_PER_FRAME, WINDOW_BYTES = 192, 128 * 2**20
@@ -164,7 +165,7 @@ class Pitch:
             BYTES_PER_FRAME * frames + WINDOW_BYTES, f"pitch of {format_duration(audio.duration_s)}"
         )
         f0_hz, confidence = np.zeros(frames, np.float32), np.zeros(frames, np.float32)
-        if gain := find_gain(audio.y, audio.sr):
+        if gain := find_gain(audio, LEVEL_DBFS):
             self._listen(audio.y, gain, f0_hz, confidence)
         voiced = _drop_short(confidence >= self.threshold)
         return {
