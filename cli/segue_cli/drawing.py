@@ -144,12 +144,7 @@ def _format_id(name: str) -> str:
 
 
 def _format_details(job: Job) -> str:
-    return " · ".join(filter(None, (_format_content_type(job), f"v{job.version}", job.owner)))
-
-
-def _format_content_type(job: Job) -> str:
-    """Return a job's content types without uninformative prefixes, each after its output."""
-    return format_outputs({output: _shorten(t) for output, t in job.outputs.items()})
+    return " · ".join(filter(None, (format_short_outputs(job), f"v{job.version}", job.owner)))
 
 
 def _shorten(content_type: str) -> str:
@@ -162,6 +157,11 @@ def _shorten(content_type: str) -> str:
 def format_outputs(writes: str | Mapping[str, str]) -> str:
     """Return what a job writes as one line: its content type, or that of each output."""
     return ", ".join(f"{o}: {t}" if o else t for o, t in list_outputs(writes).items())
+
+
+def format_short_outputs(job: Job) -> str:
+    """Return a job's content types without uninformative prefixes, each after its output."""
+    return format_outputs({output: _shorten(t) for output, t in job.outputs.items()})
 
 
 def _find_class(job: Job) -> str:

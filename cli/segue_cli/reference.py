@@ -37,6 +37,7 @@ COMMAND_EXIT_CODES = {
         "have; any other code is that of a command it ran",
     },
     "init": {ExitCode.OK: "the project is written"},
+    "jobs": {ExitCode.OK: "the jobs, or the one, are shown"},
     "models": {
         ExitCode.OK: "the models that were asked for are here, or were listed",
         ExitCode.USAGE: "a name is wrong, a source is gone or is not what its checksum says, or "

@@ -17,7 +17,7 @@ from segue.model.job_code import find_callable
 from segue.model.result_schema import build_result_schema, iterate_fields
 from segue.model.shipped_graphs import list_shipped_graphs, read_costs
 from segue_cli.command import Context, command
-from segue_cli.drawing import format_outputs
+from segue_cli.drawing import format_outputs, format_short_outputs
 from segue_cli.views.output import build_table
 
 
@@ -34,6 +34,13 @@ class ShippedJob:
     def models(self) -> list[str]:
         """The models that it needs, as name@version."""
         return list(find_model_params(self.job).values())
+
+    def format_models(self) -> str:
+        """Return the models as one line, those of a licence together with it."""
+        models: dict[str, list[str]] = {}
+        for model, licence in zip(self.models, self.licences, strict=True):
+            models.setdefault(licence, []).append(model)
+        return ", ".join(f"{', '.join(names)} ({licence})" for licence, names in models.items())
 
 
 def complete_name(
@@ -52,7 +59,6 @@ def complete_name(
         "segue jobs",
         "segue jobs beats",
         "segue jobs beats --json",
-        "segue init --graph speech",
     )
 )
 @click.argument(
@@ -65,9 +71,10 @@ def complete_name(
 def jobs(context: Context, name: str | None) -> None:
     """List the jobs that ship with Segue, or show all about one.
 
-    The list says which graph has a job, what it reads and writes, the CPU seconds that a minute of
-    sound or film costs on one core, and its model with the licence. 'segue init --graph GRAPH'
-    writes such a graph to a file, and any command takes its name: 'segue backfill --graph speech'.
+    The list says for each graph which jobs it has, what they read and write, the CPU seconds that a
+    minute of sound or film costs on one core, and their models with the licences. Any command takes
+    the name of such a graph, such as 'segue backfill --graph speech', and 'segue init --graph NAME'
+    copies it to a file.
     """
     listed = list_shipped_jobs()
     if name is None:
@@ -90,6 +97,7 @@ def list_shipped_jobs() -> dict[str, ShippedJob]:
     for graph in graphs.values():
         for name, job in graph.jobs.items():
             having = [one for one, other in graphs.items() if name in other.jobs]
+            having.sort(key=name.__ne__)  # its own graph first
             models = [graph.find_model(one) for one in find_model_params(job).values()]
             licences = [model.licence or "not given" for model in models]
             shipped = ShippedJob(
@@ -103,22 +111,25 @@ def _show_list(context: Context, listed: Mapping[str, ShippedJob]) -> None:
     if context.output.as_json:
         context.output.write_json({"jobs": [_to_json(one) for one in listed.values()]})
         return
-    rows = build_table("job", "graph", "needs", "writes", ">CPU s/min", "model", "description")
-    for name, one in listed.items():
-        cost = one.cpu_s_per_minute
-        rows.add_row(
-            name,
-            ", ".join(one.graphs),
-            ", ".join(one.job.needs.values()),
-            format_outputs(one.job.writes),
-            "" if cost is None else f"{cost:.2g}",
-            ", ".join(
-                f"{model} ({licence})"
-                for model, licence in zip(one.models, one.licences, strict=True)
-            ),
-            one.job.description,
-        )
+    rows = build_table("job", "description")
+    for graph in list_shipped_graphs():
+        rows.add_row(graph)
+        for name, one in listed.items():
+            if one.graphs[0] == graph:
+                rows.add_row(f"  {name}", f"{one.job.description}\n{_summarise(one)}")
     context.output.print(rows)
+
+
+def _summarise(one: ShippedJob) -> str:
+    """Return what a job reads and writes, what it costs, its models and its other graphs."""
+    cost = one.cpu_s_per_minute
+    parts = [
+        f"{', '.join(one.job.needs.values())} -> {format_short_outputs(one.job)}",
+        "" if cost is None else f"{cost:.2g} CPU s/min",
+        one.format_models(),
+        f"also in {', '.join(one.graphs[1:])}" if one.graphs[1:] else "",
+    ]
+    return "; ".join(part for part in parts if part)
 
 
 def _show_one(context: Context, one: ShippedJob) -> None:
@@ -133,9 +144,7 @@ def _show_one(context: Context, one: ShippedJob) -> None:
         "needs": ", ".join(f"{name}: {needed}" for name, needed in job.needs.items()),
         "writes": format_outputs(job.writes),
         "params": ", ".join(f"{name}: {value}" for name, value in job.params.items()),
-        "model": ", ".join(
-            f"{model} ({licence})" for model, licence in zip(one.models, one.licences, strict=True)
-        ),
+        "model": one.format_models(),
         "cost": "" if one.cpu_s_per_minute is None else f"{one.cpu_s_per_minute:.2g} CPU s/min",
     }
     width = max(map(len, facts))

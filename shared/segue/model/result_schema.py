@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -31,9 +31,13 @@ def build_result_schema(target: Callable[..., Any]) -> dict[str, Any] | None:
     document = {"$schema": DIALECT, **components.pop(name)}
     if components:
         document["$defs"] = components
-    order = list(typing.get_type_hints(annotation))
-    document["properties"] = {key: document["properties"][key] for key in order}
-    for part in (document, *components.values()):
+    parts = {name: document, **components}
+    for record in _iterate_records(annotation):  # msgspec sorts the fields
+        part = parts[record.__name__]
+        part["properties"] = {
+            field: part["properties"][field] for field in typing.get_type_hints(record)
+        }
+    for part in parts.values():
         if "description" in part:
             # The fields have descriptions of their own.
             part["description"] = inspect.cleandoc(part["description"]).partition("\n\n")[0]
@@ -41,9 +45,33 @@ def build_result_schema(target: Callable[..., Any]) -> dict[str, Any] | None:
 
 
 def iterate_fields(schema: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Yield the name, the type for people, and the description of each field of a result."""
-    for name, part in schema["properties"].items():
-        yield name, _format_type(part), _find_description(part)
+    """Yield the name, the type for people, and the description of each field of a result.
+
+    The fields of an object follow it, with names such as ``summary.median_hz``, and those of the
+    objects of a list with names such as ``segments[].start_s``.
+    """
+    yield from _iterate_fields(schema, "", schema.get("$defs", {}))
+
+
+def _iterate_fields(
+    record: dict[str, Any], prefix: str, records: dict[str, Any]
+) -> Iterator[tuple[str, str, str]]:
+    for name, part in record["properties"].items():
+        yield prefix + name, _format_type(part), _find_description(part)
+        for found, suffix in _find_records(part):
+            if found in records:  # and not a record that contains itself
+                inner = {key: one for key, one in records.items() if key != found}
+                yield from _iterate_fields(records[found], f"{prefix}{name}{suffix}.", inner)
+
+
+def _find_records(part: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the names of the records in a field, and by what its name is followed."""
+    for one in part.get("anyOf", [part]):
+        if "$ref" in one:
+            yield one["$ref"].rpartition("/")[2], ""
+        elif one.get("items"):
+            for name, suffix in _find_records(one["items"]):
+                yield name, "[]" + suffix
 
 
 def _find_return_type(target: Callable[..., Any]) -> Any:
@@ -54,6 +82,18 @@ def _find_return_type(target: Callable[..., Any]) -> Any:
     except (TypeError, NameError):  # it names a type that is imported for type checkers only
         return None
     return typing.get_args(annotation)[0] if many and typing.get_args(annotation) else annotation
+
+
+def _iterate_records(annotation: Any, seen: tuple[Any, ...] = ()) -> Iterator[type]:
+    """Yield a type and those of its fields, at any depth, that have fields."""
+    if annotation in seen:
+        return
+    fields: Iterable[Any] = typing.get_args(annotation)
+    if _is_record(annotation):
+        yield annotation
+        fields = typing.get_type_hints(annotation).values()
+    for field in fields:
+        yield from _iterate_records(field, (*seen, annotation))
 
 
 def _is_record(annotation: Any) -> bool:

@@ -15,6 +15,20 @@ class Part(TypedDict):
     """A part."""
 
     start_s: float
+    end_s: float
+
+
+class Tree(TypedDict):
+    """A node."""
+
+    name: str
+    below: list[Tree] | None
+
+
+class Forest(TypedDict):
+    """Trees."""
+
+    trees: list[Tree]
 
 
 class Whole(TypedDict):
@@ -45,6 +59,9 @@ class Record(Struct):
 def compute(media: Any) -> Whole: ...
 
 
+def grow(media: Any) -> Forest: ...
+
+
 class Batches:
     def batch(self, inputs: list[Any]) -> list[Whole]: ...
 
@@ -71,10 +88,12 @@ def test_a_schema_has_the_fields_in_their_order_with_types_and_meanings():
     assert schema["title"] == "Whole"
     assert schema["description"] == "A whole."
     assert sorted(schema["required"]) == ["key", "mode", "parts", "zeal"]
-    assert schema["$defs"]["Part"]["properties"] == {"start_s": {"type": "number"}}
+    assert list(schema["$defs"]["Part"]["properties"]) == ["start_s", "end_s"]
     assert list(iterate_fields(schema)) == [
         ("zeal", "number", "from 0 to 1"),
         ("parts", "list of object", "in order"),
+        ("parts[].start_s", "number", ""),
+        ("parts[].end_s", "number", ""),
         ("key", "string or null", "or null"),
         ("mode", '"major" or "minor"', ""),
     ]
@@ -90,3 +109,9 @@ def test_classes_and_other_records_are_described_too(target, title):
 @pytest.mark.parametrize("target", [untyped, vague, hidden, len])
 def test_a_job_that_says_no_more_has_no_schema(target):
     assert build_result_schema(target) is None
+
+
+def test_a_record_that_contains_itself_is_described_once():
+    fields = list(iterate_fields(build_result_schema(grow)))
+    inner = ["trees[].name", "trees[].below"]
+    assert [name for name, _, _ in fields] == ["trees", *inner]

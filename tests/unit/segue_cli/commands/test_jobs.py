@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import re
+
 from segue.model.graph import read_graph
-from segue.model.shipped_graphs import DEFAULT_PATH
+from segue.model.shipped_graphs import list_shipped_graphs
 from segue_cli.commands.jobs import complete_name
 
 
 def test_the_list_has_every_job_of_every_shipped_graph(segue):
     said = segue("jobs")
     assert said.code == 0
-    lines = said.out.splitlines()
-    for job in read_graph(DEFAULT_PATH, {}).jobs.values():
-        (line,) = [line for line in lines if line.split()[0] == job.name]
-        assert "default" in line
-    assert lines[0].split()[:4] == ["job", "graph", "needs", "writes"]
+    for path in list_shipped_graphs().values():
+        for job in read_graph(path, {}).jobs.values():
+            assert re.search(
+                rf"^  {job.name} +{re.escape(job.description)}$", said.out, re.MULTILINE
+            )
+    assert "downsample -> image/png" in said.out
+    assert re.search(r"-> json; .*whisper_base_vocabulary@1 \(MIT\)", said.out)
+    assert "also in melody, rhythm" in said.out
+
+
+def test_a_job_is_listed_under_the_graph_of_its_name(segue):
+    jobs = {one["job"]: one for one in segue("jobs", "--json").json["jobs"]}
+    assert jobs["speech"]["graphs"][0] == "speech"
+    assert jobs["downsample"]["graphs"][0] == "default"
+
+
+def test_the_fields_of_inner_objects_are_shown(segue):
+    out = segue("jobs", "pitch").out
+    assert re.search(r"summary.median_hz +number or null +fundamental frequency, in Hz", out)
+    assert re.search(r"segments\[\].text +string +what is said", segue("jobs", "transcript").out)
 
 
 def test_the_list_as_json_has_schemas(segue):
@@ -29,7 +46,7 @@ def test_models_that_only_a_graph_lists_have_their_licences_too(segue):
     found = segue("jobs", "language", "--json").json
     assert found["models"][0] == "whisper_base@1"
     assert found["licences"] == ["MIT"] * len(found["models"])
-    assert "whisper_base@1 (MIT)" in segue("jobs", "language").out
+    assert "whisper_base@1, whisper_base_config@1" in segue("jobs", "language").out
 
 
 def test_one_job_is_shown_with_its_result_and_its_documentation(segue):
