@@ -22,6 +22,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "imageio_ffmpeg",
         "librosa",
         "matplotlib",
+        "mido",
         "numba",
         "numpy",
         "pyarrow",

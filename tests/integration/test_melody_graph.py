@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import ffmpeg
+import mido
 import numpy as np
 import pytest
 import soundfile
@@ -237,7 +238,7 @@ def read(place: Path, graph: str, job: str) -> dict[str, dict]:
 
 
 def test_the_graph_melody_is_for_sound_alone_in_a_mixed_folder(place):
-    backfill(place, "melody", {"downsample_16khz", "pitch", "downsample", "notes"})
+    backfill(place, "melody", {"downsample_16khz", "pitch", "downsample", "notes", "midi"})
     summaries, found = read(place, "melody", "pitch"), read(place, "melody", "notes")
     assert set(summaries) == set(found) == SOUNDS
     for name in ("voice.wav", "interview.mp4"):
@@ -247,6 +248,9 @@ def test_the_graph_melody_is_for_sound_alone_in_a_mixed_folder(place):
     for name in ("silence.flac", "click.wav"):
         assert summaries[name]["reason"] == "no pitch is heard"
         assert found[name]["reason"] == "no note is heard"
+    (path,) = (place / ".segue/melody/artifacts/midi").rglob("song.mp3/*.mid")
+    keys = [one.note for one in mido.MidiFile(path) if one.type == "note_on"]
+    assert keys == [note["midi"] for note in found["song.mp3"]["notes"]]
     (path,) = (place / ".segue/melody/artifacts/pitch").rglob("voice.wav/*.parquet")
     contour = parquet.read_table(path)
     assert len(contour) * HOP_S == pytest.approx(3.0, abs=HOP_S)

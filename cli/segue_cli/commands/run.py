@@ -266,9 +266,9 @@ def describe_artifact(content_type: str, data: bytes) -> Any:
     if content_type in PICTURES:
         height, width = decode(content_type, data).shape[:2]
         return {**summary, "width": width, "height": height}
-    if content_type == "application/octet-stream":
-        return summary
     value = decode(content_type, data)
+    if isinstance(value, bytes):
+        return summary
     if isinstance(value, Audio):
         peak = float(abs(value.y).max()) if value.y.size else 0.0
         return {

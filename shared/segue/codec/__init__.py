@@ -5,6 +5,7 @@ content type                        extension  value
 ==================================  =========  ====================================================
 ``audio/flac``                      flac       Audio, stored as 16-bit PCM
 ``audio/wav``                       wav        Audio, stored losslessly as 32-bit floats
+``audio/midi``                      mid        the bytes of a Standard MIDI File
 ``application/json``                json       numbers, strings, lists, dicts; numpy and dataclasses
 ``application/x-npz``               npz        a dict of numpy arrays
 ``image/png``                       png        an image as an array of uint8, or PNG bytes
@@ -27,6 +28,7 @@ from segue.codec.audio import FlacCodec, WavCodec
 from segue.codec.encoded import BytesCodec, Encoded
 from segue.codec.jpeg import JpegCodec
 from segue.codec.json_value import JsonCodec
+from segue.codec.midi import MidiCodec
 from segue.codec.npz import NpzCodec
 from segue.codec.parquet import ParquetCodec
 from segue.codec.png import PngCodec
@@ -45,6 +47,7 @@ PRELOAD = ("numpy", "soundfile")
 CODECS: dict[str, Codec] = {
     "audio/flac": FlacCodec(),
     "audio/wav": WavCodec(),
+    "audio/midi": MidiCodec(),
     "application/json": JsonCodec(),
     "application/x-npz": NpzCodec(),
     "image/png": PngCodec(),

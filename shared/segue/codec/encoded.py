@@ -49,13 +49,14 @@ def describe(value: object) -> str:
 class BytesCodec:
     """``application/octet-stream``: bytes, bytearrays and memoryviews; decoding gives bytes."""
 
+    content_type = "application/octet-stream"
     extension = "bin"
 
     def encode(self, value: object) -> Encoded:
         """Return the bytes unchanged."""
         if not isinstance(value, bytes | bytearray | memoryview):
             raise BadOutput(
-                f"the job returned {describe(value)}; application/octet-stream holds bytes: "
+                f"the job returned {describe(value)}; {self.content_type} holds bytes: "
                 "return bytes, or declare another content type"
             )
         data = bytes(value)

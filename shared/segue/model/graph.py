@@ -63,6 +63,7 @@ INCLUDE = ("*.flac", "*.mp3", "*.wav", "*.ogg", "*.m4a")
 CONTENT_TYPES = (
     "audio/flac",
     "audio/wav",
+    "audio/midi",
     "application/json",
     "application/x-npz",
     "image/png",

@@ -31,7 +31,7 @@ from segue.testing import sound
 FLAC, WAV, JSON = "audio/flac", "audio/wav", "application/json"
 NPZ, PARQUET = "application/x-npz", "application/vnd.apache.parquet"
 PNG, JPEG = "image/png", "image/jpeg"
-OCTETS = "application/octet-stream"
+MIDI, OCTETS = "audio/midi", "application/octet-stream"
 
 # One sample step of 16 bits: what quantisation may move a sample by, at most half of it.
 STEP = 1 / 32768
@@ -90,6 +90,7 @@ def examples() -> dict[str, object]:
         PNG: rng.integers(0, 256, (20, 30, 3)).astype(np.uint8),
         JPEG: rng.integers(0, 256, (20, 30, 3)).astype(np.uint8),
         PARQUET: [{"start_s": 0.5, "label": "verse"}, {"start_s": 1.5, "label": None}],
+        MIDI: b"MThd\x00\x00\x00\x06\x00\x00\x00\x01\x01\xf4MTrk\x00\x00\x00\x04\x00\xff\x2f\x00",
         OCTETS: b"\x00\x01\xff",
     }
 
@@ -245,7 +246,7 @@ def test_there_is_a_codec_for_each_content_type_that_a_graph_may_name():
 
 def test_every_content_type_has_an_extension_of_its_own():
     extensions = [codec.find_extension(content_type) for content_type in codec.CODECS]
-    assert extensions == ["flac", "wav", "json", "npz", "png", "jpg", "parquet", "bin"]
+    assert extensions == ["flac", "wav", "mid", "json", "npz", "png", "jpg", "parquet", "bin"]
 
 
 @pytest.mark.parametrize("content_type", [t for t in codec.CODECS if t != OCTETS])
@@ -643,3 +644,15 @@ def test_bytes_of_any_kind_are_bytes():
         assert codec.encode(OCTETS, value) == codec.Encoded(b"ab", b"ab")
     with pytest.raises(BadOutput, match=r"the job returned str 'ab'.*return bytes"):
         codec.encode(OCTETS, "ab")
+
+
+def test_midi_is_bytes_with_the_header_of_a_file():
+    data = examples()[MIDI]
+    assert codec.encode(MIDI, bytearray(data)) == codec.Encoded(data, data)
+    for wrong, message in (
+        (b"RIFF", "4 bytes that begin with b'RIFF' is not audio/midi: it does not start"),
+        (data[:-1], "is not audio/midi: its last chunk is cut off"),
+        ("MThd", "str 'MThd'; audio/midi holds bytes"),
+    ):
+        with pytest.raises(BadOutput, match=message):
+            codec.encode(MIDI, wrong)
