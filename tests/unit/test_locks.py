@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 
 import pytest
 
@@ -42,6 +43,28 @@ def test_the_image_has_the_versions_that_are_tested():
     for part in ("pipelines", "pipelines-gpu", "build"):
         for name, version in versions[part].items():
             assert versions["dev"].get(name, version) == version, name
+
+
+@pytest.mark.parametrize(
+    ("part", "extras"),
+    [
+        ("functions", ["functions"]),
+        ("pipelines", ["pipelines"]),
+        ("pipelines-gpu", ["pipelines", "models-gpu"]),
+        ("dev", ["dev"]),
+    ],
+)
+def test_a_lock_has_each_package_that_its_extras_ask_for(part, extras):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked, left = set(), [*project["dependencies"], *(f"segue[{extra}]" for extra in extras)]
+    while left:
+        name, more = re.match(r"([\w.-]+)(?:\[([\w,-]+)\])?", left.pop()).groups()
+        if name == "segue":
+            left += [one for x in more.split(",") for one in project["optional-dependencies"][x]]
+        else:
+            asked.add(name.lower().replace("_", "-"))
+    locked = re.findall(r"^([a-z0-9-]+)", (ROOT / f"locks/{part}.txt").read_text(), re.MULTILINE)
+    assert sorted(asked - {*locked}) == []
 
 
 @pytest.mark.parametrize("name", ["Makefile", "infra/container/Dockerfile"])
