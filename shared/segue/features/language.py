@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PRELOAD = ("numpy", "librosa", "scipy.fft", "ctranslate2")
 
 VOICES = ("speech", "singing")
+ROUNDING_S = 1e-6  # of sums of times
 
 
 class LanguageResult(TypedDict):
@@ -178,5 +179,5 @@ def choose_windows(stretches: list[tuple[float, float]], count: int) -> list[tup
     while len(chosen) < count and voice.max() > 0:
         best = int(voice.argmax())
         chosen.append((float(starts[best]), float(voice[best])))
-        voice[np.abs(starts - starts[best]) < WINDOW_S] = 0.0
+        voice[np.abs(starts - starts[best]) < WINDOW_S - ROUNDING_S] = 0.0
     return sorted(chosen)

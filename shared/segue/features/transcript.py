@@ -126,7 +126,10 @@ def _join(stretches: list[tuple[float, float]], duration_s: float) -> Iterator[t
 def _list_segments(
     written: Hypothesis, start_s: float, end_s: float
 ) -> Iterator[TranscriptSegment]:
-    """Yield the segments of a window, whose times in it begin at 0."""
+    """Yield the segments of a window, whose times in it begin at 0.
+
+    What would begin after the end of the window is about the silence that follows it.
+    """
     text = decode_tokens(token for token in written.tokens if not token.startswith("<|"))
     if not _is_credible(written, text):
         return
@@ -137,7 +140,8 @@ def _list_segments(
         if time is None:
             words += [] if token.startswith("<|") else [token]
             continue
-        if said := decode_tokens(words).strip():
+        said = decode_tokens(words).strip()
+        if said and start_s + at_s < end_s:
             yield {
                 "start_s": round(start_s + at_s, 3),
                 "end_s": round(min(end_s, start_s + float(time[1])), 3),

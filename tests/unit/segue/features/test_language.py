@@ -107,6 +107,14 @@ def test_windows_begin_with_a_voice_and_do_not_overlap():
     assert choose_windows([], 3) == []
 
 
+@pytest.mark.parametrize("start_s", [0.07, 7.6, 12.34, 19.99])
+def test_windows_that_meet_do_not_overlap(start_s):
+    """Their starts are 30 s apart but for rounding."""
+    found = choose_windows([(start_s, start_s + 90.0)], 3)
+    assert [start for start, _ in found] == pytest.approx([start_s + 30.0 * n for n in range(3)])
+    assert sum(lasting_s for _, lasting_s in found) == pytest.approx(90.0)
+
+
 def test_a_voice_that_goes_from_speech_to_song_is_one_stretch():
     segments = [
         *make_speech((0.0, 2.0))["segments"],

@@ -86,12 +86,14 @@ def test_without_a_voice_or_a_language_there_is_no_text(job):
         (["<|0.00|>", "Ġa", "<|1.00|>"], -1.5, 0.9, []),
         (["<|0.00|>", *["Ġthank", "Ġyou."] * 40, "<|9.00|>"], -0.1, 0.0, []),
         (["<|0.00|>", "Ġa", "<|1.00|>", "<|1.00|>", "Ġb"], -0.1, 0.0, ["a", "b"]),
+        (["<|0.00|>", "Ġa", "<|11.00|>", "<|11.00|>", "Ġb", "<|12.00|>"], -0.1, 0.0, ["a"]),
+        (["<|10.00|>", "Ġa"], -0.1, 0.0, []),
         (["Ġa"], -0.1, 0.0, ["a"]),
         (["<|0.00|>", "Ġ", "<|1.00|>"], -0.1, 0.0, []),
         ([], -0.1, 0.0, []),
     ],
 )
-def test_what_is_not_credible_is_left_out(tokens, log_probability, no_speech, texts):
+def test_what_is_not_credible_or_beyond_the_window_is_left_out(tokens, log_probability, no_speech, texts):
     written = Hypothesis(
         tokens=tokens, mean_log_probability=log_probability, no_speech_probability=no_speech
     )
