@@ -46,27 +46,43 @@ def test_the_bounds_are_parameters():
     assert found["instrumentalness"] == 0.5
 
 
+def play(level: float, *lengths_s: float, sr: int, channels: int = 1) -> Audio:
+    """Return square waves at the level and 1,000 times below it in turns."""
+    parts = [np.full(round(s * sr), level / 1000 ** (n % 2)) for n, s in enumerate(lengths_s)]
+    y = np.concatenate(parts).astype(np.float32)
+    y[1::2] *= -1
+    return Audio(y=y if channels == 1 else np.tile(y, (channels, 1)), sr=sr)
+
+
 @pytest.mark.parametrize("channels", [1, 2])
-def test_a_voice_counts_only_where_separated_vocals_are_heard(channels):
-    sr = 8000
-    y = np.zeros((channels, 100 * sr), np.float32)
-    y[:, : 10 * sr] = 0.1
-    y[:, 10 * sr :] = 1e-3  # -60 dBFS: what a separation leaves of an instrument
-    vocals = Audio(y=y if channels > 1 else y[0], sr=sr)
+@pytest.mark.parametrize("level", [1.0, 1e-2, 1e-3])
+def test_a_voice_counts_only_where_separated_vocals_are_heard(channels, level):
+    vocals = play(0.3 * level, 10, 90, sr=8000, channels=channels)  # 10 dB below the file
+    audio = play(level, 100, sr=4000)
     speech = make_speech((0.0, 10.0, "singing"), (50.0, 80.0, "singing"))
     assert instrumentalness(speech)["voice_share"] == pytest.approx(0.4)
-    found = instrumentalness(speech, vocals)
+    found = instrumentalness(speech, vocals, audio)
     assert found["voice_share"] == pytest.approx(0.1)
     assert found["instrumentalness"] == pytest.approx(0.8)
-    lower = instrumentalness(speech, vocals, vocals_floor_dbfs=-70.0)
+    lower = instrumentalness(speech, vocals, audio, vocals_floor_db=-75.0)
     assert lower["voice_share"] == pytest.approx(0.4)
+    higher = instrumentalness(speech, vocals, audio, vocals_floor_db=-9.0)
+    assert higher["voice_share"] == 0.0
 
 
 def test_a_voice_at_the_end_of_the_file_and_silence_are_no_trouble():
     vocals = Audio(y=np.ones(1, np.float32), sr=44_100)
     speech = make_speech((0.0, 0.001, "speech"), duration_s=0.001)
-    assert instrumentalness(speech, vocals)["instrumentalness"] == 0.0
-    assert instrumentalness(make_speech(), vocals)["instrumentalness"] == 1.0
+    assert instrumentalness(speech, vocals, vocals)["instrumentalness"] == 0.0
+    assert instrumentalness(make_speech(), vocals, vocals)["instrumentalness"] == 1.0
+    silence = Audio(y=np.zeros(8000, np.float32), sr=8000)
+    assert instrumentalness(make_speech(), silence, silence)["instrumentalness"] == 1.0
+
+
+def test_vocals_without_the_file_are_refused():
+    vocals = Audio(y=np.ones(1, np.float32), sr=44_100)
+    with pytest.raises(ConfigurationError, match="name both under needs, or neither"):
+        instrumentalness(make_speech(), vocals)
 
 
 def test_without_shares_there_is_no_number():
@@ -84,7 +100,8 @@ def test_without_shares_there_is_no_number():
         {"ignored_share": -0.1},
         {"ignored_share": 0.3},
         {"song_share": 1.1},
-        {"vocals_floor_dbfs": 0.0},
+        {"vocals_floor_db": 0.0},
+        {"vocals_floor_db": float("nan")},
     ],
 )
 def test_parameters_out_of_range_are_refused(params):

@@ -93,7 +93,9 @@ def test_without_a_voice_or_a_language_there_is_no_text(job):
         ([], -0.1, 0.0, []),
     ],
 )
-def test_what_is_not_credible_or_beyond_the_window_is_left_out(tokens, log_probability, no_speech, texts):
+def test_what_is_not_credible_or_beyond_the_window_is_left_out(
+    tokens, log_probability, no_speech, texts
+):
     written = Hypothesis(
         tokens=tokens, mean_log_probability=log_probability, no_speech_probability=no_speech
     )
