@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Annotated, TypedDict
 
 from msgspec import Meta
 
+from segue.errors import TooLarge
 from segue.media.audio import Media
-from segue.media.film import list_key_frames
+from segue.media.film import scan_key_frames
 
 PRELOAD = ("av", "numpy")
+
+MAX_FRAMES = 100_000
 
 
 class KeyFrames(TypedDict):
@@ -35,7 +39,7 @@ def frames(media: Media) -> KeyFrames:
     Parameters
     ----------
     media : Media
-        A film of up to six hours.
+        A film of up to six hours, and 100,000 key frames.
 
     Returns
     -------
@@ -47,7 +51,11 @@ def frames(media: Media) -> KeyFrames:
     NotApplicable, CorruptMedia, TooLarge
         As `segue.Media.frames` describes.
     """
-    found = list_key_frames(media.path, media.uri)
+    found = list(islice(scan_key_frames(media.path, media.uri), MAX_FRAMES + 1))
+    if len(found) > MAX_FRAMES:
+        raise TooLarge(
+            f"{media.uri}: it has more than {MAX_FRAMES:,} key frames; cut it into parts"
+        )
     _, first = next(iter(media.frames()))
     return {
         "times_s": [frame.time_s for frame in found],

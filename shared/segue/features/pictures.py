@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from segue.errors import ConfigurationError
 from segue.media.content_type import find_content_types
-from segue.media.film import list_key_frames
+from segue.media.film import scan_key_frames
 from segue.model.content_types import accepts
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def iterate_pictures(
     if accepts(["image/*"], find_content_types(media.path)):
         yield None, media.image()
         return
-    last_s = list_key_frames(media.path, media.uri)[-1].time_s
+    last_s = max(frame.time_s for frame in scan_key_frames(media.path, media.uri))
     gap_s = max(min_gap_s, last_s / (max_frames - 1) if max_frames > 1 else last_s)
     yield from islice(media.frames(min_gap_s=gap_s), max_frames)
 

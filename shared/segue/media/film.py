@@ -90,8 +90,8 @@ class KeyFrame:
     size_bytes: int  # as it is coded
 
 
-def list_key_frames(path: str, uri: str) -> list[KeyFrame]:
-    """List the key frames of a film, without decoding any.
+def scan_key_frames(path: str, uri: str) -> Iterator[KeyFrame]:
+    """Find the key frames of a film, however many, without decoding any.
 
     Parameters
     ----------
@@ -100,22 +100,26 @@ def list_key_frames(path: str, uri: str) -> list[KeyFrame]:
     uri : str
         Its URI, for errors.
 
+    Yields
+    ------
+    KeyFrame
+        At least one.
+
     Raises
     ------
     NotApplicable, CorruptMedia, TooLarge, MissingInput
         As `segue.Media.frames` describes; that a frame is damaged is not noticed.
     """
-    found: list[KeyFrame] = []
+    is_found = False
     with _open(path, uri) as container:
         stream = _open_pictures(container, uri)
         for time_s, packet in _iterate_packets(container, stream):
             _check_time(uri, time_s)
             if packet.is_keyframe and packet.size:
-                _check_count(uri, len(found) + 1)
-                found.append(KeyFrame(time_s=round(time_s, 6), size_bytes=packet.size))
-    if not found:
+                is_found = True
+                yield KeyFrame(time_s=round(time_s, 6), size_bytes=packet.size)
+    if not is_found:
         raise CorruptMedia(f"{uri}: it has no key frame")
-    return found
 
 
 def iterate_luma(path: str, uri: str) -> Iterator[tuple[float, NDArray[np.uint8]]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from segue.errors import CorruptMedia, NotApplicable
+from segue.errors import CorruptMedia, NotApplicable, TooLarge
+from segue.features import key_frames
 from segue.features.key_frames import frames
 from segue_support.media_seeds import run_bundled_ffmpeg
 from segue_support.photos import CHINA, find_photo
@@ -29,6 +30,16 @@ def test_the_size_is_that_of_the_upright_picture(open_media, tmp_path):
     run_bundled_ffmpeg("-display_rotation", "90", "-i", source, "-c", "copy", path)
     found = frames(open_media(path))
     assert (found["width"], found["height"]) == (48, 64)
+
+
+def test_more_key_frames_than_the_limit_are_too_many(open_media, tmp_path, monkeypatch):
+    path = str(tmp_path / "a.avi")
+    run_bundled_ffmpeg(*PICTURE, "-c:v", "mjpeg", path)
+    monkeypatch.setattr(key_frames, "MAX_FRAMES", 30)
+    assert len(frames(open_media(path))["times_s"]) == 30
+    monkeypatch.setattr(key_frames, "MAX_FRAMES", 29)
+    with pytest.raises(TooLarge, match="more than 29 key frames; cut it into parts"):
+        frames(open_media(path))
 
 
 def test_a_photograph_has_none_and_a_film_that_is_cut_off_is_damaged(open_media, tmp_path):

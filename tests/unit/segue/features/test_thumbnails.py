@@ -9,6 +9,7 @@ from PIL import Image
 from segue.errors import ConfigurationError, NotApplicable, TooLarge
 from segue.features import pictures
 from segue.features.thumbnails import thumbnail
+from segue.media import film
 from segue.testing import sound
 from segue_support.media_seeds import run_bundled_ffmpeg
 from segue_support.photos import CHINA, FLOWER, find_photo
@@ -92,6 +93,15 @@ def test_no_more_frames_are_looked_at_than_asked_for(open_media, tmp_path):
     assert list_times(0.0, 3) == [0.0, 2.0, 4.0]
     assert list_times(0.0, 1) == [0.0]
     assert list_times(3.0, 5) == [0.0, 3.0]
+
+
+def test_a_film_may_have_more_key_frames_than_are_ever_decoded(open_media, tmp_path, monkeypatch):
+    """Of Motion JPEG and ProRes, each frame is one."""
+    path = str(tmp_path / "a.avi")
+    run_bundled_ffmpeg(*colour("red"), "-c:v", "mjpeg", path)
+    monkeypatch.setattr(film, "MAX_FRAMES", 5)
+    found = pictures.iterate_pictures(open_media(path), min_gap_s=0.0, max_frames=4)
+    assert [time_s for time_s, _ in found] == [0.0, 0.3, 0.6, 0.9]
 
 
 @pytest.mark.parametrize(

@@ -81,8 +81,8 @@ def test_each_container_and_codec_gives_its_key_frames(open_media, films, name):
 
 
 @pytest.mark.parametrize("name", FILMS | INTRA)
-def test_key_frames_are_listed_without_being_decoded(films, name):
-    listed = film.list_key_frames(films[name], name)
+def test_key_frames_are_found_without_being_decoded(films, name):
+    listed = list(film.scan_key_frames(films[name], name))
     decoded = film.iterate_key_frames(films[name], name)
     assert [frame.time_s for frame in listed] == [time_s for time_s, _ in decoded]
     assert all(0 < frame.size_bytes <= os.path.getsize(films[name]) for frame in listed)
@@ -392,7 +392,7 @@ def test_all_frames_of_a_damaged_film_are_read_or_it_is_corrupt(films, tmp_path_
     _, data = mutate(seed, {name: read(each) for name, each in films.items()})
     with open(path, "wb") as file:
         file.write(data)
-    for read_film in (film.list_key_frames, film.iterate_luma):
+    for read_film in (film.scan_key_frames, film.iterate_luma):
         try:
             found = list(read_film(path, "file:///a"))
         except (CorruptMedia, TooLarge, NotApplicable):
