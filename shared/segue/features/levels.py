@@ -2,7 +2,8 @@
 
 Networks learn at usual levels, and miss what is much quieter. The level of a file is the mean power
 of its stretches of 100 ms that are above -80 dBFS, and then of those that are no more than 10 dB
-below the mean of these, so that pauses do not count.
+below the mean of these, so that pauses do not count. What is more than 30 dB above their median
+counts as 30 dB above it, so that a click does not decide.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ STRETCHES_PER_S = 10
 STRETCHES_AT_ONCE = 100
 QUIETEST_POWER = 10**-8.0
 GATE = 10.0
+LOUDEST = 1_000.0
 
 
 def find_gain(audio: Audio, level_dbfs: float) -> float:
@@ -32,10 +34,13 @@ def find_gain(audio: Audio, level_dbfs: float) -> float:
     level_dbfs : float
         The level that it is to have, where a square wave at full scale has 0.
     """
+    import numpy as np
+
     powers = measure_powers(audio)
     powers = powers[powers > QUIETEST_POWER]
     if not len(powers):
         return 0.0
+    powers = np.minimum(powers, LOUDEST * np.median(powers))
     level = float(powers[powers >= powers.mean() / GATE].mean())
     return math.sqrt(10 ** (level_dbfs / 10) / level)
 

@@ -44,6 +44,15 @@ def test_pauses_and_what_is_much_quieter_do_not_count():
     assert find_gain(audio, -20.0) == pytest.approx(10**0.5)
 
 
+def test_a_click_in_what_is_quiet_does_not_decide():
+    quiet = play((-50, 20))
+    click = play((-50, 10), (0, 0.1), (-50, 9.9))
+    assert find_gain(quiet, -20.0) / find_gain(click, -20.0) < 10 ** (10 / 20)
+    # A tenth of the time is no click.
+    loud = play((-50, 9), (-21, 1))
+    assert find_gain(loud, -20.0) == pytest.approx(10 ** (1 / 20))
+
+
 @pytest.mark.parametrize("audio", [play((-81, 3)), play((-400, 1)), play((-90, 1 / SR))])
 def test_silence_has_no_gain(audio):
     assert find_gain(audio, -20.0) == 0.0
