@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SIGNATURE = b"\xff\xd8\xff"
 QUALITY = 85  # of 1 to 95; half as large as at 95, and hard to tell apart
 MAX_SIDE = 65_500  # of libjpeg
+MAX_PIXELS = 89_478_485  # from which on Pillow takes a file for a bomb
 
 
 class JpegCodec:
@@ -66,11 +67,12 @@ def _compress(value: object) -> bytes:
             "it to 0..255 and use .astype(np.uint8)"
         )
     fits = min(value.shape, default=0) > 0 and max(value.shape) <= MAX_SIDE
+    fits = fits and np.prod(value.shape[:2]) <= MAX_PIXELS
     if not fits or value.ndim not in (2, 3) or value.shape[2:] not in ((), (3,)):
         raise BadOutput(
             f"the job returned an image of the shape {value.shape}; image/jpeg holds (height, "
-            f"width) or (height, width, 3), of up to {MAX_SIDE:,} pixels a side: leave "
-            "transparency out, or declare image/png"
+            f"width) or (height, width, 3), of up to {MAX_SIDE:,} pixels a side and {MAX_PIXELS:,} "
+            "in all: leave transparency out, scale it down, or declare image/png"
         )
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(value)).save(buffer, "JPEG", quality=QUALITY)

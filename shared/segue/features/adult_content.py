@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 
 PRELOAD = ("av", "numpy", "PIL.Image")
 
-SCALED, SEEN = (
-    256,
-    224,
-)  # pixels a side: of the whole picture, and of its middle, which is looked at
+# Pixels a side: of the whole picture, and of its middle, which is looked at.
+SCALED, SEEN = 256, 224
 MEAN_BGR = (104.0, 117.0, 123.0)  # of the pictures that it was trained with
 QUALITY = 75  # of the JPEG that the original preparation makes of a picture, in Pillow's default
 MODEL_BYTES = 0.3 * 2**30  # measured, with what onnxruntime needs for a picture

@@ -170,7 +170,8 @@ def find_peaks(
     order = np.argsort(-scores[is_peak], kind="stable")[:MAX_OBJECTS]
     kinds, rows, columns, scores = (each[is_peak][order] for each in (kinds, rows, columns, scores))
     centres = np.stack([columns, rows, columns, rows], axis=1) * float(STRIDE)
-    boxes = centres + reach[:, rows, columns].T * np.array([-1, -1, 1, 1])
+    # The network may say less than nothing.
+    boxes = centres + np.maximum(reach[:, rows, columns].T, 0) * np.array([-1, -1, 1, 1])
     return kinds, scores, boxes
 
 

@@ -597,6 +597,7 @@ BAD_JPEG = {
     "a number": (np.array(1, np.uint8), r"the shape \(\)"),
     "empty": (np.zeros((0, 9), np.uint8), r"\(0, 9\)"),
     "too long": (np.zeros((1, 65_501), np.uint8), r"of up to 65,500 pixels a side"),
+    "too large": (np.broadcast_to(np.uint8(0), (9_460, 9_459)), r"and 89,478,485 in all: .*scale"),
     "no JPEG": (b"GIF89a", r"not a JPEG image: 6 bytes that begin with b'GIF89a'"),
     "cut": (jpeg_of("RGB")[:-40], r"not a JPEG image.*[Tt]runcated"),
     "nothing": (None, r"the job returned NoneType None"),

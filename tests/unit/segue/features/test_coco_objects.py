@@ -127,6 +127,11 @@ def test_a_peak_is_above_its_neighbours_and_the_highest_comes_first():
     assert len(find_peaks(heat, reach, 0.95)[0]) == 0
 
 
+def test_no_side_of_a_box_is_beyond_its_centre():
+    heat, reach = np.full((1, 1, 1), 0.9, np.float32), np.full((4, 1, 1), -8.5, np.float32)
+    assert find_peaks(heat, reach, 0.5)[2].tolist() == [[0, 0, 0, 0]]
+
+
 def test_no_more_than_100_objects_are_found_in_a_picture():
     heat = np.zeros((1, 60, 60), np.float32)
     heat[0, ::3, ::3] = np.linspace(0.4, 0.9, 400).reshape(20, 20)

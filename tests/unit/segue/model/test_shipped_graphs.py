@@ -8,7 +8,7 @@ import pytest
 
 from segue.model.graph import read_graph
 from segue.model.job_code import check_code, find_callable
-from segue.model.result_schema import build_result_schema
+from segue.model.result_schema import build_result_schema, iterate_fields
 from segue.model.settings import Settings
 from segue.model.shipped_graphs import DEFAULT_PATH, list_shipped_graphs, locate_graph, read_costs
 
@@ -42,6 +42,10 @@ def test_all_results_in_json_have_a_schema_whose_fields_have_meanings():
             schema = build_result_schema(find_callable(job.run))
             if schema is None:
                 missing.append(job.name)
+                continue
+            for part in (schema, *schema.get("$defs", {}).values()):
+                fields = iterate_fields(part) if "properties" in part else ()
+                missing += [(job.name, name) for name, _, meaning in fields if not meaning]
     assert missing == []
 
 
