@@ -36,8 +36,8 @@ PRELOAD = ("librosa", "numpy", "scipy.fft", "scipy.sparse")
 SAMPLE_RATE_HZ = 16_000
 N_FFT, HOP_LENGTH = 512, 256
 WINDOW_FRAMES = 187  # as the network was trained
-WINDOWS_AT_ONCE = 1  # more take more time, not less, and 66 MiB each
 SHORTEST_S = (WINDOW_FRAMES - 1) * HOP_LENGTH / SAMPLE_RATE_HZ
+EMBEDDING = 200
 LEVEL_DBFS = -17.0
 DECIMALS = 4
 # Measured, and rounded up: what a call of the network takes.
@@ -129,19 +129,15 @@ class Tags:
         """Return the means of the tags [shape=(50,)] and of the embeddings [shape=(200,)]."""
         import numpy as np
 
-        sums: list[NDArray[np.float64]] = []
-        for first in range(0, windows, WINDOWS_AT_ONCE):
-            count = min(WINDOWS_AT_ONCE, windows - first)
-            S = _compute_frames(y, first * WINDOW_FRAMES, count * WINDOW_FRAMES)
+        tags, embedding = np.zeros(len(TAGS)), np.zeros(EMBEDDING)
+        for number in range(windows):  # several in a call take more time, not less
+            S = _compute_frames(y, number * WINDOW_FRAMES, WINDOW_FRAMES)
             x = np.log10(1 + np.float32(10_000 * gain**2) * S)
-            found = self.session.run(
-                ["tags", "embedding"], {"x": x.reshape(count, WINDOW_FRAMES, BANDS)}
-            )
-            added = [part.sum(axis=0, dtype=np.float64) for part in found]
-            sums = [a + b for a, b in zip(sums, added, strict=True)] if sums else added
+            found = self.session.run(["tags", "embedding"], {"x": x[np.newaxis]})
+            tags += found[0][0]
+            embedding += found[1][0]
             release_pages(y)
-        tags, embedding = (total / windows for total in sums)
-        return tags, embedding
+        return tags / windows, embedding / windows
 
 
 def _compute_frames(y: NDArray[np.float32], first: int, count: int) -> NDArray[np.float32]:

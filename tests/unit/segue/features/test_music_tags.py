@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from segue.errors import ConfigurationError, TooLarge
-from segue.features import music_tags as module
 from segue.features.levels import find_gain
-from segue.features.music_tags import HOP_LENGTH, LEVEL_DBFS, N_FFT, WINDOW_FRAMES, Tags
+from segue.features.music_tags import EMBEDDING, HOP_LENGTH, LEVEL_DBFS, N_FFT, WINDOW_FRAMES, Tags
 from segue.media import memory
 from segue.media.audio import Audio
 from segue.models.musicnn import BANDS, TAGS
@@ -20,7 +19,6 @@ from segue.models.onnx_writer import OnnxGraph
 SR = 16_000
 WINDOW = WINDOW_FRAMES * HOP_LENGTH
 SHORTEST = WINDOW - HOP_LENGTH
-EMBEDDING = 200
 ROUNDING = 1.1e-4  # of four decimals
 RNG = np.random.default_rng(5)
 TAG_WEIGHTS = RNG.normal(0, 0.2, (BANDS, len(TAGS))).astype(np.float32)
@@ -84,14 +82,6 @@ def test_the_most_fitting_tag_is_first(model):
     values = [each["value"] for each in tag(model, make_music(WINDOW))["tags"]]
     assert values == sorted(values, reverse=True)
     assert values[0] > values[-1]
-
-
-def test_calls_of_the_network_do_not_show(model, monkeypatch):
-    y = make_music(9 * WINDOW)
-    whole = tag(model, y)
-    for windows in (2, 3):
-        monkeypatch.setattr(module, "WINDOWS_AT_ONCE", windows)
-        assert tag(model, y) == whole
 
 
 def test_a_rest_that_is_shorter_than_a_window_is_not_heard(model):
