@@ -156,8 +156,9 @@ def _show_one(context: Context, one: ShippedJob) -> None:
         for field in iterate_fields(schema):
             rows.add_row(*field)
         output.print("", rows)
-    if target is not None and (text := inspect.getdoc(target)):
-        output.print("", text)
+    for code in (target, vars(target).get("__call__")) if target is not None else ():
+        if code is not None and (text := inspect.getdoc(code)):
+            output.print("", text)
 
 
 def _find_code(job: Job) -> Any:

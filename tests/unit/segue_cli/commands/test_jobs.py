@@ -58,6 +58,13 @@ def test_one_job_is_shown_with_its_result_and_its_documentation(segue):
     assert segue("jobs", "energy", "--json").json["schema"]["title"] == "Energy"
 
 
+def test_a_job_that_is_a_class_is_shown_with_what_its_call_says(segue):
+    said = segue("jobs", "pitch")
+    assert said.code == 0
+    assert "Where a pitch is looked for" in said.out
+    assert "Row n of" in said.out
+
+
 def test_a_job_that_does_not_ship_is_refused_with_a_suggestion(segue):
     said = segue("jobs", "enrgy")
     assert said.code == 2
