@@ -7,9 +7,11 @@ Whisper is not confident and hears no speech, or repeats itself, by the bounds o
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -106,6 +108,8 @@ class Transcript:
 
 def _join(stretches: list[tuple[float, float]], duration_s: float) -> Iterator[tuple[float, float]]:
     """Yield windows of at most 30 s with all of the voice: as many stretches in each as fit."""
+    import numpy as np
+
     window: tuple[float, float] | None = None
     for start, end in stretches:
         start_s, end_s = max(0.0, start - MARGIN_S), min(duration_s, end + MARGIN_S)
@@ -115,10 +119,10 @@ def _join(stretches: list[tuple[float, float]], duration_s: float) -> Iterator[t
         if window is not None:
             yield window
             start_s = max(start_s, window[1])
-        while end_s - start_s > WINDOW_S:
-            yield start_s, start_s + WINDOW_S
-            start_s += WINDOW_S
-        window = (start_s, end_s)
+        # In equal parts: of a short rest, Whisper invents something.
+        edges = np.linspace(start_s, end_s, 1 + math.ceil((end_s - start_s) / WINDOW_S)).tolist()
+        yield from pairwise(edges[:-1])
+        window = (edges[-2], end_s)
     if window is not None:
         yield window
 

@@ -57,10 +57,18 @@ def test_the_times_are_those_in_the_file(job):
 
 
 def test_windows_have_as_many_stretches_as_fit(job, monkeypatch):
-    speech = make_speech((1.0, 10.0), (12.0, 29.0), (30.0, 40.0), (50.0, 130.0), (131.0, 139.0))
+    speech = make_speech((1.0, 10.0), (12.0, 29.0), (30.0, 40.0), (131.0, 139.0))
     found = list_windows(job, monkeypatch, make_audio(139), speech)
-    # 0.9-29.1, 29.9-40.1, 49.9-79.9, 79.9-109.9, 109.9-139
-    assert found == pytest.approx([28.2, 10.2, 30.0, 30.0, 29.1])
+    # 0.9-29.1, 29.9-40.1, 130.9-139
+    assert found == pytest.approx([28.2, 10.2, 8.1])
+
+
+def test_a_longer_stretch_is_parted_equally(job, monkeypatch):
+    """No window has a rest that is too short to be understood."""
+    speech = make_speech((0.1, 30.15), (50.0, 130.0), (130.5, 132.0))
+    found = list_windows(job, monkeypatch, make_audio(140), speech)
+    # 0-15.125-30.25, 49.9-130.1 in three, the last of which goes on to 132.1
+    assert found == pytest.approx([15.125, 15.125, 80.2 / 3, 80.2 / 3, 80.2 / 3 + 2.0], abs=1e-3)
 
 
 def test_nothing_is_heard_twice(job, monkeypatch):
