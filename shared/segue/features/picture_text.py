@@ -41,7 +41,7 @@ WIDENING = 1.6
 MIN_SIDE = 3.0  # pixels of a line's rectangle, before it is widened
 MAX_LINES = 300
 ANGLES_DEG = (-45.0, 45.0, 361)  # that are tried: from, to, and how many
-UPRIGHT = 1.5  # how much higher than wide a line is that runs from the top down
+UPRIGHT = 1.5  # how much higher than wide a line is that runs down or up
 HEIGHT, MIN_WIDTH, MAX_WIDTH = 48, 320, 1_920  # of a line that is read
 MODEL_BYTES = 1.0 * 2**30  # measured, with what onnxruntime needs for a picture
 
@@ -85,7 +85,8 @@ class Text:
 
     The characters are those of Latin scripts, Chinese and Japanese; no language has to be known. A
     picture is scaled to 960 pixels, so letters should be a hundredth of its longest side or more.
-    Lines may be at an angle; text that is upside down, bent or in perspective is read badly.
+    Lines may be at an angle, and run down or up; text that is upside down, bent or in perspective
+    is read badly.
 
     Parameters
     ----------
@@ -142,7 +143,10 @@ class Text:
         height, width = rgb.shape[:2]
         lines: list[TextLine] = []
         for line in sort_lines(self._find_lines(rgb)):
-            text, confidence = self._read_line(cut_line(rgb, line))
+            image = cut_line(rgb, line)
+            # A line that runs down may run up.
+            ways = [image, image.rotate(180)] if line.is_upright else [image]
+            text, confidence = max(map(self._read_line, ways), key=lambda read: read[1])
             if text.strip() and confidence >= self.min_confidence:
                 corners = line.corners / (width, height)
                 box = [[round(float(x), 4), round(float(y), 4)] for x, y in corners.clip(0, 1)]
@@ -182,6 +186,13 @@ class Rectangle:
 
         signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
         return np.stack([self.centre + (a * self.along + b * self.down) / 2 for a, b in signs])
+
+    @property
+    def is_upright(self) -> bool:
+        """Whether it is so much higher than wide that its text runs down or up."""
+        import numpy as np
+
+        return bool(np.hypot(*self.down) >= UPRIGHT * np.hypot(*self.along))
 
     def stretch(self, x: float, y: float) -> Rectangle:
         """Return it in a picture that is so many times as wide and high."""
@@ -291,7 +302,7 @@ def cut_line(rgb: NDArray[np.uint8], line: Rectangle) -> Image.Image:
     from PIL import Image as Pillow
 
     corners = line.corners
-    if np.hypot(*line.down) >= UPRIGHT * np.hypot(*line.along):
+    if line.is_upright:
         corners = np.roll(corners, -1, axis=0)  # it begins at the top, which comes to the left
     across, down = corners[1] - corners[0], corners[3] - corners[0]
     scale = HEIGHT / np.hypot(*down)

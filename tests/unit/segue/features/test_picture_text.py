@@ -100,6 +100,30 @@ def test_a_line_is_found_read_and_placed(open_media, tmp_path, folder):
     assert nothing["texts"] == []
 
 
+@pytest.mark.parametrize("bar", [(100, 20, 129, 199), (20, 100, 199, 129)])
+def test_a_line_that_runs_down_is_read_from_both_ends(
+    open_media, tmp_path, folder, monkeypatch, bar
+):
+    """Whichever is more confident counts: here, what has the white end at its right."""
+    image = Image.new("RGB", (220, 220))
+    draw = ImageDraw.Draw(image)
+    draw.rectangle(bar, fill=GREEN)
+    draw.rectangle((bar[0], bar[1], bar[0] + 29, bar[1] + 29), fill="white")
+    image.save(tmp_path / "a.png")
+    read = []
+
+    def look(line: Image.Image) -> tuple[str, float]:
+        read.append(line.size)
+        left, right = np.asarray(line)[10:-10, [30, -30], 0].mean(axis=0)
+        return ("right", 0.9) if right > left else ("left", 0.6)
+
+    job = start(folder)
+    monkeypatch.setattr(job, "_read_line", look)
+    is_upright = bar[2] - bar[0] < bar[3] - bar[1]
+    assert job(open_media(tmp_path / "a.png"))["texts"] == (["right"] if is_upright else ["left"])
+    assert len(read) == 1 + is_upright
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (100, 100)])
 def test_a_picture_without_text_has_no_lines(open_media, tmp_path, folder, size):
     Image.new("RGB", size, BLUE).save(tmp_path / "a.png")
