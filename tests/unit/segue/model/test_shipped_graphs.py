@@ -43,7 +43,9 @@ def test_all_results_in_json_have_a_schema_whose_fields_have_meanings():
             if schema is None:
                 missing.append(job.name)
                 continue
-            missing += [(job.name, name) for name, _, meaning in iterate_fields(schema) if not meaning]
+            missing += [
+                (job.name, name) for name, _, meaning in iterate_fields(schema) if not meaning
+            ]
     assert missing == []
 
 
