@@ -42,7 +42,7 @@ MEDIA = {
     "talk.ts": (*PICTURE, *SOUND, "-r", "25", "-c:v", "mpeg2video"),
 }
 SONGS = {"song.flac", "cover.mp3", "cover.m4a", "cover.flac", "speech.wav"}
-IMAGES = {"hopper.jpg", "flower.webp", "text.png"}
+IMAGES = {"hopper.jpg", "flower.webp", "text.png", "turned.png"}
 FILMS = {"talk.mp4", "silent.mkv", "silent.webm", "talk.ts", "portrait.mp4", "photos.mp4"}
 
 
@@ -57,6 +57,7 @@ def fill(folder: Path) -> None:
         style = ImageFont.truetype(font, size)
         ImageDraw.Draw(page).text((40, 30 + 90 * row), text, font=style, fill="white")
     page.save(folder / "text.png")
+    page.rotate(90, expand=True).save(folder / "turned.png")
     run_bundled_ffmpeg(
         *("-display_rotation", "90", "-i", str(folder / "talk.mp4"), "-c", "copy"),
         str(folder / "portrait.mp4"),
@@ -99,7 +100,7 @@ class Catalogue:
         return done.stdout
 
     def find(self, job: str, name: str) -> Path:
-        [path] = (self.folder / ".segue/artifacts" / job).glob(f"*/**/{name}/*")
+        [path] = (self.folder / ".segue/film/artifacts" / job).glob(f"*/**/{name}/*")
         return path
 
     def read(self, job: str, name: str) -> dict:
@@ -151,6 +152,11 @@ def test_text_of_several_sizes_is_read(catalogue):
         left, top = np.array(line["box"]).min(axis=0) * (800, 300)
         assert left == pytest.approx(40, abs=size)
         assert top == pytest.approx(30 + 90 * row, abs=size)
+
+
+def test_text_that_runs_up_is_read(catalogue):
+    found = catalogue.read("text", "turned.png")
+    assert {text for _, text in TEXTS[1:]} <= set(found["texts"])
 
 
 def test_a_film_has_its_cut_and_a_thumbnail_that_is_upright(catalogue):
