@@ -7,6 +7,7 @@ voice it has.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
@@ -114,14 +115,13 @@ class Language:
                 "segue.features.resampling:downsample"
             )
         chosen = choose_windows(find_voice(speech["segments"]), self.windows)
-        voice_s = round(sum(lasting_s for _, lasting_s in chosen), 3)
+        voice_s = round(math.fsum(lasting_s for _, lasting_s in chosen), 3)
         if not chosen or voice_s < self.min_voice_s:
             return {
                 "language": None,
                 "probability": None,
                 "voice_s": voice_s,
-                "reason": f"there are {voice_s:.1f} s with a voice, and {self.min_voice_s} are "
-                "needed",
+                "reason": f"there are {voice_s} s with a voice, and {self.min_voice_s} are needed",
             }
         shares: dict[str, float] = defaultdict(float)
         for start_s, lasting_s in chosen:

@@ -79,6 +79,8 @@ def test_too_little_voice_and_doubt_are_reasons(whisper_files):
     audio, speech = play(("fr", 30)), make_speech((1.0, 3.5))
     found = make(whisper_files)(audio, speech)
     assert (found["language"], found["probability"], found["voice_s"]) == (None, None, 2.5)
+    found = make(whisper_files)(audio, make_speech((1.0, 3.97)))
+    assert found["reason"] == "there are 2.97 s with a voice, and 3.0 are needed"
     assert make(whisper_files, min_voice_s=2.0)(audio, speech)["language"] == "fr"
     found = make(whisper_files, min_probability=0.99)(audio, make_speech((0.0, 30.0)))
     assert found["language"] is None
