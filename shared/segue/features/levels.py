@@ -50,7 +50,7 @@ def measure_powers(audio: Audio) -> NDArray[np.float64]:
     import numpy as np
 
     size = max(1, audio.sr // STRETCHES_PER_S)
-    powers = []
+    powers = [np.zeros(0)]  # a file may be empty
     for _, block in iterate_blocks(audio.y, STRETCHES_AT_ONCE * size):
         power = np.square(block, dtype=np.float64)
         power = power.mean(axis=0) if power.ndim == 2 else power

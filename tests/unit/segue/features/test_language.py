@@ -75,6 +75,11 @@ def test_singing_is_a_voice_and_music_is_none(whisper_files):
     }
 
 
+def test_seconds_are_a_float_where_there_are_none(whisper_files):
+    found = make(whisper_files)(play(("fr", 1)), make_speech())
+    assert repr(found["voice_s"]) == "0.0"
+
+
 def test_too_little_voice_and_doubt_are_reasons(whisper_files):
     audio, speech = play(("fr", 30)), make_speech((1.0, 3.5))
     found = make(whisper_files)(audio, speech)

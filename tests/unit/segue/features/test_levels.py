@@ -30,6 +30,12 @@ def test_powers_of_channels_are_averaged():
     np.testing.assert_allclose(powers, [0.05, 0.05, 0.05], rtol=1e-6)
 
 
+def test_an_empty_file_has_no_powers():
+    empty = Audio(y=np.zeros(0, np.float32), sr=SR)
+    assert measure_powers(empty).shape == (0,)
+    assert find_gain(empty, -20.0) == 0.0
+
+
 def test_a_long_file_is_read_in_blocks():
     assert len(measure_powers(play((-10, 25.05)))) == 251
 
