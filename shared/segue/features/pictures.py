@@ -8,10 +8,11 @@ to its end. A short film of one shot may have a single key frame.
 
 from __future__ import annotations
 
+import os
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from segue.errors import ConfigurationError
+from segue.errors import ConfigurationError, CorruptMedia
 from segue.media.content_type import find_content_types
 from segue.media.film import scan_key_frames
 from segue.model.content_types import accepts
@@ -62,10 +63,16 @@ def iterate_pictures(
         raise ConfigurationError(f"max_frames is {max_frames}; use 1 to {MAX_FRAMES:,}")
     if not min_gap_s >= 0:
         raise ConfigurationError(f"min_gap_s is {min_gap_s}; use seconds from 0 on")
-    if accepts(["image/*"], find_content_types(media.path)):
+    types = find_content_types(media.path)
+    if accepts(["image/*"], types):
         yield None, media.image()
         return
-    last_s = max(frame.time_s for frame in scan_key_frames(media.path, media.uri))
+    try:
+        last_s = max(frame.time_s for frame in scan_key_frames(media.path, media.uri))
+    except CorruptMedia as error:
+        if types or not os.path.getsize(media.path):
+            raise
+        raise CorruptMedia(f"{media.uri}: neither an image nor a film that Segue reads") from error
     gap_s = max(min_gap_s, last_s / (max_frames - 1) if max_frames > 1 else last_s)
     yield from islice(media.frames(min_gap_s=gap_s), max_frames)
 

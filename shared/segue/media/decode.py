@@ -288,9 +288,9 @@ class LocalMedia:
             )
 
     def _explain_failure(self, report: FfmpegResult) -> str:
+        if self._is_text():
+            return "not audio, but text, such as a playlist or a web page"
         if "Format not on whitelist" in report.log:
-            if self._is_text():
-                return "not audio, but text, such as a playlist or a script"
             return "not audio in a container that Segue reads: convert it, for example to FLAC"
         if "moov atom not found" in report.log:
             return "truncated: the index at the end of the file is missing (no moov atom)"

@@ -74,7 +74,7 @@ def decode_image(path: str, uri: str) -> NDArray[np.uint8]:
             with warnings.catch_warnings(action="ignore"):  # of metadata, and of large images
                 return _decode(file, uri)
         except DecompressionBombError as error:
-            raise _too_large(uri, "more") from error
+            raise _too_large(uri, "it has too many") from error
         except ERRORS as error:
             raise CorruptMedia(f"{uri}: {_explain(error, types)}") from error
 

@@ -554,6 +554,14 @@ def test_a_broken_file_is_corrupt_media_and_says_why(open_media, tmp_path, data,
         open_media(path).audio()
 
 
+@pytest.mark.parametrize("name", ["song.mp3", "clip.mp4", "song.wav"])
+def test_text_is_called_text_whatever_its_name_promises(open_media, tmp_path, name):
+    path = tmp_path / name
+    path.write_text("<!DOCTYPE html>\n<html><body>404 Not Found</body></html>")
+    with pytest.raises(CorruptMedia, match=r"not audio, but text, such as a playlist or a web"):
+        open_media(path).audio()
+
+
 def test_a_failure_leaves_no_file_behind(open_media, written, music):
     media = open_media(cut(written(music, "a.flac"), 0.5))
     with pytest.raises(CorruptMedia):
