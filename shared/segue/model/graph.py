@@ -34,6 +34,7 @@ from segue.model.manifest import (
 from segue.model.media_file import is_unicode
 from segue.model.model_entry import CONVERT, SHA256, ModelEntry, parse_source
 from segue.model.model_entry import REFERENCE as MODEL
+from segue.model.shipped_graphs import list_shipped_graphs
 from segue.model.yaml_document import MAX_FAULTS, YamlDocument, YamlError, abbreviate, parse_yaml
 from segue.printable import escape
 
@@ -470,7 +471,8 @@ def read_graph(
     except OSError as error:
         raise ConfigurationError(
             f"the graph {path!r} cannot be read ({error.strerror}); "
-            "name a jobs.yaml with --graph or SEGUE_GRAPH"
+            "name a jobs.yaml with --graph or SEGUE_GRAPH, or a graph that ships with Segue: "
+            f"{', '.join(list_shipped_graphs())}"
         ) from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1

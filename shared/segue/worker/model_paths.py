@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from segue.adapters.connect import open_models
 from segue.model.graph import Graph, find_model_params
 from segue.model.settings import DEFAULT_GRAPH, SETTINGS, Settings
+from segue.model.shipped_graphs import list_shipped_graphs, locate_graph
 from segue.models.library import build_missing_error
 
 
@@ -49,7 +50,8 @@ def check_models(graph: Graph, jobs: Iterable[str]) -> None:
 
 def _find_options(graph: Graph) -> str:
     """Return the option with which a command finds a graph that it would not find by itself."""
-    named = os.environ.get(SETTINGS["graph"].variable) or DEFAULT_GRAPH
+    named = locate_graph(os.environ.get(SETTINGS["graph"].variable) or DEFAULT_GRAPH)
     if graph.path is None or os.path.abspath(graph.path) == os.path.abspath(named):
         return ""
-    return f" --graph {shlex.quote(graph.path)}"
+    shipped = {path: name for name, path in list_shipped_graphs().items()}
+    return f" --graph {shlex.quote(shipped.get(graph.path, graph.path))}"

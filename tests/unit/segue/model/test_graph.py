@@ -15,6 +15,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segue.errors import ConfigurationError
 from segue.model import graph as graph_module
 from segue.model.graph import INCLUDE, SOURCE, Graph, Job, Resources, parse_graph, read_graph
 from segue_support.paths import ROOT
@@ -474,3 +475,8 @@ def test_accepted_fingerprints_stay_few_and_keep_the_own_one():
     for name in "ef":
         assert len(graph.accepted[name]) <= 258
         assert graph.fingerprints[name] == graph.accepted[name][0]
+
+
+def test_a_graph_that_is_not_there_is_no_shipped_one_either(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"or a graph that ships .*: default, film, "):
+        read_graph(str(tmp_path / "filn"))

@@ -11,8 +11,9 @@ import pytest
 
 from segue.adapters.connect import connect_store, open_models
 from segue.errors import ConfigurationError, SegueError, Unavailable
-from segue.model.graph import parse_graph
+from segue.model.graph import parse_graph, read_graph
 from segue.model.model_entry import CONTENTS, ModelEntry
+from segue.model.shipped_graphs import list_shipped_graphs
 from segue.models.fetch import Origin, fetch_model
 from segue.models.library import DamagedCopyError, ModelLibrary
 from segue.worker.model_paths import check_models, find_model_paths
@@ -157,6 +158,15 @@ def test_all_models_that_are_missing_are_named_with_the_command_to_type(graph):
     check_models(graph, ["b"])  # it runs without
     with pytest.raises(ConfigurationError, match="'segue models get tiny@1'"):
         find_model_paths(graph, "a")
+
+
+def test_the_command_to_type_names_a_shipped_graph_by_its_name(graph, monkeypatch):
+    shipped = read_graph(list_shipped_graphs()["melody"], {})
+    with pytest.raises(ConfigurationError, match=r"basic_pitch@1 --graph melody'"):
+        check_models(shipped, ["pitch", "notes"])
+    monkeypatch.setenv("SEGUE_GRAPH", "melody")
+    with pytest.raises(ConfigurationError, match=r"basic_pitch@1'"):
+        check_models(shipped, ["pitch", "notes"])
 
 
 def test_the_command_to_type_names_the_graph_unless_it_is_found_without(graph, monkeypatch):
