@@ -108,6 +108,7 @@ NONE = {
     "beats_per_bar": None,
     "tempo_bpm": None,
     "confidence": 0.0,
+    "reason": "no beat is heard",
 }
 NO_BEATS = {
     "silence": sound.silence(5.0, sr=RATE_HZ),

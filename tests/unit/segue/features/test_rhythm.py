@@ -25,7 +25,13 @@ WINDOW_S = 0.07
 # Beats are dated to the rise of the sound; the ear tells 10 ms at best.
 DATING_TOLERANCE_S = 0.005
 STEADY_TOLERANCE = 0.001
-EMPTY = {"tempo_bpm": None, "confidence": 0.0, "beat_times_s": [], "beat_confidences": []}
+EMPTY = {
+    "tempo_bpm": None,
+    "confidence": 0.0,
+    "beat_times_s": [],
+    "beat_confidences": [],
+    "reason": "no tempo is heard",
+}
 # In eighths: the bar's kicks and snares. The hi-hat is on all of them, if there is one.
 PATTERNS = {
     "kick and snare": ((0, 4), (2, 6), False),
