@@ -71,6 +71,7 @@ class Metre(TypedDict):
         float,
         Meta(description="from 0 to 1: how clear the beats are, right metre or not"),
     ]
+    reason: Annotated[str | None, Meta(description="why there are no beats; null if there are")]
 
 
 class Downbeats:
@@ -249,6 +250,7 @@ def _describe(bars: Bars, heard: NDArray[np.float64], first: int) -> Metre:
         "beats_per_bar": bars.beats_per_bar,
         "tempo_bpm": round(_fit_tempo(bars.frames), 2),
         "confidence": round(_compute_confidence(heard, bars.frames), 3),
+        "reason": None,
     }
 
 
@@ -261,6 +263,7 @@ def _describe_none() -> Metre:
         "beats_per_bar": None,
         "tempo_bpm": None,
         "confidence": 0.0,
+        "reason": "no beat is heard",
     }
 
 

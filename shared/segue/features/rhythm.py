@@ -64,6 +64,7 @@ class Beats(TypedDict):
         list[float],
         Meta(description="from 0 to 1: that of the file, less where little begins"),
     ]
+    reason: Annotated[str | None, Meta(description="why there is no tempo; null if there is")]
 
 
 def beats(audio: Audio, *, start_bpm: float = 135.0, tightness: float = 300.0) -> Beats:
@@ -122,17 +123,17 @@ def beats(audio: Audio, *, start_bpm: float = 135.0, tightness: float = 300.0) -
     tempo = estimate_tempo(envelopes, rate_hz, start_bpm)
     strength = envelopes[0] + envelopes[1]
     if tempo is None or tempo.periodicity < enough:
-        return _describe(None, 0.0, [], [])
+        return _describe(None, 0.0, [], [], "no tempo is heard")
     frames = _track(strength, rate_hz, tempo, tightness)
     frames = _drop_silent_ends(frames, onsets.salience)
     if len(frames) < 2:
-        return _describe(None, 0.0, [], [])
+        return _describe(None, 0.0, [], [], "fewer than two beats are heard")
     confidence = tempo.probability * _compare_with_offbeats(envelopes[0] + envelopes[2], frames)
     shares = _read_near(strength, frames)
     shares = np.sqrt(np.minimum(shares / max(float(np.median(shares)), 1e-12), 1))
     times_s = date_beats(audio, frames / rate_hz, onsets.scale)
     bpm = tempo.bpm if tempo.is_steady else _fit_tempo(times_s, tempo.bpm)
-    return _describe(bpm, confidence, times_s.tolist(), (confidence * shares).tolist())
+    return _describe(bpm, confidence, times_s.tolist(), (confidence * shares).tolist(), None)
 
 
 def _require_periodicity(frames: int) -> float:
@@ -184,11 +185,16 @@ def _fit_tempo(times_s: NDArray[np.float64], assumed_bpm: float) -> float:
 
 
 def _describe(
-    bpm: float | None, confidence: float, times_s: Iterable[float], confidences: Iterable[float]
+    bpm: float | None,
+    confidence: float,
+    times_s: Iterable[float],
+    confidences: Iterable[float],
+    reason: str | None,
 ) -> Beats:
     return {
         "tempo_bpm": None if bpm is None else round(bpm, 3),
         "confidence": round(confidence, 3),
         "beat_times_s": [round(time_s, 6) for time_s in times_s],
         "beat_confidences": [round(share, 3) for share in confidences],
+        "reason": reason,
     }
