@@ -280,9 +280,11 @@ def _iterate_packets(
 ) -> Iterator[tuple[float, Packet[VideoStream]]]:
     """Yield packets with their times from the start of the film's pictures.
 
-    Where an MPEG stream was cut or joined, its clock jumps, and the film goes on.
+    Where the container does not say when that is, it is with the first packet. Where an MPEG stream
+    was cut or joined, its clock jumps, and the film goes on.
     """
-    shift_s = -(_to_seconds(stream, stream.start_time) or 0.0)
+    begin_s = _to_seconds(stream, stream.start_time)
+    shift_s = -(begin_s or 0.0)
     last_s: float | None = None
     for packet in container.demux(stream):
         shown_s, decoded_s = _to_seconds(stream, packet.pts), _to_seconds(stream, packet.dts)
@@ -296,6 +298,8 @@ def _iterate_packets(
         last_s = decoded_s
         if shown_s is None or abs(shown_s - decoded_s) > MAX_STEP_S:  # of both sides of a jump
             shown_s = decoded_s
+        if begin_s is None:
+            begin_s, shift_s = shown_s, -shown_s
         yield max(0.0, shown_s + shift_s), packet
 
 

@@ -124,6 +124,7 @@ def write_films(folder: Path) -> set[str]:
         "wide.webm": (show("1000x16", 1), {"vcodec": "libvpx"}),
         "black.mkv": (black, H264),
         "uneven.mkv": (uneven, {"fps_mode": "vfr", **H264}),
+        "late.mkv": (show("64x48", 1), {"output_ts_offset": 100, **H264}),
         "turned.mp4": (ffmpeg.input(long_shot, display_rotation=90), {"c": "copy"}),
     }
     for name, (pictures, options) in films.items():

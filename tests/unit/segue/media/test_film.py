@@ -163,6 +163,18 @@ def test_recordings_that_are_joined_are_one_film(open_media, films, tmp_path, su
         assert times == pytest.approx([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], abs=0.1)
 
 
+@pytest.mark.parametrize("name", ["late.mkv", "late.ts", "late.mp4", "late.flv"])
+def test_times_count_from_the_first_picture_whatever_the_clock_says(
+    open_media, films, tmp_path, name
+):
+    path = tmp_path / name
+    late = ("-an", "-c", "copy", "-output_ts_offset", "50", str(path))
+    run_bundled_ffmpeg("-i", films["h264.mp4"], *late)
+    times = [time_s for time_s, _ in open_media(path).frames()]
+    assert times == pytest.approx([0.0, 1.0, 2.0], abs=0.1)
+    assert [frame.time_s for frame in film.list_key_frames(str(path), "u")] == times
+
+
 @pytest.mark.parametrize("name", ["h264.mp4", "h264.mkv", "mpeg4.avi", "wmv2.wmv", "flv1.flv"])
 def test_a_truncated_film_is_corrupt(open_media, films, tmp_path, name):
     data = read(films[name])
