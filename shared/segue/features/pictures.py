@@ -72,7 +72,10 @@ def iterate_pictures(
     except CorruptMedia as error:
         if types or not os.path.getsize(media.path):
             raise
-        raise CorruptMedia(f"{media.uri}: neither an image nor a film that Segue reads") from error
+        raise CorruptMedia(
+            f"{media.uri}: neither an image nor a film that Segue reads; convert it"
+            ", for example to PNG or MP4"
+        ) from error
     gap_s = max(min_gap_s, last_s / (max_frames - 1) if max_frames > 1 else last_s)
     yield from islice(media.frames(min_gap_s=gap_s), max_frames)
 
