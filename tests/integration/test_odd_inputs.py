@@ -35,6 +35,8 @@ JSON = "application/json"
 SHIPPED = {name: read_graph(path, {}) for name, path in list_shipped_graphs().items()}
 # A job that is in several graphs is the same in each.
 JOBS = {job: name for name, graph in SHIPPED.items() for job in graph.jobs}
+# The jobs of a graph run together, so they are tested in one process.
+IN_GROUPS = [pytest.param(j, marks=pytest.mark.xdist_group(f"odd {g}")) for j, g in JOBS.items()]
 WITH_WHISPER = {"language", "transcript"}
 GROUPS: dict[str, Callable[[Path], set[str]]] = {
     "sounds": odd_media.write_sounds,
@@ -185,7 +187,7 @@ def find_expected(job: str, group: str) -> State:
 
 
 @pytest.mark.parametrize("group", GROUPS)
-@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("job", IN_GROUPS)
 def test_a_job_answers_an_odd_file(place, job, group):
     expected = find_expected(job, group)
     for file, outcome in place.find(job, group).items():
