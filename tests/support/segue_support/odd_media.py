@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ffmpeg
 import numpy as np
@@ -79,7 +80,7 @@ def write_pictures(folder: Path) -> set[str]:
     picture = Image.fromarray(ramp)
     turned = picture.getexif()
     turned[0x0112] = 6  # the orientation
-    moving = {"save_all": True, "append_images": [picture.rotate(90)], "duration": 100}
+    moving: dict[str, Any] = {"save_all": True, "append_images": [picture.rotate(90)]}
     writers: dict[str, Callable[[Path], None]] = {
         "one-pixel.png": Image.new("RGB", (1, 1)).save,
         "one-grey-pixel.gif": Image.new("L", (1, 1)).save,
@@ -116,7 +117,7 @@ def write_films(folder: Path) -> set[str]:
     uneven = show("64x48", 3).filter("select", "lt(n,9)+not(mod(n,7))")
     black = ffmpeg.input("color=black:s=64x48:d=1", f="lavfi")
     four = {"vcodec": "libx264", "pix_fmt": "yuv444p"}
-    films = {
+    films: dict[str, tuple[Any, dict[str, Any]]] = {
         "long-shot.mp4": (show("64x48", 9), {"g": 1_000, "sc_threshold": 0, **H264}),
         "one-frame.mp4": (show("64x48", 1), {"vframes": 1, **H264}),
         "odd-size.mp4": (show("33x17", 1), four),
