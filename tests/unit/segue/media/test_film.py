@@ -172,7 +172,7 @@ def test_times_count_from_the_first_picture_whatever_the_clock_says(
     run_bundled_ffmpeg("-i", films["h264.mp4"], *late)
     times = [time_s for time_s, _ in open_media(path).frames()]
     assert times == pytest.approx([0.0, 1.0, 2.0], abs=0.1)
-    assert [frame.time_s for frame in film.list_key_frames(str(path), "u")] == times
+    assert [frame.time_s for frame in film.scan_key_frames(str(path), name)] == times
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "h264.mkv", "mpeg4.avi", "wmv2.wmv", "flv1.flv"])
