@@ -18,4 +18,4 @@ from .media.audio import Audio as Audio
 from .media.audio import Media as Media
 from .media.probe import MediaInfo as MediaInfo
 from .model.graph import Graph as Graph
-from .worker.job_progress import progress as progress
+from .job_progress import progress as progress

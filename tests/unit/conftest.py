@@ -1,4 +1,4 @@
-"""Media files at hand, for tests of what works on them."""
+"""Media files at hand, and what a worker gives to a job, for tests of what works on them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from segue import job_progress
+from segue.job_progress import ChildPage, use_page
 from segue.media.decode import LocalMedia
 from segue.worker.process import MemoryLimit
 
@@ -33,3 +35,14 @@ def bound_memory() -> Iterator[Callable[[float], None]]:
     limit = MemoryLimit(0.0)
     yield limit.set_limit
     limit.clear_limit()
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChildPage]:
+    """The page of this process, as if it were a worker's child in its first call."""
+    made = ChildPage()
+    monkeypatch.setattr(job_progress, "_page", None)
+    use_page(made)
+    made.call = 1
+    yield made
+    made.close()

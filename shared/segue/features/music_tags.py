@@ -21,6 +21,7 @@ from msgspec import Meta
 from segue.errors import ConfigurationError
 from segue.features.levels import find_gain
 from segue.features.mel import compute_mel_power
+from segue.job_progress import progress
 from segue.media.audio import Audio, release_pages
 from segue.media.memory import format_duration, require_memory
 from segue.models import open_onnx
@@ -131,6 +132,7 @@ class Tags:
 
         tags, embedding = np.zeros(len(TAGS)), np.zeros(EMBEDDING)
         for number in range(windows):  # several in a call take more time, not less
+            progress(number / windows, "listening")
             S = _compute_frames(y, number * WINDOW_FRAMES, WINDOW_FRAMES)
             x = np.log10(1 + np.float32(10_000 * gain**2) * S)
             found = self.session.run(["tags", "embedding"], {"x": x[np.newaxis]})

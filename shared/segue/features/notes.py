@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 from msgspec import Meta
 
 from segue.errors import ConfigurationError
+from segue.job_progress import progress
 from segue.media.audio import Audio, release_pages
 from segue.media.memory import format_duration, require_memory
 from segue.models import open_onnx
@@ -188,6 +189,7 @@ class Notes:
         onsets: list[tuple[int, int]] = []
         before = np.zeros((2, KEYS), np.float32)  # the last two frames of the window before
         for start in range(0, frames, KEPT_FRAMES):
+            progress(start / frames, "listening")
             end = min(start + KEPT_FRAMES, frames)
             window = _cut_window(y, (start - CONTEXT_FRAMES) * HOP_LENGTH)
             release_pages(y)

@@ -22,6 +22,7 @@ from msgspec import Meta
 
 from segue.errors import ConfigurationError
 from segue.features.levels import find_gain
+from segue.job_progress import progress
 from segue.media.audio import Audio, release_pages
 from segue.media.memory import format_duration, require_memory
 from segue.models import open_onnx
@@ -189,6 +190,7 @@ class Pitch:
             "fmax": np.array(self.max_hz, np.float32),
         }
         for start in range(0, frames, WINDOW_FRAMES):
+            progress(start / frames, "listening")
             end = min(start + WINDOW_FRAMES, frames)
             first = max(0, start - CONTEXT_FRAMES)
             samples = slice(first * HOP_LENGTH, (end + CONTEXT_FRAMES) * HOP_LENGTH)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from segue.errors import ConfigurationError
 from segue.features.levels import find_gain
+from segue.job_progress import progress
 from segue.media.audio import Audio, release_pages
 from segue.media.memory import format_duration, require_memory
 from segue.media.samples import LARGE_BYTES, SampleBuffer
@@ -108,6 +109,7 @@ class Separation:
             vocals.write(start, block)
             accompaniment.write(start, audio.y[:, start : start + block.shape[1]] - block)
             release_pages(audio.y)
+            progress((start + block.shape[1]) / length, "separating")
         return {
             "vocals": Audio(y=vocals.finish(), sr=audio.sr),
             "accompaniment": Audio(y=accompaniment.finish(), sr=audio.sr),

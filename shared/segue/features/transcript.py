@@ -20,6 +20,7 @@ from msgspec import Meta
 from segue.errors import ConfigurationError
 from segue.features.language import find_voice
 from segue.features.whisper import SAMPLE_RATE_HZ, WINDOW_S, Hypothesis, Whisper, decode_tokens
+from segue.job_progress import progress
 from segue.media.audio import Audio, release_pages
 
 PRELOAD = ("numpy", "librosa", "scipy.fft", "ctranslate2")
@@ -102,6 +103,7 @@ class Transcript:
             block = audio.y[..., round(start_s * SAMPLE_RATE_HZ) : round(end_s * SAMPLE_RATE_HZ)]
             written = self.whisper.transcribe(block, code)
             release_pages(audio.y)
+            progress(min(1.0, end_s / audio.duration_s), "transcribing")
             segments += _list_segments(written, start_s, end_s)
         return {"language": code, "segments": segments, "reason": None}
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from segue.errors import ConfigurationError, DamagedInput, Kind, NotApplicable, TransientError
+from segue.job_progress import use_page
 from segue.model.record import State, evolve
 from segue.model.transitions import Result, build_blocked_result
 from segue.worker import numba_cache
@@ -28,7 +29,6 @@ from segue.worker.failure import (
 )
 from segue.worker.input_size import estimate_bytes
 from segue.worker.job_output import ChildOutput
-from segue.worker.job_progress import use_page
 from segue.worker.line_run import Claims, LineRun, LoadedJob, Stores, load_job
 from segue.worker.process import (
     MemoryLimit,

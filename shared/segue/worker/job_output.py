@@ -19,8 +19,8 @@ import termios
 from collections import deque
 from typing import NamedTuple
 
+from segue.job_progress import ChildPage
 from segue.printable import escape_lines
-from segue.worker.job_progress import ChildPage
 from segue.worker.protocol import Line
 
 # Of each call: so many lines in each window of time. After that, lines are dropped and counted,

@@ -191,3 +191,8 @@ def test_a_bound_on_memory_refuses_a_long_file(split, monkeypatch):
     monkeypatch.setattr(memory.resource, "getrlimit", lambda _: (2**20, 2**20))
     with pytest.raises(TooLarge, match=r"separation of 2\.0 s needs up to"):
         job(Audio(y=make_noise(2 * SR).astype(np.float32), sr=SR))
+
+
+def test_it_says_how_far_it_has_come(split, page):
+    separate(split, make_noise(3 * SR))
+    assert page.read_report() == (1.0, "separating")

@@ -115,3 +115,10 @@ def test_what_is_not_credible_or_beyond_the_window_is_left_out(
 def test_audio_at_another_rate_is_refused(job):
     with pytest.raises(ConfigurationError, match="8000 Hz: it must be at 16000"):
         job(Audio(y=np.zeros(8000, np.float32), sr=8000), make_speech(), FRENCH)
+
+
+def test_it_says_how_far_it_has_come(job, page):
+    job(make_audio(10), make_speech((1.0, 8.0)), FRENCH)
+    fraction, text = page.read_report()
+    assert fraction == pytest.approx(0.8, abs=0.02)
+    assert text == "transcribing"

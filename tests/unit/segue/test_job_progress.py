@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -13,19 +12,7 @@ import numpy as np
 import pytest
 
 import segue
-from segue.worker import job_progress
-from segue.worker.job_progress import MAX_TEXT, ChildPage, use_page
-
-
-@pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChildPage]:
-    """The page of this process, as if it were a worker's child in its first call."""
-    made = ChildPage()
-    monkeypatch.setattr(job_progress, "_page", None)
-    use_page(made)
-    made.call = 1
-    yield made
-    made.close()
+from segue.job_progress import MAX_TEXT, ChildPage
 
 
 def test_outside_a_worker_it_does_nothing() -> None:
