@@ -1,4 +1,4 @@
-"""``segue jobs``: list the jobs that ship with Segue, or show all about one."""
+"""``segue jobs``: list the jobs that ship with Segue or one of its graphs, or show one."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def complete_name(
 @click.argument(
     "name",
     required=False,
-    metavar="[JOB]",
-    help="Show all about one job; without it, the list.",
+    metavar="[JOB|GRAPH]",
+    help="Show all about one job, or the jobs of one graph; without it, list all.",
     shell_complete=complete_name,
 )
 def jobs(context: Context, name: str | None) -> None:
@@ -77,14 +77,15 @@ def jobs(context: Context, name: str | None) -> None:
     copies it to a file.
     """
     listed = list_shipped_jobs()
-    if name is None:
-        _show_list(context, listed)
+    if name in listed:
+        _show_one(context, listed[name])
         return
-    if name not in listed:
+    graphs = list_shipped_graphs()
+    if name is not None and name not in graphs:
         raise ConfigurationError(
-            f"{name!r} is no job that ships with Segue; {suggest(name, listed)}"
+            f"{name!r} is no job or graph that ships with Segue; {suggest(name, [*listed, *graphs])}"
         )
-    _show_one(context, listed[name])
+    _show_list(context, {j: one for j, one in listed.items() if name in (None, *one.graphs)})
 
 
 def list_shipped_jobs() -> dict[str, ShippedJob]:
@@ -113,10 +114,11 @@ def _show_list(context: Context, listed: Mapping[str, ShippedJob]) -> None:
         return
     rows = build_table("job", "description")
     for graph in list_shipped_graphs():
-        rows.add_row(graph)
-        for name, one in listed.items():
-            if one.graphs[0] == graph:
-                rows.add_row(f"  {name}", f"{one.job.description}\n{_summarise(one)}")
+        own = {name: one for name, one in listed.items() if one.graphs[0] == graph}
+        if own:
+            rows.add_row(graph)
+        for name, one in own.items():
+            rows.add_row(f"  {name}", f"{one.job.description}\n{_summarise(one)}")
     context.output.print(rows)
 
 

@@ -74,3 +74,11 @@ def test_a_job_that_does_not_ship_is_refused_with_a_suggestion(segue):
 
 def test_names_are_completed():
     assert [item.value for item in complete_name(None, None, "ener")] == ["energy"]
+
+
+def test_the_name_of_a_graph_lists_its_jobs(segue):
+    jobs = [one["job"] for one in segue("jobs", "rhythm", "--json").json["jobs"]]
+    assert jobs == ["downsample", "downbeats"]
+    out = segue("jobs", "rhythm").out
+    assert "downbeats" in out
+    assert "loudness" not in out
