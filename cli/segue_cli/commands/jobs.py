@@ -83,9 +83,11 @@ def jobs(context: Context, name: str | None) -> None:
     graphs = list_shipped_graphs()
     if name is not None and name not in graphs:
         raise ConfigurationError(
-            f"{name!r} is no job or graph that ships with Segue; {suggest(name, [*listed, *graphs])}"
+            f"{name!r} is no job or graph that ships with Segue; "
+            f"{suggest(name, [*listed, *graphs])}"
         )
-    _show_list(context, {j: one for j, one in listed.items() if name in (None, *one.graphs)})
+    chosen = {job: one for job, one in listed.items() if name is None or name in one.graphs}
+    _show_list(context, chosen)
 
 
 def list_shipped_jobs() -> dict[str, ShippedJob]:
