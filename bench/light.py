@@ -42,6 +42,7 @@ class Stages:
     def __init__(self, folder: str, song: str, *mode: str) -> None:
         self.jobs: Numbers = {}
         self.plain: Numbers = {}
+        self.encoding: Numbers = {}  # by job
         self._process = subprocess.Popen(
             list_arguments(folder, song, *mode),
             cwd=folder,
@@ -50,8 +51,8 @@ class Stages:
             text=True,
         )
 
-    def run_round(self) -> list[dict[str, float]]:
-        """Run a round, and return the CPU of its stages, and of the plain calls, in ms."""
+    def run_round(self) -> Any:
+        """Run a round, and return its five parts: `bench.stages.Round`."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("\n")
@@ -59,14 +60,15 @@ class Stages:
         line = self._process.stdout.readline()
         if not line:
             raise SystemExit(f"{PROGRAM} ended with {self._process.wait()}")
-        stages: list[dict[str, float]] = json.loads(line)
-        return stages
+        return json.loads(line)
 
-    def count_round(self) -> None:
-        """Run a round, and keep its numbers."""
-        for numbers, stages in zip((self.jobs, self.plain), self.run_round(), strict=True):
+    def count_round(self) -> Any:
+        """Run a round, keep its numbers, and return its parts."""
+        parts = self.run_round()
+        for numbers, stages in zip((self.jobs, self.plain, self.encoding), parts[:3], strict=True):
             for name, spent_ms in stages.items():
                 numbers.setdefault(name, []).append(spent_ms)
+        return parts
 
     def close(self) -> None:
         """End the process."""
