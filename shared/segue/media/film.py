@@ -23,7 +23,7 @@ from segue.media.source import open_source
 from segue.model.content_types import accepts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import BinaryIO
 
     import numpy as np
@@ -283,11 +283,12 @@ def _iterate_packets(
     Where the container does not say when that is, it is with the first packet. Where an MPEG stream
     was cut or joined, its clock jumps, and the film goes on.
     """
-    begin_s = _to_seconds(stream, stream.start_time)
+    to_seconds = _make_clock(stream)
+    begin_s = to_seconds(stream.start_time)
     shift_s = -(begin_s or 0.0)
     last_s: float | None = None
     for packet in container.demux(stream):
-        shown_s, decoded_s = _to_seconds(stream, packet.pts), _to_seconds(stream, packet.dts)
+        shown_s, decoded_s = to_seconds(packet.pts), to_seconds(packet.dts)
         if decoded_s is None:
             decoded_s = shown_s
         if decoded_s is None:
@@ -396,8 +397,13 @@ def _too_long(uri: str) -> TooLarge:
     return TooLarge(f"{uri}: longer than {MAX_DURATION_S / 3600:g} hours; cut it into parts")
 
 
-def _to_seconds(stream: VideoStream, time: int | None) -> float | None:
-    return None if time is None or not stream.time_base else float(time * stream.time_base)
+def _make_clock(stream: VideoStream) -> Callable[[int | None], float | None]:
+    """Return what converts the times of a stream to seconds; None for what has none."""
+    base = stream.time_base
+    if not base:
+        return lambda _: None
+    ticks, ticks_per_s = base.numerator, base.denominator
+    return lambda time: None if time is None else time * ticks / ticks_per_s
 
 
 def _convert_to_rgb(frame: VideoFrame) -> NDArray[np.uint8]:

@@ -145,7 +145,7 @@ def _convert_to_rgb(image: Image.Image) -> NDArray[np.uint8]:
         opaque = Pillow.new("RGBA", image.size, WHITE)
         opaque.alpha_composite(image.convert("RGBA"))
         image = opaque
-    return np.array(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _turn_upright(pixels: NDArray[np.uint8], orientation: object) -> NDArray[np.uint8]:
