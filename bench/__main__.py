@@ -17,6 +17,7 @@ BENCHMARKS = {
     "functions": "a function's start and work, against its clients' import and the bare calls",
     "batches": "a model that takes batches, against one that is called for each file",
     "downsample": "CPU of downsampling a song of three and a half minutes",
+    "jobs": "CPU of each job that ships with Segue, against plain calls",
     "light": "CPU of all default jobs on such a song, by stage, and against plain calls",
 }
 

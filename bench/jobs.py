@@ -6,7 +6,12 @@ Each job runs alone, with one thread, on a song, a voice, a film or a picture th
 `bench.material`. Printed is the least CPU of the rounds: in seconds for a minute of sound or film,
 or for a picture. Reading the media is a part of jobs on pictures and films. Sound is decoded once
 for all jobs on a file, which has a line of its own. ``write_s`` is what encoding the result costs;
-``cost_s`` is both, and what ``--write`` writes for ``segue jobs``, to two digits.
+``cost_s`` is both, and what ``--write`` writes for ``segue jobs``, to two digits. ``found`` counts
+what is in a result, and has its reason where there is nothing: then it did not do its full work.
+The synthesised voice has no language, so name a recording of speech for `transcript`.
+
+A job whose model is missing is named with the command that gets the model, and left out. Some plain
+calls need packages that Segue does without: pip install faster-whisper imagehash rapidocr
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ import argparse
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bench.light import Numbers, Stages
@@ -79,6 +84,12 @@ def round_digits(value: float, digits: int) -> float:
     return float(f"{value:.{digits}g}")
 
 
+def sort_graphs(names: Iterable[str]) -> list[str]:
+    """Sort graphs so that those come last whose jobs others have, too."""
+    paths = list_shipped_graphs()
+    return sorted(names, key=lambda name: -len(read_graph(paths[name], {}).jobs))
+
+
 def write_costs(costs: dict[str, float]) -> None:
     """Write what `segue jobs` shows, and keep what was not measured of jobs that still exist."""
     graphs = [read_graph(path, {}) for path in list_shipped_graphs().values()]
@@ -95,17 +106,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     shipped = list_shipped_graphs()
     parser.add_argument("--graph", action="append", choices=shipped, help="again for another one")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--voice", metavar="FILE", help="a recording of speech, which is repeated")
     parser.add_argument("--write", action="store_true", help=f"write {COSTS}")
     given = parser.parse_args()
     costs: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in given.graph or shipped:
+        for name in sort_graphs(given.graph or [*shipped]):
+            if costs.keys() >= read_graph(shipped[name], {}).jobs.keys():
+                continue
             for kind in MEDIA.get(name, ("song",)):
                 media = make_material(kind, folder, given.voice)
                 for row in list_rows(name, shipped[name], kind, media, given.rounds):
-                    if row["job"] in costs or (kind == "picture" and row["job"] in PER_FILM):
+                    if row["job"] in (PER_FILM if kind == "picture" else costs):
                         continue
                     report(benchmark="jobs", **row)
                     if "cost_s" in row and kind != "picture":

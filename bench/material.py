@@ -39,7 +39,7 @@ def make_material(kind: str, folder: str, voice: str | None) -> str:
     ----------
     kind : str
         ``song`` and ``voice`` are stereo MP3 at 44.1 kHz of 3 1/2 minutes. ``film`` is a minute of
-        H.264, 1280 x 720 at 25 frames a second, with a cut and a key frame every 5 s, of
+        H.264 at 2 Mbit/s, 1280 x 720 at 25 frames a second, with a cut and a key frame every 5 s:
         photographs that move, with four lines of text. ``picture`` is a photograph of 640 x 427.
     folder : str
         Where it is made.
@@ -83,8 +83,8 @@ def _write_film(path: str) -> None:
         str(FRAMES_PER_S),
     )
     keys = ("-g", str(SHOT_S * FRAMES_PER_S), "-sc_threshold", "0")
-    grain = ("-vf", "noise=alls=5:allf=t:all_seed=1")
-    coded = (*grain, "-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p")
+    grain = ("-vf", "noise=alls=8:allf=t:all_seed=1")
+    coded = (*grain, "-c:v", "libx264", "-preset", "veryfast", "-b:v", "2M", "-pix_fmt", "yuv420p")
     _run_ffmpeg(*raw, "-i", "-", *coded, *keys, path, data=_iterate_frames())
 
 

@@ -389,11 +389,12 @@ def _sort_whisper(models: Mapping[str, str]) -> tuple[str, str, str]:
 def _open_whisper(model: str, config: str, vocabulary: str) -> Any:
     """Open a Whisper with faster-whisper, whose tokenizer is made of the vocabulary."""
     import faster_whisper
-    from tokenizers import Tokenizer, decoders, models
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     words = Path(vocabulary).read_text("utf-8").split("\n")
     numbers = {word: number for number, word in enumerate(words) if word}
     tokenizer = Tokenizer(models.BPE(numbers, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([word for word in numbers if re.fullmatch(r"<\|.*\|>", word)])
     files = {

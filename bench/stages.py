@@ -151,6 +151,7 @@ def run_rounds(path: str, graph: Any, jobs: list[Any], *, plain: bool) -> None:
 def load_all(graph: Any, jobs: list[Any], missing: dict[str, str]) -> Iterator[ReadyJob]:
     """Load jobs; say which lack a model, or what needs one."""
     from segue.errors import ConfigurationError
+    from segue.worker.model_paths import check_models
 
     for spec in jobs:
         above = [n.partition(".")[0] for n in spec.needs.values() if n.partition(".")[0] in missing]
@@ -158,6 +159,7 @@ def load_all(graph: Any, jobs: list[Any], missing: dict[str, str]) -> Iterator[R
             missing[spec.name] = f"not run: it needs {above[0]}"
             continue
         try:
+            check_models(graph, [spec.name])
             yield load(graph, spec)
         except ConfigurationError as error:
             missing[spec.name] = f"not run: {error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,16 +13,31 @@ from pathlib import Path
 import pytest
 
 from segue.model.graph import read_graph
+from segue.model.shipped_graphs import list_shipped_graphs
 from segue.testing import sound
+from segue_support.media_seeds import run_bundled_ffmpeg
 from segue_support.paths import GRAPH, ROOT
 
-TOOLS = {"catalogue", "measure", "run", "compare", "stages"}  # and no benchmarks
+TOOLS = {
+    "catalogue",
+    "measure",
+    "run",
+    "compare",
+    "stages",
+    "plain_calls",
+    "material",
+}  # and no benchmarks
 LISTED = re.compile(r"^python -m bench\.(\w+) +\S", re.MULTILINE)
 
 
-def run(*arguments: str, folder: Path = ROOT) -> str:
+def run(*arguments: str, folder: Path = ROOT, **variables: str) -> str:
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=True
+        [sys.executable, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **variables},
     )
     return done.stdout
 
@@ -80,3 +96,34 @@ def test_the_light_benchmark_measures_each_default_job_alone_and_against_another
     assert all(line["min_ms"] > 0 and line["ratio"] > 0 for line in stages.values())
     compared = {line["job"] for line in lines if "job" in line}
     assert compared == {"decode", *jobs} - {"danceability"}  # which no library has
+
+
+@pytest.mark.slow
+def test_each_job_of_a_graph_is_measured_and_one_without_its_model_is_named(tmp_path):
+    film, models = tmp_path / "film.mp4", tmp_path / "models"
+    run_bundled_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=160x90:r=10:d=1", str(film))
+    models.mkdir()
+    code = (
+        "import json; from bench.jobs import list_rows; print(json.dumps(list(list_rows("
+        f"'film', {list_shipped_graphs()['film']!r}, 'film', {str(film)!r}, 1))))"
+    )
+    rows = {row["job"]: row for row in json.loads(run("-c", code, SEGUE_MODELS=str(models)))}
+    assert list(rows) == list(read_graph(list_shipped_graphs()["film"], {}).jobs)
+    for job in ("frames", "cuts", "thumbnail"):
+        assert rows[job]["cost_s"] > 0
+        assert rows[job]["ratio"] > 0
+    assert rows["frames"]["found"] == {"times_s": 1, "sizes_bytes": 1}
+    for job in ("objects", "moderation", "text"):
+        assert "job_s" not in rows[job]
+        assert "segue models get" in rows[job]["missing"]
+
+
+def test_costs_are_written_for_jobs_that_ship_and_kept_where_none_was_measured(tmp_path):
+    code = (
+        "import bench.jobs as jobs; jobs.read_costs = lambda: {'gone': 1.0, 'key': 2.0}; "
+        f"jobs.FEATURES = {str(tmp_path)!r}; jobs.write_costs({{'probe': 0.12, 'key': 3, 'x': 4}})"
+    )
+    printed = run("-c", code)
+    written = (tmp_path / "costs.json").read_text()
+    assert written == '{\n  "key": 3,\n  "probe": 0.12\n}\n'
+    assert "beats" in json.loads(printed)["without_cost"]

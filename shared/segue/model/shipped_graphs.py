@@ -32,7 +32,9 @@ def list_shipped_graphs() -> dict[str, str]:
 def read_costs() -> dict[str, float]:
     """Return the CPU seconds on one core that a minute of sound or film costs each shipped job.
 
-    ``python -m bench.light --write`` measured them.
+    ``python -m bench.jobs --write`` measured them, with all that a job does to its result. Decoding
+    sound is not included: it is done once for all jobs that a worker runs on a file. Jobs on films
+    decode themselves; a film has a key frame every 5 s there.
     """
     try:
         with open(os.path.join(FEATURES, COSTS), encoding="utf-8") as file:
