@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 PRELOAD = ("av", "numpy", "PIL.Image")
 
 MAX_SIZE = 2_048
-BYTES_PER_PIXEL = COPY_BYTES_PER_PIXEL + 3  # with the best picture so far
 MEASURED_SIZE = 256
 DARK, FLAT = 20.0, 10.0  # of luma from 0 to 255: its mean, and its standard deviation
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -63,7 +62,7 @@ def thumbnail(
     best, best_score = None, (False, -1.0)
     for time_s, rgb in iterate_pictures(media, min_gap_s=min_gap_s, max_frames=max_frames):
         height, width = rgb.shape[:2]
-        require_memory(height * width * BYTES_PER_PIXEL, f"the thumbnail of {media.uri}")
+        require_memory(height * width * COPY_BYTES_PER_PIXEL, f"the thumbnail of {media.uri}")
         score = (True, 0.0) if time_s is None else _rate(rgb)
         if best is None or score > best_score:
             best, best_score = rgb, score
