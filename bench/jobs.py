@@ -36,7 +36,6 @@ MEDIA = {
     "speech": ("voice",),
     "transcript": ("voice",),
 }
-PER_FILM = ("frames", "cuts")  # which a picture does not have
 
 
 def measure_graph(graph: str, path: str, rounds: int) -> tuple[Stages, Any]:
@@ -50,7 +49,7 @@ def measure_graph(graph: str, path: str, rounds: int) -> tuple[Stages, Any]:
 
 
 def list_rows(name: str, path: str, kind: str, media: str, rounds: int) -> Iterator[dict[str, Any]]:
-    """Yield what was measured of each job of a graph on a kind of media."""
+    """Yield what was measured of each job of a graph that takes a kind of media."""
     stages, (found, missing) = measure_graph(path, media, rounds)
     jobs = [*(["decode"] if "decode" in stages.jobs else []), *read_graph(path, {}).jobs]
     for job in jobs:
@@ -61,7 +60,8 @@ def list_rows(name: str, path: str, kind: str, media: str, rounds: int) -> Itera
             row["found"] = found[job]
         if job in missing:
             row["missing"] = missing[job]
-        yield row
+        if len(row) > 3:
+            yield row
 
 
 def compare(job: str, stages: Stages, minutes: float) -> dict[str, float]:
@@ -118,7 +118,7 @@ def main() -> None:
             for kind in MEDIA.get(name, ("song",)):
                 media = make_material(kind, folder, given.voice)
                 for row in list_rows(name, shipped[name], kind, media, given.rounds):
-                    if row["job"] in (PER_FILM if kind == "picture" else costs):
+                    if kind != "picture" and row["job"] in costs:
                         continue
                     report(benchmark="jobs", **row)
                     if "cost_s" in row and kind != "picture":

@@ -9,6 +9,7 @@ the graph ``rhythm`` are compared with BeatNet in ``make truth``.
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -292,7 +293,7 @@ def find_objects(given: Given) -> None:
 
 
 def rate_pictures(given: Given) -> None:
-    """Scale with Pillow, and call the network."""
+    """Scale and compress with Pillow, as the model's authors do, and call the network."""
     import numpy as np
     from PIL import Image
 
@@ -300,7 +301,9 @@ def rate_pictures(given: Given) -> None:
     name = session.get_inputs()[0].name
     for image in _iterate_pictures(given.path):
         seen = image.resize((256, 256), Image.Resampling.BILINEAR).crop((16, 16, 240, 240))
-        pixels = np.asarray(seen, np.float32)[..., ::-1] - np.float32([104, 117, 123])
+        seen.save(file := io.BytesIO(), "JPEG")
+        pixels = np.asarray(Image.open(file), np.float32)[..., ::-1]
+        pixels = pixels - np.float32([104, 117, 123])
         session.run(None, {name: pixels[np.newaxis]})
 
 

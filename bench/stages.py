@@ -90,8 +90,9 @@ def load(graph: Any, spec: Any) -> ReadyJob:
     if not isinstance(target, type):
         return ReadyJob(spec=spec, call=lambda inputs: target(**inputs, **spec.params), models={})
     from segue.worker.line_run import load_job
-    from segue.worker.model_paths import find_model_paths
+    from segue.worker.model_paths import check_models, find_model_paths
 
+    check_models(graph, [spec.name])
     models = find_model_paths(graph, spec.name)
     return ReadyJob(spec=spec, call=load_job(graph, spec.name).call, models=models)
 
@@ -108,7 +109,7 @@ def run_jobs(
     from segue.codec import encode
 
     values = {SOURCE: media}
-    if any("video/*" not in job.spec.accepts for job in jobs):
+    if any("video/*" not in getattr(job.spec, "accepts", ()) for job in jobs):
         measure(measured.stages, "decode", media.audio)
         compare("decode", values, {})
     for job in jobs:
@@ -138,7 +139,7 @@ def summarise(value: Any) -> dict[str, Any]:
 def run_rounds(path: str, graph: Any, jobs: list[Any], *, plain: bool) -> None:
     """Run a round for each line that comes in, and print it."""
     missing: dict[str, str] = {}
-    ready = list(load_all(graph, jobs, missing))
+    ready = list(load_all(graph, select_jobs(jobs, path), missing))
     for _ in sys.stdin:
         measured = Round(missing=missing)
         with open_media(path) as media, tempfile.TemporaryDirectory() as folder:
@@ -148,10 +149,20 @@ def run_rounds(path: str, graph: Any, jobs: list[Any], *, plain: bool) -> None:
         print(json.dumps([*numbers, measured.found, measured.missing]), flush=True)
 
 
+def select_jobs(jobs: list[Any], path: str) -> list[Any]:
+    """Return the jobs that take a file of this type."""
+    if not any(getattr(job, "accepts", ()) for job in jobs):
+        return jobs
+    from segue.media.content_type import find_content_types
+    from segue.model.content_types import accepts
+
+    types = find_content_types(path)
+    return [job for job in jobs if not job.accepts or accepts(job.accepts, types)]
+
+
 def load_all(graph: Any, jobs: list[Any], missing: dict[str, str]) -> Iterator[ReadyJob]:
     """Load jobs; say which lack a model, or what needs one."""
     from segue.errors import ConfigurationError
-    from segue.worker.model_paths import check_models
 
     for spec in jobs:
         above = [n.partition(".")[0] for n in spec.needs.values() if n.partition(".")[0] in missing]
@@ -159,7 +170,6 @@ def load_all(graph: Any, jobs: list[Any], missing: dict[str, str]) -> Iterator[R
             missing[spec.name] = f"not run: it needs {above[0]}"
             continue
         try:
-            check_models(graph, [spec.name])
             yield load(graph, spec)
         except ConfigurationError as error:
             missing[spec.name] = f"not run: {error}"

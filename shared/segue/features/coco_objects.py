@@ -162,10 +162,15 @@ def find_peaks(
     """
     import numpy as np
 
-    kinds, rows, columns = np.nonzero(heat >= threshold)
+    cells = np.flatnonzero(heat >= threshold)
+    kinds, rows, columns = np.unravel_index(cells, heat.shape)
     scores = heat[kinds, rows, columns]
-    around = np.pad(heat, ((0, 0), (1, 1), (1, 1)), constant_values=-1)
-    neighbours = [around[kinds, rows + y, columns + x] for y in range(3) for x in range(3)]
+    # Beyond the edge there is the cell on the edge, which is a neighbour anyway.
+    above, beside = (
+        [(place + step).clip(0, size - 1) for step in (-1, 0, 1)]
+        for place, size in zip((rows, columns), heat.shape[1:], strict=True)
+    )
+    neighbours = [heat[kinds, row, column] for row in above for column in beside]
     is_peak = scores >= np.max(neighbours, axis=0)
     order = np.argsort(-scores[is_peak], kind="stable")[:MAX_OBJECTS]
     kinds, rows, columns, scores = (each[is_peak][order] for each in (kinds, rows, columns, scores))
