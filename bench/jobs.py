@@ -7,8 +7,9 @@ Each job runs alone, with one thread, on a song, a voice, a film or a picture th
 or for a picture. Reading the media is a part of jobs on pictures and films. Sound is decoded once
 for all jobs on a file, which has a line of its own. ``write_s`` is what encoding the result costs;
 ``cost_s`` is both, and what ``--write`` writes for ``segue jobs``, to two digits. ``found`` counts
-what is in a result, and has its reason where there is nothing: then it did not do its full work.
-The synthesised voice has no language, so name a recording of speech for `transcript`.
+what is in a result, and has its reason if there is one: where it found nothing, a job did not do
+its full work, or did it in vain. The synthesised voice is babble, for which `transcript` takes
+twice as long as for speech, to find nothing: name a recording with ``--voice``.
 
 A job whose model is missing is named with the command that gets the model, and left out. Some plain
 calls need packages that Segue does without: pip install faster-whisper imagehash rapidocr
