@@ -1,6 +1,6 @@
 """CPU of each job that ships with Segue, and of plain calls of libraries for the same, in one run.
 
-    python -m bench.jobs [--graph NAME ...] [--rounds N] [--voice FILE] [--write]
+    python -m bench.jobs [--graph NAME]... [--rounds N] [--voice FILE] [--write]
 
 Each job runs alone, with one thread, on a song, a voice, a film or a picture that is made for it:
 `bench.material`. Printed is the least CPU of the rounds: in seconds for a minute of sound or film,
