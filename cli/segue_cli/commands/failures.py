@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 EXAMPLES = 3
 HINTS: Mapping[str, str] = {  # what to do about a failure, by its kind
     Kind.CORRUPT_MEDIA: "replace the file; its new version is processed automatically",
-    Kind.TOO_LARGE: "raise SEGUE_MAX_DECODED_GIB or memory_gib, or split the file, or make the picture "
-    "smaller; then retry",
+    Kind.TOO_LARGE: "raise SEGUE_MAX_DECODED_GIB or memory_gib, split the file, or scale the "
+    "picture down; then retry",
     Kind.DAMAGED_INPUT: "run the backfill again; it computes the parent's result again",
     Kind.DAMAGED_RECORD: "restore the ledger from a backup; the runbook says how",
     Kind.MISSING_INPUT: "restore the object or recompute it, then retry",
