@@ -14,8 +14,8 @@ from .errors import PermanentError as PermanentError
 from .errors import SegueError as SegueError
 from .errors import TransientError as TransientError
 from .errors import Unavailable as Unavailable
+from .job_progress import progress as progress
 from .media.audio import Audio as Audio
 from .media.audio import Media as Media
 from .media.probe import MediaInfo as MediaInfo
 from .model.graph import Graph as Graph
-from .job_progress import progress as progress
