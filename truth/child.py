@@ -1,10 +1,11 @@
 """Runs in another Python: calls a function on sounds, one line of JSON for each.
 
 A line names a function, as ``package.module:function``, and a sound file. A class is made once,
-with the parameters, and then called. Functions of Segue are called as their graph calls them: with
-`segue.media.audio.Audio`, or, if ``media`` is true, with an opened media file. All others get the
-samples and the sampling rate. Nothing of this module's own package is imported, so that any
-checkout's Python can run it.
+with the parameters, and then called; if it has a method ``prepare``, that gets the sound, and the
+call what it returns, so that the time it takes does not count. Functions of Segue are called as
+their graph calls them: with `segue.media.audio.Audio`, or, if ``media`` is true, with an opened
+media file. All others get the samples and the sampling rate. Nothing of this module's own package
+is imported, so that any checkout's Python can run it.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         try:
             function = find_function(request["call"], json.dumps(request.get("parameters", {})))
             arguments = open_sound(request, folder)
+            if hasattr(function, "prepare"):
+                arguments = function.prepare(*arguments)
             started = read_cpu_s()
             value = function(*arguments)
         except Exception as error:  # noqa: BLE001  # a row of the table says so

@@ -134,5 +134,32 @@ def reduce(
     return function(values) if values else None
 
 
+def describe(
+    feature: str, names: dict[str, str], system: str, answers: Sequence[Answer], seconds: float
+) -> Row:
+    """Return what all rows of a system say.
+
+    Parameters
+    ----------
+    feature : str
+    names : dict
+        The ``set``, and the ``split`` if it is not development.
+    system : str
+    answers : sequence of Answer
+        Errors are listed, and take no time.
+    seconds : float
+        How long the sounds are.
+    """
+    return {
+        "feature": feature,
+        "split": "development",
+        **names,
+        "system": system,
+        "files": len(answers),
+        "errors": [answer.error for answer in answers if answer.error],
+        "cpu_ms_per_s": 1000 * sum(answer.cpu_s for answer in answers) / seconds,
+    }
+
+
 mean = statistics.fmean
 median = statistics.median
