@@ -24,6 +24,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -183,7 +184,9 @@ def read_groove(file: Path) -> Groove | None:
     )
 
 
-def write_piece(groove: Groove, program: Path) -> tuple[mido.MidiFile, int]:
+def write_piece(
+    groove: Groove, program: Path, chords: Sequence[str] = CHORDS
+) -> tuple[mido.MidiFile, int]:
     """Return what MMA plays, and the number of its bars.
 
     Parameters
@@ -191,15 +194,17 @@ def write_piece(groove: Groove, program: Path) -> tuple[mido.MidiFile, int]:
     groove : Groove
     program : Path
         The unpacked package.
+    chords : sequence of str
+        One a bar, again and again.
     """
     beats = LONG_S * groove.bpm / 60
-    bars = 8 * int(np.ceil(beats / groove.beats_per_bar / 8))
+    bars = len(chords) * int(np.ceil(beats / groove.beats_per_bar / len(chords)))
     tempo = groove.bpm * groove.quarters_per_beat
     lines = [
         "RndSeed 1",
         f"Tempo {tempo:.3f}",
         f"Groove {groove.name}:{groove.groove}",
-        *(f"{bar + 1} {CHORDS[bar % len(CHORDS)]}" for bar in range(bars)),
+        *(f"{bar + 1} {chords[bar % len(chords)]}" for bar in range(bars)),
     ]
     home = program / "usr/share/mma"
     with tempfile.TemporaryDirectory() as scratch:

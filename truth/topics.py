@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from truth import language, speech
+from truth import language, melody, speech, tonal
 from truth.rows import Row
 from truth.tables import draw_rows
 
-TOPICS = (speech, language)
+TOPICS = (speech, language, melody, tonal)
 
 
 def draw_topics(rows: Sequence[Row]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,9 +112,3 @@ class WhisperAlone:
         ]
         text = decode_tokens(token for token in tokens if not token.startswith("<|"))
         return {"language": language, "text": text}
-
-
-def share_packages(folder: str) -> None:
-    """Make the packages of another Python importable, after this one's own."""
-    if folder not in sys.path:
-        sys.path.append(folder)
