@@ -16,7 +16,7 @@ from truth.speech import SPEECH_MODEL, describe_voices, group_by_set, make_voice
 from truth.tables import Column, name_set, number, percent, ratio
 
 LANGUAGE, TRANSCRIPT = "truth.jobs:SpokenLanguage", "truth.jobs:WrittenSpeech"
-SETS = ("speech", "speech +5 dB", "speech 0 dB", "speech -5 dB", "music")
+SPOKEN = ("speech", "speech 0 dB")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 FEATURES = {
@@ -57,7 +57,7 @@ def choose_whispers(given: argparse.Namespace, call: str, *, writes: bool) -> li
 def measure_language(given: argparse.Namespace, answers_of: Answers) -> list[Row]:
     """Return the rows of language; music without a voice has none."""
     items, folder = make_voices(given.cache)
-    items = [item for item in items if item.set in SETS]
+    items = [item for item in items if item.set in (*SPOKEN, "music")]
     systems = choose_whispers(given, LANGUAGE, writes=False)
     paths = [folder / f"{item.name}.wav" for item in items]
     found = answers_of.ask(systems, paths, "language")
@@ -74,7 +74,7 @@ def measure_language(given: argparse.Namespace, answers_of: Answers) -> list[Row
 def measure_transcript(given: argparse.Namespace, answers_of: Answers) -> list[Row]:
     """Return the rows of transcript, of those prompts whose text is known."""
     items, folder = make_voices(given.cache)
-    items = [item for item in items if item.text is not None]
+    items = [item for item in items if item.set in SPOKEN and item.text is not None]
     systems = choose_whispers(given, TRANSCRIPT, writes=True)
     paths = [folder / f"{item.name}.wav" for item in items]
     found = answers_of.ask(systems, paths, "transcript")

@@ -28,13 +28,13 @@ KEY = "segue.features.tonality:key"
 DANCEABILITY = "segue.features.fluctuation:danceability"
 FINGERPRINT = "segue.features.chromaprint:fingerprint"
 SURE = 0.3
-DANCED = ("clicks", "moving", "songs")
+DANCED = ("clicks", "songs")
 ENCODERS = {"mp3": "libmp3lame", "flac": "flac", "ogg": "libvorbis", "m4a": "aac"}
 FINGERPRINTED_S = 150
 
 FEATURES = {
     "key": "accompaniments in a known key and tuning, beside librosa",
-    "danceability": "clicks, drums and songs, beside a plain computation",
+    "danceability": "clicks and songs, beside a plain computation",
     "fingerprint": "songs in four formats, beside fpcalc",
 }
 TABLES: dict[str, tuple[Column, ...]] = {
@@ -205,23 +205,24 @@ def encode_songs(python: str, packages: Path, folder: Path) -> dict[str, list[Pa
     """Write the first minutes of the songs in four formats, by a checkout's ffmpeg."""
     find = "from segue.media.ffmpeg import find_ffmpeg; print(find_ffmpeg())"
     done = subprocess.run([python, "-P", "-c", find], check=True, capture_output=True, text=True)
-    ffmpeg = [done.stdout.strip(), "-v", "error", "-nostdin", "-t", str(FINGERPRINTED_S)]
+    ffmpeg = [done.stdout.strip(), "-v", "error", "-nostdin"]
     songs = [song for package in PACKAGES for song in list_songs(unpack_package(package, packages))]
     groups: dict[str, list[Path]] = {name: [] for name in ENCODERS}
     for song in songs:
+        sr = soundfile.info(song / "song.ogg").samplerate
+        y, _ = soundfile.read(song / "song.ogg", frames=FINGERPRINTED_S * sr)
+        source = folder / f"{song.name}.wav"
+        soundfile.write(source, y, sr, "PCM_16")
         for name, encoder in ENCODERS.items():
             target = folder / f"{song.name}.{name}"
-            command = [*ffmpeg, "-i", song / "song.ogg", "-c:a", encoder, target]
-            subprocess.run(command, check=True)
+            subprocess.run([*ffmpeg, "-i", source, "-c:a", encoder, target], check=True)
             groups[name].append(target)
     return groups
 
 
 def measure_duration(path: Path) -> float:
-    """Return how long a song is, as it was encoded."""
-    if path.suffix == ".m4a":
-        return measure_duration(path.with_suffix(".flac"))
-    return float(soundfile.info(path).duration)
+    """Return how long an encoded song is."""
+    return float(soundfile.info(path.with_suffix(".wav")).duration)
 
 
 MEASURES: dict[str, Callable[[argparse.Namespace, Answers], list[Row]]] = {

@@ -37,6 +37,26 @@ def test_an_error_of_a_function_is_told_and_ends_nothing(sine, tmp_path):
         assert caller.call(sine)[0]["integrated_lufs"] is not None
 
 
+def test_what_is_prepared_is_not_timed(sine, tmp_path, monkeypatch):
+    module = """
+import time
+
+class Slow:
+    def setup(self): pass
+    def prepare(self, y, sr):
+        end = time.process_time() + 0.3
+        while time.process_time() < end: pass
+        return len(y), sr
+    def __call__(self, samples, sr): return samples / sr
+"""
+    (tmp_path / "slow_module.py").write_text(module)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with Caller(System(name="slow", python=sys.executable, call="slow_module:Slow")) as caller:
+        value, cpu_s = caller.call(sine)
+    assert value == 5.0
+    assert cpu_s < 0.3
+
+
 def test_a_python_that_lacks_a_function_is_named(sine):
     nowhere = System(name="other", python=sys.executable, call="no_such_module:function")
     with Caller(nowhere) as caller, pytest.raises(CallFailed, match=r"other: .*no_such_module"):
