@@ -44,7 +44,7 @@ class SpokenLanguage:
 
     def __init__(self, *, speech: str, **files: str) -> None:
         self._speech_model = speech
-        self._files = {name: Path(path) for name, path in files.items()}
+        self._files: dict[str, Any] = {name: Path(path) for name, path in files.items()}
 
     def setup(self) -> None:
         """Load the models."""
