@@ -36,6 +36,8 @@ class System:
     parameters : dict
     media : bool
         Whether it is a job of Segue that needs the source file itself.
+    file : bool
+        Whether it takes the path of a file, not samples.
     """
 
     name: str
@@ -43,6 +45,7 @@ class System:
     call: str
     parameters: dict[str, Any] = field(default_factory=dict)
     media: bool = False
+    file: bool = False
 
 
 class Caller:
@@ -92,6 +95,7 @@ class Caller:
             "path": str(path),
             "parameters": self._system.parameters,
             "media": self._system.media,
+            "file": self._system.file,
         }
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -1,11 +1,12 @@
-"""Runs in another Python: calls a function on sounds, one line of JSON for each.
+"""Runs in another Python: calls a function on files, one line of JSON for each.
 
-A line names a function, as ``package.module:function``, and a sound file. A class is made once,
-with the parameters, and then called; if it has a method ``prepare``, that gets the sound, and the
-call what it returns, so that the time it takes does not count. Functions of Segue are called as
-their graph calls them: with `segue.media.audio.Audio`, or, if ``media`` is true, with an opened
-media file. All others get the samples and the sampling rate. Nothing of this module's own package
-is imported, so that any checkout's Python can run it.
+A line names a function, as ``package.module:function``, and a sound file, picture or film. A
+class is made once, with the parameters, and then called; if it has a method ``prepare``, that gets
+the sound, and the call what it returns, so that the time it takes does not count. Functions of
+Segue are called as their graph calls them: with `segue.media.audio.Audio`, or, if ``media`` is
+true, with an opened media file. All others get the samples and the sampling rate, or the path alone
+if ``file`` is true. Nothing of this module's own package is imported, so that any checkout's Python
+can run it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from typing import Any
 
 def open_sound(request: dict[str, Any], folder: str) -> tuple[Any, ...]:
     """Return the arguments of a call."""
+    if request.get("file"):
+        return (request["path"],)
     if request.get("media"):
         from segue.media.decode import LocalMedia
 

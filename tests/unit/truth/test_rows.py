@@ -30,6 +30,13 @@ def test_a_job_is_called_with_its_media(sine):
     assert cpu_s > 0
 
 
+def test_a_function_may_take_the_path_alone(sine):
+    with Caller(
+        System(name="size", python=sys.executable, call="os.path:getsize", file=True)
+    ) as caller:
+        assert caller.call(sine)[0] == sine.stat().st_size
+
+
 def test_an_error_of_a_function_is_told_and_ends_nothing(sine, tmp_path):
     with Caller(LOUDNESS) as caller:
         with pytest.raises(CallFailed, match=r"Segue: .*missing\.wav: "):
