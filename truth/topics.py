@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from truth import language, melody, speech, tonal
+from truth import (
+    films,
+    hashes,
+    language,
+    letters,
+    melody,
+    objects,
+    separation,
+    speech,
+    tags,
+    tonal,
+)
 from truth.rows import Row
 from truth.tables import draw_rows
 
-TOPICS = (speech, language, melody, tonal)
+TOPICS = (speech, language, melody, tonal, separation, tags, films, hashes, objects, letters)
 
 
 def draw_topics(rows: Sequence[Row]) -> dict[str, str]:

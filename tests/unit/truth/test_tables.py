@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from truth import films, hashes, letters, objects, separation, tags
 from truth.__main__ import FEATURES, MEASURES, parse_arguments
 from truth.tables import draw_all, replace_tables
 from truth.topics import TOPICS, draw_topics
@@ -35,6 +36,19 @@ VOICES = {
     "files": 30,
     "cpu_ms_per_s": 2.0,
     "right": 29.0,
+}
+PICTURES = {
+    **dict.fromkeys(("set", "split", "system", "level"), "cats"),
+    **dict.fromkeys(
+        ("files", "objects", "true", "found", "false", "right", "size", "characters"), 6
+    ),
+    **dict.fromkeys(("vocals_db", "vocals_gain_db", "accompaniment_db"), 1.0),
+    **dict.fromkeys(("accompaniment_gain_db", "mean", "off_ms", "highest", "median", "apart"), 0.5),
+    **dict.fromkeys(("first", "of_3", "of_5", "rank", "above", "phash_equal", "dhash_equal"), 2.0),
+    **dict.fromkeys(("found_0.3", "wrong_0.3", "found_0.5", "wrong_0.5"), 3),
+    **dict.fromkeys(("cpu_s_per_min", "cpu_ms", "cpu_s"), 0.25),
+    **{f"{a}_{b}": 4 for a in ("phash", "dhash") for b in ("median", "least", "most", "alike")},
+    "wrong": 0.1234,
 }
 TOPIC_ROWS = [
     {**VOICES, "feature": "speech", "recall": 0.5, "false_alarms": 0.25, "f": None},
@@ -69,6 +83,11 @@ TOPIC_ROWS = [
     },
     {**VOICES, "feature": "danceability", "median": 1.5, "apart": 0.00001},
     {**VOICES, "feature": "fingerprint", "equal": 30.0},
+    *(
+        {**PICTURES, "feature": name}
+        for topic in (separation, tags, films, hashes, objects, letters)
+        for name in topic.TABLES
+    ),
 ]
 ROWS = [
     BEATS,
@@ -126,10 +145,12 @@ def test_tables_are_replaced_between_their_markers_alone():
 
 def test_topics_have_a_table_for_each_feature():
     tables = draw_topics([*ROWS, *TOPIC_ROWS])
-    assert list(tables) == [name for topic in TOPICS for name in topic.MEASURES]
+    assert list(tables) == [name for topic in TOPICS for name in topic.TABLES]
     assert tables["key"].splitlines()[-1] == (
         "| speech (test) | Segue | 29 of 30 | 1 of 30 | 0 of 30 | 0.750 | 5 of 6 | 1.0 | - | 2.00 |"
     )
+    assert tables["frames"].splitlines()[-1] == "| cats | cats | 6 of 6 | 6 | 0.5 | 0.250 |"
+    assert tables["text"].splitlines()[-1] == "| cats | 6 | 6 | cats | 12.34 | 0.25 |"
     assert tables["transcript"].splitlines()[-1] == "| speech | Segue | 300 | 12 | 2.00 |"
 
 
