@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SPEECH_HZ = 16_000
-VOCALS_FLOOR_DBFS = -45.0  # as in the graph
 
 
 class SeparateMix:
@@ -65,11 +64,12 @@ class FindVoice:
 
         audio = Audio(y=y[:2], sr=sr)
         mono = soxr.resample(audio.y.mean(axis=0), sr, SPEECH_HZ)
-        speech: Any = self._speech(Audio(y=mono, sr=SPEECH_HZ))
+        voiced = Audio(y=mono, sr=SPEECH_HZ)
+        speech: Any = self._speech(voiced)
         if self._separation is None:
             return dict(instrumentalness(speech))
         vocals = self._separation(audio)["vocals"]
-        return dict(instrumentalness(speech, vocals, vocals_floor_dbfs=VOCALS_FLOOR_DBFS))
+        return dict(instrumentalness(speech, vocals, voiced))
 
 
 class ReadText:

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/features.md: ``python -m truth.pictures``, with the Python of Segue.
+"""Draw the plots of docs/features.md: ``python -m truth.plots``, with the Python of Segue.
 
 Each is what a job found in a recording of a package of Debian, drawn by matplotlib.
 """
