@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,8 @@ class BasicPitch:
         import soundfile
         from basic_pitch.inference import predict
 
-        with tempfile.NamedTemporaryFile(suffix=".wav") as file:
+        quiet = contextlib.redirect_stdout(None)  # it prints a line for each file
+        with tempfile.NamedTemporaryFile(suffix=".wav") as file, quiet:
             soundfile.write(file.name, y, sr, "PCM_16")
             _, _, events = predict(file.name, self._model)
         notes = [

@@ -109,7 +109,8 @@ class Answers:
 def name_question(system: System, path: Path) -> str:
     """Return what tells a call from all others, those for another sound of that name included."""
     found = path.stat()
-    return f"{system.name} {system.call} {path.name} {found.st_size} {found.st_mtime_ns}"
+    how = json.dumps(system.parameters, sort_keys=True, default=str)
+    return f"{system.name} {system.call} {how} {path.name} {found.st_size} {found.st_mtime_ns}"
 
 
 def call(caller: Caller, path: Path) -> Answer:

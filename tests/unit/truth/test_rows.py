@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 from truth.caller import Caller, CallFailed, System
-from truth.rows import Answers
+from truth.rows import Answers, name_question
 
 LOUDNESS = System(
     name="Segue", python=sys.executable, call="segue.features.ebu_r128:loudness", media=True
@@ -81,3 +81,11 @@ def test_answers_are_kept_for_the_same_sound_alone(sine, tmp_path):
     soundfile.write(sine, np.zeros(48000), 48000, "FLOAT")
     with pytest.raises(FileNotFoundError, match="/nowhere/python"):
         Answers(store).ask([gone], [sine], "loudness")
+
+
+def test_the_same_call_with_other_parameters_is_another_question(sine):
+    first, second = (
+        System(name="one", python=sys.executable, call="json:dumps", parameters={"indent": indent})
+        for indent in (1, 2)
+    )
+    assert name_question(first, sine) != name_question(second, sine)
