@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from segue.log import LOGGER
 from segue.worker import numba_cache
 from segue_support import emulators
 
@@ -53,6 +54,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") == "true" and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """Leave the log as it was: what jobs print goes there, if it is configured."""
+    level, handlers, propagate = LOGGER.level, [*LOGGER.handlers], LOGGER.propagate
+    yield
+    LOGGER.handlers[:], LOGGER.propagate = handlers, propagate
+    LOGGER.setLevel(level)  # which also forgets what it has decided about other levels
 
 
 def _started(emulator: emulators.Emulator) -> Iterator[str]:
