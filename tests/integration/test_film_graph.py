@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import matplotlib as mpl
@@ -14,13 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from segue.models.package_index import find_python_index
-from segue_support.environments import environ
 from segue_support.media_seeds import run_bundled_ffmpeg
+from segue_support.model_commands import run_segue
 from segue_support.photos import CHINA, FLOWER, HOPPER, find_photo
 
-SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
-PATIENCE_S = 300
 ROUNDING = 0.01  # of models, whose kernels depend on the processor
 JOBS = ("frames", "cuts", "thumbnail", "phash", "objects", "moderation", "text")
 
@@ -79,25 +74,11 @@ class Catalogue:
         self.folder = folder
         (folder / "media").mkdir()
         fill(folder / "media")
-        index = {"PIP_INDEX_URL": find_python_index()}  # uv makes environments without pip
-        self.run("models", "get", **index)
-        said = self.run("backfill", "--prefix", "media", "--all", "--json")
-        self.summary = json.loads(said)
-
-    def run(self, *arguments: str, **variables: str) -> str:
-        clean = {k: v for k, v in environ().items() if not k.startswith("SEGUE_")}
-        given = {"SEGUE_MODELS": str(self.folder / "models"), "SEGUE_GRAPH": "film"}
-        done = subprocess.run(
-            [SEGUE, *arguments],
-            cwd=self.folder,
-            env={**clean, **given, **variables},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
-        assert done.returncode == 0, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        graph = ("--graph", "film")
+        models = folder / "models"
+        run_segue(folder, "models", "get", *graph, models=models)
+        options = (*graph, "--prefix", "media", "--all", "--json")
+        self.summary = json.loads(run_segue(folder, "backfill", *options, models=models))
 
     def find(self, job: str, name: str) -> Path:
         [path] = (self.folder / ".segue/film/artifacts" / job).glob(f"*/**/{name}/*")

@@ -4,10 +4,7 @@ and their models find the pitch and the notes of sounds that are known."""
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import ffmpeg
@@ -22,13 +19,10 @@ from segue.features.pitch import HOP_S, Pitch
 from segue.media.audio import Audio
 from segue.media.ffmpeg import find_ffmpeg
 from segue.model.shipped_graphs import list_shipped_graphs
-from segue.models.package_index import find_python_index
 from segue.testing import sound
 from segue.testing.music import music
-from segue_support.environments import environ
+from segue_support.model_commands import run_segue
 
-SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
-PATIENCE_S = 300
 SOUNDS = {"song.mp3", "voice.wav", "silence.flac", "click.wav", "interview.mp4"}
 OTHERS = {"cover.png", "cover.jpg", "silent.mp4"}
 CENTS = 50.0  # as RPA, the usual measure of pitch trackers, counts a pitch as right
@@ -37,21 +31,7 @@ SCALE = (60, 64, 67, 72, 76, 72, 67, 64)
 
 
 def run(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [SEGUE, *arguments],
-        cwd=folder,
-        env={
-            **environ(),
-            "SEGUE_MODELS": str(folder / "models"),
-            "PIP_INDEX_URL": find_python_index(),  # uv makes environments without pip
-        },
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    assert done.returncode == 0, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    return run_segue(folder, *arguments, models=folder / "models")
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import ffmpeg
@@ -16,13 +13,10 @@ import soundfile
 
 from segue.media.ffmpeg import find_ffmpeg
 from segue.models.musicnn import TAGS
-from segue.models.package_index import find_python_index
 from segue.testing.music import music
 from segue.testing.sound import write
-from segue_support.environments import environ
+from segue_support.model_commands import run_segue
 
-SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
-PATIENCE_S = 300
 SR = 44_100
 SOUNDS = {"song.mp3", "silence.flac", "click.wav", "surround.wav", "interview.mp4", "phone.ogg"}
 OTHERS = {"cover.png", "silent.mp4"}
@@ -31,21 +25,7 @@ STEP = 2**-15  # of 16 bits: each stem is rounded to half of it
 
 
 def run(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [SEGUE, *arguments],
-        cwd=folder,
-        env={
-            **environ(),
-            "SEGUE_MODELS": str(folder.parent / "models"),
-            "PIP_INDEX_URL": find_python_index(),  # uv makes environments without pip
-        },
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    assert done.returncode == 0, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    return run_segue(folder, *arguments, models=folder.parent / "models")
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,6 @@ that says what is wrong with the file; and the same bytes each time."""
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,16 +19,13 @@ from segue.model.media_file import MediaFile
 from segue.model.object_store import ObjectStore
 from segue.model.record import State
 from segue.model.shipped_graphs import list_shipped_graphs
-from segue.models.package_index import find_python_index
 from segue.worker.failure import describe_failure
 from segue.worker.line_run import Claims, LineRun, LoadedJob, Stores, load_job
 from segue.worker.protocol import Task
 from segue_support import odd_media
-from segue_support.environments import environ
+from segue_support.model_commands import run_segue
 from segue_support.tiny_whisper import use_tiny_whisper
 
-SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
-PATIENCE_S = 300
 JSON = "application/json"
 SHIPPED = {name: read_graph(path, {}) for name, path in list_shipped_graphs().items()}
 # A job that is in several graphs is the same in each.
@@ -88,20 +83,7 @@ class Place:
 
 
 def run(folder: Path, *arguments: str) -> None:
-    done = subprocess.run(
-        [SEGUE, *arguments],
-        cwd=folder,
-        env={
-            **environ(),
-            "SEGUE_MODELS": os.environ["SEGUE_MODELS"],
-            "PIP_INDEX_URL": find_python_index(),  # uv makes environments without pip
-        },
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    assert done.returncode == 0, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    run_segue(folder, *arguments, models=os.environ["SEGUE_MODELS"])
 
 
 def run_graph(graph: Graph, folder: Path) -> dict[str, dict[str, Outcome]]:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import ffmpeg
@@ -16,36 +13,19 @@ import pytest
 import soundfile
 
 from segue.media.ffmpeg import find_ffmpeg
-from segue.models.package_index import find_python_index
 from segue.testing.music import music
 from segue.testing.sound import write
-from segue_support.environments import environ
+from segue_support.model_commands import run_segue
 from segue_support.paths import ROOT
 from segue_support.tiny_whisper import use_tiny_whisper
 
-SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
-PATIENCE_S = 300
 SR = 16_000
 SOUNDS = {"song.mp3", "talk.wav", "silence.flac", "click.wav", "interview.mp4", "phone.ogg"}
 OTHERS = {"cover.png", "cover.jpg", "silent.mp4"}
 
 
 def run(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [SEGUE, *arguments],
-        cwd=folder,
-        env={
-            **environ(),
-            "SEGUE_MODELS": str(folder.parent / "models"),
-            "PIP_INDEX_URL": find_python_index(),  # uv makes environments without pip
-        },
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    assert done.returncode == 0, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    return run_segue(folder, *arguments, models=folder.parent / "models")
 
 
 def make_talk() -> np.ndarray:
