@@ -303,6 +303,11 @@ def main() -> int:
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         pictures = draw_all(Path(scratch))
+        if unknown := set(sys.argv[1:]) - set(pictures):
+            print(
+                f"there is no plot {min(unknown)!r}; choose from {list(pictures)}", file=sys.stderr
+            )
+            return 2
         for name in sys.argv[1:] or pictures:
             print(save(pictures[name](), name))
     return 0

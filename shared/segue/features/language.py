@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 from msgspec import Meta
 
 from segue.errors import ConfigurationError
+from segue.features.resampling import require_rate
 from segue.features.whisper import SAMPLE_RATE_HZ, WINDOW_S, Whisper
 from segue.media.audio import Audio, release_pages
 
@@ -109,11 +110,7 @@ class Language:
         ConfigurationError
             If the audio has another rate.
         """
-        if audio.sr != SAMPLE_RATE_HZ:
-            raise ConfigurationError(
-                f"language: the audio is at {audio.sr} Hz: it must be at {SAMPLE_RATE_HZ}; use "
-                "segue.features.resampling:downsample"
-            )
+        require_rate(audio, SAMPLE_RATE_HZ, "language")
         chosen = choose_windows(find_voice(speech["segments"]), self.windows)
         voice_s = round(math.fsum(lasting_s for _, lasting_s in chosen), 3)
         if not chosen or voice_s < self.min_voice_s:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from msgspec import Meta
 
-from segue.errors import ConfigurationError
 from segue.features.levels import find_gain
 from segue.features.mel import compute_mel_power
+from segue.features.resampling import require_rate
 from segue.job_progress import progress
 from segue.media.audio import Audio, release_pages
 from segue.media.memory import format_duration, require_memory
@@ -104,11 +104,7 @@ class Tags:
         ConfigurationError
             If the audio has another rate.
         """
-        if audio.sr != SAMPLE_RATE_HZ:
-            raise ConfigurationError(
-                f"tags: the audio is at {audio.sr} Hz: it must be at {SAMPLE_RATE_HZ}; use "
-                "segue.features.resampling:downsample"
-            )
+        require_rate(audio, SAMPLE_RATE_HZ, "tags")
         require_memory(CALL_BYTES, f"tags of {format_duration(audio.duration_s)}")
         windows = (1 + audio.y.shape[-1] // HOP_LENGTH) // WINDOW_FRAMES
         if not windows:

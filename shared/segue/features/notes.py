@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 from msgspec import Meta
 
 from segue.errors import ConfigurationError
+from segue.features.resampling import require_rate
 from segue.job_progress import progress
 from segue.media.audio import Audio, release_pages
 from segue.media.memory import format_duration, require_memory
@@ -152,11 +153,7 @@ class Notes:
         ConfigurationError
             If the audio has another rate.
         """
-        if audio.sr != SAMPLE_RATE_HZ:
-            raise ConfigurationError(
-                f"notes: the audio is at {audio.sr} Hz: it must be at {SAMPLE_RATE_HZ}; use "
-                "segue.features.resampling:downsample"
-            )
+        require_rate(audio, SAMPLE_RATE_HZ, "notes")
         frames = math.ceil(audio.y.shape[-1] / HOP_LENGTH)
         require_memory(
             BYTES_PER_FRAME * frames + NETWORK_BYTES,

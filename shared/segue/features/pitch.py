@@ -22,6 +22,7 @@ from msgspec import Meta
 
 from segue.errors import ConfigurationError
 from segue.features.levels import find_gain
+from segue.features.resampling import require_rate
 from segue.job_progress import progress
 from segue.media.audio import Audio, release_pages
 from segue.media.memory import format_duration, require_memory
@@ -156,11 +157,7 @@ class Pitch:
         """
         import numpy as np
 
-        if audio.sr != SAMPLE_RATE_HZ:
-            raise ConfigurationError(
-                f"pitch: the audio is at {audio.sr} Hz: it must be at {SAMPLE_RATE_HZ}; use "
-                "segue.features.resampling:downsample"
-            )
+        require_rate(audio, SAMPLE_RATE_HZ, "pitch")
         frames = max(1, audio.y.shape[-1] // HOP_LENGTH)
         require_memory(
             BYTES_PER_FRAME * frames + WINDOW_BYTES, f"pitch of {format_duration(audio.duration_s)}"

@@ -102,3 +102,12 @@ def _mix(y: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
         mixed: NDArray[np.float32] = y.T @ (gains / gains.sum(axis=0))
         return mixed
     return np.repeat(Audio(y=y, sr=1).mono().y[:, np.newaxis], 2, axis=1)
+
+
+def require_rate(audio: Audio, sample_rate_hz: int, job: str) -> None:
+    """Raise ConfigurationError if the audio that a job gets is at another rate than its model's."""
+    if audio.sr != sample_rate_hz:
+        raise ConfigurationError(
+            f"{job}: the audio is at {audio.sr} Hz: it must be at {sample_rate_hz}; use "
+            "segue.features.resampling:downsample"
+        )

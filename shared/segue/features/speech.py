@@ -23,6 +23,7 @@ from msgspec import Meta
 from segue.errors import ConfigurationError
 from segue.features import filter_bank
 from segue.features.levels import find_gain
+from segue.features.resampling import require_rate
 from segue.media.audio import Audio, release_pages
 from segue.media.memory import format_duration, require_memory
 from segue.models import open_onnx
@@ -135,11 +136,7 @@ class Speech:
         ConfigurationError
             If the audio has another rate.
         """
-        if audio.sr != filter_bank.SAMPLE_RATE_HZ:
-            raise ConfigurationError(
-                f"speech: the audio is at {audio.sr} Hz: it must be at "
-                f"{filter_bank.SAMPLE_RATE_HZ}; use segue.features.resampling:downsample"
-            )
+        require_rate(audio, filter_bank.SAMPLE_RATE_HZ, "speech")
         frames = filter_bank.count_frames(audio.y.shape[-1])
         if not frames:
             return _report({}, audio.duration_s, TOO_SHORT)

@@ -17,8 +17,8 @@ from typing import Annotated, Any, TypedDict
 
 from msgspec import Meta
 
-from segue.errors import ConfigurationError
 from segue.features.language import find_voice
+from segue.features.resampling import require_rate
 from segue.features.whisper import SAMPLE_RATE_HZ, WINDOW_S, Hypothesis, Whisper, decode_tokens
 from segue.job_progress import progress
 from segue.media.audio import Audio, release_pages
@@ -90,11 +90,7 @@ class Transcript:
         ConfigurationError
             If the audio has another rate.
         """
-        if audio.sr != SAMPLE_RATE_HZ:
-            raise ConfigurationError(
-                f"transcript: the audio is at {audio.sr} Hz: it must be at {SAMPLE_RATE_HZ}; use "
-                "segue.features.resampling:downsample"
-            )
+        require_rate(audio, SAMPLE_RATE_HZ, "transcript")
         code = language["language"]
         if code is None:
             return {"language": None, "segments": [], "reason": language["reason"]}
