@@ -179,10 +179,10 @@ def build_table(*columns: str) -> Table:
 
 
 def draw_bar(part: int, whole: int) -> Text:
-    """Draw a share as a bar."""
+    """Draw a share as a bar, which can be read without colours, too."""
     from rich.text import Text
 
     full = round(BAR_COLUMNS * part / whole) if whole else 0
     if whole and 0 < part < whole:
         full = min(max(full, 1), BAR_COLUMNS - 1)
-    return Text.assemble(("━" * full, "green"), ("━" * (BAR_COLUMNS - full), "dim"))
+    return Text.assemble(("━" * full, "green"), ("─" * (BAR_COLUMNS - full), "dim"))

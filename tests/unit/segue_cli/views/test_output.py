@@ -131,5 +131,11 @@ def test_a_bar_is_full_only_when_all_is_done(part, full):
     assert sum(end - start for start, end, style in drawn.spans if style == "green") == full
 
 
+def test_without_colours_a_bar_shows_how_much_is_done():
+    assert render_plain(draw_bar(0, 1000)) == "────────────\n"
+    assert render_plain(draw_bar(500, 1000)) == "━━━━━━──────\n"
+    assert render_plain(draw_bar(1000, 1000)) == "━━━━━━━━━━━━\n"
+
+
 def test_plain_lines_end_without_blanks():
     assert all(line == line.rstrip() for line in render_plain(long_table()).splitlines())

@@ -26,7 +26,7 @@ SETUP = msgspec.structs.replace(SILENT, uris=())
 
 def test_a_line_has_how_far_it_is_the_job_the_file_and_how_long_it_has_been_running():
     [line] = render_progress([JOB], NOW, limit=5)
-    assert line.plain.lstrip("━") == (
+    assert line.plain.lstrip("━─") == (
         "  40 %  separate \\x1b[31msong.flac  vocals \\x1b[2J  2 min 05 s"
     )
     assert "\x1b" not in render_plain(line)
