@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pty
@@ -150,6 +151,20 @@ def test_a_reader_that_goes_away_is_no_error_to_speak_of(tmp_path):
         process.stdout.close()  # before anything is written
         assert process.stderr.read() == b""
         assert process.wait(PATIENCE_S) == 1
+
+
+def test_in_a_pipe_a_status_that_is_watched_is_printed_each_time(tmp_path):
+    with subprocess.Popen(
+        [SEGUE, "status", "--watch", "0.1"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        headings = [line for line in itertools.islice(process.stdout, 40) if b"done" in line]
+        process.stdout.close()  # it ends at the next table
+        assert process.wait(PATIENCE_S) == 1
+    assert len(headings) >= 2
 
 
 def test_ctrl_c_ends_a_command_with_its_own_exit_code(tmp_path):

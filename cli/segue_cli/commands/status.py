@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -14,10 +14,12 @@ from segue.reports.job_states import ForeignRequests, JobCounts, count_jobs, cou
 from segue_cli.command import Context, command
 from segue_cli.parameters import prefix_option
 from segue_cli.views import text
-from segue_cli.views.output import build_table, draw_bar
+from segue_cli.views.output import Output, build_table, draw_bar
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+
+    from segue.stack import Stack
 
 STYLES = {"failed": "red", "blocked": "magenta", "running": "cyan", "stale": "yellow"}
 COLUMNS = ("not_applicable", "failed", "blocked", "running", "queued", "missing", "stale")
@@ -36,7 +38,7 @@ COLUMNS = ("not_applicable", "failed", "blocked", "running", "queued", "missing"
     "--watch",
     type=click.FloatRange(min=0.1),
     metavar="SECONDS",
-    help="Refresh at this interval until Ctrl-C.",
+    help="Refresh at this interval until Ctrl-C; in a pipe, print the table each time.",
 )
 def status(context: Context, prefix: str | None, watch: float | None) -> None:
     """Show the progress of each job.
@@ -53,15 +55,7 @@ def status(context: Context, prefix: str | None, watch: float | None) -> None:
     within = parse_prefix(prefix) if prefix else ""
     with context.open() as stack:
         if watch is not None:
-            from rich.live import Live
-
-            console = context.output.stdout
-            with Live(console=console, auto_refresh=False) as live:
-                while True:
-                    found = count_jobs(stack.ledger, stack.graph, within)
-                    requests = count_requests(stack.ledger, within)
-                    live.update(_render(found, requests, within, console), refresh=True)
-                    time.sleep(watch)
+            _watch(context.output, stack, within, watch)
         found = count_jobs(stack.ledger, stack.graph, within)
         requests = count_requests(stack.ledger, within)
     if context.output.as_json:
@@ -78,6 +72,24 @@ def status(context: Context, prefix: str | None, watch: float | None) -> None:
         )
     else:
         context.output.print(_render(found, requests, within, context.output.stdout))
+
+
+def _watch(output: Output, stack: Stack, within: str, pause_s: float) -> NoReturn:
+    """Show the table again and again: in a terminal in one place, in a pipe one after another."""
+    from rich.live import Live
+
+    console = output.stdout
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            found = count_jobs(stack.ledger, stack.graph, within)
+            requests = count_requests(stack.ledger, within)
+            table = _render(found, requests, within, console)
+            if console.is_terminal:
+                live.update(table, refresh=True)
+            else:
+                output.print(table, "")
+                console.file.flush()
+            time.sleep(pause_s)
 
 
 def _render(
