@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from contextlib import closing
 from enum import StrEnum
@@ -50,8 +51,8 @@ class Format(StrEnum):
 
 
 WIDE_COLUMNS = 110  # the least width with room for the descriptions of jobs
-# .svg and "svg" are known in order to be refused with the remedy.
-SUFFIXES = {".dot": "dot", ".gv": "dot", ".json": "json", ".mmd": "mermaid", ".svg": "svg"}
+SUFFIXES = {".dot": "dot", ".gv": "dot", ".json": "json", ".mmd": "mermaid"}
+PICTURES = {"eps", "gif", "jpeg", "jpg", "pdf", "png", "ps", "svg", "webp"}  # that Graphviz draws
 
 
 @command(
@@ -207,13 +208,14 @@ def _describe_row(row: RegistryRow) -> tuple[str, str, str, str]:
 
 
 def _choose_format(name: str | None, output: str | None, *, as_json: bool) -> Format:
-    suffix = os.path.splitext(output or "")[1]
-    chosen = name or ("json" if as_json else SUFFIXES.get(suffix, "tree"))
-    if chosen == "svg":
+    suffix = os.path.splitext(output or "")[1].lower()
+    picture = suffix.removeprefix(".") if name is None and not as_json else (name or "").lower()
+    if picture in PICTURES:
         raise ConfigurationError(
-            "Segue does not draw SVG; let Graphviz do it: "
-            f"segue graph --format dot | dot -Tsvg > {output or 'graph.svg'}"
+            f"Segue does not draw {picture.upper()}; let Graphviz do it: segue graph --format dot "
+            f"| dot -T{picture} > {shlex.quote(output or f'graph.{picture}')}"
         )
+    chosen = name or ("json" if as_json else SUFFIXES.get(suffix, "tree"))
     if chosen not in set(Format):
         raise ConfigurationError(
             f"{chosen!r} is not a graph format; {suggest(chosen, list(Format))}"

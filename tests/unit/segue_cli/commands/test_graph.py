@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+
+import pytest
 
 FAULTY = """
 jobs:
@@ -107,6 +110,20 @@ def test_svg_is_refused_with_the_command_that_draws_it(segue, project):
     assert said.code == 2
     assert "dot -Tsvg > jobs.svg" in said.err
     assert not (project.folder / "jobs.svg").exists()
+
+
+@pytest.mark.parametrize("name", ["jobs.png", "my jobs.PDF", "jobs.webp"])
+def test_other_pictures_are_refused_with_the_command_that_draws_them(segue, project, name):
+    said = segue("graph", "-o", name)
+    assert (said.code, said.out) == (2, "")
+    suffix = name.rpartition(".")[2].lower()
+    assert f"dot -T{suffix} > {shlex.quote(name)}" in said.err
+    assert not (project.folder / name).exists()
+
+
+def test_a_format_that_is_named_counts_whatever_the_file_is_called(segue, project):
+    assert segue("graph", "--format", "dot", "-o", "jobs.png").code == 0
+    assert (project.folder / "jobs.png").read_text().startswith("digraph")
 
 
 def test_a_place_that_cannot_be_written_is_refused(segue, project):
