@@ -242,10 +242,14 @@ def shorten(text: str, size: int = MAX_CHARACTERS) -> str:
     return text if len(text) <= size else f"{text[: size - 1]}…"
 
 
-def build_timeout(ran_s: float, limit_s: float) -> Failure:
-    """Return the failure of a job that was stopped at its timeout."""
+def build_timeout(ran_s: float, limit_s: float, warmup_s: float = 0.0) -> Failure:
+    """Return the failure of a job that was stopped at its timeout.
+
+    ``warmup_s`` is what the first call in a process may take in addition.
+    """
+    more = f" (and {warmup_s:g} s more for a process's first call)" if warmup_s else ""
     message = (
-        f"it was stopped after {ran_s:.1f} s; its timeout_s is {limit_s:g}: raise it, "
+        f"it was stopped after {ran_s:.1f} s; its timeout_s is {limit_s:g}{more}: raise it, "
         "or find out what the job waits for"
     )
     return Failure(kind=Kind.TIMEOUT, type="JobTimeout", message=message)

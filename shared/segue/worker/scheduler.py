@@ -316,7 +316,10 @@ class Scheduler:
         if progress.phase is Phase.SETUP:
             return self._setup_s
         limit_s = self._graph.jobs[progress.job].timeout_s * progress.files
-        return limit_s + self._warmups_s[progress.job] * (progress.phase is Phase.COLD)
+        return limit_s + self._find_warmup_s(progress)
+
+    def _find_warmup_s(self, progress: Started) -> float:
+        return self._warmups_s[progress.job] if progress.phase is Phase.COLD else 0.0
 
     def record_first_call(self, job: str, seconds: float = 0.0) -> None:
         """Record a first call's duration; 0 if it was stopped, which says nothing of others."""
@@ -352,7 +355,8 @@ class Scheduler:
         assert child.progress is not None
         ran_s = now_s - child.progress.since_s
         limit_s = self._graph.jobs[child.progress.job].timeout_s
-        child.kill = Kill(child.progress, build_timeout(ran_s, limit_s), ran_s)
+        failure = build_timeout(ran_s, limit_s, self._find_warmup_s(child.progress))
+        child.kill = Kill(child.progress, failure, ran_s)
 
     def record_corrupt(self, child: ChildState) -> None:
         """Record that a child is killed because it has sent bytes that are no message."""

@@ -113,6 +113,16 @@ def test_a_job_that_was_killed_at_its_timeout_has_not_crashed(case: Case) -> Non
     assert report.results[0].seconds == 7.5
 
 
+def test_a_timeout_of_a_first_call_says_how_much_longer_it_was_given(case: Case) -> None:
+    case.scheduler.receive(case.child, [started("second", Phase.COLD)])
+    case.scheduler.record_timeout(case.child, START_S + 17.5)
+    case.scheduler.handle_exit(case.child, -9)
+    [report] = case.scheduler.take_reports()
+    error = report.results[0].error
+    assert error is not None
+    assert "17.5 s; its timeout_s is 7 (and 10 s more for a process's first call)" in error.message
+
+
 def test_a_job_that_started_while_another_was_killed_is_not_at_fault(case: Case) -> None:
     case.scheduler.record_timeout(case.child, START_S + 7.5)
     case.exit(done(2, "first"), started("second"), status=-9)
