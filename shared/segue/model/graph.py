@@ -59,7 +59,19 @@ CONTENT_PATTERN = re.compile(
 )
 FINGERPRINT = re.compile(r"[0-9a-f]{12}")
 VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^{}]*))?\}")
-INCLUDE = ("*.flac", "*.mp3", "*.wav", "*.ogg", "*.m4a")
+# The usual names of all sounds and films that Segue decodes, but those that are also names of code
+# or of other documents, such as ts.
+INCLUDE = tuple(
+    f"*.{suffix}"
+    for suffix in (
+        *("flac", "mp3", "wav", "ogg", "m4a"),
+        *("opus", "oga", "spx", "aac", "aif", "aiff", "aifc", "wma", "m4b", "m4r", "mka", "caf"),
+        *("wv", "ape", "tta", "mpc", "mp2", "ac3", "eac3", "dts", "dtshd", "amr", "gsm"),
+        *("bwf", "rf64", "w64", "au", "snd", "sph", "voc", "dff", "dsf"),
+        *("mp4", "m4v", "mov", "qt", "3gp", "3g2", "mkv", "webm", "avi", "wmv", "asf", "flv"),
+        *("ogv", "m2ts", "mpg", "mpeg", "vob"),
+    )
+)
 # What an artifact may be; ``segue.codec`` has a codec for each.
 CONTENT_TYPES = (
     "audio/flac",

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.errors import ConfigurationError
+from segue.media.content_type import EXTENSIONS
 from segue.model import graph as graph_module
 from segue.model.graph import INCLUDE, SOURCE, Graph, Job, Resources, parse_graph, read_graph
 from segue_support.paths import ROOT
@@ -271,6 +272,18 @@ def test_variables_are_filled_from_the_environment(text, environ, expected):
     graph = parse_graph(f"catalogue: '{text}'\nartifacts: '{text}'\n{jobs}", environ=environ)
     assert graph.catalogue == expected
     assert graph.artifacts == (expected or ".segue/artifacts")
+
+
+def test_by_default_the_usual_names_of_all_sounds_and_films_are_included():
+    ambiguous = {"ts", "mts", "iff", "8svx", "mpp", "mp+", "nist"}
+    silent = {"audio/midi", "audio/x-mpegurl"}
+    known = {
+        f"*.{suffix}"
+        for suffix, kind in EXTENSIONS.items()
+        if kind.startswith(("audio/", "video/")) and kind not in silent
+    }
+    assert set(INCLUDE) == known - {f"*.{suffix}" for suffix in ambiguous}
+    assert len(INCLUDE) == len(set(INCLUDE))
 
 
 def test_variables_reach_text_parameters_and_stay_text():
