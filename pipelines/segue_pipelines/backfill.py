@@ -55,7 +55,7 @@ from segue.model.settings import Settings
 from segue.worker.pool import Pool, count_cores
 from segue.worker.running_job import list_running_folders
 from segue_pipelines.folder_files import FolderFiles
-from segue_pipelines.left_out import LeftOutReporter, read_left_out
+from segue_pipelines.left_out import LeftOutReporter, read_exclusions, read_left_out
 from segue_pipelines.options import is_local, is_single_process
 from segue_pipelines.progress import ProgressWriter, open_progress_folder, read_progress
 from segue_pipelines.run_recorder import RunRecorder
@@ -435,4 +435,5 @@ def read_totals(result: Any) -> RunTotals:
             case "cpu_us":
                 totals.merge(RunTotals(cpu_seconds={rest: n / 1e6}))
     totals.left_out, totals.left_out_names = read_left_out(result)
+    totals.not_included = read_exclusions(result)
     return totals

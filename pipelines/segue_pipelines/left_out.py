@@ -1,17 +1,23 @@
-"""Reports the files that a pipeline leaves out: each by name in the log, and all in its metrics."""
+"""Reports the files that a pipeline leaves out: each by name in the log, and all in its metrics.
+
+Those whose names match no pattern of the graph are only counted.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from apache_beam.metrics import Metrics
 from apache_beam.metrics.metric import MetricsFilter
 
+from segue.ingest.exclusions import find_suffix
 from segue.log import Action, log_event
 from segue.model.media_file import format_name
 from segue_pipelines.runner import prepare_worker
 
 NAMESPACE = "segue.left_out"
+NOT_INCLUDED = "segue.not_included"
 SAMPLES = 100  # names per reason in the metrics, the first in their order; the log has all
 
 
@@ -25,6 +31,7 @@ class LeftOutReporter:
     def __init__(self) -> None:
         prepare_worker()
         self._names: dict[str, list[str]] = {}  # by reason
+        self._not_included: Counter[str] = Counter()  # by suffix
 
     def report(self, uri: str, reason: str, explanation: str) -> None:
         """Report a file, or a folder with all that is in it."""
@@ -36,8 +43,15 @@ class LeftOutReporter:
         if len(names) > 2 * SAMPLES:
             names[:] = sorted(names)[:SAMPLES]
 
+    def pass_over(self, name: str) -> None:
+        """Count a file whose name matches no pattern of the graph."""
+        self._not_included[find_suffix(name)] += 1
+
     def flush(self) -> None:
-        """Add the first names to the metrics."""
+        """Add the first names, and what was passed over, to the metrics."""
+        for suffix, n in self._not_included.items():
+            Metrics.counter(NOT_INCLUDED, suffix).inc(n)
+        self._not_included.clear()
         for reason, names in self._names.items():
             for name in sorted(names)[:SAMPLES]:
                 Metrics.string_set(NAMESPACE, reason).add(name)
@@ -50,14 +64,24 @@ def read_left_out(result: Any) -> tuple[dict[str, int], dict[str, list[str]]]:
     Some runners keep no names.
     """
     metrics = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
-    counts: dict[str, int] = {}
-    for metric in metrics["counters"]:
-        reason = metric.key.metric.name
-        counts[reason] = counts.get(reason, 0) + _read_value(metric)
+    counts = _add_counters(metrics)
     names: dict[str, set[str]] = {}
     for metric in metrics.get("string_sets", ()):
         names.setdefault(metric.key.metric.name, set()).update(_read_value(metric) or ())
     return counts, {reason: sorted(found)[:SAMPLES] for reason, found in names.items()}
+
+
+def read_exclusions(result: Any) -> dict[str, int]:
+    """Return how many files were passed over, by suffix, from a run's metrics."""
+    return _add_counters(result.metrics().query(MetricsFilter().with_namespace(NOT_INCLUDED)))
+
+
+def _add_counters(metrics: Any) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for metric in metrics["counters"]:
+        name = metric.key.metric.name
+        counts[name] = counts.get(name, 0) + _read_value(metric)
+    return counts
 
 
 def _read_value(metric: Any) -> Any:

@@ -21,7 +21,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from segue.adapters.connect import connect_store, open_ledger_to_read
 from segue.errors import ConfigurationError, MissingInput, SegueError
-from segue.ingest.catalogue import MediaFilter
+from segue.ingest.catalogue import NOT_INCLUDED, MediaFilter
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger, Query, find_records, find_records_by_state
 from segue.model.media_file import (
@@ -55,6 +55,10 @@ Report = Callable[[str, LeftOutReason, str], None]  # URI, reason, explanation
 
 def ignore(uri: str, reason: LeftOutReason, explanation: str) -> None:
     """Report nothing."""
+
+
+def ignore_name(name: str) -> None:
+    """Do not count a name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +238,9 @@ def _split_into_ranges(_element: bytes, selection: Selection, spread: bool) -> I
 
 def _chunk_range(part: NameRange, selection: Selection) -> Iterator[Chunk]:
     left_out = LeftOutReporter()
-    yield from split_into_chunks(list_files(selection, [part], report=left_out.report))
+    yield from split_into_chunks(
+        list_files(selection, [part], report=left_out.report, pass_over=left_out.pass_over)
+    )
     left_out.flush()
 
 
@@ -247,9 +253,16 @@ def split_into_chunks(items: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
 
 
 def list_files(
-    selection: Selection, parts: Iterable[NameRange] | None = None, *, report: Report = ignore
+    selection: Selection,
+    parts: Iterable[NameRange] | None = None,
+    *,
+    report: Report = ignore,
+    pass_over: Callable[[str], None] = ignore_name,
 ) -> Iterator[MediaFile]:
-    """List the media files below a prefix, or in some parts of it, and report those left out."""
+    """List the media files below a prefix, or in some parts of it, and report those left out.
+
+    ``pass_over`` gets the names that match no pattern of the graph.
+    """
     assert selection.prefix is not None
     store = connect_store(find_bucket_location(selection.prefix))
     name = split_uri(selection.prefix)[1]
@@ -268,6 +281,8 @@ def list_files(
                     yield found.to_media_file(uri)
                 elif found.name == name and not name.endswith("/"):  # it was named
                     report(uri, LeftOutReason.NOT_MEDIA, f"it is {reason}")
+                elif reason == NOT_INCLUDED:
+                    pass_over(found.name)
 
     return selection.take(find_media(), attrgetter("uri"))
 

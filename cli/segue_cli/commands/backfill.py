@@ -13,6 +13,7 @@ import click
 
 from segue.clock import utc_now
 from segue.errors import TooManyFailures
+from segue.ingest.exclusions import describe_exclusions, suggest_patterns
 from segue.model.message import build_request_id
 from segue.model.outcome import UNFINISHED, RunTotals, Status
 from segue_cli.command import Context, command
@@ -184,6 +185,8 @@ def to_json(totals: RunTotals, *, dry_run: bool) -> dict[str, object]:
         "failed_files": totals.failed_files,
         "left_out": totals.left_out,
         "left_out_names": totals.left_out_names,
+        "not_included": dict(sorted(totals.not_included.items())),
+        "include_suggested": suggest_patterns(totals.not_included),
         "jobs": {
             job: {
                 "statuses": dict(sorted(statuses.items())),
@@ -204,6 +207,8 @@ def print_summary(output: Output, totals: RunTotals, *, has_requested: bool = Fa
     if totals.left_out:
         kinds = ", ".join(f"{n:,} {reason}" for reason, n in totals.left_out.items())
         output.print(f"left out: {kinds}; the log names each")
+    if totals.not_included:
+        output.print(describe_exclusions(totals.not_included))
 
 
 def _print_jobs(output: Output, totals: RunTotals, *, has_requested: bool) -> None:

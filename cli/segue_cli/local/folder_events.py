@@ -14,7 +14,8 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ from segue.errors import (
     SegueError,
     TransientError,
 )
+from segue.ingest.catalogue import NOT_INCLUDED
+from segue.ingest.exclusions import describe_exclusions, find_suffix, suggest_patterns
 from segue.ingest.observation import look
 from segue.log import Action, add_common_fields, log_event
 from segue.maintenance.reconcile import (
@@ -76,6 +79,8 @@ class FolderEvents:
         # The folder that was compared last. A disk that is no longer mounted leaves another one.
         self._compared: Identity | None = None
         self._warned: set[str] = set()
+        self._excluded: Counter[str] = Counter()  # suffix → files that are no media, as listed
+        self._suffixes: set[str] = set()  # of files that are no media and were reported
         self._waiting: dict[str, float] = {}  # changed file → when to compare it, at the earliest
         self._again: set[str] = set()  # those whose arrival is sent even if the ledger has it
         self._is_requested = True  # a comparison of the folder
@@ -102,7 +107,10 @@ class FolderEvents:
             self._put_file(path, settle_s)
 
     def _put_file(self, path: str, settle_s: float | None) -> None:
-        if not self._services.media_filter.accepts(f"file://{path}"):
+        reason = self._services.media_filter.find_reason_to_ignore(f"file://{path}")
+        if reason is not None:
+            if reason == NOT_INCLUDED and (suffix := find_suffix(path)) not in self._suffixes:
+                self._report_exclusions({suffix: 1})
             return
         if not is_unicode(path):
             self._warn_left_out(LeftOut(name=path, reason=LeftOutReason.NOT_UTF8))
@@ -191,6 +199,7 @@ class FolderEvents:
         recorded = find_records(
             self._services.ledger, Query(prefix=self._files.uri(prefix), deleted=None)
         )
+        self._excluded.clear()
         listed = self._list(prefix)
         first = next(listed, None)
         if first is None and any(record.deleted_at is None for record in recorded):
@@ -212,12 +221,22 @@ class FolderEvents:
             found = finder.find(file, record)
             if found is not None:
                 self._handle_discrepancy(found)
+        self._report_exclusions(self._excluded)
 
     def _list(self, prefix: str) -> Iterator[ListedFile]:
         for found in self._files.list(prefix, leave_out=self._warn_left_out):
             uri = self._files.uri(found.name)
-            is_media = self._services.media_filter.accepts(uri)
-            yield ListedFile(uri=uri, media=found.to_media_file(uri) if is_media else None)
+            reason = self._services.media_filter.find_reason_to_ignore(uri)
+            if reason == NOT_INCLUDED:
+                self._excluded[find_suffix(found.name)] += 1
+            yield ListedFile(uri=uri, media=found.to_media_file(uri) if reason is None else None)
+
+    def _report_exclusions(self, counts: Mapping[str, int]) -> None:
+        """Log, once for each suffix, that files which may have sound are passed over."""
+        is_new = not self._suffixes.issuperset(counts)
+        self._suffixes.update(counts)
+        if is_new and suggest_patterns(counts):
+            self._warn(describe_exclusions(counts), Action.LEFT_OUT)
 
     def _handle_discrepancy(self, found: Discrepancy) -> None:
         path = found.media.uri.removeprefix("file://")

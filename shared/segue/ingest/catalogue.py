@@ -24,6 +24,7 @@ from segue.model.settings import Settings
 
 SQLITE = "sqlite:///"
 DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal", ".up")  # of a database and what is beside it
+NOT_INCLUDED = "a name that matches no include pattern of the graph"
 UNSAFE_PARTS = frozenset({"", ".", ".."})
 
 _matches = functools.lru_cache(maxsize=8)(build_name_filter)
@@ -56,7 +57,7 @@ class MediaFilter:
         if self.catalogue is not None and not is_below(uri, self.catalogue):
             return f"not below the catalogue {self.catalogue}"
         if not _matches(self.include)(name):
-            return "a name that matches no include pattern of the graph"
+            return NOT_INCLUDED
         return None
 
     def excludes(self, uri: str) -> bool:

@@ -126,6 +126,8 @@ class RunTotals:
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)  # reason → files
     left_out_names: dict[str, list[str]] = field(default_factory=dict)  # reason → first URIs
+    # Suffix → files that were listed, and whose names match no pattern of the graph.
+    not_included: dict[str, int] = field(default_factory=dict)
 
     def add(self, outcome: Outcome) -> None:
         """Count one file."""
@@ -156,6 +158,8 @@ class RunTotals:
             _add(self.cpu_seconds, job, seconds)
         for reason, n in other.left_out.items():
             _add(self.left_out, reason, n)
+        for suffix, n in other.not_included.items():
+            _add(self.not_included, suffix, n)
         for reason, uris in other.left_out_names.items():
             self.left_out_names[reason] = sorted({*self.left_out_names.get(reason, ()), *uris})
 

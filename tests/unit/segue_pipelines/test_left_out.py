@@ -8,7 +8,7 @@ import apache_beam as beam
 
 from segue.log import LOGGER
 from segue.model.object_store import LeftOutReason
-from segue_pipelines.left_out import SAMPLES, LeftOutReporter, read_left_out
+from segue_pipelines.left_out import SAMPLES, LeftOutReporter, read_exclusions, read_left_out
 from segue_pipelines.options import parse_pipeline_options
 from segue_pipelines.runner import run_pipeline
 
@@ -18,6 +18,8 @@ def leave_out(numbers: range) -> None:
     for i in numbers:
         reporter.report(f"file:///music/caf\udce9 {i:03}.wav", LeftOutReason.NOT_UTF8, "rename it")
     reporter.report("file:///music/lost+found/", LeftOutReason.UNREADABLE, "give permission")
+    for name in ("a.opus", "b.OPUS", "notes.txt"):
+        reporter.pass_over(name)
     reporter.flush()
 
 
@@ -44,6 +46,7 @@ def test_all_are_logged_and_counted_and_the_first_are_named_in_the_metrics(monke
     assert named["file"] == r"file:///music/caf\xe9 000.wav"
     assert (named["kind"], named["reason"]) == ("not_utf8", "rename it")
     counts, names = read_left_out(result)
+    assert read_exclusions(result) == {".opus": 8, ".txt": 4}
     assert counts == {"not_utf8": 2 * number, "unreadable": 4}
     assert names["not_utf8"] == [rf"file:///music/caf\xe9 {i:03}.wav" for i in range(SAMPLES)]
     assert names["unreadable"] == ["file:///music/lost+found/"]

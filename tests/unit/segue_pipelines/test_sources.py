@@ -100,6 +100,17 @@ def test_media_that_cannot_be_processed_are_reported(catalogue):
     assert reported.reasons == {"radio.wav": "special_file", "\udcff.wav": "not_utf8"}
 
 
+def test_names_that_match_no_pattern_are_passed_over_one_by_one(catalogue):
+    (catalogue / "c.opus").write_bytes(b"x")
+    own = parse_prefix(f"{catalogue}/deep")
+    media_filter = MediaFilter(include=("*.wav",), excluded=(own,))
+    passed: list[str] = []
+    selection = Selection(prefix=parse_prefix(str(catalogue)), media_filter=media_filter)
+    found = list(list_files(selection, pass_over=passed.append))
+    assert [m.uri.rpartition("/")[2] for m in found] == ["a.wav", "deep.wav"]
+    assert [name.rpartition("/")[2] for name in passed] == ["b.mp3", "c.opus", "notes.txt"]
+
+
 def test_a_file_that_is_named_and_is_not_media_is_reported(catalogue):
     (catalogue / "notes.txt-2").mkdir()
     os.mkfifo(catalogue / "notes.txt-2/radio.wav")

@@ -5,6 +5,21 @@ from __future__ import annotations
 LEDGER = ("--ledger", "sqlite:///ledger.db")
 
 
+def test_files_that_match_no_pattern_are_counted_with_what_to_add(segue, project):
+    for name in ("a.wav", "b.opus", "c.OPUS", "notes.txt"):
+        project.media(name)
+    project.change_graph("include: ['*.wav']\n" + (project.folder / "jobs.yaml").read_text())
+    said = segue("plan", "--prefix", "music", "--job", "fine", *LEDGER)
+    assert said.code == 0
+    assert "1 file examined" in said.out
+    assert "not included: 3 files" in said.out
+    assert "add to 'include' of the graph: \"*.opus\"" in said.out
+    found = segue("plan", "--prefix", "music", "--job", "fine", *LEDGER, "--json").json
+    assert (found["files"], found["left_out"]) == (1, {})
+    assert found["not_included"] == {".opus": 2, ".txt": 1}
+    assert found["include_suggested"] == ["*.opus"]
+
+
 def test_files_below_the_prefix_are_measured_before_others(segue, project):
     for name, cpu_seconds in {"long/a.wav": 100.0, "short/a.wav": 2.0}.items():
         media = project.media(name)

@@ -233,6 +233,22 @@ def test_what_cannot_be_processed_is_named_once(place):
     assert len(place.warnings()) == 4
 
 
+def test_files_that_are_not_included_and_may_have_sound_are_said_once_for_each_suffix(place):
+    for name in ("a.opus", "b.opus", "notes.txt"):
+        place.write(name)
+    place.run()
+    [warning] = place.warnings()
+    assert "3 files whose names match no pattern of the graph (2 .opus, 1 .txt)" in warning
+    assert warning.endswith("add to 'include' of the graph: \"*.opus\"")
+    for name in ("c.opus", "d.wma", "e.wma", "cover.jpg"):
+        place.write(name)
+        place.put(name)
+    place.events.request_comparison()
+    place.wait_until(lambda: place.events.is_idle)
+    [warning] = place.warnings()[1:]
+    assert warning.endswith('"*.wma"')
+
+
 def test_a_folder_that_cannot_be_read_costs_only_itself(place, monkeypatch):
     place.record(place.write("lost+found/old.wav"))
     place.write("z/new.wav")
