@@ -52,6 +52,7 @@ class Action(StrEnum):
     LEFT_OUT = "left_out"  # a file that cannot be processed, or that does not exist
     # processes
     STARTED = "started"
+    MISSING = "missing"  # results that nobody has requested, found at the start
     STOPPED = "stopped"
     DAMAGED = "damaged"  # a record of the ledger cannot be read
     UNAVAILABLE = "unavailable"  # a server cannot be reached

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from segue.model.lease_owner import is_lost
 from segue.model.media_file import parse_location
 from segue.model.queue import list_subscriptions
 from segue.model.record import State
+from segue.reports.job_states import MISSING, count_jobs
 from segue.worker.model_paths import check_models
 from segue.worker.running_job import list_running_folders, read_running_jobs
 from segue_cli.local.cloud_events import build_sweep_event
@@ -127,7 +129,34 @@ class System:
     def start_events(self) -> None:
         """Watch the folder, and announce what differs from the ledger."""
         if self._events is not None:
+            with self._label_events():
+                self._report_gaps()
             self._events.start()
+
+    def _report_gaps(self) -> None:
+        """Log how many files of the ledger lack results that nobody has requested.
+
+        What is queued or running below may be missing, too, but is computed without a backfill.
+        """
+        try:
+            counts = count_jobs(self._ledger, self.graph).jobs
+        except TransientError:  # a server may be available soon
+            return
+        unfinished = sum(c[State.QUEUED] + c[State.RUNNING] for c in counts.values())
+        missing = {
+            job: n
+            for job in self.graph.select_on_arrival(counts)
+            if (n := counts[job][MISSING] - unfinished) > 0
+        }
+        if missing:
+            where = ["--graph", self.settings.graph] if self.settings.graph else []
+            backfill = ["segue", "backfill", *where, "--prefix", self.folder or "", "--all"]
+            files = ", ".join(f"{job} {n:,}" for job, n in missing.items())
+            reason = (
+                "files that were known before lack results that nobody has requested, by job: "
+                f"{files}; to compute them: {shlex.join(backfill)}"
+            )
+            log_event(Action.MISSING, severity="WARNING", process=UP, reason=reason)
 
     def start_programs(self) -> None:
         """Start the pipelines and the sweeps."""

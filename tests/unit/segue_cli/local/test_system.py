@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from segue.errors import ConfigurationError
 from segue.log import LOGGER, Action, add_common_fields, log_event
+from segue.model.ledger import Change
+from segue.model.media_file import MediaFile
+from segue.model.record import Entry, State, evolve
 from segue.model.settings import Settings
+from segue.model.transitions import arrive
 from segue_cli.local import system as system_module
 from segue_cli.local.lock import lock_ledger
 from segue_cli.local.system_group import SystemGroup
 
 PATIENCE_S = 20.0
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 GRAPH = """
 namespace: NAME
 artifacts: NAME/artifacts
@@ -67,6 +73,37 @@ def test_a_function_that_waits_for_the_ledger_does_not_stop_the_page(system):
         reading.start()
         reading.join(PATIENCE_S)
         assert not reading.is_alive()
+
+
+def record(system, *names: str, state: State | None) -> None:
+    """Record files, with a result of their job in a state."""
+    [fingerprint] = system.graph.fingerprints.values()
+    for name in names:
+        media = MediaFile(uri=f"file://{system.folder}/{name}", version="1", stat="0:0:0:0:0")
+
+        def transition(known, media=media):
+            found, _ = arrive(known, media, NOW)
+            entry = Entry(job="fine", state=state or State.DONE, order=found.order, attempts=1)
+            return evolve(found, results={fingerprint: entry} if state else {}), None
+
+        system._services.ledger.change([Change(uri=media.uri, transition=transition)])
+
+
+def test_results_that_nobody_has_requested_are_said_at_the_start(system, caplog):
+    record(system, "a.wav", "b.wav", "c.wav", state=None)
+    record(system, "d.wav", state=State.QUEUED)
+    record(system, "e.wav", state=State.DONE)
+    system._report_gaps()
+    [line] = [r.segue for r in caplog.records if r.segue["action"] == Action.MISSING]
+    assert "by job: fine 2;" in line["reason"]  # one of three may be below what is queued
+    assert f"--prefix {system.folder} --all" in line["reason"]
+
+
+@pytest.mark.parametrize("state", [State.DONE, State.FAILED, State.NOT_APPLICABLE, State.QUEUED])
+def test_nothing_is_said_of_results_that_are_there_or_requested(system, caplog, state):
+    record(system, "a.wav", "b.wav", state=state)
+    system._report_gaps()
+    assert not [r for r in caplog.records if r.segue["action"] == Action.MISSING]
 
 
 def test_the_programs_get_the_settings_and_this_process_keeps_its_own(build):
