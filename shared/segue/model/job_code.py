@@ -14,10 +14,11 @@ from typing import Any
 
 from segue.errors import ConfigurationError, suggest
 from segue.extras import MissingExtra
-from segue.model.graph import Fault, Graph, GraphError, Job
+from segue.model.graph import SOURCE, Fault, Graph, GraphError, Job
 from segue.model.signature import (
     convert_parameter,
     find_mismatches,
+    find_wrong_types,
     is_batch_size,
     is_batch_wait,
     takes_text,
@@ -152,8 +153,8 @@ def check_code(graph: Graph) -> None:
     Raises
     ------
     GraphError
-        If a job cannot be imported or called, or does not take the inputs and parameters that the
-        graph gives it.
+        If a job cannot be imported or called, does not take the inputs and parameters that the
+        graph gives it, or has annotated an input as `segue.Audio` or `segue.Media` that is none.
     """
     make_importable(graph)
     faults: list[Fault] = []
@@ -164,9 +165,21 @@ def check_code(graph: Graph) -> None:
         except ConfigurationError as error:
             faults.append(Fault(f"{place}.run", str(error)))
         else:
-            faults += [Fault(f"{place}.{f.place}", f.message) for f in find_mismatches(target, job)]
+            found = [
+                *find_mismatches(target, job),
+                *find_wrong_types(target, job, _find_kinds(graph, job)),
+            ]
+            faults += [Fault(f"{place}.{f.place}", f.message) for f in found]
     if faults:
         raise GraphError(graph.path or "the graph", faults)
+
+
+def _find_kinds(graph: Graph, job: Job) -> dict[str, str]:
+    """Return the content type of each input, and ``SOURCE`` for a media file."""
+    return {
+        name: SOURCE if need.rpartition("/")[2] == SOURCE else graph.find_content_type(need)
+        for name, need in job.needs.items()
+    }
 
 
 def _abbreviate(value: object) -> str:

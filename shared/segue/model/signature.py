@@ -13,10 +13,17 @@ from typing import Any
 import msgspec
 
 from segue.errors import suggest
-from segue.model.graph import Fault, Job
+from segue.model.graph import SOURCE, Fault, Job
 from segue.model.model_entry import REFERENCE
 
 Parameters = Mapping[str, inspect.Parameter]
+AUDIO, MEDIA = "segue.media.audio.Audio", "segue.media.audio.Media"
+AUDIO_TYPES = ("audio/flac", "audio/wav")
+REMEDIES = {
+    AUDIO: "let it need a job that writes audio/flac or audio/wav, such as one that runs "
+    "segue.features.resampling:downsample, or annotate what it gets",
+    MEDIA: f"let it need {SOURCE!r}, or annotate what it gets",
+}
 MAX_BATCH_WAIT_S = 600.0  # well within a lease
 NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -37,6 +44,30 @@ def find_mismatches(target: Callable[..., Any], job: Job) -> Iterator[Fault]:
         yield from _check_inputs(job, taken)
         yield from _check_params(job, target, taken, besides=job.needs)
         yield from _check_required(job, taken, given=(*job.needs, *job.params))
+
+
+def find_wrong_types(
+    target: Callable[..., Any], job: Job, kinds: Mapping[str, str]
+) -> Iterator[Fault]:
+    """Yield a fault for each input that is annotated as another type than it has.
+
+    ``kinds`` has the content types of the inputs, and ``SOURCE`` for the media file itself. Only
+    annotations as exactly `segue.Audio` or `segue.Media` say enough.
+    """
+    if isinstance(target, type):
+        taken = _find_method_parameters(target, "__call__")
+    else:
+        taken = _find_parameters(target)
+    for name, kind in kinds.items():
+        if taken is None or name not in taken:
+            continue
+        annotation = _resolve_annotation(target, taken[name].annotation)
+        wanted = f"{getattr(annotation, '__module__', '')}.{getattr(annotation, '__name__', '')}"
+        given = MEDIA if kind == SOURCE else AUDIO if kind in AUDIO_TYPES else ""
+        if wanted in REMEDIES and wanted != given:
+            what = "the media file" if kind == SOURCE else f"what is read from {kind}"
+            message = f"{job.run!r} takes {name!r} as {wanted.rpartition('.')[2]}, and gets {what}"
+            yield Fault(f"needs.{name}", f"{message}; {REMEDIES[wanted]}")
 
 
 def _check_methods(target: type, job: Job) -> Iterator[Fault]:

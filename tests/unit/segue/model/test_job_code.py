@@ -295,3 +295,48 @@ def test_a_model_that_is_only_the_default_of_a_parameter_is_a_fault(tmp_path, de
     with pytest.raises(GraphError, match=r"params\.model.*write {model: silero_vad@1} here"):
         check_code(graph_of(tmp_path, f"{module}:takes", "{}", "{media: source}"))
     check_code(graph_of(tmp_path, f"{module}:takes", "{model: silero_vad@1}", "{media: source}"))
+
+
+TYPED = """
+from __future__ import annotations
+from segue import Audio, Media
+
+def of_audio(value: Audio): ...
+def of_media(value: Media): ...
+def of_either(value: Audio | Media): ...
+def of_anything(value): ...
+
+class OfAudio:
+    def __call__(self, value: Audio): ...
+"""
+PARENTS = """
+  wave: {run: "segue.features.resampling:downsample", needs: {media: source}, writes: audio/wav}
+  stems: {run: "segue_support.jobs:split", needs: {media: source}, writes: {a: audio/flac}}
+  level: {run: "segue.features.ebu_r128:loudness", needs: {media: source}, writes: application/json}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "need", "gets"),
+    [
+        ("of_audio", "source", "takes 'value' as Audio, and gets the media file"),
+        ("of_audio", "level", "as Audio, and gets what is read from application/json"),
+        ("OfAudio", "level", "as Audio, and gets what is read from application/json"),
+        ("of_media", "wave", "takes 'value' as Media, and gets what is read from audio/wav"),
+        ("of_audio", "wave", ""),
+        ("OfAudio", "stems.a", ""),
+        ("of_media", "source", ""),
+        ("of_either", "level", ""),
+        ("of_anything", "level", ""),
+    ],
+)
+def test_an_input_has_the_type_that_it_is_annotated_as(tmp_path, module, name, need, gets):
+    Path(tmp_path, f"{module}.py").write_text(TYPED)
+    job = f"{{run: '{module}:{name}', needs: {{value: {need}}}, writes: application/json}}"
+    graph = parse_graph(f"jobs:{PARENTS}  job: {job}", path=str(tmp_path / "jobs.yaml"))
+    if not gets:
+        check_code(graph)
+        return
+    with pytest.raises(GraphError, match=r"jobs\.job\.needs\.value: ") as raised:
+        check_code(graph)
+    assert gets in str(raised.value)
