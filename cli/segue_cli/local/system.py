@@ -27,6 +27,7 @@ from segue.model.lease_owner import is_lost
 from segue.model.media_file import parse_location
 from segue.model.queue import list_subscriptions
 from segue.model.record import State
+from segue.model.shipped_graphs import DEFAULT_PATH
 from segue.reports.job_states import MISSING, count_jobs
 from segue.worker.model_paths import check_models
 from segue.worker.running_job import list_running_folders, read_running_jobs
@@ -149,7 +150,8 @@ class System:
             if (n := counts[job][MISSING] - unfinished) > 0
         }
         if missing:
-            where = ["--graph", self.settings.graph] if self.settings.graph else []
+            path = self.graph.path
+            where = ["--graph", path] if path is not None and path != DEFAULT_PATH else []
             backfill = ["segue", "backfill", *where, "--prefix", self.folder or "", "--all"]
             files = ", ".join(f"{job} {n:,}" for job, n in missing.items())
             reason = (
