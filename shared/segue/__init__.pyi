@@ -5,6 +5,7 @@ from .api import explain as explain
 from .api import failures as failures
 from .api import load_graph as load_graph
 from .api import plan as plan
+from .api import results as results
 from .api import run_job as run_job
 from .api import status as status
 from .errors import ConfigurationError as ConfigurationError

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from segue.reports.estimate import Estimate
     from segue.reports.explanation import Explanation
     from segue.reports.job_states import FailedJob, JobCounts
+    from segue.reports.result_set import Results
 
 Jobs = str | Iterable[str] | None
 GraphLike = Graph | str | os.PathLike[str] | None
@@ -344,6 +345,47 @@ def failures(
             kinds=select_kinds([kinds] if isinstance(kinds, str) else kinds),
             prefix=parse_prefix(prefix) if prefix else "",
         )
+
+
+def results(
+    job: str,
+    *,
+    prefix: str | None = None,
+    graph: GraphLike = None,
+    ledger: str | None = None,
+) -> Results:
+    """Return the current results of a job: at most one for each file.
+
+    Parameters
+    ----------
+    job : str
+        A job or, if it has several outputs, one of them as ``job.output``.
+    prefix : str, optional
+        A file, a folder or ``gs://bucket/prefix``; by default all files in the ledger.
+
+    Returns
+    -------
+    Results
+        A loop over it yields one `FileResult` at a time, with ``uri``, ``version``,
+        ``fingerprint`` and ``finished_at``, which opens as ``value``, ``audio()``, ``array()``,
+        ``image()`` or ``path()``. ``to_pandas()``, ``to_arrow()`` and ``to_batches()`` make a
+        table.
+
+    Raises
+    ------
+    ConfigurationError
+        If the graph has no such job or output, or the job has several and none is named.
+    """
+    from segue.reports.result_set import Results
+    from segue.reports.results import check_reference
+
+    loaded = _resolve_graph(graph)
+    return Results(
+        graph=loaded,
+        ledger=Settings.load(ledger=ledger).ledger,
+        reference=check_reference(loaded, job),
+        prefix=parse_prefix(prefix) if prefix else "",
+    )
 
 
 @contextlib.contextmanager

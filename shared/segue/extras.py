@@ -66,6 +66,10 @@ class MissingExtra(ConfigurationError, ModuleNotFoundError):
         return MissingExtra, (self.what, *self.extras)
 
 
+class MissingPackage(ConfigurationError, ModuleNotFoundError):
+    """A package that no extra of Segue brings is not installed."""
+
+
 def find_extra(module: str | None) -> str | None:
     """Return the extra that installs a module, such as the name of a ``ModuleNotFoundError``."""
     if module is None:
@@ -94,6 +98,21 @@ def require(what: str, *extras: str) -> None:
     missing = [extra for extra in extras if not all(map(_can_be_found, MODULES[extra]))]
     if missing:
         raise MissingExtra(what, *missing)
+
+
+def require_package(what: str, package: str, otherwise: str) -> None:
+    """Check that a package that no extra brings can be imported, without importing it.
+
+    Raises
+    ------
+    MissingPackage
+        If not. ``what`` is the subject of its message, and ``otherwise`` says what works without.
+    """
+    if not _can_be_found(package):
+        raise MissingPackage(
+            f"{what} needs the package {package!r}; install it with 'pip install {package}', or "
+            f"{otherwise}"
+        )
 
 
 def _can_be_found(module: str) -> bool:

@@ -26,6 +26,7 @@ OPERATIONS = (
     "failures",
     "load_graph",
     "plan",
+    "results",
     "run_job",
     "status",
 )

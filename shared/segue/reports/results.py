@@ -1,0 +1,258 @@
+"""The current results of jobs, file by file, and what opens them as values.
+
+Current is what ``segue status`` counts as done: of the file's present version, and of the job as
+the graph now defines it, or of an earlier version that the graph accepts in its place.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import weakref
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from segue.adapters.connect import connect_store
+from segue.codec import CODECS, decode
+from segue.errors import ConfigurationError, MissingInput
+from segue.model.artifact import compute_checksum, split_output
+from segue.model.graph import Graph
+from segue.model.ledger import Ledger, Query, find_records
+from segue.model.media_file import parse_location
+from segue.model.object_store import ObjectStore
+from segue.model.record import Record
+from segue.model.transitions import find_current
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from segue.media.audio import Audio
+
+AUDIO = ("audio/flac", "audio/wav")
+ARRAYS = ("application/x-npz",)
+IMAGES = ("image/png", "image/jpeg")
+CONTENT_TYPES = {codec.extension: content_type for content_type, codec in CODECS.items()}
+
+
+class ArtifactReader:
+    """Reads artifacts below a location.
+
+    It connects when it first reads, and can be sent to other processes, which connect themselves.
+    """
+
+    def __init__(self, location: str) -> None:
+        self.location = parse_location(location)
+
+    def __reduce__(self) -> tuple[type[ArtifactReader], tuple[str]]:
+        """Pickle the location."""
+        return ArtifactReader, (self.location,)
+
+    @functools.cached_property
+    def store(self) -> ObjectStore:
+        """The store, which is closed once nobody refers to the reader."""
+        store = connect_store(self.location)
+        weakref.finalize(self, store.close)
+        return store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileResult:
+    """The current result of a job for one file.
+
+    Each access reads the artifact anew, and compares it with the ledger's checksum; nothing is
+    kept, so that a loop over millions of results needs the memory of one.
+    """
+
+    uri: str  # of the media file
+    version: str  # of its content; in a bucket, the generation
+    job: str
+    output: str  # of a job with several; "" of others
+    fingerprint: str  # of the job's version that computed it
+    finished_at: datetime | None  # aware, in UTC
+    content_type: str
+    checksum: str
+    name: str  # of the artifact, relative to the artifacts' location
+    reader: ArtifactReader = field(repr=False, compare=False)
+
+    @property
+    def artifact(self) -> str:
+        """The URI of the artifact."""
+        return f"{self.reader.location.rstrip('/')}/{self.name}"
+
+    @property
+    def value(self) -> Any:
+        """What the job returned, as a job that needs it gets it.
+
+        JSON is what it holds; a table a pyarrow.Table; sound an Audio; an image an array of uint8
+        [shape=(height, width) or (height, width, 3 or 4)]; arrays a dict of them by name; MIDI and
+        others bytes. Arrays are read-only.
+
+        Raises
+        ------
+        MissingInput
+            If the artifact is missing, or is not what the job wrote.
+        Unavailable
+            If the bucket cannot be reached.
+        """
+        return decode(self.content_type, self.read())
+
+    def read(self) -> bytes:
+        """Return the bytes of the artifact; errors as of `value`."""
+        try:
+            data = self.reader.store.read(self.name)
+        except MissingInput as error:
+            raise MissingInput(f"{error}; {self._remedy}") from error
+        if compute_checksum(data) != self.checksum:
+            raise MissingInput(
+                f"{self.artifact} has changed since {self.job!r} wrote it: its checksum is not "
+                f"that in the ledger; {self._remedy}"
+            )
+        return data
+
+    def audio(self) -> Audio:
+        """Return sound: ``y`` is float32 [shape=(n,) or (channels, n)], ``sr`` its rate in Hz."""
+        self._check_type("sound", AUDIO)
+        return cast("Audio", self.value)
+
+    def array(self, name: str | None = None) -> NDArray[Any]:
+        """Return an array of an ``application/x-npz``; without a name, the only one.
+
+        Raises
+        ------
+        ConfigurationError
+            If the job writes something else, or there is no such array, or not only one.
+        """
+        self._check_type("arrays", ARRAYS)
+        arrays: dict[str, NDArray[Any]] = self.value
+        chosen = [name] if name is not None else [*arrays]
+        if len(chosen) != 1 or chosen[0] not in arrays:
+            what = "array() without a name" if name is None else f"the array {name!r}"
+            raise ConfigurationError(
+                f"{what} is not in {self.artifact}; name one of {', '.join(arrays) or '(none)'}"
+            )
+        return arrays[chosen[0]]
+
+    def image(self) -> NDArray[np.uint8]:
+        """Return pixels, uint8 [shape=(height, width) or (height, width, 3 or 4)]."""
+        self._check_type("image", IMAGES)
+        return cast("NDArray[np.uint8]", self.value)
+
+    def path(self, folder: str | os.PathLike[str] | None = None) -> Path:
+        """Return a local file with the artifact's bytes.
+
+        Without a folder it is the artifact itself, which must not be changed, and which must not be
+        in a bucket. With one, it is a copy below it, under the artifact's name; one that is there
+        already and has the right bytes stays.
+
+        Raises
+        ------
+        ConfigurationError
+            If the artifact is in a bucket and no folder is given.
+        """
+        if folder is None:
+            if not self.artifact.startswith("file://"):
+                raise ConfigurationError(
+                    f"{self.artifact} is in a bucket and has no path; name a folder to copy it to, "
+                    "as in path('results')"
+                )
+            path = Path(self.artifact.removeprefix("file://"))
+            if not path.exists():
+                raise MissingInput(f"{self.artifact} does not exist; {self._remedy}")
+            return path
+        path = Path(folder) / self.name
+        if not path.exists() or compute_checksum(path.read_bytes()) != self.checksum:
+            data = self.read()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+            unfinished.write_bytes(data)
+            unfinished.replace(path)
+        return path
+
+    def _check_type(self, what: str, content_types: Collection[str]) -> None:
+        if self.content_type not in content_types:
+            raise ConfigurationError(
+                f"{self.job!r} writes {self.content_type}, which holds no {what}; use "
+                ".value or .path()"
+            )
+
+    @property
+    def _remedy(self) -> str:
+        return (
+            "have it computed again: segue backfill --force "
+            f"--job {self.job} --prefix {shlex.quote(self.uri)}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileResults:
+    """The current results of some jobs for one file."""
+
+    uri: str
+    version: str
+    results: Mapping[str, FileResult]  # by reference: job or job.output; none where none is current
+
+
+def check_reference(graph: Graph, reference: str) -> str:
+    """Return a reference to a job or, if it has several, to one of its outputs.
+
+    Raises
+    ------
+    ConfigurationError
+        If the graph has no such job or output, or the job has several and none is named.
+    """
+    job, output = split_output(reference)
+    graph.select([job])
+    outputs = graph.jobs[job].outputs
+    if output in outputs:
+        return reference
+    known = ", ".join(f"{job}.{name}" if name else job for name in outputs)
+    what = "has no output of that name" if output else "has several outputs"
+    raise ConfigurationError(f"{reference!r} {what}; write one of {known}")
+
+
+def find_results(
+    ledger: Ledger,
+    graph: Graph,
+    references: Sequence[str],
+    reader: ArtifactReader,
+    prefix: str = "",
+) -> Iterator[FileResults]:
+    """Stream all files that exist, in the order of their URIs, with their current results."""
+    for record in find_records(ledger, Query(prefix=prefix, deleted=False)):
+        found = {name: _find_result(graph, record, name, reader) for name in references}
+        yield FileResults(
+            uri=record.uri,
+            version=record.version,
+            results={name: result for name, result in found.items() if result is not None},
+        )
+
+
+def _find_result(
+    graph: Graph, record: Record, reference: str, reader: ArtifactReader
+) -> FileResult | None:
+    job, output = split_output(reference)
+    fingerprint = find_current(graph, record, job)
+    if fingerprint is None:
+        return None
+    entry = record.results[fingerprint]
+    for suffix, checksum in entry.checksums.items():
+        name, _, extension = suffix.rpartition(".")
+        if name == output:
+            return FileResult(
+                uri=record.uri,
+                version=record.version,
+                job=job,
+                output=output,
+                fingerprint=fingerprint,
+                finished_at=entry.finished_at,
+                content_type=CONTENT_TYPES[extension],
+                checksum=checksum,
+                name=record.name_artifact(fingerprint, suffix),
+                reader=reader,
+            )
+    return None  # an accepted earlier version of the job had other outputs
