@@ -59,6 +59,7 @@ COMMANDS = {
         "ping": "Check that every streaming pipeline answers.",
         "explain": "Show everything about one file, and what would be computed next.",
         "failures": "List failures by job and kind.",
+        "export": "Write the results of jobs as a table.",
     },
     "Share": {
         "publish": "Publish what other teams may use of a graph.",

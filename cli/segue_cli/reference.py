@@ -133,6 +133,10 @@ COMMAND_EXIT_CODES = {
         ExitCode.ERROR: "the file's record cannot be read",
     },
     "failures": {ExitCode.OK: "the failures are listed, if there are any"},
+    "export": {
+        ExitCode.OK: "all current results are written, or with --dry-run counted, if there are any",
+        ExitCode.FAILURES: "some artifacts or records cannot be read; all others are written",
+    },
     "package": {ExitCode.OK: "the archives are written"},
 }
 # Environment variables without an option of their own.

@@ -1,0 +1,229 @@
+"""``segue export``: write the results of jobs as one table."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import click
+
+from segue.errors import ConfigurationError
+from segue.extras import require
+from segue.model.media_file import parse_prefix
+from segue.reports.result_table import ResultColumns, ResultRow, RowReader, split_batches
+from segue.reports.results import ArtifactReader, FileResults, check_reference, find_results
+from segue_cli.command import Context, command, complete_path
+from segue_cli.exit_code import ExitCode
+from segue_cli.parameters import complete_job, prefix_option
+from segue_cli.table_files import BINARY, WRITERS, find_format, open_output
+from segue_cli.views import text
+
+NAMED = 20  # of the artifacts that cannot be read
+
+
+@command(
+    settings=("graph", "artifacts", "ledger"),
+    examples=(
+        "segue export beats -o beats.parquet",
+        "segue export beats loudness key --prefix gs://acme-audio/masters/ -o features.csv",
+        "segue export pitch.summary --graph melody > pitch.jsonl",
+        "segue export beats loudness --dry-run",
+    ),
+)
+@click.argument(
+    "jobs",
+    nargs=-1,
+    required=True,
+    metavar="JOB...",
+    help="The jobs; of one with several outputs, an output, as JOB.OUTPUT.  [required]",
+    shell_complete=complete_job,
+)
+@prefix_option
+@click.option(
+    "--output",
+    "-o",
+    metavar="FILE",
+    help="The file to write, whose name ends in .parquet, .csv, .jsonl or .arrow. It is replaced "
+    "once the new one is complete.  [default: standard output]",
+    shell_complete=complete_path,
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(WRITERS)),
+    help="The format.  [default: that of the file's name; jsonl for standard output]",
+)
+@click.option("--dry-run", is_flag=True, help="Only count the results; read and write none.")
+def export(
+    context: Context,
+    jobs: tuple[str, ...],
+    prefix: str | None,
+    output: str | None,
+    form: str | None,
+    dry_run: bool,
+) -> ExitCode:
+    """Write the current results of jobs as a table: one row per file.
+
+    The columns are uri, version and fingerprint, and one for each field of the result; lists stay
+    lists, and sound, images and MIDI are the URI of the artifact. With several jobs, a file has a
+    row if any of them has a result, and each column but uri and version begins with its job, such
+    as beats.tempo_bpm. Only current results are written, which 'segue status' counts as done.
+
+    The types of Parquet and Arrow are those that a job declares, else those of the first thousand
+    files. A file whose artifact cannot be read is named, and lacks the columns of that job.
+    """
+    references = list(dict.fromkeys(check_reference(context.graph, job) for job in jobs))
+    form = find_format(output, form)
+    if not dry_run:
+        _check_output(context, output, form)
+    counts = ExportCounts(references, context.output.note)
+    with context.open() as stack:
+        files = find_results(
+            stack.ledger,
+            stack.graph,
+            references,
+            ArtifactReader(stack.graph.artifacts),
+            parse_prefix(prefix) if prefix else "",
+        )
+        columns = ResultColumns(stack.graph, references)
+        with _show_progress(context, counts, is_shown=output is not None or dry_run):
+            if dry_run:
+                counts.count(files)
+            else:
+                _write(counts.read(files), columns, form, output)
+    if context.output.as_json:
+        found = {"output": output, "format": form, "dry_run": dry_run, "columns": columns.names}
+        context.output.write_json({**found, **counts.to_json()})
+    elif output is None and not dry_run:
+        context.output.note(_summarise(counts, "standard output"))
+    else:
+        context.output.print(_summarise(counts, None if dry_run else output))
+    return ExitCode.FAILURES if counts.unreadable.total() else ExitCode.OK
+
+
+def _check_output(context: Context, output: str | None, form: str) -> None:
+    if output is None and context.output.as_json:
+        raise ConfigurationError(
+            "--json writes a summary to standard output, where the rows go; name a file with "
+            "--output"
+        )
+    if output is None and form in BINARY and sys.stdout.isatty():
+        raise ConfigurationError(
+            f"{form} is not for a terminal; name a file with --output, or use --format jsonl"
+        )
+    if form in BINARY:
+        require(f"the format {form}", "audio")
+
+
+class ExportCounts:
+    """How many files, rows and results there are, and which artifacts cannot be read."""
+
+    def __init__(self, references: Sequence[str], note: Callable[[str], None]) -> None:
+        self.files = self.rows = 0
+        self.results: Counter[str] = Counter()
+        self.unreadable: Counter[str] = Counter()
+        self.faults: list[dict[str, str]] = []  # the first ones
+        self._reader = RowReader(references)
+        self.references = references
+        self._note = note
+
+    def count(self, files: Iterable[FileResults]) -> None:
+        """Count the files, and read no artifact."""
+        for file in files:
+            self.files += 1
+            self.rows += bool(file.results)
+            self.results.update(file.results.keys())
+
+    def read(self, files: Iterable[FileResults]) -> Iterator[ResultRow]:
+        """Yield the rows of files, counting; name each artifact that cannot be read."""
+        for file in files:
+            self.files += 1
+            if not file.results:
+                continue
+            row = self._reader.read(file)
+            for reference, error in row.faults.items():
+                self._add_fault(file.uri, reference, error)
+            readable = file.results.keys() - row.faults.keys()
+            if readable:
+                self.rows += 1
+                self.results.update(readable)
+                yield row
+
+    def _add_fault(self, uri: str, reference: str, error: str) -> None:
+        self.unreadable[reference] += 1
+        if self.unreadable.total() <= NAMED:
+            self.faults.append({"uri": uri, "job": reference, "error": error})
+            self._note(f"left out: {error}")
+
+    def count_missing(self, reference: str) -> int:
+        """Return the number of files without a current result of a job."""
+        return self.files - self.results[reference] - self.unreadable[reference]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as JSON values."""
+        return {
+            "files": self.files,
+            "rows": self.rows,
+            "jobs": {
+                name: {
+                    "results": self.results[name],
+                    "missing": self.count_missing(name),
+                    "unreadable": self.unreadable[name],
+                }
+                for name in self.references
+            },
+            "unreadable": self.unreadable.total(),
+            "unreadable_artifacts": self.faults,
+        }
+
+
+def _write(
+    rows: Iterable[ResultRow], columns: ResultColumns, form: str, output: str | None
+) -> None:
+    with open_output(output) as file:
+        writer = WRITERS[form](file, columns)
+        try:
+            for batch in split_batches(rows):
+                writer.write(batch)
+            writer.close()
+        except BaseException:
+            writer.abandon()
+            raise
+
+
+@contextlib.contextmanager
+def _show_progress(context: Context, counts: ExportCounts, *, is_shown: bool) -> Iterator[None]:
+    """Show the number of files on standard error, unless the rows may go to the same terminal."""
+    if not is_shown:
+        yield
+        return
+    from rich.live import Live
+    from rich.spinner import Spinner
+
+    spinner = Spinner("dots", style="green")
+
+    def render() -> Spinner:
+        spinner.update(text=f"{text.format_count(counts.files, 'file')} read")
+        return spinner
+
+    console = context.output.stderr
+    with Live(get_renderable=render, console=console, transient=True, redirect_stdout=False):
+        yield
+
+
+def _summarise(counts: ExportCounts, written: str | None) -> str:
+    """Return the counts for people; ``written`` is where the rows are, None for nowhere."""
+    rows = text.format_count(counts.rows, "row")
+    head = f"{rows} to write" if written is None else f"{rows} written to {written}"
+    lines = [f"{head}; {text.format_count(counts.files, 'file')} in the ledger."]
+    lines += [
+        f"{name}: no current result for {text.format_count(missing, 'file')}."
+        for name in counts.references
+        if (missing := counts.count_missing(name))
+    ]
+    if unreadable := counts.unreadable.total():
+        lines.append(f"{text.format_count(unreadable, 'artifact')} cannot be read.")
+    return "\n".join(lines)
