@@ -57,6 +57,7 @@ def test_a_function_of_the_library_names_the_extra_that_it_needs(with_core, tmp_
         ("run beats song.wav", "audio"),
         ("graph --check", "audio"),
         ("status --ledger firestore://acme", "cloud"),
+        ("export beats -o beats.parquet", "audio"),
         ("ping song.wav --queue pubsub://acme-audio", "cloud"),
     ],
 )
@@ -67,7 +68,9 @@ def test_a_command_names_the_extra_that_it_needs(with_cli, tmp_path, command, ex
     assert "Traceback" not in said.stderr
 
 
-@pytest.mark.parametrize("command", ["graph", "init", "models", "status", "failures", "run --help"])
+@pytest.mark.parametrize(
+    "command", ["graph", "init", "models", "status", "failures", "export beats", "run --help"]
+)
 def test_a_command_that_needs_no_more_runs(with_cli, tmp_path, command):
     with_cli.run(with_cli.segue, *command.split(), cwd=tmp_path)
 
