@@ -45,7 +45,8 @@ class JsonLinesWriter:
         """Write a batch."""
         self._columns.learn(rows)
         for row in rows:
-            self._file.write(f"{encode_json(dict(row))}\n".encode())
+            cells = {name: row[name] for name in self._columns.names if name in row}
+            self._file.write(f"{encode_json(cells)}\n".encode())
 
     def close(self) -> None:
         """Write nothing."""

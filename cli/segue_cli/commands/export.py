@@ -9,19 +9,38 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from segue.errors import ConfigurationError
 from segue.extras import require
 from segue.model.media_file import parse_prefix
+from segue.model.settings import Settings
 from segue.reports.result_table import ResultColumns, ResultRow, RowReader, split_batches
 from segue.reports.results import ArtifactReader, FileResults, check_reference, find_results
+from segue.stack import load_graph
 from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
-from segue_cli.parameters import complete_job, prefix_option
+from segue_cli.parameters import prefix_option
 from segue_cli.table_files import BINARY, WRITERS, find_format, open_output
 from segue_cli.views import text
 
 NAMED = 20  # of the artifacts that cannot be read
+
+
+def complete_reference(
+    ctx: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete a job, or an output of a job with several, of the graph that is selected."""
+    try:
+        graph = load_graph(Settings.load(graph=ctx.params.get("graph")))
+    except ConfigurationError:
+        return []
+    return [
+        CompletionItem(reference, help=job.description)
+        for job in graph.jobs.values()
+        for output in job.outputs
+        if (reference := f"{job.name}.{output}" if output else job.name).startswith(incomplete)
+    ]
 
 
 @command(
@@ -39,7 +58,7 @@ NAMED = 20  # of the artifacts that cannot be read
     required=True,
     metavar="JOB...",
     help="The jobs; of one with several outputs, an output, as JOB.OUTPUT.  [required]",
-    shell_complete=complete_job,
+    shell_complete=complete_reference,
 )
 @prefix_option
 @click.option(

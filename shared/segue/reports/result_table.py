@@ -132,6 +132,9 @@ class ResultColumns:
         for reference in references:
             self.names.append(namer.name_column(reference, "fingerprint"))
             self.declared[self.names[-1]] = TEXT
+            if graph.find_content_type(reference) not in (JSON, TABLE, *ARRAYS):
+                self.names.append(namer.name_field(reference, "artifact"))
+                self.declared[self.names[-1]] = TEXT
             schema = find_schema(graph, reference)
             for field, part in schema.get("properties", {}).items():
                 name = namer.name_field(reference, field)

@@ -146,6 +146,11 @@ def test_tables_arrays_and_plain_values_have_columns_and_images_their_uri(writer
     assert tables["plain"].column("value").to_pylist() == [[1, 2]]
 
 
+def test_the_artifact_of_an_image_is_a_column_from_the_start(writer):
+    table = find(writer, "picture").to_arrow()
+    assert table.schema.field("artifact").type == pa.string()
+
+
 def test_a_field_with_the_name_of_a_fixed_column_is_renamed(writer):
     writer.write("a.wav", plain={"fingerprint": "AQAA", "uri": 1})
     table = find(writer, "plain").to_arrow()

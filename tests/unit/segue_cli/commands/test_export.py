@@ -15,6 +15,7 @@ from pyarrow import parquet
 
 from segue.model.record import State, evolve
 from segue.reports import result_table
+from segue_cli.main import load_command, main
 from segue_support.results import ResultWriter
 
 LEDGER = ("--ledger", "sqlite:///ledger.db")
@@ -80,7 +81,9 @@ def test_several_jobs_are_joined_by_file(segue, writer, files):
 
 def test_json_lines_go_to_standard_output_and_the_counts_to_standard_error(segue, files):
     said = segue("export", "plain", *LEDGER)
-    assert [json.loads(line)["tags"] for line in said.out.splitlines()] == [["x", 'say "y", z']]
+    (row,) = map(json.loads, said.out.splitlines())
+    assert [*row] == ["uri", "version", "fingerprint", "tags"]
+    assert row["tags"] == ["x", 'say "y", z']
     assert said.err.startswith("1 row written to standard output; 3 files in the ledger.")
 
 
@@ -94,8 +97,6 @@ def test_lists_are_json_in_a_csv(segue, files):
 
 @pytest.mark.parametrize("form", ["parquet", "arrow", "csv", "jsonl"])
 def test_standard_output_and_a_file_get_the_same_bytes(folder, files, form, capfdbinary):
-    from segue_cli.main import main
-
     assert main(["export", "beats", *LEDGER, "--format", form]) == 0
     out, _ = capfdbinary.readouterr()
     assert main(["export", "beats", *LEDGER, "-o", f"out.{form}"]) == 0
@@ -212,6 +213,17 @@ def test_a_pipe_is_written_as_it_is(segue, files, folder):
     reader.join()
     assert said.code == 0
     assert len(got[0].splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [("be", ["beats"]), ("st", ["stems.vocals", "stems.summary"]), ("x", [])],
+)
+def test_jobs_and_outputs_are_completed(writer, start, expected):
+    command = load_command("export")
+    with command.make_context("export", [], resilient_parsing=True) as ctx:
+        (jobs,) = (p for p in command.params if p.name == "jobs")
+        assert [item.value for item in jobs.shell_complete(ctx, start)] == expected
 
 
 @pytest.mark.parametrize(
