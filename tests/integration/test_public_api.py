@@ -64,6 +64,36 @@ def test_a_catalogue_is_planned_computed_and_explained(music):
     assert again.total("done") == 0
 
 
+def test_the_results_of_a_backfill_are_read_as_values_and_as_tables(music):
+    (music / "noise.wav").unlink()
+    sound.write(sound.silence(), str(music / "silence.wav"))
+    segue.backfill(prefix=str(music))
+    for job, spec in segue.load_graph().jobs.items():
+        results = list(segue.results(job))
+        assert [r.uri.rpartition("/")[2] for r in results] == ["clicks.wav", "silence.wav"]
+        table = segue.results(job).to_arrow()
+        assert table.column("fingerprint").to_pylist() == [r.fingerprint for r in results]
+        if spec.writes == "application/json":
+            rows = table.to_pylist(maps_as_pydicts="strict")
+            for row, result in zip(rows, results, strict=True):
+                assert {k: row.get(f"{k}_" if k == "fingerprint" else k) for k in result.value} == (
+                    result.value
+                )
+    (clicks, _) = segue.results("downsample")
+    assert clicks.audio().sr == 22050
+    assert clicks.audio().y.shape == (220500,)
+
+
+def test_an_overwritten_file_has_one_result(music):
+    segue.backfill("downsample", prefix=str(music / "clicks.wav"))
+    (before,) = segue.results("downsample")
+    sound.write(sound.tone(440.0, 2.0), str(music / "clicks.wav"))
+    segue.backfill("downsample", prefix=str(music / "clicks.wav"))
+    (after,) = segue.results("downsample")
+    assert before.version != after.version
+    assert (before.audio().y.size, after.audio().y.size) == (220500, 44100)
+
+
 def test_one_job_runs_on_one_file_and_leaves_nothing(music, tmp_path):
     run = segue.run_job("beats", music / "clicks.wav", params={"start_bpm": 100.0})
     assert run.value["tempo_bpm"] == pytest.approx(BPM, rel=0.002)
