@@ -160,14 +160,19 @@ def find_schema(graph: Graph, reference: str) -> Schema:
     The code of the job may not be installed where its results are read.
     """
     job, output = split_output(reference)
-    if output or graph.find_content_type(reference) != JSON:
+    if graph.find_content_type(reference) != JSON:
         return {}
     make_importable(graph)
     try:
         target = find_callable(graph.jobs[job].run)
     except ConfigurationError:
         return {}
-    return build_result_schema(target) or {}
+    schema = build_result_schema(target) or {}
+    if not output:
+        return schema
+    records: dict[str, Schema] = schema.get("$defs", {})
+    part = schema.get("properties", {}).get(output, {})
+    return {**records.get(part.get("$ref", "").rpartition("/")[2], {}), "$defs": records}
 
 
 def split_batches(rows: Iterable[ResultRow]) -> Iterator[list[Mapping[str, Any]]]:

@@ -39,7 +39,7 @@ jobs:
   picture: {{run: "segue_support.jobs:fine", needs: {{media: source}}, writes: image/png}}
   absent: {{run: "no_such_module:f", needs: {{media: source}}, writes: application/json}}
   stems:
-    run: segue_support.jobs:fine
+    run: segue_support.results:separate
     needs: {{media: source}}
     writes: {{vocals: audio/wav, summary: application/json}}
 """
@@ -64,6 +64,24 @@ class CountedBeats(TypedDict):
 
 
 def count(media: Media) -> CountedBeats:
+    """Declare the result; no test runs it."""
+    raise NotImplementedError(media)
+
+
+class StemSummary(TypedDict):
+    """The record of one output."""
+
+    peaks: list[float]
+
+
+class Stems(TypedDict):
+    """A result with two outputs."""
+
+    vocals: Any
+    summary: StemSummary
+
+
+def separate(media: Media) -> Stems:
     """Declare the result; no test runs it."""
     raise NotImplementedError(media)
 

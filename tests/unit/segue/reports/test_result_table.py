@@ -61,6 +61,12 @@ def test_without_results_the_declared_columns_are_there(writer):
     assert table.schema.field("times_s").type == pa.list_(pa.float64())
 
 
+def test_the_types_of_an_output_are_those_that_the_job_declares_for_it(writer):
+    writer.write("a.wav", stems__summary={"peaks": []})
+    table = find(writer, "stems.summary").to_arrow()
+    assert table.schema.field("peaks").type == pa.list_(pa.float64())
+
+
 def test_without_a_schema_the_types_are_those_of_the_first_batch(writer):
     writer.write("a.wav", plain={"x": 1, "nested": [[1.5], []]})
     writer.write("b.wav", plain={"y": "text"})
