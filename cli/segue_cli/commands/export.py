@@ -13,9 +13,16 @@ from click.shell_completion import CompletionItem
 
 from segue.errors import ConfigurationError
 from segue.extras import require
+from segue.model.graph import Graph
 from segue.model.media_file import parse_prefix
 from segue.model.settings import Settings
-from segue.reports.result_table import ResultColumns, ResultRow, RowReader, split_batches
+from segue.reports.result_table import (
+    ResultColumns,
+    ResultRow,
+    RowReader,
+    read_ahead,
+    split_batches,
+)
 from segue.reports.results import ArtifactReader, FileResults, check_reference, find_results
 from segue.stack import load_graph
 from segue_cli.command import Context, command, complete_path
@@ -98,7 +105,7 @@ def export(
     form = find_format(output, form)
     if not dry_run:
         _check_output(context, output, form)
-    counts = ExportCounts(references, context.output.note)
+    counts = ExportCounts(context.graph, references, context.output.note)
     with context.open() as stack:
         files = find_results(
             stack.ledger,
@@ -140,14 +147,16 @@ def _check_output(context: Context, output: str | None, form: str) -> None:
 class ExportCounts:
     """How many files, rows and results there are, and which artifacts cannot be read."""
 
-    def __init__(self, references: Sequence[str], note: Callable[[str], None]) -> None:
+    def __init__(
+        self, graph: Graph, references: Sequence[str], note: Callable[[str], None]
+    ) -> None:
         self.files = self.rows = 0
         self.results: Counter[str] = Counter()
         self.unreadable: Counter[str] = Counter()
         self.faults: list[dict[str, str]] = []  # the first ones
         self._reader = RowReader(references)
         self.references = references
-        self._note = note
+        self._graph, self._note = graph, note
 
     def count(self, files: Iterable[FileResults]) -> None:
         """Count the files, and read no artifact."""
@@ -158,11 +167,8 @@ class ExportCounts:
 
     def read(self, files: Iterable[FileResults]) -> Iterator[ResultRow]:
         """Yield the rows of files, counting; name each artifact that cannot be read."""
-        for file in files:
+        for file, row in read_ahead(self._graph, files, self._reader.read):
             self.files += 1
-            if not file.results:
-                continue
-            row = self._reader.read(file)
             for reference, error in row.faults.items():
                 self._add_fault(file.uri, reference, error)
             readable = file.results.keys() - row.faults.keys()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from segue.adapters.connect import open_ledger_to_read
@@ -28,7 +28,7 @@ class Results:
     ...     print(result.uri, result.value["tempo_bpm"])
     """
 
-    graph: Graph
+    graph: Graph = field(repr=False)
     ledger: str
     reference: str  # job or job.output
     prefix: str  # of the files' URIs
@@ -58,7 +58,7 @@ class Results:
 
         arrow = ArrowColumns(ResultColumns(self.graph, [self.reference]))
         is_empty = True
-        for rows in split_batches(read_rows(self._find(), [self.reference])):
+        for rows in split_batches(read_rows(self.graph, self._find(), [self.reference])):
             is_empty = False
             yield arrow.build(rows)
         if is_empty:

@@ -19,9 +19,11 @@ end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from segue.codec import decode
 from segue.codec.encoded import describe
@@ -41,6 +43,8 @@ FIXED = ("uri", "version", "fingerprint")
 # A batch ends with whichever comes first. Values of Python take about ten times their bytes.
 MAX_ROWS = 1_000
 MAX_BYTES = 8 * 2**20
+# A bucket takes tens of milliseconds for each artifact, and is asked for so many at once.
+THREADS = 16
 REMEDY = (
     "annotate what the job returns with the type that each field has in all results, or write "
     ".jsonl, whose rows need no types"
@@ -48,6 +52,7 @@ REMEDY = (
 
 Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,15 +113,41 @@ def read_fields(result: FileResult) -> tuple[dict[str, Any], int]:
     return value, len(data)
 
 
-def read_rows(files: Iterable[FileResults], references: Sequence[str]) -> Iterator[ResultRow]:
+def read_ahead(
+    graph: Graph, files: Iterable[FileResults], read: Callable[[FileResults], T]
+) -> Iterator[tuple[FileResults, T]]:
+    """Yield files in their order with what is read of them, several at once from a bucket.
+
+    So many files more than those that were taken are in memory at most.
+    """
+    if not graph.artifacts.startswith("gs://"):
+        for file in files:
+            yield file, read(file)
+        return
+    ahead: deque[tuple[FileResults, Future[T]]] = deque()
+    threads = ThreadPoolExecutor(THREADS, thread_name_prefix="artifacts")
+    try:
+        for file in files:
+            ahead.append((file, threads.submit(read, file)))
+            if len(ahead) > THREADS:
+                done, row = ahead.popleft()
+                yield done, row.result()
+        while ahead:
+            done, row = ahead.popleft()
+            yield done, row.result()
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
+def read_rows(
+    graph: Graph, files: Iterable[FileResults], references: Sequence[str]
+) -> Iterator[ResultRow]:
     """Yield the rows of all files that have a result; raise ``MissingInput`` for a fault."""
-    reader = RowReader(references)
-    for file in files:
-        if file.results:
-            row = reader.read(file)
-            for fault in row.faults.values():
-                raise MissingInput(fault)
-            yield row
+    some = (file for file in files if file.results)
+    for _, row in read_ahead(graph, some, RowReader(references).read):
+        for fault in row.faults.values():
+            raise MissingInput(fault)
+        yield row
 
 
 class ResultColumns:

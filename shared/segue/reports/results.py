@@ -6,9 +6,9 @@ the graph now defines it, or of an earlier version that the graph accepts in its
 
 from __future__ import annotations
 
-import functools
 import os
 import shlex
+import threading
 import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,17 +47,21 @@ class ArtifactReader:
 
     def __init__(self, location: str) -> None:
         self.location = parse_location(location)
+        self._store: ObjectStore | None = None
+        self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[ArtifactReader], tuple[str]]:
         """Pickle the location."""
         return ArtifactReader, (self.location,)
 
-    @functools.cached_property
+    @property
     def store(self) -> ObjectStore:
         """The store, which is closed once nobody refers to the reader."""
-        store = connect_store(self.location)
-        weakref.finalize(self, store.close)
-        return store
+        with self._lock:
+            if self._store is None:
+                self._store = connect_store(self.location)
+                weakref.finalize(self, self._store.close)
+            return self._store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

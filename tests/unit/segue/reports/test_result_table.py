@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 import segue
 from segue import extras
-from segue.errors import ConfigurationError, MissingInput
+from segue.errors import ConfigurationError, MissingInput, Unavailable
 from segue.extras import MissingPackage, require_package
+from segue.model.graph import parse_graph
 from segue.reports import result_table
-from segue.reports.result_table import find_arrow_type
+from segue.reports.result_table import THREADS, find_arrow_type, read_ahead
+from segue.reports.results import FileResults
 from segue_support.results import OLD
 
+BUCKET = parse_graph(
+    """
+artifacts: gs://bucket/features
+jobs:
+  fine: {run: "m:f", needs: {media: source}, writes: application/json}
+"""
+)
 BEATS = {
     "tempo_bpm": 120,
     "count": 2,
@@ -171,6 +182,40 @@ def test_an_artifact_that_cannot_be_read_ends_the_table(writer):
     result.path().unlink()
     with pytest.raises(MissingInput, match="segue backfill --force"):
         find(writer, "plain").to_arrow()
+
+
+def test_artifacts_of_a_bucket_are_read_at_once_in_order_and_not_too_far_ahead():
+    taken, meet = [], threading.Barrier(THREADS, timeout=60)
+
+    def list_files():
+        for number in range(4 * THREADS):
+            taken.append(number)
+            yield FileResults(uri=f"gs://bucket/{number}", version="1", results={})
+
+    def read(file):
+        if int(file.uri.rpartition("/")[2]) < THREADS:
+            meet.wait()  # for all others, which are read at the same time
+        return file.uri
+
+    found = read_ahead(BUCKET, list_files(), read)
+    file, uri = next(found)
+    assert file.uri == uri == "gs://bucket/0"
+    assert len(taken) == THREADS + 1
+    assert [uri for _, uri in found] == [f"gs://bucket/{n}" for n in range(1, 4 * THREADS)]
+
+
+def test_an_error_of_one_file_of_a_bucket_ends_the_reading():
+    files = [FileResults(uri=f"gs://bucket/{n}", version="1", results={}) for n in range(3)]
+
+    def read(file):
+        if file.uri.endswith("/1"):
+            raise Unavailable("the bucket is gone")
+        return file.uri
+
+    found = read_ahead(BUCKET, files, read)
+    assert next(found)[1] == "gs://bucket/0"
+    with pytest.raises(Unavailable):
+        next(found)
 
 
 def test_pandas_is_asked_for_only_when_it_is_needed(writer, monkeypatch):
