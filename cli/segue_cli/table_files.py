@@ -55,6 +55,19 @@ class JsonLinesWriter:
         """Write nothing."""
 
 
+class _CsvLines:
+    """Collects lines of CSV that end in a line feed.
+
+    The module ``csv`` quotes a carriage return only if lines end in one.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def write(self, line: str) -> None:
+        self.lines.append(line.removesuffix("\r\n") + "\n")
+
+
 class CsvWriter:
     """A line of names, then one per row, in UTF-8.
 
@@ -67,8 +80,8 @@ class CsvWriter:
 
     def write(self, rows: Sequence[Row]) -> None:
         """Write a batch."""
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
+        text = _CsvLines()
+        writer = csv.writer(text, lineterminator="\r\n")
         if not self._has_names:
             self._columns.learn(rows)
             writer.writerow(self._columns.names)
@@ -76,7 +89,7 @@ class CsvWriter:
         for row in rows:
             self._columns.check(row)
             writer.writerow([_format_cell(row.get(name)) for name in self._columns.names])
-        self._file.write(text.getvalue().encode())
+        self._file.write("".join(text.lines).encode())
 
     def close(self) -> None:
         """Write the names, if there was no row."""

@@ -136,7 +136,8 @@ def _check_output(context: Context, output: str | None, form: str) -> None:
             "--json writes a summary to standard output, where the rows go; name a file with "
             "--output"
         )
-    if output is None and form in BINARY and sys.stdout.isatty():
+    if output is None and form != "jsonl" and sys.stdout.isatty():
+        # Only JSON escapes the control characters that strangers may have written into tags.
         raise ConfigurationError(
             f"{form} is not for a terminal; name a file with --output, or use --format jsonl"
         )

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 AUDIO = ("audio/flac", "audio/wav")
 ARRAYS = ("application/x-npz",)
 IMAGES = ("image/png", "image/jpeg")
+BYTES = "application/octet-stream"
 CONTENT_TYPES = {codec.extension: content_type for content_type, codec in CODECS.items()}
 
 
@@ -254,7 +255,7 @@ def _find_result(
                 output=output,
                 fingerprint=fingerprint,
                 finished_at=entry.finished_at,
-                content_type=CONTENT_TYPES[extension],
+                content_type=CONTENT_TYPES.get(extension, BYTES),
                 checksum=checksum,
                 name=record.name_artifact(fingerprint, suffix),
                 reader=reader,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import pty
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -213,6 +216,41 @@ def test_a_pipe_is_written_as_it_is(segue, files, folder):
     reader.join()
     assert said.code == 0
     assert len(got[0].splitlines()) == 2
+
+
+@pytest.mark.parametrize("text", ["a\rb", "a\nb", "a,b", 'say "a"', " a ", "\u202ea", "=1+1"])
+def test_a_text_of_any_kind_survives_in_every_format(segue, writer, folder, text):
+    writer.write("a.wav", plain={"text": text, "texts": [text]})
+    for form in ("parquet", "arrow"):
+        segue("export", "plain", *LEDGER, "-o", f"out.{form}")
+        assert read_table(f"out.{form}").to_pylist()[0]["text"] == text
+    segue("export", "plain", *LEDGER, "-o", "out.csv")
+    with open("out.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["text"], json.loads(row["texts"])) == (text, [text])
+    said = segue("export", "plain", *LEDGER)
+    assert json.loads(said.out)["text"] == text
+    assert said.out.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow", "csv", "jsonl"])
+def test_only_json_lines_go_to_a_terminal(files, form):
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "segue_cli", "export", "plain", *LEDGER, "--format", form],
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    os.close(theirs)
+    os.close(ours)
+    if form == "jsonl":
+        assert done.returncode == 0
+    else:
+        assert done.returncode == 2
+        assert f"{form} is not for a terminal" in done.stderr
 
 
 @pytest.mark.parametrize(
