@@ -248,7 +248,7 @@ def _write_table(left: str, right: str, rows: Mapping[str, str]) -> Iterator[str
 
 
 def _escape_cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return " ".join(text.split()).replace("|", "\\|").replace("[x", "\\[x")  # not a link
 
 
 if __name__ == "__main__":
