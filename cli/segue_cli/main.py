@@ -37,6 +37,7 @@ COMMANDS = {
         "models": "List the models that jobs may name, or get some.",
         "graph": "Show the job graph as a tree, Mermaid, DOT or JSON.",
         "run": "Run one job on one file and show the result.",
+        "test": "Try jobs as the system would run them, on several files.",
         "doctor": "Check the installation, the settings and the connections.",
     },
     "Process": {

@@ -132,6 +132,10 @@ COMMAND_EXIT_CODES = {
         ExitCode.OK: "the file is explained, whatever its state",
         ExitCode.ERROR: "the file's record cannot be read",
     },
+    "test": {
+        ExitCode.OK: "no job has a fault; it may have warnings",
+        ExitCode.ERROR: "a job fails, or its results differ, or are not what its code declares",
+    },
     "show": {
         ExitCode.OK: "the results are shown",
         ExitCode.UNFINISHED: "a named job has no current result for the file, or no job has one",
