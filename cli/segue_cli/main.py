@@ -38,6 +38,7 @@ COMMANDS = {
         "graph": "Show the job graph as a tree, Mermaid, DOT or JSON.",
         "run": "Run one job on one file and show the result.",
         "test": "Try jobs as the system would run them, on several files.",
+        "profile": "Show where a job's time and memory go.",
         "doctor": "Check the installation, the settings and the connections.",
     },
     "Process": {

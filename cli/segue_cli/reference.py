@@ -136,6 +136,10 @@ COMMAND_EXIT_CODES = {
         ExitCode.OK: "no job has a fault; it may have warnings",
         ExitCode.ERROR: "a job fails, or its results differ, or are not what its code declares",
     },
+    "profile": {
+        ExitCode.OK: "the job is profiled",
+        ExitCode.ERROR: "the job, or one above it, failed on a file",
+    },
     "show": {
         ExitCode.OK: "the results are shown",
         ExitCode.UNFINISHED: "a named job has no current result for the file, or no job has one",
