@@ -145,6 +145,10 @@ COMMAND_EXIT_CODES = {
         ExitCode.UNFINISHED: "a named job has no current result for the file, or no job has one",
     },
     "failures": {ExitCode.OK: "the failures are listed, if there are any"},
+    "compare": {
+        ExitCode.OK: "all files of the sample are compared, whatever differs",
+        ExitCode.FAILURES: "the new version failed for some, or old results cannot be read",
+    },
     "export": {
         ExitCode.OK: "all current results are written, or with --dry-run counted, if there are any",
         ExitCode.FAILURES: "some artifacts or records cannot be read; all others are written",
