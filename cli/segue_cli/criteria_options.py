@@ -36,13 +36,18 @@ def parse_time(text: str, now: datetime) -> datetime:
     try:
         if (age := AGE.fullmatch(text)) is not None:
             return now - timedelta(**{AGES[age[2]]: int(age[1])})
-        return datetime.fromisoformat(text).astimezone(now.tzinfo)
+        found = datetime.fromisoformat(text).astimezone(now.tzinfo)
     except (ValueError, OverflowError, OSError) as error:
         raise ConfigurationError(
             f"--newer-than is '{escape(text)}', which is neither a date nor an age; write "
             "2026-11-01, 2026-11-01T12:30, or a whole number and a unit "
             f"({', '.join(AGES)}), such as 7d"
         ) from error
+    if found > now:
+        raise ConfigurationError(
+            f"--newer-than is '{escape(text)}', which is yet to come; write a time that is past"
+        )
+    return found
 
 
 def parse_length(option: str, text: str) -> float:

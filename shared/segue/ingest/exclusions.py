@@ -60,8 +60,8 @@ def describe_passed_over(found: PassedOver) -> list[str]:
         lines.append(f"not selected: {_count(found.not_selected)} ({kinds})")
     if found.without_probe:
         lines.append(
-            "without a probe, duration and tags are unknown: add the job that probes files, "
-            "such as --job probe, and it runs first"
+            "without a probe, duration and tags are unknown: compute the job 'probe' first, or in "
+            "a backfill add --job probe"
         )
     return lines
 

@@ -54,6 +54,11 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Whether some are about the result of the probe."""
         return self.min_duration_s is not None or self.max_duration_s is not None or bool(self.tags)
 
+    @property
+    def criteria(self) -> Criteria:
+        """These criteria alone, of what has others beside them."""
+        return Criteria(**{name: getattr(self, name) for name in Criteria.__struct_fields__})
+
     def check(self) -> None:
         """Raise ``ConfigurationError`` if no file could meet them, or they mean nothing."""
         patterns = [*self.match, *(p for found in self.tags.values() for p in found)]
@@ -128,8 +133,10 @@ def _build_filter(patterns: tuple[str, ...]) -> Callable[[str], bool]:
 def _build_path_filter(patterns: tuple[str, ...]) -> Callable[[str], bool]:
     """Return a filter for names: a pattern without a slash is for the last part of a name.
 
-    One with a slash is for the whole name, or for what follows any slash in it.
+    One with a slash is for the whole name, or for what follows any slash in it. The very name of a
+    file matches, too: ``[live]`` in it would be one letter otherwise.
     """
+    literal = frozenset(normalize(p).casefold() for p in patterns)
     parts = [normalize(p) for p in patterns if "/" not in p]
     paths = [normalize(p) for p in patterns if "/" in p]
     is_part = build_name_filter(parts) if parts else None
@@ -137,7 +144,8 @@ def _build_path_filter(patterns: tuple[str, ...]) -> Callable[[str], bool]:
 
     def matches(name: str) -> bool:
         text = normalize(name).removeprefix("/")
-        if is_part is not None and is_part(text.rpartition("/")[2]):
+        last = text.rpartition("/")[2]
+        if last.casefold() in literal or (is_part is not None and is_part(last)):
             return True
         return is_path is not None and (is_path(text) or is_path(f"/{text}"))
 

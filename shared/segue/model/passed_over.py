@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Self
 
 import msgspec
 
@@ -21,8 +20,8 @@ class PassedOver(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     excluded: dict[str, int] = {}  # suffix → files whose names match an exclude pattern
     not_selected: dict[str, int] = {}  # reason, one of Unselected → files
 
-    def __add__(self, other: PassedOver) -> Self:
-        return type(self)(
+    def __add__(self, other: PassedOver) -> PassedOver:
+        return PassedOver(
             not_included=_add(self.not_included, other.not_included),
             excluded=_add(self.excluded, other.excluded),
             not_selected=_add(self.not_selected, other.not_selected),
