@@ -227,8 +227,8 @@ class FolderEvents:
             if found is not None:
                 self._handle_discrepancy(found)
         not_included, excluded = ({**counts} for counts in self._passed_over.values())
-        found = PassedOver(not_included=not_included, excluded=excluded)
-        self._report_passed_over(found, is_start=not self._has_compared)
+        passed_over = PassedOver(not_included=not_included, excluded=excluded)
+        self._report_passed_over(passed_over, is_start=not self._has_compared)
         self._has_compared = True
 
     def _list(self, prefix: str) -> Iterator[ListedFile]:
