@@ -112,9 +112,10 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return None if self._has_tags(facts.tags) else Unselected.TAGS
 
     def _has_tags(self, found: dict[str, str]) -> bool:
-        values = {normalize(key): normalize(value) for key, value in found.items()}
+        values = {normalize(key).casefold(): normalize(value) for key, value in found.items()}
         return all(
-            (value := values.get(normalize(key))) is not None and _build_filter(patterns)(value)
+            (value := values.get(normalize(key).casefold())) is not None
+            and _build_filter(patterns)(value)
             for key, patterns in self.tags.items()
         )
 
