@@ -68,8 +68,9 @@ COMMAND_EXIT_CODES = {
         ExitCode.OK: "every requested result is there, but for the share of the files that "
         "--tolerate allows",
         ExitCode.FAILURES: "more files than --tolerate allows lack a result, as a job failed in "
-        "this run or before, or were left out, or have no probe to be selected by; or the first 200 "
-        "files all failed in the same job; or the graph includes none of the files that were found",
+        "this run or before, or were left out, or have no probe to be selected by; or the first "
+        "200 files all failed in the same job; or the graph includes none of the files that were "
+        "found",
         ExitCode.UNFINISHED: "the only missing results are held by other workers, were deferred "
         "after a transient error, or are of files that were overwritten or deleted meanwhile",
         ExitCode.INTERRUPTED: "it was interrupted with Ctrl-C or SIGTERM",
