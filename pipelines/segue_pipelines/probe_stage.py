@@ -110,6 +110,8 @@ class ProbeStage:
             return
         if status is Status.TODO:
             self._unselect(Unselected.UNDECIDED)
+        elif status is Status.NOT_APPLICABLE:
+            self._unselect(Unselected.NO_PROBE)
         yield outcome
 
     def _continue(self) -> Iterator[Outcome]:

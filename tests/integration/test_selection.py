@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import segue
 from segue.adapters.connect import connect_ledger, connect_store
 from segue.model.graph import read_graph
 from segue.model.ledger import Query, find_records
@@ -215,6 +216,16 @@ def test_a_list_is_selected_from(probed, capfd):
         assert found["files"] == files
 
 
+def test_python_selects_by_the_same_criteria(probed):
+    graph = segue.load_graph(f"{probed.folder}/jobs.yaml", artifacts=probed.artifacts)
+    criteria = segue.Criteria(min_duration_s=2, tags={"artist": ("queen",)})
+    where = {"prefix": probed.prefix, "graph": graph, "ledger": probed.ledger}
+    found = segue.plan("loudness", **where, criteria=criteria).totals
+    assert found.files == 2
+    assert found.passed_over.not_selected == {"duration": 1, "tags": 1}
+    assert found.passed_over.excluded == {".wav": 2}
+
+
 def test_a_limit_counts_files_that_are_to_be_probed(here):
     found = here.select(*LENGTHY, "--job", "probe", "--limit", "2", command="backfill")
     assert found["jobs"]["probe"]["statuses"] == {"done": 2}
@@ -227,6 +238,17 @@ def test_a_probe_that_fails_is_a_failure_of_its_file(here):
     found = here.select(*LENGTHY, "--job", "probe", command="backfill", code=3)
     assert {job: one["statuses"] for job, one in found["jobs"].items()} == {"probe": {"failed": 4}}
     assert found["not_selected"] == {}
+
+
+def test_a_probe_that_is_not_for_a_file_leaves_it_out(here):
+    text = GRAPH.replace("segue.features.headers:probe", "segue_support.jobs:fine")
+    text = text.replace("probe: {", "probe: {accepts: [image/*], ")
+    (here.folder / "jobs.yaml").write_text(text)
+    found = here.select(*LENGTHY, "--job", "probe", command="backfill", code=3)
+    assert {job: one["statuses"] for job, one in found["jobs"].items()} == {
+        "probe": {"not_applicable": 4}
+    }
+    assert found["not_selected"] == {"no_probe": 4}
 
 
 def test_a_request_selects_by_recorded_probes(place):

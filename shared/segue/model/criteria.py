@@ -41,7 +41,10 @@ class MediaFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Criteria(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Selects files; those that are None or empty select all."""
+    """Selects files; those that are None or empty select all.
+
+    >>> jazz = Criteria(match=("*.flac",), min_duration_s=90, tags={"genre": ("*jazz*",)})
+    """
 
     match: tuple[str, ...] = ()  # patterns, of which a name has to match one
     newer_than: Time | None = None  # it was last changed then or later
@@ -61,6 +64,18 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def check(self) -> None:
         """Raise ``ConfigurationError`` if no file could meet them, or they mean nothing."""
+        given: list[object] = [self.match, *self.tags.values()]
+        for patterns in given:
+            if isinstance(patterns, str):
+                raise ConfigurationError(f"{patterns!r} is one text; write patterns, as a tuple")
+        if self.newer_than is not None and self.newer_than.tzinfo is None:
+            raise ConfigurationError(
+                f"newer_than is {self.newer_than}, which has no time zone; add one, such as UTC"
+            )
+        self._check_texts()
+        self._check_durations()
+
+    def _check_texts(self) -> None:
         patterns = [*self.match, *(p for found in self.tags.values() for p in found)]
         for text in (*patterns, *self.tags):
             if not text or not is_unicode(text):
@@ -71,6 +86,8 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         for key, found in self.tags.items():
             if not found:
                 raise ConfigurationError(f"the tag {key!r} has no pattern; write at least one")
+
+    def _check_durations(self) -> None:
         shortest, longest = self.min_duration_s, self.max_duration_s
         for seconds in (shortest, longest):
             if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):

@@ -86,6 +86,9 @@ def test_durations_and_tags_are_those_of_the_probe(criteria, facts, reason):
         ({"match": ("",)}, "'' is not a pattern or tag"),
         ({"match": ("\udcff*",)}, r"'\xff*' is not a pattern or tag"),
         ({"tags": {"": ("x",)}}, "'' is not a pattern or tag"),
+        ({"match": "*.flac"}, "'*.flac' is one text; write patterns"),
+        ({"tags": {"artist": "queen"}}, "'queen' is one text; write patterns"),
+        ({"newer_than": datetime(2026, 1, 2)}, "which has no time zone"),  # noqa: DTZ001
         ({"tags": {"artist": ()}}, "the tag 'artist' has no pattern"),
         ({"min_duration_s": -1}, "the duration is -1 s; write 0 s or more"),
         ({"max_duration_s": math.inf}, "the duration is inf s"),
