@@ -59,6 +59,7 @@ COMMANDS = {
         "ping": "Check that every streaming pipeline answers.",
         "explain": "Show everything about one file, and what would be computed next.",
         "failures": "List failures by job and kind.",
+        "runs": "List what was started, by whom, and how it ended.",
         "export": "Write the results of jobs as a table.",
     },
     "Share": {

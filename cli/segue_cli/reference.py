@@ -132,6 +132,10 @@ COMMAND_EXIT_CODES = {
         ExitCode.OK: "the file is explained, whatever its state",
         ExitCode.ERROR: "the file's record cannot be read",
     },
+    "runs": {
+        ExitCode.OK: "the runs are listed, if there are any",
+        ExitCode.FAILURES: "some records cannot be read; all others are listed",
+    },
     "failures": {ExitCode.OK: "the failures are listed, if there are any"},
     "export": {
         ExitCode.OK: "all current results are written, or with --dry-run counted, if there are any",

@@ -22,7 +22,6 @@ from apache_beam.options.pipeline_options import (
     DirectOptions,
     GoogleCloudOptions,
     PipelineOptions,
-    StandardOptions,
 )
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
@@ -41,6 +40,7 @@ from segue.execution.engine import Engine, WorkerPool
 from segue.execution.foreign import open_foreign_ledgers
 from segue.execution.leases import release_at_exit
 from segue.execution.reply import Reply
+from segue.execution.run_recorder import RunRecorder, count
 from segue.execution.work import Run
 from segue.ingest.catalogue import build_media_filter
 from segue.ingest.observation import Observation
@@ -56,9 +56,8 @@ from segue.worker.pool import Pool, count_cores
 from segue.worker.running_job import list_running_folders
 from segue_pipelines.folder_files import FolderFiles
 from segue_pipelines.left_out import LeftOutReporter, read_exclusions, read_left_out
-from segue_pipelines.options import is_local, is_single_process
+from segue_pipelines.options import find_remote_runner, is_local, is_single_process
 from segue_pipelines.progress import ProgressWriter, open_progress_folder, read_progress
-from segue_pipelines.run_recorder import RunRecorder
 from segue_pipelines.runner import prepare_worker, run_pipeline
 from segue_pipelines.sources import (
     Chunk,
@@ -70,6 +69,7 @@ from segue_pipelines.sources import (
 )
 
 NAMESPACE = "segue"
+SUMS = ("files", "failed_files", "tried_files", "newly_failed_files", "not_started")
 MAX_FIRST_FAILURES = 200
 
 
@@ -195,10 +195,13 @@ def execute(run: BackfillRun, options: PipelineOptions) -> RunTotals:
         if run.progress is None and is_local(options):
             run = replace(run, progress=opened.enter_context(open_progress_folder()))
         read_so_far = functools.partial(read_progress, run.progress) if run.progress else RunTotals
-        recorder = RunRecorder(run.artifacts, describe_run(run, options), read_so_far)
+        recorder = RunRecorder(
+            run.artifacts, describe_run(run, options), lambda: count(read_so_far())
+        )
         with recorder:
-            recorder.totals = _run_to_end(run, options)
-    return recorder.totals or RunTotals()
+            totals = _run_to_end(run, options)
+            recorder.counts = count(totals) if totals is not None else None
+    return totals or RunTotals()
 
 
 def describe_run(run: BackfillRun, options: PipelineOptions) -> RunRecord:
@@ -210,7 +213,7 @@ def describe_run(run: BackfillRun, options: PipelineOptions) -> RunRecord:
         kind=RunKind.BACKFILL,
         state=RunState.RUNNING,
         who=launcher or find_user(),
-        runner=None if is_local(options) else options.view_as(StandardOptions).runner,
+        runner=find_remote_runner(options),
         started_at=utc_now(),
         selection=RunSelection(
             prefix=format_name(selection.prefix) if selection.prefix is not None else None,
@@ -388,7 +391,7 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
 
 def _count(totals: RunTotals) -> None:
     """Add totals to the metrics of the calling step."""
-    counts = {"files": totals.files, "failed_files": totals.failed_files}
+    counts = {name: getattr(totals, name) for name in SUMS}
     for job, statuses in totals.jobs.items():
         counts |= {f"job.{job}.{status}": n for status, n in statuses.items()}
     for job, kinds in totals.failures.items():
@@ -424,10 +427,8 @@ def read_totals(result: Any) -> RunTotals:
         group, _, rest = counter.key.metric.name.partition(".")
         job, _, what = rest.partition(".")
         match group:
-            case "files":
-                totals.merge(RunTotals(files=n))
-            case "failed_files":
-                totals.merge(RunTotals(failed_files=n))
+            case _ if group in SUMS:
+                totals.merge(RunTotals(**{group: n}))
             case "job":
                 totals.merge(RunTotals(jobs={job: {Status(what): n}}))
             case "failure":
