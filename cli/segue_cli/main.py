@@ -50,6 +50,8 @@ COMMANDS = {
         "retry": "Retry failed jobs.",
         "sweep": "Republish messages for unfinished work.",
         "reconcile": "Compare the catalogue with the ledger and repair missed events.",
+        "pause": "Have jobs not computed for now.",
+        "resume": "Have paused jobs computed again.",
         "gc": "Delete artifacts that are no longer needed.",
         "erase": "Remove a file's results and artifacts for good, in every namespace.",
     },

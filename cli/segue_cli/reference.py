@@ -107,6 +107,8 @@ COMMAND_EXIT_CODES = {
         ExitCode.OK: "all files were compared, and with --apply repaired",
         ExitCode.FAILURES: "some files were left out",
     },
+    "pause": {ExitCode.OK: "the jobs are paused, whether they were before or not"},
+    "resume": {ExitCode.OK: "the jobs are not paused, whether they were before or not"},
     "gc": {
         ExitCode.OK: "what can be deleted is counted, or with --delete deleted",
         ExitCode.ERROR: "the ledger cannot be read completely; nothing was deleted",

@@ -45,6 +45,7 @@ COLUMNS = {
     Status.NOT_APPLICABLE: "not applicable",
     Status.IDLE: "not needed yet",
     Status.HELD: "held by others",
+    Status.PAUSED: "paused",
     Status.WAITING: "waiting",
     Status.DEFERRED: "deferred",
     Status.LOST: "lost",
@@ -238,6 +239,8 @@ def _print_jobs(output: Output, totals: RunTotals, *, has_requested: bool) -> No
         output.print(f"{format_count(n, 'file')} wait for {job}, which {how}")
     if awaited and not has_requested:
         output.print("to request what is missing there: --request-parents")
-    if totals.unfinished:
+    if paused := [job for job, of in totals.jobs.items() if of.get(Status.PAUSED)]:
+        output.print(f"paused: {', '.join(paused)}; to go on: segue resume")
+    if totals.total(*UNFINISHED):
         left = ", ".join(COLUMNS[s] for s in COLUMNS if s in UNFINISHED and totals.total(s))
         output.print(f"not finished: {left}; run the same command again")

@@ -46,6 +46,7 @@ from segue.execution.work import (
     limit_attempts,
     list_wanted,
 )
+from segue.ingest.control_reader import ControlReader
 from segue.ingest.file_artifacts import list_known_folders, remove_file_artifacts
 from segue.ingest.observation import Observation, observe
 from segue.log import Action, log_event
@@ -63,7 +64,7 @@ from segue.model.media_file import (
 from segue.model.message import Message, decode_message
 from segue.model.object_store import LeftOutReason, ObjectStore
 from segue.model.outcome import Outcome, Status
-from segue.model.planner import Verdict, find_needed_foreign
+from segue.model.planner import NO_JOBS, Verdict, find_needed_foreign
 from segue.model.queue import Envelope
 from segue.model.record import FINISHED, Failure, Lease, Record, State
 from segue.model.transitions import (
@@ -125,6 +126,8 @@ class Engine:
     ahead_s: float = 2.0  # of work that is claimed before it starts
     max_ahead: int = 1024
     dry_run: bool = False
+    _controls: ControlReader = field(init=False)
+    _paused: frozenset[str] = NO_JOBS
     _steps: Steps = field(init=False)
     _replies: ReplyBuilder = field(init=False)
     _inbox: deque[Work] = field(default_factory=deque)
@@ -147,8 +150,13 @@ class Engine:
     _stop_error: SegueError | None = None
 
     def __post_init__(self) -> None:
+        self._controls = ControlReader(ledger=self.ledger, clock=self.clock)
         self._steps = Steps(
-            graph=self.graph, served=self.served, lost=self.lost, lease_s=self.lease_s
+            graph=self.graph,
+            served=self.served,
+            lost=self.lost,
+            paused=lambda: self._paused,
+            lease_s=self.lease_s,
         )
         self._replies = ReplyBuilder(
             graph=self.graph, steps=self._steps, clock=self.clock, queue=self.queue
@@ -301,6 +309,7 @@ class Engine:
         Unavailable, Contended
             If the ledger is unavailable.
         """
+        self._paused = self._controls.select_paused(self.graph.jobs)
         self._extend()
         self._decide()
         self._start()

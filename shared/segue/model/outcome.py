@@ -29,7 +29,8 @@ class Status(StrEnum):
     BLOCKED = "blocked"  # something above it failed, now or before
     NOT_APPLICABLE = "not_applicable"  # it, or something above it, is not for this file
     HELD = "held"  # another process is computing it
-    WAITING = "waiting"  # something above it is held
+    PAUSED = "paused"  # an operator has paused the job
+    WAITING = "waiting"  # something above it is held or paused
     DEFERRED = "deferred"  # a transient error outlived its retries; run again
     LOST = "lost"  # computed, but another process had taken it over
     SUPERSEDED = "superseded"  # the file has been overwritten
@@ -43,6 +44,7 @@ FROM_VERDICT = {
     Verdict.RUN: Status.TODO,
     Verdict.CURRENT: Status.CURRENT,
     Verdict.HELD: Status.HELD,
+    Verdict.PAUSED: Status.PAUSED,
     Verdict.ELSEWHERE: Status.WAITING,
     Verdict.WAITING: Status.WAITING,
     Verdict.FOREIGN: Status.WAITING,
@@ -63,6 +65,7 @@ FROM_STATE = {
 UNFINISHED = frozenset(
     {
         Status.HELD,
+        Status.PAUSED,
         Status.WAITING,
         Status.DEFERRED,
         Status.LOST,
