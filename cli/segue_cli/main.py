@@ -16,6 +16,7 @@ from click.shell_completion import get_completion_class
 from segue.errors import (
     ConfigurationError,
     DiskFull,
+    RunCancelled,
     SegueError,
     TooManyFailures,
     TransientError,
@@ -50,6 +51,7 @@ COMMANDS = {
         "retry": "Retry failed jobs.",
         "sweep": "Republish messages for unfinished work.",
         "reconcile": "Compare the catalogue with the ledger and repair missed events.",
+        "cancel": "Stop a backfill that is running here or elsewhere.",
         "pause": "Have jobs not computed for now.",
         "resume": "Have paused jobs computed again.",
         "gc": "Delete artifacts that are no longer needed.",
@@ -183,6 +185,9 @@ def _report_error(error: BaseException, *, debug: bool) -> ExitCode:
         case TooManyFailures():
             _print_message(f"error: {error}")
             return ExitCode.FAILURES
+        case RunCancelled():
+            _print_message(str(error))
+            return ExitCode.INTERRUPTED
         case TransientError():
             _print_message(f"error: {error}\nNothing is lost; run the same command again.")
             return ExitCode.UNAVAILABLE

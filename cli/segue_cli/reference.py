@@ -67,10 +67,13 @@ COMMAND_EXIT_CODES = {
         ExitCode.OK: "every requested result is there, but for the share of the files that "
         "--tolerate allows",
         ExitCode.FAILURES: "more files than --tolerate allows lack a result, as a job failed in "
-        "this run or before, or were left out; or the first 200 files all failed in the same job",
-        ExitCode.UNFINISHED: "the only missing results are held by other workers, were deferred "
-        "after a transient error, or are of files that were overwritten or deleted meanwhile",
-        ExitCode.INTERRUPTED: "it was interrupted with Ctrl-C or SIGTERM",
+        "this run or before, or were left out; or the first 200 files all failed in the same job; "
+        "or --max-failures was reached",
+        ExitCode.UNFINISHED: "the only missing results are held by other workers, of paused jobs "
+        "or of jobs below them, were deferred after a transient error, or are of files that were "
+        "overwritten or deleted meanwhile",
+        ExitCode.INTERRUPTED: "it was interrupted with Ctrl-C or SIGTERM, or cancelled with 'segue "
+        "cancel'",
     },
     "stream": {
         ExitCode.OK: "it was stopped, or was idle for --until-idle; jobs may have failed, see "
@@ -106,6 +109,12 @@ COMMAND_EXIT_CODES = {
     "reconcile": {
         ExitCode.OK: "all files were compared, and with --apply repaired",
         ExitCode.FAILURES: "some files were left out",
+    },
+    "cancel": {
+        ExitCode.OK: "the run has ended, or its service was asked to end it",
+        ExitCode.USAGE: "there is no such run, it is over, or it cannot be cancelled",
+        ExitCode.UNFINISHED: "it has not ended after --timeout; it ends once what it has begun is "
+        "finished",
     },
     "pause": {ExitCode.OK: "the jobs are paused, whether they were before or not"},
     "resume": {ExitCode.OK: "the jobs are not paused, whether they were before or not"},

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from apache_beam.options.pipeline_options import (
     DirectOptions,
     GoogleCloudOptions,
     PipelineOptions,
+    WorkerOptions,
 )
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
@@ -35,15 +36,18 @@ from segue.adapters.connect import (
 )
 from segue.adapters.urls import make_url_absolute
 from segue.clock import utc_now
-from segue.errors import ConfigurationError
+from segue.errors import ConfigurationError, RunCancelled, TooManyFailures
 from segue.execution.engine import Engine, WorkerPool
 from segue.execution.foreign import open_foreign_ledgers
 from segue.execution.leases import release_at_exit
+from segue.execution.pace import Pace, parse_rate
 from segue.execution.reply import Reply
 from segue.execution.run_recorder import RunRecorder, count
 from segue.execution.work import Run
 from segue.ingest.catalogue import build_media_filter
 from segue.ingest.observation import Observation
+from segue.model.controls import forget_run
+from segue.model.failure_limit import FailureLimit
 from segue.model.graph import Graph
 from segue.model.lease_owner import build_owner, is_of_run
 from segue.model.media_file import format_name, parse_location, parse_prefix, resolve_prefix
@@ -58,6 +62,7 @@ from segue_pipelines.folder_files import FolderFiles
 from segue_pipelines.left_out import LeftOutReporter, read_exclusions, read_left_out
 from segue_pipelines.options import find_remote_runner, is_local, is_single_process
 from segue_pipelines.progress import ProgressWriter, open_progress_folder, read_progress
+from segue_pipelines.run_guard import RunGuard
 from segue_pipelines.runner import prepare_worker, run_pipeline
 from segue_pipelines.sources import (
     Chunk,
@@ -91,6 +96,9 @@ class BackfillRun:
     requires_gpus: bool = False  # a job that needs a GPU does not run on a worker without one
     # Stop once so many files of a worker have failed in a job that succeeded for none; None: never.
     max_first_failures: int | None = MAX_FIRST_FAILURES
+    failure_limit: FailureLimit | None = None  # stop once so many files have failed; None: never
+    rate_per_s: float | None = None  # how many files to start, in all workers; None: any number
+    workers: int = 1  # how many share the limits
     progress: str | None = None  # a folder to which workers on this machine write their totals
     # The id of its record; also that of a request to force or retry, and part of the names of the
     # owners of its leases. Empty: a new one when it starts.
@@ -113,6 +121,8 @@ def build_run(
     request_parents: bool = False,
     processes: int | None = None,
     max_first_failures: int | None = MAX_FIRST_FAILURES,
+    max_failures: int | str | None = None,
+    rate: str | None = None,
 ) -> BackfillRun:
     """Build a backfill of some targets (None: all jobs) over a selection of files.
 
@@ -159,6 +169,8 @@ def build_run(
         queue=make_url_absolute(settings.queue) if request_parents else None,
         processes=processes,
         max_first_failures=max_first_failures,
+        failure_limit=FailureLimit.parse(max_failures) if max_failures is not None else None,
+        rate_per_s=parse_rate(rate) if rate is not None else None,
     )
 
 
@@ -181,9 +193,9 @@ def execute(run: BackfillRun, options: PipelineOptions) -> RunTotals:
     catalogue = run.graph.catalogue
     if catalogue is None or run.selection.prefix != parse_prefix(catalogue.rstrip("/") + "/"):
         check_prefix(run.selection, options)
+    run = replace(run, workers=_count_workers(run, options))
     if is_local(options) and run.processes is None:
-        workers = options.view_as(DirectOptions).direct_num_workers or count_cores()
-        run = replace(run, processes=max(1, count_cores() // workers))  # which share the cores
+        run = replace(run, processes=max(1, count_cores() // run.workers))  # which share the cores
     run = replace(
         run,
         id=run.id or build_request_id(utc_now()),
@@ -199,9 +211,45 @@ def execute(run: BackfillRun, options: PipelineOptions) -> RunTotals:
             run.artifacts, describe_run(run, options), lambda: count(read_so_far())
         )
         with recorder:
-            totals = _run_to_end(run, options)
+            totals = _run_to_end(run, options, recorder.record_job)
+            _check_end(run, totals)
             recorder.counts = count(totals) if totals is not None else None
     return totals or RunTotals()
+
+
+def _count_workers(run: BackfillRun, options: PipelineOptions) -> int:
+    """Return how many workers share the limits of a run: elsewhere, the most there may be."""
+    if is_local(options):
+        return options.view_as(DirectOptions).direct_num_workers or count_cores()
+    most = options.view_as(WorkerOptions).max_num_workers
+    if most is None and (run.rate_per_s is not None or run.failure_limit is not None):
+        raise ConfigurationError(
+            "a rate or a limit of failures is set, of which each worker gets its share, and it is "
+            "not known how many workers there will be; set --max_num_workers"
+        )
+    return most or 1
+
+
+def _check_end(run: BackfillRun, totals: RunTotals | None) -> None:
+    """Raise an error if a run has left files because it was stopped early."""
+    if totals is None or not totals.not_started:
+        return
+    left = f"{totals.not_started:,} files were not started"
+    with contextlib.closing(connect_ledger(run.ledger, run.graph.namespace)) as ledger:
+        order = ledger.read_controls().cancelled.get(run.id)
+        if order is not None:
+            ledger.change_controls(functools.partial(forget_run, run=run.id))
+    if order is not None and order.reason is None:
+        raise RunCancelled(
+            f"the run was cancelled by {order.by}; {left}, and what was begun is finished; to "
+            "compute the rest, run the same command again",
+            order.by,
+        )
+    raise TooManyFailures(
+        f"{totals.newly_failed_files:,} of {totals.tried_files:,} files failed, and the limit is "
+        f"{run.failure_limit}, so the run stops; {left}. 'segue failures' shows the causes; then "
+        "run the same command again, with another limit if need be"
+    )
 
 
 def describe_run(run: BackfillRun, options: PipelineOptions) -> RunRecord:
@@ -228,7 +276,9 @@ def describe_run(run: BackfillRun, options: PipelineOptions) -> RunRecord:
     )
 
 
-def _run_to_end(run: BackfillRun, options: PipelineOptions) -> RunTotals | None:
+def _run_to_end(
+    run: BackfillRun, options: PipelineOptions, record_job: Callable[[str], object] = str
+) -> RunTotals | None:
     """Run the pipeline; return its totals, or None if only a job description was built."""
     spread = not is_single_process(options)
 
@@ -239,7 +289,9 @@ def _run_to_end(run: BackfillRun, options: PipelineOptions) -> RunTotals | None:
 
     try:
         try:
-            result = run_pipeline(lambda pipeline: build(pipeline, run, spread=spread), options)
+            result = run_pipeline(
+                lambda pipeline: build(pipeline, run, spread=spread), options, record_job
+            )
         except BaseException:
             release()
             raise
@@ -298,6 +350,14 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
             queue=run.queue or "",
             owner=lambda: owner,
             dry_run=run.dry_run,
+            pace=Pace(rate_per_s=run.rate_per_s / run.workers) if run.rate_per_s else None,
+        )
+        self._guard = RunGuard(
+            run=run.id,
+            controls=self._engine.controls,
+            limit=run.failure_limit,
+            progress=run.progress,
+            workers=run.workers,
         )
         self._engine_run = Run(
             id=run.id,
@@ -322,6 +382,9 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
 
     def process(self, chunk: Chunk) -> Iterator[Outcome]:
         """Add a chunk, and emit the outcomes that are ready; few chunks are in progress at once."""
+        if self._guard.check():
+            self._leave(len(chunk))
+            return
         yield from self._count(self._work(chunk))
 
     def _work(self, chunk: Chunk) -> Iterator[Outcome | Reply]:
@@ -331,11 +394,27 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
         for found in self._folder_files.observe(in_folders):
             self._engine.add_files(found.files, self._engine_run, found.snapshots)
             yield from found.outcomes
-            yield from self._engine.step()
-        yield from self._engine.step()
+            yield from self._step()
+        yield from self._step()
         while self._engine.room == 0:
-            yield from self._engine.step(0.25)
+            yield from self._step(0.25)
         self._send_requests()
+
+    def _step(self, timeout_s: float = 0.0) -> Iterator[Outcome | Reply]:
+        """Work; if the run is to stop, only on what has begun."""
+        if self._guard.check():
+            self._leave(self._engine.withdraw())
+        yield from self._engine.step(timeout_s)
+
+    def _drain(self) -> Iterator[Outcome | Reply]:
+        while self._engine.has_work:
+            self._engine.flush()
+            yield from self._step(0.25)
+
+    def _leave(self, files: int) -> None:
+        """Count files that are not started, as the run is to stop."""
+        if files:
+            self._end_part(RunTotals(not_started=files))
 
     def _send_requests(self) -> None:
         """Request what is missing in other namespaces; of what is lost here the sweep does it."""
@@ -345,7 +424,7 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
 
     def finish_bundle(self) -> Iterator[Any]:
         """Finish all files of the bundle."""
-        for outcome in self._count(self._engine.drain()):
+        for outcome in self._count(self._drain()):
             yield WindowedValue(outcome, GlobalWindow().max_timestamp(), (GlobalWindow(),))
         self._send_requests()
         self._flush_progress()
@@ -368,6 +447,7 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
                 assert isinstance(outcome, Outcome)
                 totals.add(outcome)
                 self._first_failures.add(outcome)
+                self._guard.add(outcome)
                 if self._progress is not None:
                     self._progress.show(totals)
                 yield outcome

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segue.clock import utc_now
-from segue.errors import TooManyFailures
+from segue.errors import RunCancelled, TooManyFailures
 from segue.ingest.exclusions import describe_exclusions, suggest_patterns
 from segue.model.message import build_request_id
 from segue.model.outcome import UNFINISHED, RunTotals, Status
@@ -54,6 +54,8 @@ COLUMNS = {
     Status.ERASED: "erased",
 }
 
+EarlyEnd = TooManyFailures | RunCancelled
+
 
 @command(
     requires=("pipelines",),
@@ -74,6 +76,17 @@ COLUMNS = {
     help="Exit with 0 if at most this share of the files fails or is left out, such as 1%. "
     "With 100%, the run also goes on if the first 200 files all fail in the same job.",
 )
+@click.option(
+    "--max-failures",
+    metavar="N|N%",
+    help="Stop once so many files have failed in this run, or this share of those that were tried, "
+    "counted from 100 files on: begin nothing more, and exit with 3.",
+)
+@click.option(
+    "--rate",
+    metavar="RATE",
+    help="Start at most so many files, such as 2/s, 30/min or 100/h.",
+)
 @processes_option
 @click.option(
     "--request-parents",
@@ -88,6 +101,7 @@ def backfill(context: Context, tolerate: float, dry_run: bool, **selected: Any) 
     The jobs that a named job depends on are computed first; other jobs are left alone, as are
     results that are current. A failure is recorded with its cause and does not stop the rest. An
     interrupted backfill continues when it is run again; SIGTERM interrupts it as Ctrl-C does.
+    'segue cancel' stops one from elsewhere: it finishes what it has begun.
     Unknown options are passed to Beam, such as --runner or --direct_num_workers.
     """
     from segue.model.job_code import check_code
@@ -154,16 +168,16 @@ def build_backfill(
 
 def execute_backfill(
     context: Context, run: BackfillRun, options: PipelineOptions
-) -> tuple[RunTotals, TooManyFailures | None]:
+) -> tuple[RunTotals, EarlyEnd | None]:
     """Execute a backfill, and show its progress; return the totals and why it stopped early."""
     from segue_pipelines.backfill import execute
     from segue_pipelines.progress import read_progress
     from segue_pipelines.sources import count_files
 
-    def execute_here(folder: str | None) -> tuple[RunTotals, TooManyFailures | None]:
+    def execute_here(folder: str | None) -> tuple[RunTotals, EarlyEnd | None]:
         try:
             return execute(replace(run, progress=folder), options), None
-        except TooManyFailures as error:
+        except (TooManyFailures, RunCancelled) as error:
             if folder is None:
                 raise
             return read_progress(folder), error
@@ -184,6 +198,7 @@ def to_json(totals: RunTotals, *, dry_run: bool) -> dict[str, object]:
         "dry_run": dry_run,
         "files": totals.files,
         "failed_files": totals.failed_files,
+        "not_started": totals.not_started,
         "left_out": totals.left_out,
         "left_out_names": totals.left_out_names,
         "not_included": dict(sorted(totals.not_included.items())),
@@ -201,10 +216,12 @@ def to_json(totals: RunTotals, *, dry_run: bool) -> dict[str, object]:
 
 def print_summary(output: Output, totals: RunTotals, *, has_requested: bool = False) -> None:
     """Print a table of jobs by status, failures by kind, and what to do next."""
-    if totals.files == 0:
+    if totals.files == 0 and not totals.not_started:
         output.print("No files found.")
     else:
         _print_jobs(output, totals, has_requested=has_requested)
+    if totals.not_started:
+        output.print(f"not started: {format_count(totals.not_started, 'file')}")
     if totals.left_out:
         kinds = ", ".join(f"{n:,} {reason}" for reason, n in totals.left_out.items())
         output.print(f"left out: {kinds}; the log names each")

@@ -113,7 +113,9 @@ class RunRecorder:
             if self._thread is not None:
                 self._thread.join()
             changes = self._describe_end(error)
-            if changes is not None and not self._was_cancelled_elsewhere():
+            if changes is not None and self._was_cancelled_elsewhere():
+                self._write(counts=changes["counts"])
+            elif changes is not None:
                 self._write(ended_at=self._clock(), **changes)
 
     def record_job(self, name: str) -> None:
@@ -141,9 +143,13 @@ class RunRecorder:
         if self._run.runner is None:
             return False
         try:
-            return load_run(self._store, self._run.id).state is RunState.CANCELLED
+            found = load_run(self._store, self._run.id)
         except SegueError:
             return False
+        if found.state is not RunState.CANCELLED:
+            return False
+        self._run = found
+        return True
 
     def _update_repeatedly(self) -> None:
         while not self._ended.wait(self._update_s):
