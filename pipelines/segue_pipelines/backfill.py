@@ -40,6 +40,7 @@ from segue.errors import ConfigurationError, RunCancelled, TooManyFailures
 from segue.execution.engine import Engine, WorkerPool
 from segue.execution.foreign import open_foreign_ledgers
 from segue.execution.leases import release_at_exit
+from segue.execution.notifier import open_notifier
 from segue.execution.pace import Pace, parse_rate
 from segue.execution.reply import Reply
 from segue.execution.run_recorder import RunRecorder, count
@@ -180,13 +181,19 @@ def build(pipeline: Any, run: BackfillRun, *, spread: bool) -> Any:
     return chunks | "Compute" >> beam.ParDo(ComputeMissing(run))
 
 
-def execute(run: BackfillRun, options: PipelineOptions) -> RunTotals:
+def execute(run: BackfillRun, options: PipelineOptions, *, notify: Sequence[str] = ()) -> RunTotals:
     """Run the pipeline to its end, and return its totals.
 
     They are empty in the launcher of a Flex Template, which only builds the job description. An
     error of a step is raised as it was, without the runner's wrapping. The run leaves a record
-    beside the artifacts, unless it is a dry run.
+    beside the artifacts, unless it is a dry run. ``notify`` are the URLs to notify of its failures
+    and its end; they are secrets, and are not a part of the run, which workers get.
     """
+    if notify and options.view_as(GoogleCloudOptions).template_location:
+        raise ConfigurationError(
+            "--notify has no effect on a template: nobody waits for the end of its runs; leave it "
+            "out, and use the alerts that Terraform creates"
+        )
     if is_local(options) and not run.dry_run:
         check_writable(run.artifacts)
     check_list(run.selection, options)
@@ -207,8 +214,12 @@ def execute(run: BackfillRun, options: PipelineOptions) -> RunTotals:
         if run.progress is None and is_local(options):
             run = replace(run, progress=opened.enter_context(open_progress_folder()))
         read_so_far = functools.partial(read_progress, run.progress) if run.progress else RunTotals
+        notifier = opened.enter_context(open_notifier(notify, run.failure_limit))
         recorder = RunRecorder(
-            run.artifacts, describe_run(run, options), lambda: count(read_so_far())
+            run.artifacts,
+            describe_run(run, options),
+            lambda: count(read_so_far()),
+            observe=notifier.observe if notifier is not None else None,
         )
         with recorder:
             totals = _run_to_end(run, options, recorder.record_job)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from segue.adapters.notification_target import parse_target
 from segue.clock import utc_now
 from segue.errors import RunCancelled, TooManyFailures
 from segue.ingest.exclusions import describe_exclusions, suggest_patterns
@@ -87,6 +88,13 @@ EarlyEnd = TooManyFailures | RunCancelled
     metavar="RATE",
     help="Start at most so many files, such as 2/s, 30/min or 100/h.",
 )
+@click.option(
+    "--notify",
+    multiple=True,
+    metavar="URL",
+    help="Notify https://host/path or pubsub://projects/PROJECT/topics/TOPIC of the first failure, "
+    "of --max-failures, and of the end. May be repeated.",
+)
 @processes_option
 @click.option(
     "--request-parents",
@@ -95,7 +103,9 @@ EarlyEnd = TooManyFailures | RunCancelled
     "with a file once they respond.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be computed; compute nothing.")
-def backfill(context: Context, tolerate: float, dry_run: bool, **selected: Any) -> ExitCode:
+def backfill(
+    context: Context, tolerate: float, notify: tuple[str, ...], dry_run: bool, **selected: Any
+) -> ExitCode:
     """Compute the missing results of a catalogue.
 
     The jobs that a named job depends on are computed first; other jobs are left alone, as are
@@ -108,6 +118,8 @@ def backfill(context: Context, tolerate: float, dry_run: bool, **selected: Any) 
     from segue.worker.model_paths import check_models
 
     options = parse_beam_options()
+    for url in notify:
+        parse_target(url)
     run = build_backfill(context, dry_run=dry_run, **selected)
     run = replace(run, id=build_request_id(utc_now()))
     if tolerate == 1.0:
@@ -117,7 +129,7 @@ def backfill(context: Context, tolerate: float, dry_run: bool, **selected: Any) 
         check_models(context.graph, context.graph.add_ancestors(run.targets))
     try:
         with _interrupt_at_sigterm():
-            totals, stopped = execute_backfill(context, run, options)
+            totals, stopped = execute_backfill(context, run, options, notify)
     except KeyboardInterrupt:
         context.output.note("Finished results are recorded. Run the same command to continue.")
         raise
@@ -167,7 +179,7 @@ def build_backfill(
 
 
 def execute_backfill(
-    context: Context, run: BackfillRun, options: PipelineOptions
+    context: Context, run: BackfillRun, options: PipelineOptions, notify: tuple[str, ...] = ()
 ) -> tuple[RunTotals, EarlyEnd | None]:
     """Execute a backfill, and show its progress; return the totals and why it stopped early."""
     from segue_pipelines.backfill import execute
@@ -176,7 +188,7 @@ def execute_backfill(
 
     def execute_here(folder: str | None) -> tuple[RunTotals, EarlyEnd | None]:
         try:
-            return execute(replace(run, progress=folder), options), None
+            return execute(replace(run, progress=folder), options, notify=notify), None
         except (TooManyFailures, RunCancelled) as error:
             if folder is None:
                 raise

@@ -93,6 +93,7 @@ def _to_json(run: RunRecord, now: datetime, price: float) -> dict[str, Any]:
     return {
         **msgspec.to_builtins(run),
         "state": describe_state(run, now),
+        "counts": msgspec.to_builtins(run.counts),
         "duration_s": measure_duration_s(run, now),
         "vcpu_hours": round(hours, 6),
         "cost": round(hours * price, 4),

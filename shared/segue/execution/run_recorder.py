@@ -51,6 +51,8 @@ class RunRecorder:
         Reads the counts so far.
     is_optional : bool
         Whether to go on if the record of the start cannot be written.
+    observe : callable, optional
+        Called with the record whenever it has changed, written or not.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class RunRecorder:
         read_counts: Callable[[], RunCounts],
         *,
         is_optional: bool = False,
+        observe: Callable[[RunRecord], None] | None = None,
         update_s: float = UPDATE_S,
         clock: Clock = utc_now,
     ) -> None:
@@ -68,6 +71,7 @@ class RunRecorder:
         self._run = run
         self._read_counts = read_counts
         self._is_optional = is_optional
+        self._observe = observe
         self._update_s = update_s
         self._clock = clock
         self._ended = threading.Event()
@@ -173,6 +177,8 @@ class RunRecorder:
             self._has_warned = True
         else:
             self._has_warned = False
+        if self._observe is not None:
+            self._observe(self._run)
 
 
 def count(totals: RunTotals) -> RunCounts:
@@ -183,6 +189,8 @@ def count(totals: RunTotals) -> RunCounts:
         jobs={job: {str(s): n for s, n in found.items()} for job, found in totals.jobs.items()},
         left_out=dict(totals.left_out),
         not_started=totals.not_started,
+        tried_files=totals.tried_files,
+        newly_failed_files=totals.newly_failed_files,
         failures={job: dict(kinds) for job, kinds in totals.failures.items()},
         cpu_seconds={job: round(seconds, 3) for job, seconds in totals.cpu_seconds.items()},
     )

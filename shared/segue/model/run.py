@@ -72,6 +72,8 @@ class RunCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     jobs: dict[str, dict[str, int]] = {}  # job → status → files
     left_out: dict[str, int] = {}  # reason → files
     not_started: int = 0  # files that a run which was stopped early has left
+    tried_files: int = 0  # for which a job has run, well or badly
+    newly_failed_files: int = 0  # those of them with a job that failed in this run
     failures: dict[str, dict[str, int]] = {}  # job → kind → files, in this run
     cpu_seconds: dict[str, float] = {}  # by job
     # What a command that is no backfill has done: what → how often.
