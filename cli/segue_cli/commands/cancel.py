@@ -11,7 +11,7 @@ import msgspec
 from segue.adapters.connect import ledger_exists
 from segue.adapters.dataflow_jobs import cancel_job
 from segue.clock import utc_now
-from segue.errors import ConfigurationError
+from segue.errors import ConfigurationError, SegueError
 from segue.model.controls import READ_S, cancel_run
 from segue.model.run import RunKind, RunRecord, RunState, find_user, load_run, save_run
 from segue.reports.run_history import LOST_STATE, describe_state, find_run
@@ -56,7 +56,7 @@ def cancel(context: Context, run: str, timeout: float) -> ExitCode:
         _check(context, found)
         if found.runner_job is not None:
             cancel_job(found.runner_job)
-            ended = _record_end(stack, found)
+            ended = _record_end(context, stack, found)
         else:
             stack.ledger.change_controls(
                 lambda controls: cancel_run(controls, found.id, by=find_user(), now=utc_now())
@@ -92,19 +92,22 @@ def _check(context: Context, run: RunRecord) -> None:
         )
 
 
-def _record_end(stack: Stack, run: RunRecord) -> RunRecord:
+def _record_end(context: Context, stack: Stack, run: RunRecord) -> RunRecord:
     """Record that a run elsewhere is cancelled: perhaps nobody waits for its end."""
     ended = msgspec.structs.replace(
         run, state=RunState.CANCELLED, cancelled_by=find_user(), ended_at=utc_now()
     )
-    save_run(stack.artifacts, ended, replace=True)
+    try:
+        save_run(stack.artifacts, ended, replace=True)
+    except SegueError as error:  # the run is cancelled all the same
+        context.output.note(f"The record of the run does not say so: {error}")
     return ended
 
 
 def _wait(context: Context, stack: Stack, run: RunRecord, timeout_s: float) -> RunRecord:
     """Wait until a run says that it has ended."""
     if run.runner is not None:  # it says nothing, unless somebody waits for it
-        return _record_end(stack, run)
+        return _record_end(context, stack, run)
     context.output.note(f"Its workers notice within {READ_S:g} seconds, and finish what they run.")
     until_s = time.monotonic() + timeout_s
     while True:

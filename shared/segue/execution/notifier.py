@@ -136,8 +136,9 @@ class Notifier:
             )
         except SegueError as error:
             is_away = isinstance(error, Unavailable)
+            action = Action.UNAVAILABLE if is_away else Action.MISCONFIGURED
             log_event(
-                Action.UNAVAILABLE if is_away else Action.MISCONFIGURED,
+                action,
                 severity="WARNING",
                 run=told.run.id,
                 error=f"the notification of {told.event} was not sent: {error}",
