@@ -270,6 +270,7 @@ def _print_jobs(output: Output, totals: RunTotals, *, has_requested: bool) -> No
         output.print("to request what is missing there: --request-parents")
     if paused := [job for job, of in totals.jobs.items() if of.get(Status.PAUSED)]:
         output.print(f"paused: {', '.join(paused)}; to go on: segue resume")
-    if totals.total(*UNFINISHED):
-        left = ", ".join(COLUMNS[s] for s in COLUMNS if s in UNFINISHED and totals.total(s))
+    unfinished = UNFINISHED - {Status.PAUSED}
+    if totals.total(*unfinished):
+        left = ", ".join(COLUMNS[s] for s in COLUMNS if s in unfinished and totals.total(s))
         output.print(f"not finished: {left}; run the same command again")

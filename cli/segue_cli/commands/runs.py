@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
+from segue.adapters.connect import connect_store
 from segue.clock import utc_now
 from segue.model.run import RunRecord, RunState
 from segue.printable import escape
@@ -68,11 +70,11 @@ def runs(context: Context, run: str | None, limit: int) -> ExitCode | None:
     process was killed. What has become of a request, 'segue watch' tells. The cost is that of the
     processors, at the price of --price.
     """
-    with context.open() as stack:
+    with closing(connect_store(context.graph.artifacts)) as artifacts:
         if run is not None:
-            found = RunHistory(runs=(find_run(stack.artifacts, run),), total=1)
+            found = RunHistory(runs=(find_run(artifacts, run),), total=1)
         else:
-            found = list_runs(stack.artifacts, limit)
+            found = list_runs(artifacts, limit)
     now, price = utc_now(), context.settings.price
     for problem in found.unreadable:
         context.output.note(problem)
@@ -101,7 +103,7 @@ def _to_json(run: RunRecord, now: datetime, price: float) -> dict[str, Any]:
 
 
 def _render_list(found: RunHistory, now: datetime, price: float) -> Iterator[RenderableType]:
-    """Render two lines for each run: how far it is, and who started it for what."""
+    """Render lines for each run: how far it is, what it has done, and who started it for what."""
     from rich.text import Text
 
     if not found.runs:
@@ -110,13 +112,14 @@ def _render_list(found: RunHistory, now: datetime, price: float) -> Iterator[Ren
     for run in found.runs:
         state, duration_s = describe_state(run, now), measure_duration_s(run, now)
         took = text.format_duration(duration_s) if duration_s is not None else ""
-        details = [took, *_list_counts(run), *_list_cost(run, price)]
         yield Text.assemble(
             (shorten_id(run.id), "bold"),
             f"  {text.format_time(run.started_at)[:16]}  {run.kind:<9}  ",
             (f"{state:<11}", STYLES.get(state, "")),
-            f"  {', '.join(filter(None, details))}",
+            f"  {took}",
         )
+        if done := ", ".join([*_list_counts(run), *_list_cost(run, price)]):
+            yield Text(f"{' ' * 10}{done}")
         yield Text(f"{' ' * 10}{escape(_describe_origin(run))}", style="dim")
     if found.total > len(found.runs):
         yield Text(f"\nThese are the newest of {found.total:,}; to see more: --limit")
