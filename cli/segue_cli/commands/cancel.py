@@ -18,6 +18,7 @@ from segue.reports.run_history import LOST_STATE, describe_state, find_run
 from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import parse_duration
+from segue_cli.run_names import complete_run
 from segue_cli.views import text
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ POLL_S = 0.25
     "run",
     metavar="RUN",
     help="Its id, or the last 8 characters of it, as 'segue runs' shows it.  [required]",
+    shell_complete=complete_run,
 )
 @click.option(
     "--timeout",

@@ -26,6 +26,7 @@ from segue.reports.run_history import (
 )
 from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
+from segue_cli.run_names import complete_run
 from segue_cli.views import text
 from segue_cli.views.output import build_table
 
@@ -54,6 +55,7 @@ MANY = 3  # files or jobs that are named
     required=False,
     metavar="[RUN]",
     help="Show one run: its id, or the last 8 characters of it.",
+    shell_complete=complete_run,
 )
 @click.option(
     "--limit",
@@ -155,7 +157,7 @@ def _list_counts(run: RunRecord) -> Iterator[str]:
 
 def _list_cost(run: RunRecord, price: float) -> Iterator[str]:
     if hours := sum_vcpu_hours(run):
-        yield f"{text.format_number(hours)} vCPU-hours"
+        yield f"{text.format_duration(3600 * hours)} of CPU"
         yield f"cost {hours * price:,.2f}"
 
 

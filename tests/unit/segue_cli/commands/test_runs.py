@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import click
 import pytest
 
 from segue.clock import utc_now
 from segue.model.run import RunCounts, RunKind, RunRecord, RunSelection, RunState, save_run
 from segue_cli.exit_code import ExitCode
+from segue_cli.main import load_command
 
 ID = "20260102T030405.000000Z-0a1b2c3d"
 
@@ -44,7 +46,7 @@ def test_each_run_has_lines_with_all_that_matters(segue, project):
     first, second, third = said.out.splitlines()
     assert first.split()[0] == "0a1b2c3d"
     assert first.endswith("backfill   done         1 min 30 s")
-    assert second.strip() == "3 files, 1 failed, 1 vCPU-hours, cost 0.06"
+    assert second.strip() == "3 files, 1 failed, 1 h 00 min of CPU, cost 0.06"
     assert third.strip() == "ann@laptop: fine, after of file:///music/"
     assert said.err == ""
 
@@ -128,3 +130,16 @@ def test_commands_that_change_something_are_runs(segue, project):
     assert found[0]["counts"]["actions"] == {"files_erased": 1}
     assert found[0]["selection"] == {}  # nothing is left of the file's name
     assert found[2]["counts"]["actions"] == {"failed": 1}
+
+
+def test_the_shell_completes_the_names_of_runs(project, segue):
+    save(project)
+    save(project, "20260103T030405.000000Z-ffffffff", kind=RunKind.GC)
+    for name in ("runs", "cancel"):
+        command = load_command(name)
+        [argument] = [p for p in command.params if p.name == "run"]
+        context = click.Context(command)
+        found = argument.shell_complete(context, "0a")
+        assert [item.value for item in found] == ["0a1b2c3d"]
+        assert found[0].help.startswith("backfill of ")
+        assert len(argument.shell_complete(context, "")) == 2
