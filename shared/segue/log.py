@@ -54,6 +54,8 @@ class Action(StrEnum):
     STARTED = "started"
     MISSING = "missing"  # results that nobody has requested, found at the start
     STOPPED = "stopped"
+    PAUSED = "paused"  # an operator has paused a job
+    RESUMED = "resumed"
     DAMAGED = "damaged"  # a record of the ledger cannot be read
     UNAVAILABLE = "unavailable"  # a server cannot be reached
     MISCONFIGURED = "misconfigured"  # the set-up is wrong and has to be repaired

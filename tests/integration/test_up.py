@@ -323,3 +323,41 @@ def test_each_pipeline_is_a_program_and_jobs_can_share_one(project):
         *(("stream first", "first"), ("stream later", "second")),
         ("stream later", "third"),
     }
+
+
+def run_segue(project: Project, *arguments: str) -> str:
+    """Run a command beside the system, and return its output."""
+    found = subprocess.run(
+        [SEGUE, *arguments],
+        cwd=project.folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
+    )
+    return found.stdout
+
+
+@with_graph(CHAIN)
+def test_what_arrives_while_a_job_is_paused_is_computed_once_it_is_resumed(project):
+    run_segue(project, "pause", "second")
+    up = project.up("--processes", "1").wait_until_up()
+    up.wait(lambda lines: any(_is(one, "up", "paused") for one in lines))
+    [paused] = [one for one in up.lines if _is(one, "up", "paused")]
+    assert (paused["job"], paused["reason"][:9]) == ("second", "paused by")
+
+    project.add("song.wav")
+    waits = ("stream second", "waiting")
+    up.wait(lambda lines: any(_is(one, *waits) for one in lines))
+    assert project.entry("song.wav", "first").state == "done"
+    assert project.entry("song.wav", "second").state == "queued"
+    status = json.loads(run_segue(project, "status", "--json"))
+    assert list(status["paused"]) == ["second"]
+    assert status["jobs"]["second"]["queued"] == 1
+
+    resumed = json.loads(run_segue(project, "resume", "--json"))
+    assert (resumed["resumed"], resumed["paused"]) == (["second"], {})
+    assert resumed["requests"] >= 1
+    project.wait_until_done("song.wav")
+    assert up.end() == 0

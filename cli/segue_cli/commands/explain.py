@@ -48,7 +48,8 @@ STYLES = {
 }
 SKIPPED = {
     Verdict.HELD: "held by other workers",
-    Verdict.WAITING: "waiting for a job held by other workers",
+    Verdict.PAUSED: "paused (run 'segue resume' to go on)",
+    Verdict.WAITING: "waiting for a job that is paused, or held by other workers",
     Verdict.FOREIGN: "waiting for a result of another namespace",
     Verdict.FAILED: "failed before (run 'segue retry' to retry)",
     Verdict.BLOCKED: "blocked by a failed job",

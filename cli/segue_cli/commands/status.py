@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 import click
+import msgspec
 
 from segue.errors import ConfigurationError
 from segue.model.media_file import parse_prefix
@@ -15,6 +16,7 @@ from segue_cli.command import Context, command
 from segue_cli.parameters import prefix_option
 from segue_cli.views import text
 from segue_cli.views.output import Output, build_table, draw_bar
+from segue_cli.views.paused import list_paused
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -48,7 +50,7 @@ def status(context: Context, prefix: str | None, watch: float | None) -> None:
     if it has not been requested yet. The states of a job add up to all files. Beside them, stale
     counts the files that have a result of an earlier version of the job only. --prefix reads every
     matching record; without it, the ledger returns its counts at once. Below the table are the
-    namespaces that have requested results and wait for them.
+    namespaces that have requested results and wait for them, and the jobs that are paused.
     """
     if watch is not None and context.output.as_json:
         raise ConfigurationError("--watch and --json exclude each other; leave one out")
@@ -58,6 +60,7 @@ def status(context: Context, prefix: str | None, watch: float | None) -> None:
             _watch(context.output, stack, within, watch)
         found = count_jobs(stack.ledger, stack.graph, within)
         requests = count_requests(stack.ledger, within)
+        controls = stack.ledger.read_controls()
     if context.output.as_json:
         context.output.write_json(
             {
@@ -68,14 +71,18 @@ def status(context: Context, prefix: str | None, watch: float | None) -> None:
                 "jobs": found.jobs,
                 "requests": requests.files,
                 "requests_complete": requests.is_complete,
+                "paused": msgspec.to_builtins(controls.paused),
             }
         )
     else:
-        context.output.print(_render(found, requests, within, context.output.stdout))
+        context.output.print(
+            _render(found, requests, within, context.output.stdout), *list_paused(controls)
+        )
 
 
 def _watch(output: Output, stack: Stack, within: str, pause_s: float) -> NoReturn:
     """Show the table again and again: in a terminal in one place, in a pipe one after another."""
+    from rich.console import Group
     from rich.live import Live
 
     console = output.stdout
@@ -83,7 +90,8 @@ def _watch(output: Output, stack: Stack, within: str, pause_s: float) -> NoRetur
         while True:
             found = count_jobs(stack.ledger, stack.graph, within)
             requests = count_requests(stack.ledger, within)
-            table = _render(found, requests, within, console)
+            paused = list_paused(stack.ledger.read_controls())
+            table = Group(_render(found, requests, within, console), *paused)
             if console.is_terminal:
                 live.update(table, refresh=True)
             else:

@@ -34,6 +34,7 @@ from segue.worker.running_job import list_running_folders, read_running_jobs
 from segue_cli.local.cloud_events import build_sweep_event
 from segue_cli.local.folder_events import FolderEvents
 from segue_cli.local.lock import lock_ledger
+from segue_cli.local.pauses import PauseReporter
 from segue_cli.local.programs import (
     build_commands,
     build_variables,
@@ -124,6 +125,7 @@ class System:
         with contextlib.suppress(TransientError):  # a server may be available soon
             self._ledger.read([f"file://{self.folder or ''}/"])  # missing rights fail only on use
         self._counter = CountReader(self.graph, self._ledger, self._queue)
+        self._pauses = PauseReporter(self.graph, self._ledger)
         if self.folder is not None:
             self._events = FolderEvents(self.folder, self._services)
 
@@ -254,6 +256,8 @@ class System:
         self._activity.add(line)
         self._on_line(line)
         reason = line.get("error") or line.get("reason")
+        if line.get("action") == Action.PAUSED:
+            return  # the page shows it for as long as it holds
         if line["process"] == UP and reason:
             self._add_note(str(reason))
         elif line.get("severity") == "ERROR" and line.get("action") != Action.STOPPED:
@@ -310,6 +314,7 @@ class System:
         from segue_functions.sweep import handle_sweep
 
         try:
+            self._pauses.report(process=UP)
             handle_sweep(build_sweep_event(now=utc_now()), self._services)
             self._remove_obsolete_letters()
         except DatabaseReplaced as error:
