@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -14,6 +15,7 @@ from click.shell_completion import CompletionItem
 from segue.errors import ConfigurationError
 from segue.extras import require
 from segue.model.graph import Graph
+from segue.model.ledger import Ledger
 from segue.model.media_file import parse_prefix
 from segue.model.settings import Settings
 from segue.reports.result_table import (
@@ -24,6 +26,7 @@ from segue.reports.result_table import (
     split_batches,
 )
 from segue.reports.results import ArtifactReader, FileResults, check_reference, find_results
+from segue.reports.row_filter import RowFilter
 from segue.stack import load_graph
 from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
@@ -31,6 +34,10 @@ from segue_cli.parameters import prefix_option
 from segue_cli.table_files import BINARY, WRITERS, find_format, open_output
 from segue_cli.views import text
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Batch = list[Mapping[str, Any]]
 NAMED = 20  # of the artifacts that cannot be read
 
 
@@ -43,10 +50,10 @@ def complete_reference(
     except ConfigurationError:
         return []
     return [
-        CompletionItem(reference, help=job.description)
-        for job in graph.jobs.values()
-        for output in job.outputs
-        if (reference := f"{job.name}.{output}" if output else job.name).startswith(incomplete)
+        CompletionItem(reference, help=(graph.jobs.get(job) or graph.foreign[job]).description)
+        for job in (*graph.jobs, *graph.foreign)
+        for output in graph.find_outputs(job)
+        if (reference := f"{job}.{output}" if output else job).startswith(incomplete)
     ]
 
 
@@ -55,6 +62,7 @@ def complete_reference(
     examples=(
         "segue export beats -o beats.parquet",
         "segue export beats loudness key --prefix gs://acme-audio/masters/ -o features.csv",
+        "segue export beats -o fast.parquet --where 'beats.tempo_bpm > 120'",
         "segue export pitch.summary --graph melody > pitch.jsonl",
         "segue export beats loudness --dry-run",
     ),
@@ -64,10 +72,17 @@ def complete_reference(
     nargs=-1,
     required=True,
     metavar="JOB...",
-    help="The jobs; of one with several outputs, an output, as JOB.OUTPUT.  [required]",
+    help="The jobs; of one with several outputs, an output, as JOB.OUTPUT; of another namespace "
+    "that the graph needs, NAMESPACE/JOB.  [required]",
     shell_complete=complete_reference,
 )
 @prefix_option
+@click.option(
+    "--where",
+    metavar="CONDITION",
+    help="Only rows that meet a condition on the columns, in SQLite's language, such as "
+    "'beats.tempo_bpm > 120 AND key.mode = \"major\"'.",
+)
 @click.option(
     "--output",
     "-o",
@@ -87,22 +102,28 @@ def export(
     context: Context,
     jobs: tuple[str, ...],
     prefix: str | None,
+    where: str | None,
     output: str | None,
     form: str | None,
     dry_run: bool,
 ) -> ExitCode:
     """Write the current results of jobs as a table: one row per file.
 
-    The columns are uri, version and fingerprint, and one for each field of the result; lists stay
-    lists, and sound, images and MIDI are the URI of the artifact. With several jobs, a file has a
-    row if any of them has a result, and each column but uri and version begins with its job, such
-    as beats.tempo_bpm. Only current results are written, which 'segue status' counts as done.
+    The columns are uri, version, fingerprint and finished_at, and one for each field of the result;
+    lists stay lists, and sound, images and MIDI are the URI of the artifact. With several jobs, a
+    file has a row if any of them has a result, and each column but uri and version begins with its
+    job, such as beats.tempo_bpm. Only current results are written, those that 'segue status' counts
+    as done.
 
-    The types of Parquet and Arrow are those that a job declares, else those of the first thousand
-    files. A file whose artifact cannot be read is named, and lacks the columns of that job.
+    The types of Parquet and Arrow are those that a job declares, else those that hold the values of
+    all files. A file whose artifact cannot be read is named, and lacks the columns of that job.
     """
     references = list(dict.fromkeys(check_reference(context.graph, job) for job in jobs))
     form = find_format(output, form)
+    if dry_run and where is not None:
+        raise ConfigurationError(
+            "--dry-run reads no results, and --where has to; leave one of them out"
+        )
     if not dry_run:
         _check_output(context, output, form)
     counts = ExportCounts(context.graph, references, context.output.note)
@@ -115,11 +136,15 @@ def export(
             parse_prefix(prefix) if prefix else "",
         )
         columns = ResultColumns(stack.graph, references)
-        with _show_progress(context, counts, is_shown=output is not None or dry_run):
+        total = None if prefix else partial(count_files, stack.ledger)
+        with _show_progress(context, counts, total, is_shown=output is not None or dry_run):
             if dry_run:
                 counts.count(files)
             else:
-                _write(counts.read(files), columns, form, output)
+                batches = split_batches(counts.read(files))
+                if where is not None:
+                    batches = counts.filter(batches, RowFilter(where, references, columns))
+                _write(batches, columns, form, output)
     if context.output.as_json:
         found = {"output": output, "format": form, "dry_run": dry_run, "columns": columns.names}
         context.output.write_json({**found, **counts.to_json()})
@@ -151,7 +176,7 @@ class ExportCounts:
     def __init__(
         self, graph: Graph, references: Sequence[str], note: Callable[[str], None]
     ) -> None:
-        self.files = self.rows = 0
+        self.files = self.rows = self.filtered = 0
         self.results: Counter[str] = Counter()
         self.unreadable: Counter[str] = Counter()
         self.faults: list[dict[str, str]] = []  # the first ones
@@ -178,6 +203,14 @@ class ExportCounts:
                 self.results.update(readable)
                 yield row
 
+    def filter(self, batches: Iterable[Batch], where: RowFilter) -> Iterator[Batch]:
+        """Yield the rows that meet a condition, and count those that do not."""
+        for batch in batches:
+            selected = where.select(batch)
+            self.filtered += len(batch) - len(selected)
+            if selected:
+                yield selected
+
     def _add_fault(self, uri: str, reference: str, error: str) -> None:
         self.unreadable[reference] += 1
         if self.unreadable.total() <= NAMED:
@@ -192,7 +225,8 @@ class ExportCounts:
         """Return the counts as JSON values."""
         return {
             "files": self.files,
-            "rows": self.rows,
+            "rows": self.rows - self.filtered,
+            "filtered": self.filtered,
             "jobs": {
                 name: {
                     "results": self.results[name],
@@ -206,13 +240,16 @@ class ExportCounts:
         }
 
 
-def _write(
-    rows: Iterable[ResultRow], columns: ResultColumns, form: str, output: str | None
-) -> None:
+def count_files(ledger: Ledger) -> int:
+    """Count the files of a ledger that exist."""
+    return ledger.count({}).files
+
+
+def _write(batches: Iterable[Batch], columns: ResultColumns, form: str, output: str | None) -> None:
     with open_output(output) as file:
         writer = WRITERS[form](file, columns)
         try:
-            for batch in split_batches(rows):
+            for batch in batches:
                 writer.write(batch)
             writer.close()
         except BaseException:
@@ -221,28 +258,54 @@ def _write(
 
 
 @contextlib.contextmanager
-def _show_progress(context: Context, counts: ExportCounts, *, is_shown: bool) -> Iterator[None]:
-    """Show the number of files on standard error, unless the rows may go to the same terminal."""
-    if not is_shown:
+def _show_progress(
+    context: Context,
+    counts: ExportCounts,
+    count_total: Callable[[], int] | None,
+    *,
+    is_shown: bool,
+) -> Iterator[None]:
+    """Show a bar on standard error, unless the rows may go to the same terminal."""
+    console = context.output.stderr
+    if not is_shown or not console.is_terminal:
         yield
         return
-    from rich.live import Live
-    from rich.spinner import Spinner
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    spinner = Spinner("dots", style="green")
+    class ExportBar(Progress):
+        def get_renderables(self) -> Iterator[RenderableType]:
+            elapsed = self.tasks[0].elapsed or 1.0
+            rate = f"{counts.files / elapsed:,.0f} files/s" if counts.files else "starting"
+            self.update(task, completed=counts.files, rate=rate)
+            yield from super().get_renderables()
 
-    def render() -> Spinner:
-        spinner.update(text=f"{text.format_count(counts.files, 'file')} read")
-        return spinner
-
-    console = context.output.stderr
-    with Live(get_renderable=render, console=console, transient=True, redirect_stdout=False):
+    bar = ExportBar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("eta"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        redirect_stdout=False,
+    )
+    task = bar.add_task("export", total=count_total() if count_total else None, rate="")
+    with bar:
         yield
 
 
 def _summarise(counts: ExportCounts, written: str | None) -> str:
     """Return the counts for people; ``written`` is where the rows are, None for nowhere."""
-    rows = text.format_count(counts.rows, "row")
+    rows = text.format_count(counts.rows - counts.filtered, "row")
     head = f"{rows} to write" if written is None else f"{rows} written to {written}"
     lines = [f"{head}; {text.format_count(counts.files, 'file')} in the ledger."]
     lines += [
@@ -250,6 +313,8 @@ def _summarise(counts: ExportCounts, written: str | None) -> str:
         for name in counts.references
         if (missing := counts.count_missing(name))
     ]
+    if counts.filtered:
+        lines.append(f"{text.format_count(counts.filtered, 'row')} left out by --where.")
     if unreadable := counts.unreadable.total():
         lines.append(f"{text.format_count(unreadable, 'artifact')} cannot be read.")
     return "\n".join(lines)
