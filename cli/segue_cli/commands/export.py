@@ -80,8 +80,8 @@ def complete_reference(
 @click.option(
     "--where",
     metavar="CONDITION",
-    help="Only rows that meet a condition on the columns, in SQLite's language, such as "
-    "'beats.tempo_bpm > 120 AND key.mode = \"major\"'.",
+    help="Only rows whose columns meet a condition, in SQLite's language, such as "
+    "'beats.tempo_bpm > 120'.",
 )
 @click.option(
     "--output",
@@ -281,9 +281,9 @@ def _show_progress(
 
     class ExportBar(Progress):
         def get_renderables(self) -> Iterator[RenderableType]:
-            elapsed = self.tasks[0].elapsed or 1.0
-            rate = f"{counts.files / elapsed:,.0f} files/s" if counts.files else "starting"
-            self.update(task, completed=counts.files, rate=rate)
+            for task in self.tasks:
+                rate = f"{counts.files / (task.elapsed or 1.0):,.0f} files/s"
+                self.update(task.id, completed=counts.files, rate=rate if counts.files else "")
             yield from super().get_renderables()
 
     bar = ExportBar(
@@ -298,7 +298,7 @@ def _show_progress(
         transient=True,
         redirect_stdout=False,
     )
-    task = bar.add_task("export", total=count_total() if count_total else None, rate="")
+    bar.add_task("export", total=count_total() if count_total else None, rate="")
     with bar:
         yield
 
