@@ -264,6 +264,22 @@ class ParquetWriter(ArrowWriter):
             yield from file.read_row_group(number).to_batches()
 
 
+class LoadWriter(ParquetWriter):
+    """Parquet for BigQuery, without columns of nulls alone, whose type is not known."""
+
+    def _open(self, schema: pa.Schema) -> Any:
+        return super()._open(_drop_nulls(schema))
+
+    def _write(self, batch: pa.RecordBatch) -> None:
+        super()._write(batch.select(_drop_nulls(batch.schema).names))
+
+
+def _drop_nulls(schema: pa.Schema) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([field for field in schema if not pa.types.is_null(field.type)])
+
+
 def _widen_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Return a batch with wider types, and nulls in the columns that it has not."""
     import pyarrow as pa

@@ -4,41 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
 
+from segue.adapters.bigquery import BigQueryTable
 from segue.errors import ConfigurationError
 from segue.extras import require
-from segue.model.graph import Graph
 from segue.model.ledger import Ledger
 from segue.model.media_file import parse_prefix
 from segue.model.settings import Settings
-from segue.reports.result_table import (
-    ResultColumns,
-    ResultRow,
-    RowReader,
-    read_ahead,
-    split_batches,
-)
+from segue.reports.result_table import ResultColumns, RowReader, split_batches
 from segue.reports.results import ArtifactReader, FileResults, check_reference, find_results
 from segue.reports.row_filter import RowFilter
-from segue.stack import load_graph
+from segue.reports.table_keys import clean_name
+from segue.stack import Stack, load_graph
+from segue_cli.bigquery_export import Staged, TableUpdate, select_due, stage_files
 from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
+from segue_cli.export_counts import Batch, ExportCounts, summarise
 from segue_cli.parameters import prefix_option
 from segue_cli.table_files import BINARY, WRITERS, find_format, open_output
-from segue_cli.views import text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-Batch = list[Mapping[str, Any]]
-NAMED = 20  # of the artifacts that cannot be read
 
 
 def complete_reference(
@@ -65,6 +59,7 @@ def complete_reference(
         "segue export beats -o fast.parquet --where 'beats.tempo_bpm > 120'",
         "segue export pitch.summary --graph melody > pitch.jsonl",
         "segue export beats loudness --dry-run",
+        "segue export beats key --to bigquery://acme/music.features",
     ),
 )
 @click.argument(
@@ -97,6 +92,12 @@ def complete_reference(
     type=click.Choice(list(WRITERS)),
     help="The format.  [default: that of the file's name; jsonl for standard output]",
 )
+@click.option(
+    "--to",
+    metavar="URL",
+    help="Bring a table up to date instead, bigquery://project/dataset.table: only results that it "
+    "lacks are read, and rows without a current result are removed.",
+)
 @click.option("--dry-run", is_flag=True, help="Only count the results; read and write none.")
 def export(
     context: Context,
@@ -105,6 +106,7 @@ def export(
     where: str | None,
     output: str | None,
     form: str | None,
+    to: str | None,
     dry_run: bool,
 ) -> ExitCode:
     """Write the current results of jobs as a table: one row per file.
@@ -119,6 +121,10 @@ def export(
     all files. A file whose artifact cannot be read is named, and lacks the columns of that job.
     """
     references = list(dict.fromkeys(check_reference(context.graph, job) for job in jobs))
+    root = parse_prefix(prefix) if prefix else ""
+    if to is not None:
+        _check_alone(where=where, output=output, form=form)
+        return _update_table(context, references, root, to, dry_run=dry_run)
     form = find_format(output, form)
     if dry_run and where is not None:
         raise ConfigurationError(
@@ -126,15 +132,9 @@ def export(
         )
     if not dry_run:
         _check_output(context, output, form)
-    counts = ExportCounts(context.graph, references, context.output.note)
+    counts = ExportCounts(context.graph, RowReader(references), context.output.note)
     with context.open() as stack:
-        files = find_results(
-            stack.ledger,
-            stack.graph,
-            references,
-            ArtifactReader(stack.graph.artifacts),
-            parse_prefix(prefix) if prefix else "",
-        )
+        files = _find_results(stack, references, root)
         columns = ResultColumns(stack.graph, references)
         total = None if prefix else partial(count_files, stack.ledger)
         with _show_progress(context, counts, total, is_shown=output is not None or dry_run):
@@ -149,9 +149,62 @@ def export(
         found = {"output": output, "format": form, "dry_run": dry_run, "columns": columns.names}
         context.output.write_json({**found, **counts.to_json()})
     elif output is None and not dry_run:
-        context.output.note(_summarise(counts, "standard output"))
+        context.output.note(summarise(counts, "standard output"))
     else:
-        context.output.print(_summarise(counts, None if dry_run else output))
+        context.output.print(summarise(counts, None if dry_run else output))
+    return ExitCode.FAILURES if counts.unreadable.total() else ExitCode.OK
+
+
+def _find_results(stack: Stack, references: Sequence[str], prefix: str) -> Iterator[FileResults]:
+    reader = ArtifactReader(stack.graph.artifacts)
+    return find_results(stack.ledger, stack.graph, references, reader, prefix)
+
+
+def _check_alone(**others: str | None) -> None:
+    """Refuse options that say how a file is written."""
+    names = {"where": "--where", "output": "--output", "form": "--format"}
+    for name, value in others.items():
+        if value is not None:
+            raise ConfigurationError(
+                f"--to brings all columns of all rows to a table, and excludes {names[name]}; "
+                "leave one of them out"
+            )
+
+
+def _update_table(
+    context: Context, references: Sequence[str], prefix: str, url: str, *, dry_run: bool
+) -> ExitCode:
+    require("--to bigquery://", "pipelines")
+    reader = RowReader(references, clean_name)
+    counts = ExportCounts(context.graph, reader, context.output.note)
+    columns = ResultColumns(context.graph, references, clean_name)
+    with contextlib.ExitStack() as opened:
+        table = opened.enter_context(contextlib.closing(BigQueryTable(url)))
+        stack = opened.enter_context(context.open())
+        update = TableUpdate(table, references, prefix)
+        since = update.find_since()
+        total = None if prefix else partial(count_files, stack.ledger)
+
+        def find() -> Iterator[FileResults]:
+            return _find_results(stack, references, prefix)
+
+        def stage(from_then: datetime | None) -> Staged:
+            counts.reset()
+            with _show_progress(context, counts, total, is_shown=True):
+                return stage_files(find(), from_then, folder, counts, columns, update.keys)
+
+        if dry_run:
+            with _show_progress(context, counts, total, is_shown=True):
+                counts.count(select_due(find(), since, counts.pass_over))
+        else:
+            folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="segue-export-"))
+            update.run(since, stage)
+    if context.output.as_json:
+        found = {"to": url, "since": since.isoformat() if since else None, "dry_run": dry_run}
+        more = {"columns": columns.names, "unchanged": counts.unchanged}
+        context.output.write_json({**found, **more, **counts.to_json()})
+    else:
+        context.output.print(summarise(counts, None if dry_run else url))
     return ExitCode.FAILURES if counts.unreadable.total() else ExitCode.OK
 
 
@@ -168,76 +221,6 @@ def _check_output(context: Context, output: str | None, form: str) -> None:
         )
     if form in BINARY:
         require(f"the format {form}", "audio")
-
-
-class ExportCounts:
-    """How many files, rows and results there are, and which artifacts cannot be read."""
-
-    def __init__(
-        self, graph: Graph, references: Sequence[str], note: Callable[[str], None]
-    ) -> None:
-        self.files = self.rows = self.filtered = 0
-        self.results: Counter[str] = Counter()
-        self.unreadable: Counter[str] = Counter()
-        self.faults: list[dict[str, str]] = []  # the first ones
-        self._reader = RowReader(references)
-        self.references = references
-        self._graph, self._note = graph, note
-
-    def count(self, files: Iterable[FileResults]) -> None:
-        """Count the files, and read no artifact."""
-        for file in files:
-            self.files += 1
-            self.rows += bool(file.results)
-            self.results.update(file.results.keys())
-
-    def read(self, files: Iterable[FileResults]) -> Iterator[ResultRow]:
-        """Yield the rows of files, counting; name each artifact that cannot be read."""
-        for file, row in read_ahead(self._graph, files, self._reader.read):
-            self.files += 1
-            for reference, error in row.faults.items():
-                self._add_fault(file.uri, reference, error)
-            readable = file.results.keys() - row.faults.keys()
-            if readable:
-                self.rows += 1
-                self.results.update(readable)
-                yield row
-
-    def filter(self, batches: Iterable[Batch], where: RowFilter) -> Iterator[Batch]:
-        """Yield the rows that meet a condition, and count those that do not."""
-        for batch in batches:
-            selected = where.select(batch)
-            self.filtered += len(batch) - len(selected)
-            if selected:
-                yield selected
-
-    def _add_fault(self, uri: str, reference: str, error: str) -> None:
-        self.unreadable[reference] += 1
-        if self.unreadable.total() <= NAMED:
-            self.faults.append({"uri": uri, "job": reference, "error": error})
-            self._note(f"left out: {error}")
-
-    def count_missing(self, reference: str) -> int:
-        """Return the number of files without a current result of a job."""
-        return self.files - self.results[reference] - self.unreadable[reference]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the counts as JSON values."""
-        return {
-            "files": self.files,
-            "rows": self.rows - self.filtered,
-            "filtered": self.filtered,
-            "jobs": {
-                name: {
-                    "results": self.results[name],
-                    "missing": self.count_missing(name),
-                    "unreadable": self.unreadable[name],
-                }
-                for name in self.references
-            },
-            "unreadable": self.unreadable.total(),
-            "unreadable_artifacts": self.faults,
-        }
 
 
 def count_files(ledger: Ledger) -> int:
@@ -301,20 +284,3 @@ def _show_progress(
     bar.add_task("export", total=count_total() if count_total else None, rate="")
     with bar:
         yield
-
-
-def _summarise(counts: ExportCounts, written: str | None) -> str:
-    """Return the counts for people; ``written`` is where the rows are, None for nowhere."""
-    rows = text.format_count(counts.rows - counts.filtered, "row")
-    head = f"{rows} to write" if written is None else f"{rows} written to {written}"
-    lines = [f"{head}; {text.format_count(counts.files, 'file')} in the ledger."]
-    lines += [
-        f"{name}: no current result for {text.format_count(missing, 'file')}."
-        for name in counts.references
-        if (missing := counts.count_missing(name))
-    ]
-    if counts.filtered:
-        lines.append(f"{text.format_count(counts.filtered, 'row')} left out by --where.")
-    if unreadable := counts.unreadable.total():
-        lines.append(f"{text.format_count(unreadable, 'artifact')} cannot be read.")
-    return "\n".join(lines)

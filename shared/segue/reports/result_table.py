@@ -70,19 +70,21 @@ class ResultRow:
 class RowReader:
     """Reads the artifacts of files as rows."""
 
-    def __init__(self, references: Sequence[str]) -> None:
-        self._references = references
+    def __init__(self, references: Sequence[str], clean: Callable[[str], str] = str) -> None:
+        """``clean`` makes a column's name one that is allowed where the table goes."""
+        self.references = references
         self._is_alone = len(references) == 1
+        self._clean = clean
 
     def name_column(self, reference: str, field: str) -> str:
         """Return the name of the column of a field, or of what the ledger says of a result."""
-        return field if self._is_alone else f"{reference}.{field}"
+        return self._clean(field if self._is_alone else f"{reference}.{field}")
 
     def split_column(self, column: str) -> tuple[str, str]:
         """Return the reference that a column belongs to, ``files`` if to none, and its field."""
         if column in OF_FILE:
             return "files", column
-        for reference in self._references:
+        for reference in self.references:
             if self._is_alone or column.startswith(f"{reference}."):
                 return reference, column if self._is_alone else column[len(reference) + 1 :]
         raise KeyError(column)
@@ -108,7 +110,14 @@ class RowReader:
             size_bytes += size
             for name in OF_RESULT:
                 cells[self.name_column(reference, name)] = getattr(result, name)
-            cells |= {self.name_field(reference, name): value for name, value in fields.items()}
+            for name, value in fields.items():
+                column = self.name_field(reference, name)
+                if column in cells:
+                    raise ConfigurationError(
+                        f"{file.uri}: {name!r} of {reference!r} would be the column {column!r}, "
+                        "which another field is already; export the jobs one by one"
+                    )
+                cells[column] = value
         return ResultRow(cells=cells, size_bytes=size_bytes, faults=faults)
 
 
@@ -171,8 +180,10 @@ class ResultColumns:
     ``declared`` has the JSON schema of each declared column's values, by name.
     """
 
-    def __init__(self, graph: Graph, references: Sequence[str]) -> None:
-        namer = RowReader(references)
+    def __init__(
+        self, graph: Graph, references: Sequence[str], clean: Callable[[str], str] = str
+    ) -> None:
+        namer = RowReader(references, clean)
         self.names: list[str] = ["uri", "version"]
         self.declared: dict[str, Schema] = {"uri": TEXT, "version": TEXT}
         for reference in references:
