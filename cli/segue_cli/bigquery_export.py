@@ -29,6 +29,7 @@ class Staged:
 
     keys: ParquetFiles  # of all files that have a result
     rows: ParquetFiles  # of those that are due
+    remove: Callable[[], None] = lambda: None  # once they are loaded
 
 
 class TableUpdate:
@@ -73,8 +74,11 @@ class TableUpdate:
             self._table.drop(self._keys_name, self._rows_name)
 
     def _load(self, staged: Staged) -> None:
-        self._table.load(self._keys_name, staged.keys)
-        self._table.load(self._rows_name, staged.rows)
+        try:
+            self._table.load(self._keys_name, staged.keys)
+            self._table.load(self._rows_name, staged.rows)
+        finally:
+            staged.remove()
 
     def _find_missing(self) -> datetime | None:
         (found,) = self._table.query(self._statements.find_missing)

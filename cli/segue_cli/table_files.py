@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from segue.adapters.folder import O_TMPFILE_UNSUPPORTED
 from segue.errors import ConfigurationError
 from segue.printable import encode_json
-from segue.reports.result_table import REMEDY, ArrowColumns, Misfit, ResultColumns
+from segue.reports.result_table import REMEDY, ArrowColumns, Misfit, ResultColumns, drop_nulls
 from segue_cli.views.output import build_write_error
 
 if TYPE_CHECKING:
@@ -268,16 +268,10 @@ class LoadWriter(ParquetWriter):
     """Parquet for BigQuery, without columns of nulls alone, whose type is not known."""
 
     def _open(self, schema: pa.Schema) -> Any:
-        return super()._open(_drop_nulls(schema))
+        return super()._open(drop_nulls(schema))
 
     def _write(self, batch: pa.RecordBatch) -> None:
-        super()._write(batch.select(_drop_nulls(batch.schema).names))
-
-
-def _drop_nulls(schema: pa.Schema) -> pa.Schema:
-    import pyarrow as pa
-
-    return pa.schema([field for field in schema if not pa.types.is_null(field.type)])
+        super()._write(batch.select(drop_nulls(batch.schema).names))
 
 
 def _widen_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -6,9 +6,10 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -22,13 +23,14 @@ from segue.model.settings import Settings
 from segue.reports.result_table import ResultColumns, RowReader, split_batches
 from segue.reports.results import ArtifactReader, FileResults, check_reference, find_results
 from segue.reports.row_filter import RowFilter
-from segue.reports.table_keys import clean_name
+from segue.reports.table_keys import TableKeys, clean_name
 from segue.stack import Stack, load_graph
 from segue_cli.bigquery_export import Staged, TableUpdate, select_due, stage_files
 from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
 from segue_cli.export_counts import Batch, ExportCounts, summarise
-from segue_cli.parameters import prefix_option
+from segue_cli.export_pipeline import run_export_pipeline, stage_by_pipeline
+from segue_cli.parameters import parse_beam_options, prefix_option
 from segue_cli.table_files import BINARY, WRITERS, find_format, open_output
 
 if TYPE_CHECKING:
@@ -60,7 +62,9 @@ def complete_reference(
         "segue export pitch.summary --graph melody > pitch.jsonl",
         "segue export beats loudness --dry-run",
         "segue export beats key --to bigquery://acme/music.features",
+        "segue export beats -o gs://acme-tables/beats --runner DataflowRunner --project acme",
     ),
+    extra_options=True,
 )
 @click.argument(
     "jobs",
@@ -98,17 +102,14 @@ def complete_reference(
     help="Bring a table up to date instead, bigquery://project/dataset.table: only results that it "
     "lacks are read, and rows without a current result are removed.",
 )
+@click.option(
+    "--staging",
+    metavar="URL",
+    help="With --to and options of Beam: the gs:// prefix for the files that are loaded; they are "
+    "removed at the end.",
+)
 @click.option("--dry-run", is_flag=True, help="Only count the results; read and write none.")
-def export(
-    context: Context,
-    jobs: tuple[str, ...],
-    prefix: str | None,
-    where: str | None,
-    output: str | None,
-    form: str | None,
-    to: str | None,
-    dry_run: bool,
-) -> ExitCode:
+def export(context: Context, jobs: tuple[str, ...], prefix: str | None, **given: Any) -> ExitCode:
     """Write the current results of jobs as a table: one row per file.
 
     The columns are uri, version, fingerprint and finished_at, and one for each field of the result;
@@ -117,15 +118,72 @@ def export(
     job, such as beats.tempo_bpm. Only current results are written, those that 'segue status' counts
     as done.
 
+    Unknown options are passed to Beam, such as --runner. Then, and if the output begins with gs://,
+    a pipeline reads the ledger, and the output is the folder of several Parquet files.
+
     The types of Parquet and Arrow are those that a job declares, else those that hold the values of
     all files. A file whose artifact cannot be read is named, and lacks the columns of that job.
     """
     references = list(dict.fromkeys(check_reference(context.graph, job) for job in jobs))
     root = parse_prefix(prefix) if prefix else ""
-    if to is not None:
-        _check_alone(where=where, output=output, form=form)
-        return _update_table(context, references, root, to, dry_run=dry_run)
-    form = find_format(output, form)
+    wanted = ExportOptions(**given, has_beam=bool(click.get_current_context().args))
+    if wanted.to is not None:
+        return _update_table(context, references, root, wanted, wanted.to)
+    if wanted.staging is not None:
+        raise ConfigurationError("--staging belongs to --to; leave it out")
+    if wanted.is_for_pipeline:
+        return _run_pipeline(context, references, root, wanted)
+    return _write_here(context, references, root, wanted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """What the options say about how an export is written."""
+
+    where: str | None
+    output: str | None
+    form: str | None
+    to: str | None
+    staging: str | None
+    dry_run: bool
+    has_beam: bool  # whether there are options of Beam
+
+    @property
+    def is_for_pipeline(self) -> bool:
+        """Whether a pipeline writes it."""
+        return self.has_beam or (self.output is not None and self.output.startswith("gs://"))
+
+    def check_table(self) -> None:
+        """Refuse options that do not go with a table of BigQuery."""
+        others = {"--where": self.where, "--output": self.output, "--format": self.form}
+        for name, value in others.items():
+            if value is not None:
+                raise ConfigurationError(
+                    f"--to brings all columns of all rows to a table, and excludes {name}; leave "
+                    "one of them out"
+                )
+        if self.has_beam != (self.staging is not None):
+            raise ConfigurationError(
+                "--staging and options of Beam belong together: name the gs:// prefix for the "
+                "files that a pipeline writes, or leave both out"
+            )
+
+    def check_pipeline(self) -> None:
+        """Refuse options that do not go with a pipeline."""
+        is_parquet = self.form in (None, "parquet")
+        if self.output is None or self.where is not None or self.dry_run or not is_parquet:
+            raise ConfigurationError(
+                "a pipeline writes all rows as Parquet: name a folder or gs:// prefix with "
+                "--output, and leave out --where, --dry-run and other formats; or leave out the "
+                "options of Beam"
+            )
+
+
+def _write_here(
+    context: Context, references: Sequence[str], prefix: str, wanted: ExportOptions
+) -> ExitCode:
+    where, output, dry_run = wanted.where, wanted.output, wanted.dry_run
+    form = find_format(output, wanted.form)
     if dry_run and where is not None:
         raise ConfigurationError(
             "--dry-run reads no results, and --where has to; leave one of them out"
@@ -134,7 +192,7 @@ def export(
         _check_output(context, output, form)
     counts = ExportCounts(context.graph, RowReader(references), context.output.note)
     with context.open() as stack:
-        files = _find_results(stack, references, root)
+        files = _find_results(stack, references, prefix)
         columns = ResultColumns(stack.graph, references)
         total = None if prefix else partial(count_files, stack.ledger)
         with _show_progress(context, counts, total, is_shown=output is not None or dry_run):
@@ -160,52 +218,75 @@ def _find_results(stack: Stack, references: Sequence[str], prefix: str) -> Itera
     return find_results(stack.ledger, stack.graph, references, reader, prefix)
 
 
-def _check_alone(**others: str | None) -> None:
-    """Refuse options that say how a file is written."""
-    names = {"where": "--where", "output": "--output", "form": "--format"}
-    for name, value in others.items():
-        if value is not None:
-            raise ConfigurationError(
-                f"--to brings all columns of all rows to a table, and excludes {names[name]}; "
-                "leave one of them out"
-            )
+def _run_pipeline(
+    context: Context, references: Sequence[str], prefix: str, wanted: ExportOptions
+) -> ExitCode:
+    wanted.check_pipeline()
+    output = str(wanted.output)
+    require("an export by a pipeline", "pipelines")
+    counts = ExportCounts(context.graph, RowReader(references), context.output.note)
+    run_export_pipeline(context, counts, parse_beam_options(), prefix=prefix, output=output)
+    if context.output.as_json:
+        context.output.write_json({"output": output, "format": "parquet", **counts.to_json()})
+    else:
+        context.output.print(summarise(counts, output))
+    return ExitCode.FAILURES if counts.unreadable.total() else ExitCode.OK
 
 
 def _update_table(
-    context: Context, references: Sequence[str], prefix: str, url: str, *, dry_run: bool
+    context: Context, references: Sequence[str], prefix: str, wanted: ExportOptions, url: str
 ) -> ExitCode:
+    wanted.check_table()
+    staging, dry_run = wanted.staging, wanted.dry_run
     require("--to bigquery://", "pipelines")
-    reader = RowReader(references, clean_name)
-    counts = ExportCounts(context.graph, reader, context.output.note)
-    columns = ResultColumns(context.graph, references, clean_name)
+    counts = ExportCounts(context.graph, RowReader(references, clean_name), context.output.note)
+    options = parse_beam_options() if staging is not None else None
     with contextlib.ExitStack() as opened:
         table = opened.enter_context(contextlib.closing(BigQueryTable(url)))
-        stack = opened.enter_context(context.open())
         update = TableUpdate(table, references, prefix)
         since = update.find_since()
-        total = None if prefix else partial(count_files, stack.ledger)
-
-        def find() -> Iterator[FileResults]:
-            return _find_results(stack, references, prefix)
-
-        def stage(from_then: datetime | None) -> Staged:
-            counts.reset()
-            with _show_progress(context, counts, total, is_shown=True):
-                return stage_files(find(), from_then, folder, counts, columns, update.keys)
-
-        if dry_run:
-            with _show_progress(context, counts, total, is_shown=True):
-                counts.count(select_due(find(), since, counts.pass_over))
+        if dry_run or options is None or staging is None:
+            ledger = opened.enter_context(context.open())
+            here = _StageHere(context, ledger, counts, update.keys, prefix)
+            if dry_run:
+                here.count(since)
+            else:
+                folder = tempfile.TemporaryDirectory(prefix="segue-export-")
+                update.run(since, partial(here.stage, opened.enter_context(folder)))
         else:
-            folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="segue-export-"))
-            update.run(since, stage)
+            update.run(since, partial(stage_by_pipeline, context, counts, options, prefix, staging))
     if context.output.as_json:
         found = {"to": url, "since": since.isoformat() if since else None, "dry_run": dry_run}
-        more = {"columns": columns.names, "unchanged": counts.unchanged}
-        context.output.write_json({**found, **more, **counts.to_json()})
+        context.output.write_json({**found, "unchanged": counts.unchanged, **counts.to_json()})
     else:
         context.output.print(summarise(counts, None if dry_run else url))
     return ExitCode.FAILURES if counts.unreadable.total() else ExitCode.OK
+
+
+class _StageHere:
+    """Reads in this process what a table lacks."""
+
+    def __init__(
+        self, context: Context, stack: Stack, counts: ExportCounts, keys: TableKeys, prefix: str
+    ) -> None:
+        self._context, self._stack, self._counts, self._keys = context, stack, counts, keys
+        self._prefix = prefix
+        self._total = None if prefix else partial(count_files, stack.ledger)
+
+    def count(self, since: datetime | None) -> None:
+        """Count what is due."""
+        with _show_progress(self._context, self._counts, self._total, is_shown=True):
+            self._counts.count(select_due(self._find(), since, self._counts.pass_over))
+
+    def stage(self, folder: str, since: datetime | None) -> Staged:
+        """Write what is due, and the keys of everything."""
+        self._counts.reset()
+        columns = ResultColumns(self._stack.graph, self._counts.references, clean_name)
+        with _show_progress(self._context, self._counts, self._total, is_shown=True):
+            return stage_files(self._find(), since, folder, self._counts, columns, self._keys)
+
+    def _find(self) -> Iterator[FileResults]:
+        return _find_results(self._stack, self._counts.references, self._prefix)
 
 
 def _check_output(context: Context, output: str | None, form: str) -> None:

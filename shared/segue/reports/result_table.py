@@ -259,9 +259,13 @@ class ArrowColumns:
     nulls to any type, integers to fractions, and records by fields. It has other types then.
     """
 
-    def __init__(self, columns: ResultColumns, *, widens: bool = False) -> None:
+    def __init__(
+        self, columns: ResultColumns, *, widens: bool = False, schema: pa.Schema | None = None
+    ) -> None:
         self._columns, self._widens = columns, widens
-        self._schema: pa.Schema | None = None
+        self._schema = schema
+        if schema is not None:
+            columns.names = list(schema.names)
 
     @property
     def schema(self) -> pa.Schema:
@@ -400,6 +404,13 @@ def _find_object_type(part: Schema, records: Mapping[str, Schema]) -> pa.DataTyp
 
 class _Unfit(Exception):
     """A value does not fit the type of its column; the argument describes it."""
+
+
+def drop_nulls(schema: pa.Schema) -> pa.Schema:
+    """Return the columns whose type is known: that of nulls alone is not."""
+    import pyarrow as pa
+
+    return pa.schema([field for field in schema if not pa.types.is_null(field.type)])
 
 
 def _drop_empty(kind: pa.DataType) -> pa.DataType:
