@@ -118,15 +118,20 @@ def export(context: Context, jobs: tuple[str, ...], prefix: str | None, **given:
     job, such as beats.tempo_bpm. Only current results are written, those that 'segue status' counts
     as done.
 
-    Unknown options are passed to Beam, such as --runner. Then, and if the output begins with gs://,
-    a pipeline reads the ledger, and the output is the folder of several Parquet files.
+    Unknown options after the jobs are passed to Beam, such as --runner. Then, and if the output
+    begins with gs://, a pipeline reads the ledger, and the output is a folder of Parquet files.
 
     The types of Parquet and Arrow are those that a job declares, else those that hold the values of
     all files. A file whose artifact cannot be read is named, and lacks the columns of that job.
     """
+    # Click takes options that it does not know, and their values, for more jobs.
+    first = next((n for n, word in enumerate(jobs) if word.startswith("-")), len(jobs))
+    jobs, beam = jobs[:first], jobs[first:]
+    if not jobs:
+        raise ConfigurationError(f"no job is named before {beam[0]!r}; name the jobs first")
     references = list(dict.fromkeys(check_reference(context.graph, job) for job in jobs))
     root = parse_prefix(prefix) if prefix else ""
-    wanted = ExportOptions(**given, has_beam=bool(click.get_current_context().args))
+    wanted = ExportOptions(**given, beam=beam)
     if wanted.to is not None:
         return _update_table(context, references, root, wanted, wanted.to)
     if wanted.staging is not None:
@@ -146,12 +151,12 @@ class ExportOptions:
     to: str | None
     staging: str | None
     dry_run: bool
-    has_beam: bool  # whether there are options of Beam
+    beam: Sequence[str]  # the options of Beam
 
     @property
     def is_for_pipeline(self) -> bool:
         """Whether a pipeline writes it."""
-        return self.has_beam or (self.output is not None and self.output.startswith("gs://"))
+        return bool(self.beam) or (self.output is not None and self.output.startswith("gs://"))
 
     def check_table(self) -> None:
         """Refuse options that do not go with a table of BigQuery."""
@@ -162,7 +167,7 @@ class ExportOptions:
                     f"--to brings all columns of all rows to a table, and excludes {name}; leave "
                     "one of them out"
                 )
-        if self.has_beam != (self.staging is not None):
+        if bool(self.beam) != (self.staging is not None):
             raise ConfigurationError(
                 "--staging and options of Beam belong together: name the gs:// prefix for the "
                 "files that a pipeline writes, or leave both out"
@@ -225,7 +230,9 @@ def _run_pipeline(
     output = str(wanted.output)
     require("an export by a pipeline", "pipelines")
     counts = ExportCounts(context.graph, RowReader(references), context.output.note)
-    run_export_pipeline(context, counts, parse_beam_options(), prefix=prefix, output=output)
+    run_export_pipeline(
+        context, counts, parse_beam_options(wanted.beam), prefix=prefix, output=output
+    )
     if context.output.as_json:
         context.output.write_json({"output": output, "format": "parquet", **counts.to_json()})
     else:
@@ -240,7 +247,7 @@ def _update_table(
     staging, dry_run = wanted.staging, wanted.dry_run
     require("--to bigquery://", "pipelines")
     counts = ExportCounts(context.graph, RowReader(references, clean_name), context.output.note)
-    options = parse_beam_options() if staging is not None else None
+    options = parse_beam_options(wanted.beam) if staging is not None else None
     with contextlib.ExitStack() as opened:
         table = opened.enter_context(contextlib.closing(BigQueryTable(url)))
         update = TableUpdate(table, references, prefix)

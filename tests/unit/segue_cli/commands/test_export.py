@@ -414,3 +414,32 @@ def test_a_wrong_call_is_refused(segue, files, arguments, message):
     said = segue("export", *arguments, *LEDGER)
     assert (said.code, said.out) == (2, "")
     assert message in said.err
+
+
+def test_options_of_beam_start_a_pipeline_that_fills_a_folder(segue, files):
+    said = segue(
+        "export", "beats", "plain", *LEDGER, "-o", "out", "--direct_num_workers=1", "--json"
+    )
+    assert (said.code, said.json["rows"], said.json["jobs"]["beats"]["missing"]) == (0, 2, 1)
+    (name,) = os.listdir("out")
+    assert parquet.read_table(f"out/{name}").num_rows == 2
+    said = segue("export", "beats", *LEDGER, "-o", "out", "--direct_num_workers=1")
+    assert said.code == 2
+    assert "rows beside older ones would be there twice" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--direct_num_workers=1",), "name a folder or gs:// prefix with --output"),
+        (("--direct_num_workers=1", "-o", "x", "--format", "csv"), "writes all rows as Parquet"),
+        (("-o", "gs://bucket/x", "--where", "count"), "leave out --where"),
+        (("-o", "gs://bucket/x", "--dry-run"), "leave out --where, --dry-run"),
+        (("-o", "out", "--direct_num_worker=1"), "'--direct_num_workers'"),
+        (("--staging", "gs://bucket/x"), "--staging belongs to --to"),
+    ],
+)
+def test_a_wrong_call_of_a_pipeline_is_refused(segue, files, arguments, message):
+    said = segue("export", "beats", *LEDGER, *arguments)
+    assert (said.code, said.out) == (2, "")
+    assert message in said.err

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from segue.model.record import evolve
+from segue_cli import export_pipeline
 from segue_support.bigquery_server import BigQueryServer, serve_bigquery
 from segue_support.results import NOW, OLD, ResultWriter
 
@@ -243,6 +244,8 @@ def test_what_bigquery_refuses_is_an_error_with_a_remedy(
         ((*TO, "-o", "x.parquet"), "excludes --output"),
         ((*TO, "--where", "x > 1"), "excludes --where"),
         ((*TO, "--format", "csv"), "excludes --format"),
+        ((*TO, "--staging", "gs://b/x"), "--staging and options of Beam belong together"),
+        ((*TO, "--direct_num_workers=1"), "--staging and options of Beam belong together"),
     ],
 )
 def test_a_wrong_call_is_refused(segue, writer, arguments, message):
@@ -256,3 +259,40 @@ def test_large_files_are_uploaded_in_parts(export, writer, server, monkeypatch):
     writer.write("a.wav", plain={"x": 1})
     assert export().code == 0
     assert list_rows(server) == {"a.wav": 1}
+
+
+def test_a_pipeline_stages_the_files_and_they_are_removed(
+    export, writer, server, monkeypatch, folder
+):
+    """The pipeline writes to a folder in place of the bucket, from which the server loads."""
+    writer.write("a.wav", plain={"x": 1})
+    run, connect = export_pipeline.run_export_pipeline, export_pipeline.connect_store
+
+    def to_path(uri):
+        return uri.replace("gs://staging", f"{folder}/staging")
+
+    def run_here(*arguments, output, **options):
+        run(*arguments, output=to_path(output), **options)
+
+    def read_object(uri):
+        (path,) = folder.glob(to_path(uri).removeprefix(f"{folder}/"))
+        return path.read_bytes()
+
+    monkeypatch.setattr(export_pipeline, "run_export_pipeline", run_here)
+    monkeypatch.setattr(export_pipeline, "connect_store", lambda place: connect(to_path(place)))
+    server.read_object = read_object
+    beam = ("--staging", "gs://staging/x", "--direct_num_workers=1")
+    assert export(*beam).code == 0
+    write_late(writer, "b.wav", hours=5, plain={"x": 2})
+    write_late(writer, "old.wav", hours=-48, plain={"x": 3})
+    said = export(*beam)
+    assert (said.code, said.json["rows"]) == (0, 3)  # in the second look
+    assert list_rows(server) == {"a.wav": 1, "b.wav": 2, "old.wav": 3}
+    assert all(load["sourceUris"][0].startswith("gs://staging/x/") for load in server.loads)
+    assert not [path for path in (folder / "staging").rglob("*") if path.is_file()]
+
+
+def test_a_staging_place_that_bigquery_cannot_read_is_refused(export, server):
+    said = export("--staging", "/tmp/x", "--direct_num_workers=1")
+    assert said.code == 2
+    assert "from which BigQuery cannot load; name a gs:// prefix" in said.err
