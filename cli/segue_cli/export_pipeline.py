@@ -73,11 +73,11 @@ def stage_by_pipeline(
     return Staged(
         keys=ParquetFiles(uris=[f"{place}/keys-*.parquet"]),
         rows=ParquetFiles(uris=[f"{place}/rows-*.parquet"]),
-        remove=lambda: remove_staged(place),
+        remove=lambda: remove_files(place),
     )
 
 
-def remove_staged(place: str) -> None:
+def remove_files(place: str) -> None:
     """Remove the files that a pipeline has written."""
     with contextlib.closing(connect_store(place)) as store:
         for found in list(store.list("")):

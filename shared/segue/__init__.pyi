@@ -20,3 +20,5 @@ from .media.audio import Audio as Audio
 from .media.audio import Media as Media
 from .media.probe import MediaInfo as MediaInfo
 from .model.graph import Graph as Graph
+from .reports.result_set import Results as Results
+from .reports.results import FileResult as FileResult

@@ -65,15 +65,14 @@ class BigQueryTable:
     def _connect(self) -> Any:
         import google.auth
         from google.auth.credentials import AnonymousCredentials
-        from google.cloud import bigquery
-        from google.cloud.bigquery.retry import DEFAULT_RETRY
+        from google.cloud.bigquery import DEFAULT_RETRY, Client
 
         if os.environ.get(EMULATOR):
             credentials: Any = AnonymousCredentials()  # type: ignore[no-untyped-call]
         else:
-            credentials, _ = google.auth.default(scopes=bigquery.Client.SCOPE)
+            credentials, _ = google.auth.default(scopes=Client.SCOPE)
         self._retry = DEFAULT_RETRY.with_timeout(RETRY_S)
-        return bigquery.Client(project=self.project, credentials=credentials)
+        return Client(project=self.project, credentials=credentials)
 
     def close(self) -> None:
         """Close the connections."""
@@ -107,13 +106,18 @@ class BigQueryTable:
 
     def load(self, name: str, files: ParquetFiles) -> None:
         """Replace a table beside this one by what some files have; it is removed after a day."""
-        from google.cloud import bigquery
+        from google.cloud.bigquery import (
+            LoadJobConfig,
+            ParquetOptions,
+            SourceFormat,
+            WriteDisposition,
+        )
 
-        options = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]
+        options = ParquetOptions()  # type: ignore[no-untyped-call]
         options.enable_list_inference = True  # else a list is a record with a field ``list``
-        config = bigquery.LoadJobConfig(
-            source_format=bigquery.SourceFormat.PARQUET,
-            write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+        config = LoadJobConfig(
+            source_format=SourceFormat.PARQUET,
+            write_disposition=WriteDisposition.WRITE_TRUNCATE,
             parquet_options=options,
         )
         place = self._qualify(name)
@@ -139,15 +143,15 @@ class BigQueryTable:
 
     def query(self, statement: str, **parameters: str | datetime) -> list[Mapping[str, Any]]:
         """Run a statement to its end, and return its rows, by column."""
-        from google.cloud import bigquery
+        from google.cloud.bigquery import QueryJobConfig, ScalarQueryParameter
 
         kinds = {str: "STRING", datetime: "TIMESTAMP"}
         given = [
-            bigquery.ScalarQueryParameter(name, kinds[type(value)], value)
+            ScalarQueryParameter(name, kinds[type(value)], value)
             for name, value in parameters.items()
         ]
         with self._translate_errors():
-            config = bigquery.QueryJobConfig(query_parameters=given)
+            config = QueryJobConfig(query_parameters=given)
             job = self._client.query(statement, job_config=config, retry=self._retry)
             return [dict(row.items()) for row in job.result(retry=self._retry)]
 
