@@ -29,6 +29,7 @@ class Staged:
 
     keys: ParquetFiles  # of all files that have a result
     rows: ParquetFiles  # of those that are due
+    files: int  # in the ledger
     remove: Callable[[], None] = lambda: None  # once they are loaded
 
 
@@ -66,12 +67,24 @@ class TableUpdate:
         it stages once more, from the oldest of them on.
         """
         try:
-            self._load(stage(since))
+            staged = stage(since)
+            if since is not None:
+                self._check_not_empty(staged)
+            self._load(staged)
             if since is not None and (oldest := self._find_missing()) is not None:
                 self._load(stage(min(oldest, since)))
             self._merge()
         finally:
             self._table.drop(self._keys_name, self._rows_name)
+
+    def _check_not_empty(self, staged: Staged) -> None:
+        """Refuse to remove all rows: a wrong ledger looks just like that."""
+        if staged.files == 0:
+            staged.remove()
+            raise ConfigurationError(
+                f"the ledger has no such files, and {self._table.url} has rows of some; check "
+                "--ledger and --prefix, or remove the rows by a statement of BigQuery"
+            )
 
     def _load(self, staged: Staged) -> None:
         try:
@@ -191,4 +204,8 @@ def stage_files(
             raise
         finally:
             key_writer.close()
-    return Staged(keys=ParquetFiles(path=keys_path), rows=ParquetFiles(path=rows_path))
+    return Staged(
+        keys=ParquetFiles(path=keys_path),
+        rows=ParquetFiles(path=rows_path),
+        files=counts.files,
+    )
