@@ -226,10 +226,17 @@ class _ReadResults(beam.DoFn):  # type: ignore[misc]
         self._stack.close()
 
     def _build(self, rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
+        known = frozenset(self._run.schema.names)
+        cells = [  # a field that was null in all of the first results has no column
+            {name: value for name, value in row.items() if name in known or value not in (None, {})}
+            for row in rows
+        ]
         try:
-            return self._arrow.build(rows)
-        except Misfit as error:  # which another process could not raise again
-            raise ConfigurationError(str(error)) from error
+            return self._arrow.build(cells)
+        except Misfit as error:
+            problem = f"{error}, or export without a pipeline, which widens types as needed"
+        # Only here, as the innermost error of a step is the one that is reported.
+        raise ConfigurationError(problem)
 
     def _flush(self, rows: list[pa.RecordBatch], keys: list[dict[str, Any]]) -> Iterator[Any]:
         import pyarrow as pa

@@ -176,6 +176,11 @@ class ExportOptions:
     def check_pipeline(self) -> None:
         """Refuse options that do not go with a pipeline."""
         is_parquet = self.form in (None, "parquet")
+        if self.output is not None and self.output.rpartition(".")[2].lower() in WRITERS:
+            raise ConfigurationError(
+                f"a pipeline writes a folder of Parquet files, and {self.output!r} is named like a "
+                "file; name a folder, or leave out the options of Beam"
+            )
         if self.output is None or self.where is not None or self.dry_run or not is_parquet:
             raise ConfigurationError(
                 "a pipeline writes all rows as Parquet: name a folder or gs:// prefix with "

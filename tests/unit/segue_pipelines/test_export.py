@@ -125,6 +125,17 @@ def test_an_artifact_that_cannot_be_read_is_left_out_and_named(writer, run, tmp_
     assert totals.left_out_names["missing_input"] == [writer.uri("a.wav")]
 
 
+def test_a_field_that_is_null_in_the_first_results_has_no_column(writer, run, monkeypatch):
+    monkeypatch.setattr(result_table, "MAX_ROWS", 1)
+    writer.write("a.wav", plain={"x": 1, "y": None, "o": {}})
+    writer.write("b.wav", plain={"x": 2, "y": None, "o": {}})
+    assert export_all(run).rows == 2
+    assert [n for n in read_rows().column_names if n.startswith("plain.")][2:] == ["plain.x"]
+    writer.write("b.wav", "b2", order=2, plain={"x": 2, "y": 0})
+    with pytest.raises(ConfigurationError, match="or export without a pipeline, which widens"):
+        export_all(replace(run, output="again"))
+
+
 @pytest.mark.parametrize("options", [OPTIONS, ("--direct_num_workers=2",)])
 def test_a_late_surprise_is_an_error_that_names_it(writer, run, monkeypatch, options):
     monkeypatch.setattr(result_table, "MAX_ROWS", 1)

@@ -433,6 +433,7 @@ def test_options_of_beam_start_a_pipeline_that_fills_a_folder(segue, files):
     [
         (("--direct_num_workers=1",), "name a folder or gs:// prefix with --output"),
         (("--direct_num_workers=1", "-o", "x", "--format", "csv"), "writes all rows as Parquet"),
+        (("--direct_num_workers=1", "-o", "x.parquet"), "'x.parquet' is named like a file"),
         (("-o", "gs://bucket/x", "--where", "count"), "leave out --where"),
         (("-o", "gs://bucket/x", "--dry-run"), "leave out --where, --dry-run"),
         (("-o", "out", "--direct_num_worker=1"), "'--direct_num_workers'"),
