@@ -381,6 +381,24 @@ def test_only_json_lines_go_to_a_terminal(files, form):
         assert f"{form} is not for a terminal" in done.stderr
 
 
+@pytest.mark.parametrize("prefix", [(), ("--prefix", "music")])
+def test_a_terminal_shows_a_bar(files, prefix):
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "segue_cli", "export", "beats", *LEDGER, *prefix, "-o", "out.csv"],
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+        timeout=100,
+        check=False,
+    )
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert done.returncode == 0
+    assert "export" in shown
+    assert ("3/?" if prefix else "3/3") in shown
+
+
 @pytest.mark.parametrize(
     ("start", "expected"),
     [("be", ["beats"]), ("st", ["stems.vocals", "stems.summary"]), ("x", [])],
