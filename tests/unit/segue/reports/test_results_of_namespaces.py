@@ -32,9 +32,7 @@ NEWER = "f" * 12
 
 @pytest.fixture
 def platform(writer):
-    """The namespace above: beats and stems are done for two files, of which moods knows the first
-    and a third one.
-    """
+    """The namespace above."""
     return writer
 
 
@@ -57,10 +55,7 @@ def moods(platform, tmp_path):
     )
     lock = Lock(namespaces={"platform": evolve(manifest, namespace="platform")})
     graph = parse_graph(MOODS, environ={}, lock=lock)
-    # The writer's ledger belongs to the default namespace.
-    imports = {"platform": manifest}
-    object.__setattr__(graph, "imports", imports)
-    return graph
+    return replace(graph, imports={"platform": manifest})  # whose ledger is the writer's
 
 
 def record(name, platform, *, version="a1"):
