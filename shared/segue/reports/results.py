@@ -233,6 +233,15 @@ def check_reference(graph: Graph, reference: str) -> str:
     raise ConfigurationError(f"{reference!r} {what}; write one of {known}")
 
 
+def list_references(graph: Graph) -> list[str]:
+    """Return the references to all results: jobs or, of those with several outputs, outputs."""
+    return [
+        f"{job.name}.{output}" if output else job.name
+        for job in graph.jobs.values()
+        for output in job.outputs
+    ]
+
+
 def find_results(
     ledger: Ledger,
     graph: Graph,
@@ -249,6 +258,15 @@ def find_results(
         finder = ResultFinder(graph, references, reader, opened)
         for page in find_pages(ledger, Query(prefix=prefix, deleted=False)):
             yield from finder.find(page)
+
+
+def select_results(
+    graph: Graph, record: Record, references: Sequence[str], reader: ArtifactReader
+) -> FileResults:
+    """Return the current results of a file, of those jobs and outputs that have one."""
+    with ExitStack() as opened:
+        (found,) = ResultFinder(graph, references, reader, opened).find([record])
+        return found
 
 
 class ResultFinder:
