@@ -10,6 +10,7 @@ from typing import Any
 
 from segue.adapters.bigquery import BigQueryColumn, BigQueryTable, ParquetFiles
 from segue.errors import ConfigurationError
+from segue.model.ledger import Ledger, Query, find_records
 from segue.reports.result_table import ResultColumns, split_batches
 from segue.reports.results import FileResults
 from segue.reports.table_keys import MergeStatements, TableKeys, is_due
@@ -29,7 +30,6 @@ class Staged:
 
     keys: ParquetFiles  # of all files that have a result
     rows: ParquetFiles  # of those that are due
-    files: int  # in the ledger
     remove: Callable[[], None] = lambda: None  # once they are loaded
 
 
@@ -38,7 +38,7 @@ class TableUpdate:
 
     def __init__(self, table: BigQueryTable, references: Sequence[str], prefix: str) -> None:
         self.keys = TableKeys(references)
-        self._table = table
+        self._table, self._prefix = table, prefix
         token = secrets.token_hex(6)
         self._keys_name, self._rows_name = f"segue_keys_{token}", f"segue_rows_{token}"
         self._statements = MergeStatements(
@@ -60,6 +60,14 @@ class TableUpdate:
         newest: datetime = found["newest"]
         return None if newest.year == 1 else newest - SLACK
 
+    def check_ledger(self, ledger: Ledger) -> None:
+        """Refuse to remove all rows: a wrong ledger looks like one without files."""
+        if next(find_records(ledger, Query(prefix=self._prefix)), None) is None:
+            raise ConfigurationError(
+                f"the ledger has no such files, and {self._table.url} has rows of some; check "
+                "--ledger and --prefix, or remove the rows by a statement of BigQuery"
+            )
+
     def run(self, since: datetime | None, stage: Callable[[datetime | None], Staged]) -> None:
         """Stage what is due, and merge it.
 
@@ -67,24 +75,12 @@ class TableUpdate:
         it stages once more, from the oldest of them on.
         """
         try:
-            staged = stage(since)
-            if since is not None:
-                self._check_not_empty(staged)
-            self._load(staged)
+            self._load(stage(since))
             if since is not None and (oldest := self._find_missing()) is not None:
                 self._load(stage(min(oldest, since)))
             self._merge()
         finally:
             self._table.drop(self._keys_name, self._rows_name)
-
-    def _check_not_empty(self, staged: Staged) -> None:
-        """Refuse to remove all rows: a wrong ledger looks just like that."""
-        if staged.files == 0:
-            staged.remove()
-            raise ConfigurationError(
-                f"the ledger has no such files, and {self._table.url} has rows of some; check "
-                "--ledger and --prefix, or remove the rows by a statement of BigQuery"
-            )
 
     def _load(self, staged: Staged) -> None:
         try:
@@ -207,5 +203,4 @@ def stage_files(
     return Staged(
         keys=ParquetFiles(path=keys_path),
         rows=ParquetFiles(path=rows_path),
-        files=counts.files,
     )

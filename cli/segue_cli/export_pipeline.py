@@ -73,7 +73,6 @@ def stage_by_pipeline(
     return Staged(
         keys=ParquetFiles(uris=[f"{place}/keys-*.parquet"]),
         rows=ParquetFiles(uris=[f"{place}/rows-*.parquet"]),
-        files=counts.files,
         remove=lambda: remove_files(place),
     )
 

@@ -257,9 +257,11 @@ def _update_table(
         table = opened.enter_context(contextlib.closing(BigQueryTable(url)))
         update = TableUpdate(table, references, prefix)
         since = update.find_since()
+        stack = opened.enter_context(context.open())
+        if since is not None:
+            update.check_ledger(stack.ledger)
         if dry_run or options is None or staging is None:
-            ledger = opened.enter_context(context.open())
-            here = _StageHere(context, ledger, counts, update.keys, prefix)
+            here = _StageHere(context, stack, counts, update.keys, prefix)
             if dry_run:
                 here.count(since)
             else:
