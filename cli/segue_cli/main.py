@@ -62,6 +62,7 @@ COMMANDS = {
         "explain": "Show everything about one file, and what would be computed next.",
         "show": "Show the results of one file as values.",
         "failures": "List failures by job and kind.",
+        "compare": "Show how a new version of a job differs, on a sample.",
         "export": "Write the results of jobs as a table.",
     },
     "Share": {

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from segue import codec
 from segue.adapters.connect import connect_store
-from segue.execution.trial_run import build_task, print_tracebacks
+from segue.execution.trial_run import print_tracebacks, run_files
 from segue.model.artifact import build_references, split_output
 from segue.model.graph import Graph, Job
 from segue.model.job_code import find_callable, make_importable
@@ -27,9 +27,7 @@ from segue.model.media_file import MediaFile
 from segue.model.record import State
 from segue.model.result_schema import find_mismatch
 from segue.model.transitions import Result
-from segue.worker.pool import Pool
 
-COLLECT_S = 0.5
 JSON = "application/json"
 MANY_THREADS = 1.5  # CPU time by wall time; a job has one core
 SHORT_S = 0.2  # too short to tell
@@ -135,15 +133,8 @@ def check_jobs(
 
 
 def _run(graph: Graph, location: str, media: Sequence[MediaFile], max_tasks: int) -> _Run:
-    found: dict[str, dict[str, Result]] = {one.uri: {} for one in media}
-    with Pool(graph, location, processes=1, max_tasks=max_tasks) as pool:
-        for number, one in enumerate(media):
-            pool.submit([build_task(graph, one, number)])
-            pool.flush()
-            while pool.pending:
-                for report in pool.collect(COLLECT_S):
-                    found[one.uri].update({r.job: r for r in report.results})
-    return _Run(location=location, results=found)
+    done = run_files(graph, location, media, processes=1, max_tasks=max_tasks)
+    return _Run(location=location, results={one.uri: results for one, results in done})
 
 
 def _read_peak_bytes() -> int:

@@ -35,6 +35,7 @@ from segue.worker.protocol import Task
 from segue.worker.running_job import RunningJob
 
 COLLECT_S = 0.5
+MAX_TASKS = 100_000  # of a child process
 DEBUG = "SEGUE_DEBUG"
 
 
@@ -132,6 +133,29 @@ def _run_in_child(
                 for result in report.results:
                     yield result.job, result
             show(pool.running)
+
+
+def run_files(
+    graph: Graph,
+    location: str,
+    media: Sequence[MediaFile],
+    processes: int | None = None,
+    max_tasks: int = MAX_TASKS,
+) -> Iterator[tuple[MediaFile, dict[str, Result]]]:
+    """Run all jobs of a graph on some files, in child processes; yield each file once it is done.
+
+    Artifacts are written to ``location``. With one process, files are done in their order.
+    """
+    found: dict[int, dict[str, Result]] = {number: {} for number in range(len(media))}
+    tasks = [build_task(graph, one, number) for number, one in enumerate(media)]
+    with Pool(graph, location, processes=processes, max_tasks=max_tasks) as pool:
+        pool.submit(tasks)
+        pool.flush()
+        while pool.pending:
+            for report in pool.collect(COLLECT_S):
+                found[report.task_id].update({result.job: result for result in report.results})
+                if report.finished:
+                    yield media[report.task_id], found.pop(report.task_id)
 
 
 def build_task(graph: Graph, media: MediaFile, task_id: int = 1) -> Task:
