@@ -185,6 +185,7 @@ VARIABLES = {
     "FIRESTORE_EMULATOR_HOST": "host:port of a Firestore emulator to use instead of the service",
     "PUBSUB_EMULATOR_HOST": "host:port of a Pub/Sub emulator to use instead of the service",
     "STORAGE_EMULATOR_HOST": "URL of a Cloud Storage emulator to use instead of the service",
+    "BIGQUERY_EMULATOR_HOST": "URL of a server that stands in for BigQuery, without credentials",
     "NO_COLOR": "like --no-color, if not empty",
     "COLUMNS": "the width of the terminal in characters",
 }

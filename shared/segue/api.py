@@ -382,7 +382,8 @@ def results(
     Parameters
     ----------
     job : str
-        A job or, if it has several outputs, one of them as ``job.output``.
+        A job or, if it has several outputs, one of them as ``job.output``; of another namespace
+        that the graph needs, ``namespace/job``.
     prefix : str, optional
         A file, a folder or ``gs://bucket/prefix``; by default all files in the ledger.
 
