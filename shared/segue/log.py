@@ -53,6 +53,7 @@ class Action(StrEnum):
     # processes
     STARTED = "started"
     MISSING = "missing"  # results that nobody has requested, found at the start
+    CHANGED = "changed"  # the graph or the code of its jobs; the programs start again
     STOPPED = "stopped"
     DAMAGED = "damaged"  # a record of the ledger cannot be read
     UNAVAILABLE = "unavailable"  # a server cannot be reached
