@@ -29,13 +29,20 @@ RETRY_S = 2.0
 def count_gaps(graph: Graph, counts: JobCounts) -> dict[str, tuple[int, int]]:
     """Return how many files lack a job's result, and how many of these have a stale one, by job.
 
-    Only of jobs that run when a file arrives, and of results that nobody has requested.
+    Only of jobs that run when a file arrives.
     """
     jobs = graph.select_on_arrival(counts.jobs)
     gaps = {job: (counts.jobs[job][MISSING], counts.jobs[job][STALE]) for job in jobs}
-    return {
-        job: (missing, min(stale, missing)) for job, (missing, stale) in gaps.items() if missing
-    }
+    return {j: (missing, min(stale, missing)) for j, (missing, stale) in gaps.items() if missing}
+
+
+def subtract_requested(
+    gaps: Mapping[str, tuple[int, int]], counts: JobCounts
+) -> dict[str, tuple[int, int]]:
+    """Return the gaps of which nobody has requested anything: what is below may be missing, too."""
+    n = sum(states[State.QUEUED] + states[State.RUNNING] for states in counts.jobs.values())
+    left = {job: (missing - n, stale) for job, (missing, stale) in gaps.items() if missing > n}
+    return {job: (missing, min(stale, missing)) for job, (missing, stale) in left.items()}
 
 
 def describe_gaps(gaps: Mapping[str, tuple[int, int]]) -> str:
@@ -110,7 +117,8 @@ class CatchUpThread:
             after = page.last if page is not None else None
             self.files += page.files if page is not None else 0
         if after is None and self.files:
-            log_event(Action.REQUESTED, process="up", files=self.files, reason="caught up")
+            reason = f"caught up: the missing results of {self.files:,} files are requested"
+            log_event(Action.REQUESTED, process="up", reason=reason)
 
     def _is_full(self) -> bool:
         """Whether enough requests wait; a queue that cannot tell is asked by way of the ledger."""

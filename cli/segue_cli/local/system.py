@@ -33,7 +33,12 @@ from segue.model.shipped_graphs import DEFAULT_PATH
 from segue.reports.job_states import count_jobs
 from segue.worker.model_paths import check_models
 from segue.worker.running_job import list_running_folders, read_running_jobs
-from segue_cli.local.catch_up import CatchUpThread, count_gaps, describe_gaps
+from segue_cli.local.catch_up import (
+    CatchUpThread,
+    count_gaps,
+    describe_gaps,
+    subtract_requested,
+)
 from segue_cli.local.cloud_events import build_sweep_event
 from segue_cli.local.code_watch import CodeWatch
 from segue_cli.local.folder_events import FolderEvents
@@ -172,11 +177,13 @@ class System:
     def _report_gaps(self) -> None:
         """Log how many files of the ledger lack results that nobody has requested, and why."""
         try:
-            gaps = count_gaps(self.graph, count_jobs(self._ledger, self.graph))
+            counts = count_jobs(self._ledger, self.graph)
         except TransientError:  # a server may be available soon
             return
+        gaps = count_gaps(self.graph, counts)
         if not gaps:
             self._catch_up = None  # no record needs to be read
+        if not (gaps := subtract_requested(gaps, counts)):
             return
         path = self.graph.path
         where = ["--graph", path] if path is not None and path != DEFAULT_PATH else []
