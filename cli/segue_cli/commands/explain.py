@@ -70,7 +70,8 @@ INDENT = 6  # of what is said about a result
     "--verbose",
     "-v",
     is_flag=True,
-    help="Also show the tracebacks of failures, what each result was triggered by, and all URIs.",
+    help="Also show what each result was triggered by, all URIs, and the tracebacks of earlier "
+    "versions of a job.",
 )
 def explain(context: Context, file: str, jobs: tuple[str, ...], verbose: bool) -> None:
     """Show everything about one file, and what would be computed next.
@@ -286,7 +287,7 @@ def _describe_result(
         yield details
     if error is not None and entry.state is State.FAILED:
         yield f"{error.kind}: {escape_lines(error.message)}"
-        if verbose and error.traceback is not None:
+        if error.traceback is not None and (verbose or result.standing is Standing.PRESENT):
             yield escape_lines(error.traceback.rstrip())
         if result.standing is Standing.PRESENT and (hint := HINTS.get(error.kind)):
             yield f"→ {hint}"

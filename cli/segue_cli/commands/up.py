@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -14,11 +15,17 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from segue.clock import utc_now
 from segue.errors import ConfigurationError, TransientError
-from segue.log import Action, describe_call
+from segue.log import (
+    Action,
+    describe_call,
+    encode_with_time,
+    find_level,
+    find_log_file,
+    is_logged,
+)
 from segue.model.settings import SETTINGS, Settings
-from segue.printable import encode_json, escape, escape_lines
+from segue.printable import escape, escape_lines
 from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
 from segue_cli.views import text
@@ -163,21 +170,27 @@ class EventLines:
     def __init__(self, output: Output) -> None:
         self._as_json = output.as_json
         self._console = None if output.as_json or not output.stdout.is_terminal else output.stdout
+        self._file = find_log_file()
+        self._level = find_level()
         self._lock = threading.Lock()
         self.folders: Mapping[str, str] = {}  # by namespace; file names are shown relative to it
         self.is_several = False  # graphs, whose namespaces are shown
         self.is_closed = False  # the reader closed the pipe
 
     def write(self, line: dict[str, Any]) -> None:
-        """Write one line."""
+        """Write one line, if its severity is logged; to the log file, too."""
+        if not is_logged(line):
+            return
+        if self._file is not None:
+            self._file.append(line)
         if self._console is not None:
             if line.get("action") in ABOVE_PAGE:
                 self._console.print(self._format_line(line))  # above the page
             return
-        if not self._as_json and line.get("action") in INTERNAL:
+        is_internal = line.get("action") in INTERNAL and self._level > logging.DEBUG
+        if is_internal and not self._as_json:
             return
-        now = utc_now().isoformat(timespec="milliseconds")
-        text_line = _to_json({"time": now, **line}) if self._as_json else self._format_line(line)
+        text_line = encode_with_time(line) if self._as_json else self._format_line(line)
         with self._lock:
             try:
                 sys.stdout.write(f"{text_line}\n")
@@ -190,10 +203,6 @@ class EventLines:
         somewhere = next(iter(self.folders.values()), "")  # of a graph that watches no folder
         text_line = _to_text(line, self.folders.get(namespace, somewhere))
         return f"{escape(namespace)} {text_line}" if self.is_several and namespace else text_line
-
-
-def _to_json(line: dict[str, Any]) -> str:
-    return encode_json(line, default=str)
 
 
 def _to_text(line: dict[str, Any], folder: str) -> str:
@@ -319,7 +328,7 @@ class UpRun:
                 return
             if self._group.failure is not None:
                 return
-            if changed := self._group.find_changed():
+            if changed := self._group.find_changes():
                 self._changed = changed
                 return
             if (

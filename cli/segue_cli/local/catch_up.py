@@ -36,7 +36,7 @@ def count_gaps(graph: Graph, counts: JobCounts) -> dict[str, tuple[int, int]]:
     return {j: (missing, min(stale, missing)) for j, (missing, stale) in gaps.items() if missing}
 
 
-def subtract_requested(
+def leave_out_requests(
     gaps: Mapping[str, tuple[int, int]], counts: JobCounts
 ) -> dict[str, tuple[int, int]]:
     """Return the gaps of which nobody has requested anything: what is below may be missing, too."""

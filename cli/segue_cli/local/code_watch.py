@@ -27,7 +27,7 @@ class CodeWatch:
             for path in map(os.path.abspath, paths):
                 self._known.setdefault(path, (_read_stat(path), _read_digest(path)))
 
-    def find_changed(self) -> tuple[str, ...]:
+    def find_changes(self) -> tuple[str, ...]:
         """Return the files that have changed; once changed, a file stays so."""
         with self._lock:
             for path, (stat, digest) in self._known.items():

@@ -22,7 +22,7 @@ from segue.clock import utc_now
 from segue.errors import ConfigurationError, DatabaseReplaced, SegueError, TransientError
 from segue.execution.leases import release_at_exit
 from segue.ingest.catch_up import CatchUp
-from segue.log import Action, add_common_fields, log_event
+from segue.log import FILE, LEVEL, Action, add_common_fields, log_event
 from segue.maintenance.retry import DeadLetterReplay, RetrySelection
 from segue.model.graph import find_lock
 from segue.model.lease_owner import is_lost
@@ -37,7 +37,7 @@ from segue_cli.local.catch_up import (
     CatchUpThread,
     count_gaps,
     describe_gaps,
-    subtract_requested,
+    leave_out_requests,
 )
 from segue_cli.local.cloud_events import build_sweep_event
 from segue_cli.local.code_watch import CodeWatch
@@ -96,6 +96,8 @@ class System:
         self._on_line = on_line
         commands = build_commands(graph, processes=processes)
         environ = {**os.environ, **build_variables(settings)}
+        for name in (LEVEL, FILE):  # this process needs all lines, and writes those that are wanted
+            environ.pop(name, None)
         self._supervisors = [
             Supervisor(
                 name,
@@ -141,7 +143,7 @@ class System:
         self._counter = CountReader(self.graph, self._ledger, self._queue)
         if self.folder is not None:
             self._events = FolderEvents(
-                self.folder, self._services, is_outdated=lambda: bool(self.find_changed())
+                self.folder, self._services, is_outdated=lambda: bool(self.find_changes())
             )
         if self._is_catching_up:
             self._catch_up = self._build_catch_up()
@@ -163,9 +165,9 @@ class System:
             stopping=self._stopping,
         )
 
-    def find_changed(self) -> tuple[str, ...]:
+    def find_changes(self) -> tuple[str, ...]:
         """Return the files of the graph and of its jobs' code that have changed since the start."""
-        return self._code.find_changed()
+        return self._code.find_changes()
 
     def start_events(self) -> None:
         """Say what is missing, watch the folder, and announce what differs from the ledger."""
@@ -183,7 +185,7 @@ class System:
         gaps = count_gaps(self.graph, counts)
         if not gaps:
             self._catch_up = None  # no record needs to be read
-        if not (gaps := subtract_requested(gaps, counts)):
+        if not (gaps := leave_out_requests(gaps, counts)):
             return
         path = self.graph.path
         where = ["--graph", path] if path is not None and path != DEFAULT_PATH else []

@@ -160,9 +160,9 @@ class SystemGroup:
             system.close()
         LOGGER.removeHandler(self._handler)
 
-    def find_changed(self) -> tuple[str, ...]:
+    def find_changes(self) -> tuple[str, ...]:
         """Return the files of the graphs and of their jobs' code that have changed."""
-        return tuple(path for system in self.systems for path in system.find_changed())
+        return tuple(path for system in self.systems for path in system.find_changes())
 
     @property
     def failure(self) -> DatabaseReplaced | None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+
 import pytest
+
+from segue.log import LOGGER
 
 
 @pytest.mark.parametrize(
@@ -27,3 +32,31 @@ def test_a_damaged_record_is_named_by_each_command_that_reads_it(segue, project,
     assert files[1].uri in said.err
     assert "Traceback" not in said.err
     assert files[0].uri not in said.err
+
+
+def test_what_is_logged_goes_to_a_file_too(segue, project, tmp_path, monkeypatch):
+    monkeypatch.setattr(LOGGER, "handlers", LOGGER.handlers[:])
+    media = project.media("1.wav")
+    project.record(media, {"fine": project.failed("fine", media)})
+    with project.ledger._session(), project.ledger._transaction():
+        project.ledger._db.execute("UPDATE files SET record = '{'")
+    log = tmp_path / "log.jsonl"
+    for _ in range(2):
+        segue("failures", "--ledger", "sqlite:///ledger.db", "--log-file", str(log))
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["action"] for line in lines] == ["damaged", "damaged"]
+    assert "SEGUE_LOG_FILE" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--log-level", "loud"), "'loud' is not one of"),
+        (("--log-file", "/nowhere/log"), "the log file '/nowhere/log' cannot be written (No such"),
+        (("--log-file", "music"), "the log file 'music' cannot be written (Is a directory)"),
+    ],
+)
+def test_a_level_or_file_that_is_wrong_is_refused(segue, project, arguments, message):
+    said = segue("status", *arguments)
+    assert said.code == 2
+    assert message in said.err

@@ -16,7 +16,7 @@ from segue.model.queue import list_subscriptions
 from segue.model.record import Record
 from segue.reports.job_states import JobCounts
 from segue_cli.local import catch_up as module
-from segue_cli.local.catch_up import CatchUpThread, count_gaps, describe_gaps, subtract_requested
+from segue_cli.local.catch_up import CatchUpThread, count_gaps, describe_gaps, leave_out_requests
 from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
 
@@ -144,6 +144,6 @@ def test_gaps_are_counted_for_jobs_that_run_on_arrival_and_say_how_many_are_stal
     )
     gaps = count_gaps(GRAPH, counts)
     assert gaps == {"a": (1300, 2)}
-    left = subtract_requested(gaps, counts)
+    left = leave_out_requests(gaps, counts)
     assert describe_gaps(left) == "a 1,200 (2 stale)"
-    assert subtract_requested({"a": (100, 0)}, counts) == {}
+    assert leave_out_requests({"a": (100, 0)}, counts) == {}
