@@ -66,7 +66,7 @@ class CatchUp:
         changes = [
             Change(uri=record.uri, transition=partial(self._accept, now=now))
             for record in records
-            if self._lacks_something(record)
+            if self._lacks_results(record)
         ]
         changed = self.ledger.change(changes) if changes else []
         requested = [each.answer for each in changed if each.answer]
@@ -74,7 +74,7 @@ class CatchUp:
             self.queue.publish([envelope for each in requested for envelope in each])
         return CatchUpPage(last=records[-1].uri, files=len(requested))
 
-    def _lacks_something(self, record: Record) -> bool:
+    def _lacks_results(self, record: Record) -> bool:
         if all(is_current(self.graph, record, job) for job in self.targets):
             return False
         return self.media_filter.find_reason_to_ignore(record.uri) is None

@@ -14,6 +14,7 @@ from segue.model.media_file import MediaFile, format_name
 from segue.model.planner import Verdict
 from segue.model.record import Failure, State
 from segue.model.transitions import Result
+from segue.model.work_size import guess_duration_s
 
 K = TypeVar("K", bound=str)
 N = TypeVar("N", int, float)
@@ -124,6 +125,8 @@ class RunTotals:
     jobs: dict[str, dict[Status, int]] = field(default_factory=dict)
     failures: dict[str, dict[str, int]] = field(default_factory=dict)  # job → kind → files
     cpu_seconds: dict[str, float] = field(default_factory=dict)
+    # Of the files to do, in a dry run: about how long they play (see ``guess_duration_s``).
+    todo_s: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)  # reason → files
     left_out_names: dict[str, list[str]] = field(default_factory=dict)  # reason → first URIs
     # Suffix → files that were listed, and whose names match no pattern of the graph.
@@ -137,6 +140,8 @@ class RunTotals:
             if counts is None:
                 counts = self.jobs[job] = {}
             counts[status] = counts.get(status, 0) + 1
+            if status is Status.TODO:
+                _add(self.todo_s, job, guess_duration_s(outcome.media))
         self.failed_files += not FAILED.isdisjoint(outcome.jobs.values())
         for result in outcome.results:
             if result.cpu_seconds is not None:
@@ -156,6 +161,8 @@ class RunTotals:
                 _add(self.failures.setdefault(job, {}), kind, n)
         for job, seconds in other.cpu_seconds.items():
             _add(self.cpu_seconds, job, seconds)
+        for job, seconds in other.todo_s.items():
+            _add(self.todo_s, job, seconds)
         for reason, n in other.left_out.items():
             _add(self.left_out, reason, n)
         for suffix, n in other.not_included.items():
