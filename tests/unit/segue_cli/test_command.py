@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+import msgspec
 import pytest
 
 from segue.log import LOGGER
@@ -60,3 +61,29 @@ def test_a_level_or_file_that_is_wrong_is_refused(segue, project, arguments, mes
     said = segue("status", *arguments)
     assert said.code == 2
     assert message in said.err
+
+
+LARGE = 2**60 + 1  # a generation of an object that a double cannot hold
+
+
+def find_large_numbers(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [found for each in value for found in find_large_numbers(each)]
+    return [value] if isinstance(value, int) and abs(value) > 2**53 else []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("explain", "music/a.wav"), ("failures",), ("status",), ("retry", "--dry-run")],
+    ids=lambda command: command[0],
+)
+def test_json_has_no_number_that_a_double_cannot_hold(segue, project, command):
+    media = msgspec.structs.replace(project.media("a.wav"), version=str(LARGE), order=LARGE)
+    project.record(media, {"fine": project.failed("fine", media)})
+    said = segue(*command, "--ledger", "sqlite:///ledger.db", "--json")
+    assert said.out, said.err
+    assert find_large_numbers(said.json) == []
+    if command[0] in ("explain", "failures"):
+        assert f'"{LARGE}"' in said.out
