@@ -92,7 +92,7 @@ def _describe_losses(sample: ArtifactSample, graph: Graph) -> Iterator[str]:
         )
     if sample.files and sample.files_gone == sample.files:
         yield (
-            f"None of the {sample.files} files that were looked at exists. The ledger knows files "
+            f"No file exists of the {sample.files} that were looked at. The ledger knows files "
             "by their paths: move their folder back, or its files are new ones where they are now."
         )
 

@@ -120,4 +120,4 @@ def test_files_that_were_all_moved_are_said(segue, project):
     media = project.media("a.wav")
     project.record(media, {})
     (project.folder / "music").rename(project.folder / "songs")
-    assert "None of the 1 files" in segue("status", "--ledger", "sqlite:///ledger.db").out
+    assert "No file exists of the 1 that" in segue("status", "--ledger", "sqlite:///ledger.db").out
