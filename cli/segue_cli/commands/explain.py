@@ -102,12 +102,11 @@ def _to_json(explanation: Explanation) -> dict[str, Any]:
         "in_ledger": record is not None,
         "exists": None if explanation.look.error else not explanation.look.is_gone,
         "version": media.version if media is not None else None,
-        "record": msgspec.to_builtins(record) if record is not None else None,
+        "record": _to_builtins(record) if record is not None else None,
         "jobs": [_job_to_json(explanation, job) for job in explanation.jobs],
         "removed_jobs": [_result_to_json(explanation, r) for r in explanation.others],
         "foreign": {
-            reference: msgspec.to_builtins(result)
-            for reference, result in explanation.foreign.items()
+            reference: _to_builtins(result) for reference, result in explanation.foreign.items()
         },
         **_upstream_to_json(explanation.upstream),
         "artifacts": {
@@ -121,6 +120,24 @@ def _to_json(explanation: Explanation) -> dict[str, Any]:
         },
         "backfill": {"targets": explanation.targets, "run": explanation.run},
     }
+
+
+def _to_builtins(value: object) -> Any:
+    """Return a record, or a part of one, as JSON values.
+
+    An order, which may be a bucket's generation, is a text: readers that know only doubles would
+    change a number beyond 2**53.
+    """
+    return _write_orders(msgspec.to_builtins(value))
+
+
+def _write_orders(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: str(each) if key == "order" and isinstance(each, int) else _write_orders(each)
+            for key, each in value.items()
+        }
+    return [_write_orders(each) for each in value] if isinstance(value, list) else value
 
 
 def _upstream_to_json(upstream: Upstream) -> dict[str, Any]:
@@ -161,7 +178,7 @@ def _result_to_json(explanation: Explanation, result: JobResult) -> dict[str, An
         "fingerprint": result.fingerprint,
         "standing": result.standing,
         "counts": result.counts,
-        **msgspec.to_builtins(entry),
+        **_to_builtins(entry),
         "artifacts": [
             {"name": found.name, "uri": found.uri, "exists": found.exists}
             for found in (explanation.artifacts[name] for name in result.artifacts)
