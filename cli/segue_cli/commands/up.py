@@ -240,6 +240,7 @@ class UpRun:
         self._group = build()
         self._lines = lines
         self._until_idle_s = until_idle_s
+        self._graphs = [s.graph.path for s in self._group.systems if s.graph.path is not None]
         self._changed: tuple[str, ...] = ()  # the files because of which it starts again
         self._counts: dict[str, Counter[str]] = {}  # of groups before, by namespace
         self._failure: ProgramStatus | None = None
@@ -283,6 +284,7 @@ class UpRun:
         self._changed, said = (), ""
         while not signals.count:
             try:
+                self._check_graphs()
                 self._group = self._build()
                 self._group.start()
             except (ConfigurationError, TransientError) as error:
@@ -294,6 +296,12 @@ class UpRun:
             else:
                 return True
         return False
+
+    def _check_graphs(self) -> None:
+        """Raise an error if a graph is gone; the one that ships with Segue must not replace it."""
+        for path in self._graphs:
+            if not os.path.isfile(path):
+                raise ConfigurationError(f"{path} is gone; put it back, or stop with Ctrl-C")
 
     def _say_change(self, severity: str, **about: str) -> None:
         line = {"severity": severity, "action": str(Action.CHANGED), "process": "up", **about}
