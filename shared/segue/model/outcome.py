@@ -135,13 +135,15 @@ class RunTotals:
     def add(self, outcome: Outcome) -> None:
         """Count one file."""
         self.files += 1
+        length_s: float | None = None
         for job, status in outcome.jobs.items():
             counts = self.jobs.get(job)
             if counts is None:
                 counts = self.jobs[job] = {}
             counts[status] = counts.get(status, 0) + 1
             if status is Status.TODO:
-                _add(self.todo_s, job, guess_duration_s(outcome.media))
+                length_s = guess_duration_s(outcome.media) if length_s is None else length_s
+                _add(self.todo_s, job, length_s)
         self.failed_files += not FAILED.isdisjoint(outcome.jobs.values())
         for result in outcome.results:
             if result.cpu_seconds is not None:
