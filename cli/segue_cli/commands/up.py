@@ -81,7 +81,7 @@ INTERNAL = {Action.WAITING, Action.FORWARDED, Action.ASKED, Action.DROPPED, Acti
 @click.option(
     "--catch-up/--no-catch-up",
     default=True,
-    help="Compute what files that are known lack, besides what arrives.",
+    help="Also compute what files lack that were there before.",
 )
 def up(
     context: Context,
