@@ -6,6 +6,7 @@ READY := .venv/.ready
 INFRA_READY := .venv-infra/.ready
 SBOM_READY := .venv-sbom/.ready
 TRUTH_READY := .venv-truth/.ready
+DOCS_READY := .venv-docs/.ready
 INFRA_TOOLS := $(if $(shell command -v terraform),$(INFRA_READY))
 # A test process that crashes ends the run: it is a failure, and what it left undone is not hidden.
 PARALLEL := -n 2 --dist loadgroup --max-worker-restart 0
@@ -14,7 +15,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
   --no-emit-index-url --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format bench truth prove infra archives lock sbom clean
+.PHONY: help setup demo test check lint format docs bench truth prove infra archives lock sbom clean
 
 help:  ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +40,11 @@ $(SBOM_READY): locks/sbom.txt | $(READY)
 	$(BIN)/uv pip install --quiet --python .venv-sbom/bin/python --require-hashes -r locks/sbom.txt
 	@touch $(SBOM_READY)
 
+$(DOCS_READY): locks/docs.txt | $(READY)
+	test -x .venv-docs/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-docs
+	$(BIN)/uv pip install --quiet --python .venv-docs/bin/python --require-hashes -r locks/docs.txt
+	@touch $(DOCS_READY)
+
 $(TRUTH_READY): locks/truth.txt | $(READY)
 	test -x .venv-truth/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-truth
 	$(BIN)/uv pip install --quiet --python .venv-truth/bin/python --no-deps --require-hashes -r locks/truth.txt
@@ -50,7 +56,7 @@ demo: $(READY)  ## Tour Segue on synthesised music: its main job, then several t
 	@$(BIN)/segue demo
 	@$(BIN)/segue demo --teams
 
-test: $(READY) $(SBOM_READY) $(INFRA_TOOLS)  ## Run all tests
+test: $(READY) $(SBOM_READY) $(DOCS_READY) $(INFRA_TOOLS)  ## Run all tests
 	$(BIN)/pytest $(PARALLEL)
 
 check: lint  ## Lint and run the fast unit tests, in at most 90 s on two cores
@@ -65,6 +71,10 @@ lint: $(READY)  ## Check style, types and the direction of imports
 format: $(READY)  ## Put the source in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY) $(DOCS_READY)  ## Build the documentation as a site: build/site/index.html
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo "Open build/site/index.html; to search it, too: python3 -m http.server --directory build/site"
 
 bench: $(READY)  ## Measure: ratios, each within one run
 	$(BIN)/python -m bench
@@ -90,7 +100,7 @@ lock: $(READY)  ## Renew the locks from pyproject.toml and locks/*.in
 	  --output-file locks/pipelines-gpu.txt
 	@$(COMPILE) --constraints locks/dev.txt locks/build.in --output-file locks/build.txt
 	@$(COMPILE) --no-deps locks/truth.in --output-file locks/truth.txt
-	@for part in infra sbom; do $(COMPILE) locks/$$part.in --output-file locks/$$part.txt || exit; done
+	@for part in docs infra sbom; do $(COMPILE) locks/$$part.in --output-file locks/$$part.txt || exit; done
 
 sbom: $(SBOM_READY)  ## List what is deployed, by version and hash: build/sbom, in CycloneDX
 	@mkdir -p build/sbom
@@ -100,4 +110,4 @@ sbom: $(SBOM_READY)  ## List what is deployed, by version and hash: build/sbom, 
 	done
 
 clean:  ## Remove what was made, the environment included
-	rm -rf .venv .venv-infra .venv-sbom .venv-truth .segue build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-docs .venv-infra .venv-sbom .venv-truth .segue build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -132,6 +132,18 @@ COMMAND_EXIT_CODES = {
         ExitCode.OK: "the file is explained, whatever its state",
         ExitCode.ERROR: "the file's record cannot be read",
     },
+    "test": {
+        ExitCode.OK: "no job has a fault; it may have warnings",
+        ExitCode.ERROR: "a job fails, or its results differ, or are not what its code declares",
+    },
+    "profile": {
+        ExitCode.OK: "the job is profiled",
+        ExitCode.ERROR: "the job, or one above it, failed on a file",
+    },
+    "show": {
+        ExitCode.OK: "the results are shown",
+        ExitCode.UNFINISHED: "a named job has no current result for the file, or no job has one",
+    },
     "failures": {ExitCode.OK: "the failures are listed, if there are any"},
     "export": {
         ExitCode.OK: "all current results are written, or with --dry-run counted, if there are any",
@@ -250,7 +262,7 @@ def _write_table(left: str, right: str, rows: Mapping[str, str]) -> Iterator[str
 
 
 def _escape_cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return " ".join(text.split()).replace("|", "\\|").replace("[x", "\\[x")  # not a link
 
 
 if __name__ == "__main__":

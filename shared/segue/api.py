@@ -4,6 +4,8 @@ The stack is given by keyword arguments, as on the command line: ``graph`` is a 
 path of a ``jobs.yaml``, ``ledger`` a URL. Without them, the environment variables (``SEGUE_GRAPH``,
 ``SEGUE_LEDGER`` …) and the defaults of the command line apply.
 
+Examples
+--------
 >>> import segue
 >>> segue.backfill("beats", prefix="~/Music")  # doctest: +SKIP
 >>> segue.explain("~/Music/song.flac").run  # doctest: +SKIP

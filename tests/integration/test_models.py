@@ -56,9 +56,7 @@ def read_documentation(page: str, heading: str) -> tuple[str, str, list[list[str
     return blocks["yaml"], blocks.get("python", ""), [line.split() for line in lines]
 
 
-GRAPH, CODE, COMMANDS = read_documentation(
-    "writing-a-job.md", "### From an ONNX file to a backfill"
-)
+GRAPH, CODE, COMMANDS = read_documentation("own-model.md", "## From an ONNX file to a backfill")
 
 
 def sha256(data: bytes) -> str:

@@ -124,8 +124,8 @@ def _run_in_child(
     media: MediaFile,
     show: Callable[[Sequence[RunningJob]], None],
 ) -> Iterator[tuple[str, Result]]:
-    with _print_tracebacks(), Pool(graph, location, processes=1) as pool:
-        pool.submit([_build_task(graph, media)])
+    with print_tracebacks(), Pool(graph, location, processes=1) as pool:
+        pool.submit([build_task(graph, media)])
         pool.flush()
         while pool.pending:
             for report in pool.collect(COLLECT_S):
@@ -134,7 +134,7 @@ def _run_in_child(
             show(pool.running)
 
 
-def _build_task(graph: Graph, media: MediaFile) -> Task:
+def build_task(graph: Graph, media: MediaFile, task_id: int = 1) -> Task:
     """Build a task of all jobs, with what other namespaces have computed above them."""
     found: Mapping[str, ForeignResult] = {}
     with contextlib.ExitStack() as opened:
@@ -147,11 +147,13 @@ def _build_task(graph: Graph, media: MediaFile) -> Task:
                 "in its own namespace first"
             )
     inputs, checksums = find_inputs(graph, graph.jobs, found)
-    return Task(task_id=1, media=media, run=tuple(graph.jobs), inputs=inputs, checksums=checksums)
+    return Task(
+        task_id=task_id, media=media, run=tuple(graph.jobs), inputs=inputs, checksums=checksums
+    )
 
 
 @contextlib.contextmanager
-def _print_tracebacks() -> Iterator[None]:
+def print_tracebacks() -> Iterator[None]:
     """Have the child write full tracebacks of jobs' errors to standard error."""
     before = os.environ.get(DEBUG)
     os.environ[DEBUG] = "1"
@@ -165,7 +167,7 @@ def _run_here(
     graph: Graph, location: str, media: MediaFile, folder: str
 ) -> Iterator[tuple[str, Result]]:
     make_importable(graph)
-    task = _build_task(graph, media)
+    task = build_task(graph, media)
     with contextlib.closing(Stores(connect_store, location)) as stores:
         line = LineRun(task, stores, tempfile.mkdtemp(dir=folder), Claims())
         for name, job in graph.jobs.items():
