@@ -176,6 +176,8 @@ COMMAND_EXIT_CODES = {
 # Environment variables without an option of their own.
 VARIABLES = {
     "SEGUE_DEBUG": "like --debug: show tracebacks of unexpected errors and of failed jobs",
+    "SEGUE_LOG_LEVEL": "like --log-level, for functions and workers, too",
+    "SEGUE_LOG_FILE": "like --log-file, for functions and workers, too",
     "_SEGUE_COMPLETE": "set by the shell while it completes a command line",
     "SEGUE_FFMPEG": "the ffmpeg to use; default: the one on PATH, else that of imageio-ffmpeg",
     "SEGUE_GPUS": "the GPUs to use: how many, such as 2, or which, such as 0,1; default: those of "

@@ -15,6 +15,7 @@ from segue.model.passed_over import PassedOver
 from segue.model.planner import Verdict
 from segue.model.record import Failure, State
 from segue.model.transitions import Result
+from segue.model.work_size import guess_duration_s
 
 K = TypeVar("K", bound=str)
 N = TypeVar("N", int, float)
@@ -132,6 +133,8 @@ class RunTotals:
     jobs: dict[str, dict[Status, int]] = field(default_factory=dict)
     failures: dict[str, dict[str, int]] = field(default_factory=dict)  # job → kind → files
     cpu_seconds: dict[str, float] = field(default_factory=dict)
+    # Of the files to do, in a dry run: about how long they play (see ``guess_duration_s``).
+    todo_s: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)  # reason → files
     left_out_names: dict[str, list[str]] = field(default_factory=dict)  # reason → first URIs
     passed_over: PassedOver = field(default_factory=PassedOver)
@@ -139,11 +142,15 @@ class RunTotals:
     def add(self, outcome: Outcome) -> None:
         """Count one file."""
         self.files += 1
+        length_s: float | None = None
         for job, status in outcome.jobs.items():
             counts = self.jobs.get(job)
             if counts is None:
                 counts = self.jobs[job] = {}
             counts[status] = counts.get(status, 0) + 1
+            if status is Status.TODO:
+                length_s = guess_duration_s(outcome.media) if length_s is None else length_s
+                _add(self.todo_s, job, length_s)
         statuses = outcome.jobs.values()
         self.failed_files += not FAILED.isdisjoint(statuses)
         self.tried_files += not TRIED.isdisjoint(statuses)
@@ -169,6 +176,8 @@ class RunTotals:
                 _add(self.failures.setdefault(job, {}), kind, n)
         for job, seconds in other.cpu_seconds.items():
             _add(self.cpu_seconds, job, seconds)
+        for job, seconds in other.todo_s.items():
+            _add(self.todo_s, job, seconds)
         for reason, n in other.left_out.items():
             _add(self.left_out, reason, n)
         self.passed_over = self.passed_over + other.passed_over
