@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -11,6 +12,11 @@ from segue.errors import ConfigurationError
 
 ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION}
 LARGEST = 2**63 - 1
+# What SQLite takes as it is: texts, names in any of its quotes, and comments.
+LITERAL = re.compile(
+    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)""",
+    re.DOTALL,
+)
 Table = Mapping[str, Sequence[Any]]  # by column: the value of each row
 
 
@@ -29,6 +35,7 @@ class SqliteFilter:
 
         Raises ``ConfigurationError`` with SQLite's words if the condition cannot be evaluated.
         """
+        self._check_parentheses()
         names = [(table, column) for table, columns in tables.items() for column in columns]
         cells = ["number", *(f"c{place}" for place in range(len(names)))]
         values = [range(count), *(tables[table][column] for table, column in names)]
@@ -45,6 +52,17 @@ class SqliteFilter:
                     f"the condition {self._condition!r} cannot be used: {error}"
                 ) from error
         return [number for (number,) in found]
+
+    def _check_parentheses(self) -> None:
+        """Refuse to close the parentheses around the condition: what follows is no condition."""
+        depth = 0
+        for sign in re.findall(r"[()]", LITERAL.sub(" ", self._condition)):
+            depth += 1 if sign == "(" else -1
+            if depth < 0:
+                raise ConfigurationError(
+                    f"the condition {self._condition!r} cannot be used: it has a ) without a (; "
+                    "write one condition"
+                )
 
 
 def _build_query(tables: Mapping[str, Table], condition: str) -> str:
