@@ -144,6 +144,15 @@ def test_a_result_is_opened_as_a_copy_that_is_named_after_its_file(segue, song, 
     assert f"Opened {path}, a copy." in said.err
 
 
+def test_a_copy_of_a_file_with_a_long_name_has_a_short_one(segue, writer, monkeypatch):
+    opened = []
+    monkeypatch.setattr(click, "launch", lambda path: opened.append(path) or 0)
+    name = 60 * "𝄞" + ".wav"
+    writer.write(name, picture=np.zeros((4, 6), np.uint8))
+    assert segue("show", writer.uri(name), "picture", "--open", *LEDGER).code == 0
+    assert os.path.basename(opened[0]) == 40 * "𝄞" + ".picture.png"
+
+
 def test_where_nothing_opens_it_the_copy_is_named(segue, song, monkeypatch):
     monkeypatch.setattr(click, "launch", lambda path: 3)
     said = segue("show", song, "picture", "--open", *LEDGER)
