@@ -12,10 +12,11 @@ from segue.model.graph import read_graph
 from segue.testing.sound import tone, write
 
 CODE = """
-import os, random, threading
+import atexit, os, random, threading
 from typing import TypedDict
 
 SEEN = []
+atexit.register(print, "the end")  # what a module prints is not what its import costs
 
 class Counted(TypedDict):
     count: int
