@@ -189,6 +189,19 @@ def test_little_is_claimed_ahead_of_slow_work():
     assert pool.most <= 4
 
 
+def test_little_is_claimed_ahead_of_slow_work_after_fast_work_for_other_targets():
+    def answer(task: Task) -> tuple[Result, ...]:
+        seconds = 0.001 if task.run == ("a",) else 1.0
+        return tuple(Result(job=j, state=State.DONE, seconds=seconds) for j in task.run)
+
+    pool = OneByOne(answer, processes=2)
+    system = System(pool=pool)
+    system.run(files(40), "a")
+    pool.most = 0
+    assert len(system.run(files(40), "b")) == 40
+    assert pool.most <= 4
+
+
 def test_much_is_claimed_ahead_of_fast_work():
     def fast(task: Task) -> tuple[Result, ...]:
         return tuple(Result(job=j, state=State.DONE, seconds=0.001) for j in task.run)
@@ -1013,7 +1026,7 @@ def test_what_is_not_begun_can_be_withdrawn_and_what_is_goes_on():
     assert 0 < begun < 10
     left = system.engine.withdraw()
     ended += list(system.engine.drain())
-    assert (len(ended), left) == (begun, 11 - begun)
+    assert (len(ended), len(left)) == (begun, 11 - begun)
     assert system.engine.pending == 0
     assert len(system.ledger.records) == len(pool.tasks) == begun
     assert len(system.run(files(10))) == 10  # the same engine can go on with them
