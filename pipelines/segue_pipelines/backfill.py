@@ -282,6 +282,16 @@ def _check_end(run: BackfillRun, totals: RunTotals | None) -> None:
     """Raise an error if a run has left files because it was stopped early."""
     if totals is None or not totals.not_started:
         return
+    if run.progress is not None:  # which has all but these, and is read after an error
+        writer = ProgressWriter(run.progress)
+        writer.add(
+            RunTotals(
+                left_out=totals.left_out,
+                left_out_names=totals.left_out_names,
+                passed_over=totals.passed_over,
+            )
+        )
+        writer.flush()
     left = f"{totals.not_started:,} files were not started"
     with contextlib.closing(connect_ledger(run.ledger, run.graph.namespace)) as ledger:
         order = ledger.read_controls().cancelled.get(run.id)
