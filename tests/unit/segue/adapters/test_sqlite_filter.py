@@ -43,6 +43,8 @@ def test_a_condition_that_ends_before_its_end_is_refused(condition):
         "(SELECT count(*) FROM sqlite_schema)",
         "(SELECT name FROM pragma_database_list)",
         "n IN (WITH RECURSIVE t(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM t) SELECT i FROM t)",
+        "(select count(*) FROM cells AS a, cells AS b, cells AS c) > 0",
+        "length(hex(zeroblob(900000000))) > 0",
         "load_extension('x')",
         "1); ATTACH 'x' AS y; --",
     ],
