@@ -97,9 +97,9 @@ class ProbeStage:
         self._probing.difference_update(left)
         if left:
             self._leave(RunTotals(not_started=len(left) - len(probed)))
-        self._leave_probed(probed)
+        self._leave_files(probed)
 
-    def _leave_probed(self, outcomes: Sequence[Outcome]) -> None:
+    def _leave_files(self, outcomes: Sequence[Outcome]) -> None:
         """Count files that were probed, and for which nothing else was begun, as not started."""
         totals = RunTotals()
         for outcome in outcomes:
@@ -138,7 +138,7 @@ class ProbeStage:
             return
         probed, self._probed = self._probed, []
         if self._is_stopped:
-            self._leave_probed(probed)
+            self._leave_files(probed)
             return
         snapshots = self._ledger.read([outcome.media.uri for outcome in probed])
         reasons = self._probes.find_reasons([outcome.media for outcome in probed], snapshots)
