@@ -96,7 +96,7 @@ def show(context: Context, file: str, jobs: tuple[str, ...], rows: int, opens: b
             {"uri": look.uri, "results": {k: _to_json(r) for k, r in results.items()}}
         )
     else:
-        context.output.print(look.uri, *_render(results, rows))
+        context.output.print(escape(look.uri), *_render(results, rows))
     if missing or not results:
         what = f"of {', '.join(missing)}" if missing else "of any job"
         context.output.note(

@@ -70,6 +70,13 @@ def test_each_kind_of_result_is_shown_as_what_it_holds(segue, song):
     assert "absent" not in said.out
 
 
+def test_a_name_of_two_lines_is_shown_in_one(segue, writer):
+    writer.write("new\nline.wav", plain="text")
+    said = segue("show", writer.uri("new\nline.wav"), "plain", *LEDGER)
+    assert said.code == 0
+    assert said.out.startswith(f"{writer.uri('new')}\\nline.wav\n")
+
+
 def test_a_long_list_of_records_is_shown_in_part(segue, song):
     said = segue("show", song, "beats", *LEDGER, "--rows", "3").out
     assert "… 9 more rows; --rows 12 shows them all" in said
