@@ -28,6 +28,7 @@ from segue.model.media_file import MediaFile
 from segue.model.record import State
 from segue.model.result_schema import find_mismatch
 from segue.model.transitions import Result
+from segue.worker.pool import ENVIRONMENT
 
 JSON = "application/json"
 MANY_THREADS = 1.5  # CPU time by wall time; a job has one core
@@ -256,6 +257,7 @@ def _examine_import(module: str) -> _Import:
     done = subprocess.run(
         [sys.executable, "-P", "-X", "importtime", "-c", _IMPORT, module, *sys.path],
         check=False, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL,
+        env={**os.environ, **ENVIRONMENT},  # as in a worker, where libraries have one thread
     )  # fmt: skip
     found = _THREADS.search(done.stdout)
     if done.returncode != 0 or found is None:
@@ -274,8 +276,8 @@ def _examine_import(module: str) -> _Import:
     threads = int(found[1])
     if threads > 1:
         warnings.append(
-            f"its import starts {threads - 1} threads, so each of a worker's processes imports it "
-            "anew: import inside the function what starts them"
+            f"its import starts threads ({threads - 1}), so each of a worker's processes "
+            "imports it anew: import inside the function what starts them"
         )
     return _Import(seconds=total_s, warnings=tuple(warnings))
 

@@ -13,6 +13,7 @@ from segue.testing.sound import tone, write
 
 CODE = """
 import atexit, os, random, threading
+import numpy  # whose threads a worker does not let start
 from typing import TypedDict
 
 SEEN = []
