@@ -161,13 +161,23 @@ def _print_tracebacks() -> Iterator[None]:
         os.environ.pop(DEBUG) if before is None else os.environ.update({DEBUG: before})
 
 
+@contextlib.contextmanager
+def _use_temporary(folder: str) -> Iterator[None]:
+    """Have jobs write their temporary files to a folder, as in a child."""
+    before, tempfile.tempdir = tempfile.tempdir, folder
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
 def _run_here(
     graph: Graph, location: str, media: MediaFile, folder: str
 ) -> Iterator[tuple[str, Result]]:
     make_importable(graph)
     task = _build_task(graph, media)
-    with contextlib.closing(Stores(connect_store, location)) as stores:
-        line = LineRun(task, stores, tempfile.mkdtemp(dir=folder), Claims())
+    with contextlib.closing(Stores(connect_store, location)) as stores, _use_temporary(folder):
+        line = LineRun(task, stores, tempfile.mkdtemp(), Claims())
         for name, job in graph.jobs.items():
             timer = Timer()
             result = Result(job=name, state=State.DONE)

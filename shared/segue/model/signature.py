@@ -61,7 +61,7 @@ def find_wrong_types(
     for name, kind in kinds.items():
         if taken is None or name not in taken:
             continue
-        annotation = _resolve_annotation(target, taken[name].annotation)
+        annotation = resolve_annotation(target, taken[name].annotation)
         wanted = f"{getattr(annotation, '__module__', '')}.{getattr(annotation, '__name__', '')}"
         given = MEDIA if kind == SOURCE else AUDIO if kind in AUDIO_TYPES else ""
         if wanted in REMEDIES and wanted != given:
@@ -222,7 +222,7 @@ def takes_text(target: Callable[..., Any], name: str) -> bool:
     taken = _find_parameters(target)
     if taken is None or name not in taken:
         return False
-    kind = _resolve_annotation(target, taken[name].annotation)
+    kind = resolve_annotation(target, taken[name].annotation)
     return kind is str or set(typing.get_args(kind)) == {str, type(None)}
 
 
@@ -230,7 +230,7 @@ def _convert(target: Callable[..., Any], name: str, value: Any) -> Any:
     taken = _find_parameters(target)
     if taken is None or name not in taken:
         return value
-    kind = _resolve_annotation(target, taken[name].annotation)
+    kind = resolve_annotation(target, taken[name].annotation)
     if kind is inspect.Parameter.empty:
         return value
     try:
@@ -243,7 +243,7 @@ def _refuse(_wanted: type, _value: object) -> Any:
     raise _NotPlainError
 
 
-def _resolve_annotation(target: Callable[..., Any], annotation: Any) -> Any:
+def resolve_annotation(target: Callable[..., Any], annotation: Any) -> Any:
     """Resolve an annotation; return ``empty`` if it names what only type checkers see."""
     if annotation is inspect.Parameter.empty:
         return annotation
