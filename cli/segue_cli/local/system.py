@@ -31,6 +31,7 @@ from segue.model.shipped_graphs import DEFAULT_PATH
 from segue.reports.job_states import MISSING, count_jobs
 from segue.worker.model_paths import check_models
 from segue.worker.running_job import list_running_folders, read_running_jobs
+from segue.worker.secrets import resolve_secrets
 from segue_cli.local.cloud_events import build_sweep_event
 from segue_cli.local.folder_events import FolderEvents
 from segue_cli.local.lock import lock_ledger
@@ -107,6 +108,7 @@ class System:
         """Raise an error if the jobs' code, a model or the place of the artifacts is wrong."""
         check_code_alone(self.graph)
         check_models(self.graph, self.graph.jobs)
+        resolve_secrets(self.graph, self.graph.jobs)
         check_writable(parse_location(self.graph.artifacts))
 
     def open(self) -> None:

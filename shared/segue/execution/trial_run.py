@@ -33,6 +33,7 @@ from segue.worker.pool import Pool
 from segue.worker.process import Timer
 from segue.worker.protocol import Task
 from segue.worker.running_job import RunningJob
+from segue.worker.secrets import resolve_secrets, use_secrets
 
 COLLECT_S = 0.5
 DEBUG = "SEGUE_DEBUG"
@@ -175,6 +176,7 @@ def _run_here(
     graph: Graph, location: str, media: MediaFile, folder: str
 ) -> Iterator[tuple[str, Result]]:
     make_importable(graph)
+    use_secrets(resolve_secrets(graph, graph.jobs))
     task = _build_task(graph, media)
     with contextlib.closing(Stores(connect_store, location)) as stores, _use_temporary(folder):
         line = LineRun(task, stores, tempfile.mkdtemp(), Claims())

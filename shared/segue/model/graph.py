@@ -34,6 +34,8 @@ from segue.model.manifest import (
 from segue.model.media_file import is_unicode
 from segue.model.model_entry import CONVERT, SHA256, ModelEntry, parse_source
 from segue.model.model_entry import REFERENCE as MODEL
+from segue.model.secret_reference import RULE as SECRET_RULE
+from segue.model.secret_reference import is_reference
 from segue.model.shipped_graphs import list_shipped_graphs
 from segue.model.yaml_document import MAX_FAULTS, YamlDocument, YamlError, abbreviate, parse_yaml
 from segue.printable import escape
@@ -130,6 +132,7 @@ class Job:
     # The types of files that it is for, such as audio/*; none: all.
     accepts: tuple[str, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)  # parameter → where its value is
     version: int = 1
     owner: str = ""
     description: str = ""
@@ -778,6 +781,7 @@ class _Reader:
             writes=take("writes", self.read_writes, None),
             accepts=take("accepts", self.read_accepts, []),
             params=take("params", self.read_params, {}),
+            secrets=take("secrets", self.read_secrets, {}, body),
             version=take("version", self.read_number, 1, int, 1, 10**9),
             owner=take("owner", self.read_text, ""),
             description=take("description", self.read_text, ""),
@@ -947,6 +951,22 @@ class _Reader:
         for key, item in params.items():
             self.check_model(key, item, f"{place}.{key}")
         return params
+
+    def read_secrets(self, value: Any, place: str, job: Mapping[str, Any]) -> dict[str, str]:
+        """Read where secrets are; no message repeats a value, which may be a secret itself."""
+        if not isinstance(value, dict):
+            self.add_fault(place, f"is no mapping of parameters to secrets; {SECRET_RULE}")
+            return {}
+        secrets: dict[str, str] = {}
+        for key, item in self.take_parameters(value, place):
+            text = self.read_text(item, f"{place}.{key}") if isinstance(item, str) else ""
+            if not is_reference(text):
+                self.add_fault(f"{place}.{key}", f"is no reference to a secret; {SECRET_RULE}")
+            for other in ("needs", "params"):
+                if isinstance(job.get(other), dict) and key in job[other]:
+                    self.add_fault(f"{place}.{key}", f"is in {other}, too; rename one of them")
+            secrets[key] = text
+        return secrets
 
     def take_parameters(self, value: Mapping[str, Any], place: str) -> Iterator[tuple[str, Any]]:
         """Yield the items whose keys can be parameters of the callable."""

@@ -75,15 +75,21 @@ def make_importable(graph: Graph) -> None:
         importlib.invalidate_caches()
 
 
-def build(job: Job, models: Mapping[str, str] = MappingProxyType({})) -> Runner:
+def build(
+    job: Job,
+    models: Mapping[str, str] = MappingProxyType({}),
+    secrets: Mapping[str, str] = MappingProxyType({}),
+) -> Runner:
     """Import a job and set its parameters; exceptions of its own code propagate.
 
-    ``models`` has the paths of the models that its parameters name, by parameter.
+    ``models`` has the paths of the models that its parameters name, and ``secrets`` the values of
+    its secrets, by parameter.
     """
     target = find_callable(job.run)
     params = {name: convert_parameter(target, name, value) for name, value in job.params.items()}
     for name, path in models.items():
         params[name] = path if takes_text(target, name) else Path(path)
+    params |= secrets
     null = may_return_null(target)
     if not isinstance(target, type):
         return Runner(call=lambda inputs: target(**inputs, **params), may_return_null=null)

@@ -38,12 +38,14 @@ def find_mismatches(target: Callable[..., Any], job: Job) -> Iterator[Fault]:
     if isinstance(target, type):
         if taken is not None:
             yield from _check_params(job, target, taken, besides=())
-            yield from _check_required(job, taken, given=job.params)
+            yield from _check_secrets(job, target, taken)
+            yield from _check_required(job, taken, given=(*job.params, *job.secrets))
         yield from _check_methods(target, job)
     elif taken is not None:
         yield from _check_inputs(job, taken)
         yield from _check_params(job, target, taken, besides=job.needs)
-        yield from _check_required(job, taken, given=(*job.needs, *job.params))
+        yield from _check_secrets(job, target, taken)
+        yield from _check_required(job, taken, given=(*job.needs, *job.params, *job.secrets))
 
 
 def find_wrong_types(
@@ -161,6 +163,21 @@ def _check_params(
                 kind = inspect.formatannotation(kind)
             message = f"{value!r} is not what {job.run!r} takes ({rule}); write {kind}"
             yield Fault(f"params.{name}", message)
+
+
+def _check_secrets(job: Job, target: Callable[..., Any], taken: Parameters) -> Iterator[Fault]:
+    for name in job.secrets:
+        found = taken.get(name)
+        if found is None or found.kind not in NAMED:
+            if not _takes_any(taken):
+                message = f"{job.run!r} takes no parameter {name!r}; {suggest(name, taken)}"
+                yield Fault(f"secrets.{name}", message)
+            continue
+        try:
+            _convert(target, name, "text")
+        except msgspec.ValidationError:
+            message = f"{job.run!r} does not take {name!r} as text, which a secret is; write str"
+            yield Fault(f"secrets.{name}", message)
 
 
 def _check_defaults(job: Job, taken: Parameters) -> Iterator[Fault]:

@@ -45,6 +45,7 @@ from segue.worker.failure import shorten
 from segue.worker.model_paths import find_model_paths
 from segue.worker.protocol import Task
 from segue.worker.result_file import ResultFiles, is_file
+from segue.worker.secrets import find_leak, find_secrets
 
 JSON = "application/json"
 ATTEMPTS = 10  # to write an artifact while others write one of the same name
@@ -72,7 +73,7 @@ class LoadedJob:
 def load_job(graph: Graph, name: str) -> LoadedJob:
     """Import a job, construct it and run its setup; errors of its code propagate."""
     spec = graph.jobs[name]
-    runner = build(spec, find_model_paths(graph, name))
+    runner = build(spec, find_model_paths(graph, name), find_secrets(name))
     if runner.setup is not None:
         runner.setup()
     return LoadedJob(
@@ -221,6 +222,7 @@ class LineRun:
                 self._encode(content_type, each)
                 for (_, content_type, _), each in zip(job.outputs, values, strict=True)
             ]
+            _check_secrets(job, encoded)
         except BadOutput:
             if hasattr(value, "close"):
                 value.close()  # a coroutine warns if it is never awaited
@@ -394,6 +396,15 @@ def _split_value(job: LoadedJob, value: Any) -> list[Any]:
             f"with the keys {', '.join(map(repr, names))}"
         )
     return [value[name] for name in names]
+
+
+def _check_secrets(job: LoadedJob, encoded: Sequence[Encoded]) -> None:
+    for each in encoded if job.spec.secrets else ():
+        if (parameter := find_leak(job.spec.name, each.data)) is not None:
+            raise BadOutput(
+                f"the result contains the secret {parameter!r}, and others read artifacts: leave "
+                "it out"
+            )
 
 
 def _empty_folder(folder: str) -> None:
