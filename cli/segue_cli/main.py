@@ -58,6 +58,7 @@ COMMANDS = {
         "watch": "Follow a request or a file until it is done.",
         "ping": "Check that every streaming pipeline answers.",
         "explain": "Show everything about one file, and what would be computed next.",
+        "show": "Show the results of one file as values.",
         "failures": "List failures by job and kind.",
         "export": "Write the results of jobs as a table.",
     },

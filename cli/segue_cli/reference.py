@@ -132,6 +132,10 @@ COMMAND_EXIT_CODES = {
         ExitCode.OK: "the file is explained, whatever its state",
         ExitCode.ERROR: "the file's record cannot be read",
     },
+    "show": {
+        ExitCode.OK: "the results are shown",
+        ExitCode.UNFINISHED: "a named job has no current result for the file, or no job has one",
+    },
     "failures": {ExitCode.OK: "the failures are listed, if there are any"},
     "export": {
         ExitCode.OK: "all current results are written, or with --dry-run counted, if there are any",

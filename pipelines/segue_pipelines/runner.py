@@ -4,6 +4,9 @@ If a pipeline fails while one of the local runner's worker processes is still st
 stops only the workers that are connected, and then waits for all of them: for ever, as the late one
 waits for work. Of the sets of strings that several bundles add to one metric, it keeps only one.
 What its worker processes log is lost.
+
+In a notebook, Beam puts the cell's number before the label of each step. For this it imports all
+that it has for notebooks, which fails with pandas 3; and steps had another label each time.
 """
 
 from __future__ import annotations
@@ -46,7 +49,8 @@ def run_pipeline(build: Callable[[beam.Pipeline], object], options: PipelineOpti
     pipeline = beam.Pipeline(runner=build_runner(options), options=options)
     # For transforms in other languages, of which Segue has none; a killed process would leave it.
     os.rmdir(pipeline.local_tempdir)
-    build(pipeline)
+    with _keep_labels():
+        build(pipeline)
     try:
         with _protect_workers_path(options):
             result = pipeline.run()
@@ -66,6 +70,17 @@ def build_runner(options: PipelineOptions) -> Any:
     worker_handlers.ControlConnection.close = _close_for_late_workers
     monitoring_infos._KNOWN_COMBINERS[monitoring_infos.STRING_SET_TYPE] = _unite_sets  # noqa: SLF001
     return FnApiRunner()
+
+
+@contextlib.contextmanager
+def _keep_labels() -> Iterator[None]:
+    """Have steps keep their labels in a notebook, too."""
+    alter = beam.pipeline.alter_label_if_ipython
+    beam.pipeline.alter_label_if_ipython = lambda *_: None
+    try:
+        yield
+    finally:
+        beam.pipeline.alter_label_if_ipython = alter
 
 
 @contextlib.contextmanager

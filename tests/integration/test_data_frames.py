@@ -1,6 +1,6 @@
 """Jobs that return data frames of pandas and polars, which no extra of Segue brings.
 
-They are installed beside this environment, as the lock names them, and kept in pytest's cache.
+polars is installed beside this environment, as its lock names it, and kept in pytest's cache.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _give_up(missing: str) -> NoReturn:
 
 @pytest.fixture(scope="module")
 def packages(pytestconfig) -> Path:
-    """A folder with pandas and polars, to add to the path."""
+    """A folder with polars, to add to the path."""
     beside = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
     uv = shutil.which("uv", path=beside) or _give_up("uv, which installs packages")
     folder = pytestconfig.cache.mkdir("frames")

@@ -27,6 +27,7 @@ from segue_cli.parameters import complete_job, file_argument
 from segue_cli.views import text
 from segue_cli.views.output import Output, write_file
 from segue_cli.views.running import describe_running_job, render_progress
+from segue_cli.views.values import describe_artifact, format_summary
 
 if TYPE_CHECKING:
     from segue.worker.running_job import RunningJob
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 STANDARD_OUTPUT = "-"
 JSON = "application/json"
 NOTE_S = 10.0  # between two lines about how far a job is
-PICTURES = ("image/png", "image/jpeg")
 
 
 @command(
@@ -253,48 +253,3 @@ def _write_artifacts(path: str | None, done: TrialRun, media: MediaFile) -> dict
         write_file(target, data)
         written[output] = os.path.abspath(target)
     return written
-
-
-def describe_artifact(content_type: str, data: bytes) -> Any:
-    """Return the value of a JSON artifact, or a summary of any other, such as its length."""
-    from segue.codec import decode
-    from segue.media.audio import Audio
-
-    if content_type == JSON:
-        return decode(content_type, data)
-    summary: dict[str, Any] = {"content_type": content_type, "size_bytes": len(data)}
-    if content_type in PICTURES:
-        height, width = decode(content_type, data).shape[:2]
-        return {**summary, "width": width, "height": height}
-    value = decode(content_type, data)
-    if isinstance(value, bytes):
-        return summary
-    if isinstance(value, Audio):
-        peak = float(abs(value.y).max()) if value.y.size else 0.0
-        return {
-            **summary,
-            "duration_s": round(value.duration_s, 3),
-            "sample_rate_hz": value.sr,
-            "channels": value.channels,
-            "peak": round(peak, 4),
-        }
-    if isinstance(value, dict):
-        arrays = {n: {"shape": list(a.shape), "dtype": str(a.dtype)} for n, a in value.items()}
-        return {**summary, "arrays": arrays}
-    return {**summary, "rows": value.num_rows, "columns": list(value.column_names)}
-
-
-def format_summary(found: dict[str, Any]) -> Iterator[str]:
-    """Format the summary of an artifact that is not JSON."""
-    what = f"{found['content_type']}, {text.format_size(found['size_bytes'])}"
-    if "duration_s" in found:
-        channels = text.format_count(found["channels"], "channel")
-        what += f": {found['duration_s']:g} s, {found['sample_rate_hz']:,} Hz, {channels}"
-        what += f", peak {found['peak']:g}"
-    elif "width" in found:
-        what += f": {found['width']} x {found['height']} pixels"
-    elif "rows" in found:
-        what += f": {text.format_count(found['rows'], 'row')} of {', '.join(found['columns'])}"
-    yield what
-    for name, array in found.get("arrays", {}).items():
-        yield f"  {name}: {array['dtype']}, {' x '.join(map(str, array['shape'])) or 'one value'}"

@@ -140,7 +140,7 @@ def explain(stack: Stack, file: str, targets: Collection[str]) -> Explanation:
         If its record cannot be read.
     """
     graph = stack.graph
-    look, record = _find_file(stack, file)
+    look, record = find_file(stack, file)
     now = utc_now()
     # A backfill first records the version that it finds.
     planned = arrive(record, look.media, now)[0] if look.media is not None else record
@@ -184,8 +184,11 @@ def _add_running_job(stack: Stack, uri: str, job: JobExplanation) -> JobExplanat
     return replace(job, running=running, reason=reason)
 
 
-def _find_file(stack: Stack, file: str) -> tuple[Look, Record | None]:
-    """Return the first candidate URI that is in the ledger, else the first that exists."""
+def find_file(stack: Stack, file: str) -> tuple[Look, Record | None]:
+    """Return the first candidate URI that is in the ledger, else the first that exists.
+
+    Errors as of `explain`.
+    """
     uris = list_file_uris(file, stack.graph.catalogue)
     for uri, snapshot in zip(uris, stack.ledger.read(uris), strict=True):
         if snapshot.damage is not None:

@@ -220,6 +220,15 @@ def check_reference(graph: Graph, reference: str) -> str:
     raise ConfigurationError(f"{reference!r} {what}; write one of {known}")
 
 
+def list_references(graph: Graph) -> list[str]:
+    """Return the references to all results: jobs or, of those with several outputs, outputs."""
+    return [
+        f"{job.name}.{output}" if output else job.name
+        for job in graph.jobs.values()
+        for output in job.outputs
+    ]
+
+
 def find_results(
     ledger: Ledger,
     graph: Graph,
@@ -229,12 +238,19 @@ def find_results(
 ) -> Iterator[FileResults]:
     """Stream all files that exist, in the order of their URIs, with their current results."""
     for record in find_records(ledger, Query(prefix=prefix, deleted=False)):
-        found = {name: _find_result(graph, record, name, reader) for name in references}
-        yield FileResults(
-            uri=record.uri,
-            version=record.version,
-            results={name: result for name, result in found.items() if result is not None},
-        )
+        yield select_results(graph, record, references, reader)
+
+
+def select_results(
+    graph: Graph, record: Record, references: Sequence[str], reader: ArtifactReader
+) -> FileResults:
+    """Return the current results of a file, of those jobs and outputs that have one."""
+    found = {name: _find_result(graph, record, name, reader) for name in references}
+    return FileResults(
+        uri=record.uri,
+        version=record.version,
+        results={name: result for name, result in found.items() if result is not None},
+    )
 
 
 def _find_result(

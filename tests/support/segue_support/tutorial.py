@@ -67,6 +67,7 @@ def run_page(page: str, home: str) -> Iterator[Run]:
     """Run the commands of a page in a home folder with music, one after the other."""
     make_catalogue(os.path.join(home, "Music"))
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SEGUE_")}
+    environment["XDG_CACHE_HOME"] = os.path.expanduser("~/.cache")  # what is compiled there, stays
     environment |= {"HOME": home, "FORCE_COLOR": "1", "COLUMNS": str(COLUMNS)}
     environment["PATH"] = os.path.dirname(sys.executable) + os.pathsep + environment["PATH"]
     folder = home

@@ -15,7 +15,8 @@ from segue.codec import encode
 from segue.media.audio import Audio
 from segue.testing.sound import tone, write
 from segue.worker.running_job import RunningJob
-from segue_cli.commands.run import NOTE_S, RunningNotes, describe_artifact, format_summary
+from segue_cli.commands.run import NOTE_S, RunningNotes
+from segue_cli.views.values import describe_artifact, format_summary
 
 GRAPH = """
 artifacts: artifacts
