@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from segue.model.graph_keys import GRAPH_KEYS, JOB_KEYS, MODEL_KEYS, RESOURCE_KEYS, Key
+from segue.model.graph_keys import GRAPH_KEYS, JOB_KEYS, MODEL_KEYS, RESOURCE_KEYS, GraphKey
 from segue.model.graph_schema import COMMENT, FILE, format_schema
 
 PAGE = "jobs-yaml.md"
@@ -63,7 +63,7 @@ both; `segue graph --schema -o {FILE}` writes the schema of the Segue that is in
 An editor knows what a line may be. Whether a parent exists, and whether a graph has a cycle,
 matches its lock and the jobs' code, `segue graph --check` says.
 """
-TABLES: Mapping[str, tuple[str, Mapping[str, Key]]] = {
+TABLES: Mapping[str, tuple[str, Mapping[str, GraphKey]]] = {
     "The graph": ("key", GRAPH_KEYS),
     "A job": ("key of a job", JOB_KEYS),
     "Resources": ("key of `resources`", RESOURCE_KEYS),

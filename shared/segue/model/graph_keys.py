@@ -36,7 +36,7 @@ _NEED = rf"{SOURCE}|{NAME.pattern}(\.{NAME.pattern})?|{REFERENCE.pattern}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
+class GraphKey:
     """A key: what it means to people, in Markdown, and to editors, as a JSON Schema."""
 
     kind: str  # of value
@@ -51,7 +51,7 @@ def match(pattern: str) -> Schema:
     return {"type": "string", "pattern": f"^({pattern})$"}
 
 
-def match_filled(pattern: str) -> Schema:
+def match_template(pattern: str) -> Schema:
     """Return the schema of a text that matches a pattern once its variables are filled."""
     return match(f"{pattern}|{VARIABLE}")
 
@@ -63,19 +63,19 @@ def limit(key: str) -> Schema:
     return {"type": whole, "minimum": low, "maximum": high}
 
 
-def limit_kind(key: str) -> str:
+def describe_limit(key: str) -> str:
     """Return what a number within the limits of the reader is called."""
     kind, low, high = LIMITS[key]
     noun = "whole number" if kind is int else "number"
     return f"{noun}, {low:,} to {high:,}"
 
 
-def list_of(item: Schema, **more: Any) -> Schema:
+def build_list(item: Schema, **more: Any) -> Schema:
     """Return the schema of a list."""
     return {"type": "array", "items": item, **more}
 
 
-def mapping_of(names: Schema, values: Schema, **more: Any) -> Schema:
+def build_map(names: Schema, values: Schema, **more: Any) -> Schema:
     """Return the schema of a mapping by its keys and its values."""
     return {"type": "object", "propertyNames": names, "additionalProperties": values, **more}
 
@@ -87,23 +87,23 @@ CONTENT_TYPE: Schema = {"type": "string", "enum": list(CONTENT_TYPES)}
 NAMES: Schema = {**match(NAME.pattern), "not": {"const": SOURCE}}
 PARAMETERS: Schema = match(IDENTIFIER)
 
-RESOURCE_KEYS: Mapping[str, Key] = {
-    "memory_gib": Key(
-        kind=limit_kind("memory_gib"),
+RESOURCE_KEYS: Mapping[str, GraphKey] = {
+    "memory_gib": GraphKey(
+        kind=describe_limit("memory_gib"),
         meaning="memory that the job may use, on top of what a process uses before the job starts",
         default="2",
         example="memory_gib: 4",
         schema=limit("memory_gib"),
     ),
-    "gpu": Key(
+    "gpu": GraphKey(
         kind=f"one of {', '.join(f'`{gpu}`' for gpu in GPUS)}",
         meaning="the [GPU](gpus.md#the-job) that it runs on",
         default=f"`{NO_GPU}`",
         example="gpu: nvidia-l4",
         schema={"type": "string", "enum": list(GPUS)},
     ),
-    "gpu_memory_gib": Key(
-        kind=limit_kind("gpu_memory_gib"),
+    "gpu_memory_gib": GraphKey(
+        kind=describe_limit("gpu_memory_gib"),
         meaning="how much of the GPU's memory it needs, so that several processes share one; at "
         "most what that GPU has",
         default="all of it",
@@ -112,22 +112,22 @@ RESOURCE_KEYS: Mapping[str, Key] = {
     ),
 }
 
-JOB_KEYS: Mapping[str, Key] = {
-    "run": Key(
+JOB_KEYS: Mapping[str, GraphKey] = {
+    "run": GraphKey(
         kind="`module:name`",
         meaning="the [function or class](writing-a-job.md) that does the work",
         example="run: brightness:brightness",
-        schema=match_filled(RUN.pattern),
+        schema=match_template(RUN.pattern),
     ),
-    "needs": Key(
+    "needs": GraphKey(
         kind="mapping of inputs",
         meaning="for each input, the job that it comes from, or `JOB.OUTPUT`; `source` for the "
         "media file itself; or `NAMESPACE/JOB` of [another team](formats.md#namespaces), or "
         "`NAMESPACE/source`, whose arrivals then start the jobs",
         example="needs: {audio: downsample, beats: beats}",
-        schema=mapping_of(PARAMETERS, match(_NEED), minProperties=1),
+        schema=build_map(PARAMETERS, match(_NEED), minProperties=1),
     ),
-    "writes": Key(
+    "writes": GraphKey(
         kind="content type, or mapping of outputs to content types",
         meaning="what the job's [result](writing-a-job.md#results) becomes: "
         f"{', '.join(f'`{each}`' for each in CONTENT_TYPES)}; with "
@@ -136,97 +136,97 @@ JOB_KEYS: Mapping[str, Key] = {
         schema={
             "anyOf": [
                 CONTENT_TYPE,
-                mapping_of(match(NAME.pattern), CONTENT_TYPE, minProperties=1),
+                build_map(match(NAME.pattern), CONTENT_TYPE, minProperties=1),
             ]
         },
     ),
-    "accepts": Key(
+    "accepts": GraphKey(
         kind="list of content types",
         meaning="the types of [files that it is for](writing-a-job.md#not-for-this-file)",
         default="all files",
         example='accepts: ["audio/*", "video/*"]',
-        schema=list_of(match(CONTENT_PATTERN.pattern)),
+        schema=build_list(match(CONTENT_PATTERN.pattern)),
     ),
-    "params": Key(
+    "params": GraphKey(
         kind="mapping of parameters",
         meaning="values of the function's parameters, which are part of the fingerprint; text of "
         "the form `name@version` names a [model](formats.md#models)",
         default="none",
         example="params: {n_fft: 4096, model: level@1}",
-        schema=mapping_of(PARAMETERS, {}),
+        schema=build_map(PARAMETERS, {}),
     ),
-    "secrets": Key(
+    "secrets": GraphKey(
         kind="mapping of parameters to references",
         meaning="for each parameter, where its [secret](writing-a-job.md#secrets) is: `env:NAME`, "
         "or `projects/PROJECT/secrets/NAME/versions/VERSION` in Secret Manager. It is no part of "
         "the fingerprint",
         default="none",
         example="secrets: {api_key: env:SPEECH_KEY}",
-        schema=mapping_of(
+        schema=build_map(
             PARAMETERS,
-            match_filled(
+            match_template(
                 f"{secret_reference.ENVIRONMENT.pattern}|{secret_reference.STORED.pattern}"
             ),
         ),
     ),
-    "version": Key(
-        kind=limit_kind("version"),
+    "version": GraphKey(
+        kind=describe_limit("version"),
         meaning="to be raised when the code gives other results",
         default="1",
         example="version: 2",
         schema=limit("version"),
     ),
-    "equivalents": Key(
+    "equivalents": GraphKey(
         kind="list of fingerprints",
         meaning="old fingerprints whose results are still current",
         default="none",
         example='equivalents: ["0123456789ab"]',
-        schema=list_of(match(FINGERPRINT.pattern)),
+        schema=build_list(match(FINGERPRINT.pattern)),
     ),
-    "publish": Key(
+    "publish": GraphKey(
         kind="`true` or `false`",
         meaning="whether [other teams](formats.md#namespaces) may depend on it",
         default="`false`",
         example="publish: true",
         schema=FLAG,
     ),
-    "on_arrival": Key(
+    "on_arrival": GraphKey(
         kind="`true` or `false`",
         meaning="whether it runs when a file arrives; if not, it runs only when it is requested",
         default="`true`",
         example="on_arrival: false",
         schema=FLAG,
     ),
-    "owner": Key(
+    "owner": GraphKey(
         kind="text",
         meaning="whose it is; a label of its costs",
         default="none",
         example="owner: rhythm",
         schema=TEXT,
     ),
-    "description": Key(
+    "description": GraphKey(
         kind="text",
         meaning="what `segue graph` says of it",
         default="none",
         example="description: Mean spectral centroid",
         schema=TEXT,
     ),
-    "timeout_s": Key(
-        kind=limit_kind("timeout_s"),
+    "timeout_s": GraphKey(
+        kind=describe_limit("timeout_s"),
         meaning="seconds that it may take for one file; the first call in a process may take "
         "[longer](writing-a-job.md#when-a-job-fails)",
         default="120",
         example="timeout_s: 600",
         schema=limit("timeout_s"),
     ),
-    "attempts": Key(
-        kind=limit_kind("attempts"),
+    "attempts": GraphKey(
+        kind=describe_limit("attempts"),
         meaning="how often it is tried before a transient error counts",
         default="3",
         example="attempts: 5",
         schema=limit("attempts"),
     ),
-    "resources": Key(
+    "resources": GraphKey(
         kind="mapping",
         meaning="the [memory and the GPU](#resources) that one running job needs",
         default="as below",
@@ -234,34 +234,34 @@ JOB_KEYS: Mapping[str, Key] = {
     ),
 }
 
-MODEL_KEYS: Mapping[str, Key] = {
-    "source": Key(
+MODEL_KEYS: Mapping[str, GraphKey] = {
+    "source": GraphKey(
         kind="text",
         meaning="where it comes from: [sources](formats.md#models)",
         example="source: models/level.onnx",
         schema=TEXT,
     ),
-    "sha256": Key(
+    "sha256": GraphKey(
         kind="64 hexadecimal digits",
         meaning="the checksum of what the source names, in lower case and in quotes",
         example='sha256: "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"',
         schema=match(SHA256.pattern),
     ),
-    "purpose": Key(
+    "purpose": GraphKey(
         kind="text",
         meaning="what `segue models` says of it",
         default="none",
         example="purpose: Loudness of speech",
         schema=TEXT,
     ),
-    "licence": Key(
+    "licence": GraphKey(
         kind="text",
         meaning="an [SPDX identifier](https://spdx.org/licenses/), or a few words",
         default="none",
         example="licence: MIT",
         schema=TEXT,
     ),
-    "licence_file": Key(
+    "licence_file": GraphKey(
         kind="text",
         meaning="the text of the licence, in the same package, repository, archive or folder: it "
         "is kept beside the model",
@@ -269,30 +269,30 @@ MODEL_KEYS: Mapping[str, Key] = {
         example="licence_file: LICENSE",
         schema=TEXT,
     ),
-    "size_bytes": Key(
-        kind=limit_kind("size_bytes"),
+    "size_bytes": GraphKey(
+        kind=describe_limit("size_bytes"),
         meaning="the size of what the source names; no more is written",
         default="not checked",
         example="size_bytes: 512345",
         schema={**limit("size_bytes"), "type": ["integer", "null"]},
     ),
-    "download_bytes": Key(
-        kind=limit_kind("download_bytes"),
+    "download_bytes": GraphKey(
+        kind=describe_limit("download_bytes"),
         meaning="the size of the package or archive that it is in; no more is downloaded",
         default="not checked",
         example="download_bytes: 1048576",
         schema={**limit("download_bytes"), "type": ["integer", "null"]},
     ),
-    "convert": Key(
+    "convert": GraphKey(
         kind="`module:name`",
         meaning="a function that makes an ONNX file of it: it is called once with the path of the "
         "source and the path to write",
         default="none",
         example="convert: acme.conversion:to_onnx",
-        schema=match_filled(f"|{CONVERT.pattern}"),
+        schema=match_template(f"|{CONVERT.pattern}"),
     ),
-    "convert_version": Key(
-        kind=limit_kind("convert_version"),
+    "convert_version": GraphKey(
+        kind=describe_limit("convert_version"),
         meaning="to be raised when that function makes something else of the same source",
         default="1",
         example="convert_version: 2",
@@ -300,8 +300,8 @@ MODEL_KEYS: Mapping[str, Key] = {
     ),
 }
 
-GRAPH_KEYS: Mapping[str, Key] = {
-    "namespace": Key(
+GRAPH_KEYS: Mapping[str, GraphKey] = {
+    "namespace": GraphKey(
         kind="name",
         meaning="the name of this graph among those of [other teams](formats.md#namespaces): up to "
         "30 lower-case letters, digits and hyphens",
@@ -309,65 +309,65 @@ GRAPH_KEYS: Mapping[str, Key] = {
         example="namespace: moods",
         schema=match(NAMESPACE.pattern),
     ),
-    "registry": Key(
+    "registry": GraphKey(
         kind="location",
         meaning="where teams publish what others may use: a bucket or a folder",
         default="none",
         example="registry: gs://acme-registry",
         schema=LOCATION,
     ),
-    "contact": Key(
+    "contact": GraphKey(
         kind="text",
         meaning="whom other teams ask about this graph",
         default="none",
         example="contact: moods@example.org",
         schema=TEXT,
     ),
-    "requests_per_minute": Key(
-        kind=limit_kind("requests_per_minute"),
+    "requests_per_minute": GraphKey(
+        kind=describe_limit("requests_per_minute"),
         meaning="how many requests of each other team a worker accepts per minute; the others wait "
         "for the sweep",
         default="no limit",
         example="requests_per_minute: 600",
         schema={**limit("requests_per_minute"), "type": ["integer", "null"]},
     ),
-    "catalogue": Key(
+    "catalogue": GraphKey(
         kind="location",
         meaning="where the media is",
         default="none",
         example="catalogue: gs://acme-audio/masters",
         schema=LOCATION,
     ),
-    "artifacts": Key(
+    "artifacts": GraphKey(
         kind="location",
         meaning="where artifacts are written",
         default="`.segue/artifacts`; `.segue/NAMESPACE/artifacts` with a namespace",
         example="artifacts: gs://acme-features",
         schema=LOCATION,
     ),
-    "models": Key(
+    "models": GraphKey(
         kind="mapping of models",
         meaning="the [models](#a-model) of this graph, by `NAME@VERSION`",
         default="those that Segue [lists](models.md)",
         example="models: {level@1: {source: models/level.onnx, sha256: …}}",
     ),
-    "include": Key(
+    "include": GraphKey(
         kind="list of patterns",
         meaning="patterns of the names that are media, whatever their case; a backfill says how "
         "many files match none",
         default="the usual names of [sounds and films](formats.md#what-is-read), such as `*.flac` "
         "and `*.mp4`, but not `*.ts` and `*.iff`, which are also names of code and of other files",
         example='include: ["*.flac", "*.wav"]',
-        schema=list_of({"type": "string", "minLength": 1}),
+        schema=build_list({"type": "string", "minLength": 1}),
     ),
-    "pipelines": Key(
+    "pipelines": GraphKey(
         kind="mapping of lists of jobs",
         meaning="which jobs share a [streaming pipeline](formats.md#pipelines)",
         default="none do",
         example="pipelines: {rhythm: [beats, energy]}",
-        schema=mapping_of(NAMES, list_of(NAMES, minItems=1, uniqueItems=True)),
+        schema=build_map(NAMES, build_list(NAMES, minItems=1, uniqueItems=True)),
     ),
-    "jobs": Key(
+    "jobs": GraphKey(
         kind=f"mapping of 1 to {MAX_JOBS:,} jobs",
         meaning="the [jobs](#a-job), by name: up to 63 lower-case letters, digits and underscores",
         example="jobs: {beats: {run: …, needs: …, writes: …}}",

@@ -19,9 +19,9 @@ from segue.model.graph_keys import (
     MODEL_KEYS,
     NAMES,
     RESOURCE_KEYS,
-    Key,
+    GraphKey,
     Schema,
-    mapping_of,
+    build_map,
     match,
 )
 from segue.model.model_entry import REFERENCE as MODEL
@@ -42,13 +42,13 @@ def build_schema() -> dict[str, Any]:
         }
     }
     below = {
-        "jobs": mapping_of(
+        "jobs": build_map(
             NAMES,
             _build_object(JOB_KEYS, {"resources": resources}),
             minProperties=1,
             maxProperties=MAX_JOBS,
         ),
-        "models": mapping_of(match(MODEL.pattern), _build_object(MODEL_KEYS)),
+        "models": build_map(match(MODEL.pattern), _build_object(MODEL_KEYS)),
     }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -63,7 +63,7 @@ def format_schema() -> str:
 
 
 def _build_object(
-    keys: Mapping[str, Key], below: Mapping[str, Schema] = MappingProxyType({})
+    keys: Mapping[str, GraphKey], below: Mapping[str, Schema] = MappingProxyType({})
 ) -> dict[str, Any]:
     return {
         "type": "object",
@@ -80,7 +80,7 @@ def _build_object(
     }
 
 
-def _describe(key: Key) -> str:
+def _describe(key: GraphKey) -> str:
     text = _LINK.sub(r"\1", key.meaning).replace("`", "")
     text = f"{text[0].upper()}{text[1:]}."
     default = _LINK.sub(r"\1", key.default).replace("`", "")
