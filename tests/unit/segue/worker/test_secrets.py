@@ -22,7 +22,7 @@ from segue_support.trial import Trial, run_tasks
 
 SECRET = 'hunter2/"ü"\nsecond line'
 JOBS = '''
-import json, os, sys, urllib.parse
+import json, os, sys, time, urllib.parse
 import segue
 
 def value(media, *, api_key: str): return {"length": len(api_key)}
@@ -53,6 +53,9 @@ def printed(media, *, api_key: str):
     for number in range(200):
         print(number, api_key)
     return 1
+def report(media, *, api_key: str):
+    segue.progress(0.5, f"with {api_key}")
+    time.sleep(60)
 def other(media): return {"env": os.environ.get("SPEECH_KEY", "")}
 class Setup:
     def __init__(self, api_key): raise RuntimeError(f"no {api_key} here")
@@ -60,7 +63,7 @@ class Setup:
 '''
 NAMES = (
     *("value", "Model", "places", "raised", "quoted", "address", "cut", "declined", "leaked"),
-    *("described", "printed"),
+    *("described", "printed", "report"),
 )
 JOB = "{{run: 'secret_jobs:{}', needs: {{media: source}}, writes: {}, secrets: {}}}"
 KEYS = "{api_key: env:SPEECH_KEY}"
@@ -144,6 +147,17 @@ def test_what_a_job_prints_is_masked(run, caplog, capfd):
     assert "the key is ***" in shown
     assert shown.count(secrets.MASK) > 100
     assert "hunt" not in shown
+
+
+def test_what_a_job_says_of_its_progress_is_masked(run, monkeypatch):
+    monkeypatch.setenv("SPEECH_KEY", SECRET)
+    with run.trial.pool(run.graph, jobs=["report"]) as pool:
+        pool.submit([Task(task_id=1, media=run.media, run=("report",))])
+        while not any(running.text for running in pool.running):
+            pool.collect(0.1)
+        [running] = pool.running
+        pool.kill()
+    assert running.text == "with ***"
 
 
 def test_it_is_no_part_of_a_fingerprint(run):
