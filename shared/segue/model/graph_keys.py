@@ -30,7 +30,8 @@ from segue.model.model_entry import CONVERT, SHA256
 
 Schema = Mapping[str, Any]
 
-IDENTIFIER = r"[^\W\d]\w*"
+# Editors take \w for ASCII alone.
+IDENTIFIER = r"[A-Za-z_\u0080-\uffff][A-Za-z0-9_\u0080-\uffff]*"
 VARIABLE = r".*\$\{.*"  # text with a variable: what it stands for is known only where it is read
 _NEED = rf"{SOURCE}|{NAME.pattern}(\.{NAME.pattern})?|{REFERENCE.pattern}"
 

@@ -70,7 +70,7 @@ def _build_object(
         "properties": {
             name: {
                 "description": _describe(key),
-                **key.schema,
+                **_explain(key),
                 **below.get(name, {}),
             }
             for name, key in keys.items()
@@ -78,6 +78,13 @@ def _build_object(
         "required": [name for name, key in keys.items() if not key.default],
         "additionalProperties": False,
     }
+
+
+def _explain(key: GraphKey) -> Schema:
+    """Return the schema of a value; editors show the message in place of the pattern."""
+    if "pattern" not in key.schema:
+        return key.schema
+    return {**key.schema, "patternErrorMessage": f"write {key.kind.replace('`', '')}"}
 
 
 def _describe(key: GraphKey) -> str:
