@@ -45,7 +45,7 @@ from segue.worker.failure import shorten
 from segue.worker.model_paths import find_model_paths
 from segue.worker.protocol import Task
 from segue.worker.result_file import ResultFiles, is_file
-from segue.worker.secrets import find_leak, find_secrets
+from segue.worker.secrets import find_leak, load_secrets
 
 JSON = "application/json"
 ATTEMPTS = 10  # to write an artifact while others write one of the same name
@@ -73,7 +73,7 @@ class LoadedJob:
 def load_job(graph: Graph, name: str) -> LoadedJob:
     """Import a job, construct it and run its setup; errors of its code propagate."""
     spec = graph.jobs[name]
-    runner = build(spec, find_model_paths(graph, name), find_secrets(name))
+    runner = build(spec, find_model_paths(graph, name), load_secrets(graph, name))
     if runner.setup is not None:
         runner.setup()
     return LoadedJob(

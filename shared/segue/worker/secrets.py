@@ -76,6 +76,13 @@ def use_secrets(secrets: Secrets) -> None:
     )
 
 
+def load_secrets(graph: Graph, job: str) -> Mapping[str, str]:
+    """Return the secrets of a job, by parameter; read them if nobody has done so for it."""
+    if graph.jobs[job].secrets and job not in _secrets:
+        use_secrets({**_secrets, **resolve_secrets(graph, (job,))})
+    return find_secrets(job)
+
+
 def find_secrets(job: str) -> Mapping[str, str]:
     """Return the secrets of a job, by parameter."""
     return _secrets.get(job, {})

@@ -149,6 +149,15 @@ def test_what_a_job_prints_is_masked(run, caplog, capfd):
     assert "hunt" not in shown
 
 
+def test_a_job_that_no_pool_was_told_of_gets_its_secret_too(run, monkeypatch):
+    monkeypatch.setenv("SPEECH_KEY", SECRET)
+    with run.trial.pool(run.graph, jobs=["other"]) as pool:
+        tasks = [Task(task_id=n, media=run.media, run=(j,)) for n, j in enumerate(("value", "cut"))]
+        value, cut = run_tasks(pool, tasks)
+    assert decode("application/json", run.trial.read(value["value"])) == {"length": len(SECRET)}
+    assert "hunt" not in f"{cut['cut'].error.message}\n{cut['cut'].error.traceback}"
+
+
 def test_what_a_job_says_of_its_progress_is_masked(run, monkeypatch):
     monkeypatch.setenv("SPEECH_KEY", SECRET)
     with run.trial.pool(run.graph, jobs=["report"]) as pool:
