@@ -55,6 +55,14 @@ def numbered(media):
     import pandas
     return pandas.DataFrame([[1, 2]])
 
+def periods(media):
+    import pandas
+    return pandas.DataFrame({"month": pandas.period_range("1970-01", periods=2, freq="M")})
+
+def large(media):
+    import pandas
+    return pandas.DataFrame({"a": [2**70]})
+
 def mixed(media):
     import pandas
     return pandas.DataFrame({"a": [1, "x"]})
@@ -81,7 +89,7 @@ def as_json(media):
     return with_polars(media)
 """
 WRITTEN = (
-    *("with_pandas", "concatenated", "indexed", "empty"),
+    *("with_pandas", "concatenated", "indexed", "empty", "periods"),
     *("with_polars", "in_parts"),
 )
 REFUSED = {
@@ -90,6 +98,7 @@ REFUSED = {
     "twice": "cannot insert count, already exists",
     "numbered": "a column is named int 0; names are strings: set frame.columns",
     "mixed": "which is no table with one type per column: (\"Could not convert 'x'",
+    "large": "which is no table with one type per column: Python int too large",
     "series": "which is no table with one type per column",
     "lazy": "holds a list of dicts, a DataFrame or a pyarrow.Table",
     "as_json": "tables: application/vnd.apache.parquet",
@@ -181,6 +190,10 @@ def test_an_index_with_a_name_becomes_a_column(project):
 def test_a_frame_without_rows_keeps_its_columns(project):
     _, table = _read(project, "empty")
     assert (table.num_rows, table.num_columns) == (0, 4)
+
+
+def test_types_that_only_pandas_knows_are_stored_as_what_they_are_made_of(project):
+    assert _read(project, "periods")[1]["month"].type == pa.int64()
 
 
 def test_a_data_frame_of_polars_becomes_a_table(project):

@@ -25,8 +25,8 @@ def is_frame(value: object) -> bool:
 def build_frame_table(frame: Any) -> pa.Table:
     """Return a data frame as a table whose bytes depend on its columns alone.
 
-    What a package adds about itself is left out, and so are the seams between the parts of a frame
-    that was put together. A pandas index becomes columns of its names.
+    What a package adds about itself is left out, as are types that only it knows, and the seams
+    between the parts of a frame that was put together. A pandas index becomes columns of its names.
 
     Raises
     ------
@@ -37,15 +37,15 @@ def build_frame_table(frame: Any) -> pa.Table:
     import pyarrow as pa
 
     try:
-        table = _convert(frame)
+        table = _convert(frame).combine_chunks()
     except pa.ArrowMemoryError:
         raise
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise BadOutput(
-            f"the job returned {describe(frame)}, which is no table with one type per column: "
-            f"{error}; return a DataFrame with text as names and one type in each column"
+            f"the job returned {type(frame).__name__}, which is no table with one type per "
+            f"column: {error}; return a DataFrame with text as names and one type in each column"
         ) from error
-    return table.combine_chunks().replace_schema_metadata(None)
+    return pa.Table.from_arrays([_strip(c) for c in table.columns], names=table.column_names)
 
 
 def _convert(frame: Any) -> pa.Table:
@@ -56,6 +56,16 @@ def _convert(frame: Any) -> pa.Table:
         return pa.Table.from_pandas(_move_index(frame), preserve_index=False, nthreads=1)
     table = frame.to_arrow() if hasattr(type(frame), "to_arrow") else frame
     return table if isinstance(table, pa.Table) else pa.table(table)
+
+
+def _strip(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column without a type that only the package knows, such as a period of pandas."""
+    import pyarrow as pa
+
+    if not isinstance(column.type, pa.BaseExtensionType):
+        return column
+    storage = column.type.storage_type
+    return pa.chunked_array([chunk.storage for chunk in column.chunks], storage)
 
 
 def _move_index(frame: Any) -> Any:
