@@ -102,6 +102,7 @@ def build_document(graph: Graph) -> dict[str, Any]:
         "catalogue": graph.catalogue,
         "artifacts": graph.artifacts,
         "include": list(graph.include),
+        "exclude": list(graph.exclude),
         "registry": graph.registry,
         "foreign": {
             reference: {**msgspec.to_builtins(job), "fingerprint": job.fingerprint}

@@ -37,6 +37,8 @@ COMMANDS = {
         "models": "List the models that jobs may name, or get some.",
         "graph": "Show the job graph as a tree, Mermaid, DOT or JSON.",
         "run": "Run one job on one file and show the result.",
+        "test": "Try jobs as the system would run them, on several files.",
+        "profile": "Show where a job's time and memory go.",
         "doctor": "Check the installation, the settings and the connections.",
     },
     "Process": {
@@ -60,6 +62,7 @@ COMMANDS = {
         "explain": "Show everything about one file, and what would be computed next.",
         "show": "Show the results of one file as values.",
         "failures": "List failures by job and kind.",
+        "compare": "Show how a new version of a job differs, on a sample.",
         "export": "Write the results of jobs as a table.",
     },
     "Share": {

@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 
 from segue.errors import ConfigurationError, Kind
 from segue_cli.command import complete_path
+from segue_cli.criteria_options import add_criteria_options
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -207,6 +208,7 @@ SELECTION_OPTIONS = (
 
 def add_selection_options(function: Function) -> Function:
     """Add the options by which ``plan`` and ``backfill`` select files and jobs."""
+    function = add_criteria_options(function)
     for option in reversed(SELECTION_OPTIONS):
         function = option(function)
     return function

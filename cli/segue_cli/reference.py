@@ -61,13 +61,16 @@ COMMAND_EXIT_CODES = {
     },
     "plan": {
         ExitCode.OK: "all selected files were examined",
-        ExitCode.FAILURES: "some files were left out",
+        ExitCode.FAILURES: "some files were left out, or have no probe to be selected by; or the "
+        "graph includes none of the files that were found",
     },
     "backfill": {
         ExitCode.OK: "every requested result is there, but for the share of the files that "
         "--tolerate allows",
         ExitCode.FAILURES: "more files than --tolerate allows lack a result, as a job failed in "
-        "this run or before, or were left out; or the first 200 files all failed in the same job",
+        "this run or before, or were left out, or have no probe to be selected by; or the first "
+        "200 files all failed in the same job; or the graph includes none of the files that were "
+        "found",
         ExitCode.UNFINISHED: "the only missing results are held by other workers, were deferred "
         "after a transient error, or are of files that were overwritten or deleted meanwhile",
         ExitCode.INTERRUPTED: "it was interrupted with Ctrl-C or SIGTERM",
@@ -94,8 +97,8 @@ COMMAND_EXIT_CODES = {
     "serve": {ExitCode.OK: "it was stopped"},
     "request": {
         ExitCode.OK: "all files are requested; with --watch, all results are there",
-        ExitCode.FAILURES: "no files were requested, or some were ignored; with --watch, also "
-        "as for 'watch'",
+        ExitCode.FAILURES: "no files were requested, or some were ignored, or have no probe to be "
+        "selected by; with --watch, also as for 'watch'",
         ExitCode.UNFINISHED: "with --watch: as for 'watch'",
     },
     "retry": {ExitCode.OK: "what failed is queued again, if anything matched"},
@@ -105,7 +108,8 @@ COMMAND_EXIT_CODES = {
     },
     "reconcile": {
         ExitCode.OK: "all files were compared, and with --apply repaired",
-        ExitCode.FAILURES: "some files were left out",
+        ExitCode.FAILURES: "some files were left out, or the graph includes none of the files that "
+        "were found",
     },
     "gc": {
         ExitCode.OK: "what can be deleted is counted, or with --delete deleted",
@@ -132,11 +136,23 @@ COMMAND_EXIT_CODES = {
         ExitCode.OK: "the file is explained, whatever its state",
         ExitCode.ERROR: "the file's record cannot be read",
     },
+    "test": {
+        ExitCode.OK: "no job has a fault; it may have warnings",
+        ExitCode.ERROR: "a job fails, or its results differ, or are not what its code declares",
+    },
+    "profile": {
+        ExitCode.OK: "the job is profiled",
+        ExitCode.ERROR: "the job, or one above it, failed on a file",
+    },
     "show": {
         ExitCode.OK: "the results are shown",
         ExitCode.UNFINISHED: "a named job has no current result for the file, or no job has one",
     },
     "failures": {ExitCode.OK: "the failures are listed, if there are any"},
+    "compare": {
+        ExitCode.OK: "all files of the sample are compared, whatever differs",
+        ExitCode.FAILURES: "the new version failed for some, or old results cannot be read",
+    },
     "export": {
         ExitCode.OK: "all current results are written, or with --dry-run counted, if there are any",
         ExitCode.FAILURES: "some artifacts or records cannot be read; all others are written",

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
+import msgspec
 from apache_beam.metrics import Metrics
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import (
@@ -44,6 +45,8 @@ from segue.execution.reply import Reply
 from segue.execution.work import Run
 from segue.ingest.catalogue import build_media_filter
 from segue.ingest.observation import Observation
+from segue.ingest.probe_filter import ProbeFilter, find_probe
+from segue.model.criteria import Criteria
 from segue.model.graph import Graph
 from segue.model.lease_owner import build_owner, is_of_run
 from segue.model.media_file import format_name, parse_location, parse_prefix, resolve_prefix
@@ -57,12 +60,14 @@ from segue.worker.running_job import list_running_folders
 from segue_pipelines.folder_files import FolderFiles
 from segue_pipelines.left_out import LeftOutReporter, read_exclusions, read_left_out
 from segue_pipelines.options import is_local, is_single_process
+from segue_pipelines.probe_stage import ProbeStage
 from segue_pipelines.progress import ProgressWriter, open_progress_folder, read_progress
 from segue_pipelines.run_recorder import RunRecorder
 from segue_pipelines.runner import prepare_worker, run_pipeline
 from segue_pipelines.sources import (
     Chunk,
     LedgerQuery,
+    RecordedProbes,
     Selection,
     check_list,
     check_prefix,
@@ -109,6 +114,7 @@ def build_run(
     retry_failed: bool = False,
     limit: int | None = None,
     sample: float | None = None,
+    criteria: Criteria | None = None,
     dry_run: bool = False,
     request_parents: bool = False,
     processes: int | None = None,
@@ -130,6 +136,13 @@ def build_run(
             raise ConfigurationError(f"{name} is {value}; write 1 or more")
     if uris is not None and (prefix is not None or from_ledger is not None):
         raise ConfigurationError("--uris excludes --prefix and --from-ledger; leave it or them out")
+    criteria = criteria or Criteria()
+    criteria.check()
+    if criteria.newer_than is not None and from_ledger is not None:
+        raise ConfigurationError(
+            "--newer-than excludes --from-ledger, as the ledger does not know when files were "
+            "changed; leave one out"
+        )
     query = None
     if from_ledger is not None:
         query = LedgerQuery(criterion=from_ledger, graph=graph, targets=selected)
@@ -149,6 +162,8 @@ def build_run(
             media_filter=build_media_filter(graph, settings, anywhere=True),
             limit=limit,
             sample=sample,
+            criteria=criteria,
+            probes=_build_probes(graph, settings, criteria, selected, limit),
         ),
         targets=selected,
         ledger=settings.ledger,
@@ -159,6 +174,28 @@ def build_run(
         queue=make_url_absolute(settings.queue) if request_parents else None,
         processes=processes,
         max_first_failures=max_first_failures,
+    )
+
+
+def _build_probes(
+    graph: Graph,
+    settings: Settings,
+    criteria: Criteria,
+    targets: tuple[str, ...],
+    limit: int | None,
+) -> RecordedProbes | None:
+    """Check that there is a probe if the criteria need one; return what a limit needs of it."""
+    if not criteria.needs_probe:
+        return None
+    probe = find_probe(graph)
+    if limit is None:
+        return None
+    return RecordedProbes(
+        graph=graph,
+        ledger=settings.ledger,
+        artifacts=parse_location(graph.artifacts),
+        criteria=criteria,
+        keeps_unprobed=probe in targets,
     )
 
 
@@ -218,6 +255,7 @@ def describe_run(run: BackfillRun, options: PipelineOptions) -> RunRecord:
             from_ledger=selection.ledger.criterion if selection.ledger is not None else None,
             limit=selection.limit,
             sample=selection.sample,
+            **msgspec.structs.asdict(selection.criteria),
         ),
         jobs=run.targets,
         force=run.force,
@@ -296,7 +334,7 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
             owner=lambda: owner,
             dry_run=run.dry_run,
         )
-        self._engine_run = Run(
+        engine_run = Run(
             id=run.id,
             targets=run.targets,
             force=run.force,
@@ -304,6 +342,14 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
             request_parents=run.queue is not None,
         )
         self._left_out = LeftOutReporter()
+        criteria = run.selection.criteria
+        self._stage = ProbeStage(
+            engine=self._engine,
+            ledger=self._ledger,
+            run=engine_run,
+            probes=ProbeFilter(run.graph, artifacts, criteria) if criteria.needs_probe else None,
+            unselect=self._left_out.unselect,
+        )
         self._folder_files = FolderFiles(
             ledger=self._ledger,
             targets=run.targets,
@@ -324,14 +370,14 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
     def _work(self, chunk: Chunk) -> Iterator[Outcome | Reply]:
         in_folders = [media for media in chunk if media.is_in_folder]
         in_buckets = [media for media in chunk if not media.is_in_folder]
-        self._engine.add_files(in_buckets, self._engine_run)
+        self._stage.add(in_buckets)
         for found in self._folder_files.observe(in_folders):
-            self._engine.add_files(found.files, self._engine_run, found.snapshots)
+            self._stage.add(found.files, found.snapshots)
             yield from found.outcomes
-            yield from self._engine.step()
-        yield from self._engine.step()
+            yield from self._stage.step()
+        yield from self._stage.step()
         while self._engine.room == 0:
-            yield from self._engine.step(0.25)
+            yield from self._stage.step(0.25)
         self._send_requests()
 
     def _send_requests(self) -> None:
@@ -342,7 +388,7 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
 
     def finish_bundle(self) -> Iterator[Any]:
         """Finish all files of the bundle."""
-        for outcome in self._count(self._engine.drain()):
+        for outcome in self._count(self._stage.drain()):
             yield WindowedValue(outcome, GlobalWindow().max_timestamp(), (GlobalWindow(),))
         self._send_requests()
         self._flush_progress()
@@ -435,5 +481,5 @@ def read_totals(result: Any) -> RunTotals:
             case "cpu_us":
                 totals.merge(RunTotals(cpu_seconds={rest: n / 1e6}))
     totals.left_out, totals.left_out_names = read_left_out(result)
-    totals.not_included = read_exclusions(result)
+    totals.passed_over = read_exclusions(result)
     return totals

@@ -1,6 +1,6 @@
 """Reports the files that a pipeline leaves out: each by name in the log, and all in its metrics.
 
-Those whose names match no pattern of the graph are only counted.
+Those that the graph does not include, or that are not selected, are only counted.
 """
 
 from __future__ import annotations
@@ -11,13 +11,19 @@ from typing import Any
 from apache_beam.metrics import Metrics
 from apache_beam.metrics.metric import MetricsFilter
 
+from segue.ingest.catalogue import EXCLUDED
 from segue.ingest.exclusions import find_suffix
 from segue.log import Action, log_event
+from segue.model.criteria import Unselected
 from segue.model.media_file import format_name
+from segue.model.passed_over import PassedOver
 from segue_pipelines.runner import prepare_worker
 
 NAMESPACE = "segue.left_out"
-NOT_INCLUDED = "segue.not_included"
+# Of what is only counted: by suffix, or reason.
+NOT_INCLUDED_COUNTS = "segue.not_included"
+EXCLUDED_COUNTS = "segue.excluded"
+NOT_SELECTED_COUNTS = "segue.not_selected"
 SAMPLES = 100  # names per reason in the metrics, the first in their order; the log has all
 
 
@@ -31,7 +37,7 @@ class LeftOutReporter:
     def __init__(self) -> None:
         prepare_worker()
         self._names: dict[str, list[str]] = {}  # by reason
-        self._not_included: Counter[str] = Counter()  # by suffix
+        self._counts: Counter[tuple[str, str]] = Counter()  # by namespace and name
 
     def report(self, uri: str, reason: str, explanation: str) -> None:
         """Report a file, or a folder with all that is in it."""
@@ -43,15 +49,20 @@ class LeftOutReporter:
         if len(names) > 2 * SAMPLES:
             names[:] = sorted(names)[:SAMPLES]
 
-    def pass_over(self, name: str) -> None:
-        """Count a file whose name matches no pattern of the graph."""
-        self._not_included[find_suffix(name)] += 1
+    def pass_over(self, name: str, reason: str) -> None:
+        """Count a file that the graph's patterns do not include, or exclude."""
+        namespace = EXCLUDED_COUNTS if reason == EXCLUDED else NOT_INCLUDED_COUNTS
+        self._counts[namespace, find_suffix(name)] += 1
+
+    def unselect(self, reason: Unselected) -> None:
+        """Count a file that is not selected."""
+        self._counts[NOT_SELECTED_COUNTS, reason] += 1
 
     def flush(self) -> None:
-        """Add the first names, and what was passed over, to the metrics."""
-        for suffix, n in self._not_included.items():
-            Metrics.counter(NOT_INCLUDED, suffix).inc(n)
-        self._not_included.clear()
+        """Add the first names, and what was only counted, to the metrics."""
+        for (namespace, name), n in self._counts.items():
+            Metrics.counter(namespace, name).inc(n)
+        self._counts.clear()
         for reason, names in self._names.items():
             for name in sorted(names)[:SAMPLES]:
                 Metrics.string_set(NAMESPACE, reason).add(name)
@@ -71,9 +82,13 @@ def read_left_out(result: Any) -> tuple[dict[str, int], dict[str, list[str]]]:
     return counts, {reason: sorted(found)[:SAMPLES] for reason, found in names.items()}
 
 
-def read_exclusions(result: Any) -> dict[str, int]:
-    """Return how many files were passed over, by suffix, from a run's metrics."""
-    return _add_counters(result.metrics().query(MetricsFilter().with_namespace(NOT_INCLUDED)))
+def read_exclusions(result: Any) -> PassedOver:
+    """Return how many files were only counted, from a run's metrics."""
+    found = [
+        _add_counters(result.metrics().query(MetricsFilter().with_namespace(namespace)))
+        for namespace in (NOT_INCLUDED_COUNTS, EXCLUDED_COUNTS, NOT_SELECTED_COUNTS)
+    ]
+    return PassedOver(not_included=found[0], excluded=found[1], not_selected=found[2])
 
 
 def _add_counters(metrics: Any) -> dict[str, int]:

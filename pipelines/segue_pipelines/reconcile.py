@@ -23,7 +23,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from segue.adapters.connect import connect_ledger, connect_queue, connect_store, open_ledger_to_read
 from segue.errors import ConfigurationError, Kind
-from segue.ingest.catalogue import MediaFilter
+from segue.ingest.catalogue import EXCLUDED, NOT_INCLUDED, MediaFilter
 from segue.ingest.observation import Observation
 from segue.maintenance.reconcile import (
     Discrepancy,
@@ -44,8 +44,9 @@ from segue.model.object_store import (
     split_at_slash,
     split_prefix,
 )
+from segue.model.passed_over import PassedOver
 from segue.model.record import Record
-from segue_pipelines.left_out import LeftOutReporter, read_left_out
+from segue_pipelines.left_out import LeftOutReporter, read_exclusions, read_left_out
 from segue_pipelines.options import is_single_process
 from segue_pipelines.progress import ProgressWriter
 from segue_pipelines.runner import run_pipeline
@@ -94,6 +95,7 @@ class ReconcileTotals:
     recorded: int = 0  # in the ledger, without tombstones
     left_out: dict[str, int] = field(default_factory=dict)  # reason → files
     left_out_names: dict[str, list[str]] = field(default_factory=dict)  # reason → first URIs
+    passed_over: PassedOver = field(default_factory=PassedOver)
     files: Counter[DiscrepancyKind] = field(default_factory=Counter)
     # Some of the URIs; none from a runner that has no such metrics.
     samples: dict[DiscrepancyKind, list[str]] = field(default_factory=dict)
@@ -204,8 +206,10 @@ class _Compare(beam.DoFn):  # type: ignore[misc]
         for found in part.list_objects(self._store, leave_out=self._leave_out):
             uri = self._store.uri(found.name)
             # A file that the graph no longer includes still exists, so it is not GONE.
-            is_ours = self._run.media_filter.accepts(uri)
-            yield ListedFile(uri=uri, media=found.to_media_file(uri) if is_ours else None)
+            reason = self._run.media_filter.find_reason_to_ignore(uri)
+            if reason in (NOT_INCLUDED, EXCLUDED):
+                self._left_out.pass_over(found.name, reason)
+            yield ListedFile(uri=uri, media=found.to_media_file(uri) if reason is None else None)
 
     def _leave_out(self, found: LeftOut) -> None:
         uri = self._store.uri(found.name)
@@ -289,4 +293,5 @@ def read_reconcile_totals(result: Any) -> ReconcileTotals:
         some = {*total.samples.get(DiscrepancyKind(kind), ()), *(names or ())}
         total.samples[DiscrepancyKind(kind)] = sorted(some)[:SAMPLES]
     total.left_out, total.left_out_names = read_left_out(result)
+    total.passed_over = read_exclusions(result)
     return total

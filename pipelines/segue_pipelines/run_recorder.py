@@ -139,4 +139,5 @@ def count(totals: RunTotals) -> RunCounts:
         failed_files=totals.failed_files,
         jobs={job: {str(s): n for s, n in found.items()} for job, found in totals.jobs.items()},
         left_out=dict(totals.left_out),
+        **msgspec.structs.asdict(totals.passed_over),
     )

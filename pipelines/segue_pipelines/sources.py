@@ -21,7 +21,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from segue.adapters.connect import connect_store, open_ledger_to_read
 from segue.errors import ConfigurationError, MissingInput, SegueError
-from segue.ingest.catalogue import NOT_INCLUDED, MediaFilter
+from segue.ingest.catalogue import EXCLUDED, NOT_INCLUDED, MediaFilter
+from segue.ingest.probe_filter import ProbeFilter
+from segue.model.criteria import Criteria, Unselected
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger, Query, find_records, find_records_by_state
 from segue.model.media_file import (
@@ -51,14 +53,52 @@ Chunk = tuple[MediaFile, ...]
 CRITERIA = ("failed", "stale", "missing", "all")
 T = TypeVar("T")
 Report = Callable[[str, LeftOutReason, str], None]  # URI, reason, explanation
+PassOver = Callable[[str, str], None]  # name, reason
+Unselect = Callable[[Unselected], None]
 
 
 def ignore(uri: str, reason: LeftOutReason, explanation: str) -> None:
     """Report nothing."""
 
 
-def ignore_name(name: str) -> None:
+def ignore_name(name: str, reason: str) -> None:
     """Do not count a name."""
+
+
+def ignore_reason(reason: Unselected) -> None:
+    """Do not count a file that is not selected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedProbes:
+    """Selects files by their recorded probes before a limit counts them."""
+
+    graph: Graph
+    ledger: str  # URL
+    artifacts: str  # location
+    criteria: Criteria
+    keeps_unprobed: bool  # the run probes them
+
+    def select(
+        self, items: Iterable[T], uri: Callable[[T], str], unselect: Unselect
+    ) -> Iterator[T]:
+        """Yield the items that meet the criteria, as far as it is known."""
+        rest = iter(items)
+        with contextlib.ExitStack() as opened:
+            ledger = opened.enter_context(
+                contextlib.closing(open_ledger_to_read(self.ledger, self.graph.namespace))
+            )
+            artifacts = opened.enter_context(contextlib.closing(connect_store(self.artifacts)))
+            probes = ProbeFilter(self.graph, artifacts, self.criteria)
+            while chunk := tuple(itertools.islice(rest, MAX_CHUNK)):
+                snapshots = ledger.read([uri(item) for item in chunk])
+                reasons = probes.find_reasons([None] * len(chunk), snapshots)
+                for item, reason in zip(chunk, reasons, strict=True):
+                    is_kept = reason is Unselected.NO_PROBE and self.keeps_unprobed
+                    if reason is None or is_kept:
+                        yield item
+                    else:
+                        unselect(reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,12 +154,25 @@ class Selection:
     media_filter: MediaFilter = field(default_factory=MediaFilter)
     limit: int | None = None
     sample: float | None = None  # the fraction of the files to take, the same ones each time
+    criteria: Criteria = field(default_factory=Criteria)
+    probes: RecordedProbes | None = None  # with a limit, if the criteria need probes
 
-    def take(self, items: Iterable[T], uri: Callable[[T], str]) -> Iterator[T]:
+    def take(
+        self, items: Iterable[T], uri: Callable[[T], str], unselect: Unselect = ignore_reason
+    ) -> Iterator[T]:
         """Yield the items that are in the sample, up to the limit."""
         if (share := self.sample) is not None:
             items = (item for item in items if is_in_sample(uri(item), share))
+        if self.probes is not None:
+            items = self.probes.select(items, uri, unselect)
         return itertools.islice(items, self.limit)
+
+    def is_selected(self, name: str, updated_at: float | None, unselect: Unselect) -> bool:
+        """Whether a file meets the criteria that its name and time decide; count it if not."""
+        reason = self.criteria.find_reason(name, updated_at)
+        if reason is not None:
+            unselect(reason)
+        return reason is None
 
 
 def check_list(selection: Selection, options: PipelineOptions) -> None:
@@ -166,7 +219,7 @@ def read_selection(pipeline: Any, selection: Selection, ledger: str, spread: boo
         lines = start | "Read URIs" >> beam.FlatMap(_chunk_uris, selection)
         if spread:
             lines = lines | "Spread URIs" >> beam.Reshuffle()
-        return lines | "Look up files" >> beam.ParDo(_LookUp())
+        return lines | "Look up files" >> beam.ParDo(_LookUp(selection))
     if selection.ledger is not None:
         chunks = start | "Query ledger" >> beam.FlatMap(_chunk_records, selection, ledger)
     else:
@@ -179,12 +232,17 @@ def read_selection(pipeline: Any, selection: Selection, ledger: str, spread: boo
 
 def _chunk_uris(_element: bytes, selection: Selection) -> Iterator[tuple[str, ...]]:
     left_out = LeftOutReporter()
-    yield from split_into_chunks(read_uris(selection, report=left_out.report))
+    yield from split_into_chunks(
+        read_uris(selection, report=left_out.report, unselect=left_out.unselect)
+    )
     left_out.flush()
 
 
 class _LookUp(beam.DoFn):  # type: ignore[misc]
     """Emits the files of URIs; reports those that do not exist."""
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
 
     def setup(self) -> None:
         """Prepare to connect to the files' buckets."""
@@ -201,7 +259,8 @@ class _LookUp(beam.DoFn):  # type: ignore[misc]
             except (MissingInput, ConfigurationError) as error:
                 self._left_out.report(uri, _find_reason(error), str(error))
                 continue
-            found.append(there.to_media_file(uri))
+            if self._selection.is_selected(there.name, there.updated_at, self._left_out.unselect):
+                found.append(there.to_media_file(uri))
         if found:
             yield tuple(found)
 
@@ -220,7 +279,11 @@ def _find_reason(error: SegueError) -> LeftOutReason:
 
 
 def _chunk_records(_element: bytes, selection: Selection, ledger: str) -> Iterator[Chunk]:
-    return split_into_chunks(query_files(selection, ledger))
+    left_out = LeftOutReporter()
+    yield from split_into_chunks(
+        query_files(selection, ledger, pass_over=left_out.pass_over, unselect=left_out.unselect)
+    )
+    left_out.flush()
 
 
 def _split_into_ranges(_element: bytes, selection: Selection, spread: bool) -> Iterator[NameRange]:
@@ -239,7 +302,13 @@ def _split_into_ranges(_element: bytes, selection: Selection, spread: bool) -> I
 def _chunk_range(part: NameRange, selection: Selection) -> Iterator[Chunk]:
     left_out = LeftOutReporter()
     yield from split_into_chunks(
-        list_files(selection, [part], report=left_out.report, pass_over=left_out.pass_over)
+        list_files(
+            selection,
+            [part],
+            report=left_out.report,
+            pass_over=left_out.pass_over,
+            unselect=left_out.unselect,
+        )
     )
     left_out.flush()
 
@@ -257,11 +326,12 @@ def list_files(
     parts: Iterable[NameRange] | None = None,
     *,
     report: Report = ignore,
-    pass_over: Callable[[str], None] = ignore_name,
+    pass_over: PassOver = ignore_name,
+    unselect: Unselect = ignore_reason,
 ) -> Iterator[MediaFile]:
     """List the media files below a prefix, or in some parts of it, and report those left out.
 
-    ``pass_over`` gets the names that match no pattern of the graph.
+    ``pass_over`` gets the names that the graph does not include, or excludes.
     """
     assert selection.prefix is not None
     store = connect_store(find_bucket_location(selection.prefix))
@@ -278,21 +348,23 @@ def list_files(
                 uri = store.uri(found.name)
                 reason = selection.media_filter.find_reason_to_ignore(uri)
                 if reason is None:
-                    yield found.to_media_file(uri)
+                    if selection.is_selected(found.name, found.updated_at, unselect):
+                        yield found.to_media_file(uri)
                 elif found.name == name and not name.endswith("/"):  # it was named
                     report(uri, LeftOutReason.NOT_MEDIA, f"it is {reason}")
-                elif reason == NOT_INCLUDED:
-                    pass_over(found.name)
+                elif reason in (NOT_INCLUDED, EXCLUDED):
+                    pass_over(found.name, reason)
 
-    return selection.take(find_media(), attrgetter("uri"))
+    return selection.take(find_media(), attrgetter("uri"), unselect)
 
 
 def count_files(selection: Selection, ledger: str, *, stop: Callable[[], bool]) -> int | None:
     """Count the files of a selection for a progress bar; return None if ``stop`` is true.
 
-    A list that comes through a pipe can be read only once, and is not counted.
+    A list that comes through a pipe can be read only once, and is not counted. How many files meet
+    criteria about probes is known only at the end.
     """
-    if selection.uris is not None and is_pipe(selection.uris):
+    if selection.criteria.needs_probe or (selection.uris is not None and is_pipe(selection.uris)):
         return None
     if selection.uris is not None:
         files: Iterator[object] = read_uris(selection)
@@ -307,24 +379,36 @@ def count_files(selection: Selection, ledger: str, *, stop: Callable[[], bool]) 
     return total
 
 
-def query_files(selection: Selection, url: str) -> Iterator[MediaFile]:
+def query_files(
+    selection: Selection,
+    url: str,
+    *,
+    pass_over: PassOver = ignore_name,
+    unselect: Unselect = ignore_reason,
+) -> Iterator[MediaFile]:
     """List the files that match the selection's ledger query; those in folders may have changed."""
     query = selection.ledger
     assert query is not None
     with contextlib.closing(open_ledger_to_read(url, query.graph.namespace)) as ledger:
-        for record in selection.take(
-            (
-                record
-                for record in query.find_records(ledger, selection.prefix or "")
-                if selection.media_filter.accepts(record.uri)
-            ),
-            attrgetter("uri"),
-        ):
+
+        def find_media() -> Iterator[Record]:
+            for record in query.find_records(ledger, selection.prefix or ""):
+                name = record.media.name
+                reason = selection.media_filter.find_reason_to_ignore(record.uri)
+                if reason is None:
+                    if selection.is_selected(name, None, unselect):
+                        yield record
+                elif reason in (NOT_INCLUDED, EXCLUDED):
+                    pass_over(name, reason)
+
+        for record in selection.take(find_media(), attrgetter("uri"), unselect):
             media = record.media
             yield media if media.bucket else MediaFile(uri=media.uri, version="")
 
 
-def read_uris(selection: Selection, *, report: Report = ignore) -> Iterator[str]:
+def read_uris(
+    selection: Selection, *, report: Report = ignore, unselect: Unselect = ignore_reason
+) -> Iterator[str]:
     """Read the URIs and paths of a list, each once, and report those that cannot be media files.
 
     They are separated by line feeds: white space around them, empty lines and those that start with
@@ -341,12 +425,12 @@ def read_uris(selection: Selection, *, report: Report = ignore) -> Iterator[str]
                 report(item, LeftOutReason.NOT_UTF8, REMEDIES[LeftOutReason.NOT_UTF8])
                 continue
             reason = selection.media_filter.find_reason_to_ignore(item)
-            if reason is None:
-                yield item
-            else:
+            if reason is not None:
                 report(item, LeftOutReason.NOT_MEDIA, f"it is {reason}")
+            elif selection.is_selected(split_uri(item)[1], None, unselect):
+                yield item
 
-    return selection.take(find_uris(), str)
+    return selection.take(find_uris(), str, unselect)
 
 
 def _read_list(path: str) -> bytes:

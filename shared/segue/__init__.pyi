@@ -19,4 +19,5 @@ from .job_progress import progress as progress
 from .media.audio import Audio as Audio
 from .media.audio import Media as Media
 from .media.probe import MediaInfo as MediaInfo
+from .model.criteria import Criteria as Criteria
 from .model.graph import Graph as Graph

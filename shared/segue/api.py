@@ -29,6 +29,7 @@ from segue.model.settings import Settings
 
 if TYPE_CHECKING:
     from segue.execution.trial_run import TrialRun
+    from segue.model.criteria import Criteria
     from segue.model.outcome import RunTotals
     from segue.reports.estimate import Estimate
     from segue.reports.explanation import Explanation
@@ -96,6 +97,7 @@ def plan(
     retry_failed: bool = False,
     limit: int | None = None,
     sample: float | None = None,
+    criteria: Criteria | None = None,
     price: float | None = None,
     vcpus: int | None = None,
     beam_options: Sequence[str] = (),
@@ -104,7 +106,8 @@ def plan(
 
     Parameters
     ----------
-    jobs, prefix, uris, from_ledger, graph, ledger, force, retry_failed, limit, sample, beam_options
+    jobs, prefix, uris, from_ledger, graph, ledger, force, retry_failed, limit, sample, criteria, \
+    beam_options
         As for `backfill`.
     price : float > 0, optional
         Price of a vCPU-hour.
@@ -129,6 +132,7 @@ def plan(
         retry_failed=retry_failed,
         limit=limit,
         sample=sample,
+        criteria=criteria,
         dry_run=True,
     )
     totals = execute(run, parse_pipeline_options(beam_options))
@@ -156,6 +160,7 @@ def backfill(
     retry_failed: bool = False,
     limit: int | None = None,
     sample: float | None = None,
+    criteria: Criteria | None = None,
     processes: int | None = None,
     max_first_failures: int | None = 200,
     beam_options: Sequence[str] = (),
@@ -183,6 +188,9 @@ def backfill(
         Process at most so many files.
     sample : float in [0, 1], optional
         Process a share of the files; the same ones each time.
+    criteria : Criteria, optional
+        Which of the files to process, by name, time, duration and tags. Files without a probe are
+        counted, and left out unless the job ``probe`` is a target, which then runs first.
     processes : int > 0, optional
         Child processes per worker; by default one per core.
     max_first_failures : int > 0, optional
@@ -224,6 +232,7 @@ def backfill(
         retry_failed=retry_failed,
         limit=limit,
         sample=sample,
+        criteria=criteria,
         processes=processes,
         max_first_failures=max_first_failures,
     )

@@ -49,6 +49,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "functions": ("cloudevents", "flask", "functions_framework", "waitress", "werkzeug"),
     "models": ("ctranslate2", "numpy", "onnxruntime"),
     "pipelines": ("apache_beam",),
+    "profile": ("memray", "pyinstrument"),
 }
 
 

@@ -13,9 +13,11 @@ import click
 
 from segue.clock import utc_now
 from segue.errors import TooManyFailures
-from segue.ingest.exclusions import describe_exclusions, suggest_patterns
+from segue.ingest.exclusions import describe_passed_over
+from segue.ingest.exclusions import to_json as passed_over_to_json
 from segue.model.message import build_request_id
 from segue.model.outcome import UNFINISHED, RunTotals, Status
+from segue.model.passed_over import PassedOver
 from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import (
@@ -113,7 +115,7 @@ def backfill(context: Context, tolerate: float, dry_run: bool, **selected: Any) 
         print_summary(context.output, totals, has_requested=run.queue is not None)
     if stopped:
         raise stopped
-    if totals.failed_share > tolerate:
+    if totals.failed_share > tolerate or totals.is_nothing_included:
         return ExitCode.FAILURES
     return ExitCode.UNFINISHED if totals.unfinished else ExitCode.OK
 
@@ -185,8 +187,7 @@ def to_json(totals: RunTotals, *, dry_run: bool) -> dict[str, object]:
         "failed_files": totals.failed_files,
         "left_out": totals.left_out,
         "left_out_names": totals.left_out_names,
-        "not_included": dict(sorted(totals.not_included.items())),
-        "include_suggested": suggest_patterns(totals.not_included),
+        **passed_over_to_json(totals.passed_over),
         "jobs": {
             job: {
                 "statuses": dict(sorted(statuses.items())),
@@ -201,14 +202,20 @@ def to_json(totals: RunTotals, *, dry_run: bool) -> dict[str, object]:
 def print_summary(output: Output, totals: RunTotals, *, has_requested: bool = False) -> None:
     """Print a table of jobs by status, failures by kind, and what to do next."""
     if totals.files == 0:
-        output.print("No files found.")
+        output.print(_describe_no_files(totals))
     else:
         _print_jobs(output, totals, has_requested=has_requested)
     if totals.left_out:
         kinds = ", ".join(f"{n:,} {reason}" for reason, n in totals.left_out.items())
         output.print(f"left out: {kinds}; the log names each")
-    if totals.not_included:
-        output.print(describe_exclusions(totals.not_included))
+    for line in describe_passed_over(totals.passed_over):
+        output.print(line)
+
+
+def _describe_no_files(totals: RunTotals) -> str:
+    if totals.is_nothing_included:
+        return "No files to process: the graph includes none of those that were found."
+    return "No files found." if totals.passed_over == PassedOver() else "No files selected."
 
 
 def _print_jobs(output: Output, totals: RunTotals, *, has_requested: bool) -> None:

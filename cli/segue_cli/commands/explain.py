@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from segue.ingest.catalogue import EXCLUDED, NOT_INCLUDED
+from segue.ingest.exclusions import OTHER, find_suffix
 from segue.model.artifact import build_references
 from segue.model.planner import Verdict
 from segue.model.record import EVERYONE, NOBODY, UNFINISHED, Entry, Record, State
@@ -118,6 +120,7 @@ def _to_json(explanation: Explanation) -> dict[str, Any]:
             }
             for name, found in explanation.artifacts.items()
         },
+        "ignored": explanation.ignored,
         "backfill": {"targets": explanation.targets, "run": explanation.run},
     }
 
@@ -401,6 +404,9 @@ def _describe_next(explanation: Explanation) -> Iterator[Text]:
     if explanation.look.error is not None:
         yield Text("A backfill would leave the file out: it cannot be read.")
         return
+    if explanation.ignored is not None:
+        yield Text(f"A backfill would pass it over: {_explain_ignored(explanation)}.")
+        return
     if explanation.run:
         yield Text.assemble("A backfill would compute ", (", ".join(explanation.run), "bold"), ".")
     elif all(a.current for a in explanation.jobs if a.job in explanation.targets):
@@ -411,3 +417,15 @@ def _describe_next(explanation: Explanation) -> Iterator[Text]:
         jobs = [a.job for a in explanation.jobs if a.verdict is verdict and not a.current]
         if jobs:
             yield Text(f"It would skip {', '.join(jobs)}: {reason}.")
+
+
+def _explain_ignored(explanation: reports.Explanation) -> str:
+    """Return why the file is no media of the graph, and what to write for it to be."""
+    text = f"it is {explanation.ignored}"
+    suffix = find_suffix(explanation.uri)
+    if explanation.ignored == NOT_INCLUDED:
+        pattern = "a pattern for its name" if suffix == OTHER else f'"*{suffix}"'
+        text += f"; to process it, add to 'include' of the graph: {pattern}"
+    elif explanation.ignored == EXCLUDED:
+        text += "; to process it, change 'exclude' of the graph"
+    return text

@@ -60,7 +60,8 @@ def plan(context: Context, **selected: Any) -> ExitCode:
     else:
         print_summary(context.output, totals)
         _show_estimate(context, found)
-    return ExitCode.FAILURES if totals.left_out else ExitCode.OK
+    is_incomplete = totals.left_out or totals.passed_over.without_probe
+    return ExitCode.FAILURES if is_incomplete or totals.is_nothing_included else ExitCode.OK
 
 
 def _estimate_json(found: Estimate) -> dict[str, object]:

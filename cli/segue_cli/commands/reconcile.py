@@ -13,6 +13,7 @@ import click
 from segue.clock import utc_now
 from segue.errors import ConfigurationError
 from segue.ingest.catalogue import build_media_filter
+from segue.ingest.exclusions import describe_passed_over, to_json
 from segue.maintenance.reconcile import DiscrepancyKind
 from segue.model.media_file import resolve_prefix
 from segue_cli.command import Context, command
@@ -106,7 +107,8 @@ def reconcile(
         context.output.write_json(_to_json(found, dry_run=not repaired))
     else:
         context.output.print(*_render(found, repaired=repaired))
-    return ExitCode.FAILURES if found.left_out else ExitCode.OK
+    is_nothing_included = not found.listed and found.passed_over.is_nothing_included
+    return ExitCode.FAILURES if found.left_out or is_nothing_included else ExitCode.OK
 
 
 def _build_run(
@@ -169,6 +171,8 @@ def _render(found: ReconcileTotals, *, repaired: bool) -> Iterator[RenderableTyp
     if found.left_out:
         kinds = ", ".join(f"{n:,} {reason}" for reason, n in found.left_out.items())
         yield Text(f"Left out: {kinds}; the log names each.", style="yellow")
+    for line in describe_passed_over(found.passed_over):
+        yield Text(line, style="yellow")
     if not found.files:
         yield Text(f"Nothing to repair: {examined}.")
         return
@@ -187,6 +191,7 @@ def _to_json(found: ReconcileTotals, *, dry_run: bool) -> dict[str, Any]:
         "recorded": found.recorded,
         "left_out": found.left_out,
         "left_out_names": found.left_out_names,
+        **to_json(found.passed_over),
         "kinds": {
             kind: {"files": found.files[kind], "samples": found.samples.get(kind, [])}
             for kind in DiscrepancyKind

@@ -6,10 +6,13 @@ import click
 import msgspec
 
 from segue.errors import ConfigurationError
+from segue.ingest.exclusions import describe_passed_over
 from segue.ingest.request_client import build_request, open_requests, send_request
 from segue.ingest.requests import load_request
+from segue.model.criteria import Criteria
 from segue_cli.command import Context, command, complete_path
 from segue_cli.commands.watch import follow
+from segue_cli.criteria_options import add_criteria_options
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import (
     all_option,
@@ -42,6 +45,7 @@ from segue_cli.views import text
     help="All files below a folder or gs:// prefix.",
     shell_complete=complete_path,
 )
+@add_criteria_options
 @target_option
 @all_option
 @force_option
@@ -61,20 +65,27 @@ def request(
     parents: bool,
     watch: bool,
     timeout: float | None,
+    criteria: Criteria,
 ) -> ExitCode:
     """Request results for files or a prefix from the streaming pipelines.
 
     Missing results of the named jobs, and of the jobs they depend on, are computed. Files that are
     not in the ledger yet are recorded first. The command prints an id, with which 'segue watch'
     follows the request. Requests have a topic of their own and do not delay arrivals. For a whole
-    catalogue, 'segue backfill' is cheaper.
+    catalogue, 'segue backfill' is cheaper. The options that select among the files of a prefix do
+    not compute probes first: request these before.
     """
     new_request = msgspec.structs.replace(
         build_request(context.graph, list(files), prefix),
         jobs=select_targets(context.graph, jobs, everything=everything),
         force=force,
         parents=parents,
+        **msgspec.structs.asdict(criteria),
     )
+    if criteria != Criteria() and prefix is None:
+        raise ConfigurationError(
+            "options that select files need --prefix; leave them out, or name a folder with it"
+        )
     if parents and not force:
         raise ConfigurationError(
             "--parents has no effect without --force; add it or leave both out"
@@ -86,6 +97,8 @@ def request(
             for uri, reason in receipt.ignored.items():
                 context.output.note(f"Ignored: {uri}: {reason}.")
             count = text.format_count(receipt.files, "file")
+            for line in describe_passed_over(receipt):
+                context.output.note(line)
             context.output.print(
                 f"Requested {', '.join(receipt.targets)} for {count}: {receipt.request}"
             )
@@ -95,11 +108,12 @@ def request(
             context.output.note(f"To follow it: segue watch {receipt.request}")
         else:
             context.output.write_json(msgspec.to_builtins(receipt))
+        is_incomplete = bool(receipt.ignored or receipt.without_probe)
         if not is_followed:
-            return ExitCode.FAILURES if receipt.ignored or not receipt.files else ExitCode.OK
+            return ExitCode.FAILURES if is_incomplete or not receipt.files else ExitCode.OK
         run = load_request(stack.artifacts, receipt.request)
         left = tuple(uri for uri in run.selection.files if uri not in receipt.ignored)
         selection = msgspec.structs.replace(run.selection, files=left)
         run = msgspec.structs.replace(run, selection=selection)
         code = follow(context, stack, run, timeout)
-        return ExitCode.FAILURES if receipt.ignored and code == ExitCode.OK else code
+        return ExitCode.FAILURES if is_incomplete and code == ExitCode.OK else code

@@ -15,7 +15,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -28,8 +28,8 @@ from segue.errors import (
     SegueError,
     TransientError,
 )
-from segue.ingest.catalogue import NOT_INCLUDED
-from segue.ingest.exclusions import describe_exclusions, find_suffix, suggest_patterns
+from segue.ingest.catalogue import EXCLUDED, NOT_INCLUDED
+from segue.ingest.exclusions import describe_passed_over, find_suffix, suggest_patterns
 from segue.ingest.observation import look
 from segue.log import Action, add_common_fields, log_event
 from segue.maintenance.reconcile import (
@@ -42,6 +42,7 @@ from segue.maintenance.reconcile import (
 from segue.model.ledger import Query, find_records
 from segue.model.media_file import FileStat, MediaFile, format_name, is_unicode
 from segue.model.object_store import LeftOut, LeftOutReason
+from segue.model.passed_over import PassedOver
 from segue_cli.local.cloud_events import build_file_event
 from segue_cli.local.folder_watch import FolderWatch, Identity, identify
 from segue_functions.events import DELETED, FINALIZED
@@ -79,8 +80,11 @@ class FolderEvents:
         # The folder that was compared last. A disk that is no longer mounted leaves another one.
         self._compared: Identity | None = None
         self._warned: set[str] = set()
-        self._excluded: Counter[str] = Counter()  # suffix → files that are no media, as listed
-        self._suffixes: set[str] = set()  # of files that are no media and were reported
+        # By reason: suffix → files whose names say that they are no media, as they were listed.
+        self._passed_over = {reason: Counter[str]() for reason in (NOT_INCLUDED, EXCLUDED)}
+        self._suffixes: set[str] = set()  # of those that are not included: those that were met
+        self._has_compared = False
+        self._has_media = False  # whether any file was listed that is media
         self._waiting: dict[str, float] = {}  # changed file → when to compare it, at the earliest
         self._again: set[str] = set()  # those whose arrival is sent even if the ledger has it
         self._is_requested = True  # a comparison of the folder
@@ -109,8 +113,8 @@ class FolderEvents:
     def _put_file(self, path: str, settle_s: float | None) -> None:
         reason = self._services.media_filter.find_reason_to_ignore(f"file://{path}")
         if reason is not None:
-            if reason == NOT_INCLUDED and (suffix := find_suffix(path)) not in self._suffixes:
-                self._report_exclusions({suffix: 1})
+            if reason == NOT_INCLUDED:
+                self._report_passed_over(PassedOver(not_included={find_suffix(path): 1}))
             return
         if not is_unicode(path):
             self._warn_left_out(LeftOut(name=path, reason=LeftOutReason.NOT_UTF8))
@@ -199,7 +203,8 @@ class FolderEvents:
         recorded = find_records(
             self._services.ledger, Query(prefix=self._files.uri(prefix), deleted=None)
         )
-        self._excluded.clear()
+        for counts in self._passed_over.values():
+            counts.clear()
         listed = self._list(prefix)
         first = next(listed, None)
         if first is None and any(record.deleted_at is None for record in recorded):
@@ -221,22 +226,35 @@ class FolderEvents:
             found = finder.find(file, record)
             if found is not None:
                 self._handle_discrepancy(found)
-        self._report_exclusions(self._excluded)
+        not_included, excluded = ({**counts} for counts in self._passed_over.values())
+        passed_over = PassedOver(not_included=not_included, excluded=excluded)
+        self._report_passed_over(passed_over, is_start=not self._has_compared)
+        self._has_compared = True
 
     def _list(self, prefix: str) -> Iterator[ListedFile]:
         for found in self._files.list(prefix, leave_out=self._warn_left_out):
             uri = self._files.uri(found.name)
             reason = self._services.media_filter.find_reason_to_ignore(uri)
-            if reason == NOT_INCLUDED:
-                self._excluded[find_suffix(found.name)] += 1
+            if reason in self._passed_over:
+                self._passed_over[reason][find_suffix(found.name)] += 1
+            elif reason is None:
+                self._has_media = True
             yield ListedFile(uri=uri, media=found.to_media_file(uri) if reason is None else None)
 
-    def _report_exclusions(self, counts: Mapping[str, int]) -> None:
-        """Log, once for each suffix, that files which may have sound are passed over."""
-        is_new = not self._suffixes.issuperset(counts)
-        self._suffixes.update(counts)
-        if is_new and suggest_patterns(counts):
-            self._warn(describe_exclusions(counts), Action.LEFT_OUT)
+    def _report_passed_over(self, found: PassedOver, *, is_start: bool = False) -> None:
+        """Log which files are no media: all at the start, then those that may have sound.
+
+        These are said once for each suffix. It is a warning if they may have been meant.
+        """
+        is_new = not self._suffixes.issuperset(found.not_included)
+        self._suffixes.update(found.not_included)
+        has_sound = bool(suggest_patterns(found.not_included))
+        if not is_start and not (is_new and has_sound):
+            return
+        for line in describe_passed_over(found):
+            is_meant = line.startswith("not included") and (has_sound or not self._has_media)
+            severity = "WARNING" if is_meant else "INFO"
+            log_event(Action.LEFT_OUT, severity=severity, process="up", reason=line)
 
     def _handle_discrepancy(self, found: Discrepancy) -> None:
         path = found.media.uri.removeprefix("file://")

@@ -36,6 +36,7 @@ from segue.worker.running_job import RunningJob
 from segue.worker.secrets import resolve_secrets, use_secrets
 
 COLLECT_S = 0.5
+MAX_TASKS = 100_000  # of a child process
 DEBUG = "SEGUE_DEBUG"
 
 
@@ -125,8 +126,8 @@ def _run_in_child(
     media: MediaFile,
     show: Callable[[Sequence[RunningJob]], None],
 ) -> Iterator[tuple[str, Result]]:
-    with _print_tracebacks(), Pool(graph, location, processes=1) as pool:
-        pool.submit([_build_task(graph, media)])
+    with print_tracebacks(), Pool(graph, location, processes=1) as pool:
+        pool.submit([build_task(graph, media)])
         pool.flush()
         while pool.pending:
             for report in pool.collect(COLLECT_S):
@@ -135,7 +136,30 @@ def _run_in_child(
             show(pool.running)
 
 
-def _build_task(graph: Graph, media: MediaFile) -> Task:
+def run_files(
+    graph: Graph,
+    location: str,
+    media: Sequence[MediaFile],
+    processes: int | None = None,
+    max_tasks: int = MAX_TASKS,
+) -> Iterator[tuple[MediaFile, dict[str, Result]]]:
+    """Run all jobs of a graph on some files, in child processes; yield each file once it is done.
+
+    Artifacts are written to ``location``. With one process, files are done in their order.
+    """
+    found: dict[int, dict[str, Result]] = {number: {} for number in range(len(media))}
+    tasks = [build_task(graph, one, number) for number, one in enumerate(media)]
+    with Pool(graph, location, processes=processes, max_tasks=max_tasks) as pool:
+        pool.submit(tasks)
+        pool.flush()
+        while pool.pending:
+            for report in pool.collect(COLLECT_S):
+                found[report.task_id].update({result.job: result for result in report.results})
+                if report.finished:
+                    yield media[report.task_id], found.pop(report.task_id)
+
+
+def build_task(graph: Graph, media: MediaFile, task_id: int = 1) -> Task:
     """Build a task of all jobs, with what other namespaces have computed above them."""
     found: Mapping[str, ForeignResult] = {}
     with contextlib.ExitStack() as opened:
@@ -148,11 +172,13 @@ def _build_task(graph: Graph, media: MediaFile) -> Task:
                 "in its own namespace first"
             )
     inputs, checksums = find_inputs(graph, graph.jobs, found)
-    return Task(task_id=1, media=media, run=tuple(graph.jobs), inputs=inputs, checksums=checksums)
+    return Task(
+        task_id=task_id, media=media, run=tuple(graph.jobs), inputs=inputs, checksums=checksums
+    )
 
 
 @contextlib.contextmanager
-def _print_tracebacks() -> Iterator[None]:
+def print_tracebacks() -> Iterator[None]:
     """Have the child write full tracebacks of jobs' errors to standard error."""
     before = os.environ.get(DEBUG)
     os.environ[DEBUG] = "1"
@@ -163,7 +189,7 @@ def _print_tracebacks() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _use_temporary(folder: str) -> Iterator[None]:
+def use_temporary(folder: str) -> Iterator[None]:
     """Have jobs write their temporary files to a folder, as in a child."""
     before, tempfile.tempdir = tempfile.tempdir, folder
     try:
@@ -177,8 +203,8 @@ def _run_here(
 ) -> Iterator[tuple[str, Result]]:
     make_importable(graph)
     use_secrets(resolve_secrets(graph, graph.jobs))
-    task = _build_task(graph, media)
-    with contextlib.closing(Stores(connect_store, location)) as stores, _use_temporary(folder):
+    task = build_task(graph, media)
+    with contextlib.closing(Stores(connect_store, location)) as stores, use_temporary(folder):
         line = LineRun(task, stores, tempfile.mkdtemp(), Claims())
         for name, job in graph.jobs.items():
             timer = Timer()

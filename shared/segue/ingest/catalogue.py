@@ -25,6 +25,7 @@ from segue.model.settings import Settings
 SQLITE = "sqlite:///"
 DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal", ".up")  # of a database and what is beside it
 NOT_INCLUDED = "a name that matches no include pattern of the graph"
+EXCLUDED = "a name that matches an exclude pattern of the graph"
 UNSAFE_PARTS = frozenset({"", ".", ".."})
 
 _matches = functools.lru_cache(maxsize=8)(build_name_filter)
@@ -37,6 +38,7 @@ class MediaFilter:
     catalogue: str | None = None  # a bucket or folder; None: anywhere
     excluded: tuple[str, ...] = ()  # files and folders that Segue itself writes
     include: tuple[str, ...] = ()  # patterns such as *.flac; none: all names
+    exclude: tuple[str, ...] = ()  # patterns of names that are no media, even if included
 
     def accepts(self, uri: str) -> bool:
         """Return whether an object is media of the catalogue."""
@@ -56,6 +58,12 @@ class MediaFilter:
             return "written by Segue itself"
         if self.catalogue is not None and not is_below(uri, self.catalogue):
             return f"not below the catalogue {self.catalogue}"
+        return self.find_reason_by_name(name)
+
+    def find_reason_by_name(self, name: str) -> str | None:
+        """Return why a name alone is none of media: ``EXCLUDED`` or ``NOT_INCLUDED``, or None."""
+        if self.exclude and _matches(self.exclude)(name):
+            return EXCLUDED
         if not _matches(self.include)(name):
             return NOT_INCLUDED
         return None
@@ -89,6 +97,7 @@ def build_media_filter(graph: Graph, settings: Settings, *, anywhere: bool = Fal
         catalogue=catalogue,
         excluded=(*(f"{folder.rstrip('/')}/" for folder in folders), *databases),
         include=graph.include,
+        exclude=graph.exclude,
     )
 
 

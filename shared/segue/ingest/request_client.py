@@ -15,6 +15,7 @@ from segue.errors import ConfigurationError
 from segue.ingest.catalogue import build_media_filter
 from segue.ingest.requests import Request, RequestReceipt, Requests
 from segue.model.media_file import list_file_uris, parse_location, parse_prefix
+from segue.model.passed_over import PassedOver
 from segue.model.run import find_user
 
 if TYPE_CHECKING:
@@ -41,12 +42,15 @@ def send_request(requests: Requests, request: Request) -> RequestReceipt:
     """Send all pages of a request; the receipt is about all of them."""
     files, who = 0, find_user()
     ignored: dict[str, str] = {}
+    passed_over = PassedOver()
     while True:
         page = requests.accept(request, who=who)
         files += page.files
         ignored |= page.ignored
+        passed_over += page
         if page.after is None:
-            return msgspec.structs.replace(page, files=files, ignored=ignored)
+            counts = msgspec.structs.asdict(passed_over)
+            return msgspec.structs.replace(page, files=files, ignored=ignored, **counts)
         request = msgspec.structs.replace(request, request=page.request, after=page.after)
 
 

@@ -7,6 +7,7 @@ progress is in the ledger, like everything else.
 from __future__ import annotations
 
 import errno
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -19,8 +20,11 @@ import msgspec
 from segue.clock import Clock, utc_now
 from segue.errors import ConfigurationError, MissingInput
 from segue.ingest.acceptance import accept_targets, build_requests
-from segue.ingest.catalogue import MediaFilter, is_unsafe_path
+from segue.ingest.catalogue import EXCLUDED, NOT_INCLUDED, MediaFilter, is_unsafe_path
+from segue.ingest.exclusions import find_suffix
 from segue.ingest.observation import Look, look, map_in_threads, observe
+from segue.ingest.probe_filter import ProbeFilter, find_probe
+from segue.model.criteria import Criteria
 from segue.model.graph import SOURCE, Graph
 from segue.model.lease_owner import is_lost
 from segue.model.ledger import Change, Ledger, Snapshot
@@ -33,6 +37,7 @@ from segue.model.media_file import (
 )
 from segue.model.message import Message, build_request_id
 from segue.model.object_store import LeftOut, ObjectStore, list_objects
+from segue.model.passed_over import PassedOver
 from segue.model.queue import Envelope, Queue, message_to_envelope
 from segue.model.record import Lease, Record
 from segue.model.run import (
@@ -50,10 +55,11 @@ from segue.model.transitions import arrive, reopen
 PAGE = 1_000  # files per call
 
 
-class Request(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
-):
-    """A request for results of either files or a prefix; ``after`` selects a later page of it."""
+class Request(Criteria, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A request for results of either files or a prefix; ``after`` selects a later page of it.
+
+    Criteria select some of the files below a prefix.
+    """
 
     files: tuple[str, ...] = ()  # URIs
     prefix: str | None = None  # a file or folder
@@ -69,13 +75,13 @@ class InvalidRequest(ConfigurationError):
     """The request itself is wrong; the set-up is not at fault."""
 
 
-class RequestReceipt(msgspec.Struct, frozen=True, kw_only=True):
+class RequestReceipt(PassedOver, frozen=True, kw_only=True, omit_defaults=False):
     """The response to a request: its id, and what it covers."""
 
     request: str
     targets: tuple[str, ...]
     files: int  # whose results are wanted
-    ignored: dict[str, str] = {}  # URI → why it was ignored
+    ignored: dict[str, str] = msgspec.field(default_factory=dict)  # URI → why it was ignored
     after: str | None = None  # there are more: repeat the request with this and the id
 
 
@@ -129,14 +135,16 @@ class Requests:
         request = self._check(request)
         request_id = self._save(request, targets, who)
         try:
-            files, ignored, after = self._find_files(request)
+            files, ignored, after, passed_over = self._find_files(request)
         except ConfigurationError as error:
             if self.media_filter.catalogue is not None and not _is_name_too_long(error):
                 raise
             raise InvalidRequest(str(error)) from error  # the caller named the location
         now = self.clock()
         changes = []
-        for media, snapshot in self._read_records(files, now, ignored):
+        pairs = list(self._read_records(files, now, ignored))
+        pairs, unselected = self._select_by_probe(request, pairs)
+        for media, snapshot in pairs:
             accept_file = partial(
                 self._accept_file,
                 media=media,
@@ -159,8 +167,25 @@ class Requests:
         if envelopes:
             self.queue.publish(envelopes)
         return RequestReceipt(
-            request=request_id, targets=targets, files=accepted, ignored=ignored, after=after
+            request=request_id,
+            targets=targets,
+            files=accepted,
+            ignored=ignored,
+            after=after,
+            **msgspec.structs.asdict(passed_over + PassedOver(not_selected=unselected)),
         )
+
+    def _select_by_probe(
+        self, request: Request, pairs: list[tuple[MediaFile, Snapshot]]
+    ) -> tuple[list[tuple[MediaFile, Snapshot]], dict[str, int]]:
+        """Return the files that the request's criteria about probes select; count the others."""
+        if not request.needs_probe or not pairs:
+            return pairs, {}
+        files, snapshots = zip(*pairs, strict=True)
+        probes = ProbeFilter(self.graph, self.artifacts, request.criteria)
+        reasons = probes.find_reasons(files, snapshots)
+        selected = [pair for pair, reason in zip(pairs, reasons, strict=True) if reason is None]
+        return selected, {**Counter(reason for reason in reasons if reason is not None)}
 
     def _read_records(
         self, files: Sequence[MediaFile], now: datetime, ignored: dict[str, str]
@@ -260,6 +285,7 @@ class Requests:
             raise InvalidRequest(
                 "'after' needs a prefix, and the id that the first page returned; send both"
             )
+        self._check_criteria(request)
         if request.prefix is None:
             return request
         try:
@@ -276,6 +302,21 @@ class Requests:
             prefix = catalogue
         return msgspec.structs.replace(request, prefix=prefix)
 
+    def _check_criteria(self, request: Request) -> None:
+        if request.criteria == Criteria():
+            return
+        if request.prefix is None:
+            raise InvalidRequest(
+                "criteria select among the files below a prefix, and the request names files; "
+                "leave them out"
+            )
+        try:
+            request.check()
+            if request.needs_probe:
+                find_probe(self.graph)
+        except ConfigurationError as error:
+            raise InvalidRequest(str(error)) from error
+
     def _save(self, request: Request, targets: tuple[str, ...], who: str | None) -> str:
         """Save the record of a request, and return its id; a later page must match it.
 
@@ -289,7 +330,11 @@ class Requests:
             state=RunState.ACCEPTED,
             who=who,
             started_at=now,
-            selection=RunSelection(prefix=request.prefix, files=request.files),
+            selection=RunSelection(
+                prefix=request.prefix,
+                files=request.files,
+                **msgspec.structs.asdict(request.criteria),
+            ),
             jobs=targets,
             force=request.force,
             ping=request.ping,
@@ -318,10 +363,14 @@ class Requests:
                 f"there is no request {request}; leave the id out to get a new one"
             ) from error
 
-    def _find_files(self, request: Request) -> tuple[list[MediaFile], dict[str, str], str | None]:
-        """Return the current files of a page, the ignored ones, and where the next page starts."""
+    def _find_files(
+        self, request: Request
+    ) -> tuple[list[MediaFile], dict[str, str], str | None, PassedOver]:
+        """Return the current files of a page, the ignored ones, where the next page starts, and how
+        many were passed over.
+        """
         if request.prefix is not None:
-            return self._list_files(request.prefix, request.after)
+            return self._list_files(request, request.prefix)
         named = dict.fromkeys(request.files)
         reasons = {uri: self.media_filter.find_reason_to_ignore(uri) for uri in named}
         ignored = {uri: reason for uri, reason in reasons.items() if reason is not None}
@@ -334,11 +383,12 @@ class Requests:
         for found in looks:
             if found.media is None:
                 ignored[found.uri] = str(found.error or "there is no such object")
-        return [found.media for found in looks if found.media is not None], ignored, None
+        files = [found.media for found in looks if found.media is not None]
+        return files, ignored, None, PassedOver()
 
     def _list_files(
-        self, prefix: str, after: str | None
-    ) -> tuple[list[MediaFile], dict[str, str], str | None]:
+        self, request: Request, prefix: str
+    ) -> tuple[list[MediaFile], dict[str, str], str | None, PassedOver]:
         ignored: dict[str, str] = {}
         with closing(self.open_store(find_bucket_location(prefix))) as store:
 
@@ -347,15 +397,28 @@ class Requests:
                     ignored[format_name(uri)] = found.explanation
 
             names = list_objects(
-                store, split_uri(prefix)[1], after=after or "", leave_out=leave_out
+                store, split_uri(prefix)[1], after=request.after or "", leave_out=leave_out
             )
             page = list(islice(names, self.page))
-            files = [
-                found.to_media_file(uri)
-                for found in page
-                if self.media_filter.accepts(uri := store.uri(found.name))
-            ]
-        return files, ignored, page[-1].name if len(page) == self.page else None
+            files = []
+            counts: dict[str, Counter[str]] = {NOT_INCLUDED: Counter(), EXCLUDED: Counter()}
+            unselected: Counter[str] = Counter()
+            for found in page:
+                uri = store.uri(found.name)
+                reason = self.media_filter.find_reason_to_ignore(uri)
+                if reason in counts:
+                    counts[reason][find_suffix(found.name)] += 1
+                elif reason is None:
+                    if why := request.find_reason(found.name, found.updated_at):
+                        unselected[why] += 1
+                    else:
+                        files.append(found.to_media_file(uri))
+        passed_over = PassedOver(
+            not_included={**counts[NOT_INCLUDED]},
+            excluded={**counts[EXCLUDED]},
+            not_selected={**unselected},
+        )
+        return files, ignored, page[-1].name if len(page) == self.page else None, passed_over
 
 
 def _is_same(run: RunRecord, first: RunRecord) -> bool:

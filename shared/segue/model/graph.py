@@ -43,7 +43,7 @@ from segue.printable import escape
 SOURCE = "source"
 KEYS = (
     *("namespace", "registry", "contact", "requests_per_minute"),
-    *("catalogue", "artifacts", "include", "models", "pipelines", "jobs"),
+    *("catalogue", "artifacts", "include", "exclude", "models", "pipelines", "jobs"),
 )
 DEFAULT_NAMESPACE = "default"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")  # the longest label that the cloud allows
@@ -194,6 +194,7 @@ class Graph:
     contact: str = ""  # of the team
     requests_per_minute: int | None = None  # of each other namespace; None: no limit
     include: tuple[str, ...] = INCLUDE
+    exclude: tuple[str, ...] = ()  # of the names that match include
     models: Mapping[str, ModelEntry] = field(
         default_factory=dict
     )  # the graph's own, by name@version
@@ -605,7 +606,8 @@ class _Reader:
             limit = self.read_number(limit, "requests_per_minute", *LIMITS["requests_per_minute"])
         catalogue = self.read_location(document.get("catalogue"), "catalogue")
         artifacts = self.read_location(document.get("artifacts"), "artifacts")
-        include = self.read_include(document.get("include", list(INCLUDE)))
+        include = self.read_patterns(document.get("include", list(INCLUDE)), "include")
+        exclude = self.read_patterns(document.get("exclude", []), "exclude")
         self.read_models(document.get("models", {}), path)
         listed = document.get("jobs")
         if not isinstance(listed, dict) or not listed:
@@ -631,6 +633,7 @@ class _Reader:
             requests_per_minute=limit,
             imports=self.lock.namespaces,
             include=include,
+            exclude=exclude,
             models=self.models,
             source_namespace=source_namespace,
             path=path,
@@ -1053,9 +1056,9 @@ class _Reader:
                 self.reject(item, place, rule)
         return tuple(str(v) for v in value)
 
-    def read_include(self, value: Any) -> tuple[str, ...]:
+    def read_patterns(self, value: Any, place: str) -> tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(v, str) and v for v in value):
-            self.require(value, "include", 'write a list of patterns, such as ["*.flac"]')
+            self.require(value, place, 'write a list of patterns, such as ["*.flac"]')
             return ()
         return tuple(value)
 

@@ -87,6 +87,7 @@ FLAG: Schema = {"type": "boolean"}
 CONTENT_TYPE: Schema = {"type": "string", "enum": list(CONTENT_TYPES)}
 NAMES: Schema = {**match(NAME.pattern), "not": {"const": SOURCE}}
 PARAMETERS: Schema = match(IDENTIFIER)
+PATTERNS: Schema = build_list({"type": "string", "minLength": 1})
 
 RESOURCE_KEYS: Mapping[str, GraphKey] = {
     "memory_gib": GraphKey(
@@ -354,12 +355,20 @@ GRAPH_KEYS: Mapping[str, GraphKey] = {
     ),
     "include": GraphKey(
         kind="list of patterns",
-        meaning="patterns of the names that are media, whatever their case; a backfill says how "
-        "many files match none",
+        meaning="patterns of the names that are media, whatever their case; "
+        "[what matches none](names-and-paths.md#files-that-are-passed-over) is counted",
         default="the usual names of [sounds and films](formats.md#what-is-read), such as `*.flac` "
         "and `*.mp4`, but not `*.ts` and `*.iff`, which are also names of code and of other files",
         example='include: ["*.flac", "*.wav"]',
-        schema=build_list({"type": "string", "minLength": 1}),
+        schema=PATTERNS,
+    ),
+    "exclude": GraphKey(
+        kind="list of patterns",
+        meaning="patterns of names that are no media even if `include` has them; "
+        "[how they match](names-and-paths.md#select-files)",
+        default="none",
+        example='exclude: ["*/drafts/*", "*.tmp.wav"]',
+        schema=PATTERNS,
     ),
     "pipelines": GraphKey(
         kind="mapping of lists of jobs",

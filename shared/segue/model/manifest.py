@@ -52,6 +52,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     contact: str = ""
     catalogue: str | None = None
     include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     ledger: str  # URL
     queue: str  # URL
     artifacts: str  # location

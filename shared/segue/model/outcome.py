@@ -11,6 +11,7 @@ import msgspec
 
 from segue.errors import Kind, TooManyFailures
 from segue.model.media_file import MediaFile, format_name
+from segue.model.passed_over import PassedOver
 from segue.model.planner import Verdict
 from segue.model.record import Failure, State
 from segue.model.transitions import Result
@@ -126,8 +127,7 @@ class RunTotals:
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)  # reason → files
     left_out_names: dict[str, list[str]] = field(default_factory=dict)  # reason → first URIs
-    # Suffix → files that were listed, and whose names match no pattern of the graph.
-    not_included: dict[str, int] = field(default_factory=dict)
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
     def add(self, outcome: Outcome) -> None:
         """Count one file."""
@@ -158,16 +158,23 @@ class RunTotals:
             _add(self.cpu_seconds, job, seconds)
         for reason, n in other.left_out.items():
             _add(self.left_out, reason, n)
-        for suffix, n in other.not_included.items():
-            _add(self.not_included, suffix, n)
+        self.passed_over = self.passed_over + other.passed_over
         for reason, uris in other.left_out_names.items():
             self.left_out_names[reason] = sorted({*self.left_out_names.get(reason, ()), *uris})
 
     @property
     def failed_share(self) -> float:
-        """The share of the files that lack a result because a job failed, or were left out."""
-        left_out = sum(self.left_out.values())
+        """The share of the files that lack a result because a job failed, or were left out.
+
+        A file without a probe was left out, too: nobody knows whether it was meant.
+        """
+        left_out = sum(self.left_out.values()) + self.passed_over.without_probe
         return (self.failed_files + left_out) / max(self.files + left_out, 1)
+
+    @property
+    def is_nothing_included(self) -> bool:
+        """Whether there are files, and the graph includes none of them."""
+        return not (self.files or self.left_out) and self.passed_over.is_nothing_included
 
     @property
     def unfinished(self) -> bool:

@@ -44,6 +44,26 @@ def build_result_schema(target: Callable[..., Any]) -> dict[str, Any] | None:
     return document
 
 
+def find_mismatch(target: Callable[..., Any], output: str, value: Any) -> str | None:
+    """Return why a JSON value is not what a job's code declares to return; None if it is.
+
+    ``output`` is that of a job with several, whose annotation has a field for each.
+    """
+    annotation = _find_return_type(target)
+    if output:
+        if not _is_record(annotation):
+            return None
+        annotation = typing.get_type_hints(annotation).get(output)
+    if not _is_record(annotation):
+        return None
+    try:
+        msgspec.convert(value, annotation)
+    except msgspec.ValidationError as error:
+        return str(error)
+    undeclared = sorted(value.keys() - typing.get_type_hints(annotation).keys())
+    return f"it does not declare {', '.join(map(repr, undeclared))}" if undeclared else None
+
+
 def iterate_fields(schema: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield the name, the type for people, and the description of each field of a result.
 

@@ -16,8 +16,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from segue.errors import ConfigurationError
+from segue.model.criteria import Criteria
 from segue.model.media_file import format_name
 from segue.model.object_store import ObjectStore
+from segue.model.passed_over import PassedOver
 
 FORMAT: Literal[1] = 1
 FOLDER = "_runs"  # no job's name begins with an underscore
@@ -48,8 +50,8 @@ class RunState(StrEnum):
     INTERRUPTED = "interrupted"  # somebody stopped it
 
 
-class RunSelection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The files that a run is for."""
+class RunSelection(Criteria, frozen=True, kw_only=True, omit_defaults=True):
+    """The files that a run is for: some of those that a prefix, a list or the ledger names."""
 
     prefix: str | None = None  # URI of a file or folder
     files: tuple[str, ...] = ()  # URIs
@@ -59,13 +61,13 @@ class RunSelection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     sample: float | None = None
 
 
-class RunCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RunCounts(PassedOver, frozen=True, kw_only=True, omit_defaults=True):
     """What a backfill has done so far."""
 
     files: int = 0
     failed_files: int = 0  # that lack a result because a job failed, in this run or before
-    jobs: dict[str, dict[str, int]] = {}  # job → status → files
-    left_out: dict[str, int] = {}  # reason → files
+    jobs: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)  # job → status → files
+    left_out: dict[str, int] = msgspec.field(default_factory=dict)  # reason → files
 
 
 class RunRecord(

@@ -83,6 +83,7 @@ def build_manifest(graph: Graph, settings: Settings) -> Manifest:
         requests_per_minute=graph.requests_per_minute,
         catalogue=parse_location(graph.catalogue) if graph.catalogue else None,
         include=graph.include,
+        exclude=graph.exclude,
         ledger=make_url_absolute(settings.ledger),
         queue=make_url_absolute(settings.queue),
         artifacts=parse_location(graph.artifacts),

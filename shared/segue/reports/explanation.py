@@ -20,7 +20,7 @@ from segue.errors import (
 )
 from segue.execution.foreign import NO_RESULTS, ForeignResult
 from segue.execution.work import Run, Steps, Work
-from segue.ingest.catalogue import look_up
+from segue.ingest.catalogue import build_media_filter, look_up
 from segue.ingest.observation import Look
 from segue.model.artifact import Lineage
 from segue.model.graph import Graph
@@ -110,6 +110,7 @@ class Explanation:
     upstream: Upstream = field(default_factory=Upstream)  # all namespaces above this one
     artifacts: Mapping[str, ArtifactStat] = field(default_factory=dict)  # by name, parents included
     targets: tuple[str, ...]
+    ignored: str | None = None  # why it is no media of the graph
 
     @property
     def gone(self) -> bool:
@@ -124,7 +125,7 @@ class Explanation:
     @property
     def run(self) -> tuple[str, ...]:
         """The jobs that a backfill of the targets would compute."""
-        if self.gone or self.look.error is not None:
+        if self.gone or self.look.error is not None or self.ignored is not None:
             return ()
         return tuple(a.job for a in self.jobs if a.verdict is Verdict.RUN)
 
@@ -165,6 +166,9 @@ def explain(stack: Stack, file: str, targets: Collection[str]) -> Explanation:
         upstream=upstream,
         artifacts=trace_lineage(stack.artifacts, (n for r in results for n in r.artifacts)),
         targets=tuple(targets),
+        ignored=build_media_filter(graph, stack.settings, anywhere=True).find_reason_to_ignore(
+            look.uri
+        ),
     )
 
 

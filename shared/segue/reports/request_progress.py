@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from segue.clock import Clock, utc_now
 from segue.errors import Kind
+from segue.model.criteria import Criteria
 from segue.model.graph import Graph
 from segue.model.lease_owner import is_lost
 from segue.model.ledger import Ledger, Query, find_records
@@ -103,8 +104,18 @@ class RequestWatcher:
         if selection.prefix is None:
             found = iter(selection.files)
         else:
-            found = (r.uri for r in find_records(self.ledger, Query(prefix=selection.prefix)))
+            records = find_records(self.ledger, Query(prefix=selection.prefix))
+            if selection.criteria != Criteria():
+                records = filter(self._is_wanted, records)
+            found = (record.uri for record in records)
         self._open = dict.fromkeys(uri for uri in found if uri not in self._final)
+
+    def _is_wanted(self, record: Record) -> bool:
+        """Whether some target was wanted of a file: of those not selected, nothing is recorded."""
+        return any(
+            find_entry(self.graph, record, job) is not None or is_current(self.graph, record, job)
+            for job in self.jobs
+        )
 
     def _count_file(self, uri: str, record: Record | None, progress: RequestProgress) -> None:
         states = self._find_states(record)

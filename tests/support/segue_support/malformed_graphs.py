@@ -58,7 +58,7 @@ KEYS = (
     "&k key", "*a", "!!str run", '"\\e[31m"', "é", "k" * 200,
 )
 TOP_KEYS = (
-    "namespace", "catalogue", "artifacts", "include", "models", "pipelines", "jobs",
+    "namespace", "catalogue", "artifacts", "include", "exclude", "models", "pipelines", "jobs",
     "catalog", "<<", "1", "x",
 )
 NAMES = ("a", "b", "beats", "source", "A", "a-b", "1", "no", "", "é", '"\\n"', "a" * 64, "z" * 63)
@@ -212,6 +212,7 @@ def _write_graph(draw: random.Random, *, odd: float) -> str:
         ("catalogue", "music"),
         ("artifacts", "${NONE:-out}"),
         ("include", '["*.wav"]'),
+        ("exclude", '["*/drafts/*"]'),
     ):
         if draw.random() < 0.4:
             lines.append(f"{choose(key, TOP_KEYS)}: {choose(plain)}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from segue.adapters.connect import connect_store
-from segue.errors import TooManyFailures
-from segue.model.graph import parse_graph
+from segue.errors import ConfigurationError, TooManyFailures
+from segue.model.criteria import Criteria
+from segue.model.graph import Graph, parse_graph
 from segue.model.run import RunKind, RunRecord, RunSelection, RunState, find_user, load_run
 from segue.model.settings import Settings
 from segue_pipelines import backfill
@@ -21,6 +24,14 @@ jobs:
   b: {run: "m:f", needs: {x: a}, writes: application/json}
 """
 )
+PROBED = parse_graph(
+    """
+jobs:
+  b: {run: "m:f", needs: {media: source}, writes: application/json}
+  probe: {run: "m:f", needs: {media: source}, writes: application/json}
+"""
+)
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 LOCAL = PipelineOptions([])
 DATAFLOW = ("--runner=DataflowRunner", "--project=acme", "--region=europe-west1")
 
@@ -32,8 +43,8 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def build(jobs: str = "b", **selected: object) -> BackfillRun:
-    return build_run(GRAPH, Settings.load(), jobs, **{"prefix": "music", **selected})
+def build(jobs: str = "b", graph: Graph = GRAPH, **selected: object) -> BackfillRun:
+    return build_run(graph, Settings.load(), jobs, **{"prefix": "music", **selected})
 
 
 def list_records(folder) -> list[RunRecord]:
@@ -80,6 +91,10 @@ def end(monkeypatch):
         ({"prefix": None, "uris": "list.txt"}, {"uris": "list.txt"}),
         ({"prefix": None, "uris": "caf\udce9"}, {"uris": "caf\\xe9"}),
         ({"prefix": None, "from_ledger": "stale"}, {"from_ledger": "stale"}),
+        (
+            {"criteria": Criteria(match=("*.wav",), tags={"artist": ("q*",)}), "graph": PROBED},
+            {"prefix": "file://{}/music/", "match": ("*.wav",), "tags": {"artist": ("q*",)}},
+        ),
     ],
     ids=ascii,
 )
@@ -157,3 +172,19 @@ def test_a_run_that_its_launcher_waits_for_is_of_the_launchers_user(folder, end)
     execute(build(), PipelineOptions([*DATAFLOW, "--service_account_email=worker@acme"]))
     [record] = list_records(folder)
     assert (record.state, record.who) == (RunState.DONE, find_user())
+
+
+@pytest.mark.parametrize(
+    ("selected", "message"),
+    [
+        ({"criteria": Criteria(min_duration_s=3)}, "which this graph has not; add to its jobs"),
+        ({"criteria": Criteria(match=("",))}, "'' is not a pattern or tag"),
+        (
+            {"criteria": Criteria(newer_than=NOW), "prefix": None, "from_ledger": "all"},
+            "--newer-than excludes --from-ledger",
+        ),
+    ],
+)
+def test_criteria_that_nothing_can_decide_are_refused(selected, message):
+    with pytest.raises(ConfigurationError, match=message):
+        build(**selected)

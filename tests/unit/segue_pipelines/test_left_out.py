@@ -6,8 +6,11 @@ import logging
 
 import apache_beam as beam
 
+from segue.ingest.catalogue import EXCLUDED, NOT_INCLUDED
 from segue.log import LOGGER
+from segue.model.criteria import Unselected
 from segue.model.object_store import LeftOutReason
+from segue.model.passed_over import PassedOver
 from segue_pipelines.left_out import SAMPLES, LeftOutReporter, read_exclusions, read_left_out
 from segue_pipelines.options import parse_pipeline_options
 from segue_pipelines.runner import run_pipeline
@@ -19,7 +22,9 @@ def leave_out(numbers: range) -> None:
         reporter.report(f"file:///music/caf\udce9 {i:03}.wav", LeftOutReason.NOT_UTF8, "rename it")
     reporter.report("file:///music/lost+found/", LeftOutReason.UNREADABLE, "give permission")
     for name in ("a.opus", "b.OPUS", "notes.txt"):
-        reporter.pass_over(name)
+        reporter.pass_over(name, NOT_INCLUDED)
+    reporter.pass_over("drafts/a.wav", EXCLUDED)
+    reporter.unselect(Unselected.NO_PROBE)
     reporter.flush()
 
 
@@ -46,7 +51,9 @@ def test_all_are_logged_and_counted_and_the_first_are_named_in_the_metrics(monke
     assert named["file"] == r"file:///music/caf\xe9 000.wav"
     assert (named["kind"], named["reason"]) == ("not_utf8", "rename it")
     counts, names = read_left_out(result)
-    assert read_exclusions(result) == {".opus": 8, ".txt": 4}
+    assert read_exclusions(result) == PassedOver(
+        not_included={".opus": 8, ".txt": 4}, excluded={".wav": 4}, not_selected={"no_probe": 4}
+    )
     assert counts == {"not_utf8": 2 * number, "unreadable": 4}
     assert names["not_utf8"] == [rf"file:///music/caf\xe9 {i:03}.wav" for i in range(SAMPLES)]
     assert names["unreadable"] == ["file:///music/lost+found/"]

@@ -13,6 +13,7 @@ from segue.adapters.folder import FolderStore
 from segue.errors import ConfigurationError, DiskFull, TooManyFailures, Unavailable
 from segue.log import LOGGER
 from segue.model.outcome import RunTotals, Status
+from segue.model.passed_over import PassedOver
 from segue.model.run import MAX_TEXT, RunCounts, RunKind, RunRecord, RunSelection, RunState
 from segue.model.run import load_run as load
 from segue_pipelines.run_recorder import RunRecorder
@@ -35,9 +36,15 @@ TOTALS = RunTotals(
     cpu_seconds={"beats": 2.5},
     left_out={"missing": 1},
     left_out_names={"missing": ["file:///music/gone.wav"]},
+    passed_over=PassedOver(not_included={".txt": 2}, not_selected={"match": 1}),
 )
 COUNTS = RunCounts(
-    files=3, failed_files=1, jobs={"beats": {"done": 2, "failed": 1}}, left_out={"missing": 1}
+    files=3,
+    failed_files=1,
+    jobs={"beats": {"done": 2, "failed": 1}},
+    left_out={"missing": 1},
+    not_included={".txt": 2},
+    not_selected={"match": 1},
 )
 PATIENCE_S = 30
 

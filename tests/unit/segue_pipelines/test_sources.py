@@ -10,7 +10,7 @@ import pytest
 
 from segue.adapters.connect import connect_ledger
 from segue.errors import ConfigurationError
-from segue.ingest.catalogue import MediaFilter
+from segue.ingest.catalogue import EXCLUDED, NOT_INCLUDED, MediaFilter
 from segue.model.graph import parse_graph
 from segue.model.ledger import Change
 from segue.model.media_file import MediaFile, parse_prefix
@@ -103,12 +103,17 @@ def test_media_that_cannot_be_processed_are_reported(catalogue):
 def test_names_that_match_no_pattern_are_passed_over_one_by_one(catalogue):
     (catalogue / "c.opus").write_bytes(b"x")
     own = parse_prefix(f"{catalogue}/deep")
-    media_filter = MediaFilter(include=("*.wav",), excluded=(own,))
-    passed: list[str] = []
+    media_filter = MediaFilter(include=("*.wav",), exclude=("*/DEEP.*",), excluded=(own,))
+    passed: dict[str, str] = {}
     selection = Selection(prefix=parse_prefix(str(catalogue)), media_filter=media_filter)
-    found = list(list_files(selection, pass_over=passed.append))
-    assert [m.uri.rpartition("/")[2] for m in found] == ["a.wav", "deep.wav"]
-    assert [name.rpartition("/")[2] for name in passed] == ["b.mp3", "c.opus", "notes.txt"]
+    found = list(list_files(selection, pass_over=passed.__setitem__))
+    assert [m.uri.rpartition("/")[2] for m in found] == ["a.wav"]
+    assert {name.rpartition("/")[2]: reason for name, reason in passed.items()} == {
+        "b.mp3": NOT_INCLUDED,
+        "c.opus": NOT_INCLUDED,
+        "deep.wav": EXCLUDED,
+        "notes.txt": NOT_INCLUDED,
+    }
 
 
 def test_a_file_that_is_named_and_is_not_media_is_reported(catalogue):

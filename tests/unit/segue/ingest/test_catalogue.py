@@ -10,6 +10,8 @@ import pytest
 
 from segue.errors import ConfigurationError
 from segue.ingest.catalogue import (
+    EXCLUDED,
+    NOT_INCLUDED,
     MediaFilter,
     build_media_filter,
     find_media,
@@ -46,6 +48,14 @@ def build(
 def test_media_below_the_catalogues_prefix_are_accepted(uri):
     assert build().accepts(uri)
     assert build().find_reason_to_ignore(uri) is None
+
+
+def test_what_is_excluded_is_no_media_even_if_it_is_included():
+    graph = parse_graph('exclude: ["*/drafts/*", "masters/*.TMP.wav"]\n' + GRAPH)
+    media_filter = build_media_filter(graph, Settings.load())
+    names = ("a.wav", "drafts/a.wav", "b/a.tmp.wav", "drafts/a.txt", "a.txt")
+    found = [media_filter.find_reason_to_ignore(f"gs://music/masters/{name}") for name in names]
+    assert found == [None, EXCLUDED, EXCLUDED, EXCLUDED, NOT_INCLUDED]
 
 
 @pytest.mark.parametrize(

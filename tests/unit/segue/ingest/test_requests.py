@@ -15,6 +15,7 @@ from segue.adapters.connect import connect_store
 from segue.adapters.sqlite_ledger import SqliteLedger
 from segue.errors import ConfigurationError, MissingInput, SegueError, Unavailable
 from segue.ingest.catalogue import MediaFilter
+from segue.ingest.request_client import send_request
 from segue.ingest.requests import (
     InvalidRequest,
     Request,
@@ -44,6 +45,7 @@ from segue_support.ledger import MemoryLedger
 from segue_support.queue import MemoryQueue
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+YEAR_2000 = datetime(2000, 1, 1, tzinfo=UTC)
 GRAPH = parse_graph(
     """
 namespace: team
@@ -425,6 +427,24 @@ def test_a_prefix_is_taken_page_by_page(tmp_path):
     assert len(list(system.artifacts.list("_runs/"))) == 1
 
 
+def test_some_of_the_files_of_a_prefix_are_selected_page_by_page(tmp_path):
+    system = System(tmp_path, page=2)
+    uris = system.write("a/1.wav", "a/2.wav", "a/3.txt", "a/4.wav")
+    os.utime(tmp_path / "music/a/4.wav", (0, 0))
+    asked = Request(
+        prefix=system.music.uri("a/"), jobs=("b",), match=("*/[14].wav",), newer_than=YEAR_2000
+    )
+    receipt = send_request(system.requests, asked)
+    assert (receipt.files, receipt.not_included) == (1, {".txt": 1})
+    assert receipt.not_selected == {"match": 1, "newer_than": 1}
+    assert [m.uri for m in system.messages] == uris[:1]
+    run = load_request(system.artifacts, receipt.request)
+    assert run.selection.criteria == asked.criteria
+    later = msgspec.structs.replace(asked, match=(), request=receipt.request, after="a/1.wav")
+    with pytest.raises(InvalidRequest, match="asked for something else"):
+        system.requests.accept(later)
+
+
 def test_another_one_may_send_a_later_page_at_a_later_time(tmp_path):
     system = System(tmp_path, page=1)
     system.write("a/1.wav", "a/2.wav")
@@ -584,6 +604,10 @@ def test_what_is_no_media_or_not_there_is_ignored_with_a_reason(system, tmp_path
         ({"prefix": "file:///a\0"}, "NUL"),
         ({"files": ["gs://m/a.wav"], "request": "../../x"}, "not the id of a request"),
         ({"files": ["gs://m/a.wav"], "request": ""}, "not the id of a request"),
+        ({"files": ["gs://m/a.wav"], "match": ["*"]}, "criteria select among the files below"),
+        ({"prefix": "file:///", "match": [""]}, "'' is not a pattern"),
+        ({"prefix": "file:///", "min_duration_s": -1}, "write 0 s or more"),
+        ({"prefix": "file:///", "min_duration_s": 1}, "which this graph has not; add to its jobs"),
         ({"files": ["gs://m/a.wav"], "request": "x" * 101}, "not the id of a request"),
     ],
 )
@@ -683,6 +707,10 @@ requests = st.fixed_dictionaries(
         "force": st.booleans(),
         "parents": st.booleans(),
         "ping": st.booleans(),
+        "match": st.lists(texts, max_size=2),
+        "newer_than": texts | st.just("2026-01-02T03:04:05Z"),
+        "min_duration_s": st.floats(allow_nan=False, allow_infinity=False) | st.none(),
+        "tags": st.dictionaries(texts, st.lists(texts, max_size=2), max_size=2),
         "request": texts | st.none(),
         "after": texts | st.none(),
     },

@@ -208,6 +208,7 @@ namespace: moods-2
 catalogue: gs://acme/masters
 artifacts: gs://acme-out
 include: ["*.aiff"]
+exclude: ["*/drafts/*"]
 pipelines: {loud: [energy]}
 jobs:
   energy:
@@ -227,6 +228,7 @@ jobs:
     )
     assert (graph.catalogue, graph.artifacts) == ("gs://acme/masters", "gs://acme-out")
     assert (graph.include, graph.path) == (("*.aiff",), "x/jobs.yaml")
+    assert graph.exclude == ("*/drafts/*",)
     assert (graph.namespace, graph.groups) == ("moods-2", {"loud": ("energy",)})
     assert graph.jobs["energy"] == Job(
         name="energy",
@@ -247,7 +249,7 @@ jobs:
 def test_what_is_not_written_has_a_default_that_works():
     graph = parse_graph("jobs: {a: {run: 'm:f', needs: {m: source}, writes: audio/flac}}")
     assert (graph.catalogue, graph.artifacts) == (None, ".segue/artifacts")
-    assert graph.include == INCLUDE
+    assert (graph.include, graph.exclude) == (INCLUDE, ())
     assert (graph.namespace, graph.groups) == ("default", {})
     assert graph.jobs["a"] == Job(name="a", run="m:f", needs={"m": "source"}, writes="audio/flac")
 
@@ -381,6 +383,7 @@ def test_what_does_not_define_a_result_makes_nothing_stale(graph, data):
         catalogue="gs://x",
         artifacts="gs://y",
         include=("*",),
+        exclude=("*x*",),
         path="z",
     )
     assert elsewhere.fingerprints == graph.fingerprints

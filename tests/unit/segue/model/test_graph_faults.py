@@ -348,9 +348,10 @@ def test_a_location_that_is_not_text_is_a_fault(key, value):
 
 
 @pytest.mark.parametrize("value", ["'*.flac'", "[1]", "['']", "~", "{a: b}"])
-def test_what_is_included_is_a_list_of_patterns(value):
-    place, message = one_fault(f"include: {value}\n" + written(a=GOOD))
-    assert place == "include"
+@pytest.mark.parametrize("key", ["include", "exclude"])
+def test_what_is_included_or_excluded_is_a_list_of_patterns(key, value):
+    place, message = one_fault(f"{key}: {value}\n" + written(a=GOOD))
+    assert place == key
     assert 'write a list of patterns, such as ["*.flac"]' in message
 
 

@@ -29,6 +29,7 @@ PLATFORM = Manifest(
     contact="platform@example.org",
     catalogue="gs://masters",
     include=("*.flac",),
+    exclude=("*/drafts/*",),
     ledger="firestore://platform",
     queue="pubsub://platform",
     artifacts="gs://platform-artifacts",

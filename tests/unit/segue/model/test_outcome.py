@@ -19,6 +19,7 @@ from segue.model.outcome import (
     RunTotals,
     Status,
 )
+from segue.model.passed_over import PassedOver
 from segue.model.planner import Verdict
 from segue.model.record import Failure, State
 from segue.model.transitions import Result, build_blocked_result
@@ -182,10 +183,15 @@ def test_tallies_of_parts_add_up_to_that_of_the_whole(all_, cut):
         second.add(outcome)
     first.left_out, first.left_out_names = {"missing": 1}, {"missing": ["b"]}
     second.left_out, second.left_out_names = {"missing": 2}, {"missing": ["a", "b"]}
-    first.not_included, second.not_included = {".opus": 1}, {".opus": 2, ".txt": 1}
+    first.passed_over = PassedOver(not_included={".opus": 1}, not_selected={"match": 2})
+    second.passed_over = PassedOver(
+        not_included={".opus": 2, ".txt": 1}, excluded={".wav": 1}, not_selected={"match": 1}
+    )
     first.merge(pickle.loads(pickle.dumps(second)))
     whole.left_out, whole.left_out_names = {"missing": 3}, {"missing": ["a", "b"]}
-    whole.not_included = {".opus": 3, ".txt": 1}
+    whole.passed_over = PassedOver(
+        not_included={".opus": 3, ".txt": 1}, excluded={".wav": 1}, not_selected={"match": 3}
+    )
     assert first == whole
     assert whole.total(*Status) == sum(len(o.jobs) for o in all_)
     assert sum(sum(k.values()) for k in whole.failures.values()) <= whole.total(Status.FAILED)

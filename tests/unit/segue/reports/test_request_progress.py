@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from segue.model.graph import SOURCE, Graph, Job
@@ -158,3 +159,22 @@ def test_what_is_over_is_not_looked_at_again():
     gone = record(uri="gs://b/x.wav", deleted_at=NOW)
     ledger.change([Change(uri=gone.uri, transition=lambda _: (gone, None))])
     assert watching.read_progress().is_over
+
+
+def test_of_a_request_that_selects_files_only_those_with_something_recorded_are_followed():
+    ledger = MemoryLedger(
+        [
+            record(entry("beats", State.QUEUED), uri="gs://b/1.wav"),
+            record(DONE, uri="gs://b/2.wav"),
+            record(entry("load", State.DONE), uri="gs://b/3.wav"),
+            record(uri="gs://b/4.wav"),
+        ]
+    )
+    watching = watcher(ledger, prefix="gs://b/")
+    assert watching.read_progress().files == 4
+    watching = watcher(ledger, prefix="gs://b/")
+    watching.request = msgspec.structs.replace(
+        watching.request, selection=RunSelection(prefix="gs://b/", match=("*.wav",))
+    )
+    progress = watching.read_progress()
+    assert (progress.files, dict(progress.jobs["beats"])) == (2, {"queued": 1, "done": 1})

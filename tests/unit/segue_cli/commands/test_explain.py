@@ -6,6 +6,7 @@ import os
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pytest
 
 from segue.model.lease_owner import build_owner
 from segue.model.record import Failure, Lease, State
@@ -279,3 +280,25 @@ def test_what_another_process_runs_is_not_taken_for_the_one_that_holds_the_lease
     writer.write([RunningJob(job="fine", uris=(media.uri,), since=NOW, fraction=0.4)])
     assert "40 %" not in segue("explain", "music/song.wav", *LEDGER).out
     writer.remove()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (
+            "a.opus",
+            "to process it, add to 'include' of the graph: \"*.opus\".",
+        ),
+        ("readme", "add to 'include' of the graph: a pattern for its name."),
+        ("b.wav", "an exclude pattern of the graph; to process it, change 'exclude' of the graph."),
+    ],
+)
+def test_what_is_no_media_is_said_to_be_passed_over(project, segue, name, reason):
+    project.media(name)
+    head = "include: ['*.wav']\nexclude: ['*/b.*']\n"
+    project.change_graph(head + (project.folder / "jobs.yaml").read_text())
+    said = segue("explain", f"music/{name}", *LEDGER)
+    assert said.out.rstrip().endswith(reason)
+    found = segue("explain", f"music/{name}", *LEDGER, "--json").json
+    assert found["backfill"]["run"] == []
+    assert "pattern of the graph" in found["ignored"]

@@ -268,3 +268,28 @@ def test_a_change_while_it_is_followed_is_seen(project, segue):
     gone = lambda r: (evolve(r, deleted_at=datetime(2026, 1, 2, tzinfo=UTC)), None)  # noqa: E731
     project.ledger.change([Change(uri=media.uri, transition=gone)])
     assert segue("watch", "music/a.wav", "--job", "fine", *WHERE).code == 3
+
+
+def test_a_request_for_a_prefix_selects_files_and_counts_the_others(project, segue):
+    for name in ("a.wav", "b.wav", "c.opus", "drafts/a.wav"):
+        project.media(name)
+    head = "include: ['*.wav']\nexclude: ['*/drafts/*']\n"
+    project.change_graph(head + (project.folder / "jobs.yaml").read_text())
+    where = ("request", "--prefix", "music", "--job", "fine", "--match", "a*", *WHERE)
+    said = segue(*where)
+    assert said.code == 0
+    assert "Requested fine for 1 file" in said.out
+    assert "not included: 1 file" in said.err
+    assert "add to 'include' of the graph: \"*.opus\"" in said.err
+    found = segue(*where, "--json").json
+    assert (found["not_included"], found["excluded"]) == ({".opus": 1}, {".wav": 1})
+    assert found["not_selected"] == {"match": 1}
+    assert load_run(project.artifacts, found["request"]).selection.match == ("a*",)
+    assert [message.uri.rpartition("/")[2] for _, message in pull(project)] == ["a.wav"] * 2
+
+
+def test_files_that_are_named_are_not_selected_from(project, segue):
+    project.media("a.wav")
+    said = segue("request", "music/a.wav", "--job", "fine", "--match", "a*", *WHERE)
+    assert said.code == 2
+    assert "options that select files need --prefix" in said.err

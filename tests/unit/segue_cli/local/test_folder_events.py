@@ -249,6 +249,24 @@ def test_files_that_are_not_included_and_may_have_sound_are_said_once_for_each_s
     assert warning.endswith('"*.wma"')
 
 
+@pytest.mark.parametrize(
+    ("names", "severity"), [(["notes.txt"], "WARNING"), (["notes.txt", "a.wav"], "INFO")]
+)
+def test_the_start_tells_what_is_no_media_and_warns_if_there_is_nothing_else(
+    place, names, severity
+):
+    for name in names:
+        place.write(name)
+    place.run()
+    place.write("b.jpg")
+    place.put("b.jpg")
+    place.events.request_comparison()
+    place.wait_until(lambda: place.events.is_idle)
+    [line] = [line for line in place.lines if line.get("process") == "up"]
+    assert line["reason"].startswith("not included: 1 file")
+    assert (line["action"], line["severity"]) == ("left_out", severity)
+
+
 def test_a_folder_that_cannot_be_read_costs_only_itself(place, monkeypatch):
     place.record(place.write("lost+found/old.wav"))
     place.write("z/new.wav")
