@@ -1,10 +1,9 @@
 """Files that a job returns in place of their bytes, which become the artifact.
 
 A path or a file that is open counts, if the file is in the temporary folder of the job's process,
-or is the job's input: what else is on the machine is no result, wherever a symbolic link in an
-archive, or a name in a file's tags, may lead. The file is read from its first byte to its last,
-wherever whoever has written it stands, and removed once its bytes are written, unless it is the
-input.
+or is the job's input: what else is on the machine is no result, wherever a link in an archive, or a
+name in a file's tags, may lead. The file is read from its first byte to its last, however far it
+was written or read before, and removed once its bytes are written, unless it is the input.
 """
 
 from __future__ import annotations
@@ -102,6 +101,12 @@ class ResultFiles:
             ) from error
         if is_own and not is_source:
             self._read.add(path)
+            if os.fstat(file).st_nlink > 1 and not stat.S_ISDIR(os.fstat(file).st_mode):
+                os.close(file)
+                raise BadOutput(
+                    f"the job returned the path {os.fsdecode(name)!r}, a file that has another "
+                    "name elsewhere, too: return a copy of it"
+                )
         return _read_whole(file, os.fsdecode(name))
 
     def _read_open(self, value: Any, source: str | None) -> bytes:

@@ -84,6 +84,12 @@ def swapped(media):
     os.link(name, f"{name}.kept")
     os.replace(_write(b"other"), name)
     return file
+def hard_link(media):
+    folder = os.path.dirname(os.path.dirname(tempfile.gettempdir()))
+    outside = _write(b"outside", folder=folder)
+    name = os.path.join(tempfile.mkdtemp(), "result")
+    os.link(outside, name)
+    return pathlib.Path(name)
 def gone(media): return pathlib.Path(tempfile.gettempdir(), "gone")
 def folder(media): return pathlib.Path(tempfile.mkdtemp())
 def pipe(media):
@@ -112,6 +118,7 @@ ENDS = {
     "dots": r"which is neither",
     "disguised": r"which is no file: write results below tempfile.gettempdir\(\)",
     "swapped": r"is not at its path any more",
+    "hard_link": r"result', a file that has another name elsewhere, too: return a copy of it",
     "gone": r"gone', which cannot be read \(No such file or directory\)",
     "folder": r"which is a folder: return a file",
     "pipe": r"which is no regular file",
