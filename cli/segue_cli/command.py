@@ -24,8 +24,9 @@ import click
 from click.shell_completion import CompletionItem
 
 from segue.adapters.connect import ledger_exists
+from segue.errors import ConfigurationError
 from segue.extras import require
-from segue.log import configure
+from segue.log import FILE, LEVEL, LEVELS, configure
 from segue.model.settings import SETTINGS, Settings
 from segue.stack import Stack, load_graph, open_stack
 from segue_cli.exit_code import ExitCode
@@ -36,6 +37,15 @@ if TYPE_CHECKING:
     from segue.model.graph import Graph
 
 ARGUMENTS = "segue_cli.arguments"
+
+
+def complete_path(
+    _ctx: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Let the shell complete a path."""
+    return [CompletionItem(incomplete, type="file")]
+
+
 METAVARS = {
     "graph": "FILE",
     "price": "NUMBER",
@@ -55,6 +65,23 @@ GENERAL = (
         envvar="SEGUE_DEBUG",
         show_envvar=True,
         help="Show tracebacks of unexpected errors.",
+    ),
+    click.Option(
+        ["--log-level"],
+        type=click.Choice(LEVELS),
+        envvar=LEVEL,
+        show_envvar=True,
+        metavar="LEVEL",
+        help="Log events of this severity and above: debug, info, warning or error.  "
+        "[default: info]",
+    ),
+    click.Option(
+        ["--log-file"],
+        envvar=FILE,
+        show_envvar=True,
+        metavar="FILE",
+        help="Append all that is logged to this file, too, as a JSON object per line.",
+        shell_complete=complete_path,
     ),
 )
 
@@ -115,6 +142,7 @@ class Command(click.Command):
         settings = Settings.load(**{name: values.pop(name) for name in self.settings})
         switches = {"NO_COLOR": values.pop("no_color"), "SEGUE_DEBUG": values.pop("debug")}
         variables = {name: "1" for name, is_on in switches.items() if is_on}
+        variables |= _prepare_log(values.pop("log_level"), values.pop("log_file"))
         if "models" in self.settings and settings.models is not None:
             variables[SETTINGS["models"].variable] = settings.models
         require("this command", *self.requires)
@@ -122,6 +150,8 @@ class Command(click.Command):
             settings=settings, output=output, arguments=ctx.meta[ARGUMENTS]
         )
         with _export(variables):
+            if {LEVEL, FILE} & variables.keys():
+                configure(as_json=False, stream=sys.stderr)
             code = super().invoke(ctx)
         return ExitCode.FAILURES if context.damaged and not code else code
 
@@ -185,11 +215,20 @@ def command(
     )
 
 
-def complete_path(
-    _ctx: click.Context, _parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Let the shell complete a path."""
-    return [CompletionItem(incomplete, type="file")]
+def _prepare_log(level: str | None, file: str | None) -> dict[str, str]:
+    """Return the variables by which this process and its children log; check the file."""
+    variables = {LEVEL: level} if level is not None else {}
+    if file:
+        variables[FILE] = path = os.path.abspath(os.path.expanduser(file))
+        try:
+            with open(path, "ab"):
+                pass
+        except OSError as error:
+            raise ConfigurationError(
+                f"the log file {file!r} cannot be written ({error.strerror}); name another with "
+                "--log-file"
+            ) from error
+    return variables
 
 
 @contextlib.contextmanager

@@ -44,6 +44,8 @@ INPUTS = {
     ),
     "record": Input(4e-6, "GiB/file", "a document and its index entries"),
     "writes": Input(2, "writes", "of the ledger: claim and settle"),
+    "row": Input(4e3 / 2**40, "TiB/file", "a row of a table, such as of beats and their times"),
+    "key": Input(150 / 2**40, "TiB/file", "which result a row is of: URI, version, fingerprint"),
     "size": Input(1 / 2**30, "TiB/message", "1 KiB, the billed minimum"),
     "line": Input(0.7 / 2**20, "GiB/job", "of the log, per result"),
     "call": Input(0.15, "s/file", "of a function, per arrival"),
@@ -67,6 +69,7 @@ INPUTS = {
     "$object": Input(0.020, "$/GB-month", "Cloud Storage, standard, one region"),
     "$put": Input(0.05 / 1e4, "$/put", "Cloud Storage, class A"),
     "$get": Input(0.004 / 1e4, "$/get", "Cloud Storage, class B"),
+    "$scan": Input(6.25, "$/TiB", "BigQuery, on demand"),
     "$message": Input(40, "$/TiB", "Pub/Sub"),
     "$call": Input(2.65e-5, "$/s", "Cloud Run, one vCPU and half a GiB"),
     "$idle": Input(0.0136, "$/h", "Cloud Run, an idle instance"),
@@ -113,6 +116,13 @@ NAMESPACE_MONTHLY = (
     CostLine("Firestore", "backups", "files record backups $backup"),
     CostLine("Firestore", "records written by its pipeline", "arrivals writes $write"),
     CostLine("Pub/Sub", "its parent's events received", "arrivals size $message"),
+)
+
+# What an export of one job to BigQuery costs that finds nothing new.
+EXPORT = (
+    CostLine("Firestore", "records read, once per file", "files $read"),
+    CostLine("BigQuery", "the table, read to merge", "files row $scan"),
+    CostLine("BigQuery", "keys, read to merge", "files key $scan"),
 )
 
 
@@ -165,6 +175,21 @@ pipeline, besides the work and the artifacts of its jobs:
 - {waiting} is for workers that wait. `segue work` runs the pipeline in containers of any kind,
   which may be scaled to none while nothing arrives.
 
+## An export to BigQuery
+
+What `segue export beats --to bigquery://...` costs each time, besides reading the artifacts of new
+results (`$get` each) and the workers of a pipeline:
+
+{export_lines}
+
+- The ledger has no index of when a result was finished, so each export reads all of it. Without a
+  prefix that costs {export_reads}, whether anything is new or not: export once a day or less often,
+  or only a prefix.
+- If results that are older than the newest one of the table have become current, as after a
+  rollback, the export reads the ledger twice.
+- A job of another namespace costs one read more per file. Loading is free, and storage of the table
+  is not included.
+
 ## Inputs
 
 `segue plan` measures `work` on your own files, and estimates the cost of a backfill at your price.
@@ -187,6 +212,8 @@ def format_page() -> str:
         namespace_lines=_format_lines(NAMESPACE_ONCE, NAMESPACE_MONTHLY),
         waiting=_format_dollars(compute_total(NAMESPACE_MONTHLY[:2])),
         per_arrival=_format_dollars(compute_total(per_arrival, arrivals=1e6)),
+        export_lines=_format_lines(EXPORT, ()),
+        export_reads=_format_dollars(compute_amount(EXPORT[0])),
         inputs="\n".join(inputs),
         kept=kept / month,
         grouped=_format_dollars(compute_total(MONTHLY, pipelines=1, events=1, edges=1)),

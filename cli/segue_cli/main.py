@@ -16,6 +16,7 @@ from click.shell_completion import get_completion_class
 from segue.errors import (
     ConfigurationError,
     DiskFull,
+    RunCancelled,
     SegueError,
     TooManyFailures,
     TransientError,
@@ -52,6 +53,9 @@ COMMANDS = {
         "retry": "Retry failed jobs.",
         "sweep": "Republish messages for unfinished work.",
         "reconcile": "Compare the catalogue with the ledger and repair missed events.",
+        "cancel": "Stop a backfill that is running here or elsewhere.",
+        "pause": "Have jobs not computed for now.",
+        "resume": "Have paused jobs computed again.",
         "gc": "Delete artifacts that are no longer needed.",
         "erase": "Remove a file's results and artifacts for good, in every namespace.",
     },
@@ -63,6 +67,7 @@ COMMANDS = {
         "show": "Show the results of one file as values.",
         "failures": "List failures by job and kind.",
         "compare": "Show how a new version of a job differs, on a sample.",
+        "runs": "List what was started, by whom, and how it ended.",
         "export": "Write the results of jobs as a table.",
     },
     "Share": {
@@ -184,6 +189,9 @@ def _report_error(error: BaseException, *, debug: bool) -> ExitCode:
         case TooManyFailures():
             _print_message(f"error: {error}")
             return ExitCode.FAILURES
+        case RunCancelled():
+            _print_message(str(error))
+            return ExitCode.INTERRUPTED
         case TransientError():
             _print_message(f"error: {error}\nNothing is lost; run the same command again.")
             return ExitCode.UNAVAILABLE

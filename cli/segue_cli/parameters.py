@@ -221,13 +221,16 @@ def add_pipeline_options(function: Function) -> Function:
     return function
 
 
-def parse_beam_options(*, streaming: bool = False) -> PipelineOptions:
-    """Parse the options that the command which runs does not know, as Beam's."""
+def parse_beam_options(
+    arguments: Sequence[str] | None = None, *, streaming: bool = False
+) -> PipelineOptions:
+    """Parse the options that the command which runs does not know, or those given, as Beam's."""
     from segue_pipelines.options import parse_pipeline_options
 
     ctx = click.get_current_context()
     own = [name for parameter in ctx.command.params for name in parameter.opts]
-    return parse_pipeline_options(ctx.args, own, streaming=streaming)
+    given = ctx.args if arguments is None else arguments
+    return parse_pipeline_options(given, own, streaming=streaming)
 
 
 def select_targets(graph: Graph, jobs: Sequence[str], *, everything: bool) -> tuple[str, ...]:

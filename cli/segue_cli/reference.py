@@ -69,11 +69,13 @@ COMMAND_EXIT_CODES = {
         "--tolerate allows",
         ExitCode.FAILURES: "more files than --tolerate allows lack a result, as a job failed in "
         "this run or before, or were left out, or have no probe to be selected by; or the first "
-        "200 files all failed in the same job; or the graph includes none of the files that were "
-        "found",
-        ExitCode.UNFINISHED: "the only missing results are held by other workers, were deferred "
-        "after a transient error, or are of files that were overwritten or deleted meanwhile",
-        ExitCode.INTERRUPTED: "it was interrupted with Ctrl-C or SIGTERM",
+        "200 files all failed in the same job; or --max-failures was reached; or the graph "
+        "includes none of the files that were found",
+        ExitCode.UNFINISHED: "the only missing results are held by other workers, of paused jobs "
+        "or of jobs below them, were deferred after a transient error, or are of files that were "
+        "overwritten or deleted meanwhile",
+        ExitCode.INTERRUPTED: "it was interrupted with Ctrl-C or SIGTERM, or cancelled with 'segue "
+        "cancel'",
     },
     "stream": {
         ExitCode.OK: "it was stopped, or was idle for --until-idle; jobs may have failed, see "
@@ -111,6 +113,14 @@ COMMAND_EXIT_CODES = {
         ExitCode.FAILURES: "some files were left out, or the graph includes none of the files that "
         "were found",
     },
+    "cancel": {
+        ExitCode.OK: "the run has ended, or its service was asked to end it",
+        ExitCode.USAGE: "there is no such run, it is over, or it cannot be cancelled",
+        ExitCode.UNFINISHED: "it has not ended after --timeout; it ends once what it has begun is "
+        "finished",
+    },
+    "pause": {ExitCode.OK: "the jobs are paused, whether they were before or not"},
+    "resume": {ExitCode.OK: "the jobs are not paused, whether they were before or not"},
     "gc": {
         ExitCode.OK: "what can be deleted is counted, or with --delete deleted",
         ExitCode.ERROR: "the ledger cannot be read completely; nothing was deleted",
@@ -135,6 +145,10 @@ COMMAND_EXIT_CODES = {
     "explain": {
         ExitCode.OK: "the file is explained, whatever its state",
         ExitCode.ERROR: "the file's record cannot be read",
+    },
+    "runs": {
+        ExitCode.OK: "the runs are listed, if there are any",
+        ExitCode.FAILURES: "some records cannot be read; all others are listed",
     },
     "test": {
         ExitCode.OK: "no job has a fault; it may have warnings",
@@ -162,6 +176,8 @@ COMMAND_EXIT_CODES = {
 # Environment variables without an option of their own.
 VARIABLES = {
     "SEGUE_DEBUG": "like --debug: show tracebacks of unexpected errors and of failed jobs",
+    "SEGUE_LOG_LEVEL": "like --log-level, for functions and workers, too",
+    "SEGUE_LOG_FILE": "like --log-file, for functions and workers, too",
     "_SEGUE_COMPLETE": "set by the shell while it completes a command line",
     "SEGUE_FFMPEG": "the ffmpeg to use; default: the one on PATH, else that of imageio-ffmpeg",
     "SEGUE_GPUS": "the GPUs to use: how many, such as 2, or which, such as 0,1; default: those of "
@@ -171,6 +187,7 @@ VARIABLES = {
     "FIRESTORE_EMULATOR_HOST": "host:port of a Firestore emulator to use instead of the service",
     "PUBSUB_EMULATOR_HOST": "host:port of a Pub/Sub emulator to use instead of the service",
     "STORAGE_EMULATOR_HOST": "URL of a Cloud Storage emulator to use instead of the service",
+    "BIGQUERY_EMULATOR_HOST": "URL of a server that stands in for BigQuery, without credentials",
     "NO_COLOR": "like --no-color, if not empty",
     "COLUMNS": "the width of the terminal in characters",
 }

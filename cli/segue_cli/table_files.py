@@ -6,20 +6,28 @@ import contextlib
 import csv
 import io
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from segue.adapters.folder import O_TMPFILE_UNSUPPORTED
 from segue.errors import ConfigurationError
 from segue.printable import encode_json
-from segue.reports.result_table import ArrowColumns, ResultColumns
+from segue.reports.result_table import REMEDY, ArrowColumns, Misfit, ResultColumns, drop_nulls
 from segue_cli.views.output import build_write_error
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Row = Mapping[str, Any]
+# A row group of Parquet ends with whichever comes first: its readers take one at a time, and the
+# footer describes each.
+GROUP_ROWS = 100_000
+GROUP_BYTES = 32 * 2**20
 
 
 class TableWriter(Protocol):
@@ -46,7 +54,7 @@ class JsonLinesWriter:
         self._columns.learn(rows)
         for row in rows:
             cells = {name: row[name] for name in self._columns.names if name in row}
-            self._file.write(f"{encode_json(cells)}\n".encode())
+            self._file.write(f"{_encode(cells)}\n".encode())
 
     def close(self) -> None:
         """Write nothing."""
@@ -115,44 +123,174 @@ class _Sink(io.RawIOBase):
 
 
 class ArrowWriter:
-    """Arrow's format for files, which Feather 2 is, too."""
+    """Arrow's format for files, which Feather 2 is, too.
+
+    If the types of a batch are wider than those of the batches before, what is written so far
+    becomes a part, and the parts become one table at the end. Only a file that is read and written
+    can be widened so, and no pipe.
+    """
 
     def __init__(self, file: BinaryIO, columns: ResultColumns) -> None:
-        self._sink, self._arrow = _Sink(file), ArrowColumns(columns)
+        self._file = file
+        self._is_widened = file.seekable() and file.readable()
+        self._arrow = ArrowColumns(columns, widens=self._is_widened)
+        self._parts: list[BinaryIO] = []
+        self._sink = _Sink(file)
         self._writer: Any = None
+        self._schema: pa.Schema | None = None
 
     def write(self, rows: Sequence[Row]) -> None:
         """Write a batch."""
-        batch = self._arrow.build(rows)
+        try:
+            batch = self._arrow.build(rows)
+        except Misfit as error:
+            if self._is_widened:
+                raise
+            raise ConfigurationError(
+                f"{error}; or name a file with --output, which is widened where that is possible"
+            ) from error
+        if self._schema is not None and batch.schema != self._schema:
+            self._end_part()
         if self._writer is None:
-            self._writer = self._open(batch.schema)
-        self._writer.write_batch(batch)
+            self._start(batch.schema)
+        self._write(batch)
 
     def close(self) -> None:
         """Write the footer."""
         if self._writer is None:
             self.write([])
-        self._writer.close()
+        if not self._parts:
+            self._finish()
+            return
+        schema = self._schema
+        self._end_part()
+        self._start(schema)
+        for part in self._parts:
+            part.seek(0)
+            for batch in self._read(part):
+                self._write(_widen_batch(batch, schema))
+            part.close()
+        self._finish()
 
     def abandon(self) -> None:
         """Let Arrow write a footer, which it would do at a later time, to nowhere."""
         self._sink.is_open = False
         if self._writer is not None:
             self._writer.close()
+        for part in self._parts:
+            part.close()
+
+    def _start(self, schema: Any) -> None:
+        self._schema, self._sink = schema, _Sink(self._file)
+        self._writer = self._open(schema)
+
+    def _end_part(self) -> None:
+        """Move what is written to a file without a name, in the same folder."""
+        self._finish()
+        part = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed with the table
+        self._parts.append(part)
+        self._file.seek(0)
+        shutil.copyfileobj(self._file, part)
+        self._file.seek(0)
+        self._file.truncate()
+
+    @property
+    def _folder(self) -> str | None:
+        """The folder of the file, if it has a name; one without has a number."""
+        name = self._file.name
+        path = os.readlink(f"/proc/self/fd/{name}") if isinstance(name, int) else name
+        return os.path.dirname(path)
+
+    def _finish(self) -> None:
+        self._writer.close()
+        self._writer = None
 
     def _open(self, schema: pa.Schema) -> Any:
         import pyarrow as pa
 
         return pa.ipc.new_file(self._sink, schema)
 
+    def _write(self, batch: pa.RecordBatch) -> None:
+        self._writer.write_batch(batch)
+
+    def _read(self, part: BinaryIO) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        reader = pa.ipc.open_file(part)
+        for number in range(reader.num_record_batches):
+            yield reader.get_batch(number)
+
 
 class ParquetWriter(ArrowWriter):
-    """Parquet, compressed with Zstandard; each batch is a row group."""
+    """Parquet, compressed with Zstandard, in row groups that are worth a reader's while."""
+
+    def __init__(self, file: BinaryIO, columns: ResultColumns) -> None:
+        super().__init__(file, columns)
+        self._waiting: list[pa.RecordBatch] = []
+
+    def abandon(self) -> None:
+        """Let Arrow write a footer, which it would do at a later time, to nowhere."""
+        self._waiting = []
+        super().abandon()
 
     def _open(self, schema: pa.Schema) -> Any:
         from pyarrow import parquet
 
         return parquet.ParquetWriter(self._sink, schema, compression="zstd", version="2.6")
+
+    def _write(self, batch: pa.RecordBatch) -> None:
+        self._waiting.append(batch)
+        rows = sum(one.num_rows for one in self._waiting)
+        if rows >= GROUP_ROWS or sum(one.nbytes for one in self._waiting) >= GROUP_BYTES:
+            self._flush()
+
+    def _finish(self) -> None:
+        self._flush()
+        super()._finish()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._waiting:
+            table = pa.Table.from_batches(self._waiting)
+            self._waiting = []
+            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+
+    def _read(self, part: BinaryIO) -> Iterator[pa.RecordBatch]:
+        from pyarrow import parquet
+
+        file = parquet.ParquetFile(part)
+        for number in range(file.num_row_groups):
+            yield from file.read_row_group(number).to_batches()
+
+
+class LoadWriter(ParquetWriter):
+    """Parquet for BigQuery, without columns of nulls alone, whose type is not known."""
+
+    def _open(self, schema: pa.Schema) -> Any:
+        return super()._open(drop_nulls(schema))
+
+    def _write(self, batch: pa.RecordBatch) -> None:
+        super()._write(batch.select(drop_nulls(batch.schema).names))
+
+
+def _widen_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return a batch with wider types, and nulls in the columns that it has not."""
+    import pyarrow as pa
+
+    arrays = []
+    for field in schema:
+        if batch.schema.get_field_index(field.name) < 0:
+            arrays.append(pa.nulls(batch.num_rows, field.type))
+            continue
+        try:
+            arrays.append(batch.column(field.name).cast(field.type))
+        except pa.ArrowInvalid as error:
+            raise ConfigurationError(
+                f"{field.name!r} has integers beyond 2^53, and fractions in other files, which no "
+                f"type of a column holds without loss ({error}); {REMEDY}"
+            ) from error
+    return pa.record_batch(arrays, schema=schema)
 
 
 WRITERS: Mapping[str, type[JsonLinesWriter | CsvWriter | ArrowWriter]] = {
@@ -180,32 +318,73 @@ def find_format(path: str | None, given: str | None) -> str:
 def open_output(path: str | None) -> Iterator[BinaryIO]:
     """Open a file, or standard output if there is none, to write it.
 
-    The file is there once it is complete: until then it has another name, and an error removes it.
-    A pipe or a device is written as it is.
+    The file is there once it is complete and on the disk. Until then it has no name, so a killed
+    process leaves nothing; where a file system has no such files, it has another name, and an error
+    removes it. A pipe or a device is written as it is.
     """
     if path is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     target = os.path.realpath(path)
-    is_special = os.path.exists(target) and not os.path.isfile(target)
-    name = target if is_special else f"{target}.{os.getpid()}.part"
     try:
-        with open(name, "wb") as file:
+        if os.path.exists(target) and not os.path.isfile(target):
+            with open(target, "wb") as file:
+                yield file
+            return
+        with _open_part(target) as file:
             yield file
-        if not is_special:
-            os.replace(name, target)
     except BrokenPipeError:
         raise
     except OSError as error:
         raise build_write_error(path, error) from error
+
+
+@contextlib.contextmanager
+def _open_part(target: str) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of another once it is complete and on the disk."""
+    folder, name = os.path.dirname(target), f"{target}.{os.getpid()}.part"
+    handle = _open_nameless(folder)
+    try:
+        with open(name if handle is None else handle, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if handle is not None:
+                with suppress(FileNotFoundError):
+                    os.unlink(name)
+                # With src_dir_fd Python calls linkat, which follows the link under /proc.
+                os.link(f"/proc/self/fd/{handle}", name, src_dir_fd=handle, follow_symlinks=True)
+        os.replace(name, target)
     finally:
-        if not is_special:
-            with suppress(OSError):
-                os.unlink(name)
+        with suppress(OSError):
+            os.unlink(name)
+    above = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(above)
+    finally:
+        os.close(above)
+
+
+def _open_nameless(folder: str) -> int | None:
+    """Open a file without a name; None if the file system has no such files."""
+    if not hasattr(os, "O_TMPFILE"):
+        return None
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666)
+    except OSError as error:
+        if error.errno not in O_TMPFILE_UNSUPPORTED:
+            raise
+    return None
 
 
 def _format_cell(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else encode_json(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value if isinstance(value, str) else _encode(value)
+
+
+def _encode(value: object) -> str:
+    return encode_json(value, default=datetime.isoformat)

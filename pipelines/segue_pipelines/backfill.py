@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from apache_beam.options.pipeline_options import (
     DirectOptions,
     GoogleCloudOptions,
     PipelineOptions,
-    StandardOptions,
+    WorkerOptions,
 )
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
@@ -37,16 +37,21 @@ from segue.adapters.connect import (
 )
 from segue.adapters.urls import make_url_absolute
 from segue.clock import utc_now
-from segue.errors import ConfigurationError
+from segue.errors import ConfigurationError, RunCancelled, TooManyFailures
 from segue.execution.engine import Engine, WorkerPool
 from segue.execution.foreign import open_foreign_ledgers
 from segue.execution.leases import release_at_exit
+from segue.execution.notifier import open_notifier
+from segue.execution.pace import Pace, parse_rate
 from segue.execution.reply import Reply
+from segue.execution.run_recorder import RunRecorder, count
 from segue.execution.work import Run
 from segue.ingest.catalogue import build_media_filter
 from segue.ingest.observation import Observation
 from segue.ingest.probe_filter import ProbeFilter, find_probe
+from segue.model.controls import forget_run
 from segue.model.criteria import Criteria
+from segue.model.failure_limit import FailureLimit
 from segue.model.graph import Graph
 from segue.model.lease_owner import build_owner, is_of_run
 from segue.model.media_file import format_name, parse_location, parse_prefix, resolve_prefix
@@ -59,10 +64,15 @@ from segue.worker.pool import Pool, count_cores
 from segue.worker.running_job import list_running_folders
 from segue_pipelines.folder_files import FolderFiles
 from segue_pipelines.left_out import LeftOutReporter, read_exclusions, read_left_out
-from segue_pipelines.options import check_secrets, is_local, is_single_process
+from segue_pipelines.options import (
+    check_secrets,
+    find_remote_runner,
+    is_local,
+    is_single_process,
+)
 from segue_pipelines.probe_stage import ProbeStage
 from segue_pipelines.progress import ProgressWriter, open_progress_folder, read_progress
-from segue_pipelines.run_recorder import RunRecorder
+from segue_pipelines.run_guard import RunGuard
 from segue_pipelines.runner import prepare_worker, run_pipeline
 from segue_pipelines.sources import (
     Chunk,
@@ -75,6 +85,7 @@ from segue_pipelines.sources import (
 )
 
 NAMESPACE = "segue"
+SUMS = ("files", "failed_files", "tried_files", "newly_failed_files", "not_started")
 MAX_FIRST_FAILURES = 200
 
 
@@ -96,6 +107,9 @@ class BackfillRun:
     requires_gpus: bool = False  # a job that needs a GPU does not run on a worker without one
     # Stop once so many files of a worker have failed in a job that succeeded for none; None: never.
     max_first_failures: int | None = MAX_FIRST_FAILURES
+    failure_limit: FailureLimit | None = None  # stop once so many files have failed; None: never
+    rate_per_s: float | None = None  # how many files to start, in all workers; None: any number
+    workers: int = 1  # how many share the limits
     progress: str | None = None  # a folder to which workers on this machine write their totals
     # The id of its record; also that of a request to force or retry, and part of the names of the
     # owners of its leases. Empty: a new one when it starts.
@@ -119,6 +133,8 @@ def build_run(
     request_parents: bool = False,
     processes: int | None = None,
     max_first_failures: int | None = MAX_FIRST_FAILURES,
+    max_failures: int | str | None = None,
+    rate: str | None = None,
 ) -> BackfillRun:
     """Build a backfill of some targets (None: all jobs) over a selection of files.
 
@@ -174,6 +190,8 @@ def build_run(
         queue=make_url_absolute(settings.queue) if request_parents else None,
         processes=processes,
         max_first_failures=max_first_failures,
+        failure_limit=FailureLimit.parse(max_failures) if max_failures is not None else None,
+        rate_per_s=parse_rate(rate) if rate is not None else None,
     )
 
 
@@ -205,13 +223,19 @@ def build(pipeline: Any, run: BackfillRun, *, spread: bool) -> Any:
     return chunks | "Compute" >> beam.ParDo(ComputeMissing(run))
 
 
-def execute(run: BackfillRun, options: PipelineOptions) -> RunTotals:
+def execute(run: BackfillRun, options: PipelineOptions, *, notify: Sequence[str] = ()) -> RunTotals:
     """Run the pipeline to its end, and return its totals.
 
     They are empty in the launcher of a Flex Template, which only builds the job description. An
     error of a step is raised as it was, without the runner's wrapping. The run leaves a record
-    beside the artifacts, unless it is a dry run.
+    beside the artifacts, unless it is a dry run. ``notify`` are the URLs to notify of its failures
+    and its end; they are secrets, and are not a part of the run, which workers get.
     """
+    if notify and options.view_as(GoogleCloudOptions).template_location:
+        raise ConfigurationError(
+            "--notify has no effect on a template: nobody waits for the end of its runs; leave it "
+            "out, and use the alerts that Terraform creates"
+        )
     if is_local(options) and not run.dry_run:
         check_writable(run.artifacts)
     if not run.dry_run:
@@ -220,9 +244,9 @@ def execute(run: BackfillRun, options: PipelineOptions) -> RunTotals:
     catalogue = run.graph.catalogue
     if catalogue is None or run.selection.prefix != parse_prefix(catalogue.rstrip("/") + "/"):
         check_prefix(run.selection, options)
+    run = replace(run, workers=_count_workers(run, options))
     if is_local(options) and run.processes is None:
-        workers = options.view_as(DirectOptions).direct_num_workers or count_cores()
-        run = replace(run, processes=max(1, count_cores() // workers))  # which share the cores
+        run = replace(run, processes=max(1, count_cores() // run.workers))  # which share the cores
     run = replace(
         run,
         id=run.id or build_request_id(utc_now()),
@@ -234,10 +258,53 @@ def execute(run: BackfillRun, options: PipelineOptions) -> RunTotals:
         if run.progress is None and is_local(options):
             run = replace(run, progress=opened.enter_context(open_progress_folder()))
         read_so_far = functools.partial(read_progress, run.progress) if run.progress else RunTotals
-        recorder = RunRecorder(run.artifacts, describe_run(run, options), read_so_far)
+        notifier = opened.enter_context(open_notifier(notify, run.failure_limit))
+        recorder = RunRecorder(
+            run.artifacts,
+            describe_run(run, options),
+            lambda: count(read_so_far()),
+            observe=notifier.observe if notifier is not None else None,
+        )
         with recorder:
-            recorder.totals = _run_to_end(run, options)
-    return recorder.totals or RunTotals()
+            totals = _run_to_end(run, options, recorder.record_job)
+            _check_end(run, totals)
+            recorder.counts = count(totals) if totals is not None else None
+    return totals or RunTotals()
+
+
+def _count_workers(run: BackfillRun, options: PipelineOptions) -> int:
+    """Return how many workers share the limits of a run: elsewhere, the most there may be."""
+    if is_local(options):
+        return options.view_as(DirectOptions).direct_num_workers or count_cores()
+    most = options.view_as(WorkerOptions).max_num_workers
+    if most is None and (run.rate_per_s is not None or run.failure_limit is not None):
+        raise ConfigurationError(
+            "a rate or a limit of failures is set, of which each worker gets its share, and it is "
+            "not known how many workers there will be; set --max_num_workers"
+        )
+    return most or 1
+
+
+def _check_end(run: BackfillRun, totals: RunTotals | None) -> None:
+    """Raise an error if a run has left files because it was stopped early."""
+    if totals is None or not totals.not_started:
+        return
+    left = f"{totals.not_started:,} files were not started"
+    with contextlib.closing(connect_ledger(run.ledger, run.graph.namespace)) as ledger:
+        order = ledger.read_controls().cancelled.get(run.id)
+        if order is not None:
+            ledger.change_controls(functools.partial(forget_run, run=run.id))
+    if order is not None and order.reason is None:
+        raise RunCancelled(
+            f"the run was cancelled by {order.by}; {left}, and what was begun is finished; to "
+            "compute the rest, run the same command again",
+            order.by,
+        )
+    raise TooManyFailures(
+        f"{totals.newly_failed_files:,} of {totals.tried_files:,} files failed, and the limit is "
+        f"{run.failure_limit}, so the run stops; {left}. 'segue failures' shows the causes; then "
+        "run the same command again, with another limit if need be"
+    )
 
 
 def describe_run(run: BackfillRun, options: PipelineOptions) -> RunRecord:
@@ -249,7 +316,7 @@ def describe_run(run: BackfillRun, options: PipelineOptions) -> RunRecord:
         kind=RunKind.BACKFILL,
         state=RunState.RUNNING,
         who=launcher or find_user(),
-        runner=None if is_local(options) else options.view_as(StandardOptions).runner,
+        runner=find_remote_runner(options),
         started_at=utc_now(),
         selection=RunSelection(
             prefix=format_name(selection.prefix) if selection.prefix is not None else None,
@@ -265,7 +332,9 @@ def describe_run(run: BackfillRun, options: PipelineOptions) -> RunRecord:
     )
 
 
-def _run_to_end(run: BackfillRun, options: PipelineOptions) -> RunTotals | None:
+def _run_to_end(
+    run: BackfillRun, options: PipelineOptions, record_job: Callable[[str], object] = str
+) -> RunTotals | None:
     """Run the pipeline; return its totals, or None if only a job description was built."""
     spread = not is_single_process(options)
 
@@ -276,7 +345,9 @@ def _run_to_end(run: BackfillRun, options: PipelineOptions) -> RunTotals | None:
 
     try:
         try:
-            result = run_pipeline(lambda pipeline: build(pipeline, run, spread=spread), options)
+            result = run_pipeline(
+                lambda pipeline: build(pipeline, run, spread=spread), options, record_job
+            )
         except BaseException:
             release()
             raise
@@ -335,6 +406,14 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
             queue=run.queue or "",
             owner=lambda: owner,
             dry_run=run.dry_run,
+            pace=Pace(rate_per_s=run.rate_per_s / run.workers) if run.rate_per_s else None,
+        )
+        self._guard = RunGuard(
+            run=run.id,
+            controls=self._engine.controls,
+            limit=run.failure_limit,
+            progress=run.progress,
+            workers=run.workers,
         )
         engine_run = Run(
             id=run.id,
@@ -367,6 +446,9 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
 
     def process(self, chunk: Chunk) -> Iterator[Outcome]:
         """Add a chunk, and emit the outcomes that are ready; few chunks are in progress at once."""
+        if self._guard.check():
+            self._leave(len(chunk))
+            return
         yield from self._count(self._work(chunk))
 
     def _work(self, chunk: Chunk) -> Iterator[Outcome | Reply]:
@@ -376,11 +458,27 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
         for found in self._folder_files.observe(in_folders):
             self._stage.add(found.files, found.snapshots)
             yield from found.outcomes
-            yield from self._stage.step()
-        yield from self._stage.step()
+            yield from self._step()
+        yield from self._step()
         while self._engine.room == 0:
-            yield from self._stage.step(0.25)
+            yield from self._step(0.25)
         self._send_requests()
+
+    def _step(self, timeout_s: float = 0.0) -> Iterator[Outcome | Reply]:
+        """Work; if the run is to stop, only on what has begun."""
+        if self._guard.check():
+            self._leave(self._stage.withdraw())
+        yield from self._stage.step(timeout_s)
+
+    def _drain(self) -> Iterator[Outcome | Reply]:
+        while self._engine.has_work:
+            self._engine.flush()
+            yield from self._step(0.25)
+
+    def _leave(self, files: int) -> None:
+        """Count files that are not started, as the run is to stop."""
+        if files:
+            self._end_part(RunTotals(not_started=files))
 
     def _send_requests(self) -> None:
         """Request what is missing in other namespaces; of what is lost here the sweep does it."""
@@ -390,7 +488,7 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
 
     def finish_bundle(self) -> Iterator[Any]:
         """Finish all files of the bundle."""
-        for outcome in self._count(self._stage.drain()):
+        for outcome in self._count(self._drain()):
             yield WindowedValue(outcome, GlobalWindow().max_timestamp(), (GlobalWindow(),))
         self._send_requests()
         self._flush_progress()
@@ -413,6 +511,7 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
                 assert isinstance(outcome, Outcome)
                 totals.add(outcome)
                 self._first_failures.add(outcome)
+                self._guard.add(outcome)
                 if self._progress is not None:
                     self._progress.show(totals)
                 yield outcome
@@ -436,13 +535,15 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
 
 def _count(totals: RunTotals) -> None:
     """Add totals to the metrics of the calling step."""
-    counts = {"files": totals.files, "failed_files": totals.failed_files}
+    counts = {name: getattr(totals, name) for name in SUMS}
     for job, statuses in totals.jobs.items():
         counts |= {f"job.{job}.{status}": n for status, n in statuses.items()}
     for job, kinds in totals.failures.items():
         counts |= {f"failure.{job}.{kind}": n for kind, n in kinds.items()}
     for job, seconds in totals.cpu_seconds.items():
         counts[f"cpu_us.{job}"] = round(seconds * 1e6)
+    for job, seconds in totals.todo_s.items():
+        counts[f"todo_ms.{job}"] = round(seconds * 1e3)
     for name, n in counts.items():
         Metrics.counter(NAMESPACE, name).inc(n)
 
@@ -472,16 +573,16 @@ def read_totals(result: Any) -> RunTotals:
         group, _, rest = counter.key.metric.name.partition(".")
         job, _, what = rest.partition(".")
         match group:
-            case "files":
-                totals.merge(RunTotals(files=n))
-            case "failed_files":
-                totals.merge(RunTotals(failed_files=n))
+            case _ if group in SUMS:
+                totals.merge(RunTotals(**{group: n}))
             case "job":
                 totals.merge(RunTotals(jobs={job: {Status(what): n}}))
             case "failure":
                 totals.merge(RunTotals(failures={job: {what: n}}))
             case "cpu_us":
                 totals.merge(RunTotals(cpu_seconds={rest: n / 1e6}))
+            case "todo_ms":
+                totals.merge(RunTotals(todo_s={rest: n / 1e3}))
     totals.left_out, totals.left_out_names = read_left_out(result)
     totals.passed_over = read_exclusions(result)
     return totals

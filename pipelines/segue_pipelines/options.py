@@ -118,6 +118,11 @@ def is_local(options: PipelineOptions) -> bool:
     return (options.view_as(StandardOptions).runner or "").lower() in LOCAL_RUNNERS
 
 
+def find_remote_runner(options: PipelineOptions) -> str | None:
+    """Return the runner's name if the workers run elsewhere than on this machine."""
+    return None if is_local(options) else options.view_as(StandardOptions).runner
+
+
 def is_dataflow(options: PipelineOptions) -> bool:
     """Whether Dataflow runs the pipeline."""
     return "dataflow" in (options.view_as(StandardOptions).runner or "").lower()

@@ -52,6 +52,8 @@ class ProbeStage:
         self._probing: set[str] = set()  # the URIs of files that are probed first
         self._probed: list[Outcome] = []  # and may go on
         self._before: dict[str, Outcome] = {}  # by URI: the first outcomes of those that went on
+        self._is_stopped = False
+        self._stopped: list[Outcome] = []  # of files that were probed, and did not go on
 
     def add(self, files: Sequence[MediaFile], snapshots: Sequence[Snapshot] | None = None) -> None:
         """Accept files, with their records if they were read already."""
@@ -83,11 +85,16 @@ class ProbeStage:
         """Let the engine work, and yield the outcomes of the files that are finished."""
         yield from self._sort(self._engine.step(timeout_s))
 
-    def drain(self) -> Iterator[Outcome | Reply]:
-        """Finish everything that was added."""
-        yield from self._sort(self._engine.drain())
-        while self._engine.pending:
-            yield from self._sort(self._engine.drain())
+    def withdraw(self) -> int:
+        """Give up the files that have not begun, as the engine does; return how many.
+
+        Those that were probed are finished with that.
+        """
+        self._is_stopped = True
+        left = self._engine.withdraw()
+        probed = [self._before.pop(uri) for uri in left if uri in self._before]
+        self._stopped += probed
+        return len(left) - len(probed)
 
     def _sort(self, ended: Iterable[Outcome | Reply]) -> Iterator[Outcome | Reply]:
         """Yield final outcomes; let files go on that were probed and are selected."""
@@ -100,6 +107,8 @@ class ProbeStage:
                 before = self._before.pop(outcome.media.uri, None)
                 yield outcome if before is None else join(before, outcome)
         yield from self._continue()
+        stopped, self._stopped = self._stopped, []
+        yield from stopped
 
     def _end_probe(self, outcome: Outcome) -> Iterator[Outcome]:
         assert self._probes is not None
@@ -119,6 +128,9 @@ class ProbeStage:
         if self._probes is None or not self._probed:
             return
         probed, self._probed = self._probed, []
+        if self._is_stopped:
+            yield from probed
+            return
         snapshots = self._ledger.read([outcome.media.uri for outcome in probed])
         reasons = self._probes.find_reasons([outcome.media for outcome in probed], snapshots)
         selected = []

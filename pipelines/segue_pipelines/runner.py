@@ -21,13 +21,17 @@ from typing import Any
 import apache_beam as beam
 from apache_beam import coders
 from apache_beam.metrics import monitoring_infos
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+)
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
 
 from segue import errors
 from segue.errors import SegueError
 from segue.log import configure
-from segue_pipelines.options import has_worker_processes, is_local
+from segue_pipelines.options import has_worker_processes, is_dataflow, is_local
 
 WRAPPED = re.compile(
     # The last error before the step's name: those before it are its causes.
@@ -40,8 +44,14 @@ _STOP = worker_handlers.BeamFnControlServicer._DONE_MARKER  # noqa: SLF001 - Bea
 _close = worker_handlers.ControlConnection.close
 
 
-def run_pipeline(build: Callable[[beam.Pipeline], object], options: PipelineOptions) -> Any:
+def run_pipeline(
+    build: Callable[[beam.Pipeline], object],
+    options: PipelineOptions,
+    record_job: Callable[[str], object] = str,
+) -> Any:
     """Build a pipeline, run it to its end, and return Beam's result.
+
+    ``record_job`` gets the name of the job on Dataflow, once there is one.
 
     A template's launcher only builds the job description; its result has no job. An error of a step
     is raised as it was, without the runner's wrapping.
@@ -54,6 +64,8 @@ def run_pipeline(build: Callable[[beam.Pipeline], object], options: PipelineOpti
     try:
         with _protect_workers_path(options):
             result = pipeline.run()
+            if (name := find_job_name(result, options)) is not None:
+                record_job(name)
             if getattr(result, "has_job", True):
                 result.wait_until_finish()
     except (Exception, KeyboardInterrupt) as error:
@@ -61,6 +73,14 @@ def run_pipeline(build: Callable[[beam.Pipeline], object], options: PipelineOpti
             raise
         raise raised from None
     return result
+
+
+def find_job_name(result: Any, options: PipelineOptions) -> str | None:
+    """Return the name of a job on Dataflow; None on another runner, or if none was started."""
+    cloud = options.view_as(GoogleCloudOptions)
+    if not is_dataflow(options) or not getattr(result, "has_job", False):
+        return None
+    return f"projects/{cloud.project}/locations/{cloud.region}/jobs/{result.job_id()}"
 
 
 def build_runner(options: PipelineOptions) -> Any:

@@ -21,3 +21,5 @@ from .media.audio import Media as Media
 from .media.probe import MediaInfo as MediaInfo
 from .model.criteria import Criteria as Criteria
 from .model.graph import Graph as Graph
+from .reports.result_set import Results as Results
+from .reports.results import FileResult as FileResult

@@ -163,6 +163,8 @@ def backfill(
     criteria: Criteria | None = None,
     processes: int | None = None,
     max_first_failures: int | None = 200,
+    max_failures: int | str | None = None,
+    rate: str | None = None,
     beam_options: Sequence[str] = (),
 ) -> RunTotals:
     """Compute the missing results of some jobs, and of the jobs that they need, for some files.
@@ -196,6 +198,11 @@ def backfill(
     max_first_failures : int > 0, optional
         Stop if so many files have failed in a job that has not succeeded for any; None: never.
         Files that cannot be decoded do not count.
+    max_failures : int > 0 or str, optional
+        Stop if so many files have failed in this run, or a share of those that were tried, such as
+        ``"1%"``, which counts from 100 files on.
+    rate : str, optional
+        How many files to start at most, such as ``"2/s"``, ``"30/min"`` or ``"100/h"``.
     beam_options : sequence of str
         Options of Beam, such as ``--runner=DataflowRunner``.
 
@@ -211,7 +218,10 @@ def backfill(
         If the graph, its code, a job's name or an option is wrong, a model is missing, or a job
         cannot be imported or set up.
     TooManyFailures
-        If the first files all failed in the same job; their failures are recorded.
+        If the first files all failed in the same job, or ``max_failures`` was reached; the failures
+        are recorded.
+    RunCancelled
+        If somebody cancelled the run; what was finished is recorded.
     Unavailable
         If the ledger or a bucket cannot be reached; what is finished is recorded.
     """
@@ -235,6 +245,8 @@ def backfill(
         criteria=criteria,
         processes=processes,
         max_first_failures=max_first_failures,
+        max_failures=max_failures,
+        rate=rate,
     )
     check_code(loaded)
     check_models(loaded, loaded.add_ancestors(run.targets))
@@ -370,7 +382,8 @@ def results(
     Parameters
     ----------
     job : str
-        A job or, if it has several outputs, one of them as ``job.output``.
+        A job or, if it has several outputs, one of them as ``job.output``; of another namespace
+        that the graph needs, ``namespace/job``.
     prefix : str, optional
         A file, a folder or ``gs://bucket/prefix``; by default all files in the ledger.
 

@@ -5,7 +5,9 @@
     SegueError
     ├── ConfigurationError      the graph, a setting or an argument is wrong: stop and report it
     │   └── DatabaseReplaced        the ledger's or queue's file is gone: end all that use it
-    ├── TooManyFailures         the first files of a run all failed in the same job: stop
+    ├── TooManyFailures         the first files of a run all failed in the same job, or more files
+    │                           than --max-failures allows: stop
+    ├── RunCancelled            somebody has cancelled the run: stop
     ├── NotApplicable           the job is not for this file: no failure, and nothing below it runs
     │   └── NotAccepted             the file is of a type that the job does not accept
     ├── PermanentError          it fails every time: record it, block the jobs below, go on
@@ -80,7 +82,15 @@ class DatabaseReplaced(ConfigurationError):
 
 
 class TooManyFailures(SegueError):
-    """The first files of a run have all failed in the same job; the failures are recorded."""
+    """Too many files of a run have failed, or the first ones all have; this is recorded."""
+
+
+class RunCancelled(SegueError):
+    """Somebody has cancelled the run; what was finished is recorded."""
+
+    def __init__(self, message: str, by: str | None = None) -> None:
+        super().__init__(message)
+        self.by = by
 
 
 class NotApplicable(SegueError):

@@ -48,7 +48,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     ),
     "functions": ("cloudevents", "flask", "functions_framework", "waitress", "werkzeug"),
     "models": ("ctranslate2", "numpy", "onnxruntime"),
-    "pipelines": ("apache_beam",),
+    "pipelines": ("apache_beam", "google", "google.cloud.bigquery"),
     "profile": ("memray", "pyinstrument"),
 }
 

@@ -1,7 +1,8 @@
 """The log: one line per event, with an action from a closed vocabulary.
 
 In the cloud a line is a JSON object, on which metrics are built; in a terminal it is readable text.
-Never log a payload or a secret.
+``SEGUE_LOG_LEVEL`` names the least severity that is logged, ``SEGUE_LOG_FILE`` a file that gets the
+same events as JSON. Never log a payload or a secret.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from contextvars import ContextVar
 from enum import StrEnum
 from typing import IO, Any
 
+from segue.clock import utc_now
 from segue.printable import encode_json, escape, escape_lines
 
 LOGGER = logging.getLogger("segue")
+LEVEL, FILE = "SEGUE_LOG_LEVEL", "SEGUE_LOG_FILE"
+LEVELS = ("debug", "info", "warning", "error")
 _COMMON: ContextVar[Mapping[str, Any] | None] = ContextVar("common_fields", default=None)
 
 
@@ -53,7 +57,10 @@ class Action(StrEnum):
     # processes
     STARTED = "started"
     MISSING = "missing"  # results that nobody has requested, found at the start
+    CHANGED = "changed"  # the graph or the code of its jobs; the programs start again
     STOPPED = "stopped"
+    PAUSED = "paused"  # an operator has paused a job
+    RESUMED = "resumed"
     DAMAGED = "damaged"  # a record of the ledger cannot be read
     UNAVAILABLE = "unavailable"  # a server cannot be reached
     MISCONFIGURED = "misconfigured"  # the set-up is wrong and has to be repaired
@@ -121,13 +128,60 @@ class PrintableFormatter(logging.Formatter):
         return escape_lines(super().format(record))
 
 
+def encode_with_time(line: Mapping[str, Any]) -> str:
+    """Return an event as JSON, with the present time."""
+    now = utc_now().isoformat(timespec="milliseconds")
+    return encode_json({"time": now, **line}, default=str)
+
+
+def find_level() -> int:
+    """Return the least severity that is logged; what no level is called is ``info``."""
+    name = os.environ.get(LEVEL, "info").upper()
+    return logging.getLevelNamesMapping().get(name, logging.INFO)
+
+
+def is_logged(line: Mapping[str, Any]) -> bool:
+    """Whether the severity of an event is logged."""
+    severity = str(line.get("severity", "INFO"))
+    return logging.getLevelNamesMapping().get(severity, logging.INFO) >= find_level()
+
+
+class LogFile(logging.Handler):
+    """A file that gets each event as a JSON object with its time, by an append of its own.
+
+    So several processes may write to it, and it may be moved away at any time. A disk that is full
+    stops nobody.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append an event, or a message of others."""
+        other = {"severity": record.levelname, "message": record.getMessage()}
+        self.append(getattr(record, "segue", other))
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Append an event."""
+        with contextlib.suppress(OSError), open(self._path, "ab", buffering=0) as file:
+            file.write(f"{encode_with_time(line)}\n".encode())
+
+
+def find_log_file() -> LogFile | None:
+    """Return the file that gets all events, if there is one."""
+    path = os.environ.get(FILE)
+    return LogFile(path) if path else None
+
+
 def configure(*, as_json: bool | None = None, stream: IO[str] | None = None) -> None:
-    """Log to standard output, as JSON unless it is a terminal."""
+    """Log to standard output, as JSON unless it is a terminal; and to a file, if one is set."""
     out = sys.stdout if stream is None else stream
     if as_json is None:
         as_json = bool(os.environ.get("K_SERVICE")) or not out.isatty()
     handler = logging.StreamHandler(out)
     handler.setFormatter(logging.Formatter("%(message)s") if as_json else _ReadableFormatter())
-    LOGGER.handlers[:] = [handler]
+    file = find_log_file()
+    LOGGER.handlers[:] = [handler] if file is None else [handler, file]
     LOGGER.propagate = False
-    LOGGER.setLevel(logging.INFO)
+    LOGGER.setLevel(find_level())

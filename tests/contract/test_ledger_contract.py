@@ -29,6 +29,8 @@ from segue.adapters.connect import connect_ledger, open_ledger_to_read
 from segue.adapters.ledger_format import encode_record
 from segue.adapters.sqlite_ledger import SqliteLedger
 from segue.errors import ConfigurationError, DamagedRecord
+from segue.ingest.catalogue import MediaFilter
+from segue.ingest.catch_up import CatchUp
 from segue.log import LOGGER
 from segue.model import transitions
 from segue.model.graph import parse_graph
@@ -50,6 +52,7 @@ from segue.model.record import (
 )
 from segue.model.transitions import Arrival, Result
 from segue_support.ledger import MemoryLedger
+from segue_support.queue import MemoryQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -943,3 +946,22 @@ class TestOlderFormat:
             new = connect_ledger(another)
             assert new.find(Query()) == []
             new.close()
+
+
+def test_what_known_files_lack_is_requested_page_by_page_and_once(ledger):
+    found = [Record(uri=uri(number), version="1", order=1, arrived_at=NOW) for number in range(5)]
+    done = Entry(job="beats", state=State.DONE, order=1, attempts=1)
+    found[1] = evolve(found[1], results={BEATS: done})
+    found[2] = evolve(found[2], deleted_at=NOW)
+    ledger.change([Change(uri=one.uri, transition=lambda _, one=one: (one, None)) for one in found])
+    queue = MemoryQueue()
+    catch_up = CatchUp(graph=GRAPH, ledger=ledger, queue=queue, media_filter=MediaFilter(), page=2)
+    for files in (4, 0):
+        pages, after = [], ""
+        while (page := catch_up.request_page(after)) is not None:
+            pages.append(page.files)
+            after = page.last
+        assert sum(pages) == files
+        assert len(pages) == 2
+        assert len(queue.queued) == 4
+    assert ledger.count(GRAPH.accepted).jobs["energy"]["queued"] == 4

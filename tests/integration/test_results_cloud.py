@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import subprocess
 import sys
 
 import pytest
+from pyarrow import parquet
 
 import segue
 from segue.adapters.connect import connect_ledger, connect_store
@@ -16,6 +18,8 @@ from segue.model.artifact import compute_checksum
 from segue.model.graph import read_graph
 from segue.model.ledger import Change
 from segue.model.record import Entry, Record, State
+from segue_pipelines.export import ExportRun, execute
+from segue_pipelines.options import parse_pipeline_options
 from segue_support.results import NOW
 
 DATA = b'{"ok":true}'
@@ -89,4 +93,29 @@ def test_results_in_a_bucket_are_exported(graph, firestore_url, tmp_path):
     assert [(row["uri"][-5:], row["version"], row["ok"]) for row in rows] == [
         ("0.wav", "17", True),
         ("2.wav", "17", True),
+    ]
+
+
+def test_a_pipeline_exports_results_in_a_bucket(graph, bucket, firestore_url, tmp_path):
+    """To a folder: the server that stands in for Cloud Storage has no batches, which Beam sends to
+    rename files.
+    """
+    prefix = f"gs://{bucket}/music"
+    with contextlib.closing(connect_store(f"gs://{bucket}")) as store:
+        for number in range(3):
+            store.create(f"music/{number}.wav", b"x", content_type="audio/wav", metadata={})
+    run = ExportRun(
+        graph=graph,
+        references=("fine",),
+        ledger=firestore_url,
+        prefix=prefix,
+        output=str(tmp_path / "out"),
+    )
+    assert execute(run, parse_pipeline_options(["--direct_num_workers=2"])).rows == 2
+    rows = [
+        row for path in (tmp_path / "out").iterdir() for row in parquet.read_table(path).to_pylist()
+    ]
+    assert sorted((row["uri"], row["ok"]) for row in rows) == [
+        (f"{prefix}/0.wav", True),
+        (f"{prefix}/2.wav", True),
     ]

@@ -26,7 +26,7 @@ PATIENCE_S = 90
 COMMAND = """
 import sys
 from segue_cli.entry_point import main
-from segue_pipelines.run_recorder import RunRecorder
+from segue.execution.run_recorder import RunRecorder
 RunRecorder.__init__.__kwdefaults__["update_s"] = 0.1
 sys.exit(main())
 """

@@ -323,3 +323,109 @@ def test_each_pipeline_is_a_program_and_jobs_can_share_one(project):
         *(("stream first", "first"), ("stream later", "second")),
         ("stream later", "third"),
     }
+
+
+def run_segue(project: Project, *arguments: str) -> str:
+    """Run a command beside the system, and return its output."""
+    found = subprocess.run(
+        [SEGUE, *arguments],
+        cwd=project.folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
+    )
+    return found.stdout
+
+
+@with_graph(CHAIN)
+def test_what_arrives_while_a_job_is_paused_is_computed_once_it_is_resumed(project):
+    run_segue(project, "pause", "second")
+    up = project.up("--processes", "1").wait_until_up()
+    up.wait(lambda lines: any(_is(one, "up", "paused") for one in lines))
+    [paused] = [one for one in up.lines if _is(one, "up", "paused")]
+    assert (paused["job"], paused["reason"][:9]) == ("second", "paused by")
+
+    project.add("song.wav")
+    waits = ("stream second", "waiting")
+    up.wait(lambda lines: any(_is(one, *waits) for one in lines))
+    assert project.entry("song.wav", "first").state == "done"
+    assert project.entry("song.wav", "second").state == "queued"
+    status = json.loads(run_segue(project, "status", "--json"))
+    assert list(status["paused"]) == ["second"]
+    assert status["jobs"]["second"]["queued"] == 1
+
+    resumed = json.loads(run_segue(project, "resume", "--json"))
+    assert (resumed["resumed"], resumed["paused"]) == (["second"], {})
+    assert resumed["requests"] >= 1
+    project.wait_until_done("song.wav")
+    assert up.end() == 0
+
+
+@with_graph(CHAIN)
+def test_what_known_files_lack_is_computed_once_beside_what_arrives(project):
+    names = [f"{number}.wav" for number in range(30)]
+    project.add(*names)
+    backfill = [SEGUE, "backfill", "--job", "first"]
+    subprocess.run(backfill, cwd=project.folder, env=environment(), check=True, capture_output=True)
+
+    left = project.up("--until-idle", "0.5", "--no-catch-up")
+    assert left.process.wait(PATIENCE_S) == 0
+    [said] = [line["reason"] for line in left.lines if line["action"] == "missing"]
+    assert "second 30, third 30; to compute them: segue backfill" in said
+    assert len([path for path in project.artifacts() if "_runs" not in path.parts]) == 30
+
+    up = project.up().wait_until_up()
+    project.add("new.wav")
+    project.wait_until_done(*names, "new.wav")
+    assert up.end() == 0
+    done = [line for line in up.lines if line["action"] == "done"]
+    assert len({(line["job"], line["file"]) for line in done}) == len(done) == 60 + 3
+
+    again = project.up("--until-idle", "0.5")
+    assert again.process.wait(PATIENCE_S) == 0
+    assert not [line for line in again.lines if line["action"] in ("missing", "done", "requested")]
+
+
+CHANGING = """
+catalogue: music
+artifacts: artifacts
+jobs:
+  value: {run: "work:compute", needs: {media: source}, writes: application/json, params: {n: 1}}
+"""
+
+
+@with_graph(CHANGING)
+def test_a_changed_graph_or_code_is_used_before_anything_else_is_computed(project):
+    code = project.folder / "work.py"
+    code.write_text("def compute(media, *, n: int = 0) -> dict[str, int]:\n    return {'n': n}\n")
+    graph = project.folder / "jobs.yaml"
+    project.add("old.wav")
+    up = project.up().wait_until_up()
+    project.wait_until_done("old.wav")
+
+    graph.write_text(CHANGING.replace("n: 1", "n: two"))  # of which the code says that it is wrong
+    project.add("new.wav")
+    up.wait(lambda lines: any("nothing runs until" in line.get("error", "") for line in lines))
+    assert project.record("new.wav") is None
+
+    graph.unlink()  # the graph that ships with Segue does not take its place
+    up.wait(lambda lines: any("jobs.yaml is gone" in line.get("error", "") for line in lines))
+
+    graph.write_text(CHANGING.replace("n: 1", "n: 2"))
+    project.graph = read_graph(str(graph), {})
+    project.wait_until_done("old.wav", "new.wav")
+    values = [json.loads(path.read_text()) for path in project.artifacts() if "value" in str(path)]
+    assert sorted(value["n"] for value in values) == [1, 2, 2]
+
+    seen = len(up.lines)
+    code.write_text(code.read_text().replace("'n': n", "'n': 10 * n"))
+    up.wait(lambda lines: any(_is(line, "up", "started") for line in lines[seen:]))
+    assert any("work.py changed" in line.get("reason", "") for line in up.lines[seen:])
+    project.add("newest.wav")
+    project.wait_until_done("newest.wav")
+    values = [json.loads(path.read_text()) for path in project.artifacts() if "newest" in str(path)]
+    assert values == [{"n": 20}]
+    assert up.end() == 0
+    assert (up.lines[-1]["arrived"], up.lines[-1]["done"]) == (3, 4)

@@ -201,3 +201,22 @@ def test_nothing_starts_if_one_graph_is_wrong_and_all_faults_are_reported(teams)
     assert "moods/jobs.yaml has 3 faults" in said.stderr
     assert "run 'segue lock'" in said.stderr
     assert not (teams.folder / ".segue").exists()
+
+
+def test_each_graph_catches_up_with_what_it_lacks(teams):
+    teams.share()
+    (teams.folder / "music" / "old.wav").write_bytes(b"sound")
+    found = teams.run("up", *teams.graphs, "--until-idle", "1", "--json")
+    assert found.returncode == 0, found.stderr
+    with (teams.folder / "moods" / "jobs.yaml").open("a") as graph:
+        graph.write(
+            '  new: {run: "features:take", needs: {mood: mood}, writes: application/json}\n'
+        )
+    found = teams.run("up", *teams.graphs, "--until-idle", "1", "--json")
+    assert found.returncode == 0, found.stderr
+    assert teams.find_current("moods", "old.wav") == ["tag", "mood", "new"]
+    lines = [json.loads(line) for line in found.stdout.splitlines()]
+    done = [(line["namespace"], line["job"]) for line in lines if line["action"] == "done"]
+    assert done == [("moods", "new")]
+    [said] = [line for line in lines if line["action"] == "missing"]
+    assert (said["namespace"], "new 1;" in said["reason"]) == ("moods", True)

@@ -127,3 +127,11 @@ def test_costs_are_written_for_jobs_that_ship_and_kept_where_none_was_measured(t
     written = (tmp_path / "costs.json").read_text()
     assert written == '{\n  "key": 3,\n  "probe": 0.12\n}\n'
     assert "beats" in json.loads(printed)["without_cost"]
+
+
+@pytest.mark.slow
+def test_an_export_is_measured_beside_reading_the_files_by_hand():
+    (line,) = run("-m", "bench.export", "--files", "1200").splitlines()
+    measured = json.loads(line)
+    assert measured["files"] == 1200
+    assert measured["ratio"] > 0

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from segue.adapters.notification_target import parse_target
 from segue.clock import utc_now
-from segue.errors import TooManyFailures
+from segue.errors import RunCancelled, TooManyFailures
 from segue.ingest.exclusions import describe_passed_over
 from segue.ingest.exclusions import to_json as passed_over_to_json
 from segue.model.message import build_request_id
@@ -47,6 +48,7 @@ COLUMNS = {
     Status.NOT_APPLICABLE: "not applicable",
     Status.IDLE: "not needed yet",
     Status.HELD: "held by others",
+    Status.PAUSED: "paused",
     Status.WAITING: "waiting",
     Status.DEFERRED: "deferred",
     Status.LOST: "lost",
@@ -54,6 +56,8 @@ COLUMNS = {
     Status.DELETED: "deleted",
     Status.ERASED: "erased",
 }
+
+EarlyEnd = TooManyFailures | RunCancelled
 
 
 @command(
@@ -75,6 +79,24 @@ COLUMNS = {
     help="Exit with 0 if at most this share of the files fails or is left out, such as 1%. "
     "With 100%, the run also goes on if the first 200 files all fail in the same job.",
 )
+@click.option(
+    "--max-failures",
+    metavar="N|N%",
+    help="Stop once so many files have failed in this run, or this share of those that were tried, "
+    "counted from 100 files on: begin nothing more, and exit with 3.",
+)
+@click.option(
+    "--rate",
+    metavar="RATE",
+    help="Start at most so many files, such as 2/s, 30/min or 100/h.",
+)
+@click.option(
+    "--notify",
+    multiple=True,
+    metavar="URL",
+    help="Notify https://host/path or pubsub://projects/PROJECT/topics/TOPIC of the first failure, "
+    "of --max-failures, and of the end. May be repeated.",
+)
 @processes_option
 @click.option(
     "--request-parents",
@@ -83,18 +105,23 @@ COLUMNS = {
     "with a file once they respond.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be computed; compute nothing.")
-def backfill(context: Context, tolerate: float, dry_run: bool, **selected: Any) -> ExitCode:
+def backfill(
+    context: Context, tolerate: float, notify: tuple[str, ...], dry_run: bool, **selected: Any
+) -> ExitCode:
     """Compute the missing results of a catalogue.
 
     The jobs that a named job depends on are computed first; other jobs are left alone, as are
     results that are current. A failure is recorded with its cause and does not stop the rest. An
     interrupted backfill continues when it is run again; SIGTERM interrupts it as Ctrl-C does.
+    'segue cancel' stops one from elsewhere: it finishes what it has begun.
     Unknown options are passed to Beam, such as --runner or --direct_num_workers.
     """
     from segue.model.job_code import check_code
     from segue.worker.model_paths import check_models
 
     options = parse_beam_options()
+    for url in notify:
+        parse_target(url)
     run = build_backfill(context, dry_run=dry_run, **selected)
     run = replace(run, id=build_request_id(utc_now()))
     if tolerate == 1.0:
@@ -104,7 +131,7 @@ def backfill(context: Context, tolerate: float, dry_run: bool, **selected: Any) 
         check_models(context.graph, context.graph.add_ancestors(run.targets))
     try:
         with _interrupt_at_sigterm():
-            totals, stopped = execute_backfill(context, run, options)
+            totals, stopped = execute_backfill(context, run, options, notify)
     except KeyboardInterrupt:
         context.output.note("Finished results are recorded. Run the same command to continue.")
         raise
@@ -154,17 +181,17 @@ def build_backfill(
 
 
 def execute_backfill(
-    context: Context, run: BackfillRun, options: PipelineOptions
-) -> tuple[RunTotals, TooManyFailures | None]:
+    context: Context, run: BackfillRun, options: PipelineOptions, notify: tuple[str, ...] = ()
+) -> tuple[RunTotals, EarlyEnd | None]:
     """Execute a backfill, and show its progress; return the totals and why it stopped early."""
     from segue_pipelines.backfill import execute
     from segue_pipelines.progress import read_progress
     from segue_pipelines.sources import count_files
 
-    def execute_here(folder: str | None) -> tuple[RunTotals, TooManyFailures | None]:
+    def execute_here(folder: str | None) -> tuple[RunTotals, EarlyEnd | None]:
         try:
-            return execute(replace(run, progress=folder), options), None
-        except TooManyFailures as error:
+            return execute(replace(run, progress=folder), options, notify=notify), None
+        except (TooManyFailures, RunCancelled) as error:
             if folder is None:
                 raise
             return read_progress(folder), error
@@ -185,6 +212,7 @@ def to_json(totals: RunTotals, *, dry_run: bool) -> dict[str, object]:
         "dry_run": dry_run,
         "files": totals.files,
         "failed_files": totals.failed_files,
+        "not_started": totals.not_started,
         "left_out": totals.left_out,
         "left_out_names": totals.left_out_names,
         **passed_over_to_json(totals.passed_over),
@@ -201,10 +229,12 @@ def to_json(totals: RunTotals, *, dry_run: bool) -> dict[str, object]:
 
 def print_summary(output: Output, totals: RunTotals, *, has_requested: bool = False) -> None:
     """Print a table of jobs by status, failures by kind, and what to do next."""
-    if totals.files == 0:
+    if totals.files == 0 and not totals.not_started:
         output.print(_describe_no_files(totals))
     else:
         _print_jobs(output, totals, has_requested=has_requested)
+    if totals.not_started:
+        output.print(f"not started: {format_count(totals.not_started, 'file')}")
     if totals.left_out:
         kinds = ", ".join(f"{n:,} {reason}" for reason, n in totals.left_out.items())
         output.print(f"left out: {kinds}; the log names each")
@@ -245,6 +275,9 @@ def _print_jobs(output: Output, totals: RunTotals, *, has_requested: bool) -> No
         output.print(f"{format_count(n, 'file')} wait for {job}, which {how}")
     if awaited and not has_requested:
         output.print("to request what is missing there: --request-parents")
-    if totals.unfinished:
-        left = ", ".join(COLUMNS[s] for s in COLUMNS if s in UNFINISHED and totals.total(s))
+    if paused := [job for job, of in totals.jobs.items() if of.get(Status.PAUSED)]:
+        output.print(f"paused: {', '.join(paused)}; to go on: segue resume")
+    unfinished = UNFINISHED - {Status.PAUSED}
+    if totals.total(*unfinished):
+        left = ", ".join(COLUMNS[s] for s in COLUMNS if s in unfinished and totals.total(s))
         output.print(f"not finished: {left}; run the same command again")

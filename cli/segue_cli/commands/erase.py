@@ -25,10 +25,12 @@ from segue.maintenance.erasure import (
     open_places,
 )
 from segue.model.media_file import list_file_uris, split_uri
+from segue.model.run import RunKind
 from segue.registry.publication import load_manifests, open_registry
 from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import parse_duration, yes_option
+from segue_cli.recorded_run import record_run
 from segue_cli.views import text
 from segue_cli.views.output import build_table
 
@@ -100,7 +102,9 @@ def erase(
                 context.output.stderr.print(*_render(found, dry_run=True))
                 what = text.format_count(len(uris), "file")
                 context.output.confirm(f"Erase {what} for good?", f"erase {what}")
-            after = _erase(context, stack, places, uris, timeout)
+            with record_run(context, RunKind.ERASE) as report:
+                after = _erase(context, stack, places, uris, timeout)
+                report({"files_erased": len(uris)})
             found = [ErasedFile(uri=uri, places=places, before=before, after=after) for uri in uris]
     if context.output.as_json:
         context.output.write_json(_to_json(found, dry_run=dry_run))

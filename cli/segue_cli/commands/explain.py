@@ -48,7 +48,8 @@ STYLES = {
 }
 SKIPPED = {
     Verdict.HELD: "held by other workers",
-    Verdict.WAITING: "waiting for a job held by other workers",
+    Verdict.PAUSED: "paused (run 'segue resume' to go on)",
+    Verdict.WAITING: "waiting for a job that is paused, or held by other workers",
     Verdict.FOREIGN: "waiting for a result of another namespace",
     Verdict.FAILED: "failed before (run 'segue retry' to retry)",
     Verdict.BLOCKED: "blocked by a failed job",
@@ -72,7 +73,8 @@ INDENT = 6  # of what is said about a result
     "--verbose",
     "-v",
     is_flag=True,
-    help="Also show the tracebacks of failures, what each result was triggered by, and all URIs.",
+    help="Also show what each result was triggered by, all URIs, and the tracebacks of earlier "
+    "versions of a job.",
 )
 def explain(context: Context, file: str, jobs: tuple[str, ...], verbose: bool) -> None:
     """Show everything about one file, and what would be computed next.
@@ -103,12 +105,11 @@ def _to_json(explanation: Explanation) -> dict[str, Any]:
         "in_ledger": record is not None,
         "exists": None if explanation.look.error else not explanation.look.is_gone,
         "version": media.version if media is not None else None,
-        "record": msgspec.to_builtins(record) if record is not None else None,
+        "record": _to_builtins(record) if record is not None else None,
         "jobs": [_job_to_json(explanation, job) for job in explanation.jobs],
         "removed_jobs": [_result_to_json(explanation, r) for r in explanation.others],
         "foreign": {
-            reference: msgspec.to_builtins(result)
-            for reference, result in explanation.foreign.items()
+            reference: _to_builtins(result) for reference, result in explanation.foreign.items()
         },
         **_upstream_to_json(explanation.upstream),
         "artifacts": {
@@ -123,6 +124,24 @@ def _to_json(explanation: Explanation) -> dict[str, Any]:
         "ignored": explanation.ignored,
         "backfill": {"targets": explanation.targets, "run": explanation.run},
     }
+
+
+def _to_builtins(value: object) -> Any:
+    """Return a record, or a part of one, as JSON values.
+
+    An order, which may be a bucket's generation, is a text: readers that know only doubles would
+    change a number beyond 2**53.
+    """
+    return _write_orders(msgspec.to_builtins(value))
+
+
+def _write_orders(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: str(each) if key == "order" and isinstance(each, int) else _write_orders(each)
+            for key, each in value.items()
+        }
+    return [_write_orders(each) for each in value] if isinstance(value, list) else value
 
 
 def _upstream_to_json(upstream: Upstream) -> dict[str, Any]:
@@ -163,7 +182,7 @@ def _result_to_json(explanation: Explanation, result: JobResult) -> dict[str, An
         "fingerprint": result.fingerprint,
         "standing": result.standing,
         "counts": result.counts,
-        **msgspec.to_builtins(entry),
+        **_to_builtins(entry),
         "artifacts": [
             {"name": found.name, "uri": found.uri, "exists": found.exists}
             for found in (explanation.artifacts[name] for name in result.artifacts)
@@ -289,7 +308,7 @@ def _describe_result(
         yield details
     if error is not None and entry.state is State.FAILED:
         yield f"{error.kind}: {escape_lines(error.message)}"
-        if verbose and error.traceback is not None:
+        if error.traceback is not None and (verbose or result.standing is Standing.PRESENT):
             yield escape_lines(error.traceback.rstrip())
         if result.standing is Standing.PRESENT and (hint := HINTS.get(error.kind)):
             yield f"→ {hint}"

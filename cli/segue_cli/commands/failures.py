@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import click
 
 from segue.errors import Kind
 from segue.model.media_file import parse_prefix
-from segue.printable import escape
+from segue.printable import escape, escape_lines
 from segue.reports.job_states import FailedJob, find_failures, select_kinds
 from segue_cli.command import Context, command
 from segue_cli.parameters import job_option, kind_option, prefix_option
@@ -58,12 +59,14 @@ HINTS: Mapping[str, str] = {  # what to do about a failure, by its kind
     metavar="N",
     help=f"At most N files per job and kind.  [default: {EXAMPLES}; with --json: all]",
 )
+@click.option("-v", "--verbose", is_flag=True, help="Also show the tracebacks of jobs' own code.")
 def failures(
     context: Context,
     jobs: tuple[str, ...],
     kinds: tuple[str, ...],
     prefix: str | None,
     limit: int | None,
+    verbose: bool,
 ) -> None:
     """List failures by job and kind, with examples and hints.
 
@@ -86,7 +89,7 @@ def failures(
             return
         for failure in groups.count(found):
             groups.keep(failure)
-    context.output.print(*_render(groups))
+    context.output.print(*_render(groups, verbose=verbose))
 
 
 class FailureGroups:
@@ -139,7 +142,7 @@ def _to_json(failure: FailedJob) -> dict[str, Any]:
     }
 
 
-def _render(groups: FailureGroups) -> Iterator[Text]:
+def _render(groups: FailureGroups, *, verbose: bool) -> Iterator[Text]:
     from rich.text import Text
 
     for (job, kind), files in groups.counts.most_common():
@@ -154,10 +157,15 @@ def _render(groups: FailureGroups) -> Iterator[Text]:
             yield Text(f"  {uri}")
             message = escape(failure.error.message).removeprefix(f"{uri}: ")
             yield Text(f"    {message}", style="dim")
+            if verbose and failure.error.traceback is not None:
+                trace = escape_lines(failure.error.traceback.rstrip())
+                yield Text(textwrap.indent(trace, "      "), style="dim")
         if files > len(shown):
             yield Text(f"  … and {files - len(shown):,} more", style="dim")
         yield Text()
     total = groups.counts.total()
+    if not verbose and any(f.error.traceback for kept in groups.kept.values() for f in kept):
+        yield Text("For tracebacks: segue failures -v")
     if total:
         yield Text(f"{text.format_count(total, 'failure')}. To retry them: segue retry")
     else:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +19,11 @@ from segue.errors import ConfigurationError
 from segue.maintenance.garbage import Garbage, GarbageCollector, GarbageReason
 from segue.maintenance.old_runs import find_old_runs, remove_old_runs
 from segue.model.media_file import parse_location
+from segue.model.run import RunKind
 from segue.registry.publication import find_pins
 from segue_cli.command import Context, command
 from segue_cli.parameters import parse_duration
+from segue_cli.recorded_run import record_run
 from segue_cli.views import text
 from segue_cli.views.output import build_table
 
@@ -86,6 +90,7 @@ def gc(context: Context, older_than: float, delete: bool, names: bool, unknown_f
     spinner = Spinner("dots", style="green")
     with (
         context.open() as stack,
+        _record(context, delete=delete) as record,
         # Standard output is for the result, even while a terminal shows the progress.
         Live(spinner, console=context.output.stderr, transient=True, redirect_stdout=False),
     ):
@@ -108,6 +113,12 @@ def gc(context: Context, older_than: float, delete: bool, names: bool, unknown_f
         def count_all() -> dict[str, Any]:
             if delete:
                 counts.old_runs = remove_old_runs(stack.artifacts, utc_now())
+                record(
+                    {
+                        "artifacts_deleted": counts.artifacts.total(),
+                        "bytes_deleted": counts.size_bytes.total(),
+                    }
+                )
             else:
                 counts.old_runs = sum(1 for _ in find_old_runs(stack.artifacts, utc_now()))
             return counts.to_json(deleted=delete)
@@ -121,6 +132,15 @@ def gc(context: Context, older_than: float, delete: bool, names: bool, unknown_f
         count_all()
     again = None if delete else shlex.join(["segue", "gc", *context.arguments, "--delete"])
     context.output.print(*_render(counts, again))
+
+
+def _record(
+    context: Context, *, delete: bool
+) -> AbstractContextManager[Callable[[Mapping[str, int]], None]]:
+    """Record the run if it deletes something."""
+    if delete:
+        return record_run(context, RunKind.GC)
+    return contextlib.nullcontext(lambda _actions: None)
 
 
 def _check_artifacts(location: str) -> None:

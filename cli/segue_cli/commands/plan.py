@@ -36,8 +36,9 @@ def plan(context: Context, **selected: Any) -> ExitCode:
     """Show what a backfill would compute, and estimate its cost.
 
     The results are counted by job and state, without computing or writing anything. The estimate of
-    vCPU-hours, cost and time is based on the mean CPU time of the results in the ledger. For a job
-    that has never run, process a few files first: segue backfill --limit 20.
+    vCPU-hours, cost and time is based on the CPU time of the results in the ledger, and on the
+    sizes of their files and of those that are left. It is best if the ledger has some of both short
+    and long files. For a job that has never run, process a few first: segue backfill --limit 20.
     """
     from segue.reports.estimate import estimate
 

@@ -15,7 +15,8 @@ from segue.errors import ConfigurationError
 from segue.ingest.catalogue import build_media_filter
 from segue.ingest.exclusions import describe_passed_over, to_json
 from segue.maintenance.reconcile import DiscrepancyKind
-from segue.model.media_file import resolve_prefix
+from segue.model.media_file import format_name, resolve_prefix
+from segue.model.run import RunKind, RunSelection
 from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import (
@@ -25,6 +26,7 @@ from segue_cli.parameters import (
     yes_option,
 )
 from segue_cli.pipeline_progress import run_with_progress
+from segue_cli.recorded_run import record_run
 from segue_cli.views import text
 from segue_cli.views.output import build_table
 
@@ -137,14 +139,24 @@ def _build_run(
 
 
 def _execute(context: Context, run: ReconcileRun, options: PipelineOptions) -> ReconcileTotals:
+    from segue_pipelines.options import find_remote_runner
     from segue_pipelines.reconcile import execute
 
-    return run_with_progress(
-        context.output,
-        options,
-        "comparing",
-        lambda folder: execute(replace(run, progress=folder), options),
-    )
+    def compare() -> ReconcileTotals:
+        return run_with_progress(
+            context.output,
+            options,
+            "comparing",
+            lambda folder: execute(replace(run, progress=folder), options),
+        )
+
+    if run.dry_run:
+        return compare()
+    within, runner = RunSelection(prefix=format_name(run.prefix)), find_remote_runner(options)
+    with record_run(context, RunKind.RECONCILE, selection=within, runner=runner) as report:
+        found = compare()
+        report({str(kind): n for kind, n in found.files.items()})
+    return found
 
 
 def _render_counts(

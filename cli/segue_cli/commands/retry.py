@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import click
@@ -17,9 +19,11 @@ from segue.maintenance.retry import (
     RetrySelection,
 )
 from segue.model.media_file import parse_prefix
+from segue.model.run import RunKind, RunSelection
 from segue.reports.job_states import select_kinds
 from segue_cli.command import Context, command
 from segue_cli.parameters import job_option, kind_option, prefix_option, yes_option
+from segue_cli.recorded_run import record_run
 from segue_cli.views import text
 from segue_cli.views.output import build_table
 
@@ -85,7 +89,12 @@ def retry(
         if counts.jobs > 0 and not dry_run:
             if not yes:
                 _confirm(context, counts)
-            counts = replay.run()
+            within = RunSelection(prefix=selection.prefix or None)
+            with record_run(
+                context, RunKind.RETRY, jobs=selection.jobs, selection=within
+            ) as report:
+                counts = replay.run()
+                report({"failed": counts.failed.total(), "blocked": counts.blocked.total()})
     next_command = None if publish else _build_next_command(context, counts, prefix)
     if context.output.as_json:
         context.output.write_json(
@@ -101,6 +110,13 @@ def retry(
         context.output.print("The streaming pipelines have been notified.")
     elif not dry_run:
         context.output.print(f"Next: {next_command}")
+
+
+def _record(
+    context: Context, selection: RetrySelection
+) -> AbstractContextManager[Callable[[Mapping[str, int]], None]]:
+    within = RunSelection(prefix=selection.prefix or None)
+    return record_run(context, RunKind.RETRY, jobs=selection.jobs, selection=within)
 
 
 def _confirm(context: Context, counts: RetryCounts) -> None:
@@ -164,7 +180,9 @@ def _replay_dead_letters(
                 if found.total and not yes:
                     letters = text.format_count(found.total, "dead letter")
                     context.output.confirm("Republish them?", f"republish {letters}")
-                found = replay.run(dry_run=False, only=found.ids)
+                with _record(context, selection) as report:
+                    found = replay.run(dry_run=False, only=found.ids)
+                    report({"dead_letters": found.total})
     if context.output.as_json:
         context.output.write_json(
             {

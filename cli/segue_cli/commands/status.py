@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NoReturn
 
 import click
+import msgspec
 
 from segue.errors import ConfigurationError
 from segue.model.media_file import parse_prefix
 from segue.printable import escape
+from segue.reports.artifact_sample import ArtifactSample, look_at_artifacts
 from segue.reports.job_states import ForeignRequests, JobCounts, count_jobs, count_requests
 from segue_cli.command import Context, command
 from segue_cli.parameters import prefix_option
 from segue_cli.views import text
 from segue_cli.views.output import Output, build_table, draw_bar
+from segue_cli.views.paused import list_paused
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from segue.model.graph import Graph
     from segue.stack import Stack
 
 STYLES = {"failed": "red", "blocked": "magenta", "running": "cyan", "stale": "yellow"}
@@ -26,7 +31,7 @@ COLUMNS = ("not_applicable", "failed", "blocked", "running", "queued", "missing"
 
 
 @command(
-    settings=("graph", "ledger"),
+    settings=("graph", "artifacts", "ledger"),
     examples=(
         "segue status",
         "segue status --prefix gs://acme-audio/masters/2024/ --json",
@@ -48,7 +53,8 @@ def status(context: Context, prefix: str | None, watch: float | None) -> None:
     if it has not been requested yet. The states of a job add up to all files. Beside them, stale
     counts the files that have a result of an earlier version of the job only. --prefix reads every
     matching record; without it, the ledger returns its counts at once. Below the table are the
-    namespaces that have requested results and wait for them.
+    namespaces that have requested results and wait for them, and the jobs that are paused. If
+    artifacts of a few files, which are looked at, are gone, that is said, and what to do.
     """
     if watch is not None and context.output.as_json:
         raise ConfigurationError("--watch and --json exclude each other; leave one out")
@@ -58,6 +64,8 @@ def status(context: Context, prefix: str | None, watch: float | None) -> None:
             _watch(context.output, stack, within, watch)
         found = count_jobs(stack.ledger, stack.graph, within)
         requests = count_requests(stack.ledger, within)
+        controls = stack.ledger.read_controls()
+        sample = look_at_artifacts(stack.ledger, stack.artifacts, stack.graph, within)
     if context.output.as_json:
         context.output.write_json(
             {
@@ -68,14 +76,36 @@ def status(context: Context, prefix: str | None, watch: float | None) -> None:
                 "jobs": found.jobs,
                 "requests": requests.files,
                 "requests_complete": requests.is_complete,
+                "paused": msgspec.to_builtins(controls.paused),
+                "artifacts_looked_at": sample.artifacts,
+                "artifacts_gone": sample.artifacts_gone,
             }
         )
     else:
-        context.output.print(_render(found, requests, within, context.output.stdout))
+        context.output.print(
+            _render(found, requests, within, context.output.stdout), *list_paused(controls)
+        )
+        context.output.print(*_describe_losses(sample, context.graph))
+
+
+def _describe_losses(sample: ArtifactSample, graph: Graph) -> Iterator[str]:
+    """Say which of the results that were looked at have lost their artifact, and what to do."""
+    if sample.artifacts_gone:
+        yield (
+            f"{sample.artifacts_gone} of {sample.artifacts} artifacts that were looked at are not "
+            f"in {graph.artifacts}. If they were moved, name their place with --artifacts; else "
+            "compute them again with 'segue backfill --force'."
+        )
+    if sample.files and sample.files_gone == sample.files:
+        yield (
+            f"No file exists of the {sample.files} that were looked at. The ledger knows files "
+            "by their paths: move their folder back, or its files are new ones where they are now."
+        )
 
 
 def _watch(output: Output, stack: Stack, within: str, pause_s: float) -> NoReturn:
     """Show the table again and again: in a terminal in one place, in a pipe one after another."""
+    from rich.console import Group
     from rich.live import Live
 
     console = output.stdout
@@ -83,7 +113,8 @@ def _watch(output: Output, stack: Stack, within: str, pause_s: float) -> NoRetur
         while True:
             found = count_jobs(stack.ledger, stack.graph, within)
             requests = count_requests(stack.ledger, within)
-            table = _render(found, requests, within, console)
+            paused = list_paused(stack.ledger.read_controls())
+            table = Group(_render(found, requests, within, console), *paused)
             if console.is_terminal:
                 live.update(table, refresh=True)
             else:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,11 +15,17 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from segue.clock import utc_now
-from segue.errors import ConfigurationError
-from segue.log import Action, describe_call
+from segue.errors import ConfigurationError, TransientError
+from segue.log import (
+    Action,
+    describe_call,
+    encode_with_time,
+    find_level,
+    find_log_file,
+    is_logged,
+)
 from segue.model.settings import SETTINGS, Settings
-from segue.printable import encode_json, escape, escape_lines
+from segue.printable import escape, escape_lines
 from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
 from segue_cli.views import text
@@ -33,6 +41,7 @@ REFRESH_S = 0.5
 IDLE_S = 0.2  # between two checks whether the system is idle
 # The fields that people see; a program gets all of them.
 SHOWN = ("process", "job", "file", "kind", "error", "reason", "seconds", "folder")
+ABOVE_PAGE = {Action.PRINTED, Action.CHANGED}
 TOTALS = ("arrived", "deleted", "done", "failed")
 # Events between the components, which say nothing about a result.
 INTERNAL = {Action.WAITING, Action.FORWARDED, Action.ASKED, Action.DROPPED, Action.SWEPT}
@@ -69,18 +78,26 @@ INTERNAL = {Action.WAITING, Action.FORWARDED, Action.ASKED, Action.DROPPED, Acti
     metavar="SECONDS",
     help="Stop after this long without any activity.  [default: run until stopped]",
 )
+@click.option(
+    "--catch-up/--no-catch-up",
+    default=True,
+    help="Also compute what files lack that were there before.",
+)
 def up(
     context: Context,
     places: tuple[str, ...],
     processes: int | None,
     until_idle: float | None,
+    catch_up: bool,
 ) -> ExitCode:
     """Run the whole system on this machine and watch a folder.
 
     The components are the same as in the cloud: a file copied into the folder becomes an event, the
     event triggers a function, the function notifies the streaming pipelines, and they write
     artifacts. Each pipeline is a program of its own; to save memory, let jobs share one with
-    'pipelines' in jobs.yaml. Changes made while it was not running are found at the start. Ctrl-C
+    'pipelines' in jobs.yaml. Changes made while it was not running are found at the start, and what
+    known files lack is computed beside what arrives. If jobs.yaml, segue.lock or the code of a job
+    changes, it starts again with that. Ctrl-C
     lets running jobs finish for up to 15 seconds; a second Ctrl-C stops it at once. Nothing is
     lost. What jobs print is shown with their names and files, in a terminal above the page. With
     --json, each event is printed as a JSON object on its own line. Nothing listens on the network;
@@ -95,10 +112,14 @@ def up(
 
     lines = EventLines(context.output)
     settings = load_settings(context.settings, places)
-    group = SystemGroup(settings, processes=processes, on_line=lines.write)
-    lines.folders = {s.graph.namespace: s.folder for s in group.systems if s.folder is not None}
-    lines.is_several = group.is_several
-    return UpRun(context.output, group, lines, until_idle_s=until_idle).run()
+
+    def build() -> SystemGroup:
+        group = SystemGroup(settings, processes=processes, on_line=lines.write, catch_up=catch_up)
+        lines.folders = {s.graph.namespace: s.folder for s in group.systems if s.folder is not None}
+        lines.is_several = group.is_several
+        return group
+
+    return UpRun(context.output, build, lines, until_idle_s=until_idle).run()
 
 
 def load_settings(settings: Settings, places: Sequence[str]) -> list[Settings]:
@@ -149,21 +170,27 @@ class EventLines:
     def __init__(self, output: Output) -> None:
         self._as_json = output.as_json
         self._console = None if output.as_json or not output.stdout.is_terminal else output.stdout
+        self._file = find_log_file()
+        self._level = find_level()
         self._lock = threading.Lock()
         self.folders: Mapping[str, str] = {}  # by namespace; file names are shown relative to it
         self.is_several = False  # graphs, whose namespaces are shown
         self.is_closed = False  # the reader closed the pipe
 
     def write(self, line: dict[str, Any]) -> None:
-        """Write one line."""
+        """Write one line, if its severity is logged; to the log file, too."""
+        if not is_logged(line):
+            return
+        if self._file is not None:
+            self._file.append(line)
         if self._console is not None:
-            if line.get("action") == Action.PRINTED:
+            if line.get("action") in ABOVE_PAGE:
                 self._console.print(self._format_line(line))  # above the page
             return
-        if not self._as_json and line.get("action") in INTERNAL:
+        is_internal = line.get("action") in INTERNAL and self._level > logging.DEBUG
+        if is_internal and not self._as_json:
             return
-        now = utc_now().isoformat(timespec="milliseconds")
-        text_line = _to_json({"time": now, **line}) if self._as_json else self._format_line(line)
+        text_line = encode_with_time(line) if self._as_json else self._format_line(line)
         with self._lock:
             try:
                 sys.stdout.write(f"{text_line}\n")
@@ -176,10 +203,6 @@ class EventLines:
         somewhere = next(iter(self.folders.values()), "")  # of a graph that watches no folder
         text_line = _to_text(line, self.folders.get(namespace, somewhere))
         return f"{escape(namespace)} {text_line}" if self.is_several and namespace else text_line
-
-
-def _to_json(line: dict[str, Any]) -> str:
-    return encode_json(line, default=str)
 
 
 def _to_text(line: dict[str, Any], folder: str) -> str:
@@ -199,15 +222,27 @@ def _to_text(line: dict[str, Any], folder: str) -> str:
 
 
 class UpRun:
-    """One run of all systems: start them, show them, and stop them."""
+    """One run of all systems: start them, show them, and stop them.
+
+    ``build`` reads the graphs and builds a group; it is called again when one of them has changed.
+    """
 
     def __init__(
-        self, output: Output, group: SystemGroup, lines: EventLines, *, until_idle_s: float | None
+        self,
+        output: Output,
+        build: Callable[[], SystemGroup],
+        lines: EventLines,
+        *,
+        until_idle_s: float | None,
     ) -> None:
         self._output = output
-        self._group = group
+        self._build = build
+        self._group = build()
         self._lines = lines
         self._until_idle_s = until_idle_s
+        self._graphs = [s.graph.path for s in self._group.systems if s.graph.path is not None]
+        self._changed: tuple[str, ...] = ()  # the files because of which it starts again
+        self._counts: dict[str, Counter[str]] = {}  # of groups before, by namespace
         self._failure: ProgramStatus | None = None
         self._crash: BaseException | None = None
 
@@ -227,17 +262,56 @@ class UpRun:
                 page = render_page(self._group.read_status(), width=console.width, phase=phase)
                 live.update(page, refresh=True)
 
-        with Signals() as signals, self._record_crashes():
+        with Signals() as signals, self._record_crashes(), contextlib.ExitStack() as shown:
             self._group.start()
-            with contextlib.ExitStack() as opened:
-                opened.callback(self._group.close)
-                if live is not None:
-                    opened.enter_context(live)
-                self._follow(signals, lambda: show(RunPhase.RUNNING))
-                code = self._end(signals, lambda: show(RunPhase.STOPPING))
-                show(RunPhase.STOPPED)
+            if live is not None:
+                shown.enter_context(live)
+            while True:
+                with contextlib.closing(self._group):
+                    self._follow(signals, lambda: show(RunPhase.RUNNING))
+                    code = self._end(signals, lambda: show(RunPhase.STOPPING))
+                    show(RunPhase.STOPPED)
+                self._keep_counts()
+                if not (self._changed and code is ExitCode.OK and self._start_again(signals)):
+                    break
         self._print_summary(code, is_page=is_page)
         return code
+
+    def _start_again(self, signals: Signals) -> bool:
+        """Start with what has changed, once it is right; return False if it is stopped before."""
+        names = ", ".join(map(os.path.relpath, self._changed))
+        self._say_change("INFO", reason=f"{names} changed; starting again with it")
+        self._changed, said = (), ""
+        while not signals.count:
+            try:
+                self._check_graphs()
+                self._group = self._build()
+                self._group.start()
+            except (ConfigurationError, TransientError) as error:
+                if str(error) != said:
+                    said = str(error)
+                    reason = f"{error}\nnothing runs until that is repaired"
+                    self._say_change("ERROR", error=reason)
+                signals.wait(REFRESH_S)
+            else:
+                return True
+        return False
+
+    def _check_graphs(self) -> None:
+        """Raise an error if a graph is gone; the one that ships with Segue must not replace it."""
+        for path in self._graphs:
+            if not os.path.isfile(path):
+                raise ConfigurationError(f"{path} is gone; put it back, or stop with Ctrl-C")
+
+    def _say_change(self, severity: str, **about: str) -> None:
+        line = {"severity": severity, "action": str(Action.CHANGED), "process": "up", **about}
+        self._lines.write(line)
+
+    def _keep_counts(self) -> None:
+        """Add what the group has counted to the totals."""
+        for system in self._group.systems:
+            kept = self._counts.setdefault(system.graph.namespace, Counter())
+            kept.update(system.count_actions())
 
     @contextlib.contextmanager
     def _record_crashes(self) -> Iterator[None]:
@@ -261,6 +335,9 @@ class UpRun:
             if self._group.failed_program is not None or self._crash is not None:
                 return
             if self._group.failure is not None:
+                return
+            if changed := self._group.find_changes():
+                self._changed = changed
                 return
             if (
                 self._until_idle_s is not None
@@ -291,11 +368,8 @@ class UpRun:
 
     def _print_summary(self, code: ExitCode, *, is_page: bool) -> None:
         """Print the totals, and the failure if there is one."""
-        totals = _count_totals(self._group.count_actions())
-        by_namespace = {
-            system.graph.namespace: _count_totals(system.count_actions())
-            for system in self._group.systems
-        }
+        totals = _count_totals(sum(self._counts.values(), Counter()))
+        by_namespace = {name: _count_totals(counts) for name, counts in self._counts.items()}
         if self._group.is_several:
             for namespace, counts in by_namespace.items():
                 self._write_totals(counts, namespace=namespace)

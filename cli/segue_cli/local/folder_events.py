@@ -67,12 +67,21 @@ LIMIT = 50_000  # waiting files
 class FolderEvents:
     """Watches the catalogue, compares it with the ledger, and calls the functions.
 
-    While the folder does not exist, a missing file is not a deleted one.
+    While the folder does not exist, a missing file is not a deleted one. Once ``is_outdated``
+    returns True, since the graph has changed, no more functions are called: the next start does.
     """
 
-    def __init__(self, folder: str, services: Services) -> None:
+    def __init__(
+        self,
+        folder: str,
+        services: Services,
+        *,
+        is_outdated: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._folder = folder
         self._services = services
+        self._is_outdated = is_outdated
+        self.compared = threading.Event()  # the whole folder, at least once
         self._files = connect_store("file:///")
         self._watch = FolderWatch(
             folder, on_change=self.put_file, on_unclear=self.request_comparison
@@ -230,6 +239,7 @@ class FolderEvents:
         passed_over = PassedOver(not_included=not_included, excluded=excluded)
         self._report_passed_over(passed_over, is_start=not self._has_compared)
         self._has_compared = True
+        self.compared.set()
 
     def _list(self, prefix: str) -> Iterator[ListedFile]:
         for found in self._files.list(prefix, leave_out=self._warn_left_out):
@@ -288,6 +298,8 @@ class FolderEvents:
 
     def _compare_file(self, path: str) -> None:
         """Call the function of a file's change, if it has one; again later if that fails."""
+        if self._is_outdated():
+            return
         began = time.monotonic()
         self._call_function(path)
         self._calls_s += time.monotonic() - began

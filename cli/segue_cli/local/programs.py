@@ -48,10 +48,11 @@ def find_catalogue_folder(graph: Graph) -> str | None:
     return folder
 
 
-def check_code_alone(graph: Graph) -> None:
+def check_code_alone(graph: Graph) -> tuple[str, ...]:
     """Check the jobs' code against the graph, and forget what was imported from its folder.
 
-    The code of another graph may have modules of the same names.
+    The code of another graph may have modules of the same names. Returns the files of the modules
+    that were imported from there.
     """
     folders, known = list(sys.path), set(sys.modules)
     try:
@@ -60,8 +61,11 @@ def check_code_alone(graph: Graph) -> None:
         added = [folder for folder in sys.path if folder not in folders]
         sys.path[:] = folders
         own = {name for name in set(sys.modules) - known if _is_directly_in(added, name)}
-        for name in [name for name in sys.modules if name.partition(".")[0] in own]:
-            del sys.modules[name]
+        files = [
+            getattr(sys.modules.pop(name), "__file__", None)
+            for name in [name for name in sys.modules if name.partition(".")[0] in own]
+        ]
+    return tuple(file for file in files if file is not None)
 
 
 def _is_directly_in(folders: Collection[str], name: str) -> bool:

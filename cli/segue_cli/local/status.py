@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from segue.clock import utc_now
 from segue.errors import TransientError
 from segue.log import Action
+from segue.model.controls import NO_CONTROLS, Controls
 from segue.model.ledger import LedgerCounts
 from segue.model.queue import DEAD_TOPIC, list_subscriptions
 from segue.model.record import State
@@ -61,6 +62,7 @@ class StoredCounts:
     # By pipeline: the messages that wait, without those in work; empty: the queue cannot count.
     queued: Mapping[str, int] = field(default_factory=dict)
     jobs: tuple[JobActivity, ...] = ()
+    controls: Controls = NO_CONTROLS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +141,7 @@ class CountReader:
         self._ledger = ledger
         self._queue = queue
         self._counts = LedgerCounts(files=0, deleted=0, jobs={})
+        self._controls = NO_CONTROLS
         self._depth: Mapping[str, int] | None = None
         self._next_at = 0.0
 
@@ -149,6 +152,7 @@ class CountReader:
         names = [one.name for one in list_subscriptions(self._graph)]
         if began >= self._next_at:
             try:
+                self._controls = self._ledger.read_controls()
                 self._counts = self._ledger.count(self._graph.accepted)
                 self._depth = self._queue.measure_depth(names)
             except TransientError:
@@ -156,6 +160,7 @@ class CountReader:
             now = time.monotonic()
             self._next_at = now + max(COUNT_S, (now - began) * COUNT_SHARE)
         return StoredCounts(
+            controls=self._controls,
             files=self._counts.files,
             deleted=self._counts.deleted,
             dead_letters=self._depth[DEAD_TOPIC] if self._depth else None,

@@ -21,20 +21,30 @@ from segue.adapters.connect import check_writable, connect_ledger, connect_queue
 from segue.clock import utc_now
 from segue.errors import ConfigurationError, DatabaseReplaced, SegueError, TransientError
 from segue.execution.leases import release_at_exit
-from segue.log import Action, add_common_fields, log_event
+from segue.ingest.catch_up import CatchUp
+from segue.log import FILE, LEVEL, Action, add_common_fields, log_event
 from segue.maintenance.retry import DeadLetterReplay, RetrySelection
+from segue.model.graph import find_lock
 from segue.model.lease_owner import is_lost
 from segue.model.media_file import parse_location
 from segue.model.queue import list_subscriptions
 from segue.model.record import State
 from segue.model.shipped_graphs import DEFAULT_PATH
-from segue.reports.job_states import MISSING, count_jobs
+from segue.reports.job_states import count_jobs
 from segue.worker.model_paths import check_models
 from segue.worker.running_job import list_running_folders, read_running_jobs
 from segue.worker.secrets import resolve_secrets
+from segue_cli.local.catch_up import (
+    CatchUpThread,
+    count_gaps,
+    describe_gaps,
+    leave_out_requests,
+)
 from segue_cli.local.cloud_events import build_sweep_event
+from segue_cli.local.code_watch import CodeWatch
 from segue_cli.local.folder_events import FolderEvents
 from segue_cli.local.lock import lock_ledger
+from segue_cli.local.pauses import PauseReporter
 from segue_cli.local.programs import (
     build_commands,
     build_variables,
@@ -69,6 +79,8 @@ class System:
     on_line : callable
         Called with each logged line, whose ``process`` is the name of the part, and ``namespace``
         the graph's.
+    catch_up : bool
+        Whether to request what files that are known lack.
     """
 
     def __init__(
@@ -78,6 +90,7 @@ class System:
         *,
         processes: int,
         on_line: Callable[[Line], None],
+        catch_up: bool = True,
     ) -> None:
         self.graph = graph
         self.folder = find_catalogue_folder(graph)
@@ -85,6 +98,8 @@ class System:
         self._on_line = on_line
         commands = build_commands(graph, processes=processes)
         environ = {**os.environ, **build_variables(settings)}
+        for name in (LEVEL, FILE):  # this process needs all lines, and writes those that are wanted
+            environ.pop(name, None)
         self._supervisors = [
             Supervisor(
                 name,
@@ -102,11 +117,14 @@ class System:
         self._stopping = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="sweeps", daemon=True)
         self._events: FolderEvents | None = None
+        self._is_catching_up = catch_up
+        self._catch_up: CatchUpThread | None = None  # None: nothing is missing, or it is turned off
+        self._code = CodeWatch([graph.path, find_lock(graph.path)] if graph.path else ())
         self.failure: DatabaseReplaced | None = None  # why it cannot go on
 
     def check(self) -> None:
         """Raise an error if the jobs' code, a model or the place of the artifacts is wrong."""
-        check_code_alone(self.graph)
+        self._code.add(check_code_alone(self.graph))
         check_models(self.graph, self.graph.jobs)
         resolve_secrets(self.graph, self.graph.jobs)
         check_writable(parse_location(self.graph.artifacts))
@@ -126,47 +144,77 @@ class System:
         with contextlib.suppress(TransientError):  # a server may be available soon
             self._ledger.read([f"file://{self.folder or ''}/"])  # missing rights fail only on use
         self._counter = CountReader(self.graph, self._ledger, self._queue)
+        self._pauses = PauseReporter(self.graph, self._ledger)
         if self.folder is not None:
-            self._events = FolderEvents(self.folder, self._services)
+            self._events = FolderEvents(
+                self.folder, self._services, is_outdated=lambda: bool(self.find_changes())
+            )
+        if self._is_catching_up:
+            self._catch_up = self._build_catch_up()
+
+    def _build_catch_up(self) -> CatchUpThread:
+        compared = threading.Event()
+        if self._events is None:
+            compared.set()
+        catch_up = CatchUp(
+            graph=self.graph,
+            ledger=self._services.ledger,
+            queue=self._services.queue,
+            media_filter=self._services.media_filter,
+            prefix=f"file://{self.folder.rstrip('/')}/" if self.folder is not None else "",
+        )
+        return CatchUpThread(
+            catch_up,
+            compared=self._events.compared if self._events is not None else compared,
+            stopping=self._stopping,
+        )
+
+    def find_changes(self) -> tuple[str, ...]:
+        """Return the files of the graph and of its jobs' code that have changed since the start."""
+        return self._code.find_changes()
 
     def start_events(self) -> None:
-        """Watch the folder, and announce what differs from the ledger."""
+        """Say what is missing, watch the folder, and announce what differs from the ledger."""
+        with self._label_events():
+            self._report_gaps()
         if self._events is not None:
-            with self._label_events():
-                self._report_gaps()
             self._events.start()
 
     def _report_gaps(self) -> None:
-        """Log how many files of the ledger lack results that nobody has requested.
-
-        What is queued or running below may be missing, too, but is computed without a backfill.
-        """
+        """Log how many files of the ledger lack results that nobody has requested, and why."""
         try:
-            counts = count_jobs(self._ledger, self.graph).jobs
+            counts = count_jobs(self._ledger, self.graph)
         except TransientError:  # a server may be available soon
             return
-        unfinished = sum(c[State.QUEUED] + c[State.RUNNING] for c in counts.values())
-        missing = {
-            job: n
-            for job in self.graph.select_on_arrival(counts)
-            if (n := counts[job][MISSING] - unfinished) > 0
-        }
-        if missing:
-            path = self.graph.path
-            where = ["--graph", path] if path is not None and path != DEFAULT_PATH else []
-            backfill = ["segue", "backfill", *where, "--prefix", self.folder or "", "--all"]
-            files = ", ".join(f"{job} {n:,}" for job, n in missing.items())
-            reason = (
-                "files that were known before lack results that nobody has requested, by job: "
-                f"{files}; to compute them: {shlex.join(backfill)}"
-            )
-            log_event(Action.MISSING, severity="WARNING", process=UP, reason=reason)
+        gaps = count_gaps(self.graph, counts)
+        if not gaps:
+            self._catch_up = None  # no record needs to be read
+        if not (gaps := leave_out_requests(gaps, counts)):
+            return
+        path = self.graph.path
+        where = ["--graph", path] if path is not None and path != DEFAULT_PATH else []
+        backfill = ["segue", "backfill", *where, "--prefix", self.folder or "", "--all"]
+        place = f"of those in {self.folder}, they" if self.folder else "they"
+        then = (
+            f"{place} are requested now, a few at a time; --no-catch-up leaves them"
+            if self._catch_up is not None
+            else f"to compute them: {shlex.join(backfill)}"
+        )
+        log_event(
+            Action.MISSING,
+            severity="INFO" if self._catch_up is not None else "WARNING",
+            process=UP,
+            reason=f"files that were known before lack results, by job: {describe_gaps(gaps)}; "
+            f"{then}",
+        )
 
     def start_programs(self) -> None:
         """Start the pipelines and the sweeps."""
         for supervisor in self._supervisors:
             supervisor.thread.start()
         self._sweeper.start()
+        if self._catch_up is not None:
+            self._catch_up.thread.start()
 
     def request_stop(self) -> None:
         """Stop watching, and let the pipelines finish running jobs."""
@@ -189,8 +237,8 @@ class System:
     @property
     def threads(self) -> list[threading.Thread]:
         """The threads of this process that use the ledger and the queue."""
-        events = [self._events.thread] if self._events is not None else []
-        return [*events, self._sweeper]
+        parts = [part.thread for part in (self._events, self._catch_up) if part is not None]
+        return [*parts, self._sweeper]
 
     def close(self) -> None:
         """Release the leases of killed programs, close the ledger and the queue, and unlock."""
@@ -217,7 +265,7 @@ class System:
         """Whether nothing waits or runs."""
         if any(s.status.state is not ProgramState.UP for s in self._supervisors):
             return False
-        if self._events is not None and not self._events.is_idle:
+        if any(part and not part.is_idle for part in (self._events, self._catch_up)):
             return False
         try:
             own = list_subscriptions(self.graph, self.graph.pipelines)
@@ -256,6 +304,8 @@ class System:
         self._activity.add(line)
         self._on_line(line)
         reason = line.get("error") or line.get("reason")
+        if line.get("action") == Action.PAUSED:
+            return  # the page shows it for as long as it holds
         if line["process"] == UP and reason:
             self._add_note(str(reason))
         elif line.get("severity") == "ERROR" and line.get("action") != Action.STOPPED:
@@ -312,6 +362,7 @@ class System:
         from segue_functions.sweep import handle_sweep
 
         try:
+            self._pauses.report(process=UP)
             handle_sweep(build_sweep_event(now=utc_now()), self._services)
             self._remove_obsolete_letters()
         except DatabaseReplaced as error:

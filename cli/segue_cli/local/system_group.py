@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -44,6 +43,8 @@ class SystemGroup:
         The number of child processes per pipeline; None: the pipelines share the cores.
     on_line : callable
         Called with each logged line.
+    catch_up : bool
+        Whether to request what files that are known lack.
 
     Raises
     ------
@@ -58,6 +59,7 @@ class SystemGroup:
         *,
         processes: int | None,
         on_line: Callable[[Line], None],
+        catch_up: bool = True,
     ) -> None:
         self._on_line = on_line
         graphs = call_for_each(settings, load_graph, lambda one: one.graph)
@@ -66,7 +68,7 @@ class SystemGroup:
         pairs = list(zip(settings, graphs, strict=True))
         self.systems = call_for_each(
             pairs,
-            lambda pair: System(*pair, processes=processes, on_line=on_line),
+            lambda pair: System(*pair, processes=processes, on_line=on_line, catch_up=catch_up),
             lambda pair: pair[1].path,
         )
         self._by_namespace = {system.graph.namespace: system for system in self.systems}
@@ -158,6 +160,10 @@ class SystemGroup:
             system.close()
         LOGGER.removeHandler(self._handler)
 
+    def find_changes(self) -> tuple[str, ...]:
+        """Return the files of the graphs and of their jobs' code that have changed."""
+        return tuple(path for system in self.systems for path in system.find_changes())
+
     @property
     def failure(self) -> DatabaseReplaced | None:
         """Why one of the systems cannot go on."""
@@ -171,13 +177,6 @@ class SystemGroup:
                 prefix = f"{system.graph.namespace} " if self.is_several else ""
                 return dataclasses.replace(found, name=f"{prefix}{found.name}")
         return None
-
-    def count_actions(self) -> dict[str, int]:
-        """Return how often each action was logged since the start."""
-        counts: Counter[str] = Counter()
-        for system in self.systems:
-            counts.update(system.count_actions())
-        return counts
 
     def measure_idle_s(self) -> float:
         """Return for how long all have been idle, as of the calls of this method."""

@@ -15,6 +15,7 @@ from segue_cli.local.status import RECENT
 from segue_cli.local.supervisor import ProgramState
 from segue_cli.views import text
 from segue_cli.views.output import build_table
+from segue_cli.views.paused import list_paused
 from segue_cli.views.running import render_progress
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ def render_page(
         _render_jobs(statuses, width),
     ]
     sections = (
+        [
+            line
+            for status in statuses
+            for line in list_paused(status.counts.controls, _name(statuses, status, "/"))
+        ],
         _render_running_jobs(statuses),
         _render_failures(statuses),
         [line for status in statuses for line in _render_letters(status, _name(statuses, status))],

@@ -5,7 +5,7 @@ condition that nobody else wrote first: the time at which it was last updated, w
 revision, is still the same. The server reports for each document whether that held.
 
 One more document says which format and namespace the ledger has. It is read when a connection is
-first used, and created then in an empty ledger.
+first used, and created then in an empty ledger. Another one says what is paused and cancelled.
 """
 
 from __future__ import annotations
@@ -32,6 +32,13 @@ from segue.adapters.firestore_indexes import COLLECTION, URI
 from segue.adapters.ledger_format import check_namespace
 from segue.backoff import Backoff, retry
 from segue.errors import ConfigurationError, Contended, DamagedRecord, Unavailable
+from segue.model.controls import (
+    NO_CONTROLS,
+    ControlChange,
+    Controls,
+    decode_controls,
+    encode_controls,
+)
 from segue.model.graph import DEFAULT_NAMESPACE
 from segue.model.ledger import Change, Changed, DamageReport, LedgerCounts, Query, Snapshot
 from segue.model.media_file import uri_to_file_id
@@ -47,6 +54,7 @@ T = TypeVar("T")
 Found = TypeVar("Found")
 
 ABOUT = ("segue", "ledger")  # the document with the ledger's format and namespace
+CONTROLS = ("segue", "controls")  # the one with what is paused and cancelled
 URL = re.compile(r"firestore://([^/]+)(?:/([^/]+))?/?")
 READ_BATCH, WRITE_BATCH = 300, 500  # documents per call
 CALL_BYTES = 3 << 20  # of the 10 MiB that a call may have; the emulator accepts 4
@@ -302,6 +310,44 @@ class FirestoreLedger:
                 found += [] if record is None else [record]
             left = limit - len(found) if len(documents) == left else 0
         return found
+
+    def read_controls(self) -> Controls:
+        """Read the document about what is paused and cancelled: one read."""
+        return self._retry_until_deadline(lambda left_s: self._read_controls(left_s)[0])
+
+    def change_controls(self, change: ControlChange) -> Controls:
+        """Change that document, on the condition that nobody else wrote first."""
+        return self._retry_until_deadline(partial(self._change_controls, change))
+
+    def _read_controls(self, timeout_s: float) -> tuple[Controls, Any]:
+        """Return the controls, and when they were written; None: never."""
+        document = self._connection.client.document(*CONTROLS)
+        found = document.get(**call_once(timeout_s))
+        if not found.exists:
+            return NO_CONTROLS, None
+        where = f"the ledger {self._url}"
+        return decode_controls(str(found.get("value")), where), found.update_time
+
+    def _change_controls(self, change: ControlChange, timeout_s: float) -> Controls:
+        from google.api_core.exceptions import AlreadyExists, FailedPrecondition, NotFound
+
+        client = self._connection.client
+        found, written_at = self._read_controls(timeout_s)
+        changed = change(found)
+        if changed == found:
+            return found
+        document, value = client.document(*CONTROLS), {"value": encode_controls(changed).decode()}
+        try:
+            if written_at is None:
+                document.create(value, **call_once(timeout_s))
+            else:
+                same = client.write_option(last_update_time=written_at)
+                document.update(value, option=same, **call_once(timeout_s))
+        except (AlreadyExists, FailedPrecondition, NotFound) as error:
+            raise Contended(
+                f"the controls of the ledger {self._url} were changed by others; try again"
+            ) from error
+        return changed
 
     def _to_snapshot(self, uri: str, document: DocumentSnapshot[Any]) -> Snapshot:
         database = self._connection.name

@@ -277,6 +277,28 @@ class _Connection:
         self._channel.close()
 
 
+def publish_once(
+    topic: str, data: bytes, attributes: Mapping[str, str], *, timeout_s: float
+) -> None:
+    """Publish one message to any topic, ``projects/PROJECT/topics/TOPIC``, in one attempt."""
+    remedies = REMEDIES | {
+        "PERMISSION_DENIED": "grant roles/pubsub.publisher to the account that runs this",
+        "NOT_FOUND": "create the topic, or name another one",
+        "INVALID_ARGUMENT": "name a topic that there is",
+    }
+    with translate_errors(topic, remedies):
+        connection = _Connection(timeout_s)
+        try:
+            connection.publisher.publish(
+                topic=topic,
+                messages=[connection.types.PubsubMessage(data=data, attributes=attributes)],
+                retry=None,
+                timeout=timeout_s,
+            )
+        finally:
+            connection.close()
+
+
 def batch_envelopes(envelopes: Iterable[Envelope]) -> Iterator[tuple[str, list[Envelope]]]:
     """Yield the topic and the envelopes of each call, in the given order."""
     pairs = ((x.topic, x) for x in envelopes)

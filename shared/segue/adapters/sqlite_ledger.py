@@ -13,12 +13,20 @@ import contextlib
 import heapq
 import itertools
 import os
+import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, TypeVar
 
 from segue.adapters.ledger_format import check_namespace, decode_snapshot, encode_record
 from segue.adapters.sqlite_file import BUSY_TIMEOUT_S, SqliteFile
 from segue.errors import ConfigurationError, DamagedRecord
+from segue.model.controls import (
+    NO_CONTROLS,
+    ControlChange,
+    Controls,
+    decode_controls,
+    encode_controls,
+)
 from segue.model.graph import DEFAULT_NAMESPACE
 from segue.model.ledger import (
     Change,
@@ -42,6 +50,12 @@ from segue.model.record import (
 T = TypeVar("T")
 
 BATCH = 500
+CONTROLS_TABLE = """
+CREATE TABLE IF NOT EXISTS controls (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    value TEXT NOT NULL  -- JSON
+)
+"""
 
 
 class SqliteLedger(SqliteFile):
@@ -236,6 +250,32 @@ CREATE INDEX files_by_signature ON files (signature, deleted);
         """Return the signatures of records that have an open term."""
         rows = self._db.execute("SELECT id, open FROM signatures").fetchall()
         return [i for i, terms in rows if term in terms.split()]
+
+    def read_controls(self) -> Controls:
+        with self._session():
+            return self._read_controls()
+
+    def change_controls(self, change: ControlChange) -> Controls:
+        with self._session(), self._transaction():
+            found = self._read_controls()
+            changed = change(found)
+            if changed != found:
+                # A ledger of an earlier version of Segue has no such table.
+                self._db.execute(CONTROLS_TABLE)
+                values = (encode_controls(changed).decode(),)
+                self._db.execute("REPLACE INTO controls VALUES (1, ?)", values)
+        return changed
+
+    def _read_controls(self) -> Controls:
+        try:
+            row = self._db.execute("SELECT value FROM controls").fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            return NO_CONTROLS
+        if row is None:
+            return NO_CONTROLS
+        return decode_controls(row[0], f"the ledger {self._path!r}")
 
     def _to_snapshot(self, uri: str, row: tuple[int, bytes] | None) -> Snapshot:
         if row is None:

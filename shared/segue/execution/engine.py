@@ -32,6 +32,7 @@ from segue.errors import (
     UnreadableMessage,
 )
 from segue.execution.foreign import ForeignLedgers, find_told_result
+from segue.execution.pace import Pace
 from segue.execution.rate_limit import RateLimit
 from segue.execution.reply import Reply, ReplyBuilder
 from segue.execution.task import build_task
@@ -46,6 +47,7 @@ from segue.execution.work import (
     limit_attempts,
     list_wanted,
 )
+from segue.ingest.control_reader import ControlReader
 from segue.ingest.file_artifacts import list_known_folders, remove_file_artifacts
 from segue.ingest.observation import Observation, observe
 from segue.log import Action, log_event
@@ -63,7 +65,7 @@ from segue.model.media_file import (
 from segue.model.message import Message, decode_message
 from segue.model.object_store import LeftOutReason, ObjectStore
 from segue.model.outcome import Outcome, Status
-from segue.model.planner import Verdict, find_needed_foreign
+from segue.model.planner import NO_JOBS, Verdict, find_needed_foreign
 from segue.model.queue import Envelope
 from segue.model.record import FINISHED, Failure, Lease, Record, State
 from segue.model.transitions import (
@@ -125,6 +127,9 @@ class Engine:
     ahead_s: float = 2.0  # of work that is claimed before it starts
     max_ahead: int = 1024
     dry_run: bool = False
+    pace: Pace | None = None  # None: as many files are started as there is room for
+    controls: ControlReader = field(init=False)
+    _paused: frozenset[str] = NO_JOBS
     _steps: Steps = field(init=False)
     _replies: ReplyBuilder = field(init=False)
     _inbox: deque[Work] = field(default_factory=deque)
@@ -147,8 +152,13 @@ class Engine:
     _stop_error: SegueError | None = None
 
     def __post_init__(self) -> None:
+        self.controls = ControlReader(ledger=self.ledger, clock=self.clock)
         self._steps = Steps(
-            graph=self.graph, served=self.served, lost=self.lost, lease_s=self.lease_s
+            graph=self.graph,
+            served=self.served,
+            lost=self.lost,
+            paused=lambda: self._paused,
+            lease_s=self.lease_s,
         )
         self._replies = ReplyBuilder(
             graph=self.graph, steps=self._steps, clock=self.clock, queue=self.queue
@@ -301,12 +311,15 @@ class Engine:
         Unavailable, Contended
             If the ledger is unavailable.
         """
+        self._paused = self.controls.select_paused(self.graph.jobs)
         self._extend()
         self._decide()
         self._start()
         if self._running:
             for report in self.pool.collect(0.0 if self._ended else timeout_s):
                 self._receive(report)
+        elif self.pace is not None and self._ready and not self._ended:
+            self.pace.wait(timeout_s)
         self._settle()
         self._look_again()
         self._clean()
@@ -322,9 +335,33 @@ class Engine:
 
     def drain(self) -> Iterator[Outcome | Reply]:
         """Finish everything that was added."""
-        while self.pending or self._stop_error is not None:
+        while self.has_work:
             self.flush()
             yield from self.step(0.25)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anything is to be done, or an error to be raised."""
+        return self.pending > 0 or self._stop_error is not None
+
+    def withdraw(self) -> list[str]:
+        """Give up the files of a backfill of which nothing was claimed; return their URIs.
+
+        What is running goes on. Whatever has been recorded of a file, ends with that.
+        """
+        waiting = itertools.chain.from_iterable(self._waiting.values())
+        left = [*self._inbox, *waiting, *(work for work in self._ready if not work.settled)]
+        assert all(work.message is None for work in left)
+        begun = [work for work in self._ready if work.settled]
+        for work in self._ready:
+            self._under_way.discard(work.media.uri)
+        self._inbox.clear()
+        self._waiting.clear()
+        self._waiting_count = 0
+        self._ready.clear()
+        for work in begun:
+            self._end(work)
+        return [work.media.uri for work in left]
 
     def flush(self) -> None:
         """Run what waits for others to fill a batch, as no more are added."""
@@ -533,8 +570,14 @@ class Engine:
         # A claim for each slot that becomes free would cost many writes.
         if not self._ready or room < max(1, capacity // 4):
             return
+        if self.pace is not None:
+            room = min(room, self.pace.room)
+            if not room:
+                return
         now = self.clock()
         batch = list(itertools.islice(self._ready, room))
+        if self.pace is not None:
+            self.pace.start(len(batch))
         started = self._change(batch, lambda work: self._steps.build_start(work, now))
         for work, step in started:
             self._ready.popleft()

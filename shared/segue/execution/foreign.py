@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing
 import msgspec
 
 from segue.adapters.connect import ledger_exists, open_ledger_to_read
+from segue.errors import ConfigurationError
 from segue.model.artifact import build_artifact_name, build_references
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger
@@ -81,6 +82,20 @@ class ForeignLedgers:
                         found[i][reference] = result
         return found, unknown
 
+    def read_records(self, namespace: str, files: Sequence[MediaFile]) -> list[Record | None]:
+        """Return the records of files in the ledger of a namespace, in one call.
+
+        Raises ``ConfigurationError`` if there is no such ledger.
+        """
+        manifest = self._graph.imports[namespace]
+        ledger = self._open(manifest)
+        if ledger is None:
+            raise ConfigurationError(
+                f"there is no {manifest.ledger}, the ledger of {namespace!r}, or its folder is not "
+                "accessible; check it, or lock the graph anew: segue lock"
+            )
+        return [snapshot.record for snapshot in ledger.read([media.uri for media in files])]
+
     def close(self) -> None:
         """Close the ledgers."""
         self._opened.close()
@@ -140,6 +155,19 @@ def find_foreign_result(
         if found is not None and is_open and job.fingerprint in (fingerprint, *entry.equivalents):
             best = evolve(found, is_of_newer=fingerprint != job.fingerprint)
     return best
+
+
+def find_foreign_entry(
+    job: PublishedJob, record: Record | None, media: MediaFile
+) -> tuple[str, Entry] | None:
+    """Return a published job's finished result for a version of a file, and its fingerprint."""
+    if record is None or record.deleted_at is not None or record.version != media.version:
+        return None
+    for fingerprint, entry in record.results.items():
+        is_done = entry.order == record.order and entry.state is State.DONE
+        if is_done and not {fingerprint, *entry.equivalents}.isdisjoint(job.accepted):
+            return fingerprint, entry
+    return None
 
 
 def describe_result(

@@ -449,6 +449,9 @@ def _describe(
     if held:
         job, lease = held[0]
         return Action.WAITING, f"{job} is held by {lease.owner}"
+    verdicts = planned.verdicts if planned is not None else {}
+    if paused := [job for job, verdict in verdicts.items() if verdict is Verdict.PAUSED]:
+        return Action.WAITING, f"{', '.join(paused)} is paused"
     if planned is not None and planned.blockers:
         job, cause = next(iter(planned.blockers.items()))
         if planned.verdicts[job] is Verdict.NOT_APPLICABLE:
@@ -456,7 +459,6 @@ def _describe(
         return Action.BLOCKED, f"{job} is blocked by {cause}"
     if events:
         return Action.FORWARDED, None
-    verdicts = planned.verdicts if planned is not None else {}
     if foreign := [job for job, v in verdicts.items() if v is Verdict.FOREIGN and "/" in job]:
         return Action.WAITING, f"{', '.join(foreign)} has no result yet"
     if planned is not None and planned.waits_for:

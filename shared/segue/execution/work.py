@@ -17,6 +17,7 @@ import msgspec
 
 from segue.errors import Kind
 from segue.execution.foreign import NO_RESULTS, ForeignResult
+from segue.ingest.control_reader import PausedJobs
 from segue.model.graph import SOURCE, Graph
 from segue.model.ledger import Snapshot, Transition
 from segue.model.media_file import MediaFile
@@ -55,7 +56,9 @@ from segue.model.transitions import (
 UNKNOWN = "unknown file"
 _get_state = attrgetter("state")
 # What others have to do something about first.
-WAITING = frozenset({Verdict.WAITING, Verdict.HELD, Verdict.ELSEWHERE, Verdict.FOREIGN})
+WAITING = frozenset(
+    {Verdict.WAITING, Verdict.HELD, Verdict.PAUSED, Verdict.ELSEWHERE, Verdict.FOREIGN}
+)
 NEVER = datetime.min.replace(tzinfo=UTC)
 # Attempts on a message before a transient error counts as permanent; the worker has already retried
 # each of them.
@@ -227,6 +230,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     late: tuple[str, ...] = ()  # jobs whose results came too late
 
 
+def no_jobs() -> frozenset[str]:
+    """Return no jobs: none is paused."""
+    return NO_JOBS
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
     """Builds the steps of one process."""
@@ -234,6 +242,7 @@ class Steps:
     graph: Graph
     served: frozenset[str] | None = None  # the jobs that may run here; None: all
     lost: Callable[[Lease], bool] = is_never_lost
+    paused: PausedJobs = no_jobs
     lease_s: float
 
     def is_served(self, job: str) -> bool:
@@ -378,7 +387,8 @@ class Steps:
         A failure that may be over, such as for lack of space, is always retried.
         """
         if run.force:
-            record, _ = reopen(record, self.graph, run.targets, request=run.id, now=now)
+            forced = list(filter(self._is_unpaused, run.targets))
+            record, _ = reopen(record, self.graph, forced, request=run.id, now=now)
         if State.FAILED not in map(_get_state, record.results.values()):
             return record
         planned = plan(self.graph, record, work.parent_states, work.targets, now, work.owner)
@@ -390,6 +400,11 @@ class Steps:
             and (run.retry or self._is_transient(record, job))
         ]
         return reopen(record, self.graph, failed, request=run.id, now=now)[0]
+
+    def _is_unpaused(self, job: str) -> bool:
+        """Whether neither a job nor any above it is paused: what is there is else to stay."""
+        paused = self.paused()
+        return job not in paused and paused.isdisjoint(self.graph.find_ancestors(job))
 
     def _is_transient(self, record: Record, job: str) -> bool:
         entry = find_entry(self.graph, record, job)
@@ -430,7 +445,17 @@ class Steps:
         """Plan, and record what cannot run, and what is waited for."""
         graph, states = self.graph, work.parent_states
         served = NO_JOBS if work.is_over_limit else self.served
-        planned = plan(graph, record, states, targets, now, work.owner, served, self.lost)
+        planned = plan(
+            graph,
+            record,
+            states,
+            targets,
+            now,
+            work.owner,
+            served,
+            self.lost,
+            paused=self.paused(),
+        )
         if planned.blockers:
             triggered = self._list_triggered(work)
             for verdict, state in (
@@ -477,6 +502,9 @@ class Steps:
         for job in work.targets:
             match planned.verdicts.get(job):
                 case Verdict.HELD if work.whom != NOBODY:
+                    waiting.append(job)
+                # Nobody works on it who would go on: the sweep asks for it once it is resumed.
+                case Verdict.PAUSED if work.message is not None:
                     waiting.append(job)
                 case Verdict.WAITING:
                     elsewhere = planned.waits_for[job].difference(planned.run)

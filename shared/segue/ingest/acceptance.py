@@ -6,7 +6,7 @@ a message that is lost is sent again by the sweep.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 
 from segue.model.graph import Graph
@@ -26,16 +26,18 @@ def accept_targets(
     targets: Sequence[str],
     now: datetime,
     lost: Callable[[Lease], bool],
+    paused: Collection[str] = NO_JOBS,
 ) -> tuple[Record, Plan]:
     """Record that targets are wanted, or why they cannot be computed; return the plan, too.
 
-    What can run now is in the plan's ``elsewhere``: nothing runs here. Nothing changes for targets
+    What can run now is in the plan's ``elsewhere``: nothing runs here. What is paused is wanted,
+    and is asked for by the sweep once it is resumed. Nothing changes for targets
     that are current or have failed. Whether other namespaces have their results is left to the
     pipelines, which can read them.
     """
     record = move_wanted(record, graph, now, lost)
     states = dict.fromkeys(graph.references, State.DONE)
-    planned = plan(graph, record, states, targets, now, served=NO_JOBS, lost=lost)
+    planned = plan(graph, record, states, targets, now, served=NO_JOBS, lost=lost, paused=paused)
     for state in (State.BLOCKED, State.NOT_APPLICABLE):
         causes = {j: c for j, c in planned.blockers.items() if str(planned.verdicts[j]) == state}
         record = block(record, graph, causes, now=now, triggered={}, state=state)

@@ -3,7 +3,8 @@
 Three kinds of work stay unfinished: results that are wanted, when a message was lost; finished ones
 whose dependents were never notified, when the worker died before it told them or a backfill
 finished the job; and jobs whose lease has expired. None is asked for before a grace period has
-passed: a message for it may be waiting in a queue.
+passed: a message for it may be waiting in a queue. What is paused, and what waits for that, is left
+alone until it is resumed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from segue.ingest.acceptance import accept_targets, build_requests
 from segue.model.graph import Graph
 from segue.model.lease_owner import is_lost
 from segue.model.ledger import Change, Ledger, Query, find_pages
+from segue.model.planner import NO_JOBS
 from segue.model.queue import Envelope, Queue
 from segue.model.record import (
     FINISHED,
@@ -69,16 +71,20 @@ class Sweeper:
     clock: Clock = utc_now
     lost: Callable[[Lease], bool] = is_lost
     grace_s: float = GRACE_S
+    jobs: frozenset[str] | None = None  # only for these; None: for all
     _after: str = field(default="")
+    _paused: frozenset[str] = NO_JOBS
 
     def run(self, *, limit: int = LIMIT) -> SweepResult:
         """Publish requests for unfinished work, up to a limit."""
+        self._paused = self.ledger.read_controls().select_paused(self.graph.jobs)
         result = SweepResult()
         start, self._after = self._after, ""
         for records in find_pages(self.ledger, Query(open=PENDING), after=start, limit=PAGE):
             result.files += len(records)
             result.pending += self._publish(records)
-            if result.messages >= limit:
+            # What is paused stays wanted: to read all of it each time would cost too much.
+            if result.messages >= limit or (self._paused and result.files >= limit):
                 self._after = records[-1].uri
                 result.limited = True
                 return result
@@ -131,10 +137,14 @@ class Sweeper:
         due = {
             e.job for e in wanted.results.values() if e.notify and self._is_old(e.notify_at, now)
         }
+        if self.jobs is not None:
+            due &= self.jobs
         targets = [job for job in self.graph.jobs if job in due]
         if not targets:
             return record, []
-        accepted, planned = accept_targets(self.graph, wanted, targets, now, self.lost)
+        accepted, planned = accept_targets(
+            self.graph, wanted, targets, now, self.lost, self._paused
+        )
         unnotified = [
             entry.job
             for entry in accepted.results.values()

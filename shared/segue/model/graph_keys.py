@@ -216,7 +216,7 @@ JOB_KEYS: Mapping[str, GraphKey] = {
     "timeout_s": GraphKey(
         kind=describe_limit("timeout_s"),
         meaning="seconds that it may take for one file; the first call in a process may take "
-        "[longer](writing-a-job.md#when-a-job-fails)",
+        "[twice as long](writing-a-job.md#when-a-job-fails), but at most a minute longer",
         default="120",
         example="timeout_s: 600",
         schema=limit("timeout_s"),

@@ -17,6 +17,7 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from segue.log import Action, log_event
+from segue.model.controls import ControlChange, Controls
 from segue.model.graph import Graph
 from segue.model.record import Record, State, format_term
 
@@ -122,6 +123,12 @@ class Ledger(Protocol):
 
     def find(self, query: Query, *, after: str = "", limit: int = 500) -> list[Record]:
         """List records in the order of their URIs, from the first one behind ``after``."""
+
+    def read_controls(self) -> Controls:
+        """Read which jobs are paused and which runs cancelled; a new ledger has no controls."""
+
+    def change_controls(self, change: ControlChange) -> Controls:
+        """Change the controls atomically; return what they are then."""
 
     def sync(self) -> None:
         """Return once all changes survive a power cut."""

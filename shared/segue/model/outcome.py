@@ -15,6 +15,7 @@ from segue.model.passed_over import PassedOver
 from segue.model.planner import Verdict
 from segue.model.record import Failure, State
 from segue.model.transitions import Result
+from segue.model.work_size import guess_duration_s
 
 K = TypeVar("K", bound=str)
 N = TypeVar("N", int, float)
@@ -30,7 +31,8 @@ class Status(StrEnum):
     BLOCKED = "blocked"  # something above it failed, now or before
     NOT_APPLICABLE = "not_applicable"  # it, or something above it, is not for this file
     HELD = "held"  # another process is computing it
-    WAITING = "waiting"  # something above it is held
+    PAUSED = "paused"  # an operator has paused the job
+    WAITING = "waiting"  # something above it is held or paused
     DEFERRED = "deferred"  # a transient error outlived its retries; run again
     LOST = "lost"  # computed, but another process had taken it over
     SUPERSEDED = "superseded"  # the file has been overwritten
@@ -44,6 +46,7 @@ FROM_VERDICT = {
     Verdict.RUN: Status.TODO,
     Verdict.CURRENT: Status.CURRENT,
     Verdict.HELD: Status.HELD,
+    Verdict.PAUSED: Status.PAUSED,
     Verdict.ELSEWHERE: Status.WAITING,
     Verdict.WAITING: Status.WAITING,
     Verdict.FOREIGN: Status.WAITING,
@@ -64,6 +67,7 @@ FROM_STATE = {
 UNFINISHED = frozenset(
     {
         Status.HELD,
+        Status.PAUSED,
         Status.WAITING,
         Status.DEFERRED,
         Status.LOST,
@@ -74,6 +78,7 @@ UNFINISHED = frozenset(
 # A file with any of these lacks a result because a job failed, in this run or before.
 FAILED = frozenset({Status.FAILED, Status.FAILED_BEFORE, Status.BLOCKED})
 SUCCESSFUL = frozenset({Status.DONE, Status.CURRENT})
+TRIED = frozenset({Status.DONE, Status.FAILED})
 FAULTS_OF_THE_FILE = frozenset({Kind.CORRUPT_MEDIA, Kind.TOO_LARGE})
 
 
@@ -122,9 +127,14 @@ class RunTotals:
 
     files: int = 0
     failed_files: int = 0  # that lack a result because a job failed, in this run or before
+    tried_files: int = 0  # for which a job has run, well or badly
+    newly_failed_files: int = 0  # those of them with a job that failed in this run
+    not_started: int = 0  # files that a run which was stopped early has left
     jobs: dict[str, dict[Status, int]] = field(default_factory=dict)
     failures: dict[str, dict[str, int]] = field(default_factory=dict)  # job → kind → files
     cpu_seconds: dict[str, float] = field(default_factory=dict)
+    # Of the files to do, in a dry run: about how long they play (see ``guess_duration_s``).
+    todo_s: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)  # reason → files
     left_out_names: dict[str, list[str]] = field(default_factory=dict)  # reason → first URIs
     passed_over: PassedOver = field(default_factory=PassedOver)
@@ -132,12 +142,19 @@ class RunTotals:
     def add(self, outcome: Outcome) -> None:
         """Count one file."""
         self.files += 1
+        length_s: float | None = None
         for job, status in outcome.jobs.items():
             counts = self.jobs.get(job)
             if counts is None:
                 counts = self.jobs[job] = {}
             counts[status] = counts.get(status, 0) + 1
-        self.failed_files += not FAILED.isdisjoint(outcome.jobs.values())
+            if status is Status.TODO:
+                length_s = guess_duration_s(outcome.media) if length_s is None else length_s
+                _add(self.todo_s, job, length_s)
+        statuses = outcome.jobs.values()
+        self.failed_files += not FAILED.isdisjoint(statuses)
+        self.tried_files += not TRIED.isdisjoint(statuses)
+        self.newly_failed_files += Status.FAILED in statuses
         for result in outcome.results:
             if result.cpu_seconds is not None:
                 _add(self.cpu_seconds, result.job, result.cpu_seconds)
@@ -148,6 +165,9 @@ class RunTotals:
         """Add other totals to these."""
         self.files += other.files
         self.failed_files += other.failed_files
+        self.tried_files += other.tried_files
+        self.newly_failed_files += other.newly_failed_files
+        self.not_started += other.not_started
         for job, statuses in other.jobs.items():
             for status, n in statuses.items():
                 _add(self.jobs.setdefault(job, {}), status, n)
@@ -156,6 +176,8 @@ class RunTotals:
                 _add(self.failures.setdefault(job, {}), kind, n)
         for job, seconds in other.cpu_seconds.items():
             _add(self.cpu_seconds, job, seconds)
+        for job, seconds in other.todo_s.items():
+            _add(self.todo_s, job, seconds)
         for reason, n in other.left_out.items():
             _add(self.left_out, reason, n)
         self.passed_over = self.passed_over + other.passed_over
@@ -179,7 +201,7 @@ class RunTotals:
     @property
     def unfinished(self) -> bool:
         """Whether another run would do more."""
-        return self.total(*UNFINISHED) > 0
+        return self.not_started > 0 or self.total(*UNFINISHED) > 0
 
     def total(self, *statuses: Status) -> int:
         """Return how many file-jobs have any of some statuses."""

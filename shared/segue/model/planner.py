@@ -30,8 +30,10 @@ class Verdict(StrEnum):
     RUN = "run"
     CURRENT = "current"  # the result is there
     HELD = "held"  # another process is computing it
+    PAUSED = "paused"  # an operator has paused the job
     ELSEWHERE = "elsewhere"  # it can run, in another pipeline
-    WAITING = "waiting"  # something above it is held, or has to run first in another pipeline
+    # Something above it is held or paused, or has to run first in another pipeline.
+    WAITING = "waiting"
     FOREIGN = "foreign"  # something above it is missing in another namespace
     FAILED = "failed"  # it failed before, and no retry was requested
     BLOCKED = "blocked"  # something above it failed
@@ -39,8 +41,9 @@ class Verdict(StrEnum):
     IDLE = "idle"  # missing, but it leads to no target that can be reached for now
 
 
-OPEN = frozenset({Verdict.RUN, Verdict.ELSEWHERE, Verdict.WAITING, Verdict.FOREIGN})
+OPEN = frozenset({Verdict.RUN, Verdict.PAUSED, Verdict.ELSEWHERE, Verdict.WAITING, Verdict.FOREIGN})
 _READY = frozenset({Verdict.CURRENT, Verdict.RUN})
+_STARTS = frozenset({Verdict.RUN, Verdict.ELSEWHERE})
 _REFUSALS = {
     State.FAILED: Verdict.FAILED,
     State.BLOCKED: Verdict.BLOCKED,
@@ -64,7 +67,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: Mapping[str, Verdict]  # of each job that was checked
     blockers: Mapping[str, str]  # job that cannot run → the job above it that is why
     holders: Mapping[str, Lease]  # held job → who holds it
-    # Waiting job → the held ones, and those of other pipelines, that it waits for.
+    # Waiting job → the held and paused ones, and those of other pipelines, that it waits for.
     waits_for: Mapping[str, frozenset[str]]
 
 
@@ -77,6 +80,8 @@ def plan(
     owner: str | None = None,
     served: Collection[str] | None = None,
     lost: Callable[[Lease], bool] = is_never_lost,
+    *,
+    paused: Collection[str] = NO_JOBS,
 ) -> Plan:
     """List the jobs to run on a file so that its targets are current: no siblings, nothing current.
 
@@ -97,6 +102,8 @@ def plan(
         The jobs that may run here; None: all.
     lost : callable
         Returns whether a lease's owner is known to be dead.
+    paused : collection of str, optional
+        The jobs that run nowhere for now.
 
     Returns
     -------
@@ -120,6 +127,8 @@ def plan(
             verdicts[job] = _REFUSALS[entry.state]
         else:
             verdicts[job] = _judge(graph, job, verdicts, blockers, waits_for, served)
+            if job in paused and verdicts[job] in _STARTS:
+                verdicts[job] = Verdict.PAUSED
     useful = _select_useful(graph, targets, missing, verdicts)
     return Plan(
         run=tuple(job for job in useful if verdicts[job] is Verdict.RUN),
@@ -207,7 +216,7 @@ def _judge(
     waits: set[str] = set()
     for parent in parents:
         match verdicts[parent]:
-            case Verdict.HELD | Verdict.ELSEWHERE:
+            case Verdict.HELD | Verdict.ELSEWHERE | Verdict.PAUSED:
                 waits.add(parent)
             case Verdict.WAITING:
                 waits |= waits_for[parent]

@@ -1,4 +1,4 @@
-"""The record of a run: a backfill or a request, whom it is from, what it is for, how far it came.
+"""The record of a run, such as a backfill: whom it is from, what it is for, how far it came.
 
 It is a document beside the artifacts. No decision depends on it: what is done is in the ledger.
 """
@@ -38,6 +38,10 @@ class RunKind(StrEnum):
 
     BACKFILL = "backfill"
     REQUEST = "request"
+    RETRY = "retry"
+    RECONCILE = "reconcile"
+    GC = "gc"
+    ERASE = "erase"
 
 
 class RunState(StrEnum):
@@ -47,7 +51,8 @@ class RunState(StrEnum):
     RUNNING = "running"
     DONE = "done"  # it went through all of its files; the counts say how many failed
     FAILED = "failed"  # an error stopped it
-    INTERRUPTED = "interrupted"  # somebody stopped it
+    INTERRUPTED = "interrupted"  # somebody stopped it with a signal
+    CANCELLED = "cancelled"  # somebody stopped it with ``segue cancel``
 
 
 class RunSelection(Criteria, frozen=True, kw_only=True, omit_defaults=True):
@@ -62,12 +67,21 @@ class RunSelection(Criteria, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RunCounts(PassedOver, frozen=True, kw_only=True, omit_defaults=True):
-    """What a backfill has done so far."""
+    """What a run has done so far."""
 
     files: int = 0
     failed_files: int = 0  # that lack a result because a job failed, in this run or before
     jobs: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)  # job → status → files
     left_out: dict[str, int] = msgspec.field(default_factory=dict)  # reason → files
+    not_started: int = 0  # files that a run which was stopped early has left
+    tried_files: int = 0  # for which a job has run, well or badly
+    newly_failed_files: int = 0  # those of them with a job that failed in this run
+    failures: dict[str, dict[str, int]] = msgspec.field(
+        default_factory=dict
+    )  # job → kind → files, in this run
+    cpu_seconds: dict[str, float] = msgspec.field(default_factory=dict)  # by job
+    # What a command that is no backfill has done: what → how often.
+    actions: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class RunRecord(
@@ -85,6 +99,7 @@ class RunRecord(
     state: RunState
     who: str | None = None  # user@host, or an account in the cloud, as far as it is known
     runner: str | None = None  # of a backfill elsewhere than on this machine, such as Dataflow
+    runner_job: str | None = None  # there, as projects/PROJECT/locations/REGION/jobs/ID
     started_at: Time
     updated_at: Time | None = None  # when a backfill on this machine last said that it runs
     ended_at: Time | None = None
@@ -95,6 +110,7 @@ class RunRecord(
     ping: bool = False
     counts: RunCounts = RunCounts()
     error: str | None = None  # why it failed
+    cancelled_by: str | None = None
 
     def is_lost(self, now: datetime) -> bool:
         """Whether it says that it runs, but its process must have been killed.

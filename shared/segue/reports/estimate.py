@@ -1,4 +1,10 @@
-"""Estimates the cost of a run: mean CPU time of finished jobs times the work left to do."""
+"""Estimates the cost of a run from the CPU time of finished jobs and the size of the work left.
+
+What a job costs for a file is taken for ``a + b * s``, in which ``s`` says about how long the file
+plays. If the measured files differ enough in length, least squares give both. Otherwise they cannot
+be told apart, and ``a`` is taken for what five seconds of the file cost: about what it takes to
+open and to decode anything, as measured with the jobs that ship with Segue.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +12,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
+from typing import NamedTuple
 
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger, Query, find_records
 from segue.model.outcome import RunTotals, Status
 from segue.model.record import State
+from segue.model.work_size import guess_duration_s
 
 MEASURED_ON = 200  # files; more would cost reads and hardly change the mean
 READ_AT_MOST = 5_000  # files, of which many may have no result
+START_S = 5.0  # of a file, that cost as much as what is the same for all files
+LEAST_TO_FIT = 8  # files
+LEAST_SPREAD = 3.0  # between the lengths of the long and the short ones
+
+
+class Sample(NamedTuple):
+    """What a job took for one file."""
+
+    length_s: float  # about how long the file plays
+    cpu_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +41,7 @@ class JobEstimate:
     job: str
     todo: int  # files
     measured_on: int  # files whose CPU time is known
-    cpu_seconds: float | None  # for one file; None if it has never been measured
+    cpu_seconds: float | None  # for a mean one of those files; None if it was never measured
 
     @property
     def vcpu_hours(self) -> float | None:
@@ -79,31 +97,59 @@ def estimate(
         JobEstimate(
             job=job,
             todo=files,
-            measured_on=len(seconds := measured.get(job, [])),
-            cpu_seconds=fmean(seconds) if seconds else None,
+            measured_on=len(samples := measured.get(job, [])),
+            cpu_seconds=_predict(samples, totals.todo_s.get(job), files),
         )
         for job, files in todo.items()
     ]
     return Estimate(jobs=tuple(jobs), vcpus=vcpus, price=price)
 
 
+def _predict(samples: Sequence[Sample], todo_s: float | None, files: int) -> float | None:
+    """Return the CPU time for a mean one of some files that play so long in all."""
+    if not samples:
+        return None
+    if todo_s is None or not files:
+        return fmean(sample.cpu_seconds for sample in samples)
+    fixed, per_s = _fit(samples)
+    return fixed + per_s * todo_s / files
+
+
+def _fit(samples: Sequence[Sample]) -> tuple[float, float]:
+    """Return the CPU time that a job takes for any file, and for each second that it plays."""
+    cpu = fmean(sample.cpu_seconds for sample in samples)
+    length = fmean(sample.length_s for sample in samples)
+    lengths = sorted(sample.length_s for sample in samples)
+    tenth = len(lengths) // 10
+    shortest, longest = lengths[tenth], lengths[-1 - tenth]
+    if len(samples) < LEAST_TO_FIT or longest < LEAST_SPREAD * shortest or not longest:
+        per_s = cpu / (START_S + length)
+        return per_s * START_S, per_s
+    products = sum((s.length_s - length) * (s.cpu_seconds - cpu) for s in samples)
+    per_s = max(products / sum((s.length_s - length) ** 2 for s in samples), 0.0)
+    fixed = cpu - per_s * length
+    return (fixed, per_s) if fixed >= 0 else (0.0, cpu / length)
+
+
 def _measure(
     graph: Graph, ledger: Ledger, jobs: Sequence[str], prefix: str
-) -> dict[str, list[float]]:
-    """Return the CPU time of each job for some finished files.
+) -> dict[str, list[Sample]]:
+    """Return the CPU time of each job for some finished files, and about how long these play.
 
     Results of earlier versions count only if there are none of the present one.
     """
-    present: dict[str, list[float]] = {job: [] for job in jobs}
-    earlier: dict[str, list[float]] = {job: [] for job in jobs}
+    present: dict[str, list[Sample]] = {job: [] for job in jobs}
+    earlier: dict[str, list[Sample]] = {job: [] for job in jobs}
     found = find_records(ledger, Query(prefix=prefix, deleted=False)) if jobs else iter(())
     for record in islice(found, READ_AT_MOST):
+        length_s = guess_duration_s(record.media)
         for fingerprint, entry in record.results.items():
             if entry.job not in present or entry.cpu_seconds is None:
                 continue
             if entry.state is State.DONE:
                 is_present = fingerprint == graph.fingerprints[entry.job]
-                (present if is_present else earlier)[entry.job].append(entry.cpu_seconds)
-        if all(len(seconds) >= MEASURED_ON for seconds in present.values()):
+                sample = Sample(length_s, entry.cpu_seconds)
+                (present if is_present else earlier)[entry.job].append(sample)
+        if all(len(samples) >= MEASURED_ON for samples in present.values()):
             break
     return {job: present[job] or earlier[job] for job in jobs}

@@ -23,6 +23,7 @@ from segue.execution.work import Run, Steps, Work
 from segue.ingest.catalogue import build_media_filter, look_up
 from segue.ingest.observation import Look
 from segue.model.artifact import Lineage
+from segue.model.controls import NO_CONTROLS, Controls, Pause
 from segue.model.graph import Graph
 from segue.model.lease_owner import is_lost
 from segue.model.ledger import Query
@@ -150,7 +151,13 @@ def explain(stack: Stack, file: str, targets: Collection[str]) -> Explanation:
     if planned is not None:
         upstream = read_upstream(graph, planned.media)
         jobs = explain_jobs(
-            graph, planned, targets, now=now, recorded=record, foreign=upstream.results
+            graph,
+            planned,
+            targets,
+            now=now,
+            recorded=record,
+            foreign=upstream.results,
+            controls=stack.ledger.read_controls(),
         )
         jobs = [_add_running_job(stack, look.uri, job) for job in jobs]
     removed = {e.job for e in record.results.values()} - set(graph.jobs) if record else set()
@@ -261,12 +268,14 @@ def explain_jobs(
     now: datetime,
     recorded: Record | None = None,
     foreign: Mapping[str, ForeignResult] = NO_RESULTS,
+    controls: Controls = NO_CONTROLS,
 ) -> list[JobExplanation]:
     """Explain all jobs of the graph as a backfill of the targets would see them; parents first.
 
     ``recorded`` is the record as the ledger has it, if that may be of another version of the file.
     """
-    planned = _plan_backfill(graph, record, targets, now, foreign)
+    paused = controls.select_paused(graph.jobs)
+    planned = _plan_backfill(graph, record, targets, now, foreign, paused)
     is_replaced = recorded is not None and recorded.version != record.version
     explained = []
     for job in graph.jobs:
@@ -281,6 +290,8 @@ def explain_jobs(
                 state, reason = "stale", _explain_stale(graph, job, earlier)
             elif entry is None and is_replaced:
                 reason = "it has not been requested for this version of the file"
+        if not current and (pause := controls.find_pause(job)) is not None:
+            reason = f"{describe_pause(pause)}; {reason}"
         if is_replaced:
             results += _list_replaced_results(graph, recorded, job)
         explained.append(
@@ -303,12 +314,20 @@ def _plan_backfill(
     targets: Collection[str],
     now: datetime,
     foreign: Mapping[str, ForeignResult],
+    paused: frozenset[str],
 ) -> Plan:
     """Plan as a backfill does that starts now."""
     run = Run(id=build_request_id(now), targets=tuple(targets))
     work = Work(media=record.media, targets=run.targets, owner="", run=run, foreign=foreign)
-    _, step = Steps(graph=graph, lost=is_lost, lease_s=0.0).build_start(work, now)(record)
+    steps = Steps(graph=graph, lost=is_lost, paused=lambda: paused, lease_s=0.0)
+    _, step = steps.build_start(work, now)(record)
     return step.plan or Plan(verdicts={}, blockers={}, holders={}, waits_for={})
+
+
+def describe_pause(pause: Pause) -> str:
+    """Describe for people since when a job is paused, and by whom."""
+    by = f" by {pause.by}" if pause.by is not None else ""
+    return f"paused{by} since {pause.at.astimezone().strftime('%Y-%m-%d %H:%M')}"
 
 
 def _list_results(graph: Graph, record: Record | None, job: str) -> list[JobResult]:

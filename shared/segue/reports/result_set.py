@@ -41,8 +41,9 @@ class Results:
     def to_batches(self) -> Iterator[pa.RecordBatch]:
         """Stream the results as batches of Arrow of at most 1,000 files, in bounded memory.
 
-        The columns are ``uri``, ``version``, ``fingerprint``, and one for each field of the result;
-        ``segue.reports.result_table`` describes them. There is at least one batch.
+        The columns are ``uri``, ``version``, ``fingerprint`` and ``finished_at``, and one for each
+        field of the result; ``segue.reports.result_table`` describes them. There is at least one
+        batch.
 
         Raises
         ------

@@ -6,6 +6,7 @@ column                 value
 ``uri``                of the media file
 ``version``            of its content
 ``fingerprint``        of the result
+``finished_at``        when it was computed, in UTC
 fields of JSON         one column each; ``value`` for JSON that is no object
 arrays                 one column each, as lists
 ``rows``               of a table, as a list of records
@@ -13,7 +14,7 @@ arrays                 one column each, as lists
 =====================  =========================================================================
 
 With several jobs, a column begins with the job, such as ``beats.tempo_bpm`` and
-``beats.fingerprint``. A field that has the name of one of the first three columns gets ``_`` at its
+``beats.fingerprint``. A field that has the name of one of the first four columns gets ``_`` at its
 end.
 """
 
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 TABLE = "application/vnd.apache.parquet"
-FIXED = ("uri", "version", "fingerprint")
+FIXED = ("uri", "version", "fingerprint", "finished_at")
+OF_FILE, OF_RESULT = FIXED[:2], FIXED[2:]
 # A batch ends with whichever comes first. Values of Python take about ten times their bytes.
 MAX_ROWS = 1_000
 MAX_BYTES = 8 * 2**20
@@ -52,6 +54,7 @@ REMEDY = (
 
 Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
+TIME: Schema = {"type": "timestamp"}  # which is no type of JSON
 T = TypeVar("T")
 
 
@@ -67,12 +70,24 @@ class ResultRow:
 class RowReader:
     """Reads the artifacts of files as rows."""
 
-    def __init__(self, references: Sequence[str]) -> None:
+    def __init__(self, references: Sequence[str], clean: Callable[[str], str] = str) -> None:
+        """``clean`` makes a column's name one that is allowed where the table goes."""
+        self.references = references
         self._is_alone = len(references) == 1
+        self._clean = clean
 
     def name_column(self, reference: str, field: str) -> str:
-        """Return the name of the column of a field, or of the ``fingerprint``."""
-        return field if self._is_alone else f"{reference}.{field}"
+        """Return the name of the column of a field, or of what the ledger says of a result."""
+        return self._clean(field if self._is_alone else f"{reference}.{field}")
+
+    def split_column(self, column: str) -> tuple[str, str]:
+        """Return the reference that a column belongs to, ``files`` if to none, and its field."""
+        if column in OF_FILE:
+            return "files", column
+        for reference in self.references:
+            if self._is_alone or column.startswith(f"{reference}."):
+                return reference, column if self._is_alone else column[len(reference) + 1 :]
+        raise KeyError(column)
 
     def name_field(self, reference: str, field: str) -> str:
         """Return the name of the column of a field of a result."""
@@ -93,8 +108,16 @@ class RowReader:
                 faults[reference] = str(error)
                 continue
             size_bytes += size
-            cells[self.name_column(reference, "fingerprint")] = result.fingerprint
-            cells |= {self.name_field(reference, name): value for name, value in fields.items()}
+            for name in OF_RESULT:
+                cells[self.name_column(reference, name)] = getattr(result, name)
+            for name, value in fields.items():
+                column = self.name_field(reference, name)
+                if column in cells:
+                    raise ConfigurationError(
+                        f"{file.uri}: {name!r} of {reference!r} would be the column {column!r}, "
+                        "which another field is already; export the jobs one by one"
+                    )
+                cells[column] = value
         return ResultRow(cells=cells, size_bytes=size_bytes, faults=faults)
 
 
@@ -120,7 +143,8 @@ def read_ahead(
 
     So many files more than those that were taken are in memory at most.
     """
-    if not graph.artifacts.startswith("gs://"):
+    locations = [graph.artifacts, *(other.artifacts for other in graph.imports.values())]
+    if not any(location.startswith("gs://") for location in locations):
         for file in files:
             yield file, read(file)
         return
@@ -156,13 +180,16 @@ class ResultColumns:
     ``declared`` has the JSON schema of each declared column's values, by name.
     """
 
-    def __init__(self, graph: Graph, references: Sequence[str]) -> None:
-        namer = RowReader(references)
+    def __init__(
+        self, graph: Graph, references: Sequence[str], clean: Callable[[str], str] = str
+    ) -> None:
+        namer = RowReader(references, clean)
         self.names: list[str] = ["uri", "version"]
         self.declared: dict[str, Schema] = {"uri": TEXT, "version": TEXT}
         for reference in references:
-            self.names.append(namer.name_column(reference, "fingerprint"))
-            self.declared[self.names[-1]] = TEXT
+            own = {namer.name_column(reference, name): name for name in OF_RESULT}
+            self.names += own
+            self.declared |= {c: TIME if n == "finished_at" else TEXT for c, n in own.items()}
             if graph.find_content_type(reference) not in (JSON, TABLE, *ARRAYS):
                 self.names.append(namer.name_field(reference, "artifact"))
                 self.declared[self.names[-1]] = TEXT
@@ -177,9 +204,9 @@ class ResultColumns:
         self.names = list(dict.fromkeys([*self.names, *(name for row in rows for name in row)]))
 
     def check(self, row: Mapping[str, Any]) -> None:
-        """Raise ``ConfigurationError`` if a row has a cell without a column."""
+        """Raise ``Misfit`` if a row has a cell without a column."""
         for name in row.keys() - self.names:
-            raise ConfigurationError(
+            raise Misfit(
                 f"{row['uri']}: {name!r} is a field that no file before it had, and that the job "
                 f"does not declare; {REMEDY}"
             )
@@ -191,7 +218,7 @@ def find_schema(graph: Graph, reference: str) -> Schema:
     The code of the job may not be installed where its results are read.
     """
     job, output = split_output(reference)
-    if graph.find_content_type(reference) != JSON:
+    if graph.find_content_type(reference) != JSON or job not in graph.jobs:
         return {}
     make_importable(graph)
     try:
@@ -220,15 +247,25 @@ def split_batches(rows: Iterable[ResultRow]) -> Iterator[list[Mapping[str, Any]]
         yield batch
 
 
+class Misfit(ConfigurationError):
+    """A cell fits no column, or not the type of its column; the message names file and field."""
+
+
 class ArrowColumns:
     """Builds batches of Arrow, all with the types of the first.
 
-    A column has the type that its job declares, else the one that its first values share.
+    A column has the type that its job declares, else the one that its first values share. With
+    ``widens``, a later batch adds the columns that it needs, and widens types that no job declares:
+    nulls to any type, integers to fractions, and records by fields. It has other types then.
     """
 
-    def __init__(self, columns: ResultColumns) -> None:
-        self._columns = columns
-        self._schema: pa.Schema | None = None
+    def __init__(
+        self, columns: ResultColumns, *, widens: bool = False, schema: pa.Schema | None = None
+    ) -> None:
+        self._columns, self._widens = columns, widens
+        self._schema = schema
+        if schema is not None:
+            columns.names = list(schema.names)
 
     @property
     def schema(self) -> pa.Schema:
@@ -236,17 +273,35 @@ class ArrowColumns:
         return self._schema if self._schema is not None else self.build([]).schema
 
     def build(self, rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
-        """Build a batch of rows.
-
-        Raises
-        ------
-        ConfigurationError
-            If a value does not fit the type of its column; the message names file and field.
-        """
-        import pyarrow as pa
-
+        """Build a batch of rows; raise ``Misfit`` if a value does not fit its column."""
         if self._schema is None:
             self._columns.learn(rows)
+            return self._build(rows)
+        try:
+            return self._build(rows)
+        except Misfit as misfit:
+            if not self._widens:
+                raise
+            self._widen(rows, misfit)
+            return self._build(rows)
+
+    def _widen(self, rows: Sequence[Mapping[str, Any]], misfit: Misfit) -> None:
+        import pyarrow as pa
+
+        assert self._schema is not None
+        self._columns.learn(rows)
+        before, self._schema = self._schema, None
+        names = [name for name in self._columns.names if name not in self._columns.declared]
+        needed = pa.schema([(name, self._build_column(name, rows).type) for name in names])
+        try:
+            united = pa.unify_schemas([before, needed], promote_options="permissive")
+        except pa.ArrowTypeError:
+            raise misfit from None
+        self._schema = pa.schema([united.field(name) for name in self._columns.names])
+
+    def _build(self, rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
+        import pyarrow as pa
+
         for row in rows:
             self._columns.check(row)
         arrays = [self._build_column(name, rows) for name in self._columns.names]
@@ -266,17 +321,20 @@ class ArrowColumns:
             try:
                 value = row.get(name)
                 values.append(value if wanted is None else _convert(value, wanted))
-            except _Misfit as error:
+            except _Unfit as error:
                 raise _build_misfit(row, name, wanted, str(error.args[0])) from error
         try:
-            return pa.array(values, wanted)
+            array = pa.array(values, wanted)
+            if wanted is None and (filled := _drop_empty(array.type)) != array.type:
+                array = pa.array([_convert(value, filled) for value in values], filled)
         except misfits as error:
             for row, value in zip(rows, values, strict=True):
                 if not _fits(value, wanted, misfits):
                     raise _build_misfit(row, name, wanted, describe(row.get(name))) from error
-            raise ConfigurationError(
+            raise Misfit(
                 f"{name!r} has values of several types, from {rows[0]['uri']} on: {error}; {REMEDY}"
             ) from error
+        return array
 
     def _find_type(self, name: str) -> pa.DataType | None:
         """Return the type of a column; None: that of its values."""
@@ -307,8 +365,13 @@ def find_arrow_type(part: Schema, records: Mapping[str, Schema]) -> pa.DataType 
         case "object":
             return _find_object_type(part, records)
         case str(kind):
-            types = {"integer": pa.int64, "number": pa.float64, "boolean": pa.bool_}
-            return types[kind]() if kind in types else pa.string() if kind == "string" else None
+            return {
+                "integer": pa.int64(),
+                "number": pa.float64(),
+                "boolean": pa.bool_(),
+                "string": pa.string(),
+                "timestamp": pa.timestamp("us", "UTC"),
+            }.get(kind)
     return None
 
 
@@ -332,33 +395,52 @@ def _find_list_type(part: Schema, records: Mapping[str, Schema]) -> pa.DataType 
 def _find_object_type(part: Schema, records: Mapping[str, Schema]) -> pa.DataType | None:
     import pyarrow as pa
 
-    if "properties" in part:
+    if part.get("properties"):
         fields = [(name, find_arrow_type(one, records)) for name, one in part["properties"].items()]
         return None if any(kind is None for _, kind in fields) else pa.struct(fields)
     value = find_arrow_type(part.get("additionalProperties") or {}, records)
     return None if value is None else pa.map_(pa.string(), value)
 
 
-class _Misfit(Exception):
+class _Unfit(Exception):
     """A value does not fit the type of its column; the argument describes it."""
 
 
-def _convert(value: Any, wanted: pa.DataType) -> Any:
-    """Return a value as Arrow takes it: a map as pairs.
+def drop_nulls(schema: pa.Schema) -> pa.Schema:
+    """Return the columns whose type is known: that of nulls alone is not."""
+    import pyarrow as pa
 
-    Raises ``_Misfit`` for what Arrow would change without a word: it splits a text into a list,
+    return pa.schema([field for field in schema if not pa.types.is_null(field.type)])
+
+
+def _drop_empty(kind: pa.DataType) -> pa.DataType:
+    """Return a type with nulls for objects without any key, which Parquet cannot hold."""
+    import pyarrow as pa
+
+    if pa.types.is_list(kind):
+        return pa.list_(_drop_empty(kind.value_type))
+    if pa.types.is_struct(kind):
+        fields = [(one.name, _drop_empty(one.type)) for one in kind]
+        return pa.struct(fields) if fields else pa.null()
+    return kind
+
+
+def _convert(value: Any, wanted: pa.DataType) -> Any:
+    """Return a value as Arrow takes it: a map as pairs, and an object without keys as a null.
+
+    Raises ``_Unfit`` for what Arrow would change without a word: it splits a text into a list,
     drops a key that a struct has not, and the fraction of a number in a column of integers.
     """
     import pyarrow as pa
 
-    if value is None:
+    if value is None or (value == {} and pa.types.is_null(wanted)):
         return None
     if pa.types.is_list(wanted):
         return _convert_list(value, wanted.value_type)
     if pa.types.is_map(wanted) or pa.types.is_struct(wanted):
         return _convert_object(value, wanted)
     if pa.types.is_integer(wanted) and isinstance(value, float) and not value.is_integer():
-        raise _Misfit(describe(value))
+        raise _Unfit(describe(value))
     return value
 
 
@@ -366,8 +448,8 @@ def _convert_list(value: Any, item: pa.DataType) -> list[Any]:
     import pyarrow as pa
 
     if not isinstance(value, list):
-        raise _Misfit(describe(value))
-    is_checked = pa.types.is_nested(item) or pa.types.is_integer(item)
+        raise _Unfit(describe(value))
+    is_checked = pa.types.is_nested(item) or pa.types.is_integer(item) or pa.types.is_null(item)
     return [_convert(one, item) for one in value] if is_checked else value
 
 
@@ -375,12 +457,12 @@ def _convert_object(value: Any, wanted: pa.DataType) -> Any:
     import pyarrow as pa
 
     if not isinstance(value, dict):
-        raise _Misfit(describe(value))
+        raise _Unfit(describe(value))
     if pa.types.is_map(wanted):
         return [(key, _convert(one, wanted.item_type)) for key, one in value.items()]
     for key in value:
         if wanted.get_field_index(key) < 0:
-            raise _Misfit(f"an object with the key {key!r}")
+            raise _Unfit(f"an object with the key {key!r}")
     return {key: _convert(one, wanted.field(key).type) for key, one in value.items()}
 
 
@@ -396,8 +478,6 @@ def _fits(value: Any, wanted: pa.DataType | None, misfits: tuple[type[Exception]
 
 def _build_misfit(
     row: Mapping[str, Any], name: str, wanted: pa.DataType | None, what: str
-) -> ConfigurationError:
+) -> Misfit:
     kind = "no type of a column" if wanted is None else f"the type of the column, {wanted}"
-    return ConfigurationError(
-        f"{row['uri']}: {name!r} is {what}, which does not fit {kind}; {REMEDY}"
-    )
+    return Misfit(f"{row['uri']}: {name!r} is {what}, which does not fit {kind}; {REMEDY}")

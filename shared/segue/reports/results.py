@@ -11,6 +11,7 @@ import shlex
 import threading
 import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,13 +19,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from segue.adapters.connect import connect_store
 from segue.codec import CODECS, decode
-from segue.errors import ConfigurationError, MissingInput
-from segue.model.artifact import compute_checksum, split_output
+from segue.errors import ConfigurationError, MissingInput, suggest
+from segue.execution.foreign import ForeignLedgers, find_foreign_entry, open_foreign_ledgers
+from segue.model.artifact import build_artifact_name, compute_checksum, split_output
 from segue.model.graph import Graph
-from segue.model.ledger import Ledger, Query, find_records
-from segue.model.media_file import parse_location
+from segue.model.ledger import Ledger, Query, find_pages
+from segue.model.manifest import split_reference
+from segue.model.media_file import parse_location, split_uri
 from segue.model.object_store import ObjectStore
-from segue.model.record import Record
+from segue.model.record import Entry, Record
 from segue.model.transitions import find_current
 
 if TYPE_CHECKING:
@@ -75,7 +78,7 @@ class FileResult:
 
     uri: str  # of the media file
     version: str  # of its content; in a bucket, the generation
-    job: str
+    job: str  # of another namespace: namespace/job
     output: str  # of a job with several; "" of others
     fingerprint: str  # of the job's version that computed it
     finished_at: datetime | None  # aware, in UTC
@@ -187,9 +190,11 @@ class FileResult:
 
     @property
     def _remedy(self) -> str:
+        namespace, _, job = self.job.rpartition("/")
+        where = f", with the graph of {namespace!r}" if namespace else ""
         return (
-            "have it computed again: segue backfill --force "
-            f"--job {self.job} --prefix {shlex.quote(self.uri)}"
+            f"have it computed again{where}: segue backfill --force "
+            f"--job {job} --prefix {shlex.quote(self.uri)}"
         )
 
 
@@ -205,14 +210,22 @@ class FileResults:
 def check_reference(graph: Graph, reference: str) -> str:
     """Return a reference to a job or, if it has several, to one of its outputs.
 
+    A job of another namespace that the graph needs is ``namespace/job``.
+
     Raises
     ------
     ConfigurationError
         If the graph has no such job or output, or the job has several and none is named.
     """
     job, output = split_output(reference)
-    graph.select([job])
-    outputs = graph.jobs[job].outputs
+    if "/" not in job:
+        graph.select([job])
+    elif job not in graph.foreign:
+        hint = suggest(job, graph.foreign, otherwise="use the graph of that namespace (--graph)")
+        raise ConfigurationError(
+            f"{job!r} is not a job of another namespace that this graph needs; {hint}"
+        )
+    outputs = graph.find_outputs(job)
     if output in outputs:
         return reference
     known = ", ".join(f"{job}.{name}" if name else job for name in outputs)
@@ -236,31 +249,80 @@ def find_results(
     reader: ArtifactReader,
     prefix: str = "",
 ) -> Iterator[FileResults]:
-    """Stream all files that exist, in the order of their URIs, with their current results."""
-    for record in find_records(ledger, Query(prefix=prefix, deleted=False)):
-        yield select_results(graph, record, references, reader)
+    """Stream all files that exist, in the order of their URIs, with their current results.
+
+    Results of other namespaces are those of the same version of the file that the graph is locked
+    to. One call for each page and namespace reads the files' records there.
+    """
+    with ExitStack() as opened:
+        finder = ResultFinder(graph, references, reader, opened)
+        for page in find_pages(ledger, Query(prefix=prefix, deleted=False)):
+            yield from finder.find(page)
 
 
 def select_results(
     graph: Graph, record: Record, references: Sequence[str], reader: ArtifactReader
 ) -> FileResults:
     """Return the current results of a file, of those jobs and outputs that have one."""
-    found = {name: _find_result(graph, record, name, reader) for name in references}
-    return FileResults(
-        uri=record.uri,
-        version=record.version,
-        results={name: result for name, result in found.items() if result is not None},
-    )
+    with ExitStack() as opened:
+        (found,) = ResultFinder(graph, references, reader, opened).find([record])
+        return found
 
 
-def _find_result(
-    graph: Graph, record: Record, reference: str, reader: ArtifactReader
+class ResultFinder:
+    """Finds the current results of some jobs in records.
+
+    It opens the ledgers of other namespaces if it needs them, and closes them with ``opened``.
+    """
+
+    def __init__(
+        self, graph: Graph, references: Sequence[str], reader: ArtifactReader, opened: ExitStack
+    ) -> None:
+        self._graph, self._references, self._reader = graph, references, reader
+        self._foreign: ForeignLedgers | None = None
+        self._readers: dict[str, ArtifactReader] = {}  # by namespace
+        others = {split_reference(r)[0] for r in references if "/" in r}
+        if others:
+            self._foreign = open_foreign_ledgers(graph, opened)
+            self._readers = {
+                name: ArtifactReader(graph.imports[name].artifacts) for name in sorted(others)
+            }
+
+    def find(self, records: Sequence[Record]) -> Iterator[FileResults]:
+        """Yield the results of each file, in the order of the records."""
+        foreign: dict[str, list[Record | None]] = {}
+        if self._foreign is not None:
+            files = [record.media for record in records]
+            foreign = {name: self._foreign.read_records(name, files) for name in self._readers}
+        for number, record in enumerate(records):
+            theirs = {name: found[number] for name, found in foreign.items()}
+            found = {name: self._find(record, theirs, name) for name in self._references}
+            yield FileResults(
+                uri=record.uri,
+                version=record.version,
+                results={name: result for name, result in found.items() if result is not None},
+            )
+
+    def _find(
+        self, record: Record, theirs: Mapping[str, Record | None], reference: str
+    ) -> FileResult | None:
+        job, output = split_output(reference)
+        if job in self._graph.jobs:
+            fingerprint = find_current(self._graph, record, job)
+            if fingerprint is None:
+                return None
+            entry = record.results[fingerprint]
+            return _build_result(record, job, output, fingerprint, entry, self._reader)
+        namespace = split_reference(job)[0]
+        found = find_foreign_entry(self._graph.foreign[job], theirs[namespace], record.media)
+        if found is None:
+            return None
+        return _build_result(record, job, output, *found, self._readers[namespace])
+
+
+def _build_result(
+    record: Record, job: str, output: str, fingerprint: str, entry: Entry, reader: ArtifactReader
 ) -> FileResult | None:
-    job, output = split_output(reference)
-    fingerprint = find_current(graph, record, job)
-    if fingerprint is None:
-        return None
-    entry = record.results[fingerprint]
     for suffix, checksum in entry.checksums.items():
         name, _, extension = suffix.rpartition(".")
         if name == output:
@@ -273,7 +335,9 @@ def _find_result(
                 finished_at=entry.finished_at,
                 content_type=CONTENT_TYPES.get(extension, BYTES),
                 checksum=checksum,
-                name=record.name_artifact(fingerprint, suffix),
+                name=build_artifact_name(
+                    entry.job, fingerprint, split_uri(record.uri)[1], record.version, suffix
+                ),
                 reader=reader,
             )
     return None  # an accepted earlier version of the job had other outputs

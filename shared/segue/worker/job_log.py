@@ -18,14 +18,14 @@ AGAIN_S = 30.0
 
 
 def show_line(line: Line) -> None:
-    """Log a line that a job has printed; without a log, write it to standard error."""
+    """Log a line that a job has printed; if no log is configured, write it to standard error."""
     fields: dict[str, Any] = {
         "job": line.job or None,
         "file": line.uri if line.uri and line.files == 1 else None,
         "files": line.files if line.files > 1 else None,
         "text": line.text,
     }
-    if LOGGER.isEnabledFor(logging.INFO) and LOGGER.hasHandlers():
+    if LOGGER.handlers or (LOGGER.isEnabledFor(logging.INFO) and LOGGER.hasHandlers()):
         log_event(Action.PRINTED, **fields)
         return
     with contextlib.suppress(AttributeError, OSError, ValueError):  # it may be closed

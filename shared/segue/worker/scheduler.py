@@ -80,7 +80,7 @@ class Scheduler:
     processes : int > 0
         The number of ordinary children.
     setup_s, warmup_s : float
-        How long a setup may take, and how much longer a first call.
+        How long a setup may take, and how much longer a first call: at most twice its timeout.
     batching : mapping of str to Batching
         How the jobs that take batches collect them.
     gpu_children : mapping of str to int > 0
@@ -114,7 +114,9 @@ class Scheduler:
         self._exclusive: TaskEntry | None = None  # the one that runs
         self.unreported: dict[int, tuple[TaskEntry, list[Result]]] = {}  # by task id
         self._serial = 0
-        self._warmups_s = dict.fromkeys(graph.jobs, warmup_s)
+        self._warmups_s = {
+            job: min(warmup_s, declared.timeout_s) for job, declared in graph.jobs.items()
+        }
         self._longest_s = dict.fromkeys(graph.jobs, 0.0)
         self._failed_starts = 0
         self._failed_setups: set[str] = set()

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from segue.errors import ConfigurationError, DamagedRecord
+from segue.model.controls import NO_CONTROLS, ControlChange, Controls
 from segue.model.ledger import Change, Changed, DamageReport, LedgerCounts, Query, Snapshot
 from segue.model.record import Record, State, list_open_terms
 
@@ -23,6 +24,7 @@ class MemoryLedger:
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self.damage = DamageReport()  # of none: they are in memory
         self.records: dict[str, Record] = {}
+        self.controls = NO_CONTROLS
         self._lock = threading.Lock()
         self._snapshots: dict[str, Snapshot] = {}
         for record in records:
@@ -85,6 +87,16 @@ class MemoryLedger:
         records = list(self.records.items())  # others may write
         found = sorted((uri, r) for uri, r in records if uri > after and _matches(r, query))
         return [record for _, record in found[:limit]]
+
+    def read_controls(self) -> Controls:
+        """Read the controls."""
+        return self.controls
+
+    def change_controls(self, change: ControlChange) -> Controls:
+        """Change the controls."""
+        with self._lock:
+            self.controls = change(self.controls)
+            return self.controls
 
     def sync(self) -> None:
         """Do nothing, as nothing is on a disk."""

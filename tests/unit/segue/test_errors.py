@@ -16,6 +16,7 @@ from segue.errors import (
     NotApplicable,
     PermanentError,
     Reason,
+    RunCancelled,
     SegueError,
     TooManyFailures,
     TransientError,
@@ -27,7 +28,14 @@ CLASSES = [
     for _, c in inspect.getmembers(errors, inspect.isclass)
     if issubclass(c, SegueError) and c.__module__ == errors.__name__
 ]
-BRANCHES = (ConfigurationError, TooManyFailures, NotApplicable, PermanentError, TransientError)
+BRANCHES = (
+    ConfigurationError,
+    TooManyFailures,
+    RunCancelled,
+    NotApplicable,
+    PermanentError,
+    TransientError,
+)
 LEAVES = [c for c in CLASSES if c.__base__ in (PermanentError, TransientError)]
 
 

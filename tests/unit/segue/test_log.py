@@ -44,6 +44,39 @@ def test_json_lines_are_printable_and_hold_the_name(log):
     assert json.loads(event) == {"severity": "WARNING", "action": "failed", "file": NAME}
 
 
+def test_a_file_gets_the_same_events_with_their_time_and_may_be_moved(log, tmp_path, monkeypatch):
+    path = tmp_path / "log.jsonl"
+    path.write_text("before\n")
+    monkeypatch.setenv("SEGUE_LOG_FILE", str(path))
+    shown = log(as_json=False)
+    path.rename(tmp_path / "old.jsonl")
+    log_event(Action.DONE, job="beats")
+    first, event, message = (tmp_path / "old.jsonl").read_text().splitlines()
+    assert first == "before"
+    found = json.loads(event)
+    assert found.pop("time").endswith("+00:00")
+    assert found == {"severity": "WARNING", "action": "failed", "file": NAME}
+    assert json.loads(message)["message"] == f"something about {NAME}"
+    assert json.loads(path.read_text())["job"] == "beats"
+    assert len(shown) == 2
+
+
+@pytest.mark.parametrize(
+    ("level", "logged"), [("debug", 2), ("info", 2), ("warning", 1), ("error", 0), ("loud", 2)]
+)
+def test_only_events_of_a_level_and_above_are_logged(log, tmp_path, monkeypatch, level, logged):
+    path = tmp_path / "log.jsonl"
+    monkeypatch.setenv("SEGUE_LOG_FILE", str(path))
+    monkeypatch.setenv("SEGUE_LOG_LEVEL", level)
+    assert len([line for line in log(as_json=True) if line]) == logged
+    assert (len(path.read_text().splitlines()) if path.exists() else 0) == logged
+
+
+def test_a_file_that_cannot_be_written_stops_nobody(log, monkeypatch):
+    monkeypatch.setenv("SEGUE_LOG_FILE", "/dev/full")
+    assert len(log(as_json=True)) == 2
+
+
 def test_readable_lines_are_printable_and_say_the_level(log):
     lines = log(as_json=False)
     assert len(lines) == 2

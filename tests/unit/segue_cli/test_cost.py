@@ -8,6 +8,7 @@ import pytest
 
 from segue.model.graph import read_graph
 from segue_cli.cost import (
+    EXPORT,
     INPUTS,
     MONTHLY,
     NAMESPACE_MONTHLY,
@@ -19,7 +20,7 @@ from segue_cli.cost import (
 )
 from segue_support.paths import ROOT
 
-LINES = (*ONCE, *MONTHLY, *NAMESPACE_ONCE, *NAMESPACE_MONTHLY)
+LINES = (*ONCE, *MONTHLY, *NAMESPACE_ONCE, *NAMESPACE_MONTHLY, *EXPORT)
 PRODUCTION = (ROOT / "infra" / "envs" / "prod.tfvars").read_text()
 
 

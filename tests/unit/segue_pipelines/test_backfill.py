@@ -71,7 +71,7 @@ def end(monkeypatch):
     """Return a function that sets how the pipeline ends, which does nothing."""
 
     def set_end(error: BaseException | None = None, *, has_job: bool = True) -> None:
-        def run_pipeline(_build, _options) -> Result:
+        def run_pipeline(_build, _options, _record_job) -> Result:
             if error is not None:
                 raise error
             return Result(has_job=has_job)

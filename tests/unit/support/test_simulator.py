@@ -345,12 +345,14 @@ def decode_pings_as_work(data):
     return evolve(decode_message(data), ping=False)
 
 
-def plan_without_leases(graph, record, states, targets, now, owner=None, served=None, lost=None):
-    return plan(graph, record, states, targets, now, owner, served, lambda _lease: True)
+def plan_without_leases(
+    graph, record, states, targets, now, owner=None, served=None, lost=None, **more
+):
+    return plan(graph, record, states, targets, now, owner, served, lambda _lease: True, **more)
 
 
-def plan_for_all(graph, record, states, targets, now, owner=None, served=None, lost=None):
-    return plan(graph, record, states, targets, now, owner, None, lost)
+def plan_for_all(graph, record, states, targets, now, owner=None, served=None, lost=None, **more):
+    return plan(graph, record, states, targets, now, owner, None, lost, **more)
 
 
 def reopen_each_time(record, graph, jobs, *, request, **more):

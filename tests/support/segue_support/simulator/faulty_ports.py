@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from segue.errors import Contended, Unavailable
+from segue.model.controls import ControlChange, Controls
 from segue.model.queue import DEAD_TOPIC, Subscription
 from segue_support.simulator.faults import (
     AFTER_EFFECT,
@@ -111,6 +112,14 @@ class FaultyLedger(_FaultyPort):
         """List records."""
         few = min(limit, 2)  # more than one page
         return self._call("ledger.find", lambda: self._ledger.find(query, after=after, limit=few))
+
+    def read_controls(self) -> Controls:
+        """Read the controls; no fault, as none of the simulated operators pauses anything."""
+        return self._ledger.read_controls()
+
+    def change_controls(self, change: ControlChange) -> Controls:
+        """Change the controls."""
+        return self._ledger.change_controls(change)
 
     def sync(self) -> None:
         """Wait for the disk."""

@@ -11,6 +11,7 @@ import pytest
 
 from segue.errors import DiskFull, Kind, TransientError, Unavailable
 from segue.execution.engine import BATCH, SETTLE_S, Engine
+from segue.execution.pace import Pace
 from segue.execution.work import MAX_ATTEMPTS, Run
 from segue.log import LOGGER
 from segue.model.ledger import Change, Changed, Snapshot
@@ -971,3 +972,48 @@ def test_an_observation_that_is_outdated_changes_nothing_back(version):
     else:  # the content is back
         assert outcome.jobs == {"a": Status.DONE}
         assert system.record(IN_FOLDER.uri).order == 3
+
+
+# --- a pace, and a run that stops early --------------------------------------------------------
+
+
+class SleepingPace(Pace):
+    """A pace whose time passes only while somebody waits."""
+
+    def __init__(self, rate_per_s: float) -> None:
+        self.now_s = 0.0
+        super().__init__(rate_per_s=rate_per_s, clock_s=lambda: self.now_s, sleep=self._pass)
+
+    def _pass(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+def test_a_pace_bounds_what_is_claimed():
+    pace = SleepingPace(2.0)
+    system = System(pace=pace)
+    outcomes = system.run(files(21))
+    assert len(outcomes) == 21
+    assert pace.now_s == pytest.approx(10.0)
+
+
+def test_files_that_need_nothing_take_no_time_of_the_pace():
+    ledger = Ledger()
+    System(ledger=ledger).run(files(50))
+    pace = SleepingPace(0.001)
+    assert len(System(ledger=ledger, pace=pace).run(files(50))) == 50
+    assert pace.now_s == 0.0
+
+
+def test_what_is_not_begun_can_be_withdrawn_and_what_is_goes_on():
+    pool = RecordingPool(complete_jobs, processes=2)
+    system = System(pool=pool)
+    system.engine.add_files([*files(10), MEDIA], Run(id="run1", targets=("c",)))
+    ended = system.engine.step()
+    begun = len(pool.tasks)
+    assert 0 < begun < 10
+    left = system.engine.withdraw()
+    ended += list(system.engine.drain())
+    assert (len(ended), left) == (begun, 11 - begun)
+    assert system.engine.pending == 0
+    assert len(system.ledger.records) == len(pool.tasks) == begun
+    assert len(system.run(files(10))) == 10  # the same engine can go on with them

@@ -1,7 +1,8 @@
-"""A run's estimated cost is the measured mean times the work left to do."""
+"""A run's estimated cost follows from what was measured and the size of the work left to do."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -97,3 +98,63 @@ def test_with_nothing_to_do_it_costs_nothing():
     found = estimate(TODAY, MemoryLedger(), tally, vcpus=1, price=1)
     assert found.complete
     assert found.cost == 0.0
+
+
+SECOND = 100_000  # bytes of FLAC
+
+
+def ledger_of_lengths(*lengths_s: float, cost: Callable[[float], float]) -> MemoryLedger:
+    """A ledger of FLAC files whose job ``a`` took what a length costs."""
+    return MemoryLedger(
+        Record(
+            uri=f"gs://bucket/a/{number}.flac",
+            version="1",
+            order=1,
+            arrived_at=NOW,
+            size_bytes=round(length * SECOND),
+            results={
+                TODAY.fingerprints["a"]: Entry(
+                    job="a", state=State.DONE, order=1, cpu_seconds=cost(length)
+                )
+            },
+        )
+        for number, length in enumerate(lengths_s)
+    )
+
+
+def estimate_s(ledger: MemoryLedger, files: int, length_s: float) -> float:
+    totals = RunTotals(
+        files=files, jobs={"a": {Status.TODO: files}}, todo_s={"a": files * length_s}
+    )
+    return estimate(TODAY, ledger, totals, vcpus=1, price=1).vcpu_hours * 3600
+
+
+def test_short_and_long_files_tell_what_is_the_same_for_all_and_what_grows():
+    ledger = ledger_of_lengths(*range(1, 11), cost=lambda s: 0.2 + 0.01 * s)
+    assert estimate_s(ledger, 7, 600.0) == pytest.approx(7 * (0.2 + 6.0))
+
+
+@pytest.mark.parametrize("length_s", [5.0, 30.0, 180.0])
+@pytest.mark.parametrize(("fixed", "per_s"), [(0.02, 0.003), (0.02, 0.01), (0.0, 0.01)])
+def test_files_of_one_length_are_enough_for_files_that_are_ten_times_longer(length_s, fixed, per_s):
+    ledger = ledger_of_lengths(*[length_s] * 20, cost=lambda s: fixed + per_s * s)
+    found = estimate_s(ledger, 50, 10 * length_s)
+    taken = 50 * (fixed + per_s * 10 * length_s)
+    # Nobody can know what of five seconds' cost is the same for all files: half of it is assumed.
+    assert taken / 1.9 < found < taken * 1.5
+
+
+def test_what_costs_less_for_long_files_is_not_extrapolated_below_zero():
+    ledger = ledger_of_lengths(*range(1, 11), cost=lambda s: 1.0 / s)
+    mean = sum(1.0 / s for s in range(1, 11)) / 10
+    assert estimate_s(ledger, 1, 600.0) == pytest.approx(mean)
+
+
+def test_what_grows_faster_than_the_length_has_no_fixed_part():
+    ledger = ledger_of_lengths(*range(1, 11), cost=lambda s: s * s)
+    assert estimate_s(ledger, 1, 5.5) == pytest.approx(38.5)
+
+
+def test_files_without_a_size_cost_the_mean():
+    ledger = ledger_of_lengths(*[0.0] * 10, cost=lambda _: 2.0)
+    assert estimate_s(ledger, 3, 0.0) == pytest.approx(6.0 / 2 * 2)

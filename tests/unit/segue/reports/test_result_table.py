@@ -16,7 +16,7 @@ from segue.model.graph import parse_graph
 from segue.reports import result_table
 from segue.reports.result_table import THREADS, find_arrow_type, read_ahead
 from segue.reports.results import FileResults
-from segue_support.results import OLD
+from segue_support.results import NOW, OLD
 
 BUCKET = parse_graph(
     """
@@ -49,6 +49,7 @@ def test_the_columns_have_the_types_that_the_job_declares(writer):
             ("uri", pa.string()),
             ("version", pa.string()),
             ("fingerprint", pa.string()),
+            ("finished_at", pa.timestamp("us", "UTC")),
             ("tempo_bpm", pa.float64()),
             ("count", pa.int64()),
             ("level", pa.string()),
@@ -62,6 +63,7 @@ def test_the_columns_have_the_types_that_the_job_declares(writer):
         "uri": writer.uri("b.wav"),
         "version": "a1",
         "fingerprint": writer.graph.fingerprints["beats"],
+        "finished_at": NOW,
         **BEATS,
     }
 

@@ -120,7 +120,7 @@ def test_a_timeout_of_a_first_call_says_how_much_longer_it_was_given(case: Case)
     [report] = case.scheduler.take_reports()
     error = report.results[0].error
     assert error is not None
-    assert "17.5 s; its timeout_s is 7 (and 10 s more for a process's first call)" in error.message
+    assert "17.5 s; its timeout_s is 7 (and 7 s more for a process's first call)" in error.message
 
 
 def test_a_job_that_started_while_another_was_killed_is_not_at_fault(case: Case) -> None:
@@ -216,7 +216,7 @@ def test_a_setup_may_crash_once(case: Case) -> None:
 def test_a_first_call_gets_more_time_until_one_has_finished(case: Case) -> None:
     scheduler = case.scheduler
     assert scheduler.find_limit_s(started("first", Phase.SETUP)) == 100.0
-    assert scheduler.find_limit_s(started("first", Phase.COLD)) == 15.0
+    assert scheduler.find_limit_s(started("first", Phase.COLD)) == 10.0  # twice, as 5 < warmup_s
     assert scheduler.find_limit_s(started("first", files=3)) == 15.0
     scheduler.record_first_call("first", 2.0)
     assert scheduler.find_limit_s(started("first", Phase.COLD)) == 9.0
@@ -224,6 +224,11 @@ def test_a_first_call_gets_more_time_until_one_has_finished(case: Case) -> None:
     scheduler.record_timeout(case.child, START_S + 17)
     scheduler.handle_exit(case.child, -9)
     assert scheduler.find_limit_s(started("second", Phase.COLD)) == 7.0
+
+
+def test_a_first_call_gets_no_more_than_the_warm_up_in_addition() -> None:
+    scheduler = Scheduler(GRAPH, processes=1, setup_s=100.0, warmup_s=3.0)
+    assert scheduler.find_limit_s(started("first", Phase.COLD)) == 8.0
 
 
 def test_what_waits_behind_a_late_task_goes_to_another_child_and_counts_there(case: Case) -> None:

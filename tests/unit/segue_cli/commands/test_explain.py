@@ -89,12 +89,21 @@ def test_whom_a_result_notifies_and_what_it_is_for_is_shown(segue, project):
     assert "      for no event; all who depend on it were notified\n" in out
 
 
-def test_the_traceback_of_a_failure_is_shown_if_asked_for(segue, project):
+def test_the_traceback_of_a_failure_is_shown_and_that_of_an_earlier_version_if_asked_for(
+    segue, project
+):
     media = project.media("song.wav")
     error = Failure(kind="job_raised", type="KeyError", message="'a'", traceback="line 3, in f\nx")
-    project.record(media, {"fine": project.failed("fine", media, error=error)})
-    assert "line 3" not in segue("explain", "music/song.wav", *LEDGER).out
-    assert "      line 3, in f\n      x\n" in segue("explain", "music/song.wav", *LEDGER, "-v").out
+    earlier = Failure(kind="job_raised", type="KeyError", message="'a'", traceback="line 4, in f")
+    results = {
+        "fine": project.failed("fine", media, error=error),
+        "0" * 12: project.failed("fine", media, error=earlier),
+    }
+    project.record(media, results)
+    shown = segue("explain", "music/song.wav", *LEDGER).out
+    assert "      line 3, in f\n      x\n" in shown
+    assert "line 4" not in shown
+    assert "      line 4, in f\n" in segue("explain", "music/song.wav", *LEDGER, "-v").out
     found = segue("explain", "music/song.wav", *LEDGER, "--json").json
     assert found["jobs"][0]["results"][0]["error"]["traceback"] == error.traceback
 

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from pyarrow import parquet
 
 from segue.model.record import State, evolve
 from segue.reports import result_table
+from segue_cli import table_files
 from segue_cli.main import load_command, main
 from segue_support.results import ResultWriter
 
@@ -63,7 +65,7 @@ def test_a_table_of_one_job_has_its_fields_as_columns(segue, writer, files, name
         f"2 rows written to {name}; 3 files in the ledger.\nbeats: no current result for 1 file.\n"
     )
     table = read_table(name)
-    assert table.column_names == ["uri", "version", "fingerprint", *BEATS]
+    assert table.column_names == ["uri", "version", "fingerprint", "finished_at", *BEATS]
     assert table.column("uri").to_pylist() == files[:2]
     assert table.column("times_s").to_pylist() == [[0.5, 1.0], []]
     assert not [found for found in os.listdir() if found.endswith(".part")]
@@ -85,7 +87,7 @@ def test_several_jobs_are_joined_by_file(segue, writer, files):
 def test_json_lines_go_to_standard_output_and_the_counts_to_standard_error(segue, files):
     said = segue("export", "plain", *LEDGER)
     (row,) = map(json.loads, said.out.splitlines())
-    assert [*row] == ["uri", "version", "fingerprint", "tags"]
+    assert [*row] == ["uri", "version", "fingerprint", "finished_at", "tags"]
     assert row["tags"] == ["x", 'say "y", z']
     assert said.err.startswith("1 row written to standard output; 3 files in the ledger.")
 
@@ -120,12 +122,13 @@ def test_the_summary_as_json(segue, files):
         "format": "csv",
         "dry_run": False,
         "columns": [
-            *("uri", "version", "beats.fingerprint"),
+            *("uri", "version", "beats.fingerprint", "beats.finished_at"),
             *(f"beats.{name}" for name in BEATS),
-            *("picture.fingerprint", "picture.artifact"),
+            *("picture.fingerprint", "picture.finished_at", "picture.artifact"),
         ],
         "files": 3,
         "rows": 3,
+        "filtered": 0,
         "jobs": {
             "beats": {"results": 2, "missing": 1, "unreadable": 0},
             "picture": {"results": 1, "missing": 2, "unreadable": 0},
@@ -173,19 +176,141 @@ def test_a_damaged_record_is_an_exit_code_of_its_own(segue, writer, files):
     assert [json.loads(line)["uri"] for line in said.out.splitlines()] == [files[1]]
 
 
-@pytest.mark.parametrize("name", ["out.parquet", "out.arrow", "out.csv"])
-def test_a_misfit_keeps_the_old_file_and_leaves_no_part(segue, writer, folder, monkeypatch, name):
+@pytest.mark.parametrize(
+    ("name", "later", "message"),
+    [
+        ("out.parquet", {"x": "two"}, "b.wav: 'x' is str 'two', which does not fit the type"),
+        ("out.arrow", {"x": "two"}, "b.wav: 'x' is str 'two', which does not fit the type"),
+        ("out.parquet", {"x": 2**60 + 1, "y": 0.5}, "'x' has integers beyond 2^53"),
+        ("out.csv", {"x": 1, "y": 2}, "b.wav: 'y' is a field that no file before it had"),
+    ],
+)
+def test_a_misfit_keeps_the_old_file_and_leaves_nothing(
+    segue, writer, folder, monkeypatch, name, later, message
+):
     monkeypatch.setattr(result_table, "MAX_ROWS", 1)
     writer.write("a.wav", plain={"x": 1})
-    writer.write("b.wav", plain={"x": 1, "y": 2})
+    writer.write("b.wav", plain=later)
+    writer.write("c.wav", plain={"x": 0.5})
     (folder / name).write_text("old")
+    before = sorted(os.listdir())
     said = segue("export", "plain", *LEDGER, "-o", name)
     assert said.code == 2
-    assert "b.wav: 'y' is a field that no file before it had" in said.err
+    assert message in said.err
     assert (folder / name).read_text() == "old"
-    assert not [found for found in os.listdir() if found.endswith(".part")]
+    assert sorted(os.listdir()) == before
     said = segue("export", "plain", *LEDGER, "-o", "out.jsonl")
-    assert (said.code, len((folder / "out.jsonl").read_text().splitlines())) == (0, 2)
+    assert (said.code, len((folder / "out.jsonl").read_text().splitlines())) == (0, 3)
+
+
+@pytest.mark.parametrize("name", ["out.parquet", "out.arrow"])
+def test_late_fields_and_wider_types_widen_the_table(segue, writer, folder, monkeypatch, name):
+    monkeypatch.setattr(result_table, "MAX_ROWS", 1)
+    values = [
+        {"x": None, "o": {}, "l": []},
+        {"x": 1, "o": {"a": 1}, "l": [{}]},
+        {"x": 0.5, "o": {"b": "text"}, "late": [[1]], "l": [{"k": 1}]},
+        {},
+    ]
+    for number, value in enumerate(values):
+        writer.write(f"{number}.wav", plain=value)
+    assert segue("export", "plain", *LEDGER, "-o", name).code == 0
+    table = read_table(name)
+    assert table.schema.field("x").type == pa.float64()
+    assert table.column("x").to_pylist() == [None, 1.0, 0.5, None]
+    assert table.column("o").to_pylist() == [
+        None,
+        {"a": 1, "b": None},
+        {"a": None, "b": "text"},
+        None,
+    ]
+    assert table.column("late").to_pylist() == [None, None, [[1]], None]
+    assert table.column("l").to_pylist()[2:] == [[{"k": 1}], None]
+    assert table.num_rows == len(values)
+    assert [found for found in os.listdir() if "out" in found] == [name]
+
+
+def test_standard_output_cannot_be_widened_and_the_message_says_what_to_do(writer, folder):
+    for number in range(result_table.MAX_ROWS):
+        writer.write(f"{number:04}.wav", plain={"x": 1})
+    writer.write("last.wav", plain={"x": 1, "y": 2})
+    with open("out.arrow", "wb") as out:
+        done = subprocess.run(
+            [sys.executable, "-m", "segue_cli", "export", "plain", *LEDGER, "--format", "arrow"],
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert "last.wav: 'y' is a field that no file before it had" in done.stderr
+    assert "or name a file with --output" in done.stderr
+
+
+def test_an_export_that_is_killed_leaves_nothing(writer, files, folder):
+    code = (
+        "import os, signal, sys\n"
+        "from segue_cli import table_files\n"
+        "table_files.ParquetWriter.close = lambda self: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from segue_cli.main import main\n"
+        "main(['export', 'beats', '--ledger', 'sqlite:///ledger.db', '-o', 'out.parquet'])\n"
+    )
+    before = sorted(os.listdir())
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=100)
+    assert done.returncode == -signal.SIGKILL
+    assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow", "csv", "jsonl"])
+def test_a_full_disk_is_an_error_of_its_own(segue, files, form):
+    said = segue("export", "beats", *LEDGER, "-o", "/dev/full", "--format", form)
+    assert said.code == 5
+    assert "no room is left to write '/dev/full'; free some space" in said.err
+
+
+def test_without_nameless_files_a_part_is_written_and_renamed(segue, files, monkeypatch):
+    monkeypatch.setattr(table_files, "_open_nameless", lambda _folder: None)
+    assert segue("export", "beats", *LEDGER, "-o", "out.parquet").code == 0
+    assert read_table("out.parquet").num_rows == 2
+    assert not [found for found in os.listdir() if found.endswith(".part")]
+
+
+def test_row_groups_are_larger_than_batches(segue, files, monkeypatch):
+    monkeypatch.setattr(result_table, "MAX_ROWS", 1)
+    segue("export", "beats", *LEDGER, "-o", "out.parquet")
+    assert parquet.ParquetFile("out.parquet").num_row_groups == 1
+    monkeypatch.setattr(table_files, "GROUP_ROWS", 1)
+    segue("export", "beats", *LEDGER, "-o", "out.parquet")
+    assert parquet.ParquetFile("out.parquet").num_row_groups == 2
+
+
+@pytest.mark.parametrize(
+    ("jobs", "where", "names"),
+    [
+        (["beats"], "tempo_bpm > 120", ["a"]),
+        (["beats"], "beats.tempo_bpm IS NULL", ["b"]),
+        (["beats"], "json_array_length(times_s) = 0 OR times_s ->> 0 = 0.5", ["a", "b"]),
+        (["beats", "plain"], "beats.count = 2 AND plain.tags LIKE '%\"x\"%' -- both", ["a"]),
+        (["beats", "picture"], "beats.fingerprint IS NULL", ["c"]),
+        (["beats"], "uri LIKE '%/b.wav'", ["b"]),
+        (["beats"], "finished_at >= '2027'", []),
+        (["beats"], "level = 'no \"such\" column'", []),
+    ],
+)
+def test_a_condition_selects_rows(segue, files, jobs, where, names):
+    said = segue("export", *jobs, *LEDGER, "--where", where)
+    assert said.code == 0
+    rows = [json.loads(line) for line in said.out.splitlines()]
+    assert [row["uri"][-5:-4] for row in rows] == names
+
+
+def test_rows_that_are_left_out_by_a_condition_are_counted(segue, files):
+    said = segue("export", "beats", *LEDGER, "--where", "count > 2", "-o", "out.csv", "--json")
+    assert (said.json["rows"], said.json["filtered"]) == (0, 2)
+    said = segue("export", "beats", *LEDGER, "--where", "tempo_bpm > 0", "-o", "out.csv")
+    assert "1 row written to out.csv" in said.out
+    assert "1 row left out by --where." in said.out
 
 
 @pytest.mark.parametrize("form", ["parquet", "arrow", "csv"])
@@ -194,9 +319,12 @@ def test_without_results_there_are_the_declared_columns(segue, writer, folder, f
     assert (said.code, said.json["rows"]) == (0, 0)
     if form == "csv":
         text = (folder / "out.csv").read_text()
-        assert text == "uri,version,fingerprint,tempo_bpm,count,level,times_s,beats,labels\n"
+        assert (
+            text
+            == "uri,version,fingerprint,finished_at,tempo_bpm,count,level,times_s,beats,labels\n"
+        )
     else:
-        assert read_table(f"out.{form}").column_names[3:] == [*BEATS]
+        assert read_table(f"out.{form}").column_names[4:] == [*BEATS]
 
 
 def test_unfinished_results_are_not_exported(segue, writer):
@@ -253,6 +381,24 @@ def test_only_json_lines_go_to_a_terminal(files, form):
         assert f"{form} is not for a terminal" in done.stderr
 
 
+@pytest.mark.parametrize("prefix", [(), ("--prefix", "music")])
+def test_a_terminal_shows_a_bar(files, prefix):
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "segue_cli", "export", "beats", *LEDGER, *prefix, "-o", "out.csv"],
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+        timeout=100,
+        check=False,
+    )
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert done.returncode == 0
+    assert "export" in shown
+    assert ("3/?" if prefix else "3/3") in shown
+
+
 @pytest.mark.parametrize(
     ("start", "expected"),
     [("be", ["beats"]), ("st", ["stems.vocals", "stems.summary"]), ("x", [])],
@@ -273,9 +419,46 @@ def test_jobs_and_outputs_are_completed(writer, start, expected):
         (("beat",), "did you mean 'beats'?"),
         (("beats", "-o", "none/out.csv"), "cannot be written (No such file or directory)"),
         ((), "Missing argument"),
+        (("beats", "--where", "tempo > 1"), "no such column: tempo; the columns are files.uri"),
+        (("beats", "--where", '"tempo" > 1'), '"tempo" is no job and no column'),
+        (("beats", "--where", "count >"), "syntax error"),
+        (("beats", "--where", "1) OR (SELECT sql FROM sqlite_schema"), "prohibited"),
+        (("beats", "--where", "1); DROP TABLE cells; SELECT (1"), "one statement at a time"),
+        (("beats", "--where", "count", "--dry-run"), "--dry-run reads no results"),
+        (("moods/beats",), "'moods/beats' is not a job of another namespace"),
     ],
 )
 def test_a_wrong_call_is_refused(segue, files, arguments, message):
     said = segue("export", *arguments, *LEDGER)
+    assert (said.code, said.out) == (2, "")
+    assert message in said.err
+
+
+def test_options_of_beam_start_a_pipeline_that_fills_a_folder(segue, files):
+    said = segue(
+        "export", "beats", "plain", *LEDGER, "-o", "out", "--direct_num_workers=1", "--json"
+    )
+    assert (said.code, said.json["rows"], said.json["jobs"]["beats"]["missing"]) == (0, 2, 1)
+    (name,) = os.listdir("out")
+    assert parquet.read_table(f"out/{name}").num_rows == 2
+    said = segue("export", "beats", *LEDGER, "-o", "out", "--direct_num_workers=1")
+    assert said.code == 2
+    assert "rows beside older ones would be there twice" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--direct_num_workers=1",), "name a folder or gs:// prefix with --output"),
+        (("--direct_num_workers=1", "-o", "x", "--format", "csv"), "writes all rows as Parquet"),
+        (("--direct_num_workers=1", "-o", "x.parquet"), "'x.parquet' is named like a file"),
+        (("-o", "gs://bucket/x", "--where", "count"), "leave out --where"),
+        (("-o", "gs://bucket/x", "--dry-run"), "leave out --where, --dry-run"),
+        (("-o", "out", "--direct_num_worker=1"), "'--direct_num_workers'"),
+        (("--staging", "gs://bucket/x"), "--staging belongs to --to"),
+    ],
+)
+def test_a_wrong_call_of_a_pipeline_is_refused(segue, files, arguments, message):
+    said = segue("export", "beats", *LEDGER, *arguments)
     assert (said.code, said.out) == (2, "")
     assert message in said.err

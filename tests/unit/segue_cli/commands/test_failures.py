@@ -82,6 +82,10 @@ def test_the_traceback_of_a_failure_is_in_the_json(segue, project):
     project.record(media, {"fine": project.failed("fine", media, error=error)})
     assert segue("failures", *LEDGER, "--json").json["failures"][0]["traceback"] == "line 3, in f"
     assert "line 3" not in segue("failures", *LEDGER).out
+    assert "segue failures -v" in segue("failures", *LEDGER).out
+    shown = segue("failures", *LEDGER, "-v").out
+    assert "      line 3, in f\n" in shown
+    assert "segue failures -v" not in shown
 
 
 def test_without_failures_that_is_said(segue, project):

@@ -97,3 +97,27 @@ def test_a_file_that_is_no_ledger_is_refused(segue, project):
     said = segue("status", "--ledger", "sqlite:///noise.db")
     assert said.code == 2
     assert "is not a ledger" in said.err
+
+
+def test_artifacts_that_are_gone_are_said_with_the_remedy(segue, project):
+    ledger = ("--ledger", "sqlite:///ledger.db")
+    for number in range(3):
+        media = project.media(f"{number}.wav")
+        project.write("fine", media)
+        project.record(media, {"fine": project.entry("fine", media)})
+    assert "artifacts" not in segue("status", *ledger).out
+    (project.folder / "artifacts").rename(project.folder / "moved")
+    said = segue("status", *ledger)
+    assert said.code == 0
+    assert "3 of 3 artifacts that were looked at are not in artifacts" in said.out
+    assert "--artifacts" in said.out
+    found = segue("status", *ledger, "--json").json
+    assert (found["artifacts_looked_at"], found["artifacts_gone"]) == (3, 3)
+    assert "looked at" not in segue("status", *ledger, "--artifacts", "moved").out
+
+
+def test_files_that_were_all_moved_are_said(segue, project):
+    media = project.media("a.wav")
+    project.record(media, {})
+    (project.folder / "music").rename(project.folder / "songs")
+    assert "No file exists of the 1 that" in segue("status", "--ledger", "sqlite:///ledger.db").out

@@ -68,6 +68,24 @@ def test_a_name_that_is_no_text_can_still_be_written(lines, capsys):
     assert "\\udcff.wav" in capsys.readouterr().out
 
 
+def test_a_level_hides_what_is_below_it_and_a_file_has_the_rest(capsys, tmp_path, monkeypatch):
+    path = tmp_path / "log.jsonl"
+    monkeypatch.setenv("SEGUE_LOG_FILE", str(path))
+    monkeypatch.setenv("SEGUE_LOG_LEVEL", "warning")
+    lines = EventLines(Output())
+    lines.write(DONE)
+    lines.write({**DONE, "severity": "WARNING", "action": "failed"})
+    assert capsys.readouterr().out.startswith("stream: warning: failed job=beats")
+    [line] = path.read_text().splitlines()
+    assert json.loads(line)["process"] == "stream"
+
+
+def test_at_the_level_debug_people_see_the_events_between_components(capsys, monkeypatch):
+    monkeypatch.setenv("SEGUE_LOG_LEVEL", "debug")
+    EventLines(Output()).write({**DONE, "action": "waiting"})
+    assert capsys.readouterr().out.startswith("stream: waiting")
+
+
 def test_a_reader_that_goes_away_ends_it(lines, monkeypatch):
     class Gone:
         def write(self, _text):

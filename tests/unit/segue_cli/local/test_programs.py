@@ -54,7 +54,8 @@ def test_code_of_the_same_name_beside_two_graphs_is_checked_apart(tmp_path):
         (tmp_path / name / "jobs.yaml").write_text(text)
     folders = list(sys.path)
     for name in ("a", "b"):
-        check_code_alone(read_graph(str(tmp_path / name / "jobs.yaml")))
+        files = check_code_alone(read_graph(str(tmp_path / name / "jobs.yaml")))
+        assert files == (str(tmp_path / name / "features.py"),)
     assert sys.path == folders
     assert "features" not in sys.modules
     with pytest.raises(ConfigurationError, match="no callable 'b'"):

@@ -44,14 +44,14 @@ def build(tmp_path, monkeypatch, lines):
     level = LOGGER.level
     (tmp_path / "music").mkdir()
 
-    def build(*names: str, **graphs: str) -> SystemGroup:
+    def build(*names: str, catch_up: bool = True, **graphs: str) -> SystemGroup:
         for name in (*names, *graphs):
             text = graphs.get(name, GRAPH.replace("NAME", name))
             Path(f"{name}.yaml").write_text(text)
         settings = [
             Settings.load(graph=f"{name}.yaml", catalogue="music") for name in (*names, *graphs)
         ]
-        return SystemGroup(settings, processes=None, on_line=lines.append)
+        return SystemGroup(settings, processes=None, on_line=lines.append, catch_up=catch_up)
 
     yield build
     LOGGER.setLevel(level)
@@ -96,6 +96,19 @@ def test_results_that_nobody_has_requested_are_said_at_the_start(system, caplog)
     system._report_gaps()
     [line] = [r.segue for r in caplog.records if r.segue["action"] == Action.MISSING]
     assert "by job: fine 2;" in line["reason"]  # one of three may be below what is queued
+    assert "they are requested now" in line["reason"]
+
+
+def test_without_catching_up_the_command_that_computes_them_is_said(build, caplog):
+    group = build("default", catch_up=False)
+    group._call(system_module.System.open)
+    [system] = group.systems
+    LOGGER.propagate = True
+    record(system, "a.wav", state=None)
+    system._report_gaps()
+    group.close()
+    [line] = [r.segue for r in caplog.records if r.segue["action"] == Action.MISSING]
+    assert line["severity"] == "WARNING"
     command = f"segue backfill --graph default.yaml --prefix {system.folder} --all"
     assert line["reason"].endswith(command)
 
@@ -139,7 +152,6 @@ def test_what_a_function_logs_is_of_the_namespace_whose_thread_it_is(build, line
         (None, "functions"),
     ]
     assert [system.count_actions() for system in group.systems] == [{}, {"arrived": 1}]
-    assert group.count_actions() == {"arrived": 1}
 
 
 def test_what_is_wrong_with_each_graph_is_reported_at_once(build):

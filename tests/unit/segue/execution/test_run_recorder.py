@@ -10,13 +10,27 @@ import pytest
 
 from segue.adapters.connect import connect_store
 from segue.adapters.folder import FolderStore
-from segue.errors import ConfigurationError, DiskFull, TooManyFailures, Unavailable
+from segue.errors import (
+    ConfigurationError,
+    DiskFull,
+    RunCancelled,
+    TooManyFailures,
+    Unavailable,
+)
+from segue.execution.run_recorder import RunRecorder, count
 from segue.log import LOGGER
 from segue.model.outcome import RunTotals, Status
 from segue.model.passed_over import PassedOver
-from segue.model.run import MAX_TEXT, RunCounts, RunKind, RunRecord, RunSelection, RunState
+from segue.model.run import (
+    MAX_TEXT,
+    RunCounts,
+    RunKind,
+    RunRecord,
+    RunSelection,
+    RunState,
+    save_run,
+)
 from segue.model.run import load_run as load
-from segue_pipelines.run_recorder import RunRecorder
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 START = RunRecord(
@@ -45,6 +59,8 @@ COUNTS = RunCounts(
     left_out={"missing": 1},
     not_included={".txt": 2},
     not_selected={"match": 1},
+    failures={"beats": {"timeout": 1}},
+    cpu_seconds={"beats": 2.5},
 )
 PATIENCE_S = 30
 
@@ -67,8 +83,8 @@ class Place:
         self.location = str(folder)
         self.store = connect_store(self.location)
 
-    def record(self, run: RunRecord = START, *, totals=lambda: TOTALS, update_s=3600.0):
-        return RunRecorder(self.location, run, totals, update_s=update_s, clock=Ticking())
+    def record(self, run: RunRecord = START, *, counts=lambda: COUNTS, update_s=3600.0):
+        return RunRecorder(self.location, run, counts, update_s=update_s, clock=Ticking())
 
     @property
     def run(self) -> RunRecord:
@@ -97,7 +113,7 @@ ELSEWHERE = change(runner="DataflowRunner")
 def test_a_run_is_recorded_while_it_runs_and_at_its_end(place):
     with place.record() as recorder:
         assert place.run == change(updated_at=NOW + timedelta(seconds=1))
-        recorder.totals = TOTALS
+        recorder.counts = COUNTS
     run = place.run
     assert (run.state, run.counts, run.error) == (RunState.DONE, COUNTS, None)
     assert run.ended_at is not None
@@ -115,6 +131,7 @@ def test_a_run_is_recorded_while_it_runs_and_at_its_end(place):
         (ValueError("caf\udce9 " * MAX_TEXT), "failed", "caf\\xe9 "),
         (KeyboardInterrupt(), "interrupted", None),
         (SystemExit(1), "interrupted", None),
+        (RunCancelled("by bob@desk", "bob@desk"), "cancelled", None),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -129,23 +146,55 @@ def test_what_ends_a_run_early_is_recorded_with_what_was_done_by_then(place, err
     assert len(run.error or "") <= MAX_TEXT
 
 
+def test_the_counts_of_a_record_are_those_of_the_run():
+    assert count(TOTALS) == COUNTS
+    assert count(RunTotals(not_started=4)) == RunCounts(not_started=4)
+
+
+def test_it_is_recorded_who_cancelled_a_run(place):
+    with pytest.raises(RunCancelled), place.record():
+        raise RunCancelled("by bob@desk", "bob@desk")
+    assert place.run.cancelled_by == "bob@desk"
+
+
+def test_a_run_elsewhere_that_was_cancelled_meanwhile_stays_cancelled(place):
+    def follow(recorder: RunRecorder) -> None:
+        recorder.record_job("projects/acme/locations/here/jobs/1")
+        assert place.run.runner_job == "projects/acme/locations/here/jobs/1"
+        cancelled = {"state": RunState.CANCELLED, "cancelled_by": "bob@desk"}
+        save_run(place.store, msgspec.structs.replace(place.run, **cancelled), replace=True)
+        raise RuntimeError("the job was cancelled")
+
+    with pytest.raises(RuntimeError), place.record(ELSEWHERE) as recorder:
+        follow(recorder)
+    assert (place.run.state, place.run.cancelled_by) == (RunState.CANCELLED, "bob@desk")
+    assert place.run.error is None
+
+
+def test_an_optional_record_that_cannot_be_written_stops_nothing(place, monkeypatch, logged):
+    fail_to_write(monkeypatch, ConfigurationError("read-only"))
+    with RunRecorder(place.location, START, RunCounts, is_optional=True) as recorder:
+        recorder.counts = COUNTS
+    assert [level for level, _ in logged()] == ["WARNING", "WARNING"]
+
+
 def test_while_it_runs_the_record_has_the_counts_so_far(place):
     done = 0
     written = threading.Event()
 
-    def read_totals() -> RunTotals:
+    def read_counts() -> RunCounts:
         if done and place.run.counts.files == done:
             written.set()
-        return RunTotals(files=done)
+        return RunCounts(files=done)
 
-    with place.record(totals=read_totals, update_s=0.01) as recorder:
+    with place.record(counts=read_counts, update_s=0.01) as recorder:
         begun = place.run.updated_at
         done = 7
         assert written.wait(PATIENCE_S)
         run = place.run
         assert (run.state, run.counts, run.ended_at) == (RunState.RUNNING, RunCounts(files=7), None)
         assert run.updated_at > begun
-        recorder.totals = TOTALS
+        recorder.counts = COUNTS
     assert (place.run.state, place.run.counts) == (RunState.DONE, COUNTS)
 
 
@@ -153,7 +202,7 @@ def test_nothing_is_written_after_the_end(place):
     threads = set(threading.enumerate())
     with place.record(update_s=0.001) as recorder:
         assert set(threading.enumerate()) - threads
-        recorder.totals = TOTALS
+        recorder.counts = COUNTS
     assert set(threading.enumerate()) - threads == set()
     assert place.run.state is RunState.DONE
 
@@ -161,7 +210,7 @@ def test_nothing_is_written_after_the_end(place):
 def test_a_run_elsewhere_is_recorded_at_its_start_and_at_its_end(place):
     with place.record(ELSEWHERE, update_s=0.001) as recorder:
         assert place.run == ELSEWHERE
-        recorder.totals = TOTALS
+        recorder.counts = COUNTS
     assert (place.run.state, place.run.counts) == (RunState.DONE, COUNTS)
     assert place.run.updated_at is None
 
@@ -205,7 +254,7 @@ def test_a_run_does_not_start_where_nothing_can_be_written(place, monkeypatch, e
 def test_a_run_elsewhere_starts_wherever_its_launcher_may_write(place, monkeypatch, logged):
     fail_to_write(monkeypatch, ConfigurationError("access is denied"))
     with place.record(ELSEWHERE) as recorder:
-        recorder.totals = TOTALS
+        recorder.counts = COUNTS
     line = {"severity": "WARNING", "action": "misconfigured", "run": START.id}
     assert logged() == 2 * [("WARNING", {**line, "error": "access is denied"})]
 
@@ -213,7 +262,7 @@ def test_a_run_elsewhere_starts_wherever_its_launcher_may_write(place, monkeypat
 def test_a_record_that_cannot_be_written_at_the_end_costs_a_warning(place, monkeypatch, logged):
     with place.record() as recorder:
         fail_to_write(monkeypatch, Unavailable("no route"))
-        recorder.totals = TOTALS
+        recorder.counts = COUNTS
     line = {"severity": "WARNING", "action": "unavailable", "run": START.id, "error": "no route"}
     assert logged() == [("WARNING", line)]
     assert place.run.state is RunState.RUNNING
@@ -238,7 +287,7 @@ def test_an_outage_costs_one_warning_and_the_next_one_another(place, monkeypatch
             before = place.run.updated_at
             wait_until(lambda before=before: place.run.updated_at > before)
             assert len(logged()) == outage
-        recorder.totals = TOTALS
+        recorder.counts = COUNTS
     assert place.run.state is RunState.DONE
     assert len(logged()) == 2
 

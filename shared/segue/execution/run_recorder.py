@@ -1,7 +1,8 @@
-"""Keeps the record of a backfill up to date while it runs.
+"""Keeps the record of a run up to date while it runs.
 
-Its writer is the process that starts the pipeline. If that is killed, the record stays as it was
-last written, and its ``updated_at`` tells that nobody is at work any more.
+Its writer is the process that starts the run, or, of a backfill, the pipeline. If that is killed,
+the record stays as it was last written, and its ``updated_at`` tells that nobody is at work any
+more.
 """
 
 from __future__ import annotations
@@ -16,19 +17,28 @@ import msgspec
 
 from segue.adapters.connect import connect_store
 from segue.clock import Clock, utc_now
-from segue.errors import SegueError, TransientError
+from segue.errors import RunCancelled, SegueError, TransientError
 from segue.log import Action, log_event
 from segue.model.media_file import format_name
 from segue.model.outcome import RunTotals
-from segue.model.run import MAX_TEXT, UPDATE_S, RunCounts, RunRecord, RunState, save_run
+from segue.model.run import (
+    MAX_TEXT,
+    UPDATE_S,
+    RunCounts,
+    RunRecord,
+    RunState,
+    load_run,
+    save_run,
+)
 
 
 class RunRecorder:
     """Writes the record of a run at its start, every few seconds, and at its end.
 
-    A context manager around the run: the run has failed if an exception ends it, and is interrupted
-    if that is no ``Exception``, such as a ``KeyboardInterrupt``. At the end of what went well, set
-    ``totals``; without them the run goes on elsewhere, and its record says that it is running.
+    A context manager around the run: the run has failed if an exception ends it, was cancelled if
+    that is ``RunCancelled``, and is interrupted if it is no ``Exception``, such as a
+    ``KeyboardInterrupt``. At the end of what went well, set ``counts``; without them the run goes
+    on elsewhere, and its record says that it is running.
 
     Parameters
     ----------
@@ -37,23 +47,31 @@ class RunRecorder:
     run : RunRecord
         The record at the start. If it names a runner, the run is elsewhere: nothing is known of it
         until it ends, and it starts even if its launcher may not write the record.
-    read_totals : callable
-        Reads the totals so far.
+    read_counts : callable
+        Reads the counts so far.
+    is_optional : bool
+        Whether to go on if the record of the start cannot be written.
+    observe : callable, optional
+        Called with the record whenever it has changed, written or not.
     """
 
     def __init__(
         self,
         artifacts: str,
         run: RunRecord,
-        read_totals: Callable[[], RunTotals],
+        read_counts: Callable[[], RunCounts],
         *,
+        is_optional: bool = False,
+        observe: Callable[[RunRecord], None] | None = None,
         update_s: float = UPDATE_S,
         clock: Clock = utc_now,
     ) -> None:
-        self.totals: RunTotals | None = None
+        self.counts: RunCounts | None = None
         self._store = connect_store(artifacts)
         self._run = run
-        self._read_totals = read_totals
+        self._read_counts = read_counts
+        self._is_optional = is_optional
+        self._observe = observe
         self._update_s = update_s
         self._clock = clock
         self._ended = threading.Event()
@@ -71,14 +89,21 @@ class RunRecorder:
         if self._run.runner is not None:
             self._write()
             return self
+        if self._is_optional:
+            self._write()
+            self._start_updates()
+            return self
         try:
             save_run(self._store, self._change(updated_at=self._clock()))
         except BaseException:
             self._store.close()
             raise
+        self._start_updates()
+        return self
+
+    def _start_updates(self) -> None:
         self._thread = threading.Thread(target=self._update_repeatedly, daemon=True)
         self._thread.start()
-        return self
 
     def __exit__(
         self,
@@ -91,26 +116,48 @@ class RunRecorder:
         with contextlib.closing(self._store):
             if self._thread is not None:
                 self._thread.join()
-            if (changes := self._describe_end(error)) is not None:
+            changes = self._describe_end(error)
+            if changes is not None and self._was_cancelled_elsewhere():
+                self._write(counts=changes["counts"])
+            elif changes is not None:
                 self._write(ended_at=self._clock(), **changes)
+
+    def record_job(self, name: str) -> None:
+        """Record the name of the job by which a runner elsewhere knows the run."""
+        self._write(runner_job=name)
 
     def _describe_end(self, error: BaseException | None) -> dict[str, Any] | None:
         """Return what is to be written at the end; None if the run goes on elsewhere."""
         if error is None:
-            if self.totals is None:
+            if self.counts is None:
                 return None
-            return {"state": RunState.DONE, "counts": count(self.totals)}
-        counts = count(self._read_totals())
+            return {"state": RunState.DONE, "counts": self.counts}
+        counts = self._read_counts()
         if not isinstance(error, Exception):
             if self._run.runner is not None:
                 return None
             return {"state": RunState.INTERRUPTED, "counts": counts}
+        if isinstance(error, RunCancelled):
+            return {"state": RunState.CANCELLED, "counts": counts, "cancelled_by": error.by}
         text = format_name(str(error) or type(error).__name__)[:MAX_TEXT]
         return {"state": RunState.FAILED, "counts": counts, "error": text}
 
+    def _was_cancelled_elsewhere(self) -> bool:
+        """Whether ``segue cancel`` has ended a run on another runner, and said so."""
+        if self._run.runner is None:
+            return False
+        try:
+            found = load_run(self._store, self._run.id)
+        except SegueError:
+            return False
+        if found.state is not RunState.CANCELLED:
+            return False
+        self._run = found
+        return True
+
     def _update_repeatedly(self) -> None:
         while not self._ended.wait(self._update_s):
-            self._write(counts=count(self._read_totals()))
+            self._write(counts=self._read_counts())
 
     def _change(self, **changes: Any) -> RunRecord:
         self._run = msgspec.structs.replace(self._run, **changes)
@@ -130,6 +177,8 @@ class RunRecorder:
             self._has_warned = True
         else:
             self._has_warned = False
+        if self._observe is not None:
+            self._observe(self._run)
 
 
 def count(totals: RunTotals) -> RunCounts:
@@ -140,4 +189,9 @@ def count(totals: RunTotals) -> RunCounts:
         jobs={job: {str(s): n for s, n in found.items()} for job, found in totals.jobs.items()},
         left_out=dict(totals.left_out),
         **msgspec.structs.asdict(totals.passed_over),
+        not_started=totals.not_started,
+        tried_files=totals.tried_files,
+        newly_failed_files=totals.newly_failed_files,
+        failures={job: dict(kinds) for job, kinds in totals.failures.items()},
+        cpu_seconds={job: round(seconds, 3) for job, seconds in totals.cpu_seconds.items()},
     )
