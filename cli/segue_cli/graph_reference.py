@@ -63,26 +63,33 @@ both; `segue graph --schema -o {FILE}` writes the schema of the Segue that is in
 An editor knows what a line may be. Whether a parent exists, and whether a graph has a cycle,
 matches its lock and the jobs' code, `segue graph --check` says.
 """
-TABLES: Mapping[str, tuple[str, Mapping[str, GraphKey]]] = {
-    "The graph": ("key", GRAPH_KEYS),
-    "A job": ("key of a job", JOB_KEYS),
-    "Resources": ("key of `resources`", RESOURCE_KEYS),
-    "A model": ("key of a model", MODEL_KEYS),
+SECTIONS: Mapping[str, Mapping[str, GraphKey]] = {
+    "Keys of the graph": GRAPH_KEYS,
+    "Keys of a job": JOB_KEYS,
+    "Keys of resources": RESOURCE_KEYS,
+    "Keys of a model": MODEL_KEYS,
 }
 
 
 def build_page() -> str:
     """Return the reference, as Markdown."""
     parts = [INTRO]
-    for heading, (name, keys) in TABLES.items():
-        rows = [
-            f"| `{key}` | {each.kind} | {each.meaning} | {each.default or '**required**'} | "
-            f"`{each.example}` |"
-            for key, each in keys.items()
-        ]
-        title = f"| {name} | value | meaning | default | example |\n|-|-|-|-|-|"
-        parts.append("\n".join([f"## {heading}", "", title, *rows, ""]))
+    for heading, keys in SECTIONS.items():
+        parts.append(f"## {heading}\n")
+        parts += [_describe(name, key) for name, key in keys.items()]
     return "\n".join(parts)
+
+
+def _describe(name: str, key: GraphKey) -> str:
+    """Return the paragraphs on a key; a heading of its own makes it a target of links."""
+    meaning = f"{key.meaning[0].upper()}{key.meaning[1:]}."
+    lines = [
+        *(f"### {name}", "", meaning, ""),
+        f"- Value: {key.kind}",
+        f"- Default: {key.default}" if key.default else "- **Required**",
+        f"- Example: `{key.example}`",
+    ]
+    return "\n".join([*lines, ""])
 
 
 def main() -> None:

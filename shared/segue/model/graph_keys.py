@@ -230,7 +230,7 @@ JOB_KEYS: Mapping[str, GraphKey] = {
     ),
     "resources": GraphKey(
         kind="mapping",
-        meaning="the [memory and the GPU](#resources) that one running job needs",
+        meaning="the [memory and the GPU](#keys-of-resources) that one running job needs",
         default="as below",
         example="resources: {memory_gib: 8, gpu: nvidia-l4}",
     ),
@@ -349,7 +349,7 @@ GRAPH_KEYS: Mapping[str, GraphKey] = {
     ),
     "models": GraphKey(
         kind="mapping of models",
-        meaning="the [models](#a-model) of this graph, by `NAME@VERSION`",
+        meaning="the [models](#keys-of-a-model) of this graph, by `NAME@VERSION`",
         default="those that Segue [lists](models.md)",
         example="models: {level@1: {source: models/level.onnx, sha256: …}}",
     ),
@@ -379,7 +379,8 @@ GRAPH_KEYS: Mapping[str, GraphKey] = {
     ),
     "jobs": GraphKey(
         kind=f"mapping of 1 to {MAX_JOBS:,} jobs",
-        meaning="the [jobs](#a-job), by name: up to 63 lower-case letters, digits and underscores",
+        meaning="the [jobs](#keys-of-a-job), by name: up to 63 lower-case letters, digits and "
+        "underscores",
         example="jobs: {beats: {run: …, needs: …, writes: …}}",
     ),
 }
