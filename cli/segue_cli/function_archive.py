@@ -25,6 +25,7 @@ from segue.model.queue import (
     list_subscriptions,
     list_topics,
 )
+from segue.model.secret_reference import find_stored_secret
 from segue.model.settings import Settings
 from segue.stack import load_graph
 from segue_cli.views.output import build_write_error
@@ -106,7 +107,7 @@ def compile_graph(settings: Settings) -> bytes:
     """Return what Terraform needs to know of the graph, as JSON.
 
     Terraform compares the hashes with its own jobs.yaml and segue.lock. Parameters are left out:
-    what fills their variables may be secret.
+    what fills their variables may be secret. Of secrets, it has the names in Secret Manager.
     """
     graph, text = _load_graph(settings)
     lock = _read_lock(graph)
@@ -117,6 +118,7 @@ def compile_graph(settings: Settings) -> bytes:
             "owner": job.owner,
             "memory_gib": job.resources.memory_gib,
             "gpu": job.resources.gpu,
+            "secrets": sorted({s for r in job.secrets.values() if (s := find_stored_secret(r))}),
         }
         for job in graph.jobs.values()
     }

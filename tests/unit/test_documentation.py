@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import json
 import re
 import shlex
@@ -15,7 +14,7 @@ import yaml
 
 from segue.log import Action
 from segue.model.dead_letter import DeadLetter
-from segue.model.graph import KEYS, MODEL_KEYS, UNRESOLVED, Job, parse_graph
+from segue.model.graph import UNRESOLVED, parse_graph
 from segue.model.message import Message
 from segue.model.record import Entry, Record, list_done_terms, list_open_terms
 from segue.model.run import RunRecord, encode_run
@@ -105,9 +104,6 @@ def test_the_graphs_in_the_documentation_are_valid():
 @pytest.mark.parametrize(
     ("heading", "names"),
     [
-        ("key", KEYS),
-        ("key of a job", [f.name for f in dataclasses.fields(Job) if f.name != "name"]),
-        ("key of a model", MODEL_KEYS),
         ("field of a message", [f.encode_name for f in msgspec.structs.fields(Message)]),
         ("field of a dead letter", [f.encode_name for f in msgspec.structs.fields(DeadLetter)]),
         ("field of a record", ["format", *(f.encode_name for f in msgspec.structs.fields(Record))]),

@@ -12,13 +12,15 @@ import click
 
 from segue.errors import ConfigurationError, suggest
 from segue.model.graph import read_graph
+from segue.model.graph_schema import COMMENT, format_schema
+from segue.model.graph_schema import FILE as SCHEMA
 from segue.model.shipped_graphs import list_shipped_graphs
 from segue_cli.command import Context, command, complete_path
 
 SUFFIX = ".template"
 HIDDEN = {"gitignore": ".gitignore"}
 # An existing project keeps its own; the other files are required.
-OPTIONAL = frozenset({".gitignore", "README.md", "conftest.py"})
+OPTIONAL = frozenset({".gitignore", "README.md", "conftest.py", SCHEMA})
 FIRST_STEPS = (
     "segue graph --check",
     "pytest",
@@ -53,6 +55,7 @@ def init(context: Context, folder: str, graph: str | None, force: bool) -> None:
     files = dict(_read_templates(resources.files("segue_cli") / "templates"))
     if graph is not None:
         files = {".gitignore": files[".gitignore"], "jobs.yaml": _read_shipped(graph)}
+    files |= {"jobs.yaml": COMMENT + files["jobs.yaml"], SCHEMA: format_schema()}
     existing = [name for name in files if os.path.lexists(os.path.join(folder, name))]
     conflicts = [name for name in existing if name not in OPTIONAL]
     if conflicts and not force:

@@ -151,7 +151,9 @@ def test_the_compiled_graph_has_what_terraform_needs_of_each_job_and_pipeline(se
         "  b: {run: 'm:f', needs: {x: a, y: source, z: a}, writes: application/json, owner: Café}\n"
         "  a: {run: 'm:f', needs: {x: source}, writes: application/json,"
         " resources: {memory_gib: 7, gpu: nvidia-l4}}\n"
-        "  c: {run: 'm:f', needs: {x: source}, writes: application/json}\n"
+        "  c: {run: 'm:f', needs: {x: source}, writes: application/json, secrets:"
+        " {y: 'env:KEY', z: projects/acme/secrets/z/versions/2,"
+        " u: projects/acme/secrets/z/versions/latest}}\n"
         "  d: {run: 'm:f', needs: {x: b}, writes: application/json}\n"
     )
     compiled = json.loads(compile_graph(settings))
@@ -162,6 +164,7 @@ def test_the_compiled_graph_has_what_terraform_needs_of_each_job_and_pipeline(se
         "owner": "",
         "memory_gib": 2,
         "gpu": "none",
+        "secrets": [],
     }
     assert compiled == {
         "format": 4,
@@ -169,7 +172,7 @@ def test_the_compiled_graph_has_what_terraform_needs_of_each_job_and_pipeline(se
         "lock_sha256": None,
         "jobs": {
             "a": {**plain, "memory_gib": 7, "gpu": "nvidia-l4"},
-            "c": plain,
+            "c": {**plain, "secrets": ["projects/acme/secrets/z"]},
             "b": {**plain, "parents": ["a"], "owner": "Café"},
             "d": {**plain, "parents": ["b"], "reads_source": False},
         },
@@ -245,12 +248,12 @@ def test_the_compiled_graph_is_the_same_everywhere_and_holds_no_secret(
     graph = GRAPH.replace("application/json}", "application/json, params: {key: '${KEY}'}}")
     compiled = set()
     for place in ("one", "two"):
-        monkeypatch.setenv("KEY", f"secret of {place}")
+        monkeypatch.setenv("KEY", f"hunter of {place}")
         (tmp_path / place).mkdir()
         (tmp_path / place / "jobs.yaml").write_text(graph)
         compiled.add(compile_graph(Settings(graph=str(tmp_path / place / "jobs.yaml"))))
     (text,) = compiled
-    assert b"secret" not in text
+    assert b"hunter" not in text
     assert str(tmp_path).encode() not in text
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from segue.model.graph import read_graph
+from segue.model.graph_schema import build_schema
 from segue.model.job_code import check_code
 from segue.model.shipped_graphs import DEFAULT_PATH
 
@@ -13,6 +16,7 @@ FILES = {
     "README.md",
     "brightness.py",
     "conftest.py",
+    "jobs.schema.json",
     "jobs.yaml",
     "tests/test_brightness.py",
 }
@@ -28,6 +32,9 @@ def test_a_project_is_written_whose_code_fits_its_graph(segue, folder):
     }
     assert written == FILES
     check_code(read_graph("features/jobs.yaml", {}))
+    first, *_ = (folder / "features/jobs.yaml").read_text().splitlines()
+    assert first == "# yaml-language-server: $schema=jobs.schema.json"
+    assert json.loads((folder / "features/jobs.schema.json").read_text()) == build_schema()
     assert "cd features" in said.out
     assert "segue backfill" in said.out
 
@@ -72,7 +79,7 @@ def test_a_place_that_cannot_be_written_is_refused(segue, folder):
 
 def test_a_project_can_start_from_a_graph_that_ships_with_segue(segue, folder):
     found = segue("init", "--graph", "default", "light", "--json").json
-    assert set(found["written"]) == {".gitignore", "jobs.yaml"}
+    assert set(found["written"]) == {".gitignore", "jobs.schema.json", "jobs.yaml"}
     assert read_graph("light/jobs.yaml", {}).jobs.keys() == read_graph(DEFAULT_PATH, {}).jobs.keys()
     assert found["next"][0] == "cd light"
     said = segue("init", "--graph", "defualt", "other")
