@@ -80,17 +80,6 @@ def test_every_environment_variable_of_the_code_is_documented():
     assert {v for v in used if v not in documented} == set()
 
 
-def test_every_setting_in_the_readme_has_its_real_default():
-    rows = dict(
-        re.findall(
-            r"^\| `(SEGUE_\w+)` \|[^|]*\| (.+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE
-        )
-    )
-    assert {v: d.replace("`", "") for v, d in rows.items()} == {
-        s.variable: s.default for s in SETTINGS.values()
-    }
-
-
 def test_the_graphs_in_the_documentation_are_valid():
     shown = [
         body for p in PAGES for language, body in FENCE.findall(p.read_text()) if language == "yaml"
