@@ -44,7 +44,7 @@ def test_it_holds_what_is_deployed_beside_the_code(wheel):
         for name in list_tracked("infra")
         if not name.startswith(tuple(f"infra/{one}" for one in LEFT_OUT)) and "/tests/" not in name
     }
-    assert held.keys() == expected | {"locks/functions.txt"}
+    assert held.keys() == expected | {"locks/functions.txt", "locks/pipelines.txt"}
     assert [name for name, data in held.items() if data != (ROOT / name).read_bytes()] == []
 
 
