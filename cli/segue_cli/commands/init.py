@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterator, Sequence
 import click
 
 from segue.errors import ConfigurationError
+from segue.extras import DISTRIBUTION
+from segue.model.artifact import find_version
 from segue.model.graph import read_graph
 from segue.model.shipped_graphs import list_shipped_graphs
 from segue_cli.command import Context, command, complete_path
@@ -27,10 +29,13 @@ OPTIONAL = (
     *(".gitignore", "README.md", "conftest.py", "requirements.txt", "requirements-dev.txt"),
     *("wheels/README.md", ".github/workflows/ci.yml"),
 )
-# What to do about a file that is kept.
+# What a file that is kept lacks, and what to do about it.
 HINTS = {
-    ".gitignore": "add .segue/ and build/ to it; they hold results and archives",
-    "requirements.txt": "add Segue to it, in the version that 'segue --version' prints",
+    ".gitignore": (".segue/", "add .segue/ to it; it holds the results and the ledger"),
+    "requirements.txt": (
+        f"=={find_version()}",
+        f"add {DISTRIBUTION}=={find_version()} to it, with the extra pipelines",
+    ),
 }
 FIRST_STEPS = (
     "segue graph --check",
@@ -120,9 +125,12 @@ def _show(output: Output, folder: str, written: Sequence[str], kept: Sequence[st
     modules = sum(name.startswith(MODULES) for name in written)
     output.print(f"wrote {os.path.join(folder, MODULES)}, Segue's Terraform ({modules} files)")
     for name in kept:
-        output.print(f"kept  {os.path.join(folder, name)}, which already exists")
-        if name in HINTS:
-            output.print(f"      {HINTS[name]}")
+        path = os.path.join(folder, name)
+        output.print(f"kept  {path}, which already exists")
+        lacking, hint = HINTS.get(name, ("", ""))
+        with open(path, encoding="utf-8", errors="replace") as file:
+            if lacking not in file.read():
+                output.print(f"      {hint}")
 
 
 def _find_graph(folder: str) -> str:
@@ -147,9 +155,12 @@ def _check_modules(folder: str) -> None:
 def _check_conflicts(folder: str, conflicts: Collection[str], deployment: bool) -> None:
     own = [name for name in conflicts if not name.startswith(MODULES)]
     if own or (conflicts and not deployment):
+        shown = sorted(own or [MODULES], key=lambda name: ("/" in name, name))
+        more = f" and {len(shown) - 3} more files" if len(shown) > 4 else ""
+        names = ", ".join(shown[:3] if more else shown)
         raise ConfigurationError(
-            f"{folder!r} already has {', '.join(own or [MODULES])}; name another folder, or "
-            "overwrite with --force"
+            f"{folder!r} already has {names}{more}; name another folder, overwrite with --force, "
+            "or keep them with --deployment"
         )
 
 

@@ -93,6 +93,8 @@ def test_a_project_that_is_there_keeps_its_own_papers(segue, folder, name):
     said = segue("init")
     assert said.code == 0
     assert f"kept  ./{name}, which already exists" in said.out
+    assert ("add .segue/ to it" in said.out) == (name == ".gitignore")
+    assert (f"add {DISTRIBUTION}==" in said.out) == (name == "requirements.txt")
     assert (folder / name).read_text() == "mine"
 
 
