@@ -90,3 +90,15 @@ def test_it_builds_the_archives_that_the_source_tree_builds(editable, with_all, 
         archives.append({p.name: p.read_bytes() for p in Path(folder, "build").iterdir()})
     assert archives[0] == archives[1]
     assert archives[0].keys() == {"graph.json", *(f"{name}.zip" for name in FUNCTIONS)}
+
+
+def test_it_writes_the_project_that_the_source_tree_writes(editable, with_cli, tmp_path):
+    projects = []
+    for name, environment in (("tree", editable), ("wheel", with_cli)):
+        folder = tmp_path / name
+        folder.mkdir()
+        environment.run(environment.segue, "init", cwd=folder)
+        files = {p.relative_to(folder): p for p in folder.rglob("*") if p.is_file()}
+        projects.append({path: file.read_text() for path, file in files.items()})
+    assert projects[0] == projects[1]
+    assert len(projects[0]) > 80
