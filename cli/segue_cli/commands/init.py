@@ -40,6 +40,7 @@ HINTS = {
 FIRST_STEPS = (
     "segue graph --check",
     "pytest",
+    "segue test",
     "segue run brightness SONG",
     "segue backfill --prefix MUSIC --job brightness",
 )

@@ -157,7 +157,8 @@ def test_the_workflow_of_a_project_runs_what_its_readme_says(segue, folder):
     segue("init")
     [job] = yaml.safe_load((folder / ".github/workflows/ci.yml").read_text())["jobs"].values()
     runs = [step["run"] for step in job["steps"] if "run" in step]
-    assert runs[1:5] == ["segue models get", "segue graph --check", "pytest", "segue package --all"]
+    assert runs[1:5] == ["segue models get", "segue graph --check", "pytest", "segue test"]
+    assert runs[5] == "segue package --all"
     ours = (ROOT / ".github/workflows/ci.yml").read_text()
     for step in job["steps"]:
         assert step.get("uses", "actions/checkout@v5") in ours
