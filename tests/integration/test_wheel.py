@@ -66,6 +66,8 @@ def test_it_runs_from_an_environment_that_an_installer_has_made(wheel, tmp_path)
     command = [
         *(find_uv(), "tool", "run", "--isolated", "--quiet", "--python", sys.executable),
         *("--find-links", str(wheel.parent), "--constraints", str(ROOT / "locks/pipelines.txt")),
+        # Of the same version, uv would take one that it has kept.
+        *("--refresh-package", DISTRIBUTION),
         *("--from", f"{DISTRIBUTION}[cli]", "segue", "--version"),
     ]
     done = subprocess.run(
