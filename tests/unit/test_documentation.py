@@ -170,7 +170,8 @@ def test_every_file_that_is_named_in_the_documentation_exists():
     known = re.compile(r"`((?:shared|cli|pipelines|functions|bench|truth|infra|tests)/[\w./-]*)`")
     named = {name for path in PAGES for name in known.findall(path.read_text())}
     assert named
-    real = [name for name in sorted(named) if "ENV" not in name]
+    projects = "infra/segue"  # a copy of infra/ in a project of one's own
+    real = [n for n in sorted(named) if "ENV" not in n and not n.startswith(projects)]
     assert [name for name in real if not (ROOT / name).exists()] == []
 
 

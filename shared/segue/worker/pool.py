@@ -413,10 +413,14 @@ class Pool:
     def _resume_supervisor(self) -> None:
         """Let the supervisor go on if a job has stopped it; then deadlines count again."""
         with contextlib.suppress(ChildProcessError):
-            if os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOHANG):
+            # Not waitid, which Python 3.11 and 3.12 lack on macOS.
+            process, status = os.waitpid(self._process.pid, os.WNOHANG | os.WUNTRACED)
+            if process and os.WIFSTOPPED(status):
                 self._stops += 1
                 is_last = self._stops > MAX_STOPS
                 self._process.send_signal(signal.SIGKILL if is_last else signal.SIGCONT)
+            elif process:  # it has ended, and nobody can ask for its status again
+                self._process.returncode = os.waitstatus_to_exitcode(status)
 
     def _replace_supervisor(self) -> list[Report]:
         """Start a new supervisor after the old one, and so all its children, have died.

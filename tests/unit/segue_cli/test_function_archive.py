@@ -20,10 +20,10 @@ from segue_cli.function_archive import (
     FUNCTIONS,
     build_archive,
     compile_graph,
-    find_source_tree,
 )
+from segue_cli.segue_sources import describe_tree
+from segue_support.paths import ROOT
 
-ROOT = Path(find_source_tree())
 GRAPH = """
 catalogue: ${SEGUE_CATALOGUE}
 artifacts: ${SEGUE_ARTIFACTS}
@@ -68,7 +68,7 @@ def test_the_same_tree_gives_the_same_bytes(function, settings, tmp_path, monkey
         time.tzset()
         root = copied(tmp_path / zone, order=order)
         path = tmp_path / f"{order}.zip"
-        build_archive(function, settings, root=root).write(str(path))
+        build_archive(function, settings, sources=describe_tree(root)).write(str(path))
         made.append(path.read_bytes())
     monkeypatch.undo()
     time.tzset()
@@ -106,16 +106,16 @@ def test_requirements_are_the_lock_and_the_graph_is_the_users(settings):
 
 def test_a_change_of_what_no_function_imports_changes_no_archive(settings, tmp_path):
     root = copied(tmp_path / "tree", order=1)
-    before = build_archive("arrival", settings, root=root).files
+    before = build_archive("arrival", settings, sources=describe_tree(root)).files
     for name in (
         "shared/segue/execution/executor.py",
         "shared/segue/worker/pool.py",
         "functions/segue_functions/request.py",
     ):
         (Path(root) / name).write_text("x = 1\n")
-    assert build_archive("arrival", settings, root=root).files == before
+    assert build_archive("arrival", settings, sources=describe_tree(root)).files == before
     (Path(root) / "shared/segue/model/ledger.py").write_text("x = 1\n")
-    assert build_archive("arrival", settings, root=root).files != before
+    assert build_archive("arrival", settings, sources=describe_tree(root)).files != before
 
 
 def test_files_in_an_archive_can_be_read_by_anybody_and_have_no_times(settings, tmp_path):
@@ -260,11 +260,3 @@ def test_the_compiled_graph_is_the_same_everywhere_and_holds_no_secret(
 def test_an_unknown_function_is_refused_with_the_known_ones(settings):
     with pytest.raises(ConfigurationError, match="arrival, deletion, sweep, request"):
         build_archive("upload", settings)
-
-
-def test_without_a_source_tree_it_says_where_to_run(monkeypatch, tmp_path):
-    monkeypatch.setattr(
-        "segue_cli.function_archive.__file__", str(tmp_path / "cli/segue_cli/function_archive.py")
-    )
-    with pytest.raises(ConfigurationError, match="in a checkout"):
-        find_source_tree()
