@@ -156,8 +156,8 @@ def test_a_project_has_the_versions_that_segue_was_tested_with(segue, folder):
 def test_no_placeholder_is_left_in_a_project(segue, folder):
     segue("init")
     own = leave_out_modules(list_files(folder))
-    assert [name for name in own if "@SEGUE" in (folder / name).read_text()] == []
-    assert [name for name in own if "@VERSION" in (folder / name).read_text()] == []
+    assert [name for name in own if "@SEGUE@" in (folder / name).read_text()] == []
+    assert [name for name in own if "@VERSION@" in (folder / name).read_text()] == []
 
 
 def test_the_workflow_of_a_project_runs_what_its_readme_says(segue, folder):
