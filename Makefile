@@ -15,7 +15,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
   --no-emit-index-url --no-annotate --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format docs bench truth prove infra archives lock sbom clean
+.PHONY: help setup demo test check lint format docs wheel bench truth prove infra archives lock sbom clean
 
 help:  ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,10 @@ docs: $(READY) $(DOCS_READY)  ## Build the documentation as a site: build/site/i
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 	@echo "Open build/site/index.html; to search it, too: python3 -m http.server --directory build/site"
 
+wheel: $(READY)  ## Build what is installed elsewhere, a wheel, and its source: dist
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build --directory dist
+
 bench: $(READY)  ## Measure: ratios, each within one run
 	$(BIN)/python -m bench
 
@@ -98,7 +102,9 @@ lock: $(READY)  ## Renew the locks from pyproject.toml and locks/*.in
 	@$(COMPILE) --extra pipelines --extra models pyproject.toml --output-file locks/pipelines.txt
 	@$(COMPILE) --extra pipelines --extra models-gpu --constraints locks/pipelines.txt pyproject.toml \
 	  --output-file locks/pipelines-gpu.txt
-	@$(COMPILE) --constraints locks/dev.txt locks/build.in --output-file locks/build.txt
+	@for part in build frames; do \
+	  $(COMPILE) --constraints locks/dev.txt locks/$$part.in --output-file locks/$$part.txt || exit; \
+	done
 	@$(COMPILE) --no-deps locks/truth.in --output-file locks/truth.txt
 	@for part in docs infra sbom; do $(COMPILE) locks/$$part.in --output-file locks/$$part.txt || exit; done
 
@@ -110,4 +116,4 @@ sbom: $(SBOM_READY)  ## List what is deployed, by version and hash: build/sbom, 
 	done
 
 clean:  ## Remove what was made, the environment included
-	rm -rf .venv .venv-docs .venv-infra .venv-sbom .venv-truth .segue build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-docs .venv-infra .venv-sbom .venv-truth .segue build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,6 +6,8 @@ locals {
 
   pipelines = { for name, pipeline in local.graph.pipelines : name => sort(pipeline.jobs) }
 
+  secrets = toset(flatten([for job in values(local.jobs) : job.secrets])) # projects/PROJECT/secrets/NAME
+
   # Topics that belong to a pipeline; source and dead belong to none.
   inboxes = { for name in keys(local.pipelines) : "inbox-${name}" => name }
   pipeline_topics = merge(local.inboxes, [

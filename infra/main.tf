@@ -127,7 +127,8 @@ module "images" {
   source_hash = local.source_hash
   graph       = local.graph_in_sources
   packages    = local.packages
-  metadata    = file("${path.root}/container/metadata.json")
+  config      = abspath("${path.module}/container/cloudbuild.yaml")
+  metadata    = file("${path.module}/container/metadata.json")
   code_bucket = module.staging.code_bucket
   labels      = local.labels
   kms_key     = var.kms_key

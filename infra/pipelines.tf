@@ -24,6 +24,7 @@ module "pipeline" {
   jobs    = each.value
   # Results of other namespaces are in buckets of theirs.
   parents = setsubtract(setintersection(flatten([for job in each.value : local.jobs[job].parents]), keys(local.jobs)), each.value)
+  secrets = toset(flatten([for job in each.value : local.jobs[job].secrets]))
   kms_key = var.kms_key
   labels  = local.pipeline_labels[each.key]
 
@@ -56,6 +57,7 @@ module "backfill" {
   project = var.project
   region  = var.region
   name    = "${var.prefix}-backfill"
+  secrets = local.secrets
   labels  = local.labels
 
   ledger_database  = module.ledger.database

@@ -21,6 +21,7 @@ locals {
     ],
     var.budget == null ? [] : ["billingbudgets.googleapis.com"],
     var.kms_key == null ? [] : ["cloudkms.googleapis.com"],
+    length(local.secrets) == 0 ? [] : ["secretmanager.googleapis.com"],
   ))
 
   # Agents that Segue refers to, which exist only once they are requested. Pub/Sub's moves events to the dead

@@ -4,15 +4,15 @@ locals {
   root = "${path.root}/.."
   lock = "${dirname(var.graph)}/segue.lock"
   # Models run on GPUs with other packages, which bring CUDA.
-  packages = alltrue([for gpu in values(local.pipeline_gpu) : gpu == "none"]) ? "locks/pipelines.txt" : "locks/pipelines-gpu.txt"
+  packages = var.packages != null ? var.packages : alltrue([for gpu in values(local.pipeline_gpu) : gpu == "none"]) ? "locks/pipelines.txt" : "locks/pipelines-gpu.txt"
   sources = sort([
-    for file in setunion(
+    for file in setunion([local.packages], var.sources != null ? var.sources : setunion(
       fileset(local.root, "shared/**"),
       fileset(local.root, "cli/**"),
       fileset(local.root, "pipelines/**"),
       fileset(local.root, "infra/container/{Dockerfile,*.py}"),
-      ["locks/build.txt", local.packages, "pyproject.toml"],
-    ) : file if !can(regex("__pycache__|\\.pyc$|(^|/)\\.", file)) # no caches or hidden files
+      ["locks/build.txt", "pyproject.toml"],
+    )) : file if !can(regex("__pycache__|\\.pyc$|(^|/)\\.", file)) # no caches or hidden files
   ])
   source_hash = substr(sha256(join("\n", concat(
     [for file in local.sources : "${file} ${filesha256("${local.root}/${file}")}"],

@@ -109,6 +109,18 @@ variable "base_images" {
   default = null
 }
 
+variable "sources" {
+  description = "What the image is built from, beside the graph and the list of its packages: files, relative to the folder above the root module. Null means Segue's own source tree; a project names its code."
+  type        = set(string)
+  default     = null
+}
+
+variable "packages" {
+  description = "The list of packages that the image installs, relative to the folder above the root module. Null means Segue's lock: the one for GPUs if a job of the graph needs one."
+  type        = string
+  default     = null
+}
+
 variable "catalogue" {
   description = "The bucket of source media: created here, or an existing one that is only read. Its location defaults to the region."
   type = object({

@@ -25,8 +25,10 @@ from segue.model.queue import (
     list_subscriptions,
     list_topics,
 )
+from segue.model.secret_reference import find_stored_secret
 from segue.model.settings import Settings
 from segue.stack import load_graph
+from segue_cli.segue_sources import SegueSources, find_sources
 from segue_cli.views.output import build_write_error
 
 # Function → the parts of the stack that it uses, whose clients are imported at the start.
@@ -37,7 +39,6 @@ FUNCTIONS = {
     "request": ("ledger", "queue", "artifacts"),
 }
 LOCK = os.path.join("locks", "functions.txt")
-FOLDERS = {"segue_functions": "functions", "segue": "shared"}  # package → its folder
 GRAPH_FORMAT = 4  # infra/variables.tf refuses any other
 FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the earliest date of the zip format
 UNIX, FILE_MODE = 3, 0o100644
@@ -85,17 +86,21 @@ def replace_file(path: str) -> Iterator[str]:
         raise build_write_error(path, error) from error
 
 
-def build_archive(function: str, settings: Settings, *, root: str | None = None) -> Archive:
+def build_archive(
+    function: str, settings: Settings, *, sources: SegueSources | None = None
+) -> Archive:
     """Collect the files that a function needs: its code, its requirements and the graph."""
     if function not in FUNCTIONS:
         raise ConfigurationError(
             f"{function!r} is not a function; name one of {', '.join(FUNCTIONS)}, or --all"
         )
-    root = find_source_tree() if root is None else root
-    files = dict(_collect_modules(root, ["segue_functions.stack", f"segue_functions.{function}"]))
+    sources = find_sources() if sources is None else sources
+    files = dict(
+        _collect_modules(sources, ["segue_functions.stack", f"segue_functions.{function}"])
+    )
     parts = ", ".join(f'"{part}"' for part in FUNCTIONS[function])
     files["main.py"] = MAIN.format(name=function, parts=parts).encode()
-    files["requirements.txt"] = _read(os.path.join(root, LOCK))
+    files["requirements.txt"] = _read(os.path.join(sources.deployed, LOCK))
     graph, files["jobs.yaml"] = _load_graph(settings)
     if (lock := _read_lock(graph)) is not None:
         files[LOCK_FILE] = lock
@@ -106,7 +111,7 @@ def compile_graph(settings: Settings) -> bytes:
     """Return what Terraform needs to know of the graph, as JSON.
 
     Terraform compares the hashes with its own jobs.yaml and segue.lock. Parameters are left out:
-    what fills their variables may be secret.
+    what fills their variables may be secret. Of secrets, it has the names in Secret Manager.
     """
     graph, text = _load_graph(settings)
     lock = _read_lock(graph)
@@ -117,6 +122,7 @@ def compile_graph(settings: Settings) -> bytes:
             "owner": job.owner,
             "memory_gib": job.resources.memory_gib,
             "gpu": job.resources.gpu,
+            "secrets": sorted({s for r in job.secrets.values() if (s := find_stored_secret(r))}),
         }
         for job in graph.jobs.values()
     }
@@ -143,18 +149,7 @@ def compile_graph(settings: Settings) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def find_source_tree() -> str:
-    """Return the root of Segue's source tree, which has the locks."""
-    root = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-    if not os.path.exists(os.path.join(root, LOCK)):
-        raise ConfigurationError(
-            f"{root!r} has no {LOCK}, and an archive needs Segue's source tree; run "
-            "'segue package' in a checkout that is set up with 'make setup'"
-        )
-    return root
-
-
-def _collect_modules(root: str, modules: list[str]) -> Iterator[tuple[str, bytes]]:
+def _collect_modules(sources: SegueSources, modules: list[str]) -> Iterator[tuple[str, bytes]]:
     """Yield the files of modules, and of all modules of Segue that they import, also lazily.
 
     Other modules are left out, so that a change of them deploys nothing.
@@ -162,7 +157,7 @@ def _collect_modules(root: str, modules: list[str]) -> Iterator[tuple[str, bytes
     seen: set[str] = set()
     while modules:
         module = modules.pop()
-        folder = FOLDERS.get(module.partition(".")[0])
+        folder = sources.folders.get(module.partition(".")[0])
         if module in seen or folder is None:
             continue
         seen.add(module)
@@ -170,7 +165,7 @@ def _collect_modules(root: str, modules: list[str]) -> Iterator[tuple[str, bytes
         stem = module.replace(".", "/")
         # A package may read its stub when it is imported, as segue does for its public names.
         for name in (f"{stem}.py", f"{stem}/__init__.py", f"{stem}/__init__.pyi"):
-            path = os.path.join(root, folder, name)
+            path = os.path.join(folder, name)
             if os.path.exists(path):
                 source = _read(path)
                 yield name, source

@@ -33,6 +33,17 @@ run "jobs_of_a_group_share_a_pipeline_with_its_topics_and_identity" {
     error_message = "There must be a topic per pipeline, and one per job that starts jobs of other pipelines."
   }
   assert {
+    condition = { for name, roles in output.roles : name => [for role in roles : role if strcontains(role, "secret")] if length([for role in roles : role if strcontains(role, "secret")]) > 0 } == {
+      "backfill"        = ["roles/secretmanager.secretAccessor on secrets/acme-keys/speech"]
+      "pipeline/models" = ["roles/secretmanager.secretAccessor on secrets/acme-keys/speech"]
+    }
+    error_message = "A pipeline must read the secrets that its jobs name in Secret Manager, and no others."
+  }
+  assert {
+    condition     = contains(local.services, "secretmanager.googleapis.com")
+    error_message = "A graph with secrets needs Secret Manager's API."
+  }
+  assert {
     condition     = local.topic_labels["done-beats"] == local.pipeline_labels["rhythm"]
     error_message = "A topic of what a job has finished must be labelled with the job's pipeline."
   }

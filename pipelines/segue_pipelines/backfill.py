@@ -64,7 +64,12 @@ from segue.worker.pool import Pool, count_cores
 from segue.worker.running_job import list_running_folders
 from segue_pipelines.folder_files import FolderFiles
 from segue_pipelines.left_out import LeftOutReporter, read_exclusions, read_left_out
-from segue_pipelines.options import find_remote_runner, is_local, is_single_process
+from segue_pipelines.options import (
+    check_secrets,
+    find_remote_runner,
+    is_local,
+    is_single_process,
+)
 from segue_pipelines.probe_stage import ProbeStage
 from segue_pipelines.progress import ProgressWriter, open_progress_folder, read_progress
 from segue_pipelines.run_guard import RunGuard
@@ -233,6 +238,8 @@ def execute(run: BackfillRun, options: PipelineOptions, *, notify: Sequence[str]
         )
     if is_local(options) and not run.dry_run:
         check_writable(run.artifacts)
+    if not run.dry_run:
+        check_secrets(run.graph, run.graph.add_ancestors(run.targets), options)
     check_list(run.selection, options)
     catalogue = run.graph.catalogue
     if catalogue is None or run.selection.prefix != parse_prefix(catalogue.rstrip("/") + "/"):

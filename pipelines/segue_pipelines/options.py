@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from apache_beam.options.pipeline_options import (
@@ -17,6 +17,8 @@ from apache_beam.runners.runner import create_runner
 
 from segue.adapters.connect import check_credentials
 from segue.errors import ConfigurationError, suggest
+from segue.model.graph import Graph
+from segue.model.secret_reference import find_variable
 
 LOCAL_RUNNERS = {"", "directrunner", "fnapirunner"}  # Beam takes names in any case
 # Bundles that wait for a child process or for the ledger at the same time: enough to keep every
@@ -124,6 +126,19 @@ def find_remote_runner(options: PipelineOptions) -> str | None:
 def is_dataflow(options: PipelineOptions) -> bool:
     """Whether Dataflow runs the pipeline."""
     return "dataflow" in (options.view_as(StandardOptions).runner or "").lower()
+
+
+def check_secrets(graph: Graph, jobs: Iterable[str], options: PipelineOptions) -> None:
+    """Check that the secrets of jobs are where workers of Dataflow find them."""
+    if not is_dataflow(options):
+        return
+    for name in jobs:
+        for parameter, reference in graph.jobs[name].secrets.items():
+            if find_variable(reference) is not None:
+                raise ConfigurationError(
+                    f"jobs.{name}.secrets.{parameter}: is in an environment variable, which "
+                    "workers on Dataflow do not have; keep it in Secret Manager"
+                )
 
 
 def has_worker_processes(options: PipelineOptions) -> bool:

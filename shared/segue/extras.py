@@ -11,6 +11,9 @@ from collections.abc import Mapping
 
 from segue.errors import ConfigurationError
 
+# What installers call Segue. Its packages and its command have the name that was taken.
+DISTRIBUTION = "segue-features"
+
 # Extra → the modules that Segue imports from the packages of that extra. Those of Google have their
 # full names, since a user's own code may need other packages below `google`.
 MODULES: Mapping[str, tuple[str, ...]] = {
@@ -80,12 +83,8 @@ def find_extra(module: str | None) -> str | None:
 
 
 def format_hint(*extras: str) -> str:
-    """Return how to install extras.
-
-    Not a command: Segue is installed from its repository or a wheel, and not from a public index,
-    where anybody could own its name.
-    """
-    return f"install Segue as 'segue[{','.join(extras)}]'"
+    """Return how to install extras, as a requirement: with pip, uv or pipx, from wherever."""
+    return f"install Segue as '{DISTRIBUTION}[{','.join(extras)}]'"
 
 
 def require(what: str, *extras: str) -> None:

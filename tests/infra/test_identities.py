@@ -359,6 +359,7 @@ def test_the_table_names_the_calls_that_the_adapters_make(graph):
         "client.get_all": "BatchGetDocuments",
         "document.get": "BatchGetDocuments",
         "document.create": "Commit",
+        "document.update": "Commit",
         "batch.commit": "BatchWrite",
         "collection.limit.get": "RunQuery",
         "selected.stream": "RunQuery",

@@ -54,6 +54,14 @@ def test_its_code_fits_its_graph(project):
     assert "brightness" in run(project, SEGUE, "graph", "--check")
 
 
+def test_its_job_behaves_as_the_system_would_run_it(project):
+    tested = json.loads(run(project, SEGUE, "test", "--json"))["jobs"]
+    assert [(job["job"], job["faults"]) for job in tested] == [
+        ("downsample", []),
+        ("brightness", []),
+    ]
+
+
 def test_its_code_is_in_house_style(project):
     # A new project may import where it likes, and its own modules are not Segue's.
     ignored = "--ignore=PLC0415,I001,ANN,D1,S101"

@@ -22,7 +22,9 @@ def test_without_extras_every_command_names_that_of_the_command_line(with_core, 
     for arguments in (["--help"], [], *([name] for name in SUMMARIES)):
         said = with_core.run(with_core.segue, *arguments, cwd=tmp_path, code=2)
         assert said.stdout == ""
-        expected = "segue: this command needs the extra 'cli'; install Segue as 'segue[cli]'\n"
+        expected = (
+            "segue: this command needs the extra 'cli'; install Segue as 'segue-features[cli]'\n"
+        )
         assert said.stderr == expected
 
 
@@ -33,14 +35,16 @@ def test_without_extras_the_library_can_be_imported(with_core, tmp_path):
 def test_without_extras_a_feature_names_its_own(with_core, tmp_path):
     said = with_core.run(with_core.python, "-c", BEATS, cwd=tmp_path, code=1)
     last = said.stderr.splitlines()[-1]
-    assert last.endswith("segue.features needs the extra 'audio'; install Segue as 'segue[audio]'")
+    assert last.endswith(
+        "segue.features needs the extra 'audio'; install Segue as 'segue-features[audio]'"
+    )
 
 
 def test_a_function_of_the_library_names_the_extra_that_it_needs(with_core, tmp_path):
     said = with_core.run(with_core.python, "-c", BACKFILL, cwd=tmp_path, code=1)
     last = said.stderr.splitlines()[-1]
     assert last.endswith(
-        "segue.backfill needs the extra 'pipelines'; install Segue as 'segue[pipelines]'"
+        "segue.backfill needs the extra 'pipelines'; install Segue as 'segue-features[pipelines]'"
     )
 
 
@@ -64,7 +68,7 @@ def test_a_function_of_the_library_names_the_extra_that_it_needs(with_core, tmp_
 def test_a_command_names_the_extra_that_it_needs(with_cli, tmp_path, command, extras):
     (tmp_path / "song.wav").write_bytes(b"sound")
     said = with_cli.run(with_cli.segue, *command.split(), cwd=tmp_path, code=2)
-    assert said.stderr.splitlines()[-1].endswith(f"install Segue as 'segue[{extras}]'")
+    assert said.stderr.splitlines()[-1].endswith(f"install Segue as 'segue-features[{extras}]'")
     assert "Traceback" not in said.stderr
 
 
@@ -78,7 +82,7 @@ def test_a_command_that_needs_no_more_runs(with_cli, tmp_path, command):
 def test_the_doctor_says_how_to_install_what_is_missing(with_cli, tmp_path):
     said = with_cli.run(with_cli.segue, "doctor", cwd=tmp_path, code=1)
     for extra in ("audio", "cloud", "functions", "pipelines"):
-        assert f"install Segue as 'segue[{extra}]'" in said.stdout
+        assert f"install Segue as 'segue-features[{extra}]'" in said.stdout
 
 
 def test_a_job_of_ones_own_that_lacks_a_package_is_told_which_extra_has_it(with_cli, tmp_path):
@@ -86,4 +90,4 @@ def test_a_job_of_ones_own_that_lacks_a_package_is_told_which_extra_has_it(with_
     (tmp_path / "mine.py").write_text(CODE)
     (tmp_path / "song.wav").write_bytes(b"sound")
     said = with_cli.run(with_cli.segue, "run", "mine", "song.wav", cwd=tmp_path, code=2)
-    assert "No module named 'librosa'; install Segue as 'segue[audio]'" in said.stderr
+    assert "No module named 'librosa'; install Segue as 'segue-features[audio]'" in said.stderr

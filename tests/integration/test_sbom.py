@@ -24,7 +24,7 @@ def test_each_locked_package_is_listed_with_its_version_and_hashes():
 def _check(part: str) -> None:
     bom = json.loads((ROOT / "build" / "sbom" / f"{part}.cdx.json").read_text())
     assert (bom["bomFormat"], bom["specVersion"]) == ("CycloneDX", "1.6")
-    assert bom["metadata"]["component"]["name"] == "segue"
+    assert bom["metadata"]["component"]["name"] == "segue-features"
     lock = (ROOT / "locks" / f"{part}.txt").read_text()
     locked = {
         f"{name}@{version}": set(re.findall(r"sha256:(\w+)", hashes))

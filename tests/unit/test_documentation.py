@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import json
 import re
 import shlex
@@ -15,7 +14,7 @@ import yaml
 
 from segue.log import Action
 from segue.model.dead_letter import DeadLetter
-from segue.model.graph import KEYS, MODEL_KEYS, UNRESOLVED, Job, parse_graph
+from segue.model.graph import UNRESOLVED, parse_graph
 from segue.model.message import Message
 from segue.model.record import Entry, Record, list_done_terms, list_open_terms
 from segue.model.run import RunRecord, encode_run
@@ -81,17 +80,6 @@ def test_every_environment_variable_of_the_code_is_documented():
     assert {v for v in used if v not in documented} == set()
 
 
-def test_every_setting_in_the_readme_has_its_real_default():
-    rows = dict(
-        re.findall(
-            r"^\| `(SEGUE_\w+)` \|[^|]*\| (.+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE
-        )
-    )
-    assert {v: d.replace("`", "") for v, d in rows.items()} == {
-        s.variable: s.default for s in SETTINGS.values()
-    }
-
-
 def test_the_graphs_in_the_documentation_are_valid():
     shown = [
         body for p in PAGES for language, body in FENCE.findall(p.read_text()) if language == "yaml"
@@ -105,9 +93,6 @@ def test_the_graphs_in_the_documentation_are_valid():
 @pytest.mark.parametrize(
     ("heading", "names"),
     [
-        ("key", KEYS),
-        ("key of a job", [f.name for f in dataclasses.fields(Job) if f.name != "name"]),
-        ("key of a model", MODEL_KEYS),
         ("field of a message", [f.encode_name for f in msgspec.structs.fields(Message)]),
         ("field of a dead letter", [f.encode_name for f in msgspec.structs.fields(DeadLetter)]),
         ("field of a record", ["format", *(f.encode_name for f in msgspec.structs.fields(Record))]),
@@ -185,7 +170,8 @@ def test_every_file_that_is_named_in_the_documentation_exists():
     known = re.compile(r"`((?:shared|cli|pipelines|functions|bench|truth|infra|tests)/[\w./-]*)`")
     named = {name for path in PAGES for name in known.findall(path.read_text())}
     assert named
-    real = [name for name in sorted(named) if "ENV" not in name]
+    projects = "infra/segue"  # a copy of infra/ in a project of one's own
+    real = [n for n in sorted(named) if "ENV" not in n and not n.startswith(projects)]
     assert [name for name in real if not (ROOT / name).exists()] == []
 
 

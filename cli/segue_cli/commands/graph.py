@@ -13,6 +13,7 @@ import click
 
 from segue.errors import ConfigurationError, suggest
 from segue.model.graph import SOURCE, UNRESOLVED, Graph, read_graph
+from segue.model.graph_schema import format_schema
 from segue.model.settings import DEFAULT_GRAPH
 from segue.printable import encode_json
 from segue.registry.publication import load_manifests, open_registry
@@ -62,6 +63,7 @@ PICTURES = {"eps", "gif", "jpeg", "jpg", "pdf", "png", "ps", "svg", "webp"}  # t
         "segue graph --check",
         "segue graph --format mermaid >> README.md",
         "segue graph --format dot | dot -Tsvg > graph.svg",
+        "segue graph --schema -o jobs.schema.json",
         "segue graph --registry",
         "segue graph --registry gs://acme-registry --format dot | dot -Tsvg > teams.svg",
     ),
@@ -84,6 +86,11 @@ PICTURES = {"eps", "gif", "jpeg", "jpg", "pdf", "png", "ps", "svg", "webp"}  # t
     "--check", is_flag=True, help="Also import the jobs' code and check that it matches the graph."
 )
 @click.option(
+    "--schema",
+    is_flag=True,
+    help="Instead write the JSON Schema of jobs.yaml, with which editors complete and check it.",
+)
+@click.option(
     "--registry",
     is_flag=False,
     flag_value="",
@@ -97,6 +104,7 @@ def graph(
     as_format: str | None,
     output: str | None,
     check: bool,
+    schema: bool,
     registry: str | None,
 ) -> None:
     """Show the job graph as a tree, Mermaid, DOT or JSON.
@@ -110,7 +118,16 @@ def graph(
     With --registry, the namespaces of all teams are shown instead, from their manifests. These have
     only the jobs with 'publish: true', and what a graph as a whole is locked to: so below each job
     are the namespaces that use it, with the fingerprint if it is another one than is published.
+
+    With --schema, no graph is read: the JSON Schema of all graphs is written.
     """
+    if schema:
+        if check or registry is not None or as_format is not None:
+            raise ConfigurationError(
+                "--schema is about all graphs; leave out --check, --registry and --format, or it"
+            )
+        _write(context, format_schema(), output)
+        return
     chosen = _choose_format(as_format, output, as_json=context.output.as_json)
     if registry is not None:
         if check:

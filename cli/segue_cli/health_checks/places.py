@@ -28,6 +28,7 @@ from segue.registry.locking import compare_lock
 from segue.registry.publication import load_manifest, open_registry
 from segue.stack import load_graph
 from segue.worker.pool import count_cores
+from segue.worker.secrets import resolve_secrets
 from segue_cli.health_checks.check import Check, CheckFault, CheckNote, CheckResult
 from segue_cli.views.text import format_count
 
@@ -53,6 +54,8 @@ def list_place_checks(settings: Settings) -> Iterator[Check]:
         yield Check(group, "artifacts", partial(_check_artifacts, artifacts))
         if models := graph.find_models(graph.jobs):
             yield Check(group, "models", partial(_check_models, models, settings.models))
+        if any(job.secrets for job in graph.jobs.values()):
+            yield Check(group, "secrets", partial(_check_secrets, graph))
         if graph.registry is not None:
             yield Check(group, "registry", partial(_check_registry, graph))
         for parent in graph.imports.values():
@@ -85,6 +88,11 @@ def _check_models(models: Sequence[ModelEntry], location: str | None) -> CheckRe
             hint = f"segue models get {' '.join(missing)}"
             return CheckFault(f"{', '.join(missing)}: missing, or not complete", hint)
         return CheckResult(f"{format_count(len(models), 'model')} in {library.folder}")
+
+
+def _check_secrets(graph: Graph) -> CheckResult:
+    count = sum(map(len, resolve_secrets(graph, graph.jobs).values()))
+    return CheckResult(f"{format_count(count, 'secret')} can be read")
 
 
 def _check_catalogue(catalogue: str | None) -> CheckResult:

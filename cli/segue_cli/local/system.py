@@ -33,6 +33,7 @@ from segue.model.shipped_graphs import DEFAULT_PATH
 from segue.reports.job_states import count_jobs
 from segue.worker.model_paths import check_models
 from segue.worker.running_job import list_running_folders, read_running_jobs
+from segue.worker.secrets import resolve_secrets
 from segue_cli.local.catch_up import (
     CatchUpThread,
     count_gaps,
@@ -125,6 +126,7 @@ class System:
         """Raise an error if the jobs' code, a model or the place of the artifacts is wrong."""
         self._code.add(check_code_alone(self.graph))
         check_models(self.graph, self.graph.jobs)
+        resolve_secrets(self.graph, self.graph.jobs)
         check_writable(parse_location(self.graph.artifacts))
 
     def open(self) -> None:

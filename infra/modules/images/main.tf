@@ -154,7 +154,7 @@ resource "terraform_data" "build" {
     command     = <<-EOT
       gcloud artifacts docker tags list "$IMAGE" --format="value(tag.basename())" --quiet 2>/dev/null | grep -qx "$TAG" ||
         gcloud builds submit . --quiet --project="$PROJECT" --region="$REGION" \
-          --config=infra/container/cloudbuild.yaml --ignore-file=infra/container/.gcloudignore \
+          --config="$CONFIG" --ignore-file=infra/container/.gcloudignore \
           --service-account="projects/$PROJECT/serviceAccounts/$BUILDER" \
           --gcs-source-staging-dir="gs://$CODE_BUCKET/builds" \
           --substitutions="_IMAGE=$IMAGE,_TAG=$TAG,_CACHE=$CACHE,_GRAPH=$GRAPH,_LOCK=$LOCK,_PACKAGES=$PACKAGES,_BEAM=$BEAM,_LAUNCHER=$LAUNCHER,_PYTHON=$PYTHON,_DOCKER=$DOCKER"
@@ -163,6 +163,7 @@ resource "terraform_data" "build" {
       PROJECT     = var.project
       REGION      = var.region
       BUILDER     = local.email
+      CONFIG      = var.config
       CODE_BUCKET = var.code_bucket
       IMAGE       = "${local.host}/${google_artifact_registry_repository.pipelines.repository_id}/segue"
       TAG         = var.source_hash

@@ -81,6 +81,12 @@ variable "graph" {
   nullable    = false
 }
 
+variable "config" {
+  description = "Path of the build's configuration, infra/container/cloudbuild.yaml, which runs in source_root."
+  type        = string
+  nullable    = false
+}
+
 variable "metadata" {
   description = "The Flex Template's metadata as JSON: the text of infra/container/metadata.json."
   type        = string

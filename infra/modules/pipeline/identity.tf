@@ -172,6 +172,20 @@ resource "google_storage_bucket_iam_member" "work" {
   }
 }
 
+# Only what its jobs name: neither other secrets of the project, nor the right to list them.
+resource "google_secret_manager_secret_iam_member" "accessor" {
+  for_each = var.secrets
+
+  project   = split("/", each.value)[1]
+  secret_id = split("/", each.value)[3]
+  role      = "roles/secretmanager.secretAccessor"
+  member    = local.member
+
+  lifecycle {
+    create_before_destroy = true # a running job needs it until it is updated
+  }
+}
+
 resource "google_artifact_registry_repository_iam_member" "image" {
   project    = var.project
   location   = var.repository.location

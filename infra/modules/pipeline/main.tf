@@ -67,6 +67,7 @@ resource "google_dataflow_flex_template_job" "this" {
     google_pubsub_subscription_iam_member.subscriber,
     google_pubsub_subscription_iam_member.viewer,
     google_pubsub_topic_iam_member.publisher,
+    google_secret_manager_secret_iam_member.accessor,
     google_storage_bucket_iam_member.artifacts,
     google_storage_bucket_iam_member.catalogue,
     google_storage_bucket_iam_member.parents,

@@ -18,6 +18,7 @@ output "roles" {
     [for grant in google_pubsub_subscription_iam_member.subscriber : "${grant.role} on subscriptions/${grant.subscription}"],
     [for grant in google_pubsub_subscription_iam_member.viewer : "${grant.role} on subscriptions/${grant.subscription}"],
     [for grant in google_pubsub_topic_iam_member.publisher : "${grant.role} on topics/${grant.topic}"],
+    [for grant in google_secret_manager_secret_iam_member.accessor : "${grant.role} on secrets/${grant.project}/${grant.secret_id}"],
     ["${google_storage_bucket_iam_member.catalogue.role} on buckets/${join("/", compact([var.catalogue_bucket, var.catalogue_prefix]))}/*"],
     [for name in ["staging", "temp"] : "${google_storage_bucket_iam_member.work.role} on buckets/${var.work_bucket}/${name}/${local.account}/*"],
     [for job in var.parents : "roles/storage.objectViewer on buckets/${var.artifacts_bucket}/${job}/*"],

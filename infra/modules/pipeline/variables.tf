@@ -45,6 +45,17 @@ variable "parents" {
   nullable    = false
 }
 
+variable "secrets" {
+  description = "The secrets in Secret Manager that the pipeline's jobs name, as projects/PROJECT/secrets/NAME."
+  type        = set(string)
+  default     = []
+  nullable    = false
+  validation {
+    condition     = alltrue([for secret in var.secrets : can(regex("^projects/[^/]+/secrets/[^/]+$", secret))])
+    error_message = "A secret is named as projects/PROJECT/secrets/NAME, without a version."
+  }
+}
+
 variable "streaming" {
   description = "The streaming job: what it is launched from, its number of workers at the start, and the most that it may have. Null creates only the identity."
   type = object({

@@ -27,7 +27,7 @@ from segue.log import Action, log_event
 from segue.model.lease_owner import is_of_this_process
 from segue.model.queue import list_subscriptions
 from segue.model.settings import SETTINGS
-from segue_pipelines.options import is_dataflow, is_local, is_single_process
+from segue_pipelines.options import check_secrets, is_dataflow, is_local, is_single_process
 from segue_pipelines.runner import run_pipeline
 from segue_pipelines.streaming.process_cache import ProcessCache
 from segue_pipelines.streaming.reply_metrics import report
@@ -50,6 +50,7 @@ def execute(run: StreamingRun, options: PipelineOptions) -> None:
     """
     if not is_local(options):
         run = replace(run, requires_gpus=True)
+    check_secrets(run.graph, run.jobs, options)
     if is_dataflow(options):
         _submit(run, options)
         return

@@ -10,7 +10,7 @@ content type                        extension  value
 ``application/x-npz``               npz        a dict of numpy arrays
 ``image/png``                       png        an image as an array of uint8, or PNG bytes
 ``image/jpeg``                      jpg        the same, compressed with loss; or JPEG bytes
-``application/vnd.apache.parquet``  parquet    a pyarrow.Table, or a list of flat dicts
+``application/vnd.apache.parquet``  parquet    a table of pyarrow, pandas, polars …; or flat dicts
 ``application/octet-stream``        bin        bytes
 ==================================  =========  ====================================================
 

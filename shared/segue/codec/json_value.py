@@ -77,7 +77,8 @@ def _to_plain(value: object, path: str, depth: int) -> Any:  # noqa: C901 - one 
         return _to_plain(value.tolist(), path, depth)
     raise BadOutput(
         f"{path} is {describe(value)}; JSON holds numbers, strings, lists and dicts: convert it, "
-        "or declare another content type (arrays: application/x-npz)"
+        "or declare another content type (arrays: application/x-npz; tables: "
+        "application/vnd.apache.parquet; files: application/octet-stream)"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from segue.codec.data_frame import build_frame_table, is_frame
 from segue.codec.encoded import Encoded, describe
 from segue.errors import BadOutput, CorruptMedia
 
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class ParquetCodec:
-    """A pyarrow.Table, or a list of flat dicts, one per row; missing keys are null.
+    """A table: of pyarrow, pandas, polars or others; or a list of flat dicts, one per row.
 
-    Decoding returns a pyarrow.Table. The columns of a list are in the order in which their names
-    first appear, and have the type that all their values share.
+    Keys that a dict lacks are null. Decoding returns a pyarrow.Table. The columns of a list are in
+    the order in which their names first appear, and have the type that all their values share.
     """
 
     extension = "parquet"
@@ -59,10 +60,13 @@ class ParquetCodec:
 def _build_table(rows: object) -> pa.Table:
     import pyarrow as pa
 
+    if is_frame(rows):
+        return build_frame_table(rows)
     if not (isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)):
         raise BadOutput(
             f"the job returned {describe(rows)}; application/vnd.apache.parquet holds a list of "
-            "dicts or a pyarrow.Table; if there are no rows, return a table with a schema"
+            "dicts, a DataFrame or a pyarrow.Table; if there are no rows, return a table with a "
+            "schema"
         )
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from segue.adapters.connect import connect_store
 from segue.errors import build_error
-from segue.execution.trial_run import build_task
+from segue.execution.trial_run import build_task, use_temporary
 from segue.extras import require
 from segue.model.graph import Graph
 from segue.model.job_code import make_importable
@@ -95,7 +95,7 @@ def profile_job(graph: Graph, job: str, media: Sequence[MediaFile]) -> JobProfil
     begun = time.monotonic()
     loaded = {name: load_job(graph, name) for name in graph.jobs}
     setup_s = time.monotonic() - begun
-    with tempfile.TemporaryDirectory(prefix="segue-profile-") as folder:
+    with tempfile.TemporaryDirectory(prefix="segue-profile-") as folder, use_temporary(folder):
         calls = _Calls(loaded, graph, job, folder)
         firsts = [calls.time(one) for one in media]
         seconds, sessions = [], []

@@ -33,6 +33,7 @@ from segue.worker.pool import Pool
 from segue.worker.process import Timer
 from segue.worker.protocol import Task
 from segue.worker.running_job import RunningJob
+from segue.worker.secrets import resolve_secrets, use_secrets
 
 COLLECT_S = 0.5
 MAX_TASKS = 100_000  # of a child process
@@ -187,13 +188,24 @@ def print_tracebacks() -> Iterator[None]:
         os.environ.pop(DEBUG) if before is None else os.environ.update({DEBUG: before})
 
 
+@contextlib.contextmanager
+def use_temporary(folder: str) -> Iterator[None]:
+    """Have jobs write their temporary files to a folder, as in a child."""
+    before, tempfile.tempdir = tempfile.tempdir, folder
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
 def _run_here(
     graph: Graph, location: str, media: MediaFile, folder: str
 ) -> Iterator[tuple[str, Result]]:
     make_importable(graph)
+    use_secrets(resolve_secrets(graph, graph.jobs))
     task = build_task(graph, media)
-    with contextlib.closing(Stores(connect_store, location)) as stores:
-        line = LineRun(task, stores, tempfile.mkdtemp(dir=folder), Claims())
+    with contextlib.closing(Stores(connect_store, location)) as stores, use_temporary(folder):
+        line = LineRun(task, stores, tempfile.mkdtemp(), Claims())
         for name, job in graph.jobs.items():
             timer = Timer()
             result = Result(job=name, state=State.DONE)

@@ -18,6 +18,7 @@ from importlib import metadata
 import msgspec
 
 from segue.errors import ConfigurationError
+from segue.extras import DISTRIBUTION
 
 # Google Cloud Storage allows names of 1,024 bytes, file systems parts of 255; these limits leave
 # room for the rest of the name.
@@ -152,6 +153,6 @@ def compute_checksum(data: bytes) -> str:
 def find_version() -> str:
     """Return the installed version of Segue."""
     try:
-        return metadata.version("segue")
+        return metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:  # in an archive without package metadata
         return "unknown"

@@ -34,6 +34,8 @@ from segue.model.manifest import (
 from segue.model.media_file import is_unicode
 from segue.model.model_entry import CONVERT, SHA256, ModelEntry, parse_source
 from segue.model.model_entry import REFERENCE as MODEL
+from segue.model.secret_reference import RULE as SECRET_RULE
+from segue.model.secret_reference import is_reference
 from segue.model.shipped_graphs import list_shipped_graphs
 from segue.model.yaml_document import MAX_FAULTS, YamlDocument, YamlError, abbreviate, parse_yaml
 from segue.printable import escape
@@ -100,6 +102,18 @@ NO_LOCK = Lock(namespaces={})
 UNRESOLVED = Lock(namespaces={})  # to read a graph that is yet to be locked
 MAX_CYCLE = 12  # jobs to show
 MAX_MODEL_BYTES = 2**40
+# The numbers in a graph: their types, their least and their greatest values.
+LIMITS: Mapping[str, tuple[type[int | float], float, float]] = {
+    "requests_per_minute": (int, 1, 10**9),
+    "version": (int, 1, 10**9),
+    "timeout_s": (float, 0.01, 86400),
+    "attempts": (int, 1, 100),
+    "memory_gib": (float, 0.05, 1024),
+    "gpu_memory_gib": (float, 0.05, 1024),
+    "size_bytes": (int, 1, MAX_MODEL_BYTES),
+    "download_bytes": (int, 1, MAX_MODEL_BYTES),
+    "convert_version": (int, 1, 10**9),
+}
 MODEL_KEYS = tuple(
     f.name for f in fields(ModelEntry) if f.name not in {"name", "version", "folder"}
 )
@@ -130,6 +144,7 @@ class Job:
     # The types of files that it is for, such as audio/*; none: all.
     accepts: tuple[str, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)  # parameter → where its value is
     version: int = 1
     owner: str = ""
     description: str = ""
@@ -588,7 +603,7 @@ class _Reader:
         contact = self.read_text(document.get("contact", ""), "contact")
         limit = document.get("requests_per_minute")
         if limit is not None:
-            limit = self.read_number(limit, "requests_per_minute", int, 1, 10**9)
+            limit = self.read_number(limit, "requests_per_minute", *LIMITS["requests_per_minute"])
         catalogue = self.read_location(document.get("catalogue"), "catalogue")
         artifacts = self.read_location(document.get("artifacts"), "artifacts")
         include = self.read_patterns(document.get("include", list(INCLUDE)), "include")
@@ -661,7 +676,7 @@ class _Reader:
             size = body.get(key)
             if size is None:
                 return None
-            found: int = self.read_number(size, f"{place}.{key}", int, 1, MAX_MODEL_BYTES)
+            found: int = self.read_number(size, f"{place}.{key}", *LIMITS[key])
             return found
 
         sha256, convert = body.get("sha256"), take_text("convert")
@@ -688,7 +703,9 @@ class _Reader:
             download_bytes=take_size("download_bytes"),
             convert=convert,
             convert_version=self.read_number(
-                body.get("convert_version", 1), f"{place}.convert_version", int, 1, 10**9
+                body.get("convert_version", 1),
+                f"{place}.convert_version",
+                *LIMITS["convert_version"],
             ),
             folder=folder,
         )
@@ -781,11 +798,12 @@ class _Reader:
             writes=take("writes", self.read_writes, None),
             accepts=take("accepts", self.read_accepts, []),
             params=take("params", self.read_params, {}),
-            version=take("version", self.read_number, 1, int, 1, 10**9),
+            secrets=take("secrets", self.read_secrets, {}, body),
+            version=take("version", self.read_number, 1, *LIMITS["version"]),
             owner=take("owner", self.read_text, ""),
             description=take("description", self.read_text, ""),
-            timeout_s=take("timeout_s", self.read_number, 120, float, 0.01, 86400),
-            attempts=take("attempts", self.read_number, 3, int, 1, 100),
+            timeout_s=take("timeout_s", self.read_number, 120, *LIMITS["timeout_s"]),
+            attempts=take("attempts", self.read_number, 3, *LIMITS["attempts"]),
             resources=take("resources", self.read_resources, {}),
             equivalents=take("equivalents", self.read_equivalents, []),
             publish=take("publish", self.read_flag, False),
@@ -951,6 +969,22 @@ class _Reader:
             self.check_model(key, item, f"{place}.{key}")
         return params
 
+    def read_secrets(self, value: Any, place: str, job: Mapping[str, Any]) -> dict[str, str]:
+        """Read where secrets are; no message repeats a value, which may be a secret itself."""
+        if not isinstance(value, dict):
+            self.add_fault(place, f"is no mapping of parameters to secrets; {SECRET_RULE}")
+            return {}
+        secrets: dict[str, str] = {}
+        for key, item in self.take_parameters(value, place):
+            text = self.read_text(item, f"{place}.{key}") if isinstance(item, str) else ""
+            if not is_reference(text):
+                self.add_fault(f"{place}.{key}", f"is no reference to a secret; {SECRET_RULE}")
+            for other in ("needs", "params"):
+                if isinstance(job.get(other), dict) and key in job[other]:
+                    self.add_fault(f"{place}.{key}", f"is in {other}, too; rename one of them")
+            secrets[key] = text
+        return secrets
+
     def take_parameters(self, value: Mapping[str, Any], place: str) -> Iterator[tuple[str, Any]]:
         """Yield the items whose keys can be parameters of the callable."""
         for key, item in value.items():
@@ -995,7 +1029,7 @@ class _Reader:
             self.reject(gpu, f"{place}.gpu", f"is not one of {', '.join(GPUS)}")
         memory_gib = value.get("memory_gib", 2)
         return Resources(
-            memory_gib=self.read_number(memory_gib, f"{place}.memory_gib", float, 0.05, 1024),
+            memory_gib=self.read_number(memory_gib, f"{place}.memory_gib", *LIMITS["memory_gib"]),
             gpu=str(gpu),
             gpu_memory_gib=self.read_gpu_memory(value, f"{place}.gpu_memory_gib", gpu),
         )
@@ -1006,8 +1040,9 @@ class _Reader:
         if gpu == NO_GPU:
             self.add_fault(place, f"is given, but no GPU; write which: {', '.join(GPU_MEMORY_GIB)}")
             return None
-        most = GPU_MEMORY_GIB.get(str(gpu), 1024.0)
-        gib: float = self.read_number(resources["gpu_memory_gib"], place, float, 0.05, most)
+        kind, least, most = LIMITS["gpu_memory_gib"]
+        most = GPU_MEMORY_GIB.get(str(gpu), most)
+        gib: float = self.read_number(resources["gpu_memory_gib"], place, kind, least, most)
         return gib
 
     def read_equivalents(self, value: Any, place: str) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import Any
 from segue.errors import ConfigurationError, suggest
 from segue.extras import MissingExtra
 from segue.model.graph import SOURCE, Fault, Graph, GraphError, Job
+from segue.model.return_type import find_wrong_results, may_return_null
 from segue.model.signature import (
     convert_parameter,
     find_mismatches,
@@ -38,6 +39,7 @@ class Runner:
     batch: Callable[[Sequence[Inputs]], Any] | None = None  # many inputs in, as many values out
     batch_size: int = DEFAULT_BATCH_SIZE
     setup: Callable[[], object] | None = None  # to be called once, before the first file
+    may_return_null: bool = False  # its code says that None is a result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,22 +75,29 @@ def make_importable(graph: Graph) -> None:
         importlib.invalidate_caches()
 
 
-def build(job: Job, models: Mapping[str, str] = MappingProxyType({})) -> Runner:
+def build(
+    job: Job,
+    models: Mapping[str, str] = MappingProxyType({}),
+    secrets: Mapping[str, str] = MappingProxyType({}),
+) -> Runner:
     """Import a job and set its parameters; exceptions of its own code propagate.
 
-    ``models`` has the paths of the models that its parameters name, by parameter.
+    ``models`` has the paths of the models that its parameters name, and ``secrets`` the values of
+    its secrets, by parameter.
     """
     target = find_callable(job.run)
     params = {name: convert_parameter(target, name, value) for name, value in job.params.items()}
     for name, path in models.items():
         params[name] = path if takes_text(target, name) else Path(path)
+    params |= secrets
+    null = may_return_null(target)
     if not isinstance(target, type):
-        return Runner(call=lambda inputs: target(**inputs, **params))
+        return Runner(call=lambda inputs: target(**inputs, **params), may_return_null=null)
     instance = target(**params)
     setup = getattr(instance, "setup", None)
     batching = find_batching(target)
     if batching is None:  # whatever the instance has: the pool knows only the class
-        return Runner(call=lambda inputs: instance(**inputs), setup=setup)
+        return Runner(call=lambda inputs: instance(**inputs), setup=setup, may_return_null=null)
     many = instance.batch
     # One file takes the same path as many, so that it gives the same bytes.
     return Runner(
@@ -96,6 +105,7 @@ def build(job: Job, models: Mapping[str, str] = MappingProxyType({})) -> Runner:
         batch=many,
         batch_size=batching.size,
         setup=setup,
+        may_return_null=null,
     )
 
 
@@ -154,7 +164,8 @@ def check_code(graph: Graph) -> None:
     ------
     GraphError
         If a job cannot be imported or called, does not take the inputs and parameters that the
-        graph gives it, or has annotated an input as `segue.Audio` or `segue.Media` that is none.
+        graph gives it, has annotated an input as `segue.Audio` or `segue.Media` that is none, or is
+        annotated to return nothing.
     """
     make_importable(graph)
     faults: list[Fault] = []
@@ -168,6 +179,7 @@ def check_code(graph: Graph) -> None:
             found = [
                 *find_mismatches(target, job),
                 *find_wrong_types(target, job, _find_kinds(graph, job)),
+                *find_wrong_results(target, job),
             ]
             faults += [Fault(f"{place}.{f.place}", f.message) for f in found]
     if faults:

@@ -38,12 +38,14 @@ def find_mismatches(target: Callable[..., Any], job: Job) -> Iterator[Fault]:
     if isinstance(target, type):
         if taken is not None:
             yield from _check_params(job, target, taken, besides=())
-            yield from _check_required(job, taken, given=job.params)
+            yield from _check_secrets(job, target, taken)
+            yield from _check_required(job, taken, given=(*job.params, *job.secrets))
         yield from _check_methods(target, job)
     elif taken is not None:
         yield from _check_inputs(job, taken)
         yield from _check_params(job, target, taken, besides=job.needs)
-        yield from _check_required(job, taken, given=(*job.needs, *job.params))
+        yield from _check_secrets(job, target, taken)
+        yield from _check_required(job, taken, given=(*job.needs, *job.params, *job.secrets))
 
 
 def find_wrong_types(
@@ -61,7 +63,7 @@ def find_wrong_types(
     for name, kind in kinds.items():
         if taken is None or name not in taken:
             continue
-        annotation = _resolve_annotation(target, taken[name].annotation)
+        annotation = resolve_annotation(target, taken[name].annotation)
         wanted = f"{getattr(annotation, '__module__', '')}.{getattr(annotation, '__name__', '')}"
         given = MEDIA if kind == SOURCE else AUDIO if kind in AUDIO_TYPES else ""
         if wanted in REMEDIES and wanted != given:
@@ -163,6 +165,21 @@ def _check_params(
             yield Fault(f"params.{name}", message)
 
 
+def _check_secrets(job: Job, target: Callable[..., Any], taken: Parameters) -> Iterator[Fault]:
+    for name in job.secrets:
+        found = taken.get(name)
+        if found is None or found.kind not in NAMED:
+            if not _takes_any(taken):
+                message = f"{job.run!r} takes no parameter {name!r}; {suggest(name, taken)}"
+                yield Fault(f"secrets.{name}", message)
+            continue
+        try:
+            _convert(target, name, "text")
+        except msgspec.ValidationError:
+            message = f"{job.run!r} does not take {name!r} as text, which a secret is; write str"
+            yield Fault(f"secrets.{name}", message)
+
+
 def _check_defaults(job: Job, taken: Parameters) -> Iterator[Fault]:
     """Yield a fault for each default that names a model: only the graph's parameters get paths."""
     for name, parameter in taken.items():
@@ -222,7 +239,7 @@ def takes_text(target: Callable[..., Any], name: str) -> bool:
     taken = _find_parameters(target)
     if taken is None or name not in taken:
         return False
-    kind = _resolve_annotation(target, taken[name].annotation)
+    kind = resolve_annotation(target, taken[name].annotation)
     return kind is str or set(typing.get_args(kind)) == {str, type(None)}
 
 
@@ -230,7 +247,7 @@ def _convert(target: Callable[..., Any], name: str, value: Any) -> Any:
     taken = _find_parameters(target)
     if taken is None or name not in taken:
         return value
-    kind = _resolve_annotation(target, taken[name].annotation)
+    kind = resolve_annotation(target, taken[name].annotation)
     if kind is inspect.Parameter.empty:
         return value
     try:
@@ -243,7 +260,7 @@ def _refuse(_wanted: type, _value: object) -> Any:
     raise _NotPlainError
 
 
-def _resolve_annotation(target: Callable[..., Any], annotation: Any) -> Any:
+def resolve_annotation(target: Callable[..., Any], annotation: Any) -> Any:
     """Resolve an annotation; return ``empty`` if it names what only type checkers see."""
     if annotation is inspect.Parameter.empty:
         return annotation

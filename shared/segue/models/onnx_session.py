@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from segue.errors import ConfigurationError
-from segue.extras import MissingExtra
+from segue.extras import MissingExtra, format_hint
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -58,8 +58,8 @@ def open_onnx(
             onnxruntime.preload_dlls()  # CUDA and cuDNN may be Python packages
         if CUDA not in onnxruntime.get_available_providers():
             raise ConfigurationError(
-                "onnxruntime has no GPU here; install Segue as 'segue[models-gpu]' on a machine "
-                f"with a GPU of Nvidia, or leave gpu and {VISIBLE} out"
+                f"onnxruntime has no GPU here; {format_hint('models-gpu')} on a machine with a GPU "
+                f"of Nvidia, or leave gpu and {VISIBLE} out"
             )
     providers = [CUDA, CPU] if gpu else [CPU]
     session = onnxruntime.InferenceSession(os.fspath(path), options, providers=providers)

@@ -34,6 +34,7 @@ from segue.errors import (
 )
 from segue.extras import find_extra, format_hint
 from segue.model.record import Failure, State, evolve, join_types
+from segue.worker.secrets import mask
 
 BACKOFF = Backoff(0.5, 10.0)
 MAX_CHARACTERS = 500
@@ -111,7 +112,7 @@ def drop_traceback(failure: Failure | None) -> Failure | None:
 def format_message(error: BaseException) -> str:
     """Return an exception's message as valid Unicode, even if its own code fails."""
     try:
-        return str(error).encode("utf-8", "backslashreplace").decode()
+        return mask(str(error).encode("utf-8", "backslashreplace").decode())
     except BaseException as another:  # noqa: BLE001 - a job's exception may do anything
         return f"its message cannot be shown: that raises {type(another).__name__}"
 
@@ -194,9 +195,9 @@ def format_job_traceback(error: BaseException) -> str:
     """Return the traceback in Python's format, from the first frame of the job's own code."""
     trace = _find_job_frame(error) or error.__traceback__
     try:
-        return "".join(traceback.format_exception(type(error), error, trace))
+        return mask("".join(traceback.format_exception(type(error), error, trace)))
     except BaseException:  # noqa: BLE001 - its own code may fail
-        return "".join(traceback.format_tb(trace))
+        return mask("".join(traceback.format_tb(trace)))
 
 
 def _find_job_frame(error: BaseException) -> TracebackType | None:

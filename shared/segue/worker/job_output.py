@@ -22,6 +22,7 @@ from typing import NamedTuple
 from segue.job_progress import ChildPage
 from segue.printable import escape_lines
 from segue.worker.protocol import Line
+from segue.worker.secrets import mask
 
 # Of each call: so many lines in each window of time. After that, lines are dropped and counted,
 # except for the last ones, which may say why it died.
@@ -301,6 +302,7 @@ class OutputReader:
         shown = line.rstrip().rpartition(b"\r")[2]
         cut += max(0, len(shown) - MAX_LINE)
         text = escape_lines(shown[:MAX_LINE].decode("utf-8", "backslashreplace"))
+        text = mask(text, is_cut=bool(cut))
         if cut:
             text += f" [{cut:,} more bytes]"
         if text:

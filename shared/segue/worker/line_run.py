@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from segue.clock import utc_now
-from segue.codec import decode, encode, find_extension
+from segue.codec import Encoded, decode, encode, find_extension
 from segue.errors import (
     BadOutput,
     Contended,
@@ -39,10 +39,13 @@ from segue.model.job_code import build
 from segue.model.ledger import Change, Ledger
 from segue.model.media_file import find_bucket_location, split_uri
 from segue.model.object_store import ObjectStore
+from segue.model.return_type import NULL
 from segue.model.transitions import extend_leases
 from segue.worker.failure import shorten
 from segue.worker.model_paths import find_model_paths
 from segue.worker.protocol import Task
+from segue.worker.result_file import ResultFiles, is_file
+from segue.worker.secrets import find_leak, load_secrets
 
 JSON = "application/json"
 ATTEMPTS = 10  # to write an artifact while others write one of the same name
@@ -63,13 +66,14 @@ class LoadedJob:
     call: Callable[[Mapping[str, Any]], Any]
     batch: Callable[[Sequence[Mapping[str, Any]]], Any] | None
     batch_size: int
+    may_return_null: bool
     cold: bool = True  # it has not been called yet
 
 
 def load_job(graph: Graph, name: str) -> LoadedJob:
     """Import a job, construct it and run its setup; errors of its code propagate."""
     spec = graph.jobs[name]
-    runner = build(spec, find_model_paths(graph, name))
+    runner = build(spec, find_model_paths(graph, name), load_secrets(graph, name))
     if runner.setup is not None:
         runner.setup()
     return LoadedJob(
@@ -88,6 +92,7 @@ def load_job(graph: Graph, name: str) -> LoadedJob:
         call=runner.call,
         batch=runner.batch,
         batch_size=runner.batch_size,
+        may_return_null=runner.may_return_null,
     )
 
 
@@ -170,6 +175,7 @@ class LineRun:
             "_artifacts",
             "_claims",
             "_file_name",
+            "_files",
             "_media",
             "_names",
             "_source_store",
@@ -186,6 +192,7 @@ class LineRun:
         self._stores = stores
         self._claims = claims
         self._file_name = split_uri(task.media.uri)[1]
+        self._files = ResultFiles(os.path.dirname(folder))
         self._names = dict(task.inputs)  # of the artifacts, by job or job.output
         self._artifacts: dict[str, _Artifact] = {}
         self._media: LocalMedia | None = None
@@ -212,9 +219,10 @@ class LineRun:
         values = _split_value(job, value)
         try:
             encoded = [
-                encode(content_type, each)
+                self._encode(content_type, each)
                 for (_, content_type, _), each in zip(job.outputs, values, strict=True)
             ]
+            _check_secrets(job, encoded)
         except BadOutput:
             if hasattr(value, "close"):
                 value.close()  # a coroutine warns if it is never awaited
@@ -229,7 +237,14 @@ class LineRun:
             self._names[reference] = name
             if not job.below.isdisjoint(self.here):
                 self._artifacts[reference] = _Artifact(content_type, each.data, each.value)
+        self._files.remove()
         return written
+
+    def _encode(self, content_type: str, value: Any) -> Encoded:
+        if is_file(value):
+            source = None if self._media is None else self._media.path
+            value = self._files.read(value, content_type, source)
+        return encode(content_type, value)
 
     def _put(self, job: LoadedJob, name: str, data: bytes, content_type: str) -> None:
         """Create an object, or replace it while the claim on the job is held.
@@ -269,6 +284,7 @@ class LineRun:
 
     def finish(self) -> None:
         """Remove the local copy of the source, and all decoded values."""
+        self._files.remove()
         self._artifacts.clear()
         self._media = None
         if self._source_store is not None:
@@ -368,6 +384,8 @@ def _split_value(job: LoadedJob, value: Any) -> list[Any]:
     """Return the value of each output; a job with several returns a dict of them."""
     names = [output for output, _, _ in job.outputs]
     if names == [""]:
+        if value is None and job.spec.writes == JSON and not job.may_return_null:
+            raise BadOutput(f"the job returned nothing: return a value; {NULL}")
         return [value]
     if not isinstance(value, Mapping) or set(value) != set(names):
         found = type(value).__name__
@@ -378,6 +396,15 @@ def _split_value(job: LoadedJob, value: Any) -> list[Any]:
             f"with the keys {', '.join(map(repr, names))}"
         )
     return [value[name] for name in names]
+
+
+def _check_secrets(job: LoadedJob, encoded: Sequence[Encoded]) -> None:
+    for each in encoded if job.spec.secrets else ():
+        if (parameter := find_leak(job.spec.name, each.data)) is not None:
+            raise BadOutput(
+                f"the result contains the secret {parameter!r}, and others read artifacts: leave "
+                "it out"
+            )
 
 
 def _empty_folder(folder: str) -> None:

@@ -50,6 +50,7 @@ from segue.worker.protocol import (
     decode_update,
 )
 from segue.worker.running_job import RunningJob, RunningWriter
+from segue.worker.secrets import hide_variables, resolve_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -99,6 +100,8 @@ def count_cores() -> int:
 
 class Pool:
     """Child processes, and the tasks that they work on; for one thread.
+
+    The secrets of the jobs are read when it is opened, which may raise what `resolve_secrets` does.
 
     Parameters
     ----------
@@ -170,13 +173,15 @@ class Pool:
         self._trial: Task | None = None  # one job of the first of them
         self._can_import = False  # a supervisor has imported all modules before
         self._is_closed = False
+        loaded = frozenset(graph.jobs if jobs is None else jobs)
+        self._secrets = resolve_secrets(graph, loaded)
         try:
             self._scratch = Scratch(scratch)
         except OSError as error:
             raise _explain_scratch_error(error, scratch or tempfile.gettempdir()) from error
         self._config = PoolConfig(
             graph=graph,
-            jobs=frozenset(graph.jobs if jobs is None else jobs),
+            jobs=loaded,
             artifacts=artifacts,
             ledger=ledger,
             saves_numba_cache=numba_cache.VARIABLE not in os.environ,
@@ -204,6 +209,7 @@ class Pool:
         except OSError as error:
             raise _explain_scratch_error(error, self._config.folder) from error
         environment = import_path.build_environment({**ENVIRONMENT, **os.environ})
+        environment = hide_variables(environment, self._config.graph, self._secrets)
         our_end, their_end = socket.socketpair()
         with their_end:
             try:
@@ -225,6 +231,8 @@ class Pool:
                 self._output.close()
                 raise
         self._channel = Channel(our_end)
+        if self._secrets:
+            self._channel.send(Submission(secrets=self._secrets))
         self._has_imported = False
         self._stops = 0
         self._started_s = time.monotonic()
@@ -405,10 +413,14 @@ class Pool:
     def _resume_supervisor(self) -> None:
         """Let the supervisor go on if a job has stopped it; then deadlines count again."""
         with contextlib.suppress(ChildProcessError):
-            if os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOHANG):
+            # Not waitid, which Python 3.11 and 3.12 lack on macOS.
+            process, status = os.waitpid(self._process.pid, os.WNOHANG | os.WUNTRACED)
+            if process and os.WIFSTOPPED(status):
                 self._stops += 1
                 is_last = self._stops > MAX_STOPS
                 self._process.send_signal(signal.SIGKILL if is_last else signal.SIGCONT)
+            elif process:  # it has ended, and nobody can ask for its status again
+                self._process.returncode = os.waitstatus_to_exitcode(status)
 
     def _replace_supervisor(self) -> list[Report]:
         """Start a new supervisor after the old one, and so all its children, have died.

@@ -88,6 +88,7 @@ class Submission(msgspec.Struct, array_like=True):
     tasks: list[Task] = []
     flush: bool = False  # no batch is to wait for further tasks
     close: bool = False
+    secrets: Mapping[str, Mapping[str, str]] = {}  # by job and parameter; sent before all tasks
 
 
 class Aborted(msgspec.Struct, array_like=True, tag="aborted"):

@@ -66,6 +66,7 @@ from segue.worker.protocol import (
     decode_submission,
 )
 from segue.worker.scheduler import ChildState, FreeSpace, Scheduler
+from segue.worker.secrets import mask, use_secrets
 
 GRACE_S = 5.0  # for children to finish their current files when the pool closes
 CHECK_S = 0.05  # between checks of the children's deadlines
@@ -243,6 +244,8 @@ class ChildSupervisor:
         if messages is None:
             self._close_by_s = 0.0  # the pool's process has gone
         for submission in map(decode_submission, messages or ()):
+            if submission.secrets:
+                use_secrets(submission.secrets)
             self._scheduler.add(submission.tasks)
             if submission.flush:
                 self._scheduler.flush()
@@ -480,8 +483,9 @@ class ChildSupervisor:
             call = child.progress
             if call is not None and now_s - call.since_s >= LOOK_S:
                 uris = _list_uris(child, call)
-                told = child.output.page.read_report() or (None, "")
-                running.append(RunningCall(call.job, uris, call.since_s, *told))
+                fraction, text = child.output.page.read_report() or (None, "")
+                text = mask(text, is_cut=True)
+                running.append(RunningCall(call.job, uris, call.since_s, fraction, text))
         if running != self._running and not self._pool.has_unsent:
             self._running = self._new_running = running
 

@@ -67,12 +67,13 @@ def test_a_missing_extra_is_named_with_how_to_install_it(monkeypatch):
     with pytest.raises(MissingExtra) as one:
         require("this command", "audio")
     assert str(one.value) == (
-        "this command needs the extra 'audio'; install Segue as 'segue[audio]'"
+        "this command needs the extra 'audio'; install Segue as 'segue-features[audio]'"
     )
     with pytest.raises(ConfigurationError) as two:
         require("this command", "audio", "cli")
     assert str(two.value) == (
-        "this command needs the extras 'audio' and 'cli'; install Segue as 'segue[audio,cli]'"
+        "this command needs the extras 'audio' and 'cli'; install Segue as "
+        "'segue-features[audio,cli]'"
     )
 
 
@@ -91,6 +92,10 @@ def test_it_can_be_caught_as_any_other_missing_module():
         raise MissingExtra("this command", "audio")
 
 
+def test_errors_name_what_installers_call_segue():
+    assert PROJECT["name"] == extras.DISTRIBUTION
+
+
 def test_every_extra_is_declared():
     assert set(MODULES) | {"all", "dev", "models-gpu"} == set(PROJECT["optional-dependencies"])
 
@@ -99,7 +104,7 @@ def test_every_package_that_is_declared_has_a_module_in_the_table():
     modules_of = find_modules()
     for extra, modules in MODULES.items():
         for requirement in map(Requirement, PROJECT["optional-dependencies"][extra]):
-            if requirement.name != "segue":
+            if requirement.name != extras.DISTRIBUTION:
                 assert modules_of[canonicalize_name(requirement.name)] & {*modules}, (
                     requirement.name
                 )

@@ -20,10 +20,10 @@ from segue_cli.function_archive import (
     FUNCTIONS,
     build_archive,
     compile_graph,
-    find_source_tree,
 )
+from segue_cli.segue_sources import describe_tree
+from segue_support.paths import ROOT
 
-ROOT = Path(find_source_tree())
 GRAPH = """
 catalogue: ${SEGUE_CATALOGUE}
 artifacts: ${SEGUE_ARTIFACTS}
@@ -68,7 +68,7 @@ def test_the_same_tree_gives_the_same_bytes(function, settings, tmp_path, monkey
         time.tzset()
         root = copied(tmp_path / zone, order=order)
         path = tmp_path / f"{order}.zip"
-        build_archive(function, settings, root=root).write(str(path))
+        build_archive(function, settings, sources=describe_tree(root)).write(str(path))
         made.append(path.read_bytes())
     monkeypatch.undo()
     time.tzset()
@@ -106,16 +106,16 @@ def test_requirements_are_the_lock_and_the_graph_is_the_users(settings):
 
 def test_a_change_of_what_no_function_imports_changes_no_archive(settings, tmp_path):
     root = copied(tmp_path / "tree", order=1)
-    before = build_archive("arrival", settings, root=root).files
+    before = build_archive("arrival", settings, sources=describe_tree(root)).files
     for name in (
         "shared/segue/execution/executor.py",
         "shared/segue/worker/pool.py",
         "functions/segue_functions/request.py",
     ):
         (Path(root) / name).write_text("x = 1\n")
-    assert build_archive("arrival", settings, root=root).files == before
+    assert build_archive("arrival", settings, sources=describe_tree(root)).files == before
     (Path(root) / "shared/segue/model/ledger.py").write_text("x = 1\n")
-    assert build_archive("arrival", settings, root=root).files != before
+    assert build_archive("arrival", settings, sources=describe_tree(root)).files != before
 
 
 def test_files_in_an_archive_can_be_read_by_anybody_and_have_no_times(settings, tmp_path):
@@ -151,7 +151,9 @@ def test_the_compiled_graph_has_what_terraform_needs_of_each_job_and_pipeline(se
         "  b: {run: 'm:f', needs: {x: a, y: source, z: a}, writes: application/json, owner: Café}\n"
         "  a: {run: 'm:f', needs: {x: source}, writes: application/json,"
         " resources: {memory_gib: 7, gpu: nvidia-l4}}\n"
-        "  c: {run: 'm:f', needs: {x: source}, writes: application/json}\n"
+        "  c: {run: 'm:f', needs: {x: source}, writes: application/json, secrets:"
+        " {y: 'env:KEY', z: projects/acme/secrets/z/versions/2,"
+        " u: projects/acme/secrets/z/versions/latest}}\n"
         "  d: {run: 'm:f', needs: {x: b}, writes: application/json}\n"
     )
     compiled = json.loads(compile_graph(settings))
@@ -162,6 +164,7 @@ def test_the_compiled_graph_has_what_terraform_needs_of_each_job_and_pipeline(se
         "owner": "",
         "memory_gib": 2,
         "gpu": "none",
+        "secrets": [],
     }
     assert compiled == {
         "format": 4,
@@ -169,7 +172,7 @@ def test_the_compiled_graph_has_what_terraform_needs_of_each_job_and_pipeline(se
         "lock_sha256": None,
         "jobs": {
             "a": {**plain, "memory_gib": 7, "gpu": "nvidia-l4"},
-            "c": plain,
+            "c": {**plain, "secrets": ["projects/acme/secrets/z"]},
             "b": {**plain, "parents": ["a"], "owner": "Café"},
             "d": {**plain, "parents": ["b"], "reads_source": False},
         },
@@ -245,23 +248,15 @@ def test_the_compiled_graph_is_the_same_everywhere_and_holds_no_secret(
     graph = GRAPH.replace("application/json}", "application/json, params: {key: '${KEY}'}}")
     compiled = set()
     for place in ("one", "two"):
-        monkeypatch.setenv("KEY", f"secret of {place}")
+        monkeypatch.setenv("KEY", f"hunter of {place}")
         (tmp_path / place).mkdir()
         (tmp_path / place / "jobs.yaml").write_text(graph)
         compiled.add(compile_graph(Settings(graph=str(tmp_path / place / "jobs.yaml"))))
     (text,) = compiled
-    assert b"secret" not in text
+    assert b"hunter" not in text
     assert str(tmp_path).encode() not in text
 
 
 def test_an_unknown_function_is_refused_with_the_known_ones(settings):
     with pytest.raises(ConfigurationError, match="arrival, deletion, sweep, request"):
         build_archive("upload", settings)
-
-
-def test_without_a_source_tree_it_says_where_to_run(monkeypatch, tmp_path):
-    monkeypatch.setattr(
-        "segue_cli.function_archive.__file__", str(tmp_path / "cli/segue_cli/function_archive.py")
-    )
-    with pytest.raises(ConfigurationError, match="in a checkout"):
-        find_source_tree()

@@ -133,9 +133,8 @@ def test_a_missing_package_is_reported_with_the_extra_that_installs_it(segue, mo
     raising(monkeypatch, ModuleNotFoundError("No module named 'x'", name="no_such_module"))
     said = segue("status")
     assert said.code == ExitCode.USAGE
-    expected = (
-        "segue: error: this command needs the extra 'audio'; install Segue as 'segue[audio]'\n"
-    )
+    needed = "this command needs the extra 'audio'; install Segue as 'segue-features[audio]'"
+    expected = f"segue: error: {needed}\n"
     assert said.err == expected
     assert "No module named 'x'" in segue("status", "--debug").err
 

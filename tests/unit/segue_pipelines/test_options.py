@@ -11,9 +11,11 @@ from apache_beam.options.pipeline_options import (
 )
 
 from segue.errors import ConfigurationError
+from segue.model.graph import parse_graph
 from segue_pipelines.options import (
     STREAMING_THREADS,
     JavaNames,
+    check_secrets,
     is_dataflow,
     is_local,
     is_single_process,
@@ -34,6 +36,17 @@ def test_a_streaming_pipeline_on_dataflow_runs_many_bundles_in_one_process():
     debug = options.view_as(DebugOptions)
     assert debug.number_of_worker_harness_threads == STREAMING_THREADS
     assert "no_use_multiple_sdk_containers" in debug.experiments
+
+
+def test_workers_on_dataflow_have_no_variables_of_this_machine():
+    job = "run: 'm:f', needs: {media: source}, writes: application/json, secrets:"
+    stored = "{key: projects/acme/secrets/key/versions/1}"
+    graph = parse_graph(f"jobs: {{here: {{{job} {{key: 'env:K'}}}}, there: {{{job} {stored}}}}}")
+    check_secrets(graph, ["here", "there"], parse_pipeline_options())
+    check_secrets(graph, ["there"], parse_pipeline_options(DATAFLOW))
+    message = r"^jobs\.here\.secrets\.key: is in an environment variable, .* keep it in Secret Man"
+    with pytest.raises(ConfigurationError, match=message):
+        check_secrets(graph, ["there", "here"], parse_pipeline_options(DATAFLOW))
 
 
 def test_a_batch_pipeline_on_dataflow_runs_one_bundle_at_a_time():

@@ -4,6 +4,7 @@ variables {
   project     = "acme-segue-dev"
   region      = "europe-west1"
   prefix      = "segue"
+  config      = "cloudbuild.yaml"
   source_root = "."
   source_hash = "0123456789abcdef"
   graph       = "shared/segue/features/jobs.yaml"

@@ -150,6 +150,25 @@ run "a_name_may_not_end_with_a_hyphen" {
   }
 }
 
+run "it_reads_the_named_secrets_and_no_others" {
+  command = plan
+  variables { secrets = ["projects/acme-keys/secrets/speech", "projects/acme-segue-dev/secrets/maps"] }
+
+  assert {
+    condition = { for grant in google_secret_manager_secret_iam_member.accessor : "${grant.project}/${grant.secret_id}" => grant.role } == {
+      "acme-keys/speech"    = "roles/secretmanager.secretAccessor"
+      "acme-segue-dev/maps" = "roles/secretmanager.secretAccessor"
+    }
+    error_message = "Each grant must be on one secret, in its own project."
+  }
+}
+
+run "a_secret_with_its_version_is_refused" {
+  command = plan
+  variables { secrets = ["projects/acme-keys/secrets/speech/versions/1"] }
+  expect_failures = [var.secrets]
+}
+
 run "a_name_with_capitals_is_refused" {
   command = plan
   variables { name = "Segue-job-beats" }

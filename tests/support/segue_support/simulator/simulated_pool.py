@@ -38,6 +38,7 @@ def load_job(graph: Graph, name: str) -> LoadedJob:
         call=lambda _inputs: None,
         batch=None,
         batch_size=1,
+        may_return_null=True,
     )
 
 

@@ -623,7 +623,29 @@ def test_numbers_of_numpy_are_numbers_in_a_table():
     assert table.to_pylist() == [{"x": 0.5, "n": 2}]
 
 
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda table: table.to_reader(max_chunksize=1),
+        lambda table: table.to_batches()[0],
+        lambda table: type("Frame", (), {"to_arrow": lambda _self: table})(),
+        lambda table: type(
+            "Stream", (), {"__arrow_c_stream__": lambda _self, _=None: table.__arrow_c_stream__()}
+        )(),
+    ],
+    ids=["reader", "batch", "frame", "stream"],
+)
+def test_whatever_can_be_read_as_arrow_is_a_table_with_the_same_bytes(build):
+    table = pa.table({"a": [1, 2], "b": [[1.0], [2.0, 3.0]]})
+    named = table.replace_schema_metadata({"made by": "a package"})
+    assert codec.encode(PARQUET, build(named)).data == codec.encode(PARQUET, table).data
+
+
 BAD_PARQUET = {
+    "column": (
+        pa.array([1]),
+        r"the job returned Int64Array, which is no table with one type per column",
+    ),
     "no rows": ([], r"the job returned list \[\].*schema"),
     "dict": ({"a": 1}, r"the job returned dict.*list of dicts"),
     "nested": ([{"a": 1}, {"a": [1]}], r"row 1, column 'a' is list \[1\].*flat"),

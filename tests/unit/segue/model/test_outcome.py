@@ -43,6 +43,7 @@ def test_every_verdict_has_a_status():
         "elsewhere": "waiting",
         "waiting": "waiting",
         "foreign": "waiting",
+        "paused": "paused",
         "failed": "failed_before",
         "blocked": "blocked",
         "not_applicable": "not_applicable",
@@ -143,7 +144,7 @@ def test_a_run_is_unfinished_while_somebody_could_do_more(status):
     tally = RunTotals()
     tally.add(Outcome.from_status(MEDIA, ["a"], Status.DONE))
     tally.add(Outcome.from_status(MEDIA, ["a"], status))
-    unfinished = {"held", "waiting", "deferred", "lost", "superseded", "deleted"}
+    unfinished = {"held", "paused", "waiting", "deferred", "lost", "superseded", "deleted"}
     assert tally.unfinished == (status in unfinished)
     assert {str(s) for s in UNFINISHED} == unfinished
 

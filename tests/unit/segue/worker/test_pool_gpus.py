@@ -55,7 +55,7 @@ class Killed(Model):
 def single(value):
     return {"gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "process": os.getpid()}
 
-def after(value):
+def after(value) -> str | None:
     return os.environ.get("CUDA_VISIBLE_DEVICES")
 """
 

@@ -64,3 +64,17 @@ def test_a_graph_that_cannot_be_read_does_not_stop_the_rest(segue, project):
     assert "write at least one job" in said.out
     assert "✓  ledger" in said.out
     assert "1 fault." in said.out
+
+
+def test_it_says_whether_the_secrets_of_jobs_can_be_read(segue, project, monkeypatch):
+    run = "run: 'segue_support.jobs:fine', needs: {media: source}, writes: application/json"
+    project.change_graph(f"jobs: {{a: {{{run}, secrets: {{key: 'env:SPEECH_KEY'}}}}}}")
+    for value, status, detail in (
+        ("", "fault", "jobs.a.secrets.key: the environment variable is not set; set it"),
+        ("hunter2", "ok", "1 secret can be read"),
+    ):
+        monkeypatch.setenv("SPEECH_KEY", value)
+        said = segue("doctor", *LEDGER, "--json")
+        [found] = [f for f in said.json["findings"] if f["name"] == "secrets"]
+        assert (found["status"], found["detail"]) == (status, detail)
+        assert "hunter2" not in said.out

@@ -8,6 +8,8 @@ import shlex
 
 import pytest
 
+from segue.model.graph_schema import build_schema
+
 FAULTY = """
 jobs:
   fine: {run: "segue_support.jobs:fine", needs: {media: source}, writes: application/json}
@@ -134,3 +136,27 @@ def test_a_place_that_cannot_be_written_is_refused(segue, project):
 
 def test_without_a_graph_here_the_one_that_ships_with_segue_is_shown(segue, folder):
     assert "spectrogram" in segue("graph").out
+
+
+def test_the_schema_of_all_graphs_needs_none(segue, folder):
+    (folder / "jobs.yaml").write_text("faulty")
+    assert json.loads(segue("graph", "--schema").out) == build_schema()
+    assert segue("graph", "--schema", "-o", "jobs.schema.json").code == 0
+    assert json.loads((folder / "jobs.schema.json").read_text()) == build_schema()
+    assert segue("graph", "--schema", "--json").json == build_schema()
+
+
+@pytest.mark.parametrize("other", [["--check"], ["--registry"], ["--format", "dot"]])
+def test_the_schema_of_all_graphs_goes_with_no_other_output(segue, folder, other):
+    said = segue("graph", "--schema", *other)
+    assert said.code == 2
+    assert "--schema is about all graphs; leave out --check, --registry and --format" in said.err
+
+
+def test_a_job_that_says_it_returns_nothing_is_refused(segue, folder):
+    (folder / "silent_jobs.py").write_text("def silent(media) -> None: ...")
+    job = "run: 'silent_jobs:silent', needs: {media: source}, writes: application/json"
+    (folder / "jobs.yaml").write_text(f"jobs: {{silent: {{{job}}}}}")
+    said = segue("graph", "--check")
+    assert said.code == 2
+    assert "jobs.silent.run: 'silent_jobs:silent' is annotated to return nothing" in said.err

@@ -104,4 +104,4 @@ def test_without_its_extra_it_says_how_to_install_it(segue, monkeypatch):
     )
     said = segue("serve")
     assert said.code == 2
-    assert "segue[functions]" in said.err
+    assert "segue-features[functions]" in said.err
