@@ -52,10 +52,18 @@ class TableUpdate:
         self._parameters = {"prefix": prefix, "folder": folder} if prefix else {}
 
     def find_since(self) -> datetime | None:
-        """Return from when on results are due; None: all, as there is no such table yet."""
+        """Return from when on results are due; None: all, as there is no such table yet.
+
+        Refuses a table that is not of these jobs: its rows would be removed.
+        """
         columns = self._table.find_columns()
-        if columns is None or not {*self.keys.names} <= {field.name for field in columns}:
+        if not columns:
             return None
+        if lacking := {*self.keys.names} - {field.name for field in columns}:
+            raise ConfigurationError(
+                f"{self._table.url} has no column {min(lacking)!r}, so it is not a table of "
+                "these jobs; name another table, one for each choice of jobs, or remove this one"
+            )
         (found,) = self._table.query(self._statements.find_newest, **self._parameters)
         newest: datetime = found["newest"]
         return None if newest.year == 1 else newest - SLACK
@@ -105,11 +113,22 @@ class TableUpdate:
             if field.name in known:
                 _check_type(self._table.url, known[field.name], field)
         added = [field for field in rows if field.name not in known]
+        self._check_columns({*known}, {field.name for field in rows})
         if added:
             self._table.add_columns(added)
         names = [field.name for field in rows]
         statement = self._statements.merge(names, [*known, *(field.name for field in added)])
         self._table.query(statement, **self._parameters)
+
+    def _check_columns(self, known: set[str], found: set[str]) -> None:
+        """Refuse the table of another job, whose values would become null."""
+        keys = {*self.keys.names}
+        if known - keys and found - keys and known & found <= keys:
+            raise ConfigurationError(
+                f"{self._table.url} has none of the columns of these results, such as "
+                f"{min(found - keys)!r}, so it is a table of another job; name another table, "
+                "or remove this one"
+            )
 
 
 def _check_type(url: str, known: BigQueryColumn, found: BigQueryColumn) -> None:

@@ -289,6 +289,16 @@ def _check_end(run: BackfillRun, totals: RunTotals | None) -> None:
     """Raise an error if a run has left files because it was stopped early."""
     if totals is None or not totals.not_started:
         return
+    if run.progress is not None:  # which has all but these, and is read after an error
+        writer = ProgressWriter(run.progress)
+        writer.add(
+            RunTotals(
+                left_out=totals.left_out,
+                left_out_names=totals.left_out_names,
+                passed_over=totals.passed_over,
+            )
+        )
+        writer.flush()
     left = f"{totals.not_started:,} files were not started"
     with contextlib.closing(connect_ledger(run.ledger, run.graph.namespace)) as ledger:
         order = ledger.read_controls().cancelled.get(run.id)
@@ -430,6 +440,7 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
             run=engine_run,
             probes=ProbeFilter(run.graph, artifacts, criteria) if criteria.needs_probe else None,
             unselect=self._left_out.unselect,
+            leave=self._end_part,
         )
         self._folder_files = FolderFiles(
             ledger=self._ledger,
@@ -447,7 +458,8 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
     def process(self, chunk: Chunk) -> Iterator[Outcome]:
         """Add a chunk, and emit the outcomes that are ready; few chunks are in progress at once."""
         if self._guard.check():
-            self._leave(len(chunk))
+            # They are not started.
+            self._end_part(RunTotals(not_started=len(chunk)))
             return
         yield from self._count(self._work(chunk))
 
@@ -467,18 +479,13 @@ class ComputeMissing(beam.DoFn):  # type: ignore[misc]
     def _step(self, timeout_s: float = 0.0) -> Iterator[Outcome | Reply]:
         """Work; if the run is to stop, only on what has begun."""
         if self._guard.check():
-            self._leave(self._stage.withdraw())
+            self._stage.withdraw()
         yield from self._stage.step(timeout_s)
 
     def _drain(self) -> Iterator[Outcome | Reply]:
         while self._engine.has_work:
             self._engine.flush()
             yield from self._step(0.25)
-
-    def _leave(self, files: int) -> None:
-        """Count files that are not started, as the run is to stop."""
-        if files:
-            self._end_part(RunTotals(not_started=files))
 
     def _send_requests(self) -> None:
         """Request what is missing in other namespaces; of what is lost here the sweep does it."""

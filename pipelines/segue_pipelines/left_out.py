@@ -12,9 +12,10 @@ from apache_beam.metrics import Metrics
 from apache_beam.metrics.metric import MetricsFilter
 
 from segue.ingest.catalogue import EXCLUDED
-from segue.ingest.exclusions import find_suffix
+from segue.ingest.exclusions import OTHER, find_suffix
 from segue.log import Action, log_event
 from segue.model.criteria import Unselected
+from segue.model.graph import INCLUDE
 from segue.model.media_file import format_name
 from segue.model.passed_over import PassedOver
 from segue_pipelines.runner import prepare_worker
@@ -24,6 +25,7 @@ NAMESPACE = "segue.left_out"
 NOT_INCLUDED_COUNTS = "segue.not_included"
 EXCLUDED_COUNTS = "segue.excluded"
 NOT_SELECTED_COUNTS = "segue.not_selected"
+MAX_SUFFIXES = 100  # each is a metric, of which a runner keeps a few thousand
 SAMPLES = 100  # names per reason in the metrics, the first in their order; the log has all
 
 
@@ -38,6 +40,7 @@ class LeftOutReporter:
         prepare_worker()
         self._names: dict[str, list[str]] = {}  # by reason
         self._counts: Counter[tuple[str, str]] = Counter()  # by namespace and name
+        self._suffixes: set[str] = set()  # of the files that were passed over
 
     def report(self, uri: str, reason: str, explanation: str) -> None:
         """Report a file, or a folder with all that is in it."""
@@ -52,7 +55,12 @@ class LeftOutReporter:
     def pass_over(self, name: str, reason: str) -> None:
         """Count a file that the graph's patterns do not include, or exclude."""
         namespace = EXCLUDED_COUNTS if reason == EXCLUDED else NOT_INCLUDED_COUNTS
-        self._counts[namespace, find_suffix(name)] += 1
+        suffix = find_suffix(name)
+        is_known = suffix in self._suffixes or f"*{suffix}" in INCLUDE
+        if len(self._suffixes) >= MAX_SUFFIXES and not is_known:
+            suffix = OTHER
+        self._suffixes.add(suffix)
+        self._counts[namespace, suffix] += 1
 
     def unselect(self, reason: Unselected) -> None:
         """Count a file that is not selected."""

@@ -18,7 +18,7 @@ from segue.ingest.probe_filter import ProbeFilter
 from segue.model.criteria import Unselected
 from segue.model.ledger import Ledger, Snapshot
 from segue.model.media_file import MediaFile
-from segue.model.outcome import SUCCESSFUL, Outcome, Status
+from segue.model.outcome import SUCCESSFUL, Outcome, RunTotals, Status
 
 
 class ProbeStage:
@@ -33,6 +33,9 @@ class ProbeStage:
         None: the run has no criteria about probes, and all files are selected.
     unselect : callable
         Called with the reason for each file that is not selected.
+    leave : callable
+        Called with the totals of files that are not started, as the run is to stop. What was
+        probed of them counts in the totals of jobs.
     """
 
     def __init__(
@@ -43,17 +46,18 @@ class ProbeStage:
         run: Run,
         probes: ProbeFilter | None,
         unselect: Callable[[Unselected], None],
+        leave: Callable[[RunTotals], None],
     ) -> None:
         self._engine = engine
         self._ledger = ledger
         self._run = run
         self._probes = probes
         self._unselect = unselect
+        self._leave = leave
         self._probing: set[str] = set()  # the URIs of files that are probed first
         self._probed: list[Outcome] = []  # and may go on
         self._before: dict[str, Outcome] = {}  # by URI: the first outcomes of those that went on
         self._is_stopped = False
-        self._stopped: list[Outcome] = []  # of files that were probed, and did not go on
 
     def add(self, files: Sequence[MediaFile], snapshots: Sequence[Snapshot] | None = None) -> None:
         """Accept files, with their records if they were read already."""
@@ -85,16 +89,23 @@ class ProbeStage:
         """Let the engine work, and yield the outcomes of the files that are finished."""
         yield from self._sort(self._engine.step(timeout_s))
 
-    def withdraw(self) -> int:
-        """Give up the files that have not begun, as the engine does; return how many.
-
-        Those that were probed are finished with that.
-        """
+    def withdraw(self) -> None:
+        """Give up the files that have not begun, as the engine does, and go on with none."""
         self._is_stopped = True
         left = self._engine.withdraw()
         probed = [self._before.pop(uri) for uri in left if uri in self._before]
-        self._stopped += probed
-        return len(left) - len(probed)
+        self._probing.difference_update(left)
+        if left:
+            self._leave(RunTotals(not_started=len(left) - len(probed)))
+        self._leave_files(probed)
+
+    def _leave_files(self, outcomes: Sequence[Outcome]) -> None:
+        """Count files that were probed, and for which nothing else was begun, as not started."""
+        totals = RunTotals()
+        for outcome in outcomes:
+            totals.add(outcome)
+        if outcomes:
+            self._leave(replace(totals, files=0, not_started=totals.files))
 
     def _sort(self, ended: Iterable[Outcome | Reply]) -> Iterator[Outcome | Reply]:
         """Yield final outcomes; let files go on that were probed and are selected."""
@@ -107,8 +118,6 @@ class ProbeStage:
                 before = self._before.pop(outcome.media.uri, None)
                 yield outcome if before is None else join(before, outcome)
         yield from self._continue()
-        stopped, self._stopped = self._stopped, []
-        yield from stopped
 
     def _end_probe(self, outcome: Outcome) -> Iterator[Outcome]:
         assert self._probes is not None
@@ -129,7 +138,7 @@ class ProbeStage:
             return
         probed, self._probed = self._probed, []
         if self._is_stopped:
-            yield from probed
+            self._leave_files(probed)
             return
         snapshots = self._ledger.read([outcome.media.uri for outcome in probed])
         reasons = self._probes.find_reasons([outcome.media for outcome in probed], snapshots)

@@ -25,6 +25,7 @@ FILES = 50
 GRAPH = """
 include: ["*.wav"]
 jobs:
+  probe: {run: "segue.features.headers:probe", needs: {media: source}, writes: application/json}
   loudness:
     run: segue.features.ebu_r128:loudness
     needs: {media: source}
@@ -153,6 +154,40 @@ def test_a_backfill_in_which_too_many_files_fail_begins_nothing_more(project, wo
     code, rest, err = project.run(*BACKFILL, "--max-failures", "50", "--tolerate", "60%")
     assert code == ExitCode.OK, err  # what failed before does not count
     assert rest["files"] == FILES
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_probes_its_files_first_counts_each_of_them_once(project, workers):
+    project.spoil()
+    project.nap_s = 0.1
+    short = sine_at_lufs(-23.0, duration_s=0.5)
+    for number in range(10):
+        write(short, str(project.folder / f"music/{number}-short.wav"))
+    (project.folder / "music/notes.txt").touch()
+    options = ["--direct_num_workers", "2", "--direct_running_mode", "multi_processing"]
+    more = [*options, "--processes", "1"] if workers == 2 else ["--processes", "2"]
+    selected = ("--prefix", "music", "--job", "probe", "--job", "slow", "--min-duration", "0.9")
+    code, counts, err = project.run("backfill", *selected, "--max-failures", "3", *more)
+    assert code == ExitCode.FAILURES, err
+    assert counts["not_started"] > 0
+    assert counts["files"] + counts["not_started"] == FILES + 10
+    assert counts["not_included"] == {".txt": 1}
+    _, shown, _ = project.run("runs", counts["run"])
+    unselected = counts["not_selected"].get("duration", 0)
+    assert shown["counts"]["not_selected"] == counts["not_selected"]
+    _, status, _ = project.run("status")
+    probed = status["jobs"]["probe"]["done"]
+    assert counts["jobs"]["probe"]["statuses"] == {"done": probed}
+    slow = status["jobs"]["slow"]
+    assert slow["done"] + slow["failed"] == counts["files"] - unselected
+    assert slow["running"] == 0
+
+    code, rest, err = project.run("backfill", *selected, "--tolerate", "50%", *more)
+    assert code == ExitCode.OK, err
+    assert rest["not_selected"] == {"duration": 10}
+    _, status, _ = project.run("status")
+    slow = status["jobs"]["slow"]
+    assert (slow["done"], slow["failed"]) == (FILES // 2, FILES // 2)
 
 
 def test_a_share_of_failures_counts_only_once_enough_files_were_tried(project):

@@ -11,6 +11,7 @@ import msgspec
 
 from segue.extras import require
 from segue.model.media_file import parse_prefix
+from segue.printable import escape
 from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import complete_job, prefix_option, processes_option
@@ -167,7 +168,9 @@ def _render_largest(found: Comparison, field: str, rows: int) -> Iterator[Render
     yield Text(field, "bold")
     table = build_table("  old", "new", "file")
     for difference, uri in differing[:rows]:
-        table.add_row(f"  {format_value(difference.old)}", format_value(difference.new), uri)
+        table.add_row(
+            f"  {format_value(difference.old)}", format_value(difference.new), escape(uri)
+        )
     yield table
 
 
@@ -179,4 +182,4 @@ def _render_rest(found: Comparison) -> Iterator[RenderableType]:
     yield f"CPU per file: {costs[0]}, now {costs[1]}. 'segue plan --job {found.job}' sums it up."
     for what, errors in (("failed", found.failed), ("old result unreadable", found.unreadable)):
         for uri, error in errors.items():
-            yield f"{what}: {uri}: {error}"
+            yield f"{what}: {escape(uri)}: {error}"

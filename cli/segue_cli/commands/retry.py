@@ -89,10 +89,7 @@ def retry(
         if counts.jobs > 0 and not dry_run:
             if not yes:
                 _confirm(context, counts)
-            within = RunSelection(prefix=selection.prefix or None)
-            with record_run(
-                context, RunKind.RETRY, jobs=selection.jobs, selection=within
-            ) as report:
+            with _record(context, selection) as report:
                 counts = replay.run()
                 report({"failed": counts.failed.total(), "blocked": counts.blocked.total()})
     next_command = None if publish else _build_next_command(context, counts, prefix)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from segue.model.record import Record
 
 ROWS = 10
+MAX_STEM = 40  # characters of a file's name; with what follows, a name may have 255 bytes
 
 
 @command(
@@ -95,7 +96,7 @@ def show(context: Context, file: str, jobs: tuple[str, ...], rows: int, opens: b
             {"uri": look.uri, "results": {k: _to_json(r) for k, r in results.items()}}
         )
     else:
-        context.output.print(look.uri, *_render(results, rows))
+        context.output.print(escape(look.uri), *_render(results, rows))
     if missing or not results:
         what = f"of {', '.join(missing)}" if missing else "of any job"
         context.output.note(
@@ -137,7 +138,7 @@ def _render(results: Mapping[str, FileResult], rows: int) -> Iterator[Renderable
 
 def _open(context: Context, result: FileResult) -> None:
     """Open a copy of an artifact, under a name that says what it is of."""
-    stem = os.path.splitext(os.path.basename(result.uri))[0]
+    stem = os.path.splitext(os.path.basename(result.uri))[0][:MAX_STEM]
     parts = (stem, result.job, result.output, find_extension(result.content_type))
     path = os.path.join(tempfile.mkdtemp(prefix="segue-"), ".".join(filter(None, parts)))
     write_file(path, result.read())

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from segue_cli.local.system_group import SystemGroup
 
 REFRESH_S = 0.5
+REPAIR_S = 2.0  # between two looks at a graph that is wrong, whose code is imported each time
 IDLE_S = 0.2  # between two checks whether the system is idle
 # The fields that people see; a program gets all of them.
 SHOWN = ("process", "job", "file", "kind", "error", "reason", "seconds", "folder")
@@ -292,7 +293,7 @@ class UpRun:
                     said = str(error)
                     reason = f"{error}\nnothing runs until that is repaired"
                     self._say_change("ERROR", error=reason)
-                signals.wait(REFRESH_S)
+                signals.wait(REPAIR_S)
             else:
                 return True
         return False

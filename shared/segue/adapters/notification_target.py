@@ -24,6 +24,7 @@ TOPIC = re.compile(
     r"pubsub://(projects/[a-z][-a-z0-9:.]{4,61}[a-z0-9]/topics/[A-Za-z][-A-Za-z0-9_.~+%]{2,254})"
 )
 FORMS = "write https://host/path, or pubsub://projects/PROJECT/topics/TOPIC"
+UNQUOTED = "/%:@!$&'()*+,;=~-._"  # in a path, as it may be quoted already
 BUSY = frozenset({408, 425, 429})
 
 
@@ -102,8 +103,9 @@ class Webhook:
         shown = f"[{host}]" if ":" in host else host
         place = f"{shown}:{port}" if port is not None else shown
         self.name = f"{parts.scheme}://{place}/…"
-        path = urllib.parse.quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
-        self._url = urllib.parse.urlunsplit((parts.scheme, place, path, parts.query, ""))
+        path = urllib.parse.quote(parts.path or "/", safe=UNQUOTED)
+        query = urllib.parse.quote(parts.query, safe=f"{UNQUOTED}?")
+        self._url = urllib.parse.urlunsplit((parts.scheme, place, path, query, ""))
         self._headers = {"Content-Type": "application/json", "User-Agent": "segue"}
         if parts.username is not None:
             words = map(urllib.parse.unquote, (parts.username, parts.password or ""))

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from itertools import accumulate
 from typing import Any
 
 from segue.errors import ConfigurationError
 
 ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION}
 LARGEST = 2**63 - 1
+MAX_BYTES = 2**28  # of a value: a function may make one of any size
+# What SQLite takes as it is: texts, names in any of its quotes, and comments.
+LITERAL = re.compile(
+    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^]]*\]|--[^\n]*|/\*.*?(?:\*/|\Z)""",
+    re.DOTALL,
+)
 Table = Mapping[str, Sequence[Any]]  # by column: the value of each row
 
 
@@ -29,10 +37,12 @@ class SqliteFilter:
 
         Raises ``ConfigurationError`` with SQLite's words if the condition cannot be evaluated.
         """
+        self._check()
         names = [(table, column) for table, columns in tables.items() for column in columns]
         cells = ["number", *(f"c{place}" for place in range(len(names)))]
         values = [range(count), *(tables[table][column] for table, column in names)]
         with closing(sqlite3.connect(":memory:")) as db:
+            db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_BYTES)
             db.execute(f"CREATE TABLE cells ({', '.join(cells)})")
             marks = ", ".join("?" * len(cells))
             insert = f"INSERT INTO cells VALUES ({marks})"  # noqa: S608 - only question marks
@@ -45,6 +55,19 @@ class SqliteFilter:
                     f"the condition {self._condition!r} cannot be used: {error}"
                 ) from error
         return [number for (number,) in found]
+
+    def _check(self) -> None:
+        """Refuse a query, and to close the parentheses around the condition."""
+        text = LITERAL.sub(" ", self._condition)
+        steps = (1 if sign == "(" else -1 for sign in re.findall(r"[()]", text))
+        wrong = "a query" if re.search(r"\bselect\b", text, re.IGNORECASE) else ""
+        if min(accumulate(steps), default=0) < 0:
+            wrong = "a ) without a ("
+        if wrong:
+            raise ConfigurationError(
+                f"the condition {self._condition!r} cannot be used: it has {wrong}; write one "
+                "condition on the columns of a row"
+            )
 
 
 def _build_query(tables: Mapping[str, Table], condition: str) -> str:

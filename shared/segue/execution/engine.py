@@ -147,7 +147,8 @@ class Engine:
     _limit: RateLimit = field(default_factory=RateLimit)
     _last_task_id: int = 0
     _last_step: int = 0
-    _mean_s: float | None = None
+    _means_s: dict[tuple[str, ...], float] = field(default_factory=dict)  # by kind of work
+    _last_kind: tuple[str, ...] = ()
     _settled_at: datetime | None = None
     _stop_error: SegueError | None = None
 
@@ -189,9 +190,11 @@ class Engine:
         and what fills batches.
         """
         least, batch_files = 2 * self.pool.processes, self.pool.batch_files
-        if self._mean_s is None:
+        kind = _find_kind(self._ready[0]) if self._ready else self._last_kind
+        mean_s = self._means_s.get(kind)
+        if mean_s is None:
             return least + batch_files
-        ahead = self.ahead_s * self.pool.processes / max(self._mean_s, 1e-6)
+        ahead = self.ahead_s * self.pool.processes / max(mean_s, 1e-6)
         return int(min(max(least, ahead), self.max_ahead)) + batch_files
 
     # Accept work.
@@ -575,7 +578,9 @@ class Engine:
             if not room:
                 return
         now = self.clock()
-        batch = list(itertools.islice(self._ready, room))
+        kind = _find_kind(self._ready[0])
+        alike = itertools.takewhile(lambda work: _find_kind(work) == kind, self._ready)
+        batch = list(itertools.islice(alike, room))
         if self.pace is not None:
             self.pace.start(len(batch))
         started = self._change(batch, lambda work: self._steps.build_start(work, now))
@@ -644,7 +649,8 @@ class Engine:
         work.results = limit_attempts(self.graph, work)
         self._finished.append(work)
         seconds = sum(r.seconds or 0.0 for r in work.results)
-        self._mean_s = seconds if self._mean_s is None else 0.95 * self._mean_s + 0.05 * seconds
+        self._last_kind = kind = _find_kind(work)
+        self._means_s[kind] = 0.95 * self._means_s.get(kind, seconds) + 0.05 * seconds
 
     def _settle(self) -> None:
         """Record results in batches, once their artifacts are on the disk, and continue."""
@@ -834,6 +840,13 @@ def _concerns_all(seen: Observation) -> bool:
 
 def _has_marks(record: Record) -> bool:
     return any(entry.notify for entry in record.results.values())
+
+
+def _find_kind(work: Work) -> tuple[str, ...]:
+    """Return what tells how long work takes: of a backfill, whose files may be probed first, its
+    targets. Messages are of one kind.
+    """
+    return work.targets if work.message is None else ()
 
 
 def _is_over(work: Work) -> bool:

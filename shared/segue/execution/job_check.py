@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from segue.model.media_file import MediaFile
 from segue.model.record import State
 from segue.model.result_schema import find_mismatch
 from segue.model.transitions import Result
+from segue.worker.pool import ENVIRONMENT
 
 JSON = "application/json"
 MANY_THREADS = 1.5  # CPU time by wall time; a job has one core
@@ -45,8 +47,10 @@ import os, sys, threading
 sys.path += sys.argv[2:]
 __import__(sys.argv[1])
 tasks = "/proc/self/task"  # with those of libraries
-print(len(os.listdir(tasks)) if os.path.exists(tasks) else threading.active_count())
+count = len(os.listdir(tasks)) if os.path.exists(tasks) else threading.active_count()
+print(f"\\nsegue: threads {count}")  # a module may print before it, and at its exit
 """
+_THREADS = re.compile(r"^segue: threads (\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,9 +256,11 @@ def _examine_import(module: str) -> _Import:
     """Import a module in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-P", "-X", "importtime", "-c", _IMPORT, module, *sys.path],
-        check=False, capture_output=True, text=True,
+        check=False, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL,
+        env={**os.environ, **ENVIRONMENT},  # as in a worker, where libraries have one thread
     )  # fmt: skip
-    if done.returncode != 0:
+    found = _THREADS.search(done.stdout)
+    if done.returncode != 0 or found is None:
         return _Import(
             seconds=None,
             warnings=(f"its module cannot be imported by itself: {_last_line(done.stderr)}",),
@@ -267,11 +273,11 @@ def _examine_import(module: str) -> _Import:
             f"its import takes {total_s:.1f} s ({named}): import what is heavy inside the "
             "function, and list it in PRELOAD"
         )
-    threads = int(done.stdout.split()[-1])
+    threads = int(found[1])
     if threads > 1:
         warnings.append(
-            f"its import starts {threads - 1} threads, so each of a worker's processes imports it "
-            "anew: import inside the function what starts them"
+            f"its import starts threads ({threads - 1}), so each of a worker's processes "
+            "imports it anew: import inside the function what starts them"
         )
     return _Import(seconds=total_s, warnings=tuple(warnings))
 

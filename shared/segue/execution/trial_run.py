@@ -148,7 +148,7 @@ def run_files(
     Artifacts are written to ``location``. With one process, files are done in their order.
     """
     found: dict[int, dict[str, Result]] = {number: {} for number in range(len(media))}
-    tasks = [build_task(graph, one, number) for number, one in enumerate(media)]
+    tasks = build_tasks(graph, media)
     with Pool(graph, location, processes=processes, max_tasks=max_tasks) as pool:
         pool.submit(tasks)
         pool.flush()
@@ -159,12 +159,30 @@ def run_files(
                     yield media[report.task_id], found.pop(report.task_id)
 
 
-def build_task(graph: Graph, media: MediaFile, task_id: int = 1) -> Task:
+def build_task(graph: Graph, media: MediaFile) -> Task:
     """Build a task of all jobs, with what other namespaces have computed above them."""
-    found: Mapping[str, ForeignResult] = {}
+    (task,) = build_tasks(graph, [media])
+    return task
+
+
+def build_tasks(graph: Graph, media: Sequence[MediaFile]) -> list[Task]:
+    """Build tasks of all jobs for some files, numbered from 0, with one call per namespace.
+
+    Raises ``ConfigurationError`` if a result of another namespace is missing.
+    """
+    found: Sequence[Mapping[str, ForeignResult]] = [{} for _ in media]
     with contextlib.ExitStack() as opened:
         if (ledgers := open_foreign_ledgers(graph, opened)) is not None:
-            [found] = ledgers.read([media], [tuple(graph.jobs)])
+            found = ledgers.read(media, [tuple(graph.jobs)] * len(media))
+    return [
+        _build_task(graph, one, results, number)
+        for number, (one, results) in enumerate(zip(media, found, strict=True))
+    ]
+
+
+def _build_task(
+    graph: Graph, media: MediaFile, found: Mapping[str, ForeignResult], task_id: int
+) -> Task:
     for reference in graph.references:
         if reference not in found or not found[reference].artifacts:
             raise ConfigurationError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -112,16 +112,40 @@ def _compare_fields(old: Any, new: Any, name: str) -> Iterator[Difference]:
 
 def _compare_leaf(name: str, old: Any, new: Any) -> Difference:
     amount = None
+    is_changed = not _is_equal(old, new)
     if _is_number(old) and _is_number(new):
-        amount = float(abs(new - old))
+        amount = _find_largest([(old, new)])
     elif isinstance(old, list) and isinstance(new, list):
         if len(old) == len(new) and all(map(_is_number, [*old, *new])):
-            amount = max((abs(b - a) for a, b in zip(old, new, strict=True)), default=0.0)
-        told = [v if len(v) <= 3 else f"{len(v):,} values" for v in (old, new)]
-        return Difference(
-            field=name, old=told[0], new=told[1], amount=amount, is_changed=old != new
-        )
-    return Difference(field=name, old=old, new=new, amount=amount, is_changed=old != new)
+            amount = _find_largest(zip(old, new, strict=True))
+        old, new = (v if len(v) <= 3 else f"{len(v):,} values" for v in (old, new))
+    told = [_tell(value) for value in (old, new)]
+    return Difference(field=name, old=told[0], new=told[1], amount=amount, is_changed=is_changed)
+
+
+def _tell(value: Any) -> Any:
+    """Return a value as JSON has it: a number that is not finite as text."""
+    if isinstance(value, list):
+        return [_tell(one) for one in value]
+    if isinstance(value, Mapping):
+        return {key: _tell(one) for key, one in value.items()}
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _is_equal(old: Any, new: Any) -> bool:
+    """Whether two values are the same; NaN, which tables may have, equals itself."""
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_is_equal, old, new))
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return old.keys() == new.keys() and all(_is_equal(old[key], new[key]) for key in old)
+    return bool(old == new or (old != old and new != new))  # noqa: PLR0124 - only NaN is not itself
+
+
+def _find_largest(pairs: Iterable[tuple[float, float]]) -> float | None:
+    """Return the largest absolute difference; None if one is unknown, as of NaN."""
+    amounts = [0.0 if one == other else abs(float(other) - float(one)) for one, other in pairs]
+    largest = max(amounts, default=0.0)
+    return largest if all(map(math.isfinite, amounts)) else None
 
 
 def _compare_arrays(
@@ -134,7 +158,8 @@ def _compare_arrays(
         return Difference(field=name, old=told[0], new=told[1], amount=None, is_changed=True)
     amount = None
     if new.dtype.kind in "biuf" and new.size:
-        amount = float(np.max(np.abs(new.astype(np.float64) - old.astype(np.float64))))
-        amount = None if math.isnan(amount) else amount
+        with np.errstate(invalid="ignore"):  # infinite values that are equal
+            apart = np.abs(new.astype(np.float64) - old.astype(np.float64))
+        amount = float(np.max(apart)) if np.isfinite(apart).all() else None
     same = np.array_equal(old, new, equal_nan=new.dtype.kind == "f")
     return Difference(field=name, old=told[0], new=told[1], amount=amount, is_changed=not same)

@@ -11,7 +11,13 @@ from segue.log import LOGGER
 from segue.model.criteria import Unselected
 from segue.model.object_store import LeftOutReason
 from segue.model.passed_over import PassedOver
-from segue_pipelines.left_out import SAMPLES, LeftOutReporter, read_exclusions, read_left_out
+from segue_pipelines.left_out import (
+    MAX_SUFFIXES,
+    SAMPLES,
+    LeftOutReporter,
+    read_exclusions,
+    read_left_out,
+)
 from segue_pipelines.options import parse_pipeline_options
 from segue_pipelines.runner import run_pipeline
 
@@ -57,3 +63,22 @@ def test_all_are_logged_and_counted_and_the_first_are_named_in_the_metrics(monke
     assert counts == {"not_utf8": 2 * number, "unreadable": 4}
     assert names["not_utf8"] == [rf"file:///music/caf\xe9 {i:03}.wav" for i in range(SAMPLES)]
     assert names["unreadable"] == ["file:///music/lost+found/"]
+
+
+def pass_over(names: list[str]) -> None:
+    reporter = LeftOutReporter()
+    for name in names:
+        reporter.pass_over(name, NOT_INCLUDED)
+    reporter.flush()
+
+
+def test_suffixes_without_number_are_counted_as_others_but_for_those_that_may_have_sound():
+    names = [*(f"a.x{i}" for i in range(MAX_SUFFIXES + 50)), "b.opus", "c.x0", "d.opus"]
+    result = run_pipeline(
+        lambda pipeline: pipeline | beam.Create([names]) | beam.Map(pass_over),
+        parse_pipeline_options(["--direct_num_workers=1"]),
+    )
+    found = read_exclusions(result).not_included
+    assert sum(found.values()) == len(names)
+    assert (len(found), found["other"]) == (MAX_SUFFIXES + 2, 50)
+    assert (found[".opus"], found[".x0"]) == (2, 2)

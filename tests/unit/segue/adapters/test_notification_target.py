@@ -28,6 +28,11 @@ def test_a_webhook_is_posted_json_with_its_path_and_query(hook):
     assert "Authorization" not in hook.headers[0]
 
 
+def test_letters_that_no_url_has_are_quoted(hook):
+    parse_target(f"http://localhost:{hook.port}/ü?q=ü&r=%20?").send(b"{}", {})
+    assert hook.paths == ["/%C3%BC?q=%C3%BC&r=%20?"]
+
+
 def test_a_user_and_password_become_basic_authentication(hook):
     parse_target(f"http://ann:hunter2%21@127.0.0.1:{hook.port}").send(b"{}", {})
     assert hook.paths == ["/"]

@@ -17,7 +17,8 @@ TABLES = {"files": {"uri": ["a", "b", "c"]}, 'odd "job".x': {"n": [1, None, 3]},
         ("n IS NULL OR uri = 'a'", [0, 1]),
         ('"odd ""job"".x".n = 3', [2]),
         ("true", [0, 1, 2]),
-        ("n = 1) OR (n = 3", [0, 2]),
+        ("(n = 1) OR (n = 3) -- or (n = 2))", [0, 2]),
+        ("uri || ')' IN ('a)', 'b)') /* ) */", [0, 1]),
     ],
 )
 def test_the_rows_that_meet_a_condition_are_found(condition, found):
@@ -29,11 +30,21 @@ def test_a_condition_without_columns_is_asked_for_each_row():
 
 
 @pytest.mark.parametrize(
+    "condition", ["1) UNION SELECT (99", "1) GROUP BY (1", "n = 1) OR (n = 3", "uri = ')') --"]
+)
+def test_a_condition_that_ends_before_its_end_is_refused(condition):
+    with pytest.raises(ConfigurationError, match=r"it has a \) without a \("):
+        SqliteFilter(condition).select(TABLES, 3)
+
+
+@pytest.mark.parametrize(
     "condition",
     [
         "(SELECT count(*) FROM sqlite_schema)",
         "(SELECT name FROM pragma_database_list)",
         "n IN (WITH RECURSIVE t(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM t) SELECT i FROM t)",
+        "(select count(*) FROM cells AS a, cells AS b, cells AS c) > 0",
+        "length(hex(zeroblob(900000000))) > 0",
         "load_extension('x')",
         "1); ATTACH 'x' AS y; --",
     ],

@@ -189,6 +189,19 @@ def test_little_is_claimed_ahead_of_slow_work():
     assert pool.most <= 4
 
 
+def test_little_is_claimed_ahead_of_slow_work_after_fast_work_for_other_targets():
+    def answer(task: Task) -> tuple[Result, ...]:
+        seconds = 0.001 if task.run == ("a",) else 1.0
+        return tuple(Result(job=j, state=State.DONE, seconds=seconds) for j in task.run)
+
+    pool = OneByOne(answer, processes=2)
+    system = System(pool=pool)
+    system.run(files(40), "a")
+    pool.most = 0
+    assert len(system.run(files(40), "b")) == 40
+    assert pool.most <= 4
+
+
 def test_much_is_claimed_ahead_of_fast_work():
     def fast(task: Task) -> tuple[Result, ...]:
         return tuple(Result(job=j, state=State.DONE, seconds=0.001) for j in task.run)

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from segue.errors import ConfigurationError
+from segue.execution import foreign
 from segue.execution.engine import Engine
 from segue.execution.foreign import ForeignLedgers, ForeignResult
 from segue.execution.reply import Reply
+from segue.execution.trial_run import build_tasks
 from segue.execution.work import ReceivedMessage, Run
 from segue.ingest.acceptance import accept_targets, build_requests
 from segue.log import Action
@@ -328,6 +331,25 @@ def test_ledgers_are_read_for_the_files_that_need_them():
     assert found[0] == {}
     assert isinstance(found[1]["platform/down"], ForeignResult)
     ledgers.close()
+
+
+def test_the_tasks_of_a_trial_read_each_ledger_once(monkeypatch):
+    system = System()
+    monkeypatch.setattr(foreign, "_connect", system._open)
+    files = [file(number) for number in range(5)]
+    for media in files:
+        system.finish_parent(media)
+    tasks = build_tasks(GRAPH, files)
+    assert (len(system.opened), system.parent.calls) == (1, 1)
+    assert [(task.task_id, task.media) for task in tasks] == list(enumerate(files))
+    names = [system.parent.records[media.uri].name_artifact(DOWN, "flac") for media in files]
+    assert [task.inputs for task in tasks] == [
+        {"platform/down": f"gs://platform/{name}"} for name in names
+    ]
+    with pytest.raises(
+        ConfigurationError, match=r"no result of this version of gs://bucket/9\.wav"
+    ):
+        build_tasks(GRAPH, [*files, file(9)])
 
 
 # --- in a stream ------------------------------------------------------------------------------

@@ -12,10 +12,12 @@ from segue.model.graph import read_graph
 from segue.testing.sound import tone, write
 
 CODE = """
-import os, random, threading
+import atexit, os, random, threading
+import numpy  # whose threads a worker does not let start
 from typing import TypedDict
 
 SEEN = []
+atexit.register(print, "the end")  # what a module prints is not what its import costs
 
 class Counted(TypedDict):
     count: int

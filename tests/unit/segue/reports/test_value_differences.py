@@ -78,6 +78,24 @@ def test_tables_and_bytes_are_compared():
     assert found == {"bytes": ("3 bytes", "3 bytes", None, True)}
 
 
+def test_what_is_no_number_or_infinite_equals_itself_and_has_no_amount():
+    table = "application/vnd.apache.parquet"
+    old = pa.table({"t": [1.0, np.nan, np.inf], "s": [{"x": np.nan}] * 3})
+    same = compare(old, pa.table(old.to_pydict()), table)
+    assert [(amount, changed) for *_, amount, changed in same.values()] == [
+        (None, False),
+        (None, False),
+    ]
+    assert same["t"][0] == [1.0, "nan", "inf"]
+    new = pa.table({"t": [2.0, np.nan, np.inf], "s": [{"x": 1.0}] * 3})
+    assert [changed for *_, changed in compare(old, new, table).values()] == [True, True]
+    grid = {"g": np.array([np.inf, 1.0])}
+    assert compare(grid, {"g": np.array([np.inf, 2.0])}, "application/x-npz")["g"][2:] == (
+        None,
+        True,
+    )
+
+
 def test_a_field_is_summed_over_all_files():
     values = [(float(n), float(n + (n == 99) * 10)) for n in range(100)]
     found = [

@@ -50,7 +50,7 @@ def project(folder, segue):
     (folder / "compared_jobs.py").write_text(CODE)
     (folder / "music").mkdir()
     for number, rate in enumerate((44100, 22050, 8000, 16000)):
-        write(tone(440.0, 0.1, sr=rate), str(folder / f"music/{number}.wav"))
+        write(tone(440.0, 0.1, sr=rate), str(folder / f"music/new\nline-{number}.wav"))
     before = list(sys.path)
     said = segue("backfill", "--prefix", "music", "--all", *LEDGER)
     assert said.code == 0, said.err
@@ -86,7 +86,7 @@ def test_the_files_that_differ_most_are_named(segue, project):
     assert "4 of them changed (100 %)" in said.out
     assert "4410.0" in said.out
     assert "8820.0  file:///" in said.out
-    assert "0.wav" in said.out
+    assert "/music/new\\nline-0.wav" in said.out
     assert "1.wav" not in said.out
     assert "CPU per file: " in said.out
 

@@ -205,6 +205,19 @@ def test_an_empty_ledger_does_not_empty_the_table(export, segue, writer, server)
     assert list_rows(server) == {}
 
 
+@pytest.mark.parametrize("before", [["beats"], ["beats", "plain"]])
+def test_a_table_of_other_jobs_is_refused_and_keeps_its_rows(export, writer, server, before):
+    writer.write("a.wav", beats=BEATS, plain={"x": 1})
+    assert export(jobs=before).code == 0
+    rows = list(server.rows["features"])
+    said = export(jobs=["plain"])
+    assert said.code == 2
+    assert "is not a table of these jobs" in said.err or "a table of another job" in said.err
+    assert "name another table" in said.err
+    assert server.rows["features"] == rows
+    assert [*server.rows] == ["features"]
+
+
 def test_a_dry_run_counts_what_is_due_and_loads_nothing(export, segue, writer, server):
     writer.write("a.wav", plain={"x": 1})
     write_late(writer, "z.wav", hours=5, plain={"x": 9})

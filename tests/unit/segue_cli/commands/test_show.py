@@ -70,6 +70,13 @@ def test_each_kind_of_result_is_shown_as_what_it_holds(segue, song):
     assert "absent" not in said.out
 
 
+def test_a_name_of_two_lines_is_shown_in_one(segue, writer):
+    writer.write("new\nline.wav", plain="text")
+    said = segue("show", writer.uri("new\nline.wav"), "plain", *LEDGER)
+    assert said.code == 0
+    assert said.out.startswith(f"{writer.uri('new')}\\nline.wav\n")
+
+
 def test_a_long_list_of_records_is_shown_in_part(segue, song):
     said = segue("show", song, "beats", *LEDGER, "--rows", "3").out
     assert "… 9 more rows; --rows 12 shows them all" in said
@@ -142,6 +149,15 @@ def test_a_result_is_opened_as_a_copy_that_is_named_after_its_file(segue, song, 
     assert os.path.basename(path) == "a.stems.vocals.wav"
     assert os.path.getsize(path) > 1600
     assert f"Opened {path}, a copy." in said.err
+
+
+def test_a_copy_of_a_file_with_a_long_name_has_a_short_one(segue, writer, monkeypatch):
+    opened = []
+    monkeypatch.setattr(click, "launch", lambda path: opened.append(path) or 0)
+    name = 60 * "𝄞" + ".wav"
+    writer.write(name, picture=np.zeros((4, 6), np.uint8))
+    assert segue("show", writer.uri(name), "picture", "--open", *LEDGER).code == 0
+    assert os.path.basename(opened[0]) == 40 * "𝄞" + ".picture.png"
 
 
 def test_where_nothing_opens_it_the_copy_is_named(segue, song, monkeypatch):

@@ -46,3 +46,17 @@ def test_a_relative_path_is_found_after_a_change_of_the_folder(path, tmp_path, m
     watch = CodeWatch(["jobs.yaml"])
     monkeypatch.chdir("/")
     assert watch.find_changes() == ()
+
+
+def test_a_file_that_cannot_be_read_for_now_has_not_changed(path, tmp_path):
+    (tmp_path / "work").mkdir()
+    path = path.rename(tmp_path / "work/jobs.yaml")
+    watch = CodeWatch([str(path)])
+    (tmp_path / "work").rename(tmp_path / "there")
+    (tmp_path / "work").symlink_to("work")  # a loop, which no call can follow
+    assert watch.find_changes() == ()
+    (tmp_path / "work").unlink()
+    (tmp_path / "there").rename(tmp_path / "work")
+    assert watch.find_changes() == ()
+    path.write_text("jobs: []")
+    assert watch.find_changes() == (str(path),)
