@@ -16,7 +16,7 @@ RUNBOOK = FIRST + (ROOT / "docs" / "runbook.md").read_text()
 COMMANDS = "\n".join(re.findall(r"^ *```console\n(.*?)^ *```", RUNBOOK, re.MULTILINE | re.DOTALL))
 SENTENCES = RUNBOOK.replace("\n", " ")
 # APIs that only some settings need.
-OPTIONAL = {"cloudkms.googleapis.com"}
+OPTIONAL = {"cloudkms.googleapis.com", "secretmanager.googleapis.com"}
 
 
 def section(title: str) -> str:
