@@ -113,19 +113,26 @@ class Sweeper:
             self.queue.publish(envelopes)
         if found:
             self.ledger.change(
-                [
-                    Change(uri=r.uri, transition=partial(self._mark, order=r.order, now=now))
-                    for r in found
-                ]
+                [Change(uri=r.uri, transition=partial(self._mark, seen=r, now=now)) for r in found]
             )
         return len(envelopes)
 
     def _mark(
-        self, found: Record | None, *, order: int, now: datetime
+        self, found: Record | None, *, seen: Record, now: datetime
     ) -> tuple[Record | None, None]:
-        if found is None or found.order != order or found.deleted_at is not None:
+        """Record what was published, but for what was finished since: its worker notifies."""
+        if found is None or found.order != seen.order or found.deleted_at is not None:
             return None, None
-        return self._accept(found, now)[0], None
+        marked = self._accept(found, now)[0]
+        ended = {
+            fingerprint: entry
+            for fingerprint, entry in found.results.items()
+            if entry.state in FINISHED
+            and fingerprint in seen.results
+            and seen.results[fingerprint].state not in FINISHED
+        }
+        marked = evolve(marked, results={**marked.results, **ended}) if ended else marked
+        return (None if marked == found else marked), None
 
     def _accept(self, record: Record, now: datetime) -> tuple[Record, list[Envelope]]:
         """Return the requests for what is unfinished, and the record that says so.

@@ -34,6 +34,7 @@ from segue_support.simulator.faults import BrokenPromise, Killed
 from segue_support.simulator.faulty_ports import FaultyLedger, FaultyQueue, FaultyStore
 from segue_support.simulator.lines import expect_arrival
 from segue_support.simulator.namespace import parse_placed
+from segue_support.simulator.scenario import NAMES
 from segue_support.simulator.simulated_pool import SimulatedPool
 
 if TYPE_CHECKING:
@@ -319,13 +320,14 @@ class SimulatedBackfill(SimulatedProcess):
         self.event = event
         self.finished = False
         self.repeats = True  # its user has to run it until it finishes
-        self.outcomes: Iterator[Outcome | Reply] = iter(())
+        self.steps: Iterator[list[Outcome | Reply]] = iter(())
         self.start()
 
     def start(self) -> None:
         """List the files again, and start an engine."""
         self.start_process()
         self.begun = set()
+        self._failed_files = 0
         event = self.event
         targets = tuple(job for job in event.jobs if job in self.graph.jobs)
         files = self.world.list_files() if targets else []
@@ -336,7 +338,7 @@ class SimulatedBackfill(SimulatedProcess):
         backfill = engine.Engine(
             graph=self.graph,
             ledger=self.ledger,
-            pool=SimulatedPool(self),
+            pool=SimulatedPool(self, processes=1),
             artifacts=self.artifacts,
             foreign=self.connect_foreign(),
             queue=self.home.queue,
@@ -358,31 +360,37 @@ class SimulatedBackfill(SimulatedProcess):
             controls=backfill.controls,
             limit=FailureLimit(files=limit) if limit else None,
         )
-        if self.world.folder is None:
-            backfill.add_files(files, run)
-        self.outcomes = self._work(backfill, files if self.world.folder is not None else [], run)
+        self.steps = self._work(backfill, files, run)
 
     def _work(
-        self, backfill: engine.Engine, unread: Sequence[MediaFile], run: Run
-    ) -> Iterator[Outcome | Reply]:
-        """Read the files in a folder first, one at a time."""
+        self, backfill: engine.Engine, files: Sequence[MediaFile], run: Run
+    ) -> Iterator[list[Outcome | Reply]]:
+        """Add the files, and work meanwhile; those in a folder are read first."""
         store = FaultyStore(self, self.world.source)
-        for media in unread:
+        for media in files:
             if self.guard.check():
                 break
-            [seen] = observe(store, self.ledger, [media], self.clock())
-            record = seen.snapshot.record
-            if seen.media is not None and seen.error is None and record is not None:
-                backfill.add_files([record.media], run, [seen.snapshot])
+            if self.world.folder is None:
+                backfill.add_files([media], run)
+            else:
+                [seen] = observe(store, self.ledger, [media], self.clock())
+                record = seen.snapshot.record
+                if seen.media is not None and seen.error is None and record is not None:
+                    backfill.add_files([record.media], run, [seen.snapshot])
+            if self.world.rng.random() < 0.5:
+                yield self._step(backfill)
         while backfill.has_work:
-            if self.guard.check():
-                backfill.withdraw()
             backfill.flush()
-            self.step_began_at = self.world.now
-            outcomes = backfill.step()
-            if requests := backfill.take_requests():
-                self.queue.publish(requests)
-            yield from outcomes
+            yield self._step(backfill)
+
+    def _step(self, backfill: engine.Engine) -> list[Outcome | Reply]:
+        if self.guard.check():
+            backfill.withdraw()
+        self.step_began_at = self.world.now
+        outcomes = backfill.step()
+        if requests := backfill.take_requests():
+            self.queue.publish(requests)
+        return outcomes
 
     def die(self) -> None:
         """Start again, or finish, at random."""
@@ -394,22 +402,30 @@ class SimulatedBackfill(SimulatedProcess):
             self.finished = True
 
     def act(self) -> None:
-        """Advance to the next outcome."""
+        """Work one step."""
         try:
-            outcome = next(self.outcomes, None)
+            outcomes = next(self.steps, None)
         except TransientError:
             self.home.is_in_doubt = True
             self.start()
             return
-        if outcome is None:
+        if outcomes is None:
             self.finished = True
             self.checker.check_run_ended(self)
             return
-        assert isinstance(outcome, Outcome)
+        for outcome in outcomes:
+            assert isinstance(outcome, Outcome)
+            self._check(outcome)
+
+    def _check(self, outcome: Outcome) -> None:
+        """Check what a file ends with, and expect what others go on with."""
         media = outcome.media
         self.world.note(self.name, f"{media.uri}: {outcome.jobs}")
         self.checker.check_outcome(self.graph, outcome)
         self.guard.add(outcome)
+        self._failed_files += Status.FAILED in outcome.jobs.values()
+        if self._failed_files == self.event.max_failures:
+            self.home.cancelled_since.setdefault(self.name, self.world.now)
         paused = {job for job, status in outcome.jobs.items() if status is Status.PAUSED}
         waiting = tuple(
             target
@@ -507,8 +523,8 @@ class SimulatedResume(Actor):
             world.note(self.name, f"pending {swept.pending}, expired {swept.expired}")
             is_over = not swept.limited
             yield "requested"
-        if is_noticed and not jobs and pauses == home.pauses:
-            home.is_left_to_sweep = False
+        if is_noticed and pauses == home.pauses:
+            home.left_to_sweep.difference_update(jobs or NAMES)
 
 
 class InlineExecutor:

@@ -257,7 +257,9 @@ def _add_orders(
             limit = rng.choice((None, None, 1))
             jobs = layouts[number].jobs
             start = BackfillStart(jobs=jobs, max_failures=limit, namespace=number)
-            more[at:at] = [start, CancelOrder(namespace=number)]
+            more.insert(at, start)
+            later = rng.randint(at + 1, min(at + 3, len(more)))
+            more.insert(later, CancelOrder(namespace=number))
     return tuple(more)
 
 

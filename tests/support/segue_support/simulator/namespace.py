@@ -58,8 +58,8 @@ class Namespace:
         self.paused_since: dict[str, datetime] = {}  # by job
         self.cancelled_since: dict[str, datetime] = {}  # by the name of a backfill
         self.pauses = 0
-        # Whether what was paused may have been resumed, and not requested then.
-        self.is_left_to_sweep = False
+        # Jobs that were paused, and have not been resumed by a command that was not interrupted.
+        self.left_to_sweep: set[str] = set()
         self._number = number
         self._layout = world.scenario.layouts[number]
         self._deploy(deployed)

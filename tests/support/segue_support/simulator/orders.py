@@ -14,7 +14,13 @@ from segue_support.simulator.actors import (
     SimulatedBackfill,
     SimulatedResume,
 )
-from segue_support.simulator.scenario import CancelOrder, CatchUpStart, PauseOrder, ResumeOrder
+from segue_support.simulator.scenario import (
+    NAMES,
+    CancelOrder,
+    CatchUpStart,
+    PauseOrder,
+    ResumeOrder,
+)
 
 if TYPE_CHECKING:
     from segue_support.simulator.namespace import Namespace
@@ -41,7 +47,7 @@ def _pause(home: Namespace, jobs: tuple[str, ...]) -> None:
         return  # it is refused
     home.change_controls(partial(pause_jobs, jobs=known, by=None, now=home.world.now))
     home.pauses += 1
-    home.is_left_to_sweep = True
+    home.left_to_sweep.update(known or NAMES)
 
 
 def _cancel(actors: Actors, home: Namespace) -> None:

@@ -178,7 +178,7 @@ class PromiseChecker:
     def _is_sweep_needless(self) -> bool:
         """Whether nothing has happened that leaves anything to the sweep."""
         world = self._world
-        if any(home.is_left_to_sweep for home in world.homes):
+        if any(home.left_to_sweep for home in world.homes):
             return False
         # What waits for a paused job has waited long when that is resumed.
         return world.scenario.is_calm and (world.is_quiet or not world.scenario.pauses)
