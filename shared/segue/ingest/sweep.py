@@ -71,7 +71,7 @@ class Sweeper:
     clock: Clock = utc_now
     lost: Callable[[Lease], bool] = is_lost
     grace_s: float = GRACE_S
-    jobs: frozenset[str] | None = None  # only for these; None: for all
+    jobs: frozenset[str] | None = None  # only for these, if not finished; None: for all
     _after: str = field(default="")
     _paused: frozenset[str] = NO_JOBS
 
@@ -142,10 +142,10 @@ class Sweeper:
         record = forget_removed_jobs(record, self.graph, now)
         wanted = self._want_expired(record, now)
         due = {
-            e.job for e in wanted.results.values() if e.notify and self._is_old(e.notify_at, now)
+            e.job
+            for e in wanted.results.values()
+            if e.notify and self._is_old(e.notify_at, now) and self._is_chosen(e)
         }
-        if self.jobs is not None:
-            due &= self.jobs
         targets = [job for job in self.graph.jobs if job in due]
         if not targets:
             return record, []
@@ -168,6 +168,11 @@ class Sweeper:
             for fingerprint, entry in accepted.results.items()
         }
         return evolve(accepted, results=results), requests
+
+    def _is_chosen(self, entry: Entry) -> bool:
+        if self.jobs is None:
+            return True
+        return entry.job in self.jobs and entry.state not in FINISHED
 
     def _want_expired(self, record: Record, now: datetime) -> Record:
         """Have results wanted whose worker was lost, and which nobody else wants."""

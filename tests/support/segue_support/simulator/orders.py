@@ -32,9 +32,11 @@ def play_order(
     """Apply an order to the controls of a namespace, or start what carries it out."""
     match event:
         case PauseOrder(jobs=jobs):
-            _pause(home, jobs)
+            if home.graph.jobs.keys() >= {*jobs}:  # else it is refused
+                _pause(home, jobs)
         case ResumeOrder(jobs=jobs):
-            actors.runs.append(SimulatedResume(home, f"resume{home.world.step}", jobs))
+            if home.graph.jobs.keys() >= {*jobs}:
+                actors.runs.append(SimulatedResume(home, f"resume{home.world.step}", jobs))
         case CancelOrder():
             _cancel(actors, home)
         case CatchUpStart():
@@ -42,12 +44,9 @@ def play_order(
 
 
 def _pause(home: Namespace, jobs: tuple[str, ...]) -> None:
-    known = tuple(job for job in jobs if job in home.graph.jobs)
-    if jobs and not known:
-        return  # it is refused
-    home.change_controls(partial(pause_jobs, jobs=known, by=None, now=home.world.now))
+    home.change_controls(partial(pause_jobs, jobs=jobs, by=None, now=home.world.now))
     home.pauses += 1
-    home.left_to_sweep.update(known or NAMES)
+    home.left_to_sweep.update(jobs or NAMES)
 
 
 def _cancel(actors: Actors, home: Namespace) -> None:
