@@ -157,12 +157,12 @@ class PromiseChecker:
         """Record a message that was published."""
         if caller.sweeps:
             message = decode_message(envelope.data)
-            started = self._home.graph.select_on_arrival(message.targets)
+            started = caller.graph.select_on_arrival(message.targets)
             if started and self._is_sweep_needless():
                 raise BrokenPromise("prompt", f"nothing went wrong, and still it sends {message}")
             lost = tuple(t for t in message.targets if (message.uri, t) in self._claimed)
             if lost:  # the sweep requests a lost job on its own: it cannot know for which targets
-                self.expect(message.uri, lost)
+                self.expect(message.uri, lost, graph=caller.graph)
         if (kept := self.published_by.get(id(caller))) is not None:
             kept.append(envelope)
         if not caller.serves:
