@@ -95,7 +95,7 @@ class Namespace:
     def change_controls(self, change: ControlChange) -> Controls:
         """Change the controls, and note when orders were given."""
         now, controls = self.world.now, self.ledger.change_controls(change)
-        paused = controls.select_paused(NAMES)
+        paused = [job for job in NAMES if controls.find_pause(job) is not None]
         self.paused_since = {job: self.paused_since.get(job, now) for job in paused}
         for run in controls.cancelled:
             self.cancelled_since.setdefault(run, now)
