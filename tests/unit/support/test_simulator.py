@@ -1122,7 +1122,12 @@ FAULTS: dict[str, Fault] = {
         promise="once",
         places=((engine, "Engine"),),
         planted=ExtendsLate,
-        scenario=replace(LONG, clock_error_s=MAX_CLOCK_ERROR_S),
+        scenario=replace(
+            LONG,
+            events=tuple(Upload(file=file) for file in range(3)),
+            faults=FaultBudget(stalls=12, duplicates=12),
+            clock_error_s=MAX_CLOCK_ERROR_S,
+        ),
     ),
     "forgets what another deployment has told": Fault(
         promise="complete",
