@@ -70,7 +70,7 @@ def _build_catch_up(home: Namespace) -> FunctionCall:
         )
         call.seen.clear()
         expected = [checker.expect(uri, catch_up.targets) for uri in world.generations]
-        known = dict(home.ledger.records)
+        known = {u: r.version for u, r in home.ledger.records.items() if r.deleted_at is None}
         after: str | None = ""
         while after is not None:
             page = catch_up.request_page(after)
@@ -78,7 +78,7 @@ def _build_catch_up(home: Namespace) -> FunctionCall:
         for one in expected:
             one.version = call.seen.get(one.uri)
             if one.uri in known and call.graph is home.graph:  # also if it lacked nothing
-                one.version = known[one.uri].version
+                one.version = known[one.uri]
         return True
 
     return FunctionCall(home, "catch up", request)
