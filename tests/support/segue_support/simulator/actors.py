@@ -374,6 +374,8 @@ class SimulatedBackfill(SimulatedProcess):
                 backfill.add_files([media], run)
             else:
                 [seen] = observe(store, self.ledger, [media], self.clock())
+                # If nobody above ever sees this version, nobody tells of its end.
+                self.home.is_in_doubt |= not self.home.has_catalogue
                 record = seen.snapshot.record
                 if seen.media is not None and seen.error is None and record is not None:
                     backfill.add_files([record.media], run, [seen.snapshot])
