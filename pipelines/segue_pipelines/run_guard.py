@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from segue.clock import utc_now
 from segue.ingest.control_reader import ControlReader
 from segue.model.controls import cancel_run
 from segue.model.failure_limit import FailureLimit
@@ -64,7 +63,11 @@ class RunGuard:
             return False
         self.controls.ledger.change_controls(
             lambda found: cancel_run(
-                found, self.run, by=None, now=utc_now(), reason="too many files have failed"
+                found,
+                self.run,
+                by=None,
+                now=self.controls.clock(),
+                reason="too many files have failed",
             )
         )
         return True

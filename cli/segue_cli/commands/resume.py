@@ -99,7 +99,7 @@ def _request(context: Context, stack: Stack, jobs: tuple[str, ...]) -> int:
             ledger=stack.ledger,
             queue=queue,
             grace_s=0.0,
-            jobs=_find_below(stack.graph, jobs),
+            jobs=find_below(stack.graph, jobs),
         )
         requests, is_over = 0, False
         while not is_over:
@@ -108,7 +108,7 @@ def _request(context: Context, stack: Stack, jobs: tuple[str, ...]) -> int:
     return requests
 
 
-def _find_below(graph: Graph, jobs: tuple[str, ...]) -> frozenset[str]:
+def find_below(graph: Graph, jobs: tuple[str, ...]) -> frozenset[str]:
     """Return some jobs, or none of them: all, and those below, which have waited for them."""
     below = [graph.find_descendants(job) for job in jobs]
     return frozenset(jobs).union(*below) if jobs else frozenset(graph.jobs)

@@ -71,7 +71,7 @@ class Sweeper:
     clock: Clock = utc_now
     lost: Callable[[Lease], bool] = is_lost
     grace_s: float = GRACE_S
-    jobs: frozenset[str] | None = None  # only for these; None: for all
+    jobs: frozenset[str] | None = None  # only for these, if not finished; None: for all
     _after: str = field(default="")
     _paused: frozenset[str] = NO_JOBS
 
@@ -113,19 +113,26 @@ class Sweeper:
             self.queue.publish(envelopes)
         if found:
             self.ledger.change(
-                [
-                    Change(uri=r.uri, transition=partial(self._mark, order=r.order, now=now))
-                    for r in found
-                ]
+                [Change(uri=r.uri, transition=partial(self._mark, seen=r, now=now)) for r in found]
             )
         return len(envelopes)
 
     def _mark(
-        self, found: Record | None, *, order: int, now: datetime
+        self, found: Record | None, *, seen: Record, now: datetime
     ) -> tuple[Record | None, None]:
-        if found is None or found.order != order or found.deleted_at is not None:
+        """Record what was published, but for what was finished since: its worker notifies."""
+        if found is None or found.order != seen.order or found.deleted_at is not None:
             return None, None
-        return self._accept(found, now)[0], None
+        marked = self._accept(found, now)[0]
+        ended = {
+            fingerprint: entry
+            for fingerprint, entry in found.results.items()
+            if entry.state in FINISHED
+            and fingerprint in seen.results
+            and seen.results[fingerprint].state not in FINISHED
+        }
+        marked = evolve(marked, results={**marked.results, **ended}) if ended else marked
+        return (None if marked == found else marked), None
 
     def _accept(self, record: Record, now: datetime) -> tuple[Record, list[Envelope]]:
         """Return the requests for what is unfinished, and the record that says so.
@@ -135,10 +142,10 @@ class Sweeper:
         record = forget_removed_jobs(record, self.graph, now)
         wanted = self._want_expired(record, now)
         due = {
-            e.job for e in wanted.results.values() if e.notify and self._is_old(e.notify_at, now)
+            e.job
+            for e in wanted.results.values()
+            if e.notify and self._is_old(e.notify_at, now) and self._is_chosen(e)
         }
-        if self.jobs is not None:
-            due &= self.jobs
         targets = [job for job in self.graph.jobs if job in due]
         if not targets:
             return record, []
@@ -161,6 +168,11 @@ class Sweeper:
             for fingerprint, entry in accepted.results.items()
         }
         return evolve(accepted, results=results), requests
+
+    def _is_chosen(self, entry: Entry) -> bool:
+        if self.jobs is None:
+            return True
+        return entry.job in self.jobs and entry.state not in FINISHED
 
     def _want_expired(self, record: Record, now: datetime) -> Record:
         """Have results wanted whose worker was lost, and which nobody else wants."""

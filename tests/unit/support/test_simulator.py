@@ -17,17 +17,19 @@ import pytest
 
 from segue.errors import TransientError
 from segue.execution import engine, foreign, reply, work
-from segue.ingest import acceptance, observation, requests, sweep
+from segue.ingest import acceptance, catch_up, control_reader, observation, requests, sweep
 from segue.ingest import events as ingest_events
 from segue.ingest.events import Deletions
 from segue.maintenance import garbage
 from segue.maintenance.garbage import GarbageCollector
-from segue.model import transitions
+from segue.model import controls, transitions
 from segue.model.message import decode_message
 from segue.model.planner import Verdict, plan
 from segue.model.queue import event_to_envelope
 from segue.model.record import EVERYONE, FINISHED, Lease, State, evolve
 from segue.model.transitions import arrive, claim, move_wanted, reopen, settle, want
+from segue_cli.commands import resume
+from segue_pipelines import run_guard
 from segue_support.simulator import actors, simulation
 from segue_support.simulator.__main__ import main
 from segue_support.simulator.actors import Worker
@@ -35,12 +37,16 @@ from segue_support.simulator.drawing import MAX_CLOCK_ERROR_S, build_lattice, dr
 from segue_support.simulator.faults import BrokenPromise
 from segue_support.simulator.scenario import (
     BackfillStart,
+    CancelOrder,
+    CatchUpStart,
     Collection,
     Deployment,
     Erasure,
     FaultBudget,
     Layout,
+    PauseOrder,
     Removal,
+    ResumeOrder,
     Return,
     Scenario,
     Touch,
@@ -532,6 +538,48 @@ class ExtendsLate(engine.Engine):
             super()._extend()
 
 
+def list_waiting_for_no_pause(steps, record, planned, one):
+    """The message of a paused job is acknowledged, and forgotten."""
+    waiting = list_waiting(steps, record, planned, one)
+    return [job for job in waiting if planned.verdicts[job] is not Verdict.PAUSED]
+
+
+def plan_without_pauses(*arguments, paused=(), **more):
+    return plan(*arguments, **more)
+
+
+def plan_below_pauses(*arguments, paused=(), **more):
+    """What is below a paused job is computed without it."""
+    planned = plan(*arguments, **more)
+    return evolve(planned, run=tuple(job for job in planned.run if job not in paused))
+
+
+def read_once(reader):
+    if reader._read_at is None:
+        reader._found, reader._read_at = reader.ledger.read_controls(), reader.clock()
+    return reader._found
+
+
+def select_all(controls, jobs):
+    """If a job is paused, all are."""
+    return frozenset(jobs if controls.paused else ())
+
+
+class ForgetsWhatRuns(engine.Engine):
+    def withdraw(self):
+        left = super().withdraw()
+        for part in (self._running, self._finished, self._under_way):
+            part.clear()
+        return left
+
+
+request_page = catch_up.CatchUp.request_page
+
+
+def request_first_page(one, after=""):
+    return request_page(one, after) if not after else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     promise: str
@@ -699,8 +747,95 @@ RACE = build_teams(
     events=(Upload(file=0),),
     files=0,
 )
+CHAIN = ((), ("a",), ("b",))
+RESUMED = build_scenario(
+    CHAIN,
+    PauseOrder(jobs=("a",)),
+    UserRequest(file=0, jobs=("c",)),
+    ResumeOrder(jobs=("a",)),
+)
+PAUSED_LINE = build_scenario(
+    CHAIN, PauseOrder(jobs=("b",)), Upload(file=0), groups=(("a", "b", "c"),), files=0
+)
+PAUSED = build_scenario(
+    ((), ("a",), ("a",)),
+    Upload(file=0),
+    PauseOrder(jobs=("b",)),
+    *(Upload(file=file) for file in (1, 0, 1, 2)),
+    files=0,
+)
+CANCELLED = build_scenario(
+    ((), ("a",)), BackfillStart(jobs=("b",)), Upload(file=8), CancelOrder(), files=8
+)
+LIMITED = build_scenario(
+    ((), ("a",)), BackfillStart(jobs=("b",), max_failures=1), files=12, failing=0.5
+)
+CAUGHT_UP = build_scenario(
+    ((), ("a",)),
+    BackfillStart(jobs=("a",)),
+    UserRequest(file=0, jobs=("a",)),
+    CatchUpStart(),
+    files=5,
+)
 
 FAULTS: dict[str, Fault] = {
+    "forgets what has found its job paused": Fault(
+        promise="complete",
+        places=((work.Steps, "_list_waiting"),),
+        planted=list_waiting_for_no_pause,
+        scenario=PAUSED,
+    ),
+    "ignores pauses": Fault(
+        promise="obeyed", places=((work, "plan"),), planted=plan_without_pauses, scenario=PAUSED
+    ),
+    "reads the controls once": Fault(
+        promise="obeyed",
+        places=((control_reader.ControlReader, "read"),),
+        planted=read_once,
+        scenario=PAUSED,
+    ),
+    "computes what is below a paused job": Fault(
+        promise="fresh", places=((work, "plan"),), planted=plan_below_pauses, scenario=PAUSED_LINE
+    ),
+    "pauses everything with a job": Fault(
+        promise="complete",
+        places=((controls.Controls, "select_paused"),),
+        planted=select_all,
+        scenario=PAUSED,
+    ),
+    "requests what was paused before all have noticed": Fault(
+        promise="prompt", places=((resume, "NOTICE_S"),), planted=0.0, scenario=RESUMED
+    ),
+    "requests only what was resumed, and nothing below": Fault(
+        promise="prompt",
+        places=((resume, "find_below"),),
+        planted=lambda _graph, jobs: frozenset(jobs),
+        scenario=RESUMED,
+    ),
+    "loses what a cancelled run has claimed": Fault(
+        promise="durable",
+        places=((engine, "Engine"),),
+        planted=ForgetsWhatRuns,
+        scenario=CANCELLED,
+    ),
+    "goes on with a cancelled run": Fault(
+        promise="obeyed",
+        places=((run_guard.RunGuard, "check"),),
+        planted=lambda _guard: False,
+        scenario=CANCELLED,
+    ),
+    "goes on although too many files have failed": Fault(
+        promise="obeyed",
+        places=((run_guard.RunGuard, "_has_failed"),),
+        planted=lambda _guard: False,
+        scenario=LIMITED,
+    ),
+    "catches up with a few files": Fault(
+        promise="complete",
+        places=((catch_up.CatchUp, "request_page"),),
+        planted=request_first_page,
+        scenario=CAUGHT_UP,
+    ),
     "takes any state of another namespace's job for done": Fault(
         promise="fresh",
         places=((work.Work, "parent_states"),),
@@ -987,7 +1122,12 @@ FAULTS: dict[str, Fault] = {
         promise="once",
         places=((engine, "Engine"),),
         planted=ExtendsLate,
-        scenario=replace(LONG, clock_error_s=MAX_CLOCK_ERROR_S),
+        scenario=replace(
+            LONG,
+            events=tuple(Upload(file=file) for file in range(3)),
+            faults=FaultBudget(stalls=12, duplicates=12),
+            clock_error_s=MAX_CLOCK_ERROR_S,
+        ),
     ),
     "forgets what another deployment has told": Fault(
         promise="complete",
@@ -1060,7 +1200,7 @@ def test_a_broken_history_shrinks_to_a_few_steps_and_still_breaks(monkeypatch):
     scenario, error = find_first_drawn()
     small = shrink(scenario)
     assert sum(len(layout.shape) for layout in small.layouts) <= 3
-    assert len(small.events) <= 2
+    assert len(small.events) <= 3
     assert small.faults.total <= 1
     assert find_broken_promise(small).promise == error.promise
 

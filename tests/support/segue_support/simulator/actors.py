@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 from unittest.mock import patch
 
-from segue.errors import Contended, DiskFull, TransientError, Unavailable
+from segue.errors import ConfigurationError, Contended, DiskFull, TransientError, Unavailable
 from segue.execution import engine, reply
 from segue.execution.foreign import ForeignLedgers
 from segue.execution.leases import release_leases
@@ -24,12 +24,17 @@ from segue.ingest.sweep import Sweeper
 from segue.maintenance import garbage
 from segue.maintenance.garbage import GarbageReason
 from segue.maintenance.reconcile import DiscrepancyFinder, ListedFile, pair_by_uri, repair
+from segue.model.controls import resume_jobs
+from segue.model.failure_limit import FailureLimit
 from segue.model.outcome import Outcome, Status
 from segue.model.queue import ReceivedEnvelope, parse_subscription
+from segue_cli.commands import resume
+from segue_pipelines.run_guard import RunGuard
 from segue_support.simulator.faults import BrokenPromise, Killed
 from segue_support.simulator.faulty_ports import FaultyLedger, FaultyQueue, FaultyStore
 from segue_support.simulator.lines import expect_arrival
 from segue_support.simulator.namespace import parse_placed
+from segue_support.simulator.scenario import NAMES
 from segue_support.simulator.simulated_pool import SimulatedPool
 
 if TYPE_CHECKING:
@@ -62,6 +67,8 @@ class Actor:
         self.retries = False  # whether it reopens failures
         self.collects = False  # whether it removes garbage
         self.pinned: frozenset[str] = frozenset()  # what others are locked to
+        self.step_began_at: datetime | None = None  # of an engine
+        self.begun: set[str] = set()  # the URIs of which an engine has claimed jobs
         self.seen: dict[
             str, str
         ] = {}  # by URI: the version in the last record that it wrote, if it is alive
@@ -234,7 +241,7 @@ class Worker(SimulatedProcess):
 
     def step(self) -> None:
         """Process messages and collect the replies."""
-        now = self.world.now
+        self.step_began_at = now = self.world.now
         try:
             replies = self.engine.step(0.0)
         except (Unavailable, Contended):
@@ -313,12 +320,14 @@ class SimulatedBackfill(SimulatedProcess):
         self.event = event
         self.finished = False
         self.repeats = True  # its user has to run it until it finishes
-        self.outcomes: Iterator[Outcome | Reply] = iter(())
+        self.steps: Iterator[list[Outcome | Reply]] = iter(())
         self.start()
 
     def start(self) -> None:
         """List the files again, and start an engine."""
         self.start_process()
+        self.begun = set()
+        self._failed_files = 0
         event = self.event
         targets = tuple(job for job in event.jobs if job in self.graph.jobs)
         files = self.world.list_files() if targets else []
@@ -329,7 +338,7 @@ class SimulatedBackfill(SimulatedProcess):
         backfill = engine.Engine(
             graph=self.graph,
             ledger=self.ledger,
-            pool=SimulatedPool(self),
+            pool=SimulatedPool(self, processes=1),
             artifacts=self.artifacts,
             foreign=self.connect_foreign(),
             queue=self.home.queue,
@@ -345,24 +354,45 @@ class SimulatedBackfill(SimulatedProcess):
             retry=event.retry,
             request_parents=event.asks,
         )
-        if self.world.folder is None:
-            backfill.add_files(files, run)
-        self.outcomes = self._work(backfill, files if self.world.folder is not None else [], run)
+        limit = event.max_failures
+        self.guard = RunGuard(
+            run=self.name,
+            controls=backfill.controls,
+            limit=FailureLimit(files=limit) if limit else None,
+        )
+        self.steps = self._work(backfill, files, run)
 
     def _work(
-        self, backfill: engine.Engine, unread: Sequence[MediaFile], run: Run
-    ) -> Iterator[Outcome | Reply]:
-        """Read the files in a folder first, one at a time."""
+        self, backfill: engine.Engine, files: Sequence[MediaFile], run: Run
+    ) -> Iterator[list[Outcome | Reply]]:
+        """Add the files, and work meanwhile; those in a folder are read first."""
         store = FaultyStore(self, self.world.source)
-        for media in unread:
-            [seen] = observe(store, self.ledger, [media], self.clock())
-            record = seen.snapshot.record
-            if seen.media is not None and seen.error is None and record is not None:
-                backfill.add_files([record.media], run, [seen.snapshot])
-        for outcome in backfill.drain():
-            if requests := backfill.take_requests():
-                self.queue.publish(requests)
-            yield outcome
+        for media in files:
+            if self.guard.check():
+                break
+            if self.world.folder is None:
+                backfill.add_files([media], run)
+            else:
+                [seen] = observe(store, self.ledger, [media], self.clock())
+                # If nobody above ever sees this version, nobody tells of its end.
+                self.home.is_in_doubt |= not self.home.has_catalogue
+                record = seen.snapshot.record
+                if seen.media is not None and seen.error is None and record is not None:
+                    backfill.add_files([record.media], run, [seen.snapshot])
+            if self.world.rng.random() < 0.5:
+                yield self._step(backfill)
+        while backfill.has_work:
+            backfill.flush()
+            yield self._step(backfill)
+
+    def _step(self, backfill: engine.Engine) -> list[Outcome | Reply]:
+        if self.guard.check():
+            backfill.withdraw()
+        self.step_began_at = self.world.now
+        outcomes = backfill.step()
+        if requests := backfill.take_requests():
+            self.queue.publish(requests)
+        return outcomes
 
     def die(self) -> None:
         """Start again, or finish, at random."""
@@ -374,24 +404,37 @@ class SimulatedBackfill(SimulatedProcess):
             self.finished = True
 
     def act(self) -> None:
-        """Advance to the next outcome."""
+        """Work one step."""
         try:
-            outcome = next(self.outcomes, None)
+            outcomes = next(self.steps, None)
         except TransientError:
             self.home.is_in_doubt = True
             self.start()
             return
-        if outcome is None:
+        if outcomes is None:
             self.finished = True
+            self.checker.check_run_ended(self)
             return
-        assert isinstance(outcome, Outcome)
+        for outcome in outcomes:
+            assert isinstance(outcome, Outcome)
+            self._check(outcome)
+
+    def _check(self, outcome: Outcome) -> None:
+        """Check what a file ends with, and expect what others go on with."""
         media = outcome.media
         self.world.note(self.name, f"{media.uri}: {outcome.jobs}")
         self.checker.check_outcome(self.graph, outcome)
+        self.guard.add(outcome)
+        self._failed_files += Status.FAILED in outcome.jobs.values()
+        if self._failed_files == self.event.max_failures:
+            self.home.cancelled_since.setdefault(self.name, self.world.now)
+        paused = {job for job, status in outcome.jobs.items() if status is Status.PAUSED}
         waiting = tuple(
             target
             for target in self.event.jobs
             if outcome.jobs.get(target) is Status.WAITING
+            # Else the user has to run it again.
+            and paused.isdisjoint(self.graph.find_ancestors(target))
             # Else nobody is asked for what is missing above.
             and (self.event.asks or not self.graph.find_foreign((target,)))
         )
@@ -436,6 +479,57 @@ class ScheduledSweep(SimulatedProcess):
             return False
         self.world.note(self.name, f"pending {swept.pending}, expired {swept.expired}")
         return not swept.messages and not swept.limited
+
+
+class SimulatedResume(Actor):
+    """A run of the command that resumes jobs; if it is interrupted, the rest is for the sweep."""
+
+    def __init__(self, home: Namespace, name: str, jobs: tuple[str, ...]) -> None:
+        super().__init__(home, name)
+        self.sweeps = True
+        self.finished = False
+        self._steps = self._resume(jobs)
+
+    def act(self) -> None:
+        """Resume the jobs, wait for a moment, or request something."""
+        if self.graph is not self.home.graph:  # it would ask for results of before
+            self.finished = True
+            return
+        try:
+            self.finished = next(self._steps, None) is None
+        except (TransientError, ConfigurationError) as error:
+            self.world.note(self.name, str(error))
+            self.finished = True
+
+    def die(self) -> None:
+        """End."""
+        self.finished = True
+
+    def _resume(self, jobs: tuple[str, ...]) -> Iterator[str]:
+        world, home = self.world, self.home
+        self.ledger.change_controls(lambda found: resume_jobs(found, jobs))
+        pauses, noticed_at = home.pauses, world.now + timedelta(seconds=resume.NOTICE_S)
+        while world.now < noticed_at:
+            yield "waits"
+        # If it runs in the midst of another step, that may not have noticed yet.
+        is_noticed = not world.depth
+        sweeper = Sweeper(
+            graph=self.graph,
+            ledger=self.ledger,
+            queue=self.queue,
+            clock=self.clock,
+            lost=self.world.is_lost,
+            grace_s=0.0,
+            jobs=resume.find_below(self.graph, jobs),
+        )
+        is_over = False
+        while not is_over:
+            swept = sweeper.run(limit=2)
+            world.note(self.name, f"pending {swept.pending}, expired {swept.expired}")
+            is_over = not swept.limited
+            yield "requested"
+        if is_noticed and pauses == home.pauses:
+            home.left_to_sweep.difference_update(jobs or NAMES)
 
 
 class InlineExecutor:
@@ -563,11 +657,14 @@ class FunctionCall(Actor):
         self.home.is_in_doubt = True
 
 
+Command = SimulatedBackfill | SimulatedCollector | SimulatedResume
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actors:
     """All actors of a history; runs and calls come and go."""
 
     sweeps: list[ScheduledSweep] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
-    runs: list[SimulatedBackfill | SimulatedCollector] = field(default_factory=list)
+    runs: list[Command] = field(default_factory=list)
     calls: list[FunctionCall] = field(default_factory=list)

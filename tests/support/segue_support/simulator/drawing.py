@@ -11,13 +11,17 @@ from segue_support.simulator.scenario import (
     NAMES,
     NAMESPACES,
     BackfillStart,
+    CancelOrder,
+    CatchUpStart,
     Collection,
     Deployment,
     Erasure,
     Event,
     FaultBudget,
     Layout,
+    PauseOrder,
     Removal,
+    ResumeOrder,
     Retry,
     Return,
     Scenario,
@@ -29,6 +33,7 @@ from segue_support.simulator.scenario import (
 )
 
 MAX_CLOCK_ERROR_S = 15.0  # two clocks differ by half a lease then
+ORDERING = 0.3  # the fraction of histories in which operators give orders
 ERASING = 0.06  # the fraction of histories in which a file is erased
 SHAPES = 400  # graphs to draw from: few enough to cache them with all that is derived from them
 
@@ -71,6 +76,7 @@ def draw_scenario(seed: int) -> Scenario:
     if in_folder:
         events = _add_changes(rng, events)
     events = _add_erasure(random.Random(f"erasure {seed}"), layouts, events)
+    events = _add_orders(random.Random(f"orders {seed}"), layouts, events)
     return Scenario(
         seed=seed,
         layouts=tuple(_draw_teams(rng, layout) for layout in layouts),
@@ -225,6 +231,41 @@ def _add_erasure(
         return events
     at = rng.randint(bool(events), len(events))
     return (*events[:at], Erasure(file=0, namespace=rng.randrange(len(layouts))), *events[at:])
+
+
+def _add_orders(
+    rng: random.Random, layouts: tuple[Layout, ...], events: tuple[Event, ...]
+) -> tuple[Event, ...]:
+    """Let operators pause and resume jobs, stop backfills, and catch up, in some histories."""
+    if rng.random() >= ORDERING:
+        return events
+    more = list(events)
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        number = rng.randrange(len(layouts))
+        at = rng.randint(0, len(more))
+        r = rng.random()
+        if r < 0.7:
+            jobs = _draw_some(rng, layouts[number].jobs)
+            more.insert(at, PauseOrder(jobs=jobs, namespace=number))
+            if rng.random() < 0.6:
+                resumed = jobs if rng.random() < 0.7 else _draw_some(rng, layouts[number].jobs)
+                later = rng.randint(at + 1, len(more))
+                more.insert(later, ResumeOrder(jobs=resumed, namespace=number))
+        elif r < 0.85:
+            more.insert(at, CatchUpStart(namespace=number))
+        else:
+            limit = rng.choice((None, None, 1))
+            jobs = layouts[number].jobs
+            start = BackfillStart(jobs=jobs, max_failures=limit, namespace=number)
+            more.insert(at, start)
+            later = rng.randint(at + 1, min(at + 3, len(more)))
+            more.insert(later, CancelOrder(namespace=number))
+    return tuple(more)
+
+
+def _draw_some(rng: random.Random, jobs: tuple[str, ...]) -> tuple[str, ...]:
+    """Draw jobs; none stand for all."""
+    return tuple(job for job in jobs if rng.random() < 0.4)
 
 
 def _draw_request(

@@ -24,15 +24,20 @@ from segue_support.simulator.actors import (
 )
 from segue_support.simulator.faulty_ports import FaultyStore
 from segue_support.simulator.lines import expect_arrival, forget_events_below
+from segue_support.simulator.orders import play_order
 from segue_support.simulator.promises import decode_messages
 from segue_support.simulator.scenario import (
     BackfillStart,
+    CancelOrder,
+    CatchUpStart,
     Collection,
     Deployment,
     Erasure,
     Event,
     FileChange,
+    PauseOrder,
     Removal,
+    ResumeOrder,
     Retry,
     Return,
     StrayMessage,
@@ -51,7 +56,17 @@ if TYPE_CHECKING:
     from segue_support.simulator.promises import Expectation, PromiseChecker
 
 NamespaceEvent = (
-    UserRequest | BackfillStart | Retry | Deployment | Collection | Erasure | StrayMessage
+    UserRequest
+    | BackfillStart
+    | Retry
+    | Deployment
+    | Collection
+    | Erasure
+    | StrayMessage
+    | PauseOrder
+    | ResumeOrder
+    | CancelOrder
+    | CatchUpStart
 )
 
 
@@ -69,10 +84,7 @@ class EventPlayer:
         self._world.note("outside", str(event))
         match event:
             case Upload() | Removal() | Touch() | Return():
-                if self._world.folder is None:
-                    self._change_bucket(event)
-                else:
-                    self._change_folder(self._world.folder, event)
+                self._change_file(event)
             case UserRequest():
                 self._actors.calls.append(self._build_request(self._find_home(event), event))
             case BackfillStart():
@@ -89,6 +101,8 @@ class EventPlayer:
                 self._actors.calls.append(self._build_erasure(self._find_home(event), file))
             case StrayMessage():
                 self._publish_stray(self._find_home(event), event)
+            case PauseOrder() | ResumeOrder() | CancelOrder() | CatchUpStart():
+                play_order(self._actors, self._find_home(event), event)
 
     def _find_home(self, event: NamespaceEvent) -> Namespace:
         return self._world.homes[event.namespace]
@@ -96,6 +110,12 @@ class EventPlayer:
     def _list_told(self) -> list[Namespace]:
         """Return the namespaces that are told of changes of files."""
         return [home for home in self._world.homes if home.has_catalogue]
+
+    def _change_file(self, event: FileChange) -> None:
+        if self._world.folder is None:
+            self._change_bucket(event)
+        else:
+            self._change_folder(self._world.folder, event)
 
     def _change_bucket(self, event: FileChange) -> None:
         """Change an object; the store reports a version that was overwritten as deleted, too."""

@@ -114,12 +114,12 @@ class FaultyLedger(_FaultyPort):
         return self._call("ledger.find", lambda: self._ledger.find(query, after=after, limit=few))
 
     def read_controls(self) -> Controls:
-        """Read the controls; no fault, as none of the simulated operators pauses anything."""
-        return self._ledger.read_controls()
+        """Read the controls."""
+        return self._call("ledger.read_controls", self._ledger.read_controls)
 
     def change_controls(self, change: ControlChange) -> Controls:
         """Change the controls."""
-        return self._ledger.change_controls(change)
+        return self._call("ledger.change_controls", lambda: self._home.change_controls(change))
 
     def sync(self) -> None:
         """Wait for the disk."""

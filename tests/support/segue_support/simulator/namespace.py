@@ -19,12 +19,14 @@ from segue_support.simulator.deployments import (
     format_queue,
     list_manifests,
 )
-from segue_support.simulator.scenario import NAMESPACES, Deployment, Version
+from segue_support.simulator.scenario import NAMES, NAMESPACES, Deployment, Version
 from segue_support.simulator.store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
+    from segue.model.controls import ControlChange, Controls
     from segue.model.graph import Graph
     from segue.model.media_file import MediaFile
     from segue.model.queue import Envelope, Subscription
@@ -53,6 +55,11 @@ class Namespace:
         self.is_in_doubt = False
         self.deployments: list[Deployed] = []
         self.graphs: list[Graph] = []  # that were ever deployed
+        self.paused_since: dict[str, datetime] = {}  # by job
+        self.cancelled_since: dict[str, datetime] = {}  # by the name of a backfill
+        self.pauses = 0
+        # Jobs that were paused, and have not been resumed by a command that was not interrupted.
+        self.left_to_sweep: set[str] = set()
         self._number = number
         self._layout = world.scenario.layouts[number]
         self._deploy(deployed)
@@ -84,6 +91,15 @@ class Namespace:
         if self.world.scenario.deployments:
             return False
         return any(home.hears_of_deletions for home in self._find_parents(self.graph.jobs))
+
+    def change_controls(self, change: ControlChange) -> Controls:
+        """Change the controls, and note when orders were given."""
+        now, controls = self.world.now, self.ledger.change_controls(change)
+        paused = [job for job in NAMES if controls.find_pause(job) is not None]
+        self.paused_since = {job: self.paused_since.get(job, now) for job in paused}
+        for run in controls.cancelled:
+            self.cancelled_since.setdefault(run, now)
+        return controls
 
     def _find_parents(self, jobs: Iterable[str]) -> list[Namespace]:
         """Return the namespaces of which some jobs read results or files."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from segue.log import Action
 from segue.maintenance.erasure import find_below
 from segue.model.artifact import ARTIFACT, parse_artifact_name
+from segue.model.controls import READ_S
 from segue.model.manifest import split_reference
 from segue.model.message import Message, decode_message
 from segue.model.outcome import Outcome, Status
@@ -156,12 +157,12 @@ class PromiseChecker:
         """Record a message that was published."""
         if caller.sweeps:
             message = decode_message(envelope.data)
-            started = self._home.graph.select_on_arrival(message.targets)
-            if self._world.scenario.is_calm and started:
+            started = caller.graph.select_on_arrival(message.targets)
+            if started and self._is_sweep_needless():
                 raise BrokenPromise("prompt", f"nothing went wrong, and still it sends {message}")
             lost = tuple(t for t in message.targets if (message.uri, t) in self._claimed)
             if lost:  # the sweep requests a lost job on its own: it cannot know for which targets
-                self.expect(message.uri, lost)
+                self.expect(message.uri, lost, graph=caller.graph)
         if (kept := self.published_by.get(id(caller))) is not None:
             kept.append(envelope)
         if not caller.serves:
@@ -173,6 +174,14 @@ class PromiseChecker:
         wrong = self.messages.add(envelope, caller)
         if wrong is not None:
             raise BrokenPromise("bounded", f"{caller.name}: {wrong}")
+
+    def _is_sweep_needless(self) -> bool:
+        """Whether nothing has happened that leaves anything to the sweep."""
+        world = self._world
+        if any(home.left_to_sweep for home in world.homes):
+            return False
+        # What waits for a paused job has waited long when that is resumed.
+        return world.scenario.is_calm and (world.is_quiet or not world.scenario.pauses)
 
     def _check_right(self, caller: Caller, envelope: Envelope) -> None:
         """Rights: a worker publishes to its own topics, to its parents' inboxes, and responds."""
@@ -491,8 +500,30 @@ class PromiseChecker:
                 raise BrokenPromise("rights", f"{caller.name} does not serve {entry.job}")
             if was is not None:
                 self._check_free(caller, new, fingerprint, was)
+            self._check_obeyed(caller, new.uri, entry.job)
             self._check_expected(caller, then, entry.job, lease.owner)
             self._claimed.add((new.uri, entry.job))
+
+    def _check_obeyed(self, caller: Caller, uri: str, job: str) -> None:
+        """Obeyed: within seconds, no paused job starts, and a cancelled run begins no file."""
+        if caller.step_began_at is None:
+            return
+        noticed = caller.step_began_at - timedelta(seconds=READ_S)
+        paused_at = self._home.paused_since.get(job)
+        if paused_at is not None and paused_at < noticed:
+            raise BrokenPromise("obeyed", f"{caller.name} starts {job} of {uri}, which is paused")
+        cancelled_at = self._home.cancelled_since.get(caller.name)
+        if cancelled_at is not None and cancelled_at < noticed and uri not in caller.begun:
+            raise BrokenPromise("obeyed", f"{caller.name} was cancelled, and begins {uri}")
+        caller.begun.add(uri)
+
+    def check_run_ended(self, caller: Caller) -> None:
+        """Durable: a run that ends, also early, leaves nothing claimed of files that exist."""
+        for record in self._home.ledger.records.values():
+            leases = [entry.lease for entry in record.results.values()]
+            held = {lease.owner for lease in leases if lease is not None} - self._interrupted
+            if any(owner.startswith(f"{caller.name}/") for owner in held):
+                raise BrokenPromise("durable", f"{caller.name} has ended, and holds {record}")
 
     def _check_expected(self, caller: Caller, record: Record, job: str, owner: str) -> None:
         """Narrow: a job starts only if a requested target needs it."""
@@ -613,6 +644,19 @@ class PromiseChecker:
         for found in self._home.artifacts.list():
             if ARTIFACT.fullmatch(found.name) and found.name not in needed:
                 raise BrokenPromise("freed", f"nobody needs {found.name}")
+
+    def check_unpaused(self) -> None:
+        """Complete: what is not below a paused job does not wait for it."""
+        graph, paused = self._home.graph, frozenset(self._home.paused_since)
+        for some in self.expectations.values():
+            for one in some:
+                free = tuple(
+                    target
+                    for target in one.due
+                    if paused.isdisjoint(graph.add_ancestors((target,)))
+                    and not graph.find_foreign((target,))
+                )
+                self._check_complete(replace(one, due=free))
 
     def check_end(self) -> None:
         """Check the ledger and the dead letters once no work is left."""

@@ -63,6 +63,7 @@ class BackfillStart:
     force: bool = False
     retry: bool = False
     asks: bool = False  # other namespaces for what is missing there
+    max_failures: int | None = None  # the files of which so many have failed are the last
     namespace: int = 0
 
 
@@ -87,6 +88,36 @@ class Erasure:
     """A file is taken down in a namespace, and in those below."""
 
     file: int
+    namespace: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseOrder:
+    """Jobs are paused."""
+
+    jobs: tuple[str, ...] = ()  # none: all
+    namespace: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeOrder:
+    """Jobs are resumed, and what has been waiting for them is requested."""
+
+    jobs: tuple[str, ...] = ()  # none: all
+    namespace: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelOrder:
+    """All backfills that run are cancelled."""
+
+    namespace: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatchUpStart:
+    """What arrivals have left undone is requested of all files that are known."""
+
     namespace: int = 0
 
 
@@ -130,6 +161,10 @@ Event = (
     | Collection
     | Erasure
     | StrayMessage
+    | PauseOrder
+    | ResumeOrder
+    | CancelOrder
+    | CatchUpStart
 )
 
 
@@ -208,6 +243,11 @@ class Scenario:
             or (is_refusing and (isinstance(event, Retry) or getattr(event, "force", False)))
             for event in self.events
         )
+
+    @property
+    def pauses(self) -> bool:
+        """Whether jobs are paused."""
+        return any(isinstance(event, PauseOrder) for event in self.events)
 
     @property
     def deployments(self) -> int:

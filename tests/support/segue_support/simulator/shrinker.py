@@ -17,6 +17,8 @@ from segue_support.simulator.scenario import (
     FaultBudget,
     FileChange,
     Layout,
+    PauseOrder,
+    ResumeOrder,
     Retry,
     Scenario,
     StrayMessage,
@@ -229,7 +231,7 @@ def _rename_jobs(
     if isinstance(event, FileChange) or event.namespace != number:
         return event
     match event:
-        case UserRequest() | BackfillStart() | Retry():
+        case UserRequest() | BackfillStart() | Retry() | PauseOrder() | ResumeOrder():
             jobs = rename(event.jobs)
             return replace(event, jobs=jobs) if jobs or not event.jobs else None
         case Deployment(job=job):
@@ -258,6 +260,8 @@ def _propose_simpler(event: Event) -> Iterator[Event]:
             yield _replace_field(event, name, False)
     if getattr(event, "older_than_s", 0.0):
         yield _replace_field(event, "older_than_s", 0.0)
+    if getattr(event, "max_failures", None) is not None:
+        yield _replace_field(event, "max_failures", None)
     jobs: tuple[str, ...] = getattr(event, "jobs", ())
     if len(jobs) > 1:
         for job in jobs:

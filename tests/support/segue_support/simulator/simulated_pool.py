@@ -65,8 +65,8 @@ class SimulatedClaims(Claims):
 class SimulatedPool:
     """The worker pool of one process; it dies with the process."""
 
-    def __init__(self, caller: Caller) -> None:
-        self.processes = 2
+    def __init__(self, caller: Caller, *, processes: int = 2) -> None:
+        self.processes = processes
         self.batch_files = 0
         self.full_disks = 0  # how many results found the disk full
         self._home = home = caller.home

@@ -6,22 +6,23 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from segue.maintenance.erasure import Eraser
+from segue.model.controls import resume_jobs
 from segue.model.transitions import FORGET_AFTER
 from segue_support.simulator.actors import (
     GRACE_S,
     LEASE_S,
     Actors,
+    Command,
     FunctionCall,
     Reconciliation,
     ScheduledSweep,
-    SimulatedBackfill,
     SimulatedCollector,
     Worker,
 )
 from segue_support.simulator.event_player import EventPlayer
 from segue_support.simulator.faults import BrokenPromise
 from segue_support.simulator.promises import PromiseChecker
-from segue_support.simulator.scenario import Collection, FileChange
+from segue_support.simulator.scenario import Collection, FileChange, ResumeOrder
 from segue_support.simulator.world import DEADLINE_S, World
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ TICK = timedelta(seconds=0.5)  # between two actions
 LONG_TICK = timedelta(seconds=5)  # while a worker is stalled
 STALL_S = 2 * LEASE_S
 MAX_ACTIONS = 6_000
+PAUSED_ROUNDS = 5  # until what is paused is resumed although there is work
 MAX_ROUNDS = 60  # sweeps until no work is left
 
 
@@ -187,7 +189,7 @@ class Simulation:
         if call.done and not self.world.draw_fault("duplicates", 0.2):
             self._actors.calls.remove(call)
 
-    def _continue(self, run: SimulatedBackfill | SimulatedCollector) -> None:
+    def _continue(self, run: Command) -> None:
         run.perform(run.act)
         if run.finished:
             self._actors.runs.remove(run)
@@ -262,7 +264,9 @@ class Simulation:
         step = world.step
         most_s = 2 * world.scenario.clock_error_s
         world.now += timedelta(seconds=LEASE_S + GRACE_S + DEADLINE_S + most_s)
+        world.is_quiet = True
         quiet = [self._sweep(sweep) for sweep in actors.sweeps]
+        world.is_quiet = False
         busy = (
             any(self._is_queue_used(home) for home in world.homes)
             or any(worker.has_work for worker in actors.workers)
@@ -271,8 +275,26 @@ class Simulation:
             or self._script
         )
         if busy or not all(quiet) or world.step != step:
+            # What waits for a paused job of another namespace is asked for again and again.
+            if self._rounds % PAUSED_ROUNDS == 0:
+                self._resume()
             return True
-        return world.folder is not None and self._reconcile()
+        return (world.folder is not None and self._reconcile()) or self._resume(is_quiet=True)
+
+    def _resume(self, *, is_quiet: bool = False) -> bool:
+        """Resume what is paused, at last; return whether anything was."""
+        world = self.world
+        paused = [n for n, home in enumerate(world.homes) if home.paused_since]
+        for number in paused:
+            home = world.homes[number]
+            if is_quiet:
+                home.checker.check_unpaused()
+            if world.rng.random() < 0.3:  # the command is killed as soon as it can be
+                world.note("outside", f"resumes {home.name}, and no more")
+                home.change_controls(lambda found: resume_jobs(found, ()))
+            else:
+                self._player.play(ResumeOrder(namespace=number))
+        return bool(paused)
 
     def _sweep(self, sweep: ScheduledSweep) -> bool:
         """Sweep the whole ledger; return whether there was nothing to do."""

@@ -45,6 +45,8 @@ class Caller(Protocol):
     retries: bool  # whether it reopens failures
     collects: bool  # whether it removes garbage
     pinned: frozenset[str]  # what others are locked to, as a collector knows it
+    step_began_at: datetime | None  # of an engine
+    begun: set[str]  # the URIs of which an engine has claimed jobs
     seen: dict[str, str]  # by URI: the version in the last record that it wrote, if it is alive
 
     def clock(self) -> datetime:
@@ -87,6 +89,7 @@ class World:
         self.newest_generations: dict[str, int] = {}
         self.advance: Callable[[], object] = lambda: None  # run one actor; set by the simulation
         self.depth = 0  # of nested preemptions
+        self.is_quiet = False  # whether all is done that is done without a sweep
         for file in range(scenario.files):
             self.put(file)
 

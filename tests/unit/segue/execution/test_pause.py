@@ -138,6 +138,20 @@ def test_only_what_waits_for_the_resumed_jobs_is_requested_again():
     assert list_current(stream) == ["a", "c"]
 
 
+def test_what_is_finished_has_not_waited_for_a_job_that_is_resumed():
+    stream = Stream(graph=FORK)
+    pause(stream, "a")
+    stream.arrive()
+    stream.run()
+    resume(stream)
+    assert request_again(stream, "a", "b", "c") == 1
+    stream.reply()  # its worker has still to tell of it
+    assert request_again(stream, "a", "b", "c") == 0
+    stream.drop_messages()
+    stream.sweep()  # and if the worker has died
+    assert stream.messages != []
+
+
 def test_the_reply_to_an_event_says_that_the_job_is_paused():
     stream = Stream(graph=CHAIN)
     pause(stream, "a")

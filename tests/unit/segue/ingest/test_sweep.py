@@ -316,6 +316,7 @@ def test_what_could_not_be_published_is_not_recorded_as_asked_for(monkeypatch):
     [
         Record(uri="gs://music/a.wav", version="6", order=6, arrived_at=NOW),
         record(entry("a")),
+        record(entry("a", notify=(EVERYONE,), notify_at=LONG_AGO)),  # its worker will notify
         record(running("a", NOW + timedelta(1), notify=(NOBODY,), notify_at=NOW)),
         evolve(record(wanted("a")), deleted_at=NOW),
     ],
