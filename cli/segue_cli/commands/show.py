@@ -61,7 +61,7 @@ ROWS = 10
     type=click.IntRange(min=1),
     default=ROWS,
     metavar="N",
-    help=f"How many rows of a table to show.  [default: {ROWS}]",
+    help="How many rows of a table to show.",
 )
 @click.option(
     "--open",
@@ -99,7 +99,7 @@ def show(context: Context, file: str, jobs: tuple[str, ...], rows: int, opens: b
     if missing or not results:
         what = f"of {', '.join(missing)}" if missing else "of any job"
         context.output.note(
-            f"No current result {what}; 'segue explain FILE' says why, for this file."
+            f"No current result {what}; 'segue explain FILE' says why."
         )
         raise SystemExit(ExitCode.UNFINISHED)
 
