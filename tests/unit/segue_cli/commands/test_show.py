@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import click
@@ -135,7 +136,7 @@ def test_a_wrong_use_is_refused(segue, song, arguments, said):
 
 def test_a_result_is_opened_as_a_copy_that_is_named_after_its_file(segue, song, monkeypatch):
     opened = []
-    monkeypatch.setattr(click, "launch", lambda path: opened.append(path) or 0)
+    monkeypatch.setattr(click, "launch", lambda path, wait: opened.append(path) or 0)
     said = segue("show", song, "stems.vocals", "--open", *LEDGER)
     assert said.code == 0
     (path,) = opened
@@ -144,8 +145,13 @@ def test_a_result_is_opened_as_a_copy_that_is_named_after_its_file(segue, song, 
     assert f"Opened {path}, a copy." in said.err
 
 
-def test_where_nothing_opens_it_the_copy_is_named(segue, song, monkeypatch):
-    monkeypatch.setattr(click, "launch", lambda path: 3)
+@pytest.mark.skipif(sys.platform != "linux", reason="replaces the program that opens files there")
+def test_where_nothing_opens_it_the_copy_is_named(segue, song, tmp_path, monkeypatch):
+    program = tmp_path / "bin" / "xdg-open"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     said = segue("show", song, "picture", "--open", *LEDGER)
     assert said.code == 2
     assert "a.picture.png" in said.err
