@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -10,10 +11,12 @@ import click
 import numpy as np
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
 from segue.media.audio import Audio
 from segue.testing.sound import tone, write
 from segue_cli.exit_code import ExitCode
+from segue_cli.views.values import render_value
 from segue_support.results import ResultWriter
 
 LEDGER = ("--ledger", "sqlite:///ledger.db")
@@ -155,6 +158,14 @@ def test_where_nothing_opens_it_the_copy_is_named(segue, song, tmp_path, monkeyp
     said = segue("show", song, "picture", "--open", *LEDGER)
     assert said.code == 2
     assert "a.picture.png" in said.err
+
+
+def test_few_rows_with_many_columns_are_shown_side_by_side():
+    streams = [{f"a_long_name_{n}": n + row for n in range(8)} for row in (0, 10)]
+    shown = io.StringIO()
+    console = Console(width=80, file=shown)
+    console.print(*render_value("application/json", 9, {"streams": streams}, 10))
+    assert "a_long_name_7  7   17" in shown.getvalue()
 
 
 def test_a_damaged_artifact_is_named_with_the_remedy(segue, writer, song):
