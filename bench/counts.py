@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from bench.measure import report
 from segue.adapters.connect import connect_ledger, connect_queue
+from segue.adapters.firestore import CONTROLS
 from segue.execution.engine import Engine
 from segue.execution.stream_worker import StreamWorker
 from segue.execution.work import Run
@@ -40,7 +41,7 @@ LINE = ("j1", "j2", "j3", "j4")
 class Counts:
     """What was asked of the services."""
 
-    reads: int  # documents
+    reads: int  # documents, without the controls, which a process reads every few seconds
     writes: int
     published: int  # messages
     delivered: int
@@ -113,7 +114,11 @@ def count_requests(proxies: Iterable[GrpcProxy]) -> Counts:
 
     read, write = types.BatchGetDocumentsRequest, types.BatchWriteRequest
     return Counts(
-        reads=sum(len(read.deserialize(r).documents) for r in find("BatchGetDocuments")),
+        reads=sum(
+            not name.endswith("/".join(CONTROLS))
+            for request in find("BatchGetDocuments")
+            for name in read.deserialize(request).documents
+        ),
         writes=sum(len(write.deserialize(r).writes) for r in find("BatchWrite")),
         published=sum(len(PublishRequest.deserialize(r).messages) for r in find("Publish")),
         delivered=sum(len(AcknowledgeRequest.deserialize(r).ack_ids) for r in find("Acknowledge")),

@@ -93,11 +93,12 @@ class ExportCounts:
         }
 
 
-def summarise(counts: ExportCounts, written: str | None) -> str:
+def summarise(counts: ExportCounts, prefix: str, written: str | None) -> str:
     """Return the counts for people; ``written`` is where the rows are, None for nowhere."""
     rows = text.format_count(counts.rows - counts.filtered, "row")
     head = f"{rows} to write" if written is None else f"{rows} written to {written}"
-    lines = [f"{head}; {text.format_count(counts.files, 'file')} in the ledger."]
+    below = f" below {prefix}" if prefix else ""
+    lines = [f"{head}; {text.format_count(counts.files, 'file')} in the ledger{below}."]
     if counts.unchanged:
         lines.append(f"{text.format_count(counts.unchanged, 'row')} unchanged there.")
     lines += [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -127,6 +127,8 @@ def backfill(
     if tolerate == 1.0:
         run = replace(run, max_first_failures=None)
     check_code(context.graph)
+    if run.force:
+        _name_pauses(context, run.targets)
     if not dry_run:
         check_models(context.graph, context.graph.add_ancestors(run.targets))
     try:
@@ -145,6 +147,18 @@ def backfill(
     if totals.failed_share > tolerate or totals.is_nothing_included:
         return ExitCode.FAILURES
     return ExitCode.UNFINISHED if totals.unfinished else ExitCode.OK
+
+
+def _name_pauses(context: Context, targets: Collection[str]) -> None:
+    """Name the jobs whose results --force leaves as they are."""
+    with context.open() as stack:
+        paused = stack.ledger.read_controls().select_paused(stack.graph.jobs)
+    kept = [job for job in targets if not paused.isdisjoint(context.graph.add_ancestors([job]))]
+    if kept:
+        context.output.note(
+            f"Not recomputed, as it or what it depends on is paused: {', '.join(kept)}; to go on: "
+            "segue resume"
+        )
 
 
 @contextlib.contextmanager

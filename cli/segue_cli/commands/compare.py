@@ -50,7 +50,7 @@ ROWS = 5
     type=click.IntRange(min=1),
     default=SAMPLE,
     metavar="N",
-    help=f"Compare at most N files, the same ones each time.  [default: {SAMPLE}]",
+    help="Compare at most N files, the same ones each time.",
 )
 @prefix_option
 @processes_option
@@ -59,7 +59,7 @@ ROWS = 5
     type=click.IntRange(min=1),
     default=ROWS,
     metavar="N",
-    help=f"How many files to name for a field, those that differ most.  [default: {ROWS}]",
+    help="How many files to name for a field, those that differ most.",
 )
 def compare(
     context: Context,

@@ -26,7 +26,7 @@ from segue.reports.explanation import (
 )
 from segue_cli.command import Context, command
 from segue_cli.commands.failures import HINTS
-from segue_cli.parameters import file_argument, job_option
+from segue_cli.parameters import add_job_option, file_argument
 from segue_cli.views import text
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ INDENT = 6  # of what is said about a result
     ),
 )
 @file_argument
-@job_option
+@add_job_option("Say what a backfill of this job would compute. May be repeated.  [default: all]")
 @click.option(
     "--verbose",
     "-v",

@@ -94,6 +94,7 @@ def complete_reference(
     "--format",
     "form",
     type=click.Choice(list(WRITERS)),
+    metavar="|".join(WRITERS),
     help="The format.  [default: that of the file's name; jsonl for standard output]",
 )
 @click.option(
@@ -217,9 +218,9 @@ def _write_here(
         found = {"output": output, "format": form, "dry_run": dry_run, "columns": columns.names}
         context.output.write_json({**found, **counts.to_json()})
     elif output is None and not dry_run:
-        context.output.note(summarise(counts, "standard output"))
+        context.output.note(summarise(counts, prefix, "standard output"))
     else:
-        context.output.print(summarise(counts, None if dry_run else output))
+        context.output.print(summarise(counts, prefix, None if dry_run else output))
     return ExitCode.FAILURES if counts.unreadable.total() else ExitCode.OK
 
 
@@ -241,7 +242,7 @@ def _run_pipeline(
     if context.output.as_json:
         context.output.write_json({"output": output, "format": "parquet", **counts.to_json()})
     else:
-        context.output.print(summarise(counts, output))
+        context.output.print(summarise(counts, prefix, output))
     return ExitCode.FAILURES if counts.unreadable.total() else ExitCode.OK
 
 
@@ -273,7 +274,7 @@ def _update_table(
         found = {"to": url, "since": since.isoformat() if since else None, "dry_run": dry_run}
         context.output.write_json({**found, "unchanged": counts.unchanged, **counts.to_json()})
     else:
-        context.output.print(summarise(counts, None if dry_run else url))
+        context.output.print(summarise(counts, prefix, None if dry_run else url))
     return ExitCode.FAILURES if counts.unreadable.total() else ExitCode.OK
 
 

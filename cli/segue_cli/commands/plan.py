@@ -38,7 +38,7 @@ def plan(context: Context, **selected: Any) -> ExitCode:
     The results are counted by job and state, without computing or writing anything. The estimate of
     vCPU-hours, cost and time is based on the CPU time of the results in the ledger, and on the
     sizes of their files and of those that are left. It is best if the ledger has some of both short
-    and long files. For a job that has never run, process a few first: segue backfill --limit 20.
+    and long files. For a job that has never run, run the backfill with --limit 20 first.
     """
     from segue.reports.estimate import estimate
 
@@ -112,5 +112,5 @@ def _show_estimate(context: Context, found: Estimate) -> None:
         )
     if not found.complete:
         context.output.print(
-            "Some jobs have not been measured; run 'segue backfill --limit 20' to measure them."
+            "Some jobs have not been measured; to measure them, run the backfill with --limit 20."
         )

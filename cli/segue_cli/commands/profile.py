@@ -53,7 +53,7 @@ ROWS = 12
     type=click.IntRange(min=1),
     default=ROWS,
     metavar="N",
-    help=f"How many functions and lines to show.  [default: {ROWS}]",
+    help="How many functions and lines to show.",
 )
 def profile(
     context: Context, job: str, files: tuple[str, ...], output: str | None, rows: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,7 @@ MAX_STEM = 40  # characters of a file's name; with what follows, a name may have
     type=click.IntRange(min=1),
     default=ROWS,
     metavar="N",
-    help=f"How many rows of a table to show.  [default: {ROWS}]",
+    help="How many rows of a table to show.",
 )
 @click.option(
     "--open",
@@ -99,9 +100,7 @@ def show(context: Context, file: str, jobs: tuple[str, ...], rows: int, opens: b
         context.output.print(escape(look.uri), *_render(results, rows))
     if missing or not results:
         what = f"of {', '.join(missing)}" if missing else "of any job"
-        context.output.note(
-            f"No current result {what}; 'segue explain FILE' says why, for this file."
-        )
+        context.output.note(f"No current result {what}; 'segue explain FILE' says why.")
         raise SystemExit(ExitCode.UNFINISHED)
 
 
@@ -142,7 +141,8 @@ def _open(context: Context, result: FileResult) -> None:
     parts = (stem, result.job, result.output, find_extension(result.content_type))
     path = os.path.join(tempfile.mkdtemp(prefix="segue-"), ".".join(filter(None, parts)))
     write_file(path, result.read())
-    if click.launch(path) != 0:
+    # On Linux, what starts the program returns at once, and tells whether there is one.
+    if click.launch(path, wait=sys.platform == "linux") != 0:
         raise ConfigurationError(
             f"no program opens {escape(path)} here; open it elsewhere, or read it with "
             "'segue show' or segue.results()"

@@ -94,7 +94,7 @@ def _describe_losses(sample: ArtifactSample, graph: Graph) -> Iterator[str]:
         yield (
             f"{sample.artifacts_gone} of {sample.artifacts} artifacts that were looked at are not "
             f"in {graph.artifacts}. If they were moved, name their place with --artifacts; else "
-            "compute them again with 'segue backfill --force'."
+            "compute them again with 'segue backfill --all --force'."
         )
     if sample.files and sample.files_gone == sample.files:
         yield (

@@ -20,6 +20,8 @@ PICTURES = ("image/png", "image/jpeg")
 BLOCKS = "▁▂▃▄▅▆▇█"
 SPARK_COLUMNS = 32
 LISTED = 6  # numbers of a list that are shown one by one
+BESIDE = 3  # rows that are shown side by side, if they have more columns than WIDE
+WIDE = 6
 LEVEL_FLOOR_DB = -60.0
 
 
@@ -153,13 +155,26 @@ def _render_rows(
     shown: Sequence[Mapping[str, Any]], total: int, rows: int
 ) -> Iterator[RenderableType]:
     columns = list(dict.fromkeys(key for row in shown for key in row))
+    if len(shown) <= BESIDE and len(columns) > WIDE:  # such as the streams of a file
+        table = build_table("field", *(f"{n}." for n in range(1, len(shown) + 1)))
+        for column in columns:
+            cells = (format_value(row[column]) if column in row else "" for row in shown)
+            table.add_row(column, *cells)
+        yield table
+        if total > rows:
+            yield _format_rest(total, rows)
+        return
     numeric = {c for c in columns if all(_is_number(row.get(c)) for row in shown)}
     table = build_table(*(f">{c}" if c in numeric else c for c in columns))
     for row in shown:
         table.add_row(*(format_value(row[c]) if c in row else "" for c in columns))
     yield table
     if total > rows:
-        yield f"… {text.format_count(total - rows, 'more row')}; --rows {total} shows them all"
+        yield _format_rest(total, rows)
+
+
+def _format_rest(total: int, rows: int) -> str:
+    return f"… {text.format_count(total - rows, 'more row')}; --rows {total} shows them all"
 
 
 def _is_number(value: Any) -> bool:

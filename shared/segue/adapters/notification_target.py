@@ -52,9 +52,7 @@ def parse_target(url: str) -> NotificationTarget:
     if url.startswith("pubsub:"):
         found = TOPIC.fullmatch(url)
         if found is None:
-            raise ConfigurationError(
-                f"a notification is to go to a topic that has no name; {FORMS}"
-            )
+            raise ConfigurationError(f"a URL to notify is not that of a topic; {FORMS}")
         return PubsubTopic(found[1])
     try:
         parts = urllib.parse.urlsplit(url)
@@ -62,10 +60,10 @@ def parse_target(url: str) -> NotificationTarget:
     except ValueError:
         host, port, parts = None, None, urllib.parse.urlsplit("")
     if parts.scheme not in ("https", "http") or not host or re.search(r"[\s\x00-\x1f\x7f]", url):
-        raise ConfigurationError(f"a notification is to go to what is no URL of a webhook; {FORMS}")
+        raise ConfigurationError(f"a URL to notify is not that of a webhook; {FORMS}")
     if parts.scheme == "http" and not _is_this_machine(host):
         raise ConfigurationError(
-            f"a notification is to go to {host} without encryption; write https://, or use a host "
+            f"a notification to {host} would not be encrypted; write https://, or use a host "
             "of this machine, such as http://localhost:8080/"
         )
     return Webhook(parts, host, port)

@@ -27,7 +27,7 @@ def parse_rate(text: str) -> float:
     rate = float(found[1]) / SECONDS[found[2]] if found else 0.0
     if not rate:
         raise ConfigurationError(
-            f"the rate is {text!r}, which is not one; write a number greater than 0 and a unit "
+            f"{text!r} is not a rate; write a number greater than 0 and a unit "
             f"({', '.join(SECONDS)}), such as 30/min"
         )
     return rate

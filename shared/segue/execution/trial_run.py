@@ -26,7 +26,12 @@ from segue.model.record import State
 from segue.model.transitions import Result
 from segue.printable import escape_lines
 from segue.worker import numba_cache
-from segue.worker.failure import classify_error, describe_failure, format_job_traceback
+from segue.worker.failure import (
+    classify_error,
+    describe_failure,
+    format_job_traceback,
+    is_clear,
+)
 from segue.worker.line_run import Claims, LineRun, Stores, load_job
 from segue.worker.model_paths import check_models
 from segue.worker.pool import Pool
@@ -240,7 +245,7 @@ def _run_here(
                 trace = error.__traceback__
                 error.__traceback__ = trace.tb_next if trace is not None else None  # not ours
                 info = describe_failure(error, job.resources.memory_gib)
-                if info.state is not State.NOT_APPLICABLE:
+                if not is_clear(error):
                     sys.stderr.write(escape_lines(format_job_traceback(error)))
                 result = replace(result, state=info.state, error=info.failure)
             seconds, cpu_seconds = timer.lap()

@@ -13,10 +13,10 @@ from segue.model.passed_over import PassedOver
 OTHER = "other"  # names without a suffix, or with one that is none, such as a date
 SHOWN = 8  # suffixes in a description
 MEANINGS = {
-    Unselected.MATCH: "of another name",
+    Unselected.MATCH: "with another name",
     Unselected.NEWER_THAN: "older",
-    Unselected.DURATION: "of another duration",
-    Unselected.TAGS: "with other tags",
+    Unselected.DURATION: "with another duration",
+    Unselected.TAGS: "without these tags",
     Unselected.NO_PROBE: "without a probe",
     Unselected.UNDECIDED: "to be probed first",
 }

@@ -37,7 +37,7 @@ class FailureLimit:
         except ValueError:
             pass
         raise ConfigurationError(
-            f"the limit of failures is {given!r}; write a number of files from 1 up, such as 20, "
+            f"{given!r} is not a limit of failures; write a number of files, such as 20, "
             "or a share of the files, such as 1%"
         )
 

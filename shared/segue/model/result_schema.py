@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+PLURAL = frozenset({"boolean", "integer", "list", "number", "object", "string"})  # with an s
 
 
 def build_result_schema(target: Callable[..., Any]) -> dict[str, Any] | None:
@@ -133,7 +134,8 @@ def _format_type(part: dict[str, Any]) -> str:
         return "object"
     kind = str(part.get("type", "any")).replace("array", "list")
     if kind == "list" and part.get("items"):
-        return f"list of {_format_type(part['items'])}"
+        first, *rest = _format_type(part["items"]).split(" ")
+        return " ".join(["list of", f"{first}s" if first in PLURAL else first, *rest])
     return kind
 
 

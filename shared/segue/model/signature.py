@@ -197,7 +197,7 @@ def _check_required(job: Job, taken: Parameters, *, given: Iterable[str]) -> Ite
     for name, parameter in taken.items():
         if name not in given and _is_required(parameter):
             rule = f"requires {name!r}, which is not given"
-            yield Fault("run", f"{job.run!r} {rule}; add it to params or needs")
+            yield Fault("run", f"{job.run!r} {rule}; add it to params, needs or secrets")
 
 
 def _is_required(parameter: inspect.Parameter) -> bool:

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from segue.errors import ConfigurationError, DamagedInput, Kind, NotApplicable, TransientError
+from segue.errors import ConfigurationError, DamagedInput, Kind, TransientError
 from segue.job_progress import use_page
 from segue.model.record import State, evolve
 from segue.model.transitions import Result, build_blocked_result
@@ -25,6 +25,7 @@ from segue.worker.failure import (
     drop_traceback,
     format_job_traceback,
     format_message,
+    is_clear,
     shorten,
 )
 from segue.worker.input_size import estimate_bytes
@@ -371,7 +372,7 @@ class Child:
 
     def _describe_failure(self, error: BaseException, job: LoadedJob) -> FailureInfo:
         self._exit_if_forked()
-        if os.environ.get("SEGUE_DEBUG") and not isinstance(error, NotApplicable):
+        if os.environ.get("SEGUE_DEBUG") and not is_clear(error):
             sys.stderr.write(format_job_traceback(error))
         info = describe_failure(error, job.spec.resources.memory_gib)
         if info.state is State.FAILED and find_full_disk([self._folder]):  # whatever the error says

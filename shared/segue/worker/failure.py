@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeVar
 
 from segue.backoff import Backoff, retry
 from segue.errors import (
+    BadOutput,
     DamagedInput,
     DiskFull,
     JobCrashed,
@@ -189,6 +190,12 @@ def call_with_retry(
         time.sleep(pause_s)
 
     return retry(action, backoff=BACKOFF, should_retry=is_retryable, attempts=attempts, pause=pause)
+
+
+def is_clear(error: BaseException) -> bool:
+    """Whether the message says it all: of what a job returned, or of a file that it is not for."""
+    is_refused = isinstance(error, BadOutput) and error.__cause__ is None
+    return is_refused or isinstance(error, NotApplicable)
 
 
 def format_job_traceback(error: BaseException) -> str:

@@ -91,7 +91,7 @@ def test_a_schema_has_the_fields_in_their_order_with_types_and_meanings():
     assert list(schema["$defs"]["Part"]["properties"]) == ["start_s", "end_s"]
     assert list(iterate_fields(schema)) == [
         ("zeal", "number", "from 0 to 1"),
-        ("parts", "list of object", "in order"),
+        ("parts", "list of objects", "in order"),
         ("parts[].start_s", "number", ""),
         ("parts[].end_s", "number", ""),
         ("key", "string or null", "or null"),

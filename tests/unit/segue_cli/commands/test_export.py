@@ -111,6 +111,7 @@ def test_standard_output_and_a_file_get_the_same_bytes(folder, files, form, capf
 
 def test_a_prefix_selects_files(segue, files):
     said = segue("export", "beats", *LEDGER, "--prefix", "music/b.wav")
+    assert f"1 file in the ledger below {files[1]}." in said.err
     assert [json.loads(line)["uri"] for line in said.out.splitlines()] == [files[1]]
 
 

@@ -67,6 +67,14 @@ def test_a_job_that_there_is_not_is_refused(segue, project, command):
     assert "'fine'" in said.err
 
 
+def test_a_forced_backfill_says_what_it_leaves_as_it_is(segue, project):
+    project.media("song.wav")
+    again = ("backfill", "--prefix", "music", "--job", "after", "--force", *LEDGER)
+    assert "paused" not in segue(*again).err
+    segue("pause", "fine", *LEDGER)
+    assert "is paused: after; to go on: segue resume" in segue(*again).err
+
+
 def test_a_backfill_says_what_is_paused(segue, project):
     project.media("song.wav")
     segue("pause", "after", *LEDGER)

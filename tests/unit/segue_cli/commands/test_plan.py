@@ -65,7 +65,7 @@ def test_what_is_excluded_or_not_selected_is_counted_and_is_no_fault(segue, proj
     assert said.code == 0
     assert "No files selected." in said.out
     assert "excluded: 1 file whose names match a pattern of 'exclude'" in said.out
-    assert "not selected: 1 file (1 of another name)" in said.out
+    assert "not selected: 1 file (1 with another name)" in said.out
     found = segue(*where, "--match", "x*", "--json").json
     assert (found["excluded"], found["not_selected"]) == ({".wav": 1}, {"match": 1})
     found = segue(*where, "--from-ledger", "all", "--match", "a*", "--json").json

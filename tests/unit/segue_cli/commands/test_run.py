@@ -94,6 +94,17 @@ def test_what_a_job_raises_is_shown_from_its_own_code_on(segue, files):
     assert said.json["result"] is None
 
 
+def test_what_a_job_returns_is_refused_without_a_traceback(segue, project, files):
+    (project.folder / "empty.py").write_text("def nothing(media): pass\n")
+    project.change_graph(
+        'jobs: {nothing: {run: "empty:nothing", needs: {media: source}, writes: application/json}}'
+    )
+    said = segue("run", "nothing", "music/good.wav", HERE)
+    assert said.code == 1
+    assert "the job returned nothing" in said.err
+    assert "Traceback" not in said.err
+
+
 def test_a_damaged_file_is_reported_as_such(segue, files):
     said = segue("run", "damaged", "music/bad.wav", HERE)
     assert (said.code, said.out) == (1, "")

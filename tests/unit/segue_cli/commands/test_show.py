@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from collections.abc import Iterator
 
 import click
 import numpy as np
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
 from segue.media.audio import Audio
 from segue.testing.sound import tone, write
 from segue_cli.exit_code import ExitCode
+from segue_cli.views.values import render_value
 from segue_support.results import ResultWriter
 
 LEDGER = ("--ledger", "sqlite:///ledger.db")
@@ -142,7 +146,7 @@ def test_a_wrong_use_is_refused(segue, song, arguments, said):
 
 def test_a_result_is_opened_as_a_copy_that_is_named_after_its_file(segue, song, monkeypatch):
     opened = []
-    monkeypatch.setattr(click, "launch", lambda path: opened.append(path) or 0)
+    monkeypatch.setattr(click, "launch", lambda path, wait: opened.append(path) or 0)
     said = segue("show", song, "stems.vocals", "--open", *LEDGER)
     assert said.code == 0
     (path,) = opened
@@ -153,18 +157,31 @@ def test_a_result_is_opened_as_a_copy_that_is_named_after_its_file(segue, song, 
 
 def test_a_copy_of_a_file_with_a_long_name_has_a_short_one(segue, writer, monkeypatch):
     opened = []
-    monkeypatch.setattr(click, "launch", lambda path: opened.append(path) or 0)
+    monkeypatch.setattr(click, "launch", lambda path, wait: opened.append(path) or 0)
     name = 60 * "𝄞" + ".wav"
     writer.write(name, picture=np.zeros((4, 6), np.uint8))
     assert segue("show", writer.uri(name), "picture", "--open", *LEDGER).code == 0
     assert os.path.basename(opened[0]) == 40 * "𝄞" + ".picture.png"
 
 
-def test_where_nothing_opens_it_the_copy_is_named(segue, song, monkeypatch):
-    monkeypatch.setattr(click, "launch", lambda path: 3)
+@pytest.mark.skipif(sys.platform != "linux", reason="replaces the program that opens files there")
+def test_where_nothing_opens_it_the_copy_is_named(segue, song, tmp_path, monkeypatch):
+    program = tmp_path / "bin" / "xdg-open"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     said = segue("show", song, "picture", "--open", *LEDGER)
     assert said.code == 2
     assert "a.picture.png" in said.err
+
+
+def test_few_rows_with_many_columns_are_shown_side_by_side():
+    streams = [{f"a_long_name_{n}": n + row for n in range(8)} for row in (0, 10)]
+    shown = io.StringIO()
+    console = Console(width=80, file=shown)
+    console.print(*render_value("application/json", 9, {"streams": streams}, 10))
+    assert "a_long_name_7  7   17" in shown.getvalue()
 
 
 def test_a_damaged_artifact_is_named_with_the_remedy(segue, writer, song):
