@@ -148,7 +148,7 @@ class TeamsTour:
             path = os.path.join(self._folder, team, "jobs.yaml")
             with open(path, "w", encoding="utf-8") as file:
                 file.write(f"namespace: {team}\nregistry: registry{text}")
-        code = resources.files("segue_cli") / "templates/brightness.py.template"
+        code = resources.files("segue_cli") / "templates/job/brightness.py.template"
         with open(os.path.join(self._folder, "moods/brightness.py"), "wb") as module:
             module.write(code.read_bytes())
 

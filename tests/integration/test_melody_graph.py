@@ -25,6 +25,7 @@ from segue_support.model_commands import run_segue
 
 SOUNDS = {"song.mp3", "voice.wav", "silence.flac", "click.wav", "interview.mp4"}
 OTHERS = {"cover.png", "cover.jpg", "silent.mp4"}
+PICTURES = {"cover.png", "cover.jpg"}  # which these graphs do not include
 CENTS = 50.0  # as RPA, the usual measure of pitch trackers, counts a pitch as right
 ONSET_S = 0.05  # as MIREX counts an onset as right
 SCALE = (60, 64, 67, 72, 76, 72, 67, 64)
@@ -206,7 +207,7 @@ def backfill(place: Path, graph: str, jobs: set[str]) -> None:
     arguments = ("--graph", f"{graph}.yaml", "--prefix", "media", "--all", "--json")
     found = json.loads(run(place, "backfill", *arguments))
     assert found["failed_files"] == 0
-    expected = {"done": len(SOUNDS), "not_applicable": len(OTHERS)}
+    expected = {"done": len(SOUNDS), "not_applicable": len(OTHERS - PICTURES)}
     assert {job: result["statuses"] for job, result in found["jobs"].items()} == dict.fromkeys(
         jobs, expected
     )

@@ -20,6 +20,7 @@ from segue_support.model_commands import run_segue
 SR = 44_100
 SOUNDS = {"song.mp3", "silence.flac", "click.wav", "surround.wav", "interview.mp4", "phone.ogg"}
 OTHERS = {"cover.png", "silent.mp4"}
+PICTURES = {"cover.png", "cover.jpg"}  # which these graphs do not include
 LONG_ENOUGH = {"song.mp3", "surround.wav", "interview.mp4", "phone.ogg"}  # and not silent
 STEP = 2**-15  # of 16 bits: each stem is rounded to half of it
 
@@ -63,7 +64,7 @@ def backfill(place: Path, graph: str) -> Path:
     )
     run(project, "models", "get")
     found = json.loads(run(project, "backfill", "--prefix", "../media", "--all", "--json"))
-    expected = {"done": len(SOUNDS), "not_applicable": len(OTHERS)}
+    expected = {"done": len(SOUNDS), "not_applicable": len(OTHERS - PICTURES)}
     for job, result in found["jobs"].items():
         assert result["statuses"] == expected, job
     return project / ".segue" / graph / "artifacts"

@@ -110,8 +110,9 @@ class _Tour:
         self._shell.show(
             "Segue can also watch for new files. The whole system now runs on this folder, with "
             "the same components as in the cloud, while two files are copied in. All of their "
-            "features are computed.",
-            "(sleep 1; cp encore/* 'catalogue/night bus/') & segue up catalogue --until-idle 2",
+            "features are computed; without --no-catch-up, so would be what the other files lack.",
+            "(sleep 1; cp encore/* 'catalogue/night bus/') & "
+            "segue up catalogue --no-catch-up --until-idle 2",
             "segue explain 'catalogue/night bus/Rappel.flac'",
         )
         self._shell.show(
@@ -119,7 +120,7 @@ class _Tour:
             "finds both changes. Features of the old version are never mistaken for features of "
             "the new one.",
             "mv 'catalogue/night bus/Bis.flac' 'catalogue/night bus/Rappel.flac'",
-            "segue up catalogue --until-idle 1",
+            "segue up catalogue --no-catch-up --until-idle 1",
             "segue status --prefix 'catalogue/night bus/'",
             "segue explain 'catalogue/night bus/Bis.flac'",
         )
