@@ -7,7 +7,7 @@ is wanted of the file by then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from operator import attrgetter
@@ -296,6 +296,15 @@ class Steps:
         record, planned = self._plan(record, work, targets, now)
         return record, Step(plan=planned)
 
+    def _name_paused(self, planned: Plan, targets: Iterable[str]) -> Plan:
+        """Say of forced jobs that they are paused where their results stay for now."""
+        kept = {
+            job: Verdict.PAUSED
+            for job in targets
+            if planned.verdicts.get(job) is Verdict.CURRENT and not self._is_unpaused(job)
+        }
+        return msgspec.structs.replace(planned, verdicts={**planned.verdicts, **kept})
+
     def _is_requested_by_others(self, record: Record, work: Work) -> bool:
         """Whether other namespaces wait for what this one requests, so that it is under way.
 
@@ -456,6 +465,8 @@ class Steps:
             self.lost,
             paused=self.paused(),
         )
+        if work.run is not None and work.run.force:
+            planned = self._name_paused(planned, work.run.targets)
         if planned.blockers:
             triggered = self._list_triggered(work)
             for verdict, state in (

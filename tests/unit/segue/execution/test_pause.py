@@ -216,7 +216,7 @@ def test_a_forced_backfill_keeps_the_results_of_paused_jobs():
     backfill.run("c")
     pause(backfill.stream, "b")
     forced = backfill.run("a", "b", "c", force=True)
-    assert forced == {"a": Status.DONE, "b": Status.CURRENT, "c": Status.CURRENT}
+    assert forced == {"a": Status.DONE, "b": Status.PAUSED, "c": Status.PAUSED}
     assert list_current(backfill.stream) == ["a", "b", "c"]
 
 
