@@ -14,6 +14,7 @@ import msgspec
 
 from segue.backoff import Backoff, retry
 from segue.errors import ConfigurationError, Unavailable
+from segue.extras import MissingExtra
 from segue.model.secret_reference import find_variable
 
 ENDPOINT = "https://secretmanager.googleapis.com"
@@ -59,9 +60,7 @@ def _access(reference: str, place: str) -> bytes:
     try:
         session = _open_session(endpoint)
     except ImportError as error:
-        raise ConfigurationError(
-            f"{place}: reading Secret Manager needs the extra 'cloud'; pip install 'segue[cloud]'"
-        ) from error
+        raise MissingExtra(f"{place}: reading Secret Manager", "cloud") from error
     with session:
         return retry(
             lambda: _get(session, f"{endpoint}/v1/{reference}:access", place),

@@ -33,7 +33,7 @@ def test_more_threads_are_used_if_they_are_asked_for(path):
 
 
 def test_a_gpu_that_is_not_there_is_named_with_the_remedy(path):
-    with pytest.raises(ConfigurationError, match=r"segue\[models-gpu\]"):
+    with pytest.raises(ConfigurationError, match=r"segue-features\[models-gpu\]"):
         open_onnx(path, gpu=True)
 
 
@@ -48,5 +48,5 @@ def test_a_job_runs_on_its_gpu_if_it_has_one(path, monkeypatch):
 @pytest.mark.parametrize(("gpu", "extra"), [(False, "models"), (True, "models-gpu")])
 def test_without_onnxruntime_the_extra_is_named(path, monkeypatch, gpu, extra):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingExtra, match=rf"'segue\[{extra}\]'"):
+    with pytest.raises(MissingExtra, match=rf"'segue-features\[{extra}\]'"):
         open_onnx(path, gpu=gpu)
