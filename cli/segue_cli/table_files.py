@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from segue.adapters.folder import O_TMPFILE_UNSUPPORTED
 from segue.errors import ConfigurationError
 from segue.printable import encode_json
-from segue.reports.result_table import REMEDY, ArrowColumns, Misfit, ResultColumns, drop_nulls
+from segue.reports.result_table import REMEDY, ArrowColumns, ResultColumns, TypeMismatch, drop_nulls
 from segue_cli.views.output import build_write_error
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class ArrowWriter:
         """Write a batch."""
         try:
             batch = self._arrow.build(rows)
-        except Misfit as error:
+        except TypeMismatch as error:
             if self._is_widened:
                 raise
             raise ConfigurationError(

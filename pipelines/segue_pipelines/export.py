@@ -30,10 +30,10 @@ from segue.model.object_store import split_prefix
 from segue.model.record import Record
 from segue.reports.result_table import (
     ArrowColumns,
-    Misfit,
     ResultColumns,
     ResultRow,
     RowReader,
+    TypeMismatch,
     drop_nulls,
     read_ahead,
     split_batches,
@@ -233,7 +233,7 @@ class _ReadResults(beam.DoFn):  # type: ignore[misc]
         ]
         try:
             return self._arrow.build(cells)
-        except Misfit as error:
+        except TypeMismatch as error:
             problem = f"{error}, or export without a pipeline, which widens types as needed"
         # Only here, as the innermost error of a step is the one that is reported.
         raise ConfigurationError(problem)

@@ -204,9 +204,9 @@ class ResultColumns:
         self.names = list(dict.fromkeys([*self.names, *(name for row in rows for name in row)]))
 
     def check(self, row: Mapping[str, Any]) -> None:
-        """Raise ``Misfit`` if a row has a cell without a column."""
+        """Raise ``TypeMismatch`` if a row has a cell without a column."""
         for name in row.keys() - self.names:
-            raise Misfit(
+            raise TypeMismatch(
                 f"{row['uri']}: {name!r} is a field that no file before it had, and that the job "
                 f"does not declare; {REMEDY}"
             )
@@ -247,7 +247,7 @@ def split_batches(rows: Iterable[ResultRow]) -> Iterator[list[Mapping[str, Any]]
         yield batch
 
 
-class Misfit(ConfigurationError):
+class TypeMismatch(ConfigurationError):
     """A cell fits no column, or not the type of its column; the message names file and field."""
 
 
@@ -273,19 +273,19 @@ class ArrowColumns:
         return self._schema if self._schema is not None else self.build([]).schema
 
     def build(self, rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
-        """Build a batch of rows; raise ``Misfit`` if a value does not fit its column."""
+        """Build a batch of rows; raise ``TypeMismatch`` if a value does not fit its column."""
         if self._schema is None:
             self._columns.learn(rows)
             return self._build(rows)
         try:
             return self._build(rows)
-        except Misfit as misfit:
+        except TypeMismatch as mismatch:
             if not self._widens:
                 raise
-            self._widen(rows, misfit)
+            self._widen(rows, mismatch)
             return self._build(rows)
 
-    def _widen(self, rows: Sequence[Mapping[str, Any]], misfit: Misfit) -> None:
+    def _widen(self, rows: Sequence[Mapping[str, Any]], mismatch: TypeMismatch) -> None:
         import pyarrow as pa
 
         assert self._schema is not None
@@ -296,7 +296,7 @@ class ArrowColumns:
         try:
             united = pa.unify_schemas([before, needed], promote_options="permissive")
         except pa.ArrowTypeError:
-            raise misfit from None
+            raise mismatch from None
         self._schema = pa.schema([united.field(name) for name in self._columns.names])
 
     def _build(self, rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
@@ -314,7 +314,12 @@ class ArrowColumns:
     def _build_column(self, name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Array:
         import pyarrow as pa
 
-        misfits = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError)
+        type_errors = (
+            pa.ArrowInvalid,
+            pa.ArrowTypeError,
+            pa.ArrowNotImplementedError,
+            OverflowError,
+        )
         wanted = self._find_type(name)
         values = []
         for row in rows:
@@ -322,16 +327,18 @@ class ArrowColumns:
                 value = row.get(name)
                 values.append(value if wanted is None else _convert(value, wanted))
             except _Unfit as error:
-                raise _build_misfit(row, name, wanted, str(error.args[0])) from error
+                raise _build_type_mismatch(row, name, wanted, str(error.args[0])) from error
         try:
             array = pa.array(values, wanted)
             if wanted is None and (filled := _drop_empty(array.type)) != array.type:
                 array = pa.array([_convert(value, filled) for value in values], filled)
-        except misfits as error:
+        except type_errors as error:
             for row, value in zip(rows, values, strict=True):
-                if not _fits(value, wanted, misfits):
-                    raise _build_misfit(row, name, wanted, describe(row.get(name))) from error
-            raise Misfit(
+                if not _fits(value, wanted, type_errors):
+                    raise _build_type_mismatch(
+                        row, name, wanted, describe(row.get(name))
+                    ) from error
+            raise TypeMismatch(
                 f"{name!r} has values of several types, from {rows[0]['uri']} on: {error}; {REMEDY}"
             ) from error
         return array
@@ -466,18 +473,18 @@ def _convert_object(value: Any, wanted: pa.DataType) -> Any:
     return {key: _convert(one, wanted.field(key).type) for key, one in value.items()}
 
 
-def _fits(value: Any, wanted: pa.DataType | None, misfits: tuple[type[Exception], ...]) -> bool:
+def _fits(value: Any, wanted: pa.DataType | None, type_errors: tuple[type[Exception], ...]) -> bool:
     import pyarrow as pa
 
     try:
         pa.array([value], wanted)
-    except misfits:
+    except type_errors:
         return False
     return True
 
 
-def _build_misfit(
+def _build_type_mismatch(
     row: Mapping[str, Any], name: str, wanted: pa.DataType | None, what: str
-) -> Misfit:
+) -> TypeMismatch:
     kind = "no type of a column" if wanted is None else f"the type of the column, {wanted}"
-    return Misfit(f"{row['uri']}: {name!r} is {what}, which does not fit {kind}; {REMEDY}")
+    return TypeMismatch(f"{row['uri']}: {name!r} is {what}, which does not fit {kind}; {REMEDY}")

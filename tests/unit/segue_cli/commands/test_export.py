@@ -186,7 +186,7 @@ def test_a_damaged_record_is_an_exit_code_of_its_own(segue, writer, files):
         ("out.csv", {"x": 1, "y": 2}, "b.wav: 'y' is a field that no file before it had"),
     ],
 )
-def test_a_misfit_keeps_the_old_file_and_leaves_nothing(
+def test_a_type_mismatch_keeps_the_old_file_and_leaves_nothing(
     segue, writer, folder, monkeypatch, name, later, message
 ):
     monkeypatch.setattr(result_table, "MAX_ROWS", 1)
