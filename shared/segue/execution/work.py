@@ -296,7 +296,7 @@ class Steps:
         record, planned = self._plan(record, work, targets, now)
         return record, Step(plan=planned)
 
-    def _name_paused(self, planned: Plan, targets: Iterable[str]) -> Plan:
+    def _mark_pauses(self, planned: Plan, targets: Iterable[str]) -> Plan:
         """Say of forced jobs that they are paused where their results stay for now."""
         kept = {
             job: Verdict.PAUSED
@@ -466,7 +466,7 @@ class Steps:
             paused=self.paused(),
         )
         if work.run is not None and work.run.force:
-            planned = self._name_paused(planned, work.run.targets)
+            planned = self._mark_pauses(planned, work.run.targets)
         if planned.blockers:
             triggered = self._list_triggered(work)
             for verdict, state in (
