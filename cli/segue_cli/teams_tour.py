@@ -132,7 +132,8 @@ class TeamsTour:
         if not self._show_evidence(OLD, REQUESTED):
             return ExitCode.FAILURES
         self._shell.show(
-            f"All of this is in {os.path.relpath(self._folder)}. docs/teams.md says what to try there."
+            f"All of this is in {os.path.relpath(self._folder)}. docs/teams.md says what to try "
+            "there."
         )
         if self._output.as_json:
             self._output.write_json({"folder": self._folder, "files": self._describe()})
