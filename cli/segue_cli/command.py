@@ -15,12 +15,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from segue.adapters.connect import ledger_exists
@@ -93,12 +95,22 @@ class Context:
     settings: Settings
     output: Output
     arguments: tuple[str, ...] = ()  # as they were typed
+    typed_settings: Mapping[str, str] = field(default_factory=dict)  # on the command line
     damaged: set[str] = field(default_factory=set)  # files whose records could not be read
 
     @functools.cached_property
     def graph(self) -> Graph:
         """The graph that the settings select."""
         return load_graph(self.settings)
+
+    def format_command(self, name: str, *arguments: str) -> str:
+        """Return another command for people to type, with those of the settings that it takes."""
+        from segue_cli.main import load_command
+
+        known = load_command(name).settings
+        settings = [(n, value) for n, value in self.typed_settings.items() if n in known]
+        options = [word for n, value in settings for word in (f"--{n.replace('_', '-')}", value)]
+        return shlex.join(["segue", name, *arguments, *options])
 
     @contextlib.contextmanager
     def open(self, *, create: bool = False) -> Iterator[Stack]:
@@ -139,6 +151,11 @@ class Command(click.Command):
         """Call the function with a ``Context`` in place of the options that all commands share."""
         values = ctx.params
         output = Output(as_json=values.pop("as_json"))
+        typed = {
+            name: str(values[name])
+            for name in self.settings
+            if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        }
         settings = Settings.load(**{name: values.pop(name) for name in self.settings})
         switches = {"NO_COLOR": values.pop("no_color"), "SEGUE_DEBUG": values.pop("debug")}
         variables = {name: "1" for name, is_on in switches.items() if is_on}
@@ -147,7 +164,10 @@ class Command(click.Command):
             variables[SETTINGS["models"].variable] = settings.models
         require("this command", *self.requires)
         values["context"] = context = Context(
-            settings=settings, output=output, arguments=ctx.meta[ARGUMENTS]
+            settings=settings,
+            output=output,
+            arguments=ctx.meta[ARGUMENTS],
+            typed_settings=typed,
         )
         with _export(variables):
             if {LEVEL, FILE} & variables.keys():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from segue_cli.parameters import (
     select_targets,
 )
 from segue_cli.pipeline_progress import run_with_progress
-from segue_cli.views.output import Output, build_table
+from segue_cli.views.output import build_table
 from segue_cli.views.text import format_count, format_duration
 
 if TYPE_CHECKING:
@@ -127,8 +127,6 @@ def backfill(
     if tolerate == 1.0:
         run = replace(run, max_first_failures=None)
     check_code(context.graph)
-    if run.force:
-        _name_pauses(context, run.targets)
     if not dry_run:
         check_models(context.graph, context.graph.add_ancestors(run.targets))
     try:
@@ -141,24 +139,12 @@ def backfill(
         known, error = to_json(totals, dry_run=dry_run), str(stopped) if stopped else None
         context.output.write_json({"run": None if dry_run else run.id, **known, "error": error})
     else:
-        print_summary(context.output, totals, has_requested=run.queue is not None)
+        print_summary(context, totals, has_requested=run.queue is not None)
     if stopped:
         raise stopped
     if totals.failed_share > tolerate or totals.is_nothing_included:
         return ExitCode.FAILURES
     return ExitCode.UNFINISHED if totals.unfinished else ExitCode.OK
-
-
-def _name_pauses(context: Context, targets: Collection[str]) -> None:
-    """Name the jobs whose results --force leaves as they are."""
-    with context.open() as stack:
-        paused = stack.ledger.read_controls().select_paused(stack.graph.jobs)
-    kept = [job for job in targets if not paused.isdisjoint(context.graph.add_ancestors([job]))]
-    if kept:
-        context.output.note(
-            f"Not recomputed, as it or what it depends on is paused: {', '.join(kept)}; to go on: "
-            "segue resume"
-        )
 
 
 @contextlib.contextmanager
@@ -241,12 +227,13 @@ def to_json(totals: RunTotals, *, dry_run: bool) -> dict[str, object]:
     }
 
 
-def print_summary(output: Output, totals: RunTotals, *, has_requested: bool = False) -> None:
+def print_summary(context: Context, totals: RunTotals, *, has_requested: bool = False) -> None:
     """Print a table of jobs by status, failures by kind, and what to do next."""
+    output = context.output
     if totals.files == 0 and not totals.not_started:
         output.print(_describe_no_files(totals))
     else:
-        _print_jobs(output, totals, has_requested=has_requested)
+        _print_jobs(context, totals, has_requested=has_requested)
     if totals.not_started:
         output.print(f"not started: {format_count(totals.not_started, 'file')}")
     if totals.left_out:
@@ -262,7 +249,8 @@ def _describe_no_files(totals: RunTotals) -> str:
     return "No files found." if totals.passed_over == PassedOver() else "No files selected."
 
 
-def _print_jobs(output: Output, totals: RunTotals, *, has_requested: bool) -> None:
+def _print_jobs(context: Context, totals: RunTotals, *, has_requested: bool) -> None:
+    output = context.output
     used = [s for s in COLUMNS if any(statuses.get(s) for statuses in totals.jobs.values())]
     has_cpu = any(totals.cpu_seconds.values())
     rows = build_table("job", *(f">{COLUMNS[s]}" for s in used), *([">CPU"] if has_cpu else []))
@@ -278,7 +266,9 @@ def _print_jobs(output: Output, totals: RunTotals, *, has_requested: bool) -> No
         for kind, n in failures.items()
     ]
     if kinds:
-        output.print(f"failed: {', '.join(kinds)}; for details: segue failures")
+        output.print(
+            f"failed: {', '.join(kinds)}; for details: {context.format_command('failures')}"
+        )
     if failed_before := totals.total(Status.FAILED_BEFORE):
         output.print(f"failed before: {failed_before:,}; to retry them: --retry-failed")
     awaited = {
@@ -290,7 +280,7 @@ def _print_jobs(output: Output, totals: RunTotals, *, has_requested: bool) -> No
     if awaited and not has_requested:
         output.print("to request what is missing there: --request-parents")
     if paused := [job for job, of in totals.jobs.items() if of.get(Status.PAUSED)]:
-        output.print(f"paused: {', '.join(paused)}; to go on: segue resume")
+        output.print(f"paused: {', '.join(paused)}; to go on: {context.format_command('resume')}")
     unfinished = UNFINISHED - {Status.PAUSED}
     if totals.total(*unfinished):
         left = ", ".join(COLUMNS[s] for s in COLUMNS if s in unfinished and totals.total(s))

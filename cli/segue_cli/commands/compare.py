@@ -97,7 +97,7 @@ def compare(
             {**msgspec.to_builtins(found), "changed": found.changed}  # a property
         )
     else:
-        context.output.print(*_render(found, rows))
+        context.output.print(*_render(context, found, rows))
     return ExitCode.FAILURES if found.failed or found.unreadable else ExitCode.OK
 
 
@@ -126,7 +126,7 @@ def _show_progress(context: Context) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
-def _render(found: Comparison, rows: int) -> Iterator[RenderableType]:
+def _render(context: Context, found: Comparison, rows: int) -> Iterator[RenderableType]:
     files = text.format_count(len(found.files), "file")
     whole = f"{found.available:,} with the old one"
     yield f"{found.job}: {found.old} → {found.new}, on {files} of {whole}"
@@ -150,7 +150,7 @@ def _render(found: Comparison, rows: int) -> Iterator[RenderableType]:
         if field.changed:
             yield from _render_largest(found, field.field, rows)
     yield ""
-    yield from _render_rest(found)
+    yield from _render_rest(context, found)
 
 
 def _render_largest(found: Comparison, field: str, rows: int) -> Iterator[RenderableType]:
@@ -174,12 +174,13 @@ def _render_largest(found: Comparison, field: str, rows: int) -> Iterator[Render
     yield table
 
 
-def _render_rest(found: Comparison) -> Iterator[RenderableType]:
+def _render_rest(context: Context, found: Comparison) -> Iterator[RenderableType]:
     costs = [
         "unknown" if seconds is None else text.format_duration(seconds)
         for seconds in (found.old_cpu_s, found.new_cpu_s)
     ]
-    yield f"CPU per file: {costs[0]}, now {costs[1]}. 'segue plan --job {found.job}' sums it up."
+    plan = context.format_command("plan", "--job", found.job)
+    yield f"CPU per file: {costs[0]}, now {costs[1]}. To sum it up: {plan}"
     for what, errors in (("failed", found.failed), ("old result unreadable", found.unreadable)):
         for uri, error in errors.items():
             yield f"{what}: {escape(uri)}: {error}"

@@ -59,7 +59,7 @@ def plan(context: Context, **selected: Any) -> ExitCode:
             {**to_json(totals, dry_run=True), "estimate": _estimate_json(found)}
         )
     else:
-        print_summary(context.output, totals)
+        print_summary(context, totals)
         _show_estimate(context, found)
     is_incomplete = totals.left_out or totals.passed_over.without_probe
     return ExitCode.FAILURES if is_incomplete or totals.is_nothing_included else ExitCode.OK

@@ -83,7 +83,8 @@ def status(context: Context, prefix: str | None, watch: float | None) -> None:
         )
     else:
         context.output.print(
-            _render(found, requests, within, context.output.stdout), *list_paused(controls)
+            _render(found, requests, within, context.output.stdout),
+            *list_paused(controls, format_command=context.format_command),
         )
         context.output.print(*_describe_losses(sample, context.graph))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -143,5 +144,7 @@ def _render_findings(job: JobCheck) -> Iterator[RenderableType]:
         yield Text(job.job, "bold")
     for fault in job.faults:
         yield Text.assemble(("  ✗ ", "red"), fault)
+    for traceback in job.tracebacks:
+        yield Text(textwrap.indent(traceback.rstrip(), "    "), "dim")
     for warning in job.warnings:
         yield Text.assemble(("  ! ", "yellow"), warning)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from segue import codec
 from segue.adapters.connect import connect_store
-from segue.execution.trial_run import print_tracebacks, run_files
+from segue.execution.trial_run import run_files
 from segue.model.artifact import build_references, split_output
 from segue.model.graph import Graph, Job
 from segue.model.job_code import find_callable, make_importable
@@ -61,6 +61,7 @@ class JobCheck:
     done: int
     not_applicable: int
     faults: tuple[str, ...]  # what has to be repaired
+    tracebacks: tuple[str, ...]  # of what it raised, each once
     warnings: tuple[str, ...]  # what costs time, or may surprise
     seconds: float | None  # the longest call, once the process is warm
     first_seconds: float | None  # the first call in a process
@@ -111,7 +112,7 @@ def check_jobs(
     ConfigurationError
         If a job cannot be imported or set up.
     """
-    with tempfile.TemporaryDirectory(prefix="segue-test-") as folder, print_tracebacks():
+    with tempfile.TemporaryDirectory(prefix="segue-test-") as folder:
         runs = []
         for name, max_tasks, what in (
             ("together", len(media), "all files in one process"),
@@ -166,6 +167,7 @@ def _examine(
         done=len(done),
         not_applicable=sum(r.state is State.NOT_APPLICABLE for r in known),
         faults=tuple(_join_by_fault(found)),
+        tracebacks=_list_tracebacks(job, runs),
         warnings=(*_list_costs(job, timed), *imported.warnings),
         seconds=longest.seconds if longest is not None else None,
         first_seconds=timed[0].seconds if timed else None,
@@ -193,6 +195,14 @@ def _list_failures(
             result = run.results[one.uri].get(job.name)
             if result is not None and result.state is State.FAILED and result.error is not None:
                 yield one, f"{result.error.kind}: {result.error.message}"
+
+
+def _list_tracebacks(job: Job, runs: Iterable[_Run]) -> tuple[str, ...]:
+    found = [
+        results[job.name] for run in runs for results in run.results.values() if job.name in results
+    ]
+    errors = [result.error for result in found if result.state is State.FAILED]
+    return tuple(dict.fromkeys(e.traceback for e in errors if e is not None and e.traceback))
 
 
 def _compare(

@@ -510,6 +510,7 @@ class Steps:
         waiting = []
         interest = {*work.targets, *self._list_line(work.trigger), *work.damaged}
         interest |= self._list_notified_elsewhere(record)
+        interest |= self._list_reopened(record)
         for job in work.targets:
             match planned.verdicts.get(job):
                 case Verdict.HELD if work.whom != NOBODY:
@@ -526,6 +527,21 @@ class Steps:
                 case Verdict.FOREIGN if work.may_request or work.is_requested:
                     waiting.append(job)
         return waiting
+
+    def _list_reopened(self, record: Record) -> set[str]:
+        """Return the jobs that are computed again for a request, after which no event is sent.
+
+        Their events came when they were first computed, and may have found others missing.
+        """
+        entries = {job: find_entry(self.graph, record, job) for job in self.graph.jobs}
+        return {
+            job
+            for job, entry in entries.items()
+            if entry is not None
+            and entry.state in UNFINISHED
+            and entry.requests
+            and EVERYONE not in entry.notify
+        }
 
     def _list_notified_elsewhere(self, record: Record) -> set[str]:
         """Return the jobs that have results of this version that do not count in this graph."""

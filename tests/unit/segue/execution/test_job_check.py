@@ -109,6 +109,9 @@ def test_a_job_that_fails_is_found_with_its_files(found):
     (fault,) = found["fails"].faults
     assert fault.startswith("two.wav: job_raised: ZeroDivisionError")
     assert found["fails"].done == 1
+    (traceback,) = found["fails"].tracebacks
+    assert "in fails" in traceback
+    assert found["fine"].tracebacks == ()
 
 
 def test_files_that_a_job_is_not_for_are_counted(found):

@@ -70,9 +70,11 @@ def test_a_job_that_there_is_not_is_refused(segue, project, command):
 def test_a_forced_backfill_says_what_it_leaves_as_it_is(segue, project):
     project.media("song.wav")
     again = ("backfill", "--prefix", "music", "--job", "after", "--force", *LEDGER)
-    assert "paused" not in segue(*again).err
+    assert "paused" not in segue(*again).out
     segue("pause", "fine", *LEDGER)
-    assert "is paused: after; to go on: segue resume" in segue(*again).err
+    said = segue(*again)
+    assert said.code == ExitCode.UNFINISHED
+    assert "paused: after; to go on: segue resume --ledger sqlite:///ledger.db" in said.out
 
 
 def test_a_backfill_says_what_is_paused(segue, project):
