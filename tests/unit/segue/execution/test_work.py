@@ -540,7 +540,7 @@ def test_a_parent_that_is_damaged_whenever_it_is_computed_fails_those_that_read_
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING])
 def test_an_event_notes_what_waits_for_a_result_that_is_computed_again(state):
-    """Its other parent was computed before, and a request has it computed again: no event follows."""
+    """A request has its other parent computed again, after which no event is sent."""
     lease = LEASE if state is State.RUNNING else None
     again = entry("b", state, lease=lease, requests=("r1",))
     steps, work = build_steps(JOIN, "cd"), of_event("a", "c")
