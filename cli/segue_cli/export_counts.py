@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from segue import text
 from segue.model.graph import Graph
 from segue.reports.result_table import ResultRow, RowReader, read_ahead
 from segue.reports.results import FileResults
 from segue.reports.row_filter import RowFilter
-from segue_cli.views import text
 
 Batch = list[Mapping[str, Any]]
 NAMED = 20  # of the artifacts that cannot be read

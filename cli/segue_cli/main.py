@@ -64,6 +64,7 @@ COMMANDS = {
         "watch": "Follow a request or a file until it is done.",
         "ping": "Check that every streaming pipeline answers.",
         "explain": "Show everything about one file, and what would be computed next.",
+        "console": "See and hear a catalogue in a web page.",
         "show": "Show the results of one file as values.",
         "failures": "List failures by job and kind.",
         "compare": "Show how a new version of a job differs, on a sample.",

@@ -158,6 +158,7 @@ COMMAND_EXIT_CODES = {
         ExitCode.OK: "the job is profiled",
         ExitCode.ERROR: "the job, or one above it, failed on a file",
     },
+    "console": {ExitCode.OK: "it was stopped"},
     "show": {
         ExitCode.OK: "the results are shown",
         ExitCode.UNFINISHED: "a named job has no current result for the file, or no job has one",

@@ -49,6 +49,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "grpc",
         "requests",
     ),
+    "console": ("jinja2", "markupsafe", "starlette", "uvicorn"),
     "functions": ("cloudevents", "flask", "functions_framework", "waitress", "werkzeug"),
     "models": ("ctranslate2", "numpy", "onnxruntime"),
     "pipelines": ("apache_beam", "google", "google.cloud.bigquery"),

@@ -19,6 +19,7 @@ from segue.ingest.exclusions import to_json as passed_over_to_json
 from segue.model.message import build_request_id
 from segue.model.outcome import UNFINISHED, RunTotals, Status
 from segue.model.passed_over import PassedOver
+from segue.text import format_count, format_duration
 from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import (
@@ -30,7 +31,6 @@ from segue_cli.parameters import (
 )
 from segue_cli.pipeline_progress import run_with_progress
 from segue_cli.views.output import build_table
-from segue_cli.views.text import format_count, format_duration
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from segue import text
 from segue.adapters.connect import ledger_exists
 from segue.adapters.dataflow_jobs import cancel_job
 from segue.clock import utc_now
@@ -19,7 +20,6 @@ from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import parse_duration
 from segue_cli.run_names import complete_run
-from segue_cli.views import text
 
 if TYPE_CHECKING:
     from segue.stack import Stack

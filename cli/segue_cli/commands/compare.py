@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from segue import text
 from segue.extras import require
 from segue.model.media_file import parse_prefix
 from segue.printable import escape
 from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import complete_job, prefix_option, processes_option
-from segue_cli.views import text
 from segue_cli.views.output import build_table
 from segue_cli.views.values import format_value
 

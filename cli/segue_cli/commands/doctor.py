@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from segue import text
 from segue.printable import escape
 from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
-from segue_cli.views import text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from segue import text
 from segue.adapters.connect import connect_queue, ledger_exists
 from segue.errors import ConfigurationError, SegueError
 from segue.ingest.catalogue import look_up
@@ -31,7 +32,6 @@ from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import parse_duration, yes_option
 from segue_cli.recorded_run import record_run
-from segue_cli.views import text
 from segue_cli.views.output import build_table
 
 if TYPE_CHECKING:

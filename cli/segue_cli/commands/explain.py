@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from segue import text
 from segue.ingest.catalogue import EXCLUDED, NOT_INCLUDED
 from segue.ingest.exclusions import OTHER, find_suffix
 from segue.model.artifact import build_references
@@ -27,7 +28,6 @@ from segue.reports.explanation import (
 from segue_cli.command import Context, command
 from segue_cli.commands.failures import HINTS
 from segue_cli.parameters import add_job_option, file_argument
-from segue_cli.views import text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from segue import text
 from segue.errors import Kind
 from segue.model.media_file import parse_prefix
 from segue.printable import escape, escape_lines
 from segue.reports.job_states import FailedJob, find_failures, select_kinds
 from segue_cli.command import Context, command
 from segue_cli.parameters import job_option, kind_option, prefix_option
-from segue_cli.views import text
 
 if TYPE_CHECKING:
     from rich.text import Text

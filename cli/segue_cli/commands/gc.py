@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from segue import text
 from segue.adapters.connect import ledger_exists
 from segue.clock import utc_now
 from segue.errors import ConfigurationError
@@ -24,7 +25,6 @@ from segue.registry.publication import find_pins
 from segue_cli.command import Context, command
 from segue_cli.parameters import parse_duration
 from segue_cli.recorded_run import record_run
-from segue_cli.views import text
 from segue_cli.views.output import build_table
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from segue import text
 from segue.errors import ConfigurationError, suggest
 from segue.model.graph import SOURCE, UNRESOLVED, Graph, read_graph
 from segue.model.graph_schema import format_schema
@@ -28,7 +29,6 @@ from segue_cli.registry_drawing import (
     draw_registry_mermaid,
     walk_registry,
 )
-from segue_cli.views import text
 from segue_cli.views.output import (
     PIPE_COLUMNS,
     build_table,

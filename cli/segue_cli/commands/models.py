@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from segue import text
 from segue.adapters.connect import open_models
 from segue.errors import ConfigurationError, suggest
 from segue.model.built_in_models import BUILT_IN
 from segue.model.graph import find_model_params
 from segue.model.job_code import make_importable
 from segue_cli.command import Context, command
-from segue_cli.views import text
 from segue_cli.views.output import build_table
 
 if TYPE_CHECKING:

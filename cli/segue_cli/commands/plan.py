@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from segue.model.media_file import parse_prefix
+from segue.text import format_duration, format_number
 from segue_cli.command import Context, command
 from segue_cli.commands.backfill import (
     build_backfill,
@@ -16,7 +17,6 @@ from segue_cli.commands.backfill import (
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import add_selection_options, parse_beam_options
 from segue_cli.views.output import build_table
-from segue_cli.views.text import format_duration, format_number
 
 if TYPE_CHECKING:
     from segue.reports.estimate import Estimate

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from segue import text
 from segue.extras import require
 from segue.ingest.catalogue import find_media
 from segue.worker.pool import ENVIRONMENT
 from segue_cli.command import Context, command, complete_path
 from segue_cli.parameters import complete_job
-from segue_cli.views import text
 from segue_cli.views.output import build_table, write_file
 
 if TYPE_CHECKING:

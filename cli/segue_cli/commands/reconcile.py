@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from segue import text
 from segue.clock import utc_now
 from segue.errors import ConfigurationError
 from segue.ingest.catalogue import build_media_filter
@@ -27,7 +28,6 @@ from segue_cli.parameters import (
 )
 from segue_cli.pipeline_progress import run_with_progress
 from segue_cli.recorded_run import record_run
-from segue_cli.views import text
 from segue_cli.views.output import build_table
 
 if TYPE_CHECKING:

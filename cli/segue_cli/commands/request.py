@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
+from segue import text
 from segue.errors import ConfigurationError
 from segue.ingest.exclusions import describe_passed_over
 from segue.ingest.request_client import build_request, open_requests, send_request
@@ -21,7 +22,6 @@ from segue_cli.parameters import (
     target_option,
     timeout_option,
 )
-from segue_cli.views import text
 
 
 @command(

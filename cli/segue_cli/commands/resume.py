@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from segue import text
 from segue.adapters.connect import connect_queue, ledger_exists
 from segue.ingest.sweep import Sweeper
 from segue.model.controls import EVERY_JOB, READ_S, Controls, resume_jobs
 from segue_cli.command import Context, command
 from segue_cli.parameters import complete_job
-from segue_cli.views import text
 from segue_cli.views.paused import list_paused
 
 if TYPE_CHECKING:

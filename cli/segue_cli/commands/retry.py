@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from segue import text
 from segue.adapters.connect import connect_queue, ledger_exists
 from segue.maintenance.retry import (
     DeadLetterReplay,
@@ -24,7 +25,6 @@ from segue.reports.job_states import select_kinds
 from segue_cli.command import Context, command
 from segue_cli.parameters import job_option, kind_option, prefix_option, yes_option
 from segue_cli.recorded_run import record_run
-from segue_cli.views import text
 from segue_cli.views.output import build_table
 
 EXAMPLES = 3

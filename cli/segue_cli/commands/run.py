@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from segue import text
 from segue.clock import utc_now
 from segue.errors import ConfigurationError
 from segue.ingest.catalogue import find_media
@@ -24,7 +25,6 @@ from segue.printable import encode_json, make_printable
 from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import complete_job, file_argument
-from segue_cli.views import text
 from segue_cli.views.output import Output, write_file
 from segue_cli.views.running import describe_running_job, render_progress
 from segue_cli.views.values import describe_artifact, format_summary

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from segue import text
 from segue.adapters.connect import connect_store
 from segue.clock import utc_now
 from segue.model.run import RunRecord, RunState
@@ -27,7 +28,6 @@ from segue.reports.run_history import (
 from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
 from segue_cli.run_names import complete_run
-from segue_cli.views import text
 from segue_cli.views.output import build_table
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from segue import text
 from segue.codec import decode, find_extension
 from segue.errors import ConfigurationError
 from segue.extras import require
@@ -27,7 +28,6 @@ from segue_cli.command import Context, command
 from segue_cli.commands.export import complete_reference
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import file_argument
-from segue_cli.views import text
 from segue_cli.views.output import write_file
 from segue_cli.views.values import JSON, render_value, summarize
 

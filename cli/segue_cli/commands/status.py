@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 import msgspec
 
+from segue import text
 from segue.errors import ConfigurationError
 from segue.model.media_file import parse_prefix
 from segue.printable import escape
@@ -16,7 +17,6 @@ from segue.reports.artifact_sample import ArtifactSample, look_at_artifacts
 from segue.reports.job_states import ForeignRequests, JobCounts, count_jobs, count_requests
 from segue_cli.command import Context, command
 from segue_cli.parameters import prefix_option
-from segue_cli.views import text
 from segue_cli.views.output import Output, build_table, draw_bar
 from segue_cli.views.paused import list_paused
 

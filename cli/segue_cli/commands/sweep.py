@@ -6,12 +6,12 @@ import contextlib
 
 import click
 
+from segue import text
 from segue.adapters.connect import connect_queue
 from segue.ingest.sweep import GRACE_S, LIMIT, Sweeper
 from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import parse_duration
-from segue_cli.views import text
 
 
 @command(

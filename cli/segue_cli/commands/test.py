@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from segue import text
 from segue.extras import require
 from segue.ingest.catalogue import find_media
 from segue.model.job_code import check_code
@@ -20,7 +21,6 @@ from segue.model.media_file import MediaFile
 from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import complete_job
-from segue_cli.views import text
 from segue_cli.views.output import build_table
 
 if TYPE_CHECKING:

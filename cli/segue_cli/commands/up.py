@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from segue import text
 from segue.errors import ConfigurationError, TransientError
 from segue.log import (
     Action,
@@ -28,7 +29,6 @@ from segue.model.settings import SETTINGS, Settings
 from segue.printable import escape, escape_lines
 from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
-from segue_cli.views import text
 from segue_cli.views.output import Output
 from segue_cli.views.up import strip_folder
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from segue import text
 from segue.clock import utc_now
 from segue.errors import ConfigurationError, MissingInput
 from segue.ingest.requests import load_request
@@ -20,7 +21,6 @@ from segue.reports.request_progress import RequestProgress, RequestWatcher
 from segue_cli.command import Context, command, complete_path
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import job_option, timeout_option
-from segue_cli.views import text
 from segue_cli.views.output import Output, build_table, draw_bar
 
 if TYPE_CHECKING:

@@ -27,10 +27,10 @@ from segue.model.settings import ARTIFACTS, Settings
 from segue.registry.locking import compare_lock
 from segue.registry.publication import load_manifest, open_registry
 from segue.stack import load_graph
+from segue.text import format_count
 from segue.worker.pool import count_cores
 from segue.worker.secrets import resolve_secrets
 from segue_cli.health_checks.check import Check, CheckFault, CheckNote, CheckResult
-from segue_cli.views.text import format_count
 
 LOW_SPACE_BYTES = 2 * 2**30
 EMBEDDED = "sqlite:///"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from segue import text
 from segue.printable import escape
-from segue_cli.views import text
 from segue_cli.views.output import draw_bar
 
 if TYPE_CHECKING:

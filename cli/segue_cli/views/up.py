@@ -9,11 +9,11 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from segue import text
 from segue.clock import utc_now
 from segue.printable import escape
 from segue_cli.local.status import RECENT
 from segue_cli.local.supervisor import ProgramState
-from segue_cli.views import text
 from segue_cli.views.output import build_table
 from segue_cli.views.paused import list_paused
 from segue_cli.views.running import render_progress

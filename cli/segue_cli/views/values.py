@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from segue import text
 from segue.printable import encode_json
-from segue_cli.views import text
 from segue_cli.views.output import build_table
 
 if TYPE_CHECKING:

@@ -90,9 +90,9 @@ def estimate(
     """Estimate the cost of the work that a dry run found; results below a prefix come first."""
     todo = {job: totals.jobs[job].get(Status.TODO, 0) for job in graph.jobs if job in totals.jobs}
     wanted = [job for job, files in todo.items() if files]
-    measured = _measure(graph, ledger, wanted, prefix)
+    measured = measure_jobs(graph, ledger, wanted, prefix)
     if prefix and (rest := [job for job in wanted if not measured[job]]):
-        measured |= _measure(graph, ledger, rest, "")
+        measured |= measure_jobs(graph, ledger, rest, "")
     jobs = [
         JobEstimate(
             job=job,
@@ -131,7 +131,7 @@ def _fit(samples: Sequence[Sample]) -> tuple[float, float]:
     return (fixed, per_s) if fixed >= 0 else (0.0, cpu / length)
 
 
-def _measure(
+def measure_jobs(
     graph: Graph, ledger: Ledger, jobs: Sequence[str], prefix: str
 ) -> dict[str, list[Sample]]:
     """Return the CPU time of each job for some finished files, and about how long these play.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from segue_cli.views import text
+from segue import text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,72 @@
+"""``segue console``: a web page on which to see and hear a catalogue."""
+
+from __future__ import annotations
+
+import webbrowser
+
+import click
+
+from segue_cli.command import Context, command, complete_path
+from segue_cli.commands.up import load_settings
+from segue_cli.local.signals import Signals
+
+PORT = 8765
+
+
+@command(
+    requires=("console",),
+    settings=("graph", "catalogue", "artifacts", "models", "ledger", "queue", "price", "vcpus"),
+    examples=(
+        "segue console",
+        "segue console --allow-changes --port 9000",
+        "segue console platform/jobs.yaml rhythm/jobs.yaml --no-browser",
+    ),
+)
+@click.argument(
+    "graphs",
+    nargs=-1,
+    metavar="[GRAPH]...",
+    help="The files of the graphs to show, if there are several, or instead of --graph.",
+    shell_complete=complete_path,
+)
+@click.option(
+    "--port",
+    type=click.IntRange(min=0, max=65535),
+    default=PORT,
+    metavar="N",
+    help="The port; 0 picks a free one.",
+)
+@click.option(
+    "--allow-changes", is_flag=True, help="Let the page request, retry, pause and cancel."
+)
+@click.option(
+    "--browser/--no-browser", default=True, help="Open the page in a browser, if there is one."
+)
+def console(
+    context: Context, graphs: tuple[str, ...], port: int, allow_changes: bool, browser: bool
+) -> None:
+    """Show a catalogue and its results in a web page: see them, and hear them.
+
+    The page shows the graph with the state of each job, finds files, plays them beside what was
+    computed of them, and shows runs and failures. It reads the same ledger as the other commands,
+    and changes nothing unless --allow-changes is given. It can be reached from this machine only,
+    with the address that is printed, which has a new token at each start. Ctrl-C stops it.
+    """
+    from segue_console.namespace import open_namespaces
+    from segue_console.server import serve_console
+
+    settings = load_settings(context.settings, graphs)
+    with (
+        Signals() as signals,
+        open_namespaces(settings) as namespaces,
+        serve_console(namespaces, port=port, allow_changes=allow_changes) as server,
+    ):
+        if context.output.as_json:
+            context.output.write_json({"url": server.url, "namespaces": list(namespaces)})
+        else:
+            context.output.print(f"Open {server.url}")
+            context.output.print("Ctrl-C stops the console.")
+        if browser and context.output.stdout.is_terminal:
+            webbrowser.open(server.url)
+        while not signals.wait(1.0):
+            pass

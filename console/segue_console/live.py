@@ -1,0 +1,60 @@
+"""Sends the counts of a namespace to its open pages, as server-sent events.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+
+from segue_console.namespace import Counted, Namespace
+from segue_console.pages.page import find_namespace
+
+LOOK_S = 0.5
+KEEP_ALIVE_S = 15.0  # after which proxies would close a silent connection
+
+
+def describe_counts(counted: Counted) -> dict[str, Any]:
+    """Return counts as a script gets them."""
+    return {
+        "at": counted.at,
+        "files": counted.counts.files,
+        "jobs": counted.counts.jobs,
+        "rates": counted.rates,
+    }
+
+
+async def show_live(request: Request) -> StreamingResponse:
+    """Stream the counts."""
+    namespace = find_namespace(request)
+    return StreamingResponse(
+        _stream(request, namespace),
+        media_type="text/event-stream",
+        headers={"X-Accel-Buffering": "no"},
+    )
+
+
+async def _stream(request: Request, namespace: Namespace) -> AsyncIterator[str]:
+    sent_at, silent_s = 0.0, 0.0
+    yield "retry: 2000\n\n"
+    while not namespace.live.is_stopped and not await request.is_disconnected():
+        counted = await run_in_threadpool(namespace.live.watch)
+        if counted is not None and counted.at != sent_at:
+            sent_at, silent_s = counted.at, 0.0
+            yield f"event: counts\ndata: {json.dumps(describe_counts(counted))}\n\n"
+        elif silent_s >= KEEP_ALIVE_S:
+            silent_s = 0.0
+            yield ": still here\n\n"
+        await asyncio.sleep(LOOK_S)
+        silent_s += LOOK_S
+
+
+ROUTES = [Route("/live", show_live, name="live")]

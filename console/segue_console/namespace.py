@@ -1,0 +1,176 @@
+"""One graph whose ledger and artifacts the console shows, and what was last counted there."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from segue.adapters.connect import ledger_exists
+from segue.errors import SegueError
+from segue.model.graph import Graph
+from segue.model.settings import Settings
+from segue.reports.estimate import measure_jobs
+from segue.reports.job_states import JobCounts, count_jobs
+from segue.stack import Stack, load_graph, open_stack
+
+COUNT_S = 1.0  # between two counts, while somebody looks
+COUNT_SHARE = 5  # a count that takes a second is made at most every 5 seconds
+WATCHED_S = 20.0  # after which nobody looks any more
+FIRST_S = 0.06  # that a page waits for the first count
+COSTS_S = 60.0  # for which measured costs are kept
+HISTORY = 600  # counts, of which throughput is shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """The counts of the ledger at one moment."""
+
+    counts: JobCounts
+    at: float  # time.time()
+    # Results per second of each job, over the last counts.
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+
+class Namespace:
+    """A graph with its ledger and its artifacts, which are opened once.
+
+    Parameters
+    ----------
+    settings : Settings
+        Those that select the graph.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.graph: Graph = load_graph(settings)
+        self._opened = contextlib.ExitStack()
+        self._stack: Stack | None = None
+        self._has_ledger = False
+        self._lock = threading.Lock()
+        self._costs: dict[str, float] = {}  # by job
+        self._costs_at: float | None = None
+        self.live = LiveCounts(self)
+
+    @property
+    def name(self) -> str:
+        """The name of the namespace."""
+        return self.graph.namespace
+
+    @property
+    def stack(self) -> Stack:
+        """The open stack; a ledger that did not exist is looked for again."""
+        with self._lock:
+            exists = self._has_ledger or ledger_exists(self.settings.ledger)
+            if self._stack is None or exists != self._has_ledger:
+                self._opened.close()
+                opened = open_stack(self.settings, graph=self.graph, create=False)
+                self._stack = self._opened.enter_context(opened)
+                self._has_ledger = exists
+            return self._stack
+
+    def measure_costs(self) -> Mapping[str, float]:
+        """Return the mean CPU time in seconds that jobs took for a few files, by job."""
+        now = time.monotonic()
+        if self._costs_at is None or now - self._costs_at > COSTS_S:
+            samples = measure_jobs(self.graph, self.stack.ledger, list(self.graph.jobs), "")
+            costs = {
+                j: fmean(s.cpu_seconds for s in found) for j, found in samples.items() if found
+            }
+            self._costs, self._costs_at = costs, now
+        return self._costs
+
+    def close(self) -> None:
+        """Stop counting, and close the ledger."""
+        self.live.stop()
+        with self._lock:
+            self._opened.close()
+            self._stack = None
+
+
+class LiveCounts:
+    """Counts the ledger again and again, in a thread, as long as somebody looks at a page."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace = namespace
+        self._wanted, self._stopping = threading.Event(), threading.Event()
+        self._first = threading.Event()
+        self._watched_at = 0.0
+        self._history: deque[Counted] = deque(maxlen=HISTORY)
+        self.error: str | None = None  # why the last count failed
+        self._thread = threading.Thread(target=self._run, name="counts", daemon=True)
+
+    def start(self) -> None:
+        """Begin to count."""
+        self.watch()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop counting."""
+        self._stopping.set()
+        self._wanted.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def watch(self) -> Counted | None:
+        """Return the latest counts, and go on counting for a while; None if there are none yet."""
+        self._watched_at = time.monotonic()
+        self._wanted.set()
+        self._first.wait(FIRST_S)
+        return self._history[-1] if self._history else None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it counts no more."""
+        return self._stopping.is_set()
+
+    def list_history(self) -> list[Counted]:
+        """Return the counts since the console was opened, oldest first."""
+        return list(self._history)
+
+    def _run(self) -> None:
+        while self._wanted.wait() and not self._stopping.is_set():
+            began = time.monotonic()
+            if began - self._watched_at > WATCHED_S:
+                self._wanted.clear()
+                continue
+            try:
+                stack = self._namespace.stack
+                counts = count_jobs(stack.ledger, stack.graph)
+            except SegueError as error:  # a server is away; it is tried again
+                self.error = str(error)
+            else:
+                self.error = None
+                self._add(counts)
+            self._first.set()
+            took_s = time.monotonic() - began
+            self._stopping.wait(max(COUNT_S, COUNT_SHARE * took_s))
+
+    def _add(self, counts: JobCounts) -> None:
+        now = time.time()
+        rates: dict[str, float] = {}
+        recent = [one for one in self._history if now - one.at <= 10 * COUNT_S]
+        if recent and now > recent[0].at:
+            before = recent[0]
+            for job, states in counts.jobs.items():
+                more = states["done"] - before.counts.jobs[job]["done"]
+                rates[job] = max(more, 0) / (now - before.at)
+        self._history.append(Counted(counts=counts, at=now, rates=rates))
+
+
+@contextlib.contextmanager
+def open_namespaces(settings: list[Settings]) -> Iterator[dict[str, Namespace]]:
+    """Open the graphs that some settings select, by name, and close them at the end."""
+    with contextlib.ExitStack() as opened:
+        namespaces = {}
+        for one in settings:
+            namespace = Namespace(one)
+            opened.callback(namespace.close)
+            namespaces[namespace.name] = namespace
+        for namespace in namespaces.values():
+            namespace.live.start()
+        yield namespaces

@@ -1,0 +1,45 @@
+// What every page does: times in the reader's zone, bars, and live counts.
+
+const format = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+export function localise(root) {
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    const at = new Date(time.dateTime);
+    if (!Number.isNaN(at.valueOf())) {
+      time.textContent = format.format(at);
+      time.title = at.toISOString();
+    }
+  }
+}
+
+export function fillBars(root) {
+  for (const part of root.querySelectorAll("[data-part]")) {
+    part.style.flexGrow = part.dataset.n;
+  }
+}
+
+// Calls a function with each new value of the counts, and shows whether they arrive.
+export function follow(address, show) {
+  const status = document.querySelector("[data-live]");
+  const source = new EventSource(address);
+  const tell = (text, isAway) => {
+    if (status === null) return;
+    status.hidden = false;
+    if (status.textContent !== text) status.textContent = text;
+    status.classList.toggle("away", isAway);
+  };
+  source.addEventListener("open", () => tell("live", false));
+  source.addEventListener("error", () => tell("not connected", true));
+  source.addEventListener("counts", (event) => {
+    tell("live", false);
+    show(JSON.parse(event.data));
+  });
+  addEventListener("pagehide", () => source.close());
+}
+
+localise(document);
+fillBars(document);
+document.addEventListener("htmx:after:swap", () => {
+  localise(document);
+  fillBars(document);
+});
