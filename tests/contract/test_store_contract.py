@@ -258,6 +258,16 @@ class TestCreate:
         assert not put(store, "a", b"late")
         assert store.read("a") == large
 
+    @pytest.mark.parametrize(
+        ("start", "length", "expected"),
+        [(0, 4, b"0123"), (3, 4, b"3456"), (8, 4, b"89"), (10, 4, b""), (50, 1, b"")],
+    )
+    def test_a_part_is_read_alone(self, store, start, length, expected):
+        put(store, "a/b.bin", b"0123456789")
+        assert store.read_part("a/b.bin", start=start, length=length) == expected
+        with pytest.raises(MissingInput):
+            store.read_part("a/c.bin", start=0, length=1)
+
     def test_metadata_of_any_language_survives(self, store):
         metadata = {"segue": '{"uri": "gs://b/été \U0001f3b5 \\" 100%.flac"}'}
         store.create("a", b"x", content_type="audio/flac", metadata=metadata)
@@ -307,6 +317,14 @@ class TestGenerations:
         message = rf"a\.flac.* has generation {new}, not {old}"
         with pytest.raises(Superseded, match=message):
             store.read("a.flac", generation=old)
+
+    def test_a_part_is_of_the_generation_that_is_asked_for(self, store):
+        put(store, "a", b"first")
+        old = store.stat("a").generation
+        assert store.read_part("a", start=1, length=2, generation=old) == b"ir"
+        put(store, "a", b"second", replace=True)
+        with pytest.raises(Superseded):
+            store.read_part("a", start=1, length=2, generation=old)
 
     def test_a_listing_tells_the_same_as_a_look(self, store):
         put(store, "a", b"123")

@@ -113,6 +113,22 @@ class CloudStorage:
             data: bytes = blob.download_as_bytes(**self._open_connection.options)
         return data
 
+    def read_part(
+        self, name: str, *, start: int, length: int, generation: int | None = None
+    ) -> bytes:
+        """Return some of an object's bytes in one request."""
+        from google.api_core.exceptions import RequestRangeNotSatisfiable
+
+        with self._translate_errors(name, generation):
+            blob = self._get_blob(name, generation)
+            try:
+                data: bytes = blob.download_as_bytes(
+                    start=start, end=start + length - 1, **self._open_connection.options
+                )
+            except RequestRangeNotSatisfiable:
+                return b""
+        return data
+
     def fetch(self, name: str, *, version: str, stat: str | None, folder: str) -> str:  # noqa: ARG002 - only in a folder
         """Download an object to a file, unless the file exists already."""
         generation = int(version)

@@ -172,6 +172,17 @@ class FolderStore:
             _check_generation(file.fileno(), path, generation)
             return data
 
+    def read_part(
+        self, name: str, *, start: int, length: int, generation: int | None = None
+    ) -> bytes:
+        path = self._to_path(name)
+        with _translate_errors(path):
+            _stat_regular_file(path)
+            with open(path, "rb") as file:
+                _check_generation(file.fileno(), path, generation)
+                file.seek(start)
+                return file.read(length)
+
     def fetch(self, name: str, *, version: str, stat: str | None, folder: str) -> str:  # noqa: ARG002 - nothing is copied
         path = self._to_path(name)
         with _translate_errors(path):

@@ -147,6 +147,14 @@ class ObjectStore(Protocol):
     def read(self, name: str, *, generation: int | None = None) -> bytes:
         """Return an object's bytes; raise ``Superseded`` if a given generation is not current."""
 
+    def read_part(
+        self, name: str, *, start: int, length: int, generation: int | None = None
+    ) -> bytes:
+        """Return so many of an object's bytes from a position on, fewer at its end.
+
+        ``Superseded`` is raised as by ``read``.
+        """
+
     def fetch(self, name: str, *, version: str, stat: str | None, folder: str) -> str:
         """Return the path of a local file with the bytes of a version of a media file.
 

@@ -234,6 +234,12 @@ class FaultyStore(_FaultyPort):
         """Return an object's bytes."""
         return self._call("store.read", lambda: self._store.read(name, generation=generation))
 
+    def read_part(
+        self, name: str, *, start: int, length: int, generation: int | None = None
+    ) -> bytes:
+        """Return some of an object's bytes."""
+        return self.read(name, generation=generation)[start : start + length]
+
     def fetch(self, name: str, *, version: str, stat: str | None, folder: str) -> str:
         """Write a copy into a folder."""
         return self._call(

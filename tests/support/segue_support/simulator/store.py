@@ -67,6 +67,12 @@ class MemoryStore:
         """Return an object's bytes."""
         return self._find(name, generation).data
 
+    def read_part(
+        self, name: str, *, start: int, length: int, generation: int | None = None
+    ) -> bytes:
+        """Return some of an object's bytes."""
+        return self.read(name, generation=generation)[start : start + length]
+
     def fetch(self, name: str, *, version: str, stat: str | None, folder: str) -> str:
         """Write a copy into a folder."""
         path = os.path.join(folder, os.path.basename(name))
