@@ -14,11 +14,12 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from segue.errors import ConfigurationError, SegueError, TransientError
-from segue_console import live
+from segue_console import live, media
 from segue_console.namespace import Namespace
-from segue_console.pages import catalogue
+from segue_console.pages import catalogue, file
 from segue_console.security import Access, Guard, Refused
 from segue_console.templates import render
+from segue_console.waveforms import Waveforms
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 def build_app(
     namespaces: Mapping[str, Namespace],
     *,
+    waveforms: Waveforms,
     access: Access,
     hosts: Collection[str],
     allow_changes: bool = False,
@@ -37,6 +39,7 @@ def build_app(
     ----------
     namespaces : mapping of str to Namespace
         What it shows, by name.
+    waveforms : Waveforms
     access : Access
     hosts : collection of str
         The names, with their ports, under which it is reached.
@@ -44,7 +47,7 @@ def build_app(
         Whether readers may request, retry and cancel.
     """
     static = importlib.resources.files("segue_console") / "static"
-    pages = [*catalogue.ROUTES, *live.ROUTES]
+    pages = [*catalogue.ROUTES, *file.ROUTES, *live.ROUTES, *media.ROUTES]
     app = Starlette(
         routes=[
             Route("/", _redirect_to_first),
@@ -57,6 +60,7 @@ def build_app(
             SegueError: _show_error,
         },
     )
+    app.state.waveforms = waveforms
     app.state.namespaces, app.state.allow_changes = namespaces, allow_changes
     return Guard(app, access=access, hosts=hosts, allow_changes=allow_changes)
 

@@ -14,6 +14,7 @@ import uvicorn
 from segue.errors import ConfigurationError
 from segue_console.app import build_app
 from segue_console.security import TOKEN, TokenAccess
+from segue_console.waveforms import Waveforms
 
 if TYPE_CHECKING:
     from segue_console.namespace import Namespace
@@ -46,8 +47,10 @@ class ConsoleServer:
         self.port: int = self._socket.getsockname()[1]
         token = secrets.token_urlsafe(24)
         self.url = f"http://{HOST}:{self.port}/?{TOKEN}={token}"
+        self._waveforms = Waveforms()
         app = build_app(
             namespaces,
+            waveforms=self._waveforms,
             access=TokenAccess(token, self.port),
             hosts=(f"{HOST}:{self.port}", f"localhost:{self.port}"),
             allow_changes=allow_changes,
@@ -74,6 +77,7 @@ class ConsoleServer:
         if self._thread.is_alive():
             self._thread.join()
         self._socket.close()
+        self._waveforms.close()
 
     def _run(self) -> None:
         self._server.run(sockets=[self._socket])

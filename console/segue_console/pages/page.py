@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
 
+from segue.errors import DamagedRecord
+
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from segue.model.record import Record
+    from segue.stack import Stack
     from segue_console.namespace import Namespace
 
 
@@ -19,3 +23,15 @@ def find_namespace(request: Request) -> Namespace:
     if name not in namespaces:
         raise HTTPException(404, f"There is no namespace {name!r} here.")
     return namespaces[name]
+
+
+def find_record(stack: Stack, request: Request) -> Record:
+    """Return the record of the file that the address names, if the file exists."""
+    uri = request.query_params.get("uri", "")
+    (snapshot,) = stack.ledger.read([uri])
+    if snapshot.damage is not None:
+        raise DamagedRecord(snapshot.damage, [uri])
+    record = snapshot.record
+    if record is None or record.deleted_at is not None:
+        raise HTTPException(404, "The ledger has no such file, or it was deleted.")
+    return record

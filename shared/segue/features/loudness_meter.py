@@ -57,9 +57,11 @@ class LoudnessMeter:
         Sampling rate in Hz.
     weights : sequence of float
         What the power of each channel is multiplied by.
+    true_peak : bool
+        Whether to seek peaks between the samples; otherwise the true peak is the sample peak.
     """
 
-    def __init__(self, sr: int, weights: Sequence[float]) -> None:
+    def __init__(self, sr: int, weights: Sequence[float], *, true_peak: bool = True) -> None:
         import numpy as np
 
         filters = design_filters(sr)
@@ -73,7 +75,7 @@ class LoudnessMeter:
         self._peaks = np.zeros(even, np.float32)
         self._energies: list[NDArray[np.float64]] = []
         self._sums = np.zeros(even)  # the energies in a piece that continues in the next block
-        self._interpolator = build_interpolator(sr)
+        self._interpolator = build_interpolator(sr) if true_peak else None
         self._true_peak = 0.0
         reach = 0 if self._interpolator is None else 2 * len(self._interpolator.half) - 1
         self._last = np.zeros((reach, self._channels), np.float32)
@@ -111,13 +113,22 @@ class LoudnessMeter:
         long_enough = self._frames >= SHORTEST_FOR_RANGE_S * self._sr
         silence = np.zeros_like(self._last)
         return Loudness(
-            integrated_lufs=_to_lufs(integrated),
+            integrated_lufs=to_lufs(integrated),
             range_lu=_find_range(short_term) if integrated and long_enough else None,
-            momentary_max_lufs=_to_lufs(momentary_max),
-            short_term_max_lufs=_to_lufs(short_term_max),
+            momentary_max_lufs=to_lufs(momentary_max),
+            short_term_max_lufs=to_lufs(short_term_max),
             true_peak_dbtp=_to_db(self._find_true_peak(silence)),
             sample_peaks_dbfs=tuple(_to_db(p) for p in self._peaks[: self._channels].tolist()),
         )
+
+    def measure_momentary(self) -> NDArray[np.float64]:
+        """Return the mean powers of the windows of 400 ms that begin every 100 ms [shape=(n,)]."""
+        import numpy as np
+
+        energies = np.concatenate([np.zeros(0), *self._energies])
+        self._energies = [energies]
+        powers, _ = self._find_powers(_add_neighbours(energies, STEP, 1), MOMENTARY)
+        return powers
 
     def _add_energies(self, x: NDArray[np.float32]) -> None:
         import numpy as np
@@ -221,7 +232,8 @@ def _find_mean(powers: NDArray[np.float64]) -> float:
     return math.fsum(powers.tolist()) / len(powers)
 
 
-def _to_lufs(power: float) -> float | None:
+def to_lufs(power: float) -> float | None:
+    """Return the loudness of a mean power, to three decimals; None of digital silence."""
     return _round(OFFSET_LU + 10 * math.log10(power)) if power > 0 else None
 
 

@@ -1,0 +1,191 @@
+"""A file: a player with what was computed along its time, and everything about each job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from segue.adapters.connect import connect_store
+from segue.codec import decode
+from segue.errors import MissingInput
+from segue.model.artifact import build_artifact_name, compute_checksum
+from segue.model.graph import Graph
+from segue.model.media_file import split_uri
+from segue.model.record import Record, State
+from segue.model.transitions import find_current
+from segue.reports.explanation import Explanation, JobExplanation, JobResult, explain
+from segue.reports.results import AUDIO, CONTENT_TYPES, IMAGES
+from segue.stack import Stack
+from segue_console.media import guess_content_type
+from segue_console.pages.page import find_namespace, find_record
+from segue_console.templates import build_query, render
+from segue_console.tracks import Track, find_tracks
+
+JSON = "application/json"
+TABLE = "application/vnd.apache.parquet"
+MAX_VALUE_BYTES = 8 << 20  # of a result that is read for the page
+
+
+def show_file(request: Request) -> Response:
+    """Show one file."""
+    namespace = find_namespace(request)
+    record = find_record(namespace.stack, request)
+    stack = namespace.stack
+    explanation = explain(stack, record.uri, list(stack.graph.jobs))
+    content_type = guess_content_type(record.uri, record.content_type)
+    return render(
+        request,
+        "file.html",
+        {
+            "namespace": namespace,
+            "page": "files",
+            "record": record,
+            "explanation": explanation,
+            "kind": content_type.partition("/")[0],
+            "media": build_query(f"/{namespace.name}/media", uri=record.uri),
+            "artifacts": list(_list_artifacts(namespace.name, stack.graph, record)),
+            "jobs": [_describe_job(namespace.name, record, job) for job in explanation.jobs],
+            "notes": list(_list_notes(explanation)),
+            "price": namespace.settings.price,
+        },
+    )
+
+
+def show_tracks(request: Request) -> Response:
+    """Return what is drawn along the time of a file, as JSON."""
+    namespace = find_namespace(request)
+    stack = namespace.stack
+    record = find_record(stack, request)
+    tracks: list[Track] = []
+    with closing(connect_store(stack.graph.artifacts)) as store:
+        for job in stack.graph.jobs:
+            fingerprint = find_current(stack.graph, record, job)
+            if fingerprint is None:
+                continue
+            for suffix in record.results[fingerprint].checksums:
+                value = _read_value(store, record, fingerprint, suffix)
+                output = suffix.rpartition(".")[0]
+                tracks += find_tracks(f"{job}.{output}" if output else job, value)
+    return Response(msgspec.json.encode(tracks), media_type=JSON)
+
+
+def show_waveform(request: Request) -> Response:
+    """Return a file's waveform as JSON; 202 while it is computed."""
+    namespace = find_namespace(request)
+    record = find_record(namespace.stack, request)
+    answer = request.app.state.waveforms.find(record.media)
+    if answer.is_pending:
+        return JSONResponse({"pending": True}, status_code=202)
+    if answer.error is not None:
+        return JSONResponse({"error": answer.error}, status_code=422)
+    return Response(answer.data, media_type=JSON)
+
+
+def _read_value(store: Any, record: Record, fingerprint: str, suffix: str) -> Any:
+    """Return the value of a result in JSON or a table; None of any other, or if it is lost."""
+    content_type = CONTENT_TYPES.get(suffix.rpartition(".")[2])
+    if content_type not in (JSON, TABLE):
+        return None
+    entry = record.results[fingerprint]
+    name = build_artifact_name(
+        entry.job, fingerprint, split_uri(record.uri)[1], record.version, suffix
+    )
+    try:
+        data = store.read_part(name, start=0, length=MAX_VALUE_BYTES + 1)
+    except MissingInput:
+        return None
+    if len(data) > MAX_VALUE_BYTES or compute_checksum(data) != entry.checksums[suffix]:
+        return None
+    value = decode(content_type, data)
+    return value if content_type == JSON else value.to_pydict()
+
+
+def _list_artifacts(namespace: str, graph: Graph, record: Record) -> Iterator[dict[str, Any]]:
+    """Yield the sounds and pictures among the current results."""
+    for job in graph.jobs:
+        fingerprint = find_current(graph, record, job)
+        if fingerprint is None:
+            continue
+        for suffix in record.results[fingerprint].checksums:
+            content_type = CONTENT_TYPES.get(suffix.rpartition(".")[2], "")
+            if content_type in AUDIO or content_type in IMAGES:
+                output = suffix.rpartition(".")[0]
+                yield {
+                    "name": f"{job}.{output}" if output else job,
+                    "kind": content_type.partition("/")[0],
+                    "address": _build_address(namespace, record, fingerprint, suffix),
+                }
+
+
+def _build_address(namespace: str, record: Record, fingerprint: str, suffix: str) -> str:
+    return build_query(
+        f"/{namespace}/artifact", uri=record.uri, fingerprint=fingerprint, suffix=suffix
+    )
+
+
+def _describe_job(namespace: str, record: Record, job: JobExplanation) -> dict[str, Any]:
+    return {
+        "found": job,
+        "results": [_describe_result(namespace, record, result) for result in job.results],
+    }
+
+
+def _describe_result(namespace: str, record: Record, result: JobResult) -> dict[str, Any]:
+    is_done = result.entry.state is State.DONE and result.fingerprint in record.results
+    return {
+        "found": result,
+        "artifacts": [
+            {
+                "suffix": suffix,
+                "address": _build_address(namespace, record, result.fingerprint, suffix),
+                "value": build_query(
+                    f"/{namespace}/file/value",
+                    uri=record.uri,
+                    fingerprint=result.fingerprint,
+                    suffix=suffix,
+                ),
+            }
+            for suffix in result.entry.checksums
+            if is_done
+        ],
+    }
+
+
+def _list_notes(explanation: Explanation) -> Iterator[str]:
+    """Yield what is to be said of the file itself."""
+    if explanation.gone:
+        yield "The file does not exist any more."
+    elif explanation.look.error is not None:
+        yield str(explanation.look.error)
+    if explanation.ignored is not None:
+        yield explanation.ignored
+
+
+def show_value(request: Request) -> Response:
+    """Show the value of one result, as a part of the page."""
+    namespace = find_namespace(request)
+    stack: Stack = namespace.stack
+    record = find_record(stack, request)
+    fingerprint = request.query_params.get("fingerprint", "")
+    suffix = request.query_params.get("suffix", "")
+    value = None
+    if fingerprint in record.results and suffix in record.results[fingerprint].checksums:
+        with closing(connect_store(stack.graph.artifacts)) as store:
+            value = _read_value(store, record, fingerprint, suffix)
+    text = json.dumps(value, indent=1, ensure_ascii=False) if value is not None else None
+    return render(request, "value.html", {"namespace": namespace, "value": value, "text": text})
+
+
+ROUTES = [
+    Route("/file", show_file, name="file"),
+    Route("/file/tracks", show_tracks, name="tracks"),
+    Route("/file/waveform", show_waveform, name="waveform"),
+    Route("/file/value", show_value, name="value"),
+]
