@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 from segue.errors import ConfigurationError, SegueError, TransientError
 from segue_console import live, media
 from segue_console.namespace import Namespace
-from segue_console.pages import catalogue, file, files
+from segue_console.pages import catalogue, file, files, job
 from segue_console.security import Access, Guard, Refused
 from segue_console.templates import render
 from segue_console.waveforms import Waveforms
@@ -47,7 +47,14 @@ def build_app(
         Whether readers may request, retry and cancel.
     """
     static = importlib.resources.files("segue_console") / "static"
-    pages = [*catalogue.ROUTES, *file.ROUTES, *files.ROUTES, *live.ROUTES, *media.ROUTES]
+    pages = [
+        *catalogue.ROUTES,
+        *file.ROUTES,
+        *files.ROUTES,
+        *job.ROUTES,
+        *live.ROUTES,
+        *media.ROUTES,
+    ]
     app = Starlette(
         routes=[
             Route("/", _redirect_to_first),

@@ -1,0 +1,231 @@
+"""What a job has written, on a sample of the files: its versions, its slowest files, its numbers.
+
+A sample, because a catalogue of millions cannot be read for a page. The files are those that follow
+some places spread over the names of the catalogue, always the same ones: a folder with many files
+counts no more than one with few, so the page says that it is a sample.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from segue.adapters.connect import connect_store
+from segue.errors import MissingInput
+from segue.ingest.observation import map_in_threads
+from segue.model.artifact import build_artifact_name
+from segue.model.graph import Graph
+from segue.model.ledger import Ledger, Query
+from segue.model.media_file import split_uri
+from segue.model.object_store import LAST, ObjectStore
+from segue.model.record import Record, State
+from segue.model.transitions import find_current
+from segue.stack import Stack
+
+FIRST = 500  # files from the beginning; a smaller catalogue is looked at as a whole
+PLACES = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+PER_PLACE = 20  # files
+VALUES = 200  # results whose values are read
+MAX_VALUE_BYTES = 1 << 20
+BINS = 24
+SLOWEST = 10
+TEXTS = 12  # different texts of a field that are counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionUse:
+    """How many files of the sample have a result of one version of a job, and since when."""
+
+    fingerprint: str
+    is_present: bool
+    files: int
+    first: datetime | None
+    last: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """How a number, or a text, of a job's results is distributed over the sample."""
+
+    field: str
+    files: int  # that have it
+    missing: int  # in whose result it is null
+    low: float = 0.0
+    high: float = 0.0
+    median: float = 0.0
+    bins: tuple[int, ...] = ()  # of numbers, from low to high
+    texts: tuple[tuple[str, int], ...] = ()  # the most frequent ones
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSample:
+    """What a sample of files says of a job."""
+
+    files: int  # that were looked at
+    is_whole: bool  # they are all that there are
+    versions: tuple[VersionUse, ...]  # the latest first
+    slowest: tuple[tuple[str, float], ...]  # URI and seconds
+    finished: tuple[float, ...]  # when the present results were finished, in seconds of the epoch
+    values: int  # results that were read
+    distributions: tuple[Distribution, ...]
+
+
+def sample_job(stack: Stack, job: str) -> JobSample:
+    """Look at a job's results on a sample of the files."""
+    records, is_whole = sample_records(stack.ledger)
+    graph = stack.graph
+    uses: dict[str, list[datetime | None]] = defaultdict(list)
+    slow: list[tuple[str, float]] = []
+    finished: list[float] = []
+    for record in records:
+        for fingerprint, entry in record.results.items():
+            if entry.job != job or entry.state is not State.DONE:
+                continue
+            uses[fingerprint].append(entry.finished_at)
+            if entry.seconds is not None:
+                slow.append((record.uri, entry.seconds))
+            if fingerprint in graph.accepted[job] and entry.finished_at is not None:
+                finished.append(entry.finished_at.timestamp())
+    values = _read_values(stack, records, job)
+    return JobSample(
+        files=len(records),
+        is_whole=is_whole,
+        versions=_sum_versions(graph, job, uses),
+        slowest=tuple(sorted(slow, key=lambda one: -one[1])[:SLOWEST]),
+        finished=tuple(sorted(finished)),
+        values=len(values),
+        distributions=tuple(_find_distributions(values)),
+    )
+
+
+def sample_records(ledger: Ledger) -> tuple[list[Record], bool]:
+    """Return some records of files that exist, by URI, and whether they are all."""
+    query = Query(deleted=False)
+    first = ledger.find(query, limit=FIRST)
+    if len(first) < FIRST:
+        return first, True
+    found = {record.uri: record for record in first}
+    start = find_common_folder(ledger)
+    for place in PLACES:
+        for record in ledger.find(query, after=start + place, limit=PER_PLACE):
+            found[record.uri] = record
+    return [found[uri] for uri in sorted(found)], False
+
+
+def find_common_folder(ledger: Ledger) -> str:
+    """Return the deepest folder that all files are in, with a few calls to the ledger."""
+    found = ledger.find(Query(deleted=False), limit=1)
+    if not found:
+        return ""
+    parts = found[0].uri.split("/")
+    folder = ""
+    for depth in range(3, len(parts)):
+        deeper = "/".join(parts[:depth]) + "/"
+        if ledger.find(Query(deleted=False), after=deeper + LAST, limit=1):
+            break
+        folder = deeper
+    return folder
+
+
+def _sum_versions(
+    graph: Graph, job: str, uses: Mapping[str, Sequence[datetime | None]]
+) -> tuple[VersionUse, ...]:
+    versions = []
+    for fingerprint, times in uses.items():
+        known = sorted(at for at in times if at is not None)
+        versions.append(
+            VersionUse(
+                fingerprint=fingerprint,
+                is_present=fingerprint == graph.fingerprints[job],
+                files=len(times),
+                first=known[0] if known else None,
+                last=known[-1] if known else None,
+            )
+        )
+    return tuple(sorted(versions, key=lambda v: v.last.timestamp() if v.last else 0, reverse=True))
+
+
+def _read_values(stack: Stack, records: Sequence[Record], job: str) -> list[Any]:
+    """Read the values of the current results in JSON, of files spread over the sample."""
+    names = list(_list_names(stack.graph, records, job))
+    step = max(len(names) // VALUES, 1)
+    with closing(connect_store(stack.graph.artifacts)) as store:
+        read = map_in_threads(lambda name: _read_json(store, name), names[::step][:VALUES])
+        return [value for value in read if value is not None]
+
+
+def _list_names(graph: Graph, records: Sequence[Record], job: str) -> Iterator[str]:
+    for record in records:
+        fingerprint = find_current(graph, record, job)
+        for suffix in record.results[fingerprint].checksums if fingerprint is not None else ():
+            if fingerprint is not None and suffix.rpartition(".")[2] == "json":
+                file = split_uri(record.uri)[1]
+                yield build_artifact_name(job, fingerprint, file, record.version, suffix)
+
+
+def _read_json(store: ObjectStore, name: str) -> Any:
+    try:
+        data = store.read_part(name, start=0, length=MAX_VALUE_BYTES + 1)
+        return msgspec.json.decode(data) if len(data) <= MAX_VALUE_BYTES else None
+    except (MissingInput, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _find_distributions(values: Sequence[Any]) -> Iterator[Distribution]:
+    """Yield the distribution of each number and each short text, in the order of the fields."""
+    fields: dict[str, list[Any]] = {}
+    for value in values:
+        for name, field in _iterate_leaves(value, ""):
+            fields.setdefault(name, []).append(field)
+    for name, found in fields.items():
+        missing = sum(field is None for field in found)
+        numbers = sorted(float(v) for v in found if _is_number(v))
+        texts = Counter(str(v) for v in found if isinstance(v, str | bool))
+        if numbers:
+            yield _count_numbers(name, numbers, missing)
+        elif texts and len(texts) <= max(TEXTS, len(found) // 4):
+            yield Distribution(
+                field=name,
+                files=texts.total(),
+                missing=missing,
+                texts=tuple(texts.most_common(TEXTS)),
+            )
+
+
+def _count_numbers(name: str, numbers: Sequence[float], missing: int) -> Distribution:
+    low, high = numbers[0], numbers[-1]
+    bins = [0] * (BINS if high > low else 1)
+    for number in numbers:
+        place = int((number - low) / (high - low) * BINS) if high > low else 0
+        bins[min(place, len(bins) - 1)] += 1
+    return Distribution(
+        field=name,
+        files=len(numbers),
+        missing=missing,
+        low=low,
+        high=high,
+        median=numbers[len(numbers) // 2],
+        bins=tuple(bins),
+    )
+
+
+def _iterate_leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, field in value.items():
+            yield from _iterate_leaves(field, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list):
+        yield f"{name} (length)", len(value)
+    else:
+        yield name or "(value)", value
+
+
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
