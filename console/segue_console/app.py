@@ -24,6 +24,8 @@ from segue_console.waveforms import Waveforms
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+MODULES = (catalogue, file, files, job, live, media)
+
 
 def build_app(
     namespaces: Mapping[str, Namespace],
@@ -47,14 +49,7 @@ def build_app(
         Whether readers may request, retry and cancel.
     """
     static = importlib.resources.files("segue_console") / "static"
-    pages = [
-        *catalogue.ROUTES,
-        *file.ROUTES,
-        *files.ROUTES,
-        *job.ROUTES,
-        *live.ROUTES,
-        *media.ROUTES,
-    ]
+    pages = [route for module in MODULES for route in module.ROUTES]
     app = Starlette(
         routes=[
             Route("/", _redirect_to_first),

@@ -25,8 +25,8 @@ from segue.reports.explanation import (
     Standing,
     format_holder,
 )
+from segue.reports.failure_hints import HINTS
 from segue_cli.command import Context, command
-from segue_cli.commands.failures import HINTS
 from segue_cli.parameters import add_job_option, file_argument
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 
 from segue.errors import Kind
 from segue.model.record import Failure, State
-from segue_cli.commands.failures import HINTS
+from segue.reports.failure_hints import HINTS
 from segue_cli.main import load_command
 
 LEDGER = ("--ledger", "sqlite:///ledger.db")
