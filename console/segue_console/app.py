@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 from segue.errors import ConfigurationError, SegueError, TransientError
 from segue_console import live, media
 from segue_console.namespace import Namespace
-from segue_console.pages import catalogue, file, files, job
+from segue_console.pages import catalogue, failures, file, files, job, runs
 from segue_console.security import Access, Guard, Refused
 from segue_console.templates import render
 from segue_console.waveforms import Waveforms
@@ -24,7 +24,7 @@ from segue_console.waveforms import Waveforms
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-MODULES = (catalogue, file, files, job, live, media)
+MODULES = (catalogue, failures, file, files, job, live, media, runs)
 
 
 def build_app(
