@@ -16,7 +16,8 @@ from starlette.staticfiles import StaticFiles
 from segue.errors import ConfigurationError, SegueError, TransientError
 from segue_console import live, media
 from segue_console.namespace import Namespace
-from segue_console.pages import catalogue, failures, file, files, job, runs
+from segue_console.pages import catalogue, failures, file, files, job, plan, request, runs
+from segue_console.plans import Plans
 from segue_console.security import Access, Guard, Refused
 from segue_console.templates import render
 from segue_console.waveforms import Waveforms
@@ -24,13 +25,14 @@ from segue_console.waveforms import Waveforms
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-MODULES = (catalogue, failures, file, files, job, live, media, runs)
+MODULES = (catalogue, failures, file, files, job, live, media, plan, request, runs)
 
 
 def build_app(
     namespaces: Mapping[str, Namespace],
     *,
     waveforms: Waveforms,
+    plans: Plans,
     access: Access,
     hosts: Collection[str],
     allow_changes: bool = False,
@@ -42,6 +44,7 @@ def build_app(
     namespaces : mapping of str to Namespace
         What it shows, by name.
     waveforms : Waveforms
+    plans : Plans
     access : Access
     hosts : collection of str
         The names, with their ports, under which it is reached.
@@ -62,7 +65,7 @@ def build_app(
             SegueError: _show_error,
         },
     )
-    app.state.waveforms = waveforms
+    app.state.waveforms, app.state.plans = waveforms, plans
     app.state.namespaces, app.state.allow_changes = namespaces, allow_changes
     return Guard(app, access=access, hosts=hosts, allow_changes=allow_changes)
 

@@ -13,6 +13,7 @@ import uvicorn
 
 from segue.errors import ConfigurationError
 from segue_console.app import build_app
+from segue_console.plans import Plans
 from segue_console.security import TOKEN, TokenAccess
 from segue_console.waveforms import Waveforms
 
@@ -47,10 +48,11 @@ class ConsoleServer:
         self.port: int = self._socket.getsockname()[1]
         token = secrets.token_urlsafe(24)
         self.url = f"http://{HOST}:{self.port}/?{TOKEN}={token}"
-        self._waveforms = Waveforms()
+        self._waveforms, self._plans = Waveforms(), Plans()
         app = build_app(
             namespaces,
             waveforms=self._waveforms,
+            plans=self._plans,
             access=TokenAccess(token, self.port),
             hosts=(f"{HOST}:{self.port}", f"localhost:{self.port}"),
             allow_changes=allow_changes,
@@ -78,6 +80,7 @@ class ConsoleServer:
             self._thread.join()
         self._socket.close()
         self._waveforms.close()
+        self._plans.close()
 
     def _run(self) -> None:
         self._server.run(sockets=[self._socket])

@@ -1,0 +1,98 @@
+"""A request for results of some files, or of a prefix, which a plan precedes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from segue.clock import utc_now
+from segue.ingest.request_client import open_requests, send_request
+from segue.ingest.requests import Request as JobRequest
+from segue.model.media_file import parse_prefix
+from segue.model.planner import Verdict
+from segue.reports.explanation import explain_jobs
+from segue_console.namespace import Namespace
+from segue_console.pages.page import find_namespace
+from segue_console.security import read_form
+from segue_console.templates import render
+
+MAX_FILES = 1_000  # that are chosen one by one
+
+
+async def request_results(request: Request) -> Response:
+    """Show what a request would compute; send it, if that is confirmed."""
+    form = await read_form(request)
+    namespace = find_namespace(request)
+    wanted = _build_request(namespace, form)
+    if "confirm" in form:
+        receipt = await run_in_threadpool(_send, namespace, wanted)
+        return RedirectResponse(f"/{namespace.name}/runs/{receipt}", status_code=303)
+    plan = await run_in_threadpool(_plan, namespace, wanted)
+    return render(
+        request,
+        "request.html",
+        {
+            "namespace": namespace,
+            "page": "files",
+            "wanted": wanted,
+            "graph_jobs": list(namespace.graph.jobs),
+            **plan,
+        },
+    )
+
+
+def _build_request(namespace: Namespace, form: Mapping[str, list[str]]) -> JobRequest:
+    files = tuple(dict.fromkeys(form.get("uri", ())))
+    prefix = form.get("prefix", [""])[0]
+    if len(files) > MAX_FILES:
+        raise HTTPException(400, f"Choose at most {MAX_FILES:,} files, or request a folder.")
+    if bool(files) == bool(prefix):
+        raise HTTPException(400, "Choose some files first.")
+    jobs = namespace.graph.select([job for job in form.get("job", ()) if job])
+    return JobRequest(
+        files=files,
+        prefix=parse_prefix(prefix) if prefix else None,
+        jobs=tuple(jobs) if form.get("job") else (),
+        force="force" in form,
+    )
+
+
+def _plan(namespace: Namespace, wanted: JobRequest) -> dict[str, Any]:
+    """Return what would be computed for files that are chosen one by one."""
+    stack = namespace.stack
+    todo: Counter[str] = Counter()
+    unknown: list[str] = []
+    if wanted.jobs:
+        snapshots = stack.ledger.read(wanted.files) if wanted.files else []
+        for uri, snapshot in zip(wanted.files, snapshots, strict=True):
+            if snapshot.record is None:
+                unknown.append(uri)
+                continue
+            explained = explain_jobs(stack.graph, snapshot.record, wanted.jobs, now=utc_now())
+            todo.update(job.job for job in explained if job.verdict is Verdict.RUN)
+            if wanted.force:
+                todo.update(j.job for j in explained if j.job in wanted.jobs and j.current)
+    costs = namespace.measure_costs()
+    cpu_s = sum(n * costs.get(job, 0.0) for job, n in todo.items())
+    return {
+        "todo": [(job, todo[job]) for job in stack.graph.jobs if todo[job]],
+        "unknown": unknown,
+        "cpu_s": cpu_s,
+        "cost": cpu_s / 3600 * namespace.settings.price,
+        "unmeasured": [job for job in todo if job not in costs],
+    }
+
+
+def _send(namespace: Namespace, wanted: JobRequest) -> str:
+    with open_requests(namespace.stack) as requests:
+        return send_request(requests, wanted).request
+
+
+ROUTES = [Route("/request", request_results, methods=["POST"], name="request")]
