@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from segue.errors import ConfigurationError, SegueError, TransientError
+from segue.errors import ConfigurationError, MissingInput, SegueError, TransientError
 from segue_console import live, media
 from segue_console.namespace import Namespace
 from segue_console.pages import catalogue, failures, file, files, job, plan, request, runs
@@ -88,6 +88,8 @@ def _describe(error: Exception) -> tuple[int, str]:
             return error.status_code, error.detail
         case Refused():
             return error.status, error.reason
+        case MissingInput():
+            return 404, f"{error}."
         case TransientError():
             return 503, f"{error}. Load the page again in a moment."
         case ConfigurationError():
