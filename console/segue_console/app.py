@@ -19,7 +19,7 @@ from segue_console.namespace import Namespace
 from segue_console.pages import catalogue, failures, file, files, job, plan, request, runs
 from segue_console.plans import Plans
 from segue_console.security import Access, Guard, Refused
-from segue_console.templates import render
+from segue_console.templates import load_templates, render
 from segue_console.waveforms import Waveforms
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def build_app(
     allow_changes : bool
         Whether readers may request, retry and cancel.
     """
+    load_templates()
     static = importlib.resources.files("segue_console") / "static"
     pages = [route for module in MODULES for route in module.ROUTES]
     app = Starlette(

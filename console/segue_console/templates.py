@@ -66,6 +66,13 @@ def load_environment() -> jinja2.Environment:
     return environment
 
 
+def load_templates() -> None:
+    """Compile all templates, so that the first page is as fast as the others."""
+    environment = load_environment()
+    for name in environment.list_templates():
+        environment.get_template(name)
+
+
 def render(
     request: Request, template: str, values: Mapping[str, Any], *, status: int = 200
 ) -> HTMLResponse:

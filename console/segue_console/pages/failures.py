@@ -31,7 +31,7 @@ from segue_console.pages.page import find_namespace
 from segue_console.security import read_form
 from segue_console.templates import render
 
-MAX_READ = 5_000  # failures
+MAX_READ = 2_000  # failures
 EXAMPLES = 3
 MAX_MESSAGE = 300
 
