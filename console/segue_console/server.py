@@ -100,7 +100,7 @@ def serve_console(
 
 
 def _listen(port: int) -> socket.socket:
-    # With the protocol, asyncio sends each part at once; else a page waits 40 ms for its second one.
+    # With the protocol, asyncio sends each part at once; else a page waits 40 ms for its second.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
