@@ -33,6 +33,8 @@ class ConsoleServer:
     port : int
         0 picks a free one.
     allow_changes : bool
+    token : str, optional
+        What lets a browser in; by default a new one.
 
     Raises
     ------
@@ -41,12 +43,17 @@ class ConsoleServer:
     """
 
     def __init__(
-        self, namespaces: Mapping[str, Namespace], *, port: int, allow_changes: bool
+        self,
+        namespaces: Mapping[str, Namespace],
+        *,
+        port: int,
+        allow_changes: bool,
+        token: str | None = None,
     ) -> None:
         self._namespaces = namespaces
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
-        token = secrets.token_urlsafe(24)
+        token = token or create_token()
         self.url = f"http://{HOST}:{self.port}/?{TOKEN}={token}"
         self._waveforms, self._plans = Waveforms(), Plans()
         app = build_app(
@@ -86,12 +93,17 @@ class ConsoleServer:
         self._server.run(sockets=[self._socket])
 
 
+def create_token() -> str:
+    """Return a new token."""
+    return secrets.token_urlsafe(24)
+
+
 @contextlib.contextmanager
 def serve_console(
-    namespaces: Mapping[str, Namespace], *, port: int, allow_changes: bool
+    namespaces: Mapping[str, Namespace], *, port: int, allow_changes: bool, token: str | None = None
 ) -> Iterator[ConsoleServer]:
     """Serve until the end of the block."""
-    server = ConsoleServer(namespaces, port=port, allow_changes=allow_changes)
+    server = ConsoleServer(namespaces, port=port, allow_changes=allow_changes, token=token)
     server.start()
     try:
         yield server

@@ -7,10 +7,8 @@ import webbrowser
 import click
 
 from segue_cli.command import Context, command, complete_path
-from segue_cli.commands.up import load_settings
+from segue_cli.commands.up import PORT, load_settings
 from segue_cli.local.signals import Signals
-
-PORT = 8765
 
 
 @command(

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from click.core import ParameterSource
 
 from segue import text
 from segue.errors import ConfigurationError, TransientError
+from segue.extras import require
 from segue.log import (
     Action,
     describe_call,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from segue_cli.local.supervisor import ProgramStatus
     from segue_cli.local.system_group import SystemGroup
 
+PORT = 8765  # of the console
 REFRESH_S = 0.5
 REPAIR_S = 2.0  # between two looks at a graph that is wrong, whose code is imported each time
 IDLE_S = 0.2  # between two checks whether the system is idle
@@ -84,12 +87,29 @@ INTERNAL = {Action.WAITING, Action.FORWARDED, Action.ASKED, Action.DROPPED, Acti
     default=True,
     help="Also compute what files lack that were there before.",
 )
+@click.option(
+    "--console",
+    is_flag=True,
+    help="Also show the catalogue in a web page, as 'segue console' does.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(min=0, max=65535),
+    default=PORT,
+    metavar="N",
+    help="The port of the web page; 0 picks a free one.",
+)
+@click.option("--allow-changes", is_flag=True, help="Let the web page request, retry and cancel.")
 def up(
     context: Context,
+    *,
     places: tuple[str, ...],
     processes: int | None,
     until_idle: float | None,
     catch_up: bool,
+    console: bool,
+    port: int,
+    allow_changes: bool,
 ) -> ExitCode:
     """Run the whole system on this machine and watch a folder.
 
@@ -120,7 +140,11 @@ def up(
         lines.is_several = group.is_several
         return group
 
-    return UpRun(context.output, build, lines, until_idle_s=until_idle).run()
+    page = None
+    if console:
+        require("--console", "console")
+        page = ConsolePage(context.output, settings, port=port, allow_changes=allow_changes)
+    return UpRun(context.output, build, lines, until_idle_s=until_idle, page=page).run()
 
 
 def load_settings(settings: Settings, places: Sequence[str]) -> list[Settings]:
@@ -222,6 +246,41 @@ def _to_text(line: dict[str, Any], folder: str) -> str:
     return escape(f"{process}: {mark}{line.get('action', '?')}{rest}")
 
 
+class ConsolePage:
+    """The web page of the systems, at one address for as long as they are started again."""
+
+    def __init__(
+        self, output: Output, settings: list[Settings], *, port: int, allow_changes: bool
+    ) -> None:
+        self._output = output
+        self._settings = settings
+        self._port = port
+        self._allow_changes = allow_changes
+        self._token: str | None = None
+
+    @contextlib.contextmanager
+    def serve(self) -> Iterator[None]:
+        """Serve it until the end of the block; say where when that is done first."""
+        from segue_console.namespace import open_namespaces
+        from segue_console.server import create_token, serve_console
+
+        is_first = self._token is None
+        self._token = self._token or create_token()
+        with (
+            open_namespaces(self._settings) as namespaces,
+            serve_console(
+                namespaces, port=self._port, allow_changes=self._allow_changes, token=self._token
+            ) as server,
+        ):
+            self._port = server.port
+            if is_first and self._output.as_json:  # not in the log, as it has the token
+                sys.stdout.write(f"{encode_with_time({'action': 'console', 'url': server.url})}\n")
+                sys.stdout.flush()
+            elif is_first:
+                self._output.print(f"Console: {server.url}")
+            yield
+
+
 class UpRun:
     """One run of all systems: start them, show them, and stop them.
 
@@ -235,8 +294,10 @@ class UpRun:
         lines: EventLines,
         *,
         until_idle_s: float | None,
+        page: ConsolePage | None = None,
     ) -> None:
         self._output = output
+        self._page = page
         self._build = build
         self._group = build()
         self._lines = lines
@@ -268,7 +329,7 @@ class UpRun:
             if live is not None:
                 shown.enter_context(live)
             while True:
-                with contextlib.closing(self._group):
+                with contextlib.closing(self._group), self._serve_page():
                     self._follow(signals, lambda: show(RunPhase.RUNNING))
                     code = self._end(signals, lambda: show(RunPhase.STOPPING))
                     show(RunPhase.STOPPED)
@@ -277,6 +338,9 @@ class UpRun:
                     break
         self._print_summary(code, is_page=is_page)
         return code
+
+    def _serve_page(self) -> AbstractContextManager[object]:
+        return self._page.serve() if self._page is not None else contextlib.nullcontext()
 
     def _start_again(self, signals: Signals) -> bool:
         """Start with what has changed, once it is right; return False if it is stopped before."""
