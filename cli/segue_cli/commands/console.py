@@ -7,7 +7,7 @@ import webbrowser
 import click
 
 from segue_cli.command import Context, command, complete_path
-from segue_cli.commands.up import PORT, load_settings
+from segue_cli.commands.up import PORT, load_settings, show_address
 from segue_cli.local.signals import Signals
 
 
@@ -59,11 +59,8 @@ def console(
         open_namespaces(settings) as namespaces,
         serve_console(namespaces, port=port, allow_changes=allow_changes) as server,
     ):
-        if context.output.as_json:
-            context.output.write_json({"url": server.url, "namespaces": list(namespaces)})
-        else:
-            context.output.print(f"Open {server.url}")
-            context.output.print("Ctrl-C stops the console.")
+        show_address(context.output, server.url)
+        context.output.note("Ctrl-C stops it.")
         if browser and context.output.stdout.is_terminal:
             webbrowser.open(server.url)
         while not signals.wait(1.0):

@@ -273,12 +273,18 @@ class ConsolePage:
             ) as server,
         ):
             self._port = server.port
-            if is_first and self._output.as_json:  # not in the log, as it has the token
-                sys.stdout.write(f"{encode_with_time({'action': 'console', 'url': server.url})}\n")
-                sys.stdout.flush()
-            elif is_first:
-                self._output.print(f"Console: {server.url}")
+            if is_first:
+                show_address(self._output, server.url)
             yield
+
+
+def show_address(output: Output, url: str) -> None:
+    """Say where the console is; in no log, since the address has the token."""
+    if output.as_json:
+        sys.stdout.write(f"{encode_with_time({'action': 'console', 'url': url})}\n")
+        sys.stdout.flush()
+    else:
+        output.print(f"Console: {url}")
 
 
 class UpRun:

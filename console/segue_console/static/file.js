@@ -366,8 +366,8 @@ function connectTransport() {
     message.textContent = "The browser cannot play this kind of file; hear one of its results.";
   });
   addEventListener("keydown", (event) => {
-    if (event.target.closest("input, button, select, textarea, summary, a")) return;
-    if (event.key === " ") {
+    if (event.target.closest("input, select, textarea")) return;
+    if (event.key === " " && !event.target.closest("button, summary, a")) {
       event.preventDefault();
       button.click();
     } else if (event.key === "ArrowLeft") {

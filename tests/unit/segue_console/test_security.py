@@ -55,7 +55,7 @@ def test_a_page_may_run_and_load_only_what_is_its_own(console, path):
     for word in ("unsafe", "http:", "https:", "*", "data:", "blob:"):
         assert word not in policy
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
     assert headers["cache-control"] == "no-store"
 
 
