@@ -20,6 +20,8 @@ from segue.worker.process import Scratch
 
 WRITE_S = 0.2
 
+_decode_totals = msgspec.json.Decoder(RunTotals).decode
+
 
 class ProgressWriter:
     """Writes one worker's totals to a file in a folder."""
@@ -80,5 +82,5 @@ def read_progress(folder: str) -> RunTotals:
     total = RunTotals()
     for path in glob.glob(f"{glob.escape(folder)}/*.json"):
         with contextlib.suppress(OSError, msgspec.MsgspecError), open(path, "rb") as file:
-            total.merge(msgspec.json.decode(file.read(), type=RunTotals))
+            total.merge(_decode_totals(file.read()))
     return total
