@@ -286,8 +286,12 @@ def _count_workers(run: BackfillRun, options: PipelineOptions) -> int:
 
 
 def _check_end(run: BackfillRun, totals: RunTotals | None) -> None:
-    """Raise an error if a run has left files because it was stopped early."""
-    if totals is None or not totals.not_started:
+    """Raise an error if a run was stopped early, or has come to its limit of failures."""
+    if totals is None:
+        return
+    limit = run.failure_limit
+    is_over = limit is not None and limit.is_reached(totals.newly_failed_files, totals.tried_files)
+    if not totals.not_started and not is_over:
         return
     if run.progress is not None:  # which has all but these, and is read after an error
         writer = ProgressWriter(run.progress)
@@ -304,6 +308,15 @@ def _check_end(run: BackfillRun, totals: RunTotals | None) -> None:
         order = ledger.read_controls().cancelled.get(run.id)
         if order is not None:
             ledger.change_controls(functools.partial(forget_run, run=run.id))
+    reached = (
+        f"{totals.newly_failed_files:,} of {totals.tried_files:,} files failed, and the limit is "
+        f"{limit}"
+    )
+    if not totals.not_started:
+        raise TooManyFailures(
+            f"{reached}; all files had already begun, so the run has finished them. "
+            "'segue failures' shows the causes"
+        )
     if order is not None and order.reason is None:
         raise RunCancelled(
             f"the run was cancelled by {order.by}; {left}, and what was begun is finished; to "
@@ -311,9 +324,8 @@ def _check_end(run: BackfillRun, totals: RunTotals | None) -> None:
             order.by,
         )
     raise TooManyFailures(
-        f"{totals.newly_failed_files:,} of {totals.tried_files:,} files failed, and the limit is "
-        f"{run.failure_limit}, so the run stops; {left}. 'segue failures' shows the causes; then "
-        "run the same command again, with another limit if need be"
+        f"{reached}, so the run stops; {left}. 'segue failures' shows the causes; then run the "
+        "same command again, with another limit if need be"
     )
 
 
