@@ -131,6 +131,17 @@ def test_one_target_does_not_keep_another_from_being_told(hook):
         assert slow.events == ["first_failure"]  # it still hangs, and nobody waits for it
 
 
+def test_what_is_not_taken_keeps_no_later_notification_waiting(hook):
+    hook.hangs = True
+    target = parse_target(f"http://localhost:{hook.port}/")
+    limit = FailureLimit(files=2)
+    with Notifier([target], limit=limit, patience_s=0.05, last_s=1.0) as notifier:
+        notifier.observe(at(1, 5))
+        notifier.observe(at(2, 6))
+        notifier.observe(at(2, 9, state=RunState.DONE))
+    assert hook.events == ["first_failure", "too_many_failures", "end"]
+
+
 def test_an_unexpected_error_of_a_target_is_logged(logged):
     class Broken:
         name = "broken"
