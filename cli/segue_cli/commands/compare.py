@@ -181,6 +181,10 @@ def _render_rest(context: Context, found: Comparison) -> Iterator[RenderableType
     ]
     plan = context.format_command("plan", "--job", found.job)
     yield f"CPU per file: {costs[0]}, now {costs[1]}. To sum it up: {plan}"
-    for what, errors in (("failed", found.failed), ("old result unreadable", found.unreadable)):
+    for what, errors in (
+        ("failed", found.failed),
+        ("old result unreadable", found.unreadable),
+        ("left out", found.left_out),
+    ):
         for uri, error in errors.items():
             yield f"{what}: {escape(uri)}: {error}"
