@@ -64,6 +64,7 @@ from segue.worker.pool import Pool, count_cores
 from segue.worker.running_job import list_running_folders
 from segue_pipelines.folder_files import FolderFiles
 from segue_pipelines.left_out import LeftOutReporter, read_exclusions, read_left_out
+from segue_pipelines.listing_end import ListedRun
 from segue_pipelines.options import (
     check_secrets,
     find_remote_runner,
@@ -219,7 +220,8 @@ def _build_probes(
 
 def build(pipeline: Any, run: BackfillRun, *, spread: bool) -> Any:
     """Build the pipeline; return its outcomes, one per file."""
-    chunks = pipeline | "Read selection" >> read_selection(run.selection, run.ledger, spread)
+    listed = ListedRun(id=run.id, ledger=run.ledger, namespace=run.graph.namespace)
+    chunks = pipeline | "Read selection" >> read_selection(run.selection, listed, spread)
     return chunks | "Compute" >> beam.ParDo(ComputeMissing(run))
 
 
@@ -303,7 +305,7 @@ def _check_end(run: BackfillRun, totals: RunTotals | None) -> None:
             )
         )
         writer.flush()
-    left = f"{totals.not_started:,} files were not started"
+    left = f"{totals.not_started:,} files that were listed were not started"
     with contextlib.closing(connect_ledger(run.ledger, run.graph.namespace)) as ledger:
         order = ledger.read_controls().cancelled.get(run.id)
         if order is not None:
