@@ -563,8 +563,9 @@ def _count(totals: RunTotals) -> None:
         counts |= {f"failure.{job}.{kind}": n for kind, n in kinds.items()}
     for job, seconds in totals.cpu_seconds.items():
         counts[f"cpu_us.{job}"] = round(seconds * 1e6)
-    for job, seconds in totals.todo_s.items():
-        counts[f"todo_ms.{job}"] = round(seconds * 1e3)
+    counts |= {f"todo_files.{kind}": n for kind, n in totals.todo_files.items()}
+    for kind, seconds in totals.todo_s.items():
+        counts[f"todo_ms.{kind}"] = round(seconds * 1e3)
     for name, n in counts.items():
         Metrics.counter(NAMESPACE, name).inc(n)
 
@@ -602,6 +603,8 @@ def read_totals(result: Any) -> RunTotals:
                 totals.merge(RunTotals(failures={job: {what: n}}))
             case "cpu_us":
                 totals.merge(RunTotals(cpu_seconds={rest: n / 1e6}))
+            case "todo_files":
+                totals.merge(RunTotals(todo_files={rest: n}))
             case "todo_ms":
                 totals.merge(RunTotals(todo_s={rest: n / 1e3}))
     totals.left_out, totals.left_out_names = read_left_out(result)
