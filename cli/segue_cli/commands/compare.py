@@ -76,6 +76,7 @@ def compare(
     are computed anew for files that have a result of the old version, and nothing is recorded. For
     each field of the result: how many files changed, the means, how far the values are apart
     (median, 95 % of the files, the largest), and the files that differ most. And what it costs.
+    Files that lack a result of another namespace are left out, and named.
     """
     from segue.reports.comparison import compare_versions
 
