@@ -49,6 +49,11 @@ def complete_path(
     return [CompletionItem(incomplete, type="file")]
 
 
+def take_dash(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Take ``-`` as the name of an output for standard output, which None stands for."""
+    return None if value == "-" else value
+
+
 METAVARS = {
     "graph": "FILE",
     "price": "NUMBER",

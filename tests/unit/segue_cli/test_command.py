@@ -52,7 +52,7 @@ def test_what_is_logged_goes_to_a_file_too(segue, project, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--log-level", "loud"), "'loud' is not one of"),
+        (("--log-level", "loud"), "--log-level is 'loud'; write debug, info, warning or error"),
         (("--log-file", "/nowhere/log"), "the log file '/nowhere/log' cannot be written (No such"),
         (("--log-file", "music"), "the log file 'music' cannot be written (Is a directory)"),
     ],
