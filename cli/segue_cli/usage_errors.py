@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import click
 
-from segue.model.settings import SETTINGS
-
 WORDS = {click.IntRange: "a whole number", click.FloatRange: "a number"}
 
 
@@ -51,6 +49,7 @@ def _find_remedy(kind: object) -> str | None:
 
 def _list_common_options() -> set[str]:
     """Return the options that all commands have, and those of the settings."""
+    from segue.model.settings import SETTINGS
     from segue_cli.command import GENERAL
 
     common = {option for parameter in GENERAL for option in parameter.opts}

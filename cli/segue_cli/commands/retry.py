@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -136,10 +135,10 @@ def _build_next_command(context: Context, counts: RetryCounts, prefix: str | Non
     jobs = counts.failed | counts.blocked
     if not jobs:
         return None
-    words = ["segue", "backfill", "--from-ledger", "all"]
+    words = ["--from-ledger", "all"]
     for job in context.graph.jobs:
         words += ["--job", job] if job in jobs else []
-    return shlex.join([*words, *(["--prefix", prefix] if prefix else [])])
+    return context.format_command("backfill", *words, *(["--prefix", prefix] if prefix else []))
 
 
 def _to_json(
