@@ -141,3 +141,11 @@ def test_a_variable_is_read_from_the_environment(monkeypatch):
         with pytest.raises(ConfigurationError) as raised:
             secret_store.read_secret("env:SPEECH_KEY", PLACE)
         assert str(raised.value) == f"{PLACE}: the environment variable is not set; set it"
+
+
+def test_a_variable_that_is_no_text_is_refused_and_not_shown(monkeypatch):
+    monkeypatch.setenv("SPEECH_KEY", "hunter2\udcff")
+    with pytest.raises(ConfigurationError) as raised:
+        secret_store.read_secret("env:SPEECH_KEY", PLACE)
+    assert str(raised.value).startswith(f"{PLACE}: the environment variable is no UTF-8 text; ")
+    assert "hunter2" not in str(raised.value)
