@@ -84,6 +84,11 @@ def _open_session(endpoint: str) -> Any:
 
     if endpoint.startswith(_LOCAL):
         return AuthorizedSession(AnonymousCredentials())  # type: ignore[no-untyped-call]
+    if not endpoint.startswith("https://"):
+        raise ConfigurationError(
+            f"{OVERRIDE} is {endpoint!r}, and credentials go only to https:// and to this machine; "
+            "correct it, or unset it"
+        )
     try:
         credentials, _ = google.auth.default(scopes=[SCOPE])
     except DefaultCredentialsError as error:

@@ -133,6 +133,13 @@ def test_nobody_at_that_address_is_told_without_it(server, monkeypatch):
     assert raised.value.__suppress_context__
 
 
+@pytest.mark.parametrize("address", ["http://secrets.example", "secrets.example", "ftp://x"])
+def test_credentials_are_sent_to_no_address_without_encryption(monkeypatch, address):
+    monkeypatch.setenv(secret_store.OVERRIDE, address)
+    with pytest.raises(ConfigurationError, match="credentials go only to https://"):
+        secret_store.read_secret(NAME, PLACE)
+
+
 def test_a_variable_is_read_from_the_environment(monkeypatch):
     monkeypatch.setenv("SPEECH_KEY", "hunter2")
     assert secret_store.read_secret("env:SPEECH_KEY", PLACE) == "hunter2"
