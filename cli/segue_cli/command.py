@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import os
 import shlex
 import sys
@@ -105,10 +106,9 @@ class Context:
 
     def format_command(self, name: str, *arguments: str) -> str:
         """Return another command for people to type, with those of the settings that it takes."""
-        from segue_cli.main import load_command
-
-        known = load_command(name).settings
-        settings = [(n, value) for n, value in self.typed_settings.items() if n in known]
+        # By its name, as segue_cli.main does: every command imports this module.
+        command = getattr(importlib.import_module(f"segue_cli.commands.{name}"), name)
+        settings = [(n, value) for n, value in self.typed_settings.items() if n in command.settings]
         options = [word for n, value in settings for word in (f"--{n.replace('_', '-')}", value)]
         return shlex.join(["segue", name, *arguments, *options])
 

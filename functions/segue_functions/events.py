@@ -68,6 +68,12 @@ class SweepOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_SWEEP_LIMIT)] = LIMIT
 
 
+# Built here, before threads share them: msgspec 0.22 crashes if several use a type first at once.
+_OBJECT = msgspec.json.Decoder(_Object, strict=False)
+_PUBLISHED = msgspec.json.Decoder(_Published, strict=False)
+_decode_sweep_order = msgspec.json.Decoder(SweepOrder).decode
+
+
 def parse_media(event: CloudEvent, *types: str) -> MediaFile:
     """Return the version of a file that an event of Cloud Storage, or a notification, is about.
 
@@ -76,7 +82,7 @@ def parse_media(event: CloudEvent, *types: str) -> MediaFile:
     type_, data = event["type"], event.data
     if type_ == PUBLISHED:
         type_, data = _unwrap_notification(data)
-    stored = _parse(type_, data, types, _Object, "an object of Cloud Storage")
+    stored = _parse(type_, data, types, _OBJECT, "an object of Cloud Storage")
     place = f"gs://{stored.bucket}" if stored.bucket else "file://"
     uri = f"{place}/{stored.name}"
     if not is_unicode(uri):
@@ -99,7 +105,7 @@ def parse_sweep_order(event: CloudEvent) -> SweepOrder:
     """Return the parameters in the message of a schedule; an empty message means the defaults."""
     data = _parse_message(event["type"], event.data).data
     try:
-        return msgspec.json.decode(data, type=SweepOrder) if data.strip() else SweepOrder()
+        return _decode_sweep_order(data) if data.strip() else SweepOrder()
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedEvent(
             f"the message is not a sweep order ({error}); let the schedule send "
@@ -108,7 +114,7 @@ def parse_sweep_order(event: CloudEvent) -> SweepOrder:
 
 
 def _parse_message(type_: str, data: Any) -> _Message:
-    return _parse(type_, data, (PUBLISHED,), _Published, "a message of Pub/Sub").message
+    return _parse(type_, data, (PUBLISHED,), _PUBLISHED, "a message of Pub/Sub").message
 
 
 def _unwrap_notification(data: Any) -> tuple[str, bytes]:
@@ -123,7 +129,9 @@ def _unwrap_notification(data: Any) -> tuple[str, bytes]:
     return NOTIFICATIONS[name], message.data
 
 
-def _parse(type_: str, data: Any, types: tuple[str, ...], kind: type[T], noun: str) -> T:
+def _parse(
+    type_: str, data: Any, types: tuple[str, ...], decoder: msgspec.json.Decoder[T], noun: str
+) -> T:
     """Check an event's type and return its data, which the framework may have decoded."""
     if type_ not in types:
         raise MalformedEvent(
@@ -131,8 +139,8 @@ def _parse(type_: str, data: Any, types: tuple[str, ...], kind: type[T], noun: s
         )
     try:
         if isinstance(data, str | bytes):
-            data = msgspec.json.decode(data)
-        return msgspec.convert(data, kind, strict=False)
+            return decoder.decode(data)
+        return msgspec.convert(data, decoder.type, strict=False)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         rule = f"that of {noun}" if isinstance(error, msgspec.ValidationError) else "JSON"
         raise MalformedEvent(f"the data is not {rule} ({error}); check the sender") from error

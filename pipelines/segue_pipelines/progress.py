@@ -20,6 +20,8 @@ from segue.worker.process import Scratch
 
 WRITE_S = 0.2
 
+_decode_totals = msgspec.json.Decoder(RunTotals).decode
+
 
 class ProgressWriter:
     """Writes one worker's totals to a file in a folder."""
@@ -28,10 +30,16 @@ class ProgressWriter:
         self._path = f"{folder}/{os.getpid()}-{secrets.token_hex(4)}.json"
         self._totals = RunTotals()
         self._written_at = 0.0
+        self._has_failed = False
 
     def show(self, current: RunTotals) -> None:
-        """Write the totals, a few times per second, with those of a part that has not ended yet."""
-        if time.monotonic() - self._written_at > WRITE_S:
+        """Write the totals, a few times per second, with those of a part that has not ended yet.
+
+        The first failure is written at once: the next file may take long.
+        """
+        is_first = not self._has_failed and current.newly_failed_files > 0
+        if is_first or time.monotonic() - self._written_at > WRITE_S:
+            self._has_failed = self._has_failed or is_first
             self._write(current)
 
     def add(self, totals: RunTotals) -> None:
@@ -80,5 +88,5 @@ def read_progress(folder: str) -> RunTotals:
     total = RunTotals()
     for path in glob.glob(f"{glob.escape(folder)}/*.json"):
         with contextlib.suppress(OSError, msgspec.MsgspecError), open(path, "rb") as file:
-            total.merge(msgspec.json.decode(file.read(), type=RunTotals))
+            total.merge(_decode_totals(file.read()))
     return total

@@ -16,7 +16,7 @@ from segue_cli.commands.backfill import (
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import add_selection_options, parse_beam_options
 from segue_cli.views.output import build_table
-from segue_cli.views.text import format_duration, format_number
+from segue_cli.views.text import format_cost, format_duration, format_number
 
 if TYPE_CHECKING:
     from segue.reports.estimate import Estimate
@@ -107,7 +107,7 @@ def _show_estimate(context: Context, found: Estimate) -> None:
     if any(job.vcpu_hours is not None for job in busy):
         context.output.print(
             f"Estimate: {least}{found.vcpu_hours:,.3f} vCPU-hours, "
-            f"cost {found.cost:,.2f} at {found.price:g} per vCPU-hour, "
+            f"cost {format_cost(found.cost)} at {found.price:g} per vCPU-hour, "
             f"{format_duration(found.eta_s)} on {found.vcpus} vCPUs"
         )
     if not found.complete:

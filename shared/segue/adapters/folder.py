@@ -57,6 +57,9 @@ class _StoredMetadata(msgspec.Struct):
     metadata: dict[str, str] = {}
 
 
+_decode_metadata = msgspec.json.Decoder(_StoredMetadata).decode
+
+
 class FolderStore:
     """The object store on a file system.
 
@@ -155,7 +158,7 @@ class FolderStore:
             except OSError:
                 return _StoredMetadata()
         try:
-            return msgspec.json.decode(data, type=_StoredMetadata)
+            return _decode_metadata(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # or cut by a power cut
             return _StoredMetadata()
 

@@ -22,6 +22,8 @@ NAME = "probe"
 JSON = "application/json"
 SUFFIX = "json"
 
+_decode_facts = msgspec.json.Decoder(MediaFacts).decode
+
 
 def find_probe(graph: Graph) -> str:
     """Return the job whose results have durations and tags.
@@ -94,7 +96,7 @@ class ProbeFilter:
             data = self._artifacts.read(record.name_artifact(fingerprint, SUFFIX))
             if compute_checksum(data) != record.results[fingerprint].checksums.get(SUFFIX):
                 return None
-            return msgspec.json.decode(data, type=MediaFacts)
+            return _decode_facts(data)
         except (MissingInput, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
 

@@ -85,10 +85,13 @@ class RequestReceipt(PassedOver, frozen=True, kw_only=True, omit_defaults=False)
     after: str | None = None  # there are more: repeat the request with this and the id
 
 
+_decode_request = msgspec.json.Decoder(Request).decode
+
+
 def parse_request(data: bytes) -> Request:
     """Parse a request, or raise ``InvalidRequest``."""
     try:
-        return msgspec.json.decode(data, type=Request)
+        return _decode_request(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(
             f"the body is not a request ({error}); write JSON such as "

@@ -83,9 +83,12 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
         if text is None:
             return None
         try:
-            return msgspec.json.decode(text, type=cls)
+            return _decode_lineage(text)
         except msgspec.MsgspecError:
             return None
+
+
+_decode_lineage = msgspec.json.Decoder(Lineage).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,6 +102,9 @@ def encode_controls(controls: Controls) -> bytes:
     return msgspec.json.encode(controls, order="deterministic")
 
 
+_decode = msgspec.json.Decoder(Controls).decode
+
+
 def decode_controls(data: bytes | str, where: str) -> Controls:
     """Decode the controls of a ledger.
 
@@ -111,7 +114,7 @@ def decode_controls(data: bytes | str, where: str) -> Controls:
         If they cannot be read: to work on as if nothing were paused would be wrong.
     """
     try:
-        return msgspec.json.decode(data, type=Controls)
+        return _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(
             f"the controls of {where} cannot be read ({error}): it is not known which jobs are "

@@ -81,10 +81,13 @@ def dead_letter_to_envelope(dead: DeadLetter) -> Envelope:
     )
 
 
+_decode = msgspec.json.Decoder(DeadLetter).decode
+
+
 def decode_dead_letter(data: bytes) -> DeadLetter:
     """Parse and check a dead letter, or raise ``UnreadableMessage``."""
     try:
-        return msgspec.json.decode(data, type=DeadLetter)
+        return _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableMessage(
             f"{data[:80]!r} is not a dead letter of format {FORMAT} ({error}); "

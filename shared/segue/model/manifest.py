@@ -79,10 +79,13 @@ def encode_manifest(document: Manifest | Lock) -> bytes:
     )
 
 
+_decode_manifest = msgspec.json.Decoder(Manifest).decode
+
+
 def decode_manifest(data: bytes, place: str) -> Manifest:
     """Parse a manifest; ``place`` is where it was read."""
     try:
-        return msgspec.json.decode(data, type=Manifest)
+        return _decode_manifest(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(
             f"{place} is not a manifest of format {FORMAT} ({error}); publish it again with "
@@ -90,10 +93,13 @@ def decode_manifest(data: bytes, place: str) -> Manifest:
         ) from error
 
 
+_decode_lock = msgspec.json.Decoder(Lock).decode
+
+
 def decode_lock(data: bytes, place: str) -> Lock:
     """Parse a lock; ``place`` is where it was read."""
     try:
-        return msgspec.json.decode(data, type=Lock)
+        return _decode_lock(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(
             f"{place} is not a lock of format {FORMAT} ({error}); write it again with 'segue lock'"

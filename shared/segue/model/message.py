@@ -115,10 +115,13 @@ def encode_message(message: Message) -> bytes:
     return msgspec.json.encode({"format": FORMAT, **msgspec.to_builtins(message)})
 
 
+_decode = msgspec.json.Decoder(Message).decode
+
+
 def decode_message(data: bytes) -> Message:
     """Parse and check a message, or raise ``UnreadableMessage``."""
     try:
-        message = msgspec.json.decode(data, type=Message)
+        message = _decode(data)
         split_uri(message.uri)
         _check_kind(message)
     except (

@@ -161,12 +161,15 @@ def save_run(artifacts: ObjectStore, run: RunRecord, *, replace: bool = False) -
     )
 
 
+_decode = msgspec.json.Decoder(RunRecord).decode
+
+
 def load_run(artifacts: ObjectStore, run: str) -> RunRecord:
     """Load a record, or raise ``MissingInput``."""
     name = format_run_name(run)
     data = artifacts.read(name)
     try:
-        return msgspec.json.decode(data, type=RunRecord)
+        return _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(
             f"the record {artifacts.uri(name)} cannot be read as format {FORMAT} ({error}); start "

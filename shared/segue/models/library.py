@@ -60,6 +60,9 @@ class ModelContents(msgspec.Struct, frozen=True):
     files: Mapping[str, StoredFile]  # by path, the licence included
 
 
+_decode_contents = msgspec.json.Decoder(ModelContents).decode
+
+
 def find_user_folder() -> str:
     """Return the folder for the models of this user, if no other is named."""
     if base := os.environ.get("XDG_CACHE_HOME"):
@@ -80,7 +83,7 @@ class ModelLibrary:
         folder = self._find_folder(entry)
         try:
             with open(os.path.join(folder, CONTENTS), "rb") as file:
-                contents = msgspec.json.decode(file.read(), type=ModelContents)
+                contents = _decode_contents(file.read())
             for name, stored in contents.files.items():
                 if os.stat(os.path.join(folder, name)).st_size != stored.size_bytes:
                     return None
@@ -233,7 +236,7 @@ class ModelLibrary:
     def _read_contents(self, store: ObjectStore, entry: ModelEntry) -> ModelContents | None:
         name = f"{entry.reference}/{entry.key}/{CONTENTS}"
         try:
-            return msgspec.json.decode(store.read(name), type=ModelContents)
+            return _decode_contents(store.read(name))
         except (MissingInput, msgspec.MsgspecError, UnicodeDecodeError):
             return None
 

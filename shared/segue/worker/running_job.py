@@ -39,6 +39,9 @@ class RunningFile(msgspec.Struct, frozen=True, kw_only=True):
     running: tuple[RunningJob, ...]
 
 
+_decode = msgspec.json.Decoder(RunningFile).decode
+
+
 def list_running_folders(ledger: str) -> list[str]:
     """Return the folder where the workers on a ledger write what runs; none if it is in a cloud."""
     path = find_file(ledger)
@@ -116,7 +119,7 @@ def is_alive(file: RunningFile) -> bool:
 def _read_files(folder: str) -> Iterator[tuple[str, RunningFile]]:
     for path in glob.glob(f"{glob.escape(folder)}/*{SUFFIX}"):
         with contextlib.suppress(OSError, msgspec.MsgspecError), open(path, "rb") as file:
-            yield path, msgspec.json.decode(file.read(), type=RunningFile)
+            yield path, _decode(file.read())
 
 
 def _remove_stale_files(folder: str) -> None:

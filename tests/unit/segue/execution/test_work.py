@@ -536,3 +536,20 @@ def test_a_parent_that_is_damaged_whenever_it_is_computed_fails_those_that_read_
     assert limited(work, result, below) == [("b", State.QUEUED), ("c", State.QUEUED)]
     work.claimed = record_of(CHAIN, entry("a", attempts=MAX_ATTEMPTS))
     assert limited(work, result, below) == [("b", State.FAILED), ("c", State.BLOCKED)]
+
+
+@pytest.mark.parametrize("state", [State.QUEUED, State.RUNNING])
+def test_an_event_notes_what_waits_for_a_result_that_is_computed_again(state):
+    """A request has its other parent computed again, after which no event is sent."""
+    lease = LEASE if state is State.RUNNING else None
+    again = entry("b", state, lease=lease, requests=("r1",))
+    steps, work = build_steps(JOIN, "cd"), of_event("a", "c")
+    record, _ = start(steps, work, record_of(JOIN, entry("a"), again))
+    assert at(JOIN, record, "c").state == State.QUEUED
+
+
+def test_an_event_notes_nothing_that_waits_for_what_sends_an_event_of_its_own():
+    first = entry("b", State.RUNNING, lease=LEASE, requests=("r1",), notify=(EVERYONE,))
+    steps, work = build_steps(JOIN, "cd"), of_event("a", "c")
+    start(steps, work, before := record_of(JOIN, entry("a"), first))
+    assert work.record == before
