@@ -486,5 +486,5 @@ def _fits(value: Any, wanted: pa.DataType | None, type_errors: tuple[type[Except
 def _build_type_mismatch(
     row: Mapping[str, Any], name: str, wanted: pa.DataType | None, what: str
 ) -> TypeMismatch:
-    kind = "no type of a column" if wanted is None else f"the type of the column, {wanted}"
+    kind = "any type of a column" if wanted is None else f"the type of the column, {wanted}"
     return TypeMismatch(f"{row['uri']}: {name!r} is {what}, which does not fit {kind}; {REMEDY}")
