@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from segue.codec.table_times import limit_times
 from segue.printable import encode_json
 from segue.reports.result_json import to_json_type
 from segue_cli.views import text
@@ -91,7 +92,7 @@ def render_value(
         if value.y.size:
             yield f"level, {LEVEL_FLOOR_DB:g} to 0 dBFS: {_draw_level(value)}"
     elif hasattr(value, "num_rows"):
-        yield from _render_rows(value.slice(0, rows).to_pylist(), value.num_rows, rows)
+        yield from _render_rows(limit_times(value.slice(0, rows)).to_pylist(), value.num_rows, rows)
 
 
 def draw_sparkline(
