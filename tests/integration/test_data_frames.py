@@ -79,6 +79,13 @@ def in_parts(media):
     frame = with_polars(media)
     return polars.concat([frame[:1], frame[1:]], rechunk=False)
 
+def objects(media):
+    import polars
+    return polars.DataFrame({"a": [object(), object()]})
+
+def numbered_index(media):
+    return with_pandas(media).rename_axis(3)
+
 def lazy(media):
     return with_polars(media).lazy()
 
@@ -94,6 +101,8 @@ REFUSED = {
     "reset_index(drop=True), or keep it as a column with rename_axis('name')",
     "twice": "cannot insert count, already exists",
     "numbered": "a column is named int 0; names are strings: set frame.columns",
+    "numbered_index": "a column is named int 3; names are strings: set frame.columns, or for",
+    "objects": "column 'a' of the DataFrame holds objects of Python; give it a type of polars",
     "mixed": "which is no table with one type per column: (\"Could not convert 'x'",
     "large": "which is no table with one type per column: Python int too large",
     "series": "which is no table with one type per column",

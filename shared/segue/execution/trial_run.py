@@ -83,6 +83,11 @@ def subgraph_for(graph: Graph, job: str, params: Mapping[str, Any]) -> Graph:
 
     The jobs' code is checked against it, and that the models are there.
     """
+    if taken := params.keys() & graph.jobs[job].secrets.keys():
+        raise ConfigurationError(
+            f"{min(taken)!r} is a secret of {job!r} and no parameter; set what its reference in "
+            "the graph names"
+        )
     line = {name: graph.jobs[name] for name in graph.add_ancestors([job])}
     line[job] = replace(line[job], params={**line[job].params, **params})
     part = replace(graph, jobs=line)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -137,6 +138,32 @@ def test_the_summary_as_json(segue, files):
         "unreadable": 0,
         "unreadable_artifacts": [],
     }
+
+
+@pytest.fixture
+def dated(writer):
+    """A table with types that JSON does not have, and an array with a number that it has not."""
+    table = pa.table({"at": [datetime(2020, 1, 2, tzinfo=UTC)], "key": [b"\xff"]})
+    writer.write("a.wav", table=table, arrays={"x": np.array(np.nan), "y": np.array([np.inf, 1])})
+
+
+def test_types_that_json_does_not_have_are_text_there_and_numbers_that_it_has_not_null(
+    segue, dated
+):
+    where = """"table".rows LIKE '%"/w=="%'"""
+    said = segue("export", "table", "arrays", *LEDGER, "--where", where)
+    assert said.code == 0
+    row = json.loads(said.out, parse_constant=pytest.fail)
+    assert row["table.rows"] == [{"at": "2020-01-02T00:00:00+00:00", "key": "/w=="}]
+    assert (row["arrays.x"], row["arrays.y"]) == (None, [None, 1.0])
+
+
+def test_a_csv_has_the_same_and_numbers_as_readers_of_csv_know_them(segue, dated):
+    assert segue("export", "table", "arrays", *LEDGER, "-o", "out.csv").code == 0
+    with open("out.csv", newline="") as file:
+        [row] = csv.DictReader(file)
+    assert json.loads(row["table.rows"])[0]["key"] == "/w=="
+    assert (row["arrays.x"], row["arrays.y"]) == ("nan", "[null, 1.0]")
 
 
 def test_a_dry_run_counts_and_reads_and_writes_nothing(segue, writer, files, folder):

@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
+from datetime import date, timedelta
 
 import click
 import numpy as np
@@ -191,3 +192,11 @@ def test_a_damaged_artifact_is_named_with_the_remedy(segue, writer, song):
     said = segue("show", song, "beats", *LEDGER)
     assert said.code != 0
     assert "segue backfill --force --job beats" in said.err
+
+
+def test_a_table_may_have_types_that_json_does_not_have(segue, writer):
+    columns = {"on": [date(2020, 1, 2)], "took": [timedelta(seconds=2)], "key": [[b"\xff"]]}
+    writer.write("dated.wav", table=pa.table(columns))
+    said = segue("show", writer.uri("dated.wav"), "table", *LEDGER)
+    assert said.code == 0
+    assert said.out.splitlines()[-1].split() == ["2020-01-02", "2.0", '["/w=="]']
