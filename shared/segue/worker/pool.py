@@ -257,6 +257,11 @@ class Pool:
         return len(self._tasks)
 
     @property
+    def is_loading(self) -> bool:
+        """Whether the jobs' code is still being imported, so that none has begun."""
+        return not self._has_imported
+
+    @property
     def batch_files(self) -> int:
         """How many files to submit besides those of ordinary work, so that batches fill.
 

@@ -201,7 +201,7 @@ def test_if_all_files_lack_a_result_of_another_namespace_that_is_an_error(segue,
         (["level"], "of an older version; there is nothing to compare with"),
         (["level", "--from", "1"], "is the present version of 'level'"),
         (["level", "--from", "beef"], "no file has a result of 'level' of version beef"),
-        (["level", "--sample", "0"], "x>=1"),
+        (["level", "--sample", "0"], "write a whole number of at least 1"),
     ],
 )
 def test_a_wrong_use_is_refused(segue, project, arguments, said):

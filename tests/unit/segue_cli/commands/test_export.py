@@ -438,6 +438,14 @@ def test_jobs_and_outputs_are_completed(writer, start, expected):
         assert [item.value for item in jobs.shell_complete(ctx, start)] == expected
 
 
+def test_a_dash_is_standard_output(segue, files, folder):
+    plain = segue("export", "beats", *LEDGER)
+    said = segue("export", "beats", "-o", "-", *LEDGER)
+    assert (said.code, said.out, said.err) == (0, plain.out, plain.err)
+    assert said.out.startswith("{")
+    assert not (folder / "-").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -446,7 +454,7 @@ def test_jobs_and_outputs_are_completed(writer, start, expected):
         (("stems",), "'stems' has several outputs; write one of stems.vocals, stems.summary"),
         (("beat",), "did you mean 'beats'?"),
         (("beats", "-o", "none/out.csv"), "cannot be written (No such file or directory)"),
-        ((), "Missing argument"),
+        ((), "JOB is missing"),
         (("beats", "--where", "tempo > 1"), "no such column: tempo; the columns are files.uri"),
         (("beats", "--where", '"tempo" > 1'), '"tempo" is no job and no column'),
         (("beats", "--where", "count >"), "'count >' cannot be used: it is incomplete; the col"),

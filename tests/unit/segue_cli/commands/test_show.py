@@ -104,7 +104,7 @@ def test_json_has_values_and_what_they_are_of(segue, writer, song):
 def test_a_job_without_a_current_result_is_named(segue, song):
     said = segue("show", song, "absent", "beats", *LEDGER)
     assert said.code == ExitCode.UNFINISHED
-    assert "No current result of absent; 'segue explain FILE' says why" in said.err
+    assert "No current result of absent; to see why: segue explain " in said.err
     assert "tempo_bpm" in said.out
 
 
@@ -135,7 +135,7 @@ def test_results_of_a_deleted_file_are_not_shown(segue, writer, song):
         (["a.wav", "stems"], "write one of stems.vocals, stems.summary"),
         (["a.wav", "--open"], "name one job"),
         (["a.wav", "beats", "plain", "--open"], "name one job"),
-        (["a.wav", "--rows", "0"], "x>=1"),
+        (["a.wav", "--rows", "0"], "write a whole number of at least 1"),
     ],
 )
 def test_a_wrong_use_is_refused(segue, song, arguments, said):
