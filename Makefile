@@ -102,9 +102,9 @@ lock: $(READY)  ## Renew the locks from pyproject.toml and locks/*.in
 	@$(COMPILE) --extra pipelines --extra models pyproject.toml --output-file locks/pipelines.txt
 	@$(COMPILE) --extra pipelines --extra models-gpu --constraints locks/pipelines.txt pyproject.toml \
 	  --output-file locks/pipelines-gpu.txt
-	@for part in build frames; do \
-	  $(COMPILE) --constraints locks/dev.txt locks/$$part.in --output-file locks/$$part.txt || exit; \
-	done
+	@$(COMPILE) --constraints locks/dev.txt locks/build.in --output-file locks/build.txt
+	@$(COMPILE) --constraints locks/dev.txt $(patsubst %,--no-emit-package %,numpy python-dateutil six tzdata) locks/frames.in \
+	  --output-file locks/frames.txt
 	@$(COMPILE) --no-deps locks/truth.in --output-file locks/truth.txt
 	@for part in docs infra sbom; do $(COMPILE) locks/$$part.in --output-file locks/$$part.txt || exit; done
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import os
 import shlex
 import sys
@@ -29,6 +30,8 @@ from segue.adapters.connect import ledger_exists
 from segue.errors import ConfigurationError
 from segue.extras import require
 from segue.log import FILE, LEVEL, LEVELS, configure
+from segue.model.ledger import Ledger, Query, find_pages
+from segue.model.media_file import resolve_prefix
 from segue.model.settings import SETTINGS, Settings
 from segue.stack import Stack, load_graph, open_stack
 from segue_cli.exit_code import ExitCode
@@ -46,6 +49,11 @@ def complete_path(
 ) -> list[CompletionItem]:
     """Let the shell complete a path."""
     return [CompletionItem(incomplete, type="file")]
+
+
+def take_dash(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Take ``-`` as the name of an output for standard output, which None stands for."""
+    return None if value == "-" else value
 
 
 METAVARS = {
@@ -105,10 +113,9 @@ class Context:
 
     def format_command(self, name: str, *arguments: str) -> str:
         """Return another command for people to type, with those of the settings that it takes."""
-        from segue_cli.main import load_command
-
-        known = load_command(name).settings
-        settings = [(n, value) for n, value in self.typed_settings.items() if n in known]
+        # By its name, as segue_cli.main does: every command imports this module.
+        command = getattr(importlib.import_module(f"segue_cli.commands.{name}"), name)
+        settings = [(n, value) for n, value in self.typed_settings.items() if n in command.settings]
         options = [word for n, value in settings for word in (f"--{n.replace('_', '-')}", value)]
         return shlex.join(["segue", name, *arguments, *options])
 
@@ -123,6 +130,12 @@ class Context:
         with open_stack(self.settings, graph=self.graph, create=create) as stack:
             yield stack
             self.damaged.update(stack.ledger.damage.reasons)
+
+
+def check_prefix(ledger: Ledger, prefix: str) -> None:
+    """Raise an error if a prefix is a local path that is neither there nor in the ledger."""
+    if prefix and not any(find_pages(ledger, Query(prefix=prefix), limit=1)):
+        resolve_prefix(prefix)
 
 
 class Command(click.Command):

@@ -95,7 +95,7 @@ def draw_dot(graph: Graph) -> str:
 
 
 def build_document(graph: Graph) -> dict[str, Any]:
-    """Return the whole graph, with what is derived from it, for JSON."""
+    """Return the whole graph, with what is derived from it, for JSON; of secrets, their names."""
     return {
         "path": graph.path,
         "namespace": graph.namespace,
@@ -116,6 +116,7 @@ def build_document(graph: Graph) -> dict[str, Any]:
                 "needs": dict(job.needs),
                 "accepts": list(job.accepts),
                 "params": dict(job.params),
+                "secrets": list(job.secrets),
                 "equivalents": list(job.equivalents),
                 "fingerprint": graph.fingerprints[job.name],
                 "accepted": list(graph.accepted[job.name]),

@@ -25,6 +25,7 @@ from segue.extras import MissingExtra, find_extra, require
 from segue.printable import escape, escape_lines
 from segue_cli.exit_code import ExitCode
 from segue_cli.help import HelpContext
+from segue_cli.usage_errors import describe_usage_error
 
 if TYPE_CHECKING:
     from segue_cli.command import Command
@@ -180,9 +181,7 @@ def _report_error(error: BaseException, *, debug: bool) -> ExitCode:
             _print_message("interrupted")
             return ExitCode.INTERRUPTED
         case click.ClickException():
-            ctx = getattr(error, "ctx", None)
-            more = f"\nTry '{ctx.command_path} --help'." if ctx is not None else ""
-            _print_message(f"error: {error.format_message()}{more}")
+            _print_message(f"error: {describe_usage_error(error)}")
             return ExitCode.USAGE
         case ConfigurationError():
             _print_message(f"error: {error}")

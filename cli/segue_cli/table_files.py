@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import math
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from segue.adapters.folder import O_TMPFILE_UNSUPPORTED
 from segue.errors import ConfigurationError
-from segue.printable import encode_json
+from segue.reports.result_json import encode_result, to_json_type
 from segue.reports.result_table import REMEDY, ArrowColumns, ResultColumns, TypeMismatch, drop_nulls
 from segue_cli.views.output import build_write_error
 
@@ -54,7 +54,7 @@ class JsonLinesWriter:
         self._columns.learn(rows)
         for row in rows:
             cells = {name: row[name] for name in self._columns.names if name in row}
-            self._file.write(f"{_encode(cells)}\n".encode())
+            self._file.write(f"{encode_result(cells)}\n".encode())
 
     def close(self) -> None:
         """Write nothing."""
@@ -379,12 +379,14 @@ def _open_nameless(folder: str) -> int | None:
 
 
 def _format_cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return value if isinstance(value, str) else _encode(value)
-
-
-def _encode(value: object) -> str:
-    return encode_json(value, default=datetime.isoformat)
+    match value:
+        case None:
+            return ""
+        case str():
+            return value
+        case float() if not math.isfinite(value):
+            return str(value)  # nan, inf, -inf: readers of CSV know them
+        case bool() | int() | float() | list() | dict():
+            return encode_result(value)
+    plain = to_json_type(value)
+    return plain if isinstance(plain, str) else encode_result(plain)

@@ -64,6 +64,7 @@ from segue.worker.pool import Pool, count_cores
 from segue.worker.running_job import list_running_folders
 from segue_pipelines.folder_files import FolderFiles
 from segue_pipelines.left_out import LeftOutReporter, read_exclusions, read_left_out
+from segue_pipelines.listing_end import ListedRun
 from segue_pipelines.options import (
     check_secrets,
     find_remote_runner,
@@ -219,7 +220,8 @@ def _build_probes(
 
 def build(pipeline: Any, run: BackfillRun, *, spread: bool) -> Any:
     """Build the pipeline; return its outcomes, one per file."""
-    chunks = pipeline | "Read selection" >> read_selection(run.selection, run.ledger, spread)
+    listed = ListedRun(id=run.id, ledger=run.ledger, namespace=run.graph.namespace)
+    chunks = pipeline | "Read selection" >> read_selection(run.selection, listed, spread)
     return chunks | "Compute" >> beam.ParDo(ComputeMissing(run))
 
 
@@ -286,8 +288,12 @@ def _count_workers(run: BackfillRun, options: PipelineOptions) -> int:
 
 
 def _check_end(run: BackfillRun, totals: RunTotals | None) -> None:
-    """Raise an error if a run has left files because it was stopped early."""
-    if totals is None or not totals.not_started:
+    """Raise an error if a run was stopped early, or has come to its limit of failures."""
+    if totals is None:
+        return
+    limit = run.failure_limit
+    is_over = limit is not None and limit.is_reached(totals.newly_failed_files, totals.tried_files)
+    if not totals.not_started and not is_over:
         return
     if run.progress is not None:  # which has all but these, and is read after an error
         writer = ProgressWriter(run.progress)
@@ -299,11 +305,20 @@ def _check_end(run: BackfillRun, totals: RunTotals | None) -> None:
             )
         )
         writer.flush()
-    left = f"{totals.not_started:,} files were not started"
+    left = f"{totals.not_started:,} files that were listed were not started"
     with contextlib.closing(connect_ledger(run.ledger, run.graph.namespace)) as ledger:
         order = ledger.read_controls().cancelled.get(run.id)
         if order is not None:
             ledger.change_controls(functools.partial(forget_run, run=run.id))
+    reached = (
+        f"{totals.newly_failed_files:,} of {totals.tried_files:,} files failed, and the limit is "
+        f"{limit}"
+    )
+    if not totals.not_started:
+        raise TooManyFailures(
+            f"{reached}; all files had already begun, so the run has finished them. "
+            "'segue failures' shows the causes"
+        )
     if order is not None and order.reason is None:
         raise RunCancelled(
             f"the run was cancelled by {order.by}; {left}, and what was begun is finished; to "
@@ -311,9 +326,8 @@ def _check_end(run: BackfillRun, totals: RunTotals | None) -> None:
             order.by,
         )
     raise TooManyFailures(
-        f"{totals.newly_failed_files:,} of {totals.tried_files:,} files failed, and the limit is "
-        f"{run.failure_limit}, so the run stops; {left}. 'segue failures' shows the causes; then "
-        "run the same command again, with another limit if need be"
+        f"{reached}, so the run stops; {left}. 'segue failures' shows the causes; then run the "
+        "same command again, with another limit if need be"
     )
 
 
@@ -549,8 +563,9 @@ def _count(totals: RunTotals) -> None:
         counts |= {f"failure.{job}.{kind}": n for kind, n in kinds.items()}
     for job, seconds in totals.cpu_seconds.items():
         counts[f"cpu_us.{job}"] = round(seconds * 1e6)
-    for job, seconds in totals.todo_s.items():
-        counts[f"todo_ms.{job}"] = round(seconds * 1e3)
+    counts |= {f"todo_files.{kind}": n for kind, n in totals.todo_files.items()}
+    for kind, seconds in totals.todo_s.items():
+        counts[f"todo_ms.{kind}"] = round(seconds * 1e3)
     for name, n in counts.items():
         Metrics.counter(NAMESPACE, name).inc(n)
 
@@ -588,6 +603,8 @@ def read_totals(result: Any) -> RunTotals:
                 totals.merge(RunTotals(failures={job: {what: n}}))
             case "cpu_us":
                 totals.merge(RunTotals(cpu_seconds={rest: n / 1e6}))
+            case "todo_files":
+                totals.merge(RunTotals(todo_files={rest: n}))
             case "todo_ms":
                 totals.merge(RunTotals(todo_s={rest: n / 1e3}))
     totals.left_out, totals.left_out_names = read_left_out(result)

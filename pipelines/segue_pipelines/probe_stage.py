@@ -150,7 +150,7 @@ class ProbeStage:
             else:
                 self._unselect(reason)
                 yield outcome
-        self._add_pairs(selected, self._run)
+        self._add_pairs(selected, replace(self._run, is_begun=True))
 
 
 def join(first: Outcome, second: Outcome) -> Outcome:

@@ -30,10 +30,16 @@ class ProgressWriter:
         self._path = f"{folder}/{os.getpid()}-{secrets.token_hex(4)}.json"
         self._totals = RunTotals()
         self._written_at = 0.0
+        self._has_failed = False
 
     def show(self, current: RunTotals) -> None:
-        """Write the totals, a few times per second, with those of a part that has not ended yet."""
-        if time.monotonic() - self._written_at > WRITE_S:
+        """Write the totals, a few times per second, with those of a part that has not ended yet.
+
+        The first failure is written at once: the next file may take long.
+        """
+        is_first = not self._has_failed and current.newly_failed_files > 0
+        if is_first or time.monotonic() - self._written_at > WRITE_S:
+            self._has_failed = self._has_failed or is_first
             self._write(current)
 
     def add(self, totals: RunTotals) -> None:

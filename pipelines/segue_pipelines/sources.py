@@ -46,6 +46,7 @@ from segue.model.object_store import (
 from segue.model.record import Record, State
 from segue.model.transitions import find_entry, is_current
 from segue_pipelines.left_out import LeftOutReporter
+from segue_pipelines.listing_end import ListedRun
 from segue_pipelines.options import has_worker_processes, is_local
 
 MAX_CHUNK = 256
@@ -202,39 +203,38 @@ def check_prefix(selection: Selection, options: PipelineOptions) -> None:
 
 
 @beam.ptransform_fn  # type: ignore[untyped-decorator]
-def read_selection(pipeline: Any, selection: Selection, ledger: str, spread: bool) -> Any:
-    """Read the selected files as chunks.
+def read_selection(pipeline: Any, selection: Selection, run: ListedRun, spread: bool) -> Any:
+    """Read the selected files as chunks, until soon after the run was cancelled.
 
     Parameters
     ----------
     pipeline : beam.Pipeline
     selection : Selection
-    ledger : str
-        URL of the ledger, for a selection that queries it.
+    run : ListedRun
+        Its ledger is also that of a selection that queries it.
     spread : bool
         Whether chunks are redistributed over workers; a waste on a runner with only one.
     """
     start = pipeline | "Start" >> beam.Impulse()
     if selection.uris is not None:
-        lines = start | "Read URIs" >> beam.FlatMap(_chunk_uris, selection)
+        lines = start | "Read URIs" >> beam.FlatMap(_chunk_uris, selection, run)
         if spread:
             lines = lines | "Spread URIs" >> beam.Reshuffle()
         return lines | "Look up files" >> beam.ParDo(_LookUp(selection))
     if selection.ledger is not None:
-        chunks = start | "Query ledger" >> beam.FlatMap(_chunk_records, selection, ledger)
+        chunks = start | "Query ledger" >> beam.FlatMap(_chunk_records, selection, run)
     else:
         ranges = start | "Split prefix" >> beam.FlatMap(_split_into_ranges, selection, spread)
         if spread:
             ranges = ranges | "Spread shards" >> beam.Reshuffle()
-        chunks = ranges | "List" >> beam.FlatMap(_chunk_range, selection)
+        chunks = ranges | "List" >> beam.FlatMap(_chunk_range, selection, run)
     return chunks | "Spread files" >> beam.Reshuffle() if spread else chunks
 
 
-def _chunk_uris(_element: bytes, selection: Selection) -> Iterator[tuple[str, ...]]:
+def _chunk_uris(_element: bytes, selection: Selection, run: ListedRun) -> Iterator[tuple[str, ...]]:
     left_out = LeftOutReporter()
-    yield from split_into_chunks(
-        read_uris(selection, report=left_out.report, unselect=left_out.unselect)
-    )
+    found = read_uris(selection, report=left_out.report, unselect=left_out.unselect)
+    yield from run.list_until_cancelled(split_into_chunks(found))
     left_out.flush()
 
 
@@ -278,11 +278,12 @@ def _find_reason(error: SegueError) -> LeftOutReason:
     return LeftOutReason.MISSING
 
 
-def _chunk_records(_element: bytes, selection: Selection, ledger: str) -> Iterator[Chunk]:
+def _chunk_records(_element: bytes, selection: Selection, run: ListedRun) -> Iterator[Chunk]:
     left_out = LeftOutReporter()
-    yield from split_into_chunks(
-        query_files(selection, ledger, pass_over=left_out.pass_over, unselect=left_out.unselect)
+    found = query_files(
+        selection, run.ledger, pass_over=left_out.pass_over, unselect=left_out.unselect
     )
+    yield from run.list_until_cancelled(split_into_chunks(found))
     left_out.flush()
 
 
@@ -299,17 +300,16 @@ def _split_into_ranges(_element: bytes, selection: Selection, spread: bool) -> I
         yield from split_at_slash(name)
 
 
-def _chunk_range(part: NameRange, selection: Selection) -> Iterator[Chunk]:
+def _chunk_range(part: NameRange, selection: Selection, run: ListedRun) -> Iterator[Chunk]:
     left_out = LeftOutReporter()
-    yield from split_into_chunks(
-        list_files(
-            selection,
-            [part],
-            report=left_out.report,
-            pass_over=left_out.pass_over,
-            unselect=left_out.unselect,
-        )
+    found = list_files(
+        selection,
+        [part],
+        report=left_out.report,
+        pass_over=left_out.pass_over,
+        unselect=left_out.unselect,
     )
+    yield from run.list_until_cancelled(split_into_chunks(found))
     left_out.flush()
 
 

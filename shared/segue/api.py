@@ -398,7 +398,9 @@ def results(
     Raises
     ------
     ConfigurationError
-        If the graph has no such job or output, or the job has several and none is named.
+        If the graph has no such job or output, or the job has several and none is named; and from
+        the loop, if the prefix is a path that neither exists nor is in the ledger. Of another
+        prefix without files, the loop warns.
     """
     from segue.reports.result_set import Results
     from segue.reports.results import check_reference

@@ -25,13 +25,19 @@ def escape_lines(text: str) -> str:
 
 
 def encode_json(
-    value: object, *, indent: int | None = None, default: Callable[[Any], object] | None = None
+    value: object,
+    *,
+    indent: int | None = None,
+    default: Callable[[Any], object] | None = None,
+    allow_nan: bool = True,
 ) -> str:
     """Encode a value as JSON that is valid UTF-8, with unprintable characters escaped.
 
     A file name that is not UTF-8 contains lone surrogates, which are written as ``\\udc..``.
     """
-    text = json.dumps(value, indent=indent, ensure_ascii=False, default=default)
+    text = json.dumps(
+        value, indent=indent, ensure_ascii=False, default=default, allow_nan=allow_nan
+    )
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)

@@ -17,6 +17,11 @@ def format_number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
+def format_cost(cost: float) -> str:
+    """Format a cost with two decimals; only nothing is 0.00."""
+    return "<0.01" if 0 < cost < 0.005 else f"{cost:,.2f}"
+
+
 def format_size(size_bytes: float) -> str:
     """Format a size in binary units."""
     for unit in UNITS:

@@ -21,6 +21,7 @@ CONTAINER = "infra/container"
 # What a user may have beside the code, and what must not get into an image.
 OTHERS = (
     *("song.flac", ".env", ".venv/lib/module.py", "build/graph.json", "tests/data.py"),
+    "venv/lib/python3.11/site-packages/module.py",
     *(".segue/ledger.db", "infra/envs/dev.tfvars", "infra/.terraform/modules/modules.json"),
 )
 OWN = ("helpers/__init__.py", "helpers/deep/more.py", "models/own.onnx", "segue.lock")

@@ -1,26 +1,23 @@
 """Jobs that return data frames of pandas and polars, which no extra of Segue brings.
 
-polars is installed beside this environment, as its lock names it, and kept in pytest's cache.
+Both are installed beside this environment; see ``frames`` in conftest.py.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from segue_support.paths import ROOT
+pytestmark = pytest.mark.xdist_group("frames")  # their packages are installed once
 
-LOCK = ROOT / "locks" / "frames.txt"
-INSTALL_S = 300.0
 JOBS = """
 import datetime
 
@@ -82,6 +79,13 @@ def in_parts(media):
     frame = with_polars(media)
     return polars.concat([frame[:1], frame[1:]], rechunk=False)
 
+def objects(media):
+    import polars
+    return polars.DataFrame({"a": [object(), object()]})
+
+def numbered_index(media):
+    return with_pandas(media).rename_axis(3)
+
 def lazy(media):
     return with_polars(media).lazy()
 
@@ -97,6 +101,8 @@ REFUSED = {
     "reset_index(drop=True), or keep it as a column with rename_axis('name')",
     "twice": "cannot insert count, already exists",
     "numbered": "a column is named int 0; names are strings: set frame.columns",
+    "numbered_index": "a column is named int 3; names are strings: set frame.columns, or for",
+    "objects": "column 'a' of the DataFrame holds objects of Python; give it a type of polars",
     "mixed": "which is no table with one type per column: (\"Could not convert 'x'",
     "large": "which is no table with one type per column: Python int too large",
     "series": "which is no table with one type per column",
@@ -105,35 +111,8 @@ REFUSED = {
 }
 
 
-def _give_up(missing: str) -> NoReturn:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"CI lets no test skip: there is no {missing}")
-    pytest.skip(f"there is no {missing}")
-
-
 @pytest.fixture(scope="module")
-def packages(pytestconfig) -> Path:
-    """A folder with polars, to add to the path."""
-    beside = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
-    uv = shutil.which("uv", path=beside) or _give_up("uv, which installs packages")
-    folder = pytestconfig.cache.mkdir("frames")
-    done = folder / "installed"
-    inputs = f"{sys.version}\n{LOCK.read_text()}"
-    if not (done.exists() and done.read_text() == inputs):
-        shutil.rmtree(folder)
-        wanted = ["--no-deps", "--require-hashes", "--requirements", str(LOCK)]
-        command = [uv, "pip", "install", "--quiet", "--python", sys.executable]
-        command += ["--target", str(folder), *wanted]
-        ran = subprocess.run(
-            command, capture_output=True, text=True, timeout=INSTALL_S, check=False
-        )
-        assert ran.returncode == 0, ran.stderr
-        done.write_text(inputs)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def project(packages, tmp_path_factory) -> Path:
+def project(frames, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("frames")
     (folder / "frame_jobs.py").write_text(JOBS)
     (folder / "music").mkdir()
@@ -147,16 +126,16 @@ def project(packages, tmp_path_factory) -> Path:
             for name in (*WRITTEN, *REFUSED)
         )
     )
-    ran = _segue(folder, packages, "backfill", "--prefix", "music", "--all", "--tolerate", "100%")
+    ran = _segue(folder, frames, "backfill", "--prefix", "music", "--all", "--tolerate", "100%")
     assert ran.returncode in (0, 1, 3), ran.stderr
     return folder
 
 
-def _segue(folder: Path, packages: Path, *arguments: str) -> Any:
+def _segue(folder: Path, frames: Path, *arguments: str) -> Any:
     return subprocess.run(
         [sys.executable, "-m", "segue_cli", *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(packages)},
+        env={**os.environ, "PYTHONPATH": str(frames)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -202,8 +181,8 @@ def test_a_data_frame_of_polars_becomes_a_table(project):
 
 
 @pytest.mark.parametrize(("job", "message"), REFUSED.items())
-def test_what_is_no_table_is_refused(project, packages, job, message):
-    ran = _segue(project, packages, "failures", "--job", job, "--json")
+def test_what_is_no_table_is_refused(project, frames, job, message):
+    ran = _segue(project, frames, "failures", "--job", job, "--json")
     [failure] = json.loads(ran.stdout)["failures"]
     assert failure["kind"] == "bad_output"
     assert message in failure["message"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 
 from segue_support.paths import ROOT
 
-pytestmark = pytest.mark.xdist_group("notebook")
+pytestmark = pytest.mark.xdist_group("frames")
 
 
 def list_outputs(notebook):
@@ -23,10 +24,17 @@ def list_outputs(notebook):
     ]  # fmt: skip
 
 
-def test_it_runs_and_shows_what_the_repository_has(tmp_path):
+def test_it_runs_and_shows_what_the_repository_has(frames, tmp_path):
     made = tmp_path / "made.ipynb"
     command = [sys.executable, "-m", "segue_support.notebook", "--output", made]
-    done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        command,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(frames)},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     shown = list_outputs(json.loads(made.read_text()))
     stored = list_outputs(json.loads((ROOT / "docs/results.ipynb").read_text()))

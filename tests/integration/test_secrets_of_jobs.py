@@ -158,3 +158,11 @@ def test_a_missing_secret_ends_a_command_before_the_first_file(project, server):
     assert "jobs.both.secrets.token: Secret Manager answers with 404; there is no such" in said
     assert "secrets/missing" not in said
     assert not (project / ".segue/artifacts/both").exists()
+
+
+def test_no_parameter_takes_the_place_of_a_secret(project, server):
+    arguments = ["run", "raised", "media/a.wav", "--param", "key=typed"]
+    code, said = run(project, server[0], *arguments, SPEECH_KEY=KEY)
+    assert code == 2
+    assert "'key' is a secret of 'raised' and no parameter; set what its reference in" in said
+    assert "typed" not in said

@@ -156,6 +156,19 @@ def test_a_backfill_in_which_too_many_files_fail_begins_nothing_more(project, wo
     assert rest["files"] == FILES
 
 
+def test_a_limit_that_is_reached_when_all_files_have_begun_is_told(project):
+    project.spoil()
+    project.nap_s = 0.0
+    limited = (*BACKFILL, "--limit", "2", "--max-failures", "1", "--tolerate", "100%")
+    code, counts, err = project.run(*limited)
+    assert code == ExitCode.FAILURES
+    assert (counts["files"], counts["failed_files"], counts["not_started"]) == (2, 1, 0)
+    assert counts["error"].startswith("1 of 2 files failed, and the limit is 1; all files had alr")
+    assert err.count(counts["error"]) == 1
+    _, shown, _ = project.run("runs", counts["run"])
+    assert (shown["state"], shown["error"]) == ("failed", counts["error"])
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_run_that_probes_its_files_first_counts_each_of_them_once(project, workers):
     project.spoil()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from email import message_from_bytes
 from pathlib import Path
@@ -46,6 +47,20 @@ def test_it_holds_what_is_deployed_beside_the_code(wheel):
     }
     assert held.keys() == expected | {"locks/functions.txt", "locks/pipelines.txt"}
     assert [name for name, data in held.items() if data != (ROOT / name).read_bytes()] == []
+
+
+def test_the_action_that_publishes_it_knows_its_metadata(wheel, tmp_path):
+    """Twine 6, which that action brings, refuses a later version, as older installers may."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=INSTALL_S)
+    [sdist] = tmp_path.iterdir()
+    with zipfile.ZipFile(wheel) as file:
+        [name] = [n for n in file.namelist() if n.endswith(".dist-info/METADATA")]
+        texts = [file.read(name)]
+    with tarfile.open(sdist) as archive:
+        [info] = [n for n in archive.getnames() if n.count("/") == 1 and n.endswith("/PKG-INFO")]
+        texts.append(archive.extractfile(info).read())
+    assert [message_from_bytes(text)["Metadata-Version"] for text in texts] == ["2.4", "2.4"]
 
 
 def test_its_extras_need_no_package_that_has_its_import_name(wheel):

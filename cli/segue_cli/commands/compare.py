@@ -76,6 +76,7 @@ def compare(
     are computed anew for files that have a result of the old version, and nothing is recorded. For
     each field of the result: how many files changed, the means, how far the values are apart
     (median, 95 % of the files, the largest), and the files that differ most. And what it costs.
+    Files that lack a result of another namespace are left out, and named.
     """
     from segue.reports.comparison import compare_versions
 
@@ -181,6 +182,10 @@ def _render_rest(context: Context, found: Comparison) -> Iterator[RenderableType
     ]
     plan = context.format_command("plan", "--job", found.job)
     yield f"CPU per file: {costs[0]}, now {costs[1]}. To sum it up: {plan}"
-    for what, errors in (("failed", found.failed), ("old result unreadable", found.unreadable)):
+    for what, errors in (
+        ("failed", found.failed),
+        ("old result unreadable", found.unreadable),
+        ("left out", found.left_out),
+    ):
         for uri, error in errors.items():
             yield f"{what}: {escape(uri)}: {error}"

@@ -26,7 +26,7 @@ from segue.reports.row_filter import RowFilter
 from segue.reports.table_keys import TableKeys, clean_name
 from segue.stack import Stack, load_graph
 from segue_cli.bigquery_export import Staged, TableUpdate, select_due, stage_files
-from segue_cli.command import Context, command, complete_path
+from segue_cli.command import Context, check_prefix, command, complete_path, take_dash
 from segue_cli.exit_code import ExitCode
 from segue_cli.export_counts import Batch, ExportCounts, summarise
 from segue_cli.export_pipeline import run_export_pipeline, stage_by_pipeline
@@ -86,8 +86,9 @@ def complete_reference(
     "--output",
     "-o",
     metavar="FILE",
+    callback=take_dash,
     help="The file to write, whose name ends in .parquet, .csv, .jsonl or .arrow. It is replaced "
-    "once the new one is complete.  [default: standard output]",
+    "once the new one is complete.  [default: standard output, as with -]",
     shell_complete=complete_path,
 )
 @click.option(
@@ -203,6 +204,7 @@ def _write_here(
         _check_output(context, output, form)
     counts = ExportCounts(context.graph, RowReader(references), context.output.note)
     with context.open() as stack:
+        check_prefix(stack.ledger, prefix)
         files = _find_results(stack, references, prefix)
         columns = ResultColumns(stack.graph, references)
         total = None if prefix else partial(count_files, stack.ledger)

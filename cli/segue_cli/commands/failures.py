@@ -14,7 +14,7 @@ from segue.model.media_file import parse_prefix
 from segue.printable import escape, escape_lines
 from segue.reports.failure_hints import HINTS
 from segue.reports.job_states import FailedJob, find_failures, select_kinds
-from segue_cli.command import Context, command
+from segue_cli.command import Context, check_prefix, command
 from segue_cli.parameters import job_option, kind_option, prefix_option
 
 if TYPE_CHECKING:
@@ -55,13 +55,15 @@ def failures(
     Nor are jobs that are only blocked by a failed parent; 'segue status' counts them.
     """
     chosen = context.graph.select(jobs)
+    within = parse_prefix(prefix) if prefix else ""
     with context.open() as stack:
+        check_prefix(stack.ledger, within)
         found = find_failures(
             stack.ledger,
             stack.graph,
             jobs=chosen,
             kinds=select_kinds(kinds),
-            prefix=parse_prefix(prefix) if prefix else "",
+            prefix=within,
         )
         groups = FailureGroups(limit if limit is not None or context.output.as_json else EXAMPLES)
         if context.output.as_json:

@@ -18,7 +18,7 @@ from segue.model.graph_schema import format_schema
 from segue.model.settings import DEFAULT_GRAPH
 from segue.printable import encode_json
 from segue.registry.publication import load_manifests, open_registry
-from segue_cli.command import Context, command, complete_path
+from segue_cli.command import Context, command, complete_path, take_dash
 from segue_cli.drawing import build_document, draw_dot, draw_mermaid, format_outputs, walk_tree
 from segue_cli.registry_drawing import (
     UNKNOWN,
@@ -79,7 +79,8 @@ PICTURES = {"eps", "gif", "jpeg", "jpg", "pdf", "png", "ps", "svg", "webp"}  # t
     "--output",
     "-o",
     metavar="FILE",
-    help="Write to this file instead of standard output.",
+    callback=take_dash,
+    help="Write to this file.  [default: standard output, as with -]",
     shell_complete=complete_path,
 )
 @click.option(

@@ -103,6 +103,7 @@ def init(context: Context, folder: str, graph: str | None, deployment: bool, for
         files |= {"jobs.yaml": COMMENT + files["jobs.yaml"], SCHEMA: format_schema()}
     existing = [name for name in files if os.path.lexists(os.path.join(folder, name))]
     _check_modules(folder)
+    _check_folders(folder, files)
     optional = [n for n in files if not n.startswith(MODULES)] if deployment else OPTIONAL
     kept = [] if force else [name for name in existing if name in optional]
     if not force:
@@ -112,30 +113,45 @@ def init(context: Context, folder: str, graph: str | None, deployment: bool, for
         _write(os.path.join(folder, name), files[name])
     removed = sorted(_remove_old_modules(folder, files))
     steps = [
-        *([] if os.path.normpath(folder) == "." else [shlex.join(["cd", folder])]),
+        *_list_first_step(folder),
         *(DEPLOYMENT_STEPS if deployment else FIRST_STEPS if graph is None else _list_steps(graph)),
     ]
     if context.output.as_json:
         changed = {"written": written, "kept": kept, "removed": removed}
         context.output.write_json({"folder": folder, **changed, "next": steps})
         return
-    _show(context.output, folder, written, kept)
+    _show(context.output, folder, written, kept, removed)
     context.output.print("\nNext:", *(f"  {step}" for step in steps))
 
 
-def _show(output: Output, folder: str, written: Sequence[str], kept: Sequence[str]) -> None:
+def _show(
+    output: Output,
+    folder: str,
+    written: Sequence[str],
+    kept: Sequence[str],
+    removed: Sequence[str],
+) -> None:
     for name in written:
         if not name.startswith(MODULES):
             output.print(f"wrote {os.path.join(folder, name)}")
     modules = sum(name.startswith(MODULES) for name in written)
     output.print(f"wrote {os.path.join(folder, MODULES)}, Segue's Terraform ({modules} files)")
+    for name in removed:
+        output.print(f"removed {os.path.join(folder, name)}, which Segue's Terraform does not have")
     for name in kept:
         path = os.path.join(folder, name)
         output.print(f"kept  {path}, which already exists")
         lacking, hint = HINTS.get(name, ("", ""))
+        if lacking and not _is_in_file(path, lacking):
+            output.print(f"      {hint}")
+
+
+def _is_in_file(path: str, text: str) -> bool:
+    try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            if lacking not in file.read():
-                output.print(f"      {hint}")
+            return text in file.read()
+    except OSError:  # a folder, or a link to nowhere
+        return False
 
 
 def _find_graph(folder: str) -> str:
@@ -151,10 +167,22 @@ def _find_graph(folder: str) -> str:
 def _check_modules(folder: str) -> None:
     """Check that the folder of Segue's modules is Segue's, as it is replaced as a whole."""
     place = os.path.join(folder, MODULES)
-    if os.path.lexists(place.rstrip("/")) and not os.path.exists(f"{place}constraints.txt"):
+    is_copy = os.path.exists(f"{place}constraints.txt") and not os.path.islink(place.rstrip("/"))
+    if os.path.lexists(place.rstrip("/")) and not is_copy:
         raise ConfigurationError(
             f"{place!r} is not a copy of Segue's Terraform modules, which belongs there; rename it"
         )
+
+
+def _check_folders(folder: str, files: Collection[str]) -> None:
+    """Check that no file is where a folder belongs, before anything is written."""
+    for name in sorted({os.path.dirname(name) for name in files}):
+        path = os.path.join(folder, name).rstrip("/")
+        if os.path.lexists(path) and not os.path.isdir(path):
+            raise ConfigurationError(
+                f"{path!r} is no folder, and files of the project belong into it; rename it, or "
+                "name another folder"
+            )
 
 
 def _check_conflicts(folder: str, conflicts: Collection[str], deployment: bool) -> None:
@@ -178,6 +206,12 @@ def _remove_old_modules(folder: str, files: Collection[str]) -> Iterator[str]:
             if relative not in files:
                 os.remove(path)
                 yield relative
+
+
+def _list_first_step(folder: str) -> list[str]:
+    if os.path.normpath(folder) == ".":
+        return []
+    return [shlex.join(["cd", f"./{folder}" if folder.startswith("-") else folder])]
 
 
 def _list_steps(graph: str) -> list[str]:

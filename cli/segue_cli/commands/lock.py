@@ -64,7 +64,8 @@ def lock(context: Context, check: bool) -> ExitCode | None:
         if comparison.is_current:
             context.output.note(f"{LOCK_FILE} is current.")
         elif check:
-            context.output.note(f"{LOCK_FILE} is not current; 'segue lock' writes it.")
+            again = context.format_command("lock")
+            context.output.note(f"{LOCK_FILE} is not current; to write it: {again}")
         else:
             context.output.note(f"Wrote {comparison.path}; commit it.")
     return ExitCode.UNFINISHED if check and not comparison.is_current else None

@@ -119,7 +119,7 @@ def select_models(graph: Graph, names: Sequence[str]) -> list[ModelEntry]:
     for name in names:
         entry = listed.get(name) or versions.get(name)
         if entry is None:
-            hint = suggest(name, [*listed, *versions])
+            hint = suggest(name, [*listed, *versions], otherwise=f"use one of {', '.join(listed)}")
             raise ConfigurationError(f"{name!r} is not a model that is listed; {hint}")
         found[entry.reference] = entry
     return list(found.values())

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from segue.model.media_file import parse_prefix
-from segue.text import format_duration, format_number
+from segue.text import format_cost, format_duration, format_number
 from segue_cli.command import Context, command
 from segue_cli.commands.backfill import (
     build_backfill,
@@ -107,7 +107,7 @@ def _show_estimate(context: Context, found: Estimate) -> None:
     if any(job.vcpu_hours is not None for job in busy):
         context.output.print(
             f"Estimate: {least}{found.vcpu_hours:,.3f} vCPU-hours, "
-            f"cost {found.cost:,.2f} at {found.price:g} per vCPU-hour, "
+            f"cost {format_cost(found.cost)} at {found.price:g} per vCPU-hour, "
             f"{format_duration(found.eta_s)} on {found.vcpus} vCPUs"
         )
     if not found.complete:

@@ -11,7 +11,7 @@ from segue.ingest.exclusions import describe_passed_over
 from segue.ingest.request_client import build_request, open_requests, send_request
 from segue.ingest.requests import load_request
 from segue.model.criteria import Criteria
-from segue_cli.command import Context, command, complete_path
+from segue_cli.command import Context, check_prefix, command, complete_path
 from segue_cli.commands.watch import follow
 from segue_cli.criteria_options import add_criteria_options
 from segue_cli.exit_code import ExitCode
@@ -91,6 +91,7 @@ def request(
             "--parents has no effect without --force; add it or leave both out"
         )
     with context.open(create=True) as stack, open_requests(stack) as requests:
+        check_prefix(stack.ledger, new_request.prefix or "")
         receipt = send_request(requests, new_request)
         is_followed = watch and receipt.files > 0
         if not context.output.as_json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -22,7 +21,7 @@ from segue.maintenance.retry import (
 from segue.model.media_file import parse_prefix
 from segue.model.run import RunKind, RunSelection
 from segue.reports.job_states import select_kinds
-from segue_cli.command import Context, command
+from segue_cli.command import Context, check_prefix, command
 from segue_cli.parameters import job_option, kind_option, prefix_option, yes_option
 from segue_cli.recorded_run import record_run
 from segue_cli.views.output import build_table
@@ -79,6 +78,7 @@ def retry(
     # Like a ledger, a queue is created at its first use; without one, no pipeline is streaming.
     publish = ledger_exists(context.settings.queue) if publish is None else publish
     with context.open() as stack, contextlib.ExitStack() as opened:
+        check_prefix(stack.ledger, selection.prefix)
         queue = None
         if publish and not dry_run:
             queue = opened.enter_context(
@@ -136,10 +136,10 @@ def _build_next_command(context: Context, counts: RetryCounts, prefix: str | Non
     jobs = counts.failed | counts.blocked
     if not jobs:
         return None
-    words = ["segue", "backfill", "--from-ledger", "all"]
+    words = ["--from-ledger", "all"]
     for job in context.graph.jobs:
         words += ["--job", job] if job in jobs else []
-    return shlex.join([*words, *(["--prefix", prefix] if prefix else [])])
+    return context.format_command("backfill", *words, *(["--prefix", prefix] if prefix else []))
 
 
 def _to_json(

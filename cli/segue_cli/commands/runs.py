@@ -13,6 +13,7 @@ import msgspec
 from segue import text
 from segue.adapters.connect import connect_store
 from segue.clock import utc_now
+from segue.model.outcome import Status
 from segue.model.run import RunRecord, RunState
 from segue.printable import escape
 from segue.reports.run_history import (
@@ -42,6 +43,7 @@ STYLES = {
     RunState.CANCELLED: "yellow",
     LOST_STATE: "red",
 }
+ORDER = {str(status): n for n, status in enumerate(Status)}
 LIMIT = 20
 MANY = 3  # files or jobs that are named
 
@@ -158,7 +160,7 @@ def _list_counts(run: RunRecord) -> Iterator[str]:
 def _list_cost(run: RunRecord, price: float) -> Iterator[str]:
     if hours := sum_vcpu_hours(run):
         yield f"{text.format_duration(3600 * hours)} of CPU"
-        yield f"cost {hours * price:,.2f}"
+        yield f"cost {text.format_cost(hours * price)}"
 
 
 def _render_one(run: RunRecord, now: datetime, price: float) -> RenderableType:
@@ -171,7 +173,8 @@ def _render_one(run: RunRecord, now: datetime, price: float) -> RenderableType:
         rows.add_row(name, value)
     if not run.counts.jobs:
         return Group(rows)
-    statuses = list(dict.fromkeys(s for found in run.counts.jobs.values() for s in found))
+    recorded = dict.fromkeys(s for found in run.counts.jobs.values() for s in found)
+    statuses = sorted(recorded, key=lambda s: ORDER.get(s, len(ORDER)))  # and later versions' last
     table = build_table("job", *(f">{s.replace('_', ' ')}" for s in statuses))
     for job, found in run.counts.jobs.items():
         table.add_row(job, *(f"{found[s]:,}" if found.get(s) else "·" for s in statuses))

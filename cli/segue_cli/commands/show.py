@@ -100,7 +100,8 @@ def show(context: Context, file: str, jobs: tuple[str, ...], rows: int, opens: b
         context.output.print(escape(look.uri), *_render(results, rows))
     if missing or not results:
         what = f"of {', '.join(missing)}" if missing else "of any job"
-        context.output.note(f"No current result {what}; 'segue explain FILE' says why.")
+        explain = context.format_command("explain", file)
+        context.output.note(f"No current result {what}; to see why: {explain}")
         raise SystemExit(ExitCode.UNFINISHED)
 
 

@@ -15,7 +15,7 @@ from segue.model.media_file import parse_prefix
 from segue.printable import escape
 from segue.reports.artifact_sample import ArtifactSample, look_at_artifacts
 from segue.reports.job_states import ForeignRequests, JobCounts, count_jobs, count_requests
-from segue_cli.command import Context, command
+from segue_cli.command import Context, check_prefix, command
 from segue_cli.parameters import prefix_option
 from segue_cli.views.output import Output, build_table, draw_bar
 from segue_cli.views.paused import list_paused
@@ -60,6 +60,7 @@ def status(context: Context, prefix: str | None, watch: float | None) -> None:
         raise ConfigurationError("--watch and --json exclude each other; leave one out")
     within = parse_prefix(prefix) if prefix else ""
     with context.open() as stack:
+        check_prefix(stack.ledger, within)
         if watch is not None:
             _watch(context.output, stack, within, watch)
         found = count_jobs(stack.ledger, stack.graph, within)

@@ -14,6 +14,7 @@ import click
 import msgspec
 
 from segue import text
+from segue.errors import ConfigurationError
 from segue.extras import require
 from segue.ingest.catalogue import find_media
 from segue.model.job_code import check_code
@@ -67,6 +68,12 @@ def test(context: Context, jobs: tuple[str, ...], files: tuple[str, ...]) -> Exi
 
     require("trying jobs", "audio")
     graph = context.graph
+    for name in jobs:
+        if name not in graph.jobs and os.path.isfile(name):
+            raise ConfigurationError(
+                f"{name!r} is a file, not a job; name files with --file, as in: "
+                f"{context.format_command('test', '--file', name)}"
+            )
     chosen = graph.select(jobs)
     line = {name: graph.jobs[name] for name in graph.jobs if name in graph.add_ancestors(chosen)}
     part = replace(graph, jobs=line)

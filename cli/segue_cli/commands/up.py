@@ -243,7 +243,10 @@ def _to_text(line: dict[str, Any], folder: str) -> str:
     rest = "".join(f" {name}={value}" for name, value in shown.items())
     mark = "" if line.get("severity", "INFO") == "INFO" else f"{str(line['severity']).lower()}: "
     rest += "".join(f" {name}={line[name]}" for name in TOTALS if name in line)
-    return escape(f"{process}: {mark}{line.get('action', '?')}{rest}")
+    text_line = f"{process}: {mark}{line.get('action', '?')}{rest}"
+    if line.get("action") == Action.CHANGED:  # about the user's own graph, in several lines
+        return escape_lines(text_line).replace("\n", "\n  ")
+    return escape(text_line)
 
 
 class ConsolePage:

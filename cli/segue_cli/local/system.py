@@ -29,6 +29,7 @@ from segue.model.lease_owner import is_lost
 from segue.model.media_file import parse_location
 from segue.model.queue import list_subscriptions
 from segue.model.record import State
+from segue.model.settings import Settings
 from segue.model.shipped_graphs import DEFAULT_PATH
 from segue.reports.job_states import count_jobs
 from segue.worker.model_paths import check_models
@@ -56,7 +57,6 @@ from segue_cli.local.supervisor import ProgramState, ProgramStatus, Supervisor
 
 if TYPE_CHECKING:
     from segue.model.graph import Graph
-    from segue.model.settings import Settings
 
 UP, FUNCTIONS = "up", "functions"  # the names of this process and of the functions in its lines
 SWEEP_S = 60.0
@@ -191,14 +191,11 @@ class System:
             self._catch_up = None  # no record needs to be read
         if not (gaps := leave_out_requests(gaps, counts)):
             return
-        path = self.graph.path
-        where = ["--graph", path] if path is not None and path != DEFAULT_PATH else []
-        backfill = ["segue", "backfill", *where, "--prefix", self.folder or "", "--all"]
         place = f"of those in {self.folder}, they" if self.folder else "they"
         then = (
             f"{place} are requested now, a few at a time; --no-catch-up leaves them"
             if self._catch_up is not None
-            else f"to compute them: {shlex.join(backfill)}"
+            else f"to compute them: {self._format_backfill()}"
         )
         log_event(
             Action.MISSING,
@@ -207,6 +204,16 @@ class System:
             reason=f"files that were known before lack results, by job: {describe_gaps(gaps)}; "
             f"{then}",
         )
+
+    def _format_backfill(self) -> str:
+        """Return the command that computes what is missing, with the settings that it needs."""
+        path = self.graph.path
+        words = ["--graph", path] if path is not None and path != DEFAULT_PATH else []
+        found = Settings.load(graph=self.settings.graph)
+        for name in ("ledger", "artifacts"):
+            if (value := getattr(self.settings, name)) != getattr(found, name):
+                words += [f"--{name}", value]
+        return shlex.join(["segue", "backfill", *words, "--prefix", self.folder or "", "--all"])
 
     def start_programs(self) -> None:
         """Start the pipelines and the sweeps."""

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from segue import text
+from segue.codec.table_times import limit_times
 from segue.printable import encode_json
+from segue.reports.result_json import to_json_type
 from segue_cli.views.output import build_table
 
 if TYPE_CHECKING:
@@ -90,7 +92,7 @@ def render_value(
         if value.y.size:
             yield f"level, {LEVEL_FLOOR_DB:g} to 0 dBFS: {_draw_level(value)}"
     elif hasattr(value, "num_rows"):
-        yield from _render_rows(value.slice(0, rows).to_pylist(), value.num_rows, rows)
+        yield from _render_rows(limit_times(value.slice(0, rows)).to_pylist(), value.num_rows, rows)
 
 
 def draw_sparkline(
@@ -181,12 +183,18 @@ def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
+def _encode(value: Any) -> str:
+    is_plain = value is None or isinstance(value, bool | int | float | list | Mapping)
+    plain = value if is_plain else to_json_type(value)
+    return plain if isinstance(plain, str) else encode_json(plain, default=to_json_type)
+
+
 def format_value(value: Any) -> str:
     """Format a value in one line; a long list of numbers is its range and a curve."""
     if isinstance(value, str):
         return value
     if not isinstance(value, list) or len(value) <= LISTED:
-        return encode_json(value)
+        return _encode(value)
     if all(map(_is_number, value)):
         return _format_numbers(value)
     if all(isinstance(v, str) for v in value):

@@ -62,7 +62,7 @@ def execute(run: StreamingRun, options: PipelineOptions) -> None:
     if is_local(options):
         check_writable(run.artifacts)
     try:
-        with stop_at_signals(lambda: stream_workers.find(run.name)), _merge_metrics_at_once():
+        with _open_worker(run) if is_local(options) else contextlib.nullcontext():
             run_pipeline(lambda pipeline: build(pipeline, run), options)
     finally:
         stream_workers.close(run.name)
@@ -100,6 +100,14 @@ def _submit(run: StreamingRun, options: PipelineOptions) -> None:
     job_id = result.job_id() if result.has_job else None  # a template has none
     names = " ".join(run.pipelines)
     log_event(Action.STARTED, pipelines=names, queue=run.queue, id=job_id)
+
+
+@contextlib.contextmanager
+def _open_worker(run: StreamingRun) -> Iterator[None]:
+    """Open the stream worker before Beam starts, so that a signal finds it from then on."""
+    with stop_at_signals() as attach, _merge_metrics_at_once():
+        attach(stream_workers.get_or_open(run))
+        yield
 
 
 @contextlib.contextmanager

@@ -32,11 +32,6 @@ class ProcessCache(Generic[T]):
                     self._entries[run.name] = self._open(run, stack), stack.pop_all()
             return self._entries[run.name][0]
 
-    def find(self, name: str) -> T | None:
-        """Return a run's object, or None; safe in a signal handler."""
-        entry = self._entries.get(name)
-        return None if entry is None else entry[0]
-
     def close(self, name: str) -> None:
         """Close a run's object, if there is one."""
         with self._lock:

@@ -59,6 +59,11 @@ def parse_target(url: str) -> NotificationTarget:
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port, parts = None, None, urllib.parse.urlsplit("")
+    if url.count("@") > parts.netloc.count("@"):  # what looks like the host may be a password
+        raise ConfigurationError(
+            "a URL to notify has an @ after its host, or a password with a #, / or ?; "
+            "write https://host/path, with %40 for @, %23 for #, %2F for / and %3F for ?"
+        )
     if parts.scheme not in ("https", "http") or not host or re.search(r"[\s\x00-\x1f\x7f]", url):
         raise ConfigurationError(f"a URL to notify is not that of a webhook; {FORMS}")
     if parts.scheme == "http" and not _is_this_machine(host):

@@ -15,6 +15,7 @@ import msgspec
 from segue.backoff import Backoff, retry
 from segue.errors import ConfigurationError, Unavailable
 from segue.extras import MissingExtra
+from segue.model.media_file import is_unicode
 from segue.model.secret_reference import find_variable
 
 ENDPOINT = "https://secretmanager.googleapis.com"
@@ -22,6 +23,7 @@ OVERRIDE = "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER"  # what gcloud reads,
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 BACKOFF, ATTEMPTS = Backoff(0.5, 5.0), 4
 TIMEOUT_S = (10.0, 20.0)  # to connect, to read
+REMEDY = "store it as text, such as in base64"
 ACCESSOR = "roles/secretmanager.secretAccessor"
 _LOCAL = ("http://127.0.0.1:", "http://localhost:")
 _values: dict[str, str] = {}  # by reference: each is read once per process
@@ -48,6 +50,10 @@ def read_secret(reference: str, place: str) -> str:
         value = os.environ.get(name)
         if not value:
             raise ConfigurationError(f"{place}: the environment variable is not set; set it")
+        if not is_unicode(value):
+            raise ConfigurationError(
+                f"{place}: the environment variable is no UTF-8 text; {REMEDY}"
+            )
         return value
     if reference not in _values:
         _values[reference] = _decode(_access(reference, place), place)
@@ -78,6 +84,11 @@ def _open_session(endpoint: str) -> Any:
 
     if endpoint.startswith(_LOCAL):
         return AuthorizedSession(AnonymousCredentials())  # type: ignore[no-untyped-call]
+    if not endpoint.startswith("https://"):
+        raise ConfigurationError(
+            f"{OVERRIDE} is {endpoint!r}, and credentials go only to https:// and to this machine; "
+            "correct it, or unset it"
+        )
     try:
         credentials, _ = google.auth.default(scopes=[SCOPE])
     except DefaultCredentialsError as error:
@@ -121,6 +132,4 @@ def _decode(body: bytes, place: str) -> str:
             raise Unavailable(f"{place}: the answer of Secret Manager is damaged; try again later")
         return data.decode()
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
-        raise ConfigurationError(
-            f"{place}: the secret is no UTF-8 text; store it as text, such as in base64"
-        ) from None
+        raise ConfigurationError(f"{place}: the secret is no UTF-8 text; {REMEDY}") from None

@@ -48,21 +48,32 @@ class SqliteFilter:
             insert = f"INSERT INTO cells VALUES ({marks})"  # noqa: S608 - only question marks
             db.executemany(insert, zip(*values, strict=True))
             db.set_authorizer(_authorize)
+            query = _build_query(tables)
             try:
-                found = db.execute(_build_query(tables, self._condition)).fetchall()
+                # The line break ends a comment of the condition.
+                sql = f"{query} WHERE (\n{self._condition}\n) ORDER BY _number"
+                found = db.execute(sql).fetchall()
             except (sqlite3.Error, sqlite3.Warning) as error:
+                why = _find_error(db, f"{query} WHERE {self._condition}") or error
                 raise ConfigurationError(
-                    f"the condition {self._condition!r} cannot be used: {error}"
+                    f"the condition {self._condition!r} cannot be used: {why}"
                 ) from error
         return [number for (number,) in found]
 
     def _check(self) -> None:
-        """Refuse a query, and to close the parentheses around the condition."""
+        """Refuse a query, and to close the parentheses around the condition, or leave others open.
+
+        SQLite would name what the user has not typed.
+        """
         text = LITERAL.sub(" ", self._condition)
-        steps = (1 if sign == "(" else -1 for sign in re.findall(r"[()]", text))
+        depths = [*accumulate(1 if sign == "(" else -1 for sign in re.findall(r"[()]", text)), 0]
         wrong = "a query" if re.search(r"\bselect\b", text, re.IGNORECASE) else ""
-        if min(accumulate(steps), default=0) < 0:
+        if quote := re.search(r"""['"`\[]""", text):
+            wrong = f"a {quote[0]} that is not closed"
+        elif min(depths) < 0:
             wrong = "a ) without a ("
+        elif len(depths) > 1 and depths[-2] > 0:
+            wrong = "a ( without a )"
         if wrong:
             raise ConfigurationError(
                 f"the condition {self._condition!r} cannot be used: it has {wrong}; write one "
@@ -70,8 +81,17 @@ class SqliteFilter:
             )
 
 
-def _build_query(tables: Mapping[str, Table], condition: str) -> str:
-    """Return a query of which only the condition is the user's, which may read and do no more."""
+def _find_error(db: sqlite3.Connection, query: str) -> str:
+    """Return SQLite's words about a query that ends with the condition; none if it has none."""
+    try:
+        db.execute(query)
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        return "it is incomplete" if str(error) == "incomplete input" else str(error)
+    return ""
+
+
+def _build_query(tables: Mapping[str, Table]) -> str:
+    """Return a query of all rows, which a condition follows; it may read and do no more."""
     parts, place = ["(SELECT rowid AS _row, number AS _number FROM cells) AS _rows"], 0
     for table, columns in tables.items():
         selected = ["rowid AS _row"]
@@ -80,8 +100,7 @@ def _build_query(tables: Mapping[str, Table], condition: str) -> str:
             place += 1
         name, cells = quote_name(table), ", ".join(selected)
         parts.append(f"(SELECT {cells} FROM cells) AS {name} ON {name}._row = _rows._row")  # noqa: S608
-    # The line break ends a comment of the condition.
-    return f"SELECT _number FROM {' JOIN '.join(parts)} WHERE (\n{condition}\n) ORDER BY _number"  # noqa: S608
+    return f"SELECT _number FROM {' JOIN '.join(parts)}"  # noqa: S608 - quoted names
 
 
 def quote_name(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from segue.codec.encoded import describe
+from segue.codec.encoded import describe, drop_addresses
 from segue.errors import BadOutput
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def build_frame_table(frame: Any) -> pa.Table:
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise BadOutput(
             f"the job returned {type(frame).__name__}, which is no table with one type per "
-            f"column: {error}; return a DataFrame with text as names and one type in each column"
+            f"column: {drop_addresses(str(error))}; return a DataFrame with text as names and one "
+            "type in each column"
         ) from error
     return pa.Table.from_arrays([_strip(c) for c in table.columns], names=table.column_names)
 
@@ -54,8 +55,22 @@ def _convert(frame: Any) -> pa.Table:
     pandas = sys.modules.get("pandas")  # a DataFrame cannot exist unless it was imported
     if pandas is not None and isinstance(frame, pandas.DataFrame):
         return pa.Table.from_pandas(_move_index(frame), preserve_index=False, nthreads=1)
+    _check_objects(frame)
     table = frame.to_arrow() if hasattr(type(frame), "to_arrow") else frame
     return table if isinstance(table, pa.Table) else pa.table(table)
+
+
+def _check_objects(frame: Any) -> None:
+    """Raise an error if a frame of polars holds objects of Python: it writes their addresses."""
+    polars = sys.modules.get("polars")
+    if polars is None or not isinstance(frame, polars.DataFrame):
+        return
+    for name, kind in frame.schema.items():
+        if kind == polars.Object:
+            raise BadOutput(
+                f"column {name!r} of the DataFrame holds objects of Python; give it a type of "
+                "polars"
+            )
 
 
 def _strip(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -70,13 +85,15 @@ def _strip(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _move_index(frame: Any) -> Any:
     """Return a pandas.DataFrame with its index among the columns, unless it only counts rows."""
-    for name in frame.columns:
+    names = list(frame.index.names)
+    is_named = None not in names
+    for name in (*names, *frame.columns) if is_named else frame.columns:
         if not isinstance(name, str):
             raise BadOutput(
-                f"a column is named {describe(name)}; names are strings: set frame.columns"
+                f"a column is named {describe(name)}; names are strings: set frame.columns, or "
+                "for an index frame.index.names"
             )
-    names = list(frame.index.names)
-    if None not in names:
+    if is_named:
         return frame.reset_index()  # raises ValueError if a column has that name
     if len(names) > 1 or not _counts_rows(frame):
         raise BadOutput(

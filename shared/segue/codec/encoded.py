@@ -41,9 +41,13 @@ def describe(value: object) -> str:
     """Return a short description of a value for a message: its type and its repr."""
     if isinstance(value, bytes):
         return f"{len(value)} bytes that begin with {value[:8]!r}"
-    # No line breaks, and no addresses, which would make every failure different.
-    text = _ADDRESS.sub("", _short.repr(value).replace("\n", " "))
+    text = drop_addresses(_short.repr(value).replace("\n", " "))  # no line breaks
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def drop_addresses(text: str) -> str:
+    """Return a text without addresses of objects, which would make every failure different."""
+    return _ADDRESS.sub("", text)
 
 
 class BytesCodec:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from segue.codec.data_frame import build_frame_table, is_frame
-from segue.codec.encoded import Encoded, describe
+from segue.codec.encoded import Encoded, describe, drop_addresses
 from segue.errors import BadOutput, CorruptMedia
+from segue.model.media_file import is_unicode
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     import pyarrow as pa
@@ -30,6 +33,7 @@ class ParquetCodec:
         from pyarrow import parquet
 
         table = value if isinstance(value, pa.Table) else _build_table(value)
+        _check_names(table.column_names)
         sink = pa.BufferOutputStream()
         try:
             parquet.write_table(table, sink, compression="zstd", version="2.6")
@@ -57,6 +61,15 @@ class ParquetCodec:
             ) from error
 
 
+def _check_names(names: Sequence[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise BadOutput(
+            f"more than one column is named {twice[0]!r}, and nobody could read them: rename all "
+            "but one"
+        )
+
+
 def _build_table(rows: object) -> pa.Table:
     import pyarrow as pa
 
@@ -73,14 +86,17 @@ def _build_table(rows: object) -> pa.Table:
     for name in names:
         if not isinstance(name, str):
             raise BadOutput(f"a column is named {describe(name)}; names are strings: use str()")
+        if not is_unicode(name):
+            raise BadOutput(f"a column is named {name!r}, which is not valid Unicode: decode it")
         values = [_check_cell(row.get(name), name, number) for number, row in enumerate(rows)]
         try:
             columns[name] = pa.array(values)
         except pa.ArrowMemoryError:
             raise
-        except (pa.ArrowException, OverflowError) as error:
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
+            reason = drop_addresses(str(error))
             raise BadOutput(
-                f"column {name!r} mixes types or does not fit into one: {error}; give all its "
+                f"column {name!r} mixes types or does not fit into one: {reason}; give all its "
                 "values one type"
             ) from error
     return pa.table(columns)

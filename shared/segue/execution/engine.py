@@ -435,6 +435,8 @@ class Engine:
         self._note(work, step)
         if self.dry_run or not _is_worth_a_write(work, snapshot.record, record):
             self._end(work)
+        elif self.pace is not None and work.has_begun:
+            self._ready.appendleft(work)  # the others wait for their time
         else:
             self._ready.append(work)
 
@@ -573,22 +575,27 @@ class Engine:
         # A claim for each slot that becomes free would cost many writes.
         if not self._ready or room < max(1, capacity // 4):
             return
-        if self.pace is not None:
-            room = min(room, self.pace.room)
+        pace = None if self._ready[0].has_begun else self.pace
+        if pace is not None:
+            room = min(room, pace.room)
             if not room:
                 return
         now = self.clock()
-        kind = _find_kind(self._ready[0])
-        alike = itertools.takewhile(lambda work: _find_kind(work) == kind, self._ready)
+        kind = self._find_start(self._ready[0])
+        alike = itertools.takewhile(lambda work: self._find_start(work) == kind, self._ready)
         batch = list(itertools.islice(alike, room))
-        if self.pace is not None:
-            self.pace.start(len(batch))
+        if pace is not None:
+            pace.start(len(batch))
         started = self._change(batch, lambda work: self._steps.build_start(work, now))
         for work, step in started:
             self._ready.popleft()
             work.verdicts = {}
             self._note(work, step)
         self._submit([work for work, _ in started], now)
+
+    def _find_start(self, work: Work) -> tuple[object, ...]:
+        """Return what work is started together with: at a pace, only what counts for it alike."""
+        return _find_kind(work), self.pace is not None and work.has_begun
 
     def _change(
         self, works: Sequence[Work], build: Callable[[Work], Transition[T]]

@@ -29,6 +29,7 @@ from segue.model.record import State
 from segue.model.result_schema import find_mismatch
 from segue.model.transitions import Result
 from segue.worker.pool import ENVIRONMENT
+from segue.worker.secrets import hide_variables
 
 JSON = "application/json"
 MANY_THREADS = 1.5  # CPU time by wall time; a job has one core
@@ -123,11 +124,13 @@ def check_jobs(
             runs.append(_run(graph, os.path.join(folder, name), media, max_tasks))
         peak_bytes = _read_peak_bytes()
         make_importable(graph)
+        # As in a worker, where libraries have one thread.
+        environment = hide_variables({**os.environ, **ENVIRONMENT}, graph)
         imports: dict[str, _Import] = {}
         for job in graph.jobs.values():
             module = job.run.partition(":")[0]
             if module not in imports:
-                imports[module] = _examine_import(module)
+                imports[module] = _examine_import(module, environment)
         return GraphCheck(
             jobs=tuple(
                 _examine(graph, job, media, runs, imports[job.run.partition(":")[0]])
@@ -262,12 +265,12 @@ def _list_costs(job: Job, timed: Sequence[Result]) -> Iterator[str]:
             break
 
 
-def _examine_import(module: str) -> _Import:
+def _examine_import(module: str, environment: Mapping[str, str]) -> _Import:
     """Import a module in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-P", "-X", "importtime", "-c", _IMPORT, module, *sys.path],
         check=False, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL,
-        env={**os.environ, **ENVIRONMENT},  # as in a worker, where libraries have one thread
+        env=environment,
     )  # fmt: skip
     found = _THREADS.search(done.stdout)
     if done.returncode != 0 or found is None:

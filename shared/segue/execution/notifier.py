@@ -1,7 +1,8 @@
 """Tells others how far a run is: at its first failure, at its limit of failures, and at its end.
 
-Nothing that is wrong with a notification delays the run or makes it fail. At the end of the process
-what is still to be sent has some seconds.
+Nothing that is wrong with a notification delays the run or makes it fail. One that is not taken in
+some seconds no longer keeps the next one of its target waiting. At the end of the process what is
+still to be sent has some seconds.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from segue.model.run import RunRecord, RunState
 
 ATTEMPTS = 3
 BACKOFF = Backoff(1.0, 5.0)
+PATIENCE_S = 6.0  # for one notification, before the next one is sent beside it
 LAST_S = 20.0  # for what is still to be sent when the run has ended
 OPEN = frozenset({RunState.RUNNING, RunState.ACCEPTED})
 
@@ -63,10 +65,12 @@ class Notifier:
         *,
         limit: FailureLimit | None = None,
         backoff: Backoff = BACKOFF,
+        patience_s: float = PATIENCE_S,
         last_s: float = LAST_S,
     ) -> None:
         self._limit = limit
         self._backoff = backoff
+        self._patience_s = patience_s
         self._last_s = last_s
         self._sent: set[RunEvent] = set()
         self._outboxes = [(target, queue.SimpleQueue[Notification | None]()) for target in targets]
@@ -122,7 +126,9 @@ class Notifier:
     ) -> None:
         """Send what is in an outbox, until the run has ended."""
         while (told := outbox.get()) is not None:
-            self._send(target, told)
+            sender = threading.Thread(target=self._send, args=(target, told), daemon=True)
+            sender.start()
+            sender.join(None if told.event is RunEvent.END else self._patience_s)
 
     def _send(self, target: NotificationTarget, told: Notification) -> None:
         data = msgspec.json.encode(told, order="deterministic")

@@ -60,13 +60,14 @@ def work(run: StreamingRun, *, port: int | None = None) -> None:
     responds 200 while the loop turns, and 503 if it does not.
     """
     check_writable(run.artifacts)
-    health, worker = Health(run), None
+    health = Health(run)
     try:
         with contextlib.ExitStack() as opened:
             if port is not None:
                 opened.enter_context(_serve(health, port))
-            opened.enter_context(stop_at_signals(lambda: worker))
+            attach = opened.enter_context(stop_at_signals())
             worker = open_stream_worker(run, opened)
+            attach(worker)
             while not worker.is_over:
                 for reply in worker.work(TURN_S):
                     log_reply(reply)

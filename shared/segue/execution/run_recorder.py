@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
@@ -31,6 +32,8 @@ from segue.model.run import (
     save_run,
 )
 
+OBSERVE_S = 0.5  # how often somebody who wants to know sees the counts so far
+
 
 class RunRecorder:
     """Writes the record of a run at its start, every few seconds, and at its end.
@@ -52,7 +55,8 @@ class RunRecorder:
     is_optional : bool
         Whether to go on if the record of the start cannot be written.
     observe : callable, optional
-        Called with the record whenever it has changed, written or not.
+        Called with the record whenever it has changed, written or not, and every half second with
+        the counts so far.
     """
 
     def __init__(
@@ -156,8 +160,14 @@ class RunRecorder:
         return True
 
     def _update_repeatedly(self) -> None:
-        while not self._ended.wait(self._update_s):
-            self._write(counts=self._read_counts())
+        looks_s = self._update_s if self._observe is None else min(OBSERVE_S, self._update_s)
+        written_s = time.monotonic()
+        while not self._ended.wait(looks_s):
+            if time.monotonic() - written_s >= self._update_s:
+                written_s = time.monotonic()
+                self._write(counts=self._read_counts())
+            elif self._observe is not None:
+                self._observe(self._change(counts=self._read_counts()))
 
     def _change(self, **changes: Any) -> RunRecord:
         self._run = msgspec.structs.replace(self._run, **changes)

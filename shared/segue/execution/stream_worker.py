@@ -57,7 +57,8 @@ class Outage:
 class StreamWorker:
     """Works on the messages of some subscriptions, for as long as it is asked to at a time.
 
-    ``on_start`` is called once the queue has answered for the first time.
+    ``on_start`` is called once the queue has answered for the first time. While ``is_loading``, no
+    job can have begun, so none is waited for when it stops.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class StreamWorker:
         subscriptions: Sequence[str],
         until_idle_s: float | None = None,
         on_start: Callable[[], None] = lambda: None,
+        is_loading: Callable[[], bool] = lambda: False,
     ) -> None:
         self._queue = queue
         self._ledger = ledger
@@ -76,6 +78,7 @@ class StreamWorker:
         self._subscriptions = tuple(subscriptions)
         self._until_idle_s = until_idle_s
         self._on_start = on_start
+        self._is_loading = is_loading
         self._is_started = False
         self._in_flight = InFlight(queue=queue)
         self._unsent: list[Reply] = []
@@ -94,7 +97,8 @@ class StreamWorker:
         """Whether there is nothing more to do."""
         now_s = time.monotonic()
         if self._stop_by_s is not None:
-            return not self._is_busy or now_s >= self._stop_by_s
+            is_idle = not self._is_busy or (self._is_loading() and not self._unsent)
+            return is_idle or now_s >= self._stop_by_s
         if self._until_idle_s is None or self._idle_since_s is None:
             return False
         return now_s - self._idle_since_s >= self._until_idle_s

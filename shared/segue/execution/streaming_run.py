@@ -140,6 +140,7 @@ def open_stream_worker(run: StreamingRun, stack: contextlib.ExitStack) -> Stream
         subscriptions=[s.name for s in list_subscriptions(run.graph, run.pipelines)],
         until_idle_s=run.until_idle_s,
         on_start=resources.log_start,
+        is_loading=lambda: resources.pool.is_loading,
     )
     stack.callback(worker.close)
     return worker

@@ -43,6 +43,7 @@ from segue.worker.secrets import resolve_secrets, use_secrets
 COLLECT_S = 0.5
 MAX_TASKS = 100_000  # of a child process
 DEBUG = "SEGUE_DEBUG"
+LeaveOut = Callable[[MediaFile, str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,11 @@ def subgraph_for(graph: Graph, job: str, params: Mapping[str, Any]) -> Graph:
 
     The jobs' code is checked against it, and that the models are there.
     """
+    if taken := params.keys() & graph.jobs[job].secrets.keys():
+        raise ConfigurationError(
+            f"{min(taken)!r} is a secret of {job!r} and no parameter; set what its reference in "
+            "the graph names"
+        )
     line = {name: graph.jobs[name] for name in graph.add_ancestors([job])}
     line[job] = replace(line[job], params={**line[job].params, **params})
     part = replace(graph, jobs=line)
@@ -147,13 +153,15 @@ def run_files(
     media: Sequence[MediaFile],
     processes: int | None = None,
     max_tasks: int = MAX_TASKS,
+    leave_out: LeaveOut | None = None,
 ) -> Iterator[tuple[MediaFile, dict[str, Result]]]:
     """Run all jobs of a graph on some files, in child processes; yield each file once it is done.
 
-    Artifacts are written to ``location``. With one process, files are done in their order.
+    Artifacts are written to ``location``. With one process, files are done in their order. For
+    ``leave_out`` see ``build_tasks``.
     """
     found: dict[int, dict[str, Result]] = {number: {} for number in range(len(media))}
-    tasks = build_tasks(graph, media)
+    tasks = build_tasks(graph, media, leave_out)
     with Pool(graph, location, processes=processes, max_tasks=max_tasks) as pool:
         pool.submit(tasks)
         pool.flush()
@@ -170,30 +178,38 @@ def build_task(graph: Graph, media: MediaFile) -> Task:
     return task
 
 
-def build_tasks(graph: Graph, media: Sequence[MediaFile]) -> list[Task]:
+def build_tasks(
+    graph: Graph, media: Sequence[MediaFile], leave_out: LeaveOut | None = None
+) -> list[Task]:
     """Build tasks of all jobs for some files, numbered from 0, with one call per namespace.
 
-    Raises ``ConfigurationError`` if a result of another namespace is missing.
+    For a file without a result of another namespace, ``leave_out`` is called with the reason;
+    without it, ``ConfigurationError`` is raised.
     """
     found: Sequence[Mapping[str, ForeignResult]] = [{} for _ in media]
     with contextlib.ExitStack() as opened:
         if (ledgers := open_foreign_ledgers(graph, opened)) is not None:
             found = ledgers.read(media, [tuple(graph.jobs)] * len(media))
-    return [
-        _build_task(graph, one, results, number)
-        for number, (one, results) in enumerate(zip(media, found, strict=True))
-    ]
+    tasks = []
+    for number, (one, results) in enumerate(zip(media, found, strict=True)):
+        if (lacking := _find_lacking(graph, results)) is None:
+            tasks.append(_build_task(graph, one, results, number))
+            continue
+        problem = f"{lacking} has no result of this version of {one.uri}"
+        if leave_out is None:
+            raise ConfigurationError(f"{problem}; it has to be computed in its own namespace first")
+        leave_out(one, problem)
+    return tasks
+
+
+def _find_lacking(graph: Graph, found: Mapping[str, ForeignResult]) -> str | None:
+    """Return a job of another namespace that has no artifact for a file."""
+    return next((r for r in graph.references if r not in found or not found[r].artifacts), None)
 
 
 def _build_task(
     graph: Graph, media: MediaFile, found: Mapping[str, ForeignResult], task_id: int
 ) -> Task:
-    for reference in graph.references:
-        if reference not in found or not found[reference].artifacts:
-            raise ConfigurationError(
-                f"{reference} has no result of this version of {media.uri}; it has to be computed "
-                "in its own namespace first"
-            )
     inputs, checksums = find_inputs(graph, graph.jobs, found)
     return Task(
         task_id=task_id, media=media, run=tuple(graph.jobs), inputs=inputs, checksums=checksums

@@ -86,6 +86,7 @@ class Run:
     force: bool = False  # compute the targets even if they are current
     retry: bool = False  # try jobs again that failed before
     request_parents: bool = False  # request what is missing in other namespaces
+    is_begun: bool = False  # its files have begun before, and do not count for the rate again
 
 
 class Work(msgspec.Struct, kw_only=True):
@@ -119,6 +120,11 @@ class Work(msgspec.Struct, kw_only=True):
     refusal: str | None = None  # why nothing can be done
     removed: int = 0  # artifacts of the file, which was erased
     unremoved: str | None = None  # why some are left
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the file has begun before, in this run."""
+        return bool(self.settled) or (self.run is not None and self.run.is_begun)
 
     @property
     def trigger(self) -> str | None:

@@ -817,7 +817,7 @@ class _Reader:
                 hint = suggest(key, sorted(known))
                 self.add_fault(where, f"is not a key that Segue knows; {hint}")
 
-    def read_text(self, value: Any, place: str) -> str:
+    def read_text(self, value: Any, place: str, *, shown: bool = True) -> str:
         if not isinstance(value, str):
             self.reject(value, place, "is not text; put it in quotes")
             return ""
@@ -833,7 +833,8 @@ class _Reader:
 
         text = VARIABLE.sub(fill, value)
         if not is_unicode(text):
-            self.add_fault(place, f"{text!r} is not valid Unicode; set the variable in UTF-8")
+            what = f"{text!r} " if shown else ""
+            self.add_fault(place, f"{what}is not valid Unicode; set the variable in UTF-8")
         return text
 
     def read_location(self, value: Any, place: str) -> str:
@@ -976,7 +977,9 @@ class _Reader:
             return {}
         secrets: dict[str, str] = {}
         for key, item in self.take_parameters(value, place):
-            text = self.read_text(item, f"{place}.{key}") if isinstance(item, str) else ""
+            text = (
+                self.read_text(item, f"{place}.{key}", shown=False) if isinstance(item, str) else ""
+            )
             if not is_reference(text):
                 self.add_fault(f"{place}.{key}", f"is no reference to a secret; {SECRET_RULE}")
             for other in ("needs", "params"):

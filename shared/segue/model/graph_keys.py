@@ -26,12 +26,14 @@ from segue.model.graph import (
     RUN,
     SOURCE,
 )
-from segue.model.model_entry import CONVERT, SHA256
+from segue.model.model_entry import CONVERT, SCHEMES, SHA256
 
 Schema = Mapping[str, Any]
 
-# Editors take \w for ASCII alone.
-IDENTIFIER = r"[A-Za-z_\u0080-\uffff][A-Za-z0-9_\u0080-\uffff]*"
+# What may be in a name of Python, and what begins one: editors take \w for ASCII alone, and some
+# take one character beyond U+FFFF for two, so these classes say what is not in them.
+WORD = r"[^\u0000-/:-@\[-^`{-\u007f]"
+IDENTIFIER = rf"[^\u0000-@\[-^`{{-\u007f]{WORD}*"
 VARIABLE = r".*\$\{.*"  # text with a variable: what it stands for is known only where it is read
 _NEED = rf"{SOURCE}|{NAME.pattern}(\.{NAME.pattern})?|{REFERENCE.pattern}"
 
@@ -54,7 +56,7 @@ def match(pattern: str) -> Schema:
 
 def match_template(pattern: str) -> Schema:
     """Return the schema of a text that matches a pattern once its variables are filled."""
-    return match(f"{pattern}|{VARIABLE}")
+    return match(f"{pattern}|{VARIABLE}".replace(r"\w", WORD))
 
 
 def limit(key: str) -> Schema:
@@ -238,10 +240,10 @@ JOB_KEYS: Mapping[str, GraphKey] = {
 
 MODEL_KEYS: Mapping[str, GraphKey] = {
     "source": GraphKey(
-        kind="text",
+        kind="path, or `pypi:…`, `npm:…`, `hf:…` or `https:…`",
         meaning="where it comes from: [sources](formats.md#models)",
         example="source: models/level.onnx",
-        schema=TEXT,
+        schema=match_template(rf"[^:]+|({'|'.join(SCHEMES)}):.+"),
     ),
     "sha256": GraphKey(
         kind="64 hexadecimal digits",

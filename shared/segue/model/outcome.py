@@ -15,7 +15,7 @@ from segue.model.passed_over import PassedOver
 from segue.model.planner import Verdict
 from segue.model.record import Failure, State
 from segue.model.transitions import Result
-from segue.model.work_size import guess_duration_s
+from segue.model.work_size import find_suffix_kind, guess_duration_s
 
 K = TypeVar("K", bound=str)
 N = TypeVar("N", int, float)
@@ -133,7 +133,9 @@ class RunTotals:
     jobs: dict[str, dict[Status, int]] = field(default_factory=dict)
     failures: dict[str, dict[str, int]] = field(default_factory=dict)  # job → kind → files
     cpu_seconds: dict[str, float] = field(default_factory=dict)
-    # Of the files to do, in a dry run: about how long they play (see ``guess_duration_s``).
+    # In a dry run, by ``job.kind`` (see ``find_suffix_kind``): the files to do, and about how long
+    # they play.
+    todo_files: dict[str, int] = field(default_factory=dict)
     todo_s: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)  # reason → files
     left_out_names: dict[str, list[str]] = field(default_factory=dict)  # reason → first URIs
@@ -150,7 +152,9 @@ class RunTotals:
             counts[status] = counts.get(status, 0) + 1
             if status is Status.TODO:
                 length_s = guess_duration_s(outcome.media) if length_s is None else length_s
-                _add(self.todo_s, job, length_s)
+                kind = f"{job}.{find_suffix_kind(outcome.media)}"
+                _add(self.todo_files, kind, 1)
+                _add(self.todo_s, kind, length_s)
         statuses = outcome.jobs.values()
         self.failed_files += not FAILED.isdisjoint(statuses)
         self.tried_files += not TRIED.isdisjoint(statuses)
@@ -176,8 +180,10 @@ class RunTotals:
                 _add(self.failures.setdefault(job, {}), kind, n)
         for job, seconds in other.cpu_seconds.items():
             _add(self.cpu_seconds, job, seconds)
-        for job, seconds in other.todo_s.items():
-            _add(self.todo_s, job, seconds)
+        for kind, n in other.todo_files.items():
+            _add(self.todo_files, kind, n)
+        for kind, seconds in other.todo_s.items():
+            _add(self.todo_s, kind, seconds)
         for reason, n in other.left_out.items():
             _add(self.left_out, reason, n)
         self.passed_over = self.passed_over + other.passed_over

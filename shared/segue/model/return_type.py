@@ -38,6 +38,7 @@ def may_return_null(target: Callable[..., Any]) -> bool:
     """
     annotation = _find_annotation(target)
     kind = resolve_annotation(target, annotation)
+    kind = _resolve_alias(kind)
     is_batch = isinstance(target, type) and hasattr(target, "batch")
     if kind is inspect.Signature.empty:  # a name that only type checkers see
         return isinstance(annotation, str) and _names_null(annotation, is_batch=is_batch)
@@ -58,10 +59,20 @@ def _find_annotation(target: Callable[..., Any]) -> Any:
         return inspect.Signature.empty
 
 
+def _resolve_alias(kind: Any) -> Any:
+    """Return what a statement such as ``type Answer = dict | None`` of Python 3.12 names."""
+    while type(kind).__name__ == "TypeAliasType":
+        kind = kind.__value__
+    return kind
+
+
 def _includes_none(kind: Any) -> bool:
+    kind = _resolve_alias(kind)
     origin = typing.get_origin(kind)
     if origin is typing.Annotated:
         return _includes_none(typing.get_args(kind)[0])
+    if origin is typing.Literal:
+        return None in typing.get_args(kind)
     is_union = origin is typing.Union or origin is types.UnionType
     return is_union and types.NoneType in typing.get_args(kind)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-ENVIRONMENT = re.compile(r"env:([A-Za-z_]\w*)", re.ASCII)
+ENVIRONMENT = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 # https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets.versions/access
 STORED = re.compile(
     r"(projects/[a-z0-9][a-z0-9.:-]*/secrets/[A-Za-z0-9_-]{1,255})"

@@ -17,12 +17,18 @@ BYTES_PER_S = {
     **dict.fromkeys(("mp3", "mp2", "m4a", "m4b", "aac", "ogg", "oga", "opus", "wma"), LOSSY),
     **dict.fromkeys(("mp4", "m4v", "mkv", "mov", "webm", "avi", "mpg", "mpeg", "ts"), FILM),
 }
+KINDS = frozenset({*BYTES_PER_S, "flac"})
+
+
+def find_suffix_kind(media: MediaFile) -> str:
+    """Return the suffix of a file, in lower case, if it is one of sound or films; else ''."""
+    suffix = media.uri.rpartition(".")[2].lower()
+    return suffix if suffix in KINDS else ""
 
 
 def guess_duration_s(media: MediaFile) -> float:
     """Return about how many seconds a file plays, by its size and suffix."""
-    suffix = media.uri.rpartition(".")[2].lower()
     size_bytes = media.size_bytes
     if not size_bytes and media.stat is not None:  # of a file in a folder that was not read
         size_bytes = FileStat.parse(media.stat).size_bytes
-    return size_bytes / BYTES_PER_S.get(suffix, LOSSLESS)
+    return size_bytes / BYTES_PER_S.get(find_suffix_kind(media), LOSSLESS)

@@ -56,6 +56,7 @@ class Comparison:
     files: tuple[FileDifference, ...]  # that were compared
     failed: dict[str, str]  # by URI, why the new version has no result
     unreadable: dict[str, str]  # by URI, why the old result cannot be read
+    left_out: dict[str, str]  # by URI, what of other namespaces the new version lacks
     fields: tuple[FieldDifferences, ...]
     old_cpu_s: float | None  # per file: the mean of the files that were compared
     new_cpu_s: float | None
@@ -105,7 +106,8 @@ def compare_versions(
     Raises
     ------
     ConfigurationError
-        If no file has a result of that version, or it is the present one.
+        If no file has a result of that version, or it is the present one, or all files lack a
+        result of another namespace.
     """
     new = graph.fingerprints[job]
     wanted = list_fingerprints(graph, job, version) if version is not None else [""]
@@ -193,6 +195,7 @@ def _compare(
     files: list[FileDifference] = []
     failed: dict[str, str] = {}
     unreadable: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     old_cpu: list[float | None] = []
     new_cpu: list[float | None] = []
     with contextlib.ExitStack() as opened:
@@ -204,8 +207,15 @@ def _compare(
         ]
         part = subgraph_for(graph, job, {})
         media = [record.media for record in sample.records]
-        for number, (one, results) in enumerate(run_files(part, location, media, processes), 1):
-            note(number, len(media))
+        done = run_files(
+            part,
+            location,
+            media,
+            processes,
+            leave_out=lambda one, reason: left_out.update({one.uri: reason}),
+        )
+        for number, (one, results) in enumerate(done, 1):
+            note(number, len(media) - len(left_out))
             unfinished = next((r for r in results.values() if r.state is not State.DONE), None)
             if unfinished is not None:
                 error = unfinished.error
@@ -224,6 +234,11 @@ def _compare(
             files.append(FileDifference(uri=one.uri, differences=tuple(_differ(old, new))))
             old_cpu.append(entry.cpu_seconds)
             new_cpu.append(results[job].cpu_seconds)
+    if len(left_out) == len(records):
+        raise ConfigurationError(
+            f"no file can be compared: {next(iter(left_out.values()))}; it has to be computed in "
+            "its own namespace first"
+        )
     files.sort(key=lambda file: file.uri)
     return Comparison(
         job=job,
@@ -234,6 +249,7 @@ def _compare(
         files=tuple(files),
         failed=failed,
         unreadable=unreadable,
+        left_out=left_out,
         fields=tuple(sum_fields([d for file in files for d in file.differences])),
         old_cpu_s=_find_mean(old_cpu),
         new_cpu_s=_find_mean(new_cpu),

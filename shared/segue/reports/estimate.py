@@ -3,12 +3,13 @@
 What a job costs for a file is taken for ``a + b * s``, in which ``s`` says about how long the file
 plays. If the measured files differ enough in length, least squares give both. Otherwise they cannot
 be told apart, and ``a`` is taken for what five seconds of the file cost: about what it takes to
-open and to decode anything, as measured with the jobs that ship with Segue.
+open and to decode anything, as measured with the jobs that ship with Segue. Files of a suffix of
+which enough were measured are estimated by these alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from statistics import fmean
@@ -18,7 +19,7 @@ from segue.model.graph import Graph
 from segue.model.ledger import Ledger, Query, find_records
 from segue.model.outcome import RunTotals, Status
 from segue.model.record import State
-from segue.model.work_size import guess_duration_s
+from segue.model.work_size import find_suffix_kind, guess_duration_s
 
 MEASURED_ON = 200  # files; more would cost reads and hardly change the mean
 READ_AT_MOST = 5_000  # files, of which many may have no result
@@ -32,6 +33,7 @@ class Sample(NamedTuple):
 
     length_s: float  # about how long the file plays
     cpu_seconds: float
+    kind: str = ""  # see ``find_suffix_kind``
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,21 +100,34 @@ def estimate(
             job=job,
             todo=files,
             measured_on=len(samples := measured.get(job, [])),
-            cpu_seconds=_predict(samples, totals.todo_s.get(job), files),
+            cpu_seconds=_predict(samples, _list_todo(totals, job)),
         )
         for job, files in todo.items()
     ]
     return Estimate(jobs=tuple(jobs), vcpus=vcpus, price=price)
 
 
-def _predict(samples: Sequence[Sample], todo_s: float | None, files: int) -> float | None:
-    """Return the CPU time for a mean one of some files that play so long in all."""
+def _list_todo(totals: RunTotals, job: str) -> dict[str, tuple[int, float]]:
+    """Return how many files are to do, and about how long they play, by the kind of suffix."""
+    return {
+        name.partition(".")[2]: (files, totals.todo_s.get(name, 0.0))
+        for name, files in totals.todo_files.items()
+        if name.partition(".")[0] == job
+    }
+
+
+def _predict(samples: Sequence[Sample], todo: Mapping[str, tuple[int, float]]) -> float | None:
+    """Return the CPU time for a mean one of some files."""
     if not samples:
         return None
-    if todo_s is None or not files:
+    if not todo:
         return fmean(sample.cpu_seconds for sample in samples)
-    fixed, per_s = _fit(samples)
-    return fixed + per_s * todo_s / files
+    cpu_seconds = 0.0
+    for kind, (files, length_s) in todo.items():
+        alike = [sample for sample in samples if sample.kind == kind]
+        fixed, per_s = _fit(alike if len(alike) >= LEAST_TO_FIT else samples)
+        cpu_seconds += files * fixed + length_s * per_s
+    return cpu_seconds / sum(files for files, _ in todo.values())
 
 
 def _fit(samples: Sequence[Sample]) -> tuple[float, float]:
@@ -142,13 +157,13 @@ def measure_jobs(
     earlier: dict[str, list[Sample]] = {job: [] for job in jobs}
     found = find_records(ledger, Query(prefix=prefix, deleted=False)) if jobs else iter(())
     for record in islice(found, READ_AT_MOST):
-        length_s = guess_duration_s(record.media)
+        length_s, kind = guess_duration_s(record.media), find_suffix_kind(record.media)
         for fingerprint, entry in record.results.items():
             if entry.job not in present or entry.cpu_seconds is None:
                 continue
             if entry.state is State.DONE:
                 is_present = fingerprint == graph.fingerprints[entry.job]
-                sample = Sample(length_s, entry.cpu_seconds)
+                sample = Sample(length_s, entry.cpu_seconds, kind)
                 (present if is_present else earlier)[entry.job].append(sample)
         if all(len(samples) >= MEASURED_ON for samples in present.values()):
             break

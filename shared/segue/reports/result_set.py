@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from segue.adapters.connect import open_ledger_to_read
 from segue.extras import require, require_package
 from segue.model.graph import Graph
+from segue.model.media_file import resolve_prefix
 from segue.reports.results import ArtifactReader, FileResult, FileResults, find_results
 
 if TYPE_CHECKING:
@@ -21,7 +23,9 @@ class Results:
     """The current results of a job, one for each file that has one, in the order of their URIs.
 
     Each loop reads the ledger anew, a page at a time, and yields `FileResult`; results that were
-    finished meanwhile may be among them. Records that cannot be read are logged and left out.
+    finished meanwhile may be among them. Records that cannot be read are logged and left out. If
+    the ledger has no file below the prefix, a loop warns of it, or, if that is a local path that
+    does not exist, raises ``ConfigurationError``.
 
     >>> import segue
     >>> for result in segue.results("beats", prefix="~/Music"):  # doctest: +SKIP
@@ -88,4 +92,14 @@ class Results:
     def _find(self) -> Iterator[FileResults]:
         reader = ArtifactReader(self.graph.artifacts)
         with closing(open_ledger_to_read(self.ledger, self.graph.namespace)) as ledger:
-            yield from find_results(ledger, self.graph, [self.reference], reader, self.prefix)
+            is_empty = True
+            for file in find_results(ledger, self.graph, [self.reference], reader, self.prefix):
+                is_empty = False
+                yield file
+        if is_empty and self.prefix:
+            resolve_prefix(self.prefix)
+            warnings.warn(
+                f"the ledger {self.ledger} has no file below {self.prefix}, so there are no "
+                "results; check the prefix, or compute them with segue.backfill",
+                stacklevel=2,
+            )

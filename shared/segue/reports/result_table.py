@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from segue.codec import decode
 from segue.codec.encoded import describe
+from segue.codec.table_times import limit_times
 from segue.errors import ConfigurationError, MissingInput, PermanentError
 from segue.model.artifact import split_output
 from segue.model.graph import Graph
@@ -128,7 +129,7 @@ def read_fields(result: FileResult) -> tuple[dict[str, Any], int]:
     data = result.read()
     value = decode(result.content_type, data)
     if result.content_type == TABLE:
-        value = {"rows": value.to_pylist()}
+        value = {"rows": limit_times(value).to_pylist()}
     elif result.content_type in ARRAYS:
         value = {name: array.tolist() for name, array in value.items()}
     elif not isinstance(value, dict):
@@ -486,5 +487,5 @@ def _fits(value: Any, wanted: pa.DataType | None, type_errors: tuple[type[Except
 def _build_type_mismatch(
     row: Mapping[str, Any], name: str, wanted: pa.DataType | None, what: str
 ) -> TypeMismatch:
-    kind = "no type of a column" if wanted is None else f"the type of the column, {wanted}"
+    kind = "any type of a column" if wanted is None else f"the type of the column, {wanted}"
     return TypeMismatch(f"{row['uri']}: {name!r} is {what}, which does not fit {kind}; {REMEDY}")

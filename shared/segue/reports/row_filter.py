@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from segue.adapters.sqlite_filter import SqliteFilter, is_storable, quote_name
 from segue.errors import ConfigurationError
-from segue.printable import encode_json
+from segue.reports.result_json import encode_result, to_json_type
 from segue.reports.result_table import ResultColumns, RowReader
 
 QUOTED = re.compile(r"""'(?:[^']|'')*'|"((?:[^"]|"")*)"|--[^\n]*|/\*.*?\*/""", re.DOTALL)
@@ -79,7 +78,6 @@ def _convert(value: Any) -> Any:
         return value
     if isinstance(value, int):
         return value if is_storable(value) else float(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    text = value if isinstance(value, str) else encode_json(value)
+    plain = value if isinstance(value, str | list | dict) else to_json_type(value)
+    text = plain if isinstance(plain, str) else encode_result(plain)
     return text.encode(errors="replace").decode()

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from segue.codec.table_times import limit_times
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -53,7 +55,7 @@ def compare_values(content_type: str, old: Any, new: Any) -> Iterator[Difference
         )
         yield _compare_arrays("samples", old.y, new.y)
     elif hasattr(new, "num_rows"):  # a table
-        yield from _compare_fields(old.to_pydict(), new.to_pydict(), "")
+        yield from _compare_fields(limit_times(old).to_pydict(), limit_times(new).to_pydict(), "")
     elif isinstance(new, Mapping):  # arrays
         for name in {**new, **old}:
             yield _compare_arrays(name, old.get(name), new.get(name))

@@ -260,7 +260,7 @@ class OutputReader:
         for line in last:
             self._write(line)
         if self._partial:
-            self._write(self._partial, self._cut)
+            self._write(self._partial, self._cut, is_open=True)
         self._partial = self._last = b""
         self._cut = self._dropped = 0
 
@@ -298,11 +298,12 @@ class OutputReader:
         self._dropped += lines.count(b"\n")
         self._last = (self._last + lines[-LAST_BYTES:])[-LAST_BYTES:]
 
-    def _write(self, line: bytes, cut: int = 0) -> None:
+    def _write(self, line: bytes, cut: int = 0, *, is_open: bool = False) -> None:
+        """Add a line; one that is open may go on with the rest of a secret."""
         shown = line.rstrip().rpartition(b"\r")[2]
         cut += max(0, len(shown) - MAX_LINE)
         text = escape_lines(shown[:MAX_LINE].decode("utf-8", "backslashreplace"))
-        text = mask(text, is_cut=bool(cut))
+        text = mask(text, is_cut=is_open or bool(cut))
         if cut:
             text += f" [{cut:,} more bytes]"
         if text:

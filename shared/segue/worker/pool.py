@@ -116,7 +116,7 @@ class Pool:
         work for them.
     jobs : collection of str, optional
         The jobs to load once, before children are forked; by default all of the graph. Tasks may
-        name others, which are then loaded in each child.
+        name others, which are then loaded in each child, unless they have secrets.
     setup_s : float > 0
         How long a job's import, construction and setup may take, once per process. Memory is not
         limited meanwhile: what a job loads then counts as the process's own.
@@ -209,7 +209,7 @@ class Pool:
         except OSError as error:
             raise _explain_scratch_error(error, self._config.folder) from error
         environment = import_path.build_environment({**ENVIRONMENT, **os.environ})
-        environment = hide_variables(environment, self._config.graph, self._secrets)
+        environment = hide_variables(environment, self._config.graph)
         our_end, their_end = socket.socketpair()
         with their_end:
             try:
@@ -257,6 +257,11 @@ class Pool:
         return len(self._tasks)
 
     @property
+    def is_loading(self) -> bool:
+        """Whether the jobs' code is still being imported, so that none has begun."""
+        return not self._has_imported
+
+    @property
     def batch_files(self) -> int:
         """How many files to submit besides those of ordinary work, so that batches fill.
 
@@ -276,11 +281,19 @@ class Pool:
                 raise ConfigurationError(
                     f"a task names {', '.join(unknown)}, not in the graph; name only its jobs"
                 )
+            if without := [name for name in run if self._lacks_secrets(name)]:
+                raise ConfigurationError(
+                    f"a task names {', '.join(without)}, whose secrets this pool has not; name "
+                    "those among its jobs when it is opened"
+                )
         self._tasks.update((task.task_id, task) for task in tasks)
         self._note_batch_tasks(tasks)
         self._is_flushed = False
         if self._error is None and self._trial is None:
             self._send(tasks)
+
+    def _lacks_secrets(self, job: str) -> bool:
+        return bool(self._config.graph.jobs[job].secrets) and job not in self._secrets
 
     def _note_batch_tasks(self, tasks: Iterable[Task]) -> None:
         jobs = self._batch_jobs

@@ -9,6 +9,7 @@ was written or read before, and removed once its bytes are written, unless it is
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import stat
@@ -84,6 +85,8 @@ class ResultFiles:
                 os.unlink(self._read.pop())
 
     def _read_path(self, name: str | bytes, source: str | None) -> bytes:
+        if "\0" in os.fsdecode(name):
+            raise BadOutput(f"the job returned {os.fsdecode(name)!r}, which is no path: {REMEDY}")
         path = os.path.realpath(os.fsdecode(name))
         is_own = path.startswith(os.path.realpath(self._folder) + os.sep)
         is_source = source is not None and path == os.path.realpath(source)
@@ -110,10 +113,15 @@ class ResultFiles:
         return _read_whole(file, os.fsdecode(name))
 
     def _read_open(self, value: Any, source: str | None) -> bytes:
-        if isinstance(value, io.BytesIO):
+        if isinstance(value, io.BytesIO) and not value.closed:
             return value.getvalue()
-        if isinstance(value, io.TextIOBase):
+        if hasattr(value, "encoding"):  # what tempfile returns has it if it was opened as text
             raise BadOutput(f"the job returned {describe(value)}, opened as text: open it with 'b'")
+        if not _is_plain(value):
+            raise BadOutput(
+                f"the job returned {describe(value)}, which has no bytes that are those of a file: "
+                "close it and return its path, or return the bytes"
+            )
         number = None
         if not value.closed:
             with contextlib.suppress(OSError, ValueError):  # a file that is only read, or no file
@@ -143,8 +151,20 @@ def _read_whole(number: int, name: str) -> bytes:
         with open(number, "rb", buffering=0, closefd=False) as file:
             file.seek(0)
             return file.read()
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+        message = f"the job returned {name!r}, opened for writing only: open it with 'w+b'"
+        raise BadOutput(message) from error
     finally:
         os.close(number)
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether what a file object reads is what is on the disk: gzip's, say, unpacks it."""
+    file = value.file if isinstance(value, _NamedFile) else value
+    is_raw = isinstance(getattr(file, "raw", file), io.FileIO)
+    return is_raw or isinstance(file, tempfile.SpooledTemporaryFile)
 
 
 def _is_same(number: int, name: str | bytes) -> bool:

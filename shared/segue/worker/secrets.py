@@ -56,11 +56,9 @@ def _read(reference: str, place: str) -> str:
     return value
 
 
-def hide_variables(
-    environment: Mapping[str, str], graph: Graph, secrets: Secrets
-) -> dict[str, str]:
-    """Return an environment without the variables that some secrets were read from."""
-    references = (r for name in secrets for r in graph.jobs[name].secrets.values())
+def hide_variables(environment: Mapping[str, str], graph: Graph) -> dict[str, str]:
+    """Return an environment without the variables that hold secrets of a graph's jobs."""
+    references = (r for job in graph.jobs.values() for r in job.secrets.values())
     hidden = {find_variable(reference) for reference in references}
     return {name: value for name, value in environment.items() if name not in hidden}
 
@@ -121,9 +119,13 @@ def _mask_fragments(text: str) -> str:
 
 
 def find_leak(job: str, data: bytes) -> str | None:
-    """Return the parameter of a job whose secret is in some bytes as it is, or as in JSON."""
+    """Return the parameter of a job whose secret is in some bytes as it is, or as in JSON.
+
+    White space around it does not count: a job may strip the line feed that ends a file.
+    """
     for parameter, value in find_secrets(job).items():
-        if any(each.encode() in data for each in (value, _quote(value))):
+        text = value.strip()
+        if any(each.encode() in data for each in (text, _quote(text))):
             return parameter
     return None
 

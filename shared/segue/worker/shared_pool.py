@@ -64,6 +64,12 @@ class SharedPool:
                 self._pool.kill() if self._owners else self._pool.close()
                 self._pool = None
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether the jobs' code is still being imported, so that none has begun."""
+        pool = self._pool
+        return pool is not None and pool.is_loading
+
     def submit(self, client: PoolClient, tasks: Sequence[Task]) -> None:
         """Accept a client's tasks; the next thread that collects sends them."""
         self._check_open()

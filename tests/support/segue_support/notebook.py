@@ -3,6 +3,9 @@
 python -m segue_support.notebook --output FILE   # write it, with what its cells show, to a file
 python -m segue_support.notebook --write         # or to where it is
 
+It needs pandas, which is not in the environment: put a folder with it
+on ``PYTHONPATH``, such as the one that the tests leave in ``.pytest_cache/d/frames``.
+
 The music is that of ``segue demo``, in a home folder that is removed afterwards.
 """
 

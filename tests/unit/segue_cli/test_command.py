@@ -52,7 +52,7 @@ def test_what_is_logged_goes_to_a_file_too(segue, project, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--log-level", "loud"), "'loud' is not one of"),
+        (("--log-level", "loud"), "--log-level is 'loud'; write debug, info, warning or error"),
         (("--log-file", "/nowhere/log"), "the log file '/nowhere/log' cannot be written (No such"),
         (("--log-file", "music"), "the log file 'music' cannot be written (Is a directory)"),
     ],
@@ -87,3 +87,26 @@ def test_json_has_no_number_that_a_double_cannot_hold(segue, project, command):
     assert find_large_numbers(said.json) == []
     if command[0] == "failures":
         assert said.json["failures"][0]["version"] == str(LARGE)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("status",),
+        ("failures",),
+        ("retry", "--yes"),
+        ("request", "--job", "fine"),
+        ("export", "fine"),
+    ],
+)
+def test_a_prefix_that_is_neither_there_nor_in_the_ledger_is_refused(segue, project, command):
+    media = project.media("1.wav")
+    project.record(media, {})
+    arguments = ("--ledger", "sqlite:///ledger.db", "--prefix")
+    said = segue(*command, *arguments, "musik")
+    assert (said.code, said.out) == (2, "")
+    assert "musik'; check the path" in said.err
+    assert segue(*command, *arguments, "music").code == 0
+    gone = os.path.dirname(media.uri.removeprefix("file://"))
+    os.rename(gone, f"{gone}-elsewhere")
+    assert segue(*command, *arguments, gone).code != 2  # what is known of it is still of use

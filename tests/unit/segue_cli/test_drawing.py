@@ -134,6 +134,17 @@ def test_the_document_tells_namespace_and_pipelines():
     assert pipelines == {"end": "end", "graph": "end", "last": "light", "class": "class"}
 
 
+def test_the_document_does_not_tell_where_secrets_are():
+    document = build_document(
+        parse_graph(
+            "jobs: {words: {run: 'm:f', needs: {media: source}, writes: application/json, "
+            "secrets: {api_key: 'env:SPEECH_KEY'}}}"
+        )
+    )
+    assert document["jobs"][0]["secrets"] == ["api_key"]
+    assert "SPEECH_KEY" not in str(document)
+
+
 def test_mermaid_and_dot_frame_each_group_of_jobs_and_no_other_job():
     text = draw_mermaid(GROUPED)
     frames = re.findall(r'  subgraph (\w+)\["(\w+)"\]\n((?:    .*\n)+)  end\n', text)

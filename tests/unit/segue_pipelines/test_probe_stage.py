@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from segue.execution.engine import Engine
+from segue.execution.pace import Pace
 from segue.execution.work import Run
 from segue.ingest.probe_filter import ProbeFilter
 from segue.model.artifact import build_artifact_name, compute_checksum
@@ -34,10 +35,20 @@ FILES = [MediaFile(uri=f"gs://b/{n:02}.wav", version="1", order=1) for n in rang
 SHORT = {media.uri for media in FILES[::5]}  # these are not selected
 
 
+class Time:
+    """A clock that moves only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
 class Stage:
     """A probe stage, whose files are done at once by a pool without processes."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace | None = None) -> None:
         self.store = MemoryStore("gs://o")
         self.pool = RecordingPool(self.answer, processes=1)
         self.unselected: Counter[Unselected] = Counter()
@@ -51,6 +62,7 @@ class Stage:
             clock=Clock(),
             owner=lambda: "me",
             lost=is_lost,
+            pace=pace,
         )
         self.stage = ProbeStage(
             engine=self.engine,
@@ -81,7 +93,7 @@ class Stage:
         while self.engine.has_work:
             if stop_after is not None and steps >= stop_after:
                 self.stage.withdraw()
-            ended += [one for one in self.stage.step() if isinstance(one, Outcome)]
+            ended += [one for one in self.stage.step(0.25) if isinstance(one, Outcome)]
             steps += 1
         return ended
 
@@ -92,6 +104,14 @@ def test_each_file_that_is_selected_ends_once_with_all_jobs():
     assert sorted(outcome.media.uri for outcome in ended) == [media.uri for media in FILES]
     assert stage.unselected == {Unselected.DURATION: len(SHORT)}
     assert stage.left == RunTotals()
+
+
+def test_a_file_that_is_probed_first_counts_once_for_the_rate():
+    time = Time()
+    stage = Stage(Pace(rate_per_s=2.0, clock_s=lambda: time.now_s, sleep=time.sleep))
+    assert len(stage.run(None)) == len(FILES)
+    assert len(stage.pool.tasks) == 2 * len(FILES) - len(SHORT)
+    assert time.now_s == pytest.approx((len(FILES) - 1) / 2.0)
 
 
 @pytest.mark.parametrize("stop_after", range(12))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from segue.model.media_file import MediaFile
 from segue.model.outcome import Outcome, RunTotals, Status
 from segue.model.record import Failure, State
@@ -51,6 +53,16 @@ def test_a_part_that_has_not_ended_is_shown_and_counted_once(tmp_path, monkeypat
         part.add(OUTCOME)
     writer.add(part)
     assert read_progress(str(tmp_path)).files == 4
+
+
+def test_the_first_failure_is_written_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("segue_pipelines.progress.WRITE_S", 3600.0)
+    done = Outcome(media=MEDIA, jobs={"a": Status.DONE})
+    writer = ProgressWriter(str(tmp_path))
+    writer._written_at = time.monotonic()
+    for outcomes, files in (((done,), 0), ((done, OUTCOME), 2), ((done, OUTCOME, OUTCOME), 2)):
+        writer.show(count(*outcomes))
+        assert read_progress(str(tmp_path)).files == files
 
 
 def test_a_missing_folder_fails_neither_writer_nor_reader(tmp_path):

@@ -133,6 +133,13 @@ def test_nobody_at_that_address_is_told_without_it(server, monkeypatch):
     assert raised.value.__suppress_context__
 
 
+@pytest.mark.parametrize("address", ["http://secrets.example", "secrets.example", "ftp://x"])
+def test_credentials_are_sent_to_no_address_without_encryption(monkeypatch, address):
+    monkeypatch.setenv(secret_store.OVERRIDE, address)
+    with pytest.raises(ConfigurationError, match="credentials go only to https://"):
+        secret_store.read_secret(NAME, PLACE)
+
+
 def test_a_variable_is_read_from_the_environment(monkeypatch):
     monkeypatch.setenv("SPEECH_KEY", "hunter2")
     assert secret_store.read_secret("env:SPEECH_KEY", PLACE) == "hunter2"
@@ -141,3 +148,11 @@ def test_a_variable_is_read_from_the_environment(monkeypatch):
         with pytest.raises(ConfigurationError) as raised:
             secret_store.read_secret("env:SPEECH_KEY", PLACE)
         assert str(raised.value) == f"{PLACE}: the environment variable is not set; set it"
+
+
+def test_a_variable_that_is_no_text_is_refused_and_not_shown(monkeypatch):
+    monkeypatch.setenv("SPEECH_KEY", "hunter2\udcff")
+    with pytest.raises(ConfigurationError) as raised:
+        secret_store.read_secret("env:SPEECH_KEY", PLACE)
+    assert str(raised.value).startswith(f"{PLACE}: the environment variable is no UTF-8 text; ")
+    assert "hunter2" not in str(raised.value)

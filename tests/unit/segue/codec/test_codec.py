@@ -653,6 +653,10 @@ BAD_PARQUET = {
     "mixed": ([{"a": 1}, {"a": "x"}], r"column 'a' mixes types"),
     "too large": ([{"a": 2**70}], r"column 'a' mixes types or does not fit"),
     "number as name": ([{1: 1}], r"a column is named int 1"),
+    "surrogate": ([{"a": "\udcff"}], r"column 'a' mixes types or does not fit.*surrogates"),
+    "surrogate as name": ([{"\udcff": 1}], r"is named '\\udcff', which is not valid Unicode"),
+    "twice": (pa.table([[1], [2]], names=["a", "a"]), r"more than one column is named 'a'"),
+    "object": ([{"a": object()}], r"Could not convert <object object> with"),
 }
 
 

@@ -350,6 +350,11 @@ def test_the_tasks_of_a_trial_read_each_ledger_once(monkeypatch):
         ConfigurationError, match=r"no result of this version of gs://bucket/9\.wav"
     ):
         build_tasks(GRAPH, [*files, file(9)])
+    left_out = []
+    tasks = build_tasks(GRAPH, [file(9), *files], lambda *found: left_out.append(found))
+    assert [(task.task_id, task.media) for task in tasks] == list(enumerate(files, start=1))
+    reason = "platform/down has no result of this version of gs://bucket/9.wav"
+    assert left_out == [(file(9), reason)]
 
 
 # --- in a stream ------------------------------------------------------------------------------

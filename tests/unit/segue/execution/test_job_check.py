@@ -119,6 +119,26 @@ def test_files_that_a_job_is_not_for_are_counted(found):
     assert found["songs"].faults == ()
 
 
+def test_an_import_is_tried_without_secrets_as_in_a_worker(tmp_path, monkeypatch):
+    (tmp_path / "keyed_jobs.py").write_text(
+        "import os, sys\n"
+        "if 'importtime' in sys._xoptions and 'CHECKED_KEY' in os.environ:\n"
+        "    raise RuntimeError(os.environ['CHECKED_KEY'])\n"
+        "def keyed(media, *, key: str) -> int: return len(key)\n"
+    )
+    (tmp_path / "jobs.yaml").write_text(
+        "jobs: {keyed: {run: 'keyed_jobs:keyed', needs: {media: source}, writes: "
+        "application/json, secrets: {key: 'env:CHECKED_KEY'}}}"
+    )
+    monkeypatch.setenv("CHECKED_KEY", "hunter2")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    graph = read_graph(str(tmp_path / "jobs.yaml"), {})
+    media = find_media(write(tone(440.0, 0.1), str(tmp_path / "a.wav")), None)
+    (job,) = check_jobs(graph, [media]).jobs
+    sys.modules.pop("keyed_jobs")
+    assert (job.done, job.faults, job.warnings) == (1, (), ())
+
+
 def test_import_times_are_read_by_package():
     report = """import time: self [us] | cumulative | imported package
 import time:       100 |        100 |   before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime
 
 import msgspec
@@ -25,6 +26,7 @@ RUN = RunRecord(
     jobs=("beats",),
 )
 FAST = Backoff(0.001, 0.002)
+PATIENCE_S = 60
 
 
 def at(failed: int = 0, tried: int = 0, **fields) -> RunRecord:
@@ -129,6 +131,25 @@ def test_one_target_does_not_keep_another_from_being_told(hook):
             notifier.observe(at(1, 9, state=RunState.DONE))
         assert hook.events == ["first_failure", "end"]
         assert slow.events == ["first_failure"]  # it still hangs, and nobody waits for it
+
+
+def test_what_is_not_taken_keeps_no_later_notification_waiting():
+    events, released = [], threading.Event()
+
+    class Slow:
+        name = "slow"
+
+        def send(self, data, attributes) -> None:
+            events.append(attributes["event"])
+            if attributes["event"] != "end":
+                released.wait(PATIENCE_S)
+
+    with Notifier([Slow()], limit=FailureLimit(files=2), patience_s=0.01) as notifier:
+        notifier.observe(at(1, 5))
+        notifier.observe(at(2, 6))
+        notifier.observe(at(2, 9, state=RunState.DONE))
+    assert sorted(events) == ["end", "first_failure", "too_many_failures"]
+    released.set()
 
 
 def test_an_unexpected_error_of_a_target_is_logged(logged):

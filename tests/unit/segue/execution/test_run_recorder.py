@@ -83,8 +83,8 @@ class Place:
         self.location = str(folder)
         self.store = connect_store(self.location)
 
-    def record(self, run: RunRecord = START, *, counts=lambda: COUNTS, update_s=3600.0):
-        return RunRecorder(self.location, run, counts, update_s=update_s, clock=Ticking())
+    def record(self, run=START, *, counts=lambda: COUNTS, update_s=3600.0, **more):
+        return RunRecorder(self.location, run, counts, update_s=update_s, clock=Ticking(), **more)
 
     @property
     def run(self) -> RunRecord:
@@ -205,6 +205,18 @@ def test_nothing_is_written_after_the_end(place):
         recorder.counts = COUNTS
     assert set(threading.enumerate()) - threads == set()
     assert place.run.state is RunState.DONE
+
+
+def test_whoever_observes_a_run_sees_its_counts_before_they_are_written(place):
+    seen = threading.Event()
+
+    def observe(run: RunRecord) -> None:
+        if run.state is RunState.RUNNING and run.counts == COUNTS:
+            seen.set()
+
+    with place.record(observe=observe):
+        assert seen.wait(PATIENCE_S)
+        assert place.run.counts == RunCounts()
 
 
 def test_a_run_elsewhere_is_recorded_at_its_start_and_at_its_end(place):

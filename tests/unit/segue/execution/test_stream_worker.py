@@ -388,3 +388,18 @@ def _note(calls, name, port, method):
         return original(*args, **kwargs)
 
     setattr(port, method, call)
+
+
+def test_when_it_stops_it_waits_for_what_runs_but_not_for_code_that_is_imported(tmp_path):
+    loading = [True]
+    world = World(tmp_path, SlowPool(), is_loading=lambda: loading[0])
+    world.arrive(1)
+    world.bundle()
+    assert world.worker.running == 1
+    world.worker.stop()
+    assert world.worker.is_over
+    loading[0] = False
+    assert not world.worker.is_over
+    world.pool.is_ready = True
+    world.bundle()
+    assert world.worker.is_over

@@ -118,12 +118,18 @@ RIGHT = {
     "audio/flac}, d: {run: 'm:f', needs: {m: t/source}, writes: {o: image/png, p: audio/wav}}}",
     "on a GPU": f"jobs: {{a: {{{JOB}, resources: {{gpu: nvidia-l4, gpu_memory_gib: 4}}}}}}",
     "ä": f"jobs: {{a: {{{JOB}, params: {{ä: 1, b: [1, {{c: null}}]}}}}}}",
+    "beyond U+FFFF": f"jobs: {{a: {{{JOB}, params: {{\N{MATHEMATICAL BOLD SMALL X}: 1}}}}}}",
+    "code in German": f"jobs: {{a: {{{JOB.replace('m:f', 'lautstärke:größe')}}}}}",
+    "a model of a package": f"models: {{l@1: {{{MODEL.replace('m.onnx', 'pypi:a==1/m.onnx')}}}}}\n"
+    f"jobs: {{a: {{{JOB}}}}}",
+    "a model of a variable": "models: {l@1: "
+    f"{{{MODEL.replace('m.onnx', repr('${M}:a==1/b'))}}}}}\njobs: {{a: {{{JOB}}}}}",
 }
 
 
 @pytest.mark.parametrize("text", RIGHT.values(), ids=RIGHT)
 def test_what_the_reader_accepts_the_schema_accepts(text, monkeypatch):
-    parse_graph(text, lock=UNRESOLVED, environ={"M": "m"})
+    parse_graph(text, lock=UNRESOLVED, environ={"M": "pypi" if "models" in text else "m"})
     assert find_faults(text) == []
 
 
@@ -167,6 +173,10 @@ WRONG = {
     "memory of none": f"jobs: {{a: {{{JOB}, resources: {{gpu: none, gpu_memory_gib: 2}}}}}}",
     "too little memory": f"jobs: {{a: {{{JOB}, resources: {{memory_gib: 0}}}}}}",
     "a model": f"models: {{level: {{{MODEL}}}}}\njobs: {{a: {{{JOB}}}}}",
+    "no source": f"models: {{l@1: {{{MODEL.replace('m.onnx', repr(''))}}}}}\n"
+    f"jobs: {{a: {{{JOB}}}}}",
+    "a source": f"models: {{l@1: {{{MODEL.replace('m.onnx', 'ftp:a')}}}}}\njobs: {{a: {{{JOB}}}}}",
+    "an umlaut in a variable": f"jobs: {{a: {{{JOB}, secrets: {{key: 'env:KÄY'}}}}}}",
     "no checksum": f"models: {{level@1: {{source: m.onnx}}}}\njobs: {{a: {{{JOB}}}}}",
     "a checksum": f"models: {{l@1: {{source: m, sha256: abc}}}}\njobs: {{a: {{{JOB}}}}}",
     "a size": f"models: {{l@1: {{{MODEL}, size_bytes: 0}}}}\njobs: {{a: {{{JOB}}}}}",
@@ -178,6 +188,13 @@ WRONG = {
 def test_both_refuse(text):
     assert is_refused(text)
     assert find_faults(text)
+
+
+def test_no_pattern_means_another_thing_to_an_editor():
+    """There, \\w and \\d are ASCII, and \\Z, flags and possessive quantifiers are unknown."""
+    patterns = re.findall(r'"pattern": "(.*)"', format_schema())
+    assert len(patterns) > 10
+    assert [p for p in patterns if re.search(r"\\[wWdDsSbBAZ]|\(\?[^:]|[*+?}]\+", p)] == []
 
 
 @pytest.mark.parametrize("key", LIMITS)

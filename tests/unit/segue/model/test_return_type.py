@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional, Union
 
 import pytest
+from typing_extensions import TypeAliasType
 
 from segue.model.graph import parse_graph
 from segue.model.return_type import find_wrong_results, may_return_null
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from nowhere import Hidden
 
 Maybe = dict[str, float] | None
+# What a statement "type" is in Python 3.12.
+Statement = TypeAliasType("Statement", dict[str, float] | None)
+Inner = TypeAliasType("Inner", float | None)
+Many = TypeAliasType("Many", list[Inner])
 
 
 def no_annotation(media): ...
@@ -30,7 +35,9 @@ def hidden_three(media) -> Hidden | int | None: ...
 def union(media) -> float | None: ...
 def optional(media) -> Optional[float]: ...  # noqa: UP045 - what is tested
 def alias(media) -> Maybe: ...
+def statement(media) -> Statement: ...
 def annotated(media) -> Annotated[float | None, "dB"]: ...
+def literal(media) -> Literal["major", "minor", None]: ...  # noqa: PYI061 - what is tested
 def path(media) -> Path: ...
 
 
@@ -51,6 +58,10 @@ class BatchOfNull:
     def batch(self, inputs) -> Sequence[float | None]: ...
 
 
+class BatchOfStatement:
+    def batch(self, inputs) -> Many: ...
+
+
 class BatchOfHidden:
     def batch(self, inputs) -> list[Hidden | None]: ...
 
@@ -62,6 +73,7 @@ class BatchOfNothing:
 @pytest.mark.parametrize(
     "target",
     [
+        *(statement, literal, BatchOfStatement),
         *(union, optional, alias, annotated, wrapped, functools.partial(union, 1)),
         *(hidden, hidden_optional, hidden_union, hidden_three),
         *(Called, BatchOfNull, BatchOfHidden),

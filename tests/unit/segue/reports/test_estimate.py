@@ -103,11 +103,13 @@ def test_with_nothing_to_do_it_costs_nothing():
 SECOND = 100_000  # bytes of FLAC
 
 
-def ledger_of_lengths(*lengths_s: float, cost: Callable[[float], float]) -> MemoryLedger:
-    """A ledger of FLAC files whose job ``a`` took what a length costs."""
+def ledger_of_lengths(
+    *lengths_s: float, cost: Callable[[float], float], suffix: str = "flac"
+) -> MemoryLedger:
+    """A ledger of files whose job ``a`` took what a length of FLAC costs."""
     return MemoryLedger(
         Record(
-            uri=f"gs://bucket/a/{number}.flac",
+            uri=f"gs://bucket/a/{number}.{suffix}",
             version="1",
             order=1,
             arrived_at=NOW,
@@ -122,11 +124,25 @@ def ledger_of_lengths(*lengths_s: float, cost: Callable[[float], float]) -> Memo
     )
 
 
-def estimate_s(ledger: MemoryLedger, files: int, length_s: float) -> float:
+def estimate_s(ledger: MemoryLedger, files: int, length_s: float, kind: str = "flac") -> float:
     totals = RunTotals(
-        files=files, jobs={"a": {Status.TODO: files}}, todo_s={"a": files * length_s}
+        files=files,
+        jobs={"a": {Status.TODO: files}},
+        todo_files={f"a.{kind}": files},
+        todo_s={f"a.{kind}": files * length_s},
     )
     return estimate(TODAY, ledger, totals, vcpus=1, price=1).vcpu_hours * 3600
+
+
+def test_files_are_estimated_by_those_of_their_suffix_if_there_are_enough():
+    dear = ledger_of_lengths(*range(1, 11), cost=lambda s: 0.5 + 0.1 * s)
+    cheap = ledger_of_lengths(*range(1, 11), cost=lambda s: 0.2 + 0.01 * s, suffix="dat")
+    few = ledger_of_lengths(1, 2, 3, cost=lambda s: 90.0, suffix="ogg")
+    both = MemoryLedger([*dear.records.values(), *cheap.records.values(), *few.records.values()])
+    assert estimate_s(both, 7, 60.0) == pytest.approx(7 * (0.5 + 6.0))
+    assert estimate_s(both, 7, 60.0, kind="") == pytest.approx(7 * (0.2 + 0.6))
+    common = estimate_s(both, 7, 60.0, kind="mp3")
+    assert estimate_s(both, 7, 60.0, kind="ogg") == common > 7 * 6.5
 
 
 def test_short_and_long_files_tell_what_is_the_same_for_all_and_what_grows():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -182,3 +183,20 @@ def test_a_result_can_be_sent_to_another_process(writer):
 def test_without_a_ledger_there_are_no_results_and_none_is_created(writer, tmp_path):
     assert list(segue.results("plain", graph=writer.graph, ledger="sqlite:///none.db")) == []
     assert not (tmp_path / "none.db").exists()
+
+
+@pytest.mark.parametrize("prefix", ["music/empty", "gs://acme/masters/"])
+def test_a_prefix_below_which_no_file_is_known_is_warned_of(writer, tmp_path, prefix):
+    writer.write("x/1.wav", plain={"n": 1})
+    (tmp_path / "music/empty").mkdir(parents=True)
+    with pytest.warns(UserWarning, match=f"has no file below .*{prefix}"):
+        assert read(writer, "plain", prefix=prefix) == []
+
+
+def test_a_path_that_neither_exists_nor_is_known_is_refused(writer):
+    writer.write("x/1.wav", plain={"n": 1})
+    for wrong in ("musik", "music/x/2.wav"):
+        with pytest.raises(ConfigurationError, match=f"there is no file or folder .*{wrong}"):
+            read(writer, "plain", prefix=wrong)
+    shutil.rmtree("music", ignore_errors=True)  # as if its disk were not there
+    assert len(read(writer, "plain", prefix="music/x/")) == 1

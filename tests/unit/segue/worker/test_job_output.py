@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from segue.worker import secrets
 from segue.worker.job_output import (
     LAST_LINES,
     MAX_LINE,
@@ -208,3 +209,14 @@ def test_an_end_that_a_job_has_closed_or_replaced_gets_no_mark(
     assert not output.end_call()
     assert os.fstat(other).st_size == 0
     assert pipe.read() is None
+
+
+def test_the_beginning_of_a_secret_is_masked_if_its_rest_is_printed_later(reader):
+    secrets.use_secrets({"one": {"key": "hunter2-and-more"}})
+    try:
+        reader.add(b"the key is hunter", 0.0)
+        reader.renew(WINDOW_S)
+        reader.add(b"2-and-more\n", WINDOW_S)
+        assert texts(reader) == ["the key is ***", "***"]
+    finally:
+        secrets.use_secrets({})

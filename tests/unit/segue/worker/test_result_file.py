@@ -18,7 +18,7 @@ from segue_support.trial import Trial, run_tasks
 
 JOBS = """
 from __future__ import annotations
-import io, os, pathlib, tempfile
+import gzip, io, os, pathlib, tempfile
 from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nowhere import Answer
@@ -97,6 +97,20 @@ def pipe(media):
     os.mkfifo(name)
     return pathlib.Path(name)
 def text(media): return open(_write(), "r")
+def named_text(media): return tempfile.NamedTemporaryFile("w")
+def packed(media):
+    file = gzip.open(_write(), "wb")
+    file.write(b"data")
+    return file
+def closed_buffer(media):
+    with io.BytesIO(b"data") as file:
+        return file
+def null(media): return pathlib.Path("result\\0.bin")
+def unreadable(media):
+    name = _write()
+    file = open(name, "wb", buffering=0)
+    name.unlink()
+    return file
 def relative(media): return pathlib.Path("result.bin")
 def huge(media):
     name = _write()
@@ -123,6 +137,11 @@ ENDS = {
     "folder": r"which is a folder: return a file",
     "pipe": r"which is no regular file",
     "text": r"opened as text: open it with 'b'",
+    "named_text": r"opened as text: open it with 'b'",
+    "packed": r"GzipFile .*has no bytes that are those of a file: close it and return its path",
+    "closed_buffer": r"has no bytes that are those of a file",
+    "null": r"which is no path: write results below",
+    "unreadable": r"'a file without a name', opened for writing only: open it with 'w\+b'",
     "relative": r"'result.bin', which is neither",
 }
 WRITES = {

@@ -167,6 +167,17 @@ def test_many_threads_share_the_children_and_each_gets_its_own_results(graph, tm
         assert all(f"{number}.wav" in artifact for _, artifact in results[number])
 
 
+def test_it_is_loading_until_the_children_can_begin(graph, tmp_path):
+    trial = Trial(str(tmp_path))
+    shared = SharedPool(lambda: trial.pool(graph, processes=1))
+    client = shared.build_client()
+    assert shared.is_loading
+    client.submit([Task(task_id=1, media=trial.add("a.wav"), run=("fine",))])
+    assert collect_finished(client, 1) == [1]
+    assert not shared.is_loading
+    shared.close()
+
+
 def test_a_crash_costs_one_thread_one_task(graph, tmp_path):
     trial = Trial(str(tmp_path))
     shared = SharedPool(lambda: trial.pool(graph, processes=1))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -137,6 +139,61 @@ def test_an_old_result_that_cannot_be_read_is_named(segue, project):
     assert "old result unreadable: file://" in said.out
 
 
+MOODS = """
+namespace: moods
+artifacts: moods
+registry: registry
+jobs:
+  mood: {run: "compared_jobs:double", needs: {value: platform/level}, writes: application/json}
+"""
+PLATFORM_LEDGER = ("--ledger", "sqlite:///platform.db")
+MOODS_LEDGER = ("--graph", "moods.yaml", "--ledger", "sqlite:///moods.db")
+
+
+@pytest.fixture
+def moods(segue, project):
+    """Another team, of whose four files with results platform has one no longer."""
+    platform = (
+        (project / "jobs.yaml").read_text().replace("version: 1", "version: 1\n    publish: true")
+    )
+    (project / "jobs.yaml").write_text(f"namespace: platform\nregistry: registry{platform}")
+    (project / "moods.yaml").write_text(MOODS)
+    backfill = ("backfill", "--prefix", "music", "--all")
+    for arguments in (
+        ("publish", *PLATFORM_LEDGER),
+        (*backfill, *PLATFORM_LEDGER),
+        ("lock", *MOODS_LEDGER[:2]),
+        (*backfill, *MOODS_LEDGER),
+    ):
+        said = segue(*arguments)
+        assert said.code == 0, said.err
+    (project / "moods.yaml").write_text(MOODS.replace("writes", "version: 2, writes"))
+
+
+def forget(pattern):
+    """Let platform have no results of some files."""
+    with closing(sqlite3.connect("platform.db")) as database, database:
+        database.execute("DELETE FROM files WHERE uri LIKE ?", (pattern,))
+
+
+def test_a_file_that_lacks_a_result_of_another_namespace_is_left_out(segue, moods):
+    forget("%1.wav")
+    said = segue("compare", "mood", *MOODS_LEDGER)
+    assert said.code == 0, said.err
+    assert "on 3 files of 4 with the old one" in said.out
+    assert "left out: file://" in said.out
+    assert "1.wav: platform/level has no result of this version of file://" in said.out
+    (left_out,) = segue("compare", "mood", *MOODS_LEDGER, "--json").json["left_out"]
+    assert left_out.endswith("1.wav")
+
+
+def test_if_all_files_lack_a_result_of_another_namespace_that_is_an_error(segue, moods):
+    forget("%")
+    said = segue("compare", "mood", *MOODS_LEDGER)
+    assert said.code == ExitCode.USAGE
+    assert "no file can be compared: platform/level has no result" in said.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -144,7 +201,7 @@ def test_an_old_result_that_cannot_be_read_is_named(segue, project):
         (["level"], "of an older version; there is nothing to compare with"),
         (["level", "--from", "1"], "is the present version of 'level'"),
         (["level", "--from", "beef"], "no file has a result of 'level' of version beef"),
-        (["level", "--sample", "0"], "x>=1"),
+        (["level", "--sample", "0"], "write a whole number of at least 1"),
     ],
 )
 def test_a_wrong_use_is_refused(segue, project, arguments, said):

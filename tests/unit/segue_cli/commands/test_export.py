@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -137,6 +138,32 @@ def test_the_summary_as_json(segue, files):
         "unreadable": 0,
         "unreadable_artifacts": [],
     }
+
+
+@pytest.fixture
+def dated(writer):
+    """A table with types that JSON does not have, and an array with a number that it has not."""
+    table = pa.table({"at": [datetime(2020, 1, 2, tzinfo=UTC)], "key": [b"\xff"]})
+    writer.write("a.wav", table=table, arrays={"x": np.array(np.nan), "y": np.array([np.inf, 1])})
+
+
+def test_types_that_json_does_not_have_are_text_there_and_numbers_that_it_has_not_null(
+    segue, dated
+):
+    where = """"table".rows LIKE '%"/w=="%'"""
+    said = segue("export", "table", "arrays", *LEDGER, "--where", where)
+    assert said.code == 0
+    row = json.loads(said.out, parse_constant=pytest.fail)
+    assert row["table.rows"] == [{"at": "2020-01-02T00:00:00+00:00", "key": "/w=="}]
+    assert (row["arrays.x"], row["arrays.y"]) == (None, [None, 1.0])
+
+
+def test_a_csv_has_the_same_and_numbers_as_readers_of_csv_know_them(segue, dated):
+    assert segue("export", "table", "arrays", *LEDGER, "-o", "out.csv").code == 0
+    with open("out.csv", newline="") as file:
+        [row] = csv.DictReader(file)
+    assert json.loads(row["table.rows"])[0]["key"] == "/w=="
+    assert (row["arrays.x"], row["arrays.y"]) == ("nan", "[null, 1.0]")
 
 
 def test_a_dry_run_counts_and_reads_and_writes_nothing(segue, writer, files, folder):
@@ -411,6 +438,14 @@ def test_jobs_and_outputs_are_completed(writer, start, expected):
         assert [item.value for item in jobs.shell_complete(ctx, start)] == expected
 
 
+def test_a_dash_is_standard_output(segue, files, folder):
+    plain = segue("export", "beats", *LEDGER)
+    said = segue("export", "beats", "-o", "-", *LEDGER)
+    assert (said.code, said.out, said.err) == (0, plain.out, plain.err)
+    assert said.out.startswith("{")
+    assert not (folder / "-").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -419,10 +454,14 @@ def test_jobs_and_outputs_are_completed(writer, start, expected):
         (("stems",), "'stems' has several outputs; write one of stems.vocals, stems.summary"),
         (("beat",), "did you mean 'beats'?"),
         (("beats", "-o", "none/out.csv"), "cannot be written (No such file or directory)"),
-        ((), "Missing argument"),
+        ((), "JOB is missing"),
         (("beats", "--where", "tempo > 1"), "no such column: tempo; the columns are files.uri"),
         (("beats", "--where", '"tempo" > 1'), '"tempo" is no job and no column'),
-        (("beats", "--where", "count >"), "syntax error"),
+        (("beats", "--where", "count >"), "'count >' cannot be used: it is incomplete; the col"),
+        (("beats", "--where", "(count >)"), 'cannot be used: near ")": syntax error'),
+        (("beats", "--where", "(count > 1"), "it has a ( without a )"),
+        (("beats", "--where", "uri = 'x"), "it has a ' that is not closed"),
+        (("beats", "--where", "count > 1 ORDER BY count"), 'near "ORDER": syntax error'),
         (("beats", "--where", "(SELECT sql FROM sqlite_schema)"), "it has a query"),
         (("beats", "--where", "1); DROP TABLE cells; SELECT (1"), "it has a ) without a ("),
         (("beats", "--where", "count", "--dry-run"), "--dry-run reads no results"),

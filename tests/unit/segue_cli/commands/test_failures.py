@@ -136,6 +136,7 @@ def test_what_to_run_next_is_a_command_that_is_understood(segue, files):
     with load_command(name).make_context(name, arguments) as context:
         assert context.params["jobs"] == ("fine", "after")
         assert context.params["prefix"] == "music"
+        assert context.params["ledger"] == LEDGER[-1]
 
 
 def test_without_a_terminal_to_confirm_in_nothing_is_changed(segue, project, files, monkeypatch):

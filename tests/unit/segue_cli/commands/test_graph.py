@@ -128,6 +128,13 @@ def test_a_format_that_is_named_counts_whatever_the_file_is_called(segue, projec
     assert (project.folder / "jobs.png").read_text().startswith("digraph")
 
 
+def test_a_dash_is_standard_output(segue, project):
+    said = segue("graph", "--format", "dot", "-o", "-")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith("digraph")
+    assert not (project.folder / "-").exists()
+
+
 def test_a_place_that_cannot_be_written_is_refused(segue, project):
     said = segue("graph", "-o", "no/such/folder/graph.mmd")
     assert said.code == 2

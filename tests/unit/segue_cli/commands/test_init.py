@@ -105,11 +105,48 @@ def test_a_project_that_is_there_keeps_its_own_papers(segue, folder, name):
     assert (folder / name).read_text() == "mine"
 
 
-def test_a_place_that_cannot_be_written_is_refused(segue, folder):
+@pytest.mark.parametrize("name", ["file", "file/inside"])
+def test_a_place_that_cannot_be_written_is_refused(segue, folder, name):
     (folder / "file").write_text("")
-    said = segue("init", "file")
+    said = segue("init", name)
     assert said.code == 2
-    assert "cannot be written" in said.err
+    assert "'file" in said.err
+    assert list_files(folder) == {"file"}
+
+
+def test_nothing_is_written_if_a_file_is_where_a_folder_belongs(segue, folder):
+    (folder / "tests").write_text("mine")
+    said = segue("init")
+    assert said.code == 2
+    assert "'./tests' is no folder, and files of the project belong into it" in said.err
+    assert list_files(folder) == {"tests"}
+
+
+def test_a_link_to_nowhere_and_a_folder_are_kept_like_files(segue, folder):
+    (folder / "README.md").symlink_to("nowhere")
+    (folder / "requirements.txt").mkdir()
+    said = segue("init")
+    assert said.code == 0
+    assert "kept  ./README.md" in said.out
+    assert f"add {DISTRIBUTION}==" in said.out
+    assert not (folder / "nowhere").exists()
+
+
+def test_the_step_into_a_folder_is_no_option_of_the_shell(segue, folder):
+    assert segue("init", "--json", "--", "-dash").json["next"][0] == "cd ./-dash"
+
+
+def test_what_segues_modules_do_not_have_is_removed_aloud_and_through_no_link(segue, folder):
+    assert segue("init", "one").code == segue("init", "two").code == 0
+    (folder / "one/infra/segue/extra.tf").write_text("mine")
+    (folder / "two/infra/segue").rename(folder / "two/infra/kept")
+    (folder / "two/infra/segue").symlink_to(folder / "one/infra/segue")
+    said = segue("init", "--deployment", "two")
+    assert said.code == 2
+    assert "'two/infra/segue/' is not a copy of Segue's Terraform modules" in said.err
+    assert (folder / "one/infra/segue/extra.tf").exists()
+    said = segue("init", "--deployment", "one")
+    assert "removed one/infra/segue/extra.tf, which Segue's Terraform does not have" in said.out
 
 
 def test_a_project_can_start_from_a_graph_that_ships_with_segue(segue, folder):

@@ -64,7 +64,9 @@ def test_what_is_published_is_shown_and_again_it_is_the_same(segue, teams):
 
 def test_a_lock_is_written_and_checked(segue, teams):
     segue("publish", *OLD)
-    assert segue("lock", *NEW, "--check").code == 4
+    checked = segue("lock", *NEW, "--check")
+    assert checked.code == 4
+    assert "not current; to write it: segue lock --graph moods/jobs.yaml\n" in checked.err
     assert not (teams / "moods/segue.lock").exists()
     said = segue("lock", *NEW)
     assert (said.code, "platform/fine" in said.out) == (0, True)

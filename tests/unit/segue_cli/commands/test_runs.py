@@ -73,6 +73,22 @@ def test_one_run_is_shown_with_its_jobs(segue, project):
     assert segue("runs", run.id, "--json").json["error"] == "no route"
 
 
+def test_the_jobs_of_a_run_have_columns_in_the_order_of_a_summary(segue, project):
+    jobs = {"after": {"unheard_of": 1, "not_applicable": 2, "failed": 1}, "fine": {"done": 3}}
+    save(project, counts=RunCounts(files=3, jobs=jobs))
+    lines = segue("runs", "0a1b2c3d").out.splitlines()
+    [header] = [line for line in lines if line.startswith("job ")]
+    assert header.split(maxsplit=3)[:3] == ["job", "done", "failed"]
+    assert header.split(maxsplit=3)[3].split() == ["not", "applicable", "unheard", "of"]
+
+
+def test_a_cost_above_nothing_is_not_shown_as_nothing(segue, project):
+    for seconds, cost in ((60.0, "cost <0.01"), (3600.0, "cost 0.06")):
+        save(project, counts=RunCounts(files=3, cpu_seconds={"fine": seconds}))
+        assert segue("runs").out.splitlines()[1].endswith(cost)
+        (project.folder / f"artifacts/_runs/{ID}.json").unlink()
+
+
 def test_a_run_whose_process_was_killed_is_lost(segue, project):
     ago = utc_now() - timedelta(hours=1)
     save(project, state=RunState.RUNNING, started_at=ago, updated_at=ago, ended_at=None)

@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
+from datetime import date, timedelta
 
 import click
 import numpy as np
@@ -103,7 +104,7 @@ def test_json_has_values_and_what_they_are_of(segue, writer, song):
 def test_a_job_without_a_current_result_is_named(segue, song):
     said = segue("show", song, "absent", "beats", *LEDGER)
     assert said.code == ExitCode.UNFINISHED
-    assert "No current result of absent; 'segue explain FILE' says why" in said.err
+    assert "No current result of absent; to see why: segue explain " in said.err
     assert "tempo_bpm" in said.out
 
 
@@ -134,7 +135,7 @@ def test_results_of_a_deleted_file_are_not_shown(segue, writer, song):
         (["a.wav", "stems"], "write one of stems.vocals, stems.summary"),
         (["a.wav", "--open"], "name one job"),
         (["a.wav", "beats", "plain", "--open"], "name one job"),
-        (["a.wav", "--rows", "0"], "x>=1"),
+        (["a.wav", "--rows", "0"], "write a whole number of at least 1"),
     ],
 )
 def test_a_wrong_use_is_refused(segue, song, arguments, said):
@@ -191,3 +192,11 @@ def test_a_damaged_artifact_is_named_with_the_remedy(segue, writer, song):
     said = segue("show", song, "beats", *LEDGER)
     assert said.code != 0
     assert "segue backfill --force --job beats" in said.err
+
+
+def test_a_table_may_have_types_that_json_does_not_have(segue, writer):
+    columns = {"on": [date(2020, 1, 2)], "took": [timedelta(seconds=2)], "key": [[b"\xff"]]}
+    writer.write("dated.wav", table=pa.table(columns))
+    said = segue("show", writer.uri("dated.wav"), "table", *LEDGER)
+    assert said.code == 0
+    assert said.out.splitlines()[-1].split() == ["2020-01-02", "2.0", '["/w=="]']

@@ -67,3 +67,10 @@ def test_a_wrong_use_is_refused(segue, project, arguments, said):
     refused = segue("test", *arguments)
     assert refused.code == 2
     assert said in refused.err
+
+
+def test_a_file_in_place_of_a_job_is_refused_with_the_option_to_name_it(segue, project):
+    said = segue("test", "fine", "one.wav", "--graph", "jobs.yaml")
+    assert said.code == 2
+    assert "'one.wav' is a file, not a job" in said.err
+    assert "segue test --file one.wav --graph jobs.yaml" in said.err

@@ -49,6 +49,16 @@ def test_a_warning_says_so(lines, capsys):
     assert capsys.readouterr().out == "stream: warning: stopped reason=dead\n"
 
 
+def test_what_is_wrong_with_a_graph_is_told_in_lines_and_strangers_write_none(lines, capsys):
+    error = "jobs.yaml:\njob 'a': \x1b[31m is wrong"
+    lines.write({"severity": "ERROR", "action": "changed", "process": "up", "error": error})
+    lines.write({**DONE, "action": "failed", "file": "file:///music/a\nb.wav"})
+    assert capsys.readouterr().out == (
+        "up: error: changed error=jobs.yaml:\n  job 'a': \\x1b[31m is wrong\n"
+        "stream: failed job=beats file=a\\nb.wav took=250 ms\n"
+    )
+
+
 @pytest.mark.parametrize("action", ["waiting", "dropped"])
 def test_people_do_not_see_the_events_between_components(lines, capsys, action):
     lines.write({**DONE, "action": action})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -111,6 +113,19 @@ def test_without_catching_up_the_command_that_computes_them_is_said(build, caplo
     assert line["severity"] == "WARNING"
     command = f"segue backfill --graph default.yaml --prefix {system.folder} --all"
     assert line["reason"].endswith(command)
+
+
+def test_the_command_that_computes_what_is_missing_has_the_settings_that_it_needs(build):
+    [system] = build("default").systems
+    plain = system._format_backfill()
+    system.settings = replace(
+        system.settings, ledger="sqlite:///other/ledger.db", artifacts="made here"
+    )
+    words = shlex.split(system._format_backfill())
+    assert "--ledger sqlite:///other/ledger.db --artifacts 'made here' --prefix" in shlex.join(
+        words
+    )
+    assert [w for w in words if w in shlex.split(plain)] == shlex.split(plain)
 
 
 @pytest.mark.parametrize("state", [State.DONE, State.FAILED, State.NOT_APPLICABLE, State.QUEUED])
