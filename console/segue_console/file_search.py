@@ -81,7 +81,7 @@ def list_folders(ledger: Ledger, graph: Graph, prefix: str) -> tuple[list[str], 
 
     Each costs one call to the ledger, however many files are in it.
     """
-    start = _resolve_prefix(graph, prefix)
+    start = _resolve_prefix(graph, prefix) or find_common_folder(ledger)
     if start and not start.endswith("/"):
         start = f"{start}/"
     folders: list[str] = []
@@ -91,13 +91,10 @@ def list_folders(ledger: Ledger, graph: Graph, prefix: str) -> tuple[list[str], 
         if not page:
             return folders, False
         rest = page[0].uri[len(start) :]
-        if start == "":  # the catalogue's bucket or root
-            scheme, _, path = rest.partition("://")
-            rest = f"{scheme}://{path.partition('/')[0]}/" if "/" in path else rest
-            folder = rest
-        else:
-            name, slash, _ = rest.partition("/")
-            folder = f"{start}{name}/" if slash else ""
+        name, slash, _ = rest.partition("/")
+        folder = f"{start}{name}/" if slash else ""
+        if not start:  # several buckets
+            folder = "/".join(rest.split("/", 3)[:3]) + "/"
         if folder:
             folders.append(folder)
             after = folder + LAST
@@ -106,6 +103,24 @@ def list_folders(ledger: Ledger, graph: Graph, prefix: str) -> tuple[list[str], 
             if _count_files(ledger, start, after):  # a folder of files has no folders, usually
                 return folders, False
     return folders[:FOLDERS], True
+
+
+def find_common_folder(ledger: Ledger) -> str:
+    """Return the deepest folder that all files are in, with a few calls to the ledger.
+
+    If they are in several buckets, or there are none, it is empty.
+    """
+    found = ledger.find(Query(deleted=False), limit=1)
+    if not found:
+        return ""
+    parts = found[0].uri.split("/")
+    folder = ""
+    for depth in range(3, len(parts)):
+        deeper = "/".join(parts[:depth]) + "/"
+        if ledger.find(Query(deleted=False), after=deeper + LAST, limit=1):
+            break
+        folder = deeper
+    return folder
 
 
 def _count_files(ledger: Ledger, start: str, after: str) -> bool:

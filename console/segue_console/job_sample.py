@@ -24,10 +24,11 @@ from segue.model.artifact import build_artifact_name
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger, Query
 from segue.model.media_file import split_uri
-from segue.model.object_store import LAST, ObjectStore
+from segue.model.object_store import ObjectStore
 from segue.model.record import Record, State
 from segue.model.transitions import find_current
 from segue.stack import Stack
+from segue_console.file_search import find_common_folder
 
 FIRST = 500  # files from the beginning; a smaller catalogue is looked at as a whole
 PLACES = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -117,21 +118,6 @@ def sample_records(ledger: Ledger) -> tuple[list[Record], bool]:
         for record in ledger.find(query, after=start + place, limit=PER_PLACE):
             found[record.uri] = record
     return [found[uri] for uri in sorted(found)], False
-
-
-def find_common_folder(ledger: Ledger) -> str:
-    """Return the deepest folder that all files are in, with a few calls to the ledger."""
-    found = ledger.find(Query(deleted=False), limit=1)
-    if not found:
-        return ""
-    parts = found[0].uri.split("/")
-    folder = ""
-    for depth in range(3, len(parts)):
-        deeper = "/".join(parts[:depth]) + "/"
-        if ledger.find(Query(deleted=False), after=deeper + LAST, limit=1):
-            break
-        folder = deeper
-    return folder
 
 
 def _sum_versions(

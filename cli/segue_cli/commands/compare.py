@@ -13,11 +13,11 @@ from segue import text
 from segue.extras import require
 from segue.model.media_file import parse_prefix
 from segue.printable import escape
+from segue.reports.value_text import format_value
 from segue_cli.command import Context, command
 from segue_cli.exit_code import ExitCode
 from segue_cli.parameters import complete_job, prefix_option, processes_option
 from segue_cli.views.output import build_table
-from segue_cli.views.values import format_value
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

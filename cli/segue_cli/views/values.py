@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from segue import text
 from segue.codec.table_times import limit_times
-from segue.printable import encode_json
-from segue.reports.result_json import to_json_type
+from segue.reports.value_text import (
+    SPARK_COLUMNS,
+    draw_sparkline,
+    format_numbers,
+    format_value,
+    is_number,
+    iterate_fields,
+)
 from segue_cli.views.output import build_table
 
 if TYPE_CHECKING:
@@ -19,9 +25,6 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 PICTURES = ("image/png", "image/jpeg")
-BLOCKS = "▁▂▃▄▅▆▇█"
-SPARK_COLUMNS = 32
-LISTED = 6  # numbers of a list that are shown one by one
 BESIDE = 3  # rows that are shown side by side, if they have more columns than WIDE
 WIDE = 6
 LEVEL_FLOOR_DB = -60.0
@@ -87,7 +90,7 @@ def render_value(
     if isinstance(value, dict):
         for name, array in value.items():
             if array.ndim == 1 and array.dtype.kind in "iuf" and array.size:
-                yield f"  {name}: {_format_numbers(array.tolist())}"
+                yield f"  {name}: {format_numbers(array.tolist())}"
     elif hasattr(value, "y"):
         if value.y.size:
             yield f"level, {LEVEL_FLOOR_DB:g} to 0 dBFS: {_draw_level(value)}"
@@ -95,39 +98,10 @@ def render_value(
         yield from _render_rows(limit_times(value.slice(0, rows)).to_pylist(), value.num_rows, rows)
 
 
-def draw_sparkline(
-    values: Sequence[float | None],
-    columns: int = SPARK_COLUMNS,
-    low: float | None = None,
-    high: float | None = None,
-) -> str:
-    """Draw numbers as a curve of blocks, each the mean of its share; a gap is where none is.
-
-    It goes from ``low`` to ``high``; by default from the lowest number to the highest.
-    """
-    columns = min(columns, len(values))
-    shares = []
-    for column in range(columns):
-        begin, end = (len(values) * at // columns for at in (column, column + 1))
-        share = [v for v in values[begin:end] if v is not None and math.isfinite(v)]
-        shares.append(math.fsum(share) / len(share) if share else None)
-    means = [mean for mean in shares if mean is not None]
-    if not means:
-        return " " * columns
-    low = min(means) if low is None else low
-    high = max(means) if high is None else high
-    steps = len(BLOCKS) - 1
-    scale = steps / (high - low) if high > low else 0.0
-    return "".join(
-        " " if mean is None else BLOCKS[min(max(round((mean - low) * scale), 0), steps)]
-        for mean in shares
-    )
-
-
 def _render_json(value: Any, rows: int) -> Iterator[RenderableType]:
     fields = build_table("field", "value")
     lists: list[tuple[str, list[Any]]] = []
-    for name, field in _iterate_fields(value):
+    for name, field in iterate_fields(value):
         if _is_table(field):
             lists.append((name, field))
             fields.add_row(name, text.format_count(len(field), "row"))
@@ -138,15 +112,6 @@ def _render_json(value: Any, rows: int) -> Iterator[RenderableType]:
         yield ""
         yield name
         yield from _render_rows(found[:rows], len(found), rows)
-
-
-def _iterate_fields(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the fields of an object, and of the objects in it, with names such as a.b."""
-    if isinstance(value, Mapping) and value:
-        for key, field in value.items():
-            yield from _iterate_fields(field, f"{name}.{key}" if name else str(key))
-    else:
-        yield name or "(value)", value
 
 
 def _is_table(value: Any) -> bool:
@@ -166,7 +131,7 @@ def _render_rows(
         if total > rows:
             yield _format_rest(total, rows)
         return
-    numeric = {c for c in columns if all(_is_number(row.get(c)) for row in shown)}
+    numeric = {c for c in columns if all(is_number(row.get(c)) for row in shown)}
     table = build_table(*(f">{c}" if c in numeric else c for c in columns))
     for row in shown:
         table.add_row(*(format_value(row[c]) if c in row else "" for c in columns))
@@ -177,40 +142,6 @@ def _render_rows(
 
 def _format_rest(total: int, rows: int) -> str:
     return f"… {text.format_count(total - rows, 'more row')}; --rows {total} shows them all"
-
-
-def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-
-
-def _encode(value: Any) -> str:
-    is_plain = value is None or isinstance(value, bool | int | float | list | Mapping)
-    plain = value if is_plain else to_json_type(value)
-    return plain if isinstance(plain, str) else encode_json(plain, default=to_json_type)
-
-
-def format_value(value: Any) -> str:
-    """Format a value in one line; a long list of numbers is its range and a curve."""
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, list) or len(value) <= LISTED:
-        return _encode(value)
-    if all(map(_is_number, value)):
-        return _format_numbers(value)
-    if all(isinstance(v, str) for v in value):
-        return ", ".join(value)
-    shapes = {len(row) if isinstance(row, list) else None for row in value}
-    if len(shapes) == 1 and None not in shapes:
-        return f"{len(value):,} lists of {shapes.pop():,}"
-    return text.format_count(len(value), "value")
-
-
-def _format_numbers(values: Sequence[float | None]) -> str:
-    known = [v for v in values if v is not None and math.isfinite(v)]
-    told = text.format_count(len(values), "value")
-    if not known:
-        return f"{told}, none of them a number"
-    return f"{told}, {min(known):g} to {max(known):g} {draw_sparkline(values)}"
 
 
 def _draw_level(audio: Audio) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -20,8 +20,12 @@ from segue.model.graph import Graph
 from segue.model.media_file import split_uri
 from segue.model.record import Record, State
 from segue.model.transitions import find_current
+from segue.printable import encode_json
 from segue.reports.explanation import Explanation, JobExplanation, JobResult, explain
-from segue.reports.results import AUDIO, CONTENT_TYPES, IMAGES
+from segue.reports.result_json import to_json_type
+from segue.reports.results import AUDIO, BYTES, CONTENT_TYPES, IMAGES
+from segue.reports.value_differences import compare_values
+from segue.reports.value_text import format_value, iterate_fields
 from segue.stack import Stack
 from segue_console.media import guess_content_type
 from segue_console.pages.page import find_namespace, find_record
@@ -30,6 +34,8 @@ from segue_console.tracks import Track, find_tracks
 
 JSON = "application/json"
 TABLE = "application/vnd.apache.parquet"
+READ = (JSON, TABLE)
+MAX_FIELDS = 500  # of a value that are shown in a table
 MAX_VALUE_BYTES = 8 << 20  # of a result that is read for the page
 
 
@@ -91,7 +97,7 @@ def show_waveform(request: Request) -> Response:
 def _read_value(store: Any, record: Record, fingerprint: str, suffix: str) -> Any:
     """Return the value of a result in JSON or a table; None of any other, or if it is lost."""
     content_type = CONTENT_TYPES.get(suffix.rpartition(".")[2])
-    if content_type not in (JSON, TABLE):
+    if content_type not in READ:
         return None
     entry = record.results[fingerprint]
     name = build_artifact_name(
@@ -134,7 +140,33 @@ def _describe_job(namespace: str, record: Record, job: JobExplanation) -> dict[s
     return {
         "found": job,
         "results": [_describe_result(namespace, record, result) for result in job.results],
+        "comparisons": list(_list_comparisons(namespace, record, job)),
     }
+
+
+def _list_comparisons(
+    namespace: str, record: Record, job: JobExplanation
+) -> Iterator[dict[str, str]]:
+    """Yield each earlier result beside the newest one, for each artifact that both have."""
+    done = [
+        result
+        for result in job.results
+        if result.entry.state is State.DONE and result.fingerprint in record.results
+    ]
+    for earlier in done[1:]:
+        for suffix in done[0].entry.checksums:
+            if suffix in earlier.entry.checksums:
+                yield {
+                    "old": earlier.fingerprint,
+                    "suffix": suffix,
+                    "address": build_query(
+                        f"/{namespace}/file/comparison",
+                        uri=record.uri,
+                        old=earlier.fingerprint,
+                        new=done[0].fingerprint,
+                        suffix=suffix,
+                    ),
+                }
 
 
 def _describe_result(namespace: str, record: Record, result: JobResult) -> dict[str, Any]:
@@ -179,8 +211,45 @@ def show_value(request: Request) -> Response:
     if fingerprint in record.results and suffix in record.results[fingerprint].checksums:
         with closing(connect_store(stack.graph.artifacts)) as store:
             value = _read_value(store, record, fingerprint, suffix)
-    text = json.dumps(value, indent=1, ensure_ascii=False) if value is not None else None
-    return render(request, "value.html", {"namespace": namespace, "value": value, "text": text})
+    fields = [(name, format_value(field)) for name, field in iterate_fields(value)]
+    text = encode_json(value, indent=1, default=to_json_type) if value is not None else None
+    return render(
+        request, "value.html", {"namespace": namespace, "fields": fields[:MAX_FIELDS], "text": text}
+    )
+
+
+def show_comparison(request: Request) -> Response:
+    """Show how two versions of a job's result differ, as a part of the page."""
+    namespace = find_namespace(request)
+    stack: Stack = namespace.stack
+    record = find_record(stack, request)
+    given = request.query_params
+    suffix = given.get("suffix", "")
+    old, new = given.get("old", ""), given.get("new", "")
+    for fingerprint in (old, new):
+        entry = record.results.get(fingerprint)
+        if entry is None or suffix not in entry.checksums:
+            raise HTTPException(404, "The file has no such result.")
+    content_type = CONTENT_TYPES.get(suffix.rpartition(".")[2], BYTES)
+    differences = []
+    if content_type in READ:
+        with closing(connect_store(stack.graph.artifacts)) as store:
+            values = [_read_value(store, record, one, suffix) for one in (old, new)]
+        differences = list(compare_values(JSON, *values))
+    return render(
+        request,
+        "comparison.html",
+        {
+            "namespace": namespace,
+            "old": old,
+            "new": new,
+            "kind": content_type.partition("/")[0] if content_type not in READ else "values",
+            "addresses": [_build_address(namespace.name, record, f, suffix) for f in (old, new)],
+            "changed": [d for d in differences if d.is_changed],
+            "same": sum(not d.is_changed for d in differences),
+            "format_value": format_value,
+        },
+    )
 
 
 ROUTES = [
@@ -188,4 +257,5 @@ ROUTES = [
     Route("/file/tracks", show_tracks, name="tracks"),
     Route("/file/waveform", show_waveform, name="waveform"),
     Route("/file/value", show_value, name="value"),
+    Route("/file/comparison", show_comparison, name="comparison"),
 ]

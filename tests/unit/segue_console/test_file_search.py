@@ -98,6 +98,20 @@ def test_the_folders_right_below_are_listed(writer):
     assert list_folders(writer.ledger, writer.graph, f"{music}none") == ([], False)
 
 
+def test_without_a_prefix_the_first_folder_is_that_of_all_files(writer):
+    for name in ("a/1.wav", "b/1.wav"):
+        put(writer, name)
+    music = writer.uri("")
+    assert list_folders(writer.ledger, writer.graph, "") == ([f"{music}a/", f"{music}b/"], False)
+
+
+def test_several_buckets_are_folders(writer):
+    for uri in ("gs://one/a/1.wav", "gs://one/b/1.wav", "gs://two/c.wav"):
+        writer.put(Record(uri=uri, version="1", order=1, arrived_at=NOW))
+    assert list_folders(writer.ledger, writer.graph, "") == (["gs://one/", "gs://two/"], False)
+    assert find_all(writer, prefix="gs://two") == ["gs://two/c.wav"]
+
+
 def test_of_many_folders_the_first_are_listed(writer, monkeypatch):
     monkeypatch.setattr(file_search, "FOLDERS", 2)
     for name in "abcd":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from segue_cli.views.values import BLOCKS, draw_sparkline, format_value
+from segue.reports.value_text import BLOCKS, draw_sparkline, format_value
 
 
 @pytest.mark.parametrize(
