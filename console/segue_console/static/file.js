@@ -233,6 +233,27 @@ function listText(track) {
   return list;
 }
 
+// --- where it plays -------------------------------------------------------------------------------
+
+function connectPlayhead() {
+  const head = document.createElement("div");
+  head.className = "playhead";
+  head.hidden = true;
+  rows.append(head);
+  const place = () => {
+    const share = (media.currentTime - view.start) / (view.end - view.start);
+    head.hidden = share < 0 || share > 1 || rows.childElementCount < 2;
+    head.style.left = `${100 * share}%`;
+  };
+  const follow = () => {
+    place();
+    if (!media.paused) requestAnimationFrame(follow);
+  };
+  media.addEventListener("play", follow);
+  media.addEventListener("seeked", place);
+  drawers.push(place);
+}
+
 // --- clicks -------------------------------------------------------------------------------------
 
 let sound = null;
@@ -389,6 +410,7 @@ async function start() {
   const wanted = load(player.dataset.tracks);
   if (media !== null) {
     connectTransport();
+    connectPlayhead();
     connectStems();
     try {
       const peaks = await load(player.dataset.waveform);
