@@ -13,6 +13,11 @@ output "request_url" {
   value       = module.function["request"].url
 }
 
+output "console_url" {
+  description = "Address of the console; null if there is none."
+  value       = one(module.console[*].url)
+}
+
 output "image" {
   description = "The image that the pipelines run; set it in another environment to run the same there."
   value       = module.images.image
@@ -60,6 +65,7 @@ output "identities" {
   value = merge(
     { for name, function in module.function : "function/${name}" => function.service_account },
     { for name, pipeline in module.pipeline : "pipeline/${name}" => pipeline.service_account },
+    { for console in module.console : "console" => console.service_account },
     { backfill = module.backfill.service_account, builder = module.images.builder },
   )
 }
@@ -69,6 +75,7 @@ output "roles" {
   value = merge(
     { for name, function in module.function : "function/${name}" => function.roles },
     { for name, pipeline in module.pipeline : "pipeline/${name}" => pipeline.roles },
+    { for console in module.console : "console" => console.roles },
     { backfill = module.backfill.roles, builder = module.images.builder_roles },
   )
 }

@@ -21,6 +21,7 @@ locals {
     ],
     var.budget == null ? [] : ["billingbudgets.googleapis.com"],
     var.kms_key == null ? [] : ["cloudkms.googleapis.com"],
+    var.console == null ? [] : ["iap.googleapis.com"],
     length(local.secrets) == 0 ? [] : ["secretmanager.googleapis.com"],
   ))
 
@@ -28,6 +29,7 @@ locals {
   # letters, Eventarc's creates triggers; the others matter only with a customer's key.
   agents = toset(concat(
     ["eventarc.googleapis.com", "pubsub.googleapis.com"],
+    var.console == null ? [] : ["iap.googleapis.com"],
     var.kms_key == null ? [] : [
       "artifactregistry.googleapis.com",
       "cloudfunctions.googleapis.com",
@@ -59,7 +61,7 @@ resource "google_project_service_identity" "agent" {
 # An agent that is requested does not get its role by itself, as one does that a service creates when it is
 # first used. Without its role, Eventarc cannot create a trigger, nor Pub/Sub a token for a push.
 resource "google_project_iam_member" "agent" {
-  for_each = google_project_service_identity.agent
+  for_each = { for service, agent in google_project_service_identity.agent : service => agent if service != "iap.googleapis.com" } # it has a role on the console
 
   project = var.project
   role    = "roles/${trimsuffix(each.key, ".googleapis.com")}.serviceAgent"
@@ -78,7 +80,7 @@ resource "google_project_iam_member" "storage_agent" {
 }
 
 data "google_project" "this" {
-  count = var.kms_key == null ? 0 : 1 # the names of agents that cannot be requested contain its number
+  count = var.kms_key == null && var.console == null ? 0 : 1 # names of agents, and of the console, contain its number
 
   project_id = var.project
 }

@@ -9,6 +9,7 @@ locals {
     for file in setunion([local.packages], var.sources != null ? var.sources : setunion(
       fileset(local.root, "shared/**"),
       fileset(local.root, "cli/**"),
+      fileset(local.root, "console/**"),
       fileset(local.root, "pipelines/**"),
       fileset(local.root, "infra/container/{Dockerfile,*.py}"),
       ["locks/build.txt", "pyproject.toml"],

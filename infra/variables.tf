@@ -277,6 +277,16 @@ variable "request_ingress" {
   nullable    = false
 }
 
+variable "console" {
+  description = "The console, behind Identity-Aware Proxy: who may read it, as IAM members; where readers may come from; and whether an instance (1) always runs. Null has none."
+  type = object({
+    readers       = set(string)
+    ingress       = optional(string, "INGRESS_TRAFFIC_ALL")
+    min_instances = optional(number, 0)
+  })
+  default = null
+}
+
 variable "operators" {
   description = "Who may launch backfills on Dataflow, as IAM members."
   type        = set(string)

@@ -34,7 +34,7 @@ def build_app(
     waveforms: Waveforms,
     plans: Plans,
     access: Access,
-    hosts: Collection[str],
+    hosts: Collection[str] | None,
     allow_changes: bool = False,
 ) -> ASGIApp:
     """Build the application.
@@ -46,8 +46,8 @@ def build_app(
     waveforms : Waveforms
     plans : Plans
     access : Access
-    hosts : collection of str
-        The names, with their ports, under which it is reached.
+    hosts : collection of str or None
+        The names, with their ports, under which it is reached; None: a proxy checks them.
     allow_changes : bool
         Whether readers may request, retry and cancel.
     """

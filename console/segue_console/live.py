@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
+from segue_console.lookup import find_namespace
 from segue_console.namespace import Counted, Namespace
-from segue_console.pages.page import find_namespace
 
 LOOK_S = 0.5
 KEEP_ALIVE_S = 15.0  # after which proxies would close a silent connection

@@ -28,7 +28,7 @@ from segue.model.object_store import ObjectStore
 from segue.model.record import Record, State
 from segue.reports.results import BYTES, CONTENT_TYPES
 from segue.stack import Stack
-from segue_console.pages.page import find_namespace, find_record
+from segue_console.lookup import find_namespace, find_record
 from segue_console.security import SANDBOX
 
 PART_BYTES = 1 << 20  # of one answer to a range; a player asks for the next one

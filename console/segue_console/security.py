@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, urlencode
 
 from starlette.datastructures import MutableHeaders
@@ -26,6 +26,8 @@ TOKEN = "token"  # noqa: S105 - the name of the parameter
 CSRF = "csrf"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 MAX_FORM_BYTES = 1 << 20
+PROXY_HEADER = "x-goog-iap-jwt-assertion"
+PROXY_ISSUER = "https://cloud.google.com/iap"
 # A media file that a browser opened by itself must not act as a page.
 SANDBOX = "sandbox; default-src 'none'"
 
@@ -87,6 +89,48 @@ class TokenAccess:
         return hmac.new(self._token.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
+class ProxyAccess:
+    """Lets in whom Identity-Aware Proxy has let in, by the proxy's own signature.
+
+    https://cloud.google.com/iap/docs/signed-headers-howto
+
+    Parameters
+    ----------
+    audience : str
+        What the proxy signs for: ``/projects/NUMBER/locations/REGION/services/NAME``.
+    verify : callable, optional
+        Returns the claims of a token, or raises ``ValueError``.
+    """
+
+    def __init__(
+        self, audience: str, verify: Callable[[str, str], Mapping[str, Any]] | None = None
+    ) -> None:
+        self._audience = audience
+        self._verify = verify or _build_verifier()
+
+    def admit(self, request: Request) -> Response | None:  # noqa: ARG002
+        """Return None: the proxy has asked the reader already."""
+        return None
+
+    def find_reader(self, request: Request) -> str:
+        """Return the reader's address."""
+        signed = request.headers.get(PROXY_HEADER, "")
+        try:
+            claims = self._verify(signed, self._audience)
+        except ValueError as error:
+            raise Refused(403, "Open the console through Identity-Aware Proxy.") from error
+        if claims.get("iss") != PROXY_ISSUER or not claims.get("email"):
+            raise Refused(403, "The signature is not one of Identity-Aware Proxy.")
+        return str(claims["email"])
+
+
+def _build_verifier() -> Callable[[str, str], Mapping[str, Any]]:
+    """Return what verifies a signature; the proxy's keys are read again every hour."""
+    from segue.adapters.proxy_signature import ProxySignature
+
+    return ProxySignature().verify
+
+
 class Guard:
     """Checks each request before the pages see it, and adds the headers of each response.
 
@@ -94,18 +138,19 @@ class Guard:
     ----------
     app : ASGIApp
     access : Access
-    hosts : collection of str
-        What a request may be addressed to; another name that leads here is an attack by DNS.
+    hosts : collection of str or None
+        What a request may be addressed to; another name that leads here is an attack by DNS. None:
+        whatever, as a proxy has checked it.
     allow_changes : bool
         Whether any request may change something.
     """
 
     def __init__(
-        self, app: ASGIApp, *, access: Access, hosts: Collection[str], allow_changes: bool
+        self, app: ASGIApp, *, access: Access, hosts: Collection[str] | None, allow_changes: bool
     ) -> None:
         self._app = app
         self._access = access
-        self._hosts = frozenset(hosts)
+        self._hosts = None if hosts is None else frozenset(hosts)
         self._allow_changes = allow_changes
         self._secret = secrets.token_bytes()
 
@@ -137,7 +182,7 @@ class Guard:
 
     def _check(self, request: Request) -> None:
         host = request.headers.get("host", "")
-        if host not in self._hosts:
+        if self._hosts is not None and host not in self._hosts:
             raise Refused(421, f"This console is not at {host[:100]!r}.")
         if request.method in SAFE_METHODS:
             return

@@ -11,8 +11,8 @@ from starlette.routing import Route
 
 from segue import text
 from segue.model.graph import Graph
+from segue_console.lookup import find_namespace
 from segue_console.namespace import Counted
-from segue_console.pages.page import find_namespace
 from segue_console.templates import format_percent, render
 
 # In the order in which a bar shows them; with "missing" they add up to all files.

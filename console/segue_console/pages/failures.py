@@ -26,8 +26,8 @@ from segue.model.message import build_request_id
 from segue.model.run import RunCounts, RunKind, RunRecord, RunSelection, RunState, find_user
 from segue.reports.failure_hints import HINTS
 from segue.reports.job_states import find_failures, select_kinds
+from segue_console.lookup import find_namespace
 from segue_console.namespace import Namespace
-from segue_console.pages.page import find_namespace
 from segue_console.security import read_form
 from segue_console.templates import render
 

@@ -27,8 +27,8 @@ from segue.reports.results import AUDIO, BYTES, CONTENT_TYPES, IMAGES
 from segue.reports.value_differences import compare_values
 from segue.reports.value_text import format_value, iterate_fields
 from segue.stack import Stack
+from segue_console.lookup import find_namespace, find_record
 from segue_console.media import guess_content_type
-from segue_console.pages.page import find_namespace, find_record
 from segue_console.templates import build_query, render
 from segue_console.tracks import Track, find_tracks
 

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from segue_console.file_search import STATES, FileSearch, find_files, find_state, list_folders
-from segue_console.pages.page import find_namespace
+from segue_console.lookup import find_namespace
 from segue_console.templates import render
 
 

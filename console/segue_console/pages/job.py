@@ -16,8 +16,8 @@ from segue import text
 from segue.reports.job_states import find_failures
 from segue.stack import Stack
 from segue_console.job_sample import sample_job
+from segue_console.lookup import find_namespace
 from segue_console.pages.catalogue import STATES, describe_states, split_states
-from segue_console.pages.page import find_namespace
 from segue_console.templates import format_percent, render
 
 MAX_FAILURES = 2_000  # that are counted by kind

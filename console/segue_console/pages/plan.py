@@ -10,8 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from segue.model.outcome import Status
+from segue_console.lookup import find_namespace
 from segue_console.namespace import Namespace
-from segue_console.pages.page import find_namespace
 from segue_console.templates import render
 
 

@@ -18,8 +18,8 @@ from segue.ingest.requests import Request as JobRequest
 from segue.model.media_file import parse_prefix
 from segue.model.planner import Verdict
 from segue.reports.explanation import explain_jobs
+from segue_console.lookup import find_namespace
 from segue_console.namespace import Namespace
-from segue_console.pages.page import find_namespace
 from segue_console.security import read_form
 from segue_console.templates import render
 

@@ -25,8 +25,8 @@ from segue.reports.run_history import (
     sum_vcpu_hours,
 )
 from segue.stack import Stack
+from segue_console.lookup import find_namespace
 from segue_console.namespace import Namespace
-from segue_console.pages.page import find_namespace
 from segue_console.security import read_form
 from segue_console.templates import render
 

@@ -1,4 +1,4 @@
-"""What all pages need of a request."""
+"""Finds the namespace and the file that an address names."""
 
 from __future__ import annotations
 

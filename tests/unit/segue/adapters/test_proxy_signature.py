@@ -1,0 +1,104 @@
+"""Signatures of Identity-Aware Proxy, with keys of this test's own."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from segue.adapters.proxy_signature import ProxySignature
+from segue_support.web_server import serve_pages
+
+AUDIENCE = "/projects/1/locations/europe-west1/services/segue-console"
+
+
+def encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+class Proxy:
+    """Signs as the proxy does: ES256."""
+
+    def __init__(self, name: str = "k1") -> None:
+        self.name = name
+        self.key = ec.generate_private_key(ec.SECP256R1())
+
+    @property
+    def public(self) -> str:
+        found = self.key.public_key()
+        return found.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+    def sign(self, **claims) -> str:
+        now = int(time.time())
+        payload = {
+            "iss": "https://cloud.google.com/iap",
+            "aud": AUDIENCE,
+            "email": "a@example.com",
+            "iat": now - 10,
+            "exp": now + 600,
+            **claims,
+        }
+        header = {"alg": "ES256", "typ": "JWT", "kid": self.name}
+        text = ".".join(encode(json.dumps(part).encode()) for part in (header, payload))
+        r, s = decode_dss_signature(self.key.sign(text.encode(), ec.ECDSA(SHA256())))
+        return f"{text}.{encode(r.to_bytes(32) + s.to_bytes(32))}"
+
+
+@pytest.fixture
+def proxy() -> Proxy:
+    return Proxy()
+
+
+@pytest.fixture
+def signature(proxy):
+    with serve_pages({"/keys": json.dumps({"k1": proxy.public}).encode()}) as server:
+        yield ProxySignature(f"{server.url}/keys")
+
+
+def test_what_the_proxy_signed_is_read(signature, proxy):
+    assert signature.verify(proxy.sign(), AUDIENCE)["email"] == "a@example.com"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"aud": "/projects/1/locations/europe-west1/services/other"},
+        {"exp": int(time.time()) - 3600, "iat": int(time.time()) - 7200},
+        {"iat": int(time.time()) + 3600},
+    ],
+)
+def test_another_audience_or_time_is_refused(signature, proxy, claims):
+    with pytest.raises(ValueError, match=r"\w"):
+        signature.verify(proxy.sign(**claims), AUDIENCE)
+
+
+def test_another_key_is_refused(signature):
+    with pytest.raises(ValueError, match=r"\w"):
+        signature.verify(Proxy().sign(), AUDIENCE)
+    with pytest.raises(ValueError, match=r"\w"):
+        signature.verify(Proxy("k2").sign(), AUDIENCE)
+
+
+@pytest.mark.parametrize("token", ["", "a", "a.b.c", "a.b", "..", "é.é.é"])
+def test_what_is_no_token_is_refused(signature, token):
+    with pytest.raises(ValueError, match=r"\w"):
+        signature.verify(token, AUDIENCE)
+
+
+def test_a_token_that_names_no_algorithm_is_refused(signature, proxy):
+    head, payload, _ = proxy.sign().split(".")
+    none = encode(b'{"alg": "none", "kid": "k1"}')
+    for token in (f"{none}.{payload}.", f"{head}.{payload}."):
+        with pytest.raises(ValueError, match=r"\w"):
+            signature.verify(token, AUDIENCE)
+
+
+def test_keys_that_cannot_be_read_let_nobody_in(proxy):
+    with serve_pages({}) as server, pytest.raises(ValueError, match="keys cannot be read"):
+        ProxySignature(f"{server.url}/keys").verify(proxy.sign(), AUDIENCE)
