@@ -99,8 +99,8 @@ lock: $(READY)  ## Renew the locks from pyproject.toml and locks/*.in
 	@for part in functions dev; do \
 	  $(COMPILE) --extra $$part pyproject.toml --output-file locks/$$part.txt || exit; \
 	done
-	@$(COMPILE) --extra pipelines --extra models pyproject.toml --output-file locks/pipelines.txt
-	@$(COMPILE) --extra pipelines --extra models-gpu --constraints locks/pipelines.txt pyproject.toml \
+	@$(COMPILE) --extra console --extra pipelines --extra models pyproject.toml --output-file locks/pipelines.txt
+	@$(COMPILE) --extra console --extra pipelines --extra models-gpu --constraints locks/pipelines.txt pyproject.toml \
 	  --output-file locks/pipelines-gpu.txt
 	@$(COMPILE) --constraints locks/dev.txt locks/build.in --output-file locks/build.txt
 	@$(COMPILE) --constraints locks/dev.txt $(patsubst %,--no-emit-package %,numpy python-dateutil six tzdata) locks/frames.in \
