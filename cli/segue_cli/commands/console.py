@@ -37,11 +37,9 @@ from segue_cli.local.signals import Signals
 @click.option(
     "--allow-changes", is_flag=True, help="Let the page request, retry, pause and cancel."
 )
-@click.option(
-    "--browser/--no-browser", default=True, help="Open the page in a browser, if there is one."
-)
+@click.option("--no-browser", is_flag=True, help="Only print the address; open no browser.")
 def console(
-    context: Context, graphs: tuple[str, ...], port: int, allow_changes: bool, browser: bool
+    context: Context, graphs: tuple[str, ...], port: int, allow_changes: bool, no_browser: bool
 ) -> None:
     """Show a catalogue and its results in a web page: see them, and hear them.
 
@@ -61,7 +59,7 @@ def console(
     ):
         show_address(context.output, server.url)
         context.output.note("Ctrl-C stops it.")
-        if browser and context.output.stdout.is_terminal:
+        if not no_browser and context.output.stdout.is_terminal:
             webbrowser.open(server.url)
         while not signals.wait(1.0):
             pass
