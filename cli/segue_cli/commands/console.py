@@ -34,9 +34,7 @@ from segue_cli.local.signals import Signals
     metavar="N",
     help="The port; 0 picks a free one.",
 )
-@click.option(
-    "--allow-changes", is_flag=True, help="Let the page request, retry, pause and cancel."
-)
+@click.option("--allow-changes", is_flag=True, help="Let the page request, retry and cancel.")
 @click.option("--no-browser", is_flag=True, help="Only print the address; open no browser.")
 def console(
     context: Context, graphs: tuple[str, ...], port: int, allow_changes: bool, no_browser: bool

@@ -13,8 +13,10 @@ from segue.adapters.dataflow_jobs import cancel_job
 from segue.clock import utc_now
 from segue.errors import ConfigurationError
 from segue.model.controls import cancel_run
+from segue.model.criteria import Criteria
 from segue.model.ledger import Query
-from segue.model.run import RunKind, RunRecord, RunState, find_user
+from segue.model.media_file import parse_prefix
+from segue.model.run import RunKind, RunRecord, RunSelection, RunState, find_user
 from segue.reports.request_progress import RequestProgress, RequestWatcher
 from segue.reports.run_history import (
     describe_state,
@@ -69,6 +71,7 @@ def show_run(request: Request) -> Response:
             "selection": msgspec.to_builtins(run.selection),
             "statuses": list(dict.fromkeys(s for n in run.counts.jobs.values() for s in n)),
             "progress": progress,
+            "eta_s": _estimate_rest_s(namespace, run, progress),
             "is_going_on": run.state is RunState.RUNNING
             or (progress is not None and not progress.is_over),
             "now": utc_now(),
@@ -117,6 +120,34 @@ def _describe(namespace: Namespace, run: RunRecord) -> dict[str, Any]:
         and run.state is RunState.RUNNING
         and not run.is_lost(now),
     }
+
+
+def _estimate_rest_s(
+    namespace: Namespace, run: RunRecord, progress: RequestProgress | None
+) -> float | None:
+    """Return how long a run goes on, if its files take as long as those before; None: unknown."""
+    so_far_s = (utc_now() - run.started_at).total_seconds()
+    if progress is not None:
+        done, total = progress.finished, progress.files
+    elif run.state is RunState.RUNNING:
+        done, total = run.counts.files, _count_selected(namespace, run.selection)
+    else:
+        return None
+    return so_far_s / done * (total - done) if 0 < done < total else None
+
+
+def _count_selected(namespace: Namespace, selection: RunSelection) -> int:
+    """Return how many files a backfill is for, as far as the ledger knows; 0: unknown."""
+    counted = namespace.live.watch()
+    catalogue = namespace.graph.catalogue
+    is_part = selection.files or selection.uris or selection.limit or selection.sample
+    if counted is None or is_part or selection.criteria != Criteria():
+        return 0
+    is_whole = selection.prefix is None or (
+        catalogue is not None
+        and selection.prefix.rstrip("/") == parse_prefix(catalogue).rstrip("/")
+    )
+    return counted.counts.files if is_whole else 0
 
 
 def _read_progress(stack: Stack, run: RunRecord) -> RequestProgress | None:
