@@ -1,0 +1,271 @@
+"""What each page says, and what its forms do."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from segue.clock import utc_now
+from segue.model.record import Entry, Failure, Record, State
+from segue.model.run import RunCounts, RunKind, RunRecord, RunSelection, RunState, save_run
+from segue_console.namespace import LiveCounts, Namespace
+from segue_support.results import NOW, OLD
+
+RUN = "20260102T030405.000000Z-0a1b2c3d"
+
+
+def put(writer, name: str, job: str, state: State, **more) -> str:
+    entry = Entry(job=job, state=state, order=1, **more)
+    results = {writer.graph.fingerprints[job]: entry}
+    uri = writer.uri(name)
+    writer.put(Record(uri=uri, version="1", order=1, arrived_at=NOW, results=results))
+    return uri
+
+
+def fail(writer, name: str, message: str) -> str:
+    error = Failure(kind="timeout", type="JobTimeout", message=message, traceback="line 1")
+    return put(writer, name, "beats", State.FAILED, error=error)
+
+
+def save(writer, **changes) -> RunRecord:
+    values = {
+        "id": RUN,
+        "kind": RunKind.BACKFILL,
+        "state": RunState.RUNNING,
+        "who": "ann@studio",
+        "started_at": utc_now() - timedelta(seconds=100),
+        "updated_at": utc_now(),
+        "selection": RunSelection(),
+        "jobs": ("beats",),
+        "counts": RunCounts(files=50, jobs={"beats": {"done": 50}}, cpu_seconds={"beats": 7200.0}),
+    }
+    run = RunRecord(**{**values, **changes})
+    save_run(writer.artifacts, run, replace=True)
+    return run
+
+
+def count_again(namespace: Namespace) -> None:
+    """Count the ledger now."""
+    namespace.live.stop()
+    namespace.live = LiveCounts(namespace)
+    namespace.live.start()
+
+
+class TestCatalogue:
+    def test_an_empty_ledger_says_what_to_do(self, console):
+        assert "segue backfill --prefix FOLDER --all" in console.get("/default/").text
+
+    def test_each_job_has_its_counts(self, console, writer, namespace):
+        writer.write("a.wav", beats={})
+        fail(writer, "b.wav", "too long")
+        count_again(namespace)
+        text = console.get("/default/").text
+        assert "1 done, 1 failed" in text
+        assert 'data-needs="source"' in text
+
+    def test_the_first_address_leads_to_the_first_namespace(self, console):
+        found = console.client.get("/", follow_redirects=False)
+        assert found.headers["location"] == "/default/"
+
+    @pytest.mark.parametrize("path", ["/other/", "/default/none", "/default/jobs/none"])
+    def test_what_does_not_exist_is_not_found(self, console, path):
+        found = console.get(path)
+        assert found.status_code == 404
+        assert "Not found" in found.text
+
+
+class TestFile:
+    def test_everything_about_each_job_is_told(self, console, writer):
+        uri = fail(writer, "a.wav", "it took 9 s")
+        text = console.get("/default/file", uri=uri).text
+        assert "it took 9 s" in text
+        assert "line 1" in text
+        assert "it has never been requested" in text
+        assert "The file does not exist any more" in text
+
+    def test_a_deleted_file_is_not_found(self, console, writer):
+        writer.write("a.wav", beats={})
+        writer.delete("a.wav")
+        assert console.get("/default/file", uri=writer.uri("a.wav")).status_code == 404
+
+    def test_tracks_are_those_of_the_current_results(self, console, writer):
+        writer.write("a.wav", fingerprint=OLD, beats={"times_s": [9.0]})
+        writer.write("a.wav", beats={"times_s": [1.0, 2.0], "tempo_bpm": 60.0})
+        (track,) = console.get("/default/file/tracks", uri=writer.uri("a.wav")).json()
+        assert (track["name"], track["kind"]) == ("beats: times", "ticks")
+        assert track["times_s"] == [1.0, 2.0]
+
+    def test_a_result_that_was_changed_is_not_drawn(self, console, writer):
+        writer.write("a.wav", beats={"times_s": [1.0]})
+        (path,) = (writer.folder / "artifacts" / "beats").rglob("*.json")
+        path.write_text('{"times_s": [2.0]}')
+        assert console.get("/default/file/tracks", uri=writer.uri("a.wav")).json() == []
+
+    def test_a_value_is_a_table_and_json(self, console, writer):
+        writer.write("a.wav", beats={"tempo_bpm": 120.5, "labels": {"x": 1.0}})
+        made = writer.graph.fingerprints["beats"]
+        found = console.get(
+            "/default/file/value", uri=writer.uri("a.wav"), fingerprint=made, suffix="json"
+        )
+        assert "labels.x" in found.text
+        assert "120.5" in found.text
+
+    def test_versions_are_compared_side_by_side(self, console, writer):
+        uri = writer.uri("a.wav")
+        writer.write("a.wav", fingerprint=OLD, beats={"tempo_bpm": 60.0, "count": 4})
+        writer.write("a.wav", beats={"tempo_bpm": 120.0, "count": 4})
+        assert "what changed since" in console.get("/default/file", uri=uri).text
+        new = writer.graph.fingerprints["beats"]
+        found = console.get(
+            "/default/file/comparison", uri=uri, old=OLD, new=new, suffix="json"
+        ).text
+        assert "tempo_bpm" in found
+        assert "1 other field unchanged" in found
+
+    def test_pictures_are_compared_by_looking(self, console, writer):
+        uri = writer.uri("a.wav")
+        for made, grey in ((OLD, 0), (None, 9)):
+            picture = np.full((4, 4), grey, np.uint8)
+            writer.write("a.wav", fingerprint=made, picture=picture)
+        new = writer.graph.fingerprints["picture"]
+        found = console.get("/default/file/comparison", uri=uri, old=OLD, new=new, suffix="png")
+        assert found.text.count("<img") == 2
+
+    @pytest.mark.parametrize("old", ["", "none", "../.."])
+    def test_what_is_no_result_is_not_compared(self, console, writer, old):
+        writer.write("a.wav", beats={})
+        new = writer.graph.fingerprints["beats"]
+        found = console.get(
+            "/default/file/comparison", uri=writer.uri("a.wav"), old=old, new=new, suffix="json"
+        )
+        assert found.status_code == 404
+
+
+class TestJob:
+    def test_numbers_and_texts_are_distributed(self, console, writer):
+        for n in range(10):
+            value = {"tempo_bpm": 100.0 + n, "key": "C" if n < 7 else None, "beats": [1] * n}
+            writer.write(f"{n}.wav", beats=value)
+        text = console.get("/default/jobs/beats/sample").text
+        assert "All 10 files" in text
+        assert "tempo_bpm: 100 to 109, median 105" in text
+        assert "null in 3" in text
+        assert "beats (length)" in text
+
+    def test_failures_are_counted_by_kind_and_message(self, console, writer):
+        for n in range(3):
+            fail(writer, f"{n}.wav", f"{writer.uri(f'{n}.wav')}: it took 9 s")
+        text = console.get("/default/jobs/beats").text
+        assert text.count("it took 9 s") == 1
+
+    def test_throughput_is_json(self, console):
+        assert console.get("/default/jobs/beats/throughput").json().keys() == {"times", "rates"}
+
+
+class TestRuns:
+    def test_none_says_what_starts_one(self, console):
+        assert "segue backfill" in console.get("/default/runs").text
+
+    def test_a_run_has_its_rate_and_what_is_left(self, console, writer, namespace):
+        for n in range(100):
+            put(writer, f"{n:02}.wav", "beats", State.DONE)
+        count_again(namespace)
+        save(writer)
+        text = console.get(f"/default/runs/{RUN}").text
+        assert "0.5 files per second" in text
+        assert "2 h 00 min, which cost" in text
+        assert "hx-trigger" in text
+        assert "1 min 40 s left" in text
+
+    def test_one_that_has_ended_is_not_asked_again(self, console, writer):
+        save(writer, state=RunState.DONE, ended_at=utc_now())
+        assert "hx-trigger" not in console.get(f"/default/runs/{RUN}").text
+
+    @pytest.mark.parametrize("run", ["none", "../../jobs.yaml", "a" * 200])
+    def test_another_is_an_error(self, console, run):
+        assert console.get(f"/default/runs/{run}").status_code in (400, 404)
+
+    def test_a_backfill_is_cancelled(self, writable, writer):
+        save(writer)
+        found = writable.post(f"/default/runs/{RUN}/cancel", f"/default/runs/{RUN}")
+        assert found.status_code == 200
+        assert writer.ledger.read_controls().cancelled.keys() == {RUN}
+
+    def test_one_that_has_ended_cannot_be_cancelled(self, writable, writer):
+        save(writer, state=RunState.DONE, ended_at=utc_now())
+        found = writable.post(f"/default/runs/{RUN}/cancel", "/default/files")
+        assert found.status_code == 400
+        assert writer.ledger.read_controls().cancelled == {}
+
+
+class TestFailures:
+    def test_they_are_grouped_with_what_to_do(self, console, writer):
+        for n in range(5):
+            fail(writer, f"{n}.wav", f"{writer.uri(f'{n}.wav')}: it took 9 s")
+        fail(writer, "x.wav", "it took 8 s")
+        text = console.get("/default/failures").text
+        assert text.count("it took 9 s") == 1
+        assert "5 files" in text
+        assert "timeout_s" in text
+        assert "<form" not in text
+
+    def test_a_retry_is_shown_before_it_is_done(self, writable, writer):
+        uri = fail(writer, "a.wav", "it took 9 s")
+        preview = writable.post("/default/failures/retry", "/default/failures", job="beats")
+        assert "Retry 1 file" in preview.text
+        (found,) = writer.ledger.read([uri])
+        made = writer.graph.fingerprints["beats"]
+        assert found.record.results[made].state is State.FAILED
+        done = writable.post(
+            "/default/failures/retry", "/default/failures", job="beats", confirm="1"
+        )
+        assert "Retried" in done.text
+        (found,) = writer.ledger.read([uri])
+        assert found.record.results[made].state is State.QUEUED
+        assert "retry" in writable.get("/default/runs").text
+
+    @pytest.mark.parametrize("given", [{"job": "none"}, {"job": "beats", "kind": "none"}])
+    def test_what_does_not_exist_cannot_be_retried(self, writable, writer, given):
+        fail(writer, "a.wav", "it took 9 s")
+        found = writable.post("/default/failures/retry", "/default/failures", **given)
+        assert found.status_code == 400
+
+
+class TestRequest:
+    def test_it_is_planned_before_it_is_sent(self, writable, writer):
+        (writer.folder / "music" / "a.wav").write_bytes(b"sound")
+        writer.write("a.wav", beats={})
+        uri = writer.uri("a.wav")
+        page = "/default/files"
+        assert "Choose" in writable.get(page).text
+        asked = writable.post("/default/request", page, uri=uri)
+        assert "Show what that would compute" in asked.text
+        planned = writable.post("/default/request", page, uri=uri, job="plain")
+        assert "<td>plain</td>" in planned.text
+        current = writable.post("/default/request", page, uri=uri, job="beats")
+        assert "All that is current already" in current.text
+        sent = writable.post("/default/request", page, uri=uri, job="plain", confirm="1")
+        assert "0 of 1 file finished" in sent.text
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {},
+            {"uri": "file:///a.wav", "prefix": "music"},
+            {"uri": "file:///a.wav", "job": "none"},
+            {"uri": [f"file:///{n}.wav" for n in range(1001)]},
+        ],
+    )
+    def test_a_wrong_one_is_refused(self, writable, given):
+        assert writable.post("/default/request", "/default/files", **given).status_code == 400
+
+
+class TestPlan:
+    def test_nothing_is_planned_without_jobs(self, console):
+        text = console.get("/default/plan", prefix="music").text
+        assert 'id="plan"' not in text
+
+    def test_an_unknown_job_is_an_error(self, console):
+        assert console.get("/default/plan", job="none").status_code == 400
