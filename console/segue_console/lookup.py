@@ -22,7 +22,9 @@ def find_namespace(request: Request) -> Namespace:
     namespaces: dict[str, Namespace] = request.app.state.namespaces
     if name not in namespaces:
         raise HTTPException(404, f"There is no namespace {name!r} here.")
-    return namespaces[name]
+    namespace = namespaces[name]
+    namespace.refresh()
+    return namespace
 
 
 def find_record(stack: Stack, request: Request) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections import deque
@@ -11,8 +12,8 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from segue.adapters.connect import ledger_exists
-from segue.errors import SegueError
-from segue.model.graph import Graph
+from segue.errors import ConfigurationError, SegueError
+from segue.model.graph import Graph, find_lock
 from segue.model.settings import Settings
 from segue.reports.estimate import measure_jobs
 from segue.reports.job_states import JobCounts, count_jobs
@@ -48,6 +49,9 @@ class Namespace:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.graph: Graph = load_graph(settings)
+        self.problem: str | None = None  # why a graph that has changed cannot be shown
+        self._paths = [self.graph.path, find_lock(self.graph.path)] if self.graph.path else []
+        self._read = _read_stats(self._paths)
         self._opened = contextlib.ExitStack()
         self._stack: Stack | None = None
         self._has_ledger = False
@@ -56,10 +60,26 @@ class Namespace:
         self._costs_at: float | None = None
         self.live = LiveCounts(self)
 
-    @property
-    def name(self) -> str:
-        """The name of the namespace."""
-        return self.graph.namespace
+        self.name = self.graph.namespace
+
+    def refresh(self) -> None:
+        """Read the graph again if its file, or its lock, has changed."""
+        found = _read_stats(self._paths)
+        with self._lock:
+            if found == self._read:
+                return
+            self._read = found
+            try:
+                graph = load_graph(self.settings)
+            except ConfigurationError as error:
+                self.problem = str(error)
+                return
+            if graph.namespace != self.name:
+                self.problem = f"its namespace is {graph.namespace!r} now; start the console again"
+                return
+            self.graph, self.problem = graph, None
+            self._stack = self._costs_at = None
+        self.live.forget()
 
     @property
     def stack(self) -> Stack:
@@ -67,7 +87,7 @@ class Namespace:
         with self._lock:
             exists = self._has_ledger or ledger_exists(self.settings.ledger)
             if self._stack is None or exists != self._has_ledger:
-                self._opened.close()
+                # What was open before stays open until the end: another page may be reading it.
                 opened = open_stack(self.settings, graph=self.graph, create=False)
                 self._stack = self._opened.enter_context(opened)
                 self._has_ledger = exists
@@ -121,7 +141,12 @@ class LiveCounts:
         self._watched_at = time.monotonic()
         self._wanted.set()
         self._first.wait(FIRST_S)
-        return self._history[-1] if self._history else None
+        history = self.list_history()
+        return history[-1] if history else None
+
+    def forget(self) -> None:
+        """Forget the counts, which are of another graph."""
+        self._history.clear()
 
     @property
     def is_stopped(self) -> bool:
@@ -153,13 +178,26 @@ class LiveCounts:
     def _add(self, counts: JobCounts) -> None:
         now = time.time()
         rates: dict[str, float] = {}
-        recent = [one for one in self._history if now - one.at <= 10 * COUNT_S]
+        recent = [one for one in list(self._history) if now - one.at <= 10 * COUNT_S]
         if recent and now > recent[0].at:
             before = recent[0]
             for job, states in counts.jobs.items():
-                more = states["done"] - before.counts.jobs[job]["done"]
+                more = states["done"] - before.counts.jobs.get(job, states)["done"]
                 rates[job] = max(more, 0) / (now - before.at)
         self._history.append(Counted(counts=counts, at=now, rates=rates))
+
+
+def _read_stats(paths: list[str]) -> list[tuple[int, int, int] | None]:
+    """Return what tells whether files have changed; None of those that are not there."""
+    found: list[tuple[int, int, int] | None] = []
+    for path in paths:
+        try:
+            stat = os.stat(path)
+        except OSError:
+            found.append(None)
+        else:
+            found.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return found
 
 
 @contextlib.contextmanager

@@ -80,7 +80,7 @@ def _build_node(
     graph: Graph, name: str, counted: Counted | None, cost: float | None
 ) -> dict[str, Any]:
     job = graph.jobs[name]
-    states = counted.counts.jobs[name] if counted is not None else None
+    states = counted.counts.jobs.get(name) if counted is not None else None
     parts = split_states(states) if states is not None else dict.fromkeys(dict(STATES), 0)
     files = counted.counts.files if counted is not None else 0
     facts = [job.owner] if job.owner else []

@@ -30,7 +30,7 @@ def show_job(request: Request) -> Response:
     name = _find_job(request, stack)
     job = stack.graph.jobs[name]
     counted = namespace.live.watch()
-    states = counted.counts.jobs[name] if counted is not None else None
+    states = counted.counts.jobs.get(name) if counted is not None else None
     kinds, is_complete = _count_failures(stack, name)
     cost = namespace.measure_costs().get(name)
     return render(

@@ -75,6 +75,25 @@ class TestCatalogue:
         assert found.status_code == 404
         assert "Not found" in found.text
 
+    def test_a_graph_that_has_changed_is_shown_as_it_is(self, console, writer):
+        path = writer.folder / "jobs.yaml"
+        before = path.read_text()
+        path.write_text(before.replace("  absent:", "  new_one:"))
+        text = console.get("/default/").text
+        assert 'data-node="new_one"' in text
+        assert 'data-node="absent"' not in text
+        assert console.get("/default/jobs/new_one").status_code == 200
+
+    def test_a_graph_that_is_wrong_is_told_and_the_old_one_shown(self, console, writer):
+        path = writer.folder / "jobs.yaml"
+        before = path.read_text()
+        path.write_text("jobs: [1]")
+        text = console.get("/default/").text
+        assert "The graph has changed and is not shown" in text
+        assert 'data-node="absent"' in text
+        path.write_text(before + "\n")
+        assert "The graph has changed" not in console.get("/default/").text
+
 
 class TestFile:
     def test_everything_about_each_job_is_told(self, console, writer):
