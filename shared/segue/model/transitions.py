@@ -329,7 +329,7 @@ def reopen(
             if fingerprint in results and results[fingerprint].state is State.DONE
         ]
         whom = [whom for entry in found for whom in entry.notify]
-        if any(entry.triggered_by for entry in found) and _is_awaited(record, graph, job):
+        if any(entry.triggered_by for entry in found) and _is_awaited_elsewhere(graph, job):
             whom.append(EVERYONE)
         results[own] = evolve(
             _build_entry(record, job),
@@ -343,17 +343,12 @@ def reopen(
     )
 
 
-def _is_awaited(record: Record, graph: Graph, job: str) -> bool:
-    """Whether a job below was never finished for this version; of other namespaces, some may be.
+def _is_awaited_elsewhere(graph: Graph, job: str) -> bool:
+    """Whether another namespace may have been notified of a result, and wait for another parent.
 
-    It may have been notified of the result that is there, and wait for another parent. When that
-    one is finished, the job waits for the result that is now missing, and is to be notified again.
+    Once that one is finished, it would find none. What waits here is noted by the events.
     """
-    if graph.jobs[job].publish:
-        return True
-    results = record.results.values()
-    finished = {e.job for e in results if e.state in FINISHED and e.order == record.order}
-    return not finished.issuperset(graph.children[job])
+    return graph.jobs[job].publish
 
 
 def block(

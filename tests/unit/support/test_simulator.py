@@ -635,10 +635,10 @@ ROLLING_REQUEST = build_scenario(
     UserRequest(file=0, jobs=("b",)),
     teams=(("a",), ("b",)) * 2,
 )
-FORCED_JOIN = build_scenario(
-    ((), (), ("b",), ("a", "c")),
-    Upload(file=0),
-    UserRequest(file=0, jobs=("a",), force=True),
+FORCED_JOIN = build_teams(
+    build_layout((), (), published=("a", "b"), teams=(("a", "b"),)),
+    build_layout(("default/a", "default/b")),
+    events=(Upload(file=0), UserRequest(file=0, jobs=("a", "b"), force=True)),
     files=0,
 )
 # One process serves the pipelines of a and b, and both get the event of the arrival.
@@ -1048,8 +1048,8 @@ FAULTS: dict[str, Fault] = {
     ),
     "forgets who waits for a result that is forced": Fault(
         promise="complete",
-        places=((transitions, "_is_awaited"),),
-        planted=lambda _record, _graph, _job: False,
+        places=((transitions, "_is_awaited_elsewhere"),),
+        planted=lambda _graph, _job: False,
         scenario=FORCED_JOIN,
     ),
     "collects without a claim": Fault(

@@ -767,13 +767,16 @@ def test_only_results_in_some_states_are_reopened():
         assert (after is record) == (state not in states)
 
 
-def test_whoever_was_told_of_a_result_and_still_waits_is_told_again():
-    """The job below was told of it, and waits for another parent."""
+def test_other_namespaces_that_were_told_of_a_result_are_told_again():
+    """Jobs of theirs may wait for another parent; that jobs here do is noted in the record."""
     told = entry(triggered_by="a@b")
-    assert of(reopened(record_of(b=told), "b")).notify == (EVERYONE, NOBODY)
-    below = entry(State.FAILED, job="c")
-    assert of(reopened(record_of(b=told, c=below), "b")).notify == (NOBODY,)
-    assert of(reopened(record_of(b=entry()), "b")).notify == (NOBODY,)
+    jobs = {**GRAPH.jobs, "b": replace(GRAPH.jobs["b"], publish=True)}
+    published = replace(GRAPH, jobs=jobs)
+    for graph, whom in ((published, (EVERYONE, NOBODY)), (GRAPH, (NOBODY,))):
+        after, _ = reopen(record_of(b=told), graph, ["b"], request="r1", now=NOW)
+        assert of(after).notify == whom
+    after, _ = reopen(record_of(b=entry()), published, ["b"], request="r1", now=NOW)
+    assert of(after).notify == (NOBODY,), "nobody was told"
 
 
 # --- blocking --------------------------------------------------------------------------------

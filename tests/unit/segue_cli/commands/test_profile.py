@@ -49,7 +49,7 @@ def test_the_stacks_are_written_to_a_file(segue, files):
     ("arguments", "code", "said"),
     [
         (["fin", "one.wav"], 2, "did you mean 'fine'?"),
-        (["fine"], 2, "FILE..."),
+        (["fine"], 2, "FILE is missing"),
         (["fine", "none.wav"], 2, "check the path"),
         (["fine", "one.wav", "-o", os.path.join("none", "x.json")], 2, "cannot be written"),
         (["raises", "bad.wav"], 1, "raises on file://"),
