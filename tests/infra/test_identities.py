@@ -242,10 +242,11 @@ OBJECT_CALLS = {
     "identify": {"storage.objects.get"},
     "list": {"storage.objects.list"},
     "read": {"storage.objects.get"},
+    "read_part": {"storage.objects.get"},
     "stat": {"storage.objects.get"},
 }
 WRITES = ("create", "delete")
-READS = ("fetch", "identify", "read", "stat")
+READS = ("fetch", "identify", "read", "read_part", "stat")
 WITHOUT_REQUEST = {"close", "doubt_absence", "sync", "uri"}
 
 

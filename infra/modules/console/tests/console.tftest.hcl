@@ -43,7 +43,7 @@ run "its_identity_only_reads" {
     error_message = "It must be able to read results and media."
   }
   assert {
-    condition     = output.roles == ["roles/datastore.viewer on databases/segue", "roles/storage.objectViewer on buckets/masters/*", "roles/storage.objectViewer on buckets/results/*"]
+    condition     = output.roles == tolist(["roles/datastore.viewer on databases/segue", "roles/storage.objectViewer on buckets/masters/*", "roles/storage.objectViewer on buckets/results/*"])
     error_message = "The output must list the roles."
   }
 }
@@ -87,6 +87,30 @@ run "there_must_be_readers" {
     readers = []
   }
   expect_failures = [var.readers]
+}
+
+run "ingress_is_one_of_three" {
+  command = plan
+  variables {
+    ingress = "ALLOW_ALL"
+  }
+  expect_failures = [var.ingress]
+}
+
+run "memory_has_a_unit" {
+  command = plan
+  variables {
+    memory = "2"
+  }
+  expect_failures = [var.memory]
+}
+
+run "it_runs_once_or_not_at_all" {
+  command = plan
+  variables {
+    min_instances = 2
+  }
+  expect_failures = [var.min_instances]
 }
 
 run "secrets_are_no_settings" {
