@@ -13,6 +13,7 @@ BENCHMARKS = {
     "streaming": "latency from arrival to last artifact, sustained rate, and cost",
     "planning": "planning and skipping over 200,000 finished files",
     "export": "results as Parquet, against reading the same JSON files by hand",
+    "console": "the console's pages with a million files, against a thousand",
     "memory": "memory as the catalogue grows tenfold",
     "long_audio": "memory of each built-in job on three and six hours of audio",
     "functions": "a function's start and work, against its clients' import and the bare calls",

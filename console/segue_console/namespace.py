@@ -22,7 +22,7 @@ from segue.stack import Stack, load_graph, open_stack
 COUNT_S = 1.0  # between two counts, while somebody looks
 COUNT_SHARE = 5  # a count that takes a second is made at most every 5 seconds
 WATCHED_S = 20.0  # after which nobody looks any more
-FIRST_S = 0.06  # that a page waits for the first count
+FIRST_S = 0.03  # that a page waits for the first count
 COSTS_S = 60.0  # for which measured costs are kept
 HISTORY = 600  # counts, of which throughput is shown
 

@@ -275,7 +275,7 @@ def test_all_that_is_copied_is_there_and_is_sent_to_the_builder():
         if name == "COPY" and "--from=" not in a
         for word in a.split()[:-1]
     ]
-    assert len(copied) == 22
+    assert len(copied) == 23
     for path in copied:
         assert (ROOT / path).exists() or path.endswith(f"/{LOCK_FILE}*"), path
         assert is_sent(path), path

@@ -135,3 +135,11 @@ def test_an_export_is_measured_beside_reading_the_files_by_hand():
     measured = json.loads(line)
     assert measured["files"] == 1200
     assert measured["ratio"] > 0
+
+
+@pytest.mark.slow
+def test_the_pages_of_the_console_are_measured_with_many_and_with_few_files():
+    head, *lines = run("-m", "bench.console", "--files", "2000").splitlines()
+    assert "2,000 files" in head
+    assert len(lines) == 10
+    assert all(float(line.split()[-1]) > 0 for line in lines)

@@ -16,6 +16,7 @@ REPLACING: Mapping[str, frozenset[str]] = {
         "google_artifact_registry_repository": "project location repository_id format kms_key_name",
         "google_billing_budget": "billing_account",
         "google_cloud_scheduler_job": "project region name",
+        "google_cloud_run_v2_service": "project location name",
         "google_cloudfunctions2_function": "project location name",
         "google_compute_firewall": "project name direction",
         "google_compute_network": "project name description auto_create_subnetworks",
