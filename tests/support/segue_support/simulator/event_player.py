@@ -35,6 +35,7 @@ from segue_support.simulator.scenario import (
     Erasure,
     Event,
     FileChange,
+    NamespaceEvent,
     PauseOrder,
     Removal,
     ResumeOrder,
@@ -54,20 +55,6 @@ if TYPE_CHECKING:
     from segue_support.simulator.folder import MemoryFolder
     from segue_support.simulator.namespace import Namespace
     from segue_support.simulator.promises import Expectation, PromiseChecker
-
-NamespaceEvent = (
-    UserRequest
-    | BackfillStart
-    | Retry
-    | Deployment
-    | Collection
-    | Erasure
-    | StrayMessage
-    | PauseOrder
-    | ResumeOrder
-    | CancelOrder
-    | CatchUpStart
-)
 
 
 class EventPlayer:

@@ -152,9 +152,8 @@ class StrayMessage:
 
 
 FileChange = Upload | Removal | Touch | Return
-Event = (
-    FileChange
-    | UserRequest
+NamespaceEvent = (
+    UserRequest
     | BackfillStart
     | Retry
     | Deployment
@@ -166,6 +165,7 @@ Event = (
     | CancelOrder
     | CatchUpStart
 )
+Event = FileChange | NamespaceEvent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
