@@ -55,6 +55,7 @@ def load_environment() -> jinja2.Environment:
         finalize=lambda value: escape_lines(value) if type(value) is str else value,
     )
     environment.filters |= {
+        "cost": text.format_cost,
         "count": text.format_count,
         "duration": text.format_duration,
         "number": text.format_number,

@@ -266,6 +266,42 @@ def test_a_result_is_heard_instead_of_the_file(reader):
     wait_until(page, f"{apart} < 0.2")
 
 
+def test_a_file_that_the_browser_cannot_play_is_replaced_by_a_result(reader):
+    reader.page.route(
+        "**/media?*", lambda route: route.fulfill(body=b"?", content_type="audio/wav")
+    )
+    page = reader.open(PAGES["file"])
+    expect(page.get_by_text("You hear the result downsample instead")).to_be_visible()
+    page.get_by_role("button", name="Play").click()
+    wait_until(page, "document.querySelector('[data-media]').currentTime > 0.3")
+
+
+def test_results_are_drawn_in_time_where_there_is_no_waveform(reader):
+    answer = {"status": 202, "body": "{}", "content_type": "application/json"}
+    reader.page.route("**/waveform?*", lambda route: route.fulfill(**answer))
+    page = reader.open(PAGES["file"])
+    expect(page.get_by_text("Computing the waveform")).to_be_visible()
+    expect(page.locator("[data-clock]")).to_have_text("0:00.0 / 0:08.0")
+    page.locator(".track canvas").first.click(position={"x": 600, "y": 10})
+    wait_until(page, "document.querySelector('[data-media]').currentTime > 3")
+
+
+def test_keys_that_mean_something_else_do_not_move_the_player(reader):
+    page = reader.open(PAGES["file"])
+    expect(page.locator("[data-player][data-ready]")).to_be_attached()
+    job = page.locator("details.job", has_text="tags")
+    job.locator("summary").click()
+    value = job.locator(".value details")
+    value.locator("summary").click()
+    value.locator("pre").press("ArrowRight")
+    page.get_by_label("Zoom").press("ArrowRight")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Shift+ArrowRight")
+    assert page.evaluate("document.querySelector('[data-media]').currentTime") == 0
+    page.keyboard.press("ArrowRight")
+    wait_until(page, "document.querySelector('[data-media]').currentTime === 5")
+
+
 def test_everything_about_a_job_of_a_file_is_told(reader, catalogue):
     page = reader.open(f"file?uri={quote(catalogue.uri('broken.wav'), safe='')}")
     job = page.locator("details.job", has_text="tags")
@@ -274,7 +310,6 @@ def test_everything_about_a_job_of_a_file_is_told(reader, catalogue):
     page = reader.open(PAGES["file"])
     job = page.locator("details.job", has_text="tags")
     job.locator("summary").click()
-    job.get_by_role("button", name="show the value").click()
     expect(job.locator(".value pre")).to_contain_text('"genre": "house"')
 
 

@@ -101,8 +101,43 @@ class TestFile:
         text = console.get("/default/file", uri=uri).text
         assert "it took 9 s" in text
         assert "line 1" in text
+        assert "What to do: raise the job" in text
         assert "it has never been requested" in text
         assert "The file does not exist any more" in text
+        assert "version <code>1</code>" in text
+
+    def test_what_a_file_needs_next_is_said_before_its_jobs(self, console, writer):
+        uri = fail(writer, "a.wav", "it took 9 s")
+        (writer.folder / "music" / "a.wav").write_bytes(b"sound")
+        text = console.get("/default/file", uri=uri).text
+        assert "A backfill would compute beats, plain" in text
+        assert "The file was overwritten since" in text
+
+    def test_results_of_jobs_that_left_the_graph_are_shown(self, console, writer, namespace):
+        writer.write("a.wav", beats={"tempo_bpm": 60.0})
+        path = writer.folder / "jobs.yaml"
+        path.write_text(path.read_text().replace("  beats:", "  pulse:"))
+        text = console.get("/default/file", uri=writer.uri("a.wav")).text
+        assert "Jobs that are no longer in the graph" in text
+
+    def test_the_name_of_the_file_is_not_repeated_in_its_messages(self, console, writer):
+        uri = fail(writer, "a.wav", f"{writer.uri('a.wav')}: empty file")
+        text = console.get("/default/file", uri=uri).text
+        assert "</strong> empty file" in text
+
+    def test_results_are_requested_from_the_page_of_a_file(self, writable, writer):
+        writer.write("a.wav", beats={})
+        page = f"/default/file?uri={writer.uri('a.wav')}"
+        assert "Request results" in writable.get(page).text
+        asked = writable.post("/default/request", page, uri=writer.uri("a.wav"))
+        assert "1 file" in asked.text
+
+    def test_an_artifact_that_is_gone_is_told(self, console, writer):
+        writer.write("a.wav", beats={"tempo_bpm": 60.0})
+        (path,) = (writer.folder / "artifacts" / "beats").rglob("*.json")
+        path.unlink()
+        text = console.get("/default/file", uri=writer.uri("a.wav")).text
+        assert "this object is gone" in text
 
     def test_a_deleted_file_is_not_found(self, console, writer):
         writer.write("a.wav", beats={})
@@ -135,7 +170,7 @@ class TestFile:
         uri = writer.uri("a.wav")
         writer.write("a.wav", fingerprint=OLD, beats={"tempo_bpm": 60.0, "count": 4})
         writer.write("a.wav", beats={"tempo_bpm": 120.0, "count": 4})
-        assert "what changed since" in console.get("/default/file", uri=uri).text
+        assert "What changed since" in console.get("/default/file", uri=uri).text
         new = writer.graph.fingerprints["beats"]
         found = console.get(
             "/default/file/comparison", uri=uri, old=OLD, new=new, suffix="json"
