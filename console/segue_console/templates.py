@@ -26,6 +26,13 @@ def format_percent(part: int, whole: int) -> str:
     return text.format_percent(part, whole)
 
 
+def format_value(value: float) -> str:
+    """Format a number of a result with four significant digits, and the whole of an integer."""
+    if float(value).is_integer() or 1e4 <= abs(value) < 1e15:
+        return f"{value:,.0f}"
+    return f"{value:,.4g}"
+
+
 def format_time(at: datetime | float | None) -> Markup:
     """Return an element with a time, which a script shows in the reader's time zone."""
     if at is None:
@@ -61,6 +68,7 @@ def load_environment() -> jinja2.Environment:
         "number": text.format_number,
         "size": text.format_size,
         "time": format_time,
+        "value": format_value,
         "printable": escape,
     }
     environment.globals |= {"percent": format_percent, "query": build_query}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -34,10 +35,11 @@ def split_states(states: Mapping[str, int]) -> dict[str, int]:
     return {**states, "stale": stale, "missing": states["missing"] - stale}
 
 
-def describe_states(states: Mapping[str, int]) -> str:
-    """Return the states that some files are in, for people."""
+def describe_states(states: Mapping[str, int]) -> Markup:
+    """Return the states that some files are in, for people; a number stays beside its state."""
     parts = split_states(states)
-    return ", ".join(f"{parts[state]:,} {label}" for state, label in STATES if parts[state])
+    told = [f"{parts[state]:,} {label}" for state, label in STATES if parts[state]]
+    return Markup(", ".join(told).replace(" ", "&nbsp;").replace(",&nbsp;", ", "))  # noqa: S704
 
 
 def show_catalogue(request: Request) -> Response:
@@ -83,9 +85,6 @@ def _build_node(
     states = counted.counts.jobs.get(name) if counted is not None else None
     parts = split_states(states) if states is not None else dict.fromkeys(dict(STATES), 0)
     files = counted.counts.files if counted is not None else 0
-    facts = [job.owner] if job.owner else []
-    if cost is not None:
-        facts.append(f"{text.format_duration(cost)} of CPU per file")
     label = describe_states(states) if states is not None else "not counted yet"
     return {
         "name": name,
@@ -95,7 +94,8 @@ def _build_node(
         "parts": [(state, parts[state]) for state, _ in STATES],
         "label": label or "no files",
         "counts_text": label or "no files",
-        "facts": " · ".join(facts),
+        "owner": job.owner,
+        "cost": text.format_duration(cost) if cost is not None else "",
     }
 
 

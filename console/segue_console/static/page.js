@@ -29,7 +29,11 @@ export function follow(address, show) {
     status.classList.toggle("away", isAway);
   };
   source.addEventListener("open", () => tell("live", false));
-  source.addEventListener("error", () => tell("not connected", true));
+  source.addEventListener("error", () => {
+    const isRefused = source.readyState === EventSource.CLOSED;
+    const text = "not connected; it is tried again";
+    tell(isRefused ? "the console was started again: open the address that it prints" : text, true);
+  });
   source.addEventListener("counts", (event) => {
     tell("live", false);
     show(JSON.parse(event.data));

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -62,7 +63,7 @@ class TestCatalogue:
         fail(writer, "b.wav", "too long")
         count_again(namespace)
         text = console.get("/default/").text
-        assert "1 done, 1 failed" in text
+        assert "1&nbsp;done, 1&nbsp;failed" in text
         assert 'data-needs="source"' in text
 
     def test_the_first_address_leads_to_the_first_namespace(self, console):
@@ -203,10 +204,39 @@ class TestJob:
             value = {"tempo_bpm": 100.0 + n, "key": "C" if n < 7 else None, "beats": [1] * n}
             writer.write(f"{n}.wav", beats=value)
         text = console.get("/default/jobs/beats/sample").text
-        assert "All 10 files" in text
+        assert "all 10 files" in text
         assert "tempo_bpm: 100 to 109, median 105" in text
         assert "null in 3" in text
         assert "beats (length)" in text
+
+    def test_versions_are_shown_over_time(self, console, writer):
+        made = writer.graph.fingerprints["beats"]
+        for n, (fingerprint, hour) in enumerate([(OLD, 0), (OLD, 1), (made, 1), (made, 2)]):
+            at = NOW + timedelta(hours=hour)
+            entry = Entry(job="beats", state=State.DONE, order=1, finished_at=at)
+            uri = writer.uri(f"{n}.wav")
+            record = Record(uri=uri, version="1", order=1, arrived_at=NOW)
+            writer.put(msgspec.structs.replace(record, results={fingerprint: entry}))
+        text = console.get("/default/jobs/beats/sample").text
+        assert text.count(f"<title>1 result of {OLD}</title>") == 2
+        assert text.count(f"<title>1 result of {made}</title>") == 2
+        assert 'y="0.0" height="5.0"' in text  # the second of two in the same bar is on the first
+
+    def test_one_moment_is_not_drawn_over_time(self, console, writer):
+        writer.write("a.wav", beats={})
+        assert "Results over time" not in console.get("/default/jobs/beats/sample").text
+
+    def test_what_to_do_about_a_failure_is_told(self, console, writer):
+        fail(writer, "a.wav", "it took 9 s")
+        assert "What to do: raise the job" in console.get("/default/jobs/beats").text
+
+    def test_each_state_leads_to_its_files(self, console, writer, namespace):
+        fail(writer, "a.wav", "it took 9 s")
+        count_again(namespace)
+        text = console.get("/default/jobs/beats").text
+        assert 'data-state="failed" >' in text
+        assert 'data-state="done" hidden>' in text
+        assert "/default/files?job=beats&amp;state=failed" in text
 
     def test_failures_are_counted_by_kind_and_message(self, console, writer):
         for n in range(3):
