@@ -109,7 +109,7 @@ class Catalogue:
         return f"file://{self.folder}/music/{name}"
 
     def start(self, *arguments: str) -> Process:
-        command = [SEGUE, *arguments, "--port", "0", "--json"]
+        command = [SEGUE, arguments[0], "--port", "0", *arguments[1:], "--json"]
         return Process(command, cwd=str(self.folder), environ=environment())
 
 
@@ -366,6 +366,24 @@ def test_a_plan_is_made_before_anything_is_computed(reader, catalogue):
     page.get_by_role("button", name="Plan").click()
     expect(page.get_by_text("Nothing to compute")).to_be_visible()
     expect(page.locator("code").filter(has_text="segue backfill --job beats")).to_be_visible()
+
+
+def test_a_page_says_that_its_console_was_started_again(browser, catalogue):
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE_MS)
+    with catalogue.start("console", "--no-browser") as process:
+        url = read_url(process)
+        page = Reader(context, url, catalogue).open("")
+        live = page.locator("[data-live]")
+        expect(live).to_have_text("live")
+        assert process.terminate() == 0
+    expect(live).to_have_text("not connected; it is tried again")
+    port = url.partition("/?")[0].rpartition(":")[2]
+    with catalogue.start("console", "--no-browser", "--port", port) as process:
+        read_url(process)
+        expect(live).to_contain_text("open the address that it prints")
+        assert process.terminate() == 0
+    context.close()
 
 
 def test_a_page_is_used_with_the_keyboard_alone(reader):
