@@ -415,8 +415,12 @@ def test_what_the_system_does_is_seen_as_it_happens(browser, tmp_path):
         expect(page.locator("[data-files]")).to_have_text("5")
 
         page = reader.open("files")
+        page.get_by_label("Choose all").check()
+        expect(page.get_by_role("button", name="Request results of 5 files")).to_be_visible()
+        page.get_by_label("Choose all").uncheck()
+        expect(page.get_by_role("button", name="Choose files")).to_be_disabled()
         page.get_by_label("Choose late.wav").check()
-        page.get_by_role("button", name="Request results").click()
+        page.get_by_role("button", name="Request results of 1 file").click()
         page.get_by_label("beats").check()
         page.get_by_label("also compute again").check()
         page.get_by_role("button", name="Show what that would compute").click()
@@ -426,7 +430,7 @@ def test_what_the_system_does_is_seen_as_it_happens(browser, tmp_path):
         expect(page.get_by_text("1 of 1 file finished")).to_be_visible(timeout=PATIENCE_MS)
 
         page = reader.open("failures")
-        page.get_by_role("button", name=re.compile("Retry all of tags")).click()
+        page.get_by_role("button", name=re.compile("Retry all .* failures of tags")).click()
         page.get_by_role("button", name="Retry 1 file").click()
         expect(page.locator("h1")).to_have_text("Retried")
         context.close()

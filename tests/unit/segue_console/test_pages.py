@@ -248,6 +248,27 @@ class TestJob:
         assert console.get("/default/jobs/beats/throughput").json().keys() == {"times", "rates"}
 
 
+class TestFiles:
+    def test_none_says_what_to_do(self, console):
+        assert "segue backfill --prefix FOLDER --all" in console.get("/default/files").text
+        assert "No files match" in console.get("/default/files", prefix="x").text
+
+    @pytest.mark.parametrize(
+        ("prefix", "parent"),
+        [
+            ("file:///music/a/b/", "prefix=file%3A%2F%2F%2Fmusic%2Fa%2F"),
+            ("file:///music/", None),
+            ("gs://bucket/a/", "prefix=gs%3A%2F%2Fbucket%2F"),
+            ("gs://bucket/", None),
+            ("music", None),
+        ],
+    )
+    def test_a_folder_leads_to_the_one_above(self, console, prefix, parent):
+        text = console.get("/default/files", prefix=prefix).text
+        assert ("The folder above" in text) == (parent is not None)
+        assert parent is None or parent in text
+
+
 class TestRuns:
     def test_none_says_what_starts_one(self, console):
         assert "segue backfill" in console.get("/default/runs").text
