@@ -52,6 +52,29 @@ jobs:
     needs: {media: source}
     writes: application/json
 """
+TEAMS = {
+    "platform": """
+namespace: platform
+registry: registry
+artifacts: artifacts
+jobs:
+  downsample:
+    run: segue.features.resampling:downsample
+    needs: {media: source}
+    writes: audio/flac
+    publish: true
+""",
+    "rhythm": """
+namespace: rhythm
+registry: registry
+artifacts: artifacts
+jobs:
+  beats:
+    run: segue.features.rhythm:beats
+    needs: {audio: platform/downsample}
+    writes: application/json
+""",
+}
 CODE = """
 def tag(media):
     if "broken" in media.uri:
@@ -366,6 +389,29 @@ def test_a_plan_is_made_before_anything_is_computed(reader, catalogue):
     page.get_by_role("button", name="Plan").click()
     expect(page.get_by_text("Nothing to compute")).to_be_visible()
     expect(page.locator("code").filter(has_text="segue backfill --job beats")).to_be_visible()
+
+
+def test_a_job_of_another_namespace_leads_to_its_graph(browser, tmp_path):
+    catalogue = Catalogue(tmp_path)
+    (tmp_path / "jobs.yaml").unlink()
+    for namespace, graph in TEAMS.items():
+        (tmp_path / f"{namespace}.yaml").write_text(graph)
+    catalogue.run("publish", "--graph", "platform.yaml")
+    catalogue.run("lock", "--graph", "rhythm.yaml")
+    graphs = ("platform.yaml", "rhythm.yaml")
+    with catalogue.start("console", *graphs, "--no-browser") as process:
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        reader = Reader(context, read_url(process), catalogue)
+        page = reader.page
+        page.get_by_role("link", name="rhythm", exact=True).click()
+        expect(page.locator('[data-node="beats"]')).to_be_visible()
+        expect(page.locator('[data-node="source"]')).to_have_count(0)
+        page.get_by_role("link", name="platform/downsample").click()
+        expect(page.locator("h1")).to_have_text("downsample")
+        assert page.url.endswith("/platform/jobs/downsample")
+        context.close()
+        assert reader.faults == []
+        assert process.terminate() == 0
 
 
 def test_a_page_says_that_its_console_was_started_again(browser, catalogue):

@@ -12,6 +12,7 @@ from segue.clock import utc_now
 from segue.model.record import Entry, Failure, Record, State
 from segue.model.run import RunCounts, RunKind, RunRecord, RunSelection, RunState, save_run
 from segue_console.namespace import LiveCounts, Namespace
+from segue_console.pages.failures import SHOWN
 from segue_support.results import NOW, OLD
 
 RUN = "20260102T030405.000000Z-0a1b2c3d"
@@ -75,6 +76,11 @@ class TestCatalogue:
         found = console.get(path)
         assert found.status_code == 404
         assert "Not found" in found.text
+
+    def test_a_page_that_does_not_exist_leads_to_one_that_does(self, console):
+        text = console.get("/default/none").text
+        assert "There is no such page." in text
+        assert '<a href="/">' in text
 
     def test_a_graph_that_has_changed_is_shown_as_it_is(self, console, writer):
         path = writer.folder / "jobs.yaml"
@@ -315,6 +321,12 @@ class TestFailures:
         assert "5 files" in text
         assert "timeout_s" in text
         assert "<form" not in text
+
+    def test_only_the_largest_groups_are_shown(self, console, writer):
+        for n in range(SHOWN + 2):
+            fail(writer, f"{n}.wav", f"problem {n}")
+        text = console.get("/default/failures").text
+        assert "2 smaller groups not shown" in text
 
     def test_a_retry_is_shown_before_it_is_done(self, writable, writer):
         uri = fail(writer, "a.wav", "it took 9 s")
