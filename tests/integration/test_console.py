@@ -85,6 +85,10 @@ def tag(media):
             {"start_s": 0.0, "end_s": 4.0, "kind": "music"},
             {"start_s": 4.0, "end_s": 8.0, "kind": "speech"},
         ],
+        "lines": [
+            {"start_s": 1.0, "end_s": 2.0, "text": "first"},
+            {"start_s": 3.0, "end_s": 4.0, "text": "second"},
+        ],
         "energy": 0.5,
     }
 """
@@ -255,7 +259,8 @@ def test_the_graph_is_drawn_with_the_states_of_its_jobs(reader):
 
 def test_a_file_is_played_sought_and_drawn(reader):
     page = reader.open(PAGES["file"])
-    expect(page.locator("[data-player][data-ready]")).to_be_attached()
+    expect(page.locator("[data-player][data-ready]")).to_be_attached(timeout=PATIENCE_MS)
+    expect(page.locator("[data-message]")).to_have_text("")
     assert page.locator(".wave canvas, .wave > div").count() > 0
     names = page.locator(".trackhead > span").all_text_contents()
     assert {"beats: beat_times", "tags: segments"} <= set(names)
@@ -271,7 +276,7 @@ def test_a_file_is_played_sought_and_drawn(reader):
 
 def test_beats_are_heard_as_clicks(reader):
     page = reader.open(PAGES["file"])
-    expect(page.locator("[data-player][data-ready]")).to_be_attached()
+    expect(page.locator("[data-player][data-ready]")).to_be_attached(timeout=PATIENCE_MS)
     page.get_by_label("hear as clicks").first.check()
     page.get_by_role("button", name="Play").click()
     wait_until(page, "Number(document.querySelector('[data-player]').dataset.clicks) >= 2")
@@ -309,9 +314,19 @@ def test_results_are_drawn_in_time_where_there_is_no_waveform(reader):
     wait_until(page, "document.querySelector('[data-media]').currentTime > 3")
 
 
+def test_a_transcript_is_read_with_the_arrow_keys(reader):
+    page = reader.open(PAGES["file"])
+    lines = page.locator(".transcript button")
+    lines.first.press("ArrowDown")
+    expect(lines.nth(1)).to_be_focused()
+    page.keyboard.press("Enter")
+    wait_until(page, "document.querySelector('[data-media]').currentTime === 3")
+    expect(page.locator(".transcript li.now")).to_contain_text("second")
+
+
 def test_keys_that_mean_something_else_do_not_move_the_player(reader):
     page = reader.open(PAGES["file"])
-    expect(page.locator("[data-player][data-ready]")).to_be_attached()
+    expect(page.locator("[data-player][data-ready]")).to_be_attached(timeout=PATIENCE_MS)
     job = page.locator("details.job", has_text="tags")
     job.locator("summary").click()
     value = job.locator(".value details")

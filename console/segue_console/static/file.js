@@ -278,18 +278,27 @@ const formatNumber = (v) => new Intl.NumberFormat("en", { maximumSignificantDigi
 function listText(track) {
   const list = document.createElement("ol");
   list.className = "transcript";
-  list.tabIndex = 0;
   track.times_s.forEach((start, n) => {
     const line = document.createElement("li");
     const jump = document.createElement("button");
     jump.type = "button";
     jump.className = "small";
+    jump.tabIndex = n === 0 ? 0 : -1; // one stop for the Tab key; the arrow keys go on from there
     jump.textContent = formatClock(start);
     jump.addEventListener("click", () => {
       media.currentTime = start;
     });
     line.append(jump, ` ${track.labels[n]}`);
     list.append(line);
+  });
+  list.addEventListener("keydown", (event) => {
+    const line = event.target.closest("li");
+    const next = { ArrowDown: line.nextElementSibling, ArrowUp: line.previousElementSibling }[event.key];
+    if (!next) return;
+    event.preventDefault();
+    event.target.tabIndex = -1;
+    next.querySelector("button").tabIndex = 0;
+    next.querySelector("button").focus();
   });
   media.addEventListener("timeupdate", () => {
     const at = media.currentTime;
