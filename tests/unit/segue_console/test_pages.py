@@ -289,6 +289,13 @@ class TestRuns:
         assert "2 h 00 min, which cost" in text
         assert "hx-trigger" in text
         assert "1 min 40 s left" in text
+        assert '<progress max="100" value="50"' in text
+
+    def test_the_list_is_asked_again_while_one_is_running(self, console, writer):
+        save(writer)
+        assert "hx-trigger" in console.get("/default/runs").text
+        save(writer, state=RunState.DONE, ended_at=utc_now())
+        assert "hx-trigger" not in console.get("/default/runs").text
 
     def test_one_that_has_ended_is_not_asked_again(self, console, writer):
         save(writer, state=RunState.DONE, ended_at=utc_now())
@@ -303,6 +310,8 @@ class TestRuns:
         found = writable.post(f"/default/runs/{RUN}/cancel", f"/default/runs/{RUN}")
         assert found.status_code == 200
         assert writer.ledger.read_controls().cancelled.keys() == {RUN}
+        assert "it is being cancelled" in found.text
+        assert "<form" not in found.text
 
     def test_one_that_has_ended_cannot_be_cancelled(self, writable, writer):
         save(writer, state=RunState.DONE, ended_at=utc_now())
