@@ -264,6 +264,8 @@ def test_a_file_is_played_sought_and_drawn(reader):
     assert page.locator(".wave canvas, .wave > div").count() > 0
     names = page.locator(".trackhead > span").all_text_contents()
     assert {"beats: beat_times", "tags: segments"} <= set(names)
+    expect(page.locator(".labels").first).to_have_text("musicspeech")
+    expect(page.locator(".range").first).to_contain_text(" to ")
     page.get_by_role("button", name="Play").click()
     wait_until(page, "document.querySelector('[data-media]').currentTime > 0.3")
     expect(page.get_by_role("button", name="Pause")).to_be_visible()

@@ -128,6 +128,7 @@ function addRow(track, isFirst = false) {
   head.append(name);
   if (track.kind === "ticks") head.append(makeClicks(track));
   if (track.kind === "curve") head.append(describeRange(track));
+  if (track.kind === "segments") head.append(listLabels(track));
   row.append(head);
   if (track.kind === "text") {
     row.append(listText(track));
@@ -147,6 +148,24 @@ function addRow(track, isFirst = false) {
 
 function seekTo(canvas, event) {
   media.currentTime = view.start + (event.offsetX / canvas.clientWidth) * (view.end - view.start);
+}
+
+// What the colours of segments mean, as some are too short for their labels.
+function listLabels(track) {
+  const list = document.createElement("span");
+  list.className = "labels";
+  const labels = [...new Set(track.labels)].slice(0, COLOURS);
+  list.append(
+    ...labels.map((label, n) => {
+      const item = document.createElement("span");
+      const key = document.createElement("i");
+      key.className = "key";
+      key.style.background = `var(--kind${n})`;
+      item.append(key, label);
+      return item;
+    }),
+  );
+  return list;
 }
 
 // The lowest and the highest value of a curve, and the one where it plays.
