@@ -19,6 +19,10 @@ from segue.model.shipped_graphs import DEFAULT_PATH
 KEPT_S = 300.0  # a plan, until it is made anew
 KEPT = 50
 LONGEST_S = 3600.0
+# A page asks every second, one in the background every minute; nobody waits for a plan any more
+# that has not been asked for in this time.
+ABANDONED_S = 180.0
+LOOK_S = 0.5
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,6 +30,7 @@ class MadePlan:
     """A plan, or how far it is."""
 
     began: float
+    asked_at: float
     ended: float | None = None
     found: dict[str, Any] | None = None
     error: str | None = None
@@ -54,48 +59,74 @@ class Plans:
             },
             sort_keys=True,
         )
+        now = time.time()
         with self._lock:
             made = self._made.get(document)
-            if made is None or (made.ended is not None and time.time() - made.ended > KEPT_S):
-                made = self._made[document] = MadePlan(began=time.time())
+            if made is None or (made.ended is not None and now - made.ended > KEPT_S):
+                made = self._made[document] = MadePlan(began=now, asked_at=now)
                 self._executor.submit(self._make, made, settings, document)
                 while len(self._made) > KEPT:
                     self._made.popitem(last=False)
+            made.asked_at = now
         return made
 
     def close(self) -> None:
         """Stop the plan that is being made."""
-        self._is_closed = True
-        if self._process is not None:
-            self._process.kill()
+        with self._lock:
+            self._is_closed = True
+            if self._process is not None:
+                self._process.kill()
         self._executor.shutdown(cancel_futures=True)
 
     def _make(self, made: MadePlan, settings: Settings, document: str) -> None:
-        if self._is_closed:
-            return
+        try:
+            self._plan(made, settings, document)
+        except OSError as error:  # such as a prefix that is too long for a command
+            made.error = f"the plan cannot be made: {error.strerror}"
+        made.ended = time.time()
+
+    def _plan(self, made: MadePlan, settings: Settings, document: str) -> None:
         environ = dict(os.environ)
         for name in ("catalogue", "artifacts"):
             if (value := getattr(settings, name)) is not None:
                 environ[SETTINGS[name].variable] = value
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "segue_console.plan_process", document],
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        try:
-            said, errors = self._process.communicate(timeout=LONGEST_S)
-            if self._process.returncode == 0:
-                made.found = json.loads(said)
+        with self._lock:
+            if self._is_closed:
+                return
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "segue_console.plan_process", document],
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        process = self._process
+        while True:
+            try:
+                said, errors = process.communicate(timeout=LOOK_S)
+            except subprocess.TimeoutExpired:
+                if (reason := self._find_reason_to_stop(made, document)) is not None:
+                    process.kill()
+                    process.communicate()
+                    made.error = reason
+                    return
             else:
-                lines = errors.decode(errors="replace").strip().splitlines()
-                made.error = lines[-1] if lines else "it ended without a word"
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.communicate()
-            made.error = f"it took longer than {LONGEST_S / 60:g} minutes; run 'segue plan'"
-        made.ended = time.time()
+                break
+        if process.returncode == 0:
+            made.found = json.loads(said)
+        else:
+            lines = errors.decode(errors="replace").strip().splitlines()
+            made.error = lines[-1] if lines else "it ended without a word"
+
+    def _find_reason_to_stop(self, made: MadePlan, document: str) -> str | None:
+        now = time.time()
+        if now - made.began > LONGEST_S:
+            return f"it took longer than {LONGEST_S / 60:g} minutes; run 'segue plan'"
+        with self._lock:
+            if now - made.asked_at > ABANDONED_S:
+                self._made.pop(document, None)  # who asks again gets another
+                return "no page waited for it any more"
+        return None
 
 
 def _find_default_graph() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 from collections import OrderedDict
 from contextlib import closing
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from segue.worker.pool import Pool
 
 JOB = "peaks"
 KEPT_FAILURES = 1000
+KEPT_S = 300.0  # a failure, until the file is tried again: a disk may have been full
 COLLECT_S = 0.2
 
 
@@ -53,8 +55,10 @@ class Waveforms:
         self._graph = read_graph(locate_graph(JOB), {"SEGUE_ARTIFACTS": self._folder})
         self._wanted: queue.LifoQueue[MediaFile | None] = queue.LifoQueue()  # the latest first
         self._pending: set[str] = set()
-        self._failures: OrderedDict[str, str] = OrderedDict()  # by artifact
+        # By artifact, and when that was.
+        self._failures: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._lock = threading.Lock()
+        self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
     def find(self, media: MediaFile) -> PeaksAnswer:
@@ -66,8 +70,9 @@ class Waveforms:
             except MissingInput:
                 pass
         with self._lock:
-            if name in self._failures:
-                return PeaksAnswer(error=self._failures[name])
+            error, failed_at = self._failures.get(name, (None, 0.0))
+            if error is not None and time.monotonic() - failed_at < KEPT_S:
+                return PeaksAnswer(error=error)
             if name not in self._pending:
                 self._pending.add(name)
                 self._wanted.put(media)
@@ -77,7 +82,8 @@ class Waveforms:
         return PeaksAnswer(is_pending=True)
 
     def close(self) -> None:
-        """Stop the worker."""
+        """Stop the worker, whatever it computes."""
+        self._closing.set()
         if self._thread is not None:
             self._wanted.put(None)
             self._thread.join()
@@ -87,27 +93,37 @@ class Waveforms:
         return build_artifact_name(JOB, fingerprint, split_uri(media.uri)[1], media.version, "json")
 
     def _run(self) -> None:
-        with Pool(self._graph, self._folder, processes=1) as pool:
-            while (media := self._wanted.get()) is not None:
-                error: str | None = None
-                try:
-                    error = self._compute(pool, media)
-                except SegueError as failure:
-                    error = str(failure)
-                name = self._name(media)
-                with self._lock:
-                    self._pending.discard(name)
-                    if error is not None:
-                        self._failures[name] = error
-                        while len(self._failures) > KEPT_FAILURES:
-                            self._failures.popitem(last=False)
+        pool: Pool | None = None
+        while (media := self._wanted.get()) is not None:
+            error: str | None = None
+            try:
+                pool = pool or Pool(self._graph, self._folder, processes=1)
+                error = self._compute(pool, media)
+            except (SegueError, OSError) as failure:  # of the pool: the next file has another
+                error = str(failure)
+                if pool is not None:
+                    pool.kill()
+                pool = None
+            self._note(self._name(media), error)
+        if pool is not None:
+            pool.kill()
+
+    def _note(self, name: str, error: str | None) -> None:
+        """Note that a waveform was computed, or why it was not."""
+        with self._lock:
+            self._pending.discard(name)
+            self._failures.pop(name, None)
+            if error is not None:
+                self._failures[name] = (error, time.monotonic())
+                while len(self._failures) > KEPT_FAILURES:
+                    self._failures.popitem(last=False)
 
     def _compute(self, pool: Pool, media: MediaFile) -> str | None:
         """Compute one waveform; return why there is none."""
         pool.submit([build_task(self._graph, media)])
         pool.flush()
         error = None
-        while pool.pending:
+        while pool.pending and not self._closing.is_set():
             for report in pool.collect(COLLECT_S):
                 for result in report.results:
                     if result.state is not State.DONE:
