@@ -7,7 +7,6 @@ counts no more than one with few, so the page says that it is a sample.
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -20,15 +19,14 @@ import msgspec
 from segue.adapters.connect import connect_store
 from segue.errors import MissingInput
 from segue.ingest.observation import map_in_threads
-from segue.model.artifact import build_artifact_name
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger, Query
-from segue.model.media_file import split_uri
 from segue.model.object_store import ObjectStore
 from segue.model.record import Record, State
 from segue.model.transitions import find_current
 from segue.stack import Stack
 from segue_console.file_search import find_common_folder
+from segue_console.tracks import is_number
 
 FIRST = 500  # files from the beginning; a smaller catalogue is looked at as a whole
 PLACES = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -39,6 +37,8 @@ BINS = 24
 TIMES = 48  # bars of the results over time
 SLOWEST = 10
 TEXTS = 12  # different texts of a field that are counted
+MAX_TEXT = 200  # characters of one
+FIELDS = 200  # whose distributions are shown: the keys of a result may be words, not names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +87,7 @@ class JobSample:
     timeline: Timeline | None  # None if no result says when it was finished
     values: int  # results that were read
     distributions: tuple[Distribution, ...]
+    more: int = 0  # fields whose distributions are left out
 
 
 def sample_job(stack: Stack, job: str) -> JobSample:
@@ -104,6 +105,7 @@ def sample_job(stack: Stack, job: str) -> JobSample:
                 slow.append((record.uri, entry.seconds))
     values = _read_values(stack, records, job)
     versions = _sum_versions(graph, job, uses)
+    distributions = tuple(_find_distributions(values))
     return JobSample(
         files=len(records),
         is_whole=is_whole,
@@ -111,7 +113,8 @@ def sample_job(stack: Stack, job: str) -> JobSample:
         slowest=tuple(sorted(slow, key=lambda one: -one[1])[:SLOWEST]),
         timeline=_build_timeline([uses[version.fingerprint] for version in versions]),
         values=len(values),
-        distributions=tuple(_find_distributions(values)),
+        distributions=distributions[:FIELDS],
+        more=max(len(distributions) - FIELDS, 0),
     )
 
 
@@ -163,22 +166,27 @@ def _build_timeline(versions: Sequence[Sequence[datetime | None]]) -> Timeline |
     return Timeline(first=first, last=last, bars=tuple(map(tuple, bars)))
 
 
-def _read_values(stack: Stack, records: Sequence[Record], job: str) -> list[Any]:
-    """Read the values of the current results in JSON, of files spread over the sample."""
+def _read_values(stack: Stack, records: Sequence[Record], job: str) -> list[tuple[str, Any]]:
+    """Read current results in JSON, of files spread over the sample: the output and the value."""
     names = list(_list_names(stack.graph, records, job))
     step = max(len(names) // VALUES, 1)
     with closing(connect_store(stack.graph.artifacts)) as store:
-        read = map_in_threads(lambda name: _read_json(store, name), names[::step][:VALUES])
-        return [value for value in read if value is not None]
+        read = map_in_threads(
+            lambda one: (one[0], _read_json(store, one[1])), names[::step][:VALUES]
+        )
+        return [(output, value) for output, value in read if value is not None]
 
 
-def _list_names(graph: Graph, records: Sequence[Record], job: str) -> Iterator[str]:
+def _list_names(graph: Graph, records: Sequence[Record], job: str) -> Iterator[tuple[str, str]]:
+    """Yield the output and the name of each artifact in JSON."""
     for record in records:
         fingerprint = find_current(graph, record, job)
-        for suffix in record.results[fingerprint].checksums if fingerprint is not None else ():
-            if fingerprint is not None and suffix.rpartition(".")[2] == "json":
-                file = split_uri(record.uri)[1]
-                yield build_artifact_name(job, fingerprint, file, record.version, suffix)
+        if fingerprint is None:
+            continue
+        for suffix in record.results[fingerprint].checksums:
+            output, _, extension = suffix.rpartition(".")
+            if extension == "json":
+                yield output, record.name_artifact(fingerprint, suffix)
 
 
 def _read_json(store: ObjectStore, name: str) -> Any:
@@ -189,16 +197,16 @@ def _read_json(store: ObjectStore, name: str) -> Any:
         return None
 
 
-def _find_distributions(values: Sequence[Any]) -> Iterator[Distribution]:
+def _find_distributions(values: Sequence[tuple[str, Any]]) -> Iterator[Distribution]:
     """Yield the distribution of each number and each short text, in the order of the fields."""
     fields: dict[str, list[Any]] = {}
-    for value in values:
-        for name, field in _iterate_leaves(value, ""):
+    for output, value in values:
+        for name, field in _iterate_leaves(value, output):
             fields.setdefault(name, []).append(field)
     for name, found in fields.items():
         missing = sum(field is None for field in found)
-        numbers = sorted(float(v) for v in found if _is_number(v))
-        texts = Counter(str(v) for v in found if isinstance(v, str | bool))
+        numbers = sorted(float(v) for v in found if is_number(v))
+        texts = Counter(str(v)[:MAX_TEXT] for v in found if isinstance(v, str | bool))
         if numbers:
             yield _count_numbers(name, numbers, missing)
         elif texts and len(texts) <= max(TEXTS, len(found) // 4):
@@ -212,9 +220,10 @@ def _find_distributions(values: Sequence[Any]) -> Iterator[Distribution]:
 
 def _count_numbers(name: str, numbers: Sequence[float], missing: int) -> Distribution:
     low, high = numbers[0], numbers[-1]
-    bins = [0] * (BINS if high > low else 1)
+    span = high / 2 - low / 2  # the difference of two numbers may be no number
+    bins = [0] * (BINS if span > 0 else 1)
     for number in numbers:
-        place = int((number - low) / (high - low) * BINS) if high > low else 0
+        place = int((number / 2 - low / 2) / span * BINS) if span > 0 else 0
         bins[min(place, len(bins) - 1)] += 1
     return Distribution(
         field=name,
@@ -235,8 +244,3 @@ def _iterate_leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield f"{name} (length)", len(value)
     else:
         yield name or "(value)", value
-
-
-def _is_number(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)

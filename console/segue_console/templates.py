@@ -28,7 +28,7 @@ def format_percent(part: int, whole: int) -> str:
 
 def format_value(value: float) -> str:
     """Format a number of a result with four significant digits, and the whole of an integer."""
-    if float(value).is_integer() or 1e4 <= abs(value) < 1e15:
+    if abs(value) < 1e15 and (float(value).is_integer() or abs(value) >= 1e4):
         return f"{value:,.0f}"
     return f"{value:,.4g}"
 

@@ -4,7 +4,7 @@ What a result is about follows from the names and shapes of its values, not from
 results of people's own jobs are drawn, too:
 
 * numbers in a list whose name ends in ``times_s`` are ticks, such as beats; those of
-  ``downbeat_times_s``, or whose ``beat_positions`` is 1, are strong ones;
+  ``downbeat_times_s`` are strong ones;
 * objects with ``start_s`` and ``end_s`` are segments, called by their kind, label, name or text;
 * objects with ``time_s`` and a number are a curve; with ``objects`` or ``lines`` that have a
   ``box``, they are boxes in the picture at that time;
@@ -58,7 +58,7 @@ def find_tracks(job: str, value: Any) -> Iterator[Track]:
         if isinstance(found, list) and found and all(isinstance(v, Mapping) for v in found):
             yield from _find_in_objects(f"{job}: {name}", found)
     hop_s = value.get(HOP)
-    if isinstance(hop_s, int | float) and _is_number(hop_s) and hop_s > 0:
+    if isinstance(hop_s, int | float) and is_number(hop_s) and hop_s > 0:
         for name, found in value.items():
             if _is_curve(found):
                 times = [round(n * hop_s, 6) for n in range(min(len(found), MAX_POINTS))]
@@ -67,15 +67,17 @@ def find_tracks(job: str, value: Any) -> Iterator[Track]:
 
 def _find_ticks(job: str, value: Mapping[str, Any]) -> Iterator[Track]:
     downbeats = value.get("downbeat_times_s")
+    strong_times: set[float] | None = None
+    if isinstance(downbeats, list) and all(map(is_number, downbeats)):
+        strong_times = set(downbeats)
     for name, times in value.items():
         if not name.endswith(TIMES) or not _is_list_of_numbers(times):
             continue
         if name == "downbeat_times_s" and "beat_times_s" in value:
             continue  # they are marked among the beats
         strong: list[bool] = []
-        if name == "beat_times_s" and isinstance(downbeats, list):
-            found = set(downbeats)
-            strong = [t in found for t in times]
+        if name == "beat_times_s" and strong_times is not None:
+            strong = [t in strong_times for t in times]
         yield _cut(f"{job}: {name.removesuffix('_s')}", TrackKind.TICKS, times, strong=strong)
         for other, values in value.items():
             if other != name and _is_curve(values) and len(values) == len(times):
@@ -84,8 +86,8 @@ def _find_ticks(job: str, value: Mapping[str, Any]) -> Iterator[Track]:
 
 def _find_in_objects(name: str, found: Sequence[Mapping[str, Any]]) -> Iterator[Track]:
     first = found[0]
-    if _is_number(first.get("start_s")) and _is_number(first.get("end_s")):
-        rows = [r for r in found if _is_number(r.get("start_s")) and _is_number(r.get("end_s"))]
+    if is_number(first.get("start_s")) and is_number(first.get("end_s")):
+        rows = [r for r in found if is_number(r.get("start_s")) and is_number(r.get("end_s"))]
         label = next((key for key in LABELS if key in first), "")
         yield _cut(
             name,
@@ -95,13 +97,13 @@ def _find_in_objects(name: str, found: Sequence[Mapping[str, Any]]) -> Iterator[
             labels=[str(r.get(label, "")) for r in rows],
         )
     elif "time_s" in first:
-        times = [r.get("time_s") or 0.0 for r in found]
+        times = [r["time_s"] if is_number(r.get("time_s")) else 0.0 for r in found]
         boxes = [_list_boxes(r) for r in found]
         if any(boxes):
             yield _cut(name, TrackKind.BOXES, times, boxes=boxes)
         for key in first:
             values = [r.get(key) for r in found]
-            if key != "time_s" and all(map(_is_number, values)):
+            if key != "time_s" and all(map(is_number, values)):
                 yield _cut(f"{name}.{key}", TrackKind.CURVE, times, values=values)
 
 
@@ -117,10 +119,10 @@ def _list_boxes(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _list_corners(box: Sequence[Any]) -> list[list[float]]:
-    if len(box) == 4 and all(map(_is_number, box)):
+    if len(box) == 4 and all(map(is_number, box)):
         left, top, right, bottom = box
         return [[left, top], [right, top], [right, bottom], [left, bottom]]
-    if all(isinstance(p, list) and len(p) == 2 and all(map(_is_number, p)) for p in box):
+    if all(isinstance(p, list) and len(p) == 2 and all(map(is_number, p)) for p in box):
         return [list(point) for point in box]
     return []
 
@@ -138,19 +140,19 @@ def _cut(name: str, kind: TrackKind, times: Sequence[float], **series: Sequence[
     )
 
 
-def _is_number(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_list_of_numbers(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(map(_is_number, value))
+    return isinstance(value, list) and bool(value) and all(map(is_number, value))
 
 
 def _is_curve(value: Any) -> bool:
     """Whether a value is a list of numbers and nulls, with at least one number."""
     return (
         isinstance(value, list)
-        and any(map(_is_number, value))
-        and all(v is None or _is_number(v) for v in value)
+        and any(map(is_number, value))
+        and all(v is None or is_number(v) for v in value)
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+import time
 from collections import OrderedDict
 from contextlib import closing
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from segue.worker.pool import Pool
 
 JOB = "peaks"
 KEPT_FAILURES = 1000
+FAILED_S = 60.0  # for which a failure is told; then it is tried again
 COLLECT_S = 0.2
 
 
@@ -53,9 +55,11 @@ class Waveforms:
         self._graph = read_graph(locate_graph(JOB), {"SEGUE_ARTIFACTS": self._folder})
         self._wanted: queue.LifoQueue[MediaFile | None] = queue.LifoQueue()  # the latest first
         self._pending: set[str] = set()
-        self._failures: OrderedDict[str, str] = OrderedDict()  # by artifact
+        # By artifact: when it failed, and why.
+        self._failures: OrderedDict[str, tuple[float, str]] = OrderedDict()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._is_closed = False
 
     def find(self, media: MediaFile) -> PeaksAnswer:
         """Return a file's waveform, or that it is being computed, which begins with the call."""
@@ -66,8 +70,9 @@ class Waveforms:
             except MissingInput:
                 pass
         with self._lock:
-            if name in self._failures:
-                return PeaksAnswer(error=self._failures[name])
+            failed_at, error = self._failures.get(name, (0.0, None))
+            if error is not None and time.monotonic() - failed_at < FAILED_S:
+                return PeaksAnswer(error=error)
             if name not in self._pending:
                 self._pending.add(name)
                 self._wanted.put(media)
@@ -77,7 +82,8 @@ class Waveforms:
         return PeaksAnswer(is_pending=True)
 
     def close(self) -> None:
-        """Stop the worker."""
+        """Stop the worker at once."""
+        self._is_closed = True
         if self._thread is not None:
             self._wanted.put(None)
             self._thread.join()
@@ -87,20 +93,28 @@ class Waveforms:
         return build_artifact_name(JOB, fingerprint, split_uri(media.uri)[1], media.version, "json")
 
     def _run(self) -> None:
-        with Pool(self._graph, self._folder, processes=1) as pool:
-            while (media := self._wanted.get()) is not None:
-                error: str | None = None
-                try:
-                    error = self._compute(pool, media)
-                except SegueError as failure:
-                    error = str(failure)
-                name = self._name(media)
-                with self._lock:
-                    self._pending.discard(name)
-                    if error is not None:
-                        self._failures[name] = error
-                        while len(self._failures) > KEPT_FAILURES:
-                            self._failures.popitem(last=False)
+        media = self._wanted.get()
+        while media is not None:
+            try:
+                with Pool(self._graph, self._folder, processes=1) as pool:
+                    while media is not None:
+                        self._note(media, self._compute(pool, media))
+                        media = self._wanted.get()
+            except (SegueError, OSError) as error:  # the next file gets another worker
+                if media is not None:
+                    self._note(media, str(error))
+                    media = self._wanted.get()
+
+    def _note(self, media: MediaFile, error: str | None) -> None:
+        """Note that a waveform is there, or why not."""
+        name = self._name(media)
+        with self._lock:
+            self._pending.discard(name)
+            self._failures.pop(name, None)
+            if error is not None:
+                self._failures[name] = time.monotonic(), error
+                while len(self._failures) > KEPT_FAILURES:
+                    self._failures.popitem(last=False)
 
     def _compute(self, pool: Pool, media: MediaFile) -> str | None:
         """Compute one waveform; return why there is none."""
@@ -108,6 +122,9 @@ class Waveforms:
         pool.flush()
         error = None
         while pool.pending:
+            if self._is_closed:
+                pool.kill()
+                return "the console was stopped"
             for report in pool.collect(COLLECT_S):
                 for result in report.results:
                     if result.state is not State.DONE:
