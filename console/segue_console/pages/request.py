@@ -42,6 +42,7 @@ async def request_results(request: Request) -> Response:
             "namespace": namespace,
             "page": "files",
             "wanted": wanted,
+            "is_asked": "plan" in form,
             "graph_jobs": list(namespace.graph.jobs),
             **plan,
         },

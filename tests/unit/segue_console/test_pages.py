@@ -419,6 +419,15 @@ class TestFailures:
 
 
 class TestRequest:
+    def test_no_job_is_told(self, writable, writer):
+        writer.write("a.wav", beats={})
+        fields = {"uri": writer.uri("a.wav"), "plan": "1"}
+        assert (
+            "at least one job" in writable.post("/default/request", "/default/files", **fields).text
+        )
+        assert "at least one job" in writable.get("/default/plan", prefix="").text
+        assert "at least one job" not in writable.get("/default/plan").text
+
     def test_it_is_planned_before_it_is_sent(self, writable, writer):
         (writer.folder / "music" / "a.wav").write_bytes(b"sound")
         writer.write("a.wav", beats={})
