@@ -271,6 +271,21 @@ class TestRuns:
         assert found.status_code == 200
         assert writer.ledger.read_controls().cancelled.keys() == {RUN}
 
+    def test_one_elsewhere_is_recorded_as_cancelled(self, writable, writer, monkeypatch):
+        asked: list[str] = []
+        monkeypatch.setattr("segue.maintenance.cancellation.cancel_job", asked.append)
+        job = "projects/p/locations/r/jobs/1"
+        save(writer, runner="DataflowRunner", runner_job=job)
+        found = writable.post(f"/default/runs/{RUN}/cancel", f"/default/runs/{RUN}")
+        assert asked == [job]
+        assert "cancelled by" in found.text
+        assert "Cancel the run" not in found.text
+
+    def test_one_whose_process_was_killed_cannot_be_cancelled(self, writable, writer):
+        save(writer, updated_at=utc_now() - timedelta(days=1))
+        found = writable.post(f"/default/runs/{RUN}/cancel", "/default/files")
+        assert found.status_code == 400
+
     def test_one_that_has_ended_cannot_be_cancelled(self, writable, writer):
         save(writer, state=RunState.DONE, ended_at=utc_now())
         found = writable.post(f"/default/runs/{RUN}/cancel", "/default/files")
