@@ -10,7 +10,7 @@ import functools
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import jinja2
 from markupsafe import Markup
@@ -43,6 +43,16 @@ def build_query(path: str, **parameters: Any) -> str:
     return f"{path}?{urlencode(chosen, doseq=True, errors='surrogateescape')}" if chosen else path
 
 
+def quote_field(value: str) -> str:
+    """Return a name as the value of a field: a browser would change some characters of it."""
+    return "".join(c if c.isprintable() and c != "%" else quote(c) for c in value)
+
+
+def unquote_field(value: str) -> str:
+    """Return the name that a form has sent."""
+    return unquote(value)
+
+
 @functools.cache
 def load_environment() -> jinja2.Environment:
     """Return the environment of the templates."""
@@ -61,6 +71,7 @@ def load_environment() -> jinja2.Environment:
         "size": text.format_size,
         "time": format_time,
         "printable": escape,
+        "field": quote_field,
     }
     environment.globals |= {"percent": format_percent, "query": build_query}
     return environment

@@ -21,7 +21,7 @@ from segue.reports.explanation import explain_jobs
 from segue_console.lookup import find_namespace
 from segue_console.namespace import Namespace
 from segue_console.security import read_form
-from segue_console.templates import render
+from segue_console.templates import render, unquote_field
 
 MAX_FILES = 1_000  # that are chosen one by one
 
@@ -31,7 +31,9 @@ async def request_results(request: Request) -> Response:
     form = await read_form(request)
     namespace = find_namespace(request)
     wanted = _build_request(namespace, form)
-    if "confirm" in form:
+    choice = _describe_choice(wanted)
+    is_confirmed = "confirm" in form
+    if is_confirmed and wanted.jobs and form.get("planned") == [choice]:
         receipt = await run_in_threadpool(_send, namespace, wanted)
         return RedirectResponse(f"/{namespace.name}/runs/{receipt}", status_code=303)
     plan = await run_in_threadpool(_plan, namespace, wanted)
@@ -42,24 +44,31 @@ async def request_results(request: Request) -> Response:
             "namespace": namespace,
             "page": "files",
             "wanted": wanted,
+            "choice": choice,
+            "is_changed": is_confirmed,
             "graph_jobs": list(namespace.graph.jobs),
             **plan,
         },
     )
 
 
+def _describe_choice(wanted: JobRequest) -> str:
+    """Return what can be chosen in the form: a request is sent only if that was planned."""
+    return " ".join([*wanted.jobs, *(["(again)"] if wanted.force else [])])
+
+
 def _build_request(namespace: Namespace, form: Mapping[str, list[str]]) -> JobRequest:
-    files = tuple(dict.fromkeys(form.get("uri", ())))
-    prefix = form.get("prefix", [""])[0]
+    files = tuple(dict.fromkeys(map(unquote_field, form.get("uri", ()))))
+    prefix = unquote_field(form.get("prefix", [""])[0])
     if len(files) > MAX_FILES:
         raise HTTPException(400, f"Choose at most {MAX_FILES:,} files, or request a folder.")
     if bool(files) == bool(prefix):
         raise HTTPException(400, "Choose some files first.")
-    jobs = namespace.graph.select([job for job in form.get("job", ()) if job])
+    chosen = [job for job in form.get("job", ()) if job]
     return JobRequest(
         files=files,
         prefix=parse_prefix(prefix) if prefix else None,
-        jobs=tuple(jobs) if form.get("job") else (),
+        jobs=namespace.graph.select(chosen) if chosen else (),
         force="force" in form,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from datetime import timedelta
 
 import numpy as np
@@ -339,8 +341,41 @@ class TestRequest:
         assert "<td>plain</td>" in planned.text
         current = writable.post("/default/request", page, uri=uri, job="beats")
         assert "All that is current already" in current.text
-        sent = writable.post("/default/request", page, uri=uri, job="plain", confirm="1")
+        given = {"uri": uri, "job": "plain", "planned": "plain", "confirm": "1"}
+        sent = writable.post("/default/request", page, **given)
         assert "0 of 1 file finished" in sent.text
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"job": "plain"},
+            {"job": ["plain", "beats"], "planned": "plain"},
+            {"job": "plain", "planned": "plain", "force": "on"},
+            {"planned": "plain"},
+            {"planned": ""},
+        ],
+    )
+    def test_what_was_not_planned_is_not_sent(self, writable, writer, given):
+        writer.write("a.wav", beats={})
+        given = {"uri": writer.uri("a.wav"), "confirm": "1", **given}
+        found = writable.post("/default/request", "/default/files", **given)
+        assert "<h1>Request results</h1>" in found.text
+        assert ("The choice has changed" in found.text) == ("job" in given)
+        assert "0 runs" in writable.get("/default/runs").text
+
+    @pytest.mark.parametrize(
+        "name", ["a\nb.wav", "a\u202eb\x1b.wav", "100%25.wav", "\u96e8 ' \".wav"]
+    )
+    def test_a_file_of_any_name_can_be_chosen(self, writable, writer, name):
+        (writer.folder / "music" / name).write_bytes(b"sound")
+        writer.write(name, beats={})
+        (chosen,) = re.findall(r'name="uri" value="([^"]*)"', writable.get("/default/files").text)
+        found = writable.post(
+            "/default/request", "/default/files", uri=html.unescape(chosen), job="plain"
+        )
+        assert "<td>plain</td>" in found.text
+        (hidden,) = re.findall(r'name="uri" value="([^"]*)"', found.text)
+        assert hidden == chosen
 
     @pytest.mark.parametrize(
         "given",
