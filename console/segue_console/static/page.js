@@ -18,23 +18,44 @@ export function fillBars(root) {
   }
 }
 
-// Calls a function with each new value of the counts, and shows whether they arrive.
+const AGAIN_MS = 5000; // until a console that has refused an answer is asked again
+
+// Calls a function with each new value of the counts, and shows whether they arrive. A browser has
+// few connections to one server, so a page that nobody sees keeps none.
 export function follow(address, show) {
   const status = document.querySelector("[data-live]");
-  const source = new EventSource(address);
+  let source = null;
   const tell = (text, isAway) => {
     if (status === null) return;
     status.hidden = false;
     if (status.textContent !== text) status.textContent = text;
     status.classList.toggle("away", isAway);
   };
-  source.addEventListener("open", () => tell("live", false));
-  source.addEventListener("error", () => tell("not connected", true));
-  source.addEventListener("counts", (event) => {
-    tell("live", false);
-    show(JSON.parse(event.data));
-  });
-  addEventListener("pagehide", () => source.close());
+  const close = () => {
+    source?.close();
+    source = null;
+  };
+  const connect = () => {
+    if (document.hidden || source !== null) return;
+    const opened = new EventSource(address);
+    source = opened;
+    opened.addEventListener("open", () => tell("live", false));
+    opened.addEventListener("error", () => {
+      tell("not connected", true);
+      // The browser tries again by itself, unless it was refused, as by a console started anew.
+      if (opened.readyState !== EventSource.CLOSED || opened !== source) return;
+      close();
+      setTimeout(connect, AGAIN_MS);
+    });
+    opened.addEventListener("counts", (event) => {
+      tell("live", false);
+      show(JSON.parse(event.data));
+    });
+  };
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : connect()));
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", connect);
+  connect();
 }
 
 localise(document);
