@@ -387,6 +387,22 @@ def test_an_open_page_goes_on_when_the_console_is_started_again(browser, catalog
         assert process.terminate() == 0
 
 
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"status": 503, "content_type": "text/plain", "body": "<img src=x> away"}, "<img src=x>"),
+        (None, "The console does not answer."),
+    ],
+)
+def test_a_part_that_cannot_be_loaded_says_why(reader, answer, told):
+    page = reader.page
+    page.route("**/sample", lambda route: route.fulfill(**answer) if answer else route.abort())
+    reader.open("jobs/tags")
+    expect(page.get_by_role("alert")).to_contain_text(told)
+    assert page.locator("img[src=x]").count() == 0
+    reader.faults.clear()
+
+
 def test_what_was_computed_is_drawn_where_there_is_no_waveform(reader):
     page = reader.page
     page.route("**/file/waveform*", lambda route: route.abort())

@@ -60,7 +60,18 @@ export function follow(address, show) {
 
 localise(document);
 fillBars(document);
-document.addEventListener("htmx:after:swap", () => {
+
+// Why a part of a page could not be loaded; a part that is asked for again and again goes on.
+function tellProblem(text) {
+  const place = document.querySelector("[data-problem]");
+  place.hidden = text === "";
+  if (place.textContent !== text) place.textContent = text;
+}
+
+document.addEventListener("htmx:response:error", ({ detail }) => tellProblem(detail.ctx.text));
+document.addEventListener("htmx:error", () => tellProblem("The console does not answer."));
+document.addEventListener("htmx:after:swap", ({ detail }) => {
+  if (detail.ctx.response.status < 400) tellProblem("");
   localise(document);
   fillBars(document);
 });

@@ -78,6 +78,12 @@ class TestCatalogue:
         assert found.status_code == 404
         assert "Not found" in found.text
 
+    def test_why_a_part_of_a_page_cannot_be_shown_is_text(self, console):
+        found = console.client.get("/default/jobs/<b>/sample", headers={"HX-Request": "true"})
+        assert found.status_code == 404
+        assert found.headers["content-type"].startswith("text/plain")
+        assert found.text == "The graph has no job '<b>'.\n"
+
     def test_a_graph_that_has_changed_is_shown_as_it_is(self, console, writer):
         path = writer.folder / "jobs.yaml"
         before = path.read_text()
