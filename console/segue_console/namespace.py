@@ -69,6 +69,9 @@ class Namespace:
             if found == self._read:
                 return
             self._read = found
+            if found[:1] == [None]:  # by its name, another would be found than the one meant
+                self.problem = f"{self._paths[0]} does not exist any more"
+                return
             try:
                 graph = load_graph(self.settings)
             except ConfigurationError as error:

@@ -11,10 +11,13 @@ import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from segue.model.settings import SETTINGS, Settings
-from segue.model.shipped_graphs import DEFAULT_PATH
+from segue.model.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from segue.model.settings import Settings
+    from segue_console.namespace import Namespace
 
 KEPT_S = 300.0  # a plan, until it is made anew
 KEPT = 50
@@ -34,36 +37,42 @@ class MadePlan:
     ended: float | None = None
     found: dict[str, Any] | None = None
     error: str | None = None
+    is_abandoned: bool = False
+
+    def is_old(self, now: float) -> bool:
+        """Whether who asks gets another."""
+        return self.is_abandoned or (self.ended is not None and now - self.ended > KEPT_S)
 
 
 class Plans:
     """Makes plans, and remembers them."""
 
     def __init__(self) -> None:
-        self._made: OrderedDict[str, MadePlan] = OrderedDict()
+        self._made: OrderedDict[tuple[str, tuple[str, ...]], MadePlan] = OrderedDict()
         self._lock = threading.Lock()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="plans")
         self._process: subprocess.Popen[bytes] | None = None
         self._is_closed = False
 
-    def find(self, settings: Settings, jobs: tuple[str, ...], prefix: str) -> MadePlan:
+    def find(self, namespace: Namespace, jobs: tuple[str, ...], prefix: str) -> MadePlan:
         """Return a plan, which is begun with the first call."""
+        graph, settings = namespace.graph, namespace.settings
         document = json.dumps(
             {
                 "jobs": list(jobs),
                 "prefix": prefix or None,
-                "graph": os.path.abspath(settings.graph or _find_default_graph()),
+                "graph": graph.path,
                 "ledger": settings.ledger,
                 "price": settings.price,
                 "vcpus": settings.vcpus,
-            },
-            sort_keys=True,
+            }
         )
+        key = (document, tuple(graph.fingerprints.values()))
         now = time.time()
         with self._lock:
-            made = self._made.get(document)
-            if made is None or (made.ended is not None and now - made.ended > KEPT_S):
-                made = self._made[document] = MadePlan(began=now, asked_at=now)
+            made = self._made.get(key)
+            if made is None or made.is_old(now):
+                made = self._made[key] = MadePlan(began=now, asked_at=now)
                 self._executor.submit(self._make, made, settings, document)
                 while len(self._made) > KEPT:
                     self._made.popitem(last=False)
@@ -105,7 +114,7 @@ class Plans:
             try:
                 said, errors = process.communicate(timeout=LOOK_S)
             except subprocess.TimeoutExpired:
-                if (reason := self._find_reason_to_stop(made, document)) is not None:
+                if (reason := self._find_reason_to_stop(made)) is not None:
                     process.kill()
                     process.communicate()
                     made.error = reason
@@ -118,16 +127,11 @@ class Plans:
             lines = errors.decode(errors="replace").strip().splitlines()
             made.error = lines[-1] if lines else "it ended without a word"
 
-    def _find_reason_to_stop(self, made: MadePlan, document: str) -> str | None:
+    def _find_reason_to_stop(self, made: MadePlan) -> str | None:
         now = time.time()
         if now - made.began > LONGEST_S:
             return f"it took longer than {LONGEST_S / 60:g} minutes; run 'segue plan'"
-        with self._lock:
-            if now - made.asked_at > ABANDONED_S:
-                self._made.pop(document, None)  # who asks again gets another
-                return "no page waited for it any more"
+        if now - made.asked_at > ABANDONED_S:
+            made.is_abandoned = True
+            return "no page waited for it any more"
         return None
-
-
-def _find_default_graph() -> str:
-    return "jobs.yaml" if os.path.exists("jobs.yaml") else DEFAULT_PATH

@@ -23,7 +23,7 @@ def show_plan(request: Request) -> Response:
     made = None
     if jobs:
         namespace.graph.select(jobs)
-        made = request.app.state.plans.find(namespace.settings, jobs, prefix)
+        made = request.app.state.plans.find(namespace, jobs, prefix)
     is_part = bool(request.headers.get("hx-request"))
     return render(
         request,

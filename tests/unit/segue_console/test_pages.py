@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -92,6 +93,17 @@ class TestCatalogue:
         assert 'data-node="new_one"' in text
         assert 'data-node="absent"' not in text
         assert console.get("/default/jobs/new_one").status_code == 200
+
+    def test_a_graph_whose_file_is_gone_stays(self, console, writer, namespace):
+        path = writer.folder / "jobs.yaml"
+        namespace.settings = replace(namespace.settings, graph=None)  # the one of the folder
+        before = path.read_text()
+        path.unlink()
+        text = console.get("/default/").text
+        assert "jobs.yaml does not exist any more" in text
+        assert 'data-node="absent"' in text
+        path.write_text(before)
+        assert "does not exist any more" not in console.get("/default/").text
 
     def test_a_graph_that_is_wrong_is_told_and_the_old_one_shown(self, console, writer):
         path = writer.folder / "jobs.yaml"
