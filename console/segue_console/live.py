@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from segue_console.lookup import find_namespace
 from segue_console.namespace import Counted, Namespace
+from segue_console.state_bar import describe_states, format_share, split_states
 
 LOOK_S = 0.5
 KEEP_ALIVE_S = 15.0  # after which proxies would close a silent connection
@@ -27,7 +28,14 @@ def describe_counts(counted: Counted) -> dict[str, Any]:
     return {
         "at": counted.at,
         "files": counted.counts.files,
-        "jobs": counted.counts.jobs,
+        "jobs": {
+            job: {
+                "parts": split_states(states),
+                "label": describe_states(states),
+                "share": format_share(states, counted.counts.files),
+            }
+            for job, states in counted.counts.jobs.items()
+        },
         "rates": counted.rates,
     }
 

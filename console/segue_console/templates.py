@@ -21,11 +21,6 @@ from segue import text
 from segue.printable import escape, escape_lines
 
 
-def format_percent(part: int, whole: int) -> str:
-    """Format a percentage; only the whole is 100 %, and only nothing is 0 %."""
-    return text.format_percent(part, whole)
-
-
 def format_time(at: datetime | float | None) -> Markup:
     """Return an element with a time, which a script shows in the reader's time zone."""
     if at is None:
@@ -73,7 +68,7 @@ def load_environment() -> jinja2.Environment:
         "printable": escape,
         "field": quote_field,
     }
-    environment.globals |= {"percent": format_percent, "query": build_query}
+    environment.globals["query"] = build_query
     return environment
 
 

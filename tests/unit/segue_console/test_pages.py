@@ -14,6 +14,7 @@ import pytest
 from segue.clock import utc_now
 from segue.model.record import Entry, Failure, Record, State
 from segue.model.run import RunCounts, RunKind, RunRecord, RunSelection, RunState, save_run
+from segue_console.live import describe_counts
 from segue_console.namespace import LiveCounts, Namespace
 from segue_support.results import NOW, OLD
 
@@ -68,6 +69,18 @@ class TestCatalogue:
         text = console.get("/default/").text
         assert "1 done, 1 failed" in text
         assert 'data-needs="source"' in text
+
+    def test_the_share_is_that_of_the_files_that_a_job_is_for(self, console, writer, namespace):
+        writer.write("a.wav", beats={})
+        put(writer, "b.wav", "beats", State.NOT_APPLICABLE)
+        fail(writer, "c.wav", "too long")
+        count_again(namespace)
+        (node,) = re.findall(r'(?s)data-node="beats".*?</li>', console.get("/default/").text)
+        assert '<span class="share" data-share>50.0 %</span>' in node
+        assert "1 done, 1 not applicable, 1 failed" in node
+        assert '<p class="total">50.0 %</p>' in console.get("/default/jobs/beats").text
+        counted = namespace.live.watch()
+        assert describe_counts(counted)["jobs"]["beats"]["share"] == "50.0 %"
 
     def test_the_first_address_leads_to_the_first_namespace(self, console):
         found = console.client.get("/", follow_redirects=False)
