@@ -20,7 +20,10 @@ STATES = (
 
 
 def split_states(states: Mapping[str, int]) -> dict[str, int]:
-    """Return the files in each state, each file in one: stale ones are not missing."""
+    """Return the files in each state, each file in one: stale ones are not missing.
+
+    Which of the stale ones are queued or have failed is not counted, so some may be missing.
+    """
     stale = min(states["stale"], states["missing"])
     return {**states, "stale": stale, "missing": states["missing"] - stale}
 

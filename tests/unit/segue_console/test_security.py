@@ -25,6 +25,14 @@ def test_the_address_with_the_token_lets_a_browser_in_and_loses_it(console):
     assert console.get("/default/").status_code == 200
 
 
+def test_a_token_that_the_browser_is_started_with_is_used_once(console):
+    console.client.cookies.clear()
+    token = console.access.create_single_use()
+    assert console.client.get("/", params={"token": token}).status_code == 200
+    console.client.cookies.clear()
+    assert console.client.get("/", params={"token": token}).status_code == 403
+
+
 @pytest.mark.parametrize("path", ["//evil.example/", "///evil.example", "/%2Fevil.example/"])
 def test_the_token_leads_to_no_other_host(console, path):
     found = console.client.get(f"http://{HOST}{path}?token={TOKEN}", follow_redirects=False)
