@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from segue.clock import utc_now
+from segue.model.controls import pause_jobs
 from segue.model.record import Entry, Failure, Record, State
 from segue.model.run import RunCounts, RunKind, RunRecord, RunSelection, RunState, save_run
 from segue_console.live import describe_counts
@@ -31,7 +32,7 @@ def put(writer, name: str, job: str, state: State, **more) -> str:
 
 def fail(writer, name: str, message: str) -> str:
     error = Failure(kind="timeout", type="JobTimeout", message=message, traceback="line 1")
-    return put(writer, name, "beats", State.FAILED, error=error)
+    return put(writer, name, "beats", State.FAILED, error=error, attempts=1)
 
 
 def save(writer, **changes) -> RunRecord:
@@ -375,6 +376,23 @@ class TestRequest:
         given = {"uri": uri, "job": "plain", "planned": "plain", "confirm": "1"}
         sent = writable.post("/default/request", page, **given)
         assert "0 of 1 file finished" in sent.text
+
+    def test_the_plan_is_what_a_request_has_computed(self, writable, writer):
+        """A request tries a failed job again only with force, and no paused job."""
+        (writer.folder / "music" / "a.wav").write_bytes(b"sound")
+        uri, page = fail(writer, "a.wav", "it took 9 s"), "/default/files"
+        found = writable.post("/default/request", page, uri=uri, job="beats")
+        assert "All that is current already, or cannot be computed now" in found.text
+        found = writable.post("/default/request", page, uri=uri, job="beats", force="on")
+        assert "<td>beats</td>" in found.text
+        writer.ledger.change_controls(
+            lambda controls: pause_jobs(controls, ["beats"], by=None, now=utc_now())
+        )
+        found = writable.post("/default/request", page, uri=uri, job="beats", force="on")
+        assert "<td>beats</td>" not in found.text
+        writer.delete("a.wav")
+        found = writable.post("/default/request", page, uri=uri, job="beats", force="on")
+        assert "1 file not in the ledger" in found.text
 
     @pytest.mark.parametrize(
         "given",
