@@ -207,10 +207,16 @@ def _read_stats(paths: list[str]) -> list[tuple[int, int, int] | None]:
 def open_namespaces(settings: list[Settings]) -> Iterator[dict[str, Namespace]]:
     """Open the graphs that some settings select, by name, and close them at the end."""
     with contextlib.ExitStack() as opened:
-        namespaces = {}
+        namespaces: dict[str, Namespace] = {}
         for one in settings:
             namespace = Namespace(one)
             opened.callback(namespace.close)
+            if namespace.name in namespaces:
+                others = (namespaces[namespace.name], namespace)
+                raise ConfigurationError(
+                    f"{' and '.join(str(n.graph.path) for n in others)} have the namespace "
+                    f"{namespace.name!r}; name one of them only"
+                )
             namespaces[namespace.name] = namespace
         for namespace in namespaces.values():
             namespace.live.start()
