@@ -54,9 +54,14 @@ async def show_live(request: Request) -> Response:
 
 async def _stream(request: Request, namespace: Namespace) -> AsyncIterator[str]:
     sent_at, silent_s = 0.0, 0.0
+    problem: str | None = None
     yield "retry: 2000\n\n"
     while not namespace.live.is_stopped and not await request.is_disconnected():
         counted = await run_in_threadpool(namespace.live.watch)
+        if namespace.live.error != problem:
+            problem = namespace.live.error
+            if problem is not None:
+                yield f"event: problem\ndata: {json.dumps(problem)}\n\n"
         if counted is not None and counted.at != sent_at:
             sent_at, silent_s = counted.at, 0.0
             yield f"event: counts\ndata: {json.dumps(describe_counts(counted))}\n\n"

@@ -366,6 +366,16 @@ def test_a_page_that_nobody_sees_keeps_no_connection(reader):
     assert [one.rpartition("/")[2] for one in asked] == ["live"]
 
 
+def test_an_open_page_says_when_the_ledger_cannot_be_counted(reader, catalogue):
+    page = reader.open("")
+    expect(page.locator("[data-live]")).to_have_text("live")
+    ledger = catalogue.folder / ".segue" / "ledger.db"
+    ledger.rename(f"{ledger}.away")
+    expect(page.locator("[data-live]")).to_contain_text("not counted: the ledger")
+    ledger.with_name("ledger.db.away").rename(ledger)
+    expect(page.locator("[data-live]")).to_have_text("live")
+
+
 def test_an_open_page_goes_on_when_the_console_is_started_again(browser, catalogue):
     context = browser.new_context()
     with catalogue.start("console", "--no-browser") as process:

@@ -47,6 +47,7 @@ export function follow(address, show) {
       close();
       setTimeout(connect, AGAIN_MS);
     });
+    opened.addEventListener("problem", (event) => tell(`not counted: ${JSON.parse(event.data)}`, true));
     opened.addEventListener("counts", (event) => {
       tell("live", false);
       show(JSON.parse(event.data));
