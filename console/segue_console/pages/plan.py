@@ -24,7 +24,7 @@ def show_plan(request: Request) -> Response:
     if jobs:
         namespace.graph.select(jobs)
         made = request.app.state.plans.find(namespace, jobs, prefix)
-    is_part = bool(request.headers.get("hx-request"))
+    is_part = made is not None and bool(request.headers.get("hx-request"))
     return render(
         request,
         "plan_found.html" if is_part else "plan.html",

@@ -130,6 +130,54 @@ def test_the_headers_of_the_counts_alone_end(console):
     assert console.client.head("/default/live").status_code == 200
 
 
+PARAMETERS = {
+    "/default/files": ("prefix", "job", "state", "error", "after"),
+    "/default/file": ("uri",),
+    "/default/file/tracks": ("uri",),
+    "/default/file/waveform": ("uri",),
+    "/default/file/value": ("fingerprint", "suffix"),
+    "/default/file/comparison": ("old", "new", "suffix"),
+    "/default/media": ("uri",),
+    "/default/artifact": ("fingerprint", "suffix"),
+    "/default/runs": ("limit",),
+    "/default/plan": ("job", "prefix"),
+}
+ODD = (
+    *("", "0", "-1", "1e9", "9" * 5000, "\u0663", "\0", "a\0b", "\r\nX: y", "\u202e", "\U0010ffff"),
+    *(
+        "..",
+        "../../etc/passwd",
+        "/",
+        "//",
+        "file://",
+        "file:///",
+        "gs://",
+        "gs:///x",
+        "://",
+        "x://y",
+    ),
+    *("~root", "*", "%", "%00", "%ff", "'\"<script>", "{{ 7 * 7 }}", "nan", "a" * 3000, "json"),
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [(path, name) for path, names in PARAMETERS.items() for name in names]
+)
+def test_no_parameter_breaks_a_page(console, writer: ResultWriter, path, name):
+    (writer.folder / "music" / "a.wav").write_bytes(b"sound")
+    writer.write("a.wav", beats={"tempo_bpm": 1.0})
+    made = writer.graph.fingerprints["beats"]
+    usual = {"uri": writer.uri("a.wav"), "suffix": "json", **dict.fromkeys(("old", "new"), made)}
+    for value in ODD:
+        for headers in ({}, {"HX-Request": "true"}):
+            given = {**usual, "fingerprint": made, name: value}
+            found = console.client.get(path, params=given, headers=headers)
+            assert found.status_code < 500, value
+            assert "content-security-policy" in found.headers
+    raw = console.client.get(f"{path}?{name}=%ff%fe%00&{name}&&=;")
+    assert raw.status_code < 500
+
+
 HOSTILE = (
     "<script>alert(1)</script>.wav",
     '"><img src=x onerror=alert(1)>.wav',
