@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 TOKEN = "token"  # noqa: S105 - the name of the parameter
 CSRF = "csrf"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
+# https://www.w3.org/TR/fetch-metadata/; another port of this host is the same site, by the cookies.
+FOREIGN_SITES = frozenset({"cross-site", "same-site"})
 MAX_FORM_BYTES = 1 << 20
 PROXY_HEADER = "x-goog-iap-jwt-assertion"
 PROXY_ISSUER = "https://cloud.google.com/iap"
@@ -204,6 +206,9 @@ class Guard:
         host = request.headers.get("host", "")
         if self._hosts is not None and host not in self._hosts:
             raise Refused(421, f"This console is not at {host[:100]!r}.")
+        is_foreign = request.headers.get("sec-fetch-site") in FOREIGN_SITES
+        if is_foreign and request.headers.get("sec-fetch-mode") != "navigate":  # by a link
+            raise Refused(403, "The page of another site may not ask for this.")
         if request.method in SAFE_METHODS:
             return
         if not self._allow_changes:

@@ -58,6 +58,23 @@ def test_a_name_that_only_leads_here_is_refused(console, host):
     assert console.client.get("/default/", headers={"Host": host}).status_code == 421
 
 
+@pytest.mark.parametrize(
+    ("site", "mode", "status"),
+    [
+        ("same-origin", "cors", 200),
+        ("none", "navigate", 200),
+        ("cross-site", "navigate", 200),
+        ("same-site", "navigate", 200),
+        ("cross-site", "no-cors", 403),
+        ("same-site", "no-cors", 403),
+        ("same-site", "cors", 403),
+    ],
+)
+def test_the_page_of_another_site_starts_nothing(console, site, mode, status):
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
+    assert console.client.get("/default/plan", headers=headers).status_code == status
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_may_run_and_load_only_what_is_its_own(console, path):
     headers = console.get(path).headers
