@@ -213,6 +213,25 @@ class TestFile:
         assert "tempo_bpm" in found
         assert "1 other field unchanged" in found
 
+    def test_a_result_that_is_lost_is_not_compared(self, console, writer):
+        writer.write("a.wav", fingerprint=OLD, beats={"tempo_bpm": 60.0})
+        writer.write("a.wav", beats={"tempo_bpm": 120.0})
+        new = writer.graph.fingerprints["beats"]
+        for path in (writer.folder / "artifacts" / "beats" / OLD).rglob("*.json"):
+            path.unlink()
+        found = console.get(
+            "/default/file/comparison", uri=writer.uri("a.wav"), old=OLD, new=new, suffix="json"
+        )
+        assert "One of the two is lost" in found.text
+
+    def test_null_is_a_value(self, console, writer):
+        writer.write("a.wav", plain=None)
+        made = writer.graph.fingerprints["plain"]
+        found = console.get(
+            "/default/file/value", uri=writer.uri("a.wav"), fingerprint=made, suffix="json"
+        )
+        assert ">null</pre>" in found.text
+
     def test_pictures_are_compared_by_looking(self, console, writer):
         uri = writer.uri("a.wav")
         for made, grey in ((OLD, 0), (None, 9)):
