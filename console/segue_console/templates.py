@@ -91,7 +91,6 @@ def render(
         "namespaces": request.app.state.namespaces,
         "namespace": None,
         "page": "",
-        "wait": False,
     }
     html = load_environment().get_template(template).render({**shared, **values})
     return HTMLResponse(html.encode(errors="replace"), status_code=status)
