@@ -37,6 +37,7 @@ JSON = "application/json"
 TABLE = "application/vnd.apache.parquet"
 READ = (JSON, TABLE)
 MAX_FIELDS = 500  # of a value that are shown in a table
+MAX_TRACKS = 40  # of one result: a table may have hundreds of columns
 MAX_VALUE_BYTES = 8 << 20  # of a result that is read for the page
 MAX_CELLS = 1_000_000  # of a table, of which a few bytes may hold any number
 MAX_TEXT = 200_000  # characters of a value's JSON
@@ -75,6 +76,7 @@ def show_tracks(request: Request) -> Response:
     stack = namespace.stack
     record = find_record(stack, request)
     tracks: list[Track] = []
+    left_out = 0
     with closing(connect_store(stack.graph.artifacts)) as store:
         for job in stack.graph.jobs:
             fingerprint = find_current(stack.graph, record, job)
@@ -83,8 +85,11 @@ def show_tracks(request: Request) -> Response:
             for suffix in record.results[fingerprint].checksums:
                 value = _read_value(store, record, fingerprint, suffix)
                 output = suffix.rpartition(".")[0]
-                tracks += find_tracks(f"{job}.{output}" if output else job, value)
-    return Response(msgspec.json.encode(tracks), media_type=JSON)
+                found = list(find_tracks(f"{job}.{output}" if output else job, value))
+                tracks += found[:MAX_TRACKS]
+                left_out += len(found[MAX_TRACKS:])
+    answer = {"tracks": tracks, "left_out": left_out}
+    return Response(msgspec.json.encode(answer), media_type=JSON)
 
 
 def show_waveform(request: Request) -> Response:

@@ -413,7 +413,7 @@ async function start() {
   new ResizeObserver(redraw).observe(rows ?? player);
   const wanted = load(player.dataset.tracks).catch((error) => {
     tell(`What was computed cannot be shown: ${error.message}`);
-    return [];
+    return { tracks: [], left_out: 0 };
   });
   if (media !== null) {
     connectTransport();
@@ -436,7 +436,9 @@ async function start() {
       showAll();
     }
   }
-  for (const track of await wanted) {
+  const { tracks, left_out: leftOut } = await wanted;
+  if (leftOut > 0) tell(`${leftOut} more curves and events are not drawn.`);
+  for (const track of tracks) {
     if (track.kind === "boxes") connectBoxes(track);
     if (media !== null) addRow(track);
   }

@@ -147,15 +147,24 @@ class TestFile:
     def test_tracks_are_those_of_the_current_results(self, console, writer):
         writer.write("a.wav", fingerprint=OLD, beats={"times_s": [9.0]})
         writer.write("a.wav", beats={"times_s": [1.0, 2.0], "tempo_bpm": 60.0})
-        (track,) = console.get("/default/file/tracks", uri=writer.uri("a.wav")).json()
+        found = console.get("/default/file/tracks", uri=writer.uri("a.wav")).json()
+        (track,) = found["tracks"]
+        assert found["left_out"] == 0
         assert (track["name"], track["kind"]) == ("beats: times", "ticks")
         assert track["times_s"] == [1.0, 2.0]
+
+    def test_of_very_many_tracks_the_first_are_drawn(self, console, writer):
+        columns = {f"e{n:03}": [0.0, 1.0] for n in range(512)}
+        writer.write("a.wav", table=pa.table({"times_s": [0.0, 0.5], **columns}))
+        found = console.get("/default/file/tracks", uri=writer.uri("a.wav")).json()
+        assert (len(found["tracks"]), found["left_out"]) == (40, 473)
 
     def test_a_result_that_was_changed_is_not_drawn(self, console, writer):
         writer.write("a.wav", beats={"times_s": [1.0]})
         (path,) = (writer.folder / "artifacts" / "beats").rglob("*.json")
         path.write_text('{"times_s": [2.0]}')
-        assert console.get("/default/file/tracks", uri=writer.uri("a.wav")).json() == []
+        found = console.get("/default/file/tracks", uri=writer.uri("a.wav")).json()
+        assert found["tracks"] == []
 
     def test_a_value_is_a_table_and_json(self, console, writer):
         writer.write("a.wav", beats={"tempo_bpm": 120.5, "labels": {"x": 1.0}})
@@ -199,7 +208,7 @@ class TestFile:
         uri, made = writer.uri("a.wav"), writer.graph.fingerprints["table"]
         found = console.get("/default/file/value", uri=uri, fingerprint=made, suffix="parquet")
         assert "too large to show" in found.text
-        assert console.get("/default/file/tracks", uri=uri).json() == []
+        assert console.get("/default/file/tracks", uri=uri).json()["tracks"] == []
 
     def test_versions_are_compared_side_by_side(self, console, writer):
         uri = writer.uri("a.wav")
