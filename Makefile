@@ -114,6 +114,7 @@ sbom: $(SBOM_READY)  ## List what is deployed, by version and hash: build/sbom, 
 	  .venv-sbom/bin/python -W ignore::UserWarning -m cyclonedx_py requirements locks/$$part.txt --pyproject pyproject.toml \
 	    --spec-version 1.6 --validate --output-reproducible --output-file build/sbom/$$part.cdx.json || exit; \
 	done
+	@.venv-sbom/bin/python .ci/console_sbom.py build/sbom/console.cdx.json
 
 clean:  ## Remove what was made, the environment included
 	rm -rf .venv .venv-docs .venv-infra .venv-sbom .venv-truth .segue build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

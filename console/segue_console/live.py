@@ -27,6 +27,7 @@ def describe_counts(counted: Counted) -> dict[str, Any]:
     """Return counts as a script gets them."""
     return {
         "at": counted.at,
+        "pause_s": counted.pause_s,
         "files": counted.counts.files,
         "jobs": {
             job: {

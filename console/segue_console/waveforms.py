@@ -27,7 +27,7 @@ from segue.worker.pool import Pool
 
 JOB = "peaks"
 KEPT_FAILURES = 1000
-KEPT_S = 300.0  # a failure, until the file is tried again: a disk may have been full
+FAILED_S = 60.0  # for which a failure is told; then it is tried again
 COLLECT_S = 0.2
 
 
@@ -55,11 +55,11 @@ class Waveforms:
         self._graph = read_graph(locate_graph(JOB), {"SEGUE_ARTIFACTS": self._folder})
         self._wanted: queue.LifoQueue[MediaFile | None] = queue.LifoQueue()  # the latest first
         self._pending: set[str] = set()
-        # By artifact, and when that was.
-        self._failures: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        # By artifact: when it failed, and why.
+        self._failures: OrderedDict[str, tuple[float, str]] = OrderedDict()
         self._lock = threading.Lock()
-        self._closing = threading.Event()
         self._thread: threading.Thread | None = None
+        self._is_closed = False
 
     def find(self, media: MediaFile) -> PeaksAnswer:
         """Return a file's waveform, or that it is being computed, which begins with the call."""
@@ -70,8 +70,8 @@ class Waveforms:
             except MissingInput:
                 pass
         with self._lock:
-            error, failed_at = self._failures.get(name, (None, 0.0))
-            if error is not None and time.monotonic() - failed_at < KEPT_S:
+            failed_at, error = self._failures.get(name, (0.0, None))
+            if error is not None and time.monotonic() - failed_at < FAILED_S:
                 return PeaksAnswer(error=error)
             if name not in self._pending:
                 self._pending.add(name)
@@ -82,8 +82,8 @@ class Waveforms:
         return PeaksAnswer(is_pending=True)
 
     def close(self) -> None:
-        """Stop the worker, whatever it computes."""
-        self._closing.set()
+        """Stop the worker at once."""
+        self._is_closed = True
         if self._thread is not None:
             self._wanted.put(None)
             self._thread.join()
@@ -93,28 +93,26 @@ class Waveforms:
         return build_artifact_name(JOB, fingerprint, split_uri(media.uri)[1], media.version, "json")
 
     def _run(self) -> None:
-        pool: Pool | None = None
-        while (media := self._wanted.get()) is not None:
-            error: str | None = None
+        media = self._wanted.get()
+        while media is not None:
             try:
-                pool = pool or Pool(self._graph, self._folder, processes=1)
-                error = self._compute(pool, media)
-            except (SegueError, OSError) as failure:  # of the pool: the next file has another
-                error = str(failure)
-                if pool is not None:
-                    pool.kill()
-                pool = None
-            self._note(self._name(media), error)
-        if pool is not None:
-            pool.kill()
+                with Pool(self._graph, self._folder, processes=1) as pool:
+                    while media is not None:
+                        self._note(media, self._compute(pool, media))
+                        media = self._wanted.get()
+            except (SegueError, OSError) as error:  # the next file gets another worker
+                if media is not None:
+                    self._note(media, str(error))
+                    media = self._wanted.get()
 
-    def _note(self, name: str, error: str | None) -> None:
-        """Note that a waveform was computed, or why it was not."""
+    def _note(self, media: MediaFile, error: str | None) -> None:
+        """Note that a waveform is there, or why not."""
+        name = self._name(media)
         with self._lock:
             self._pending.discard(name)
             self._failures.pop(name, None)
             if error is not None:
-                self._failures[name] = (error, time.monotonic())
+                self._failures[name] = time.monotonic(), error
                 while len(self._failures) > KEPT_FAILURES:
                     self._failures.popitem(last=False)
 
@@ -123,7 +121,10 @@ class Waveforms:
         pool.submit([build_task(self._graph, media)])
         pool.flush()
         error = None
-        while pool.pending and not self._closing.is_set():
+        while pool.pending:
+            if self._is_closed:
+                pool.kill()
+                return "the console was stopped"
             for report in pool.collect(COLLECT_S):
                 for result in report.results:
                     if result.state is not State.DONE:

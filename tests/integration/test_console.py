@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -17,10 +16,11 @@ from urllib.parse import quote
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from segue.testing.music import music
 from segue.testing.sound import click_track, tone, write
+from segue_support.browser import open_browser
 from segue_support.processes import Process
 
 SEGUE = os.path.join(os.path.dirname(sys.executable), "segue")
@@ -156,18 +156,12 @@ def read_url(process: Process) -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("Chromium is missing: apt install chromium")
-    expect.set_options(timeout=PATIENCE_MS)
-    with sync_playwright() as playwright:
-        # Its sandbox needs rights that a container has not; the pages are this project's own.
-        found = playwright.chromium.launch(
-            executable_path=path,
-            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
-        )
-        yield found
-        found.close()
+    try:
+        expect.set_options(timeout=PATIENCE_MS)
+        with open_browser() as found:
+            yield found
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,20 @@ def test_each_locked_package_is_listed_with_its_version_and_hashes():
     subprocess.run(["make", "--silent", "sbom"], cwd=ROOT, check=True, capture_output=True)
     for part in ("functions", "pipelines", "pipelines-gpu"):
         _check(part)
+    _check_console()
+
+
+def _check_console() -> None:
+    """The console's scripts come from npm, so no lock has them."""
+    bom = json.loads((ROOT / "build" / "sbom" / "console.cdx.json").read_text())
+    assert {one["purl"]: one["licenses"][0]["license"]["id"] for one in bom["components"]} == {
+        "pkg:npm/%40dagrejs/dagre@3.1.3": "MIT",
+        "pkg:npm/htmx.org@4.0.1": "0BSD",
+        "pkg:npm/uplot@1.6.32": "MIT",
+        "pkg:npm/wavesurfer.js@8.0.1": "BSD-3-Clause",
+    }
+    dagre, *_ = bom["components"]
+    assert "pkg:npm/%40dagrejs/graphlib@4.0.6" in {one.get("purl") for one in dagre["components"]}
 
 
 def _check(part: str) -> None:

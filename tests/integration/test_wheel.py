@@ -49,6 +49,18 @@ def test_it_holds_what_is_deployed_beside_the_code(wheel):
     assert [name for name, data in held.items() if data != (ROOT / name).read_bytes()] == []
 
 
+def test_it_holds_the_consoles_pages_and_the_licences_of_what_they_load(wheel):
+    tracked = list_tracked("console")
+    with zipfile.ZipFile(wheel) as file:
+        held = {f"console/{n}": file.read(n) for n in file.namelist() if n[:13] == "segue_console"}
+        licences = [n for n in file.namelist() if ".dist-info/licenses/" in n]
+    assert held.keys() == tracked
+    assert [name for name, data in held.items() if data != (ROOT / name).read_bytes()] == []
+    beside = {name.rpartition("/")[2] for name in tracked if name.endswith(".LICENSE")}
+    assert len(beside) == 4
+    assert {name.rpartition("/")[2] for name in licences} == beside | {"LICENSE"}
+
+
 def test_the_action_that_publishes_it_knows_its_metadata(wheel, tmp_path):
     """Twine 6, which that action brings, refuses a later version, as older installers may."""
     command = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]

@@ -18,16 +18,16 @@ from segue_console.templates import render
 def show_plan(request: Request) -> Response:
     """Show the form of a plan, and the plan that it asks for."""
     namespace = find_namespace(request)
+    is_part = bool(request.headers.get("hx-request"))
     jobs = tuple(job for job in request.query_params.getlist("job") if job)
     prefix = request.query_params.get("prefix", "").strip()
     made = None
     if jobs:
         namespace.graph.select(jobs)
-        made = request.app.state.plans.find(namespace, jobs, prefix)
-    is_part = made is not None and bool(request.headers.get("hx-request"))
+        made = request.app.state.plans.find(namespace.settings, jobs, prefix, retry=not is_part)
     return render(
         request,
-        "plan_found.html" if is_part else "plan.html",
+        "plan_found.html" if is_part and made is not None else "plan.html",
         {
             "namespace": namespace,
             "page": "plan",

@@ -1,5 +1,6 @@
 // What every page does: times in the reader's zone, bars, and live counts.
 
+const SLOW_S = 60; // between two counts, from which their time is told
 const format = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 export function localise(root) {
@@ -49,8 +50,10 @@ export function follow(address, show) {
     });
     opened.addEventListener("problem", (event) => tell(`not counted: ${JSON.parse(event.data)}`, true));
     opened.addEventListener("counts", (event) => {
-      tell("live", false);
-      show(JSON.parse(event.data));
+      const counts = JSON.parse(event.data);
+      const at = new Date(1000 * counts.at);
+      tell(counts.pause_s > SLOW_S ? `counted at ${at.toLocaleTimeString()}` : "live", false);
+      show(counts);
     });
   };
   document.addEventListener("visibilitychange", () => (document.hidden ? close() : connect()));

@@ -101,7 +101,7 @@ def _find_extremes(
     begins = np.arange(first, (start + block.shape[1] - 1) // span + 1) * span - start
     begins = np.maximum(begins, 0)
     for extremes, find in ((low, np.minimum), (high, np.maximum)):
-        found = find.reduceat(find.reduce(block, axis=0), begins)
+        found = find.reduce([find.reduceat(samples, begins) for samples in block])
         part = extremes[first : first + len(found)]
         find(part, found, out=part)
 

@@ -123,3 +123,17 @@ class Process:
         self._reader.join(GRACE_S)
         if self._process.stdout is not None:
             self._process.stdout.close()
+
+
+def list_descendants(process: int) -> set[int]:
+    """Return the processes that a process has started, and those that these have, by ``/proc``."""
+    parents: dict[int, int] = {}
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as file:
+            state, parent, *_ = file.read().rpartition(")")[2].split()
+            if state != "Z":
+                parents[int(name)] = int(parent)
+    found, layer = set(), {process}
+    while layer := {one for one, parent in parents.items() if parent in layer}:
+        found |= layer
+    return found
