@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from segue.adapters.connect import ledger_exists
@@ -83,7 +83,11 @@ class Namespace:
                 self.problem = f"its namespace is {graph.namespace!r} now; start the console again"
                 return
             self.graph, self.problem = graph, None
-            self._stack = self._costs_at = None
+            self._costs_at = None
+            if self._stack is not None and self._stack.graph.artifacts == graph.artifacts:
+                self._stack = replace(self._stack, graph=graph)
+            else:
+                self._stack = None
         self.live.forget()
 
     @property
