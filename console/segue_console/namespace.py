@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
-from segue.adapters.connect import ledger_exists
+from segue.adapters.urls import find_file
 from segue.errors import ConfigurationError, SegueError
 from segue.model.graph import Graph, find_lock
 from segue.model.settings import Settings
@@ -56,7 +56,7 @@ class Namespace:
         self._read = _read_stats(self._paths)
         self._opened = contextlib.ExitStack()
         self._stack: Stack | None = None
-        self._has_ledger = False
+        self._ledger_file: tuple[int, int] | None = None  # that is open
         self._lock = threading.Lock()
         self._costs: dict[str, float] = {}  # by job
         self._costs_at: float | None = None
@@ -92,14 +92,14 @@ class Namespace:
 
     @property
     def stack(self) -> Stack:
-        """The open stack; a ledger that did not exist is looked for again."""
+        """The open stack; of a ledger that was created or replaced since, a new one."""
         with self._lock:
-            exists = self._has_ledger or ledger_exists(self.settings.ledger)
-            if self._stack is None or exists != self._has_ledger:
+            found = _identify(self.settings.ledger)
+            if self._stack is None or found not in (None, self._ledger_file):
                 # What was open before stays open until the end: another page may be reading it.
                 opened = open_stack(self.settings, graph=self.graph, create=False)
                 self._stack = self._opened.enter_context(opened)
-                self._has_ledger = exists
+                self._ledger_file = found
             return self._stack
 
     def measure_costs(self) -> Mapping[str, float]:
@@ -201,6 +201,18 @@ class LiveCounts:
 def find_pause_s(took_s: float, reads: int) -> float:
     """Return how long to wait after a count that took so long, and that cost so many reads."""
     return max(COUNT_S, COUNT_SHARE * took_s, 3600.0 * reads / READS_PER_HOUR)
+
+
+def _identify(ledger: str) -> tuple[int, int] | None:
+    """Return what tells the file of a ledger from another of its name; None if there is none."""
+    path = find_file(ledger)
+    if path is None:  # a server has it
+        return 0, 0
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _read_stats(paths: list[str]) -> list[tuple[int, int, int] | None]:
