@@ -73,7 +73,6 @@ class JobSample:
     is_whole: bool  # they are all that there are
     versions: tuple[VersionUse, ...]  # the latest first
     slowest: tuple[tuple[str, float], ...]  # URI and seconds
-    finished: tuple[float, ...]  # when the present results were finished, in seconds of the epoch
     values: int  # results that were read
     distributions: tuple[Distribution, ...]
     more: int = 0  # fields whose distributions are left out
@@ -85,7 +84,6 @@ def sample_job(stack: Stack, job: str) -> JobSample:
     graph = stack.graph
     uses: dict[str, list[datetime | None]] = defaultdict(list)
     slow: list[tuple[str, float]] = []
-    finished: list[float] = []
     for record in records:
         for fingerprint, entry in record.results.items():
             if entry.job != job or entry.state is not State.DONE:
@@ -93,8 +91,6 @@ def sample_job(stack: Stack, job: str) -> JobSample:
             uses[fingerprint].append(entry.finished_at)
             if entry.seconds is not None:
                 slow.append((record.uri, entry.seconds))
-            if fingerprint in graph.accepted[job] and entry.finished_at is not None:
-                finished.append(entry.finished_at.timestamp())
     values = _read_values(stack, records, job)
     distributions = tuple(_find_distributions(values))
     return JobSample(
@@ -102,7 +98,6 @@ def sample_job(stack: Stack, job: str) -> JobSample:
         is_whole=is_whole,
         versions=_sum_versions(graph, job, uses),
         slowest=tuple(sorted(slow, key=lambda one: -one[1])[:SLOWEST]),
-        finished=tuple(sorted(finished)),
         values=len(values),
         distributions=distributions[:FIELDS],
         more=max(len(distributions) - FIELDS, 0),

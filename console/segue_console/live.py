@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from segue_console.lookup import find_namespace
 from segue_console.namespace import Counted, Namespace
+from segue_console.state_bar import describe_states, format_share, split_states
 
 LOOK_S = 0.5
 KEEP_ALIVE_S = 15.0  # after which proxies would close a silent connection
@@ -28,7 +29,14 @@ def describe_counts(counted: Counted) -> dict[str, Any]:
         "at": counted.at,
         "pause_s": counted.pause_s,
         "files": counted.counts.files,
-        "jobs": counted.counts.jobs,
+        "jobs": {
+            job: {
+                "parts": split_states(states),
+                "label": describe_states(states),
+                "share": format_share(states, counted.counts.files),
+            }
+            for job, states in counted.counts.jobs.items()
+        },
         "rates": counted.rates,
     }
 
@@ -47,9 +55,14 @@ async def show_live(request: Request) -> Response:
 
 async def _stream(request: Request, namespace: Namespace) -> AsyncIterator[str]:
     sent_at, silent_s = 0.0, 0.0
+    problem: str | None = None
     yield "retry: 2000\n\n"
     while not namespace.live.is_stopped and not await request.is_disconnected():
         counted = await run_in_threadpool(namespace.live.watch)
+        if namespace.live.error != problem:
+            problem = namespace.live.error
+            if problem is not None:
+                yield f"event: problem\ndata: {json.dumps(problem)}\n\n"
         if counted is not None and counted.at != sent_at:
             sent_at, silent_s = counted.at, 0.0
             yield f"event: counts\ndata: {json.dumps(describe_counts(counted))}\n\n"

@@ -8,10 +8,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
-from segue.adapters.connect import ledger_exists
+from segue.adapters.urls import find_file
 from segue.errors import ConfigurationError, SegueError
 from segue.model.graph import Graph, find_lock
 from segue.model.settings import Settings
@@ -56,7 +56,7 @@ class Namespace:
         self._read = _read_stats(self._paths)
         self._opened = contextlib.ExitStack()
         self._stack: Stack | None = None
-        self._has_ledger = False
+        self._ledger_file: tuple[int, int] | None = None  # that is open
         self._lock = threading.Lock()
         self._costs: dict[str, float] = {}  # by job
         self._costs_at: float | None = None
@@ -71,6 +71,9 @@ class Namespace:
             if found == self._read:
                 return
             self._read = found
+            if found[:1] == [None]:  # by its name, another would be found than the one meant
+                self.problem = f"{self._paths[0]} does not exist any more"
+                return
             try:
                 graph = load_graph(self.settings)
             except ConfigurationError as error:
@@ -80,19 +83,23 @@ class Namespace:
                 self.problem = f"its namespace is {graph.namespace!r} now; start the console again"
                 return
             self.graph, self.problem = graph, None
-            self._stack = self._costs_at = None
+            self._costs_at = None
+            if self._stack is not None and self._stack.graph.artifacts == graph.artifacts:
+                self._stack = replace(self._stack, graph=graph)
+            else:
+                self._stack = None
         self.live.forget()
 
     @property
     def stack(self) -> Stack:
-        """The open stack; a ledger that did not exist is looked for again."""
+        """The open stack; of a ledger that was created or replaced since, a new one."""
         with self._lock:
-            exists = self._has_ledger or ledger_exists(self.settings.ledger)
-            if self._stack is None or exists != self._has_ledger:
+            found = _identify(self.settings.ledger)
+            if self._stack is None or found not in (None, self._ledger_file):
                 # What was open before stays open until the end: another page may be reading it.
                 opened = open_stack(self.settings, graph=self.graph, create=False)
                 self._stack = self._opened.enter_context(opened)
-                self._has_ledger = exists
+                self._ledger_file = found
             return self._stack
 
     def measure_costs(self) -> Mapping[str, float]:
@@ -196,6 +203,18 @@ def find_pause_s(took_s: float, reads: int) -> float:
     return max(COUNT_S, COUNT_SHARE * took_s, 3600.0 * reads / READS_PER_HOUR)
 
 
+def _identify(ledger: str) -> tuple[int, int] | None:
+    """Return what tells the file of a ledger from another of its name; None if there is none."""
+    path = find_file(ledger)
+    if path is None:  # a server has it
+        return 0, 0
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _read_stats(paths: list[str]) -> list[tuple[int, int, int] | None]:
     """Return what tells whether files have changed; None of those that are not there."""
     found: list[tuple[int, int, int] | None] = []
@@ -213,10 +232,16 @@ def _read_stats(paths: list[str]) -> list[tuple[int, int, int] | None]:
 def open_namespaces(settings: list[Settings]) -> Iterator[dict[str, Namespace]]:
     """Open the graphs that some settings select, by name, and close them at the end."""
     with contextlib.ExitStack() as opened:
-        namespaces = {}
+        namespaces: dict[str, Namespace] = {}
         for one in settings:
             namespace = Namespace(one)
             opened.callback(namespace.close)
+            if namespace.name in namespaces:
+                others = (namespaces[namespace.name], namespace)
+                raise ConfigurationError(
+                    f"{' and '.join(str(n.graph.path) for n in others)} have the namespace "
+                    f"{namespace.name!r}; name one of them only"
+                )
             namespaces[namespace.name] = namespace
         for namespace in namespaces.values():
             namespace.live.start()

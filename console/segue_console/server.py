@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,7 @@ import uvicorn
 from segue.errors import ConfigurationError
 from segue_console.app import build_app
 from segue_console.plans import Plans
-from segue_console.security import TOKEN, TokenAccess
+from segue_console.security import TOKEN, TokenAccess, create_token
 from segue_console.waveforms import Waveforms
 
 if TYPE_CHECKING:
@@ -54,13 +53,14 @@ class ConsoleServer:
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
         token = token or create_token()
-        self.url = f"http://{HOST}:{self.port}/?{TOKEN}={token}"
+        self._access = TokenAccess(token, self.port)
+        self.url = self._build_url(token)
         self._waveforms, self._plans = Waveforms(), Plans()
         app = build_app(
             namespaces,
             waveforms=self._waveforms,
             plans=self._plans,
-            access=TokenAccess(token, self.port),
+            access=self._access,
             hosts=(f"{HOST}:{self.port}", f"localhost:{self.port}"),
             allow_changes=allow_changes,
         )
@@ -74,6 +74,13 @@ class ConsoleServer:
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="console", daemon=True)
+
+    def create_single_use_url(self) -> str:
+        """Return an address that lets one browser in, once: others may see it among processes."""
+        return self._build_url(self._access.create_single_use())
+
+    def _build_url(self, token: str) -> str:
+        return f"http://{HOST}:{self.port}/?{TOKEN}={token}"
 
     def start(self) -> None:
         """Answer requests."""
@@ -92,11 +99,6 @@ class ConsoleServer:
 
     def _run(self) -> None:
         self._server.run(sockets=[self._socket])
-
-
-def create_token() -> str:
-    """Return a new token."""
-    return secrets.token_urlsafe(24)
 
 
 @contextlib.contextmanager

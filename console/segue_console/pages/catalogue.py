@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from starlette.requests import Request
@@ -13,31 +13,8 @@ from segue import text
 from segue.model.graph import Graph
 from segue_console.lookup import find_namespace
 from segue_console.namespace import Counted
-from segue_console.templates import format_percent, render
-
-# In the order in which a bar shows them; with "missing" they add up to all files.
-STATES = (
-    ("done", "done"),
-    ("not_applicable", "not applicable"),
-    ("running", "running"),
-    ("queued", "queued"),
-    ("failed", "failed"),
-    ("blocked", "blocked"),
-    ("stale", "stale"),
-    ("missing", "missing"),
-)
-
-
-def split_states(states: Mapping[str, int]) -> dict[str, int]:
-    """Return the files in each state, each file in one: stale ones are not missing."""
-    stale = min(states["stale"], states["missing"])
-    return {**states, "stale": stale, "missing": states["missing"] - stale}
-
-
-def describe_states(states: Mapping[str, int]) -> str:
-    """Return the states that some files are in, for people."""
-    parts = split_states(states)
-    return ", ".join(f"{parts[state]:,} {label}" for state, label in STATES if parts[state])
+from segue_console.state_bar import STATES, describe_states, format_share, split_states
+from segue_console.templates import render
 
 
 def show_catalogue(request: Request) -> Response:
@@ -81,20 +58,17 @@ def _build_node(
 ) -> dict[str, Any]:
     job = graph.jobs[name]
     states = counted.counts.jobs.get(name) if counted is not None else None
-    parts = split_states(states) if states is not None else dict.fromkeys(dict(STATES), 0)
-    files = counted.counts.files if counted is not None else 0
+    parts = split_states(states) if states is not None else {}
     facts = [job.owner] if job.owner else []
     if cost is not None:
         facts.append(f"{text.format_duration(cost)} of CPU per file")
-    label = describe_states(states) if states is not None else "not counted yet"
     return {
         "name": name,
         "foreign": False,
         "needs": [*(["source"] if job.needs_source else []), *job.parents],
-        "share": format_percent(parts["done"] + parts["not_applicable"], files),
-        "parts": [(state, parts[state]) for state, _ in STATES],
-        "label": label or "no files",
-        "counts_text": label or "no files",
+        "share": format_share(states, counted.counts.files) if states and counted else "-",
+        "parts": [(state, parts.get(state, 0)) for state, _ in STATES],
+        "label": describe_states(states) if states is not None else "not counted yet",
         "facts": " · ".join(facts),
     }
 

@@ -29,6 +29,10 @@ function formatClock(s) {
   return `${minutes}:${(s - 60 * minutes).toFixed(1).padStart(4, "0")}`;
 }
 
+function tell(text) {
+  if (message !== null) message.textContent = text; // a picture has no such place
+}
+
 async function load(address) {
   for (;;) {
     const response = await fetch(address);
@@ -36,7 +40,7 @@ async function load(address) {
       await new Promise((resolve) => setTimeout(resolve, WAIT_MS));
       continue;
     }
-    const found = await response.json();
+    const found = await response.json().catch(() => ({}));
     if (!response.ok) throw new Error(found.error ?? response.statusText);
     return found;
   }
@@ -44,7 +48,7 @@ async function load(address) {
 
 // --- the part of the time that is visible ---------------------------------------------------
 
-const view = { start: 0, end: 1, duration: 1 };
+const view = { start: 0, end: 1 };
 const drawers = [];
 
 function redraw() {
@@ -62,7 +66,6 @@ function show(start, end) {
 let wave = null;
 
 function makeWave(peaks) {
-  view.duration = peaks.duration_s;
   const interleaved = new Float32Array(2 * peaks.minima.length);
   peaks.minima.forEach((low, n) => {
     interleaved[2 * n] = low / 127;
@@ -156,6 +159,7 @@ function drawTicks(pen, track, toX, width, height) {
 
 function drawSegments(pen, track, toX, width, height) {
   const labels = [...new Set(track.labels)];
+  const numbers = new Map(labels.map((label, n) => [label, n]));
   pen.font = "12px system-ui, sans-serif";
   pen.textBaseline = "middle";
   const levels = labels.length > 1 && overlap(track) ? labels.length : 1;
@@ -163,7 +167,7 @@ function drawSegments(pen, track, toX, width, height) {
   track.times_s.forEach((start, n) => {
     const [from, to] = [Math.max(toX(start), 0), Math.min(toX(track.ends_s[n]), width)];
     if (to < 0 || from > width) return;
-    const number = labels.indexOf(track.labels[n]);
+    const number = numbers.get(track.labels[n]);
     const top = levels > 1 ? number * step : 0;
     pen.fillStyle = resolved[`--kind${number % COLOURS}`];
     pen.fillRect(from, top + 1, Math.max(to - from - 1, 1), step - 2);
@@ -384,7 +388,7 @@ function connectTransport() {
   button.addEventListener("click", () => (media.paused ? media.play() : media.pause()));
   for (const name of ["play", "pause", "timeupdate", "seeked"]) media.addEventListener(name, update);
   media.addEventListener("error", () => {
-    message.textContent = "The browser cannot play this kind of file; hear one of its results.";
+    tell("The browser cannot play this kind of file; hear one of its results.");
   });
   addEventListener("keydown", (event) => {
     if (event.target.closest("input, select, textarea")) return;
@@ -407,7 +411,10 @@ async function start() {
     redraw();
   });
   new ResizeObserver(redraw).observe(rows ?? player);
-  const wanted = load(player.dataset.tracks);
+  const wanted = load(player.dataset.tracks).catch((error) => {
+    tell(`What was computed cannot be shown: ${error.message}`);
+    return { tracks: [], left_out: 0 };
+  });
   if (media !== null) {
     connectTransport();
     connectPlayhead();
@@ -423,10 +430,15 @@ async function start() {
         strong: [],
       });
     } catch (error) {
-      message.textContent = `There is no waveform: ${error.message}`;
+      tell(`There is no waveform: ${error.message}`);
+      const showAll = () => show(0, Number.isFinite(media.duration) ? media.duration : 1);
+      media.addEventListener("durationchange", showAll);
+      showAll();
     }
   }
-  for (const track of await wanted) {
+  const { tracks, left_out: leftOut } = await wanted;
+  if (leftOut > 0) tell(`${leftOut} more curves and events are not drawn.`);
+  for (const track of tracks) {
     if (track.kind === "boxes") connectBoxes(track);
     if (media !== null) addRow(track);
   }

@@ -5,8 +5,6 @@ import { follow } from "./page.js";
 /* global dagre */
 
 const NARROW = 640; // pixels, below which the nodes stay a list
-const STATES = ["done", "not_applicable", "running", "queued", "failed", "blocked", "stale", "missing"];
-const LABELS = { not_applicable: "not applicable" };
 
 const graph = document.querySelector("[data-graph]");
 const nodes = [...graph.querySelectorAll("[data-node]")];
@@ -67,32 +65,17 @@ function curve(points) {
   return d;
 }
 
-function split(states) {
-  const stale = Math.min(states.stale, states.missing);
-  return { ...states, stale, missing: states.missing - stale };
-}
-
-function percent(part, whole) {
-  if (whole === 0) return "-";
-  if (part === 0 || part === whole) return `${Math.round((100 * part) / whole)} %`;
-  return `${Math.min(Math.max((100 * part) / whole, 0.1), 99.9).toFixed(1)} %`;
-}
-
 function show({ files, jobs, rates }) {
   document.querySelector("[data-files]").textContent = files.toLocaleString("en");
   for (const node of nodes) {
-    const states = jobs[node.dataset.node];
-    if (states === undefined) continue;
-    const parts = split(states);
+    const found = jobs[node.dataset.node];
+    if (found === undefined) continue;
     for (const part of node.querySelectorAll("[data-part]")) {
-      part.style.flexGrow = parts[part.dataset.part];
+      part.style.flexGrow = found.parts[part.dataset.part];
     }
-    const label = STATES.filter((s) => parts[s])
-      .map((s) => `${parts[s].toLocaleString("en")} ${LABELS[s] ?? s}`)
-      .join(", ") || "no files";
-    node.querySelector("[data-counts]").textContent = label;
-    node.querySelector("[data-stack]").setAttribute("aria-label", label);
-    node.querySelector("[data-share]").textContent = percent(parts.done + parts.not_applicable, files);
+    node.querySelector("[data-counts]").textContent = found.label;
+    node.querySelector("[data-stack]").setAttribute("aria-label", found.label);
+    node.querySelector("[data-share]").textContent = found.share;
     const rate = rates[node.dataset.node] ?? 0;
     node.querySelector("[data-rate]").textContent = rate > 0 ? ` · ${rate.toFixed(1)} per second` : "";
   }

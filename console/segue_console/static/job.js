@@ -25,12 +25,19 @@ function build(data) {
   );
 }
 
-async function refresh() {
+async function read() {
   const response = await fetch(place.dataset.throughput);
-  if (response.ok) {
-    const { times, rates } = await response.json();
-    if (plot === null) plot = build([times, rates]);
-    else plot.setData([times, rates]);
+  if (!response.ok) return;
+  const { times, rates } = await response.json();
+  if (plot === null) plot = build([times, rates]);
+  else plot.setData([times, rates]);
+}
+
+async function refresh() {
+  try {
+    if (!document.hidden) await read();
+  } catch (error) {
+    console.info(error); // the console is away; it is asked again
   }
   setTimeout(refresh, REFRESH_MS);
 }

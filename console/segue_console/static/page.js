@@ -19,30 +19,63 @@ export function fillBars(root) {
   }
 }
 
-// Calls a function with each new value of the counts, and shows whether they arrive.
+const AGAIN_MS = 5000; // until a console that has refused an answer is asked again
+
+// Calls a function with each new value of the counts, and shows whether they arrive. A browser has
+// few connections to one server, so a page that nobody sees keeps none.
 export function follow(address, show) {
   const status = document.querySelector("[data-live]");
-  const source = new EventSource(address);
+  let source = null;
   const tell = (text, isAway) => {
     if (status === null) return;
     status.hidden = false;
     if (status.textContent !== text) status.textContent = text;
     status.classList.toggle("away", isAway);
   };
-  source.addEventListener("open", () => tell("live", false));
-  source.addEventListener("error", () => tell("not connected", true));
-  source.addEventListener("counts", (event) => {
-    const counts = JSON.parse(event.data);
-    const at = new Date(1000 * counts.at);
-    tell(counts.pause_s > SLOW_S ? `counted at ${at.toLocaleTimeString()}` : "live", false);
-    show(counts);
-  });
-  addEventListener("pagehide", () => source.close());
+  const close = () => {
+    source?.close();
+    source = null;
+  };
+  const connect = () => {
+    if (document.hidden || source !== null) return;
+    const opened = new EventSource(address);
+    source = opened;
+    opened.addEventListener("open", () => tell("live", false));
+    opened.addEventListener("error", () => {
+      tell("not connected", true);
+      // The browser tries again by itself, unless it was refused, as by a console started anew.
+      if (opened.readyState !== EventSource.CLOSED || opened !== source) return;
+      close();
+      setTimeout(connect, AGAIN_MS);
+    });
+    opened.addEventListener("problem", (event) => tell(`not counted: ${JSON.parse(event.data)}`, true));
+    opened.addEventListener("counts", (event) => {
+      const counts = JSON.parse(event.data);
+      const at = new Date(1000 * counts.at);
+      tell(counts.pause_s > SLOW_S ? `counted at ${at.toLocaleTimeString()}` : "live", false);
+      show(counts);
+    });
+  };
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : connect()));
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", connect);
+  connect();
 }
 
 localise(document);
 fillBars(document);
-document.addEventListener("htmx:after:swap", () => {
+
+// Why a part of a page could not be loaded; a part that is asked for again and again goes on.
+function tellProblem(text) {
+  const place = document.querySelector("[data-problem]");
+  place.hidden = text === "";
+  if (place.textContent !== text) place.textContent = text;
+}
+
+document.addEventListener("htmx:response:error", ({ detail }) => tellProblem(detail.ctx.text));
+document.addEventListener("htmx:error", () => tellProblem("The console does not answer."));
+document.addEventListener("htmx:after:swap", ({ detail }) => {
+  if (detail.ctx.response.status < 400) tellProblem("");
   localise(document);
   fillBars(document);
 });

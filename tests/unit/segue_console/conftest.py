@@ -26,11 +26,12 @@ class Console:
 
     def __init__(self, folder: Path, namespace: Namespace, *, allow_changes: bool) -> None:
         self.waveforms, self.plans = Waveforms(str(folder / "waveforms")), Plans()
+        self.access = TokenAccess(TOKEN, 8765)
         app = build_app(
             {namespace.name: namespace},
             waveforms=self.waveforms,
             plans=self.plans,
-            access=TokenAccess(TOKEN, 8765),
+            access=self.access,
             hosts=[HOST],
             allow_changes=allow_changes,
         )
