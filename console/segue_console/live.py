@@ -1,5 +1,7 @@
 """Sends the counts of a namespace to its open pages, as server-sent events.
 
+There are two: ``counts``, and ``changed`` if the graph has, so that the page is to be loaded again.
+
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
@@ -34,7 +36,7 @@ def describe_counts(counted: Counted) -> dict[str, Any]:
 
 async def show_live(request: Request) -> StreamingResponse:
     """Stream the counts."""
-    namespace = find_namespace(request)
+    namespace = await run_in_threadpool(find_namespace, request)
     return StreamingResponse(
         _stream(request, namespace),
         media_type="text/event-stream",
@@ -43,10 +45,14 @@ async def show_live(request: Request) -> StreamingResponse:
 
 
 async def _stream(request: Request, namespace: Namespace) -> AsyncIterator[str]:
+    shown = (namespace.graph, namespace.problem)
     sent_at, silent_s = 0.0, 0.0
     yield "retry: 2000\n\n"
     while not namespace.live.is_stopped and not await request.is_disconnected():
-        counted = await run_in_threadpool(namespace.live.watch)
+        counted = await run_in_threadpool(_look, namespace)
+        if (namespace.graph, namespace.problem) != shown:
+            shown = (namespace.graph, namespace.problem)
+            yield "event: changed\ndata: {}\n\n"
         if counted is not None and counted.at != sent_at:
             sent_at, silent_s = counted.at, 0.0
             yield f"event: counts\ndata: {json.dumps(describe_counts(counted))}\n\n"
@@ -55,6 +61,11 @@ async def _stream(request: Request, namespace: Namespace) -> AsyncIterator[str]:
             yield ": still here\n\n"
         await asyncio.sleep(LOOK_S)
         silent_s += LOOK_S
+
+
+def _look(namespace: Namespace) -> Counted | None:
+    namespace.refresh()
+    return namespace.live.watch()
 
 
 ROUTES = [Route("/live", show_live, name="live")]

@@ -58,9 +58,8 @@ class Namespace:
         self._lock = threading.Lock()
         self._costs: dict[str, float] = {}  # by job
         self._costs_at: float | None = None
-        self.live = LiveCounts(self)
-
         self.name = self.graph.namespace
+        self.live = LiveCounts(self)
 
     def refresh(self) -> None:
         """Read the graph again if its file, or its lock, has changed."""
@@ -122,7 +121,9 @@ class LiveCounts:
         self._watched_at = 0.0
         self._history: deque[Counted] = deque(maxlen=HISTORY)
         self.error: str | None = None  # why the last count failed
-        self._thread = threading.Thread(target=self._run, name="counts", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name=f"counts-{namespace.name}", daemon=True
+        )
 
     def start(self) -> None:
         """Begin to count."""
@@ -170,7 +171,8 @@ class LiveCounts:
                 self.error = str(error)
             else:
                 self.error = None
-                self._add(counts)
+                if stack.graph is self._namespace.graph:  # else these are of the one before
+                    self._add(counts)
             self._first.set()
             took_s = time.monotonic() - began
             self._stopping.wait(max(COUNT_S, COUNT_SHARE * took_s))
@@ -202,12 +204,23 @@ def _read_stats(paths: list[str]) -> list[tuple[int, int, int] | None]:
 
 @contextlib.contextmanager
 def open_namespaces(settings: list[Settings]) -> Iterator[dict[str, Namespace]]:
-    """Open the graphs that some settings select, by name, and close them at the end."""
+    """Open the graphs that some settings select, by name, and close them at the end.
+
+    Raises
+    ------
+    ConfigurationError
+        If a graph is wrong, or two are of one namespace.
+    """
     with contextlib.ExitStack() as opened:
-        namespaces = {}
+        namespaces: dict[str, Namespace] = {}
         for one in settings:
             namespace = Namespace(one)
             opened.callback(namespace.close)
+            if (other := namespaces.get(namespace.name)) is not None:
+                raise ConfigurationError(
+                    f"{other.graph.path} and {namespace.graph.path} are both of the namespace "
+                    f"{namespace.name!r}, of which the console shows one graph; leave one out"
+                )
             namespaces[namespace.name] = namespace
         for namespace in namespaces.values():
             namespace.live.start()

@@ -34,6 +34,7 @@ export function follow(address, show) {
     tell("live", false);
     show(JSON.parse(event.data));
   });
+  source.addEventListener("changed", () => location.reload());
   addEventListener("pagehide", () => source.close());
 }
 
