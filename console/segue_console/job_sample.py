@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -29,6 +30,7 @@ from segue.model.record import Record, State
 from segue.model.transitions import find_current
 from segue.stack import Stack
 from segue_console.file_search import find_common_folder
+from segue_console.tracks import is_number
 
 FIRST = 500  # files from the beginning; a smaller catalogue is looked at as a whole
 PLACES = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -38,6 +40,8 @@ MAX_VALUE_BYTES = 1 << 20
 BINS = 24
 SLOWEST = 10
 TEXTS = 12  # different texts of a field that are counted
+MAX_FIELDS = 60  # that are shown
+MAX_NAMES = 1_000  # of fields that are looked at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +94,11 @@ def sample_job(stack: Stack, job: str) -> JobSample:
             if entry.job != job or entry.state is not State.DONE:
                 continue
             uses[fingerprint].append(entry.finished_at)
+            if fingerprint not in graph.accepted[job]:
+                continue
             if entry.seconds is not None:
                 slow.append((record.uri, entry.seconds))
-            if fingerprint in graph.accepted[job] and entry.finished_at is not None:
+            if entry.finished_at is not None:
                 finished.append(entry.finished_at.timestamp())
     values = _read_values(stack, records, job)
     return JobSample(
@@ -102,7 +108,7 @@ def sample_job(stack: Stack, job: str) -> JobSample:
         slowest=tuple(sorted(slow, key=lambda one: -one[1])[:SLOWEST]),
         finished=tuple(sorted(finished)),
         values=len(values),
-        distributions=tuple(_find_distributions(values)),
+        distributions=tuple(find_distributions(values)),
     )
 
 
@@ -164,15 +170,20 @@ def _read_json(store: ObjectStore, name: str) -> Any:
         return None
 
 
-def _find_distributions(values: Sequence[Any]) -> Iterator[Distribution]:
+def find_distributions(values: Sequence[Any]) -> Iterator[Distribution]:
     """Yield the distribution of each number and each short text, in the order of the fields."""
     fields: dict[str, list[Any]] = {}
     for value in values:
         for name, field in _iterate_leaves(value, ""):
-            fields.setdefault(name, []).append(field)
+            if name in fields or len(fields) < MAX_NAMES:
+                fields.setdefault(name, []).append(field)
+    yield from islice(_count_fields(fields), MAX_FIELDS)
+
+
+def _count_fields(fields: Mapping[str, Sequence[Any]]) -> Iterator[Distribution]:
     for name, found in fields.items():
         missing = sum(field is None for field in found)
-        numbers = sorted(float(v) for v in found if _is_number(v))
+        numbers = sorted(float(v) for v in found if is_number(v))
         texts = Counter(str(v) for v in found if isinstance(v, str | bool))
         if numbers:
             yield _count_numbers(name, numbers, missing)
@@ -187,9 +198,10 @@ def _find_distributions(values: Sequence[Any]) -> Iterator[Distribution]:
 
 def _count_numbers(name: str, numbers: Sequence[float], missing: int) -> Distribution:
     low, high = numbers[0], numbers[-1]
-    bins = [0] * (BINS if high > low else 1)
+    span = high - low
+    bins = [0] * (BINS if 0 < span < math.inf else 1)
     for number in numbers:
-        place = int((number - low) / (high - low) * BINS) if high > low else 0
+        place = int((number - low) / span * BINS) if len(bins) > 1 else 0
         bins[min(place, len(bins) - 1)] += 1
     return Distribution(
         field=name,
@@ -210,8 +222,3 @@ def _iterate_leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield f"{name} (length)", len(value)
     else:
         yield name or "(value)", value
-
-
-def _is_number(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)

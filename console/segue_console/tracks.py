@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import Any
 
 MAX_POINTS = 20_000  # of one track
+LARGEST = 2**63  # integers that can be sent
 LABELS = ("label", "kind", "name", "text", "midi", "chord", "value")
 TIMES, HOP = "times_s", "hop_s"
 
@@ -58,7 +59,7 @@ def find_tracks(job: str, value: Any) -> Iterator[Track]:
         if isinstance(found, list) and found and all(isinstance(v, Mapping) for v in found):
             yield from _find_in_objects(f"{job}: {name}", found)
     hop_s = value.get(HOP)
-    if isinstance(hop_s, int | float) and _is_number(hop_s) and hop_s > 0:
+    if hop_s is not None and is_number(hop_s) and hop_s > 0:
         for name, found in value.items():
             if _is_curve(found):
                 times = [round(n * hop_s, 6) for n in range(min(len(found), MAX_POINTS))]
@@ -73,7 +74,7 @@ def _find_ticks(job: str, value: Mapping[str, Any]) -> Iterator[Track]:
         if name == "downbeat_times_s" and "beat_times_s" in value:
             continue  # they are marked among the beats
         strong: list[bool] = []
-        if name == "beat_times_s" and isinstance(downbeats, list):
+        if name == "beat_times_s" and _is_list_of_numbers(downbeats):
             found = set(downbeats)
             strong = [t in found for t in times]
         yield _cut(f"{job}: {name.removesuffix('_s')}", TrackKind.TICKS, times, strong=strong)
@@ -84,8 +85,8 @@ def _find_ticks(job: str, value: Mapping[str, Any]) -> Iterator[Track]:
 
 def _find_in_objects(name: str, found: Sequence[Mapping[str, Any]]) -> Iterator[Track]:
     first = found[0]
-    if _is_number(first.get("start_s")) and _is_number(first.get("end_s")):
-        rows = [r for r in found if _is_number(r.get("start_s")) and _is_number(r.get("end_s"))]
+    if is_number(first.get("start_s")) and is_number(first.get("end_s")):
+        rows = [r for r in found if is_number(r.get("start_s")) and is_number(r.get("end_s"))]
         label = next((key for key in LABELS if key in first), "")
         yield _cut(
             name,
@@ -95,13 +96,14 @@ def _find_in_objects(name: str, found: Sequence[Mapping[str, Any]]) -> Iterator[
             labels=[str(r.get(label, "")) for r in rows],
         )
     elif "time_s" in first:
+        found = [r for r in found if _is_time(r.get("time_s"))]
         times = [r.get("time_s") or 0.0 for r in found]
         boxes = [_list_boxes(r) for r in found]
         if any(boxes):
             yield _cut(name, TrackKind.BOXES, times, boxes=boxes)
         for key in first:
             values = [r.get(key) for r in found]
-            if key != "time_s" and all(map(_is_number, values)):
+            if key != "time_s" and values and all(map(is_number, values)):
                 yield _cut(f"{name}.{key}", TrackKind.CURVE, times, values=values)
 
 
@@ -117,10 +119,10 @@ def _list_boxes(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _list_corners(box: Sequence[Any]) -> list[list[float]]:
-    if len(box) == 4 and all(map(_is_number, box)):
+    if len(box) == 4 and all(map(is_number, box)):
         left, top, right, bottom = box
         return [[left, top], [right, top], [right, bottom], [left, bottom]]
-    if all(isinstance(p, list) and len(p) == 2 and all(map(_is_number, p)) for p in box):
+    if all(isinstance(p, list) and len(p) == 2 and all(map(is_number, p)) for p in box):
         return [list(point) for point in box]
     return []
 
@@ -138,19 +140,26 @@ def _cut(name: str, kind: TrackKind, times: Sequence[float], **series: Sequence[
     )
 
 
-def _is_number(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
+def is_number(value: Any) -> bool:
+    """Whether a value is a number that can be drawn; JSON may have integers of any length."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST
+
+
+def _is_time(value: Any) -> bool:
+    """Whether a value is a time, or null, which is that of a picture."""
+    return value is None or is_number(value)
 
 
 def _is_list_of_numbers(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(map(_is_number, value))
+    return isinstance(value, list) and bool(value) and all(map(is_number, value))
 
 
 def _is_curve(value: Any) -> bool:
     """Whether a value is a list of numbers and nulls, with at least one number."""
     return (
         isinstance(value, list)
-        and any(map(_is_number, value))
-        and all(v is None or _is_number(v) for v in value)
+        and any(map(is_number, value))
+        and all(v is None or is_number(v) for v in value)
     )

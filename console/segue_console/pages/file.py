@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from segue.adapters.connect import connect_store
 from segue.codec import decode
-from segue.errors import MissingInput
+from segue.errors import CorruptMedia, MissingInput
 from segue.model.artifact import build_artifact_name, compute_checksum
 from segue.model.graph import Graph
 from segue.model.media_file import split_uri
@@ -95,7 +95,7 @@ def show_waveform(request: Request) -> Response:
 
 
 def _read_value(store: Any, record: Record, fingerprint: str, suffix: str) -> Any:
-    """Return the value of a result in JSON or a table; None of any other, or if it is lost."""
+    """Return the value of a result in JSON or a table; None of any other, or if it is damaged."""
     content_type = CONTENT_TYPES.get(suffix.rpartition(".")[2])
     if content_type not in READ:
         return None
@@ -109,7 +109,10 @@ def _read_value(store: Any, record: Record, fingerprint: str, suffix: str) -> An
         return None
     if len(data) > MAX_VALUE_BYTES or compute_checksum(data) != entry.checksums[suffix]:
         return None
-    value = decode(content_type, data)
+    try:
+        value = decode(content_type, data)
+    except CorruptMedia:
+        return None
     return value if content_type == JSON else value.to_pydict()
 
 
