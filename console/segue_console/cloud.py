@@ -48,6 +48,7 @@ def main() -> None:
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                ws="none",
                 timeout_graceful_shutdown=END_S,
             )
         finally:

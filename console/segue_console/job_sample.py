@@ -7,13 +7,11 @@ counts no more than one with few, so the page says that it is a sample.
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -21,10 +19,8 @@ import msgspec
 from segue.adapters.connect import connect_store
 from segue.errors import MissingInput
 from segue.ingest.observation import map_in_threads
-from segue.model.artifact import build_artifact_name
 from segue.model.graph import Graph
 from segue.model.ledger import Ledger, Query
-from segue.model.media_file import split_uri
 from segue.model.object_store import ObjectStore
 from segue.model.record import Record, State
 from segue.model.transitions import find_current
@@ -40,8 +36,8 @@ MAX_VALUE_BYTES = 1 << 20
 BINS = 24
 SLOWEST = 10
 TEXTS = 12  # different texts of a field that are counted
-MAX_FIELDS = 60  # that are shown
-MAX_NAMES = 1_000  # of fields that are looked at
+MAX_TEXT = 200  # characters of one
+FIELDS = 200  # whose distributions are shown: the keys of a result may be words, not names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +76,7 @@ class JobSample:
     finished: tuple[float, ...]  # when the present results were finished, in seconds of the epoch
     values: int  # results that were read
     distributions: tuple[Distribution, ...]
+    more: int = 0  # fields whose distributions are left out
 
 
 def sample_job(stack: Stack, job: str) -> JobSample:
@@ -101,6 +98,7 @@ def sample_job(stack: Stack, job: str) -> JobSample:
             if entry.finished_at is not None:
                 finished.append(entry.finished_at.timestamp())
     values = _read_values(stack, records, job)
+    distributions = tuple(find_distributions(values))
     return JobSample(
         files=len(records),
         is_whole=is_whole,
@@ -108,7 +106,8 @@ def sample_job(stack: Stack, job: str) -> JobSample:
         slowest=tuple(sorted(slow, key=lambda one: -one[1])[:SLOWEST]),
         finished=tuple(sorted(finished)),
         values=len(values),
-        distributions=tuple(find_distributions(values)),
+        distributions=distributions[:FIELDS],
+        more=max(len(distributions) - FIELDS, 0),
     )
 
 
@@ -144,22 +143,27 @@ def _sum_versions(
     return tuple(sorted(versions, key=lambda v: v.last.timestamp() if v.last else 0, reverse=True))
 
 
-def _read_values(stack: Stack, records: Sequence[Record], job: str) -> list[Any]:
-    """Read the values of the current results in JSON, of files spread over the sample."""
+def _read_values(stack: Stack, records: Sequence[Record], job: str) -> list[tuple[str, Any]]:
+    """Read current results in JSON, of files spread over the sample: the output and the value."""
     names = list(_list_names(stack.graph, records, job))
     step = max(len(names) // VALUES, 1)
     with closing(connect_store(stack.graph.artifacts)) as store:
-        read = map_in_threads(lambda name: _read_json(store, name), names[::step][:VALUES])
-        return [value for value in read if value is not None]
+        read = map_in_threads(
+            lambda one: (one[0], _read_json(store, one[1])), names[::step][:VALUES]
+        )
+        return [(output, value) for output, value in read if value is not None]
 
 
-def _list_names(graph: Graph, records: Sequence[Record], job: str) -> Iterator[str]:
+def _list_names(graph: Graph, records: Sequence[Record], job: str) -> Iterator[tuple[str, str]]:
+    """Yield the output and the name of each artifact in JSON."""
     for record in records:
         fingerprint = find_current(graph, record, job)
-        for suffix in record.results[fingerprint].checksums if fingerprint is not None else ():
-            if fingerprint is not None and suffix.rpartition(".")[2] == "json":
-                file = split_uri(record.uri)[1]
-                yield build_artifact_name(job, fingerprint, file, record.version, suffix)
+        if fingerprint is None:
+            continue
+        for suffix in record.results[fingerprint].checksums:
+            output, _, extension = suffix.rpartition(".")
+            if extension == "json":
+                yield output, record.name_artifact(fingerprint, suffix)
 
 
 def _read_json(store: ObjectStore, name: str) -> Any:
@@ -170,21 +174,16 @@ def _read_json(store: ObjectStore, name: str) -> Any:
         return None
 
 
-def find_distributions(values: Sequence[Any]) -> Iterator[Distribution]:
+def find_distributions(values: Sequence[tuple[str, Any]]) -> Iterator[Distribution]:
     """Yield the distribution of each number and each short text, in the order of the fields."""
     fields: dict[str, list[Any]] = {}
-    for value in values:
-        for name, field in _iterate_leaves(value, ""):
-            if name in fields or len(fields) < MAX_NAMES:
-                fields.setdefault(name, []).append(field)
-    yield from islice(_count_fields(fields), MAX_FIELDS)
-
-
-def _count_fields(fields: Mapping[str, Sequence[Any]]) -> Iterator[Distribution]:
+    for output, value in values:
+        for name, field in _iterate_leaves(value, output):
+            fields.setdefault(name, []).append(field)
     for name, found in fields.items():
         missing = sum(field is None for field in found)
         numbers = sorted(float(v) for v in found if is_number(v))
-        texts = Counter(str(v) for v in found if isinstance(v, str | bool))
+        texts = Counter(str(v)[:MAX_TEXT] for v in found if isinstance(v, str | bool))
         if numbers:
             yield _count_numbers(name, numbers, missing)
         elif texts and len(texts) <= max(TEXTS, len(found) // 4):
@@ -198,10 +197,10 @@ def _count_fields(fields: Mapping[str, Sequence[Any]]) -> Iterator[Distribution]
 
 def _count_numbers(name: str, numbers: Sequence[float], missing: int) -> Distribution:
     low, high = numbers[0], numbers[-1]
-    span = high - low
-    bins = [0] * (BINS if 0 < span < math.inf else 1)
+    span = high / 2 - low / 2  # the difference of two numbers may be no number
+    bins = [0] * (BINS if span > 0 else 1)
     for number in numbers:
-        place = int((number - low) / span * BINS) if len(bins) > 1 else 0
+        place = int((number / 2 - low / 2) / span * BINS) if span > 0 else 0
         bins[min(place, len(bins) - 1)] += 1
     return Distribution(
         field=name,

@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from segue_console.lookup import find_namespace
@@ -28,15 +28,18 @@ def describe_counts(counted: Counted) -> dict[str, Any]:
     """Return counts as a script gets them."""
     return {
         "at": counted.at,
+        "pause_s": counted.pause_s,
         "files": counted.counts.files,
         "jobs": counted.counts.jobs,
         "rates": counted.rates,
     }
 
 
-async def show_live(request: Request) -> StreamingResponse:
+async def show_live(request: Request) -> Response:
     """Stream the counts."""
     namespace = await run_in_threadpool(find_namespace, request)
+    if request.method == "HEAD":  # a stream would never end
+        return Response(media_type="text/event-stream")
     return StreamingResponse(
         _stream(request, namespace),
         media_type="text/event-stream",

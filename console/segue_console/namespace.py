@@ -21,6 +21,7 @@ from segue.stack import Stack, load_graph, open_stack
 
 COUNT_S = 1.0  # between two counts, while somebody looks
 COUNT_SHARE = 5  # a count that takes a second is made at most every 5 seconds
+READS_PER_HOUR = 1_000_000  # of Firestore, for counting while somebody looks: 0.30 US dollars
 WATCHED_S = 20.0  # after which nobody looks any more
 FIRST_S = 0.03  # that a page waits for the first count
 COSTS_S = 60.0  # for which measured costs are kept
@@ -33,6 +34,7 @@ class Counted:
 
     counts: JobCounts
     at: float  # time.time()
+    pause_s: float = COUNT_S  # until the next count
     # Results per second of each job, over the last counts.
     rates: Mapping[str, float] = field(default_factory=dict)
 
@@ -121,9 +123,8 @@ class LiveCounts:
         self._watched_at = 0.0
         self._history: deque[Counted] = deque(maxlen=HISTORY)
         self.error: str | None = None  # why the last count failed
-        self._thread = threading.Thread(
-            target=self._run, name=f"counts-{namespace.name}", daemon=True
-        )
+        name = f"counts-{namespace.name}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Begin to count."""
@@ -164,6 +165,7 @@ class LiveCounts:
             if began - self._watched_at > WATCHED_S:
                 self._wanted.clear()
                 continue
+            pause_s = COUNT_S
             try:
                 stack = self._namespace.stack
                 counts = count_jobs(stack.ledger, stack.graph)
@@ -171,22 +173,28 @@ class LiveCounts:
                 self.error = str(error)
             else:
                 self.error = None
+                took_s = time.monotonic() - began
+                pause_s = find_pause_s(took_s, counts.reads)
                 if stack.graph is self._namespace.graph:  # else these are of the one before
-                    self._add(counts)
+                    self._add(counts, pause_s)
             self._first.set()
-            took_s = time.monotonic() - began
-            self._stopping.wait(max(COUNT_S, COUNT_SHARE * took_s))
+            self._stopping.wait(pause_s)
 
-    def _add(self, counts: JobCounts) -> None:
+    def _add(self, counts: JobCounts, pause_s: float) -> None:
         now = time.time()
         rates: dict[str, float] = {}
-        recent = [one for one in list(self._history) if now - one.at <= 10 * COUNT_S]
+        recent = [one for one in list(self._history) if now - one.at <= 10 * pause_s]
         if recent and now > recent[0].at:
             before = recent[0]
             for job, states in counts.jobs.items():
                 more = states["done"] - before.counts.jobs.get(job, states)["done"]
                 rates[job] = max(more, 0) / (now - before.at)
-        self._history.append(Counted(counts=counts, at=now, rates=rates))
+        self._history.append(Counted(counts=counts, at=now, pause_s=pause_s, rates=rates))
+
+
+def find_pause_s(took_s: float, reads: int) -> float:
+    """Return how long to wait after a count that took so long, and that cost so many reads."""
+    return max(COUNT_S, COUNT_SHARE * took_s, 3600.0 * reads / READS_PER_HOUR)
 
 
 def _read_stats(paths: list[str]) -> list[tuple[int, int, int] | None]:

@@ -15,8 +15,9 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, urlencode
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ class TokenAccess:
         if not _is_equal(given, self._token):
             raise Refused(403, "The token is of another start; open the address printed by it.")
         rest = [(k, v) for k, v in request.query_params.multi_items() if k != TOKEN]
-        path = request.url.path + (f"?{urlencode(rest)}" if rest else "")
+        # With two slashes at its beginning, a path would name another host.
+        path = f"/{request.url.path.lstrip('/')}" + (f"?{urlencode(rest)}" if rest else "")
         response = RedirectResponse(path, status_code=303)
         response.set_cookie(self._cookie, self._sign("reader"), httponly=True, samesite="lax")
         return response
@@ -173,7 +175,8 @@ class Guard:
             self._check(request)
             response = self._access.admit(request)
             if response is None:
-                reader = self._access.find_reader(request)
+                # In a thread, because the proxy's keys may have to be read.
+                reader = await run_in_threadpool(self._access.find_reader, request)
                 request.state.nonce, request.state.reader = nonce, reader
                 request.state.csrf = self._sign(reader)
         except Refused as refused:
@@ -199,10 +202,13 @@ class Guard:
 async def read_form(request: Request) -> Mapping[str, list[str]]:
     """Return the fields of a form, once it is known to come from a page of this console."""
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_FORM_BYTES:
-            raise Refused(413, f"The form has more than {MAX_FORM_BYTES:,} bytes.")
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_FORM_BYTES:
+                raise Refused(413, f"The form has more than {MAX_FORM_BYTES:,} bytes.")
+    except ClientDisconnect as error:
+        raise Refused(400, "The browser left before it had sent the form.") from error
     try:
         fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=100_000)
     except ValueError as error:

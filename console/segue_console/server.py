@@ -69,6 +69,7 @@ class ConsoleServer:
             access_log=False,
             log_config=None,
             server_header=False,
+            ws="none",
             timeout_graceful_shutdown=END_S,
         )
         self._server = uvicorn.Server(config)

@@ -4,7 +4,7 @@ What a result is about follows from the names and shapes of its values, not from
 results of people's own jobs are drawn, too:
 
 * numbers in a list whose name ends in ``times_s`` are ticks, such as beats; those of
-  ``downbeat_times_s``, or whose ``beat_positions`` is 1, are strong ones;
+  ``downbeat_times_s`` are strong ones;
 * objects with ``start_s`` and ``end_s`` are segments, called by their kind, label, name or text;
 * objects with ``time_s`` and a number are a curve; with ``objects`` or ``lines`` that have a
   ``box``, they are boxes in the picture at that time;
@@ -59,7 +59,7 @@ def find_tracks(job: str, value: Any) -> Iterator[Track]:
         if isinstance(found, list) and found and all(isinstance(v, Mapping) for v in found):
             yield from _find_in_objects(f"{job}: {name}", found)
     hop_s = value.get(HOP)
-    if hop_s is not None and is_number(hop_s) and hop_s > 0:
+    if isinstance(hop_s, int | float) and is_number(hop_s) and hop_s > 0:
         for name, found in value.items():
             if _is_curve(found):
                 times = [round(n * hop_s, 6) for n in range(min(len(found), MAX_POINTS))]
@@ -68,15 +68,17 @@ def find_tracks(job: str, value: Any) -> Iterator[Track]:
 
 def _find_ticks(job: str, value: Mapping[str, Any]) -> Iterator[Track]:
     downbeats = value.get("downbeat_times_s")
+    strong_times: set[float] | None = None
+    if isinstance(downbeats, list) and all(map(is_number, downbeats)):
+        strong_times = set(downbeats)
     for name, times in value.items():
         if not name.endswith(TIMES) or not _is_list_of_numbers(times):
             continue
         if name == "downbeat_times_s" and "beat_times_s" in value:
             continue  # they are marked among the beats
         strong: list[bool] = []
-        if name == "beat_times_s" and _is_list_of_numbers(downbeats):
-            found = set(downbeats)
-            strong = [t in found for t in times]
+        if name == "beat_times_s" and strong_times is not None:
+            strong = [t in strong_times for t in times]
         yield _cut(f"{job}: {name.removesuffix('_s')}", TrackKind.TICKS, times, strong=strong)
         for other, values in value.items():
             if other != name and _is_curve(values) and len(values) == len(times):
@@ -96,14 +98,13 @@ def _find_in_objects(name: str, found: Sequence[Mapping[str, Any]]) -> Iterator[
             labels=[str(r.get(label, "")) for r in rows],
         )
     elif "time_s" in first:
-        found = [r for r in found if _is_time(r.get("time_s"))]
-        times = [r.get("time_s") or 0.0 for r in found]
+        times = [r["time_s"] if is_number(r.get("time_s")) else 0.0 for r in found]
         boxes = [_list_boxes(r) for r in found]
         if any(boxes):
             yield _cut(name, TrackKind.BOXES, times, boxes=boxes)
         for key in first:
             values = [r.get(key) for r in found]
-            if key != "time_s" and values and all(map(is_number, values)):
+            if key != "time_s" and all(map(is_number, values)):
                 yield _cut(f"{name}.{key}", TrackKind.CURVE, times, values=values)
 
 
@@ -145,11 +146,6 @@ def is_number(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST
-
-
-def _is_time(value: Any) -> bool:
-    """Whether a value is a time, or null, which is that of a picture."""
-    return value is None or is_number(value)
 
 
 def _is_list_of_numbers(value: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -14,10 +15,10 @@ from starlette.routing import Route
 
 from segue.adapters.connect import connect_store
 from segue.codec import decode
+from segue.codec.table_times import count_cells, limit_times
 from segue.errors import CorruptMedia, MissingInput
-from segue.model.artifact import build_artifact_name, compute_checksum
+from segue.model.artifact import compute_checksum
 from segue.model.graph import Graph
-from segue.model.media_file import split_uri
 from segue.model.record import Record, State
 from segue.model.transitions import find_current
 from segue.printable import encode_json
@@ -37,6 +38,9 @@ TABLE = "application/vnd.apache.parquet"
 READ = (JSON, TABLE)
 MAX_FIELDS = 500  # of a value that are shown in a table
 MAX_VALUE_BYTES = 8 << 20  # of a result that is read for the page
+MAX_CELLS = 1_000_000  # of a table, of which a few bytes may hold any number
+MAX_TEXT = 200_000  # characters of a value's JSON
+MAX_FIELD_TEXT = 2_000  # characters of one field
 
 
 def show_file(request: Request) -> Response:
@@ -100,9 +104,7 @@ def _read_value(store: Any, record: Record, fingerprint: str, suffix: str) -> An
     if content_type not in READ:
         return None
     entry = record.results[fingerprint]
-    name = build_artifact_name(
-        entry.job, fingerprint, split_uri(record.uri)[1], record.version, suffix
-    )
+    name = record.name_artifact(fingerprint, suffix)
     try:
         data = store.read_part(name, start=0, length=MAX_VALUE_BYTES + 1)
     except MissingInput:
@@ -110,10 +112,13 @@ def _read_value(store: Any, record: Record, fingerprint: str, suffix: str) -> An
     if len(data) > MAX_VALUE_BYTES or compute_checksum(data) != entry.checksums[suffix]:
         return None
     try:
-        value = decode(content_type, data)
+        if content_type == JSON:
+            return decode(content_type, data)
+        if count_cells(data) > MAX_CELLS:
+            return None
+        return limit_times(decode(content_type, data)).to_pydict()
     except CorruptMedia:
         return None
-    return value if content_type == JSON else value.to_pydict()
 
 
 def _list_artifacts(namespace: str, graph: Graph, record: Record) -> Iterator[dict[str, Any]]:
@@ -214,10 +219,20 @@ def show_value(request: Request) -> Response:
     if fingerprint in record.results and suffix in record.results[fingerprint].checksums:
         with closing(connect_store(stack.graph.artifacts)) as store:
             value = _read_value(store, record, fingerprint, suffix)
-    fields = [(name, format_value(field)) for name, field in iterate_fields(value)]
+    fields = [
+        (name, format_value(field)[:MAX_FIELD_TEXT])
+        for name, field in islice(iterate_fields(value), MAX_FIELDS)
+    ]
     text = encode_json(value, indent=1, default=to_json_type) if value is not None else None
     return render(
-        request, "value.html", {"namespace": namespace, "fields": fields[:MAX_FIELDS], "text": text}
+        request,
+        "value.html",
+        {
+            "namespace": namespace,
+            "fields": fields,
+            "text": text[:MAX_TEXT] if text is not None else None,
+            "is_cut": text is not None and len(text) > MAX_TEXT,
+        },
     )
 
 
@@ -239,6 +254,7 @@ def show_comparison(request: Request) -> Response:
         with closing(connect_store(stack.graph.artifacts)) as store:
             values = [_read_value(store, record, one, suffix) for one in (old, new)]
         differences = list(compare_values(JSON, *values))
+    changed = [d for d in differences if d.is_changed]
     return render(
         request,
         "comparison.html",
@@ -248,9 +264,10 @@ def show_comparison(request: Request) -> Response:
             "new": new,
             "kind": content_type.partition("/")[0] if content_type not in READ else "values",
             "addresses": [_build_address(namespace.name, record, f, suffix) for f in (old, new)],
-            "changed": [d for d in differences if d.is_changed],
-            "same": sum(not d.is_changed for d in differences),
-            "format_value": format_value,
+            "changed": changed[:MAX_FIELDS],
+            "more": max(len(changed) - MAX_FIELDS, 0),
+            "same": len(differences) - len(changed),
+            "format_value": lambda value: format_value(value)[:MAX_FIELD_TEXT],
         },
     )
 

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from segue import text
 from segue.reports.job_states import find_failures
 from segue.stack import Stack
-from segue_console.job_sample import MAX_FIELDS, sample_job
+from segue_console.job_sample import sample_job
 from segue_console.lookup import find_namespace
 from segue_console.pages.catalogue import STATES, describe_states, split_states
 from segue_console.templates import format_percent, render
@@ -64,9 +64,7 @@ def show_sample(request: Request) -> Response:
     name = _find_job(request, stack)
     sample = sample_job(stack, name)
     return render(
-        request,
-        "job_sample.html",
-        {"namespace": namespace, "sample": sample, "job": name, "max_fields": MAX_FIELDS},
+        request, "job_sample.html", {"namespace": namespace, "sample": sample, "job": name}
     )
 
 

@@ -32,14 +32,14 @@ from segue_console.namespace import Namespace
 from segue_console.security import read_form
 from segue_console.templates import render
 
-LISTED = 50
+LISTED, MAX_LISTED = 50, 1000
 MAX_FOLLOWED = 2_000  # files of a request, each of which is read for each look
 
 
 def show_runs(request: Request) -> Response:
     """Show the newest runs."""
     namespace = find_namespace(request)
-    limit = min(int(request.query_params.get("limit") or LISTED), 1000)
+    limit = _parse_limit(request.query_params.get("limit", ""))
     history = list_runs(namespace.stack.artifacts, limit)
     return render(
         request,
@@ -93,6 +93,12 @@ async def cancel(request: Request) -> Response:
             lambda controls: cancel_run(controls, run.id, by=find_user(), now=utc_now())
         )
     return RedirectResponse(f"/{namespace.name}/runs/{run.id}", status_code=303)
+
+
+def _parse_limit(text: str) -> int:
+    """Return how many runs are to be shown, for a number in an address that anybody may write."""
+    is_number = text.isascii() and text.isdecimal() and len(text) < 10
+    return min(max(int(text), 1), MAX_LISTED) if is_number else LISTED
 
 
 def _describe(namespace: Namespace, run: RunRecord) -> dict[str, Any]:

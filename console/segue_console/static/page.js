@@ -1,5 +1,6 @@
 // What every page does: times in the reader's zone, bars, and live counts.
 
+const SLOW_S = 60; // between two counts, from which their time is told
 const format = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 export function localise(root) {
@@ -31,8 +32,10 @@ export function follow(address, show) {
   source.addEventListener("open", () => tell("live", false));
   source.addEventListener("error", () => tell("not connected", true));
   source.addEventListener("counts", (event) => {
-    tell("live", false);
-    show(JSON.parse(event.data));
+    const counts = JSON.parse(event.data);
+    const at = new Date(1000 * counts.at);
+    tell(counts.pause_s > SLOW_S ? `counted at ${at.toLocaleTimeString()}` : "live", false);
+    show(counts);
   });
   source.addEventListener("changed", () => location.reload());
   addEventListener("pagehide", () => source.close());

@@ -10,6 +10,7 @@ first used, and created then in an empty ledger. Another one says what is paused
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -59,6 +60,7 @@ URL = re.compile(r"firestore://([^/]+)(?:/([^/]+))?/?")
 READ_BATCH, WRITE_BATCH = 300, 500  # documents per call
 CALL_BYTES = 3 << 20  # of the 10 MiB that a call may have; the emulator accepts 4
 COUNTS_AT_ONCE = 8
+COUNTED_PER_READ = 1000  # index entries, as Firestore bills them
 BACKOFF = Backoff(0.02, 5.0, jitter=1.0)
 CURRENT = "current"  # done under an accepted fingerprint
 OTHER_STATES = tuple(state for state in State if state is not State.DONE)
@@ -273,17 +275,21 @@ class FirestoreLedger:
         """
         selected = list(_select_counts(self._connection.client, accepted))
         counts: Counter[tuple[str, str]] = Counter()
+        reads = 0
         with ThreadPoolExecutor(COUNTS_AT_ONCE) as pool:  # if one fails, the rest is cancelled
             counted = pool.map(self._count, [query for _, query in selected])
             for (key, _), number in zip(selected, counted, strict=True):
                 counts[key] += number
+                reads += max(math.ceil(number / COUNTED_PER_READ), 1)
         jobs: dict[str, dict[str, int]] = {}
         for job in accepted:
             jobs[job] = {str(state): counts[job, state] for state in State}
             # They are of different moments: what was done meanwhile must not make one negative.
             done = min(counts[job, CURRENT], jobs[job]["done"])
             jobs[job] |= {"stale": jobs[job]["done"] - done, "done": done}
-        return LedgerCounts(files=counts["", "files"], deleted=counts["", "deleted"], jobs=jobs)
+        return LedgerCounts(
+            files=counts["", "files"], deleted=counts["", "deleted"], jobs=jobs, reads=reads
+        )
 
     def _count(self, selected: FirestoreQuery) -> int:
         query: Any = selected.count()

@@ -181,7 +181,9 @@ class FolderStore:
             with open(path, "rb") as file:
                 _check_generation(file.fileno(), path, generation)
                 file.seek(start)
-                return file.read(length)
+                data = file.read(length)
+                _check_generation(file.fileno(), path, generation)
+                return data
 
     def fetch(self, name: str, *, version: str, stat: str | None, folder: str) -> str:  # noqa: ARG002 - nothing is copied
         path = self._to_path(name)

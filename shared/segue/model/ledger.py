@@ -62,6 +62,7 @@ class LedgerCounts:
     deleted: int
     # Job → state → files. "stale": done, but under no accepted fingerprint.
     jobs: Mapping[str, Mapping[str, int]]
+    reads: int = 0  # that the server bills for counting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

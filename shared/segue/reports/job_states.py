@@ -30,6 +30,7 @@ class JobCounts:
     # job → done, not_applicable, failed, blocked, running, queued, missing, which add up to all
     # files; and stale: those of them that have a result of an earlier version of the job only.
     jobs: Mapping[str, Mapping[str, int]]
+    reads: int = 0  # that the server bills for counting
 
 
 def count_jobs(ledger: Ledger, graph: Graph, prefix: str = "") -> JobCounts:
@@ -42,7 +43,7 @@ def count_jobs(ledger: Ledger, graph: Graph, prefix: str = "") -> JobCounts:
         # A ledger in the cloud counts each state at another moment.
         missing = max(counts.files - sum(states.values()), 0)
         jobs[job] = {**states, MISSING: missing, STALE: found.get(STALE, 0)}
-    return JobCounts(files=counts.files, deleted=counts.deleted, jobs=jobs)
+    return JobCounts(files=counts.files, deleted=counts.deleted, jobs=jobs, reads=counts.reads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,16 +30,17 @@ def draw_sparkline(
     for column in range(columns):
         begin, end = (len(values) * at // columns for at in (column, column + 1))
         share = [v for v in values[begin:end] if v is not None and math.isfinite(v)]
-        shares.append(math.fsum(share) / len(share) if share else None)
+        shares.append(math.fsum(v / len(share) for v in share) if share else None)
     means = [mean for mean in shares if mean is not None]
     if not means:
         return " " * columns
     low = min(means) if low is None else low
     high = max(means) if high is None else high
     steps = len(BLOCKS) - 1
-    scale = steps / (high - low) if high > low else 0.0
+    span = high / 2 - low / 2  # the difference of two numbers may be no number
+    scale = steps / span if high > low else 0.0
     return "".join(
-        " " if mean is None else BLOCKS[min(max(round((mean - low) * scale), 0), steps)]
+        " " if mean is None else BLOCKS[min(max(round((mean / 2 - low / 2) * scale), 0), steps)]
         for mean in shares
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from segue.adapters.folder import FolderStore
 from segue_console.media import PART_BYTES, guess_content_type
 from segue_support.results import OLD
 
@@ -30,6 +31,12 @@ def song(writer) -> str:
         ("bytes=0-1,4-5", 200, None, bytes(range(256)) * 16),
         ("lines=0-1", 200, None, bytes(range(256)) * 16),
         ("bytes=-", 200, None, bytes(range(256)) * 16),
+        ("bytes=-0", 416, "bytes */4096", b""),
+        (f"bytes={10**17}-", 416, "bytes */4096", b""),
+        (f"bytes=0-{10**17}", 206, "bytes 0-4095/4096", bytes(range(256)) * 16),
+        (f"bytes={'9' * 5000}-", 200, None, bytes(range(256)) * 16),
+        (f"bytes=-{'9' * 5000}", 200, None, bytes(range(256)) * 16),
+        ("bytes=+0-1_0", 200, None, bytes(range(256)) * 16),
     ],
 )
 def test_a_part_is_served_as_it_is_asked_for(console, song, asked, status, span, expected):
@@ -41,6 +48,39 @@ def test_a_part_is_served_as_it_is_asked_for(console, song, asked, status, span,
         assert found.headers["content-type"] == "audio/wav"
         assert found.headers["accept-ranges"] == "bytes"
         assert "sandbox" in found.headers["content-security-policy"]
+
+
+def test_a_part_of_what_was_overwritten_is_not_added_to(console, writer, song):
+    def get(tag):
+        headers = {"Range": "bytes=0-3", "If-Range": tag}
+        return console.client.get("/default/media", params={"uri": song}, headers=headers)
+
+    before = console.get("/default/media", uri=song).headers["etag"]
+    assert get(before).status_code == 206
+    (writer.folder / "music" / "song.wav").write_bytes(bytes(4096))
+    found = get(before)
+    assert (found.status_code, found.content) == (200, bytes(4096))
+    assert found.headers["etag"] != before
+    assert found.headers["cache-control"] == "no-store"
+
+
+def test_what_is_overwritten_meanwhile_is_not_served(console, writer, song, monkeypatch):
+    class Overwritten(FolderStore):
+        def stat(self, name):
+            found = super().stat(name)
+            (writer.folder / "music" / "song.wav").write_bytes(b"other")
+            return found
+
+    monkeypatch.setattr("segue_console.media.connect_store", Overwritten)
+    headers = {"Range": "bytes=0-3"}
+    found = console.client.get("/default/media", params={"uri": song}, headers=headers)
+    assert found.status_code == 503
+
+
+def test_the_headers_alone_read_nothing(console, song):
+    found = console.client.head("/default/media", params={"uri": song})
+    assert (found.status_code, found.content) == (200, b"")
+    assert found.headers["content-length"] == "4096"
 
 
 def test_a_long_part_is_cut_and_the_player_asks_on(console, writer):
@@ -123,6 +163,7 @@ def test_no_other_artifact_is_served(console, writer, song, fingerprint, suffix)
         ("a.bin", "audio/mpeg", "audio/mpeg"),
         ("a.wav", "text/html", "audio/wav"),
         ("a.wav", "image/svg+xml", "audio/wav"),
+        ("a.wav", "audio/x+xml", "audio/wav"),
     ],
 )
 def test_the_type_is_that_of_the_bucket_or_of_the_name(name, recorded, expected):

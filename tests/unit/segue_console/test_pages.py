@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from segue.clock import utc_now
@@ -131,6 +132,41 @@ class TestFile:
         assert "labels.x" in found.text
         assert "120.5" in found.text
 
+    def test_the_largest_numbers_are_shown(self, console, writer):
+        writer.write("a.wav", beats={"times_s": [1e308, -1e308] * 10})
+        made = writer.graph.fingerprints["beats"]
+        found = console.get(
+            "/default/file/value", uri=writer.uri("a.wav"), fingerprint=made, suffix="json"
+        )
+        assert "20 values, -1e+308 to 1e+308" in found.text
+
+    def test_of_a_large_value_the_beginning_is_shown(self, console, writer):
+        words = {f"word{n}": "x" * 9000 for n in range(700)}
+        writer.write("a.wav", beats=words)
+        made = writer.graph.fingerprints["beats"]
+        found = console.get(
+            "/default/file/value", uri=writer.uri("a.wav"), fingerprint=made, suffix="json"
+        )
+        assert "JSON, its beginning" in found.text
+        assert len(found.text) < 2_000_000
+
+    def test_a_table_has_times_of_any_unit(self, console, writer):
+        at = pa.array([1_700_000_000_000_000_001], pa.timestamp("ns", "UTC"))
+        writer.write("a.wav", table=pa.table({"at": at, "level": [float("nan")]}))
+        made = writer.graph.fingerprints["table"]
+        found = console.get(
+            "/default/file/value", uri=writer.uri("a.wav"), fingerprint=made, suffix="parquet"
+        )
+        assert "2023-11-14T22:13:20" in found.text
+
+    def test_a_small_table_with_very_many_rows_is_not_read(self, console, writer):
+        rows = pa.repeat(pa.scalar(1.0), 1_000_001)
+        writer.write("a.wav", table=pa.table({"level": rows}))
+        uri, made = writer.uri("a.wav"), writer.graph.fingerprints["table"]
+        found = console.get("/default/file/value", uri=uri, fingerprint=made, suffix="parquet")
+        assert "too large to show" in found.text
+        assert console.get("/default/file/tracks", uri=uri).json() == []
+
     def test_versions_are_compared_side_by_side(self, console, writer):
         uri = writer.uri("a.wav")
         writer.write("a.wav", fingerprint=OLD, beats={"tempo_bpm": 60.0, "count": 4})
@@ -173,6 +209,22 @@ class TestJob:
         assert "null in 3" in text
         assert "beats (length)" in text
 
+    def test_numbers_may_be_as_far_apart_as_can_be(self, console, writer):
+        for n, tempo in enumerate((-1e308, 0.0, 1e308)):
+            writer.write(f"{n}.wav", beats={"tempo_bpm": tempo})
+        text = console.get("/default/jobs/beats/sample").text
+        assert "tempo_bpm: -1e+308 to 1e+308, median 0" in text
+
+    def test_of_very_many_fields_the_first_are_shown(self, console, writer):
+        writer.write("a.wav", beats={f"word{n:04}": n for n in range(5000)})
+        text = console.get("/default/jobs/beats/sample").text
+        assert text.count("<figure") == 200
+        assert "And 4,800 other fields" in text
+
+    def test_each_output_has_fields_of_its_own(self, console, writer):
+        writer.write("a.wav", stems__summary={"peaks": 0.5})
+        assert "summary.peaks" in console.get("/default/jobs/stems/sample").text
+
     def test_failures_are_counted_by_kind_and_message(self, console, writer):
         for n in range(3):
             fail(writer, f"{n}.wav", f"{writer.uri(f'{n}.wav')}: it took 9 s")
@@ -201,6 +253,13 @@ class TestRuns:
     def test_one_that_has_ended_is_not_asked_again(self, console, writer):
         save(writer, state=RunState.DONE, ended_at=utc_now())
         assert "hx-trigger" not in console.get(f"/default/runs/{RUN}").text
+
+    @pytest.mark.parametrize("limit", ["", "0", "-1", "x", "\u0663", "9" * 5000, "1e9", "\0"])
+    def test_any_limit_lists_them(self, console, writer, limit):
+        save(writer)
+        found = console.get("/default/runs", limit=limit)
+        assert found.status_code == 200
+        assert "ann@studio" in found.text
 
     @pytest.mark.parametrize("run", ["none", "../../jobs.yaml", "a" * 200])
     def test_another_is_an_error(self, console, run):

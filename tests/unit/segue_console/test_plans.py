@@ -138,6 +138,13 @@ def test_an_error_in_the_graph_is_told(made, settings, writer):
     assert "wants" in found.error
 
 
+@pytest.mark.parametrize("prefix", ["x" * 200_000, "no such folder", "\0", "ftp://host"])
+def test_a_prefix_that_makes_no_sense_is_told(made, settings, prefix):
+    plan = wait_for(made, settings, "beats", prefix=prefix)
+    assert plan.found is None
+    assert plan.error
+
+
 def test_the_end_of_the_console_ends_the_plan(made, stuck, others):
     waiting = made.find(stuck, ("beats",), "")
     behind = made.find(stuck, ("plain",), "")

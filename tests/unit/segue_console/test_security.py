@@ -25,6 +25,12 @@ def test_the_address_with_the_token_lets_a_browser_in_and_loses_it(console):
     assert console.get("/default/").status_code == 200
 
 
+@pytest.mark.parametrize("path", ["//evil.example/", "///evil.example", "/%2Fevil.example/"])
+def test_the_token_leads_to_no_other_host(console, path):
+    found = console.client.get(f"http://{HOST}{path}?token={TOKEN}", follow_redirects=False)
+    assert found.headers["location"].rstrip("/") == "/evil.example"
+
+
 @pytest.mark.parametrize("path", [*PAGES, "/", "/_static/page.js", "/default/live", "/none"])
 def test_nothing_is_shown_without_it(console, path):
     console.client.cookies.clear()
@@ -57,6 +63,12 @@ def test_a_page_may_run_and_load_only_what_is_its_own(console, path):
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "same-origin"
     assert headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/", "/none/", "/_static/none", "/_static/page.js", "/default"])
+def test_every_answer_has_a_policy(console, path):
+    found = console.client.get(path, follow_redirects=False)
+    assert found.headers["content-security-policy"].startswith("default-src 'none'; ")
 
 
 def test_each_answer_has_a_nonce_of_its_own(console):
@@ -104,6 +116,10 @@ def test_a_form_that_is_too_large_is_refused(writable):
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 def test_other_methods_are_refused(writable, method):
     assert writable.client.request(method, "/default/").status_code in (403, 405)
+
+
+def test_the_headers_of_the_counts_alone_end(console):
+    assert console.client.head("/default/live").status_code == 200
 
 
 HOSTILE = (

@@ -36,6 +36,19 @@ def test_beats_are_ticks_with_the_first_of_each_bar_strong():
     assert "downbeats: downbeat_times" not in found
 
 
+@pytest.mark.parametrize("downbeats", [[[0.5]], [{}], ["x"], None, 1.0])
+def test_downbeats_that_are_no_times_are_none(downbeats):
+    value = {"beat_times_s": [0.5, 1.0], "downbeat_times_s": downbeats}
+    (track,) = find_tracks("beats", value)
+    assert not any(track.strong)
+
+
+@pytest.mark.parametrize("time", [None, "x", [1.0], True])
+def test_a_time_that_is_none_is_the_beginning(time):
+    (track,) = find_tracks("levels", {"levels": [{"time_s": time, "level": 1.0}]})
+    assert track.times_s == [0.0]
+
+
 def test_values_of_the_same_times_are_a_curve():
     found = find({"times_s": [1.0, 2.0], "scores": [5.0, None], "lengths_s": [1.0, 1.0, 1.0]})
     assert found["job: scores"].values == [5.0, None]
@@ -140,10 +153,3 @@ def test_any_value_can_be_sent(value):
 @pytest.mark.parametrize("number", [10**400, 2**63, math.inf, math.nan, True, "1"])
 def test_what_cannot_be_drawn_is_no_number(number):
     assert find({"times_s": [1.0, number], "hop_s": 0.1, "values": [number]}) == {}
-
-
-def test_times_that_are_no_numbers_are_left_out():
-    rows = [{"time_s": 1.0, "x": 1}, {"x": 2, "time_s": [2]}, {"time_s": "3", "x": 3}]
-    (track,) = find({"rows": rows}).values()
-    assert (track.times_s, track.values) == ([1.0], [1])
-    assert find({"rows": rows[1:]}) == {}

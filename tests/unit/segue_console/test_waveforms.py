@@ -138,6 +138,13 @@ def test_a_worker_that_cannot_start_is_told_and_started_for_the_next(made, trial
     assert wait_for(made, record_tone(trial, "b.wav")).data is not None
 
 
+def test_a_folder_that_cannot_be_written_costs_the_waveform(trial, tmp_path):
+    (tmp_path / "file").write_text("")
+    made = Waveforms(str(tmp_path / "file" / "waveforms"))
+    assert wait_for(made, record_tone(trial, "a.wav")).error
+    made.close()
+
+
 def test_the_end_leaves_no_process(made, trial, others):
     wait_for(made, record_tone(trial, "a.wav"))
     assert list_descendants(os.getpid()) - others
