@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from segue.adapters.connect import connect_ledger
+from segue.adapters.connect import connect_ledger, connect_store
 from segue.model.artifact import compute_checksum
 from segue.model.ledger import Change
 from segue.model.manifest import Lock, Manifest, PublishedJob, encode_manifest
@@ -115,10 +115,11 @@ class TestJobOfThePast:
         assert found.status_code == 200
         assert "lyrics" not in found.text
 
-    def test_the_page_of_its_file_shows_the_jobs_that_there_are(self, console, uri):
+    def test_the_page_of_its_file_keeps_it_apart(self, console, uri):
         found = console.get("/default/file", uri=uri)
         assert found.status_code == 200
-        assert "beats" in found.text
+        assert "Of jobs that are not in the graph" in found.text
+        assert all(f"<td>{text}</td>" in found.text for text in ("mood", "lyrics", "failed"))
         assert console.get("/default/file/tracks", uri=uri).json() == []
 
     def test_a_list_of_its_files_is_refused(self, console, uri):
@@ -158,7 +159,12 @@ class TestOtherNamespace:
             ledger=f"sqlite:///{folder}/ledger.db",
             queue=f"sqlite:///{folder}/queue.db",
         )
-        record = Record(uri=writer.uri("a.wav"), version="a1", order=1, arrived_at=NOW)
+        record = Record(
+            uri=writer.uri("a.wav"),
+            version=identify(writer, "a.wav"),
+            order=1,
+            arrived_at=NOW,
+        )
         with closing(connect_ledger(settings.ledger, "moods")) as ledger:
             ledger.change([Change(uri=record.uri, transition=lambda _: (record, None))])
         return settings
@@ -179,11 +185,25 @@ class TestOtherNamespace:
     def test_a_job_of_the_other_graph_has_no_page_here(self, open_console, moods):
         assert open_console(moods).get("/moods/jobs/default%2Fbeats").status_code == 404
 
-    def test_a_file_says_what_it_waits_for(self, open_console, moods, writer):
+    def test_a_file_says_what_the_other_graph_has_of_it(self, open_console, moods, writer):
         console = open_console(moods)
         text = console.get("/moods/file", uri=writer.uri("a.wav")).text
-        assert "default/beats" in text
+        assert "Of default" in text
+        assert "<td>missing</td>" in text
+        version = identify(writer, "a.wav")
+        writer.write("a.wav", version, beats={"times_s": [1.0]})
+        text = console.get("/moods/file", uri=writer.uri("a.wav")).text
+        assert "<td>done</td>" in text
         assert console.get("/moods/file/tracks", uri=writer.uri("a.wav")).json() == []
+
+    def test_a_ledger_of_the_other_graph_that_is_away_is_told(self, open_console, moods, folder):
+        lock = folder / "segue.lock"
+        text = lock.read_text()
+        lock.write_text(text.replace("sqlite:///", "nosuch:///"))
+        console = open_console(moods)
+        found = console.get("/moods/file", uri=f"file://{folder.parent}/music/a.wav")
+        assert found.status_code == 200
+        assert "nosuch:" in found.text
 
     def test_a_file_is_found_in_the_namespace_that_has_it(self, open_console, moods, writer):
         """The other ledger has the file, too; each has its own record of it."""
@@ -205,6 +225,12 @@ class TestOtherNamespace:
         assert "rhythm team" in console.get("/moods/").text
         lock.unlink()
         assert "The graph has changed and is not shown" in console.get("/moods/").text
+
+
+def identify(writer, name: str) -> str:
+    """Return the version of a file as it is."""
+    with closing(connect_store(f"{writer.folder}/music")) as store:
+        return store.identify(name).to_media_file(writer.uri(name)).version
 
 
 @pytest.mark.parametrize("graph", list_shipped_graphs())
