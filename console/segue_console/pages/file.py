@@ -200,10 +200,13 @@ def _describe_result(namespace: str, record: Record, result: JobResult) -> dict[
 
 def _list_notes(explanation: Explanation) -> Iterator[str]:
     """Yield what is to be said of the file itself."""
+    record, media = explanation.record, explanation.look.media
     if explanation.gone:
         yield "The file does not exist any more."
     elif explanation.look.error is not None:
         yield str(explanation.look.error)
+    elif record is not None and media is not None and record.version != media.version:
+        yield "The file was overwritten after the ledger had noted it: all below is of what it was."
     if explanation.ignored is not None:
         yield explanation.ignored
 
