@@ -23,6 +23,7 @@ COUNT_S = 1.0  # between two counts, while somebody looks
 COUNT_SHARE = 5  # a count that takes a second is made at most every 5 seconds
 READS_PER_HOUR = 1_000_000  # of Firestore, for counting while somebody looks: 0.30 US dollars
 WATCHED_S = 20.0  # after which nobody looks any more
+STOP_S = 1.0  # that the end waits for a count; one of a ledger that is away is given up
 FIRST_S = 0.03  # that a page waits for the first count
 COSTS_S = 60.0  # for which measured costs are kept
 HISTORY = 600  # counts, of which throughput is shown
@@ -136,7 +137,7 @@ class LiveCounts:
         self._stopping.set()
         self._wanted.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(STOP_S)
 
     def watch(self) -> Counted | None:
         """Return the latest counts, and go on counting for a while; None if there are none yet."""
