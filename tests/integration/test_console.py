@@ -327,6 +327,23 @@ def test_a_plan_is_made_before_anything_is_computed(reader, catalogue):
     expect(page.locator("code").filter(has_text="segue backfill --job beats")).to_be_visible()
 
 
+def test_an_open_page_shows_the_graph_as_it_changes(reader, catalogue):
+    page = reader.open("")
+    expect(page.locator('[data-node="tags"]')).to_be_visible()
+    path = catalogue.folder / "jobs.yaml"
+    try:
+        path.write_text(GRAPH.replace("  tags:", "  genre:"))
+        expect(page.locator('[data-node="genre"] [data-counts]')).to_have_text("4 missing")
+        expect(page.locator('[data-node="tags"]')).to_have_count(0)
+        path.write_text("jobs: [1]")
+        expect(page.get_by_role("alert")).to_contain_text("The graph has changed and is not shown")
+        expect(page.locator('[data-node="genre"]')).to_be_visible()
+    finally:
+        path.write_text(GRAPH)
+    expect(page.locator('[data-node="tags"] [data-counts]')).to_have_text("3 done, 1 failed")
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
 def test_a_page_is_used_with_the_keyboard_alone(reader):
     page = reader.open("")
     page.keyboard.press("Tab")
