@@ -1,6 +1,7 @@
 """Sends the counts of a namespace to its open pages, as server-sent events.
 
-There are two: ``counts``, and ``changed`` if the graph has, so that the page is to be loaded again.
+There are two: ``counts``; and ``graph``, the version of the graph's file, first and when it
+changes. A page of another version is to be loaded again.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -48,14 +49,14 @@ async def show_live(request: Request) -> Response:
 
 
 async def _stream(request: Request, namespace: Namespace) -> AsyncIterator[str]:
-    shown = (namespace.graph, namespace.problem)
+    version = ""
     sent_at, silent_s = 0.0, 0.0
     yield "retry: 2000\n\n"
     while not namespace.live.is_stopped and not await request.is_disconnected():
         counted = await run_in_threadpool(_look, namespace)
-        if (namespace.graph, namespace.problem) != shown:
-            shown = (namespace.graph, namespace.problem)
-            yield "event: changed\ndata: {}\n\n"
+        if namespace.version != version:
+            version = namespace.version
+            yield f"event: graph\ndata: {json.dumps(version)}\n\n"
         if counted is not None and counted.at != sent_at:
             sent_at, silent_s = counted.at, 0.0
             yield f"event: counts\ndata: {json.dumps(describe_counts(counted))}\n\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import threading
 import time
@@ -82,6 +83,11 @@ class Namespace:
             self.graph, self.problem = graph, None
             self._stack = self._costs_at = None
         self.live.forget()
+
+    @property
+    def version(self) -> str:
+        """Which version of the graph's file, and of its lock, was read last."""
+        return hashlib.sha256(repr(self._read).encode()).hexdigest()[:12]
 
     @property
     def stack(self) -> Stack:

@@ -387,6 +387,13 @@ def test_what_the_system_does_is_seen_as_it_happens(browser, tmp_path):
         page.get_by_role("button", name=re.compile("Retry all of tags")).click()
         page.get_by_role("button", name="Retry 1 file").click()
         expect(page.locator("h1")).to_have_text("Retried")
-        context.close()
         assert reader.faults == []
+
+        page = reader.open("")
+        (tmp_path / "jobs.yaml").write_text(GRAPH.replace("  tags:", "  genre:"))
+        up.wait_for(lambda line: line.get("action") == "changed")  # it starts again, all of it
+        genre = page.locator('[data-node="genre"] [data-counts]')
+        expect(genre).to_have_text("5 missing", timeout=PATIENCE_MS)
+        expect(page.locator("[data-live]")).to_have_text("live", timeout=PATIENCE_MS)
+        context.close()
         assert up.terminate() == 0

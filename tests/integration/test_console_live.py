@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import requests
@@ -47,7 +49,7 @@ class Events:
     def __init__(self, answer: requests.Response) -> None:
         self._lines = answer.iter_lines(chunk_size=1, decode_unicode=True)
 
-    def wait_for(self, kind: str, matches: Callable[[dict], object] = lambda _: True) -> dict:
+    def wait_for(self, kind: str, matches: Callable[[Any], object] = lambda _: True) -> Any:
         """Read on until an event comes that matches; return its data."""
         until_s = time.monotonic() + PATIENCE_S
         event = ""
@@ -128,18 +130,26 @@ def test_a_stream_ends_when_the_server_stops(console):
 def test_an_open_page_is_told_that_the_graph_has_changed(console):
     path = console.writer.folder / "jobs.yaml"
     before = path.read_text()
+
+    def load() -> str:
+        page = console.browser.get(f"{console.base}/default/", timeout=PATIENCE_S).text
+        return re.search(r'data-version="(\w+)"', page)[1]
+
     with console.follow() as events:
+        shown = load()
+        assert events.wait_for("graph") == shown, "the page need not be loaded again"
         assert "plain" in events.wait_for("counts")["jobs"]
         path.write_text(before.replace("  plain:", "  simple:"))
-        events.wait_for("changed")
+        changed = events.wait_for("graph")
+        assert changed == load() != shown
         assert "simple" in events.wait_for("counts")["jobs"]
         path.write_text("jobs: [1]")
-        events.wait_for("changed")
+        assert events.wait_for("graph") not in (shown, changed)
         assert "simple" in events.wait_for("counts")["jobs"]
         page = console.browser.get(f"{console.base}/default/", timeout=PATIENCE_S).text
         assert "The graph has changed and is not shown" in page
         path.write_text(before)
-        events.wait_for("changed")
+        events.wait_for("graph")
         assert "plain" in events.wait_for("counts")["jobs"]
 
 

@@ -106,4 +106,4 @@ new ResizeObserver(() => {
     draw();
   }
 }).observe(graph);
-follow(graph.dataset.liveFrom, show);
+follow(graph.dataset.liveFrom, graph.dataset.version, show);

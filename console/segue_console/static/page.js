@@ -19,8 +19,22 @@ export function fillBars(root) {
   }
 }
 
-// Calls a function with each new value of the counts, and shows whether they arrive.
-export function follow(address, show) {
+// Loads the page again, once the console answers: it may be starting again, too.
+async function reload() {
+  for (;;) {
+    try {
+      if ((await fetch(location.href)).ok) break;
+    } catch {
+      // It is away.
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
+  location.reload();
+}
+
+// Calls a function with each new value of the counts, and shows whether they arrive; a page of
+// another version of the graph is loaded again.
+export function follow(address, version, show) {
   const status = document.querySelector("[data-live]");
   const source = new EventSource(address);
   const tell = (text, isAway) => {
@@ -37,7 +51,11 @@ export function follow(address, show) {
     tell(counts.pause_s > SLOW_S ? `counted at ${at.toLocaleTimeString()}` : "live", false);
     show(counts);
   });
-  source.addEventListener("changed", () => location.reload());
+  source.addEventListener("graph", (event) => {
+    if (JSON.parse(event.data) === version) return;
+    source.close();
+    reload();
+  });
   addEventListener("pagehide", () => source.close());
 }
 
