@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -395,3 +396,16 @@ def test_a_console_ends_while_its_ledger_is_away(cloud, song):
         while not cloud.proxy.calls["RunAggregationQuery"]:
             assert reader.get("").status_code == 200
             assert time.monotonic() < until_s
+
+
+def test_a_console_ends_while_a_page_waits_for_its_ledger(cloud, song):
+    with ThreadPoolExecutor(1) as pool:
+        with look(cloud) as reader:  # which asserts that it ends
+            cloud.proxy.fail("RunQuery", *[RpcFault("UNAVAILABLE")] * 10_000)
+            cloud.proxy.reset()
+            waiting = pool.submit(reader.get, "files")
+            while not cloud.proxy.calls["RunQuery"]:
+                assert not waiting.done()
+                time.sleep(0.05)
+        cut = isinstance(waiting.exception(), requests.RequestException)
+    assert cut or waiting.result().status_code == 500
