@@ -1,5 +1,8 @@
 """Sends the counts of a namespace to its open pages, as server-sent events.
 
+There are two: ``counts``; and ``graph``, the version of the graph's file, first and when it
+changes. A page of another version is to be loaded again.
+
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
@@ -43,7 +46,7 @@ def describe_counts(counted: Counted) -> dict[str, Any]:
 
 async def show_live(request: Request) -> Response:
     """Stream the counts."""
-    namespace = find_namespace(request)
+    namespace = await run_in_threadpool(find_namespace, request)
     if request.method == "HEAD":  # a stream would never end
         return Response(media_type="text/event-stream")
     return StreamingResponse(
@@ -54,11 +57,15 @@ async def show_live(request: Request) -> Response:
 
 
 async def _stream(request: Request, namespace: Namespace) -> AsyncIterator[str]:
+    version = ""
     sent_at, silent_s = 0.0, 0.0
     problem: str | None = None
     yield "retry: 2000\n\n"
     while not namespace.live.is_stopped and not await request.is_disconnected():
-        counted = await run_in_threadpool(namespace.live.watch)
+        counted = await run_in_threadpool(_look, namespace)
+        if namespace.version != version:
+            version = namespace.version
+            yield f"event: graph\ndata: {json.dumps(version)}\n\n"
         if namespace.live.error != problem:
             problem = namespace.live.error
             if problem is not None:
@@ -71,6 +78,11 @@ async def _stream(request: Request, namespace: Namespace) -> AsyncIterator[str]:
             yield ": still here\n\n"
         await asyncio.sleep(LOOK_S)
         silent_s += LOOK_S
+
+
+def _look(namespace: Namespace) -> Counted | None:
+    namespace.refresh()
+    return namespace.live.watch()
 
 
 ROUTES = [Route("/live", show_live, name="live")]

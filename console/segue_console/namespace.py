@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import threading
 import time
@@ -23,6 +24,7 @@ COUNT_S = 1.0  # between two counts, while somebody looks
 COUNT_SHARE = 5  # a count that takes a second is made at most every 5 seconds
 READS_PER_HOUR = 1_000_000  # of Firestore, for counting while somebody looks: 0.30 US dollars
 WATCHED_S = 20.0  # after which nobody looks any more
+STOP_S = 1.0  # that the end waits for a count; one of a ledger that is away is given up
 FIRST_S = 0.03  # that a page waits for the first count
 COSTS_S = 60.0  # for which measured costs are kept
 HISTORY = 600  # counts, of which throughput is shown
@@ -60,9 +62,8 @@ class Namespace:
         self._lock = threading.Lock()
         self._costs: dict[str, float] = {}  # by job
         self._costs_at: float | None = None
-        self.live = LiveCounts(self)
-
         self.name = self.graph.namespace
+        self.live = LiveCounts(self)
 
     def refresh(self) -> None:
         """Read the graph again if its file, or its lock, has changed."""
@@ -89,6 +90,11 @@ class Namespace:
             else:
                 self._stack = None
         self.live.forget()
+
+    @property
+    def version(self) -> str:
+        """Which version of the graph's file, and of its lock, was read last."""
+        return hashlib.sha256(repr(self._read).encode()).hexdigest()[:12]
 
     @property
     def stack(self) -> Stack:
@@ -131,7 +137,8 @@ class LiveCounts:
         self._watched_at = 0.0
         self._history: deque[Counted] = deque(maxlen=HISTORY)
         self.error: str | None = None  # why the last count failed
-        self._thread = threading.Thread(target=self._run, name="counts", daemon=True)
+        name = f"counts-{namespace.name}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Begin to count."""
@@ -143,7 +150,7 @@ class LiveCounts:
         self._stopping.set()
         self._wanted.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(STOP_S)
 
     def watch(self) -> Counted | None:
         """Return the latest counts, and go on counting for a while; None if there are none yet."""
@@ -182,7 +189,8 @@ class LiveCounts:
                 self.error = None
                 took_s = time.monotonic() - began
                 pause_s = find_pause_s(took_s, counts.reads)
-                self._add(counts, pause_s)
+                if stack.graph is self._namespace.graph:  # else these are of the one before
+                    self._add(counts, pause_s)
             self._first.set()
             self._stopping.wait(pause_s)
 
@@ -230,17 +238,22 @@ def _read_stats(paths: list[str]) -> list[tuple[int, int, int] | None]:
 
 @contextlib.contextmanager
 def open_namespaces(settings: list[Settings]) -> Iterator[dict[str, Namespace]]:
-    """Open the graphs that some settings select, by name, and close them at the end."""
+    """Open the graphs that some settings select, by name, and close them at the end.
+
+    Raises
+    ------
+    ConfigurationError
+        If a graph is wrong, or two are of one namespace.
+    """
     with contextlib.ExitStack() as opened:
         namespaces: dict[str, Namespace] = {}
         for one in settings:
             namespace = Namespace(one)
             opened.callback(namespace.close)
-            if namespace.name in namespaces:
-                others = (namespaces[namespace.name], namespace)
+            if (other := namespaces.get(namespace.name)) is not None:
                 raise ConfigurationError(
-                    f"{' and '.join(str(n.graph.path) for n in others)} have the namespace "
-                    f"{namespace.name!r}; name one of them only"
+                    f"{other.graph.path} and {namespace.graph.path} are both of the namespace "
+                    f"{namespace.name!r}, of which the console shows one graph; leave one out"
                 )
             namespaces[namespace.name] = namespace
         for namespace in namespaces.values():

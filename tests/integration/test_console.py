@@ -328,6 +328,23 @@ def test_a_plan_is_made_before_anything_is_computed(reader, catalogue):
     expect(page.locator("code").filter(has_text="segue backfill --job beats")).to_be_visible()
 
 
+def test_an_open_page_shows_the_graph_as_it_changes(reader, catalogue):
+    page = reader.open("")
+    expect(page.locator('[data-node="tags"]')).to_be_visible()
+    path = catalogue.folder / "jobs.yaml"
+    try:
+        path.write_text(GRAPH.replace("  tags:", "  genre:"))
+        expect(page.locator('[data-node="genre"] [data-counts]')).to_have_text("4 missing")
+        expect(page.locator('[data-node="tags"]')).to_have_count(0)
+        path.write_text("jobs: [1]")
+        expect(page.get_by_role("alert")).to_contain_text("The graph has changed and is not shown")
+        expect(page.locator('[data-node="genre"]')).to_be_visible()
+    finally:
+        path.write_text(GRAPH)
+    expect(page.locator('[data-node="tags"] [data-counts]')).to_have_text("3 done, 1 failed")
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
 def test_a_page_is_used_with_the_keyboard_alone(reader):
     page = reader.open("")
     page.keyboard.press("Tab")
@@ -450,6 +467,13 @@ def test_what_the_system_does_is_seen_as_it_happens(browser, tmp_path):
         page.get_by_role("button", name=re.compile("Retry all of tags")).click()
         page.get_by_role("button", name="Retry 1 file").click()
         expect(page.locator("h1")).to_have_text("Retried")
-        context.close()
         assert reader.faults == []
+
+        page = reader.open("")
+        (tmp_path / "jobs.yaml").write_text(GRAPH.replace("  tags:", "  genre:"))
+        up.wait_for(lambda line: line.get("action") == "changed")  # it starts again, all of it
+        genre = page.locator('[data-node="genre"] [data-counts]')
+        expect(genre).to_have_text("5 missing", timeout=PATIENCE_MS)
+        expect(page.locator("[data-live]")).to_have_text("live", timeout=PATIENCE_MS)
+        context.close()
         assert up.terminate() == 0

@@ -20,6 +20,7 @@ from segue_console.templates import render
 def show_catalogue(request: Request) -> Response:
     """Show the graph."""
     namespace = find_namespace(request)
+    version = namespace.version
     counted = namespace.live.watch()
     costs = namespace.measure_costs()
     nodes = [
@@ -35,6 +36,7 @@ def show_catalogue(request: Request) -> Response:
         {
             "namespace": namespace,
             "page": "catalogue",
+            "version": version,
             "counts": counted.counts if counted is not None else None,
             "catalogue": namespace.graph.catalogue or "no catalogue",
             "nodes": nodes,

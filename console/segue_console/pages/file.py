@@ -16,7 +16,7 @@ from starlette.routing import Route
 from segue.adapters.connect import connect_store
 from segue.codec import decode
 from segue.codec.table_times import count_cells, limit_times
-from segue.errors import MissingInput
+from segue.errors import CorruptMedia, MissingInput
 from segue.model.artifact import compute_checksum
 from segue.model.graph import Graph
 from segue.model.record import Record, State
@@ -117,11 +117,14 @@ def _read_value(store: Any, record: Record, fingerprint: str, suffix: str) -> An
         return UNREADABLE
     if len(data) > MAX_VALUE_BYTES or compute_checksum(data) != entry.checksums[suffix]:
         return UNREADABLE
-    if content_type == JSON:
-        return decode(content_type, data)
-    if count_cells(data) > MAX_CELLS:
+    try:
+        if content_type == JSON:
+            return decode(content_type, data)
+        if count_cells(data) > MAX_CELLS:
+            return UNREADABLE
+        return limit_times(decode(content_type, data)).to_pydict()
+    except CorruptMedia:
         return UNREADABLE
-    return limit_times(decode(content_type, data)).to_pydict()
 
 
 def _list_artifacts(namespace: str, graph: Graph, record: Record) -> Iterator[dict[str, Any]]:
@@ -203,10 +206,13 @@ def _describe_result(namespace: str, record: Record, result: JobResult) -> dict[
 
 def _list_notes(explanation: Explanation) -> Iterator[str]:
     """Yield what is to be said of the file itself."""
+    record, media = explanation.record, explanation.look.media
     if explanation.gone:
         yield "The file does not exist any more."
     elif explanation.look.error is not None:
         yield str(explanation.look.error)
+    elif record is not None and media is not None and record.version != media.version:
+        yield "The file was overwritten after the ledger had noted it: all below is of what it was."
     if explanation.ignored is not None:
         yield explanation.ignored
 

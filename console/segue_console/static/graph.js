@@ -89,4 +89,4 @@ new ResizeObserver(() => {
     draw();
   }
 }).observe(graph);
-follow(graph.dataset.liveFrom, show);
+follow(graph.dataset.liveFrom, graph.dataset.version, show);

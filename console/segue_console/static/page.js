@@ -21,9 +21,23 @@ export function fillBars(root) {
 
 const AGAIN_MS = 5000; // until a console that has refused an answer is asked again
 
-// Calls a function with each new value of the counts, and shows whether they arrive. A browser has
-// few connections to one server, so a page that nobody sees keeps none.
-export function follow(address, show) {
+// Loads the page again, once the console answers: it may be starting again, too.
+async function reload() {
+  for (;;) {
+    try {
+      if ((await fetch(location.href)).ok) break;
+    } catch {
+      // It is away.
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
+  location.reload();
+}
+
+// Calls a function with each new value of the counts, and shows whether they arrive; a page of
+// another version of the graph is loaded again. A browser has few connections to one server, so a
+// page that nobody sees keeps none.
+export function follow(address, version, show) {
   const status = document.querySelector("[data-live]");
   let source = null;
   const tell = (text, isAway) => {
@@ -54,6 +68,11 @@ export function follow(address, show) {
       const at = new Date(1000 * counts.at);
       tell(counts.pause_s > SLOW_S ? `counted at ${at.toLocaleTimeString()}` : "live", false);
       show(counts);
+    });
+    opened.addEventListener("graph", (event) => {
+      if (JSON.parse(event.data) === version) return;
+      close();
+      reload();
     });
   };
   document.addEventListener("visibilitychange", () => (document.hidden ? close() : connect()));

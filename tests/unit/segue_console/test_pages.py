@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from segue.adapters.connect import connect_store
 from segue.clock import utc_now
 from segue.model.controls import pause_jobs
 from segue.model.record import Entry, Failure, Record, State
@@ -138,6 +140,17 @@ class TestFile:
         assert "line 1" in text
         assert "it has never been requested" in text
         assert "The file does not exist any more" in text
+
+    def test_a_file_that_was_overwritten_is_told(self, console, writer):
+        path = writer.folder / "music" / "a.wav"
+        path.write_bytes(b"sound")
+        with closing(connect_store(str(path.parent))) as store:
+            version = store.identify("a.wav").to_media_file("").version
+        writer.write("a.wav", version, beats={})
+        note = "The file was overwritten after the ledger had noted it"
+        assert note not in console.get("/default/file", uri=writer.uri("a.wav")).text
+        path.write_bytes(b"another sound")
+        assert note in console.get("/default/file", uri=writer.uri("a.wav")).text
 
     def test_a_deleted_file_is_not_found(self, console, writer):
         writer.write("a.wav", beats={})
